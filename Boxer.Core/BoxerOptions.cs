@@ -1,0 +1,106 @@
+namespace Boxer;
+
+/// <summary>Options of a runner. They are read once, when the runner is made.</summary>
+public sealed class BoxerOptions
+{
+    /// <summary>
+    /// Where images are kept: an absolute path, made when missing with mode 0700; if it exists it must be a directory of this
+    /// process's user that nobody else may enter.
+    /// <value>Default <c>~/.boxer</c>.</value>
+    /// </summary>
+    public string Home { get; set; } = DefaultHome();
+
+    /// <summary>
+    /// The runsc program: a path, or a name that is looked up in PATH.
+    /// <value>Default <c>runsc</c>.</value>
+    /// </summary>
+    public string RunscPath { get; set; } = "runsc";
+
+    /// <summary>
+    /// The gVisor platform: <c>systrap</c>, <c>kvm</c> or <c>ptrace</c>.
+    /// <value>Default <c>systrap</c>.</value>
+    /// </summary>
+    public string Platform { get; set; } = "systrap";
+
+    /// <summary>Limits of runs that do not set their own.</summary>
+    public ResourceLimits DefaultLimits { get; set; } = new();
+
+    /// <summary>
+    /// Run without cgroups: cpu and memory limits are not held, and every result names them in
+    /// <see cref="SandboxResult.UnenforcedLimits"/>.
+    /// <value>Default <see langword="false"/>: a host where they cannot be held is refused.</value>
+    /// </summary>
+    public bool IgnoreCgroups { get; set; }
+
+    /// <summary>
+    /// Where Boxer makes its cgroups, relative to the cgroup mount.
+    /// <value>Default <see langword="null"/>: on v1 below this process's own cgroup, on v2 at the root of the hierarchy.</value>
+    /// </summary>
+    public string? CgroupParent { get; set; }
+
+    /// <summary>
+    /// Resolvers of sandboxes that have a network, as IP addresses; at most 3.
+    /// <value>Default 8.8.8.8 and 8.8.4.4.</value>
+    /// </summary>
+    public IList<string> DnsServers { get; set; } = [];
+
+    /// <summary>
+    /// All places that images of a registry come from, in order, by registry name: base URLs such as
+    /// <c>http://127.0.0.1:5000</c>. The registry itself is tried only if it is listed.
+    /// </summary>
+    public IDictionary<string, IList<string>> RegistryMirrors { get; set; } = new Dictionary<string, IList<string>>(StringComparer.Ordinal);
+
+    /// <summary>
+    /// Registries that images may come from, as <c>host</c> or <c>host:port</c>.
+    /// <value>
+    /// Default empty: every registry that is reached over https at a public address, checked at the address that is connected to.
+    /// Loopback, private and link-local addresses only if listed here or a mirror.
+    /// </value>
+    /// </summary>
+    public IList<string> AllowedRegistries { get; set; } = [];
+
+    /// <summary>
+    /// Names of the network modes that requests may use.
+    /// <value>Default empty: all that are registered.</value>
+    /// </summary>
+    public IList<string> AllowedNetworks { get; set; } = [];
+
+    /// <summary>
+    /// Runs at once; 1 to 10,000.
+    /// <value>Default <see langword="null"/>: four for each processor.</value>
+    /// </summary>
+    public int? MaxConcurrentRuns { get; set; }
+
+    /// <summary>
+    /// Memory in MiB that running sandboxes together may be promised.
+    /// <value>Default <see langword="null"/>: three quarters of this machine's memory.</value>
+    /// </summary>
+    public int? MaxMemoryMegabytes { get; set; }
+
+    /// <summary>
+    /// Runs that may wait for a running slot; one more is refused; 0 to 1,000,000.
+    /// <value>Default 256.</value>
+    /// </summary>
+    public int MaxQueuedRuns { get; set; } = 256;
+
+    /// <summary>
+    /// How long a run may wait for a running slot; 0 to 1 h.
+    /// <value>Default 60 s.</value>
+    /// </summary>
+    public TimeSpan QueueTimeout { get; set; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>
+    /// How long one image may take to be pulled, however many runs wait for it; 1 s to 24 h.
+    /// <value>Default 10 min.</value>
+    /// </summary>
+    public TimeSpan PullTimeout { get; set; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>
+    /// How long a sandbox may take to boot; 1 s to 10 min.
+    /// <value>Default 30 s.</value>
+    /// </summary>
+    public TimeSpan BootTimeout { get; set; } = TimeSpan.FromSeconds(30);
+
+    private static string DefaultHome() =>
+        Path.Combine(System.Environment.GetFolderPath(System.Environment.SpecialFolder.UserProfile), ".boxer");
+}

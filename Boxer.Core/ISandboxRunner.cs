@@ -1,0 +1,36 @@
+namespace Boxer;
+
+/// <summary>
+/// Runs commands from OCI images in gVisor sandboxes. One sandbox serves one run and is destroyed.
+/// Implementations are safe for concurrent use.
+/// </summary>
+public interface ISandboxRunner
+{
+    /// <summary>Runs the command to its end and returns everything it left.</summary>
+    /// <param name="request">What to run. It is read before the first await and not changed.</param>
+    /// <param name="cancellationToken">Ends the run at once; its sandbox is destroyed.</param>
+    /// <returns>
+    /// How the run ended and what it printed. Time-outs, memory limits, signals and commands that do not exist are
+    /// values of <see cref="SandboxResult.Termination"/>, not exceptions.
+    /// </returns>
+    /// <exception cref="InvalidSandboxRequestException">The request cannot be honoured; every fault is listed.</exception>
+    /// <exception cref="ImageNotFoundException">The registry does not know the image.</exception>
+    /// <exception cref="ImagePullException">The registry or the image is at fault.</exception>
+    /// <exception cref="SandboxCapacityException">Too many runs wait, or this one waited too long.</exception>
+    /// <exception cref="SandboxPrivilegeException">This process lacks a privilege that the run needs.</exception>
+    /// <exception cref="SandboxRuntimeException">The sandbox could not be started, or broke.</exception>
+    /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
+    Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Runs the command and yields what happens as it happens: <see cref="SandboxStarted"/>, then
+    /// <see cref="SandboxOutput"/> as it is printed, then one <see cref="SandboxEnded"/> with the whole result.
+    /// </summary>
+    /// <remarks>
+    /// A slow reader slows the command down; its clock goes on. Leaving the enumeration early ends the run.
+    /// Throws what <see cref="RunAsync"/> throws.
+    /// </remarks>
+    /// <param name="request">What to run.</param>
+    /// <param name="cancellationToken">Ends the run at once; its sandbox is destroyed.</param>
+    IAsyncEnumerable<SandboxEvent> StreamAsync(SandboxRequest request, CancellationToken cancellationToken = default);
+}

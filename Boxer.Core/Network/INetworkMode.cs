@@ -1,0 +1,60 @@
+namespace Boxer.Network;
+
+/// <summary>
+/// A way to give a sandbox a network. Applications can register their own; a request names it by <see cref="Name"/>.
+/// Implementations are safe for concurrent use.
+/// </summary>
+public interface INetworkMode
+{
+    /// <summary>The name that requests use: lower-case letters, digits and <c>-</c>.</summary>
+    string Name { get; }
+
+    /// <summary>Whether a sandbox of this mode may be booted before the request for it is known.</summary>
+    bool CanBePooled { get; }
+
+    /// <summary>
+    /// Says whether this process can use the mode, without changing anything.
+    /// </summary>
+    /// <returns><see langword="null"/> if it can, else what is missing and what to do, as a sentence.</returns>
+    string? FindObstacle();
+
+    /// <summary>Makes what a sandbox needs before it boots, with all traffic dropped.</summary>
+    /// <param name="sandboxId">The identifier of the sandbox, for names.</param>
+    /// <param name="cancellationToken">Gives up; what was made is given back.</param>
+    Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken);
+}
+
+/// <summary>The network of one sandbox. Disposing it gives everything back.</summary>
+public interface INetworkAttachment : IAsyncDisposable
+{
+    /// <summary>How the runtime joins it.</summary>
+    RuntimeNetwork Runtime { get; }
+
+    /// <summary>Lets the traffic through that the run may have. Called once, at hand-over, before the command starts.</summary>
+    /// <param name="cancellationToken">Gives up; the run does not start.</param>
+    /// <returns>What the command finds inside.</returns>
+    Task<GuestNetwork> ApplyAsync(CancellationToken cancellationToken);
+}
+
+/// <summary>How the runtime joins a network.</summary>
+/// <param name="Stack">Which network stack the sandbox has.</param>
+/// <param name="NamespacePath">The network namespace to join, for <see cref="NetworkStack.Sandbox"/>; else <see langword="null"/>.</param>
+public sealed record RuntimeNetwork(NetworkStack Stack, string? NamespacePath = null);
+
+/// <summary>A network stack of the runtime (runsc's <c>--network</c>).</summary>
+public enum NetworkStack
+{
+    /// <summary>Loopback only.</summary>
+    None,
+
+    /// <summary>gVisor's own stack on the links of a network namespace.</summary>
+    Sandbox,
+
+    /// <summary>The host's stack.</summary>
+    Host,
+}
+
+/// <summary>What a command finds of its network.</summary>
+/// <param name="Hosts">Content of /etc/hosts.</param>
+/// <param name="ResolvConf">Content of /etc/resolv.conf.</param>
+public sealed record GuestNetwork(string Hosts, string ResolvConf);

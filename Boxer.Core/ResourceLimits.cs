@@ -1,0 +1,65 @@
+namespace Boxer;
+
+/// <summary>
+/// Limits of one run. In <see cref="SandboxRequest.Limits"/> a <see langword="null"/> means the default of
+/// <see cref="BoxerOptions.DefaultLimits"/>, and there it means the default named here.
+/// </summary>
+public sealed record ResourceLimits
+{
+    /// <summary>
+    /// Processor time per wall-clock time, in cores; 0.01 to 1,024. Held by the cgroup's cpu quota.
+    /// <value>Default 1.</value>
+    /// </summary>
+    public double? CpuCores { get; set; }
+
+    /// <summary>
+    /// Memory of the whole sandbox in MiB: the command, its files in memory and the gVisor kernel itself; 32 to 1,048,576.
+    /// Held by the memory cgroup; a run that reaches it ends as <see cref="TerminationKind.MemoryLimit"/>.
+    /// <value>Default 256.</value>
+    /// </summary>
+    public int? MemoryMegabytes { get; set; }
+
+    /// <summary>
+    /// Processes and threads of the command's user; 1 to 32,768. Held by RLIMIT_NPROC (getrlimit(2)): the next fork fails with EAGAIN.
+    /// <value>Default 64.</value>
+    /// </summary>
+    public int? Pids { get; set; }
+
+    /// <summary>
+    /// Time from hand-over to the end of the command; 1 ms to 24 h.
+    /// A run that reaches it ends as <see cref="TerminationKind.WallClockLimit"/>.
+    /// <value>Default 30 s.</value>
+    /// </summary>
+    public TimeSpan? WallClock { get; set; }
+
+    /// <summary>
+    /// Open descriptors of one process; 8 to 1,048,576. Held by RLIMIT_NOFILE (getrlimit(2)).
+    /// <value>Default 256.</value>
+    /// </summary>
+    public int? OpenFiles { get; set; }
+
+    /// <summary>
+    /// Size in MiB of each of /tmp, $HOME and /dev/shm; 1 to 1,048,576. They are tmpfs, so what is in them also counts as memory.
+    /// <value>Default 256.</value>
+    /// </summary>
+    public int? DiskMegabytes { get; set; }
+
+    /// <summary>
+    /// Bytes of standard output, and of standard error; 1 to 1 GiB. A run that prints more ends at once as
+    /// <see cref="TerminationKind.OutputLimit"/>; the first bytes are kept.
+    /// <value>Default 10 MiB.</value>
+    /// </summary>
+    public long? OutputBytes { get; set; }
+
+    /// <summary>
+    /// Bytes of all files under /output, and the size of that tmpfs; 1 to 64 GiB.
+    /// <value>Default 64 MiB.</value>
+    /// </summary>
+    public long? OutputFilesBytes { get; set; }
+
+    /// <summary>
+    /// Files and directories under /output that are given back; 1 to 1,000,000.
+    /// <value>Default 1,000.</value>
+    /// </summary>
+    public int? OutputFilesCount { get; set; }
+}

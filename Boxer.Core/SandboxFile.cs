@@ -1,0 +1,68 @@
+using System.Text;
+
+namespace Boxer;
+
+/// <summary>A file that appears read-only in the sandbox at <c>/</c> + <see cref="Path"/>.</summary>
+public sealed class SandboxFile
+{
+    private readonly Func<CancellationToken, ValueTask<Stream>> _open;
+
+    private SandboxFile(string path, Func<CancellationToken, ValueTask<Stream>> open)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        Path = path;
+        _open = open;
+    }
+
+    /// <summary>
+    /// Where the file appears, relative to the root of the sandbox: clean, at most 4,096 bytes, without <c>..</c>, and not
+    /// under a reserved directory (<c>output</c>, <c>proc</c>, <c>sys</c>, <c>dev</c>, <c>.boxer</c>).
+    /// </summary>
+    public string Path { get; }
+
+    /// <summary>
+    /// Whether the file can be executed: mode 0555 instead of 0444.
+    /// <value>Default <see langword="false"/>.</value>
+    /// </summary>
+    public bool Executable { get; init; }
+
+    /// <summary>A file with this text, as UTF-8 without a byte order mark.</summary>
+    /// <param name="path">Where it appears; see <see cref="Path"/>.</param>
+    /// <param name="text">Its content.</param>
+    public static SandboxFile FromText(string path, string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        return FromBytes(path, Encoding.UTF8.GetBytes(text));
+    }
+
+    /// <summary>A file with these bytes.</summary>
+    /// <param name="path">Where it appears; see <see cref="Path"/>.</param>
+    /// <param name="content">Its content; not copied.</param>
+    public static SandboxFile FromBytes(string path, ReadOnlyMemory<byte> content) =>
+        new(path, _ => ValueTask.FromResult(ReadOnlyMemoryStream(content)));
+
+    /// <summary>A file whose content is read when the run starts. The stream is disposed after it was read.</summary>
+    /// <param name="path">Where it appears; see <see cref="Path"/>.</param>
+    /// <param name="open">Opens the content, once for each run.</param>
+    public static SandboxFile FromStream(string path, Func<CancellationToken, ValueTask<Stream>> open)
+    {
+        ArgumentNullException.ThrowIfNull(open);
+        return new(path, open);
+    }
+
+    /// <summary>A copy of a file of this host, read when the run starts.</summary>
+    /// <param name="path">Where it appears; see <see cref="Path"/>.</param>
+    /// <param name="hostPath">The file on this host; symbolic links are followed, so it must be trusted.</param>
+    public static SandboxFile FromHostFile(string path, string hostPath)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(hostPath);
+        return new(path, _ => ValueTask.FromResult<Stream>(File.OpenRead(hostPath)));
+    }
+
+    internal ValueTask<Stream> OpenAsync(CancellationToken cancellationToken) => _open(cancellationToken);
+
+    private static Stream ReadOnlyMemoryStream(ReadOnlyMemory<byte> content) =>
+        System.Runtime.InteropServices.MemoryMarshal.TryGetArray(content, out ArraySegment<byte> segment)
+            ? new MemoryStream(segment.Array!, segment.Offset, segment.Count, writable: false)
+            : new MemoryStream(content.ToArray(), writable: false);
+}

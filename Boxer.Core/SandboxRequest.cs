@@ -1,0 +1,73 @@
+using System.Text;
+
+namespace Boxer;
+
+/// <summary>One command to run in one sandbox.</summary>
+public sealed class SandboxRequest
+{
+    /// <summary>Makes a request for <paramref name="command"/> in <paramref name="image"/>.</summary>
+    /// <param name="image">An image reference as Docker writes it, for example <c>python:3.12-slim</c>.</param>
+    /// <param name="command">
+    /// The whole command: program and arguments. The image's Entrypoint and Cmd are not used. A program without a slash
+    /// is looked up in the PATH of the run.
+    /// </param>
+    public SandboxRequest(string image, params IEnumerable<string> command)
+    {
+        ArgumentNullException.ThrowIfNull(image);
+        ArgumentNullException.ThrowIfNull(command);
+        Image = image;
+        Command = [.. command];
+    }
+
+    /// <summary>The image reference.</summary>
+    public string Image { get; }
+
+    /// <summary>The whole command: program and arguments; at least one.</summary>
+    public IList<string> Command { get; }
+
+    /// <summary>Variables added to those of the image's config; the same name wins over the image's.</summary>
+    public IDictionary<string, string> Environment { get; } = new Dictionary<string, string>(StringComparer.Ordinal);
+
+    /// <summary>
+    /// The absolute directory that the command starts in, made when it is missing.
+    /// <value>Default <see langword="null"/>: the image's WorkingDir, else <c>/</c>.</value>
+    /// </summary>
+    public string? WorkingDirectory { get; set; }
+
+    /// <summary>
+    /// Who the command runs as: a name from the image's passwd, a uid, or either with <c>:group</c>.
+    /// It has no capabilities, whoever it is.
+    /// <value>Default <see langword="null"/>: the image's User, else 65534.</value>
+    /// </summary>
+    public string? User { get; set; }
+
+    /// <summary>
+    /// The name of the network mode.
+    /// <value>Default <c>none</c>: loopback only.</value>
+    /// </summary>
+    public string Network { get; set; } = "none";
+
+    /// <summary>Limits of this run; what is left <see langword="null"/> comes from <see cref="BoxerOptions.DefaultLimits"/>.</summary>
+    public ResourceLimits Limits { get; set; } = new();
+
+    /// <summary>Files put into the sandbox before the command starts, each owned by root and read-only for the command.</summary>
+    public IList<SandboxFile> Files { get; init; } = [];
+
+    /// <summary>What the command reads from its standard input, then end of file.</summary>
+    public ReadOnlyMemory<byte> Stdin { get; set; }
+
+    /// <summary>
+    /// What becomes of the files that the command writes under <c>/output</c>.
+    /// <value>Default <see cref="SandboxOutputs.InMemory"/>.</value>
+    /// </summary>
+    public SandboxOutputs Outputs { get; set; } = SandboxOutputs.InMemory;
+
+    /// <summary>Sets <see cref="Stdin"/> to text, as UTF-8.</summary>
+    /// <param name="text">The text.</param>
+    /// <returns>This request.</returns>
+    public SandboxRequest WithStdin(string text)
+    {
+        Stdin = Encoding.UTF8.GetBytes(text);
+        return this;
+    }
+}

@@ -1,0 +1,98 @@
+using System.Text;
+
+namespace Boxer;
+
+/// <summary>What a run left.</summary>
+public sealed class SandboxResult
+{
+    internal SandboxResult()
+    {
+    }
+
+    /// <summary>The identifier of the run, <c>boxer-</c> and a UUID; it is in logs and traces too.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>How the run ended.</summary>
+    public required Termination Termination { get; init; }
+
+    /// <summary>
+    /// The exit code as a shell gives it: the command's own, 128 + n for signal n, 137 for a limit, 127 for a command that does not
+    /// exist, 126 for one that cannot be executed.
+    /// </summary>
+    public int ExitCode => Termination switch
+    {
+        { ExitCode: { } code } => code,
+        { Signal: { } signal } => 128 + signal,
+        { Kind: TerminationKind.NotStarted, Errno: 2 } => 127,
+        { Kind: TerminationKind.NotStarted } => 126,
+        _ => 137,
+    };
+
+    /// <summary>Standard output as bytes.</summary>
+    public required ReadOnlyMemory<byte> StdoutBytes { get; init; }
+
+    /// <summary>Standard error as bytes.</summary>
+    public required ReadOnlyMemory<byte> StderrBytes { get; init; }
+
+    /// <summary>Standard output as UTF-8 text; bytes that are not UTF-8 are U+FFFD.</summary>
+    public string Stdout => Encoding.UTF8.GetString(StdoutBytes.Span);
+
+    /// <summary>Standard error as UTF-8 text; bytes that are not UTF-8 are U+FFFD.</summary>
+    public string Stderr => Encoding.UTF8.GetString(StderrBytes.Span);
+
+    /// <summary>The files the command left under <c>/output</c>, as <see cref="SandboxRequest.Outputs"/> asked for.</summary>
+    public required IReadOnlyList<SandboxOutputFile> Outputs { get; init; }
+
+    /// <summary>
+    /// Why <see cref="Outputs"/> is not everything that was under <c>/output</c>; <see langword="null"/> where it is.
+    /// </summary>
+    public string? OutputsIncomplete { get; init; }
+
+    /// <summary>The digest of the image's manifest, <c>sha256:...</c>.</summary>
+    public required string ImageDigest { get; init; }
+
+    /// <summary>What the run used.</summary>
+    public required SandboxUsage Usage { get; init; }
+
+    /// <summary>How long each stage took.</summary>
+    public required SandboxTimings Timings { get; init; }
+
+    /// <summary>
+    /// Limits that this host could not hold, by property name of <see cref="ResourceLimits"/>;
+    /// empty unless <see cref="BoxerOptions.IgnoreCgroups"/> is set.
+    /// </summary>
+    public required IReadOnlyList<string> UnenforcedLimits { get; init; }
+}
+
+/// <summary>A file that a command left under <c>/output</c>.</summary>
+public sealed class SandboxOutputFile
+{
+    internal SandboxOutputFile()
+    {
+    }
+
+    /// <summary>Its path relative to <c>/output</c>, with <c>/</c> between names.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>Its size in bytes.</summary>
+    public required long Size { get; init; }
+
+    /// <summary>Its content, with <see cref="SandboxOutputs.InMemory"/>; else empty.</summary>
+    public ReadOnlyMemory<byte> Content { get; init; }
+
+    /// <summary>Where it is on this host, with <see cref="SandboxOutputs.ToDirectory"/>; else <see langword="null"/>.</summary>
+    public string? HostPath { get; init; }
+}
+
+/// <summary>What a run used; <see langword="null"/> where this host cannot tell.</summary>
+public sealed record SandboxUsage
+{
+    /// <summary>Processor time of the command and its children, as the sandbox's kernel counted it (getrusage(2)).</summary>
+    public TimeSpan? CommandCpu { get; init; }
+
+    /// <summary>Processor time of the whole sandbox since its hand-over, from the cgroup.</summary>
+    public TimeSpan? SandboxCpu { get; init; }
+
+    /// <summary>Highest memory of the whole sandbox in bytes, from the cgroup.</summary>
+    public long? PeakMemoryBytes { get; init; }
+}

@@ -1,0 +1,32 @@
+namespace Boxer;
+
+/// <summary>How long each stage of a run took.</summary>
+public sealed record SandboxTimings
+{
+    /// <summary>Waiting for a place in the queue and for a running slot.</summary>
+    public TimeSpan Queue { get; init; }
+
+    /// <summary>Finding or pulling the image, and its root.</summary>
+    public TimeSpan Image { get; init; }
+
+    /// <summary>Preparing the network attachment.</summary>
+    public TimeSpan Network { get; init; }
+
+    /// <summary>Booting the sandbox, or taking one that is booted.</summary>
+    public TimeSpan Sandbox { get; init; }
+
+    /// <summary>From hand-over to the end of the command; this is what <see cref="ResourceLimits.WallClock"/> bounds.</summary>
+    public TimeSpan Run { get; init; }
+
+    /// <summary>Bringing the files under <c>/output</c> out.</summary>
+    public TimeSpan Outputs { get; init; }
+
+    /// <summary>
+    /// Taking the sandbox down. It happens off the caller's path: zero here when it was still going on as the result was made, and
+    /// measured in the <c>boxer.stage.duration</c> histogram.
+    /// </summary>
+    public TimeSpan Cleanup { get; init; }
+
+    /// <summary>From the call to the result.</summary>
+    public TimeSpan Total { get; init; }
+}

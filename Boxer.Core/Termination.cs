@@ -1,0 +1,55 @@
+namespace Boxer;
+
+/// <summary>Why a run ended.</summary>
+public enum TerminationKind
+{
+    /// <summary>The command exited by itself: <see cref="Termination.ExitCode"/> is set.</summary>
+    Exited,
+
+    /// <summary>A signal ended the command: <see cref="Termination.Signal"/> is set.</summary>
+    Signaled,
+
+    /// <summary>The command reached <see cref="ResourceLimits.WallClock"/> and was killed.</summary>
+    WallClockLimit,
+
+    /// <summary>The sandbox reached <see cref="ResourceLimits.MemoryMegabytes"/>, whatever the command made of it.</summary>
+    MemoryLimit,
+
+    /// <summary>The command printed more than <see cref="ResourceLimits.OutputBytes"/> and was killed.</summary>
+    OutputLimit,
+
+    /// <summary>The command failed and a file system of the sandbox was full.</summary>
+    DiskLimit,
+
+    /// <summary>The command could not be started: <see cref="Termination.Errno"/> says why.</summary>
+    NotStarted,
+
+    /// <summary>
+    /// The sandbox went away without saying how the command ended, because the command broke it from inside. Other runs are not affected.
+    /// </summary>
+    SandboxDied,
+}
+
+/// <summary>How a run ended. Exit code and signal are apart: a command that exits with 137 was not killed.</summary>
+public sealed record Termination
+{
+    internal Termination(TerminationKind kind) => Kind = kind;
+
+    /// <summary>Why the run ended.</summary>
+    public TerminationKind Kind { get; }
+
+    /// <summary>The exit code, 0 to 255, where the command exited by itself.</summary>
+    public int? ExitCode { get; internal init; }
+
+    /// <summary>The number of the signal (signal(7)) that ended the command.</summary>
+    public int? Signal { get; internal init; }
+
+    /// <summary>The errno (errno(3)) of the step that failed, where <see cref="Kind"/> is <see cref="TerminationKind.NotStarted"/>.</summary>
+    public int? Errno { get; internal init; }
+
+    /// <summary>A sentence for a person, for example <c>killed: memory limit of 256 MiB reached</c>.</summary>
+    public string Message { get; internal init; } = "";
+
+    /// <inheritdoc/>
+    public override string ToString() => Message;
+}
