@@ -18,21 +18,15 @@ public static class BoxerServiceCollectionExtensions
     /// to the options; what was registered before wins, and every registered <see cref="INetworkMode"/> can be named by requests.
     /// </summary>
     /// <param name="services">The container's services.</param>
-    /// <param name="configure">Sets options; <see langword="null"/>: the defaults.</param>
     /// <returns><paramref name="services"/>.</returns>
     /// <remarks>
     /// With a generic host the options and this machine are checked when the host starts, and a fault keeps it from starting. In a bare
     /// container that happens at the first run. Wrong options are an <see cref="OptionsValidationException"/> that lists all faults.
     /// </remarks>
-    public static IServiceCollection AddBoxer(this IServiceCollection services, Action<BoxerOptions>? configure = null)
+    public static IServiceCollection AddBoxer(this IServiceCollection services)
     {
         ArgumentNullException.ThrowIfNull(services);
         services.AddOptions<BoxerOptions>();
-        if (configure is not null)
-        {
-            services.Configure(configure);
-        }
-
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<BoxerOptions>, BoxerOptionsValidator>());
         services.TryAddEnumerable(ServiceDescriptor.Singleton<INetworkMode, NoneNetworkMode>());
         services.TryAddSingleton<ISandboxRunner>(CreateRunner);
@@ -43,7 +37,14 @@ public static class BoxerServiceCollectionExtensions
         return services;
     }
 
-    /// <summary>As the other overload, with the options bound to a section of the configuration.</summary>
+    /// <summary>As <see cref="AddBoxer(IServiceCollection)"/>, with options set in code.</summary>
+    /// <param name="services">The container's services.</param>
+    /// <param name="configure">Sets options.</param>
+    /// <returns><paramref name="services"/>.</returns>
+    public static IServiceCollection AddBoxer(this IServiceCollection services, Action<BoxerOptions> configure) =>
+        services.AddBoxer().Configure(configure);
+
+    /// <summary>As <see cref="AddBoxer(IServiceCollection)"/>, with the options bound to a section of the configuration.</summary>
     /// <param name="services">The container's services.</param>
     /// <param name="configuration">The section, for example <c>configuration.GetSection("Boxer")</c>. A key that is no option is a fault.</param>
     /// <returns><paramref name="services"/>.</returns>

@@ -85,7 +85,7 @@ internal sealed class AdmissionQueue
 
         using var deadline = new CancellationTokenSource(_timeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
-        await using CancellationTokenRegistration registration = either.Token.Register(() => Abandon(waiter)).ConfigureAwait(false);
+        using CancellationTokenRegistration registration = either.Token.Register(() => Abandon(waiter));
         if (await waiter.Granted.Task.ConfigureAwait(false) is { } slot)
         {
             return slot;

@@ -1,5 +1,4 @@
 using System.Net;
-using Boxer.Images;
 
 namespace Boxer.Admission;
 

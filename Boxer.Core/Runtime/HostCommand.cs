@@ -1,6 +1,4 @@
-using System.Runtime.InteropServices;
 using System.Text;
-using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime;

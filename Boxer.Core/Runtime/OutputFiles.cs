@@ -6,7 +6,7 @@ namespace Boxer.Runtime;
 /// Takes the files that PID 1 streams, in memory or into a directory of this host. Names were checked when they were decoded; the
 /// bounds are checked here again, because PID 1 may be a guest's by now.
 /// </summary>
-internal sealed class OutputFiles : IAsyncDisposable
+internal sealed class OutputFiles
 {
     private readonly long _maxBytes;
     private readonly int _maxEntries;
@@ -78,7 +78,16 @@ internal sealed class OutputFiles : IAsyncDisposable
         _notes.Add(reason);
     }
 
-    public ValueTask DisposeAsync() => AbandonAsync();
+    /// <summary>Throws everything away, because nobody will be told where it is.</summary>
+    internal async ValueTask DiscardAsync()
+    {
+        await AbandonAsync().ConfigureAwait(false);
+        _files.Clear();
+        if (_directory is not null && _entries > 0 && Directory.Exists(_directory))
+        {
+            Directory.Delete(_directory, recursive: true);
+        }
+    }
 
     private void CountEntry()
     {

@@ -26,7 +26,7 @@ internal static class OwnedDirectory
             throw new SandboxPrivilegeException($"{path} is a symbolic link: it must be a directory.");
         }
 
-        if ((directory.UnixFileMode & ~OwnerOnly) != 0)
+        if ((directory.UnixFileMode & ~OwnerOnly) != UnixFileMode.None)
         {
             throw new SandboxPrivilegeException($"{path} is open to other users: run 'chmod 0700 {path}', or choose another directory.");
         }

@@ -74,7 +74,7 @@ internal sealed class RuntimeInstance : IAsyncDisposable
 
         foreach (string lockFile in System.IO.Directory.GetFiles(baseDirectory, "*" + LockSuffix))
         {
-            await using FileStream? held = TryLock(lockFile, FileMode.Open);
+            using FileStream? held = TryLock(lockFile, FileMode.Open);
             if (held is null)
             {
                 continue;

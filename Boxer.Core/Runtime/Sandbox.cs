@@ -1,4 +1,3 @@
-using Boxer.Native;
 using Boxer.Runtime.Init;
 using Microsoft.Win32.SafeHandles;
 
@@ -62,7 +61,7 @@ internal sealed class Sandbox : IAsyncDisposable
         cancellationToken.ThrowIfCancellationRequested();
         TimeSpan runTime = _time.GetElapsedTime(start);
 
-        await using var outputs = new OutputFiles(work.Outputs, work.Limits);
+        var outputs = new OutputFiles(work.Outputs, work.Limits);
         if (end is InitEnded && work.Start.Outputs is not null)
         {
             await ReceiveOutputsAsync(outputs, memory, cancellationToken).ConfigureAwait(false);
@@ -225,12 +224,18 @@ internal sealed class Sandbox : IAsyncDisposable
         {
             await outputs.GiveUpAsync($"They were not all out within {OutputsTimeout.TotalSeconds:0} s.").ConfigureAwait(false);
         }
+        catch (OperationCanceledException)
+        {
+            await outputs.DiscardAsync().ConfigureAwait(false);
+            throw;
+        }
         catch (InitProtocolException exception)
         {
             await outputs.GiveUpAsync(exception.Message).ConfigureAwait(false);
         }
         catch (IOException exception)
         {
+            await outputs.DiscardAsync().ConfigureAwait(false);
             throw new SandboxRuntimeException($"The files under /output could not be written: {exception.Message}", exception);
         }
     }
