@@ -81,6 +81,37 @@ install_packages() {
     fi
 }
 
+# Where these scripts keep what is slow to make or to fetch.
+cache_folder() { printf '%s' "${XDG_CACHE_HOME:-$HOME/.cache}/boxer"; }
+
+# unpack_package PACKAGE FOLDER: the files of a package, without installing it. Does nothing where FOLDER exists.
+unpack_package() {
+    local package=$1 folder=$2 work
+    [[ ! -d $folder ]] || return 0
+    mkdir -p "$(dirname "$folder")"
+    work=$(mktemp -d "$folder.XXXXXX")
+    refresh_package_lists
+    say "Fetching $package."
+    if ! (cd "$work" && quietly apt-get -q -o APT::Sandbox::User=root -o Acquire::Retries=3 download "$package") ||
+        ! dpkg-deb -x "$work"/*.deb "$work/files"; then
+        rm -rf "$work"
+        return 1
+    fi
+    mv "$work/files" "$folder"
+    rm -rf "$work"
+}
+
+# A registry server on PATH. Its package is not installed: that would start it as a service on every address.
+ensure_docker_registry() {
+    local folder
+    folder=$(cache_folder)/docker-registry
+    if ! command -v docker-registry >/dev/null; then
+        require_apt docker-registry
+        unpack_package docker-registry "$folder" || die "apt-get could not fetch docker-registry; the reason is above."
+        PATH="$folder/usr/bin:$PATH"
+    fi
+}
+
 # 20240729 of "runsc version release-20240729.0" and of "0.0~20240729.0-4"; 0 where there is no date.
 runsc_date() {
     local date
@@ -143,7 +174,8 @@ add_backports() {
 ensure_runsc() {
     local version
     if [[ -n ${RUNSC:-} ]]; then
-        local bin="${XDG_CACHE_HOME:-$HOME/.cache}/boxer/bin"
+        local bin
+        bin=$(cache_folder)/bin
         if ! RUNSC=$(realpath -e "$RUNSC" 2>/dev/null) || ! runsc_works "$RUNSC"; then
             die "RUNSC does not name a runsc of release-$oldest_runsc or newer that runs on this machine."
         fi

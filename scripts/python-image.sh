@@ -7,7 +7,7 @@
 # Does nothing where OUT_DIR already has what this script builds. Run as root; needs mmdebstrap and umoci.
 set -euo pipefail
 
-# shellcheck source-path=SCRIPTDIR source=install.sh
+# shellcheck source=scripts/install.sh
 . "$(dirname "${BASH_SOURCE[0]}")/install.sh"
 
 [[ $# -eq 1 ]] || die "usage: $0 OUT_DIR"
