@@ -39,7 +39,7 @@ public sealed class SandboxFile
     /// <param name="path">Where it appears; see <see cref="Path"/>.</param>
     /// <param name="content">Its content; not copied.</param>
     public static SandboxFile FromBytes(string path, ReadOnlyMemory<byte> content) =>
-        new(path, _ => ValueTask.FromResult(ReadOnlyMemoryStream(content)));
+        new(path, _ => ValueTask.FromResult<Stream>(ReadOnlyMemoryStream(content)));
 
     /// <summary>A file whose content is read when the run starts. The stream is disposed after it was read.</summary>
     /// <param name="path">Where it appears; see <see cref="Path"/>.</param>
@@ -61,7 +61,7 @@ public sealed class SandboxFile
 
     internal ValueTask<Stream> OpenAsync(CancellationToken cancellationToken) => _open(cancellationToken);
 
-    private static Stream ReadOnlyMemoryStream(ReadOnlyMemory<byte> content) =>
+    private static MemoryStream ReadOnlyMemoryStream(ReadOnlyMemory<byte> content) =>
         System.Runtime.InteropServices.MemoryMarshal.TryGetArray(content, out ArraySegment<byte> segment)
             ? new MemoryStream(segment.Array!, segment.Offset, segment.Count, writable: false)
             : new MemoryStream(content.ToArray(), writable: false);

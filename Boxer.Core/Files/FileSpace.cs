@@ -1,0 +1,435 @@
+using System.Globalization;
+using System.Text;
+using Boxer.Native;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Files;
+
+/// <summary>
+/// The files of one client, by path. The index in memory is what exists: nothing is looked up on disk by a path that a client named,
+/// and what is opened is resolved by the kernel below the space's directory, without symbolic links. Safe for concurrent use.
+/// </summary>
+public sealed class FileSpace
+{
+    internal const string StagingName = "staging";
+
+    private const string DataName = "data";
+
+    private const int CopyBytes = 81_920;
+
+    private readonly Dictionary<string, StoredFile> _files = new(StringComparer.Ordinal);
+    private readonly Lock _lock = new();
+    private readonly SafeFileHandle _directory;
+    private readonly string _path;
+    private readonly string _data;
+    private readonly string _staging;
+    private readonly FileStoreLimits _limits;
+
+    // Both count staged and detached files too: what they bound is the disk.
+    private long _bytes;
+    private long _count;
+
+    private FileSpace(string path, SafeFileHandle directory, FileStoreLimits limits)
+    {
+        _path = path;
+        _directory = directory;
+        _data = Path.Combine(path, DataName);
+        _staging = Path.Combine(path, StagingName);
+        _limits = limits;
+    }
+
+    /// <summary>
+    /// Says what is wrong with a path: it must be relative and clean, at most 4,096 bytes of UTF-8 with names of at most 255, without
+    /// NUL, empty names, <c>.</c> and <c>..</c>.
+    /// </summary>
+    /// <param name="path">The path.</param>
+    /// <returns><see langword="null"/> if it can be used, else the rest of a sentence that starts with the path.</returns>
+    public static string? FindPathFault(string path)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        return StoredPath.FindFault(path);
+    }
+
+    /// <summary>Takes bytes in, to be given a path by <see cref="StagedFile.Publish"/>.</summary>
+    /// <param name="content">The bytes, read to their end as they come.</param>
+    /// <param name="maxBytes">The most that one file may have.</param>
+    /// <param name="cancellationToken">Gives up; nothing is kept.</param>
+    /// <exception cref="FileStoreFullException">More than <paramref name="maxBytes"/>, or the space is full.</exception>
+    public async Task<StagedFile> StageAsync(Stream content, long maxBytes, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(content);
+        ArgumentOutOfRangeException.ThrowIfNegative(maxBytes);
+        Reserve(bytes: 0, files: 1);
+        StagedFile staged = new(this, StagingPath());
+        try
+        {
+            FileStream target = new(
+                staged.Location,
+                new FileStreamOptions
+                {
+                    Mode = FileMode.CreateNew,
+                    Access = FileAccess.Write,
+                    BufferSize = 0,
+                    Options = FileOptions.Asynchronous,
+                    UnixCreateMode = PrivateDirectory.FileMode,
+                });
+            await using (target.ConfigureAwait(false))
+            {
+                byte[] buffer = new byte[CopyBytes];
+                int read;
+                while ((read = await content.ReadAsync(buffer, cancellationToken).ConfigureAwait(false)) > 0)
+                {
+                    if (staged.Size + read > maxBytes)
+                    {
+                        throw new FileStoreFullException($"The file has more than {maxBytes} bytes, the most that one file may have.");
+                    }
+
+                    Reserve(read, files: 0);
+                    staged.Size += read;
+                    await target.WriteAsync(buffer.AsMemory(0, read), cancellationToken).ConfigureAwait(false);
+                }
+            }
+
+            return staged;
+        }
+        catch
+        {
+            staged.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Opens a file for reading. What is read stays the same if the file is replaced or deleted meanwhile.</summary>
+    /// <param name="path">Its path.</param>
+    /// <returns><see langword="null"/> if there is none.</returns>
+    public Stream? OpenRead(string path)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        lock (_lock)
+        {
+            return _files.TryGetValue(path, out StoredFile? file) ? Open(file) : null;
+        }
+    }
+
+    /// <summary>Deletes a file, or everything below a directory.</summary>
+    /// <param name="path">Its path.</param>
+    /// <returns>How many files were deleted.</returns>
+    public int Delete(string path)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        string below = path + "/";
+        lock (_lock)
+        {
+            List<StoredFile> found =
+                [.. _files.Values.Where(file => file.Path == path || file.Path.StartsWith(below, StringComparison.Ordinal))];
+            found.ForEach(Remove);
+            return found.Count;
+        }
+    }
+
+    /// <summary>Holds the files that a run uses, and a place for its outputs.</summary>
+    /// <param name="paths">The uploads that the run gets, each once.</param>
+    /// <exception cref="InvalidSandboxRequestException">
+    /// Some cannot be had; every fault is listed as <c>Files[i]</c>, and nothing is held.
+    /// </exception>
+    public RunFiles BeginRun(IReadOnlyList<string> paths)
+    {
+        ArgumentNullException.ThrowIfNull(paths);
+        List<SandboxFault> faults = [];
+        List<StoredFile> inputs = new(paths.Count);
+        HashSet<string> seen = new(StringComparer.Ordinal);
+        lock (_lock)
+        {
+            for (int i = 0; i < paths.Count; i++)
+            {
+                string field = string.Create(CultureInfo.InvariantCulture, $"Files[{i}]");
+                string path = paths[i];
+                if (StoredPath.FindFault(path) is { } fault)
+                {
+                    faults.Add(new(field, $"The path {fault}"));
+                }
+                else if (StoredPath.IsOutput(path))
+                {
+                    faults.Add(new(field, $"'{path}' is an output; download it and upload it under another path."));
+                }
+                else if (!seen.Add(path))
+                {
+                    faults.Add(new(field, $"'{path}' is listed twice; list each file once."));
+                }
+                else if (!_files.TryGetValue(path, out StoredFile? file))
+                {
+                    faults.Add(new(field, $"'{path}' was not uploaded, or was deleted after a run that did not persist; upload it first."));
+                }
+                else
+                {
+                    inputs.Add(file);
+                }
+            }
+
+            if (faults.Count > 0)
+            {
+                throw new InvalidSandboxRequestException(faults);
+            }
+
+            inputs.ForEach(file => file.Leases++);
+        }
+
+        return new RunFiles(this, inputs, StagingPath());
+    }
+
+    internal static FileSpace Open(string path, FileStoreLimits limits)
+    {
+        PrivateDirectory.Create(path);
+        SafeFileHandle directory = Fcntl.openat(
+            Fcntl.AT_FDCWD, path, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, mode: 0);
+        Check.Result(directory.IsInvalid ? -1 : 0, "open", path);
+        FileSpace space = new(path, directory, limits);
+        PrivateDirectory.Create(space._data);
+        PrivateDirectory.Create(space._staging);
+        foreach (StoredFile file in FindFiles(space._data))
+        {
+            space.Add(file);
+            space._bytes += file.Size;
+            space._count++;
+        }
+
+        return space;
+    }
+
+    internal Stream OpenRead(StoredFile file)
+    {
+        lock (_lock)
+        {
+            return Open(file);
+        }
+    }
+
+    internal void Publish(StagedFile staged, string path)
+    {
+        if (StoredPath.FindFault(path) is { } fault)
+        {
+            throw new InvalidSandboxRequestException("Path", $"The path {fault}");
+        }
+
+        if (StoredPath.IsOutput(path))
+        {
+            throw new InvalidSandboxRequestException("Path", $"'{path}' is reserved for outputs of runs; choose another directory.");
+        }
+
+        lock (_lock)
+        {
+            for (int slash = path.IndexOf('/', StringComparison.Ordinal); slash > 0; slash = path.IndexOf('/', slash + 1))
+            {
+                if (_files.ContainsKey(path[..slash]))
+                {
+                    throw new InvalidSandboxRequestException("Path", $"'{path[..slash]}' is a file, so nothing can be below it; choose another path.");
+                }
+            }
+
+            string location = Path.Combine(_data, path);
+            if (Directory.Exists(location))
+            {
+                throw new InvalidSandboxRequestException("Path", $"'{path}' is a directory with files in it; choose another path.");
+            }
+
+            if (_files.TryGetValue(path, out StoredFile? old))
+            {
+                Remove(old);
+            }
+
+            Directory.CreateDirectory(Path.GetDirectoryName(location)!, PrivateDirectory.Mode);
+            File.Move(staged.Location, location);
+            Add(new StoredFile(path, location, staged.Size));
+        }
+    }
+
+    internal void Forget(StagedFile staged)
+    {
+        File.Delete(staged.Location);
+        Unreserve(staged.Size, files: 1);
+    }
+
+    internal IReadOnlyList<StoredFileInfo> KeepOutputs(string collected, string runId)
+    {
+        string path = $"{StoredPath.OutputDirectory}/{runId}";
+        if (StoredPath.FindFault(path) is not null || runId.Contains('/', StringComparison.Ordinal))
+        {
+            throw new ArgumentException("The identifier of a run is one clean name.", nameof(runId));
+        }
+
+        if (!Directory.Exists(collected))
+        {
+            return [];
+        }
+
+        List<StoredFile> found = [.. FindFiles(collected)];
+        if (found.Count == 0)
+        {
+            return [];
+        }
+
+        Reserve(found.Sum(file => file.Size), found.Count);
+        lock (_lock)
+        {
+            string location = Path.Combine(_data, path);
+            try
+            {
+                Directory.CreateDirectory(Path.GetDirectoryName(location)!, PrivateDirectory.Mode);
+                Directory.Move(collected, location);
+            }
+            catch
+            {
+                Unreserve(found.Sum(file => file.Size), found.Count);
+                throw;
+            }
+
+            foreach (StoredFile file in found)
+            {
+                Add(new StoredFile($"{path}/{file.Path}", Path.Combine(location, file.Path), file.Size));
+            }
+        }
+
+        return [.. found.Select(file => new StoredFileInfo($"{path}/{file.Path}", file.Size)).OrderBy(file => file.Path, StringComparer.Ordinal)];
+    }
+
+    internal void Delete(IReadOnlyList<StoredFile> inputs)
+    {
+        lock (_lock)
+        {
+            foreach (StoredFile file in inputs.Where(file => !file.Detached))
+            {
+                Remove(file);
+            }
+        }
+    }
+
+    internal void Release(IReadOnlyList<StoredFile> inputs, string outputs)
+    {
+        lock (_lock)
+        {
+            foreach (StoredFile file in inputs)
+            {
+                file.Leases--;
+                if (file.Detached && file.Leases == 0)
+                {
+                    DeleteContent(file);
+                }
+            }
+        }
+
+        PrivateDirectory.DeleteTree(outputs);
+    }
+
+    private FileStream Open(StoredFile file)
+    {
+        byte[] path = Encoding.UTF8.GetBytes(Path.GetRelativePath(_path, file.Location) + '\0');
+        SafeFileHandle handle = Fcntl.openat2(
+            _directory,
+            path,
+            Fcntl.O_RDONLY | Fcntl.O_NONBLOCK,
+            Fcntl.RESOLVE_IN_ROOT | Fcntl.RESOLVE_NO_SYMLINKS | Fcntl.RESOLVE_NO_XDEV);
+        try
+        {
+            Check.Result(handle.IsInvalid ? -1 : 0, "openat2", file.Location);
+            Check.Result(SysStat.statx(handle, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
+            return status.Type == SysStat.S_IFREG
+                ? new FileStream(handle, FileAccess.Read, bufferSize: 0)
+                : throw new IOException($"{file.Location} is not a regular file any more.");
+        }
+        catch
+        {
+            handle.Dispose();
+            throw;
+        }
+    }
+
+    private string StagingPath() => Path.Combine(_staging, Guid.NewGuid().ToString("N"));
+
+    /// <summary>The regular files below a directory, by their paths in it; links and other things are passed over, never followed.</summary>
+    private static IEnumerable<StoredFile> FindFiles(string directory)
+    {
+        EnumerationOptions all = new()
+        {
+            RecurseSubdirectories = true,
+            AttributesToSkip = FileAttributes.ReparsePoint,
+            IgnoreInaccessible = false,
+            ReturnSpecialDirectories = false,
+        };
+        foreach (FileInfo file in new DirectoryInfo(directory).EnumerateFiles("*", all))
+        {
+            if (SysStat.statx(Fcntl.AT_FDCWD, file.FullName, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status) == 0
+                && status.Type == SysStat.S_IFREG)
+            {
+                yield return new StoredFile(Path.GetRelativePath(directory, file.FullName), file.FullName, (long)status.stx_size);
+            }
+        }
+    }
+
+    private void Add(StoredFile file) => _files[file.Path] = file;
+
+    /// <summary>Takes a file out of the index; its content goes at once, or with the last run that reads it.</summary>
+    private void Remove(StoredFile file)
+    {
+        _files.Remove(file.Path);
+        string location = file.Location;
+        file.Detached = true;
+        if (file.Leases > 0)
+        {
+            file.Location = StagingPath();
+            File.Move(location, file.Location);
+        }
+        else
+        {
+            DeleteContent(file);
+        }
+
+        RemoveEmptyParents(location);
+    }
+
+    private void DeleteContent(StoredFile file)
+    {
+        File.Delete(file.Location);
+        Unreserve(file.Size, files: 1);
+    }
+
+    private void RemoveEmptyParents(string location)
+    {
+        for (string parent = Path.GetDirectoryName(location)!; parent.Length > _data.Length; parent = Path.GetDirectoryName(parent)!)
+        {
+            if (Directory.EnumerateFileSystemEntries(parent).Any())
+            {
+                return;
+            }
+
+            Directory.Delete(parent);
+        }
+    }
+
+    private void Reserve(long bytes, int files)
+    {
+        lock (_lock)
+        {
+            if (_bytes + bytes > _limits.MaxBytes)
+            {
+                throw new FileStoreFullException($"The file space is full: it may hold {_limits.MaxBytes} bytes. Delete files that are not needed.");
+            }
+
+            if (_count + files > _limits.MaxFiles)
+            {
+                throw new FileStoreFullException($"The file space is full: it may hold {_limits.MaxFiles} files. Delete files that are not needed.");
+            }
+
+            _bytes += bytes;
+            _count += files;
+        }
+    }
+
+    private void Unreserve(long bytes, int files)
+    {
+        lock (_lock)
+        {
+            _bytes -= bytes;
+            _count -= files;
+        }
+    }
+}

@@ -1,0 +1,100 @@
+using System.Text.RegularExpressions;
+
+namespace Boxer.Files;
+
+/// <summary>
+/// Uploads and kept outputs of a host, in spaces that know nothing of each other. A space is a directory below the store's root:
+/// <c>data</c> has its files under their own paths, <c>staging</c> what is still arriving or going.
+/// Safe for concurrent use within one process; a second process on the same root is refused.
+/// </summary>
+/// <remarks>
+/// Guests never reach these directories: input files are copied into a sandbox and outputs come out of it as bytes, so nothing hostile
+/// can make a symbolic link here. What is served is only what the store itself wrote or found as a regular file when it was opened.
+/// </remarks>
+public sealed partial class FileStore : IDisposable
+{
+    private readonly Dictionary<string, FileSpace> _spaces = new(StringComparer.Ordinal);
+    private readonly Lock _lock = new();
+    private readonly FileStream _ownership;
+    private readonly string _root;
+    private readonly FileStoreLimits _limits;
+
+    private FileStore(string root, FileStoreLimits limits, FileStream ownership)
+    {
+        _root = root;
+        _limits = limits;
+        _ownership = ownership;
+    }
+
+    /// <summary>Opens a store, and removes what a process that died left half-written in it.</summary>
+    /// <param name="root">An absolute path; made with mode 0700 when missing, and given that mode when not.</param>
+    /// <param name="limits">What each space may hold.</param>
+    /// <exception cref="IOException">The directory cannot be used, or another process has the store open.</exception>
+    /// <exception cref="UnauthorizedAccessException">The directory is not this process's to use.</exception>
+    public static FileStore Open(string root, FileStoreLimits limits)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(root);
+        ArgumentNullException.ThrowIfNull(limits);
+        if (!Path.IsPathFullyQualified(root))
+        {
+            throw new ArgumentException("The root of a file store must be an absolute path.", nameof(root));
+        }
+
+        PrivateDirectory.Create(root);
+
+        // flock(2) by way of FileShare.None: it goes away with the process, however that ends.
+        FileStream ownership = new(
+            Path.Combine(root, "lock"),
+            new FileStreamOptions
+            {
+                Mode = FileMode.OpenOrCreate,
+                Access = FileAccess.ReadWrite,
+                Share = FileShare.None,
+                UnixCreateMode = PrivateDirectory.FileMode,
+            });
+        try
+        {
+            foreach (string space in Directory.EnumerateDirectories(root))
+            {
+                PrivateDirectory.DeleteTree(Path.Combine(space, FileSpace.StagingName));
+            }
+
+            return new FileStore(root, limits, ownership);
+        }
+        catch
+        {
+            ownership.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The space of this name, made when it is first asked for.</summary>
+    /// <param name="name">1 to 64 lower-case letters, digits and hyphens.</param>
+    /// <exception cref="IOException">The space's directory cannot be used.</exception>
+    public FileSpace GetSpace(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        if (!SpaceName().IsMatch(name))
+        {
+            throw new ArgumentException("The name of a file space is 1 to 64 lower-case letters, digits and hyphens.", nameof(name));
+        }
+
+        lock (_lock)
+        {
+            ObjectDisposedException.ThrowIf(!_ownership.CanRead, this);
+            if (!_spaces.TryGetValue(name, out FileSpace? space))
+            {
+                space = FileSpace.Open(Path.Combine(_root, name), _limits);
+                _spaces.Add(name, space);
+            }
+
+            return space;
+        }
+    }
+
+    /// <summary>Lets another process open the store. Files stay where they are.</summary>
+    public void Dispose() => _ownership.Dispose();
+
+    [GeneratedRegex("^[a-z0-9-]{1,64}\\z", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
+    private static partial Regex SpaceName();
+}

@@ -1,0 +1,10 @@
+namespace Boxer.Files;
+
+/// <summary>The bytes do not fit. Nothing was stored, and what was stored before is unchanged.</summary>
+public sealed class FileStoreFullException : SandboxException
+{
+    internal FileStoreFullException(string message)
+        : base(message)
+    {
+    }
+}

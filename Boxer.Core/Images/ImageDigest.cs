@@ -1,0 +1,75 @@
+using System.Buffers;
+using System.Diagnostics.CodeAnalysis;
+using System.Security.Cryptography;
+
+namespace Boxer.Images;
+
+/// <summary>A digest as OCI writes it, for example <c>sha256:</c> and 64 hexadecimal digits (OCI image spec, descriptor.md).</summary>
+internal readonly record struct ImageDigest
+{
+    private static readonly SearchValues<char> HexDigits = SearchValues.Create("0123456789abcdef");
+
+    private ImageDigest(string algorithm, string hex)
+    {
+        Algorithm = algorithm;
+        Hex = hex;
+    }
+
+    /// <summary><c>sha256</c>, <c>sha384</c> or <c>sha512</c>.</summary>
+    public string Algorithm { get; }
+
+    /// <summary>The hash in lower-case hexadecimal digits: safe as a file name.</summary>
+    public string Hex { get; }
+
+    /// <summary>Parses a digest; upper-case digits and other algorithms are refused.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="digest">The digest.</param>
+    public static bool TryParse([NotNullWhen(true)] string? text, out ImageDigest digest)
+    {
+        digest = default;
+        int colon = text?.IndexOf(':', StringComparison.Ordinal) ?? -1;
+        if (colon < 0)
+        {
+            return false;
+        }
+
+        string algorithm = text![..colon];
+        string hex = text[(colon + 1)..];
+        int length = algorithm switch { "sha256" => 64, "sha384" => 96, "sha512" => 128, _ => -1 };
+        if (hex.Length != length || hex.AsSpan().ContainsAnyExcept(HexDigits))
+        {
+            return false;
+        }
+
+        digest = new(algorithm, hex);
+        return true;
+    }
+
+    /// <summary>The SHA-256 digest of <paramref name="content"/>.</summary>
+    /// <param name="content">The bytes.</param>
+    public static ImageDigest Sha256Of(ReadOnlySpan<byte> content) => new("sha256", Convert.ToHexStringLower(SHA256.HashData(content)));
+
+    /// <summary>The digest of <paramref name="content"/> by the same algorithm.</summary>
+    /// <param name="content">The bytes.</param>
+    public ImageDigest Of(ReadOnlySpan<byte> content)
+    {
+        using IncrementalHash hash = NewHash();
+        hash.AppendData(content);
+        return FromHash(hash);
+    }
+
+    /// <summary>An empty hash of this algorithm.</summary>
+    public IncrementalHash NewHash() => IncrementalHash.CreateHash(Algorithm switch
+    {
+        "sha256" => HashAlgorithmName.SHA256,
+        "sha384" => HashAlgorithmName.SHA384,
+        _ => HashAlgorithmName.SHA512,
+    });
+
+    /// <summary>The digest of what was appended to a hash of this algorithm.</summary>
+    /// <param name="hash">The hash; it is reset.</param>
+    public ImageDigest FromHash(IncrementalHash hash) => new(Algorithm, Convert.ToHexStringLower(hash.GetHashAndReset()));
+
+    /// <inheritdoc/>
+    public override string ToString() => $"{Algorithm}:{Hex}";
+}

@@ -1,0 +1,107 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Versioning;
+using System.Security.Cryptography;
+
+namespace Boxer.Runtime.Init;
+
+/// <summary>The boxer-init program as a file on this host.</summary>
+[UnsupportedOSPlatform("windows")]
+internal static class InitBinary
+{
+    private const string Name = "boxer-init";
+
+    private const UnixFileMode ExecutableMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
+        | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
+
+    /// <summary>Where the file of this processor may be, in the order in which it is looked for.</summary>
+    internal static IReadOnlyList<string> Candidates()
+    {
+        string architecture = RuntimeInformation.ProcessArchitecture switch
+        {
+            Architecture.X64 => "x64",
+            Architecture.Arm64 => "arm64",
+            var other => throw new PlatformNotSupportedException($"{Name} exists for x64 and arm64, not for {other}."),
+        };
+        string relative = Path.Combine("runtimes", $"linux-{architecture}", "native", Name);
+        var searched = (AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "")
+            .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries);
+        return
+        [
+            Path.Combine(AppContext.BaseDirectory, relative),
+            Path.Combine(AppContext.BaseDirectory, Name),
+            .. searched.Select(directory => Path.Combine(directory, Name)),
+        ];
+    }
+
+    /// <summary>Finds the file that was built or installed with this assembly. It may lack the permission to be executed.</summary>
+    /// <exception cref="FileNotFoundException">It is in none of the places; the message lists them.</exception>
+    internal static string Find()
+    {
+        IReadOnlyList<string> candidates = Candidates();
+        return candidates.FirstOrDefault(File.Exists) ?? throw new FileNotFoundException(
+            $"{Name} was not found. Looked for: {string.Join(", ", candidates)}.", Name);
+    }
+
+    /// <summary>
+    /// Installs an executable copy as <c>bin/HASH/boxer-init</c>, because packages do not keep the permission to execute.
+    /// An existing copy is used only if its content and mode are right.
+    /// </summary>
+    /// <param name="source">The file from <see cref="Find"/>.</param>
+    /// <param name="directory">An existing directory that only this user can write to.</param>
+    /// <param name="cancellationToken">Gives up; nothing is left behind.</param>
+    /// <returns>The absolute path of the copy.</returns>
+    internal static async Task<string> InstallAsync(string source, string directory, CancellationToken cancellationToken)
+    {
+        byte[] content = await File.ReadAllBytesAsync(source, cancellationToken).ConfigureAwait(false);
+        byte[] hash = SHA256.HashData(content);
+        string parent = Path.GetFullPath(Path.Combine(directory, "bin", Convert.ToHexStringLower(hash)[..16]));
+        string target = Path.Combine(parent, Name);
+        if (await IsIntactAsync(target, hash, cancellationToken).ConfigureAwait(false))
+        {
+            return target;
+        }
+
+        Directory.CreateDirectory(parent);
+        string temporary = Path.Combine(parent, $".{Name}.{Guid.NewGuid():N}");
+        try
+        {
+            var options = new FileStreamOptions
+            {
+                Mode = FileMode.CreateNew,
+                Access = FileAccess.Write,
+                UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+            };
+            var stream = new FileStream(temporary, options);
+            await using (stream.ConfigureAwait(false))
+            {
+                await stream.WriteAsync(content, cancellationToken).ConfigureAwait(false);
+                // Not SetUnixFileMode on create: the umask would take bits away.
+                File.SetUnixFileMode(stream.SafeFileHandle, ExecutableMode);
+            }
+
+            File.Move(temporary, target, overwrite: true);
+        }
+        finally
+        {
+            File.Delete(temporary);
+        }
+
+        return target;
+    }
+
+    private static async Task<bool> IsIntactAsync(string path, byte[] hash, CancellationToken cancellationToken)
+    {
+        var file = new FileInfo(path);
+        if (!file.Exists || file.LinkTarget is not null || file.UnixFileMode != ExecutableMode)
+        {
+            return false;
+        }
+
+        FileStream stream = file.OpenRead();
+        await using (stream.ConfigureAwait(false))
+        {
+            byte[] found = await SHA256.HashDataAsync(stream, cancellationToken).ConfigureAwait(false);
+            return found.AsSpan().SequenceEqual(hash);
+        }
+    }
+}

@@ -1,0 +1,549 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Text;
+
+namespace Boxer.Runtime.Init;
+
+/// <summary>
+/// The frames of PROTOCOL.md, to and from bytes. Nothing here touches a socket, and nothing here knows the order of frames:
+/// <see cref="InitChannel"/> does the one, <see cref="InitConversation"/> the other.
+/// </summary>
+internal static class InitProtocol
+{
+    /// <summary>The version of every frame.</summary>
+    internal const ushort Version = 1;
+
+    /// <summary>The uid and gid that PID 1 moves itself to. No run may use it as user, group or supplementary group.</summary>
+    internal const uint ReservedId = 0x7FFF_FF00;
+
+    /// <summary>The descriptor in the sandbox that the control socket must be.</summary>
+    internal const int ControlDescriptor = 3;
+
+    /// <summary>Bytes before the payload.</summary>
+    internal const int HeaderSize = 8;
+
+    /// <summary>The most bytes of a START payload.</summary>
+    internal const int MaxStartPayload = 4 << 20;
+
+    /// <summary>The most bytes of any other payload, in both directions.</summary>
+    internal const int MaxPayload = 64 << 10;
+
+    /// <summary>The most strings of command and environment together.</summary>
+    internal const int MaxStrings = 65_536;
+
+    /// <summary>The most supplementary groups.</summary>
+    internal const int MaxGroups = 1_024;
+
+    /// <summary>The most entries of each other list of START.</summary>
+    internal const int MaxItems = 64;
+
+    /// <summary>The longest absolute path in START and FILE_BEGIN, in bytes of UTF-8.</summary>
+    internal const int MaxPath = 4_095;
+
+    /// <summary>The longest relative path of an output, in bytes of UTF-8.</summary>
+    internal const int MaxOutputPath = 4_095;
+
+    /// <summary>The longest name in a path, in bytes of UTF-8 (NAME_MAX).</summary>
+    internal const int MaxName = 255;
+
+    /// <summary>The deepest directory that is walked; the output directory itself is 0.</summary>
+    internal const int MaxOutputDepth = 64;
+
+    private const int MaxStage = 256;
+    private const int MaxErrno = 4_095;
+
+    private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+
+    /// <summary>
+    /// The capabilities that PID 1 needs in the bounding, effective and permitted sets of the OCI spec, by their OCI names.
+    /// The command gets none of them.
+    /// </summary>
+    internal static IReadOnlyList<string> RequiredCapabilities { get; } =
+    [
+        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_SYS_ADMIN",
+        "CAP_SYS_RESOURCE",
+    ];
+
+    /// <summary>Writes a header.</summary>
+    internal static void WriteHeader(Span<byte> destination, InitFrameType type, int payloadLength)
+    {
+        BinaryPrimitives.WriteUInt32LittleEndian(destination, (uint)payloadLength);
+        BinaryPrimitives.WriteUInt16LittleEndian(destination[4..], (ushort)type);
+        BinaryPrimitives.WriteUInt16LittleEndian(destination[6..], Version);
+    }
+
+    /// <summary>Reads a header of PID 1 and bounds its payload.</summary>
+    /// <exception cref="InitProtocolException">The version, or the length for this type, is not allowed.</exception>
+    internal static (InitFrameType Type, int PayloadLength) ReadHeader(ReadOnlySpan<byte> header)
+    {
+        uint length = BinaryPrimitives.ReadUInt32LittleEndian(header);
+        var type = (InitFrameType)BinaryPrimitives.ReadUInt16LittleEndian(header[4..]);
+        ushort version = BinaryPrimitives.ReadUInt16LittleEndian(header[6..]);
+        if (version != Version)
+        {
+            throw new InitProtocolException($"PID 1 sent a frame of version {version}; this side speaks {Version}.");
+        }
+
+        if (length > MaxPayload)
+        {
+            throw new InitProtocolException($"PID 1 announced a frame of {length} bytes; the limit is {MaxPayload}.");
+        }
+
+        return (type, (int)length);
+    }
+
+    /// <summary>Encodes a START frame with its header.</summary>
+    /// <exception cref="ArgumentException">A value breaks a bound of this class, or a string holds a NUL.</exception>
+    internal static byte[] EncodeStart(InitStart start)
+    {
+        ArgumentNullException.ThrowIfNull(start);
+        Check(start);
+        var writer = new PayloadWriter();
+        writer.U32(start.UserId);
+        writer.U32(start.GroupId);
+        writer.U32((uint)start.SupplementaryGroups.Count);
+        foreach (uint group in start.SupplementaryGroups)
+        {
+            writer.U32(group);
+        }
+
+        writer.U32((uint)start.ResourceLimits.Count);
+        foreach (InitResourceLimit limit in start.ResourceLimits)
+        {
+            writer.U32((uint)limit.Resource);
+            writer.U64(limit.Soft);
+            writer.U64(limit.Hard);
+        }
+
+        writer.Text(start.Hostname);
+        writer.Text(start.WorkingDirectory);
+        writer.U32((uint)start.Tmpfs.Count);
+        foreach (InitTmpfs tmpfs in start.Tmpfs)
+        {
+            writer.Text(tmpfs.Path);
+            writer.U64((ulong)tmpfs.SizeBytes);
+            writer.U32(tmpfs.Mode);
+            writer.U32(tmpfs.UserId);
+            writer.U32(tmpfs.GroupId);
+            writer.U32(tmpfs.UnlessOwned ? 1u : 0u);
+        }
+
+        writer.U32((uint)start.TextFiles.Count);
+        foreach (InitTextFile file in start.TextFiles)
+        {
+            writer.Text(file.Path);
+            writer.Bytes(file.Content.Span);
+        }
+
+        writer.Text(start.Outputs?.Path ?? "");
+        writer.U64((ulong)(start.Outputs?.MaxBytes ?? 0));
+        writer.U32((uint)(start.Outputs?.MaxEntries ?? 0));
+        writer.U32((uint)start.Arguments.Count);
+        foreach (string argument in start.Arguments)
+        {
+            writer.Text(argument);
+        }
+
+        writer.U32((uint)start.Environment.Count);
+        foreach (string variable in start.Environment)
+        {
+            writer.Text(variable);
+        }
+
+        return writer.ToFrame(InitFrameType.Start, MaxStartPayload);
+    }
+
+    /// <summary>Encodes a FILE_BEGIN frame with its header.</summary>
+    /// <exception cref="ArgumentException">The path is not a clean absolute path.</exception>
+    internal static byte[] EncodeFileBegin(string path, bool executable)
+    {
+        CheckPath(path, nameof(path));
+        var writer = new PayloadWriter();
+        writer.U32(executable ? 1u : 0u);
+        writer.Text(path);
+        return writer.ToFrame(InitFrameType.FileBegin, MaxPayload);
+    }
+
+    /// <summary>Encodes a frame without payload, with its header.</summary>
+    internal static byte[] EncodeEmpty(InitFrameType type)
+    {
+        byte[] frame = new byte[HeaderSize];
+        WriteHeader(frame, type, 0);
+        return frame;
+    }
+
+    /// <summary>Encodes a SIGNAL frame with its header.</summary>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="signal"/> is not 1 to 64.</exception>
+    internal static byte[] EncodeSignal(int signal)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(signal, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(signal, 64);
+        var writer = new PayloadWriter();
+        writer.U32((uint)signal);
+        return writer.ToFrame(InitFrameType.Signal, MaxPayload);
+    }
+
+    /// <summary>Decodes the payload of a frame of PID 1. The order of frames is not looked at.</summary>
+    /// <param name="type">The type from the header.</param>
+    /// <param name="payload">The whole payload; <see cref="InitOutputData"/> keeps a reference to it.</param>
+    /// <exception cref="InitProtocolException">The type is unknown, or the payload is not well-formed.</exception>
+    internal static InitEvent Decode(InitFrameType type, ReadOnlyMemory<byte> payload)
+    {
+        if (type == InitFrameType.OutputData)
+        {
+            return payload.Length > 0 ? new InitOutputData(payload) : throw new InitProtocolException("PID 1 sent output data without data.");
+        }
+
+        var reader = new PayloadReader(payload.Span, type);
+        InitEvent result;
+        switch (type)
+        {
+            case InitFrameType.Ready:
+                result = new InitReady(reader.Number("protocol version", 1, ushort.MaxValue));
+                break;
+            case InitFrameType.Started:
+                result = new InitStarted();
+                break;
+            case InitFrameType.NotStarted:
+                result = new InitNotStarted(reader.Enumeration<InitStage>("stage"), reader.Number("errno", 1, MaxErrno));
+                break;
+            case InitFrameType.FileFailed:
+                int fileErrno = reader.Number("errno", 1, MaxErrno);
+                result = new InitFileFailed(reader.Text("path", MaxPath), fileErrno);
+                break;
+            case InitFrameType.Ended:
+                result = DecodeEnded(ref reader);
+                break;
+            case InitFrameType.OutputDirectory:
+                uint directoryMode = reader.Mode();
+                result = new InitOutputDirectory(reader.OutputPath(), directoryMode);
+                break;
+            case InitFrameType.OutputFile:
+                uint fileMode = reader.Mode();
+                long size = reader.LongNumber("size", long.MaxValue);
+                result = new InitOutputFile(reader.OutputPath(), fileMode, size);
+                break;
+            case InitFrameType.OutputTruncated:
+                InitTruncation reason = reader.Enumeration<InitTruncation>("reason");
+                long count = reader.LongNumber("count", long.MaxValue);
+                result = count > 0 ? new InitOutputTruncated(reason, count) : throw new InitProtocolException("PID 1 left out 0 entries.");
+                break;
+            case InitFrameType.OutputDone:
+                result = new InitOutputDone();
+                break;
+            case InitFrameType.Fault:
+                int errno = reader.Number("errno", 0, MaxErrno);
+                result = new InitFault(Printable(reader.Text("stage", MaxStage)), errno);
+                break;
+            default:
+                throw new InitProtocolException($"PID 1 sent a frame of the unknown type 0x{(ushort)type:X4}.");
+        }
+
+        reader.End();
+        return result;
+    }
+
+    private static InitEnded DecodeEnded(ref PayloadReader reader)
+    {
+        // A TimeSpan counts 100 ns in 63 bits.
+        const long MaxMicroseconds = long.MaxValue / 10;
+        int kind = reader.Number("kind of end", 0, 1);
+        int status = kind == 0 ? reader.Number("exit code", 0, 255) : reader.Number("signal", 1, 64);
+        long user = reader.LongNumber("user time", MaxMicroseconds);
+        long system = reader.LongNumber("system time", MaxMicroseconds);
+        long resident = reader.LongNumber("resident set", long.MaxValue);
+        int full = reader.Number("count of full file systems", 0, MaxItems);
+        return new InitEnded
+        {
+            ExitCode = kind == 0 ? status : null,
+            Signal = kind == 1 ? status : null,
+            UserCpu = new TimeSpan(user * TimeSpan.TicksPerMicrosecond),
+            SystemCpu = new TimeSpan(system * TimeSpan.TicksPerMicrosecond),
+            MaxResidentBytes = resident,
+            FullTmpfs = full,
+        };
+    }
+
+    private static void Check(InitStart start)
+    {
+        CheckCount(start.Arguments.Count, 1, MaxStrings, nameof(start.Arguments));
+        CheckCount(start.Arguments.Count + start.Environment.Count, 1, MaxStrings, nameof(start.Environment));
+        CheckCount(start.SupplementaryGroups.Count, 0, MaxGroups, nameof(start.SupplementaryGroups));
+        CheckCount(start.ResourceLimits.Count, 0, MaxItems, nameof(start.ResourceLimits));
+        CheckCount(start.Tmpfs.Count, 0, MaxItems, nameof(start.Tmpfs));
+        CheckCount(start.TextFiles.Count, 0, MaxItems, nameof(start.TextFiles));
+        if (start.Arguments[0].Length == 0)
+        {
+            throw new ArgumentException("The program's name is empty.", nameof(start));
+        }
+
+        // -1 means "leave it" to setresuid(2) and chown(2).
+        if (start.UserId is ReservedId or uint.MaxValue || start.GroupId is ReservedId or uint.MaxValue
+            || start.SupplementaryGroups.Any(group => group is ReservedId or uint.MaxValue))
+        {
+            throw new ArgumentException($"Ids {ReservedId} and {uint.MaxValue} are reserved.", nameof(start));
+        }
+
+        if (Encoding.UTF8.GetByteCount(start.Hostname) > 64)
+        {
+            throw new ArgumentException("The host name is longer than 64 bytes.", nameof(start));
+        }
+
+        if (start.WorkingDirectory != "/")
+        {
+            CheckPath(start.WorkingDirectory, nameof(start.WorkingDirectory));
+        }
+
+        foreach (InitTmpfs tmpfs in start.Tmpfs)
+        {
+            CheckPath(tmpfs.Path, nameof(start.Tmpfs));
+            if (tmpfs.SizeBytes < 1 || tmpfs.Mode > 0xFFF)
+            {
+                throw new ArgumentException($"Size or mode of {tmpfs.Path} is out of range.", nameof(start));
+            }
+        }
+
+        foreach (InitTextFile file in start.TextFiles)
+        {
+            CheckPath(file.Path, nameof(start.TextFiles));
+        }
+
+        if (start.Outputs is { } outputs)
+        {
+            CheckPath(outputs.Path, nameof(start.Outputs));
+            if (outputs.MaxBytes < 0 || outputs.MaxEntries < 0)
+            {
+                throw new ArgumentException("The bounds of the outputs are negative.", nameof(start));
+            }
+        }
+    }
+
+    private static void CheckCount(int count, int min, int max, string name)
+    {
+        if (count < min || count > max)
+        {
+            throw new ArgumentException($"{name} has {count} entries; {min} to {max} are allowed.", name);
+        }
+    }
+
+    private static void CheckPath(string path, string name)
+    {
+        if (path is not ['/', _, ..] || Encoding.UTF8.GetByteCount(path) > MaxPath || path.Contains('\0')
+            || path[1..].Split('/').Any(part => part is "" or "." or ".." || Encoding.UTF8.GetByteCount(part) > MaxName))
+        {
+            throw new ArgumentException($"'{path}' is not a clean absolute path of at most {MaxPath} bytes.", name);
+        }
+    }
+
+    private static string Printable(string text) => string.Create(text.Length, text, static (span, source) =>
+    {
+        for (int i = 0; i < span.Length; i++)
+        {
+            span[i] = source[i] is >= ' ' and <= '~' ? source[i] : '?';
+        }
+    });
+
+    private sealed class PayloadWriter
+    {
+        private readonly ArrayBufferWriter<byte> _buffer = new(1024);
+
+        internal PayloadWriter()
+        {
+            _buffer.GetSpan(HeaderSize)[..HeaderSize].Clear();
+            _buffer.Advance(HeaderSize);
+        }
+
+        internal void U32(uint value)
+        {
+            BinaryPrimitives.WriteUInt32LittleEndian(_buffer.GetSpan(4), value);
+            _buffer.Advance(4);
+        }
+
+        internal void U64(ulong value)
+        {
+            BinaryPrimitives.WriteUInt64LittleEndian(_buffer.GetSpan(8), value);
+            _buffer.Advance(8);
+        }
+
+        internal void Bytes(ReadOnlySpan<byte> value)
+        {
+            U32((uint)value.Length);
+            _buffer.Write(value);
+        }
+
+        // The NUL after it lets the C side use it in place.
+        internal void Text(string value)
+        {
+            if (value.Contains('\0'))
+            {
+                throw new ArgumentException("A string holds a NUL character.", nameof(value));
+            }
+
+            int count = Encoding.UTF8.GetByteCount(value);
+            U32((uint)count);
+            Span<byte> span = _buffer.GetSpan(count + 1);
+            Encoding.UTF8.GetBytes(value, span);
+            span[count] = 0;
+            _buffer.Advance(count + 1);
+        }
+
+        internal byte[] ToFrame(InitFrameType type, int maxPayload)
+        {
+            int length = _buffer.WrittenCount - HeaderSize;
+            if (length > maxPayload)
+            {
+                throw new ArgumentException($"The {type} frame takes {length} bytes; at most {maxPayload} are allowed.");
+            }
+
+            byte[] frame = _buffer.WrittenSpan.ToArray();
+            WriteHeader(frame, type, length);
+            return frame;
+        }
+    }
+
+    private ref struct PayloadReader(ReadOnlySpan<byte> payload, InitFrameType type)
+    {
+        private ReadOnlySpan<byte> _rest = payload;
+
+        internal int Number(string field, int min, int max)
+        {
+            uint value = BinaryPrimitives.ReadUInt32LittleEndian(Take(4, field));
+            return value >= min && value <= max ? (int)value : throw Bad(field);
+        }
+
+        internal long LongNumber(string field, long max)
+        {
+            ulong value = BinaryPrimitives.ReadUInt64LittleEndian(Take(8, field));
+            return value <= (ulong)max ? (long)value : throw Bad(field);
+        }
+
+        internal T Enumeration<T>(string field)
+            where T : struct, Enum
+        {
+            uint value = BinaryPrimitives.ReadUInt32LittleEndian(Take(4, field));
+            var result = (T)Enum.ToObject(typeof(T), value);
+            return Enum.IsDefined(result) ? result : throw Bad(field);
+        }
+
+        internal uint Mode() => (uint)Number("mode", 0, 0x1FF);
+
+        internal string Text(string field, int max)
+        {
+            uint length = BinaryPrimitives.ReadUInt32LittleEndian(Take(4, field));
+            if (length > max)
+            {
+                throw Bad(field);
+            }
+
+            ReadOnlySpan<byte> bytes = Take((int)length + 1, field);
+            if (bytes.IndexOf((byte)0) != bytes.Length - 1)
+            {
+                throw Bad(field);
+            }
+
+            try
+            {
+                return StrictUtf8.GetString(bytes[..^1]);
+            }
+            catch (DecoderFallbackException)
+            {
+                throw Bad(field);
+            }
+        }
+
+        internal string OutputPath()
+        {
+            string path = Text("path", MaxOutputPath);
+            foreach (Range range in path.AsSpan().Split('/'))
+            {
+                ReadOnlySpan<char> name = path.AsSpan()[range];
+                if (name is "" or "." or ".." || Encoding.UTF8.GetByteCount(name) > MaxName)
+                {
+                    throw Bad("path");
+                }
+            }
+
+            return path;
+        }
+
+        internal readonly void End()
+        {
+            if (!_rest.IsEmpty)
+            {
+                throw new InitProtocolException($"PID 1 sent a {type} frame with {_rest.Length} bytes too many.");
+            }
+        }
+
+        private ReadOnlySpan<byte> Take(int count, string field)
+        {
+            if (_rest.Length < count)
+            {
+                throw new InitProtocolException($"PID 1 sent a {type} frame that ends within its {field}.");
+            }
+
+            ReadOnlySpan<byte> taken = _rest[..count];
+            _rest = _rest[count..];
+            return taken;
+        }
+
+        private readonly InitProtocolException Bad(string field) => new($"PID 1 sent a {type} frame with a {field} that is not allowed.");
+    }
+}
+
+/// <summary>The types of frames; the high bit is set in those of PID 1.</summary>
+internal enum InitFrameType : ushort
+{
+    /// <summary>To PID 1: what to run, and the preparation.</summary>
+    Start = 0x0001,
+
+    /// <summary>To PID 1: an input file begins.</summary>
+    FileBegin = 0x0002,
+
+    /// <summary>To PID 1: its next bytes.</summary>
+    FileData = 0x0003,
+
+    /// <summary>To PID 1: it is complete.</summary>
+    FileEnd = 0x0004,
+
+    /// <summary>To PID 1: execute the command.</summary>
+    Go = 0x0005,
+
+    /// <summary>To PID 1: kill every process and report as usual.</summary>
+    Kill = 0x0006,
+
+    /// <summary>To PID 1: send a signal to the command's process.</summary>
+    Signal = 0x0007,
+
+    /// <summary>PID 1 waits.</summary>
+    Ready = 0x8001,
+
+    /// <summary>The command was executed.</summary>
+    Started = 0x8002,
+
+    /// <summary>The command could not be executed.</summary>
+    NotStarted = 0x8003,
+
+    /// <summary>An input file could not be written.</summary>
+    FileFailed = 0x8004,
+
+    /// <summary>The command ended.</summary>
+    Ended = 0x8005,
+
+    /// <summary>A directory of the outputs.</summary>
+    OutputDirectory = 0x8006,
+
+    /// <summary>A file of the outputs.</summary>
+    OutputFile = 0x8007,
+
+    /// <summary>Its next bytes.</summary>
+    OutputData = 0x8008,
+
+    /// <summary>Something was left out.</summary>
+    OutputTruncated = 0x8009,
+
+    /// <summary>All outputs were sent.</summary>
+    OutputDone = 0x800A,
+
+    /// <summary>PID 1 gave up.</summary>
+    Fault = 0x800B,
+}

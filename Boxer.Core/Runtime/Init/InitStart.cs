@@ -1,0 +1,91 @@
+namespace Boxer.Runtime.Init;
+
+/// <summary>What makes one run differ from another: the content of the START frame.</summary>
+internal sealed record InitStart
+{
+    /// <summary>The whole command; the first entry is looked up in the PATH of <see cref="Environment"/> if it has no slash.</summary>
+    public required IReadOnlyList<string> Arguments { get; init; }
+
+    /// <summary>The whole environment as <c>NAME=value</c>.</summary>
+    public IReadOnlyList<string> Environment { get; init; } = [];
+
+    /// <summary>The absolute directory to start in; made, and owned by the user, when it is missing.</summary>
+    public string WorkingDirectory { get; init; } = "/";
+
+    /// <summary>The user; never <see cref="InitProtocol.ReservedId"/>.</summary>
+    public required uint UserId { get; init; }
+
+    /// <summary>The group; never <see cref="InitProtocol.ReservedId"/>.</summary>
+    public required uint GroupId { get; init; }
+
+    /// <summary>Supplementary groups, at most <see cref="InitProtocol.MaxGroups"/>.</summary>
+    public IReadOnlyList<uint> SupplementaryGroups { get; init; } = [];
+
+    /// <summary>Limits of setrlimit(2) for the command.</summary>
+    public IReadOnlyList<InitResourceLimit> ResourceLimits { get; init; } = [];
+
+    /// <summary>The sandbox's host name, at most 64 bytes; empty leaves it.</summary>
+    public string Hostname { get; init; } = "";
+
+    /// <summary>Memory file systems to mount, in this order.</summary>
+    public IReadOnlyList<InitTmpfs> Tmpfs { get; init; } = [];
+
+    /// <summary>Small files to write after the mounts, owned by root, mode 0644.</summary>
+    public IReadOnlyList<InitTextFile> TextFiles { get; init; } = [];
+
+    /// <summary>The directory to stream after the end; <see langword="null"/>: none.</summary>
+    public InitOutputs? Outputs { get; init; }
+}
+
+/// <summary>One limit of setrlimit(2); <see cref="ulong.MaxValue"/> is no limit.</summary>
+/// <param name="Resource">The number of the resource, one of <see cref="InitResource"/>.</param>
+/// <param name="Soft">The soft limit.</param>
+/// <param name="Hard">The hard limit.</param>
+internal sealed record InitResourceLimit(InitResource Resource, ulong Soft, ulong Hard);
+
+/// <summary>Resources of setrlimit(2), by their Linux numbers.</summary>
+internal enum InitResource : uint
+{
+    /// <summary>RLIMIT_CPU, seconds.</summary>
+    Cpu = 0,
+
+    /// <summary>RLIMIT_FSIZE, bytes.</summary>
+    FileSize = 1,
+
+    /// <summary>RLIMIT_STACK, bytes.</summary>
+    Stack = 3,
+
+    /// <summary>RLIMIT_CORE, bytes.</summary>
+    Core = 4,
+
+    /// <summary>RLIMIT_NPROC, processes and threads of the user.</summary>
+    Processes = 6,
+
+    /// <summary>RLIMIT_NOFILE, one more than the highest descriptor.</summary>
+    OpenFiles = 7,
+
+    /// <summary>RLIMIT_MEMLOCK, bytes.</summary>
+    LockedMemory = 8,
+}
+
+/// <summary>A tmpfs to mount with nosuid and nodev; the directory is made when it is missing.</summary>
+/// <param name="Path">The absolute path.</param>
+/// <param name="SizeBytes">The most it may hold; 1 or more.</param>
+/// <param name="Mode">The mode of its root, for example octal 1777.</param>
+/// <param name="UserId">The owner of its root.</param>
+/// <param name="GroupId">The group of its root.</param>
+/// <param name="UnlessOwned">
+/// Leave the directory alone if it exists, has an entry and belongs to the run's user: a home that the image prepared.
+/// </param>
+internal sealed record InitTmpfs(string Path, long SizeBytes, uint Mode, uint UserId, uint GroupId, bool UnlessOwned = false);
+
+/// <summary>A small file, owned by root, mode 0644; an existing one is replaced.</summary>
+/// <param name="Path">The absolute path.</param>
+/// <param name="Content">The content.</param>
+internal sealed record InitTextFile(string Path, ReadOnlyMemory<byte> Content);
+
+/// <summary>The directory whose files are streamed after the end.</summary>
+/// <param name="Path">The absolute path.</param>
+/// <param name="MaxBytes">The most bytes of all files together; a file that does not fit is left out.</param>
+/// <param name="MaxEntries">The most directory entries that are looked at, whatever they are.</param>
+internal sealed record InitOutputs(string Path, long MaxBytes, int MaxEntries);
