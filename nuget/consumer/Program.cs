@@ -1,0 +1,22 @@
+using Boxer;
+using Boxer.Hosting;
+using Microsoft.Extensions.DependencyInjection;
+
+if (args is not [var home, var mirror, var image, .. var command] || command.Length == 0)
+{
+    Console.Error.WriteLine("usage: Consumer HOME MIRROR_OF_LOCALHOST IMAGE COMMAND...");
+    return 2;
+}
+
+ServiceCollection services = new();
+services.AddBoxer(options =>
+{
+    options.Home = home;
+    options.RegistryMirrors["localhost"] = [mirror];
+});
+await using ServiceProvider provider = services.BuildServiceProvider();
+
+SandboxResult result = await provider.GetRequiredService<ISandboxRunner>().RunAsync(new SandboxRequest(image, command));
+Console.Out.Write(result.Stdout);
+Console.Error.Write(result.Stderr);
+return result.ExitCode;

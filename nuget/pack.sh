@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Packs Boxer.Core, Boxer.Network and Boxer.Hosting into artifacts/nuget, and checks what is in them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# shellcheck source=scripts/install.sh
+. scripts/install.sh
+ensure_dotnet
+install_packages unzip
+
+out=artifacts/nuget
+rm -rf "$out"
+for project in Boxer.Core Boxer.Network Boxer.Hosting; do
+    dotnet pack "$project" -c Release -o "$out" -v quiet --nologo -clp:NoSummary
+    package=$(find "$out" -name "$project.*.nupkg")
+    expected=("lib/net10.0/$project.dll" "lib/net10.0/$project.xml" README.md icon.png)
+    if [[ $project == Boxer.Core ]]; then
+        # PID 1 of every sandbox: without it the package cannot run anything.
+        expected+=(runtimes/linux-x64/native/boxer-init)
+    fi
+    files=$(unzip -Z1 "$package")
+    for file in "${expected[@]}"; do
+        grep -qxF "$file" <<<"$files" || die "$package lacks $file."
+    done
+    say "$package"
+done

@@ -1,0 +1,227 @@
+# shellcheck shell=bash
+# Sourced by quickstart.sh and test.sh: installs what is missing on Debian or Ubuntu, as root, from the
+# sources that this machine's apt is configured with. Nothing is done where nothing is missing.
+
+# The first runsc that works as Boxer uses it (systrap platform, --overlay2, --pass-fd), by the date in its version.
+oldest_runsc=20230801
+
+say() { printf '%s\n' "$*"; }
+
+step() { printf '\n==> %s\n' "$*"; }
+
+# One clear line, and the end of the script.
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+require_root() {
+    [[ $(id -u) -eq 0 ]] || die "run this as root: it installs packages, and sandboxes with cgroup limits need it (sudo $0)."
+}
+
+require_apt() {
+    if ! command -v apt-get >/dev/null; then
+        die "this machine has no apt-get; install these by hand and run this again: $*"
+    fi
+}
+
+apt_get() {
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@"
+}
+
+# Runs its arguments; their output is shown only when they fail.
+quietly() {
+    local log status=0
+    log=$(mktemp)
+    "$@" >"$log" 2>&1 || status=$?
+    if [[ $status -ne 0 ]]; then
+        tail -n 40 "$log" >&2
+    fi
+    rm -f "$log"
+    return "$status"
+}
+
+# True when apt knows no packages, or what it knows is older than a week.
+package_lists_are_stale() {
+    local lists
+    lists=$(apt-config shell lists Dir::State::lists/d)
+    eval "$lists"
+    # shellcheck disable=SC2154 # set by the eval
+    [[ -z $(find "$lists" -maxdepth 1 -name '*_Packages*' -mtime -7 -print -quit 2>/dev/null) ]]
+}
+
+update_package_lists() {
+    say "Updating the package lists."
+    quietly apt_get update || die "apt-get update failed; check the network and the sources in /etc/apt, then run this again."
+}
+
+refresh_package_lists() {
+    if package_lists_are_stale; then
+        update_package_lists
+    fi
+}
+
+# Installs those of the named packages that are missing, in one call.
+install_packages() {
+    local package missing=()
+    require_apt "$@"
+    for package in "$@"; do
+        if [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
+            missing+=("$package")
+        fi
+    done
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    refresh_package_lists
+    say "Installing ${missing[*]}."
+    if ! quietly apt_get install --no-install-recommends "${missing[@]}"; then
+        # Lists that are not old enough to be stale may still name files that the mirror has replaced.
+        update_package_lists
+        quietly apt_get install --no-install-recommends "${missing[@]}" ||
+            die "apt-get could not install ${missing[*]}; the reason is above."
+    fi
+}
+
+# Where these scripts keep what is slow to make or to fetch.
+cache_folder() { printf '%s' "${XDG_CACHE_HOME:-$HOME/.cache}/boxer"; }
+
+# unpack_package PACKAGE FOLDER: the files of a package, without installing it. Does nothing where FOLDER exists.
+unpack_package() {
+    local package=$1 folder=$2 work
+    [[ ! -d $folder ]] || return 0
+    mkdir -p "$(dirname "$folder")"
+    work=$(mktemp -d "$folder.XXXXXX")
+    refresh_package_lists
+    say "Fetching $package."
+    if ! (cd "$work" && quietly apt-get -q -o APT::Sandbox::User=root -o Acquire::Retries=3 download "$package") ||
+        ! dpkg-deb -x "$work"/*.deb "$work/files"; then
+        rm -rf "$work"
+        return 1
+    fi
+    mv "$work/files" "$folder"
+    rm -rf "$work"
+}
+
+# A registry server on PATH. Its package is not installed: that would start it as a service on every address.
+ensure_docker_registry() {
+    local folder
+    folder=$(cache_folder)/docker-registry
+    if ! command -v docker-registry >/dev/null; then
+        require_apt docker-registry
+        unpack_package docker-registry "$folder" || die "apt-get could not fetch docker-registry; the reason is above."
+        PATH="$folder/usr/bin:$PATH"
+    fi
+}
+
+# 20240729 of "runsc version release-20240729.0" and of "0.0~20240729.0-4"; 0 where there is no date.
+runsc_date() {
+    local date
+    date=$(grep -oE -m 1 '20[0-9]{6}' <<<"$1" | head -n 1) || date=0
+    printf '%s' "$date"
+}
+
+runsc_works() {
+    local version
+    version=$("$1" --version 2>/dev/null) && [[ $(runsc_date "$version") -ge $oldest_runsc ]]
+}
+
+# The newest version of runsc that the configured sources have and that is new enough; nothing where they have none.
+available_runsc() {
+    local version
+    while read -r version; do
+        if [[ $(runsc_date "$version") -ge $oldest_runsc ]]; then
+            printf '%s' "$version"
+            return
+        fi
+    done < <(apt-cache madison runsc 2>/dev/null | awk -F '|' '{ gsub(/ /, "", $2); print $2 }' | sort -rV)
+}
+
+# The file of the key that an entry of apt's sources names; nothing where it leaves the choice to apt. The entry is
+# "file:number", as apt-get indextargets gives it: of a line in a .list file, of a stanza in a .sources file.
+key_of_source() {
+    local file=${1%:*} number=${1##*:}
+    if [[ $file == *.sources ]]; then
+        # Only a key that is a file: one written out in the stanza itself has lines of its own.
+        awk -v RS= -v wanted="$number" 'NR == wanted' "$file" |
+            sed -n 's/^[Ss]igned-[Bb]y:[[:space:]]*\(\/[^[:space:]]*\).*/\1/p'
+    else
+        sed -n "${number}s/.*signed-by=\([^] ]*\).*/\1/p" "$file"
+    fi
+}
+
+release_codename() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
+
+# Writes a source for the backports suite of this release, at the place and with the key of the release itself.
+add_backports() {
+    local codename site entry key list=/etc/apt/sources.list.d/boxer-backports.list
+    codename=$(release_codename)
+    [[ -n $codename ]] || return 1
+    # By the name in the sources, else (where those say "stable") by the name in the archive's Release file.
+    # shellcheck disable=SC2016 # the format is expanded by apt-get
+    IFS='|' read -r site entry < <(
+        for release in "Release: $codename" "Codename: $codename"; do
+            apt-get indextargets --format '$(REPO_URI)|$(SOURCESENTRY)' "Created-By: Packages" "Component: main" "$release"
+        done) || return 1
+    key=$(key_of_source "$entry")
+    printf 'deb %s%s %s-backports main\n' "${key:+[signed-by=$key] }" "$site" "$codename" >"$list"
+    say "Added ${codename}-backports, for runsc, in $list."
+    if ! quietly apt_get update -o Dir::Etc::sourcelist="$list" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0; then
+        rm -f "$list"
+        return 1
+    fi
+}
+
+# A runsc that is new enough on PATH. RUNSC=path names one that is elsewhere.
+ensure_runsc() {
+    local version
+    if [[ -n ${RUNSC:-} ]]; then
+        local bin
+        bin=$(cache_folder)/bin
+        if ! RUNSC=$(realpath -e "$RUNSC" 2>/dev/null) || ! runsc_works "$RUNSC"; then
+            die "RUNSC does not name a runsc of release-$oldest_runsc or newer that runs on this machine."
+        fi
+        mkdir -p "$bin"
+        ln -sfn "$RUNSC" "$bin/runsc"
+        PATH="$bin:$PATH"
+        return
+    fi
+    if runsc_works runsc; then
+        return
+    fi
+    require_apt "runsc (gVisor), release-$oldest_runsc or newer"
+    refresh_package_lists
+    version=$(available_runsc)
+    if [[ -z $version ]] && add_backports; then
+        version=$(available_runsc)
+    fi
+    if [[ -n $version ]]; then
+        say "Installing runsc $version."
+        quietly apt_get install --no-install-recommends "runsc=$version" ||
+            die "apt-get could not install runsc $version; the reason is above."
+    fi
+    hash -r
+    runsc_works runsc ||
+        die "no runsc (gVisor) of release-$oldest_runsc or newer is on PATH or in the configured package sources; get one from gvisor.dev and run: RUNSC=/path/to/runsc $0"
+}
+
+# The SDK that global.json asks for. Called from the checkout.
+ensure_dotnet() {
+    local folder
+    if dotnet --version >/dev/null 2>&1; then
+        return
+    fi
+    for folder in "${DOTNET_ROOT:-}" "$HOME/.dotnet" /usr/share/dotnet /usr/lib/dotnet /usr/local/share/dotnet; do
+        if [[ -n $folder && -x $folder/dotnet ]] && "$folder/dotnet" --version >/dev/null 2>&1; then
+            export DOTNET_ROOT=$folder PATH="$folder:$PATH"
+            return
+        fi
+    done
+    if command -v apt-cache >/dev/null; then
+        refresh_package_lists
+        if [[ -n $(apt-cache madison dotnet-sdk-10.0 2>/dev/null) ]]; then
+            install_packages dotnet-sdk-10.0
+            hash -r
+        fi
+    fi
+    dotnet --version >/dev/null 2>&1 ||
+        die "the .NET 10 SDK is missing and the configured package sources have none; install it (https://dotnet.microsoft.com/download/dotnet/10.0) and put dotnet on PATH."
+}

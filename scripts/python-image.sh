@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Builds a Python image from this machine's own release of Debian or Ubuntu, as an OCI layout:
+#
+#   scripts/python-image.sh OUT_DIR
+#
+# OUT_DIR/index.json then lists one image, tagged "latest", of two layers: the essential packages, and Python with pip and apt.
+# Does nothing where OUT_DIR already has what this script builds. Run as root; needs mmdebstrap and umoci.
+set -euo pipefail
+
+# shellcheck source=scripts/install.sh
+. "$(dirname "${BASH_SOURCE[0]}")/install.sh"
+
+[[ $# -eq 1 ]] || die "usage: $0 OUT_DIR"
+require_root
+out=$(realpath -m "$1")
+codename=$(release_codename)
+# What the result depends on; a layout made from something else is built again.
+recipe="$codename $(sha256sum <"${BASH_SOURCE[0]}" | cut -c 1-16)"
+if [[ -f $out/index.json && $(cat "$out/boxer-recipe" 2>/dev/null) == "$recipe" ]]; then
+    exit 0
+fi
+for tool in mmdebstrap umoci; do
+    command -v "$tool" >/dev/null || die "$tool is missing; install it (apt-get install $tool) and run this again."
+done
+refresh_package_lists
+
+mkdir -p "$(dirname "$out")"
+work=$(mktemp -d "$out.XXXXXX")
+trap 'rm -rf --one-file-system "$work"' EXIT
+
+# The release itself with its updates and security fixes, from where this machine has them, without backports and third parties.
+# shellcheck disable=SC2016 # the format is expanded by apt-get
+apt-get indextargets --format '$(ORIGIN)|$(RELEASE)|$(REPO_URI)|$(COMPONENT)|$(SOURCESENTRY)' "Created-By: Packages" |
+    while IFS='|' read -r origin suite site component entry; do
+        case "$origin $suite" in
+            *backports* | *proposed*) ;;
+            "Debian "* | "Ubuntu "*)
+                key=$(key_of_source "$entry")
+                printf 'deb %s%s %s %s\n' "${key:+[signed-by=$key] }" "$site" "$suite" "$component"
+                ;;
+        esac
+    done | sort -u >"$work/sources.list"
+[[ -s $work/sources.list ]] || die "apt has no Debian or Ubuntu sources of this release; see /etc/apt/sources.list.d."
+# How this machine reaches its sources: proxies, and checks of dates that a frozen mirror needs turned off.
+apt-config dump | grep -E '^Acquire::(Check-|Retries|https?::)' >"$work/apt.conf" || true
+
+say "Building a Python image from $codename packages; this takes about a minute."
+# No file is newer than the package lists, so that the same packages give the same layers. Not older either: compiled
+# Python files name the time of their source.
+epoch=$(find /var/lib/apt/lists -maxdepth 1 -name '*InRelease' -exec sed -n 's/^Date: //p' {} + |
+    while read -r date; do date -d "$date" +%s; done | sort -n | tail -n 1)
+export SOURCE_DATE_EPOCH=${epoch:-$(date +%s)}
+quietly mmdebstrap --mode=root --variant=minbase --format=tar --skip=check/signed-by \
+    --include=python3,python3-pip,python-is-python3 \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-include=/usr/share/doc/*/copyright' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --aptopt="$work/apt.conf" \
+    --essential-hook="tar --one-file-system --numeric-owner --exclude='./dev/*' --exclude='./proc/*' --exclude='./sys/*' \
+        --exclude='./tmp/*' --exclude='./run/*' --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' \
+        --sort=name --mtime=@$SOURCE_DATE_EPOCH --clamp-mtime -C \"\$1\" -cf '$work/base.tar' ." \
+    --customize-hook="rm \"\$1/etc/apt/apt.conf.d/99mmdebstrap\" \"\$1/etc/resolv.conf\" \"\$1/etc/hostname\"" \
+    "" "$work/python.tar" - <"$work/sources.list" ||
+    die "mmdebstrap could not build the image; the reason is above."
+
+image=$work/layout:latest
+bundle=$work/bundle
+umoci init --layout "$work/layout"
+umoci new --image "$image"
+umoci unpack --image "$image" "$bundle"
+tar --numeric-owner -C "$bundle/rootfs" -xpf "$work/base.tar"
+umoci repack --refresh-bundle --image "$image" "$bundle"
+rm -rf "$bundle/rootfs"
+mkdir "$bundle/rootfs"
+tar --numeric-owner -C "$bundle/rootfs" -xpf "$work/python.tar"
+umoci repack --image "$image" "$bundle"
+umoci config --image "$image" --clear=config.env --clear=config.entrypoint \
+    --config.env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --config.env LANG=C.UTF-8 \
+    --config.workingdir / --config.cmd python3
+umoci gc --layout "$work/layout"
+printf '%s\n' "$recipe" >"$work/layout/boxer-recipe"
+
+rm -rf --one-file-system "$out"
+mv "$work/layout" "$out"
+say "Built $out ($(du -sh "$out" | cut -f 1))."
