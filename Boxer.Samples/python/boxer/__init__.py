@@ -11,7 +11,7 @@ from ._errors import (
     BoxerProtocolError,
     BoxerTimeoutError,
 )
-from ._models import ResourceLimits, RunEnded, RunEvent, RunOutput, RunResult, RunStarted
+from ._models import OutputFile, ResourceLimits, RunEnded, RunEvent, RunOutput, RunResult, RunStarted
 from ._version import __version__
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "BoxerOutputLimitError",
     "BoxerProtocolError",
     "BoxerTimeoutError",
+    "OutputFile",
     "ResourceLimits",
     "RunEnded",
     "RunEvent",

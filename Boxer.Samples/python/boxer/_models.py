@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import difflib
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ class ResourceLimits:
 
     nofile: Optional[int] = None
     """Open descriptors of one process."""
+
+    disk_mb: Optional[int] = None
+    """Size in MiB of each of /tmp, $HOME and /dev/shm, which count as memory too."""
 
     def __post_init__(self) -> None:
         for name, value in self.to_dict().items():
@@ -56,11 +60,22 @@ _FRACTIONS = frozenset({"cpu_cores", "wall_clock_secs"})
 
 
 @dataclass(frozen=True)
+class OutputFile:
+    """A file that a run left under ``/output``."""
+
+    path: str
+    """What ``download_file`` takes: ``output/<exec_id>/<path below /output>``."""
+
+    size: int
+    """Its size in bytes."""
+
+
+@dataclass(frozen=True)
 class RunResult:
     """What a run left. What an older host does not report is ``None`` or empty."""
 
     exec_id: str
-    """The identifier of the run; its persisted outputs are at ``output/<exec_id>/<path>``."""
+    """The identifier of the run: ``boxer-`` and a UUID."""
 
     exit_code: int
     """The exit code as a shell gives it: 128 + n for signal n, 137 for the memory limit."""
@@ -75,10 +90,13 @@ class RunResult:
     """How long the command ran, in milliseconds."""
 
     termination: Optional[str] = None
-    """Why the run ended, for example ``exited``, ``signaled`` or ``memory_limit``."""
+    """Why the run ended: ``exited``, ``signaled``, ``memory_limit`` or ``disk_limit``."""
 
     signal: Optional[int] = None
     """The number of the signal that ended the command, where one did."""
+
+    error: Optional[str] = None
+    """Why the run ended, in words, where a limit ended it."""
 
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds that each stage took."""
@@ -86,8 +104,8 @@ class RunResult:
     network_denied: List[Any] = field(default_factory=list)
     """What the network mode refused, as the host reports it."""
 
-    outputs: List[Any] = field(default_factory=list)
-    """What the command left under ``/output``, as the host reports it."""
+    outputs: List[OutputFile] = field(default_factory=list)
+    """What the command left under ``/output`` and the host kept; empty without ``persist``."""
 
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The whole JSON body, with what this version of the package has no field for."""
@@ -105,9 +123,25 @@ class RunResult:
             signal=_optional(body, "signal", int, None),
             timings_ms=_optional(body, "timings_ms", dict, {}),
             network_denied=_optional(body, "network_denied", list, []),
-            outputs=_optional(body, "outputs", list, []),
+            error=_optional(body, "error", str, None),
+            outputs=[file for item in _optional(body, "outputs", list, []) for file in _output(item)],
             raw=body,
         )
+
+    @property
+    def stdout_bytes(self) -> bytes:
+        """Standard output as it was, where the host sent it; else ``stdout`` as UTF-8."""
+        return self._bytes("stdout_base64", self.stdout)
+
+    @property
+    def stderr_bytes(self) -> bytes:
+        """Standard error as it was, where the host sent it; else ``stderr`` as UTF-8."""
+        return self._bytes("stderr_base64", self.stderr)
+
+    def _bytes(self, name: str, text: str) -> bytes:
+        # Sent only where the text does not say it all.
+        encoded = self.raw.get(name)
+        return base64.b64decode(encoded) if isinstance(encoded, str) else text.encode("utf-8")
 
 
 @dataclass(frozen=True)
@@ -142,6 +176,12 @@ def _required(body: Mapping[str, Any], name: str, kind: Any) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise BoxerProtocolError(f"the answer has no usable {name!r}; is this the address of a Boxer host?")
     return value
+
+
+def _output(item: Any) -> List[OutputFile]:
+    if isinstance(item, dict) and isinstance(item.get("path"), str) and isinstance(item.get("size"), int):
+        return [OutputFile(item["path"], item["size"])]
+    return []
 
 
 def _optional(body: Mapping[str, Any], name: str, kind: Any, default: Any) -> Any:

@@ -308,6 +308,11 @@ def _event(name: str, data: str) -> Optional[RunEvent]:
     if body is None:
         raise BoxerProtocolError(f"the data of the event {name!r} is not a JSON object")
     if name == "end":
+        # The status that /run would have had, which comes too late for the status line.
+        status = body.get("status", 200)
+        if isinstance(status, int) and status != 200:
+            message = body.get("error")
+            raise api_error(status, message if isinstance(message, str) else "the run failed", body)
         return RunEnded(RunResult.from_json(body))
     value = body.get("exec_id" if name == "started" else "text")
     if not isinstance(value, str):

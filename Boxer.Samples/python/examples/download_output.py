@@ -9,6 +9,6 @@ SCRIPT = "open('/output/squares.bin', 'wb').write(bytes(n * n for n in range(16)
 
 with BoxerClient() as client:
     result = client.run(image=IMAGE, cmd=["python3", "-c", SCRIPT], persist=True)
-    content = client.download_file(f"output/{result.exec_id}/squares.bin", max_bytes=1024)
-
-print(f"{len(content)} bytes: {list(content[:6])} ...")
+    for file in result.outputs:
+        content = client.download_file(file.path, max_bytes=1024)
+        print(f"{file.path.split('/')[-1]}: {file.size} bytes {list(content[:6])} ...")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import email.utils
 import time
-from typing import Any
+from typing import Any, Callable, List
 
 import pytest
 
@@ -47,12 +47,13 @@ def test_each_status_of_the_contract(kind: str, host: FakeHost, status: int, exp
     host.json("POST", "/files", status, body)
     host.json("GET", "/files", status, body)
 
-    for attempt in (
+    attempts: List[Callable[[], Any]] = [
         lambda: call(kind, host.url, "run", "i", ["c"]),
         lambda: stream(kind, host.url, [], image="i", cmd=["c"]),
         lambda: call(kind, host.url, "upload_file", "a", b""),
         lambda: call(kind, host.url, "download_file", "a"),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(BoxerAPIError) as caught:
             attempt()
         assert type(caught.value) is expected

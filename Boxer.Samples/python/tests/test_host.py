@@ -19,6 +19,7 @@ from boxer import (
     BoxerClient,
     BoxerOutputLimitError,
     BoxerTimeoutError,
+    OutputFile,
     ResourceLimits,
     RunEnded,
     RunEvent,
@@ -88,14 +89,16 @@ def test_a_signal(client: BoxerClient) -> None:
 
 
 def test_bytes_that_are_not_utf_8(client: BoxerClient) -> None:
-    assert client.run(IMAGE, python("import os; os.write(1, b'a\\xffb')")).stdout == "a\ufffdb"
+    result = client.run(IMAGE, python("import os; os.write(1, b'a\\xffb')"))
+    assert (result.stdout, result.stdout_bytes) == ("a\ufffdb", b"a\xffb")
+    assert result.stderr_bytes == b""
 
 
 @both
 def test_the_wall_clock_limit_keeps_what_was_printed(kind: str) -> None:
     source = "import time; print('so far', flush=True); time.sleep(600)"
     with pytest.raises(BoxerTimeoutError) as caught:
-        call(kind, URL, "run", IMAGE, python(source), limits={"wall_clock_secs": 1})
+        call(kind, URL, "run", IMAGE, python(source), limits={"wall_clock_secs": 3})
     assert caught.value.status_code == 408
     assert caught.value.stdout == "so far\n"
     assert (caught.value.exec_id or "").startswith("boxer-")
@@ -112,6 +115,7 @@ def test_the_output_limit(kind: str) -> None:
 def test_the_memory_limit_is_a_result(client: BoxerClient) -> None:
     result = client.run(IMAGE, python("b = bytearray(1 << 30); b[::4096] = b'1' * (1 << 18)"), limits={"memory_mb": 96})
     assert (result.exit_code, result.termination) == (137, "memory_limit")
+    assert result.error
 
 
 @pytest.mark.parametrize(
@@ -163,9 +167,11 @@ def test_outputs_are_kept_only_where_asked(kind: str) -> None:
     source = "open('/output/a.bin', 'wb').write(bytes(range(256)))"
     kept = call(kind, URL, "run", IMAGE, python(source), persist=True)
     assert kept.exit_code == 0, kept.stderr
-    assert call(kind, URL, "download_file", f"output/{kept.exec_id}/a.bin") == bytes(range(256))
+    assert kept.outputs == [OutputFile(f"output/{kept.exec_id}/a.bin", 256)]
+    assert call(kind, URL, "download_file", kept.outputs[0].path) == bytes(range(256))
 
     dropped = call(kind, URL, "run", IMAGE, python(source))
+    assert dropped.outputs == []
     with pytest.raises(BoxerAPIError) as caught:
         call(kind, URL, "download_file", f"output/{dropped.exec_id}/a.bin")
     assert caught.value.status_code == 404
@@ -193,8 +199,8 @@ def test_a_stream_that_reaches_the_wall_clock_limit(kind: str) -> None:
     source = "import time; print('so far', flush=True); time.sleep(600)"
     seen: List[RunEvent] = []
     with pytest.raises(BoxerTimeoutError) as caught:
-        stream(kind, URL, seen, image=IMAGE, cmd=python(source), limits={"wall_clock_secs": 1})
-    assert [event.text for event in seen if isinstance(event, RunOutput)] == ["so far\n"]
+        stream(kind, URL, seen, image=IMAGE, cmd=python(source), limits={"wall_clock_secs": 3})
+    assert "".join(event.text for event in seen if isinstance(event, RunOutput)) == "so far\n"
     assert caught.value.stdout == "so far\n"
 
 
@@ -213,7 +219,7 @@ def test_runs_at_once_are_not_mixed_up() -> None:
         ("hello_none", r"exit code 0, stdout '42\\n'\n", ""),
         ("limits_dict", r"open files: 64\nended with status 408 after it printed 'started\\n'\n", ""),
         ("upload_and_run", r"6 words, the longest is untrusted\n", ""),
-        ("download_output", r"16 bytes: \[0, 1, 4, 9, 16, 25\] \.\.\.\n", ""),
+        ("download_output", r"squares\.bin: 16 bytes \[0, 1, 4, 9, 16, 25\] \.\.\.\n", ""),
         ("streaming", r"started boxer-\S+\nstep 0\nstep 1\nstep 2\nended with exit code 1\n", "no step 3\n"),
         ("async_many", r"\[0, 1, 4, 9, 16, 25, 36, 49\]\n", ""),
     ],

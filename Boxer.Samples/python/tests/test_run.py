@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from boxer import AsyncBoxerClient, BoxerClient, BoxerConnectionError, BoxerProtocolError, ResourceLimits
+from boxer import AsyncBoxerClient, BoxerClient, BoxerConnectionError, BoxerProtocolError, OutputFile, ResourceLimits
 from both import both, call
 from fake_host import Answer, FakeHost
 
@@ -27,7 +28,9 @@ NEW = {
     "signal": 11,
     "timings_ms": {"queue": 0.1, "image": 2, "sandbox": 88.5},
     "network_denied": [{"address": "169.254.169.254", "port": 80}],
-    "outputs": [{"path": "a.bin", "size": 3}],
+    "error": "words",
+    "stdout_base64": base64.b64encode("h\u00e9llo ".encode() + b"\xff").decode(),
+    "outputs": [{"path": "output/boxer-1/a.bin", "size": 3, "mode": 420}, "something else"],
     "invented_later": {"x": [1]},
 }
 
@@ -87,7 +90,10 @@ def test_the_whole_request_and_the_whole_answer(kind: str, host: FakeHost) -> No
     assert (result.stdout, result.stderr) == ("h\u00e9llo \ufffd", "\u2028")
     assert result.timings_ms == {"queue": 0.1, "image": 2, "sandbox": 88.5}
     assert result.network_denied == NEW["network_denied"]
-    assert result.outputs == NEW["outputs"]
+    assert result.outputs == [OutputFile("output/boxer-1/a.bin", 3)]
+    assert result.error == "words"
+    assert result.stdout_bytes == "h\u00e9llo ".encode() + b"\xff"
+    assert result.stderr_bytes == "\u2028".encode()
     assert result.raw["invented_later"] == {"x": [1]}
     assert "invented_later" not in repr(result)
 

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, List
+from typing import Any, Dict, List
 
 import pytest
 
 from boxer import (
     AsyncBoxerClient,
+    BoxerAPIError,
+    BoxerCapacityError,
     BoxerClient,
     BoxerConnectionError,
+    BoxerOutputLimitError,
     BoxerProtocolError,
+    BoxerTimeoutError,
     RunEnded,
     RunEvent,
     RunOutput,
@@ -20,7 +24,14 @@ from boxer import (
 from both import both, stream
 from fake_host import Answer, FakeHost
 
-RESULT = {"exec_id": "boxer-1", "exit_code": 3, "stdout": "a\nü\n", "stderr": "e", "wall_ms": 5, "termination": "exited"}
+RESULT: Dict[str, Any] = {
+    "exec_id": "boxer-1",
+    "exit_code": 3,
+    "stdout": "a\nü\n",
+    "stderr": "e",
+    "wall_ms": 5,
+    "termination": "exited",
+}
 STREAM = (
     b'event: started\ndata: {"exec_id":"boxer-1"}\n\n'
     b'event: stdout\ndata: {"text":"a\\n"}\n\n'
@@ -60,6 +71,31 @@ def test_a_large_end(kind: str, host: FakeHost) -> None:
     host.events(b"event: end\ndata: " + json.dumps(body).encode() + b"\n\n")
     seen: List[RunEvent] = []
     assert stream(kind, host.url, seen, image="i", cmd=["c"]).stdout == body["stdout"]
+
+
+@both
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(400, BoxerAPIError), (408, BoxerTimeoutError), (429, BoxerCapacityError), (507, BoxerOutputLimitError)],
+)
+def test_an_end_that_is_an_error(kind: str, host: FakeHost, status: int, expected: Any) -> None:
+    body = {"status": status, "error": "words", "exec_id": "boxer-1", "stdout": "a\n", "stderr": "e"}
+    host.events(STREAM[:80], b"event: end\ndata: " + json.dumps(body).encode() + b"\n\n")
+    seen: List[RunEvent] = []
+    with pytest.raises(BoxerAPIError, match=f"HTTP {status}: words") as caught:
+        stream(kind, host.url, seen, image="i", cmd=["c"])
+    assert type(caught.value) is expected
+    assert (caught.value.exec_id, caught.value.stdout, caught.value.stderr) == ("boxer-1", "a\n", "e")
+    assert caught.value.raw == body
+    assert seen == EVENTS[:2]
+
+
+@both
+def test_an_end_with_the_memory_limit_is_a_result(kind: str, host: FakeHost) -> None:
+    body = {**RESULT, "status": 200, "exit_code": 137, "termination": "memory_limit", "error": "words"}
+    host.events(b"event: end\ndata: " + json.dumps(body).encode() + b"\n\n")
+    result = stream(kind, host.url, [], image="i", cmd=["c"])
+    assert (result.exit_code, result.termination, result.error) == (137, "memory_limit", "words")
 
 
 @both
