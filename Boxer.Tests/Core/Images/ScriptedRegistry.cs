@@ -69,7 +69,7 @@ internal sealed class ScriptedRegistry : IDisposable
             Content[$"/v2/{repository}/blobs/{ImageDigest.Sha256Of(blob)}"] = new(200, blob);
         }
 
-        return $"/v2/{repository}/blobs/{ImageDigest.Sha256Of(blobs[0])}";
+        return $"/v2/{repository}/blobs/{ImageDigest.Sha256Of(blobs.FirstOrDefault() ?? config)}";
     }
 
     public void AddManifest(string repository, string tag, byte[] manifest, string mediaType = ImageMediaTypes.OciManifest)
