@@ -62,7 +62,13 @@ internal sealed class Engine : IAsyncDisposable
 
             string initPath = await InitBinary.InstallAsync(InitBinary.Find(), options.Home, cancellationToken).ConfigureAwait(false);
             bool bindInit = images is not null;
-            images ??= cleanup.Push(await ImageStore.CreateAsync(StoreOptions(options, instance, initPath, loggers, time), cancellationToken).ConfigureAwait(false));
+            if (images is null)
+            {
+                ImageStore store = cleanup.Push(new ImageStore(StoreOptions(options, instance, initPath, loggers, time)));
+                await store.CleanAbandonedAsync().ConfigureAwait(false);
+                images = store;
+            }
+
             var runtime = new RunscRuntime(
                 runsc,
                 initPath,

@@ -84,6 +84,7 @@ enum stage {
     STAGE_SESSION = 9,
     STAGE_CWD = 10,
     STAGE_EXEC = 11,
+    STAGE_USER_NAMESPACE = 12,
 };
 
 enum truncation {
@@ -109,6 +110,9 @@ struct capability_data {
 };
 
 static const uint32_t CAPABILITY_VERSION_3 = 0x20080522;
+
+/* CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETFCAP: what installing packages takes. */
+static const uint64_t ALLOWED_CAPABILITIES = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 31;
 
 struct bpf_instruction {
     uint16_t code;
@@ -280,6 +284,7 @@ struct text_file {
 struct plan {
     uid_t uid;
     gid_t gid;
+    uint64_t capabilities;
     uint32_t group_count;
     gid_t groups[MAX_GROUPS];
     uint32_t limit_count;
@@ -517,6 +522,9 @@ static void parse_start(size_t length)
 
     plan->uid = take_id(&reader, "uid");
     plan->gid = take_id(&reader, "gid");
+    plan->capabilities = take64(&reader, "capabilities");
+    if (plan->capabilities != 0 && (plan->uid != 0 || (plan->capabilities & ~ALLOWED_CAPABILITIES) != 0))
+        malformed("capabilities");
     plan->group_count = take_count(&reader, MAX_GROUPS, "groups");
     for (uint32_t i = 0; i < plan->group_count; i++)
         plan->groups[i] = take_id(&reader, "groups");
@@ -771,13 +779,31 @@ static int set_capabilities(uint32_t low, uint32_t high)
     return (int)syscall(SYS_capset, &header, data);
 }
 
-static int empty_bounding_set(void)
+static int reduce_bounding_set(uint64_t kept)
 {
     /* EINVAL: past the last capability that this kernel knows. */
-    for (unsigned long capability = 0; capability < 64; capability++)
-        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0)
+    for (unsigned int capability = 0; capability < 64; capability++) {
+        if ((kept >> capability & 1) != 0)
+            continue;
+        if (prctl(PR_CAPBSET_DROP, (unsigned long)capability, 0, 0, 0) != 0)
             return errno == EINVAL && capability > 0 ? 0 : -1;
+    }
     return 0;
+}
+
+/*
+ * A namespace whose ids are those outside, except the reserved one, which does not exist in it: no capability held in it
+ * reaches PID 1 or its files. PID 1 writes the maps, because that takes a capability outside.
+ */
+static int enter_user_namespace(int socket)
+{
+    uint8_t answer[8] = { 0 };
+    if (unshare(CLONE_NEWUSER) != 0)
+        return -1;
+    if (send(socket, "", 1, MSG_NOSIGNAL) != 1 || recv(socket, answer, 4, MSG_WAITALL) != 4)
+        return -1;
+    errno = (int)get32(answer);
+    return errno == 0 ? 0 : -1;
 }
 
 /*
@@ -854,7 +880,9 @@ _Noreturn static void child_main(int socket)
         if (setrlimit((int)plan->limits[i].resource, &plan->limits[i].value) != 0)
             child_fail(socket, STAGE_LIMITS);
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (empty_bounding_set() != 0)
+    if (plan->capabilities != 0 && enter_user_namespace(socket) != 0)
+        child_fail(socket, STAGE_USER_NAMESPACE);
+    if (reduce_bounding_set(plan->capabilities) != 0)
         child_fail(socket, STAGE_BOUNDING);
     if (setgroups(plan->group_count, plan->groups) != 0)
         child_fail(socket, STAGE_GROUPS);
@@ -864,7 +892,7 @@ _Noreturn static void child_main(int socket)
         child_fail(socket, STAGE_UID);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         child_fail(socket, STAGE_NO_NEW_PRIVS);
-    if (set_capabilities(0, 0) != 0)
+    if (set_capabilities((uint32_t)plan->capabilities, (uint32_t)(plan->capabilities >> 32)) != 0)
         child_fail(socket, STAGE_CAPABILITIES);
     if (refuse_user_namespaces() != 0)
         child_fail(socket, STAGE_SECCOMP);
@@ -1040,6 +1068,31 @@ static void report_end(void)
         send_outputs();
 }
 
+static int write_map(const char *name)
+{
+    char path[64];
+    char map[128];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)child, name);
+    int length = snprintf(map, sizeof map, "0 0 %u\n%u %u %u\n", (unsigned int)RESERVED_ID, RESERVED_ID + 1u, RESERVED_ID + 1u,
+        UINT32_MAX - RESERVED_ID - 1u);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t written = write(fd, map, (size_t)length);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return written == length ? 0 : -1;
+}
+
+static void map_ids(void)
+{
+    uint8_t answer[4];
+    int error = write_map("uid_map") != 0 || write_map("gid_map") != 0 ? errno : 0;
+    put32(answer, (uint32_t)error);
+    send(child_socket, answer, sizeof answer, MSG_NOSIGNAL);
+}
+
 /* The child's end of the socket is closed by its exec, or by its death after a report. */
 static void read_child(void)
 {
@@ -1047,6 +1100,10 @@ static void read_child(void)
     ssize_t got = recv(child_socket, report, sizeof report, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
+    if (got == 1) {
+        map_ids();
+        return;
+    }
     close(child_socket);
     child_socket = -1;
     if (got == (ssize_t)sizeof report) {
