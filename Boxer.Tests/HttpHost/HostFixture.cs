@@ -1,11 +1,13 @@
 using System.Net.Http.Headers;
-using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json.Nodes;
 using Boxer.HttpHost;
 using Boxer.HttpHost.Settings;
+using Boxer.Network;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Logging;
 
 namespace Boxer.Tests.HttpHost;
 
@@ -53,7 +55,13 @@ internal sealed class HostFixture : IAsyncDisposable
         ScriptedRunner runner = new();
         WebApplication app = HostComposition.Build(settings, realSandboxes ? null : services =>
         {
+            services.RemoveAll<ILoggerProvider>();
             services.AddSingleton<ISandboxRunner>(runner);
+            foreach (string mode in new[] { "none", "sandbox", "host" })
+            {
+                services.AddSingleton<INetworkMode>(new NamedMode(mode));
+            }
+
             configureServices?.Invoke(services);
         });
         await app.StartAsync();
@@ -112,6 +120,18 @@ internal sealed class HostFixture : IAsyncDisposable
         await App.DisposeAsync();
         Directory.Delete(Home, recursive: true);
     }
+}
+
+/// <summary>A network mode for its name only: the scripted runner makes no networks.</summary>
+internal sealed class NamedMode(string name) : INetworkMode
+{
+    public string Name => name;
+
+    public bool CanBePooled => false;
+
+    public string? FindObstacle() => null;
+
+    public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) => throw new NotSupportedException();
 }
 
 /// <summary>A response that was read.</summary>

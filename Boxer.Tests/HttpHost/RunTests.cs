@@ -164,10 +164,8 @@ public sealed class RunTests
     [InlineData(TerminationKind.WallClockLimit, null, 408, "wall_clock_limit", "the words")]
     [InlineData(TerminationKind.OutputLimit, null, 507, "output_limit", "the words")]
     [InlineData(TerminationKind.SandboxDied, null, 500, "sandbox_died", "the words")]
-    [InlineData(TerminationKind.NotStarted, 2, 400, "not_started", "cmd[0]: \"python3\" is not in the image, or the interpreter that it names is not; check its spelling and the image. (the words)")]
-    [InlineData(TerminationKind.NotStarted, 13, 400, "not_started", "cmd[0]: \"python3\" cannot be executed: permission denied; check its mode and the user. (the words)")]
-    [InlineData(TerminationKind.NotStarted, 8, 400, "not_started", "cmd[0]: \"python3\" is not a program: exec format error; start it with its interpreter. (the words)")]
-    [InlineData(TerminationKind.NotStarted, 12, 400, "not_started", "cmd[0]: \"python3\" could not be started. (the words)")]
+    [InlineData(TerminationKind.NotStarted, 2, 400, "not_started", "the words")]
+    [InlineData(TerminationKind.NotStarted, 13, 400, "not_started", "the words")]
     public async Task Other_ends_are_errors_that_keep_what_was_printed(TerminationKind kind, int? errno, int status, string termination, string error)
     {
         await using HostFixture host = await HostFixture.StartAsync();
@@ -256,11 +254,11 @@ public sealed class RunTests
         using CancellationTokenSource client = new();
 
         Task<HttpResponseMessage> request = host.Client.PostAsync(new Uri("/run", UriKind.Relative), new StringContent(Simple), client.Token);
-        await started.Task.WaitAsync(TimeSpan.FromSeconds(30));
+        await started.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
         await client.CancelAsync();
 
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => request);
-        await ended.Task.WaitAsync(TimeSpan.FromSeconds(30));
+        await ended.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
     }
 
     [Fact]
@@ -271,8 +269,8 @@ public sealed class RunTests
         host.Runner.Script = (_, _) => WaitFor(started, go.Task);
 
         Task<Answer> run = host.RunAsync(Simple);
-        await started.Task.WaitAsync(TimeSpan.FromSeconds(30));
-        Task stop = host.App.StopAsync();
+        await started.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        Task stop = host.App.StopAsync(TestContext.Current.CancellationToken);
         await WaitUntilRefusedAsync(host);
         Assert.False(run.IsCompleted);
         go.SetResult();
@@ -290,10 +288,10 @@ public sealed class RunTests
         host.Runner.Script = (_, token) => WaitForEnd(started, ended, token);
 
         Task<Answer> run = host.RunAsync(Simple);
-        await started.Task.WaitAsync(TimeSpan.FromSeconds(30));
-        await host.App.StopAsync();
+        await started.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        await host.App.StopAsync(TestContext.Current.CancellationToken);
 
-        await ended.Task.WaitAsync(TimeSpan.FromSeconds(30));
+        await ended.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
         Answer answer = await run;
         Assert.Equal(503, answer.Status);
         Assert.Equal("the host is stopping; the run was ended.", answer.Error);

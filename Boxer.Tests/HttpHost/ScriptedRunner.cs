@@ -47,7 +47,7 @@ internal sealed class ScriptedRunner : ISandboxRunner
         yield return new SandboxEnded(result);
     }
 
-    public void Throws(Exception exception) => Script = (_, _) => Throw(exception);
+    public void Throws(Exception exception) => Script = (_, token) => Throw(exception, token);
 
     public void Returns(SandboxResult result) => Script = (_, _) => Events(result);
 
@@ -70,7 +70,7 @@ internal sealed class ScriptedRunner : ISandboxRunner
         return Script(request, cancellationToken);
     }
 
-    private static async IAsyncEnumerable<SandboxEvent> Throw(Exception exception, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    private static async IAsyncEnumerable<SandboxEvent> Throw(Exception exception, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         await Task.Yield();
         cancellationToken.ThrowIfCancellationRequested();
