@@ -26,4 +26,16 @@ internal static class Check
     /// <param name="subject">What it was about, for the message.</param>
     public static long Result(long result, string call, string? subject = null) =>
         result >= 0 ? result : throw new NativeException(call, Marshal.GetLastPInvokeError(), subject);
+
+    /// <summary>Throws if a call that returns its errno, as posix_spawn(3) does, failed.</summary>
+    /// <param name="errno">What the call returned: 0 for success.</param>
+    /// <param name="call">The name of the call.</param>
+    /// <param name="subject">What it was about, for the message.</param>
+    public static void Error(int errno, string call, string? subject = null)
+    {
+        if (errno != 0)
+        {
+            throw new NativeException(call, errno, subject);
+        }
+    }
 }

@@ -111,6 +111,9 @@ internal enum InitStage : uint
 
     /// <summary>execve(2): 2 (ENOENT) where the program does not exist.</summary>
     Execute = 11,
+
+    /// <summary>The user namespace, where capabilities were asked for.</summary>
+    UserNamespace = 12,
 }
 
 /// <summary>Why something under the output directory was left out.</summary>

@@ -101,6 +101,7 @@ internal static class InitProtocol
         var writer = new PayloadWriter();
         writer.U32(start.UserId);
         writer.U32(start.GroupId);
+        writer.U64((ulong)start.Capabilities);
         writer.U32((uint)start.SupplementaryGroups.Count);
         foreach (uint group in start.SupplementaryGroups)
         {
@@ -282,6 +283,11 @@ internal static class InitProtocol
             || start.SupplementaryGroups.Any(group => group is ReservedId or uint.MaxValue))
         {
             throw new ArgumentException($"Ids {ReservedId} and {uint.MaxValue} are reserved.", nameof(start));
+        }
+
+        if ((start.Capabilities & ~InitCapabilities.Packages) != InitCapabilities.None || (start.Capabilities != InitCapabilities.None && start.UserId != 0))
+        {
+            throw new ArgumentException($"Capabilities are for user 0, and only those of {nameof(InitCapabilities.Packages)}.", nameof(start));
         }
 
         if (Encoding.UTF8.GetByteCount(start.Hostname) > 64)

@@ -18,6 +18,12 @@ internal sealed record InitStart
     /// <summary>The group; never <see cref="InitProtocol.ReservedId"/>.</summary>
     public required uint GroupId { get; init; }
 
+    /// <summary>
+    /// Capabilities of the command in a user namespace of its own, in which <see cref="InitProtocol.ReservedId"/> does not exist.
+    /// Only for user 0; every other user has none.
+    /// </summary>
+    public InitCapabilities Capabilities { get; init; }
+
     /// <summary>Supplementary groups, at most <see cref="InitProtocol.MaxGroups"/>.</summary>
     public IReadOnlyList<uint> SupplementaryGroups { get; init; } = [];
 
@@ -35,6 +41,41 @@ internal sealed record InitStart
 
     /// <summary>The directory to stream after the end; <see langword="null"/>: none.</summary>
     public InitOutputs? Outputs { get; init; }
+}
+
+/// <summary>Capabilities that the command may have, as bits of capset(2).</summary>
+[Flags]
+internal enum InitCapabilities : ulong
+{
+    /// <summary>None.</summary>
+    None = 0,
+
+    /// <summary>CAP_CHOWN.</summary>
+    ChangeOwner = 1ul << 0,
+
+    /// <summary>CAP_DAC_OVERRIDE.</summary>
+    OverrideAccess = 1ul << 1,
+
+    /// <summary>CAP_FOWNER.</summary>
+    ActAsOwner = 1ul << 3,
+
+    /// <summary>CAP_FSETID.</summary>
+    KeepSetId = 1ul << 4,
+
+    /// <summary>CAP_KILL.</summary>
+    Kill = 1ul << 5,
+
+    /// <summary>CAP_SETGID.</summary>
+    SetGroupId = 1ul << 6,
+
+    /// <summary>CAP_SETUID.</summary>
+    SetUserId = 1ul << 7,
+
+    /// <summary>CAP_SETFCAP.</summary>
+    SetFileCapabilities = 1ul << 31,
+
+    /// <summary>What installing packages takes (apt-get, dpkg): all of the above.</summary>
+    Packages = ChangeOwner | OverrideAccess | ActAsOwner | KeepSetId | Kill | SetGroupId | SetUserId | SetFileCapabilities,
 }
 
 /// <summary>One limit of setrlimit(2); <see cref="ulong.MaxValue"/> is no limit.</summary>

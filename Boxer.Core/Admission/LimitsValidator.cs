@@ -1,0 +1,61 @@
+namespace Boxer.Admission;
+
+/// <summary>The range of every limit, for requests and for the defaults in the options.</summary>
+internal static class LimitsValidator
+{
+    private const int MostMegabytes = 1 << 20;
+
+    /// <summary>The defaults that <see cref="ResourceLimits"/> documents.</summary>
+    internal static ResourceLimits BuiltIn { get; } = new()
+    {
+        CpuCores = 1,
+        MemoryMegabytes = 256,
+        Pids = 64,
+        WallClock = TimeSpan.FromSeconds(30),
+        OpenFiles = 256,
+        DiskMegabytes = 256,
+        OutputBytes = 10 << 20,
+        OutputFilesBytes = 64 << 20,
+        OutputFilesCount = 1_000,
+    };
+
+    /// <summary><paramref name="limits"/>, and what is <see langword="null"/> there from <paramref name="defaults"/>.</summary>
+    internal static ResourceLimits Fill(ResourceLimits limits, ResourceLimits defaults) => new()
+    {
+        CpuCores = limits.CpuCores ?? defaults.CpuCores,
+        MemoryMegabytes = limits.MemoryMegabytes ?? defaults.MemoryMegabytes,
+        Pids = limits.Pids ?? defaults.Pids,
+        WallClock = limits.WallClock ?? defaults.WallClock,
+        OpenFiles = limits.OpenFiles ?? defaults.OpenFiles,
+        DiskMegabytes = limits.DiskMegabytes ?? defaults.DiskMegabytes,
+        OutputBytes = limits.OutputBytes ?? defaults.OutputBytes,
+        OutputFilesBytes = limits.OutputFilesBytes ?? defaults.OutputFilesBytes,
+        OutputFilesCount = limits.OutputFilesCount ?? defaults.OutputFilesCount,
+    };
+
+    /// <summary>Finds the limits that are out of range; <see langword="null"/> is in range.</summary>
+    /// <param name="limits">The limits.</param>
+    /// <param name="prefix">What comes before the name of a field.</param>
+    internal static IEnumerable<SandboxFault> Validate(ResourceLimits limits, string prefix)
+    {
+        SandboxFault?[] faults =
+        [
+            Range(nameof(limits.CpuCores), limits.CpuCores, 0.01, 1_024, "cores"),
+            Range(nameof(limits.MemoryMegabytes), limits.MemoryMegabytes, 32, MostMegabytes, "MiB"),
+            Range(nameof(limits.Pids), limits.Pids, 1, 32_768, "processes"),
+            Range(nameof(limits.WallClock), limits.WallClock?.TotalSeconds, 0.001, 86_400, "seconds"),
+            Range(nameof(limits.OpenFiles), limits.OpenFiles, 8, 1 << 20, "descriptors"),
+            Range(nameof(limits.DiskMegabytes), limits.DiskMegabytes, 1, MostMegabytes, "MiB"),
+            Range(nameof(limits.OutputBytes), limits.OutputBytes, 1, 1 << 30, "bytes"),
+            Range(nameof(limits.OutputFilesBytes), limits.OutputFilesBytes, 1, 64L << 30, "bytes"),
+            Range(nameof(limits.OutputFilesCount), limits.OutputFilesCount, 1, 1_000_000, "files"),
+        ];
+        return faults.OfType<SandboxFault>();
+
+        // Written so that NaN is out of range.
+        SandboxFault? Range(string name, double? value, double least, double most, string unit) =>
+            value is null || (value >= least && value <= most)
+                ? null
+                : new SandboxFault($"{prefix}.{name}", FormattableString.Invariant($"is {value}, but must be from {least} to {most} {unit}."));
+    }
+}

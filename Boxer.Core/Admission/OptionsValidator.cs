@@ -1,0 +1,112 @@
+using System.Net;
+
+namespace Boxer.Admission;
+
+/// <summary>Finds everything that is wrong with the options, without touching the host.</summary>
+internal static class OptionsValidator
+{
+    private const int MostDnsServers = 3;
+    private static readonly string[] Platforms = ["systrap", "kvm", "ptrace"];
+
+    internal static IReadOnlyList<SandboxFault> Validate(BoxerOptions options, IReadOnlyCollection<string> networks)
+    {
+        var faults = new List<SandboxFault>();
+        if (string.IsNullOrEmpty(options.Home) || !Path.IsPathFullyQualified(options.Home) || options.Home.Contains('\0', StringComparison.Ordinal))
+        {
+            Add(nameof(options.Home), $"'{options.Home}' must be an absolute path, such as /var/lib/boxer.");
+        }
+
+        if (string.IsNullOrWhiteSpace(options.RunscPath))
+        {
+            Add(nameof(options.RunscPath), "must be a path or a program name, such as runsc.");
+        }
+
+        if (!Platforms.Contains(options.Platform, StringComparer.Ordinal))
+        {
+            Add(nameof(options.Platform), $"'{options.Platform}' must be one of: {string.Join(", ", Platforms)}.");
+        }
+
+        if (options.DefaultLimits is null)
+        {
+            Add(nameof(options.DefaultLimits), "must not be null.");
+        }
+        else
+        {
+            faults.AddRange(LimitsValidator.Validate(options.DefaultLimits, nameof(options.DefaultLimits)));
+        }
+
+        if (options.CgroupParent is { } parent && (parent.Length == 0 || parent.Split('/').Contains("..", StringComparer.Ordinal)))
+        {
+            Add(nameof(options.CgroupParent), $"'{parent}' must be a path below the cgroup mount without '..'.");
+        }
+
+        for (int i = 0; i < options.DnsServers.Count; i++)
+        {
+            if (!IPAddress.TryParse(options.DnsServers[i], out _))
+            {
+                Add($"{nameof(options.DnsServers)}[{i}]", $"'{options.DnsServers[i]}' must be an IP address, such as 9.9.9.9.");
+            }
+        }
+
+        if (options.DnsServers.Count > MostDnsServers)
+        {
+            Add(nameof(options.DnsServers), $"must have at most {MostDnsServers} entries (resolv.conf(5)).");
+        }
+
+        foreach ((string registry, IList<string> places) in options.RegistryMirrors)
+        {
+            ValidateMirrors($"{nameof(options.RegistryMirrors)}[{registry}]", places);
+        }
+
+        for (int i = 0; i < options.AllowedRegistries.Count; i++)
+        {
+            if (string.IsNullOrWhiteSpace(options.AllowedRegistries[i]) || options.AllowedRegistries[i].AsSpan().ContainsAny("/ @"))
+            {
+                Add($"{nameof(options.AllowedRegistries)}[{i}]", $"'{options.AllowedRegistries[i]}' must be a host or host:port, such as ghcr.io.");
+            }
+        }
+
+        for (int i = 0; i < options.AllowedNetworks.Count; i++)
+        {
+            if (!networks.Contains(options.AllowedNetworks[i]))
+            {
+                Add($"{nameof(options.AllowedNetworks)}[{i}]", $"'{options.AllowedNetworks[i]}' is not a network mode; use one of: {string.Join(", ", networks.Order(StringComparer.Ordinal))}.");
+            }
+        }
+
+        Range(nameof(options.MaxConcurrentRuns), options.MaxConcurrentRuns, 1, 10_000);
+        Range(nameof(options.MaxMemoryMegabytes), options.MaxMemoryMegabytes, 32, 1 << 30);
+        Range(nameof(options.MaxQueuedRuns), options.MaxQueuedRuns, 0, 1_000_000);
+        Range(nameof(options.QueueTimeout), options.QueueTimeout.TotalSeconds, 0, 3_600);
+        Range(nameof(options.PullTimeout), options.PullTimeout.TotalSeconds, 1, 86_400);
+        Range(nameof(options.BootTimeout), options.BootTimeout.TotalSeconds, 1, 600);
+        return faults;
+
+        void Add(string field, string message) => faults.Add(new SandboxFault(field, message));
+
+        void Range(string field, double? value, double least, double most)
+        {
+            if (value is { } number && !(number >= least && number <= most))
+            {
+                Add(field, FormattableString.Invariant($"is {number}, but must be from {least} to {most}."));
+            }
+        }
+
+        void ValidateMirrors(string field, IList<string>? places)
+        {
+            if (places is null || places.Count == 0)
+            {
+                Add(field, "must list at least one place, such as https://mirror.example.");
+                return;
+            }
+
+            for (int i = 0; i < places.Count; i++)
+            {
+                if (!Uri.TryCreate(places[i], UriKind.Absolute, out Uri? uri) || (uri.Scheme != Uri.UriSchemeHttp && uri.Scheme != Uri.UriSchemeHttps))
+                {
+                    Add($"{field}[{i}]", $"'{places[i]}' must be an http or https URL, such as http://127.0.0.1:5000.");
+                }
+            }
+        }
+    }
+}

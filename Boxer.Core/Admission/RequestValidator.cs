@@ -1,0 +1,320 @@
+using System.Text;
+using Boxer.Images;
+using Boxer.Network;
+using Boxer.Runtime.Init;
+
+namespace Boxer.Admission;
+
+/// <summary>Finds everything that is wrong with a request before anything is started for it.</summary>
+internal sealed class RequestValidator
+{
+    private const int MaxArgumentBytes = 128 << 10;
+    private const int MaxArgumentsBytes = 2 << 20;
+    private const int MaxArguments = 32_768;
+    private const int MaxPathBytes = 4_095;
+    private const int MaxNameBytes = 255;
+    private const int MaxFiles = 10_000;
+    private const int MaxStdinBytes = 256 << 20;
+    private static readonly string[] ReservedDirectories = ["output", "proc", "sys", "dev", ".boxer"];
+    private readonly IReadOnlyDictionary<string, INetworkMode> _networks;
+    private readonly IReadOnlyCollection<string> _allowedNetworks;
+    private readonly long _maxMemoryMegabytes;
+
+    /// <param name="networks">The modes by name.</param>
+    /// <param name="allowedNetworks">The names that may be used.</param>
+    /// <param name="maxMemoryMegabytes">What all sandboxes together may be promised.</param>
+    internal RequestValidator(IReadOnlyDictionary<string, INetworkMode> networks, IReadOnlyCollection<string> allowedNetworks, long maxMemoryMegabytes)
+    {
+        _networks = networks;
+        _allowedNetworks = allowedNetworks;
+        _maxMemoryMegabytes = maxMemoryMegabytes;
+    }
+
+    /// <returns>The image and the network that the request names.</returns>
+    /// <exception cref="InvalidSandboxRequestException">Something is wrong; all of it is listed.</exception>
+    internal (ImageReference Image, INetworkMode Network) Validate(SandboxRequest request, ResourceLimits limits)
+    {
+        var faults = new List<SandboxFault>();
+        ImageReference? image = null;
+        if (!ImageReference.TryParse(request.Image, out image, out string? imageError))
+        {
+            Add("Image", imageError!);
+        }
+
+        INetworkMode? network = ValidateNetwork(request.Network, Add);
+        ValidateCommand(request, Add);
+        ValidateEnvironment(request.Environment, Add);
+        ValidateWorkingDirectory(request.WorkingDirectory, Add);
+        ValidateUser(request.User, Add);
+        ValidateFiles(request.Files, Add);
+        ValidateOutputs(request.Outputs, Add);
+        if (request.Stdin.Length > MaxStdinBytes)
+        {
+            Add("Stdin", $"must have at most {MaxStdinBytes} bytes; put more into a file.");
+        }
+
+        faults.AddRange(LimitsValidator.Validate(limits, "Limits"));
+        if (limits.MemoryMegabytes > _maxMemoryMegabytes)
+        {
+            Add("Limits.MemoryMegabytes", $"must be at most {_maxMemoryMegabytes}, which is all that this host gives to sandboxes.");
+        }
+
+        return faults.Count == 0 ? (image!, network!) : throw new InvalidSandboxRequestException(faults);
+
+        void Add(string field, string message) => faults.Add(new SandboxFault(field, message));
+    }
+
+    private INetworkMode? ValidateNetwork(string? name, Action<string, string> add)
+    {
+        string known = string.Join(", ", _allowedNetworks.Order(StringComparer.Ordinal));
+        if (name is null || !_networks.TryGetValue(name, out INetworkMode? mode))
+        {
+            add("Network", $"'{Shorten(name)}' is not a network mode; use one of: {known}.");
+            return null;
+        }
+
+        if (!_allowedNetworks.Contains(name))
+        {
+            add("Network", $"'{name}' is not allowed here; use one of: {known}.");
+            return null;
+        }
+
+        return mode;
+    }
+
+    private static void ValidateCommand(SandboxRequest request, Action<string, string> add)
+    {
+        if (request.Command.Count == 0)
+        {
+            add("Command", "must have at least one entry: the program to run.");
+            return;
+        }
+
+        if (request.Command.Count > MaxArguments)
+        {
+            add("Command", $"must have at most {MaxArguments} entries.");
+            return;
+        }
+
+        long total = 0;
+        for (int i = 0; i < request.Command.Count; i++)
+        {
+            string? argument = request.Command[i];
+            if (argument is null)
+            {
+                add($"Command[{i}]", "must not be null.");
+                continue;
+            }
+
+            int bytes = Encoding.UTF8.GetByteCount(argument);
+            total += bytes + 1;
+            CheckText($"Command[{i}]", argument, bytes, MaxArgumentBytes, add);
+        }
+
+        if (request.Command[0] is "")
+        {
+            add("Command[0]", "must not be empty: it is the program to run.");
+        }
+
+        if (total > MaxArgumentsBytes)
+        {
+            add("Command", $"must have at most {MaxArgumentsBytes} bytes altogether; put more into a file or stdin.");
+        }
+    }
+
+    private static void ValidateEnvironment(IDictionary<string, string> environment, Action<string, string> add)
+    {
+        if (environment.Count > MaxArguments)
+        {
+            add("Environment", $"must have at most {MaxArguments} entries.");
+            return;
+        }
+
+        long total = 0;
+        foreach ((string name, string? value) in environment)
+        {
+            string field = $"Environment[{Shorten(name)}]";
+            if (name.Length == 0 || name.Contains('=', StringComparison.Ordinal))
+            {
+                add(field, "must have a name that is not empty and has no '='.");
+            }
+
+            if (value is null)
+            {
+                add(field, "must not be null.");
+                continue;
+            }
+
+            int bytes = Encoding.UTF8.GetByteCount(name) + Encoding.UTF8.GetByteCount(value) + 1;
+            total += bytes;
+            CheckText(field, name + value, bytes, MaxArgumentBytes, add);
+        }
+
+        if (total > MaxArgumentsBytes / 2)
+        {
+            add("Environment", $"must have at most {MaxArgumentsBytes / 2} bytes altogether; put more into a file.");
+        }
+    }
+
+    private static void ValidateWorkingDirectory(string? path, Action<string, string> add)
+    {
+        if (path is null)
+        {
+            return;
+        }
+
+        if (!path.StartsWith('/'))
+        {
+            add("WorkingDirectory", "must be an absolute path such as /work.");
+        }
+
+        CheckText("WorkingDirectory", path, Encoding.UTF8.GetByteCount(path), MaxPathBytes, add);
+        if (path.Split('/').Contains("..", StringComparer.Ordinal))
+        {
+            add("WorkingDirectory", "must not contain '..'.");
+        }
+    }
+
+    private static void ValidateUser(string? user, Action<string, string> add)
+    {
+        if (user is null)
+        {
+            return;
+        }
+
+        string[] parts = user.Split(':');
+        if (parts.Length > 2 || parts.Any(part => part.Length == 0))
+        {
+            add("User", "must be a name or a uid, alone or followed by ':' and a group, such as 1000 or nobody:nogroup.");
+        }
+
+        CheckText("User", user, Encoding.UTF8.GetByteCount(user), MaxNameBytes, add);
+        foreach (string part in parts.Where(part => part.Length > 0 && part.All(char.IsAsciiDigit)))
+        {
+            if (!uint.TryParse(part, out uint id) || id > int.MaxValue)
+            {
+                add("User", $"{Shorten(part)} is not an id: ids go from 0 to {int.MaxValue}.");
+            }
+            else if (id == InitProtocol.ReservedId)
+            {
+                add("User", $"{part} is reserved for the sandbox's own PID 1; use another id.");
+            }
+        }
+
+        if (user.StartsWith('-'))
+        {
+            add("User", "must not be negative: ids go from 0 upwards.");
+        }
+    }
+
+    private static void ValidateFiles(IList<SandboxFile> files, Action<string, string> add)
+    {
+        if (files.Count > MaxFiles)
+        {
+            add("Files", $"must have at most {MaxFiles} entries; pack them into an archive.");
+            return;
+        }
+
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        for (int i = 0; i < files.Count; i++)
+        {
+            string field = $"Files[{i}].Path";
+            if (files[i] is not { Path: var path })
+            {
+                add($"Files[{i}]", "must not be null.");
+            }
+            else if (FindPathFault(path) is { } fault)
+            {
+                add(field, fault);
+            }
+            else if (!seen.Add(path))
+            {
+                add(field, $"'{Shorten(path)}' is there twice.");
+            }
+        }
+
+        foreach (string path in seen)
+        {
+            for (int slash = path.IndexOf('/', StringComparison.Ordinal); slash >= 0; slash = path.IndexOf('/', slash + 1))
+            {
+                if (seen.Contains(path[..slash]))
+                {
+                    add("Files", $"'{Shorten(path[..slash])}' is a file, and the directory of another.");
+                }
+            }
+        }
+    }
+
+    private static string? FindPathFault(string path)
+    {
+        if (path.Length == 0)
+        {
+            return "must not be empty.";
+        }
+
+        if (path.Contains('\0', StringComparison.Ordinal))
+        {
+            return "must not contain a NUL character.";
+        }
+
+        if (path.StartsWith('/'))
+        {
+            return $"'{Shorten(path)}' must be relative: it appears at '/' and that path.";
+        }
+
+        string[] names = path.Split('/');
+        if (names.Any(name => name is "" or "." or ".."))
+        {
+            return $"'{Shorten(path)}' must be clean: no '..', '.', or empty names between slashes.";
+        }
+
+        if (Encoding.UTF8.GetByteCount(path) > MaxPathBytes - 1 || names.Any(name => Encoding.UTF8.GetByteCount(name) > MaxNameBytes))
+        {
+            return $"must have at most {MaxPathBytes - 1} bytes, and {MaxNameBytes} between slashes.";
+        }
+
+        return ReservedDirectories.Contains(names[0], StringComparer.Ordinal)
+            ? $"'{Shorten(path)}' is under '{names[0]}/', which is reserved; choose another directory."
+            : null;
+    }
+
+    private static void ValidateOutputs(SandboxOutputs outputs, Action<string, string> add)
+    {
+        if (outputs.Directory is not { } directory)
+        {
+            return;
+        }
+
+        if (!Path.IsPathFullyQualified(directory))
+        {
+            add("Outputs", "must be an absolute path of this host.");
+        }
+        else if (Path.Exists(directory))
+        {
+            add("Outputs", "must be a directory that does not exist yet.");
+        }
+        else if (!Directory.Exists(Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(directory))))
+        {
+            add("Outputs", "must be a directory whose parent exists.");
+        }
+    }
+
+    private static void CheckText(string field, string text, int bytes, int maxBytes, Action<string, string> add)
+    {
+        if (text.Contains('\0', StringComparison.Ordinal))
+        {
+            add(field, "must not contain a NUL character.");
+        }
+
+        if (bytes > maxBytes)
+        {
+            add(field, $"must have at most {maxBytes} bytes.");
+        }
+    }
+
+    private static string Shorten(string? text)
+    {
+        const int Most = 100;
+        return text is null ? "" : text.Length <= Most ? text : string.Concat(text.AsSpan(0, Most), "...");
+    }
+}

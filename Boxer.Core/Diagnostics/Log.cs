@@ -1,0 +1,28 @@
+using Microsoft.Extensions.Logging;
+
+namespace Boxer.Diagnostics;
+
+/// <summary>The log messages of Boxer.Core. Event ids are part of the product: they are never reused.</summary>
+internal static partial class Log
+{
+    [LoggerMessage(1000, LogLevel.Information, "Boxer instance {InstanceId} is ready: runsc {RunscVersion}, platform {Platform}, {Cgroups}.")]
+    public static partial void InstanceReady(ILogger logger, string instanceId, string runscVersion, string platform, string cgroups);
+
+    [LoggerMessage(1001, LogLevel.Information, "Took away what the dead instance {InstanceId} had left.")]
+    public static partial void InstanceReconciled(ILogger logger, string instanceId);
+
+    [LoggerMessage(1002, LogLevel.Warning, "Could not take away everything that the dead instance {InstanceId} had left; the next start tries again.")]
+    public static partial void ReconcileFailed(ILogger logger, string instanceId, Exception exception);
+
+    [LoggerMessage(1003, LogLevel.Warning, "Cgroups are ignored: cpu and memory limits are not held.")]
+    public static partial void CgroupsIgnored(ILogger logger);
+
+    [LoggerMessage(1100, LogLevel.Information, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
+    public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
+
+    [LoggerMessage(1101, LogLevel.Warning, "Run {RunId}: its sandbox broke the protocol and was destroyed.")]
+    public static partial void ProtocolViolation(ILogger logger, string runId, Exception exception);
+
+    [LoggerMessage(1102, LogLevel.Error, "Run {RunId}: cleaning up failed; the next start tries again.")]
+    public static partial void CleanupFailed(ILogger logger, string runId, Exception exception);
+}

@@ -1,0 +1,99 @@
+using System.Diagnostics;
+using Boxer.Runtime;
+using Microsoft.Extensions.Logging;
+
+namespace Boxer.Diagnostics;
+
+/// <summary>Times the stages of one run, for its result, its activity and the histograms.</summary>
+internal sealed class RunTrace : IDisposable
+{
+    private readonly BoxerMetrics _metrics;
+    private readonly TimeProvider _time;
+    private readonly string _id;
+    private readonly long _start;
+    private readonly Activity? _activity;
+    private readonly Dictionary<string, TimeSpan> _stages = new(StringComparer.Ordinal);
+
+    internal RunTrace(BoxerMetrics metrics, TimeProvider time, string id)
+    {
+        _metrics = metrics;
+        _time = time;
+        _id = id;
+        _start = time.GetTimestamp();
+        _activity = metrics.Activities.StartActivity("boxer.run");
+        _activity?.SetTag("boxer.run.id", id);
+    }
+
+    /// <summary>The network mode, once it is known to be one: what a request says is no tag of a metric.</summary>
+    internal string Network { get; set; } = "unknown";
+
+    /// <summary>Times one stage.</summary>
+    internal async Task<T> StageAsync<T>(string stage, Func<Task<T>> action)
+    {
+        long start = _time.GetTimestamp();
+        using Activity? activity = _metrics.Activities.StartActivity("boxer." + stage);
+        try
+        {
+            return await action().ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            activity?.SetStatus(ActivityStatusCode.Error, exception.Message);
+            throw;
+        }
+        finally
+        {
+            Record(stage, _time.GetElapsedTime(start));
+        }
+    }
+
+    /// <summary>Makes the result of a run that came to its end.</summary>
+    internal SandboxResult End(SandboxEnd end, string imageDigest, IReadOnlyList<string> unenforcedLimits, ILogger logger)
+    {
+        Record("run", end.RunTime);
+        Record("outputs", end.OutputsTime);
+        TimeSpan total = _time.GetElapsedTime(_start);
+        _activity?.SetTag("boxer.image.digest", imageDigest);
+        _activity?.SetTag("boxer.network", Network);
+        _activity?.SetTag("boxer.termination", end.Termination.Kind.ToString());
+        _metrics.RunEnded(end.Termination.Kind.ToString(), Network);
+        Log.RunEnded(logger, _id, imageDigest, end.Termination.Kind, (long)total.TotalMilliseconds);
+        return new SandboxResult
+        {
+            Id = _id,
+            Termination = end.Termination,
+            StdoutBytes = end.Stdout,
+            StderrBytes = end.Stderr,
+            Outputs = end.Outputs.Files,
+            OutputsIncomplete = end.Outputs.Incomplete,
+            ImageDigest = imageDigest,
+            Usage = end.Usage,
+            Timings = new SandboxTimings
+            {
+                Queue = _stages.GetValueOrDefault("queue"),
+                Image = _stages.GetValueOrDefault("image"),
+                Network = _stages.GetValueOrDefault("network"),
+                Sandbox = _stages.GetValueOrDefault("sandbox"),
+                Run = end.RunTime,
+                Outputs = end.OutputsTime,
+                Total = total,
+            },
+            UnenforcedLimits = unenforcedLimits,
+        };
+    }
+
+    /// <summary>Notes that the run did not come to an end.</summary>
+    internal void Fail(Exception exception)
+    {
+        _activity?.SetStatus(ActivityStatusCode.Error, exception.Message);
+        _metrics.RunEnded(exception.GetType().Name, Network);
+    }
+
+    public void Dispose() => _activity?.Dispose();
+
+    private void Record(string stage, TimeSpan duration)
+    {
+        _stages[stage] = duration;
+        _metrics.Stage(stage, duration);
+    }
+}

@@ -1,0 +1,94 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Boxer.Images;
+
+/// <summary>Options of an <see cref="ImageStore"/>. They are read once, when the store is made.</summary>
+public sealed record ImageStoreOptions
+{
+    /// <summary>
+    /// Where images are kept: an absolute path, made when missing with mode 0700; if it exists it must be a directory of this process's
+    /// user that nobody else may enter.
+    /// </summary>
+    public required string Home { get; init; }
+
+    /// <summary>
+    /// A directory of this process alone for overlay mounts of images; made when missing. It holds nothing after the store is disposed.
+    /// Mounts that a dead process left are taken away with <see cref="ImageStore.RemoveAbandonedRoots"/>.
+    /// </summary>
+    public required string RootsDirectory { get; init; }
+
+    /// <summary>
+    /// A directory whose tree is put on top of every image's root: directories, regular files and symbolic links, owned by root in the
+    /// sandbox. It must not change while the store is in use.
+    /// <value>Default <see langword="null"/>: nothing is put on top.</value>
+    /// </summary>
+    public string? TopLayerDirectory { get; init; }
+
+    /// <summary>
+    /// All places that images of a registry come from, in order, by registry name: base URLs such as <c>http://127.0.0.1:5000</c>.
+    /// The registry itself is tried only if it is listed.
+    /// </summary>
+    public IReadOnlyDictionary<string, IReadOnlyList<string>> RegistryMirrors { get; init; } = new Dictionary<string, IReadOnlyList<string>>();
+
+    /// <summary>Registries that images may come from; see <see cref="BoxerOptions.AllowedRegistries"/>.</summary>
+    public IReadOnlyList<string> AllowedRegistries { get; init; } = [];
+
+    /// <summary>
+    /// How long one image may take to be pulled, however many callers wait for it.
+    /// <value>Default 10 min.</value>
+    /// </summary>
+    public TimeSpan PullTimeout { get; init; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>
+    /// Pulls at once; more wait.
+    /// <value>Default 8.</value>
+    /// </summary>
+    public int MaxConcurrentPulls { get; init; } = 8;
+
+    /// <summary>
+    /// Bytes that the layers of one image together may unpack to, headers of their archives included.
+    /// <value>Default 16 GiB.</value>
+    /// </summary>
+    public long MaxImageBytes { get; init; } = 16L * 1024 * 1024 * 1024;
+
+    /// <summary>
+    /// Files, directories and links that one layer may unpack to.
+    /// <value>Default 1,000,000.</value>
+    /// </summary>
+    public int MaxLayerEntries { get; init; } = 1_000_000;
+
+    /// <summary>
+    /// How roots are made.
+    /// <value>Default <see langword="null"/>: overlay mounts where this process may make them, else flattened trees.</value>
+    /// </summary>
+    public ImageRootKind? RootKind { get; init; }
+
+    /// <summary>
+    /// The platform whose images are taken, as <c>linux/architecture</c> or <c>linux/architecture/variant</c>.
+    /// <value>Default <see langword="null"/>: this machine's.</value>
+    /// </summary>
+    public string? Platform { get; init; }
+
+    /// <summary>
+    /// Unpacks layers.
+    /// <value>Default <see cref="LayerExtractor"/>.</value>
+    /// </summary>
+    public ILayerExtractor LayerExtractor { get; init; } = new LayerExtractor();
+
+    /// <summary>The clock of time-outs and retries.</summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>Where the store logs to.</summary>
+    public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
+}
+
+/// <summary>How the root of an image is made of its layers.</summary>
+public enum ImageRootKind
+{
+    /// <summary>A read-only overlayfs mount of layers that are unpacked once and shared by images. Needs CAP_SYS_ADMIN and CAP_MKNOD.</summary>
+    Overlay,
+
+    /// <summary>One tree for each image, its layers applied in order. Needs no privilege.</summary>
+    Flattened,
+}

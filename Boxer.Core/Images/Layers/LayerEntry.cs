@@ -1,0 +1,44 @@
+namespace Boxer.Images;
+
+/// <summary>The type of an entry of a tar archive, by its typeflag (pax(1)).</summary>
+internal enum LayerEntryType
+{
+    File = '0',
+    HardLink = '1',
+    SymbolicLink = '2',
+    CharacterDevice = '3',
+    BlockDevice = '4',
+    Directory = '5',
+    Fifo = '6',
+}
+
+/// <summary>One entry of a layer, as the archive says it.</summary>
+internal sealed record LayerEntry
+{
+    public required LayerEntryType Type { get; init; }
+
+    /// <summary>The name as bytes: it need not be UTF-8. Never holds NUL.</summary>
+    public required byte[] Name { get; init; }
+
+    /// <summary>What a link names. Never holds NUL.</summary>
+    public required byte[] LinkName { get; init; }
+
+    /// <summary>Permission bits with setuid, setgid and sticky.</summary>
+    public required uint Mode { get; init; }
+
+    public required uint Uid { get; init; }
+
+    public required uint Gid { get; init; }
+
+    /// <summary>Bytes of content that follow; 0 for all but files.</summary>
+    public required long Size { get; init; }
+
+    /// <summary>Seconds since 1970.</summary>
+    public required long ModifiedSeconds { get; init; }
+
+    /// <summary>Nanoseconds after <see cref="ModifiedSeconds"/>.</summary>
+    public required long ModifiedNanoseconds { get; init; }
+
+    /// <summary>Extended attributes (SCHILY.xattr records), with their values as bytes.</summary>
+    public required IReadOnlyList<KeyValuePair<string, byte[]>> ExtendedAttributes { get; init; }
+}

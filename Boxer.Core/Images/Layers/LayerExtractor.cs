@@ -1,0 +1,96 @@
+using Boxer.Native;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Images;
+
+/// <summary>
+/// Unpacks layers with names that the kernel resolves inside the directory (openat2(2), Linux 5.6): symbolic links of the layer lead
+/// nowhere else, and the last part of a name is never followed.
+/// </summary>
+/// <remarks>
+/// <para>Names: leading slashes are dropped; <c>..</c>, NUL and an empty name are refused, and so is anything but a directory as the root.</para>
+/// <para>
+/// Kept: regular files, directories, symbolic links with their targets as they are, hard links inside the layer, permission bits with
+/// setuid, setgid and sticky, modification times, attributes of the <c>user.</c> name space (where the file system takes them;
+/// <c>user.overlay.</c> never) and, with <see cref="LayerExtractionOptions.KeepOwners"/>, owner, group and <c>security.capability</c>.
+/// </para>
+/// <para>
+/// Left out: devices and FIFOs (a sandbox has its own /dev, and no device is ever made on the host) and all other attributes, so
+/// that no layer can bring overlayfs, access list or security module semantics of its own.
+/// </para>
+/// <para>Refused: sparse files and unknown entry types, hard links to anything but files and symbolic links, links whose target is missing.</para>
+/// <para>
+/// Directories that an archive leaves out are made with mode 0755. An entry below a symbolic link goes where the link leads inside
+/// the directory; if it leads nowhere, the layer is refused.
+/// </para>
+/// </remarks>
+public sealed class LayerExtractor : ILayerExtractor
+{
+    /// <inheritdoc/>
+    public async Task ExtractAsync(
+        Stream archive, string directory, LayerExtractionOptions options, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(archive);
+        ArgumentException.ThrowIfNullOrEmpty(directory);
+        ArgumentNullException.ThrowIfNull(options);
+
+        using SafeFileHandle root = Fcntl.openat(
+            Fcntl.AT_FDCWD, directory, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
+        Check.Result(root.IsInvalid ? -1 : 0, "open", directory);
+        using var writer = new LayerWriter(root, options);
+        var reader = new LayerArchiveReader(archive);
+        while (await ReadEntryAsync(reader, cancellationToken).ConfigureAwait(false) is { } entry)
+        {
+            try
+            {
+                using SafeFileHandle? file = writer.Write(entry);
+                if (file is not null)
+                {
+                    await CopyContentAsync(reader, file, cancellationToken).ConfigureAwait(false);
+                    writer.FinishFile(file, entry);
+                }
+            }
+            catch (InvalidDataException fault)
+            {
+                throw new InvalidDataException($"Entry {LayerPath.Show(entry.Name)} is refused: {fault.Message}.", fault);
+            }
+            catch (NativeException fault)
+            {
+                throw new IOException($"Entry {LayerPath.Show(entry.Name)} could not be unpacked: {fault.Message}.", fault);
+            }
+        }
+
+        writer.Finish();
+    }
+
+    private static async ValueTask<LayerEntry?> ReadEntryAsync(LayerArchiveReader reader, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await reader.ReadEntryAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (InvalidDataException fault) when (fault.InnerException is null)
+        {
+            throw new InvalidDataException($"The layer is malformed: {fault.Message}.", fault);
+        }
+    }
+
+    private static async Task CopyContentAsync(LayerArchiveReader reader, SafeFileHandle file, CancellationToken cancellationToken)
+    {
+        byte[] buffer = System.Buffers.ArrayPool<byte>.Shared.Rent(128 * 1024);
+        try
+        {
+            long offset = 0;
+            int length;
+            while ((length = await reader.ReadDataAsync(buffer, cancellationToken).ConfigureAwait(false)) > 0)
+            {
+                RandomAccess.Write(file, buffer.AsSpan(0, length), offset);
+                offset += length;
+            }
+        }
+        finally
+        {
+            System.Buffers.ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+}

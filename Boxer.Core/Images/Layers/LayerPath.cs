@@ -1,0 +1,79 @@
+namespace Boxer.Images;
+
+/// <summary>A name in a layer, cut into its parts. Each part ends with NUL, ready for a system call.</summary>
+internal static class LayerPath
+{
+    private const int MaxBytes = 4095;
+    private const int MaxPartBytes = 255;
+
+    /// <summary>
+    /// Cuts a name: leading, trailing and double slashes and <c>.</c> say nothing; <c>..</c> is refused wherever it is.
+    /// </summary>
+    /// <param name="name">The name, without NUL.</param>
+    /// <returns>The parts; none for the root.</returns>
+    /// <exception cref="InvalidDataException">The name is refused.</exception>
+    public static byte[][] Split(ReadOnlySpan<byte> name)
+    {
+        if (name.Length == 0)
+        {
+            throw new InvalidDataException("an entry has an empty name");
+        }
+
+        if (name.Length > MaxBytes)
+        {
+            throw new InvalidDataException($"a name is longer than {MaxBytes} bytes");
+        }
+
+        var parts = new List<byte[]>();
+        foreach (Range range in name.Split((byte)'/'))
+        {
+            ReadOnlySpan<byte> part = name[range];
+            if (part.Length == 0 || part.SequenceEqual("."u8))
+            {
+                continue;
+            }
+
+            if (part.SequenceEqual(".."u8))
+            {
+                throw new InvalidDataException("a name has \"..\" in it");
+            }
+
+            if (part.Length > MaxPartBytes)
+            {
+                throw new InvalidDataException($"a part of a name is longer than {MaxPartBytes} bytes");
+            }
+
+            parts.Add([.. part, 0]);
+        }
+
+        return [.. parts];
+    }
+
+    /// <summary>The parts as one path that ends with NUL, relative to the root.</summary>
+    /// <param name="parts">The parts.</param>
+    public static byte[] Join(ReadOnlySpan<byte[]> parts)
+    {
+        if (parts.Length == 0)
+        {
+            return "."u8.ToArray().Append((byte)0).ToArray();
+        }
+
+        var path = new List<byte>();
+        foreach (byte[] part in parts)
+        {
+            path.AddRange(part.AsSpan(0, part.Length - 1));
+            path.Add((byte)'/');
+        }
+
+        path[^1] = 0;
+        return [.. path];
+    }
+
+    /// <summary>A name for a message: printable, at most 200 characters.</summary>
+    /// <param name="name">The name as bytes.</param>
+    public static string Show(ReadOnlySpan<byte> name)
+    {
+        string text = System.Text.Encoding.UTF8.GetString(name[..Math.Min(name.Length, 200)]).TrimEnd('\0');
+        return $"\"{string.Concat(text.Select(c => char.IsControl(c) ? '\uFFFD' : c))}\"";
+    }
+}

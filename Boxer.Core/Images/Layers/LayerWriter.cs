@@ -1,0 +1,526 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using Boxer.Native;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Images;
+
+/// <summary>Writes the entries of one layer below an open directory.</summary>
+/// <param name="root">The directory; not disposed.</param>
+/// <param name="options">How the layer is unpacked.</param>
+internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions options) : IDisposable
+{
+    private const ulong InRoot = Fcntl.RESOLVE_IN_ROOT | Fcntl.RESOLVE_NO_MAGICLINKS | Fcntl.RESOLVE_NO_XDEV;
+    private const int MaxPruneDepth = 256;
+    private const uint ImplicitDirectoryMode = 0x1ED; // 0755
+    private const string OverlayOpaque = "trusted.overlay.opaque";
+
+    // What this layer made, by directory and name, so that its whiteouts spare it; only needed where whiteouts are applied.
+    private readonly Dictionary<ulong, HashSet<string>> _written = [];
+
+    // Times of directories are set at the end: making entries in them changes them.
+    private readonly Dictionary<ulong, (byte[] Path, LayerEntry Entry)> _directories = [];
+
+    private SafeFileHandle? _parent;
+    private string? _parentPath;
+    private ulong _parentInode;
+    private int _entries;
+
+    private bool Applied => options.Whiteouts == WhiteoutFormat.Applied;
+
+    /// <summary>Makes what an entry says.</summary>
+    /// <param name="entry">The entry.</param>
+    /// <returns>For a file, where its content goes: then call <see cref="FinishFile"/>. Else <see langword="null"/>.</returns>
+    public SafeFileHandle? Write(LayerEntry entry)
+    {
+        byte[][] parts = LayerPath.Split(entry.Name);
+        if (parts.Length == 0)
+        {
+            WriteRoot(entry);
+            return null;
+        }
+
+        if (parts.Any(part => part.AsSpan().StartsWith(".wh..wh."u8) && !part.AsSpan().SequenceEqual(".wh..wh..opq\0"u8)))
+        {
+            // What aufs kept beside the files: no part of the image (OCI image spec, layer.md, reserves the prefix).
+            return null;
+        }
+
+        if (parts.AsSpan(..^1).ContainsAnyWhiteout())
+        {
+            throw new InvalidDataException("a whiteout is no directory");
+        }
+
+        byte[] name = parts[^1];
+        bool whiteout = name.AsSpan().StartsWith(".wh."u8);
+        if (!whiteout && entry.Type is LayerEntryType.CharacterDevice or LayerEntryType.BlockDevice or LayerEntryType.Fifo)
+        {
+            return null;
+        }
+
+        CountEntry();
+        SafeFileHandle parent = OpenParent(parts.AsSpan(..^1), out ulong parentInode);
+        if (whiteout)
+        {
+            WriteWhiteout(parent, parentInode, name);
+            return null;
+        }
+
+        switch (entry.Type)
+        {
+            case LayerEntryType.Directory:
+                WriteDirectory(parent, parentInode, name, LayerPath.Join(parts), entry);
+                return null;
+            case LayerEntryType.SymbolicLink:
+                WriteSymbolicLink(parent, parentInode, name, entry);
+                return null;
+            case LayerEntryType.HardLink:
+                WriteHardLink(parent, parentInode, name, entry);
+                return null;
+            default:
+                Clear(parent, parentInode, name);
+                SafeFileHandle file = Fcntl.openat(
+                    parent, name, Fcntl.O_WRONLY | Fcntl.O_CREAT | Fcntl.O_EXCL | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0x180);
+                Check.Result(file.IsInvalid ? -1 : 0, "open");
+                MarkWritten(parentInode, name);
+                return file;
+        }
+    }
+
+    /// <summary>Sets owner, mode, attributes and time of a file whose content was written.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="entry">Its entry.</param>
+    public unsafe void FinishFile(SafeFileHandle file, LayerEntry entry)
+    {
+        SetOwnerAndMode(file, entry, unprivilegedMode: 0x100); // 0400
+        SysStat.timespec_t* times = stackalloc SysStat.timespec_t[2];
+        SetTimes(times, entry);
+        Check.Result(SysStat.futimens(file, times), "futimens");
+    }
+
+    /// <summary>Sets the times of the directories.</summary>
+    public unsafe void Finish()
+    {
+        SysStat.timespec_t* times = stackalloc SysStat.timespec_t[2];
+        foreach ((ulong inode, (byte[] path, LayerEntry entry)) in _directories)
+        {
+            // A later entry may have put something else there: then it is not the directory any more whose time is known.
+            using SafeFileHandle directory = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+            if (!directory.IsInvalid && Inode(directory) == inode)
+            {
+                SetTimes(times, entry);
+                Check.Result(SysStat.futimens(directory, times), "futimens");
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _parent?.Dispose();
+
+    private void WriteRoot(LayerEntry entry)
+    {
+        if (entry.Type != LayerEntryType.Directory)
+        {
+            throw new InvalidDataException("the root must be a directory");
+        }
+
+        SetOwnerAndMode(root, entry, unprivilegedMode: 0x1C0); // 0700
+        _directories[Inode(root)] = (LayerPath.Join([]), entry);
+    }
+
+    private void WriteDirectory(SafeFileHandle parent, ulong parentInode, byte[] name, byte[] path, LayerEntry entry)
+    {
+        SysStat.statx_t? existing = Find(parent, name);
+        if (existing is not { Type: SysStat.S_IFDIR })
+        {
+            bool hidesLower = existing is { } other && IsWhiteout(other);
+            Clear(parent, parentInode, name);
+            Check.Result(SysStat.mkdirat(parent, name, ImplicitDirectoryMode), "mkdir");
+            if (hidesLower)
+            {
+                SetOpaque(parent, name);
+            }
+        }
+
+        using SafeFileHandle directory = OpenDirectory(parent, name);
+        SetOwnerAndMode(directory, entry, unprivilegedMode: 0x1C0); // 0700
+        _directories[Inode(directory)] = (path, entry);
+        MarkWritten(parentInode, name);
+    }
+
+    private unsafe void WriteSymbolicLink(SafeFileHandle parent, ulong parentInode, byte[] name, LayerEntry entry)
+    {
+        if (entry.LinkName.Length is 0 or > 4095)
+        {
+            throw new InvalidDataException("the target of a symbolic link is empty or too long");
+        }
+
+        Clear(parent, parentInode, name);
+        Check.Result(Unistd.symlinkat((byte[])[.. entry.LinkName, 0], parent, name), "symlink");
+        if (options.KeepOwners)
+        {
+            Check.Result(Unistd.fchownat(parent, name, entry.Uid, entry.Gid, Fcntl.AT_SYMLINK_NOFOLLOW), "chown");
+        }
+
+        SysStat.timespec_t* times = stackalloc SysStat.timespec_t[2];
+        SetTimes(times, entry);
+        Check.Result(SysStat.utimensat(parent, name, times, Fcntl.AT_SYMLINK_NOFOLLOW), "utimensat");
+        MarkWritten(parentInode, name);
+    }
+
+    private void WriteHardLink(SafeFileHandle parent, ulong parentInode, byte[] name, LayerEntry entry)
+    {
+        byte[][] target = LayerPath.Split(entry.LinkName);
+        if (target.Length == 0 || target.AsSpan().ContainsAnyWhiteout())
+        {
+            throw new InvalidDataException("a hard link must name a file");
+        }
+
+        using SafeFileHandle targetParent = Fcntl.openat2(
+            root, LayerPath.Join(target.AsSpan(..^1)), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+        if (targetParent.IsInvalid
+            || Find(targetParent, target[^1]) is not { Type: SysStat.S_IFREG or SysStat.S_IFLNK } status)
+        {
+            throw new InvalidDataException($"the hard link's target {LayerPath.Show(entry.LinkName)} is not a file in this layer");
+        }
+
+        if (Find(parent, name) is { } existing && existing.stx_ino == status.stx_ino)
+        {
+            // Already the same file: clearing the way would remove what is to be linked to.
+            MarkWritten(parentInode, name);
+            return;
+        }
+
+        // Clearing the way may remove the target, if it is below: then linkat says so.
+        Clear(parent, parentInode, name);
+        if (Unistd.linkat(targetParent, target[^1], parent, name, 0) != 0)
+        {
+            int errno = Marshal.GetLastPInvokeError();
+            throw errno == Errno.ENOENT
+                ? new InvalidDataException($"the hard link's target {LayerPath.Show(entry.LinkName)} is not a file in this layer")
+                : new NativeException("link", errno, null);
+        }
+
+        MarkWritten(parentInode, name);
+    }
+
+    private void WriteWhiteout(SafeFileHandle parent, ulong parentInode, byte[] name)
+    {
+        if (name.AsSpan().SequenceEqual(".wh..wh..opq\0"u8))
+        {
+            if (Applied)
+            {
+                Prune(parent, parentInode, 0);
+                ForgetParent();
+            }
+            else
+            {
+                SetOpaque(parent);
+            }
+
+            return;
+        }
+
+        byte[] hidden = name[4..];
+        if (hidden.AsSpan().SequenceEqual("\0"u8) || hidden.AsSpan().SequenceEqual(".\0"u8) || hidden.AsSpan().SequenceEqual("..\0"u8))
+        {
+            throw new InvalidDataException("a whiteout names no entry");
+        }
+
+        SysStat.statx_t? existing = Find(parent, hidden);
+        if (Applied)
+        {
+            if (existing is null)
+            {
+                return;
+            }
+
+            if (!WasWritten(parentInode, hidden))
+            {
+                Clear(parent, parentInode, hidden);
+            }
+            else if (existing is { Type: SysStat.S_IFDIR })
+            {
+                using SafeFileHandle directory = OpenDirectory(parent, hidden);
+                Prune(directory, Inode(directory), 1);
+                ForgetParent();
+            }
+
+            return;
+        }
+
+        if (existing is null)
+        {
+            Check.Result(SysStat.mknodat(parent, hidden, SysStat.S_IFCHR, 0), "mknod");
+        }
+        else if (existing is { Type: SysStat.S_IFDIR })
+        {
+            // This layer made the directory anew: what lower layers have in it is gone.
+            SetOpaque(parent, hidden);
+        }
+    }
+
+    /// <summary>Removes what lower layers left in a directory.</summary>
+    private void Prune(SafeFileHandle directory, ulong inode, int depth)
+    {
+        if (depth > MaxPruneDepth)
+        {
+            throw new InvalidDataException($"an opaque directory has more than {MaxPruneDepth} levels of directories below it");
+        }
+
+        using SafeFileHandle listed = OpenDirectory(directory, ".\0"u8);
+        foreach (byte[] child in Dirent.ReadNames(listed))
+        {
+            if (!WasWritten(inode, child))
+            {
+                TreeRemover.Remove(directory, child, Forget);
+            }
+            else if (Find(directory, child) is { Type: SysStat.S_IFDIR })
+            {
+                using SafeFileHandle below = OpenDirectory(directory, child);
+                Prune(below, Inode(below), depth + 1);
+            }
+        }
+    }
+
+    /// <summary>Opens the directory that an entry goes into, resolved inside the root; makes what is missing.</summary>
+    private SafeFileHandle OpenParent(ReadOnlySpan<byte[]> parts, out ulong inode)
+    {
+        byte[] path = LayerPath.Join(parts);
+        string key = Encoding.Latin1.GetString(path);
+        if (key != _parentPath)
+        {
+            ForgetParent();
+            // Where whiteouts are applied, every directory on the way is this layer's too, so each step is looked at.
+            SafeFileHandle opened = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+            if (opened.IsInvalid || Applied)
+            {
+                opened.Dispose();
+                opened = MakeParents(parts);
+            }
+
+            _parent = opened;
+            _parentInode = Inode(opened);
+            _parentPath = key;
+        }
+
+        inode = _parentInode;
+        return _parent!;
+    }
+
+    private SafeFileHandle MakeParents(ReadOnlySpan<byte[]> parts)
+    {
+        SafeFileHandle current = OpenDirectory(root, ".\0"u8);
+        try
+        {
+            for (int i = 0; i < parts.Length; i++)
+            {
+                byte[] path = LayerPath.Join(parts[..(i + 1)]);
+                ulong inode = Inode(current);
+                SafeFileHandle next = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+                if (next.IsInvalid)
+                {
+                    int errno = Marshal.GetLastPInvokeError();
+                    if (errno is not (Errno.ENOENT or Errno.ENOTDIR or Errno.ELOOP))
+                    {
+                        throw new NativeException("openat2", errno, null);
+                    }
+
+                    MakeDirectory(current, inode, parts[i]);
+                    next = OpenDirectory(current, parts[i]);
+                }
+
+                MarkWritten(inode, parts[i]);
+                current.Dispose();
+                current = next;
+            }
+
+            return current;
+        }
+        catch
+        {
+            current.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Makes a directory that the archive has no entry for, yet.</summary>
+    private void MakeDirectory(SafeFileHandle parent, ulong parentInode, byte[] name)
+    {
+        bool hidesLower = false;
+        if (Find(parent, name) is { } existing)
+        {
+            hidesLower = IsWhiteout(existing);
+            if (!hidesLower && (!Applied || WasWritten(parentInode, name)))
+            {
+                throw new InvalidDataException($"{LayerPath.Show(name)} above it is not a directory");
+            }
+
+            Clear(parent, parentInode, name);
+        }
+
+        CountEntry();
+        Check.Result(SysStat.mkdirat(parent, name, ImplicitDirectoryMode), "mkdir");
+        using SafeFileHandle directory = OpenDirectory(parent, name);
+        Check.Result(SysStat.fchmod(directory, ImplicitDirectoryMode), "chmod");
+        if (options.KeepOwners)
+        {
+            Check.Result(Unistd.fchown(directory, 0, 0), "chown");
+        }
+
+        if (hidesLower)
+        {
+            SetOpaque(directory);
+        }
+    }
+
+    /// <summary>Removes what is in an entry's place.</summary>
+    private void Clear(SafeFileHandle parent, ulong parentInode, byte[] name)
+    {
+        if (Find(parent, name) is not { } existing)
+        {
+            return;
+        }
+
+        TreeRemover.Remove(parent, name, Forget);
+        _written.GetValueOrDefault(parentInode)?.Remove(Encoding.Latin1.GetString(name));
+        if (existing.Type is SysStat.S_IFDIR or SysStat.S_IFLNK)
+        {
+            // The path of the cached parent may have led through it. The handle itself stays good for this entry: it cannot be below what
+            // was removed in it.
+            _parentPath = null;
+        }
+    }
+
+    private void Forget(ulong directoryInode)
+    {
+        _written.Remove(directoryInode);
+        _directories.Remove(directoryInode);
+    }
+
+    private void ForgetParent()
+    {
+        _parent?.Dispose();
+        _parent = null;
+        _parentPath = null;
+    }
+
+    private void MarkWritten(ulong parentInode, byte[] name)
+    {
+        if (!Applied)
+        {
+            return;
+        }
+
+        if (!_written.TryGetValue(parentInode, out HashSet<string>? names))
+        {
+            _written[parentInode] = names = new(StringComparer.Ordinal);
+        }
+
+        names.Add(Encoding.Latin1.GetString(name));
+    }
+
+    private bool WasWritten(ulong parentInode, byte[] name) =>
+        _written.TryGetValue(parentInode, out HashSet<string>? names) && names.Contains(Encoding.Latin1.GetString(name));
+
+    private void CountEntry()
+    {
+        if (++_entries > options.MaxEntries)
+        {
+            throw new InvalidDataException($"the layer has more than {options.MaxEntries} files, directories and links");
+        }
+    }
+
+    private void SetOwnerAndMode(SafeFileHandle file, LayerEntry entry, uint unprivilegedMode)
+    {
+        // In this order: a change of owner takes setuid bits and capabilities away (chown(2)).
+        uint mode = entry.Mode;
+        if (options.KeepOwners)
+        {
+            Check.Result(Unistd.fchown(file, entry.Uid, entry.Gid), "chown");
+        }
+        else
+        {
+            mode |= unprivilegedMode;
+        }
+
+        Check.Result(SysStat.fchmod(file, mode), "chmod");
+        foreach ((string name, byte[] value) in entry.ExtendedAttributes)
+        {
+            if (name.Contains('\0', StringComparison.Ordinal))
+            {
+                continue;
+            }
+
+            if (name == "security.capability" && options.KeepOwners)
+            {
+                Check.Result(SysXattr.fsetxattr(file, name, value, (nuint)value.Length, 0), "setxattr");
+            }
+            else if (name.StartsWith("user.", StringComparison.Ordinal) && !name.StartsWith("user.overlay.", StringComparison.Ordinal))
+            {
+                // Best effort: a file system may have none, or no room for this one.
+                _ = SysXattr.fsetxattr(file, name, value, (nuint)value.Length, 0);
+            }
+        }
+    }
+
+    private static void SetOpaque(SafeFileHandle parent, byte[] name)
+    {
+        using SafeFileHandle directory = OpenDirectory(parent, name);
+        SetOpaque(directory);
+    }
+
+    private static void SetOpaque(SafeFileHandle directory) =>
+        Check.Result(SysXattr.fsetxattr(directory, OverlayOpaque, "y"u8, 1, 0), "setxattr");
+
+    private static unsafe void SetTimes(SysStat.timespec_t* times, LayerEntry entry)
+    {
+        times[0] = new() { tv_nsec = SysStat.UTIME_OMIT };
+        times[1] = new() { tv_sec = entry.ModifiedSeconds, tv_nsec = entry.ModifiedNanoseconds };
+    }
+
+    // A layer's own devices are left out, so a device in the tree is a whiteout that was made here.
+    private static bool IsWhiteout(SysStat.statx_t status) => status.Type == SysStat.S_IFCHR;
+
+    private static SysStat.statx_t? Find(SafeFileHandle parent, byte[] name)
+    {
+        if (SysStat.statx(parent, name, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status) == 0)
+        {
+            return status;
+        }
+
+        int errno = Marshal.GetLastPInvokeError();
+        return errno == Errno.ENOENT ? null : throw new NativeException("statx", errno, null);
+    }
+
+    private static SafeFileHandle OpenDirectory(SafeFileHandle parent, ReadOnlySpan<byte> name)
+    {
+        SafeFileHandle directory = Fcntl.openat(
+            parent, name, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
+        Check.Result(directory.IsInvalid ? -1 : 0, "open");
+        return directory;
+    }
+
+    private static ulong Inode(SafeFileHandle file)
+    {
+        Check.Result(SysStat.statx(file, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
+        return status.stx_ino;
+    }
+}
+
+/// <summary>Questions about the parts of a name.</summary>
+file static class Parts
+{
+    public static bool ContainsAnyWhiteout(this Span<byte[]> parts)
+    {
+        foreach (byte[] part in parts)
+        {
+            if (part.AsSpan().StartsWith(".wh."u8))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+}

@@ -1,0 +1,144 @@
+using System.Net;
+
+namespace Boxer.Images;
+
+/// <summary>A place that images of a registry come from.</summary>
+/// <param name="BaseAddress">Scheme, host, port and path before <c>v2/</c>; ends with a slash.</param>
+internal sealed record RegistryPlace(Uri BaseAddress)
+{
+    /// <inheritdoc/>
+    public override string ToString() => BaseAddress.GetLeftPart(UriPartial.Path).TrimEnd('/');
+}
+
+/// <summary>
+/// Where images may come from: the mirrors of a registry in order, else the registry itself, as far as the operator allows it.
+/// </summary>
+/// <remarks>
+/// A mirror states its scheme and may be anywhere. A registry itself is asked over https at public addresses only; if it is listed
+/// as allowed it may be at any address, and if it is listed and its name is a loopback one (<c>localhost</c> or an address) it is also
+/// asked over http when https fails, as Docker does.
+/// </remarks>
+internal sealed class RegistryPlaces
+{
+    private const string DockerHubHost = "registry-1.docker.io";
+
+    private readonly Dictionary<string, List<RegistryPlace>> _mirrors = new(StringComparer.OrdinalIgnoreCase);
+    private readonly HashSet<string> _allowed = new(StringComparer.OrdinalIgnoreCase);
+    private readonly HashSet<string> _trusted = new(StringComparer.OrdinalIgnoreCase);
+    private readonly HashSet<string> _plain = new(StringComparer.OrdinalIgnoreCase);
+
+    /// <summary>Reads the configuration.</summary>
+    /// <param name="mirrors">Base URLs by registry.</param>
+    /// <param name="allowed">Registries as <c>host</c> or <c>host:port</c>.</param>
+    /// <exception cref="ArgumentException">An entry is malformed; all faults are in the message.</exception>
+    public RegistryPlaces(IReadOnlyDictionary<string, IReadOnlyList<string>> mirrors, IReadOnlyList<string> allowed)
+    {
+        var faults = new List<string>();
+        foreach ((string registry, IReadOnlyList<string> urls) in mirrors)
+        {
+            if (!IsRegistry(registry))
+            {
+                faults.Add($"RegistryMirrors: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
+            }
+
+            if (urls.Count == 0)
+            {
+                faults.Add($"RegistryMirrors[\"{registry}\"] is empty; list at least one base URL, or leave the registry out.");
+            }
+
+            var places = new List<RegistryPlace>();
+            foreach (string url in urls)
+            {
+                if (Uri.TryCreate(url, UriKind.Absolute, out Uri? address) && address.Scheme is "http" or "https"
+                    && address is { UserInfo: "", Query: "", Fragment: "" })
+                {
+                    // Docker Hub's registry does not answer under the name that its images have.
+                    if (address is { Scheme: "https", Host: ImageReference.DefaultRegistry or "index.docker.io", IsDefaultPort: true })
+                    {
+                        address = new Uri($"https://{DockerHubHost}");
+                    }
+
+                    places.Add(new(new Uri(address.AbsoluteUri.TrimEnd('/') + "/")));
+                    _trusted.Add(address.IdnHost + ":" + address.Port);
+                    if (address.Scheme == Uri.UriSchemeHttp)
+                    {
+                        _plain.Add(address.IdnHost + ":" + address.Port);
+                    }
+                }
+                else
+                {
+                    faults.Add($"RegistryMirrors[\"{registry}\"]: \"{url}\" is not a base URL; write for example \"http://127.0.0.1:5000\".");
+                }
+            }
+
+            _mirrors[registry == "index.docker.io" ? ImageReference.DefaultRegistry : registry] = places;
+        }
+
+        foreach (string registry in allowed)
+        {
+            if (!IsRegistry(registry))
+            {
+                faults.Add($"AllowedRegistries: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
+                continue;
+            }
+
+            _allowed.Add(registry == "index.docker.io" ? ImageReference.DefaultRegistry : registry);
+            var address = new Uri($"https://{registry}");
+            _trusted.Add(address.IdnHost + ":" + address.Port);
+            if (IsLoopbackName(address))
+            {
+                var plain = new Uri($"http://{registry}");
+                _trusted.Add(plain.IdnHost + ":" + plain.Port);
+                _plain.Add(plain.IdnHost + ":" + plain.Port);
+            }
+        }
+
+        if (faults.Count > 0)
+        {
+            throw new ArgumentException(string.Join(" ", faults));
+        }
+    }
+
+    /// <summary>All places to ask for an image, in order.</summary>
+    /// <param name="reference">The image.</param>
+    /// <exception cref="InvalidSandboxRequestException">The operator does not allow the registry.</exception>
+    public IReadOnlyList<RegistryPlace> For(ImageReference reference)
+    {
+        if (_mirrors.TryGetValue(reference.Registry, out List<RegistryPlace>? mirrors))
+        {
+            return mirrors;
+        }
+
+        bool listed = _allowed.Contains(reference.Registry);
+        if (_allowed.Count > 0 && !listed)
+        {
+            throw new InvalidSandboxRequestException(
+                "Image", $"images of the registry {reference.Registry} are not allowed here; use one of {string.Join(", ", _allowed.Concat(_mirrors.Keys).Distinct().Order(StringComparer.Ordinal))}.");
+        }
+
+        string host = reference.Registry == ImageReference.DefaultRegistry ? DockerHubHost : reference.Registry;
+        if (!Uri.TryCreate($"https://{host}/", UriKind.Absolute, out Uri? secure))
+        {
+            throw new InvalidSandboxRequestException("Image", $"{reference.Registry} is not a host or host:port; check its port.");
+        }
+
+        return listed && IsLoopbackName(secure) ? [new(secure), new(new Uri($"http://{host}/"))] : [new(secure)];
+    }
+
+    /// <summary>Whether a host may be at an address that is not public.</summary>
+    /// <param name="host">The host.</param>
+    /// <param name="port">The port.</param>
+    public bool MayBePrivate(string host, int port) => _trusted.Contains($"{host.Trim('[', ']')}:{port}") || _trusted.Contains($"{host}:{port}");
+
+    /// <summary>Whether an address may be asked without TLS.</summary>
+    /// <param name="address">The address.</param>
+    public bool MayBePlain(Uri address) => _plain.Contains(address.IdnHost + ":" + address.Port);
+
+    private static bool IsRegistry(string text) =>
+        text.AsSpan().IndexOfAny("/@") < 0 && !text.Any(char.IsWhiteSpace) && text.Length > 0
+        && Uri.TryCreate($"https://{text}/", UriKind.Absolute, out Uri? address) && address is { Host.Length: > 0, UserInfo: "", AbsolutePath: "/" };
+
+    private static bool IsLoopbackName(Uri address) =>
+        string.Equals(address.IdnHost, "localhost", StringComparison.OrdinalIgnoreCase)
+        || (IPAddress.TryParse(address.IdnHost, out IPAddress? literal) && IPAddress.IsLoopback(literal));
+}

@@ -1,0 +1,276 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Boxer.Native;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Images;
+
+/// <summary>
+/// The files of a store, below one directory that is this process's user's alone. Content is kept by digest; it is made under
+/// <c>tmp</c>, synced, and renamed into place, so that what is in place is whole.
+/// </summary>
+/// <remarks>
+/// <code>
+/// layers/sha256/&lt;diff id&gt;/       a layer, unpacked for overlayfs
+/// roots/sha256/&lt;manifest&gt;-&lt;top&gt;/ a flattened root, with the top layer that was put on it
+/// blobs/sha256/&lt;digest&gt;         manifests, configs, and the layers of flattened roots
+/// references/&lt;sha256 of text&gt;   which manifest a reference was resolved to
+/// tmp/&lt;id&gt;/, tmp/&lt;id&gt;.lock      what one process is making; the lock is held (flock(2)) while it lives
+/// </code>
+/// </remarks>
+internal sealed class ImageDirectory : IDisposable
+{
+    private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+
+    private readonly string _home;
+    private readonly FileStream _lock;
+    private readonly string _temporary;
+
+    /// <summary>Checks the directory, and makes what is missing.</summary>
+    /// <param name="home">The directory.</param>
+    /// <exception cref="ArgumentException">It is not a directory of this process's user alone.</exception>
+    public ImageDirectory(string home)
+    {
+        _home = home;
+        CheckPrivate(home, "Home");
+        foreach (string name in (string[])["tmp", "layers", "roots", "blobs", "references"])
+        {
+            Directory.CreateDirectory(Path.Combine(home, name), Private);
+        }
+
+        (_lock, _temporary) = Lock();
+    }
+
+    /// <summary>
+    /// Checks that a directory is not a symbolic link, belongs to this process's user and that nobody else may enter it; makes it with
+    /// mode 0700 when it is missing.
+    /// </summary>
+    /// <param name="path">The directory.</param>
+    /// <param name="option">The option that names it, for messages.</param>
+    /// <exception cref="ArgumentException">It is not; the message says what to do.</exception>
+    public static void CheckPrivate(string path, string option)
+    {
+        if (!Path.IsPathFullyQualified(path))
+        {
+            throw new ArgumentException($"{option}: \"{path}\" is not an absolute path; write it out in full.");
+        }
+
+        path = Path.TrimEndingDirectorySeparator(path);
+        Directory.CreateDirectory(path, Private);
+        Check.Result(SysStat.statx(Fcntl.AT_FDCWD, path, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx", path);
+        if (status.Type != SysStat.S_IFDIR)
+        {
+            throw new ArgumentException($"{option}: {path} is a symbolic link; name the directory itself.");
+        }
+
+        if (status.stx_uid != Unistd.geteuid())
+        {
+            throw new ArgumentException(
+                $"{option}: {path} belongs to the user {status.stx_uid}, but this process is the user {Unistd.geteuid()}; choose another directory.");
+        }
+
+        if ((status.stx_mode & 0x3F) != 0)
+        {
+            throw new ArgumentException(
+                $"{option}: {path} may be entered by other users (mode {Convert.ToString(status.stx_mode & 0xFFF, 8)}); run chmod 700 on it, or choose another directory.");
+        }
+    }
+
+    /// <summary>Where an unpacked layer is or would be.</summary>
+    /// <param name="diffId">Its diff id.</param>
+    public string LayerPath(ImageDigest diffId) => Path.Combine(_home, "layers", diffId.Algorithm, diffId.Hex);
+
+    /// <summary>Where a flattened root is or would be.</summary>
+    /// <param name="manifest">The digest of the manifest.</param>
+    /// <param name="top">The digest of the top layer.</param>
+    public string RootPath(ImageDigest manifest, ImageDigest top) =>
+        Path.Combine(_home, "roots", manifest.Algorithm, $"{manifest.Hex}-{top.Hex[..16]}");
+
+    /// <summary>Where a blob is or would be.</summary>
+    /// <param name="digest">Its digest.</param>
+    public string BlobPath(ImageDigest digest) => Path.Combine(_home, "blobs", digest.Algorithm, digest.Hex);
+
+    /// <summary>A path for something that is being made. It does not exist yet; what is left there is removed with this process.</summary>
+    public string NewTemporaryPath() => Path.Combine(_temporary, Guid.NewGuid().ToString("N"));
+
+    /// <summary>Puts a directory into place. If it is there already, by somebody who was faster, the new one is removed.</summary>
+    /// <param name="temporary">The directory that was made.</param>
+    /// <param name="target">Its place.</param>
+    public static void Commit(string temporary, string target)
+    {
+        using (SafeFileHandle made = OpenDirectory(temporary))
+        {
+            Check.Result(Unistd.syncfs(made), "syncfs", temporary);
+        }
+
+        string parent = Path.GetDirectoryName(target)!;
+        Directory.CreateDirectory(parent, Private);
+        if (Stdio.rename(temporary, target) != 0)
+        {
+            int errno = Marshal.GetLastPInvokeError();
+            if (errno is not (Errno.EEXIST or Errno.ENOTEMPTY))
+            {
+                throw new NativeException("rename", errno, target);
+            }
+
+            TreeRemover.Remove(temporary);
+            return;
+        }
+
+        Sync(parent);
+    }
+
+    /// <summary>Puts a file into place, over what is there.</summary>
+    /// <param name="temporary">The file that was made.</param>
+    /// <param name="target">Its place.</param>
+    public static void CommitFile(string temporary, string target)
+    {
+        using (SafeFileHandle made = File.OpenHandle(temporary, FileMode.Open, FileAccess.ReadWrite))
+        {
+            RandomAccess.FlushToDisk(made);
+        }
+
+        string parent = Path.GetDirectoryName(target)!;
+        Directory.CreateDirectory(parent, Private);
+        Check.Result(Stdio.rename(temporary, target), "rename", target);
+        Sync(parent);
+    }
+
+    /// <summary>Keeps a small blob.</summary>
+    /// <param name="digest">Its digest, verified.</param>
+    /// <param name="content">Its bytes.</param>
+    public void WriteBlob(ImageDigest digest, ReadOnlySpan<byte> content) => Write(BlobPath(digest), content);
+
+    /// <summary>Reads a small blob.</summary>
+    /// <param name="digest">Its digest.</param>
+    /// <returns>Its bytes; <see langword="null"/> if it is not there, or damaged.</returns>
+    public byte[]? ReadBlob(ImageDigest digest)
+    {
+        string path = BlobPath(digest);
+        if (!File.Exists(path))
+        {
+            return null;
+        }
+
+        byte[] content = File.ReadAllBytes(path);
+        return digest.Of(content) == digest ? content : null;
+    }
+
+    /// <summary>Remembers which manifest a reference was resolved to.</summary>
+    /// <param name="reference">The reference.</param>
+    /// <param name="manifest">The digest of the manifest.</param>
+    public void WriteReference(ImageReference reference, ImageDigest manifest) =>
+        Write(ReferencePath(reference), JsonSerializer.SerializeToUtf8Bytes(
+            new StoredReferenceJson { Reference = reference.ToString(), Digest = manifest.ToString() }, RegistryJson.Default.StoredReferenceJson));
+
+    /// <summary>Reads which manifest a reference was resolved to.</summary>
+    /// <param name="reference">The reference.</param>
+    /// <returns>The digest of the manifest; <see langword="null"/> if that is not known.</returns>
+    public ImageDigest? ReadReference(ImageReference reference)
+    {
+        string path = ReferencePath(reference);
+        if (!File.Exists(path))
+        {
+            return null;
+        }
+
+        try
+        {
+            StoredReferenceJson? json = JsonSerializer.Deserialize(File.ReadAllBytes(path), RegistryJson.Default.StoredReferenceJson);
+            return json?.Reference == reference.ToString() && ImageDigest.TryParse(json.Digest, out ImageDigest digest) ? digest : null;
+        }
+        catch (JsonException)
+        {
+            // A damaged file is as good as none: the image is resolved again.
+            return null;
+        }
+    }
+
+    /// <summary>Removes what processes left that are dead: those whose lock nobody holds.</summary>
+    /// <returns>How many there were.</returns>
+    public int RemoveAbandoned()
+    {
+        int removed = 0;
+        foreach (string lockPath in Directory.EnumerateFiles(Path.Combine(_home, "tmp"), "*.lock"))
+        {
+            if (lockPath == _lock.Name || TryLock(lockPath, FileMode.Open) is not { } held)
+            {
+                continue;
+            }
+
+            using (held)
+            {
+                TreeRemover.Remove(lockPath[..^".lock".Length]);
+                File.Delete(lockPath);
+                removed++;
+            }
+        }
+
+        return removed;
+    }
+
+    /// <summary>Removes what this process was making.</summary>
+    public void Dispose()
+    {
+        TreeRemover.Remove(_temporary);
+        File.Delete(_lock.Name);
+        _lock.Dispose();
+    }
+
+    private (FileStream Lock, string Temporary) Lock()
+    {
+        while (true)
+        {
+            string temporary = Path.Combine(_home, "tmp", Guid.NewGuid().ToString("N"));
+            if (TryLock(temporary + ".lock", FileMode.CreateNew) is { } held)
+            {
+                // Between making and locking it, another process may have taken it for a dead one's and removed it.
+                if (File.Exists(held.Name))
+                {
+                    Directory.CreateDirectory(temporary, Private);
+                    return (held, temporary);
+                }
+
+                held.Dispose();
+            }
+        }
+    }
+
+    // FileShare.None is flock(LOCK_EX | LOCK_NB) on Linux; the kernel lets go of it when the process ends, however it ends.
+    private static FileStream? TryLock(string path, FileMode mode)
+    {
+        try
+        {
+            return new FileStream(path, mode, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
+
+    private string ReferencePath(ImageReference reference) =>
+        Path.Combine(_home, "references", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(reference.ToString()))));
+
+    private void Write(string target, ReadOnlySpan<byte> content)
+    {
+        string temporary = NewTemporaryPath();
+        File.WriteAllBytes(temporary, content);
+        CommitFile(temporary, target);
+    }
+
+    private static void Sync(string directory)
+    {
+        using SafeFileHandle handle = OpenDirectory(directory);
+        Check.Result(Unistd.fsync(handle), "fsync", directory);
+    }
+
+    private static SafeFileHandle OpenDirectory(string path)
+    {
+        SafeFileHandle handle = Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
+        Check.Result(handle.IsInvalid ? -1 : 0, "open", path);
+        return handle;
+    }
+}

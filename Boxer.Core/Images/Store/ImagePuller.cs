@@ -1,0 +1,298 @@
+using System.IO.Compression;
+using Microsoft.Extensions.Logging;
+using Polly;
+using Polly.Retry;
+
+namespace Boxer.Images;
+
+/// <summary>Brings images from registries into a store.</summary>
+internal sealed class ImagePuller : IDisposable
+{
+    private const int LayersAtOnce = 3;
+    private const int MaxRetries = 3;
+    private const int MaxIndexDepth = 2;
+
+    private readonly ImageStoreOptions _options;
+    private readonly ImageDirectory _directory;
+    private readonly ImageRootKind _kind;
+    private readonly ImagePlatform _platform;
+    private readonly RegistryClient _client;
+    private readonly ILogger _logger;
+    private readonly ResiliencePipeline _retry;
+
+    /// <summary>Makes a puller.</summary>
+    /// <param name="options">The store's options.</param>
+    /// <param name="directory">The store's files.</param>
+    /// <param name="kind">How roots are made.</param>
+    /// <param name="platform">The platform that is wanted.</param>
+    /// <param name="client">What it asks with; disposed with the puller.</param>
+    public ImagePuller(ImageStoreOptions options, ImageDirectory directory, ImageRootKind kind, ImagePlatform platform, RegistryClient client)
+    {
+        _options = options;
+        _directory = directory;
+        _kind = kind;
+        _platform = platform;
+        _client = client;
+        _logger = options.LoggerFactory.CreateLogger<ImageStore>();
+        _retry = new ResiliencePipelineBuilder { TimeProvider = options.TimeProvider }
+            .AddRetry(new RetryStrategyOptions
+            {
+                ShouldHandle = new PredicateBuilder().Handle<RegistryException>(fault => fault.Kind == RegistryFaultKind.Transient),
+                MaxRetryAttempts = MaxRetries,
+                BackoffType = DelayBackoffType.Exponential,
+                UseJitter = true,
+                Delay = TimeSpan.FromMilliseconds(300),
+                DelayGenerator = arguments => ValueTask.FromResult((arguments.Outcome.Exception as RegistryException)?.RetryAfter),
+                OnRetry = arguments =>
+                {
+                    ImageLog.Retrying(_logger, arguments.RetryDelay.TotalMilliseconds, arguments.Outcome.Exception?.Message ?? "");
+                    return ValueTask.CompletedTask;
+                },
+            })
+            .Build();
+    }
+
+    /// <summary>Finds an image whose content is all in the store.</summary>
+    /// <param name="reference">The image.</param>
+    public StoredImage? Find(ImageReference reference)
+    {
+        if (_directory.ReadReference(reference) is not { } digest || _directory.ReadBlob(digest) is not { } content)
+        {
+            return null;
+        }
+
+        try
+        {
+            if (ImageManifest.Read(content, null, _platform, out _) is not { } manifest || _directory.ReadBlob(manifest.Config.Digest) is not { } config)
+            {
+                return null;
+            }
+
+            ImageConfig imageConfig = manifest.ReadConfig(config, _platform, out IReadOnlyList<ImageLayer> layers);
+            return layers.All(HasLayer) ? new(digest, imageConfig, layers) : null;
+        }
+        catch (RegistryException)
+        {
+            // A store of another platform, or of other rules: what may be used is decided afresh.
+            return null;
+        }
+    }
+
+    /// <summary>Pulls an image from the first place that has it.</summary>
+    /// <param name="reference">The image.</param>
+    /// <param name="places">The places, in order.</param>
+    /// <param name="makeRoot">Makes the root of what was pulled; only then is the reference remembered.</param>
+    /// <param name="cancellationToken">Gives up; nothing half-made is kept.</param>
+    /// <exception cref="ImageNotFoundException">No place has it.</exception>
+    /// <exception cref="ImagePullException">It could not be pulled.</exception>
+    public async Task<T> PullAsync<T>(
+        ImageReference reference,
+        IReadOnlyList<RegistryPlace> places,
+        Func<StoredImage, CancellationToken, Task<T>> makeRoot,
+        CancellationToken cancellationToken)
+    {
+        var faults = new List<RegistryException>();
+        foreach (RegistryPlace place in places)
+        {
+            try
+            {
+                return await PullAsync(reference, place, makeRoot, cancellationToken).ConfigureAwait(false);
+            }
+            catch (RegistryException fault)
+            {
+                ImageLog.PlaceFailed(_logger, reference.ToString(), place.ToString(), fault.Message);
+                faults.Add(fault);
+            }
+            catch (InvalidDataException fault)
+            {
+                faults.Add(new RegistryException($"an image from {place}: {fault.Message}", RegistryFaultKind.Failed, fault));
+            }
+            catch (IOException fault)
+            {
+                throw new ImagePullException($"The image {reference} could not be unpacked: {fault.Message}", fault);
+            }
+        }
+
+        string reasons = string.Join("; ", faults.Select(fault => fault.Message));
+        throw faults.All(fault => fault.Kind == RegistryFaultKind.NotFound)
+            ? new ImageNotFoundException($"The image {reference} was not found: {reasons}.", faults[^1])
+            : new ImagePullException($"The image {reference} could not be pulled: {reasons}.", faults[^1]);
+    }
+
+    /// <summary>Applies the layers of an image in order to an empty directory.</summary>
+    /// <param name="image">The image.</param>
+    /// <param name="target">The directory.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="InvalidDataException">A layer is malformed or refused.</exception>
+    /// <exception cref="RegistryException">A layer is not what the image names.</exception>
+    public async Task FlattenAsync(StoredImage image, string target, CancellationToken cancellationToken)
+    {
+        var budget = new UnpackBudget(_options.MaxImageBytes);
+        foreach (ImageLayer layer in image.Layers)
+        {
+            string path = _directory.BlobPath(layer.Blob.Digest);
+            try
+            {
+                FileStream file = File.OpenRead(path);
+                await using (file.ConfigureAwait(false))
+                {
+                    await UnpackAsync(file, layer, target, budget, cancellationToken).ConfigureAwait(false);
+                }
+            }
+            catch (Exception fault) when (fault is InvalidDataException or RegistryException)
+            {
+                // Damaged on this disk, or no layer at all: the next pull must not find it.
+                File.Delete(path);
+                throw;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _client.Dispose();
+
+    private bool HasLayer(ImageLayer layer) => _kind == ImageRootKind.Overlay
+        ? Directory.Exists(_directory.LayerPath(layer.DiffId))
+        : File.Exists(_directory.BlobPath(layer.Blob.Digest));
+
+    private async Task<T> PullAsync<T>(
+        ImageReference reference, RegistryPlace place, Func<StoredImage, CancellationToken, Task<T>> makeRoot, CancellationToken cancellationToken)
+    {
+        long started = _options.TimeProvider.GetTimestamp();
+        using RegistrySession session = _client.Open(place, reference);
+        (FetchedManifest fetched, ImageManifest manifest) = await GetManifestAsync(session, cancellationToken).ConfigureAwait(false);
+        byte[] config = _directory.ReadBlob(manifest.Config.Digest)
+            ?? await _retry.ExecuteAsync(
+                async token => await session.GetConfigAsync(manifest.Config, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        ImageConfig imageConfig = manifest.ReadConfig(config, _platform, out IReadOnlyList<ImageLayer> layers);
+        if (manifest.LayerBytes > _options.MaxImageBytes)
+        {
+            throw new RegistryException($"the image has {manifest.LayerBytes} bytes; {_options.MaxImageBytes} are allowed");
+        }
+
+        // Downloads are not shared between images: a place that stalls would hold up the pulls of others that name the same layer.
+        var budget = new UnpackBudget(_options.MaxImageBytes);
+        await Parallel.ForEachAsync(
+            layers.Where(layer => !HasLayer(layer)).DistinctBy(layer => layer.DiffId),
+            new ParallelOptions { MaxDegreeOfParallelism = LayersAtOnce, CancellationToken = cancellationToken },
+            async (layer, token) => await _retry.ExecuteAsync(
+                async attempt => await FetchLayerAsync(session, layer, budget, attempt).ConfigureAwait(false), token).ConfigureAwait(false))
+            .ConfigureAwait(false);
+
+        T root = await makeRoot(new(fetched.Digest, imageConfig, layers), cancellationToken).ConfigureAwait(false);
+
+        // The reference comes last: what it leads to is whole.
+        _directory.WriteBlob(manifest.Config.Digest, config);
+        _directory.WriteBlob(fetched.Digest, fetched.Content);
+        _directory.WriteReference(reference, fetched.Digest);
+        ImageLog.Pulled(
+            _logger, reference.ToString(), fetched.Digest.ToString(), place.ToString(), layers.Count, _options.TimeProvider.GetElapsedTime(started).TotalMilliseconds);
+        return root;
+    }
+
+    private async Task<(FetchedManifest Fetched, ImageManifest Manifest)> GetManifestAsync(RegistrySession session, CancellationToken cancellationToken)
+    {
+        FetchedManifest fetched = await _retry.ExecuteAsync(
+            async token => await session.GetManifestAsync(token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        for (int depth = 0; ; depth++)
+        {
+            if (ImageManifest.Read(fetched.Content, fetched.MediaType, _platform, out ImageDescriptor? chosen) is { } manifest)
+            {
+                return (fetched, manifest);
+            }
+
+            if (depth == MaxIndexDepth)
+            {
+                throw new RegistryException($"the image is an index within more than {MaxIndexDepth} others");
+            }
+
+            fetched = await _retry.ExecuteAsync(
+                async token => await session.GetManifestAsync(chosen!.Digest, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private async Task FetchLayerAsync(RegistrySession session, ImageLayer layer, UnpackBudget budget, CancellationToken cancellationToken)
+    {
+        string temporary = _directory.NewTemporaryPath();
+        try
+        {
+            Stream body = await session.OpenBlobAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
+            await using (body.ConfigureAwait(false))
+            {
+                if (_kind == ImageRootKind.Overlay)
+                {
+                    MakeRoot(temporary);
+                    await UnpackAsync(body, layer, temporary, budget, cancellationToken).ConfigureAwait(false);
+                    ImageDirectory.Commit(temporary, _directory.LayerPath(layer.DiffId));
+                }
+                else
+                {
+                    await DownloadAsync(body, layer.Blob, temporary, cancellationToken).ConfigureAwait(false);
+                    ImageDirectory.CommitFile(temporary, _directory.BlobPath(layer.Blob.Digest));
+                }
+            }
+        }
+        catch
+        {
+            TreeRemover.Remove(temporary);
+            throw;
+        }
+    }
+
+    /// <summary>Makes the directory that a layer is unpacked into. Its mode is what a root has that no archive says anything of.</summary>
+    /// <param name="path">The directory.</param>
+    public static void MakeRoot(string path)
+    {
+        Directory.CreateDirectory(path);
+        File.SetUnixFileMode(path, (UnixFileMode)0x1ED); // 0755
+    }
+
+    private static async Task DownloadAsync(Stream body, ImageDescriptor blob, string target, CancellationToken cancellationToken)
+    {
+        using var verifying = new VerifyingStream(body, blob.Digest, blob.Size, $"blob {blob.Digest}");
+        var file = new FileStream(target, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1);
+        await using (file.ConfigureAwait(false))
+        {
+            await verifying.CopyToAsync(file, 128 * 1024, cancellationToken).ConfigureAwait(false);
+            await verifying.CompleteAsync(cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Unpacks a layer in one pass: the blob's digest and size, and the diff id, are verified before this returns.</summary>
+    private async Task UnpackAsync(Stream body, ImageLayer layer, string target, UnpackBudget budget, CancellationToken cancellationToken)
+    {
+        long taken = 0;
+        try
+        {
+            using var blob = new VerifyingStream(body, layer.Blob.Digest, layer.Blob.Size, $"blob {layer.Blob.Digest}");
+            Stream plain = layer.IsCompressed ? new GZipStream(blob, CompressionMode.Decompress, leaveOpen: true) : blob;
+            await using (plain.ConfigureAwait(false))
+            {
+                using var archive = new VerifyingStream(plain, layer.DiffId, null, $"the layer of blob {layer.Blob.Digest}", length =>
+                {
+                    taken += length;
+                    budget.Take(length);
+                });
+                await _options.LayerExtractor.ExtractAsync(
+                    archive,
+                    target,
+                    new()
+                    {
+                        Whiteouts = _kind == ImageRootKind.Overlay ? WhiteoutFormat.Overlay : WhiteoutFormat.Applied,
+                        KeepOwners = Native.Unistd.geteuid() == 0,
+                        MaxEntries = _options.MaxLayerEntries,
+                    },
+                    cancellationToken).ConfigureAwait(false);
+
+                // What follows the archive's end belongs to both digests too.
+                await archive.CompleteAsync(cancellationToken).ConfigureAwait(false);
+                await blob.CompleteAsync(cancellationToken).ConfigureAwait(false);
+            }
+        }
+        catch
+        {
+            budget.Return(taken);
+            throw;
+        }
+    }
+}

@@ -1,0 +1,139 @@
+using System.Globalization;
+using Boxer.Native;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Runtime.Cgroups;
+
+/// <summary>What a cgroup holds.</summary>
+/// <param name="CpuCores">Cores.</param>
+/// <param name="MemoryBytes">Memory; swap is not given on top.</param>
+/// <param name="HostPids">Host processes and threads: the sandbox's kernel has its own, so this is a wide back-stop.</param>
+internal sealed record CgroupLimits(double CpuCores, long MemoryBytes, int HostPids);
+
+/// <summary>What a cgroup has used; <see langword="null"/> where the kernel does not say.</summary>
+internal sealed record CgroupUsage(TimeSpan? Cpu, long? PeakMemoryBytes);
+
+/// <summary>The cgroup of one sandbox. Disposing removes it; what is in it is killed.</summary>
+internal abstract class Cgroup : IAsyncDisposable
+{
+    private static readonly TimeSpan RemovalPatience = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan RemovalPause = TimeSpan.FromMilliseconds(5);
+    private readonly TimeProvider _time;
+
+    private protected Cgroup(IReadOnlyList<string> directories, TimeProvider time)
+    {
+        Directories = directories;
+        _time = time;
+    }
+
+    /// <summary>One directory for each hierarchy.</summary>
+    internal IReadOnlyList<string> Directories { get; }
+
+    /// <summary>The files that a process writes its id to, to join.</summary>
+    internal IEnumerable<string> ProcsFiles => Directories.Select(directory => Path.Join(directory, "cgroup.procs"));
+
+    /// <summary>Sets the limits.</summary>
+    internal abstract void Apply(CgroupLimits limits);
+
+    /// <summary>How often the kernel killed something in the cgroup for want of memory.</summary>
+    internal abstract long ReadOutOfMemoryKills();
+
+    /// <summary>What it has used until now.</summary>
+    internal abstract CgroupUsage ReadUsage();
+
+    /// <summary>Opens a descriptor that becomes ready when <see cref="ReadOutOfMemoryKills"/> may have grown.</summary>
+    /// <returns>The descriptor, the epoll events to wait for, and whether each of them is a kill without asking the counter.</returns>
+    internal abstract (SafeFileHandle Descriptor, uint Events, bool EachIsAKill) OpenOutOfMemoryWatch();
+
+    /// <summary>Sends SIGKILL to everything in it, once. What is forked meanwhile needs another call.</summary>
+    /// <returns>Whether something was there.</returns>
+    internal virtual bool Kill()
+    {
+        bool found = false;
+        foreach (string file in ProcsFiles)
+        {
+            foreach (int pid in ReadProcesses(file))
+            {
+                found = true;
+                _ = Signal.kill(pid, Signal.SIGKILL);
+            }
+        }
+
+        return found;
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync() => await RemoveAsync(Directories, () => Kill(), _time).ConfigureAwait(false);
+
+    /// <summary>Kills what is in the directories and removes them.</summary>
+    internal static async Task RemoveAsync(IReadOnlyList<string> directories, Action kill, TimeProvider time)
+    {
+        long start = time.GetTimestamp();
+        while (true)
+        {
+            kill();
+            string? left = directories.FirstOrDefault(directory => !TryRemove(directory));
+            if (left is null)
+            {
+                return;
+            }
+
+            if (time.GetElapsedTime(start) > RemovalPatience)
+            {
+                throw new IOException($"The cgroup {left} still has processes {RemovalPatience.TotalSeconds:0} s after they were killed.");
+            }
+
+            await Task.Delay(RemovalPause, time).ConfigureAwait(false);
+        }
+    }
+
+    internal static IReadOnlyList<int> ReadProcesses(string procsFile)
+    {
+        try
+        {
+            return [.. File.ReadLines(procsFile).Select(line => int.Parse(line, CultureInfo.InvariantCulture)).Where(pid => pid > 0)];
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return [];
+        }
+    }
+
+    private protected static void Write(string directory, string file, string value) => File.WriteAllText(Path.Join(directory, file), value);
+
+    private protected static long? ReadNumber(string directory, string file)
+    {
+        string path = Path.Join(directory, file);
+        return File.Exists(path) && long.TryParse(File.ReadAllText(path).AsSpan().Trim(), CultureInfo.InvariantCulture, out long value) ? value : null;
+    }
+
+    private protected static long? ReadKey(string directory, string file, string key)
+    {
+        foreach (string line in File.ReadLines(Path.Join(directory, file)))
+        {
+            if (line.StartsWith(key, StringComparison.Ordinal) && line.Length > key.Length && line[key.Length] == ' ')
+            {
+                return long.Parse(line.AsSpan(key.Length + 1), CultureInfo.InvariantCulture);
+            }
+        }
+
+        return null;
+    }
+
+    private static bool TryRemove(string directory)
+    {
+        try
+        {
+            Directory.Delete(directory);
+            return true;
+        }
+        catch (DirectoryNotFoundException)
+        {
+            return true;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+    }
+}

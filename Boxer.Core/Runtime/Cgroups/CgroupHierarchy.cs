@@ -1,0 +1,139 @@
+namespace Boxer.Runtime.Cgroups;
+
+/// <summary>
+/// The cgroups of one instance: a directory <c>boxer-&lt;instance&gt;</c> with one cgroup for each sandbox in it. The process of the
+/// application is never moved.
+/// </summary>
+internal sealed class CgroupHierarchy : IAsyncDisposable
+{
+    private static readonly string[] RequiredControllers = ["cpu", "memory", "pids"];
+    private readonly Dictionary<string, string>? _v1;
+    private readonly string? _v2;
+    private readonly TimeProvider _time;
+
+    private CgroupHierarchy(Dictionary<string, string>? v1, string? v2, TimeProvider time)
+    {
+        _v1 = v1;
+        _v2 = v2;
+        _time = time;
+    }
+
+    /// <summary>The directories of the instance, one for each hierarchy; they may not exist yet.</summary>
+    internal IReadOnlyList<string> Directories => _v2 is not null ? [_v2] : [.. _v1!.Values.Distinct(StringComparer.Ordinal)];
+
+    /// <summary>For logs.</summary>
+    internal string Description => _v2 is not null ? "cgroup v2" : "cgroup v1";
+
+    /// <summary>Finds where the cgroups of an instance go, without making anything.</summary>
+    /// <param name="mounts">The controllers of this host.</param>
+    /// <param name="parent">The configured parent, relative to the mount, or <see langword="null"/>.</param>
+    /// <param name="instanceId">The instance.</param>
+    /// <param name="time">Paces removal.</param>
+    /// <exception cref="SandboxPrivilegeException">This host has no usable hierarchy.</exception>
+    internal static CgroupHierarchy Locate(CgroupMounts mounts, string? parent, string instanceId, TimeProvider time)
+    {
+        string name = "boxer-" + instanceId;
+        if (RequiredControllers.All(controller => mounts.OwnDirectory(controller) is not null))
+        {
+            Dictionary<string, string> directories = new(StringComparer.Ordinal);
+            foreach (string controller in (string[])[.. RequiredControllers, "cpuacct"])
+            {
+                string? above = parent is null
+                    ? mounts.OwnDirectory(controller)
+                    : mounts.MountPoint(controller) is { } mountPoint ? CgroupMounts.Join(mountPoint, parent) : null;
+                if (above is not null)
+                {
+                    directories[controller] = Path.Join(above, name);
+                }
+            }
+
+            return new CgroupHierarchy(directories, v2: null, time);
+        }
+
+        if (mounts.Unified is { } unified)
+        {
+            string above = CgroupMounts.Join(unified, parent ?? "");
+            string controllers = Path.Join(above, "cgroup.controllers");
+            string[] available = File.Exists(controllers) ? File.ReadAllText(controllers).Split([' ', '\n'], StringSplitOptions.RemoveEmptyEntries) : [];
+            string[] missing = [.. RequiredControllers.Except(available, StringComparer.Ordinal)];
+            return missing.Length == 0
+                ? new CgroupHierarchy(v1: null, Path.Join(above, name), time)
+                : throw new SandboxPrivilegeException(
+                    $"The cgroup {above} lacks the controllers {string.Join(", ", missing)}: enable them there, name a delegated subtree in CgroupParent, or set IgnoreCgroups to run without cpu and memory limits.");
+        }
+
+        throw new SandboxPrivilegeException("No cgroup hierarchy with cpu, memory and pids is mounted: mount cgroup2, or set IgnoreCgroups to run without cpu and memory limits.");
+    }
+
+    /// <summary>Makes the directories of the instance.</summary>
+    /// <exception cref="SandboxPrivilegeException">They cannot be made.</exception>
+    internal void Create()
+    {
+        try
+        {
+            if (_v2 is not null)
+            {
+                EnableControllers(Path.GetDirectoryName(_v2)!);
+                Directory.CreateDirectory(_v2);
+                EnableControllers(_v2);
+                return;
+            }
+
+            foreach (string directory in Directories)
+            {
+                Directory.CreateDirectory(directory);
+            }
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new SandboxPrivilegeException(
+                $"Cannot make cgroups: {exception.Message} Run as root, name a delegated subtree in CgroupParent, or set IgnoreCgroups to run without cpu and memory limits.", exception);
+        }
+    }
+
+    /// <summary>Makes the cgroup of one sandbox.</summary>
+    internal Cgroup CreateCgroup(string name)
+    {
+        Cgroup cgroup = _v2 is not null
+            ? new CgroupV2(Path.Join(_v2, name), _time)
+            : new CgroupV1(_v1!.ToDictionary(pair => pair.Key, pair => Path.Join(pair.Value, name), StringComparer.Ordinal), _time);
+        foreach (string directory in cgroup.Directories)
+        {
+            Directory.CreateDirectory(directory);
+        }
+
+        return cgroup;
+    }
+
+    /// <summary>Removes the directories of the instance and everything in them.</summary>
+    public async ValueTask DisposeAsync() => await RemoveAsync(Directories, _time).ConfigureAwait(false);
+
+    /// <summary>Removes what an instance left: kills every process in its directories, then removes them.</summary>
+    internal static async Task RemoveAsync(IReadOnlyList<string> instanceDirectories, TimeProvider time)
+    {
+        foreach (string instance in instanceDirectories.Where(Directory.Exists))
+        {
+            string[] sandboxes = Directory.GetDirectories(instance);
+            await Cgroup.RemoveAsync([.. sandboxes, instance], () => KillAll([.. sandboxes, instance]), time).ConfigureAwait(false);
+        }
+    }
+
+    private static void KillAll(IEnumerable<string> directories)
+    {
+        foreach (int pid in directories.SelectMany(directory => Cgroup.ReadProcesses(Path.Join(directory, "cgroup.procs"))))
+        {
+            _ = Native.Signal.kill(pid, Native.Signal.SIGKILL);
+        }
+    }
+
+    private static void EnableControllers(string directory)
+    {
+        string file = Path.Join(directory, "cgroup.subtree_control");
+        string[] enabled = File.ReadAllText(file).Split([' ', '\n'], StringSplitOptions.RemoveEmptyEntries);
+        string[] wanted = [.. RequiredControllers.Except(enabled, StringComparer.Ordinal).Select(controller => "+" + controller)];
+        if (wanted.Length > 0)
+        {
+            File.WriteAllText(file, string.Join(' ', wanted));
+        }
+    }
+}

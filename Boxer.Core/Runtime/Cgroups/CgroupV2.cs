@@ -1,0 +1,67 @@
+using System.Globalization;
+using Boxer.Native;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Runtime.Cgroups;
+
+/// <summary>A cgroup in the v2 hierarchy (kernel documentation admin-guide/cgroup-v2).</summary>
+internal sealed class CgroupV2 : Cgroup
+{
+    private const int PeriodMicroseconds = 100_000;
+    private readonly string _directory;
+
+    internal CgroupV2(string directory, TimeProvider time)
+        : base([directory], time)
+    {
+        _directory = directory;
+    }
+
+    internal override void Apply(CgroupLimits limits)
+    {
+        // The sandbox is one unit: when the kernel must kill, nothing of it is to go on half-dead.
+        Write(_directory, "memory.oom.group", "1");
+        if (File.Exists(Path.Join(_directory, "memory.swap.max")))
+        {
+            Write(_directory, "memory.swap.max", "0");
+        }
+
+        Write(_directory, "memory.max", limits.MemoryBytes.ToString(CultureInfo.InvariantCulture));
+        Write(_directory, "pids.max", limits.HostPids.ToString(CultureInfo.InvariantCulture));
+        Write(_directory, "cpu.max", string.Create(CultureInfo.InvariantCulture, $"{CgroupV1.Quota(limits.CpuCores, PeriodMicroseconds)} {PeriodMicroseconds}"));
+    }
+
+    internal override long ReadOutOfMemoryKills() => ReadKey(_directory, "memory.events", "oom_kill") ?? 0;
+
+    internal override CgroupUsage ReadUsage() => new(
+        ReadKey(_directory, "cpu.stat", "usage_usec") is { } microseconds ? TimeSpan.FromMicroseconds(microseconds) : null,
+        ReadNumber(_directory, "memory.peak"));
+
+    // The kernel reports a change of this file as an exceptional condition, the first time against what was read at open.
+    internal override (SafeFileHandle Descriptor, uint Events, bool EachIsAKill) OpenOutOfMemoryWatch()
+    {
+        SafeFileHandle file = File.OpenHandle(Path.Join(_directory, "memory.events"));
+        try
+        {
+            Span<byte> content = stackalloc byte[512];
+            RandomAccess.Read(file, content, 0);
+            return (file, SysEpoll.EPOLLPRI, EachIsAKill: false);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
+    internal override bool Kill()
+    {
+        string file = Path.Join(_directory, "cgroup.kill");
+        if (File.Exists(file))
+        {
+            Write(_directory, "cgroup.kill", "1");
+            return ReadProcesses(Path.Join(_directory, "cgroup.procs")).Count > 0;
+        }
+
+        return base.Kill();
+    }
+}

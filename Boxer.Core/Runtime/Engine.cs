@@ -1,0 +1,115 @@
+using Boxer.Diagnostics;
+using Boxer.Images;
+using Boxer.Native;
+using Boxer.Runtime.Cgroups;
+using Boxer.Runtime.Init;
+using Microsoft.Extensions.Logging;
+
+namespace Boxer.Runtime;
+
+/// <summary>Everything that a runner needs on this host, made once: instance, runsc, cgroups, PID 1's program and the image store.</summary>
+internal sealed class Engine : IAsyncDisposable
+{
+    private readonly CleanupStack _cleanup;
+
+    private Engine(ISandboxRuntime runtime, IImageStore images, IReadOnlyList<string> unenforcedLimits, CleanupStack cleanup)
+    {
+        Runtime = runtime;
+        Images = images;
+        UnenforcedLimits = unenforcedLimits;
+        _cleanup = cleanup;
+    }
+
+    internal ISandboxRuntime Runtime { get; }
+
+    internal IImageStore Images { get; }
+
+    /// <summary>Limits that this host does not hold, by property name.</summary>
+    internal IReadOnlyList<string> UnenforcedLimits { get; }
+
+    /// <summary>Makes it. What was made is given back when a step fails, and the next call starts afresh.</summary>
+    /// <param name="options">The options, checked.</param>
+    /// <param name="images">The application's own store, or <see langword="null"/> for ours.</param>
+    /// <param name="loggers">Makes loggers.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    internal static async Task<Engine> CreateAsync(
+        BoxerOptions options, IImageStore? images, ILoggerFactory loggers, TimeProvider time, CancellationToken cancellationToken)
+    {
+        ILogger logger = loggers.CreateLogger("Boxer");
+        bool privileged = Unistd.geteuid() == 0;
+        var cleanup = new CleanupStack();
+        try
+        {
+            OwnedDirectory.Ensure(options.Home);
+            string baseDirectory = RuntimeInstance.DefaultBase();
+            await RuntimeInstance.ReconcileAsync(baseDirectory, time, logger).ConfigureAwait(false);
+            RuntimeInstance instance = cleanup.Push(RuntimeInstance.Create(baseDirectory));
+            DescriptorPoller poller = cleanup.Push(new DescriptorPoller());
+            Runsc runsc = await Runsc.ProbeAsync(poller, options.RunscPath, options.Platform, rootless: !privileged, time, cancellationToken).ConfigureAwait(false);
+            CgroupHierarchy? cgroups = null;
+            if (options.IgnoreCgroups)
+            {
+                Log.CgroupsIgnored(logger);
+            }
+            else
+            {
+                cgroups = CgroupHierarchy.Locate(CgroupMounts.Read(), options.CgroupParent, instance.Id, time);
+                instance.RecordCgroups(cgroups);
+                cleanup.Push(cgroups);
+                cgroups.Create();
+            }
+
+            string initPath = await InitBinary.InstallAsync(InitBinary.Find(), options.Home, cancellationToken).ConfigureAwait(false);
+            bool bindInit = images is not null;
+            if (images is null)
+            {
+                ImageStore store = cleanup.Push(new ImageStore(StoreOptions(options, instance, initPath, loggers, time)));
+                await store.CleanAbandonedAsync().ConfigureAwait(false);
+                images = store;
+            }
+
+            var runtime = new RunscRuntime(
+                runsc,
+                initPath,
+                bindInit,
+                Directory.CreateDirectory(Path.Join(instance.Directory, "s")).FullName,
+                cgroups,
+                poller,
+                options.BootTimeout,
+                time);
+            Log.InstanceReady(logger, instance.Id, runsc.Version, options.Platform, cgroups?.Description ?? "no cgroups");
+            return new Engine(
+                runtime,
+                images,
+                cgroups is null ? [nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryMegabytes)] : [],
+                cleanup);
+        }
+        catch (FileNotFoundException exception)
+        {
+            await cleanup.DisposeAsync().ConfigureAwait(false);
+            throw new SandboxRuntimeException(exception.Message, exception);
+        }
+        catch
+        {
+            await cleanup.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    public ValueTask DisposeAsync() => _cleanup.DisposeAsync();
+
+    private static ImageStoreOptions StoreOptions(
+        BoxerOptions options, RuntimeInstance instance, string initPath, ILoggerFactory loggers, TimeProvider time) => new()
+        {
+            Home = options.Home,
+            RootsDirectory = Path.Join(instance.Directory, "roots"),
+            TopLayerDirectory = TopLayer.Create(Path.Join(instance.Directory, "top"), initPath),
+            RegistryMirrors = options.RegistryMirrors.ToDictionary(
+                pair => pair.Key, pair => (IReadOnlyList<string>)[.. pair.Value], StringComparer.Ordinal),
+            AllowedRegistries = [.. options.AllowedRegistries],
+            PullTimeout = options.PullTimeout,
+            TimeProvider = time,
+            LoggerFactory = loggers,
+        };
+}

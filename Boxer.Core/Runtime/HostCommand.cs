@@ -1,0 +1,60 @@
+using System.Text;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Runtime;
+
+/// <summary>Runs a program of this host to its end: both pipes drained past the kept part, a deadline, the exit code in the answer.</summary>
+internal static class HostCommand
+{
+    private const int KeptBytes = 64 << 10;
+
+    /// <summary>What a program left.</summary>
+    internal sealed record Result(int ExitCode, string Stdout, string Stderr);
+
+    /// <exception cref="SandboxRuntimeException">It could not be started, or did not end in time.</exception>
+    internal static async Task<Result> RunAsync(
+        DescriptorPoller poller, string path, IReadOnlyList<string> arguments, TimeSpan timeout, TimeProvider time, CancellationToken cancellationToken)
+    {
+        using SafeFileHandle none = File.OpenHandle("/dev/null");
+        using var stdoutPipe = Pipe.ForReading();
+        using var stderrPipe = Pipe.ForReading();
+        ChildProcess process;
+        try
+        {
+            process = ChildProcess.Start(poller, path, arguments, ChildEnvironment, [none, stdoutPipe.Theirs, stderrPipe.Theirs]);
+        }
+        catch (IOException exception)
+        {
+            throw new SandboxRuntimeException($"Cannot start {path}: {exception.Message}", exception);
+        }
+
+        stdoutPipe.Theirs.Dispose();
+        stderrPipe.Theirs.Dispose();
+        using var stdout = new OutputReader(poller, stdoutPipe.Ours, KeptBytes);
+        using var stderr = new OutputReader(poller, stderrPipe.Ours, KeptBytes);
+        stdout.Start();
+        stderr.Start();
+        try
+        {
+            int exitCode = await process.Exited.WaitAsync(timeout, time, cancellationToken).ConfigureAwait(false);
+            stdout.StopWhenDrained();
+            stderr.StopWhenDrained();
+            await Task.WhenAll(stdout.Completion, stderr.Completion).ConfigureAwait(false);
+            return new Result(exitCode, Encoding.UTF8.GetString(stdout.Kept.Span), Encoding.UTF8.GetString(stderr.Kept.Span));
+        }
+        catch (TimeoutException exception)
+        {
+            throw new SandboxRuntimeException($"{path} {string.Join(' ', arguments)} did not end within {timeout.TotalSeconds:0.###} s.", exception);
+        }
+        finally
+        {
+            process.Kill();
+            await process.Exited.ConfigureAwait(false);
+            process.Dispose();
+        }
+    }
+
+    /// <summary>What the programs of this host get as their environment: never this process's own, which may hold secrets.</summary>
+    internal static IReadOnlyList<string> ChildEnvironment { get; } =
+        ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"];
+}

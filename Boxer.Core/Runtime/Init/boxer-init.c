@@ -1,0 +1,1331 @@
+/*
+ * boxer-init: PID 1 of a sandbox, and the launch step of the sandbox's runtime on the host.
+ *
+ *   boxer-init launch [--cgroup FILE]... [--netns PATH] [--hide-net-core-sysctls] [--fds N] -- PROGRAM [ARG]...
+ *   boxer-init                        as PID 1, with the control socket as descriptor 3
+ *
+ * PROTOCOL.md, beside this file, describes what goes over the socket and why things are done in this order.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    VERSION = 1,
+    CONTROL = 3,
+    RESERVED_ID = 0x7FFFFF00,
+    LAUNCH_FAILED = 125,
+    HEADER_SIZE = 8,
+    MAX_START = 4 << 20,
+    MAX_PAYLOAD = 64 << 10,
+    MAX_STRINGS = 65536,
+    MAX_GROUPS = 1024,
+    MAX_ITEMS = 64,
+    MAX_PATH = 4095,
+    MAX_NAME = 255,
+    MAX_HOSTNAME = 64,
+    MAX_STAGE = 256,
+    MAX_DEPTH = 64,
+    /* A host that takes nothing for this long is treated as gone. */
+    STALL_MILLISECONDS = 60000,
+};
+
+enum frame_type {
+    START = 0x0001,
+    FILE_BEGIN = 0x0002,
+    FILE_DATA = 0x0003,
+    FILE_END = 0x0004,
+    GO = 0x0005,
+    KILL = 0x0006,
+    SIGNAL = 0x0007,
+    READY = 0x8001,
+    STARTED = 0x8002,
+    NOT_STARTED = 0x8003,
+    FILE_FAILED = 0x8004,
+    ENDED = 0x8005,
+    OUTPUT_DIRECTORY = 0x8006,
+    OUTPUT_FILE = 0x8007,
+    OUTPUT_DATA = 0x8008,
+    OUTPUT_TRUNCATED = 0x8009,
+    OUTPUT_DONE = 0x800A,
+    FAULT = 0x800B,
+};
+
+enum stage {
+    STAGE_LIMITS = 1,
+    STAGE_BOUNDING = 2,
+    STAGE_GROUPS = 3,
+    STAGE_GID = 4,
+    STAGE_UID = 5,
+    STAGE_NO_NEW_PRIVS = 6,
+    STAGE_CAPABILITIES = 7,
+    STAGE_SECCOMP = 8,
+    STAGE_SESSION = 9,
+    STAGE_CWD = 10,
+    STAGE_EXEC = 11,
+    STAGE_USER_NAMESPACE = 12,
+};
+
+enum truncation {
+    CUT_BYTES = 1,
+    CUT_ENTRIES = 2,
+    CUT_DEPTH = 3,
+    CUT_PATH = 4,
+    CUT_NOT_REGULAR = 5,
+    CUT_UNREADABLE = 6,
+    CUT_REASONS = 7,
+};
+
+/* The kernel's own headers are not among those of every libc. */
+struct capability_header {
+    uint32_t version;
+    int pid;
+};
+
+struct capability_data {
+    uint32_t effective;
+    uint32_t permitted;
+    uint32_t inheritable;
+};
+
+static const uint32_t CAPABILITY_VERSION_3 = 0x20080522;
+
+/* CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETFCAP: what installing packages takes. */
+static const uint64_t ALLOWED_CAPABILITIES = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 31;
+
+struct bpf_instruction {
+    uint16_t code;
+    uint8_t jump_true;
+    uint8_t jump_false;
+    uint32_t value;
+};
+
+struct bpf_program {
+    uint16_t length;
+    struct bpf_instruction *instructions;
+};
+
+enum bpf_code {
+    BPF_LOAD_WORD = 0x20,
+    BPF_JUMP_EQUAL = 0x15,
+    BPF_JUMP_SET = 0x45,
+    BPF_RETURN = 0x06,
+};
+
+#define SECCOMP_ALLOW 0x7FFF0000u
+#define SECCOMP_ERRNO 0x00050000u
+#if defined(__x86_64__)
+#define AUDIT_ARCHITECTURE 0xC000003Eu
+#elif defined(__aarch64__)
+#define AUDIT_ARCHITECTURE 0xC00000B7u
+#else
+#error "boxer-init is for x86-64 and arm64"
+#endif
+
+/* ---- descriptors ---- */
+
+static void close_from(unsigned int first)
+{
+    if (syscall(SYS_close_range, first, ~0u, 0) == 0)
+        return;
+    DIR *directory = opendir("/proc/self/fd");
+    if (directory == NULL) {
+        for (int fd = (int)first; fd < 65536; fd++)
+            close(fd);
+        return;
+    }
+    struct dirent *entry;
+    while ((entry = readdir(directory)) != NULL) {
+        char *end;
+        long fd = strtol(entry->d_name, &end, 10);
+        if (end != entry->d_name && *end == '\0' && fd >= (long)first && fd != dirfd(directory))
+            close((int)fd);
+    }
+    closedir(directory);
+}
+
+static void reset_signals(void)
+{
+    for (int signal_number = 1; signal_number < NSIG; signal_number++)
+        signal(signal_number, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* ---- launch: on the host ---- */
+
+_Noreturn static void launch_fail(const char *step, const char *object)
+{
+    int error = errno;
+    dprintf(STDERR_FILENO, "boxer-init: %s%s%s: %s\n", step, object != NULL ? " " : "", object != NULL ? object : "", strerror(error));
+    _exit(LAUNCH_FAILED);
+}
+
+_Noreturn static void launch_usage(const char *fault)
+{
+    dprintf(STDERR_FILENO,
+        "boxer-init: %s: usage: boxer-init launch [--cgroup FILE]... [--netns PATH] [--hide-net-core-sysctls] [--fds N] "
+        "-- PROGRAM [ARG]...\n",
+        fault);
+    _exit(LAUNCH_FAILED);
+}
+
+static void join_cgroup(const char *procs)
+{
+    int fd = open(procs, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "0\n", 2) != 2)
+        launch_fail("join cgroup", procs);
+    close(fd);
+}
+
+_Noreturn static void launch(int argc, char **argv)
+{
+    const char *netns = NULL;
+    int hide = 0;
+    long fds = -1;
+    int i = 2;
+
+    /* .NET ignores SIGPIPE, and what is ignored stays ignored over exec. */
+    reset_signals();
+    for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *option = argv[i];
+        if (strcmp(option, "--hide-net-core-sysctls") == 0) {
+            hide = 1;
+            continue;
+        }
+        if (i + 1 >= argc)
+            launch_usage(option);
+        const char *value = argv[++i];
+        if (strcmp(option, "--cgroup") == 0) {
+            join_cgroup(value);
+        } else if (strcmp(option, "--netns") == 0) {
+            netns = value;
+        } else if (strcmp(option, "--fds") == 0) {
+            char *end;
+            fds = strtol(value, &end, 10);
+            if (*value == '\0' || *end != '\0' || fds < 3 || fds > 65536)
+                launch_usage(option);
+        } else {
+            launch_usage(option);
+        }
+    }
+    if (i + 1 >= argc)
+        launch_usage("no program");
+
+    if (netns != NULL) {
+        int fd = open(netns, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || setns(fd, CLONE_NEWNET) != 0)
+            launch_fail("join network namespace", netns);
+        close(fd);
+    }
+    if (hide) {
+        /* Slave, not private: an unmount on the host must not be held up by this namespace. */
+        if (unshare(CLONE_NEWNS) != 0)
+            launch_fail("unshare mount namespace", NULL);
+        if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0)
+            launch_fail("make mounts slaves", NULL);
+        if (mount("tmpfs", "/proc/sys/net/core", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4096,mode=0555") != 0)
+            launch_fail("mount over", "/proc/sys/net/core");
+    }
+    if (fds >= 0)
+        close_from((unsigned int)fds);
+    execvp(argv[i + 1], &argv[i + 1]);
+    launch_fail("exec", argv[i + 1]);
+}
+
+/* ---- PID 1: state ---- */
+
+struct limit {
+    uint32_t resource;
+    struct rlimit value;
+};
+
+struct tmpfs {
+    const char *path;
+    uint64_t size;
+    uint32_t mode;
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t unless_owned;
+};
+
+struct text_file {
+    const char *path;
+    const uint8_t *content;
+    uint32_t length;
+};
+
+/*
+ * What START says, in memory that init and the child forked ahead share: init reads and checks it, the child uses it. The
+ * pointers hold in both, because the mapping is older than the fork.
+ */
+struct plan {
+    uid_t uid;
+    gid_t gid;
+    uint64_t capabilities;
+    uint32_t group_count;
+    gid_t groups[MAX_GROUPS];
+    uint32_t limit_count;
+    struct limit limits[MAX_ITEMS];
+    const char *hostname;
+    const char *cwd;
+    uint32_t tmpfs_count;
+    struct tmpfs tmpfs[MAX_ITEMS];
+    uint32_t text_count;
+    struct text_file texts[MAX_ITEMS];
+    const char *output;
+    uint64_t output_bytes;
+    uint32_t output_entries;
+    char **argv;
+    char **envp;
+    char *strings[MAX_STRINGS + 2];
+    uint8_t payload[MAX_START];
+};
+
+enum state {
+    WAITING_FOR_START,
+    WAITING_FOR_GO,
+    EXECUTING,
+    RUNNING,
+    OVER,
+};
+
+static struct plan *plan;
+static enum state state = WAITING_FOR_START;
+static pid_t child;
+static int child_socket;
+static int child_status;
+static int child_ended;
+static int output_fd = -1;
+static int mounted[MAX_ITEMS];
+static uint32_t mounted_count;
+static int file_fd = -1;
+static char file_path[MAX_PATH + 1];
+static mode_t file_mode;
+static uint8_t buffer[HEADER_SIZE + MAX_PAYLOAD];
+
+/* ---- PID 1: little-endian ---- */
+
+static uint32_t get32(const uint8_t *from)
+{
+    return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
+}
+
+static uint64_t get64(const uint8_t *from)
+{
+    return (uint64_t)get32(from) | (uint64_t)get32(from + 4) << 32;
+}
+
+static uint8_t *put32(uint8_t *to, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        *to++ = (uint8_t)(value >> (8 * i));
+    return to;
+}
+
+static uint8_t *put64(uint8_t *to, uint64_t value)
+{
+    return put32(put32(to, (uint32_t)value), (uint32_t)(value >> 32));
+}
+
+static uint8_t *put_text(uint8_t *to, const char *text, size_t length)
+{
+    to = put32(to, (uint32_t)length);
+    memcpy(to, text, length);
+    to[length] = 0;
+    return to + length + 1;
+}
+
+/* ---- PID 1: the end ---- */
+
+/* Kills and reaps every process but this one. ECHILD is proof: what lives is a child, or has an ancestor that is. */
+static void kill_all(void)
+{
+    for (;;) {
+        int status;
+        pid_t pid;
+        kill(-1, SIGKILL);
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+            if (pid == child) {
+                child_status = status;
+                child_ended = 1;
+            }
+        }
+        if (pid < 0 && errno == ECHILD)
+            return;
+        /* Woken by SIGCHLD; the time is for one that forked between two kills. */
+        sigset_t all;
+        sigfillset(&all);
+        sigdelset(&all, SIGCHLD);
+        ppoll(NULL, 0, &(struct timespec){ .tv_nsec = 2000000 }, &all);
+    }
+}
+
+_Noreturn static void leave(int code)
+{
+    kill_all();
+    _exit(code);
+}
+
+/* ---- PID 1: sending ---- */
+
+static void send_bytes(const uint8_t *bytes, size_t length)
+{
+    while (length > 0) {
+        ssize_t sent = send(CONTROL, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent > 0) {
+            bytes += sent;
+            length -= (size_t)sent;
+            continue;
+        }
+        if (sent < 0 && errno == EINTR)
+            continue;
+        struct pollfd poll_fd = { .fd = CONTROL, .events = POLLOUT };
+        if (sent < 0 && errno != EAGAIN)
+            leave(1);
+        int ready = poll(&poll_fd, 1, STALL_MILLISECONDS);
+        if (ready == 0 || (ready < 0 && errno != EINTR) || (ready > 0 && (poll_fd.revents & (POLLHUP | POLLERR)) != 0))
+            leave(1);
+    }
+}
+
+/* Sends the frame whose payload is at buffer + HEADER_SIZE. */
+static void send_buffer(enum frame_type type, size_t length)
+{
+    put32(buffer, (uint32_t)length);
+    buffer[4] = (uint8_t)type;
+    buffer[5] = (uint8_t)(type >> 8);
+    buffer[6] = VERSION;
+    buffer[7] = 0;
+    send_bytes(buffer, HEADER_SIZE + length);
+}
+
+static void send_payload_end(enum frame_type type, const uint8_t *end)
+{
+    send_buffer(type, (size_t)(end - (buffer + HEADER_SIZE)));
+}
+
+_Noreturn static void fault(const char *stage, const char *object, int error)
+{
+    char text[MAX_STAGE];
+    int length = snprintf(text, sizeof text, "%s%s%.200s", stage, object != NULL ? " " : "", object != NULL ? object : "");
+    /* A path may hold any byte; a stage is printable ASCII. */
+    for (int i = 0; i < length; i++)
+        if (text[i] < ' ' || text[i] > '~')
+            text[i] = '?';
+    kill_all();
+    send_payload_end(FAULT, put_text(put32(buffer + HEADER_SIZE, (uint32_t)error), text, (size_t)length));
+    _exit(1);
+}
+
+_Noreturn static void malformed(const char *what)
+{
+    fault("malformed", what, EBADMSG);
+}
+
+/* ---- PID 1: parsing START ---- */
+
+struct reader {
+    const uint8_t *at;
+    const uint8_t *end;
+};
+
+static const uint8_t *take(struct reader *reader, size_t count, const char *field)
+{
+    if ((size_t)(reader->end - reader->at) < count)
+        malformed(field);
+    const uint8_t *taken = reader->at;
+    reader->at += count;
+    return taken;
+}
+
+static uint32_t take32(struct reader *reader, const char *field)
+{
+    return get32(take(reader, 4, field));
+}
+
+static uint64_t take64(struct reader *reader, const char *field)
+{
+    return get64(take(reader, 8, field));
+}
+
+static uint32_t take_count(struct reader *reader, uint32_t max, const char *field)
+{
+    uint32_t count = take32(reader, field);
+    if (count > max)
+        malformed(field);
+    return count;
+}
+
+static uint32_t take_id(struct reader *reader, const char *field)
+{
+    uint32_t id = take32(reader, field);
+    if (id == RESERVED_ID || id == UINT32_MAX)
+        malformed(field);
+    return id;
+}
+
+/* A string is followed by a NUL that its length does not count, and holds no other: it is used in place. */
+static const char *take_text(struct reader *reader, const char *field)
+{
+    uint32_t length = take32(reader, field);
+    if (length >= MAX_START)
+        malformed(field);
+    const uint8_t *text = take(reader, (size_t)length + 1, field);
+    if (memchr(text, 0, (size_t)length + 1) != text + length)
+        malformed(field);
+    return (const char *)text;
+}
+
+/* An absolute path without empty, "." or ".." components; links in it are followed, inside the sandbox. */
+static const char *take_path(struct reader *reader, const char *field)
+{
+    const char *path = take_text(reader, field);
+    size_t length = strlen(path);
+    if (length < 2 || length > MAX_PATH || path[0] != '/')
+        malformed(field);
+    for (const char *name = path + 1;;) {
+        size_t size = strcspn(name, "/");
+        if (size == 0 || size > MAX_NAME || (size == 1 && name[0] == '.') || (size == 2 && name[0] == '.' && name[1] == '.'))
+            malformed(field);
+        if (name[size] == '\0')
+            return path;
+        name += size + 1;
+    }
+}
+
+static void parse_start(size_t length)
+{
+    struct reader reader = { plan->payload, plan->payload + length };
+
+    plan->uid = take_id(&reader, "uid");
+    plan->gid = take_id(&reader, "gid");
+    plan->capabilities = take64(&reader, "capabilities");
+    if (plan->capabilities != 0 && (plan->uid != 0 || (plan->capabilities & ~ALLOWED_CAPABILITIES) != 0))
+        malformed("capabilities");
+    plan->group_count = take_count(&reader, MAX_GROUPS, "groups");
+    for (uint32_t i = 0; i < plan->group_count; i++)
+        plan->groups[i] = take_id(&reader, "groups");
+    plan->limit_count = take_count(&reader, MAX_ITEMS, "limits");
+    for (uint32_t i = 0; i < plan->limit_count; i++) {
+        struct limit *limit = &plan->limits[i];
+        limit->resource = take32(&reader, "limits");
+        limit->value.rlim_cur = take64(&reader, "limits");
+        limit->value.rlim_max = take64(&reader, "limits");
+    }
+    plan->hostname = take_text(&reader, "hostname");
+    if (strlen(plan->hostname) > MAX_HOSTNAME)
+        malformed("hostname");
+    struct reader saved = reader;
+    plan->cwd = take_text(&saved, "cwd");
+    if (strcmp(plan->cwd, "/") == 0)
+        reader = saved;
+    else
+        plan->cwd = take_path(&reader, "cwd");
+    plan->tmpfs_count = take_count(&reader, MAX_ITEMS, "tmpfs");
+    for (uint32_t i = 0; i < plan->tmpfs_count; i++) {
+        struct tmpfs *tmpfs = &plan->tmpfs[i];
+        tmpfs->path = take_path(&reader, "tmpfs");
+        tmpfs->size = take64(&reader, "tmpfs");
+        tmpfs->mode = take32(&reader, "tmpfs");
+        tmpfs->uid = take_id(&reader, "tmpfs");
+        tmpfs->gid = take_id(&reader, "tmpfs");
+        tmpfs->unless_owned = take32(&reader, "tmpfs");
+        if (tmpfs->size == 0 || tmpfs->size > INT64_MAX || tmpfs->mode > 07777 || tmpfs->unless_owned > 1)
+            malformed("tmpfs");
+    }
+    plan->text_count = take_count(&reader, MAX_ITEMS, "text files");
+    for (uint32_t i = 0; i < plan->text_count; i++) {
+        struct text_file *text = &plan->texts[i];
+        text->path = take_path(&reader, "text files");
+        text->length = take32(&reader, "text files");
+        text->content = take(&reader, text->length, "text files");
+    }
+    saved = reader;
+    plan->output = take_text(&saved, "output");
+    if (plan->output[0] == '\0')
+        reader = saved;
+    else
+        plan->output = take_path(&reader, "output");
+    plan->output_bytes = take64(&reader, "output");
+    plan->output_entries = take32(&reader, "output");
+
+    uint32_t used = take_count(&reader, MAX_STRINGS, "arguments");
+    if (used == 0)
+        malformed("arguments");
+    plan->argv = plan->strings;
+    for (uint32_t i = 0; i < used; i++)
+        plan->argv[i] = (char *)take_text(&reader, "arguments");
+    if (plan->argv[0][0] == '\0')
+        malformed("arguments");
+    plan->argv[used] = NULL;
+    plan->envp = plan->strings + used + 1;
+    uint32_t variables = take_count(&reader, MAX_STRINGS - used, "environment");
+    for (uint32_t i = 0; i < variables; i++)
+        plan->envp[i] = (char *)take_text(&reader, "environment");
+    plan->envp[variables] = NULL;
+    if (reader.at != reader.end)
+        malformed("end of START");
+}
+
+/* ---- PID 1: preparation ---- */
+
+/*
+ * Makes a directory and its parents; those that are made belong to root, the last one to the given ids.
+ * Returns 0, or -1 with errno.
+ */
+static int make_directories(const char *path, uid_t uid, gid_t gid, int parents_only)
+{
+    char prefix[MAX_PATH + 1];
+    size_t length = strlen(path);
+    memcpy(prefix, path, length + 1);
+    for (size_t i = 1; i <= length; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        int last = path[i] == '\0';
+        if (last && parents_only)
+            break;
+        prefix[i] = '\0';
+        if (mkdir(prefix, 0755) == 0) {
+            if (lchown(prefix, last ? uid : 0, last ? gid : 0) != 0)
+                return -1;
+        } else if (errno != EEXIST) {
+            return -1;
+        }
+        prefix[i] = path[i];
+    }
+    return 0;
+}
+
+/* Whether the image prepared this directory for the run's user: it exists, is theirs and has an entry. */
+static int is_owned_and_used(const char *path, uid_t uid)
+{
+    int used = 0;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    struct stat info;
+    DIR *directory = fdopendir(fd);
+    if (directory == NULL) {
+        close(fd);
+        return 0;
+    }
+    if (fstat(fd, &info) == 0 && info.st_uid == uid) {
+        struct dirent *entry;
+        while (!used && (entry = readdir(directory)) != NULL)
+            used = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    }
+    closedir(directory);
+    return used;
+}
+
+static void mount_tmpfs(const struct tmpfs *tmpfs)
+{
+    if (tmpfs->unless_owned && is_owned_and_used(tmpfs->path, plan->uid))
+        return;
+    char options[128];
+    snprintf(options, sizeof options, "size=%llu,mode=%o,uid=%u,gid=%u", (unsigned long long)tmpfs->size, tmpfs->mode, tmpfs->uid,
+        tmpfs->gid);
+    if (make_directories(tmpfs->path, 0, 0, 0) != 0 || mount("tmpfs", tmpfs->path, "tmpfs", MS_NOSUID | MS_NODEV, options) != 0)
+        fault("mount", tmpfs->path, errno);
+    int fd = open(tmpfs->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        fault("open", tmpfs->path, errno);
+    mounted[mounted_count++] = fd;
+}
+
+/* Opens a new file in place of what is there; a link there is removed and not followed. */
+static int create_file(const char *path)
+{
+    if (make_directories(path, 0, 0, 1) != 0)
+        return -1;
+    if (unlink(path) != 0 && errno != ENOENT)
+        return -1;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd >= 0 && fchown(fd, 0, 0) != 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+static int write_all(int fd, const uint8_t *bytes, size_t length)
+{
+    while (length > 0) {
+        ssize_t written = write(fd, bytes, length);
+        if (written < 0) {
+            if (errno == EINTR)
+                continue;
+            return -1;
+        }
+        bytes += written;
+        length -= (size_t)written;
+    }
+    return 0;
+}
+
+static void write_text(const struct text_file *text)
+{
+    int fd = create_file(text->path);
+    if (fd < 0 || write_all(fd, text->content, text->length) != 0 || fchmod(fd, 0644) != 0)
+        fault("write", text->path, errno);
+    close(fd);
+}
+
+static void prepare(size_t length)
+{
+    parse_start(length);
+    if (plan->hostname[0] != '\0' && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
+        fault("hostname", NULL, errno);
+    for (uint32_t i = 0; i < plan->tmpfs_count; i++)
+        mount_tmpfs(&plan->tmpfs[i]);
+    for (uint32_t i = 0; i < plan->text_count; i++)
+        write_text(&plan->texts[i]);
+    /* A directory that cannot be made is the command's to fail on, with the errno of its chdir. */
+    make_directories(plan->cwd, plan->uid, plan->gid, 0);
+    if (plan->output[0] != '\0') {
+        output_fd = open(plan->output, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (output_fd < 0)
+            fault("open", plan->output, errno);
+    }
+    state = WAITING_FOR_GO;
+}
+
+/* ---- PID 1: input files ---- */
+
+static void file_failed(int error)
+{
+    send_payload_end(FILE_FAILED, put_text(put32(buffer + HEADER_SIZE, (uint32_t)error), file_path, strlen(file_path)));
+    if (file_fd >= 0)
+        close(file_fd);
+    file_fd = -1;
+    kill_all();
+    state = OVER;
+}
+
+static void file_begin(const uint8_t *payload, size_t length)
+{
+    struct reader reader = { payload, payload + length };
+    if (file_fd >= 0)
+        malformed("FILE_BEGIN");
+    uint32_t flags = take_count(&reader, 1, "file flags");
+    strcpy(file_path, take_path(&reader, "file path"));
+    if (reader.at != reader.end)
+        malformed("end of FILE_BEGIN");
+    file_mode = flags != 0 ? 0555 : 0444;
+    file_fd = create_file(file_path);
+    if (file_fd < 0)
+        file_failed(errno);
+}
+
+static void file_data(const uint8_t *payload, size_t length)
+{
+    if (file_fd < 0)
+        malformed("FILE_DATA");
+    if (write_all(file_fd, payload, length) != 0)
+        file_failed(errno);
+}
+
+static void file_end(size_t length)
+{
+    if (file_fd < 0 || length != 0)
+        malformed("FILE_END");
+    if (fchmod(file_fd, file_mode) != 0) {
+        file_failed(errno);
+        return;
+    }
+    close(file_fd);
+    file_fd = -1;
+}
+
+/* ---- the child that was forked ahead ---- */
+
+_Noreturn static void child_fail(int socket, enum stage stage)
+{
+    uint8_t report[8];
+    put32(put32(report, (uint32_t)stage), (uint32_t)errno);
+    send(socket, report, sizeof report, MSG_NOSIGNAL);
+    _exit(127);
+}
+
+static int set_capabilities(uint32_t low, uint32_t high)
+{
+    struct capability_header header = { CAPABILITY_VERSION_3, 0 };
+    struct capability_data data[2] = { { low, low, 0 }, { high, high, 0 } };
+    return (int)syscall(SYS_capset, &header, data);
+}
+
+static int reduce_bounding_set(uint64_t kept)
+{
+    /* EINVAL: past the last capability that this kernel knows. */
+    for (unsigned int capability = 0; capability < 64; capability++) {
+        if ((kept >> capability & 1) != 0)
+            continue;
+        if (prctl(PR_CAPBSET_DROP, (unsigned long)capability, 0, 0, 0) != 0)
+            return errno == EINVAL && capability > 0 ? 0 : -1;
+    }
+    return 0;
+}
+
+/*
+ * A namespace whose ids are those outside, except the reserved one, which does not exist in it: no capability held in it
+ * reaches PID 1 or its files. PID 1 writes the maps, because that takes a capability outside.
+ */
+static int enter_user_namespace(int socket)
+{
+    uint8_t answer[8] = { 0 };
+    if (unshare(CLONE_NEWUSER) != 0)
+        return -1;
+    if (send(socket, "", 1, MSG_NOSIGNAL) != 1 || recv(socket, answer, 4, MSG_WAITALL) != 4)
+        return -1;
+    errno = (int)get32(answer);
+    return errno == 0 ? 0 : -1;
+}
+
+/*
+ * Refuses new user namespaces. In one of its own a process has every capability, and gVisor takes those for RLIMIT_NPROC and
+ * for mounts: 300 processes of 64, and a tmpfs without a size. clone3 has its flags in memory, where a filter cannot look;
+ * every libc falls back to clone.
+ */
+static int refuse_user_namespaces(void)
+{
+    enum { NUMBER = 0, ARCHITECTURE = 4, FIRST_ARGUMENT = 16, CLONE3 = 435 };
+    struct bpf_instruction filter[] = {
+        { BPF_LOAD_WORD, 0, 0, ARCHITECTURE },
+        { BPF_JUMP_EQUAL, 0, 7, AUDIT_ARCHITECTURE },
+        { BPF_LOAD_WORD, 0, 0, NUMBER },
+        { BPF_JUMP_EQUAL, 2, 0, SYS_clone },
+        { BPF_JUMP_EQUAL, 1, 0, SYS_unshare },
+        { BPF_JUMP_EQUAL, 3, 2, CLONE3 },
+        { BPF_LOAD_WORD, 0, 0, FIRST_ARGUMENT },
+        { BPF_JUMP_SET, 2, 0, CLONE_NEWUSER },
+        { BPF_RETURN, 0, 0, SECCOMP_ALLOW },
+        { BPF_RETURN, 0, 0, SECCOMP_ERRNO | ENOSYS },
+        { BPF_RETURN, 0, 0, SECCOMP_ERRNO | EPERM },
+    };
+    struct bpf_program program = { sizeof filter / sizeof filter[0], filter };
+    return prctl(PR_SET_SECCOMP, 2 /* SECCOMP_MODE_FILTER */, &program, 0, 0);
+}
+
+/* As execvpe(3), without its shell for files of an unknown format. */
+static void execute(void)
+{
+    const char *name = plan->argv[0];
+    if (strchr(name, '/') != NULL) {
+        execve(name, plan->argv, plan->envp);
+        return;
+    }
+
+    const char *path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    for (char **variable = plan->envp; *variable != NULL; variable++) {
+        if (strncmp(*variable, "PATH=", 5) == 0) {
+            path = *variable + 5;
+            break;
+        }
+    }
+    int denied = 0;
+    errno = ENOENT;
+    for (;;) {
+        char full[MAX_PATH + 1];
+        size_t length = strcspn(path, ":");
+        int needed = snprintf(full, sizeof full, "%.*s%s%s", (int)(length > MAX_PATH ? MAX_PATH : length), path, length > 0 ? "/" : "", name);
+        if (length <= MAX_PATH && needed < (int)sizeof full) {
+            execve(full, plan->argv, plan->envp);
+            if (errno == EACCES)
+                denied = 1;
+            else if (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG && errno != ELOOP)
+                return;
+        }
+        if (path[length] == '\0')
+            break;
+        path += length + 1;
+    }
+    errno = denied ? EACCES : ENOENT;
+}
+
+_Noreturn static void child_main(int socket)
+{
+    uint8_t go;
+    ssize_t got;
+    while ((got = read(socket, &go, 1)) < 0 && errno == EINTR)
+        continue;
+    if (got != 1)
+        _exit(127);
+
+    for (uint32_t i = 0; i < plan->limit_count; i++)
+        if (setrlimit((int)plan->limits[i].resource, &plan->limits[i].value) != 0)
+            child_fail(socket, STAGE_LIMITS);
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (plan->capabilities != 0 && enter_user_namespace(socket) != 0)
+        child_fail(socket, STAGE_USER_NAMESPACE);
+    if (reduce_bounding_set(plan->capabilities) != 0)
+        child_fail(socket, STAGE_BOUNDING);
+    if (setgroups(plan->group_count, plan->groups) != 0)
+        child_fail(socket, STAGE_GROUPS);
+    if (setresgid(plan->gid, plan->gid, plan->gid) != 0)
+        child_fail(socket, STAGE_GID);
+    if (setresuid(plan->uid, plan->uid, plan->uid) != 0)
+        child_fail(socket, STAGE_UID);
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        child_fail(socket, STAGE_NO_NEW_PRIVS);
+    if (set_capabilities((uint32_t)plan->capabilities, (uint32_t)(plan->capabilities >> 32)) != 0)
+        child_fail(socket, STAGE_CAPABILITIES);
+    if (refuse_user_namespaces() != 0)
+        child_fail(socket, STAGE_SECCOMP);
+    if (setsid() < 0)
+        child_fail(socket, STAGE_SESSION);
+    umask(022);
+    reset_signals();
+    if (chdir(plan->cwd) != 0)
+        child_fail(socket, STAGE_CWD);
+    execute();
+    child_fail(socket, STAGE_EXEC);
+}
+
+/* ---- PID 1: outputs ---- */
+
+static uint64_t cut[CUT_REASONS];
+static uint64_t bytes_left;
+static uint64_t entries_left;
+static char output_path[MAX_PATH + 1];
+
+static void send_cut(enum truncation reason, uint64_t count)
+{
+    send_payload_end(OUTPUT_TRUNCATED, put64(put32(buffer + HEADER_SIZE, (uint32_t)reason), count));
+}
+
+/* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
+static int is_utf8(const char *text)
+{
+    const uint8_t *at = (const uint8_t *)text;
+    while (*at != 0) {
+        uint8_t first = *at++;
+        if (first < 0x80)
+            continue;
+        int more = first >= 0xC2 && first <= 0xDF ? 1 : (first & 0xF0) == 0xE0 ? 2 : first >= 0xF0 && first <= 0xF4 ? 3 : 0;
+        if (more == 0)
+            return 0;
+        uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+        uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+        for (; more > 0; more--, low = 0x80, high = 0xBF)
+            if (*at < low || *at++ > high)
+                return 0;
+    }
+    return 1;
+}
+
+static void send_file(int directory, const char *name, size_t length)
+{
+    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    struct stat info;
+    if (fd < 0 || fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        cut[CUT_UNREADABLE]++;
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    uint64_t size = (uint64_t)info.st_size;
+    if (size > bytes_left) {
+        cut[CUT_BYTES]++;
+        close(fd);
+        return;
+    }
+    bytes_left -= size;
+    send_payload_end(OUTPUT_FILE, put_text(put64(put32(buffer + HEADER_SIZE, info.st_mode & 0777), size), output_path, length));
+    while (size > 0) {
+        ssize_t got = read(fd, buffer + HEADER_SIZE, size < MAX_PAYLOAD ? (size_t)size : MAX_PAYLOAD);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0) {
+            /* Said at once, and ends the file. */
+            send_cut(CUT_UNREADABLE, 1);
+            break;
+        }
+        send_buffer(OUTPUT_DATA, (size_t)got);
+        size -= (uint64_t)got;
+    }
+    close(fd);
+}
+
+/* Returns 0 when the walk is to stop. Closes the directory. */
+static int send_directory(int fd, size_t prefix, int depth)
+{
+    DIR *directory = fdopendir(fd);
+    if (directory == NULL) {
+        cut[CUT_UNREADABLE]++;
+        close(fd);
+        return 1;
+    }
+    int go_on = 1;
+    struct dirent *entry;
+    while (go_on && (errno = 0, entry = readdir(directory)) != NULL) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+            continue;
+        if (entries_left == 0) {
+            cut[CUT_ENTRIES]++;
+            go_on = 0;
+            break;
+        }
+        entries_left--;
+
+        struct stat info;
+        size_t length = prefix + (prefix > 0) + strlen(name);
+        if (length > MAX_PATH || !is_utf8(name)) {
+            cut[CUT_PATH]++;
+            continue;
+        }
+        if (prefix > 0)
+            output_path[prefix] = '/';
+        strcpy(output_path + prefix + (prefix > 0), name);
+        if (fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+            cut[CUT_UNREADABLE]++;
+        } else if (S_ISREG(info.st_mode)) {
+            send_file(fd, name, length);
+        } else if (!S_ISDIR(info.st_mode)) {
+            cut[CUT_NOT_REGULAR]++;
+        } else if (depth >= MAX_DEPTH) {
+            cut[CUT_DEPTH]++;
+        } else {
+            int below = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+            if (below < 0) {
+                cut[CUT_UNREADABLE]++;
+                continue;
+            }
+            send_payload_end(OUTPUT_DIRECTORY, put_text(put32(buffer + HEADER_SIZE, info.st_mode & 0777), output_path, length));
+            go_on = send_directory(below, length, depth + 1);
+        }
+    }
+    if (go_on && errno != 0)
+        cut[CUT_UNREADABLE]++;
+    closedir(directory);
+    return go_on;
+}
+
+static void send_outputs(void)
+{
+    bytes_left = plan->output_bytes;
+    entries_left = plan->output_entries;
+    send_directory(output_fd, 0, 0);
+    for (enum truncation reason = CUT_BYTES; reason < CUT_REASONS; reason++)
+        if (cut[reason] > 0)
+            send_cut(reason, cut[reason]);
+    send_buffer(OUTPUT_DONE, 0);
+}
+
+/* ---- PID 1: the run ---- */
+
+static uint64_t microseconds(struct timeval time)
+{
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
+static void report_end(void)
+{
+    kill_all();
+
+    struct rusage usage = { 0 };
+    getrusage(RUSAGE_CHILDREN, &usage);
+    uint32_t full = 0;
+    for (uint32_t i = 0; i < mounted_count; i++) {
+        struct statvfs info;
+        if (fstatvfs(mounted[i], &info) == 0 && info.f_bavail == 0)
+            full++;
+    }
+    int signaled = WIFSIGNALED(child_status);
+    uint8_t *at = put32(buffer + HEADER_SIZE, (uint32_t)signaled);
+    at = put32(at, (uint32_t)(signaled ? WTERMSIG(child_status) : WEXITSTATUS(child_status)));
+    at = put64(at, microseconds(usage.ru_utime));
+    at = put64(at, microseconds(usage.ru_stime));
+    at = put64(at, (uint64_t)usage.ru_maxrss * 1024);
+    send_payload_end(ENDED, put32(at, full));
+    state = OVER;
+    if (output_fd >= 0)
+        send_outputs();
+}
+
+static int write_map(const char *name)
+{
+    char path[64];
+    char map[128];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)child, name);
+    int length = snprintf(map, sizeof map, "0 0 %u\n%u %u %u\n", (unsigned int)RESERVED_ID, RESERVED_ID + 1u, RESERVED_ID + 1u,
+        UINT32_MAX - RESERVED_ID - 1u);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t written = write(fd, map, (size_t)length);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return written == length ? 0 : -1;
+}
+
+static void map_ids(void)
+{
+    uint8_t answer[4];
+    int error = write_map("uid_map") != 0 || write_map("gid_map") != 0 ? errno : 0;
+    put32(answer, (uint32_t)error);
+    send(child_socket, answer, sizeof answer, MSG_NOSIGNAL);
+}
+
+/* The child's end of the socket is closed by its exec, or by its death after a report. */
+static void read_child(void)
+{
+    uint8_t report[8];
+    ssize_t got = recv(child_socket, report, sizeof report, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got == 1) {
+        map_ids();
+        return;
+    }
+    close(child_socket);
+    child_socket = -1;
+    if (got == (ssize_t)sizeof report) {
+        memcpy(buffer + HEADER_SIZE, report, sizeof report);
+        kill_all();
+        send_buffer(NOT_STARTED, sizeof report);
+        state = OVER;
+        return;
+    }
+    send_buffer(STARTED, 0);
+    state = RUNNING;
+}
+
+static void take_signal(const uint8_t *payload, size_t length)
+{
+    uint32_t number = length == 4 ? get32(payload) : 0;
+    if (number < 1 || number > 64)
+        malformed("SIGNAL");
+    if (state == RUNNING && !child_ended)
+        kill(child, (int)number);
+}
+
+static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
+{
+    if (type == KILL) {
+        if (length != 0)
+            malformed("KILL");
+        if (state < EXECUTING)
+            leave(0);
+        if (state != OVER)
+            kill(-1, SIGKILL);
+        return;
+    }
+    if (type == SIGNAL) {
+        take_signal(payload, length);
+        return;
+    }
+    /* After a file that failed, the host may be sending more. */
+    if (state == OVER)
+        return;
+    if (state == WAITING_FOR_START && type == START) {
+        prepare(length);
+    } else if (state == WAITING_FOR_GO && type == FILE_BEGIN) {
+        file_begin(payload, length);
+    } else if (state == WAITING_FOR_GO && type == FILE_DATA) {
+        file_data(payload, length);
+    } else if (state == WAITING_FOR_GO && type == FILE_END) {
+        file_end(length);
+    } else if (state == WAITING_FOR_GO && type == GO && length == 0 && file_fd < 0) {
+        uint8_t go = 1;
+        if (send(child_socket, &go, 1, MSG_NOSIGNAL) != 1)
+            fault("go", NULL, errno);
+        state = EXECUTING;
+    } else {
+        malformed("order of frames");
+    }
+}
+
+/* Reads what is there, never waits, and hands over a frame when it is complete. */
+static void read_control(void)
+{
+    static uint8_t header[HEADER_SIZE];
+    static uint8_t small[MAX_PAYLOAD];
+    static size_t header_got;
+    static size_t payload_got;
+
+    uint8_t *to;
+    size_t want;
+    size_t length = 0;
+    uint32_t type = 0;
+    if (header_got < HEADER_SIZE) {
+        to = header + header_got;
+        want = HEADER_SIZE - header_got;
+    } else {
+        length = get32(header);
+        type = (uint32_t)(header[4] | header[5] << 8);
+        to = (type == START ? plan->payload : small) + payload_got;
+        want = length - payload_got;
+    }
+    if (want > 0) {
+        ssize_t got = recv(CONTROL, to, want, MSG_DONTWAIT);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (got <= 0)
+            leave(0);
+        if (header_got < HEADER_SIZE)
+            header_got += (size_t)got;
+        else
+            payload_got += (size_t)got;
+    }
+    if (header_got < HEADER_SIZE)
+        return;
+    length = get32(header);
+    type = (uint32_t)(header[4] | header[5] << 8);
+    if ((header[6] | header[7] << 8) != VERSION)
+        malformed("version");
+    /* The child may be using the plan: only the first START may touch it. */
+    if (type == START ? state != WAITING_FOR_START || length > MAX_START : length > MAX_PAYLOAD)
+        malformed("length");
+    if (payload_got == length) {
+        header_got = 0;
+        payload_got = 0;
+        handle_frame(type, small, length);
+    }
+}
+
+static void on_child_signal(int signal_number)
+{
+    (void)signal_number;
+}
+
+static void reap(void)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == child) {
+            child_status = status;
+            child_ended = 1;
+        }
+    }
+}
+
+/* Keeps the capabilities over the change of uid, and none that can be inherited. */
+static void become_reserved(void)
+{
+    struct capability_header header = { CAPABILITY_VERSION_3, 0 };
+    struct capability_data data[2];
+    if (syscall(SYS_capget, &header, data) != 0)
+        fault("capget", NULL, errno);
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
+        fault("keepcaps", NULL, errno);
+    if (setgroups(0, NULL) != 0 || setresgid(RESERVED_ID, RESERVED_ID, RESERVED_ID) != 0
+        || setresuid(RESERVED_ID, RESERVED_ID, RESERVED_ID) != 0)
+        fault("reserved uid", NULL, errno);
+    if (set_capabilities(data[0].permitted, data[1].permitted) != 0)
+        fault("capset", NULL, errno);
+    /* setresuid(2) has done it on Linux; not every sandbox kernel knows it. */
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+static void boot(void)
+{
+    int pair[2];
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    struct sigaction action = { .sa_handler = on_child_signal };
+    sigaction(SIGCHLD, &action, NULL);
+    umask(0);
+    close_from(CONTROL + 1);
+    if (fcntl(CONTROL, F_SETFD, FD_CLOEXEC) != 0)
+        _exit(LAUNCH_FAILED);
+
+    plan = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (plan == MAP_FAILED)
+        fault("mmap", NULL, errno);
+    /* Sockets, as a pipe of PID 1 can be opened through /proc/1/fd. */
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        fault("socketpair", NULL, errno);
+    child = fork();
+    if (child < 0)
+        fault("fork", NULL, errno);
+    if (child == 0) {
+        close(CONTROL);
+        close(pair[0]);
+        child_main(pair[1]);
+    }
+    close(pair[1]);
+    child_socket = pair[0];
+    /* The command's own: the host must see their end when the command's processes are gone. */
+    for (int fd = 0; fd < CONTROL; fd++)
+        close(fd);
+    become_reserved();
+    send_payload_end(READY, put32(buffer + HEADER_SIZE, VERSION));
+}
+
+_Noreturn static void serve(void)
+{
+    sigset_t waiting;
+    sigfillset(&waiting);
+    sigdelset(&waiting, SIGCHLD);
+    for (;;) {
+        struct pollfd fds[2] = {
+            { .fd = CONTROL, .events = POLLIN },
+            { .fd = state == EXECUTING ? child_socket : -1, .events = POLLIN },
+        };
+        int ready = ppoll(fds, 2, NULL, &waiting);
+        if (ready < 0 && errno != EINTR)
+            fault("poll", NULL, errno);
+        reap();
+        if (ready > 0 && fds[1].revents != 0)
+            read_child();
+        if (ready > 0 && fds[0].revents != 0)
+            read_control();
+        if (child_ended && state == EXECUTING)
+            read_child();
+        if (child_ended && state == RUNNING)
+            report_end();
+        if (child_ended && state < EXECUTING)
+            fault("the waiting child died", NULL, 0);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc >= 2 && strcmp(argv[1], "launch") == 0)
+        launch(argc, argv);
+
+    int type = 0;
+    socklen_t size = sizeof type;
+    if (argc > 1)
+        launch_usage("unknown command");
+    /* Also a safeguard: PID 1 kills every process it can see. */
+    if (getpid() != 1) {
+        dprintf(STDERR_FILENO, "boxer-init: not PID 1\n");
+        return LAUNCH_FAILED;
+    }
+    if (getsockopt(CONTROL, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM) {
+        dprintf(STDERR_FILENO, "boxer-init: descriptor 3 is not a stream socket\n");
+        return LAUNCH_FAILED;
+    }
+    boot();
+    serve();
+}

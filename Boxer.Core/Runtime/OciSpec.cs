@@ -1,0 +1,74 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Boxer.Network;
+
+namespace Boxer.Runtime;
+
+/// <summary>
+/// The runtime configuration of a sandbox (OCI runtime spec, config.md). Everything in it is ours: nothing of an image, a request or
+/// a registry reaches it, and it has no annotations.
+/// </summary>
+internal static partial class OciSpec
+{
+    internal const string InitPath = "/.boxer/init";
+
+    // What PID 1 needs to prepare a run: mounts, owners, users, limits, and to end other users' processes. A command gets none of them.
+    private static readonly string[] InitCapabilities =
+    [
+        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE",
+    ];
+
+    /// <summary>Writes config.json.</summary>
+    /// <param name="rootPath">The root.</param>
+    /// <param name="initPath">PID 1's program to mount at <see cref="InitPath"/>, or <see langword="null"/> where the root has it.</param>
+    /// <param name="network">How the sandbox joins its network.</param>
+    internal static byte[] Write(string rootPath, string? initPath, RuntimeNetwork network)
+    {
+        List<Mount> mounts = [new("/proc", "proc", "proc", []), new("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", "ro"])];
+        if (initPath is not null)
+        {
+            mounts.Add(new Mount(InitPath, "bind", initPath, ["bind", "ro", "nosuid", "nodev"]));
+        }
+
+        List<Namespace> namespaces = [new("pid"), new("mount"), new("ipc"), new("uts")];
+        if (network.Stack != NetworkStack.Host)
+        {
+            namespaces.Add(new("network", network.NamespacePath));
+        }
+
+        var spec = new Spec(
+            "1.0.2",
+            new ProcessSpec(
+                new UserSpec(0, 0),
+                [InitPath],
+                [],
+                "/",
+                new Capabilities(InitCapabilities, InitCapabilities, InitCapabilities)),
+            // Writable, because the runtime puts a thrown-away layer in memory on top: --overlay2=root:memory.
+            new RootSpec(rootPath, Readonly: false),
+            "sandbox",
+            mounts,
+            new LinuxSpec(namespaces));
+        return JsonSerializer.SerializeToUtf8Bytes(spec, SpecContext.Default.Spec);
+    }
+
+    internal sealed record Spec(string OciVersion, ProcessSpec Process, RootSpec Root, string Hostname, IReadOnlyList<Mount> Mounts, LinuxSpec Linux);
+
+    internal sealed record ProcessSpec(UserSpec User, IReadOnlyList<string> Args, IReadOnlyList<string> Env, string Cwd, Capabilities Capabilities);
+
+    internal sealed record UserSpec(uint Uid, uint Gid);
+
+    internal sealed record Capabilities(IReadOnlyList<string> Bounding, IReadOnlyList<string> Effective, IReadOnlyList<string> Permitted);
+
+    internal sealed record RootSpec(string Path, bool Readonly);
+
+    internal sealed record Mount(string Destination, string Type, string Source, IReadOnlyList<string> Options);
+
+    internal sealed record LinuxSpec(IReadOnlyList<Namespace> Namespaces);
+
+    internal sealed record Namespace(string Type, string? Path = null);
+
+    [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+    [JsonSerializable(typeof(Spec))]
+    private sealed partial class SpecContext : JsonSerializerContext;
+}

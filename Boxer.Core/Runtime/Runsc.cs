@@ -1,0 +1,94 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
+using Boxer.Network;
+
+namespace Boxer.Runtime;
+
+/// <summary>The runsc program of this host: where it is, how old it is, and how it is called.</summary>
+internal sealed partial class Runsc
+{
+    /// <summary>The first release with --overlay2 and --pass-fd.</summary>
+    internal const int OldestRelease = 20230801;
+
+    private static readonly TimeSpan ProbeTimeout = TimeSpan.FromSeconds(20);
+    private readonly string _platform;
+    private readonly bool _rootless;
+
+    private Runsc(string path, string version, string platform, bool rootless)
+    {
+        Path = path;
+        Version = version;
+        _platform = platform;
+        _rootless = rootless;
+    }
+
+    /// <summary>Its absolute path.</summary>
+    internal string Path { get; }
+
+    /// <summary>Its version as it prints it.</summary>
+    internal string Version { get; }
+
+    /// <summary>Finds runsc and checks that it is new enough.</summary>
+    /// <exception cref="SandboxRuntimeException">It is missing, broken or too old.</exception>
+    internal static async Task<Runsc> ProbeAsync(
+        DescriptorPoller poller, string nameOrPath, string platform, bool rootless, TimeProvider time, CancellationToken cancellationToken)
+    {
+        string path = Find(nameOrPath) ?? throw new SandboxRuntimeException(
+            $"The gVisor runtime '{nameOrPath}' was not found: install runsc, or name its path in RunscPath.");
+        HostCommand.Result result = await HostCommand.RunAsync(poller, path, ["--version"], ProbeTimeout, time, cancellationToken).ConfigureAwait(false);
+        Match match = VersionLine.Match(result.Stdout);
+        if (result.ExitCode != 0 || !match.Success)
+        {
+            throw new SandboxRuntimeException(
+                $"{path} --version exited with {result.ExitCode} and did not tell a version: is it gVisor's runsc? {result.Stderr.Trim()}".TrimEnd());
+        }
+
+        string version = match.Groups["version"].Value;
+        if (match.Groups["date"].Success
+            && int.Parse(match.Groups["date"].ValueSpan, CultureInfo.InvariantCulture) is var release
+            && release < OldestRelease)
+        {
+            throw new SandboxRuntimeException($"{path} is {version}: a release of {OldestRelease} or newer is needed.");
+        }
+
+        return new Runsc(path, version, platform, rootless);
+    }
+
+    /// <summary>The arguments that run a bundle and pass descriptor 3 on as 3.</summary>
+    /// <param name="directory">The sandbox's directory: bundle and state are in it, so that it goes as a whole.</param>
+    /// <param name="id">The container id.</param>
+    /// <param name="network">How the sandbox joins its network.</param>
+    internal IReadOnlyList<string> RunArguments(string directory, string id, RuntimeNetwork network)
+    {
+        List<string> arguments =
+        [
+            "--root=" + directory + "/state",
+            "--platform=" + _platform,
+            "--network=" + network.Stack.ToString().ToLowerInvariant(),
+            "--ignore-cgroups",
+            "--overlay2=root:memory",
+        ];
+        if (_rootless)
+        {
+            arguments.Add("--rootless");
+        }
+
+        return [.. arguments, "run", "--bundle=" + directory, "--pass-fd=3:3", id];
+    }
+
+    private static string? Find(string nameOrPath)
+    {
+        if (nameOrPath.Contains('/', StringComparison.Ordinal))
+        {
+            return File.Exists(nameOrPath) ? System.IO.Path.GetFullPath(nameOrPath) : null;
+        }
+
+        return (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries)
+            .Select(directory => System.IO.Path.Join(directory, nameOrPath))
+            .FirstOrDefault(File.Exists);
+    }
+
+    // "runsc version release-20240729.0", and "runsc version 0.0~20240729.0" from Debian; builds from source have other words.
+    [GeneratedRegex(@"^runsc version (?<version>\S*?(?<date>20\d{6})?\S*)", RegexOptions.Multiline | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex VersionLine { get; }
+}

@@ -1,0 +1,142 @@
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using Boxer.Native;
+using Boxer.Network;
+using Boxer.Runtime.Cgroups;
+using Boxer.Runtime.Init;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Runtime;
+
+/// <summary>Boots sandboxes with <c>runsc run</c>, each in a cgroup and a directory of its own.</summary>
+internal sealed class RunscRuntime : ISandboxRuntime
+{
+    private readonly Runsc _runsc;
+    private readonly string _initPath;
+    private readonly bool _bindInit;
+    private readonly string _directory;
+    private readonly CgroupHierarchy? _cgroups;
+    private readonly DescriptorPoller _poller;
+    private readonly TimeSpan _bootTimeout;
+    private readonly TimeProvider _time;
+
+    /// <param name="runsc">The program.</param>
+    /// <param name="initPath">The executable boxer-init of this host.</param>
+    /// <param name="bindInit">Whether roots lack it, so that it is mounted into each sandbox.</param>
+    /// <param name="directory">Where the sandboxes' directories go.</param>
+    /// <param name="cgroups">Where their cgroups go, or <see langword="null"/> for none.</param>
+    /// <param name="poller">Waits for descriptors.</param>
+    /// <param name="bootTimeout">How long a boot may take.</param>
+    /// <param name="time">The clock.</param>
+    internal RunscRuntime(
+        Runsc runsc,
+        string initPath,
+        bool bindInit,
+        string directory,
+        CgroupHierarchy? cgroups,
+        DescriptorPoller poller,
+        TimeSpan bootTimeout,
+        TimeProvider time)
+    {
+        _runsc = runsc;
+        _initPath = initPath;
+        _bindInit = bindInit;
+        _directory = directory;
+        _cgroups = cgroups;
+        _poller = poller;
+        _bootTimeout = bootTimeout;
+        _time = time;
+    }
+
+    public async Task<Sandbox> BootAsync(string rootPath, RuntimeNetwork network, CancellationToken cancellationToken)
+    {
+        // Short, because the runtime makes a socket below it, whose path has room for 107 bytes (unix(7)).
+        string id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(6));
+        var parts = new SandboxParts(Path.Join(_directory, id), _time);
+        try
+        {
+            Directory.CreateDirectory(parts.Directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            File.WriteAllBytes(Path.Join(parts.Directory, "config.json"), OciSpec.Write(rootPath, _bindInit ? _initPath : null, network));
+            parts.Cgroup = _cgroups?.CreateCgroup(id);
+            Start(parts, id, network);
+            await WaitForInitAsync(parts, cancellationToken).ConfigureAwait(false);
+            return new Sandbox(parts, _poller, _time);
+        }
+        catch (IOException exception)
+        {
+            await parts.DisposeAsync().ConfigureAwait(false);
+            throw new SandboxRuntimeException($"The sandbox could not be made: {exception.Message}", exception);
+        }
+        catch
+        {
+            await parts.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private void Start(SandboxParts parts, string id, RuntimeNetwork network)
+    {
+        Pipe stdin = parts.Own(Pipe.ForWriting());
+        Pipe stdout = parts.Own(Pipe.ForReading());
+        Pipe stderr = parts.Own(Pipe.ForReading());
+        (Socket ours, SafeFileHandle theirs) = SocketPair();
+        parts.Init = new InitChannel(ours);
+        using (theirs)
+        {
+            List<string> arguments = ["launch", "--fds", "4"];
+            foreach (string file in parts.Cgroup?.ProcsFiles ?? [])
+            {
+                arguments.AddRange(["--cgroup", file]);
+            }
+
+            if (network.NamespacePath is { } namespacePath)
+            {
+                arguments.AddRange(["--netns", namespacePath, "--hide-net-core-sysctls"]);
+            }
+
+            arguments.AddRange(["--", _runsc.Path, .. _runsc.RunArguments(parts.Directory, id, network)]);
+            parts.Process = ChildProcess.Start(
+                _poller, _initPath, arguments, HostCommand.ChildEnvironment, [stdin.Theirs, stdout.Theirs, stderr.Theirs, theirs]);
+        }
+
+        stdin.Theirs.Dispose();
+        stdout.Theirs.Dispose();
+        stderr.Theirs.Dispose();
+        parts.Stdin = stdin.Ours;
+        parts.Stdout = stdout.Ours;
+        parts.Stderr = stderr.Ours;
+    }
+
+    private async Task WaitForInitAsync(SandboxParts parts, CancellationToken cancellationToken)
+    {
+        using var deadline = new CancellationTokenSource(_bootTimeout, _time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
+        try
+        {
+            await parts.Init!.ReadReadyAsync(either.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new SandboxRuntimeException(Explain($"did not boot within {_bootTimeout.TotalSeconds:0.###} s", parts));
+        }
+        catch (EndOfStreamException)
+        {
+            string exit = parts.Process!.Exited.IsCompletedSuccessfully ? $" (exit code {parts.Process.Exited.Result})" : "";
+            throw new SandboxRuntimeException(Explain("ended while it booted" + exit, parts));
+        }
+        catch (InitProtocolException exception)
+        {
+            throw new SandboxRuntimeException(Explain($"booted with something else than boxer-init ({exception.Message})", parts), exception);
+        }
+    }
+
+    // Until the hand-over only the runtime itself can have written there.
+    private string Explain(string what, SandboxParts parts) => $"The sandbox {what}. {_runsc.Path} said: {parts.ReadDiagnostics()}";
+
+    private static unsafe (Socket Ours, SafeFileHandle Theirs) SocketPair()
+    {
+        int* ends = stackalloc int[2];
+        Check.Result(SysSocket.socketpair(SysSocket.AF_UNIX, SysSocket.SOCK_STREAM | SysSocket.SOCK_CLOEXEC, 0, ends), "socketpair");
+        return (new Socket(new SafeSocketHandle(ends[0], ownsHandle: true)), new SafeFileHandle(ends[1], ownsHandle: true));
+    }
+}

@@ -1,0 +1,146 @@
+using System.Security.Cryptography;
+using Boxer.Diagnostics;
+using Boxer.Native;
+using Boxer.Runtime.Cgroups;
+using Microsoft.Extensions.Logging;
+
+namespace Boxer.Runtime;
+
+/// <summary>
+/// What one runner has on this host while it lives: a name, a locked file that says that it lives, and a directory for everything
+/// that must not outlive it. The lock goes with the process, however that ends; whoever starts next takes away what is left.
+/// </summary>
+internal sealed class RuntimeInstance : IAsyncDisposable
+{
+    private const string LockSuffix = ".lock";
+    private const string CgroupsFile = "cgroups";
+    private readonly FileStream _lock;
+
+    private RuntimeInstance(string id, string directory, FileStream @lock)
+    {
+        Id = id;
+        Directory = directory;
+        _lock = @lock;
+    }
+
+    /// <summary>Eight hexadecimal digits, also in the names of links, tables and cgroups.</summary>
+    internal string Id { get; }
+
+    /// <summary>The directory of this instance.</summary>
+    internal string Directory { get; }
+
+    /// <summary>Where instances live: /run/boxer for root, else $XDG_RUNTIME_DIR/boxer, else /tmp/boxer-UID.</summary>
+    internal static string DefaultBase()
+    {
+        if (Unistd.geteuid() == 0)
+        {
+            return "/run/boxer";
+        }
+
+        string? runtime = Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR");
+        return string.IsNullOrEmpty(runtime) ? $"/tmp/boxer-{Unistd.geteuid()}" : Path.Join(runtime, "boxer");
+    }
+
+    /// <summary>Makes a new instance.</summary>
+    internal static RuntimeInstance Create(string baseDirectory)
+    {
+        OwnedDirectory.Ensure(baseDirectory);
+        while (true)
+        {
+            string id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(4));
+            string lockFile = Path.Join(baseDirectory, id + LockSuffix);
+            FileStream? held = TryLock(lockFile, FileMode.CreateNew);
+
+            // Between its creation and its lock, another instance may have taken the file for a dead one's.
+            if (held is null || !File.Exists(lockFile))
+            {
+                held?.Dispose();
+                continue;
+            }
+
+            string directory = Path.Join(baseDirectory, id);
+            System.IO.Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            return new RuntimeInstance(id, directory, held);
+        }
+    }
+
+    /// <summary>Takes away what dead instances left: processes, cgroups, mounts, directories. Live ones are not touched.</summary>
+    internal static async Task ReconcileAsync(string baseDirectory, TimeProvider time, ILogger logger)
+    {
+        if (!System.IO.Directory.Exists(baseDirectory))
+        {
+            return;
+        }
+
+        foreach (string lockFile in System.IO.Directory.GetFiles(baseDirectory, "*" + LockSuffix))
+        {
+            using FileStream? held = TryLock(lockFile, FileMode.Open);
+            if (held is null)
+            {
+                continue;
+            }
+
+            string id = Path.GetFileNameWithoutExtension(lockFile);
+            try
+            {
+                await RemoveAsync(Path.Join(baseDirectory, id), time).ConfigureAwait(false);
+                File.Delete(lockFile);
+                Log.InstanceReconciled(logger, id);
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            {
+                Log.ReconcileFailed(logger, id, exception);
+            }
+        }
+    }
+
+    /// <summary>Writes down where this instance's cgroups are, before they are made.</summary>
+    internal void RecordCgroups(CgroupHierarchy cgroups) => File.WriteAllLines(Path.Join(Directory, CgroupsFile), cgroups.Directories);
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        try
+        {
+            await RemoveAsync(Directory, TimeProvider.System).ConfigureAwait(false);
+            File.Delete(_lock.Name);
+        }
+        finally
+        {
+            await _lock.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    private static async Task RemoveAsync(string directory, TimeProvider time)
+    {
+        string cgroups = Path.Join(directory, CgroupsFile);
+        if (File.Exists(cgroups))
+        {
+            // Only names that an instance gives: a damaged file must not make us kill strangers.
+            string name = "boxer-" + Path.GetFileName(directory);
+            string[] recorded = [.. File.ReadAllLines(cgroups).Where(line => Path.GetFileName(line) == name)];
+            await CgroupHierarchy.RemoveAsync(recorded, time).ConfigureAwait(false);
+        }
+
+        // Without cgroups, the runtime's processes are known by the directory in their command line.
+        ProcessTable.KillByArgument(directory);
+        MountTable.UnmountBelow(directory);
+        if (System.IO.Directory.Exists(directory))
+        {
+            System.IO.Directory.Delete(directory, recursive: true);
+        }
+    }
+
+    // FileShare.None is flock(2) with LOCK_EX | LOCK_NB on Linux.
+    private static FileStream? TryLock(string path, FileMode mode)
+    {
+        try
+        {
+            return new FileStream(path, mode, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
+}

@@ -1,0 +1,271 @@
+using Boxer.Runtime.Init;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Runtime;
+
+/// <summary>
+/// A booted sandbox whose PID 1 waits for work. It serves one run, then it is disposed; cold and pooled ones are the same.
+/// </summary>
+internal sealed class Sandbox : IAsyncDisposable
+{
+    // After a kill PID 1 has only to reap and to report; a sandbox that takes longer is destroyed.
+    private static readonly TimeSpan KillGrace = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan OutputsTimeout = TimeSpan.FromSeconds(60);
+    private readonly SandboxParts _parts;
+    private readonly DescriptorPoller _poller;
+    private readonly TimeProvider _time;
+
+    internal Sandbox(SandboxParts parts, DescriptorPoller poller, TimeProvider time)
+    {
+        _parts = parts;
+        _poller = poller;
+        _time = time;
+    }
+
+    private InitChannel Init => _parts.Init!;
+
+    /// <summary>Hands the work over and sees it to its end.</summary>
+    /// <param name="work">The work.</param>
+    /// <param name="onStarted">Is called when the command runs.</param>
+    /// <param name="onOutput">Is given what the command prints; waiting here slows the command down.</param>
+    /// <param name="cancellationToken">Destroys the sandbox.</param>
+    /// <exception cref="SandboxRuntimeException">The sandbox broke before the command ran.</exception>
+    internal async Task<SandboxEnd> RunAsync(
+        SandboxWork work, Func<ValueTask> onStarted, Func<SandboxStream, ReadOnlyMemory<byte>, ValueTask>? onOutput, CancellationToken cancellationToken)
+    {
+        _parts.Cgroup?.Apply(work.Cgroup);
+        using OutOfMemoryWatch? memory = _parts.Cgroup is null ? null : new OutOfMemoryWatch(_parts.Cgroup, _poller);
+        using var stdin = new InputWriter(_poller, _parts.Stdin!);
+        using OutputReader stdout = Reader(_parts.Stdout!, SandboxStream.Stdout);
+        using OutputReader stderr = Reader(_parts.Stderr!, SandboxStream.Stderr);
+        TimeSpan cpuBefore = _parts.Cgroup?.ReadUsage().Cpu ?? TimeSpan.Zero;
+        long start = _time.GetTimestamp();
+        using var destroyed = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        using CancellationTokenRegistration kill = cancellationToken.UnsafeRegister(static parts => ((SandboxParts)parts!).Kill(), _parts);
+        using var clock = new CancellationTokenSource(work.Limits.WallClock!.Value, _time);
+        stdout.Start();
+        stderr.Start();
+        Task input = stdin.WriteAsync(work.Stdin);
+        var progress = new Progress(onStarted);
+
+        Task<InitEvent> command = ConverseAsync(work, progress, destroyed.Token);
+        TerminationKind? stopped = await WaitAsync(
+            command,
+            [
+                (memory?.Killed, TerminationKind.MemoryLimit),
+                (stdout.Exceeded, TerminationKind.OutputLimit),
+                (stderr.Exceeded, TerminationKind.OutputLimit),
+                (AsTask(clock.Token), TerminationKind.WallClockLimit),
+            ]).ConfigureAwait(false);
+        InitEvent end = stopped is null ? await command.ConfigureAwait(false) : await StopAsync(command, stopped.Value, destroyed).ConfigureAwait(false);
+        cancellationToken.ThrowIfCancellationRequested();
+        TimeSpan runTime = _time.GetElapsedTime(start);
+
+        var outputs = new OutputFiles(work.Outputs, work.Limits);
+        if (end is InitEnded && work.Start.Outputs is not null)
+        {
+            await ReceiveOutputsAsync(outputs, memory, cancellationToken).ConfigureAwait(false);
+        }
+
+        TimeSpan outputsTime = _time.GetElapsedTime(start) - runTime;
+        long kills = _parts.Cgroup?.ReadOutOfMemoryKills() ?? 0;
+        if (end is InitClosed)
+        {
+            // Whoever of the sandbox still lives could write on; what it printed until now is in the pipes.
+            _parts.Kill();
+            await _parts.Process!.Exited.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        stdout.StopWhenDrained();
+        stderr.StopWhenDrained();
+        await Task.WhenAll(stdout.Completion, stderr.Completion).WaitAsync(cancellationToken).ConfigureAwait(false);
+        stdin.Dispose();
+        await input.ConfigureAwait(false);
+        if (kills > 0)
+        {
+            stopped = TerminationKind.MemoryLimit;
+        }
+        else if (stopped is null && (stdout.Exceeded.IsCompleted || stderr.Exceeded.IsCompleted))
+        {
+            stopped = TerminationKind.OutputLimit;
+        }
+
+        if (stopped is null && end is InitClosed or InitFault && !progress.Started)
+        {
+            throw new SandboxRuntimeException(end is InitFault fault
+                ? $"The sandbox could not be prepared: {fault.Stage} (errno {fault.Errno})."
+                : "The sandbox ended before the command ran.");
+        }
+
+        return new SandboxEnd(
+            Terminations.From(stopped, end, work),
+            stdout.Kept,
+            stderr.Kept,
+            outputs,
+            Usage(end, cpuBefore),
+            runTime,
+            outputsTime);
+
+        OutputReader Reader(SafeFileHandle pipe, SandboxStream stream) => new(
+            _poller,
+            pipe,
+            work.Limits.OutputBytes!.Value,
+            onOutput is null ? null : data => onOutput(stream, data));
+    }
+
+    /// <summary>Destroys the sandbox and gives back what it had on this host.</summary>
+    public ValueTask DisposeAsync() => _parts.DisposeAsync();
+
+    /// <summary>Start, files, go, and what comes until the command is over.</summary>
+    private async Task<InitEvent> ConverseAsync(SandboxWork work, Progress progress, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Init.StartAsync(work.Start, cancellationToken).ConfigureAwait(false);
+            for (int i = 0; i < work.Files.Count; i++)
+            {
+                SandboxFile file = work.Files[i];
+                Stream content = await OpenAsync(file, i, cancellationToken).ConfigureAwait(false);
+                await using (content.ConfigureAwait(false))
+                {
+                    await Init.SendFileAsync("/" + file.Path, file.Executable, content, cancellationToken).ConfigureAwait(false);
+                }
+            }
+
+            await Init.GoAsync(cancellationToken).ConfigureAwait(false);
+            while (true)
+            {
+                InitEvent message = await Init.ReadEventAsync(cancellationToken).ConfigureAwait(false);
+                if (message is not InitStarted)
+                {
+                    return message;
+                }
+
+                await progress.StartAsync().ConfigureAwait(false);
+            }
+        }
+        catch (InitProtocolException) when (progress.Started)
+        {
+            // Before the command ran nobody but our own program spoke; after, it is the guest's doing.
+            return new InitClosed();
+        }
+        catch (OperationCanceledException)
+        {
+            return new InitClosed();
+        }
+    }
+
+    private static async ValueTask<Stream> OpenAsync(SandboxFile file, int index, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await file.OpenAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new InvalidSandboxRequestException($"Files[{index}]", $"its content cannot be read: {exception.Message}");
+        }
+    }
+
+    /// <returns>Why the command must be stopped, or <see langword="null"/> when it ended first.</returns>
+    private static async Task<TerminationKind?> WaitAsync(Task command, (Task? Task, TerminationKind Kind)[] reasons)
+    {
+        Task first = await Task.WhenAny([command, .. reasons.Select(reason => reason.Task).OfType<Task>()]).ConfigureAwait(false);
+        return first == command ? null : reasons.First(reason => reason.Task == first).Kind;
+    }
+
+    private async Task<InitEvent> StopAsync(Task<InitEvent> command, TerminationKind reason, CancellationTokenSource destroyed)
+    {
+        // A sandbox that the kernel killed in has lost some process; its PID 1 may be stuck.
+        if (reason != TerminationKind.MemoryLimit)
+        {
+            using var grace = new CancellationTokenSource(KillGrace, _time);
+            try
+            {
+                await Init.KillAsync(grace.Token).ConfigureAwait(false);
+                return await command.WaitAsync(grace.Token).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException)
+            {
+                // Destroyed below.
+            }
+        }
+
+        _parts.Kill();
+        await destroyed.CancelAsync().ConfigureAwait(false);
+        return await command.ConfigureAwait(false);
+    }
+
+    private async Task ReceiveOutputsAsync(OutputFiles outputs, OutOfMemoryWatch? memory, CancellationToken cancellationToken)
+    {
+        using var deadline = new CancellationTokenSource(OutputsTimeout, _time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
+        _ = memory?.Killed.ContinueWith(_ => _parts.Kill(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+        try
+        {
+            while (true)
+            {
+                InitEvent message = await Init.ReadEventAsync(either.Token).ConfigureAwait(false);
+                if (message is InitOutputDone)
+                {
+                    return;
+                }
+
+                if (message is InitClosed or InitFault)
+                {
+                    await outputs.GiveUpAsync("The sandbox ended before all files were out.").ConfigureAwait(false);
+                    return;
+                }
+
+                await outputs.AcceptAsync(message, either.Token).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            await outputs.GiveUpAsync($"They were not all out within {OutputsTimeout.TotalSeconds:0} s.").ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            await outputs.DiscardAsync().ConfigureAwait(false);
+            throw;
+        }
+        catch (InitProtocolException exception)
+        {
+            await outputs.GiveUpAsync(exception.Message).ConfigureAwait(false);
+        }
+        catch (IOException exception)
+        {
+            await outputs.DiscardAsync().ConfigureAwait(false);
+            throw new SandboxRuntimeException($"The files under /output could not be written: {exception.Message}", exception);
+        }
+    }
+
+    private SandboxUsage Usage(InitEvent end, TimeSpan cpuBefore)
+    {
+        Cgroups.CgroupUsage? usage = _parts.Cgroup?.ReadUsage();
+        return new SandboxUsage
+        {
+            CommandCpu = end is InitEnded ended ? ended.UserCpu + ended.SystemCpu : null,
+            SandboxCpu = usage?.Cpu - cpuBefore,
+            PeakMemoryBytes = usage?.PeakMemoryBytes,
+        };
+    }
+
+    private static Task AsTask(CancellationToken token)
+    {
+        var source = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        token.UnsafeRegister(static state => ((TaskCompletionSource)state!).TrySetResult(), source);
+        return source.Task;
+    }
+
+    private sealed class Progress(Func<ValueTask> onStarted)
+    {
+        public bool Started { get; private set; }
+
+        public ValueTask StartAsync()
+        {
+            Started = true;
+            return onStarted();
+        }
+    }
+}

@@ -1,0 +1,68 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Boxer.Native;
+using Boxer.Runtime.Init;
+
+namespace Boxer.Runtime;
+
+/// <summary>Says how a run ended, from why we stopped it and from what PID 1 reported.</summary>
+internal static class Terminations
+{
+    /// <param name="stopped">Why we stopped it, or <see langword="null"/> when it ended by itself. It outranks the report.</param>
+    /// <param name="end">What PID 1 reported last; <see cref="InitClosed"/> when it died.</param>
+    /// <param name="work">The work.</param>
+    internal static Termination From(TerminationKind? stopped, InitEvent end, SandboxWork work)
+    {
+        ResourceLimits limits = work.Limits;
+        return (stopped, end) switch
+        {
+            (TerminationKind.MemoryLimit, _) => new(TerminationKind.MemoryLimit)
+            {
+                Message = $"killed: the sandbox reached its memory limit of {limits.MemoryMegabytes} MiB",
+            },
+            (TerminationKind.OutputLimit, _) => new(TerminationKind.OutputLimit)
+            {
+                Message = $"killed: the command printed more than its output limit of {limits.OutputBytes} bytes",
+            },
+            (TerminationKind.WallClockLimit, _) => new(TerminationKind.WallClockLimit)
+            {
+                Message = string.Create(CultureInfo.InvariantCulture, $"killed: the command reached its wall-clock limit of {limits.WallClock!.Value.TotalSeconds:0.###} s"),
+            },
+            (_, InitNotStarted notStarted) => new(TerminationKind.NotStarted)
+            {
+                Errno = notStarted.Errno,
+                Message = DescribeNotStarted(notStarted, work),
+            },
+            (_, InitFileFailed failed) => new(TerminationKind.NotStarted)
+            {
+                Errno = failed.Errno,
+                Message = $"the input file {failed.Path} could not be put into the sandbox: {Describe(failed.Errno)}",
+            },
+            (_, InitEnded { FullTmpfs: > 0 } ended) when ended.ExitCode != 0 => new(TerminationKind.DiskLimit)
+            {
+                ExitCode = ended.ExitCode,
+                Signal = ended.Signal,
+                Message = $"{DescribeEnd(ended)}, and a file system of the sandbox was full (/tmp, $HOME and /dev/shm have {limits.DiskMegabytes} MiB each, /output {limits.OutputFilesBytes} bytes)",
+            },
+            (_, InitEnded { Signal: { } signal } ended) => new(TerminationKind.Signaled) { Signal = signal, Message = DescribeEnd(ended) },
+            (_, InitEnded ended) => new(TerminationKind.Exited) { ExitCode = ended.ExitCode, Message = DescribeEnd(ended) },
+            _ => new(TerminationKind.SandboxDied) { Message = "the sandbox died before it reported how the command ended" },
+        };
+    }
+
+    private static string DescribeEnd(InitEnded ended) =>
+        ended.Signal is { } signal ? $"killed by signal {signal}" : $"exited with code {ended.ExitCode}";
+
+    private static string DescribeNotStarted(InitNotStarted failure, SandboxWork work) => failure switch
+    {
+        { Stage: InitStage.Execute, Errno: Errno.ENOENT } =>
+            $"the command '{work.Start.Arguments[0]}' was not found in the image",
+        { Stage: InitStage.Execute } =>
+            $"the command '{work.Start.Arguments[0]}' cannot be executed: {Describe(failure.Errno)}",
+        { Stage: InitStage.WorkingDirectory } =>
+            $"the working directory '{work.Start.WorkingDirectory}' cannot be entered: {Describe(failure.Errno)}",
+        _ => $"the command could not be started ({failure.Stage}): {Describe(failure.Errno)}",
+    };
+
+    private static string Describe(int errno) => Marshal.GetPInvokeErrorMessage(errno);
+}

@@ -1,0 +1,131 @@
+using System.Text;
+using Boxer.Images;
+using Boxer.Network;
+using Boxer.Runtime.Cgroups;
+using Boxer.Runtime.Init;
+
+namespace Boxer.Runtime;
+
+/// <summary>Puts together what is handed over to a sandbox, from the request, the image and the network.</summary>
+internal static class WorkBuilder
+{
+    internal const string OutputDirectory = "/output";
+    private const string DefaultUser = "65534";
+    private const string DefaultHome = "/home/boxer";
+    private const string DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    private const string Hostname = "sandbox";
+    private const uint SharedMode = 0x3FF; // 01777
+    private const uint PrivateMode = 0x1C0; // 0700
+
+    /// <summary>
+    /// A guest process or thread costs the sandbox a few of the host's, so that this bounds what the sandbox itself may do wrong, not what
+    /// the command may.
+    /// </summary>
+    private const int HostPidsBase = 512;
+    private const int HostPidsForEach = 8;
+
+    // A home there would hide what the sandbox needs, or be hidden.
+    private static readonly string[] NoHome = ["/", "/proc", "/sys", "/dev", "/.boxer", "/tmp", OutputDirectory];
+
+    /// <summary>Finds who the command runs as, by the image's own passwd and group.</summary>
+    /// <exception cref="InvalidSandboxRequestException">The image does not know the user, or it is PID 1's.</exception>
+    internal static ImageUser ResolveUser(SandboxRequest request, IImageLease image)
+    {
+        string name = request.User ?? (image.Config.User.Length > 0 ? image.Config.User : DefaultUser);
+        ImageUser user = ImageUsers.Resolve(image.RootPath, name);
+        return user.Uid != InitProtocol.ReservedId && user.Gid != InitProtocol.ReservedId && !user.Groups.Contains(InitProtocol.ReservedId)
+            ? user
+            : throw new InvalidSandboxRequestException("User", $"'{name}' has the id {InitProtocol.ReservedId}, which is reserved for the sandbox's own PID 1; use another user.");
+    }
+
+    /// <summary>Puts the work together.</summary>
+    /// <param name="request">The request, checked.</param>
+    /// <param name="limits">Its limits, filled in.</param>
+    /// <param name="image">What the image says.</param>
+    /// <param name="user">Who the command runs as.</param>
+    /// <param name="network">What the network wants to be written.</param>
+    internal static SandboxWork Build(SandboxRequest request, ResourceLimits limits, ImageConfig image, ImageUser user, GuestNetwork network)
+    {
+        List<KeyValuePair<string, string>> environment = Environment(request, image, user, out string home);
+        long disk = (long)limits.DiskMegabytes!.Value << 20;
+        List<InitTmpfs> mounts =
+        [
+            new("/tmp", disk, SharedMode, 0, 0),
+            new("/dev/shm", disk, SharedMode, 0, 0),
+            new(OutputDirectory, limits.OutputFilesBytes!.Value, SharedMode, 0, 0),
+        ];
+        if (IsMountableHome(home))
+        {
+            mounts.Add(new InitTmpfs(home, disk, PrivateMode, user.Uid, user.Gid, UnlessOwned: true));
+        }
+
+        var start = new InitStart
+        {
+            Arguments = [.. request.Command],
+            Environment = [.. environment.Select(variable => variable.Key + "=" + variable.Value)],
+            WorkingDirectory = request.WorkingDirectory ?? (image.WorkingDir.StartsWith('/') ? image.WorkingDir : "/"),
+            UserId = user.Uid,
+            GroupId = user.Gid,
+            SupplementaryGroups = user.Groups,
+            ResourceLimits =
+            [
+                Both(InitResource.Processes, limits.Pids!.Value),
+                Both(InitResource.OpenFiles, limits.OpenFiles!.Value),
+                Both(InitResource.Core, 0),
+            ],
+            Hostname = Hostname,
+            Tmpfs = mounts,
+            TextFiles =
+            [
+                new("/etc/hostname", Encoding.UTF8.GetBytes(Hostname + "\n")),
+                new("/etc/hosts", Encoding.UTF8.GetBytes(network.Hosts)),
+                new("/etc/resolv.conf", Encoding.UTF8.GetBytes(network.ResolvConf)),
+            ],
+            Outputs = request.Outputs.Collect
+                ? new InitOutputs(OutputDirectory, limits.OutputFilesBytes.Value, limits.OutputFilesCount!.Value)
+                : null,
+        };
+        var cgroup = new CgroupLimits(
+            limits.CpuCores!.Value, (long)limits.MemoryMegabytes!.Value << 20, HostPidsBase + (limits.Pids.Value * HostPidsForEach));
+        return new SandboxWork(start, [.. request.Files], request.Stdin, limits, cgroup, request.Outputs);
+    }
+
+    private static List<KeyValuePair<string, string>> Environment(SandboxRequest request, ImageConfig config, ImageUser user, out string home)
+    {
+        var variables = new Dictionary<string, string>(StringComparer.Ordinal) { ["PATH"] = DefaultPath };
+        foreach (string variable in config.Env)
+        {
+            int equals = variable.IndexOf('=', StringComparison.Ordinal);
+            if (equals > 0 && !variable.Contains('\0', StringComparison.Ordinal))
+            {
+                variables[variable[..equals]] = variable[(equals + 1)..];
+            }
+        }
+
+        home = request.Environment.TryGetValue("HOME", out string? wanted) ? wanted
+            : variables.TryGetValue("HOME", out string? fromImage) && IsMountableHome(fromImage) ? fromImage
+            : user.Uid == 0 ? user.Home ?? "/root"
+            : user.Home is { } fromPasswd && IsMountableHome(fromPasswd) && fromPasswd != "/nonexistent" ? fromPasswd
+            : DefaultHome;
+        variables["HOME"] = home;
+
+        // Where pip and others put programs of a user without root.
+        variables["PATH"] += $":{home.TrimEnd('/')}/.local/bin";
+        foreach ((string name, string value) in request.Environment)
+        {
+            variables[name] = value;
+        }
+
+        return [.. variables];
+    }
+
+    private static bool IsMountableHome(string path) =>
+        path.StartsWith('/')
+        && !path.Contains('\0', StringComparison.Ordinal)
+        && path.Length <= InitProtocol.MaxPath
+        && !path.TrimEnd('/').Split('/').Skip(1).Any(name => name is "" or "." or "..")
+        && !NoHome.Contains(path.Length == 1 ? path : path.TrimEnd('/'), StringComparer.Ordinal)
+        && !((string[])["/proc/", "/sys/", "/dev/", "/.boxer/"]).Any(reserved => path.StartsWith(reserved, StringComparison.Ordinal));
+
+    private static InitResourceLimit Both(InitResource resource, int value) => new(resource, (ulong)value, (ulong)value);
+}

@@ -1,0 +1,269 @@
+using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
+using System.Threading.Channels;
+using Boxer.Admission;
+using Boxer.Diagnostics;
+using Boxer.Images;
+using Boxer.Network;
+using Boxer.Runtime;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Boxer;
+
+/// <summary>
+/// Runs commands in gVisor sandboxes on this machine. It needs Linux and gVisor's runsc; as root it holds every limit, as another user
+/// see <see cref="BoxerOptions.IgnoreCgroups"/>. Disposing it ends what runs and removes everything that it made on this host, but not
+/// the images in <see cref="BoxerOptions.Home"/>.
+/// </summary>
+public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
+{
+    private const int EventsAhead = 16;
+    private const int RunsForEachProcessor = 4;
+    private readonly BoxerOptions _options;
+    private readonly ResourceLimits _defaultLimits;
+    private readonly IImageStore? _images;
+    private readonly ILoggerFactory _loggers;
+    private readonly ILogger _logger;
+    private readonly TimeProvider _time;
+    private readonly AdmissionQueue _admission;
+    private readonly RequestValidator _validator;
+    private readonly BoxerMetrics _metrics;
+    private readonly SemaphoreSlim _starting = new(1, 1);
+    private readonly CancellationTokenSource _disposing = new();
+    private readonly ConcurrentDictionary<Task, byte> _pending = new();
+    private volatile Engine? _engine;
+    private int _disposed;
+
+    /// <summary>Makes a runner. The host is not touched before <see cref="StartAsync"/> or the first run.</summary>
+    /// <param name="options">The options; read now and not again.</param>
+    /// <param name="networks">The network modes that requests can name; a later one replaces an earlier one of the same name.</param>
+    /// <param name="images">Where images come from; <see langword="null"/>: registries, kept in <see cref="BoxerOptions.Home"/>.</param>
+    /// <param name="loggers">Makes loggers; <see langword="null"/>: none.</param>
+    /// <param name="time">The clock; <see langword="null"/>: the system's.</param>
+    /// <exception cref="ArgumentException">The options are wrong; every fault is listed.</exception>
+    public SandboxRunner(
+        BoxerOptions options, IEnumerable<INetworkMode> networks, IImageStore? images = null, ILoggerFactory? loggers = null, TimeProvider? time = null)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(networks);
+        var byName = new Dictionary<string, INetworkMode>(StringComparer.Ordinal);
+        foreach (INetworkMode mode in networks)
+        {
+            byName[mode.Name] = mode;
+        }
+
+        IReadOnlyList<SandboxFault> faults = OptionsValidator.Validate(options, byName.Keys);
+        if (faults.Count > 0)
+        {
+            throw new ArgumentException(string.Join(" ", faults.Select(fault => $"{fault.Field}: {fault.Message}")), nameof(options));
+        }
+
+        _options = options;
+        _defaultLimits = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
+        _images = images;
+        _loggers = loggers ?? NullLoggerFactory.Instance;
+        _logger = _loggers.CreateLogger("Boxer");
+        _time = time ?? TimeProvider.System;
+        long memory = options.MaxMemoryMegabytes ?? (GC.GetGCMemoryInfo().TotalAvailableMemoryBytes >> 20) * 3 / 4;
+        _admission = new AdmissionQueue(
+            options.MaxConcurrentRuns ?? Environment.ProcessorCount * RunsForEachProcessor, memory, options.MaxQueuedRuns, options.QueueTimeout, _time);
+        _validator = new RequestValidator(byName, options.AllowedNetworks.Count > 0 ? [.. options.AllowedNetworks] : byName.Keys, memory);
+        _metrics = new BoxerMetrics(() => _admission.Count);
+    }
+
+    /// <summary>
+    /// Prepares this host: takes away what dead instances left, looks for runsc, makes cgroups and directories. Runs do it by themselves;
+    /// an application that calls it when it starts learns at once what is missing.
+    /// </summary>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="SandboxRuntimeException">runsc is missing, too old or broken.</exception>
+    /// <exception cref="SandboxPrivilegeException">A directory or a cgroup cannot be made or is not ours.</exception>
+    public async Task StartAsync(CancellationToken cancellationToken = default) => await GetEngineAsync(cancellationToken).ConfigureAwait(false);
+
+    /// <inheritdoc/>
+    public async Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default)
+    {
+        SandboxResult? result = null;
+        await foreach (SandboxEvent item in StreamAsync(request, cancellationToken).ConfigureAwait(false))
+        {
+            if (item is SandboxEnded ended)
+            {
+                result = ended.Result;
+            }
+        }
+
+        return result!;
+    }
+
+    /// <inheritdoc/>
+    public IAsyncEnumerable<SandboxEvent> StreamAsync(SandboxRequest request, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        return StreamCoreAsync(request, cancellationToken);
+    }
+
+    /// <summary>Ends what runs, waits until it is cleaned up, and gives back what this runner has on the host.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+        {
+            return;
+        }
+
+        await _disposing.CancelAsync().ConfigureAwait(false);
+        while (!_pending.IsEmpty)
+        {
+            await Task.WhenAll(_pending.Keys).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        // After this nobody can be about to make an engine.
+        await _starting.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            if (_engine is not null)
+            {
+                await _engine.DisposeAsync().ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            _metrics.Dispose();
+            _disposing.Dispose();
+            _starting.Dispose();
+        }
+    }
+
+    private async IAsyncEnumerable<SandboxEvent> StreamCoreAsync(SandboxRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        // Bounded, so that a slow reader slows the command down instead of filling our memory.
+        var events = Channel.CreateBounded<SandboxEvent>(new BoundedChannelOptions(EventsAhead) { SingleReader = true });
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _disposing.Token);
+        Task run = Track(RunIntoAsync(request, events.Writer, ended.Token, cancellationToken));
+        try
+        {
+            await foreach (SandboxEvent item in events.Reader.ReadAllAsync(CancellationToken.None).ConfigureAwait(false))
+            {
+                yield return item;
+            }
+        }
+        finally
+        {
+            await ended.CancelAsync().ConfigureAwait(false);
+            await run.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private async Task RunIntoAsync(SandboxRequest request, ChannelWriter<SandboxEvent> events, CancellationToken ended, CancellationToken callers)
+    {
+        try
+        {
+            SandboxResult result = await WalkAsync(request, events, ended).ConfigureAwait(false);
+            await events.WriteAsync(new SandboxEnded(result), ended).ConfigureAwait(false);
+            events.Complete();
+        }
+        catch (OperationCanceledException) when (_disposing.IsCancellationRequested && !callers.IsCancellationRequested)
+        {
+            events.Complete(new SandboxRuntimeException("The runner was disposed while the command ran."));
+        }
+        catch (OperationCanceledException exception) when (callers.IsCancellationRequested)
+        {
+            events.Complete(new OperationCanceledException(exception.Message, exception, callers));
+        }
+        catch (Exception exception)
+        {
+            events.Complete(exception);
+        }
+    }
+
+    private async Task<SandboxResult> WalkAsync(SandboxRequest request, ChannelWriter<SandboxEvent> events, CancellationToken cancellationToken)
+    {
+        string id = $"boxer-{Guid.NewGuid()}";
+        using var trace = new RunTrace(_metrics, _time, id);
+        var held = new CleanupStack();
+        try
+        {
+            ResourceLimits limits = LimitsValidator.Fill(request.Limits, _defaultLimits);
+            (ImageReference reference, INetworkMode mode) = _validator.Validate(request, limits);
+            trace.Network = mode.Name;
+            if (mode.FindObstacle() is { } obstacle)
+            {
+                throw new SandboxPrivilegeException($"The network mode '{mode.Name}' cannot be used: {obstacle}");
+            }
+
+            held.Push(_admission.Enter());
+            Engine engine = await GetEngineAsync(cancellationToken).ConfigureAwait(false);
+            IImageLease image = held.Push(await trace.StageAsync("image", () => engine.Images.AcquireAsync(reference, cancellationToken)).ConfigureAwait(false));
+            ImageUser user = WorkBuilder.ResolveUser(request, image);
+            held.Push(await trace.StageAsync("queue", () => _admission.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
+            INetworkAttachment network = held.Push(await trace.StageAsync("network", () => mode.PrepareAsync(id, cancellationToken)).ConfigureAwait(false));
+            Sandbox sandbox = held.Push(await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(image.RootPath, network.Runtime, cancellationToken)).ConfigureAwait(false));
+            GuestNetwork guest = await network.ApplyAsync(cancellationToken).ConfigureAwait(false);
+            SandboxWork work = WorkBuilder.Build(request, limits, image.Config, user, guest);
+            SandboxEnd end = await sandbox.RunAsync(
+                work,
+                () => events.WriteAsync(new SandboxStarted(id), cancellationToken),
+                (stream, data) => events.WriteAsync(new SandboxOutput(stream, data), cancellationToken),
+                cancellationToken).ConfigureAwait(false);
+            return trace.End(end, image.Digest, engine.UnenforcedLimits, _logger);
+        }
+        catch (Exception exception)
+        {
+            trace.Fail(exception);
+            throw;
+        }
+        finally
+        {
+            // Off the caller's path. The running slot is given back when the sandbox is gone, so that clean-up cannot pile up.
+            _ = Track(CleanUpAsync(id, held));
+        }
+    }
+
+    private async Task CleanUpAsync(string id, CleanupStack held)
+    {
+        await Task.Yield();
+        long start = _time.GetTimestamp();
+        try
+        {
+            await held.DisposeAsync().ConfigureAwait(false);
+        }
+        catch (AggregateException exception)
+        {
+            Log.CleanupFailed(_logger, id, exception);
+        }
+
+        _metrics.Stage("cleanup", _time.GetElapsedTime(start));
+    }
+
+    private async ValueTask<Engine> GetEngineAsync(CancellationToken cancellationToken)
+    {
+        if (_engine is { } ready)
+        {
+            return ready;
+        }
+
+        await _starting.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            ObjectDisposedException.ThrowIf(_disposed != 0, this);
+            return _engine ??= await Engine.CreateAsync(_options, _images, _loggers, _time, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _starting.Release();
+        }
+    }
+
+    private Task Track(Task task)
+    {
+        _pending[task] = 0;
+        _ = task.ContinueWith(
+            static (done, state) => ((ConcurrentDictionary<Task, byte>)state!).TryRemove(done, out _),
+            _pending,
+            CancellationToken.None,
+            TaskContinuationOptions.ExecuteSynchronously,
+            TaskScheduler.Default);
+        return task;
+    }
+}

@@ -1,0 +1,33 @@
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+using Microsoft.Extensions.Options;
+
+namespace Boxer.Hosting;
+
+/// <summary>The health check <c>boxer</c>: whether this machine is prepared to run sandboxes.</summary>
+internal sealed class BoxerHealthCheck(ISandboxRunner runner) : IHealthCheck
+{
+    public async Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default)
+    {
+        if (runner is not SandboxRunner local)
+        {
+            return HealthCheckResult.Healthy();
+        }
+
+        try
+        {
+            await local.StartAsync(cancellationToken).ConfigureAwait(false);
+            return HealthCheckResult.Healthy();
+        }
+        catch (Exception exception) when (exception is SandboxException or ObjectDisposedException)
+        {
+            return HealthCheckResult.Unhealthy(exception.Message, exception);
+        }
+    }
+}
+
+/// <summary>Adds the health check once, however often Boxer is registered.</summary>
+internal sealed class BoxerHealthCheckRegistration : IConfigureOptions<HealthCheckServiceOptions>
+{
+    public void Configure(HealthCheckServiceOptions options) =>
+        options.Registrations.Add(new HealthCheckRegistration("boxer", provider => (IHealthCheck)provider.GetService(typeof(BoxerHealthCheck))!, failureStatus: null, tags: ["ready"]));
+}

@@ -1,0 +1,32 @@
+namespace Boxer.Network;
+
+/// <summary>
+/// The mode <c>none</c>: a sandbox has its own loopback interface and no other. Every connect to an outside address fails at once with
+/// ENETUNREACH, and names other than <c>localhost</c> do not resolve. It needs no privilege.
+/// </summary>
+public sealed class NoneNetworkMode : INetworkMode
+{
+    private const string Hosts = "127.0.0.1\tlocalhost sandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+
+    /// <inheritdoc/>
+    public string Name => "none";
+
+    /// <inheritdoc/>
+    public bool CanBePooled => true;
+
+    /// <inheritdoc/>
+    public string? FindObstacle() => null;
+
+    /// <inheritdoc/>
+    public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) =>
+        Task.FromResult<INetworkAttachment>(new Attachment());
+
+    private sealed class Attachment : INetworkAttachment
+    {
+        public RuntimeNetwork Runtime { get; } = new(NetworkStack.None);
+
+        public Task<GuestNetwork> ApplyAsync(CancellationToken cancellationToken) => Task.FromResult(new GuestNetwork(Hosts, ResolvConf: ""));
+
+        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+    }
+}

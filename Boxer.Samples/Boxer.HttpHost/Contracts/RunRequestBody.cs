@@ -1,0 +1,57 @@
+namespace Boxer.HttpHost.Contracts;
+
+/// <summary>The body of POST /run and POST /run/stream. Names that are not listed here are refused.</summary>
+internal sealed record RunRequestBody
+{
+    /// <summary>An image reference as Docker writes it, for example python:3.12-slim.</summary>
+    public required string Image { get; init; }
+
+    /// <summary>The whole command: program and arguments, at least one.</summary>
+    public required IReadOnlyList<string> Cmd { get; init; }
+
+    /// <summary>Variables as NAME=value, added to those of the image. Of two with one name the last counts.</summary>
+    public IReadOnlyList<string>? Env { get; init; }
+
+    /// <summary>The absolute directory that the command starts in. Default: the image's, else /.</summary>
+    public string? Cwd { get; init; }
+
+    /// <summary>Limits of this run. Default: those of the host.</summary>
+    public LimitsBody? Limits { get; init; }
+
+    /// <summary>Paths of files that were uploaded before. Each appears at /path: readable and executable, not writable.</summary>
+    public IReadOnlyList<string>? Files { get; init; }
+
+    /// <summary>What the command reads from its standard input. Default: nothing.</summary>
+    public string? Stdin { get; init; }
+
+    /// <summary>A name, a uid, or uid:gid. Default: the image's, else 65534.</summary>
+    public string? User { get; init; }
+
+    /// <summary>Whether the uploads that the run used, and what it wrote under /output, are kept after it. Default: false.</summary>
+    public bool? Persist { get; init; }
+
+    /// <summary>none, sandbox or host. Default: none.</summary>
+    public string? Network { get; init; }
+}
+
+/// <summary>Limits of a run. 0, null or absent: the host's default.</summary>
+internal sealed record LimitsBody
+{
+    /// <summary>Processor time per wall-clock time, in cores; 0.01 to 1024.</summary>
+    public double? CpuCores { get; init; }
+
+    /// <summary>Memory of the whole sandbox in MiB; 32 to 1048576.</summary>
+    public int? MemoryMb { get; init; }
+
+    /// <summary>Processes and threads; 1 to 32768.</summary>
+    public int? PidsLimit { get; init; }
+
+    /// <summary>Seconds from the start of the command to its end; 0.001 to 86400.</summary>
+    public double? WallClockSecs { get; init; }
+
+    /// <summary>Open descriptors of one process; 8 to 1048576.</summary>
+    public int? Nofile { get; init; }
+
+    /// <summary>Size in MiB of each of /tmp, $HOME and /dev/shm; 1 to 1048576.</summary>
+    public int? DiskMb { get; init; }
+}

@@ -1,0 +1,349 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+
+namespace Boxer.HttpHost.Contracts;
+
+/// <summary>
+/// Reads the body of a run request strictly: wrong types, values out of range and names that nobody knows are all reported at once, by
+/// their names in the body.
+/// </summary>
+internal sealed class RunRequestReader
+{
+    /// <summary>Input files of one run.</summary>
+    internal const int MaxFiles = 1_000;
+
+    private const int MaxDepth = 8;
+    private const int MaxShown = 60;
+
+    private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network"];
+
+    private static readonly string[] LimitFields = ["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "nofile", "disk_mb"];
+
+    private readonly List<string> _faults = [];
+    private readonly JsonElement _body;
+
+    private RunRequestReader(JsonElement body) => _body = body;
+
+    /// <summary>Reads a request.</summary>
+    /// <param name="body">The body, read to its end.</param>
+    /// <param name="networks">The network modes that may be asked for.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="HttpFaultException">400, with everything that is wrong.</exception>
+    public static async Task<RunRequestBody> ReadAsync(Stream body, IEnumerable<string> networks, CancellationToken cancellationToken)
+    {
+        JsonDocument document;
+        try
+        {
+            document = await JsonDocument.ParseAsync(
+                body, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = MaxDepth }, cancellationToken);
+        }
+        catch (JsonException exception)
+        {
+            throw HttpFaultException.BadRequest($"the body is not valid JSON: {Explain(exception)}");
+        }
+
+        using (document)
+        {
+            if (document.RootElement.ValueKind != JsonValueKind.Object)
+            {
+                throw HttpFaultException.BadRequest($"the body must be a JSON object, not {Show(document.RootElement)}.");
+            }
+
+            try
+            {
+                return new RunRequestReader(document.RootElement).Read(networks);
+            }
+            catch (InvalidOperationException)
+            {
+                // JsonElement throws it for names as for values that are not valid UTF-8 or UTF-16; values are caught where they are read.
+                throw HttpFaultException.BadRequest("the body has a name that is not valid Unicode; remove it.");
+            }
+        }
+    }
+
+    private static string Explain(JsonException exception)
+    {
+        string reason = exception.Message.Split(" Path:")[0].Split(" LineNumber:")[0];
+        return exception.LineNumber is { } line
+            ? string.Create(CultureInfo.InvariantCulture, $"line {line + 1}, byte {exception.BytePositionInLine + 1}: {reason}")
+            : reason;
+    }
+
+    private RunRequestBody Read(IEnumerable<string> networks)
+    {
+        RefuseUnknown(_body, "", Fields);
+        RunRequestBody request = new()
+        {
+            Image = ReadImage(),
+            Cmd = ReadCommand(),
+            Env = ReadEnvironment(),
+            Cwd = ReadCwd(),
+            Limits = ReadLimits(),
+            Files = ReadFiles(),
+            Stdin = ReadText("stdin"),
+            User = NullIfEmpty(ReadText("user", refuseNul: true)),
+            Persist = ReadPersist(),
+            Network = ReadNetwork([.. networks]),
+        };
+        return _faults.Count == 0 ? request : throw HttpFaultException.BadRequest(string.Join(" ", _faults));
+    }
+
+    private string ReadImage()
+    {
+        if (!Has("image"))
+        {
+            Fault("image", "is missing; name an image such as python:3.12-slim");
+            return "";
+        }
+
+        string? image = ReadText("image", refuseNul: true);
+        if (image?.Length == 0)
+        {
+            Fault("image", "is empty; name an image such as python:3.12-slim");
+        }
+
+        return image ?? "";
+    }
+
+    private List<string> ReadCommand()
+    {
+        if (!Has("cmd"))
+        {
+            Fault("cmd", "is missing; list the program and its arguments");
+            return [];
+        }
+
+        List<string>? command = ReadTexts("cmd");
+        if (command is { Count: 0 } && _body.GetProperty("cmd").GetArrayLength() == 0)
+        {
+            Fault("cmd", "is empty; list the program and its arguments");
+        }
+        else if (command is [{ Length: 0 }, ..])
+        {
+            Fault("cmd[0]", "is empty; name a program");
+        }
+
+        return command ?? [];
+    }
+
+    private List<string>? ReadEnvironment()
+    {
+        List<string>? variables = ReadTexts("env");
+        for (int i = 0; i < variables?.Count; i++)
+        {
+            if (variables[i].IndexOf('=', StringComparison.Ordinal) < 1)
+            {
+                Fault($"env[{i}]", "must be NAME=value with a NAME that is not empty");
+            }
+        }
+
+        return variables;
+    }
+
+    private string? ReadCwd()
+    {
+        string? directory = NullIfEmpty(ReadText("cwd", refuseNul: true));
+        if (directory is not null && directory[0] != '/')
+        {
+            Fault("cwd", $"must be an absolute path, not {Quote(directory)}");
+        }
+
+        return directory;
+    }
+
+    private LimitsBody? ReadLimits()
+    {
+        if (!Has("limits"))
+        {
+            return null;
+        }
+
+        JsonElement limits = _body.GetProperty("limits");
+        if (limits.ValueKind != JsonValueKind.Object)
+        {
+            Fault("limits", $"must be an object, not {Show(limits)}");
+            return null;
+        }
+
+        RefuseUnknown(limits, "limits.", LimitFields);
+        return new LimitsBody
+        {
+            CpuCores = (double?)ReadLimit(limits, "cpu_cores", 0.01m, 1_024, whole: false),
+            MemoryMb = (int?)ReadLimit(limits, "memory_mb", 32, 1_048_576, whole: true),
+            PidsLimit = (int?)ReadLimit(limits, "pids_limit", 1, 32_768, whole: true),
+            WallClockSecs = (double?)ReadLimit(limits, "wall_clock_secs", 0.001m, 86_400, whole: false),
+            Nofile = (int?)ReadLimit(limits, "nofile", 8, 1_048_576, whole: true),
+            DiskMb = (int?)ReadLimit(limits, "disk_mb", 1, 1_048_576, whole: true),
+        };
+    }
+
+    private decimal? ReadLimit(JsonElement limits, string name, decimal min, decimal max, bool whole)
+    {
+        if (!limits.TryGetProperty(name, out JsonElement element) || element.ValueKind == JsonValueKind.Null)
+        {
+            return null;
+        }
+
+        if (element.ValueKind == JsonValueKind.Number && element.TryGetDecimal(out decimal value))
+        {
+            if (value == 0)
+            {
+                return null;
+            }
+
+            if (value >= min && value <= max && (!whole || value == decimal.Truncate(value)))
+            {
+                return value;
+            }
+        }
+
+        string kind = whole ? "whole number" : "number";
+        Fault(
+            $"limits.{name}",
+            string.Create(CultureInfo.InvariantCulture, $"must be a {kind} from {min} to {max}, or 0 for the default, not {Show(element)}"));
+        return null;
+    }
+
+    private List<string>? ReadFiles()
+    {
+        List<string>? files = ReadTexts("files");
+        if (files?.Count > MaxFiles)
+        {
+            Fault("files", $"has {files.Count} entries; at most {MaxFiles} are allowed");
+        }
+
+        return files;
+    }
+
+    private bool? ReadPersist()
+    {
+        if (!Has("persist"))
+        {
+            return null;
+        }
+
+        JsonElement persist = _body.GetProperty("persist");
+        if (persist.ValueKind is JsonValueKind.True or JsonValueKind.False)
+        {
+            return persist.GetBoolean();
+        }
+
+        Fault("persist", $"must be true or false, not {Show(persist)}");
+        return null;
+    }
+
+    private string? ReadNetwork(string[] networks)
+    {
+        string? network = NullIfEmpty(ReadText("network"));
+        if (network is not null && !networks.Contains(network, StringComparer.Ordinal))
+        {
+            Fault("network", $"{Quote(network)} is not a network of this host; use one of {string.Join(", ", networks)}");
+        }
+
+        return network;
+    }
+
+    private bool Has(string name) => _body.TryGetProperty(name, out JsonElement element) && element.ValueKind != JsonValueKind.Null;
+
+    private string? ReadText(string name, bool refuseNul = false) => Has(name) ? AsText(name, _body.GetProperty(name), refuseNul) : null;
+
+    private List<string>? ReadTexts(string name)
+    {
+        if (!Has(name))
+        {
+            return null;
+        }
+
+        JsonElement list = _body.GetProperty(name);
+        if (list.ValueKind != JsonValueKind.Array)
+        {
+            Fault(name, $"must be a list of texts, not {Show(list)}");
+            return null;
+        }
+
+        List<string> texts = [];
+        int i = 0;
+        foreach (JsonElement element in list.EnumerateArray())
+        {
+            // What stands in for a wrong item causes no second fault about it.
+            texts.Add(AsText(string.Create(CultureInfo.InvariantCulture, $"{name}[{i++}]"), element, refuseNul: true) ?? "?=");
+        }
+
+        return texts;
+    }
+
+    private string? AsText(string field, JsonElement element, bool refuseNul)
+    {
+        if (element.ValueKind != JsonValueKind.String)
+        {
+            Fault(field, $"must be a text, not {Show(element)}");
+            return null;
+        }
+
+        string text;
+        try
+        {
+            text = element.GetString()!;
+        }
+        catch (InvalidOperationException)
+        {
+            Fault(field, "is not valid Unicode; remove the unpaired surrogate");
+            return null;
+        }
+
+        if (refuseNul && text.Contains('\0', StringComparison.Ordinal))
+        {
+            Fault(field, "has a NUL character; remove it");
+            return null;
+        }
+
+        return text;
+    }
+
+    private void RefuseUnknown(JsonElement element, string prefix, string[] known)
+    {
+        // A limit with a misspelt name would otherwise be a limit that is silently not held.
+        foreach (JsonProperty property in element.EnumerateObject().Where(property => !known.Contains(property.Name, StringComparer.Ordinal)))
+        {
+            Fault(prefix + Clip(property.Name), $"is not a field of the request; remove it or use one of {string.Join(", ", known)}");
+        }
+    }
+
+    private static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
+
+    private static string Quote(string text) => '"' + Clip(text) + '"';
+
+    private static string Show(JsonElement element) =>
+        element.ValueKind switch
+        {
+            JsonValueKind.Object => "an object",
+            JsonValueKind.Array => "a list",
+            _ => Clip(element.GetRawText()),
+        };
+
+    private static string Clip(string text)
+    {
+        StringBuilder clipped = new(text, 0, Math.Min(text.Length, MaxShown), MaxShown + 3);
+        if (text.Length > MaxShown)
+        {
+            clipped.Append("...");
+        }
+
+        return clipped.ToString();
+    }
+
+    private void Fault(string field, string message)
+    {
+        // A list with a million wrong items needs no answer with a million sentences.
+        const int MaxFaults = 50;
+        if (_faults.Count < MaxFaults)
+        {
+            _faults.Add($"{field}: {message}.");
+        }
+        else if (_faults.Count == MaxFaults)
+        {
+            _faults.Add("There is more that is wrong.");
+        }
+    }
+}

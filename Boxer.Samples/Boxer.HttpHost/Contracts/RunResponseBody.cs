@@ -1,0 +1,127 @@
+namespace Boxer.HttpHost.Contracts;
+
+/// <summary>A run that ended: the answer 200 of POST /run.</summary>
+internal sealed record RunResponseBody
+{
+    /// <summary>The status that POST /run would have had; in the end event of POST /run/stream only.</summary>
+    public int? Status { get; init; }
+
+    /// <summary>The identifier of the run, boxer- and a UUID.</summary>
+    public required string ExecId { get; init; }
+
+    /// <summary>The exit code; 128 + n for signal n, 137 for the memory limit.</summary>
+    public required int ExitCode { get; init; }
+
+    /// <summary>Standard output; bytes that are not UTF-8 are U+FFFD.</summary>
+    public required string Stdout { get; init; }
+
+    /// <summary>
+    /// Standard error; bytes that are not UTF-8 are U+FFFD. After a memory limit its last line, which starts with "boxer:", says so.
+    /// </summary>
+    public required string Stderr { get; init; }
+
+    /// <summary>Milliseconds from the start of the command to its end.</summary>
+    public required long WallMs { get; init; }
+
+    /// <summary>Why the run ended: exited, signaled, memory_limit or disk_limit.</summary>
+    public required string Termination { get; init; }
+
+    /// <summary>The number of the signal that ended the command.</summary>
+    public int? Signal { get; init; }
+
+    /// <summary>Why the run ended, in words, where a limit ended it.</summary>
+    public string? Error { get; init; }
+
+    /// <summary>Standard output as it was, in base64; only where it is not UTF-8.</summary>
+    public string? StdoutBase64 { get; init; }
+
+    /// <summary>Standard error as it was, in base64; only where it is not UTF-8.</summary>
+    public string? StderrBase64 { get; init; }
+
+    /// <summary>What the command wrote under /output and was kept; empty without persist.</summary>
+    public required IReadOnlyList<OutputBody> Outputs { get; init; }
+
+    /// <summary>Why outputs is not everything that was under /output.</summary>
+    public string? OutputsIncomplete { get; init; }
+
+    /// <summary>The digest of the image's manifest.</summary>
+    public required string ImageDigest { get; init; }
+
+    /// <summary>Milliseconds of each stage.</summary>
+    public required TimingsBody TimingsMs { get; init; }
+
+    /// <summary>What the run used.</summary>
+    public required UsageBody Usage { get; init; }
+
+    /// <summary>Limits that this host cannot hold; only where it was configured to run without.</summary>
+    public IReadOnlyList<string>? UnenforcedLimits { get; init; }
+}
+
+/// <summary>A file that a run left.</summary>
+/// <param name="Path">What GET /files takes: output/exec_id/path.</param>
+/// <param name="Size">Bytes.</param>
+internal sealed record OutputBody(string Path, long Size);
+
+/// <summary>Milliseconds of each stage of a run.</summary>
+internal sealed record TimingsBody(
+    double Queue, double Image, double Network, double Sandbox, double Run, double Outputs, double Cleanup, double Total);
+
+/// <summary>What a run used; what the host cannot tell is left out.</summary>
+internal sealed record UsageBody(double? CommandCpuMs, double? SandboxCpuMs, long? PeakMemoryBytes);
+
+/// <summary>Any answer that is not 200, with what the run printed where it ran.</summary>
+internal sealed record ErrorBody
+{
+    /// <summary>The status that POST /run would have had; in the end event of POST /run/stream only.</summary>
+    public int? Status { get; init; }
+
+    /// <summary>What is wrong and what to do.</summary>
+    public required string Error { get; init; }
+
+    /// <summary>The identifier of the run, where it ran.</summary>
+    public string? ExecId { get; init; }
+
+    /// <summary>Standard output until the end, where it ran.</summary>
+    public string? Stdout { get; init; }
+
+    /// <summary>Standard error until the end, where it ran.</summary>
+    public string? Stderr { get; init; }
+
+    /// <summary>Milliseconds from the start of the command to its end, where it ran.</summary>
+    public long? WallMs { get; init; }
+
+    /// <summary>Why the run ended, where it ran: wall_clock_limit, output_limit, not_started or sandbox_died.</summary>
+    public string? Termination { get; init; }
+
+    /// <summary>What the command wrote under /output and was kept.</summary>
+    public IReadOnlyList<OutputBody>? Outputs { get; init; }
+
+    /// <summary>Why outputs is not everything that was under /output.</summary>
+    public string? OutputsIncomplete { get; init; }
+}
+
+/// <summary>The data of the started event of POST /run/stream.</summary>
+/// <param name="ExecId">The identifier of the run.</param>
+internal sealed record StartedBody(string ExecId);
+
+/// <summary>The data of the stdout and stderr events of POST /run/stream.</summary>
+/// <param name="Text">What was printed; characters are never cut between two events.</param>
+internal sealed record TextBody(string Text);
+
+/// <summary>The answer of POST /files and DELETE /files.</summary>
+/// <param name="Path">The path of the file.</param>
+internal sealed record FileBody(string Path);
+
+/// <summary>The answer of GET /healthz.</summary>
+/// <param name="Ok">Always true: the host answers.</param>
+internal sealed record HealthBody(bool Ok);
+
+/// <summary>The answer of GET /health/ready.</summary>
+/// <param name="Ready">Whether runs are taken.</param>
+/// <param name="Checks">Each check by name: healthy, degraded or unhealthy, and why.</param>
+internal sealed record ReadyBody(bool Ready, IReadOnlyDictionary<string, CheckBody> Checks);
+
+/// <summary>One check.</summary>
+/// <param name="Status">healthy, degraded or unhealthy.</param>
+/// <param name="Description">Why.</param>
+internal sealed record CheckBody(string Status, string? Description);

@@ -1,0 +1,23 @@
+using Boxer.HttpHost.Contracts;
+
+namespace Boxer.HttpHost.Endpoints;
+
+/// <summary>POST /run.</summary>
+internal static class RunEndpoint
+{
+    public static void MapRun(this IEndpointRouteBuilder routes) =>
+        routes.MapPost("/run", (Delegate)RunAsync)
+            .WithName("run")
+            .WithSummary("Runs a command in a sandbox and returns what it left.")
+            .Accepts<RunRequestBody>("application/json")
+            .Produces<RunResponseBody>()
+            .ProducesErrors(400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 507);
+
+    private static async Task RunAsync(HttpContext context)
+    {
+        ISandboxRunner runner = context.RequestServices.GetRequiredService<ISandboxRunner>();
+        using PreparedRun run = await context.RequestServices.GetRequiredService<RunPreparation>().PrepareAsync(context);
+        SandboxResult result = await runner.RunAsync(run.Request, run.End);
+        await run.Complete(result).WriteAsync(context);
+    }
+}

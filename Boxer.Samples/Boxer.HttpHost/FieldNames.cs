@@ -1,0 +1,101 @@
+using System.Text.RegularExpressions;
+
+namespace Boxer.HttpHost;
+
+/// <summary>Turns the names of properties in messages of Boxer into those of the HTTP request, or of the configuration.</summary>
+internal static partial class FieldNames
+{
+    private static readonly Dictionary<string, string> Limits = new(StringComparer.Ordinal)
+    {
+        ["CpuCores"] = "cpu_cores",
+        ["MemoryMegabytes"] = "memory_mb",
+        ["Pids"] = "pids_limit",
+        ["WallClock"] = "wall_clock_secs",
+        ["OpenFiles"] = "nofile",
+        ["DiskMegabytes"] = "disk_mb",
+    };
+
+    // These limits are set for the whole host.
+    private static readonly Dictionary<string, string> HostLimits = new(StringComparer.Ordinal)
+    {
+        ["OutputBytes"] = "output_limit_bytes",
+        ["OutputFilesBytes"] = "outputs_limit_bytes",
+        ["OutputFilesCount"] = "outputs_limit_files",
+    };
+
+    private static readonly Dictionary<string, string> RequestFields = new(StringComparer.Ordinal)
+    {
+        ["Image"] = "image",
+        ["Command"] = "cmd",
+        ["Environment"] = "env",
+        ["WorkingDirectory"] = "cwd",
+        ["User"] = "user",
+        ["Network"] = "network",
+        ["Stdin"] = "stdin",
+        ["Files"] = "files",
+        ["Outputs"] = "persist",
+        ["Path"] = "path",
+        ["Limits"] = "limits",
+    };
+
+    private static readonly Dictionary<string, string> OptionKeys = new(StringComparer.Ordinal)
+    {
+        ["Home"] = "home",
+        ["RunscPath"] = "runsc_path",
+        ["Platform"] = "platform",
+        ["IgnoreCgroups"] = "ignore_cgroups",
+        ["CgroupParent"] = "cgroup_parent",
+        ["DnsServers"] = "dns_servers",
+        ["RegistryMirrors"] = "registry_mirrors",
+        ["AllowedRegistries"] = "allowed_registries",
+        ["AllowedNetworks"] = "allowed_networks",
+        ["MaxConcurrentRuns"] = "max_concurrent_runs",
+        ["MaxMemoryMegabytes"] = "max_memory_mb",
+        ["MaxQueuedRuns"] = "max_queued_runs",
+        ["QueueTimeout"] = "queue_timeout_secs",
+        ["PullTimeout"] = "pull_timeout_secs",
+        ["BootTimeout"] = "boot_timeout_secs",
+        ["DefaultLimits"] = "defaults",
+    };
+
+    /// <summary>All faults of a request as one text.</summary>
+    public static string OfRequest(InvalidSandboxRequestException exception) =>
+        string.Join(" ", exception.Faults.Select(fault => $"{OfRequestField(fault.Field)}: {OfLimits(fault.Message, "Limits", "limits")}"));
+
+    /// <summary>One fault of the options as a line.</summary>
+    public static string OfOptions(string failure) =>
+        Word().Replace(
+            OfLimits(failure, "DefaultLimits", "defaults").Replace("BoxerOptions.", "", StringComparison.Ordinal),
+            match => OptionKeys.GetValueOrDefault(match.Value, match.Value));
+
+    private static string OfRequestField(string field)
+    {
+        string name = OfLimits(field, "Limits", "limits");
+        Match head = Word().Match(name);
+        if (head is { Success: true, Index: 0 } && RequestFields.TryGetValue(head.Value, out string? mapped))
+        {
+            name = mapped + name[head.Length..];
+        }
+
+        // A file has no members in the request: it is its path.
+        return name.StartsWith("files[", StringComparison.Ordinal) ? name.Replace("].Path", "]", StringComparison.Ordinal) : name;
+    }
+
+    private static string OfLimits(string text, string parent, string mappedParent)
+    {
+        foreach ((string property, string key) in Limits)
+        {
+            text = text.Replace($"{parent}.{property}", $"{mappedParent}.{key}", StringComparison.Ordinal);
+        }
+
+        foreach ((string property, string key) in HostLimits)
+        {
+            text = text.Replace($"{parent}.{property}", key, StringComparison.Ordinal);
+        }
+
+        return text;
+    }
+
+    [GeneratedRegex("[A-Z][A-Za-z]+", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
+    private static partial Regex Word();
+}

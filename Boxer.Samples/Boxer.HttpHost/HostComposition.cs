@@ -1,0 +1,88 @@
+using Boxer.Files;
+using Boxer.HttpHost.Contracts;
+using Boxer.HttpHost.Endpoints;
+using Boxer.HttpHost.Security;
+using Boxer.HttpHost.Settings;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using OpenTelemetry.Metrics;
+
+namespace Boxer.HttpHost;
+
+/// <summary>Puts the host together: services, middleware and endpoints.</summary>
+internal static class HostComposition
+{
+    /// <summary>What the end of work may take beyond its grace: answers are written and sandboxes destroyed.</summary>
+    private static readonly TimeSpan CleanUpTime = TimeSpan.FromSeconds(15);
+
+    /// <summary>Makes the application; nothing is started.</summary>
+    /// <param name="settings">The configuration.</param>
+    /// <param name="addSandboxes">Registers the <see cref="ISandboxRunner"/>; <see langword="null"/> for Boxer's own.</param>
+    public static WebApplication Build(HostSettings settings, Action<IServiceCollection>? addSandboxes = null)
+    {
+        // Empty: neither an appsettings.json of the current directory nor ASPNETCORE_* variables are this host's configuration.
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore();
+        builder.WebHost.ConfigureKestrel(options => ConfigureKestrel(options, settings));
+        builder.Logging.AddSimpleConsole(console => console.SingleLine = true);
+        builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
+        builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Information);
+
+        IServiceCollection services = builder.Services;
+        services.Configure<HostOptions>(options => options.ShutdownTimeout = settings.StopGrace + CleanUpTime);
+        services.ConfigureHttpJsonOptions(options => options.SerializerOptions.TypeInfoResolverChain.Insert(0, HostJson.Default));
+        services.AddRouting();
+        services.TryAddSingleton(TimeProvider.System);
+        services.AddSingleton(settings);
+        services.AddSingleton(_ => FileStore.Open(
+            Path.Combine(settings.Sandboxes.Home, "files"),
+            new FileStoreLimits { MaxBytes = settings.UploadQuotaBytes, MaxFiles = settings.UploadQuotaFiles }));
+        services.AddSingleton<ErrorHandling>();
+        services.AddSingleton<ErrorAnswers>();
+        services.AddSingleton<BrowserGuard>();
+        services.AddSingleton<ApiKeys>();
+        services.AddSingleton<RunLifetime>();
+        services.AddSingleton<RunPreparation>();
+        services.AddHealthChecks();
+        services.AddOpenApi();
+        services.AddOpenTelemetry().WithMetrics(metrics => metrics
+            .AddMeter("Boxer", "Microsoft.AspNetCore.Hosting", "Microsoft.AspNetCore.Server.Kestrel")
+            .AddPrometheusExporter());
+        (addSandboxes ?? (target => AddSandboxes(target, settings)))(services);
+
+        WebApplication app = builder.Build();
+        app.Use((context, next) => app.Services.GetRequiredService<ErrorHandling>().InvokeAsync(context, next));
+        app.Use((context, next) => app.Services.GetRequiredService<BrowserGuard>().InvokeAsync(context, next));
+        app.Use((context, next) => app.Services.GetRequiredService<ApiKeys>().InvokeAsync(context, next));
+        app.MapRun();
+        app.MapRunStream();
+        app.MapFiles();
+        app.MapHealth();
+        app.MapPrometheusScrapingEndpoint();
+        app.MapOpenApi();
+        app.UseSwaggerUI(options => options.SwaggerEndpoint("/openapi/v1.json", "Boxer"));
+        return app;
+    }
+
+    private static void AddSandboxes(IServiceCollection services, HostSettings settings) =>
+        services.AddOptions<BoxerOptions>().Configure(settings.CopyTo);
+
+    private static void ConfigureKestrel(KestrelServerOptions options, HostSettings settings)
+    {
+        options.AddServerHeader = false;
+        options.AllowSynchronousIO = false;
+        options.ConfigureEndpointDefaults(listen => listen.Protocols = HttpProtocols.Http1);
+        settings.ListenAddress.Bind(options);
+
+        // POST /files sets its own. The others are Kestrel's defaults or tighter, written down because they are part of the defence.
+        options.Limits.MaxRequestBodySize = settings.RunBodyLimitBytes;
+        options.Limits.MaxConcurrentConnections = 4_096;
+        options.Limits.MaxRequestHeaderCount = 64;
+        options.Limits.MaxRequestHeadersTotalSize = 32 * 1_024;
+        options.Limits.MaxRequestLineSize = 16 * 1_024;
+        options.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(15);
+        options.Limits.KeepAliveTimeout = TimeSpan.FromSeconds(120);
+        options.Limits.MinRequestBodyDataRate = new MinDataRate(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
+        options.Limits.MinResponseDataRate = new MinDataRate(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(10));
+    }
+}

@@ -1,0 +1,35 @@
+namespace Boxer.HttpHost;
+
+/// <summary>Everything that the host logs. The ids are fixed.</summary>
+internal static partial class HostLog
+{
+    [LoggerMessage(7000, LogLevel.Information, "Configuration: {File}; files below {Home}.")]
+    public static partial void Configured(ILogger logger, string file, string home);
+
+    [LoggerMessage(
+        7001,
+        LogLevel.Warning,
+        "Other machines can reach {Address} and no api_keys are set, so the network mode host is not allowed. Set allowed_networks to decide, set api_keys, or listen on 127.0.0.1.")]
+    public static partial void HostNetworkLeftOut(ILogger logger, string address);
+
+    [LoggerMessage(7002, LogLevel.Warning, "No api_keys are set: everybody who reaches {Address} can run code and read the files of all others.")]
+    public static partial void Open(ILogger logger, string address);
+
+    [LoggerMessage(7003, LogLevel.Error, "Request {RequestId} failed.")]
+    public static partial void Failed(ILogger logger, Exception exception, string requestId);
+
+    [LoggerMessage(7004, LogLevel.Information, "Request {RequestId}: the client went away; its run is ended.")]
+    public static partial void ClientGone(ILogger logger, string requestId);
+
+    [LoggerMessage(7005, LogLevel.Information, "Stopping: running work has {Seconds} s to end.")]
+    public static partial void Stopping(ILogger logger, double seconds);
+
+    [LoggerMessage(7006, LogLevel.Warning, "Stopping: the grace is over; running work is ended.")]
+    public static partial void GraceOver(ILogger logger);
+
+    [LoggerMessage(7007, LogLevel.Warning, "Run {ExecId}: its outputs were not kept: {Reason}")]
+    public static partial void OutputsNotKept(ILogger logger, string execId, string reason);
+
+    [LoggerMessage(7008, LogLevel.Warning, "Refused a request from {RemoteAddress}: {Reason}")]
+    public static partial void Refused(ILogger logger, string remoteAddress, string reason);
+}

@@ -1,0 +1,148 @@
+using System.Collections;
+using System.Globalization;
+using Boxer.Files;
+using Boxer.HttpHost.Settings;
+using Microsoft.Extensions.Options;
+
+namespace Boxer.HttpHost;
+
+/// <summary>The command line of the host.</summary>
+internal static class HostProgram
+{
+    /// <summary>The exit code where the command line or the configuration is wrong: the host did not listen.</summary>
+    internal const int ConfigurationFault = 2;
+
+    private const string Usage = """
+        Usage: Boxer.HttpHost [--config FILE]
+
+        Runs untrusted code in gVisor sandboxes for HTTP clients.
+
+          --config FILE   JSON configuration; else $BOXER_CONFIG, else ~/.boxer/config.json if it is there
+          --help          this text
+
+        Every key can also be set as an environment variable: BOXER__listen_addr, BOXER__defaults__memory_mb, BOXER__dns_servers__0.
+        """;
+
+    /// <summary>Runs the host until it is told to stop.</summary>
+    /// <returns>0 after a stop that was asked for, 2 for a configuration that cannot be used.</returns>
+    public static async Task<int> RunAsync(
+        string[] arguments,
+        IDictionary environment,
+        TextWriter output,
+        TextWriter errors,
+        Action<IServiceCollection>? addSandboxes = null)
+    {
+        if (arguments is ["--help"] or ["-h"])
+        {
+            await output.WriteLineAsync(Usage);
+            return 0;
+        }
+
+        string? file;
+        switch (arguments)
+        {
+            case []:
+                file = null;
+                break;
+            case ["--config", { Length: > 0 } named]:
+                file = named;
+                break;
+            case [{ } one] when one.StartsWith("--config=", StringComparison.Ordinal) && one.Length > "--config=".Length:
+                file = one["--config=".Length..];
+                break;
+            default:
+                await errors.WriteLineAsync("boxer: the arguments cannot be used." + Environment.NewLine + Usage);
+                return ConfigurationFault;
+        }
+
+        string home = environment["HOME"] as string is { Length: > 0 } named2 ? named2 : "/root";
+        SettingsSource source = SettingsSource.Read(file, environment, home);
+        HostSettings settings = SettingsBinder.Bind(source, home, out IReadOnlyList<string> faults);
+        if (faults.Count > 0)
+        {
+            return await ReportAsync(errors, source.File, faults);
+        }
+
+        WebApplication app;
+        try
+        {
+            app = HostComposition.Build(settings, addSandboxes);
+        }
+        catch (OptionsValidationException exception)
+        {
+            return await ReportAsync(errors, source.File, [.. exception.Failures.Select(FieldNames.OfOptions)]);
+        }
+
+        await using (app)
+        {
+            if (FindFaults(app) is { Count: > 0 } late)
+            {
+                return await ReportAsync(errors, source.File, late);
+            }
+
+            Announce(app.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Boxer.HttpHost"), settings, source.File);
+            try
+            {
+                await app.RunAsync();
+            }
+            catch (OptionsValidationException exception)
+            {
+                return await ReportAsync(errors, source.File, [.. exception.Failures.Select(FieldNames.OfOptions)]);
+            }
+            catch (IOException exception) when (exception.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException)
+            {
+                return await ReportAsync(errors, source.File, ["listen_addr: the port is in use; choose another, or stop what listens there."]);
+            }
+        }
+
+        return 0;
+    }
+
+    /// <summary>Finds what only the parts themselves can say, before anything listens.</summary>
+    private static List<string> FindFaults(WebApplication app)
+    {
+        try
+        {
+            _ = app.Services.GetRequiredService<IOptions<BoxerOptions>>().Value;
+            _ = app.Services.GetRequiredService<FileStore>();
+            return [];
+        }
+        catch (OptionsValidationException exception)
+        {
+            return [.. exception.Failures.Select(FieldNames.OfOptions)];
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return [$"home: its directory files cannot be used; give each host a home of its own that is its user's. ({exception.Message})"];
+        }
+    }
+
+    private static void Announce(ILogger logger, HostSettings settings, string? file)
+    {
+        HostLog.Configured(logger, file ?? "none, defaults only", settings.Sandboxes.Home);
+        string address = settings.ListenAddress.Address is { } ip
+            ? new System.Net.IPEndPoint(ip, settings.ListenAddress.Port).ToString()
+            : string.Create(CultureInfo.InvariantCulture, $"localhost:{settings.ListenAddress.Port}");
+        if (settings.HostNetworkLeftOut)
+        {
+            HostLog.HostNetworkLeftOut(logger, address);
+        }
+
+        if (settings.ApiKeys.Count == 0 && !settings.ListenAddress.IsLoopback)
+        {
+            HostLog.Open(logger, address);
+        }
+    }
+
+    private static async Task<int> ReportAsync(TextWriter errors, string? file, IReadOnlyList<string> faults)
+    {
+        string count = faults.Count == 1 ? "1 fault" : string.Create(CultureInfo.InvariantCulture, $"{faults.Count} faults");
+        await errors.WriteLineAsync($"boxer: the configuration ({file ?? "environment and defaults"}) has {count}; nothing was started:");
+        foreach (string fault in faults)
+        {
+            await errors.WriteLineAsync($"  {fault}");
+        }
+
+        return ConfigurationFault;
+    }
+}

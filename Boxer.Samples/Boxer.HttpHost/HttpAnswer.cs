@@ -1,0 +1,41 @@
+using System.Text.Json;
+using Boxer.HttpHost.Contracts;
+
+namespace Boxer.HttpHost;
+
+/// <summary>What a request is answered: a run's result or an error.</summary>
+/// <param name="Status">The HTTP status.</param>
+/// <param name="Run">The body of 200; else <see langword="null"/>.</param>
+/// <param name="Error">The body of everything else.</param>
+/// <param name="RetryAfter">When to try again, of 429.</param>
+internal sealed record HttpAnswer(int Status, RunResponseBody? Run, ErrorBody? Error, TimeSpan? RetryAfter = null)
+{
+    public static HttpAnswer Failed(int status, string error, TimeSpan? retryAfter = null) =>
+        new(status, null, new ErrorBody { Error = error }, retryAfter);
+
+    /// <summary>Writes it as the whole response.</summary>
+    public async Task WriteAsync(HttpContext context)
+    {
+        HttpResponse response = context.Response;
+        response.StatusCode = Status;
+        if (RetryAfter is { } wait)
+        {
+            response.Headers.RetryAfter = Math.Max(1, (long)Math.Ceiling(wait.TotalSeconds)).ToString(System.Globalization.CultureInfo.InvariantCulture);
+        }
+
+        if (Run is not null)
+        {
+            await response.WriteAsJsonAsync(Run, HostJson.Relaxed.RunResponseBody, cancellationToken: context.RequestAborted);
+        }
+        else
+        {
+            await response.WriteAsJsonAsync(Error!, HostJson.Relaxed.ErrorBody, cancellationToken: context.RequestAborted);
+        }
+    }
+
+    /// <summary>The data of the end event: the same body, with the status in it.</summary>
+    public byte[] ToEventData() =>
+        Run is not null
+            ? JsonSerializer.SerializeToUtf8Bytes(Run with { Status = Status }, HostJson.Relaxed.RunResponseBody)
+            : JsonSerializer.SerializeToUtf8Bytes(Error! with { Status = Status }, HostJson.Relaxed.ErrorBody);
+}

@@ -1,0 +1,115 @@
+using Boxer.Files;
+using Boxer.HttpHost.Contracts;
+using Boxer.HttpHost.Security;
+using Boxer.HttpHost.Settings;
+
+namespace Boxer.HttpHost;
+
+/// <summary>Makes runs of requests; what POST /run and POST /run/stream have in common.</summary>
+internal sealed class RunPreparation(HostSettings settings, ApiKeys keys, RunLifetime lifetime, ILogger<RunPreparation> logger)
+{
+    /// <summary>Reads and checks a request, and holds the files that it names.</summary>
+    /// <exception cref="HttpFaultException">The request is wrong; every fault is named.</exception>
+    public async Task<PreparedRun> PrepareAsync(HttpContext context)
+    {
+        RunRequestBody body = await RunRequestReader.ReadAsync(
+            context.Request.Body, settings.Sandboxes.AllowedNetworks, context.RequestAborted);
+        RunFiles files = keys.SpaceOf(context).BeginRun([.. body.Files ?? []]);
+        try
+        {
+            return new PreparedRun(
+                MakeRequest(body, files),
+                files,
+                body.Persist ?? false,
+                CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.End),
+                logger);
+        }
+        catch
+        {
+            files.Dispose();
+            throw;
+        }
+    }
+
+    private static SandboxRequest MakeRequest(RunRequestBody body, RunFiles files)
+    {
+        SandboxRequest request = new(body.Image, body.Cmd)
+        {
+            WorkingDirectory = body.Cwd,
+            User = body.User,
+            Network = body.Network ?? "none",
+            Limits = MakeLimits(body.Limits),
+            Files = [.. files.Inputs],
+            Outputs = body.Persist ?? false ? files.Outputs : SandboxOutputs.Discard,
+        };
+        foreach (string variable in body.Env ?? [])
+        {
+            int equals = variable.IndexOf('=', StringComparison.Ordinal);
+            request.Environment[variable[..equals]] = variable[(equals + 1)..];
+        }
+
+        return request.WithStdin(body.Stdin ?? "");
+    }
+
+    private static ResourceLimits MakeLimits(LimitsBody? limits) =>
+        new()
+        {
+            CpuCores = limits?.CpuCores,
+            MemoryMegabytes = limits?.MemoryMb,
+            Pids = limits?.PidsLimit,
+            WallClock = limits?.WallClockSecs is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
+            OpenFiles = limits?.Nofile,
+            DiskMegabytes = limits?.DiskMb,
+        };
+}
+
+/// <summary>A run that can start. Disposing it lets go of its files.</summary>
+internal sealed class PreparedRun(SandboxRequest request, RunFiles files, bool persist, CancellationTokenSource end, ILogger logger) : IDisposable
+{
+    private bool _started;
+
+    /// <summary>What to run.</summary>
+    public SandboxRequest Request => request;
+
+    /// <summary>Cancelled when the client went away, or the host stops and the grace is over.</summary>
+    public CancellationToken End => end.Token;
+
+    /// <summary>
+    /// Notes that the command was started. A run that never was leaves its uploads in place, so that the request can be sent again.
+    /// </summary>
+    public void MarkStarted() => _started = true;
+
+    /// <summary>Keeps or throws away what the run left, and makes the answer.</summary>
+    public HttpAnswer Complete(SandboxResult result)
+    {
+        _started = result.Termination.Kind != TerminationKind.NotStarted;
+        IReadOnlyList<OutputBody> outputs = [];
+        string? incomplete = result.OutputsIncomplete;
+        if (persist)
+        {
+            try
+            {
+                outputs = [.. files.KeepOutputs(result.Id).Select(file => new OutputBody(file.Path, file.Size))];
+            }
+            catch (FileStoreFullException exception)
+            {
+                incomplete = $"None was kept: {exception.Message}";
+                HostLog.OutputsNotKept(logger, result.Id, exception.Message);
+            }
+        }
+
+        return RunAnswers.For(result, request.Command[0], outputs, incomplete);
+    }
+
+    public void Dispose()
+    {
+        // Cancellation is how a run ends whose client went away: what it used goes too.
+        if (!persist && (_started || end.IsCancellationRequested))
+        {
+            files.DeleteInputs();
+        }
+
+        files.Dispose();
+        end.Dispose();
+    }
+}

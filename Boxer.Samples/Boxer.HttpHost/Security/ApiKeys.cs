@@ -1,0 +1,82 @@
+using System.Security.Cryptography;
+using System.Text;
+using Boxer.Files;
+using Boxer.HttpHost.Settings;
+
+namespace Boxer.HttpHost.Security;
+
+/// <summary>
+/// Lets only clients with a key in, where keys are configured, and gives each key a file space of its own. Without keys there is one
+/// space for all.
+/// </summary>
+internal sealed class ApiKeys
+{
+    private const string SharedSpace = "shared";
+
+    private readonly List<(byte[] Hash, string Space)> _keys;
+    private readonly FileStore _store;
+
+    public ApiKeys(HostSettings settings, FileStore store)
+    {
+        _store = store;
+        _keys = [.. settings.ApiKeys.Select(key => (Hash(key), SpaceName(key)))];
+    }
+
+    /// <summary>The file space of the client that sent a request.</summary>
+    public FileSpace SpaceOf(HttpContext context) => _store.GetSpace((string)context.Items[typeof(ApiKeys)]!);
+
+    /// <summary>Checks the key of a request; a middleware.</summary>
+    public Task InvokeAsync(HttpContext context, RequestDelegate next)
+    {
+        if (_keys.Count == 0)
+        {
+            context.Items[typeof(ApiKeys)] = SharedSpace;
+            return next(context);
+        }
+
+        // A load balancer asks without a key whether the host lives, and learns nothing else.
+        if (context.Request.Path == "/healthz")
+        {
+            return next(context);
+        }
+
+        if (PresentedKey(context.Request) is not { } presented)
+        {
+            context.Response.Headers.WWWAuthenticate = "Bearer";
+            throw new HttpFaultException(
+                StatusCodes.Status401Unauthorized, "an API key is needed; send it as Authorization: Bearer KEY or as X-API-Key: KEY.");
+        }
+
+        context.Items[typeof(ApiKeys)] = FindSpace(presented)
+            ?? throw new HttpFaultException(StatusCodes.Status403Forbidden, "the API key is not one of this host's.");
+        return next(context);
+    }
+
+    private static string? PresentedKey(HttpRequest request)
+    {
+        const string Scheme = "Bearer ";
+        string authorization = request.Headers.Authorization.ToString();
+        return authorization.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase) ? authorization[Scheme.Length..].Trim()
+            : request.Headers.TryGetValue("X-API-Key", out var key) ? key.ToString()
+            : null;
+    }
+
+    /// <summary>Compares hashes, each in constant time, and all of them: neither a key nor its place shows in the time it takes.</summary>
+    private string? FindSpace(string presented)
+    {
+        byte[] hash = Hash(presented);
+        string? found = null;
+        foreach ((byte[] known, string space) in _keys)
+        {
+            found = CryptographicOperations.FixedTimeEquals(hash, known) ? space : found;
+        }
+
+        return found;
+    }
+
+    private static byte[] Hash(string key) => SHA256.HashData(Encoding.UTF8.GetBytes(key));
+
+    // Another hash than the one that keys are compared by, so that a directory's name says nothing about that.
+    private static string SpaceName(string key) =>
+        "key-" + Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes("boxer file space\n" + key)).AsSpan(0, 20));
+}

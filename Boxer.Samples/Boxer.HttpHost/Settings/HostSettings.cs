@@ -1,0 +1,51 @@
+namespace Boxer.HttpHost.Settings;
+
+/// <summary>The host's configuration, complete and checked. <see cref="SettingsBinder"/> has the keys, ranges and defaults.</summary>
+internal sealed record HostSettings
+{
+    /// <summary>What goes to AddBoxer.</summary>
+    public required BoxerOptions Sandboxes { get; init; }
+
+    public required ListenAddress ListenAddress { get; init; }
+
+    /// <summary>Bytes of one upload.</summary>
+    public required long UploadLimitBytes { get; init; }
+
+    /// <summary>Bytes and files of one file space: uploads and kept outputs.</summary>
+    public required long UploadQuotaBytes { get; init; }
+
+    public required int UploadQuotaFiles { get; init; }
+
+    /// <summary>Bytes of the body of one run request.</summary>
+    public required long RunBodyLimitBytes { get; init; }
+
+    /// <summary>How long running work may go on after the host was told to stop.</summary>
+    public required TimeSpan StopGrace { get; init; }
+
+    /// <summary>Keys that clients must show one of; empty: open to everybody who reaches the port.</summary>
+    public required IReadOnlyList<string> ApiKeys { get; init; }
+
+    /// <summary>Whether allowed_networks was left to its default, and that left "host" out.</summary>
+    public required bool HostNetworkLeftOut { get; init; }
+
+    /// <summary>Copies what is configured to the options that the container makes.</summary>
+    public void CopyTo(BoxerOptions options)
+    {
+        options.Home = Sandboxes.Home;
+        options.RunscPath = Sandboxes.RunscPath;
+        options.Platform = Sandboxes.Platform;
+        options.DefaultLimits = Sandboxes.DefaultLimits with { };
+        options.IgnoreCgroups = Sandboxes.IgnoreCgroups;
+        options.CgroupParent = Sandboxes.CgroupParent;
+        options.DnsServers = [.. Sandboxes.DnsServers];
+        options.RegistryMirrors = new Dictionary<string, IList<string>>(Sandboxes.RegistryMirrors, StringComparer.Ordinal);
+        options.AllowedRegistries = [.. Sandboxes.AllowedRegistries];
+        options.AllowedNetworks = [.. Sandboxes.AllowedNetworks];
+        options.MaxConcurrentRuns = Sandboxes.MaxConcurrentRuns;
+        options.MaxMemoryMegabytes = Sandboxes.MaxMemoryMegabytes;
+        options.MaxQueuedRuns = Sandboxes.MaxQueuedRuns;
+        options.QueueTimeout = Sandboxes.QueueTimeout;
+        options.PullTimeout = Sandboxes.PullTimeout;
+        options.BootTimeout = Sandboxes.BootTimeout;
+    }
+}

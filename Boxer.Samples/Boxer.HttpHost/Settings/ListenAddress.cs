@@ -1,0 +1,63 @@
+using System.Globalization;
+using System.Net;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+
+namespace Boxer.HttpHost.Settings;
+
+/// <summary>Where the host listens: <c>:8080</c> (every address), <c>127.0.0.1:8080</c>, <c>[::1]:8080</c> or <c>localhost:8080</c>.</summary>
+/// <param name="Address">The address; <see langword="null"/> for <c>localhost</c>, which is both loopback addresses.</param>
+/// <param name="Port">The port; 0 for any that is free.</param>
+internal sealed record ListenAddress(IPAddress? Address, int Port)
+{
+    /// <summary>Whether only this machine can reach it.</summary>
+    public bool IsLoopback => Address is null || IPAddress.IsLoopback(Address);
+
+    /// <summary>Reads an address, or returns <see langword="null"/>.</summary>
+    public static ListenAddress? Parse(string text)
+    {
+        int colon = text.LastIndexOf(':');
+        if (colon < 0
+            || !int.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out int port)
+            || port > IPEndPoint.MaxPort)
+        {
+            return null;
+        }
+
+        string host = text[..colon];
+        if (host.Length == 0)
+        {
+            return new(IPAddress.IPv6Any, port);
+        }
+
+        if (host == "localhost")
+        {
+            return new(null, port);
+        }
+
+        bool bracketed = host.StartsWith('[') && host.EndsWith(']');
+        return IPAddress.TryParse(bracketed ? host[1..^1] : host, out IPAddress? address)
+            && bracketed == host.Contains(':', StringComparison.Ordinal)
+            // inet_aton forms such as 127.1 or 2130706433 are a mistake more often than a wish.
+            && (bracketed || host.Count(c => c == '.') == 3)
+            ? new(address, port)
+            : null;
+    }
+
+    /// <summary>Makes Kestrel listen there.</summary>
+    public void Bind(KestrelServerOptions options)
+    {
+        if (Address is null && Port != 0)
+        {
+            options.ListenLocalhost(Port);
+        }
+        else if (IPAddress.IPv6Any.Equals(Address))
+        {
+            options.ListenAnyIP(Port);
+        }
+        else
+        {
+            // Two loopback addresses cannot share a port that is not known yet: localhost:0 is the IPv4 one.
+            options.Listen(Address ?? IPAddress.Loopback, Port);
+        }
+    }
+}

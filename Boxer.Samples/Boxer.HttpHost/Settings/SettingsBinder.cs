@@ -1,0 +1,418 @@
+using System.Globalization;
+using System.Net;
+using System.Text.Json;
+
+namespace Boxer.HttpHost.Settings;
+
+/// <summary>Makes <see cref="HostSettings"/> of what is set. Every fault is found in one pass; each names its key and the remedy.</summary>
+internal sealed class SettingsBinder
+{
+    private const long Gibibyte = 1L << 30;
+    private const int MaxShown = 60;
+
+    private static readonly string[] NetworkModes = ["none", "sandbox", "host"];
+
+    private static readonly string[] Keys =
+    [
+        "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "defaults", "dns_servers", "home",
+        "ignore_cgroups", "listen_addr", "max_concurrent_runs", "max_memory_mb", "max_queued_runs", "output_limit_bytes",
+        "outputs_limit_bytes", "outputs_limit_files", "platform", "pull_timeout_secs", "queue_timeout_secs", "registry_mirrors",
+        "run_body_limit_bytes", "runsc_path", "stop_grace_secs", "upload_limit_bytes", "upload_quota_bytes", "upload_quota_files",
+    ];
+
+    private static readonly string[] DefaultsKeys = ["cpu_cores", "disk_mb", "memory_mb", "nofile", "pids_limit", "wall_clock_secs"];
+
+    private readonly List<string> _faults = [];
+    private readonly SettingObject _root;
+
+    private SettingsBinder(SettingObject root) => _root = root;
+
+    /// <summary>Whether a key may be set at the top of the configuration.</summary>
+    public static bool IsKey(string key) => Keys.Contains(key, StringComparer.Ordinal);
+
+    /// <summary>Reads everything.</summary>
+    /// <param name="source">What is set.</param>
+    /// <param name="homeDirectory">What <c>~</c> stands for.</param>
+    /// <param name="faults">Everything that is wrong; the result may be used only where this is empty.</param>
+    public static HostSettings Bind(SettingsSource source, string homeDirectory, out IReadOnlyList<string> faults)
+    {
+        SettingsBinder binder = new(source.Root);
+        binder._faults.AddRange(source.Faults);
+        HostSettings settings = binder.BindRoot(homeDirectory);
+        faults = binder._faults;
+        return settings;
+    }
+
+    private HostSettings BindRoot(string homeDirectory)
+    {
+        RefuseUnknown(_root, "", Keys);
+        ListenAddress listen = BindListenAddress();
+        List<string> keys = BindApiKeys();
+        bool open = !listen.IsLoopback && keys.Count == 0;
+        List<string>? networks = BindNetworks();
+        BoxerOptions options = new()
+        {
+            RunscPath = Text(_root, "", "runsc_path") ?? "runsc",
+            Platform = BindPlatform(),
+            DefaultLimits = BindDefaults(),
+            IgnoreCgroups = Flag("ignore_cgroups"),
+            CgroupParent = Text(_root, "", "cgroup_parent"),
+            DnsServers = [.. BindDnsServers()],
+            RegistryMirrors = BindMirrors(),
+            AllowedRegistries = [.. BindRegistries()],
+            AllowedNetworks = networks ?? [.. open ? NetworkModes[..2] : NetworkModes],
+            MaxConcurrentRuns = (int?)Whole(_root, "", "max_concurrent_runs", 1, 10_000),
+            MaxMemoryMegabytes = (int?)Whole(_root, "", "max_memory_mb", 32, int.MaxValue),
+            MaxQueuedRuns = (int)(Whole(_root, "", "max_queued_runs", 0, 1_000_000) ?? 256),
+            QueueTimeout = Seconds(_root, "", "queue_timeout_secs", 0, 3_600) ?? TimeSpan.FromSeconds(60),
+            PullTimeout = Seconds(_root, "", "pull_timeout_secs", 1, 86_400) ?? TimeSpan.FromMinutes(10),
+            BootTimeout = Seconds(_root, "", "boot_timeout_secs", 1, 600) ?? TimeSpan.FromSeconds(30),
+        };
+        options.Home = BindHome(homeDirectory) ?? Path.Combine(homeDirectory, ".boxer");
+        return new HostSettings
+        {
+            Sandboxes = options,
+            ListenAddress = listen,
+            UploadLimitBytes = Whole(_root, "", "upload_limit_bytes", 1, 64 * Gibibyte) ?? 10_485_760,
+            UploadQuotaBytes = Whole(_root, "", "upload_quota_bytes", 1, long.MaxValue) ?? 4 * Gibibyte,
+            UploadQuotaFiles = (int)(Whole(_root, "", "upload_quota_files", 1, int.MaxValue) ?? 100_000),
+            RunBodyLimitBytes = Whole(_root, "", "run_body_limit_bytes", 1_024, Gibibyte) ?? 16L << 20,
+            StopGrace = Seconds(_root, "", "stop_grace_secs", 0, 3_600) ?? TimeSpan.FromSeconds(10),
+            ApiKeys = keys,
+            HostNetworkLeftOut = networks is null && open,
+        };
+    }
+
+    private ListenAddress BindListenAddress()
+    {
+        string text = Text(_root, "", "listen_addr") ?? ":8080";
+        if (ListenAddress.Parse(text) is { } address)
+        {
+            return address;
+        }
+
+        Fault("listen_addr", "must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080", _root.Members["listen_addr"]);
+        return new ListenAddress(IPAddress.Loopback, 0);
+    }
+
+    private string? BindHome(string homeDirectory)
+    {
+        string? home = Text(_root, "", "home");
+        if (home is "~" || (home?.StartsWith("~/", StringComparison.Ordinal) ?? false))
+        {
+            home = homeDirectory + home[1..];
+        }
+
+        if (home is not null && (!Path.IsPathFullyQualified(home) || home.Contains('\0', StringComparison.Ordinal)))
+        {
+            Fault("home", "must be an absolute path or start with ~/", _root.Members["home"]);
+            return null;
+        }
+
+        return home;
+    }
+
+    private string BindPlatform()
+    {
+        string platform = Text(_root, "", "platform") ?? "systrap";
+        if (platform is not ("systrap" or "kvm" or "ptrace"))
+        {
+            Fault("platform", "must be systrap, kvm or ptrace", _root.Members["platform"]);
+        }
+
+        return platform;
+    }
+
+    private ResourceLimits BindDefaults()
+    {
+        ResourceLimits limits = new()
+        {
+            OutputBytes = Whole(_root, "", "output_limit_bytes", 1, Gibibyte) ?? 10_485_760,
+            OutputFilesBytes = Whole(_root, "", "outputs_limit_bytes", 1, 64 * Gibibyte),
+            OutputFilesCount = (int?)Whole(_root, "", "outputs_limit_files", 1, 1_000_000),
+        };
+        if (Section("defaults") is not { } section)
+        {
+            return limits;
+        }
+
+        const string Prefix = "defaults.";
+        RefuseUnknown(section, Prefix, DefaultsKeys);
+        limits.CpuCores = (double?)Number(section, Prefix, "cpu_cores", 0.01m, 1_024, whole: false);
+        limits.MemoryMegabytes = (int?)Whole(section, Prefix, "memory_mb", 32, 1_048_576);
+        limits.Pids = (int?)Whole(section, Prefix, "pids_limit", 1, 32_768);
+        limits.WallClock = Seconds(section, Prefix, "wall_clock_secs", 0.001m, 86_400);
+        limits.OpenFiles = (int?)Whole(section, Prefix, "nofile", 8, 1_048_576);
+        limits.DiskMegabytes = (int?)Whole(section, Prefix, "disk_mb", 1, 1_048_576);
+        return limits;
+    }
+
+    private List<string> BindDnsServers()
+    {
+        List<string> servers = Texts(_root, "", "dns_servers") ?? ["8.8.8.8", "8.8.4.4"];
+        for (int i = 0; i < servers.Count; i++)
+        {
+            if (!IPAddress.TryParse(servers[i], out _))
+            {
+                Fault($"dns_servers[{i}]", $"must be an IP address, not {Quote(servers[i])}");
+            }
+        }
+
+        if (servers.Count > 3)
+        {
+            Fault("dns_servers", "has more than 3 entries; resolv.conf takes 3");
+        }
+
+        return servers;
+    }
+
+    private Dictionary<string, IList<string>> BindMirrors()
+    {
+        Dictionary<string, IList<string>> mirrors = new(StringComparer.Ordinal);
+        foreach (string registry in Section("registry_mirrors")?.Members.Keys.ToList() ?? [])
+        {
+            string key = $"registry_mirrors.{registry}";
+            if (!IsRegistryName(registry))
+            {
+                Fault(key, "is not the name of a registry; write host or host:port, such as docker.io");
+            }
+
+            List<string> places = Texts((SettingObject)_root.Members["registry_mirrors"], "registry_mirrors.", registry) ?? [];
+            for (int i = 0; i < places.Count; i++)
+            {
+                if (!Uri.TryCreate(places[i], UriKind.Absolute, out Uri? url)
+                    || url.Scheme is not ("http" or "https")
+                    || url.UserInfo.Length > 0
+                    || url.Query.Length > 0
+                    || url.Fragment.Length > 0)
+                {
+                    Fault($"{key}[{i}]", $"must be a URL such as http://127.0.0.1:5000, without user, query and fragment, not {Quote(places[i])}");
+                }
+            }
+
+            if (places.Count == 0)
+            {
+                Fault(key, "lists no place, so no image of that registry could be had; list one or remove the key");
+            }
+
+            mirrors.Add(registry, places);
+        }
+
+        return mirrors;
+    }
+
+    private List<string> BindRegistries()
+    {
+        List<string> registries = Texts(_root, "", "allowed_registries") ?? [];
+        for (int i = 0; i < registries.Count; i++)
+        {
+            if (!IsRegistryName(registries[i]))
+            {
+                Fault($"allowed_registries[{i}]", $"must be host or host:port, such as docker.io or 10.0.0.5:5000, not {Quote(registries[i])}");
+            }
+        }
+
+        return registries;
+    }
+
+    private List<string>? BindNetworks()
+    {
+        List<string>? networks = Texts(_root, "", "allowed_networks");
+        for (int i = 0; i < networks?.Count; i++)
+        {
+            if (!NetworkModes.Contains(networks[i], StringComparer.Ordinal))
+            {
+                Fault($"allowed_networks[{i}]", $"must be none, sandbox or host, not {Quote(networks[i])}");
+            }
+        }
+
+        if (networks?.Count == 0)
+        {
+            Fault("allowed_networks", "lists no network, so nothing could run; list none, sandbox or host, or remove the key");
+        }
+
+        return networks;
+    }
+
+    private List<string> BindApiKeys()
+    {
+        List<string> keys = Texts(_root, "", "api_keys") ?? [];
+        for (int i = 0; i < keys.Count; i++)
+        {
+            // The value is a secret: no message shows it.
+            if (keys[i].Length == 0 || keys[i].Length > 4_096 || keys[i].Any(c => c is <= ' ' or > '~'))
+            {
+                Fault($"api_keys[{i}]", "must be 1 to 4096 visible ASCII characters without spaces");
+            }
+            else if (keys.IndexOf(keys[i]) < i)
+            {
+                Fault($"api_keys[{i}]", $"is the same as api_keys[{keys.IndexOf(keys[i])}]; remove one");
+            }
+        }
+
+        if (keys.Count == 0 && _root.Members.GetValueOrDefault("api_keys") is SettingList)
+        {
+            Fault("api_keys", "lists no key; list one, or remove the setting to leave the host open");
+        }
+
+        return keys;
+    }
+
+    private static bool IsRegistryName(string text) =>
+        text.Length is > 0 and <= 255
+        && !text.Contains('/', StringComparison.Ordinal)
+        && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or ':' or '[' or ']')
+        && Uri.TryCreate($"https://{text}/", UriKind.Absolute, out Uri? url)
+        && url.AbsolutePath == "/";
+
+    private void RefuseUnknown(SettingObject section, string prefix, string[] keys)
+    {
+        foreach ((string key, SettingNode node) in section.Members.Where(member => !keys.Contains(member.Key, StringComparer.Ordinal)))
+        {
+            Fault($"{prefix}{key}", $"is not a setting{From(node)}; remove it or use one of {string.Join(", ", keys)}");
+        }
+    }
+
+    private SettingObject? Section(string key)
+    {
+        switch (_root.Members.GetValueOrDefault(key))
+        {
+            case SettingObject section:
+                return section;
+            case null:
+                return null;
+            case { } other:
+                Fault(key, "must be an object", other);
+                return null;
+        }
+    }
+
+    private string? Text(SettingObject section, string prefix, string key)
+    {
+        if (!section.Members.TryGetValue(key, out SettingNode? node))
+        {
+            return null;
+        }
+
+        string? text = AsText(node);
+        if (string.IsNullOrEmpty(text))
+        {
+            Fault(prefix + key, "must be a text that is not empty", node);
+            return null;
+        }
+
+        return text;
+    }
+
+    private List<string>? Texts(SettingObject section, string prefix, string key)
+    {
+        if (!section.Members.TryGetValue(key, out SettingNode? node))
+        {
+            return null;
+        }
+
+        if (node is not SettingList list)
+        {
+            string remedy = node.Variable is null ? "" : $"; number the variables of its items, as in {node.Variable}__0";
+            Fault(prefix + key, $"must be a list of texts{remedy}");
+            return null;
+        }
+
+        List<string> texts = [];
+        for (int i = 0; i < list.Items.Count; i++)
+        {
+            if (AsText(list.Items[i]) is { } text)
+            {
+                texts.Add(text);
+            }
+            else
+            {
+                Fault($"{prefix}{key}[{i}]", "must be a text");
+            }
+        }
+
+        return texts;
+    }
+
+    private bool Flag(string key)
+    {
+        switch (_root.Members.GetValueOrDefault(key))
+        {
+            case null or SettingScalar { Text: null, Json.ValueKind: JsonValueKind.False }:
+                return false;
+            case SettingScalar { Text: null, Json.ValueKind: JsonValueKind.True }:
+                return true;
+            case SettingScalar { Text: { } text } when bool.TryParse(text, out bool flag):
+                return flag;
+            case { } other:
+                Fault(key, "must be true or false", other);
+                return false;
+        }
+    }
+
+    private long? Whole(SettingObject section, string prefix, string key, long min, long max) =>
+        (long?)Number(section, prefix, key, min, max, whole: true);
+
+    private TimeSpan? Seconds(SettingObject section, string prefix, string key, decimal min, decimal max) =>
+        Number(section, prefix, key, min, max, whole: false) is { } seconds ? TimeSpan.FromSeconds((double)seconds) : null;
+
+    private decimal? Number(SettingObject section, string prefix, string key, decimal min, decimal max, bool whole)
+    {
+        if (!section.Members.TryGetValue(key, out SettingNode? node))
+        {
+            return null;
+        }
+
+        bool isNumber = node switch
+        {
+            SettingScalar { Text: { } text } => decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out _),
+            SettingScalar { Json: { ValueKind: JsonValueKind.Number } json } => json.TryGetDecimal(out _),
+            _ => false,
+        };
+        if (isNumber)
+        {
+            SettingScalar scalar = (SettingScalar)node;
+            decimal value = scalar.Text is { } text
+                ? decimal.Parse(text, NumberStyles.Float, CultureInfo.InvariantCulture)
+                : scalar.Json.GetDecimal();
+            if (value >= min && value <= max && (!whole || value == decimal.Truncate(value)))
+            {
+                return value;
+            }
+        }
+
+        string kind = whole ? "whole number" : "number";
+        Fault(prefix + key, string.Create(CultureInfo.InvariantCulture, $"must be a {kind} from {min} to {max}"), node);
+        return null;
+    }
+
+    private static string? AsText(SettingNode node) =>
+        node switch
+        {
+            SettingScalar { Text: { } text } => text,
+            SettingScalar { Json: { ValueKind: JsonValueKind.String } json } => json.GetString(),
+            _ => null,
+        };
+
+    private static string From(SettingNode node) => node.Variable is { } variable ? $" (environment variable {variable})" : "";
+
+    private static string Quote(string text) => JsonSerializer.Serialize(text.Length > MaxShown ? text[..MaxShown] + "..." : text);
+
+    private static string Show(SettingNode node)
+    {
+        switch (node)
+        {
+            case SettingScalar { Text: { } text }:
+                return Quote(text);
+            case SettingScalar { Json: var json }:
+                string raw = json.GetRawText();
+                return raw.Length > MaxShown ? raw[..MaxShown] + "..." : raw;
+            default:
+                return node is SettingList ? "a list" : "an object";
+        }
+    }
+
+    private void Fault(string key, string message, SettingNode found) => Fault(key, $"{message}, not {Show(found)}{From(found)}");
+
+    private void Fault(string key, string message) => _faults.Add($"{key}: {message}.");
+}

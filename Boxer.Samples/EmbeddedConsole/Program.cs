@@ -1,0 +1,78 @@
+// Runs one command in a sandbox inside this process, and ends as it ended:
+//
+//   EmbeddedConsole [--mirror REGISTRY=URL]... IMAGE COMMAND [ARG...]
+//
+// Options come from the section Boxer of appsettings.json or of the environment, for example Boxer__DefaultLimits__MemoryMegabytes=512.
+using Boxer;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+const int UsageExitCode = 2;
+const int FailureExitCode = 125;
+
+var mirrors = new List<(string Registry, string Url)>();
+var rest = new Queue<string>(args);
+while (rest.TryPeek(out string? option) && option == "--mirror" && rest.Count > 1)
+{
+    rest.Dequeue();
+    string[] mirror = rest.Dequeue().Split('=', 2);
+    mirrors.Add((mirror[0], mirror[^1]));
+}
+
+if (rest.Count < 2)
+{
+    await Console.Error.WriteLineAsync("usage: EmbeddedConsole [--mirror REGISTRY=URL]... IMAGE COMMAND [ARG...]");
+    return UsageExitCode;
+}
+
+HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { ContentRootPath = AppContext.BaseDirectory });
+builder.Logging.SetMinimumLevel(LogLevel.Warning);
+builder.Services.AddBoxer(builder.Configuration.GetSection("Boxer"));
+builder.Services.Configure<BoxerOptions>(options =>
+{
+    foreach (IGrouping<string, string> places in mirrors.GroupBy(mirror => mirror.Registry, mirror => mirror.Url))
+    {
+        options.RegistryMirrors[places.Key] = [.. places];
+    }
+});
+using IHost host = builder.Build();
+try
+{
+    await host.StartAsync();
+    var runner = host.Services.GetRequiredService<ISandboxRunner>();
+    CancellationToken stopping = host.Services.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
+    SandboxResult? result = null;
+    await using Stream stdout = Console.OpenStandardOutput();
+    await using Stream stderr = Console.OpenStandardError();
+    await foreach (SandboxEvent item in runner.StreamAsync(new SandboxRequest(rest.Dequeue(), rest), stopping))
+    {
+        switch (item)
+        {
+            case SandboxOutput output:
+                await (output.Stream == SandboxStream.Stdout ? stdout : stderr).WriteAsync(output.Data, stopping);
+                break;
+            case SandboxEnded ended:
+                result = ended.Result;
+                break;
+        }
+    }
+
+    if (result!.Termination.Kind != TerminationKind.Exited)
+    {
+        await Console.Error.WriteLineAsync(result.Termination.Message);
+    }
+
+    return result.ExitCode;
+}
+catch (Exception exception) when (exception is SandboxException or OptionsValidationException or OperationCanceledException)
+{
+    await Console.Error.WriteLineAsync(exception.Message);
+    return FailureExitCode;
+}
+finally
+{
+    await host.StopAsync();
+    await ((IAsyncDisposable)host.Services).DisposeAsync();
+}

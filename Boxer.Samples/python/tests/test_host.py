@@ -1,0 +1,242 @@
+"""Against a live host: $BOXER_URL, with $BOXER_IMAGE as an image that has python3 (and $BOXER_API_KEY where it needs one)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any, Iterator, List
+
+import pytest
+
+from boxer import (
+    AsyncBoxerClient,
+    BoxerAPIError,
+    BoxerClient,
+    BoxerOutputLimitError,
+    BoxerTimeoutError,
+    OutputFile,
+    ResourceLimits,
+    RunEnded,
+    RunEvent,
+    RunOutput,
+    RunStarted,
+)
+from both import both, call, stream
+
+ROOT = Path(__file__).resolve().parent.parent
+URL = os.environ.get("BOXER_URL", "")
+IMAGE = os.environ.get("BOXER_IMAGE", "python:3.12-slim")
+
+pytestmark = pytest.mark.skipif(not URL, reason="BOXER_URL is not set: no live host to run against")
+
+
+@pytest.fixture
+def client() -> Iterator[BoxerClient]:
+    with BoxerClient() as client:
+        yield client
+
+
+def python(source: str) -> List[str]:
+    return ["python3", "-c", source]
+
+
+@both
+def test_health(kind: str) -> None:
+    assert call(kind, URL, "health")["ok"] is True
+
+
+@both
+def test_a_run(kind: str) -> None:
+    result = call(kind, URL, "run", IMAGE, python("import sys; print(42); sys.stderr.write('no'); sys.exit(7)"))
+    assert (result.exit_code, result.stdout, result.stderr) == (7, "42\n", "no")
+    assert re.fullmatch(r"boxer-[0-9a-f-]{36}", result.exec_id)
+    assert result.wall_ms >= 0
+    assert result.termination == "exited"
+    assert result.signal is None
+    assert result.timings_ms
+    assert set(result.raw) >= {"exec_id", "exit_code", "stdout", "stderr", "wall_ms"}
+
+
+def test_every_argument_arrives(client: BoxerClient) -> None:
+    source = (
+        "import os, sys, resource, json; print(json.dumps([os.getcwd(), os.environ['A'], os.environ['B'], sys.stdin.read(),"
+        " os.getuid(), os.getgid(), resource.getrlimit(resource.RLIMIT_NOFILE)[0], open('/job/données.txt').read()]))"
+    )
+    path = client.upload_file("job/données.txt", "inhalt")
+    result = client.run(
+        IMAGE,
+        python(source),
+        env={"A": "1", "B": "x=ü"},
+        cwd="/tmp",
+        limits=ResourceLimits(cpu_cores=0.5, memory_mb=128, pids_limit=16, wall_clock_secs=20, nofile=99),
+        files=[path],
+        network="none",
+        stdin="eingäbe",
+        user="1234:2345",
+    )
+    assert result.stderr == ""
+    assert result.stdout == '["/tmp", "1", "x=\\u00fc", "eing\\u00e4be", 1234, 2345, 99, "inhalt"]\n'
+
+
+def test_a_signal(client: BoxerClient) -> None:
+    result = client.run(IMAGE, python("import os; os.kill(os.getpid(), 11)"))
+    assert (result.exit_code, result.termination, result.signal) == (139, "signaled", 11)
+
+
+def test_bytes_that_are_not_utf_8(client: BoxerClient) -> None:
+    result = client.run(IMAGE, python("import os; os.write(1, b'a\\xffb')"))
+    assert (result.stdout, result.stdout_bytes) == ("a\ufffdb", b"a\xffb")
+    assert result.stderr_bytes == b""
+
+
+@both
+def test_the_wall_clock_limit_keeps_what_was_printed(kind: str) -> None:
+    source = "import time; print('so far', flush=True); time.sleep(600)"
+    with pytest.raises(BoxerTimeoutError) as caught:
+        call(kind, URL, "run", IMAGE, python(source), limits={"wall_clock_secs": 3})
+    assert caught.value.status_code == 408
+    assert caught.value.stdout == "so far\n"
+    assert (caught.value.exec_id or "").startswith("boxer-")
+
+
+@both
+def test_the_output_limit(kind: str) -> None:
+    with pytest.raises(BoxerOutputLimitError) as caught:
+        call(kind, URL, "run", IMAGE, python("while True: print('x' * 65535)"))
+    assert caught.value.status_code == 507
+    assert caught.value.stdout.startswith("xxx")
+
+
+def test_the_memory_limit_is_a_result(client: BoxerClient) -> None:
+    result = client.run(IMAGE, python("b = bytearray(1 << 30); b[::4096] = b'1' * (1 << 18)"), limits={"memory_mb": 96})
+    assert (result.exit_code, result.termination) == (137, "memory_limit")
+    assert result.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "statuses"),
+    [
+        ({"cmd": []}, {400}),
+        ({"cmd": ["no-such-command-anywhere"]}, {400}),
+        ({"image": "127.0.0.1:1/no/such:image"}, {400, 403, 404, 500, 502}),
+        ({"network": "carrier-pigeon"}, {400}),
+        ({"files": ["never/uploaded"]}, {400}),
+        ({"limits": {"memory_mb": -1}}, {400}),
+        ({"cwd": "relative"}, {400}),
+        ({"env": ["no equals sign"]}, {400}),
+    ],
+)
+def test_what_the_host_refuses(client: BoxerClient, arguments: Any, statuses: Any) -> None:
+    for method in ("run", "stream"):
+        with pytest.raises(BoxerAPIError) as caught:
+            answer: Any = getattr(client, method)(**{"image": IMAGE, "cmd": ["true"], **arguments})
+            list(answer)
+        assert caught.value.status_code in statuses
+        assert caught.value.message
+
+
+@both
+def test_upload_and_download(kind: str, tmp_path: Path) -> None:
+    path, content = f"test/{uuid.uuid4()}/a b.bin", os.urandom(100_000)
+    local = tmp_path / "local"
+    local.write_bytes(content)
+    assert call(kind, URL, "upload_path", local, path) == path
+    assert call(kind, URL, "download_file", path) == content
+    assert call(kind, URL, "upload_file", path, b"") == path
+    assert call(kind, URL, "download_file", path) == b""
+
+
+@both
+def test_files_that_are_none(kind: str) -> None:
+    with pytest.raises(BoxerAPIError) as caught:
+        call(kind, URL, "download_file", f"test/{uuid.uuid4()}")
+    assert caught.value.status_code == 404
+    for path in ("/absolute", "../up", "output/mine", "a\0b"):
+        with pytest.raises(BoxerAPIError) as caught:
+            call(kind, URL, "upload_file", path, b"")
+        assert caught.value.status_code == 400
+
+
+@both
+def test_outputs_are_kept_only_where_asked(kind: str) -> None:
+    source = "open('/output/a.bin', 'wb').write(bytes(range(256)))"
+    kept = call(kind, URL, "run", IMAGE, python(source), persist=True)
+    assert kept.exit_code == 0, kept.stderr
+    assert kept.outputs == [OutputFile(f"output/{kept.exec_id}/a.bin", 256)]
+    assert call(kind, URL, "download_file", kept.outputs[0].path) == bytes(range(256))
+
+    dropped = call(kind, URL, "run", IMAGE, python(source))
+    assert dropped.outputs == []
+    with pytest.raises(BoxerAPIError) as caught:
+        call(kind, URL, "download_file", f"output/{dropped.exec_id}/a.bin")
+    assert caught.value.status_code == 404
+
+
+@both
+def test_streaming(kind: str) -> None:
+    source = "import sys, time; print('one', flush=True); time.sleep(0.3); sys.stderr.write('zwö'); sys.exit(5)"
+    seen: List[RunEvent] = []
+
+    result = stream(kind, URL, seen, image=IMAGE, cmd=python(source))
+
+    first, last = seen[0], seen[-1]
+    assert isinstance(first, RunStarted)
+    assert isinstance(last, RunEnded) and last.result is result
+    assert result.exec_id == first.exec_id
+    assert (result.exit_code, result.stdout, result.stderr) == (5, "one\n", "zwö")
+    printed = [event for event in seen if isinstance(event, RunOutput)]
+    assert "".join(event.text for event in printed if event.stream == "stdout") == "one\n"
+    assert "".join(event.text for event in printed if event.stream == "stderr") == "zwö"
+
+
+@both
+def test_a_stream_that_reaches_the_wall_clock_limit(kind: str) -> None:
+    source = "import time; print('so far', flush=True); time.sleep(600)"
+    seen: List[RunEvent] = []
+    with pytest.raises(BoxerTimeoutError) as caught:
+        stream(kind, URL, seen, image=IMAGE, cmd=python(source), limits={"wall_clock_secs": 3})
+    assert "".join(event.text for event in seen if isinstance(event, RunOutput)) == "so far\n"
+    assert caught.value.stdout == "so far\n"
+
+
+def test_runs_at_once_are_not_mixed_up() -> None:
+    async def main() -> List[str]:
+        async with AsyncBoxerClient() as client:
+            runs = (client.run(IMAGE, python(f"print({number})")) for number in range(8))
+            return [result.stdout for result in await asyncio.gather(*runs)]
+
+    assert asyncio.run(main()) == [f"{number}\n" for number in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("name", "stdout", "stderr"),
+    [
+        ("hello_none", r"exit code 0, stdout '42\\n'\n", ""),
+        ("limits_dict", r"open files: 64\nended with status 408 after it printed 'started\\n'\n", ""),
+        ("upload_and_run", r"6 words, the longest is untrusted\n", ""),
+        ("download_output", r"squares\.bin: 16 bytes \[0, 1, 4, 9, 16, 25\] \.\.\.\n", ""),
+        ("streaming", r"started boxer-\S+\nstep 0\nstep 1\nstep 2\nended with exit code 1\n", "no step 3\n"),
+        ("async_many", r"\[0, 1, 4, 9, 16, 25, 36, 49\]\n", ""),
+    ],
+)
+def test_examples(name: str, stdout: str, stderr: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / f"{name}.py")],
+        env={**os.environ, "BOXER_IMAGE": IMAGE, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(stdout, done.stdout), done.stdout
+    assert done.stderr == stderr
+
+
+def test_every_example_is_run() -> None:
+    run = {parameters[0] for mark in test_examples.pytestmark for parameters in mark.args[1]}  # type: ignore[attr-defined]
+    assert run == {file.stem for file in (ROOT / "examples").glob("*.py")}
