@@ -67,6 +67,7 @@ internal static class WorkBuilder
             UserId = user.Uid,
             GroupId = user.Gid,
             SupplementaryGroups = user.Groups,
+            Capabilities = user.Uid == 0 ? InitCapabilities.Packages : InitCapabilities.None,
             ResourceLimits =
             [
                 Both(InitResource.Processes, limits.Pids!.Value),
