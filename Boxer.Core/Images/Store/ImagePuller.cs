@@ -94,6 +94,16 @@ internal sealed class ImagePuller : IDisposable
         var faults = new List<RegistryException>();
         foreach (RegistryPlace place in places)
         {
+            if (place.IsFallback)
+            {
+                if (faults[^1].Kind == RegistryFaultKind.NotFound)
+                {
+                    continue;
+                }
+
+                faults.RemoveAt(faults.Count - 1);
+            }
+
             try
             {
                 return await PullAsync(reference, place, makeRoot, cancellationToken).ConfigureAwait(false);
@@ -172,8 +182,13 @@ internal sealed class ImagePuller : IDisposable
 
         // Downloads are not shared between images: a place that stalls would hold up the pulls of others that name the same layer.
         var budget = new UnpackBudget(_options.MaxImageBytes);
+        foreach (ImageLayer layer in layers.Where(layer => _kind == ImageRootKind.Flattened && HasLayer(layer)))
+        {
+            await RemoveIfDamagedAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
+        }
+
         await Parallel.ForEachAsync(
-            layers.Where(layer => !HasLayer(layer)).DistinctBy(layer => layer.DiffId),
+            layers.Where(layer => !HasLayer(layer)).DistinctBy(layer => (layer.DiffId, layer.Blob.Digest)),
             new ParallelOptions { MaxDegreeOfParallelism = LayersAtOnce, CancellationToken = cancellationToken },
             async (layer, token) => await _retry.ExecuteAsync(
                 async attempt => await FetchLayerAsync(session, layer, budget, attempt).ConfigureAwait(false), token).ConfigureAwait(false))
@@ -188,6 +203,25 @@ internal sealed class ImagePuller : IDisposable
         ImageLog.Pulled(
             _logger, reference.ToString(), fetched.Digest.ToString(), place.ToString(), layers.Count, _options.TimeProvider.GetElapsedTime(started).TotalMilliseconds);
         return root;
+    }
+
+    private async Task RemoveIfDamagedAsync(ImageDescriptor blob, CancellationToken cancellationToken)
+    {
+        string path = _directory.BlobPath(blob.Digest);
+        FileStream file = File.OpenRead(path);
+        await using (file.ConfigureAwait(false))
+        {
+            using var verifying = new VerifyingStream(file, blob.Digest, blob.Size, $"blob {blob.Digest}");
+            try
+            {
+                await verifying.CompleteAsync(cancellationToken).ConfigureAwait(false);
+            }
+            catch (RegistryException fault)
+            {
+                ImageLog.StoreDamaged(_logger, blob.Digest.ToString(), fault.Message);
+                File.Delete(path);
+            }
+        }
     }
 
     private async Task<(FetchedManifest Fetched, ImageManifest Manifest)> GetManifestAsync(RegistrySession session, CancellationToken cancellationToken)

@@ -285,9 +285,9 @@ internal static class InitProtocol
             throw new ArgumentException($"Ids {ReservedId} and {uint.MaxValue} are reserved.", nameof(start));
         }
 
-        if ((start.Capabilities & ~InitCapabilities.Packages) != InitCapabilities.None || (start.Capabilities != InitCapabilities.None && start.UserId != 0))
+        if ((start.Capabilities & ~InitCapabilities.All) != InitCapabilities.None || (start.Capabilities != InitCapabilities.None && start.UserId != 0))
         {
-            throw new ArgumentException($"Capabilities are for user 0, and only those of {nameof(InitCapabilities.Packages)}.", nameof(start));
+            throw new ArgumentException($"Capabilities are for user 0, and only those of {nameof(InitCapabilities.All)}.", nameof(start));
         }
 
         if (Encoding.UTF8.GetByteCount(start.Hostname) > 64)

@@ -74,8 +74,17 @@ internal enum InitCapabilities : ulong
     /// <summary>CAP_SETFCAP.</summary>
     SetFileCapabilities = 1ul << 31,
 
-    /// <summary>What installing packages takes (apt-get, dpkg): all of the above.</summary>
-    Packages = ChangeOwner | OverrideAccess | ActAsOwner | KeepSetId | Kill | SetGroupId | SetUserId | SetFileCapabilities,
+    /// <summary>
+    /// What installing packages takes (apt-get, with <c>APT::Sandbox::User "root";</c> in its configuration). The user stays 0, so
+    /// RLIMIT_NPROC holds for the whole run.
+    /// </summary>
+    Packages = ChangeOwner | OverrideAccess | ActAsOwner | KeepSetId | Kill | SetFileCapabilities,
+
+    /// <summary>
+    /// All of the above: also su, and installation scripts that change their user. RLIMIT_NPROC then holds for each user that the
+    /// run changes to, not for all of them together.
+    /// </summary>
+    All = Packages | SetGroupId | SetUserId,
 }
 
 /// <summary>One limit of setrlimit(2); <see cref="ulong.MaxValue"/> is no limit.</summary>

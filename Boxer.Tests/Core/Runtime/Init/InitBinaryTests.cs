@@ -1,0 +1,82 @@
+using Boxer.Runtime.Init;
+
+namespace Boxer.Tests.Core.Runtime.Init;
+
+public sealed class InitBinaryTests : IDisposable
+{
+    private readonly string _directory = Directory.CreateTempSubdirectory("boxer-init-binary-").FullName;
+
+    [Fact]
+    public void Build_puts_the_program_beside_this_assembly()
+    {
+        string found = InitBinary.Find();
+        Assert.StartsWith(AppContext.BaseDirectory, found, StringComparison.Ordinal);
+        Assert.Equal("\u007fELF"u8.ToArray(), File.ReadAllBytes(found)[..4]);
+    }
+
+    [Fact]
+    public async Task Copy_is_executable_and_made_once()
+    {
+        string source = Source("content");
+        string first = await InitBinary.InstallAsync(source, _directory, TestContext.Current.CancellationToken);
+        DateTime written = File.GetLastWriteTimeUtc(first);
+        string second = await InitBinary.InstallAsync(source, _directory, TestContext.Current.CancellationToken);
+
+        Assert.Equal(first, second);
+        Assert.Equal(written, File.GetLastWriteTimeUtc(second));
+        Assert.Equal("content", await File.ReadAllTextAsync(first, TestContext.Current.CancellationToken));
+        Assert.Equal("-rwxr-xr-x", Mode(first));
+        // SHA-256 of "content", its first 16 digits.
+        Assert.Equal(Path.Combine(_directory, "bin", "ed7002b439e9ac84", "boxer-init"), first);
+    }
+
+    [Fact]
+    public async Task Copy_that_was_changed_is_replaced()
+    {
+        string source = Source("content");
+        string copy = await InitBinary.InstallAsync(source, _directory, TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(copy, "evil", TestContext.Current.CancellationToken);
+        await InitBinary.InstallAsync(source, _directory, TestContext.Current.CancellationToken);
+        Assert.Equal("content", await File.ReadAllTextAsync(copy, TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
+    public async Task Link_or_lost_permission_is_replaced()
+    {
+        string source = Source("content");
+        string copy = await InitBinary.InstallAsync(source, _directory, TestContext.Current.CancellationToken);
+        File.SetUnixFileMode(copy, UnixFileMode.UserRead);
+        await InitBinary.InstallAsync(source, _directory, TestContext.Current.CancellationToken);
+        Assert.Equal("-rwxr-xr-x", Mode(copy));
+
+        File.Delete(copy);
+        File.CreateSymbolicLink(copy, source);
+        await InitBinary.InstallAsync(source, _directory, TestContext.Current.CancellationToken);
+        Assert.Null(new FileInfo(copy).LinkTarget);
+        Assert.Equal([copy], Directory.GetFiles(Path.GetDirectoryName(copy)!));
+    }
+
+    [Fact]
+    public async Task Many_at_once_end_with_one_file()
+    {
+        string source = Source(new string('x', 100_000));
+        string[] copies = await Task.WhenAll(Enumerable.Range(0, 16).Select(_ => InitBinary.InstallAsync(source, _directory, CancellationToken.None)));
+        Assert.Single(copies.Distinct());
+        Assert.Equal([copies[0]], Directory.GetFiles(Path.GetDirectoryName(copies[0])!));
+    }
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    private static string Mode(string path) => File.GetUnixFileMode(path)
+        == (UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute
+            | UnixFileMode.OtherRead | UnixFileMode.OtherExecute)
+        ? "-rwxr-xr-x"
+        : File.GetUnixFileMode(path).ToString();
+
+    private string Source(string content)
+    {
+        string path = Path.Combine(_directory, "source");
+        File.WriteAllText(path, content);
+        return path;
+    }
+}

@@ -1,0 +1,150 @@
+using Boxer.Runtime.Init;
+using CsCheck;
+
+namespace Boxer.Tests.Core.Runtime.Init;
+
+public sealed class InitConversationTests
+{
+    private static readonly InitOutputs Outputs = new("/output", 10, 3);
+
+    private static readonly InitEvent[] All =
+    [
+        new InitReady(1), new InitReady(2), new InitStarted(), new InitNotStarted(InitStage.Execute, 2), new InitFileFailed("/a", 28),
+        new InitEnded { ExitCode = 0 }, new InitOutputDirectory("d", 0), new InitOutputFile("f", 0, 3), new InitOutputFile("d/f", 0, 8),
+        new InitOutputFile("e", 0, 0), new InitOutputData(new byte[3]), new InitOutputData(new byte[4]),
+        new InitOutputTruncated(InitTruncation.Bytes, 1), new InitOutputTruncated(InitTruncation.Unreadable, 1), new InitOutputDone(),
+        new InitFault("x", 1),
+    ];
+
+    [Fact]
+    public void Whole_run_with_outputs_is_accepted()
+    {
+        InitConversation conversation = Ended();
+        conversation.Accept(new InitOutputDirectory("d", 0));
+        conversation.Accept(new InitOutputFile("d/f", 0, 5));
+        conversation.Accept(new InitOutputData(new byte[3]));
+        conversation.Accept(new InitOutputData(new byte[2]));
+        conversation.Accept(new InitOutputFile("g", 0, 5));
+        conversation.Accept(new InitOutputTruncated(InitTruncation.Unreadable, 1));
+        conversation.Accept(new InitOutputTruncated(InitTruncation.Entries, 1));
+        Assert.False(conversation.IsOver);
+        conversation.Accept(new InitOutputDone());
+        Assert.True(conversation.IsOver);
+    }
+
+    [Fact]
+    public void Run_without_outputs_is_over_at_its_end()
+    {
+        InitConversation conversation = Running(outputs: null);
+        conversation.Accept(new InitEnded { ExitCode = 0 });
+        Assert.True(conversation.IsOver);
+    }
+
+    public static TheoryData<string, Action> Violations() => new()
+    {
+        { "started before ready", () => new InitConversation().Accept(new InitStarted()) },
+        { "another version", () => new InitConversation().Accept(new InitReady(2)) },
+        { "ready twice", () => Feed(Ready(), new InitReady(1)) },
+        { "started without START", () => Feed(Ready(), new InitStarted()) },
+        { "ended before started", () => Feed(Begun(), new InitEnded()) },
+        { "started twice", () => Feed(Running(Outputs), new InitStarted()) },
+        { "not started after started", () => Feed(Running(Outputs), new InitNotStarted(InitStage.Execute, 2)) },
+        { "file failed after started", () => Feed(Running(Outputs), new InitFileFailed("/a", 1)) },
+        { "started after not started", () => Feed(Begun(), new InitNotStarted(InitStage.Execute, 2), new InitStarted()) },
+        { "output before the end", () => Feed(Running(Outputs), new InitOutputFile("a", 0, 1)) },
+        { "output that nobody asked for", () => Feed(Running(null), new InitEnded(), new InitOutputDone()) },
+        { "ended twice", () => Feed(Ended(), new InitEnded()) },
+        { "data without a file", () => Feed(Ended(), new InitOutputData(new byte[1])) },
+        { "more data than declared", () => Feed(Ended(), new InitOutputFile("a", 0, 1), new InitOutputData(new byte[2])) },
+        { "next file before the data", () => Feed(Ended(), new InitOutputFile("a", 0, 1), new InitOutputFile("b", 0, 1)) },
+        { "done before the data", () => Feed(Ended(), new InitOutputFile("a", 0, 1), new InitOutputDone()) },
+        { "more bytes than asked for", () => Feed(Ended(), new InitOutputFile("a", 0, 11)) },
+        { "more bytes in two files", () => Feed(Ended(), new InitOutputFile("a", 0, 0), new InitOutputFile("b", 0, long.MaxValue)) },
+        { "more entries than asked for", () => Feed(Ended(), new InitOutputDirectory("a", 0), new InitOutputDirectory("b", 0), new InitOutputDirectory("c", 0), new InitOutputDirectory("d", 0)) },
+        { "the same path twice", () => Feed(Ended(), new InitOutputFile("a", 0, 0), new InitOutputDirectory("a", 0)) },
+        { "a file as a directory", () => Feed(Ended(), new InitOutputFile("a", 0, 0), new InitOutputFile("a/b", 0, 0)) },
+        { "no such directory", () => Feed(Ended(), new InitOutputFile("a/b", 0, 0)) },
+        { "cut short for another reason", () => Feed(Ended(), new InitOutputFile("a", 0, 1), new InitOutputTruncated(InitTruncation.Bytes, 1)) },
+        { "endless reasons", () => Feed(Ended(), [.. Enumerable.Repeat(new InitOutputTruncated(InitTruncation.Bytes, 1), 7)]) },
+        { "anything after done", () => Feed(Ended(), new InitOutputDone(), new InitOutputDone()) },
+        { "anything after a fault", () => Feed(Begun(), new InitFault("x", 0), new InitStarted()) },
+    };
+
+    [Theory]
+    [MemberData(nameof(Violations), DisableDiscoveryEnumeration = true)]
+    public void Out_of_order_is_refused(string violation, Action act)
+    {
+        Assert.NotEmpty(violation);
+        Assert.Throws<InitProtocolException>(act);
+    }
+
+    [Fact]
+    public void Start_is_sent_once_and_after_ready()
+    {
+        Assert.Throws<InvalidOperationException>(() => new InitConversation().Begin(InitProtocolTests.Start("a")));
+        InitConversation conversation = Begun();
+        Assert.Throws<InvalidOperationException>(() => conversation.Begin(InitProtocolTests.Start("a")));
+    }
+
+    [Fact]
+    public void No_sequence_gets_past_the_bounds() =>
+        Gen.Int[0, All.Length - 1].Array[0, 30].Sample(indexes =>
+        {
+            InitConversation conversation = Begun();
+            long bytes = 0;
+            int ended = 0;
+            int entries = 0;
+            try
+            {
+                foreach (InitEvent initEvent in indexes.Select(index => All[index]))
+                {
+                    conversation.Accept(initEvent);
+                    bytes += (initEvent as InitOutputData)?.Data.Length ?? 0;
+                    ended += initEvent is InitEnded ? 1 : 0;
+                    entries += initEvent is InitOutputFile or InitOutputDirectory ? 1 : 0;
+                }
+            }
+            catch (InitProtocolException)
+            {
+            }
+
+            return bytes <= Outputs.MaxBytes && ended <= 1 && entries <= Outputs.MaxEntries && (bytes == 0 || ended == 1);
+        });
+
+    private static void Feed(InitConversation conversation, params InitEvent[] events)
+    {
+        foreach (InitEvent initEvent in events)
+        {
+            conversation.Accept(initEvent);
+        }
+    }
+
+    private static InitConversation Ready()
+    {
+        var conversation = new InitConversation();
+        conversation.Accept(new InitReady(1));
+        return conversation;
+    }
+
+    private static InitConversation Begun(InitOutputs? outputs = null)
+    {
+        InitConversation conversation = Ready();
+        conversation.Begin(InitProtocolTests.Start("a") with { Outputs = outputs ?? Outputs });
+        return conversation;
+    }
+
+    private static InitConversation Running(InitOutputs? outputs)
+    {
+        InitConversation conversation = Ready();
+        conversation.Begin(InitProtocolTests.Start("a") with { Outputs = outputs });
+        conversation.Accept(new InitStarted());
+        return conversation;
+    }
+
+    private static InitConversation Ended()
+    {
+        InitConversation conversation = Running(Outputs);
+        conversation.Accept(new InitEnded { ExitCode = 0 });
+        return conversation;
+    }
+}

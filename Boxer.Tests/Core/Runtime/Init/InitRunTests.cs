@@ -1,0 +1,269 @@
+using System.Net.Sockets;
+using System.Text;
+using Boxer.Runtime.Init;
+
+namespace Boxer.Tests.Core.Runtime.Init;
+
+/// <summary>The real boxer-init as PID 1 of a real runsc.</summary>
+public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixture>
+{
+    [Theory]
+    [InlineData(65534u)]
+    [InlineData(0u)]
+    public async Task Run_finds_what_start_says(uint user)
+    {
+        InitRun run = await RunAsync(
+            InitSandbox.Start(user, "sh", "-c", """
+                id -u; id -g; id -G; hostname; pwd; cat /etc/hosts; cat /job/data; /job/tool
+                stat -c '%a %u %n' /tmp /dev/shm /output /home/user /work /job /job/data /job/tool /etc/hosts
+                grep -E 'Cap(Inh|Prm|Eff|Bnd)' /proc/self/status 2>/dev/null || while read l; do case $l in Cap*) echo "$l";; esac; done </proc/self/status
+                echo text > /output/a; mkdir -p /output/d/e; echo deep > /output/d/e/f; echo err >&2; exit 7
+                """) with
+            {
+                WorkingDirectory = "/work",
+                SupplementaryGroups = [5, 6],
+            },
+            ("/job/data", false, "data\n"),
+            ("/job/tool", true, "#!/bin/sh\necho tool\n"));
+
+        Assert.Equal(7, run.Ended?.ExitCode);
+        Assert.Equal("err\n", run.Stderr);
+        string groups = $"{user} 5 6";
+        Assert.Equal(
+            $"""
+            {user}
+            {user}
+            {groups}
+            boxer
+            /work
+            127.0.0.1 localhost
+            data
+            tool
+            1777 0 /tmp
+            1777 0 /dev/shm
+            755 {user} /output
+            755 {user} /home/user
+            755 {user} /work
+            755 0 /job
+            444 0 /job/data
+            555 0 /job/tool
+            644 0 /etc/hosts
+            CapInh:	0000000000000000
+            CapPrm:	0000000000000000
+            CapEff:	0000000000000000
+            CapBnd:	0000000000000000
+
+            """,
+            run.Stdout);
+        Assert.Equal(new Dictionary<string, string>(StringComparer.Ordinal) { ["a"] = "text\n", ["d/e/f"] = "deep\n" }, run.Files());
+        Assert.Contains(new InitOutputDirectory("d/e", 0x1ED), run.Events);
+        Assert.Empty(run.Truncations);
+        Assert.True(run.Ended!.UserCpu + run.Ended.SystemCpu > TimeSpan.Zero);
+    }
+
+    [Theory]
+    [InlineData("missing", 2)]
+    [InlineData("/missing", 2)]
+    [InlineData("not-executable", 13)]
+    [InlineData("/etc", 13)]
+    [InlineData("unknown-format", 8)]
+    public async Task Program_that_cannot_be_executed_is_named_with_its_errno(string program, int errno)
+    {
+        InitRun run = await RunAsync(InitSandbox.Start(65534, program));
+        Assert.Equal([new InitNotStarted(InitStage.Execute, errno)], run.Events);
+    }
+
+    [Fact]
+    public async Task Directory_that_cannot_be_entered_is_named_with_its_errno()
+    {
+        InitRun run = await RunAsync(InitSandbox.Start(65534, "true") with { WorkingDirectory = "/bin/sh/x" });
+        Assert.Equal([new InitNotStarted(InitStage.WorkingDirectory, 20)], run.Events);
+    }
+
+    [Fact]
+    public async Task Exit_code_127_is_not_a_missing_program()
+    {
+        InitRun run = await RunAsync(InitSandbox.Start(65534, "sh", "-c", "exit 127"));
+        Assert.Equal(127, run.Ended?.ExitCode);
+    }
+
+    [Fact]
+    public async Task Death_by_signal_is_told_apart_from_an_exit_code()
+    {
+        InitRun run = await RunAsync(InitSandbox.Start(65534, "sh", "-c", "kill -SEGV $$"));
+        Assert.Equal((null, 11), (run.Ended?.ExitCode, run.Ended?.Signal));
+    }
+
+    [Fact]
+    public async Task What_the_command_leaves_running_is_killed_before_the_end_is_reported()
+    {
+        InitRun run = await RunAsync(InitSandbox.Start(65534, "sh", "-c", "(while :; do echo x; sleep 0.01; done) & (sleep 1000 & sleep 1000) & exit 3"));
+        Assert.Equal(3, run.Ended?.ExitCode);
+    }
+
+    [Fact]
+    public async Task Kill_ends_everything_and_is_reported()
+    {
+        Skip();
+        await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
+        CancellationToken cancellationToken = TestContext.Current.CancellationToken;
+        await sandbox.Channel.StartAsync(InitSandbox.Start(65534, "sh", "-c", "trap '' TERM; sleep 1000 & wait"), cancellationToken);
+        await sandbox.Channel.GoAsync(cancellationToken);
+        Assert.IsType<InitStarted>(await sandbox.Channel.ReadEventAsync(cancellationToken));
+        await sandbox.Channel.KillAsync(cancellationToken);
+        InitRun run = await sandbox.CollectAsync();
+        Assert.Equal(9, run.Ended?.Signal);
+    }
+
+    [Fact]
+    public async Task Signal_reaches_the_command()
+    {
+        Skip();
+        await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
+        CancellationToken cancellationToken = TestContext.Current.CancellationToken;
+        await sandbox.Channel.StartAsync(InitSandbox.Start(65534, "sleep", "1000"), cancellationToken);
+        await sandbox.Channel.GoAsync(cancellationToken);
+        Assert.IsType<InitStarted>(await sandbox.Channel.ReadEventAsync(cancellationToken));
+        await sandbox.Channel.SignalAsync(15, cancellationToken);
+        InitRun run = await sandbox.CollectAsync();
+        Assert.Equal(15, run.Ended?.Signal);
+    }
+
+    [Fact]
+    public async Task Host_that_goes_away_ends_the_sandbox()
+    {
+        Skip();
+        await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
+        CancellationToken cancellationToken = TestContext.Current.CancellationToken;
+        await sandbox.Channel.StartAsync(InitSandbox.Start(65534, "sleep", "1000"), cancellationToken);
+        await sandbox.Channel.GoAsync(cancellationToken);
+        Assert.IsType<InitStarted>(await sandbox.Channel.ReadEventAsync(cancellationToken));
+        await sandbox.Channel.DisposeAsync();
+        await sandbox.WaitAsync();
+    }
+
+    [Fact]
+    public async Task File_that_does_not_fit_is_named_and_nothing_is_started()
+    {
+        InitRun run = await RunAsync(InitSandbox.Start(65534, "true"), ("/dev/shm/big", false, new string('x', 3 << 20)), ("/job/other", false, "x"));
+        Assert.Equal([new InitFileFailed("/dev/shm/big", 28)], run.Events);
+    }
+
+    [Fact]
+    public async Task File_in_place_of_a_directory_is_named()
+    {
+        InitRun run = await RunAsync(InitSandbox.Start(65534, "true"), ("/bin", false, "x"));
+        Assert.Equal("/bin", Assert.IsType<InitFileFailed>(Assert.Single(run.Events)).Path);
+    }
+
+    [Fact]
+    public async Task Preparation_that_fails_is_a_fault_that_says_where()
+    {
+        InitRun run = await RunAsync(InitSandbox.Start(65534, "true") with { Tmpfs = [new("/bin/sh/x", 4096, 0x1ED, 0, 0)] });
+        Assert.Equal(new InitFault("mount /bin/sh/x", 20), run.Events[0]);
+    }
+
+    [Fact]
+    public async Task Prepared_home_of_the_user_is_left_alone()
+    {
+        InitRun run = await RunAsync(
+            InitSandbox.Start(0, "sh", "-c", "ls /bin/true; touch /full/x; stat -c %u /full") with
+            {
+                Tmpfs = [new("/bin", 4096, 0x1ED, 0, 0, UnlessOwned: true), new("/full", 4096, 0x1ED, 0, 0, UnlessOwned: true)],
+                Outputs = null,
+            });
+        Assert.Equal("/bin/true\n0\n", run.Stdout);
+        Assert.Equal(0, run.Ended?.ExitCode);
+    }
+
+    [Fact]
+    public async Task Full_memory_file_system_is_counted()
+    {
+        InitRun run = await RunAsync(InitSandbox.Start(65534, "sh", "-c", "cat /dev/zero > /tmp/x; exit 0"));
+        Assert.Equal(1, run.Ended?.FullTmpfs);
+        Assert.Contains("No space left", run.Stderr, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Outputs_are_regular_files_within_bounds()
+    {
+        InitRun run = await RunAsync(
+            InitSandbox.Start(65534, "sh", "-c", """
+                cd /output; ln -s /etc/hosts link; mkfifo fifo; echo a > a; ln a hard
+                dd if=/dev/zero of=sparse bs=1 count=0 seek=1000000000 2>/dev/null; echo x >> sparse
+                printf bad > "$(printf 'n\377')"; d=.; for i in $(yes x 2>/dev/null | head -70); do d=$d/d; done; mkdir -p $d; chmod 000 a
+                """));
+        Assert.Equal(0, run.Ended?.ExitCode);
+        Dictionary<string, string> files = run.Files();
+        Assert.Equal(["a", "hard"], files.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal("a\n", files["hard"]);
+        Assert.Equal(
+            [new(InitTruncation.Bytes, 1), new(InitTruncation.Depth, 1), new(InitTruncation.Path, 1), new(InitTruncation.NotRegular, 2)],
+            run.Truncations);
+    }
+
+    [Fact]
+    public async Task Walk_stops_at_the_entries_asked_for()
+    {
+        InitRun run = await RunAsync(InitSandbox.Start(65534, "sh", "-c", "cd /output; for i in $(yes x | head -150); do n=x$n; : > ${#n}; done"));
+        Assert.Equal(100, run.Files().Count);
+        Assert.Equal([new(InitTruncation.Entries, 1)], run.Truncations);
+    }
+
+    [Fact]
+    public async Task Output_directory_that_the_command_replaces_with_a_link_is_not_followed()
+    {
+        InitRun run = await RunAsync(InitSandbox.Start(0, "sh", "-c", "mv /output /elsewhere; ln -s /etc /output; echo kept > /elsewhere/a 2>/dev/null; exit 0"));
+        Assert.DoesNotContain("hosts", run.Files().Keys);
+    }
+
+    [Theory]
+    [InlineData(65534u, 0ul)]
+    [InlineData(0u, 0ul)]
+    [InlineData(0u, (ulong)InitCapabilities.Packages)]
+    [InlineData(0u, (ulong)InitCapabilities.All)]
+    public async Task Guest_gets_nowhere_against_pid_1(uint user, ulong capabilities)
+    {
+        string[] command = capabilities == 0 ? ["attack"] : ["attack", "with-capabilities"];
+        InitRun run = await RunAsync(InitSandbox.Start(user, command) with { Capabilities = (InitCapabilities)capabilities });
+        Assert.Equal("tried\n", run.Stdout);
+        Assert.Equal(7, run.Ended?.ExitCode);
+    }
+
+    [Fact]
+    public async Task User_0_with_capabilities_can_do_what_packages_need()
+    {
+        InitRun run = await RunAsync(
+            InitSandbox.Start(0, "sh", "-c", "echo x > /tmp/f && chown 33:44 /tmp/f && chmod 600 /tmp/f && cat /tmp/f && stat -c '%u %g' /tmp/f && cat /proc/self/uid_map")
+                with { Capabilities = InitCapabilities.Packages });
+        Assert.StartsWith("x\n33 44\n", run.Stdout, StringComparison.Ordinal);
+        Assert.Contains("2147483392\n", run.Stdout, StringComparison.Ordinal);
+        Assert.Equal(0, run.Ended?.ExitCode);
+    }
+
+    [Fact]
+    public async Task Garbage_ends_the_sandbox()
+    {
+        Skip();
+        await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
+        byte[] garbage = Encoding.ASCII.GetBytes("GET / HTTP/1.1\r\n\r\n");
+        await sandbox.Socket.SendAsync(garbage, SocketFlags.None, TestContext.Current.CancellationToken);
+        Assert.Equal(new InitFault("malformed version", 74), await sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken));
+        await sandbox.WaitAsync();
+    }
+
+    private void Skip()
+    {
+        if (fixture.Unable is { } reason)
+        {
+            Assert.Skip(reason);
+        }
+    }
+
+    private async Task<InitRun> RunAsync(InitStart start, params (string Path, bool Executable, string Content)[] files)
+    {
+        Skip();
+        await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
+        return await sandbox.RunAsync(start, files);
+    }
+}

@@ -1,0 +1,222 @@
+using System.Diagnostics;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+using Boxer.Runtime.Init;
+
+namespace Boxer.Tests.Core.Runtime.Init;
+
+/// <summary>
+/// A real boxer-init as PID 1, under runsc or in namespaces of its own, with no more around it than these tests need. A Python
+/// launcher connects to a socket of ours and hands it on as descriptor 3.
+/// </summary>
+internal sealed class InitSandbox : IAsyncDisposable
+{
+    private const string Launcher =
+        "import os,socket,sys\n"
+        + "s=socket.socket(socket.AF_UNIX)\n"
+        + "s.connect(sys.argv[1])\n"
+        + "os.dup2(s.fileno(),3)\n"
+        + "os.execvp(sys.argv[2],sys.argv[2:])\n";
+
+    private readonly string _directory;
+    private readonly string? _containerId;
+    private readonly Process _process;
+    private readonly Task<string> _stdout;
+    private readonly Task<string> _stderr;
+
+    private InitSandbox(string directory, string? containerId, Process process, Socket socket)
+    {
+        _directory = directory;
+        _containerId = containerId;
+        _process = process;
+        Socket = socket;
+        Channel = new InitChannel(socket);
+        _stdout = process.StandardOutput.ReadToEndAsync();
+        _stderr = process.StandardError.ReadToEndAsync();
+    }
+
+    internal Socket Socket { get; }
+
+    internal InitChannel Channel { get; }
+
+    /// <summary>What a run of the tests starts from: uid and gid, and the usual memory file systems.</summary>
+    internal static InitStart Start(uint user, params string[] arguments) => new()
+    {
+        Arguments = arguments,
+        Environment = ["PATH=/bin", "HOME=/home/user"],
+        UserId = user,
+        GroupId = user,
+        ResourceLimits = [new(InitResource.Processes, 64, 64), new(InitResource.OpenFiles, 256, 256), new(InitResource.Core, 0, 0)],
+        Hostname = "boxer",
+        Tmpfs =
+        [
+            new("/tmp", 8 << 20, 0x3FF, 0, 0), new("/home/user", 1 << 20, 0x1ED, user, user, UnlessOwned: true),
+            new("/output", 8 << 20, 0x1ED, user, user), new("/dev/shm", 1 << 20, 0x3FF, 0, 0),
+        ],
+        TextFiles = [new("/etc/hosts", "127.0.0.1 localhost\n"u8.ToArray())],
+        Outputs = new("/output", 4 << 20, 100),
+    };
+
+    /// <summary>Boots one under runsc and waits for its READY.</summary>
+    internal static async Task<InitSandbox> BootAsync(string root)
+    {
+        string directory = Directory.CreateTempSubdirectory("boxer-init-").FullName;
+        string id = "boxer-test-" + Guid.NewGuid().ToString("N");
+        string program = await InitBinary.InstallAsync(InitBinary.Find(), directory, TestContext.Current.CancellationToken);
+        var spec = new
+        {
+            ociVersion = "1.0.2",
+            process = new
+            {
+                user = new { uid = 0, gid = 0 },
+                args = new[] { "/.boxer/boxer-init" },
+                cwd = "/",
+                capabilities = new
+                {
+                    bounding = InitProtocol.RequiredCapabilities,
+                    effective = InitProtocol.RequiredCapabilities,
+                    permitted = InitProtocol.RequiredCapabilities,
+                },
+            },
+            root = new { path = root },
+            mounts = new object[]
+            {
+                new { destination = "/proc", type = "proc", source = "proc" },
+                new { destination = "/dev", type = "tmpfs", source = "tmpfs" },
+                new { destination = "/.boxer", type = "bind", source = Path.GetDirectoryName(program), options = new[] { "ro", "bind" } },
+            },
+            linux = new { namespaces = new[] { "pid", "network", "ipc", "uts", "mount" }.Select(type => new { type }) },
+        };
+        await File.WriteAllTextAsync(Path.Combine(directory, "config.json"), JsonSerializer.Serialize(spec), TestContext.Current.CancellationToken);
+        InitSandbox sandbox = await LaunchAsync(
+            directory, id, "runsc", "--root", Path.Combine(directory, "state"), "--network=none", "--ignore-cgroups",
+            "--overlay2=root:memory", "run", "--bundle", directory, "--pass-fd=3:3", id);
+        await sandbox.Channel.ReadReadyAsync(TestContext.Current.CancellationToken);
+        return sandbox;
+    }
+
+    /// <summary>Starts a program as PID 1 of namespaces of this machine, inside <paramref name="root"/>.</summary>
+    internal static Task<InitSandbox> StartNativeAsync(string root) => LaunchAsync(
+        Directory.CreateTempSubdirectory("boxer-init-").FullName, null, "unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--net",
+        "--root", root, "--mount-proc", "/.boxer/boxer-init");
+
+    /// <summary>Sends START, files and GO, and reads to the end.</summary>
+    internal async Task<InitRun> RunAsync(InitStart start, params (string Path, bool Executable, string Content)[] files)
+    {
+        CancellationToken cancellationToken = TestContext.Current.CancellationToken;
+        await Channel.StartAsync(start, cancellationToken);
+        foreach ((string path, bool executable, string content) in files)
+        {
+            using var stream = new MemoryStream(Encoding.UTF8.GetBytes(content));
+            await Channel.SendFileAsync(path, executable, stream, cancellationToken);
+        }
+
+        await Channel.GoAsync(cancellationToken);
+        return await CollectAsync();
+    }
+
+    /// <summary>Reads events to the end, closes the socket, and waits until the sandbox is gone.</summary>
+    internal async Task<InitRun> CollectAsync()
+    {
+        var run = new InitRun();
+        while (!run.IsOver)
+        {
+            InitEvent initEvent = await Channel.ReadEventAsync(TestContext.Current.CancellationToken);
+            run.Add(initEvent is InitOutputData data ? new InitOutputData(data.Data.ToArray()) : initEvent);
+        }
+
+        await Channel.DisposeAsync();
+        run.ExitCode = await WaitAsync();
+        run.Stdout = await _stdout;
+        run.Stderr = await _stderr;
+        return run;
+    }
+
+    /// <summary>Waits until the process is gone, which must not take long.</summary>
+    internal async Task<int> WaitAsync()
+    {
+        await _process.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
+        return _process.ExitCode;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await Channel.DisposeAsync();
+        if (!_process.HasExited)
+        {
+            _process.Kill(entireProcessTree: true);
+        }
+
+        await _process.WaitForExitAsync(CancellationToken.None);
+        _process.Dispose();
+        if (_containerId is not null)
+        {
+            using var delete = Process.Start(new ProcessStartInfo("runsc", ["--root", Path.Combine(_directory, "state"), "delete", "--force", _containerId])
+            {
+                RedirectStandardError = true,
+                UseShellExecute = false,
+            })!;
+            await delete.WaitForExitAsync(CancellationToken.None);
+        }
+
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    private static async Task<InitSandbox> LaunchAsync(string directory, string? id, params string[] command)
+    {
+        string path = Path.Combine(directory, "control");
+        using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(new UnixDomainSocketEndPoint(path));
+        listener.Listen(1);
+        var process = Process.Start(new ProcessStartInfo("/usr/bin/python3", ["-I", "-S", "-c", Launcher, path, .. command])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            UseShellExecute = false,
+        })!;
+        Socket socket = await listener.AcceptAsync(TestContext.Current.CancellationToken);
+        return new InitSandbox(directory, id, process, socket);
+    }
+}
+
+/// <summary>All that one run said.</summary>
+internal sealed class InitRun
+{
+    private readonly List<InitEvent> _events = [];
+
+    internal IReadOnlyList<InitEvent> Events => _events;
+
+    internal string Stdout { get; set; } = "";
+
+    internal string Stderr { get; set; } = "";
+
+    internal int ExitCode { get; set; }
+
+    internal bool IsOver => _events.LastOrDefault() is InitClosed or InitOutputDone or InitNotStarted or InitFileFailed;
+
+    internal InitEnded? Ended => _events.OfType<InitEnded>().SingleOrDefault();
+
+    internal IEnumerable<InitOutputTruncated> Truncations => _events.OfType<InitOutputTruncated>();
+
+    internal void Add(InitEvent initEvent) => _events.Add(initEvent);
+
+    internal Dictionary<string, string> Files()
+    {
+        var files = new Dictionary<string, string>(StringComparer.Ordinal);
+        string? path = null;
+        foreach (InitEvent initEvent in _events)
+        {
+            if (initEvent is InitOutputFile file)
+            {
+                files.Add(path = file.Path, "");
+            }
+            else if (initEvent is InitOutputData data)
+            {
+                files[path!] += Encoding.UTF8.GetString(data.Data.Span);
+            }
+        }
+
+        return files;
+    }
+}
