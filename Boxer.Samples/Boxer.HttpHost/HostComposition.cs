@@ -1,3 +1,5 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
 using Boxer.Files;
 using Boxer.HttpHost.Contracts;
 using Boxer.HttpHost.Endpoints;
@@ -31,7 +33,13 @@ internal static class HostComposition
 
         IServiceCollection services = builder.Services;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = settings.StopGrace + CleanUpTime);
-        services.ConfigureHttpJsonOptions(options => options.SerializerOptions.TypeInfoResolverChain.Insert(0, HostJson.Default));
+        services.ConfigureHttpJsonOptions(options =>
+        {
+            // The description of the API is made with these.
+            options.SerializerOptions.PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower;
+            options.SerializerOptions.NumberHandling = JsonNumberHandling.Strict;
+            options.SerializerOptions.TypeInfoResolverChain.Insert(0, HostJson.Default);
+        });
         services.AddRouting();
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton(settings);
