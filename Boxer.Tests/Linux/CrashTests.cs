@@ -106,7 +106,7 @@ public sealed class CrashTests(PythonImage image)
             .. List("/run/boxer"),
             .. (await File.ReadAllLinesAsync("/proc/mounts", Cancel)).Where(line => line.Contains("boxer", StringComparison.Ordinal) && !line.Contains("/tmp/boxer-", StringComparison.Ordinal)),
             .. Cgroups(),
-            .. Processes(),
+            .. Processes().Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal),
             .. List("/sys/class/net"),
             .. List("/run/netns"),
         ];
@@ -135,9 +135,10 @@ public sealed class CrashTests(PythonImage image)
                     continue;
                 }
 
-                if (commandLine.Contains("--root=/run/boxer/", StringComparison.Ordinal))
+                // What it is and whose, without the arguments that differ as it starts.
+                if (commandLine.Split(' ').FirstOrDefault(argument => argument.StartsWith("--root=/run/boxer/", StringComparison.Ordinal)) is { } root)
                 {
-                    yield return commandLine;
+                    yield return $"{commandLine.Split(' ')[0]} {root}";
                 }
             }
         }

@@ -98,7 +98,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
             : > /tmp/p/usr/bin/boxer-owned
             chmod 755 /tmp/p/usr/bin/boxer-hello /tmp/p/DEBIAN/postinst
             dpkg-deb --root-owner-group -b /tmp/p /tmp/p.deb > /dev/null
-            apt-get install -y -qq /tmp/p.deb > /dev/null 2>&1
+            apt-get install -y -qq /tmp/p.deb > /tmp/log 2>&1 || { cat /tmp/log; exit 1; }
             boxer-hello
             """);
         request.User = "0";
