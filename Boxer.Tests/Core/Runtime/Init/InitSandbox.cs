@@ -122,16 +122,18 @@ internal sealed class InitSandbox : IAsyncDisposable
         }
 
         await Channel.GoAsync(cancellationToken);
-        return await CollectAsync();
+        return await CollectAsync(start.Outputs is not null);
     }
 
     /// <summary>Reads events to the end, closes the socket, and waits until the sandbox is gone.</summary>
-    internal async Task<InitRun> CollectAsync()
+    internal async Task<InitRun> CollectAsync(bool withOutputs = true)
     {
+        // Nothing here takes seconds; a PID 1 that is silent must fail its test and not hold up the others.
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         var run = new InitRun();
-        while (!run.IsOver)
+        while (!run.IsOver && !(run.Ended is not null && !withOutputs))
         {
-            InitEvent initEvent = await Channel.ReadEventAsync(TestContext.Current.CancellationToken);
+            InitEvent initEvent = await Channel.ReadEventAsync(deadline.Token);
             run.Add(initEvent is InitOutputData data ? new InitOutputData(data.Data.ToArray()) : initEvent);
         }
 
