@@ -17,6 +17,8 @@ public sealed class InitFixture : IDisposable
             return;
         }
 
+        // A temporary directory is for its owner; the root of a sandbox is for every user in it.
+        File.SetUnixFileMode(Root, (UnixFileMode)0x1ED);
         Directory.CreateDirectory(Path.Combine(Root, "bin"));
         foreach (string name in (string[])["proc", "dev", "etc", "home", ".boxer"])
         {

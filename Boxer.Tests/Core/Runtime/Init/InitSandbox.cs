@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
@@ -16,8 +17,8 @@ internal sealed class InitSandbox : IAsyncDisposable
         "import os,socket,sys\n"
         + "s=socket.socket(socket.AF_UNIX)\n"
         + "s.connect(sys.argv[1])\n"
-        + "os.dup2(s.fileno(),3)\n"
-        + "os.execvp(sys.argv[2],sys.argv[2:])\n";
+        + "os.dup2(s.fileno(),int(sys.argv[2]))\n"
+        + "os.execvp(sys.argv[3],sys.argv[3:])\n";
 
     private readonly string _directory;
     private readonly string? _containerId;
@@ -90,15 +91,23 @@ internal sealed class InitSandbox : IAsyncDisposable
         };
         await File.WriteAllTextAsync(Path.Combine(directory, "config.json"), JsonSerializer.Serialize(spec), TestContext.Current.CancellationToken);
         InitSandbox sandbox = await LaunchAsync(
-            directory, id, "runsc", "--root", Path.Combine(directory, "state"), "--network=none", "--ignore-cgroups",
-            "--overlay2=root:memory", "run", "--bundle", directory, "--pass-fd=3:3", id);
-        await sandbox.Channel.ReadReadyAsync(TestContext.Current.CancellationToken);
+            directory, id, 10, "runsc", "--root", Path.Combine(directory, "state"), "--network=none", "--ignore-cgroups",
+            "--overlay2=root:memory", "run", "--bundle", directory, "--pass-fd=10:3", id);
+        try
+        {
+            await sandbox.Channel.ReadReadyAsync(TestContext.Current.CancellationToken);
+        }
+        catch (EndOfStreamException exception)
+        {
+            throw new InvalidOperationException(await sandbox._stderr, exception);
+        }
+
         return sandbox;
     }
 
     /// <summary>Starts a program as PID 1 of namespaces of this machine, inside <paramref name="root"/>.</summary>
     internal static Task<InitSandbox> StartNativeAsync(string root) => LaunchAsync(
-        Directory.CreateTempSubdirectory("boxer-init-").FullName, null, "unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--net",
+        Directory.CreateTempSubdirectory("boxer-init-").FullName, null, 3, "unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--net",
         "--root", root, "--mount-proc", "/.boxer/boxer-init");
 
     /// <summary>Sends START, files and GO, and reads to the end.</summary>
@@ -113,16 +122,18 @@ internal sealed class InitSandbox : IAsyncDisposable
         }
 
         await Channel.GoAsync(cancellationToken);
-        return await CollectAsync();
+        return await CollectAsync(start.Outputs is not null);
     }
 
     /// <summary>Reads events to the end, closes the socket, and waits until the sandbox is gone.</summary>
-    internal async Task<InitRun> CollectAsync()
+    internal async Task<InitRun> CollectAsync(bool withOutputs = true)
     {
+        // Nothing here takes seconds; a PID 1 that is silent must fail its test and not hold up the others.
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         var run = new InitRun();
-        while (!run.IsOver)
+        while (!run.IsOver && !(run.Ended is not null && !withOutputs))
         {
-            InitEvent initEvent = await Channel.ReadEventAsync(TestContext.Current.CancellationToken);
+            InitEvent initEvent = await Channel.ReadEventAsync(deadline.Token);
             run.Add(initEvent is InitOutputData data ? new InitOutputData(data.Data.ToArray()) : initEvent);
         }
 
@@ -163,13 +174,13 @@ internal sealed class InitSandbox : IAsyncDisposable
         Directory.Delete(_directory, recursive: true);
     }
 
-    private static async Task<InitSandbox> LaunchAsync(string directory, string? id, params string[] command)
+    private static async Task<InitSandbox> LaunchAsync(string directory, string? id, int descriptor, params string[] command)
     {
         string path = Path.Combine(directory, "control");
         using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         listener.Bind(new UnixDomainSocketEndPoint(path));
         listener.Listen(1);
-        var process = Process.Start(new ProcessStartInfo("/usr/bin/python3", ["-I", "-S", "-c", Launcher, path, .. command])
+        var process = Process.Start(new ProcessStartInfo("/usr/bin/python3", ["-I", "-S", "-c", Launcher, path, descriptor.ToString(CultureInfo.InvariantCulture), .. command])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
