@@ -1,0 +1,152 @@
+using System.Net.Sockets;
+using Boxer.Runtime.Init;
+using CsCheck;
+
+namespace Boxer.Tests.Core.Runtime.Init;
+
+/// <summary>The host's end against a PID 1 that the test plays.</summary>
+public sealed class InitChannelTests : IAsyncLifetime
+{
+    private readonly string _directory = Directory.CreateTempSubdirectory("boxer-init-channel-").FullName;
+    private Socket _guest = null!;
+    private InitChannel _channel = null!;
+
+    private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
+
+    public async ValueTask InitializeAsync()
+    {
+        var endPoint = new UnixDomainSocketEndPoint(Path.Combine(_directory, "socket"));
+        using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(endPoint);
+        listener.Listen(1);
+        _guest = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        await _guest.ConnectAsync(endPoint, Cancellation);
+        _channel = new InitChannel(await listener.AcceptAsync(Cancellation));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _channel.DisposeAsync();
+        _guest.Dispose();
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    [Fact]
+    public async Task Frames_that_come_byte_by_byte_are_put_together()
+    {
+        byte[] frames = [.. Frame(InitFrameType.Ready, InitProtocolTests.U32(1)), .. Frame(InitFrameType.Fault, [.. InitProtocolTests.U32(5), .. InitProtocolTests.Text("x")])];
+        Task reading = _channel.ReadReadyAsync(Cancellation);
+        foreach (byte value in frames)
+        {
+            await _guest.SendAsync(new[] { value }, Cancellation);
+        }
+
+        await reading;
+        Assert.Equal(new InitFault("x", 5), await _channel.ReadEventAsync(Cancellation));
+    }
+
+    [Fact]
+    public async Task Frames_that_come_together_are_taken_apart_and_the_end_stays_the_end()
+    {
+        byte[] frames = [.. Frame(InitFrameType.Ready, InitProtocolTests.U32(1)), .. Frame(InitFrameType.Started), 1, 2, 3];
+        await _guest.SendAsync(frames, Cancellation);
+        await _channel.ReadReadyAsync(Cancellation);
+        await _channel.StartAsync(InitProtocolTests.Start("a"), Cancellation);
+        Assert.IsType<InitStarted>(await _channel.ReadEventAsync(Cancellation));
+        _guest.Shutdown(SocketShutdown.Both);
+        Assert.IsType<InitClosed>(await _channel.ReadEventAsync(Cancellation));
+        Assert.IsType<InitClosed>(await _channel.ReadEventAsync(Cancellation));
+    }
+
+    [Fact]
+    public async Task Pid_1_that_dies_before_ready_is_an_end_of_stream()
+    {
+        _guest.Dispose();
+        await Assert.ThrowsAsync<EndOfStreamException>(() => _channel.ReadReadyAsync(Cancellation));
+    }
+
+    [Fact]
+    public async Task Pid_1_that_cannot_boot_says_why()
+    {
+        await _guest.SendAsync(Frame(InitFrameType.Fault, [.. InitProtocolTests.U32(1), .. InitProtocolTests.Text("capset")]), Cancellation);
+        InitProtocolException exception = await Assert.ThrowsAsync<InitProtocolException>(() => _channel.ReadReadyAsync(Cancellation));
+        Assert.Contains("capset", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Forged_end_before_the_start_is_refused()
+    {
+        await _guest.SendAsync(Frame(InitFrameType.Ready, InitProtocolTests.U32(1)), Cancellation);
+        await _channel.ReadReadyAsync(Cancellation);
+        await _guest.SendAsync(Frame(InitFrameType.Ended, new byte[36]), Cancellation);
+        await Assert.ThrowsAsync<InitProtocolException>(() => _channel.ReadEventAsync(Cancellation).AsTask());
+    }
+
+    [Fact]
+    public async Task Sends_to_a_dead_pid_1_end_quietly_and_its_last_words_are_read()
+    {
+        await _guest.SendAsync(
+            (byte[])[.. Frame(InitFrameType.Ready, InitProtocolTests.U32(1)), .. Frame(InitFrameType.Fault, [.. InitProtocolTests.U32(28), .. InitProtocolTests.Text("mount")])],
+            Cancellation);
+        await _channel.ReadReadyAsync(Cancellation);
+        _guest.Dispose();
+        await _channel.StartAsync(InitProtocolTests.Start("a"), Cancellation);
+        using var content = new MemoryStream(new byte[10 << 20]);
+        await _channel.SendFileAsync("/a", executable: false, content, Cancellation);
+        await _channel.GoAsync(Cancellation);
+        Assert.Equal(new InitFault("mount", 28), await _channel.ReadEventAsync(Cancellation));
+        Assert.IsType<InitClosed>(await _channel.ReadEventAsync(Cancellation));
+    }
+
+    [Fact]
+    public async Task Send_that_is_cancelled_within_a_frame_ends_the_conversation()
+    {
+        await _guest.SendAsync(Frame(InitFrameType.Ready, InitProtocolTests.U32(1)), Cancellation);
+        await _channel.ReadReadyAsync(Cancellation);
+        using var cancellation = new CancellationTokenSource();
+        // Nobody reads, so 4 MiB do not fit.
+        Task sending = _channel.StartAsync(InitProtocolTests.Start("a", new string('a', 4_000_000)), cancellation.Token);
+        await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => sending);
+        await _channel.GoAsync(Cancellation);
+
+        byte[] buffer = new byte[1 << 20];
+        long received = 0;
+        int read;
+        while ((read = await _guest.ReceiveAsync(buffer, Cancellation)) > 0)
+        {
+            received += read;
+        }
+
+        Assert.True(received < 4_000_000, "The frame was cut off and nothing came after it.");
+    }
+
+    [Fact]
+    public async Task Garbage_never_does_worse_than_a_protocol_exception() =>
+        await Gen.Byte.Array[0, 200].SampleAsync(
+            async garbage =>
+            {
+                await using var test = new InitChannelTests();
+                await test.InitializeAsync();
+                await test._guest.SendAsync(garbage, CancellationToken.None);
+                test._guest.Shutdown(SocketShutdown.Both);
+                try
+                {
+                    while (await test._channel.ReadEventAsync(CancellationToken.None) is not InitClosed)
+                    {
+                    }
+                }
+                catch (InitProtocolException)
+                {
+                }
+            },
+            iter: 200);
+
+    private static byte[] Frame(InitFrameType type, params byte[] payload)
+    {
+        byte[] frame = new byte[InitProtocol.HeaderSize + payload.Length];
+        InitProtocol.WriteHeader(frame, type, payload.Length);
+        payload.CopyTo(frame.AsSpan(InitProtocol.HeaderSize));
+        return frame;
+    }
+}

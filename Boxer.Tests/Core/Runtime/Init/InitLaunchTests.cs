@@ -1,0 +1,108 @@
+using System.Diagnostics;
+using Boxer.Runtime.Init;
+
+namespace Boxer.Tests.Core.Runtime.Init;
+
+/// <summary><c>boxer-init launch</c>, the step between this process and the sandbox's runtime.</summary>
+public sealed class InitLaunchTests : IDisposable
+{
+    private readonly string _directory = Directory.CreateTempSubdirectory("boxer-init-launch-").FullName;
+
+    public static TheoryData<string, string[]> BadCommandLines() => new()
+    {
+        { "no program", ["launch"] },
+        { "no program", ["launch", "--"] },
+        { "--cgroup", ["launch", "--cgroup"] },
+        { "--fds", ["launch", "--fds", "2", "--", "true"] },
+        { "--fds", ["launch", "--fds", "x", "--", "true"] },
+        { "--unknown", ["launch", "--unknown", "x", "--", "true"] },
+        { "unknown command", ["unknown"] },
+    };
+
+    [Theory]
+    [MemberData(nameof(BadCommandLines))]
+    public async Task Command_line_that_is_wrong_is_refused(string fault, string[] arguments)
+    {
+        (int code, _, string stderr) = await RunAsync(arguments);
+        Assert.Equal(125, code);
+        Assert.StartsWith($"boxer-init: {fault}: usage: ", stderr, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("boxer-init: exec /missing/program: No such file or directory\n", "--", "/missing/program")]
+    [InlineData("boxer-init: join cgroup /missing/procs: No such file or directory\n", "--cgroup", "/missing/procs", "--", "true")]
+    [InlineData("boxer-init: join network namespace /missing/net: No such file or directory\n", "--netns", "/missing/net", "--", "true")]
+    public async Task Step_that_fails_is_named_in_one_line(string expected, params string[] arguments)
+    {
+        (int code, _, string stderr) = await RunAsync(["launch", .. arguments]);
+        Assert.Equal((125, expected), (code, stderr));
+    }
+
+    [Fact]
+    public async Task Program_gets_its_arguments_and_its_exit_code_is_passed_on()
+    {
+        (int code, string stdout, _) = await RunAsync(["launch", "--", "sh", "-c", "echo \"$1\"; exit 7", "sh", "a b"]);
+        Assert.Equal((7, "a b\n"), (code, stdout));
+    }
+
+    [Fact]
+    public async Task Each_cgroup_is_written_to()
+    {
+        string[] procs = [Path.Combine(_directory, "one"), Path.Combine(_directory, "two")];
+        foreach (string file in procs)
+        {
+            await File.WriteAllTextAsync(file, "", TestContext.Current.CancellationToken);
+        }
+
+        (int code, _, _) = await RunAsync(["launch", "--cgroup", procs[0], "--cgroup", procs[1], "--", "true"]);
+        Assert.Equal(0, code);
+        Assert.All(procs, file => Assert.Equal("0\n", File.ReadAllText(file)));
+    }
+
+    [Fact]
+    public async Task Signals_are_as_a_program_expects_them()
+    {
+        // .NET ignores SIGPIPE, and so would whatever it starts.
+        (_, string stdout, _) = await RunAsync(["launch", "--", "sh", "-c", "grep -E 'Sig(Ign|Blk)' /proc/self/status"]);
+        Assert.Equal("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n", stdout);
+    }
+
+    [Fact]
+    public async Task Descriptors_from_n_on_are_closed()
+    {
+        string program = InitBinary.Find();
+        (int code, string stdout, _) = await RunProcessAsync("sh", ["-c", "exec 3</dev/null 4</dev/null 9</dev/null; exec \"$0\" launch --fds 4 -- sh -c 'for i in 3 4 9; do [ -e /proc/$$/fd/$i ] && echo $i; done; exit 0'", program]);
+        Assert.Equal((0, "3\n"), (code, stdout));
+    }
+
+    [Fact]
+    public async Task Sysctls_are_hidden_from_the_program_alone()
+    {
+        if (Environment.UserName != "root")
+        {
+            Assert.Skip("Not root.");
+        }
+
+        (int code, string stdout, string stderr) = await RunAsync(["launch", "--hide-net-core-sysctls", "--", "ls", "/proc/sys/net/core"]);
+        Assert.Equal((0, "", ""), (code, stdout, stderr));
+        Assert.NotEmpty(Directory.GetFiles("/proc/sys/net/core"));
+    }
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    private static Task<(int Code, string Stdout, string Stderr)> RunAsync(string[] arguments) => RunProcessAsync(InitBinary.Find(), arguments);
+
+    private static async Task<(int Code, string Stdout, string Stderr)> RunProcessAsync(string program, string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo(program, arguments)
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            UseShellExecute = false,
+        })!;
+        Task<string> stdout = process.StandardOutput.ReadToEndAsync();
+        Task<string> stderr = process.StandardError.ReadToEndAsync();
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        return (process.ExitCode, await stdout, await stderr);
+    }
+}
