@@ -44,7 +44,8 @@ public sealed class InitFixture : IDisposable
 
     public string Root { get; } = Directory.CreateTempSubdirectory("boxer-init-root-").FullName;
 
-    public void Dispose() => Directory.Delete(Root, recursive: true);
+    // Not Directory.Delete: damaged frames leave names that are not UTF-8.
+    public void Dispose() => Run("rm", "-rf", "--", Root);
 
     internal static void Copy(string from, string to)
     {

@@ -17,8 +17,14 @@ internal sealed class InitSandbox : IAsyncDisposable
         "import os,socket,sys\n"
         + "s=socket.socket(socket.AF_UNIX)\n"
         + "s.connect(sys.argv[1])\n"
+<<<<<<< HEAD
         + "os.dup2(s.fileno(),int(sys.argv[2]))\n"
         + "os.execvp(sys.argv[3],sys.argv[3:])\n";
+=======
+        + "os.dup2(s.fileno(),3)\n"
+        + "os.set_inheritable(3,True)\n"
+        + "os.execvp(sys.argv[2],sys.argv[2:])\n";
+>>>>>>> init
 
     private readonly string _directory;
     private readonly string? _containerId;
@@ -91,6 +97,7 @@ internal sealed class InitSandbox : IAsyncDisposable
         };
         await File.WriteAllTextAsync(Path.Combine(directory, "config.json"), JsonSerializer.Serialize(spec), TestContext.Current.CancellationToken);
         InitSandbox sandbox = await LaunchAsync(
+<<<<<<< HEAD
             directory, id, 10, "runsc", "--root", Path.Combine(directory, "state"), "--network=none", "--ignore-cgroups",
             "--overlay2=root:memory", "run", "--bundle", directory, "--pass-fd=10:3", id);
         try
@@ -109,6 +116,23 @@ internal sealed class InitSandbox : IAsyncDisposable
     internal static Task<InitSandbox> StartNativeAsync(string root) => LaunchAsync(
         Directory.CreateTempSubdirectory("boxer-init-").FullName, null, 3, "unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--net",
         "--root", root, "--mount-proc", "/.boxer/boxer-init");
+=======
+            directory, id, "runsc", "--root", Path.Combine(directory, "state"), "--network=none", "--ignore-cgroups",
+            "--overlay2=root:memory", "run", "--bundle", directory, "--pass-fd=3:3", id);
+        await sandbox.ReadyAsync();
+        return sandbox;
+    }
+
+    /// <summary>Starts one as PID 1 of namespaces of this machine, inside <paramref name="root"/>, and waits for its READY.</summary>
+    internal static async Task<InitSandbox> StartNativeAsync(string root)
+    {
+        InitSandbox sandbox = await LaunchAsync(
+            Directory.CreateTempSubdirectory("boxer-init-").FullName, null, "unshare", "--pid", "--fork", "--mount", "--uts", "--ipc",
+            "--net", "--root", root, "--mount-proc", "/.boxer/boxer-init");
+        await sandbox.ReadyAsync();
+        return sandbox;
+    }
+>>>>>>> init
 
     /// <summary>Sends START, files and GO, and reads to the end.</summary>
     internal async Task<InitRun> RunAsync(InitStart start, params (string Path, bool Executable, string Content)[] files)
@@ -149,6 +173,18 @@ internal sealed class InitSandbox : IAsyncDisposable
     {
         await _process.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
         return _process.ExitCode;
+    }
+
+    private async Task ReadyAsync()
+    {
+        try
+        {
+            await Channel.ReadReadyAsync(TestContext.Current.CancellationToken);
+        }
+        catch (EndOfStreamException exception)
+        {
+            throw new InvalidOperationException(await _stderr, exception);
+        }
     }
 
     public async ValueTask DisposeAsync()

@@ -1,0 +1,192 @@
+using System.Diagnostics;
+using System.Net.Sockets;
+using System.Runtime.CompilerServices;
+using System.Text;
+using Boxer.Runtime.Init;
+
+namespace Boxer.Tests.Core.Runtime.Init;
+
+/// <summary>
+/// boxer-init built with the address and undefined-behaviour sanitizers, as PID 1 of namespaces of this machine: whatever the
+/// host sends, it reports or exits, and is never killed by a signal of its own making.
+/// </summary>
+public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFixture>
+{
+    private const int Rounds = 60;
+
+    [Fact]
+    public async Task Run_is_the_same_on_linux()
+    {
+        await using InitSandbox sandbox = await BootAsync();
+        InitRun run = await sandbox.RunAsync(
+            Start("sh", "-c", "cat /in; mkdir /output/d; echo x > /output/d/f; ln -s f /output/d/l; exit 9"),
+            ("/in", false, "input\n"));
+        Assert.Equal(9, run.Ended?.ExitCode);
+        Assert.Equal("input\n", run.Stdout);
+        Assert.Equal("x\n", run.Files()["d/f"]);
+        Assert.Equal([new(InitTruncation.NotRegular, 1)], run.Truncations);
+        Assert.Equal(0, run.ExitCode);
+    }
+
+    [Fact]
+    public async Task Frames_in_wrong_order_are_faults()
+    {
+        foreach (byte[] frame in (byte[][])
+            [
+                InitProtocol.EncodeEmpty(InitFrameType.Go),
+                InitProtocol.EncodeEmpty(InitFrameType.FileEnd),
+                InitProtocol.EncodeFileBegin("/a", executable: false),
+                InitProtocol.EncodeEmpty(InitFrameType.Ready),
+                [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeStart(Start("true"))],
+                [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeFileBegin("/a", executable: false), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
+                [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeEmpty(InitFrameType.Go), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
+            ])
+        {
+            await using InitSandbox sandbox = await BootAsync();
+            await sandbox.Socket.SendAsync(frame, TestContext.Current.CancellationToken);
+            string said = await ReadAllAsync(sandbox.Socket);
+            Assert.Contains("malformed", said, StringComparison.Ordinal);
+            Assert.Equal(1, await sandbox.WaitAsync());
+        }
+    }
+
+    [Fact]
+    public async Task Kill_before_go_just_ends_it()
+    {
+        await using InitSandbox sandbox = await BootAsync();
+        await sandbox.Channel.StartAsync(Start("true"), TestContext.Current.CancellationToken);
+        await sandbox.Channel.KillAsync(TestContext.Current.CancellationToken);
+        Assert.IsType<InitClosed>(await sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken));
+        Assert.Equal(0, await sandbox.WaitAsync());
+    }
+
+    [Fact]
+    public async Task Garbage_and_damaged_frames_never_crash_or_hang_it()
+    {
+        const int Seed = 20_261_123;
+        var random = new Random(Seed);
+        for (int round = 0; round < Rounds; round++)
+        {
+            byte[] bytes = Damage(random, round % 4);
+            await using InitSandbox sandbox = await BootAsync();
+            await sandbox.Socket.SendAsync(bytes, TestContext.Current.CancellationToken);
+            sandbox.Socket.Shutdown(SocketShutdown.Send);
+            await ReadAllAsync(sandbox.Socket);
+            int code = await sandbox.WaitAsync();
+            Assert.True(code is 0 or 1, $"Seed {Seed}, round {round}: exit code {code} after {Convert.ToHexString(bytes)}");
+        }
+    }
+
+    [Fact]
+    public async Task Program_refuses_to_be_anything_but_pid_1()
+    {
+        Skip();
+        using var process = Process.Start(new ProcessStartInfo(InitBinary.Find()) { RedirectStandardError = true, UseShellExecute = false })!;
+        string stderr = await process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.Equal((125, "boxer-init: not PID 1\n"), (process.ExitCode, stderr));
+    }
+
+    private static InitStart Start(params string[] arguments) => InitSandbox.Start(65534, arguments) with
+    {
+        Tmpfs = [new("/output", 1 << 20, 0x1ED, 65534, 65534)],
+    };
+
+    private static byte[] Damage(Random random, int kind)
+    {
+        if (kind == 0)
+        {
+            byte[] garbage = new byte[random.Next(1, 400)];
+            random.NextBytes(garbage);
+            return garbage;
+        }
+
+        byte[] start = InitProtocol.EncodeStart(Start("true", "argument"));
+        byte[] whole = [.. start, .. InitProtocol.EncodeFileBegin("/in/file", executable: true), .. InitProtocol.EncodeEmpty(InitFrameType.FileEnd), .. InitProtocol.EncodeEmpty(InitFrameType.Go)];
+        if (kind == 1)
+        {
+            return whole[..random.Next(1, whole.Length)];
+        }
+
+        for (int change = random.Next(1, 5); change > 0; change--)
+        {
+            // In the payload of START, or anywhere.
+            int position = kind == 2 ? random.Next(InitProtocol.HeaderSize, start.Length) : random.Next(whole.Length);
+            whole[position] = random.Next(3) switch { 0 => 0, 1 => 0xFF, _ => (byte)random.Next(256) };
+        }
+
+        return whole;
+    }
+
+    private static async Task<string> ReadAllAsync(Socket socket)
+    {
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var all = new MemoryStream();
+        byte[] buffer = new byte[65_536];
+        try
+        {
+            int read;
+            while ((read = await socket.ReceiveAsync(buffer, deadline.Token)) > 0)
+            {
+                all.Write(buffer, 0, read);
+            }
+        }
+        catch (SocketException exception) when (exception.SocketErrorCode == SocketError.ConnectionReset)
+        {
+            // It closed with frames of ours unread.
+        }
+
+        return Encoding.Latin1.GetString(all.ToArray());
+    }
+
+    private static string SourcePath([CallerFilePath] string path = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(path)!, "../../../../Boxer.Core/Runtime/Init/boxer-init.c"));
+
+    private async Task<InitSandbox> BootAsync()
+    {
+        Skip();
+        Install(fixture.Root);
+        return await InitSandbox.StartNativeAsync(fixture.Root);
+    }
+
+    // With the sanitizers where the compiler has them, and with the libraries that they need.
+    private static void Install(string root)
+    {
+        string target = Path.Combine(root, ".boxer", "boxer-init");
+        if (File.Exists(target))
+        {
+            return;
+        }
+
+        if (!File.Exists(SourcePath()))
+        {
+            InitFixture.Copy(InitBinary.Find(), target);
+            return;
+        }
+
+        try
+        {
+            InitFixture.Compile(SourcePath(), target, "-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan", "-static-libubsan");
+        }
+        catch (InvalidOperationException)
+        {
+            InitFixture.Copy(InitBinary.Find(), target);
+            return;
+        }
+
+        foreach (string word in InitFixture.Run("ldd", target).Split([' ', '\t', '\n']).Where(word => word.StartsWith('/')))
+        {
+            string copy = root + word;
+            Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
+            InitFixture.Copy(word, copy);
+        }
+    }
+
+    private void Skip()
+    {
+        if (fixture.Unable is { } reason)
+        {
+            Assert.Skip(reason);
+        }
+    }
+}
