@@ -90,7 +90,7 @@ internal static unsafe partial class SysStat
         public uint stx_rdev_minor;
         public uint stx_dev_major;
         public uint stx_dev_minor;
-        private fixed ulong spare2[14];
+        private fixed ulong _spare2[14];
 
         /// <summary>The type bits of the mode.</summary>
         public readonly ushort Type => (ushort)(stx_mode & S_IFMT);
@@ -101,6 +101,6 @@ internal static unsafe partial class SysStat
     {
         public long tv_sec;
         public uint tv_nsec;
-        private int reserved;
+        private int _reserved;
     }
 }
