@@ -154,7 +154,7 @@ public sealed class MainJobTests(SharedRunner shared)
         Assert.Equal(started.Id, ended.Result.Id);
         Assert.Equal(
             [(SandboxStream.Stdout, "one\n"), (SandboxStream.Stderr, "two\n")],
-            events[1..^1].Cast<SandboxOutput>().Select(output => (output.Stream, Encoding.UTF8.GetString(output.Data.Span))));
+            events[1..^1].Cast<SandboxOutput>().Select(output => (output.Stream, Encoding.UTF8.GetString(output.Data.Span))).OrderBy(output => output.Stream));
         Assert.Equal(("one\n", "two\n"), (ended.Result.Stdout, ended.Result.Stderr));
     }
 

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
@@ -17,8 +16,9 @@ internal sealed class InitSandbox : IAsyncDisposable
         "import os,socket,sys\n"
         + "s=socket.socket(socket.AF_UNIX)\n"
         + "s.connect(sys.argv[1])\n"
-        + "os.dup2(s.fileno(),int(sys.argv[2]))\n"
-        + "os.execvp(sys.argv[3],sys.argv[3:])\n";
+        + "os.dup2(s.fileno(),3)\n"
+        + "os.set_inheritable(3,True)\n"
+        + "os.execvp(sys.argv[2],sys.argv[2:])\n";
 
     private readonly string _directory;
     private readonly string? _containerId;
@@ -91,24 +91,21 @@ internal sealed class InitSandbox : IAsyncDisposable
         };
         await File.WriteAllTextAsync(Path.Combine(directory, "config.json"), JsonSerializer.Serialize(spec), TestContext.Current.CancellationToken);
         InitSandbox sandbox = await LaunchAsync(
-            directory, id, 10, "runsc", "--root", Path.Combine(directory, "state"), "--network=none", "--ignore-cgroups",
-            "--overlay2=root:memory", "run", "--bundle", directory, "--pass-fd=10:3", id);
-        try
-        {
-            await sandbox.Channel.ReadReadyAsync(TestContext.Current.CancellationToken);
-        }
-        catch (EndOfStreamException exception)
-        {
-            throw new InvalidOperationException(await sandbox._stderr, exception);
-        }
-
+            directory, id, "runsc", "--root", Path.Combine(directory, "state"), "--network=none", "--ignore-cgroups",
+            "--overlay2=root:memory", "run", "--bundle", directory, "--pass-fd=3:3", id);
+        await sandbox.ReadyAsync();
         return sandbox;
     }
 
-    /// <summary>Starts a program as PID 1 of namespaces of this machine, inside <paramref name="root"/>.</summary>
-    internal static Task<InitSandbox> StartNativeAsync(string root) => LaunchAsync(
-        Directory.CreateTempSubdirectory("boxer-init-").FullName, null, 3, "unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--net",
-        "--root", root, "--mount-proc", "/.boxer/boxer-init");
+    /// <summary>Starts one as PID 1 of namespaces of this machine, inside <paramref name="root"/>, and waits for its READY.</summary>
+    internal static async Task<InitSandbox> StartNativeAsync(string root)
+    {
+        InitSandbox sandbox = await LaunchAsync(
+            Directory.CreateTempSubdirectory("boxer-init-").FullName, null, "unshare", "--pid", "--fork", "--mount", "--uts", "--ipc",
+            "--net", "--root", root, "--mount-proc", "/.boxer/boxer-init");
+        await sandbox.ReadyAsync();
+        return sandbox;
+    }
 
     /// <summary>Sends START, files and GO, and reads to the end.</summary>
     internal async Task<InitRun> RunAsync(InitStart start, params (string Path, bool Executable, string Content)[] files)
@@ -186,13 +183,13 @@ internal sealed class InitSandbox : IAsyncDisposable
         Directory.Delete(_directory, recursive: true);
     }
 
-    private static async Task<InitSandbox> LaunchAsync(string directory, string? id, int descriptor, params string[] command)
+    private static async Task<InitSandbox> LaunchAsync(string directory, string? id, params string[] command)
     {
         string path = Path.Combine(directory, "control");
         using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         listener.Bind(new UnixDomainSocketEndPoint(path));
         listener.Listen(1);
-        var process = Process.Start(new ProcessStartInfo("/usr/bin/python3", ["-I", "-S", "-c", Launcher, path, descriptor.ToString(CultureInfo.InvariantCulture), .. command])
+        var process = Process.Start(new ProcessStartInfo("/usr/bin/python3", ["-I", "-S", "-c", Launcher, path, .. command])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
