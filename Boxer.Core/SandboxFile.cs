@@ -24,7 +24,7 @@ public sealed class SandboxFile
     /// Whether the file can be executed: mode 0555 instead of 0444.
     /// <value>Default <see langword="false"/>.</value>
     /// </summary>
-    public bool Executable { get; init; }
+    public bool Executable { get; set; }
 
     /// <summary>A file with this text, as UTF-8 without a byte order mark.</summary>
     /// <param name="path">Where it appears; see <see cref="Path"/>.</param>

@@ -2,7 +2,7 @@ namespace Boxer.Network;
 
 /// <summary>
 /// The mode <c>none</c>: a sandbox has its own loopback interface and no other. Every connect to an outside address fails at once with
-/// ENETUNREACH, and names other than <c>localhost</c> do not resolve. It needs no privilege.
+/// ENETUNREACH or EHOSTUNREACH (gVisor releases differ), and names other than <c>localhost</c> do not resolve. It needs no privilege.
 /// </summary>
 public sealed class NoneNetworkMode : INetworkMode
 {

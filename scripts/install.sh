@@ -5,6 +5,9 @@
 # The first runsc that works as Boxer uses it (systrap platform, --overlay2, --pass-fd), by the date in its version.
 oldest_runsc=20230801
 
+# No script that sources this ends without a word.
+trap 'printf "%s: line %s failed: %s\n" "${0##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR
+
 say() { printf '%s\n' "$*"; }
 
 step() { printf '\n==> %s\n' "$*"; }

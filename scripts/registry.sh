@@ -3,14 +3,18 @@
 
 registry_pid=
 
+# A port of loopback that nobody listens on now.
+free_port() {
+    /usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
 # start_registry FOLDER LAYOUT NAME: keeps its files in FOLDER, serves the image of LAYOUT as NAME (name:tag),
 # and sets registry_url.
 # shellcheck disable=SC2034 # for the caller
 start_registry() {
     local folder=$1 layout=$2 name=$3 port
     mkdir -p "$folder"
-    # Port 0 is not reported by docker-registry: ask the kernel for one that is free.
-    port=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    port=$(free_port)
     registry_url=http://127.0.0.1:$port
     cat >"$folder/config.yml" <<YAML
 version: 0.1

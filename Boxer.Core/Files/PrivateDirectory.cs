@@ -7,9 +7,18 @@ internal static class PrivateDirectory
 
     internal const UnixFileMode FileMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
-    /// <summary>Makes a directory with mode 0700. One that exists gets that mode, which only its owner (or root) can give it.</summary>
+    /// <summary>
+    /// Makes a directory, and parents that are missing, with mode 0700. A directory that exists gets that mode, which only its owner (or
+    /// root) can give it; its parents stay as they are.
+    /// </summary>
     internal static void Create(string path)
     {
+        // Directory.CreateDirectory gives its mode to the last directory only.
+        if (Path.GetDirectoryName(path) is { } parent && !Directory.Exists(parent))
+        {
+            Create(parent);
+        }
+
         Directory.CreateDirectory(path, Mode);
         if (new DirectoryInfo(path).LinkTarget is not null)
         {

@@ -12,10 +12,11 @@ internal static partial class OciSpec
 {
     internal const string InitPath = "/.boxer/init";
 
-    // What PID 1 needs to prepare a run: mounts, owners, users, limits, and to end other users' processes. A command gets none of them.
+    // What PID 1 needs to prepare a run: mounts, owners, users, limits, and to end other users' processes. No command gets any of them
+    // here; one that runs as user 0 gets some in a user namespace of its own, which cannot be more than these.
     private static readonly string[] InitCapabilities =
     [
-        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE",
+        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE",
     ];
 
     /// <summary>Writes config.json.</summary>

@@ -24,6 +24,11 @@ internal static class WorkBuilder
     private const int HostPidsBase = 512;
     private const int HostPidsForEach = 8;
 
+    // gVisor counts a process for the user that forked it, and PID 1 forked the command's first process as user 0. Without this the limit
+    // would be one off: more for other users, less for user 0, for whom PID 1 itself counts too.
+    private const int FirstProcess = 1;
+    private const int InitAsRoot = 1;
+
     // A home there would hide what the sandbox needs, or be hidden.
     private static readonly string[] NoHome = ["/", "/proc", "/sys", "/dev", "/.boxer", "/tmp", OutputDirectory];
 
@@ -67,9 +72,10 @@ internal static class WorkBuilder
             UserId = user.Uid,
             GroupId = user.Gid,
             SupplementaryGroups = user.Groups,
+            Capabilities = user.Uid == 0 ? InitCapabilities.Packages : InitCapabilities.None,
             ResourceLimits =
             [
-                Both(InitResource.Processes, limits.Pids!.Value),
+                Both(InitResource.Processes, limits.Pids!.Value + (user.Uid == 0 ? InitAsRoot : -FirstProcess)),
                 Both(InitResource.OpenFiles, limits.OpenFiles!.Value),
                 Both(InitResource.Core, 0),
             ],

@@ -43,5 +43,6 @@ internal sealed class ErrorAnswers(HostSettings settings, RunLifetime lifetime, 
         }
     }
 
-    private string WithoutHome(string message) => message.Replace(settings.Sandboxes.Home, "<home>", StringComparison.Ordinal);
+    /// <summary>A message without the path of the host's home.</summary>
+    public string WithoutHome(string message) => message.Replace(settings.Sandboxes.Home, "<home>", StringComparison.Ordinal);
 }

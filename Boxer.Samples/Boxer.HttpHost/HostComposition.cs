@@ -1,8 +1,11 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
 using Boxer.Files;
 using Boxer.HttpHost.Contracts;
 using Boxer.HttpHost.Endpoints;
 using Boxer.HttpHost.Security;
 using Boxer.HttpHost.Settings;
+using Boxer.Network;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using OpenTelemetry.Metrics;
@@ -30,7 +33,13 @@ internal static class HostComposition
 
         IServiceCollection services = builder.Services;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = settings.StopGrace + CleanUpTime);
-        services.ConfigureHttpJsonOptions(options => options.SerializerOptions.TypeInfoResolverChain.Insert(0, HostJson.Default));
+        services.ConfigureHttpJsonOptions(options =>
+        {
+            // The description of the API is made with these.
+            options.SerializerOptions.PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower;
+            options.SerializerOptions.NumberHandling = JsonNumberHandling.Strict;
+            options.SerializerOptions.TypeInfoResolverChain.Insert(0, HostJson.Default);
+        });
         services.AddRouting();
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton(settings);
@@ -44,11 +53,17 @@ internal static class HostComposition
         services.AddSingleton<RunLifetime>();
         services.AddSingleton<RunPreparation>();
         services.AddHealthChecks();
-        services.AddOpenApi();
+        services.AddOpenApi(options => options.AddDocumentTransformer((document, _, _) =>
+        {
+            document.Info.Title = "Boxer";
+            return Task.CompletedTask;
+        }));
         services.AddOpenTelemetry().WithMetrics(metrics => metrics
             .AddMeter("Boxer", "Microsoft.AspNetCore.Hosting", "Microsoft.AspNetCore.Server.Kestrel")
             .AddPrometheusExporter());
-        (addSandboxes ?? (target => AddSandboxes(target, settings)))(services);
+        (addSandboxes ?? (target => target.AddBoxer()))(services);
+        services.AddOptions<BoxerOptions>().Configure<IEnumerable<INetworkMode>>(
+            (options, modes) => settings.CopyTo(options, [.. modes.Select(mode => mode.Name)]));
 
         WebApplication app = builder.Build();
         app.Use((context, next) => app.Services.GetRequiredService<ErrorHandling>().InvokeAsync(context, next));
@@ -63,9 +78,6 @@ internal static class HostComposition
         app.UseSwaggerUI(options => options.SwaggerEndpoint("/openapi/v1.json", "Boxer"));
         return app;
     }
-
-    private static void AddSandboxes(IServiceCollection services, HostSettings settings) =>
-        services.AddOptions<BoxerOptions>().Configure(settings.CopyTo);
 
     private static void ConfigureKestrel(KestrelServerOptions options, HostSettings settings)
     {

@@ -12,6 +12,9 @@ internal static class HostProgram
     /// <summary>The exit code where the command line or the configuration is wrong: the host did not listen.</summary>
     internal const int ConfigurationFault = 2;
 
+    /// <summary>The exit code where this machine cannot run sandboxes as configured: the host did not listen.</summary>
+    internal const int MachineFault = 1;
+
     private const string Usage = """
         Usage: Boxer.HttpHost [--config FILE]
 
@@ -24,7 +27,7 @@ internal static class HostProgram
         """;
 
     /// <summary>Runs the host until it is told to stop.</summary>
-    /// <returns>0 after a stop that was asked for, 2 for a configuration that cannot be used.</returns>
+    /// <returns>0 after a stop that was asked for, 1 for a machine that cannot run sandboxes, 2 for a wrong configuration.</returns>
     public static async Task<int> RunAsync(
         string[] arguments,
         IDictionary environment,
@@ -88,6 +91,11 @@ internal static class HostProgram
             catch (OptionsValidationException exception)
             {
                 return await ReportAsync(errors, source.File, [.. exception.Failures.Select(FieldNames.OfOptions)]);
+            }
+            catch (SandboxException exception)
+            {
+                await errors.WriteLineAsync($"boxer: this machine cannot run sandboxes as configured; nothing was started: {exception.Message}");
+                return MachineFault;
             }
             catch (IOException exception) when (exception.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException)
             {

@@ -6,18 +6,14 @@ namespace Boxer.HttpHost;
 /// <summary>What each end of a run is answered with.</summary>
 internal static class RunAnswers
 {
-    private const int ENOENT = 2;
-    private const int EACCES = 13;
-    private const int ENOEXEC = 8;
-
-    public static HttpAnswer For(SandboxResult result, string program, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
+    public static HttpAnswer For(SandboxResult result, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
     {
         Termination end = result.Termination;
         return end.Kind switch
         {
             TerminationKind.WallClockLimit => Failed(StatusCodes.Status408RequestTimeout, end.Message),
             TerminationKind.OutputLimit => Failed(StatusCodes.Status507InsufficientStorage, end.Message),
-            TerminationKind.NotStarted => Failed(StatusCodes.Status400BadRequest, DescribeNotStarted(end, program)),
+            TerminationKind.NotStarted => Failed(StatusCodes.Status400BadRequest, end.Message),
             TerminationKind.SandboxDied => Failed(StatusCodes.Status500InternalServerError, end.Message),
             _ => new HttpAnswer(StatusCodes.Status200OK, Ended(result, outputs, outputsIncomplete), null),
         };
@@ -80,18 +76,6 @@ internal static class RunAnswers
                 result.Usage.PeakMemoryBytes),
             UnenforcedLimits = result.UnenforcedLimits.Count > 0 ? result.UnenforcedLimits : null,
         };
-    }
-
-    private static string DescribeNotStarted(Termination end, string program)
-    {
-        string reason = end.Errno switch
-        {
-            ENOENT => "is not in the image, or the interpreter that it names is not; check its spelling and the image",
-            EACCES => "cannot be executed: permission denied; check its mode and the user",
-            ENOEXEC => "is not a program: exec format error; start it with its interpreter",
-            _ => "could not be started",
-        };
-        return $"cmd[0]: \"{program}\" {reason}. ({end.Message})";
     }
 
     private static string Name(TerminationKind kind) =>

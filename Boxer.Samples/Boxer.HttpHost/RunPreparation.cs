@@ -1,19 +1,19 @@
 using Boxer.Files;
 using Boxer.HttpHost.Contracts;
 using Boxer.HttpHost.Security;
-using Boxer.HttpHost.Settings;
+using Microsoft.Extensions.Options;
 
 namespace Boxer.HttpHost;
 
 /// <summary>Makes runs of requests; what POST /run and POST /run/stream have in common.</summary>
-internal sealed class RunPreparation(HostSettings settings, ApiKeys keys, RunLifetime lifetime, ILogger<RunPreparation> logger)
+internal sealed class RunPreparation(IOptions<BoxerOptions> options, ApiKeys keys, RunLifetime lifetime, ILogger<RunPreparation> logger)
 {
     /// <summary>Reads and checks a request, and holds the files that it names.</summary>
     /// <exception cref="HttpFaultException">The request is wrong; every fault is named.</exception>
     public async Task<PreparedRun> PrepareAsync(HttpContext context)
     {
         RunRequestBody body = await RunRequestReader.ReadAsync(
-            context.Request.Body, settings.Sandboxes.AllowedNetworks, context.RequestAborted);
+            context.Request.Body, options.Value.AllowedNetworks, context.RequestAborted);
         RunFiles files = keys.SpaceOf(context).BeginRun([.. body.Files ?? []]);
         try
         {
@@ -98,7 +98,7 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, bool p
             }
         }
 
-        return RunAnswers.For(result, request.Command[0], outputs, incomplete);
+        return RunAnswers.For(result, outputs, incomplete);
     }
 
     public void Dispose()

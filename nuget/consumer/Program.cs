@@ -1,5 +1,4 @@
 using Boxer;
-using Boxer.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 
 if (args is not [var home, var mirror, var image, .. var command] || command.Length == 0)

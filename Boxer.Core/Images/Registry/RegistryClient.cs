@@ -34,10 +34,10 @@ internal sealed class RegistryClient : IDisposable
         _http.DefaultRequestHeaders.UserAgent.Add(new ProductInfoHeaderValue("boxer", null));
     }
 
-    /// <summary>Opens one image's repository at one place. Tokens are kept for as long as the session.</summary>
+    /// <summary>Opens one image's repository at one place. Tokens are kept for as long as it is open.</summary>
     /// <param name="place">The place.</param>
     /// <param name="reference">The image.</param>
-    public RegistrySession Open(RegistryPlace place, ImageReference reference) => new(this, _places, place, reference);
+    public RegistryRepository Open(RegistryPlace place, ImageReference reference) => new(this, _places, place, reference);
 
     /// <summary>Sends a request; does not follow redirects.</summary>
     /// <param name="request">The request.</param>

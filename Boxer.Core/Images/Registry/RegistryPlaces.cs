@@ -4,7 +4,8 @@ namespace Boxer.Images;
 
 /// <summary>A place that images of a registry come from.</summary>
 /// <param name="BaseAddress">Scheme, host, port and path before <c>v2/</c>; ends with a slash.</param>
-internal sealed record RegistryPlace(Uri BaseAddress)
+/// <param name="IsFallback">Whether it is the place before it, over http: asked only if that one gave no answer about the image.</param>
+internal sealed record RegistryPlace(Uri BaseAddress, bool IsFallback = false)
 {
     /// <inheritdoc/>
     public override string ToString() => BaseAddress.GetLeftPart(UriPartial.Path).TrimEnd('/');
@@ -122,7 +123,7 @@ internal sealed class RegistryPlaces
             throw new InvalidSandboxRequestException("Image", $"{reference.Registry} is not a host or host:port; check its port.");
         }
 
-        return listed && IsLoopbackName(secure) ? [new(secure), new(new Uri($"http://{host}/"))] : [new(secure)];
+        return listed && IsLoopbackName(secure) ? [new(secure), new(new Uri($"http://{host}/"), IsFallback: true)] : [new(secure)];
     }
 
     /// <summary>Whether a host may be at an address that is not public.</summary>

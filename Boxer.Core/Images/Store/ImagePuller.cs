@@ -94,6 +94,16 @@ internal sealed class ImagePuller : IDisposable
         var faults = new List<RegistryException>();
         foreach (RegistryPlace place in places)
         {
+            if (place.IsFallback)
+            {
+                if (faults[^1].Kind == RegistryFaultKind.NotFound)
+                {
+                    continue;
+                }
+
+                faults.RemoveAt(faults.Count - 1);
+            }
+
             try
             {
                 return await PullAsync(reference, place, makeRoot, cancellationToken).ConfigureAwait(false);
@@ -159,11 +169,11 @@ internal sealed class ImagePuller : IDisposable
         ImageReference reference, RegistryPlace place, Func<StoredImage, CancellationToken, Task<T>> makeRoot, CancellationToken cancellationToken)
     {
         long started = _options.TimeProvider.GetTimestamp();
-        using RegistrySession session = _client.Open(place, reference);
-        (FetchedManifest fetched, ImageManifest manifest) = await GetManifestAsync(session, cancellationToken).ConfigureAwait(false);
+        using RegistryRepository repository = _client.Open(place, reference);
+        (FetchedManifest fetched, ImageManifest manifest) = await GetManifestAsync(repository, cancellationToken).ConfigureAwait(false);
         byte[] config = _directory.ReadBlob(manifest.Config.Digest)
             ?? await _retry.ExecuteAsync(
-                async token => await session.GetConfigAsync(manifest.Config, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+                async token => await repository.GetConfigAsync(manifest.Config, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
         ImageConfig imageConfig = manifest.ReadConfig(config, _platform, out IReadOnlyList<ImageLayer> layers);
         if (manifest.LayerBytes > _options.MaxImageBytes)
         {
@@ -172,11 +182,16 @@ internal sealed class ImagePuller : IDisposable
 
         // Downloads are not shared between images: a place that stalls would hold up the pulls of others that name the same layer.
         var budget = new UnpackBudget(_options.MaxImageBytes);
+        foreach (ImageLayer layer in layers.Where(layer => _kind == ImageRootKind.Flattened && HasLayer(layer)))
+        {
+            await RemoveIfDamagedAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
+        }
+
         await Parallel.ForEachAsync(
-            layers.Where(layer => !HasLayer(layer)).DistinctBy(layer => layer.DiffId),
+            layers.Where(layer => !HasLayer(layer)).DistinctBy(layer => (layer.DiffId, layer.Blob.Digest)),
             new ParallelOptions { MaxDegreeOfParallelism = LayersAtOnce, CancellationToken = cancellationToken },
             async (layer, token) => await _retry.ExecuteAsync(
-                async attempt => await FetchLayerAsync(session, layer, budget, attempt).ConfigureAwait(false), token).ConfigureAwait(false))
+                async attempt => await FetchLayerAsync(repository, layer, budget, attempt).ConfigureAwait(false), token).ConfigureAwait(false))
             .ConfigureAwait(false);
 
         T root = await makeRoot(new(fetched.Digest, imageConfig, layers), cancellationToken).ConfigureAwait(false);
@@ -190,10 +205,29 @@ internal sealed class ImagePuller : IDisposable
         return root;
     }
 
-    private async Task<(FetchedManifest Fetched, ImageManifest Manifest)> GetManifestAsync(RegistrySession session, CancellationToken cancellationToken)
+    private async Task RemoveIfDamagedAsync(ImageDescriptor blob, CancellationToken cancellationToken)
+    {
+        string path = _directory.BlobPath(blob.Digest);
+        FileStream file = File.OpenRead(path);
+        await using (file.ConfigureAwait(false))
+        {
+            using var verifying = new VerifyingStream(file, blob.Digest, blob.Size, $"blob {blob.Digest}");
+            try
+            {
+                await verifying.CompleteAsync(cancellationToken).ConfigureAwait(false);
+            }
+            catch (RegistryException fault)
+            {
+                ImageLog.StoreDamaged(_logger, blob.Digest.ToString(), fault.Message);
+                File.Delete(path);
+            }
+        }
+    }
+
+    private async Task<(FetchedManifest Fetched, ImageManifest Manifest)> GetManifestAsync(RegistryRepository repository, CancellationToken cancellationToken)
     {
         FetchedManifest fetched = await _retry.ExecuteAsync(
-            async token => await session.GetManifestAsync(token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+            async token => await repository.GetManifestAsync(token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
         for (int depth = 0; ; depth++)
         {
             if (ImageManifest.Read(fetched.Content, fetched.MediaType, _platform, out ImageDescriptor? chosen) is { } manifest)
@@ -207,16 +241,16 @@ internal sealed class ImagePuller : IDisposable
             }
 
             fetched = await _retry.ExecuteAsync(
-                async token => await session.GetManifestAsync(chosen!.Digest, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+                async token => await repository.GetManifestAsync(chosen!.Digest, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
         }
     }
 
-    private async Task FetchLayerAsync(RegistrySession session, ImageLayer layer, UnpackBudget budget, CancellationToken cancellationToken)
+    private async Task FetchLayerAsync(RegistryRepository repository, ImageLayer layer, UnpackBudget budget, CancellationToken cancellationToken)
     {
         string temporary = _directory.NewTemporaryPath();
         try
         {
-            Stream body = await session.OpenBlobAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
+            Stream body = await repository.OpenBlobAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
             await using (body.ConfigureAwait(false))
             {
                 if (_kind == ImageRootKind.Overlay)

@@ -1241,8 +1241,11 @@ static void become_reserved(void)
         fault("reserved uid", NULL, errno);
     if (set_capabilities(data[0].permitted, data[1].permitted) != 0)
         fault("capset", NULL, errno);
-    /* setresuid(2) has done it on Linux; not every sandbox kernel knows it. */
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    /*
+     * Not dumpable, as setresuid(2) leaves it, has the files in /proc/1 belong to root, which the command may be. Their true
+     * owner is the reserved id; tracing it still takes that id, or a capability that no command has.
+     */
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
 static void boot(void)

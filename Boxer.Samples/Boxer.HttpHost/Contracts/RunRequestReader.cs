@@ -42,6 +42,11 @@ internal sealed class RunRequestReader
         {
             throw HttpFaultException.BadRequest($"the body is not valid JSON: {Explain(exception)}");
         }
+        catch (InvalidOperationException)
+        {
+            // The check for duplicates decodes names, and throws this for those that are not valid UTF-8 or UTF-16.
+            throw HttpFaultException.BadRequest("the body has a name that is not valid Unicode; remove it.");
+        }
 
         using (document)
         {
@@ -50,15 +55,7 @@ internal sealed class RunRequestReader
                 throw HttpFaultException.BadRequest($"the body must be a JSON object, not {Show(document.RootElement)}.");
             }
 
-            try
-            {
-                return new RunRequestReader(document.RootElement).Read(networks);
-            }
-            catch (InvalidOperationException)
-            {
-                // JsonElement throws it for names as for values that are not valid UTF-8 or UTF-16; values are caught where they are read.
-                throw HttpFaultException.BadRequest("the body has a name that is not valid Unicode; remove it.");
-            }
+            return new RunRequestReader(document.RootElement).Read(networks);
         }
     }
 

@@ -27,7 +27,8 @@ internal static class FilesEndpoint
         routes.MapPost("/files", (Delegate)UploadAsync)
             .WithName("uploadFile")
             .WithSummary("Stores a file that runs can use; what was at the path before is replaced.")
-            .Accepts<UploadForm>("multipart/form-data")
+            // Other types get the answer of this endpoint, which says what to send.
+            .Accepts<UploadForm>("multipart/form-data", "*/*")
             .Produces<FileBody>()
             .ProducesErrors(400, 401, 403, 413, 500);
         routes.MapGet("/files", DownloadAsync)

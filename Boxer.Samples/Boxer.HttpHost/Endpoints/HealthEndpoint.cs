@@ -26,9 +26,10 @@ internal static class HealthEndpoint
     {
         IServiceProvider services = context.RequestServices;
         HealthReport report = await services.GetRequiredService<HealthCheckService>().CheckHealthAsync(context.RequestAborted);
+        ErrorAnswers answers = services.GetRequiredService<ErrorAnswers>();
         Dictionary<string, CheckBody> checks = report.Entries.ToDictionary(
             entry => entry.Key,
-            entry => new CheckBody(Name(entry.Value.Status), entry.Value.Description),
+            entry => new CheckBody(Name(entry.Value.Status), entry.Value.Description is { } why ? answers.WithoutHome(why) : null),
             StringComparer.Ordinal);
         bool stopping = services.GetRequiredService<RunLifetime>().Stopping.IsCancellationRequested;
         if (stopping)

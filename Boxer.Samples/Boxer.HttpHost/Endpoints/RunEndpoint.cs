@@ -9,7 +9,8 @@ internal static class RunEndpoint
         routes.MapPost("/run", (Delegate)RunAsync)
             .WithName("run")
             .WithSummary("Runs a command in a sandbox and returns what it left.")
-            .Accepts<RunRequestBody>("application/json")
+            // Read as JSON whatever its Content-Type: clients that set none are served too.
+            .Accepts<RunRequestBody>("application/json", "*/*")
             .Produces<RunResponseBody>()
             .ProducesErrors(400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 507);
 

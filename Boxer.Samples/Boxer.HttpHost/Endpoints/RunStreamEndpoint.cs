@@ -19,7 +19,8 @@ internal static class RunStreamEndpoint
             .WithDescription(
                 "Events: started {exec_id}, stdout {text}, stderr {text}, end {status and the body of POST /run}. "
                 + "Errors before the command starts are answered as by POST /run.")
-            .Accepts<RunRequestBody>("application/json")
+            // Read as JSON whatever its Content-Type: clients that set none are served too.
+            .Accepts<RunRequestBody>("application/json", "*/*")
             .Produces<string>(contentType: "text/event-stream")
             .ProducesErrors(400, 401, 403, 404, 413, 429, 500, 502, 503);
 

@@ -3,7 +3,7 @@ namespace Boxer.HttpHost.Settings;
 /// <summary>The host's configuration, complete and checked. <see cref="SettingsBinder"/> has the keys, ranges and defaults.</summary>
 internal sealed record HostSettings
 {
-    /// <summary>What goes to AddBoxer.</summary>
+    /// <summary>The options of the sandboxes.</summary>
     public required BoxerOptions Sandboxes { get; init; }
 
     public required ListenAddress ListenAddress { get; init; }
@@ -25,11 +25,17 @@ internal sealed record HostSettings
     /// <summary>Keys that clients must show one of; empty: open to everybody who reaches the port.</summary>
     public required IReadOnlyList<string> ApiKeys { get; init; }
 
-    /// <summary>Whether allowed_networks was left to its default, and that left "host" out.</summary>
+    /// <summary>Whether allowed_networks was left to its default.</summary>
+    public required bool NetworksByDefault { get; init; }
+
+    /// <summary>Whether that default left "host" out, because other machines reach the host and need no key.</summary>
     public required bool HostNetworkLeftOut { get; init; }
 
     /// <summary>Copies what is configured to the options that the container makes.</summary>
-    public void CopyTo(BoxerOptions options)
+    /// <param name="options">The options.</param>
+    /// <param name="modes">The network modes that are registered. The default of allowed_networks is cut down to them; what was
+    /// configured is not, and a mode that does not exist is a fault.</param>
+    public void CopyTo(BoxerOptions options, IReadOnlyCollection<string> modes)
     {
         options.Home = Sandboxes.Home;
         options.RunscPath = Sandboxes.RunscPath;
@@ -40,7 +46,7 @@ internal sealed record HostSettings
         options.DnsServers = [.. Sandboxes.DnsServers];
         options.RegistryMirrors = new Dictionary<string, IList<string>>(Sandboxes.RegistryMirrors, StringComparer.Ordinal);
         options.AllowedRegistries = [.. Sandboxes.AllowedRegistries];
-        options.AllowedNetworks = [.. Sandboxes.AllowedNetworks];
+        options.AllowedNetworks = [.. Sandboxes.AllowedNetworks.Where(name => !NetworksByDefault || modes.Contains(name))];
         options.MaxConcurrentRuns = Sandboxes.MaxConcurrentRuns;
         options.MaxMemoryMegabytes = Sandboxes.MaxMemoryMegabytes;
         options.MaxQueuedRuns = Sandboxes.MaxQueuedRuns;

@@ -79,6 +79,7 @@ internal sealed class SettingsBinder
             RunBodyLimitBytes = Whole(_root, "", "run_body_limit_bytes", 1_024, Gibibyte) ?? 16L << 20,
             StopGrace = Seconds(_root, "", "stop_grace_secs", 0, 3_600) ?? TimeSpan.FromSeconds(10),
             ApiKeys = keys,
+            NetworksByDefault = networks is null,
             HostNetworkLeftOut = networks is null && open,
         };
     }

@@ -131,10 +131,7 @@ internal sealed class SettingsSource
     {
         SettingObject fromVariables = new(null, new(StringComparer.Ordinal));
         Dictionary<string, string> seen = new(StringComparer.Ordinal);
-        foreach ((string name, string value) in environment
-            .Cast<DictionaryEntry>()
-            .Select(entry => ((string)entry.Key, entry.Value as string ?? ""))
-            .OrderBy(entry => entry.Item1, StringComparer.Ordinal))
+        foreach (string name in environment.Keys.Cast<string>().Order(StringComparer.Ordinal))
         {
             bool isLong = name.StartsWith(LongPrefix, StringComparison.OrdinalIgnoreCase);
             if ((!isLong && !name.StartsWith(ShortPrefix, StringComparison.OrdinalIgnoreCase)) || name == FileVariable)
@@ -155,7 +152,7 @@ internal sealed class SettingsSource
                 continue;
             }
 
-            Put(fromVariables, path, name, value);
+            Put(fromVariables, path, name, environment[name] as string ?? "");
         }
 
         foreach ((string key, SettingNode node) in fromVariables.Members)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import io
 import os
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from boxer import BoxerError
+from boxer import BoxerConnectionError, BoxerError
 from both import both, call
 from fake_host import Answer, FakeHost
 
@@ -94,3 +96,25 @@ def test_an_upload_answer_without_a_path(kind: str, host: FakeHost) -> None:
     host.json("POST", "/files", 200, {})
     with pytest.raises(BoxerError, match="'path'"):
         call(kind, host.url, "upload_file", "a", b"")
+
+
+@both
+def test_a_host_that_refuses_a_body_without_reading_it(kind: str) -> None:
+    answer = b'{"error":"too large"}'
+    head = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(answer)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(head + answer)
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        # The reset that follows the answer can overtake it.
+        with pytest.raises(BoxerError, match="HTTP 413: too large|over the host's limit|/files: ") as caught:
+            call(kind, url, "upload_file", "a", bytes(20_000_000))
+        thread.join()
+    assert isinstance(caught.value, BoxerConnectionError) or getattr(caught.value, "status_code", 0) == 413

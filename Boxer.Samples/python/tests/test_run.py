@@ -190,13 +190,16 @@ def test_tasks_share_a_client_and_more_runs_than_connections_wait(host: FakeHost
 
 
 def test_a_cancelled_run_closes_its_connection(host: FakeHost) -> None:
-    host.answers["POST", "/run"] = Answer(200, [b"x" * 65536] * 400)
+    host.answers["POST", "/run"] = Answer(200, [b"x" * 65536] * 400, delay=0.3)
 
     async def main() -> None:
         async with AsyncBoxerClient(host.url) as client:
-            host.answers["POST", "/run"].delay = 0.3
-            with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(client.run("i", ["c"]), 0.1)
+            task = asyncio.ensure_future(client.run("i", ["c"]))
+            while not host.requests:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
     asyncio.run(main())
     assert host.client_left.wait(10)

@@ -68,6 +68,15 @@ internal static class InitAttack
             int mem = open("/proc/1/mem", O_RDWR);
             if (mem >= 0)
                 refused("read PID 1's memory", pread(mem, &byte, 1, 0x400000));
+            static const char *const files[] = { "oom_score_adj", "uid_map", "gid_map", "setgroups", "mem" };
+            for (unsigned i = 0; i < sizeof files / sizeof files[0]; i++) {
+                snprintf(path, sizeof path, "/proc/1/%s", files[i]);
+                refused(path, open(path, O_WRONLY));
+            }
+            /* gVisor has root own this one whoever runs; what counts is the write. */
+            int comm = open("/proc/1/comm", O_WRONLY);
+            if (comm >= 0)
+                refused("rename PID 1", write(comm, "x", 1));
             refused("process_vm_readv", syscall(SYS_process_vm_readv, 1, &local, 1, &remote, 1, 0));
             refused("process_vm_writev", syscall(SYS_process_vm_writev, 1, &local, 1, &remote, 1, 0));
             refused("ptrace attach", ptrace(PTRACE_ATTACH, 1, 0, 0));

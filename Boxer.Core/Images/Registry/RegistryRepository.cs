@@ -12,7 +12,7 @@ namespace Boxer.Images;
 internal sealed record FetchedManifest(byte[] Content, string? MediaType, ImageDigest Digest);
 
 /// <summary>One repository at one place, asked anonymously or with a token that the place hands out to everybody.</summary>
-internal sealed class RegistrySession : IDisposable
+internal sealed class RegistryRepository : IDisposable
 {
     private const int MaxManifestBytes = 4 * 1024 * 1024;
     private const int MaxConfigBytes = 8 * 1024 * 1024;
@@ -30,12 +30,12 @@ internal sealed class RegistrySession : IDisposable
     private readonly SemaphoreSlim _tokenLock = new(1, 1);
     private string? _token;
 
-    /// <summary>Makes a session.</summary>
+    /// <summary>Opens a repository.</summary>
     /// <param name="client">The client that it sends with.</param>
     /// <param name="places">Where it may go.</param>
     /// <param name="place">The place.</param>
     /// <param name="reference">The image.</param>
-    public RegistrySession(RegistryClient client, RegistryPlaces places, RegistryPlace place, ImageReference reference)
+    public RegistryRepository(RegistryClient client, RegistryPlaces places, RegistryPlace place, ImageReference reference)
     {
         _client = client;
         _places = places;

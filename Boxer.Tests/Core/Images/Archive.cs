@@ -1,0 +1,113 @@
+using System.Globalization;
+using System.IO.Compression;
+using System.Text;
+
+namespace Boxer.Tests.Core.Images;
+
+/// <summary>Writes tar archives that honest tools would not write.</summary>
+internal sealed class Archive
+{
+    private readonly System.Buffers.ArrayBufferWriter<byte> _stream = new();
+
+    public Archive File(string name, string content = "", int mode = 0b110_100_100, int uid = 0, int gid = 0, params (string, byte[])[] records) =>
+        Add('0', name, "", Encoding.UTF8.GetBytes(content), mode, uid, gid, records);
+
+    public Archive Directory(string name, int mode = 0b111_101_101, params (string, byte[])[] records) => Add('5', name, "", [], mode, 0, 0, records);
+
+    public Archive Link(string name, string target) => Add('2', name, target);
+
+    public Archive HardLink(string name, string target) => Add('1', name, target);
+
+    public Archive Device(string name, char type = '3') => Add(type, name);
+
+    public Archive Add(
+        char type, string name, string link = "", byte[]? content = null, int mode = 0b110_100_100, int uid = 0, int gid = 0, (string Key, byte[] Value)[]? records = null)
+    {
+        byte[] nameBytes = Encoding.Latin1.GetBytes(name);
+        byte[] linkBytes = Encoding.Latin1.GetBytes(link);
+        var all = new List<(string Key, byte[] Value)>(records ?? []);
+        if (nameBytes.Length > 100 || nameBytes.Contains((byte)0))
+        {
+            all.Add(("path", nameBytes));
+        }
+
+        if (linkBytes.Length > 100 || linkBytes.Contains((byte)0))
+        {
+            all.Add(("linkpath", linkBytes));
+        }
+
+        if (all.Count > 0)
+        {
+            byte[] extended = [.. all.SelectMany(record => Record(record.Key, record.Value))];
+            Raw('x', Encoding.ASCII.GetBytes("pax"), [], extended, 0, 0, 0);
+        }
+
+        Raw(type, nameBytes, linkBytes, content ?? [], mode, uid, gid);
+        return this;
+    }
+
+    public Archive Raw(char type, byte[] name, byte[] link, byte[] content, int mode, int uid, int gid, long? size = null)
+    {
+        var header = new byte[512];
+        name.AsSpan(0, Math.Min(100, name.Length)).CopyTo(header);
+        Octal(header, 100, 8, mode);
+        Octal(header, 108, 8, uid);
+        Octal(header, 116, 8, gid);
+        Octal(header, 124, 12, size ?? content.Length);
+        Octal(header, 136, 12, 1_000_000_000);
+        header[156] = (byte)type;
+        link.AsSpan(0, Math.Min(100, link.Length)).CopyTo(header.AsSpan(157));
+        "ustar\000"u8.CopyTo(header.AsSpan(257));
+        header.AsSpan(148, 8).Fill((byte)' ');
+        Octal(header, 148, 7, header.Sum(value => value));
+        Append(header);
+        Append(content);
+        Append(new byte[-content.Length & 511]);
+        return this;
+    }
+
+    public byte[] ToBytes() => [.. _stream.WrittenSpan, .. new byte[1024]];
+
+    public static byte[] Gzip(byte[] content)
+    {
+        using var stream = new MemoryStream();
+        using (var gzip = new GZipStream(stream, CompressionLevel.Fastest, leaveOpen: true))
+        {
+            gzip.Write(content);
+        }
+
+        return stream.ToArray();
+    }
+
+    private void Append(byte[] bytes)
+    {
+        bytes.CopyTo(_stream.GetSpan(bytes.Length + 1));
+        _stream.Advance(bytes.Length);
+    }
+
+    private static byte[] Record(string key, byte[] value)
+    {
+        int rest = 3 + Encoding.UTF8.GetByteCount(key) + value.Length;
+        int length = rest + rest.ToString(CultureInfo.InvariantCulture).Length;
+        length = rest + length.ToString(CultureInfo.InvariantCulture).Length;
+        return [.. Encoding.UTF8.GetBytes($"{length} {key}="), .. value, (byte)'\n'];
+    }
+
+    private static void Octal(byte[] header, int offset, int length, long value) =>
+        Encoding.ASCII.GetBytes(Convert.ToString(value, 8).PadLeft(length - 1, '0')).CopyTo(header.AsSpan(offset));
+}
+
+/// <summary>A directory of one test, removed with everything in it.</summary>
+internal sealed class ScratchDirectory : IDisposable
+{
+    public ScratchDirectory()
+    {
+        Path = System.IO.Directory.CreateTempSubdirectory("boxer-images-").FullName;
+    }
+
+    public string Path { get; }
+
+    public string this[string name] => System.IO.Path.Combine(Path, name);
+
+    public void Dispose() => Boxer.Images.TreeRemover.Remove(Path);
+}

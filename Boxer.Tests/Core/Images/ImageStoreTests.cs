@@ -1,0 +1,433 @@
+using System.Text;
+using System.Text.Json;
+using Boxer.Images;
+using Boxer.Native;
+using Boxer.Tests.Support;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Boxer.Tests.Core.Images;
+
+public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<RegistryFixture>, IDisposable
+{
+    private readonly ScratchDirectory _scratch = new();
+    private readonly ScriptedRegistry _scripted = new();
+
+    public static TheoryData<ImageRootKind> Kinds => [ImageRootKind.Overlay, ImageRootKind.Flattened];
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public async Task Image_of_a_real_registry_becomes_a_root(ImageRootKind kind)
+    {
+        SkipUnlessPossible(kind);
+        Assert.SkipWhen(registry.Missing is not null, registry.Missing ?? "");
+        await PushBusyboxAsync($"team/busybox:{kind.ToString().ToLowerInvariant()}");
+        string top = Directory.CreateDirectory(_scratch["top/.boxer"]).FullName;
+        File.WriteAllText(Path.Combine(top, "init"), "top");
+        Directory.CreateDirectory(_scratch["top/output"]);
+        string reference = $"{registry.Host}/team/busybox:{kind.ToString().ToLowerInvariant()}";
+
+        string root;
+        await using (ImageStore store = Store(kind, options => options with { TopLayerDirectory = _scratch["top"], AllowedRegistries = [registry.Host] }))
+        {
+            IImageLease lease = await store.AcquireAsync(ImageReference.Parse(reference), TestContext.Current.CancellationToken);
+            root = lease.RootPath;
+            Assert.Equal(kind, store.RootKind);
+            Assert.StartsWith("sha256:", lease.Digest, StringComparison.Ordinal);
+            Assert.Equal(["GREETING=hello world"], lease.Config.Env.Where(line => line.StartsWith("GREETING", StringComparison.Ordinal)));
+            Assert.Equal(("/srv", "app"), (lease.Config.WorkingDir, lease.Config.User));
+            Assert.Equal(1000u, ImageUsers.Resolve(root, lease.Config.User).Uid);
+            Assert.Equal("top", File.ReadAllText(Path.Combine(root, ".boxer", "init")));
+            Assert.True(Directory.Exists(Path.Combine(root, "output")));
+            Assert.Equal("second", File.ReadAllText(Path.Combine(root, "srv", "changed")));
+            Assert.False(File.Exists(Path.Combine(root, "srv", "removed")));
+            Assert.False(Directory.Exists(Path.Combine(root, "srv", "removed-directory")));
+            Assert.Equal("42\n", await RegistryFixture.RunAsync(Path.Combine(root, "bin", "busybox"), "echo", "42"));
+            if (kind == ImageRootKind.Overlay)
+            {
+                string mount = File.ReadLines("/proc/self/mounts").Single(line => line.Contains(root, StringComparison.Ordinal));
+                Assert.Equal(["nodev", "nosuid", "ro"], mount.Split(' ')[3].Split(',').Intersect(["ro", "nosuid", "nodev"]).Order(StringComparer.Ordinal));
+                Assert.ThrowsAny<IOException>(() => File.WriteAllText(Path.Combine(root, "new"), ""));
+            }
+
+            IImageLease again = await store.AcquireAsync(ImageReference.Parse($"{registry.Host}/team/busybox@{lease.Digest}"), TestContext.Current.CancellationToken);
+            Assert.Equal(root, again.RootPath);
+        }
+
+        Assert.DoesNotContain(root + " ", File.ReadAllText("/proc/self/mounts") + (kind == ImageRootKind.Overlay ? "" : "no"), StringComparison.Ordinal);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["home/tmp"]));
+
+        // What was pulled serves without a registry, also a later process.
+        await using ImageStore later = Store(kind, options => options with
+        {
+            TopLayerDirectory = _scratch["top"],
+            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { [registry.Host] = ["http://127.0.0.1:1"] },
+        });
+        IImageLease offline = await later.AcquireAsync(ImageReference.Parse(reference), TestContext.Current.CancellationToken);
+        Assert.Equal("second", File.ReadAllText(Path.Combine(offline.RootPath, "srv", "changed")));
+    }
+
+    [Fact]
+    public async Task Root_is_what_umoci_unpacks()
+    {
+        Assert.SkipWhen(registry.Missing is not null, registry.Missing ?? "");
+        Assert.SkipUnless(Unistd.geteuid() == 0, "owners need root");
+        await PushBusyboxAsync("compare:1");
+        await RegistryFixture.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
+        foreach (ImageRootKind kind in (ImageRootKind[])[ImageRootKind.Overlay, ImageRootKind.Flattened])
+        {
+            await using ImageStore store = Store(kind, options => options with { AllowedRegistries = [registry.Host] });
+            IImageLease lease = await store.AcquireAsync(ImageReference.Parse($"{registry.Host}/compare:1"), TestContext.Current.CancellationToken);
+
+            Assert.Equal(await ListAsync(_scratch["umoci"]), await ListAsync(lease.RootPath));
+        }
+    }
+
+    [Fact]
+    public async Task Docker_schema_2_and_lists_are_read()
+    {
+        Assert.SkipWhen(registry.Missing is not null, registry.Missing ?? "");
+        await PushBusyboxAsync("docker:amd64", "--format", "v2s2");
+        await using ImageStore store = Store(ImageRootKind.Flattened, options => options with { AllowedRegistries = [registry.Host] });
+        IImageLease direct = await store.AcquireAsync(ImageReference.Parse($"{registry.Host}/docker:amd64"), TestContext.Current.CancellationToken);
+
+        using var client = new HttpClient();
+        string list = JsonSerializer.Serialize(new
+        {
+            schemaVersion = 2,
+            mediaType = ImageMediaTypes.DockerList,
+            manifests = new[] { new { mediaType = ImageMediaTypes.DockerManifest, digest = direct.Digest, size = await SizeAsync(client, direct.Digest), platform = new { os = "linux", architecture = ImagePlatform.Current.Architecture } } },
+        });
+        using var content = new StringContent(list);
+        content.Headers.ContentType = new(ImageMediaTypes.DockerList);
+        using HttpResponseMessage put = await client.PutAsync(new Uri($"{registry.Url}/v2/docker/manifests/list"), content, TestContext.Current.CancellationToken);
+        Assert.True(put.IsSuccessStatusCode, await put.Content.ReadAsStringAsync(TestContext.Current.CancellationToken));
+
+        IImageLease chosen = await store.AcquireAsync(ImageReference.Parse($"{registry.Host}/docker:list"), TestContext.Current.CancellationToken);
+        Assert.Equal(direct.Digest, chosen.Digest);
+        ImageNotFoundException fault = await Assert.ThrowsAsync<ImageNotFoundException>(
+            () => store.AcquireAsync(ImageReference.Parse($"{registry.Host}/docker:missing"), TestContext.Current.CancellationToken));
+        Assert.Contains("MANIFEST_UNKNOWN", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public async Task Whiteouts_and_opaque_directories_hide_lower_layers(ImageRootKind kind)
+    {
+        SkipUnlessPossible(kind);
+        byte[] one = new Archive().File("gone", "1").File("d/old", "1").File("o/old", "1").File("r/old", "1").File("kept", "1").ToBytes();
+        byte[] two = new Archive().File(".wh.gone").File("d/.wh.old").File("d/new", "2").File("o/.wh..wh..opq").File("o/new", "2").File(".wh.r").File("r/new", "2").ToBytes();
+        byte[] empty = new Archive().ToBytes();
+        _scripted.AddImage("a", "latest", [empty, one, empty, two, empty]);
+        _scripted.AddImage("b", "latest", [one, new Archive().File(".wh..wh..opq").File("new", "2").ToBytes()]);
+        _scripted.AddImage("none", "latest", []);
+        await using ImageStore store = Store(kind);
+
+        Assert.Equal(["d/new", "kept", "o/new", "r/new"], Files((await AcquireAsync(store, "a")).RootPath));
+        Assert.Equal(["new"], Files((await AcquireAsync(store, "b")).RootPath));
+        Assert.Empty(Files((await AcquireAsync(store, "none")).RootPath));
+    }
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public async Task As_many_layers_as_docker_allows(ImageRootKind kind)
+    {
+        SkipUnlessPossible(kind);
+        byte[][] layers = [.. Enumerable.Range(0, 127).Select(i => new Archive().File($"f{i:d3}", "x").ToBytes())];
+        _scripted.AddImage("a", "latest", layers);
+        _scripted.AddImage("b", "latest", [.. layers, layers[0]]);
+        await using ImageStore store = Store(kind, options => options with { TopLayerDirectory = Directory.CreateDirectory(_scratch["top"]).FullName });
+
+        Assert.Equal(127, Files((await AcquireAsync(store, "a")).RootPath).Length);
+        Assert.Contains("128 layers; 127 are allowed", (await Assert.ThrowsAsync<ImagePullException>(() => AcquireAsync(store, "b"))).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("""{"schemaVersion":1,"fsLayers":[]}""", "schema 1")]
+    [InlineData("""{"schemaVersion":2}""", "neither an image manifest nor an index")]
+    [InlineData("""{"schemaVersion":2,"layers":[],"manifests":[]}""", "neither an image manifest nor an index")]
+    [InlineData("""{"schemaVersion":2,"schemaVersion":2,"manifests":[]}""", "malformed")]
+    [InlineData("""{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","layers":[]}""", "of a kind that is not supported")]
+    [InlineData("""[]""", "malformed")]
+    [InlineData("""null""", "is empty")]
+    [InlineData("""{"schemaVersion":2,"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json","digest":"$D","size":1},"layers":[]}""", "not a container image")]
+    [InlineData("""{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:../../etc","size":1},"layers":[]}""", "malformed digest")]
+    [InlineData("""{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"$D","size":-1},"layers":[]}""", "malformed descriptor")]
+    [InlineData("""{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"$D","size":9999999},"layers":[]}""", "8388608 are allowed")]
+    [InlineData("""{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"$D","size":1},"layers":[null]}""", "malformed descriptor")]
+    [InlineData("""{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"$D","size":1},"layers":[{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":"$D","size":1}]}""", "foreign layer")]
+    [InlineData("""{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"$D","size":1},"layers":[{"mediaType":"application/x","digest":"$D","size":1}]}""", "type that is not supported")]
+    public async Task Manifests_are_refused_by_name(string manifest, string message)
+    {
+        _scripted.AddManifest("a", "latest", Encoding.UTF8.GetBytes(manifest.Replace("$D", "sha256:" + new string('0', 64), StringComparison.Ordinal)), "application/json");
+        await using ImageStore store = Store(ImageRootKind.Flattened);
+
+        ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => AcquireAsync(store, "a"));
+
+        Assert.Contains(message, fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Index_is_chosen_from_by_platform()
+    {
+        _scripted.AddImage("a", "arm", [new Archive().File("arm").ToBytes()], "arm64");
+        _scripted.AddImage("a", "amd", [new Archive().File("amd").ToBytes()], "amd64");
+        string Entry(string tag, string platform, string more = "") =>
+            $$"""{"mediaType":"{{ImageMediaTypes.OciManifest}}","digest":"{{ImageDigest.Sha256Of(_scripted.Content["/v2/a/manifests/" + tag].Body)}}","size":1,"platform":{{platform}} {{more}} }""";
+        _scripted.AddManifest("a", "latest", Encoding.UTF8.GetBytes($$"""
+            {"schemaVersion":2,"manifests":[
+              {{Entry("arm", """{"os":"unknown","architecture":"unknown"}""", ""","annotations":{"vnd.docker.reference.type":"attestation-manifest"}""")}},
+              {{Entry("arm", """{"os":"windows","architecture":"amd64"}""")}},
+              {{Entry("amd", """{"os":"linux","architecture":"amd64"}""")}},
+              {{Entry("arm", """{"os":"linux","architecture":"arm64","variant":"v8"}""")}}]}
+            """), ImageMediaTypes.OciIndex);
+        foreach ((string platform, string file) in ((string, string)[])[("linux/amd64", "amd"), ("linux/arm64/v8", "arm"), ("linux/arm64", "arm")])
+        {
+            await using ImageStore store = Store(ImageRootKind.Flattened, options => options with { Platform = platform, Home = _scratch["home-" + platform.Replace('/', '-')] });
+            Assert.Equal([file], Files((await AcquireAsync(store, "a")).RootPath));
+        }
+
+        await using ImageStore other = Store(ImageRootKind.Flattened, options => options with { Platform = "linux/riscv64" });
+        ImageNotFoundException fault = await Assert.ThrowsAsync<ImageNotFoundException>(() => AcquireAsync(other, "a"));
+        Assert.Contains("not there for linux/riscv64; it is for: windows/amd64, linux/amd64, linux/arm64/v8", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("is for linux/arm64, not for linux/riscv64", (await Assert.ThrowsAsync<ImageNotFoundException>(() => AcquireAsync(other, "a:arm"))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Callers_share_one_pull_and_leave_by_themselves()
+    {
+        string blob = _scripted.AddImage("a", "latest", [new Archive().File("f").ToBytes()]);
+        var gate = new TaskCompletionSource();
+        _scripted.Content[blob] = _scripted.Content[blob] with { Gate = gate.Task };
+        await using ImageStore store = Store(ImageRootKind.Flattened);
+        using var impatient = new CancellationTokenSource();
+        Task<IImageLease> first = store.AcquireAsync(ImageReference.Parse("test.example/a"), impatient.Token);
+        Task<IImageLease> second = AcquireAsync(store, "a");
+        Task<IImageLease> third = AcquireAsync(store, "a:latest");
+        await WaitAsync(() => _scripted.Requests.Any(request => request.Path == blob));
+
+        await impatient.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => first);
+        gate.SetResult();
+
+        Assert.Equal((await second).RootPath, (await third).RootPath);
+        Assert.Single(_scripted.Requests, request => request.Path == blob);
+        Assert.Single(_scripted.Requests, request => request.Path.EndsWith("/manifests/latest", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Pull_ends_when_its_last_caller_leaves_and_the_next_starts_afresh()
+    {
+        string blob = _scripted.AddImage("a", "latest", [new Archive().File("f").ToBytes()]);
+        ScriptedAnswer whole = _scripted.Content[blob];
+        _scripted.Content[blob] = whole with { Gate = Task.Delay(Timeout.Infinite, TestContext.Current.CancellationToken) };
+        await using ImageStore store = Store(ImageRootKind.Flattened);
+        using var impatient = new CancellationTokenSource();
+        Task<IImageLease> only = store.AcquireAsync(ImageReference.Parse("test.example/a"), impatient.Token);
+        await WaitAsync(() => _scripted.Requests.Any(request => request.Path == blob));
+
+        await impatient.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => only);
+        await WaitAsync(() => !Directory.EnumerateDirectories(_scratch["home/tmp"]).SelectMany(Directory.EnumerateFileSystemEntries).Any());
+
+        _scripted.Content[blob] = whole;
+        Assert.Equal(["f"], Files((await AcquireAsync(store, "a")).RootPath));
+    }
+
+    [Fact]
+    public async Task Failed_pull_is_not_remembered()
+    {
+        await using ImageStore store = Store(ImageRootKind.Flattened);
+        await Assert.ThrowsAsync<ImageNotFoundException>(() => AcquireAsync(store, "a"));
+
+        _scripted.AddImage("a", "latest", [new Archive().File("../escape").ToBytes()]);
+        await Assert.ThrowsAsync<ImagePullException>(() => AcquireAsync(store, "a"));
+
+        _scripted.AddImage("a", "latest", [new Archive().File("f").ToBytes()]);
+        Assert.Equal(["f"], Files((await AcquireAsync(store, "a")).RootPath));
+    }
+
+    [Fact]
+    public async Task Pull_that_takes_too_long_is_a_pull_fault()
+    {
+        var time = new FakeTimeProvider();
+        string blob = _scripted.AddImage("a", "latest", [new Archive().File("f").ToBytes()]);
+        _scripted.Content[blob] = _scripted.Content[blob] with { Gate = Task.Delay(Timeout.Infinite, TestContext.Current.CancellationToken) };
+        await using ImageStore store = Store(ImageRootKind.Flattened, options => options with { TimeProvider = time, PullTimeout = TimeSpan.FromMinutes(1) });
+        Task<IImageLease> pull = AcquireAsync(store, "a");
+        await WaitAsync(() => _scripted.Requests.Any(request => request.Path == blob));
+
+        time.Advance(TimeSpan.FromMinutes(2));
+
+        Assert.Contains("not pulled within 60 s", (await Assert.ThrowsAsync<ImagePullException>(() => pull)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Damaged_store_is_pulled_again()
+    {
+        _scripted.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);
+        await using (ImageStore store = Store(ImageRootKind.Flattened))
+        {
+            await AcquireAsync(store, "a");
+        }
+
+        TreeRemover.Remove(_scratch["home/roots"]);
+        foreach (string blob in Directory.EnumerateFiles(_scratch["home/blobs/sha256"]))
+        {
+            byte[] content = File.ReadAllBytes(blob);
+            content[^1] ^= 1;
+            File.WriteAllBytes(blob, content);
+        }
+
+        await using ImageStore later = Store(ImageRootKind.Flattened);
+        Assert.Equal(["f"], Files((await AcquireAsync(later, "a")).RootPath));
+    }
+
+    [Fact]
+    public async Task What_dead_processes_left_is_removed_and_what_living_ones_make_is_not()
+    {
+        await using ImageStore living = Store(ImageRootKind.Flattened);
+        string mine = Directory.EnumerateDirectories(_scratch["home/tmp"]).Single();
+        string dead = Directory.CreateDirectory(_scratch["home/tmp/dead/layer/deep"]).FullName;
+        File.WriteAllText(Path.Combine(dead, "file"), "x");
+        File.WriteAllText(_scratch["home/tmp/dead.lock"], "");
+        File.WriteAllText(Path.Combine(mine, "work"), "x");
+
+        await using ImageStore other = Store(ImageRootKind.Flattened);
+        await other.CleanAbandonedAsync();
+
+        Assert.False(Directory.Exists(_scratch["home/tmp/dead"]));
+        Assert.False(File.Exists(_scratch["home/tmp/dead.lock"]));
+        Assert.True(File.Exists(Path.Combine(mine, "work")));
+    }
+
+    [Fact]
+    public async Task Mounts_of_a_dead_process_are_taken_away()
+    {
+        SkipUnlessPossible(ImageRootKind.Overlay);
+        foreach (string name in (string[])["home", "roots with space/mount"])
+        {
+            Directory.CreateDirectory(_scratch[name]);
+        }
+
+        Check.Result(SysMount.mount("boxer-test", _scratch["roots with space/mount"], "tmpfs", 0, "size=64k"), "mount");
+        File.SetUnixFileMode(_scratch["home"], (UnixFileMode)0x1C0);
+        File.SetUnixFileMode(_scratch["roots with space"], (UnixFileMode)0x1C0);
+
+        await using ImageStore store = Store(ImageRootKind.Overlay, options => options with { RootsDirectory = _scratch["roots with space"] });
+
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["roots with space"]));
+    }
+
+    [Fact]
+    public void Home_must_be_ours_alone()
+    {
+        Directory.CreateDirectory(_scratch["open"]);
+        File.SetUnixFileMode(_scratch["open"], (UnixFileMode)0x1E8);
+        Directory.CreateSymbolicLink(_scratch["link"], _scratch["open"]);
+        Assert.Contains("chmod 700", Home(_scratch["open"]), StringComparison.Ordinal);
+        Assert.Contains("symbolic link", Home(_scratch["link"]), StringComparison.Ordinal);
+        Assert.Contains("symbolic link", Home(_scratch["link"] + "/"), StringComparison.Ordinal);
+        Assert.Contains("absolute path", Home("relative"), StringComparison.Ordinal);
+        if (Unistd.geteuid() == 0)
+        {
+            Directory.CreateDirectory(_scratch["foreign"]);
+            File.SetUnixFileMode(_scratch["foreign"], (UnixFileMode)0x1C0);
+            using var handle = Fcntl.openat(Fcntl.AT_FDCWD, _scratch["foreign"], Fcntl.O_RDONLY, 0);
+            Check.Result(Unistd.fchown(handle, 65534, 65534), "chown");
+            Assert.Contains("belongs to the user 65534", Home(_scratch["foreign"]), StringComparison.Ordinal);
+        }
+
+        using (new ImageDirectory(_scratch["new"]))
+        {
+            Assert.Equal((UnixFileMode)0x1C0, File.GetUnixFileMode(_scratch["new"]));
+        }
+
+        static string Home(string path) => Assert.Throws<ArgumentException>(() => new ImageDirectory(path).Dispose()).Message;
+    }
+
+    public void Dispose()
+    {
+        _scripted.Dispose();
+        _scratch.Dispose();
+    }
+
+    private static void SkipUnlessPossible(ImageRootKind kind)
+    {
+        if (kind == ImageRootKind.Overlay)
+        {
+            string? obstacle = OverlayMounts.FindObstacle(Path.Combine(Path.GetTempPath(), "boxer-probe-" + Guid.NewGuid().ToString("N")));
+            Assert.SkipWhen(obstacle is not null, obstacle ?? "");
+        }
+    }
+
+    private static async Task WaitAsync(Func<bool> condition)
+    {
+        while (!condition())
+        {
+            await Task.Delay(10, TestContext.Current.CancellationToken);
+        }
+    }
+
+    private static Task<string> ListAsync(string root) => RegistryFixture.RunAsync(
+        "sh", "-c", "cd \"$1\" && find . -mindepth 1 -printf '%p %y %m %U %G %l %n %s %T@\\n' | sed '/ d /s/ [0-9]* [0-9]* [0-9.]*$//' | LC_ALL=C sort", "sh", root);
+
+    private static string[] Files(string root) =>
+        [.. Directory.EnumerateFiles(root, "*", SearchOption.AllDirectories).Select(path => Path.GetRelativePath(root, path)).Order(StringComparer.Ordinal)];
+
+    private ImageStore Store(ImageRootKind kind, Func<ImageStoreOptions, ImageStoreOptions>? change = null)
+    {
+        var options = new ImageStoreOptions
+        {
+            Home = _scratch["home"],
+            RootsDirectory = _scratch["roots"],
+            RootKind = kind,
+            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_scripted.Url] },
+        };
+        return new ImageStore(change is null ? options : change(options));
+    }
+
+    private static Task<IImageLease> AcquireAsync(ImageStore store, string reference) =>
+        store.AcquireAsync(ImageReference.Parse("test.example/" + reference), TestContext.Current.CancellationToken);
+
+    private async Task<long> SizeAsync(HttpClient client, string digest)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, new Uri($"{registry.Url}/v2/docker/manifests/{digest}"));
+        request.Headers.Accept.Add(new(ImageMediaTypes.DockerManifest));
+        using HttpResponseMessage response = await client.SendAsync(request, TestContext.Current.CancellationToken);
+        return (await response.Content.ReadAsByteArrayAsync(TestContext.Current.CancellationToken)).Length;
+    }
+
+    /// <summary>Pushes an image of two layers: busybox and some files; changes and whiteouts.</summary>
+    private async Task PushBusyboxAsync(string name, params string[] options)
+    {
+        string layout = _scratch["layout"];
+        string image = layout + ":latest";
+        string files = _scratch["files"];
+        foreach (string directory in (string[])["bin", "etc", "srv/removed-directory/deep", "tmp"])
+        {
+            Directory.CreateDirectory(Path.Combine(files, directory));
+        }
+
+        string busybox = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Select(path => Path.Combine(path, "busybox")).First(File.Exists);
+        File.Copy(busybox, Path.Combine(files, "bin", "busybox"));
+        File.CreateSymbolicLink(Path.Combine(files, "bin", "sh"), "busybox");
+        File.CreateSymbolicLink(Path.Combine(files, "bin", "absolute"), "/bin/busybox");
+        await RegistryFixture.RunAsync("ln", Path.Combine(files, "bin", "busybox"), Path.Combine(files, "bin", "hard"));
+        await RegistryFixture.RunAsync("chmod", "4755", Path.Combine(files, "bin", "busybox"));
+        await RegistryFixture.RunAsync("chmod", "1777", Path.Combine(files, "tmp"));
+        File.WriteAllText(Path.Combine(files, "etc", "passwd"), "root:x:0:0::/:/bin/sh\napp:x:1000:1000::/srv:/bin/sh\n");
+        File.WriteAllText(Path.Combine(files, "srv", "changed"), "first");
+        File.WriteAllText(Path.Combine(files, "srv", "removed"), "first");
+        File.WriteAllText(Path.Combine(files, "srv", "removed-directory", "deep", "file"), "first");
+        await RegistryFixture.RunAsync("umoci", "init", "--layout", layout);
+        await RegistryFixture.RunAsync("umoci", "new", "--image", image);
+        await RegistryFixture.RunAsync("umoci", "insert", "--image", image, files, "/");
+        File.WriteAllText(_scratch["second"], "second");
+        await RegistryFixture.RunAsync("umoci", "insert", "--image", image, _scratch["second"], "/srv/changed");
+        await RegistryFixture.RunAsync("umoci", "insert", "--image", image, "--whiteout", "/srv/removed");
+        await RegistryFixture.RunAsync("umoci", "insert", "--image", image, "--whiteout", "/srv/removed-directory");
+        await RegistryFixture.RunAsync(
+            "umoci", "config", "--image", image, "--config.user", "app", "--config.workingdir", "/srv", "--config.env", "GREETING=hello world");
+        await registry.PushAsync(layout, "latest", name, options);
+    }
+}

@@ -1,0 +1,356 @@
+using System.Diagnostics;
+using System.Formats.Tar;
+using System.Text;
+using Boxer.Images;
+using Boxer.Native;
+using CsCheck;
+
+namespace Boxer.Tests.Core.Images;
+
+public sealed class LayerExtractorTests : IDisposable
+{
+    private const string Canary = "canary";
+
+    private readonly ScratchDirectory _scratch = new();
+    private readonly string _root;
+    private readonly string _outside;
+
+    public LayerExtractorTests()
+    {
+        _root = _scratch["root"];
+        _outside = _scratch["outside"];
+        Directory.CreateDirectory(_root);
+        Directory.CreateDirectory(_outside);
+        File.WriteAllText(Path.Combine(_outside, "file"), Canary);
+        Directory.CreateDirectory(Path.Combine(_outside, "directory"));
+        File.WriteAllText(Path.Combine(_outside, "directory", "file"), Canary);
+    }
+
+    /// <summary>Each attack: layers from the lowest up, and what the message of the refusal has; null if it does nothing.</summary>
+    public static TheoryData<string> Attacks => [.. AttackTable("/outside").Keys];
+
+    [Theory]
+    [MemberData(nameof(Attacks))]
+    public async Task Attack_changes_nothing_outside(string name)
+    {
+        (Archive[] layers, string? refusal) = AttackTable(_outside)[name];
+        // For overlayfs each layer has a directory of its own.
+        foreach (WhiteoutFormat format in layers.Length > 1 ? [WhiteoutFormat.Applied] : Formats())
+        {
+            TreeRemover.Remove(_root);
+            Directory.CreateDirectory(_root);
+            string? message = null;
+            try
+            {
+                foreach (Archive layer in layers)
+                {
+                    await ExtractAsync(layer, format, maxEntries: 50);
+                }
+            }
+            catch (Exception fault) when (fault is InvalidDataException or IOException)
+            {
+                message = fault.Message;
+            }
+
+            if (refusal is null)
+            {
+                Assert.Null(message);
+            }
+            else
+            {
+                Assert.NotNull(message);
+                Assert.Contains(refusal, message, StringComparison.Ordinal);
+            }
+
+            AssertOutsideIsUntouched();
+        }
+    }
+
+    [Fact]
+    public async Task Entries_below_a_symlink_stay_in_the_root()
+    {
+        await ExtractAsync(new Archive().Directory("real").Link("up", "../../../real").Link("absolute", "/real").File("up/a", "1").File("absolute/b", "2"), WhiteoutFormat.Applied);
+
+        Assert.Equal("1", File.ReadAllText(Path.Combine(_root, "real", "a")));
+        Assert.Equal("2", File.ReadAllText(Path.Combine(_root, "real", "b")));
+        AssertOutsideIsUntouched();
+    }
+
+    [Fact]
+    public async Task Tree_is_what_tar_unpacks()
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "owners need root");
+        string source = _scratch["source"];
+        string expected = _scratch["expected"];
+        Directory.CreateDirectory(Path.Combine(source, "directory", "deep"));
+        Directory.CreateDirectory(expected);
+        File.WriteAllText(Path.Combine(source, "directory", "file"), "content");
+        File.WriteAllBytes(Path.Combine(source, "directory", new string('n', 200)), new byte[300_000]);
+        File.CreateSymbolicLink(Path.Combine(source, "absolute"), "/directory/file");
+        File.CreateSymbolicLink(Path.Combine(source, "dangling"), "../../nowhere");
+        Run("ln", Path.Combine(source, "directory", "file"), Path.Combine(source, "hard"));
+        File.WriteAllText(Path.Combine(source, "setuid"), "x");
+        Run("chown", "12:34", Path.Combine(source, "setuid"));
+        Run("chmod", "6755", Path.Combine(source, "setuid"));
+        Run("chmod", "1777", Path.Combine(source, "directory"));
+        Run("chown", "-h", "56:78", Path.Combine(source, "dangling"));
+        Run("touch", "-d", "@981173106.5", Path.Combine(source, "directory", "deep"));
+        foreach (string format in (string[])["posix", "gnu", "ustar"])
+        {
+            string archive = _scratch[format + ".tar"];
+            if (format == "ustar")
+            {
+                File.Delete(Path.Combine(source, "directory", new string('n', 200)));
+            }
+
+            Run("tar", "--format=" + format, "-C", source, "-cf", archive, ".");
+            TreeRemover.Remove(expected);
+            Directory.CreateDirectory(expected);
+            Run("tar", "-C", expected, "-xpf", archive);
+            foreach (WhiteoutFormat whiteouts in Formats())
+            {
+                TreeRemover.Remove(_root);
+                Directory.CreateDirectory(_root);
+                using FileStream stream = File.OpenRead(archive);
+                await new LayerExtractor().ExtractAsync(stream, _root, Options(whiteouts), TestContext.Current.CancellationToken);
+
+                Assert.Equal(Listing(expected), Listing(_root));
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Names_and_attributes_are_bytes()
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "security.capability needs root");
+        byte[] capability = [1, 0, 0, 2, 0x80, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        var archive = new Archive()
+            .File("latin-\u00e9", "1")
+            .File("ping", "2", 0b111_101_101, 0, 0,
+                ("SCHILY.xattr.security.capability", capability),
+                ("SCHILY.xattr.trusted.overlay.redirect", "/etc"u8.ToArray()),
+                ("SCHILY.xattr.user.overlay.opaque", "y"u8.ToArray()),
+                ("SCHILY.xattr.user.note", [0xFF, 0, 0xFE]))
+            .Directory("opaque", 0b111_101_101, ("SCHILY.xattr.trusted.overlay.opaque", "y"u8.ToArray()));
+
+        await ExtractAsync(archive, WhiteoutFormat.Overlay);
+
+        Assert.Equal(1, Run("ls", _root).Split('\n').Count(line => line.StartsWith("latin-", StringComparison.Ordinal)));
+        Assert.Equal("AQAAAoAgAAAAAAAAAAAAAAAAAAA=", Attribute("ping", "security.capability"));
+        Assert.Equal("/wD+", Attribute("ping", "user.note"));
+        Assert.Null(Attribute("ping", "trusted.overlay.redirect"));
+        Assert.Null(Attribute("ping", "user.overlay.opaque"));
+        Assert.Null(Attribute("opaque", "trusted.overlay.opaque"));
+    }
+
+    [Fact]
+    public async Task Whiteouts_become_what_overlayfs_understands()
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "whiteouts of overlayfs need root");
+        await ExtractAsync(
+            new Archive().File("d/.wh..wh..opq").File("d/new", "1").File(".wh.gone").File(".wh.again").Directory("again").File("kept", "2").File(".wh.kept")
+                .File(".wh.implicit").File("implicit/new", "3").File(".wh..wh.plnk/x").Device("null"),
+            WhiteoutFormat.Overlay);
+
+        Assert.Equal("eQ==", Attribute("d", "trusted.overlay.opaque"));
+        Assert.Equal("eQ==", Attribute("again", "trusted.overlay.opaque"));
+        Assert.Equal("eQ==", Attribute("implicit", "trusted.overlay.opaque"));
+        Assert.Equal("character special file 0,0", Run("stat", "-c", "%F %t,%T", Path.Combine(_root, "gone")).Trim());
+        Assert.Equal("2", File.ReadAllText(Path.Combine(_root, "kept")));
+        Assert.Equal(["again", "d", "gone", "implicit", "kept"], Directory.EnumerateFileSystemEntries(_root).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task Applied_whiteouts_spare_what_their_own_layer_made()
+    {
+        await ExtractAsync(
+            new Archive().Directory("d").File("d/old", "0").File("d/sub/old", "0").File("gone", "0").File("both", "0").File("dir/old", "0").File("file/old", "0"),
+            WhiteoutFormat.Applied);
+        await ExtractAsync(
+            new Archive().File("d/sub/new", "1").File("d/new", "1").File("d/.wh..wh..opq").File(".wh.gone").File("both", "1").File(".wh.both").File(".wh.dir")
+                .File("dir/new", "1").File("file", "1").File(".wh.absent"),
+            WhiteoutFormat.Applied);
+
+        string[] files = [.. Directory.EnumerateFiles(_root, "*", SearchOption.AllDirectories).Select(path => Path.GetRelativePath(_root, path)).Order(StringComparer.Ordinal)];
+        Assert.Equal(["both", "d/new", "d/sub/new", "dir/new", "file"], files);
+        Assert.All(files, path => Assert.Equal("1", File.ReadAllText(Path.Combine(_root, path))));
+    }
+
+    [Fact]
+    public async Task Without_owners_everything_stays_ours_and_readable()
+    {
+        var archive = new Archive().Directory("d", 0).File("d/f", "x", 0, 12, 34);
+        await new LayerExtractor().ExtractAsync(
+            new MemoryStream(archive.ToBytes()), _root, new() { Whiteouts = WhiteoutFormat.Applied, KeepOwners = false }, TestContext.Current.CancellationToken);
+
+        Assert.Equal("700 400", string.Join(' ', Run("stat", "-c", "%a", Path.Combine(_root, "d"), Path.Combine(_root, "d", "f")).Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+        Assert.Equal(Unistd.geteuid().ToString(), Run("stat", "-c", "%u", Path.Combine(_root, "d", "f")).Trim());
+    }
+
+    [Fact]
+    public async Task Trees_deeper_than_a_path_are_removed()
+    {
+        var archive = new Archive();
+        string part = string.Concat(Enumerable.Repeat("d/", 40));
+        archive.Directory(part + "x").Link("l0", part + "x");
+        for (int i = 0; i < 120; i++)
+        {
+            archive.Directory($"l{i}/{part}x").Link($"l{i + 1}", $"l{i}/{part}x");
+        }
+
+        string? message = null;
+        try
+        {
+            await ExtractAsync(archive, WhiteoutFormat.Applied, maxEntries: 100_000);
+        }
+        catch (Exception fault) when (fault is InvalidDataException or IOException)
+        {
+            // The kernel follows 40 symbolic links at most.
+            message = fault.Message;
+        }
+
+        Assert.NotNull(message);
+        TreeRemover.Remove(_root);
+        Assert.False(Directory.Exists(_root));
+    }
+
+    [Fact]
+    public async Task Archives_of_dotnet_are_read()
+    {
+        using var stream = new MemoryStream();
+        using (var writer = new TarWriter(stream, TarEntryFormat.Pax, leaveOpen: true))
+        {
+            writer.WriteEntry(new PaxTarEntry(TarEntryType.Directory, "a/") { Mode = (UnixFileMode)0x1C0 });
+            writer.WriteEntry(new PaxTarEntry(TarEntryType.RegularFile, "a/" + new string('\u00fc', 100)) { DataStream = new MemoryStream("text"u8.ToArray()) });
+        }
+
+        stream.Position = 0;
+        await new LayerExtractor().ExtractAsync(stream, _root, Options(WhiteoutFormat.Applied), TestContext.Current.CancellationToken);
+
+        Assert.Equal("text", File.ReadAllText(Path.Combine(_root, "a", new string('\u00fc', 100))));
+    }
+
+    [Fact]
+    public void Garbage_never_breaks_the_reader()
+    {
+        byte[] honest = new Archive().Directory("d").File("d/f", "content").Link("l", "d").HardLink("h", "d/f").File(new string('n', 150), "x").ToBytes();
+        CsCheck.Check.Sample(
+            Gen.Select(Gen.Int[0, honest.Length - 1], Gen.Byte).Array[1, 20],
+            changes =>
+            {
+                byte[] bytes = [.. honest];
+                foreach ((int at, byte value) in changes)
+                {
+                    bytes[at] = value;
+                }
+
+                TreeRemover.Remove(_root);
+                Directory.CreateDirectory(_root);
+                try
+                {
+                    new LayerExtractor().ExtractAsync(new MemoryStream(bytes), _root, Options(WhiteoutFormat.Applied)).GetAwaiter().GetResult();
+                }
+                catch (Exception fault) when (fault is InvalidDataException or IOException)
+                {
+                    // Refused, with a message: the only other outcome there may be.
+                    Assert.NotEmpty(fault.Message);
+                }
+            },
+            iter: 300,
+            threads: 1);
+        AssertOutsideIsUntouched();
+    }
+
+    public void Dispose() => _scratch.Dispose();
+
+    private static Dictionary<string, (Archive[] Layers, string? Refusal)> AttackTable(string outside) => new(StringComparer.Ordinal)
+    {
+        ["absolute name"] = ([new Archive().File(outside + "/file", "x")], null),
+        ["dotted name"] = ([new Archive().File("../outside/file", "x")], "\"..\""),
+        ["dots within"] = ([new Archive().File("a/../../outside/file", "x")], "\"..\""),
+        ["only dots"] = ([new Archive().Directory("..")], "\"..\""),
+        ["NUL in a name"] = ([new Archive().File("a\0b", "x")], "NUL"),
+        ["NUL in a target"] = ([new Archive().Link("a", "b\0c")], "NUL"),
+        ["empty name"] = ([new Archive().File("", "x")], "empty name"),
+        ["long part"] = ([new Archive().File(new string('a', 256), "x")], "longer than 255"),
+        ["long name"] = ([new Archive().File(string.Concat(Enumerable.Repeat("a/", 2500)), "x")], "longer than 4095"),
+        ["file through a symlink"] = ([new Archive().Link("a", outside).File("a/file", "x")], "not a directory"),
+        ["file through a relative symlink"] = ([new Archive().Link("a", "../outside").File("a/file", "x")], "not a directory"),
+        ["file over a symlink"] = ([new Archive().Link("a", outside + "/file").File("a", "x")], null),
+        ["directory over a symlink"] = ([new Archive().Link("a", outside).Directory("a", 0).File("a/file", "x")], null),
+        ["mode through a symlink"] = ([new Archive().Link("a", outside + "/directory").Directory("a", 0)], null),
+        ["file through a lower layer's symlink"] = ([new Archive().Link("a", outside), new Archive().File("a/file", "x")], null),
+        ["chain of symlinks"] = ([new Archive().Link("a", "b").Link("b", "c").Link("c", outside).File("a/file", "x")], "not a directory"),
+        ["loop of symlinks"] = ([new Archive().Link("a", "b").Link("b", "a").File("a/file", "x")], "not a directory"),
+        ["magic link"] = ([new Archive().Link("a", "/proc/self/root" + outside).File("a/file", "x")], "not a directory"),
+        ["hard link to an absolute target"] = ([new Archive().HardLink("a", outside + "/file").File("a", "x")], "not a file in this layer"),
+        ["hard link to a dotted target"] = ([new Archive().HardLink("a", "../outside/file").File("a", "x")], "\"..\""),
+        ["hard link through a symlink"] = ([new Archive().Link("l", outside).HardLink("a", "l/file").File("a", "x")], "not a file in this layer"),
+        ["hard link to a symlink, then written"] = ([new Archive().Link("l", outside + "/file").HardLink("a", "l").File("a", "x")], null),
+        ["hard link to a directory"] = ([new Archive().Directory("d").HardLink("a", "d")], "not a file in this layer"),
+        ["hard link to the root"] = ([new Archive().HardLink("a", "/")], "must name a file"),
+        ["hard link to itself"] = ([new Archive().HardLink("a", "a")], "not a file in this layer"),
+        ["hard link over its target's directory"] = ([new Archive().File("d/f", "x").HardLink("d", "d/f")], "not a file in this layer"),
+        ["whiteout through a symlink"] = ([new Archive().Link("a", outside).File("a/.wh.file")], "not a directory"),
+        ["opaque through a symlink"] = ([new Archive().Link("a", outside).File("a/.wh..wh..opq")], "not a directory"),
+        ["whiteout of the parent"] = ([new Archive().Directory("a").File("a/.wh...")], "names no entry"),
+        ["whiteout of the directory"] = ([new Archive().File(".wh..")], "names no entry"),
+        ["whiteout of nothing"] = ([new Archive().File(".wh.")], "names no entry"),
+        ["whiteout as a directory"] = ([new Archive().File(".wh.a/b")], "whiteout is no directory"),
+        ["opaque as a directory"] = ([new Archive().File("d/.wh..wh..opq/f")], "whiteout is no directory"),
+        ["hard link to a whiteout"] = ([new Archive().File(".wh.a").HardLink("b", "a")], "not a file in this layer"),
+        ["root as a file"] = ([new Archive().File("./", "x")], "root must be a directory"),
+        ["root as a symlink"] = ([new Archive().Link("/", outside).File("file", "x")], "root must be a directory"),
+        ["root as a hard link"] = ([new Archive().HardLink(".", "a")], "root must be a directory"),
+        ["symlink to nowhere in no bytes"] = ([new Archive().Link("a", "")], "empty or too long"),
+        ["block device"] = ([new Archive().Device("a", '4')], null),
+        ["FIFO"] = ([new Archive().Device("a", '6')], null),
+        ["unknown type"] = ([new Archive().Add('Z', "a")], "type 0x5a"),
+        ["sparse file"] = ([new Archive().Add('S', "a")], "sparse"),
+        ["negative size"] = ([new Archive().File("a", "x", records: ("size", "-1"u8.ToArray()))], "negative size"),
+        ["owner that means no change"] = ([new Archive().File("a", "x", records: ("uid", "4294967295"u8.ToArray()))], "no user or group id"),
+        ["huge extended header"] = ([new Archive().Raw('x', "p"u8.ToArray(), [], [], 0, 0, 0, size: 2_000_000_000)], "extended header has 2000000000 bytes"),
+        ["too many entries"] = ([Enumerable.Range(0, 51).Aggregate(new Archive(), (archive, i) => archive.File($"f{i}"))], "more than 50"),
+        ["too many implied directories"] = ([new Archive().File(string.Concat(Enumerable.Repeat("d/", 60)) + "f")], "more than 50"),
+        ["file that ends early"] = ([new Archive().Raw('0', "a"u8.ToArray(), [], [], 0, 0, 0, size: 1_000_000)], "ends within a file"),
+    };
+
+    private static IEnumerable<WhiteoutFormat> Formats() =>
+        Unistd.geteuid() == 0 ? [WhiteoutFormat.Applied, WhiteoutFormat.Overlay] : [WhiteoutFormat.Applied];
+
+    private static LayerExtractionOptions Options(WhiteoutFormat format, int maxEntries = 1000) =>
+        new() { Whiteouts = format, KeepOwners = Unistd.geteuid() == 0, MaxEntries = maxEntries };
+
+    private Task ExtractAsync(Archive archive, WhiteoutFormat format, int maxEntries = 1000) =>
+        new LayerExtractor().ExtractAsync(
+            new MemoryStream(archive.ToBytes()), _root, Options(format, maxEntries), TestContext.Current.CancellationToken);
+
+    private void AssertOutsideIsUntouched()
+    {
+        Assert.Equal(["directory", "file"], Directory.EnumerateFileSystemEntries(_outside).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal(Canary, File.ReadAllText(Path.Combine(_outside, "file")));
+        Assert.Equal(Canary, File.ReadAllText(Path.Combine(_outside, "directory", "file")));
+        Assert.Equal(["outside", "root"], Directory.EnumerateFileSystemEntries(_scratch.Path).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal("755 644 755", string.Join(' ', Run("stat", "-c", "%a", _outside, Path.Combine(_outside, "file"), Path.Combine(_outside, "directory")).Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+    }
+
+    private static string Listing(string root) => Run(
+        "sh", "-c", "cd \"$1\" && find . -printf '%p %y %m %U %G %n %l %T@ ' -a \\( -type f -exec md5sum {} \\; -o -printf '\\n' \\) | LC_ALL=C sort", "sh", root);
+
+    private string? Attribute(string name, string attribute)
+    {
+        using var handle = Fcntl.openat(Fcntl.AT_FDCWD, Path.Combine(_root, name), Fcntl.O_RDONLY, 0);
+        var value = new byte[100];
+        nint length = SysXattr.fgetxattr(handle, attribute, value, (nuint)value.Length);
+        return length < 0 ? null : Convert.ToBase64String(value, 0, (int)length);
+    }
+
+    private static string Run(string program, params string[] arguments)
+    {
+        using Process process = Process.Start(new ProcessStartInfo(program, arguments) { UseShellExecute = false, RedirectStandardOutput = true, StandardOutputEncoding = Encoding.Latin1 })!;
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        Assert.Equal(0, process.ExitCode);
+        return output;
+    }
+}

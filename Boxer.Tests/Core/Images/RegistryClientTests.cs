@@ -1,0 +1,343 @@
+using System.Net;
+using Boxer.Images;
+
+namespace Boxer.Tests.Core.Images;
+
+/// <summary>What a store makes of registries that lie, refuse or break.</summary>
+public sealed class RegistryClientTests : IDisposable
+{
+    private static readonly byte[] Layer = new Archive().File("file", "content").ToBytes();
+
+    private readonly ScratchDirectory _scratch = new();
+    private readonly ScriptedRegistry _registry = new();
+
+    [Fact]
+    public async Task Wrong_digest_is_refused_and_leaves_nothing()
+    {
+        string blob = _registry.AddImage("a", "latest", [Layer]);
+        byte[] lie = _registry.Content[blob].Body.ToArray();
+        lie[^9] ^= 1;
+        _registry.Content[blob] = new(200, lie);
+
+        ImagePullException fault = await FailAsync<ImagePullException>("a");
+
+        Assert.NotEmpty(fault.Message);
+        Assert.Empty(Files("layers").Concat(Files("blobs")).Concat(Files("references")).Concat(Files("roots")));
+    }
+
+    [Fact]
+    public async Task Right_digest_of_wrong_content_is_refused()
+    {
+        byte[] other = Archive.Gzip(new Archive().File("file", "other").ToBytes());
+        _registry.AddImage("a", "latest", [Layer], blobs: [other]);
+
+        Assert.Contains("has the digest", (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+        Assert.Empty(Files("layers").Concat(Files("references")).Concat(Files("roots")));
+    }
+
+    [Theory]
+    [InlineData("manifest")]
+    [InlineData("config")]
+    public async Task Wrong_digest_of_json_is_refused(string which)
+    {
+        _registry.AddImage("a", "latest", [Layer]);
+        string path = which == "manifest"
+            ? _registry.Content.Keys.Single(key => key.Contains("/manifests/sha256:", StringComparison.Ordinal))
+            : _registry.Content.Single(pair => pair.Value.Body.AsSpan().IndexOf("diff_ids"u8) >= 0).Key;
+        _registry.Content[path] = _registry.Content[path] with { Body = [.. _registry.Content[path].Body[..^1], (byte)' '] };
+
+        string reference = which == "manifest" ? "a@" + path[(path.LastIndexOf('/') + 1)..] : "a";
+        Assert.Contains("has the digest", (await FailAsync<ImagePullException>(reference)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Manifest_that_is_not_what_its_header_names_is_refused()
+    {
+        _registry.AddImage("a", "latest", [Layer]);
+        const string Path = "/v2/a/manifests/latest";
+        ScriptedAnswer answer = _registry.Content[Path];
+        _registry.Content[Path] = new(200, answer.Body, [.. answer.Headers, ("Docker-Content-Digest", "sha256:" + new string('0', 64))]);
+
+        Assert.Contains("instead of sha256:000", (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Short_body_is_tried_again_then_refused()
+    {
+        string blob = _registry.AddImage("a", "latest", [Layer]);
+        ScriptedAnswer whole = _registry.Content[blob];
+        int requests = 0;
+        _registry.Script = request => request.Path == blob && Interlocked.Increment(ref requests) == 1
+            ? whole with { Body = whole.Body[..^5], StatedLength = whole.Body.Length } : null;
+        await using (ImageStore store = Store())
+        {
+            await using IImageLease lease = await AcquireAsync(store, "a");
+            Assert.Equal("content", File.ReadAllText(Path.Combine(lease.RootPath, "file")));
+            Assert.Equal(2, requests);
+        }
+
+        _registry.AddImage("b", "latest", [new Archive().File("other", "x").ToBytes()]);
+        _registry.Script = request => request.Path.StartsWith("/v2/b/blobs/", StringComparison.Ordinal) && _registry.Content[request.Path].Body.AsSpan(0, 2).SequenceEqual((byte[])[0x1F, 0x8B])
+            ? _registry.Content[request.Path] with { Body = _registry.Content[request.Path].Body[..^5], StatedLength = -1 } : null;
+        Assert.NotEmpty((await FailAsync<ImagePullException>("b")).Message);
+    }
+
+    [Fact]
+    public async Task Endless_bodies_are_cut_off()
+    {
+        string blob = _registry.AddImage("a", "latest", [Layer]);
+        _registry.Content[blob] = _registry.Content[blob] with { Endless = true };
+        Assert.Contains("longer than", (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+
+        _registry.Content["/v2/b/manifests/latest"] = new(200, new byte[65536], ("Content-Type", ImageMediaTypes.OciManifest)) { Endless = true };
+        Assert.Contains("the manifest is longer than 4194304", (await FailAsync<ImagePullException>("b")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Bomb_ends_at_the_bound()
+    {
+        byte[] zeros = new Archive().Add('0', "zeros", content: new byte[8 * 1024 * 1024]).ToBytes();
+        _registry.AddImage("a", "latest", [zeros]);
+
+        Assert.Contains("unpacks to more than 1000000 bytes", (await FailAsync<ImagePullException>("a", options => options with { MaxImageBytes = 1_000_000 })).Message, StringComparison.Ordinal);
+        Assert.Contains("more than 5", (await FailAsync<ImagePullException>("b", options =>
+        {
+            _registry.AddImage("b", "latest", [Enumerable.Range(0, 6).Aggregate(new Archive(), (archive, i) => archive.File($"f{i}")).ToBytes()]);
+            return options with { MaxLayerEntries = 5 };
+        })).Message, StringComparison.Ordinal);
+        Assert.Empty(Files("layers").Concat(Files("roots")).Concat(Files("references")));
+    }
+
+    [Fact]
+    public async Task Gzip_of_several_members_is_one_layer()
+    {
+        byte[] blob = [.. Archive.Gzip(Layer[..700]), .. Archive.Gzip(Layer[700..])];
+        _registry.AddImage("a", "latest", [Layer], blobs: [blob]);
+
+        await using ImageStore store = Store();
+        await using IImageLease lease = await AcquireAsync(store, "a");
+        Assert.Equal("content", File.ReadAllText(Path.Combine(lease.RootPath, "file")));
+    }
+
+    [Theory]
+    [InlineData("truncated")]
+    [InlineData("not gzip")]
+    public async Task Damaged_gzip_with_right_digest_is_refused(string how)
+    {
+        byte[] blob = how == "truncated" ? Archive.Gzip(Layer)[..^20] : Layer;
+        _registry.AddImage("a", "latest", [Layer], blobs: [blob]);
+
+        Assert.NotEmpty((await FailAsync<ImagePullException>("a")).Message);
+        Assert.Empty(Files("layers").Concat(Files("roots")).Concat(Files("references")));
+    }
+
+    [Fact]
+    public async Task Unlisted_loopback_is_not_connected_to()
+    {
+        using var other = new ScriptedRegistry("127.0.0.2");
+        other.AddImage("a", "latest", [Layer]);
+        string reference = $"{other.Host}/a";
+
+        ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(async () =>
+        {
+            await using ImageStore store = Store();
+            await store.AcquireAsync(ImageReference.Parse(reference), TestContext.Current.CancellationToken);
+        });
+
+        Assert.Contains("which is not public", fault.Message, StringComparison.Ordinal);
+        Assert.Empty(other.Requests);
+    }
+
+    [Fact]
+    public async Task Redirect_to_an_unlisted_address_is_not_followed()
+    {
+        using var other = new ScriptedRegistry("127.0.0.2");
+        string blob = _registry.AddImage("a", "latest", [Layer]);
+        foreach (string target in (string[])[other.Url + blob, "https://" + other.Host + blob, "ftp://127.0.0.2/", "http://user:password@" + _registry.Host + blob])
+        {
+            _registry.Script = request => request.Path == blob ? new(307, [], ("Location", target)) : null;
+            Assert.NotEmpty((await FailAsync<ImagePullException>("a")).Message);
+            Assert.DoesNotContain(other.Requests, request => request.Path.StartsWith("/v2", StringComparison.Ordinal));
+        }
+
+        _registry.Script = request => request.Path == blob ? new(302, [], ("Location", blob)) : null;
+        Assert.Contains("more than 5 times", (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Token_is_asked_for_once_and_follows_no_redirect()
+    {
+        using var storage = new ScriptedRegistry("127.0.0.3");
+        string blob = _registry.AddImage("a", "latest", [Layer]);
+        storage.Content["/storage"] = _registry.Content[blob];
+        _registry.Script = request => request switch
+        {
+            { Path: var path } when path.StartsWith("/token", StringComparison.Ordinal) => new(200, """{"token":"secret"}"""u8.ToArray()),
+            _ when request.Headers.GetValueOrDefault("Authorization") != "Bearer secret" =>
+                new(401, [], ("WWW-Authenticate", $"Bearer realm=\"{_registry.Url}/token\",service=\"registry\",scope=\"repository:everything:push\"")),
+            { Path: var path } when path == blob => new(307, [], ("Location", storage.Url + "/storage")),
+            _ => null,
+        };
+
+        await using ImageStore store = Store(options => options with
+        {
+            // The storage is another host that may be reached.
+            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>>(options.RegistryMirrors) { ["storage.example"] = [storage.Url] },
+        });
+        await using IImageLease lease = await AcquireAsync(store, "a");
+
+        Assert.Equal("/token?service=registry&scope=repository%3Aa%3Apull", Assert.Single(_registry.Requests, request => request.Path.StartsWith("/token", StringComparison.Ordinal)).Path);
+        Assert.False(Assert.Single(storage.Requests).Headers.ContainsKey("Authorization"));
+    }
+
+    [Theory]
+    [InlineData("http://127.0.0.2:1/token")]
+    [InlineData("http://token.example/token")]
+    [InlineData("file:///etc/passwd")]
+    [InlineData("nonsense")]
+    public async Task Token_service_without_tls_is_refused(string realm)
+    {
+        _registry.Script = _ => new(401, [], ("WWW-Authenticate", $"Bearer realm=\"{realm}\""));
+
+        Assert.Contains("token service that is refused", (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Refusals_are_told_apart()
+    {
+        Assert.Contains("MANIFEST_UNKNOWN", (await FailAsync<ImageNotFoundException>("missing")).Message, StringComparison.Ordinal);
+
+        _registry.Script = _ => new(401, [], ("WWW-Authenticate", "Basic realm=\"x\""));
+        Assert.Contains("user name and password", (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+
+        _registry.Script = _ => new(403, []);
+        Assert.Contains("answered 403", (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+
+        _registry.Script = request => request.Path.StartsWith("/token", StringComparison.Ordinal)
+            ? new(200, """{"access_token":"t"}"""u8.ToArray())
+            : new(401, """{"errors":[{"code":"UNAUTHORIZED"}]}"""u8.ToArray(), ("WWW-Authenticate", $"Bearer realm=\"{_registry.Url}/token\""));
+        Assert.Contains("does not exist at", (await FailAsync<ImageNotFoundException>("a")).Message, StringComparison.Ordinal);
+
+        _registry.Script = _ => new(418, "teapot"u8.ToArray());
+        Assert.Contains("answered 418", (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Busy_registry_is_asked_again()
+    {
+        _registry.AddImage("a", "latest", [Layer]);
+        int requests = 0;
+        _registry.Script = _ => Interlocked.Increment(ref requests) switch
+        {
+            1 => new(503, []),
+            2 => new(429, [], ("Retry-After", "0")),
+            _ => null,
+        };
+
+        await using ImageStore store = Store();
+        await using IImageLease lease = await AcquireAsync(store, "a");
+
+        _registry.Script = _ => new(429, [], ("Retry-After", "3600"));
+        Assert.Contains("left alone for 3600 s", (await FailAsync<ImagePullException>("b")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Next_place_is_asked_and_the_origin_only_if_listed()
+    {
+        using var empty = new ScriptedRegistry();
+        _registry.AddImage("library/a", "latest", [Layer]);
+        await using ImageStore store = Store(options => options with
+        {
+            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["docker.io"] = [empty.Url, _registry.Url] },
+        });
+        await using IImageLease lease = await store.AcquireAsync(ImageReference.Parse("a"), TestContext.Current.CancellationToken);
+
+        Assert.Single(empty.Requests);
+        ImageNotFoundException fault = await Assert.ThrowsAsync<ImageNotFoundException>(
+            () => store.AcquireAsync(ImageReference.Parse("b"), TestContext.Current.CancellationToken));
+        Assert.DoesNotContain("registry-1", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Places_follow_the_configuration()
+    {
+        static string[] For(RegistryPlaces places, string reference) => [.. places.For(ImageReference.Parse(reference)).Select(place => place.ToString())];
+        var open = new RegistryPlaces(new Dictionary<string, IReadOnlyList<string>> { ["mirrored.example"] = ["http://10.0.0.1:5000/prefix/", "https://docker.io"] }, []);
+        Assert.Equal(["https://registry-1.docker.io"], For(open, "a"));
+        Assert.Equal(["http://10.0.0.1:5000/prefix", "https://registry-1.docker.io"], For(open, "mirrored.example/a"));
+        Assert.Equal(["https://localhost:5000"], For(open, "localhost:5000/a"));
+        Assert.True(open.MayBePrivate("10.0.0.1", 5000));
+        Assert.False(open.MayBePrivate("10.0.0.1", 5001));
+
+        var listed = new RegistryPlaces(new Dictionary<string, IReadOnlyList<string>>(), ["localhost:5000", "[::1]:5000", "private.example"]);
+        Assert.Equal(["https://localhost:5000", "http://localhost:5000"], For(listed, "localhost:5000/a"));
+        Assert.Equal(["https://[::1]:5000", "http://[::1]:5000"], For(listed, "[::1]:5000/a"));
+        Assert.True(listed.MayBePrivate("::1", 5000));
+        Assert.Equal(["https://private.example"], For(listed, "private.example/a"));
+        Assert.Contains("docker.io are not allowed", Assert.Throws<InvalidSandboxRequestException>(() => For(listed, "a")).Message, StringComparison.Ordinal);
+
+        ArgumentException fault = Assert.Throws<ArgumentException>(() => new RegistryPlaces(
+            new Dictionary<string, IReadOnlyList<string>> { ["a/b"] = [], ["c"] = ["127.0.0.1:5000", "ftp://x", "http://user@x", "http://x/?q"] }, ["http://x", ""]));
+        Assert.Equal(8, fault.Message.Split("; write ").Length + fault.Message.Split("is empty").Length - 2);
+    }
+
+    [Theory]
+    [InlineData("8.8.8.8", true)]
+    [InlineData("2606:4700::1", true)]
+    [InlineData("::ffff:8.8.8.8", true)]
+    [InlineData("64:ff9b::808:808", true)]
+    [InlineData("127.0.0.1", false)]
+    [InlineData("0.0.0.0", false)]
+    [InlineData("10.1.2.3", false)]
+    [InlineData("100.64.0.1", false)]
+    [InlineData("169.254.169.254", false)]
+    [InlineData("172.31.0.1", false)]
+    [InlineData("192.168.0.1", false)]
+    [InlineData("198.18.0.1", false)]
+    [InlineData("224.0.0.1", false)]
+    [InlineData("255.255.255.255", false)]
+    [InlineData("::", false)]
+    [InlineData("::1", false)]
+    [InlineData("::127.0.0.1", false)]
+    [InlineData("::ffff:127.0.0.1", false)]
+    [InlineData("64:ff9b::7f00:1", false)]
+    [InlineData("2002:7f00:1::", false)]
+    [InlineData("2001::1", false)]
+    [InlineData("fe80::1", false)]
+    [InlineData("fd00::1", false)]
+    [InlineData("ff02::1", false)]
+    public void Public_addresses_are_told_apart(string address, bool expected) =>
+        Assert.Equal(expected, PublicAddress.IsPublic(IPAddress.Parse(address)));
+
+    public void Dispose()
+    {
+        _registry.Dispose();
+        _scratch.Dispose();
+    }
+
+    private ImageStore Store(Func<ImageStoreOptions, ImageStoreOptions>? change = null)
+    {
+        var options = new ImageStoreOptions
+        {
+            Home = _scratch["home"],
+            RootsDirectory = _scratch["roots"],
+            RootKind = ImageRootKind.Flattened,
+            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_registry.Url] },
+        };
+        return new ImageStore(change is null ? options : change(options));
+    }
+
+    private static Task<IImageLease> AcquireAsync(ImageStore store, string reference) =>
+        store.AcquireAsync(ImageReference.Parse("test.example/" + reference), TestContext.Current.CancellationToken);
+
+    private async Task<T> FailAsync<T>(string reference, Func<ImageStoreOptions, ImageStoreOptions>? change = null)
+        where T : Exception
+    {
+        await using ImageStore store = Store(change);
+        T fault = await Assert.ThrowsAsync<T>(() => AcquireAsync(store, reference));
+        Assert.Empty(Directory.EnumerateDirectories(_scratch["home/tmp"]).SelectMany(Directory.EnumerateFileSystemEntries));
+        return fault;
+    }
+
+    private IEnumerable<string> Files(string name) => Directory.EnumerateFileSystemEntries(_scratch["home/" + name], "*", SearchOption.AllDirectories).Where(path => Path.GetFileName(path) is not ("sha256"));
+}

@@ -1,0 +1,114 @@
+using System.Text.Json.Nodes;
+
+namespace Boxer.Tests.HttpHost;
+
+public sealed class ApiKeyTests
+{
+    private static readonly JsonObject TwoKeys = new() { ["api_keys"] = new JsonArray("alpha", "beta") };
+
+    [Theory]
+    [InlineData("GET", "/files?path=a")]
+    [InlineData("POST", "/files")]
+    [InlineData("POST", "/run")]
+    [InlineData("POST", "/run/stream")]
+    [InlineData("GET", "/health/ready")]
+    [InlineData("GET", "/metrics")]
+    [InlineData("GET", "/openapi/v1.json")]
+    [InlineData("GET", "/swagger/index.html")]
+    [InlineData("GET", "/healthz/../run")]
+    [InlineData("GET", "/unknown")]
+    public async Task Without_a_key_nothing_but_healthz_answers(string method, string path)
+    {
+        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+
+        Answer missing = await SendAsync(host, method, path);
+        Answer wrong = await SendAsync(host, method, path, ("Authorization", "Bearer gamma"));
+
+        Assert.Equal((401, "an API key is needed; send it as Authorization: Bearer KEY or as X-API-Key: KEY."), (missing.Status, missing.Error));
+        Assert.Equal("Bearer", missing.Response.Headers.WwwAuthenticate.ToString());
+        Assert.Equal((403, "the API key is not one of this host's."), (wrong.Status, wrong.Error));
+        Assert.Equal(200, (await SendAsync(host, "GET", "/healthz")).Status);
+        Assert.Empty(host.Runner.Requests);
+    }
+
+    [Theory]
+    [InlineData("Authorization", "Bearer alpha", 404)]
+    [InlineData("Authorization", "bearer beta", 404)]
+    [InlineData("X-API-Key", "alpha", 404)]
+    [InlineData("X-API-Key", "", 403)]
+    [InlineData("X-API-Key", "alphabeta", 403)]
+    [InlineData("X-API-Key", "ALPHA", 403)]
+    [InlineData("Authorization", "Bearer", 401)]
+    [InlineData("Authorization", "Bearer ", 401)]
+    [InlineData("Authorization", "Basic alpha", 401)]
+    [InlineData("Authorization", "alpha", 401)]
+    public async Task A_key_is_taken_from_either_header(string header, string value, int status)
+    {
+        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+
+        Assert.Equal(status, (await SendAsync(host, "GET", "/files?path=none", (header, value))).Status);
+    }
+
+    [Fact]
+    public async Task A_key_that_is_there_twice_is_refused()
+    {
+        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+
+        Assert.Equal(403, (await SendAsync(host, "GET", "/files?path=none", ("X-API-Key", "alpha"), ("X-API-Key", "beta"))).Status);
+    }
+
+    [Fact]
+    public async Task Keys_know_nothing_of_each_others_files()
+    {
+        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+        using HttpClient alpha = host.NewClient("alpha");
+        using HttpClient beta = host.NewClient("beta");
+        host.Runner.Script = (request, _) =>
+        {
+            Directory.CreateDirectory(request.Outputs.Directory!);
+            File.WriteAllText(Path.Combine(request.Outputs.Directory!, "result"), "of alpha");
+            return ScriptedRunner.Events(ScriptedRunner.Result(id: "boxer-1"));
+        };
+
+        await host.UploadAsync("secret", "of alpha", alpha);
+        await host.UploadAsync("shared-name", "of alpha", alpha);
+        await host.UploadAsync("shared-name", "of beta", beta);
+        Answer ran = await host.RunAsync("""{"image": "i", "cmd": ["a"], "files": ["secret"], "persist": true}""", alpha);
+
+        Assert.Equal(200, ran.Status);
+        Assert.Equal(404, (await host.DownloadAsync("secret", beta)).Status);
+        Assert.Equal(404, (await host.DownloadAsync("output/boxer-1/result", beta)).Status);
+        Assert.Equal("of alpha", (await host.DownloadAsync("output/boxer-1/result", alpha)).Text);
+        Assert.Equal("of alpha", (await host.DownloadAsync("shared-name", alpha)).Text);
+        Assert.Equal("of beta", (await host.DownloadAsync("shared-name", beta)).Text);
+        Answer used = await host.RunAsync("""{"image": "i", "cmd": ["a"], "files": ["secret"]}""", beta);
+        Assert.Equal(400, used.Status);
+        using HttpResponseMessage deleted = await beta.DeleteAsync(new Uri("/files?path=secret", UriKind.Relative), TestContext.Current.CancellationToken);
+        Assert.Equal(404, (int)deleted.StatusCode);
+    }
+
+    [Fact]
+    public async Task A_space_on_disk_does_not_tell_its_key()
+    {
+        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+        using HttpClient alpha = host.NewClient("alpha");
+        await host.UploadAsync("a", "x", alpha);
+
+        string space = Path.GetFileName(Assert.Single(Directory.EnumerateDirectories(Path.Combine(host.Home, "files"))));
+
+        Assert.Matches("^key-[0-9a-f]{40}$", space);
+        Assert.DoesNotContain("alpha", space, StringComparison.Ordinal);
+    }
+
+    private static async Task<Answer> SendAsync(HostFixture host, string method, string path, params (string Name, string Value)[] headers)
+    {
+        using HttpRequestMessage request = new(new HttpMethod(method), new Uri(path, UriKind.Relative));
+        foreach ((string name, string value) in headers)
+        {
+            request.Headers.TryAddWithoutValidation(name, value);
+        }
+
+        using HttpResponseMessage response = await host.Client.SendAsync(request);
+        return await Answer.ReadAsync(response);
+    }
+}

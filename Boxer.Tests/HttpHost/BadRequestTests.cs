@@ -1,0 +1,184 @@
+using System.Text;
+using System.Text.Json.Nodes;
+
+namespace Boxer.Tests.HttpHost;
+
+/// <summary>Every wrong body of POST /run has its message, and reaches no runner.</summary>
+public sealed class BadRequestTests
+{
+    private const string Known = "image, cmd, env, cwd, limits, files, stdin, user, persist, network";
+    private const string KnownLimits = "cpu_cores, memory_mb, pids_limit, wall_clock_secs, nofile, disk_mb";
+
+    public static TheoryData<string, string> Bodies
+    {
+        get
+        {
+            TheoryData<string, string> bodies = new()
+            {
+                { "[]", "the body must be a JSON object, not a list." },
+                { "12", "the body must be a JSON object, not 12." },
+                { "null", "the body must be a JSON object, not null." },
+                { "{}", "image: is missing; name an image such as python:3.12-slim. cmd: is missing; list the program and its arguments." },
+                { """{"image": "", "cmd": []}""", "image: is empty; name an image such as python:3.12-slim. cmd: is empty; list the program and its arguments." },
+                { """{"image": null, "cmd": null}""", "image: is missing; name an image such as python:3.12-slim. cmd: is missing; list the program and its arguments." },
+                { """{"image": 5, "cmd": "sh"}""", "image: must be a text, not 5. cmd: must be a list of texts, not \"sh\"." },
+                { """{"image": "i\u0000", "cmd": ["a\u0000b", 3, null]}""", "image: has a NUL character; remove it. cmd[0]: has a NUL character; remove it. cmd[1]: must be a text, not 3. cmd[2]: must be a text, not null." },
+                { """{"image": "i", "cmd": [""]}""", "cmd[0]: is empty; name a program." },
+                { """{"image": "i", "cmd": ["\ud800"]}""", "cmd[0]: is not valid Unicode; remove the unpaired surrogate." },
+            };
+            Add("\"env\": {\"A\": \"1\"}", "env: must be a list of texts, not an object.");
+            Add("\"env\": [\"A\", \"=v\", \"A\\u0000=1\", 7]", "env[2]: has a NUL character; remove it. env[3]: must be a text, not 7. env[0]: must be NAME=value with a NAME that is not empty. env[1]: must be NAME=value with a NAME that is not empty.");
+            Add("\"cwd\": \"relative\"", "cwd: must be an absolute path, not \"relative\".");
+            Add("\"cwd\": 1", "cwd: must be a text, not 1.");
+            Add("\"cwd\": \"/a\\u0000\"", "cwd: has a NUL character; remove it.");
+            Add("\"stdin\": []", "stdin: must be a text, not a list.");
+            Add("\"user\": 1000", "user: must be a text, not 1000.");
+            Add("\"persist\": \"yes\"", "persist: must be true or false, not \"yes\".");
+            Add("\"network\": \"bridge\"", "network: \"bridge\" is not a network of this host; use one of none, sandbox, host.");
+            Add("\"network\": false", "network: must be a text, not false.");
+            Add("\"limits\": []", "limits: must be an object, not a list.");
+            Add("\"limits\": {\"memory\": 1}", $"limits.memory: is not a field of the request; remove it or use one of {KnownLimits}.");
+            Add("\"limits\": {\"memory_mb\": -1}", "limits.memory_mb: must be a whole number from 32 to 1048576, or 0 for the default, not -1.");
+            Add("\"limits\": {\"memory_mb\": 256.5}", "limits.memory_mb: must be a whole number from 32 to 1048576, or 0 for the default, not 256.5.");
+            Add("\"limits\": {\"memory_mb\": \"256\"}", "limits.memory_mb: must be a whole number from 32 to 1048576, or 0 for the default, not \"256\".");
+            Add("\"limits\": {\"memory_mb\": 1e300}", "limits.memory_mb: must be a whole number from 32 to 1048576, or 0 for the default, not 1e300.");
+            Add("\"limits\": {\"pids_limit\": 32769}", "limits.pids_limit: must be a whole number from 1 to 32768, or 0 for the default, not 32769.");
+            Add("\"limits\": {\"wall_clock_secs\": -0.5}", "limits.wall_clock_secs: must be a number from 0.001 to 86400, or 0 for the default, not -0.5.");
+            Add("\"limits\": {\"wall_clock_secs\": 86401}", "limits.wall_clock_secs: must be a number from 0.001 to 86400, or 0 for the default, not 86401.");
+            Add("\"limits\": {\"cpu_cores\": 0.001}", "limits.cpu_cores: must be a number from 0.01 to 1024, or 0 for the default, not 0.001.");
+            Add("\"limits\": {\"nofile\": 3}", "limits.nofile: must be a whole number from 8 to 1048576, or 0 for the default, not 3.");
+            Add("\"limits\": {\"disk_mb\": true}", "limits.disk_mb: must be a whole number from 1 to 1048576, or 0 for the default, not true.");
+            Add("\"command\": [\"sh\"]", $"command: is not a field of the request; remove it or use one of {Known}.");
+            Add("\"files\": \"a\"", "files: must be a list of texts, not \"a\".");
+            Add("\"files\": [\"never\"]", "files[0]: 'never' was not uploaded, or was deleted after a run that did not persist; upload it first.");
+            Add("\"files\": [\"a\", \"a\"]", "files[0]: 'a' was not uploaded, or was deleted after a run that did not persist; upload it first. files[1]: 'a' is listed twice; list each file once.");
+            Add("\"files\": [\"\"]", "files[0]: The path is empty; give a relative path such as job/main.py.");
+            Add("\"files\": [\"/etc/passwd\"]", "files[0]: The path is absolute; give it without the leading slash.");
+            Add("\"files\": [\"a/../b\"]", "files[0]: The path has the name ..; give the path without it.");
+            Add("\"files\": [\"output/x/y\"]", "files[0]: 'output/x/y' is an output; download it and upload it under another path.");
+            Add($"\"files\": [{string.Join(',', Enumerable.Repeat("\"a\"", 1_001))}]", "files: has 1001 entries; at most 1000 are allowed.");
+            return bodies;
+
+            void Add(string member, string error) => bodies.Add($$"""{"image": "i", "cmd": ["a"], {{member}}}""", error);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Bodies))]
+    public async Task A_wrong_body_is_answered_with_everything_that_is_wrong(string body, string error)
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        Answer answer = await host.RunAsync(body);
+
+        Assert.Equal(400, answer.Status);
+        Assert.Equal(error, answer.Error);
+        Assert.Empty(host.Runner.Requests);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("{")]
+    [InlineData("{'image': 1}")]
+    [InlineData("""{"image": "a", "image": "b", "cmd": ["x"]}""")]
+    [InlineData("""{"image": "a", "cmd": ["x"]} x""")]
+    [InlineData("""{"image": "a", "cmd": ["x"],}""")]
+    [InlineData("""{"image": "a", /* no */ "cmd": ["x"]}""")]
+    [InlineData("""{"image": "a", "cmd": ["x"], "limits": {"cpu_cores": NaN}}""")]
+    public async Task A_body_that_is_not_JSON_is_named_as_that(string body)
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        Answer answer = await host.RunAsync(body);
+
+        Assert.Equal(400, answer.Status);
+        Assert.StartsWith("the body is not valid JSON: ", answer.Error, StringComparison.Ordinal);
+        Assert.Empty(host.Runner.Requests);
+    }
+
+    [Fact]
+    public async Task The_place_of_a_syntax_error_is_named()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        Answer answer = await host.RunAsync("{\"image\": \"i\",\n  \"cmd\" [\"a\"]}");
+
+        Assert.StartsWith("the body is not valid JSON: line 2, byte 9: ", answer.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Names_that_are_not_text_are_refused()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        Answer surrogate = await host.RunAsync("""{"image": "i", "cmd": ["a"], "\udc00": 1}""");
+        byte[] bytes = [.. "{\"image\": \"i\", \"cmd\": [\""u8, 0xff, 0xfe, .. "\"]}"u8];
+        Answer broken = await host.PostAsync("/run", new ByteArrayContent(bytes));
+
+        Assert.Equal(400, surrogate.Status);
+        Assert.Equal(400, broken.Status);
+        Assert.Empty(host.Runner.Requests);
+    }
+
+    [Fact]
+    public async Task A_deep_body_is_refused()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        Answer answer = await host.RunAsync("{\"image\": \"i\", \"cmd\": " + new string('[', 100_000) + new string(']', 100_000) + "}");
+
+        Assert.Equal(400, answer.Status);
+        Assert.StartsWith("the body is not valid JSON: ", answer.Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_large_body_is_413_whether_or_not_its_length_is_said(bool chunked)
+    {
+        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["run_body_limit_bytes"] = 4_096 });
+        string body = $$"""{"image": "i", "cmd": ["a"], "stdin": "{{new string('x', 8_192)}}"}""";
+        HttpContent content = chunked
+            ? new StreamContent(new UnseekableStream(Encoding.UTF8.GetBytes(body)))
+            : new StringContent(body);
+
+        Answer answer = await host.PostAsync("/run", content);
+
+        Assert.Equal(413, answer.Status);
+        Assert.Equal("the body is too large.", answer.Error);
+        Assert.Empty(host.Runner.Requests);
+    }
+
+    [Fact]
+    public async Task Many_faults_have_a_short_answer()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        Answer answer = await host.RunAsync($$"""{"image": "i", "cmd": [{{string.Join(',', Enumerable.Repeat("1", 10_000))}}]}""");
+
+        Assert.Equal(400, answer.Status);
+        Assert.EndsWith("cmd[49]: must be a text, not 1. There is more that is wrong.", answer.Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("GET", "/run", 405)]
+    [InlineData("GET", "/", 404)]
+    [InlineData("GET", "/etc/passwd", 404)]
+    [InlineData("PUT", "/files", 405)]
+    public async Task Other_paths_and_methods_have_errors_in_the_same_form(string method, string path, int status)
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        using HttpRequestMessage request = new(new HttpMethod(method), new Uri(path, UriKind.Relative));
+
+        using HttpResponseMessage response = await host.Client.SendAsync(request, TestContext.Current.CancellationToken);
+        Answer answer = await Answer.ReadAsync(response);
+
+        Assert.Equal(status, answer.Status);
+        Assert.NotEmpty(answer.Error);
+    }
+
+    private sealed class UnseekableStream(byte[] content) : MemoryStream(content)
+    {
+        public override bool CanSeek => false;
+    }
+}

@@ -1,0 +1,78 @@
+using System.Text.Json.Nodes;
+
+namespace Boxer.Tests.HttpHost;
+
+/// <summary>Health, metrics and the description of the API.</summary>
+public sealed class DescriptionTests
+{
+    [Fact]
+    public async Task Health_is_as_the_contract_has_it()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        Answer live = await host.GetAsync("/healthz");
+        Answer ready = await host.GetAsync("/health/ready");
+
+        Assert.Equal((200, """{"ok":true}"""), (live.Status, live.Text));
+        Assert.Equal(200, ready.Status);
+        Assert.True((bool)ready.Json["ready"]!);
+        Assert.NotNull(ready.Json["checks"]);
+    }
+
+    [Fact]
+    public async Task Metrics_are_in_the_form_of_Prometheus()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        await host.GetAsync("/healthz");
+
+        Answer answer = await host.GetAsync("/metrics");
+
+        Assert.Equal(200, answer.Status);
+        Assert.Contains("# TYPE http_server_request_duration_seconds histogram", answer.Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_description_names_every_path_and_field()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        JsonNode document = (await host.GetAsync("/openapi/v1.json")).Json;
+
+        Assert.Equal(
+            ["/files", "/health/ready", "/healthz", "/run", "/run/stream"],
+            document["paths"]!.AsObject().Select(path => path.Key).Order(StringComparer.Ordinal));
+        JsonNode schemas = document["components"]!["schemas"]!;
+        Assert.Equal(
+            ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network"],
+            Properties("RunRequestBody"));
+        Assert.Equal(["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "nofile", "disk_mb"], Properties("LimitsBody"));
+        Assert.Superset(
+            new HashSet<string>(["exec_id", "exit_code", "stdout", "stderr", "wall_ms", "termination", "timings_ms", "outputs"], StringComparer.Ordinal),
+            Properties("RunResponseBody").ToHashSet(StringComparer.Ordinal));
+        Assert.Superset(new HashSet<string>(["error", "exec_id", "stdout", "stderr"], StringComparer.Ordinal), Properties("ErrorBody").ToHashSet(StringComparer.Ordinal));
+        Assert.Equal(["image", "cmd"], schemas["RunRequestBody"]!["required"]!.AsArray().Select(name => (string)name!));
+        Assert.Equal("path", (string)document["paths"]!["/files"]!["get"]!["parameters"]![0]!["name"]!);
+        Assert.Contains("MiB", (string)schemas["LimitsBody"]!["properties"]!["memory_mb"]!["description"]!, StringComparison.Ordinal);
+
+        IEnumerable<string> Properties(string schema) => schemas[schema]!["properties"]!.AsObject().Select(property => property.Key);
+    }
+
+    [Fact]
+    public async Task Swagger_shows_the_description()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        Answer answer = await host.GetAsync("/swagger/index.html");
+
+        Assert.Equal(200, answer.Status);
+        Assert.Contains("swagger-ui", answer.Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_server_does_not_name_itself()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        Assert.Empty((await host.GetAsync("/healthz")).Response.Headers.Server);
+    }
+}

@@ -1,0 +1,149 @@
+using System.Net.Http.Headers;
+using System.Text;
+using System.Text.Json.Nodes;
+using Boxer.HttpHost;
+using Boxer.HttpHost.Settings;
+using Boxer.Network;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Logging;
+
+namespace Boxer.Tests.HttpHost;
+
+/// <summary>
+/// The real host on a free port of loopback, with a home of its own that is removed at the end. With a <see cref="ScriptedRunner"/>,
+/// or with Boxer's own runner where <see cref="StartAsync"/> is told so.
+/// </summary>
+internal sealed class HostFixture : IAsyncDisposable
+{
+    private HostFixture(WebApplication app, string home, ScriptedRunner runner)
+    {
+        App = app;
+        Home = home;
+        Runner = runner;
+        Client = NewClient();
+    }
+
+    public WebApplication App { get; }
+
+    public string Home { get; }
+
+    public ScriptedRunner Runner { get; }
+
+    public HttpClient Client { get; }
+
+    public Uri Address => new(App.Urls.Single());
+
+    /// <summary>Starts a host.</summary>
+    /// <param name="config">Keys beside home and listen_addr, as in the configuration file.</param>
+    /// <param name="realSandboxes">Use Boxer's own runner.</param>
+    /// <param name="configureServices">More registrations, beside the scripted runner.</param>
+    public static async Task<HostFixture> StartAsync(
+        JsonObject? config = null, bool realSandboxes = false, Action<IServiceCollection>? configureServices = null)
+    {
+        string home = Directory.CreateTempSubdirectory("boxer-http-").FullName;
+        JsonObject complete = (JsonObject?)config?.DeepClone() ?? [];
+        complete.TryAdd("home", home);
+        complete.TryAdd("listen_addr", "127.0.0.1:0");
+        string file = Path.Combine(home, "config.json");
+        await File.WriteAllTextAsync(file, complete.ToJsonString());
+        SettingsSource source = SettingsSource.Read(file, new Dictionary<string, string>(StringComparer.Ordinal), home);
+        HostSettings settings = SettingsBinder.Bind(source, home, out IReadOnlyList<string> faults);
+        Assert.Empty(faults);
+
+        ScriptedRunner runner = new();
+        WebApplication app = HostComposition.Build(settings, realSandboxes ? null : services =>
+        {
+            services.RemoveAll<ILoggerProvider>();
+            services.AddSingleton<ISandboxRunner>(runner);
+            foreach (string mode in new[] { "none", "sandbox", "host" })
+            {
+                services.AddSingleton<INetworkMode>(new NamedMode(mode));
+            }
+
+            configureServices?.Invoke(services);
+        });
+        await app.StartAsync();
+        return new HostFixture(app, home, runner);
+    }
+
+    /// <summary>A client with connections of its own.</summary>
+    public HttpClient NewClient(string? apiKey = null)
+    {
+        HttpClient client = new() { BaseAddress = Address, Timeout = TimeSpan.FromSeconds(60) };
+        if (apiKey is not null)
+        {
+            client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", apiKey);
+        }
+
+        return client;
+    }
+
+    public Task<Answer> RunAsync(string json, HttpClient? client = null) =>
+        PostAsync("/run", new StringContent(json, Encoding.UTF8, "application/json"), client);
+
+    public Task<Answer> RunAsync(JsonObject body, HttpClient? client = null) => RunAsync(body.ToJsonString(), client);
+
+    public async Task<Answer> PostAsync(string path, HttpContent content, HttpClient? client = null)
+    {
+        using HttpResponseMessage response = await (client ?? Client).PostAsync(new Uri(path, UriKind.Relative), content);
+        return await Answer.ReadAsync(response);
+    }
+
+    public Task<Answer> UploadAsync(string path, byte[] content, HttpClient? client = null)
+    {
+        MultipartFormDataContent form = new()
+        {
+            { new ByteArrayContent(content), "file", "name" },
+            { new StringContent(path), "path" },
+        };
+        return PostAsync("/files", form, client);
+    }
+
+    public Task<Answer> UploadAsync(string path, string content, HttpClient? client = null) =>
+        UploadAsync(path, Encoding.UTF8.GetBytes(content), client);
+
+    public async Task<Answer> GetAsync(string pathAndQuery, HttpClient? client = null)
+    {
+        using HttpResponseMessage response = await (client ?? Client).GetAsync(new Uri(pathAndQuery, UriKind.Relative));
+        return await Answer.ReadAsync(response);
+    }
+
+    public Task<Answer> DownloadAsync(string path, HttpClient? client = null) =>
+        GetAsync($"/files?path={Uri.EscapeDataString(path)}", client);
+
+    public async ValueTask DisposeAsync()
+    {
+        Client.Dispose();
+        await App.StopAsync();
+        await App.DisposeAsync();
+        Directory.Delete(Home, recursive: true);
+    }
+}
+
+/// <summary>A network mode for its name only: the scripted runner makes no networks.</summary>
+internal sealed class NamedMode(string name) : INetworkMode
+{
+    public string Name => name;
+
+    public bool CanBePooled => false;
+
+    public string? FindObstacle() => null;
+
+    public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) => throw new NotSupportedException();
+}
+
+/// <summary>A response that was read.</summary>
+internal sealed record Answer(int Status, string Text, byte[] Bytes, HttpResponseMessage Response)
+{
+    public JsonNode Json => JsonNode.Parse(Text)!;
+
+    public string Error => (string)Json["error"]!;
+
+    public static async Task<Answer> ReadAsync(HttpResponseMessage response)
+    {
+        byte[] bytes = await response.Content.ReadAsByteArrayAsync();
+        return new Answer((int)response.StatusCode, Encoding.UTF8.GetString(bytes), bytes, response);
+    }
+}

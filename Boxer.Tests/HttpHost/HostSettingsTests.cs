@@ -1,0 +1,362 @@
+using System.Net;
+using Boxer.HttpHost;
+using Boxer.HttpHost.Settings;
+
+namespace Boxer.Tests.HttpHost;
+
+public sealed class HostSettingsTests
+{
+    [Fact]
+    public void The_defaults_are_those_of_the_contract()
+    {
+        HostSettings settings = Bind("{}", out IReadOnlyList<string> faults);
+
+        Assert.Empty(faults);
+        BoxerOptions options = settings.Sandboxes;
+        Assert.Equal("/home/me/.boxer", options.Home);
+        Assert.Equal("runsc", options.RunscPath);
+        Assert.Equal("systrap", options.Platform);
+        Assert.Equal(10_485_760, options.DefaultLimits.OutputBytes);
+        Assert.Equal(10_485_760, settings.UploadLimitBytes);
+        Assert.Equal(new ListenAddress(IPAddress.IPv6Any, 8080), settings.ListenAddress);
+        Assert.False(options.IgnoreCgroups);
+        Assert.Equal(["8.8.8.8", "8.8.4.4"], options.DnsServers);
+        Assert.Equal(new ResourceLimits { OutputBytes = 10_485_760 }, options.DefaultLimits);
+        Assert.Empty(options.RegistryMirrors);
+        Assert.Empty(options.AllowedRegistries);
+        Assert.Empty(settings.ApiKeys);
+        Assert.Equal(["none", "sandbox"], options.AllowedNetworks);
+        Assert.True(settings.HostNetworkLeftOut);
+        Assert.Null(options.CgroupParent);
+        Assert.Null(options.MaxConcurrentRuns);
+        Assert.Null(options.MaxMemoryMegabytes);
+        Assert.Equal(256, options.MaxQueuedRuns);
+        Assert.Equal(TimeSpan.FromSeconds(60), options.QueueTimeout);
+        Assert.Equal(TimeSpan.FromMinutes(10), options.PullTimeout);
+        Assert.Equal(TimeSpan.FromSeconds(30), options.BootTimeout);
+        Assert.Equal(TimeSpan.FromSeconds(10), settings.StopGrace);
+        Assert.Equal(16 << 20, settings.RunBodyLimitBytes);
+        Assert.Equal(4L << 30, settings.UploadQuotaBytes);
+        Assert.Equal(100_000, settings.UploadQuotaFiles);
+    }
+
+    [Fact]
+    public void Every_key_is_read()
+    {
+        HostSettings settings = Bind(
+            """
+            {
+              // comments and trailing commas are fine
+              "home": "~/boxes", "runsc_path": "/opt/runsc", "platform": "ptrace", "output_limit_bytes": 1, "upload_limit_bytes": 2,
+              "listen_addr": "127.0.0.1:9", "ignore_cgroups": true, "dns_servers": ["9.9.9.9", "2620:fe::fe"],
+              "defaults": {"cpu_cores": 0.5, "memory_mb": 64, "pids_limit": 3, "wall_clock_secs": 4.5, "nofile": 16, "disk_mb": 6},
+              "registry_mirrors": {"docker.io": ["http://127.0.0.1:5000", "https://registry-1.docker.io"], "localhost:5001": ["http://localhost:5001"]},
+              "api_keys": ["k"], "allowed_networks": ["host"], "allowed_registries": ["10.0.0.5:5000"], "cgroup_parent": "boxes",
+              "max_concurrent_runs": 7, "max_memory_mb": 8000, "max_queued_runs": 9, "queue_timeout_secs": 10, "pull_timeout_secs": 11,
+              "boot_timeout_secs": 12, "stop_grace_secs": 13, "run_body_limit_bytes": 2048, "upload_quota_bytes": 15,
+              "upload_quota_files": 16, "outputs_limit_bytes": 17, "outputs_limit_files": 18,
+            }
+            """,
+            out IReadOnlyList<string> faults);
+
+        Assert.Empty(faults);
+        BoxerOptions options = new();
+        settings.CopyTo(options, ["none"]);
+        Assert.Equal("/home/me/boxes", options.Home);
+        Assert.Equal("/opt/runsc", options.RunscPath);
+        Assert.Equal("ptrace", options.Platform);
+        Assert.True(options.IgnoreCgroups);
+        Assert.Equal("boxes", options.CgroupParent);
+        Assert.Equal(["9.9.9.9", "2620:fe::fe"], options.DnsServers);
+        Assert.Equal(["http://127.0.0.1:5000", "https://registry-1.docker.io"], options.RegistryMirrors["docker.io"]);
+        Assert.Equal(["http://localhost:5001"], options.RegistryMirrors["localhost:5001"]);
+        Assert.Equal(["10.0.0.5:5000"], options.AllowedRegistries);
+        Assert.Equal(["host"], options.AllowedNetworks);
+        Assert.Equal((7, 8000, 9), (options.MaxConcurrentRuns, options.MaxMemoryMegabytes, options.MaxQueuedRuns));
+        Assert.Equal((10, 11, 12), (options.QueueTimeout.TotalSeconds, options.PullTimeout.TotalSeconds, options.BootTimeout.TotalSeconds));
+        Assert.Equal(
+            new ResourceLimits
+            {
+                CpuCores = 0.5,
+                MemoryMegabytes = 64,
+                Pids = 3,
+                WallClock = TimeSpan.FromSeconds(4.5),
+                OpenFiles = 16,
+                DiskMegabytes = 6,
+                OutputBytes = 1,
+                OutputFilesBytes = 17,
+                OutputFilesCount = 18,
+            },
+            options.DefaultLimits);
+        Assert.Equal((2L, 2048L, 15L, 16), (settings.UploadLimitBytes, settings.RunBodyLimitBytes, settings.UploadQuotaBytes, settings.UploadQuotaFiles));
+        Assert.Equal(TimeSpan.FromSeconds(13), settings.StopGrace);
+        Assert.Equal(["k"], settings.ApiKeys);
+    }
+
+    [Fact]
+    public void All_faults_are_found_at_once()
+    {
+        Bind(
+            """
+            {
+              "home": "relative", "runsc_path": "", "platform": "docker", "output_limit_bytes": 0, "upload_limit_bytes": "10",
+              "listen_addr": "example.org:80", "ignore_cgroups": "no", "dns_servers": ["dns.example", "1.1.1.1", "1.1.1.2", "1.1.1.3"],
+              "defaults": {"cpu_cores": -1, "memory_mb": 16, "pids_limit": 0, "wall_clock_secs": null, "nofile": 1.5, "disk": 1},
+              "registry_mirrors": {"docker.io": ["ftp://x", "http://u:p@x"], "a/b": []},
+              "api_keys": ["", "secret key", "same", "same"], "allowed_networks": ["bridge"], "allowed_registries": ["https://x"],
+              "cgroup_parent": 5, "max_concurrent_runs": 0, "max_memory_mb": 1, "max_queued_runs": -1, "queue_timeout_secs": 3601,
+              "pull_timeout_secs": 0, "boot_timeout_secs": 601, "stop_grace_secs": -1, "run_body_limit_bytes": 1,
+              "upload_quota_bytes": {}, "upload_quota_files": [], "outputs_limit_bytes": 0, "outputs_limit_files": 0, "memory_mb": 5
+            }
+            """,
+            out IReadOnlyList<string> faults);
+
+        Assert.Equal(
+            """
+            allowed_networks[0]: must be none, sandbox or host, not "bridge".
+            allowed_registries[0]: must be host or host:port, such as docker.io or 10.0.0.5:5000, not "https://x".
+            api_keys[0]: must be 1 to 4096 visible ASCII characters without spaces.
+            api_keys[1]: must be 1 to 4096 visible ASCII characters without spaces.
+            api_keys[3]: is the same as api_keys[2]; remove one.
+            boot_timeout_secs: must be a number from 1 to 600, not 601.
+            cgroup_parent: must be a text that is not empty, not 5.
+            defaults.cpu_cores: must be a number from 0.01 to 1024, not -1.
+            defaults.disk: is not a setting; remove it or use one of cpu_cores, disk_mb, memory_mb, nofile, pids_limit, wall_clock_secs.
+            defaults.memory_mb: must be a whole number from 32 to 1048576, not 16.
+            defaults.nofile: must be a whole number from 8 to 1048576, not 1.5.
+            defaults.pids_limit: must be a whole number from 1 to 32768, not 0.
+            defaults.wall_clock_secs: must be a number from 0.001 to 86400, not null.
+            dns_servers: has more than 3 entries; resolv.conf takes 3.
+            dns_servers[0]: must be an IP address, not "dns.example".
+            home: must be an absolute path or start with ~/, not "relative".
+            ignore_cgroups: must be true or false, not "no".
+            listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not "example.org:80".
+            max_concurrent_runs: must be a whole number from 1 to 10000, not 0.
+            max_memory_mb: must be a whole number from 32 to 1073741824, not 1.
+            max_queued_runs: must be a whole number from 0 to 1000000, not -1.
+            memory_mb: is not a setting; remove it or use one of allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
+            output_limit_bytes: must be a whole number from 1 to 1073741824, not 0.
+            outputs_limit_bytes: must be a whole number from 1 to 68719476736, not 0.
+            outputs_limit_files: must be a whole number from 1 to 1000000, not 0.
+            platform: must be systrap, kvm or ptrace, not "docker".
+            pull_timeout_secs: must be a number from 1 to 86400, not 0.
+            queue_timeout_secs: must be a number from 0 to 3600, not 3601.
+            registry_mirrors.a/b: is not the name of a registry; write host or host:port, such as docker.io.
+            registry_mirrors.a/b: lists no place, so no image of that registry could be had; list one or remove the key.
+            registry_mirrors.docker.io[0]: must be a URL such as http://127.0.0.1:5000, without user, query and fragment, not "ftp://x".
+            registry_mirrors.docker.io[1]: must be a URL such as http://127.0.0.1:5000, without user, query and fragment, not "http://u:p@x".
+            run_body_limit_bytes: must be a whole number from 1024 to 1073741824, not 1.
+            runsc_path: must be a text that is not empty, not "".
+            stop_grace_secs: must be a number from 0 to 3600, not -1.
+            upload_limit_bytes: must be a whole number from 1 to 68719476736, not "10".
+            upload_quota_bytes: must be a whole number from 1 to 9223372036854775807, not an object.
+            upload_quota_files: must be a whole number from 1 to 2147483647, not a list.
+            """.ReplaceLineEndings("\n"),
+            string.Join('\n', faults.Order(StringComparer.Ordinal)));
+    }
+
+    [Theory]
+    [InlineData("{\n  \"home\" 1\n}", "FILE: is not valid JSON: line 2, byte 10: ")]
+    [InlineData("", "FILE: is not valid JSON: ")]
+    [InlineData("""{"home": "/a", "home": "/b"}""", "FILE: is not valid JSON: ")]
+    [InlineData("[]", "FILE: is not a JSON object; write { \"key\": value, ... }.")]
+    [InlineData("""{"home": "\ud800"}""", "FILE: has a string that is not valid Unicode; correct its \\u escapes.")]
+    [InlineData("""{"dns_servers": [[[[[[[[[[]]]]]]]]]]}""", "FILE: is not valid JSON: ")]
+    public void A_broken_file_is_named(string json, string start)
+    {
+        Bind(json, out IReadOnlyList<string> faults, out string file);
+
+        Assert.StartsWith(start.Replace("FILE", file, StringComparison.Ordinal), Assert.Single(faults), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Variables_win_over_the_file()
+    {
+        HostSettings settings = Bind(
+            """{"defaults": {"memory_mb": 64, "nofile": 16}, "dns_servers": ["9.9.9.9"], "max_queued_runs": 1}""",
+            out IReadOnlyList<string> faults,
+            out _,
+            ("BOXER__defaults__memory_mb", "512"),
+            ("BOXER__DNS_SERVERS__0", "1.1.1.1"),
+            ("BOXER__dns_servers__1", "1.0.0.1"),
+            ("BOXER_listen_addr", "localhost:0"),
+            ("BOXER_IGNORE_CGROUPS", "True"),
+            ("BOXER__registry_mirrors__docker.io__0", "http://127.0.0.1:5000"),
+            ("BOXER_PORT", "tcp://10.0.0.1:8080"),
+            ("BOXER_CONFIG", "unused"),
+            ("OTHER", "x"));
+
+        Assert.Empty(faults);
+        Assert.Equal(512, settings.Sandboxes.DefaultLimits.MemoryMegabytes);
+        Assert.Equal(16, settings.Sandboxes.DefaultLimits.OpenFiles);
+        Assert.Equal(["1.1.1.1", "1.0.0.1"], settings.Sandboxes.DnsServers);
+        Assert.Equal(new ListenAddress(null, 0), settings.ListenAddress);
+        Assert.True(settings.Sandboxes.IgnoreCgroups);
+        Assert.Equal(["http://127.0.0.1:5000"], settings.Sandboxes.RegistryMirrors["docker.io"]);
+        Assert.Equal(1, settings.Sandboxes.MaxQueuedRuns);
+    }
+
+    [Fact]
+    public void Faults_of_variables_name_the_variable()
+    {
+        Bind(
+            "{}",
+            out IReadOnlyList<string> faults,
+            out _,
+            ("BOXER__defaults__memory_mb", "lots"),
+            ("BOXER__dns_servers", "1.1.1.1"),
+            ("BOXER__listen_adr", ":1"),
+            ("BOXER__max_queued_runs", "1"),
+            ("BOXER_max_queued_runs", "2"));
+
+        Assert.Equal(
+            [
+                "BOXER_max_queued_runs: says the same as BOXER__max_queued_runs; set one of them.",
+                "defaults.memory_mb: must be a whole number from 32 to 1048576, not \"lots\" (environment variable BOXER__defaults__memory_mb).",
+                "dns_servers: must be a list of texts; number the variables of its items, as in BOXER__dns_servers__0.",
+            ],
+            faults.Where(fault => !fault.StartsWith("listen_adr:", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
+        Assert.StartsWith(
+            "listen_adr: is not a setting (environment variable BOXER__listen_adr); remove it or use one of ",
+            Assert.Single(faults, fault => fault.StartsWith("listen_adr:", StringComparison.Ordinal)),
+            StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(":8080", "::", 8080)]
+    [InlineData("127.0.0.1:8080", "127.0.0.1", 8080)]
+    [InlineData("[::1]:8080", "::1", 8080)]
+    [InlineData("localhost:0", null, 0)]
+    [InlineData("0.0.0.0:65535", "0.0.0.0", 65_535)]
+    public void Listen_addresses_are_read(string text, string? address, int port) =>
+        Assert.Equal(new ListenAddress(address is null ? null : IPAddress.Parse(address), port), ListenAddress.Parse(text));
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("8080")]
+    [InlineData(":")]
+    [InlineData(":65536")]
+    [InlineData(":-1")]
+    [InlineData("::1:8080")]
+    [InlineData("[127.0.0.1]:80")]
+    [InlineData("127.1:80")]
+    [InlineData("example.org:80")]
+    [InlineData("http://127.0.0.1:80")]
+    [InlineData(" 127.0.0.1:80")]
+    public void Other_listen_addresses_are_not(string text) => Assert.Null(ListenAddress.Parse(text));
+
+    [Theory]
+    [InlineData(":8080", false, "none sandbox")]
+    [InlineData("192.0.2.1:80", false, "none sandbox")]
+    [InlineData(":8080", true, "none sandbox host")]
+    [InlineData("127.0.0.1:80", false, "none sandbox host")]
+    [InlineData("127.9.9.9:80", false, "none sandbox host")]
+    [InlineData("[::1]:80", false, "none sandbox host")]
+    [InlineData("localhost:80", false, "none sandbox host")]
+    public void The_host_network_is_a_default_only_where_strangers_cannot_ask_for_it(string listen, bool withKey, string networks)
+    {
+        string keys = withKey ? """, "api_keys": ["k"]""" : "";
+        HostSettings settings = Bind($$"""{"listen_addr": "{{listen}}"{{keys}}}""", out IReadOnlyList<string> faults);
+
+        Assert.Empty(faults);
+        Assert.Equal(networks, string.Join(' ', settings.Sandboxes.AllowedNetworks));
+        Assert.Equal(networks == "none sandbox", settings.HostNetworkLeftOut);
+    }
+
+    [Fact]
+    public void The_default_networks_are_those_that_exist_and_configured_ones_are_not_dropped()
+    {
+        BoxerOptions byDefault = new(), configured = new();
+        Bind("{}", out _).CopyTo(byDefault, ["none"]);
+        Bind("""{"allowed_networks": ["none", "sandbox"]}""", out _).CopyTo(configured, ["none"]);
+
+        Assert.Equal(["none"], byDefault.AllowedNetworks);
+        Assert.Equal(["none", "sandbox"], configured.AllowedNetworks);
+    }
+
+    [Fact]
+    public async Task The_program_says_all_faults_and_ends_with_2_before_it_listens()
+    {
+        using TemporaryFile file = new("""{"listen_addr": "x", "nonsense": 1}""");
+        StringWriter output = new(), errors = new();
+
+        int code = await HostProgram.RunAsync(["--config", file.Path], Environment(), output, errors);
+
+        Assert.Equal(2, code);
+        Assert.Equal(
+            [
+                $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
+                "  nonsense: is not a setting; remove it or use one of allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
+                "",
+            ],
+            errors.ToString().Split('\n'));
+    }
+
+    [Theory]
+    [InlineData("--config", "/does/not/exist.json")]
+    [InlineData("--config=/does/not/exist.json")]
+    public async Task A_named_file_must_exist(params string[] arguments)
+    {
+        StringWriter errors = new();
+
+        Assert.Equal(2, await HostProgram.RunAsync(arguments, Environment(), TextWriter.Null, errors));
+        Assert.Contains("--config: there is no file /does/not/exist.json; name one that exists.", errors.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_file_that_the_variable_names_must_exist()
+    {
+        StringWriter errors = new();
+
+        Assert.Equal(2, await HostProgram.RunAsync([], Environment(("BOXER_CONFIG", "/does/not/exist.json")), TextWriter.Null, errors));
+        Assert.Contains("BOXER_CONFIG: there is no file /does/not/exist.json; name one that exists.", errors.ToString(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("--config")]
+    [InlineData("--config=")]
+    [InlineData("--port", "80")]
+    [InlineData("serve")]
+    public async Task Other_arguments_are_refused(params string[] arguments)
+    {
+        StringWriter errors = new();
+
+        Assert.Equal(2, await HostProgram.RunAsync(arguments, Environment(), TextWriter.Null, errors));
+        Assert.Contains("Usage: ", errors.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_fault_that_only_Boxer_can_find_is_told_by_its_key()
+    {
+        using TemporaryFile file = new("""{"listen_addr": "127.0.0.1:0", "home": "/nonexistent/boxer-test", "allowed_networks": ["none", "host", "sandbox"]}""");
+        StringWriter errors = new();
+        FakeOptionsFault fault = new();
+
+        int code = await HostProgram.RunAsync(["--config", file.Path], Environment(), TextWriter.Null, errors, fault.AddTo);
+
+        Assert.Equal(2, code);
+        Assert.Contains("\n  defaults.memory_mb: is 5.\n  allowed_networks[1]: is no mode.\n", errors.ToString(), StringComparison.Ordinal);
+    }
+
+    private static Dictionary<string, string> Environment(params (string Name, string Value)[] variables) =>
+        new(variables.Append(("HOME", "/nonexistent/home")).Select(v => KeyValuePair.Create(v.Item1, v.Item2)), StringComparer.Ordinal);
+
+    private static HostSettings Bind(string json, out IReadOnlyList<string> faults) => Bind(json, out faults, out _);
+
+    private static HostSettings Bind(string json, out IReadOnlyList<string> faults, out string path, params (string Name, string Value)[] variables)
+    {
+        using TemporaryFile file = new(json);
+        path = file.Path;
+        return SettingsBinder.Bind(SettingsSource.Read(file.Path, Environment(variables), "/home/me"), "/home/me", out faults);
+    }
+
+    private sealed class TemporaryFile : IDisposable
+    {
+        public TemporaryFile(string content) => File.WriteAllText(Path, content);
+
+        public string Path { get; } = System.IO.Path.GetTempFileName();
+
+        public void Dispose() => File.Delete(Path);
+    }
+}

@@ -1,0 +1,340 @@
+using System.Text;
+using System.Text.Json.Nodes;
+
+namespace Boxer.Tests.HttpHost;
+
+public sealed class RunTests
+{
+    private const string Simple = """{"image": "python:3.12-slim", "cmd": ["python3", "-c", "print(42)"]}""";
+
+    private static Termination End(TerminationKind kind, string message, int? code = null, int? signal = null, int? errno = null) =>
+        new(kind) { ExitCode = code, Signal = signal, Errno = errno, Message = message };
+
+    [Fact]
+    public async Task A_run_answers_with_every_field_of_the_contract()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        host.Runner.Returns(ScriptedRunner.Result(End(TerminationKind.Exited, "exited with 7", code: 7), "42\n", "warn\n", "boxer-1"));
+
+        Answer answer = await host.RunAsync(Simple);
+
+        Assert.Equal(200, answer.Status);
+        Assert.Equal("application/json", answer.Response.Content.Headers.ContentType!.MediaType);
+        Assert.Equal("boxer-1", (string)answer.Json["exec_id"]!);
+        Assert.Equal(7, (int)answer.Json["exit_code"]!);
+        Assert.Equal("42\n", (string)answer.Json["stdout"]!);
+        Assert.Equal("warn\n", (string)answer.Json["stderr"]!);
+        Assert.Equal(12, (long)answer.Json["wall_ms"]!);
+        Assert.Equal("exited", (string)answer.Json["termination"]!);
+        Assert.Equal(12.5, (double)answer.Json["timings_ms"]!["run"]!);
+        Assert.Equal("sha256:0123", (string)answer.Json["image_digest"]!);
+        Assert.Equal(1_000, (long)answer.Json["usage"]!["peak_memory_bytes"]!);
+        Assert.Empty(answer.Json["outputs"]!.AsArray());
+        JsonObject body = answer.Json.AsObject();
+        Assert.All(["error", "signal", "stdout_base64", "stderr_base64", "unenforced_limits", "status"], name => Assert.False(body.ContainsKey(name)));
+    }
+
+    [Fact]
+    public async Task The_request_reaches_the_runner_whole()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        await host.UploadAsync("job/main.py", "print(1)");
+        string content = "";
+        host.Runner.Script = (request, _) =>
+        {
+            using StreamReader reader = new(request.Files.Single().OpenAsync(CancellationToken.None).AsTask().GetAwaiter().GetResult());
+            content = reader.ReadToEnd();
+            return ScriptedRunner.Events(ScriptedRunner.Result());
+        };
+
+        Answer answer = await host.RunAsync("""
+            {
+              "image": "i", "cmd": ["a", "b c", ""], "env": ["K=V=W", "E=", "K=last"], "cwd": "/w", "files": ["job/main.py"], "stdin": "in",
+              "user": "0:0", "persist": true, "network": "sandbox",
+              "limits": {"cpu_cores": 0.5, "memory_mb": 512.0, "pids_limit": 10, "wall_clock_secs": 1.5, "nofile": 64, "disk_mb": 9}
+            }
+            """);
+
+        Assert.Equal(200, answer.Status);
+        SandboxRequest request = Assert.Single(host.Runner.Requests);
+        Assert.Equal("i", request.Image);
+        Assert.Equal(["a", "b c", ""], request.Command);
+        Assert.Equal([new("K", "last"), new("E", "")], request.Environment);
+        Assert.Equal("/w", request.WorkingDirectory);
+        Assert.Equal("0:0", request.User);
+        Assert.Equal("sandbox", request.Network);
+        Assert.Equal("in", Encoding.UTF8.GetString(request.Stdin.Span));
+        Assert.Equal("job/main.py", Assert.Single(request.Files).Path);
+        Assert.Equal("print(1)", content);
+        Assert.NotNull(request.Outputs.Directory);
+        Assert.Equal(
+            new ResourceLimits
+            {
+                CpuCores = 0.5,
+                MemoryMegabytes = 512,
+                Pids = 10,
+                WallClock = TimeSpan.FromSeconds(1.5),
+                OpenFiles = 64,
+                DiskMegabytes = 9,
+            },
+            request.Limits);
+    }
+
+    [Fact]
+    public async Task Zero_null_and_absent_are_the_defaults()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        Answer answer = await host.RunAsync("""
+            {
+              "image": "i", "cmd": ["a"], "env": null, "cwd": "", "files": null, "stdin": null, "user": "", "persist": null, "network": "",
+              "limits": {"cpu_cores": 0, "memory_mb": 0, "pids_limit": null, "wall_clock_secs": 0.0, "nofile": 0}
+            }
+            """);
+
+        Assert.Equal(200, answer.Status);
+        SandboxRequest request = Assert.Single(host.Runner.Requests);
+        Assert.Equal(new ResourceLimits(), request.Limits);
+        Assert.Null(request.WorkingDirectory);
+        Assert.Null(request.User);
+        Assert.Equal("none", request.Network);
+        Assert.Same(SandboxOutputs.Discard, request.Outputs);
+    }
+
+    [Theory]
+    [InlineData("application/x-www-form-urlencoded")]
+    [InlineData("text/plain")]
+    [InlineData(null)]
+    public async Task The_content_type_of_a_run_does_not_matter(string? contentType)
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        ByteArrayContent content = new(Encoding.UTF8.GetBytes(Simple));
+        if (contentType is not null)
+        {
+            content.Headers.ContentType = new(contentType);
+        }
+
+        Assert.Equal(200, (await host.PostAsync("/run", content)).Status);
+    }
+
+    [Fact]
+    public async Task A_signal_is_an_exit_code_and_a_number()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        host.Runner.Returns(ScriptedRunner.Result(End(TerminationKind.Signaled, "killed by SIGSEGV", signal: 11)));
+
+        Answer answer = await host.RunAsync(Simple);
+
+        Assert.Equal(200, answer.Status);
+        Assert.Equal(139, (int)answer.Json["exit_code"]!);
+        Assert.Equal(11, (int)answer.Json["signal"]!);
+        Assert.Equal("signaled", (string)answer.Json["termination"]!);
+    }
+
+    [Fact]
+    public async Task A_memory_limit_is_an_answer_that_a_person_sees()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        host.Runner.Returns(ScriptedRunner.Result(End(TerminationKind.MemoryLimit, "killed: memory limit of 256 MiB reached"), "so far", "oops"));
+
+        Answer answer = await host.RunAsync(Simple);
+
+        Assert.Equal(200, answer.Status);
+        Assert.Equal(137, (int)answer.Json["exit_code"]!);
+        Assert.Equal("memory_limit", (string)answer.Json["termination"]!);
+        Assert.Equal("killed: memory limit of 256 MiB reached", answer.Error);
+        Assert.Equal("oops\nboxer: killed: memory limit of 256 MiB reached\n", (string)answer.Json["stderr"]!);
+        Assert.Equal("so far", (string)answer.Json["stdout"]!);
+    }
+
+    [Fact]
+    public async Task Bytes_that_are_not_text_come_as_replacement_characters_and_in_base64()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        host.Runner.Returns(ScriptedRunner.Result(stdoutBytes: [0x61, 0xff, 0x00, 0x0a]));
+
+        Answer answer = await host.RunAsync(Simple);
+
+        Assert.Equal("a\uFFFD\0\n", (string)answer.Json["stdout"]!);
+        Assert.Equal([0x61, 0xff, 0x00, 0x0a], Convert.FromBase64String((string)answer.Json["stdout_base64"]!));
+        Assert.False(answer.Json.AsObject().ContainsKey("stderr_base64"));
+    }
+
+    [Theory]
+    [InlineData(TerminationKind.WallClockLimit, null, 408, "wall_clock_limit", "the words")]
+    [InlineData(TerminationKind.OutputLimit, null, 507, "output_limit", "the words")]
+    [InlineData(TerminationKind.SandboxDied, null, 500, "sandbox_died", "the words")]
+    [InlineData(TerminationKind.NotStarted, 2, 400, "not_started", "the words")]
+    [InlineData(TerminationKind.NotStarted, 13, 400, "not_started", "the words")]
+    public async Task Other_ends_are_errors_that_keep_what_was_printed(TerminationKind kind, int? errno, int status, string termination, string error)
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        host.Runner.Returns(ScriptedRunner.Result(End(kind, "the words", errno: errno), "out", "err", "boxer-7"));
+
+        Answer answer = await host.RunAsync(Simple);
+
+        Assert.Equal(status, answer.Status);
+        Assert.Equal(error, answer.Error);
+        Assert.Equal("boxer-7", (string)answer.Json["exec_id"]!);
+        Assert.Equal("out", (string)answer.Json["stdout"]!);
+        Assert.Equal("err", (string)answer.Json["stderr"]!);
+        Assert.Equal(termination, (string)answer.Json["termination"]!);
+    }
+
+    public static TheoryData<string, int, string> Failures => new()
+    {
+        { "notfound", 404, "No such image: x/y:1." },
+        { "pull", 502, "The registry said 500 (<home>/images)." },
+        { "capacity", 429, "256 runs wait already." },
+        { "privilege", 400, "Network mode sandbox needs root." },
+        {
+            "request",
+            400,
+            "limits.memory_mb: Must be at least limits.memory_mb 32. cmd[1]: Too long. files[0]: Reserved. user: No such user. cwd: Bad. env[K]: Bad. network: Bad. image: Bad. output_limit_bytes: Bad."
+        },
+    };
+
+    [Theory]
+    [MemberData(nameof(Failures))]
+    public async Task What_never_ran_has_the_status_of_its_reason(string what, int status, string error)
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        host.Runner.Throws(what switch
+        {
+            "notfound" => new ImageNotFoundException("No such image: x/y:1."),
+            "pull" => new ImagePullException($"The registry said 500 ({host.Home}/images)."),
+            "capacity" => new SandboxCapacityException("256 runs wait already.", TimeSpan.FromSeconds(2.1)),
+            "privilege" => new SandboxPrivilegeException("Network mode sandbox needs root."),
+            _ => new InvalidSandboxRequestException(
+            [
+                new("Limits.MemoryMegabytes", "Must be at least Limits.MemoryMegabytes 32."),
+                new("Command[1]", "Too long."),
+                new("Files[0].Path", "Reserved."),
+                new("User", "No such user."),
+                new("WorkingDirectory", "Bad."),
+                new("Environment[K]", "Bad."),
+                new("Network", "Bad."),
+                new("Image", "Bad."),
+                new("Limits.OutputBytes", "Bad."),
+            ]),
+        });
+
+        Answer answer = await host.RunAsync(Simple);
+
+        Assert.Equal(status, answer.Status);
+        Assert.Equal(error, answer.Error);
+        Assert.Equal(status == 429 ? TimeSpan.FromSeconds(3) : null, answer.Response.Headers.RetryAfter?.Delta);
+        Assert.Single(answer.Json.AsObject());
+    }
+
+    [Theory]
+    [InlineData(true, "the sandbox failed; its log has the reason under request ")]
+    [InlineData(false, "the host failed; its log has the reason under request ")]
+    public async Task A_failure_of_ours_says_nothing_of_this_machine(bool ofSandbox, string start)
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        host.Runner.Throws(ofSandbox
+            ? new SandboxRuntimeException("runsc said: open /secret/path", new IOException("/secret/inner"))
+            : new InvalidOperationException("/secret/path"));
+
+        Answer answer = await host.RunAsync(Simple);
+
+        Assert.Equal(500, answer.Status);
+        Assert.StartsWith(start, answer.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("secret", answer.Text, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", answer.Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_client_that_goes_away_ends_its_run()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        TaskCompletionSource started = new(), ended = new();
+        host.Runner.Script = (_, token) => WaitForEnd(started, ended, token);
+        using CancellationTokenSource client = new();
+
+        Task<HttpResponseMessage> request = host.Client.PostAsync(new Uri("/run", UriKind.Relative), new StringContent(Simple), client.Token);
+        await started.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        await client.CancelAsync();
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => request);
+        await ended.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+    }
+
+    [Fact]
+    public async Task A_stop_lets_work_end_within_the_grace()
+    {
+        HostFixture host = await HostFixture.StartAsync(new JsonObject { ["stop_grace_secs"] = 60 });
+        TaskCompletionSource started = new(), go = new();
+        host.Runner.Script = (_, _) => WaitFor(started, go.Task);
+
+        Task<Answer> run = host.RunAsync(Simple);
+        await started.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        Task stop = host.App.StopAsync(TestContext.Current.CancellationToken);
+        await WaitUntilRefusedAsync(host);
+        Assert.False(run.IsCompleted);
+        go.SetResult();
+
+        Assert.Equal(200, (await run).Status);
+        await stop;
+        await host.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task A_stop_ends_work_after_the_grace()
+    {
+        HostFixture host = await HostFixture.StartAsync(new JsonObject { ["stop_grace_secs"] = 0.1 });
+        TaskCompletionSource started = new(), ended = new();
+        host.Runner.Script = (_, token) => WaitForEnd(started, ended, token);
+
+        Task<Answer> run = host.RunAsync(Simple);
+        await started.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        await host.App.StopAsync(TestContext.Current.CancellationToken);
+
+        await ended.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        Answer answer = await run;
+        Assert.Equal(503, answer.Status);
+        Assert.Equal("the host is stopping; the run was ended.", answer.Error);
+        await host.DisposeAsync();
+    }
+
+    internal static async IAsyncEnumerable<SandboxEvent> WaitForEnd(
+        TaskCompletionSource started, TaskCompletionSource ended, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken token)
+    {
+        yield return new SandboxStarted("boxer-1");
+        started.TrySetResult();
+        try
+        {
+            await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, token);
+        }
+        finally
+        {
+            ended.TrySetResult();
+        }
+    }
+
+    private static async IAsyncEnumerable<SandboxEvent> WaitFor(TaskCompletionSource started, Task go)
+    {
+        yield return new SandboxStarted("boxer-1");
+        started.TrySetResult();
+        await go;
+        yield return new SandboxEnded(ScriptedRunner.Result(id: "boxer-1"));
+    }
+
+    private static async Task WaitUntilRefusedAsync(HostFixture host)
+    {
+        using HttpClient other = host.NewClient();
+        while (true)
+        {
+            try
+            {
+                using HttpResponseMessage response = await other.GetAsync(new Uri("/healthz", UriKind.Relative));
+                await Task.Delay(TimeSpan.FromMilliseconds(20), TimeProvider.System);
+            }
+            catch (HttpRequestException)
+            {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
+using System.Text;
+
+namespace Boxer.Tests.HttpHost;
+
+/// <summary>A runner that does what a test says, behind the real host.</summary>
+internal sealed class ScriptedRunner : ISandboxRunner
+{
+    private readonly ConcurrentQueue<SandboxRequest> _requests = new();
+
+    /// <summary>What every run does.</summary>
+    public Func<SandboxRequest, CancellationToken, IAsyncEnumerable<SandboxEvent>> Script { get; set; } = (_, _) => Events(Result());
+
+    public IReadOnlyCollection<SandboxRequest> Requests => _requests;
+
+    public static SandboxResult Result(
+        Termination? termination = null,
+        string stdout = "",
+        string stderr = "",
+        string? id = null,
+        byte[]? stdoutBytes = null,
+        string? outputsIncomplete = null) =>
+        new()
+        {
+            Id = id ?? $"boxer-{Guid.NewGuid()}",
+            Termination = termination ?? new Termination(TerminationKind.Exited) { ExitCode = 0, Message = "exited with 0" },
+            StdoutBytes = stdoutBytes ?? Encoding.UTF8.GetBytes(stdout),
+            StderrBytes = Encoding.UTF8.GetBytes(stderr),
+            Outputs = [],
+            OutputsIncomplete = outputsIncomplete,
+            ImageDigest = "sha256:0123",
+            Usage = new SandboxUsage { PeakMemoryBytes = 1_000 },
+            Timings = new SandboxTimings { Run = TimeSpan.FromMilliseconds(12.5), Total = TimeSpan.FromMilliseconds(20) },
+            UnenforcedLimits = [],
+        };
+
+    public static async IAsyncEnumerable<SandboxEvent> Events(SandboxResult result, params SandboxEvent[] between)
+    {
+        await Task.Yield();
+        yield return new SandboxStarted(result.Id);
+        foreach (SandboxEvent happened in between)
+        {
+            yield return happened;
+        }
+
+        yield return new SandboxEnded(result);
+    }
+
+    public void Throws(Exception exception) => Script = (_, token) => Throw(exception, token);
+
+    public void Returns(SandboxResult result) => Script = (_, _) => Events(result);
+
+    public async Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default)
+    {
+        await foreach (SandboxEvent happened in StreamAsync(request, cancellationToken))
+        {
+            if (happened is SandboxEnded { Result: var result })
+            {
+                return result;
+            }
+        }
+
+        throw new InvalidOperationException("The script has no end.");
+    }
+
+    public IAsyncEnumerable<SandboxEvent> StreamAsync(SandboxRequest request, CancellationToken cancellationToken = default)
+    {
+        _requests.Enqueue(request);
+        return Script(request, cancellationToken);
+    }
+
+    private static async IAsyncEnumerable<SandboxEvent> Throw(Exception exception, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        await Task.Yield();
+        cancellationToken.ThrowIfCancellationRequested();
+        if (exception is not null)
+        {
+            throw exception;
+        }
+
+        yield break;
+    }
+}

@@ -1,0 +1,244 @@
+using Boxer.Tests.Support;
+using static Boxer.Tests.Support.SharedRunner;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>Every limit is held and told apart, and what was printed before the end is in the result.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class LimitTests(SharedRunner shared)
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Wall_clock_keeps_what_was_printed_and_the_files()
+    {
+        SandboxRequest request = Shell("echo before; echo kept > /output/file; sleep 100; echo after");
+        request.Limits.WallClock = TimeSpan.FromSeconds(2);
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal((TerminationKind.WallClockLimit, 137, "before\n"), (result.Termination.Kind, result.ExitCode, result.Stdout));
+        Assert.Contains("2 s", result.Termination.Message, StringComparison.Ordinal);
+        Assert.Equal("file", Assert.Single(result.Outputs).Path);
+    }
+
+    [Theory]
+    [InlineData("trap '' TERM INT HUP; echo up; while :; do sleep 1; done")]
+    [InlineData("echo up; kill -STOP $$")]
+    [InlineData("echo up; exec >&- 2>&-; sleep 100")]
+    [InlineData("(setsid sleep 100 &) ; echo up; sleep 100")]
+    public async Task Wall_clock_ends_programs_that_resist(string script)
+    {
+        SandboxRequest request = Shell(script);
+        request.Limits.WallClock = TimeSpan.FromSeconds(2);
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal((TerminationKind.WallClockLimit, "up\n"), (result.Termination.Kind, result.Stdout));
+    }
+
+    [Fact]
+    public async Task A_run_ends_with_its_command_though_a_daemon_keeps_the_pipes()
+    {
+        SandboxRequest request = Shell("(setsid sleep 1000 &); echo done");
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal((TerminationKind.Exited, "done\n"), (result.Termination.Kind, result.Stdout));
+    }
+
+    [Theory]
+    [InlineData("print('up', flush=True); a = bytearray(1 << 30)\nfor i in range(0, 1 << 30, 4096): a[i] = 1")]
+    [InlineData("import os; print('up', flush=True); f = open('/dev/shm/x', 'wb')\nfor i in range(512): f.write(bytes(1 << 20))")]
+    [InlineData("import os; print('up', flush=True)\nfor i in range(40):\n  if os.fork() == 0:\n    a = bytearray(b'x' * (20 << 20)); os.read(0, 1); os.pause() if hasattr(os, 'pause') else __import__('time').sleep(100)\n__import__('time').sleep(100)")]
+    public async Task Memory_is_named_as_the_limit_it_is(string program)
+    {
+        SandboxRequest request = Python(program);
+        request.Limits.DiskMegabytes = 1024;
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal((TerminationKind.MemoryLimit, 137, "up\n"), (result.Termination.Kind, result.ExitCode, result.Stdout));
+        Assert.Contains("256 MiB", result.Termination.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Memory_is_named_though_the_parent_shell_exits_with_zero()
+    {
+        SandboxRequest request = Shell("python3 -c 'b = bytearray(b\"x\" * (1 << 30))'; exit 0");
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal(TerminationKind.MemoryLimit, result.Termination.Kind);
+        Assert.NotEqual(0, result.ExitCode);
+    }
+
+    [Fact]
+    public async Task The_copy_on_write_root_counts_as_memory_for_user_0()
+    {
+        SandboxRequest request = Shell("echo up; cat /dev/zero > /big");
+        request.User = "0";
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal((TerminationKind.MemoryLimit, "up\n"), (result.Termination.Kind, result.Stdout));
+    }
+
+    [Fact]
+    public async Task A_time_out_is_not_taken_for_a_lack_of_memory()
+    {
+        SandboxRequest request = Python("a = bytearray(b'x' * (100 << 20)); print('up', flush=True)\nwhile True: pass");
+        request.Limits.WallClock = TimeSpan.FromSeconds(3);
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal((TerminationKind.WallClockLimit, "up\n"), (result.Termination.Kind, result.Stdout));
+    }
+
+    [Theory]
+    [InlineData("cat /dev/zero", 1)]
+    [InlineData("cat /dev/zero >&2", 2)]
+    public async Task A_flood_is_ended_and_its_first_bytes_are_kept(string script, int stream)
+    {
+        SandboxRequest request = Shell(script);
+        request.Limits.OutputBytes = 1 << 20;
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        ReadOnlyMemory<byte> kept = stream == 1 ? result.StdoutBytes : result.StderrBytes;
+        Assert.Equal((TerminationKind.OutputLimit, 1 << 20), (result.Termination.Kind, kept.Length));
+        Assert.True(kept.Span.IndexOfAnyExcept((byte)0) < 0);
+        Assert.True(result.Timings.Run < TimeSpan.FromSeconds(20), "The wall clock ended it, not the flood.");
+    }
+
+    [Fact]
+    public async Task A_flood_of_a_command_that_then_ends_is_named_too()
+    {
+        SandboxRequest request = Shell("head -c 5000 /dev/zero");
+        request.Limits.OutputBytes = 4999;
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal((TerminationKind.OutputLimit, 4999), (result.Termination.Kind, result.StdoutBytes.Length));
+    }
+
+    [Fact]
+    public async Task As_many_bytes_as_the_limit_are_no_flood()
+    {
+        SandboxRequest request = Shell("head -c 5000 /dev/zero");
+        request.Limits.OutputBytes = 5000;
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal((TerminationKind.Exited, 5000), (result.Termination.Kind, result.StdoutBytes.Length));
+    }
+
+    [Theory]
+    [InlineData("65534")]
+    [InlineData("0")]
+    public async Task A_fork_bomb_stops_at_the_limit_of_processes(string user)
+    {
+        SandboxRequest request = Python("""
+            import os, time
+            count = 1
+            try:
+                while count < 500:
+                    if os.fork() == 0:
+                        time.sleep(100)
+                    count += 1
+            except OSError as e:
+                print(count, e.errno)
+            """);
+        request.User = user;
+        request.Limits.Pids = 40;
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal(("40 11\n", 0), (result.Stdout, result.ExitCode));
+    }
+
+    [Fact]
+    public async Task Open_files_stop_at_their_limit()
+    {
+        SandboxRequest request = Python("""
+            import os
+            files = []
+            try:
+                while True:
+                    files.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError as e:
+                print(max(files), e.errno)
+            """);
+        request.Limits.OpenFiles = 50;
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal("49 24\n", result.Stdout);
+    }
+
+    [Fact]
+    public async Task The_cpu_quota_slows_a_busy_command_down()
+    {
+        SandboxRequest request = Shell("while :; do :; done");
+        request.Limits.CpuCores = 0.2;
+        request.Limits.WallClock = TimeSpan.FromSeconds(4);
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal(TerminationKind.WallClockLimit, result.Termination.Kind);
+        Assert.InRange(result.Usage.SandboxCpu!.Value.TotalSeconds, 0.2, 1.6);
+    }
+
+    [Theory]
+    [InlineData("/tmp")]
+    [InlineData("/dev/shm")]
+    [InlineData("$HOME")]
+    public async Task A_full_file_system_is_named(string directory)
+    {
+        SandboxRequest request = Shell($"head -c 9000000 /dev/zero > {directory}/x");
+        request.Limits.DiskMegabytes = 8;
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal(TerminationKind.DiskLimit, result.Termination.Kind);
+        Assert.Contains("8 MiB", result.Termination.Message, StringComparison.Ordinal);
+        Assert.NotEqual(0, result.ExitCode);
+    }
+
+    [Fact]
+    public async Task Output_files_beyond_the_bounds_are_left_out_and_said_to_be()
+    {
+        SandboxRequest tooMany = Shell("cd /output; for i in 1 2 3 4 5 6; do echo $i > $i; done");
+        tooMany.Limits.OutputFilesCount = 5;
+        SandboxRequest odd = Shell("cd /output; ln -s /etc/passwd link; mkfifo fifo; echo ok > ok; mkdir d; ln ok d/hard");
+
+        SandboxResult some = await shared.Runner.RunAsync(tooMany, Cancel);
+        SandboxResult regular = await shared.Runner.RunAsync(odd, Cancel);
+
+        Assert.Equal(5, some.Outputs.Count);
+        Assert.NotNull(some.OutputsIncomplete);
+        Assert.Equal(["d/hard", "ok"], regular.Outputs.Select(file => file.Path).Order());
+        Assert.Contains("2 entries were neither files nor directories", regular.OutputsIncomplete, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Output_files_can_go_to_a_directory_of_the_host()
+    {
+        string parent = Directory.CreateTempSubdirectory("boxer-test-").FullName;
+        try
+        {
+            SandboxRequest request = Shell("mkdir -p /output/a/b; echo text > /output/a/b/c; : > /output/empty");
+            request.Outputs = SandboxOutputs.ToDirectory(Path.Join(parent, "out"));
+
+            SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+            Assert.Equal(["a/b/c", "empty"], result.Outputs.Select(file => file.Path).Order());
+            Assert.Equal("text\n", await File.ReadAllTextAsync(Path.Join(parent, "out/a/b/c"), Cancel));
+            Assert.All(result.Outputs, file => Assert.True(File.Exists(file.HostPath)));
+        }
+        finally
+        {
+            Directory.Delete(parent, recursive: true);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+using System.Text;
+using Boxer.Tests.Support;
+using static Boxer.Tests.Support.SharedRunner;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>What Boxer is for, on a real image from a real registry in real sandboxes.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class MainJobTests(SharedRunner shared)
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task A_python_program_prints()
+    {
+        SandboxResult result = await shared.Runner.RunAsync(Python("print(42)"), Cancel);
+
+        Assert.Equal("42\n", result.Stdout);
+        Assert.Equal("", result.Stderr);
+        Assert.Equal((TerminationKind.Exited, 0), (result.Termination.Kind, result.ExitCode));
+        Assert.StartsWith("sha256:", result.ImageDigest, StringComparison.Ordinal);
+        Assert.Matches("^boxer-[0-9a-f-]{36}$", result.Id);
+        Assert.Empty(result.UnenforcedLimits);
+    }
+
+    [Fact]
+    public async Task It_runs_in_gVisor_and_not_on_this_kernel()
+    {
+        SandboxResult result = await shared.Runner.RunAsync(Command("cat", "/proc/version"), Cancel);
+
+        Assert.NotEqual(await File.ReadAllTextAsync("/proc/version", Cancel), result.Stdout);
+        Assert.Contains("4.4.0", result.Stdout, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_script_that_was_put_in_writes_a_binary_file_to_output()
+    {
+        SandboxRequest request = Command("python3", "/job/main.py");
+        request.Files.Add(SandboxFile.FromText("job/main.py", """
+            import os
+            os.makedirs("/output/a/b")
+            open("/output/a/b/all.bin", "wb").write(bytes(range(256)) * 1000)
+            """));
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal("", result.Stderr);
+        SandboxOutputFile file = Assert.Single(result.Outputs);
+        Assert.Equal(("a/b/all.bin", 256_000L), (file.Path, file.Size));
+        Assert.Equal([.. Enumerable.Range(0, 256_000).Select(i => (byte)i)], file.Content.ToArray());
+        Assert.Null(result.OutputsIncomplete);
+    }
+
+    [Fact]
+    public async Task Thirty_threads_fit_the_default_limits()
+    {
+        SandboxResult result = await shared.Runner.RunAsync(
+            Python("""
+                import threading
+                barrier = threading.Barrier(31)
+                threads = [threading.Thread(target=barrier.wait) for _ in range(30)]
+                [t.start() for t in threads]
+                barrier.wait()
+                [t.join() for t in threads]
+                print("all")
+                """),
+            Cancel);
+
+        Assert.Equal("all\n", result.Stdout);
+        Assert.Equal(0, result.ExitCode);
+    }
+
+    [Fact]
+    public async Task An_exit_code_and_standard_error_come_back()
+    {
+        SandboxResult result = await shared.Runner.RunAsync(Python("import sys; print('no', file=sys.stderr); sys.exit(7)"), Cancel);
+
+        Assert.Equal((TerminationKind.Exited, 7, 7, "no\n", ""), (result.Termination.Kind, result.Termination.ExitCode, result.ExitCode, result.Stderr, result.Stdout));
+        Assert.Null(result.Termination.Signal);
+    }
+
+    [Fact]
+    public async Task A_signal_is_told_apart_from_an_exit_code()
+    {
+        SandboxResult killed = await shared.Runner.RunAsync(Python("import os; os.kill(os.getpid(), 11)"), Cancel);
+        SandboxResult exited = await shared.Runner.RunAsync(Shell("exit 139"), Cancel);
+
+        Assert.Equal((TerminationKind.Signaled, 11, 139), (killed.Termination.Kind, killed.Termination.Signal, killed.ExitCode));
+        Assert.Null(killed.Termination.ExitCode);
+        Assert.Equal((TerminationKind.Exited, 139, 139), (exited.Termination.Kind, exited.Termination.ExitCode, exited.ExitCode));
+    }
+
+    [Theory]
+    [InlineData("no-such-program", 2, 127)]
+    [InlineData("/no/such/program", 2, 127)]
+    [InlineData("/etc/passwd", 13, 126)]
+    public async Task A_command_that_cannot_be_executed_is_an_end_of_its_own(string program, int errno, int exitCode)
+    {
+        SandboxResult result = await shared.Runner.RunAsync(Command(program), Cancel);
+
+        Assert.Equal((TerminationKind.NotStarted, errno, exitCode), (result.Termination.Kind, result.Termination.Errno, result.ExitCode));
+        Assert.Contains(program, result.Termination.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Exit_code_127_of_a_command_is_not_a_missing_command()
+    {
+        SandboxResult result = await shared.Runner.RunAsync(Shell("exit 127"), Cancel);
+
+        Assert.Equal((TerminationKind.Exited, 127), (result.Termination.Kind, result.Termination.ExitCode));
+    }
+
+    [Fact]
+    public async Task An_image_that_does_not_exist_is_named()
+    {
+        ImageNotFoundException exception = await Assert.ThrowsAsync<ImageNotFoundException>(
+            () => shared.Runner.RunAsync(new SandboxRequest("no-such-image:1", "true"), Cancel));
+
+        Assert.Contains("no-such-image:1", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Eight_runs_at_once_are_not_mixed_up()
+    {
+        SandboxResult[] results = await Task.WhenAll(Enumerable.Range(0, 8).Select(i =>
+        {
+            SandboxRequest request = Python($"import sys; print({i}, sys.stdin.read()); open('/output/{i}', 'w').write('{i}'); sys.exit({i})");
+            request.Stdin = Encoding.UTF8.GetBytes($"input {i}");
+            return shared.Runner.RunAsync(request, Cancel);
+        }));
+
+        for (int i = 0; i < results.Length; i++)
+        {
+            Assert.Equal($"{i} input {i}\n", results[i].Stdout);
+            Assert.Equal(i, results[i].ExitCode);
+            Assert.Equal($"{i}", Assert.Single(results[i].Outputs).Path);
+        }
+
+        Assert.Equal(8, results.Select(result => result.Id).Distinct().Count());
+    }
+
+    [Fact]
+    public async Task Events_come_as_they_happen_and_end_with_the_whole_result()
+    {
+        var events = new List<SandboxEvent>();
+        SandboxRequest request = Python("import sys, time; print('one', flush=True); sys.stdin.read(); print('two', file=sys.stderr)");
+        await foreach (SandboxEvent item in shared.Runner.StreamAsync(request, Cancel))
+        {
+            events.Add(item);
+        }
+
+        SandboxStarted started = Assert.IsType<SandboxStarted>(events[0]);
+        SandboxEnded ended = Assert.IsType<SandboxEnded>(events[^1]);
+        Assert.Equal(started.Id, ended.Result.Id);
+        Assert.Equal(
+            [(SandboxStream.Stdout, "one\n"), (SandboxStream.Stderr, "two\n")],
+            events[1..^1].Cast<SandboxOutput>().Select(output => (output.Stream, Encoding.UTF8.GetString(output.Data.Span))));
+        Assert.Equal(("one\n", "two\n"), (ended.Result.Stdout, ended.Result.Stderr));
+    }
+
+    [Fact]
+    public async Task Leaving_the_enumeration_ends_the_run()
+    {
+        SandboxRequest request = Shell("while :; do echo tick; done");
+        request.Limits.WallClock = TimeSpan.FromMinutes(5);
+        await foreach (SandboxEvent item in shared.Runner.StreamAsync(request, Cancel))
+        {
+            if (item is SandboxOutput)
+            {
+                break;
+            }
+        }
+
+        // A runner whose slots leaked would not answer.
+        Assert.Equal("42\n", (await shared.Runner.RunAsync(Python("print(42)"), Cancel)).Stdout);
+    }
+
+    [Fact]
+    public async Task The_callers_cancellation_is_a_cancellation_and_never_a_timeout()
+    {
+        using var cancel = new CancellationTokenSource();
+        SandboxRequest request = Shell("echo up; sleep 100");
+        Task<SandboxResult> run = shared.Runner.RunAsync(request, cancel.Token);
+        cancel.CancelAfter(TimeSpan.FromSeconds(1));
+
+        OperationCanceledException exception = await Assert.ThrowsAnyAsync<OperationCanceledException>(() => run);
+        Assert.Equal(cancel.Token, exception.CancellationToken);
+    }
+
+    [Fact]
+    public async Task Every_stage_is_timed()
+    {
+        SandboxResult result = await shared.Runner.RunAsync(Python("print(42)"), Cancel);
+
+        SandboxTimings timings = result.Timings;
+        Assert.True(timings.Sandbox > TimeSpan.Zero);
+        Assert.True(timings.Run > TimeSpan.Zero);
+        Assert.True(timings.Total >= timings.Sandbox + timings.Run);
+        Assert.True(result.Usage.PeakMemoryBytes > 1 << 20);
+        Assert.True(result.Usage.CommandCpu > TimeSpan.Zero);
+        Assert.True(result.Usage.SandboxCpu > TimeSpan.Zero);
+    }
+}

@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Runs the reference host on a machine with cgroup v2 and another kernel: a small software-emulated one that boots this
+# release's cloud kernel with nothing but busybox, runsc, .NET, a registry and the host in it, and executes cases.sh.
+#
+#   Boxer.Tests/Linux/vm/run.sh        after dotnet build -c Release; as root
+#
+# Prints the results in the Test Anything Protocol, all else on stderr.
+set -euo pipefail
+exec 3>&1 1>&2
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$here/../../.."
+
+# shellcheck source=scripts/install.sh
+. scripts/install.sh
+# shellcheck source=scripts/registry.sh
+. scripts/registry.sh
+
+# Everything that is missing is a reason to skip: other machines need not be able to emulate this one.
+skip() {
+    printf '1..0 # SKIP %s\n' "$*" >&3
+    exit 0
+}
+
+host=Boxer.Samples/Boxer.HttpHost/bin/Release/net10.0
+[[ $(dpkg --print-architecture) == amd64 ]] || skip "the machine in the machine is set up for amd64 only"
+[[ -f $host/Boxer.HttpHost.dll ]] || die "the host is not built; run: dotnet build -c Release Boxer.Core.sln"
+for tool in qemu-system-x86_64 busybox umoci skopeo docker-registry runsc; do
+    command -v "$tool" >/dev/null || skip "$tool is not installed"
+done
+if ldd "$(command -v busybox)" >/dev/null 2>&1; then
+    skip "busybox is not the static one (package busybox-static)"
+fi
+
+refresh_package_lists
+package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/^ *Depends: //p' | head -n 1)
+[[ -n $package ]] || skip "the package sources have no linux-image-cloud-amd64"
+kernel=$(cache_folder)/$package
+unpack_package "$package" "$kernel" || skip "$package could not be fetched"
+
+work=$(mktemp -d)
+trap 'stop_registry; rm -rf --one-file-system "$work"' EXIT
+root=$work/root
+mkdir -p "$root"/{bin,dev,etc,proc,run,sys,tmp,usr/bin,usr/lib/modules,usr/share/dotnet/shared,new}
+ln -s usr/lib "$root/lib"
+ln -s usr/lib64 "$root/lib64"
+
+cp "$here/init" "$here/cases.sh" "$root"
+cp "$(command -v busybox)" "$root/bin/busybox"
+cp "$(command -v runsc)" "$(command -v docker-registry)" "$root/usr/bin"
+cp -r "$host" "$root/host"
+printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
+
+dotnet=$(dirname "$(realpath "$(command -v dotnet)")")
+cp -r "$dotnet/dotnet" "$dotnet/host" "$root/usr/share/dotnet"
+for framework in Microsoft.NETCore.App Microsoft.AspNetCore.App; do
+    newest=$(find "$dotnet/shared/$framework" -mindepth 1 -maxdepth 1 -name '10.*' | sort -V | tail -n 1)
+    mkdir "$root/usr/share/dotnet/shared/$framework"
+    cp -r "$newest" "$root/usr/share/dotnet/shared/$framework"
+done
+# What these programs load: by their headers, and OpenSSL, which .NET opens by name.
+{
+    # ldd fails where one of its files loads nothing.
+    { find "$root/usr" "$root/host" -type f \( -name '*.so' -o -perm -u+x \) -exec ldd {} + 2>/dev/null || true; } |
+        sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p; s/^[[:space:]]*\(\/[^ ]*ld-linux[^ ]*\) .*/\1/p'
+    ldconfig -p | sed -n 's/.*\(libssl\|libcrypto\)\.so\.3 .*x86-64.*=> //p'
+} | grep -v "^$root" | sort -u | while read -r library; do
+    install -D "$library" "$root/usr${library#/usr}"
+done
+
+# overlay is a module of the cloud kernel; newer releases compress their modules.
+module=$(find "$kernel" -name 'overlay.ko*' | head -n 1)
+[[ -n $module ]] || skip "$package has no overlay module"
+case $module in
+    *.xz) xz -dc "$module" >"$root/usr/lib/modules/overlay.ko" ;;
+    *) cp "$module" "$root/usr/lib/modules/overlay.ko" ;;
+esac
+
+# The image of the cases is busybox too: unpacking a larger one costs the emulated processor minutes.
+image=$work/layout:latest
+mkdir -p "$work/files"/{bin,etc,tmp}
+cp "$(command -v busybox)" "$work/files/bin/busybox"
+for applet in $("$work/files/bin/busybox" --list); do
+    [[ $applet == busybox ]] || ln -s busybox "$work/files/bin/$applet"
+done
+{
+    umoci init --layout "$work/layout"
+    umoci new --image "$image"
+    umoci insert --image "$image" "$work/files" /
+    umoci config --image "$image" --config.env PATH=/bin --config.cmd sh
+} >/dev/null
+start_registry "$work/registry" "$work/layout" busybox:1
+stop_registry
+cp -r "$work/registry/data" "$root/registry"
+
+(cd "$root" && find . | busybox cpio -o -H newc 2>/dev/null) >"$work/initramfs"
+say "Booting $package with $(du -h "$work/initramfs" | cut -f 1) of files; this takes about a minute."
+status=0
+timeout 420 qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2560 -nodefaults -no-reboot \
+    -display none -serial stdio -kernel "$(find "$kernel/boot" -name 'vmlinuz-*' | head -n 1)" -initrd "$work/initramfs" \
+    -append "console=ttyS0 rdinit=/init quiet loglevel=3 panic=-1" </dev/null |
+    tr -d '\r' | tee "$work/console" >&2 || status=$?
+grep -aE '^(ok|not ok|# |1\.\.)' "$work/console" >&3 || true
+[[ $status -eq 0 ]] || die "the emulated machine did not end by itself within 7 minutes or broke (exit code $status)."

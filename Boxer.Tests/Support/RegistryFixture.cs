@@ -1,0 +1,141 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+
+namespace Boxer.Tests.Support;
+
+/// <summary>A real registry (Debian's docker-registry) on a loopback port, with its content in a directory of its own.</summary>
+public sealed class RegistryFixture : IAsyncLifetime
+{
+    private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("boxer-registry-");
+    private Process? _process;
+
+    /// <summary>Why there is no registry here; null if there is one.</summary>
+    public string? Missing { get; private set; }
+
+    /// <summary>Its host and port.</summary>
+    public string Host { get; private set; } = "";
+
+    /// <summary>Its base URL.</summary>
+    public string Url => "http://" + Host;
+
+    public async ValueTask InitializeAsync()
+    {
+        string[] missing = [.. ((string[])["docker-registry", "skopeo", "umoci", "busybox"]).Where(program => Find(program) is null)];
+        if (missing.Length > 0)
+        {
+            Missing = $"not installed: {string.Join(", ", missing)}";
+            return;
+        }
+
+        for (int attempt = 0; _process is null && attempt < 3; attempt++)
+        {
+            await StartAsync();
+        }
+
+        Assert.True(_process is not null, "docker-registry does not start");
+    }
+
+    /// <summary>Pushes an image from an OCI layout.</summary>
+    /// <param name="layout">The directory of the layout.</param>
+    /// <param name="tag">The tag in the layout.</param>
+    /// <param name="name">Repository and tag to push to.</param>
+    /// <param name="options">More options of skopeo copy.</param>
+    public Task PushAsync(string layout, string tag, string name, params string[] options) =>
+        RunAsync("skopeo", ["copy", "--dest-tls-verify=false", .. options, $"oci:{layout}:{tag}", $"docker://{Host}/{name}"]);
+
+    /// <summary>Runs a program to its end, which must be good.</summary>
+    /// <param name="program">The program.</param>
+    /// <param name="arguments">Its arguments.</param>
+    /// <returns>What it printed.</returns>
+    public static async Task<string> RunAsync(string program, params string[] arguments)
+    {
+        using Process process = Process.Start(new ProcessStartInfo(program, arguments)
+        {
+            UseShellExecute = false,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+        Task<string> errors = process.StandardError.ReadToEndAsync();
+        string output = await process.StandardOutput.ReadToEndAsync();
+        await process.WaitForExitAsync();
+        Assert.True(process.ExitCode == 0, $"{program} {string.Join(' ', arguments)}: {await errors}");
+        return output;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_process is not null)
+        {
+            _process.Kill();
+            await _process.WaitForExitAsync();
+            _process.Dispose();
+        }
+
+        _directory.Delete(recursive: true);
+    }
+
+    private async Task StartAsync()
+    {
+        int port = FreePort();
+        Host = $"127.0.0.1:{port}";
+        string config = Path.Combine(_directory.FullName, "config.yml");
+        await File.WriteAllTextAsync(config, $$"""
+            version: 0.1
+            log:
+              level: error
+            storage:
+              filesystem:
+                rootdirectory: {{_directory.FullName}}/content
+            http:
+              addr: {{Host}}
+            """);
+        Process process = Process.Start(new ProcessStartInfo("docker-registry", ["serve", config])
+        {
+            UseShellExecute = false,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+        process.OutputDataReceived += (_, _) => { };
+        process.ErrorDataReceived += (_, _) => { };
+        process.BeginOutputReadLine();
+        process.BeginErrorReadLine();
+        using var client = new HttpClient();
+        for (int attempt = 0; attempt < 200 && !process.HasExited; attempt++)
+        {
+            try
+            {
+                using HttpResponseMessage response = await client.GetAsync(new Uri(Url + "/v2/"));
+                if (response.IsSuccessStatusCode)
+                {
+                    _process = process;
+                    return;
+                }
+            }
+            catch (HttpRequestException)
+            {
+                // It does not listen yet.
+            }
+
+            await Task.Delay(50);
+        }
+
+        // Somebody else took the port, or it failed: another attempt has another port.
+        if (!process.HasExited)
+        {
+            process.Kill();
+        }
+
+        process.Dispose();
+    }
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
+    private static string? Find(string program) =>
+        (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Select(directory => Path.Combine(directory, program)).FirstOrDefault(File.Exists);
+}

@@ -1,0 +1,39 @@
+using Boxer.Hosting;
+
+namespace Boxer.Tests.Support;
+
+/// <summary>The tests that run real sandboxes share one runner and run one after the other: they measure limits of this machine.</summary>
+[CollectionDefinition(Name)]
+public sealed class Sandboxes : ICollectionFixture<SharedRunner>
+{
+    internal const string Name = "sandboxes";
+}
+
+/// <summary>One runner for many tests.</summary>
+public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
+{
+    private SandboxRunner? _runner;
+
+    /// <summary>The runner; the test is skipped where there can be none.</summary>
+    public SandboxRunner Runner
+    {
+        get
+        {
+            image.Require();
+            return _runner ??= BoxerRunner.Create(image.Options());
+        }
+    }
+
+    /// <summary>A request for a command in the Python image.</summary>
+    public static SandboxRequest Command(params IEnumerable<string> command) => new(PythonImage.Name, command);
+
+    /// <summary>A request for a Python program.</summary>
+    public static SandboxRequest Python(string program) => new(PythonImage.Name, "python3", "-c", program);
+
+    /// <summary>A request for a shell script.</summary>
+    public static SandboxRequest Shell(string script) => new(PythonImage.Name, "sh", "-c", script);
+
+    public ValueTask InitializeAsync() => ValueTask.CompletedTask;
+
+    public ValueTask DisposeAsync() => _runner?.DisposeAsync() ?? ValueTask.CompletedTask;
+}

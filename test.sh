@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# The whole suite, on a fresh Debian or Ubuntu as root: installs what the tests need, builds with warnings as errors, and runs
+#
+#   the style checks, the .NET tests, the Python client's tests (by itself and against a live host), the packages
+#   from a project outside the solution, and the host on cgroup v2 in a software-emulated machine.
+#
+# Every step runs, also after one that failed. The last line is "N passed, N failed" (", N skipped"); each skipped and each
+# failed test is named above it with the reason. The exit code is 1 where anything failed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# shellcheck source=scripts/install.sh
+. scripts/install.sh
+# shellcheck source=scripts/registry.sh
+. scripts/registry.sh
+
+[[ $# -eq 0 ]] || die "takes no arguments."
+require_root
+
+results=$PWD/TestResults
+rm -rf "$results"
+mkdir -p "$results"
+work=$(mktemp -d)
+trap 'rm -rf --one-file-system "$work"' EXIT
+
+host_pid=
+stop_host() {
+    if [[ -n $host_pid ]]; then
+        kill "$host_pid" 2>/dev/null || true
+        wait "$host_pid" 2>/dev/null || true
+        host_pid=
+    fi
+}
+
+# suite NAME RESULTS COMMAND...: runs a step whose tests are in the file RESULTS, or which is one test itself ("-").
+# A step that fails ends itself and not this script; what it started ends with it.
+suite() {
+    local name=$1 file=$2 status began=$SECONDS
+    shift 2
+    step "$name"
+    set +e
+    trap - ERR
+    (
+        set -e
+        report_faults
+        trap 'stop_host; stop_registry' EXIT
+        "$@"
+    )
+    status=$?
+    report_faults
+    set -e
+    printf '%s\t%s\t%s\n' "$name" "$status" "$file" >>"$results/suites.tsv"
+    say "($name: $((SECONDS - began)) s)"
+    return 0
+}
+
+step "Looking for what is missing"
+install_packages musl-tools libc6-dev gcc curl git iproute2 nftables busybox-static mmdebstrap umoci skopeo qemu-system-x86 xz-utils \
+    unzip python3 python3-httpx python3-pytest mypy shellcheck
+export PYTHONDONTWRITEBYTECODE=1
+ensure_docker_registry
+ensure_runsc
+ensure_dotnet
+layout=$(cache_folder)/python-image
+scripts/python-image.sh "$layout"
+export BOXER_TEST_IMAGE_LAYOUT=$layout
+say "$(runsc --version | head -n 1), .NET SDK $(dotnet --version), image $layout"
+
+build() { dotnet build Boxer.Core.sln -c Release --nologo -v quiet -clp:NoSummary; }
+
+shell_scripts() {
+    local files
+    mapfile -t files < <(git ls-files '*.sh' .ci/run Boxer.Tests/Linux/vm/init)
+    shellcheck -x "${files[@]}"
+}
+
+dotnet_tests() {
+    timeout --kill-after=10 900 dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -result-junit "$results/dotnet.xml"
+}
+
+python_client() {
+    cd Boxer.Samples/python
+    env -u BOXER_URL /usr/bin/python3 -m pytest -q -p no:cacheprovider --ignore tests/test_host.py --junitxml "$results/python.xml"
+}
+
+python_types() {
+    cd Boxer.Samples/python
+    /usr/bin/mypy --cache-dir "$work/mypy" boxer examples tests
+}
+
+# The client and its examples against a host of their own, with the local image from a registry on loopback.
+python_client_live() {
+    local home=$work/home port attempt
+    start_registry "$work/registry" "$layout" python:3
+    port=$(free_port)
+    cat >"$work/host.json" <<JSON
+{
+  "home": "$home",
+  "listen_addr": "127.0.0.1:$port",
+  "runsc_path": "$(command -v runsc)",
+  "registry_mirrors": { "localhost": ["$registry_url"] }
+}
+JSON
+    dotnet Boxer.Samples/Boxer.HttpHost/bin/Release/net10.0/Boxer.HttpHost.dll --config "$work/host.json" >"$results/host.log" 2>&1 &
+    host_pid=$!
+    for attempt in {1..300}; do
+        if curl -sf "http://127.0.0.1:$port/healthz" >/dev/null; then
+            break
+        fi
+        if ! kill -0 "$host_pid" 2>/dev/null || [[ $attempt -eq 300 ]]; then
+            tail -n 20 "$results/host.log"
+            die "the host did not start; its last words are above."
+        fi
+        sleep 0.1
+    done
+    cd Boxer.Samples/python
+    BOXER_URL=http://127.0.0.1:$port BOXER_IMAGE=localhost/python:3 /usr/bin/python3 -m pytest -q -p no:cacheprovider \
+        tests/test_host.py --junitxml "$results/python-live.xml"
+}
+
+packages() {
+    nuget/pack.sh
+    nuget/check.sh "$layout"
+}
+
+cgroup2_machine() { Boxer.Tests/Linux/vm/run.sh | tee "$results/cgroup2.tap"; }
+
+suite "build" - build
+suite "style of C#" - dotnet format Boxer.Core.sln --no-restore --verify-no-changes
+suite "shell scripts" - shell_scripts
+suite "types of the Python client" - python_types
+suite "Python client" "$results/python.xml" python_client
+suite ".NET" "$results/dotnet.xml" dotnet_tests
+suite "Python client with a live host" "$results/python-live.xml" python_client_live
+suite "packages" - packages
+suite "host on cgroup v2" "$results/cgroup2.tap" cgroup2_machine
+
+step "Results"
+/usr/bin/python3 scripts/summarize-tests.py "$results"
