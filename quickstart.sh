@@ -37,9 +37,9 @@ ensure_dotnet
 say "$(runsc --version | head -n 1), .NET SDK $(dotnet --version)"
 
 step "Building"
+say "This takes a minute or two the first time."
 for project in Boxer.Samples/EmbeddedConsole Boxer.Samples/Boxer.HttpHost; do
-    dotnet build "$project" -c Release --nologo -v quiet -clp:NoSummary ||
-        die "the build failed; the reason is above."
+    quietly dotnet build "$project" -c Release --nologo -v quiet || die "the build failed; the reason is above."
 done
 say "$console"
 say "$host"

@@ -14,7 +14,8 @@ internal sealed class CleanupStack : IAsyncDisposable
             {
                 synchronous.Dispose();
                 return ValueTask.CompletedTask;
-            },
+            }
+            ,
             _ => throw new ArgumentException($"{typeof(T)} cannot be disposed.", nameof(held)),
         });
         return held;

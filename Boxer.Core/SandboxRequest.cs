@@ -36,7 +36,7 @@ public sealed class SandboxRequest
 
     /// <summary>
     /// Who the command runs as: a name from the image's passwd, a uid, or either with <c>:group</c>.
-    /// It has no capabilities, whoever it is.
+    /// Only user 0 has capabilities: those that installing packages takes, in a user namespace of its own inside the sandbox.
     /// <value>Default <see langword="null"/>: the image's User, else 65534.</value>
     /// </summary>
     public string? User { get; set; }

@@ -6,7 +6,8 @@
 oldest_runsc=20230801
 
 # No script that sources this ends without a word.
-trap 'printf "%s: line %s failed: %s\n" "${0##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR
+report_faults() { trap 'printf "%s: line %s failed: %s\n" "${0##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR; }
+report_faults
 
 say() { printf '%s\n' "$*"; }
 

@@ -237,7 +237,7 @@ public sealed class FileSpace
                 Remove(old);
             }
 
-            Directory.CreateDirectory(Path.GetDirectoryName(location)!, PrivateDirectory.Mode);
+            PrivateDirectory.Create(Path.GetDirectoryName(location)!);
             File.Move(staged.Location, location);
             Add(new StoredFile(path, location, staged.Size));
         }
@@ -274,7 +274,7 @@ public sealed class FileSpace
             string location = Path.Combine(_data, path);
             try
             {
-                Directory.CreateDirectory(Path.GetDirectoryName(location)!, PrivateDirectory.Mode);
+                PrivateDirectory.Create(Path.GetDirectoryName(location)!);
                 Directory.Move(collected, location);
             }
             catch

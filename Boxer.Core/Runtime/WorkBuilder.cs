@@ -86,6 +86,9 @@ internal static class WorkBuilder
                 new("/etc/hostname", Encoding.UTF8.GetBytes(Hostname + "\n")),
                 new("/etc/hosts", Encoding.UTF8.GetBytes(network.Hosts)),
                 new("/etc/resolv.conf", Encoding.UTF8.GetBytes(network.ResolvConf)),
+
+                // User 0 cannot become another one, so that the limit of processes holds for the whole run; apt would.
+                .. user.Uid == 0 ? (InitTextFile[])[new("/etc/apt/apt.conf.d/99boxer", "APT::Sandbox::User \"root\";\n"u8.ToArray())] : [],
             ],
             Outputs = request.Outputs.Collect
                 ? new InitOutputs(OutputDirectory, limits.OutputFilesBytes.Value, limits.OutputFilesCount!.Value)

@@ -62,7 +62,7 @@ internal sealed class SettingsBinder
             AllowedRegistries = [.. BindRegistries()],
             AllowedNetworks = networks ?? [.. open ? NetworkModes[..2] : NetworkModes],
             MaxConcurrentRuns = (int?)Whole(_root, "", "max_concurrent_runs", 1, 10_000),
-            MaxMemoryMegabytes = (int?)Whole(_root, "", "max_memory_mb", 32, int.MaxValue),
+            MaxMemoryMegabytes = (int?)Whole(_root, "", "max_memory_mb", 32, 1 << 30),
             MaxQueuedRuns = (int)(Whole(_root, "", "max_queued_runs", 0, 1_000_000) ?? 256),
             QueueTimeout = Seconds(_root, "", "queue_timeout_secs", 0, 3_600) ?? TimeSpan.FromSeconds(60),
             PullTimeout = Seconds(_root, "", "pull_timeout_secs", 1, 86_400) ?? TimeSpan.FromMinutes(10),

@@ -77,6 +77,7 @@ internal sealed class SettingsSource
                     CommentHandling = JsonCommentHandling.Skip,
                     MaxDepth = 8,
                 });
+            CheckStrings(document.RootElement);
             if (Convert(document.RootElement) is SettingObject root)
             {
                 return root;
@@ -210,5 +211,30 @@ internal sealed class SettingsSource
         return items.Count == members.Count
             ? new SettingList(target.Variable, items)
             : target with { Members = members.ToDictionary(member => member.Key, member => Listed(member.Value), StringComparer.Ordinal) };
+    }
+
+    // A string is decoded only when it is read, and an escaped half of a surrogate pair throws InvalidOperationException then.
+    private static void CheckStrings(JsonElement element)
+    {
+        switch (element.ValueKind)
+        {
+            case JsonValueKind.String:
+                _ = element.GetString();
+                break;
+            case JsonValueKind.Array:
+                foreach (JsonElement item in element.EnumerateArray())
+                {
+                    CheckStrings(item);
+                }
+
+                break;
+            case JsonValueKind.Object:
+                foreach (JsonProperty property in element.EnumerateObject())
+                {
+                    CheckStrings(property.Value);
+                }
+
+                break;
+        }
     }
 }

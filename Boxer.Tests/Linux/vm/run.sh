@@ -98,6 +98,8 @@ status=0
 timeout 420 qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2560 -nodefaults -no-reboot \
     -display none -serial stdio -kernel "$(find "$kernel/boot" -name 'vmlinuz-*' | head -n 1)" -initrd "$work/initramfs" \
     -append "console=ttyS0 rdinit=/init quiet loglevel=3 panic=-1" </dev/null |
-    tr -d '\r' | tee "$work/console" >&2 || status=$?
-grep -aE '^(ok|not ok|# |1\.\.)' "$work/console" >&3 || true
-[[ $status -eq 0 ]] || die "the emulated machine did not end by itself within 7 minutes or broke (exit code $status)."
+    stdbuf -oL tr -d '\r' | tee "$work/console" | grep -a --line-buffered -E '^(ok|not ok|#|1\.\.)' >&3 || status=$?
+if [[ $status -ne 0 ]]; then
+    tail -n 20 "$work/console"
+    die "the emulated machine broke, or did not end by itself within 7 minutes; its last words are above."
+fi

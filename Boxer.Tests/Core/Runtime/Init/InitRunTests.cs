@@ -235,7 +235,8 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     {
         InitRun run = await RunAsync(
             InitSandbox.Start(0, "sh", "-c", "echo x > /tmp/f && chown 33:44 /tmp/f && chmod 600 /tmp/f && cat /tmp/f && stat -c '%u %g' /tmp/f && cat /proc/self/uid_map")
-                with { Capabilities = InitCapabilities.Packages });
+                with
+            { Capabilities = InitCapabilities.Packages });
         Assert.StartsWith("x\n33 44\n", run.Stdout, StringComparison.Ordinal);
         Assert.Contains("2147483392\n", run.Stdout, StringComparison.Ordinal);
         Assert.Equal(0, run.Ended?.ExitCode);
