@@ -75,7 +75,7 @@ shell_scripts() {
 }
 
 dotnet_tests() {
-    timeout --kill-after=10 900 dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -result-junit "$results/dotnet.xml"
+    timeout --foreground --kill-after=10 900 dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -result-junit "$results/dotnet.xml"
 }
 
 python_client() {

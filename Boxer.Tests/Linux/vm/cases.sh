@@ -68,10 +68,10 @@ run '"cmd": ["sh", "-c", "echo 42; id -u; exit 7"]'
 expect "a command runs as 65534 and its exit code comes back" '"exit_code":7' '"stdout":"42\n65534\n"'
 echo "# first answer: $answer"
 
-run '"cmd": ["tail", "/dev/zero"], "limits": {"memory_mb": 96}'
+run '"cmd": ["dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1"], "limits": {"memory_mb": 96, "wall_clock_secs": 120}'
 expect "a memory balloon is named as the memory limit" '"exit_code":137' '"termination":"memory_limit"'
 
-run '"cmd": ["sh", "-c", "tail /dev/zero; echo survived; exit 0"], "limits": {"memory_mb": 96}'
+run '"cmd": ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=400M count=1; echo survived; exit 0"], "limits": {"memory_mb": 96, "wall_clock_secs": 120}'
 expect "a memory balloon whose parent exits 0 is named too" '"exit_code":137' '"termination":"memory_limit"'
 
 # shellcheck disable=SC2016 # expanded inside

@@ -17,10 +17,11 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     [Fact]
     public async Task Run_is_the_same_on_linux()
     {
+        // The root is shared with the other tests here, whose files stay in it.
         await using InitSandbox sandbox = await BootAsync();
         InitRun run = await sandbox.RunAsync(
-            Start("sh", "-c", "cat /in; mkdir /output/d; echo x > /output/d/f; ln -s f /output/d/l; exit 9"),
-            ("/in", false, "input\n"));
+            Start("sh", "-c", "cat /input; mkdir /output/d; echo x > /output/d/f; ln -s f /output/d/l; exit 9"),
+            ("/input", false, "input\n"));
         Assert.Equal(9, run.Ended?.ExitCode);
         Assert.Equal("input\n", run.Stdout);
         Assert.Equal("x\n", run.Files()["d/f"]);
