@@ -22,8 +22,8 @@ public sealed record SandboxTimings
     public TimeSpan Outputs { get; init; }
 
     /// <summary>
-    /// Taking the sandbox down. It happens off the caller's path: zero here when it was still going on as the result was made, and
-    /// measured in the <c>boxer.stage.duration</c> histogram.
+    /// What of the clean-up the result waited for: draining the pipes and reading what was used. The sandbox itself is taken down off
+    /// the caller's path; how long that takes is in the <c>boxer.stage.duration</c> histogram.
     /// </summary>
     public TimeSpan Cleanup { get; init; }
 

@@ -76,6 +76,7 @@ internal sealed class RunTrace : IDisposable
                 Sandbox = _stages.GetValueOrDefault("sandbox"),
                 Run = end.RunTime,
                 Outputs = end.OutputsTime,
+                Cleanup = end.CleanupTime,
                 Total = total,
             },
             UnenforcedLimits = unenforcedLimits,

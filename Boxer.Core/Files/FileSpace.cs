@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
@@ -179,13 +180,13 @@ public sealed class FileSpace
 
     internal static FileSpace Open(string path, FileStoreLimits limits)
     {
-        PrivateDirectory.Create(path);
+        PrivateDirectory.Ensure(path);
         SafeFileHandle directory = Fcntl.openat(
             Fcntl.AT_FDCWD, path, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, mode: 0);
         Check.Result(directory.IsInvalid ? -1 : 0, "open", path);
         FileSpace space = new(path, directory, limits);
-        PrivateDirectory.Create(space._data);
-        PrivateDirectory.Create(space._staging);
+        PrivateDirectory.Ensure(space._data);
+        PrivateDirectory.Ensure(space._staging);
         foreach (StoredFile file in FindFiles(space._data))
         {
             space.Add(file);

@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using Boxer.Linux;
 
 namespace Boxer.Files;
 
@@ -27,10 +28,10 @@ public sealed partial class FileStore : IDisposable
     }
 
     /// <summary>Opens a store, and removes what a process that died left half-written in it.</summary>
-    /// <param name="root">An absolute path; made with mode 0700 when missing, and given that mode when not.</param>
+    /// <param name="root">An absolute path; made with mode 0700 when missing, else a directory of this process's user that nobody else may enter.</param>
     /// <param name="limits">What each space may hold.</param>
-    /// <exception cref="IOException">The directory cannot be used, or another process has the store open.</exception>
-    /// <exception cref="UnauthorizedAccessException">The directory is not this process's to use.</exception>
+    /// <exception cref="SandboxPrivilegeException">The directory is not this process's alone.</exception>
+    /// <exception cref="IOException">Another process has the store open.</exception>
     public static FileStore Open(string root, FileStoreLimits limits)
     {
         ArgumentException.ThrowIfNullOrEmpty(root);
@@ -40,7 +41,7 @@ public sealed partial class FileStore : IDisposable
             throw new ArgumentException("The root of a file store must be an absolute path.", nameof(root));
         }
 
-        PrivateDirectory.Create(root);
+        PrivateDirectory.Ensure(root);
 
         // flock(2) by way of FileShare.None: it goes away with the process, however that ends.
         FileStream ownership = new(

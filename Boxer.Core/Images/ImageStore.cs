@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Boxer.Linux;
 using Microsoft.Extensions.Logging;
 
 namespace Boxer.Images;
@@ -25,7 +26,9 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     /// <summary>Makes a store, and takes away what an earlier process left in <see cref="ImageStoreOptions.RootsDirectory"/>.</summary>
     /// <param name="options">Its options.</param>
     /// <exception cref="ArgumentException">An option cannot be honoured; the message names it and says what to do.</exception>
-    /// <exception cref="SandboxPrivilegeException">Overlay mounts were asked for and cannot be made.</exception>
+    /// <exception cref="SandboxPrivilegeException">
+    /// A directory is not this process's alone, or overlay mounts were asked for and cannot be made.
+    /// </exception>
     public ImageStore(ImageStoreOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -37,18 +40,26 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         _logger = options.LoggerFactory.CreateLogger<ImageStore>();
         _places = new(options.RegistryMirrors, options.AllowedRegistries);
         ImagePlatform platform = options.Platform is null ? ImagePlatform.Current : ImagePlatform.Parse(options.Platform);
+        foreach ((string name, string path) in (ReadOnlySpan<(string, string)>)[(nameof(options.Home), options.Home), (nameof(options.RootsDirectory), options.RootsDirectory)])
+        {
+            if (!Path.IsPathFullyQualified(path))
+            {
+                throw new ArgumentException($"{name}: \"{path}\" is not an absolute path; write it out in full.");
+            }
+        }
+
         if (options.TopLayerDirectory is not null && !Directory.Exists(options.TopLayerDirectory))
         {
             throw new ArgumentException($"TopLayerDirectory: {options.TopLayerDirectory} is not a directory.");
         }
 
-        ImageDirectory.CheckPrivate(options.RootsDirectory, "RootsDirectory");
+        PrivateDirectory.Ensure(options.RootsDirectory);
         RemoveAbandonedRoots(options.RootsDirectory);
         _directory = new(options.Home);
         try
         {
             _kind = ChooseKind();
-            _topLayer = _kind == ImageRootKind.Flattened ? TopLayer.Pack(options.TopLayerDirectory) : [];
+            _topLayer = _kind == ImageRootKind.Flattened ? TopLayerArchive.Pack(options.TopLayerDirectory) : [];
             _mounts = new(options.RootsDirectory);
             _pulls = new(options.MaxConcurrentPulls);
             _puller = new(options, _directory, _kind, platform, new RegistryClient(_places));

@@ -14,6 +14,9 @@ internal static unsafe partial class Fcntl
     public const int O_CLOEXEC = 0x80000;
     public const int O_PATH = 0x200000;
 
+    public const int F_GETFL = 3;
+    public const int F_SETFL = 4;
+
     public const int AT_FDCWD = -100;
     public const int AT_SYMLINK_NOFOLLOW = 0x100;
     public const int AT_REMOVEDIR = 0x200;
@@ -37,6 +40,10 @@ internal static unsafe partial class Fcntl
         public ulong mode;
         public ulong resolve;
     }
+
+    /// <summary>fcntl(2) with an integer argument. It is variadic in C: correct on x86-64 and arm64 Linux, where such arguments travel as others do.</summary>
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int fcntl(SafeHandle fd, int command, int argument);
 
     /// <summary>openat(2) for a path of this process's own.</summary>
     [LibraryImport("libc", SetLastError = true)]

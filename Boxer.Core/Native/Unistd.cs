@@ -4,10 +4,22 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Native;
 
 /// <summary>unistd.h. Paths end with NUL.</summary>
-internal static partial class Unistd
+internal static unsafe partial class Unistd
 {
     [LibraryImport("libc")]
     public static partial uint geteuid();
+
+    [LibraryImport("libc")]
+    public static partial uint getegid();
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int pipe2(int* fds, int flags);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint read(SafeHandle fd, byte* buffer, nint count);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint write(SafeHandle fd, byte* buffer, nint count);
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int unlinkat(SafeFileHandle dirfd, ReadOnlySpan<byte> path, int flags);

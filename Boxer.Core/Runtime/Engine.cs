@@ -1,5 +1,6 @@
 using Boxer.Diagnostics;
 using Boxer.Images;
+using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
@@ -41,7 +42,7 @@ internal sealed class Engine : IAsyncDisposable
         var cleanup = new CleanupStack();
         try
         {
-            OwnedDirectory.Ensure(options.Home);
+            PrivateDirectory.Ensure(options.Home);
             string baseDirectory = RuntimeInstance.DefaultBase();
             await RuntimeInstance.ReconcileAsync(baseDirectory, time, logger).ConfigureAwait(false);
             RuntimeInstance instance = cleanup.Push(RuntimeInstance.Create(baseDirectory));

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using Boxer.Diagnostics;
+using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Runtime.Cgroups;
 using Microsoft.Extensions.Logging;
@@ -44,7 +45,7 @@ internal sealed class RuntimeInstance : IAsyncDisposable
     /// <summary>Makes a new instance.</summary>
     internal static RuntimeInstance Create(string baseDirectory)
     {
-        OwnedDirectory.Ensure(baseDirectory);
+        PrivateDirectory.Ensure(baseDirectory);
         while (true)
         {
             string id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(4));
@@ -72,6 +73,7 @@ internal sealed class RuntimeInstance : IAsyncDisposable
             return;
         }
 
+        PrivateDirectory.Ensure(baseDirectory);
         foreach (string lockFile in System.IO.Directory.GetFiles(baseDirectory, "*" + LockSuffix))
         {
             using FileStream? held = TryLock(lockFile, FileMode.Open);
@@ -124,7 +126,11 @@ internal sealed class RuntimeInstance : IAsyncDisposable
 
         // Without cgroups, the runtime's processes are known by the directory in their command line.
         ProcessTable.KillByArgument(directory);
-        MountTable.UnmountBelow(directory);
+        foreach (string mountPoint in MountTable.Below(directory))
+        {
+            _ = SysMount.umount2(mountPoint, SysMount.MNT_DETACH);
+        }
+
         if (System.IO.Directory.Exists(directory))
         {
             System.IO.Directory.Delete(directory, recursive: true);

@@ -104,7 +104,8 @@ internal sealed class Sandbox : IAsyncDisposable
             outputs,
             Usage(end, cpuBefore),
             runTime,
-            outputsTime);
+            outputsTime,
+            _time.GetElapsedTime(start) - runTime - outputsTime);
 
         OutputReader Reader(SafeFileHandle pipe, SandboxStream stream) => new(
             _poller,

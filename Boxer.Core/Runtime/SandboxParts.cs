@@ -1,4 +1,5 @@
 using System.Text;
+using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;

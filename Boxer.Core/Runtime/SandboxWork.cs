@@ -21,4 +21,5 @@ internal sealed record SandboxEnd(
     OutputFiles Outputs,
     SandboxUsage Usage,
     TimeSpan RunTime,
-    TimeSpan OutputsTime);
+    TimeSpan OutputsTime,
+    TimeSpan CleanupTime);

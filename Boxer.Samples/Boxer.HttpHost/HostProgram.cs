@@ -119,6 +119,10 @@ internal static class HostProgram
         {
             return [.. exception.Failures.Select(FieldNames.OfOptions)];
         }
+        catch (SandboxPrivilegeException exception)
+        {
+            return [$"home: {exception.Message}"];
+        }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             return [$"home: its directory files cannot be used; give each host a home of its own that is its user's. ({exception.Message})"];

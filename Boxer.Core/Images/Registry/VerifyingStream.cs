@@ -11,30 +11,11 @@ namespace Boxer.Images;
 /// <param name="size">How long it must be; <see langword="null"/> if that is not known.</param>
 /// <param name="what">What it is, for messages.</param>
 /// <param name="counted">Told of bytes as they are read; may throw.</param>
-internal sealed class VerifyingStream(Stream inner, ImageDigest expected, long? size, string what, Action<int>? counted = null) : Stream
+internal sealed class VerifyingStream(Stream inner, ImageDigest expected, long? size, string what, Action<int>? counted = null) : ForwardStream
 {
     private readonly IncrementalHash _hash = expected.NewHash();
     private long _length;
     private bool _ended;
-
-    /// <inheritdoc/>
-    public override bool CanRead => true;
-
-    /// <inheritdoc/>
-    public override bool CanSeek => false;
-
-    /// <inheritdoc/>
-    public override bool CanWrite => false;
-
-    /// <inheritdoc/>
-    public override long Length => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     /// <inheritdoc/>
     /// <exception cref="RegistryException">The content is not what was named.</exception>
@@ -64,10 +45,6 @@ internal sealed class VerifyingStream(Stream inner, ImageDigest expected, long? 
         return length;
     }
 
-    /// <inheritdoc/>
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
     /// <summary>Reads what is left, up to the end, and verifies all of it.</summary>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="RegistryException">The content is not what was named.</exception>
@@ -78,23 +55,6 @@ internal sealed class VerifyingStream(Stream inner, ImageDigest expected, long? 
         {
         }
     }
-
-    /// <inheritdoc/>
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override void Flush()
-    {
-    }
-
-    /// <inheritdoc/>
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)

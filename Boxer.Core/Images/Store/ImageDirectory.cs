@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
@@ -22,60 +23,23 @@ namespace Boxer.Images;
 /// </remarks>
 internal sealed class ImageDirectory : IDisposable
 {
-    private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
-
     private readonly string _home;
     private readonly FileStream _lock;
     private readonly string _temporary;
 
     /// <summary>Checks the directory, and makes what is missing.</summary>
     /// <param name="home">The directory.</param>
-    /// <exception cref="ArgumentException">It is not a directory of this process's user alone.</exception>
+    /// <exception cref="SandboxPrivilegeException">It is not a directory of this process's user alone.</exception>
     public ImageDirectory(string home)
     {
         _home = home;
-        CheckPrivate(home, "Home");
+        PrivateDirectory.Ensure(home);
         foreach (string name in (string[])["tmp", "layers", "roots", "blobs", "references"])
         {
-            Directory.CreateDirectory(Path.Combine(home, name), Private);
+            Directory.CreateDirectory(Path.Combine(home, name), PrivateDirectory.Mode);
         }
 
         (_lock, _temporary) = Lock();
-    }
-
-    /// <summary>
-    /// Checks that a directory is not a symbolic link, belongs to this process's user and that nobody else may enter it; makes it with
-    /// mode 0700 when it is missing.
-    /// </summary>
-    /// <param name="path">The directory.</param>
-    /// <param name="option">The option that names it, for messages.</param>
-    /// <exception cref="ArgumentException">It is not; the message says what to do.</exception>
-    public static void CheckPrivate(string path, string option)
-    {
-        if (!Path.IsPathFullyQualified(path))
-        {
-            throw new ArgumentException($"{option}: \"{path}\" is not an absolute path; write it out in full.");
-        }
-
-        path = Path.TrimEndingDirectorySeparator(path);
-        Directory.CreateDirectory(path, Private);
-        Check.Result(SysStat.statx(Fcntl.AT_FDCWD, path, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx", path);
-        if (status.Type != SysStat.S_IFDIR)
-        {
-            throw new ArgumentException($"{option}: {path} is a symbolic link; name the directory itself.");
-        }
-
-        if (status.stx_uid != Unistd.geteuid())
-        {
-            throw new ArgumentException(
-                $"{option}: {path} belongs to the user {status.stx_uid}, but this process is the user {Unistd.geteuid()}; choose another directory.");
-        }
-
-        if ((status.stx_mode & 0x3F) != 0)
-        {
-            throw new ArgumentException(
-                $"{option}: {path} may be entered by other users (mode {Convert.ToString(status.stx_mode & 0xFFF, 8)}); run chmod 700 on it, or choose another directory.");
-        }
     }
 
     /// <summary>Where an unpacked layer is or would be.</summary>
@@ -106,7 +70,7 @@ internal sealed class ImageDirectory : IDisposable
         }
 
         string parent = Path.GetDirectoryName(target)!;
-        Directory.CreateDirectory(parent, Private);
+        Directory.CreateDirectory(parent, PrivateDirectory.Mode);
         if (Stdio.rename(temporary, target) != 0)
         {
             int errno = Marshal.GetLastPInvokeError();
@@ -133,7 +97,7 @@ internal sealed class ImageDirectory : IDisposable
         }
 
         string parent = Path.GetDirectoryName(target)!;
-        Directory.CreateDirectory(parent, Private);
+        Directory.CreateDirectory(parent, PrivateDirectory.Mode);
         Check.Result(Stdio.rename(temporary, target), "rename", target);
         Sync(parent);
     }
@@ -229,7 +193,7 @@ internal sealed class ImageDirectory : IDisposable
                 // Between making and locking it, another process may have taken it for a dead one's and removed it.
                 if (File.Exists(held.Name))
                 {
-                    Directory.CreateDirectory(temporary, Private);
+                    Directory.CreateDirectory(temporary, PrivateDirectory.Mode);
                     return (held, temporary);
                 }
 

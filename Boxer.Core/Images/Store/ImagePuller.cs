@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using Boxer.Linux;
 using Microsoft.Extensions.Logging;
 using Polly;
 using Polly.Retry;

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
@@ -89,16 +90,9 @@ internal sealed class OverlayMounts(string directory)
     /// <param name="directory">A directory that no living process uses; it need not exist.</param>
     public static void UnmountBelow(string directory)
     {
-        string prefix = Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory)) + "/";
-
-        // The last mounted first: it may be on top of another.
-        foreach (string line in File.ReadAllLines("/proc/self/mountinfo").Reverse())
+        foreach (string target in MountTable.Below(directory))
         {
-            string target = Unescape(line.Split(' ')[4]);
-            if (target.StartsWith(prefix, StringComparison.Ordinal))
-            {
-                Unmount(target);
-            }
+            Unmount(target);
         }
     }
 
@@ -146,9 +140,4 @@ internal sealed class OverlayMounts(string directory)
         Check.Result(handle.IsInvalid ? -1 : 0, "open", path);
         return handle;
     }
-
-    // proc(5): space, tab, newline and backslash are octal.
-    private static string Unescape(string field) =>
-        field.Replace("\\040", " ", StringComparison.Ordinal).Replace("\\011", "\t", StringComparison.Ordinal)
-            .Replace("\\012", "\n", StringComparison.Ordinal).Replace("\\134", "\\", StringComparison.Ordinal);
 }

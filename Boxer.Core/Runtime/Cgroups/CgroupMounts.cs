@@ -1,3 +1,5 @@
+using Boxer.Linux;
+
 namespace Boxer.Runtime.Cgroups;
 
 /// <summary>Where the cgroup controllers are on this host, for this process (cgroups(7), proc(5)).</summary>
@@ -47,14 +49,14 @@ internal sealed class CgroupMounts
                 continue;
             }
 
-            string mountPoint = Unescape(left[4]);
+            string mountPoint = MountTable.Unescape(left[4]);
             if (right[0] == "cgroup2")
             {
                 unified ??= mountPoint;
             }
             else if (right[0] == "cgroup")
             {
-                v1.Add((mountPoint, Unescape(left[3]), right[2].Split(',')));
+                v1.Add((mountPoint, MountTable.Unescape(left[3]), right[2].Split(',')));
             }
         }
 
@@ -81,8 +83,4 @@ internal sealed class CgroupMounts
     // Inside a container the mount may show only a part of the hierarchy, and the path then starts at that part.
     private static string RelativeTo(string mountRoot, string path) =>
         mountRoot != "/" && (path == mountRoot || path.StartsWith(mountRoot + "/", StringComparison.Ordinal)) ? path[mountRoot.Length..] : path;
-
-    private static string Unescape(string field) =>
-        field.Replace("\\040", " ", StringComparison.Ordinal).Replace("\\011", "\t", StringComparison.Ordinal)
-            .Replace("\\012", "\n", StringComparison.Ordinal).Replace("\\134", "\\", StringComparison.Ordinal);
 }

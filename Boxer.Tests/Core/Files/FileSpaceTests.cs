@@ -197,7 +197,7 @@ public sealed class FileSpaceTests : IDisposable
         string link = Path.Combine(Path.GetDirectoryName(_root)!, "link");
         Directory.CreateSymbolicLink(link, "/etc");
 
-        Assert.Throws<IOException>(() => FileStore.Open(link, new FileStoreLimits()));
+        Assert.Throws<SandboxPrivilegeException>(() => FileStore.Open(link, new FileStoreLimits()));
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.IO.Compression;
 using System.Text;
+using Boxer.Linux;
 
 namespace Boxer.Tests.Core.Images;
 
@@ -109,5 +110,5 @@ internal sealed class ScratchDirectory : IDisposable
 
     public string this[string name] => System.IO.Path.Combine(Path, name);
 
-    public void Dispose() => Boxer.Images.TreeRemover.Remove(Path);
+    public void Dispose() => TreeRemover.Remove(Path);
 }

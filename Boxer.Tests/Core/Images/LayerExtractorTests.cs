@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Formats.Tar;
 using System.Text;
 using Boxer.Images;
+using Boxer.Linux;
 using Boxer.Native;
 using CsCheck;
 

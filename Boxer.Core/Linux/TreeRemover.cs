@@ -3,7 +3,7 @@ using System.Text;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
-namespace Boxer.Images;
+namespace Boxer.Linux;
 
 /// <summary>
 /// Removes trees that untrusted layers made. They may be deeper than a path is long or a stack is high, so subdirectories are moved up

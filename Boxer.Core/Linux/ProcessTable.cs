@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Text;
 using Boxer.Native;
 
-namespace Boxer.Runtime;
+namespace Boxer.Linux;
 
 /// <summary>The processes of this host (proc(5)).</summary>
 internal static class ProcessTable

@@ -3,7 +3,7 @@ using System.Formats.Tar;
 namespace Boxer.Images;
 
 /// <summary>The directory that is put on top of flattened roots, as a layer: it goes through the same extractor as the image's own.</summary>
-internal static class TopLayer
+internal static class TopLayerArchive
 {
     /// <summary>Packs a directory. The same content gives the same bytes, so that its digest names it.</summary>
     /// <param name="directory">The directory; <see langword="null"/> for none.</param>

@@ -1,0 +1,20 @@
+namespace Boxer.Linux;
+
+/// <summary>The mounts of this process's namespace (proc(5), mountinfo).</summary>
+internal static class MountTable
+{
+    /// <summary>The mount points below a directory, the last made first: it may be on top of another.</summary>
+    internal static IEnumerable<string> Below(string directory)
+    {
+        string prefix = Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory)) + "/";
+        return File.ReadAllLines("/proc/self/mountinfo")
+            .Select(line => Unescape(line.Split(' ')[4]))
+            .Where(mountPoint => mountPoint.StartsWith(prefix, StringComparison.Ordinal))
+            .Reverse();
+    }
+
+    /// <summary>A field of proc(5), in which space, tab, newline and backslash are octal.</summary>
+    internal static string Unescape(string field) =>
+        field.Replace("\\040", " ", StringComparison.Ordinal).Replace("\\011", "\t", StringComparison.Ordinal)
+            .Replace("\\012", "\n", StringComparison.Ordinal).Replace("\\134", "\\", StringComparison.Ordinal);
+}
