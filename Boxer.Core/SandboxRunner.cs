@@ -21,7 +21,6 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
     private const int EventsAhead = 16;
     private const int RunsForEachProcessor = 4;
     private readonly BoxerOptions _options;
-    private readonly ResourceLimits _defaultLimits;
     private readonly IImageStore? _images;
     private readonly ILoggerFactory _loggers;
     private readonly ILogger _logger;
@@ -60,7 +59,6 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
         }
 
         _options = options;
-        _defaultLimits = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
         _images = images;
         _loggers = loggers ?? NullLoggerFactory.Instance;
         _logger = _loggers.CreateLogger("Boxer");
@@ -68,7 +66,11 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
         long memory = options.MaxMemoryMegabytes ?? (GC.GetGCMemoryInfo().TotalAvailableMemoryBytes >> 20) * 3 / 4;
         _admission = new AdmissionQueue(
             options.MaxConcurrentRuns ?? Environment.ProcessorCount * RunsForEachProcessor, memory, options.MaxQueuedRuns, options.QueueTimeout, _time);
-        _validator = new RequestValidator(byName, options.AllowedNetworks.Count > 0 ? [.. options.AllowedNetworks] : byName.Keys, memory);
+        _validator = new RequestValidator(
+            byName,
+            options.AllowedNetworks.Count > 0 ? [.. options.AllowedNetworks] : byName.Keys,
+            LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn),
+            memory);
         _metrics = new BoxerMetrics(() => _admission.Count);
     }
 
@@ -184,8 +186,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
         var held = new CleanupStack();
         try
         {
-            ResourceLimits limits = LimitsValidator.Fill(request.Limits, _defaultLimits);
-            (ImageReference reference, INetworkMode mode) = _validator.Validate(request, limits);
+            (ImageReference reference, INetworkMode mode, ResourceLimits limits) = _validator.Validate(request);
             trace.Network = mode.Name;
             if (mode.FindObstacle() is { } obstacle)
             {

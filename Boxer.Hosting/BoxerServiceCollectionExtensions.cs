@@ -31,6 +31,7 @@ public static class BoxerServiceCollectionExtensions
         services.TryAddEnumerable(ServiceDescriptor.Singleton<INetworkMode, NoneNetworkMode>());
         services.TryAddSingleton<ISandboxRunner>(CreateRunner);
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, BoxerStartupService>());
+        services.AddLogging();
         services.AddHealthChecks();
         services.TryAddSingleton<BoxerHealthCheck>();
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IConfigureOptions<Diagnostics.HealthChecks.HealthCheckServiceOptions>, BoxerHealthCheckRegistration>());
@@ -52,7 +53,9 @@ public static class BoxerServiceCollectionExtensions
     {
         ArgumentNullException.ThrowIfNull(configuration);
         services.AddBoxer();
-        services.AddOptions<BoxerOptions>().Bind(configuration, binder => binder.ErrorOnUnknownConfiguration = true);
+        var binder = new BoxerConfiguration(configuration);
+        services.AddSingleton<IConfigureOptions<BoxerOptions>>(binder);
+        services.AddSingleton<IValidateOptions<BoxerOptions>>(binder);
         return services;
     }
 

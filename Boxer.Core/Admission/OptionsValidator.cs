@@ -26,11 +26,8 @@ internal static class OptionsValidator
             Add(nameof(options.Platform), $"'{options.Platform}' must be one of: {string.Join(", ", Platforms)}.");
         }
 
-        if (options.DefaultLimits is null)
-        {
-            Add(nameof(options.DefaultLimits), "must not be null.");
-        }
-        else
+        NotNull(nameof(options.DefaultLimits), options.DefaultLimits);
+        if (options.DefaultLimits is not null)
         {
             faults.AddRange(LimitsValidator.Validate(options.DefaultLimits, nameof(options.DefaultLimits)));
         }
@@ -40,7 +37,7 @@ internal static class OptionsValidator
             Add(nameof(options.CgroupParent), $"'{parent}' must be a path below the cgroup mount without '..'.");
         }
 
-        for (int i = 0; i < options.DnsServers.Count; i++)
+        for (int i = 0; i < options.DnsServers?.Count; i++)
         {
             if (!IPAddress.TryParse(options.DnsServers[i], out _))
             {
@@ -48,17 +45,17 @@ internal static class OptionsValidator
             }
         }
 
-        if (options.DnsServers.Count > MostDnsServers)
+        if (options.DnsServers?.Count > MostDnsServers)
         {
             Add(nameof(options.DnsServers), $"must have at most {MostDnsServers} entries (resolv.conf(5)).");
         }
 
-        foreach ((string registry, IList<string> places) in options.RegistryMirrors)
+        foreach ((string registry, IList<string> places) in options.RegistryMirrors ?? new Dictionary<string, IList<string>>())
         {
             ValidateMirrors($"{nameof(options.RegistryMirrors)}[{registry}]", places);
         }
 
-        for (int i = 0; i < options.AllowedRegistries.Count; i++)
+        for (int i = 0; i < options.AllowedRegistries?.Count; i++)
         {
             if (string.IsNullOrWhiteSpace(options.AllowedRegistries[i]) || options.AllowedRegistries[i].AsSpan().ContainsAny("/ @"))
             {
@@ -66,7 +63,7 @@ internal static class OptionsValidator
             }
         }
 
-        for (int i = 0; i < options.AllowedNetworks.Count; i++)
+        for (int i = 0; i < options.AllowedNetworks?.Count; i++)
         {
             if (!networks.Contains(options.AllowedNetworks[i]))
             {
@@ -74,6 +71,10 @@ internal static class OptionsValidator
             }
         }
 
+        NotNull(nameof(options.DnsServers), options.DnsServers);
+        NotNull(nameof(options.RegistryMirrors), options.RegistryMirrors);
+        NotNull(nameof(options.AllowedRegistries), options.AllowedRegistries);
+        NotNull(nameof(options.AllowedNetworks), options.AllowedNetworks);
         Range(nameof(options.MaxConcurrentRuns), options.MaxConcurrentRuns, 1, 10_000);
         Range(nameof(options.MaxMemoryMegabytes), options.MaxMemoryMegabytes, 32, 1 << 30);
         Range(nameof(options.MaxQueuedRuns), options.MaxQueuedRuns, 0, 1_000_000);
@@ -83,6 +84,14 @@ internal static class OptionsValidator
         return faults;
 
         void Add(string field, string message) => faults.Add(new SandboxFault(field, message));
+
+        void NotNull(string field, object? value)
+        {
+            if (value is null)
+            {
+                Add(field, "must not be null.");
+            }
+        }
 
         void Range(string field, double? value, double least, double most)
         {

@@ -15,24 +15,29 @@ internal sealed class RequestValidator
     private const int MaxNameBytes = 255;
     private const int MaxFiles = 10_000;
     private const int MaxStdinBytes = 256 << 20;
+    private const string NoUnicode = "must be valid Unicode: it has half of a surrogate pair.";
     private static readonly string[] ReservedDirectories = ["output", "proc", "sys", "dev", ".boxer"];
     private readonly IReadOnlyDictionary<string, INetworkMode> _networks;
     private readonly IReadOnlyCollection<string> _allowedNetworks;
+    private readonly ResourceLimits _defaultLimits;
     private readonly long _maxMemoryMegabytes;
 
     /// <param name="networks">The modes by name.</param>
     /// <param name="allowedNetworks">The names that may be used.</param>
+    /// <param name="defaultLimits">Limits of requests that do not set their own, none of them <see langword="null"/>.</param>
     /// <param name="maxMemoryMegabytes">What all sandboxes together may be promised.</param>
-    internal RequestValidator(IReadOnlyDictionary<string, INetworkMode> networks, IReadOnlyCollection<string> allowedNetworks, long maxMemoryMegabytes)
+    internal RequestValidator(
+        IReadOnlyDictionary<string, INetworkMode> networks, IReadOnlyCollection<string> allowedNetworks, ResourceLimits defaultLimits, long maxMemoryMegabytes)
     {
+        _defaultLimits = defaultLimits;
         _networks = networks;
         _allowedNetworks = allowedNetworks;
         _maxMemoryMegabytes = maxMemoryMegabytes;
     }
 
-    /// <returns>The image and the network that the request names.</returns>
+    /// <returns>The image and the network that the request names, and its limits with the defaults filled in.</returns>
     /// <exception cref="InvalidSandboxRequestException">Something is wrong; all of it is listed.</exception>
-    internal (ImageReference Image, INetworkMode Network) Validate(SandboxRequest request, ResourceLimits limits)
+    internal (ImageReference Image, INetworkMode Network, ResourceLimits Limits) Validate(SandboxRequest request)
     {
         var faults = new List<SandboxFault>();
         ImageReference? image = null;
@@ -53,13 +58,20 @@ internal sealed class RequestValidator
             Add("Stdin", $"must have at most {MaxStdinBytes} bytes; put more into a file.");
         }
 
-        faults.AddRange(LimitsValidator.Validate(limits, "Limits"));
-        if (limits.MemoryMegabytes > _maxMemoryMegabytes)
+        ResourceLimits limits = LimitsValidator.Fill(request.Limits ?? new(), _defaultLimits);
+        if (request.Limits is null)
+        {
+            Add("Limits", "must not be null.");
+        }
+
+        SandboxFault[] outOfRange = [.. LimitsValidator.Validate(limits, "Limits")];
+        faults.AddRange(outOfRange);
+        if (limits.MemoryMegabytes > _maxMemoryMegabytes && !outOfRange.Any(fault => fault.Field == "Limits.MemoryMegabytes"))
         {
             Add("Limits.MemoryMegabytes", $"must be at most {_maxMemoryMegabytes}, which is all that this host gives to sandboxes.");
         }
 
-        return faults.Count == 0 ? (image!, network!) : throw new InvalidSandboxRequestException(faults);
+        return faults.Count == 0 ? (image!, network!, limits) : throw new InvalidSandboxRequestException(faults);
 
         void Add(string field, string message) => faults.Add(new SandboxFault(field, message));
     }
@@ -168,10 +180,17 @@ internal sealed class RequestValidator
             add("WorkingDirectory", "must be an absolute path such as /work.");
         }
 
-        CheckText("WorkingDirectory", path, Encoding.UTF8.GetByteCount(path), MaxPathBytes, add);
-        if (path.Split('/').Contains("..", StringComparer.Ordinal))
+        int bytes = Encoding.UTF8.GetByteCount(path);
+        CheckText("WorkingDirectory", path, bytes, MaxPathBytes, add);
+        string[] names = path.Split('/');
+        if (names.Contains("..", StringComparer.Ordinal))
         {
             add("WorkingDirectory", "must not contain '..'.");
+        }
+
+        if (bytes <= MaxPathBytes && names.Any(name => Encoding.UTF8.GetByteCount(name) > MaxNameBytes))
+        {
+            add("WorkingDirectory", $"must have at most {MaxNameBytes} bytes between slashes.");
         }
     }
 
@@ -257,6 +276,11 @@ internal sealed class RequestValidator
             return "must not contain a NUL character.";
         }
 
+        if (!IsUnicode(path))
+        {
+            return NoUnicode;
+        }
+
         if (path.StartsWith('/'))
         {
             return $"'{Shorten(path)}' must be relative: it appears at '/' and that path.";
@@ -278,8 +302,14 @@ internal sealed class RequestValidator
             : null;
     }
 
-    private static void ValidateOutputs(SandboxOutputs outputs, Action<string, string> add)
+    private static void ValidateOutputs(SandboxOutputs? outputs, Action<string, string> add)
     {
+        if (outputs is null)
+        {
+            add("Outputs", "must not be null.");
+            return;
+        }
+
         if (outputs.Directory is not { } directory)
         {
             return;
@@ -306,10 +336,29 @@ internal sealed class RequestValidator
             add(field, "must not contain a NUL character.");
         }
 
+        if (!IsUnicode(text))
+        {
+            add(field, NoUnicode);
+        }
+
         if (bytes > maxBytes)
         {
             add(field, $"must have at most {maxBytes} bytes.");
         }
+    }
+
+    // What is not would reach the command as U+FFFD, silently changed.
+    private static bool IsUnicode(string text)
+    {
+        for (int i = 0; i < text.Length; i++)
+        {
+            if (char.IsSurrogate(text[i]) && (i + 1 >= text.Length || !char.IsSurrogatePair(text[i], text[++i])))
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     private static string Shorten(string? text)

@@ -23,6 +23,9 @@ public interface IImageLease : IAsyncDisposable
     /// <summary>What the image says about its processes.</summary>
     ImageConfig Config { get; }
 
-    /// <summary>The image's root on this host: one directory shared by all runs of this digest, never to be written to.</summary>
+    /// <summary>
+    /// The image's root on this host: one directory shared by all runs of this digest, never written to. A runner that may not make
+    /// overlay mounts needs an empty file <c>.boxer/init</c> in it, which PID 1 is mounted on.
+    /// </summary>
     string RootPath { get; }
 }

@@ -62,10 +62,17 @@ internal sealed class Engine : IAsyncDisposable
             }
 
             string initPath = await InitBinary.InstallAsync(InitBinary.Find(), options.Home, cancellationToken).ConfigureAwait(false);
-            bool bindInit = images is not null;
-            if (images is null)
+            string roots = Path.Join(instance.Directory, "roots");
+            string topLayer = TopLayer.Create(Path.Join(instance.Directory, "top"), initPath);
+            bool bindInit = false;
+            if (images is not null)
             {
-                ImageStore store = cleanup.Push(new ImageStore(StoreOptions(options, instance, initPath, loggers, time)));
+                bindInit = OverlayMounts.FindObstacle(Path.Join(instance.Directory, "probe")) is not null;
+                images = bindInit ? images : cleanup.Push(new OverlaidImageStore(images, roots, topLayer));
+            }
+            else
+            {
+                ImageStore store = cleanup.Push(new ImageStore(StoreOptions(options, roots, topLayer, loggers, time)));
                 await store.CleanAbandonedAsync().ConfigureAwait(false);
                 images = store;
             }
@@ -101,11 +108,11 @@ internal sealed class Engine : IAsyncDisposable
     public ValueTask DisposeAsync() => _cleanup.DisposeAsync();
 
     private static ImageStoreOptions StoreOptions(
-        BoxerOptions options, RuntimeInstance instance, string initPath, ILoggerFactory loggers, TimeProvider time) => new()
+        BoxerOptions options, string roots, string topLayer, ILoggerFactory loggers, TimeProvider time) => new()
         {
             Home = options.Home,
-            RootsDirectory = Path.Join(instance.Directory, "roots"),
-            TopLayerDirectory = TopLayer.Create(Path.Join(instance.Directory, "top"), initPath),
+            RootsDirectory = roots,
+            TopLayerDirectory = topLayer,
             RegistryMirrors = options.RegistryMirrors.ToDictionary(
                 pair => pair.Key, pair => (IReadOnlyList<string>)[.. pair.Value], StringComparer.Ordinal),
             AllowedRegistries = [.. options.AllowedRegistries],

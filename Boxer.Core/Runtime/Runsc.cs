@@ -44,9 +44,7 @@ internal sealed partial class Runsc
         }
 
         string version = match.Groups["version"].Value;
-        if (match.Groups["date"].Success
-            && int.Parse(match.Groups["date"].ValueSpan, CultureInfo.InvariantCulture) is var release
-            && release < OldestRelease)
+        if (ReleaseDate.Match(version) is { Success: true } date && int.Parse(date.ValueSpan, CultureInfo.InvariantCulture) < OldestRelease)
         {
             throw new SandboxRuntimeException($"{path} is {version}: a release of {OldestRelease} or newer is needed.");
         }
@@ -89,6 +87,9 @@ internal sealed partial class Runsc
     }
 
     // "runsc version release-20240729.0", and "runsc version 0.0~20240729.0" from Debian; builds from source have other words.
-    [GeneratedRegex(@"^runsc version (?<version>\S*?(?<date>20\d{6})?\S*)", RegexOptions.Multiline | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex(@"^runsc version (?<version>\S+)", RegexOptions.Multiline | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex VersionLine { get; }
+
+    [GeneratedRegex(@"20\d{6}", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex ReleaseDate { get; }
 }

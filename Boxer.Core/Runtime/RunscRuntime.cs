@@ -50,6 +50,11 @@ internal sealed class RunscRuntime : ISandboxRuntime
 
     public async Task<Sandbox> BootAsync(string rootPath, RuntimeNetwork network, CancellationToken cancellationToken)
     {
+        if (_bindInit && !File.Exists(rootPath + OciSpec.InitPath))
+        {
+            throw new SandboxRuntimeException($"The root {rootPath} has no file {OciSpec.InitPath} to mount PID 1 on: put an empty one there, or run as root.");
+        }
+
         // Short, because the runtime makes a socket below it, whose path has room for 107 bytes (unix(7)).
         string id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(6));
         var parts = new SandboxParts(Path.Join(_directory, id), _time);

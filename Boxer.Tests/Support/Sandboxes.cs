@@ -24,6 +24,16 @@ public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
         }
     }
 
+    /// <summary>Options for a runner of a test's own, that find the image.</summary>
+    internal BoxerOptions Options
+    {
+        get
+        {
+            image.Require();
+            return image.Options();
+        }
+    }
+
     /// <summary>A request for a command in the Python image.</summary>
     public static SandboxRequest Command(params IEnumerable<string> command) => new(PythonImage.Name, command);
 

@@ -32,7 +32,7 @@ internal sealed class OverlayMounts(string directory)
 
             Mount([upper, lower], target);
             bool hides = !File.Exists(Path.Combine(target, "hidden"));
-            Unmount(target);
+            Detach(target);
             return hides ? null : "overlayfs does not honour whiteouts here";
         }
         catch (IOException fault)
@@ -74,13 +74,27 @@ internal sealed class OverlayMounts(string directory)
         return target;
     }
 
+    /// <summary>Unmounts what <see cref="Mount(string, IReadOnlyList{string})"/> mounted at a name, if anything.</summary>
+    /// <param name="name">The name of the mount point.</param>
+    public void Unmount(string name)
+    {
+        string target = Path.Combine(directory, name);
+        lock (_lock)
+        {
+            if (_mounted.Remove(target))
+            {
+                Detach(target);
+            }
+        }
+    }
+
     /// <summary>Unmounts everything.</summary>
     /// <returns>Mount points that were in use: they go when the last user does.</returns>
     public IReadOnlyList<string> UnmountAll()
     {
         lock (_lock)
         {
-            string[] busy = [.. _mounted.Where(target => !Unmount(target))];
+            string[] busy = [.. _mounted.Where(target => !Detach(target))];
             _mounted.Clear();
             return busy;
         }
@@ -92,12 +106,12 @@ internal sealed class OverlayMounts(string directory)
     {
         foreach (string target in MountTable.Below(directory))
         {
-            Unmount(target);
+            Detach(target);
         }
     }
 
     /// <returns><see langword="false"/> if it is in use.</returns>
-    private static bool Unmount(string target)
+    private static bool Detach(string target)
     {
         bool idle = SysMount.umount2(target, 0) == 0;
         if (!idle)

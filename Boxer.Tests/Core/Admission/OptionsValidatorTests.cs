@@ -1,0 +1,96 @@
+using Boxer.Admission;
+
+namespace Boxer.Tests.Core.Admission;
+
+public sealed class OptionsValidatorTests
+{
+    public static TheoryData<string, Action<BoxerOptions>, string> Faults => new()
+    {
+        { "Home", options => options.Home = "relative", "'relative' must be an absolute path, such as /var/lib/boxer." },
+        { "Home", options => options.Home = "", "'' must be an absolute path, such as /var/lib/boxer." },
+        { "Home", options => options.Home = null!, "'' must be an absolute path, such as /var/lib/boxer." },
+        { "RunscPath", options => options.RunscPath = " ", "must be a path or a program name, such as runsc." },
+        { "Platform", options => options.Platform = "KVM", "'KVM' must be one of: systrap, kvm, ptrace." },
+        { "DefaultLimits", options => options.DefaultLimits = null!, "must not be null." },
+        { "DefaultLimits.Pids", options => options.DefaultLimits.Pids = 0, "is 0, but must be from 1 to 32768 processes." },
+        { "DefaultLimits.WallClock", options => options.DefaultLimits.WallClock = TimeSpan.FromDays(2), "is 172800, but must be from 0.001 to 86400 seconds." },
+        { "CgroupParent", options => options.CgroupParent = "", "'' must be a path below the cgroup mount without '..'." },
+        { "CgroupParent", options => options.CgroupParent = "a/../..", "'a/../..' must be a path below the cgroup mount without '..'." },
+        { "DnsServers", options => options.DnsServers = null!, "must not be null." },
+        { "DnsServers[0]", options => options.DnsServers = ["dns.example"], "'dns.example' must be an IP address, such as 9.9.9.9." },
+        { "DnsServers", options => options.DnsServers = ["9.9.9.1", "9.9.9.2", "9.9.9.3", "9.9.9.4"], "must have at most 3 entries (resolv.conf(5))." },
+        { "RegistryMirrors", options => options.RegistryMirrors = null!, "must not be null." },
+        { "RegistryMirrors[docker.io]", options => options.RegistryMirrors["docker.io"] = [], "must list at least one place, such as https://mirror.example." },
+        { "RegistryMirrors[docker.io][1]", options => options.RegistryMirrors["docker.io"] = ["https://a.example", "a.example"], "'a.example' must be an http or https URL, such as http://127.0.0.1:5000." },
+        { "AllowedRegistries", options => options.AllowedRegistries = null!, "must not be null." },
+        { "AllowedRegistries[0]", options => options.AllowedRegistries = ["https://a.example"], "'https://a.example' must be a host or host:port, such as ghcr.io." },
+        { "AllowedNetworks", options => options.AllowedNetworks = null!, "must not be null." },
+        { "AllowedNetworks[1]", options => options.AllowedNetworks = ["none", "bridge"], "'bridge' is not a network mode; use one of: none, other." },
+        { "MaxConcurrentRuns", options => options.MaxConcurrentRuns = 0, "is 0, but must be from 1 to 10000." },
+        { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 31, "is 31, but must be from 32 to 1073741824." },
+        { "MaxQueuedRuns", options => options.MaxQueuedRuns = -1, "is -1, but must be from 0 to 1000000." },
+        { "QueueTimeout", options => options.QueueTimeout = TimeSpan.FromHours(2), "is 7200, but must be from 0 to 3600." },
+        { "PullTimeout", options => options.PullTimeout = TimeSpan.Zero, "is 0, but must be from 1 to 86400." },
+        { "BootTimeout", options => options.BootTimeout = Timeout.InfiniteTimeSpan, "is -0.001, but must be from 1 to 600." },
+    };
+
+    [Theory]
+    [MemberData(nameof(Faults))]
+    public void Each_fault_names_its_option_and_the_remedy(string field, Action<BoxerOptions> spoil, string message)
+    {
+        var options = new BoxerOptions();
+        spoil(options);
+
+        SandboxFault fault = Assert.Single(OptionsValidator.Validate(options, ["none", "other"]));
+
+        Assert.Equal((field, message), (fault.Field, fault.Message));
+    }
+
+    [Fact]
+    public void All_faults_are_said_at_once_also_by_the_runner()
+    {
+        var options = new BoxerOptions { Home = "x", Platform = "y", MaxQueuedRuns = -1, DefaultLimits = { MemoryMegabytes = 1 } };
+
+        ArgumentException fault = Assert.Throws<ArgumentException>(() => new SandboxRunner(options, []));
+
+        Assert.All(
+            (string[])["Home: ", "Platform: ", "MaxQueuedRuns: ", "DefaultLimits.MemoryMegabytes: "],
+            field => Assert.Contains(field, fault.Message, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void The_defaults_are_what_is_documented()
+    {
+        var options = new BoxerOptions();
+
+        Assert.Empty(OptionsValidator.Validate(options, ["none"]));
+        Assert.EndsWith("/.boxer", options.Home, StringComparison.Ordinal);
+        Assert.Equal(("runsc", "systrap"), (options.RunscPath, options.Platform));
+        Assert.Equal((256, TimeSpan.FromSeconds(60)), (options.MaxQueuedRuns, options.QueueTimeout));
+        Assert.Equal((TimeSpan.FromMinutes(10), TimeSpan.FromSeconds(30)), (options.PullTimeout, options.BootTimeout));
+        Assert.False(options.IgnoreCgroups);
+        Assert.Equal(
+            new ResourceLimits
+            {
+                CpuCores = 1,
+                MemoryMegabytes = 256,
+                Pids = 64,
+                WallClock = TimeSpan.FromSeconds(30),
+                OpenFiles = 256,
+                DiskMegabytes = 256,
+                OutputBytes = 10 << 20,
+                OutputFilesBytes = 64 << 20,
+                OutputFilesCount = 1_000,
+            },
+            LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn));
+    }
+
+    [Fact]
+    public void A_limit_comes_from_the_request_then_the_options_then_the_documentation()
+    {
+        ResourceLimits limits = LimitsValidator.Fill(
+            new() { Pids = 3 }, LimitsValidator.Fill(new() { Pids = 2, OpenFiles = 20 }, LimitsValidator.BuiltIn));
+
+        Assert.Equal((3, 20, 256), (limits.Pids, limits.OpenFiles, limits.MemoryMegabytes));
+    }
+}

@@ -1,0 +1,106 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
+using Boxer.Diagnostics;
+using Boxer.Hosting;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Core.Diagnostics;
+
+/// <summary>What a listener of the activity source and the meter hears of runs.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class TelemetryTests(SharedRunner shared)
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task A_run_is_an_activity_with_one_for_each_stage()
+    {
+        _ = shared.Runner;
+        var ended = new ConcurrentQueue<Activity>();
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = source => source.Name == BoxerMetrics.Name,
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
+            ActivityStopped = ended.Enqueue,
+        };
+        ActivitySource.AddActivityListener(listener);
+        SandboxResult result = await shared.Runner.RunAsync(SharedRunner.Python("print(42)"), Cancel);
+
+        Activity run = Assert.Single(ended, activity => activity.OperationName == "boxer.run" && result.Id.Equals(activity.GetTagItem("boxer.run.id")));
+        Assert.Equal(
+            [("boxer.image.digest", result.ImageDigest), ("boxer.network", "none"), ("boxer.termination", "Exited")],
+            run.TagObjects.Where(tag => tag.Key != "boxer.run.id").Select(tag => (tag.Key, (string?)tag.Value)).OrderBy(tag => tag.Key, StringComparer.Ordinal));
+        Assert.Equal(
+            ["boxer.image", "boxer.network", "boxer.queue", "boxer.sandbox"],
+            ended.Where(activity => activity.ParentSpanId == run.SpanId).Select(activity => activity.OperationName).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_run_that_fails_says_so()
+    {
+        _ = shared.Runner;
+        var ended = new ConcurrentQueue<Activity>();
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = source => source.Name == BoxerMetrics.Name,
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
+            ActivityStopped = ended.Enqueue,
+        };
+        ActivitySource.AddActivityListener(listener);
+
+        await Assert.ThrowsAsync<ImageNotFoundException>(() => shared.Runner.RunAsync(new SandboxRequest("no/such", "true"), Cancel));
+
+        Assert.Contains(ended, activity => activity.OperationName == "boxer.run" && activity.Status == ActivityStatusCode.Error);
+        Assert.Contains(ended, activity => activity.OperationName == "boxer.image" && activity.Status == ActivityStatusCode.Error);
+    }
+
+    [Fact]
+    public async Task The_meter_counts_runs_and_times_every_stage_without_what_requests_say()
+    {
+        _ = shared.Runner;
+        var heard = new ConcurrentQueue<(string Instrument, double Value, string Tags)>();
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = (instrument, own) =>
+        {
+            if (instrument.Meter.Name == BoxerMetrics.Name)
+            {
+                own.EnableMeasurementEvents(instrument);
+            }
+        };
+        listener.SetMeasurementEventCallback<long>((instrument, value, tags, _) => heard.Enqueue((instrument.Name, value, Text(tags))));
+        listener.SetMeasurementEventCallback<double>((instrument, value, tags, _) => heard.Enqueue((instrument.Name, value, Text(tags))));
+        listener.SetMeasurementEventCallback<int>((instrument, value, tags, _) => heard.Enqueue((instrument.Name, value, Text(tags))));
+        listener.Start();
+
+        await using (SandboxRunner runner = BoxerRunner.Create(shared.Options))
+        {
+            await runner.RunAsync(SharedRunner.Python("print(42)"), Cancel);
+            await Assert.ThrowsAsync<InvalidSandboxRequestException>(
+                () => runner.RunAsync(new SandboxRequest("no image", "true") { Network = "made-up-by-a-client" }, Cancel));
+            listener.RecordObservableInstruments();
+        }
+
+        Assert.Contains(heard, item => item is { Instrument: "boxer.runs", Value: 1, Tags: "network=none termination=Exited" });
+        Assert.Contains(heard, item => item is { Instrument: "boxer.runs", Value: 1, Tags: "network=unknown termination=InvalidSandboxRequestException" });
+        Assert.DoesNotContain(heard, item => item.Tags.Contains("made-up-by-a-client", StringComparison.Ordinal));
+        Assert.Superset(
+            new HashSet<string>(((string[])["queue", "image", "network", "sandbox", "run", "outputs", "cleanup"]).Select(stage => "stage=" + stage), StringComparer.Ordinal),
+            heard.Where(item => item is { Instrument: "boxer.stage.duration", Value: >= 0 }).Select(item => item.Tags).ToHashSet(StringComparer.Ordinal));
+        Assert.Contains(heard, item => item.Instrument == "boxer.runs.active");
+        Assert.Contains(heard, item => item.Instrument == "boxer.runs.queued");
+    }
+
+    [Fact]
+    public async Task Every_stage_is_timed_in_the_result()
+    {
+        SandboxTimings timings = (await shared.Runner.RunAsync(SharedRunner.Python("open('/output/a', 'w').write('x')"), Cancel)).Timings;
+
+        TimeSpan[] stages = [timings.Queue, timings.Image, timings.Network, timings.Sandbox, timings.Run, timings.Outputs, timings.Cleanup];
+        Assert.All(stages, stage => Assert.True(stage > TimeSpan.Zero, timings.ToString()));
+        Assert.True(stages.Aggregate((sum, stage) => sum + stage) <= timings.Total, timings.ToString());
+    }
+
+    private static string Text(ReadOnlySpan<KeyValuePair<string, object?>> tags) =>
+        string.Join(' ', tags.ToArray().OrderBy(tag => tag.Key, StringComparer.Ordinal).Select(tag => $"{tag.Key}={tag.Value}"));
+}

@@ -1,0 +1,154 @@
+using Boxer.Native;
+using Boxer.Runtime.Cgroups;
+
+namespace Boxer.Tests.Core.Runtime.Cgroups;
+
+/// <summary>Both versions over plain directories: what is written and what is read. Linux/ and its emulated machine try them on kernels.</summary>
+public sealed class CgroupTests : IDisposable
+{
+    private readonly string _root = Directory.CreateTempSubdirectory("boxer-cgroup-").FullName;
+
+    public void Dispose() => Directory.Delete(_root, recursive: true);
+
+    [Fact]
+    public void V2_is_told_all_limits_and_dies_as_one()
+    {
+        Cgroup cgroup = V2();
+        Put("memory.swap.max", "max");
+
+        cgroup.Apply(new CgroupLimits(CpuCores: 1.5, MemoryBytes: 100 << 20, HostPids: 600));
+
+        Assert.Equal("150000 100000", Read("cpu.max"));
+        Assert.Equal("104857600", Read("memory.max"));
+        Assert.Equal("0", Read("memory.swap.max"));
+        Assert.Equal("1", Read("memory.oom.group"));
+        Assert.Equal("600", Read("pids.max"));
+    }
+
+    [Fact]
+    public void V2_without_swap_accounting_is_left_alone_about_it()
+    {
+        V2().Apply(new CgroupLimits(0.01, 100 << 20, 600));
+
+        Assert.False(File.Exists(Path.Join(_root, "memory.swap.max")));
+        Assert.Equal("1000 100000", Read("cpu.max"));
+    }
+
+    [Fact]
+    public void V2_usage_is_read_where_the_kernel_tells()
+    {
+        Cgroup cgroup = V2();
+        Put("cpu.stat", "usage_usec 1500000\nuser_usec 1000000\n");
+        Put("memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 1\n");
+        Assert.Equal(new CgroupUsage(TimeSpan.FromSeconds(1.5), null), cgroup.ReadUsage());
+        Assert.Equal(2, cgroup.ReadOutOfMemoryKills());
+
+        Put("memory.peak", "4096\n");
+        Assert.Equal(4096, cgroup.ReadUsage().PeakMemoryBytes);
+    }
+
+    [Fact]
+    public void V2_is_killed_by_its_own_file_where_there_is_one()
+    {
+        Cgroup cgroup = V2();
+        Put("cgroup.procs", "");
+        Put("cgroup.kill", "");
+
+        Assert.False(cgroup.Kill());
+        Assert.Equal("1", Read("cgroup.kill"));
+    }
+
+    [Fact]
+    public void V1_is_told_all_limits()
+    {
+        Cgroup cgroup = V1();
+        Put("memory.memsw.limit_in_bytes", "0");
+
+        cgroup.Apply(new CgroupLimits(0.5, 64 << 20, 700));
+
+        Assert.Equal(("67108864", "67108864"), (Read("memory.limit_in_bytes"), Read("memory.memsw.limit_in_bytes")));
+        Assert.Equal(("100000", "50000"), (Read("cpu.cfs_period_us"), Read("cpu.cfs_quota_us")));
+        Assert.Equal("700", Read("pids.max"));
+    }
+
+    [Fact]
+    public void V1_usage_is_read()
+    {
+        Cgroup cgroup = V1();
+        Put("cpuacct.usage", "2500000000\n");
+        Put("memory.max_usage_in_bytes", "12345\n");
+        Put("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n");
+
+        Assert.Equal(new CgroupUsage(TimeSpan.FromSeconds(2.5), 12345), cgroup.ReadUsage());
+        Assert.Equal(7, cgroup.ReadOutOfMemoryKills());
+    }
+
+    [Fact]
+    public void A_kernel_that_does_not_count_kills_has_none()
+    {
+        Cgroup cgroup = V1();
+        Put("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n");
+
+        Assert.Equal(0, cgroup.ReadOutOfMemoryKills());
+    }
+
+    [Fact]
+    public void Numbers_that_are_none_count_as_unknown()
+    {
+        Cgroup cgroup = V1();
+        Put("cpuacct.usage", "garbage");
+
+        Assert.Equal(new CgroupUsage(null, null), cgroup.ReadUsage());
+    }
+
+    [Fact]
+    public void A_host_without_controllers_is_refused_with_the_remedy()
+    {
+        SandboxPrivilegeException none = Assert.Throws<SandboxPrivilegeException>(() => Locate([], []));
+        Assert.Contains("mount cgroup2, or set IgnoreCgroups", none.Message, StringComparison.Ordinal);
+
+        Put("cgroup.controllers", "cpu io");
+        SandboxPrivilegeException missing = Assert.Throws<SandboxPrivilegeException>(() => Locate([$"30 25 0:26 / {_root} rw - cgroup2 c rw"], ["0::/"]));
+        Assert.Contains("lacks the controllers memory, pids", missing.Message, StringComparison.Ordinal);
+        Assert.Contains("CgroupParent", missing.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void V2_controllers_are_enabled_on_the_way_down_and_only_those_that_are_not()
+    {
+        Put("cgroup.controllers", "cpu memory pids io");
+        Put("cgroup.subtree_control", "cpu\n");
+        CgroupHierarchy hierarchy = Locate([$"30 25 0:26 / {_root} rw - cgroup2 c rw"], ["0::/"]);
+        Assert.Equal([Path.Join(_root, "boxer-0123abcd")], hierarchy.Directories);
+        Directory.CreateDirectory(hierarchy.Directories[0]);
+        File.WriteAllText(Path.Join(hierarchy.Directories[0], "cgroup.subtree_control"), "");
+
+        hierarchy.Create();
+
+        Assert.Equal("+memory +pids", Read("cgroup.subtree_control"));
+        Assert.Equal("+cpu +memory +pids", File.ReadAllText(Path.Join(hierarchy.Directories[0], "cgroup.subtree_control")));
+    }
+
+    [Fact]
+    public void Without_the_privilege_the_remedy_is_named()
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to make a directory that even root cannot write to.");
+        CgroupHierarchy hierarchy = Locate([.. ((string[])["cpu", "memory", "pids"]).Select(name => $"31 25 0:27 / /proc/self rw - cgroup c rw,{name}")], ["3:cpu,memory,pids:/"]);
+
+        SandboxPrivilegeException fault = Assert.Throws<SandboxPrivilegeException>(hierarchy.Create);
+
+        Assert.Contains("Run as root, name a delegated subtree in CgroupParent, or set IgnoreCgroups", fault.Message, StringComparison.Ordinal);
+    }
+
+    private static CgroupHierarchy Locate(string[] mounts, string[] own) =>
+        CgroupHierarchy.Locate(CgroupMounts.Parse(mounts, own), null, "0123abcd", TimeProvider.System);
+
+    private CgroupV2 V2() => new(_root, TimeProvider.System);
+
+    private CgroupV1 V1() => new(
+        ((string[])["cpu", "cpuacct", "memory", "pids"]).ToDictionary(controller => controller, _ => _root, StringComparer.Ordinal), TimeProvider.System);
+
+    private void Put(string file, string content) => File.WriteAllText(Path.Join(_root, file), content);
+
+    private string Read(string file) => File.ReadAllText(Path.Join(_root, file));
+}

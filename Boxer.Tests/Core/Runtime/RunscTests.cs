@@ -1,0 +1,123 @@
+using Boxer.Network;
+using Boxer.Runtime;
+
+namespace Boxer.Tests.Core.Runtime;
+
+/// <summary>The probe, with programs that stand in for runsc.</summary>
+public sealed class RunscTests : IDisposable
+{
+    private readonly string _directory = Directory.CreateTempSubdirectory("boxer-runsc-").FullName;
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    [Theory]
+    [InlineData("runsc version release-20240729.0", "release-20240729.0")]
+    [InlineData("runsc version 0.0~20240729.0", "0.0~20240729.0")]
+    [InlineData("runsc version release-20230801.0", "release-20230801.0")]
+    [InlineData("runsc version VERSION_MISSING", "VERSION_MISSING")]
+    public async Task A_release_that_is_new_enough_is_taken(string line, string version)
+    {
+        Runsc runsc = await ProbeAsync($"echo '{line}'; echo 'spec: 1.1.0-rc.1'");
+
+        Assert.Equal((version, Path.Join(_directory, "runsc")), (runsc.Version, runsc.Path));
+    }
+
+    [Theory]
+    [InlineData("runsc version release-20220110.0", "is release-20220110.0: a release of 20230801 or newer is needed.")]
+    [InlineData("runsc version 0.0~20221219.0", "is 0.0~20221219.0: a release of 20230801 or newer is needed.")]
+    [InlineData("runc version 1.1.12", "did not tell a version: is it gVisor's runsc?")]
+    [InlineData("", "did not tell a version: is it gVisor's runsc?")]
+    public async Task Another_program_or_an_old_release_is_refused(string line, string message)
+    {
+        SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => ProbeAsync($"echo '{line}'"));
+
+        Assert.Contains(message, fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_program_that_fails_is_quoted()
+    {
+        SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(
+            () => ProbeAsync("echo 'runsc version release-20240729.0'; echo 'wrong libc' >&2; exit 3"));
+
+        Assert.Contains("exited with 3", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("wrong libc", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_program_that_floods_its_output_is_bounded()
+    {
+        SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => ProbeAsync("head -c 100000000 /dev/zero; exit 1"));
+
+        Assert.Contains("exited with 1", fault.Message, StringComparison.Ordinal);
+        Assert.InRange(fault.Message.Length, 1, 1_000);
+    }
+
+    [Fact]
+    public async Task A_program_that_hangs_is_killed_when_the_caller_gives_up()
+    {
+        string pidFile = Path.Join(_directory, "pid");
+        using var impatient = new CancellationTokenSource();
+        Task<Runsc> probe = ProbeAsync($"echo $$ >{pidFile}.new; mv {pidFile}.new {pidFile}; exec sleep 1000", impatient.Token);
+        while (!File.Exists(pidFile))
+        {
+            Assert.False(probe.IsCompleted);
+            await Task.Delay(5, TestContext.Current.CancellationToken);
+        }
+
+        await impatient.CancelAsync();
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => probe);
+        Assert.False(Directory.Exists("/proc/" + (await File.ReadAllTextAsync(pidFile, TestContext.Current.CancellationToken)).Trim()));
+    }
+
+    [Fact]
+    public async Task A_program_that_is_missing_or_cannot_be_started_is_named()
+    {
+        using var poller = new DescriptorPoller();
+        string text = Path.Join(_directory, "text");
+        await File.WriteAllTextAsync(text, "no program", TestContext.Current.CancellationToken);
+
+        SandboxRuntimeException missing = await Assert.ThrowsAsync<SandboxRuntimeException>(() => ProbeAsync(poller, "/nowhere/runsc"));
+        SandboxRuntimeException unknown = await Assert.ThrowsAsync<SandboxRuntimeException>(() => ProbeAsync(poller, "no-such-runsc"));
+        SandboxRuntimeException noProgram = await Assert.ThrowsAsync<SandboxRuntimeException>(() => ProbeAsync(poller, text));
+
+        Assert.Contains("'/nowhere/runsc' was not found: install runsc, or name its path in RunscPath", missing.Message, StringComparison.Ordinal);
+        Assert.Contains("'no-such-runsc' was not found", unknown.Message, StringComparison.Ordinal);
+        Assert.Contains($"Cannot start {text}", noProgram.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task It_is_called_without_logs_and_rootless_only_where_it_must(bool rootless)
+    {
+        await WriteAsync("echo 'runsc version release-20240729.0'");
+        using var poller = new DescriptorPoller();
+        Runsc runsc = await Runsc.ProbeAsync(poller, Path.Join(_directory, "runsc"), "ptrace", rootless, TimeProvider.System, TestContext.Current.CancellationToken);
+
+        IReadOnlyList<string> arguments = runsc.RunArguments("/run/x", "id", new RuntimeNetwork(NetworkStack.None));
+
+        Assert.Equal(rootless, arguments.Contains("--rootless"));
+        Assert.Contains("--network=none", arguments);
+        Assert.Contains("--platform=ptrace", arguments);
+        Assert.DoesNotContain(arguments, argument => argument.StartsWith("--debug", StringComparison.Ordinal) || argument.Contains("log", StringComparison.Ordinal));
+    }
+
+    private async Task<Runsc> ProbeAsync(string script, CancellationToken? cancellationToken = null)
+    {
+        await WriteAsync(script);
+        using var poller = new DescriptorPoller();
+        return await Runsc.ProbeAsync(poller, Path.Join(_directory, "runsc"), "systrap", rootless: false, TimeProvider.System, cancellationToken ?? TestContext.Current.CancellationToken);
+    }
+
+    private static Task<Runsc> ProbeAsync(DescriptorPoller poller, string path) =>
+        Runsc.ProbeAsync(poller, path, "systrap", rootless: false, TimeProvider.System, TestContext.Current.CancellationToken);
+
+    private async Task WriteAsync(string script)
+    {
+        string path = Path.Join(_directory, "runsc");
+        await File.WriteAllTextAsync(path, "#!/bin/sh\n" + script + "\n");
+        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+    }
+}

@@ -1,0 +1,311 @@
+using Boxer.Hosting;
+using Boxer.Images;
+using Boxer.Network;
+using Boxer.Tests.Support;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Options;
+
+namespace Boxer.Tests.Hosting;
+
+[Collection(Sandboxes.Name)]
+public sealed class AddBoxerTests(SharedRunner shared)
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task A_bare_container_runs_a_command_and_leaves_nothing()
+    {
+        BoxerOptions found = shared.Options;
+        string[] before = Instances();
+        var services = new ServiceCollection();
+        services.AddBoxer(options => Take(options, found));
+        await using (ServiceProvider provider = services.BuildServiceProvider(new ServiceProviderOptions { ValidateOnBuild = true, ValidateScopes = true }))
+        {
+            SandboxResult result = await provider.GetRequiredService<ISandboxRunner>().RunAsync(SharedRunner.Python("print(42)"), Cancel);
+
+            Assert.Equal("42\n", result.Stdout);
+            Assert.NotEqual(before, Instances());
+        }
+
+        Assert.Equal(before, Instances());
+        Assert.DoesNotContain(File.ReadLines("/proc/self/mountinfo"), line => line.Contains("/run/boxer/", StringComparison.Ordinal) && !before.Any(id => line.Contains(id, StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public async Task A_generic_host_prepares_the_machine_when_it_starts_and_cleans_up_when_it_ends()
+    {
+        BoxerOptions found = shared.Options;
+        string[] before = Instances();
+        HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        builder.Services.AddBoxer(options => Take(options, found));
+        using (IHost host = builder.Build())
+        {
+            await host.StartAsync(Cancel);
+            Assert.NotEqual(before, Instances());
+            HealthReport health = await host.Services.GetRequiredService<HealthCheckService>().CheckHealthAsync(Cancel);
+            Assert.Equal(HealthStatus.Healthy, health.Status);
+            Assert.Equal("boxer", Assert.Single(health.Entries).Key);
+            await host.StopAsync(Cancel);
+        }
+
+        Assert.Equal(before, Instances());
+    }
+
+    [Fact]
+    public async Task Calling_it_twice_adds_to_the_options_and_registers_once()
+    {
+        var services = new ServiceCollection();
+        services.AddBoxer(options => options.MaxQueuedRuns = 7);
+        services.AddBoxer(Configuration(("MaxConcurrentRuns", "3")));
+        services.AddBoxer();
+        await using ServiceProvider provider = services.BuildServiceProvider();
+
+        BoxerOptions options = provider.GetRequiredService<IOptions<BoxerOptions>>().Value;
+        Assert.Equal((7, 3), (options.MaxQueuedRuns, options.MaxConcurrentRuns));
+        Assert.Single(provider.GetServices<ISandboxRunner>());
+        Assert.Single(provider.GetServices<IHostedService>(), service => service is BoxerStartupService);
+        Assert.Single(provider.GetServices<INetworkMode>(), mode => mode.Name == "none");
+        Assert.Single(provider.GetRequiredService<IOptions<HealthCheckServiceOptions>>().Value.Registrations);
+    }
+
+    [Fact]
+    public async Task What_the_application_registers_wins()
+    {
+        var runner = new OwnRunner();
+        var services = new ServiceCollection();
+        services.AddSingleton<ISandboxRunner>(runner);
+        services.AddBoxer();
+        await using ServiceProvider provider = services.BuildServiceProvider();
+
+        Assert.Same(runner, provider.GetRequiredService<ISandboxRunner>());
+        await provider.GetServices<IHostedService>().OfType<BoxerStartupService>().Single().StartAsync(Cancel);
+        HealthCheckResult health = await provider.GetRequiredService<BoxerHealthCheck>().CheckHealthAsync(new HealthCheckContext(), Cancel);
+        Assert.Equal(HealthStatus.Healthy, health.Status);
+    }
+
+    [Fact]
+    public void Options_are_bound_to_configuration()
+    {
+        var services = new ServiceCollection();
+        services.AddBoxer(Configuration(
+            ("Home", "/var/lib/boxer"),
+            ("DefaultLimits:MemoryMegabytes", "512"),
+            ("DefaultLimits:WallClock", "00:01:30"),
+            ("RegistryMirrors:docker.io:0", "http://127.0.0.1:5000"),
+            ("AllowedNetworks:0", "none"),
+            ("DnsServers:0", "9.9.9.9")));
+        using ServiceProvider provider = services.BuildServiceProvider();
+
+        BoxerOptions options = provider.GetRequiredService<IOptions<BoxerOptions>>().Value;
+
+        Assert.Equal("/var/lib/boxer", options.Home);
+        Assert.Equal((512, TimeSpan.FromSeconds(90)), (options.DefaultLimits.MemoryMegabytes, options.DefaultLimits.WallClock));
+        Assert.Equal("http://127.0.0.1:5000", Assert.Single(options.RegistryMirrors["docker.io"]));
+        Assert.Equal(("none", "9.9.9.9"), (Assert.Single(options.AllowedNetworks), Assert.Single(options.DnsServers)));
+    }
+
+    [Fact]
+    public void Keys_that_are_no_option_and_values_of_another_type_are_faults_like_others()
+    {
+        var services = new ServiceCollection();
+        services.AddBoxer(Configuration(("DefaultLimits:MemoryMegabyte", "512"), ("Hoem", "/x"), ("MaxQueuedRuns", "many")));
+        services.AddBoxer(options => options.Platform = "y");
+        using ServiceProvider provider = services.BuildServiceProvider();
+
+        OptionsValidationException fault = Assert.Throws<OptionsValidationException>(() => provider.GetRequiredService<ISandboxRunner>());
+
+        Assert.Equal(
+            [
+                "DefaultLimits:MemoryMegabyte: is no option; the options are the properties of BoxerOptions.",
+                "Hoem: is no option; the options are the properties of BoxerOptions.",
+                "MaxQueuedRuns: 'many' cannot be read; see the type of this property of BoxerOptions.",
+                "Platform: 'y' must be one of: systrap, kvm, ptrace.",
+            ],
+            fault.Failures.Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_host_with_wrong_options_does_not_start_and_hears_all_faults()
+    {
+        HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        string home = Path.Join(Path.GetTempPath(), "boxer-never-" + Guid.NewGuid().ToString("N"));
+        builder.Services.AddBoxer(options =>
+        {
+            options.Home = home;
+            options.Platform = "y";
+            options.MaxQueuedRuns = -1;
+            options.AllowedNetworks = ["bridge"];
+        });
+        using IHost host = builder.Build();
+
+        OptionsValidationException fault = await Assert.ThrowsAsync<OptionsValidationException>(() => host.StartAsync(Cancel));
+
+        Assert.Equal(["AllowedNetworks[0]", "MaxQueuedRuns", "Platform"], fault.Failures.Select(failure => failure.Split(": ")[0]).Order(StringComparer.Ordinal));
+        Assert.False(Directory.Exists(home));
+    }
+
+    [Fact]
+    public async Task A_machine_that_cannot_run_sandboxes_is_unhealthy_with_the_reason()
+    {
+        string home = Directory.CreateTempSubdirectory("boxer-home-").FullName;
+        try
+        {
+            var services = new ServiceCollection();
+            services.AddBoxer(options => (options.Home, options.RunscPath) = (home, "/nowhere/runsc"));
+            await using ServiceProvider provider = services.BuildServiceProvider();
+
+            HealthCheckResult health = await provider.GetRequiredService<BoxerHealthCheck>().CheckHealthAsync(new HealthCheckContext(), Cancel);
+
+            Assert.Equal(HealthStatus.Unhealthy, health.Status);
+            Assert.Contains("/nowhere/runsc", health.Description, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Directory.Delete(home, recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task A_network_mode_of_the_application_is_used_by_its_name_and_always_given_back()
+    {
+        BoxerOptions found = shared.Options;
+        var mode = new OwnMode();
+        var services = new ServiceCollection();
+        services.AddSingleton<INetworkMode>(mode);
+        services.AddBoxer(options => Take(options, found));
+        await using (ServiceProvider provider = services.BuildServiceProvider())
+        {
+            var runner = provider.GetRequiredService<ISandboxRunner>();
+            SandboxRequest request = SharedRunner.Command("cat", "/etc/hosts", "/etc/resolv.conf");
+            request.Network = "own";
+
+            SandboxResult result = await runner.RunAsync(request, Cancel);
+
+            Assert.Equal("127.0.0.1\tlocalhost own\nnameserver 192.0.2.53\n", result.Stdout);
+
+            mode.Namespace = "/proc/self/no-namespace";
+            await Assert.ThrowsAsync<SandboxRuntimeException>(() => runner.RunAsync(request, Cancel));
+            mode.Obstacle = "the moon is full.";
+            SandboxPrivilegeException refused = await Assert.ThrowsAsync<SandboxPrivilegeException>(() => runner.RunAsync(request, Cancel));
+            Assert.Contains("'own' cannot be used: the moon is full.", refused.Message, StringComparison.Ordinal);
+        }
+
+        Assert.Equal((2, 1, 2), (mode.Prepared, mode.Applied, mode.Disposed));
+    }
+
+    [Fact]
+    public async Task An_image_store_of_the_application_is_used_and_its_root_is_not_written_to()
+    {
+        BoxerOptions found = shared.Options;
+        string root = Directory.CreateTempSubdirectory("boxer-root-").FullName;
+        try
+        {
+            Directory.CreateDirectory(Path.Join(root, "bin"));
+            File.Copy("/bin/busybox", Path.Join(root, "bin/busybox"));
+            File.SetUnixFileMode(root, (UnixFileMode)0x1ED);
+            var services = new ServiceCollection();
+            services.AddSingleton<IImageStore>(new OwnStore(root));
+            services.AddBoxer(options => Take(options, found));
+            await using ServiceProvider provider = services.BuildServiceProvider();
+
+            SandboxResult result = await provider.GetRequiredService<ISandboxRunner>().RunAsync(
+                new SandboxRequest("own", "/bin/busybox", "sh", "-c", "echo $OWN; id -u; echo x > /tmp/x && busybox cat /tmp/x; echo y > /y") { User = "0" }, Cancel);
+
+            Assert.Equal("hello\n0\nx\n", result.Stdout);
+            Assert.Equal(("", "own"), (result.Stderr, result.ImageDigest));
+            Assert.Equal([Path.Join(root, "bin/busybox")], Directory.EnumerateFiles(root, "*", SearchOption.AllDirectories));
+        }
+        finally
+        {
+            Directory.Delete(root, recursive: true);
+        }
+    }
+
+    private static void Take(BoxerOptions options, BoxerOptions found)
+    {
+        options.Home = found.Home;
+        foreach ((string registry, IList<string> places) in found.RegistryMirrors)
+        {
+            options.RegistryMirrors[registry] = places;
+        }
+    }
+
+    private static IConfiguration Configuration(params (string Key, string Value)[] values) =>
+        new ConfigurationBuilder().AddInMemoryCollection(values.Select(value => new KeyValuePair<string, string?>(value.Key, value.Value))).Build();
+
+    private static string[] Instances() =>
+        Directory.Exists("/run/boxer") ? [.. Directory.GetDirectories("/run/boxer").Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal)] : [];
+
+    private sealed class OwnRunner : ISandboxRunner
+    {
+        public Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+
+        public IAsyncEnumerable<SandboxEvent> StreamAsync(SandboxRequest request, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+    }
+
+    private sealed class OwnMode : INetworkMode
+    {
+        private int _prepared;
+        private int _applied;
+        private int _disposed;
+
+        public string Name => "own";
+
+        public bool CanBePooled => false;
+
+        public string? Obstacle { get; set; }
+
+        public string? Namespace { get; set; }
+
+        public int Prepared => _prepared;
+
+        public int Applied => _applied;
+
+        public int Disposed => _disposed;
+
+        public string? FindObstacle() => Obstacle;
+
+        public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken)
+        {
+            Interlocked.Increment(ref _prepared);
+            return Task.FromResult<INetworkAttachment>(new Attachment(this));
+        }
+
+        private sealed class Attachment(OwnMode mode) : INetworkAttachment
+        {
+            public RuntimeNetwork Runtime { get; } = new(mode.Namespace is null ? NetworkStack.None : NetworkStack.Sandbox, mode.Namespace);
+
+            public Task<GuestNetwork> ApplyAsync(CancellationToken cancellationToken)
+            {
+                Interlocked.Increment(ref mode._applied);
+                return Task.FromResult(new GuestNetwork("127.0.0.1\tlocalhost own\n", "nameserver 192.0.2.53\n"));
+            }
+
+            public ValueTask DisposeAsync()
+            {
+                Interlocked.Increment(ref mode._disposed);
+                return ValueTask.CompletedTask;
+            }
+        }
+    }
+
+    private sealed class OwnStore(string root) : IImageStore
+    {
+        public Task<IImageLease> AcquireAsync(ImageReference reference, CancellationToken cancellationToken = default) =>
+            Task.FromResult<IImageLease>(new Lease(root));
+
+        private sealed class Lease(string root) : IImageLease
+        {
+            public string Digest => "own";
+
+            public ImageConfig Config { get; } = new() { Env = ["OWN=hello"] };
+
+            public string RootPath => root;
+
+            public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+        }
+    }
+}
