@@ -18,6 +18,14 @@ public sealed class FileSpace
 
     private const int CopyBytes = 81_920;
 
+    private static readonly EnumerationOptions Below = new()
+    {
+        RecurseSubdirectories = true,
+        AttributesToSkip = FileAttributes.ReparsePoint,
+        IgnoreInaccessible = false,
+        ReturnSpecialDirectories = false,
+    };
+
     private readonly Dictionary<string, StoredFile> _files = new(StringComparer.Ordinal);
     private readonly Lock _lock = new();
     private readonly SafeFileHandle _directory;
@@ -26,7 +34,7 @@ public sealed class FileSpace
     private readonly string _staging;
     private readonly FileStoreLimits _limits;
 
-    // Both count staged and detached files too: what they bound is the disk.
+    // Staged and detached files count too, and directories as files: what is bounded is the disk.
     private long _bytes;
     private long _count;
 
@@ -194,6 +202,7 @@ public sealed class FileSpace
             space._count++;
         }
 
+        space._count += Directory.EnumerateDirectories(space._data, "*", Below).Count();
         return space;
     }
 
@@ -228,6 +237,11 @@ public sealed class FileSpace
             }
 
             string location = Path.Combine(_data, path);
+            if (Encoding.UTF8.GetByteCount(location) >= StoredPath.MaxBytes)
+            {
+                throw new InvalidSandboxRequestException("Path", $"The path is too long for this host's disk; at most {StoredPath.MaxBytes - 2 - Encoding.UTF8.GetByteCount(_data)} bytes are allowed.");
+            }
+
             if (Directory.Exists(location))
             {
                 throw new InvalidSandboxRequestException("Path", $"'{path}' is a directory with files in it; choose another path.");
@@ -238,8 +252,17 @@ public sealed class FileSpace
                 Remove(old);
             }
 
-            PrivateDirectory.Create(Path.GetDirectoryName(location)!);
-            File.Move(staged.Location, location);
+            CreateParents(location);
+            try
+            {
+                File.Move(staged.Location, location);
+            }
+            catch
+            {
+                RemoveEmptyParents(location);
+                throw;
+            }
+
             Add(new StoredFile(path, location, staged.Size));
         }
     }
@@ -269,18 +292,22 @@ public sealed class FileSpace
             return [];
         }
 
-        Reserve(found.Sum(file => file.Size), found.Count);
+        RemoveEmpty(collected);
+        long bytes = found.Sum(file => file.Size);
+        int entries = found.Count + 1 + Directory.EnumerateDirectories(collected, "*", Below).Count();
+        Reserve(bytes, entries);
         lock (_lock)
         {
             string location = Path.Combine(_data, path);
             try
             {
-                PrivateDirectory.Create(Path.GetDirectoryName(location)!);
+                CreateParents(location);
                 Directory.Move(collected, location);
             }
             catch
             {
-                Unreserve(found.Sum(file => file.Size), found.Count);
+                Unreserve(bytes, entries);
+                RemoveEmptyParents(location);
                 throw;
             }
 
@@ -349,14 +376,7 @@ public sealed class FileSpace
     /// <summary>The regular files below a directory, by their paths in it; links and other things are passed over, never followed.</summary>
     private static IEnumerable<StoredFile> FindFiles(string directory)
     {
-        EnumerationOptions all = new()
-        {
-            RecurseSubdirectories = true,
-            AttributesToSkip = FileAttributes.ReparsePoint,
-            IgnoreInaccessible = false,
-            ReturnSpecialDirectories = false,
-        };
-        foreach (FileInfo file in new DirectoryInfo(directory).EnumerateFiles("*", all))
+        foreach (FileInfo file in new DirectoryInfo(directory).EnumerateFiles("*", Below))
         {
             if (SysStat.statx(Fcntl.AT_FDCWD, file.FullName, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status) == 0
                 && status.Type == SysStat.S_IFREG)
@@ -393,16 +413,43 @@ public sealed class FileSpace
         Unreserve(file.Size, files: 1);
     }
 
+    /// <summary>Makes the directories that a location lacks; each counts as a file, and none is left if they do not fit.</summary>
+    private void CreateParents(string location)
+    {
+        int missing = 0;
+        string parent = Path.GetDirectoryName(location)!;
+        for (string directory = parent; !Directory.Exists(directory); directory = Path.GetDirectoryName(directory)!)
+        {
+            missing++;
+        }
+
+        Reserve(bytes: 0, missing);
+        PrivateDirectory.Create(parent);
+    }
+
+    private static void RemoveEmpty(string directory)
+    {
+        foreach (string below in Directory.GetDirectories(directory))
+        {
+            RemoveEmpty(below);
+            if (!Directory.EnumerateFileSystemEntries(below).Any())
+            {
+                Directory.Delete(below);
+            }
+        }
+    }
+
     private void RemoveEmptyParents(string location)
     {
         for (string parent = Path.GetDirectoryName(location)!; parent.Length > _data.Length; parent = Path.GetDirectoryName(parent)!)
         {
-            if (Directory.EnumerateFileSystemEntries(parent).Any())
+            if (!Directory.Exists(parent) || Directory.EnumerateFileSystemEntries(parent).Any())
             {
                 return;
             }
 
             Directory.Delete(parent);
+            Unreserve(bytes: 0, files: 1);
         }
     }
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.RegularExpressions;
 using Boxer.Linux;
 
@@ -14,8 +15,7 @@ namespace Boxer.Files;
 /// </remarks>
 public sealed partial class FileStore : IDisposable
 {
-    private readonly Dictionary<string, FileSpace> _spaces = new(StringComparer.Ordinal);
-    private readonly Lock _lock = new();
+    private readonly ConcurrentDictionary<string, Lazy<FileSpace>> _spaces = new(StringComparer.Ordinal);
     private readonly FileStream _ownership;
     private readonly string _root;
     private readonly FileStoreLimits _limits;
@@ -71,6 +71,7 @@ public sealed partial class FileStore : IDisposable
 
     /// <summary>The space of this name, made when it is first asked for.</summary>
     /// <param name="name">1 to 64 lower-case letters, digits and hyphens.</param>
+    /// <exception cref="SandboxPrivilegeException">The space's directory is not this process's alone.</exception>
     /// <exception cref="IOException">The space's directory cannot be used.</exception>
     public FileSpace GetSpace(string name)
     {
@@ -80,16 +81,19 @@ public sealed partial class FileStore : IDisposable
             throw new ArgumentException("The name of a file space is 1 to 64 lower-case letters, digits and hyphens.", nameof(name));
         }
 
-        lock (_lock)
-        {
-            ObjectDisposedException.ThrowIf(!_ownership.CanRead, this);
-            if (!_spaces.TryGetValue(name, out FileSpace? space))
-            {
-                space = FileSpace.Open(Path.Combine(_root, name), _limits);
-                _spaces.Add(name, space);
-            }
+        ObjectDisposedException.ThrowIf(!_ownership.CanRead, this);
 
-            return space;
+        // What is in it is counted when it is opened: nobody waits for that of another space.
+        Lazy<FileSpace> space = _spaces.GetOrAdd(name, _ => new(() => FileSpace.Open(Path.Combine(_root, name), _limits)));
+        try
+        {
+            return space.Value;
+        }
+        catch
+        {
+            // So that the next call tries again.
+            _spaces.TryRemove(KeyValuePair.Create(name, space));
+            throw;
         }
     }
 

@@ -10,7 +10,7 @@ public sealed record FileStoreLimits
     public long MaxBytes { get; init; } = 4L << 30;
 
     /// <summary>
-    /// Files of one space; 0 or more.
+    /// Files and directories of one space; 0 or more.
     /// <value>Default 100,000.</value>
     /// </summary>
     public int MaxFiles { get; init; } = 100_000;

@@ -11,6 +11,9 @@ internal static class StoredPath
     /// <summary>NAME_MAX of Linux (limits.h), in bytes of UTF-8.</summary>
     internal const int MaxNameBytes = 255;
 
+    /// <summary>Names in one path: what is made for it is bounded.</summary>
+    internal const int MaxNames = 64;
+
     /// <summary>The directory that outputs of runs are kept in; uploads cannot go there.</summary>
     internal const string OutputDirectory = "output";
 
@@ -49,7 +52,13 @@ internal static class StoredPath
             return $"has {length} bytes; at most {MaxBytes} are allowed.";
         }
 
-        foreach (string name in path.Split('/'))
+        string[] names = path.Split('/');
+        if (names.Length > MaxNames)
+        {
+            return $"has {names.Length} names; at most {MaxNames} are allowed.";
+        }
+
+        foreach (string name in names)
         {
             if (name.Length == 0)
             {

@@ -12,7 +12,7 @@ internal sealed class ErrorAnswers(HostSettings settings, RunLifetime lifetime, 
         switch (exception)
         {
             case HttpFaultException fault:
-                return HttpAnswer.Failed(fault.Status, fault.Message);
+                return HttpAnswer.Failed(fault.Status, fault.Message, fault.RetryAfter);
             case BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge }:
                 return HttpAnswer.Failed(StatusCodes.Status413PayloadTooLarge, "the body is too large.");
             case OperationCanceledException when context.RequestAborted.IsCancellationRequested:
@@ -30,7 +30,7 @@ internal sealed class ErrorAnswers(HostSettings settings, RunLifetime lifetime, 
             case ImageNotFoundException:
                 return HttpAnswer.Failed(StatusCodes.Status404NotFound, WithoutHome(exception.Message));
             case ImagePullException:
-                return HttpAnswer.Failed(StatusCodes.Status502BadGateway, WithoutHome(exception.Message));
+                return HttpAnswer.Failed(StatusCodes.Status502BadGateway, WithoutHome(FieldNames.OfOptions(exception.Message)));
             case FileStoreFullException:
                 return HttpAnswer.Failed(StatusCodes.Status413PayloadTooLarge, exception.Message);
             case SandboxCapacityException capacity:

@@ -68,6 +68,9 @@ internal static partial class FieldNames
             OfLimits(failure, "DefaultLimits", "defaults").Replace("BoxerOptions.", "", StringComparison.Ordinal),
             match => OptionKeys.GetValueOrDefault(match.Value, match.Value));
 
+    /// <summary>One property of <see cref="ResourceLimits"/>.</summary>
+    public static string OfLimit(string property) => Limits.GetValueOrDefault(property) ?? HostLimits.GetValueOrDefault(property, property);
+
     private static string OfRequestField(string field)
     {
         string name = OfLimits(field, "Limits", "limits");

@@ -31,6 +31,9 @@ internal static class HostComposition
         builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
         builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Information);
 
+        // A start that fails is told in a sentence, not as a stack trace.
+        builder.Logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
+
         IServiceCollection services = builder.Services;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = settings.StopGrace + CleanUpTime);
         services.ConfigureHttpJsonOptions(options =>
@@ -51,6 +54,7 @@ internal static class HostComposition
         services.AddSingleton<BrowserGuard>();
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<RunLifetime>();
+        services.AddSingleton<RunPlaces>();
         services.AddSingleton<RunPreparation>();
         services.AddHealthChecks();
         services.AddOpenApi(options => options.AddDocumentTransformer((document, _, _) =>
@@ -86,8 +90,8 @@ internal static class HostComposition
         options.ConfigureEndpointDefaults(listen => listen.Protocols = HttpProtocols.Http1);
         settings.ListenAddress.Bind(options);
 
-        // POST /files sets its own. The others are Kestrel's defaults or tighter, written down because they are part of the defence.
-        options.Limits.MaxRequestBodySize = settings.RunBodyLimitBytes;
+        // Whoever reads a body sets its limit first: BodyLimit. The others are Kestrel's defaults or tighter, written down because they are part of the defence.
+        options.Limits.MaxRequestBodySize = null;
         options.Limits.MaxConcurrentConnections = 4_096;
         options.Limits.MaxRequestHeaderCount = 64;
         options.Limits.MaxRequestHeadersTotalSize = 32 * 1_024;
@@ -95,6 +99,6 @@ internal static class HostComposition
         options.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(15);
         options.Limits.KeepAliveTimeout = TimeSpan.FromSeconds(120);
         options.Limits.MinRequestBodyDataRate = new MinDataRate(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
-        options.Limits.MinResponseDataRate = new MinDataRate(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(10));
+        options.Limits.MinResponseDataRate = new MinDataRate(bytesPerSecond: 16 * 1_024, gracePeriod: TimeSpan.FromSeconds(10));
     }
 }

@@ -31,5 +31,5 @@ internal static partial class HostLog
     public static partial void OutputsNotKept(ILogger logger, string execId, string reason);
 
     [LoggerMessage(7008, LogLevel.Warning, "Refused a request from {RemoteAddress}: {Reason}")]
-    public static partial void Refused(ILogger logger, string remoteAddress, string reason);
+    public static partial void Refused(ILogger logger, System.Net.IPAddress? remoteAddress, string reason);
 }

@@ -2,6 +2,7 @@ using System.Collections;
 using System.Globalization;
 using Boxer.Files;
 using Boxer.HttpHost.Settings;
+using Boxer.Network;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.HttpHost;
@@ -61,11 +62,6 @@ internal static class HostProgram
         string home = environment["HOME"] as string is { Length: > 0 } named2 ? named2 : "/root";
         SettingsSource source = SettingsSource.Read(file, environment, home);
         HostSettings settings = SettingsBinder.Bind(source, home, out IReadOnlyList<string> faults);
-        if (faults.Count > 0)
-        {
-            return await ReportAsync(errors, source.File, faults);
-        }
-
         WebApplication app;
         try
         {
@@ -73,17 +69,18 @@ internal static class HostProgram
         }
         catch (OptionsValidationException exception)
         {
-            return await ReportAsync(errors, source.File, [.. exception.Failures.Select(FieldNames.OfOptions)]);
+            return await ReportAsync(errors, source.File, Together(faults, exception.Failures.Select(FieldNames.OfOptions)));
         }
 
         await using (app)
         {
-            if (FindFaults(app) is { Count: > 0 } late)
+            // What the binder replaced by a default has its fault already.
+            if (Together(faults, FindFaults(app, openFiles: faults.Count == 0)) is { Count: > 0 } all)
             {
-                return await ReportAsync(errors, source.File, late);
+                return await ReportAsync(errors, source.File, all);
             }
 
-            Announce(app.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Boxer.HttpHost"), settings, source.File);
+            Announce(app.Services, settings, source.File);
             try
             {
                 await app.RunAsync();
@@ -101,18 +98,26 @@ internal static class HostProgram
             {
                 return await ReportAsync(errors, source.File, ["listen_addr: the port is in use; choose another, or stop what listens there."]);
             }
+            catch (System.Net.Sockets.SocketException exception)
+            {
+                return await ReportAsync(errors, source.File, [$"listen_addr: cannot be listened on ({exception.Message}); choose an address of this machine and a port that is free to this user."]);
+            }
         }
 
         return 0;
     }
 
     /// <summary>Finds what only the parts themselves can say, before anything listens.</summary>
-    private static List<string> FindFaults(WebApplication app)
+    private static List<string> FindFaults(WebApplication app, bool openFiles)
     {
         try
         {
             _ = app.Services.GetRequiredService<IOptions<BoxerOptions>>().Value;
-            _ = app.Services.GetRequiredService<FileStore>();
+            if (openFiles)
+            {
+                _ = app.Services.GetRequiredService<FileStore>();
+            }
+
             return [];
         }
         catch (OptionsValidationException exception)
@@ -129,13 +134,21 @@ internal static class HostProgram
         }
     }
 
-    private static void Announce(ILogger logger, HostSettings settings, string? file)
+    private static List<string> Together(IEnumerable<string> first, IEnumerable<string> second)
     {
+        List<string> all = [.. first];
+        all.AddRange(second.Where(fault => !all.Any(known => known.Split(':')[0] == fault.Split(':')[0])));
+        return all;
+    }
+
+    private static void Announce(IServiceProvider services, HostSettings settings, string? file)
+    {
+        ILogger logger = services.GetRequiredService<ILoggerFactory>().CreateLogger("Boxer.HttpHost");
         HostLog.Configured(logger, file ?? "none, defaults only", settings.Sandboxes.Home);
         string address = settings.ListenAddress.Address is { } ip
             ? new System.Net.IPEndPoint(ip, settings.ListenAddress.Port).ToString()
             : string.Create(CultureInfo.InvariantCulture, $"localhost:{settings.ListenAddress.Port}");
-        if (settings.HostNetworkLeftOut)
+        if (settings.HostNetworkLeftOut && services.GetServices<INetworkMode>().Any(mode => mode.Name == "host"))
         {
             HostLog.HostNetworkLeftOut(logger, address);
         }
@@ -146,7 +159,7 @@ internal static class HostProgram
         }
     }
 
-    private static async Task<int> ReportAsync(TextWriter errors, string? file, IReadOnlyList<string> faults)
+    private static async Task<int> ReportAsync(TextWriter errors, string? file, List<string> faults)
     {
         string count = faults.Count == 1 ? "1 fault" : string.Create(CultureInfo.InvariantCulture, $"{faults.Count} faults");
         await errors.WriteLineAsync($"boxer: the configuration ({file ?? "environment and defaults"}) has {count}; nothing was started:");

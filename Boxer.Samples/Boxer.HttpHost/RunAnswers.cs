@@ -32,6 +32,7 @@ internal static class RunAnswers
                     Termination = Name(end.Kind),
                     Outputs = outputs,
                     OutputsIncomplete = outputsIncomplete,
+                    UnenforcedLimits = Unenforced(result),
                 });
     }
 
@@ -74,9 +75,12 @@ internal static class RunAnswers
                 result.Usage.CommandCpu is { } command ? Milliseconds(command) : null,
                 result.Usage.SandboxCpu is { } sandbox ? Milliseconds(sandbox) : null,
                 result.Usage.PeakMemoryBytes),
-            UnenforcedLimits = result.UnenforcedLimits.Count > 0 ? result.UnenforcedLimits : null,
+            UnenforcedLimits = Unenforced(result),
         };
     }
+
+    private static IReadOnlyList<string>? Unenforced(SandboxResult result) =>
+        result.UnenforcedLimits.Count > 0 ? [.. result.UnenforcedLimits.Select(FieldNames.OfLimit)] : null;
 
     private static string Name(TerminationKind kind) =>
         kind switch

@@ -1,33 +1,56 @@
 using Boxer.Files;
 using Boxer.HttpHost.Contracts;
 using Boxer.HttpHost.Security;
+using Boxer.HttpHost.Settings;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.HttpHost;
 
 /// <summary>Makes runs of requests; what POST /run and POST /run/stream have in common.</summary>
-internal sealed class RunPreparation(IOptions<BoxerOptions> options, ApiKeys keys, RunLifetime lifetime, ILogger<RunPreparation> logger)
+internal sealed class RunPreparation(
+    IOptions<BoxerOptions> options, HostSettings settings, ApiKeys keys, RunPlaces places, RunLifetime lifetime, TimeProvider time, ILogger<RunPreparation> logger)
 {
+    private static readonly TimeSpan BodyTimeout = TimeSpan.FromSeconds(120);
+
     /// <summary>Reads and checks a request, and holds the files that it names.</summary>
     /// <exception cref="HttpFaultException">The request is wrong; every fault is named.</exception>
     public async Task<PreparedRun> PrepareAsync(HttpContext context)
     {
-        RunRequestBody body = await RunRequestReader.ReadAsync(
-            context.Request.Body, options.Value.AllowedNetworks, context.RequestAborted);
-        RunFiles files = keys.SpaceOf(context).BeginRun([.. body.Files ?? []]);
+        BodyLimit.Set(context, settings.RunBodyLimitBytes, $"the body has more than {settings.RunBodyLimitBytes} bytes; upload what is large with POST /files.");
+        IDisposable place = places.Enter();
+        RunFiles? files = null;
         try
         {
+            RunRequestBody body = await ReadAsync(context);
+            files = keys.SpaceOf(context).BeginRun([.. body.Files ?? []]);
             return new PreparedRun(
                 MakeRequest(body, files),
                 files,
+                place,
                 body.Persist ?? false,
                 CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.End),
                 logger);
         }
         catch
         {
-            files.Dispose();
+            files?.Dispose();
+            place.Dispose();
             throw;
+        }
+    }
+
+    // The server's own least rate is an average since the body began: after a fast start it allows hours of silence.
+    private async Task<RunRequestBody> ReadAsync(HttpContext context)
+    {
+        using CancellationTokenSource late = new(BodyTimeout, time);
+        using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(late.Token, context.RequestAborted);
+        try
+        {
+            return await RunRequestReader.ReadAsync(context.Request.Body, options.Value.AllowedNetworks, either.Token);
+        }
+        catch (OperationCanceledException) when (late.IsCancellationRequested && !context.RequestAborted.IsCancellationRequested)
+        {
+            throw HttpFaultException.BadRequest($"the body did not arrive within {BodyTimeout.TotalSeconds:0} s.");
         }
     }
 
@@ -64,7 +87,7 @@ internal sealed class RunPreparation(IOptions<BoxerOptions> options, ApiKeys key
 }
 
 /// <summary>A run that can start. Disposing it lets go of its files.</summary>
-internal sealed class PreparedRun(SandboxRequest request, RunFiles files, bool persist, CancellationTokenSource end, ILogger logger) : IDisposable
+internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IDisposable place, bool persist, CancellationTokenSource end, ILogger logger) : IDisposable
 {
     private bool _started;
 
@@ -103,13 +126,13 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, bool p
 
     public void Dispose()
     {
-        // Cancellation is how a run ends whose client went away: what it used goes too.
-        if (!persist && (_started || end.IsCancellationRequested))
+        if (!persist && _started)
         {
             files.DeleteInputs();
         }
 
         files.Dispose();
         end.Dispose();
+        place.Dispose();
     }
 }

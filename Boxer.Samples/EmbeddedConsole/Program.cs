@@ -28,7 +28,7 @@ if (rest.Count < 2)
 }
 
 HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { ContentRootPath = AppContext.BaseDirectory });
-builder.Logging.SetMinimumLevel(LogLevel.Warning);
+builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
 builder.Services.AddBoxer(builder.Configuration.GetSection("Boxer"));
 builder.Services.Configure<BoxerOptions>(options =>
 {

@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using System.Text;
 using System.Text.Json.Nodes;
 
@@ -145,8 +146,57 @@ public sealed class BadRequestTests
         Answer answer = await host.PostAsync("/run", content);
 
         Assert.Equal(413, answer.Status);
-        Assert.Equal("the body is too large.", answer.Error);
+        Assert.Equal(chunked ? "the body is too large." : "the body has more than 4096 bytes; upload what is large with POST /files.", answer.Error);
         Assert.Empty(host.Runner.Requests);
+    }
+
+    [Theory]
+    [InlineData("/run", "{}")]
+    [InlineData("/files", "--b\r\n")]
+    public async Task A_client_that_sends_far_too_much_sees_the_answer_while_it_still_sends(string path, string start)
+    {
+        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["run_body_limit_bytes"] = 4_096, ["upload_limit_bytes"] = 4_096 });
+        const int Bytes = 40 << 20;
+        using var client = new TcpClient();
+        await client.ConnectAsync(host.Address.Host, host.Address.Port, TestContext.Current.CancellationToken);
+        NetworkStream stream = client.GetStream();
+        await stream.WriteAsync(Encoding.ASCII.GetBytes($"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {Bytes}\r\n\r\n{start}"), TestContext.Current.CancellationToken);
+        byte[] block = new byte[1 << 20];
+        for (int sent = start.Length; sent < Bytes; sent += block.Length)
+        {
+            await stream.WriteAsync(block.AsMemory(0, Math.Min(block.Length, Bytes - sent)), TestContext.Current.CancellationToken);
+        }
+
+        using var reader = new StreamReader(stream, Encoding.ASCII);
+        Assert.Equal("HTTP/1.1 413 Payload Too Large", await reader.ReadLineAsync(TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
+    public async Task More_requests_than_may_run_and_wait_are_refused_before_their_bodies_are_read()
+    {
+        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["max_concurrent_runs"] = 1, ["max_queued_runs"] = 1 });
+        List<TcpClient> clients = [];
+        for (int i = 0; i < 3; i++)
+        {
+            var client = new TcpClient();
+            clients.Add(client);
+            await client.ConnectAsync(host.Address.Host, host.Address.Port, TestContext.Current.CancellationToken);
+            await client.GetStream().WriteAsync("POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"u8.ToArray(), TestContext.Current.CancellationToken);
+        }
+
+        Answer answer;
+        int attempt = 0;
+        do
+        {
+            // The three are being read as soon as the server has come to them.
+            Assert.True(attempt++ < 500, "The places were never full.");
+            answer = await host.RunAsync("""{"image": "i"}""");
+        }
+        while (answer.Status == 400);
+
+        Assert.Equal((429, "too many runs wait already: try again later."), (answer.Status, answer.Error));
+        Assert.Equal(TimeSpan.FromSeconds(1), answer.Response.Headers.RetryAfter?.Delta);
+        clients.ForEach(client => client.Dispose());
     }
 
     [Fact]

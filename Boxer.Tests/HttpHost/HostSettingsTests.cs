@@ -1,6 +1,7 @@
 using System.Net;
 using Boxer.HttpHost;
 using Boxer.HttpHost.Settings;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Boxer.Tests.HttpHost;
 
@@ -113,7 +114,6 @@ public sealed class HostSettingsTests
 
         Assert.Equal(
             """
-            allowed_networks[0]: must be none, sandbox or host, not "bridge".
             allowed_registries[0]: must be host or host:port, such as docker.io or 10.0.0.5:5000, not "https://x".
             api_keys[0]: must be 1 to 4096 visible ASCII characters without spaces.
             api_keys[1]: must be 1 to 4096 visible ASCII characters without spaces.
@@ -291,6 +291,40 @@ public sealed class HostSettingsTests
                 "",
             ],
             errors.ToString().Split('\n'));
+    }
+
+    [Fact]
+    public async Task Faults_that_only_Boxer_can_find_are_said_with_the_others()
+    {
+        using TemporaryFile file = new("""{"listen_addr": "x", "cgroup_parent": "a/../b", "allowed_networks": ["bridge"], "api_keys": [" "]}""");
+        StringWriter errors = new();
+
+        int code = await HostProgram.RunAsync(["--config", file.Path], Environment(), TextWriter.Null, errors);
+
+        Assert.Equal(2, code);
+        Assert.Equal(
+            ["allowed_networks[0]", "api_keys[0]", "cgroup_parent", "listen_addr"],
+            errors.ToString().Split('\n').Skip(1).Where(line => line.Length > 0).Select(line => line.Trim().Split(':')[0]).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task An_address_that_is_not_of_this_machine_is_a_fault_of_its_key()
+    {
+        string home = Directory.CreateTempSubdirectory("boxer-listen-").FullName;
+        try
+        {
+            using TemporaryFile file = new($$"""{"listen_addr": "203.0.113.1:8080", "home": "{{home}}", "api_keys": ["k"]}""");
+            StringWriter errors = new();
+
+            int code = await HostProgram.RunAsync(["--config", file.Path], Environment(), TextWriter.Null, errors, services => services.AddSingleton<ISandboxRunner>(new ScriptedRunner()));
+
+            Assert.Equal(2, code);
+            Assert.Contains("  listen_addr: cannot be listened on (", errors.ToString(), StringComparison.Ordinal);
+        }
+        finally
+        {
+            Directory.Delete(home, recursive: true);
+        }
     }
 
     [Theory]

@@ -118,6 +118,17 @@ public sealed class RunTests
     }
 
     [Fact]
+    public async Task A_name_that_was_pointed_at_this_host_is_not_believed_for_reading_either()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        using HttpRequestMessage request = new(HttpMethod.Get, new Uri("/metrics", UriKind.Relative));
+        request.Headers.Host = "evil.example:8080";
+        using HttpResponseMessage response = await host.Client.SendAsync(request, TestContext.Current.CancellationToken);
+
+        Assert.Equal(403, (int)response.StatusCode);
+    }
+
+    [Fact]
     public async Task A_signal_is_an_exit_code_and_a_number()
     {
         await using HostFixture host = await HostFixture.StartAsync();

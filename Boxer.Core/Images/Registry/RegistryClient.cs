@@ -83,7 +83,7 @@ internal sealed class RegistryClient : IDisposable
             if (allowed.Length == 0 && addresses.Length > 0)
             {
                 throw new RegistryException(
-                    $"{target.Host}:{target.Port} is at the address {addresses[0]}, which is not public; list it in AllowedRegistries if it may be used");
+                    $"{target.Host}:{target.Port} has no public address; list it in AllowedRegistries if it may be used");
             }
 
             addresses = allowed;

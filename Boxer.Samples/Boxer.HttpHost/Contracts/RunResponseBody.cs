@@ -98,6 +98,9 @@ internal sealed record ErrorBody
 
     /// <summary>Why outputs is not everything that was under /output.</summary>
     public string? OutputsIncomplete { get; init; }
+
+    /// <summary>Limits that this host cannot hold, where it ran; only where it was configured to run without.</summary>
+    public IReadOnlyList<string>? UnenforcedLimits { get; init; }
 }
 
 /// <summary>The data of the started event of POST /run/stream.</summary>

@@ -4,7 +4,6 @@ using Boxer.Files;
 using Boxer.HttpHost.Contracts;
 using Boxer.HttpHost.Security;
 using Boxer.HttpHost.Settings;
-using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.WebUtilities;
 using Microsoft.Net.Http.Headers;
 
@@ -48,10 +47,8 @@ internal static class FilesEndpoint
         HostSettings settings = context.RequestServices.GetRequiredService<HostSettings>();
         FileSpace space = context.RequestServices.GetRequiredService<ApiKeys>().SpaceOf(context);
         RunLifetime lifetime = context.RequestServices.GetRequiredService<RunLifetime>();
-        if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
-        {
-            limit.MaxRequestBodySize = settings.UploadLimitBytes + MultipartOverhead;
-        }
+        BodyLimit.Set(
+            context, settings.UploadLimitBytes + MultipartOverhead, $"The file has more than {settings.UploadLimitBytes} bytes, the most that one file may have.");
 
         using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.End);
         MultipartReader reader = new(FindBoundary(context.Request), context.Request.Body) { HeadersCountLimit = 16, HeadersLengthLimit = 16 * 1_024 };

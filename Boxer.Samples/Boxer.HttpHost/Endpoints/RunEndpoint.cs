@@ -18,7 +18,16 @@ internal static class RunEndpoint
     {
         ISandboxRunner runner = context.RequestServices.GetRequiredService<ISandboxRunner>();
         using PreparedRun run = await context.RequestServices.GetRequiredService<RunPreparation>().PrepareAsync(context);
-        SandboxResult result = await runner.RunAsync(run.Request, run.End);
-        await run.Complete(result).WriteAsync(context);
+        await foreach (SandboxEvent happened in runner.StreamAsync(run.Request, run.End))
+        {
+            if (happened is SandboxStarted)
+            {
+                run.MarkStarted();
+            }
+            else if (happened is SandboxEnded { Result: var result })
+            {
+                await run.Complete(result).WriteAsync(context);
+            }
+        }
     }
 }

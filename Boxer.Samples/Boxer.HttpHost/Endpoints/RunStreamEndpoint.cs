@@ -73,7 +73,16 @@ internal static class RunStreamEndpoint
             Task wait = Task.Delay(KeepAlive, time, stop.Token);
             if (await Task.WhenAny(next, wait) == wait)
             {
-                await writer.KeepAliveAsync();
+                try
+                {
+                    await writer.KeepAliveAsync();
+                }
+                catch
+                {
+                    // The client is gone, which ends the run; the events may be let go of when their end has come.
+                    await next.ContinueWith(_ => { }, TaskScheduler.Default);
+                    throw;
+                }
             }
 
             await stop.CancelAsync();

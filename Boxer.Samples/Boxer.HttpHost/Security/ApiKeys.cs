@@ -15,9 +15,11 @@ internal sealed class ApiKeys
 
     private readonly List<(byte[] Hash, string Space)> _keys;
     private readonly FileStore _store;
+    private readonly ILogger _logger;
 
-    public ApiKeys(HostSettings settings, FileStore store)
+    public ApiKeys(HostSettings settings, FileStore store, ILogger<ApiKeys> logger)
     {
+        _logger = logger;
         _store = store;
         _keys = [.. settings.ApiKeys.Select(key => (Hash(key), SpaceName(key)))];
     }
@@ -43,12 +45,18 @@ internal sealed class ApiKeys
         if (PresentedKey(context.Request) is not { } presented)
         {
             context.Response.Headers.WWWAuthenticate = "Bearer";
+            HostLog.Refused(_logger, context.Connection.RemoteIpAddress, "it has no API key.");
             throw new HttpFaultException(
                 StatusCodes.Status401Unauthorized, "an API key is needed; send it as Authorization: Bearer KEY or as X-API-Key: KEY.");
         }
 
-        context.Items[typeof(ApiKeys)] = FindSpace(presented)
-            ?? throw new HttpFaultException(StatusCodes.Status403Forbidden, "the API key is not one of this host's.");
+        if (FindSpace(presented) is not { } space)
+        {
+            HostLog.Refused(_logger, context.Connection.RemoteIpAddress, "its API key is not one of this host's.");
+            throw new HttpFaultException(StatusCodes.Status403Forbidden, "the API key is not one of this host's.");
+        }
+
+        context.Items[typeof(ApiKeys)] = space;
         return next(context);
     }
 

@@ -5,28 +5,29 @@ namespace Boxer.HttpHost.Security;
 
 /// <summary>
 /// Refuses what web pages of other sites send through a visitor's browser: a host on loopback without keys is reachable for them. A
-/// browser names the page's origin in such requests; other clients send none and notice nothing.
+/// browser names the page's origin in such requests, except where it takes the page for this host's own because its name was pointed
+/// here (DNS rebinding); then the host name gives it away. Other clients notice nothing.
 /// </summary>
-internal sealed class BrowserGuard(HostSettings settings)
+internal sealed class BrowserGuard(HostSettings settings, ILogger<BrowserGuard> logger)
 {
     /// <summary>Checks the origin of a request; a middleware.</summary>
     public Task InvokeAsync(HttpContext context, RequestDelegate next)
     {
         string origin = context.Request.Headers.Origin.ToString();
-        if (origin.Length > 0 && !IsOwnPage(origin, context.Request.Host))
+        bool rebound = settings.ApiKeys.Count == 0 && settings.ListenAddress.IsLoopback && !IsOfThisMachine(context.Request.Host);
+        if (rebound || (origin.Length > 0 && !IsOwnPage(origin, context.Request.Host)))
         {
-            throw new HttpFaultException(StatusCodes.Status403Forbidden, "requests from web pages of other sites are refused.");
+            HostLog.Refused(logger, context.Connection.RemoteIpAddress, "it came from a web page of another site, or to a name that is not this host's.");
+            throw new HttpFaultException(StatusCodes.Status403Forbidden, "requests from web pages of other sites are refused; address this host as localhost or by its IP address.");
         }
 
         return next(context);
     }
 
-    /// <summary>
-    /// Whether the page came from this host. Without keys a name other than localhost is not believed: whoever owns a name can let it
-    /// point here (DNS rebinding).
-    /// </summary>
     private bool IsOwnPage(string origin, HostString host) =>
         Uri.TryCreate(origin, UriKind.Absolute, out Uri? page)
         && string.Equals(page.Authority, host.Value, StringComparison.OrdinalIgnoreCase)
-        && (settings.ApiKeys.Count > 0 || host.Host == "localhost" || IPAddress.TryParse(host.Host.Trim('[', ']'), out _));
+        && (settings.ApiKeys.Count > 0 || IsOfThisMachine(host));
+
+    private static bool IsOfThisMachine(HostString host) => host.Host == "localhost" || IPAddress.TryParse(host.Host.Trim('[', ']'), out _);
 }

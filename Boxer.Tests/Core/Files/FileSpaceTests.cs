@@ -192,6 +192,31 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
+    public async Task Directories_count_as_files_and_are_given_back()
+    {
+        await PutAsync("a/b/c/file", "x");
+
+        await Assert.ThrowsAsync<FileStoreFullException>(() => PutAsync("d/file", "x"));
+        Assert.False(Directory.Exists(Path.Combine(_root, "one", "data", "d")));
+
+        Assert.Equal(1, _space.Delete("a"));
+        await PutAsync("d/e/f/g", "x");
+    }
+
+    [Fact]
+    public async Task Paths_that_are_too_deep_or_too_long_for_the_disk_are_refused_and_leave_nothing()
+    {
+        InvalidSandboxRequestException deep = await Assert.ThrowsAsync<InvalidSandboxRequestException>(
+            () => PutAsync(string.Join('/', Enumerable.Repeat("a", 65)), "x"));
+        Assert.Contains("has 65 names; at most 64 are allowed.", deep.Message, StringComparison.Ordinal);
+
+        InvalidSandboxRequestException longest = await Assert.ThrowsAsync<InvalidSandboxRequestException>(
+            () => PutAsync(string.Join('/', Enumerable.Repeat(new string('a', 255), 16)), "x"));
+        Assert.Contains("too long for this host's disk", longest.Message, StringComparison.Ordinal);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_root, "aaaa*", SearchOption.AllDirectories));
+    }
+
+    [Fact]
     public void A_root_that_is_a_link_is_refused()
     {
         string link = Path.Combine(Path.GetDirectoryName(_root)!, "link");

@@ -1,0 +1,187 @@
+using System.Net.Http.Json;
+using System.Text;
+using System.Text.Json.Nodes;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>The main job over HTTP: the host as a process of its own, with real sandboxes.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
+{
+    private HostProcess? _host;
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    private HttpClient Client => _host!.Client;
+
+    public async ValueTask InitializeAsync()
+    {
+        image.Require();
+        _host = await HostProcess.StartAsync(image, new JsonObject { ["api_keys"] = new JsonArray("first", "second"), ["stop_grace_secs"] = 1, ["home"] = image.Home });
+        Client.DefaultRequestHeaders.Authorization = new("Bearer", "first");
+    }
+
+    public ValueTask DisposeAsync() => _host?.DisposeAsync() ?? ValueTask.CompletedTask;
+
+    [Fact]
+    public async Task A_script_is_uploaded_and_its_binary_output_downloaded_by_its_key_alone()
+    {
+        await UploadAsync("job/main.py", """
+            import os, sys
+            os.makedirs("/output/a")
+            open("/output/a/all.bin", "wb").write(bytes(range(256)) * 100)
+            print(sys.stdin.read(), os.getuid(), os.environ["GREETING"], os.getcwd())
+            """);
+
+        (int status, JsonNode answer) = await RunAsync(new JsonObject
+        {
+            ["cmd"] = new JsonArray("python3", "/job/main.py"),
+            ["files"] = new JsonArray("job/main.py"),
+            ["env"] = new JsonArray("GREETING=hello=you"),
+            ["stdin"] = "ä",
+            ["cwd"] = "/work",
+            ["user"] = "1000:1000",
+            ["persist"] = true,
+        });
+
+        Assert.Equal((200, "ä 1000 hello=you /work\n", ""), (status, (string?)answer["stdout"], (string?)answer["stderr"]));
+        string path = $"output/{(string?)answer["exec_id"]}/a/all.bin";
+        Assert.Equal(path, (string?)answer["outputs"]![0]!["path"]);
+        byte[] content = await Client.GetByteArrayAsync(new Uri($"/files?path={path}", UriKind.Relative), Cancel);
+        Assert.Equal([.. Enumerable.Range(0, 25_600).Select(i => (byte)i)], content);
+        using HttpClient other = _host!.NewClient("second");
+        using HttpResponseMessage foreign = await other.GetAsync(new Uri($"/files?path={path}", UriKind.Relative), Cancel);
+        Assert.Equal(404, (int)foreign.StatusCode);
+    }
+
+    [Fact]
+    public async Task Exits_signals_and_limits_are_told_apart()
+    {
+        (int status, JsonNode answer) = await PythonAsync("import sys; print('wrong', file=sys.stderr); sys.exit(7)");
+        Assert.Equal((200, 7, "exited", "wrong\n"), (status, (int?)answer["exit_code"], (string?)answer["termination"], (string?)answer["stderr"]));
+
+        (status, answer) = await PythonAsync("import os; os.kill(os.getpid(), 11)");
+        Assert.Equal((200, 139, "signaled", 11), (status, (int?)answer["exit_code"], (string?)answer["termination"], (int?)answer["signal"]));
+
+        (status, answer) = await PythonAsync("import os; print(os.write(1, bytes([0xff])))");
+        Assert.Equal((200, "\ufffd1\n", "/zEK"), (status, (string?)answer["stdout"], (string?)answer["stdout_base64"]));
+
+        (status, answer) = await RunAsync(new JsonObject { ["cmd"] = new JsonArray("no-such-command") });
+        Assert.Equal((400, "not_started"), (status, (string?)answer["termination"]));
+        Assert.Contains("no-such-command", (string?)answer["error"], StringComparison.Ordinal);
+
+        (status, answer) = await RunAsync(new JsonObject { ["image"] = "no/such-image", ["cmd"] = new JsonArray("true") });
+        Assert.Equal(404, status);
+        Assert.Contains("no/such-image", (string?)answer["error"], StringComparison.Ordinal);
+
+        (status, answer) = await PythonAsync("print('before', flush=True); import time; time.sleep(60)", new JsonObject { ["wall_clock_secs"] = 1 });
+        Assert.Equal((408, "before\n", "wall_clock_limit"), (status, (string?)answer["stdout"], (string?)answer["termination"]));
+        Assert.StartsWith("boxer-", (string?)answer["exec_id"], StringComparison.Ordinal);
+
+        (status, answer) = await PythonAsync("while True: print('x' * 10000)");
+        Assert.Equal((507, 10_485_760), (status, ((string?)answer["stdout"])!.Length));
+
+        (status, answer) = await PythonAsync("x = bytearray(400 << 20)", new JsonObject { ["memory_mb"] = 100 });
+        Assert.Equal((200, 137, "memory_limit"), (status, (int?)answer["exit_code"], (string?)answer["termination"]));
+        Assert.Contains("memory", (string?)answer["stderr"], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Eight_runs_at_once_are_not_mixed_up()
+    {
+        (int Status, JsonNode Answer)[] answers = await Task.WhenAll(Enumerable.Range(0, 8).Select(i => PythonAsync($"import sys; print({i}); print('{i}0', file=sys.stderr); sys.exit({i})")));
+
+        Assert.Equal(
+            Enumerable.Range(0, 8).Select(i => (200, (string?)$"{i}\n", (string?)$"{i}0\n", (int?)i)),
+            answers.Select(answer => (answer.Status, (string?)answer.Answer["stdout"], (string?)answer.Answer["stderr"], (int?)answer.Answer["exit_code"])));
+        Assert.Equal(8, answers.Select(answer => (string?)answer.Answer["exec_id"]).Distinct().Count());
+    }
+
+    [Fact]
+    public async Task A_stream_has_the_events_in_order_and_the_whole_result_last()
+    {
+        using HttpResponseMessage response = await StreamAsync("import sys, time; print('one', flush=True); time.sleep(0.5); print('two'); sys.exit(3)");
+        string[] lines = (await response.Content.ReadAsStringAsync(Cancel)).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+
+        string[] events = [.. lines.Where(line => line.StartsWith("event: ", StringComparison.Ordinal)).Select(line => line["event: ".Length..])];
+        Assert.Equal(("started", "end"), (events[0], events[^1]));
+        Assert.All(events[1..^1], name => Assert.Equal("stdout", name));
+        JsonNode end = JsonNode.Parse(lines[^1]["data: ".Length..])!;
+        Assert.Equal((200, 3, "one\ntwo\n"), ((int?)end["status"], (int?)end["exit_code"], (string?)end["stdout"]));
+    }
+
+    [Theory]
+    [InlineData("/run")]
+    [InlineData("/run/stream")]
+    public async Task A_client_that_goes_away_ends_its_run(string path)
+    {
+        using var gone = new CancellationTokenSource();
+        using HttpRequestMessage request = new(HttpMethod.Post, new Uri(path, UriKind.Relative)) { Content = JsonContent.Create(Body("import time; time.sleep(1000)", new JsonObject { ["wall_clock_secs"] = 900 })) };
+        Task<HttpResponseMessage> answer = Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, gone.Token);
+        await UntilAsync(async () => await HostState.CountSandboxesAsync() == 1, "The sandbox did not come up.");
+        if (path == "/run/stream")
+        {
+            (await answer).Dispose();
+        }
+
+        await gone.CancelAsync();
+
+        await UntilAsync(async () => await HostState.CountSandboxesAsync() == 0, "The sandbox lives on without its client.");
+    }
+
+    [Fact]
+    public async Task A_stop_lets_short_work_end_then_ends_the_rest_and_leaves_nothing()
+    {
+        string[] instances = [.. Directory.GetDirectories("/run/boxer")];
+        using HttpResponseMessage stream = await StreamAsync("import time; print('here', flush=True); time.sleep(1000)");
+        using var reader = new StreamReader(await stream.Content.ReadAsStreamAsync(Cancel));
+        while (await reader.ReadLineAsync(Cancel) is { } line && !line.Contains("here", StringComparison.Ordinal))
+        {
+        }
+
+        Assert.Equal(0, await _host!.StopAsync());
+
+        Assert.Contains("\"status\":503", await reader.ReadToEndAsync(Cancel), StringComparison.Ordinal);
+        Assert.Equal(0, await HostState.CountSandboxesAsync());
+        Assert.Equal(instances.Length - 1, Directory.GetDirectories("/run/boxer").Length);
+    }
+
+    private static async Task UntilAsync(Func<Task<bool>> condition, string message)
+    {
+        for (int attempt = 0; !await condition(); attempt++)
+        {
+            Assert.True(attempt < 600, message);
+            await Task.Delay(TimeSpan.FromMilliseconds(50), Cancel);
+        }
+    }
+
+    private static JsonObject Body(string program, JsonObject? limits = null) =>
+        new() { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("python3", "-c", program), ["limits"] = limits };
+
+    private Task<(int Status, JsonNode Answer)> PythonAsync(string program, JsonObject? limits = null) => RunAsync(Body(program, limits));
+
+    private async Task<(int Status, JsonNode Answer)> RunAsync(JsonObject body)
+    {
+        body.TryAdd("image", PythonImage.Name);
+        using HttpResponseMessage response = await Client.PostAsJsonAsync("/run", body, Cancel);
+        return ((int)response.StatusCode, (await response.Content.ReadFromJsonAsync<JsonNode>(Cancel))!);
+    }
+
+    private async Task<HttpResponseMessage> StreamAsync(string program)
+    {
+        using HttpRequestMessage request = new(HttpMethod.Post, new Uri("/run/stream", UriKind.Relative)) { Content = JsonContent.Create(Body(program, new JsonObject { ["wall_clock_secs"] = 900 })) };
+        return await Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Cancel);
+    }
+
+    private async Task UploadAsync(string path, string text)
+    {
+        using MultipartFormDataContent form = new()
+        {
+            { new ByteArrayContent(Encoding.UTF8.GetBytes(text)), "file", "name" },
+            { new StringContent(path), "path" },
+        };
+        using HttpResponseMessage response = await Client.PostAsync(new Uri("/files", UriKind.Relative), form, Cancel);
+        response.EnsureSuccessStatusCode();
+    }
+}

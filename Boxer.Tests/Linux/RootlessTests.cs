@@ -1,0 +1,85 @@
+using System.Net.Http.Json;
+using System.Text.Json.Nodes;
+using Boxer.Native;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>The HTTP host as a user without privileges: flattened roots, and no cgroups.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
+{
+    private const uint User = 65533;
+    private static readonly string[] AsUser = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR"];
+    private string _directory = "";
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    public async ValueTask InitializeAsync()
+    {
+        image.Require();
+        _directory = Directory.CreateTempSubdirectory("boxer-rootless-").FullName;
+
+        // The build's own directory may be one that others cannot enter.
+        await HostProgram.RunAsync("cp", "-rL", AppContext.BaseDirectory + "/.", _directory);
+        await HostProgram.RunAsync("chown", "-R", "65533:65533", _directory);
+        try
+        {
+            await HostProgram.RunAsync(AsUser[0], [.. AsUser[1..], "HOME=" + _directory, "dotnet", "--version"]);
+        }
+        catch (Xunit.Sdk.XunitException exception)
+        {
+            Assert.Skip("dotnet cannot be run by other users here: " + exception.Message);
+        }
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        if (_directory.Length > 0)
+        {
+            Directory.Delete(_directory, recursive: true);
+        }
+
+        return ValueTask.CompletedTask;
+    }
+
+    [Fact]
+    public async Task A_program_runs_and_the_answer_names_the_limits_that_are_not_held()
+    {
+        await using HostProcess host = await StartAsync(new JsonObject { ["ignore_cgroups"] = true });
+        var body = new JsonObject
+        {
+            ["image"] = PythonImage.Name,
+            ["cmd"] = new JsonArray("python3", "-c", "import os; print(os.getuid()); open('/output/x', 'w').write('y'); open('/usr/z', 'w')"),
+        };
+        for (int run = 0; run < 2; run++)
+        {
+            using HttpResponseMessage response = await host.Client.PostAsJsonAsync("/run", body, Cancel);
+            JsonNode answer = (await response.Content.ReadFromJsonAsync<JsonNode>(Cancel))!;
+
+            Assert.Equal(("65534\n", 1), ((string?)answer["stdout"], (int?)answer["exit_code"]));
+            Assert.Contains("PermissionError", (string?)answer["stderr"], StringComparison.Ordinal);
+            Assert.Equal(["cpu_cores", "memory_mb"], answer["unenforced_limits"]!.AsArray().Select(limit => (string?)limit));
+        }
+
+        Assert.Equal(0, await host.StopAsync());
+        Assert.Empty(Directory.EnumerateFileSystemEntries($"/tmp/boxer-{User}"));
+    }
+
+    [Fact]
+    public async Task Without_cgroups_it_does_not_start_and_says_what_to_do()
+    {
+        InvalidOperationException fault = await Assert.ThrowsAsync<InvalidOperationException>(() => StartAsync([]));
+
+        Assert.Contains("Cannot make cgroups", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("Run as root", fault.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", fault.Message, StringComparison.Ordinal);
+    }
+
+    private Task<HostProcess> StartAsync(JsonObject settings)
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to become another user.");
+        settings["home"] = Path.Join(_directory, "home");
+        return HostProcess.StartAsync(image, settings, [.. AsUser, "HOME=" + _directory], _directory);
+    }
+}

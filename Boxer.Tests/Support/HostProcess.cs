@@ -1,0 +1,84 @@
+using System.Diagnostics;
+using System.Net.Http.Headers;
+using System.Text.Json.Nodes;
+
+namespace Boxer.Tests.Support;
+
+/// <summary>The HTTP host as a process of its own, on a free port of loopback.</summary>
+internal sealed class HostProcess : IAsyncDisposable
+{
+    private readonly string _config;
+
+    private HostProcess(Process process, string config, string address)
+    {
+        Process = process;
+        _config = config;
+        Address = address;
+        Client = NewClient();
+    }
+
+    public Process Process { get; }
+
+    public string Address { get; }
+
+    /// <summary>Speaks to it without a key.</summary>
+    public HttpClient Client { get; }
+
+    /// <summary>Starts it and waits until it listens.</summary>
+    /// <param name="image">Where images come from.</param>
+    /// <param name="settings">More keys of its configuration.</param>
+    /// <param name="launcher">What to start it with, before <c>dotnet</c>; default nothing.</param>
+    /// <param name="directory">Where its files are; default those beside the tests.</param>
+    public static async Task<HostProcess> StartAsync(PythonImage image, JsonObject? settings = null, string[]? launcher = null, string? directory = null)
+    {
+        JsonObject all = (JsonObject?)settings?.DeepClone() ?? [];
+        all.TryAdd("home", image.Home);
+        all["listen_addr"] = "127.0.0.1:0";
+        all["registry_mirrors"] = new JsonObject { ["docker.io"] = new JsonArray(image.Url) };
+        string config = Path.Join(directory ?? Path.GetDirectoryName(image.Home), $"host-{Guid.NewGuid():N}.json");
+        await File.WriteAllTextAsync(config, all.ToJsonString(), TestContext.Current.CancellationToken);
+        string[] command = [.. launcher ?? [], "dotnet", Path.Join(directory ?? AppContext.BaseDirectory, "Boxer.HttpHost.dll"), "--config", config];
+        Process process = HostProgram.Start(command[0], command[1..]);
+        Task<string> errors = process.StandardError.ReadToEndAsync();
+        const string Marker = "Now listening on: ";
+        while (await process.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken) is { } line)
+        {
+            int at = line.IndexOf(Marker, StringComparison.Ordinal);
+            if (at >= 0)
+            {
+                _ = process.StandardOutput.ReadToEndAsync();
+                return new HostProcess(process, config, line[(at + Marker.Length)..].Trim());
+            }
+        }
+
+        throw new InvalidOperationException("The host ended without listening: " + await errors);
+    }
+
+    public HttpClient NewClient(string? apiKey = null)
+    {
+        var client = new HttpClient { BaseAddress = new Uri(Address), Timeout = TimeSpan.FromMinutes(2) };
+        client.DefaultRequestHeaders.Authorization = apiKey is null ? null : new AuthenticationHeaderValue("Bearer", apiKey);
+        return client;
+    }
+
+    /// <summary>Asks it to stop, and waits until it has.</summary>
+    /// <returns>Its exit code.</returns>
+    public async Task<int> StopAsync()
+    {
+        await HostProgram.RunAsync("kill", "-TERM", $"{Process.Id}");
+        await Process.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
+        return Process.ExitCode;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        Client.Dispose();
+        if (!Process.HasExited)
+        {
+            await StopAsync();
+        }
+
+        Process.Dispose();
+        File.Delete(_config);
+    }
+}

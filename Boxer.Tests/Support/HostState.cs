@@ -1,0 +1,49 @@
+using System.Globalization;
+
+namespace Boxer.Tests.Support;
+
+/// <summary>Everything on this host that Boxer could leave.</summary>
+internal static class HostState
+{
+    public static async Task<string[]> ReadAsync() =>
+    [
+        .. List("/run/boxer"),
+        .. (await File.ReadAllLinesAsync("/proc/mounts", TestContext.Current.CancellationToken)).Where(line => line.Contains("boxer", StringComparison.Ordinal) && !line.Contains("/tmp/boxer-", StringComparison.Ordinal)),
+        .. Cgroups(),
+        .. Processes().Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal),
+        .. List("/sys/class/net"),
+        .. List("/run/netns"),
+    ];
+
+    public static Task<int> CountSandboxesAsync() => Task.FromResult(Processes().Count(line => line.StartsWith("runsc-sandbox", StringComparison.Ordinal)));
+
+    private static IEnumerable<string> List(string directory) =>
+        Directory.Exists(directory) ? Directory.GetFileSystemEntries(directory).Order(StringComparer.Ordinal) : Array.Empty<string>();
+
+    private static IEnumerable<string> Cgroups() =>
+        new DirectoryInfo("/sys/fs/cgroup").EnumerateDirectories("boxer-*", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4, AttributesToSkip = FileAttributes.ReparsePoint, IgnoreInaccessible = true })
+            .Select(directory => directory.FullName).Order(StringComparer.Ordinal);
+
+    // Only what works for a directory of /run/boxer: other tests may drive runsc by themselves.
+    private static IEnumerable<string> Processes()
+    {
+        foreach (string entry in Directory.EnumerateDirectories("/proc").Where(entry => int.TryParse(Path.GetFileName(entry), NumberStyles.None, CultureInfo.InvariantCulture, out _)))
+        {
+            string commandLine;
+            try
+            {
+                commandLine = File.ReadAllText(entry + "/cmdline").Replace('\0', ' ');
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            {
+                continue;
+            }
+
+            // What it is and whose, without the arguments that differ as it starts.
+            if (commandLine.Split(' ').FirstOrDefault(argument => argument.StartsWith("--root=/run/boxer/", StringComparison.Ordinal)) is { } root)
+            {
+                yield return $"{commandLine.Split(' ')[0]} {root}";
+            }
+        }
+    }
+}
