@@ -30,6 +30,7 @@ remembered=artifacts/quickstart.image
 work=$(mktemp -d)
 trap 'stop_registry; rm -rf --one-file-system "$work"' EXIT
 
+path_before=$PATH
 step "Looking for what is missing"
 install_packages musl-tools curl python3 python3-httpx
 ensure_runsc
@@ -55,16 +56,18 @@ if [[ -n ${RUNSC:-} ]]; then
     export Boxer__RunscPath=$RUNSC
 fi
 
+export Boxer__PullTimeout=00:02:00
+
 step "Running print(42) in gVisor"
 mkdir -p artifacts
 image=
-if [[ -f $remembered ]] && run_program "$(cat "$remembered")"; then
+if [[ -f $remembered && (-z $local_only || $(cat "$remembered") == "$local_image") ]] && run_program "$(cat "$remembered")"; then
     image=$(cat "$remembered")
     say "The image is $image, kept from the last time."
 fi
 if [[ -z $image && -z $local_only ]]; then
     say "Pulling $public_image from its registry; a machine that cannot reach it builds an image in two minutes at most."
-    if Boxer__PullTimeout=00:02:00 run_program "$public_image"; then
+    if run_program "$public_image"; then
         image=$public_image
         say "The image is $image, from its registry."
     else
@@ -103,7 +106,11 @@ cat <<TEXT
 
 ==> Next
 The image is kept in ~/.boxer; none of these needs to pull it again.
-
+$(if [[ $PATH != "$path_before" ]]; then
+    printf '\nFirst, as dotnet or runsc is not on PATH:\n\nexport PATH=%q' "$PATH"
+    [[ -z ${DOTNET_ROOT:-} ]] || printf ' DOTNET_ROOT=%q' "$DOTNET_ROOT"
+    printf '\n'
+fi)
 1. Over HTTP. Start the host, and ask it from another terminal:
 
 dotnet $host --config $config

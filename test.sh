@@ -21,7 +21,6 @@ results=$PWD/TestResults
 rm -rf "$results"
 mkdir -p "$results"
 work=$(mktemp -d)
-trap 'rm -rf --one-file-system "$work"' EXIT
 
 host_pid=
 stop_host() {
@@ -54,9 +53,13 @@ suite() {
     return 0
 }
 
+# Also where a step before the first suite fails, the last line says so.
+summarized=
+trap 'rm -rf --one-file-system "$work"; [[ -n $summarized ]] || say "0 passed, 1 failed"' EXIT
+
 step "Looking for what is missing"
 install_packages musl-tools libc6-dev gcc curl git iproute2 nftables busybox-static mmdebstrap umoci skopeo qemu-system-x86 xz-utils \
-    unzip python3 python3-httpx python3-pytest mypy shellcheck
+    unzip python3 python3-httpx python3-pytest python3-pip python3-setuptools python3-wheel mypy shellcheck
 export PYTHONDONTWRITEBYTECODE=1
 ensure_docker_registry
 ensure_runsc
@@ -86,6 +89,15 @@ python_client() {
 python_types() {
     cd Boxer.Samples/python
     /usr/bin/mypy --cache-dir "$work/mypy" boxer examples tests
+}
+
+# The package that pip installs: what is in it, and that it works without the checkout.
+python_package() {
+    cp -r Boxer.Samples/python "$work/package"
+    /usr/bin/python3 -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$work/wheel" "$work/package"
+    unzip -q "$work"/wheel/boxer-*.whl -d "$work/installed"
+    [[ -f $work/installed/boxer/py.typed ]] || die "the package lacks py.typed."
+    (cd "$work/installed" && PYTHONPATH=$work/installed /usr/bin/python3 -c 'import boxer; boxer.BoxerClient("http://127.0.0.1:9").close()')
 }
 
 # The client and its examples against a host of their own, with the local image from a registry on loopback.
@@ -130,10 +142,12 @@ suite "style of C#" - dotnet format Boxer.Core.sln --no-restore --verify-no-chan
 suite "shell scripts" - shell_scripts
 suite "types of the Python client" - python_types
 suite "Python client" "$results/python.xml" python_client
+suite "Python package" - python_package
 suite ".NET" "$results/dotnet.xml" dotnet_tests
 suite "Python client with a live host" "$results/python-live.xml" python_client_live
 suite "packages" - packages
 suite "host on cgroup v2" "$results/cgroup2.tap" cgroup2_machine
 
 step "Results"
+summarized=1
 /usr/bin/python3 scripts/summarize-tests.py "$results"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Packs Boxer.Core, Boxer.Network and Boxer.Hosting into artifacts/nuget, and checks what is in them.
+# Packs Boxer.Core, Boxer.Network and Boxer.Hosting into artifacts/nuget, and checks what is in them. They run on this machine's
+# processor, and packed on x64 with gcc-aarch64-linux-gnu installed on arm64 too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -8,6 +9,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ensure_dotnet
 install_packages unzip
 
+case $(uname -m) in
+    x86_64) rid=linux-x64 ;;
+    aarch64) rid=linux-arm64 ;;
+    *) die "packages are made on x64 and arm64." ;;
+esac
 out=artifacts/nuget
 rm -rf "$out"
 for project in Boxer.Core Boxer.Network Boxer.Hosting; do
@@ -16,7 +22,7 @@ for project in Boxer.Core Boxer.Network Boxer.Hosting; do
     expected=("lib/net10.0/$project.dll" "lib/net10.0/$project.xml" README.md icon.png)
     if [[ $project == Boxer.Core ]]; then
         # PID 1 of every sandbox: without it the package cannot run anything.
-        expected+=(runtimes/linux-x64/native/boxer-init)
+        expected+=("runtimes/$rid/native/boxer-init")
     fi
     files=$(unzip -Z1 "$package")
     for file in "${expected[@]}"; do

@@ -86,7 +86,7 @@ install_packages() {
 }
 
 # Where these scripts keep what is slow to make or to fetch.
-cache_folder() { printf '%s' "${XDG_CACHE_HOME:-$HOME/.cache}/boxer"; }
+cache_folder() { printf '%s' "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/boxer"; }
 
 # unpack_package PACKAGE FOLDER: the files of a package, without installing it. Does nothing where FOLDER exists.
 unpack_package() {
@@ -154,9 +154,11 @@ key_of_source() {
 
 release_codename() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
 
+backports_list=/etc/apt/sources.list.d/boxer-backports.list
+
 # Writes a source for the backports suite of this release, at the place and with the key of the release itself.
 add_backports() {
-    local codename site entry key list=/etc/apt/sources.list.d/boxer-backports.list
+    local codename site entry key component list=$backports_list
     codename=$(release_codename)
     [[ -n $codename ]] || return 1
     # By the name in the sources, else (where those say "stable") by the name in the archive's Release file.
@@ -166,7 +168,10 @@ add_backports() {
             apt-get indextargets --format '$(REPO_URI)|$(SOURCESENTRY)' "Created-By: Packages" "Component: main" "$release"
         done) || return 1
     key=$(key_of_source "$entry")
-    printf 'deb %s%s %s-backports main\n' "${key:+[signed-by=$key] }" "$site" "$codename" >"$list"
+    # Where each of them keeps runsc.
+    component=main
+    ! grep -qx 'ID=ubuntu' /etc/os-release || component=universe
+    printf 'deb %s%s %s-backports %s\n' "${key:+[signed-by=$key] }" "$site" "$codename" "$component" >"$list"
     say "Added ${codename}-backports, for runsc, in $list."
     if ! quietly apt_get update -o Dir::Etc::sourcelist="$list" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0; then
         rm -f "$list"
@@ -196,6 +201,10 @@ ensure_runsc() {
     version=$(available_runsc)
     if [[ -z $version ]] && add_backports; then
         version=$(available_runsc)
+        if [[ -z $version ]]; then
+            rm -f "$backports_list"
+            say "It has no runsc that is new enough; removed $backports_list."
+        fi
     fi
     if [[ -n $version ]]; then
         say "Installing runsc $version."
@@ -213,7 +222,7 @@ ensure_dotnet() {
     if dotnet --version >/dev/null 2>&1; then
         return
     fi
-    for folder in "${DOTNET_ROOT:-}" "$HOME/.dotnet" /usr/share/dotnet /usr/lib/dotnet /usr/local/share/dotnet; do
+    for folder in "${DOTNET_ROOT:-}" "${HOME:-/root}/.dotnet" /usr/share/dotnet /usr/lib/dotnet /usr/local/share/dotnet; do
         if [[ -n $folder && -x $folder/dotnet ]] && "$folder/dotnet" --version >/dev/null 2>&1; then
             export DOTNET_ROOT=$folder PATH="$folder:$PATH"
             return

@@ -56,7 +56,7 @@ quietly mmdebstrap --mode=root --variant=minbase --format=tar --skip=check/signe
     --dpkgopt='path-include=/usr/share/doc/*/copyright' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --aptopt="$work/apt.conf" \
     --essential-hook="tar --one-file-system --numeric-owner --exclude='./dev/*' --exclude='./proc/*' --exclude='./sys/*' \
-        --exclude='./tmp/*' --exclude='./run/*' --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' \
+        --exclude='./tmp/*' --exclude='./run/*' --exclude='./etc/apt/apt.conf.d/99mmdebstrap' --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' \
         --sort=name --mtime=@$SOURCE_DATE_EPOCH --clamp-mtime -C \"\$1\" -cf '$work/base.tar' ." \
     --customize-hook="rm \"\$1/etc/apt/apt.conf.d/99mmdebstrap\" \"\$1/etc/resolv.conf\" \"\$1/etc/hostname\"" \
     "" "$work/python.tar" - <"$work/sources.list" ||

@@ -83,7 +83,15 @@ case $answer in
 esac
 
 run '"cmd": ["sh", "-c", "echo before; sleep 60"], "limits": {"wall_clock_secs": 2}'
-expect "the wall-clock limit answers 408" '408'
+expect "the wall-clock limit answers 408" 'HTTP/1.1 408'
+
+# holds NAME FILE CONTENT: the file of the run's cgroup has that content.
+holds() {
+    content=$(cat "$group/$2" 2>&1)
+    fault=
+    [ "$content" = "$3" ] || fault="$2: '$content' instead of '$3'"
+    result "$1" "$fault"
+}
 
 # The numbers of the limits, read from the cgroup of a run while it runs.
 {
@@ -103,15 +111,9 @@ if [ -z "$found" ]; then
     result "a run has a cgroup with its memory limit" "no memory.max of 104857600 below /sys/fs/cgroup"
 else
     result "a run has a cgroup with its memory limit"
-    quota=$(cat "$group/cpu.max")
-    [ "$quota" = "50000 100000" ] && quota=
-    result "the cgroup holds the processor quota" "$quota"
-    together=$(cat "$group/memory.oom.group")
-    [ "$together" = 1 ] && together=
-    result "the cgroup is killed as one when it is out of memory" "$together"
-    pids=$(cat "$group/pids.max")
-    [ "$pids" != max ] && pids=
-    result "the cgroup bounds host processes" "$pids"
+    holds "the cgroup holds the processor quota" cpu.max "50000 100000"
+    holds "the cgroup is killed as one when it is out of memory" memory.oom.group 1
+    holds "the cgroup bounds host processes" pids.max 1024
 fi
 wait $sleeper
 answer=$(cat /tmp/sleeper)
