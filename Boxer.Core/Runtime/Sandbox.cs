@@ -35,6 +35,7 @@ internal sealed class Sandbox : IAsyncDisposable
     {
         _parts.Cgroup?.Apply(work.Cgroup);
         using OutOfMemoryWatch? memory = _parts.Cgroup is null ? null : new OutOfMemoryWatch(_parts.Cgroup, _poller);
+        using var progress = new Progress(onStarted);
         using var stdin = new InputWriter(_poller, _parts.Stdin!);
         using OutputReader stdout = Reader(_parts.Stdout!, SandboxStream.Stdout);
         using OutputReader stderr = Reader(_parts.Stderr!, SandboxStream.Stderr);
@@ -46,7 +47,6 @@ internal sealed class Sandbox : IAsyncDisposable
         stdout.Start();
         stderr.Start();
         Task input = stdin.WriteAsync(work.Stdin);
-        var progress = new Progress(onStarted);
 
         Task<InitEvent> command = ConverseAsync(work, progress, destroyed.Token);
         TerminationKind? stopped = await WaitAsync(
@@ -58,6 +58,7 @@ internal sealed class Sandbox : IAsyncDisposable
                 (AsTask(clock.Token), TerminationKind.WallClockLimit),
             ]).ConfigureAwait(false);
         InitEvent end = stopped is null ? await command.ConfigureAwait(false) : await StopAsync(command, stopped.Value, destroyed).ConfigureAwait(false);
+        progress.Dispose();
         cancellationToken.ThrowIfCancellationRequested();
         TimeSpan runTime = _time.GetElapsedTime(start);
 
@@ -111,7 +112,7 @@ internal sealed class Sandbox : IAsyncDisposable
             _poller,
             pipe,
             work.Limits.OutputBytes!.Value,
-            onOutput is null ? null : data => onOutput(stream, data));
+            onOutput is null ? null : data => progress.AfterStartAsync(() => onOutput(stream, data)));
     }
 
     /// <summary>Destroys the sandbox and gives back what it had on this host.</summary>
@@ -259,14 +260,27 @@ internal sealed class Sandbox : IAsyncDisposable
         return source.Task;
     }
 
-    private sealed class Progress(Func<ValueTask> onStarted)
+    /// <summary>Keeps what the command prints behind the news that it started: they come by different ways.</summary>
+    private sealed class Progress(Func<ValueTask> onStarted) : IDisposable
     {
+        private readonly TaskCompletionSource _told = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
         public bool Started { get; private set; }
 
-        public ValueTask StartAsync()
+        public async ValueTask StartAsync()
         {
             Started = true;
-            return onStarted();
+            await onStarted().ConfigureAwait(false);
+            _told.TrySetResult();
         }
+
+        public async ValueTask AfterStartAsync(Func<ValueTask> action)
+        {
+            await _told.Task.ConfigureAwait(false);
+            await action().ConfigureAwait(false);
+        }
+
+        /// <summary>Nothing more is to be waited for.</summary>
+        public void Dispose() => _told.TrySetResult();
     }
 }

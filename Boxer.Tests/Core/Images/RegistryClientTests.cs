@@ -144,7 +144,7 @@ public sealed class RegistryClientTests : IDisposable
             await store.AcquireAsync(ImageReference.Parse(reference), TestContext.Current.CancellationToken);
         });
 
-        Assert.Contains("which is not public", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("has no public address; list it in AllowedRegistries", fault.Message, StringComparison.Ordinal);
         Assert.Empty(other.Requests);
     }
 
