@@ -72,8 +72,8 @@ public sealed class BoxerOptions
     public int? MaxConcurrentRuns { get; set; }
 
     /// <summary>
-    /// Memory in MiB that running sandboxes together may be promised.
-    /// <value>Default <see langword="null"/>: three quarters of this machine's memory.</value>
+    /// Memory in MiB that running sandboxes together may be promised; at least that of one run with the default limits.
+    /// <value>Default <see langword="null"/>: three quarters of this machine's memory, or of the limit of this process's cgroup.</value>
     /// </summary>
     public int? MaxMemoryMegabytes { get; set; }
 
@@ -100,6 +100,18 @@ public sealed class BoxerOptions
     /// <value>Default 30 s.</value>
     /// </summary>
     public TimeSpan BootTimeout { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>A copy that nobody else changes.</summary>
+    internal BoxerOptions Copy()
+    {
+        var copy = (BoxerOptions)MemberwiseClone();
+        copy.DefaultLimits = DefaultLimits with { };
+        copy.DnsServers = [.. DnsServers];
+        copy.AllowedRegistries = [.. AllowedRegistries];
+        copy.AllowedNetworks = [.. AllowedNetworks];
+        copy.RegistryMirrors = RegistryMirrors.ToDictionary(pair => pair.Key, pair => (IList<string>)[.. pair.Value], StringComparer.Ordinal);
+        return copy;
+    }
 
     private static string DefaultHome() =>
         Path.Combine(System.Environment.GetFolderPath(System.Environment.SpecialFolder.UserProfile), ".boxer");

@@ -21,6 +21,19 @@ internal sealed class CleanupStack : IAsyncDisposable
         return held;
     }
 
+    /// <summary>Gives everything back while a failure is on its way up, which is not to be hidden by another.</summary>
+    internal async ValueTask AbandonAsync()
+    {
+        try
+        {
+            await DisposeAsync().ConfigureAwait(false);
+        }
+        catch (AggregateException)
+        {
+            // What is left is the next start's to take away.
+        }
+    }
+
     /// <exception cref="AggregateException">Some steps failed; all were tried.</exception>
     public async ValueTask DisposeAsync()
     {

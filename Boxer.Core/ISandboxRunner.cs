@@ -7,7 +7,7 @@ namespace Boxer;
 public interface ISandboxRunner
 {
     /// <summary>Runs the command to its end and returns everything it left.</summary>
-    /// <param name="request">What to run. It is read before the first await and not changed.</param>
+    /// <param name="request">What to run. It is copied before this returns, but for the contents of files and stdin, and not changed.</param>
     /// <param name="cancellationToken">Ends the run at once; its sandbox is destroyed.</param>
     /// <returns>
     /// How the run ended and what it printed. Time-outs, memory limits, signals and commands that do not exist are
@@ -27,10 +27,11 @@ public interface ISandboxRunner
     /// <see cref="SandboxOutput"/> as it is printed, then one <see cref="SandboxEnded"/> with the whole result.
     /// </summary>
     /// <remarks>
-    /// A slow reader slows the command down; its clock goes on. Leaving the enumeration early ends the run.
+    /// What a slow reader has not read waits in memory, bounded by <see cref="ResourceLimits.OutputBytes"/>. Leaving the enumeration early
+    /// ends the run.
     /// Throws what <see cref="RunAsync"/> throws.
     /// </remarks>
-    /// <param name="request">What to run.</param>
+    /// <param name="request">What to run. It is copied before this returns, but for the contents of files and stdin.</param>
     /// <param name="cancellationToken">Ends the run at once; its sandbox is destroyed.</param>
     IAsyncEnumerable<SandboxEvent> StreamAsync(SandboxRequest request, CancellationToken cancellationToken = default);
 }

@@ -62,6 +62,27 @@ public sealed class SandboxRequest
     /// </summary>
     public SandboxOutputs Outputs { get; set; } = SandboxOutputs.InMemory;
 
+    /// <summary>A copy that the caller does not change while it is used. Contents of files and of stdin are shared.</summary>
+    internal SandboxRequest Copy()
+    {
+        var copy = new SandboxRequest(Image, Command)
+        {
+            WorkingDirectory = WorkingDirectory,
+            User = User,
+            Network = Network,
+            Limits = Limits is null ? null! : Limits with { },
+            Files = [.. Files],
+            Stdin = Stdin,
+            Outputs = Outputs,
+        };
+        foreach ((string name, string value) in Environment)
+        {
+            copy.Environment[name] = value;
+        }
+
+        return copy;
+    }
+
     /// <summary>Sets <see cref="Stdin"/> to text, as UTF-8.</summary>
     /// <param name="text">The text.</param>
     /// <returns>This request.</returns>

@@ -4,8 +4,10 @@ using System.Threading.Channels;
 using Boxer.Admission;
 using Boxer.Diagnostics;
 using Boxer.Images;
+using Boxer.Linux;
 using Boxer.Network;
 using Boxer.Runtime;
+using Boxer.Runtime.Init;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -16,9 +18,8 @@ namespace Boxer;
 /// see <see cref="BoxerOptions.IgnoreCgroups"/>. Disposing it ends what runs and removes everything that it made on this host, but not
 /// the images in <see cref="BoxerOptions.Home"/>.
 /// </summary>
-public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
+public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposable
 {
-    private const int EventsAhead = 16;
     private const int RunsForEachProcessor = 4;
     private readonly BoxerOptions _options;
     private readonly IImageStore? _images;
@@ -58,18 +59,19 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
             throw new ArgumentException(string.Join(" ", faults.Select(fault => $"{fault.Field}: {fault.Message}")), nameof(options));
         }
 
-        _options = options;
+        _options = options.Copy();
+        ResourceLimits defaults = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
         _images = images;
         _loggers = loggers ?? NullLoggerFactory.Instance;
         _logger = _loggers.CreateLogger("Boxer");
         _time = time ?? TimeProvider.System;
-        long memory = options.MaxMemoryMegabytes ?? (GC.GetGCMemoryInfo().TotalAvailableMemoryBytes >> 20) * 3 / 4;
+        long memory = options.MaxMemoryMegabytes ?? Math.Max(MachineMemory.ReadMegabytes() * 3 / 4, defaults.MemoryMegabytes!.Value);
         _admission = new AdmissionQueue(
             options.MaxConcurrentRuns ?? Environment.ProcessorCount * RunsForEachProcessor, memory, options.MaxQueuedRuns, options.QueueTimeout, _time);
         _validator = new RequestValidator(
             byName,
             options.AllowedNetworks.Count > 0 ? [.. options.AllowedNetworks] : byName.Keys,
-            LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn),
+            defaults,
             memory);
         _metrics = new BoxerMetrics(() => _admission.Count);
     }
@@ -103,8 +105,11 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
     {
         ArgumentNullException.ThrowIfNull(request);
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        return StreamCoreAsync(request, cancellationToken);
+        return StreamCoreAsync(request.Copy(), cancellationToken);
     }
+
+    /// <summary>As <see cref="DisposeAsync"/>, for containers that are disposed synchronously; it blocks until everything is cleaned up.</summary>
+    public void Dispose() => DisposeAsync().AsTask().GetAwaiter().GetResult();
 
     /// <summary>Ends what runs, waits until it is cleaned up, and gives back what this runner has on the host.</summary>
     public async ValueTask DisposeAsync()
@@ -133,14 +138,14 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
         {
             _metrics.Dispose();
             _disposing.Dispose();
-            _starting.Dispose();
+            _starting.Release();
         }
     }
 
     private async IAsyncEnumerable<SandboxEvent> StreamCoreAsync(SandboxRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        // Bounded, so that a slow reader slows the command down instead of filling our memory.
-        var events = Channel.CreateBounded<SandboxEvent>(new BoundedChannelOptions(EventsAhead) { SingleReader = true });
+        // Not bounded: what is printed is kept for the result anyway, and a slow reader must not hold up the end of its run.
+        var events = Channel.CreateUnbounded<SandboxEvent>(new UnboundedChannelOptions { SingleReader = true });
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _disposing.Token);
         Task run = Track(RunIntoAsync(request, events.Writer, ended.Token, cancellationToken));
         try
@@ -162,7 +167,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
         try
         {
             SandboxResult result = await WalkAsync(request, events, ended).ConfigureAwait(false);
-            await events.WriteAsync(new SandboxEnded(result), ended).ConfigureAwait(false);
+            events.TryWrite(new SandboxEnded(result));
             events.Complete();
         }
         catch (OperationCanceledException) when (_disposing.IsCancellationRequested && !callers.IsCancellationRequested)
@@ -201,13 +206,19 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
             INetworkAttachment network = held.Push(await trace.StageAsync("network", () => mode.PrepareAsync(id, cancellationToken)).ConfigureAwait(false));
             Sandbox sandbox = held.Push(await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(image.RootPath, network.Runtime, cancellationToken)).ConfigureAwait(false));
             GuestNetwork guest = await network.ApplyAsync(cancellationToken).ConfigureAwait(false);
-            SandboxWork work = WorkBuilder.Build(request, limits, image.Config, user, guest);
+            SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest);
             SandboxEnd end = await sandbox.RunAsync(
                 work,
-                () => events.WriteAsync(new SandboxStarted(id), cancellationToken),
-                (stream, data) => events.WriteAsync(new SandboxOutput(stream, data), cancellationToken),
+                () => events.TryWrite(new SandboxStarted(id)),
+                (stream, data) => events.TryWrite(new SandboxOutput(stream, data)),
                 cancellationToken).ConfigureAwait(false);
             return trace.End(end, image.Digest, engine.UnenforcedLimits, _logger);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or InitProtocolException)
+        {
+            var fault = new SandboxRuntimeException($"The sandbox failed on this host: {exception.Message}", exception);
+            trace.Fail(fault);
+            throw fault;
         }
         catch (Exception exception)
         {
@@ -239,6 +250,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable
 
     private async ValueTask<Engine> GetEngineAsync(CancellationToken cancellationToken)
     {
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
         if (_engine is { } ready)
         {
             return ready;

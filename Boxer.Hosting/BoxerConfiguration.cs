@@ -38,7 +38,9 @@ internal sealed class BoxerConfiguration(IConfiguration configuration) : IConfig
             {
                 faults.Add(exception.InnerException is null
                     ? $"{key}: is no option; the options are the properties of {nameof(BoxerOptions)}."
-                    : $"{key}: '{value}' cannot be read; see the type of this property of {nameof(BoxerOptions)}.");
+                    : key.StartsWith(nameof(BoxerOptions.RegistryMirrors), StringComparison.OrdinalIgnoreCase)
+                        ? $"{key}: cannot be read; it must be {nameof(BoxerOptions.RegistryMirrors)}:REGISTRY:INDEX, and a registry with a port can be named only in code."
+                        : $"{key}: '{value}' cannot be read; see the type of this property of {nameof(BoxerOptions)}.");
             }
         }
 

@@ -77,6 +77,12 @@ internal static class OptionsValidator
         NotNull(nameof(options.AllowedNetworks), options.AllowedNetworks);
         Range(nameof(options.MaxConcurrentRuns), options.MaxConcurrentRuns, 1, 10_000);
         Range(nameof(options.MaxMemoryMegabytes), options.MaxMemoryMegabytes, 32, 1 << 30);
+        int? defaultMemory = options.DefaultLimits is null ? null : LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn).MemoryMegabytes;
+        if (options.MaxMemoryMegabytes is >= 32 && options.MaxMemoryMegabytes < defaultMemory)
+        {
+            Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, less than the {defaultMemory} of one run; raise it, or lower {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryMegabytes)}.");
+        }
+
         Range(nameof(options.MaxQueuedRuns), options.MaxQueuedRuns, 0, 1_000_000);
         Range(nameof(options.QueueTimeout), options.QueueTimeout.TotalSeconds, 0, 3_600);
         Range(nameof(options.PullTimeout), options.PullTimeout.TotalSeconds, 1, 86_400);

@@ -52,7 +52,6 @@ internal sealed class RequestValidator
         ValidateWorkingDirectory(request.WorkingDirectory, Add);
         ValidateUser(request.User, Add);
         ValidateFiles(request.Files, Add);
-        ValidateOutputs(request.Outputs, Add);
         if (request.Stdin.Length > MaxStdinBytes)
         {
             Add("Stdin", $"must have at most {MaxStdinBytes} bytes; put more into a file.");
@@ -64,6 +63,7 @@ internal sealed class RequestValidator
             Add("Limits", "must not be null.");
         }
 
+        ValidateOutputs(request.Outputs, limits, Add);
         SandboxFault[] outOfRange = [.. LimitsValidator.Validate(limits, "Limits")];
         faults.AddRange(outOfRange);
         if (limits.MemoryMegabytes > _maxMemoryMegabytes && !outOfRange.Any(fault => fault.Field == "Limits.MemoryMegabytes"))
@@ -302,7 +302,7 @@ internal sealed class RequestValidator
             : null;
     }
 
-    private static void ValidateOutputs(SandboxOutputs? outputs, Action<string, string> add)
+    private static void ValidateOutputs(SandboxOutputs? outputs, ResourceLimits limits, Action<string, string> add)
     {
         if (outputs is null)
         {
@@ -312,6 +312,11 @@ internal sealed class RequestValidator
 
         if (outputs.Directory is not { } directory)
         {
+            if (outputs.Collect && limits.OutputFilesBytes > Array.MaxLength)
+            {
+                add("Limits.OutputFilesBytes", $"must be at most {Array.MaxLength} where Outputs are kept in memory; name a directory for more.");
+            }
+
             return;
         }
 

@@ -20,9 +20,6 @@ internal static partial class Log
     [LoggerMessage(1100, LogLevel.Information, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
 
-    [LoggerMessage(1101, LogLevel.Warning, "Run {RunId}: its sandbox broke the protocol and was destroyed.")]
-    public static partial void ProtocolViolation(ILogger logger, string runId, Exception exception);
-
     [LoggerMessage(1102, LogLevel.Error, "Run {RunId}: cleaning up failed; the next start tries again.")]
     public static partial void CleanupFailed(ILogger logger, string runId, Exception exception);
 }

@@ -16,11 +16,12 @@ namespace Boxer.Files;
 public sealed partial class FileStore : IDisposable
 {
     private readonly ConcurrentDictionary<string, Lazy<FileSpace>> _spaces = new(StringComparer.Ordinal);
-    private readonly FileStream _ownership;
+    private readonly FileLock _ownership;
+    private volatile bool _disposed;
     private readonly string _root;
     private readonly FileStoreLimits _limits;
 
-    private FileStore(string root, FileStoreLimits limits, FileStream ownership)
+    private FileStore(string root, FileStoreLimits limits, FileLock ownership)
     {
         _root = root;
         _limits = limits;
@@ -43,16 +44,8 @@ public sealed partial class FileStore : IDisposable
 
         PrivateDirectory.Ensure(root);
 
-        // flock(2) by way of FileShare.None: it goes away with the process, however that ends.
-        FileStream ownership = new(
-            Path.Combine(root, "lock"),
-            new FileStreamOptions
-            {
-                Mode = FileMode.OpenOrCreate,
-                Access = FileAccess.ReadWrite,
-                Share = FileShare.None,
-                UnixCreateMode = PrivateDirectory.FileMode,
-            });
+        FileLock ownership = FileLock.TryTakeOrCreate(Path.Combine(root, "lock"))
+            ?? throw new IOException($"Another process has the store {root} open.");
         try
         {
             foreach (string space in Directory.EnumerateDirectories(root))
@@ -81,7 +74,7 @@ public sealed partial class FileStore : IDisposable
             throw new ArgumentException("The name of a file space is 1 to 64 lower-case letters, digits and hyphens.", nameof(name));
         }
 
-        ObjectDisposedException.ThrowIf(!_ownership.CanRead, this);
+        ObjectDisposedException.ThrowIf(_disposed, this);
 
         // What is in it is counted when it is opened: nobody waits for that of another space.
         Lazy<FileSpace> space = _spaces.GetOrAdd(name, _ => new(() => FileSpace.Open(Path.Combine(_root, name), _limits)));
@@ -98,7 +91,11 @@ public sealed partial class FileStore : IDisposable
     }
 
     /// <summary>Lets another process open the store. Files stay where they are.</summary>
-    public void Dispose() => _ownership.Dispose();
+    public void Dispose()
+    {
+        _disposed = true;
+        _ownership.Dispose();
+    }
 
     [GeneratedRegex("^[a-z0-9-]{1,64}\\z", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
     private static partial Regex SpaceName();

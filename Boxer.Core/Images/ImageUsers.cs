@@ -124,6 +124,22 @@ internal static class ImageUsers
             : throw new InvalidSandboxRequestException("User", $"the {what} id {text} is too large; the largest is {int.MaxValue}.");
     }
 
+    /// <summary>Whether a directory of an image has something in it that a user does not own: it is no home to write to.</summary>
+    /// <param name="rootPath">The root of the image on this host.</param>
+    /// <param name="directory">An absolute path in it.</param>
+    /// <param name="uid">The user.</param>
+    public static bool IsOfOthers(string rootPath, string directory, uint uid)
+    {
+        using SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, rootPath, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
+        Check.Result(root.IsInvalid ? -1 : 0, "open", rootPath);
+        using SafeFileHandle home = Fcntl.openat2(
+            root, Encoding.UTF8.GetBytes(directory + "\0"), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NONBLOCK, Fcntl.RESOLVE_IN_ROOT | Fcntl.RESOLVE_NO_MAGICLINKS);
+        return !home.IsInvalid
+            && SysStat.statx(home, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status) == 0
+            && status.stx_uid != uid
+            && Dirent.ReadNames(home).Count > 0;
+    }
+
     private static string? CleanHome(string home)
     {
         home = home.Length > 1 ? home.TrimEnd('/') : home;

@@ -5,6 +5,7 @@ namespace Boxer.Native;
 /// <summary>sys/pidfd.h and the part of sys/wait.h that works on a pidfd</summary>
 internal static unsafe partial class SysPidfd
 {
+    public const int P_PID = 1;
     public const int P_PIDFD = 3;
     public const int WEXITED = 4;
     public const int CLD_EXITED = 1;
@@ -17,7 +18,22 @@ internal static unsafe partial class SysPidfd
     public static int pidfd_open(int pid, uint flags) => (int)syscall(SYS_pidfd_open, pid, flags, 0, 0);
 
     /// <summary>pidfd_send_signal(2).</summary>
-    public static int pidfd_send_signal(int pidfd, int signal) => (int)syscall(SYS_pidfd_send_signal, pidfd, signal, 0, 0);
+    public static int pidfd_send_signal(SafeHandle pidfd, int signal)
+    {
+        bool held = false;
+        try
+        {
+            pidfd.DangerousAddRef(ref held);
+            return (int)syscall(SYS_pidfd_send_signal, pidfd.DangerousGetHandle(), signal, 0, 0);
+        }
+        finally
+        {
+            if (held)
+            {
+                pidfd.DangerousRelease();
+            }
+        }
+    }
 
     /// <summary>waitid(2); <paramref name="info"/> is a siginfo_t of 128 bytes.</summary>
     [LibraryImport("libc", SetLastError = true)]

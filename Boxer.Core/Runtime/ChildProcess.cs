@@ -83,6 +83,7 @@ internal sealed class ChildProcess : IDisposable
         catch
         {
             _ = Signal.kill(pid, Signal.SIGKILL);
+            _ = Reap(SysPidfd.P_PID, (uint)pid);
             pidfd.Dispose();
             throw;
         }
@@ -91,9 +92,13 @@ internal sealed class ChildProcess : IDisposable
     /// <summary>Kills the process; nothing happens if it has ended.</summary>
     internal void Kill()
     {
-        if (!_pidfd.IsClosed)
+        try
         {
-            _ = SysPidfd.pidfd_send_signal(_pidfd.DangerousGetHandle().ToInt32(), Signal.SIGKILL);
+            _ = SysPidfd.pidfd_send_signal(_pidfd, Signal.SIGKILL);
+        }
+        catch (ObjectDisposedException)
+        {
+            // It has ended.
         }
     }
 
@@ -107,10 +112,10 @@ internal sealed class ChildProcess : IDisposable
     private async Task<int> WaitAsync()
     {
         await _registration.WaitAsync(SysEpoll.EPOLLIN).ConfigureAwait(false);
-        return Reap();
+        return Reap(SysPidfd.P_PIDFD, (uint)_pidfd.DangerousGetHandle().ToInt32());
     }
 
-    private unsafe int Reap()
+    private static unsafe int Reap(int idType, uint id)
     {
         const int SizeOfSiginfo = 128;
         const int OffsetOfCode = 8;
@@ -119,7 +124,7 @@ internal sealed class ChildProcess : IDisposable
         int result;
         do
         {
-            result = SysPidfd.waitid(SysPidfd.P_PIDFD, (uint)_pidfd.DangerousGetHandle().ToInt32(), info, SysPidfd.WEXITED);
+            result = SysPidfd.waitid(idType, id, info, SysPidfd.WEXITED);
         }
         while (result < 0 && Marshal.GetLastPInvokeError() == Errno.EINTR);
 

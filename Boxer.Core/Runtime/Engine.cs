@@ -93,14 +93,14 @@ internal sealed class Engine : IAsyncDisposable
                 cgroups is null ? [nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryMegabytes)] : [],
                 cleanup);
         }
-        catch (FileNotFoundException exception)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            await cleanup.DisposeAsync().ConfigureAwait(false);
-            throw new SandboxRuntimeException(exception.Message, exception);
+            await cleanup.AbandonAsync().ConfigureAwait(false);
+            throw new SandboxRuntimeException($"This host could not be prepared: {exception.Message}", exception);
         }
         catch
         {
-            await cleanup.DisposeAsync().ConfigureAwait(false);
+            await cleanup.AbandonAsync().ConfigureAwait(false);
             throw;
         }
     }

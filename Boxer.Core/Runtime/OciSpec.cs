@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Boxer.Network;
+using Boxer.Runtime.Init;
 
 namespace Boxer.Runtime;
 
@@ -11,13 +12,6 @@ namespace Boxer.Runtime;
 internal static partial class OciSpec
 {
     internal const string InitPath = "/.boxer/init";
-
-    // What PID 1 needs to prepare a run: mounts, owners, users, limits, and to end other users' processes. No command gets any of them
-    // here; one that runs as user 0 gets some in a user namespace of its own, which cannot be more than these.
-    private static readonly string[] InitCapabilities =
-    [
-        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE",
-    ];
 
     /// <summary>Writes config.json.</summary>
     /// <param name="rootPath">The root.</param>
@@ -44,7 +38,7 @@ internal static partial class OciSpec
                 [InitPath],
                 [],
                 "/",
-                new Capabilities(InitCapabilities, InitCapabilities, InitCapabilities)),
+                new Capabilities(InitProtocol.RequiredCapabilities, InitProtocol.RequiredCapabilities, InitProtocol.RequiredCapabilities)),
             // Writable, because the runtime puts a thrown-away layer in memory on top: --overlay2=root:memory.
             new RootSpec(rootPath, Readonly: false),
             "sandbox",

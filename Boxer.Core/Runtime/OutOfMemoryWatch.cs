@@ -6,18 +6,22 @@ namespace Boxer.Runtime;
 /// <summary>Watches whether the kernel kills in a cgroup for want of memory: how the processes end does not tell.</summary>
 internal sealed class OutOfMemoryWatch : IDisposable
 {
+    // A notification comes before the kill that it is about, and also for the want of a cgroup above, where it may kill elsewhere.
+    private const int Looks = 40;
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(10);
     private readonly Cgroup _cgroup;
     private readonly SafeFileHandle _descriptor;
     private readonly DescriptorPoller.Registration _registration;
     private readonly uint _events;
-    private readonly bool _eachIsAKill;
+    private readonly TimeProvider _time;
     private readonly TaskCompletionSource _killed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _disposed;
 
-    internal OutOfMemoryWatch(Cgroup cgroup, DescriptorPoller poller)
+    internal OutOfMemoryWatch(Cgroup cgroup, DescriptorPoller poller, TimeProvider time)
     {
         _cgroup = cgroup;
-        (_descriptor, _events, _eachIsAKill) = cgroup.OpenOutOfMemoryWatch();
+        _time = time;
+        (_descriptor, _events) = cgroup.OpenOutOfMemoryWatch();
         try
         {
             _registration = poller.Register(_descriptor);
@@ -43,23 +47,31 @@ internal sealed class OutOfMemoryWatch : IDisposable
 
     private async Task WatchAsync()
     {
-        while (!_eachIsAKill && _cgroup.ReadOutOfMemoryKills() == 0)
+        try
         {
-            await _registration.WaitAsync(_events).ConfigureAwait(false);
-            if (_disposed)
+            while (_cgroup.ReadOutOfMemory() == OutOfMemory.None)
             {
-                return;
+                await _registration.WaitAsync(_events).ConfigureAwait(false);
+                for (int look = 0; !_disposed && look < Looks && _cgroup.ReadOutOfMemory() == OutOfMemory.None; look++)
+                {
+                    await Task.Delay(Pause, _time).ConfigureAwait(false);
+                }
+
+                if (_disposed)
+                {
+                    return;
+                }
+
+                // Until then the descriptor stays ready.
+                _cgroup.AcknowledgeOutOfMemory(_descriptor);
             }
         }
-
-        if (_eachIsAKill)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ObjectDisposedException)
         {
-            await _registration.WaitAsync(_events).ConfigureAwait(false);
+            // The cgroup is gone, and with it what could be killed.
+            return;
         }
 
-        if (!_disposed)
-        {
-            _killed.TrySetResult();
-        }
+        _killed.TrySetResult();
     }
 }

@@ -1,66 +1,60 @@
+using System.Text;
+using Boxer.Native;
 using Boxer.Runtime.Init;
+using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime;
 
 /// <summary>
-/// Takes the files that PID 1 streams, in memory or into a directory of this host. Names were checked when they were decoded; the
-/// bounds are checked here again, because PID 1 may be a guest's by now.
+/// Takes the files that PID 1 streams, in memory or into a directory of this host. Names and bounds were checked when they were decoded
+/// (<see cref="InitConversation"/>), because PID 1 may be a guest's by now.
 /// </summary>
 internal sealed class OutputFiles
 {
-    private readonly long _maxBytes;
-    private readonly int _maxEntries;
     private readonly string? _directory;
     private readonly List<SandboxOutputFile> _files = [];
     private readonly List<string> _notes = [];
     private InitOutputFile? _current;
     private Stream? _stream;
-    private long _bytes;
-    private int _entries;
+    private long _left;
+    private long _unstorable;
+    private bool _made;
 
     /// <param name="outputs">Where they go.</param>
-    /// <param name="limits">The bounds.</param>
-    internal OutputFiles(SandboxOutputs outputs, ResourceLimits limits)
-    {
-        _directory = outputs.Directory;
-        _maxBytes = limits.OutputFilesBytes!.Value;
-        _maxEntries = limits.OutputFilesCount!.Value;
-    }
+    internal OutputFiles(SandboxOutputs outputs) => _directory = outputs.Directory;
 
     internal IReadOnlyList<SandboxOutputFile> Files => _files;
 
     /// <summary>Why something is missing, or <see langword="null"/>.</summary>
-    internal string? Incomplete => _notes.Count == 0 ? null : string.Join(" ", _notes);
+    internal string? Incomplete
+    {
+        get
+        {
+            IEnumerable<string> notes = _unstorable == 0 ? _notes : _notes.Append($"{_unstorable} paths were too long for the directory on this host.");
+            return notes.Any() ? string.Join(" ", notes) : null;
+        }
+    }
 
-    /// <exception cref="InitProtocolException">PID 1 sends more than it was allowed to.</exception>
     /// <exception cref="IOException">This host cannot take it.</exception>
     internal async ValueTask AcceptAsync(InitEvent message, CancellationToken cancellationToken)
     {
         switch (message)
         {
             case InitOutputDirectory directory:
-                CountEntry();
                 if (_directory is not null)
                 {
-                    Directory.CreateDirectory(Path.Join(Root(), directory.Path));
+                    MakeRoot();
+                    Store(() => Directory.CreateDirectory(Path.Join(_directory, directory.Path)));
                 }
 
                 break;
             case InitOutputFile file:
-                CountEntry();
-                _bytes += file.Size;
-                if (_bytes > _maxBytes)
-                {
-                    throw new InitProtocolException($"PID 1 sent more than {_maxBytes} bytes of output files.");
-                }
-
-                _current = file;
-                _stream = _directory is null
-                    ? new MemoryStream()
-                    : new FileStream(Path.Join(Root(), file.Path), FileMode.CreateNew, FileAccess.Write);
+                (_current, _left) = (file, file.Size);
+                _stream = Open(file);
                 await EndFileAsync().ConfigureAwait(false);
                 break;
             case InitOutputData data:
+                _left -= data.Data.Length;
                 await _stream!.WriteAsync(data.Data, cancellationToken).ConfigureAwait(false);
                 await EndFileAsync().ConfigureAwait(false);
                 break;
@@ -83,45 +77,72 @@ internal sealed class OutputFiles
     {
         await AbandonAsync().ConfigureAwait(false);
         _files.Clear();
-        if (_directory is not null && _entries > 0 && Directory.Exists(_directory))
+        if (_made)
         {
-            Directory.Delete(_directory, recursive: true);
+            _made = false;
+            Directory.Delete(_directory!, recursive: true);
         }
     }
 
-    private void CountEntry()
+    // The directory is this run's alone: one that another made meanwhile is not shared, and never removed.
+    private void MakeRoot()
     {
-        if (++_entries > _maxEntries)
+        if (!_made)
         {
-            throw new InitProtocolException($"PID 1 sent more than {_maxEntries} output files and directories.");
+            using SafeFileHandle parent = Fcntl.openat(
+                Fcntl.AT_FDCWD, Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(_directory!))!, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
+            Check.Result(parent.IsInvalid ? -1 : 0, "open", _directory);
+            string name = Path.GetFileName(Path.TrimEndingDirectorySeparator(_directory!));
+            Check.Result(SysStat.mkdirat(parent, Encoding.UTF8.GetBytes(name + "\0"), 0x1C0), "mkdir", _directory);
+            _made = true;
         }
     }
 
-    private string Root()
+    private Stream Open(InitOutputFile file)
     {
-        if (_files.Count == 0 && _entries <= 1)
+        if (_directory is null)
         {
-            Directory.CreateDirectory(_directory!, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            return new MemoryStream();
         }
 
-        return _directory!;
+        MakeRoot();
+        Stream? stream = null;
+        Store(() => stream = new FileStream(Path.Join(_directory, file.Path), FileMode.CreateNew, FileAccess.Write));
+        return stream ?? Stream.Null;
+    }
+
+    // What fits in the sandbox may be too long below the directory on this host: the guest's doing, and no failure of the run.
+    private void Store(Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception exception) when (exception is PathTooLongException or DirectoryNotFoundException)
+        {
+            _unstorable++;
+        }
     }
 
     private async ValueTask EndFileAsync()
     {
-        if (_current is null || _stream!.Position < _current.Size)
+        if (_current is null || _left > 0)
         {
             return;
         }
 
-        _files.Add(new SandboxOutputFile
+        if (_stream != Stream.Null)
         {
-            Path = _current.Path,
-            Size = _current.Size,
-            Content = _stream is MemoryStream memory ? memory.GetBuffer().AsMemory(0, (int)memory.Length) : default,
-            HostPath = _directory is null ? null : Path.Join(_directory, _current.Path),
-        });
-        await _stream.DisposeAsync().ConfigureAwait(false);
+            _files.Add(new SandboxOutputFile
+            {
+                Path = _current.Path,
+                Size = _current.Size,
+                Content = _stream is MemoryStream memory ? memory.GetBuffer().AsMemory(0, (int)memory.Length) : default,
+                HostPath = _directory is null ? null : Path.Join(_directory, _current.Path),
+            });
+        }
+
+        await _stream!.DisposeAsync().ConfigureAwait(false);
         (_current, _stream) = (null, null);
     }
 
@@ -133,7 +154,7 @@ internal sealed class OutputFiles
         }
 
         await _stream.DisposeAsync().ConfigureAwait(false);
-        if (_directory is not null)
+        if (_directory is not null && _stream != Stream.Null)
         {
             File.Delete(Path.Join(_directory, _current!.Path));
         }

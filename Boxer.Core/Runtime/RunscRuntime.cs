@@ -67,14 +67,14 @@ internal sealed class RunscRuntime : ISandboxRuntime
             await WaitForInitAsync(parts, cancellationToken).ConfigureAwait(false);
             return new Sandbox(parts, _poller, _time);
         }
-        catch (IOException exception)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            await parts.DisposeAsync().ConfigureAwait(false);
+            await parts.AbandonAsync().ConfigureAwait(false);
             throw new SandboxRuntimeException($"The sandbox could not be made: {exception.Message}", exception);
         }
         catch
         {
-            await parts.DisposeAsync().ConfigureAwait(false);
+            await parts.AbandonAsync().ConfigureAwait(false);
             throw;
         }
     }

@@ -15,9 +15,9 @@ internal sealed class RuntimeInstance : IAsyncDisposable
 {
     private const string LockSuffix = ".lock";
     private const string CgroupsFile = "cgroups";
-    private readonly FileStream _lock;
+    private readonly FileLock _lock;
 
-    private RuntimeInstance(string id, string directory, FileStream @lock)
+    private RuntimeInstance(string id, string directory, FileLock @lock)
     {
         Id = id;
         Directory = directory;
@@ -43,6 +43,7 @@ internal sealed class RuntimeInstance : IAsyncDisposable
     }
 
     /// <summary>Makes a new instance.</summary>
+    /// <exception cref="SandboxPrivilegeException">Its directory cannot be made.</exception>
     internal static RuntimeInstance Create(string baseDirectory)
     {
         PrivateDirectory.Ensure(baseDirectory);
@@ -50,18 +51,25 @@ internal sealed class RuntimeInstance : IAsyncDisposable
         {
             string id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(4));
             string lockFile = Path.Join(baseDirectory, id + LockSuffix);
-            FileStream? held = TryLock(lockFile, FileMode.CreateNew);
-
-            // Between its creation and its lock, another instance may have taken the file for a dead one's.
-            if (held is null || !File.Exists(lockFile))
+            try
             {
-                held?.Dispose();
-                continue;
-            }
+                FileLock? held = FileLock.TryCreate(lockFile);
 
-            string directory = Path.Join(baseDirectory, id);
-            System.IO.Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            return new RuntimeInstance(id, directory, held);
+                // Between its creation and its lock, another instance may have taken the file for a dead one's.
+                if (held is null || !File.Exists(lockFile))
+                {
+                    held?.Dispose();
+                    continue;
+                }
+
+                string directory = Path.Join(baseDirectory, id);
+                System.IO.Directory.CreateDirectory(directory, PrivateDirectory.Mode);
+                return new RuntimeInstance(id, directory, held);
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            {
+                throw new SandboxPrivilegeException($"Nothing can be made in {baseDirectory}: {exception.Message}", exception);
+            }
         }
     }
 
@@ -76,15 +84,15 @@ internal sealed class RuntimeInstance : IAsyncDisposable
         PrivateDirectory.Ensure(baseDirectory);
         foreach (string lockFile in System.IO.Directory.GetFiles(baseDirectory, "*" + LockSuffix))
         {
-            using FileStream? held = TryLock(lockFile, FileMode.Open);
-            if (held is null)
-            {
-                continue;
-            }
-
             string id = Path.GetFileNameWithoutExtension(lockFile);
             try
             {
+                using FileLock? held = FileLock.TryTake(lockFile);
+                if (held is null)
+                {
+                    continue;
+                }
+
                 await RemoveAsync(Path.Join(baseDirectory, id), time).ConfigureAwait(false);
                 File.Delete(lockFile);
                 Log.InstanceReconciled(logger, id);
@@ -105,11 +113,11 @@ internal sealed class RuntimeInstance : IAsyncDisposable
         try
         {
             await RemoveAsync(Directory, TimeProvider.System).ConfigureAwait(false);
-            File.Delete(_lock.Name);
+            File.Delete(_lock.Path);
         }
         finally
         {
-            await _lock.DisposeAsync().ConfigureAwait(false);
+            _lock.Dispose();
         }
     }
 
@@ -134,19 +142,6 @@ internal sealed class RuntimeInstance : IAsyncDisposable
         if (System.IO.Directory.Exists(directory))
         {
             System.IO.Directory.Delete(directory, recursive: true);
-        }
-    }
-
-    // FileShare.None is flock(2) with LOCK_EX | LOCK_NB on Linux.
-    private static FileStream? TryLock(string path, FileMode mode)
-    {
-        try
-        {
-            return new FileStream(path, mode, FileAccess.ReadWrite, FileShare.None);
-        }
-        catch (IOException)
-        {
-            return null;
         }
     }
 }

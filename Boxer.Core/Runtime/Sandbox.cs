@@ -1,3 +1,4 @@
+using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
 using Microsoft.Win32.SafeHandles;
 
@@ -27,14 +28,14 @@ internal sealed class Sandbox : IAsyncDisposable
     /// <summary>Hands the work over and sees it to its end.</summary>
     /// <param name="work">The work.</param>
     /// <param name="onStarted">Is called when the command runs.</param>
-    /// <param name="onOutput">Is given what the command prints; waiting here slows the command down.</param>
+    /// <param name="onOutput">Is given what the command prints.</param>
     /// <param name="cancellationToken">Destroys the sandbox.</param>
     /// <exception cref="SandboxRuntimeException">The sandbox broke before the command ran.</exception>
     internal async Task<SandboxEnd> RunAsync(
-        SandboxWork work, Func<ValueTask> onStarted, Func<SandboxStream, ReadOnlyMemory<byte>, ValueTask>? onOutput, CancellationToken cancellationToken)
+        SandboxWork work, Action onStarted, Action<SandboxStream, ReadOnlyMemory<byte>> onOutput, CancellationToken cancellationToken)
     {
         _parts.Cgroup?.Apply(work.Cgroup);
-        using OutOfMemoryWatch? memory = _parts.Cgroup is null ? null : new OutOfMemoryWatch(_parts.Cgroup, _poller);
+        using OutOfMemoryWatch? memory = _parts.Cgroup is null ? null : new OutOfMemoryWatch(_parts.Cgroup, _poller, _time);
         using var progress = new Progress(onStarted);
         using var stdin = new InputWriter(_poller, _parts.Stdin!);
         using OutputReader stdout = Reader(_parts.Stdout!, SandboxStream.Stdout);
@@ -62,57 +63,71 @@ internal sealed class Sandbox : IAsyncDisposable
         cancellationToken.ThrowIfCancellationRequested();
         TimeSpan runTime = _time.GetElapsedTime(start);
 
-        var outputs = new OutputFiles(work.Outputs, work.Limits);
-        if (end is InitEnded && work.Start.Outputs is not null)
+        var outputs = new OutputFiles(work.Outputs);
+        try
         {
-            await ReceiveOutputsAsync(outputs, memory, cancellationToken).ConfigureAwait(false);
+            if (end is InitEnded && work.Start.Outputs is not null)
+            {
+                await ReceiveOutputsAsync(outputs, memory, cancellationToken).ConfigureAwait(false);
+            }
+
+            TimeSpan outputsTime = _time.GetElapsedTime(start) - runTime;
+            OutOfMemory outOfMemory = _parts.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None;
+            await DrainAsync().ConfigureAwait(false);
+            if (outOfMemory != OutOfMemory.None)
+            {
+                stopped = outOfMemory == OutOfMemory.OwnLimit ? TerminationKind.MemoryLimit : TerminationKind.SandboxDied;
+            }
+            else if (stopped is null && (stdout.Exceeded.IsCompleted || stderr.Exceeded.IsCompleted))
+            {
+                stopped = TerminationKind.OutputLimit;
+            }
+
+            if (stopped is null && end is InitClosed or InitFault && !progress.Started)
+            {
+                throw new SandboxRuntimeException(end is InitFault fault
+                    ? $"The sandbox could not be prepared: {fault.Stage} (errno {fault.Errno})."
+                    : "The sandbox ended before the command ran.");
+            }
+
+            return new SandboxEnd(
+                Terminations.From(stopped, end, work),
+                stdout.Kept,
+                stderr.Kept,
+                outputs,
+                Usage(end, cpuBefore),
+                runTime,
+                outputsTime,
+                _time.GetElapsedTime(start) - runTime - outputsTime);
+        }
+        catch
+        {
+            // Nobody will be told where they are.
+            await outputs.DiscardAsync().ConfigureAwait(false);
+            throw;
         }
 
-        TimeSpan outputsTime = _time.GetElapsedTime(start) - runTime;
-        long kills = _parts.Cgroup?.ReadOutOfMemoryKills() ?? 0;
-        if (end is InitClosed)
+        async Task DrainAsync()
         {
-            // Whoever of the sandbox still lives could write on; what it printed until now is in the pipes.
+            // What the command printed is in the pipes; whoever of the sandbox still lives must not write on.
             _parts.Kill();
-            await _parts.Process!.Exited.WaitAsync(cancellationToken).ConfigureAwait(false);
-        }
+            if (end is InitClosed)
+            {
+                await _parts.Process!.Exited.WaitAsync(cancellationToken).ConfigureAwait(false);
+            }
 
-        stdout.StopWhenDrained();
-        stderr.StopWhenDrained();
-        await Task.WhenAll(stdout.Completion, stderr.Completion).WaitAsync(cancellationToken).ConfigureAwait(false);
-        stdin.Dispose();
-        await input.ConfigureAwait(false);
-        if (kills > 0)
-        {
-            stopped = TerminationKind.MemoryLimit;
+            stdout.StopWhenDrained();
+            stderr.StopWhenDrained();
+            await Task.WhenAll(stdout.Completion, stderr.Completion).WaitAsync(cancellationToken).ConfigureAwait(false);
+            stdin.Dispose();
+            await input.ConfigureAwait(false);
         }
-        else if (stopped is null && (stdout.Exceeded.IsCompleted || stderr.Exceeded.IsCompleted))
-        {
-            stopped = TerminationKind.OutputLimit;
-        }
-
-        if (stopped is null && end is InitClosed or InitFault && !progress.Started)
-        {
-            throw new SandboxRuntimeException(end is InitFault fault
-                ? $"The sandbox could not be prepared: {fault.Stage} (errno {fault.Errno})."
-                : "The sandbox ended before the command ran.");
-        }
-
-        return new SandboxEnd(
-            Terminations.From(stopped, end, work),
-            stdout.Kept,
-            stderr.Kept,
-            outputs,
-            Usage(end, cpuBefore),
-            runTime,
-            outputsTime,
-            _time.GetElapsedTime(start) - runTime - outputsTime);
 
         OutputReader Reader(SafeFileHandle pipe, SandboxStream stream) => new(
             _poller,
             pipe,
             work.Limits.OutputBytes!.Value,
-            onOutput is null ? null : data => progress.AfterStartAsync(() => onOutput(stream, data)));
+            data => progress.AfterStartAsync(() => onOutput(stream, data)));
     }
 
     /// <summary>Destroys the sandbox and gives back what it had on this host.</summary>
@@ -143,7 +158,7 @@ internal sealed class Sandbox : IAsyncDisposable
                     return message;
                 }
 
-                await progress.StartAsync().ConfigureAwait(false);
+                progress.Start();
             }
         }
         catch (InitProtocolException) when (progress.Started)
@@ -226,25 +241,19 @@ internal sealed class Sandbox : IAsyncDisposable
         {
             await outputs.GiveUpAsync($"They were not all out within {OutputsTimeout.TotalSeconds:0} s.").ConfigureAwait(false);
         }
-        catch (OperationCanceledException)
-        {
-            await outputs.DiscardAsync().ConfigureAwait(false);
-            throw;
-        }
         catch (InitProtocolException exception)
         {
             await outputs.GiveUpAsync(exception.Message).ConfigureAwait(false);
         }
-        catch (IOException exception)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            await outputs.DiscardAsync().ConfigureAwait(false);
             throw new SandboxRuntimeException($"The files under /output could not be written: {exception.Message}", exception);
         }
     }
 
     private SandboxUsage Usage(InitEvent end, TimeSpan cpuBefore)
     {
-        Cgroups.CgroupUsage? usage = _parts.Cgroup?.ReadUsage();
+        CgroupUsage? usage = _parts.Cgroup?.ReadUsage();
         return new SandboxUsage
         {
             CommandCpu = end is InitEnded ended ? ended.UserCpu + ended.SystemCpu : null,
@@ -261,23 +270,23 @@ internal sealed class Sandbox : IAsyncDisposable
     }
 
     /// <summary>Keeps what the command prints behind the news that it started: they come by different ways.</summary>
-    private sealed class Progress(Func<ValueTask> onStarted) : IDisposable
+    private sealed class Progress(Action onStarted) : IDisposable
     {
         private readonly TaskCompletionSource _told = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public bool Started { get; private set; }
 
-        public async ValueTask StartAsync()
+        public void Start()
         {
             Started = true;
-            await onStarted().ConfigureAwait(false);
+            onStarted();
             _told.TrySetResult();
         }
 
-        public async ValueTask AfterStartAsync(Func<ValueTask> action)
+        public async ValueTask AfterStartAsync(Action action)
         {
             await _told.Task.ConfigureAwait(false);
-            await action().ConfigureAwait(false);
+            action();
         }
 
         /// <summary>Nothing more is to be waited for.</summary>

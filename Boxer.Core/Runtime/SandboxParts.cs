@@ -44,7 +44,14 @@ internal sealed class SandboxParts : IAsyncDisposable
     internal void Kill()
     {
         Process?.Kill();
-        Cgroup?.Kill();
+        try
+        {
+            Cgroup?.Kill();
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // Whoever disposes this tries again, and says so.
+        }
     }
 
     /// <summary>What the runtime wrote to standard error and nobody has read.</summary>
@@ -55,45 +62,60 @@ internal sealed class SandboxParts : IAsyncDisposable
         return count > 0 ? Encoding.UTF8.GetString(buffer, (int)count).Trim() : "nothing";
     }
 
-    public async ValueTask DisposeAsync()
+    /// <summary>Each part is given back also where another cannot be.</summary>
+    /// <exception cref="AggregateException">Some could not; all were tried.</exception>
+    public ValueTask DisposeAsync() => Steps().DisposeAsync();
+
+    /// <summary>Gives everything back while a failure is on its way up.</summary>
+    internal ValueTask AbandonAsync() => Steps().AbandonAsync();
+
+    private CleanupStack Steps()
     {
-        Kill();
-        if (Process is not null)
+        var steps = new CleanupStack();
+        steps.Push(new Step(DeleteAsync));
+        steps.Push(new Step(async () =>
         {
-            // The runtime's other processes die with the one that we started (PR_SET_PDEATHSIG).
-            await Process.Exited.ConfigureAwait(false);
-            Process.Dispose();
+            if (Cgroup is not null)
+            {
+                await Cgroup.DisposeAsync().ConfigureAwait(false);
+            }
+            else
+            {
+                ProcessTable.KillByArgument(Directory);
+            }
+        }));
+        foreach (Pipe pipe in _pipes)
+        {
+            steps.Push(pipe);
         }
 
         if (Init is not null)
         {
-            await Init.DisposeAsync().ConfigureAwait(false);
+            steps.Push(Init);
         }
 
-        foreach (Pipe pipe in _pipes)
+        steps.Push(new Step(async () =>
         {
-            pipe.Dispose();
-        }
-
-        if (Cgroup is not null)
-        {
-            await Cgroup.DisposeAsync().ConfigureAwait(false);
-        }
-        else
-        {
-            ProcessTable.KillByArgument(Directory);
-        }
-
-        if (System.IO.Directory.Exists(Directory))
-        {
-            await DeleteAsync().ConfigureAwait(false);
-        }
+            Kill();
+            if (Process is not null)
+            {
+                // The runtime's other processes die with the one that we started (PR_SET_PDEATHSIG).
+                await Process.Exited.ConfigureAwait(false);
+                Process.Dispose();
+            }
+        }));
+        return steps;
     }
 
     // A process of the runtime that is about to die may still make a file.
     private async Task DeleteAsync()
     {
         const int Attempts = 20;
+        if (!System.IO.Directory.Exists(Directory))
+        {
+            return;
+        }
+
         for (int attempt = 1; ; attempt++)
         {
             try
@@ -106,5 +128,10 @@ internal sealed class SandboxParts : IAsyncDisposable
                 await Task.Delay(TimeSpan.FromMilliseconds(10), _time).ConfigureAwait(false);
             }
         }
+    }
+
+    private sealed class Step(Func<Task> action) : IAsyncDisposable
+    {
+        public async ValueTask DisposeAsync() => await action().ConfigureAwait(false);
     }
 }

@@ -46,10 +46,11 @@ internal static class WorkBuilder
     /// <summary>Puts the work together.</summary>
     /// <param name="request">The request, checked.</param>
     /// <param name="limits">Its limits, filled in.</param>
-    /// <param name="image">What the image says.</param>
+    /// <param name="image">The image.</param>
     /// <param name="user">Who the command runs as.</param>
     /// <param name="network">What the network wants to be written.</param>
-    internal static SandboxWork Build(SandboxRequest request, ResourceLimits limits, ImageConfig image, ImageUser user, GuestNetwork network)
+    /// <exception cref="InvalidSandboxRequestException">What the image says cannot be handed over.</exception>
+    internal static SandboxWork Build(SandboxRequest request, ResourceLimits limits, IImageLease image, ImageUser user, GuestNetwork network)
     {
         List<KeyValuePair<string, string>> environment = Environment(request, image, user, out string home);
         long disk = (long)limits.DiskMegabytes!.Value << 20;
@@ -59,16 +60,16 @@ internal static class WorkBuilder
             new("/dev/shm", disk, SharedMode, 0, 0),
             new(OutputDirectory, limits.OutputFilesBytes!.Value, SharedMode, 0, 0),
         ];
-        if (IsMountableHome(home))
+        if (Clean(home) is { } directory && IsMountableHome(directory))
         {
-            mounts.Add(new InitTmpfs(home, disk, PrivateMode, user.Uid, user.Gid, UnlessOwned: true));
+            mounts.Add(new InitTmpfs(directory, disk, PrivateMode, user.Uid, user.Gid, UnlessUsed: true));
         }
 
         var start = new InitStart
         {
             Arguments = [.. request.Command],
             Environment = [.. environment.Select(variable => variable.Key + "=" + variable.Value)],
-            WorkingDirectory = request.WorkingDirectory ?? (image.WorkingDir.StartsWith('/') ? image.WorkingDir : "/"),
+            WorkingDirectory = Clean(request.WorkingDirectory ?? image.Config.WorkingDir) ?? "/",
             UserId = user.Uid,
             GroupId = user.Gid,
             SupplementaryGroups = user.Groups,
@@ -96,13 +97,14 @@ internal static class WorkBuilder
         };
         var cgroup = new CgroupLimits(
             limits.CpuCores!.Value, (long)limits.MemoryMegabytes!.Value << 20, HostPidsBase + (limits.Pids.Value * HostPidsForEach));
+        Check(start);
         return new SandboxWork(start, [.. request.Files], request.Stdin, limits, cgroup, request.Outputs);
     }
 
-    private static List<KeyValuePair<string, string>> Environment(SandboxRequest request, ImageConfig config, ImageUser user, out string home)
+    private static List<KeyValuePair<string, string>> Environment(SandboxRequest request, IImageLease image, ImageUser user, out string home)
     {
         var variables = new Dictionary<string, string>(StringComparer.Ordinal) { ["PATH"] = DefaultPath };
-        foreach (string variable in config.Env)
+        foreach (string variable in image.Config.Env)
         {
             int equals = variable.IndexOf('=', StringComparison.Ordinal);
             if (equals > 0 && !variable.Contains('\0', StringComparison.Ordinal))
@@ -112,9 +114,9 @@ internal static class WorkBuilder
         }
 
         home = request.Environment.TryGetValue("HOME", out string? wanted) ? wanted
-            : variables.TryGetValue("HOME", out string? fromImage) && IsMountableHome(fromImage) ? fromImage
+            : variables.TryGetValue("HOME", out string? fromImage) && IsMountableHome(fromImage) && !ImageUsers.IsOfOthers(image.RootPath, fromImage, user.Uid) ? fromImage
             : user.Uid == 0 ? user.Home ?? "/root"
-            : user.Home is { } fromPasswd && IsMountableHome(fromPasswd) && fromPasswd != "/nonexistent" ? fromPasswd
+            : user.Home is { } fromPasswd && IsMountableHome(fromPasswd) && fromPasswd != "/nonexistent" && !ImageUsers.IsOfOthers(image.RootPath, fromPasswd, user.Uid) ? fromPasswd
             : DefaultHome;
         variables["HOME"] = home;
 
@@ -126,6 +128,23 @@ internal static class WorkBuilder
         }
 
         return [.. variables];
+    }
+
+    // Without dots, doubled slashes and one at the end; a path that is none has no clean form.
+    private static string? Clean(string path) =>
+        path.StartsWith('/') && !path.Contains('\0', StringComparison.Ordinal) ? Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)) : null;
+
+    // The request was checked before, so that what does not fit comes from the image.
+    private static void Check(InitStart start)
+    {
+        try
+        {
+            InitProtocol.EncodeStart(start);
+        }
+        catch (ArgumentException exception)
+        {
+            throw new InvalidSandboxRequestException("Image", $"its configuration cannot be used: {exception.Message}");
+        }
     }
 
     private static bool IsMountableHome(string path) =>

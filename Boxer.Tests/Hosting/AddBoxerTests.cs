@@ -224,6 +224,63 @@ public sealed class AddBoxerTests(SharedRunner shared)
         }
     }
 
+    [Fact]
+    public async Task A_home_that_holds_files_of_others_is_not_hidden()
+    {
+        BoxerOptions found = shared.Options;
+        string root = Directory.CreateTempSubdirectory("boxer-root-").FullName;
+        try
+        {
+            foreach (string directory in (string[])["bin", "etc", "app", "mine"])
+            {
+                Directory.CreateDirectory(Path.Join(root, directory));
+            }
+
+            File.Copy("/bin/busybox", Path.Join(root, "bin/busybox"));
+            await File.WriteAllTextAsync(Path.Join(root, "etc/passwd"), "app:x:1000:1000::/app:/bin/sh\nowner:x:1001:1001::/mine:/bin/sh\n", Cancel);
+            await File.WriteAllTextAsync(Path.Join(root, "app/main.txt"), "program", Cancel);
+            await File.WriteAllTextAsync(Path.Join(root, "mine/main.txt"), "program", Cancel);
+            await HostProgram.RunAsync("chown", "-R", "1001:1001", Path.Join(root, "mine"));
+            File.SetUnixFileMode(root, (UnixFileMode)0x1ED);
+            var services = new ServiceCollection();
+            services.AddSingleton<IImageStore>(new OwnStore(root));
+            services.AddBoxer(options => Take(options, found));
+            await using ServiceProvider provider = services.BuildServiceProvider();
+            var runner = provider.GetRequiredService<ISandboxRunner>();
+
+            Assert.Equal("/home/boxer\nprogram", await RunAsync("app", "busybox cat /app/main.txt"));
+            Assert.Equal("/mine\nprogram", await RunAsync("owner", "busybox cat /mine/main.txt"));
+
+            async Task<string> RunAsync(string user, string script)
+            {
+                SandboxResult result = await runner.RunAsync(new SandboxRequest("own", "/bin/busybox", "sh", "-c", $"echo $HOME; echo x >$HOME/x && {script}") { User = user }, Cancel);
+                Assert.Equal("", result.Stderr);
+                return result.Stdout;
+            }
+        }
+        finally
+        {
+            Directory.Delete(root, recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task A_container_that_is_disposed_synchronously_cleans_up_too()
+    {
+        BoxerOptions found = shared.Options;
+        string[] before = Instances();
+        var services = new ServiceCollection();
+        services.AddBoxer(options => Take(options, found));
+        ServiceProvider provider = services.BuildServiceProvider();
+        var runner = provider.GetRequiredService<ISandboxRunner>();
+        await ((SandboxRunner)runner).StartAsync(Cancel);
+
+        await Task.Run(provider.Dispose, Cancel);
+
+        Assert.Equal(before, Instances());
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => ((SandboxRunner)runner).StartAsync(Cancel));
+    }
+
     private static void Take(BoxerOptions options, BoxerOptions found)
     {
         options.Home = found.Home;

@@ -60,10 +60,10 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
     [Theory]
     [InlineData("0", "0 0 /root")]
     [InlineData("nobody", "65534 65534 /home/boxer")]
-    [InlineData("daemon", "1 1 /usr/sbin")]
+    [InlineData("daemon", "1 1 /home/boxer")]
     [InlineData("1234", "1234 1234 /home/boxer")]
     [InlineData("1234:5678", "1234 5678 /home/boxer")]
-    [InlineData("daemon:tty", "1 5 /usr/sbin")]
+    [InlineData("daemon:tty", "1 5 /home/boxer")]
     public async Task The_user_can_be_chosen(string user, string expected)
     {
         SandboxRequest request = Shell("echo $(id -u) $(id -g) $HOME; touch $HOME/x && test -f $HOME/x");

@@ -52,6 +52,100 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
+    public async Task A_request_can_be_changed_as_soon_as_it_was_handed_over()
+    {
+        SandboxRequest request = Command("cat");
+        var runs = new List<Task<SandboxResult>>();
+        for (int i = 0; i < 3; i++)
+        {
+            runs.Add(shared.Runner.RunAsync(request.WithStdin($"call {i}"), Cancel));
+        }
+
+        Assert.Equal(["call 0", "call 1", "call 2"], (await Task.WhenAll(runs)).Select(result => result.Stdout));
+    }
+
+    [Fact]
+    public async Task Directories_may_be_written_with_dots_and_a_slash_at_the_end()
+    {
+        SandboxRequest request = Shell("pwd; echo $HOME; touch $HOME/x && echo ok");
+        request.WorkingDirectory = "/work/./a//";
+        request.Environment["HOME"] = "/home/x/";
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal("/work/a\n/home/x/\nok\n", result.Stdout);
+    }
+
+    [Fact]
+    public async Task Output_paths_that_are_too_long_here_cost_only_themselves()
+    {
+        string directory = Path.Join(Directory.CreateTempSubdirectory("boxer-out-").FullName, "out");
+        SandboxRequest request = Python("""
+            import os
+            open("/output/short", "w").write("x")
+            os.chdir("/output")
+            for _ in range(16):
+                os.mkdir("d" * 250)
+                os.chdir("d" * 250)
+            open("l" * 70, "w").write("x")
+            print("done")
+            """);
+        request.Outputs = SandboxOutputs.ToDirectory(directory);
+        try
+        {
+            SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+            Assert.Equal(("done\n", ""), (result.Stdout, result.Stderr));
+            Assert.Equal("short", Assert.Single(result.Outputs).Path);
+            Assert.Contains("too long for the directory on this host", result.OutputsIncomplete, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Directory.Delete(Path.GetDirectoryName(directory)!, recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task A_directory_for_outputs_is_one_runs_alone()
+    {
+        string directory = Path.Join(Directory.CreateTempSubdirectory("boxer-out-").FullName, "out");
+        try
+        {
+            SandboxRequest request = Shell("echo $RANDOM >/output/a");
+            request.Outputs = SandboxOutputs.ToDirectory(directory);
+            Task<SandboxResult>[] runs = [shared.Runner.RunAsync(request, Cancel), shared.Runner.RunAsync(request, Cancel)];
+            await Task.WhenAll(runs).ContinueWith(_ => { }, Cancel, TaskContinuationOptions.None, TaskScheduler.Default);
+
+            Assert.Equal(1, runs.Count(run => run.IsCompletedSuccessfully));
+            Assert.IsType<SandboxRuntimeException>(runs.Single(run => run.IsFaulted).Exception!.InnerException, exactMatch: false);
+            Assert.True(File.Exists(Path.Join(directory, "a")));
+        }
+        finally
+        {
+            Directory.Delete(Path.GetDirectoryName(directory)!, recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task A_reader_that_does_not_read_does_not_hold_its_sandbox()
+    {
+        await using IAsyncEnumerator<SandboxEvent> events = shared.Runner.StreamAsync(Python("print('x' * 5_000_000)"), Cancel).GetAsyncEnumerator(Cancel);
+        Assert.True(await events.MoveNextAsync());
+        Assert.IsType<SandboxStarted>(events.Current);
+        for (int attempt = 0; await HostState.CountSandboxesAsync() > 0; attempt++)
+        {
+            Assert.True(attempt < 600, "The sandbox waits for its reader.");
+            await Task.Delay(TimeSpan.FromMilliseconds(50), Cancel);
+        }
+
+        while (await events.MoveNextAsync() && events.Current is SandboxOutput)
+        {
+        }
+
+        Assert.Equal(5_000_001, Assert.IsType<SandboxEnded>(events.Current).Result.StdoutBytes.Length);
+    }
+
+    [Fact]
     public async Task Thirty_threads_fit_the_default_limits()
     {
         SandboxResult result = await shared.Runner.RunAsync(

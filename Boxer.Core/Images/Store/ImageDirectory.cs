@@ -24,7 +24,7 @@ namespace Boxer.Images;
 internal sealed class ImageDirectory : IDisposable
 {
     private readonly string _home;
-    private readonly FileStream _lock;
+    private readonly FileLock _lock;
     private readonly string _temporary;
 
     /// <summary>Checks the directory, and makes what is missing.</summary>
@@ -159,7 +159,7 @@ internal sealed class ImageDirectory : IDisposable
         int removed = 0;
         foreach (string lockPath in Directory.EnumerateFiles(Path.Combine(_home, "tmp"), "*.lock"))
         {
-            if (lockPath == _lock.Name || TryLock(lockPath, FileMode.Open) is not { } held)
+            if (lockPath == _lock.Path || FileLock.TryTake(lockPath) is not { } held)
             {
                 continue;
             }
@@ -179,19 +179,19 @@ internal sealed class ImageDirectory : IDisposable
     public void Dispose()
     {
         TreeRemover.Remove(_temporary);
-        File.Delete(_lock.Name);
+        File.Delete(_lock.Path);
         _lock.Dispose();
     }
 
-    private (FileStream Lock, string Temporary) Lock()
+    private (FileLock Lock, string Temporary) Lock()
     {
         while (true)
         {
             string temporary = Path.Combine(_home, "tmp", Guid.NewGuid().ToString("N"));
-            if (TryLock(temporary + ".lock", FileMode.CreateNew) is { } held)
+            if (FileLock.TryCreate(temporary + ".lock") is { } held)
             {
                 // Between making and locking it, another process may have taken it for a dead one's and removed it.
-                if (File.Exists(held.Name))
+                if (File.Exists(held.Path))
                 {
                     Directory.CreateDirectory(temporary, PrivateDirectory.Mode);
                     return (held, temporary);
@@ -199,19 +199,6 @@ internal sealed class ImageDirectory : IDisposable
 
                 held.Dispose();
             }
-        }
-    }
-
-    // FileShare.None is flock(LOCK_EX | LOCK_NB) on Linux; the kernel lets go of it when the process ends, however it ends.
-    private static FileStream? TryLock(string path, FileMode mode)
-    {
-        try
-        {
-            return new FileStream(path, mode, FileAccess.ReadWrite, FileShare.None);
-        }
-        catch (IOException)
-        {
-            return null;
         }
     }
 

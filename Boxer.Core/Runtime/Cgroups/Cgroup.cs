@@ -13,6 +13,19 @@ internal sealed record CgroupLimits(double CpuCores, long MemoryBytes, int HostP
 /// <summary>What a cgroup has used; <see langword="null"/> where the kernel does not say.</summary>
 internal sealed record CgroupUsage(TimeSpan? Cpu, long? PeakMemoryBytes);
 
+/// <summary>What the kernel did in a cgroup for want of memory.</summary>
+internal enum OutOfMemory
+{
+    /// <summary>Nothing.</summary>
+    None,
+
+    /// <summary>It killed, because the cgroup reached its own limit.</summary>
+    OwnLimit,
+
+    /// <summary>It killed, because a cgroup above this one, or the machine, had no more.</summary>
+    Host,
+}
+
 /// <summary>The cgroup of one sandbox. Disposing removes it; what is in it is killed.</summary>
 internal abstract class Cgroup : IAsyncDisposable
 {
@@ -35,15 +48,18 @@ internal abstract class Cgroup : IAsyncDisposable
     /// <summary>Sets the limits.</summary>
     internal abstract void Apply(CgroupLimits limits);
 
-    /// <summary>How often the kernel killed something in the cgroup for want of memory.</summary>
-    internal abstract long ReadOutOfMemoryKills();
+    /// <summary>Whether the kernel killed something in the cgroup for want of memory, and whose limit it was.</summary>
+    internal abstract OutOfMemory ReadOutOfMemory();
 
     /// <summary>What it has used until now.</summary>
     internal abstract CgroupUsage ReadUsage();
 
-    /// <summary>Opens a descriptor that becomes ready when <see cref="ReadOutOfMemoryKills"/> may have grown.</summary>
-    /// <returns>The descriptor, the epoll events to wait for, and whether each of them is a kill without asking the counter.</returns>
-    internal abstract (SafeFileHandle Descriptor, uint Events, bool EachIsAKill) OpenOutOfMemoryWatch();
+    /// <summary>Opens a descriptor that becomes ready when <see cref="ReadOutOfMemory"/> may have changed.</summary>
+    /// <returns>The descriptor, and the epoll events to wait for.</returns>
+    internal abstract (SafeFileHandle Descriptor, uint Events) OpenOutOfMemoryWatch();
+
+    /// <summary>Makes the descriptor wait for the next change.</summary>
+    internal abstract void AcknowledgeOutOfMemory(SafeFileHandle descriptor);
 
     /// <summary>Sends SIGKILL to everything in it, once. What is forked meanwhile needs another call.</summary>
     /// <returns>Whether something was there.</returns>

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Boxer.Linux;
 
 namespace Boxer.Runtime.Cgroups;
@@ -7,7 +8,13 @@ internal sealed class CgroupMounts
 {
     private readonly Dictionary<string, (string MountPoint, string OwnDirectory)> _v1 = new(StringComparer.Ordinal);
 
-    private CgroupMounts(string? unified) => Unified = unified;
+    private readonly string? _ownUnified;
+
+    private CgroupMounts(string? unified, string? ownUnified)
+    {
+        Unified = unified;
+        _ownUnified = ownUnified;
+    }
 
     /// <summary>The mount point of a cgroup v2 hierarchy, or <see langword="null"/>.</summary>
     internal string? Unified { get; }
@@ -25,7 +32,8 @@ internal sealed class CgroupMounts
             string[] fields = line.Split(':', 3);
             if (fields.Length == 3)
             {
-                foreach (string controller in fields[1].Split(',', StringSplitOptions.RemoveEmptyEntries))
+                // The unified hierarchy has no controllers in its line.
+                foreach (string controller in fields[1].Split(','))
                 {
                     ownPaths[controller] = fields[2];
                 }
@@ -33,6 +41,7 @@ internal sealed class CgroupMounts
         }
 
         string? unified = null;
+        string unifiedRoot = "/";
         var v1 = new List<(string MountPoint, string MountRoot, string[] Controllers)>();
         foreach (string line in mountInfo)
         {
@@ -52,6 +61,7 @@ internal sealed class CgroupMounts
             string mountPoint = MountTable.Unescape(left[4]);
             if (right[0] == "cgroup2")
             {
+                unifiedRoot = unified is null ? MountTable.Unescape(left[3]) : unifiedRoot;
                 unified ??= mountPoint;
             }
             else if (right[0] == "cgroup")
@@ -60,7 +70,8 @@ internal sealed class CgroupMounts
             }
         }
 
-        var mounts = new CgroupMounts(unified);
+        string? ownUnified = unified is not null && ownPaths.TryGetValue("", out string? path) ? Join(unified, RelativeTo(unifiedRoot, path)) : null;
+        var mounts = new CgroupMounts(unified, ownUnified);
         foreach ((string mountPoint, string mountRoot, string[] controllers) in v1)
         {
             foreach (string controller in controllers.Where(ownPaths.ContainsKey))
@@ -77,6 +88,25 @@ internal sealed class CgroupMounts
 
     /// <summary>The v1 mount point of a controller, or <see langword="null"/> where it is not mounted.</summary>
     internal string? MountPoint(string controller) => _v1.TryGetValue(controller, out (string MountPoint, string) found) ? found.MountPoint : null;
+
+    /// <summary>The least memory limit of this process's own cgroup and those above it, in bytes; <see langword="null"/> for none.</summary>
+    internal long? ReadMemoryLimit()
+    {
+        (string? own, string? mountPoint, string file) = OwnDirectory("memory") is { } v1
+            ? (v1, MountPoint("memory"), "memory.limit_in_bytes")
+            : (_ownUnified, Unified, "memory.max");
+        long? least = null;
+        for (string? directory = own; mountPoint is not null && directory?.Length >= mountPoint.Length; directory = Path.GetDirectoryName(directory))
+        {
+            string path = Path.Join(directory, file);
+            if (File.Exists(path) && long.TryParse(File.ReadAllText(path).AsSpan().Trim(), CultureInfo.InvariantCulture, out long limit))
+            {
+                least = Math.Min(limit, least ?? limit);
+            }
+        }
+
+        return least;
+    }
 
     internal static string Join(string directory, string relative) => Path.Join(directory, relative.Trim('/')).TrimEnd('/');
 

@@ -9,6 +9,10 @@ internal sealed class CgroupV1 : Cgroup
 {
     private const int PeriodMicroseconds = 100_000;
     private const int LeastQuotaMicroseconds = 1_000;
+
+    // The kernel charges in batches, so that the last bytes below a limit may not show.
+    private const int ChargedAhead = 2 << 20;
+
     private readonly string _cpu;
     private readonly string? _cpuAccounting;
     private readonly string _memory;
@@ -37,10 +41,14 @@ internal sealed class CgroupV1 : Cgroup
                 $"the sandbox needs more than {limits.MemoryBytes >> 20} MiB before the command starts ({exception.Message}); raise the limit.");
         }
 
-        // Only where the kernel accounts for swap.
         if (File.Exists(Path.Join(_memory, "memory.memsw.limit_in_bytes")))
         {
             Write(_memory, "memory.memsw.limit_in_bytes", memory);
+        }
+        else if (File.Exists(Path.Join(_memory, "memory.swappiness")))
+        {
+            // A kernel that does not account for swap: without this the sandbox would be swapped out past its limit.
+            Write(_memory, "memory.swappiness", "0");
         }
 
         Write(_pids, "pids.max", limits.HostPids.ToString(CultureInfo.InvariantCulture));
@@ -48,27 +56,36 @@ internal sealed class CgroupV1 : Cgroup
         Write(_cpu, "cpu.cfs_quota_us", Quota(limits.CpuCores, PeriodMicroseconds).ToString(CultureInfo.InvariantCulture));
     }
 
-    internal override long ReadOutOfMemoryKills() => ReadKey(_memory, "memory.oom_control", "oom_kill") ?? 0;
+    // By the most it ever had, because newer kernels do not count failed charges any more.
+    internal override OutOfMemory ReadOutOfMemory() =>
+        (ReadKey(_memory, "memory.oom_control", "oom_kill") ?? 0) == 0 ? OutOfMemory.None
+        : ReadNumber(_memory, "memory.max_usage_in_bytes") + ChargedAhead < ReadNumber(_memory, "memory.limit_in_bytes") ? OutOfMemory.Host
+        : OutOfMemory.OwnLimit;
 
     internal override CgroupUsage ReadUsage() => new(
         _cpuAccounting is not null && ReadNumber(_cpuAccounting, "cpuacct.usage") is { } nanoseconds ? TimeSpan.FromTicks(nanoseconds / 100) : null,
         ReadNumber(_memory, "memory.max_usage_in_bytes"));
 
-    internal override (SafeFileHandle Descriptor, uint Events, bool EachIsAKill) OpenOutOfMemoryWatch()
+    internal override (SafeFileHandle Descriptor, uint Events) OpenOutOfMemoryWatch()
     {
         var notification = new SafeFileHandle(Check.Result(SysEventfd.eventfd(0, SysEventfd.EFD_CLOEXEC | SysEventfd.EFD_NONBLOCK), "eventfd"), ownsHandle: true);
         try
         {
             using SafeFileHandle control = File.OpenHandle(Path.Join(_memory, "memory.oom_control"));
             Write(_memory, "cgroup.event_control", $"{notification.DangerousGetHandle()} {control.DangerousGetHandle()}");
-            // A notification comes before the kill that it is about: the counter may still be unchanged.
-            return (notification, SysEpoll.EPOLLIN, EachIsAKill: true);
+            return (notification, SysEpoll.EPOLLIN);
         }
         catch
         {
             notification.Dispose();
             throw;
         }
+    }
+
+    internal override unsafe void AcknowledgeOutOfMemory(SafeFileHandle descriptor)
+    {
+        ulong count;
+        _ = Unistd.read(descriptor, (byte*)&count, sizeof(ulong));
     }
 
     internal static long Quota(double cores, int period) => Math.Max(LeastQuotaMicroseconds, (long)Math.Round(cores * period));

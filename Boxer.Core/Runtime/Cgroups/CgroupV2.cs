@@ -30,27 +30,36 @@ internal sealed class CgroupV2 : Cgroup
         Write(_directory, "cpu.max", string.Create(CultureInfo.InvariantCulture, $"{CgroupV1.Quota(limits.CpuCores, PeriodMicroseconds)} {PeriodMicroseconds}"));
     }
 
-    internal override long ReadOutOfMemoryKills() => ReadKey(_directory, "memory.events", "oom_kill") ?? 0;
+    // "oom" counts what reached the limit of this cgroup; kills for a limit above it are not among them.
+    internal override OutOfMemory ReadOutOfMemory() =>
+        (ReadKey(_directory, "memory.events", "oom_kill") ?? 0) == 0 ? OutOfMemory.None
+        : (ReadKey(_directory, "memory.events", "oom") ?? 0) == 0 ? OutOfMemory.Host
+        : OutOfMemory.OwnLimit;
 
     internal override CgroupUsage ReadUsage() => new(
         ReadKey(_directory, "cpu.stat", "usage_usec") is { } microseconds ? TimeSpan.FromMicroseconds(microseconds) : null,
         ReadNumber(_directory, "memory.peak"));
 
-    // The kernel reports a change of this file as an exceptional condition, the first time against what was read at open.
-    internal override (SafeFileHandle Descriptor, uint Events, bool EachIsAKill) OpenOutOfMemoryWatch()
+    // The kernel reports a change of this file as an exceptional condition, against what was last read of the same descriptor.
+    internal override (SafeFileHandle Descriptor, uint Events) OpenOutOfMemoryWatch()
     {
         SafeFileHandle file = File.OpenHandle(Path.Join(_directory, "memory.events"));
         try
         {
-            Span<byte> content = stackalloc byte[512];
-            RandomAccess.Read(file, content, 0);
-            return (file, SysEpoll.EPOLLPRI, EachIsAKill: false);
+            AcknowledgeOutOfMemory(file);
+            return (file, SysEpoll.EPOLLPRI);
         }
         catch
         {
             file.Dispose();
             throw;
         }
+    }
+
+    internal override void AcknowledgeOutOfMemory(SafeFileHandle descriptor)
+    {
+        Span<byte> content = stackalloc byte[512];
+        RandomAccess.Read(descriptor, content, 0);
     }
 
     internal override bool Kill()

@@ -56,12 +56,12 @@ internal static class InitProtocol
 
     /// <summary>
     /// The capabilities that PID 1 needs in the bounding, effective and permitted sets of the OCI spec, by their OCI names.
-    /// The command gets none of them.
+    /// No command gets any of them here; one of user 0 gets some in a user namespace of its own, which cannot be more than these.
     /// </summary>
     internal static IReadOnlyList<string> RequiredCapabilities { get; } =
     [
-        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_SYS_ADMIN",
-        "CAP_SYS_RESOURCE",
+        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID",
+        "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE",
     ];
 
     /// <summary>Writes a header.</summary>
@@ -126,7 +126,7 @@ internal static class InitProtocol
             writer.U32(tmpfs.Mode);
             writer.U32(tmpfs.UserId);
             writer.U32(tmpfs.GroupId);
-            writer.U32(tmpfs.UnlessOwned ? 1u : 0u);
+            writer.U32(tmpfs.UnlessUsed ? 1u : 0u);
         }
 
         writer.U32((uint)start.TextFiles.Count);

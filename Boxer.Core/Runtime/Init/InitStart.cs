@@ -124,10 +124,8 @@ internal enum InitResource : uint
 /// <param name="Mode">The mode of its root, for example octal 1777.</param>
 /// <param name="UserId">The owner of its root.</param>
 /// <param name="GroupId">The group of its root.</param>
-/// <param name="UnlessOwned">
-/// Leave the directory alone if it exists, has an entry and belongs to the run's user: a home that the image prepared.
-/// </param>
-internal sealed record InitTmpfs(string Path, long SizeBytes, uint Mode, uint UserId, uint GroupId, bool UnlessOwned = false);
+/// <param name="UnlessUsed">Leave the directory alone if it has an entry: what the image put there stays.</param>
+internal sealed record InitTmpfs(string Path, long SizeBytes, uint Mode, uint UserId, uint GroupId, bool UnlessUsed = false);
 
 /// <summary>A small file, owned by root, mode 0644; an existing one is replaced.</summary>
 /// <param name="Path">The absolute path.</param>

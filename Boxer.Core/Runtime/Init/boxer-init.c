@@ -268,7 +268,7 @@ struct tmpfs {
     uint32_t mode;
     uint32_t uid;
     uint32_t gid;
-    uint32_t unless_owned;
+    uint32_t unless_used;
 };
 
 struct text_file {
@@ -552,8 +552,8 @@ static void parse_start(size_t length)
         tmpfs->mode = take32(&reader, "tmpfs");
         tmpfs->uid = take_id(&reader, "tmpfs");
         tmpfs->gid = take_id(&reader, "tmpfs");
-        tmpfs->unless_owned = take32(&reader, "tmpfs");
-        if (tmpfs->size == 0 || tmpfs->size > INT64_MAX || tmpfs->mode > 07777 || tmpfs->unless_owned > 1)
+        tmpfs->unless_used = take32(&reader, "tmpfs");
+        if (tmpfs->size == 0 || tmpfs->size > INT64_MAX || tmpfs->mode > 07777 || tmpfs->unless_used > 1)
             malformed("tmpfs");
     }
     plan->text_count = take_count(&reader, MAX_ITEMS, "text files");
@@ -619,31 +619,28 @@ static int make_directories(const char *path, uid_t uid, gid_t gid, int parents_
     return 0;
 }
 
-/* Whether the image prepared this directory for the run's user: it exists, is theirs and has an entry. */
-static int is_owned_and_used(const char *path, uid_t uid)
+/* Whether the image has something in this directory, which a mount would hide. */
+static int is_used(const char *path)
 {
     int used = 0;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return 0;
-    struct stat info;
     DIR *directory = fdopendir(fd);
     if (directory == NULL) {
         close(fd);
         return 0;
     }
-    if (fstat(fd, &info) == 0 && info.st_uid == uid) {
-        struct dirent *entry;
-        while (!used && (entry = readdir(directory)) != NULL)
-            used = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-    }
+    struct dirent *entry;
+    while (!used && (entry = readdir(directory)) != NULL)
+        used = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
     closedir(directory);
     return used;
 }
 
 static void mount_tmpfs(const struct tmpfs *tmpfs)
 {
-    if (tmpfs->unless_owned && is_owned_and_used(tmpfs->path, plan->uid))
+    if (tmpfs->unless_used && is_used(tmpfs->path))
         return;
     char options[128];
     snprintf(options, sizeof options, "size=%llu,mode=%o,uid=%u,gid=%u", (unsigned long long)tmpfs->size, tmpfs->mode, tmpfs->uid,

@@ -28,6 +28,7 @@ public sealed class OptionsValidatorTests
         { "AllowedNetworks[1]", options => options.AllowedNetworks = ["none", "bridge"], "'bridge' is not a network mode; use one of: none, other." },
         { "MaxConcurrentRuns", options => options.MaxConcurrentRuns = 0, "is 0, but must be from 1 to 10000." },
         { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 31, "is 31, but must be from 32 to 1073741824." },
+        { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 128, "is 128, less than the 256 of one run; raise it, or lower DefaultLimits.MemoryMegabytes." },
         { "MaxQueuedRuns", options => options.MaxQueuedRuns = -1, "is -1, but must be from 0 to 1000000." },
         { "QueueTimeout", options => options.QueueTimeout = TimeSpan.FromHours(2), "is 7200, but must be from 0 to 3600." },
         { "PullTimeout", options => options.PullTimeout = TimeSpan.Zero, "is 0, but must be from 1 to 86400." },

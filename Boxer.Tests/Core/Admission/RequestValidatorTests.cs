@@ -71,6 +71,7 @@ public sealed class RequestValidatorTests
         { "outputs to a relative directory", request => request.Outputs = SandboxOutputs.ToDirectory("out"), "Outputs", "must be an absolute path of this host." },
         { "outputs to what is there", request => request.Outputs = SandboxOutputs.ToDirectory("/etc"), "Outputs", "must be a directory that does not exist yet." },
         { "outputs to nowhere", request => request.Outputs = SandboxOutputs.ToDirectory("/nowhere/out"), "Outputs", "must be a directory whose parent exists." },
+        { "outputs that fit no array", request => request.Limits.OutputFilesBytes = 3L << 30, "Limits.OutputFilesBytes", "must be at most 2147483591 where Outputs are kept in memory; name a directory for more." },
         { "more memory than there is", request => request.Limits.MemoryMegabytes = MostMemory + 1, "Limits.MemoryMegabytes", "must be at most 4096, which is all that this host gives to sandboxes." },
         { "cpu not a number", request => request.Limits.CpuCores = double.NaN, "Limits.CpuCores", "is NaN, but must be from 0.01 to 1024 cores." },
         { "endless cpu", request => request.Limits.CpuCores = double.PositiveInfinity, "Limits.CpuCores", "is Infinity, but must be from 0.01 to 1024 cores." },
@@ -138,7 +139,6 @@ public sealed class RequestValidatorTests
     [InlineData(nameof(ResourceLimits.OpenFiles), 8, 1 << 20, 1)]
     [InlineData(nameof(ResourceLimits.DiskMegabytes), 1, 1 << 20, 1)]
     [InlineData(nameof(ResourceLimits.OutputBytes), 1, 1 << 30, 1)]
-    [InlineData(nameof(ResourceLimits.OutputFilesBytes), 1, 64L << 30, 1)]
     [InlineData(nameof(ResourceLimits.OutputFilesCount), 1, 1_000_000, 1)]
     public void Limits_have_a_range_with_both_ends(string limit, double least, double most, double step)
     {
@@ -155,6 +155,18 @@ public sealed class RequestValidatorTests
             property.SetValue(request.Limits, type == typeof(TimeSpan) ? TimeSpan.FromSeconds(value) : Convert.ChangeType(value, type, null));
             return request;
         }
+    }
+
+    [Fact]
+    public void Output_files_in_a_directory_may_be_large()
+    {
+        SandboxRequest request = Good();
+        request.Outputs = SandboxOutputs.ToDirectory(Path.Join(Path.GetTempPath(), Guid.NewGuid().ToString("N")));
+        request.Limits.OutputFilesBytes = 64L << 30;
+        Assert.Empty(Validate(request));
+
+        request.Limits.OutputFilesBytes++;
+        Assert.Equal("Limits.OutputFilesBytes", Assert.Single(Validate(request)).Field);
     }
 
     [Fact]

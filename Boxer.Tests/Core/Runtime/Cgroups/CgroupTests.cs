@@ -41,7 +41,11 @@ public sealed class CgroupTests : IDisposable
         Put("cpu.stat", "usage_usec 1500000\nuser_usec 1000000\n");
         Put("memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 1\n");
         Assert.Equal(new CgroupUsage(TimeSpan.FromSeconds(1.5), null), cgroup.ReadUsage());
-        Assert.Equal(2, cgroup.ReadOutOfMemoryKills());
+        Assert.Equal(OutOfMemory.OwnLimit, cgroup.ReadOutOfMemory());
+        Put("memory.events", "low 0\noom 0\noom_kill 2\n");
+        Assert.Equal(OutOfMemory.Host, cgroup.ReadOutOfMemory());
+        Put("memory.events", "low 0\nmax 9\noom 1\noom_kill 0\n");
+        Assert.Equal(OutOfMemory.None, cgroup.ReadOutOfMemory());
 
         Put("memory.peak", "4096\n");
         Assert.Equal(4096, cgroup.ReadUsage().PeakMemoryBytes);
@@ -80,7 +84,10 @@ public sealed class CgroupTests : IDisposable
         Put("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n");
 
         Assert.Equal(new CgroupUsage(TimeSpan.FromSeconds(2.5), 12345), cgroup.ReadUsage());
-        Assert.Equal(7, cgroup.ReadOutOfMemoryKills());
+        Put("memory.limit_in_bytes", "104857600\n");
+        Assert.Equal(OutOfMemory.Host, cgroup.ReadOutOfMemory());
+        Put("memory.max_usage_in_bytes", "104857600\n");
+        Assert.Equal(OutOfMemory.OwnLimit, cgroup.ReadOutOfMemory());
     }
 
     [Fact]
@@ -89,7 +96,7 @@ public sealed class CgroupTests : IDisposable
         Cgroup cgroup = V1();
         Put("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n");
 
-        Assert.Equal(0, cgroup.ReadOutOfMemoryKills());
+        Assert.Equal(OutOfMemory.None, cgroup.ReadOutOfMemory());
     }
 
     [Fact]

@@ -169,7 +169,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
         InitRun run = await RunAsync(
             InitSandbox.Start(0, "sh", "-c", "ls /bin/true; touch /full/x; stat -c %u /full") with
             {
-                Tmpfs = [new("/bin", 4096, 0x1ED, 0, 0, UnlessOwned: true), new("/full", 4096, 0x1ED, 0, 0, UnlessOwned: true)],
+                Tmpfs = [new("/bin", 4096, 0x1ED, 0, 0, UnlessUsed: true), new("/full", 4096, 0x1ED, 0, 0, UnlessUsed: true)],
                 Outputs = null,
             });
         Assert.Equal("/bin/true\n0\n", run.Stdout);

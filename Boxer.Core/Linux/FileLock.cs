@@ -1,0 +1,59 @@
+using System.Runtime.InteropServices;
+using Boxer.Native;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Linux;
+
+/// <summary>
+/// A file that is locked as long as its process lives, however that ends (flock(2)). Not by way of <see cref="FileShare"/>, whose locks
+/// an environment variable of .NET switches off.
+/// </summary>
+internal sealed class FileLock : IDisposable
+{
+    private readonly SafeFileHandle _handle;
+
+    private FileLock(string path, SafeFileHandle handle)
+    {
+        Path = path;
+        _handle = handle;
+    }
+
+    internal string Path { get; }
+
+    /// <summary>Makes a file and locks it.</summary>
+    /// <returns><see langword="null"/> where it exists, or another was faster to lock it.</returns>
+    /// <exception cref="NativeException">It cannot be made.</exception>
+    internal static FileLock? TryCreate(string path) => TryTake(path, Fcntl.O_CREAT | Fcntl.O_EXCL, Errno.EEXIST);
+
+    /// <summary>Locks a file that is there.</summary>
+    /// <returns><see langword="null"/> where it does not exist, or somebody holds it.</returns>
+    /// <exception cref="NativeException">It cannot be opened or locked.</exception>
+    internal static FileLock? TryTake(string path) => TryTake(path, 0, Errno.ENOENT);
+
+    /// <summary>Locks a file, and makes it where it is not there.</summary>
+    /// <returns><see langword="null"/> where somebody holds it.</returns>
+    /// <exception cref="NativeException">It cannot be made, opened or locked.</exception>
+    internal static FileLock? TryTakeOrCreate(string path) => TryTake(path, Fcntl.O_CREAT, Errno.EEXIST);
+
+    public void Dispose() => _handle.Dispose();
+
+    private static FileLock? TryTake(string path, int flags, int expected)
+    {
+        SafeFileHandle handle = Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_WRONLY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC | flags, 0x180);
+        if (handle.IsInvalid)
+        {
+            int errno = Marshal.GetLastPInvokeError();
+            handle.Dispose();
+            return errno == expected ? null : throw new NativeException("open", errno, path);
+        }
+
+        if (SysFile.flock(handle, SysFile.LOCK_EX | SysFile.LOCK_NB) == 0)
+        {
+            return new FileLock(path, handle);
+        }
+
+        int fault = Marshal.GetLastPInvokeError();
+        handle.Dispose();
+        return fault is Errno.EAGAIN or Errno.EINTR ? null : throw new NativeException("flock", fault, path);
+    }
+}
