@@ -43,7 +43,7 @@ public sealed class ImageNotFoundException : SandboxException
     }
 }
 
-/// <summary>The image could not be pulled or unpacked. Nothing of it was kept; the next run tries afresh.</summary>
+/// <summary>The image could not be pulled or unpacked. The failure is not remembered: the next run tries afresh, with the layers that were whole.</summary>
 public sealed class ImagePullException : SandboxException
 {
     internal ImagePullException(string message, Exception? inner = null)

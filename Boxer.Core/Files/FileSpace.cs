@@ -292,6 +292,12 @@ public sealed class FileSpace
             return [];
         }
 
+        int room = StoredPath.MaxBytes - 2 - Encoding.UTF8.GetByteCount(Path.Combine(_data, path));
+        if (found.Any(file => Encoding.UTF8.GetByteCount(file.Path) > room))
+        {
+            throw new FileStoreFullException($"Some paths of outputs are too long for this host's disk; at most {room} bytes are allowed.");
+        }
+
         RemoveEmpty(collected);
         long bytes = found.Sum(file => file.Size);
         int entries = found.Count + 1 + Directory.EnumerateDirectories(collected, "*", Below).Count();

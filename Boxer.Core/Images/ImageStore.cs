@@ -152,22 +152,32 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
 
     private async Task<ReadyImage> MakeReadyAsync(ImageReference reference, IReadOnlyList<RegistryPlace> places, CancellationToken cancellationToken)
     {
+        using var timeout = new CancellationTokenSource(_options.PullTimeout, _options.TimeProvider);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
+        try
+        {
+            // An image that is here does not wait for those that are not.
+            ReadyImage ready = await MakeReadyOfStoredAsync(reference, either.Token).ConfigureAwait(false)
+                ?? await PullAsync(reference, places, either.Token).ConfigureAwait(false);
+            _ready[reference.ToString()] = ready;
+            return ready;
+        }
+        catch (OperationCanceledException fault) when (timeout.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        {
+            throw new ImagePullException($"The image {reference} was not pulled within {_options.PullTimeout.TotalSeconds:0} s.", fault);
+        }
+        catch (Exception fault) when (fault is IOException or UnauthorizedAccessException)
+        {
+            throw new ImagePullException($"The image {reference} could not be made ready: {fault.Message}", fault);
+        }
+    }
+
+    private async Task<ReadyImage> PullAsync(ImageReference reference, IReadOnlyList<RegistryPlace> places, CancellationToken cancellationToken)
+    {
         await _pulls.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            using var timeout = new CancellationTokenSource(_options.PullTimeout, _options.TimeProvider);
-            using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
-            try
-            {
-                ReadyImage ready = await MakeReadyOfStoredAsync(reference, either.Token).ConfigureAwait(false)
-                    ?? await _puller.PullAsync(reference, places, MakeRootAsync, either.Token).ConfigureAwait(false);
-                _ready[reference.ToString()] = ready;
-                return ready;
-            }
-            catch (OperationCanceledException fault) when (timeout.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
-            {
-                throw new ImagePullException($"The image {reference} was not pulled within {_options.PullTimeout.TotalSeconds:0} s.", fault);
-            }
+            return await _puller.PullAsync(reference, places, MakeRootAsync, cancellationToken).ConfigureAwait(false);
         }
         finally
         {

@@ -184,7 +184,7 @@ internal static class ImageUsers
             return [];
         }
 
-        var content = new byte[MaxFileBytes + 1];
+        var content = new byte[Math.Min(status.stx_size, MaxFileBytes) + 1];
         int length = 0;
         int read;
         while (length < content.Length && (read = RandomAccess.Read(file, content.AsSpan(length), length)) > 0)
@@ -192,7 +192,7 @@ internal static class ImageUsers
             length += read;
         }
 
-        return length <= MaxFileBytes
+        return status.stx_size <= MaxFileBytes && length <= MaxFileBytes
             ? content[..length]
             : throw new InvalidSandboxRequestException("User", $"the image's {shown} is larger than {MaxFileBytes} bytes; the user cannot be looked up in it.");
     }

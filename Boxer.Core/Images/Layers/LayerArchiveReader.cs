@@ -18,6 +18,7 @@ internal sealed class LayerArchiveReader(Stream archive)
 
     // The same bound as Go's archive/tar, which the tools that build images use.
     private const int MaxExtendedHeaderBytes = 1024 * 1024;
+    private const int MaxPathBytes = 4095;
 
     // Far beyond any real clock, and within what utimensat(2) takes.
     private const long MaxSeconds = 1L << 40;
@@ -36,6 +37,7 @@ internal sealed class LayerArchiveReader(Stream archive)
     public async ValueTask<LayerEntry?> ReadEntryAsync(CancellationToken cancellationToken)
     {
         var extended = new ExtendedHeader();
+        long extendedBytes = 0;
         while (true)
         {
             await SkipDataAsync(cancellationToken).ConfigureAwait(false);
@@ -53,6 +55,11 @@ internal sealed class LayerArchiveReader(Stream archive)
             VerifyChecksum(_block);
             byte type = _block[156];
             long size = Number(_block.AsSpan(124, 12), "size");
+            if (type is (byte)'x' or (byte)'L' or (byte)'K' or (byte)'g' or (byte)'V' && size is >= 0 and <= MaxExtendedHeaderBytes && (extendedBytes += size) > MaxExtendedHeaderBytes)
+            {
+                throw new InvalidDataException($"the extended headers of an entry have more than {MaxExtendedHeaderBytes} bytes");
+            }
+
             switch (type)
             {
                 case (byte)'x':
@@ -130,6 +137,11 @@ internal sealed class LayerArchiveReader(Stream archive)
         }
 
         byte[] linkName = extended.LinkName ?? CString(_block.AsSpan(157, 100));
+        if (name.Length > MaxPathBytes || linkName.Length > MaxPathBytes)
+        {
+            throw new InvalidDataException($"a name is longer than {MaxPathBytes} bytes");
+        }
+
         if (name.Contains((byte)0) || linkName.Contains((byte)0))
         {
             throw new InvalidDataException("a name has a NUL in it");

@@ -20,7 +20,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private readonly Dictionary<ulong, HashSet<string>> _written = [];
 
     // Times of directories are set at the end: making entries in them changes them.
-    private readonly Dictionary<ulong, (byte[] Path, LayerEntry Entry)> _directories = [];
+    private readonly Dictionary<ulong, (byte[] Path, long Seconds, long Nanoseconds)> _directories = [];
 
     private SafeFileHandle? _parent;
     private string? _parentPath;
@@ -95,7 +95,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     {
         SetOwnerAndMode(file, entry, unprivilegedMode: 0x100); // 0400
         SysStat.timespec_t* times = stackalloc SysStat.timespec_t[2];
-        SetTimes(times, entry);
+        SetTimes(times, entry.ModifiedSeconds, entry.ModifiedNanoseconds);
         Check.Result(SysStat.futimens(file, times), "futimens");
     }
 
@@ -103,13 +103,13 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     public unsafe void Finish()
     {
         SysStat.timespec_t* times = stackalloc SysStat.timespec_t[2];
-        foreach ((ulong inode, (byte[] path, LayerEntry entry)) in _directories)
+        foreach ((ulong inode, (byte[] path, long seconds, long nanoseconds)) in _directories)
         {
             // A later entry may have put something else there: then it is not the directory any more whose time is known.
             using SafeFileHandle directory = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
             if (!directory.IsInvalid && Inode(directory) == inode)
             {
-                SetTimes(times, entry);
+                SetTimes(times, seconds, nanoseconds);
                 Check.Result(SysStat.futimens(directory, times), "futimens");
             }
         }
@@ -126,7 +126,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         }
 
         SetOwnerAndMode(root, entry, unprivilegedMode: 0x1C0); // 0700
-        _directories[Inode(root)] = (LayerPath.Join([]), entry);
+        _directories[Inode(root)] = (LayerPath.Join([]), entry.ModifiedSeconds, entry.ModifiedNanoseconds);
     }
 
     private void WriteDirectory(SafeFileHandle parent, ulong parentInode, byte[] name, byte[] path, LayerEntry entry)
@@ -134,7 +134,8 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         SysStat.statx_t? existing = Find(parent, name);
         if (existing is not { Type: SysStat.S_IFDIR })
         {
-            bool hidesLower = existing is { } other && IsWhiteout(other);
+            // Whatever this layer had here, a file or a whiteout, hid what lower layers have.
+            bool hidesLower = !Applied && existing is not null;
             Clear(parent, parentInode, name);
             Check.Result(SysStat.mkdirat(parent, name, ImplicitDirectoryMode), "mkdir");
             if (hidesLower)
@@ -145,7 +146,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 
         using SafeFileHandle directory = OpenDirectory(parent, name);
         SetOwnerAndMode(directory, entry, unprivilegedMode: 0x1C0); // 0700
-        _directories[Inode(directory)] = (path, entry);
+        _directories[Inode(directory)] = (path, entry.ModifiedSeconds, entry.ModifiedNanoseconds);
         MarkWritten(parentInode, name);
     }
 
@@ -164,7 +165,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         }
 
         SysStat.timespec_t* times = stackalloc SysStat.timespec_t[2];
-        SetTimes(times, entry);
+        SetTimes(times, entry.ModifiedSeconds, entry.ModifiedNanoseconds);
         Check.Result(SysStat.utimensat(parent, name, times, Fcntl.AT_SYMLINK_NOFOLLOW), "utimensat");
         MarkWritten(parentInode, name);
     }
@@ -474,10 +475,10 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private static void SetOpaque(SafeFileHandle directory) =>
         Check.Result(SysXattr.fsetxattr(directory, OverlayOpaque, "y"u8, 1, 0), "setxattr");
 
-    private static unsafe void SetTimes(SysStat.timespec_t* times, LayerEntry entry)
+    private static unsafe void SetTimes(SysStat.timespec_t* times, long seconds, long nanoseconds)
     {
         times[0] = new() { tv_nsec = SysStat.UTIME_OMIT };
-        times[1] = new() { tv_sec = entry.ModifiedSeconds, tv_nsec = entry.ModifiedNanoseconds };
+        times[1] = new() { tv_sec = seconds, tv_nsec = nanoseconds };
     }
 
     // A layer's own devices are left out, so a device in the tree is a whiteout that was made here.

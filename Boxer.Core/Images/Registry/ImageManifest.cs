@@ -222,8 +222,11 @@ internal sealed class ImageManifest
         _ => throw new RegistryException($"the image has a layer of a type that is not supported: {Show(mediaType)}"),
     };
 
+    // Beyond any disk, and small enough to be added up.
+    private const long MaxBlobBytes = 1L << 50;
+
     private static ImageDescriptor ReadDescriptor(DescriptorJson? json) =>
-        json is { Size: >= 0 }
+        json is { Size: >= 0 and <= MaxBlobBytes }
             ? new(json.MediaType ?? "", ReadDigest(json.Digest), json.Size)
             : throw new RegistryException("the manifest has a malformed descriptor");
 

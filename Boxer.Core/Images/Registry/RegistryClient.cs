@@ -34,6 +34,9 @@ internal sealed class RegistryClient : IDisposable
         _http.DefaultRequestHeaders.UserAgent.Add(new ProductInfoHeaderValue("boxer", null));
     }
 
+    // A place that says nothing for so long is given up, so that the next one is asked.
+    private static readonly TimeSpan Silence = TimeSpan.FromSeconds(30);
+
     /// <summary>Opens one image's repository at one place. Tokens are kept for as long as it is open.</summary>
     /// <param name="place">The place.</param>
     /// <param name="reference">The image.</param>
@@ -45,9 +48,11 @@ internal sealed class RegistryClient : IDisposable
     /// <exception cref="RegistryException">There was no answer.</exception>
     public async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
     {
+        using var silent = new CancellationTokenSource(Silence, TimeProvider.System);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(silent.Token, cancellationToken);
         try
         {
-            return await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken).ConfigureAwait(false);
+            return await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, either.Token).ConfigureAwait(false);
         }
         catch (HttpRequestException fault)
         {
@@ -66,7 +71,7 @@ internal sealed class RegistryClient : IDisposable
         }
         catch (OperationCanceledException fault) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new RegistryException($"no connection to {request.RequestUri!.Authority} in time", RegistryFaultKind.Transient, fault);
+            throw new RegistryException($"no answer from {request.RequestUri!.Authority} in time", RegistryFaultKind.Transient, fault);
         }
     }
 

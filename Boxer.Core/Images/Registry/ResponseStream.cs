@@ -6,12 +6,21 @@ namespace Boxer.Images;
 /// <param name="what">What it is, for messages.</param>
 internal sealed class ResponseStream(HttpResponseMessage response, Stream body, string what) : ForwardStream
 {
+    // A place that says nothing for so long is given up, so that the next one is asked.
+    private static readonly TimeSpan Silence = TimeSpan.FromSeconds(30);
+
     /// <inheritdoc/>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
+        using var silent = new CancellationTokenSource(Silence, TimeProvider.System);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(silent.Token, cancellationToken);
         try
         {
-            return await body.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
+            return await body.ReadAsync(buffer, either.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException fault) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new RegistryException($"{what} stopped coming for {Silence.TotalSeconds:0} s", RegistryFaultKind.Transient, fault);
         }
         catch (Exception fault) when (fault is IOException or HttpRequestException)
         {

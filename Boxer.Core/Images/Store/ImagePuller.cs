@@ -152,8 +152,8 @@ internal sealed class ImagePuller : IDisposable
             }
             catch (Exception fault) when (fault is InvalidDataException or RegistryException)
             {
-                // Damaged on this disk, or no layer at all: the next pull must not find it.
-                File.Delete(path);
+                // Where it is damaged on this disk the next pull must not find it; what another image names well stays.
+                await RemoveIfDamagedAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
                 throw;
             }
         }
@@ -212,7 +212,7 @@ internal sealed class ImagePuller : IDisposable
         FileStream file = File.OpenRead(path);
         await using (file.ConfigureAwait(false))
         {
-            using var verifying = new VerifyingStream(file, blob.Digest, blob.Size, $"blob {blob.Digest}");
+            using var verifying = new VerifyingStream(file, blob.Digest, null, $"blob {blob.Digest}");
             try
             {
                 await verifying.CompleteAsync(cancellationToken).ConfigureAwait(false);

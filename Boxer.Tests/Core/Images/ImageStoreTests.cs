@@ -263,6 +263,40 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
+    public async Task Pulls_that_stall_do_not_hold_up_what_is_stored()
+    {
+        _scripted.AddImage("here", "latest", [new Archive().File("f", "x").ToBytes()]);
+        await using (ImageStore first = Store(ImageRootKind.Flattened))
+        {
+            await AcquireAsync(first, "here");
+        }
+
+        string blob = _scripted.AddImage("stalls", "latest", [new Archive().File("g", "y").ToBytes()]);
+        _scripted.Content[blob] = _scripted.Content[blob] with { Gate = Task.Delay(Timeout.Infinite, TestContext.Current.CancellationToken) };
+        await using ImageStore store = Store(ImageRootKind.Flattened, options => options with { MaxConcurrentPulls = 1 });
+        using var leave = new CancellationTokenSource();
+        Task<IImageLease> stalled = store.AcquireAsync(ImageReference.Parse("test.example/stalls"), leave.Token);
+        await WaitAsync(() => _scripted.Requests.Any(request => request.Path == blob));
+
+        Assert.Equal(["f"], Files((await AcquireAsync(store, "here")).RootPath));
+        Assert.False(stalled.IsCompleted);
+        await leave.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => stalled);
+    }
+
+    [Fact]
+    public async Task A_store_that_cannot_be_written_to_is_a_pull_fault()
+    {
+        _scripted.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);
+        await using ImageStore store = Store(ImageRootKind.Flattened);
+        File.WriteAllText(_scratch["home/roots/sha256"], "in the way");
+
+        ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => AcquireAsync(store, "a"));
+
+        Assert.IsType<IOException>(fault.InnerException, exactMatch: false);
+    }
+
+    [Fact]
     public async Task Damaged_store_is_pulled_again()
     {
         _scripted.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);

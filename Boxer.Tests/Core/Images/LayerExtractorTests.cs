@@ -145,6 +145,34 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
+    public async Task Extended_headers_do_not_add_up_without_bound()
+    {
+        var archive = new Archive();
+        byte[] record = Encoding.ASCII.GetBytes("600012 SCHILY.xattr.user.a=" + new string('a', 599_984) + "\n");
+        for (int i = 0; i < 3; i++)
+        {
+            archive.Raw('x', "pax"u8.ToArray(), [], record, 0, 0, 0);
+        }
+
+        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(archive.File("f"), WhiteoutFormat.Applied));
+
+        Assert.Contains("extended headers of an entry have more than 1048576 bytes", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_directory_in_place_of_a_file_of_its_own_layer_hides_what_lower_layers_have(bool link)
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "opaque directories of overlayfs need root");
+        Archive archive = link ? new Archive().Link("f", "elsewhere") : new Archive().File("f", "1");
+
+        await ExtractAsync(archive.Directory("f").File("f/y", "2"), WhiteoutFormat.Overlay);
+
+        Assert.Equal("eQ==", Attribute("f", "trusted.overlay.opaque"));
+    }
+
+    [Fact]
     public async Task Whiteouts_become_what_overlayfs_understands()
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "whiteouts of overlayfs need root");
