@@ -32,7 +32,7 @@ trap 'stop_registry; rm -rf --one-file-system "$work"' EXIT
 
 path_before=$PATH
 step "Looking for what is missing"
-install_packages musl-tools curl python3 python3-httpx
+install_packages musl-tools curl iproute2 nftables python3 python3-httpx
 ensure_runsc
 ensure_dotnet
 say "$(runsc --version | head -n 1), .NET SDK $(dotnet --version)"

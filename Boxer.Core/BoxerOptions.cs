@@ -66,6 +66,22 @@ public sealed class BoxerOptions
     public IList<string> AllowedNetworks { get; set; } = [];
 
     /// <summary>
+    /// Private IPv4 blocks that sandboxes of the network mode <c>sandbox</c> get their addresses from, in the order in which they are
+    /// tried; /16 to /30. Parts that overlap an address or a route of this host are passed over.
+    /// <value>Default empty: parts of 10.231.0.0/16, 172.30.0.0/16 and 192.168.208.0/20.</value>
+    /// </summary>
+    public IList<string> NetworkBlocks { get; set; } = [];
+
+    /// <summary>What sandboxes of the network mode <c>sandbox</c> may reach, where their request does not say less.</summary>
+    public EgressPolicy Egress { get; set; } = new();
+
+    /// <summary>
+    /// Whether <see cref="SandboxRequest.Egress"/> stands in for <see cref="Egress"/>, private addresses included.
+    /// <value>Default <see langword="false"/>: a request can only tighten it.</value>
+    /// </summary>
+    public bool AllowWiderEgress { get; set; }
+
+    /// <summary>
     /// Runs at once; 1 to 10,000.
     /// <value>Default <see langword="null"/>: four for each processor.</value>
     /// </summary>
@@ -107,6 +123,8 @@ public sealed class BoxerOptions
         var copy = (BoxerOptions)MemberwiseClone();
         copy.DefaultLimits = DefaultLimits with { };
         copy.DnsServers = [.. DnsServers];
+        copy.NetworkBlocks = [.. NetworkBlocks];
+        copy.Egress = Egress.Copy();
         copy.AllowedRegistries = [.. AllowedRegistries];
         copy.AllowedNetworks = [.. AllowedNetworks];
         copy.RegistryMirrors = RegistryMirrors.ToDictionary(pair => pair.Key, pair => (IList<string>)[.. pair.Value], StringComparer.Ordinal);

@@ -47,6 +47,12 @@ public sealed class SandboxRequest
     /// </summary>
     public string Network { get; set; } = "none";
 
+    /// <summary>
+    /// What the run may reach with a network mode that holds it, which is <c>sandbox</c>. It tightens <see cref="BoxerOptions.Egress"/>.
+    /// <value>Default <see langword="null"/>: what the options say.</value>
+    /// </summary>
+    public EgressPolicy? Egress { get; set; }
+
     /// <summary>Limits of this run; what is left <see langword="null"/> comes from <see cref="BoxerOptions.DefaultLimits"/>.</summary>
     public ResourceLimits Limits { get; set; } = new();
 
@@ -70,6 +76,7 @@ public sealed class SandboxRequest
             WorkingDirectory = WorkingDirectory,
             User = User,
             Network = Network,
+            Egress = Egress?.Copy(),
             Limits = Limits is null ? null! : Limits with { },
             Files = [.. Files],
             Stdin = Stdin,

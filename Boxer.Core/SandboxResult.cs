@@ -1,4 +1,5 @@
 using System.Text;
+using Boxer.Network;
 
 namespace Boxer;
 
@@ -50,6 +51,9 @@ public sealed class SandboxResult
 
     /// <summary>The digest of the image's manifest, <c>sha256:...</c>.</summary>
     public required string ImageDigest { get; init; }
+
+    /// <summary>What the run did with its network.</summary>
+    public NetworkReport Network { get; init; } = NetworkReport.None;
 
     /// <summary>What the run used.</summary>
     public required SandboxUsage Usage { get; init; }

@@ -22,6 +22,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 {
     private const int RunsForEachProcessor = 4;
     private readonly BoxerOptions _options;
+    private readonly IReadOnlyList<INetworkMode> _networks;
     private readonly IImageStore? _images;
     private readonly ILoggerFactory _loggers;
     private readonly ILogger _logger;
@@ -53,6 +54,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             byName[mode.Name] = mode;
         }
 
+        _networks = [.. byName.Values];
         IReadOnlyList<SandboxFault> faults = OptionsValidator.Validate(options, byName.Keys);
         if (faults.Count > 0)
         {
@@ -75,6 +77,9 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             memory);
         _metrics = new BoxerMetrics(() => _admission.Count);
     }
+
+    /// <summary>What goes with this runner.</summary>
+    internal IAsyncDisposable? Owned { get; init; }
 
     /// <summary>
     /// Prepares this host: takes away what dead instances left, looks for runsc, makes cgroups and directories. Runs do it by themselves;
@@ -136,6 +141,11 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
         finally
         {
+            if (Owned is not null)
+            {
+                await Owned.DisposeAsync().ConfigureAwait(false);
+            }
+
             _metrics.Dispose();
             _disposing.Dispose();
             _starting.Release();
@@ -205,14 +215,16 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             held.Push(await trace.StageAsync("queue", () => _admission.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
             INetworkAttachment network = held.Push(await trace.StageAsync("network", () => mode.PrepareAsync(id, cancellationToken)).ConfigureAwait(false));
             Sandbox sandbox = held.Push(await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(image.RootPath, network.Runtime, cancellationToken)).ConfigureAwait(false));
-            GuestNetwork guest = await network.ApplyAsync(cancellationToken).ConfigureAwait(false);
+            NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
+            GuestNetwork guest = await network.ApplyAsync(policy, cancellationToken).ConfigureAwait(false);
             SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest);
             SandboxEnd end = await sandbox.RunAsync(
                 work,
                 () => events.TryWrite(new SandboxStarted(id)),
                 (stream, data) => events.TryWrite(new SandboxOutput(stream, data)),
                 cancellationToken).ConfigureAwait(false);
-            return trace.End(end, image.Digest, engine.UnenforcedLimits, _logger);
+            NetworkReport report = await network.ReportAsync(cancellationToken).ConfigureAwait(false);
+            return trace.End(end, report, image.Digest, engine.UnenforcedLimits, _logger);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or InitProtocolException)
         {
@@ -260,7 +272,17 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         try
         {
             ObjectDisposedException.ThrowIf(_disposed != 0, this);
-            return _engine ??= await Engine.CreateAsync(_options, _images, _loggers, _time, cancellationToken).ConfigureAwait(false);
+            if (_engine is null)
+            {
+                foreach (INetworkMode mode in _networks)
+                {
+                    await mode.ReconcileAsync(cancellationToken).ConfigureAwait(false);
+                }
+
+                _engine = await Engine.CreateAsync(_options, _images, _loggers, _time, cancellationToken).ConfigureAwait(false);
+            }
+
+            return _engine;
         }
         finally
         {

@@ -10,6 +10,10 @@ public static class BoxerRunner
     /// <param name="options">The options; <see langword="null"/>: the defaults.</param>
     /// <param name="loggers">Makes loggers; <see langword="null"/>: none.</param>
     /// <exception cref="ArgumentException">The options are wrong; every fault is listed.</exception>
-    public static SandboxRunner Create(BoxerOptions? options = null, ILoggerFactory? loggers = null) =>
-        new(options ?? new BoxerOptions(), [new NoneNetworkMode()], loggers: loggers);
+    public static SandboxRunner Create(BoxerOptions? options = null, ILoggerFactory? loggers = null)
+    {
+        BoxerOptions copy = (options ?? new BoxerOptions()).Copy();
+        var sandbox = new SandboxNetworkMode(copy);
+        return new(copy, [new NoneNetworkMode(), new HostNetworkMode(), sandbox], loggers: loggers) { Owned = sandbox };
+    }
 }

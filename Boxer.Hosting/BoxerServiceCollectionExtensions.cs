@@ -29,6 +29,11 @@ public static class BoxerServiceCollectionExtensions
         services.AddOptions<BoxerOptions>();
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<BoxerOptions>, BoxerOptionsValidator>());
         services.TryAddEnumerable(ServiceDescriptor.Singleton<INetworkMode, NoneNetworkMode>());
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<INetworkMode, HostNetworkMode>());
+
+        // The options later: their validation asks for the modes.
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<INetworkMode, SandboxNetworkMode>(
+            provider => new(() => provider.GetRequiredService<IOptions<BoxerOptions>>().Value, provider.GetService<TimeProvider>())));
         services.TryAddSingleton<ISandboxRunner>(CreateRunner);
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, BoxerStartupService>());
         services.AddLogging();

@@ -6,8 +6,6 @@ namespace Boxer.Network;
 /// </summary>
 public sealed class NoneNetworkMode : INetworkMode
 {
-    private const string Hosts = "127.0.0.1\tlocalhost sandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n";
-
     /// <inheritdoc/>
     public string Name => "none";
 
@@ -25,7 +23,7 @@ public sealed class NoneNetworkMode : INetworkMode
     {
         public RuntimeNetwork Runtime { get; } = new(NetworkStack.None);
 
-        public Task<GuestNetwork> ApplyAsync(CancellationToken cancellationToken) => Task.FromResult(new GuestNetwork(Hosts, ResolvConf: ""));
+        public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) => Task.FromResult(new GuestNetwork(GuestFiles.Hosts, ResolvConf: ""));
 
         public ValueTask DisposeAsync() => ValueTask.CompletedTask;
     }

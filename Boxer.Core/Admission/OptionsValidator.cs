@@ -1,4 +1,5 @@
 using System.Net;
+using Boxer.Network;
 
 namespace Boxer.Admission;
 
@@ -68,6 +69,24 @@ internal static class OptionsValidator
             if (!networks.Contains(options.AllowedNetworks[i]))
             {
                 Add($"{nameof(options.AllowedNetworks)}[{i}]", $"'{options.AllowedNetworks[i]}' is not a network mode; use one of: {string.Join(", ", networks.Order(StringComparer.Ordinal))}.");
+            }
+        }
+
+        NotNull(nameof(options.Egress), options.Egress);
+        if (options.Egress is not null)
+        {
+            faults.AddRange(EgressValidator.Validate(options.Egress, nameof(options.Egress)));
+        }
+
+        NotNull(nameof(options.NetworkBlocks), options.NetworkBlocks);
+        for (int i = 0; i < options.NetworkBlocks?.Count; i++)
+        {
+            if (!IPNetwork.TryParse(options.NetworkBlocks[i], out IPNetwork block)
+                || block.BaseAddress.AddressFamily != System.Net.Sockets.AddressFamily.InterNetwork
+                || block.PrefixLength is < 16 or > 30
+                || !SpecialRanges.IsPrivate(block))
+            {
+                Add($"{nameof(options.NetworkBlocks)}[{i}]", $"'{options.NetworkBlocks[i]}' must be a private IPv4 range of /16 to /30, such as 10.231.0.0/16.");
             }
         }
 

@@ -47,6 +47,15 @@ internal sealed class RequestValidator
         }
 
         INetworkMode? network = ValidateNetwork(request.Network, Add);
+        if (request.Egress is not null)
+        {
+            faults.AddRange(EgressValidator.Validate(request.Egress, nameof(request.Egress)));
+            if (network is { HoldsEgress: false })
+            {
+                Add(nameof(request.Egress), $"cannot be held by the network mode '{network.Name}'; leave it out, or use 'sandbox'.");
+            }
+        }
+
         ValidateCommand(request, Add);
         ValidateEnvironment(request.Environment, Add);
         ValidateWorkingDirectory(request.WorkingDirectory, Add);

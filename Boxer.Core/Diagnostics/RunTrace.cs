@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Boxer.Network;
 using Boxer.Runtime;
 using Microsoft.Extensions.Logging;
 
@@ -48,7 +49,7 @@ internal sealed class RunTrace : IDisposable
     }
 
     /// <summary>Makes the result of a run that came to its end.</summary>
-    internal SandboxResult End(SandboxEnd end, string imageDigest, IReadOnlyList<string> unenforcedLimits, ILogger logger)
+    internal SandboxResult End(SandboxEnd end, NetworkReport network, string imageDigest, IReadOnlyList<string> unenforcedLimits, ILogger logger)
     {
         Record("run", end.RunTime);
         Record("outputs", end.OutputsTime);
@@ -66,6 +67,7 @@ internal sealed class RunTrace : IDisposable
             StderrBytes = end.Stderr,
             Outputs = end.Outputs.Files,
             OutputsIncomplete = end.Outputs.Incomplete,
+            Network = network,
             ImageDigest = imageDigest,
             Usage = end.Usage,
             Timings = new SandboxTimings

@@ -35,9 +35,14 @@ internal sealed class FileLock : IDisposable
     /// <exception cref="NativeException">It cannot be made, opened or locked.</exception>
     internal static FileLock? TryTakeOrCreate(string path) => TryTake(path, Fcntl.O_CREAT, Errno.EEXIST);
 
+    /// <summary>Locks a file together with others who do so, and makes it where it is not there.</summary>
+    /// <returns><see langword="null"/> where somebody holds it alone.</returns>
+    /// <exception cref="NativeException">It cannot be made, opened or locked.</exception>
+    internal static FileLock? TryShare(string path) => TryTake(path, Fcntl.O_CREAT, Errno.EEXIST, SysFile.LOCK_SH);
+
     public void Dispose() => _handle.Dispose();
 
-    private static FileLock? TryTake(string path, int flags, int expected)
+    private static FileLock? TryTake(string path, int flags, int expected, int operation = SysFile.LOCK_EX)
     {
         SafeFileHandle handle = Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_WRONLY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC | flags, 0x180);
         if (handle.IsInvalid)
@@ -47,7 +52,7 @@ internal sealed class FileLock : IDisposable
             return errno == expected ? null : throw new NativeException("open", errno, path);
         }
 
-        if (SysFile.flock(handle, SysFile.LOCK_EX | SysFile.LOCK_NB) == 0)
+        if (SysFile.flock(handle, operation | SysFile.LOCK_NB) == 0)
         {
             return new FileLock(path, handle);
         }

@@ -5,6 +5,7 @@ namespace Boxer.Native;
 /// <summary>sys/file.h</summary>
 internal static partial class SysFile
 {
+    public const int LOCK_SH = 1;
     public const int LOCK_EX = 2;
     public const int LOCK_NB = 4;
 

@@ -13,6 +13,16 @@ public interface INetworkMode
     bool CanBePooled { get; }
 
     /// <summary>
+    /// Whether the mode holds an <see cref="EgressPolicy"/>. Requests for one that does not may not have any.
+    /// <value>Default <see langword="false"/>.</value>
+    /// </summary>
+    bool HoldsEgress => false;
+
+    /// <summary>Takes away what processes that died left of this mode. Called when a runner prepares this host.</summary>
+    /// <param name="cancellationToken">Gives up.</param>
+    Task ReconcileAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    /// <summary>
     /// Says whether this process can use the mode, without changing anything.
     /// </summary>
     /// <returns><see langword="null"/> if it can, else what is missing and what to do, as a sentence.</returns>
@@ -31,9 +41,14 @@ public interface INetworkAttachment : IAsyncDisposable
     RuntimeNetwork Runtime { get; }
 
     /// <summary>Lets the traffic through that the run may have. Called once, at hand-over, before the command starts.</summary>
+    /// <param name="policy">What the run may reach. A policy that cannot be installed is an exception, and the run does not start.</param>
     /// <param name="cancellationToken">Gives up; the run does not start.</param>
     /// <returns>What the command finds inside.</returns>
-    Task<GuestNetwork> ApplyAsync(CancellationToken cancellationToken);
+    Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken);
+
+    /// <summary>Tells what the run did with its network. Called when its command has ended.</summary>
+    /// <param name="cancellationToken">Gives up.</param>
+    Task<NetworkReport> ReportAsync(CancellationToken cancellationToken) => Task.FromResult(NetworkReport.None);
 }
 
 /// <summary>How the runtime joins a network.</summary>

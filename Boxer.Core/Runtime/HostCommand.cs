@@ -1,39 +1,47 @@
 using System.Text;
-using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime;
 
 /// <summary>Runs a program of this host to its end: both pipes drained past the kept part, a deadline, the exit code in the answer.</summary>
 internal static class HostCommand
 {
-    private const int KeptBytes = 64 << 10;
+    private const int KeptBytes = 4 << 20;
 
     /// <summary>What a program left.</summary>
     internal sealed record Result(int ExitCode, string Stdout, string Stderr);
 
     /// <exception cref="SandboxRuntimeException">It could not be started, or did not end in time.</exception>
     internal static async Task<Result> RunAsync(
-        DescriptorPoller poller, string path, IReadOnlyList<string> arguments, TimeSpan timeout, TimeProvider time, CancellationToken cancellationToken)
+        DescriptorPoller poller,
+        string path,
+        IReadOnlyList<string> arguments,
+        TimeSpan timeout,
+        TimeProvider time,
+        CancellationToken cancellationToken,
+        ReadOnlyMemory<byte> input = default)
     {
-        using SafeFileHandle none = File.OpenHandle("/dev/null");
+        using var stdinPipe = Pipe.ForWriting();
         using var stdoutPipe = Pipe.ForReading();
         using var stderrPipe = Pipe.ForReading();
         ChildProcess process;
         try
         {
-            process = ChildProcess.Start(poller, path, arguments, ChildEnvironment, [none, stdoutPipe.Theirs, stderrPipe.Theirs]);
+            process = ChildProcess.Start(poller, path, arguments, ChildEnvironment, [stdinPipe.Theirs, stdoutPipe.Theirs, stderrPipe.Theirs]);
         }
         catch (IOException exception)
         {
             throw new SandboxRuntimeException($"Cannot start {path}: {exception.Message}", exception);
         }
 
+        stdinPipe.Theirs.Dispose();
         stdoutPipe.Theirs.Dispose();
         stderrPipe.Theirs.Dispose();
         using var stdout = new OutputReader(poller, stdoutPipe.Ours, KeptBytes);
         using var stderr = new OutputReader(poller, stderrPipe.Ours, KeptBytes);
+        using var stdin = new InputWriter(poller, stdinPipe.Ours);
         stdout.Start();
         stderr.Start();
+        Task written = stdin.WriteAsync(input);
         try
         {
             int exitCode = await process.Exited.WaitAsync(timeout, time, cancellationToken).ConfigureAwait(false);
@@ -51,6 +59,8 @@ internal static class HostCommand
             process.Kill();
             await process.Exited.ConfigureAwait(false);
             process.Dispose();
+            stdin.Dispose();
+            await written.ConfigureAwait(false);
         }
     }
 

@@ -104,6 +104,19 @@ internal sealed class RuntimeInstance : IAsyncDisposable
         }
     }
 
+    /// <summary>Whether the process that made an instance lives.</summary>
+    internal static bool IsAlive(string baseDirectory, string id)
+    {
+        string lockFile = Path.Join(baseDirectory, id + LockSuffix);
+        if (!File.Exists(lockFile))
+        {
+            return false;
+        }
+
+        using FileLock? held = FileLock.TryTake(lockFile);
+        return held is null && File.Exists(lockFile);
+    }
+
     /// <summary>Writes down where this instance's cgroups are, before they are made.</summary>
     internal void RecordCgroups(CgroupHierarchy cgroups) => File.WriteAllLines(Path.Join(Directory, CgroupsFile), cgroups.Directories);
 

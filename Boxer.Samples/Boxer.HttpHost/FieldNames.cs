@@ -31,6 +31,7 @@ internal static partial class FieldNames
         ["WorkingDirectory"] = "cwd",
         ["User"] = "user",
         ["Network"] = "network",
+        ["Egress"] = "egress",
         ["Stdin"] = "stdin",
         ["Files"] = "files",
         ["Outputs"] = "persist",
@@ -49,6 +50,13 @@ internal static partial class FieldNames
         ["RegistryMirrors"] = "registry_mirrors",
         ["AllowedRegistries"] = "allowed_registries",
         ["AllowedNetworks"] = "allowed_networks",
+        ["NetworkBlocks"] = "network_blocks",
+        ["Egress"] = "egress",
+        ["Allow"] = "allow",
+        ["Deny"] = "deny",
+        ["BandwidthBitsPerSecond"] = "bandwidth_bps",
+        ["QuotaBytes"] = "quota_bytes",
+        ["AllowWiderEgress"] = "allow_wider_egress",
         ["MaxConcurrentRuns"] = "max_concurrent_runs",
         ["MaxMemoryMegabytes"] = "max_memory_mb",
         ["MaxQueuedRuns"] = "max_queued_runs",
@@ -78,6 +86,7 @@ internal static partial class FieldNames
         if (head is { Success: true, Index: 0 } && RequestFields.TryGetValue(head.Value, out string? mapped))
         {
             name = mapped + name[head.Length..];
+            name = name.StartsWith("egress.", StringComparison.Ordinal) ? OfOptions(name) : name;
         }
 
         // A file has no members in the request: it is its path.

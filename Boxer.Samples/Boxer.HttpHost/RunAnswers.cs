@@ -76,6 +76,10 @@ internal static class RunAnswers
                 result.Usage.SandboxCpu is { } sandbox ? Milliseconds(sandbox) : null,
                 result.Usage.PeakMemoryBytes),
             UnenforcedLimits = Unenforced(result),
+            NetworkDenied = result.Network.Denied.Count > 0
+                ? [.. result.Network.Denied.Select(denial => new DenialBody(denial.Address, denial.Domain, denial.Port, denial.Protocol, denial.Count))]
+                : null,
+            NetworkUsage = result.Network is { BytesIn: { } received, BytesOut: { } sent } ? new NetworkUsageBody(received, sent) : null,
         };
     }
 

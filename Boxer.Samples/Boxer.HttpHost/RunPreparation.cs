@@ -62,6 +62,15 @@ internal sealed class RunPreparation(
             User = body.User,
             Network = body.Network ?? "none",
             Limits = MakeLimits(body.Limits),
+            Egress = body.Egress is { } egress
+                ? new EgressPolicy
+                {
+                    Allow = egress.Allow is null ? null : [.. egress.Allow],
+                    Deny = [.. egress.Deny ?? []],
+                    BandwidthBitsPerSecond = egress.BandwidthBps,
+                    QuotaBytes = egress.QuotaBytes,
+                }
+                : null,
             Files = [.. files.Inputs],
             Outputs = body.Persist ?? false ? files.Outputs : SandboxOutputs.Discard,
         };

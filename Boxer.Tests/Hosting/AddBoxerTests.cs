@@ -335,7 +335,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
         {
             public RuntimeNetwork Runtime { get; } = new(mode.Namespace is null ? NetworkStack.None : NetworkStack.Sandbox, mode.Namespace);
 
-            public Task<GuestNetwork> ApplyAsync(CancellationToken cancellationToken)
+            public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken)
             {
                 Interlocked.Increment(ref mode._applied);
                 return Task.FromResult(new GuestNetwork("127.0.0.1\tlocalhost own\n", "nameserver 192.0.2.53\n"));

@@ -7,7 +7,7 @@ namespace Boxer.Tests.HttpHost;
 /// <summary>Every wrong body of POST /run has its message, and reaches no runner.</summary>
 public sealed class BadRequestTests
 {
-    private const string Known = "image, cmd, env, cwd, limits, files, stdin, user, persist, network";
+    private const string Known = "image, cmd, env, cwd, limits, files, stdin, user, persist, network, egress";
     private const string KnownLimits = "cpu_cores, memory_mb, pids_limit, wall_clock_secs, nofile, disk_mb";
 
     public static TheoryData<string, string> Bodies
@@ -181,7 +181,7 @@ public sealed class BadRequestTests
             var client = new TcpClient();
             clients.Add(client);
             await client.ConnectAsync(host.Address.Host, host.Address.Port, TestContext.Current.CancellationToken);
-            await client.GetStream().WriteAsync("POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"u8.ToArray(), TestContext.Current.CancellationToken);
+            await client.GetStream().WriteAsync("POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{"u8.ToArray(), TestContext.Current.CancellationToken);
         }
 
         Answer answer;
@@ -190,6 +190,12 @@ public sealed class BadRequestTests
         {
             // The three are being read as soon as the server has come to them.
             Assert.True(attempt++ < 500, "The places were never full.");
+            foreach (TcpClient client in clients)
+            {
+                // Not so slow that the server gives them up.
+                await client.GetStream().WriteAsync(Encoding.ASCII.GetBytes(new string(' ', 500)), TestContext.Current.CancellationToken);
+            }
+
             answer = await host.RunAsync("""{"image": "i"}""");
         }
         while (answer.Status == 400);

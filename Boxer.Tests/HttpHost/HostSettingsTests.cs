@@ -134,7 +134,7 @@ public sealed class HostSettingsTests
             max_concurrent_runs: must be a whole number from 1 to 10000, not 0.
             max_memory_mb: must be a whole number from 32 to 1073741824, not 1.
             max_queued_runs: must be a whole number from 0 to 1000000, not -1.
-            memory_mb: is not a setting; remove it or use one of allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
+            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, egress, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
             output_limit_bytes: must be a whole number from 1 to 1073741824, not 0.
             outputs_limit_bytes: must be a whole number from 1 to 68719476736, not 0.
             outputs_limit_files: must be a whole number from 1 to 1000000, not 0.
@@ -286,7 +286,7 @@ public sealed class HostSettingsTests
         Assert.Equal(
             [
                 $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
-                "  nonsense: is not a setting; remove it or use one of allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, egress, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
                 "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
                 "",
             ],

@@ -40,7 +40,7 @@ public sealed class CrashTests(PythonImage image)
         string[] before = await HostState.ReadAsync();
 
         await using HostProcess first = await HostProcess.StartAsync(image);
-        var body = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("sleep", "1000"), ["limits"] = new JsonObject { ["wall_clock_secs"] = 900 } };
+        var body = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("sleep", "1000"), ["network"] = "sandbox", ["limits"] = new JsonObject { ["wall_clock_secs"] = 900 } };
         Task[] runs = [.. Enumerable.Range(0, 4).Select(_ => first.Client.PostAsJsonAsync("/run", body, Cancel))];
         await WaitForAsync(() => HostState.CountSandboxesAsync(), atLeast: 5);
         first.Process.Kill();

@@ -146,6 +146,27 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
+    public async Task The_mode_host_has_the_hosts_own_loopback()
+    {
+        using var listener = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
+        listener.Start();
+        int port = ((System.Net.IPEndPoint)listener.LocalEndpoint).Port;
+        SandboxRequest request = Python($"import socket; print(socket.create_connection(('127.0.0.1', {port}), 5).recv(10).decode())");
+        request.Network = "host";
+        Task<SandboxResult> run = shared.Runner.RunAsync(request, Cancel);
+        using (System.Net.Sockets.TcpClient client = await listener.AcceptTcpClientAsync(Cancel))
+        {
+            await client.GetStream().WriteAsync("hello"u8.ToArray(), Cancel);
+        }
+
+        Assert.Equal("hello\n", (await run).Stdout);
+
+        request.Egress = new EgressPolicy();
+        InvalidSandboxRequestException fault = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
+        Assert.Contains("Egress: cannot be held by the network mode 'host'", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Thirty_threads_fit_the_default_limits()
     {
         SandboxResult result = await shared.Runner.RunAsync(

@@ -11,6 +11,8 @@ internal static class HostState
         .. (await File.ReadAllLinesAsync("/proc/mounts", TestContext.Current.CancellationToken)).Where(line => line.Contains("boxer", StringComparison.Ordinal) && !line.Contains("/tmp/boxer-", StringComparison.Ordinal)),
         .. Cgroups(),
         .. Processes().Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal),
+        await HostProgram.RunAsync("nft", "list", "ruleset"),
+        await File.ReadAllTextAsync("/proc/sys/net/ipv4/ip_forward", TestContext.Current.CancellationToken),
         .. List("/sys/class/net"),
         .. List("/run/netns"),
     ];

@@ -32,6 +32,28 @@ internal sealed record RunRequestBody
 
     /// <summary>none, sandbox or host. Default: none.</summary>
     public string? Network { get; init; }
+
+    /// <summary>What the run may reach with the network sandbox; it tightens what the host allows. Default: what the host allows.</summary>
+    public EgressBody? Egress { get; init; }
+}
+
+/// <summary>
+/// What a run may reach. A rule is [tcp://|udp://]DESTINATION[:PORTS]: an address, a CIDR range, a domain or *.domain, such as
+/// pypi.org:443 or 203.0.113.0/24.
+/// </summary>
+internal sealed record EgressBody
+{
+    /// <summary>What may be reached, and nothing else. Default: all that is public. Empty: nothing.</summary>
+    public IReadOnlyList<string>? Allow { get; init; }
+
+    /// <summary>What may not be reached, whatever else allows it.</summary>
+    public IReadOnlyList<string>? Deny { get; init; }
+
+    /// <summary>Bits per second in each direction; 8000 to 100000000000.</summary>
+    public long? BandwidthBps { get; init; }
+
+    /// <summary>Bytes in both directions together.</summary>
+    public long? QuotaBytes { get; init; }
 }
 
 /// <summary>Limits of a run. 0, null or absent: the host's default.</summary>

@@ -16,7 +16,9 @@ internal sealed class RunRequestReader
     private const int MaxDepth = 8;
     private const int MaxShown = 60;
 
-    private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network"];
+    private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network", "egress"];
+
+    private static readonly string[] EgressFields = ["allow", "deny", "bandwidth_bps", "quota_bytes"];
 
     private static readonly string[] LimitFields = ["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "nofile", "disk_mb"];
 
@@ -82,6 +84,7 @@ internal sealed class RunRequestReader
             User = NullIfEmpty(ReadText("user", refuseNul: true)),
             Persist = ReadPersist(),
             Network = ReadNetwork([.. networks]),
+            Egress = ReadEgress(),
         };
         return _faults.Count == 0 ? request : throw HttpFaultException.BadRequest(string.Join(" ", _faults));
     }
@@ -173,6 +176,73 @@ internal sealed class RunRequestReader
             Nofile = (int?)ReadLimit(limits, "nofile", 8, 1_048_576, whole: true),
             DiskMb = (int?)ReadLimit(limits, "disk_mb", 1, 1_048_576, whole: true),
         };
+    }
+
+    private EgressBody? ReadEgress()
+    {
+        if (!Has("egress"))
+        {
+            return null;
+        }
+
+        JsonElement egress = _body.GetProperty("egress");
+        if (egress.ValueKind != JsonValueKind.Object)
+        {
+            Fault("egress", $"must be an object, not {Show(egress)}");
+            return null;
+        }
+
+        RefuseUnknown(egress, "egress.", EgressFields);
+        return new EgressBody
+        {
+            Allow = ReadRules(egress, "allow"),
+            Deny = ReadRules(egress, "deny"),
+            BandwidthBps = ReadWhole(egress, "bandwidth_bps"),
+            QuotaBytes = ReadWhole(egress, "quota_bytes"),
+        };
+    }
+
+    private List<string>? ReadRules(JsonElement egress, string name)
+    {
+        if (!egress.TryGetProperty(name, out JsonElement rules) || rules.ValueKind == JsonValueKind.Null)
+        {
+            return null;
+        }
+
+        if (rules.ValueKind != JsonValueKind.Array)
+        {
+            Fault($"egress.{name}", $"must be a list of rules such as pypi.org:443, not {Show(rules)}");
+            return null;
+        }
+
+        List<string> read = [];
+        foreach (JsonElement rule in rules.EnumerateArray())
+        {
+            if (rule.ValueKind != JsonValueKind.String)
+            {
+                Fault($"egress.{name}[{read.Count}]", $"must be a rule such as pypi.org:443, not {Show(rule)}");
+            }
+
+            read.Add(rule.ValueKind == JsonValueKind.String ? rule.GetString()! : "");
+        }
+
+        return read;
+    }
+
+    private long? ReadWhole(JsonElement egress, string name)
+    {
+        if (!egress.TryGetProperty(name, out JsonElement element) || element.ValueKind == JsonValueKind.Null)
+        {
+            return null;
+        }
+
+        if (element.ValueKind == JsonValueKind.Number && element.TryGetInt64(out long value))
+        {
+            return value;
+        }
+
+        Fault($"egress.{name}", $"must be a whole number, not {Show(element)}");
+        return null;
     }
 
     private decimal? ReadLimit(JsonElement limits, string name, decimal min, decimal max, bool whole)

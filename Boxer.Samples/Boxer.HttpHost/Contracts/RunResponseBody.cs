@@ -55,7 +55,26 @@ internal sealed record RunResponseBody
 
     /// <summary>Limits that this host cannot hold; only where it was configured to run without.</summary>
     public IReadOnlyList<string>? UnenforcedLimits { get; init; }
+
+    /// <summary>What was refused to the run, the most frequent first; at most 100.</summary>
+    public IReadOnlyList<DenialBody>? NetworkDenied { get; init; }
+
+    /// <summary>What went over its network, where that is counted.</summary>
+    public NetworkUsageBody? NetworkUsage { get; init; }
 }
+
+/// <summary>Something that a run tried to reach and was refused.</summary>
+/// <param name="Address">The address; absent where a name was refused.</param>
+/// <param name="Domain">The name, where it is known.</param>
+/// <param name="Port">The port; 0 for protocols without ports.</param>
+/// <param name="Protocol">tcp, udp, icmp, dns, or the number of another protocol.</param>
+/// <param name="Count">How often.</param>
+internal sealed record DenialBody(string? Address, string? Domain, int Port, string Protocol, long Count);
+
+/// <summary>Bytes over the network of a run.</summary>
+/// <param name="BytesIn">What came in.</param>
+/// <param name="BytesOut">What went out.</param>
+internal sealed record NetworkUsageBody(long BytesIn, long BytesOut);
 
 /// <summary>A file that a run left.</summary>
 /// <param name="Path">What GET /files takes: output/exec_id/path.</param>

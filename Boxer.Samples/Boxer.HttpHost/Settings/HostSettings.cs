@@ -44,6 +44,9 @@ internal sealed record HostSettings
         options.IgnoreCgroups = Sandboxes.IgnoreCgroups;
         options.CgroupParent = Sandboxes.CgroupParent;
         options.DnsServers = [.. Sandboxes.DnsServers];
+        options.NetworkBlocks = [.. Sandboxes.NetworkBlocks];
+        options.Egress = Sandboxes.Egress;
+        options.AllowWiderEgress = Sandboxes.AllowWiderEgress;
         options.RegistryMirrors = new Dictionary<string, IList<string>>(Sandboxes.RegistryMirrors, StringComparer.Ordinal);
         options.AllowedRegistries = [.. Sandboxes.AllowedRegistries];
         options.AllowedNetworks = [.. Sandboxes.AllowedNetworks.Where(name => !NetworksByDefault || modes.Contains(name))];

@@ -14,11 +14,13 @@ internal sealed class SettingsBinder
 
     private static readonly string[] Keys =
     [
-        "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "defaults", "dns_servers", "home",
-        "ignore_cgroups", "listen_addr", "max_concurrent_runs", "max_memory_mb", "max_queued_runs", "output_limit_bytes",
+        "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "defaults", "dns_servers", "egress", "home",
+        "ignore_cgroups", "listen_addr", "max_concurrent_runs", "max_memory_mb", "max_queued_runs", "network_blocks", "output_limit_bytes",
         "outputs_limit_bytes", "outputs_limit_files", "platform", "pull_timeout_secs", "queue_timeout_secs", "registry_mirrors",
         "run_body_limit_bytes", "runsc_path", "stop_grace_secs", "upload_limit_bytes", "upload_quota_bytes", "upload_quota_files",
     ];
+
+    private static readonly string[] EgressKeys = ["allow", "bandwidth_bps", "deny", "quota_bytes"];
 
     private static readonly string[] DefaultsKeys = ["cpu_cores", "disk_mb", "memory_mb", "nofile", "pids_limit", "wall_clock_secs"];
 
@@ -58,6 +60,9 @@ internal sealed class SettingsBinder
             IgnoreCgroups = Flag("ignore_cgroups"),
             CgroupParent = Text(_root, "", "cgroup_parent"),
             DnsServers = [.. BindDnsServers()],
+            Egress = BindEgress(),
+            AllowWiderEgress = Flag("allow_wider_egress"),
+            NetworkBlocks = Texts(_root, "", "network_blocks") ?? [],
             RegistryMirrors = BindMirrors(),
             AllowedRegistries = [.. BindRegistries()],
             AllowedNetworks = networks ?? [.. open ? NetworkModes[..2] : NetworkModes],
@@ -146,6 +151,24 @@ internal sealed class SettingsBinder
         limits.OpenFiles = (int?)Whole(section, Prefix, "nofile", 8, 1_048_576);
         limits.DiskMegabytes = (int?)Whole(section, Prefix, "disk_mb", 1, 1_048_576);
         return limits;
+    }
+
+    private EgressPolicy BindEgress()
+    {
+        if (Section("egress") is not { } section)
+        {
+            return new EgressPolicy();
+        }
+
+        const string Prefix = "egress.";
+        RefuseUnknown(section, Prefix, EgressKeys);
+        return new EgressPolicy
+        {
+            Allow = Texts(section, Prefix, "allow"),
+            Deny = Texts(section, Prefix, "deny") ?? [],
+            BandwidthBitsPerSecond = Whole(section, Prefix, "bandwidth_bps", 8_000, 100_000_000_000),
+            QuotaBytes = Whole(section, Prefix, "quota_bytes", 1, 1L << 60),
+        };
     }
 
     private List<string> BindDnsServers()

@@ -40,6 +40,7 @@ class AsyncBoxerClient:
         files: Optional[Sequence[str]] = None,
         persist: bool = False,
         network: str = "none",
+        egress: Optional[_wire.Egress] = None,
         stdin: Optional[str] = None,
         user: Optional[str] = None,
     ) -> RunResult:
@@ -55,6 +56,7 @@ class AsyncBoxerClient:
             files=files,
             persist=persist,
             network=network,
+            egress=egress,
             stdin=stdin,
             user=user,
         )
@@ -71,6 +73,7 @@ class AsyncBoxerClient:
         files: Optional[Sequence[str]] = None,
         persist: bool = False,
         network: str = "none",
+        egress: Optional[_wire.Egress] = None,
         stdin: Optional[str] = None,
         user: Optional[str] = None,
     ) -> AsyncRunStream:
@@ -90,6 +93,7 @@ class AsyncBoxerClient:
             files=files,
             persist=persist,
             network=network,
+            egress=egress,
             stdin=stdin,
             user=user,
         )

@@ -44,6 +44,7 @@ class BoxerClient:
         files: Optional[Sequence[str]] = None,
         persist: bool = False,
         network: str = "none",
+        egress: Optional[_wire.Egress] = None,
         stdin: Optional[str] = None,
         user: Optional[str] = None,
     ) -> RunResult:
@@ -58,6 +59,7 @@ class BoxerClient:
         files: paths uploaded before; each appears read-only at ``/<path>``.
         persist: keep these uploads, and what the run writes under ``/output`` as ``output/<exec_id>/<path>``.
         network: ``none``, ``sandbox`` or ``host``.
+        egress: with ``sandbox``, what may be reached: ``{"allow": ["pypi.org:443"], "deny": [], "bandwidth_bps": ..., "quota_bytes": ...}``.
         stdin: what the command reads from its standard input; default empty.
         user: name, uid or uid:gid; default the image's, else 65534.
 
@@ -77,6 +79,7 @@ class BoxerClient:
             files=files,
             persist=persist,
             network=network,
+            egress=egress,
             stdin=stdin,
             user=user,
         )
@@ -93,6 +96,7 @@ class BoxerClient:
         files: Optional[Sequence[str]] = None,
         persist: bool = False,
         network: str = "none",
+        egress: Optional[_wire.Egress] = None,
         stdin: Optional[str] = None,
         user: Optional[str] = None,
     ) -> RunStream:
@@ -112,6 +116,7 @@ class BoxerClient:
             files=files,
             persist=persist,
             network=network,
+            egress=egress,
             stdin=stdin,
             user=user,
         )

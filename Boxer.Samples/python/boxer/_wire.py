@@ -31,6 +31,7 @@ MARGIN = 30.0
 
 Env = Union[Mapping[str, str], Sequence[str]]
 Limits = Union[ResourceLimits, Mapping[str, Optional[float]]]
+Egress = Mapping[str, Any]
 Content = Union[bytes, bytearray, memoryview, str, IO[bytes]]
 
 
@@ -122,6 +123,7 @@ def run_call(
     files: Optional[Sequence[str]],
     persist: bool,
     network: str,
+    egress: Optional[Egress],
     stdin: Optional[str],
     user: Optional[str],
 ) -> Call:
@@ -134,6 +136,8 @@ def run_call(
     checked = limits if isinstance(limits, ResourceLimits) else ResourceLimits.from_mapping(limits or {})
     if checked.to_dict():
         body["limits"] = checked.to_dict()
+    if egress is not None:
+        body["egress"] = dict(egress)
     if files:
         body["files"] = _strings("files", files)
     if stdin is not None:

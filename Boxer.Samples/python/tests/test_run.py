@@ -203,3 +203,10 @@ def test_a_cancelled_run_closes_its_connection(host: FakeHost) -> None:
 
     asyncio.run(main())
     assert host.client_left.wait(10)
+
+
+@both
+def test_egress_is_sent_as_it_is(kind: str, host: FakeHost) -> None:
+    host.json("POST", "/run", 200, OLD)
+    call(kind, host.url, "run", image="i", cmd=["a"], network="sandbox", egress={"allow": ["pypi.org:443"], "quota_bytes": 5})
+    assert host.last.json["egress"] == {"allow": ["pypi.org:443"], "quota_bytes": 5}

@@ -1,0 +1,41 @@
+namespace Boxer;
+
+/// <summary>
+/// What a sandbox of the network mode <c>sandbox</c> may reach. The empty policy is the public internet: not this host on any of its
+/// addresses, not private, carrier-grade NAT, link-local, loopback and multicast ranges, and not the metadata services of clouds.
+/// </summary>
+/// <remarks>
+/// A rule is <c>[tcp://|udp://]DESTINATION[:PORTS]</c>. The destination is an address, a CIDR range, a domain such as
+/// <c>pypi.org</c>, or <c>*.pypi.org</c> for everything below one; ports are numbers and ranges with commas between them. Without a
+/// protocol a rule is for tcp and udp, and without ports for all of them. Examples: <c>pypi.org:443</c>, <c>203.0.113.0/24</c>,
+/// <c>udp://203.0.113.7:123</c>, <c>tcp://*.example.org:80,443,8000-8099</c>.
+/// </remarks>
+public sealed record EgressPolicy
+{
+    /// <summary>
+    /// What may be reached, and nothing else; at most 256 rules. Names are then answered by a resolver of this host's, which knows only
+    /// the domains that are allowed. In <see cref="BoxerOptions.Egress"/> a range or an address here also opens private ones.
+    /// <value>Default <see langword="null"/>: all that is public. Empty: nothing.</value>
+    /// </summary>
+    public IList<string>? Allow { get; set; }
+
+    /// <summary>
+    /// What may not be reached, whatever else allows it; at most 256 rules. A domain here is not resolved; whoever knows its address can
+    /// still reach that, unless the address is denied too.
+    /// </summary>
+    public IList<string> Deny { get; set; } = [];
+
+    /// <summary>
+    /// Bits per second, in each direction; 8,000 to 100,000,000,000.
+    /// <value>Default <see langword="null"/>: no limit.</value>
+    /// </summary>
+    public long? BandwidthBitsPerSecond { get; set; }
+
+    /// <summary>
+    /// Bytes of one run, both directions together; packets after them are dropped. 1 to 2^60.
+    /// <value>Default <see langword="null"/>: no limit.</value>
+    /// </summary>
+    public long? QuotaBytes { get; set; }
+
+    internal EgressPolicy Copy() => this with { Allow = Allow is null ? null : [.. Allow], Deny = [.. Deny] };
+}

@@ -1,0 +1,27 @@
+namespace Boxer.Network;
+
+/// <summary>What a run did with its network.</summary>
+public sealed record NetworkReport
+{
+    internal const int MostDenied = 100;
+
+    /// <summary>Nothing.</summary>
+    public static NetworkReport None { get; } = new();
+
+    /// <summary>Bytes that came in, headers of IP included; <see langword="null"/> where the mode does not count.</summary>
+    public long? BytesIn { get; init; }
+
+    /// <summary>Bytes that went out, headers of IP included; <see langword="null"/> where the mode does not count.</summary>
+    public long? BytesOut { get; init; }
+
+    /// <summary>What was refused, the most frequent first; at most 100.</summary>
+    public IReadOnlyList<NetworkDenial> Denied { get; init; } = [];
+}
+
+/// <summary>Something that a sandbox tried to reach and was refused.</summary>
+/// <param name="Address">The address, or <see langword="null"/> where a name was refused.</param>
+/// <param name="Domain">The name that was refused, or that the address was resolved from, where it is known.</param>
+/// <param name="Port">The port; 0 for protocols without ports.</param>
+/// <param name="Protocol">The protocol: <c>tcp</c>, <c>udp</c>, <c>icmp</c>, or the number of another one.</param>
+/// <param name="Count">How many packets or queries were refused.</param>
+public sealed record NetworkDenial(string? Address, string? Domain, int Port, string Protocol, long Count);

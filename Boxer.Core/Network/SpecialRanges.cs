@@ -1,0 +1,29 @@
+using System.Net;
+
+namespace Boxer.Network;
+
+/// <summary>
+/// IPv4 ranges that are not the public internet (the IANA special-purpose address registry, RFC 6890). Documentation and reserved ranges
+/// are not here: what answers in them is nobody's private service.
+/// </summary>
+internal static class SpecialRanges
+{
+    private static readonly IPNetwork[] Private = [IPNetwork.Parse("10.0.0.0/8"), IPNetwork.Parse("172.16.0.0/12"), IPNetwork.Parse("192.168.0.0/16")];
+
+    internal static IReadOnlyList<IPNetwork> IPv4 { get; } =
+    [
+        IPNetwork.Parse("0.0.0.0/8"), // this network
+        IPNetwork.Parse("10.0.0.0/8"), // private
+        IPNetwork.Parse("100.64.0.0/10"), // carrier-grade NAT; 100.100.100.200 is a cloud's metadata service
+        IPNetwork.Parse("127.0.0.0/8"), // loopback
+        IPNetwork.Parse("169.254.0.0/16"), // link-local, with 169.254.169.254
+        IPNetwork.Parse("172.16.0.0/12"), // private
+        IPNetwork.Parse("192.168.0.0/16"), // private
+        IPNetwork.Parse("224.0.0.0/4"), // multicast
+        IPNetwork.Parse("255.255.255.255/32"), // broadcast
+    ];
+
+    internal static bool IsPrivate(IPNetwork block) => Private.Any(range => range.PrefixLength <= block.PrefixLength && range.Contains(block.BaseAddress));
+
+    internal static bool Contains(IPAddress address) => IPv4.Any(range => range.Contains(address));
+}

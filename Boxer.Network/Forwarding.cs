@@ -1,0 +1,134 @@
+using Boxer.Linux;
+
+namespace Boxer.Network;
+
+/// <summary>
+/// IP forwarding of this host while sandboxes need it. Where it was off, the first instance switches it on, together with a table that
+/// drops what could not be forwarded before and is not ours; the last one restores both. Instances share it by a lock that goes with a
+/// process; who finds it free and the note of what was before still there restores it in the dead one's place.
+/// </summary>
+internal sealed class Forwarding : IAsyncDisposable
+{
+    private const string Table = "inet boxer_forwarding";
+    private const string All = "/proc/sys/net/ipv4/ip_forward";
+    private const string Interfaces = "/proc/sys/net/ipv4/conf";
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(20);
+    private readonly NetworkTools _tools;
+    private readonly string _directory;
+    private readonly TimeProvider _time;
+    private FileLock? _shared;
+
+    private Forwarding(NetworkTools tools, string directory, TimeProvider time)
+    {
+        _tools = tools;
+        _directory = directory;
+        _time = time;
+    }
+
+    private string LockPath => Path.Join(_directory, "forwarding.lock");
+
+    private string BeforePath => Path.Join(_directory, "forwarding.before");
+
+    /// <summary>Switches forwarding on, or joins those who did.</summary>
+    internal static async Task<Forwarding> EnableAsync(NetworkTools tools, string directory, TimeProvider time, CancellationToken cancellationToken)
+    {
+        PrivateDirectory.Ensure(directory);
+        var forwarding = new Forwarding(tools, directory, time);
+        while (true)
+        {
+            using (FileLock? alone = FileLock.TryTakeOrCreate(forwarding.LockPath))
+            {
+                if (alone is not null)
+                {
+                    await forwarding.SwitchOnAsync(cancellationToken).ConfigureAwait(false);
+                }
+            }
+
+            // Between the two another one may have restored it: then the note is gone, and it is tried again.
+            forwarding._shared = FileLock.TryShare(forwarding.LockPath);
+            if (forwarding._shared is not null && await File.ReadAllTextAsync(All, cancellationToken).ConfigureAwait(false) is ['1', ..])
+            {
+                return forwarding;
+            }
+
+            forwarding._shared?.Dispose();
+            await Task.Delay(Pause, time, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Restores what a dead instance switched on, unless a living one still needs it.</summary>
+    internal static async Task ReconcileAsync(NetworkTools tools, string directory, TimeProvider time)
+    {
+        var forwarding = new Forwarding(tools, directory, time);
+        if (File.Exists(forwarding.BeforePath))
+        {
+            await forwarding.RestoreAsync().ConfigureAwait(false);
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_shared is not null)
+        {
+            _shared.Dispose();
+            _shared = null;
+            await RestoreAsync().ConfigureAwait(false);
+        }
+    }
+
+    private async Task SwitchOnAsync(CancellationToken cancellationToken)
+    {
+        bool noted = File.Exists(BeforePath);
+        if (!noted && await File.ReadAllTextAsync(All, cancellationToken).ConfigureAwait(false) is ['1', ..])
+        {
+            return;
+        }
+
+        if (!noted)
+        {
+            string[] on = [.. Directory.GetDirectories(Interfaces)
+                .Where(path => File.ReadAllText(Path.Join(path, "forwarding")) is ['1', ..])
+                .Select(path => Path.GetFileName(path))];
+            await File.WriteAllLinesAsync(BeforePath, on, cancellationToken).ConfigureAwait(false);
+        }
+
+        // The guard first: at no time is anything forwarded that was not before.
+        string[] before = [.. (await File.ReadAllLinesAsync(BeforePath, cancellationToken).ConfigureAwait(false)).Where(IsInterface)];
+        await _tools.NftAsync(
+            $$"""
+            add table {{Table}}
+            delete table {{Table}}
+            add table {{Table}}
+            add chain {{Table}} forward { type filter hook forward priority -20; policy drop; }
+            add rule {{Table}} forward iifname "{{LinkNames.Common}}*" accept
+            add rule {{Table}} forward oifname "{{LinkNames.Common}}*" accept
+            {{string.Join('\n', before.Select(name => $"add rule {Table} forward iifname \"{name}\" accept"))}}
+
+            """,
+            cancellationToken).ConfigureAwait(false);
+        await File.WriteAllTextAsync(All, "1", cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task RestoreAsync()
+    {
+        using FileLock? alone = FileLock.TryTakeOrCreate(LockPath);
+        if (alone is null || !File.Exists(BeforePath))
+        {
+            return;
+        }
+
+        // The switch for all clears those of single interfaces.
+        string[] on = [.. (await File.ReadAllLinesAsync(BeforePath).ConfigureAwait(false)).Where(IsInterface)];
+        await File.WriteAllTextAsync(All, "0").ConfigureAwait(false);
+        foreach (string path in on.Select(name => Path.Join(Interfaces, name, "forwarding")).Where(File.Exists))
+        {
+            await File.WriteAllTextAsync(path, "1").ConfigureAwait(false);
+        }
+
+        await Firewall.DeleteTableAsync(_tools, Table, CancellationToken.None).ConfigureAwait(false);
+        File.Delete(BeforePath);
+    }
+
+    private static bool IsInterface(string name) =>
+        name.Length is > 0 and < 16 && name is not ("all" or "default" or "." or "..") && name.All(character => character is > ' ' and <= '~' and not '/' and not '"' and not '*' and not '\\');
+}

@@ -1,0 +1,42 @@
+namespace Boxer.Network;
+
+/// <summary>The veth pair of one sandbox.</summary>
+/// <param name="Number">Its number within the instance, in hexadecimal; also in the names of its chains.</param>
+/// <param name="Link">The host's end.</param>
+/// <param name="Namespace">The named network namespace (ip-netns(8)) that the sandbox's end is in.</param>
+/// <param name="Addresses">The addresses of both ends.</param>
+/// <param name="Zone">The connection tracking zone of what it sends.</param>
+/// <param name="Mark">The connection mark of its flows.</param>
+internal sealed record GuestLink(string Number, string Link, string Namespace, AddressPair Addresses, int Zone, uint Mark)
+{
+    /// <summary>The sandbox's end.</summary>
+    internal const string Inner = "eth0";
+
+    internal string NamespacePath => "/run/netns/" + Namespace;
+}
+
+/// <summary>Names on this host that carry an instance. A link's has room for 15 characters (IFNAMSIZ).</summary>
+internal static class LinkNames
+{
+    /// <summary>What the names of all links of all instances start with.</summary>
+    internal const string Common = "bx";
+
+    internal const int IdLength = 8;
+
+    internal static string Prefix(string instanceId) => Common + instanceId;
+
+    internal static string Link(string instanceId, uint number) => FormattableString.Invariant($"{Prefix(instanceId)}{number & 0xFFFFF:x5}");
+
+    internal static string Namespace(string instanceId, uint number) => FormattableString.Invariant($"{Prefix(instanceId)}-{number & 0xFFFFF:x5}");
+
+    /// <summary>Whether a text is the identifier of an instance.</summary>
+    internal static bool IsId(string text) => text.Length == IdLength && text.All(char.IsAsciiHexDigitLower);
+
+    /// <summary>The instance in a name of ours, or <see langword="null"/> for another's name.</summary>
+    internal static string? InstanceOf(string name) =>
+        name.StartsWith(Common, StringComparison.Ordinal)
+        && name.Length > Common.Length + IdLength
+        && IsId(name.Substring(Common.Length, IdLength))
+            ? name.Substring(Common.Length, IdLength)
+            : null;
+}

@@ -1,0 +1,36 @@
+using Boxer.Native;
+
+namespace Boxer.Network;
+
+/// <summary>
+/// The mode <c>host</c>: the host's own network stack, with its loopback services, addresses and ports. Nothing is filtered: it is for
+/// trusted work only. Needs root.
+/// </summary>
+public sealed class HostNetworkMode : INetworkMode
+{
+    /// <inheritdoc/>
+    public string Name => "host";
+
+    /// <inheritdoc/>
+    public bool CanBePooled => true;
+
+    /// <inheritdoc/>
+    public string? FindObstacle() => Unistd.geteuid() == 0 ? null : "it needs root; run this process as root, or use another mode.";
+
+    /// <inheritdoc/>
+    public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) =>
+        Task.FromResult<INetworkAttachment>(new Attachment());
+
+    private sealed class Attachment : INetworkAttachment
+    {
+        public RuntimeNetwork Runtime { get; } = new(NetworkStack.Host);
+
+        public async Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) =>
+            new(GuestFiles.Hosts, await ReadAsync("/etc/resolv.conf", cancellationToken).ConfigureAwait(false));
+
+        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+
+        private static async Task<string> ReadAsync(string path, CancellationToken cancellationToken) =>
+            File.Exists(path) ? await File.ReadAllTextAsync(path, cancellationToken).ConfigureAwait(false) : "";
+    }
+}

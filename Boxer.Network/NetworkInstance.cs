@@ -1,0 +1,219 @@
+using System.Globalization;
+using System.Net;
+using Boxer.Runtime;
+
+namespace Boxer.Network;
+
+/// <summary>What one process has on this host for its sandboxes' networks: a table, addresses, forwarding. Made at the first sandbox.</summary>
+internal sealed class NetworkInstance : IAsyncDisposable
+{
+    private static readonly TimeSpan CheckInterval = TimeSpan.FromSeconds(30);
+    private readonly NetworkTools _tools;
+    private readonly RuntimeInstance _instance;
+    private readonly AddressPool _pool;
+    private readonly Forwarding _forwarding;
+    private readonly TimeProvider _time;
+    private uint _last = (uint)Random.Shared.Next();
+    private long _checked;
+
+    private NetworkInstance(NetworkTools tools, RuntimeInstance instance, Firewall firewall, AddressPool pool, Forwarding forwarding, TimeProvider time)
+    {
+        _time = time;
+        _checked = time.GetTimestamp();
+        _tools = tools;
+        _instance = instance;
+        Firewall = firewall;
+        _pool = pool;
+        _forwarding = forwarding;
+    }
+
+    internal Firewall Firewall { get; }
+
+    /// <summary>Where instances share what they share.</summary>
+    internal static string SharedDirectory => Path.Join(RuntimeInstance.DefaultBase(), "network");
+
+    /// <summary>Makes it; what was made is given back when a step fails.</summary>
+    internal static async Task<NetworkInstance> CreateAsync(
+        NetworkTools tools, IReadOnlyList<IPNetwork> blocks, IReadOnlyList<IPAddress> resolvers, TimeProvider time, CancellationToken cancellationToken)
+    {
+        var cleanup = new CleanupStack();
+        try
+        {
+            RuntimeInstance instance = cleanup.Push(RuntimeInstance.Create(RuntimeInstance.DefaultBase()));
+            var pool = cleanup.Push(new AddressPool(Path.Join(SharedDirectory, "addresses"), blocks, token => HostNetworks.FindAsync(tools, token), time));
+            var firewall = new Firewall(tools, instance.Id);
+            cleanup.Push(new Undo(() => Firewall.DeleteTableAsync(tools, firewall.Table, CancellationToken.None)));
+            await firewall.CreateAsync(resolvers, cancellationToken).ConfigureAwait(false);
+            Forwarding forwarding = cleanup.Push(await Forwarding.EnableAsync(tools, SharedDirectory, time, cancellationToken).ConfigureAwait(false));
+            cleanup.Push(new Undo(() => ForeignFirewalls.RemoveAsync(tools, id => id == instance.Id)));
+            await ForeignFirewalls.LetThroughAsync(tools, instance.Id, cancellationToken).ConfigureAwait(false);
+            return new NetworkInstance(tools, instance, firewall, pool, forwarding, time);
+        }
+        catch
+        {
+            await cleanup.AbandonAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>Takes away links, namespaces, tables and forwarding of instances that are dead.</summary>
+    internal static async Task ReconcileAsync(NetworkTools tools, TimeProvider time, CancellationToken cancellationToken)
+    {
+        string[] links = [.. Directory.GetFileSystemEntries("/sys/class/net").Select(path => Path.GetFileName(path)!).Where(IsDead)];
+        string[] namespaces = Directory.Exists("/run/netns") ? [.. Directory.GetFiles("/run/netns").Select(path => Path.GetFileName(path)!).Where(IsDead)] : [];
+        string[] tables = [.. (await FindTablesAsync(tools, cancellationToken).ConfigureAwait(false))
+            .Where(id => !RuntimeInstance.IsAlive(RuntimeInstance.DefaultBase(), id))];
+        string batch = string.Concat(links.Select(link => $"link delete {link}\n")) + string.Concat(namespaces.Select(name => $"netns delete {name}\n"));
+        if (batch.Length > 0)
+        {
+            await tools.IpAsync(null, batch, cancellationToken).ConfigureAwait(false);
+        }
+
+        foreach (string id in tables)
+        {
+            await Firewall.DeleteTableAsync(tools, Firewall.TableOf(id), cancellationToken).ConfigureAwait(false);
+        }
+
+        await ForeignFirewalls.RemoveAsync(tools, id => !RuntimeInstance.IsAlive(RuntimeInstance.DefaultBase(), id)).ConfigureAwait(false);
+        await Forwarding.ReconcileAsync(tools, SharedDirectory, time).ConfigureAwait(false);
+    }
+
+    /// <summary>Makes the veth pair of a sandbox; nothing passes it before <see cref="Firewall"/> has rules for it.</summary>
+    internal async Task<GuestLink> AddLinkAsync(CancellationToken cancellationToken)
+    {
+        await CheckForeignAsync(cancellationToken).ConfigureAwait(false);
+        AddressPair addresses = await _pool.TakeAsync(part => Firewall.AddPoolAsync(part, cancellationToken), cancellationToken).ConfigureAwait(false);
+        uint number = Interlocked.Increment(ref _last);
+        var link = new GuestLink(
+            (number & 0xFFFFF).ToString("x5", CultureInfo.InvariantCulture),
+            LinkNames.Link(_instance.Id, number),
+            LinkNames.Namespace(_instance.Id, number),
+            addresses,
+            Zone: 1 + (int)(number % 65_534),
+            Mark: number | 1u << 31);
+        try
+        {
+            await _tools.IpAsync(
+                null,
+                $"""
+                netns add {link.Namespace}
+                link add {link.Link} type veth peer name {GuestLink.Inner} netns {link.Namespace}
+                link set {link.Link} addrgenmode none
+                addr add {addresses.Host}/31 dev {link.Link}
+                link set {link.Link} up
+
+                """,
+                cancellationToken).ConfigureAwait(false);
+            await _tools.IpAsync(
+                link.Namespace,
+                $"""
+                link set lo up
+                link set {GuestLink.Inner} addrgenmode none
+                addr add {addresses.Guest}/31 dev {GuestLink.Inner}
+                link set {GuestLink.Inner} up
+                route add default via {addresses.Host}
+
+                """,
+                cancellationToken).ConfigureAwait(false);
+            Harden(link.Link);
+            return link;
+        }
+        catch
+        {
+            await RemoveLinkAsync(link).ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>Takes a link away; its addresses rest.</summary>
+    internal async Task RemoveLinkAsync(GuestLink link)
+    {
+        string batch = (Directory.Exists("/sys/class/net/" + link.Link) ? $"link delete {link.Link}\n" : "")
+            + (File.Exists(link.NamespacePath) ? $"netns delete {link.Namespace}\n" : "");
+        try
+        {
+            if (batch.Length > 0)
+            {
+                await _tools.IpAsync(null, batch, CancellationToken.None).ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            await _pool.GiveBackAsync(link.Addresses).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Holds a bandwidth in both directions, by delay (tc-tbf(8)).</summary>
+    internal async Task ShapeAsync(GuestLink link, long bitsPerSecond, CancellationToken cancellationToken)
+    {
+        // Room for one segment of the largest size that a stack hands over at once, else for a twentieth of a second.
+        long burst = Math.Max(70_000, bitsPerSecond / 8 / 20);
+        string Line(string device) => FormattableString.Invariant($"qdisc add dev {device} root tbf rate {bitsPerSecond}bit burst {burst} latency 200ms\n");
+        await _tools.TcAsync(null, Line(link.Link), cancellationToken).ConfigureAwait(false);
+        await _tools.TcAsync(link.Namespace, Line(GuestLink.Inner), cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Bytes that came into the sandbox, and that went out of it, as its link counts them.</summary>
+    internal static (long In, long Out) ReadUsage(GuestLink link)
+    {
+        // Ours is the other end: what it sends comes in.
+        return (Read("tx_bytes"), Read("rx_bytes"));
+
+        long Read(string file) => long.Parse(File.ReadAllText($"/sys/class/net/{link.Link}/statistics/{file}"), CultureInfo.InvariantCulture);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        var cleanup = new CleanupStack();
+        cleanup.Push(_instance);
+        cleanup.Push(Firewall);
+        cleanup.Push(_pool);
+        cleanup.Push(_forwarding);
+        cleanup.Push(new Undo(() => Firewall.DeleteTableAsync(_tools, Firewall.Table, CancellationToken.None)));
+        cleanup.Push(new Undo(() => ForeignFirewalls.RemoveAsync(_tools, id => id == _instance.Id)));
+        await cleanup.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private static bool IsDead(string name) =>
+        LinkNames.InstanceOf(name) is { } id && !RuntimeInstance.IsAlive(RuntimeInstance.DefaultBase(), id);
+
+    private static async Task<IEnumerable<string>> FindTablesAsync(NetworkTools tools, CancellationToken cancellationToken)
+    {
+        const string Prefix = "boxer_";
+        using var document = System.Text.Json.JsonDocument.Parse(await tools.NftJsonAsync(["list", "tables", "inet"], cancellationToken).ConfigureAwait(false));
+        return [.. document.RootElement.GetProperty("nftables").EnumerateArray()
+            .Where(item => item.TryGetProperty("table", out _))
+            .Select(item => item.GetProperty("table").GetProperty("name").GetString()!)
+            .Where(name => name.StartsWith(Prefix, StringComparison.Ordinal) && LinkNames.IsId(name[Prefix.Length..]))
+            .Select(name => name[Prefix.Length..])];
+    }
+
+    // Another firewall that starts or restarts takes our rules out of its chains.
+    private async Task CheckForeignAsync(CancellationToken cancellationToken)
+    {
+        if (_time.GetElapsedTime(Interlocked.Read(ref _checked)) >= CheckInterval)
+        {
+            Interlocked.Exchange(ref _checked, _time.GetTimestamp());
+            await ForeignFirewalls.LetThroughAsync(_tools, _instance.Id, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    // Nothing is learned or answered on a link beyond its own two addresses (kernel's Documentation/networking/ip-sysctl.rst).
+    private static void Harden(string link)
+    {
+        File.WriteAllText($"/proc/sys/net/ipv4/conf/{link}/arp_ignore", "2");
+        File.WriteAllText($"/proc/sys/net/ipv4/conf/{link}/rp_filter", "1");
+        File.WriteAllText($"/proc/sys/net/ipv4/conf/{link}/accept_redirects", "0");
+        File.WriteAllText($"/proc/sys/net/ipv4/conf/{link}/send_redirects", "0");
+        string ipv6 = $"/proc/sys/net/ipv6/conf/{link}/disable_ipv6";
+        if (File.Exists(ipv6))
+        {
+            File.WriteAllText(ipv6, "1");
+        }
+    }
+
+    private sealed class Undo(Func<Task> action) : IAsyncDisposable
+    {
+        public async ValueTask DisposeAsync() => await action().ConfigureAwait(false);
+    }
+}

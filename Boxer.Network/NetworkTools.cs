@@ -1,0 +1,56 @@
+using System.Text;
+using Boxer.Runtime;
+
+namespace Boxer.Network;
+
+/// <summary>ip(8), tc(8) and nft(8): each call is one batch, so that a set-up costs a few processes however long it is.</summary>
+internal sealed class NetworkTools : IDisposable
+{
+    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(20);
+    private readonly DescriptorPoller _poller = new();
+    private readonly TimeProvider _time;
+
+    internal NetworkTools(TimeProvider time) => _time = time;
+
+    /// <summary>Those that are missing on this host.</summary>
+    internal static IEnumerable<string> Missing => ((string[])["ip", "nft", "tc"]).Where(name => Find(name) is null);
+
+    /// <summary>Runs lines of ip(8). Those before one that fails are done.</summary>
+    /// <param name="networkNamespace">The named namespace to work in, or <see langword="null"/> for this process's.</param>
+    /// <param name="lines">Commands without the word <c>ip</c>.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    internal Task IpAsync(string? networkNamespace, string lines, CancellationToken cancellationToken) =>
+        RunAsync("ip", [.. networkNamespace is null ? (string[])[] : ["-n", networkNamespace], "-batch", "-"], lines, cancellationToken);
+
+    /// <summary>Runs one line of ip(8) and gives its JSON.</summary>
+    internal Task<string> IpJsonAsync(IEnumerable<string> arguments, CancellationToken cancellationToken) =>
+        RunAsync("ip", ["-j", .. arguments], "", cancellationToken);
+
+    /// <summary>Runs lines of tc(8).</summary>
+    internal Task TcAsync(string? networkNamespace, string lines, CancellationToken cancellationToken) =>
+        RunAsync("tc", [.. networkNamespace is null ? (string[])[] : ["-n", networkNamespace], "-batch", "-"], lines, cancellationToken);
+
+    /// <summary>Runs a script of nft(8): all of it or nothing.</summary>
+    internal Task NftAsync(string script, CancellationToken cancellationToken) => RunAsync("nft", ["-f", "-"], script, cancellationToken);
+
+    /// <summary>Runs one command of nft(8) and gives its JSON.</summary>
+    internal Task<string> NftJsonAsync(IEnumerable<string> arguments, CancellationToken cancellationToken) =>
+        RunAsync("nft", ["-j", .. arguments], "", cancellationToken);
+
+    public void Dispose() => _poller.Dispose();
+
+    private async Task<string> RunAsync(string name, IReadOnlyList<string> arguments, string input, CancellationToken cancellationToken)
+    {
+        string path = Find(name) ?? throw new SandboxPrivilegeException($"The program '{name}' is missing: install iproute2 and nftables.");
+        HostCommand.Result result = await HostCommand.RunAsync(
+            _poller, path, arguments, Timeout, _time, cancellationToken, Encoding.ASCII.GetBytes(input)).ConfigureAwait(false);
+        return result.ExitCode == 0
+            ? result.Stdout
+            : throw new SandboxRuntimeException($"{name} {string.Join(' ', arguments)} exited with {result.ExitCode}: {result.Stderr.Trim()}");
+    }
+
+    private static string? Find(string name) =>
+        ((string[])["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"])
+            .Select(directory => Path.Join(directory, name))
+            .FirstOrDefault(File.Exists);
+}

@@ -1,0 +1,184 @@
+using System.Net;
+using Boxer.Linux;
+using Boxer.Native;
+
+namespace Boxer.Network;
+
+/// <summary>
+/// The mode <c>sandbox</c>: a network namespace for each sandbox, joined to this host by a link of two addresses, with NAT to the outside
+/// and no way to other sandboxes. An <see cref="EgressPolicy"/> says what may be reached. Needs uid 0 with CAP_NET_ADMIN and
+/// CAP_SYS_ADMIN, and the programs ip, tc and nft.
+/// </summary>
+public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDisposable
+{
+    private static readonly string[] DefaultResolvers = ["8.8.8.8", "8.8.4.4"];
+    private static readonly string[] DefaultBlocks = ["10.231.0.0/16", "172.30.0.0/16", "192.168.208.0/20"];
+    private static readonly (int Bit, string Name)[] Capabilities = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
+    private readonly Func<BoxerOptions> _options;
+    private readonly TimeProvider _time;
+    private readonly NetworkTools _tools;
+    private readonly SemaphoreSlim _gate = new(1, 1);
+    private NetworkInstance? _instance;
+    private bool _disposed;
+
+    /// <summary>Makes the mode. This host is not touched before the first sandbox.</summary>
+    /// <param name="options">The options; <see cref="BoxerOptions.DnsServers"/> and <see cref="BoxerOptions.NetworkBlocks"/> are read at the first sandbox.</param>
+    /// <param name="time">The clock; <see langword="null"/>: the system's.</param>
+    public SandboxNetworkMode(BoxerOptions options, TimeProvider? time = null)
+        : this(() => options, time)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+    }
+
+    internal SandboxNetworkMode(Func<BoxerOptions> options, TimeProvider? time)
+    {
+        _options = options;
+        _time = time ?? TimeProvider.System;
+        _tools = new NetworkTools(_time);
+    }
+
+    /// <inheritdoc/>
+    public string Name => "sandbox";
+
+    /// <inheritdoc/>
+    public bool CanBePooled => true;
+
+    /// <inheritdoc/>
+    public bool HoldsEgress => true;
+
+    /// <inheritdoc/>
+    public string? FindObstacle()
+    {
+        string[] lacking =
+        [
+            .. Unistd.geteuid() == 0 ? (string[])[] : ["uid 0"],
+            .. ProcessCapabilities.Lacking(Capabilities),
+            .. NetworkTools.Missing.Select(name => $"the program {name}"),
+        ];
+        return lacking.Length == 0
+            ? null
+            : $"this process lacks {string.Join(", ", lacking)}; run it as root with these capabilities and with iproute2 and nftables installed, or use the mode 'none'.";
+    }
+
+    /// <inheritdoc/>
+    public Task ReconcileAsync(CancellationToken cancellationToken) =>
+        FindObstacle() is null ? NetworkInstance.ReconcileAsync(_tools, _time, cancellationToken) : Task.CompletedTask;
+
+    /// <inheritdoc/>
+    public async Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken)
+    {
+        NetworkInstance instance = await GetInstanceAsync(cancellationToken).ConfigureAwait(false);
+        return new Attachment(instance, await instance.AddLinkAsync(cancellationToken).ConfigureAwait(false), Resolvers());
+    }
+
+    /// <summary>As <see cref="DisposeAsync"/>, for containers that are disposed synchronously.</summary>
+    public void Dispose() => DisposeAsync().AsTask().GetAwaiter().GetResult();
+
+    /// <summary>Takes away what this mode has on this host. Its sandboxes must be gone.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await _gate.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            if (_disposed)
+            {
+                return;
+            }
+
+            _disposed = true;
+            if (_instance is not null)
+            {
+                await _instance.DisposeAsync().ConfigureAwait(false);
+            }
+
+            _tools.Dispose();
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
+
+    private async Task<NetworkInstance> GetInstanceAsync(CancellationToken cancellationToken)
+    {
+        await _gate.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            IList<string> blocks = _options().NetworkBlocks;
+            return _instance ??= await NetworkInstance.CreateAsync(
+                _tools,
+                [.. (blocks.Count > 0 ? blocks : DefaultBlocks).Select(IPNetwork.Parse)],
+                [.. Resolvers().Select(IPAddress.Parse)],
+                _time,
+                cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
+
+    private string[] Resolvers()
+    {
+        IList<string> configured = _options().DnsServers;
+        return configured.Count > 0 ? [.. configured] : DefaultResolvers;
+    }
+
+    private sealed class Attachment(NetworkInstance instance, GuestLink link, string[] resolvers) : INetworkAttachment
+    {
+        private NetworkPolicy? _policy;
+        private DomainResolver? _resolver;
+
+        public RuntimeNetwork Runtime { get; } = new(NetworkStack.Sandbox, link.NamespacePath);
+
+        public async Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken)
+        {
+            if (DomainResolver.IsNeeded(policy))
+            {
+                _resolver = new DomainResolver(link, policy, resolvers, instance.Firewall);
+            }
+
+            if (policy.BandwidthBitsPerSecond is { } bits)
+            {
+                await instance.ShapeAsync(link, bits, cancellationToken).ConfigureAwait(false);
+            }
+
+            await instance.Firewall.AddAsync(link, policy, _resolver?.Port, cancellationToken).ConfigureAwait(false);
+            _policy = policy;
+            return new GuestNetwork(GuestFiles.Hosts, GuestFiles.ResolvConf(resolvers));
+        }
+
+        public async Task<NetworkReport> ReportAsync(CancellationToken cancellationToken)
+        {
+            IReadOnlyList<NetworkDenial> denied = await instance.Firewall.ReadDeniedAsync(link, cancellationToken).ConfigureAwait(false);
+            (long received, long sent) = NetworkInstance.ReadUsage(link);
+            return new NetworkReport
+            {
+                BytesIn = received,
+                BytesOut = sent,
+                Denied = [.. denied.Select(denial => _resolver?.NameOf(denial) ?? denial).Concat(_resolver?.Denied ?? []).OrderByDescending(denial => denial.Count).Take(NetworkReport.MostDenied)],
+            };
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            try
+            {
+                if (_policy is not null)
+                {
+                    await instance.Firewall.RemoveAsync(link, _policy, _resolver?.Port).ConfigureAwait(false);
+                }
+            }
+            finally
+            {
+                if (_resolver is not null)
+                {
+                    await _resolver.DisposeAsync().ConfigureAwait(false);
+                }
+
+                await instance.RemoveLinkAsync(link).ConfigureAwait(false);
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+using Boxer.Hosting;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux.Network;
+
+/// <summary>The mode <c>sandbox</c> against an internet of the tests' own.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
+{
+    // Prints for each address and port what a connect to it comes to.
+    private const string Probe = """
+        import socket, sys, time, errno
+        for target in sys.argv[1:]:
+            host, port = target.rsplit(":", 1)
+            start = time.monotonic()
+            try:
+                s = socket.create_connection((host, int(port)), 5)
+                s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                data = b""
+                while chunk := s.recv(4096): data += chunk
+                print(target, data.decode().split("\r\n\r\n")[-1].strip() or "nothing")
+            except Exception as e:
+                print(target, type(e).__name__, "at once" if time.monotonic() - start < 1 else "late")
+        """;
+
+    private SandboxRunner? _runner;
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    private SandboxRunner Runner => _runner!;
+
+    public ValueTask InitializeAsync()
+    {
+        image.Require();
+        internet.Require();
+        BoxerOptions options = image.Options();
+        options.DnsServers = [TestInternet.Resolver];
+        _runner = BoxerRunner.Create(options);
+        return ValueTask.CompletedTask;
+    }
+
+    public ValueTask DisposeAsync() => _runner?.DisposeAsync() ?? ValueTask.CompletedTask;
+
+    [Fact]
+    public async Task The_public_internet_is_reached_by_name_and_address_from_a_private_one()
+    {
+        SandboxResult result = await ProbeAsync(null, $"{TestInternet.Web}:80", "web.example.test:8080");
+
+        Assert.Equal($"{TestInternet.Web}:80 hello from {TestInternet.Web} to 198.51.100.1\nweb.example.test:8080 hello from {TestInternet.Web} to 198.51.100.1\n", result.Stdout);
+        Assert.Empty(result.Network.Denied);
+        Assert.True(result.Network is { BytesIn: > 100, BytesOut: > 100 }, $"{result.Network}");
+    }
+
+    [Fact]
+    public async Task This_host_private_ranges_and_metadata_are_refused_at_once_and_named()
+    {
+        string[] targets =
+        [
+            "198.51.100.1:22", $"{TestInternet.Metadata}:80", $"{TestInternet.Lan}:80", $"{TestInternet.CarrierNat}:80", "10.231.0.0:80", "192.0.2.2:80",
+        ];
+        SandboxResult result = await ProbeAsync(null, targets);
+
+        Assert.All(result.Stdout.TrimEnd().Split('\n'), line => Assert.EndsWith(" at once", line, StringComparison.Ordinal));
+        Assert.DoesNotContain("hello", result.Stdout, StringComparison.Ordinal);
+        Assert.Superset(
+            targets.Where(target => !target.StartsWith("10.231", StringComparison.Ordinal)).ToHashSet(),
+            result.Network.Denied.Select(denial => $"{denial.Address}:{denial.Port}").ToHashSet());
+        Assert.All(result.Network.Denied, denial => Assert.Equal("tcp", denial.Protocol));
+    }
+
+    [Fact]
+    public async Task An_allow_list_opens_what_it_names_and_nothing_else()
+    {
+        var policy = new EgressPolicy { Allow = [$"tcp://{TestInternet.Web}:80"] };
+        SandboxResult result = await ProbeAsync(policy, $"{TestInternet.Web}:80", $"{TestInternet.Web}:8080", $"{TestInternet.OtherWeb}:80", "web.example.test:80");
+
+        string[] lines = result.Stdout.TrimEnd().Split('\n');
+        Assert.Contains("hello", lines[0], StringComparison.Ordinal);
+        Assert.All(lines[1..], line => Assert.DoesNotContain("hello", line, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Allowed_domains_are_resolved_and_opened_and_others_are_not()
+    {
+        var policy = new EgressPolicy { Allow = ["web.example.test:80", "*.sub.example.test", "rebind.example.test"] };
+        SandboxResult result = await ProbeAsync(
+            policy, "web.example.test:80", "web.example.test:8080", "deep.sub.example.test:8080", "other.example.test:80", "rebind.example.test:80", $"{TestInternet.OtherWeb}:80");
+
+        string[] lines = result.Stdout.TrimEnd().Split('\n');
+        Assert.Contains("hello", lines[0], StringComparison.Ordinal);
+        Assert.Contains("hello", lines[2], StringComparison.Ordinal);
+        Assert.DoesNotContain("hello", lines[3] + lines[4] + lines[5], StringComparison.Ordinal);
+        Assert.Contains(result.Network.Denied, denial => denial is { Domain: "other.example.test", Protocol: "dns" });
+    }
+
+    [Theory]
+    [InlineData("inet btest_other", "forward", "type filter hook forward priority 0; policy drop;")]
+    [InlineData("ip filter", "DOCKER-USER", "")]
+    public async Task Another_firewall_that_drops_is_told_to_let_our_links_through(string table, string chain, string hook)
+    {
+        string script = $"add table {table}; add chain {table} {chain} {{ {hook} }}";
+        if (chain == "DOCKER-USER")
+        {
+            script += $"; add chain {table} FORWARD {{ type filter hook forward priority 0; policy drop; }}; add rule {table} FORWARD jump {chain}";
+        }
+
+        await HostProgram.RunAsync("nft", script);
+        try
+        {
+            Assert.Contains("hello", (await ProbeAsync(null, $"{TestInternet.Web}:80")).Stdout, StringComparison.Ordinal);
+            Assert.Contains("boxer ", await HostProgram.RunAsync("nft", $"list chain {table} {chain}"), StringComparison.Ordinal);
+            await Runner.DisposeAsync();
+            Assert.DoesNotContain("boxer ", await HostProgram.RunAsync("nft", $"list chain {table} {chain}"), StringComparison.Ordinal);
+        }
+        finally
+        {
+            await HostProgram.RunAsync("nft", $"delete table {table}");
+        }
+    }
+
+    [Fact]
+    public async Task A_quota_ends_the_traffic_and_a_bandwidth_delays_it()
+    {
+        SandboxRequest request = SharedRunner.Python($"""
+            import urllib.request
+            print(len(urllib.request.urlopen("http://{TestInternet.Web}/big100000", timeout=5).read()))
+            try:
+                print(len(urllib.request.urlopen("http://{TestInternet.Web}/big3000000", timeout=5).read()))
+            except Exception as e:
+                print(type(e).__name__)
+            """);
+        request.Network = "sandbox";
+        request.Egress = new EgressPolicy { QuotaBytes = 1_000_000, BandwidthBitsPerSecond = 100_000_000 };
+
+        SandboxResult result = await Runner.RunAsync(request, Cancel);
+
+        Assert.Equal(["100000", "TimeoutError"], result.Stdout.TrimEnd().Split('\n'));
+        Assert.InRange(result.Network.BytesIn ?? 0, 100_000, 3_000_000);
+    }
+
+    [Fact]
+    public async Task Two_sandboxes_cannot_reach_each_other_and_forged_frames_go_nowhere()
+    {
+        const string Listen = """
+            import socket, sys, threading, time
+            s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("0.0.0.0", 7000)); s.listen()
+            u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", 7000))
+            def tcp():
+                s.accept(); print("TCP ARRIVED", flush=True)
+            def udp():
+                u.recv(100); print("UDP ARRIVED", flush=True)
+            for f in (tcp, udp): threading.Thread(target=f, daemon=True).start()
+            print("listening", flush=True)
+            time.sleep(6)
+            """;
+        SandboxRequest victim = SharedRunner.Python(Listen);
+        victim.Network = "sandbox";
+        await using IAsyncEnumerator<SandboxEvent> events = Runner.StreamAsync(victim, Cancel).GetAsyncEnumerator(Cancel);
+        string[] before = Namespaces();
+        while (await events.MoveNextAsync() && events.Current is not SandboxOutput)
+        {
+        }
+
+        string victimNamespace = Assert.Single(Namespaces().Except(before).DefaultIfEmpty(Namespaces().Single()));
+        string victimAddress = (await HostProgram.RunAsync("ip", "-n", victimNamespace, "-4", "-o", "addr", "show", "dev", "eth0")) is { Length: > 0 } shown && shown.Contains("inet ", StringComparison.Ordinal)
+            ? shown.Split("inet ")[1].Split('/')[0]
+            : await PeerOfHostEndAsync();
+
+        // From another sandbox, and from its namespace as an escaped kernel of it would: raw frames with forged sources, and IPv6.
+        SandboxResult attacker = await ProbeAsync(null, $"{victimAddress}:7000");
+        Assert.Contains(" at once", attacker.Stdout, StringComparison.Ordinal);
+        SandboxRequest idle = SharedRunner.Python("import time; print('up', flush=True); time.sleep(4)");
+        idle.Network = "sandbox";
+        Task<SandboxResult> other = Runner.RunAsync(idle, Cancel);
+        string attackerNamespace = "";
+        for (int attempt = 0; attackerNamespace.Length == 0; attempt++)
+        {
+            Assert.True(attempt < 200, "The second sandbox did not come up.");
+            await Task.Delay(50, Cancel);
+            attackerNamespace = Namespaces().Except([victimNamespace]).FirstOrDefault(name => File.Exists($"/sys/class/net/{name.Replace("-", "", StringComparison.Ordinal)}/operstate")) ?? "";
+        }
+
+        await HostProgram.RunAsync("ip", "netns", "exec", attackerNamespace, "/usr/bin/python3", "-c", $"""
+            import socket, struct
+            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); raw.bind(("eth0", 0))
+            mac = open("/sys/class/net/eth0/address").read().strip().replace(":", "")
+            source = bytes.fromhex(mac)
+            def ip(src, dst, payload, proto=17):
+                head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, proto, 0, socket.inet_aton(src), socket.inet_aton(dst))
+                total = sum(struct.unpack("!10H", head)); total = (total & 0xffff) + (total >> 16); total = (total & 0xffff) + (total >> 16)
+                return head[:10] + struct.pack("!H", ~total & 0xffff) + head[12:] + payload
+            udp = struct.pack("!HHHH", 7000, 7000, 12, 0) + b"evil"
+            for target in (b"\xff" * 6, bytes.fromhex("ffffffffffff"), b"\x33\x33\0\0\0\1"):
+                for src in ("198.51.100.10", "{victimAddress}", "10.231.0.1"):
+                    for dst in ("{victimAddress}", "255.255.255.255", "224.0.0.1"):
+                        raw.send(target + source + b"\x08\0" + ip(src, dst, udp))
+            arp = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 2, source, socket.inet_aton("{victimAddress}"), b"\xff" * 6, socket.inet_aton("{victimAddress}"))
+            for _ in range(5): raw.send(b"\xff" * 6 + source + b"\x08\x06" + arp)
+            """);
+        await other;
+        string said = "";
+        do
+        {
+            said += events.Current is SandboxOutput output ? System.Text.Encoding.UTF8.GetString(output.Data.Span) : "";
+        }
+        while (await events.MoveNextAsync());
+
+        Assert.Equal("listening\n", said);
+
+        async Task<string> PeerOfHostEndAsync()
+        {
+            string link = victimNamespace.Replace("-", "", StringComparison.Ordinal);
+            string host = (await HostProgram.RunAsync("ip", "-4", "-o", "addr", "show", "dev", link)).Split("inet ")[1].Split('/')[0];
+            string[] parts = host.Split('.');
+            return $"{parts[0]}.{parts[1]}.{parts[2]}.{int.Parse(parts[3], null) + 1}";
+        }
+    }
+
+    [Fact]
+    public async Task Nothing_is_left_after_the_runner()
+    {
+        string[] before = await StateAsync();
+        await ProbeAsync(null, $"{TestInternet.Web}:80");
+        await Runner.DisposeAsync();
+        Assert.Equal(before, await StateAsync());
+    }
+
+    private static string[] Namespaces() => [.. Directory.GetFiles("/run/netns", "bx*").Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal)];
+
+    private static async Task<string[]> StateAsync() =>
+    [
+        await HostProgram.RunAsync("nft", "list", "tables"),
+        .. Directory.GetFileSystemEntries("/sys/class/net").Order(StringComparer.Ordinal),
+        .. Directory.GetFileSystemEntries("/run/netns").Order(StringComparer.Ordinal),
+        await File.ReadAllTextAsync("/proc/sys/net/ipv4/ip_forward", Cancel),
+    ];
+
+    private async Task<SandboxResult> ProbeAsync(EgressPolicy? policy, params string[] targets)
+    {
+        SandboxRequest request = SharedRunner.Command(["python3", "-c", Probe, .. targets]);
+        request.Network = "sandbox";
+        request.Egress = policy;
+        SandboxResult result = await Runner.RunAsync(request, Cancel);
+        Assert.Equal("", result.Stderr);
+        return result;
+    }
+}

@@ -1,0 +1,107 @@
+using System.Diagnostics;
+using Boxer.Native;
+
+namespace Boxer.Tests.Support;
+
+/// <summary>
+/// An internet of the tests' own, in a network namespace: 198.51.100.0/24 behind a link, with an HTTP server on every address and port
+/// 80 and 8080, a resolver on port 53, and private and metadata ranges that also lead there, so that nothing leaves this machine and what
+/// gets through where it must not is seen.
+/// </summary>
+public sealed class TestInternet : IAsyncLifetime
+{
+    internal const string Web = "198.51.100.10";
+    internal const string OtherWeb = "198.51.100.11";
+    internal const string Resolver = "198.51.100.53";
+    internal const string Metadata = "169.254.169.254";
+    internal const string Lan = "10.99.0.7";
+    internal const string CarrierNat = "100.100.100.200";
+    private const string Name = "boxer-test-net";
+    private const string Link = "btest0";
+    private const string HostAddress = "198.51.100.1";
+
+    // One process: HTTP on all addresses, that answers with the address it was asked at, and a DNS server with a few names.
+    private const string Servers = """
+        import http.server, socket, socketserver, struct, threading
+        NAMES = {"web.example.test": "198.51.100.10", "other.example.test": "198.51.100.11", "rebind.example.test": "10.99.0.7", "deep.sub.example.test": "198.51.100.10"}
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = ("hello from " + self.connection.getsockname()[0] + " to " + self.client_address[0] + "\n").encode()
+                if self.path.startswith("/big"):
+                    body = b"x" * int(self.path[4:])
+                self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
+            def log_message(self, *args): pass
+        def dns(sock):
+            while True:
+                data, peer = sock.recvfrom(4096)
+                labels, i = [], 12
+                while data[i]:
+                    labels.append(data[i + 1:i + 1 + data[i]].decode()); i += data[i] + 1
+                name, kind = ".".join(labels).lower(), struct.unpack("!H", data[i + 1:i + 3])[0]
+                address = NAMES.get(name)
+                answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 5, 4) + socket.inet_aton(address) if address and kind == 1 else b""
+                code = 0x8180 if address else 0x8183
+                sock.sendto(data[:2] + struct.pack("!HHHHH", code, 1, 1 if answer else 0, 0, 0) + data[12:i + 5] + answer, peer)
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(("198.51.100.53", 53))
+        threading.Thread(target=dns, args=(udp,), daemon=True).start()
+        class Server(socketserver.ThreadingMixIn, http.server.HTTPServer): daemon_threads = True; request_queue_size = 128
+        servers = [Server(("0.0.0.0", port), Handler) for port in (80, 8080)]
+        threading.Thread(target=servers[1].serve_forever, daemon=True).start()
+        print("ready", flush=True)
+        servers[0].serve_forever()
+        """;
+
+    private static readonly string[] Blackholes = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"];
+    private Process? _servers;
+    private string? _obstacle;
+
+    internal void Require() => Assert.SkipWhen(_obstacle is not null, _obstacle ?? "");
+
+    public async ValueTask InitializeAsync()
+    {
+        _obstacle = Unistd.geteuid() != 0 ? "Needs root: network namespaces."
+            : !HostProgram.Exists("nft") || !HostProgram.Exists("ip") ? "Needs ip and nft in PATH."
+            : null;
+        if (_obstacle is not null)
+        {
+            return;
+        }
+
+        await HostProgram.RunAsync("sh", "-ec", $"""
+            ip netns add {Name}
+            ip link add {Link} type veth peer name eth0 netns {Name}
+            ip addr add {HostAddress}/24 dev {Link}
+            ip link set {Link} up
+            ip -n {Name} link set lo up
+            ip -n {Name} link set eth0 up
+            for address in {Web} {OtherWeb} {Resolver}; do ip -n {Name} addr add $address/24 dev eth0; done
+            for address in {Metadata} {Lan} {CarrierNat}; do ip -n {Name} addr add $address/32 dev eth0; ip route add $address via {Web} dev {Link}; done
+            ip -n {Name} route add default via {HostAddress}
+            for range in {string.Join(' ', Blackholes)}; do ip route add blackhole $range metric 4096; done
+            """);
+        _servers = HostProgram.Start("ip", "netns", "exec", Name, "/usr/bin/python3", "-u", "-c", Servers);
+        _ = _servers.StandardError.ReadToEndAsync();
+        Assert.Equal("ready", await _servers.StandardOutput.ReadLineAsync());
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_obstacle is not null)
+        {
+            return;
+        }
+
+        if (_servers is not null)
+        {
+            _servers.Kill(entireProcessTree: true);
+            await _servers.WaitForExitAsync();
+            _servers.Dispose();
+        }
+
+        await HostProgram.RunAsync("sh", "-c", $"""
+            for range in {string.Join(' ', Blackholes)}; do ip route del blackhole $range metric 4096; done
+            ip link del {Link}
+            ip netns del {Name}
+            """);
+    }
+}
