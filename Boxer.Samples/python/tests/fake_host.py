@@ -62,6 +62,8 @@ class FakeHost:
                 pass
 
         class Server(ThreadingHTTPServer):
+            # More connections at once than the default of 5 may wait for.
+            request_queue_size = 256
             def handle_error(self, request: Any, client_address: Any) -> None:
                 # A client that closes its connection is what some tests are about.
                 if not isinstance(sys.exc_info()[1], ConnectionError):
