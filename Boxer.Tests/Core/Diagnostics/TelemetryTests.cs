@@ -18,13 +18,7 @@ public sealed class TelemetryTests(SharedRunner shared)
     {
         _ = shared.Runner;
         var ended = new ConcurrentQueue<Activity>();
-        using var listener = new ActivityListener
-        {
-            ShouldListenTo = source => source.Name == BoxerMetrics.Name,
-            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
-            ActivityStopped = ended.Enqueue,
-        };
-        ActivitySource.AddActivityListener(listener);
+        using ActivityListener listener = Listen(ended);
         SandboxResult result = await shared.Runner.RunAsync(SharedRunner.Python("print(42)"), Cancel);
 
         Activity run = Assert.Single(ended, activity => activity.OperationName == "boxer.run" && result.Id.Equals(activity.GetTagItem("boxer.run.id")));
@@ -41,13 +35,7 @@ public sealed class TelemetryTests(SharedRunner shared)
     {
         _ = shared.Runner;
         var ended = new ConcurrentQueue<Activity>();
-        using var listener = new ActivityListener
-        {
-            ShouldListenTo = source => source.Name == BoxerMetrics.Name,
-            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
-            ActivityStopped = ended.Enqueue,
-        };
-        ActivitySource.AddActivityListener(listener);
+        using ActivityListener listener = Listen(ended);
 
         await Assert.ThrowsAsync<ImageNotFoundException>(() => shared.Runner.RunAsync(new SandboxRequest("no/such", "true"), Cancel));
 
@@ -99,6 +87,18 @@ public sealed class TelemetryTests(SharedRunner shared)
         TimeSpan[] stages = [timings.Queue, timings.Image, timings.Network, timings.Sandbox, timings.Run, timings.Outputs, timings.Cleanup];
         Assert.All(stages, stage => Assert.True(stage > TimeSpan.Zero, timings.ToString()));
         Assert.True(stages.Aggregate((sum, stage) => sum + stage) <= timings.Total, timings.ToString());
+    }
+
+    private static ActivityListener Listen(ConcurrentQueue<Activity> ended)
+    {
+        var listener = new ActivityListener
+        {
+            ShouldListenTo = source => source.Name == BoxerMetrics.Name,
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
+            ActivityStopped = ended.Enqueue,
+        };
+        ActivitySource.AddActivityListener(listener);
+        return listener;
     }
 
     private static string Text(ReadOnlySpan<KeyValuePair<string, object?>> tags) =>
