@@ -40,7 +40,15 @@ internal sealed class Forwarding : IAsyncDisposable
             {
                 if (alone is not null)
                 {
-                    await forwarding.SwitchOnAsync(cancellationToken).ConfigureAwait(false);
+                    try
+                    {
+                        await forwarding.SwitchOnAsync(cancellationToken).ConfigureAwait(false);
+                    }
+                    catch
+                    {
+                        await forwarding.RestoreAsync(alone).ConfigureAwait(false);
+                        throw;
+                    }
                 }
             }
 
@@ -112,6 +120,12 @@ internal sealed class Forwarding : IAsyncDisposable
     private async Task RestoreAsync()
     {
         using FileLock? alone = FileLock.TryTakeOrCreate(LockPath);
+        await RestoreAsync(alone).ConfigureAwait(false);
+    }
+
+    // Nothing where another instance needs it still.
+    private async Task RestoreAsync(FileLock? alone)
+    {
         if (alone is null || !File.Exists(BeforePath))
         {
             return;

@@ -59,16 +59,9 @@ internal sealed class NetworkInstance : IAsyncDisposable
     /// <summary>Takes away links, namespaces, tables and forwarding of instances that are dead.</summary>
     internal static async Task ReconcileAsync(NetworkTools tools, TimeProvider time, CancellationToken cancellationToken)
     {
-        string[] links = [.. Directory.GetFileSystemEntries("/sys/class/net").Select(path => Path.GetFileName(path)!).Where(IsDead)];
-        string[] namespaces = Directory.Exists("/run/netns") ? [.. Directory.GetFiles("/run/netns").Select(path => Path.GetFileName(path)!).Where(IsDead)] : [];
+        await RemoveAsync(tools, IsDead, cancellationToken).ConfigureAwait(false);
         string[] tables = [.. (await FindTablesAsync(tools, cancellationToken).ConfigureAwait(false))
             .Where(id => !RuntimeInstance.IsAlive(RuntimeInstance.DefaultBase(), id))];
-        string batch = string.Concat(links.Select(link => $"link delete {link}\n")) + string.Concat(namespaces.Select(name => $"netns delete {name}\n"));
-        if (batch.Length > 0)
-        {
-            await tools.IpAsync(null, batch, cancellationToken).ConfigureAwait(false);
-        }
-
         foreach (string id in tables)
         {
             await Firewall.DeleteTableAsync(tools, Firewall.TableOf(id), cancellationToken).ConfigureAwait(false);
@@ -120,27 +113,18 @@ internal sealed class NetworkInstance : IAsyncDisposable
         }
         catch
         {
-            await RemoveLinkAsync(link).ConfigureAwait(false);
+            var cleanup = new CleanupStack();
+            cleanup.Push(new Undo(() => RemoveLinkAsync(link)));
+            await cleanup.AbandonAsync().ConfigureAwait(false);
             throw;
         }
     }
 
-    /// <summary>Takes a link away; its addresses rest.</summary>
+    /// <summary>Takes a link away; its addresses rest. They are not used again where that fails.</summary>
     internal async Task RemoveLinkAsync(GuestLink link)
     {
-        string batch = (Directory.Exists("/sys/class/net/" + link.Link) ? $"link delete {link.Link}\n" : "")
-            + (File.Exists(link.NamespacePath) ? $"netns delete {link.Namespace}\n" : "");
-        try
-        {
-            if (batch.Length > 0)
-            {
-                await _tools.IpAsync(null, batch, CancellationToken.None).ConfigureAwait(false);
-            }
-        }
-        finally
-        {
-            await _pool.GiveBackAsync(link.Addresses).ConfigureAwait(false);
-        }
+        await RemoveAsync(_tools, name => name == link.Link || name == link.Namespace, CancellationToken.None).ConfigureAwait(false);
+        await _pool.GiveBackAsync(link.Addresses).ConfigureAwait(false);
     }
 
     /// <summary>Holds a bandwidth in both directions, by delay (tc-tbf(8)).</summary>
@@ -171,7 +155,23 @@ internal sealed class NetworkInstance : IAsyncDisposable
         cleanup.Push(_forwarding);
         cleanup.Push(new Undo(() => Firewall.DeleteTableAsync(_tools, Firewall.Table, CancellationToken.None)));
         cleanup.Push(new Undo(() => ForeignFirewalls.RemoveAsync(_tools, id => id == _instance.Id)));
+
+        // What could not be removed when its sandbox went.
+        cleanup.Push(new Undo(() => RemoveAsync(_tools, name => LinkNames.InstanceOf(name) == _instance.Id, CancellationToken.None)));
         await cleanup.DisposeAsync().ConfigureAwait(false);
+    }
+
+    // Links and namespaces by their names.
+    private static async Task RemoveAsync(NetworkTools tools, Func<string, bool> isToGo, CancellationToken cancellationToken)
+    {
+        string batch = Lines("/sys/class/net", "link") + Lines("/run/netns", "netns");
+        if (batch.Length > 0)
+        {
+            await tools.IpAsync(null, batch, cancellationToken).ConfigureAwait(false);
+        }
+
+        string Lines(string directory, string kind) => !Directory.Exists(directory) ? "" : string.Concat(
+            Directory.GetFileSystemEntries(directory).Select(path => Path.GetFileName(path)).Where(isToGo).Select(name => $"{kind} delete {name}\n"));
     }
 
     private static bool IsDead(string name) =>

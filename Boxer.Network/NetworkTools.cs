@@ -7,13 +7,21 @@ namespace Boxer.Network;
 internal sealed class NetworkTools : IDisposable
 {
     private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(20);
+    private static readonly string[] Usual = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
     private readonly DescriptorPoller _poller = new();
     private readonly TimeProvider _time;
+    private readonly IReadOnlyList<string> _directories;
 
-    internal NetworkTools(TimeProvider time) => _time = time;
+    /// <param name="time">The clock.</param>
+    /// <param name="directories">Where the programs are, in order; <see langword="null"/>: where distributions have them.</param>
+    internal NetworkTools(TimeProvider time, IReadOnlyList<string>? directories = null)
+    {
+        _time = time;
+        _directories = directories ?? Usual;
+    }
 
     /// <summary>Those that are missing on this host.</summary>
-    internal static IEnumerable<string> Missing => ((string[])["ip", "nft", "tc"]).Where(name => Find(name) is null);
+    internal IEnumerable<string> Missing => ((string[])["ip", "nft", "tc"]).Where(name => Find(name) is null);
 
     /// <summary>Runs lines of ip(8). Those before one that fails are done.</summary>
     /// <param name="networkNamespace">The named namespace to work in, or <see langword="null"/> for this process's.</param>
@@ -49,8 +57,8 @@ internal sealed class NetworkTools : IDisposable
             : throw new SandboxRuntimeException($"{name} {string.Join(' ', arguments)} exited with {result.ExitCode}: {result.Stderr.Trim()}");
     }
 
-    private static string? Find(string name) =>
-        ((string[])["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"])
+    private string? Find(string name) =>
+        _directories
             .Select(directory => Path.Join(directory, name))
             .FirstOrDefault(File.Exists);
 }

@@ -30,11 +30,11 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
         ArgumentNullException.ThrowIfNull(options);
     }
 
-    internal SandboxNetworkMode(Func<BoxerOptions> options, TimeProvider? time)
+    internal SandboxNetworkMode(Func<BoxerOptions> options, TimeProvider? time, IReadOnlyList<string>? programDirectories = null)
     {
         _options = options;
         _time = time ?? TimeProvider.System;
-        _tools = new NetworkTools(_time);
+        _tools = new NetworkTools(_time, programDirectories);
     }
 
     /// <inheritdoc/>
@@ -53,7 +53,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
         [
             .. Unistd.geteuid() == 0 ? (string[])[] : ["uid 0"],
             .. ProcessCapabilities.Lacking(Capabilities),
-            .. NetworkTools.Missing.Select(name => $"the program {name}"),
+            .. _tools.Missing.Select(name => $"the program {name}"),
         ];
         return lacking.Length == 0
             ? null
@@ -129,6 +129,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     {
         private NetworkPolicy? _policy;
         private DomainResolver? _resolver;
+        private int _disposed;
 
         public RuntimeNetwork Runtime { get; } = new(NetworkStack.Sandbox, link.NamespacePath);
 
@@ -144,8 +145,8 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
                 await instance.ShapeAsync(link, bits, cancellationToken).ConfigureAwait(false);
             }
 
-            await instance.Firewall.AddAsync(link, policy, _resolver?.Port, cancellationToken).ConfigureAwait(false);
             _policy = policy;
+            await instance.Firewall.AddAsync(link, policy, _resolver?.Port, cancellationToken).ConfigureAwait(false);
             return new GuestNetwork(GuestFiles.Hosts, GuestFiles.ResolvConf(resolvers));
         }
 
@@ -163,6 +164,11 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
 
         public async ValueTask DisposeAsync()
         {
+            if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            {
+                return;
+            }
+
             try
             {
                 if (_policy is not null)

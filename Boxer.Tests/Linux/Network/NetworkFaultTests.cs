@@ -1,0 +1,172 @@
+using System.Globalization;
+using Boxer.Network;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux.Network;
+
+/// <summary>The mode <c>sandbox</c> without sandboxes: what it makes, what it leaves, and what it does where a program fails.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
+{
+    private readonly string _directory = Directory.CreateTempSubdirectory("boxer-tools-").FullName;
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    private static NetworkPolicy Policy { get; } = NetworkPolicy.Combine(
+        new EgressPolicy { Allow = ["web.example.test:80", $"{TestInternet.OtherWeb}:80"], BandwidthBitsPerSecond = 1_000_000_000, QuotaBytes = 1_000_000_000 },
+        new EgressPolicy { Deny = [$"{TestInternet.OtherWeb}"] },
+        replaces: false);
+
+    public async ValueTask InitializeAsync()
+    {
+        internet.Require();
+
+        // Each does what the real one does, but the call of a number fails: before it did anything, or after it did everything.
+        foreach (string name in (string[])["ip", "tc", "nft"])
+        {
+            string path = Path.Join(_directory, name);
+            await File.WriteAllTextAsync(
+                path,
+                $"""
+                #!/bin/sh
+                count=$(( $(cat {_directory}/count) + 1 ))
+                echo $count > {_directory}/count
+                fails=$(cat {_directory}/fails)
+                PATH=/usr/sbin:/sbin:/usr/bin:/bin
+                if [ "$fails" = "$count" ]; then exec false; fi
+                if [ "$fails" = "-$count" ]; then {name} "$@"; exit 1; fi
+                exec {name} "$@"
+
+                """,
+                Cancel);
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        }
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        Directory.Delete(_directory, recursive: true);
+        return ValueTask.CompletedTask;
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(-1)]
+    public async Task Each_call_that_fails_is_a_typed_failure_and_nothing_is_left(int sign)
+    {
+        string[] before = await HostState.ReadAsync();
+        int faults = 0;
+        for (int number = 1; ; number++)
+        {
+            await File.WriteAllTextAsync(Path.Join(_directory, "count"), "0", Cancel);
+            await File.WriteAllTextAsync(Path.Join(_directory, "fails"), (sign * number).ToString(CultureInfo.InvariantCulture), Cancel);
+            bool wasMade = false;
+            Exception? failure = null;
+            await using (SandboxNetworkMode mode = Mode(_directory))
+            {
+                try
+                {
+                    await using INetworkAttachment attachment = await mode.PrepareAsync("one", Cancel);
+                    await attachment.ApplyAsync(Policy, Cancel);
+                    await attachment.ReportAsync(Cancel);
+                    wasMade = true;
+                }
+                catch (Exception exception)
+                {
+                    failure = exception;
+                }
+
+                int calls = int.Parse(await File.ReadAllTextAsync(Path.Join(_directory, "count"), Cancel), CultureInfo.InvariantCulture);
+                await File.WriteAllTextAsync(Path.Join(_directory, "fails"), "0", Cancel);
+                if (calls < number)
+                {
+                    Assert.Null(failure);
+                    break;
+                }
+
+                faults++;
+                Assert.True(failure is SandboxRuntimeException, $"call {number}: {failure}");
+                Assert.True(wasMade || failure.Message.Contains("exited with 1", StringComparison.Ordinal), failure.Message);
+
+                // Who comes next is not hurt.
+                await using INetworkAttachment next = await mode.PrepareAsync("two", Cancel);
+                await next.ApplyAsync(Policy, Cancel);
+            }
+
+            Assert.Equal(before, await HostState.ReadAsync());
+        }
+
+        Assert.InRange(faults, 10, 40);
+    }
+
+    [Fact]
+    public async Task A_missing_program_is_an_obstacle_that_is_named()
+    {
+        File.Delete(Path.Join(_directory, "tc"));
+        await using SandboxNetworkMode mode = Mode(_directory);
+
+        Assert.Contains("the program tc", mode.FindObstacle(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Two_hundred_attachments_leave_the_counts_where_they_were()
+    {
+        await using SandboxNetworkMode mode = Mode();
+        await using INetworkAttachment first = await mode.PrepareAsync("first", Cancel);
+        await first.ApplyAsync(Policy, Cancel);
+        string[] before = await StateAsync();
+        for (int i = 0; i < 200; i++)
+        {
+            await using INetworkAttachment attachment = await mode.PrepareAsync("next", Cancel);
+            await attachment.ApplyAsync(Policy, Cancel);
+        }
+
+        Assert.Equal(before, await StateAsync());
+
+        // Counters move, and so do the addresses, which rest: the rules without them.
+        static async Task<string[]> StateAsync() =>
+        [
+            .. (await HostState.ReadAsync()).Where(line => !line.Contains("table ", StringComparison.Ordinal)),
+            .. (await HostProgram.RunAsync("nft", "-s", "list", "ruleset")).Split('\n').Where(line => !line.Contains("elements = { 10.231.", StringComparison.Ordinal)),
+        ];
+    }
+
+    [Fact]
+    public async Task Two_instances_do_not_disturb_each_other()
+    {
+        string[] before = await HostState.ReadAsync();
+        await using SandboxNetworkMode one = Mode();
+        await using INetworkAttachment first = await one.PrepareAsync("first", Cancel);
+        await first.ApplyAsync(Open, Cancel);
+        await using (SandboxNetworkMode two = Mode())
+        {
+            await two.ReconcileAsync(Cancel);
+            await using INetworkAttachment second = await two.PrepareAsync("second", Cancel);
+            await second.ApplyAsync(Open, Cancel);
+            Assert.Contains("hello", await FetchAsync(first), StringComparison.Ordinal);
+            Assert.Contains("hello", await FetchAsync(second), StringComparison.Ordinal);
+            Assert.NotEqual(await AddressOfAsync(first), await AddressOfAsync(second));
+        }
+
+        Assert.Contains("hello", await FetchAsync(first), StringComparison.Ordinal);
+        await first.DisposeAsync();
+        await one.DisposeAsync();
+        Assert.Equal(before, await HostState.ReadAsync());
+    }
+
+    private static NetworkPolicy Open { get; } = NetworkPolicy.Combine(new EgressPolicy(), null, replaces: false);
+
+    private static SandboxNetworkMode Mode(string? directory = null)
+    {
+        var options = new BoxerOptions { DnsServers = [TestInternet.Resolver] };
+        return new SandboxNetworkMode(() => options, null, directory is null ? null : [directory]);
+    }
+
+    private static Task<string> FetchAsync(INetworkAttachment attachment) =>
+        InAsync(attachment, "curl", "-s", "--max-time", "5", $"http://{TestInternet.Web}/");
+
+    private static Task<string> AddressOfAsync(INetworkAttachment attachment) => InAsync(attachment, "ip", "-4", "-o", "addr", "show", "dev", "eth0");
+
+    private static Task<string> InAsync(INetworkAttachment attachment, params string[] command) =>
+        HostProgram.RunAsync("ip", ["netns", "exec", Path.GetFileName(attachment.Runtime.NamespacePath!), .. command]);
+}
