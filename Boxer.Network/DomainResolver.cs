@@ -25,7 +25,7 @@ internal sealed class DomainResolver : IAsyncDisposable
     private readonly DnsClient _upstream;
     private readonly DnsServer _server;
     private readonly ConcurrentDictionary<string, long> _denied = new(StringComparer.Ordinal);
-    private readonly ConcurrentDictionary<string, byte> _asked = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _asked = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, string> _names = new(StringComparer.Ordinal);
     private readonly CancellationTokenSource _disposing = new();
 
@@ -104,9 +104,10 @@ internal sealed class DomainResolver : IAsyncDisposable
         string name = question.Name.ToString().TrimEnd('.').ToLowerInvariant();
         if (question.RecordClass != RecordClass.INet || name.Length > MostNameLength || !IsAllowed(_policy, name) || !MayAsk(name))
         {
-            if (_denied.Count < NetworkReport.MostDenied)
+            string key = name.Length > MostNameLength ? name[..MostNameLength] : name;
+            if (_denied.Count < NetworkReport.MostDenied || _denied.ContainsKey(key))
             {
-                _denied.AddOrUpdate(name.Length > MostNameLength ? name[..MostNameLength] : name, 1, (_, count) => count + 1);
+                _denied.AddOrUpdate(key, 1, (_, count) => count + 1);
             }
 
             response.ReturnCode = ReturnCode.NxDomain;
@@ -142,7 +143,7 @@ internal sealed class DomainResolver : IAsyncDisposable
         }
 
         response.ReturnCode = answer.ReturnCode;
-        ARecord[] records = [.. answer.AnswerRecords.OfType<ARecord>().Where(record => !SpecialRanges.Contains(record.Address))];
+        ARecord[] records = [.. answer.AnswerRecords.OfType<ARecord>().Where(record => !SpecialRanges.Contains(record.Address) || OpensPrivate(record.Address))];
         if (records.Length == 0)
         {
             return;
@@ -150,7 +151,7 @@ internal sealed class DomainResolver : IAsyncDisposable
 
         TimeSpan validity = TimeSpan.FromSeconds(records.Min(record => record.TimeToLive));
         validity = validity < LeastValidity ? LeastValidity : validity > MostValidity ? MostValidity : validity;
-        await _firewall.AllowAsync(_link, _policy, name, records.Select(record => record.Address), validity, _disposing.Token).ConfigureAwait(false);
+        await _firewall.AllowAsync(_link, _policy, name, [.. records.Select(record => record.Address).Distinct()], validity, _disposing.Token).ConfigureAwait(false);
         foreach (ARecord record in records)
         {
             _names[record.Address.ToString()] = name;
@@ -160,6 +161,16 @@ internal sealed class DomainResolver : IAsyncDisposable
         }
     }
 
-    // Each new name may carry something out: their number is bounded.
-    private bool MayAsk(string name) => _asked.ContainsKey(name) || (_asked.Count < MostNames && _asked.TryAdd(name, 0));
+    // Private addresses are told where the operator opened them: the firewall holds by range what is reached at them.
+    private bool OpensPrivate(IPAddress address) =>
+        _policy.Layers.Any(layer => layer.PrivateRules.Any(rule => rule.Range!.Value.Contains(address)));
+
+    // Each new name may carry something out: their number is bounded. A name's A and AAAA are asked for at once.
+    private bool MayAsk(string name)
+    {
+        lock (_asked)
+        {
+            return _asked.Contains(name) || (_asked.Count < MostNames && _asked.Add(name));
+        }
+    }
 }

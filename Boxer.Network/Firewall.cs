@@ -14,6 +14,8 @@ internal sealed class Firewall : IDisposable
 {
     private const int MostDenied = 256;
     private const int DnsOverTls = 853;
+    private const int MostPackets = 500;
+    private const int MostConnections = 32;
     private readonly NetworkTools _tools;
     private readonly string _links;
     private readonly SemaphoreSlim _gate = new(1, 1);
@@ -129,13 +131,16 @@ internal sealed class Firewall : IDisposable
     }
 
     /// <summary>Opens addresses of an allowed domain for as long as they are valid, in every layer that allows it.</summary>
-    internal Task AllowAsync(GuestLink guest, NetworkPolicy policy, string name, IEnumerable<IPAddress> addresses, TimeSpan validity, CancellationToken cancellationToken)
+    internal Task AllowAsync(GuestLink guest, NetworkPolicy policy, string name, IReadOnlyList<IPAddress> addresses, TimeSpan validity, CancellationToken cancellationToken)
     {
+        string keys = string.Join(", ", addresses);
         string elements = string.Join(", ", addresses.Select(address => string.Create(CultureInfo.InvariantCulture, $"{address} timeout {Math.Max(1, (long)validity.TotalSeconds)}s")));
         var script = new StringBuilder();
         foreach (DomainSet set in DomainSets(policy, guest.Number).Where(set => set.Rules.Any(rule => rule.MatchesName(name))))
         {
-            // Anew, so that the time counts from this answer.
+            // Anew, so that the time counts from this answer: before Linux 6.12 an element keeps the time that it was first given.
+            script.AppendLine(CultureInfo.InvariantCulture, $"add element {Table} {set.Name} {{ {elements} }}");
+            script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} {set.Name} {{ {keys} }}");
             script.AppendLine(CultureInfo.InvariantCulture, $"add element {Table} {set.Name} {{ {elements} }}");
         }
 
@@ -242,7 +247,7 @@ internal sealed class Firewall : IDisposable
         {
             EgressLayer layer = policy.Layers[i];
             string next = i + 1 < policy.Layers.Count ? $"layer{i + 1}_{n}" : $"accept_{n}";
-            foreach (string match in layer.OpensPrivate ? (layer.Allow ?? []).Where(rule => rule.Range is not null).SelectMany(Matches) : [])
+            foreach (string match in layer.PrivateRules.SelectMany(Matches))
             {
                 Line($"add rule {Table} private_{n} {match} goto {next}");
             }
@@ -275,8 +280,15 @@ internal sealed class Firewall : IDisposable
         if (resolverPort is { } port)
         {
             Line($"add rule {Table} names_{n} meta l4proto {{ tcp, udp }} th dport 53 redirect to :{port}");
+            // What it asks of the resolver is work of this host's.
+            Line($"add rule {Table} local_{n} meta l4proto {{ tcp, udp }} th dport {port} limit rate over {MostPackets}/second burst {2 * MostPackets} packets drop");
+            Line($"add rule {Table} local_{n} tcp dport {port} ct state new ct count over {MostConnections} drop");
             Line($"add rule {Table} local_{n} ip daddr {guest.Addresses.Host} meta l4proto {{ tcp, udp }} th dport {port} ct status dnat accept");
             Line($"add element {Table} names {{ \"{guest.Link}\" : jump names_{n} }}");
+        }
+        else
+        {
+            Line($"add rule {Table} local_{n} ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 accept");
         }
 
         Line($"add rule {Table} local_{n} goto deny_{n}");

@@ -8,26 +8,29 @@ namespace Boxer.Network;
 /// </summary>
 internal static class ForeignFirewalls
 {
-    private const string CommentPrefix = "boxer ";
-    private const string DockerUser = "DOCKER-USER";
+    internal const string CommentPrefix = "boxer ";
+    internal const string DockerUser = "DOCKER-USER";
+    private static readonly string[] Neutral = ["counter", "log", "comment"];
 
     /// <summary>Adds the rules that are missing.</summary>
-    /// <exception cref="SandboxRuntimeException">They cannot be added; the message says where.</exception>
+    /// <exception cref="SandboxRuntimeException">They cannot be added; the message says what to do.</exception>
     internal static async Task LetThroughAsync(NetworkTools tools, string instanceId, CancellationToken cancellationToken)
     {
         using JsonDocument ruleset = await ReadAsync(tools, cancellationToken).ConfigureAwait(false);
         string script = Missing(ruleset, instanceId);
-        if (script.Length > 0)
+        try
         {
-            try
+            if (script.Length > 0)
             {
                 await tools.NftAsync(script, cancellationToken).ConfigureAwait(false);
             }
-            catch (SandboxRuntimeException exception)
-            {
-                throw new SandboxRuntimeException(
-                    $"Another firewall of this host drops forwarded packets and its chain cannot be added to: let links named {LinkNames.Common}* through in it. {exception.Message}", exception);
-            }
+
+            await LegacyIptables.LetThroughAsync(tools, instanceId, cancellationToken).ConfigureAwait(false);
+        }
+        catch (SandboxException exception)
+        {
+            throw new SandboxRuntimeException(
+                $"Another firewall of this host may drop forwarded packets and its chains cannot be read or added to: let links named {LinkNames.Common}* through in it. {exception.Message}", exception);
         }
     }
 
@@ -39,33 +42,50 @@ internal static class ForeignFirewalls
         using JsonDocument ruleset = await ReadAsync(tools, CancellationToken.None).ConfigureAwait(false);
         string script = string.Concat(Items(ruleset, "rule")
             .Where(rule => InstanceOf(rule) is { } id && isTheirs(id))
-            .Select(rule => $"delete rule {Text(rule, "family")} {Text(rule, "table")} {Text(rule, "chain")} handle {rule.GetProperty("handle").GetInt64()}\n"));
+            .Select(rule => $"delete rule {Place(rule)} handle {rule.GetProperty("handle").GetInt64()}\n"));
         if (script.Length > 0)
         {
             await tools.NftAsync(script, CancellationToken.None).ConfigureAwait(false);
         }
+
+        await LegacyIptables.RemoveAsync(tools, isTheirs).ConfigureAwait(false);
     }
 
     /// <summary>The rules that an instance lacks in a ruleset, as a script.</summary>
     internal static string Missing(JsonDocument ruleset, string instanceId)
     {
-        JsonElement[] chains = [.. Items(ruleset, "chain").Where(chain => Text(chain, "family") is "ip" or "inet" && !Text(chain, "table").StartsWith("boxer_", StringComparison.Ordinal))];
-        JsonElement[] docker = [.. chains.Where(chain => Text(chain, "name") == DockerUser)];
-        HashSet<string> have = [.. Items(ruleset, "rule").Where(rule => InstanceOf(rule) == instanceId).Select(Place)];
+        ILookup<string, JsonElement> rules = Items(ruleset, "rule").ToLookup(Place);
         string links = $"\"{LinkNames.Prefix(instanceId)}*\"";
         string comment = $"comment \"{CommentPrefix}{instanceId}\"";
-        IEnumerable<string> forward = (docker.Length > 0 ? docker : chains.Where(chain => Drops(chain, "forward")))
-            .Select(Place).Where(place => !have.Contains(place))
-            .Select(place => $"insert rule {place} iifname {links} accept {comment}\ninsert rule {place} oifname {links} ct state {{ established, related }} accept {comment}\n");
-        IEnumerable<string> input = chains.Where(chain => Drops(chain, "input"))
-            .Select(Place).Where(place => !have.Contains(place))
-            .Select(place => $"insert rule {place} iifname {links} ct status dnat accept {comment}\n");
-        return string.Concat(forward.Concat(input));
+        IEnumerable<IGrouping<string, JsonElement>> tables = Items(ruleset, "chain")
+            .Where(chain => Text(chain, "family") is "ip" or "inet" && !Text(chain, "table").StartsWith("boxer_", StringComparison.Ordinal))
+            .GroupBy(chain => $"{Text(chain, "family")} {Text(chain, "table")}");
+        return string.Concat(tables.SelectMany(chains =>
+        {
+            JsonElement[] docker = [.. chains.Where(chain => Text(chain, "name") == DockerUser)];
+            IEnumerable<string> forward = Lacking(docker.Length > 0 ? docker : chains.Where(chain => Drops(chain, "forward")))
+                .Select(place => $"insert rule {place} iifname {links} accept {comment}\ninsert rule {place} oifname {links} ct state {{ established, related }} accept {comment}\n");
+            IEnumerable<string> input = Lacking(chains.Where(chain => Drops(chain, "input")))
+                .Select(place => $"insert rule {place} iifname {links} ct status dnat accept {comment}\ninsert rule {place} iifname {links} meta l4proto {{ tcp, udp }} th dport 53 accept {comment}\n");
+            return forward.Concat(input);
+        }));
 
-        static string Place(JsonElement item) => $"{Text(item, "family")} {Text(item, "table")} {(item.TryGetProperty("name", out JsonElement name) ? name.GetString() : Text(item, "chain"))}";
+        IEnumerable<string> Lacking(IEnumerable<JsonElement> chains) =>
+            chains.Select(Place).Where(place => !rules[place].Any(rule => InstanceOf(rule) == instanceId));
+
+        // By its policy, or by a last rule that leaves nothing.
+        bool Drops(JsonElement chain, string hook) =>
+            Text(chain, "hook") == hook && (Text(chain, "policy") == "drop" || (rules[Place(chain)].Select(rule => (JsonElement?)rule).LastOrDefault() is { } last && DropsAll(last)));
     }
 
-    private static bool Drops(JsonElement chain, string hook) => Text(chain, "hook") == hook && Text(chain, "policy") == "drop";
+    private static bool DropsAll(JsonElement rule)
+    {
+        string[] statements = [.. rule.GetProperty("expr").EnumerateArray().Select(statement => statement.EnumerateObject().First().Name).Except(Neutral, StringComparer.Ordinal)];
+        return statements is ["drop"] or ["reject"];
+    }
+
+    // Family, table and chain, of a chain or of a rule.
+    private static string Place(JsonElement item) => $"{Text(item, "family")} {Text(item, "table")} {(item.TryGetProperty("chain", out JsonElement chain) ? chain.GetString() : Text(item, "name"))}";
 
     private static string? InstanceOf(JsonElement rule)
     {

@@ -15,7 +15,7 @@ public sealed class HostNetworkMode : INetworkMode
     public bool CanBePooled => true;
 
     /// <inheritdoc/>
-    public string? FindObstacle() => Unistd.geteuid() == 0 ? null : "it needs root; run this process as root, or use another mode.";
+    public string? FindObstacle() => Unistd.geteuid() == 0 ? null : "this process lacks uid 0; run it as root, or use the mode 'none'.";
 
     /// <inheritdoc/>
     public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) =>

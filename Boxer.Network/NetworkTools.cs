@@ -3,7 +3,7 @@ using Boxer.Runtime;
 
 namespace Boxer.Network;
 
-/// <summary>ip(8), tc(8) and nft(8): each call is one batch, so that a set-up costs a few processes however long it is.</summary>
+/// <summary>ip(8), tc(8), nft(8) and iptables-legacy(8): each call is one batch, so that a set-up costs a few processes however long it is.</summary>
 internal sealed class NetworkTools : IDisposable
 {
     private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(20);
@@ -45,11 +45,22 @@ internal sealed class NetworkTools : IDisposable
     internal Task<string> NftJsonAsync(IEnumerable<string> arguments, CancellationToken cancellationToken) =>
         RunAsync("nft", ["-j", .. arguments], "", cancellationToken);
 
+    /// <summary>Whether the programs for rules of the old kind are installed.</summary>
+    internal bool HasLegacy => Find("iptables-legacy") is not null && Find("iptables-legacy-restore") is not null;
+
+    /// <summary>The rules of iptables-legacy(8) in its table filter, as its commands.</summary>
+    internal Task<string> ListLegacyAsync(CancellationToken cancellationToken) =>
+        RunAsync("iptables-legacy", ["-w", "5", "-S"], "", cancellationToken);
+
+    /// <summary>Runs commands in the form of iptables-restore(8): all of them or none.</summary>
+    internal Task RestoreLegacyAsync(string script, CancellationToken cancellationToken) =>
+        RunAsync("iptables-legacy-restore", ["-w", "5", "-n"], script, cancellationToken);
+
     public void Dispose() => _poller.Dispose();
 
     private async Task<string> RunAsync(string name, IReadOnlyList<string> arguments, string input, CancellationToken cancellationToken)
     {
-        string path = Find(name) ?? throw new SandboxPrivilegeException($"The program '{name}' is missing: install iproute2 and nftables.");
+        string path = Find(name) ?? throw new SandboxPrivilegeException($"The program '{name}' is missing: install iproute2, nftables and, where this host has rules of iptables-legacy, iptables.");
         HostCommand.Result result = await HostCommand.RunAsync(
             _poller, path, arguments, Timeout, _time, cancellationToken, Encoding.ASCII.GetBytes(input)).ConfigureAwait(false);
         return result.ExitCode == 0

@@ -3,7 +3,8 @@
 #
 #   scripts/python-image.sh OUT_DIR
 #
-# OUT_DIR/index.json then lists one image, tagged "latest", of two layers: the essential packages, and Python with pip and apt.
+# OUT_DIR/index.json then lists one image, tagged "latest", of two layers: the essential packages, and Python with pip and apt. As in
+# python:3.12-slim, pip installs without being asked whether it may (no EXTERNALLY-MANAGED, PEP 668).
 # Does nothing where OUT_DIR already has what this script builds. Run as root; needs mmdebstrap and umoci.
 set -euo pipefail
 
@@ -59,6 +60,7 @@ quietly mmdebstrap --mode=root --variant=minbase --format=tar --skip=check/signe
         --exclude='./tmp/*' --exclude='./run/*' --exclude='./etc/apt/apt.conf.d/99mmdebstrap' --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' \
         --sort=name --mtime=@$SOURCE_DATE_EPOCH --clamp-mtime -C \"\$1\" -cf '$work/base.tar' ." \
     --customize-hook="rm \"\$1/etc/apt/apt.conf.d/99mmdebstrap\" \"\$1/etc/resolv.conf\" \"\$1/etc/hostname\"" \
+    --customize-hook='rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED' \
     "" "$work/python.tar" - <"$work/sources.list" ||
     die "mmdebstrap could not build the image; the reason is above."
 

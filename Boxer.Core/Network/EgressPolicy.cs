@@ -14,7 +14,8 @@ public sealed record EgressPolicy
 {
     /// <summary>
     /// What may be reached, and nothing else; at most 256 rules. Names are then answered by a resolver of this host's, which knows only
-    /// the domains that are allowed. In <see cref="BoxerOptions.Egress"/> a range or an address here also opens private ones.
+    /// the domains that are allowed. In <see cref="BoxerOptions.Egress"/> a private range or address here is opened; one that is
+    /// wider than what is private, such as 0.0.0.0/0, opens public addresses only.
     /// <value>Default <see langword="null"/>: all that is public. Empty: nothing.</value>
     /// </summary>
     public IList<string>? Allow { get; set; }

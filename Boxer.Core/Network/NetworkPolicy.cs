@@ -35,4 +35,9 @@ public sealed record NetworkPolicy
 /// <param name="Allow">What may be reached, or <see langword="null"/> for all that is public.</param>
 /// <param name="Deny">What may not be reached.</param>
 /// <param name="OpensPrivate">Whether addresses in <paramref name="Allow"/> may be private ones.</param>
-public sealed record EgressLayer(IReadOnlyList<EgressRule>? Allow, IReadOnlyList<EgressRule> Deny, bool OpensPrivate);
+public sealed record EgressLayer(IReadOnlyList<EgressRule>? Allow, IReadOnlyList<EgressRule> Deny, bool OpensPrivate)
+{
+    /// <summary>The rules that open addresses that are not public: those whose whole range is not.</summary>
+    public IEnumerable<EgressRule> PrivateRules =>
+        OpensPrivate ? (Allow ?? []).Where(rule => rule.Range is { } range && SpecialRanges.Contains(range)) : [];
+}

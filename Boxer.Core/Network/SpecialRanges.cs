@@ -25,5 +25,8 @@ internal static class SpecialRanges
 
     internal static bool IsPrivate(IPNetwork block) => Private.Any(range => range.PrefixLength <= block.PrefixLength && range.Contains(block.BaseAddress));
 
+    /// <summary>Whether all of a range is in one of these: only such a rule was meant to open what is not public.</summary>
+    internal static bool Contains(IPNetwork range) => IPv4.Any(special => special.PrefixLength <= range.PrefixLength && special.Contains(range.BaseAddress));
+
     internal static bool Contains(IPAddress address) => IPv4.Any(range => range.Contains(address));
 }

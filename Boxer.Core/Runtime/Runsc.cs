@@ -10,12 +10,20 @@ internal sealed partial class Runsc
     /// <summary>The first release with --overlay2 and --pass-fd.</summary>
     internal const int OldestRelease = 20230801;
 
+    /// <summary>
+    /// From this release on a network works on Linux 6.11 and newer. Before, runsc takes every network namespace for the host's when it
+    /// finds /proc/sys/net/core there, which since then is in all of them (google/gvisor#10704).
+    /// </summary>
+    private const int KnowsNewNetworkNamespaces = 20240901;
+    private static readonly Version ShowsCoreSysctls = new(6, 11);
+
     private static readonly TimeSpan ProbeTimeout = TimeSpan.FromSeconds(20);
     private readonly string _platform;
     private readonly bool _rootless;
 
-    private Runsc(string path, string version, string platform, bool rootless)
+    private Runsc(string path, string version, string platform, bool rootless, bool hidesCoreSysctls)
     {
+        HidesCoreSysctls = hidesCoreSysctls;
         Path = path;
         Version = version;
         _platform = platform;
@@ -28,10 +36,13 @@ internal sealed partial class Runsc
     /// <summary>Its version as it prints it.</summary>
     internal string Version { get; }
 
+    /// <summary>Whether it can join a network namespace only where /proc/sys/net/core is hidden from it.</summary>
+    internal bool HidesCoreSysctls { get; }
+
     /// <summary>Finds runsc and checks that it is new enough.</summary>
     /// <exception cref="SandboxRuntimeException">It is missing, broken or too old.</exception>
     internal static async Task<Runsc> ProbeAsync(
-        DescriptorPoller poller, string nameOrPath, string platform, bool rootless, TimeProvider time, CancellationToken cancellationToken)
+        DescriptorPoller poller, string nameOrPath, string platform, bool rootless, TimeProvider time, CancellationToken cancellationToken, Version? kernel = null)
     {
         string path = Find(nameOrPath) ?? throw new SandboxRuntimeException(
             $"The gVisor runtime '{nameOrPath}' was not found: install runsc, or name its path in RunscPath.");
@@ -44,13 +55,18 @@ internal sealed partial class Runsc
         }
 
         string version = match.Groups["version"].Value;
-        if (ReleaseDate.Match(version) is { Success: true } date && int.Parse(date.ValueSpan, CultureInfo.InvariantCulture) < OldestRelease)
+        int? release = ReleaseDate.Match(version) is { Success: true } date ? int.Parse(date.ValueSpan, CultureInfo.InvariantCulture) : null;
+        if (release < OldestRelease)
         {
             throw new SandboxRuntimeException($"{path} is {version}: a release of {OldestRelease} or newer is needed.");
         }
 
-        return new Runsc(path, version, platform, rootless);
+        return new Runsc(path, version, platform, rootless, NeedsHiddenSysctls(release, kernel ?? Environment.OSVersion.Version));
     }
+
+    /// <summary>Whether a release needs them hidden; of builds without a date it is not known, and does no harm.</summary>
+    private static bool NeedsHiddenSysctls(int? release, Version kernel) =>
+        kernel >= ShowsCoreSysctls && (release is null || release < KnowsNewNetworkNamespaces);
 
     /// <summary>The arguments that run a bundle and pass descriptor 3 on as 3.</summary>
     /// <param name="directory">The sandbox's directory: bundle and state are in it, so that it goes as a whole.</param>

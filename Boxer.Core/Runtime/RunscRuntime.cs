@@ -96,7 +96,11 @@ internal sealed class RunscRuntime : ISandboxRuntime
 
             if (network.NamespacePath is { } namespacePath)
             {
-                arguments.AddRange(["--netns", namespacePath, "--hide-net-core-sysctls"]);
+                arguments.AddRange(["--netns", namespacePath]);
+                if (_runsc.HidesCoreSysctls)
+                {
+                    arguments.Add("--hide-net-core-sysctls");
+                }
             }
 
             arguments.AddRange(["--", _runsc.Path, .. _runsc.RunArguments(parts.Directory, id, network)]);

@@ -66,6 +66,21 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
         Assert.Empty(Directory.EnumerateFileSystemEntries($"/tmp/boxer-{User}"));
     }
 
+    [Theory]
+    [InlineData("sandbox", "uid 0, CAP_NET_ADMIN, CAP_SYS_ADMIN")]
+    [InlineData("host", "uid 0")]
+    public async Task Networks_are_refused_and_it_is_said_what_is_missing(string network, string missing)
+    {
+        await using HostProcess host = await StartAsync(new JsonObject { ["ignore_cgroups"] = true });
+        var body = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("true"), ["network"] = network };
+
+        using HttpResponseMessage response = await host.Client.PostAsJsonAsync("/run", body, Cancel);
+
+        Assert.Equal(System.Net.HttpStatusCode.BadRequest, response.StatusCode);
+        string answer = await response.Content.ReadAsStringAsync(Cancel);
+        Assert.Contains("this process lacks " + missing, answer, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Without_cgroups_it_does_not_start_and_says_what_to_do()
     {

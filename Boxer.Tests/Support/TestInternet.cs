@@ -5,8 +5,9 @@ namespace Boxer.Tests.Support;
 
 /// <summary>
 /// An internet of the tests' own, in a network namespace: 198.51.100.0/24 behind a link, with an HTTP server on every address and port
-/// 80 and 8080, a resolver on port 53, and private and metadata ranges that also lead there, so that nothing leaves this machine and what
-/// gets through where it must not is seen.
+/// 80 and 8080, a package index (PEP 503) with httpx and what it needs, a resolver, a server that sends datagrams for a while to whoever
+/// sent it one, and private and metadata ranges that also lead there, so that nothing leaves this machine and what gets through where it
+/// must not is seen.
 /// </summary>
 public sealed class TestInternet : IAsyncLifetime
 {
@@ -18,38 +19,7 @@ public sealed class TestInternet : IAsyncLifetime
     internal const string CarrierNat = "100.100.100.200";
     private const string Name = "boxer-test-net";
     private const string Link = "btest0";
-    private const string HostAddress = "198.51.100.1";
-
-    // One process: HTTP on all addresses, that answers with the address it was asked at, and a DNS server with a few names.
-    private const string Servers = """
-        import http.server, socket, socketserver, struct, threading
-        NAMES = {"web.example.test": "198.51.100.10", "other.example.test": "198.51.100.11", "rebind.example.test": "10.99.0.7", "deep.sub.example.test": "198.51.100.10"}
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                body = ("hello from " + self.connection.getsockname()[0] + " to " + self.client_address[0] + "\n").encode()
-                if self.path.startswith("/big"):
-                    body = b"x" * int(self.path[4:])
-                self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
-            def log_message(self, *args): pass
-        def dns(sock):
-            while True:
-                data, peer = sock.recvfrom(4096)
-                labels, i = [], 12
-                while data[i]:
-                    labels.append(data[i + 1:i + 1 + data[i]].decode()); i += data[i] + 1
-                name, kind = ".".join(labels).lower(), struct.unpack("!H", data[i + 1:i + 3])[0]
-                address = NAMES.get(name)
-                answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 5, 4) + socket.inet_aton(address) if address and kind == 1 else b""
-                code = 0x8180 if address else 0x8183
-                sock.sendto(data[:2] + struct.pack("!HHHHH", code, 1, 1 if answer else 0, 0, 0) + data[12:i + 5] + answer, peer)
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(("198.51.100.53", 53))
-        threading.Thread(target=dns, args=(udp,), daemon=True).start()
-        class Server(socketserver.ThreadingMixIn, http.server.HTTPServer): daemon_threads = True; request_queue_size = 128
-        servers = [Server(("0.0.0.0", port), Handler) for port in (80, 8080)]
-        threading.Thread(target=servers[1].serve_forever, daemon=True).start()
-        print("ready", flush=True)
-        servers[0].serve_forever()
-        """;
+    internal const string HostAddress = "198.51.100.1";
 
     private static readonly string[] Blackholes = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"];
     private Process? _servers;
@@ -79,7 +49,7 @@ public sealed class TestInternet : IAsyncLifetime
             ip -n {Name} route add default via {HostAddress}
             for range in {string.Join(' ', Blackholes)}; do ip route add blackhole $range metric 4096; done
             """);
-        _servers = HostProgram.Start("ip", "netns", "exec", Name, "/usr/bin/python3", "-u", "-c", Servers);
+        _servers = HostProgram.Start("ip", "netns", "exec", Name, "/usr/bin/python3", "-u", Path.Join(AppContext.BaseDirectory, "Support", "test-internet.py"));
         _ = _servers.StandardError.ReadToEndAsync();
         Assert.Equal("ready", await _servers.StandardOutput.ReadLineAsync());
     }

@@ -22,6 +22,21 @@ public sealed class RunscTests : IDisposable
         Assert.Equal((version, Path.Join(_directory, "runsc")), (runsc.Version, runsc.Path));
     }
 
+    // Of each kind a program; that of newer releases was never run against a network here.
+    [Theory]
+    [InlineData("runsc version 0.0~20240729.0", "6.18", true)]
+    [InlineData("runsc version 0.0~20240729.0", "6.11", true)]
+    [InlineData("runsc version 0.0~20240729.0", "6.1", false)]
+    [InlineData("runsc version release-20241007.0", "6.18", false)]
+    [InlineData("runsc version release-20260105.0", "6.1", false)]
+    [InlineData("runsc version VERSION_MISSING", "6.18", true)]
+    public async Task Sysctls_are_hidden_from_a_release_that_takes_them_for_the_hosts(string line, string kernel, bool hidden)
+    {
+        Runsc runsc = await ProbeAsync($"echo '{line}'", new Version(kernel));
+
+        Assert.Equal(hidden, runsc.HidesCoreSysctls);
+    }
+
     [Theory]
     [InlineData("runsc version release-20220110.0", "is release-20220110.0: a release of 20230801 or newer is needed.")]
     [InlineData("runsc version 0.0~20221219.0", "is 0.0~20221219.0: a release of 20230801 or newer is needed.")]
@@ -58,7 +73,7 @@ public sealed class RunscTests : IDisposable
     {
         string pidFile = Path.Join(_directory, "pid");
         using var impatient = new CancellationTokenSource();
-        Task<Runsc> probe = ProbeAsync($"echo $$ >{pidFile}.new; mv {pidFile}.new {pidFile}; exec sleep 1000", impatient.Token);
+        Task<Runsc> probe = ProbeAsync($"echo $$ >{pidFile}.new; mv {pidFile}.new {pidFile}; exec sleep 1000", cancellationToken: impatient.Token);
         while (!File.Exists(pidFile))
         {
             Assert.False(probe.IsCompleted);
@@ -104,11 +119,11 @@ public sealed class RunscTests : IDisposable
         Assert.DoesNotContain(arguments, argument => argument.StartsWith("--debug", StringComparison.Ordinal) || argument.Contains("log", StringComparison.Ordinal));
     }
 
-    private async Task<Runsc> ProbeAsync(string script, CancellationToken? cancellationToken = null)
+    private async Task<Runsc> ProbeAsync(string script, Version? kernel = null, CancellationToken? cancellationToken = null)
     {
         await WriteAsync(script);
         using var poller = new DescriptorPoller();
-        return await Runsc.ProbeAsync(poller, Path.Join(_directory, "runsc"), "systrap", rootless: false, TimeProvider.System, cancellationToken ?? TestContext.Current.CancellationToken);
+        return await Runsc.ProbeAsync(poller, Path.Join(_directory, "runsc"), "systrap", rootless: false, TimeProvider.System, cancellationToken ?? TestContext.Current.CancellationToken, kernel);
     }
 
     private static Task<Runsc> ProbeAsync(DescriptorPoller poller, string path) =>

@@ -22,7 +22,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         internet.Require();
 
         // Each does what the real one does, but the call of a number fails: before it did anything, or after it did everything.
-        foreach (string name in (string[])["ip", "tc", "nft"])
+        foreach (string name in (string[])["ip", "tc", "nft", "iptables-legacy", "iptables-legacy-restore"])
         {
             string path = Path.Join(_directory, name);
             await File.WriteAllTextAsync(
@@ -143,12 +143,12 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
             await two.ReconcileAsync(Cancel);
             await using INetworkAttachment second = await two.PrepareAsync("second", Cancel);
             await second.ApplyAsync(Open, Cancel);
-            Assert.Contains("hello", await FetchAsync(first), StringComparison.Ordinal);
-            Assert.Contains("hello", await FetchAsync(second), StringComparison.Ordinal);
-            Assert.NotEqual(await AddressOfAsync(first), await AddressOfAsync(second));
+            Assert.Contains("hello", await GuestNamespace.FetchAsync(first), StringComparison.Ordinal);
+            Assert.Contains("hello", await GuestNamespace.FetchAsync(second), StringComparison.Ordinal);
+            Assert.NotEqual(await GuestNamespace.AddressAsync(first), await GuestNamespace.AddressAsync(second));
         }
 
-        Assert.Contains("hello", await FetchAsync(first), StringComparison.Ordinal);
+        Assert.Contains("hello", await GuestNamespace.FetchAsync(first), StringComparison.Ordinal);
         await first.DisposeAsync();
         await one.DisposeAsync();
         Assert.Equal(before, await HostState.ReadAsync());
@@ -156,17 +156,5 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
 
     private static NetworkPolicy Open { get; } = NetworkPolicy.Combine(new EgressPolicy(), null, replaces: false);
 
-    private static SandboxNetworkMode Mode(string? directory = null)
-    {
-        var options = new BoxerOptions { DnsServers = [TestInternet.Resolver] };
-        return new SandboxNetworkMode(() => options, null, directory is null ? null : [directory]);
-    }
-
-    private static Task<string> FetchAsync(INetworkAttachment attachment) =>
-        InAsync(attachment, "curl", "-s", "--max-time", "5", $"http://{TestInternet.Web}/");
-
-    private static Task<string> AddressOfAsync(INetworkAttachment attachment) => InAsync(attachment, "ip", "-4", "-o", "addr", "show", "dev", "eth0");
-
-    private static Task<string> InAsync(INetworkAttachment attachment, params string[] command) =>
-        HostProgram.RunAsync("ip", ["netns", "exec", Path.GetFileName(attachment.Runtime.NamespacePath!), .. command]);
+    private static SandboxNetworkMode Mode(string? directory = null) => GuestNamespace.Mode(programs: directory);
 }

@@ -1,0 +1,36 @@
+using Boxer.Network;
+
+namespace Boxer.Tests.Support;
+
+/// <summary>Programs of this host in the network namespace of a sandbox that is not there: what the firewall lets its guest do.</summary>
+internal static class GuestNamespace
+{
+    /// <summary>The mode, with its resolver in the tests' internet.</summary>
+    internal static SandboxNetworkMode Mode(TimeProvider? time = null, string? programs = null, string resolver = TestInternet.Resolver, string? block = null)
+    {
+        var options = new BoxerOptions { DnsServers = [resolver] };
+        if (block is not null)
+        {
+            options.NetworkBlocks.Add(block);
+        }
+
+        return new SandboxNetworkMode(() => options, time, programs is null ? null : [programs]);
+    }
+
+    /// <summary>What a run of this policy is held to.</summary>
+    internal static NetworkPolicy Policy(EgressPolicy? configured = null, EgressPolicy? requested = null, bool replaces = false) =>
+        NetworkPolicy.Combine(configured ?? new EgressPolicy(), requested, replaces);
+
+    internal static Task<string> RunAsync(INetworkAttachment attachment, params string[] command) =>
+        HostProgram.RunAsync("ip", ["netns", "exec", Path.GetFileName(attachment.Runtime.NamespacePath!), .. command]);
+
+    internal static Task<string> PythonAsync(INetworkAttachment attachment, string program, params string[] arguments) =>
+        RunAsync(attachment, ["/usr/bin/python3", "-c", program, .. arguments]);
+
+    /// <summary>What a page of the tests' web says, or "refused".</summary>
+    internal static async Task<string> FetchAsync(INetworkAttachment attachment, string address = TestInternet.Web, int port = 80) =>
+        (await RunAsync(attachment, "sh", "-c", $"curl -s --max-time 5 http://{address}:{port}/ || echo refused")).Trim();
+
+    internal static async Task<string> AddressAsync(INetworkAttachment attachment) =>
+        (await RunAsync(attachment, "ip", "-4", "-o", "addr", "show", "dev", "eth0")).Split("inet ")[1].Split('/')[0];
+}
