@@ -1,0 +1,29 @@
+// Measures Boxer against its peers on this machine, all cases of one table interleaved in one run:
+//
+//   Boxer.Benchmarks IMAGE REGISTRY=URL [ROUNDS]
+//
+// IMAGE is pulled from the mirror URL of REGISTRY; ./bench.sh makes both. Run as root.
+using Boxer;
+using Boxer.Benchmarks;
+using Boxer.Hosting;
+
+if (args.Length is < 2 or > 3 || args[1].Split('=', 2) is not [var registry, var url] || !int.TryParse(args.ElementAtOrDefault(2) ?? "40", out int rounds) || rounds < 1)
+{
+    await Console.Error.WriteLineAsync("usage: Boxer.Benchmarks IMAGE REGISTRY=URL [ROUNDS]");
+    return 2;
+}
+
+string home = Directory.CreateTempSubdirectory("boxer-bench-").FullName;
+try
+{
+    var options = new BoxerOptions { Home = home, MaxConcurrentRuns = 50, MaxQueuedRuns = 1_000 };
+    options.RegistryMirrors[registry] = [url];
+    await using SandboxRunner runner = BoxerRunner.Create(options);
+    await NetworkBenchmark.RunAsync(runner, args[0], rounds);
+}
+finally
+{
+    Directory.Delete(home, recursive: true);
+}
+
+return 0;

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Benchmarks on this machine, as root: installs what is missing, builds, serves the local Python image from a registry on loopback, and
+# prints ratios of cases that run interleaved. Timings are only worth something on a machine that does nothing else.
+#
+#   ./bench.sh [ROUNDS]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# shellcheck source=scripts/install.sh
+. scripts/install.sh
+# shellcheck source=scripts/registry.sh
+. scripts/registry.sh
+
+[[ $# -le 1 ]] || die "takes at most the number of rounds."
+require_root
+work=$(mktemp -d)
+trap 'stop_registry; rm -rf --one-file-system "$work"' EXIT
+
+install_packages musl-tools libc6-dev gcc curl iproute2 nftables mmdebstrap umoci skopeo xz-utils
+ensure_docker_registry
+ensure_runsc
+ensure_dotnet
+layout=$(cache_folder)/python-image
+scripts/python-image.sh "$layout"
+dotnet build Boxer.Benchmarks -c Release --nologo -v quiet -clp:NoSummary
+start_registry "$work/registry" "$layout" python:3
+say "$(uname -sr), $(nproc) processors, $(runsc --version | head -n 1), .NET $(dotnet --version)"
+dotnet Boxer.Benchmarks/bin/Release/net10.0/Boxer.Benchmarks.dll localhost/python:3 "localhost=$registry_url" "$@"
