@@ -72,6 +72,13 @@ public sealed class BoxerOptions
     /// </summary>
     public IList<string> NetworkBlocks { get; set; } = [];
 
+    /// <summary>
+    /// Whether sandboxes of the network mode <c>sandbox</c> also have a unique local IPv6 address (RFC 4193) with NAT to the outside. Read
+    /// at the first such sandbox. While they run, this host forwards IPv6; what it does with router advertisements stays as it was.
+    /// <value>Default <see langword="false"/>: no packet leaves them by IPv6.</value>
+    /// </summary>
+    public bool EnableIPv6 { get; set; }
+
     /// <summary>What sandboxes of the network mode <c>sandbox</c> may reach, where their request does not say less.</summary>
     public EgressPolicy Egress { get; set; } = new();
 

@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
-using ARSoft.Tools.Net;
 using ARSoft.Tools.Net.Dns;
 
 namespace Boxer.Network;
@@ -35,7 +34,7 @@ internal sealed class DomainResolver : IAsyncDisposable
         _policy = policy;
         _firewall = firewall;
         _upstream = new DnsClient([.. upstream.Select(IPAddress.Parse)], (int)UpstreamTimeout.TotalMilliseconds);
-        (_server, Port) = Listen(link.Addresses.Host);
+        (_server, Port) = Listen(link.IPv6 is null ? [link.Addresses.Host] : [link.Addresses.Host, link.IPv6.Host]);
         _server.QueryReceived += AnswerAsync;
     }
 
@@ -66,19 +65,19 @@ internal sealed class DomainResolver : IAsyncDisposable
     }
 
     // The port is the kernel's to choose, but the library must be told one.
-    private static (DnsServer Server, int Port) Listen(IPAddress address)
+    private static (DnsServer Server, int Port) Listen(IPAddress[] addresses)
     {
         for (int attempt = 1; ; attempt++)
         {
             int port;
-            using (var probe = new Socket(address.AddressFamily, SocketType.Dgram, ProtocolType.Udp))
+            using (var probe = new Socket(addresses[0].AddressFamily, SocketType.Dgram, ProtocolType.Udp))
             {
-                probe.Bind(new IPEndPoint(address, 0));
+                probe.Bind(new IPEndPoint(addresses[0], 0));
                 port = ((IPEndPoint)probe.LocalEndPoint!).Port;
             }
 
-            var endPoint = new IPEndPoint(address, port);
-            var server = new DnsServer(new UdpServerTransport(endPoint), new TcpServerTransport(endPoint));
+            var server = new DnsServer([.. addresses.Select(address => new IPEndPoint(address, port)).SelectMany(
+                endPoint => (IServerTransport[])[new UdpServerTransport(endPoint), new TcpServerTransport(endPoint)])]);
             try
             {
                 server.Start();
@@ -116,14 +115,14 @@ internal sealed class DomainResolver : IAsyncDisposable
 
         response.ReturnCode = ReturnCode.NoError;
         response.IsRecursionAllowed = true;
-        if (question.RecordType != RecordType.A)
+        if (question.RecordType != RecordType.A && (question.RecordType != RecordType.Aaaa || _link.IPv6 is null))
         {
             return;
         }
 
         try
         {
-            await ResolveAsync(question.Name, name, response).ConfigureAwait(false);
+            await ResolveAsync(question, name, response).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is SandboxException or IOException or OperationCanceledException)
         {
@@ -133,9 +132,9 @@ internal sealed class DomainResolver : IAsyncDisposable
         }
     }
 
-    private async Task ResolveAsync(DomainName domain, string name, DnsMessage response)
+    private async Task ResolveAsync(DnsQuestion question, string name, DnsMessage response)
     {
-        DnsMessage? answer = await _upstream.ResolveAsync(domain, RecordType.A, RecordClass.INet, token: _disposing.Token).ConfigureAwait(false);
+        DnsMessage? answer = await _upstream.ResolveAsync(question.Name, question.RecordType, RecordClass.INet, token: _disposing.Token).ConfigureAwait(false);
         if (answer is null)
         {
             response.ReturnCode = ReturnCode.ServerFailure;
@@ -143,7 +142,8 @@ internal sealed class DomainResolver : IAsyncDisposable
         }
 
         response.ReturnCode = answer.ReturnCode;
-        ARecord[] records = [.. answer.AnswerRecords.OfType<ARecord>().Where(record => !SpecialRanges.Contains(record.Address) || OpensPrivate(record.Address))];
+        AddressRecordBase[] records = [.. answer.AnswerRecords.OfType<AddressRecordBase>().Where(record => record.RecordType == question.RecordType)
+            .Where(record => !SpecialRanges.Contains(record.Address) || OpensPrivate(record.Address))];
         if (records.Length == 0)
         {
             return;
@@ -152,12 +152,13 @@ internal sealed class DomainResolver : IAsyncDisposable
         TimeSpan validity = TimeSpan.FromSeconds(records.Min(record => record.TimeToLive));
         validity = validity < LeastValidity ? LeastValidity : validity > MostValidity ? MostValidity : validity;
         await _firewall.AllowAsync(_link, _policy, name, [.. records.Select(record => record.Address).Distinct()], validity, _disposing.Token).ConfigureAwait(false);
-        foreach (ARecord record in records)
+        foreach (AddressRecordBase record in records)
         {
             _names[record.Address.ToString()] = name;
 
             // Under the name that was asked for: the names between are nobody's business.
-            response.AnswerRecords.Add(new ARecord(domain, Math.Min(record.TimeToLive, (int)validity.TotalSeconds), record.Address));
+            int seconds = Math.Min(record.TimeToLive, (int)validity.TotalSeconds);
+            response.AnswerRecords.Add(record is ARecord ? new ARecord(question.Name, seconds, record.Address) : new AaaaRecord(question.Name, seconds, record.Address));
         }
     }
 

@@ -22,12 +22,17 @@ internal sealed class Firewall : IDisposable
 
     /// <param name="tools">Runs nft.</param>
     /// <param name="instanceId">The instance.</param>
-    internal Firewall(NetworkTools tools, string instanceId)
+    /// <param name="ipv6">The IPv6 addresses of its sandboxes, or <see langword="null"/> where they have none: then all of IPv6 is dropped.</param>
+    internal Firewall(NetworkTools tools, string instanceId, IPNetwork? ipv6)
     {
+        IPv6 = ipv6;
         _tools = tools;
         Table = TableOf(instanceId);
         _links = $"\"{LinkNames.Prefix(instanceId)}*\"";
     }
+
+    /// <summary>The IPv6 addresses of sandboxes, or <see langword="null"/> where they have none.</summary>
+    internal IPNetwork? IPv6 { get; }
 
     /// <summary>The table, with its family.</summary>
     internal string Table { get; }
@@ -44,6 +49,9 @@ internal sealed class Firewall : IDisposable
             add set {{Table}} resolvers { type ipv4_addr; }
             add set {{Table}} pool { type ipv4_addr; flags interval; auto-merge; }
             add set {{Table}} owners { type ifname . ipv4_addr; }
+            add set {{Table}} special6 { type ipv6_addr; flags interval; auto-merge; elements = { {{string.Join(", ", SpecialRanges.IPv6)}} }; }
+            add set {{Table}} resolvers6 { type ipv6_addr; }
+            add set {{Table}} owners6 { type ifname . ipv6_addr; }
             add map {{Table}} zones { typeof iifname : ct zone; }
             add map {{Table}} from { type ifname : verdict; }
             add map {{Table}} to { type ifname : verdict; }
@@ -51,12 +59,13 @@ internal sealed class Firewall : IDisposable
             add map {{Table}} names { type ifname : verdict; }
             add chain {{Table}} base_raw { type filter hook prerouting priority -300; policy accept; }
             add rule {{Table}} base_raw iifname != {{_links}} accept
-            add rule {{Table}} base_raw meta nfproto != ipv4 drop
             add rule {{Table}} base_raw iifname . ip saddr != @owners drop
+            add rule {{Table}} base_raw {{(IPv6 is null ? "meta nfproto ipv6 drop" : "iifname . ip6 saddr != @owners6 drop")}}
             add rule {{Table}} base_raw ct original zone set iifname map @zones
             add chain {{Table}} base_dstnat { type nat hook prerouting priority -100; policy accept; }
             add rule {{Table}} base_dstnat iifname vmap @names
             add chain {{Table}} base_input { type filter hook input priority -10; policy accept; }
+            {{(IPv6 is null ? "" : $"add rule {Table} base_input iifname {_links} icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} ip6 hoplimit 255 accept")}}
             add rule {{Table}} base_input iifname vmap @local
             add rule {{Table}} base_input iifname {{_links}} drop
             add chain {{Table}} base_forward { type filter hook forward priority -10; policy accept; }
@@ -66,11 +75,11 @@ internal sealed class Firewall : IDisposable
             add rule {{Table}} base_forward oifname {{_links}} drop
             add chain {{Table}} base_srcnat { type nat hook postrouting priority 100; policy accept; }
             add rule {{Table}} base_srcnat ip saddr @pool masquerade
+            {{(IPv6 is null ? "" : $"add rule {Table} base_srcnat ip6 saddr {IPv6} masquerade")}}
             """);
-        string[] known = [.. resolvers.Where(address => address.AddressFamily == AddressFamily.InterNetwork).Select(address => address.ToString())];
-        if (known.Length > 0)
+        foreach (IGrouping<string, IPAddress> known in resolvers.GroupBy(address => address.AddressFamily == AddressFamily.InterNetwork ? "resolvers" : "resolvers6"))
         {
-            script.AppendLine(CultureInfo.InvariantCulture, $"add element {Table} resolvers {{ {string.Join(", ", known)} }}");
+            script.AppendLine(CultureInfo.InvariantCulture, $"add element {Table} {known.Key} {{ {string.Join(", ", known.Distinct())} }}");
         }
 
         return _tools.NftAsync(script.ToString(), cancellationToken);
@@ -100,6 +109,11 @@ internal sealed class Firewall : IDisposable
             delete element {{Table}} zones { "{{guest.Link}}" }
             delete element {{Table}} owners { "{{guest.Link}}" . {{guest.Addresses.Guest}} }
             """);
+        if (guest.IPv6 is not null)
+        {
+            script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} owners6 {{ \"{guest.Link}\" . {guest.IPv6.Guest} }}");
+        }
+
         if (resolverPort is not null)
         {
             script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} names {{ \"{guest.Link}\" }}");
@@ -116,8 +130,12 @@ internal sealed class Firewall : IDisposable
             script.AppendLine(CultureInfo.InvariantCulture, $"delete chain {Table} {chain}");
         }
 
-        script.AppendLine(CultureInfo.InvariantCulture, $"delete set {Table} denied_{n}");
-        foreach (string set in DomainSets(policy, n).Select(set => set.Name))
+        foreach (string set in guest.IPv6 is null ? (string[])[$"denied_{n}"] : [$"denied_{n}", $"denied6_{n}"])
+        {
+            script.AppendLine(CultureInfo.InvariantCulture, $"delete set {Table} {set}");
+        }
+
+        foreach (string set in DomainSets(policy, guest).Select(set => set.Name))
         {
             script.AppendLine(CultureInfo.InvariantCulture, $"delete set {Table} {set}");
         }
@@ -133,23 +151,35 @@ internal sealed class Firewall : IDisposable
     /// <summary>Opens addresses of an allowed domain for as long as they are valid, in every layer that allows it.</summary>
     internal Task AllowAsync(GuestLink guest, NetworkPolicy policy, string name, IReadOnlyList<IPAddress> addresses, TimeSpan validity, CancellationToken cancellationToken)
     {
-        string keys = string.Join(", ", addresses);
-        string elements = string.Join(", ", addresses.Select(address => string.Create(CultureInfo.InvariantCulture, $"{address} timeout {Math.Max(1, (long)validity.TotalSeconds)}s")));
         var script = new StringBuilder();
-        foreach (DomainSet set in DomainSets(policy, guest.Number).Where(set => set.Rules.Any(rule => rule.MatchesName(name))))
+        foreach (DomainSet set in DomainSets(policy, guest).Where(set => set.Rules.Any(rule => rule.MatchesName(name))))
         {
+            IPAddress[] ofFamily = [.. addresses.Where(address => address.AddressFamily == set.Family)];
+            if (ofFamily.Length == 0)
+            {
+                continue;
+            }
+
+            string keys = string.Join<IPAddress>(", ", ofFamily);
+            string elements = string.Join(", ", ofFamily.Select(address => string.Create(CultureInfo.InvariantCulture, $"{address} timeout {Math.Max(1, (long)validity.TotalSeconds)}s")));
+
             // Anew, so that the time counts from this answer: before Linux 6.12 an element keeps the time that it was first given.
             script.AppendLine(CultureInfo.InvariantCulture, $"add element {Table} {set.Name} {{ {elements} }}");
             script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} {set.Name} {{ {keys} }}");
             script.AppendLine(CultureInfo.InvariantCulture, $"add element {Table} {set.Name} {{ {elements} }}");
         }
 
-        return script.Length == 0 || elements.Length == 0 ? Task.CompletedTask : RunAsync(script.ToString(), cancellationToken);
+        return script.Length == 0 ? Task.CompletedTask : RunAsync(script.ToString(), cancellationToken);
     }
 
     /// <summary>What a sandbox was refused until now.</summary>
-    internal async Task<IReadOnlyList<NetworkDenial>> ReadDeniedAsync(GuestLink guest, CancellationToken cancellationToken) =>
-        ParseDenied(await _tools.NftJsonAsync(["list", "set", .. Table.Split(' '), "denied_" + guest.Number], cancellationToken).ConfigureAwait(false));
+    internal async Task<IReadOnlyList<NetworkDenial>> ReadDeniedAsync(GuestLink guest, CancellationToken cancellationToken)
+    {
+        IReadOnlyList<NetworkDenial> denied = ParseDenied(await ListAsync("denied_").ConfigureAwait(false));
+        return guest.IPv6 is null ? denied : [.. denied, .. ParseDenied(await ListAsync("denied6_").ConfigureAwait(false))];
+
+        Task<string> ListAsync(string set) => _tools.NftJsonAsync(["list", "set", .. Table.Split(' '), set + guest.Number], cancellationToken);
+    }
 
     /// <summary>Removes a table with everything in it; nothing if it does not exist.</summary>
     internal static Task DeleteTableAsync(NetworkTools tools, string table, CancellationToken cancellationToken) =>
@@ -193,9 +223,14 @@ internal sealed class Firewall : IDisposable
         }
 
         Line($"add set {Table} denied_{n} {{ type ipv4_addr . inet_proto . inet_service; flags dynamic; size {MostDenied}; counter; }}");
-        foreach (DomainSet set in DomainSets(policy, n))
+        if (guest.IPv6 is not null)
         {
-            Line($"add set {Table} {set.Name} {{ type ipv4_addr; flags timeout; size 4096; }}");
+            Line($"add set {Table} denied6_{n} {{ type ipv6_addr . inet_proto . inet_service; flags dynamic; size {MostDenied}; counter; }}");
+        }
+
+        foreach (DomainSet set in DomainSets(policy, guest))
+        {
+            Line($"add set {Table} {set.Name} {{ type {(set.Family == AddressFamily.InterNetwork ? "ipv4_addr" : "ipv6_addr")}; flags timeout; size 4096; }}");
         }
 
         string quota = "";
@@ -208,8 +243,14 @@ internal sealed class Firewall : IDisposable
         // Refused at once, and noted.
         Line($"add rule {Table} deny_{n} meta l4proto {{ tcp, udp }} update @denied_{n} {{ ip daddr . meta l4proto . th dport }}");
         Line($"add rule {Table} deny_{n} meta l4proto != {{ tcp, udp }} update @denied_{n} {{ ip daddr . meta l4proto . 0 }}");
+        if (guest.IPv6 is not null)
+        {
+            Line($"add rule {Table} deny_{n} meta l4proto {{ tcp, udp }} update @denied6_{n} {{ ip6 daddr . meta l4proto . th dport }}");
+            Line($"add rule {Table} deny_{n} meta l4proto != {{ tcp, udp }} update @denied6_{n} {{ ip6 daddr . meta l4proto . 0 }}");
+        }
+
         Line($"add rule {Table} deny_{n} meta l4proto tcp reject with tcp reset");
-        Line($"add rule {Table} deny_{n} reject with icmp type admin-prohibited");
+        Line($"add rule {Table} deny_{n} reject with icmpx type admin-prohibited");
 
         // A flow belongs to this sandbox by its mark: one that another had with the same address does not.
         if (quota.Length > 0)
@@ -225,7 +266,7 @@ internal sealed class Firewall : IDisposable
         Line($"add rule {Table} from_{n} ct state != new drop");
         foreach (EgressRule rule in policy.Layers.SelectMany(layer => layer.Deny).Where(rule => rule.Range is not null))
         {
-            foreach (string match in Matches(rule))
+            foreach (string match in Matches(rule, guest))
             {
                 Line($"add rule {Table} from_{n} {match} goto deny_{n}");
             }
@@ -234,6 +275,7 @@ internal sealed class Firewall : IDisposable
         if (resolverPort is null)
         {
             Line($"add rule {Table} from_{n} ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 goto accept_{n}");
+            Line($"add rule {Table} from_{n} ip6 daddr @resolvers6 meta l4proto {{ tcp, udp }} th dport 53 goto accept_{n}");
         }
         else
         {
@@ -242,12 +284,13 @@ internal sealed class Firewall : IDisposable
 
         Line($"add rule {Table} from_{n} fib daddr type != unicast goto deny_{n}");
         Line($"add rule {Table} from_{n} ip daddr @special goto private_{n}");
+        Line($"add rule {Table} from_{n} ip6 daddr @special6 goto private_{n}");
         Line($"add rule {Table} from_{n} goto layer0_{n}");
         for (int i = 0; i < policy.Layers.Count; i++)
         {
             EgressLayer layer = policy.Layers[i];
             string next = i + 1 < policy.Layers.Count ? $"layer{i + 1}_{n}" : $"accept_{n}";
-            foreach (string match in layer.PrivateRules.SelectMany(Matches))
+            foreach (string match in layer.PrivateRules.SelectMany(rule => Matches(rule, guest)))
             {
                 Line($"add rule {Table} private_{n} {match} goto {next}");
             }
@@ -258,16 +301,16 @@ internal sealed class Firewall : IDisposable
                 continue;
             }
 
-            foreach (string match in layer.Allow.Where(rule => rule.Range is not null).SelectMany(Matches))
+            foreach (string match in layer.Allow.Where(rule => rule.Range is not null).SelectMany(rule => Matches(rule, guest)))
             {
                 Line($"add rule {Table} layer{i}_{n} {match} goto {next}");
             }
 
-            foreach (DomainSet set in DomainSets(policy, n).Where(set => set.Layer == i))
+            foreach (DomainSet set in DomainSets(policy, guest).Where(set => set.Layer == i))
             {
                 foreach (string ports in Transport(set.Rules[0]))
                 {
-                    Line($"add rule {Table} layer{i}_{n} ip daddr @{set.Name} {ports} goto {next}");
+                    Line($"add rule {Table} layer{i}_{n} {(set.Family == AddressFamily.InterNetwork ? "ip" : "ip6")} daddr @{set.Name} {ports} goto {next}");
                 }
             }
 
@@ -283,17 +326,28 @@ internal sealed class Firewall : IDisposable
             // What it asks of the resolver is work of this host's.
             Line($"add rule {Table} local_{n} meta l4proto {{ tcp, udp }} th dport {port} limit rate over {MostPackets}/second burst {2 * MostPackets} packets drop");
             Line($"add rule {Table} local_{n} tcp dport {port} ct state new ct count over {MostConnections} drop");
+            if (guest.IPv6 is not null)
+            {
+                Line($"add rule {Table} local_{n} ip6 daddr {guest.IPv6.Host} meta l4proto {{ tcp, udp }} th dport {port} ct status dnat accept");
+            }
+
             Line($"add rule {Table} local_{n} ip daddr {guest.Addresses.Host} meta l4proto {{ tcp, udp }} th dport {port} ct status dnat accept");
             Line($"add element {Table} names {{ \"{guest.Link}\" : jump names_{n} }}");
         }
         else
         {
             Line($"add rule {Table} local_{n} ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 accept");
+            Line($"add rule {Table} local_{n} ip6 daddr @resolvers6 meta l4proto {{ tcp, udp }} th dport 53 accept");
         }
 
         Line($"add rule {Table} local_{n} goto deny_{n}");
         Line($"add element {Table} zones {{ \"{guest.Link}\" : {guest.Zone} }}");
         Line($"add element {Table} owners {{ \"{guest.Link}\" . {guest.Addresses.Guest} }}");
+        if (guest.IPv6 is not null)
+        {
+            Line($"add element {Table} owners6 {{ \"{guest.Link}\" . {guest.IPv6.Guest} }}");
+        }
+
         Line($"add element {Table} to {{ \"{guest.Link}\" : jump to_{n} }}");
         Line($"add element {Table} local {{ \"{guest.Link}\" : jump local_{n} }}");
         Line($"add element {Table} from {{ \"{guest.Link}\" : jump from_{n} }}");
@@ -310,17 +364,21 @@ internal sealed class Firewall : IDisposable
         $"accept_{n}", $"deny_{n}",
     ];
 
-    // One set for all domains of a layer that have the same protocols and ports.
-    private static IEnumerable<DomainSet> DomainSets(NetworkPolicy policy, string n) =>
+    // One set of each family for all domains of a layer that have the same protocols and ports.
+    private static IEnumerable<DomainSet> DomainSets(NetworkPolicy policy, GuestLink guest) =>
         policy.Layers.SelectMany((layer, i) => (layer.Allow ?? [])
             .Where(rule => rule.Domain is not null)
             .GroupBy(rule => (rule.Protocols, string.Join(',', rule.Ports)))
-            .Select((group, j) => new DomainSet($"domain{i}_{j}_{n}", i, [.. group])));
+            .SelectMany((group, j) => (guest.IPv6 is null ? [AddressFamily.InterNetwork] : (AddressFamily[])[AddressFamily.InterNetwork, AddressFamily.InterNetworkV6])
+                .Select(family => new DomainSet($"domain{(family == AddressFamily.InterNetwork ? 4 : 6)}_{i}_{j}_{guest.Number}", family, i, [.. group]))));
 
-    private static IEnumerable<string> Matches(EgressRule rule) =>
-        rule.Range!.Value.BaseAddress.AddressFamily == AddressFamily.InterNetwork
-            ? Transport(rule).Select(transport => $"ip daddr {rule.Range} {transport}".TrimEnd())
+    private static IEnumerable<string> Matches(EgressRule rule, GuestLink guest)
+    {
+        bool isIPv4 = rule.Range!.Value.BaseAddress.AddressFamily == AddressFamily.InterNetwork;
+        return isIPv4 || guest.IPv6 is not null
+            ? Transport(rule).Select(transport => $"{(isIPv4 ? "ip" : "ip6")} daddr {rule.Range} {transport}".TrimEnd())
             : [];
+    }
 
     // Without ports a rule is for all of what its protocols say; with them, ports are those of tcp and udp.
     private static IEnumerable<string> Transport(EgressRule rule)
@@ -350,5 +408,5 @@ internal sealed class Firewall : IDisposable
         }
     }
 
-    private sealed record DomainSet(string Name, int Layer, IReadOnlyList<EgressRule> Rules);
+    private sealed record DomainSet(string Name, AddressFamily Family, int Layer, IReadOnlyList<EgressRule> Rules);
 }

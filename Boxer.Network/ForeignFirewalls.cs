@@ -14,10 +14,10 @@ internal static class ForeignFirewalls
 
     /// <summary>Adds the rules that are missing.</summary>
     /// <exception cref="SandboxRuntimeException">They cannot be added; the message says what to do.</exception>
-    internal static async Task LetThroughAsync(NetworkTools tools, string instanceId, CancellationToken cancellationToken)
+    internal static async Task LetThroughAsync(NetworkTools tools, string instanceId, bool ipv6, CancellationToken cancellationToken)
     {
         using JsonDocument ruleset = await ReadAsync(tools, cancellationToken).ConfigureAwait(false);
-        string script = Missing(ruleset, instanceId);
+        string script = Missing(ruleset, instanceId, ipv6);
         try
         {
             if (script.Length > 0)
@@ -52,13 +52,13 @@ internal static class ForeignFirewalls
     }
 
     /// <summary>The rules that an instance lacks in a ruleset, as a script.</summary>
-    internal static string Missing(JsonDocument ruleset, string instanceId)
+    internal static string Missing(JsonDocument ruleset, string instanceId, bool ipv6)
     {
         ILookup<string, JsonElement> rules = Items(ruleset, "rule").ToLookup(Place);
         string links = $"\"{LinkNames.Prefix(instanceId)}*\"";
         string comment = $"comment \"{CommentPrefix}{instanceId}\"";
         IEnumerable<IGrouping<string, JsonElement>> tables = Items(ruleset, "chain")
-            .Where(chain => Text(chain, "family") is "ip" or "inet" && !Text(chain, "table").StartsWith("boxer_", StringComparison.Ordinal))
+            .Where(chain => (Text(chain, "family") is "ip" or "inet" || (ipv6 && Text(chain, "family") == "ip6")) && !Text(chain, "table").StartsWith("boxer_", StringComparison.Ordinal))
             .GroupBy(chain => $"{Text(chain, "family")} {Text(chain, "table")}");
         return string.Concat(tables.SelectMany(chains =>
         {

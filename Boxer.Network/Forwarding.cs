@@ -5,35 +5,45 @@ namespace Boxer.Network;
 /// <summary>
 /// IP forwarding of this host while sandboxes need it. Where it was off, the first instance switches it on, together with a table that
 /// drops what could not be forwarded before and is not ours; the last one restores both. Instances share it by a lock that goes with a
-/// process; who finds it free and the note of what was before still there restores it in the dead one's place.
+/// process; who finds it free and the note of what was before still there restores it in the dead one's place. For each family apart.
 /// </summary>
 internal sealed class Forwarding : IAsyncDisposable
 {
-    private const string Table = "inet boxer_forwarding";
-    private const string All = "/proc/sys/net/ipv4/ip_forward";
-    private const string Interfaces = "/proc/sys/net/ipv4/conf";
+    internal const string IPv4 = "ipv4";
+    internal const string IPv6 = "ipv6";
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(20);
+    private readonly string _family;
     private readonly NetworkTools _tools;
     private readonly string _directory;
     private readonly TimeProvider _time;
     private FileLock? _shared;
 
-    private Forwarding(NetworkTools tools, string directory, TimeProvider time)
+    private Forwarding(string family, NetworkTools tools, string directory, TimeProvider time)
     {
+        _family = family;
         _tools = tools;
         _directory = directory;
         _time = time;
     }
 
-    private string LockPath => Path.Join(_directory, "forwarding.lock");
+    private string Table => $"{(_family == IPv4 ? "ip" : "ip6")} boxer_forwarding";
 
-    private string BeforePath => Path.Join(_directory, "forwarding.before");
+    private string Interfaces => $"/proc/sys/net/{_family}/conf";
+
+    private string All => Path.Join(Interfaces, "all", "forwarding");
+
+    private string LockPath => Path.Join(_directory, $"forwarding.{_family}.lock");
+
+    private string BeforePath => Path.Join(_directory, $"forwarding.{_family}.before");
+
+    // The interfaces that take router advertisements, which a router does only if it is told so (ip-sysctl.rst, accept_ra).
+    private string AdvertisementsPath => Path.Join(_directory, $"forwarding.{_family}.advertisements");
 
     /// <summary>Switches forwarding on, or joins those who did.</summary>
-    internal static async Task<Forwarding> EnableAsync(NetworkTools tools, string directory, TimeProvider time, CancellationToken cancellationToken)
+    internal static async Task<Forwarding> EnableAsync(string family, NetworkTools tools, string directory, TimeProvider time, CancellationToken cancellationToken)
     {
         PrivateDirectory.Ensure(directory);
-        var forwarding = new Forwarding(tools, directory, time);
+        var forwarding = new Forwarding(family, tools, directory, time);
         while (true)
         {
             using (FileLock? alone = FileLock.TryTakeOrCreate(forwarding.LockPath))
@@ -54,7 +64,7 @@ internal sealed class Forwarding : IAsyncDisposable
 
             // Between the two another one may have restored it: then the note is gone, and it is tried again.
             forwarding._shared = FileLock.TryShare(forwarding.LockPath);
-            if (forwarding._shared is not null && await File.ReadAllTextAsync(All, cancellationToken).ConfigureAwait(false) is ['1', ..])
+            if (forwarding._shared is not null && await File.ReadAllTextAsync(forwarding.All, cancellationToken).ConfigureAwait(false) is ['1', ..])
             {
                 return forwarding;
             }
@@ -65,9 +75,9 @@ internal sealed class Forwarding : IAsyncDisposable
     }
 
     /// <summary>Restores what a dead instance switched on, unless a living one still needs it.</summary>
-    internal static async Task ReconcileAsync(NetworkTools tools, string directory, TimeProvider time)
+    internal static async Task ReconcileAsync(string family, NetworkTools tools, string directory, TimeProvider time)
     {
-        var forwarding = new Forwarding(tools, directory, time);
+        var forwarding = new Forwarding(family, tools, directory, time);
         if (File.Exists(forwarding.BeforePath))
         {
             await forwarding.RestoreAsync().ConfigureAwait(false);
@@ -97,6 +107,10 @@ internal sealed class Forwarding : IAsyncDisposable
             string[] on = [.. Directory.GetDirectories(Interfaces)
                 .Where(path => File.ReadAllText(Path.Join(path, "forwarding")) is ['1', ..])
                 .Select(path => Path.GetFileName(path))];
+            string[] advertised = [.. Directory.GetDirectories(Interfaces)
+                .Where(path => File.Exists(Path.Join(path, "accept_ra")) && File.ReadAllText(Path.Join(path, "accept_ra")) is ['1', ..] && File.ReadAllText(Path.Join(path, "forwarding")) is ['0', ..])
+                .Select(path => Path.GetFileName(path))];
+            await File.WriteAllLinesAsync(AdvertisementsPath, advertised, cancellationToken).ConfigureAwait(false);
             await File.WriteAllLinesAsync(BeforePath, on, cancellationToken).ConfigureAwait(false);
         }
 
@@ -114,7 +128,16 @@ internal sealed class Forwarding : IAsyncDisposable
 
             """,
             cancellationToken).ConfigureAwait(false);
+        await AcceptAdvertisementsAsync("2").ConfigureAwait(false);
         await File.WriteAllTextAsync(All, "1", cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task AcceptAdvertisementsAsync(string value)
+    {
+        foreach (string path in (await File.ReadAllLinesAsync(AdvertisementsPath).ConfigureAwait(false)).Where(IsInterface).Select(name => Path.Join(Interfaces, name, "accept_ra")).Where(File.Exists))
+        {
+            await File.WriteAllTextAsync(path, value).ConfigureAwait(false);
+        }
     }
 
     private async Task RestoreAsync()
@@ -139,8 +162,10 @@ internal sealed class Forwarding : IAsyncDisposable
             await File.WriteAllTextAsync(path, "1").ConfigureAwait(false);
         }
 
+        await AcceptAdvertisementsAsync("1").ConfigureAwait(false);
         await Firewall.DeleteTableAsync(_tools, Table, CancellationToken.None).ConfigureAwait(false);
         File.Delete(BeforePath);
+        File.Delete(AdvertisementsPath);
     }
 
     private static bool IsInterface(string name) =>

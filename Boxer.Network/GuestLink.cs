@@ -5,9 +5,10 @@ namespace Boxer.Network;
 /// <param name="Link">The host's end.</param>
 /// <param name="Namespace">The named network namespace (ip-netns(8)) that the sandbox's end is in.</param>
 /// <param name="Addresses">The addresses of both ends.</param>
+/// <param name="IPv6">Those of IPv6, or <see langword="null"/> where it is off.</param>
 /// <param name="Zone">The connection tracking zone of what it sends.</param>
 /// <param name="Mark">The connection mark of its flows.</param>
-internal sealed record GuestLink(string Number, string Link, string Namespace, AddressPair Addresses, int Zone, uint Mark)
+internal sealed record GuestLink(string Number, string Link, string Namespace, AddressPair Addresses, AddressPair? IPv6, int Zone, uint Mark)
 {
     /// <summary>The sandbox's end.</summary>
     internal const string Inner = "eth0";

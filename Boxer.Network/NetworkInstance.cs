@@ -11,12 +11,12 @@ internal sealed class NetworkInstance : IAsyncDisposable
     private readonly NetworkTools _tools;
     private readonly RuntimeInstance _instance;
     private readonly AddressPool _pool;
-    private readonly Forwarding _forwarding;
+    private readonly IReadOnlyList<Forwarding> _forwarding;
     private readonly TimeProvider _time;
     private uint _last = (uint)Random.Shared.Next();
     private long _checked;
 
-    private NetworkInstance(NetworkTools tools, RuntimeInstance instance, Firewall firewall, AddressPool pool, Forwarding forwarding, TimeProvider time)
+    private NetworkInstance(NetworkTools tools, RuntimeInstance instance, Firewall firewall, AddressPool pool, IReadOnlyList<Forwarding> forwarding, TimeProvider time)
     {
         _time = time;
         _checked = time.GetTimestamp();
@@ -34,19 +34,24 @@ internal sealed class NetworkInstance : IAsyncDisposable
 
     /// <summary>Makes it; what was made is given back when a step fails.</summary>
     internal static async Task<NetworkInstance> CreateAsync(
-        NetworkTools tools, IReadOnlyList<IPNetwork> blocks, IReadOnlyList<IPAddress> resolvers, TimeProvider time, CancellationToken cancellationToken)
+        NetworkTools tools, IReadOnlyList<IPNetwork> blocks, IReadOnlyList<IPAddress> resolvers, bool ipv6, TimeProvider time, CancellationToken cancellationToken)
     {
         var cleanup = new CleanupStack();
         try
         {
             RuntimeInstance instance = cleanup.Push(RuntimeInstance.Create(RuntimeInstance.DefaultBase()));
             var pool = cleanup.Push(new AddressPool(Path.Join(SharedDirectory, "addresses"), blocks, token => HostNetworks.FindAsync(tools, token), time));
-            var firewall = new Firewall(tools, instance.Id);
+            var firewall = new Firewall(tools, instance.Id, ipv6 ? UniqueLocal.PrefixOf(instance.Id) : null);
             cleanup.Push(new Undo(() => Firewall.DeleteTableAsync(tools, firewall.Table, CancellationToken.None)));
             await firewall.CreateAsync(resolvers, cancellationToken).ConfigureAwait(false);
-            Forwarding forwarding = cleanup.Push(await Forwarding.EnableAsync(tools, SharedDirectory, time, cancellationToken).ConfigureAwait(false));
+            List<Forwarding> forwarding = [];
+            foreach (string family in ipv6 ? (string[])[Forwarding.IPv4, Forwarding.IPv6] : [Forwarding.IPv4])
+            {
+                forwarding.Add(cleanup.Push(await Forwarding.EnableAsync(family, tools, SharedDirectory, time, cancellationToken).ConfigureAwait(false)));
+            }
+
             cleanup.Push(new Undo(() => ForeignFirewalls.RemoveAsync(tools, id => id == instance.Id)));
-            await ForeignFirewalls.LetThroughAsync(tools, instance.Id, cancellationToken).ConfigureAwait(false);
+            await ForeignFirewalls.LetThroughAsync(tools, instance.Id, ipv6, cancellationToken).ConfigureAwait(false);
             return new NetworkInstance(tools, instance, firewall, pool, forwarding, time);
         }
         catch
@@ -68,7 +73,8 @@ internal sealed class NetworkInstance : IAsyncDisposable
         }
 
         await ForeignFirewalls.RemoveAsync(tools, id => !RuntimeInstance.IsAlive(RuntimeInstance.DefaultBase(), id)).ConfigureAwait(false);
-        await Forwarding.ReconcileAsync(tools, SharedDirectory, time).ConfigureAwait(false);
+        await Forwarding.ReconcileAsync(Forwarding.IPv4, tools, SharedDirectory, time).ConfigureAwait(false);
+        await Forwarding.ReconcileAsync(Forwarding.IPv6, tools, SharedDirectory, time).ConfigureAwait(false);
     }
 
     /// <summary>Makes the veth pair of a sandbox; nothing passes it before <see cref="Firewall"/> has rules for it.</summary>
@@ -82,6 +88,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
             LinkNames.Link(_instance.Id, number),
             LinkNames.Namespace(_instance.Id, number),
             addresses,
+            Firewall.IPv6 is { } prefix ? UniqueLocal.PairOf(prefix, number) : null,
             Zone: 1 + (int)(number % 65_534),
             Mark: number | 1u << 31);
         try
@@ -93,6 +100,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
                 link add {link.Link} type veth peer name {GuestLink.Inner} netns {link.Namespace}
                 link set {link.Link} addrgenmode none
                 addr add {addresses.Host}/31 dev {link.Link}
+                {(link.IPv6 is null ? "" : $"addr add {link.IPv6.Host}/127 dev {link.Link} nodad")}
                 link set {link.Link} up
 
                 """,
@@ -103,12 +111,14 @@ internal sealed class NetworkInstance : IAsyncDisposable
                 link set lo up
                 link set {GuestLink.Inner} addrgenmode none
                 addr add {addresses.Guest}/31 dev {GuestLink.Inner}
+                {(link.IPv6 is null ? "" : $"addr add {link.IPv6.Guest}/127 dev {GuestLink.Inner} nodad")}
                 link set {GuestLink.Inner} up
                 route add default via {addresses.Host}
+                {(link.IPv6 is null ? "" : $"route add ::/0 via {link.IPv6.Host}")}
 
                 """,
                 cancellationToken).ConfigureAwait(false);
-            Harden(link.Link);
+            Harden(link);
             return link;
         }
         catch
@@ -152,7 +162,11 @@ internal sealed class NetworkInstance : IAsyncDisposable
         cleanup.Push(_instance);
         cleanup.Push(Firewall);
         cleanup.Push(_pool);
-        cleanup.Push(_forwarding);
+        foreach (Forwarding forwarding in _forwarding)
+        {
+            cleanup.Push(forwarding);
+        }
+
         cleanup.Push(new Undo(() => Firewall.DeleteTableAsync(_tools, Firewall.Table, CancellationToken.None)));
         cleanup.Push(new Undo(() => ForeignFirewalls.RemoveAsync(_tools, id => id == _instance.Id)));
 
@@ -194,21 +208,27 @@ internal sealed class NetworkInstance : IAsyncDisposable
         if (_time.GetElapsedTime(Interlocked.Read(ref _checked)) >= CheckInterval)
         {
             Interlocked.Exchange(ref _checked, _time.GetTimestamp());
-            await ForeignFirewalls.LetThroughAsync(_tools, _instance.Id, cancellationToken).ConfigureAwait(false);
+            await ForeignFirewalls.LetThroughAsync(_tools, _instance.Id, Firewall.IPv6 is not null, cancellationToken).ConfigureAwait(false);
         }
     }
 
     // Nothing is learned or answered on a link beyond its own two addresses (kernel's Documentation/networking/ip-sysctl.rst).
-    private static void Harden(string link)
+    private static void Harden(GuestLink guest)
     {
+        string link = guest.Link;
         File.WriteAllText($"/proc/sys/net/ipv4/conf/{link}/arp_ignore", "2");
         File.WriteAllText($"/proc/sys/net/ipv4/conf/{link}/rp_filter", "1");
         File.WriteAllText($"/proc/sys/net/ipv4/conf/{link}/accept_redirects", "0");
         File.WriteAllText($"/proc/sys/net/ipv4/conf/{link}/send_redirects", "0");
-        string ipv6 = $"/proc/sys/net/ipv6/conf/{link}/disable_ipv6";
-        if (File.Exists(ipv6))
+        string ipv6 = $"/proc/sys/net/ipv6/conf/{link}";
+        if (guest.IPv6 is not null)
         {
-            File.WriteAllText(ipv6, "1");
+            File.WriteAllText($"{ipv6}/accept_ra", "0");
+            File.WriteAllText($"{ipv6}/accept_redirects", "0");
+        }
+        else if (Directory.Exists(ipv6))
+        {
+            File.WriteAllText($"{ipv6}/disable_ipv6", "1");
         }
     }
 

@@ -22,7 +22,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     private bool _disposed;
 
     /// <summary>Makes the mode. This host is not touched before the first sandbox.</summary>
-    /// <param name="options">The options; <see cref="BoxerOptions.DnsServers"/> and <see cref="BoxerOptions.NetworkBlocks"/> are read at the first sandbox.</param>
+    /// <param name="options">The options; <see cref="BoxerOptions.DnsServers"/>, <see cref="BoxerOptions.NetworkBlocks"/> and <see cref="BoxerOptions.EnableIPv6"/> are read at the first sandbox.</param>
     /// <param name="time">The clock; <see langword="null"/>: the system's.</param>
     public SandboxNetworkMode(BoxerOptions options, TimeProvider? time = null)
         : this(() => options, time)
@@ -54,6 +54,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
             .. Unistd.geteuid() == 0 ? (string[])[] : ["uid 0"],
             .. ProcessCapabilities.Lacking(Capabilities),
             .. _tools.Missing.Select(name => $"the program {name}"),
+            .. _options().EnableIPv6 && !Directory.Exists("/proc/sys/net/ipv6") ? (string[])["IPv6 in the kernel, which EnableIPv6 wants"] : [],
         ];
         return lacking.Length == 0
             ? null
@@ -110,6 +111,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
                 _tools,
                 [.. (blocks.Count > 0 ? blocks : DefaultBlocks).Select(IPNetwork.Parse)],
                 [.. Resolvers().Select(IPAddress.Parse)],
+                _options().EnableIPv6,
                 _time,
                 cancellationToken).ConfigureAwait(false);
         }

@@ -51,6 +51,7 @@ say "Building a Python image from $codename packages; this takes about a minute.
 epoch=$(find /var/lib/apt/lists -maxdepth 1 -name '*InRelease' -exec sed -n 's/^Date: //p' {} + |
     while read -r date; do date -d "$date" +%s; done | sort -n | tail -n 1)
 export SOURCE_DATE_EPOCH=${epoch:-$(date +%s)}
+# shellcheck disable=SC2016 # mmdebstrap expands it
 quietly mmdebstrap --mode=root --variant=minbase --format=tar --skip=check/signed-by \
     --include=python3,python3-pip,python-is-python3 \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \

@@ -40,7 +40,11 @@ internal static class OptionsValidator
 
         for (int i = 0; i < options.DnsServers?.Count; i++)
         {
-            if (!IPAddress.TryParse(options.DnsServers[i], out _))
+            if (IPAddress.TryParse(options.DnsServers[i], out IPAddress? resolver) && IPAddress.IsLoopback(resolver))
+            {
+                Add($"{nameof(options.DnsServers)}[{i}]", $"'{resolver}' is this host's loopback, which sandboxes do not reach; name another address of the resolver.");
+            }
+            else if (resolver is null)
             {
                 Add($"{nameof(options.DnsServers)}[{i}]", $"'{options.DnsServers[i]}' must be an IP address, such as 9.9.9.9.");
             }

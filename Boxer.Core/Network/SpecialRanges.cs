@@ -3,7 +3,7 @@ using System.Net;
 namespace Boxer.Network;
 
 /// <summary>
-/// IPv4 ranges that are not the public internet (the IANA special-purpose address registry, RFC 6890). Documentation and reserved ranges
+/// Ranges that are not the public internet (the IANA special-purpose address registries, RFC 6890). Documentation and reserved ranges
 /// are not here: what answers in them is nobody's private service.
 /// </summary>
 internal static class SpecialRanges
@@ -23,10 +23,27 @@ internal static class SpecialRanges
         IPNetwork.Parse("255.255.255.255/32"), // broadcast
     ];
 
+    internal static IReadOnlyList<IPNetwork> IPv6 { get; } =
+    [
+        IPNetwork.Parse("::/96"), // unspecified, loopback, IPv4-compatible
+        IPNetwork.Parse("::ffff:0:0/96"), // IPv4-mapped
+        IPNetwork.Parse("64:ff9b::/96"), // NAT64, that leads to IPv4 addresses
+        IPNetwork.Parse("64:ff9b:1::/48"), // NAT64 of a network's own
+        IPNetwork.Parse("100::/64"), // discarded
+        IPNetwork.Parse("2001::/32"), // Teredo, that leads to IPv4 addresses
+        IPNetwork.Parse("2002::/16"), // 6to4, that leads to IPv4 addresses
+        IPNetwork.Parse("fc00::/7"), // unique local; fd00:ec2::254 is a cloud's metadata service
+        IPNetwork.Parse("fe80::/10"), // link-local
+        IPNetwork.Parse("fec0::/10"), // site-local
+        IPNetwork.Parse("ff00::/8"), // multicast
+    ];
+
     internal static bool IsPrivate(IPNetwork block) => Private.Any(range => range.PrefixLength <= block.PrefixLength && range.Contains(block.BaseAddress));
 
-    /// <summary>Whether all of a range is in one of these: only such a rule was meant to open what is not public.</summary>
-    internal static bool Contains(IPNetwork range) => IPv4.Any(special => special.PrefixLength <= range.PrefixLength && special.Contains(range.BaseAddress));
+    private static IEnumerable<IPNetwork> All => IPv4.Concat(IPv6);
 
-    internal static bool Contains(IPAddress address) => IPv4.Any(range => range.Contains(address));
+    /// <summary>Whether all of a range is in one of these: only such a rule was meant to open what is not public.</summary>
+    internal static bool Contains(IPNetwork range) => All.Any(special => special.PrefixLength <= range.PrefixLength && special.Contains(range.BaseAddress));
+
+    internal static bool Contains(IPAddress address) => All.Any(range => range.Contains(address));
 }

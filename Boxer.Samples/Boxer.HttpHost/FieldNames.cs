@@ -51,6 +51,7 @@ internal static partial class FieldNames
         ["AllowedRegistries"] = "allowed_registries",
         ["AllowedNetworks"] = "allowed_networks",
         ["NetworkBlocks"] = "network_blocks",
+        ["EnableIPv6"] = "enable_ipv6",
         ["Egress"] = "egress",
         ["Allow"] = "allow",
         ["Deny"] = "deny",

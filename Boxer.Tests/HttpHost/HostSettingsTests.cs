@@ -56,6 +56,8 @@ public sealed class HostSettingsTests
               "max_concurrent_runs": 7, "max_memory_mb": 8000, "max_queued_runs": 9, "queue_timeout_secs": 10, "pull_timeout_secs": 11,
               "boot_timeout_secs": 12, "stop_grace_secs": 13, "run_body_limit_bytes": 2048, "upload_quota_bytes": 15,
               "upload_quota_files": 16, "outputs_limit_bytes": 17, "outputs_limit_files": 18,
+              "network_blocks": ["10.9.0.0/16"], "enable_ipv6": true, "allow_wider_egress": true,
+              "egress": {"allow": ["pypi.org:443"], "deny": ["203.0.113.7"], "bandwidth_bps": 9000, "quota_bytes": 19},
             }
             """,
             out IReadOnlyList<string> faults);
@@ -73,6 +75,9 @@ public sealed class HostSettingsTests
         Assert.Equal(["http://localhost:5001"], options.RegistryMirrors["localhost:5001"]);
         Assert.Equal(["10.0.0.5:5000"], options.AllowedRegistries);
         Assert.Equal(["host"], options.AllowedNetworks);
+        Assert.Equal(["10.9.0.0/16"], options.NetworkBlocks);
+        Assert.True(options is { EnableIPv6: true, AllowWiderEgress: true, Egress: { BandwidthBitsPerSecond: 9_000, QuotaBytes: 19 } });
+        Assert.Equal(("pypi.org:443", "203.0.113.7"), (Assert.Single(options.Egress.Allow!), Assert.Single(options.Egress.Deny)));
         Assert.Equal((7, 8000, 9), (options.MaxConcurrentRuns, options.MaxMemoryMegabytes, options.MaxQueuedRuns));
         Assert.Equal((10, 11, 12), (options.QueueTimeout.TotalSeconds, options.PullTimeout.TotalSeconds, options.BootTimeout.TotalSeconds));
         Assert.Equal(
@@ -134,7 +139,7 @@ public sealed class HostSettingsTests
             max_concurrent_runs: must be a whole number from 1 to 10000, not 0.
             max_memory_mb: must be a whole number from 32 to 1073741824, not 1.
             max_queued_runs: must be a whole number from 0 to 1000000, not -1.
-            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, egress, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
+            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, egress, enable_ipv6, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
             output_limit_bytes: must be a whole number from 1 to 1073741824, not 0.
             outputs_limit_bytes: must be a whole number from 1 to 68719476736, not 0.
             outputs_limit_files: must be a whole number from 1 to 1000000, not 0.
@@ -286,7 +291,7 @@ public sealed class HostSettingsTests
         Assert.Equal(
             [
                 $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
-                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, egress, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, egress, enable_ipv6, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
                 "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
                 "",
             ],

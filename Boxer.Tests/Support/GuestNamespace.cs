@@ -6,9 +6,9 @@ namespace Boxer.Tests.Support;
 internal static class GuestNamespace
 {
     /// <summary>The mode, with its resolver in the tests' internet.</summary>
-    internal static SandboxNetworkMode Mode(TimeProvider? time = null, string? programs = null, string resolver = TestInternet.Resolver, string? block = null)
+    internal static SandboxNetworkMode Mode(TimeProvider? time = null, string? programs = null, string resolver = TestInternet.Resolver, string? block = null, bool ipv6 = false)
     {
-        var options = new BoxerOptions { DnsServers = [resolver] };
+        var options = new BoxerOptions { DnsServers = [resolver], EnableIPv6 = ipv6 };
         if (block is not null)
         {
             options.NetworkBlocks.Add(block);
@@ -29,7 +29,7 @@ internal static class GuestNamespace
 
     /// <summary>What a page of the tests' web says, or "refused".</summary>
     internal static async Task<string> FetchAsync(INetworkAttachment attachment, string address = TestInternet.Web, int port = 80) =>
-        (await RunAsync(attachment, "sh", "-c", $"curl -s --max-time 5 http://{address}:{port}/ || echo refused")).Trim();
+        (await RunAsync(attachment, "sh", "-c", $"curl -s --max-time 5 http://{(address.Contains(':', StringComparison.Ordinal) ? $"[{address}]" : address)}:{port}/ || echo refused")).Trim();
 
     internal static async Task<string> AddressAsync(INetworkAttachment attachment) =>
         (await RunAsync(attachment, "ip", "-4", "-o", "addr", "show", "dev", "eth0")).Split("inet ")[1].Split('/')[0];

@@ -13,11 +13,17 @@ internal static class HostState
         .. Processes().Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal),
         await HostProgram.RunAsync("nft", "list", "ruleset"),
         await File.ReadAllTextAsync("/proc/sys/net/ipv4/ip_forward", TestContext.Current.CancellationToken),
+        .. Forwarding(),
         .. List("/sys/class/net"),
         .. List("/run/netns"),
     ];
 
     public static Task<int> CountSandboxesAsync() => Task.FromResult(Processes().Count(line => line.StartsWith("runsc-sandbox", StringComparison.Ordinal)));
+
+    // Of IPv6, where the kernel has it: it is this host's router or not, and what it takes from other routers.
+    private static IEnumerable<string> Forwarding() => !Directory.Exists("/proc/sys/net/ipv6/conf") ? [] :
+        Directory.GetDirectories("/proc/sys/net/ipv6/conf").Order(StringComparer.Ordinal)
+            .SelectMany(path => (string[])["forwarding", "accept_ra"], (path, name) => $"{path}/{name} {File.ReadAllText(Path.Join(path, name)).Trim()}");
 
     private static IEnumerable<string> List(string directory) =>
         Directory.Exists(directory) ? Directory.GetFileSystemEntries(directory).Order(StringComparer.Ordinal) : Array.Empty<string>();

@@ -16,6 +16,9 @@ public sealed class TestInternet : IAsyncLifetime
     internal const string Resolver = "198.51.100.53";
     internal const string Metadata = "169.254.169.254";
     internal const string Lan = "10.99.0.7";
+    internal const string Web6 = "2001:db8:51::10";
+    internal const string HostAddress6 = "2001:db8:51::1";
+    internal const string Metadata6 = "fd00:ec2::254";
     internal const string CarrierNat = "100.100.100.200";
     private const string Name = "boxer-test-net";
     private const string Link = "btest0";
@@ -24,6 +27,9 @@ public sealed class TestInternet : IAsyncLifetime
     private static readonly string[] Blackholes = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"];
     private Process? _servers;
     private string? _obstacle;
+
+    /// <summary>Whether this kernel has IPv6.</summary>
+    internal static bool HasIPv6 { get; } = File.Exists("/proc/sys/net/ipv6/conf/all/disable_ipv6") && File.ReadAllText("/proc/sys/net/ipv6/conf/all/disable_ipv6").Trim() == "0";
 
     internal void Require() => Assert.SkipWhen(_obstacle is not null, _obstacle ?? "");
 
@@ -49,7 +55,19 @@ public sealed class TestInternet : IAsyncLifetime
             ip -n {Name} route add default via {HostAddress}
             for range in {string.Join(' ', Blackholes)}; do ip route add blackhole $range metric 4096; done
             """);
-        _servers = HostProgram.Start("ip", "netns", "exec", Name, "/usr/bin/python3", "-u", Path.Join(AppContext.BaseDirectory, "Support", "test-internet.py"));
+        if (HasIPv6)
+        {
+            await HostProgram.RunAsync("sh", "-ec", $"""
+                ip addr add {HostAddress6}/64 dev {Link} nodad
+                ip -n {Name} addr add {Web6}/64 dev eth0 nodad
+                ip -n {Name} addr add {Metadata6}/128 dev eth0 nodad
+                ip -n {Name} -6 route add default via {HostAddress6}
+                ip -6 route add {Metadata6} via {Web6} dev {Link}
+                ip -6 route add blackhole fc00::/7 metric 4096
+                """);
+        }
+
+        _servers = HostProgram.Start("ip", "netns", "exec", Name, "/usr/bin/python3", "-u", Path.Join(AppContext.BaseDirectory, "Support", "test-internet.py"), HasIPv6 ? "ipv6" : "ipv4");
         _ = _servers.StandardError.ReadToEndAsync();
         Assert.Equal("ready", await _servers.StandardOutput.ReadLineAsync());
     }
@@ -70,6 +88,7 @@ public sealed class TestInternet : IAsyncLifetime
 
         await HostProgram.RunAsync("sh", "-c", $"""
             for range in {string.Join(' ', Blackholes)}; do ip route del blackhole $range metric 4096; done
+            {(HasIPv6 ? "ip -6 route del blackhole fc00::/7 metric 4096" : "")}
             ip link del {Link}
             ip netns del {Name}
             """);

@@ -1,10 +1,11 @@
 # The servers of TestInternet, as one process in its namespace: HTTP with a package index on all addresses, DNS with a few names,
 # and datagrams. Prints "ready" when all listen.
-import base64, collections, functools, glob, hashlib, http.server, io, os, socket, socketserver, struct, threading, time, zipfile
+import base64, collections, functools, glob, hashlib, http.server, io, os, socket, socketserver, struct, sys, threading, time, zipfile
 NAMES = {"web.example.test": "198.51.100.10", "other.example.test": "198.51.100.11", "rebind.example.test": "10.99.0.7",
     "deep.sub.example.test": "198.51.100.10", "pypi.org": "198.51.100.10", "files.pythonhosted.org": "198.51.100.10",
     "example.com": "198.51.100.10", "www.example.com": "198.51.100.11", "example.org": "198.51.100.11"}
 DATAGRAMS = collections.Counter()
+NAMES6 = {"web.example.test": "2001:db8:51::10", "rebind.example.test": "fd00:ec2::254"}
 ASKED = collections.Counter()
 # What Debian leaves to its own packages.
 UNSAID = {"httpcore": ["h11", "sniffio", "anyio", "certifi"], "anyio": ["idna", "sniffio"]}
@@ -38,7 +39,7 @@ def wheel(name):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        body, kind = ("hello from " + self.connection.getsockname()[0] + " to " + self.client_address[0] + "\n").encode(), "text/plain"
+        body, kind = ("hello from " + self.connection.getsockname()[0].removeprefix("::ffff:") + " to " + self.client_address[0].removeprefix("::ffff:") + "\n").encode(), "text/plain"
         if self.path.startswith("/big"):
             body = b"x" * int(self.path[4:])
         elif self.path == "/datagrams":
@@ -63,6 +64,8 @@ def dns(sock):
         ASKED[name] += 1
         address = "198.51.100.10" if name.endswith(".many.example.test") else NAMES.get(name)
         answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 5, 4) + socket.inet_aton(address) if address and kind == 1 else b""
+        if name in NAMES6 and kind == 28:
+            answer = b"\xc0\x0c" + struct.pack("!HHIH", 28, 1, 5, 16) + socket.inet_pton(socket.AF_INET6, NAMES6[name])
         code = 0x8180 if address else 0x8183
         sock.sendto(data[:2] + struct.pack("!HHHHH", code, 1, 1 if answer else 0, 0, 0) + data[12:i + 5] + answer, peer)
 def datagrams(sock):
@@ -74,11 +77,13 @@ def datagrams(sock):
         DATAGRAMS[peer] += 1
         if DATAGRAMS[peer] == 1: threading.Thread(target=send, args=(peer,), daemon=True).start()
 def serve(handler, address, port):
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind((address, port))
+    udp = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM); udp.bind((address, port))
     threading.Thread(target=handler, args=(udp,), daemon=True).start()
 serve(dns, "198.51.100.53", 53); serve(dns, "10.99.0.7", 53); serve(datagrams, "198.51.100.10", 9000)
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer): daemon_threads = True; request_queue_size = 128
-servers = [Server(("0.0.0.0", port), Handler) for port in (80, 8080, 853)]
+IPV6 = "ipv6" in sys.argv
+if IPV6: serve(datagrams, "2001:db8:51::10", 9000)
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer): daemon_threads = True; request_queue_size = 128; address_family = socket.AF_INET6 if IPV6 else socket.AF_INET
+servers = [Server(("::" if IPV6 else "0.0.0.0", port), Handler) for port in (80, 8080, 853)]
 for server in servers[1:]: threading.Thread(target=server.serve_forever, daemon=True).start()
 print("ready", flush=True)
 servers[0].serve_forever()

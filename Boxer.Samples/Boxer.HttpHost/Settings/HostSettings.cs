@@ -45,6 +45,7 @@ internal sealed record HostSettings
         options.CgroupParent = Sandboxes.CgroupParent;
         options.DnsServers = [.. Sandboxes.DnsServers];
         options.NetworkBlocks = [.. Sandboxes.NetworkBlocks];
+        options.EnableIPv6 = Sandboxes.EnableIPv6;
         options.Egress = Sandboxes.Egress;
         options.AllowWiderEgress = Sandboxes.AllowWiderEgress;
         options.RegistryMirrors = new Dictionary<string, IList<string>>(Sandboxes.RegistryMirrors, StringComparer.Ordinal);

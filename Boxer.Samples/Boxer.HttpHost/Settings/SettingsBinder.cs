@@ -14,7 +14,7 @@ internal sealed class SettingsBinder
 
     private static readonly string[] Keys =
     [
-        "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "defaults", "dns_servers", "egress", "home",
+        "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "defaults", "dns_servers", "egress", "enable_ipv6", "home",
         "ignore_cgroups", "listen_addr", "max_concurrent_runs", "max_memory_mb", "max_queued_runs", "network_blocks", "output_limit_bytes",
         "outputs_limit_bytes", "outputs_limit_files", "platform", "pull_timeout_secs", "queue_timeout_secs", "registry_mirrors",
         "run_body_limit_bytes", "runsc_path", "stop_grace_secs", "upload_limit_bytes", "upload_quota_bytes", "upload_quota_files",
@@ -62,6 +62,7 @@ internal sealed class SettingsBinder
             DnsServers = [.. BindDnsServers()],
             Egress = BindEgress(),
             AllowWiderEgress = Flag("allow_wider_egress"),
+            EnableIPv6 = Flag("enable_ipv6"),
             NetworkBlocks = Texts(_root, "", "network_blocks") ?? [],
             RegistryMirrors = BindMirrors(),
             AllowedRegistries = [.. BindRegistries()],

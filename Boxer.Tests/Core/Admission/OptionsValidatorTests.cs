@@ -18,6 +18,7 @@ public sealed class OptionsValidatorTests
         { "CgroupParent", options => options.CgroupParent = "a/../..", "'a/../..' must be a path below the cgroup mount without '..'." },
         { "DnsServers", options => options.DnsServers = null!, "must not be null." },
         { "DnsServers[0]", options => options.DnsServers = ["dns.example"], "'dns.example' must be an IP address, such as 9.9.9.9." },
+        { "DnsServers[1]", options => options.DnsServers = ["9.9.9.9", "127.0.0.53"], "'127.0.0.53' is this host's loopback, which sandboxes do not reach; name another address of the resolver." },
         { "DnsServers", options => options.DnsServers = ["9.9.9.1", "9.9.9.2", "9.9.9.3", "9.9.9.4"], "must have at most 3 entries (resolv.conf(5))." },
         { "RegistryMirrors", options => options.RegistryMirrors = null!, "must not be null." },
         { "RegistryMirrors[docker.io]", options => options.RegistryMirrors["docker.io"] = [], "must list at least one place, such as https://mirror.example." },

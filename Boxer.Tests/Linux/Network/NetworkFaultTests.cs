@@ -156,5 +156,5 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
 
     private static NetworkPolicy Open { get; } = NetworkPolicy.Combine(new EgressPolicy(), null, replaces: false);
 
-    private static SandboxNetworkMode Mode(string? directory = null) => GuestNamespace.Mode(programs: directory);
+    private static SandboxNetworkMode Mode(string? directory = null) => GuestNamespace.Mode(programs: directory, ipv6: TestInternet.HasIPv6);
 }

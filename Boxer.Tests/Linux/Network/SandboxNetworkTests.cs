@@ -171,13 +171,14 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
         Assert.Contains(" at once", attacker.Stdout, StringComparison.Ordinal);
         SandboxRequest idle = SharedRunner.Python("import time; print('up', flush=True); time.sleep(4)");
         idle.Network = "sandbox";
+        string[] others = Namespaces();
         Task<SandboxResult> other = Runner.RunAsync(idle, Cancel);
         string attackerNamespace = "";
         for (int attempt = 0; attackerNamespace.Length == 0; attempt++)
         {
             Assert.True(attempt < 200, "The second sandbox did not come up.");
             await Task.Delay(50, Cancel);
-            attackerNamespace = Namespaces().Except([victimNamespace]).FirstOrDefault(name => File.Exists($"/sys/class/net/{name.Replace("-", "", StringComparison.Ordinal)}/operstate")) ?? "";
+            attackerNamespace = Namespaces().Except(others).FirstOrDefault(name => File.Exists($"/sys/class/net/{name.Replace("-", "", StringComparison.Ordinal)}/operstate")) ?? "";
         }
 
         await HostProgram.RunAsync("ip", "netns", "exec", attackerNamespace, "/usr/bin/python3", "-c", $"""
