@@ -22,7 +22,7 @@ ensure_runsc
 ensure_dotnet
 layout=$(cache_folder)/python-image
 scripts/python-image.sh "$layout"
-dotnet build Boxer.Benchmarks -c Release --nologo -v quiet -clp:NoSummary
+quietly dotnet build Boxer.Benchmarks -c Release --nologo -v quiet -clp:NoSummary
 start_registry "$work/registry" "$layout" python:3
 say "$(uname -sr), $(nproc) processors, $(runsc --version | head -n 1), .NET $(dotnet --version)"
 dotnet Boxer.Benchmarks/bin/Release/net10.0/Boxer.Benchmarks.dll localhost/python:3 "localhost=$registry_url" "$@"
