@@ -214,9 +214,21 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             ImageUser user = WorkBuilder.ResolveUser(request, image);
             held.Push(await trace.StageAsync("queue", () => _admission.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
             INetworkAttachment network = held.Push(await trace.StageAsync("network", () => mode.PrepareAsync(id, cancellationToken)).ConfigureAwait(false));
-            Sandbox sandbox = held.Push(await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(image.RootPath, network.Runtime, cancellationToken)).ConfigureAwait(false));
+
+            // Nothing of the guest's runs while the sandbox boots, so its rules are laid meanwhile.
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
-            GuestNetwork guest = await network.ApplyAsync(policy, cancellationToken).ConfigureAwait(false);
+            Task<GuestNetwork> applying = Task.Run(() => network.ApplyAsync(policy, cancellationToken), CancellationToken.None);
+            Sandbox sandbox;
+            try
+            {
+                sandbox = held.Push(await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(image.RootPath, network.Runtime, cancellationToken)).ConfigureAwait(false));
+            }
+            finally
+            {
+                await ((Task)applying).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+
+            GuestNetwork guest = await applying.ConfigureAwait(false);
             SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest);
             SandboxEnd end = await sandbox.RunAsync(
                 work,

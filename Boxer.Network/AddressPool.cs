@@ -9,7 +9,7 @@ internal sealed record AddressPair(IPAddress Host, IPAddress Guest);
 
 /// <summary>
 /// Hands out /31 networks from private blocks. A part of a block belongs to one process while it holds its lock, so that two instances
-/// never give the same; a part that overlaps an address or a route of this host is passed over; and an address rests before it is used
+/// never give the same, whatever blocks each is configured with; a part that overlaps an address or a route of this host is passed over; and an address rests before it is used
 /// again, so that nobody inherits what is still on its way to another.
 /// </summary>
 internal sealed class AddressPool : IDisposable
@@ -21,7 +21,7 @@ internal sealed class AddressPool : IDisposable
     private readonly Func<CancellationToken, Task<IReadOnlyList<IPNetwork>>> _findUsed;
     private readonly TimeProvider _time;
     private readonly SemaphoreSlim _gate = new(1, 1);
-    private readonly List<FileLock> _locks = [];
+    private readonly Dictionary<uint, FileLock> _locks = [];
     private readonly List<IPNetwork> _parts = [];
     private readonly Queue<AddressPair> _fresh = new();
     private readonly Queue<(AddressPair Pair, long Since)> _resting = new();
@@ -90,18 +90,29 @@ internal sealed class AddressPool : IDisposable
 
     public void Dispose()
     {
-        _locks.ForEach(held => held.Dispose());
+        foreach (FileLock held in _locks.Values)
+        {
+            held.Dispose();
+        }
+
         _gate.Dispose();
     }
 
     private async Task<IPNetwork?> ClaimAsync(CancellationToken cancellationToken)
     {
         IReadOnlyList<IPNetwork> used = await _findUsed(cancellationToken).ConfigureAwait(false);
-        foreach (IPNetwork part in _blocks.SelectMany(Split).Where(part => !_parts.Contains(part) && !used.Any(other => Overlap(part, other))))
+        foreach (IPNetwork part in _blocks.SelectMany(Split).Where(part => !_parts.Concat(used).Any(other => Overlap(part, other))))
         {
-            if (FileLock.TryTakeOrCreate(Path.Join(_directory, part.BaseAddress + ".lock")) is { } held)
+            // Smaller parts share the lock of the /24 that they are in.
+            uint whole = ToNumber(part.BaseAddress) & (uint.MaxValue << (32 - PartBits));
+            if (_locks.ContainsKey(whole))
             {
-                _locks.Add(held);
+                return part;
+            }
+
+            if (FileLock.TryTakeOrCreate(Path.Join(_directory, ToAddress(whole) + ".lock")) is { } held)
+            {
+                _locks.Add(whole, held);
                 return part;
             }
         }

@@ -15,6 +15,9 @@ internal sealed class DomainResolver : IAsyncDisposable
     private const int MostNames = 1_000;
     private const int MostNameLength = 150;
     private const int Attempts = 20;
+    private const int MostAtOnce = 64;
+    private const int MostRecords = 64;
+    private const int MostAddresses = 4_096;
     private static readonly TimeSpan LeastValidity = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan MostValidity = TimeSpan.FromHours(1);
     private static readonly TimeSpan UpstreamTimeout = TimeSpan.FromSeconds(3);
@@ -26,6 +29,10 @@ internal sealed class DomainResolver : IAsyncDisposable
     private readonly ConcurrentDictionary<string, long> _denied = new(StringComparer.Ordinal);
     private readonly HashSet<string> _asked = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, string> _names = new(StringComparer.Ordinal);
+    private readonly SemaphoreSlim _working = new(MostAtOnce, MostAtOnce);
+
+    // The firewall's changes are one after the other for all sandboxes: each stands in that queue once.
+    private readonly SemaphoreSlim _opening = new(1, 1);
     private readonly CancellationTokenSource _disposing = new();
 
     internal DomainResolver(GuestLink link, NetworkPolicy policy, IEnumerable<string> upstream, Firewall firewall)
@@ -120,6 +127,12 @@ internal sealed class DomainResolver : IAsyncDisposable
             return;
         }
 
+        if (!await _working.WaitAsync(TimeSpan.Zero, CancellationToken.None).ConfigureAwait(false))
+        {
+            response.ReturnCode = ReturnCode.ServerFailure;
+            return;
+        }
+
         try
         {
             await ResolveAsync(question, name, response).ConfigureAwait(false);
@@ -129,6 +142,10 @@ internal sealed class DomainResolver : IAsyncDisposable
             // Fail closed: what was not opened is not told.
             response.AnswerRecords.Clear();
             response.ReturnCode = ReturnCode.ServerFailure;
+        }
+        finally
+        {
+            _working.Release();
         }
     }
 
@@ -143,7 +160,7 @@ internal sealed class DomainResolver : IAsyncDisposable
 
         response.ReturnCode = answer.ReturnCode;
         AddressRecordBase[] records = [.. answer.AnswerRecords.OfType<AddressRecordBase>().Where(record => record.RecordType == question.RecordType)
-            .Where(record => !SpecialRanges.Contains(record.Address) || OpensPrivate(record.Address))];
+            .Where(record => !SpecialRanges.Contains(record.Address) || OpensPrivate(record.Address)).Take(MostRecords)];
         if (records.Length == 0)
         {
             return;
@@ -151,10 +168,22 @@ internal sealed class DomainResolver : IAsyncDisposable
 
         TimeSpan validity = TimeSpan.FromSeconds(records.Min(record => record.TimeToLive));
         validity = validity < LeastValidity ? LeastValidity : validity > MostValidity ? MostValidity : validity;
-        await _firewall.AllowAsync(_link, _policy, name, [.. records.Select(record => record.Address).Distinct()], validity, _disposing.Token).ConfigureAwait(false);
+        await _opening.WaitAsync(_disposing.Token).ConfigureAwait(false);
+        try
+        {
+            await _firewall.AllowAsync(_link, _policy, name, [.. records.Select(record => record.Address).Distinct()], validity, _disposing.Token).ConfigureAwait(false);
+        }
+        finally
+        {
+            _opening.Release();
+        }
+
         foreach (AddressRecordBase record in records)
         {
-            _names[record.Address.ToString()] = name;
+            if (_names.Count < MostAddresses)
+            {
+                _names[record.Address.ToString()] = name;
+            }
 
             // Under the name that was asked for: the names between are nobody's business.
             int seconds = Math.Min(record.TimeToLive, (int)validity.TotalSeconds);

@@ -16,6 +16,10 @@ internal sealed class Firewall : IDisposable
     private const int DnsOverTls = 853;
     private const int MostPackets = 500;
     private const int MostConnections = 32;
+
+    // What the host's connection tracking holds is shared by all: its size is 65,536 or more (nf_conntrack-sysctl.rst).
+    private const int MostFlows = 4_096;
+    private const int MostNewFlows = 1_000;
     private readonly NetworkTools _tools;
     private readonly string _links;
     private readonly SemaphoreSlim _gate = new(1, 1);
@@ -258,6 +262,8 @@ internal sealed class Firewall : IDisposable
             Line($"add rule {Table} accept_{n} {quota}");
         }
 
+        Line($"add rule {Table} accept_{n} ct state new limit rate over {MostNewFlows}/second burst {MostNewFlows} packets drop");
+        Line($"add rule {Table} accept_{n} ct state new ct count over {MostFlows} drop");
         Line($"add rule {Table} accept_{n} ct state new ct mark set {guest.Mark}");
         Line($"add rule {Table} accept_{n} accept");
         // Sandboxes do not reach each other, whatever a policy allows and whoever's they are.

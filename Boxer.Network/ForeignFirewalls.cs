@@ -10,6 +10,7 @@ internal static class ForeignFirewalls
 {
     internal const string CommentPrefix = "boxer ";
     internal const string DockerUser = "DOCKER-USER";
+    private const int Attempts = 3;
     private static readonly string[] Neutral = ["counter", "log", "comment"];
 
     /// <summary>Adds the rules that are missing.</summary>
@@ -39,6 +40,23 @@ internal static class ForeignFirewalls
     /// <param name="isTheirs">Whether the rules of an instance are to go.</param>
     internal static async Task RemoveAsync(NetworkTools tools, Func<string, bool> isTheirs)
     {
+        for (int attempt = 1; ; attempt++)
+        {
+            try
+            {
+                await RemoveOnceAsync(tools, isTheirs).ConfigureAwait(false);
+                await LegacyIptables.RemoveAsync(tools, isTheirs).ConfigureAwait(false);
+                return;
+            }
+            catch (SandboxRuntimeException) when (attempt < Attempts)
+            {
+                // Between the look and the removal another one, or the firewall itself, removed a rule.
+            }
+        }
+    }
+
+    private static async Task RemoveOnceAsync(NetworkTools tools, Func<string, bool> isTheirs)
+    {
         using JsonDocument ruleset = await ReadAsync(tools, CancellationToken.None).ConfigureAwait(false);
         string script = string.Concat(Items(ruleset, "rule")
             .Where(rule => InstanceOf(rule) is { } id && isTheirs(id))
@@ -47,8 +65,6 @@ internal static class ForeignFirewalls
         {
             await tools.NftAsync(script, CancellationToken.None).ConfigureAwait(false);
         }
-
-        await LegacyIptables.RemoveAsync(tools, isTheirs).ConfigureAwait(false);
     }
 
     /// <summary>The rules that an instance lacks in a ruleset, as a script.</summary>

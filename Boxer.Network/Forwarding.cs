@@ -11,6 +11,7 @@ internal sealed class Forwarding : IAsyncDisposable
 {
     internal const string IPv4 = "ipv4";
     internal const string IPv6 = "ipv6";
+    private const int Attempts = 100;
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(20);
     private readonly string _family;
     private readonly NetworkTools _tools;
@@ -44,7 +45,7 @@ internal sealed class Forwarding : IAsyncDisposable
     {
         PrivateDirectory.Ensure(directory);
         var forwarding = new Forwarding(family, tools, directory, time);
-        while (true)
+        for (int attempt = 1; ; attempt++)
         {
             using (FileLock? alone = FileLock.TryTakeOrCreate(forwarding.LockPath))
             {
@@ -70,6 +71,12 @@ internal sealed class Forwarding : IAsyncDisposable
             }
 
             forwarding._shared?.Dispose();
+            if (attempt == Attempts)
+            {
+                throw new SandboxRuntimeException(
+                    $"Forwarding of {family} was switched off while another instance of Boxer needs it: write 1 to {forwarding.All}.");
+            }
+
             await Task.Delay(Pause, time, cancellationToken).ConfigureAwait(false);
         }
     }
@@ -111,7 +118,10 @@ internal sealed class Forwarding : IAsyncDisposable
                 .Where(path => File.Exists(Path.Join(path, "accept_ra")) && File.ReadAllText(Path.Join(path, "accept_ra")) is ['1', ..] && File.ReadAllText(Path.Join(path, "forwarding")) is ['0', ..])
                 .Select(path => Path.GetFileName(path))];
             await File.WriteAllLinesAsync(AdvertisementsPath, advertised, cancellationToken).ConfigureAwait(false);
-            await File.WriteAllLinesAsync(BeforePath, on, cancellationToken).ConfigureAwait(false);
+
+            // At once: half a note would have the last one switch off what was on.
+            await File.WriteAllLinesAsync(BeforePath + ".new", on, cancellationToken).ConfigureAwait(false);
+            File.Move(BeforePath + ".new", BeforePath, overwrite: true);
         }
 
         // The guard first: at no time is anything forwarded that was not before.

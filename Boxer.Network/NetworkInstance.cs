@@ -7,6 +7,7 @@ namespace Boxer.Network;
 /// <summary>What one process has on this host for its sandboxes' networks: a table, addresses, forwarding. Made at the first sandbox.</summary>
 internal sealed class NetworkInstance : IAsyncDisposable
 {
+    private const int Attempts = 3;
     private static readonly TimeSpan CheckInterval = TimeSpan.FromSeconds(30);
     private readonly NetworkTools _tools;
     private readonly RuntimeInstance _instance;
@@ -14,6 +15,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
     private readonly IReadOnlyList<Forwarding> _forwarding;
     private readonly TimeProvider _time;
     private uint _last = (uint)Random.Shared.Next();
+    private readonly SemaphoreSlim _checking = new(1, 1);
     private long _checked;
 
     private NetworkInstance(NetworkTools tools, RuntimeInstance instance, Firewall firewall, AddressPool pool, IReadOnlyList<Forwarding> forwarding, TimeProvider time)
@@ -161,6 +163,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
         var cleanup = new CleanupStack();
         cleanup.Push(_instance);
         cleanup.Push(Firewall);
+        cleanup.Push(_checking);
         cleanup.Push(_pool);
         foreach (Forwarding forwarding in _forwarding)
         {
@@ -178,10 +181,16 @@ internal sealed class NetworkInstance : IAsyncDisposable
     // Links and namespaces by their names.
     private static async Task RemoveAsync(NetworkTools tools, Func<string, bool> isToGo, CancellationToken cancellationToken)
     {
-        string batch = Lines("/sys/class/net", "link") + Lines("/run/netns", "netns");
-        if (batch.Length > 0)
+        for (int attempt = 1; Lines("/sys/class/net", "link") + Lines("/run/netns", "netns") is { Length: > 0 } batch; attempt++)
         {
-            await tools.IpAsync(null, batch, cancellationToken).ConfigureAwait(false);
+            try
+            {
+                await tools.IpAsync(null, batch, cancellationToken).ConfigureAwait(false);
+            }
+            catch (SandboxRuntimeException) when (attempt < Attempts)
+            {
+                // Another instance that starts removes what the dead have left as well.
+            }
         }
 
         string Lines(string directory, string kind) => !Directory.Exists(directory) ? "" : string.Concat(
@@ -205,11 +214,27 @@ internal sealed class NetworkInstance : IAsyncDisposable
     // Another firewall that starts or restarts takes our rules out of its chains.
     private async Task CheckForeignAsync(CancellationToken cancellationToken)
     {
-        if (_time.GetElapsedTime(Interlocked.Read(ref _checked)) >= CheckInterval)
+        if (!IsDue())
         {
-            Interlocked.Exchange(ref _checked, _time.GetTimestamp());
-            await ForeignFirewalls.LetThroughAsync(_tools, _instance.Id, Firewall.IPv6 is not null, cancellationToken).ConfigureAwait(false);
+            return;
         }
+
+        // One at a time; while it fails, no sandbox goes on without it.
+        await _checking.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            if (IsDue())
+            {
+                await ForeignFirewalls.LetThroughAsync(_tools, _instance.Id, Firewall.IPv6 is not null, cancellationToken).ConfigureAwait(false);
+                Interlocked.Exchange(ref _checked, _time.GetTimestamp());
+            }
+        }
+        finally
+        {
+            _checking.Release();
+        }
+
+        bool IsDue() => _time.GetElapsedTime(Interlocked.Read(ref _checked)) >= CheckInterval;
     }
 
     // Nothing is learned or answered on a link beyond its own two addresses (kernel's Documentation/networking/ip-sysctl.rst).

@@ -40,7 +40,7 @@ public interface INetworkAttachment : IAsyncDisposable
     /// <summary>How the runtime joins it.</summary>
     RuntimeNetwork Runtime { get; }
 
-    /// <summary>Lets the traffic through that the run may have. Called once, at hand-over, before the command starts.</summary>
+    /// <summary>Lets the traffic through that the run may have. Called once, before the command starts, while the sandbox boots or after.</summary>
     /// <param name="policy">What the run may reach. A policy that cannot be installed is an exception, and the run does not start.</param>
     /// <param name="cancellationToken">Gives up; the run does not start.</param>
     /// <returns>What the command finds inside.</returns>

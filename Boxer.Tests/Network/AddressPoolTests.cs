@@ -26,6 +26,30 @@ public sealed class AddressPoolTests : IDisposable
     }
 
     [Fact]
+    public async Task Two_instances_with_blocks_of_different_sizes_never_give_the_same()
+    {
+        using AddressPool one = Pool("10.231.0.128/25");
+        using AddressPool two = Pool("10.231.0.0/23");
+        await TakeAsync(one);
+
+        Assert.Equal("10.231.1.0", $"{(await TakeAsync(two)).Host}");
+    }
+
+    [Fact]
+    public async Task Blocks_may_be_parts_of_one_another()
+    {
+        using var pool = new AddressPool(
+            _directory,
+            [IPNetwork.Parse("10.231.0.0/31"), IPNetwork.Parse("10.231.0.2/31"), IPNetwork.Parse("10.231.0.0/24")],
+            _ => Task.FromResult<IReadOnlyList<IPNetwork>>([]),
+            _time);
+
+        Assert.Equal("10.231.0.0", $"{(await TakeAsync(pool)).Host}");
+        Assert.Equal("10.231.0.2", $"{(await TakeAsync(pool)).Host}");
+        await Assert.ThrowsAsync<SandboxCapacityException>(() => TakeAsync(pool));
+    }
+
+    [Fact]
     public async Task What_overlaps_an_address_or_a_route_is_passed_over()
     {
         using AddressPool pool = Pool("10.231.0.0/23", used: ["10.231.0.128/25"]);

@@ -85,8 +85,8 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
                 }
 
                 faults++;
-                Assert.True(failure is SandboxRuntimeException, $"call {number}: {failure}");
-                Assert.True(wasMade || failure.Message.Contains("exited with 1", StringComparison.Ordinal), failure.Message);
+                Assert.True(failure is null ? wasMade : failure is SandboxRuntimeException, $"call {number}: {failure}");
+                Assert.True(wasMade || failure!.Message.Contains("exited with 1", StringComparison.Ordinal), failure?.Message);
 
                 // Who comes next is not hurt.
                 await using INetworkAttachment next = await mode.PrepareAsync("two", Cancel);
@@ -97,6 +97,84 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         }
 
         Assert.InRange(faults, 10, 40);
+    }
+
+    [Fact]
+    public async Task Two_instances_may_reconcile_what_a_dead_one_left_at_once()
+    {
+        string[] before = await HostState.ReadAsync();
+        const string Dead = "bx00000dea";
+        for (int i = 0; i < 4; i++)
+        {
+            await HostProgram.RunAsync("ip", "netns", "add", $"{Dead}-0000{i}");
+            await HostProgram.RunAsync("ip", "link", "add", $"{Dead}0000{i}", "type", "veth", "peer", "name", "eth0", "netns", $"{Dead}-0000{i}");
+        }
+
+        await HostProgram.RunAsync("nft", "add table ip boxertest; add chain ip boxertest forward { type filter hook forward priority 0; policy drop; }; add rule ip boxertest forward iifname \"bx00000dea*\" accept comment \"boxer 00000dea\"");
+
+        // Each has looked before one has removed anything.
+        await File.WriteAllTextAsync(Path.Join(_directory, "fails"), "0", Cancel);
+        await File.WriteAllTextAsync(Path.Join(_directory, "count"), "0", Cancel);
+        foreach (string name in (string[])["ip", "nft"])
+        {
+            string path = Path.Join(_directory, name);
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            await File.WriteAllTextAsync(path, $"#!/bin/sh\nsleep 0.2\nPATH=/usr/sbin:/sbin:/usr/bin:/bin\nexec {name} \"$@\"\n", Cancel);
+        }
+
+        await using SandboxNetworkMode one = Mode(_directory);
+        await using SandboxNetworkMode two = Mode(_directory);
+        await Task.WhenAll(one.ReconcileAsync(Cancel), two.ReconcileAsync(Cancel));
+
+        string left = await HostProgram.RunAsync("nft", "list", "table", "ip", "boxertest");
+        await HostProgram.RunAsync("nft", "delete", "table", "ip", "boxertest");
+        Assert.DoesNotContain("boxer 00000dea", left, StringComparison.Ordinal);
+        Assert.Equal(before, await HostState.ReadAsync());
+    }
+
+    [Fact]
+    public async Task Forwarding_that_somebody_switched_off_is_said_to_the_next_instance()
+    {
+        const string Forwarding = "/proc/sys/net/ipv4/conf/all/forwarding";
+        await using SandboxNetworkMode one = GuestNamespace.Mode();
+        await using INetworkAttachment first = await one.PrepareAsync("first", Cancel);
+        await File.WriteAllTextAsync(Forwarding, "0", Cancel);
+        await using SandboxNetworkMode two = GuestNamespace.Mode();
+
+        SandboxRuntimeException exception = await Assert.ThrowsAsync<SandboxRuntimeException>(() => two.PrepareAsync("second", Cancel));
+        Assert.Equal($"Forwarding of ipv4 was switched off while another instance of Boxer needs it: write 1 to {Forwarding}.", exception.Message);
+
+        await File.WriteAllTextAsync(Forwarding, "1", Cancel);
+        await using INetworkAttachment second = await two.PrepareAsync("second", Cancel);
+    }
+
+    [Fact]
+    public async Task A_guest_cannot_fill_the_connection_tracking_of_this_host()
+    {
+        await using SandboxNetworkMode mode = GuestNamespace.Mode();
+        await using INetworkAttachment hostile = await mode.PrepareAsync("hostile", Cancel);
+        await using INetworkAttachment neighbour = await mode.PrepareAsync("neighbour", Cancel);
+        await hostile.ApplyAsync(Open, Cancel);
+        await neighbour.ApplyAsync(Open, Cancel);
+        int before = await CountAsync();
+
+        // 40,000 flows in seven seconds, from 40 sockets to 1,000 ports each.
+        await GuestNamespace.PythonAsync(hostile, $"""
+            import socket, time
+            sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(40)]
+            for turn in range(7):
+                for s in sockets[turn::7]:
+                    for port in range(20000, 21000):
+                        try: s.sendto(b"x", ("{TestInternet.Web}", port))
+                        except OSError: pass
+                time.sleep(1)
+            """);
+
+        Assert.InRange(await CountAsync() - before, 2_000, 4_200);
+        Assert.Contains("hello", await GuestNamespace.FetchAsync(neighbour), StringComparison.Ordinal);
+
+        static async Task<int> CountAsync() =>
+            int.Parse(await File.ReadAllTextAsync("/proc/sys/net/netfilter/nf_conntrack_count", Cancel), CultureInfo.InvariantCulture);
     }
 
     [Fact]
