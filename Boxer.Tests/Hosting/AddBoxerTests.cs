@@ -193,7 +193,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
             Assert.Contains("'own' cannot be used: the moon is full.", refused.Message, StringComparison.Ordinal);
         }
 
-        Assert.Equal((2, 1, 2), (mode.Prepared, mode.Applied, mode.Disposed));
+        Assert.Equal((2, 2, 2), (mode.Prepared, mode.Applied, mode.Disposed));
     }
 
     [Fact]
