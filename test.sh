@@ -58,7 +58,7 @@ summarized=
 trap 'rm -rf --one-file-system "$work"; [[ -n $summarized ]] || say "0 passed, 1 failed"' EXIT
 
 step "Looking for what is missing"
-install_packages musl-tools libc6-dev gcc curl git iproute2 nftables iptables busybox-static mmdebstrap umoci skopeo qemu-system-x86 xz-utils \
+install_packages musl-tools libc6-dev gcc curl git iproute2 nftables iptables busybox-static mmdebstrap umoci skopeo zstd qemu-system-x86 xz-utils \
     unzip python3 python3-httpx python3-pytest python3-pip python3-setuptools python3-wheel mypy shellcheck
 export PYTHONDONTWRITEBYTECODE=1
 ensure_docker_registry

@@ -14,4 +14,13 @@ public sealed record ImageConfig
 
     /// <summary>The user that commands run as; empty where the image names none.</summary>
     public string User { get; init; } = "";
+
+    /// <summary>What the image's own command begins with; empty where the image has none.</summary>
+    public IReadOnlyList<string> Entrypoint { get; init; } = [];
+
+    /// <summary>The arguments of <see cref="Entrypoint"/>, or the command where that is empty; what a caller gives stands in its place.</summary>
+    public IReadOnlyList<string> Cmd { get; init; } = [];
+
+    /// <summary>The signal that asks the image's own command to end, such as <c>SIGTERM</c>; empty where the image names none.</summary>
+    public string StopSignal { get; init; } = "";
 }

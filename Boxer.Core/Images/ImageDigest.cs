@@ -49,6 +49,10 @@ internal readonly record struct ImageDigest
     /// <param name="content">The bytes.</param>
     public static ImageDigest Sha256Of(ReadOnlySpan<byte> content) => new("sha256", Convert.ToHexStringLower(SHA256.HashData(content)));
 
+    /// <summary>The digest of what was appended to a hash that is SHA-256.</summary>
+    /// <param name="hash">The hash; it is reset.</param>
+    public static ImageDigest Sha256Of(IncrementalHash hash) => new("sha256", Convert.ToHexStringLower(hash.GetHashAndReset()));
+
     /// <summary>The digest of <paramref name="content"/> by the same algorithm.</summary>
     /// <param name="content">The bytes.</param>
     public ImageDigest Of(ReadOnlySpan<byte> content)

@@ -109,6 +109,38 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         return new ImageLease(image.Image, image.Root);
     }
 
+    /// <summary>
+    /// Takes an image from a file or directory of this host, as if it had been pulled. What the reference named before is not used for
+    /// it any more. The source may be hostile: it is held to what registries are held to.
+    /// </summary>
+    /// <param name="source">Where it is.</param>
+    /// <param name="reference">What it is called from now on, by a tag.</param>
+    /// <param name="cancellationToken">Gives up; nothing half-made is kept.</param>
+    /// <exception cref="ArgumentException">The reference names a digest.</exception>
+    /// <exception cref="ImageNotFoundException">The source does not have the image.</exception>
+    /// <exception cref="ImagePullException">The source could not be read or unpacked.</exception>
+    public async Task<IImageLease> ImportAsync(ImageSource source, ImageReference reference, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        ArgumentNullException.ThrowIfNull(reference);
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        if (reference.Digest is not null)
+        {
+            throw new ArgumentException($"{reference} names a digest, which the image has or has not; call it by a tag.", nameof(reference));
+        }
+
+        ReadyImage ready = await _operations.RunAsync(
+            $"import {source} {reference}",
+            async token =>
+            {
+                ReadyImage made = await _puller.ImportAsync(source, reference, MakeRootAsync, token).ConfigureAwait(false);
+                _ready[reference.ToString()] = made;
+                return made;
+            },
+            cancellationToken).ConfigureAwait(false);
+        return new ImageLease(ready.Image, ready.Root);
+    }
+
     /// <summary>Ends pulls, unmounts the roots and removes what was half made. Images stay in the store.</summary>
     public async ValueTask DisposeAsync()
     {

@@ -36,6 +36,12 @@ public sealed record LayerExtractionOptions
     /// <value>Default 1,000,000.</value>
     /// </summary>
     public int MaxEntries { get; init; } = 1_000_000;
+
+    /// <summary>
+    /// Bytes that the files of the layer may have together, holes of sparse files included.
+    /// <value>Default 16 GiB.</value>
+    /// </summary>
+    public long MaxBytes { get; init; } = 16L * 1024 * 1024 * 1024;
 }
 
 /// <summary>What becomes of the whiteouts of a layer.</summary>

@@ -29,6 +29,10 @@ internal sealed class LayerArchiveReader(Stream archive)
     private int _end;
     private long _dataLeft;
     private int _padding;
+    private long _filled;
+
+    /// <summary>How far the archive was read: after an entry, where its content begins.</summary>
+    public long Position => _filled - (_end - _start);
 
     /// <summary>Reads the next entry, skipping what is left of the last one's content.</summary>
     /// <param name="cancellationToken">Gives up.</param>
@@ -76,7 +80,7 @@ internal sealed class LayerArchiveReader(Stream archive)
                     _ = await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false);
                     break;
                 default:
-                    return Entry(type, extended, size);
+                    return await EntryAsync(type, extended, size, cancellationToken).ConfigureAwait(false);
             }
         }
     }
@@ -108,7 +112,7 @@ internal sealed class LayerArchiveReader(Stream archive)
         return length;
     }
 
-    private LayerEntry Entry(byte typeflag, ExtendedHeader extended, long size)
+    private async ValueTask<LayerEntry> EntryAsync(byte typeflag, ExtendedHeader extended, long size, CancellationToken cancellationToken)
     {
         bool ustar = _block.AsSpan(257, 6).SequenceEqual("ustar\0"u8);
         byte[] name = CString(_block.AsSpan(0, 100));
@@ -117,20 +121,15 @@ internal sealed class LayerArchiveReader(Stream archive)
             name = [.. CString(_block.AsSpan(345, 155)), (byte)'/', .. name];
         }
 
-        name = extended.Name ?? name;
+        name = extended.Sparse.Name ?? extended.Name ?? name;
         size = extended.Size ?? size;
         LayerEntryType type = typeflag switch
         {
             0 or (byte)'0' or (byte)'7' => name.AsSpan().EndsWith("/"u8) && size == 0 ? LayerEntryType.Directory : LayerEntryType.File,
             >= (byte)'1' and <= (byte)'6' => (LayerEntryType)typeflag,
-            (byte)'S' => throw new InvalidDataException("sparse files are not supported"),
+            (byte)'S' => LayerEntryType.File,
             _ => throw new InvalidDataException($"entries of type 0x{typeflag:x2} are not supported"),
         };
-        if (extended.IsSparse)
-        {
-            throw new InvalidDataException("sparse files are not supported");
-        }
-
         if (size < 0)
         {
             throw new InvalidDataException("an entry has a negative size");
@@ -151,20 +150,108 @@ internal sealed class LayerArchiveReader(Stream archive)
         size = type == LayerEntryType.File ? size : 0;
         _dataLeft = size;
         _padding = (int)(-size & (BlockSize - 1));
-        (long seconds, long nanoseconds) = extended.Modified ?? (Number(_block.AsSpan(136, 12), "mtime"), 0);
+
+        // What follows reads on, over the header.
+        byte[] header = [.. _block];
+        SparseMap? sparse = type != LayerEntryType.File ? null
+            : typeflag == (byte)'S' ? await ReadOldSparseAsync(cancellationToken).ConfigureAwait(false)
+            : extended.Sparse.IsInContent ? await ReadSparseOfContentAsync(extended.Sparse.RealSize, cancellationToken).ConfigureAwait(false)
+            : extended.Sparse.ToMap();
+        sparse?.Verify(_dataLeft);
+        (long seconds, long nanoseconds) = extended.Modified ?? (Number(header.AsSpan(136, 12), "mtime"), 0);
         return new()
         {
             Type = type,
             Name = name,
             LinkName = linkName,
-            Mode = (uint)(Number(_block.AsSpan(100, 8), "mode") & 0xFFF),
-            Uid = Id(extended.Uid ?? Number(_block.AsSpan(108, 8), "uid")),
-            Gid = Id(extended.Gid ?? Number(_block.AsSpan(116, 8), "gid")),
-            Size = size,
+            Mode = (uint)(Number(header.AsSpan(100, 8), "mode") & 0xFFF),
+            Uid = Id(extended.Uid ?? Number(header.AsSpan(108, 8), "uid")),
+            Gid = Id(extended.Gid ?? Number(header.AsSpan(116, 8), "gid")),
+            Size = sparse?.RealSize ?? size,
+            Chunks = sparse?.Chunks,
             ModifiedSeconds = Math.Clamp(seconds, -MaxSeconds, MaxSeconds),
             ModifiedNanoseconds = nanoseconds,
             ExtendedAttributes = extended.Attributes,
         };
+    }
+
+    // GNU tar's own form: the map is in the header, and in blocks after it (GNU tar manual, "Old GNU Format").
+    private async ValueTask<SparseMap> ReadOldSparseAsync(CancellationToken cancellationToken)
+    {
+        var chunks = new List<SparseChunk>();
+        long realSize = Number(_block.AsSpan(483, 12), "real size");
+        Add(_block.AsSpan(386, 4 * 24));
+        for (bool more = _block[482] != 0; more;)
+        {
+            if (chunks.Count > SparseMap.MaxChunks || await ReadFullyAsync(_block, cancellationToken).ConfigureAwait(false) < BlockSize)
+            {
+                throw new InvalidDataException("the map of a sparse file is too long, or cut off");
+            }
+
+            Add(_block.AsSpan(0, 21 * 24));
+            more = _block[504] != 0;
+        }
+
+        return new SparseMap(chunks, realSize);
+
+        void Add(ReadOnlySpan<byte> entries)
+        {
+            for (; entries.Length > 0 && entries[0] != 0; entries = entries[24..])
+            {
+                chunks.Add(new(Number(entries[..12], "offset"), Number(entries[12..24], "length")));
+            }
+        }
+    }
+
+    // PAX format 1.0: the map is before the content, as decimal numbers in lines, up to a whole block.
+    private async ValueTask<SparseMap> ReadSparseOfContentAsync(long realSize, CancellationToken cancellationToken)
+    {
+        var block = new byte[BlockSize];
+        int at = BlockSize;
+        long count = await NextAsync().ConfigureAwait(false);
+        if (count > SparseMap.MaxChunks)
+        {
+            throw new InvalidDataException($"a sparse file has {count} parts; {SparseMap.MaxChunks} are allowed");
+        }
+
+        var chunks = new List<SparseChunk>((int)Math.Min(count, 1_024));
+        for (long i = 0; i < count; i++)
+        {
+            chunks.Add(new(await NextAsync().ConfigureAwait(false), await NextAsync().ConfigureAwait(false)));
+        }
+
+        return new SparseMap(chunks, realSize);
+
+        async ValueTask<long> NextAsync()
+        {
+            long value = -1;
+            while (true)
+            {
+                if (at == BlockSize)
+                {
+                    if (_dataLeft < BlockSize || await ReadFullyAsync(block, cancellationToken).ConfigureAwait(false) < BlockSize)
+                    {
+                        throw new InvalidDataException("the map of a sparse file is cut off");
+                    }
+
+                    _dataLeft -= BlockSize;
+                    at = 0;
+                }
+
+                byte character = block[at++];
+                if (character == (byte)'\n' && value >= 0)
+                {
+                    return value;
+                }
+
+                if (character is < (byte)'0' or > (byte)'9' || value > SparseMap.MaxSize)
+                {
+                    throw new InvalidDataException("the map of a sparse file is malformed");
+                }
+
+                value = (Math.Max(value, 0) * 10) + (character - '0');
+            }
+        }
     }
 
     // The id -1 means "no change" to chown(2): a file would stay ours that was to be somebody's.
@@ -198,6 +285,14 @@ internal sealed class LayerArchiveReader(Stream archive)
         {
             if (_start == _end)
             {
+                // What is in a file need not be read to be skipped; whoever needs it sees whether it is there.
+                if (archive.CanSeek && left > _buffer.Length)
+                {
+                    archive.Seek(left, SeekOrigin.Current);
+                    _filled += left;
+                    return;
+                }
+
                 await FillAsync(cancellationToken).ConfigureAwait(false);
                 if (_start == _end)
                 {
@@ -244,6 +339,7 @@ internal sealed class LayerArchiveReader(Stream archive)
     {
         _start = 0;
         _end = await archive.ReadAsync(_buffer, cancellationToken).ConfigureAwait(false);
+        _filled += _end;
     }
 
     private static byte[] CString(ReadOnlySpan<byte> field)
@@ -330,7 +426,7 @@ internal sealed class LayerArchiveReader(Stream archive)
 
         public (long Seconds, long Nanoseconds)? Modified { get; private set; }
 
-        public bool IsSparse { get; private set; }
+        public SparseRecords Sparse { get; } = new();
 
         public List<KeyValuePair<string, byte[]>> Attributes { get; } = [];
 
@@ -389,7 +485,7 @@ internal sealed class LayerArchiveReader(Stream archive)
                     }
                     else if (key.StartsWith("GNU.sparse.", StringComparison.Ordinal))
                     {
-                        IsSparse = true;
+                        Sparse.Set(key["GNU.sparse.".Length..], value);
                     }
 
                     break;

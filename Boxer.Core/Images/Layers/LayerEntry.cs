@@ -30,8 +30,13 @@ internal sealed record LayerEntry
 
     public required uint Gid { get; init; }
 
-    /// <summary>Bytes of content that follow; 0 for all but files.</summary>
+    /// <summary>Bytes of the file; 0 for all but files.</summary>
     public required long Size { get; init; }
+
+    /// <summary>
+    /// Where the content that follows belongs, ascending; all else of the file is zero. <see langword="null"/>: the content is the file.
+    /// </summary>
+    public IReadOnlyList<SparseChunk>? Chunks { get; init; }
 
     /// <summary>Seconds since 1970.</summary>
     public required long ModifiedSeconds { get; init; }
@@ -42,3 +47,9 @@ internal sealed record LayerEntry
     /// <summary>Extended attributes (SCHILY.xattr records), with their values as bytes.</summary>
     public required IReadOnlyList<KeyValuePair<string, byte[]>> ExtendedAttributes { get; init; }
 }
+
+/// <summary>A part of a sparse file that has content.</summary>
+/// <param name="Offset">Where it begins in the file.</param>
+/// <param name="Length">Its bytes.</param>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
+internal readonly record struct SparseChunk(long Offset, long Length);

@@ -18,7 +18,8 @@ namespace Boxer.Images;
 /// Left out: devices and FIFOs (a sandbox has its own /dev, and no device is ever made on the host) and all other attributes, so
 /// that no layer can bring overlayfs, access list or security module semantics of its own.
 /// </para>
-/// <para>Refused: sparse files and unknown entry types, hard links to anything but files and symbolic links, links whose target is missing.</para>
+/// <para>Sparse files (all formats of GNU tar) keep their holes.</para>
+/// <para>Refused: unknown entry types, hard links to anything but files and symbolic links, links whose target is missing.</para>
 /// <para>
 /// Directories that an archive leaves out are made with mode 0755. An entry below a symbolic link goes where the link leads inside
 /// the directory; if it leads nowhere, the layer is refused.
@@ -46,7 +47,7 @@ public sealed class LayerExtractor : ILayerExtractor
                 using SafeFileHandle? file = writer.Write(entry);
                 if (file is not null)
                 {
-                    await CopyContentAsync(reader, file, cancellationToken).ConfigureAwait(false);
+                    await CopyContentAsync(reader, file, entry, cancellationToken).ConfigureAwait(false);
                     writer.FinishFile(file, entry);
                 }
             }
@@ -75,17 +76,25 @@ public sealed class LayerExtractor : ILayerExtractor
         }
     }
 
-    private static async Task CopyContentAsync(LayerArchiveReader reader, SafeFileHandle file, CancellationToken cancellationToken)
+    private static async Task CopyContentAsync(LayerArchiveReader reader, SafeFileHandle file, LayerEntry entry, CancellationToken cancellationToken)
     {
         byte[] buffer = System.Buffers.ArrayPool<byte>.Shared.Rent(128 * 1024);
         try
         {
-            long offset = 0;
-            int length;
-            while ((length = await reader.ReadDataAsync(buffer, cancellationToken).ConfigureAwait(false)) > 0)
+            foreach (SparseChunk chunk in entry.Chunks ?? [new(0, entry.Size)])
             {
-                RandomAccess.Write(file, buffer.AsSpan(0, length), offset);
-                offset += length;
+                long left = chunk.Length;
+                while (left > 0)
+                {
+                    int length = await reader.ReadDataAsync(buffer.AsMemory(0, (int)Math.Min(left, buffer.Length)), cancellationToken).ConfigureAwait(false);
+                    RandomAccess.Write(file, buffer.AsSpan(0, length), chunk.Offset + chunk.Length - left);
+                    left -= length;
+                }
+            }
+
+            if (entry.Chunks is not null)
+            {
+                RandomAccess.SetLength(file, entry.Size);
             }
         }
         finally

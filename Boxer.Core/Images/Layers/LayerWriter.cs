@@ -26,6 +26,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private string? _parentPath;
     private ulong _parentInode;
     private int _entries;
+    private long _bytes;
 
     private bool Applied => options.Whiteouts == WhiteoutFormat.Applied;
 
@@ -79,6 +80,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
                 WriteHardLink(parent, parentInode, name, entry);
                 return null;
             default:
+                CountBytes(entry.Size);
                 Clear(parent, parentInode, name);
                 SafeFileHandle file = Fcntl.openat(
                     parent, name, Fcntl.O_WRONLY | Fcntl.O_CREAT | Fcntl.O_EXCL | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0x180);
@@ -431,6 +433,16 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         {
             throw new InvalidDataException($"the layer has more than {options.MaxEntries} files, directories and links");
         }
+    }
+
+    private void CountBytes(long bytes)
+    {
+        if (bytes > options.MaxBytes - _bytes)
+        {
+            throw new InvalidDataException($"the files of the layer have more than {options.MaxBytes} bytes");
+        }
+
+        _bytes += bytes;
     }
 
     private void SetOwnerAndMode(SafeFileHandle file, LayerEntry entry, uint unprivilegedMode)

@@ -13,6 +13,14 @@ internal static class ImageMediaTypes
 
     /// <summary>What a registry is asked for.</summary>
     public static readonly IReadOnlyList<string> AcceptedManifests = [OciIndex, DockerList, OciManifest, DockerManifest];
+
+    public const string OciConfig = "application/vnd.oci.image.config.v1+json";
+    public const string OciLayer = "application/vnd.oci.image.layer.v1.tar";
+    private const string DockerLayer = "application/vnd.docker.image.rootfs.diff.tar";
+
+    /// <summary>What layers may be.</summary>
+    public static readonly IReadOnlyList<string> Layers =
+        [OciLayer, OciLayer + "+gzip", OciLayer + "+zstd", DockerLayer, DockerLayer + ".gzip", DockerLayer + ".zstd"];
 }
 
 /// <summary>What names a blob or a manifest.</summary>
@@ -23,9 +31,8 @@ internal sealed record ImageDescriptor(string MediaType, ImageDigest Digest, lon
 
 /// <summary>A layer of an image.</summary>
 /// <param name="Blob">The blob it comes as.</param>
-/// <param name="IsCompressed">Whether the blob is a gzip file.</param>
 /// <param name="DiffId">The digest of the uncompressed archive.</param>
-internal sealed record ImageLayer(ImageDescriptor Blob, bool IsCompressed, ImageDigest DiffId);
+internal sealed record ImageLayer(ImageDescriptor Blob, ImageDigest DiffId);
 
 /// <summary>The platform that images are chosen for.</summary>
 /// <param name="Os">The operating system, <c>linux</c>.</param>
@@ -63,9 +70,9 @@ internal sealed class ImageManifest
     /// </summary>
     public const int MaxLayers = 127;
 
-    private readonly IReadOnlyList<(ImageDescriptor Blob, bool IsCompressed)> _layers;
+    private readonly IReadOnlyList<ImageDescriptor> _layers;
 
-    private ImageManifest(ImageDescriptor config, IReadOnlyList<(ImageDescriptor Blob, bool IsCompressed)> layers)
+    private ImageManifest(ImageDescriptor config, IReadOnlyList<ImageDescriptor> layers)
     {
         Config = config;
         _layers = layers;
@@ -75,7 +82,7 @@ internal sealed class ImageManifest
     public ImageDescriptor Config { get; }
 
     /// <summary>Sum of the sizes of the layers' blobs in bytes.</summary>
-    public long LayerBytes => _layers.Sum(layer => layer.Blob.Size);
+    public long LayerBytes => _layers.Sum(layer => layer.Size);
 
     /// <summary>Reads a manifest, or chooses from an index.</summary>
     /// <param name="content">The bytes.</param>
@@ -160,13 +167,16 @@ internal sealed class ImageManifest
             throw new RegistryException($"the image's config names {diffIds.Count} layers, its manifest {_layers.Count}");
         }
 
-        layers = [.. _layers.Zip(diffIds, (layer, text) => new ImageLayer(layer.Blob, layer.IsCompressed, ReadDigest(text)))];
+        layers = [.. _layers.Zip(diffIds, (layer, text) => new ImageLayer(layer, ReadDigest(text)))];
         return new()
         {
             // A name without value unsets a variable for tools that build on the image; there is nothing to unset here.
             Env = [.. (json.Config?.Env ?? []).Where(line => line is not null && line.IndexOf('=', StringComparison.Ordinal) > 0).Select(line => NoNul(line!, "Env"))],
             WorkingDir = ReadWorkingDir(json.Config?.WorkingDir ?? ""),
             User = NoNul(json.Config?.User ?? "", "User"),
+            Entrypoint = [.. (json.Config?.Entrypoint ?? []).Select(text => NoNul(text ?? "", "Entrypoint"))],
+            Cmd = [.. (json.Config?.Cmd ?? []).Select(text => NoNul(text ?? "", "Cmd"))],
+            StopSignal = NoNul(json.Config?.StopSignal ?? "", "StopSignal"),
         };
     }
 
@@ -195,7 +205,7 @@ internal sealed class ImageManifest
     private static ImageManifest ReadImage(ManifestJson json)
     {
         ImageDescriptor config = ReadDescriptor(json.Config);
-        if (config.MediaType is not ("application/vnd.oci.image.config.v1+json" or "application/vnd.docker.container.image.v1+json"))
+        if (config.MediaType is not (ImageMediaTypes.OciConfig or "application/vnd.docker.container.image.v1+json"))
         {
             throw new RegistryException($"it is not a container image: its config is of the type {Show(config.MediaType)}");
         }
@@ -209,18 +219,24 @@ internal sealed class ImageManifest
         return new(config, [.. layers.Select(layer =>
         {
             ImageDescriptor blob = ReadDescriptor(layer);
-            return (blob, IsCompressed(blob.MediaType));
+            RefuseUnlessLayer(blob.MediaType);
+            return blob;
         })]);
     }
 
-    private static bool IsCompressed(string mediaType) => mediaType switch
+    // How a layer is compressed is seen at its content, as Docker and containerd do: tools call all of them gzip.
+    private static void RefuseUnlessLayer(string mediaType)
     {
-        "application/vnd.oci.image.layer.v1.tar+gzip" or "application/vnd.docker.image.rootfs.diff.tar.gzip" => true,
-        "application/vnd.oci.image.layer.v1.tar" or "application/vnd.docker.image.rootfs.diff.tar" => false,
-        _ when mediaType.Contains("foreign", StringComparison.Ordinal) || mediaType.Contains("nondistributable", StringComparison.Ordinal) =>
-            throw new RegistryException("the image has a foreign layer, which its registry does not hold; it cannot be used"),
-        _ => throw new RegistryException($"the image has a layer of a type that is not supported: {Show(mediaType)}"),
-    };
+        if (mediaType.Contains("foreign", StringComparison.Ordinal) || mediaType.Contains("nondistributable", StringComparison.Ordinal))
+        {
+            throw new RegistryException("the image has a foreign layer, which its registry does not hold; it cannot be used");
+        }
+
+        if (!ImageMediaTypes.Layers.Contains(mediaType, StringComparer.Ordinal))
+        {
+            throw new RegistryException($"the image has a layer of a type that is not supported: {Show(mediaType)}");
+        }
+    }
 
     // Beyond any disk, and small enough to be added up.
     private const long MaxBlobBytes = 1L << 50;

@@ -67,13 +67,37 @@ internal sealed record ProcessJson
 
     [JsonPropertyName("User")]
     public string? User { get; init; }
+
+    [JsonPropertyName("Entrypoint")]
+    public List<string?>? Entrypoint { get; init; }
+
+    [JsonPropertyName("Cmd")]
+    public List<string?>? Cmd { get; init; }
+
+    [JsonPropertyName("StopSignal")]
+    public string? StopSignal { get; init; }
 }
 
 /// <summary>The part of a config that names the layers as they are unpacked.</summary>
 internal sealed record RootFilesJson
 {
+    public string? Type { get; init; }
+
     [JsonPropertyName("diff_ids")]
     public List<string?>? DiffIds { get; init; }
+}
+
+/// <summary>One image in the manifest.json of an archive that <c>docker save</c> wrote.</summary>
+internal sealed record DockerArchiveJson
+{
+    [JsonPropertyName("Config")]
+    public string? Config { get; init; }
+
+    [JsonPropertyName("RepoTags")]
+    public List<string?>? RepoTags { get; init; }
+
+    [JsonPropertyName("Layers")]
+    public List<string?>? Layers { get; init; }
 }
 
 /// <summary>What a token service answers.</summary>
@@ -106,9 +130,10 @@ internal sealed record StoredReferenceJson
 }
 
 /// <summary>Readers and writers. A property that is there twice is refused: two readers could see different images.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, AllowDuplicateProperties = false)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, AllowDuplicateProperties = false, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(ManifestJson))]
 [JsonSerializable(typeof(ConfigJson))]
+[JsonSerializable(typeof(List<DockerArchiveJson>))]
 [JsonSerializable(typeof(TokenJson))]
 [JsonSerializable(typeof(ErrorsJson))]
 [JsonSerializable(typeof(StoredReferenceJson))]

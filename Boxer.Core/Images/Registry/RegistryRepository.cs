@@ -12,10 +12,8 @@ namespace Boxer.Images;
 internal sealed record FetchedManifest(byte[] Content, string? MediaType, ImageDigest Digest);
 
 /// <summary>One repository at one place, asked anonymously or with a token that the place hands out to everybody.</summary>
-internal sealed class RegistryRepository : IDisposable
+internal sealed class RegistryRepository : IImageContent
 {
-    private const int MaxManifestBytes = 4 * 1024 * 1024;
-    private const int MaxConfigBytes = 8 * 1024 * 1024;
     private const int MaxTokenBytes = 1024 * 1024;
     private const int MaxErrorBytes = 64 * 1024;
     private const int MaxRedirects = 5;
@@ -55,24 +53,6 @@ internal sealed class RegistryRepository : IDisposable
     /// <param name="cancellationToken">Gives up.</param>
     public Task<FetchedManifest> GetManifestAsync(ImageDigest digest, CancellationToken cancellationToken) =>
         GetManifestAsync(digest.ToString(), digest, cancellationToken);
-
-    /// <summary>Gets a config, verified.</summary>
-    /// <param name="descriptor">Its descriptor.</param>
-    /// <param name="cancellationToken">Gives up.</param>
-    public async Task<byte[]> GetConfigAsync(ImageDescriptor descriptor, CancellationToken cancellationToken)
-    {
-        if (descriptor.Size > MaxConfigBytes)
-        {
-            throw new RegistryException($"the image's config has {descriptor.Size} bytes; {MaxConfigBytes} are allowed");
-        }
-
-        using Stream body = await OpenBlobAsync(descriptor, cancellationToken).ConfigureAwait(false);
-        using var verifying = new VerifyingStream(body, descriptor.Digest, descriptor.Size, $"config {descriptor.Digest}");
-        var content = new byte[descriptor.Size];
-        await verifying.ReadExactlyAsync(content, cancellationToken).ConfigureAwait(false);
-        await verifying.CompleteAsync(cancellationToken).ConfigureAwait(false);
-        return content;
-    }
 
     /// <summary>Opens a blob as it comes, not verified.</summary>
     /// <param name="descriptor">Its descriptor.</param>
@@ -115,7 +95,7 @@ internal sealed class RegistryRepository : IDisposable
             throw await FaultAsync(response, $"manifest {name}", isManifest: true, cancellationToken).ConfigureAwait(false);
         }
 
-        byte[] content = await ReadAsync(response, MaxManifestBytes, "the manifest", cancellationToken).ConfigureAwait(false);
+        byte[] content = await ReadAsync(response, ImageContent.MaxManifestBytes, "the manifest", cancellationToken).ConfigureAwait(false);
         if (expected is null && response.Headers.TryGetValues("Docker-Content-Digest", out IEnumerable<string>? values))
         {
             expected = ImageDigest.TryParse(values.First(), out ImageDigest stated)

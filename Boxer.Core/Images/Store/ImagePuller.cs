@@ -1,4 +1,3 @@
-using System.IO.Compression;
 using Boxer.Linux;
 using Microsoft.Extensions.Logging;
 using Polly;
@@ -107,7 +106,8 @@ internal sealed class ImagePuller : IDisposable
 
             try
             {
-                return await PullAsync(reference, place, makeRoot, cancellationToken).ConfigureAwait(false);
+                using RegistryRepository repository = _client.Open(place, reference);
+                return await StoreAsync(reference, repository, place.ToString(), _retry, makeRoot, cancellationToken).ConfigureAwait(false);
             }
             catch (RegistryException fault)
             {
@@ -128,6 +128,46 @@ internal sealed class ImagePuller : IDisposable
         throw faults.All(fault => fault.Kind == RegistryFaultKind.NotFound)
             ? new ImageNotFoundException($"The image {reference} was not found: {reasons}.", faults[^1])
             : new ImagePullException($"The image {reference} could not be pulled: {reasons}.", faults[^1]);
+    }
+
+    /// <summary>Takes an image from a file or directory of this host.</summary>
+    /// <param name="source">Which.</param>
+    /// <param name="reference">What it is called from now on.</param>
+    /// <param name="makeRoot">Makes its root; only then is the reference remembered.</param>
+    /// <param name="cancellationToken">Gives up; nothing half-made is kept.</param>
+    /// <exception cref="ImageNotFoundException">The source does not have it.</exception>
+    /// <exception cref="ImagePullException">It could not be read or unpacked.</exception>
+    public async Task<T> ImportAsync<T>(
+        ImageSource source, ImageReference reference, Func<StoredImage, CancellationToken, Task<T>> makeRoot, CancellationToken cancellationToken)
+    {
+        string? temporary = null;
+        try
+        {
+            if (source.Kind is ImageSourceKind.OciArchive or ImageSourceKind.DockerArchive)
+            {
+                temporary = await DecompressAsync(source.Path, cancellationToken).ConfigureAwait(false);
+            }
+
+            using IImageContent content = await OpenAsync(source, temporary ?? source.Path, cancellationToken).ConfigureAwait(false);
+            return await StoreAsync(reference, content, source.ToString(), ResiliencePipeline.Empty, makeRoot, cancellationToken).ConfigureAwait(false);
+        }
+        catch (RegistryException fault)
+        {
+            throw fault.Kind == RegistryFaultKind.NotFound
+                ? new ImageNotFoundException($"{source} has no such image: {fault.Message}.", fault)
+                : new ImagePullException($"{source} could not be imported: {fault.Message}.", fault);
+        }
+        catch (Exception fault) when (fault is InvalidDataException or IOException or UnauthorizedAccessException)
+        {
+            throw new ImagePullException($"{source} could not be imported: {fault.Message.TrimEnd('.')}.", fault);
+        }
+        finally
+        {
+            if (temporary is not null)
+            {
+                File.Delete(temporary);
+            }
+        }
     }
 
     /// <summary>Applies the layers of an image in order to an empty directory.</summary>
@@ -166,15 +206,78 @@ internal sealed class ImagePuller : IDisposable
         ? Directory.Exists(_directory.LayerPath(layer.DiffId))
         : File.Exists(_directory.BlobPath(layer.Blob.Digest));
 
-    private async Task<T> PullAsync<T>(
-        ImageReference reference, RegistryPlace place, Func<StoredImage, CancellationToken, Task<T>> makeRoot, CancellationToken cancellationToken)
+    private async Task<IImageContent> OpenAsync(ImageSource source, string path, CancellationToken cancellationToken)
+    {
+        switch (source.Kind)
+        {
+            case ImageSourceKind.OciLayout:
+                return new LayoutContent(new DirectoryFiles(path), source.Name);
+            case ImageSourceKind.OciArchive:
+                return new LayoutContent(await ArchiveFiles.OpenAsync(path, cancellationToken).ConfigureAwait(false), source.Name);
+            case ImageSourceKind.DockerArchive:
+                return await ArchiveContent.OfDockerAsync(
+                    await ArchiveFiles.OpenAsync(path, cancellationToken).ConfigureAwait(false), source.Name, cancellationToken).ConfigureAwait(false);
+            default:
+                string full = Path.GetFullPath(path);
+                return await ArchiveContent.OfRootAsync(
+                    new DirectoryFiles(Path.GetDirectoryName(full)!), Path.GetFileName(full), _platform, _options.MaxImageBytes, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    // The files of an archive are read in no order, so a compressed one is unpacked first.
+    private async Task<string?> DecompressAsync(string path, CancellationToken cancellationToken)
+    {
+        FileStream file = File.OpenRead(path);
+        await using (file.ConfigureAwait(false))
+        {
+            Stream plain = await Decompression.OpenAsync(file, cancellationToken).ConfigureAwait(false);
+            await using (plain.ConfigureAwait(false))
+            {
+                if (!Decompression.IsCompressed(plain))
+                {
+                    return null;
+                }
+
+                string temporary = _directory.NewTemporaryPath();
+                var target = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1);
+                await using (target.ConfigureAwait(false))
+                {
+                    var budget = new UnpackBudget(_options.MaxImageBytes);
+                    var buffer = new byte[128 * 1024];
+                    int length;
+                    try
+                    {
+                        while ((length = await plain.ReadAsync(buffer, cancellationToken).ConfigureAwait(false)) > 0)
+                        {
+                            budget.Take(length);
+                            await target.WriteAsync(buffer.AsMemory(0, length), cancellationToken).ConfigureAwait(false);
+                        }
+                    }
+                    catch
+                    {
+                        File.Delete(temporary);
+                        throw;
+                    }
+                }
+
+                return temporary;
+            }
+        }
+    }
+
+    private async Task<T> StoreAsync<T>(
+        ImageReference reference,
+        IImageContent content,
+        string place,
+        ResiliencePipeline retry,
+        Func<StoredImage, CancellationToken, Task<T>> makeRoot,
+        CancellationToken cancellationToken)
     {
         long started = _options.TimeProvider.GetTimestamp();
-        using RegistryRepository repository = _client.Open(place, reference);
-        (FetchedManifest fetched, ImageManifest manifest) = await GetManifestAsync(repository, cancellationToken).ConfigureAwait(false);
+        (FetchedManifest fetched, ImageManifest manifest) = await GetManifestAsync(content, retry, cancellationToken).ConfigureAwait(false);
         byte[] config = _directory.ReadBlob(manifest.Config.Digest)
-            ?? await _retry.ExecuteAsync(
-                async token => await repository.GetConfigAsync(manifest.Config, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+            ?? await retry.ExecuteAsync(
+                async token => await content.GetConfigAsync(manifest.Config, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
         ImageConfig imageConfig = manifest.ReadConfig(config, _platform, out IReadOnlyList<ImageLayer> layers);
         if (manifest.LayerBytes > _options.MaxImageBytes)
         {
@@ -191,8 +294,8 @@ internal sealed class ImagePuller : IDisposable
         await Parallel.ForEachAsync(
             layers.Where(layer => !HasLayer(layer)).DistinctBy(layer => (layer.DiffId, layer.Blob.Digest)),
             new ParallelOptions { MaxDegreeOfParallelism = LayersAtOnce, CancellationToken = cancellationToken },
-            async (layer, token) => await _retry.ExecuteAsync(
-                async attempt => await FetchLayerAsync(repository, layer, budget, attempt).ConfigureAwait(false), token).ConfigureAwait(false))
+            async (layer, token) => await retry.ExecuteAsync(
+                async attempt => await FetchLayerAsync(content, layer, budget, attempt).ConfigureAwait(false), token).ConfigureAwait(false))
             .ConfigureAwait(false);
 
         T root = await makeRoot(new(fetched.Digest, imageConfig, layers), cancellationToken).ConfigureAwait(false);
@@ -202,7 +305,7 @@ internal sealed class ImagePuller : IDisposable
         _directory.WriteBlob(fetched.Digest, fetched.Content);
         _directory.WriteReference(reference, fetched.Digest);
         ImageLog.Pulled(
-            _logger, reference.ToString(), fetched.Digest.ToString(), place.ToString(), layers.Count, _options.TimeProvider.GetElapsedTime(started).TotalMilliseconds);
+            _logger, reference.ToString(), fetched.Digest.ToString(), place, layers.Count, _options.TimeProvider.GetElapsedTime(started).TotalMilliseconds);
         return root;
     }
 
@@ -225,10 +328,10 @@ internal sealed class ImagePuller : IDisposable
         }
     }
 
-    private async Task<(FetchedManifest Fetched, ImageManifest Manifest)> GetManifestAsync(RegistryRepository repository, CancellationToken cancellationToken)
+    private async Task<(FetchedManifest Fetched, ImageManifest Manifest)> GetManifestAsync(IImageContent content, ResiliencePipeline retry, CancellationToken cancellationToken)
     {
-        FetchedManifest fetched = await _retry.ExecuteAsync(
-            async token => await repository.GetManifestAsync(token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        FetchedManifest fetched = await retry.ExecuteAsync(
+            async token => await content.GetManifestAsync(token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
         for (int depth = 0; ; depth++)
         {
             if (ImageManifest.Read(fetched.Content, fetched.MediaType, _platform, out ImageDescriptor? chosen) is { } manifest)
@@ -241,17 +344,17 @@ internal sealed class ImagePuller : IDisposable
                 throw new RegistryException($"the image is an index within more than {MaxIndexDepth} others");
             }
 
-            fetched = await _retry.ExecuteAsync(
-                async token => await repository.GetManifestAsync(chosen!.Digest, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+            fetched = await retry.ExecuteAsync(
+                async token => await content.GetManifestAsync(chosen!.Digest, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
         }
     }
 
-    private async Task FetchLayerAsync(RegistryRepository repository, ImageLayer layer, UnpackBudget budget, CancellationToken cancellationToken)
+    private async Task FetchLayerAsync(IImageContent content, ImageLayer layer, UnpackBudget budget, CancellationToken cancellationToken)
     {
         string temporary = _directory.NewTemporaryPath();
         try
         {
-            Stream body = await repository.OpenBlobAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
+            Stream body = await content.OpenBlobAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
             await using (body.ConfigureAwait(false))
             {
                 if (_kind == ImageRootKind.Overlay)
@@ -300,7 +403,7 @@ internal sealed class ImagePuller : IDisposable
         try
         {
             using var blob = new VerifyingStream(body, layer.Blob.Digest, layer.Blob.Size, $"blob {layer.Blob.Digest}");
-            Stream plain = layer.IsCompressed ? new GZipStream(blob, CompressionMode.Decompress, leaveOpen: true) : blob;
+            Stream plain = await Decompression.OpenAsync(blob, cancellationToken).ConfigureAwait(false);
             await using (plain.ConfigureAwait(false))
             {
                 using var archive = new VerifyingStream(plain, layer.DiffId, null, $"the layer of blob {layer.Blob.Digest}", length =>
@@ -316,6 +419,7 @@ internal sealed class ImagePuller : IDisposable
                         Whiteouts = _kind == ImageRootKind.Overlay ? WhiteoutFormat.Overlay : WhiteoutFormat.Applied,
                         KeepOwners = Native.Unistd.geteuid() == 0,
                         MaxEntries = _options.MaxLayerEntries,
+                        MaxBytes = _options.MaxImageBytes,
                     },
                     cancellationToken).ConfigureAwait(false);
 

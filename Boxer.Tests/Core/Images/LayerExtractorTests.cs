@@ -335,7 +335,15 @@ public sealed class LayerExtractorTests : IDisposable
         ["block device"] = ([new Archive().Device("a", '4')], null),
         ["FIFO"] = ([new Archive().Device("a", '6')], null),
         ["unknown type"] = ([new Archive().Add('Z', "a")], "type 0x5a"),
-        ["sparse file"] = ([new Archive().Add('S', "a")], "sparse"),
+        ["sparse map beyond the file"] = ([new Archive().File("a", "x", records: [("GNU.sparse.size", "1"u8.ToArray()), ("GNU.sparse.map", "5,1"u8.ToArray())])], "sparse file does not fit"),
+        ["sparse map that says less than there is"] = ([new Archive().File("a", "xy", records: [("GNU.sparse.size", "9"u8.ToArray()), ("GNU.sparse.map", "0,1"u8.ToArray())])], "sparse file does not fit"),
+        ["sparse map that goes back"] = ([new Archive().File("a", "xy", records: [("GNU.sparse.size", "9"u8.ToArray()), ("GNU.sparse.map", "4,1,2,1"u8.ToArray())])], "map of a sparse file is malformed"),
+        ["sparse map of one half"] = ([new Archive().File("a", "x", records: [("GNU.sparse.size", "9"u8.ToArray()), ("GNU.sparse.map", "0,1,5"u8.ToArray())])], "map of a sparse file is malformed"),
+        ["sparse map in the content that has no end"] = ([new Archive().File("a", new string('1', 512), records: [("GNU.sparse.major", "1"u8.ToArray()), ("GNU.sparse.realsize", "9"u8.ToArray())])], "map of a sparse file"),
+        ["sparse map in the content of too many parts"] = ([new Archive().File("a", "99999999\n".PadRight(512, '\0'), records: [("GNU.sparse.major", "1"u8.ToArray()), ("GNU.sparse.realsize", "9"u8.ToArray())])], "99999999 parts"),
+        ["sparse bomb"] = ([new Archive().File("a", "x", records: [("GNU.sparse.size", "99999999999999"u8.ToArray()), ("GNU.sparse.map", "0,1"u8.ToArray())])], "more than 17179869184 bytes"),
+        ["sparse name that leads out"] = ([new Archive().File("a", "x", records: [("GNU.sparse.name", "../outside/file"u8.ToArray()), ("GNU.sparse.size", "1"u8.ToArray()), ("GNU.sparse.map", "0,1"u8.ToArray())])], "\"..\""),
+        ["sparse header without a map"] = ([new Archive().Add('S', "a", content: "x"u8.ToArray())], "sparse file does not fit"),
         ["negative size"] = ([new Archive().File("a", "x", records: ("size", "-1"u8.ToArray()))], "negative size"),
         ["owner that means no change"] = ([new Archive().File("a", "x", records: ("uid", "4294967295"u8.ToArray()))], "no user or group id"),
         ["huge extended header"] = ([new Archive().Raw('x', "p"u8.ToArray(), [], [], 0, 0, 0, size: 2_000_000_000)], "extended header has 2000000000 bytes"),
@@ -343,6 +351,47 @@ public sealed class LayerExtractorTests : IDisposable
         ["too many implied directories"] = ([new Archive().File(string.Concat(Enumerable.Repeat("d/", 60)) + "f")], "more than 50"),
         ["file that ends early"] = ([new Archive().Raw('0', "a"u8.ToArray(), [], [], 0, 0, 0, size: 1_000_000)], "ends within a file"),
     };
+
+    [Theory]
+    [InlineData("gnu", "")]
+    [InlineData("posix", "0.0")]
+    [InlineData("posix", "0.1")]
+    [InlineData("posix", "1.0")]
+    public async Task Sparse_files_of_tar_are_what_they_were_and_keep_their_holes(string format, string version)
+    {
+        string source = Directory.CreateDirectory(_scratch["source"]).FullName;
+        using (FileStream file = File.Create(Path.Combine(source, "holes")))
+        {
+            // More parts than a header has room for.
+            for (int i = 0; i < 40; i++)
+            {
+                file.Position = i * 1_000_000L;
+                file.Write(Encoding.ASCII.GetBytes($"part {i}"));
+            }
+
+            file.SetLength(50_000_000);
+        }
+
+        File.Create(Path.Combine(source, "hole")).Dispose();
+        using (FileStream file = File.OpenWrite(Path.Combine(source, "hole")))
+        {
+            file.SetLength(10_000_000);
+        }
+
+        File.WriteAllText(Path.Combine(source, "plain"), "plain");
+        Run("find", source, "-exec", "touch", "-d", "@1000000000", "{}", "+");
+        string archive = _scratch["sparse.tar"];
+        Run("tar", ["--sparse", $"--format={format}", .. version.Length > 0 ? (string[])[$"--sparse-version={version}"] : [], "-cf", archive, "-C", source, "."]);
+        Assert.InRange(new FileInfo(archive).Length, 1, 1_000_000);
+
+        using (FileStream content = File.OpenRead(archive))
+        {
+            await new LayerExtractor().ExtractAsync(content, _root, Options(WhiteoutFormat.Applied), TestContext.Current.CancellationToken);
+        }
+
+        Assert.Equal(Listing(source), Listing(_root));
+        Assert.InRange(int.Parse(Run("du", "-k", Path.Combine(_root, "holes")).Split('\t')[0], null), 1, 1_000);
+    }
 
     private static IEnumerable<WhiteoutFormat> Formats() =>
         Unistd.geteuid() == 0 ? [WhiteoutFormat.Applied, WhiteoutFormat.Overlay] : [WhiteoutFormat.Applied];

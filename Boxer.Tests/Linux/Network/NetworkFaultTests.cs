@@ -29,8 +29,11 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
                 path,
                 $"""
                 #!/bin/sh
+                exec 9>{_directory}/lock
+                flock 9
                 count=$(( $(cat {_directory}/count) + 1 ))
                 echo $count > {_directory}/count
+                exec 9>&-
                 fails=$(cat {_directory}/fails)
                 PATH=/usr/sbin:/sbin:/usr/bin:/bin
                 if [ "$fails" = "$count" ]; then exec false; fi

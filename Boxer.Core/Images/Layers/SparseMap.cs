@@ -1,0 +1,128 @@
+using System.Globalization;
+
+namespace Boxer.Images;
+
+/// <summary>Which parts of a sparse file an archive has (GNU tar manual, "Storing Sparse Files").</summary>
+/// <param name="Chunks">The parts.</param>
+/// <param name="RealSize">The bytes of the file, holes included.</param>
+internal sealed record SparseMap(IReadOnlyList<SparseChunk> Chunks, long RealSize)
+{
+    /// <summary>So many parts have room in the bytes that an extended header may have.</summary>
+    public const int MaxChunks = 100_000;
+
+    /// <summary>Beyond any disk, and small enough to be added up.</summary>
+    public const long MaxSize = 1L << 50;
+
+    /// <summary>Checks that the parts follow each other, are within the file, and are all of the content.</summary>
+    /// <param name="contentSize">The bytes of content in the archive.</param>
+    /// <exception cref="InvalidDataException">They do not.</exception>
+    public void Verify(long contentSize)
+    {
+        long end = 0;
+        long content = 0;
+        foreach (SparseChunk chunk in Chunks)
+        {
+            if (chunk.Length is < 0 or > MaxSize || chunk.Offset > MaxSize || chunk.Offset < end)
+            {
+                throw new InvalidDataException("the map of a sparse file is malformed");
+            }
+
+            end = chunk.Offset + chunk.Length;
+            content += chunk.Length;
+        }
+
+        if (end > RealSize || RealSize > MaxSize || content != contentSize)
+        {
+            throw new InvalidDataException("the map of a sparse file does not fit its content");
+        }
+    }
+}
+
+/// <summary>What the records <c>GNU.sparse.*</c> of an extended header say: the formats 0.0, 0.1 and 1.0.</summary>
+internal sealed class SparseRecords
+{
+    private readonly List<long> _numbers = [];
+    private bool _any;
+    private bool _hasMap;
+
+    /// <summary>The name of the file, where its header has another one for readers that know nothing of holes.</summary>
+    public byte[]? Name { get; private set; }
+
+    /// <summary>The bytes of the file.</summary>
+    public long RealSize { get; private set; }
+
+    /// <summary>Whether the map is before the content (format 1.0).</summary>
+    public bool IsInContent { get; private set; }
+
+    /// <summary>Takes one record.</summary>
+    /// <param name="key">Its key after <c>GNU.sparse.</c>.</param>
+    /// <param name="value">Its value.</param>
+    public void Set(string key, ReadOnlySpan<byte> value)
+    {
+        _any = true;
+        switch (key)
+        {
+            case "name":
+                Name = value.Length == 0 ? null : value.ToArray();
+                break;
+            case "size" or "realsize":
+                RealSize = Number(value);
+                break;
+            case "major":
+                IsInContent = Number(value) switch
+                {
+                    0 => false,
+                    1 => true,
+                    long other => throw new InvalidDataException($"sparse files of the format {other} are not supported"),
+                };
+                break;
+            case "offset" or "numbytes":
+                Add(Number(value));
+                break;
+            case "map":
+                _hasMap = true;
+                _numbers.Clear();
+                foreach (Range range in value.Split((byte)','))
+                {
+                    if (value[range].Length > 0)
+                    {
+                        Add(Number(value[range]));
+                    }
+                }
+
+                break;
+            default:
+                // minor is 0 in all that there are, and numblocks says again what the map says.
+                break;
+        }
+    }
+
+    /// <summary>The map of the formats 0.0 and 0.1.</summary>
+    /// <returns><see langword="null"/> where the file is not sparse.</returns>
+    public SparseMap? ToMap()
+    {
+        if (!_any || (_numbers.Count == 0 && !_hasMap && RealSize == 0))
+        {
+            return null;
+        }
+
+        return _numbers.Count % 2 == 0
+            ? new SparseMap([.. _numbers.Chunk(2).Select(pair => new SparseChunk(pair[0], pair[1]))], RealSize)
+            : throw new InvalidDataException("the map of a sparse file is malformed");
+    }
+
+    private void Add(long number)
+    {
+        if (_numbers.Count >= 2 * SparseMap.MaxChunks)
+        {
+            throw new InvalidDataException($"a sparse file has more than {SparseMap.MaxChunks} parts");
+        }
+
+        _numbers.Add(number);
+    }
+
+    private static long Number(ReadOnlySpan<byte> value) =>
+        long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out long number) && number <= SparseMap.MaxSize
+            ? number
+            : throw new InvalidDataException($"an extended header has a malformed number: {LayerPath.Show(value)}");
+}

@@ -1,0 +1,152 @@
+using System.Security.Cryptography;
+using System.Text.Json;
+
+namespace Boxer.Images;
+
+/// <summary>
+/// An image whose source has no manifest: one is made of its config and its layers, the same for the same content. The files are read
+/// once for their digests before anything is unpacked.
+/// </summary>
+internal sealed class ArchiveContent : IImageContent
+{
+    private readonly ISourceFiles _files;
+    private readonly byte[] _config;
+    private readonly FetchedManifest _manifest;
+    private readonly Dictionary<ImageDigest, string> _layers;
+
+    private ArchiveContent(ISourceFiles files, byte[] config, FetchedManifest manifest, Dictionary<ImageDigest, string> layers)
+    {
+        _files = files;
+        _config = config;
+        _manifest = manifest;
+        _layers = layers;
+    }
+
+    /// <summary>Reads what <c>docker save</c> wrote (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format").</summary>
+    /// <param name="files">The archive's files; disposed with what is returned.</param>
+    /// <param name="name">Which image, by one of its references; <see langword="null"/> where there is one only.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public static async Task<ArchiveContent> OfDockerAsync(ISourceFiles files, string? name, CancellationToken cancellationToken)
+    {
+        byte[] list = await SourceReader.ReadAsync(files, "manifest.json", ImageContent.MaxManifestBytes, cancellationToken).ConfigureAwait(false);
+        DockerArchiveJson[] images;
+        try
+        {
+            images = [.. (JsonSerializer.Deserialize(list, RegistryJson.Default.ListDockerArchiveJson) ?? []).OfType<DockerArchiveJson>()];
+        }
+        catch (JsonException fault)
+        {
+            throw new RegistryException($"manifest.json is malformed: {fault.Message}", RegistryFaultKind.Failed, fault);
+        }
+
+        DockerArchiveJson[] named = name is null ? images : [.. images.Where(image => image.RepoTags?.Any(tag => IsNamed(tag, name)) == true)];
+        string names = string.Join(", ", images.SelectMany(image => image.RepoTags ?? []).OfType<string>().Take(20).Select(SourceReader.Show).DefaultIfEmpty("nothing"));
+        if (named is not [{ Config: { } configName } image])
+        {
+            throw named.Length > 1
+                ? new RegistryException($"manifest.json names {named.Length} images; say which: {names}")
+                : new RegistryException(name is null ? "manifest.json names no image" : $"manifest.json names no image \"{name}\"; it names: {names}", RegistryFaultKind.NotFound);
+        }
+
+        byte[] config = await SourceReader.ReadAsync(files, configName, ImageContent.MaxManifestBytes, cancellationToken).ConfigureAwait(false);
+        string[] layers = [.. (image.Layers ?? []).Select(layer => layer ?? throw new RegistryException("manifest.json has a layer without a name"))];
+        if (layers.Length > ImageManifest.MaxLayers)
+        {
+            throw new RegistryException($"the image has {layers.Length} layers; {ImageManifest.MaxLayers} are allowed");
+        }
+
+        var descriptors = new List<ImageDescriptor>();
+        var byDigest = new Dictionary<ImageDigest, string>();
+        foreach (string layer in layers)
+        {
+            ImageDescriptor descriptor = await DescribeAsync(files, layer, cancellationToken).ConfigureAwait(false);
+            descriptors.Add(descriptor);
+            byDigest[descriptor.Digest] = layer;
+        }
+
+        return new(files, config, Manifest(config, descriptors), byDigest);
+    }
+
+    /// <summary>Makes an image of the archive of a root file system.</summary>
+    /// <param name="files">Has the archive; disposed with what is returned.</param>
+    /// <param name="name">Its name.</param>
+    /// <param name="platform">The platform that it is for.</param>
+    /// <param name="limit">The bytes that it may unpack to.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public static async Task<ArchiveContent> OfRootAsync(ISourceFiles files, string name, ImagePlatform platform, long limit, CancellationToken cancellationToken)
+    {
+        ImageDescriptor layer = await DescribeAsync(files, name, cancellationToken).ConfigureAwait(false);
+        ImageDigest diffId;
+        using (Stream file = SourceReader.Open(files, name))
+        {
+            Stream plain = await Decompression.OpenAsync(file, cancellationToken).ConfigureAwait(false);
+            await using (plain.ConfigureAwait(false))
+            {
+                (diffId, _) = await HashAsync(plain, limit, cancellationToken).ConfigureAwait(false);
+            }
+        }
+
+        byte[] config = JsonSerializer.SerializeToUtf8Bytes(
+            new ConfigJson { Os = platform.Os, Architecture = platform.Architecture, RootFiles = new RootFilesJson { Type = "layers", DiffIds = [diffId.ToString()] } },
+            RegistryJson.Default.ConfigJson);
+        return new(files, config, Manifest(config, [layer]), new() { [layer.Digest] = name });
+    }
+
+    /// <inheritdoc/>
+    public Task<FetchedManifest> GetManifestAsync(CancellationToken cancellationToken) => Task.FromResult(_manifest);
+
+    /// <inheritdoc/>
+    public Task<FetchedManifest> GetManifestAsync(ImageDigest digest, CancellationToken cancellationToken) =>
+        throw new RegistryException("it has no index", RegistryFaultKind.NotFound);
+
+    /// <inheritdoc/>
+    public Task<Stream> OpenBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken) => Task.FromResult(
+        _layers.TryGetValue(descriptor.Digest, out string? layer) ? SourceReader.Open(_files, layer) : new MemoryStream(_config, writable: false));
+
+    /// <inheritdoc/>
+    public void Dispose() => _files.Dispose();
+
+    // A name without a registry is docker.io's, and one without a tag is latest, on both sides.
+    private static bool IsNamed(string? tag, string name) =>
+        tag == name || (ImageReference.TryParse(tag, out ImageReference? one) && ImageReference.TryParse(name, out ImageReference? other) && one == other);
+
+    private static async Task<ImageDescriptor> DescribeAsync(ISourceFiles files, string name, CancellationToken cancellationToken)
+    {
+        using Stream file = SourceReader.Open(files, name);
+        (ImageDigest digest, long size) = await HashAsync(file, long.MaxValue, cancellationToken).ConfigureAwait(false);
+        return new(ImageMediaTypes.OciLayer, digest, size);
+    }
+
+    private static async Task<(ImageDigest Digest, long Length)> HashAsync(Stream content, long limit, CancellationToken cancellationToken)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var buffer = new byte[128 * 1024];
+        long size = 0;
+        int length;
+        while ((length = await content.ReadAsync(buffer, cancellationToken).ConfigureAwait(false)) > 0)
+        {
+            hash.AppendData(buffer, 0, length);
+            size += length;
+            if (size > limit)
+            {
+                throw new InvalidDataException($"the image unpacks to more than {limit} bytes");
+            }
+        }
+
+        return (ImageDigest.Sha256Of(hash), size);
+    }
+
+    private static FetchedManifest Manifest(byte[] config, List<ImageDescriptor> layers)
+    {
+        byte[] content = JsonSerializer.SerializeToUtf8Bytes(
+            new ManifestJson
+            {
+                SchemaVersion = 2,
+                MediaType = ImageMediaTypes.OciManifest,
+                Config = new DescriptorJson { MediaType = ImageMediaTypes.OciConfig, Digest = ImageDigest.Sha256Of(config).ToString(), Size = config.Length },
+                Layers = [.. layers.Select(layer => new DescriptorJson { MediaType = layer.MediaType, Digest = layer.Digest.ToString(), Size = layer.Size })],
+            },
+            RegistryJson.Default.ManifestJson);
+        return new(content, ImageMediaTypes.OciManifest, ImageDigest.Sha256Of(content));
+    }
+}

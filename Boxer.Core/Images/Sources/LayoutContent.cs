@@ -1,0 +1,104 @@
+using System.Text.Json;
+
+namespace Boxer.Images;
+
+/// <summary>An image of an OCI image layout (OCI image spec, image-layout.md).</summary>
+/// <param name="files">The layout's files; disposed with this.</param>
+/// <param name="name">Which image, by its org.opencontainers.image.ref.name; <see langword="null"/> where there is one only.</param>
+internal sealed class LayoutContent(ISourceFiles files, string? name) : IImageContent
+{
+    private const string ReferenceName = "org.opencontainers.image.ref.name";
+
+    /// <inheritdoc/>
+    public async Task<FetchedManifest> GetManifestAsync(CancellationToken cancellationToken)
+    {
+        byte[] index = await SourceReader.ReadAsync(files, "index.json", ImageContent.MaxManifestBytes, cancellationToken).ConfigureAwait(false);
+        DescriptorJson[] manifests;
+        try
+        {
+            manifests = [.. (JsonSerializer.Deserialize(index, RegistryJson.Default.ManifestJson)?.Manifests ?? []).OfType<DescriptorJson>()];
+        }
+        catch (JsonException fault)
+        {
+            throw new RegistryException($"index.json is malformed: {fault.Message}", RegistryFaultKind.Failed, fault);
+        }
+
+        DescriptorJson[] named = name is null ? manifests : [.. manifests.Where(entry => entry.Annotations?.GetValueOrDefault(ReferenceName) == name)];
+        if (named.Length == 0)
+        {
+            throw new RegistryException(
+                name is null ? "index.json names no image" : $"index.json names no image \"{name}\"; it names: {Names(manifests)}", RegistryFaultKind.NotFound);
+        }
+
+        // One image for several platforms is listed side by side by some tools: then the index itself is what was asked for.
+        bool isIndex = named.Length > 1 && named.All(entry => entry.Platform is not null);
+        if (named.Length > 1 && !isIndex)
+        {
+            throw new RegistryException($"index.json names {named.Length} images; say which: {Names(manifests)}");
+        }
+
+        if (isIndex)
+        {
+            byte[] content = JsonSerializer.SerializeToUtf8Bytes(
+                new ManifestJson { SchemaVersion = 2, MediaType = ImageMediaTypes.OciIndex, Manifests = [.. named] }, RegistryJson.Default.ManifestJson);
+            return new(content, ImageMediaTypes.OciIndex, ImageDigest.Sha256Of(content));
+        }
+
+        return ImageDigest.TryParse(named[0].Digest, out ImageDigest digest)
+            ? await GetManifestAsync(digest, cancellationToken).ConfigureAwait(false)
+            : throw new RegistryException("index.json has a malformed digest");
+    }
+
+    /// <inheritdoc/>
+    public async Task<FetchedManifest> GetManifestAsync(ImageDigest digest, CancellationToken cancellationToken)
+    {
+        byte[] content = await SourceReader.ReadAsync(files, BlobName(digest), ImageContent.MaxManifestBytes, cancellationToken).ConfigureAwait(false);
+        return digest.Of(content) == digest
+            ? new(content, null, digest)
+            : throw new RegistryException($"manifest {digest} has the digest {digest.Of(content)}");
+    }
+
+    /// <inheritdoc/>
+    public Task<Stream> OpenBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken) =>
+        Task.FromResult(SourceReader.Open(files, BlobName(descriptor.Digest)));
+
+    /// <inheritdoc/>
+    public void Dispose() => files.Dispose();
+
+    private static string BlobName(ImageDigest digest) => $"blobs/{digest.Algorithm}/{digest.Hex}";
+
+    private static string Names(IEnumerable<DescriptorJson> manifests) =>
+        string.Join(", ", manifests.Select(entry => entry.Annotations?.GetValueOrDefault(ReferenceName)).OfType<string>().Take(20).Select(SourceReader.Show).DefaultIfEmpty("nothing"));
+}
+
+/// <summary>Reads files of a source.</summary>
+internal static class SourceReader
+{
+    /// <summary>Opens a file that must be there.</summary>
+    /// <param name="files">The files.</param>
+    /// <param name="name">Its name.</param>
+    public static Stream Open(ISourceFiles files, string name) =>
+        files.Open(name) ?? throw new RegistryException($"there is no file {Show(name)} in it", RegistryFaultKind.NotFound);
+
+    /// <summary>Reads a small file that must be there.</summary>
+    /// <param name="files">The files.</param>
+    /// <param name="name">Its name.</param>
+    /// <param name="limit">The bytes that it may have.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public static async Task<byte[]> ReadAsync(ISourceFiles files, string name, int limit, CancellationToken cancellationToken)
+    {
+        using Stream file = Open(files, name);
+        if (file.Length > limit)
+        {
+            throw new RegistryException($"{Show(name)} has {file.Length} bytes; {limit} are allowed");
+        }
+
+        var content = new byte[file.Length];
+        await file.ReadExactlyAsync(content, cancellationToken).ConfigureAwait(false);
+        return content;
+    }
+
+    /// <summary>A text of a source for a message.</summary>
+    /// <param name="text">The text.</param>
+    public static string Show(string text) => string.Concat(text.Take(200).Select(c => char.IsControl(c) ? '\uFFFD' : c));
+}

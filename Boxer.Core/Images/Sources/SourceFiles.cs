@@ -1,0 +1,190 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using Boxer.Native;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Images;
+
+/// <summary>The files of a layout, by their names in it.</summary>
+internal interface ISourceFiles : IDisposable
+{
+    /// <summary>Opens a file.</summary>
+    /// <param name="name">Its name, with slashes.</param>
+    /// <returns>It, seekable; <see langword="null"/> where there is none.</returns>
+    /// <exception cref="InvalidDataException">It is not a regular file.</exception>
+    Stream? Open(string name);
+}
+
+/// <summary>Files below a directory. Whoever made it may be hostile: no symbolic link in it is followed, and no FIFO is waited for.</summary>
+internal sealed class DirectoryFiles : ISourceFiles
+{
+    private readonly SafeFileHandle _directory;
+
+    /// <param name="path">The directory.</param>
+    /// <exception cref="IOException">It cannot be opened.</exception>
+    public DirectoryFiles(string path)
+    {
+        _directory = Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
+        Check.Result(_directory.IsInvalid ? -1 : 0, "open", path);
+    }
+
+    /// <inheritdoc/>
+    public Stream? Open(string name)
+    {
+        SafeFileHandle file = Fcntl.openat2(
+            _directory, Encoding.UTF8.GetBytes(name + "\0"), Fcntl.O_RDONLY | Fcntl.O_NONBLOCK, Fcntl.RESOLVE_BENEATH | Fcntl.RESOLVE_NO_SYMLINKS);
+        if (file.IsInvalid)
+        {
+            int errno = Marshal.GetLastPInvokeError();
+            file.Dispose();
+            return errno is Errno.ENOENT or Errno.ENOTDIR ? null
+                : errno is Errno.ELOOP ? throw new InvalidDataException($"{name} is a symbolic link, or below one")
+                : throw new NativeException("openat2", errno, name);
+        }
+
+        if (SysStat.statx(file, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status) != 0 || status.Type != SysStat.S_IFREG)
+        {
+            file.Dispose();
+            throw new InvalidDataException($"{name} is not a regular file");
+        }
+
+        return new FileStream(file, FileAccess.Read, 0);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _directory.Dispose();
+}
+
+/// <summary>Files in a tar archive. Links in it are followed by name, once, as <c>docker save</c> of old made them for layers that are there twice.</summary>
+internal sealed class ArchiveFiles : ISourceFiles
+{
+    private const int MaxEntries = 100_000;
+    private readonly string _path;
+    private readonly Dictionary<string, (long Offset, long Length)> _files = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, string> _links = new(StringComparer.Ordinal);
+
+    private ArchiveFiles(string path)
+    {
+        _path = path;
+    }
+
+    /// <summary>Reads where the files are.</summary>
+    /// <param name="path">The archive, not compressed.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="InvalidDataException">It is malformed.</exception>
+    public static async Task<ArchiveFiles> OpenAsync(string path, CancellationToken cancellationToken)
+    {
+        var files = new ArchiveFiles(path);
+        FileStream archive = File.OpenRead(path);
+        await using (archive.ConfigureAwait(false))
+        {
+            var reader = new LayerArchiveReader(archive);
+            int entries = 0;
+            while (await reader.ReadEntryAsync(cancellationToken).ConfigureAwait(false) is { } entry)
+            {
+                if (++entries > MaxEntries)
+                {
+                    throw new InvalidDataException($"the archive has more than {MaxEntries} entries");
+                }
+
+                string name = Normalize("", Encoding.UTF8.GetString(entry.Name));
+                switch (entry.Type)
+                {
+                    case LayerEntryType.File when entry.Chunks is null:
+                        files._files[name] = (reader.Position, entry.Size);
+                        break;
+                    case LayerEntryType.SymbolicLink:
+                        files._links[name] = Normalize(name, Encoding.UTF8.GetString(entry.LinkName));
+                        break;
+                    case LayerEntryType.HardLink:
+                        files._links[name] = Normalize("", Encoding.UTF8.GetString(entry.LinkName));
+                        break;
+                    default:
+                        break;
+                }
+            }
+        }
+
+        return files;
+    }
+
+    /// <inheritdoc/>
+    public Stream? Open(string name)
+    {
+        string wanted = Normalize("", name);
+        return _files.TryGetValue(_links.GetValueOrDefault(wanted, wanted), out (long Offset, long Length) place)
+            ? new FilePart(File.OpenRead(_path), place.Offset, place.Length)
+            : null;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        // What was opened is its opener's.
+    }
+
+    // In text only: nothing of it is ever looked up on this host.
+    private static string Normalize(string beside, string name) =>
+        Path.GetFullPath(name, "/" + Path.GetDirectoryName(beside))[1..];
+
+    /// <summary>A part of a file.</summary>
+    private sealed class FilePart(FileStream file, long offset, long length) : Stream
+    {
+        private long _position;
+
+        public override bool CanRead => true;
+
+        public override bool CanSeek => true;
+
+        public override bool CanWrite => false;
+
+        public override long Length => length;
+
+        public override long Position
+        {
+            get => _position;
+            set => _position = Math.Clamp(value, 0, length);
+        }
+
+        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
+
+        public override int Read(Span<byte> buffer)
+        {
+            int read = RandomAccess.Read(file.SafeFileHandle, buffer[..(int)Math.Min(buffer.Length, length - _position)], offset + _position);
+            _position += read;
+            return read;
+        }
+
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            int read = await RandomAccess.ReadAsync(
+                file.SafeFileHandle, buffer[..(int)Math.Min(buffer.Length, length - _position)], offset + _position, cancellationToken).ConfigureAwait(false);
+            _position += read;
+            return read;
+        }
+
+        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+        public override long Seek(long offset, SeekOrigin origin) =>
+            Position = origin switch { SeekOrigin.Begin => offset, SeekOrigin.Current => _position + offset, _ => length + offset };
+
+        public override void Flush()
+        {
+        }
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        protected override void Dispose(bool disposing)
+        {
+            if (disposing)
+            {
+                file.Dispose();
+            }
+
+            base.Dispose(disposing);
+        }
+    }
+}
