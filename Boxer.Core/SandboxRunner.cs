@@ -288,7 +288,15 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             {
                 foreach (INetworkMode mode in _networks)
                 {
-                    await mode.ReconcileAsync(cancellationToken).ConfigureAwait(false);
+                    try
+                    {
+                        await mode.ReconcileAsync(cancellationToken).ConfigureAwait(false);
+                    }
+                    catch (SandboxException exception)
+                    {
+                        // Other modes can do without; the next start tries again.
+                        Log.NetworkReconcileFailed(_logger, mode.Name, exception);
+                    }
                 }
 
                 _engine = await Engine.CreateAsync(_options, _images, _loggers, _time, cancellationToken).ConfigureAwait(false);

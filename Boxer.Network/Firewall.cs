@@ -14,6 +14,9 @@ internal sealed class Firewall : IDisposable
 {
     private const int MostDenied = 256;
     private const int DnsOverTls = 853;
+
+    // Fragments of all links would meet in one queue (NF_IP_PRI_CONNTRACK_DEFRAG is -400): each is looked at before.
+    private const int BeforeDefragmentation = -450;
     private const int MostPackets = 500;
     private const int MostConnections = 32;
 
@@ -61,7 +64,7 @@ internal sealed class Firewall : IDisposable
             add map {{Table}} to { type ifname : verdict; }
             add map {{Table}} local { type ifname : verdict; }
             add map {{Table}} names { type ifname : verdict; }
-            add chain {{Table}} base_raw { type filter hook prerouting priority -300; policy accept; }
+            add chain {{Table}} base_raw { type filter hook prerouting priority {{BeforeDefragmentation}}; policy accept; }
             add rule {{Table}} base_raw iifname != {{_links}} accept
             add rule {{Table}} base_raw iifname . ip saddr != @owners drop
             add rule {{Table}} base_raw {{(IPv6 is null ? "meta nfproto ipv6 drop" : "iifname . ip6 saddr != @owners6 drop")}}
@@ -268,11 +271,14 @@ internal sealed class Firewall : IDisposable
         Line($"add rule {Table} accept_{n} accept");
         // Sandboxes do not reach each other, whatever a policy allows and whoever's they are.
         Line($"add rule {Table} from_{n} oifname \"{LinkNames.Common}*\" goto deny_{n}");
+
+        // What somebody else's rules lead elsewhere is not what the policy was asked about.
+        Line($"add rule {Table} from_{n} ct status dnat goto deny_{n}");
         Line($"add rule {Table} from_{n} ct state {{ established, related }} ct mark {guest.Mark} goto accept_{n}");
         Line($"add rule {Table} from_{n} ct state != new drop");
         foreach (EgressRule rule in policy.Layers.SelectMany(layer => layer.Deny).Where(rule => rule.Range is not null))
         {
-            foreach (string match in Matches(rule, guest))
+            foreach (string match in Matches(rule, guest, ofAnyProtocol: rule.IsForAll))
             {
                 Line($"add rule {Table} from_{n} {match} goto deny_{n}");
             }
@@ -326,6 +332,10 @@ internal sealed class Firewall : IDisposable
         Line($"add rule {Table} private_{n} goto deny_{n}");
         Line($"add rule {Table} to_{n} ct state {{ established, related }} ct mark {guest.Mark} goto accept_{n}");
         Line($"add rule {Table} to_{n} drop");
+
+        // What it asks of this host itself holds entries of connection tracking too.
+        Line($"add rule {Table} local_{n} ct state new limit rate over {MostPackets}/second burst {2 * MostPackets} packets drop");
+        Line($"add rule {Table} local_{n} ct state new ct count over {MostFlows} drop");
         if (resolverPort is { } port)
         {
             Line($"add rule {Table} names_{n} meta l4proto {{ tcp, udp }} th dport 53 redirect to :{port}");
@@ -378,11 +388,11 @@ internal sealed class Firewall : IDisposable
             .SelectMany((group, j) => (guest.IPv6 is null ? [AddressFamily.InterNetwork] : (AddressFamily[])[AddressFamily.InterNetwork, AddressFamily.InterNetworkV6])
                 .Select(family => new DomainSet($"domain{(family == AddressFamily.InterNetwork ? 4 : 6)}_{i}_{j}_{guest.Number}", family, i, [.. group]))));
 
-    private static IEnumerable<string> Matches(EgressRule rule, GuestLink guest)
+    private static IEnumerable<string> Matches(EgressRule rule, GuestLink guest, bool ofAnyProtocol = false)
     {
         bool isIPv4 = rule.Range!.Value.BaseAddress.AddressFamily == AddressFamily.InterNetwork;
         return isIPv4 || guest.IPv6 is not null
-            ? Transport(rule).Select(transport => $"{(isIPv4 ? "ip" : "ip6")} daddr {rule.Range} {transport}".TrimEnd())
+            ? (ofAnyProtocol ? [""] : Transport(rule)).Select(transport => $"{(isIPv4 ? "ip" : "ip6")} daddr {rule.Range} {transport}".TrimEnd())
             : [];
     }
 

@@ -31,7 +31,7 @@ internal static class ForeignFirewalls
         catch (SandboxException exception)
         {
             throw new SandboxRuntimeException(
-                $"Another firewall of this host may drop forwarded packets and its chains cannot be read or added to: let links named {LinkNames.Common}* through in it. {exception.Message}", exception);
+                $"Another firewall of this host may drop forwarded packets and its chains cannot be read or added to: let links named {LinkNames.Common}* through in it (firewalld: NftablesTableOwner=no, so that they can be added to). {exception.Message}", exception);
         }
     }
 
@@ -110,7 +110,7 @@ internal static class ForeignFirewalls
     }
 
     private static async Task<JsonDocument> ReadAsync(NetworkTools tools, CancellationToken cancellationToken) =>
-        JsonDocument.Parse(await tools.NftJsonAsync(["-a", "list", "ruleset"], cancellationToken).ConfigureAwait(false));
+        JsonDocument.Parse(await tools.NftJsonAsync(["-a", "-t", "list", "ruleset"], cancellationToken).ConfigureAwait(false));
 
     private static IEnumerable<JsonElement> Items(JsonDocument ruleset, string kind) =>
         ruleset.RootElement.GetProperty("nftables").EnumerateArray().Where(item => item.TryGetProperty(kind, out _)).Select(item => item.GetProperty(kind));

@@ -12,6 +12,9 @@ internal sealed class Forwarding : IAsyncDisposable
     internal const string IPv4 = "ipv4";
     internal const string IPv6 = "ipv6";
     private const int Attempts = 100;
+
+    // No interface is called so.
+    private const string RedirectsPrefix = "/accept_redirects=";
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(20);
     private readonly string _family;
     private readonly NetworkTools _tools;
@@ -32,6 +35,8 @@ internal sealed class Forwarding : IAsyncDisposable
     private string Interfaces => $"/proc/sys/net/{_family}/conf";
 
     private string All => Path.Join(Interfaces, "all", "forwarding");
+
+    private string AcceptRedirects => Path.Join(Interfaces, "all", "accept_redirects");
 
     private string LockPath => Path.Join(_directory, $"forwarding.{_family}.lock");
 
@@ -111,7 +116,9 @@ internal sealed class Forwarding : IAsyncDisposable
 
         if (!noted)
         {
-            string[] on = [.. Directory.GetDirectories(Interfaces)
+            // The switch for all turns this one, too (inet_forward_change() in the kernel's devinet.c).
+            string redirects = RedirectsPrefix + (await File.ReadAllTextAsync(AcceptRedirects, cancellationToken).ConfigureAwait(false)).Trim();
+            string[] on = [redirects, .. Directory.GetDirectories(Interfaces)
                 .Where(path => File.ReadAllText(Path.Join(path, "forwarding")) is ['1', ..])
                 .Select(path => Path.GetFileName(path))];
             string[] advertised = [.. Directory.GetDirectories(Interfaces)
@@ -125,6 +132,19 @@ internal sealed class Forwarding : IAsyncDisposable
         }
 
         // The guard first: at no time is anything forwarded that was not before.
+        await GuardAsync(cancellationToken).ConfigureAwait(false);
+        await AcceptAdvertisementsAsync("2").ConfigureAwait(false);
+        await File.WriteAllTextAsync(All, "1", cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Lays the table that drops what could not be forwarded before, anew; nothing where forwarding was on by itself.</summary>
+    internal async Task GuardAsync(CancellationToken cancellationToken)
+    {
+        if (!File.Exists(BeforePath))
+        {
+            return;
+        }
+
         string[] before = [.. (await File.ReadAllLinesAsync(BeforePath, cancellationToken).ConfigureAwait(false)).Where(IsInterface)];
         await _tools.NftAsync(
             $$"""
@@ -138,8 +158,6 @@ internal sealed class Forwarding : IAsyncDisposable
 
             """,
             cancellationToken).ConfigureAwait(false);
-        await AcceptAdvertisementsAsync("2").ConfigureAwait(false);
-        await File.WriteAllTextAsync(All, "1", cancellationToken).ConfigureAwait(false);
     }
 
     private async Task AcceptAdvertisementsAsync(string value)
@@ -165,8 +183,14 @@ internal sealed class Forwarding : IAsyncDisposable
         }
 
         // The switch for all clears those of single interfaces.
-        string[] on = [.. (await File.ReadAllLinesAsync(BeforePath).ConfigureAwait(false)).Where(IsInterface)];
+        string[] note = await File.ReadAllLinesAsync(BeforePath).ConfigureAwait(false);
+        string[] on = [.. note.Where(IsInterface)];
         await File.WriteAllTextAsync(All, "0").ConfigureAwait(false);
+        if (note.FirstOrDefault(line => line is RedirectsPrefix + "0" or RedirectsPrefix + "1") is { } redirects)
+        {
+            await File.WriteAllTextAsync(AcceptRedirects, redirects[RedirectsPrefix.Length..]).ConfigureAwait(false);
+        }
+
         foreach (string path in on.Select(name => Path.Join(Interfaces, name, "forwarding")).Where(File.Exists))
         {
             await File.WriteAllTextAsync(path, "1").ConfigureAwait(false);

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using System.Net;
 using Boxer.Runtime;
@@ -8,6 +9,7 @@ namespace Boxer.Network;
 internal sealed class NetworkInstance : IAsyncDisposable
 {
     private const int Attempts = 3;
+    private static readonly TimeSpan WatchInterval = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan CheckInterval = TimeSpan.FromSeconds(30);
     private readonly NetworkTools _tools;
     private readonly RuntimeInstance _instance;
@@ -16,6 +18,9 @@ internal sealed class NetworkInstance : IAsyncDisposable
     private readonly TimeProvider _time;
     private uint _last = (uint)Random.Shared.Next();
     private readonly SemaphoreSlim _checking = new(1, 1);
+    private readonly ConcurrentDictionary<string, GuestLink> _links = new(StringComparer.Ordinal);
+    private readonly CancellationTokenSource _disposing = new();
+    private readonly Task _watching;
     private long _checked;
 
     private NetworkInstance(NetworkTools tools, RuntimeInstance instance, Firewall firewall, AddressPool pool, IReadOnlyList<Forwarding> forwarding, TimeProvider time)
@@ -27,7 +32,11 @@ internal sealed class NetworkInstance : IAsyncDisposable
         Firewall = firewall;
         _pool = pool;
         _forwarding = forwarding;
+        _watching = WatchAsync(_disposing.Token);
     }
+
+    /// <summary>Whether somebody took its table away: its links are down, and another instance is to be made for what comes.</summary>
+    internal bool IsLost { get; private set; }
 
     internal Firewall Firewall { get; }
 
@@ -121,6 +130,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
                 """,
                 cancellationToken).ConfigureAwait(false);
             Harden(link);
+            _links[link.Link] = link;
             return link;
         }
         catch
@@ -136,6 +146,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
     internal async Task RemoveLinkAsync(GuestLink link)
     {
         await RemoveAsync(_tools, name => name == link.Link || name == link.Namespace, CancellationToken.None).ConfigureAwait(false);
+        _links.TryRemove(link.Link, out _);
         await _pool.GiveBackAsync(link.Addresses).ConfigureAwait(false);
     }
 
@@ -160,6 +171,9 @@ internal sealed class NetworkInstance : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        await _disposing.CancelAsync().ConfigureAwait(false);
+        await _watching.ConfigureAwait(false);
+        _disposing.Dispose();
         var cleanup = new CleanupStack();
         cleanup.Push(_instance);
         cleanup.Push(Firewall);
@@ -209,6 +223,52 @@ internal sealed class NetworkInstance : IAsyncDisposable
             .Select(item => item.GetProperty("table").GetProperty("name").GetString()!)
             .Where(name => name.StartsWith(Prefix, StringComparison.Ordinal) && LinkNames.IsId(name[Prefix.Length..]))
             .Select(name => name[Prefix.Length..])];
+    }
+
+    // Whoever flushes the whole ruleset ("nft flush ruleset", a restart of nftables.service) takes our table with it, and nothing would hold
+    // the sandboxes any more: then they lose their links.
+    private async Task WatchAsync(CancellationToken cancellationToken)
+    {
+        using var timer = new PeriodicTimer(WatchInterval, _time);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false))
+            {
+                if (_links.IsEmpty)
+                {
+                    continue;
+                }
+
+                try
+                {
+                    await LookAsync(cancellationToken).ConfigureAwait(false);
+                }
+                catch (SandboxException)
+                {
+                    // Not known this time, or a link that went meanwhile: the next look tells.
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // Disposed.
+        }
+    }
+
+    private async Task LookAsync(CancellationToken cancellationToken)
+    {
+        IsLost = IsLost || !(await FindTablesAsync(_tools, cancellationToken).ConfigureAwait(false)).Contains(_instance.Id, StringComparer.Ordinal);
+        if (!IsLost)
+        {
+            return;
+        }
+
+        foreach (Forwarding forwarding in _forwarding)
+        {
+            await forwarding.GuardAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        await _tools.IpAsync(null, string.Concat(_links.Keys.Select(link => $"link set {link} down\n")), cancellationToken).ConfigureAwait(false);
     }
 
     // Another firewall that starts or restarts takes our rules out of its chains.

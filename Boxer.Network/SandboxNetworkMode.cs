@@ -18,6 +18,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     private readonly TimeProvider _time;
     private readonly NetworkTools _tools;
     private readonly SemaphoreSlim _gate = new(1, 1);
+    private readonly List<NetworkInstance> _lost = [];
     private NetworkInstance? _instance;
     private bool _disposed;
 
@@ -87,9 +88,9 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
             }
 
             _disposed = true;
-            if (_instance is not null)
+            foreach (NetworkInstance instance in _instance is null ? _lost : [.. _lost, _instance])
             {
-                await _instance.DisposeAsync().ConfigureAwait(false);
+                await instance.DisposeAsync().ConfigureAwait(false);
             }
 
             _tools.Dispose();
@@ -106,6 +107,12 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
         try
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
+            if (_instance is { IsLost: true } lost)
+            {
+                _lost.Add(lost);
+                _instance = null;
+            }
+
             IList<string> blocks = _options().NetworkBlocks;
             return _instance ??= await NetworkInstance.CreateAsync(
                 _tools,
@@ -173,7 +180,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
 
             try
             {
-                if (_policy is not null)
+                if (_policy is not null && !instance.IsLost)
                 {
                     await instance.Firewall.RemoveAsync(link, _policy, _resolver?.Port).ConfigureAwait(false);
                 }

@@ -17,6 +17,9 @@ internal static partial class Log
     [LoggerMessage(1003, LogLevel.Warning, "Cgroups are ignored: cpu and memory limits are not held.")]
     public static partial void CgroupsIgnored(ILogger logger);
 
+    [LoggerMessage(1004, LogLevel.Warning, "Could not take away what dead instances had left of the network mode '{Mode}'; the next start tries again.")]
+    public static partial void NetworkReconcileFailed(ILogger logger, string mode, Exception exception);
+
     [LoggerMessage(1100, LogLevel.Information, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
 

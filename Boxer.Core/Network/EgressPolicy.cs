@@ -21,7 +21,8 @@ public sealed record EgressPolicy
     public IList<string>? Allow { get; set; }
 
     /// <summary>
-    /// What may not be reached, whatever else allows it; at most 256 rules. A domain here is not resolved; whoever knows its address can
+    /// What may not be reached, whatever else allows it; at most 256 rules. A rule of an address without protocol and ports is for all
+    /// protocols. A domain here is not resolved; whoever knows its address can
     /// still reach that, unless the address is denied too.
     /// </summary>
     public IList<string> Deny { get; set; } = [];

@@ -39,6 +39,9 @@ public sealed class EgressRule
     /// <summary>Its ports; empty: all.</summary>
     public IReadOnlyList<PortRange> Ports { get; }
 
+    // Whoever denies an address means all that goes there, ICMP and tunnels included.
+    internal bool IsForAll => Ports.Count == 0 && Protocols == (EgressProtocols.Tcp | EgressProtocols.Udp);
+
     /// <summary>Whether it is for this name.</summary>
     /// <param name="name">A domain name in lower case without a dot at the end.</param>
     public bool MatchesName(string name)

@@ -16,8 +16,10 @@ internal static class SpecialRanges
         IPNetwork.Parse("10.0.0.0/8"), // private
         IPNetwork.Parse("100.64.0.0/10"), // carrier-grade NAT; 100.100.100.200 is a cloud's metadata service
         IPNetwork.Parse("127.0.0.0/8"), // loopback
+        IPNetwork.Parse("168.63.129.16/32"), // a cloud's metadata and agent service at a public address
         IPNetwork.Parse("169.254.0.0/16"), // link-local, with 169.254.169.254
         IPNetwork.Parse("172.16.0.0/12"), // private
+        IPNetwork.Parse("192.0.0.192/32"), // a cloud's metadata service
         IPNetwork.Parse("192.168.0.0/16"), // private
         IPNetwork.Parse("224.0.0.0/4"), // multicast
         IPNetwork.Parse("255.255.255.255/32"), // broadcast

@@ -152,6 +152,80 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
+    public async Task Where_somebody_takes_the_rules_away_sandboxes_lose_their_links_and_later_ones_are_held_again()
+    {
+        string[] before = await HostState.ReadAsync();
+        await using (SandboxNetworkMode mode = GuestNamespace.Mode())
+        {
+            await using INetworkAttachment first = await mode.PrepareAsync("first", Cancel);
+            await first.ApplyAsync(Open, Cancel);
+            Assert.Contains("hello", await GuestNamespace.FetchAsync(first), StringComparison.Ordinal);
+
+            string[] tables = [.. (await HostProgram.RunAsync("nft", "list", "tables")).Split('\n').Where(line => line.Contains("boxer_", StringComparison.Ordinal))];
+            await HostProgram.RunAsync("nft", string.Join("; ", tables.Select(table => "delete " + table)));
+            await Task.Delay(TimeSpan.FromSeconds(4), Cancel);
+
+            Assert.Equal("refused", await GuestNamespace.FetchAsync(first));
+            Assert.Equal("refused", await GuestNamespace.FetchAsync(first, TestInternet.HostAddress));
+            Assert.Equal(tables.Where(table => table.EndsWith("boxer_forwarding", StringComparison.Ordinal)), (await HostProgram.RunAsync("nft", "list", "tables")).Split('\n').Where(line => line.Contains("boxer_", StringComparison.Ordinal)));
+            await using INetworkAttachment second = await mode.PrepareAsync("second", Cancel);
+            await second.ApplyAsync(Open, Cancel);
+            Assert.Contains("hello", await GuestNamespace.FetchAsync(second), StringComparison.Ordinal);
+        }
+
+        Assert.Equal(before, await HostState.ReadAsync());
+    }
+
+    [Fact]
+    public async Task A_host_that_takes_no_redirects_takes_none_afterwards()
+    {
+        const string Redirects = "/proc/sys/net/ipv4/conf/all/accept_redirects";
+        string[] forwarding = [await File.ReadAllTextAsync("/proc/sys/net/ipv4/conf/all/forwarding", Cancel), await File.ReadAllTextAsync(Redirects, Cancel)];
+        Assert.SkipUnless(forwarding[0].StartsWith('0'), "this host forwards by itself");
+        try
+        {
+            foreach (string value in (string[])["0", "1"])
+            {
+                await File.WriteAllTextAsync(Redirects, value, Cancel);
+                await using (SandboxNetworkMode mode = GuestNamespace.Mode())
+                {
+                    await using INetworkAttachment first = await mode.PrepareAsync("first", Cancel);
+                }
+
+                Assert.Equal(value, (await File.ReadAllTextAsync(Redirects, Cancel)).Trim());
+            }
+        }
+        finally
+        {
+            await File.WriteAllTextAsync(Redirects, forwarding[1].Trim(), Cancel);
+        }
+    }
+
+    [Fact]
+    public async Task A_denied_address_is_denied_to_every_protocol()
+    {
+        await using SandboxNetworkMode mode = GuestNamespace.Mode();
+        await using INetworkAttachment open = await mode.PrepareAsync("open", Cancel);
+        await using INetworkAttachment denied = await mode.PrepareAsync("denied", Cancel);
+        await open.ApplyAsync(Open, Cancel);
+        await denied.ApplyAsync(GuestNamespace.Policy(new EgressPolicy { Deny = [TestInternet.Web] }), Cancel);
+
+        Assert.Equal("0\n", await PingAsync(open));
+        Assert.NotEqual("0\n", await PingAsync(denied));
+
+        static Task<string> PingAsync(INetworkAttachment guest) => GuestNamespace.PythonAsync(guest, $"""
+            import socket, struct
+            s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP); s.settimeout(3)
+            body = struct.pack("!BBHHH", 8, 0, 0xffff - 0x800 - 7 - 1, 7, 1)
+            try:
+                s.sendto(body, ("{TestInternet.Web}", 0))
+                print(s.recv(100)[20])
+            except OSError as e:
+                print(type(e).__name__)
+            """);
+    }
+
+    [Fact]
     public async Task A_guest_cannot_fill_the_connection_tracking_of_this_host()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
