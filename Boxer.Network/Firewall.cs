@@ -196,9 +196,9 @@ internal sealed class Firewall : IDisposable
     {
         var denied = new List<NetworkDenial>();
         using JsonDocument document = JsonDocument.Parse(json);
-        foreach (JsonElement item in document.RootElement.GetProperty("nftables").EnumerateArray())
+        foreach (JsonElement set in NetworkTools.NftItems(document, "set"))
         {
-            if (!item.TryGetProperty("set", out JsonElement set) || !set.TryGetProperty("elem", out JsonElement elements))
+            if (!set.TryGetProperty("elem", out JsonElement elements))
             {
                 continue;
             }

@@ -58,7 +58,7 @@ internal static class ForeignFirewalls
     private static async Task RemoveOnceAsync(NetworkTools tools, Func<string, bool> isTheirs)
     {
         using JsonDocument ruleset = await ReadAsync(tools, CancellationToken.None).ConfigureAwait(false);
-        string script = string.Concat(Items(ruleset, "rule")
+        string script = string.Concat(NetworkTools.NftItems(ruleset, "rule")
             .Where(rule => InstanceOf(rule) is { } id && isTheirs(id))
             .Select(rule => $"delete rule {Place(rule)} handle {rule.GetProperty("handle").GetInt64()}\n"));
         if (script.Length > 0)
@@ -70,10 +70,10 @@ internal static class ForeignFirewalls
     /// <summary>The rules that an instance lacks in a ruleset, as a script.</summary>
     internal static string Missing(JsonDocument ruleset, string instanceId, bool ipv6)
     {
-        ILookup<string, JsonElement> rules = Items(ruleset, "rule").ToLookup(Place);
+        ILookup<string, JsonElement> rules = NetworkTools.NftItems(ruleset, "rule").ToLookup(Place);
         string links = $"\"{LinkNames.Prefix(instanceId)}*\"";
         string comment = $"comment \"{CommentPrefix}{instanceId}\"";
-        IEnumerable<IGrouping<string, JsonElement>> tables = Items(ruleset, "chain")
+        IEnumerable<IGrouping<string, JsonElement>> tables = NetworkTools.NftItems(ruleset, "chain")
             .Where(chain => (Text(chain, "family") is "ip" or "inet" || (ipv6 && Text(chain, "family") == "ip6")) && !Text(chain, "table").StartsWith("boxer_", StringComparison.Ordinal))
             .GroupBy(chain => $"{Text(chain, "family")} {Text(chain, "table")}");
         return string.Concat(tables.SelectMany(chains =>
@@ -111,9 +111,6 @@ internal static class ForeignFirewalls
 
     private static async Task<JsonDocument> ReadAsync(NetworkTools tools, CancellationToken cancellationToken) =>
         JsonDocument.Parse(await tools.NftJsonAsync(["-a", "-t", "list", "ruleset"], cancellationToken).ConfigureAwait(false));
-
-    private static IEnumerable<JsonElement> Items(JsonDocument ruleset, string kind) =>
-        ruleset.RootElement.GetProperty("nftables").EnumerateArray().Where(item => item.TryGetProperty(kind, out _)).Select(item => item.GetProperty(kind));
 
     private static string Text(JsonElement item, string name) => item.TryGetProperty(name, out JsonElement value) ? value.GetString() ?? "" : "";
 }

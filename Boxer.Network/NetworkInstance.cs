@@ -218,9 +218,8 @@ internal sealed class NetworkInstance : IAsyncDisposable
     {
         const string Prefix = "boxer_";
         using var document = System.Text.Json.JsonDocument.Parse(await tools.NftJsonAsync(["list", "tables", "inet"], cancellationToken).ConfigureAwait(false));
-        return [.. document.RootElement.GetProperty("nftables").EnumerateArray()
-            .Where(item => item.TryGetProperty("table", out _))
-            .Select(item => item.GetProperty("table").GetProperty("name").GetString()!)
+        return [.. NetworkTools.NftItems(document, "table")
+            .Select(table => table.GetProperty("name").GetString()!)
             .Where(name => name.StartsWith(Prefix, StringComparison.Ordinal) && LinkNames.IsId(name[Prefix.Length..]))
             .Select(name => name[Prefix.Length..])];
     }

@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Json;
 using Boxer.Runtime;
 
 namespace Boxer.Network;
@@ -44,6 +45,10 @@ internal sealed class NetworkTools : IDisposable
     /// <summary>Runs one command of nft(8) and gives its JSON.</summary>
     internal Task<string> NftJsonAsync(IEnumerable<string> arguments, CancellationToken cancellationToken) =>
         RunAsync("nft", ["-j", .. arguments], "", cancellationToken);
+
+    /// <summary>The objects of one kind in what nft(8) printed (libnftables-json(5)).</summary>
+    internal static IEnumerable<JsonElement> NftItems(JsonDocument printed, string kind) =>
+        printed.RootElement.GetProperty("nftables").EnumerateArray().Where(item => item.TryGetProperty(kind, out _)).Select(item => item.GetProperty(kind));
 
     /// <summary>Whether the programs for rules of the old kind are installed.</summary>
     internal bool HasLegacy => Find("iptables-legacy") is not null && Find("iptables-legacy-restore") is not null;

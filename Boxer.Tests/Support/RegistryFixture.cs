@@ -21,7 +21,7 @@ public sealed class RegistryFixture : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        string[] missing = [.. ((string[])["docker-registry", "skopeo", "umoci", "busybox"]).Where(program => Find(program) is null)];
+        string[] missing = [.. ((string[])["docker-registry", "skopeo", "umoci", "busybox"]).Where(program => !HostProgram.Exists(program))];
         if (missing.Length > 0)
         {
             Missing = $"not installed: {string.Join(", ", missing)}";
@@ -42,26 +42,7 @@ public sealed class RegistryFixture : IAsyncLifetime
     /// <param name="name">Repository and tag to push to.</param>
     /// <param name="options">More options of skopeo copy.</param>
     public Task PushAsync(string layout, string tag, string name, params string[] options) =>
-        RunAsync("skopeo", ["copy", "--dest-tls-verify=false", .. options, $"oci:{layout}:{tag}", $"docker://{Host}/{name}"]);
-
-    /// <summary>Runs a program to its end, which must be good.</summary>
-    /// <param name="program">The program.</param>
-    /// <param name="arguments">Its arguments.</param>
-    /// <returns>What it printed.</returns>
-    public static async Task<string> RunAsync(string program, params string[] arguments)
-    {
-        using Process process = Process.Start(new ProcessStartInfo(program, arguments)
-        {
-            UseShellExecute = false,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        })!;
-        Task<string> errors = process.StandardError.ReadToEndAsync();
-        string output = await process.StandardOutput.ReadToEndAsync();
-        await process.WaitForExitAsync();
-        Assert.True(process.ExitCode == 0, $"{program} {string.Join(' ', arguments)}: {await errors}");
-        return output;
-    }
+        HostProgram.RunAsync("skopeo", ["copy", "--dest-tls-verify=false", .. options, $"oci:{layout}:{tag}", $"docker://{Host}/{name}"]);
 
     public async ValueTask DisposeAsync()
     {
@@ -90,12 +71,7 @@ public sealed class RegistryFixture : IAsyncLifetime
             http:
               addr: {{Host}}
             """);
-        Process process = Process.Start(new ProcessStartInfo("docker-registry", ["serve", config])
-        {
-            UseShellExecute = false,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        })!;
+        Process process = HostProgram.Start("docker-registry", "serve", config);
         process.OutputDataReceived += (_, _) => { };
         process.ErrorDataReceived += (_, _) => { };
         process.BeginOutputReadLine();
@@ -135,7 +111,4 @@ public sealed class RegistryFixture : IAsyncLifetime
         listener.Start();
         return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
-
-    private static string? Find(string program) =>
-        (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Select(directory => Path.Combine(directory, program)).FirstOrDefault(File.Exists);
 }

@@ -71,9 +71,6 @@ internal static class LayerPath
 
     /// <summary>A name for a message: printable, at most 200 characters.</summary>
     /// <param name="name">The name as bytes.</param>
-    public static string Show(ReadOnlySpan<byte> name)
-    {
-        string text = System.Text.Encoding.UTF8.GetString(name[..Math.Min(name.Length, 200)]).TrimEnd('\0');
-        return $"\"{string.Concat(text.Select(c => char.IsControl(c) ? '\uFFFD' : c))}\"";
-    }
+    public static string Show(ReadOnlySpan<byte> name) =>
+        $"\"{UntrustedText.Show(System.Text.Encoding.UTF8.GetString(name[..Math.Min(name.Length, 200)]).TrimEnd('\0'))}\"";
 }

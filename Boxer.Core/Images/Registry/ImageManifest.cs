@@ -125,7 +125,7 @@ internal sealed class ImageManifest
         };
         if (json.SchemaVersion != 2 || !matches)
         {
-            throw new RegistryException($"the manifest is of a kind that is not supported: {Show(mediaType)}");
+            throw new RegistryException($"the manifest is of a kind that is not supported: {UntrustedText.Show(mediaType)}");
         }
 
         if (isIndex)
@@ -158,7 +158,7 @@ internal sealed class ImageManifest
             || (!string.IsNullOrEmpty(json.Architecture) && json.Architecture != platform.Architecture))
         {
             throw new RegistryException(
-                $"the image is for {Show(json.Os ?? "")}/{Show(json.Architecture ?? "")}, not for {platform}", RegistryFaultKind.NotFound);
+                $"the image is for {UntrustedText.Show(json.Os ?? "")}/{UntrustedText.Show(json.Architecture ?? "")}, not for {platform}", RegistryFaultKind.NotFound);
         }
 
         List<string?> diffIds = json.RootFiles?.DiffIds ?? [];
@@ -198,7 +198,7 @@ internal sealed class ImageManifest
         }
 
         string offered = string.Join(", ", images.Where(entry => entry.Platform is not null).Take(20)
-            .Select(entry => Show($"{entry.Platform!.Os}/{entry.Platform.Architecture}{(string.IsNullOrEmpty(entry.Platform.Variant) ? "" : "/" + entry.Platform.Variant)}")));
+            .Select(entry => UntrustedText.Show($"{entry.Platform!.Os}/{entry.Platform.Architecture}{(string.IsNullOrEmpty(entry.Platform.Variant) ? "" : "/" + entry.Platform.Variant)}")));
         throw new RegistryException($"the image is not there for {platform}; it is for: {(offered.Length > 0 ? offered : "nothing")}", RegistryFaultKind.NotFound);
     }
 
@@ -207,7 +207,7 @@ internal sealed class ImageManifest
         ImageDescriptor config = ReadDescriptor(json.Config);
         if (config.MediaType is not (ImageMediaTypes.OciConfig or "application/vnd.docker.container.image.v1+json"))
         {
-            throw new RegistryException($"it is not a container image: its config is of the type {Show(config.MediaType)}");
+            throw new RegistryException($"it is not a container image: its config is of the type {UntrustedText.Show(config.MediaType)}");
         }
 
         List<DescriptorJson?> layers = json.Layers ?? [];
@@ -234,7 +234,7 @@ internal sealed class ImageManifest
 
         if (!ImageMediaTypes.Layers.Contains(mediaType, StringComparer.Ordinal))
         {
-            throw new RegistryException($"the image has a layer of a type that is not supported: {Show(mediaType)}");
+            throw new RegistryException($"the image has a layer of a type that is not supported: {UntrustedText.Show(mediaType)}");
         }
     }
 
@@ -247,7 +247,7 @@ internal sealed class ImageManifest
             : throw new RegistryException("the manifest has a malformed descriptor");
 
     private static ImageDigest ReadDigest(string? text) =>
-        ImageDigest.TryParse(text, out ImageDigest digest) ? digest : throw new RegistryException($"the image names a malformed digest: {Show(text ?? "")}");
+        ImageDigest.TryParse(text, out ImageDigest digest) ? digest : throw new RegistryException($"the image names a malformed digest: {UntrustedText.Show(text ?? "")}");
 
     // A relative directory is below the root, as Docker has it; dots are taken out of the text, as in a path that is opened by nobody yet.
     private static string ReadWorkingDir(string text)
@@ -267,6 +267,4 @@ internal sealed class ImageManifest
 
     private static string NoNul(string text, string what) =>
         text.Contains('\0', StringComparison.Ordinal) ? throw new RegistryException($"the image's {what} has a NUL in it") : text;
-
-    private static string Show(string text) => string.Concat(text.Take(100).Select(c => char.IsControl(c) ? '\uFFFD' : c));
 }

@@ -40,7 +40,7 @@ internal sealed class ArchiveContent : IImageContent
         }
 
         DockerArchiveJson[] named = name is null ? images : [.. images.Where(image => image.RepoTags?.Any(tag => IsNamed(tag, name)) == true)];
-        string names = string.Join(", ", images.SelectMany(image => image.RepoTags ?? []).OfType<string>().Take(20).Select(SourceReader.Show).DefaultIfEmpty("nothing"));
+        string names = string.Join(", ", images.SelectMany(image => image.RepoTags ?? []).OfType<string>().Take(20).Select(UntrustedText.Show).DefaultIfEmpty("nothing"));
         if (named is not [{ Config: { } configName } image])
         {
             throw named.Length > 1
@@ -120,17 +120,15 @@ internal sealed class ArchiveContent : IImageContent
     private static async Task<(ImageDigest Digest, long Length)> HashAsync(Stream content, long limit, CancellationToken cancellationToken)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var budget = new UnpackBudget(limit);
         var buffer = new byte[128 * 1024];
         long size = 0;
         int length;
         while ((length = await content.ReadAsync(buffer, cancellationToken).ConfigureAwait(false)) > 0)
         {
+            budget.Take(length);
             hash.AppendData(buffer, 0, length);
             size += length;
-            if (size > limit)
-            {
-                throw new InvalidDataException($"the image unpacks to more than {limit} bytes");
-            }
         }
 
         return (ImageDigest.Sha256Of(hash), size);

@@ -68,7 +68,7 @@ internal sealed class LayoutContent(ISourceFiles files, string? name) : IImageCo
     private static string BlobName(ImageDigest digest) => $"blobs/{digest.Algorithm}/{digest.Hex}";
 
     private static string Names(IEnumerable<DescriptorJson> manifests) =>
-        string.Join(", ", manifests.Select(entry => entry.Annotations?.GetValueOrDefault(ReferenceName)).OfType<string>().Take(20).Select(SourceReader.Show).DefaultIfEmpty("nothing"));
+        string.Join(", ", manifests.Select(entry => entry.Annotations?.GetValueOrDefault(ReferenceName)).OfType<string>().Take(20).Select(UntrustedText.Show).DefaultIfEmpty("nothing"));
 }
 
 /// <summary>Reads files of a source.</summary>
@@ -78,7 +78,7 @@ internal static class SourceReader
     /// <param name="files">The files.</param>
     /// <param name="name">Its name.</param>
     public static Stream Open(ISourceFiles files, string name) =>
-        files.Open(name) ?? throw new RegistryException($"there is no file {Show(name)} in it", RegistryFaultKind.NotFound);
+        files.Open(name) ?? throw new RegistryException($"there is no file {UntrustedText.Show(name)} in it", RegistryFaultKind.NotFound);
 
     /// <summary>Reads a small file that must be there.</summary>
     /// <param name="files">The files.</param>
@@ -90,15 +90,11 @@ internal static class SourceReader
         using Stream file = Open(files, name);
         if (file.Length > limit)
         {
-            throw new RegistryException($"{Show(name)} has {file.Length} bytes; {limit} are allowed");
+            throw new RegistryException($"{UntrustedText.Show(name)} has {file.Length} bytes; {limit} are allowed");
         }
 
         var content = new byte[file.Length];
         await file.ReadExactlyAsync(content, cancellationToken).ConfigureAwait(false);
         return content;
     }
-
-    /// <summary>A text of a source for a message.</summary>
-    /// <param name="text">The text.</param>
-    public static string Show(string text) => string.Concat(text.Take(200).Select(c => char.IsControl(c) ? '\uFFFD' : c));
 }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.IO.Compression;
 using System.Text;
 using Boxer.Linux;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images;
 
@@ -111,4 +112,8 @@ internal sealed class ScratchDirectory : IDisposable
     public string this[string name] => System.IO.Path.Combine(Path, name);
 
     public void Dispose() => TreeRemover.Remove(Path);
+
+    /// <summary>Every entry below a directory with its type, mode, owner, target, links, size and time, to compare trees with each other.</summary>
+    public static Task<string> ListAsync(string root) => HostProgram.RunAsync(
+        "sh", "-c", "cd \"$1\" && find . -mindepth 1 -printf '%p %y %m %U %G %l %n %s %T@\\n' | sed '/ d /s/ [0-9]* [0-9]* [0-9.]*$//' | LC_ALL=C sort", "sh", root);
 }

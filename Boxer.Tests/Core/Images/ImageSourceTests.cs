@@ -23,13 +23,13 @@ public sealed class ImageSourceTests : IDisposable
     public async Task What_skopeo_wrote_is_what_umoci_unpacks(string written, string read)
     {
         await MakeLayoutAsync();
-        await RegistryFixture.RunAsync("skopeo", "copy", $"oci:{_scratch["layout"]}:latest", written.Replace("DIR", _scratch.Path, StringComparison.Ordinal));
-        await RegistryFixture.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
+        await HostProgram.RunAsync("skopeo", "copy", $"oci:{_scratch["layout"]}:latest", written.Replace("DIR", _scratch.Path, StringComparison.Ordinal));
+        await HostProgram.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
         await using ImageStore store = Store();
 
         await using IImageLease lease = await store.ImportAsync(ImageSource.Parse(read.Replace("DIR", _scratch.Path, StringComparison.Ordinal)), Local, Cancel);
 
-        Assert.Equal(await ListAsync(_scratch["umoci"]), await ListAsync(lease.RootPath));
+        Assert.Equal(await ScratchDirectory.ListAsync(_scratch["umoci"]), await ScratchDirectory.ListAsync(lease.RootPath));
         Assert.Equal(["/bin/app", "--fast"], lease.Config.Entrypoint);
         Assert.Equal(["serve", "8080"], lease.Config.Cmd);
         Assert.Equal("SIGQUIT", lease.Config.StopSignal);
@@ -50,17 +50,17 @@ public sealed class ImageSourceTests : IDisposable
     public async Task Archives_may_be_compressed(string program, string kind)
     {
         await MakeLayoutAsync();
-        await RegistryFixture.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
+        await HostProgram.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
         string archive = _scratch["archive.tar"];
         await (kind == "rootfs"
-            ? RegistryFixture.RunAsync("tar", "-cf", archive, "-C", _scratch["umoci"], ".")
-            : RegistryFixture.RunAsync("skopeo", "copy", $"oci:{_scratch["layout"]}:latest", $"{kind}:{archive}:team/app:v1"));
-        await RegistryFixture.RunAsync("sh", "-c", $"{program} < '{archive}' > '{archive}.z'");
+            ? HostProgram.RunAsync("tar", "-cf", archive, "-C", _scratch["umoci"], ".")
+            : HostProgram.RunAsync("skopeo", "copy", $"oci:{_scratch["layout"]}:latest", $"{kind}:{archive}:team/app:v1"));
+        await HostProgram.RunAsync("sh", "-c", $"{program} < '{archive}' > '{archive}.z'");
         await using ImageStore store = Store();
 
         await using IImageLease lease = await store.ImportAsync(ImageSource.Parse($"{kind}:{archive}.z"), Local, Cancel);
 
-        Assert.Equal(await ListAsync(_scratch["umoci"]), await ListAsync(lease.RootPath));
+        Assert.Equal(await ScratchDirectory.ListAsync(_scratch["umoci"]), await ScratchDirectory.ListAsync(lease.RootPath));
     }
 
     [Theory]
@@ -71,14 +71,14 @@ public sealed class ImageSourceTests : IDisposable
         await MakeLayoutAsync();
 
         // By way of an archive whose layers are plain: skopeo compresses only what is not.
-        await RegistryFixture.RunAsync("skopeo", "copy", $"oci:{_scratch["layout"]}:latest", $"docker-archive:{_scratch["plain.tar"]}:a:1");
-        await RegistryFixture.RunAsync("skopeo", "copy", "--dest-compress-format", format, "--format", "oci", $"docker-archive:{_scratch["plain.tar"]}", $"oci:{_scratch["copy"]}:v1");
-        await RegistryFixture.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
+        await HostProgram.RunAsync("skopeo", "copy", $"oci:{_scratch["layout"]}:latest", $"docker-archive:{_scratch["plain.tar"]}:a:1");
+        await HostProgram.RunAsync("skopeo", "copy", "--dest-compress-format", format, "--format", "oci", $"docker-archive:{_scratch["plain.tar"]}", $"oci:{_scratch["copy"]}:v1");
+        await HostProgram.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
         await using ImageStore store = Store();
 
         await using IImageLease lease = await store.ImportAsync(ImageSource.Parse($"oci:{_scratch["copy"]}"), Local, Cancel);
 
-        Assert.Equal(await ListAsync(_scratch["umoci"]), await ListAsync(lease.RootPath));
+        Assert.Equal(await ScratchDirectory.ListAsync(_scratch["umoci"]), await ScratchDirectory.ListAsync(lease.RootPath));
         Assert.Equal(format == "zstd", File.ReadAllText(ManifestOf(_scratch["copy"])).Contains("tar+zstd", StringComparison.Ordinal));
     }
 
@@ -151,14 +151,14 @@ public sealed class ImageSourceTests : IDisposable
             test =>
             {
                 ImageSource source = test.Layout(("index.json", Index('d')), ("blobs/sha256/x", ""));
-                RegistryFixture.RunAsync("mkfifo", Path.Combine(source.Path, "blobs", "sha256", new string('d', 64))).GetAwaiter().GetResult();
+                HostProgram.RunAsync("mkfifo", Path.Combine(source.Path, "blobs", "sha256", new string('d', 64))).GetAwaiter().GetResult();
                 return source;
             },
             "not a regular file"),
         ["root archive that is a FIFO"] = (
             test =>
             {
-                RegistryFixture.RunAsync("mkfifo", test._scratch["fifo"]).GetAwaiter().GetResult();
+                HostProgram.RunAsync("mkfifo", test._scratch["fifo"]).GetAwaiter().GetResult();
                 return new(ImageSourceKind.RootArchive, test._scratch["fifo"]);
             },
             "not a regular file"),
@@ -195,7 +195,7 @@ public sealed class ImageSourceTests : IDisposable
     [InlineData("zstd")]
     public async Task A_bomb_is_given_up_at_its_limit(string program)
     {
-        await RegistryFixture.RunAsync("sh", "-c", $"head -c 2000000000 /dev/zero | {program} -1 > '{_scratch["bomb"]}'");
+        await HostProgram.RunAsync("sh", "-c", $"head -c 2000000000 /dev/zero | {program} -1 > '{_scratch["bomb"]}'");
         foreach (ImageSourceKind kind in (ImageSourceKind[])[ImageSourceKind.RootArchive, ImageSourceKind.OciArchive])
         {
             await using ImageStore store = Store(options => options with { MaxImageBytes = 100_000_000 });
@@ -211,7 +211,7 @@ public sealed class ImageSourceTests : IDisposable
     public async Task A_compressed_layer_that_is_cut_off_is_refused(string program)
     {
         File.WriteAllBytes(_scratch["whole"], new Archive().File("a", new string('a', 100_000)).ToBytes());
-        await RegistryFixture.RunAsync("sh", "-c", $"{program} < '{_scratch["whole"]}' > '{_scratch["z"]}'; truncate -s -20 '{_scratch["z"]}'");
+        await HostProgram.RunAsync("sh", "-c", $"{program} < '{_scratch["whole"]}' > '{_scratch["z"]}'; truncate -s -20 '{_scratch["z"]}'");
         await using ImageStore store = Store();
 
         await Assert.ThrowsAsync<ImagePullException>(() => store.ImportAsync(new(ImageSourceKind.RootArchive, _scratch["z"]), Local, Cancel));
@@ -220,7 +220,7 @@ public sealed class ImageSourceTests : IDisposable
     [Fact]
     public async Task A_window_of_gigabytes_is_refused()
     {
-        await RegistryFixture.RunAsync("sh", "-c", $"head -c 300000000 /dev/zero | zstd --ultra --long=31 -1 > '{_scratch["z"]}'");
+        await HostProgram.RunAsync("sh", "-c", $"head -c 300000000 /dev/zero | zstd --ultra --long=31 -1 > '{_scratch["z"]}'");
         await using ImageStore store = Store();
 
         ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.ImportAsync(new(ImageSourceKind.RootArchive, _scratch["z"]), Local, Cancel));
@@ -257,9 +257,6 @@ public sealed class ImageSourceTests : IDisposable
         int at = index.IndexOf("sha256:", StringComparison.Ordinal) + 7;
         return Path.Combine(layout, "blobs", "sha256", index.Substring(at, 64));
     }
-
-    private static Task<string> ListAsync(string root) => RegistryFixture.RunAsync(
-        "sh", "-c", "cd \"$1\" && find . -mindepth 1 -printf '%p %y %m %U %G %l %n %s %T@\\n' | sed '/ d /s/ [0-9]* [0-9]* [0-9.]*$//' | LC_ALL=C sort", "sh", root);
 
     private ImageStore Store(Func<ImageStoreOptions, ImageStoreOptions>? change = null)
     {
@@ -312,16 +309,16 @@ public sealed class ImageSourceTests : IDisposable
         Assert.SkipUnless(Unistd.geteuid() == 0, "owners need root");
         string files = Directory.CreateDirectory(_scratch["files"]).FullName;
         string image = _scratch["layout"] + ":latest";
-        await RegistryFixture.RunAsync("sh", "-c", """
+        await HostProgram.RunAsync("sh", "-c", """
             cd "$1" && mkdir -p bin etc srv/removed && echo app > bin/app && chmod 4755 bin/app && ln -s app bin/link && ln bin/app bin/hard
             echo first > srv/changed; echo first > srv/gone; echo first > srv/removed/deep; truncate -s 5M srv/hole; chown 1000:1000 srv/changed
             """, "sh", files);
-        await RegistryFixture.RunAsync("umoci", "init", "--layout", _scratch["layout"]);
-        await RegistryFixture.RunAsync("umoci", "new", "--image", image);
-        await RegistryFixture.RunAsync("umoci", "insert", "--image", image, files, "/");
+        await HostProgram.RunAsync("umoci", "init", "--layout", _scratch["layout"]);
+        await HostProgram.RunAsync("umoci", "new", "--image", image);
+        await HostProgram.RunAsync("umoci", "insert", "--image", image, files, "/");
         File.WriteAllText(_scratch["changed"], "second");
-        await RegistryFixture.RunAsync("umoci", "insert", "--image", image, _scratch["changed"], "/srv/changed");
-        await RegistryFixture.RunAsync("umoci", "insert", "--image", image, "--whiteout", "/srv/gone");
-        await RegistryFixture.RunAsync("umoci", "config", "--image", image, "--config.entrypoint", "/bin/app", "--config.entrypoint", "--fast", "--config.cmd", "serve", "--config.cmd", "8080", "--config.stopsignal", "SIGQUIT");
+        await HostProgram.RunAsync("umoci", "insert", "--image", image, _scratch["changed"], "/srv/changed");
+        await HostProgram.RunAsync("umoci", "insert", "--image", image, "--whiteout", "/srv/gone");
+        await HostProgram.RunAsync("umoci", "config", "--image", image, "--config.entrypoint", "/bin/app", "--config.entrypoint", "--fast", "--config.cmd", "serve", "--config.cmd", "8080", "--config.stopsignal", "SIGQUIT");
     }
 }

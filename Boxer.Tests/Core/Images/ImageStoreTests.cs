@@ -42,7 +42,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             Assert.Equal("second", File.ReadAllText(Path.Combine(root, "srv", "changed")));
             Assert.False(File.Exists(Path.Combine(root, "srv", "removed")));
             Assert.False(Directory.Exists(Path.Combine(root, "srv", "removed-directory")));
-            Assert.Equal("42\n", await RegistryFixture.RunAsync(Path.Combine(root, "bin", "busybox"), "echo", "42"));
+            Assert.Equal("42\n", await HostProgram.RunAsync(Path.Combine(root, "bin", "busybox"), "echo", "42"));
             if (kind == ImageRootKind.Overlay)
             {
                 string mount = File.ReadLines("/proc/self/mounts").Single(line => line.Contains(root, StringComparison.Ordinal));
@@ -73,13 +73,13 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         Assert.SkipWhen(registry.Missing is not null, registry.Missing ?? "");
         Assert.SkipUnless(Unistd.geteuid() == 0, "owners need root");
         await PushBusyboxAsync("compare:1");
-        await RegistryFixture.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
+        await HostProgram.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
         foreach (ImageRootKind kind in (ImageRootKind[])[ImageRootKind.Overlay, ImageRootKind.Flattened])
         {
             await using ImageStore store = Store(kind, options => options with { AllowedRegistries = [registry.Host] });
             IImageLease lease = await store.AcquireAsync(ImageReference.Parse($"{registry.Host}/compare:1"), TestContext.Current.CancellationToken);
 
-            Assert.Equal(await ListAsync(_scratch["umoci"]), await ListAsync(lease.RootPath));
+            Assert.Equal(await ScratchDirectory.ListAsync(_scratch["umoci"]), await ScratchDirectory.ListAsync(lease.RootPath));
         }
     }
 
@@ -404,9 +404,6 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         }
     }
 
-    private static Task<string> ListAsync(string root) => RegistryFixture.RunAsync(
-        "sh", "-c", "cd \"$1\" && find . -mindepth 1 -printf '%p %y %m %U %G %l %n %s %T@\\n' | sed '/ d /s/ [0-9]* [0-9]* [0-9.]*$//' | LC_ALL=C sort", "sh", root);
-
     private static string[] Files(string root) =>
         [.. Directory.EnumerateFiles(root, "*", SearchOption.AllDirectories).Select(path => Path.GetRelativePath(root, path)).Order(StringComparer.Ordinal)];
 
@@ -448,21 +445,21 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         File.Copy(busybox, Path.Combine(files, "bin", "busybox"));
         File.CreateSymbolicLink(Path.Combine(files, "bin", "sh"), "busybox");
         File.CreateSymbolicLink(Path.Combine(files, "bin", "absolute"), "/bin/busybox");
-        await RegistryFixture.RunAsync("ln", Path.Combine(files, "bin", "busybox"), Path.Combine(files, "bin", "hard"));
-        await RegistryFixture.RunAsync("chmod", "4755", Path.Combine(files, "bin", "busybox"));
-        await RegistryFixture.RunAsync("chmod", "1777", Path.Combine(files, "tmp"));
+        await HostProgram.RunAsync("ln", Path.Combine(files, "bin", "busybox"), Path.Combine(files, "bin", "hard"));
+        await HostProgram.RunAsync("chmod", "4755", Path.Combine(files, "bin", "busybox"));
+        await HostProgram.RunAsync("chmod", "1777", Path.Combine(files, "tmp"));
         File.WriteAllText(Path.Combine(files, "etc", "passwd"), "root:x:0:0::/:/bin/sh\napp:x:1000:1000::/srv:/bin/sh\n");
         File.WriteAllText(Path.Combine(files, "srv", "changed"), "first");
         File.WriteAllText(Path.Combine(files, "srv", "removed"), "first");
         File.WriteAllText(Path.Combine(files, "srv", "removed-directory", "deep", "file"), "first");
-        await RegistryFixture.RunAsync("umoci", "init", "--layout", layout);
-        await RegistryFixture.RunAsync("umoci", "new", "--image", image);
-        await RegistryFixture.RunAsync("umoci", "insert", "--image", image, files, "/");
+        await HostProgram.RunAsync("umoci", "init", "--layout", layout);
+        await HostProgram.RunAsync("umoci", "new", "--image", image);
+        await HostProgram.RunAsync("umoci", "insert", "--image", image, files, "/");
         File.WriteAllText(_scratch["second"], "second");
-        await RegistryFixture.RunAsync("umoci", "insert", "--image", image, _scratch["second"], "/srv/changed");
-        await RegistryFixture.RunAsync("umoci", "insert", "--image", image, "--whiteout", "/srv/removed");
-        await RegistryFixture.RunAsync("umoci", "insert", "--image", image, "--whiteout", "/srv/removed-directory");
-        await RegistryFixture.RunAsync(
+        await HostProgram.RunAsync("umoci", "insert", "--image", image, _scratch["second"], "/srv/changed");
+        await HostProgram.RunAsync("umoci", "insert", "--image", image, "--whiteout", "/srv/removed");
+        await HostProgram.RunAsync("umoci", "insert", "--image", image, "--whiteout", "/srv/removed-directory");
+        await HostProgram.RunAsync(
             "umoci", "config", "--image", image, "--config.user", "app", "--config.workingdir", "/srv", "--config.env", "GREETING=hello world");
         await registry.PushAsync(layout, "latest", name, options);
     }

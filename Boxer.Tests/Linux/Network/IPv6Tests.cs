@@ -6,18 +6,13 @@ namespace Boxer.Tests.Linux.Network;
 
 /// <summary>IPv6 in the mode <c>sandbox</c>: nothing of it where it is off, and the same policy where it is on.</summary>
 [Collection(Sandboxes.Name)]
-public sealed class IPv6Tests(PythonImage image, TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
+public sealed class IPv6Tests(PythonImage image, TestInternet internet) : InternetTests(internet)
 {
-    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
-
-    public ValueTask InitializeAsync()
+    public override ValueTask InitializeAsync()
     {
-        internet.Require();
         Assert.SkipUnless(TestInternet.HasIPv6, "Needs IPv6 in the kernel.");
-        return ValueTask.CompletedTask;
+        return base.InitializeAsync();
     }
-
-    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
     [Fact]
     public async Task Where_it_is_off_no_frame_of_it_passes_also_while_this_host_forwards_it()

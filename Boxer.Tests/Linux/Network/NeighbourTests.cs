@@ -6,18 +6,8 @@ namespace Boxer.Tests.Linux.Network;
 
 /// <summary>The mode <c>sandbox</c> beside others on one host: who had an address before, and firewalls of others.</summary>
 [Collection(Sandboxes.Name)]
-public sealed class NeighbourTests(TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
+public sealed class NeighbourTests(TestInternet internet) : InternetTests(internet)
 {
-    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
-
-    public ValueTask InitializeAsync()
-    {
-        internet.Require();
-        return ValueTask.CompletedTask;
-    }
-
-    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
-
     [Fact]
     public async Task Who_inherits_an_address_inherits_no_flow_of_it()
     {

@@ -9,7 +9,7 @@ namespace Boxer.Tests.Linux.Network;
 
 /// <summary>Names in the mode <c>sandbox</c>: who is asked, what is answered, and what an answer opens.</summary>
 [Collection(Sandboxes.Name)]
-public sealed partial class ResolverTests(TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
+public sealed partial class ResolverTests(TestInternet internet) : InternetTests(internet)
 {
     // ask(): code and addresses of an answer. The server is one that does not exist: whoever answers was put there by a redirect.
     private const string Client = """
@@ -35,16 +35,6 @@ public sealed partial class ResolverTests(TestInternet internet) : IClassFixture
             return " ".join([str(data[3] & 15), *found])
 
         """;
-
-    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
-
-    public ValueTask InitializeAsync()
-    {
-        internet.Require();
-        return ValueTask.CompletedTask;
-    }
-
-    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
     [Fact]
     public async Task With_an_allow_list_every_server_is_ours_and_knows_allowed_names_only()
