@@ -60,6 +60,37 @@ public sealed class BoxerOptions
     public IList<string> AllowedRegistries { get; set; } = [];
 
     /// <summary>
+    /// The file with the credentials of registries, as <c>docker login</c> writes it; see <see cref="Images.DockerConfigCredentials"/>.
+    /// Whoever may run an image can then run what these credentials show.
+    /// <value>Default <see langword="null"/>: registries are asked as anybody.</value>
+    /// </summary>
+    public string? DockerConfigPath { get; set; }
+
+    /// <summary>
+    /// Files with the certificate authorities (PEM) of registries, by registry as <c>host</c>: they stand in for this machine's.
+    /// </summary>
+    public IDictionary<string, string> RegistryCertificates { get; set; } = new Dictionary<string, string>(StringComparer.Ordinal);
+
+    /// <summary>
+    /// Registries, as <c>host</c> or <c>host:port</c>, whose certificates are not looked at, which are asked over http where https fails,
+    /// and which may be at any address.
+    /// </summary>
+    public IList<string> InsecureRegistries { get; set; } = [];
+
+    /// <summary>
+    /// When registries are asked for images; <see cref="SandboxRequest.PullPolicy"/> stands in for it, except for
+    /// <see cref="Images.PullPolicy.Never"/>.
+    /// <value>Default <see cref="Images.PullPolicy.Missing"/>.</value>
+    /// </summary>
+    public Images.PullPolicy PullPolicy { get; set; }
+
+    /// <summary>
+    /// Bytes on the disk that images may take together; see <see cref="Images.ImageStoreOptions.MaxStoreBytes"/>; at least 1.
+    /// <value>Default <see langword="null"/>: as much as there is room.</value>
+    /// </summary>
+    public long? ImageQuotaBytes { get; set; }
+
+    /// <summary>
     /// Names of the network modes that requests may use.
     /// <value>Default empty: all that are registered.</value>
     /// </summary>
@@ -134,6 +165,8 @@ public sealed class BoxerOptions
         copy.Egress = Egress.Copy();
         copy.AllowedRegistries = [.. AllowedRegistries];
         copy.AllowedNetworks = [.. AllowedNetworks];
+        copy.InsecureRegistries = [.. InsecureRegistries];
+        copy.RegistryCertificates = new Dictionary<string, string>(RegistryCertificates, StringComparer.Ordinal);
         copy.RegistryMirrors = RegistryMirrors.ToDictionary(pair => pair.Key, pair => (IList<string>)[.. pair.Value], StringComparer.Ordinal);
         return copy;
     }

@@ -8,8 +8,8 @@ public sealed class SandboxRequest
     /// <summary>Makes a request for <paramref name="command"/> in <paramref name="image"/>.</summary>
     /// <param name="image">An image reference as Docker writes it, for example <c>python:3.12-slim</c>.</param>
     /// <param name="command">
-    /// The whole command: program and arguments. The image's Entrypoint and Cmd are not used. A program without a slash
-    /// is looked up in the PATH of the run.
+    /// The whole command: program and arguments. The image's Entrypoint and Cmd are not used, unless <see cref="UseImageCommand"/> says
+    /// so. A program without a slash is looked up in the PATH of the run.
     /// </param>
     public SandboxRequest(string image, params IEnumerable<string> command)
     {
@@ -22,8 +22,21 @@ public sealed class SandboxRequest
     /// <summary>The image reference.</summary>
     public string Image { get; }
 
-    /// <summary>The whole command: program and arguments; at least one.</summary>
+    /// <summary>The whole command: program and arguments; at least one, unless <see cref="UseImageCommand"/> is set.</summary>
     public IList<string> Command { get; }
+
+    /// <summary>
+    /// Whether the image's own command is run, as <c>docker run</c> does: its Entrypoint, followed by <see cref="Command"/> or, where
+    /// that is empty, by its Cmd.
+    /// <value>Default <see langword="false"/>.</value>
+    /// </summary>
+    public bool UseImageCommand { get; set; }
+
+    /// <summary>
+    /// When the registry is asked for the image.
+    /// <value>Default <see langword="null"/>: as <see cref="BoxerOptions.PullPolicy"/> says.</value>
+    /// </summary>
+    public Images.PullPolicy? PullPolicy { get; set; }
 
     /// <summary>Variables added to those of the image's config; the same name wins over the image's.</summary>
     public IDictionary<string, string> Environment { get; } = new Dictionary<string, string>(StringComparer.Ordinal);
@@ -73,6 +86,8 @@ public sealed class SandboxRequest
     {
         var copy = new SandboxRequest(Image, Command)
         {
+            UseImageCommand = UseImageCommand,
+            PullPolicy = PullPolicy,
             WorkingDirectory = WorkingDirectory,
             User = User,
             Network = Network,

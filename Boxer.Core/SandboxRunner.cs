@@ -194,6 +194,10 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
+    // Where the operator pulls nothing, no request does.
+    private PullPolicy PolicyOf(SandboxRequest request) =>
+        _options.PullPolicy == PullPolicy.Never ? PullPolicy.Never : request.PullPolicy ?? _options.PullPolicy;
+
     private async Task<SandboxResult> WalkAsync(SandboxRequest request, ChannelWriter<SandboxEvent> events, CancellationToken cancellationToken)
     {
         string id = $"boxer-{Guid.NewGuid()}";
@@ -210,7 +214,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
             held.Push(_admission.Enter());
             Engine engine = await GetEngineAsync(cancellationToken).ConfigureAwait(false);
-            IImageLease image = held.Push(await trace.StageAsync("image", () => engine.Images.AcquireAsync(reference, cancellationToken)).ConfigureAwait(false));
+            IImageLease image = held.Push(await trace.StageAsync("image", () => engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PolicyOf(request) }, cancellationToken)).ConfigureAwait(false));
             ImageUser user = WorkBuilder.ResolveUser(request, image);
             held.Push(await trace.StageAsync("queue", () => _admission.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
             INetworkAttachment network = held.Push(await trace.StageAsync("network", () => mode.PrepareAsync(id, cancellationToken)).ConfigureAwait(false));

@@ -107,6 +107,11 @@ internal sealed class RequestValidator
     {
         if (request.Command.Count == 0)
         {
+            if (request.UseImageCommand)
+            {
+                return;
+            }
+
             add("Command", "must have at least one entry: the program to run.");
             return;
         }
@@ -132,7 +137,7 @@ internal sealed class RequestValidator
             CheckText($"Command[{i}]", argument, bytes, MaxArgumentBytes, add);
         }
 
-        if (request.Command[0] is "")
+        if (request.Command[0] is "" && !request.UseImageCommand)
         {
             add("Command[0]", "must not be empty: it is the program to run.");
         }

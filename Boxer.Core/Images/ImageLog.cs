@@ -25,4 +25,10 @@ internal static partial class ImageLog
 
     [LoggerMessage(2006, LogLevel.Warning, "What the store has of {Reference} is damaged and is pulled again: {Reason}")]
     public static partial void StoreDamaged(ILogger logger, string reference, string reason);
+
+    [LoggerMessage(2007, LogLevel.Information, "Removed {Images} references and {Bytes} bytes from the store")]
+    public static partial void Collected(ILogger logger, int images, long bytes);
+
+    [LoggerMessage(2008, LogLevel.Warning, "What no image needs could not be removed from the store; the next pull tries again")]
+    public static partial void NotCollected(ILogger logger, Exception fault);
 }

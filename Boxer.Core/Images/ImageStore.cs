@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using Boxer.Linux;
 using Microsoft.Extensions.Logging;
 
@@ -6,10 +5,13 @@ namespace Boxer.Images;
 
 /// <summary>
 /// Images of this machine: pulled from registries where they are missing, kept by digest in one directory, and made into one read-only
-/// root for each digest. A reference that was pulled once is not asked for again; name a digest where it matters which image it is.
+/// root for each digest. A reference that was pulled once is asked for again only where <see cref="PullPolicy.Always"/> says so; name a
+/// digest where it matters which image it is. Several processes may use one directory.
 /// </summary>
 public sealed class ImageStore : IImageStore, IAsyncDisposable
 {
+    private static readonly TimeSpan NoteInterval = TimeSpan.FromMinutes(1);
+    private static readonly TimeSpan CollectInterval = TimeSpan.FromMilliseconds(50);
     private readonly ImageStoreOptions _options;
     private readonly ILogger _logger;
     private readonly RegistryPlaces _places;
@@ -19,8 +21,10 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     private readonly OverlayMounts _mounts;
     private readonly byte[] _topLayer;
     private readonly SemaphoreSlim _pulls;
-    private readonly SharedOperations<ReadyImage> _operations = new();
-    private readonly ConcurrentDictionary<string, ReadyImage> _ready = new(StringComparer.Ordinal);
+    private readonly SharedOperations<ImageDigest> _operations = new();
+    private readonly ReadyImages _ready;
+    private readonly ImageCollector _collector;
+    private volatile bool _isUncollected;
     private int _disposed;
 
     /// <summary>Makes a store, and takes away what an earlier process left in <see cref="ImageStoreOptions.RootsDirectory"/>.</summary>
@@ -38,7 +42,12 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxLayerEntries, 1);
         _options = options;
         _logger = options.LoggerFactory.CreateLogger<ImageStore>();
-        _places = new(options.RegistryMirrors, options.AllowedRegistries);
+        if (options.MaxStoreBytes is { } bytes)
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThan(bytes, 1, nameof(options.MaxStoreBytes));
+        }
+
+        _places = new(options.RegistryMirrors, options.AllowedRegistries, options.InsecureRegistries);
         ImagePlatform platform = options.Platform is null ? ImagePlatform.Current : ImagePlatform.Parse(options.Platform);
         foreach ((string name, string path) in (ReadOnlySpan<(string, string)>)[(nameof(options.Home), options.Home), (nameof(options.RootsDirectory), options.RootsDirectory)])
         {
@@ -62,7 +71,9 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             _topLayer = _kind == ImageRootKind.Flattened ? TopLayerArchive.Pack(options.TopLayerDirectory) : [];
             _mounts = new(options.RootsDirectory);
             _pulls = new(options.MaxConcurrentPulls);
-            _puller = new(options, _directory, _kind, platform, new RegistryClient(_places));
+            _puller = new(options, _directory, _kind, platform, new RegistryClient(_places, options));
+            _ready = new(UnmakeRoot);
+            _collector = new(_directory, _ready.TryRetire);
         }
         catch
         {
@@ -82,7 +93,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         OverlayMounts.UnmountBelow(rootsDirectory);
     }
 
-    /// <summary>Removes what pulls of dead processes left in the store. Those of living ones are not touched.</summary>
+    /// <summary>Removes what pulls of dead processes left in the store, half made or whole. Those of living ones are not touched.</summary>
     public Task CleanAbandonedAsync() => Task.Run(() =>
     {
         int count = _directory.RemoveAbandoned();
@@ -90,23 +101,39 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         {
             ImageLog.RemovedAbandoned(_logger, count, _options.Home);
         }
+
+        TryCollect();
     });
 
     /// <inheritdoc/>
     /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
-    public async Task<IImageLease> AcquireAsync(ImageReference reference, CancellationToken cancellationToken = default)
+    public async Task<IImageLease> AcquireAsync(ImageReference reference, ImageAcquireOptions options, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(reference);
+        ArgumentNullException.ThrowIfNull(options);
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         IReadOnlyList<RegistryPlace> places = _places.For(reference);
-        string key = reference.ToString();
-        if (!_ready.TryGetValue(key, out ReadyImage? image))
+        bool always = options.Policy == PullPolicy.Always && reference.Digest is null;
+        string name = reference.ToString();
+        while (true)
         {
-            image = await _operations.RunAsync(
-                key, token => MakeReadyAsync(reference, places, token), cancellationToken).ConfigureAwait(false);
-        }
+            if (!always && _ready.TryUse(name) is { } ready)
+            {
+                return Lease(ready, reference);
+            }
 
-        return new ImageLease(image.Image, image.Root);
+            ImageDigest made = await _operations.RunAsync(
+                $"{options.Policy} {name}",
+                (progress, token) => MakeReadyAsync(reference, places, options.Policy, always, progress, token),
+                options.Progress,
+                cancellationToken).ConfigureAwait(false);
+
+            // Between its making and its use here it may have been removed again.
+            if (_ready.TryUse(made) is { } image)
+            {
+                return Lease(image, reference);
+            }
+        }
     }
 
     /// <summary>
@@ -115,11 +142,13 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     /// </summary>
     /// <param name="source">Where it is.</param>
     /// <param name="reference">What it is called from now on, by a tag.</param>
+    /// <param name="progress">Told how far each layer is.</param>
     /// <param name="cancellationToken">Gives up; nothing half-made is kept.</param>
     /// <exception cref="ArgumentException">The reference names a digest.</exception>
     /// <exception cref="ImageNotFoundException">The source does not have the image.</exception>
     /// <exception cref="ImagePullException">The source could not be read or unpacked.</exception>
-    public async Task<IImageLease> ImportAsync(ImageSource source, ImageReference reference, CancellationToken cancellationToken = default)
+    public async Task<IImageLease> ImportAsync(
+        ImageSource source, ImageReference reference, IProgress<PullProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(reference);
@@ -129,16 +158,49 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             throw new ArgumentException($"{reference} names a digest, which the image has or has not; call it by a tag.", nameof(reference));
         }
 
-        ReadyImage ready = await _operations.RunAsync(
-            $"import {source} {reference}",
-            async token =>
+        while (true)
+        {
+            ImageDigest made = await _operations.RunAsync(
+                $"import {source} {reference}",
+                (listeners, token) => AddAsync(
+                    reference, () => _puller.ImportAsync(source, reference, (image, cancel) => MakeRootAsync(image, reference, cancel), listeners, token), token),
+                progress,
+                cancellationToken).ConfigureAwait(false);
+            if (_ready.TryUse(made) is { } image)
             {
-                ReadyImage made = await _puller.ImportAsync(source, reference, MakeRootAsync, token).ConfigureAwait(false);
-                _ready[reference.ToString()] = made;
-                return made;
+                return Lease(image, reference);
+            }
+        }
+    }
+
+    /// <summary>All images, by their names.</summary>
+    public Task<IReadOnlyList<ImageInfo>> ListAsync() => Task.Run(_collector.List);
+
+    /// <summary>Removes an image by one of its names, with all that no other image needs.</summary>
+    /// <param name="reference">The name.</param>
+    /// <param name="cancellationToken">Gives up waiting for pulls, beside which nothing is removed.</param>
+    public async Task<ImageRemoval> RemoveAsync(ImageReference reference, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(reference);
+        bool isThere = false;
+        ImagePruneResult result = await CollectAsync(
+            stored =>
+            {
+                bool isIt = stored.Reference == reference;
+                isThere |= isIt;
+                return isIt;
             },
             cancellationToken).ConfigureAwait(false);
-        return new ImageLease(ready.Image, ready.Root);
+        return !isThere ? ImageRemoval.NotFound : result.Images > 0 ? ImageRemoval.Removed : ImageRemoval.InUse;
+    }
+
+    /// <summary>Removes images that are not in use, and what belongs to none.</summary>
+    /// <param name="unusedFor">Those that were not used for so long; <see cref="TimeSpan.Zero"/> for all.</param>
+    /// <param name="cancellationToken">Gives up waiting for pulls, beside which nothing is removed.</param>
+    public Task<ImagePruneResult> PruneAsync(TimeSpan unusedFor, CancellationToken cancellationToken = default)
+    {
+        DateTimeOffset until = _options.TimeProvider.GetUtcNow() - unusedFor;
+        return CollectAsync(stored => stored.LastUsed <= until, cancellationToken);
     }
 
     /// <summary>Ends pulls, unmounts the roots and removes what was half made. Images stay in the store.</summary>
@@ -155,6 +217,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             ImageLog.RootInUse(_logger, path);
         }
 
+        _ready.Release();
         _puller.Dispose();
         _directory.Dispose();
         _pulls.Dispose();
@@ -182,17 +245,52 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         return ImageRootKind.Flattened;
     }
 
-    private async Task<ReadyImage> MakeReadyAsync(ImageReference reference, IReadOnlyList<RegistryPlace> places, CancellationToken cancellationToken)
+    private ImageLease Lease(ReadyImage image, ImageReference reference)
+    {
+        DateTimeOffset now = _options.TimeProvider.GetUtcNow();
+        if (now - image.Noted > NoteInterval)
+        {
+            image.Noted = now;
+            _directory.Touch(reference, now);
+        }
+
+        return new ImageLease(_ready, image);
+    }
+
+    private async Task<ImageDigest> MakeReadyAsync(
+        ImageReference reference,
+        IReadOnlyList<RegistryPlace> places,
+        PullPolicy policy,
+        bool always,
+        IProgress<PullProgress> progress,
+        CancellationToken cancellationToken)
     {
         using var timeout = new CancellationTokenSource(_options.PullTimeout, _options.TimeProvider);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
+        CancellationToken token = either.Token;
         try
         {
             // An image that is here does not wait for those that are not.
-            ReadyImage ready = await MakeReadyOfStoredAsync(reference, either.Token).ConfigureAwait(false)
-                ?? await PullAsync(reference, places, either.Token).ConfigureAwait(false);
-            _ready[reference.ToString()] = ready;
-            return ready;
+            if (!always && await MakeReadyOfStoredAsync(reference, token).ConfigureAwait(false) is { } stored)
+            {
+                return stored;
+            }
+
+            if (policy == PullPolicy.Never)
+            {
+                throw new ImageNotFoundException($"The image {reference} is not in the store, and nothing is pulled here: import it, or pull it beforehand.");
+            }
+
+            await _pulls.WaitAsync(token).ConfigureAwait(false);
+            try
+            {
+                return await AddAsync(
+                    reference, () => _puller.PullAsync(reference, places, (image, cancel) => MakeRootAsync(image, reference, cancel), progress, token), token).ConfigureAwait(false);
+            }
+            finally
+            {
+                _pulls.Release();
+            }
         }
         catch (OperationCanceledException fault) when (timeout.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
         {
@@ -204,24 +302,55 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    private async Task<ReadyImage> PullAsync(ImageReference reference, IReadOnlyList<RegistryPlace> places, CancellationToken cancellationToken)
+    // What a failed pull had of whole layers goes, and so does what is beyond the quota.
+    private async Task<ImageDigest> AddAsync(ImageReference reference, Func<Task<ReadyImage>> add, CancellationToken cancellationToken)
     {
-        await _pulls.WaitAsync(cancellationToken).ConfigureAwait(false);
+        ReadyImage made;
         try
         {
-            return await _puller.PullAsync(reference, places, MakeRootAsync, cancellationToken).ConfigureAwait(false);
+            using FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false);
+            made = await add().ConfigureAwait(false);
         }
-        finally
+        catch
         {
-            _pulls.Release();
+            TryCollect();
+            throw;
         }
+
+        long needs = _options.MaxStoreBytes is null ? 0 : _collector.Measure(made.Image.Digest);
+        if (needs > _options.MaxStoreBytes)
+        {
+            _directory.RemoveReference(reference);
+            _ready.Leave(made);
+            TryCollect();
+            throw new ImagePullException($"The image {reference} takes {needs} bytes on the disk, more than the {_options.MaxStoreBytes} that all images may take here.");
+        }
+
+        _ready.Name(reference.ToString(), made);
+        if (_options.MaxStoreBytes is not null || _isUncollected)
+        {
+            // It is still in use here, so that it is not what goes.
+            TryCollect();
+        }
+
+        _ready.Leave(made);
+        return made.Image.Digest;
     }
 
-    private async Task<ReadyImage?> MakeReadyOfStoredAsync(ImageReference reference, CancellationToken cancellationToken)
+    private async Task<ImageDigest?> MakeReadyOfStoredAsync(ImageReference reference, CancellationToken cancellationToken)
     {
         try
         {
-            return _puller.Find(reference) is { } image ? await MakeRootAsync(image, cancellationToken).ConfigureAwait(false) : null;
+            using FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false);
+            if (_puller.Find(reference) is not { } image)
+            {
+                return null;
+            }
+
+            ReadyImage ready = await MakeRootAsync(image, reference, cancellationToken).ConfigureAwait(false);
+            _ready.Name(reference.ToString(), ready);
+            _ready.Leave(ready);
+            return image.Digest;
         }
         catch (Exception fault) when (fault is InvalidDataException or RegistryException)
         {
@@ -231,8 +360,87 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    private async Task<ReadyImage> MakeRootAsync(StoredImage image, CancellationToken cancellationToken) => new(
-        image, _kind == ImageRootKind.Overlay ? Mount(image) : await FlattenAsync(image, cancellationToken).ConfigureAwait(false));
+    /// <summary>Makes the root of an image, in use once.</summary>
+    private async Task<ReadyImage> MakeRootAsync(StoredImage image, ImageReference reference, CancellationToken cancellationToken)
+    {
+        if (_ready.TryUse(image.Digest) is { } ready)
+        {
+            return ready;
+        }
+
+        FileLock hold = _directory.TryHold(image.Digest) ?? throw new ImagePullException($"The image {reference} is being removed.");
+        try
+        {
+            string root = _kind == ImageRootKind.Overlay ? Mount(image) : await FlattenAsync(image, cancellationToken).ConfigureAwait(false);
+            return _ready.Add(new(image, root, hold));
+        }
+        catch
+        {
+            hold.Dispose();
+            throw;
+        }
+    }
+
+    private void UnmakeRoot(ReadyImage image)
+    {
+        if (_kind == ImageRootKind.Overlay)
+        {
+            _mounts.Unmount(image.Image.Digest.Hex);
+        }
+    }
+
+    private async Task<ImagePruneResult> CollectAsync(Func<StoredReference, bool> isToGo, CancellationToken cancellationToken)
+    {
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        while (true)
+        {
+            if (await Task.Run(() => TryCollect(isToGo, null), cancellationToken).ConfigureAwait(false) is { } result)
+            {
+                return result;
+            }
+
+            await Task.Delay(CollectInterval, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    // Beside another pull nothing is removed: whichever ends last does it.
+    private void TryCollect()
+    {
+        try
+        {
+            _isUncollected = TryCollect(_ => false, _options.MaxStoreBytes) is null;
+        }
+        catch (IOException fault)
+        {
+            ImageLog.NotCollected(_logger, fault);
+        }
+    }
+
+    private ImagePruneResult? TryCollect(Func<StoredReference, bool> isToGo, long? quota)
+    {
+        ImageCollector.Result result;
+        using (FileLock? alone = _directory.TryLock())
+        {
+            if (alone is null)
+            {
+                return null;
+            }
+
+            result = _collector.Collect(isToGo, quota);
+        }
+
+        foreach (string discarded in result.Discarded)
+        {
+            TreeRemover.Remove(discarded);
+        }
+
+        if (result.Discarded.Count > 0)
+        {
+            ImageLog.Collected(_logger, result.Removed.Count, result.Bytes);
+        }
+
+        return new(result.Removed.Count, result.Bytes);
+    }
 
     private string Mount(StoredImage image)
     {
@@ -301,17 +509,24 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    private sealed record ReadyImage(StoredImage Image, string Root);
-
-    // Roots stay as long as the store: there is nothing to give back until images are evicted.
-    private sealed class ImageLease(StoredImage image, string root) : IImageLease
+    private sealed class ImageLease(ReadyImages ready, ReadyImage image) : IImageLease
     {
-        public string Digest { get; } = image.Digest.ToString();
+        private int _disposed;
 
-        public ImageConfig Config { get; } = image.Config;
+        public string Digest { get; } = image.Image.Digest.ToString();
 
-        public string RootPath { get; } = root;
+        public ImageConfig Config => image.Image.Config;
 
-        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+        public string RootPath => image.Root;
+
+        public ValueTask DisposeAsync()
+        {
+            if (Interlocked.Exchange(ref _disposed, 1) == 0)
+            {
+                ready.Leave(image);
+            }
+
+            return ValueTask.CompletedTask;
+        }
     }
 }

@@ -1,3 +1,4 @@
+using System.Net;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -33,6 +34,31 @@ public sealed record ImageStoreOptions
 
     /// <summary>Registries that images may come from; see <see cref="BoxerOptions.AllowedRegistries"/>.</summary>
     public IReadOnlyList<string> AllowedRegistries { get; init; } = [];
+
+    /// <summary>Files with the authorities (PEM) of registries; see <see cref="BoxerOptions.RegistryCertificates"/>.</summary>
+    public IReadOnlyDictionary<string, string> RegistryCertificates { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Registries whose certificates are not looked at; see <see cref="BoxerOptions.InsecureRegistries"/>.</summary>
+    public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
+
+    /// <summary>
+    /// Knows credentials of registries, such as <see cref="DockerConfigCredentials"/>.
+    /// <value>Default <see langword="null"/>: all are asked as anybody.</value>
+    /// </summary>
+    public IRegistryCredentials? Credentials { get; init; }
+
+    /// <summary>
+    /// The proxy that registries are asked through; never used for loopback addresses.
+    /// <value>Default <see langword="null"/>: what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say (<see cref="HttpClient.DefaultProxy"/>).</value>
+    /// </summary>
+    public IWebProxy? Proxy { get; init; }
+
+    /// <summary>
+    /// Bytes on the disk that images may take together. Beyond it those are removed that nobody uses, the longest unused first; an image
+    /// that needs more by itself is refused. Images in use are never removed, so that a store may have more for as long as they are.
+    /// <value>Default <see langword="null"/>: as much as there is room.</value>
+    /// </summary>
+    public long? MaxStoreBytes { get; init; }
 
     /// <summary>
     /// How long one image may take to be pulled, however many callers wait for it.

@@ -116,6 +116,10 @@ internal sealed class Engine : IAsyncDisposable
             RegistryMirrors = options.RegistryMirrors.ToDictionary(
                 pair => pair.Key, pair => (IReadOnlyList<string>)[.. pair.Value], StringComparer.Ordinal),
             AllowedRegistries = [.. options.AllowedRegistries],
+            RegistryCertificates = new Dictionary<string, string>(options.RegistryCertificates, StringComparer.Ordinal),
+            InsecureRegistries = [.. options.InsecureRegistries],
+            Credentials = options.DockerConfigPath is { } path ? new DockerConfigCredentials(path) : null,
+            MaxStoreBytes = options.ImageQuotaBytes,
             PullTimeout = options.PullTimeout,
             TimeProvider = time,
             LoggerFactory = loggers,

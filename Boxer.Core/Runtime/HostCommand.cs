@@ -10,6 +10,7 @@ internal static class HostCommand
     /// <summary>What a program left.</summary>
     internal sealed record Result(int ExitCode, string Stdout, string Stderr);
 
+    /// <summary>Runs it, with <see cref="ChildEnvironment"/> where no other environment is given.</summary>
     /// <exception cref="SandboxRuntimeException">It could not be started, or did not end in time.</exception>
     internal static async Task<Result> RunAsync(
         DescriptorPoller poller,
@@ -18,7 +19,8 @@ internal static class HostCommand
         TimeSpan timeout,
         TimeProvider time,
         CancellationToken cancellationToken,
-        ReadOnlyMemory<byte> input = default)
+        ReadOnlyMemory<byte> input = default,
+        IReadOnlyList<string>? environment = null)
     {
         using var stdinPipe = Pipe.ForWriting();
         using var stdoutPipe = Pipe.ForReading();
@@ -26,7 +28,7 @@ internal static class HostCommand
         ChildProcess process;
         try
         {
-            process = ChildProcess.Start(poller, path, arguments, ChildEnvironment, [stdinPipe.Theirs, stdoutPipe.Theirs, stderrPipe.Theirs]);
+            process = ChildProcess.Start(poller, path, arguments, environment ?? ChildEnvironment, [stdinPipe.Theirs, stdoutPipe.Theirs, stderrPipe.Theirs]);
         }
         catch (IOException exception)
         {

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Boxer.Network;
+using Boxer.Linux;
 
 namespace Boxer.Runtime;
 
@@ -44,7 +45,7 @@ internal sealed partial class Runsc
     internal static async Task<Runsc> ProbeAsync(
         DescriptorPoller poller, string nameOrPath, string platform, bool rootless, TimeProvider time, CancellationToken cancellationToken, Version? kernel = null)
     {
-        string path = Find(nameOrPath) ?? throw new SandboxRuntimeException(
+        string path = ProgramPath.Find(nameOrPath) ?? throw new SandboxRuntimeException(
             $"The gVisor runtime '{nameOrPath}' was not found: install runsc, or name its path in RunscPath.");
         HostCommand.Result result = await HostCommand.RunAsync(poller, path, ["--version"], ProbeTimeout, time, cancellationToken).ConfigureAwait(false);
         Match match = VersionLine.Match(result.Stdout);
@@ -88,18 +89,6 @@ internal sealed partial class Runsc
         }
 
         return [.. arguments, "run", "--bundle=" + directory, "--pass-fd=3:3", id];
-    }
-
-    private static string? Find(string nameOrPath)
-    {
-        if (nameOrPath.Contains('/', StringComparison.Ordinal))
-        {
-            return File.Exists(nameOrPath) ? System.IO.Path.GetFullPath(nameOrPath) : null;
-        }
-
-        return (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries)
-            .Select(directory => System.IO.Path.Join(directory, nameOrPath))
-            .FirstOrDefault(File.Exists);
     }
 
     // "runsc version release-20240729.0", and "runsc version 0.0~20240729.0" from Debian; builds from source have other words.

@@ -67,7 +67,7 @@ internal static class WorkBuilder
 
         var start = new InitStart
         {
-            Arguments = [.. request.Command],
+            Arguments = Arguments(request, image.Config),
             Environment = [.. environment.Select(variable => variable.Key + "=" + variable.Value)],
             WorkingDirectory = Clean(request.WorkingDirectory ?? image.Config.WorkingDir) ?? "/",
             UserId = user.Uid,
@@ -99,6 +99,19 @@ internal static class WorkBuilder
             limits.CpuCores!.Value, (long)limits.MemoryMegabytes!.Value << 20, HostPidsBase + (limits.Pids.Value * HostPidsForEach));
         Check(start);
         return new SandboxWork(start, [.. request.Files], request.Stdin, limits, cgroup, request.Outputs);
+    }
+
+    private static IReadOnlyList<string> Arguments(SandboxRequest request, ImageConfig image)
+    {
+        if (!request.UseImageCommand)
+        {
+            return [.. request.Command];
+        }
+
+        IReadOnlyList<string> arguments = [.. image.Entrypoint, .. (IEnumerable<string>)(request.Command.Count > 0 ? request.Command : image.Cmd)];
+        return arguments is [{ Length: > 0 }, ..]
+            ? arguments
+            : throw new InvalidSandboxRequestException("Command", "is empty, and the image has neither an Entrypoint nor a Cmd; name a program.");
     }
 
     private static List<KeyValuePair<string, string>> Environment(SandboxRequest request, IImageLease image, ImageUser user, out string home)

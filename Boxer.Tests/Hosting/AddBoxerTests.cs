@@ -351,7 +351,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
     private sealed class OwnStore(string root) : IImageStore
     {
-        public Task<IImageLease> AcquireAsync(ImageReference reference, CancellationToken cancellationToken = default) =>
+        public Task<IImageLease> AcquireAsync(ImageReference reference, ImageAcquireOptions options, CancellationToken cancellationToken = default) =>
             Task.FromResult<IImageLease>(new Lease(root));
 
         private sealed class Lease(string root) : IImageLease

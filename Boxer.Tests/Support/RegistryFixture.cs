@@ -13,6 +13,9 @@ public sealed class RegistryFixture : IAsyncLifetime
     /// <summary>Why there is no registry here; null if there is one.</summary>
     public string? Missing { get; private set; }
 
+    /// <summary>Who may use it, as htpasswd(1) with bcrypt writes it; empty for anybody.</summary>
+    public string Accounts { get; init; } = "";
+
     /// <summary>Its host and port.</summary>
     public string Host { get; private set; } = "";
 
@@ -70,7 +73,8 @@ public sealed class RegistryFixture : IAsyncLifetime
                 rootdirectory: {{_directory.FullName}}/content
             http:
               addr: {{Host}}
-            """);
+            """ + (Accounts.Length == 0 ? "" : $"\nauth:\n  htpasswd:\n    realm: test\n    path: {_directory.FullName}/accounts\n"));
+        await File.WriteAllTextAsync(Path.Combine(_directory.FullName, "accounts"), Accounts);
         Process process = HostProgram.Start("docker-registry", "serve", config);
         process.OutputDataReceived += (_, _) => { };
         process.ErrorDataReceived += (_, _) => { };
@@ -82,7 +86,7 @@ public sealed class RegistryFixture : IAsyncLifetime
             try
             {
                 using HttpResponseMessage response = await client.GetAsync(new Uri(Url + "/v2/"));
-                if (response.IsSuccessStatusCode)
+                if (response.IsSuccessStatusCode || response.StatusCode == HttpStatusCode.Unauthorized)
                 {
                     _process = process;
                     return;

@@ -139,10 +139,10 @@ internal sealed class ImageManifest
 
     /// <summary>Reads the config and joins it with the manifest.</summary>
     /// <param name="content">The bytes of the config.</param>
-    /// <param name="platform">The platform that is wanted.</param>
+    /// <param name="platform">The platform that is wanted; <see langword="null"/> for any.</param>
     /// <param name="layers">The layers, from the lowest up.</param>
     /// <exception cref="RegistryException">The config is malformed, or of another platform.</exception>
-    public ImageConfig ReadConfig(ReadOnlySpan<byte> content, ImagePlatform platform, out IReadOnlyList<ImageLayer> layers)
+    public ImageConfig ReadConfig(ReadOnlySpan<byte> content, ImagePlatform? platform, out IReadOnlyList<ImageLayer> layers)
     {
         ConfigJson json;
         try
@@ -154,8 +154,9 @@ internal sealed class ImageManifest
             throw new RegistryException($"the image's config is malformed: {fault.Message}", RegistryFaultKind.Failed, fault);
         }
 
-        if ((!string.IsNullOrEmpty(json.Os) && json.Os != platform.Os)
-            || (!string.IsNullOrEmpty(json.Architecture) && json.Architecture != platform.Architecture))
+        if (platform is not null
+            && ((!string.IsNullOrEmpty(json.Os) && json.Os != platform.Os)
+                || (!string.IsNullOrEmpty(json.Architecture) && json.Architecture != platform.Architecture)))
         {
             throw new RegistryException(
                 $"the image is for {UntrustedText.Show(json.Os ?? "")}/{UntrustedText.Show(json.Architecture ?? "")}, not for {platform}", RegistryFaultKind.NotFound);

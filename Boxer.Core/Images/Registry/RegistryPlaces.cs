@@ -4,9 +4,18 @@ namespace Boxer.Images;
 
 /// <summary>A place that images of a registry come from.</summary>
 /// <param name="BaseAddress">Scheme, host, port and path before <c>v2/</c>; ends with a slash.</param>
+/// <param name="IsConfigured">
+/// Whether the operator named it. Where a user did, what it redirects to must be at public addresses, also at a name that the operator
+/// named for other images.
+/// </param>
 /// <param name="IsFallback">Whether it is the place before it, over http: asked only if that one gave no answer about the image.</param>
-internal sealed record RegistryPlace(Uri BaseAddress, bool IsFallback = false)
+internal sealed record RegistryPlace(Uri BaseAddress, bool IsConfigured, bool IsFallback = false)
 {
+    private const string DockerHubHost = "registry-1.docker.io";
+
+    /// <summary>The place by the name that its credentials are kept under.</summary>
+    public string Registry => BaseAddress.Host == DockerHubHost ? ImageReference.DefaultRegistry : BaseAddress.Authority;
+
     /// <inheritdoc/>
     public override string ToString() => BaseAddress.GetLeftPart(UriPartial.Path).TrimEnd('/');
 }
@@ -17,7 +26,7 @@ internal sealed record RegistryPlace(Uri BaseAddress, bool IsFallback = false)
 /// <remarks>
 /// A mirror states its scheme and may be anywhere. A registry itself is asked over https at public addresses only; if it is listed
 /// as allowed it may be at any address, and if it is listed and its name is a loopback one (<c>localhost</c> or an address) it is also
-/// asked over http when https fails, as Docker does.
+/// asked over http when https fails, as Docker does. So is one that is insecure.
 /// </remarks>
 internal sealed class RegistryPlaces
 {
@@ -26,13 +35,15 @@ internal sealed class RegistryPlaces
     private readonly Dictionary<string, List<RegistryPlace>> _mirrors = new(StringComparer.OrdinalIgnoreCase);
     private readonly HashSet<string> _allowed = new(StringComparer.OrdinalIgnoreCase);
     private readonly HashSet<string> _trusted = new(StringComparer.OrdinalIgnoreCase);
+    private readonly HashSet<string> _insecure = new(StringComparer.OrdinalIgnoreCase);
     private readonly HashSet<string> _plain = new(StringComparer.OrdinalIgnoreCase);
 
     /// <summary>Reads the configuration.</summary>
     /// <param name="mirrors">Base URLs by registry.</param>
     /// <param name="allowed">Registries as <c>host</c> or <c>host:port</c>.</param>
+    /// <param name="insecure">Registries that may be asked without TLS, as <c>host</c> or <c>host:port</c>.</param>
     /// <exception cref="ArgumentException">An entry is malformed; all faults are in the message.</exception>
-    public RegistryPlaces(IReadOnlyDictionary<string, IReadOnlyList<string>> mirrors, IReadOnlyList<string> allowed)
+    public RegistryPlaces(IReadOnlyDictionary<string, IReadOnlyList<string>> mirrors, IReadOnlyList<string> allowed, IReadOnlyList<string>? insecure = null)
     {
         var faults = new List<string>();
         foreach ((string registry, IReadOnlyList<string> urls) in mirrors)
@@ -59,7 +70,7 @@ internal sealed class RegistryPlaces
                         address = new Uri($"https://{DockerHubHost}");
                     }
 
-                    places.Add(new(new Uri(address.AbsoluteUri.TrimEnd('/') + "/")));
+                    places.Add(new(new Uri(address.AbsoluteUri.TrimEnd('/') + "/"), IsConfigured: true));
                     _trusted.Add(address.IdnHost + ":" + address.Port);
                     if (address.Scheme == Uri.UriSchemeHttp)
                     {
@@ -75,28 +86,34 @@ internal sealed class RegistryPlaces
             _mirrors[registry == "index.docker.io" ? ImageReference.DefaultRegistry : registry] = places;
         }
 
-        foreach (string registry in allowed)
-        {
-            if (!IsRegistry(registry))
-            {
-                faults.Add($"AllowedRegistries: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
-                continue;
-            }
-
-            _allowed.Add(registry == "index.docker.io" ? ImageReference.DefaultRegistry : registry);
-            var address = new Uri($"https://{registry}");
-            _trusted.Add(address.IdnHost + ":" + address.Port);
-            if (IsLoopbackName(address))
-            {
-                var plain = new Uri($"http://{registry}");
-                _trusted.Add(plain.IdnHost + ":" + plain.Port);
-                _plain.Add(plain.IdnHost + ":" + plain.Port);
-            }
-        }
+        Add("AllowedRegistries", allowed, _allowed, isInsecure: false);
+        Add("InsecureRegistries", insecure ?? [], _insecure, isInsecure: true);
 
         if (faults.Count > 0)
         {
             throw new ArgumentException(string.Join(" ", faults));
+        }
+
+        void Add(string option, IReadOnlyList<string> registries, HashSet<string> names, bool isInsecure)
+        {
+            foreach (string registry in registries)
+            {
+                if (!IsRegistry(registry))
+                {
+                    faults.Add($"{option}: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
+                    continue;
+                }
+
+                names.Add(registry == "index.docker.io" ? ImageReference.DefaultRegistry : registry);
+                var address = new Uri($"https://{registry}");
+                _trusted.Add(address.IdnHost + ":" + address.Port);
+                if (isInsecure || IsLoopbackName(address))
+                {
+                    var plain = new Uri($"http://{registry}");
+                    _trusted.Add(plain.IdnHost + ":" + plain.Port);
+                    _plain.Add(plain.IdnHost + ":" + plain.Port);
+                }
+            }
         }
     }
 
@@ -123,7 +140,10 @@ internal sealed class RegistryPlaces
             throw new InvalidSandboxRequestException("Image", $"{reference.Registry} is not a host or host:port; check its port.");
         }
 
-        return listed && IsLoopbackName(secure) ? [new(secure), new(new Uri($"http://{host}/"), IsFallback: true)] : [new(secure)];
+        bool isInsecure = _insecure.Contains(reference.Registry);
+        return isInsecure || (listed && IsLoopbackName(secure))
+            ? [new(secure, IsConfigured: true), new(new Uri($"http://{host}/"), IsConfigured: true, IsFallback: true)]
+            : [new(secure, IsConfigured: listed)];
     }
 
     /// <summary>Whether a host may be at an address that is not public.</summary>

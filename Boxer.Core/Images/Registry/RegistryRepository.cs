@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
+using System.Text;
 using System.Text.Json;
 
 namespace Boxer.Images;
@@ -11,7 +12,10 @@ namespace Boxer.Images;
 /// <param name="Digest">Its digest.</param>
 internal sealed record FetchedManifest(byte[] Content, string? MediaType, ImageDigest Digest);
 
-/// <summary>One repository at one place, asked anonymously or with a token that the place hands out to everybody.</summary>
+/// <summary>
+/// One repository at one place, asked as anybody or with the credential that is known for the place. What fails for now is tried again,
+/// and a blob goes on where it broke off.
+/// </summary>
 internal sealed class RegistryRepository : IImageContent
 {
     private const int MaxTokenBytes = 1024 * 1024;
@@ -25,16 +29,23 @@ internal sealed class RegistryRepository : IImageContent
     private readonly RegistryPlaces _places;
     private readonly RegistryPlace _place;
     private readonly ImageReference _reference;
-    private readonly SemaphoreSlim _tokenLock = new(1, 1);
-    private string? _token;
+    private readonly IRegistryCredentials? _credentials;
+    private readonly TimeProvider _time;
+    private readonly SemaphoreSlim _authorizing = new(1, 1);
+    private AuthenticationHeaderValue? _authorization;
 
     /// <summary>Opens a repository.</summary>
     /// <param name="client">The client that it sends with.</param>
     /// <param name="places">Where it may go.</param>
     /// <param name="place">The place.</param>
     /// <param name="reference">The image.</param>
-    public RegistryRepository(RegistryClient client, RegistryPlaces places, RegistryPlace place, ImageReference reference)
+    /// <param name="credentials">Knows who this process is at the place; <see langword="null"/>: anybody.</param>
+    /// <param name="time">The clock.</param>
+    public RegistryRepository(
+        RegistryClient client, RegistryPlaces places, RegistryPlace place, ImageReference reference, IRegistryCredentials? credentials, TimeProvider time)
     {
+        _credentials = credentials;
+        _time = time;
         _client = client;
         _places = places;
         _place = place;
@@ -59,22 +70,38 @@ internal sealed class RegistryRepository : IImageContent
     /// <param name="cancellationToken">Gives up.</param>
     public async Task<Stream> OpenBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken)
     {
+        var blob = new ResumingStream(
+            (offset, token) => _client.RetryAsync(async attempt => await OpenBlobAsync(descriptor, offset, attempt).ConfigureAwait(false), token).AsTask(),
+            descriptor.Size,
+            $"blob {descriptor.Digest}");
+        await blob.OpenAsync(cancellationToken).ConfigureAwait(false);
+        return blob;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _authorizing.Dispose();
+
+    private async Task<Stream> OpenBlobAsync(ImageDescriptor descriptor, long offset, CancellationToken cancellationToken)
+    {
         string what = $"blob {descriptor.Digest}";
-        HttpResponseMessage response = await GetAsync($"blobs/{descriptor.Digest}", [], cancellationToken).ConfigureAwait(false);
+        HttpResponseMessage response = await GetAsync($"blobs/{descriptor.Digest}", [], offset, cancellationToken).ConfigureAwait(false);
         try
         {
-            if (response.StatusCode != HttpStatusCode.OK)
+            // A place may know nothing of ranges and begin anew.
+            long start = response.StatusCode == HttpStatusCode.PartialContent ? offset : 0;
+            if (response.StatusCode != HttpStatusCode.OK && (start == 0 || response.Content.Headers.ContentRange is not { } range || range.From != offset))
             {
                 throw await FaultAsync(response, what, isManifest: false, cancellationToken).ConfigureAwait(false);
             }
 
-            if (response.Content.Headers.ContentLength is { } length && length != descriptor.Size)
+            if (response.Content.Headers.ContentLength is { } length && length != descriptor.Size - start)
             {
-                throw new RegistryException($"{what} has {length} bytes instead of the {descriptor.Size} that its manifest names");
+                throw new RegistryException($"{what} has {start + length} bytes instead of the {descriptor.Size} that its manifest names");
             }
 
-            Stream body = await response.Content.ReadAsStreamAsync(cancellationToken).ConfigureAwait(false);
-            return new ResponseStream(response, body, what);
+            var body = new ResponseStream(response, await response.Content.ReadAsStreamAsync(cancellationToken).ConfigureAwait(false), what);
+            await SkipAsync(body, offset - start, what, cancellationToken).ConfigureAwait(false);
+            return body;
         }
         catch
         {
@@ -83,12 +110,22 @@ internal sealed class RegistryRepository : IImageContent
         }
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => _tokenLock.Dispose();
-
-    private async Task<FetchedManifest> GetManifestAsync(string name, ImageDigest? expected, CancellationToken cancellationToken)
+    private static async Task SkipAsync(ResponseStream body, long bytes, string what, CancellationToken cancellationToken)
     {
-        using HttpResponseMessage response = await GetAsync($"manifests/{name}", ImageMediaTypes.AcceptedManifests, cancellationToken)
+        var buffer = new byte[64 * 1024];
+        while (bytes > 0)
+        {
+            int length = await body.ReadAsync(buffer.AsMemory(0, (int)Math.Min(bytes, buffer.Length)), cancellationToken).ConfigureAwait(false);
+            bytes -= length > 0 ? length : throw new RegistryException($"{what} ended before where it broke off", RegistryFaultKind.Transient);
+        }
+    }
+
+    private async Task<FetchedManifest> GetManifestAsync(string name, ImageDigest? expected, CancellationToken cancellationToken) =>
+        await _client.RetryAsync(async token => await TryGetManifestAsync(name, expected, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+
+    private async Task<FetchedManifest> TryGetManifestAsync(string name, ImageDigest? expected, CancellationToken cancellationToken)
+    {
+        using HttpResponseMessage response = await GetAsync($"manifests/{name}", ImageMediaTypes.AcceptedManifests, 0, cancellationToken)
             .ConfigureAwait(false);
         if (response.StatusCode != HttpStatusCode.OK)
         {
@@ -112,10 +149,10 @@ internal sealed class RegistryRepository : IImageContent
         return new(content, response.Content.Headers.ContentType?.MediaType, actual);
     }
 
-    private async Task<HttpResponseMessage> GetAsync(string path, IReadOnlyList<string> accept, CancellationToken cancellationToken)
+    private async Task<HttpResponseMessage> GetAsync(string path, IReadOnlyList<string> accept, long offset, CancellationToken cancellationToken)
     {
         var address = new Uri(_place.BaseAddress, $"v2/{_reference.Repository}/{path}");
-        bool authenticated = false;
+        bool authorized = false;
         for (int redirects = 0; ;)
         {
             using var request = new HttpRequestMessage(HttpMethod.Get, address);
@@ -124,25 +161,24 @@ internal sealed class RegistryRepository : IImageContent
                 request.Headers.Accept.Add(new MediaTypeWithQualityHeaderValue(mediaType));
             }
 
-            // The token is this place's alone: it goes to no other host, port or scheme.
-            bool atPlace = IsAtPlace(address);
-            string? token = atPlace ? _token : null;
-            if (token is not null)
+            if (offset > 0)
             {
-                request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token);
+                request.Headers.Range = new RangeHeaderValue(offset, null);
             }
 
-            HttpResponseMessage response = await _client.SendAsync(request, cancellationToken).ConfigureAwait(false);
+            // What this process is authorized by is this place's alone: it goes to no other host, port or scheme.
+            bool atPlace = IsAtPlace(address);
+            AuthenticationHeaderValue? authorization = atPlace ? _authorization : null;
+            request.Headers.Authorization = authorization;
+            HttpResponseMessage response = await _client.SendAsync(_place, request, cancellationToken).ConfigureAwait(false);
             try
             {
-                if (response.StatusCode == HttpStatusCode.Unauthorized && atPlace && !authenticated)
+                if (response.StatusCode == HttpStatusCode.Unauthorized && atPlace && !authorized)
                 {
-                    authenticated = true;
-                    if (await AuthenticateAsync(response, token, cancellationToken).ConfigureAwait(false))
-                    {
-                        response.Dispose();
-                        continue;
-                    }
+                    authorized = true;
+                    await AuthorizeAsync(response, authorization, cancellationToken).ConfigureAwait(false);
+                    response.Dispose();
+                    continue;
                 }
 
                 if ((int)response.StatusCode is not (301 or 302 or 303 or 307 or 308))
@@ -181,60 +217,81 @@ internal sealed class RegistryRepository : IImageContent
         return allowed ? target : throw new RegistryException($"{from.Authority} redirects to {target.Scheme}://{target.Authority}, which is refused because it is not https");
     }
 
-    /// <returns>Whether there is a token now that was not sent with the response's request.</returns>
-    private async Task<bool> AuthenticateAsync(HttpResponseMessage response, string? sent, CancellationToken cancellationToken)
+    private async Task AuthorizeAsync(HttpResponseMessage response, AuthenticationHeaderValue? sent, CancellationToken cancellationToken)
     {
         IReadOnlyList<AuthChallenge> challenges = AuthChallenge.Read(response.Headers.WwwAuthenticate);
         AuthChallenge? bearer = challenges.FirstOrDefault(challenge => challenge.Scheme == "bearer" && challenge.Parameters.ContainsKey("realm"));
-        if (bearer is null)
+        if (bearer is null && !challenges.Any(challenge => challenge.Scheme == "basic"))
         {
-            throw new RegistryException(challenges.Any(challenge => challenge.Scheme == "basic")
-                ? $"{_place} needs a user name and password; only images that anybody may pull can be used"
-                : $"{_place} answered 401 without saying how to authenticate");
+            throw new RegistryException($"{_place} answered 401 without saying how to authenticate");
         }
 
-        await _tokenLock.WaitAsync(cancellationToken).ConfigureAwait(false);
+        await _authorizing.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            // Another layer's request may have got one meanwhile.
-            if (_token is null || _token == sent)
+            // Another layer's request may have been authorized meanwhile.
+            if (_authorization is null || _authorization.Equals(sent))
             {
-                _token = await GetTokenAsync(bearer, cancellationToken).ConfigureAwait(false);
+                RegistryCredential? credential = await FindCredentialAsync(cancellationToken).ConfigureAwait(false);
+                _authorization = bearer is not null
+                    ? new AuthenticationHeaderValue("Bearer", await GetTokenAsync(bearer, credential, cancellationToken).ConfigureAwait(false))
+                    : BasicOf(credential, sent);
             }
-
-            return true;
         }
         finally
         {
-            _tokenLock.Release();
+            _authorizing.Release();
         }
     }
 
-    private async Task<string> GetTokenAsync(AuthChallenge challenge, CancellationToken cancellationToken)
+    private async Task<RegistryCredential?> FindCredentialAsync(CancellationToken cancellationToken)
     {
-        string realm = challenge.Parameters["realm"];
-        if (!Uri.TryCreate(realm, UriKind.Absolute, out Uri? address) || address.UserInfo.Length > 0
-            || !(address.Scheme == Uri.UriSchemeHttps
-                || (address.Scheme == Uri.UriSchemeHttp && _place.BaseAddress.Scheme == Uri.UriSchemeHttp && _places.MayBePlain(address))))
+        try
         {
-            throw new RegistryException($"{_place} names a token service that is refused because it is not https");
+            return _credentials is null ? null : await _credentials.FindAsync(_place.Registry, cancellationToken).ConfigureAwait(false);
         }
+        catch (InvalidDataException fault)
+        {
+            throw new RegistryException(fault.Message, RegistryFaultKind.Failed, fault);
+        }
+    }
 
-        var query = new List<string>();
-        if (challenge.Parameters.TryGetValue("service", out string? service))
-        {
-            query.Add($"service={Uri.EscapeDataString(service)}");
-        }
+    private AuthenticationHeaderValue BasicOf(RegistryCredential? credential, AuthenticationHeaderValue? sent) =>
+        credential?.UserName is null ? throw new RegistryException($"{_place} needs a user name and password; log in to it, and name the file with the credentials in DockerConfigPath")
+        : sent is not null ? throw Refused()
+        : Basic(credential);
+
+    private static AuthenticationHeaderValue Basic(RegistryCredential credential) =>
+        new("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes($"{credential.UserName}:{credential.Secret}")));
+
+    private RegistryException Refused() => new($"{_place} refuses the credential that is known for {_place.Registry}; log in again");
+
+    private async Task<string> GetTokenAsync(AuthChallenge challenge, RegistryCredential? credential, CancellationToken cancellationToken)
+    {
+        Uri address = ReadRealm(challenge.Parameters["realm"], credential);
+        string? service = challenge.Parameters.GetValueOrDefault("service");
 
         // Never more than is needed, whatever scope the place asks for.
-        query.Add($"scope={Uri.EscapeDataString($"repository:{_reference.Repository}:pull")}");
-        address = new UriBuilder(address) { Query = (address.Query.Length > 1 ? address.Query[1..] + "&" : "") + string.Join('&', query) }.Uri;
+        string scope = $"repository:{_reference.Repository}:pull";
+        using var request = new HttpRequestMessage();
+        if (credential is { UserName: null })
+        {
+            request.Method = HttpMethod.Post;
+            request.RequestUri = address;
+            request.Content = new FormUrlEncodedContent(
+                new Dictionary<string, string> { ["grant_type"] = "refresh_token", ["service"] = service ?? "", ["scope"] = scope, ["client_id"] = "boxer", ["refresh_token"] = credential.Secret });
+        }
+        else
+        {
+            string query = (service is null ? "" : $"service={Uri.EscapeDataString(service)}&") + $"scope={Uri.EscapeDataString(scope)}";
+            request.RequestUri = new UriBuilder(address) { Query = (address.Query.Length > 1 ? address.Query[1..] + "&" : "") + query }.Uri;
+            request.Headers.Authorization = credential is null ? null : Basic(credential);
+        }
 
-        using var request = new HttpRequestMessage(HttpMethod.Get, address);
-        using HttpResponseMessage response = await _client.SendAsync(request, cancellationToken).ConfigureAwait(false);
+        using HttpResponseMessage response = await _client.SendAsync(_place, request, cancellationToken).ConfigureAwait(false);
         if (response.StatusCode is HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden)
         {
-            throw NotShown();
+            throw credential is null ? NotShown() : Refused();
         }
 
         if (response.StatusCode != HttpStatusCode.OK)
@@ -257,6 +314,29 @@ internal sealed class RegistryRepository : IImageContent
         }
     }
 
+    // A token service is where the place says. A secret goes to none that has nothing to do with the place.
+    private Uri ReadRealm(string realm, RegistryCredential? credential)
+    {
+        if (!Uri.TryCreate(realm, UriKind.Absolute, out Uri? address) || address.UserInfo.Length > 0
+            || !(address.Scheme == Uri.UriSchemeHttps
+                || (address.Scheme == Uri.UriSchemeHttp && _place.BaseAddress.Scheme == Uri.UriSchemeHttp && _places.MayBePlain(address))))
+        {
+            throw new RegistryException($"{_place} names a token service that is refused because it is not https");
+        }
+
+        return credential is null || IsAtPlace(address) || IsRelated(address.IdnHost, _place.BaseAddress.IdnHost) || _places.MayBePrivate(address.IdnHost, address.Port)
+            ? address
+            : throw new RegistryException($"{_place} names the token service {address.Authority}, which is not given the credential of {_place.Registry}; list {address.Authority} in AllowedRegistries if it may have it");
+    }
+
+    // Of one domain: the last two labels are the same, as those of registry.example.com and auth.example.com are.
+    private static bool IsRelated(string host, string other)
+    {
+        string[] labels = host.Split('.');
+        return labels.Length >= 2 && Uri.CheckHostName(host) == UriHostNameType.Dns
+            && other.EndsWith($".{labels[^2]}.{labels[^1]}", StringComparison.OrdinalIgnoreCase);
+    }
+
     private RegistryException NotShown() =>
         new($"{_reference.Repository} does not exist at {_place} or needs credentials", RegistryFaultKind.NotFound);
 
@@ -270,14 +350,15 @@ internal sealed class RegistryRepository : IImageContent
             return new(text, RegistryFaultKind.NotFound);
         }
 
-        if (status is 401 or 403 && _token is not null)
+        if (status is 401 or 403 && _authorization is not null)
         {
-            return NotShown();
+            return status == 401 && _authorization.Scheme == "Basic" ? Refused() : NotShown();
         }
 
         if (status is 408 or 429 or 500 or 502 or 503 or 504)
         {
-            TimeSpan? retryAfter = response.Headers.RetryAfter?.Delta;
+            TimeSpan? retryAfter = response.Headers.RetryAfter?.Delta ?? (response.Headers.RetryAfter?.Date - _time.GetUtcNow());
+            retryAfter = retryAfter < TimeSpan.Zero ? TimeSpan.Zero : retryAfter;
             return new(
                 retryAfter > MaxRetryAfter ? $"{text} and asks to be left alone for {retryAfter.Value.TotalSeconds.ToString("0", CultureInfo.InvariantCulture)} s" : text,
                 retryAfter > MaxRetryAfter ? RegistryFaultKind.Failed : RegistryFaultKind.Transient)

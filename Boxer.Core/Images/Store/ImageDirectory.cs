@@ -17,12 +17,15 @@ namespace Boxer.Images;
 /// layers/sha256/&lt;diff id&gt;/       a layer, unpacked for overlayfs
 /// roots/sha256/&lt;manifest&gt;-&lt;top&gt;/ a flattened root, with the top layer that was put on it
 /// blobs/sha256/&lt;digest&gt;         manifests, configs, and the layers of flattened roots
-/// references/&lt;sha256 of text&gt;   which manifest a reference was resolved to
+/// references/&lt;sha256 of text&gt;   which manifest a reference was resolved to; its time says when that was last used
+/// images/&lt;algorithm&gt;-&lt;hex&gt;      locked together (flock(2)) by the processes that have the image ready
+/// store.lock                    locked together by those who add or look for content, alone by one who removes
 /// tmp/&lt;id&gt;/, tmp/&lt;id&gt;.lock      what one process is making; the lock is held (flock(2)) while it lives
 /// </code>
 /// </remarks>
 internal sealed class ImageDirectory : IDisposable
 {
+    private static readonly TimeSpan LockInterval = TimeSpan.FromMilliseconds(5);
     private readonly string _home;
     private readonly FileLock _lock;
     private readonly string _temporary;
@@ -34,7 +37,7 @@ internal sealed class ImageDirectory : IDisposable
     {
         _home = home;
         PrivateDirectory.Ensure(home);
-        foreach (string name in (string[])["tmp", "layers", "roots", "blobs", "references"])
+        foreach (string name in (string[])["tmp", "layers", "roots", "blobs", "references", "images"])
         {
             Directory.CreateDirectory(Path.Combine(home, name), PrivateDirectory.Mode);
         }
@@ -129,6 +132,111 @@ internal sealed class ImageDirectory : IDisposable
         Write(ReferencePath(reference), JsonSerializer.SerializeToUtf8Bytes(
             new StoredReferenceJson { Reference = reference.ToString(), Digest = manifest.ToString() }, RegistryJson.Default.StoredReferenceJson));
 
+    /// <summary>All references with what they were resolved to. What cannot be read is left out.</summary>
+    public IReadOnlyList<StoredReference> ReadReferences()
+    {
+        var references = new List<StoredReference>();
+        foreach (string path in Directory.EnumerateFiles(Path.Combine(_home, "references")))
+        {
+            try
+            {
+                StoredReferenceJson? json = JsonSerializer.Deserialize(File.ReadAllBytes(path), RegistryJson.Default.StoredReferenceJson);
+                if (ImageReference.TryParse(json?.Reference, out ImageReference? reference) && ReferencePath(reference) == path && ImageDigest.TryParse(json?.Digest, out ImageDigest digest))
+                {
+                    references.Add(new(reference, digest, new DateTimeOffset(File.GetLastWriteTimeUtc(path))));
+                }
+            }
+            catch (JsonException)
+            {
+                // A damaged file is as good as none.
+            }
+        }
+
+        return references;
+    }
+
+    /// <summary>Forgets a reference.</summary>
+    /// <param name="reference">The reference.</param>
+    public void RemoveReference(ImageReference reference) => File.Delete(ReferencePath(reference));
+
+    /// <summary>Says that a reference is used now.</summary>
+    /// <param name="reference">The reference.</param>
+    /// <param name="now">The time.</param>
+    public void Touch(ImageReference reference, DateTimeOffset now)
+    {
+        try
+        {
+            File.SetLastWriteTimeUtc(ReferencePath(reference), now.UtcDateTime);
+        }
+        catch (IOException)
+        {
+            // Forgotten meanwhile; whoever has the image keeps it.
+        }
+    }
+
+    /// <summary>Keeps those away who remove content.</summary>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<FileLock> ShareAsync(CancellationToken cancellationToken)
+    {
+        FileLock? shared;
+        while ((shared = FileLock.TryShare(StoreLockPath)) is null)
+        {
+            await Task.Delay(LockInterval, cancellationToken).ConfigureAwait(false);
+        }
+
+        return shared;
+    }
+
+    /// <summary>Keeps everybody else away, to remove content.</summary>
+    /// <returns><see langword="null"/> where somebody adds or removes some.</returns>
+    public FileLock? TryLock() => FileLock.TryTakeOrCreate(StoreLockPath);
+
+    /// <summary>Holds an image, so that no process removes it.</summary>
+    /// <param name="digest">The digest of its manifest.</param>
+    /// <returns><see langword="null"/> where one does so now.</returns>
+    public FileLock? TryHold(ImageDigest digest) => FileLock.TryShare(HoldPath(digest));
+
+    /// <summary>Whether some process holds an image.</summary>
+    /// <param name="digest">The digest of its manifest.</param>
+    public bool IsHeld(ImageDigest digest)
+    {
+        using FileLock? taken = FileLock.TryTakeOrCreate(HoldPath(digest));
+        if (taken is not null)
+        {
+            File.Delete(taken.Path);
+        }
+
+        return taken is null;
+    }
+
+    /// <summary>Images that some process held, and may still hold.</summary>
+    public IEnumerable<ImageDigest> Holds() => Directory.GetFiles(Path.Combine(_home, "images"))
+        .Select(path => ImageDigest.TryParse(Path.GetFileName(path).Replace('-', ':'), out ImageDigest digest) ? digest : (ImageDigest?)null)
+        .OfType<ImageDigest>();
+
+    /// <summary>Everything that is kept: layers, flattened roots and blobs.</summary>
+    public IEnumerable<string> Contents() => ((string[])["layers", "roots", "blobs"])
+        .SelectMany(kind => Directory.GetDirectories(Path.Combine(_home, kind), "sha*"))
+        .SelectMany(Directory.GetFileSystemEntries);
+
+    /// <summary>Flattened roots of an image.</summary>
+    /// <param name="manifest">The digest of its manifest.</param>
+    public IEnumerable<string> Roots(ImageDigest manifest)
+    {
+        string directory = Path.Combine(_home, "roots", manifest.Algorithm);
+        return Directory.Exists(directory) ? Directory.GetDirectories(directory, manifest.Hex + "-*") : [];
+    }
+
+    /// <summary>Takes content out of its place, at once and whole.</summary>
+    /// <param name="path">The content.</param>
+    /// <returns>Where it is now, to be removed.</returns>
+    public string Discard(string path)
+    {
+        string discarded = NewTemporaryPath();
+        Check.Result(Stdio.rename(path, discarded), "rename", path);
+        return discarded;
+    }
+
     /// <summary>Reads which manifest a reference was resolved to.</summary>
     /// <param name="reference">The reference.</param>
     /// <returns>The digest of the manifest; <see langword="null"/> if that is not known.</returns>
@@ -201,6 +309,10 @@ internal sealed class ImageDirectory : IDisposable
             }
         }
     }
+
+    private string StoreLockPath => Path.Combine(_home, "store.lock");
+
+    private string HoldPath(ImageDigest digest) => Path.Combine(_home, "images", $"{digest.Algorithm}-{digest.Hex}");
 
     private string ReferencePath(ImageReference reference) =>
         Path.Combine(_home, "references", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(reference.ToString()))));

@@ -1,7 +1,5 @@
 using Boxer.Linux;
 using Microsoft.Extensions.Logging;
-using Polly;
-using Polly.Retry;
 
 namespace Boxer.Images;
 
@@ -9,7 +7,6 @@ namespace Boxer.Images;
 internal sealed class ImagePuller : IDisposable
 {
     private const int LayersAtOnce = 3;
-    private const int MaxRetries = 3;
     private const int MaxIndexDepth = 2;
 
     private readonly ImageStoreOptions _options;
@@ -18,7 +15,6 @@ internal sealed class ImagePuller : IDisposable
     private readonly ImagePlatform _platform;
     private readonly RegistryClient _client;
     private readonly ILogger _logger;
-    private readonly ResiliencePipeline _retry;
 
     /// <summary>Makes a puller.</summary>
     /// <param name="options">The store's options.</param>
@@ -34,22 +30,6 @@ internal sealed class ImagePuller : IDisposable
         _platform = platform;
         _client = client;
         _logger = options.LoggerFactory.CreateLogger<ImageStore>();
-        _retry = new ResiliencePipelineBuilder { TimeProvider = options.TimeProvider }
-            .AddRetry(new RetryStrategyOptions
-            {
-                ShouldHandle = new PredicateBuilder().Handle<RegistryException>(fault => fault.Kind == RegistryFaultKind.Transient),
-                MaxRetryAttempts = MaxRetries,
-                BackoffType = DelayBackoffType.Exponential,
-                UseJitter = true,
-                Delay = TimeSpan.FromMilliseconds(300),
-                DelayGenerator = arguments => ValueTask.FromResult((arguments.Outcome.Exception as RegistryException)?.RetryAfter),
-                OnRetry = arguments =>
-                {
-                    ImageLog.Retrying(_logger, arguments.RetryDelay.TotalMilliseconds, arguments.Outcome.Exception?.Message ?? "");
-                    return ValueTask.CompletedTask;
-                },
-            })
-            .Build();
     }
 
     /// <summary>Finds an image whose content is all in the store.</summary>
@@ -82,6 +62,7 @@ internal sealed class ImagePuller : IDisposable
     /// <param name="reference">The image.</param>
     /// <param name="places">The places, in order.</param>
     /// <param name="makeRoot">Makes the root of what was pulled; only then is the reference remembered.</param>
+    /// <param name="progress">Told how far each layer is.</param>
     /// <param name="cancellationToken">Gives up; nothing half-made is kept.</param>
     /// <exception cref="ImageNotFoundException">No place has it.</exception>
     /// <exception cref="ImagePullException">It could not be pulled.</exception>
@@ -89,6 +70,7 @@ internal sealed class ImagePuller : IDisposable
         ImageReference reference,
         IReadOnlyList<RegistryPlace> places,
         Func<StoredImage, CancellationToken, Task<T>> makeRoot,
+        IProgress<PullProgress> progress,
         CancellationToken cancellationToken)
     {
         var faults = new List<RegistryException>();
@@ -107,7 +89,7 @@ internal sealed class ImagePuller : IDisposable
             try
             {
                 using RegistryRepository repository = _client.Open(place, reference);
-                return await StoreAsync(reference, repository, place.ToString(), _retry, makeRoot, cancellationToken).ConfigureAwait(false);
+                return await StoreAsync(reference, repository, place.ToString(), makeRoot, progress, cancellationToken).ConfigureAwait(false);
             }
             catch (RegistryException fault)
             {
@@ -134,11 +116,12 @@ internal sealed class ImagePuller : IDisposable
     /// <param name="source">Which.</param>
     /// <param name="reference">What it is called from now on.</param>
     /// <param name="makeRoot">Makes its root; only then is the reference remembered.</param>
+    /// <param name="progress">Told how far each layer is.</param>
     /// <param name="cancellationToken">Gives up; nothing half-made is kept.</param>
     /// <exception cref="ImageNotFoundException">The source does not have it.</exception>
     /// <exception cref="ImagePullException">It could not be read or unpacked.</exception>
     public async Task<T> ImportAsync<T>(
-        ImageSource source, ImageReference reference, Func<StoredImage, CancellationToken, Task<T>> makeRoot, CancellationToken cancellationToken)
+        ImageSource source, ImageReference reference, Func<StoredImage, CancellationToken, Task<T>> makeRoot, IProgress<PullProgress> progress, CancellationToken cancellationToken)
     {
         string? temporary = null;
         try
@@ -149,7 +132,7 @@ internal sealed class ImagePuller : IDisposable
             }
 
             using IImageContent content = await OpenAsync(source, temporary ?? source.Path, cancellationToken).ConfigureAwait(false);
-            return await StoreAsync(reference, content, source.ToString(), ResiliencePipeline.Empty, makeRoot, cancellationToken).ConfigureAwait(false);
+            return await StoreAsync(reference, content, source.ToString(), makeRoot, progress, cancellationToken).ConfigureAwait(false);
         }
         catch (RegistryException fault)
         {
@@ -187,7 +170,7 @@ internal sealed class ImagePuller : IDisposable
                 FileStream file = File.OpenRead(path);
                 await using (file.ConfigureAwait(false))
                 {
-                    await UnpackAsync(file, layer, target, budget, cancellationToken).ConfigureAwait(false);
+                    await UnpackAsync(file, layer, target, budget, null, cancellationToken).ConfigureAwait(false);
                 }
             }
             catch (Exception fault) when (fault is InvalidDataException or RegistryException)
@@ -269,15 +252,14 @@ internal sealed class ImagePuller : IDisposable
         ImageReference reference,
         IImageContent content,
         string place,
-        ResiliencePipeline retry,
         Func<StoredImage, CancellationToken, Task<T>> makeRoot,
+        IProgress<PullProgress> progress,
         CancellationToken cancellationToken)
     {
         long started = _options.TimeProvider.GetTimestamp();
-        (FetchedManifest fetched, ImageManifest manifest) = await GetManifestAsync(content, retry, cancellationToken).ConfigureAwait(false);
+        (FetchedManifest fetched, ImageManifest manifest) = await GetManifestAsync(content, cancellationToken).ConfigureAwait(false);
         byte[] config = _directory.ReadBlob(manifest.Config.Digest)
-            ?? await retry.ExecuteAsync(
-                async token => await content.GetConfigAsync(manifest.Config, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+            ?? await content.GetConfigAsync(manifest.Config, cancellationToken).ConfigureAwait(false);
         ImageConfig imageConfig = manifest.ReadConfig(config, _platform, out IReadOnlyList<ImageLayer> layers);
         if (manifest.LayerBytes > _options.MaxImageBytes)
         {
@@ -291,18 +273,27 @@ internal sealed class ImagePuller : IDisposable
             await RemoveIfDamagedAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
         }
 
+        foreach (ImageLayer layer in layers)
+        {
+            bool isStored = HasLayer(layer);
+            progress.Report(new(layer.Blob.Digest.ToString(), isStored ? layer.Blob.Size : 0, layer.Blob.Size, isStored));
+        }
+
         await Parallel.ForEachAsync(
             layers.Where(layer => !HasLayer(layer)).DistinctBy(layer => (layer.DiffId, layer.Blob.Digest)),
             new ParallelOptions { MaxDegreeOfParallelism = LayersAtOnce, CancellationToken = cancellationToken },
-            async (layer, token) => await retry.ExecuteAsync(
-                async attempt => await FetchLayerAsync(content, layer, budget, attempt).ConfigureAwait(false), token).ConfigureAwait(false))
-            .ConfigureAwait(false);
+            async (layer, token) =>
+            {
+                var layerProgress = new LayerProgress(progress, layer.Blob);
+                await FetchLayerAsync(content, layer, budget, layerProgress, token).ConfigureAwait(false);
+                layerProgress.Complete();
+            }).ConfigureAwait(false);
 
+        _directory.WriteBlob(manifest.Config.Digest, config);
+        _directory.WriteBlob(fetched.Digest, fetched.Content);
         T root = await makeRoot(new(fetched.Digest, imageConfig, layers), cancellationToken).ConfigureAwait(false);
 
         // The reference comes last: what it leads to is whole.
-        _directory.WriteBlob(manifest.Config.Digest, config);
-        _directory.WriteBlob(fetched.Digest, fetched.Content);
         _directory.WriteReference(reference, fetched.Digest);
         ImageLog.Pulled(
             _logger, reference.ToString(), fetched.Digest.ToString(), place, layers.Count, _options.TimeProvider.GetElapsedTime(started).TotalMilliseconds);
@@ -328,10 +319,9 @@ internal sealed class ImagePuller : IDisposable
         }
     }
 
-    private async Task<(FetchedManifest Fetched, ImageManifest Manifest)> GetManifestAsync(IImageContent content, ResiliencePipeline retry, CancellationToken cancellationToken)
+    private async Task<(FetchedManifest Fetched, ImageManifest Manifest)> GetManifestAsync(IImageContent content, CancellationToken cancellationToken)
     {
-        FetchedManifest fetched = await retry.ExecuteAsync(
-            async token => await content.GetManifestAsync(token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        FetchedManifest fetched = await content.GetManifestAsync(cancellationToken).ConfigureAwait(false);
         for (int depth = 0; ; depth++)
         {
             if (ImageManifest.Read(fetched.Content, fetched.MediaType, _platform, out ImageDescriptor? chosen) is { } manifest)
@@ -344,12 +334,12 @@ internal sealed class ImagePuller : IDisposable
                 throw new RegistryException($"the image is an index within more than {MaxIndexDepth} others");
             }
 
-            fetched = await retry.ExecuteAsync(
-                async token => await content.GetManifestAsync(chosen!.Digest, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+            fetched = await content.GetManifestAsync(chosen!.Digest, cancellationToken).ConfigureAwait(false);
         }
     }
 
-    private async Task FetchLayerAsync(IImageContent content, ImageLayer layer, UnpackBudget budget, CancellationToken cancellationToken)
+    private async Task FetchLayerAsync(
+        IImageContent content, ImageLayer layer, UnpackBudget budget, LayerProgress progress, CancellationToken cancellationToken)
     {
         string temporary = _directory.NewTemporaryPath();
         try
@@ -360,12 +350,12 @@ internal sealed class ImagePuller : IDisposable
                 if (_kind == ImageRootKind.Overlay)
                 {
                     MakeRoot(temporary);
-                    await UnpackAsync(body, layer, temporary, budget, cancellationToken).ConfigureAwait(false);
+                    await UnpackAsync(body, layer, temporary, budget, progress.Add, cancellationToken).ConfigureAwait(false);
                     ImageDirectory.Commit(temporary, _directory.LayerPath(layer.DiffId));
                 }
                 else
                 {
-                    await DownloadAsync(body, layer.Blob, temporary, cancellationToken).ConfigureAwait(false);
+                    await DownloadAsync(body, layer.Blob, temporary, progress.Add, cancellationToken).ConfigureAwait(false);
                     ImageDirectory.CommitFile(temporary, _directory.BlobPath(layer.Blob.Digest));
                 }
             }
@@ -385,9 +375,9 @@ internal sealed class ImagePuller : IDisposable
         File.SetUnixFileMode(path, (UnixFileMode)0x1ED); // 0755
     }
 
-    private static async Task DownloadAsync(Stream body, ImageDescriptor blob, string target, CancellationToken cancellationToken)
+    private static async Task DownloadAsync(Stream body, ImageDescriptor blob, string target, Action<int> counted, CancellationToken cancellationToken)
     {
-        using var verifying = new VerifyingStream(body, blob.Digest, blob.Size, $"blob {blob.Digest}");
+        using var verifying = new VerifyingStream(body, blob.Digest, blob.Size, $"blob {blob.Digest}", counted);
         var file = new FileStream(target, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1);
         await using (file.ConfigureAwait(false))
         {
@@ -397,12 +387,13 @@ internal sealed class ImagePuller : IDisposable
     }
 
     /// <summary>Unpacks a layer in one pass: the blob's digest and size, and the diff id, are verified before this returns.</summary>
-    private async Task UnpackAsync(Stream body, ImageLayer layer, string target, UnpackBudget budget, CancellationToken cancellationToken)
+    private async Task UnpackAsync(
+        Stream body, ImageLayer layer, string target, UnpackBudget budget, Action<int>? counted, CancellationToken cancellationToken)
     {
         long taken = 0;
         try
         {
-            using var blob = new VerifyingStream(body, layer.Blob.Digest, layer.Blob.Size, $"blob {layer.Blob.Digest}");
+            using var blob = new VerifyingStream(body, layer.Blob.Digest, layer.Blob.Size, $"blob {layer.Blob.Digest}", counted);
             Stream plain = await Decompression.OpenAsync(blob, cancellationToken).ConfigureAwait(false);
             await using (plain.ConfigureAwait(false))
             {
@@ -433,5 +424,25 @@ internal sealed class ImagePuller : IDisposable
             budget.Return(taken);
             throw;
         }
+    }
+
+    /// <summary>Reports how far a layer is, not at every read.</summary>
+    private sealed class LayerProgress(IProgress<PullProgress> progress, ImageDescriptor blob)
+    {
+        private const int Step = 512 * 1024;
+        private long _bytes;
+        private long _reported;
+
+        public void Add(int bytes)
+        {
+            _bytes += bytes;
+            if (_bytes - _reported >= Step)
+            {
+                _reported = _bytes;
+                progress.Report(new(blob.Digest.ToString(), _bytes, blob.Size, IsStored: false));
+            }
+        }
+
+        public void Complete() => progress.Report(new(blob.Digest.ToString(), blob.Size, blob.Size, IsStored: true));
     }
 }

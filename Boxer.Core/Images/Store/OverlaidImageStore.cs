@@ -28,9 +28,9 @@ internal sealed class OverlaidImageStore : IImageStore, IDisposable
     }
 
     /// <inheritdoc/>
-    public async Task<IImageLease> AcquireAsync(ImageReference reference, CancellationToken cancellationToken = default)
+    public async Task<IImageLease> AcquireAsync(ImageReference reference, ImageAcquireOptions options, CancellationToken cancellationToken = default)
     {
-        IImageLease lease = await _inner.AcquireAsync(reference, cancellationToken).ConfigureAwait(false);
+        IImageLease lease = await _inner.AcquireAsync(reference, options, cancellationToken).ConfigureAwait(false);
         try
         {
             return new Lease(this, lease, Mount(lease.RootPath));

@@ -14,19 +14,21 @@ internal sealed class SharedOperations<T> : IAsyncDisposable
 
     /// <summary>Joins the operation of a key, or starts it.</summary>
     /// <param name="key">The key.</param>
-    /// <param name="start">The operation; its token is cancelled when nobody waits any more.</param>
+    /// <param name="start">The operation; what it reports goes to all who wait, its token is cancelled when nobody waits any more.</param>
+    /// <param name="progress">Told how far it is from now on.</param>
     /// <param name="cancellationToken">Gives up waiting.</param>
-    public async Task<T> RunAsync(string key, Func<CancellationToken, Task<T>> start, CancellationToken cancellationToken)
+    public async Task<T> RunAsync(
+        string key, Func<IProgress<PullProgress>, CancellationToken, Task<T>> start, IProgress<PullProgress>? progress, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        Operation operation = Join(key, start);
+        Operation operation = Join(key, start, progress);
         try
         {
             return await operation.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
         }
         finally
         {
-            Leave(key, operation);
+            Leave(key, operation, progress);
         }
     }
 
@@ -44,7 +46,7 @@ internal sealed class SharedOperations<T> : IAsyncDisposable
         _disposed.Dispose();
     }
 
-    private Operation Join(string key, Func<CancellationToken, Task<T>> start)
+    private Operation Join(string key, Func<IProgress<PullProgress>, CancellationToken, Task<T>> start, IProgress<PullProgress>? progress)
     {
         lock (_lock)
         {
@@ -52,19 +54,22 @@ internal sealed class SharedOperations<T> : IAsyncDisposable
             if (!_current.TryGetValue(key, out Operation? operation) || operation.Task.IsCompleted)
             {
                 var cancellation = CancellationTokenSource.CreateLinkedTokenSource(_disposed.Token);
-                operation = new(Task.Run(() => start(cancellation.Token), CancellationToken.None), cancellation);
+                var listeners = new Listeners();
+                operation = new(Task.Run(() => start(listeners, cancellation.Token), CancellationToken.None), cancellation, listeners);
                 _current[key] = operation;
                 _running.Add(operation.Task);
                 _ = ForgetAsync(operation);
             }
 
             operation.Waiters++;
+            operation.Listeners.Add(progress);
             return operation;
         }
     }
 
-    private void Leave(string key, Operation operation)
+    private void Leave(string key, Operation operation, IProgress<PullProgress>? progress)
     {
+        operation.Listeners.Remove(progress);
         lock (_lock)
         {
             if (--operation.Waiters > 0)
@@ -95,8 +100,40 @@ internal sealed class SharedOperations<T> : IAsyncDisposable
         }
     }
 
-    private sealed class Operation(Task<T> task, CancellationTokenSource cancellation)
+    private sealed class Listeners : IProgress<PullProgress>
     {
+        private readonly Lock _changing = new();
+        private IProgress<PullProgress>[] _all = [];
+
+        public void Add(IProgress<PullProgress>? listener)
+        {
+            lock (_changing)
+            {
+                _all = listener is null ? _all : [.. _all, listener];
+            }
+        }
+
+        public void Remove(IProgress<PullProgress>? listener)
+        {
+            lock (_changing)
+            {
+                _all = [.. _all.Where(other => other != listener)];
+            }
+        }
+
+        public void Report(PullProgress value)
+        {
+            foreach (IProgress<PullProgress> listener in _all)
+            {
+                listener.Report(value);
+            }
+        }
+    }
+
+    private sealed class Operation(Task<T> task, CancellationTokenSource cancellation, Listeners listeners)
+    {
+        public Listeners Listeners { get; } = listeners;
+
         public Task<T> Task { get; } = task;
 
         public CancellationTokenSource Cancellation { get; } = cancellation;

@@ -27,7 +27,7 @@ public sealed class ImageSourceTests : IDisposable
         await HostProgram.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
         await using ImageStore store = Store();
 
-        await using IImageLease lease = await store.ImportAsync(ImageSource.Parse(read.Replace("DIR", _scratch.Path, StringComparison.Ordinal)), Local, Cancel);
+        await using IImageLease lease = await store.ImportAsync(ImageSource.Parse(read.Replace("DIR", _scratch.Path, StringComparison.Ordinal)), Local, cancellationToken: Cancel);
 
         Assert.Equal(await ScratchDirectory.ListAsync(_scratch["umoci"]), await ScratchDirectory.ListAsync(lease.RootPath));
         Assert.Equal(["/bin/app", "--fast"], lease.Config.Entrypoint);
@@ -58,7 +58,7 @@ public sealed class ImageSourceTests : IDisposable
         await HostProgram.RunAsync("sh", "-c", $"{program} < '{archive}' > '{archive}.z'");
         await using ImageStore store = Store();
 
-        await using IImageLease lease = await store.ImportAsync(ImageSource.Parse($"{kind}:{archive}.z"), Local, Cancel);
+        await using IImageLease lease = await store.ImportAsync(ImageSource.Parse($"{kind}:{archive}.z"), Local, cancellationToken: Cancel);
 
         Assert.Equal(await ScratchDirectory.ListAsync(_scratch["umoci"]), await ScratchDirectory.ListAsync(lease.RootPath));
     }
@@ -76,7 +76,7 @@ public sealed class ImageSourceTests : IDisposable
         await HostProgram.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
         await using ImageStore store = Store();
 
-        await using IImageLease lease = await store.ImportAsync(ImageSource.Parse($"oci:{_scratch["copy"]}"), Local, Cancel);
+        await using IImageLease lease = await store.ImportAsync(ImageSource.Parse($"oci:{_scratch["copy"]}"), Local, cancellationToken: Cancel);
 
         Assert.Equal(await ScratchDirectory.ListAsync(_scratch["umoci"]), await ScratchDirectory.ListAsync(lease.RootPath));
         Assert.Equal(format == "zstd", File.ReadAllText(ManifestOf(_scratch["copy"])).Contains("tar+zstd", StringComparison.Ordinal));
@@ -86,12 +86,12 @@ public sealed class ImageSourceTests : IDisposable
     public async Task What_a_name_meant_before_is_replaced()
     {
         await using ImageStore store = Store();
-        await using (IImageLease first = await store.ImportAsync(RootOf(new Archive().File("a", "one")), Local, Cancel))
+        await using (IImageLease first = await store.ImportAsync(RootOf(new Archive().File("a", "one")), Local, cancellationToken: Cancel))
         {
             Assert.Equal("one", File.ReadAllText(Path.Combine(first.RootPath, "a")));
         }
 
-        await using IImageLease second = await store.ImportAsync(RootOf(new Archive().File("a", "two")), Local, Cancel);
+        await using IImageLease second = await store.ImportAsync(RootOf(new Archive().File("a", "two")), Local, cancellationToken: Cancel);
         await using IImageLease found = await store.AcquireAsync(Local, Cancel);
         Assert.Equal("two", File.ReadAllText(Path.Combine(found.RootPath, "a")));
         Assert.Equal(second.Digest, found.Digest);
@@ -110,7 +110,7 @@ public sealed class ImageSourceTests : IDisposable
         File.WriteAllBytes(_scratch["d.tar"], archive.ToBytes());
         await using ImageStore store = Store();
 
-        await using IImageLease lease = await store.ImportAsync(new(ImageSourceKind.DockerArchive, _scratch["d.tar"], "a:1"), Local, Cancel);
+        await using IImageLease lease = await store.ImportAsync(new(ImageSourceKind.DockerArchive, _scratch["d.tar"], "a:1"), Local, cancellationToken: Cancel);
 
         Assert.Equal("one", File.ReadAllText(Path.Combine(lease.RootPath, "a")));
     }
@@ -181,7 +181,7 @@ public sealed class ImageSourceTests : IDisposable
         ImageSource source = make(this);
         await using ImageStore store = Store();
 
-        Exception fault = await Assert.ThrowsAnyAsync<SandboxException>(() => store.ImportAsync(source, Local, Cancel));
+        Exception fault = await Assert.ThrowsAnyAsync<SandboxException>(() => store.ImportAsync(source, Local, cancellationToken: Cancel));
 
         Assert.True(fault is ImagePullException or ImageNotFoundException, fault.ToString());
         Assert.Contains(message, fault.Message, StringComparison.Ordinal);
@@ -199,7 +199,7 @@ public sealed class ImageSourceTests : IDisposable
         foreach (ImageSourceKind kind in (ImageSourceKind[])[ImageSourceKind.RootArchive, ImageSourceKind.OciArchive])
         {
             await using ImageStore store = Store(options => options with { MaxImageBytes = 100_000_000 });
-            ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.ImportAsync(new(kind, _scratch["bomb"]), Local, Cancel));
+            ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.ImportAsync(new(kind, _scratch["bomb"]), Local, cancellationToken: Cancel));
             Assert.Contains("more than 100000000 bytes", fault.Message, StringComparison.Ordinal);
             Assert.Empty(Directory.EnumerateFileSystemEntries(Directory.EnumerateDirectories(_scratch["home/tmp"]).Single()));
         }
@@ -214,7 +214,7 @@ public sealed class ImageSourceTests : IDisposable
         await HostProgram.RunAsync("sh", "-c", $"{program} < '{_scratch["whole"]}' > '{_scratch["z"]}'; truncate -s -20 '{_scratch["z"]}'");
         await using ImageStore store = Store();
 
-        await Assert.ThrowsAsync<ImagePullException>(() => store.ImportAsync(new(ImageSourceKind.RootArchive, _scratch["z"]), Local, Cancel));
+        await Assert.ThrowsAsync<ImagePullException>(() => store.ImportAsync(new(ImageSourceKind.RootArchive, _scratch["z"]), Local, cancellationToken: Cancel));
     }
 
     [Fact]
@@ -223,7 +223,7 @@ public sealed class ImageSourceTests : IDisposable
         await HostProgram.RunAsync("sh", "-c", $"head -c 300000000 /dev/zero | zstd --ultra --long=31 -1 > '{_scratch["z"]}'");
         await using ImageStore store = Store();
 
-        ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.ImportAsync(new(ImageSourceKind.RootArchive, _scratch["z"]), Local, Cancel));
+        ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.ImportAsync(new(ImageSourceKind.RootArchive, _scratch["z"]), Local, cancellationToken: Cancel));
         Assert.Contains("zstd", fault.Message, StringComparison.Ordinal);
     }
 

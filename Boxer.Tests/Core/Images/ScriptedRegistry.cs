@@ -1,14 +1,17 @@
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Authentication;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Boxer.Images;
 
 namespace Boxer.Tests.Core.Images;
 
 /// <summary>A request that a scripted registry got.</summary>
-internal sealed record ScriptedRequest(string Path, IReadOnlyDictionary<string, string> Headers);
+internal sealed record ScriptedRequest(string Path, IReadOnlyDictionary<string, string> Headers, string Body = "");
 
 /// <summary>What a scripted registry answers.</summary>
 internal sealed record ScriptedAnswer(int Status, byte[] Body, params (string Name, string Value)[] Headers)
@@ -29,8 +32,11 @@ internal sealed class ScriptedRegistry : IDisposable
     private readonly TcpListener _listener;
     private readonly CancellationTokenSource _stop = new();
 
-    public ScriptedRegistry(string address = "127.0.0.1")
+    private readonly X509Certificate2? _certificate;
+
+    public ScriptedRegistry(string address = "127.0.0.1", X509Certificate2? certificate = null)
     {
+        _certificate = certificate;
         _listener = new TcpListener(IPAddress.Parse(address), 0);
         _listener.Start();
         Host = _listener.LocalEndpoint.ToString()!;
@@ -39,7 +45,7 @@ internal sealed class ScriptedRegistry : IDisposable
 
     public string Host { get; }
 
-    public string Url => "http://" + Host;
+    public string Url => (_certificate is null ? "http://" : "https://") + Host;
 
     public ConcurrentQueue<ScriptedRequest> Requests { get; } = new();
 
@@ -107,7 +113,8 @@ internal sealed class ScriptedRegistry : IDisposable
         try
         {
             using (client)
-            using (var reader = new StreamReader(client.GetStream(), Encoding.ASCII))
+            using (Stream stream = await OpenAsync(client.GetStream(), stop))
+            using (var reader = new StreamReader(stream, Encoding.ASCII))
             {
                 if (await reader.ReadLineAsync(stop) is not { } first)
                 {
@@ -121,20 +128,39 @@ internal sealed class ScriptedRegistry : IDisposable
                     headers[line[..colon]] = line[(colon + 1)..].Trim();
                 }
 
-                var request = new ScriptedRequest(first.Split(' ')[1], headers);
+                var body = new char[headers.TryGetValue("Content-Length", out string? length) ? int.Parse(length, CultureInfo.InvariantCulture) : 0];
+                if (body.Length > 0)
+                {
+                    // Of no characters it would wait for some.
+                    await reader.ReadBlockAsync(body, stop);
+                }
+
+                var request = new ScriptedRequest(first.Split(' ')[1], headers, new string(body));
                 Requests.Enqueue(request);
                 ScriptedAnswer answer = Script(request) ?? Content.GetValueOrDefault(request.Path)
                     ?? new(404, """{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no"}]}"""u8.ToArray());
-                await AnswerAsync(client.GetStream(), answer, stop);
+                await AnswerAsync(stream, answer, stop);
             }
         }
-        catch (Exception fault) when (fault is IOException or OperationCanceledException or ObjectDisposedException)
+        catch (Exception fault) when (fault is IOException or AuthenticationException or OperationCanceledException or ObjectDisposedException)
         {
             // The client had enough, or the test is over.
         }
     }
 
-    private static async Task AnswerAsync(NetworkStream stream, ScriptedAnswer answer, CancellationToken stop)
+    private async Task<Stream> OpenAsync(NetworkStream stream, CancellationToken stop)
+    {
+        if (_certificate is null)
+        {
+            return stream;
+        }
+
+        var secure = new SslStream(stream);
+        await secure.AuthenticateAsServerAsync(new SslServerAuthenticationOptions { ServerCertificate = _certificate }, stop);
+        return secure;
+    }
+
+    private static async Task AnswerAsync(Stream stream, ScriptedAnswer answer, CancellationToken stop)
     {
         var head = new StringBuilder().Append(CultureInfo.InvariantCulture, $"HTTP/1.1 {answer.Status} X\r\nConnection: close\r\n");
         long length = answer.StatedLength ?? (answer.Endless ? -1 : answer.Body.Length);

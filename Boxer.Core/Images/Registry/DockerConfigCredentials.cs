@@ -1,0 +1,216 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Boxer.Linux;
+using Boxer.Runtime;
+
+namespace Boxer.Images;
+
+/// <summary>
+/// Credentials that <c>docker login</c>, <c>podman login</c> and <c>skopeo login</c> keep: passwords and identity tokens in the file
+/// itself, or in the credential helpers that it names (Docker's documentation of <c>docker login</c>, "Credential stores" and
+/// "Credential helpers"). The file is read at each pull, so that what changes in it counts from then on.
+/// </summary>
+public sealed class DockerConfigCredentials : IRegistryCredentials
+{
+    private const int MaxBytes = 1024 * 1024;
+    private const string IdentityTokenUser = "<token>";
+    private static readonly TimeSpan HelperTimeout = TimeSpan.FromSeconds(30);
+    private static readonly string[] DockerHub = ["https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io"];
+    private readonly string _path;
+
+    /// <summary>Reads credentials from a file.</summary>
+    /// <param name="path">The file. Where it is missing all registries are asked as anybody.</param>
+    public DockerConfigCredentials(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        _path = path;
+    }
+
+    /// <summary>Where Docker keeps the file: <c>$DOCKER_CONFIG/config.json</c>, else <c>~/.docker/config.json</c>.</summary>
+    public static string DefaultPath { get; } = Path.Combine(
+        Environment.GetEnvironmentVariable("DOCKER_CONFIG") is { Length: > 0 } directory
+            ? directory
+            : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".docker"),
+        "config.json");
+
+    /// <inheritdoc/>
+    public async ValueTask<RegistryCredential?> FindAsync(string registry, CancellationToken cancellationToken)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(registry);
+        if (await ReadAsync(cancellationToken).ConfigureAwait(false) is not { } config)
+        {
+            return null;
+        }
+
+        string[] names = registry == ImageReference.DefaultRegistry ? [.. DockerHub, registry] : [registry];
+        foreach (string name in names)
+        {
+            if (config.CredentialHelpers?.GetValueOrDefault(name) is { Length: > 0 } helper)
+            {
+                return await AskHelperAsync(helper, name, cancellationToken).ConfigureAwait(false);
+            }
+        }
+
+        if (config.CredentialStore is { Length: > 0 } store
+            && await AskHelperAsync(store, names[0], cancellationToken).ConfigureAwait(false) is { } stored)
+        {
+            return stored;
+        }
+
+        // Old versions wrote URLs.
+        return (config.Entries ?? []).FirstOrDefault(entry => names.Contains(entry.Key, StringComparer.Ordinal) || names.Contains(HostOf(entry.Key), StringComparer.OrdinalIgnoreCase))
+            .Value is { } found ? Read(found, registry) : null;
+    }
+
+    private static string HostOf(string key)
+    {
+        int scheme = key.IndexOf("://", StringComparison.Ordinal);
+        return (scheme < 0 ? key : key[(scheme + 3)..]).Split('/')[0];
+    }
+
+    private async Task<DockerConfigJson?> ReadAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            var file = new FileInfo(_path);
+            if (!file.Exists)
+            {
+                return null;
+            }
+
+            return file.Length > MaxBytes
+                ? throw new InvalidDataException($"{_path} has {file.Length} bytes; {MaxBytes} are allowed")
+                : JsonSerializer.Deserialize(await File.ReadAllBytesAsync(_path, cancellationToken).ConfigureAwait(false), DockerConfigContext.Default.DockerConfigJson);
+        }
+        catch (JsonException fault)
+        {
+            throw new InvalidDataException($"{_path} is malformed: {fault.Message}", fault);
+        }
+        catch (Exception fault) when (fault is IOException or UnauthorizedAccessException)
+        {
+            throw new InvalidDataException($"{_path} cannot be read: {fault.Message}", fault);
+        }
+    }
+
+    private RegistryCredential? Read(DockerEntryJson entry, string registry)
+    {
+        if (!string.IsNullOrEmpty(entry.IdentityToken))
+        {
+            return RegistryCredential.OfIdentityToken(entry.IdentityToken);
+        }
+
+        if (string.IsNullOrEmpty(entry.Auth))
+        {
+            return null;
+        }
+
+        try
+        {
+            string pair = Encoding.UTF8.GetString(Convert.FromBase64String(entry.Auth));
+            int colon = pair.IndexOf(':', StringComparison.Ordinal);
+            if (colon > 0)
+            {
+                return RegistryCredential.OfPassword(pair[..colon], pair[(colon + 1)..].TrimEnd('\0'));
+            }
+        }
+        catch (FormatException)
+        {
+            // As a missing colon.
+        }
+
+        throw new InvalidDataException($"{_path}: the entry of {registry} is no user name and password; log in again");
+    }
+
+    // The protocol of docker/docker-credential-helpers: the server on standard input, JSON on standard output.
+    private async Task<RegistryCredential?> AskHelperAsync(string helper, string server, CancellationToken cancellationToken)
+    {
+        string name = "docker-credential-" + helper;
+        if (!helper.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.') || ProgramPath.Find(name) is not { } path)
+        {
+            throw new InvalidDataException($"{_path} names the credential helper '{UntrustedText.Show(helper)}', but {UntrustedText.Show(name)} is not in PATH");
+        }
+
+        HostCommand.Result result;
+        try
+        {
+            using var poller = new DescriptorPoller();
+            result = await HostCommand.RunAsync(
+                poller, path, ["get"], HelperTimeout, TimeProvider.System, cancellationToken, Encoding.UTF8.GetBytes(server), HelperEnvironment()).ConfigureAwait(false);
+        }
+        catch (SandboxRuntimeException fault)
+        {
+            throw new InvalidDataException($"the credential helper failed: {fault.Message}", fault);
+        }
+
+        if (result.ExitCode != 0)
+        {
+            // The one message that the protocol fixes.
+            return result.Stdout.Contains("credentials not found", StringComparison.OrdinalIgnoreCase)
+                ? null
+                : throw new InvalidDataException($"{name} failed for {server}: {UntrustedText.Show((result.Stdout + result.Stderr).Trim())}");
+        }
+
+        try
+        {
+            HelperAnswerJson? answer = JsonSerializer.Deserialize(result.Stdout, DockerConfigContext.Default.HelperAnswerJson);
+            return string.IsNullOrEmpty(answer?.Secret) ? null
+                : answer.UserName is IdentityTokenUser ? RegistryCredential.OfIdentityToken(answer.Secret)
+                : RegistryCredential.OfPassword(answer.UserName ?? "", answer.Secret);
+        }
+        catch (Exception fault) when (fault is JsonException or ArgumentException)
+        {
+            throw new InvalidDataException($"{name} gave a malformed answer for {server}", fault);
+        }
+    }
+
+    // A helper is the operator's own program, and finds its own secrets by the environment (HOME, AWS_PROFILE and the like).
+    private static List<string> HelperEnvironment()
+    {
+        var environment = new List<string>();
+        foreach (System.Collections.DictionaryEntry variable in Environment.GetEnvironmentVariables())
+        {
+            environment.Add($"{variable.Key}={variable.Value}");
+        }
+
+        return environment;
+    }
+}
+
+/// <summary>The part of Docker's config.json that is about credentials.</summary>
+internal sealed record DockerConfigJson
+{
+    [JsonPropertyName("auths")]
+    public Dictionary<string, DockerEntryJson?>? Entries { get; init; }
+
+    [JsonPropertyName("credHelpers")]
+    public Dictionary<string, string?>? CredentialHelpers { get; init; }
+
+    [JsonPropertyName("credsStore")]
+    public string? CredentialStore { get; init; }
+}
+
+/// <summary>What is kept of one registry.</summary>
+internal sealed record DockerEntryJson
+{
+    [JsonPropertyName("auth")]
+    public string? Auth { get; init; }
+
+    [JsonPropertyName("identitytoken")]
+    public string? IdentityToken { get; init; }
+}
+
+/// <summary>What a credential helper answers.</summary>
+internal sealed record HelperAnswerJson
+{
+    [JsonPropertyName("Username")]
+    public string? UserName { get; init; }
+
+    [JsonPropertyName("Secret")]
+    public string? Secret { get; init; }
+}
+
+/// <summary>Readers.</summary>
+[JsonSerializable(typeof(DockerConfigJson))]
+[JsonSerializable(typeof(HelperAnswerJson))]
+internal sealed partial class DockerConfigContext : JsonSerializerContext;

@@ -1,0 +1,63 @@
+namespace Boxer.Images;
+
+/// <summary>A body that goes on where it broke off, with another request from there on.</summary>
+/// <param name="open">Opens it at an offset.</param>
+/// <param name="size">Its bytes.</param>
+/// <param name="what">What it is, for messages.</param>
+internal sealed class ResumingStream(Func<long, CancellationToken, Task<Stream>> open, long size, string what) : ForwardStream
+{
+    private const int MaxIdleResumes = 3;
+    private const int MaxResumes = 20;
+    private Stream? _current;
+    private long _position;
+    private int _resumes;
+    private int _idleResumes;
+
+    /// <summary>Opens it at its beginning.</summary>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task OpenAsync(CancellationToken cancellationToken) => _current = await open(0, cancellationToken).ConfigureAwait(false);
+
+    /// <inheritdoc/>
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        while (true)
+        {
+            RegistryException fault;
+            try
+            {
+                int length = await _current!.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
+                if (length > 0 || buffer.Length == 0 || _position >= size)
+                {
+                    _position += length;
+                    _idleResumes = 0;
+                    return length;
+                }
+
+                fault = new RegistryException($"{what} ended after {_position} of {size} bytes", RegistryFaultKind.Transient);
+            }
+            catch (RegistryException broken) when (broken.Kind == RegistryFaultKind.Transient)
+            {
+                fault = broken;
+            }
+
+            if (_idleResumes++ == MaxIdleResumes || _resumes++ == MaxResumes)
+            {
+                throw fault;
+            }
+
+            await _current!.DisposeAsync().ConfigureAwait(false);
+            _current = await open(_position, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            _current?.Dispose();
+        }
+
+        base.Dispose(disposing);
+    }
+}
