@@ -20,6 +20,7 @@ try
     options.RegistryMirrors[registry] = [url];
     await using SandboxRunner runner = BoxerRunner.Create(options);
     await NetworkBenchmark.RunAsync(runner, args[0], rounds);
+    await ImageBenchmark.RunAsync(args[0], registry, url, rounds);
 }
 finally
 {

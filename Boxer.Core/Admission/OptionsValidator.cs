@@ -60,13 +60,27 @@ internal static class OptionsValidator
             ValidateMirrors($"{nameof(options.RegistryMirrors)}[{registry}]", places);
         }
 
-        for (int i = 0; i < options.AllowedRegistries?.Count; i++)
+        ValidateRegistries(nameof(options.AllowedRegistries), options.AllowedRegistries);
+        ValidateRegistries(nameof(options.InsecureRegistries), options.InsecureRegistries);
+        foreach ((string registry, string file) in options.RegistryCertificates ?? new Dictionary<string, string>())
         {
-            if (string.IsNullOrWhiteSpace(options.AllowedRegistries[i]) || options.AllowedRegistries[i].AsSpan().ContainsAny("/ @"))
+            if (!File.Exists(file))
             {
-                Add($"{nameof(options.AllowedRegistries)}[{i}]", $"'{options.AllowedRegistries[i]}' must be a host or host:port, such as ghcr.io.");
+                Add($"{nameof(options.RegistryCertificates)}[{registry}]", $"'{file}' is not a file; name one with certificates in PEM form.");
             }
         }
+
+        if (options.DockerConfigPath is { } dockerConfig && !Path.IsPathFullyQualified(dockerConfig))
+        {
+            Add(nameof(options.DockerConfigPath), $"'{dockerConfig}' must be an absolute path, such as /root/.docker/config.json.");
+        }
+
+        if (!Enum.IsDefined(options.PullPolicy))
+        {
+            Add(nameof(options.PullPolicy), $"'{options.PullPolicy}' must be Missing, Always or Never.");
+        }
+
+        Range(nameof(options.ImageQuotaBytes), options.ImageQuotaBytes, 1, long.MaxValue);
 
         for (int i = 0; i < options.AllowedNetworks?.Count; i++)
         {
@@ -97,6 +111,8 @@ internal static class OptionsValidator
         NotNull(nameof(options.DnsServers), options.DnsServers);
         NotNull(nameof(options.RegistryMirrors), options.RegistryMirrors);
         NotNull(nameof(options.AllowedRegistries), options.AllowedRegistries);
+        NotNull(nameof(options.InsecureRegistries), options.InsecureRegistries);
+        NotNull(nameof(options.RegistryCertificates), options.RegistryCertificates);
         NotNull(nameof(options.AllowedNetworks), options.AllowedNetworks);
         Range(nameof(options.MaxConcurrentRuns), options.MaxConcurrentRuns, 1, 10_000);
         Range(nameof(options.MaxMemoryMegabytes), options.MaxMemoryMegabytes, 32, 1 << 30);
@@ -130,6 +146,17 @@ internal static class OptionsValidator
             }
         }
 
+        void ValidateRegistries(string field, IList<string>? registries)
+        {
+            for (int i = 0; i < registries?.Count; i++)
+            {
+                if (string.IsNullOrWhiteSpace(registries[i]) || registries[i].AsSpan().ContainsAny("/ @"))
+                {
+                    Add($"{field}[{i}]", $"'{registries[i]}' must be a host or host:port, such as ghcr.io.");
+                }
+            }
+        }
+
         void ValidateMirrors(string field, IList<string>? places)
         {
             if (places is null || places.Count == 0)
@@ -140,9 +167,10 @@ internal static class OptionsValidator
 
             for (int i = 0; i < places.Count; i++)
             {
-                if (!Uri.TryCreate(places[i], UriKind.Absolute, out Uri? uri) || (uri.Scheme != Uri.UriSchemeHttp && uri.Scheme != Uri.UriSchemeHttps))
+                if (!Uri.TryCreate(places[i], UriKind.Absolute, out Uri? uri) || (uri.Scheme != Uri.UriSchemeHttp && uri.Scheme != Uri.UriSchemeHttps)
+                    || uri is not { UserInfo: "", Query: "", Fragment: "" })
                 {
-                    Add($"{field}[{i}]", $"'{places[i]}' must be an http or https URL, such as http://127.0.0.1:5000.");
+                    Add($"{field}[{i}]", $"'{places[i]}' must be an http or https URL without user, query and fragment, such as http://127.0.0.1:5000.");
                 }
             }
         }

@@ -72,6 +72,11 @@ internal sealed class RequestValidator
             Add("Limits", "must not be null.");
         }
 
+        if (request.PullPolicy is { } policy && !Enum.IsDefined(policy))
+        {
+            Add("PullPolicy", $"'{policy}' must be Missing, Always or Never.");
+        }
+
         ValidateOutputs(request.Outputs, limits, Add);
         SandboxFault[] outOfRange = [.. LimitsValidator.Validate(limits, "Limits")];
         faults.AddRange(outOfRange);

@@ -49,9 +49,9 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
 
         _places = new(options.RegistryMirrors, options.AllowedRegistries, options.InsecureRegistries);
         ImagePlatform platform = options.Platform is null ? ImagePlatform.Current : ImagePlatform.Parse(options.Platform);
-        foreach ((string name, string path) in (ReadOnlySpan<(string, string)>)[(nameof(options.Home), options.Home), (nameof(options.RootsDirectory), options.RootsDirectory)])
+        foreach ((string name, string? path) in (ReadOnlySpan<(string, string?)>)[(nameof(options.Home), options.Home), (nameof(options.RootsDirectory), options.RootsDirectory)])
         {
-            if (!Path.IsPathFullyQualified(path))
+            if (path is not null && !Path.IsPathFullyQualified(path))
             {
                 throw new ArgumentException($"{name}: \"{path}\" is not an absolute path; write it out in full.");
             }
@@ -62,14 +62,18 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             throw new ArgumentException($"TopLayerDirectory: {options.TopLayerDirectory} is not a directory.");
         }
 
-        PrivateDirectory.Ensure(options.RootsDirectory);
-        RemoveAbandonedRoots(options.RootsDirectory);
+        if (options.RootsDirectory is not null)
+        {
+            PrivateDirectory.Ensure(options.RootsDirectory);
+            RemoveAbandonedRoots(options.RootsDirectory);
+        }
+
         _directory = new(options.Home);
         try
         {
             _kind = ChooseKind();
             _topLayer = _kind == ImageRootKind.Flattened ? TopLayerArchive.Pack(options.TopLayerDirectory) : [];
-            _mounts = new(options.RootsDirectory);
+            _mounts = new(options.RootsDirectory ?? _directory.NewTemporaryPath());
             _pulls = new(options.MaxConcurrentPulls);
             _puller = new(options, _directory, _kind, platform, new RegistryClient(_places, options));
             _ready = new(UnmakeRoot);
@@ -195,12 +199,14 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     }
 
     /// <summary>Removes images that are not in use, and what belongs to none.</summary>
-    /// <param name="unusedFor">Those that were not used for so long; <see cref="TimeSpan.Zero"/> for all.</param>
+    /// <param name="unusedFor">
+    /// Those that were not used for so long; <see cref="TimeSpan.Zero"/> for all, <see langword="null"/> for none that has a name.
+    /// </param>
     /// <param name="cancellationToken">Gives up waiting for pulls, beside which nothing is removed.</param>
-    public Task<ImagePruneResult> PruneAsync(TimeSpan unusedFor, CancellationToken cancellationToken = default)
+    public Task<ImagePruneResult> PruneAsync(TimeSpan? unusedFor, CancellationToken cancellationToken = default)
     {
-        DateTimeOffset until = _options.TimeProvider.GetUtcNow() - unusedFor;
-        return CollectAsync(stored => stored.LastUsed <= until, cancellationToken);
+        DateTimeOffset now = _options.TimeProvider.GetUtcNow();
+        return CollectAsync(stored => now - stored.LastUsed >= unusedFor, cancellationToken);
     }
 
     /// <summary>Ends pulls, unmounts the roots and removes what was half made. Images stay in the store.</summary>

@@ -14,10 +14,11 @@ public sealed record ImageStoreOptions
     public required string Home { get; init; }
 
     /// <summary>
-    /// A directory of this process alone for overlay mounts of images; made when missing. It holds nothing after the store is disposed.
-    /// Mounts that a dead process left are taken away with <see cref="ImageStore.RemoveAbandonedRoots"/>.
+    /// A directory of this store alone for overlay mounts of images; made when missing. It holds nothing after the store is disposed.
+    /// Mounts that a dead process left there are taken away with <see cref="ImageStore.RemoveAbandonedRoots"/>.
+    /// <value>Default <see langword="null"/>: one below <see cref="Home"/>, that <see cref="ImageStore.CleanAbandonedAsync"/> takes away.</value>
     /// </summary>
-    public required string RootsDirectory { get; init; }
+    public string? RootsDirectory { get; init; }
 
     /// <summary>
     /// A directory whose tree is put on top of every image's root: directories, regular files and symbolic links, owned by root in the

@@ -2,6 +2,7 @@ using Boxer.Files;
 using Boxer.HttpHost.Contracts;
 using Boxer.HttpHost.Security;
 using Boxer.HttpHost.Settings;
+using Boxer.Images;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.HttpHost;
@@ -61,6 +62,7 @@ internal sealed class RunPreparation(
             WorkingDirectory = body.Cwd,
             User = body.User,
             Network = body.Network ?? "none",
+            PullPolicy = body.Pull is null ? null : Enum.Parse<PullPolicy>(body.Pull, ignoreCase: true),
             Limits = MakeLimits(body.Limits),
             Egress = body.Egress is { } egress
                 ? new EgressPolicy

@@ -7,7 +7,7 @@ namespace Boxer.Tests.HttpHost;
 /// <summary>Every wrong body of POST /run has its message, and reaches no runner.</summary>
 public sealed class BadRequestTests
 {
-    private const string Known = "image, cmd, env, cwd, limits, files, stdin, user, persist, network, egress";
+    private const string Known = "image, cmd, env, cwd, limits, files, stdin, user, persist, network, egress, pull";
     private const string KnownLimits = "cpu_cores, memory_mb, pids_limit, wall_clock_secs, nofile, disk_mb";
 
     public static TheoryData<string, string> Bodies
@@ -49,6 +49,7 @@ public sealed class BadRequestTests
             Add("\"limits\": {\"cpu_cores\": 0.001}", "limits.cpu_cores: must be a number from 0.01 to 1024, or 0 for the default, not 0.001.");
             Add("\"limits\": {\"nofile\": 3}", "limits.nofile: must be a whole number from 8 to 1048576, or 0 for the default, not 3.");
             Add("\"limits\": {\"disk_mb\": true}", "limits.disk_mb: must be a whole number from 1 to 1048576, or 0 for the default, not true.");
+            Add("\"pull\": \"sometimes\"", "pull: must be missing, always or never, not \"sometimes\".");
             Add("\"command\": [\"sh\"]", $"command: is not a field of the request; remove it or use one of {Known}.");
             Add("\"files\": \"a\"", "files: must be a list of texts, not \"a\".");
             Add("\"files\": [\"never\"]", "files[0]: 'never' was not uploaded, or was deleted after a run that did not persist; upload it first.");

@@ -43,7 +43,7 @@ public sealed class DescriptionTests
             document["paths"]!.AsObject().Select(path => path.Key).Order(StringComparer.Ordinal));
         JsonNode schemas = document["components"]!["schemas"]!;
         Assert.Equal(
-            ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network", "egress"],
+            ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network", "pull", "egress"],
             Properties("RunRequestBody"));
         Assert.Equal(["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "nofile", "disk_mb"], Properties("LimitsBody"));
         Assert.Superset(

@@ -56,6 +56,8 @@ public sealed class HostSettingsTests
               "max_concurrent_runs": 7, "max_memory_mb": 8000, "max_queued_runs": 9, "queue_timeout_secs": 10, "pull_timeout_secs": 11,
               "boot_timeout_secs": 12, "stop_grace_secs": 13, "run_body_limit_bytes": 2048, "upload_quota_bytes": 15,
               "upload_quota_files": 16, "outputs_limit_bytes": 17, "outputs_limit_files": 18,
+              "docker_config": "~/.docker/config.json", "insecure_registries": ["10.0.0.6:5000"], "registry_certificates": {"a.example": "/etc/ca.pem"},
+              "pull_policy": "always", "image_quota_bytes": 20,
               "network_blocks": ["10.9.0.0/16"], "enable_ipv6": true, "allow_wider_egress": true,
               "egress": {"allow": ["pypi.org:443"], "deny": ["203.0.113.7"], "bandwidth_bps": 9000, "quota_bytes": 19},
             }
@@ -74,6 +76,9 @@ public sealed class HostSettingsTests
         Assert.Equal(["http://127.0.0.1:5000", "https://registry-1.docker.io"], options.RegistryMirrors["docker.io"]);
         Assert.Equal(["http://localhost:5001"], options.RegistryMirrors["localhost:5001"]);
         Assert.Equal(["10.0.0.5:5000"], options.AllowedRegistries);
+        Assert.Equal(["10.0.0.6:5000"], options.InsecureRegistries);
+        Assert.Equal("/etc/ca.pem", options.RegistryCertificates["a.example"]);
+        Assert.Equal(("/home/me/.docker/config.json", Boxer.Images.PullPolicy.Always, 20L), (options.DockerConfigPath, options.PullPolicy, options.ImageQuotaBytes));
         Assert.Equal(["host"], options.AllowedNetworks);
         Assert.Equal(["10.9.0.0/16"], options.NetworkBlocks);
         Assert.True(options is { EnableIPv6: true, AllowWiderEgress: true, Egress: { BandwidthBitsPerSecond: 9_000, QuotaBytes: 19 } });
@@ -112,7 +117,8 @@ public sealed class HostSettingsTests
               "api_keys": ["", "secret key", "same", "same"], "allowed_networks": ["bridge"], "allowed_registries": ["https://x"],
               "cgroup_parent": 5, "max_concurrent_runs": 0, "max_memory_mb": 1, "max_queued_runs": -1, "queue_timeout_secs": 3601,
               "pull_timeout_secs": 0, "boot_timeout_secs": 601, "stop_grace_secs": -1, "run_body_limit_bytes": 1,
-              "upload_quota_bytes": {}, "upload_quota_files": [], "outputs_limit_bytes": 0, "outputs_limit_files": 0, "memory_mb": 5
+              "upload_quota_bytes": {}, "upload_quota_files": [], "outputs_limit_bytes": 0, "outputs_limit_files": 0, "memory_mb": 5,
+              "docker_config": "x", "insecure_registries": ["a/b"], "registry_certificates": {"a": 1}, "pull_policy": "sometimes", "image_quota_bytes": 0
             }
             """,
             out IReadOnlyList<string> faults);
@@ -133,19 +139,24 @@ public sealed class HostSettingsTests
             defaults.wall_clock_secs: must be a number from 0.001 to 86400, not null.
             dns_servers: has more than 3 entries; resolv.conf takes 3.
             dns_servers[0]: must be an IP address, not "dns.example".
+            docker_config: must be an absolute path or start with ~/, not "x".
             home: must be an absolute path or start with ~/, not "relative".
             ignore_cgroups: must be true or false, not "no".
+            image_quota_bytes: must be a whole number from 1 to 9223372036854775807, not 0.
+            insecure_registries[0]: must be host or host:port, such as docker.io or 10.0.0.5:5000, not "a/b".
             listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not "example.org:80".
             max_concurrent_runs: must be a whole number from 1 to 10000, not 0.
             max_memory_mb: must be a whole number from 32 to 1073741824, not 1.
             max_queued_runs: must be a whole number from 0 to 1000000, not -1.
-            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, egress, enable_ipv6, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
+            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
             output_limit_bytes: must be a whole number from 1 to 1073741824, not 0.
             outputs_limit_bytes: must be a whole number from 1 to 68719476736, not 0.
             outputs_limit_files: must be a whole number from 1 to 1000000, not 0.
             platform: must be systrap, kvm or ptrace, not "docker".
+            pull_policy: must be missing, always or never, not "sometimes".
             pull_timeout_secs: must be a number from 1 to 86400, not 0.
             queue_timeout_secs: must be a number from 0 to 3600, not 3601.
+            registry_certificates.a: must be a text that is not empty, not 1.
             registry_mirrors.a/b: is not the name of a registry; write host or host:port, such as docker.io.
             registry_mirrors.a/b: lists no place, so no image of that registry could be had; list one or remove the key.
             registry_mirrors.docker.io[0]: must be a URL such as http://127.0.0.1:5000, without user, query and fragment, not "ftp://x".
@@ -291,7 +302,7 @@ public sealed class HostSettingsTests
         Assert.Equal(
             [
                 $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
-                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, egress, enable_ipv6, home, ignore_cgroups, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_timeout_secs, queue_timeout_secs, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_memory_mb, max_queued_runs, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
                 "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
                 "",
             ],

@@ -274,6 +274,7 @@ internal sealed class ImageDirectory : IDisposable
 
             using (held)
             {
+                OverlayMounts.UnmountBelow(lockPath[..^".lock".Length]);
                 TreeRemover.Remove(lockPath[..^".lock".Length]);
                 File.Delete(lockPath);
                 removed++;

@@ -33,6 +33,9 @@ internal sealed record RunRequestBody
     /// <summary>none, sandbox or host. Default: none.</summary>
     public string? Network { get; init; }
 
+    /// <summary>When the registry is asked for the image: missing, always or never. Default: as the host is configured.</summary>
+    public string? Pull { get; init; }
+
     /// <summary>What the run may reach with the network sandbox; it tightens what the host allows. Default: what the host allows.</summary>
     public EgressBody? Egress { get; init; }
 }

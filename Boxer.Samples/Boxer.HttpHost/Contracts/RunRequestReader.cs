@@ -16,7 +16,9 @@ internal sealed class RunRequestReader
     private const int MaxDepth = 8;
     private const int MaxShown = 60;
 
-    private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network", "egress"];
+    private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network", "egress", "pull"];
+
+    private static readonly string[] PullPolicies = ["missing", "always", "never"];
 
     private static readonly string[] EgressFields = ["allow", "deny", "bandwidth_bps", "quota_bytes"];
 
@@ -85,6 +87,7 @@ internal sealed class RunRequestReader
             Persist = ReadPersist(),
             Network = ReadNetwork([.. networks]),
             Egress = ReadEgress(),
+            Pull = ReadPull(),
         };
         return _faults.Count == 0 ? request : throw HttpFaultException.BadRequest(string.Join(" ", _faults));
     }
@@ -309,6 +312,17 @@ internal sealed class RunRequestReader
         }
 
         return network;
+    }
+
+    private string? ReadPull()
+    {
+        string? pull = NullIfEmpty(ReadText("pull"));
+        if (pull is not null && !PullPolicies.Contains(pull, StringComparer.Ordinal))
+        {
+            Fault("pull", $"must be {string.Join(", ", PullPolicies[..2])} or {PullPolicies[2]}, not {Quote(pull)}");
+        }
+
+        return pull;
     }
 
     private bool Has(string name) => _body.TryGetProperty(name, out JsonElement element) && element.ValueKind != JsonValueKind.Null;

@@ -50,6 +50,11 @@ internal sealed record HostSettings
         options.AllowWiderEgress = Sandboxes.AllowWiderEgress;
         options.RegistryMirrors = new Dictionary<string, IList<string>>(Sandboxes.RegistryMirrors, StringComparer.Ordinal);
         options.AllowedRegistries = [.. Sandboxes.AllowedRegistries];
+        options.InsecureRegistries = [.. Sandboxes.InsecureRegistries];
+        options.RegistryCertificates = new Dictionary<string, string>(Sandboxes.RegistryCertificates, StringComparer.Ordinal);
+        options.DockerConfigPath = Sandboxes.DockerConfigPath;
+        options.PullPolicy = Sandboxes.PullPolicy;
+        options.ImageQuotaBytes = Sandboxes.ImageQuotaBytes;
         options.AllowedNetworks = [.. Sandboxes.AllowedNetworks.Where(name => !NetworksByDefault || modes.Contains(name))];
         options.MaxConcurrentRuns = Sandboxes.MaxConcurrentRuns;
         options.MaxMemoryMegabytes = Sandboxes.MaxMemoryMegabytes;

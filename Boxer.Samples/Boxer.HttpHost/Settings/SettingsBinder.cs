@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using System.Text.Json;
+using Boxer.Images;
 
 namespace Boxer.HttpHost.Settings;
 
@@ -14,9 +15,9 @@ internal sealed class SettingsBinder
 
     private static readonly string[] Keys =
     [
-        "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "defaults", "dns_servers", "egress", "enable_ipv6", "home",
-        "ignore_cgroups", "listen_addr", "max_concurrent_runs", "max_memory_mb", "max_queued_runs", "network_blocks", "output_limit_bytes",
-        "outputs_limit_bytes", "outputs_limit_files", "platform", "pull_timeout_secs", "queue_timeout_secs", "registry_mirrors",
+        "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "defaults", "dns_servers", "docker_config", "egress", "enable_ipv6", "home",
+        "ignore_cgroups", "image_quota_bytes", "insecure_registries", "listen_addr", "max_concurrent_runs", "max_memory_mb", "max_queued_runs", "network_blocks", "output_limit_bytes",
+        "outputs_limit_bytes", "outputs_limit_files", "platform", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors",
         "run_body_limit_bytes", "runsc_path", "stop_grace_secs", "upload_limit_bytes", "upload_quota_bytes", "upload_quota_files",
     ];
 
@@ -65,7 +66,12 @@ internal sealed class SettingsBinder
             EnableIPv6 = Flag("enable_ipv6"),
             NetworkBlocks = Texts(_root, "", "network_blocks") ?? [],
             RegistryMirrors = BindMirrors(),
-            AllowedRegistries = [.. BindRegistries()],
+            AllowedRegistries = [.. BindRegistries("allowed_registries")],
+            InsecureRegistries = [.. BindRegistries("insecure_registries")],
+            RegistryCertificates = BindCertificates(),
+            DockerConfigPath = BindPath("docker_config", homeDirectory),
+            PullPolicy = BindPullPolicy(),
+            ImageQuotaBytes = Whole(_root, "", "image_quota_bytes", 1, long.MaxValue),
             AllowedNetworks = networks ?? [.. open ? NetworkModes[..2] : NetworkModes],
             MaxConcurrentRuns = (int?)Whole(_root, "", "max_concurrent_runs", 1, 10_000),
             MaxMemoryMegabytes = (int?)Whole(_root, "", "max_memory_mb", 32, 1 << 30),
@@ -74,7 +80,7 @@ internal sealed class SettingsBinder
             PullTimeout = Seconds(_root, "", "pull_timeout_secs", 1, 86_400) ?? TimeSpan.FromMinutes(10),
             BootTimeout = Seconds(_root, "", "boot_timeout_secs", 1, 600) ?? TimeSpan.FromSeconds(30),
         };
-        options.Home = BindHome(homeDirectory) ?? Path.Combine(homeDirectory, ".boxer");
+        options.Home = BindPath("home", homeDirectory) ?? Path.Combine(homeDirectory, ".boxer");
         return new HostSettings
         {
             Sandboxes = options,
@@ -102,21 +108,50 @@ internal sealed class SettingsBinder
         return new ListenAddress(IPAddress.Loopback, 0);
     }
 
-    private string? BindHome(string homeDirectory)
+    private string? BindPath(string key, string homeDirectory)
     {
-        string? home = Text(_root, "", "home");
-        if (home is "~" || (home?.StartsWith("~/", StringComparison.Ordinal) ?? false))
+        string? path = Text(_root, "", key);
+        if (path is "~" || (path?.StartsWith("~/", StringComparison.Ordinal) ?? false))
         {
-            home = homeDirectory + home[1..];
+            path = homeDirectory + path[1..];
         }
 
-        if (home is not null && (!Path.IsPathFullyQualified(home) || home.Contains('\0', StringComparison.Ordinal)))
+        if (path is not null && (!Path.IsPathFullyQualified(path) || path.Contains('\0', StringComparison.Ordinal)))
         {
-            Fault("home", "must be an absolute path or start with ~/", _root.Members["home"]);
+            Fault(key, "must be an absolute path or start with ~/", _root.Members[key]);
             return null;
         }
 
-        return home;
+        return path;
+    }
+
+    private PullPolicy BindPullPolicy()
+    {
+        string policy = Text(_root, "", "pull_policy") ?? "missing";
+        if (policy is not ("missing" or "always" or "never"))
+        {
+            Fault("pull_policy", "must be missing, always or never", _root.Members["pull_policy"]);
+            return PullPolicy.Missing;
+        }
+
+        return Enum.Parse<PullPolicy>(policy, ignoreCase: true);
+    }
+
+    private Dictionary<string, string> BindCertificates()
+    {
+        Dictionary<string, string> files = new(StringComparer.Ordinal);
+        if (Section("registry_certificates") is { } section)
+        {
+            foreach (string registry in section.Members.Keys)
+            {
+                if (Text(section, "registry_certificates.", registry) is { } file)
+                {
+                    files[registry] = file;
+                }
+            }
+        }
+
+        return files;
     }
 
     private string BindPlatform()
@@ -226,14 +261,14 @@ internal sealed class SettingsBinder
         return mirrors;
     }
 
-    private List<string> BindRegistries()
+    private List<string> BindRegistries(string key)
     {
-        List<string> registries = Texts(_root, "", "allowed_registries") ?? [];
+        List<string> registries = Texts(_root, "", key) ?? [];
         for (int i = 0; i < registries.Count; i++)
         {
             if (!IsRegistryName(registries[i]))
             {
-                Fault($"allowed_registries[{i}]", $"must be host or host:port, such as docker.io or 10.0.0.5:5000, not {Quote(registries[i])}");
+                Fault($"{key}[{i}]", $"must be host or host:port, such as docker.io or 10.0.0.5:5000, not {Quote(registries[i])}");
             }
         }
 

@@ -1,0 +1,71 @@
+using System.CommandLine;
+using Boxer.Images;
+
+namespace Boxer.Cli;
+
+/// <summary>Options that every command takes.</summary>
+internal sealed class CommonOptions
+{
+    private readonly Option<string?> _home = new("--home") { Description = "Where images are kept. Default: ~/.boxer.", Recursive = true };
+    private readonly Option<string[]> _mirrors = new("--mirror") { Description = "A place that images of a registry come from, as REGISTRY=URL; may be given again.", Recursive = true };
+    private readonly Option<string[]> _allowed = new("--allow-registry") { Description = "A registry, as HOST[:PORT], that may be at a private address; no other registries then.", Recursive = true };
+    private readonly Option<string[]> _insecure = new("--insecure-registry") { Description = "A registry, as HOST[:PORT], that is asked without looking at its certificate, or over http.", Recursive = true };
+    private readonly Option<string[]> _certificates = new("--registry-ca") { Description = "The authorities (PEM) of a registry, as HOST=FILE.", Recursive = true };
+    private readonly Option<string> _dockerConfig = new("--docker-config") { Description = "The file with the credentials of registries.", DefaultValueFactory = _ => DockerConfigCredentials.DefaultPath, Recursive = true };
+
+    internal void AddTo(Command root)
+    {
+        foreach (Option option in (Option[])[_home, _mirrors, _allowed, _insecure, _certificates, _dockerConfig])
+        {
+            root.Options.Add(option);
+        }
+    }
+
+    /// <summary>The options of a runner.</summary>
+    /// <exception cref="FormatException">One of them is malformed.</exception>
+    internal BoxerOptions Read(ParseResult result)
+    {
+        var options = new BoxerOptions
+        {
+            AllowedRegistries = [.. result.GetValue(_allowed) ?? []],
+            InsecureRegistries = [.. result.GetValue(_insecure) ?? []],
+            RegistryCertificates = Pairs(result, _certificates).ToDictionary(pair => pair.Name, pair => pair.Value, StringComparer.Ordinal),
+            DockerConfigPath = Path.GetFullPath(result.GetRequiredValue(_dockerConfig)),
+        };
+        if (result.GetValue(_home) is { } home)
+        {
+            options.Home = Path.GetFullPath(home);
+        }
+
+        foreach (IGrouping<string, string> places in Pairs(result, _mirrors).GroupBy(pair => pair.Name, pair => pair.Value))
+        {
+            options.RegistryMirrors[places.Key] = [.. places];
+        }
+
+        return options;
+    }
+
+    /// <summary>Opens the store that a runner with these options has, and takes away what dead processes left in it.</summary>
+    internal async Task<ImageStore> OpenStoreAsync(ParseResult result)
+    {
+        BoxerOptions options = Read(result);
+        var store = new ImageStore(new ImageStoreOptions
+        {
+            Home = options.Home,
+            RegistryMirrors = options.RegistryMirrors.ToDictionary(pair => pair.Key, pair => (IReadOnlyList<string>)[.. pair.Value], StringComparer.Ordinal),
+            AllowedRegistries = [.. options.AllowedRegistries],
+            InsecureRegistries = [.. options.InsecureRegistries],
+            RegistryCertificates = new Dictionary<string, string>(options.RegistryCertificates, StringComparer.Ordinal),
+            Credentials = new DockerConfigCredentials(options.DockerConfigPath!),
+            PullTimeout = TimeSpan.FromHours(24),
+        });
+        await store.CleanAbandonedAsync();
+        return store;
+    }
+
+    /// <summary>Reads values of the form NAME=VALUE.</summary>
+    internal static IEnumerable<(string Name, string Value)> Pairs(ParseResult result, Option<string[]> option) =>
+        (result.GetValue(option) ?? []).Select(text => text.Split('=', 2) is [{ Length: > 0 } name, var value]
+            ? (name, value)
+            : throw new FormatException($"{option.Name}: '{text}' must have the form NAME=VALUE."));
+}

@@ -1,0 +1,110 @@
+using System.CommandLine;
+using Boxer.Hosting;
+using Boxer.Images;
+
+namespace Boxer.Cli;
+
+/// <summary>Runs a command in a sandbox.</summary>
+internal static class RunCommand
+{
+    private const int MaxStdinBytes = 256 << 20;
+
+    internal static Command Make(CommonOptions settings)
+    {
+        Argument<string> image = new("IMAGE") { Description = "The image, such as python:3.12-slim." };
+        Argument<string[]> arguments = new("COMMAND") { Description = "The whole command; the image's own one where it is left out. Put -- before it where it has options of this program." };
+        Option<string> network = new("--network") { Description = "none, sandbox or host.", DefaultValueFactory = _ => "none" };
+        Option<string[]> environment = new("--env", "-e") { Description = "A variable, as NAME=VALUE; may be given again." };
+        Option<string?> user = new("--user", "-u") { Description = "A name, a uid, or either with :group. Default: the image's, else 65534." };
+        Option<string?> directory = new("--workdir", "-w") { Description = "The directory that the command starts in. Default: the image's." };
+        Option<int?> memory = new("--memory-mb") { Description = "Memory in MiB." };
+        Option<double?> cpus = new("--cpus") { Description = "Processor time per wall-clock time." };
+        Option<int?> pids = new("--pids") { Description = "Processes and threads." };
+        Option<double?> seconds = new("--timeout") { Description = "Seconds from the start of the command to its end." };
+        Option<PullPolicy?> pull = new("--pull") { Description = "When the registry is asked for the image." };
+        Option<bool> ignoreCgroups = new("--ignore-cgroups") { Description = "Run without limits of memory and processors." };
+        var command = new Command("run", "Runs a command in a sandbox, and ends as it ended.")
+        {
+            network, environment, user, directory, memory, cpus, pids, seconds, pull, ignoreCgroups, image, arguments,
+        };
+        command.SetAction(async (result, cancellationToken) =>
+        {
+            BoxerOptions options = settings.Read(result);
+            options.IgnoreCgroups = result.GetValue(ignoreCgroups);
+            string[] own = result.GetValue(arguments) ?? [];
+            var request = new SandboxRequest(result.GetRequiredValue(image), own)
+            {
+                UseImageCommand = own.Length == 0,
+                Network = result.GetRequiredValue(network),
+                User = result.GetValue(user),
+                WorkingDirectory = result.GetValue(directory),
+                PullPolicy = result.GetValue(pull),
+                Limits = new ResourceLimits
+                {
+                    MemoryMegabytes = result.GetValue(memory),
+                    CpuCores = result.GetValue(cpus),
+                    Pids = result.GetValue(pids),
+                    WallClock = result.GetValue(seconds) is { } time ? TimeSpan.FromSeconds(time) : null,
+                },
+                Outputs = SandboxOutputs.Discard,
+            };
+            foreach ((string name, string value) in CommonOptions.Pairs(result, environment))
+            {
+                request.Environment[name] = value;
+            }
+
+            if (Console.IsInputRedirected)
+            {
+                request.Stdin = await ReadStdinAsync(cancellationToken);
+            }
+
+            await using SandboxRunner runner = BoxerRunner.Create(options);
+            return await RunAsync(runner, request, cancellationToken);
+        });
+        return command;
+    }
+
+    private static async Task<int> RunAsync(SandboxRunner runner, SandboxRequest request, CancellationToken cancellationToken)
+    {
+        SandboxResult? result = null;
+        await using Stream stdout = Console.OpenStandardOutput();
+        await using Stream stderr = Console.OpenStandardError();
+        await foreach (SandboxEvent item in runner.StreamAsync(request, cancellationToken))
+        {
+            switch (item)
+            {
+                case SandboxOutput output:
+                    await (output.Stream == SandboxStream.Stdout ? stdout : stderr).WriteAsync(output.Data, cancellationToken);
+                    break;
+                case SandboxEnded ended:
+                    result = ended.Result;
+                    break;
+            }
+        }
+
+        if (result!.Termination.Kind != TerminationKind.Exited)
+        {
+            await Console.Error.WriteLineAsync(result.Termination.Message);
+        }
+
+        return result.ExitCode;
+    }
+
+    private static async Task<byte[]> ReadStdinAsync(CancellationToken cancellationToken)
+    {
+        using var content = new MemoryStream();
+        await using Stream stdin = Console.OpenStandardInput();
+        var buffer = new byte[64 * 1024];
+        int length;
+        while ((length = await stdin.ReadAsync(buffer, cancellationToken)) > 0)
+        {
+            content.Write(buffer, 0, length);
+            if (content.Length > MaxStdinBytes)
+            {
+                throw new IOException($"Standard input has more than {MaxStdinBytes} bytes.");
+            }
+        }
+
+        return content.ToArray();
+    }
+}

@@ -1,0 +1,155 @@
+using System.Diagnostics;
+using System.Globalization;
+using Boxer.Images;
+using Boxer.Linux;
+using Boxer.Tests.Core.Images;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Cli;
+
+/// <summary>The commands on images, as processes of their own.</summary>
+public sealed class CliImageTests : IDisposable
+{
+    private readonly ScratchDirectory _scratch = new();
+    private readonly ScriptedRegistry _registry = new();
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    private string[] Common => ["--home", _scratch["home"], "--mirror", $"test.example={_registry.Url}", "--docker-config", _scratch["config.json"]];
+
+    [Fact]
+    public async Task Images_are_pulled_listed_and_removed()
+    {
+        _registry.AddImage("team/app", "v1", [new Archive().File("file", "content").ToBytes()]);
+
+        CliResult pulled = await CliProcess.RunAsync(["pull", "test.example/team/app:v1", .. Common]);
+        Assert.Equal((0, ""), (pulled.ExitCode, pulled.Stderr));
+        string digest = pulled.Stdout.Trim().Split(' ')[1];
+        Assert.Matches("^sha256:[0-9a-f]{64}$", digest);
+
+        CliResult listed = await CliProcess.RunAsync(["images", .. Common]);
+        Assert.Equal(0, listed.ExitCode);
+        Assert.Matches($@"test\.example/team/app:v1 +{digest[7..19]} +[0-9.]+ kB +20", listed.Stdout);
+        Assert.Equal("test.example/team/app:v1\n", (await CliProcess.RunAsync(["images", "-q", .. Common])).Stdout);
+
+        CliResult missing = await CliProcess.RunAsync(["rm", "test.example/team/app:v1", "test.example/team/other:v1", .. Common]);
+        Assert.Equal((1, "test.example/team/app:v1\n"), (missing.ExitCode, missing.Stdout));
+        Assert.StartsWith("test.example/team/other:v1 is not here", missing.Stderr, StringComparison.Ordinal);
+        Assert.Equal("", (await CliProcess.RunAsync(["images", "-q", .. Common])).Stdout);
+        Assert.Empty(Directory.EnumerateFiles(_scratch["home/blobs"], "*", SearchOption.AllDirectories));
+    }
+
+    [Fact]
+    public async Task Images_are_imported_and_pruned()
+    {
+        await File.WriteAllBytesAsync(_scratch["root.tar"], new Archive().File("file", "content").ToBytes(), Cancel);
+
+        CliResult imported = await CliProcess.RunAsync(["import", "rootfs:" + _scratch["root.tar"], "local/app:v1", .. Common]);
+        Assert.Equal((0, ""), (imported.ExitCode, imported.Stderr));
+        Assert.StartsWith("docker.io/local/app:v1 sha256:", imported.Stdout, StringComparison.Ordinal);
+
+        Assert.StartsWith("0 images", (await CliProcess.RunAsync(["prune", .. Common])).Stdout, StringComparison.Ordinal);
+        Assert.StartsWith("0 images", (await CliProcess.RunAsync(["prune", "--unused-days", "1", .. Common])).Stdout, StringComparison.Ordinal);
+        Assert.StartsWith("1 images", (await CliProcess.RunAsync(["prune", "--all", .. Common])).Stdout, StringComparison.Ordinal);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["home/tmp"]));
+    }
+
+    [Theory]
+    [InlineData(125, "was not found", "pull", "test.example/missing")]
+    [InlineData(125, "the repository must be lower-case", "pull", "UPPER")]
+    [InlineData(125, "is not a source of an image", "import", "tar:x", "a")]
+    [InlineData(125, "must have the form NAME=VALUE", "images", "--mirror", "nonsense")]
+    [InlineData(1, "Required argument 'IMAGE' missing", "pull")]
+    [InlineData(1, "'nonsense'", "nonsense")]
+    public async Task What_is_wrong_is_told_in_one_line(int exitCode, string message, params string[] arguments)
+    {
+        CliResult result = await CliProcess.RunAsync([.. arguments, .. Common]);
+
+        Assert.Equal(exitCode, result.ExitCode);
+        Assert.Contains(message, result.Stderr, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", result.Stderr, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_proxy_of_the_environment_is_used()
+    {
+        _registry.AddImage("a", "latest", [new Archive().File("file", "content").ToBytes()]);
+        _registry.Script = request => _registry.Content.GetValueOrDefault(request.Path.Replace("http://mirror.invalid:5000", "", StringComparison.Ordinal));
+
+        CliResult result = await CliProcess.RunAsync(
+            ["pull", "proxied.example/a", .. Common, "--mirror", "proxied.example=http://mirror.invalid:5000"], new() { ["http_proxy"] = _registry.Url });
+
+        Assert.Equal((0, ""), (result.ExitCode, result.Stderr));
+        Assert.All(_registry.Requests, request => Assert.StartsWith("http://mirror.invalid:5000/v2/a/", request.Path, StringComparison.Ordinal));
+    }
+
+    // Killed when each of the registry's requests comes, and in steps after the last one: while it unpacks, syncs and renames.
+    [Fact]
+    public async Task A_pull_that_is_killed_at_any_point_leaves_nothing_half_made_in_use()
+    {
+        byte[][] layers = [.. Enumerable.Range(0, 4).Select(i => Enumerable.Range(0, 40).Aggregate(new Archive(), (archive, n) => archive.File($"layer{i}/file{n}", new string((char)('a' + i), 20_000))).ToBytes())];
+        _registry.AddImage("a", "latest", layers);
+        const int Requests = 6;
+        int killed = 0;
+        foreach ((int request, int delay) in (IEnumerable<(int, int)>)[.. Enumerable.Range(1, Requests).Select(n => (n, 0)), .. Enumerable.Range(0, 14).Select(n => (Requests, n * 8))])
+        {
+            TreeRemover.Remove(_scratch["home/references"]);
+            int seen = 0;
+            var reached = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            _registry.Script = _ =>
+            {
+                if (Interlocked.Increment(ref seen) == request)
+                {
+                    reached.TrySetResult();
+                }
+
+                return null;
+            };
+            using Process process = CliProcess.Start(["pull", "test.example/a", .. Common]);
+            await Task.WhenAny(reached.Task, process.WaitForExitAsync(Cancel));
+            await Task.Delay(delay, Cancel);
+            process.Kill();
+            await process.WaitForExitAsync(Cancel);
+            killed += process.ExitCode == 0 ? 0 : 1;
+            AssertWhole();
+        }
+
+        Assert.InRange(killed, Requests, int.MaxValue);
+        _registry.Script = _ => null;
+        CliResult last = await CliProcess.RunAsync(["pull", "test.example/a", .. Common]);
+        Assert.Equal((0, ""), (last.ExitCode, last.Stderr));
+        await using var store = new ImageStore(new ImageStoreOptions { Home = _scratch["home"] });
+        await using IImageLease lease = await store.AcquireAsync(ImageReference.Parse("test.example/a"), new ImageAcquireOptions { Policy = PullPolicy.Never }, Cancel);
+        Assert.Equal(160, Directory.EnumerateFiles(lease.RootPath, "file*", SearchOption.AllDirectories).Count(IsWhole));
+        Assert.Single(Directory.EnumerateDirectories(_scratch["home/tmp"]));
+        Assert.Single(MountTable.Below(_scratch["home"]));
+    }
+
+    public void Dispose()
+    {
+        OverlayMounts.UnmountBelow(_scratch.Path);
+        _registry.Dispose();
+        _scratch.Dispose();
+    }
+
+    // What is in its place is whole, whoever died.
+    private void AssertWhole()
+    {
+        foreach (string layer in Directory.Exists(_scratch["home/layers/sha256"]) ? Directory.GetDirectories(_scratch["home/layers/sha256"]) : [])
+        {
+            Assert.Equal(40, Directory.EnumerateFiles(layer, "*", SearchOption.AllDirectories).Count(IsWhole));
+        }
+
+        foreach (string blob in Directory.Exists(_scratch["home/blobs/sha256"]) ? Directory.GetFiles(_scratch["home/blobs/sha256"]) : [])
+        {
+            Assert.Equal(Path.GetFileName(blob), ImageDigest.Sha256Of(File.ReadAllBytes(blob)).Hex);
+        }
+    }
+
+    private static bool IsWhole(string path)
+    {
+        string content = File.ReadAllText(path);
+        int layer = int.Parse(Path.GetFileName(Path.GetDirectoryName(path)!)["layer".Length..], CultureInfo.InvariantCulture);
+        return content == new string((char)('a' + layer), 20_000);
+    }
+}

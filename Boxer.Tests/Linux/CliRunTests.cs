@@ -1,0 +1,48 @@
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>The command line's run, with real sandboxes.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class CliRunTests(PythonImage image)
+{
+    [Fact]
+    public async Task A_command_runs_and_its_end_is_the_programs()
+    {
+        image.Require();
+
+        CliResult result = await RunAsync("", "--env", "A=b", "--user", "1000", PythonImage.Name, "--", "python3", "-c", "import os, sys; print(6 * 7, os.environ['A'], os.getuid()); sys.exit(3)");
+
+        Assert.Equal(new CliResult(3, "42 b 1000\n", ""), result);
+    }
+
+    [Fact]
+    public async Task Without_a_command_it_is_the_images_own()
+    {
+        image.Require();
+
+        CliResult result = await RunAsync("print(6 * 7)", PythonImage.Name);
+
+        Assert.Equal(new CliResult(0, "42\n", ""), result);
+    }
+
+    [Fact]
+    public async Task What_a_limit_ended_is_told()
+    {
+        image.Require();
+
+        CliResult result = await RunAsync("", "--timeout", "1", PythonImage.Name, "sleep", "60");
+
+        Assert.Equal(137, result.ExitCode);
+        Assert.Contains("1 s", result.Stderr, StringComparison.Ordinal);
+        Assert.Contains("is not a network mode", (await RunAsync("", "--network", "open", PythonImage.Name, "true")).Stderr, StringComparison.Ordinal);
+    }
+
+    private Task<CliResult> RunAsync(string stdin, params string[] arguments)
+    {
+        BoxerOptions options = image.Options();
+        return CliProcess.RunAsync(
+            ["run", "--home", options.Home, .. options.RegistryMirrors.SelectMany(mirror => mirror.Value.SelectMany(url => (string[])["--mirror", $"{mirror.Key}={url}"])), .. options.IgnoreCgroups ? (string[])["--ignore-cgroups"] : [], .. arguments],
+            stdin: stdin);
+    }
+}
