@@ -9,13 +9,7 @@ internal static class Interleaved
 
     /// <param name="rounds">How often each case is measured; rounds that warm up come before.</param>
     /// <param name="cases">The cases; each does its work once.</param>
-    internal static Task<IReadOnlyList<Series>> RunAsync(int rounds, params IReadOnlyList<(string Name, Func<Task> Work)> cases) =>
-        RunAsync(rounds, () => { }, cases);
-
-    /// <param name="rounds">How often each case is measured; rounds that warm up come before.</param>
-    /// <param name="cleanUp">Takes away what a case made, before the next; not measured.</param>
-    /// <param name="cases">The cases; each does its work once.</param>
-    internal static async Task<IReadOnlyList<Series>> RunAsync(int rounds, Action cleanUp, IReadOnlyList<(string Name, Func<Task> Work)> cases)
+    internal static async Task<IReadOnlyList<Series>> RunAsync(int rounds, params IReadOnlyList<(string Name, Func<Task> Work)> cases)
     {
         var series = cases.Select(item => new Series(item.Name)).ToArray();
         for (int round = -WarmUps; round < rounds; round++)
@@ -29,8 +23,6 @@ internal static class Interleaved
                 {
                     series[index].Add(Stopwatch.GetElapsedTime(start));
                 }
-
-                cleanUp();
             }
         }
 

@@ -13,6 +13,8 @@ if (args.Length is < 2 or > 3 || args[1].Split('=', 2) is not [var registry, var
     return 2;
 }
 
+// Each takes several hundred MB of disk until the end.
+const int MostPulls = 8;
 string home = Directory.CreateTempSubdirectory("boxer-bench-").FullName;
 try
 {
@@ -20,7 +22,7 @@ try
     options.RegistryMirrors[registry] = [url];
     await using SandboxRunner runner = BoxerRunner.Create(options);
     await NetworkBenchmark.RunAsync(runner, args[0], rounds);
-    await ImageBenchmark.RunAsync(args[0], registry, url, rounds);
+    await ImageBenchmark.RunAsync(args[0], registry, url, Math.Min(rounds, MostPulls));
 }
 finally
 {
