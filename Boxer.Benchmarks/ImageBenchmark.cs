@@ -28,7 +28,7 @@ internal static class ImageBenchmark
                 [
                     ("skopeo copy, umoci raw unpack", async () =>
                     {
-                        string to = Path.Combine(work, $"{made++}");
+                        string to = Directory.CreateDirectory(Path.Combine(work, $"{made++}")).FullName;
                         await RunAsync("skopeo", "copy", "--quiet", "--src-tls-verify=false", source, $"oci:{to}/layout:x").ConfigureAwait(false);
                         await RunAsync("umoci", "raw", "unpack", "--image", $"{to}/layout:x", $"{to}/root").ConfigureAwait(false);
                         await RunAsync("sync", "-f", work).ConfigureAwait(false);
@@ -79,7 +79,7 @@ internal static class ImageBenchmark
 
     private static async Task RunAsync(string program, params string[] arguments)
     {
-        using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
+        using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true, UseShellExecute = false })!;
         await process.StandardError.ReadToEndAsync().ConfigureAwait(false);
         await process.WaitForExitAsync().ConfigureAwait(false);
         if (process.ExitCode != 0)
