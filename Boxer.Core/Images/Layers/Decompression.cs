@@ -7,6 +7,9 @@ internal static class Decompression
 {
     private const int MagicLength = 4;
 
+    // Decompressors ask for a few KiB at a time: what is below them is asked for more.
+    private const int BufferSize = 128 * 1024;
+
     // A frame may ask for a window of gigabytes: more than what zstd's own program takes by default is refused.
     private const int MaxWindowLog = 27;
 
@@ -15,36 +18,50 @@ internal static class Decompression
     /// <param name="cancellationToken">Gives up.</param>
     public static async Task<Stream> OpenAsync(Stream content, CancellationToken cancellationToken)
     {
-        var start = new byte[MagicLength];
-        int length = await content.ReadAtLeastAsync(start, MagicLength, throwOnEndOfStream: false, cancellationToken).ConfigureAwait(false);
-        var whole = new PrefixedStream(start.AsMemory(0, length), content);
-        return start switch
+        var whole = new BufferingStream(content);
+        ReadOnlyMemory<byte> start = await whole.PeekAsync(MagicLength, cancellationToken).ConfigureAwait(false);
+        return start.Span switch
         {
             [0x1f, 0x8b, ..] => new GZipStream(whole, CompressionMode.Decompress, leaveOpen: true),
-            [0x28, 0xb5, 0x2f, 0xfd] or [>= 0x50 and <= 0x5f, 0x2a, 0x4d, 0x18] => new ZstdStream(whole, MaxWindowLog),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] or [>= 0x50 and <= 0x5f, 0x2a, 0x4d, 0x18, ..] => new ZstdStream(whole, MaxWindowLog),
             _ => whole,
         };
     }
 
     /// <summary>Whether what <see cref="OpenAsync"/> gave decompresses.</summary>
     /// <param name="opened">What it gave.</param>
-    public static bool IsCompressed(Stream opened) => opened is not PrefixedStream;
+    public static bool IsCompressed(Stream opened) => opened is not BufferingStream;
 
-    /// <summary>Bytes that were read already, and then the rest.</summary>
-    private sealed class PrefixedStream(ReadOnlyMemory<byte> start, Stream rest) : ForwardStream
+    /// <summary>Reads ahead, as much as is there.</summary>
+    private sealed class BufferingStream(Stream content) : ForwardStream
     {
-        private ReadOnlyMemory<byte> _start = start;
+        private readonly byte[] _buffer = new byte[BufferSize];
+        private int _start;
+        private int _end;
+
+        /// <summary>What comes first: fewer bytes only where there are no more.</summary>
+        public async ValueTask<ReadOnlyMemory<byte>> PeekAsync(int length, CancellationToken cancellationToken)
+        {
+            _end = await content.ReadAtLeastAsync(_buffer, length, throwOnEndOfStream: false, cancellationToken).ConfigureAwait(false);
+            return _buffer.AsMemory(0, Math.Min(_end, length));
+        }
 
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
-            if (_start.Length == 0 || buffer.Length == 0)
+            if (_start == _end)
             {
-                return await rest.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
+                if (buffer.Length >= _buffer.Length)
+                {
+                    return await content.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
+                }
+
+                _start = 0;
+                _end = await content.ReadAsync(_buffer, cancellationToken).ConfigureAwait(false);
             }
 
-            int length = Math.Min(_start.Length, buffer.Length);
-            _start[..length].CopyTo(buffer);
-            _start = _start[length..];
+            int length = Math.Min(_end - _start, buffer.Length);
+            _buffer.AsSpan(_start, length).CopyTo(buffer.Span);
+            _start += length;
             return length;
         }
     }

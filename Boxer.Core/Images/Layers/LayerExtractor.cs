@@ -87,7 +87,15 @@ public sealed class LayerExtractor : ILayerExtractor
                 while (left > 0)
                 {
                     int length = await reader.ReadDataAsync(buffer.AsMemory(0, (int)Math.Min(left, buffer.Length)), cancellationToken).ConfigureAwait(false);
-                    RandomAccess.Write(file, buffer.AsSpan(0, length), chunk.Offset + chunk.Length - left);
+                    if (entry.Chunks is null)
+                    {
+                        Append(file, buffer.AsSpan(0, length));
+                    }
+                    else
+                    {
+                        RandomAccess.Write(file, buffer.AsSpan(0, length), chunk.Offset + chunk.Length - left);
+                    }
+
                     left -= length;
                 }
             }
@@ -100,6 +108,20 @@ public sealed class LayerExtractor : ILayerExtractor
         finally
         {
             System.Buffers.ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    // One call: .NET's would first ask each file whether it can seek.
+    private static unsafe void Append(SafeFileHandle file, ReadOnlySpan<byte> content)
+    {
+        while (content.Length > 0)
+        {
+            fixed (byte* start = content)
+            {
+                nint written = Unistd.write(file, start, (nint)content.Length);
+                int errno = System.Runtime.InteropServices.Marshal.GetLastPInvokeError();
+                content = content[(written >= 0 ? (int)written : errno == Errno.EINTR ? 0 : throw new NativeException("write", errno, null))..];
+            }
         }
     }
 }

@@ -25,6 +25,10 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private SafeFileHandle? _parent;
     private string? _parentPath;
     private ulong _parentInode;
+
+    // What is made in a directory of the group 0 by user and group 0 is theirs, whatever the directory's mode and the mount say.
+    private readonly bool _isRoot = Unistd.geteuid() == 0 && Unistd.getegid() == 0;
+    private bool _isParentRoots;
     private int _entries;
     private long _bytes;
 
@@ -81,9 +85,13 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
                 return null;
             default:
                 CountBytes(entry.Size);
-                Clear(parent, parentInode, name);
-                SafeFileHandle file = Fcntl.openat(
-                    parent, name, Fcntl.O_WRONLY | Fcntl.O_CREAT | Fcntl.O_EXCL | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0x180);
+                SafeFileHandle file = CreateFile(parent, name);
+                if (file.IsInvalid && Marshal.GetLastPInvokeError() == Errno.EEXIST)
+                {
+                    Clear(parent, parentInode, name);
+                    file = CreateFile(parent, name);
+                }
+
                 Check.Result(file.IsInvalid ? -1 : 0, "open");
                 MarkWritten(parentInode, name);
                 return file;
@@ -95,7 +103,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     /// <param name="entry">Its entry.</param>
     public unsafe void FinishFile(SafeFileHandle file, LayerEntry entry)
     {
-        SetOwnerAndMode(file, entry, unprivilegedMode: 0x100); // 0400
+        SetOwnerAndMode(file, entry, unprivilegedMode: 0x100, isOurs: _isParentRoots); // 0400
         SysStat.timespec_t* times = stackalloc SysStat.timespec_t[2];
         SetTimes(times, entry.ModifiedSeconds, entry.ModifiedNanoseconds);
         Check.Result(SysStat.futimens(file, times), "futimens");
@@ -127,27 +135,31 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             throw new InvalidDataException("the root must be a directory");
         }
 
-        SetOwnerAndMode(root, entry, unprivilegedMode: 0x1C0); // 0700
+        SetOwnerAndMode(root, entry, unprivilegedMode: 0x1C0, isOurs: false); // 0700
         _directories[Inode(root)] = (LayerPath.Join([]), entry.ModifiedSeconds, entry.ModifiedNanoseconds);
     }
 
     private void WriteDirectory(SafeFileHandle parent, ulong parentInode, byte[] name, byte[] path, LayerEntry entry)
     {
-        SysStat.statx_t? existing = Find(parent, name);
-        if (existing is not { Type: SysStat.S_IFDIR })
+        bool isNew = SysStat.mkdirat(parent, name, ImplicitDirectoryMode) == 0;
+        if (!isNew && Marshal.GetLastPInvokeError() is var errno and not Errno.EEXIST)
         {
-            // Whatever this layer had here, a file or a whiteout, hid what lower layers have.
-            bool hidesLower = !Applied && existing is not null;
+            throw new NativeException("mkdir", errno, null);
+        }
+
+        if (!isNew && Find(parent, name) is not { Type: SysStat.S_IFDIR })
+        {
             Clear(parent, parentInode, name);
             Check.Result(SysStat.mkdirat(parent, name, ImplicitDirectoryMode), "mkdir");
-            if (hidesLower)
+            if (!Applied)
             {
+                // Whatever this layer had here, a file or a whiteout, hid what lower layers have.
                 SetOpaque(parent, name);
             }
         }
 
         using SafeFileHandle directory = OpenDirectory(parent, name);
-        SetOwnerAndMode(directory, entry, unprivilegedMode: 0x1C0); // 0700
+        SetOwnerAndMode(directory, entry, unprivilegedMode: 0x1C0, isOurs: isNew && _isParentRoots); // 0700
         _directories[Inode(directory)] = (path, entry.ModifiedSeconds, entry.ModifiedNanoseconds);
         MarkWritten(parentInode, name);
     }
@@ -159,8 +171,18 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             throw new InvalidDataException("the target of a symbolic link is empty or too long");
         }
 
-        Clear(parent, parentInode, name);
-        Check.Result(Unistd.symlinkat((byte[])[.. entry.LinkName, 0], parent, name), "symlink");
+        byte[] target = [.. entry.LinkName, 0];
+        if (Unistd.symlinkat(target, parent, name) != 0)
+        {
+            if (Marshal.GetLastPInvokeError() is var errno and not Errno.EEXIST)
+            {
+                throw new NativeException("symlink", errno, null);
+            }
+
+            Clear(parent, parentInode, name);
+            Check.Result(Unistd.symlinkat(target, parent, name), "symlink");
+        }
+
         if (options.KeepOwners)
         {
             Check.Result(Unistd.fchownat(parent, name, entry.Uid, entry.Gid, Fcntl.AT_SYMLINK_NOFOLLOW), "chown");
@@ -304,7 +326,9 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             }
 
             _parent = opened;
-            _parentInode = Inode(opened);
+            SysStat.statx_t status = Status(opened);
+            _parentInode = status.stx_ino;
+            _isParentRoots = _isRoot && status.stx_gid == 0;
             _parentPath = key;
         }
 
@@ -445,13 +469,16 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         _bytes += bytes;
     }
 
-    private void SetOwnerAndMode(SafeFileHandle file, LayerEntry entry, uint unprivilegedMode)
+    private void SetOwnerAndMode(SafeFileHandle file, LayerEntry entry, uint unprivilegedMode, bool isOurs)
     {
         // In this order: a change of owner takes setuid bits and capabilities away (chown(2)).
         uint mode = entry.Mode;
         if (options.KeepOwners)
         {
-            Check.Result(Unistd.fchown(file, entry.Uid, entry.Gid), "chown");
+            if (!isOurs || entry.Uid != 0 || entry.Gid != 0)
+            {
+                Check.Result(Unistd.fchown(file, entry.Uid, entry.Gid), "chown");
+            }
         }
         else
         {
@@ -515,10 +542,15 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         return directory;
     }
 
-    private static ulong Inode(SafeFileHandle file)
+    private static SafeFileHandle CreateFile(SafeFileHandle parent, byte[] name) => Fcntl.openat(
+        parent, name, Fcntl.O_WRONLY | Fcntl.O_CREAT | Fcntl.O_EXCL | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0x180);
+
+    private static ulong Inode(SafeFileHandle file) => Status(file).stx_ino;
+
+    private static SysStat.statx_t Status(SafeFileHandle file)
     {
         Check.Result(SysStat.statx(file, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
-        return status.stx_ino;
+        return status;
     }
 }
 
