@@ -83,6 +83,29 @@ public sealed class CliImageTests : IDisposable
         Assert.All(_registry.Requests, request => Assert.StartsWith("http://mirror.invalid:5000/v2/a/", request.Path, StringComparison.Ordinal));
     }
 
+    [Theory]
+    [InlineData("gzip", "registry")]
+    [InlineData("zstd", "registry")]
+    [InlineData("gzip", "rootfs")]
+    public async Task A_layer_that_is_larger_than_the_memory_is_unpacked(string program, string source)
+    {
+        const int Size = 400_000_000;
+        const string HeapOfAllObjects = "0x3000000"; // 48 MiB
+        await HostProgram.RunAsync("sh", "-ec", $"head -c {Size} /dev/zero > {_scratch["zeros"]}; tar -cf {_scratch["root.tar"]} -C {_scratch.Path} zeros; rm {_scratch["zeros"]}; {program} -1 < {_scratch["root.tar"]} > {_scratch["root.z"]}");
+        string[] command = ["import", "rootfs:" + _scratch["root.z"], "test.example/a:latest"];
+        if (source == "registry")
+        {
+            ImageDigest diffId = ImageDigest.Sha256Of(await File.ReadAllBytesAsync(_scratch["root.tar"], Cancel));
+            _registry.AddImage("a", "latest", [diffId], [await File.ReadAllBytesAsync(_scratch["root.z"], Cancel)]);
+            command = ["pull", "test.example/a"];
+        }
+
+        CliResult result = await CliProcess.RunAsync([.. command, .. Common], new() { ["DOTNET_GCHeapHardLimit"] = HeapOfAllObjects });
+
+        Assert.Equal((0, ""), (result.ExitCode, result.Stderr));
+        Assert.Equal(Size, Directory.EnumerateFiles(_scratch["home/layers"], "zeros", SearchOption.AllDirectories).Sum(path => new FileInfo(path).Length));
+    }
+
     // Killed when each of the registry's requests comes, and in steps after the last one: while it unpacks, syncs and renames.
     [Fact]
     public async Task A_pull_that_is_killed_at_any_point_leaves_nothing_half_made_in_use()

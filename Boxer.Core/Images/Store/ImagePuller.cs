@@ -419,6 +419,11 @@ internal sealed class ImagePuller : IDisposable
                 await blob.CompleteAsync(cancellationToken).ConfigureAwait(false);
             }
         }
+        catch (InvalidDataException fault)
+        {
+            budget.Return(taken);
+            throw new InvalidDataException($"layer {layer.Blob.Digest}: {fault.Message}", fault);
+        }
         catch
         {
             budget.Return(taken);

@@ -108,6 +108,22 @@ public sealed class RegistryClientTests : IDisposable
         Assert.Empty(Files("layers").Concat(Files("roots")).Concat(Files("references")));
     }
 
+    [Theory]
+    [InlineData(ImageRootKind.Flattened)]
+    [InlineData(ImageRootKind.Overlay)]
+    public async Task A_refusal_names_image_layer_and_entry(ImageRootKind kind)
+    {
+        string? obstacle = kind == ImageRootKind.Overlay ? OverlayMounts.FindObstacle(_scratch["probe"]) : null;
+        Assert.SkipWhen(obstacle is not null, obstacle ?? "");
+        byte[] hostile = Archive.Gzip(new Archive().File("good").File("../escape").ToBytes());
+        _registry.AddImage("a", "latest", [Layer, new Archive().File("good").File("../escape").ToBytes()]);
+
+        ImagePullException fault = await FailAsync<ImagePullException>("a", options => options with { RootKind = kind });
+
+        Assert.Contains("The image test.example/a:latest", fault.Message, StringComparison.Ordinal);
+        Assert.Contains($"layer {ImageDigest.Sha256Of(hostile)}: Entry \"../escape\" is refused: a name has \"..\" in it.", fault.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Gzip_of_several_members_is_one_layer()
     {

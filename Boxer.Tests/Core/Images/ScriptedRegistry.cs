@@ -59,9 +59,16 @@ internal sealed class ScriptedRegistry : IDisposable
     public string AddImage(string repository, string tag, byte[][] archives, string? architecture = null, byte[][]? blobs = null)
     {
         blobs ??= [.. archives.Select(Archive.Gzip)];
+        return AddImage(repository, tag, [.. archives.Select(archive => ImageDigest.Sha256Of(archive))], blobs, architecture);
+    }
+
+    /// <summary>Puts an image of these blobs into a repository, which unpack to what has these diff ids.</summary>
+    /// <returns>The path of the first layer's blob.</returns>
+    public string AddImage(string repository, string tag, ImageDigest[] diffIds, byte[][] blobs, string? architecture = null)
+    {
         byte[] config = Encoding.UTF8.GetBytes($$"""
             {"architecture":"{{architecture ?? ImagePlatform.Current.Architecture}}","os":"linux","config":{"Env":["A=b"],"User":"app","WorkingDir":"/w"},
-             "rootfs":{"type":"layers","diff_ids":[{{string.Join(',', archives.Select(archive => $"\"{ImageDigest.Sha256Of(archive)}\""))}}]} }
+             "rootfs":{"type":"layers","diff_ids":[{{string.Join(',', diffIds.Select(diffId => $"\"{diffId}\""))}}]} }
             """);
         byte[] manifest = Encoding.UTF8.GetBytes($$"""
             {"schemaVersion":2,"mediaType":"{{ImageMediaTypes.OciManifest}}",
