@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
-using Boxer.Network;
 using Boxer.Linux;
+using Boxer.Network;
 
 namespace Boxer.Runtime;
 
