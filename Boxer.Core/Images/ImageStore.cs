@@ -178,7 +178,13 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     }
 
     /// <summary>All images, by their names.</summary>
-    public Task<IReadOnlyList<ImageInfo>> ListAsync() => Task.Run(_collector.List);
+    /// <param name="cancellationToken">Gives up waiting for one that removes some.</param>
+    public async Task<IReadOnlyList<ImageInfo>> ListAsync(CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        using FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false);
+        return await Task.Run(_collector.List, cancellationToken).ConfigureAwait(false);
+    }
 
     /// <summary>Removes an image by one of its names, with all that no other image needs.</summary>
     /// <param name="reference">The name.</param>

@@ -47,10 +47,10 @@ internal static class ImageCommands
     {
         Option<bool> quiet = new("--quiet", "-q") { Description = "Only the names." };
         var command = new Command("images", "Lists the images that are here.") { quiet };
-        command.SetAction(async (result, _) =>
+        command.SetAction(async (result, cancellationToken) =>
         {
             await using ImageStore store = await settings.OpenStoreAsync(result);
-            IReadOnlyList<ImageInfo> images = await store.ListAsync();
+            IReadOnlyList<ImageInfo> images = await store.ListAsync(cancellationToken);
             if (result.GetValue(quiet))
             {
                 foreach (ImageInfo image in images)

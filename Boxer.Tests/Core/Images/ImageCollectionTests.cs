@@ -38,7 +38,7 @@ public sealed class ImageCollectionTests : IDisposable
         await (await AcquireAsync(store, "a")).DisposeAsync();
         await (await AcquireAsync(store, "d")).DisposeAsync();
         Assert.Equal(["a", "d"], await NamesAsync(store));
-        Assert.True((await store.ListAsync()).Sum(image => image.Bytes) <= quota);
+        Assert.True((await store.ListAsync(Cancel)).Sum(image => image.Bytes) <= quota);
 
         // What went is pulled again.
         await using IImageLease again = await AcquireAsync(store, "c");
@@ -55,7 +55,7 @@ public sealed class ImageCollectionTests : IDisposable
 
         Assert.Contains($"more than the {Size / 2} that all images may take here", fault.Message, StringComparison.Ordinal);
         Assert.Empty(Kept());
-        Assert.Empty(await store.ListAsync());
+        Assert.Empty(await store.ListAsync(Cancel));
     }
 
     [Theory]
@@ -131,7 +131,7 @@ public sealed class ImageCollectionTests : IDisposable
 
         Assert.Equal(1, (await store.PruneAsync(TimeSpan.FromHours(1), Cancel)).Images);
         Assert.Equal(["b"], await NamesAsync(store));
-        Assert.Equal(_time.GetUtcNow().ToUnixTimeSeconds(), Assert.Single(await store.ListAsync()).LastUsed.ToUnixTimeSeconds());
+        Assert.Equal(_time.GetUtcNow().ToUnixTimeSeconds(), Assert.Single(await store.ListAsync(Cancel)).LastUsed.ToUnixTimeSeconds());
     }
 
     [Theory]
@@ -221,7 +221,7 @@ public sealed class ImageCollectionTests : IDisposable
     private static ImageReference Reference(string name) => ImageReference.Parse("test.example/" + name);
 
     private static async Task<string[]> NamesAsync(ImageStore store) =>
-        [.. (await store.ListAsync()).Select(image => image.Reference["test.example/".Length..^":latest".Length])];
+        [.. (await store.ListAsync(Cancel)).Select(image => image.Reference["test.example/".Length..^":latest".Length])];
 
     private void Add(string name) => _registry.AddImage(name, "latest", [Layer(name)]);
 
