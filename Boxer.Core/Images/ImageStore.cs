@@ -39,7 +39,8 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.PullTimeout, TimeSpan.FromSeconds(1));
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxConcurrentPulls, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxImageBytes, 1);
-        ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxLayerEntries, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxImageEntries, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(options.MinFreeBytes);
         _options = options;
         _logger = options.LoggerFactory.CreateLogger<ImageStore>();
         if (options.MaxStoreBytes is { } bytes)
@@ -383,7 +384,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         FileLock hold = _directory.TryHold(image.Digest) ?? throw new ImagePullException($"The image {reference} is being removed.");
         try
         {
-            string root = _kind == ImageRootKind.Overlay ? Mount(image) : await FlattenAsync(image, cancellationToken).ConfigureAwait(false);
+            string root = _kind == ImageRootKind.Overlay ? Mount(image, cancellationToken) : await FlattenAsync(image, cancellationToken).ConfigureAwait(false);
             return _ready.Add(new(image, root, hold));
         }
         catch
@@ -454,26 +455,32 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         return new(result.Removed.Count, result.Bytes);
     }
 
-    private string Mount(StoredImage image)
+    private string Mount(StoredImage image, CancellationToken cancellationToken)
     {
         // From the top down. A layer that is there twice counts where it is topmost: there it hides all that it could add further down,
         // and overlayfs refuses the same directory twice.
-        var layers = new List<string>();
-        if (_options.TopLayerDirectory is not null)
-        {
-            layers.Add(_options.TopLayerDirectory);
-        }
-
+        var trees = new List<LayerTree>();
         foreach (ImageLayer layer in image.Layers.Reverse().DistinctBy(layer => layer.DiffId))
         {
             string path = _directory.LayerPath(layer.DiffId);
-            layers.Add(path);
+            trees.Add(new(path, _directory.ReadImplied(layer.DiffId)));
 
             // overlayfs merges the roots of all layers; a layer whose root is opaque hides all below it.
             if (OverlayMounts.IsOpaque(path))
             {
                 break;
             }
+        }
+
+        List<string> layers = [.. trees.Select(tree => tree.Path)];
+        if (trees.Count > 1 && trees.Any(tree => tree.Implied.Count > 0) && MakeImplied(image.Digest, trees, cancellationToken) is { } implied)
+        {
+            layers.Insert(0, implied);
+        }
+
+        if (_options.TopLayerDirectory is not null)
+        {
+            layers.Insert(0, _options.TopLayerDirectory);
         }
 
         // Without an upper directory overlayfs wants two.
@@ -490,6 +497,29 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         {
             throw new SandboxRuntimeException($"The root of {image.Digest} could not be mounted: {fault.Message}", fault);
         }
+    }
+
+    /// <returns>The tree of directories that no layer's entry is about but in lower ones; <see langword="null"/> where there are none.</returns>
+    private string? MakeImplied(ImageDigest image, IReadOnlyList<LayerTree> layers, CancellationToken cancellationToken)
+    {
+        string target = _directory.ImpliedRootPath(image);
+        if (!Directory.Exists(target))
+        {
+            string temporary = _directory.NewTemporaryPath();
+            try
+            {
+                ImagePuller.MakeRoot(temporary);
+                new ImpliedDirectories(layers, cancellationToken).Make(temporary);
+                ImageDirectory.Commit(temporary, target);
+            }
+            catch
+            {
+                TreeRemover.Remove(temporary);
+                throw;
+            }
+        }
+
+        return Directory.EnumerateFileSystemEntries(target).Any() ? target : null;
     }
 
     private async Task<string> FlattenAsync(StoredImage image, CancellationToken cancellationToken)

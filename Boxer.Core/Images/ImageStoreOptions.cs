@@ -74,16 +74,22 @@ public sealed record ImageStoreOptions
     public int MaxConcurrentPulls { get; init; } = 8;
 
     /// <summary>
-    /// Bytes that the layers of one image together may unpack to, headers of their archives included.
+    /// Bytes that the layers of one image together may unpack to: their archives, and what these take on the disk in blocks of 4 KiB.
     /// <value>Default 16 GiB.</value>
     /// </summary>
     public long MaxImageBytes { get; init; } = 16L * 1024 * 1024 * 1024;
 
     /// <summary>
-    /// Files, directories and links that one layer may unpack to.
+    /// Files, directories and links that the layers of one image together may unpack to.
     /// <value>Default 1,000,000.</value>
     /// </summary>
-    public int MaxLayerEntries { get; init; } = 1_000_000;
+    public int MaxImageEntries { get; init; } = 1_000_000;
+
+    /// <summary>
+    /// Bytes that stay free on the disk of <see cref="Home"/>, and with them 10,000 inodes: a pull that would take them fails. 0 to fill it.
+    /// <value>Default 256 MiB.</value>
+    /// </summary>
+    public long MinFreeBytes { get; init; } = 256L * 1024 * 1024;
 
     /// <summary>
     /// How roots are made.

@@ -7,7 +7,10 @@ public interface ILayerExtractor
     /// Unpacks one layer (OCI image spec, layer.md) into a directory. The archive is hostile: nothing outside the directory is read,
     /// made or changed, whatever it says.
     /// </summary>
-    /// <param name="archive">The layer as an uncompressed tar archive. It is read at least up to its end-of-archive mark; whoever gives it bounds its length.</param>
+    /// <param name="archive">
+    /// The layer as an uncompressed tar archive. It is read to its end, beyond the end-of-archive mark too, so that a stream that verifies a
+    /// digest has verified all of it; whoever gives it bounds its length.
+    /// </param>
     /// <param name="directory">
     /// An existing directory of this process that nobody else changes meanwhile: empty, or with <see cref="WhiteoutFormat.Applied"/> the
     /// tree of the layers below.
@@ -16,7 +19,18 @@ public interface ILayerExtractor
     /// <param name="cancellationToken">Gives up; the directory is left half unpacked.</param>
     /// <exception cref="InvalidDataException">The archive is malformed, beyond a limit, or refused; the message says which entry and why.</exception>
     /// <exception cref="IOException">A file could not be made.</exception>
-    Task ExtractAsync(Stream archive, string directory, LayerExtractionOptions options, CancellationToken cancellationToken = default);
+    Task<ExtractedLayer> ExtractAsync(Stream archive, string directory, LayerExtractionOptions options, CancellationToken cancellationToken = default);
+}
+
+/// <summary>What was found while a layer was unpacked.</summary>
+public sealed record ExtractedLayer
+{
+    /// <summary>
+    /// With <see cref="WhiteoutFormat.Overlay"/>: directories that the archive has no entry for, because only what is in them changed, as
+    /// paths in the layer (bytes, without a leading slash). They were made with mode 0755; where a lower layer has them, its owner and mode
+    /// are meant.
+    /// </summary>
+    public IReadOnlyList<ReadOnlyMemory<byte>> ImpliedDirectories { get; init; } = [];
 }
 
 /// <summary>How a layer is unpacked.</summary>
@@ -38,10 +52,35 @@ public sealed record LayerExtractionOptions
     public int MaxEntries { get; init; } = 1_000_000;
 
     /// <summary>
-    /// Bytes that the files of the layer may have together, holes of sparse files included.
+    /// Bytes that the layer may take on the disk, in blocks of 4 KiB: its files with the holes of sparse ones, and a block for each directory.
     /// <value>Default 16 GiB.</value>
     /// </summary>
     public long MaxBytes { get; init; } = 16L * 1024 * 1024 * 1024;
+
+    /// <summary>
+    /// Whether files keep their setuid and setgid bits. A tree that processes of this host could run them from should be mounted nosuid.
+    /// <value>Default <see langword="true"/>.</value>
+    /// </summary>
+    public bool KeepSetId { get; init; } = true;
+
+    /// <summary>
+    /// What becomes of devices and FIFOs. None is ever made.
+    /// <value>Default <see cref="SpecialFilePolicy.LeaveOut"/>.</value>
+    /// </summary>
+    public SpecialFilePolicy SpecialFiles { get; init; }
+
+    /// <summary>What the layers of one image may take together.</summary>
+    internal UnpackBudget? Budget { get; init; }
+}
+
+/// <summary>What becomes of the devices and FIFOs of a layer.</summary>
+public enum SpecialFilePolicy
+{
+    /// <summary>They are left out.</summary>
+    LeaveOut,
+
+    /// <summary>A layer that has one is refused.</summary>
+    Refuse,
 }
 
 /// <summary>What becomes of the whiteouts of a layer.</summary>

@@ -86,14 +86,14 @@ internal sealed class LayerArchiveReader(Stream archive)
     }
 
     /// <summary>Reads content of the current entry.</summary>
-    /// <param name="buffer">Where to.</param>
+    /// <param name="most">How much at most.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    /// <returns>How much was read; 0 at the end of the content.</returns>
-    public async ValueTask<int> ReadDataAsync(Memory<byte> buffer, CancellationToken cancellationToken)
+    /// <returns>What was read, until the next call; empty at the end of the content.</returns>
+    public async ValueTask<ReadOnlyMemory<byte>> ReadDataAsync(long most, CancellationToken cancellationToken)
     {
         if (_dataLeft == 0)
         {
-            return 0;
+            return default;
         }
 
         if (_start == _end)
@@ -105,11 +105,22 @@ internal sealed class LayerArchiveReader(Stream archive)
             }
         }
 
-        int length = (int)Math.Min(_dataLeft, Math.Min(buffer.Length, _end - _start));
-        _buffer.AsSpan(_start, length).CopyTo(buffer.Span);
+        int length = (int)Math.Min(Math.Min(_dataLeft, most), _end - _start);
+        ReadOnlyMemory<byte> data = _buffer.AsMemory(_start, length);
         _start += length;
         _dataLeft -= length;
-        return length;
+        return data;
+    }
+
+    /// <summary>Reads what follows the end-of-archive mark: it says nothing, but belongs to the digest.</summary>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async ValueTask DrainAsync(CancellationToken cancellationToken)
+    {
+        do
+        {
+            await FillAsync(cancellationToken).ConfigureAwait(false);
+        }
+        while (_end > 0);
     }
 
     private async ValueTask<LayerEntry> EntryAsync(byte typeflag, ExtendedHeader extended, long size, CancellationToken cancellationToken)

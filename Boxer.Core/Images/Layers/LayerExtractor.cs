@@ -11,12 +11,12 @@ namespace Boxer.Images;
 /// <para>Names: leading slashes are dropped; <c>..</c>, NUL and an empty name are refused, and so is anything but a directory as the root.</para>
 /// <para>
 /// Kept: regular files, directories, symbolic links with their targets as they are, hard links inside the layer, permission bits with
-/// setuid, setgid and sticky, modification times, attributes of the <c>user.</c> name space (where the file system takes them;
+/// setuid, setgid (<see cref="LayerExtractionOptions.KeepSetId"/>) and sticky, modification times, attributes of the <c>user.</c> name space (where the file system takes them;
 /// <c>user.overlay.</c> never) and, with <see cref="LayerExtractionOptions.KeepOwners"/>, owner, group and <c>security.capability</c>.
 /// </para>
 /// <para>
-/// Left out: devices and FIFOs (a sandbox has its own /dev, and no device is ever made on the host) and all other attributes, so
-/// that no layer can bring overlayfs, access list or security module semantics of its own.
+/// Left out: devices and FIFOs, unless they are to be refused (a sandbox has its own /dev, and no device is ever made on the host), and all
+/// other attributes, so that no layer can bring overlayfs, access list or security module semantics of its own.
 /// </para>
 /// <para>Sparse files (all formats of GNU tar) keep their holes.</para>
 /// <para>Refused: unknown entry types, hard links to anything but files and symbolic links, links whose target is missing.</para>
@@ -28,7 +28,7 @@ namespace Boxer.Images;
 public sealed class LayerExtractor : ILayerExtractor
 {
     /// <inheritdoc/>
-    public async Task ExtractAsync(
+    public async Task<ExtractedLayer> ExtractAsync(
         Stream archive, string directory, LayerExtractionOptions options, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(archive);
@@ -42,6 +42,7 @@ public sealed class LayerExtractor : ILayerExtractor
         var reader = new LayerArchiveReader(archive);
         while (await ReadEntryAsync(reader, cancellationToken).ConfigureAwait(false) is { } entry)
         {
+            cancellationToken.ThrowIfCancellationRequested();
             try
             {
                 using SafeFileHandle? file = writer.Write(entry);
@@ -61,7 +62,9 @@ public sealed class LayerExtractor : ILayerExtractor
             }
         }
 
+        await reader.DrainAsync(cancellationToken).ConfigureAwait(false);
         writer.Finish();
+        return new() { ImpliedDirectories = writer.ImpliedDirectories() };
     }
 
     private static async ValueTask<LayerEntry?> ReadEntryAsync(LayerArchiveReader reader, CancellationToken cancellationToken)
@@ -78,36 +81,27 @@ public sealed class LayerExtractor : ILayerExtractor
 
     private static async Task CopyContentAsync(LayerArchiveReader reader, SafeFileHandle file, LayerEntry entry, CancellationToken cancellationToken)
     {
-        byte[] buffer = System.Buffers.ArrayPool<byte>.Shared.Rent(128 * 1024);
-        try
+        foreach (SparseChunk chunk in entry.Chunks ?? [new(0, entry.Size)])
         {
-            foreach (SparseChunk chunk in entry.Chunks ?? [new(0, entry.Size)])
+            for (long left = chunk.Length; left > 0;)
             {
-                long left = chunk.Length;
-                while (left > 0)
+                ReadOnlyMemory<byte> data = await reader.ReadDataAsync(left, cancellationToken).ConfigureAwait(false);
+                if (entry.Chunks is null)
                 {
-                    int length = await reader.ReadDataAsync(buffer.AsMemory(0, (int)Math.Min(left, buffer.Length)), cancellationToken).ConfigureAwait(false);
-                    if (entry.Chunks is null)
-                    {
-                        Append(file, buffer.AsSpan(0, length));
-                    }
-                    else
-                    {
-                        RandomAccess.Write(file, buffer.AsSpan(0, length), chunk.Offset + chunk.Length - left);
-                    }
-
-                    left -= length;
+                    Append(file, data.Span);
                 }
-            }
+                else
+                {
+                    RandomAccess.Write(file, data.Span, chunk.Offset + chunk.Length - left);
+                }
 
-            if (entry.Chunks is not null)
-            {
-                RandomAccess.SetLength(file, entry.Size);
+                left -= data.Length;
             }
         }
-        finally
+
+        if (entry.Chunks is not null)
         {
-            System.Buffers.ArrayPool<byte>.Shared.Return(buffer);
+            RandomAccess.SetLength(file, entry.Size);
         }
     }
 

@@ -13,7 +13,12 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 {
     private const ulong InRoot = Fcntl.RESOLVE_IN_ROOT | Fcntl.RESOLVE_NO_MAGICLINKS | Fcntl.RESOLVE_NO_XDEV;
     private const int MaxPruneDepth = 256;
+    private const long BlockBytes = 4096;
+
+    // A longer target of a symbolic link takes a block of its own (ext4, xfs and btrfs have room for at least so much in the inode).
+    private const int MaxInlineTarget = 59;
     private const uint ImplicitDirectoryMode = 0x1ED; // 0755
+    private const uint SetIdBits = 0xC00; // 06000
     private const string OverlayOpaque = "trusted.overlay.opaque";
 
     // What this layer made, by directory and name, so that its whiteouts spare it; only needed where whiteouts are applied.
@@ -22,6 +27,10 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     // Times of directories are set at the end: making entries in them changes them.
     private readonly Dictionary<ulong, (byte[] Path, long Seconds, long Nanoseconds)> _directories = [];
 
+    // Directories that hold nothing of lower layers any more, so that another opaque whiteout has nothing to do.
+    private readonly HashSet<ulong> _pruned = [];
+
+    private readonly Dictionary<ulong, byte[]> _implied = [];
     private SafeFileHandle? _parent;
     private string? _parentPath;
     private ulong _parentInode;
@@ -61,10 +70,16 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         bool whiteout = name.AsSpan().StartsWith(".wh."u8);
         if (!whiteout && entry.Type is LayerEntryType.CharacterDevice or LayerEntryType.BlockDevice or LayerEntryType.Fifo)
         {
-            return null;
+            return options.SpecialFiles == SpecialFilePolicy.LeaveOut ? null : throw new InvalidDataException("it is a device or FIFO");
         }
 
-        CountEntry();
+        Count(whiteout ? 0 : entry.Type switch
+        {
+            LayerEntryType.Directory => BlockBytes,
+            LayerEntryType.SymbolicLink => entry.LinkName.Length > MaxInlineTarget ? BlockBytes : 0,
+            LayerEntryType.File => entry.Size + (entry.ExtendedAttributes.Count > 0 ? BlockBytes : 0),
+            _ => 0,
+        });
         SafeFileHandle parent = OpenParent(parts.AsSpan(..^1), out ulong parentInode);
         if (whiteout)
         {
@@ -84,7 +99,6 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
                 WriteHardLink(parent, parentInode, name, entry);
                 return null;
             default:
-                CountBytes(entry.Size);
                 SafeFileHandle file = CreateFile(parent, name);
                 if (file.IsInvalid && Marshal.GetLastPInvokeError() == Errno.EEXIST)
                 {
@@ -125,6 +139,23 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         }
     }
 
+    /// <summary>Directories that no entry was about; see <see cref="ExtractedLayer.ImpliedDirectories"/>.</summary>
+    public IReadOnlyList<ReadOnlyMemory<byte>> ImpliedDirectories()
+    {
+        var implied = new List<ReadOnlyMemory<byte>>();
+        foreach ((ulong inode, byte[] path) in _implied)
+        {
+            // A name that leads through a link is not the directory's own.
+            using SafeFileHandle directory = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot | Fcntl.RESOLVE_NO_SYMLINKS);
+            if (!directory.IsInvalid && Inode(directory) == inode)
+            {
+                implied.Add(path.AsMemory(0, path.Length - 1));
+            }
+        }
+
+        return implied;
+    }
+
     /// <inheritdoc/>
     public void Dispose() => _parent?.Dispose();
 
@@ -160,7 +191,9 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 
         using SafeFileHandle directory = OpenDirectory(parent, name);
         SetOwnerAndMode(directory, entry, unprivilegedMode: 0x1C0, isOurs: isNew && _isParentRoots); // 0700
-        _directories[Inode(directory)] = (path, entry.ModifiedSeconds, entry.ModifiedNanoseconds);
+        ulong inode = Inode(directory);
+        _directories[inode] = (path, entry.ModifiedSeconds, entry.ModifiedNanoseconds);
+        _implied.Remove(inode);
         MarkWritten(parentInode, name);
     }
 
@@ -283,6 +316,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         {
             // This layer made the directory anew: what lower layers have in it is gone.
             SetOpaque(parent, hidden);
+            _implied.Remove(existing.Value.stx_ino);
         }
     }
 
@@ -292,6 +326,11 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         if (depth > MaxPruneDepth)
         {
             throw new InvalidDataException($"an opaque directory has more than {MaxPruneDepth} levels of directories below it");
+        }
+
+        if (!_pruned.Add(inode))
+        {
+            return;
         }
 
         using SafeFileHandle listed = OpenDirectory(directory, ".\0"u8);
@@ -354,7 +393,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
                         throw new NativeException("openat2", errno, null);
                     }
 
-                    MakeDirectory(current, inode, parts[i]);
+                    MakeDirectory(current, inode, parts[i], path);
                     next = OpenDirectory(current, parts[i]);
                 }
 
@@ -373,7 +412,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     }
 
     /// <summary>Makes a directory that the archive has no entry for, yet.</summary>
-    private void MakeDirectory(SafeFileHandle parent, ulong parentInode, byte[] name)
+    private void MakeDirectory(SafeFileHandle parent, ulong parentInode, byte[] name, byte[] path)
     {
         bool hidesLower = false;
         if (Find(parent, name) is { } existing)
@@ -387,9 +426,14 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             Clear(parent, parentInode, name);
         }
 
-        CountEntry();
+        Count(BlockBytes);
         Check.Result(SysStat.mkdirat(parent, name, ImplicitDirectoryMode), "mkdir");
         using SafeFileHandle directory = OpenDirectory(parent, name);
+        if (!Applied && !hidesLower)
+        {
+            _implied[Inode(directory)] = path;
+        }
+
         Check.Result(SysStat.fchmod(directory, ImplicitDirectoryMode), "chmod");
         if (options.KeepOwners)
         {
@@ -424,6 +468,8 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     {
         _written.Remove(directoryInode);
         _directories.Remove(directoryInode);
+        _pruned.Remove(directoryInode);
+        _implied.Remove(directoryInode);
     }
 
     private void ForgetParent()
@@ -451,28 +497,27 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private bool WasWritten(ulong parentInode, byte[] name) =>
         _written.TryGetValue(parentInode, out HashSet<string>? names) && names.Contains(Encoding.Latin1.GetString(name));
 
-    private void CountEntry()
+    private void Count(long bytes)
     {
         if (++_entries > options.MaxEntries)
         {
             throw new InvalidDataException($"the layer has more than {options.MaxEntries} files, directories and links");
         }
-    }
 
-    private void CountBytes(long bytes)
-    {
         if (bytes > options.MaxBytes - _bytes)
         {
             throw new InvalidDataException($"the files of the layer have more than {options.MaxBytes} bytes");
         }
 
-        _bytes += bytes;
+        long blocks = (bytes + BlockBytes - 1) / BlockBytes * BlockBytes;
+        _bytes += blocks;
+        options.Budget?.TakeEntry(blocks);
     }
 
     private void SetOwnerAndMode(SafeFileHandle file, LayerEntry entry, uint unprivilegedMode, bool isOurs)
     {
         // In this order: a change of owner takes setuid bits and capabilities away (chown(2)).
-        uint mode = entry.Mode;
+        uint mode = options.KeepSetId || entry.Type != LayerEntryType.File ? entry.Mode : entry.Mode & ~SetIdBits;
         if (options.KeepOwners)
         {
             if (!isOurs || entry.Uid != 0 || entry.Gid != 0)

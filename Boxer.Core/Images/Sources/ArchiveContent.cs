@@ -120,15 +120,17 @@ internal sealed class ArchiveContent : IImageContent
     private static async Task<(ImageDigest Digest, long Length)> HashAsync(Stream content, long limit, CancellationToken cancellationToken)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        var budget = new UnpackBudget(limit);
         var buffer = new byte[128 * 1024];
         long size = 0;
         int length;
         while ((length = await content.ReadAsync(buffer, cancellationToken).ConfigureAwait(false)) > 0)
         {
-            budget.Take(length);
             hash.AppendData(buffer, 0, length);
             size += length;
+            if (size > limit)
+            {
+                throw new InvalidDataException($"the image unpacks to more than {limit} bytes");
+            }
         }
 
         return (ImageDigest.Sha256Of(hash), size);

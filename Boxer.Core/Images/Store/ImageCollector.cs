@@ -121,7 +121,7 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
             [
                 directory.BlobPath(manifest),
                 directory.BlobPath(image.Config.Digest),
-                .. layers.SelectMany(layer => (string[])[directory.LayerPath(layer.DiffId), directory.BlobPath(layer.Blob.Digest)]).Where(Path.Exists),
+                .. layers.SelectMany(layer => (string[])[directory.LayerPath(layer.DiffId), directory.ImpliedPath(layer.DiffId), directory.BlobPath(layer.Blob.Digest)]).Where(Path.Exists),
                 .. directory.Roots(manifest),
             ];
         }

@@ -15,7 +15,9 @@ namespace Boxer.Images;
 /// <remarks>
 /// <code>
 /// layers/sha256/&lt;diff id&gt;/       a layer, unpacked for overlayfs
+/// layers/sha256/&lt;diff id&gt;.implied  the directories that its archive has no entry for, if any
 /// roots/sha256/&lt;manifest&gt;-&lt;top&gt;/ a flattened root, with the top layer that was put on it
+/// roots/sha256/&lt;manifest&gt;-implied/ what ImpliedDirectories puts on the layers of an image
 /// blobs/sha256/&lt;digest&gt;         manifests, configs, and the layers of flattened roots
 /// references/&lt;sha256 of text&gt;   which manifest a reference was resolved to; its time says when that was last used
 /// images/&lt;algorithm&gt;-&lt;hex&gt;      locked together (flock(2)) by the processes that have the image ready
@@ -48,6 +50,14 @@ internal sealed class ImageDirectory : IDisposable
     /// <summary>Where an unpacked layer is or would be.</summary>
     /// <param name="diffId">Its diff id.</param>
     public string LayerPath(ImageDigest diffId) => Path.Combine(_home, "layers", diffId.Algorithm, diffId.Hex);
+
+    /// <summary>Where it is told which directories a layer has no entry for; there is no such file where it has all.</summary>
+    /// <param name="diffId">The layer's diff id.</param>
+    public string ImpliedPath(ImageDigest diffId) => LayerPath(diffId) + ".implied";
+
+    /// <summary>Where the tree is or would be that is put on the layers of an image.</summary>
+    /// <param name="manifest">The digest of the manifest.</param>
+    public string ImpliedRootPath(ImageDigest manifest) => Path.Combine(_home, "roots", manifest.Algorithm, $"{manifest.Hex}-implied");
 
     /// <summary>Where a flattened root is or would be.</summary>
     /// <param name="manifest">The digest of the manifest.</param>
@@ -87,6 +97,39 @@ internal sealed class ImageDirectory : IDisposable
         }
 
         Sync(parent);
+    }
+
+    /// <summary>Puts an unpacked layer into place.</summary>
+    /// <param name="temporary">The directory that was made.</param>
+    /// <param name="diffId">Its diff id.</param>
+    /// <param name="implied">The directories that it has no entry for.</param>
+    public void CommitLayer(string temporary, ImageDigest diffId, IReadOnlyList<ReadOnlyMemory<byte>> implied)
+    {
+        if (implied.Count > 0)
+        {
+            // Before the layer: where that is, this is too.
+            using var content = new MemoryStream();
+            foreach (ReadOnlyMemory<byte> path in implied)
+            {
+                content.Write(path.Span);
+                content.WriteByte(0);
+            }
+
+            Write(ImpliedPath(diffId), content.GetBuffer().AsSpan(0, (int)content.Length));
+        }
+
+        Commit(temporary, LayerPath(diffId));
+    }
+
+    /// <summary>Reads which directories a layer has no entry for.</summary>
+    /// <param name="diffId">Its diff id.</param>
+    /// <returns>Their paths: Latin-1, so that every byte of a name is a character.</returns>
+    public IReadOnlySet<string> ReadImplied(ImageDigest diffId)
+    {
+        string path = ImpliedPath(diffId);
+        return File.Exists(path)
+            ? Encoding.Latin1.GetString(File.ReadAllBytes(path)).Split('\0', StringSplitOptions.RemoveEmptyEntries).ToHashSet(StringComparer.Ordinal)
+            : new HashSet<string>();
     }
 
     /// <summary>Puts a file into place, over what is there.</summary>
@@ -214,12 +257,12 @@ internal sealed class ImageDirectory : IDisposable
         .Select(path => ImageDigest.TryParse(Path.GetFileName(path).Replace('-', ':'), out ImageDigest digest) ? digest : (ImageDigest?)null)
         .OfType<ImageDigest>();
 
-    /// <summary>Everything that is kept: layers, flattened roots and blobs.</summary>
+    /// <summary>Everything that is kept: layers, flattened roots and blobs; what tells about a layer after the layer.</summary>
     public IEnumerable<string> Contents() => ((string[])["layers", "roots", "blobs"])
         .SelectMany(kind => Directory.GetDirectories(Path.Combine(_home, kind), "sha*"))
-        .SelectMany(Directory.GetFileSystemEntries);
+        .SelectMany(directory => (string[])[.. Directory.GetDirectories(directory), .. Directory.GetFiles(directory)]);
 
-    /// <summary>Flattened roots of an image.</summary>
+    /// <summary>Flattened roots of an image, and what is put on its layers.</summary>
     /// <param name="manifest">The digest of its manifest.</param>
     public IEnumerable<string> Roots(ImageDigest manifest)
     {

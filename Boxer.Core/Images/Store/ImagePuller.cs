@@ -161,7 +161,7 @@ internal sealed class ImagePuller : IDisposable
     /// <exception cref="RegistryException">A layer is not what the image names.</exception>
     public async Task FlattenAsync(StoredImage image, string target, CancellationToken cancellationToken)
     {
-        var budget = new UnpackBudget(_options.MaxImageBytes);
+        UnpackBudget budget = NewBudget();
         foreach (ImageLayer layer in image.Layers)
         {
             string path = _directory.BlobPath(layer.Blob.Digest);
@@ -184,6 +184,8 @@ internal sealed class ImagePuller : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _client.Dispose();
+
+    private UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeBytes));
 
     private bool HasLayer(ImageLayer layer) => _kind == ImageRootKind.Overlay
         ? Directory.Exists(_directory.LayerPath(layer.DiffId))
@@ -225,14 +227,15 @@ internal sealed class ImagePuller : IDisposable
                 var target = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1);
                 await using (target.ConfigureAwait(false))
                 {
-                    var budget = new UnpackBudget(_options.MaxImageBytes);
+                    UnpackBudget budget = NewBudget();
                     var buffer = new byte[128 * 1024];
                     int length;
                     try
                     {
                         while ((length = await plain.ReadAsync(buffer, cancellationToken).ConfigureAwait(false)) > 0)
                         {
-                            budget.Take(length);
+                            budget.TakeArchive(length);
+                            budget.Write(length);
                             await target.WriteAsync(buffer.AsMemory(0, length), cancellationToken).ConfigureAwait(false);
                         }
                     }
@@ -267,7 +270,7 @@ internal sealed class ImagePuller : IDisposable
         }
 
         // Downloads are not shared between images: a place that stalls would hold up the pulls of others that name the same layer.
-        var budget = new UnpackBudget(_options.MaxImageBytes);
+        UnpackBudget budget = NewBudget();
         foreach (ImageLayer layer in layers.Where(layer => _kind == ImageRootKind.Flattened && HasLayer(layer)))
         {
             await RemoveIfDamagedAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
@@ -350,12 +353,12 @@ internal sealed class ImagePuller : IDisposable
                 if (_kind == ImageRootKind.Overlay)
                 {
                     MakeRoot(temporary);
-                    await UnpackAsync(body, layer, temporary, budget, progress.Add, cancellationToken).ConfigureAwait(false);
-                    ImageDirectory.Commit(temporary, _directory.LayerPath(layer.DiffId));
+                    ExtractedLayer extracted = await UnpackAsync(body, layer, temporary, budget, progress.Add, cancellationToken).ConfigureAwait(false);
+                    _directory.CommitLayer(temporary, layer.DiffId, extracted.ImpliedDirectories);
                 }
                 else
                 {
-                    await DownloadAsync(body, layer.Blob, temporary, progress.Add, cancellationToken).ConfigureAwait(false);
+                    await DownloadAsync(body, layer.Blob, temporary, Count, cancellationToken).ConfigureAwait(false);
                     ImageDirectory.CommitFile(temporary, _directory.BlobPath(layer.Blob.Digest));
                 }
             }
@@ -364,6 +367,12 @@ internal sealed class ImagePuller : IDisposable
         {
             TreeRemover.Remove(temporary);
             throw;
+        }
+
+        void Count(int bytes)
+        {
+            progress.Add(bytes);
+            budget.Write(bytes);
         }
     }
 
@@ -387,47 +396,45 @@ internal sealed class ImagePuller : IDisposable
     }
 
     /// <summary>Unpacks a layer in one pass: the blob's digest and size, and the diff id, are verified before this returns.</summary>
-    private async Task UnpackAsync(
+    private async Task<ExtractedLayer> UnpackAsync(
         Stream body, ImageLayer layer, string target, UnpackBudget budget, Action<int>? counted, CancellationToken cancellationToken)
     {
-        long taken = 0;
         try
         {
             using var blob = new VerifyingStream(body, layer.Blob.Digest, layer.Blob.Size, $"blob {layer.Blob.Digest}", counted);
             Stream plain = await Decompression.OpenAsync(blob, cancellationToken).ConfigureAwait(false);
             await using (plain.ConfigureAwait(false))
             {
-                using var archive = new VerifyingStream(plain, layer.DiffId, null, $"the layer of blob {layer.Blob.Digest}", length =>
+                using var archive = new VerifyingStream(plain, layer.DiffId, null, $"the layer of blob {layer.Blob.Digest}", length => budget.TakeArchive(length));
+                ExtractedLayer extracted;
+                var ahead = new ReadAheadStream(archive, cancellationToken);
+                await using (ahead.ConfigureAwait(false))
                 {
-                    taken += length;
-                    budget.Take(length);
-                });
-                await _options.LayerExtractor.ExtractAsync(
-                    archive,
-                    target,
-                    new()
-                    {
-                        Whiteouts = _kind == ImageRootKind.Overlay ? WhiteoutFormat.Overlay : WhiteoutFormat.Applied,
-                        KeepOwners = Native.Unistd.geteuid() == 0,
-                        MaxEntries = _options.MaxLayerEntries,
-                        MaxBytes = _options.MaxImageBytes,
-                    },
-                    cancellationToken).ConfigureAwait(false);
+                    extracted = await _options.LayerExtractor.ExtractAsync(
+                        ahead,
+                        target,
+                        new()
+                        {
+                            Whiteouts = _kind == ImageRootKind.Overlay ? WhiteoutFormat.Overlay : WhiteoutFormat.Applied,
+                            KeepOwners = Native.Unistd.geteuid() == 0,
+                            MaxEntries = _options.MaxImageEntries,
+                            MaxBytes = _options.MaxImageBytes,
+                            Budget = budget,
+                        },
+                        cancellationToken).ConfigureAwait(false);
 
-                // What follows the archive's end belongs to both digests too.
+                    // What an extractor left unread belongs to both digests too.
+                    await ahead.CopyToAsync(Stream.Null, cancellationToken).ConfigureAwait(false);
+                }
+
                 await archive.CompleteAsync(cancellationToken).ConfigureAwait(false);
                 await blob.CompleteAsync(cancellationToken).ConfigureAwait(false);
+                return extracted;
             }
         }
         catch (InvalidDataException fault)
         {
-            budget.Return(taken);
             throw new InvalidDataException($"layer {layer.Blob.Digest}: {fault.Message}", fault);
-        }
-        catch
-        {
-            budget.Return(taken);
-            throw;
         }
     }
 

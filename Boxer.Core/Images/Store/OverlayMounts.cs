@@ -50,8 +50,15 @@ internal sealed class OverlayMounts(string directory)
     public static bool IsOpaque(string path)
     {
         using SafeFileHandle handle = Open(path, Fcntl.O_RDONLY);
+        return IsOpaque(handle);
+    }
+
+    /// <summary>Whether a directory is marked as hiding what is below it.</summary>
+    /// <param name="directory">The directory.</param>
+    public static bool IsOpaque(SafeFileHandle directory)
+    {
         Span<byte> value = stackalloc byte[1];
-        return SysXattr.fgetxattr(handle, "trusted.overlay.opaque", value, 1) == 1 && value[0] == (byte)'y';
+        return SysXattr.fgetxattr(directory, "trusted.overlay.opaque", value, 1) == 1 && value[0] == (byte)'y';
     }
 
     /// <summary>Mounts layers, once for each name.</summary>

@@ -399,7 +399,7 @@ public sealed class LayerExtractorTests : IDisposable
     private static LayerExtractionOptions Options(WhiteoutFormat format, int maxEntries = 1000) =>
         new() { Whiteouts = format, KeepOwners = Unistd.geteuid() == 0, MaxEntries = maxEntries };
 
-    private Task ExtractAsync(Archive archive, WhiteoutFormat format, int maxEntries = 1000) =>
+    private Task<ExtractedLayer> ExtractAsync(Archive archive, WhiteoutFormat format, int maxEntries = 1000) =>
         new LayerExtractor().ExtractAsync(
             new MemoryStream(archive.ToBytes()), _root, Options(format, maxEntries), TestContext.Current.CancellationToken);
 

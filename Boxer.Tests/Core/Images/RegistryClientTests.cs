@@ -103,7 +103,7 @@ public sealed class RegistryClientTests : IDisposable
         Assert.Contains("more than 5", (await FailAsync<ImagePullException>("b", options =>
         {
             _registry.AddImage("b", "latest", [Enumerable.Range(0, 6).Aggregate(new Archive(), (archive, i) => archive.File($"f{i}")).ToBytes()]);
-            return options with { MaxLayerEntries = 5 };
+            return options with { MaxImageEntries = 5 };
         })).Message, StringComparison.Ordinal);
         Assert.Empty(Files("layers").Concat(Files("roots")).Concat(Files("references")));
     }
