@@ -12,6 +12,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
 {
     private static readonly TimeSpan NoteInterval = TimeSpan.FromMinutes(1);
     private static readonly TimeSpan CollectInterval = TimeSpan.FromMilliseconds(50);
+    private const int CollectAttempts = 20;
     private readonly ImageStoreOptions _options;
     private readonly ILogger _logger;
     private readonly RegistryPlaces _places;
@@ -49,7 +50,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
 
         _places = new(options.RegistryMirrors, options.AllowedRegistries, options.InsecureRegistries);
-        ImagePlatform platform = options.Platform is null ? ImagePlatform.Current : ImagePlatform.Parse(options.Platform);
+        ImagePlatform platform = ImagePlatform.Of(options);
         foreach ((string name, string? path) in (ReadOnlySpan<(string, string?)>)[(nameof(options.Home), options.Home), (nameof(options.RootsDirectory), options.RootsDirectory)])
         {
             if (path is not null && !Path.IsPathFullyQualified(path))
@@ -76,7 +77,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             _topLayer = _kind == ImageRootKind.Flattened ? TopLayerArchive.Pack(options.TopLayerDirectory) : [];
             _mounts = new(options.RootsDirectory ?? _directory.NewTemporaryPath());
             _pulls = new(options.MaxConcurrentPulls);
-            _puller = new(options, _directory, _kind, platform, new RegistryClient(_places, options));
+            _puller = new(options, _directory, _kind, platform, new RegistryHttp(_places, options));
             _ready = new(UnmakeRoot);
             _collector = new(_directory, _ready.TryRetire);
         }
@@ -99,7 +100,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     }
 
     /// <summary>Removes what pulls of dead processes left in the store, half made or whole. Those of living ones are not touched.</summary>
-    public Task CleanAbandonedAsync() => Task.Run(() =>
+    public Task CleanAbandonedAsync() => Task.Run(async () =>
     {
         int count = _directory.RemoveAbandoned();
         if (count > 0)
@@ -107,7 +108,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             ImageLog.RemovedAbandoned(_logger, count, _options.Home);
         }
 
-        TryCollect();
+        await TryCollectAsync().ConfigureAwait(false);
     });
 
     /// <inheritdoc/>
@@ -168,7 +169,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             ImageDigest made = await _operations.RunAsync(
                 $"import {source} {reference}",
                 (listeners, token) => AddAsync(
-                    reference, () => _puller.ImportAsync(source, reference, (image, cancel) => MakeRootAsync(image, reference, cancel), listeners, token), token),
+                    reference, () => _puller.ImportAsync(source, reference, MakeRootAsync, listeners, token), token),
                 progress,
                 cancellationToken).ConfigureAwait(false);
             if (_ready.TryUse(made) is { } image)
@@ -194,7 +195,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     {
         ArgumentNullException.ThrowIfNull(reference);
         bool isThere = false;
-        ImagePruneResult result = await CollectAsync(
+        ImageCollector.Result result = await CollectAsync(
             stored =>
             {
                 bool isIt = stored.Reference == reference;
@@ -202,7 +203,9 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
                 return isIt;
             },
             cancellationToken).ConfigureAwait(false);
-        return !isThere ? ImageRemoval.NotFound : result.Images > 0 ? ImageRemoval.Removed : ImageRemoval.InUse;
+        return !isThere ? ImageRemoval.NotFound
+            : result.Removed.Any(stored => stored.Reference == reference) ? ImageRemoval.Removed
+            : ImageRemoval.InUse;
     }
 
     /// <summary>Removes images that are not in use, and what belongs to none.</summary>
@@ -210,10 +213,13 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     /// Those that were not used for so long; <see cref="TimeSpan.Zero"/> for all, <see langword="null"/> for none that has a name.
     /// </param>
     /// <param name="cancellationToken">Gives up waiting for pulls, beside which nothing is removed.</param>
-    public Task<ImagePruneResult> PruneAsync(TimeSpan? unusedFor, CancellationToken cancellationToken = default)
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="unusedFor"/> is negative.</exception>
+    public async Task<ImagePruneResult> PruneAsync(TimeSpan? unusedFor, CancellationToken cancellationToken = default)
     {
+        ArgumentOutOfRangeException.ThrowIfLessThan(unusedFor ?? TimeSpan.Zero, TimeSpan.Zero, nameof(unusedFor));
         DateTimeOffset now = _options.TimeProvider.GetUtcNow();
-        return CollectAsync(stored => now - stored.LastUsed >= unusedFor, cancellationToken);
+        ImageCollector.Result result = await CollectAsync(stored => now - stored.LastUsed >= unusedFor, cancellationToken).ConfigureAwait(false);
+        return new(result.Removed.Count, result.Bytes);
     }
 
     /// <summary>Ends pulls, unmounts the roots and removes what was half made. Images stay in the store.</summary>
@@ -298,7 +304,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             try
             {
                 return await AddAsync(
-                    reference, () => _puller.PullAsync(reference, places, (image, cancel) => MakeRootAsync(image, reference, cancel), progress, token), token).ConfigureAwait(false);
+                    reference, () => _puller.PullAsync(reference, places, MakeRootAsync, progress, token), token).ConfigureAwait(false);
             }
             finally
             {
@@ -318,49 +324,69 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     // What a failed pull had of whole layers goes, and so does what is beyond the quota.
     private async Task<ImageDigest> AddAsync(ImageReference reference, Func<Task<ReadyImage>> add, CancellationToken cancellationToken)
     {
-        ReadyImage made;
         try
         {
-            using FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false);
-            made = await add().ConfigureAwait(false);
+            ReadyImage made = await add().ConfigureAwait(false);
+            try
+            {
+                await RefuseBeyondQuotaAsync(reference, made.Image.Digest).ConfigureAwait(false);
+
+                // The reference comes last: what it leads to is whole.
+                using (FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false))
+                {
+                    _directory.WriteReference(reference, made.Image.Digest);
+                }
+
+                _ready.Name(reference.ToString(), made);
+                if (_options.MaxStoreBytes is not null || _isUncollected)
+                {
+                    // It is still in use here, so that it is not what goes.
+                    await TryCollectAsync().ConfigureAwait(false);
+                }
+
+                return made.Image.Digest;
+            }
+            finally
+            {
+                _ready.Leave(made);
+            }
         }
         catch
         {
-            TryCollect();
+            await TryCollectAsync().ConfigureAwait(false);
             throw;
         }
-
-        long needs = _options.MaxStoreBytes is null ? 0 : _collector.Measure(made.Image.Digest);
-        if (needs > _options.MaxStoreBytes)
-        {
-            _directory.RemoveReference(reference);
-            _ready.Leave(made);
-            TryCollect();
-            throw new ImagePullException($"The image {reference} takes {needs} bytes on the disk, more than the {_options.MaxStoreBytes} that all images may take here.");
-        }
-
-        _ready.Name(reference.ToString(), made);
-        if (_options.MaxStoreBytes is not null || _isUncollected)
-        {
-            // It is still in use here, so that it is not what goes.
-            TryCollect();
-        }
-
-        _ready.Leave(made);
-        return made.Image.Digest;
     }
+
+    private Task RefuseBeyondQuotaAsync(ImageReference reference, ImageDigest image) => _options.MaxStoreBytes is not { } quota
+        ? Task.CompletedTask
+        : Task.Run(() =>
+        {
+            long needs = _collector.Measure(image);
+            if (needs > quota)
+            {
+                throw new ImagePullException($"The image {reference} takes {needs} bytes on the disk, more than the {quota} that all images may take here.");
+            }
+        });
 
     private async Task<ImageDigest?> MakeReadyOfStoredAsync(ImageReference reference, CancellationToken cancellationToken)
     {
         try
         {
-            using FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false);
-            if (_puller.Find(reference) is not { } image)
+            StoredImage image;
+            FileLock hold;
+            using (FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false))
             {
-                return null;
+                if (_puller.Find(reference) is not { } found)
+                {
+                    return null;
+                }
+
+                image = found;
+                hold = _directory.Hold(found.Digest);
             }
 
-            ReadyImage ready = await MakeRootAsync(image, reference, cancellationToken).ConfigureAwait(false);
+            ReadyImage ready = await MakeRootAsync(image, hold, cancellationToken).ConfigureAwait(false);
             _ready.Name(reference.ToString(), ready);
             _ready.Leave(ready);
             return image.Digest;
@@ -373,19 +399,27 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    /// <summary>Makes the root of an image, in use once.</summary>
-    private async Task<ReadyImage> MakeRootAsync(StoredImage image, ImageReference reference, CancellationToken cancellationToken)
+    /// <summary>Makes the root of an image, in use once. The hold is taken over.</summary>
+    private async Task<ReadyImage> MakeRootAsync(StoredImage image, FileLock hold, CancellationToken cancellationToken)
     {
-        if (_ready.TryUse(image.Digest) is { } ready)
-        {
-            return ready;
-        }
-
-        FileLock hold = _directory.TryHold(image.Digest) ?? throw new ImagePullException($"The image {reference} is being removed.");
         try
         {
-            string root = _kind == ImageRootKind.Overlay ? Mount(image, cancellationToken) : await FlattenAsync(image, cancellationToken).ConfigureAwait(false);
-            return _ready.Add(new(image, root, hold));
+            if (_ready.TryUse(image.Digest) is { } ready)
+            {
+                hold.Dispose();
+                return ready;
+            }
+
+            if (_kind == ImageRootKind.Flattened)
+            {
+                return _ready.Add(new(image, await FlattenAsync(image, cancellationToken).ConfigureAwait(false), hold));
+            }
+
+            IReadOnlyList<string> layers = Lower(image, cancellationToken);
+
+            // An unused root is unmounted by who removes content: not between here and its use.
+            using FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false);
+            return _ready.Add(new(image, Mount(image, layers), hold));
         }
         catch
         {
@@ -402,7 +436,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    private async Task<ImagePruneResult> CollectAsync(Func<StoredReference, bool> isToGo, CancellationToken cancellationToken)
+    private async Task<ImageCollector.Result> CollectAsync(Func<StoredReference, bool> isToGo, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         while (true)
@@ -416,12 +450,23 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    // Beside another pull nothing is removed: whichever ends last does it.
-    private void TryCollect()
+    // Where others keep adding, whichever comes next does it.
+    private async Task TryCollectAsync()
     {
         try
         {
-            _isUncollected = TryCollect(_ => false, _options.MaxStoreBytes) is null;
+            for (int attempt = 0; attempt < CollectAttempts; attempt++)
+            {
+                if (TryCollect(_ => false, _options.MaxStoreBytes) is not null)
+                {
+                    _isUncollected = false;
+                    return;
+                }
+
+                await Task.Delay(CollectInterval, TimeProvider.System).ConfigureAwait(false);
+            }
+
+            _isUncollected = true;
         }
         catch (IOException fault)
         {
@@ -429,22 +474,25 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    private ImagePruneResult? TryCollect(Func<StoredReference, bool> isToGo, long? quota)
+    private ImageCollector.Result? TryCollect(Func<StoredReference, bool> isToGo, long? quota)
     {
-        ImageCollector.Result result;
-        using (FileLock? alone = _directory.TryLock())
+        var result = new ImageCollector.Result();
+        try
         {
+            using FileLock? alone = _directory.TryLock();
             if (alone is null)
             {
                 return null;
             }
 
-            result = _collector.Collect(isToGo, quota);
+            _collector.Collect(isToGo, quota, result);
         }
-
-        foreach (string discarded in result.Discarded)
+        finally
         {
-            TreeRemover.Remove(discarded);
+            foreach (string discarded in result.Discarded)
+            {
+                TreeRemover.Remove(discarded);
+            }
         }
 
         if (result.Discarded.Count > 0)
@@ -452,10 +500,11 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             ImageLog.Collected(_logger, result.Removed.Count, result.Bytes);
         }
 
-        return new(result.Removed.Count, result.Bytes);
+        return result;
     }
 
-    private string Mount(StoredImage image, CancellationToken cancellationToken)
+    /// <returns>The directories that the root of an image is mounted from, from the top down.</returns>
+    private List<string> Lower(StoredImage image, CancellationToken cancellationToken)
     {
         // From the top down. A layer that is there twice counts where it is topmost: there it hides all that it could add further down,
         // and overlayfs refuses the same directory twice.
@@ -489,6 +538,11 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             layers.Add(Directory.CreateDirectory(Path.Combine(_options.Home, "layers", $"empty{i}")).FullName);
         }
 
+        return layers;
+    }
+
+    private string Mount(StoredImage image, IReadOnlyList<string> layers)
+    {
         try
         {
             return _mounts.Mount(image.Digest.Hex, layers);

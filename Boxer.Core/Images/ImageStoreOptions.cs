@@ -1,11 +1,7 @@
-using System.Net;
-using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
-
 namespace Boxer.Images;
 
 /// <summary>Options of an <see cref="ImageStore"/>. They are read once, when the store is made.</summary>
-public sealed record ImageStoreOptions
+public sealed record ImageStoreOptions : RegistryClientOptions
 {
     /// <summary>
     /// Where images are kept: an absolute path, made when missing with mode 0700; if it exists it must be a directory of this process's
@@ -26,33 +22,6 @@ public sealed record ImageStoreOptions
     /// <value>Default <see langword="null"/>: nothing is put on top.</value>
     /// </summary>
     public string? TopLayerDirectory { get; init; }
-
-    /// <summary>
-    /// All places that images of a registry come from, in order, by registry name: base URLs such as <c>http://127.0.0.1:5000</c>.
-    /// The registry itself is tried only if it is listed.
-    /// </summary>
-    public IReadOnlyDictionary<string, IReadOnlyList<string>> RegistryMirrors { get; init; } = new Dictionary<string, IReadOnlyList<string>>();
-
-    /// <summary>Registries that images may come from; see <see cref="BoxerOptions.AllowedRegistries"/>.</summary>
-    public IReadOnlyList<string> AllowedRegistries { get; init; } = [];
-
-    /// <summary>Files with the authorities (PEM) of registries; see <see cref="BoxerOptions.RegistryCertificates"/>.</summary>
-    public IReadOnlyDictionary<string, string> RegistryCertificates { get; init; } = new Dictionary<string, string>();
-
-    /// <summary>Registries whose certificates are not looked at; see <see cref="BoxerOptions.InsecureRegistries"/>.</summary>
-    public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
-
-    /// <summary>
-    /// Knows credentials of registries, such as <see cref="DockerConfigCredentials"/>.
-    /// <value>Default <see langword="null"/>: all are asked as anybody.</value>
-    /// </summary>
-    public IRegistryCredentials? Credentials { get; init; }
-
-    /// <summary>
-    /// The proxy that registries are asked through; never used for loopback addresses.
-    /// <value>Default <see langword="null"/>: what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say (<see cref="HttpClient.DefaultProxy"/>).</value>
-    /// </summary>
-    public IWebProxy? Proxy { get; init; }
 
     /// <summary>
     /// Bytes on the disk that images may take together. Beyond it those are removed that nobody uses, the longest unused first; an image
@@ -98,22 +67,10 @@ public sealed record ImageStoreOptions
     public ImageRootKind? RootKind { get; init; }
 
     /// <summary>
-    /// The platform whose images are taken, as <c>linux/architecture</c> or <c>linux/architecture/variant</c>.
-    /// <value>Default <see langword="null"/>: this machine's.</value>
-    /// </summary>
-    public string? Platform { get; init; }
-
-    /// <summary>
     /// Unpacks layers.
     /// <value>Default <see cref="LayerExtractor"/>.</value>
     /// </summary>
     public ILayerExtractor LayerExtractor { get; init; } = new LayerExtractor();
-
-    /// <summary>The clock of time-outs and retries.</summary>
-    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
-
-    /// <summary>Where the store logs to.</summary>
-    public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 }
 
 /// <summary>How the root of an image is made of its layers.</summary>

@@ -58,15 +58,16 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
             return stored;
         }
 
-        // Old versions wrote URLs.
-        return (config.Entries ?? []).FirstOrDefault(entry => names.Contains(entry.Key, StringComparer.Ordinal) || names.Contains(HostOf(entry.Key), StringComparer.OrdinalIgnoreCase))
-            .Value is { } found ? Read(found, registry) : null;
+        // Old versions wrote URLs. Another path is a part of a registry, whose credential is not the registry's (containers-auth.json(5)).
+        return (names.Select(name => config.Entries?.GetValueOrDefault(name)).FirstOrDefault(entry => entry is not null)
+            ?? (config.Entries ?? []).FirstOrDefault(entry => names.Contains(HostOf(entry.Key), StringComparer.OrdinalIgnoreCase)).Value) is { } found ? Read(found, registry) : null;
     }
 
     private static string HostOf(string key)
     {
         int scheme = key.IndexOf("://", StringComparison.Ordinal);
-        return (scheme < 0 ? key : key[(scheme + 3)..]).Split('/')[0];
+        string[] parts = (scheme < 0 ? key : key[(scheme + 3)..]).TrimEnd('/').Split('/');
+        return parts.Length == 1 || (parts.Length == 2 && parts[1] is "v1" or "v2") ? parts[0] : "";
     }
 
     private async Task<DockerConfigJson?> ReadAsync(CancellationToken cancellationToken)
@@ -85,7 +86,7 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
         }
         catch (JsonException fault)
         {
-            throw new InvalidDataException($"{_path} is malformed: {fault.Message}", fault);
+            throw new InvalidDataException($"{_path} is malformed at {RegistryJson.Place(fault)}", fault);
         }
         catch (Exception fault) when (fault is IOException or UnauthorizedAccessException)
         {

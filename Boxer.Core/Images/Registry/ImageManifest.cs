@@ -48,6 +48,11 @@ internal sealed record ImagePlatform(string Os, string Architecture, string? Var
         System.Runtime.InteropServices.Architecture other => new("linux", other.ToString().ToLowerInvariant(), null),
     };
 
+    /// <summary>The one that options name, or this machine's.</summary>
+    /// <param name="options">The options.</param>
+    /// <exception cref="ArgumentException">The text is no platform.</exception>
+    public static ImagePlatform Of(RegistryClientOptions options) => options.Platform is null ? Current : Parse(options.Platform);
+
     /// <summary>Parses <c>linux/architecture</c> or <c>linux/architecture/variant</c>.</summary>
     /// <param name="text">The text.</param>
     /// <exception cref="ArgumentException">The text is no platform.</exception>
@@ -101,7 +106,7 @@ internal sealed class ImageManifest
         }
         catch (JsonException fault)
         {
-            throw new RegistryException($"the manifest is malformed: {fault.Message}", RegistryFaultKind.Failed, fault);
+            throw new RegistryException($"the manifest is malformed at {RegistryJson.Place(fault)}");
         }
 
         if (json.SchemaVersion == 1 || json.FsLayers is not null)
@@ -151,7 +156,7 @@ internal sealed class ImageManifest
         }
         catch (JsonException fault)
         {
-            throw new RegistryException($"the image's config is malformed: {fault.Message}", RegistryFaultKind.Failed, fault);
+            throw new RegistryException($"the image's config is malformed at {RegistryJson.Place(fault)}");
         }
 
         if (platform is not null

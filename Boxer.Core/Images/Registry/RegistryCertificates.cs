@@ -4,15 +4,15 @@ using System.Security.Cryptography.X509Certificates;
 
 namespace Boxer.Images;
 
-/// <summary>Whose certificates are believed, host by host: this machine's authorities, a registry's own ones in their place, or anybody.</summary>
+/// <summary>Whose certificates are believed, registry by registry: this machine's authorities, a registry's own ones in their place, or anybody.</summary>
 internal sealed class RegistryCertificates : IDisposable
 {
     private readonly Dictionary<string, X509Certificate2Collection> _authorities = new(StringComparer.OrdinalIgnoreCase);
     private readonly HashSet<string> _insecure = new(StringComparer.OrdinalIgnoreCase);
 
     /// <summary>Reads the authorities.</summary>
-    /// <param name="files">PEM files by registry.</param>
-    /// <param name="insecure">Registries whose certificates are not looked at.</param>
+    /// <param name="files">PEM files by registry: <c>host:port</c>, or <c>host</c> for all its ports that have none of their own.</param>
+    /// <param name="insecure">Registries whose certificates are not looked at: <c>host:port</c>, or <c>host</c> for port 443.</param>
     /// <exception cref="ArgumentException">A file cannot be read; all faults are in the message.</exception>
     public RegistryCertificates(IReadOnlyDictionary<string, string> files, IReadOnlyList<string> insecure)
     {
@@ -35,10 +35,10 @@ internal sealed class RegistryCertificates : IDisposable
                 faults.Add($"RegistryCertificates[\"{registry}\"]: {file} has no certificate in PEM form.");
             }
 
-            _authorities[HostOf(registry)] = authorities;
+            _authorities[registry] = authorities;
         }
 
-        _insecure.UnionWith(insecure.Select(HostOf));
+        _insecure.UnionWith(insecure.Select(registry => registry.Contains(':', StringComparison.Ordinal) && !registry.EndsWith(']') ? registry : registry + ":443"));
         if (faults.Count > 0)
         {
             Dispose();
@@ -46,20 +46,22 @@ internal sealed class RegistryCertificates : IDisposable
         }
     }
 
-    /// <summary>Whether a server is who it says, as <see cref="RemoteCertificateValidationCallback"/>.</summary>
-    public bool IsBelieved(object sender, X509Certificate? certificate, X509Chain? chain, SslPolicyErrors errors)
+    /// <summary>How the certificate of a server is looked at.</summary>
+    /// <param name="target">The server.</param>
+    /// <returns><see langword="null"/> for as this machine does it.</returns>
+    public RemoteCertificateValidationCallback? ValidationFor(Uri target)
     {
-        string host = ((SslStream)sender).TargetHostName.Trim('[', ']');
-        if (_insecure.Contains(host))
-        {
-            return true;
-        }
+        string host = target.IdnHost.Contains(':', StringComparison.Ordinal) ? $"[{target.IdnHost.Trim('[', ']')}]" : target.IdnHost;
+        string authority = $"{host}:{target.Port}";
+        bool isInsecure = _insecure.Contains(authority);
+        X509Certificate2Collection? authorities = _authorities.GetValueOrDefault(authority) ?? _authorities.GetValueOrDefault(host);
+        return isInsecure || authorities is not null
+            ? (_, certificate, chain, errors) => isInsecure || IsIssuedBy(authorities!, certificate, chain, errors)
+            : null;
+    }
 
-        if (!_authorities.TryGetValue(host, out X509Certificate2Collection? authorities))
-        {
-            return errors == SslPolicyErrors.None;
-        }
-
+    private static bool IsIssuedBy(X509Certificate2Collection authorities, X509Certificate? certificate, X509Chain? chain, SslPolicyErrors errors)
+    {
         if (certificate is not X509Certificate2 server || (errors & ~SslPolicyErrors.RemoteCertificateChainErrors) != SslPolicyErrors.None)
         {
             return false;
@@ -82,7 +84,4 @@ internal sealed class RegistryCertificates : IDisposable
             authority.Dispose();
         }
     }
-
-    private static string HostOf(string registry) =>
-        Uri.TryCreate($"https://{registry}/", UriKind.Absolute, out Uri? address) ? address.IdnHost.Trim('[', ']') : registry;
 }

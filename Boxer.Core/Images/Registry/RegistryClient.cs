@@ -1,198 +1,176 @@
-using System.Net;
-using System.Net.Http.Headers;
-using System.Net.Security;
-using System.Net.Sockets;
-using Microsoft.Extensions.Logging;
-using Polly;
-using Polly.Retry;
-
 namespace Boxer.Images;
 
 /// <summary>
-/// The HTTP side of the OCI distribution protocol. It connects only where <see cref="RegistryPlaces"/> lets it, whatever name led
-/// there: names are resolved here and the address that is connected to is the one that was checked. Through a proxy that is the proxy's:
-/// then the name must have public addresses only, as far as this host knows it. Safe for concurrent use.
+/// A client of registries (OCI distribution specification) that keeps nothing: manifests and blobs, from the places that its options name, each
+/// verified against its digest. What fails for now is tried again, and a blob goes on where it broke off. Safe for concurrent use.
 /// </summary>
-internal sealed class RegistryClient : IDisposable
+public sealed class RegistryClient : IDisposable
 {
-    private const int MaxRetries = 3;
-
-    // A place that says nothing for so long is given up, so that the next one is asked.
-    private static readonly TimeSpan Silence = TimeSpan.FromSeconds(30);
-
     private readonly RegistryPlaces _places;
-    private readonly RegistryCertificates _certificates;
-    private readonly IRegistryCredentials? _credentials;
-    private readonly RegistryProxy _proxy;
-    private readonly TimeProvider _time;
-    private readonly ResiliencePipeline _retry;
-
-    // Apart, so that a place that a user named never gets a connection to where only the operator's places may lead.
-    private readonly HttpClient _configured;
-    private readonly HttpClient _public;
+    private readonly RegistryHttp _http;
+    private readonly ImagePlatform _platform;
 
     /// <summary>Makes a client.</summary>
-    /// <param name="places">Where it may connect.</param>
-    /// <param name="options">The store's options: credentials, certificates, clock and logger are read.</param>
-    /// <exception cref="ArgumentException">A certificate cannot be read.</exception>
-    public RegistryClient(RegistryPlaces places, ImageStoreOptions options)
+    /// <param name="options">Its options.</param>
+    /// <exception cref="ArgumentException">An option cannot be honoured; the message names it and says what to do.</exception>
+    public RegistryClient(RegistryClientOptions options)
     {
-        _places = places;
-        _certificates = new(options.RegistryCertificates, options.InsecureRegistries);
-        _credentials = options.Credentials;
-        _proxy = new(options.Proxy ?? HttpClient.DefaultProxy);
-        _time = options.TimeProvider;
-        ILogger logger = options.LoggerFactory.CreateLogger<ImageStore>();
-        _retry = new ResiliencePipelineBuilder { TimeProvider = options.TimeProvider }
-            .AddRetry(new RetryStrategyOptions
-            {
-                ShouldHandle = new PredicateBuilder().Handle<RegistryException>(fault => fault.Kind == RegistryFaultKind.Transient),
-                MaxRetryAttempts = MaxRetries,
-                BackoffType = DelayBackoffType.Exponential,
-                UseJitter = true,
-                Delay = TimeSpan.FromMilliseconds(300),
-                DelayGenerator = arguments => ValueTask.FromResult((arguments.Outcome.Exception as RegistryException)?.RetryAfter),
-                OnRetry = arguments =>
-                {
-                    ImageLog.Retrying(logger, arguments.RetryDelay.TotalMilliseconds, arguments.Outcome.Exception?.Message ?? "");
-                    return ValueTask.CompletedTask;
-                },
-            })
-            .Build();
-        _configured = MakeClient(isConfigured: true);
-        _public = MakeClient(isConfigured: false);
+        ArgumentNullException.ThrowIfNull(options);
+        _platform = ImagePlatform.Of(options);
+        _places = new(options.RegistryMirrors, options.AllowedRegistries, options.InsecureRegistries);
+        _http = new(_places, options);
     }
 
-    /// <summary>Opens one image's repository at one place. Tokens are kept for as long as it is open.</summary>
-    /// <param name="place">The place.</param>
-    /// <param name="reference">The image.</param>
-    public RegistryRepository Open(RegistryPlace place, ImageReference reference) => new(this, _places, place, reference, _credentials, _time);
-
-    /// <summary>Does something again that failed for now.</summary>
-    /// <param name="action">What is done.</param>
+    /// <summary>Gets what a reference names, an image or an index, as the registry has it. By tag, it says what the tag means now.</summary>
+    /// <param name="reference">The reference.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    public ValueTask<T> RetryAsync<T>(Func<CancellationToken, ValueTask<T>> action, CancellationToken cancellationToken) =>
-        _retry.ExecuteAsync(action, cancellationToken);
+    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
+    /// <exception cref="ImageNotFoundException">No place has it.</exception>
+    /// <exception cref="ImagePullException">It could not be had.</exception>
+    public Task<RegistryManifest> GetManifestAsync(ImageReference reference, CancellationToken cancellationToken = default) =>
+        AskAsync(reference, async repository =>
+        {
+            using (repository)
+            {
+                FetchedManifest fetched = await repository.GetManifestAsync(cancellationToken).ConfigureAwait(false);
+                return new RegistryManifest(fetched.Digest.ToString(), fetched.MediaType ?? "", fetched.Content);
+            }
+        });
 
-    /// <summary>Sends a request; does not follow redirects.</summary>
-    /// <param name="place">The place that led to it.</param>
-    /// <param name="request">The request.</param>
+    /// <summary>Gets the image that a reference means for the platform of the options, with its config.</summary>
+    /// <param name="reference">The reference.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    /// <exception cref="RegistryException">There was no answer.</exception>
-    public async Task<HttpResponseMessage> SendAsync(RegistryPlace place, HttpRequestMessage request, CancellationToken cancellationToken)
-    {
-        using var silent = new CancellationTokenSource(Silence, TimeProvider.System);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(silent.Token, cancellationToken);
-        Uri target = request.RequestUri!;
-        try
+    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
+    /// <exception cref="ImageNotFoundException">No place has it, for this platform.</exception>
+    /// <exception cref="ImagePullException">It could not be had, or is not an image that can be used.</exception>
+    public Task<RegistryImage> GetImageAsync(ImageReference reference, CancellationToken cancellationToken = default) =>
+        AskAsync(reference, async repository =>
         {
-            if (!_proxy.IsBypassed(target) && !MayBePrivate(place.IsConfigured, target.IdnHost, target.Port))
+            using (repository)
             {
-                await RefuseUnlessPublicAsync(target, either.Token).ConfigureAwait(false);
+                (FetchedManifest fetched, ImageManifest manifest) = await repository.GetImageManifestAsync(_platform, cancellationToken).ConfigureAwait(false);
+                byte[] config = await repository.GetConfigAsync(manifest.Config, cancellationToken).ConfigureAwait(false);
+                ImageConfig imageConfig = manifest.ReadConfig(config, _platform, out IReadOnlyList<ImageLayer> layers);
+                return new RegistryImage(
+                    fetched.Digest.ToString(),
+                    imageConfig,
+                    [.. layers.Select(layer => new RegistryLayer(layer.Blob.Digest.ToString(), layer.Blob.Size, layer.Blob.MediaType, layer.DiffId.ToString()))]);
+            }
+        });
+
+    /// <summary>Opens a blob as it is in the registry: a layer compressed as it was pushed, a config.</summary>
+    /// <param name="reference">An image of its repository.</param>
+    /// <param name="digest">Its digest, <c>sha256:...</c>.</param>
+    /// <param name="size">Its size in bytes.</param>
+    /// <param name="cancellationToken">Gives up opening it.</param>
+    /// <returns>
+    /// A stream that is read forwards and asynchronously. Its end comes only where digest and size are right: trust nothing of it before. Reading
+    /// throws <see cref="ImagePullException"/> where they are not, or where the registry does not give all.
+    /// </returns>
+    /// <exception cref="ArgumentException">The digest is malformed.</exception>
+    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
+    /// <exception cref="ImagePullException">It could not be had.</exception>
+    public Task<Stream> OpenBlobAsync(ImageReference reference, string digest, long size, CancellationToken cancellationToken = default)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(size);
+        var descriptor = new ImageDescriptor("", ParseDigest(digest, nameof(digest)), size);
+        return AskAsync<Stream>(reference, async repository =>
+        {
+            Stream body = await repository.OpenBlobAsync(descriptor, cancellationToken).ConfigureAwait(false);
+            return new RegistryContentStream(reference, repository, body, new VerifyingStream(body, descriptor.Digest, size, $"blob {descriptor.Digest}"));
+        });
+    }
+
+    /// <summary>Opens a layer as the tar archive that it is, for an <see cref="ILayerExtractor"/>.</summary>
+    /// <param name="reference">An image of its repository.</param>
+    /// <param name="layer">The layer.</param>
+    /// <param name="cancellationToken">Gives up opening it.</param>
+    /// <returns>
+    /// A stream that is read forwards and asynchronously. Its end comes only where the digests of the blob and of the archive are right; an
+    /// <see cref="ILayerExtractor"/> reads up to there. How much it unpacks to is not bounded. Reading throws
+    /// <see cref="ImagePullException"/> where they are not, or where the registry does not give all.
+    /// </returns>
+    /// <exception cref="ArgumentException">A digest is malformed.</exception>
+    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
+    /// <exception cref="ImagePullException">It could not be had.</exception>
+    public Task<Stream> OpenLayerAsync(ImageReference reference, RegistryLayer layer, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(layer);
+        var wanted = new ImageLayer(
+            new ImageDescriptor(layer.MediaType, ParseDigest(layer.Digest, nameof(layer)), layer.Size), ParseDigest(layer.DiffId, nameof(layer)));
+        return AskAsync<Stream>(reference, async repository =>
+        {
+            Stream body = await repository.OpenBlobAsync(wanted.Blob, cancellationToken).ConfigureAwait(false);
+            try
+            {
+                LayerStream archive = await LayerStream.OpenAsync(body, wanted, null, null, cancellationToken).ConfigureAwait(false);
+                return new RegistryContentStream(reference, repository, body, archive);
+            }
+            catch
+            {
+                await body.DisposeAsync().ConfigureAwait(false);
+                throw;
+            }
+        });
+    }
+
+    /// <summary>Closes all connections, also those that streams are read from.</summary>
+    public void Dispose() => _http.Dispose();
+
+    private async Task<T> AskAsync<T>(ImageReference reference, Func<RegistryRepository, Task<T>> ask)
+    {
+        ArgumentNullException.ThrowIfNull(reference);
+        return await _http.AskAsync(reference, _places.For(reference), (repository, _) => ask(repository)).ConfigureAwait(false);
+    }
+
+    private static ImageDigest ParseDigest(string? text, string parameter) => ImageDigest.TryParse(text, out ImageDigest digest)
+        ? digest
+        : throw new ArgumentException($"\"{UntrustedText.Show(text ?? "")}\" is not a digest; give it as the registry does, such as sha256: and 64 digits.", parameter);
+
+    /// <summary>Content with its faults as those that the client throws.</summary>
+    private sealed class RegistryContentStream(ImageReference reference, RegistryRepository repository, Stream body, Stream content) : ForwardStream
+    {
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            try
+            {
+                return await content.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
+            }
+            catch (Exception fault) when (fault is RegistryException or InvalidDataException)
+            {
+                throw new ImagePullException($"A part of {reference} could not be pulled: {fault.Message}.", fault);
+            }
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            if (disposing)
+            {
+                content.Dispose();
+                body.Dispose();
+                repository.Dispose();
             }
 
-            return await (place.IsConfigured ? _configured : _public).SendAsync(request, HttpCompletionOption.ResponseHeadersRead, either.Token).ConfigureAwait(false);
-        }
-        catch (HttpRequestException fault)
-        {
-            for (Exception? inner = fault; inner is not null; inner = inner.InnerException)
-            {
-                if (inner is RegistryException refused)
-                {
-                    throw new RegistryException(refused.Message, refused.Kind, fault);
-                }
-            }
-
-            throw fault.HttpRequestError is HttpRequestError.SecureConnectionError
-                ? new RegistryException($"no secure connection to {target.Authority}: {(fault.InnerException ?? fault).Message}", RegistryFaultKind.Failed, fault)
-                : new RegistryException($"no answer from {target.Authority}: {fault.Message}", RegistryFaultKind.Transient, fault);
-        }
-        catch (OperationCanceledException fault) when (!cancellationToken.IsCancellationRequested)
-        {
-            throw new RegistryException($"no answer from {target.Authority} in time", RegistryFaultKind.Transient, fault);
-        }
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        _configured.Dispose();
-        _public.Dispose();
-        _certificates.Dispose();
-    }
-
-    private bool MayBePrivate(bool isConfigured, string host, int port) => isConfigured && _places.MayBePrivate(host, port);
-
-    private HttpClient MakeClient(bool isConfigured)
-    {
-        var handler = new SocketsHttpHandler
-        {
-            AllowAutoRedirect = false,
-            UseCookies = false,
-            UseProxy = true,
-            Proxy = _proxy,
-            AutomaticDecompression = DecompressionMethods.None,
-            ConnectTimeout = TimeSpan.FromSeconds(15),
-            PooledConnectionLifetime = TimeSpan.FromMinutes(2),
-            MaxResponseHeadersLength = 64,
-            ConnectCallback = (context, token) => ConnectAsync(context, isConfigured, token),
-            SslOptions = new SslClientAuthenticationOptions { RemoteCertificateValidationCallback = _certificates.IsBelieved },
-        };
-        var client = new HttpClient(handler) { Timeout = Timeout.InfiniteTimeSpan };
-        client.DefaultRequestHeaders.UserAgent.Add(new ProductInfoHeaderValue("boxer", null));
-        return client;
-    }
-
-    private static async Task RefuseUnlessPublicAsync(Uri target, CancellationToken cancellationToken)
-    {
-        IPAddress[] addresses;
-        try
-        {
-            addresses = await Dns.GetHostAddressesAsync(target.IdnHost.Trim('[', ']'), cancellationToken).ConfigureAwait(false);
-        }
-        catch (SocketException)
-        {
-            // Behind many a proxy no foreign name is known.
-            return;
-        }
-
-        if (!addresses.All(PublicAddress.IsPublic))
-        {
-            throw NotPublic(target.IdnHost, target.Port);
-        }
-    }
-
-    private static RegistryException NotPublic(string host, int port) =>
-        new($"{host}:{port} has no public address; list it in AllowedRegistries if it may be used");
-
-    private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, bool isConfigured, CancellationToken cancellationToken)
-    {
-        DnsEndPoint target = context.DnsEndPoint;
-        IPAddress[] addresses = await Dns.GetHostAddressesAsync(target.Host, cancellationToken).ConfigureAwait(false);
-
-        // A proxy is the operator's own choice, and where it leads was looked at before.
-        bool isProxy = _proxy.GetProxy(context.InitialRequestMessage.RequestUri!) is not null;
-        if (!isProxy && !MayBePrivate(isConfigured, target.Host, target.Port))
-        {
-            IPAddress[] allowed = [.. addresses.Where(PublicAddress.IsPublic)];
-            if (allowed.Length == 0 && addresses.Length > 0)
-            {
-                throw NotPublic(target.Host, target.Port);
-            }
-
-            addresses = allowed;
-        }
-
-        var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-        try
-        {
-            await socket.ConnectAsync(addresses, target.Port, cancellationToken).ConfigureAwait(false);
-            return new NetworkStream(socket, ownsSocket: true);
-        }
-        catch
-        {
-            socket.Dispose();
-            throw;
+            base.Dispose(disposing);
         }
     }
 }
+
+/// <summary>A manifest as a registry has it.</summary>
+/// <param name="Digest">Its digest, <c>sha256:...</c>: verified.</param>
+/// <param name="MediaType">What the registry says it is, <c>application/vnd.oci.image.index.v1+json</c> or another; empty where it says nothing.</param>
+/// <param name="Content">Its bytes. Untrusted.</param>
+public sealed record RegistryManifest(string Digest, string MediaType, ReadOnlyMemory<byte> Content);
+
+/// <summary>An image as a registry has it.</summary>
+/// <param name="Digest">The digest of its manifest, <c>sha256:...</c>.</param>
+/// <param name="Config">What it says about its processes. Untrusted.</param>
+/// <param name="Layers">Its layers, from the lowest up.</param>
+public sealed record RegistryImage(string Digest, ImageConfig Config, IReadOnlyList<RegistryLayer> Layers);
+
+/// <summary>A layer as a registry has it.</summary>
+/// <param name="Digest">The digest of its blob.</param>
+/// <param name="Size">The bytes of its blob.</param>
+/// <param name="MediaType">The media type of its blob; how it is compressed is seen at its content.</param>
+/// <param name="DiffId">The digest of its uncompressed archive.</param>
+public sealed record RegistryLayer(string Digest, long Size, string MediaType, string DiffId);

@@ -20,6 +20,9 @@ internal sealed class RegistryException(string message, RegistryFaultKind kind =
     /// <summary>What it means.</summary>
     public RegistryFaultKind Kind { get; } = kind;
 
+    /// <summary>Whether there was no connection, or none with TLS: nobody said anything about the image.</summary>
+    public bool IsUnreached { get; init; }
+
     /// <summary>How long the place asks to be left alone.</summary>
     public TimeSpan? RetryAfter { get; init; }
 }

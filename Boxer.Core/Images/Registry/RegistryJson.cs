@@ -129,12 +129,19 @@ internal sealed record StoredReferenceJson
     public string? Digest { get; init; }
 }
 
-/// <summary>Readers and writers. A property that is there twice is refused: two readers could see different images.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, AllowDuplicateProperties = false, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+/// <summary>
+/// Readers and writers. A property that is there twice, also in another case, is refused: two readers could see different images.
+/// </summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, PropertyNameCaseInsensitive = true, AllowDuplicateProperties = false, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(ManifestJson))]
 [JsonSerializable(typeof(ConfigJson))]
 [JsonSerializable(typeof(List<DockerArchiveJson>))]
 [JsonSerializable(typeof(TokenJson))]
 [JsonSerializable(typeof(ErrorsJson))]
 [JsonSerializable(typeof(StoredReferenceJson))]
-internal sealed partial class RegistryJson : JsonSerializerContext;
+internal sealed partial class RegistryJson : JsonSerializerContext
+{
+    /// <summary>Where a document is wrong. The reader's own message quotes it, whatever and however much is in it.</summary>
+    /// <param name="fault">What the reader said.</param>
+    public static string Place(JsonException fault) => $"line {fault.LineNumber + 1}, byte {fault.BytePositionInLine + 1}";
+}

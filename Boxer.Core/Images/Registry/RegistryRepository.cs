@@ -25,7 +25,7 @@ internal sealed class RegistryRepository : IImageContent
     // A place that asks for longer is given up, so that the next one is tried.
     private static readonly TimeSpan MaxRetryAfter = TimeSpan.FromSeconds(60);
 
-    private readonly RegistryClient _client;
+    private readonly RegistryHttp _client;
     private readonly RegistryPlaces _places;
     private readonly RegistryPlace _place;
     private readonly ImageReference _reference;
@@ -42,7 +42,7 @@ internal sealed class RegistryRepository : IImageContent
     /// <param name="credentials">Knows who this process is at the place; <see langword="null"/>: anybody.</param>
     /// <param name="time">The clock.</param>
     public RegistryRepository(
-        RegistryClient client, RegistryPlaces places, RegistryPlace place, ImageReference reference, IRegistryCredentials? credentials, TimeProvider time)
+        RegistryHttp client, RegistryPlaces places, RegistryPlace place, ImageReference reference, IRegistryCredentials? credentials, TimeProvider time)
     {
         _credentials = credentials;
         _time = time;
@@ -99,7 +99,7 @@ internal sealed class RegistryRepository : IImageContent
                 throw new RegistryException($"{what} has {start + length} bytes instead of the {descriptor.Size} that its manifest names");
             }
 
-            var body = new ResponseStream(response, await response.Content.ReadAsStreamAsync(cancellationToken).ConfigureAwait(false), what);
+            var body = new ResponseStream(response, await response.Content.ReadAsStreamAsync(cancellationToken).ConfigureAwait(false), what, _time);
             await SkipAsync(body, offset - start, what, cancellationToken).ConfigureAwait(false);
             return body;
         }
@@ -371,7 +371,7 @@ internal sealed class RegistryRepository : IImageContent
     }
 
     /// <returns>The first error code of the distribution protocol in the body; empty if there is none.</returns>
-    private static async Task<string> ErrorCodeAsync(HttpResponseMessage response, CancellationToken cancellationToken)
+    private async Task<string> ErrorCodeAsync(HttpResponseMessage response, CancellationToken cancellationToken)
     {
         try
         {
@@ -386,9 +386,9 @@ internal sealed class RegistryRepository : IImageContent
         }
     }
 
-    private static async Task<byte[]> ReadAsync(HttpResponseMessage response, int limit, string what, CancellationToken cancellationToken)
+    private async Task<byte[]> ReadAsync(HttpResponseMessage response, int limit, string what, CancellationToken cancellationToken)
     {
-        using Stream body = new ResponseStream(response, await response.Content.ReadAsStreamAsync(cancellationToken).ConfigureAwait(false), what);
+        using Stream body = new ResponseStream(response, await response.Content.ReadAsStreamAsync(cancellationToken).ConfigureAwait(false), what, _time);
         using var content = new MemoryStream();
         var buffer = new byte[32 * 1024];
         int length;

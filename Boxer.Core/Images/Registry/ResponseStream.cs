@@ -1,13 +1,22 @@
 namespace Boxer.Images;
 
-/// <summary>The body of a response: disposing it ends the response, and a connection that breaks is a registry's fault, not a disk's.</summary>
+/// <summary>
+/// The body of a response: disposing it ends the response, a connection that breaks is a registry's fault and not a disk's, and one that drips is given up.
+/// </summary>
 /// <param name="response">The response.</param>
 /// <param name="body">Its body.</param>
 /// <param name="what">What it is, for messages.</param>
-internal sealed class ResponseStream(HttpResponseMessage response, Stream body, string what) : ForwardStream
+/// <param name="time">The clock that tells how fast it comes.</param>
+internal sealed class ResponseStream(HttpResponseMessage response, Stream body, string what, TimeProvider time) : ForwardStream
 {
     // A place that says nothing for so long is given up, so that the next one is asked.
     private static readonly TimeSpan Silence = TimeSpan.FromSeconds(30);
+
+    // And so is one that says next to nothing: it would hold a pull for as long as that may take.
+    private const int LeastBytes = 30 * 1024;
+
+    private TimeSpan _waited;
+    private long _came;
 
     /// <inheritdoc/>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
@@ -16,7 +25,10 @@ internal sealed class ResponseStream(HttpResponseMessage response, Stream body, 
         using var either = CancellationTokenSource.CreateLinkedTokenSource(silent.Token, cancellationToken);
         try
         {
-            return await body.ReadAsync(buffer, either.Token).ConfigureAwait(false);
+            long start = time.GetTimestamp();
+            int length = await body.ReadAsync(buffer, either.Token).ConfigureAwait(false);
+            Measure(time.GetElapsedTime(start), length);
+            return length;
         }
         catch (OperationCanceledException fault) when (!cancellationToken.IsCancellationRequested)
         {
@@ -26,6 +38,25 @@ internal sealed class ResponseStream(HttpResponseMessage response, Stream body, 
         {
             throw new RegistryException($"{what} could not be read to its end: {fault.Message}", RegistryFaultKind.Transient, fault);
         }
+    }
+
+    private void Measure(TimeSpan waited, int length)
+    {
+        // No read waits longer than the silence is borne: then it was the clock that jumped.
+        _waited += waited > Silence ? TimeSpan.Zero : waited;
+        _came += length;
+        if (_waited < Silence)
+        {
+            return;
+        }
+
+        if (_came < LeastBytes && length > 0)
+        {
+            throw new RegistryException($"{what} comes too slowly: {_came} bytes in {_waited.TotalSeconds:0} s");
+        }
+
+        _waited = TimeSpan.Zero;
+        _came = 0;
     }
 
     /// <inheritdoc/>

@@ -36,7 +36,7 @@ internal sealed class ArchiveContent : IImageContent
         }
         catch (JsonException fault)
         {
-            throw new RegistryException($"manifest.json is malformed: {fault.Message}", RegistryFaultKind.Failed, fault);
+            throw new RegistryException($"manifest.json is malformed at {RegistryJson.Place(fault)}");
         }
 
         DockerArchiveJson[] named = name is null ? images : [.. images.Where(image => image.RepoTags?.Any(tag => IsNamed(tag, name)) == true)];

@@ -22,10 +22,38 @@ internal interface IImageContent : IDisposable
 /// <summary>What all places give in the same way.</summary>
 internal static class ImageContent
 {
-    private const int MaxConfigBytes = 8 * 1024 * 1024;
+    private const int MaxIndexDepth = 2;
+
+    /// <summary>The bytes that a config may have.</summary>
+    public const int MaxConfigBytes = 8 * 1024 * 1024;
 
     /// <summary>The bytes that a manifest or an index may have.</summary>
     public const int MaxManifestBytes = 4 * 1024 * 1024;
+
+    /// <summary>Gets the manifest of the image for a platform, by way of the indexes that lead to it.</summary>
+    /// <param name="content">Where from.</param>
+    /// <param name="platform">The platform.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="RegistryException">There is none, or it is malformed or not what was named.</exception>
+    public static async Task<(FetchedManifest Fetched, ImageManifest Manifest)> GetImageManifestAsync(
+        this IImageContent content, ImagePlatform platform, CancellationToken cancellationToken)
+    {
+        FetchedManifest fetched = await content.GetManifestAsync(cancellationToken).ConfigureAwait(false);
+        for (int depth = 0; ; depth++)
+        {
+            if (ImageManifest.Read(fetched.Content, fetched.MediaType, platform, out ImageDescriptor? chosen) is { } manifest)
+            {
+                return (fetched, manifest);
+            }
+
+            if (depth == MaxIndexDepth)
+            {
+                throw new RegistryException($"the image is an index within more than {MaxIndexDepth} others");
+            }
+
+            fetched = await content.GetManifestAsync(chosen!.Digest, cancellationToken).ConfigureAwait(false);
+        }
+    }
 
     /// <summary>Gets a config, verified.</summary>
     /// <param name="content">Where from.</param>

@@ -20,7 +20,7 @@ internal sealed class LayoutContent(ISourceFiles files, string? name) : IImageCo
         }
         catch (JsonException fault)
         {
-            throw new RegistryException($"index.json is malformed: {fault.Message}", RegistryFaultKind.Failed, fault);
+            throw new RegistryException($"index.json is malformed at {RegistryJson.Place(fault)}");
         }
 
         DescriptorJson[] named = name is null ? manifests : [.. manifests.Where(entry => entry.Annotations?.GetValueOrDefault(ReferenceName) == name)];

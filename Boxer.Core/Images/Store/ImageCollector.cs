@@ -14,11 +14,18 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
     // What is in place does not change.
     private readonly ConcurrentDictionary<string, long> _sizes = new(StringComparer.Ordinal);
 
-    /// <summary>What was found and removed.</summary>
-    /// <param name="Removed">References that are gone.</param>
-    /// <param name="Discarded">What was taken out of its place; still to be removed, without the lock.</param>
-    /// <param name="Bytes">What that frees.</param>
-    internal sealed record Result(IReadOnlyList<StoredReference> Removed, IReadOnlyList<string> Discarded, long Bytes);
+    /// <summary>What was found and removed, also where the removing failed half-way.</summary>
+    internal sealed class Result
+    {
+        /// <summary>References that are gone.</summary>
+        public List<StoredReference> Removed { get; } = [];
+
+        /// <summary>What was taken out of its place; still to be removed, without the lock.</summary>
+        public List<string> Discarded { get; } = [];
+
+        /// <summary>What that frees.</summary>
+        public long Bytes { get; set; }
+    }
 
     /// <summary>All images.</summary>
     public IReadOnlyList<ImageInfo> List() =>
@@ -37,13 +44,13 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
     /// <summary>Removes references, and then all that no image needs that is referred to or held.</summary>
     /// <param name="isToGo">Whether a reference is to go, unless its image is in use.</param>
     /// <param name="quota">Bytes that what stays may have; beyond it images go that nobody uses, the longest unused first.</param>
-    public Result Collect(Func<StoredReference, bool> isToGo, long? quota)
+    /// <param name="result">What was removed.</param>
+    public void Collect(Func<StoredReference, bool> isToGo, long? quota, Result result)
     {
-        var removed = new List<StoredReference>();
         List<StoredReference> staying = [];
         foreach (StoredReference reference in directory.ReadReferences())
         {
-            if (Reach(reference.Manifest) is null || (isToGo(reference) && IsIdle(reference.Manifest)))
+            if ((isToGo(reference) || Reach(reference.Manifest) is null) && IsIdle(reference.Manifest))
             {
                 Remove(reference);
             }
@@ -55,7 +62,7 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
 
         foreach (IGrouping<ImageDigest, StoredReference> image in staying.GroupBy(reference => reference.Manifest).OrderBy(image => image.Max(reference => reference.LastUsed)).ToList())
         {
-            if (quota is null || Needed(staying).Sum(Size) <= quota)
+            if (quota is null || Needed(staying) is not { } stay || stay.Sum(Size) <= quota)
             {
                 break;
             }
@@ -70,48 +77,66 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
             }
         }
 
-        HashSet<string> needed = Needed(staying);
-        long bytes = 0;
-        var discarded = new List<string>();
-        foreach (string content in directory.Contents().Where(content => !needed.Contains(content)))
+        if (Needed(staying) is not { } needed)
         {
-            bytes += Size(content);
-            _sizes.TryRemove(content, out _);
-            discarded.Add(directory.Discard(content));
+            return;
         }
 
-        return new(removed, discarded, bytes);
+        foreach (string content in directory.Contents().Where(content => !needed.Contains(content)))
+        {
+            long size = Size(content);
+            result.Discarded.Add(directory.Discard(content));
+            result.Bytes += size;
+            _sizes.TryRemove(content, out _);
+        }
 
         void Remove(StoredReference reference)
         {
             directory.RemoveReference(reference.Reference);
-            removed.Add(reference);
+            result.Removed.Add(reference);
         }
     }
 
     private bool IsIdle(ImageDigest manifest) => retire(manifest) && !directory.IsHeld(manifest);
 
-    // A tag may mean another image by now than the one that somebody still uses.
-    private HashSet<string> Needed(IReadOnlyList<StoredReference> references)
+    /// <returns>
+    /// What must stay; <see langword="null"/> where it is not known, because an image is in use whose manifest is damaged or of another
+    /// version's rules: then all stays until it is not.
+    /// </returns>
+    private HashSet<string>? Needed(IReadOnlyList<StoredReference> references)
     {
+        // A tag may mean another image by now than the one that somebody still uses.
         ImageDigest[] referred = [.. references.Select(reference => reference.Manifest).Distinct()];
         IEnumerable<ImageDigest> held = directory.Holds().Except(referred).Where(manifest => !IsIdle(manifest));
-        return referred.Concat(held).SelectMany(manifest => Reach(manifest) ?? []).ToHashSet(StringComparer.Ordinal);
+        var needed = new HashSet<string>(StringComparer.Ordinal);
+        foreach (ImageDigest manifest in referred.Concat(held))
+        {
+            if (Reach(manifest) is not { } contents)
+            {
+                return null;
+            }
+
+            needed.UnionWith(contents);
+        }
+
+        return needed;
     }
 
-    private long Size(string content) => _sizes.GetOrAdd(content, TreeSize.Measure);
+    private long Size(string content) => _sizes.TryGetValue(content, out long known) ? known
+        : !Path.Exists(content) ? 0
+        : _sizes.GetOrAdd(content, TreeSize.Measure);
 
-    /// <returns>The contents of an image; <see langword="null"/> where it is not whole.</returns>
+    /// <returns>The contents that an image has, or will have; <see langword="null"/> where it cannot be read.</returns>
     private List<string>? Reach(ImageDigest manifest)
     {
-        if (directory.ReadBlob(manifest) is not { } content)
+        if (directory.ReadBlob(manifest, ImageContent.MaxManifestBytes) is not { } content)
         {
             return null;
         }
 
         try
         {
-            if (ImageManifest.Read(content, null, ImagePlatform.Current, out _) is not { } image || directory.ReadBlob(image.Config.Digest) is not { } config)
+            if (ImageManifest.Read(content, null, ImagePlatform.Current, out _) is not { } image || directory.ReadBlob(image.Config.Digest, image.Config.Size) is not { } config)
             {
                 return null;
             }
@@ -121,7 +146,7 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
             [
                 directory.BlobPath(manifest),
                 directory.BlobPath(image.Config.Digest),
-                .. layers.SelectMany(layer => (string[])[directory.LayerPath(layer.DiffId), directory.ImpliedPath(layer.DiffId), directory.BlobPath(layer.Blob.Digest)]).Where(Path.Exists),
+                .. layers.SelectMany(layer => (string[])[directory.LayerPath(layer.DiffId), directory.ImpliedPath(layer.DiffId), directory.BlobPath(layer.Blob.Digest)]),
                 .. directory.Roots(manifest),
             ];
         }

@@ -148,24 +148,46 @@ internal sealed class ImageDirectory : IDisposable
         Sync(parent);
     }
 
-    /// <summary>Keeps a small blob.</summary>
-    /// <param name="digest">Its digest, verified.</param>
-    /// <param name="content">Its bytes.</param>
-    public void WriteBlob(ImageDigest digest, ReadOnlySpan<byte> content) => Write(BlobPath(digest), content);
-
     /// <summary>Reads a small blob.</summary>
     /// <param name="digest">Its digest.</param>
-    /// <returns>Its bytes; <see langword="null"/> if it is not there, or damaged.</returns>
-    public byte[]? ReadBlob(ImageDigest digest)
+    /// <param name="maxBytes">The bytes that it may have: what a digest names may be a layer.</param>
+    /// <returns>Its bytes; <see langword="null"/> if it is not there, damaged or larger.</returns>
+    public byte[]? ReadBlob(ImageDigest digest, long maxBytes)
     {
-        string path = BlobPath(digest);
-        if (!File.Exists(path))
+        var file = new FileInfo(BlobPath(digest));
+        if (!file.Exists || file.Length > Math.Min(maxBytes, ImageContent.MaxConfigBytes))
         {
             return null;
         }
 
-        byte[] content = File.ReadAllBytes(path);
+        byte[] content = File.ReadAllBytes(file.FullName);
         return digest.Of(content) == digest ? content : null;
+    }
+
+    /// <summary>
+    /// Keeps the manifest and the config of an image, and holds the image: from then on all that it names stays, also what comes into its
+    /// place later.
+    /// </summary>
+    /// <param name="digest">The digest of the manifest.</param>
+    /// <param name="manifest">The manifest.</param>
+    /// <param name="configDigest">The digest of the config.</param>
+    /// <param name="config">The config.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<FileLock> HoldAsync(ImageDigest digest, byte[] manifest, ImageDigest configDigest, byte[] config, CancellationToken cancellationToken)
+    {
+        using FileLock shared = await ShareAsync(cancellationToken).ConfigureAwait(false);
+        FileLock hold = Hold(digest);
+        try
+        {
+            Write(BlobPath(configDigest), config);
+            Write(BlobPath(digest), manifest);
+            return hold;
+        }
+        catch
+        {
+            hold.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Remembers which manifest a reference was resolved to.</summary>
@@ -234,10 +256,10 @@ internal sealed class ImageDirectory : IDisposable
     /// <returns><see langword="null"/> where somebody adds or removes some.</returns>
     public FileLock? TryLock() => FileLock.TryTakeOrCreate(StoreLockPath);
 
-    /// <summary>Holds an image, so that no process removes it.</summary>
+    /// <summary>Holds an image, so that no process removes what it names. The caller keeps those away who remove content.</summary>
     /// <param name="digest">The digest of its manifest.</param>
-    /// <returns><see langword="null"/> where one does so now.</returns>
-    public FileLock? TryHold(ImageDigest digest) => FileLock.TryShare(HoldPath(digest));
+    public FileLock Hold(ImageDigest digest) =>
+        FileLock.TryShare(HoldPath(digest)) ?? throw new IOException($"{HoldPath(digest)} is locked by another program");
 
     /// <summary>Whether some process holds an image.</summary>
     /// <param name="digest">The digest of its manifest.</param>
@@ -364,8 +386,16 @@ internal sealed class ImageDirectory : IDisposable
     private void Write(string target, ReadOnlySpan<byte> content)
     {
         string temporary = NewTemporaryPath();
-        File.WriteAllBytes(temporary, content);
-        CommitFile(temporary, target);
+        try
+        {
+            File.WriteAllBytes(temporary, content);
+            CommitFile(temporary, target);
+        }
+        catch
+        {
+            File.Delete(temporary);
+            throw;
+        }
     }
 
     private static void Sync(string directory)

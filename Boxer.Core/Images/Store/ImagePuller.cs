@@ -7,13 +7,12 @@ namespace Boxer.Images;
 internal sealed class ImagePuller : IDisposable
 {
     private const int LayersAtOnce = 3;
-    private const int MaxIndexDepth = 2;
 
     private readonly ImageStoreOptions _options;
     private readonly ImageDirectory _directory;
     private readonly ImageRootKind _kind;
     private readonly ImagePlatform _platform;
-    private readonly RegistryClient _client;
+    private readonly RegistryHttp _http;
     private readonly ILogger _logger;
 
     /// <summary>Makes a puller.</summary>
@@ -21,14 +20,14 @@ internal sealed class ImagePuller : IDisposable
     /// <param name="directory">The store's files.</param>
     /// <param name="kind">How roots are made.</param>
     /// <param name="platform">The platform that is wanted.</param>
-    /// <param name="client">What it asks with; disposed with the puller.</param>
-    public ImagePuller(ImageStoreOptions options, ImageDirectory directory, ImageRootKind kind, ImagePlatform platform, RegistryClient client)
+    /// <param name="http">What it asks with; disposed with the puller.</param>
+    public ImagePuller(ImageStoreOptions options, ImageDirectory directory, ImageRootKind kind, ImagePlatform platform, RegistryHttp http)
     {
         _options = options;
         _directory = directory;
         _kind = kind;
         _platform = platform;
-        _client = client;
+        _http = http;
         _logger = options.LoggerFactory.CreateLogger<ImageStore>();
     }
 
@@ -36,14 +35,14 @@ internal sealed class ImagePuller : IDisposable
     /// <param name="reference">The image.</param>
     public StoredImage? Find(ImageReference reference)
     {
-        if (_directory.ReadReference(reference) is not { } digest || _directory.ReadBlob(digest) is not { } content)
+        if (_directory.ReadReference(reference) is not { } digest || _directory.ReadBlob(digest, ImageContent.MaxManifestBytes) is not { } content)
         {
             return null;
         }
 
         try
         {
-            if (ImageManifest.Read(content, null, _platform, out _) is not { } manifest || _directory.ReadBlob(manifest.Config.Digest) is not { } config)
+            if (ImageManifest.Read(content, null, _platform, out _) is not { } manifest || _directory.ReadBlob(manifest.Config.Digest, manifest.Config.Size) is not { } config)
             {
                 return null;
             }
@@ -61,7 +60,7 @@ internal sealed class ImagePuller : IDisposable
     /// <summary>Pulls an image from the first place that has it.</summary>
     /// <param name="reference">The image.</param>
     /// <param name="places">The places, in order.</param>
-    /// <param name="makeRoot">Makes the root of what was pulled; only then is the reference remembered.</param>
+    /// <param name="makeRoot">Makes the root of what was pulled, which is held for it from then on.</param>
     /// <param name="progress">Told how far each layer is.</param>
     /// <param name="cancellationToken">Gives up; nothing half-made is kept.</param>
     /// <exception cref="ImageNotFoundException">No place has it.</exception>
@@ -69,59 +68,39 @@ internal sealed class ImagePuller : IDisposable
     public async Task<T> PullAsync<T>(
         ImageReference reference,
         IReadOnlyList<RegistryPlace> places,
-        Func<StoredImage, CancellationToken, Task<T>> makeRoot,
+        Func<StoredImage, FileLock, CancellationToken, Task<T>> makeRoot,
         IProgress<PullProgress> progress,
         CancellationToken cancellationToken)
     {
-        var faults = new List<RegistryException>();
-        foreach (RegistryPlace place in places)
+        try
         {
-            if (place.IsFallback)
-            {
-                if (faults[^1].Kind == RegistryFaultKind.NotFound)
+            return await _http.AskAsync(
+                reference,
+                places,
+                async (repository, place) =>
                 {
-                    continue;
-                }
-
-                faults.RemoveAt(faults.Count - 1);
-            }
-
-            try
-            {
-                using RegistryRepository repository = _client.Open(place, reference);
-                return await StoreAsync(reference, repository, place.ToString(), makeRoot, progress, cancellationToken).ConfigureAwait(false);
-            }
-            catch (RegistryException fault)
-            {
-                ImageLog.PlaceFailed(_logger, reference.ToString(), place.ToString(), fault.Message);
-                faults.Add(fault);
-            }
-            catch (InvalidDataException fault)
-            {
-                faults.Add(new RegistryException($"an image from {place}: {fault.Message}", RegistryFaultKind.Failed, fault));
-            }
-            catch (IOException fault)
-            {
-                throw new ImagePullException($"The image {reference} could not be unpacked: {fault.Message}", fault);
-            }
+                    using (repository)
+                    {
+                        return await StoreAsync(reference, repository, place, makeRoot, progress, cancellationToken).ConfigureAwait(false);
+                    }
+                }).ConfigureAwait(false);
         }
-
-        string reasons = string.Join("; ", faults.Select(fault => fault.Message));
-        throw faults.All(fault => fault.Kind == RegistryFaultKind.NotFound)
-            ? new ImageNotFoundException($"The image {reference} was not found: {reasons}.", faults[^1])
-            : new ImagePullException($"The image {reference} could not be pulled: {reasons}.", faults[^1]);
+        catch (IOException fault)
+        {
+            throw new ImagePullException($"The image {reference} could not be unpacked: {fault.Message}", fault);
+        }
     }
 
     /// <summary>Takes an image from a file or directory of this host.</summary>
     /// <param name="source">Which.</param>
     /// <param name="reference">What it is called from now on.</param>
-    /// <param name="makeRoot">Makes its root; only then is the reference remembered.</param>
+    /// <param name="makeRoot">Makes its root; the image is held for it from then on.</param>
     /// <param name="progress">Told how far each layer is.</param>
     /// <param name="cancellationToken">Gives up; nothing half-made is kept.</param>
     /// <exception cref="ImageNotFoundException">The source does not have it.</exception>
     /// <exception cref="ImagePullException">It could not be read or unpacked.</exception>
     public async Task<T> ImportAsync<T>(
-        ImageSource source, ImageReference reference, Func<StoredImage, CancellationToken, Task<T>> makeRoot, IProgress<PullProgress> progress, CancellationToken cancellationToken)
+        ImageSource source, ImageReference reference, Func<StoredImage, FileLock, CancellationToken, Task<T>> makeRoot, IProgress<PullProgress> progress, CancellationToken cancellationToken)
     {
         string? temporary = null;
         try
@@ -183,7 +162,7 @@ internal sealed class ImagePuller : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _client.Dispose();
+    public void Dispose() => _http.Dispose();
 
     private UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeBytes));
 
@@ -255,13 +234,13 @@ internal sealed class ImagePuller : IDisposable
         ImageReference reference,
         IImageContent content,
         string place,
-        Func<StoredImage, CancellationToken, Task<T>> makeRoot,
+        Func<StoredImage, FileLock, CancellationToken, Task<T>> makeRoot,
         IProgress<PullProgress> progress,
         CancellationToken cancellationToken)
     {
         long started = _options.TimeProvider.GetTimestamp();
-        (FetchedManifest fetched, ImageManifest manifest) = await GetManifestAsync(content, cancellationToken).ConfigureAwait(false);
-        byte[] config = _directory.ReadBlob(manifest.Config.Digest)
+        (FetchedManifest fetched, ImageManifest manifest) = await content.GetImageManifestAsync(_platform, cancellationToken).ConfigureAwait(false);
+        byte[] config = _directory.ReadBlob(manifest.Config.Digest, manifest.Config.Size)
             ?? await content.GetConfigAsync(manifest.Config, cancellationToken).ConfigureAwait(false);
         ImageConfig imageConfig = manifest.ReadConfig(config, _platform, out IReadOnlyList<ImageLayer> layers);
         if (manifest.LayerBytes > _options.MaxImageBytes)
@@ -269,7 +248,27 @@ internal sealed class ImagePuller : IDisposable
             throw new RegistryException($"the image has {manifest.LayerBytes} bytes; {_options.MaxImageBytes} are allowed");
         }
 
-        // Downloads are not shared between images: a place that stalls would hold up the pulls of others that name the same layer.
+        FileLock hold = await _directory.HoldAsync(fetched.Digest, fetched.Content, manifest.Config.Digest, config, cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await FetchLayersAsync(content, layers, progress, cancellationToken).ConfigureAwait(false);
+        }
+        catch
+        {
+            hold.Dispose();
+            throw;
+        }
+
+        T root = await makeRoot(new(fetched.Digest, imageConfig, layers), hold, cancellationToken).ConfigureAwait(false);
+        ImageLog.Pulled(
+            _logger, reference.ToString(), fetched.Digest.ToString(), place, layers.Count, _options.TimeProvider.GetElapsedTime(started).TotalMilliseconds);
+        return root;
+    }
+
+    // Downloads are not shared between images: a place that stalls would hold up the pulls of others that name the same layer.
+    private async Task FetchLayersAsync(
+        IImageContent content, IReadOnlyList<ImageLayer> layers, IProgress<PullProgress> progress, CancellationToken cancellationToken)
+    {
         UnpackBudget budget = NewBudget();
         foreach (ImageLayer layer in layers.Where(layer => _kind == ImageRootKind.Flattened && HasLayer(layer)))
         {
@@ -291,16 +290,6 @@ internal sealed class ImagePuller : IDisposable
                 await FetchLayerAsync(content, layer, budget, layerProgress, token).ConfigureAwait(false);
                 layerProgress.Complete();
             }).ConfigureAwait(false);
-
-        _directory.WriteBlob(manifest.Config.Digest, config);
-        _directory.WriteBlob(fetched.Digest, fetched.Content);
-        T root = await makeRoot(new(fetched.Digest, imageConfig, layers), cancellationToken).ConfigureAwait(false);
-
-        // The reference comes last: what it leads to is whole.
-        _directory.WriteReference(reference, fetched.Digest);
-        ImageLog.Pulled(
-            _logger, reference.ToString(), fetched.Digest.ToString(), place, layers.Count, _options.TimeProvider.GetElapsedTime(started).TotalMilliseconds);
-        return root;
     }
 
     private async Task RemoveIfDamagedAsync(ImageDescriptor blob, CancellationToken cancellationToken)
@@ -319,25 +308,6 @@ internal sealed class ImagePuller : IDisposable
                 ImageLog.StoreDamaged(_logger, blob.Digest.ToString(), fault.Message);
                 File.Delete(path);
             }
-        }
-    }
-
-    private async Task<(FetchedManifest Fetched, ImageManifest Manifest)> GetManifestAsync(IImageContent content, CancellationToken cancellationToken)
-    {
-        FetchedManifest fetched = await content.GetManifestAsync(cancellationToken).ConfigureAwait(false);
-        for (int depth = 0; ; depth++)
-        {
-            if (ImageManifest.Read(fetched.Content, fetched.MediaType, _platform, out ImageDescriptor? chosen) is { } manifest)
-            {
-                return (fetched, manifest);
-            }
-
-            if (depth == MaxIndexDepth)
-            {
-                throw new RegistryException($"the image is an index within more than {MaxIndexDepth} others");
-            }
-
-            fetched = await content.GetManifestAsync(chosen!.Digest, cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -401,16 +371,13 @@ internal sealed class ImagePuller : IDisposable
     {
         try
         {
-            using var blob = new VerifyingStream(body, layer.Blob.Digest, layer.Blob.Size, $"blob {layer.Blob.Digest}", counted);
-            Stream plain = await Decompression.OpenAsync(blob, cancellationToken).ConfigureAwait(false);
-            await using (plain.ConfigureAwait(false))
+            LayerStream archive = await LayerStream.OpenAsync(body, layer, counted, length => budget.TakeArchive(length), cancellationToken).ConfigureAwait(false);
+            await using (archive.ConfigureAwait(false))
             {
-                using var archive = new VerifyingStream(plain, layer.DiffId, null, $"the layer of blob {layer.Blob.Digest}", length => budget.TakeArchive(length));
-                ExtractedLayer extracted;
                 var ahead = new ReadAheadStream(archive, cancellationToken);
                 await using (ahead.ConfigureAwait(false))
                 {
-                    extracted = await _options.LayerExtractor.ExtractAsync(
+                    ExtractedLayer extracted = await _options.LayerExtractor.ExtractAsync(
                         ahead,
                         target,
                         new()
@@ -423,18 +390,19 @@ internal sealed class ImagePuller : IDisposable
                         },
                         cancellationToken).ConfigureAwait(false);
 
-                    // What an extractor left unread belongs to both digests too.
+                    // What an extractor left unread belongs to the digests too.
                     await ahead.CopyToAsync(Stream.Null, cancellationToken).ConfigureAwait(false);
+                    return extracted;
                 }
-
-                await archive.CompleteAsync(cancellationToken).ConfigureAwait(false);
-                await blob.CompleteAsync(cancellationToken).ConfigureAwait(false);
-                return extracted;
             }
         }
         catch (InvalidDataException fault)
         {
             throw new InvalidDataException($"layer {layer.Blob.Digest}: {fault.Message}", fault);
+        }
+        catch (IOException fault)
+        {
+            throw new IOException($"layer {layer.Blob.Digest}: {fault.Message}", fault);
         }
     }
 

@@ -142,7 +142,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     {
         _registry.AddImage("a", "latest", [Layer]);
         var options = new ImageStoreOptions { Home = _scratch["home"], RootsDirectory = _scratch["roots"] };
-        using var client = new RegistryClient(new RegistryPlaces(new Dictionary<string, IReadOnlyList<string>> { ["m"] = [_registry.Url] }, []), options);
+        using var client = new RegistryHttp(new RegistryPlaces(new Dictionary<string, IReadOnlyList<string>> { ["m"] = [_registry.Url] }, []), options);
         var target = new Uri(_registry.Url + "/v2/a/manifests/latest");
 
         // First so that a connection is kept open, if it is.
