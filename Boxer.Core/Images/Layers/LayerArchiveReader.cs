@@ -67,13 +67,15 @@ internal sealed class LayerArchiveReader(Stream archive)
             switch (type)
             {
                 case (byte)'x':
+                    // Of several the last one counts, and the long names of GNU count more than theirs: so Go's archive/tar has it.
+                    extended = new() { LongName = extended.LongName, LongLinkName = extended.LongLinkName };
                     extended.Read(await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false));
                     break;
                 case (byte)'L':
-                    extended.Name = CString(await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false));
+                    extended.LongName = CString(await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false));
                     break;
                 case (byte)'K':
-                    extended.LinkName = CString(await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false));
+                    extended.LongLinkName = CString(await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false));
                     break;
                 case (byte)'g' or (byte)'V':
                     // Global records (a commit's name, mostly) and volume labels say nothing about files.
@@ -121,7 +123,7 @@ internal sealed class LayerArchiveReader(Stream archive)
             name = [.. CString(_block.AsSpan(345, 155)), (byte)'/', .. name];
         }
 
-        name = extended.Sparse.Name ?? extended.Name ?? name;
+        name = extended.Sparse.Name ?? extended.LongName ?? extended.Name ?? name;
         size = extended.Size ?? size;
         LayerEntryType type = typeflag switch
         {
@@ -135,7 +137,7 @@ internal sealed class LayerArchiveReader(Stream archive)
             throw new InvalidDataException("an entry has a negative size");
         }
 
-        byte[] linkName = extended.LinkName ?? CString(_block.AsSpan(157, 100));
+        byte[] linkName = extended.LongLinkName ?? extended.LinkName ?? CString(_block.AsSpan(157, 100));
         if (name.Length > MaxPathBytes || linkName.Length > MaxPathBytes)
         {
             throw new InvalidDataException($"a name is longer than {MaxPathBytes} bytes");
@@ -414,9 +416,13 @@ internal sealed class LayerArchiveReader(Stream archive)
     {
         private const string AttributePrefix = "SCHILY.xattr.";
 
-        public byte[]? Name { get; set; }
+        public byte[]? LongName { get; set => field = value is { Length: > 0 } ? value : null; }
 
-        public byte[]? LinkName { get; set; }
+        public byte[]? LongLinkName { get; set => field = value is { Length: > 0 } ? value : null; }
+
+        public byte[]? Name { get; private set; }
+
+        public byte[]? LinkName { get; private set; }
 
         public long? Size { get; private set; }
 
