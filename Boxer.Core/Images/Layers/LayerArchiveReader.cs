@@ -127,7 +127,9 @@ internal sealed class LayerArchiveReader(Stream archive)
         size = extended.Size ?? size;
         LayerEntryType type = typeflag switch
         {
-            0 or (byte)'0' or (byte)'7' => name.AsSpan().EndsWith("/"u8) && size == 0 ? LayerEntryType.Directory : LayerEntryType.File,
+            // The oldest archives have no other mark of directories. Whoever looks for it elsewhere takes bodies for headers, or the reverse.
+            0 => name.AsSpan().EndsWith("/"u8) ? LayerEntryType.Directory : LayerEntryType.File,
+            (byte)'0' or (byte)'7' => LayerEntryType.File,
             >= (byte)'1' and <= (byte)'6' => (LayerEntryType)typeflag,
             (byte)'S' => LayerEntryType.File,
             _ => throw new InvalidDataException($"entries of type 0x{typeflag:x2} are not supported"),
