@@ -46,9 +46,16 @@ internal sealed class LayerArchiveReader(Stream archive)
         {
             await SkipDataAsync(cancellationToken).ConfigureAwait(false);
             int length = await ReadFullyAsync(_block, cancellationToken).ConfigureAwait(false);
-            if (length == 0 || (length == BlockSize && !_block.AsSpan().ContainsAnyExcept((byte)0)))
+            if (length == 0)
             {
                 return null;
+            }
+
+            if (length == BlockSize && !_block.AsSpan().ContainsAnyExcept((byte)0))
+            {
+                // The mark is two blocks; where it is one, some tools read on and others do not.
+                length = await ReadFullyAsync(_block, cancellationToken).ConfigureAwait(false);
+                return !_block.AsSpan(0, length).ContainsAnyExcept((byte)0) ? null : throw new InvalidDataException("a block of zeros is followed by more");
             }
 
             if (length < BlockSize)
