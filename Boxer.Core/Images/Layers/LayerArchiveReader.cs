@@ -123,9 +123,8 @@ internal sealed class LayerArchiveReader(Stream archive)
 
     private async ValueTask<LayerEntry> EntryAsync(byte typeflag, ExtendedHeader extended, long size, CancellationToken cancellationToken)
     {
-        bool ustar = _block.AsSpan(257, 6).SequenceEqual("ustar\0"u8);
         byte[] name = CString(_block.AsSpan(0, 100));
-        if (ustar && _block[345] != 0)
+        if (_block[345] != 0 && HasPrefix(_block))
         {
             name = [.. CString(_block.AsSpan(345, 155)), (byte)'/', .. name];
         }
@@ -358,6 +357,15 @@ internal sealed class LayerArchiveReader(Stream archive)
         int length = field.IndexOf((byte)0);
         return (length < 0 ? field : field[..length]).ToArray();
     }
+
+    // GNU's headers have times there. Go's archive/tar before 1.8 wrote prefixes into them too, so its readers take for one what is no time.
+    private static bool HasPrefix(ReadOnlySpan<byte> block) =>
+        block.Slice(257, 6).SequenceEqual("ustar\0"u8)
+        || (block.Slice(257, 8).SequenceEqual("ustar  \0"u8)
+            && !(IsNumber(block.Slice(345, 12)) && (block[357] == 0 || IsNumber(block.Slice(357, 12))))
+            && System.Text.Ascii.IsValid(CString(block.Slice(345, 155))));
+
+    private static bool IsNumber(ReadOnlySpan<byte> field) => (field[0] & 0x80) != 0 || !CString(field.Trim(" \0"u8)).AsSpan().ContainsAnyExceptInRange((byte)'0', (byte)'7');
 
     // Old writers summed signed bytes.
     private static void VerifyChecksum(ReadOnlySpan<byte> block)
