@@ -76,6 +76,7 @@ internal sealed class ImagePuller : IDisposable
         var faults = new List<RegistryException>();
         foreach (RegistryPlace place in places)
         {
+            RegistryException? overHttps = null;
             if (place.IsFallback)
             {
                 if (faults[^1].Kind == RegistryFaultKind.NotFound)
@@ -83,6 +84,7 @@ internal sealed class ImagePuller : IDisposable
                     continue;
                 }
 
+                overHttps = faults[^1];
                 faults.RemoveAt(faults.Count - 1);
             }
 
@@ -94,6 +96,12 @@ internal sealed class ImagePuller : IDisposable
             catch (RegistryException fault)
             {
                 ImageLog.PlaceFailed(_logger, reference.ToString(), place.ToString(), fault.Message);
+                if (overHttps is not null && fault.Kind != RegistryFaultKind.NotFound)
+                {
+                    // Of a registry that speaks https this is the reason, a certificate mostly; what it makes of http says nothing.
+                    faults.Add(overHttps);
+                }
+
                 faults.Add(fault);
             }
             catch (InvalidDataException fault)
