@@ -65,12 +65,13 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         }
 
         CountEntry();
-        SafeFileHandle parent = OpenParent(parts.AsSpan(..^1), out ulong parentInode);
         if (whiteout)
         {
-            WriteWhiteout(parent, parentInode, name);
+            WriteWhiteout(parts.AsSpan(..^1), name);
             return null;
         }
+
+        SafeFileHandle parent = OpenParent(parts.AsSpan(..^1), out ulong parentInode);
 
         switch (entry.Type)
         {
@@ -230,8 +231,26 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         MarkWritten(parentInode, name);
     }
 
-    private void WriteWhiteout(SafeFileHandle parent, ulong parentInode, byte[] name)
+    private void WriteWhiteout(ReadOnlySpan<byte[]> parents, byte[] name)
     {
+        SafeFileHandle parent;
+        ulong parentInode;
+        try
+        {
+            using SafeFileHandle existingParent = Fcntl.openat2(root, LayerPath.Join(parents), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+            if (existingParent.IsInvalid && Applied)
+            {
+                return;
+            }
+
+            parent = OpenParent(parents, out parentInode);
+        }
+        catch (InvalidDataException) when (_entries <= options.MaxEntries)
+        {
+            // This layer has a file or a link in place of the directory: some tools then list what was in the directory too (umoci repack).
+            return;
+        }
+
         if (name.AsSpan().SequenceEqual(".wh..wh..opq\0"u8))
         {
             if (Applied)
