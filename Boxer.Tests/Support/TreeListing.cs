@@ -6,7 +6,6 @@ internal static class TreeListing
     // Names are bytes, so that a program reads them that takes them as such.
     private const string Program = """
         import hashlib, os, stat, sys
-        times = sys.argv[2] == "times"
         root = os.fsencode(sys.argv[1])
         first = {}
         def show(path):
@@ -16,7 +15,7 @@ internal static class TreeListing
             line = [repr(name)[1:], oct(status.st_mode), str(status.st_uid), str(status.st_gid)]
             if kind != stat.S_IFDIR:
                 line += [str(status.st_nlink), str(status.st_size), first.setdefault((status.st_dev, status.st_ino), line[0])]
-            if kind != stat.S_IFDIR or (times and path != root):
+            if kind != stat.S_IFDIR or path != root:
                 line.append("%d.%09d" % divmod(status.st_mtime_ns, 10 ** 9))
             if kind == stat.S_IFLNK:
                 line.append(repr(os.readlink(path)))
@@ -39,7 +38,6 @@ internal static class TreeListing
 
     /// <summary>The root and every entry below it: type, mode, owner, links, size, time in nanoseconds, target, content and attributes.</summary>
     /// <param name="root">The root. Its own time is left out.</param>
-    /// <param name="directoryTimes">Whether the times of directories are in it.</param>
-    public static Task<string> ReadAsync(string root, bool directoryTimes = true) =>
-        HostProgram.RunAsync("/usr/bin/python3", "-c", Program, root, directoryTimes ? "times" : "");
+    public static Task<string> ReadAsync(string root) =>
+        HostProgram.RunAsync("/usr/bin/python3", "-c", Program, root);
 }

@@ -349,6 +349,9 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             _parentInode = status.stx_ino;
             _isParentRoots = _isRoot && status.stx_gid == 0;
             _parentPath = key;
+
+            // Where the layer has no entry of its own for it, what is made and removed in it does not change its time.
+            _directories.TryAdd(_parentInode, (path, status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec));
         }
 
         inode = _parentInode;
