@@ -22,7 +22,7 @@ namespace Boxer.Images;
 /// <para>Refused: unknown entry types, hard links to anything but files and symbolic links, links whose target is missing.</para>
 /// <para>
 /// Directories that an archive leaves out are made with mode 0755. An entry below a symbolic link goes where the link leads inside
-/// the directory; if it leads nowhere, the layer is refused.
+/// the directory; if it leads nowhere, the layer is refused, unless the entry is a whiteout: that hides nothing there.
 /// </para>
 /// </remarks>
 public sealed class LayerExtractor : ILayerExtractor

@@ -233,6 +233,12 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 
     private void WriteWhiteout(ReadOnlySpan<byte[]> parents, byte[] name)
     {
+        byte[] hidden = name[4..];
+        if (hidden.AsSpan().SequenceEqual("\0"u8) || hidden.AsSpan().SequenceEqual(".\0"u8) || hidden.AsSpan().SequenceEqual("..\0"u8))
+        {
+            throw new InvalidDataException("a whiteout names no entry");
+        }
+
         SafeFileHandle parent;
         ulong parentInode;
         try
@@ -264,12 +270,6 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             }
 
             return;
-        }
-
-        byte[] hidden = name[4..];
-        if (hidden.AsSpan().SequenceEqual("\0"u8) || hidden.AsSpan().SequenceEqual(".\0"u8) || hidden.AsSpan().SequenceEqual("..\0"u8))
-        {
-            throw new InvalidDataException("a whiteout names no entry");
         }
 
         SysStat.statx_t? existing = Find(parent, hidden);
