@@ -16,6 +16,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     private readonly ImageStoreOptions _options;
     private readonly ILogger _logger;
     private readonly RegistryPlaces _places;
+    private readonly FileLock? _rootsLock;
     private readonly ImageDirectory _directory;
     private readonly ImageRootKind _kind;
     private readonly ImagePuller _puller;
@@ -67,10 +68,25 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         if (options.RootsDirectory is not null)
         {
             PrivateDirectory.Ensure(options.RootsDirectory);
-            RemoveAbandonedRoots(options.RootsDirectory);
+            string path = Path.Combine(options.RootsDirectory, "store.lock");
+            _rootsLock = FileLock.TryTakeOrCreate(path) ?? throw new ArgumentException($"RootsDirectory: {options.RootsDirectory} is another store's; give each its own.");
         }
 
-        _directory = new(options.Home);
+        try
+        {
+            if (options.RootsDirectory is not null)
+            {
+                RemoveAbandonedRoots(options.RootsDirectory);
+            }
+
+            _directory = new(options.Home);
+        }
+        catch
+        {
+            ReleaseRoots();
+            throw;
+        }
+
         try
         {
             _kind = ChooseKind();
@@ -84,6 +100,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         catch
         {
             _directory.Dispose();
+            ReleaseRoots();
             throw;
         }
     }
@@ -240,6 +257,16 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         _puller.Dispose();
         _directory.Dispose();
         _pulls.Dispose();
+        ReleaseRoots();
+    }
+
+    private void ReleaseRoots()
+    {
+        if (_rootsLock is not null)
+        {
+            File.Delete(_rootsLock.Path);
+            _rootsLock.Dispose();
+        }
     }
 
     private ImageRootKind ChooseKind()

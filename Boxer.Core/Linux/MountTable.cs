@@ -1,12 +1,14 @@
+using Boxer.Native;
+
 namespace Boxer.Linux;
 
 /// <summary>The mounts of this process's namespace (proc(5), mountinfo).</summary>
 internal static class MountTable
 {
-    /// <summary>The mount points below a directory, the last made first: it may be on top of another.</summary>
+    /// <summary>The mount points below a directory, by paths without symbolic links, the last made first: it may be on top of another.</summary>
     internal static IEnumerable<string> Below(string directory)
     {
-        string prefix = Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory)) + "/";
+        string prefix = Stdlib.RealPath(directory) + "/";
         return File.ReadAllLines("/proc/self/mountinfo")
             .Select(line => Unescape(line.Split(' ')[4]))
             .Where(mountPoint => mountPoint.StartsWith(prefix, StringComparison.Ordinal))

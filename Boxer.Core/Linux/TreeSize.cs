@@ -3,13 +3,14 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Linux;
 
-/// <summary>What trees take on the disk. No symbolic link is followed.</summary>
+/// <summary>What trees take on the disk. They may be deeper than a path is long. No symbolic link is followed.</summary>
 internal static class TreeSize
 {
     private const int BlockBytes = 512;
 
-    /// <summary>Bytes on the disk of a file, or of a directory with all below it. What cannot be looked at counts nothing.</summary>
-    /// <param name="path">A path of this process's own.</param>
+    /// <summary>Bytes on the disk of a file, or of a directory with all below it; 0 where it does not exist.</summary>
+    /// <param name="path">A path of this process's own, which nobody moves anything in meanwhile.</param>
+    /// <exception cref="NativeException">A part cannot be looked at.</exception>
     public static long Measure(string path)
     {
         if (SysStat.statx(Fcntl.AT_FDCWD, path, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status) != 0)
@@ -18,40 +19,54 @@ internal static class TreeSize
         }
 
         long bytes = (long)status.stx_blocks * BlockBytes;
-        if (status.Type != SysStat.S_IFDIR)
-        {
-            return bytes;
-        }
-
-        using SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
-        return root.IsInvalid ? bytes : bytes + MeasureBelow(root);
+        return status.Type == SysStat.S_IFDIR ? bytes + MeasureBelow(path) : bytes;
     }
 
-    private static long MeasureBelow(SafeFileHandle root)
+    // One directory is open at a time, and the way back up is its "..".
+    private static long MeasureBelow(string path)
     {
-        long bytes = 0;
-
         // A file of several names is one file.
         var linked = new HashSet<ulong>();
-        var waiting = new Stack<byte[]>([".\0"u8.ToArray()]);
-        while (waiting.TryPop(out byte[]? directory))
+        long bytes = 0;
+        var waiting = new Stack<Queue<byte[]>>();
+        SafeFileHandle current = Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
+        try
         {
-            using SafeFileHandle opened = Fcntl.openat2(root, directory, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, Fcntl.RESOLVE_BENEATH | Fcntl.RESOLVE_NO_SYMLINKS);
-            if (opened.IsInvalid)
+            Check.Result(current.IsInvalid ? -1 : 0, "open", path);
+            waiting.Push(Look());
+            while (waiting.Count > 0)
             {
-                continue;
-            }
-
-            foreach (byte[] name in Dirent.ReadNames(opened))
-            {
-                if (SysStat.statx(opened, name, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status) != 0)
+                if (waiting.Peek().TryDequeue(out byte[]? below))
                 {
-                    continue;
+                    Move(below);
+                    waiting.Push(Look());
                 }
+                else
+                {
+                    waiting.Pop();
+                    if (waiting.Count > 0)
+                    {
+                        Move("..\0"u8);
+                    }
+                }
+            }
+        }
+        finally
+        {
+            current.Dispose();
+        }
 
+        return bytes;
+
+        Queue<byte[]> Look()
+        {
+            var directories = new Queue<byte[]>();
+            foreach (byte[] name in Dirent.ReadNames(current))
+            {
+                Check.Result(SysStat.statx(current, name, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
                 if (status.Type == SysStat.S_IFDIR)
                 {
-                    waiting.Push([.. directory.AsSpan(0, directory.Length - 1), (byte)'/', .. name]);
+                    directories.Enqueue(name);
                 }
 
                 if (status.Type == SysStat.S_IFDIR || status.stx_nlink == 1 || linked.Add(status.stx_ino))
@@ -59,8 +74,16 @@ internal static class TreeSize
                     bytes += (long)status.stx_blocks * BlockBytes;
                 }
             }
+
+            return directories;
         }
 
-        return bytes;
+        void Move(ReadOnlySpan<byte> name)
+        {
+            SafeFileHandle next = Fcntl.openat(current, name, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
+            Check.Result(next.IsInvalid ? -1 : 0, "open");
+            current.Dispose();
+            current = next;
+        }
     }
 }

@@ -21,7 +21,7 @@ try
 {
     return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
 }
-catch (Exception exception) when (exception is SandboxException or ArgumentException or FormatException or IOException or OperationCanceledException)
+catch (Exception exception) when (exception is SandboxException or ArgumentException or FormatException or IOException or UnauthorizedAccessException or OverflowException or OperationCanceledException)
 {
     await Console.Error.WriteLineAsync(exception.Message);
     return ExitCodes.Failed;

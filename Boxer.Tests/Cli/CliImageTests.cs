@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using Boxer.Images;
 using Boxer.Linux;
+using Boxer.Native;
 using Boxer.Tests.Core.Images;
 using Boxer.Tests.Support;
 
@@ -10,6 +11,7 @@ namespace Boxer.Tests.Cli;
 /// <summary>The commands on images, as processes of their own.</summary>
 public sealed class CliImageTests : IDisposable
 {
+    private const int LargeFiles = 400;
     private readonly ScratchDirectory _scratch = new();
     private readonly ScriptedRegistry _registry = new();
 
@@ -148,6 +150,58 @@ public sealed class CliImageTests : IDisposable
         Assert.Single(MountTable.Below(_scratch["home"]));
     }
 
+    // Killed as soon as there is something half made, and a little later each time.
+    [Theory]
+    [InlineData("unpack")]
+    [InlineData("flatten")]
+    public async Task A_process_that_is_killed_while_it_makes_a_root_leaves_nothing(string what)
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "needs root: overlay mounts");
+        Assert.SkipUnless(HostProgram.Exists("setpriv"), "not installed: setpriv");
+        AddLargeImage();
+
+        // Without CAP_SYS_ADMIN there are no mounts, so that roots are flattened.
+        string[] launcher = what == "flatten" ? ["setpriv", "--bounding-set=-sys_admin"] : [];
+        bool IsUnderWay() => Making().Count(directory => Directory.EnumerateDirectories(directory, "layer*").Any()) >= (what == "flatten" ? 1 : 2);
+        int killed = 0;
+        for (int i = 0; i < 6; i++)
+        {
+            foreach (string kind in (string[])["references", "layers", "roots", "blobs"])
+            {
+                TreeRemover.Remove(_scratch["home/" + kind]);
+            }
+
+            killed += await KillAsync([.. launcher, .. CommandOf("pull", "test.example/a")], IsUnderWay, i * 15) ? 1 : 0;
+            AssertWhole(LargeFiles);
+            AssertRootsWhole();
+        }
+
+        Assert.InRange(killed, 1, 6);
+        await HostProgram.RunAsync("sh", ["-ec", "exec \"$@\" 2>&1", "sh", .. launcher, .. CommandOf("pull", "test.example/a")]);
+        await AssertNothingIsLeftAsync(what == "flatten" ? ImageRootKind.Flattened : ImageRootKind.Overlay);
+    }
+
+    [Theory]
+    [InlineData("rm", "test.example/a")]
+    [InlineData("prune", "--all")]
+    public async Task A_process_that_is_killed_while_it_removes_an_image_leaves_nothing(string command, string argument)
+    {
+        AddLargeImage();
+        int killed = 0;
+        for (int i = 0; i < 4; i++)
+        {
+            CliResult pulled = await CliProcess.RunAsync(["pull", "test.example/a", .. Common]);
+            Assert.Equal((0, ""), (pulled.ExitCode, pulled.Stderr));
+            killed += await KillAsync(CommandOf(command, argument), () => Making().Length > 0 || !Directory.EnumerateFiles(_scratch["home/references"]).Any(), i * 5) ? 1 : 0;
+            AssertWhole(LargeFiles);
+        }
+
+        Assert.InRange(killed, 1, 4);
+        CliResult again = await CliProcess.RunAsync(["pull", "test.example/a", .. Common]);
+        Assert.Equal((0, ""), (again.ExitCode, again.Stderr));
+        await AssertNothingIsLeftAsync(null);
+    }
+
     public void Dispose()
     {
         OverlayMounts.UnmountBelow(_scratch.Path);
@@ -155,12 +209,67 @@ public sealed class CliImageTests : IDisposable
         _scratch.Dispose();
     }
 
+    private void AddLargeImage() => _registry.AddImage(
+        "a", "latest", [.. Enumerable.Range(0, 3).Select(i => Enumerable.Range(0, LargeFiles).Aggregate(new Archive(), (archive, n) => archive.File($"layer{i}/file{n}", new string((char)('a' + i), 20_000))).ToBytes())]);
+
+    private string[] CommandOf(params string[] arguments) => ["dotnet", Path.Join(AppContext.BaseDirectory, "boxer.dll"), .. arguments, .. Common];
+
+    // What processes are making, or have taken out of its place to remove it.
+    private string[] Making() => Directory.Exists(_scratch["home/tmp"])
+        ? [.. Directory.GetDirectories(_scratch["home/tmp"]).SelectMany(directory => Directory.Exists(directory) ? Directory.GetDirectories(directory) : [])]
+        : [];
+
+    /// <summary>Starts a command and kills it some milliseconds after something happened; tells whether it was not done by then.</summary>
+    private static async Task<bool> KillAsync(string[] command, Func<bool> happens, int delay)
+    {
+        using Process process = HostProgram.Start(command[0], command[1..]);
+        while (!process.HasExited)
+        {
+            try
+            {
+                if (happens())
+                {
+                    break;
+                }
+            }
+            catch (DirectoryNotFoundException)
+            {
+                // It is being renamed or removed.
+            }
+
+            await Task.Delay(1, Cancel);
+        }
+
+        await Task.Delay(delay, Cancel);
+        process.Kill();
+        await process.WaitForExitAsync(Cancel);
+        return process.ExitCode != 0;
+    }
+
+    private void AssertRootsWhole()
+    {
+        foreach (string root in Directory.Exists(_scratch["home/roots/sha256"]) ? Directory.GetDirectories(_scratch["home/roots/sha256"]) : [])
+        {
+            Assert.Equal(3 * LargeFiles, Directory.EnumerateFiles(root, "file*", SearchOption.AllDirectories).Count(IsWhole));
+        }
+    }
+
+    /// <summary>The image is right, and nothing else is there of those that died.</summary>
+    private async Task AssertNothingIsLeftAsync(ImageRootKind? kind)
+    {
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["home/tmp"]));
+        Assert.Empty(MountTable.Below(_scratch["home"]));
+        await using var store = new ImageStore(new ImageStoreOptions { Home = _scratch["home"], RootKind = kind });
+        await using IImageLease lease = await store.AcquireAsync(ImageReference.Parse("test.example/a"), new ImageAcquireOptions { Policy = PullPolicy.Never }, Cancel);
+        Assert.Equal(3 * LargeFiles, Directory.EnumerateFiles(lease.RootPath, "file*", SearchOption.AllDirectories).Count(IsWhole));
+    }
+
     // What is in its place is whole, whoever died.
-    private void AssertWhole()
+    private void AssertWhole(int files = 40)
     {
         foreach (string layer in Directory.Exists(_scratch["home/layers/sha256"]) ? Directory.GetDirectories(_scratch["home/layers/sha256"]) : [])
         {
-            Assert.Equal(40, Directory.EnumerateFiles(layer, "*", SearchOption.AllDirectories).Count(IsWhole));
+            Assert.Equal(files, Directory.EnumerateFiles(layer, "*", SearchOption.AllDirectories).Count(IsWhole));
         }
 
         foreach (string blob in Directory.Exists(_scratch["home/blobs/sha256"]) ? Directory.GetFiles(_scratch["home/blobs/sha256"]) : [])

@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 
 namespace Boxer.Tests.Support;
 
@@ -16,11 +18,17 @@ public sealed class RegistryFixture : IAsyncLifetime
     /// <summary>Who may use it, as htpasswd(1) with bcrypt writes it; empty for anybody.</summary>
     public string Accounts { get; init; } = "";
 
+    /// <summary>What it shows, with its key; it speaks http where there is none.</summary>
+    public X509Certificate2? Certificate { get; init; }
+
+    /// <summary>Who signed it.</summary>
+    public X509Certificate2? Authority { get; init; }
+
     /// <summary>Its host and port.</summary>
     public string Host { get; private set; } = "";
 
     /// <summary>Its base URL.</summary>
-    public string Url => "http://" + Host;
+    public string Url => (Certificate is null ? "http://" : "https://") + Host;
 
     public async ValueTask InitializeAsync()
     {
@@ -73,14 +81,28 @@ public sealed class RegistryFixture : IAsyncLifetime
                 rootdirectory: {{_directory.FullName}}/content
             http:
               addr: {{Host}}
-            """ + (Accounts.Length == 0 ? "" : $"\nauth:\n  htpasswd:\n    realm: test\n    path: {_directory.FullName}/accounts\n"));
+            """ + (Certificate is null ? "" : $"\n  tls:\n    certificate: {_directory.FullName}/certificate.pem\n    key: {_directory.FullName}/key.pem\n")
+            + (Accounts.Length == 0 ? "" : $"\nauth:\n  htpasswd:\n    realm: test\n    path: {_directory.FullName}/accounts\n"));
         await File.WriteAllTextAsync(Path.Combine(_directory.FullName, "accounts"), Accounts);
+        if (Certificate is not null)
+        {
+            using RSA key = Certificate.GetRSAPrivateKey()!;
+            await File.WriteAllTextAsync(Path.Combine(_directory.FullName, "certificate.pem"), Certificate.ExportCertificatePem());
+            await File.WriteAllTextAsync(Path.Combine(_directory.FullName, "key.pem"), key.ExportPkcs8PrivateKeyPem());
+        }
+
         Process process = HostProgram.Start("docker-registry", "serve", config);
         process.OutputDataReceived += (_, _) => { };
         process.ErrorDataReceived += (_, _) => { };
         process.BeginOutputReadLine();
         process.BeginErrorReadLine();
-        using var client = new HttpClient();
+        using var handler = new SocketsHttpHandler();
+        if (Authority is not null)
+        {
+            handler.SslOptions.CertificateChainPolicy = new() { TrustMode = X509ChainTrustMode.CustomRootTrust, CustomTrustStore = { Authority }, RevocationMode = X509RevocationMode.NoCheck };
+        }
+
+        using var client = new HttpClient(handler);
         for (int attempt = 0; attempt < 200 && !process.HasExited; attempt++)
         {
             try

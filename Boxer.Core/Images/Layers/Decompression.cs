@@ -79,6 +79,8 @@ internal static class Decompression
 
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
+            // The library looks at it only where it needs more to read, and a little can be much.
+            cancellationToken.ThrowIfCancellationRequested();
             try
             {
                 return await _inner.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);

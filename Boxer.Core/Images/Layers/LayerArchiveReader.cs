@@ -46,9 +46,16 @@ internal sealed class LayerArchiveReader(Stream archive)
         {
             await SkipDataAsync(cancellationToken).ConfigureAwait(false);
             int length = await ReadFullyAsync(_block, cancellationToken).ConfigureAwait(false);
-            if (length == 0 || (length == BlockSize && !_block.AsSpan().ContainsAnyExcept((byte)0)))
+            if (length == 0)
             {
                 return null;
+            }
+
+            if (length == BlockSize && !_block.AsSpan().ContainsAnyExcept((byte)0))
+            {
+                // The mark is two blocks; where it is one, some tools read on and others do not.
+                length = await ReadFullyAsync(_block, cancellationToken).ConfigureAwait(false);
+                return !_block.AsSpan(0, length).ContainsAnyExcept((byte)0) ? null : throw new InvalidDataException("a block of zeros is followed by more");
             }
 
             if (length < BlockSize)
@@ -67,13 +74,15 @@ internal sealed class LayerArchiveReader(Stream archive)
             switch (type)
             {
                 case (byte)'x':
+                    // Of several the last one counts, and the long names of GNU count more than theirs: so Go's archive/tar has it.
+                    extended = new() { LongName = extended.LongName, LongLinkName = extended.LongLinkName };
                     extended.Read(await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false));
                     break;
                 case (byte)'L':
-                    extended.Name = CString(await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false));
+                    extended.LongName = CString(await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false));
                     break;
                 case (byte)'K':
-                    extended.LinkName = CString(await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false));
+                    extended.LongLinkName = CString(await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false));
                     break;
                 case (byte)'g' or (byte)'V':
                     // Global records (a commit's name, mostly) and volume labels say nothing about files.
@@ -125,18 +134,19 @@ internal sealed class LayerArchiveReader(Stream archive)
 
     private async ValueTask<LayerEntry> EntryAsync(byte typeflag, ExtendedHeader extended, long size, CancellationToken cancellationToken)
     {
-        bool ustar = _block.AsSpan(257, 6).SequenceEqual("ustar\0"u8);
         byte[] name = CString(_block.AsSpan(0, 100));
-        if (ustar && _block[345] != 0)
+        if (_block[345] != 0 && HasPrefix(_block))
         {
             name = [.. CString(_block.AsSpan(345, 155)), (byte)'/', .. name];
         }
 
-        name = extended.Sparse.Name ?? extended.Name ?? name;
+        name = extended.Sparse.Name ?? extended.LongName ?? extended.Name ?? name;
         size = extended.Size ?? size;
         LayerEntryType type = typeflag switch
         {
-            0 or (byte)'0' or (byte)'7' => name.AsSpan().EndsWith("/"u8) && size == 0 ? LayerEntryType.Directory : LayerEntryType.File,
+            // The oldest archives have no other mark of directories. Whoever looks for it elsewhere takes bodies for headers, or the reverse.
+            0 => name.AsSpan().EndsWith("/"u8) ? LayerEntryType.Directory : LayerEntryType.File,
+            (byte)'0' or (byte)'7' => LayerEntryType.File,
             >= (byte)'1' and <= (byte)'6' => (LayerEntryType)typeflag,
             (byte)'S' => LayerEntryType.File,
             _ => throw new InvalidDataException($"entries of type 0x{typeflag:x2} are not supported"),
@@ -146,7 +156,7 @@ internal sealed class LayerArchiveReader(Stream archive)
             throw new InvalidDataException("an entry has a negative size");
         }
 
-        byte[] linkName = extended.LinkName ?? CString(_block.AsSpan(157, 100));
+        byte[] linkName = extended.LongLinkName ?? extended.LinkName ?? CString(_block.AsSpan(157, 100));
         if (name.Length > MaxPathBytes || linkName.Length > MaxPathBytes)
         {
             throw new InvalidDataException($"a name is longer than {MaxPathBytes} bytes");
@@ -359,6 +369,15 @@ internal sealed class LayerArchiveReader(Stream archive)
         return (length < 0 ? field : field[..length]).ToArray();
     }
 
+    // GNU's headers have times there. Go's archive/tar before 1.8 wrote prefixes into them too, so its readers take for one what is no time.
+    private static bool HasPrefix(ReadOnlySpan<byte> block) =>
+        block.Slice(257, 6).SequenceEqual("ustar\0"u8)
+        || (block.Slice(257, 8).SequenceEqual("ustar  \0"u8)
+            && !(IsNumber(block.Slice(345, 12)) && (block[357] == 0 || IsNumber(block.Slice(357, 12))))
+            && System.Text.Ascii.IsValid(CString(block.Slice(345, 155))));
+
+    private static bool IsNumber(ReadOnlySpan<byte> field) => (field[0] & 0x80) != 0 || !CString(field.Trim(" \0"u8)).AsSpan().ContainsAnyExceptInRange((byte)'0', (byte)'7');
+
     // Old writers summed signed bytes.
     private static void VerifyChecksum(ReadOnlySpan<byte> block)
     {
@@ -425,9 +444,13 @@ internal sealed class LayerArchiveReader(Stream archive)
     {
         private const string AttributePrefix = "SCHILY.xattr.";
 
-        public byte[]? Name { get; set; }
+        public byte[]? LongName { get; set => field = value is { Length: > 0 } ? value : null; }
 
-        public byte[]? LinkName { get; set; }
+        public byte[]? LongLinkName { get; set => field = value is { Length: > 0 } ? value : null; }
+
+        public byte[]? Name { get; private set; }
+
+        public byte[]? LinkName { get; private set; }
 
         public long? Size { get; private set; }
 

@@ -22,7 +22,7 @@ namespace Boxer.Images;
 /// <para>Refused: unknown entry types, hard links to anything but files and symbolic links, links whose target is missing.</para>
 /// <para>
 /// Directories that an archive leaves out are made with mode 0755. An entry below a symbolic link goes where the link leads inside
-/// the directory; if it leads nowhere, the layer is refused.
+/// the directory; if it leads nowhere, the layer is refused, unless the entry is a whiteout: that hides nothing there.
 /// </para>
 /// </remarks>
 public sealed class LayerExtractor : ILayerExtractor
@@ -54,6 +54,11 @@ public sealed class LayerExtractor : ILayerExtractor
             }
             catch (InvalidDataException fault)
             {
+                throw new InvalidDataException($"Entry {LayerPath.Show(entry.Name)} is refused: {fault.Message}.", fault);
+            }
+            catch (NativeException fault) when (fault.Errno is Errno.EINVAL or Errno.ENAMETOOLONG or Errno.ELOOP or Errno.EMLINK or Errno.E2BIG or Errno.ERANGE)
+            {
+                // The entry is at fault, and not this host.
                 throw new InvalidDataException($"Entry {LayerPath.Show(entry.Name)} is refused: {fault.Message}.", fault);
             }
             catch (NativeException fault)

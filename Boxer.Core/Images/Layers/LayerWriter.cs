@@ -15,6 +15,10 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private const int MaxPruneDepth = 256;
     private const long BlockBytes = 4096;
 
+    // What is remembered of names until the end; a million files of usual names have room in it.
+    private const long MaxNameBytes = 128 * 1024 * 1024;
+    private const int NameOverhead = 64;
+
     // A longer target of a symbolic link takes a block of its own (ext4, xfs and btrfs have room for at least so much in the inode).
     private const int MaxInlineTarget = 59;
     private const uint ImplicitDirectoryMode = 0x1ED; // 0755
@@ -40,6 +44,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private bool _isParentRoots;
     private int _entries;
     private long _bytes;
+    private long _nameBytes;
 
     private bool Applied => options.Whiteouts == WhiteoutFormat.Applied;
 
@@ -80,12 +85,13 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             LayerEntryType.File => entry.Size + (entry.ExtendedAttributes.Count > 0 ? BlockBytes : 0),
             _ => 0,
         });
-        SafeFileHandle parent = OpenParent(parts.AsSpan(..^1), out ulong parentInode);
         if (whiteout)
         {
-            WriteWhiteout(parent, parentInode, name);
+            WriteWhiteout(parts.AsSpan(..^1), name);
             return null;
         }
+
+        SafeFileHandle parent = OpenParent(parts.AsSpan(..^1), out ulong parentInode);
 
         switch (entry.Type)
         {
@@ -192,6 +198,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         using SafeFileHandle directory = OpenDirectory(parent, name);
         SetOwnerAndMode(directory, entry, unprivilegedMode: 0x1C0, isOurs: isNew && _isParentRoots); // 0700
         ulong inode = Inode(directory);
+        Remember(path.Length);
         _directories[inode] = (path, entry.ModifiedSeconds, entry.ModifiedNanoseconds);
         _implied.Remove(inode);
         MarkWritten(parentInode, name);
@@ -263,8 +270,20 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         MarkWritten(parentInode, name);
     }
 
-    private void WriteWhiteout(SafeFileHandle parent, ulong parentInode, byte[] name)
+    private void WriteWhiteout(ReadOnlySpan<byte[]> parents, byte[] name)
     {
+        byte[] hidden = name[4..];
+        if (hidden.AsSpan().SequenceEqual("\0"u8) || hidden.AsSpan().SequenceEqual(".\0"u8) || hidden.AsSpan().SequenceEqual("..\0"u8))
+        {
+            throw new InvalidDataException("a whiteout names no entry");
+        }
+
+        if (HidesNothing(parents))
+        {
+            return;
+        }
+
+        SafeFileHandle parent = OpenParent(parents, out ulong parentInode);
         if (name.AsSpan().SequenceEqual(".wh..wh..opq\0"u8))
         {
             if (Applied)
@@ -278,12 +297,6 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             }
 
             return;
-        }
-
-        byte[] hidden = name[4..];
-        if (hidden.AsSpan().SequenceEqual("\0"u8) || hidden.AsSpan().SequenceEqual(".\0"u8) || hidden.AsSpan().SequenceEqual("..\0"u8))
-        {
-            throw new InvalidDataException("a whiteout names no entry");
         }
 
         SysStat.statx_t? existing = Find(parent, hidden);
@@ -318,6 +331,26 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             SetOpaque(parent, hidden);
             _implied.Remove(existing.Value.stx_ino);
         }
+    }
+
+    // Where whiteouts are applied there may be no such directory. And this layer may have a file or a link in its place: some tools then list
+    // what was in the directory too (umoci repack).
+    private bool HidesNothing(ReadOnlySpan<byte[]> parents)
+    {
+        byte[] path = LayerPath.Join(parents);
+        using SafeFileHandle directory = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+        if (!directory.IsInvalid)
+        {
+            return false;
+        }
+
+        if (Applied || Marshal.GetLastPInvokeError() != Errno.ENOENT)
+        {
+            return true;
+        }
+
+        using SafeFileHandle plain = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot | Fcntl.RESOLVE_NO_SYMLINKS);
+        return plain.IsInvalid && Marshal.GetLastPInvokeError() != Errno.ENOENT;
     }
 
     /// <summary>Removes what lower layers left in a directory.</summary>
@@ -369,6 +402,12 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             _parentInode = status.stx_ino;
             _isParentRoots = _isRoot && status.stx_gid == 0;
             _parentPath = key;
+
+            // Where the layer has no entry of its own for it, what is made and removed in it does not change its time.
+            if (_directories.TryAdd(_parentInode, (path, status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec)))
+            {
+                Remember(path.Length);
+            }
         }
 
         inode = _parentInode;
@@ -431,6 +470,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         using SafeFileHandle directory = OpenDirectory(parent, name);
         if (!Applied && !hidesLower)
         {
+            Remember(path.Length);
             _implied[Inode(directory)] = path;
         }
 
@@ -491,7 +531,18 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             _written[parentInode] = names = new(StringComparer.Ordinal);
         }
 
-        names.Add(Encoding.Latin1.GetString(name));
+        if (names.Add(Encoding.Latin1.GetString(name)))
+        {
+            Remember(2 * name.Length);
+        }
+    }
+
+    private void Remember(int bytes)
+    {
+        if ((_nameBytes += bytes + NameOverhead) > MaxNameBytes)
+        {
+            throw new InvalidDataException($"the names of the layer's files and directories are together longer than {MaxNameBytes} bytes");
+        }
     }
 
     private bool WasWritten(ulong parentInode, byte[] name) =>

@@ -44,9 +44,11 @@ internal sealed class SparseRecords
     private readonly List<long> _numbers = [];
     private bool _any;
     private bool _hasMap;
+    private bool _hasVersion;
+    private byte[]? _name;
 
     /// <summary>The name of the file, where its header has another one for readers that know nothing of holes.</summary>
-    public byte[]? Name { get; private set; }
+    public byte[]? Name => _hasVersion || _hasMap || _numbers.Count > 0 ? _name : null;
 
     /// <summary>The bytes of the file.</summary>
     public long RealSize { get; private set; }
@@ -63,12 +65,13 @@ internal sealed class SparseRecords
         switch (key)
         {
             case "name":
-                Name = value.Length == 0 ? null : value.ToArray();
+                _name = value.Length == 0 ? null : value.ToArray();
                 break;
             case "size" or "realsize":
                 RealSize = Number(value);
                 break;
             case "major":
+                _hasVersion = true;
                 IsInContent = Number(value) switch
                 {
                     0 => false,

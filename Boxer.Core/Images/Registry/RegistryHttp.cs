@@ -95,9 +95,9 @@ internal sealed class RegistryHttp : IDisposable
             }
 
             ImageLog.PlaceFailed(_logger, reference.ToString(), place.ToString(), fault.Message);
-            if (place.IsFallback && !fault.IsUnreached)
+            if (place.IsFallback && fault.Kind == RegistryFaultKind.NotFound)
             {
-                // It is the registry, and what it does not speak says nothing about the image.
+                // It is the registry and has spoken: what it made of https says nothing. Else that is the reason, a certificate mostly.
                 faults.RemoveAt(faults.Count - 1);
             }
 

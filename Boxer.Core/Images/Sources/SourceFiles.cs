@@ -59,6 +59,9 @@ internal sealed class DirectoryFiles : ISourceFiles
 internal sealed class ArchiveFiles : ISourceFiles
 {
     private const int MaxEntries = 100_000;
+
+    // Tools name files by digests; so much is far more than they need.
+    private const int MaxNameBytes = 16 * 1024 * 1024;
     private readonly string _path;
     private readonly Dictionary<string, (long Offset, long Length)> _files = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _links = new(StringComparer.Ordinal);
@@ -80,6 +83,7 @@ internal sealed class ArchiveFiles : ISourceFiles
         {
             var reader = new LayerArchiveReader(archive);
             int entries = 0;
+            long names = 0;
             while (await reader.ReadEntryAsync(cancellationToken).ConfigureAwait(false) is { } entry)
             {
                 if (++entries > MaxEntries)
@@ -87,7 +91,16 @@ internal sealed class ArchiveFiles : ISourceFiles
                     throw new InvalidDataException($"the archive has more than {MaxEntries} entries");
                 }
 
+                names += entry.Name.Length + entry.LinkName.Length;
+                if (names > MaxNameBytes)
+                {
+                    throw new InvalidDataException($"the names in the archive are together longer than {MaxNameBytes} bytes");
+                }
+
+                // The last one of a name counts, as where archives are unpacked.
                 string name = Normalize("", Encoding.UTF8.GetString(entry.Name));
+                files._files.Remove(name);
+                files._links.Remove(name);
                 switch (entry.Type)
                 {
                     case LayerEntryType.File when entry.Chunks is null:
@@ -111,6 +124,11 @@ internal sealed class ArchiveFiles : ISourceFiles
     /// <inheritdoc/>
     public Stream? Open(string name)
     {
+        if (name.Contains('\0', StringComparison.Ordinal))
+        {
+            throw new InvalidDataException("a name has a NUL in it");
+        }
+
         string wanted = Normalize("", name);
         return _files.TryGetValue(_links.GetValueOrDefault(wanted, wanted), out (long Offset, long Length) place)
             ? new FilePart(File.OpenRead(_path), place.Offset, place.Length)

@@ -125,7 +125,15 @@ internal sealed class SharedOperations<T> : IAsyncDisposable
         {
             foreach (IProgress<PullProgress> listener in _all)
             {
-                listener.Report(value);
+                try
+                {
+                    listener.Report(value);
+                }
+                catch (Exception)
+                {
+                    // One caller's listener is no matter of the others: it is told nothing more.
+                    Remove(listener);
+                }
             }
         }
     }

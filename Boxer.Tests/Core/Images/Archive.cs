@@ -48,7 +48,27 @@ internal sealed class Archive
         return this;
     }
 
-    public Archive Raw(char type, byte[] name, byte[] link, byte[] content, int mode, int uid, int gid, long? size = null)
+    /// <summary>An entry whose header a test changes before it is summed up.</summary>
+    public Archive Entry(char type, string name, byte[]? content = null, string link = "", long? size = null, Action<byte[]>? change = null, bool isSumSigned = false) =>
+        Raw(type, Encoding.Latin1.GetBytes(name), Encoding.Latin1.GetBytes(link), content ?? [], 0b110_100_100, 0, 0, size, change, isSumSigned);
+
+    /// <summary>An extended header for the next entry, or for all that follow.</summary>
+    public Archive Pax(char type, params (string Key, string Value)[] records) =>
+        Raw(type, "pax"u8.ToArray(), [], [.. records.SelectMany(record => Record(record.Key, Encoding.Latin1.GetBytes(record.Value)))], 0, 0, 0);
+
+    /// <summary>A long name ('L') or target ('K') as GNU tar writes it.</summary>
+    public Archive Gnu(char type, string value) =>
+        Entry(type, "././@LongLink", Encoding.Latin1.GetBytes(value + '\0'), change: header => "ustar  \0"u8.CopyTo(header.AsSpan(257)));
+
+    /// <summary>Bytes as they are.</summary>
+    public Archive Bytes(byte[] bytes)
+    {
+        Append(bytes);
+        return this;
+    }
+
+    public Archive Raw(
+        char type, byte[] name, byte[] link, byte[] content, int mode, int uid, int gid, long? size = null, Action<byte[]>? change = null, bool isSumSigned = false)
     {
         var header = new byte[512];
         name.AsSpan(0, Math.Min(100, name.Length)).CopyTo(header);
@@ -60,13 +80,17 @@ internal sealed class Archive
         header[156] = (byte)type;
         link.AsSpan(0, Math.Min(100, link.Length)).CopyTo(header.AsSpan(157));
         "ustar\000"u8.CopyTo(header.AsSpan(257));
+        change?.Invoke(header);
         header.AsSpan(148, 8).Fill((byte)' ');
-        Octal(header, 148, 7, header.Sum(value => value));
+        Octal(header, 148, 7, header.Sum(value => isSumSigned ? (sbyte)value : value));
         Append(header);
         Append(content);
         Append(new byte[-content.Length & 511]);
         return this;
     }
+
+    /// <summary>The entries without the mark of the end.</summary>
+    public byte[] ToEntries() => _stream.WrittenSpan.ToArray();
 
     public byte[] ToBytes() => [.. _stream.WrittenSpan, .. new byte[1024]];
 
@@ -93,6 +117,17 @@ internal sealed class Archive
         int length = rest + rest.ToString(CultureInfo.InvariantCulture).Length;
         length = rest + length.ToString(CultureInfo.InvariantCulture).Length;
         return [.. Encoding.UTF8.GetBytes($"{length} {key}="), .. value, (byte)'\n'];
+    }
+
+    /// <summary>A number as GNU tar writes it where it does not fit.</summary>
+    public static void Binary(byte[] header, int offset, int length, long value)
+    {
+        for (int i = length - 1; i >= 0; i--, value >>= 8)
+        {
+            header[offset + i] = (byte)value;
+        }
+
+        header[offset] |= 0x80;
     }
 
     private static void Octal(byte[] header, int offset, int length, long value) =>

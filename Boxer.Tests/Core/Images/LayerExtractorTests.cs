@@ -4,6 +4,7 @@ using System.Text;
 using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Native;
+using Boxer.Tests.Support;
 using CsCheck;
 
 namespace Boxer.Tests.Core.Images;
@@ -75,6 +76,188 @@ public sealed class LayerExtractorTests : IDisposable
         Assert.Equal("1", File.ReadAllText(Path.Combine(_root, "real", "a")));
         Assert.Equal("2", File.ReadAllText(Path.Combine(_root, "real", "b")));
         AssertOutsideIsUntouched();
+    }
+
+    [Fact]
+    public async Task What_takes_a_place_is_all_that_is_there()
+    {
+        foreach (WhiteoutFormat format in Formats())
+        {
+            TreeRemover.Remove(_root);
+            Directory.CreateDirectory(_root);
+
+            await ExtractAsync(
+                new Archive().Directory("a").File("a/old", "1").File("a", "2").Directory("a").File("a/new", "3")
+                    .File("b", "1").Directory("b").File("b/x", "2").File("b", "3")
+                    .Directory("c").File("c/old", "1").File("c/sub/old", "1").Link("c", "a").File("c/through", "2")
+                    .Link("d", "a").Directory("d").File("d/x", "1")
+                    .File("e", "1").Link("e", "nowhere").File("e", "2"),
+                format);
+
+            string[] all = [.. Directory.EnumerateFileSystemEntries(_root, "*", SearchOption.AllDirectories)
+                .Select(path => Path.GetRelativePath(_root, path)).Where(path => !path.StartsWith("c/", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+            Assert.Equal(["a", "a/new", "a/through", "b", "c", "d", "d/x", "e"], all);
+            Assert.Equal(["3", "3", "2"], ((string[])["a/new", "b", "e"]).Select(path => File.ReadAllText(Path.Combine(_root, path))));
+            Assert.Equal("a", new FileInfo(Path.Combine(_root, "c")).LinkTarget);
+            AssertOutsideIsUntouched();
+        }
+    }
+
+    [Fact]
+    public async Task Modes_are_kept_to_the_bit_with_their_owners()
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "owners need root");
+        int[] modes = [Convert.ToInt32("4711", 8), Convert.ToInt32("2755", 8), Convert.ToInt32("6777", 8), Convert.ToInt32("1777", 8), Convert.ToInt32("7000", 8), 0, Convert.ToInt32("7777", 8)];
+        foreach (WhiteoutFormat format in Formats())
+        {
+            TreeRemover.Remove(_root);
+            Directory.CreateDirectory(_root);
+            var archive = new Archive();
+            foreach (int mode in modes)
+            {
+                archive.File($"f{mode}", "x", mode, 12, 34).Raw('5', Encoding.ASCII.GetBytes($"d{mode}"), [], [], mode, 12, 34);
+            }
+
+            await ExtractAsync(archive, format);
+
+            foreach (int mode in modes)
+            {
+                string expected = $"{Convert.ToString(mode, 8)} 12 34";
+                Assert.Equal($"{expected}\n{expected}\n", Run("stat", "-c", "%a %u %g", Path.Combine(_root, $"f{mode}"), Path.Combine(_root, $"d{mode}")));
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Attributes_with_a_meaning_to_the_host_are_left_out()
+    {
+        byte[] value = "x"u8.ToArray();
+        string[] names =
+        [
+            "trusted.overlay.opaque", "trusted.overlay.redirect", "trusted.overlay.metacopy", "trusted.any", "user.overlay.opaque", "user.overlay.whiteout", "security.selinux", "security.ima",
+            "security.evm", "security.SMACK64", "security.apparmor", "system.posix_acl_access", "system.posix_acl_default", "system.nfs4_acl", "user.", "user", "", "nonsense", "user.a\0b", "user.kept",
+        ];
+        (string, byte[])[] records = [.. names.Select(name => ("SCHILY.xattr." + name, value))];
+        foreach (WhiteoutFormat format in Formats())
+        {
+            TreeRemover.Remove(_root);
+            Directory.CreateDirectory(_root);
+
+            await ExtractAsync(new Archive().File("f", "x", records: records).Directory("d", records: records).Add('2', "l", "f", records: records), format);
+
+            string[] listing = (await TreeListing.ReadAsync(_root)).Split('\n');
+            Assert.EndsWith(" user.kept=78", Assert.Single(listing, line => line.StartsWith("'f'", StringComparison.Ordinal)), StringComparison.Ordinal);
+            Assert.EndsWith(" user.kept=78", Assert.Single(listing, line => line.StartsWith("'d'", StringComparison.Ordinal)), StringComparison.Ordinal);
+            Assert.Equal(2, listing.Sum(line => line.Split(' ').Count(part => part.Contains('=', StringComparison.Ordinal))));
+        }
+    }
+
+    [Fact]
+    public async Task Attributes_that_a_file_system_has_no_room_for_are_left_out_and_the_rest_is_there()
+    {
+        (string, byte[])[] many = [.. Enumerable.Range(0, 5000).Select(i => ($"SCHILY.xattr.user.a{i}", new byte[100]))];
+
+        await ExtractAsync(new Archive().File("giant", "1", records: ("SCHILY.xattr.user.giant", new byte[600_000])).File("many", "2", records: many).File("after", "3"), WhiteoutFormat.Applied);
+
+        Assert.Equal(["3", "1", "2"], Directory.EnumerateFiles(_root).Order(StringComparer.Ordinal).Select(File.ReadAllText));
+        if (Unistd.geteuid() == 0)
+        {
+            IOException fault = await Assert.ThrowsAnyAsync<IOException>(() => ExtractAsync(new Archive().File("cap", records: ("SCHILY.xattr.security.capability", new byte[600_000])), WhiteoutFormat.Applied));
+            Assert.Contains("Entry \"cap\" could not be unpacked", fault.Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public async Task Messages_show_nothing_that_a_terminal_obeys()
+    {
+        const string Evil = "\u001b[2J\u0007\u009b31m\r\n\u202e\u2066\u2028\u200f";
+        string utf8 = Encoding.Latin1.GetString(Encoding.UTF8.GetBytes(Evil));
+        foreach (Archive archive in (Archive[])[new Archive().File("../" + utf8), new Archive().HardLink("a", utf8), new Archive().File(utf8 + "/.wh."), new Archive().File("s", records: ("GNU.sparse.size", Encoding.UTF8.GetBytes(Evil)))])
+        {
+            string message = (await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(archive, WhiteoutFormat.Applied))).Message;
+            Assert.All(Evil.Where(c => c is not ('[' or '2' or 'J' or '3' or '1' or 'm')), c => Assert.DoesNotContain(c, message));
+            Assert.Contains('\uFFFD', message);
+        }
+
+        // A name that is refused by nobody is a name.
+        await ExtractAsync(new Archive().File(utf8, "x"), WhiteoutFormat.Applied);
+        Assert.Equal("x", File.ReadAllText(Assert.Single(Directory.EnumerateFiles(_root))));
+    }
+
+    [Fact]
+    public async Task A_file_has_as_many_links_as_the_file_system_takes_and_no_more_is_a_clear_error()
+    {
+        const int Links = 66_000; // ext4 takes 65,000
+        Archive archive = Enumerable.Range(1, Links).Aggregate(new Archive().File("f", "x"), (archive, i) => archive.HardLink($"h{i}", "f"));
+        try
+        {
+            await ExtractAsync(archive, WhiteoutFormat.Applied, maxEntries: Links + 1);
+            Assert.Equal(Links + 1, Directory.EnumerateFiles(_root).Count());
+        }
+        catch (IOException fault)
+        {
+            Assert.Matches("^Entry \"h[0-9]+\" could not be unpacked: .*link", fault.Message);
+        }
+    }
+
+    [Fact]
+    public async Task A_million_entries_end_at_the_bound()
+    {
+        // Whiteouts of nothing are the cheapest that counts; of directories fewer do.
+        byte[] whiteout = new Archive().File(".wh.absent").ToEntries();
+        using var endless = new RepeatedStream(whiteout, 1_000_001);
+        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => new LayerExtractor().ExtractAsync(
+            endless, _root, new() { Whiteouts = WhiteoutFormat.Applied, KeepOwners = false }, TestContext.Current.CancellationToken));
+        Assert.Contains("the layer has more than 1000000 files, directories and links", fault.Message, StringComparison.Ordinal);
+
+        Archive directories = Enumerable.Range(0, 10_001).Aggregate(new Archive(), (archive, i) => archive.Directory($"d{i}"));
+        fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(directories, WhiteoutFormat.Applied, maxEntries: 10_000));
+        Assert.Contains("more than 10000", fault.Message, StringComparison.Ordinal);
+        Assert.Equal(10_000, Directory.EnumerateDirectories(_root).Count());
+    }
+
+    [Fact]
+    public async Task Trees_as_deep_as_a_path_are_made_hidden_and_removed()
+    {
+        string deep = string.Concat(Enumerable.Repeat("d/", 2040));
+        foreach (WhiteoutFormat format in Formats())
+        {
+            TreeRemover.Remove(_root);
+            Directory.CreateDirectory(_root);
+            await ExtractAsync(new Archive().File(deep + "f", "x"), format, maxEntries: 5000);
+            Assert.Equal("2041", Run("sh", "-c", "find \"$1\" -mindepth 1 | wc -l", "sh", _root).Trim());
+        }
+
+        TreeRemover.Remove(_root);
+        Directory.CreateDirectory(_root);
+        await ExtractAsync(new Archive().File(deep + "f", "x").File("kept"), WhiteoutFormat.Applied, maxEntries: 5000);
+        await ExtractAsync(new Archive().File("d/.wh..wh..opq"), WhiteoutFormat.Applied);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(_root, "d")));
+
+        // What the layer itself made is looked through, but not to any depth.
+        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(new Archive().File(deep + "f", "x").File("d/.wh..wh..opq"), WhiteoutFormat.Applied, maxEntries: 5000));
+        Assert.Contains("more than 256 levels", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("gzip")]
+    [InlineData("zstd")]
+    public async Task A_bomb_is_not_unpacked_beyond_the_bound(string kind)
+    {
+        byte[] archive = new Archive().Add('0', "zeros", content: new byte[64 * 1024 * 1024]).File("after").ToBytes();
+        using var compressor = new ZstdSharp.Compressor(1);
+        byte[] bomb = kind == "gzip" ? Archive.Gzip(archive) : compressor.Wrap(archive).ToArray();
+        Assert.InRange(bomb.Length, 1, archive.Length / 100);
+        await using Stream content = await Decompression.OpenAsync(new MemoryStream(bomb), TestContext.Current.CancellationToken);
+        long read = 0;
+        using var counted = new VerifyingStream(content, ImageDigest.Sha256Of(archive), null, "the archive", length => read += length);
+
+        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => new LayerExtractor().ExtractAsync(
+            counted, _root, Options(WhiteoutFormat.Applied) with { MaxBytes = 1_000_000 }, TestContext.Current.CancellationToken));
+
+        Assert.Contains("more than 1000000 bytes", fault.Message, StringComparison.Ordinal);
+        Assert.InRange(read, 1, 1_000_000);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_root));
     }
 
     [Fact]
@@ -320,8 +503,8 @@ public sealed class LayerExtractorTests : IDisposable
         ["hard link to the root"] = ([new Archive().HardLink("a", "/")], "must name a file"),
         ["hard link to itself"] = ([new Archive().HardLink("a", "a")], "not a file in this layer"),
         ["hard link over its target's directory"] = ([new Archive().File("d/f", "x").HardLink("d", "d/f")], "not a file in this layer"),
-        ["whiteout through a symlink"] = ([new Archive().Link("a", outside).File("a/.wh.file")], "not a directory"),
-        ["opaque through a symlink"] = ([new Archive().Link("a", outside).File("a/.wh..wh..opq")], "not a directory"),
+        ["whiteout through a symlink"] = ([new Archive().Link("a", outside).File("a/.wh.file")], null),
+        ["opaque through a symlink"] = ([new Archive().Link("a", outside).File("a/.wh..wh..opq")], null),
         ["whiteout of the parent"] = ([new Archive().Directory("a").File("a/.wh...")], "names no entry"),
         ["whiteout of the directory"] = ([new Archive().File(".wh..")], "names no entry"),
         ["whiteout of nothing"] = ([new Archive().File(".wh.")], "names no entry"),
@@ -349,6 +532,23 @@ public sealed class LayerExtractorTests : IDisposable
         ["huge extended header"] = ([new Archive().Raw('x', "p"u8.ToArray(), [], [], 0, 0, 0, size: 2_000_000_000)], "extended header has 2000000000 bytes"),
         ["too many entries"] = ([Enumerable.Range(0, 51).Aggregate(new Archive(), (archive, i) => archive.File($"f{i}"))], "more than 50"),
         ["too many implied directories"] = ([new Archive().File(string.Concat(Enumerable.Repeat("d/", 60)) + "f")], "more than 50"),
+        ["file over a directory, and back, written through"] = ([new Archive().Directory("a").File("a/x").File("a", "x").Directory("a").Link("a/l", outside).File("a/l/file", "x")], "not a directory"),
+        ["symlink over a full directory, then written through"] = ([new Archive().Directory("a").File("a/x").Link("a", outside).File("a/file", "x")], "not a directory"),
+        ["symlink over a full directory of a lower layer"] = ([new Archive().File("a/x").File("a/d/y"), new Archive().Link("a", outside).File("a/file", "x")], "not a directory"),
+        ["directory that becomes a symlink below another"] = ([new Archive().Directory("a/b/c").File("a/b/c/x").Link("a/b", "../../outside").File("a/b/directory/file", "x")], "not a directory"),
+        ["directory becomes a symlink to a directory, then file"] = ([new Archive().Directory("a").File("a/x").Directory("b").Link("a", "b").File("a/file", "x")], null),
+        ["setuid through a symlink"] = ([new Archive().Link("a", outside + "/file").File("a", "x", 0b100_111_111_111)], null),
+        ["setuid through a hard link to a symlink"] = ([new Archive().Link("a", outside + "/file").HardLink("b", "a").File("b", "x", 0b100_111_111_111, 12, 34)], null),
+        ["setgid through a symlink"] = ([new Archive().Link("a", outside + "/directory").Directory("a", 0b010_111_111_111)], null),
+        ["owner of a symlink"] = ([new Archive().Raw('2', "a"u8.ToArray(), Encoding.UTF8.GetBytes(outside + "/file"), [], 0b111_111_111, 12, 34)], null),
+        ["time of a directory that became a symlink"] = ([new Archive().Directory("a").Link("a", outside + "/directory")], null),
+        ["attribute of a symlink"] = ([new Archive().Add('2', "a", outside + "/file", records: [("SCHILY.xattr.user.a", "x"u8.ToArray())])], null),
+        ["opaque whiteout in a directory that became a symlink"] = ([new Archive().File("a/x"), new Archive().Link("a", outside).File("a/.wh..wh..opq").File("a/.wh.file")], null),
+        ["chain of hard links"] = ([Enumerable.Range(1, 40).Aggregate(new Archive().File("h0", "x"), (archive, i) => archive.HardLink($"h{i}", $"h{i - 1}"))], null),
+        ["chain of hard links from a symlink"] = ([Enumerable.Range(1, 40).Aggregate(new Archive().Link("h0", outside + "/file"), (archive, i) => archive.HardLink($"h{i}", $"h{i - 1}")).File("h40", "x")], null),
+        ["too many hard links"] = ([Enumerable.Range(1, 51).Aggregate(new Archive().File("f"), (archive, i) => archive.HardLink($"h{i}", "f"))], "more than 50"),
+        ["too many hard links of one name"] = ([Enumerable.Range(1, 51).Aggregate(new Archive().File("f"), (archive, _) => archive.HardLink("h", "f"))], "more than 50"),
+        ["escape sequence in a name"] = ([new Archive().File("../\u001b]0;x\u0007\u009b2J\r\n")], "\"../\uFFFD]0;x\uFFFD\uFFFD"),
         ["file that ends early"] = ([new Archive().Raw('0', "a"u8.ToArray(), [], [], 0, 0, 0, size: 1_000_000)], "ends within a file"),
     };
 
@@ -430,5 +630,26 @@ public sealed class LayerExtractorTests : IDisposable
         process.WaitForExit();
         Assert.Equal(0, process.ExitCode);
         return output;
+    }
+
+    /// <summary>The same bytes again and again.</summary>
+    private sealed class RepeatedStream(byte[] part, long times) : ForwardStream
+    {
+        private long _left = part.Length * times;
+
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            int done = 0;
+            while (done < buffer.Length && _left > 0)
+            {
+                ReadOnlySpan<byte> rest = part.AsSpan((int)((part.Length - (_left % part.Length)) % part.Length));
+                rest = rest[..Math.Min(rest.Length, buffer.Length - done)];
+                rest.CopyTo(buffer.Span[done..]);
+                done += rest.Length;
+                _left -= rest.Length;
+            }
+
+            return ValueTask.FromResult(done);
+        }
     }
 }

@@ -12,6 +12,7 @@ namespace Boxer.Tests.Core.Images;
 public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixture<RegistryFixture>, IDisposable
 {
     private const string Basic = "Basic dXNlcjpwYXNzOndvcmQ="; // user, pass:word
+    private const string Accounts = "user:$2b$05$abcdefghijklmnopqrstuuDIEddBSuRWBBEY6g5zv60IAP5bSSfki\n";
     private static readonly byte[] Layer = new Archive().File("file", "content").ToBytes();
     private readonly ScratchDirectory _scratch = new();
     private readonly ScriptedRegistry _registry = new();
@@ -22,7 +23,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     public async Task What_skopeo_logged_in_to_is_pulled_from()
     {
         Assert.SkipWhen(registry.Missing is not null, registry.Missing ?? "");
-        await using var guarded = new RegistryFixture { Accounts = "user:$2b$05$abcdefghijklmnopqrstuuDIEddBSuRWBBEY6g5zv60IAP5bSSfki\n" };
+        await using var guarded = new RegistryFixture { Accounts = Accounts };
         await guarded.InitializeAsync();
         await HostProgram.RunAsync("skopeo", "login", "--authfile", _scratch["auth.json"], "--tls-verify=false", "-u", "user", "-p", "pass:word", guarded.Host);
         await HostProgram.RunAsync("sh", "-ec", $"umoci init --layout {_scratch["layout"]}; umoci new --image {_scratch["layout"]}:latest");
@@ -34,6 +35,74 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         await using ImageStore store = Store(options => options with { AllowedRegistries = [guarded.Host], Credentials = new DockerConfigCredentials(_scratch["auth.json"]) });
         await using IImageLease lease = await store.AcquireAsync(ImageReference.Parse(reference), Cancel);
         Assert.StartsWith("sha256:", lease.Digest, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("own", false)]
+    [InlineData("own", true)]
+    [InlineData("insecure", false)]
+    [InlineData("insecure", true)]
+    [InlineData("none", false)]
+    [InlineData("other", true)]
+    public async Task A_real_registry_with_tls_is_pulled_from_as_the_operator_says(string how, bool guarded)
+    {
+        Assert.SkipWhen(registry.Missing is not null, registry.Missing ?? "");
+        using X509Certificate2 authority = Authority("Own");
+        using X509Certificate2 other = Authority("Other");
+        using X509Certificate2 server = Certificate(authority, "127.0.0.1");
+        await File.WriteAllTextAsync(_scratch["ca.pem"], (how == "other" ? other : authority).ExportCertificatePem(), Cancel);
+        await using var secure = new RegistryFixture { Certificate = server, Authority = authority, Accounts = guarded ? Accounts : "" };
+        await secure.InitializeAsync();
+        OciLayout.Write(_scratch["layout"], Layer);
+        await secure.PushAsync(_scratch["layout"], "latest", "team/app:1", guarded ? ["--dest-creds=user:pass:word"] : []);
+        ImageReference reference = ImageReference.Parse($"{secure.Host}/team/app:1");
+        ImageStoreOptions Change(ImageStoreOptions options) => options with
+        {
+            AllowedRegistries = how == "insecure" ? [] : [secure.Host],
+            InsecureRegistries = how == "insecure" ? [secure.Host] : [],
+            RegistryCertificates = how is "own" or "other" ? new Dictionary<string, string> { [secure.Host] = _scratch["ca.pem"] } : new Dictionary<string, string>(),
+            Credentials = guarded ? Config($$"""{"auths":{"{{secure.Host}}":{"auth":"{{Basic[6..]}}"} } }""") : null,
+        };
+        await using ImageStore store = Store(Change);
+
+        if (how is "own" or "insecure")
+        {
+            await using IImageLease lease = await store.AcquireAsync(reference, Cancel);
+            Assert.Equal("content", await File.ReadAllTextAsync(Path.Combine(lease.RootPath, "file"), Cancel));
+            if (guarded)
+            {
+                await using ImageStore anybody = Store(options => Change(options) with { Credentials = null, Home = _scratch["anybody"], RootsDirectory = null });
+                Assert.Contains("needs a user name and password", (await Assert.ThrowsAsync<ImagePullException>(() => anybody.AcquireAsync(reference, Cancel))).Message, StringComparison.Ordinal);
+            }
+        }
+        else
+        {
+            Assert.Contains($"no secure connection to {secure.Host}", (await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(reference, Cancel))).Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public async Task No_redirect_leads_from_https_to_http()
+    {
+        using X509Certificate2 authority = Authority("Own");
+        using X509Certificate2 server = Certificate(authority, "127.0.0.1");
+        await File.WriteAllTextAsync(_scratch["ca.pem"], authority.ExportCertificatePem(), Cancel);
+        using var secure = new ScriptedRegistry(certificate: server);
+        string blob = secure.AddImage("a", "latest", [Layer]);
+        _registry.Content["/storage"] = secure.Content[blob];
+        secure.Content[blob] = new(307, [], ("Location", _registry.Url + "/storage"));
+        await using ImageStore store = Store(options => options with
+        {
+            AllowedRegistries = [secure.Host, _registry.Host],
+            InsecureRegistries = [_registry.Host],
+            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [secure.Url], ["plain.example"] = [_registry.Url] },
+            RegistryCertificates = new Dictionary<string, string> { [secure.Host] = _scratch["ca.pem"] },
+        });
+
+        ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel));
+
+        Assert.Contains($"redirects to http://{_registry.Host}, which is refused because it is not https", fault.Message, StringComparison.Ordinal);
+        Assert.Empty(_registry.Requests);
     }
 
     [Fact]
@@ -189,7 +258,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         else
         {
             // What is asked next is http, which this registry does not speak.
-            Assert.NotEmpty((await Assert.ThrowsAsync<ImagePullException>(() => pull)).Message);
+            Assert.Contains(message, (await Assert.ThrowsAsync<ImagePullException>(() => pull)).Message, StringComparison.Ordinal);
             Assert.Empty(secure.Requests);
         }
     }

@@ -1,5 +1,8 @@
 using System.Net;
+using System.Security.Cryptography;
+using System.Text;
 using Boxer.Images;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Images;
 
@@ -267,6 +270,232 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
+    public async Task A_body_that_drips_ends_with_the_time_of_the_pull_and_holds_up_no_other()
+    {
+        var time = new FakeTimeProvider();
+        byte[] random = RandomNumberGenerator.GetBytes(1_000_000);
+        string blob = _registry.AddImage("a", "latest", [new Archive().Add('0', "file", content: random).ToBytes()]);
+        _registry.Content[blob] = _registry.Content[blob] with { Drip = 5 };
+        _registry.AddImage("b", "latest", [Layer]);
+        await using ImageStore store = Store(options => options with { MaxConcurrentPulls = 1, TimeProvider = time });
+        Task<IImageLease> slow = AcquireAsync(store, "a");
+        while (!_registry.Requests.Any(request => request.Path == blob))
+        {
+            await Task.Delay(10, TestContext.Current.CancellationToken);
+        }
+
+        await Task.Delay(300, TestContext.Current.CancellationToken);
+        time.Advance(TimeSpan.FromMinutes(9));
+        Assert.False(slow.IsCompleted);
+        time.Advance(TimeSpan.FromMinutes(1));
+
+        Assert.Contains("was not pulled within 600 s", (await Assert.ThrowsAsync<ImagePullException>(() => slow)).Message, StringComparison.Ordinal);
+
+        // Its place, the only one, is free again.
+        await using IImageLease lease = await AcquireAsync(store, "b");
+        Assert.Equal("content", File.ReadAllText(Path.Combine(lease.RootPath, "file")));
+    }
+
+    [Fact]
+    public async Task Thousands_of_entries_of_an_index_are_looked_through_and_not_told()
+    {
+        _registry.AddImage("a", "right", [Layer]);
+        ImageDigest digest = ImageDigest.Sha256Of(_registry.Content["/v2/a/manifests/right"].Body);
+        string Index(string last) => $$"""{"schemaVersion":2,"manifests":[{{string.Concat(Enumerable.Range(0, 15_000).Select(i =>
+            $$$"""{"mediaType":"{{{ImageMediaTypes.OciManifest}}}","digest":"{{{digest}}}","size":1,"platform":{"os":"os{{{i}}}","architecture":"x"}},"""))}}{{last}}]}""";
+        string Entry(string os) => $$$"""{"mediaType":"{{{ImageMediaTypes.OciManifest}}}","digest":"{{{digest}}}","size":1,"platform":{"os":"{{{os}}}","architecture":"{{{ImagePlatform.Current.Architecture}}}"}}""";
+        _registry.AddManifest("a", "latest", Encoding.UTF8.GetBytes(Index(Entry("linux"))), ImageMediaTypes.OciIndex);
+        _registry.AddManifest("none", "latest", Encoding.UTF8.GetBytes(Index(Entry("plan9"))), ImageMediaTypes.OciIndex);
+        await using (ImageStore store = Store())
+        {
+            await using IImageLease lease = await AcquireAsync(store, "a");
+            Assert.Equal(digest.ToString(), lease.Digest);
+        }
+
+        Assert.InRange((await FailAsync<ImageNotFoundException>("none")).Message.Length, 1, 1000);
+    }
+
+    [Theory]
+    [InlineData("fewer", "names 1 layers, its manifest 2")]
+    [InlineData("more", "names 3 layers, its manifest 2")]
+    [InlineData("malformed", "malformed digest: sha256:../../etc")]
+    [InlineData("swapped", "has the digest")]
+    public async Task A_config_that_lies_about_layers_is_refused(string how, string message)
+    {
+        byte[][] archives = [Layer, new Archive().File("other", "x").ToBytes()];
+        string[] diffIds = [.. archives.Select(archive => ImageDigest.Sha256Of(archive).ToString())];
+        diffIds = how switch { "fewer" => diffIds[..1], "more" => [.. diffIds, diffIds[0]], "malformed" => [diffIds[0], "sha256:../../etc"], _ => [diffIds[1], diffIds[0]] };
+        byte[] config = Encoding.UTF8.GetBytes($$"""{"architecture":"{{ImagePlatform.Current.Architecture}}","os":"linux","rootfs":{"type":"layers","diff_ids":[{{string.Join(',', diffIds.Select(diffId => $"\"{diffId}\""))}}]} }""");
+        AddImage(config, [.. archives.Select(Archive.Gzip)], 0);
+
+        Assert.Contains(message, (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+        Assert.Empty(Files("layers").Concat(Files("blobs")).Concat(Files("references")).Concat(Files("roots")));
+    }
+
+    [Theory]
+    [InlineData(-1, false)]
+    [InlineData(-1, true)]
+    [InlineData(1, false)]
+    [InlineData(1, true)]
+    public async Task A_blob_that_is_not_as_long_as_its_descriptor_says_is_refused(int more, bool isLengthStated)
+    {
+        byte[] blob = Archive.Gzip(Layer);
+        AddImage(Config(Layer), [blob], more);
+        string path = "/v2/a/blobs/" + ImageDigest.Sha256Of(blob);
+        _registry.Content[path] = _registry.Content[path] with { StatedLength = isLengthStated ? null : -1 };
+
+        string message = (await FailForwardedAsync<ImagePullException>("a")).Message;
+
+        Assert.Contains(isLengthStated ? $"has {blob.Length} bytes instead of the {blob.Length + more}" : $"{blob.Length + more}", message, StringComparison.Ordinal);
+        Assert.Empty(Files("layers").Concat(Files("blobs")).Concat(Files("references")).Concat(Files("roots")));
+    }
+
+    [Theory]
+    [InlineData("manifest", "the manifest is malformed")]
+    [InlineData("index", "the manifest is malformed")]
+    [InlineData("config", "the image's config is malformed")]
+    [InlineData("token", "malformed answer")]
+    [InlineData("error", "answered 418")]
+    public async Task Json_that_is_nested_deeply_is_refused(string which, string message)
+    {
+        string deep = new string('[', 10_000) + new string(']', 10_000);
+        byte[] nested = Encoding.UTF8.GetBytes($$"""{"schemaVersion":2,"{{(which == "index" ? "manifests" : which == "error" ? "errors" : which == "token" ? "token" : "annotations")}}":{{deep}}}""");
+        switch (which)
+        {
+            case "config":
+                AddImage(nested, [Archive.Gzip(Layer)], 0);
+                break;
+            case "token":
+                _registry.Script = request => request.Path.StartsWith("/token", StringComparison.Ordinal) ? new(200, nested) : new(401, [], ("WWW-Authenticate", $"Bearer realm=\"{_registry.Url}/token\""));
+                break;
+            case "error":
+                _registry.Script = _ => new(418, nested);
+                break;
+            default:
+                _registry.AddManifest("a", "latest", nested);
+                break;
+        }
+
+        Assert.Contains(message, (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Redirects_and_demands_for_tokens_in_a_loop_end()
+    {
+        using var other = new ScriptedRegistry("127.0.0.2");
+        _registry.Script = request => new(307, [], ("Location", other.Url + request.Path));
+        other.Script = request => new(307, [], ("Location", _registry.Url + request.Path));
+        ImageStoreOptions Both(ImageStoreOptions options) => options with
+        {
+            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>>(options.RegistryMirrors) { ["other.example"] = [other.Url] },
+        };
+        Assert.Contains("redirects more than 5 times", (await FailAsync<ImagePullException>("a", Both)).Message, StringComparison.Ordinal);
+        Assert.InRange(_registry.Requests.Count + other.Requests.Count, 1, 10);
+
+        // A token service that wants a token itself, or sends elsewhere.
+        foreach (int status in (int[])[401, 307])
+        {
+            _registry.Requests.Clear();
+            _registry.Script = request => request.Path.StartsWith("/token", StringComparison.Ordinal)
+                ? new(status, [], ("WWW-Authenticate", $"Bearer realm=\"{_registry.Url}/token\""), ("Location", _registry.Url + "/token"))
+                : new(401, [], ("WWW-Authenticate", $"Bearer realm=\"{_registry.Url}/token\""));
+            await using ImageStore store = Store();
+            SandboxException fault = await Assert.ThrowsAnyAsync<SandboxException>(() => AcquireAsync(store, "a"));
+            Assert.Contains(status == 401 ? "does not exist at" : "answered 307 for token", fault.Message, StringComparison.Ordinal);
+            Assert.InRange(_registry.Requests.Count, 2, 4);
+        }
+
+        // Each token is one that has just ended.
+        _registry.Requests.Clear();
+        int tokens = 0;
+        _registry.Script = request => request.Path.StartsWith("/token", StringComparison.Ordinal)
+            ? new(200, Encoding.UTF8.GetBytes($$"""{"token":"t{{tokens++}}"}"""))
+            : new(401, [], ("WWW-Authenticate", $"Bearer realm=\"{_registry.Url}/token\""));
+        Assert.Contains("does not exist at", (await FailAsync<ImageNotFoundException>("a")).Message, StringComparison.Ordinal);
+        Assert.InRange(_registry.Requests.Count, 3, 4);
+    }
+
+    [Fact]
+    public async Task A_token_that_ends_during_a_pull_is_renewed()
+    {
+        string blob = _registry.AddImage("a", "latest", [Layer]);
+        int tokens = 0;
+        _registry.Script = request => request switch
+        {
+            { Path: var path } when path.StartsWith("/token", StringComparison.Ordinal) => new(200, Encoding.UTF8.GetBytes($$"""{"token":"t{{++tokens}}"}""")),
+            { Path: var path } when request.Headers.GetValueOrDefault("Authorization") != (path == blob ? "Bearer t2" : "Bearer t1") => new(401, [], ("WWW-Authenticate", $"Bearer realm=\"{_registry.Url}/token\"")),
+            _ => null,
+        };
+
+        await using ImageStore store = Store();
+        await using IImageLease lease = await AcquireAsync(store, "a");
+
+        Assert.Equal(2, tokens);
+        Assert.Equal("content", File.ReadAllText(Path.Combine(lease.RootPath, "file")));
+    }
+
+    [Theory]
+    [InlineData("Retry-After", "99999999999999999999", "answered 503")]
+    [InlineData("Retry-After", "2147483647", "left alone for 2147483647 s")]
+    [InlineData("Retry-After", "-5", "answered 503")]
+    [InlineData("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT", "left alone for")]
+    [InlineData("Retry-After", "Mon, 01 Jan 0001 00:00:00 GMT", "answered 503")]
+    [InlineData("Content-Length", "-5", "answered 503")]
+    [InlineData("Content-Length", "9999999999999999999999", "answered 503")]
+    [InlineData("Content-Length", "nonsense", "answered 503")]
+    public async Task Headers_that_make_no_sense_are_survived(string name, string value, string message)
+    {
+        _registry.Script = _ => new(503, [], (name, value)) { StatedLength = name == "Content-Length" ? -1 : null };
+
+        Assert.Contains(message, (await FailForwardedAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+        Assert.InRange(_registry.Requests.Count, 1, 4);
+    }
+
+    [Theory]
+    [InlineData(5_000, 100)]
+    [InlineData(1, 500_000)]
+    public async Task Headers_without_end_are_cut_off(int count, int length)
+    {
+        _registry.AddImage("a", "latest", [Layer]);
+        ScriptedAnswer answer = _registry.Content["/v2/a/manifests/latest"];
+        _registry.Content["/v2/a/manifests/latest"] = new(200, answer.Body, [.. answer.Headers, .. Enumerable.Range(0, count).Select(i => ($"X-{i}", new string('x', length)))]);
+
+        string message = (await FailForwardedAsync<ImagePullException>("a")).Message;
+
+        Assert.Contains("no answer from", message, StringComparison.Ordinal);
+        Assert.InRange(message.Length, 1, 1000);
+    }
+
+    [Theory]
+    [InlineData(-20, "the manifest is malformed")]
+    [InlineData(20, "could not be read to its end")]
+    public async Task A_manifest_whose_length_is_a_lie_is_refused(int more, string message)
+    {
+        _registry.AddImage("a", "latest", [Layer]);
+        ScriptedAnswer answer = _registry.Content["/v2/a/manifests/latest"];
+        _registry.Content["/v2/a/manifests/latest"] = answer with { StatedLength = answer.Body.Length + more };
+
+        Assert.Contains(message, (await FailForwardedAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_follows_the_end_of_an_archive_counts_for_its_digest_and_its_size_only()
+    {
+        byte[] two = [.. Layer, .. new Archive().File("smuggled", "x").ToBytes()];
+        _registry.AddImage("a", "latest", [two]);
+        await using (ImageStore store = Store())
+        {
+            await using IImageLease lease = await AcquireAsync(store, "a");
+            Assert.Equal(["file"], Directory.EnumerateFiles(lease.RootPath).Select(Path.GetFileName));
+        }
+
+        _registry.AddImage("b", "latest", [Layer], blobs: [Archive.Gzip([.. two, 0])]);
+        Assert.Contains("has the digest", (await FailAsync<ImagePullException>("b")).Message, StringComparison.Ordinal);
+        _registry.AddImage("c", "latest", [[.. Layer, .. new byte[8_000_000]]]);
+        Assert.Contains("more than 1000000 bytes", (await FailAsync<ImagePullException>("c", options => options with { MaxImageBytes = 1_000_000 })).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Next_place_is_asked_and_the_origin_only_if_listed()
     {
         using var empty = new ScriptedRegistry();
@@ -362,6 +591,39 @@ public sealed class RegistryClientTests : IDisposable
         T fault = await Assert.ThrowsAsync<T>(() => AcquireAsync(store, reference));
         Assert.Empty(Directory.EnumerateDirectories(_scratch["home/tmp"]).SelectMany(Directory.EnumerateFileSystemEntries));
         return fault;
+    }
+
+    // What is waited for between attempts goes by at once.
+    private async Task<T> FailForwardedAsync<T>(string reference)
+        where T : Exception
+    {
+        var time = new FakeTimeProvider(DateTimeOffset.UtcNow);
+        await using ImageStore store = Store(options => options with { TimeProvider = time, PullTimeout = TimeSpan.FromDays(1) });
+        Task<IImageLease> pull = AcquireAsync(store, reference);
+        while (await Task.WhenAny(pull, Task.Delay(20, TestContext.Current.CancellationToken)) != pull)
+        {
+            time.Advance(TimeSpan.FromSeconds(1));
+        }
+
+        return await Assert.ThrowsAsync<T>(() => pull);
+    }
+
+    private static byte[] Config(params byte[][] archives) => Encoding.UTF8.GetBytes(
+        $$"""{"architecture":"{{ImagePlatform.Current.Architecture}}","os":"linux","rootfs":{"type":"layers","diff_ids":[{{string.Join(',', archives.Select(archive => $"\"{ImageDigest.Sha256Of(archive)}\""))}}]} }""");
+
+    private void AddImage(byte[] config, byte[][] blobs, int more)
+    {
+        string Descriptor(string mediaType, byte[] content, int lie)
+        {
+            ImageDigest digest = ImageDigest.Sha256Of(content);
+            _registry.Content[$"/v2/a/blobs/{digest}"] = new(200, content);
+            return $$"""{"mediaType":"{{mediaType}}","digest":"{{digest}}","size":{{content.Length + lie}} }""";
+        }
+
+        _registry.AddManifest("a", "latest", Encoding.UTF8.GetBytes($$"""
+            {"schemaVersion":2,"config":{{Descriptor(ImageMediaTypes.OciConfig, config, 0)}},
+             "layers":[{{string.Join(',', blobs.Select(blob => Descriptor(ImageMediaTypes.OciLayer + "+gzip", blob, more)))}}]}
+            """));
     }
 
     private IEnumerable<string> Files(string name) => Directory.EnumerateFileSystemEntries(_scratch["home/" + name], "*", SearchOption.AllDirectories).Where(path => Path.GetFileName(path) is not ("sha256"));

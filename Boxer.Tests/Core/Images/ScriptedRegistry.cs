@@ -22,6 +22,9 @@ internal sealed record ScriptedAnswer(int Status, byte[] Body, params (string Na
     /// <summary>The body is sent again and again.</summary>
     public bool Endless { get; init; }
 
+    /// <summary>The body is sent in parts of so many bytes, each after a while; 0 for all at once.</summary>
+    public int Drip { get; init; }
+
     /// <summary>Waited for before the body is sent.</summary>
     public Task Gate { get; init; } = Task.CompletedTask;
 }
@@ -183,6 +186,12 @@ internal sealed class ScriptedRegistry : IDisposable
 
         await stream.WriteAsync(Encoding.ASCII.GetBytes(head.Append("\r\n").ToString()), stop);
         await answer.Gate.WaitAsync(stop);
+        for (int at = 0; answer.Drip > 0; at = (at + answer.Drip) % answer.Body.Length)
+        {
+            await stream.WriteAsync(answer.Body.AsMemory(at, Math.Min(answer.Drip, answer.Body.Length - at)), stop);
+            await Task.Delay(50, stop);
+        }
+
         do
         {
             await stream.WriteAsync(answer.Body, stop);
