@@ -288,8 +288,10 @@ internal sealed class LayerArchiveReader(Stream archive)
                 // What is in a file need not be read to be skipped; whoever needs it sees whether it is there.
                 if (archive.CanSeek && left > _buffer.Length)
                 {
-                    archive.Seek(left, SeekOrigin.Current);
-                    _filled += left;
+                    // Beyond the end some streams refuse to go.
+                    long skipped = Math.Min(left, archive.Length - archive.Position);
+                    archive.Seek(skipped, SeekOrigin.Current);
+                    _filled += skipped;
                     return;
                 }
 

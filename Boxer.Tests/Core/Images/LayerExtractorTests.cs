@@ -349,6 +349,7 @@ public sealed class LayerExtractorTests : IDisposable
         ["huge extended header"] = ([new Archive().Raw('x', "p"u8.ToArray(), [], [], 0, 0, 0, size: 2_000_000_000)], "extended header has 2000000000 bytes"),
         ["too many entries"] = ([Enumerable.Range(0, 51).Aggregate(new Archive(), (archive, i) => archive.File($"f{i}"))], "more than 50"),
         ["too many implied directories"] = ([new Archive().File(string.Concat(Enumerable.Repeat("d/", 60)) + "f")], "more than 50"),
+        ["whiteout with content beyond the archive"] = ([new Archive().Raw('0', ".wh.a"u8.ToArray(), [], [], 0, 0, 0, size: 8_000_000_000)], null),
         ["file that ends early"] = ([new Archive().Raw('0', "a"u8.ToArray(), [], [], 0, 0, 0, size: 1_000_000)], "ends within a file"),
     };
 
