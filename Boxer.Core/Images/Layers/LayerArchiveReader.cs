@@ -135,6 +135,11 @@ internal sealed class LayerArchiveReader(Stream archive)
             throw new InvalidDataException("an entry has a negative size");
         }
 
+        if (size > SparseMap.MaxSize)
+        {
+            throw new InvalidDataException("an entry is larger than any disk");
+        }
+
         byte[] linkName = extended.LinkName ?? CString(_block.AsSpan(157, 100));
         if (name.Length > MaxPathBytes || linkName.Length > MaxPathBytes)
         {
