@@ -116,6 +116,21 @@ ensure_docker_registry() {
     fi
 }
 
+# afl-fuzz on PATH. Its package is not installed: that would bring compilers, which take hundreds of megabytes and which nothing here needs.
+ensure_afl_fuzz() {
+    local folder library
+    folder=$(cache_folder)/afl++
+    if ! command -v afl-fuzz >/dev/null; then
+        require_apt afl++
+        unpack_package afl++ "$folder" || die "apt-get could not fetch afl++; the reason is above."
+        # The one library of its own that it is linked with: the number is that of the release's Python.
+        library=$(apt-cache depends afl++ | grep -oE 'libpython3[0-9.]+' | head -n 1) || true
+        [[ -z $library ]] || install_packages "$library"
+        PATH="$folder/usr/bin:$PATH"
+    fi
+    afl-fuzz -h >/dev/null 2>&1 || [[ $? -eq 1 ]] || die "afl-fuzz does not run on this machine."
+}
+
 # 20240729 of "runsc version release-20240729.0" and of "0.0~20240729.0-4"; 0 where there is no date.
 runsc_date() {
     local date

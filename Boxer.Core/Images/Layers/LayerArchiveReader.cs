@@ -156,6 +156,11 @@ internal sealed class LayerArchiveReader(Stream archive)
             throw new InvalidDataException("an entry has a negative size");
         }
 
+        if (size > SparseMap.MaxSize)
+        {
+            throw new InvalidDataException("an entry is larger than any disk");
+        }
+
         byte[] linkName = extended.LongLinkName ?? extended.LinkName ?? CString(_block.AsSpan(157, 100));
         if (name.Length > MaxPathBytes || linkName.Length > MaxPathBytes)
         {
@@ -309,8 +314,10 @@ internal sealed class LayerArchiveReader(Stream archive)
                 // What is in a file need not be read to be skipped; whoever needs it sees whether it is there.
                 if (archive.CanSeek && left > _buffer.Length)
                 {
-                    archive.Seek(left, SeekOrigin.Current);
-                    _filled += left;
+                    // Beyond the end some streams refuse to go.
+                    long skipped = Math.Min(left, archive.Length - archive.Position);
+                    archive.Seek(skipped, SeekOrigin.Current);
+                    _filled += skipped;
                     return;
                 }
 

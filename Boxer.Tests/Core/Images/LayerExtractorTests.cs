@@ -528,6 +528,7 @@ public sealed class LayerExtractorTests : IDisposable
         ["sparse name that leads out"] = ([new Archive().File("a", "x", records: [("GNU.sparse.name", "../outside/file"u8.ToArray()), ("GNU.sparse.size", "1"u8.ToArray()), ("GNU.sparse.map", "0,1"u8.ToArray())])], "\"..\""),
         ["sparse header without a map"] = ([new Archive().Add('S', "a", content: "x"u8.ToArray())], "sparse file does not fit"),
         ["negative size"] = ([new Archive().File("a", "x", records: ("size", "-1"u8.ToArray()))], "negative size"),
+        ["size that its padding takes beyond all numbers"] = ([new Archive().File(".wh.a", "x", records: ("size", "9223372036854775807"u8.ToArray()))], "larger than any disk"),
         ["owner that means no change"] = ([new Archive().File("a", "x", records: ("uid", "4294967295"u8.ToArray()))], "no user or group id"),
         ["huge extended header"] = ([new Archive().Raw('x', "p"u8.ToArray(), [], [], 0, 0, 0, size: 2_000_000_000)], "extended header has 2000000000 bytes"),
         ["too many entries"] = ([Enumerable.Range(0, 51).Aggregate(new Archive(), (archive, i) => archive.File($"f{i}"))], "more than 50"),
@@ -549,6 +550,7 @@ public sealed class LayerExtractorTests : IDisposable
         ["too many hard links"] = ([Enumerable.Range(1, 51).Aggregate(new Archive().File("f"), (archive, i) => archive.HardLink($"h{i}", "f"))], "more than 50"),
         ["too many hard links of one name"] = ([Enumerable.Range(1, 51).Aggregate(new Archive().File("f"), (archive, _) => archive.HardLink("h", "f"))], "more than 50"),
         ["escape sequence in a name"] = ([new Archive().File("../\u001b]0;x\u0007\u009b2J\r\n")], "\"../\uFFFD]0;x\uFFFD\uFFFD"),
+        ["whiteout with content beyond the archive"] = ([new Archive().Raw('0', ".wh.a"u8.ToArray(), [], [], 0, 0, 0, size: 8_000_000_000)], null),
         ["file that ends early"] = ([new Archive().Raw('0', "a"u8.ToArray(), [], [], 0, 0, 0, size: 1_000_000)], "ends within a file"),
     };
 
