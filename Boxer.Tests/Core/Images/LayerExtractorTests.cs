@@ -217,15 +217,15 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task Trees_as_deep_as_a_path_are_made_hidden_and_removed()
+    public async Task Trees_of_a_thousand_levels_are_made_hidden_and_removed()
     {
-        string deep = string.Concat(Enumerable.Repeat("d/", 2040));
+        string deep = string.Concat(Enumerable.Repeat("d/", 1000));
         foreach (WhiteoutFormat format in Formats())
         {
             TreeRemover.Remove(_root);
             Directory.CreateDirectory(_root);
             await ExtractAsync(new Archive().File(deep + "f", "x"), format, maxEntries: 5000);
-            Assert.Equal("2041", Run("sh", "-c", "find \"$1\" -mindepth 1 | wc -l", "sh", _root).Trim());
+            Assert.Equal("1001", Run("sh", "-c", "find \"$1\" -mindepth 1 | wc -l", "sh", _root).Trim());
         }
 
         TreeRemover.Remove(_root);
