@@ -68,8 +68,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         if (options.RootsDirectory is not null)
         {
             PrivateDirectory.Ensure(options.RootsDirectory);
-            string path = Path.Combine(options.RootsDirectory, "store.lock");
-            _rootsLock = FileLock.TryTakeOrCreate(path) ?? throw new ArgumentException($"RootsDirectory: {options.RootsDirectory} is another store's; give each its own.");
+            _rootsLock = FileLock.TryTakeOrCreate(Path.TrimEndingDirectorySeparator(options.RootsDirectory) + ".lock") ?? throw new ArgumentException($"RootsDirectory: {options.RootsDirectory} is another store's; give each its own.");
         }
 
         try

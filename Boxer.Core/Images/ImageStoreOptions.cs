@@ -10,7 +10,8 @@ public sealed record ImageStoreOptions : RegistryClientOptions
     public required string Home { get; init; }
 
     /// <summary>
-    /// A directory of this store alone for overlay mounts of images; made when missing. It holds nothing after the store is disposed.
+    /// A directory of this store alone for overlay mounts of images; made when missing. It holds nothing after the store is disposed. A file
+    /// beside it, with the name's end <c>.lock</c>, keeps other stores out of it.
     /// Mounts that a dead process left there are taken away with <see cref="ImageStore.RemoveAbandonedRoots"/>.
     /// <value>Default <see langword="null"/>: one below <see cref="Home"/>, that <see cref="ImageStore.CleanAbandonedAsync"/> takes away.</value>
     /// </summary>

@@ -56,7 +56,7 @@ public sealed class LayerExtractor : ILayerExtractor
             {
                 throw new InvalidDataException($"Entry {LayerPath.Show(entry.Name)} is refused: {fault.Message}.", fault);
             }
-            catch (NativeException fault) when (fault.Errno is Errno.EINVAL or Errno.ENAMETOOLONG or Errno.ELOOP or Errno.EMLINK or Errno.E2BIG or Errno.ERANGE)
+            catch (NativeException fault) when (fault.Errno is Errno.EINVAL or Errno.ENAMETOOLONG or Errno.ELOOP or Errno.E2BIG or Errno.ERANGE)
             {
                 // The entry is at fault, and not this host.
                 throw new InvalidDataException($"Entry {LayerPath.Show(entry.Name)} is refused: {fault.Message}.", fault);

@@ -92,7 +92,6 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         }
 
         SafeFileHandle parent = OpenParent(parts.AsSpan(..^1), out ulong parentInode);
-
         switch (entry.Type)
         {
             case LayerEntryType.Directory:
@@ -421,20 +420,8 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         {
             for (int i = 0; i < parts.Length; i++)
             {
-                byte[] path = LayerPath.Join(parts[..(i + 1)]);
                 ulong inode = Inode(current);
-                SafeFileHandle next = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
-                if (next.IsInvalid)
-                {
-                    int errno = Marshal.GetLastPInvokeError();
-                    if (errno is not (Errno.ENOENT or Errno.ENOTDIR or Errno.ELOOP))
-                    {
-                        throw new NativeException("openat2", errno, null);
-                    }
-
-                    MakeDirectory(current, inode, parts[i], path);
-                    next = OpenDirectory(current, parts[i]);
-                }
+                SafeFileHandle next = OpenNext(current, inode, parts[..(i + 1)]);
 
                 MarkWritten(inode, parts[i]);
                 current.Dispose();
@@ -448,6 +435,36 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             current.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Opens the last part in the directory of the others, or makes it.</summary>
+    private SafeFileHandle OpenNext(SafeFileHandle current, ulong inode, ReadOnlySpan<byte[]> parts)
+    {
+        // Only a link needs all of the path, for what it names is found from the root.
+        SafeFileHandle next = Fcntl.openat(current, parts[^1], Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
+        if (!next.IsInvalid)
+        {
+            return next;
+        }
+
+        byte[] path = LayerPath.Join(parts);
+        if (Marshal.GetLastPInvokeError() != Errno.ENOENT)
+        {
+            next = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+            if (!next.IsInvalid)
+            {
+                return next;
+            }
+
+            int errno = Marshal.GetLastPInvokeError();
+            if (errno is not (Errno.ENOENT or Errno.ENOTDIR or Errno.ELOOP))
+            {
+                throw new NativeException("openat2", errno, null);
+            }
+        }
+
+        MakeDirectory(current, inode, parts[^1], path);
+        return OpenDirectory(current, parts[^1]);
     }
 
     /// <summary>Makes a directory that the archive has no entry for, yet.</summary>

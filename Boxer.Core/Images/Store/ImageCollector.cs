@@ -82,7 +82,7 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
             return;
         }
 
-        foreach (string content in directory.Contents().Where(content => !needed.Contains(content)))
+        foreach (string content in directory.Contents().Where(content => !needed.Contains(directory.OwnerOf(content))))
         {
             long size = Size(content);
             result.Discarded.Add(directory.Discard(content));
@@ -117,6 +117,7 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
             }
 
             needed.UnionWith(contents);
+            needed.Add(directory.RootOwner(manifest));
         }
 
         return needed;

@@ -284,6 +284,17 @@ internal sealed class ImageDirectory : IDisposable
         .SelectMany(kind => Directory.GetDirectories(Path.Combine(_home, kind), "sha*"))
         .SelectMany(directory => (string[])[.. Directory.GetDirectories(directory), .. Directory.GetFiles(directory)]);
 
+    /// <summary>What a content belongs to: a root to its image, all else to itself.</summary>
+    /// <param name="content">One of <see cref="Contents"/>.</param>
+    public string OwnerOf(string content) =>
+        content.StartsWith(Path.Combine(_home, "roots") + "/", StringComparison.Ordinal)
+            ? Path.Combine(Path.GetDirectoryName(content)!, Path.GetFileName(content).Split('-')[0])
+            : content;
+
+    /// <summary>What the roots of an image belong to, those that are not made yet too.</summary>
+    /// <param name="manifest">The digest of its manifest.</param>
+    public string RootOwner(ImageDigest manifest) => Path.Combine(_home, "roots", manifest.Algorithm, manifest.Hex);
+
     /// <summary>Flattened roots of an image, and what is put on its layers.</summary>
     /// <param name="manifest">The digest of its manifest.</param>
     public IEnumerable<string> Roots(ImageDigest manifest)

@@ -108,27 +108,34 @@ internal sealed class ImpliedDirectories(IReadOnlyList<LayerTree> layers, Cancel
     /// <returns>The directory, if the layer has it, and whether the layer hides what lower ones have of it.</returns>
     private static (SysStat.statx_t? Status, bool HidesLower) Look(LayerTree layer, string path)
     {
-        using SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, layer.Path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-        Check.Result(root.IsInvalid ? -1 : 0, "open", layer.Path);
-        bool isOpaque = false;
-        SysStat.statx_t? last = null;
-        foreach (string prefix in Prefixes(path))
+        SafeFileHandle current = Fcntl.openat(Fcntl.AT_FDCWD, layer.Path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
+        try
         {
-            using SafeFileHandle directory = Fcntl.openat2(root, Bytes(prefix), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, Inside);
-            if (directory.IsInvalid)
+            Check.Result(current.IsInvalid ? -1 : 0, "open", layer.Path);
+            bool isOpaque = false;
+            foreach (string name in path.Split('/'))
             {
-                // Whatever else is there, a whiteout or a file, is in the way of lower layers.
-                int errno = Marshal.GetLastPInvokeError();
-                return (null, isOpaque || (errno is Errno.ENOTDIR or Errno.ELOOP ? true : errno == Errno.ENOENT ? false : throw new NativeException("openat2", errno, null)));
+                // An opaque directory hides what lower layers have in it, and not what they say about it.
+                isOpaque |= OverlayMounts.IsOpaque(current);
+                SafeFileHandle next = Fcntl.openat(current, Bytes(name), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
+                if (next.IsInvalid)
+                {
+                    // Whatever else is there, a whiteout or a file, is in the way of lower layers.
+                    int errno = Marshal.GetLastPInvokeError();
+                    return (null, isOpaque || errno is Errno.ENOTDIR or Errno.ELOOP || (errno == Errno.ENOENT ? false : throw new NativeException("openat", errno, null)));
+                }
+
+                current.Dispose();
+                current = next;
             }
 
-            // An opaque directory hides what lower layers have in it, and not what they say about it.
-            isOpaque |= prefix.Length < path.Length && OverlayMounts.IsOpaque(directory);
-            Check.Result(SysStat.statx(directory, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
-            last = status;
+            Check.Result(SysStat.statx(current, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
+            return (status, isOpaque);
         }
-
-        return (last, isOpaque);
+        finally
+        {
+            current.Dispose();
+        }
     }
 
     private static IEnumerable<string> Prefixes(string path)

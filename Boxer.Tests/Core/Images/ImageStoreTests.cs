@@ -327,7 +327,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         File.WriteAllText(_scratch["home/tmp/dead.lock"], "");
         File.WriteAllText(Path.Combine(mine, "work"), "x");
 
-        await using ImageStore other = Store(ImageRootKind.Flattened);
+        await using ImageStore other = Store(ImageRootKind.Flattened, options => options with { RootsDirectory = _scratch["other"] });
         await other.CleanAbandonedAsync();
 
         Assert.False(Directory.Exists(_scratch["home/tmp/dead"]));

@@ -162,8 +162,12 @@ public sealed class LayerExtractorTests : IDisposable
         Assert.Equal(["3", "1", "2"], Directory.EnumerateFiles(_root).Order(StringComparer.Ordinal).Select(File.ReadAllText));
         if (Unistd.geteuid() == 0)
         {
-            IOException fault = await Assert.ThrowsAnyAsync<IOException>(() => ExtractAsync(new Archive().File("cap", records: ("SCHILY.xattr.security.capability", new byte[600_000])), WhiteoutFormat.Applied));
-            Assert.Contains("Entry \"cap\" could not be unpacked", fault.Message, StringComparison.Ordinal);
+            InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(new Archive().File("cap", records: ("SCHILY.xattr.security.capability", new byte[600_000])), WhiteoutFormat.Applied));
+            Assert.Contains("Entry \"cap\" is refused: setxattr: Argument list too long", fault.Message, StringComparison.Ordinal);
+
+            // Malformed, as the kernel sees it.
+            fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(new Archive().File("cap", records: ("SCHILY.xattr.security.capability", new byte[3])), WhiteoutFormat.Applied));
+            Assert.Contains("Entry \"cap\" is refused: setxattr: Invalid argument", fault.Message, StringComparison.Ordinal);
         }
     }
 

@@ -262,8 +262,10 @@ public sealed class RegistryClientTests : IDisposable
             _ => null,
         };
 
-        await using ImageStore store = Store();
-        await using IImageLease lease = await AcquireAsync(store, "a");
+        await using (ImageStore store = Store())
+        {
+            await using IImageLease lease = await AcquireAsync(store, "a");
+        }
 
         _registry.Script = _ => new(429, [], ("Retry-After", "3600"));
         Assert.Contains("left alone for 3600 s", (await FailAsync<ImagePullException>("b")).Message, StringComparison.Ordinal);
