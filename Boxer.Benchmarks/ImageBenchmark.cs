@@ -17,41 +17,56 @@ internal static class ImageBenchmark
     {
         string work = Directory.CreateTempSubdirectory("boxer-bench-images-").FullName;
         ImageReference reference = ImageReference.Parse(image);
-        string source = $"docker://{new Uri(url).Authority}/{reference.Repository}:{reference.Tag}";
+        ImageReference more = ImageReference.Parse(image + "-more");
+        ImageReference flat = ImageReference.Parse(image + "-flat");
         try
         {
             // Each into a directory of its own, and nothing is removed before the end: for a minute ext4 passes over inodes that were freed, one
             // by one, and makes files several times slower.
             int made = 0;
-            IReadOnlyList<Series> series = await Interleaved.RunAsync(
+            string blobs = string.Join(' ', await BlobsAsync(registry, url, reference).ConfigureAwait(false));
+            Print("pull into an empty store", rounds, await Interleaved.RunAsync(
                 rounds,
-                [
-                    ("skopeo copy, umoci raw unpack", async () =>
-                    {
-                        string to = Directory.CreateDirectory(Path.Combine(work, $"{made++}")).FullName;
-                        await RunAsync("skopeo", "copy", "--quiet", "--src-tls-verify=false", source, $"oci:{to}/layout:x").ConfigureAwait(false);
-                        await RunAsync("umoci", "raw", "unpack", "--image", $"{to}/layout:x", $"{to}/root").ConfigureAwait(false);
-                        await RunAsync("sync", "-f", work).ConfigureAwait(false);
-                    }),
-                    ("boxer", async () =>
-                    {
-                        await using ImageStore store = Open($"{made++}");
-                        await using IImageLease lease = await store.AcquireAsync(reference).ConfigureAwait(false);
-                    }),
-                ]).ConfigureAwait(false);
-            Table table = new Table().AddColumns($"pull into an empty store, {rounds} rounds", "p50 ms", "p95 ms", "p50 ratio", "p95 ratio");
-            foreach (Series one in series)
+                ("skopeo copy, umoci raw unpack", () => SkopeoAsync(reference)),
+                ("boxer", () => PullAsync($"{made++}", reference)),
+                ("curl | igzip -dc | tar x, layer by layer", async () =>
+                {
+                    string to = Directory.CreateDirectory(Path.Combine(work, $"{made++}")).FullName;
+                    await RunAsync("sh", "-c", $"for blob in {blobs}; do curl -sf $blob | igzip -dc | tar -C {to} -x || exit 1; done; sync -f {to}").ConfigureAwait(false);
+                }
+            )).ConfigureAwait(false));
+            Print("the same, all in one layer", rounds, await Interleaved.RunAsync(
+                rounds,
+                ("skopeo copy, umoci raw unpack", () => SkopeoAsync(flat)),
+                ("boxer", () => PullAsync($"{made++}", flat))).ConfigureAwait(false));
+            AnsiConsole.WriteLine($"most memory that this process had until now: {Process.GetCurrentProcess().PeakWorkingSet64 / 1_000_000} MB");
+
+            // A layer more than an image that is here: only that layer is pulled.
+            var second = new Series("second image");
+            for (int i = 0; i < rounds; i++)
             {
-                table.AddRow(
-                    one.Name,
-                    $"{one.Percentile(0.5):0}",
-                    $"{one.Percentile(0.95):0}",
-                    $"{one.Percentile(0.5) / series[0].Percentile(0.5):0.00}",
-                    $"{one.Percentile(0.95) / series[0].Percentile(0.95):0.00}");
+                await using ImageStore store = Open($"{made++}");
+                await using IImageLease held = await store.AcquireAsync(reference).ConfigureAwait(false);
+                long start = Stopwatch.GetTimestamp();
+                await using IImageLease lease = await store.AcquireAsync(more).ConfigureAwait(false);
+                second.Add(Stopwatch.GetElapsedTime(start));
             }
 
-            AnsiConsole.Write(table);
-            AnsiConsole.WriteLine($"most memory that this process had until now: {Process.GetCurrentProcess().PeakWorkingSet64 / 1_000_000} MB");
+            AnsiConsole.WriteLine($"a second image that has one small layer more: p50 {second.Percentile(0.5):0.0} ms, p95 {second.Percentile(0.95):0.0} ms");
+
+            async Task SkopeoAsync(ImageReference wanted)
+            {
+                string to = Directory.CreateDirectory(Path.Combine(work, $"{made++}")).FullName;
+                await RunAsync("skopeo", "copy", "--quiet", "--src-tls-verify=false", $"docker://{new Uri(url).Authority}/{wanted.Repository}:{wanted.Tag}", $"oci:{to}/layout:x").ConfigureAwait(false);
+                await RunAsync("umoci", "raw", "unpack", "--image", $"{to}/layout:x", $"{to}/root").ConfigureAwait(false);
+                await RunAsync("sync", "-f", work).ConfigureAwait(false);
+            }
+
+            async Task PullAsync(string name, ImageReference wanted)
+            {
+                await using ImageStore store = Open(name);
+                await using IImageLease lease = await store.AcquireAsync(wanted).ConfigureAwait(false);
+            }
 
             await using ImageStore ready = Open("ready");
             await using IImageLease first = await ready.AcquireAsync(reference).ConfigureAwait(false);
@@ -75,6 +90,29 @@ internal static class ImageBenchmark
             Home = Path.Combine(work, name),
             RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { [registry] = [url] },
         });
+    }
+
+    private static async Task<IEnumerable<string>> BlobsAsync(string registry, string url, ImageReference reference)
+    {
+        using var client = new RegistryClient(new RegistryClientOptions { RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { [registry] = [url] } });
+        RegistryImage image = await client.GetImageAsync(reference).ConfigureAwait(false);
+        return image.Layers.Select(layer => $"{url}/v2/{reference.Repository}/blobs/{layer.Digest}");
+    }
+
+    private static void Print(string title, int rounds, IReadOnlyList<Series> series)
+    {
+        Table table = new Table().AddColumns($"{title}, {rounds} rounds", "p50 ms", "p95 ms", "p50 ratio", "p95 ratio");
+        foreach (Series one in series)
+        {
+            table.AddRow(
+                one.Name,
+                $"{one.Percentile(0.5):0}",
+                $"{one.Percentile(0.95):0}",
+                $"{one.Percentile(0.5) / series[0].Percentile(0.5):0.00}",
+                $"{one.Percentile(0.95) / series[0].Percentile(0.95):0.00}");
+        }
+
+        AnsiConsole.Write(table);
     }
 
     private static async Task RunAsync(string program, params string[] arguments)

@@ -2,7 +2,8 @@
 //
 //   Boxer.Benchmarks IMAGE REGISTRY=URL [ROUNDS]
 //
-// IMAGE is pulled from the mirror URL of REGISTRY; ./bench.sh makes both. Run as root.
+// IMAGE is pulled from the mirror URL of REGISTRY, and so are the tags TAG-more (a small layer more) and TAG-flat (the same in one layer);
+// ./bench.sh makes all. Run as root.
 using Boxer;
 using Boxer.Benchmarks;
 using Boxer.Hosting;

@@ -91,6 +91,12 @@ public sealed class BoxerOptions
     public long? ImageQuotaBytes { get; set; }
 
     /// <summary>
+    /// Bytes that stay free on the disk of <see cref="Home"/>; see <see cref="Images.ImageStoreOptions.MinFreeBytes"/>; 0 to fill it.
+    /// <value>Default 256 MiB.</value>
+    /// </summary>
+    public long ImageMinFreeBytes { get; set; } = 256L * 1024 * 1024;
+
+    /// <summary>
     /// Names of the network modes that requests may use.
     /// <value>Default empty: all that are registered.</value>
     /// </summary>

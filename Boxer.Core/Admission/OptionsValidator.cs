@@ -81,6 +81,7 @@ internal static class OptionsValidator
         }
 
         Range(nameof(options.ImageQuotaBytes), options.ImageQuotaBytes, 1, long.MaxValue);
+        Range(nameof(options.ImageMinFreeBytes), options.ImageMinFreeBytes, 0, 1L << 50);
 
         for (int i = 0; i < options.AllowedNetworks?.Count; i++)
         {

@@ -13,6 +13,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     private static readonly TimeSpan NoteInterval = TimeSpan.FromMinutes(1);
     private static readonly TimeSpan CollectInterval = TimeSpan.FromMilliseconds(50);
     private const int CollectAttempts = 20;
+    private const long MaxFreeBytes = 1L << 50;
     private readonly ImageStoreOptions _options;
     private readonly ILogger _logger;
     private readonly RegistryPlaces _places;
@@ -43,6 +44,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxImageBytes, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxImageEntries, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(options.MinFreeBytes);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(options.MinFreeBytes, MaxFreeBytes);
         _options = options;
         _logger = options.LoggerFactory.CreateLogger<ImageStore>();
         if (options.MaxStoreBytes is { } bytes)

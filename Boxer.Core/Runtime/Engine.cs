@@ -120,6 +120,7 @@ internal sealed class Engine : IAsyncDisposable
             InsecureRegistries = [.. options.InsecureRegistries],
             Credentials = options.DockerConfigPath is { } path ? new DockerConfigCredentials(path) : null,
             MaxStoreBytes = options.ImageQuotaBytes,
+            MinFreeBytes = options.ImageMinFreeBytes,
             PullTimeout = options.PullTimeout,
             TimeProvider = time,
             LoggerFactory = loggers,

@@ -54,6 +54,7 @@ internal static partial class FieldNames
         ["RegistryCertificates"] = "registry_certificates",
         ["DockerConfigPath"] = "docker_config",
         ["PullPolicy"] = "pull_policy",
+        ["ImageMinFreeBytes"] = "image_min_free_bytes",
         ["ImageQuotaBytes"] = "image_quota_bytes",
         ["AllowedNetworks"] = "allowed_networks",
         ["NetworkBlocks"] = "network_blocks",

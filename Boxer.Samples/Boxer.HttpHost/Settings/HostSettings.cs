@@ -55,6 +55,7 @@ internal sealed record HostSettings
         options.DockerConfigPath = Sandboxes.DockerConfigPath;
         options.PullPolicy = Sandboxes.PullPolicy;
         options.ImageQuotaBytes = Sandboxes.ImageQuotaBytes;
+        options.ImageMinFreeBytes = Sandboxes.ImageMinFreeBytes;
         options.AllowedNetworks = [.. Sandboxes.AllowedNetworks.Where(name => !NetworksByDefault || modes.Contains(name))];
         options.MaxConcurrentRuns = Sandboxes.MaxConcurrentRuns;
         options.MaxMemoryMegabytes = Sandboxes.MaxMemoryMegabytes;

@@ -33,6 +33,7 @@ public sealed class OptionsValidatorTests
         { "DockerConfigPath", options => options.DockerConfigPath = "config.json", "'config.json' must be an absolute path, such as /root/.docker/config.json." },
         { "PullPolicy", options => options.PullPolicy = (Boxer.Images.PullPolicy)7, "'7' must be Missing, Always or Never." },
         { "ImageQuotaBytes", options => options.ImageQuotaBytes = 0, "is 0, but must be from 1 to 9.223372036854776E+18." },
+        { "ImageMinFreeBytes", options => options.ImageMinFreeBytes = -1, "is -1, but must be from 0 to 1125899906842624." },
         { "AllowedNetworks", options => options.AllowedNetworks = null!, "must not be null." },
         { "AllowedNetworks[1]", options => options.AllowedNetworks = ["none", "bridge"], "'bridge' is not a network mode; use one of: none, other." },
         { "MaxConcurrentRuns", options => options.MaxConcurrentRuns = 0, "is 0, but must be from 1 to 10000." },

@@ -2,7 +2,7 @@ using Boxer.Images;
 
 namespace Boxer.Tests.Core.Images;
 
-/// <summary>What docs/images.md shows, run. Its C# block stands in this file, word for word.</summary>
+/// <summary>What docs/images.md shows, run. Its C# blocks stand in this file, word for word.</summary>
 public sealed class ImagePageTests
 {
     [Fact]
@@ -23,13 +23,37 @@ public sealed class ImagePageTests
     }
 
     [Fact]
+    public async Task A_registry_and_an_extractor_alone()
+    {
+        using var scratch = new ScratchDirectory();
+        using var scripted = new ScriptedRegistry();
+        scripted.AddImage("library/python", "3.12-slim", [new Archive().File("file", "one").File("gone").ToBytes(), new Archive().File("file", "two").File(".wh.gone").ToBytes()]);
+        string directory = Directory.CreateDirectory(scratch["root"]).FullName;
+        var mirrors = new Dictionary<string, IReadOnlyList<string>> { ["docker.io"] = [scripted.Url] };
+        CancellationToken cancellationToken = TestContext.Current.CancellationToken;
+
+        using var registry = new RegistryClient(new RegistryClientOptions { RegistryMirrors = mirrors });
+        ImageReference python = ImageReference.Parse("python:3.12-slim");
+        RegistryImage found = await registry.GetImageAsync(python, cancellationToken);
+        var options = new LayerExtractionOptions { Whiteouts = WhiteoutFormat.Applied, KeepOwners = false };
+        foreach (RegistryLayer layer in found.Layers)
+        {
+            await using Stream archive = await registry.OpenLayerAsync(python, layer, cancellationToken);
+            await new LayerExtractor().ExtractAsync(archive, directory, options, cancellationToken);
+        }
+
+        Assert.Equal("two", await File.ReadAllTextAsync(Path.Combine(directory, "file"), cancellationToken));
+        Assert.Single(Directory.EnumerateFileSystemEntries(directory));
+    }
+
+    [Fact]
     public void The_page_shows_what_is_run()
     {
         string source = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "docs", "ImagePageTests.cs"));
         string page = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "docs", "images.md"));
-        string[] lines = page.Split("```csharp\n")[1].Split("```")[0].Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        string[] lines = [.. page.Split("```csharp\n")[1..].SelectMany(block => block.Split("```")[0].Split('\n', StringSplitOptions.RemoveEmptyEntries))];
 
-        Assert.Equal(3, lines.Length);
+        Assert.Equal(3 + 9, lines.Length);
         Assert.All(lines, line => Assert.Contains("        " + line + "\n", source, StringComparison.Ordinal));
     }
 }
