@@ -67,13 +67,14 @@ public sealed class BoxerOptions
     public string? DockerConfigPath { get; set; }
 
     /// <summary>
-    /// Files with the certificate authorities (PEM) of registries, by registry as <c>host</c>: they stand in for this machine's.
+    /// Files with the certificate authorities (PEM) of registries, by registry as <c>host:port</c>, or <c>host</c> for all its ports that have
+    /// none of their own: they stand in for this machine's.
     /// </summary>
     public IDictionary<string, string> RegistryCertificates { get; set; } = new Dictionary<string, string>(StringComparer.Ordinal);
 
     /// <summary>
-    /// Registries, as <c>host</c> or <c>host:port</c>, whose certificates are not looked at, which are asked over http where https fails,
-    /// and which may be at any address.
+    /// Registries, as <c>host</c> or <c>host:port</c>, whose certificates are not looked at, which are asked over http where https gives
+    /// no connection, and which may be at any address.
     /// </summary>
     public IList<string> InsecureRegistries { get; set; } = [];
 

@@ -27,6 +27,9 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     private readonly SharedOperations<ImageDigest> _operations = new();
     private readonly ReadyImages _ready;
     private readonly ImageCollector _collector;
+
+    // What a reference means, on the disk and in this process, changes in one.
+    private readonly Lock _naming = new();
     private volatile bool _isUncollected;
     private int _disposed;
 
@@ -70,7 +73,8 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         if (options.RootsDirectory is not null)
         {
             PrivateDirectory.Ensure(options.RootsDirectory);
-            _rootsLock = FileLock.TryTakeOrCreate(Path.TrimEndingDirectorySeparator(options.RootsDirectory) + ".lock") ?? throw new ArgumentException($"RootsDirectory: {options.RootsDirectory} is another store's; give each its own.");
+            _rootsLock = FileLock.TryTakeDirectory(options.RootsDirectory)
+                ?? throw new ArgumentException($"RootsDirectory: {options.RootsDirectory} is another store's; give each its own.");
         }
 
         try
@@ -84,7 +88,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
         catch
         {
-            ReleaseRoots();
+            _rootsLock?.Dispose();
             throw;
         }
 
@@ -101,7 +105,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         catch
         {
             _directory.Dispose();
-            ReleaseRoots();
+            _rootsLock?.Dispose();
             throw;
         }
     }
@@ -208,7 +212,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
 
     /// <summary>Removes an image by one of its names, with all that no other image needs.</summary>
     /// <param name="reference">The name.</param>
-    /// <param name="cancellationToken">Gives up waiting for pulls, beside which nothing is removed.</param>
+    /// <param name="cancellationToken">Gives up waiting for others who look at the store just now.</param>
     public async Task<ImageRemoval> RemoveAsync(ImageReference reference, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(reference);
@@ -230,7 +234,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     /// <param name="unusedFor">
     /// Those that were not used for so long; <see cref="TimeSpan.Zero"/> for all, <see langword="null"/> for none that has a name.
     /// </param>
-    /// <param name="cancellationToken">Gives up waiting for pulls, beside which nothing is removed.</param>
+    /// <param name="cancellationToken">Gives up waiting for others who look at the store just now.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="unusedFor"/> is negative.</exception>
     public async Task<ImagePruneResult> PruneAsync(TimeSpan? unusedFor, CancellationToken cancellationToken = default)
     {
@@ -258,16 +262,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         _puller.Dispose();
         _directory.Dispose();
         _pulls.Dispose();
-        ReleaseRoots();
-    }
-
-    private void ReleaseRoots()
-    {
-        if (_rootsLock is not null)
-        {
-            File.Delete(_rootsLock.Path);
-            _rootsLock.Dispose();
-        }
+        _rootsLock?.Dispose();
     }
 
     private ImageRootKind ChooseKind()
@@ -362,10 +357,13 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
                 // The reference comes last: what it leads to is whole.
                 using (FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false))
                 {
-                    _directory.WriteReference(reference, made.Image.Digest);
+                    lock (_naming)
+                    {
+                        _directory.WriteReference(reference, made.Image.Digest);
+                        _ready.Name(reference.ToString(), made);
+                    }
                 }
 
-                _ready.Name(reference.ToString(), made);
                 if (_options.MaxStoreBytes is not null || _isUncollected)
                 {
                     // It is still in use here, so that it is not what goes.
@@ -415,7 +413,15 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             }
 
             ReadyImage ready = await MakeRootAsync(image, hold, cancellationToken).ConfigureAwait(false);
-            _ready.Name(reference.ToString(), ready);
+            lock (_naming)
+            {
+                // The reference may mean another image by now.
+                if (_directory.ReadReference(reference) == image.Digest)
+                {
+                    _ready.Name(reference.ToString(), ready);
+                }
+            }
+
             _ready.Leave(ready);
             return image.Digest;
         }
@@ -505,6 +511,11 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     private ImageCollector.Result? TryCollect(Func<StoredReference, bool> isToGo, long? quota)
     {
         var result = new ImageCollector.Result();
+        if (quota is not null)
+        {
+            _collector.MeasureAhead();
+        }
+
         try
         {
             using FileLock? alone = _directory.TryLock();
@@ -536,23 +547,26 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     {
         // From the top down. A layer that is there twice counts where it is topmost: there it hides all that it could add further down,
         // and overlayfs refuses the same directory twice.
-        var trees = new List<LayerTree>();
+        var shown = new List<ImageLayer>();
         foreach (ImageLayer layer in image.Layers.Reverse().DistinctBy(layer => layer.DiffId))
         {
-            string path = _directory.LayerPath(layer.DiffId);
-            trees.Add(new(path, _directory.ReadImplied(layer.DiffId)));
+            shown.Add(layer);
 
             // overlayfs merges the roots of all layers; a layer whose root is opaque hides all below it.
-            if (OverlayMounts.IsOpaque(path))
+            if (OverlayMounts.IsOpaque(_directory.LayerPath(layer.DiffId)))
             {
                 break;
             }
         }
 
-        List<string> layers = [.. trees.Select(tree => tree.Path)];
-        if (trees.Count > 1 && trees.Any(tree => tree.Implied.Count > 0) && MakeImplied(image.Digest, trees, cancellationToken) is { } implied)
+        List<string> layers = [.. shown.Select(layer => _directory.LayerPath(layer.DiffId))];
+        if (shown.Count > 1 && shown.Any(layer => File.Exists(_directory.ImpliedPath(layer.DiffId))))
         {
-            layers.Insert(0, implied);
+            string implied = MakeImplied(image.Digest, shown, cancellationToken);
+            if (Directory.EnumerateFileSystemEntries(implied).Any())
+            {
+                layers.Insert(0, implied);
+            }
         }
 
         if (_options.TopLayerDirectory is not null)
@@ -581,27 +595,32 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    /// <returns>The tree of directories that no layer's entry is about but in lower ones; <see langword="null"/> where there are none.</returns>
-    private string? MakeImplied(ImageDigest image, IReadOnlyList<LayerTree> layers, CancellationToken cancellationToken)
+    /// <returns>The tree that is put on the layers.</returns>
+    private string MakeImplied(ImageDigest image, IReadOnlyList<ImageLayer> layers, CancellationToken cancellationToken)
     {
         string target = _directory.ImpliedRootPath(image);
-        if (!Directory.Exists(target))
+        if (Directory.Exists(target))
         {
-            string temporary = _directory.NewTemporaryPath();
-            try
-            {
-                ImagePuller.MakeRoot(temporary);
-                new ImpliedDirectories(layers, cancellationToken).Make(temporary);
-                ImageDirectory.Commit(temporary, target);
-            }
-            catch
-            {
-                TreeRemover.Remove(temporary);
-                throw;
-            }
+            return target;
         }
 
-        return Directory.EnumerateFileSystemEntries(target).Any() ? target : null;
+        string temporary = _directory.NewTemporaryPath();
+        try
+        {
+            ImagePuller.MakeRoot(temporary);
+            using (var directories = new ImpliedDirectories([.. layers.Select(layer => new LayerTree(_directory.LayerPath(layer.DiffId), _directory.ReadImplied(layer.DiffId)))]))
+            {
+                directories.Make(temporary, _puller.NewBudget(), cancellationToken);
+            }
+
+            ImageDirectory.Commit(temporary, target);
+            return target;
+        }
+        catch
+        {
+            TreeRemover.Remove(temporary);
+            throw;
+        }
     }
 
     private async Task<string> FlattenAsync(StoredImage image, CancellationToken cancellationToken)

@@ -10,8 +10,8 @@ public sealed record ImageStoreOptions : RegistryClientOptions
     public required string Home { get; init; }
 
     /// <summary>
-    /// A directory of this store alone for overlay mounts of images; made when missing. It holds nothing after the store is disposed. A file
-    /// beside it, with the name's end <c>.lock</c>, keeps other stores out of it.
+    /// A directory of this store alone for overlay mounts of images; made when missing. It holds nothing after the store is disposed.
+    /// Another store cannot have it meanwhile.
     /// Mounts that a dead process left there are taken away with <see cref="ImageStore.RemoveAbandonedRoots"/>.
     /// <value>Default <see langword="null"/>: one below <see cref="Home"/>, that <see cref="ImageStore.CleanAbandonedAsync"/> takes away.</value>
     /// </summary>
@@ -68,7 +68,8 @@ public sealed record ImageStoreOptions : RegistryClientOptions
     public ImageRootKind? RootKind { get; init; }
 
     /// <summary>
-    /// Unpacks layers.
+    /// Unpacks layers. Another one than Boxer's counts entries and bytes of the disk for each layer by itself, by its options, and is not
+    /// stopped by <see cref="MinFreeBytes"/>.
     /// <value>Default <see cref="LayerExtractor"/>.</value>
     /// </summary>
     public ILayerExtractor LayerExtractor { get; init; } = new LayerExtractor();

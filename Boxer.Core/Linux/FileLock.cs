@@ -40,11 +40,19 @@ internal sealed class FileLock : IDisposable
     /// <exception cref="NativeException">It cannot be made, opened or locked.</exception>
     internal static FileLock? TryShare(string path) => TryTake(path, Fcntl.O_CREAT, Errno.EEXIST, SysFile.LOCK_SH);
 
+    /// <summary>Locks a directory.</summary>
+    /// <returns><see langword="null"/> where somebody holds it.</returns>
+    /// <exception cref="NativeException">It cannot be opened or locked.</exception>
+    internal static FileLock? TryTakeDirectory(string path) =>
+        TryLock(path, Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0), null, SysFile.LOCK_EX);
+
     public void Dispose() => _handle.Dispose();
 
-    private static FileLock? TryTake(string path, int flags, int expected, int operation = SysFile.LOCK_EX)
+    private static FileLock? TryTake(string path, int flags, int expected, int operation = SysFile.LOCK_EX) =>
+        TryLock(path, Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_WRONLY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC | flags, 0x180), expected, operation);
+
+    private static FileLock? TryLock(string path, SafeFileHandle handle, int? expected, int operation)
     {
-        SafeFileHandle handle = Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_WRONLY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC | flags, 0x180);
         if (handle.IsInvalid)
         {
             int errno = Marshal.GetLastPInvokeError();

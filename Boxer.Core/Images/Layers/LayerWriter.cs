@@ -13,7 +13,9 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 {
     private const ulong InRoot = Fcntl.RESOLVE_IN_ROOT | Fcntl.RESOLVE_NO_MAGICLINKS | Fcntl.RESOLVE_NO_XDEV;
     private const int MaxPruneDepth = 256;
-    private const long BlockBytes = 4096;
+    /// <summary>What a directory takes on the disk at least.</summary>
+    public const long BlockBytes = 4096;
+
 
     // What is remembered of names until the end; a million files of usual names have room in it.
     private const long MaxNameBytes = 128 * 1024 * 1024;
@@ -135,7 +137,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         foreach ((ulong inode, (byte[] path, long seconds, long nanoseconds)) in _directories)
         {
             // A later entry may have put something else there: then it is not the directory any more whose time is known.
-            using SafeFileHandle directory = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+            using SafeFileHandle directory = OpenInRoot(path);
             if (!directory.IsInvalid && Inode(directory) == inode)
             {
                 SetTimes(times, seconds, nanoseconds);
@@ -151,7 +153,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         foreach ((ulong inode, byte[] path) in _implied)
         {
             // A name that leads through a link is not the directory's own.
-            using SafeFileHandle directory = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot | Fcntl.RESOLVE_NO_SYMLINKS);
+            using SafeFileHandle directory = OpenInRoot(path, Fcntl.RESOLVE_NO_SYMLINKS);
             if (!directory.IsInvalid && Inode(directory) == inode)
             {
                 implied.Add(path.AsMemory(0, path.Length - 1));
@@ -172,6 +174,9 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         }
 
         SetOwnerAndMode(root, entry, unprivilegedMode: 0x1C0, isOurs: false); // 0700
+
+        // It may be what is open now, with another group than before.
+        ForgetParent();
         _directories[Inode(root)] = (LayerPath.Join([]), entry.ModifiedSeconds, entry.ModifiedNanoseconds);
     }
 
@@ -241,8 +246,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             throw new InvalidDataException("a hard link must name a file");
         }
 
-        using SafeFileHandle targetParent = Fcntl.openat2(
-            root, LayerPath.Join(target.AsSpan(..^1)), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+        using SafeFileHandle targetParent = OpenInRoot(LayerPath.Join(target.AsSpan(..^1)));
         if (targetParent.IsInvalid
             || Find(targetParent, target[^1]) is not { Type: SysStat.S_IFREG or SysStat.S_IFLNK } status)
         {
@@ -337,7 +341,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private bool HidesNothing(ReadOnlySpan<byte[]> parents)
     {
         byte[] path = LayerPath.Join(parents);
-        using SafeFileHandle directory = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+        using SafeFileHandle directory = OpenInRoot(path);
         if (!directory.IsInvalid)
         {
             return false;
@@ -348,8 +352,18 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             return true;
         }
 
-        using SafeFileHandle plain = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot | Fcntl.RESOLVE_NO_SYMLINKS);
+        using SafeFileHandle plain = OpenInRoot(path, Fcntl.RESOLVE_NO_SYMLINKS);
         return plain.IsInvalid && Marshal.GetLastPInvokeError() != Errno.ENOENT;
+    }
+
+    /// <summary>Opens a directory, resolved inside the root.</summary>
+    /// <returns>An invalid handle where there is none: the last error says whether something else is in its way.</returns>
+    private SafeFileHandle OpenInRoot(byte[] path, ulong more = 0)
+    {
+        SafeFileHandle directory = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot | more);
+        return directory.IsInvalid && Marshal.GetLastPInvokeError() is var errno and not (Errno.ENOENT or Errno.ENOTDIR or Errno.ELOOP)
+            ? throw new NativeException("openat2", errno, null)
+            : directory;
     }
 
     /// <summary>Removes what lower layers left in a directory.</summary>
@@ -389,7 +403,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         {
             ForgetParent();
             // Where whiteouts are applied, every directory on the way is this layer's too, so each step is looked at.
-            SafeFileHandle opened = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+            SafeFileHandle opened = OpenInRoot(path);
             if (opened.IsInvalid || Applied)
             {
                 opened.Dispose();
@@ -450,16 +464,10 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         byte[] path = LayerPath.Join(parts);
         if (Marshal.GetLastPInvokeError() != Errno.ENOENT)
         {
-            next = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot);
+            next = OpenInRoot(path);
             if (!next.IsInvalid)
             {
                 return next;
-            }
-
-            int errno = Marshal.GetLastPInvokeError();
-            if (errno is not (Errno.ENOENT or Errno.ENOTDIR or Errno.ELOOP))
-            {
-                throw new NativeException("openat2", errno, null);
             }
         }
 
@@ -488,6 +496,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         if (!Applied && !hidesLower)
         {
             Remember(path.Length);
+            options.Budget?.TakeName(path.Length);
             _implied[Inode(directory)] = path;
         }
 

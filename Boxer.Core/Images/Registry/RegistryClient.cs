@@ -67,18 +67,15 @@ public sealed class RegistryClient : IDisposable
     /// A stream that is read forwards and asynchronously. Its end comes only where digest and size are right: trust nothing of it before. Reading
     /// throws <see cref="ImagePullException"/> where they are not, or where the registry does not give all.
     /// </returns>
-    /// <exception cref="ArgumentException">The digest is malformed.</exception>
+    /// <exception cref="ArgumentException">The digest is malformed, or the size negative.</exception>
     /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
+    /// <exception cref="ImageNotFoundException">No place shows the repository.</exception>
     /// <exception cref="ImagePullException">It could not be had.</exception>
     public Task<Stream> OpenBlobAsync(ImageReference reference, string digest, long size, CancellationToken cancellationToken = default)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(size);
         var descriptor = new ImageDescriptor("", ParseDigest(digest, nameof(digest)), size);
-        return AskAsync<Stream>(reference, async repository =>
-        {
-            Stream body = await repository.OpenBlobAsync(descriptor, cancellationToken).ConfigureAwait(false);
-            return new RegistryContentStream(reference, repository, body, new VerifyingStream(body, descriptor.Digest, size, $"blob {descriptor.Digest}"));
-        });
+        return OpenAsync(reference, descriptor, body => Task.FromResult<Stream>(new VerifyingStream(body, descriptor.Digest, size, $"blob {descriptor.Digest}")), cancellationToken);
     }
 
     /// <summary>Opens a layer as the tar archive that it is, for an <see cref="ILayerExtractor"/>.</summary>
@@ -90,31 +87,21 @@ public sealed class RegistryClient : IDisposable
     /// <see cref="ILayerExtractor"/> reads up to there. How much it unpacks to is not bounded. Reading throws
     /// <see cref="ImagePullException"/> where they are not, or where the registry does not give all.
     /// </returns>
-    /// <exception cref="ArgumentException">A digest is malformed.</exception>
+    /// <exception cref="ArgumentException">A digest is malformed, or the size negative.</exception>
     /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
+    /// <exception cref="ImageNotFoundException">No place shows the repository.</exception>
     /// <exception cref="ImagePullException">It could not be had.</exception>
     public Task<Stream> OpenLayerAsync(ImageReference reference, RegistryLayer layer, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(layer);
+        ArgumentOutOfRangeException.ThrowIfNegative(layer.Size, nameof(layer));
         var wanted = new ImageLayer(
             new ImageDescriptor(layer.MediaType, ParseDigest(layer.Digest, nameof(layer)), layer.Size), ParseDigest(layer.DiffId, nameof(layer)));
-        return AskAsync<Stream>(reference, async repository =>
-        {
-            Stream body = await repository.OpenBlobAsync(wanted.Blob, cancellationToken).ConfigureAwait(false);
-            try
-            {
-                LayerStream archive = await LayerStream.OpenAsync(body, wanted, null, null, cancellationToken).ConfigureAwait(false);
-                return new RegistryContentStream(reference, repository, body, archive);
-            }
-            catch
-            {
-                await body.DisposeAsync().ConfigureAwait(false);
-                throw;
-            }
-        });
+        return OpenAsync(
+            reference, wanted.Blob, async body => await LayerStream.OpenAsync(body, wanted, null, null, cancellationToken).ConfigureAwait(false), cancellationToken);
     }
 
-    /// <summary>Closes all connections, also those that streams are read from.</summary>
+    /// <summary>Ends this client. Streams that it opened are read to their ends, but do not go on where they break off.</summary>
     public void Dispose() => _http.Dispose();
 
     private async Task<T> AskAsync<T>(ImageReference reference, Func<RegistryRepository, Task<T>> ask)
@@ -122,6 +109,23 @@ public sealed class RegistryClient : IDisposable
         ArgumentNullException.ThrowIfNull(reference);
         return await _http.AskAsync(reference, _places.For(reference), (repository, _) => ask(repository)).ConfigureAwait(false);
     }
+
+    private Task<Stream> OpenAsync(ImageReference reference, ImageDescriptor blob, Func<Stream, Task<Stream>> read, CancellationToken cancellationToken) =>
+        AskAsync<Stream>(reference, async repository =>
+        {
+            Stream? body = null;
+            try
+            {
+                body = await repository.OpenBlobAsync(blob, cancellationToken).ConfigureAwait(false);
+                return new RegistryContentStream(reference, repository, body, await read(body).ConfigureAwait(false));
+            }
+            catch
+            {
+                body?.Dispose();
+                repository.Dispose();
+                throw;
+            }
+        });
 
     private static ImageDigest ParseDigest(string? text, string parameter) => ImageDigest.TryParse(text, out ImageDigest digest)
         ? digest

@@ -17,8 +17,8 @@ internal sealed class RegistryHttp : IDisposable
 {
     private const int MaxRetries = 3;
 
-    // A place that says nothing for so long is given up, so that the next one is asked.
-    private static readonly TimeSpan Silence = TimeSpan.FromSeconds(30);
+    /// <summary>A place that says nothing for so long is given up, so that the next one is asked.</summary>
+    public static readonly TimeSpan Silence = TimeSpan.FromSeconds(30);
 
     private readonly RegistryPlaces _places;
     private readonly RegistryCertificates _certificates;
@@ -33,6 +33,7 @@ internal sealed class RegistryHttp : IDisposable
     // believed of one registry is believed of no other.
     private readonly Lock _lock = new();
     private readonly Dictionary<(bool IsConfigured, string Authority), HttpClient> _clients = [];
+    private bool _isDisposed;
 
     /// <summary>Makes a client.</summary>
     /// <param name="places">Where it may connect.</param>
@@ -148,15 +149,19 @@ internal sealed class RegistryHttp : IDisposable
             }
 
             throw fault.HttpRequestError is HttpRequestError.SecureConnectionError
-                ? new RegistryException($"no secure connection to {target.Authority}: {(fault.InnerException ?? fault).Message}", RegistryFaultKind.Failed, fault) { IsUnreached = true }
+                ? new RegistryException($"no secure connection to {target.Authority}: {(fault.InnerException ?? fault).Message}", RegistryFaultKind.Failed, fault) { IsUnreached = place.Has(target) }
                 : new RegistryException($"no answer from {target.Authority}: {fault.Message}", RegistryFaultKind.Transient, fault)
                 {
-                    IsUnreached = fault.HttpRequestError is HttpRequestError.ConnectionError,
+                    IsUnreached = fault.HttpRequestError is HttpRequestError.ConnectionError && place.Has(target),
                 };
         }
         catch (OperationCanceledException fault) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new RegistryException($"no answer from {target.Authority} in time", RegistryFaultKind.Transient, fault);
+            // A connection that was not made in time has a cause of its own.
+            throw new RegistryException($"no answer from {target.Authority} in time", RegistryFaultKind.Transient, fault)
+            {
+                IsUnreached = fault.InnerException is TimeoutException && place.Has(target),
+            };
         }
     }
 
@@ -165,6 +170,7 @@ internal sealed class RegistryHttp : IDisposable
     {
         lock (_lock)
         {
+            _isDisposed = true;
             foreach (HttpClient client in _clients.Values)
             {
                 client.Dispose();
@@ -182,6 +188,7 @@ internal sealed class RegistryHttp : IDisposable
         (bool, string) key = (isConfigured, validation is null ? "" : target.Authority);
         lock (_lock)
         {
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
             if (!_clients.TryGetValue(key, out HttpClient? client))
             {
                 _clients[key] = client = MakeClient(isConfigured, validation);

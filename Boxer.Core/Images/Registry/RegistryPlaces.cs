@@ -11,10 +11,16 @@ namespace Boxer.Images;
 /// <param name="IsFallback">Whether it is the place before it, over http: asked only if that one gave no answer about the image.</param>
 internal sealed record RegistryPlace(Uri BaseAddress, bool IsConfigured, bool IsFallback = false)
 {
-    private const string DockerHubHost = "registry-1.docker.io";
+    /// <summary>Where Docker Hub's registry answers.</summary>
+    public const string DockerHubHost = "registry-1.docker.io";
 
     /// <summary>The place by the name that its credentials are kept under.</summary>
     public string Registry => BaseAddress.Host == DockerHubHost ? ImageReference.DefaultRegistry : BaseAddress.Authority;
+
+    /// <summary>Whether an address is at this place: its scheme, host and port.</summary>
+    /// <param name="address">The address.</param>
+    public bool Has(Uri address) =>
+        Uri.Compare(address, BaseAddress, UriComponents.SchemeAndServer, UriFormat.SafeUnescaped, StringComparison.OrdinalIgnoreCase) == 0;
 
     /// <inheritdoc/>
     public override string ToString() => BaseAddress.GetLeftPart(UriPartial.Path).TrimEnd('/');
@@ -26,12 +32,10 @@ internal sealed record RegistryPlace(Uri BaseAddress, bool IsConfigured, bool Is
 /// <remarks>
 /// A mirror states its scheme and may be anywhere. A registry itself is asked over https at public addresses only; if it is listed
 /// as allowed it may be at any address, and if it is listed and its name is a loopback one (<c>localhost</c> or an address) it is also
-/// asked over http when https fails, as Docker does. So is one that is insecure.
+/// asked over http where https gave no connection. So is one that is insecure.
 /// </remarks>
 internal sealed class RegistryPlaces
 {
-    private const string DockerHubHost = "registry-1.docker.io";
-
     private readonly Dictionary<string, List<RegistryPlace>> _mirrors = new(StringComparer.OrdinalIgnoreCase);
     private readonly HashSet<string> _allowed = new(StringComparer.OrdinalIgnoreCase);
     private readonly HashSet<string> _trusted = new(StringComparer.OrdinalIgnoreCase);
@@ -67,7 +71,7 @@ internal sealed class RegistryPlaces
                     // Docker Hub's registry does not answer under the name that its images have.
                     if (address is { Scheme: "https", Host: ImageReference.DefaultRegistry or "index.docker.io", IsDefaultPort: true })
                     {
-                        address = new Uri($"https://{DockerHubHost}");
+                        address = new Uri($"https://{RegistryPlace.DockerHubHost}");
                     }
 
                     places.Add(new(new Uri(address.AbsoluteUri.TrimEnd('/') + "/"), IsConfigured: true));
@@ -134,7 +138,7 @@ internal sealed class RegistryPlaces
                 "Image", $"images of the registry {reference.Registry} are not allowed here; use one of {string.Join(", ", _allowed.Concat(_mirrors.Keys).Distinct().Order(StringComparer.Ordinal))}.");
         }
 
-        string host = reference.Registry == ImageReference.DefaultRegistry ? DockerHubHost : reference.Registry;
+        string host = reference.Registry == ImageReference.DefaultRegistry ? RegistryPlace.DockerHubHost : reference.Registry;
         if (!Uri.TryCreate($"https://{host}/", UriKind.Absolute, out Uri? secure))
         {
             throw new InvalidSandboxRequestException("Image", $"{reference.Registry} is not a host or host:port; check its port.");

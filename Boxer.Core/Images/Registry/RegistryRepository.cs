@@ -167,7 +167,7 @@ internal sealed class RegistryRepository : IImageContent
             }
 
             // What this process is authorized by is this place's alone: it goes to no other host, port or scheme.
-            bool atPlace = IsAtPlace(address);
+            bool atPlace = _place.Has(address);
             AuthenticationHeaderValue? authorization = atPlace ? _authorization : null;
             request.Headers.Authorization = authorization;
             HttpResponseMessage response = await _client.SendAsync(_place, request, cancellationToken).ConfigureAwait(false);
@@ -201,9 +201,6 @@ internal sealed class RegistryRepository : IImageContent
             }
         }
     }
-
-    private bool IsAtPlace(Uri address) =>
-        Uri.Compare(address, _place.BaseAddress, UriComponents.SchemeAndServer, UriFormat.SafeUnescaped, StringComparison.OrdinalIgnoreCase) == 0;
 
     private Uri Redirected(Uri from, Uri? location)
     {
@@ -324,7 +321,7 @@ internal sealed class RegistryRepository : IImageContent
             throw new RegistryException($"{_place} names a token service that is refused because it is not https");
         }
 
-        return credential is null || IsAtPlace(address) || IsRelated(address.IdnHost, _place.BaseAddress.IdnHost) || _places.MayBePrivate(address.IdnHost, address.Port)
+        return credential is null || _place.Has(address) || IsRelated(address.IdnHost, _place.BaseAddress.IdnHost) || _places.MayBePrivate(address.IdnHost, address.Port)
             ? address
             : throw new RegistryException($"{_place} names the token service {address.Authority}, which is not given the credential of {_place.Registry}; list {address.Authority} in AllowedRegistries if it may have it");
     }

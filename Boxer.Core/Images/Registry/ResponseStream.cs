@@ -9,10 +9,7 @@ namespace Boxer.Images;
 /// <param name="time">The clock that tells how fast it comes.</param>
 internal sealed class ResponseStream(HttpResponseMessage response, Stream body, string what, TimeProvider time) : ForwardStream
 {
-    // A place that says nothing for so long is given up, so that the next one is asked.
-    private static readonly TimeSpan Silence = TimeSpan.FromSeconds(30);
-
-    // And so is one that says next to nothing: it would hold a pull for as long as that may take.
+    // A place that says next to nothing is given up as one that is silent: it would hold a pull for as long as that may take.
     private const int LeastBytes = 30 * 1024;
 
     private TimeSpan _waited;
@@ -21,7 +18,7 @@ internal sealed class ResponseStream(HttpResponseMessage response, Stream body, 
     /// <inheritdoc/>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
-        using var silent = new CancellationTokenSource(Silence, TimeProvider.System);
+        using var silent = new CancellationTokenSource(RegistryHttp.Silence, TimeProvider.System);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(silent.Token, cancellationToken);
         try
         {
@@ -32,7 +29,7 @@ internal sealed class ResponseStream(HttpResponseMessage response, Stream body, 
         }
         catch (OperationCanceledException fault) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new RegistryException($"{what} stopped coming for {Silence.TotalSeconds:0} s", RegistryFaultKind.Transient, fault);
+            throw new RegistryException($"{what} stopped coming for {RegistryHttp.Silence.TotalSeconds:0} s", RegistryFaultKind.Transient, fault);
         }
         catch (Exception fault) when (fault is IOException or HttpRequestException)
         {
@@ -43,9 +40,9 @@ internal sealed class ResponseStream(HttpResponseMessage response, Stream body, 
     private void Measure(TimeSpan waited, int length)
     {
         // No read waits longer than the silence is borne: then it was the clock that jumped.
-        _waited += waited > Silence ? TimeSpan.Zero : waited;
+        _waited += waited > RegistryHttp.Silence ? TimeSpan.Zero : waited;
         _came += length;
-        if (_waited < Silence)
+        if (_waited < RegistryHttp.Silence)
         {
             return;
         }

@@ -41,16 +41,34 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
     /// <param name="manifest">The digest of its manifest.</param>
     public long Measure(ImageDigest manifest) => Reach(manifest)?.Sum(Size) ?? 0;
 
+    /// <summary>Measures what is kept, so that it is known when nobody else may add anything.</summary>
+    public void MeasureAhead()
+    {
+        foreach (string content in directory.Contents())
+        {
+            try
+            {
+                _ = Size(content);
+            }
+            catch (IOException)
+            {
+                // It was taken out of its place meanwhile.
+            }
+        }
+    }
+
     /// <summary>Removes references, and then all that no image needs that is referred to or held.</summary>
     /// <param name="isToGo">Whether a reference is to go, unless its image is in use.</param>
     /// <param name="quota">Bytes that what stays may have; beyond it images go that nobody uses, the longest unused first.</param>
     /// <param name="result">What was removed.</param>
     public void Collect(Func<StoredReference, bool> isToGo, long? quota, Result result)
     {
+        // Nothing changes meanwhile.
+        var known = new Dictionary<ImageDigest, List<string>?>();
         List<StoredReference> staying = [];
         foreach (StoredReference reference in directory.ReadReferences())
         {
-            if ((isToGo(reference) || Reach(reference.Manifest) is null) && IsIdle(reference.Manifest))
+            if ((isToGo(reference) || ReachOnce(reference.Manifest) is null) && IsIdle(reference.Manifest))
             {
                 Remove(reference);
             }
@@ -62,7 +80,7 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
 
         foreach (IGrouping<ImageDigest, StoredReference> image in staying.GroupBy(reference => reference.Manifest).OrderBy(image => image.Max(reference => reference.LastUsed)).ToList())
         {
-            if (quota is null || Needed(staying) is not { } stay || stay.Sum(Size) <= quota)
+            if (quota is null || Needed(staying, ReachOnce) is not { } stay || stay.Sum(Size) <= quota)
             {
                 break;
             }
@@ -77,7 +95,7 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
             }
         }
 
-        if (Needed(staying) is not { } needed)
+        if (Needed(staying, ReachOnce) is not { } needed)
         {
             return;
         }
@@ -89,6 +107,8 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
             result.Bytes += size;
             _sizes.TryRemove(content, out _);
         }
+
+        List<string>? ReachOnce(ImageDigest manifest) => known.TryGetValue(manifest, out List<string>? contents) ? contents : known[manifest] = Reach(manifest);
 
         void Remove(StoredReference reference)
         {
@@ -103,7 +123,7 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
     /// What must stay; <see langword="null"/> where it is not known, because an image is in use whose manifest is damaged or of another
     /// version's rules: then all stays until it is not.
     /// </returns>
-    private HashSet<string>? Needed(IReadOnlyList<StoredReference> references)
+    private HashSet<string>? Needed(IReadOnlyList<StoredReference> references, Func<ImageDigest, List<string>?> reach)
     {
         // A tag may mean another image by now than the one that somebody still uses.
         ImageDigest[] referred = [.. references.Select(reference => reference.Manifest).Distinct()];
@@ -111,7 +131,7 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
         var needed = new HashSet<string>(StringComparer.Ordinal);
         foreach (ImageDigest manifest in referred.Concat(held))
         {
-            if (Reach(manifest) is not { } contents)
+            if (reach(manifest) is not { } contents)
             {
                 return null;
             }
@@ -123,9 +143,21 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
         return needed;
     }
 
-    private long Size(string content) => _sizes.TryGetValue(content, out long known) ? known
-        : !Path.Exists(content) ? 0
-        : _sizes.GetOrAdd(content, TreeSize.Measure);
+    private long Size(string content)
+    {
+        if (_sizes.TryGetValue(content, out long known))
+        {
+            return known;
+        }
+
+        long size = TreeSize.Measure(content);
+        if (Path.Exists(content))
+        {
+            _sizes[content] = size;
+        }
+
+        return size;
+    }
 
     /// <returns>The contents that an image has, or will have; <see langword="null"/> where it cannot be read.</returns>
     private List<string>? Reach(ImageDigest manifest)

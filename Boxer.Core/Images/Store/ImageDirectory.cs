@@ -198,27 +198,8 @@ internal sealed class ImageDirectory : IDisposable
             new StoredReferenceJson { Reference = reference.ToString(), Digest = manifest.ToString() }, RegistryJson.Default.StoredReferenceJson));
 
     /// <summary>All references with what they were resolved to. What cannot be read is left out.</summary>
-    public IReadOnlyList<StoredReference> ReadReferences()
-    {
-        var references = new List<StoredReference>();
-        foreach (string path in Directory.EnumerateFiles(Path.Combine(_home, "references")))
-        {
-            try
-            {
-                StoredReferenceJson? json = JsonSerializer.Deserialize(File.ReadAllBytes(path), RegistryJson.Default.StoredReferenceJson);
-                if (ImageReference.TryParse(json?.Reference, out ImageReference? reference) && ReferencePath(reference) == path && ImageDigest.TryParse(json?.Digest, out ImageDigest digest))
-                {
-                    references.Add(new(reference, digest, new DateTimeOffset(File.GetLastWriteTimeUtc(path))));
-                }
-            }
-            catch (JsonException)
-            {
-                // A damaged file is as good as none.
-            }
-        }
-
-        return references;
-    }
+    public IReadOnlyList<StoredReference> ReadReferences() =>
+        [.. Directory.EnumerateFiles(Path.Combine(_home, "references")).Select(ReadReference).OfType<StoredReference>()];
 
     /// <summary>Forgets a reference.</summary>
     /// <param name="reference">The reference.</param>
@@ -316,22 +297,20 @@ internal sealed class ImageDirectory : IDisposable
     /// <summary>Reads which manifest a reference was resolved to.</summary>
     /// <param name="reference">The reference.</param>
     /// <returns>The digest of the manifest; <see langword="null"/> if that is not known.</returns>
-    public ImageDigest? ReadReference(ImageReference reference)
-    {
-        string path = ReferencePath(reference);
-        if (!File.Exists(path))
-        {
-            return null;
-        }
+    public ImageDigest? ReadReference(ImageReference reference) => ReadReference(ReferencePath(reference))?.Manifest;
 
+    // A damaged file is as good as none: the image is resolved again.
+    private StoredReference? ReadReference(string path)
+    {
         try
         {
             StoredReferenceJson? json = JsonSerializer.Deserialize(File.ReadAllBytes(path), RegistryJson.Default.StoredReferenceJson);
-            return json?.Reference == reference.ToString() && ImageDigest.TryParse(json.Digest, out ImageDigest digest) ? digest : null;
+            return ImageReference.TryParse(json?.Reference, out ImageReference? reference) && ReferencePath(reference) == path && ImageDigest.TryParse(json?.Digest, out ImageDigest digest)
+                ? new(reference, digest, new DateTimeOffset(File.GetLastWriteTimeUtc(path)))
+                : null;
         }
-        catch (JsonException)
+        catch (Exception fault) when (fault is JsonException or FileNotFoundException)
         {
-            // A damaged file is as good as none: the image is resolved again.
             return null;
         }
     }

@@ -164,7 +164,8 @@ internal sealed class ImagePuller : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _http.Dispose();
 
-    private UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeBytes));
+    /// <summary>What one image may take.</summary>
+    public UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeBytes));
 
     private bool HasLayer(ImageLayer layer) => _kind == ImageRootKind.Overlay
         ? Directory.Exists(_directory.LayerPath(layer.DiffId))

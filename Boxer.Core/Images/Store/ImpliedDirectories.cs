@@ -14,37 +14,78 @@ internal sealed record LayerTree(string Path, IReadOnlySet<string> Implied);
 /// Owners and modes of directories that a layer has no entry for, because only what is in them changed. Overlayfs shows the topmost
 /// directory of a name, so such a one would hide what lower layers say; a tree on top of all layers says it again.
 /// </summary>
-/// <param name="layers">The layers, from the top down.</param>
-/// <param name="cancellationToken">Gives up.</param>
-internal sealed class ImpliedDirectories(IReadOnlyList<LayerTree> layers, CancellationToken cancellationToken)
+internal sealed class ImpliedDirectories : IDisposable
 {
     private const ulong Inside = Fcntl.RESOLVE_BENEATH | Fcntl.RESOLVE_NO_SYMLINKS | Fcntl.RESOLVE_NO_XDEV;
+    private readonly IReadOnlyList<LayerTree> _layers;
+    private readonly List<SafeFileHandle> _roots = [];
+    private readonly Found _root;
     private readonly Dictionary<string, Found> _found = new(StringComparer.Ordinal);
+
+    /// <summary>Opens the layers.</summary>
+    /// <param name="layers">The layers, from the top down.</param>
+    public ImpliedDirectories(IReadOnlyList<LayerTree> layers)
+    {
+        _layers = layers;
+        try
+        {
+            foreach (LayerTree layer in layers)
+            {
+                SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, layer.Path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
+                _roots.Add(root);
+                Check.Result(root.IsInvalid ? -1 : 0, "open", layer.Path);
+            }
+
+            _root = new(null, [.. _roots.Select((root, index) => new Place(index, OverlayMounts.IsOpaque(root)))]);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
 
     /// <summary>Makes the tree.</summary>
     /// <param name="target">An existing directory, empty: it stays so where nothing is hidden.</param>
-    public void Make(string target)
+    /// <param name="budget">What the directories are taken from.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public void Make(string target, UnpackBudget budget, CancellationToken cancellationToken)
     {
+        var made = new HashSet<string>(StringComparer.Ordinal);
+
         // The shorter names first, so that what is above a directory is known before it.
-        string[] meant = [.. layers.SelectMany(layer => layer.Implied).Distinct(StringComparer.Ordinal).OrderBy(path => path.Length)
-            .Where(path => Find(path) is { IsShown: true, Status: not null })];
-        using SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, target, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-        Check.Result(root.IsInvalid ? -1 : 0, "open", target);
-        var made = new SortedSet<string>(StringComparer.Ordinal);
-        foreach (string path in meant)
+        foreach (string path in _layers.SelectMany(layer => layer.Implied).Distinct(StringComparer.Ordinal).OrderBy(path => path.Length))
         {
-            foreach (string above in Prefixes(path).Where(made.Add))
+            cancellationToken.ThrowIfCancellationRequested();
+
+            // What one layer has alone, or its topmost one says, overlayfs shows as it is meant.
+            if (Find(path) is { Status: not null, Places.Length: > 1 })
             {
-                Check.Result(SysStat.mkdirat(root, Bytes(above), 0x1ED), "mkdir"); // 0755
+                for (string? above = path; above is not null && made.Add(above); above = Above(above))
+                {
+                }
             }
         }
 
+        using SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, target, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
+        Check.Result(root.IsInvalid ? -1 : 0, "open", target);
+        string[] paths = [.. made.OrderBy(path => path.Length)];
+        foreach (string path in paths)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            budget.TakeEntry(LayerWriter.BlockBytes);
+            Check.Result(SysStat.mkdirat(root, Bytes(path), 0x1ED), "mkdir"); // 0755
+        }
+
         // From the bottom up: making a directory changes the time of the one above.
-        foreach (string path in made.Reverse())
+        foreach (string path in paths.Reverse())
         {
             SetAttributes(root, path);
         }
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => _roots.ForEach(root => root.Dispose());
 
     private unsafe void SetAttributes(SafeFileHandle root, string path)
     {
@@ -66,95 +107,65 @@ internal sealed class ImpliedDirectories(IReadOnlyList<LayerTree> layers, Cancel
     /// <summary>What the layers say about a directory.</summary>
     private Found Find(string path)
     {
-        if (_found.TryGetValue(path, out Found known))
+        if (_found.TryGetValue(path, out Found? known))
         {
             return known;
         }
 
-        cancellationToken.ThrowIfCancellationRequested();
-        int end = path.LastIndexOf('/');
-
-        // What is below a directory that one layer has alone is that layer's alone, too: most are, and need not be looked for.
-        Found found = end > 0 && Find(path[..end]) is { Layers: 1, Status: null } ? new(true, null, 1) : Search(path);
+        Found above = Above(path) is { } parent ? Find(parent) : _root;
+        Found found = above.Places.Length == 1 && _layers[above.Places[0].Layer].Implied.Contains(path)
+            ? above with { Status = null } // That layer has it alone and says nothing of it: most are so, and need not be looked at.
+            : Look(path, above);
         _found.Add(path, found);
         return found;
     }
 
-    private Found Search(string path)
+    private Found Look(string path, Found above)
     {
-        int count = 0;
-        foreach (LayerTree layer in layers)
+        SysStat.statx_t? status = null;
+        var places = new List<Place>();
+        foreach (Place place in above.Places)
         {
-            (SysStat.statx_t? status, bool hidesLower) = Look(layer, path);
-            if (status is not null)
+            using SafeFileHandle directory = Fcntl.openat2(_roots[place.Layer], Bytes(path), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, Inside);
+            if (!directory.IsInvalid)
             {
-                count++;
-                if (!layer.Implied.Contains(path))
+                places.Add(new(place.Layer, OverlayMounts.IsOpaque(directory)));
+                if (status is null && !_layers[place.Layer].Implied.Contains(path))
                 {
-                    return new(true, status, count);
+                    Check.Result(SysStat.statx(directory, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t said), "statx");
+                    status = said;
                 }
             }
+            else if (Marshal.GetLastPInvokeError() is var errno and not Errno.ENOENT)
+            {
+                if (errno is not (Errno.ENOTDIR or Errno.ELOOP))
+                {
+                    throw new NativeException("openat2", errno, null);
+                }
 
-            if (hidesLower)
+                // A whiteout, a file or a link is in the way of lower layers.
+                break;
+            }
+
+            // An opaque directory hides what lower layers have in it, and not what they say about it.
+            if (place.IsOpaque)
             {
                 break;
             }
         }
 
-        return new(count > 0, null, count);
+        return new(status, [.. places]);
     }
 
-    /// <summary>Looks for a directory in one layer.</summary>
-    /// <returns>The directory, if the layer has it, and whether the layer hides what lower ones have of it.</returns>
-    private static (SysStat.statx_t? Status, bool HidesLower) Look(LayerTree layer, string path)
-    {
-        SafeFileHandle current = Fcntl.openat(Fcntl.AT_FDCWD, layer.Path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-        try
-        {
-            Check.Result(current.IsInvalid ? -1 : 0, "open", layer.Path);
-            bool isOpaque = false;
-            foreach (string name in path.Split('/'))
-            {
-                // An opaque directory hides what lower layers have in it, and not what they say about it.
-                isOpaque |= OverlayMounts.IsOpaque(current);
-                SafeFileHandle next = Fcntl.openat(current, Bytes(name), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
-                if (next.IsInvalid)
-                {
-                    // Whatever else is there, a whiteout or a file, is in the way of lower layers.
-                    int errno = Marshal.GetLastPInvokeError();
-                    return (null, isOpaque || errno is Errno.ENOTDIR or Errno.ELOOP || (errno == Errno.ENOENT ? false : throw new NativeException("openat", errno, null)));
-                }
-
-                current.Dispose();
-                current = next;
-            }
-
-            Check.Result(SysStat.statx(current, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
-            return (status, isOpaque);
-        }
-        finally
-        {
-            current.Dispose();
-        }
-    }
-
-    private static IEnumerable<string> Prefixes(string path)
-    {
-        for (int i = 1; i < path.Length; i++)
-        {
-            if (path[i] == '/')
-            {
-                yield return path[..i];
-            }
-        }
-
-        yield return path;
-    }
+    private static string? Above(string path) => path.LastIndexOf('/') is var end and > 0 ? path[..end] : null;
 
     private static byte[] Bytes(string path) => [.. Encoding.Latin1.GetBytes(path), 0];
 
-    /// <param name="IsShown">Whether the root has it.</param>
+    /// <param name="Layer">A layer that has the directory.</param>
+    /// <param name="IsOpaque">Whether it hides there what lower layers have in it.</param>
+    private readonly record struct Place(int Layer, bool IsOpaque);
+
     /// <param name="Status">What the topmost layer with an entry says; <see langword="null"/> where none has one.</param>
-    /// <param name="Layers">How many layers have it that show.</param>
-    private readonly record struct Found(bool IsShown, SysStat.statx_t? Status, int Layers);
+    /// <param name="Places">The layers that have it, as far as they show, from the top down; none where the root does not have it.</param>
+    private sealed record Found(SysStat.statx_t? Status, Place[] Places);
 }

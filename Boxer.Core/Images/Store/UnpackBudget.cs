@@ -13,6 +13,10 @@ internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room
     // An inode takes room too; on the usual file systems not more than this.
     private const long InodeBytes = 1024;
 
+    // Of directories that layers have no entry for: they are looked at together, in memory.
+    private const long MaxNameBytes = 64 * 1024 * 1024;
+
+    private long _names;
     private long _archiveBytes;
     private long _diskBytes;
     private long _entries;
@@ -46,6 +50,17 @@ internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room
         }
 
         Write(bytes + InodeBytes);
+    }
+
+    /// <summary>Takes a name of a directory that a layer has no entry for.</summary>
+    /// <param name="bytes">Its length.</param>
+    /// <exception cref="InvalidDataException">They are too long together.</exception>
+    public void TakeName(long bytes)
+    {
+        if (Interlocked.Add(ref _names, bytes) > MaxNameBytes)
+        {
+            throw new InvalidDataException($"the names of directories that the image has no entries for are together longer than {MaxNameBytes} bytes");
+        }
     }
 
     /// <summary>Says that bytes are about to be written.</summary>
