@@ -142,6 +142,8 @@ public sealed class WholeImageTests(RegistryFixture registry) : IClassFixture<Re
         umoci new --image layout:latest
         umoci unpack --image layout:latest bundle
         cd bundle/rootfs
+        # No layer that the registry has already: skopeo would take that one, however it is compressed.
+        stamp() { head -c 16 /dev/urandom > stamp; }
         set_attribute() { /usr/bin/python3 -c 'import os, sys; os.setxattr(sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3]))' "$@"; }
 
         mkdir -p deleted/deep chmodded emptied/sub renamed/sub sticky setgid swapped plain "with space"
@@ -162,7 +164,7 @@ public sealed class WholeImageTests(RegistryFixture registry) : IClassFixture<Re
         set_attribute plain/h user.note 00ff41
         touch -d @1234567890.123456789 plain/h plain
         truncate -s 3000000 sparse
-        cd "$1"; umoci repack --refresh-bundle --image layout:latest bundle; cd bundle/rootfs
+        stamp; cd "$1"; umoci repack --refresh-bundle --image layout:latest bundle; cd bundle/rootfs
 
         rm -r deleted dangling
         chmod 700 chmodded
@@ -175,7 +177,7 @@ public sealed class WholeImageTests(RegistryFixture registry) : IClassFixture<Re
         echo t > sticky/t
         rm linked; mkdir linked; echo here > linked/here
         set_attribute plain/f security.capability 0100000200040000000000000000000000000000
-        cd "$1"; umoci repack --refresh-bundle --image layout:latest bundle; cd bundle/rootfs
+        stamp; cd "$1"; umoci repack --refresh-bundle --image layout:latest bundle; cd bundle/rootfs
 
         mkdir deleted; echo again > deleted/again
         rm renamed; mkdir renamed; echo r > renamed/r
@@ -184,12 +186,12 @@ public sealed class WholeImageTests(RegistryFixture registry) : IClassFixture<Re
         rm -r linked; ln -s plain linked
         chown 99:99 plain
         chmod 4755 another
-        cd "$1"; umoci repack --refresh-bundle --image layout:latest bundle; cd bundle/rootfs
+        stamp; cd "$1"; umoci repack --refresh-bundle --image layout:latest bundle; cd bundle/rootfs
 
         rm -r emptied/new swapped; mkdir swapped
         mv plain/h sticky/h
         touch -d @1000000000.5 sticky
         mkdir -p a/b/c/d; echo d > a/b/c/d/e
-        cd "$1"; umoci repack --refresh-bundle --image layout:latest bundle
+        stamp; cd "$1"; umoci repack --refresh-bundle --image layout:latest bundle
         """, "sh", _scratch.Path);
 }
