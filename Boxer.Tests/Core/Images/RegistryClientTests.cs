@@ -272,7 +272,6 @@ public sealed class RegistryClientTests : IDisposable
     [Fact]
     public async Task A_layer_that_is_named_as_config_is_not_read_into_memory()
     {
-        // A right config but for its length, which only who reads it all can tell.
         byte[] layer = new Archive().Add('0', "zeros", content: new byte[64 * 1024 * 1024]).ToBytes();
         string blob = _registry.AddImage("a", "latest", [layer], blobs: [layer]);
         await using ImageStore store = Store();
