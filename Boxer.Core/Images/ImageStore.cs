@@ -340,9 +340,11 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
         catch (Exception fault) when (fault is IOException or UnauthorizedAccessException)
         {
-            throw new ImagePullException($"The image {reference} could not be made ready: {fault.Message}", fault);
+            throw NotMade(reference, fault);
         }
     }
+
+    private static ImagePullException NotMade(ImageReference reference, Exception fault) => new($"The image {reference} could not be made ready: {fault.Message}", fault);
 
     // What a failed pull had of whole layers goes, and so does what is beyond the quota.
     private async Task<ImageDigest> AddAsync(ImageReference reference, Func<Task<ReadyImage>> add, CancellationToken cancellationToken)
@@ -377,9 +379,14 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
                 _ready.Leave(made);
             }
         }
-        catch
+        catch (Exception fault)
         {
             await TryCollectAsync().ConfigureAwait(false);
+            if (fault is IOException or UnauthorizedAccessException)
+            {
+                throw NotMade(reference, fault);
+            }
+
             throw;
         }
     }

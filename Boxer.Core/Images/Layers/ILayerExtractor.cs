@@ -69,6 +69,9 @@ public sealed record LayerExtractionOptions
     /// </summary>
     public SpecialFilePolicy SpecialFiles { get; init; }
 
+    /// <summary>Bytes of names that are remembered until the end; a million files of usual names have room in the default.</summary>
+    internal long MaxNameBytes { get; init; } = 128 * 1024 * 1024;
+
     /// <summary>What the layers of one image may take together.</summary>
     internal UnpackBudget? Budget { get; init; }
 }

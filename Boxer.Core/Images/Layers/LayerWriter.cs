@@ -17,8 +17,6 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     public const long BlockBytes = 4096;
 
 
-    // What is remembered of names until the end; a million files of usual names have room in it.
-    private const long MaxNameBytes = 128 * 1024 * 1024;
     private const int NameOverhead = 64;
 
     // A longer target of a symbolic link takes a block of its own (ext4, xfs and btrfs have room for at least so much in the inode).
@@ -565,9 +563,9 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 
     private void Remember(int bytes)
     {
-        if ((_nameBytes += bytes + NameOverhead) > MaxNameBytes)
+        if ((_nameBytes += bytes + NameOverhead) > options.MaxNameBytes)
         {
-            throw new InvalidDataException($"the names of the layer's files and directories are together longer than {MaxNameBytes} bytes");
+            throw new InvalidDataException($"the names of the layer's files and directories are together longer than {options.MaxNameBytes} bytes");
         }
     }
 

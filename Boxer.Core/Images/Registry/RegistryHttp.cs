@@ -74,17 +74,19 @@ internal sealed class RegistryHttp : IDisposable
     public async Task<T> AskAsync<T>(ImageReference reference, IReadOnlyList<RegistryPlace> places, Func<RegistryRepository, string, Task<T>> ask)
     {
         var faults = new List<RegistryException>();
+        bool isReached = false;
         foreach (RegistryPlace place in places)
         {
-            if (place.IsFallback && !faults[^1].IsUnreached)
+            if (place.IsFallback && isReached)
             {
                 continue;
             }
 
+            RegistryRepository repository = Open(place, reference);
             RegistryException fault;
             try
             {
-                return await ask(Open(place, reference), place.ToString()).ConfigureAwait(false);
+                return await ask(repository, place.ToString()).ConfigureAwait(false);
             }
             catch (RegistryException thrown)
             {
@@ -95,6 +97,7 @@ internal sealed class RegistryHttp : IDisposable
                 fault = new RegistryException($"an image from {place}: {thrown.Message}", RegistryFaultKind.Failed, thrown);
             }
 
+            isReached = repository.IsReached || !fault.IsUnreached;
             ImageLog.PlaceFailed(_logger, reference.ToString(), place.ToString(), fault.Message);
             if (place.IsFallback && fault.Kind == RegistryFaultKind.NotFound)
             {

@@ -52,6 +52,9 @@ internal sealed class RegistryRepository : IImageContent
         _reference = reference;
     }
 
+    /// <summary>Whether the place answered: what cannot be reached after that is elsewhere, or only now.</summary>
+    public bool IsReached { get; private set; }
+
     /// <summary>Gets the manifest that the reference names.</summary>
     /// <param name="cancellationToken">Gives up.</param>
     public Task<FetchedManifest> GetManifestAsync(CancellationToken cancellationToken) =>
@@ -171,6 +174,7 @@ internal sealed class RegistryRepository : IImageContent
             AuthenticationHeaderValue? authorization = atPlace ? _authorization : null;
             request.Headers.Authorization = authorization;
             HttpResponseMessage response = await _client.SendAsync(_place, request, cancellationToken).ConfigureAwait(false);
+            IsReached = true;
             try
             {
                 if (response.StatusCode == HttpStatusCode.Unauthorized && atPlace && !authorized)

@@ -358,11 +358,18 @@ internal sealed class ImagePuller : IDisposable
     private static async Task DownloadAsync(Stream body, ImageDescriptor blob, string target, Action<int> counted, CancellationToken cancellationToken)
     {
         using var verifying = new VerifyingStream(body, blob.Digest, blob.Size, $"blob {blob.Digest}", counted);
-        var file = new FileStream(target, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1);
-        await using (file.ConfigureAwait(false))
+        try
         {
-            await verifying.CopyToAsync(file, 128 * 1024, cancellationToken).ConfigureAwait(false);
-            await verifying.CompleteAsync(cancellationToken).ConfigureAwait(false);
+            var file = new FileStream(target, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1);
+            await using (file.ConfigureAwait(false))
+            {
+                await verifying.CopyToAsync(file, 128 * 1024, cancellationToken).ConfigureAwait(false);
+                await verifying.CompleteAsync(cancellationToken).ConfigureAwait(false);
+            }
+        }
+        catch (IOException fault)
+        {
+            throw new IOException($"layer {blob.Digest}: {fault.Message}", fault);
         }
     }
 

@@ -115,7 +115,32 @@ public sealed class ImageSourceTests : IDisposable
         Assert.Equal("one", File.ReadAllText(Path.Combine(lease.RootPath, "a")));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task The_last_of_two_entries_of_one_name_counts(bool isLinkLast)
+    {
+        byte[] layer = new Archive().File("a", "one").ToBytes();
+        string Config(string workingDir) =>
+            $$"""{"os":"linux","architecture":"{{ImagePlatform.Current.Architecture}}","config":{"WorkingDir":"{{workingDir}}"},"rootfs":{"type":"layers","diff_ids":["{{ImageDigest.Sha256Of(layer)}}"]} }""";
+        Archive archive = new Archive().File("other.json", Config("/link")).Add('0', "layer.tar", content: layer);
+        archive = isLinkLast
+            ? archive.File("c.json", Config("/file")).Link("./c.json", "other.json")
+            : archive.Link("c.json", "other.json").File("./c.json", Config("/file"));
+        ImageSource source = Tar(ImageSourceKind.DockerArchive, archive.File("manifest.json", """[{"Config":"c.json","Layers":["layer.tar"]}]"""));
+        await using ImageStore store = Store();
+
+        await using IImageLease lease = await store.ImportAsync(source, Local, cancellationToken: Cancel);
+
+        Assert.Equal(isLinkLast ? "/link" : "/file", lease.Config.WorkingDir);
+    }
+
     public static TheoryData<string> Refusals => [.. RefusalTable.Keys];
+
+    private static string LongName { get; } = string.Join('/', Enumerable.Repeat(new string('n', 250), 16));
+
+    // The reader tells the path to where it is wrong, which is as long and as odd as its author wants.
+    private static string OddJson { get; } = "{\n \"\\u001b[31m\\u202e\\n" + new string('x', 10_000) + "\": tru}";
 
     private static Dictionary<string, (Func<ImageSourceTests, ImageSource> Make, string Message)> RefusalTable { get; } = new(StringComparer.Ordinal)
     {
@@ -170,6 +195,20 @@ public sealed class ImageSourceTests : IDisposable
             test => test.Tar(ImageSourceKind.DockerArchive, new Archive().File("manifest.json", """[{"Config":"a","RepoTags":["a:1"]},{"Config":"b","RepoTags":["b:1"]}]""")), "names 2 images; say which: a:1, b:1"),
         ["a name that it does not have"] = (
             test => test.Tar(ImageSourceKind.DockerArchive, new Archive().File("manifest.json", """[{"Config":"a","RepoTags":["a:1"]}]"""), name: "b:1"), "no image \"b:1\"; it names: a:1"),
+        ["config whose name has a NUL in it"] = (
+            test => test.Tar(ImageSourceKind.DockerArchive, new Archive().File("manifest.json", """[{"Config":"a\u0000b","Layers":[]}]""")), "a name has a NUL in it"),
+        ["layer whose name has a NUL in it"] = (
+            test => test.Tar(ImageSourceKind.DockerArchive, new Archive().File("c.json", "{}").File("manifest.json", """[{"Config":"c.json","Layers":["a\u0000b"]}]""")), "a name has a NUL in it"),
+        ["names without end"] = (
+            test => test.Tar(ImageSourceKind.DockerArchive, Enumerable.Range(0, 4200).Aggregate(new Archive(), (archive, i) => archive.File($"{i}/{LongName}"))), "longer than 16777216 bytes"),
+        ["links without end"] = (
+            test => test.Tar(ImageSourceKind.DockerArchive, Enumerable.Range(0, 4200).Aggregate(new Archive(), (archive, i) => archive.Link($"{i}", LongName))), "longer than 16777216 bytes"),
+        ["index that is odd"] = (test => test.Layout(("index.json", OddJson)), "index.json is malformed at line 2, byte 1002"),
+        ["list of images that is odd"] = (
+            test => test.Tar(ImageSourceKind.DockerArchive, new Archive().File("manifest.json", $"[{OddJson}]")), "manifest.json is malformed at line 2, byte 1002"),
+        ["index in two cases"] = (test => test.Layout(("index.json", """{"manifests":[],"Manifests":[]}""")), "index.json is malformed at line 1, byte"),
+        ["list of images in two cases"] = (
+            test => test.Tar(ImageSourceKind.DockerArchive, new Archive().File("manifest.json", """[{"Config":"a","config":"b","Layers":[]}]""")), "manifest.json is malformed at line 1, byte"),
         ["layer that leads out of the root"] = (test => test.RootOf(new Archive().File("../a")), "\"..\""),
     };
 
@@ -186,6 +225,8 @@ public sealed class ImageSourceTests : IDisposable
         Assert.True(fault is ImagePullException or ImageNotFoundException, fault.ToString());
         Assert.Contains(message, fault.Message, StringComparison.Ordinal);
         Assert.Contains(source.ToString(), fault.Message, StringComparison.Ordinal);
+        Assert.InRange(fault.Message.Length, 1, 500);
+        Assert.All(fault.Message.Chunk(200), part => Assert.Equal(new string(part), UntrustedText.Show(new string(part))));
         Assert.Empty(Directory.EnumerateFileSystemEntries(Directory.EnumerateDirectories(_scratch["home/tmp"]).Single()));
         Assert.Empty(Directory.EnumerateFiles(_scratch["home/references"]));
     }

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Boxer.Images;
@@ -13,13 +14,11 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     private readonly ScratchDirectory _scratch = new();
     private readonly ScriptedRegistry _scripted = new();
 
-    public static TheoryData<ImageRootKind> Kinds => [ImageRootKind.Overlay, ImageRootKind.Flattened];
-
     [Theory]
-    [MemberData(nameof(Kinds))]
+    [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
     public async Task Image_of_a_real_registry_becomes_a_root(ImageRootKind kind)
     {
-        SkipUnlessPossible(kind);
+        RootKinds.SkipUnlessPossible(kind);
         Assert.SkipWhen(registry.Missing is not null, registry.Missing ?? "");
         await PushBusyboxAsync($"team/busybox:{kind.ToString().ToLowerInvariant()}");
         string top = Directory.CreateDirectory(_scratch["top/.boxer"]).FullName;
@@ -111,10 +110,10 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Theory]
-    [MemberData(nameof(Kinds))]
+    [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
     public async Task Whiteouts_and_opaque_directories_hide_lower_layers(ImageRootKind kind)
     {
-        SkipUnlessPossible(kind);
+        RootKinds.SkipUnlessPossible(kind);
         byte[] one = new Archive().File("gone", "1").File("d/old", "1").File("o/old", "1").File("r/old", "1").File("kept", "1").ToBytes();
         byte[] two = new Archive().File(".wh.gone").File("d/.wh.old").File("d/new", "2").File("o/.wh..wh..opq").File("o/new", "2").File(".wh.r").File("r/new", "2").ToBytes();
         byte[] empty = new Archive().ToBytes();
@@ -129,10 +128,10 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Theory]
-    [MemberData(nameof(Kinds))]
+    [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
     public async Task As_many_layers_as_docker_allows(ImageRootKind kind)
     {
-        SkipUnlessPossible(kind);
+        RootKinds.SkipUnlessPossible(kind);
         byte[][] layers = [.. Enumerable.Range(0, 127).Select(i => new Archive().File($"f{i:d3}", "x").ToBytes())];
         _scripted.AddImage("a", "latest", layers);
         _scripted.AddImage("b", "latest", [.. layers, layers[0]]);
@@ -147,6 +146,9 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     [InlineData("""{"schemaVersion":2}""", "neither an image manifest nor an index")]
     [InlineData("""{"schemaVersion":2,"layers":[],"manifests":[]}""", "neither an image manifest nor an index")]
     [InlineData("""{"schemaVersion":2,"schemaVersion":2,"manifests":[]}""", "malformed")]
+    [InlineData("""{"schemaVersion":2,"layers":[],"Layers":[]}""", "the manifest is malformed at line 1, byte")]
+    [InlineData("""{"schemaVersion":2,"manifests":[],"MANIFESTS":[]}""", "the manifest is malformed at line 1, byte")]
+    [InlineData("""{"schemaVersion":2,"config":{"digest":"$D","Digest":"$D","size":1},"layers":[]}""", "the manifest is malformed at line 1, byte")]
     [InlineData("""{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","layers":[]}""", "of a kind that is not supported")]
     [InlineData("""[]""", "malformed")]
     [InlineData("""null""", "is empty")]
@@ -338,7 +340,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     [Fact]
     public async Task Mounts_of_a_dead_process_are_taken_away()
     {
-        SkipUnlessPossible(ImageRootKind.Overlay);
+        RootKinds.SkipUnlessPossible(ImageRootKind.Overlay);
         foreach (string name in (string[])["home", "roots with space/mount"])
         {
             Directory.CreateDirectory(_scratch[name]);
@@ -351,6 +353,110 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         await using ImageStore store = Store(ImageRootKind.Overlay, options => options with { RootsDirectory = _scratch["roots with space"] });
 
         Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["roots with space"]));
+    }
+
+    [Theory]
+    [InlineData("home")]
+    [InlineData("roots")]
+    public async Task Mounts_of_a_dead_process_are_found_below_a_link(string where)
+    {
+        RootKinds.SkipUnlessPossible(ImageRootKind.Overlay);
+        Directory.CreateDirectory(_scratch["real"]);
+        Directory.CreateSymbolicLink(_scratch["link"], _scratch["real"]);
+        await using (Store(ImageRootKind.Overlay, Change))
+        {
+            // Makes the directories.
+        }
+
+        string left = Directory.CreateDirectory(_scratch[where == "home" ? "real/home/tmp/dead" : "real/roots"]).FullName;
+        string mount = Directory.CreateDirectory(Path.Combine(left, "mount")).FullName;
+        File.WriteAllText(_scratch["real/home/tmp/dead.lock"], "");
+        Check.Result(SysMount.mount("boxer-test", mount, "tmpfs", 0, "size=64k"), "mount");
+        try
+        {
+            File.WriteAllText(Path.Combine(mount, "file"), "x");
+
+            await using ImageStore store = Store(ImageRootKind.Overlay, Change);
+            await store.CleanAbandonedAsync();
+
+            Assert.DoesNotContain(mount, await File.ReadAllTextAsync("/proc/self/mountinfo", TestContext.Current.CancellationToken), StringComparison.Ordinal);
+            Assert.False(Directory.Exists(mount));
+        }
+        finally
+        {
+            _ = SysMount.umount2(mount, 0);
+        }
+
+        ImageStoreOptions Change(ImageStoreOptions options) => options with { Home = _scratch["link/home"], RootsDirectory = where == "home" ? null : _scratch["link/roots"] };
+    }
+
+    [Theory]
+    [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
+    public async Task A_directory_of_roots_is_one_stores(ImageRootKind kind)
+    {
+        RootKinds.SkipUnlessPossible(kind);
+        _scripted.AddImage("a", "latest", [new Archive().File("f").ToBytes()]);
+        await using (ImageStore first = Store(kind))
+        {
+            await using IImageLease lease = await AcquireAsync(first, "a");
+            foreach (string name in (string[])["roots", "roots/"])
+            {
+                ArgumentException fault = Assert.Throws<ArgumentException>(() => Store(kind, options => options with { Home = _scratch["other"], RootsDirectory = _scratch[name] }));
+                Assert.Equal($"RootsDirectory: {_scratch[name]} is another store's; give each its own.", fault.Message);
+            }
+
+            Assert.Equal(["f"], Files(lease.RootPath));
+        }
+
+        await using (ImageStore second = Store(kind))
+        {
+            await using IImageLease lease = await AcquireAsync(second, "a");
+            Assert.Equal(["f"], Files(lease.RootPath));
+        }
+
+        Assert.Equal(["home", "roots"], Directory.EnumerateFileSystemEntries(_scratch.Path).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["roots"]));
+    }
+
+    [Theory]
+    [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
+    public async Task A_full_disk_is_one_clear_fault_and_leaves_nothing(ImageRootKind kind)
+    {
+        RootKinds.SkipUnlessPossible(kind);
+        Assert.SkipUnless(Unistd.geteuid() == 0, "a small disk of its own needs root");
+        string disk = Directory.CreateDirectory(_scratch["disk"]).FullName;
+        Check.Result(SysMount.mount("boxer-test", disk, "tmpfs", 0, "size=2m"), "mount");
+        try
+        {
+            // More than the disk, and for a flattened root also what fits it once and not twice.
+            foreach (int size in kind == ImageRootKind.Overlay ? (int[])[3_000_000] : [3_000_000, 1_200_000])
+            {
+                byte[] layer = new Archive().Add('0', "f", content: RandomNumberGenerator.GetBytes(size)).ToBytes();
+                string blob = _scripted.AddImage($"a{size}", "latest", [layer]);
+                await using ImageStore store = Store(kind, Change);
+
+                ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => AcquireAsync(store, $"a{size}"));
+
+                Assert.Matches($"^The image test.example/a{size}:latest could not be unpacked: layer {blob.Split('/')[^1]}: .*(No space left on device|space).*$", fault.Message);
+                Assert.All(Directory.EnumerateDirectories(Path.Combine(disk, "home", "tmp")), path => Assert.Empty(Directory.EnumerateFileSystemEntries(path)));
+                Assert.All((string[])["layers", "blobs", "roots"], name => Assert.Empty(Files(Path.Combine(disk, "home", name))));
+
+                await HostProgram.RunAsync("mount", "-o", "remount,size=64m", disk);
+                await using (IImageLease lease = await AcquireAsync(store, $"a{size}"))
+                {
+                    Assert.Equal(size, new FileInfo(Path.Combine(lease.RootPath, "f")).Length);
+                }
+
+                await store.PruneAsync(TimeSpan.Zero, TestContext.Current.CancellationToken);
+                await HostProgram.RunAsync("mount", "-o", "remount,size=2m", disk);
+            }
+        }
+        finally
+        {
+            _ = SysMount.umount2(disk, 0);
+        }
+
+        ImageStoreOptions Change(ImageStoreOptions options) => options with { Home = Path.Combine(disk, "home"), MinFreeBytes = 0 };
     }
 
     [Fact]
@@ -385,15 +491,6 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     {
         _scripted.Dispose();
         _scratch.Dispose();
-    }
-
-    private static void SkipUnlessPossible(ImageRootKind kind)
-    {
-        if (kind == ImageRootKind.Overlay)
-        {
-            string? obstacle = OverlayMounts.FindObstacle(Path.Combine(Path.GetTempPath(), "boxer-probe-" + Guid.NewGuid().ToString("N")));
-            Assert.SkipWhen(obstacle is not null, obstacle ?? "");
-        }
     }
 
     private static async Task WaitAsync(Func<bool> condition)

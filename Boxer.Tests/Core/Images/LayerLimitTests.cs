@@ -124,6 +124,65 @@ public sealed class LayerLimitTests : IDisposable
         Assert.Equal(archive.Length, archive.Position);
     }
 
+    [Theory]
+    [InlineData("explicit")]
+    [InlineData("implied")]
+    [InlineData("written")]
+    public async Task Names_that_are_remembered_are_bounded(string kind)
+    {
+        string deep = string.Join('/', Enumerable.Repeat(new string('d', 250), 15));
+        Archive archive = Enumerable.Range(0, 300).Aggregate(new Archive(), (all, i) => kind switch
+        {
+            "explicit" => all.Directory($"{deep}/{i}"),
+            "implied" => all.File($"{deep}/{i}/f"),
+            _ => all.File($"{i}/{new string('f', 250)}").File($"{i}/{new string('g', 250)}"),
+        });
+        LayerExtractionOptions options = new()
+        {
+            Whiteouts = kind == "implied" ? WhiteoutFormat.Overlay : WhiteoutFormat.Applied,
+            KeepOwners = false,
+            MaxNameBytes = kind == "written" ? 300_000 : 1_000_000,
+        };
+
+        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(archive, options));
+
+        Assert.Contains($"the names of the layer's files and directories are together longer than {options.MaxNameBytes} bytes", fault.Message, StringComparison.Ordinal);
+        Assert.Equal(128 * 1024 * 1024, new LayerExtractionOptions { Whiteouts = WhiteoutFormat.Applied, KeepOwners = false }.MaxNameBytes);
+    }
+
+    [Fact]
+    public async Task Who_gives_up_need_not_wait_for_what_little_unpacks_to_much()
+    {
+        using var compressed = new MemoryStream();
+        await using (var zstd = new ZstdSharp.CompressionStream(compressed, leaveOpen: true))
+        {
+            await zstd.WriteAsync(new byte[32 * 1024 * 1024], Cancel);
+        }
+
+        // All of it is read at once: nothing more is asked for that would see the end.
+        Assert.InRange(compressed.Length, 1, 64 * 1024);
+        compressed.Position = 0;
+        await using Stream plain = await Decompression.OpenAsync(compressed, Cancel);
+        var buffer = new byte[4096];
+        await plain.ReadExactlyAsync(buffer, Cancel);
+        using var gaveUp = new CancellationTokenSource();
+        await gaveUp.CancelAsync();
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await plain.ReadExactlyAsync(buffer, gaveUp.Token));
+    }
+
+    [Fact]
+    public async Task Who_gives_up_need_not_wait_for_entries_that_were_read()
+    {
+        using var gaveUp = new CancellationTokenSource();
+        Archive entries = Enumerable.Range(0, 20).Aggregate(new Archive(), (archive, i) => archive.Directory($"d{i}"));
+        using var archive = new Pieces([entries.ToBytes()]) { Ended = gaveUp.Cancel };
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => new LayerExtractor().ExtractAsync(archive, _scratch["root"], Applied, gaveUp.Token));
+
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["root"]));
+    }
+
     public void Dispose() => _scratch.Dispose();
 
     private static LayerExtractionOptions Applied => new() { Whiteouts = WhiteoutFormat.Applied, KeepOwners = Unistd.geteuid() == 0 };
@@ -132,4 +191,41 @@ public sealed class LayerLimitTests : IDisposable
 
     private Task<ExtractedLayer> ExtractAsync(Archive archive, LayerExtractionOptions options) =>
         new LayerExtractor().ExtractAsync(new MemoryStream(archive.ToBytes()), _scratch["root"], options, Cancel);
+
+    /// <summary>What is made only as it is read; does not look at who gives up.</summary>
+    private sealed class Pieces(IEnumerable<byte[]> pieces) : ForwardStream
+    {
+        private readonly IEnumerator<byte[]> _pieces = pieces.GetEnumerator();
+        private ReadOnlyMemory<byte> _rest;
+
+        public int Given { get; private set; }
+
+        /// <summary>Called as the last bytes of a piece are given.</summary>
+        public Action? Ended { get; init; }
+
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            if (_rest.Length == 0 && _pieces.MoveNext())
+            {
+                Given++;
+                _rest = _pieces.Current;
+            }
+
+            int length = Math.Min(buffer.Length, _rest.Length);
+            _rest[..length].CopyTo(buffer);
+            _rest = _rest[length..];
+            if (length > 0 && _rest.Length == 0)
+            {
+                Ended?.Invoke();
+            }
+
+            return ValueTask.FromResult(length);
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            _pieces.Dispose();
+            base.Dispose(disposing);
+        }
+    }
 }

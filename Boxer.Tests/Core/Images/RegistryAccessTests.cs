@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Net;
+using System.Net.Security;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Boxer.Images;
@@ -445,6 +446,151 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         Assert.Equal(2, one.All.Count(report => report.IsStored));
     }
 
+    [Fact]
+    public async Task What_is_believed_of_one_port_is_not_of_another()
+    {
+        using X509Certificate2 authority = Authority("Own");
+        using X509Certificate2 other = Authority("Other");
+        using X509Certificate2 server = Certificate(authority, "127.0.0.1");
+        using X509Certificate2 otherServer = Certificate(other, "127.0.0.1");
+        await File.WriteAllTextAsync(_scratch["own.pem"], authority.ExportCertificatePem(), Cancel);
+        await File.WriteAllTextAsync(_scratch["other.pem"], other.ExportCertificatePem(), Cancel);
+        using var own = new ScriptedRegistry(certificate: server);
+        using var impostor = new ScriptedRegistry(certificate: otherServer);
+        using var any = new ScriptedRegistry(certificate: otherServer);
+        using var insecure = new ScriptedRegistry(certificate: otherServer);
+        using var beside = new ScriptedRegistry(certificate: server);
+        ScriptedRegistry[] all = [own, impostor, any, insecure, beside];
+        foreach (ScriptedRegistry each in all)
+        {
+            each.AddImage("a", "latest", [Layer]);
+        }
+
+        await using ImageStore store = Store(options => options with
+        {
+            AllowedRegistries = [.. all.Select(each => each.Host)],
+            InsecureRegistries = [insecure.Host],
+            RegistryCertificates = new Dictionary<string, string> { [own.Host] = _scratch["own.pem"], [impostor.Host] = _scratch["own.pem"], ["127.0.0.1"] = _scratch["other.pem"] },
+        });
+
+        foreach (ScriptedRegistry believed in (ScriptedRegistry[])[own, any, insecure])
+        {
+            await using IImageLease lease = await store.AcquireAsync(ImageReference.Parse(believed.Host + "/a"), Cancel);
+        }
+
+        foreach (ScriptedRegistry refused in (ScriptedRegistry[])[impostor, beside])
+        {
+            ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse(refused.Host + "/a"), Cancel));
+            Assert.Contains("no secure connection to " + refused.Host, fault.Message, StringComparison.Ordinal);
+            Assert.Empty(refused.Requests);
+        }
+    }
+
+    [Theory]
+    [InlineData("registry.example:5000", "https://registry.example:5000/v2/", true)]
+    [InlineData("Registry.Example:5000", "https://registry.example:5000/v2/", true)]
+    [InlineData("registry.example:5000", "https://registry.example:5001/v2/", false)]
+    [InlineData("registry.example:5000", "https://registry.example/v2/", false)]
+    [InlineData("registry.example", "https://registry.example/v2/", true)]
+    [InlineData("registry.example", "https://registry.example:5000/v2/", false)]
+    [InlineData("registry.example", "https://other.registry.example/v2/", false)]
+    [InlineData("[::1]", "https://[::1]/v2/", true)]
+    [InlineData("[::1]", "https://[::1]:5000/v2/", false)]
+    [InlineData("[::1]:5000", "https://[::1]:5000/v2/", true)]
+    [InlineData("[::1]:5000", "https://[::1]:5001/v2/", false)]
+    public void Insecure_is_a_host_with_its_port(string insecure, string address, bool expected)
+    {
+        using var certificates = new RegistryCertificates(new Dictionary<string, string>(), [insecure]);
+        Assert.Equal(expected, certificates.ValidationFor(new Uri(address)) is { } validation && validation(this, null, null, SslPolicyErrors.RemoteCertificateNotAvailable));
+    }
+
+    [Theory]
+    [InlineData("429", "answered 429 for manifest latest of a and asks to be left alone for 3600 s")]
+    [InlineData("403", "answered 403 for manifest latest of a")]
+    [InlineData("digest", "has the digest sha256:")]
+    [InlineData("layer", "answered 403 for blob sha256:")]
+    [InlineData("elsewhere", "no answer from 127.0.0.1:1: ")]
+    public async Task Http_is_not_asked_where_https_gave_an_answer(string how, string message)
+    {
+        using X509Certificate2 authority = Authority("Own");
+        using X509Certificate2 server = Certificate(authority, "127.0.0.1");
+        await File.WriteAllTextAsync(_scratch["ca.pem"], authority.ExportCertificatePem(), Cancel);
+        using var secure = new ScriptedRegistry(certificate: server);
+        string blob = secure.AddImage("a", "latest", [Layer]);
+        secure.Script = request => (how, request.Path == blob) switch
+        {
+            ("429", _) => new(429, [], ("Retry-After", "3600")),
+            ("403", _) or ("layer", true) => new(403, []),
+            ("digest", true) => new(200, [.. secure.Content[blob].Body[..^1], 1]),
+            ("elsewhere", true) => new(307, [], ("Location", "https://127.0.0.1:1/storage")),
+            _ => null,
+        };
+        var time = new FakeTimeProvider(DateTimeOffset.UtcNow);
+        await using ImageStore store = Store(options => options with
+        {
+            TimeProvider = time,
+            PullTimeout = TimeSpan.FromDays(1),
+            AllowedRegistries = [secure.Host, "127.0.0.1:1"],
+            RegistryCertificates = new Dictionary<string, string> { [secure.Host] = _scratch["ca.pem"] },
+        });
+
+        // What is waited for between attempts goes by at once.
+        Task<IImageLease> pull = store.AcquireAsync(ImageReference.Parse(secure.Host + "/a"), Cancel);
+        while (await Task.WhenAny(pull, Task.Delay(20, Cancel)) != pull)
+        {
+            time.Advance(TimeSpan.FromSeconds(1));
+        }
+
+        ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => pull);
+
+        // Over http there would be another reason: this registry does not speak it.
+        Assert.Contains(message, fault.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("; ", fault.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("no answer from " + secure.Host, fault.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("HOST")]
+    [InlineData("https://HOST")]
+    [InlineData("https://HOST/")]
+    [InlineData("https://HOST/v1/")]
+    [InlineData("http://HOST/v2")]
+    [InlineData(null)]
+    public async Task A_part_of_a_registry_has_a_credential_of_its_own(string? key)
+    {
+        string host = _registry.Host;
+        string entry = key is null ? "" : $$""","{{key.Replace("HOST", host, StringComparison.Ordinal)}}":{"auth":"{{Basic[6..]}}"}""";
+        DockerConfigCredentials credentials = Config($$"""{"auths":{"{{host}}/team":{"auth":"b3RoZXI6b3RoZXI="},"https://{{host}}/team/":{"auth":"b3RoZXI6b3RoZXI="},"{{host}}/v1/team":{"auth":"b3RoZXI6b3RoZXI="}{{entry}} } }""");
+
+        RegistryCredential? found = await credentials.FindAsync(host, Cancel);
+
+        Assert.Equal(key is null ? null : "user pass:word", found is null ? null : $"{found.UserName} {found.Secret}");
+    }
+
+    [Fact]
+    public async Task A_listener_that_throws_ends_no_pull()
+    {
+        string blob = _registry.AddImage("a", "latest", [new Archive().Add('0', "file", content: RandomNumberGenerator.GetBytes(2_000_000)).ToBytes()]);
+        var gate = new TaskCompletionSource();
+        _registry.Content[blob] = _registry.Content[blob] with { Gate = gate.Task };
+        await using ImageStore store = Store();
+        var listens = new Reports();
+        var throws = new Throwing();
+        Task<IImageLease> first = store.AcquireAsync(ImageReference.Parse("test.example/a"), new ImageAcquireOptions { Progress = throws }, Cancel);
+        Task<IImageLease> second = store.AcquireAsync(ImageReference.Parse("test.example/a"), new ImageAcquireOptions { Progress = listens }, Cancel);
+        while (!first.IsCompleted && !_registry.Requests.Any(request => request.Path == blob))
+        {
+            await Task.Delay(10, Cancel);
+        }
+
+        gate.SetResult();
+
+        Assert.Equal((await first).RootPath, (await second).RootPath);
+        Assert.Equal(1, throws.Times);
+        Assert.Contains(listens.All, report => report.IsStored);
+        Assert.Single(_registry.Requests, request => request.Path == blob);
+    }
+
     public void Dispose()
     {
         _registry.Dispose();
@@ -535,6 +681,17 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
             {
                 _all.Add(value);
             }
+        }
+    }
+
+    private sealed class Throwing : IProgress<PullProgress>
+    {
+        public int Times { get; private set; }
+
+        public void Report(PullProgress value)
+        {
+            Times++;
+            throw new InvalidOperationException("a fault of a listener");
         }
     }
 }

@@ -112,12 +112,10 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Theory]
-    [InlineData(ImageRootKind.Flattened)]
-    [InlineData(ImageRootKind.Overlay)]
+    [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
     public async Task A_refusal_names_image_layer_and_entry(ImageRootKind kind)
     {
-        string? obstacle = kind == ImageRootKind.Overlay ? OverlayMounts.FindObstacle(_scratch["probe"]) : null;
-        Assert.SkipWhen(obstacle is not null, obstacle ?? "");
+        RootKinds.SkipUnlessPossible(kind);
         byte[] hostile = Archive.Gzip(new Archive().File("good").File("../escape").ToBytes());
         _registry.AddImage("a", "latest", [Layer, new Archive().File("good").File("../escape").ToBytes()]);
 
@@ -269,6 +267,96 @@ public sealed class RegistryClientTests : IDisposable
 
         _registry.Script = _ => new(429, [], ("Retry-After", "3600"));
         Assert.Contains("left alone for 3600 s", (await FailAsync<ImagePullException>("b")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_layer_that_is_named_as_config_is_not_read_into_memory()
+    {
+        byte[] layer = new Archive().Add('0', "zeros", content: new byte[64 * 1024 * 1024]).ToBytes();
+        string blob = _registry.AddImage("a", "latest", [layer], blobs: [layer]);
+        await using ImageStore store = Store();
+        await using IImageLease lease = await AcquireAsync(store, "a");
+        string digest = blob.Split('/')[^1];
+        Assert.True(File.Exists(_scratch["home/blobs/sha256/" + digest["sha256:".Length..]]));
+        _registry.Content["/v2/b/blobs/" + digest] = _registry.Content[blob];
+        foreach (long size in (long[])[100, layer.Length])
+        {
+            _registry.AddManifest("b", "latest", Encoding.UTF8.GetBytes($$"""{"schemaVersion":2,"config":{"mediaType":"{{ImageMediaTypes.OciConfig}}","digest":"{{digest}}","size":{{size}}},"layers":[]}"""));
+
+            ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => AcquireAsync(store, "b"));
+
+            Assert.Contains(
+                size == 100 ? $"blob {digest} has {layer.Length} bytes instead of the 100" : $"the image's config has {size} bytes; 8388608 are allowed", fault.Message, StringComparison.Ordinal);
+        }
+
+        using var directory = new ImageDirectory(_scratch["home"]);
+        Assert.True(ImageDigest.TryParse(digest, out ImageDigest named));
+        Assert.Null(directory.ReadBlob(named, long.MaxValue));
+    }
+
+    [Theory]
+    [InlineData("manifest")]
+    [InlineData("config")]
+    public async Task Messages_about_json_do_not_quote_it(string which)
+    {
+        // The reader tells the path to where it is wrong, which is as long and as odd as its author wants.
+        string name = "\\u001b[31m\\u202e\\n" + new string('x', 10_000);
+        foreach ((string json, string place) in ((string, string)[])
+            [
+                ($"{{\n  \"{name}\": tru}}", "line 2, byte "),
+                ($"{{\n\"annotations\":{{}},\n \"config\":{{\"annotations\":{{\"{name}\":{{}} }},\"Env\":{{}} }} }}", "line 3, byte "),
+                ($"{{\"config\":\"{name}", "line 1, byte "),
+            ])
+        {
+            byte[] bytes = Encoding.UTF8.GetBytes(json);
+            if (which == "manifest")
+            {
+                _registry.AddManifest("a", "latest", bytes);
+            }
+            else
+            {
+                AddImage(bytes, [], 0);
+            }
+
+            ImagePullException fault = await FailAsync<ImagePullException>("a");
+
+            Assert.Matches($"{which} is malformed at {place}[1-9][0-9]*\\.$", fault.Message);
+            Assert.Equal(UntrustedText.Show(fault.Message), fault.Message);
+        }
+    }
+
+    [Theory]
+    [InlineData("os", "OS")]
+    [InlineData("rootfs", "RootFS")]
+    public async Task A_config_that_says_the_same_twice_in_two_cases_is_refused(string name, string other)
+    {
+        string config = Encoding.UTF8.GetString(Config());
+        AddImage(Encoding.UTF8.GetBytes(config.Replace($"\"{name}\":", $"\"{other}\":null,\"{name}\":", StringComparison.Ordinal)), [], 0);
+
+        Assert.Contains("the image's config is malformed at line 1, byte", (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("manifest")]
+    [InlineData("config")]
+    [InlineData("layer")]
+    public async Task A_body_that_comes_too_slowly_is_given_up(string which)
+    {
+        // Each look at the clock is a second, so each read takes one.
+        var time = new FakeTimeProvider { AutoAdvanceAmount = TimeSpan.FromSeconds(1) };
+        string layer = _registry.AddImage("a", "latest", [Layer]);
+        string path = which switch
+        {
+            "manifest" => "/v2/a/manifests/latest",
+            "config" => _registry.Content.Keys.Single(key => key.Contains("/blobs/", StringComparison.Ordinal) && key != layer),
+            _ => layer,
+        };
+        _registry.Content[path] = _registry.Content[path] with { Drip = 1, Pause = TimeSpan.FromMilliseconds(10) };
+
+        ImagePullException fault = await FailAsync<ImagePullException>("a", options => options with { TimeProvider = time, PullTimeout = TimeSpan.FromDays(1) });
+
+        Assert.Matches($"{(which == "manifest" ? "the manifest" : $"blob {path.Split('/')[^1]}")} comes too slowly: [0-9]+ bytes in 30 s", fault.Message);
+        Assert.Single(_registry.Requests, request => request.Path == path);
     }
 
     [Fact]

@@ -22,8 +22,11 @@ internal sealed record ScriptedAnswer(int Status, byte[] Body, params (string Na
     /// <summary>The body is sent again and again.</summary>
     public bool Endless { get; init; }
 
-    /// <summary>The body is sent in parts of so many bytes, each after a while; 0 for all at once.</summary>
+    /// <summary>The body is sent in parts of so many bytes, each after a pause; 0 for all at once.</summary>
     public int Drip { get; init; }
+
+    /// <summary>The pause.</summary>
+    public TimeSpan Pause { get; init; } = TimeSpan.FromMilliseconds(50);
 
     /// <summary>Waited for before the body is sent.</summary>
     public Task Gate { get; init; } = Task.CompletedTask;
@@ -189,7 +192,7 @@ internal sealed class ScriptedRegistry : IDisposable
         for (int at = 0; answer.Drip > 0; at = (at + answer.Drip) % answer.Body.Length)
         {
             await stream.WriteAsync(answer.Body.AsMemory(at, Math.Min(answer.Drip, answer.Body.Length - at)), stop);
-            await Task.Delay(50, stop);
+            await Task.Delay(answer.Pause, stop);
         }
 
         do
