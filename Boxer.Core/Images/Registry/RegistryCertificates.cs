@@ -35,10 +35,10 @@ internal sealed class RegistryCertificates : IDisposable
                 faults.Add($"RegistryCertificates[\"{registry}\"]: {file} has no certificate in PEM form.");
             }
 
-            _authorities[registry] = authorities;
+            _authorities[HostOf(registry)] = authorities;
         }
 
-        _insecure.UnionWith(insecure.Select(registry => registry.Contains(':', StringComparison.Ordinal) && !registry.EndsWith(']') ? registry : registry + ":443"));
+        _insecure.UnionWith(insecure.Select(HostOf).Select(registry => registry.Contains(':', StringComparison.Ordinal) && !registry.EndsWith(']') ? registry : registry + ":443"));
         if (faults.Count > 0)
         {
             Dispose();
@@ -59,6 +59,10 @@ internal sealed class RegistryCertificates : IDisposable
             ? (_, certificate, chain, errors) => isInsecure || IsIssuedBy(authorities!, certificate, chain, errors)
             : null;
     }
+
+    // Docker Hub's registry does not answer under the name that its images have.
+    private static string HostOf(string registry) =>
+        registry is ImageReference.DefaultRegistry or "index.docker.io" ? RegistryPlace.DockerHubHost : registry;
 
     private static bool IsIssuedBy(X509Certificate2Collection authorities, X509Certificate? certificate, X509Chain? chain, SslPolicyErrors errors)
     {
