@@ -46,7 +46,16 @@ internal sealed class FileLock : IDisposable
     internal static FileLock? TryTakeDirectory(string path) =>
         TryLock(path, Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0), null, SysFile.LOCK_EX);
 
-    public void Dispose() => _handle.Dispose();
+    public void Dispose()
+    {
+        if (!_handle.IsClosed)
+        {
+            // A child that is being started has the descriptor until it becomes another program, and with it the lock.
+            _ = SysFile.flock(_handle, SysFile.LOCK_UN);
+        }
+
+        _handle.Dispose();
+    }
 
     private static FileLock? TryTake(string path, int flags, int expected, int operation = SysFile.LOCK_EX) =>
         TryLock(path, Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_WRONLY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC | flags, 0x180), expected, operation);

@@ -1,12 +1,15 @@
+using System.Globalization;
 using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Runtime;
 using Boxer.Tests.Support;
+using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Tests.Core.Linux;
 
 public sealed class FileLockTests : IDisposable
 {
+    private const int F_DUPFD = 0;
     private readonly string _directory = Directory.CreateTempSubdirectory("boxer-lock-").FullName;
 
     public void Dispose() => Directory.Delete(_directory, recursive: true);
@@ -25,6 +28,34 @@ public sealed class FileLockTests : IDisposable
         }
 
         using FileLock? second = FileLock.TryTake(path);
+        Assert.NotNull(second);
+    }
+
+    [Fact]
+    public void A_lock_that_is_let_go_is_free_also_where_a_child_still_has_its_descriptor()
+    {
+        string path = Path.Join(_directory, "a.lock");
+        FileLock held = FileLock.TryCreate(path)!;
+        string number = Directory.GetFiles("/proc/self/fd").First(link => File.ResolveLinkTarget(link, returnFinalTarget: false)?.FullName == path);
+        using var descriptor = new SafeFileHandle(int.Parse(Path.GetFileName(number), CultureInfo.InvariantCulture), ownsHandle: false);
+        using var childs = new SafeFileHandle(Fcntl.fcntl(descriptor, F_DUPFD, 0), ownsHandle: true);
+
+        held.Dispose();
+
+        using FileLock? next = FileLock.TryTake(path);
+        Assert.NotNull(next);
+    }
+
+    [Fact]
+    public void A_directory_is_locked_as_a_file_is()
+    {
+        using (FileLock? first = FileLock.TryTakeDirectory(_directory))
+        {
+            Assert.NotNull(first);
+            Assert.Null(FileLock.TryTakeDirectory(_directory));
+        }
+
+        using FileLock? second = FileLock.TryTakeDirectory(_directory);
         Assert.NotNull(second);
     }
 
