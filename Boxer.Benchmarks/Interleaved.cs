@@ -9,7 +9,13 @@ internal static class Interleaved
 
     /// <param name="rounds">How often each case is measured; rounds that warm up come before.</param>
     /// <param name="cases">The cases; each does its work once.</param>
-    internal static async Task<IReadOnlyList<Series>> RunAsync(int rounds, params IReadOnlyList<(string Name, Func<Task> Work)> cases)
+    internal static Task<IReadOnlyList<Series>> RunAsync(int rounds, params IReadOnlyList<(string Name, Func<Task> Work)> cases) =>
+        RunAsync(rounds, TimeSpan.Zero, cases);
+
+    /// <param name="rounds">How often each case is measured; rounds that warm up come before.</param>
+    /// <param name="rest">How long nothing is done before each measurement.</param>
+    /// <param name="cases">The cases; each does its work once.</param>
+    internal static async Task<IReadOnlyList<Series>> RunAsync(int rounds, TimeSpan rest, params IReadOnlyList<(string Name, Func<Task> Work)> cases)
     {
         var series = cases.Select(item => new Series(item.Name)).ToArray();
         for (int round = -WarmUps; round < rounds; round++)
@@ -17,6 +23,7 @@ internal static class Interleaved
             for (int turn = 0; turn < cases.Count; turn++)
             {
                 int index = (round + WarmUps + turn) % cases.Count;
+                await Task.Delay(rest).ConfigureAwait(false);
                 long start = Stopwatch.GetTimestamp();
                 await cases[index].Work().ConfigureAwait(false);
                 if (round >= 0)

@@ -19,9 +19,8 @@ const int MostPulls = 8;
 string home = Directory.CreateTempSubdirectory("boxer-bench-").FullName;
 try
 {
-    var options = new BoxerOptions { Home = home, MaxConcurrentRuns = 50, MaxQueuedRuns = 1_000 };
-    options.RegistryMirrors[registry] = [url];
-    await using SandboxRunner runner = BoxerRunner.Create(options);
+    await PoolBenchmark.RunAsync(MakeOptions, args[0], rounds);
+    await using SandboxRunner runner = BoxerRunner.Create(MakeOptions());
     await NetworkBenchmark.RunAsync(runner, args[0], rounds);
     await ImageBenchmark.RunAsync(args[0], registry, url, Math.Min(rounds, MostPulls));
 }
@@ -31,3 +30,11 @@ finally
 }
 
 return 0;
+
+BoxerOptions MakeOptions()
+{
+    // Only what is about the pool has one.
+    var options = new BoxerOptions { Home = home, MaxConcurrentRuns = 50, MaxQueuedRuns = 1_000, Pool = { Enabled = false } };
+    options.RegistryMirrors[registry] = [url];
+    return options;
+}

@@ -162,6 +162,9 @@ public sealed class BoxerOptions
     /// </summary>
     public TimeSpan BootTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>Sandboxes that are booted ahead.</summary>
+    public PoolOptions Pool { get; set; } = new();
+
     /// <summary>A copy that nobody else changes.</summary>
     internal BoxerOptions Copy()
     {
@@ -170,6 +173,7 @@ public sealed class BoxerOptions
         copy.DnsServers = [.. DnsServers];
         copy.NetworkBlocks = [.. NetworkBlocks];
         copy.Egress = Egress.Copy();
+        copy.Pool = Pool.Copy();
         copy.AllowedRegistries = [.. AllowedRegistries];
         copy.AllowedNetworks = [.. AllowedNetworks];
         copy.InsecureRegistries = [.. InsecureRegistries];

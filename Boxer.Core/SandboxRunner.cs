@@ -6,6 +6,7 @@ using Boxer.Diagnostics;
 using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Network;
+using Boxer.Pool;
 using Boxer.Runtime;
 using Boxer.Runtime.Init;
 using Microsoft.Extensions.Logging;
@@ -217,22 +218,11 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             IImageLease image = held.Push(await trace.StageAsync("image", () => engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PolicyOf(request) }, cancellationToken)).ConfigureAwait(false));
             ImageUser user = WorkBuilder.ResolveUser(request, image);
             held.Push(await trace.StageAsync("queue", () => _admission.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
-            INetworkAttachment network = held.Push(await trace.StageAsync("network", () => mode.PrepareAsync(id, cancellationToken)).ConfigureAwait(false));
-
-            // Nothing of the guest's runs while the sandbox boots, so its rules are laid meanwhile.
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
-            Task<GuestNetwork> applying = Task.Run(() => network.ApplyAsync(policy, cancellationToken), CancellationToken.None);
-            Sandbox sandbox;
-            try
-            {
-                sandbox = held.Push(await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(image.RootPath, network.Runtime, cancellationToken)).ConfigureAwait(false));
-            }
-            finally
-            {
-                await ((Task)applying).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            }
-
-            GuestNetwork guest = await applying.ConfigureAwait(false);
+            (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
+                TakeWarm(engine, reference, image.Digest, mode) is { } warm
+                    ? await ApplyAsync(held.Push(warm), policy, trace, cancellationToken).ConfigureAwait(false)
+                    : await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
             SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest);
             SandboxEnd end = await sandbox.RunAsync(
                 work,
@@ -260,6 +250,57 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
+    private async Task KeepWarmAsync(Engine engine, ImageReference reference, INetworkMode mode)
+    {
+        await Task.Yield();
+        try
+        {
+            IImageLease image = await engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = _options.PullPolicy }, _disposing.Token).ConfigureAwait(false);
+            string digest = image.Digest;
+            await image.DisposeAsync().ConfigureAwait(false);
+            engine.Pool!.Keep(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, cancel));
+        }
+        catch (Exception exception)
+        {
+            // The first run of it says what is wrong, and keeps it warm from then on.
+            Log.PoolImageFailed(_logger, reference.ToString(), exception);
+        }
+    }
+
+    private static WarmSandbox? TakeWarm(Engine engine, ImageReference reference, string digest, INetworkMode mode) => mode.CanBePooled
+        ? engine.Pool?.Take(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, cancel))
+        : null;
+
+    private static async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)> ApplyAsync(
+        WarmSandbox warm, NetworkPolicy policy, RunTrace trace, CancellationToken cancellationToken) =>
+        (warm.Sandbox, warm.Network, await trace.StageAsync("network", () => warm.Network.ApplyAsync(policy, cancellationToken)).ConfigureAwait(false));
+
+    private static async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)> BootAsync(
+        Engine engine, string id, IImageLease image, INetworkMode mode, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+    {
+        INetworkAttachment network = held.Push(await trace.StageAsync("network", () => mode.PrepareAsync(id, cancellationToken)).ConfigureAwait(false));
+
+        // Nothing of the guest's runs while the sandbox boots, so its rules are laid meanwhile.
+        Task<GuestNetwork> applying = Task.Run(() => network.ApplyAsync(policy, cancellationToken), CancellationToken.None);
+        Sandbox sandbox;
+        try
+        {
+            sandbox = held.Push(await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(image.RootPath, network.Runtime, cancellationToken)).ConfigureAwait(false));
+        }
+        finally
+        {
+            await ((Task)applying).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        return (sandbox, network, await applying.ConfigureAwait(false));
+    }
+
+    // Those who run get the processors, and not those who may run later; where none waits for these, what is left of them.
+    private bool IsBusy(bool isUrgent)
+    {
+        return _admission.IsAnyWaiting || _admission.Count.Running >= Math.Max(1, isUrgent ? Environment.ProcessorCount : Environment.ProcessorCount / 2);
+    }
+
     private async Task CleanUpAsync(string id, CleanupStack held)
     {
         await Task.Yield();
@@ -274,6 +315,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
 
         _metrics.Stage("cleanup", _time.GetElapsedTime(start));
+        _engine?.Pool?.Wake();
     }
 
     private async ValueTask<Engine> GetEngineAsync(CancellationToken cancellationToken)
@@ -303,7 +345,15 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                     }
                 }
 
-                _engine = await Engine.CreateAsync(_options, _images, _loggers, _time, cancellationToken).ConfigureAwait(false);
+                Engine engine = await Engine.CreateAsync(_options, _images, IsBusy, _metrics.Pool, _loggers, _time, cancellationToken).ConfigureAwait(false);
+                _engine = engine;
+                if (engine.Pool is not null && _networks.FirstOrDefault(mode => mode.Name == SandboxPool<WarmSandbox>.KeptNetwork) is { } kept)
+                {
+                    foreach (string image in _options.Pool.Images.Keys)
+                    {
+                        _ = Track(KeepWarmAsync(engine, ImageReference.Parse(image), kept));
+                    }
+                }
             }
 
             return _engine;

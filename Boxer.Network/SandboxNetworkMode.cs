@@ -42,7 +42,8 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     public string Name => "sandbox";
 
     /// <inheritdoc/>
-    public bool CanBePooled => true;
+    /// <remarks>What waits would hold links and addresses that runs need, and rules that another may flush meanwhile.</remarks>
+    public bool CanBePooled => false;
 
     /// <inheritdoc/>
     public bool HoldsEgress => true;

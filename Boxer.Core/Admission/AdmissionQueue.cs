@@ -44,6 +44,18 @@ internal sealed class AdmissionQueue
         }
     }
 
+    /// <summary>Whether somebody waits for a running slot, who has an image already.</summary>
+    internal bool IsAnyWaiting
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _waiting.Count > 0;
+            }
+        }
+    }
+
     /// <summary>Takes a place. It is held from here to the end of the run, while the image is pulled too.</summary>
     /// <exception cref="SandboxCapacityException">Too many wait.</exception>
     internal IDisposable Enter()

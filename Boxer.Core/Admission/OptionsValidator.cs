@@ -127,9 +127,38 @@ internal static class OptionsValidator
         Range(nameof(options.QueueTimeout), options.QueueTimeout.TotalSeconds, 0, 3_600);
         Range(nameof(options.PullTimeout), options.PullTimeout.TotalSeconds, 1, 86_400);
         Range(nameof(options.BootTimeout), options.BootTimeout.TotalSeconds, 1, 600);
+        ValidatePool();
         return faults;
 
         void Add(string field, string message) => faults.Add(new SandboxFault(field, message));
+
+        void ValidatePool()
+        {
+            NotNull(nameof(options.Pool), options.Pool);
+            if (options.Pool is not { } pool)
+            {
+                return;
+            }
+
+            Range("Pool.MaxSandboxes", pool.MaxSandboxes, 0, 10_000);
+            Range("Pool.IdleTimeout", pool.IdleTimeout.TotalSeconds, 1, 86_400);
+            Range("Pool.MaxAge", pool.MaxAge.TotalSeconds, 1, 86_400);
+            NotNull("Pool.Images", pool.Images);
+            int most = pool.MaxSandboxes ?? Pool.SandboxPool<Pool.WarmSandbox>.DefaultMaxSandboxes;
+            if (most >= 0 && pool.Images?.Values.Sum(minimum => (long)minimum) > most)
+            {
+                Add("Pool.Images", $"wants more sandboxes than the {most} that may wait; lower the numbers, or raise Pool.MaxSandboxes.");
+            }
+
+            foreach ((string image, int minimum) in pool.Images ?? new Dictionary<string, int>())
+            {
+                Range($"Pool.Images[{image}]", minimum, 1, 1_000);
+                if (!Images.ImageReference.TryParse(image, out _, out string? fault))
+                {
+                    Add($"Pool.Images[{image}]", $"is not an image: {fault}");
+                }
+            }
+        }
 
         void NotNull(string field, object? value)
         {

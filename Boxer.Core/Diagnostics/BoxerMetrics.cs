@@ -24,11 +24,15 @@ internal sealed class BoxerMetrics : IDisposable
             "s",
             "Time of one stage of a run.",
             advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300] });
+        Pool = new PoolMetrics(_meter);
         _meter.CreateObservableUpDownCounter("boxer.runs.active", () => admission().Running, "{run}", "Runs that hold a running slot.");
         _meter.CreateObservableUpDownCounter("boxer.runs.queued", () => admission().Waiting, "{run}", "Runs that wait for a running slot.");
     }
 
     internal ActivitySource Activities { get; }
+
+    /// <summary>What the pool counts.</summary>
+    internal PoolMetrics Pool { get; }
 
     internal void RunEnded(string termination, string network) =>
         _runs.Add(1, new("termination", termination), new KeyValuePair<string, object?>("network", network));

@@ -20,6 +20,18 @@ internal static partial class Log
     [LoggerMessage(1004, LogLevel.Warning, "Could not take away what dead instances had left of the network mode '{Mode}'; the next start tries again.")]
     public static partial void NetworkReconcileFailed(ILogger logger, string mode, Exception exception);
 
+    [LoggerMessage(1005, LogLevel.Warning, "A sandbox could not be booted ahead; the pool tries again in {Seconds:0} s, and runs boot their own meanwhile.")]
+    public static partial void PoolBootFailed(ILogger logger, double seconds, Exception exception);
+
+    [LoggerMessage(1006, LogLevel.Error, "A sandbox of the pool could not be taken away; the next start tries again.")]
+    public static partial void PoolCleanupFailed(ILogger logger, Exception exception);
+
+    [LoggerMessage(1007, LogLevel.Warning, "The image {Image} could not be made ready for the pool.")]
+    public static partial void PoolImageFailed(ILogger logger, string image, Exception exception);
+
+    [LoggerMessage(1008, LogLevel.Warning, "A sandbox of the pool is lost; it is taken away, and another takes its place.")]
+    public static partial void PoolSandboxLost(ILogger logger, Exception exception);
+
     [LoggerMessage(1100, LogLevel.Information, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
 

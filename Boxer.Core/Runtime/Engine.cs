@@ -2,6 +2,7 @@ using Boxer.Diagnostics;
 using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Native;
+using Boxer.Pool;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
 using Microsoft.Extensions.Logging;
@@ -13,8 +14,9 @@ internal sealed class Engine : IAsyncDisposable
 {
     private readonly CleanupStack _cleanup;
 
-    private Engine(ISandboxRuntime runtime, IImageStore images, IReadOnlyList<string> unenforcedLimits, CleanupStack cleanup)
+    private Engine(ISandboxRuntime runtime, IImageStore images, SandboxPool<WarmSandbox>? pool, IReadOnlyList<string> unenforcedLimits, CleanupStack cleanup)
     {
+        Pool = pool;
         Runtime = runtime;
         Images = images;
         UnenforcedLimits = unenforcedLimits;
@@ -25,17 +27,22 @@ internal sealed class Engine : IAsyncDisposable
 
     internal IImageStore Images { get; }
 
+    /// <summary>Sandboxes that wait; <see langword="null"/> where none are booted ahead.</summary>
+    internal SandboxPool<WarmSandbox>? Pool { get; }
+
     /// <summary>Limits that this host does not hold, by property name.</summary>
     internal IReadOnlyList<string> UnenforcedLimits { get; }
 
     /// <summary>Makes it. What was made is given back when a step fails, and the next call starts afresh.</summary>
     /// <param name="options">The options, checked.</param>
     /// <param name="images">The application's own store, or <see langword="null"/> for ours.</param>
+    /// <param name="isBusy">Whether those who run need the processors; see <see cref="SandboxPool{T}"/>.</param>
+    /// <param name="metrics">What the pool counts.</param>
     /// <param name="loggers">Makes loggers.</param>
     /// <param name="time">The clock.</param>
     /// <param name="cancellationToken">Gives up.</param>
     internal static async Task<Engine> CreateAsync(
-        BoxerOptions options, IImageStore? images, ILoggerFactory loggers, TimeProvider time, CancellationToken cancellationToken)
+        BoxerOptions options, IImageStore? images, Func<bool, bool> isBusy, PoolMetrics metrics, ILoggerFactory loggers, TimeProvider time, CancellationToken cancellationToken)
     {
         ILogger logger = loggers.CreateLogger("Boxer");
         bool privileged = Unistd.geteuid() == 0;
@@ -86,10 +93,14 @@ internal sealed class Engine : IAsyncDisposable
                 poller,
                 options.BootTimeout,
                 time);
+
+            // Given back first: what waits needs all the rest.
+            SandboxPool<WarmSandbox>? pool = (options.Pool.Enabled ?? cgroups?.CanFreeze == true) ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, isBusy, metrics, time, logger)) : null;
             Log.InstanceReady(logger, instance.Id, runsc.Version, options.Platform, cgroups?.Description ?? "no cgroups");
             return new Engine(
                 runtime,
                 images,
+                pool,
                 cgroups is null ? [nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryMegabytes)] : [],
                 cleanup);
         }

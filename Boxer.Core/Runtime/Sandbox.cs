@@ -25,6 +25,18 @@ internal sealed class Sandbox : IAsyncDisposable
 
     private InitChannel Init => _parts.Init!;
 
+    /// <summary>
+    /// Whether it still waits: its process has not ended, PID 1 has said nothing and not hung up, and the kernel has killed nothing in it for want
+    /// of memory, which what is frozen does not show.
+    /// </summary>
+    internal bool IsAlive => !_parts.Process!.Exited.IsCompleted && Init.IsSilent && (_parts.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None) == OutOfMemory.None;
+
+    /// <summary>Makes it take no processor time until <see cref="Thaw"/>. Without a freezer it goes on waiting.</summary>
+    internal void Freeze() => _parts.Cgroup?.Freeze();
+
+    /// <summary>Makes it go on.</summary>
+    internal void Thaw() => _parts.Cgroup?.Thaw();
+
     /// <summary>Hands the work over and sees it to its end.</summary>
     /// <param name="work">The work.</param>
     /// <param name="onStarted">Is called when the command runs.</param>

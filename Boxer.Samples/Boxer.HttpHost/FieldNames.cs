@@ -71,6 +71,12 @@ internal static partial class FieldNames
         ["QueueTimeout"] = "queue_timeout_secs",
         ["PullTimeout"] = "pull_timeout_secs",
         ["BootTimeout"] = "boot_timeout_secs",
+        ["Pool"] = "pool",
+        ["Enabled"] = "enabled",
+        ["MaxSandboxes"] = "max_sandboxes",
+        ["IdleTimeout"] = "idle_timeout_secs",
+        ["MaxAge"] = "max_age_secs",
+        ["Images"] = "images",
         ["DefaultLimits"] = "defaults",
     };
 

@@ -39,10 +39,12 @@ public sealed class CrashTests(PythonImage image)
         await WaitForAsync(() => HostState.CountSandboxesAsync(), atLeast: 1);
         string[] before = await HostState.ReadAsync();
 
-        await using HostProcess first = await HostProcess.StartAsync(image);
+        // With sandboxes that wait frozen, too.
+        await using HostProcess first = await HostProcess.StartAsync(image, new JsonObject { ["pool"] = new JsonObject { ["images"] = new JsonObject { [PythonImage.Name] = 3 } } });
+        await WaitForAsync(() => HostState.CountSandboxesAsync(), atLeast: 4);
         var body = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("sleep", "1000"), ["network"] = "sandbox", ["limits"] = new JsonObject { ["wall_clock_secs"] = 900 } };
         Task[] runs = [.. Enumerable.Range(0, 4).Select(_ => first.Client.PostAsJsonAsync("/run", body, Cancel))];
-        await WaitForAsync(() => HostState.CountSandboxesAsync(), atLeast: 5);
+        await WaitForAsync(() => HostState.CountSandboxesAsync(), atLeast: 8);
         first.Process.Kill();
         await first.Process.WaitForExitAsync(Cancel);
         await Task.WhenAll(runs).ContinueWith(_ => { }, Cancel, TaskContinuationOptions.None, TaskScheduler.Default);

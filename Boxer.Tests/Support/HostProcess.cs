@@ -33,6 +33,7 @@ internal sealed class HostProcess : IAsyncDisposable
     {
         JsonObject all = (JsonObject?)settings?.DeepClone() ?? [];
         all.TryAdd("home", image.Home);
+        all.TryAdd("pool", new JsonObject { ["enabled"] = false });
         all["listen_addr"] = "127.0.0.1:0";
         all["registry_mirrors"] = new JsonObject { ["docker.io"] = new JsonArray(image.Url) };
         string config = Path.Join(directory ?? Path.GetDirectoryName(image.Home), $"host-{Guid.NewGuid():N}.json");

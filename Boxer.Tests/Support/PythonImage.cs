@@ -35,7 +35,8 @@ public sealed class PythonImage : IAsyncLifetime
     /// <summary>Options that find the image.</summary>
     internal BoxerOptions Options()
     {
-        var options = new BoxerOptions { Home = Home };
+        // What waits would count among the sandboxes of a run; the tests of the pool switch it on.
+        var options = new BoxerOptions { Home = Home, Pool = { Enabled = false } };
         options.RegistryMirrors["docker.io"] = [Url];
         return options;
     }

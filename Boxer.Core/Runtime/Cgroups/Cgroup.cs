@@ -61,6 +61,15 @@ internal abstract class Cgroup : IAsyncDisposable
     /// <summary>Makes the descriptor wait for the next change.</summary>
     internal abstract void AcknowledgeOutOfMemory(SafeFileHandle descriptor);
 
+    /// <summary>Whether what is in it can be frozen.</summary>
+    internal abstract bool CanFreeze { get; }
+
+    /// <summary>Begins to freeze what is in it. Without a freezer nothing happens.</summary>
+    internal abstract void Freeze();
+
+    /// <summary>Makes what is in it go on.</summary>
+    internal abstract void Thaw();
+
     /// <summary>Sends SIGKILL to everything in it, once. What is forked meanwhile needs another call.</summary>
     /// <returns>Whether something was there.</returns>
     internal virtual bool Kill()

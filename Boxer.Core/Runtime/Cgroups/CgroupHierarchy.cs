@@ -36,7 +36,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
         if (RequiredControllers.All(controller => mounts.OwnDirectory(controller) is not null))
         {
             Dictionary<string, string> directories = new(StringComparer.Ordinal);
-            foreach (string controller in (string[])[.. RequiredControllers, "cpuacct"])
+            foreach (string controller in (string[])[.. RequiredControllers, "cpuacct", CgroupV1.Freezer])
             {
                 string? above = parent is null
                     ? mounts.OwnDirectory(controller)
@@ -79,6 +79,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
                 return;
             }
 
+            CreateFreezer();
             foreach (string directory in Directories)
             {
                 Directory.CreateDirectory(directory);
@@ -90,6 +91,27 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
                 $"Cannot make cgroups: {exception.Message} Run as root, name a delegated subtree in CgroupParent, or set IgnoreCgroups to run without cpu and memory limits.", exception);
         }
     }
+
+    // The pool needs it, and nobody else.
+    private void CreateFreezer()
+    {
+        if (!_v1!.TryGetValue(CgroupV1.Freezer, out string? freezer))
+        {
+            return;
+        }
+
+        try
+        {
+            Directory.CreateDirectory(freezer);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            _v1.Remove(CgroupV1.Freezer);
+        }
+    }
+
+    /// <summary>Whether what is in a sandbox's cgroup can be frozen: on v2 since Linux 5.2.</summary>
+    internal bool CanFreeze => _v2 is not null ? File.Exists(Path.Join(_v2, "cgroup.freeze")) : _v1!.ContainsKey(CgroupV1.Freezer);
 
     /// <summary>Makes the cgroup of one sandbox.</summary>
     internal Cgroup CreateCgroup(string name)
@@ -111,18 +133,25 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
     /// <summary>Removes what an instance left: kills every process in its directories, then removes them.</summary>
     internal static async Task RemoveAsync(IReadOnlyList<string> instanceDirectories, TimeProvider time)
     {
-        foreach (string instance in instanceDirectories.Where(Directory.Exists))
+        // All hierarchies at once: what is to be thawed is in one, and what is to be killed in all.
+        string[] directories = [.. instanceDirectories.Where(Directory.Exists).SelectMany(instance => (string[])[.. Directory.GetDirectories(instance), instance])];
+        if (directories.Length > 0)
         {
-            string[] sandboxes = Directory.GetDirectories(instance);
-            await Cgroup.RemoveAsync([.. sandboxes, instance], () => KillAll([.. sandboxes, instance]), time).ConfigureAwait(false);
+            await Cgroup.RemoveAsync(directories, () => KillAll(directories), time).ConfigureAwait(false);
         }
     }
 
-    private static void KillAll(IEnumerable<string> directories)
+    private static void KillAll(IReadOnlyList<string> directories)
     {
         foreach (int pid in directories.SelectMany(directory => Cgroup.ReadProcesses(Path.Join(directory, "cgroup.procs"))))
         {
             _ = Native.Signal.kill(pid, Native.Signal.SIGKILL);
+        }
+
+        // What is frozen in a cgroup of v1 dies only when it goes on.
+        foreach (string directory in directories)
+        {
+            CgroupV1.Thaw(directory);
         }
     }
 

@@ -9,6 +9,7 @@ internal sealed class CgroupV1 : Cgroup
 {
     private const int PeriodMicroseconds = 100_000;
     private const int LeastQuotaMicroseconds = 1_000;
+    private const string StateFile = "freezer.state";
 
     // The kernel charges in batches, so that the last bytes below a limit may not show.
     private const int ChargedAhead = 2 << 20;
@@ -17,6 +18,7 @@ internal sealed class CgroupV1 : Cgroup
     private readonly string? _cpuAccounting;
     private readonly string _memory;
     private readonly string _pids;
+    private readonly string? _freezer;
 
     internal CgroupV1(IReadOnlyDictionary<string, string> directories, TimeProvider time)
         : base([.. directories.Values.Distinct(StringComparer.Ordinal)], time)
@@ -25,7 +27,13 @@ internal sealed class CgroupV1 : Cgroup
         _memory = directories["memory"];
         _pids = directories["pids"];
         _cpuAccounting = directories.GetValueOrDefault("cpuacct");
+        _freezer = directories.GetValueOrDefault(Freezer);
     }
+
+    /// <summary>The controller that freezes, where the host has it.</summary>
+    internal const string Freezer = "freezer";
+
+    internal override bool CanFreeze => _freezer is not null;
 
     internal override void Apply(CgroupLimits limits)
     {
@@ -86,6 +94,34 @@ internal sealed class CgroupV1 : Cgroup
     {
         ulong count;
         _ = Unistd.read(descriptor, (byte*)&count, sizeof(ulong));
+    }
+
+    internal override void Freeze()
+    {
+        if (_freezer is not null)
+        {
+            Write(_freezer, StateFile, "FROZEN");
+        }
+    }
+
+    internal override void Thaw() => Thaw(_freezer);
+
+    // What is frozen dies only when it goes on.
+    internal override bool Kill()
+    {
+        bool found = base.Kill();
+        Thaw();
+        return found;
+    }
+
+    /// <summary>Makes what is in a directory go on, if it is one of a freezer.</summary>
+    /// <param name="directory">The directory.</param>
+    internal static void Thaw(string? directory)
+    {
+        if (directory is not null && File.Exists(Path.Join(directory, StateFile)))
+        {
+            Write(directory, StateFile, "THAWED");
+        }
     }
 
     internal static long Quota(double cores, int period) => Math.Max(LeastQuotaMicroseconds, (long)Math.Round(cores * period));

@@ -8,6 +8,7 @@ namespace Boxer.Runtime.Cgroups;
 internal sealed class CgroupV2 : Cgroup
 {
     private const int PeriodMicroseconds = 100_000;
+    private const string FreezeFile = "cgroup.freeze";
     private readonly string _directory;
 
     internal CgroupV2(string directory, TimeProvider time)
@@ -60,6 +61,24 @@ internal sealed class CgroupV2 : Cgroup
     {
         Span<byte> content = stackalloc byte[512];
         RandomAccess.Read(descriptor, content, 0);
+    }
+
+    internal override bool CanFreeze => File.Exists(Path.Join(_directory, FreezeFile));
+
+    internal override void Freeze()
+    {
+        if (CanFreeze)
+        {
+            Write(_directory, FreezeFile, "1");
+        }
+    }
+
+    internal override void Thaw()
+    {
+        if (CanFreeze)
+        {
+            Write(_directory, FreezeFile, "0");
+        }
     }
 
     internal override bool Kill()

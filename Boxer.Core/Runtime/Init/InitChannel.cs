@@ -31,6 +31,9 @@ internal sealed class InitChannel : IAsyncDisposable
         _socket = socket;
     }
 
+    /// <summary>Whether PID 1 has neither said anything that was not read, nor hung up.</summary>
+    internal bool IsSilent => _start == _end && !_socket.Poll(0, SelectMode.SelectRead);
+
     /// <summary>Waits until PID 1 has booted.</summary>
     /// <exception cref="InitProtocolException">PID 1 said something else, or speaks another version, or reports a fault.</exception>
     /// <exception cref="EndOfStreamException">PID 1 or its sandbox died before.</exception>

@@ -47,6 +47,7 @@ internal sealed record HostSettings
         options.NetworkBlocks = [.. Sandboxes.NetworkBlocks];
         options.EnableIPv6 = Sandboxes.EnableIPv6;
         options.Egress = Sandboxes.Egress;
+        options.Pool = Sandboxes.Pool;
         options.AllowWiderEgress = Sandboxes.AllowWiderEgress;
         options.RegistryMirrors = new Dictionary<string, IList<string>>(Sandboxes.RegistryMirrors, StringComparer.Ordinal);
         options.AllowedRegistries = [.. Sandboxes.AllowedRegistries];

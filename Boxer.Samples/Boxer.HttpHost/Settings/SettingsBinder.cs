@@ -17,11 +17,13 @@ internal sealed class SettingsBinder
     [
         "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "defaults", "dns_servers", "docker_config", "egress", "enable_ipv6", "home",
         "ignore_cgroups", "image_min_free_bytes", "image_quota_bytes", "insecure_registries", "listen_addr", "max_concurrent_runs", "max_memory_mb", "max_queued_runs", "network_blocks",
-        "output_limit_bytes", "outputs_limit_bytes", "outputs_limit_files", "platform", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors",
+        "output_limit_bytes", "outputs_limit_bytes", "outputs_limit_files", "platform", "pool", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors",
         "run_body_limit_bytes", "runsc_path", "stop_grace_secs", "upload_limit_bytes", "upload_quota_bytes", "upload_quota_files",
     ];
 
     private static readonly string[] EgressKeys = ["allow", "bandwidth_bps", "deny", "quota_bytes"];
+
+    private static readonly string[] PoolKeys = ["enabled", "idle_timeout_secs", "images", "max_age_secs", "max_sandboxes"];
 
     private static readonly string[] DefaultsKeys = ["cpu_cores", "disk_mb", "memory_mb", "nofile", "pids_limit", "wall_clock_secs"];
 
@@ -80,6 +82,7 @@ internal sealed class SettingsBinder
             QueueTimeout = Seconds(_root, "", "queue_timeout_secs", 0, 3_600) ?? TimeSpan.FromSeconds(60),
             PullTimeout = Seconds(_root, "", "pull_timeout_secs", 1, 86_400) ?? TimeSpan.FromMinutes(10),
             BootTimeout = Seconds(_root, "", "boot_timeout_secs", 1, 600) ?? TimeSpan.FromSeconds(30),
+            Pool = BindPool(),
         };
         options.Home = BindPath("home", homeDirectory) ?? Path.Combine(homeDirectory, ".boxer");
         return new HostSettings
@@ -206,6 +209,44 @@ internal sealed class SettingsBinder
             BandwidthBitsPerSecond = Whole(section, Prefix, "bandwidth_bps", 8_000, 100_000_000_000),
             QuotaBytes = Whole(section, Prefix, "quota_bytes", 1, 1L << 60),
         };
+    }
+
+    private PoolOptions BindPool()
+    {
+        var pool = new PoolOptions();
+        if (Section("pool") is not { } section)
+        {
+            return pool;
+        }
+
+        const string Prefix = "pool.";
+        RefuseUnknown(section, Prefix, PoolKeys);
+        pool.Enabled = section.Members.ContainsKey("enabled") ? Flag(section, Prefix, "enabled") : null;
+        pool.MaxSandboxes = (int?)Whole(section, Prefix, "max_sandboxes", 0, 10_000);
+        pool.IdleTimeout = Seconds(section, Prefix, "idle_timeout_secs", 1, 86_400) ?? pool.IdleTimeout;
+        pool.MaxAge = Seconds(section, Prefix, "max_age_secs", 1, 86_400) ?? pool.MaxAge;
+        switch (section.Members.GetValueOrDefault("images"))
+        {
+            case null:
+                break;
+            case SettingObject images:
+                foreach (string image in images.Members.Keys)
+                {
+                    if (!Boxer.Images.ImageReference.TryParse(image, out _))
+                    {
+                        Fault($"pool.images.{image}", "is not the name of an image; write one such as python:3.12-slim");
+                    }
+
+                    pool.Images[image] = (int)(Whole(images, "pool.images.", image, 1, 1_000) ?? 1);
+                }
+
+                break;
+            case { } other:
+                Fault("pool.images", "must be an object with a number of sandboxes for each image", other);
+                break;
+        }
+
+        return pool;
     }
 
     private List<string> BindDnsServers()
@@ -387,9 +428,11 @@ internal sealed class SettingsBinder
         return texts;
     }
 
-    private bool Flag(string key)
+    private bool Flag(string key) => Flag(_root, "", key);
+
+    private bool Flag(SettingObject section, string prefix, string key)
     {
-        switch (_root.Members.GetValueOrDefault(key))
+        switch (section.Members.GetValueOrDefault(key))
         {
             case null or SettingScalar { Text: null, Json.ValueKind: JsonValueKind.False }:
                 return false;
@@ -398,7 +441,7 @@ internal sealed class SettingsBinder
             case SettingScalar { Text: { } text } when bool.TryParse(text, out bool flag):
                 return flag;
             case { } other:
-                Fault(key, "must be true or false", other);
+                Fault(prefix + key, "must be true or false", other);
                 return false;
         }
     }

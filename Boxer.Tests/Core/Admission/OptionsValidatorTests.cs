@@ -42,6 +42,13 @@ public sealed class OptionsValidatorTests
         { "MaxQueuedRuns", options => options.MaxQueuedRuns = -1, "is -1, but must be from 0 to 1000000." },
         { "QueueTimeout", options => options.QueueTimeout = TimeSpan.FromHours(2), "is 7200, but must be from 0 to 3600." },
         { "PullTimeout", options => options.PullTimeout = TimeSpan.Zero, "is 0, but must be from 1 to 86400." },
+        { "Pool", options => options.Pool = null!, "must not be null." },
+        { "Pool.MaxSandboxes", options => options.Pool.MaxSandboxes = -1, "is -1, but must be from 0 to 10000." },
+        { "Pool.IdleTimeout", options => options.Pool.IdleTimeout = TimeSpan.Zero, "is 0, but must be from 1 to 86400." },
+        { "Pool.MaxAge", options => options.Pool.MaxAge = TimeSpan.FromDays(2), "is 172800, but must be from 1 to 86400." },
+        { "Pool.Images", options => options.Pool.Images = null!, "must not be null." },
+        { "Pool.Images", options => options.Pool = new() { MaxSandboxes = 2, Images = { ["python"] = 3 } }, "wants more sandboxes than the 2 that may wait; lower the numbers, or raise Pool.MaxSandboxes." },
+        { "Pool.Images[python]", options => options.Pool.Images["python"] = 0, "is 0, but must be from 1 to 1000." },
         { "BootTimeout", options => options.BootTimeout = Timeout.InfiniteTimeSpan, "is -0.001, but must be from 1 to 600." },
     };
 

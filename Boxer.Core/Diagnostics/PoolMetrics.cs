@@ -1,0 +1,30 @@
+using System.Diagnostics.Metrics;
+
+namespace Boxer.Diagnostics;
+
+/// <summary>What the pool counts, in the meter of the runner.</summary>
+internal sealed class PoolMetrics
+{
+    private readonly Meter _meter;
+    private readonly Counter<long> _takes;
+    private readonly Histogram<double> _boots;
+    private readonly Histogram<double> _ages;
+
+    internal PoolMetrics(Meter meter)
+    {
+        _meter = meter;
+        _takes = meter.CreateCounter<long>("boxer.pool.takes", "{run}", "Runs that wanted a sandbox of the pool, by whether one waited.");
+        _boots = meter.CreateHistogram<double>("boxer.pool.boot.duration", "s", "Time of a boot ahead.");
+        _ages = meter.CreateHistogram<double>("boxer.pool.age", "s", "How long a sandbox waited for its run.");
+    }
+
+    /// <summary>Shows how many wait.</summary>
+    internal void Observe(Func<int> waiting) =>
+        _meter.CreateObservableUpDownCounter("boxer.pool.sandboxes", waiting, "{sandbox}", "Sandboxes that wait for a run.");
+
+    internal void Taken(bool hit) => _takes.Add(1, new KeyValuePair<string, object?>("hit", hit));
+
+    internal void Booted(TimeSpan time) => _boots.Record(time.TotalSeconds);
+
+    internal void Age(TimeSpan age) => _ages.Record(age.TotalSeconds);
+}

@@ -1,0 +1,64 @@
+using Boxer.Images;
+using Boxer.Network;
+using Boxer.Runtime;
+
+namespace Boxer.Pool;
+
+/// <summary>A booted sandbox with its network and its image. It serves one run and is destroyed: disposing gives all of it back.</summary>
+internal sealed class WarmSandbox : IWarmSandbox
+{
+    private readonly CleanupStack _held;
+
+    private WarmSandbox(Sandbox sandbox, INetworkAttachment network, CleanupStack held)
+    {
+        Sandbox = sandbox;
+        Network = network;
+        _held = held;
+    }
+
+    /// <summary>The sandbox.</summary>
+    internal Sandbox Sandbox { get; }
+
+    /// <summary>Its network, of which nothing is open yet.</summary>
+    internal INetworkAttachment Network { get; }
+
+    /// <inheritdoc/>
+    public bool IsAlive => Sandbox.IsAlive;
+
+    /// <summary>Boots one.</summary>
+    /// <param name="engine">What this runner has on the host.</param>
+    /// <param name="reference">The image, which is here.</param>
+    /// <param name="digest">What it must be: a tag may mean another image by now.</param>
+    /// <param name="mode">The network mode.</param>
+    /// <param name="cancellationToken">Gives up; what was made is given back.</param>
+    internal static async Task<WarmSandbox> BootAsync(Engine engine, ImageReference reference, string digest, INetworkMode mode, CancellationToken cancellationToken)
+    {
+        var held = new CleanupStack();
+        try
+        {
+            IImageLease image = held.Push(await engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Never }, cancellationToken).ConfigureAwait(false));
+            if (image.Digest != digest)
+            {
+                throw new ImageNotFoundException($"{reference} is {image.Digest} now, and not {digest} any more.");
+            }
+
+            INetworkAttachment network = held.Push(await mode.PrepareAsync($"boxer-{Guid.NewGuid()}", cancellationToken).ConfigureAwait(false));
+            Sandbox sandbox = held.Push(await engine.Runtime.BootAsync(image.RootPath, network.Runtime, cancellationToken).ConfigureAwait(false));
+            return new(sandbox, network, held);
+        }
+        catch
+        {
+            await held.AbandonAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Freeze() => Sandbox.Freeze();
+
+    /// <inheritdoc/>
+    public void Thaw() => Sandbox.Thaw();
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync() => _held.DisposeAsync();
+}

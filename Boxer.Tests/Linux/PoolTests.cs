@@ -1,0 +1,105 @@
+using Boxer.Hosting;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>Runs in sandboxes that were booted ahead: the same as in others, and nothing of one run is left for the next.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class PoolTests(SharedRunner shared)
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task A_run_finds_a_sandbox_that_waits_and_it_is_like_any_other()
+    {
+        await using SandboxRunner runner = Make();
+        SandboxRequest request = SharedRunner.Shell("id -u; cat /job/in; echo $KEY; pwd; ulimit -n; read line; echo $line; echo made > /output/file; exit 3");
+        request.Files.Add(SandboxFile.FromText("job/in", "given\n"));
+        request.Environment["KEY"] = "value";
+        request.WorkingDirectory = "/tmp";
+        request.User = "1234";
+        request.Stdin = "typed\n"u8.ToArray();
+        request.Limits = new() { OpenFiles = 99 };
+        SandboxResult cold = await runner.RunAsync(request, Cancel);
+        SandboxResult warm = await WarmAsync(runner, request);
+
+        Assert.Equal("1234\ngiven\nvalue\n/tmp\n99\ntyped\n", warm.Stdout);
+        Assert.Equal((cold.Stdout, cold.ExitCode, cold.Outputs.Count), (warm.Stdout, warm.ExitCode, warm.Outputs.Count));
+        Assert.Equal(3, warm.ExitCode);
+    }
+
+    [Fact]
+    public async Task Limits_hold_in_it()
+    {
+        await using SandboxRunner runner = Make();
+        await runner.RunAsync(SharedRunner.Command("true"), Cancel);
+
+        SandboxRequest balloon = SharedRunner.Python("x = bytearray(400 << 20)");
+        balloon.Limits = new() { MemoryMegabytes = 64 };
+        Assert.Equal(TerminationKind.MemoryLimit, (await WarmAsync(runner, balloon)).Termination.Kind);
+        SandboxRequest late = SharedRunner.Command("sleep", "60");
+        late.Limits = new() { WallClock = TimeSpan.FromSeconds(1) };
+        Assert.Equal(TerminationKind.WallClockLimit, (await WarmAsync(runner, late)).Termination.Kind);
+    }
+
+    [Fact]
+    public async Task Nothing_of_a_run_is_left_for_another()
+    {
+        await using SandboxRunner runner = Make();
+        var boots = new HashSet<string>();
+        for (int i = 0; i < 4; i++)
+        {
+            SandboxResult result = await WarmAsync(runner, SharedRunner.Shell("ls /tmp /output /dev/shm; cat /proc/sys/kernel/random/boot_id; touch /tmp/left /output/left /dev/shm/left"));
+            string[] lines = result.Stdout.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+            Assert.DoesNotContain("left", lines);
+            Assert.True(boots.Add(lines[^1]));
+        }
+    }
+
+    [Fact]
+    public async Task What_waits_takes_no_processor_time_and_goes_with_the_runner()
+    {
+        // Whatever an earlier test left is not this one's.
+        await using (SandboxRunner reconciling = Make())
+        {
+            await reconciling.StartAsync(Cancel);
+        }
+
+        string[] before = await HostState.ReadAsync();
+        await using (SandboxRunner runner = Make())
+        {
+            await WarmAsync(runner, SharedRunner.Command("true"));
+            await Task.Delay(500, Cancel);
+            string[] states = [.. Directory.EnumerateFiles("/sys/fs/cgroup", "*", new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true, MaxRecursionDepth = 6 })
+                .Where(path => path.Contains("/boxer-", StringComparison.Ordinal) && Path.GetFileName(path) is "freezer.state" or "cgroup.freeze")
+                .Where(path => path.Split("/boxer-")[^1].Contains('/', StringComparison.Ordinal)).Select(path => File.ReadAllText(path).Trim())];
+            Assert.Contains(states, state => state is "FROZEN" or "1");
+        }
+
+        Assert.Equal(before, await HostState.ReadAsync());
+    }
+
+    // The second run of an image is warm as soon as one was booted.
+    private static async Task<SandboxResult> WarmAsync(SandboxRunner runner, SandboxRequest request)
+    {
+        for (int attempt = 0; attempt < 20; attempt++)
+        {
+            SandboxResult result = await runner.RunAsync(request, Cancel);
+            if (result.Timings.Sandbox == TimeSpan.Zero)
+            {
+                return result;
+            }
+
+            await Task.Delay(500, Cancel);
+        }
+
+        throw new InvalidOperationException("No sandbox ever waited.");
+    }
+
+    private SandboxRunner Make()
+    {
+        BoxerOptions options = shared.Options;
+        options.Pool.Enabled = true;
+        return BoxerRunner.Create(options);
+    }
+}
