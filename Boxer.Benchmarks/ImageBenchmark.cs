@@ -25,7 +25,7 @@ internal static class ImageBenchmark
             // by one, and makes files several times slower.
             int made = 0;
             string blobs = string.Join(' ', await BlobsAsync(registry, url, reference).ConfigureAwait(false));
-            Print("pull into an empty store", rounds, await Interleaved.RunAsync(
+            Tables.Print($"pull into an empty store, {rounds} rounds", await Interleaved.RunAsync(
                 rounds,
                 ("skopeo copy, umoci raw unpack", () => SkopeoAsync(reference)),
                 ("boxer", () => PullAsync($"{made++}", reference)),
@@ -35,7 +35,7 @@ internal static class ImageBenchmark
                     await RunAsync("sh", "-c", $"for blob in {blobs}; do curl -sf $blob | igzip -dc | tar -C {to} -x || exit 1; done; sync -f {to}").ConfigureAwait(false);
                 }
             )).ConfigureAwait(false));
-            Print("the same, all in one layer", rounds, await Interleaved.RunAsync(
+            Tables.Print($"the same, all in one layer, {rounds} rounds", await Interleaved.RunAsync(
                 rounds,
                 ("skopeo copy, umoci raw unpack", () => SkopeoAsync(flat)),
                 ("boxer", () => PullAsync($"{made++}", flat))).ConfigureAwait(false));
@@ -97,22 +97,6 @@ internal static class ImageBenchmark
         using var client = new RegistryClient(new RegistryClientOptions { RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { [registry] = [url] } });
         RegistryImage image = await client.GetImageAsync(reference).ConfigureAwait(false);
         return image.Layers.Select(layer => $"{url}/v2/{reference.Repository}/blobs/{layer.Digest}");
-    }
-
-    private static void Print(string title, int rounds, IReadOnlyList<Series> series)
-    {
-        Table table = new Table().AddColumns($"{title}, {rounds} rounds", "p50 ms", "p95 ms", "p50 ratio", "p95 ratio");
-        foreach (Series one in series)
-        {
-            table.AddRow(
-                one.Name,
-                $"{one.Percentile(0.5):0}",
-                $"{one.Percentile(0.95):0}",
-                $"{one.Percentile(0.5) / series[0].Percentile(0.5):0.00}",
-                $"{one.Percentile(0.95) / series[0].Percentile(0.95):0.00}");
-        }
-
-        AnsiConsole.Write(table);
     }
 
     private static async Task RunAsync(string program, params string[] arguments)

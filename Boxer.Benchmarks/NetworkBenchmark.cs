@@ -17,19 +17,7 @@ internal static class NetworkBenchmark
             ("sandbox", async () => stages.Add((await OnceAsync("sandbox", null).ConfigureAwait(false)).Timings.Network)),
             ("sandbox, allowed domains and quota", () => OnceAsync("sandbox", new EgressPolicy { Allow = ["pypi.org:443", "*.pythonhosted.org:443"], QuotaBytes = 1 << 30 }))).ConfigureAwait(false);
 
-        Table table = new Table().AddColumns($"`true`, {rounds} rounds", "p50 ms", "p95 ms", "p99 ms", "p50 ratio", "p95 ratio");
-        foreach (Series one in series)
-        {
-            table.AddRow(
-                one.Name,
-                $"{one.Percentile(0.5):0.0}",
-                $"{one.Percentile(0.95):0.0}",
-                $"{one.Percentile(0.99):0.0}",
-                $"{one.Percentile(0.5) / series[0].Percentile(0.5):0.00}",
-                $"{one.Percentile(0.95) / series[0].Percentile(0.95):0.00}");
-        }
-
-        AnsiConsole.Write(table);
+        Tables.Print($"`true`, {rounds} rounds", series);
         AnsiConsole.WriteLine($"network made before the boot: p50 {stages.Percentile(0.5):0.0} ms, p95 {stages.Percentile(0.95):0.0} ms");
 
         long start = Stopwatch.GetTimestamp();

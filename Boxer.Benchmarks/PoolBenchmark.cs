@@ -52,19 +52,7 @@ internal static class PoolBenchmark
                         hits += result.Timings.Sandbox == TimeSpan.Zero ? 1 : 0;
                     }
                 )).ConfigureAwait(false);
-                Table table = new Table().AddColumns($"{name}, {rounds} rounds", "p50 ms", "p95 ms", "p99 ms", "p50 ratio", "p95 ratio");
-                foreach (Series one in series)
-                {
-                    table.AddRow(
-                        one.Name,
-                        $"{one.Percentile(0.5):0.0}",
-                        $"{one.Percentile(0.95):0.0}",
-                        $"{one.Percentile(0.99):0.0}",
-                        $"{one.Percentile(0.5) / series[0].Percentile(0.5):0.00}",
-                        $"{one.Percentile(0.95) / series[0].Percentile(0.95):0.00}");
-                }
-
-                AnsiConsole.Write(table);
+                Tables.Print($"{name}, {rounds} rounds", series);
                 AnsiConsole.WriteLine($"{hits} of {runs} found a sandbox that waited");
             }
 
