@@ -394,7 +394,9 @@ internal sealed class ImageDirectory : IDisposable
         Check.Result(Unistd.fsync(handle), "fsync", directory);
     }
 
-    private static SafeFileHandle OpenDirectory(string path)
+    /// <summary>Opens a directory of the store.</summary>
+    /// <param name="path">Its path.</param>
+    public static SafeFileHandle OpenDirectory(string path)
     {
         SafeFileHandle handle = Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
         Check.Result(handle.IsInvalid ? -1 : 0, "open", path);

@@ -31,9 +31,7 @@ internal sealed class ImpliedDirectories : IDisposable
         {
             foreach (LayerTree layer in layers)
             {
-                SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, layer.Path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-                _roots.Add(root);
-                Check.Result(root.IsInvalid ? -1 : 0, "open", layer.Path);
+                _roots.Add(ImageDirectory.OpenDirectory(layer.Path));
             }
 
             _root = new(null, [.. _roots.Select((root, index) => new Place(index, OverlayMounts.IsOpaque(root)))]);
@@ -67,8 +65,7 @@ internal sealed class ImpliedDirectories : IDisposable
             }
         }
 
-        using SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, target, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-        Check.Result(root.IsInvalid ? -1 : 0, "open", target);
+        using SafeFileHandle root = ImageDirectory.OpenDirectory(target);
         string[] paths = [.. made.OrderBy(path => path.Length)];
         foreach (string path in paths)
         {

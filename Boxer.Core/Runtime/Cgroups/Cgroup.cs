@@ -61,9 +61,6 @@ internal abstract class Cgroup : IAsyncDisposable
     /// <summary>Makes the descriptor wait for the next change.</summary>
     internal abstract void AcknowledgeOutOfMemory(SafeFileHandle descriptor);
 
-    /// <summary>Whether what is in it can be frozen.</summary>
-    internal abstract bool CanFreeze { get; }
-
     /// <summary>Begins to freeze what is in it. Without a freezer nothing happens.</summary>
     internal abstract void Freeze();
 

@@ -110,8 +110,8 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
         }
     }
 
-    /// <summary>Whether what is in a sandbox's cgroup can be frozen: on v2 since Linux 5.2.</summary>
-    internal bool CanFreeze => _v2 is not null ? File.Exists(Path.Join(_v2, "cgroup.freeze")) : _v1!.ContainsKey(CgroupV1.Freezer);
+    /// <summary>Whether what is in a sandbox's cgroup can be frozen.</summary>
+    internal bool CanFreeze => _v2 is not null ? CgroupV2.CanFreeze(_v2) : _v1!.ContainsKey(CgroupV1.Freezer);
 
     /// <summary>Makes the cgroup of one sandbox.</summary>
     internal Cgroup CreateCgroup(string name)

@@ -33,8 +33,6 @@ internal sealed class CgroupV1 : Cgroup
     /// <summary>The controller that freezes, where the host has it.</summary>
     internal const string Freezer = "freezer";
 
-    internal override bool CanFreeze => _freezer is not null;
-
     internal override void Apply(CgroupLimits limits)
     {
         string memory = limits.MemoryBytes.ToString(CultureInfo.InvariantCulture);

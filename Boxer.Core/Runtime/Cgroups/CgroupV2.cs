@@ -63,11 +63,13 @@ internal sealed class CgroupV2 : Cgroup
         RandomAccess.Read(descriptor, content, 0);
     }
 
-    internal override bool CanFreeze => File.Exists(Path.Join(_directory, FreezeFile));
+    /// <summary>Whether what is in a cgroup can be frozen: since Linux 5.2.</summary>
+    /// <param name="directory">Its directory.</param>
+    internal static bool CanFreeze(string directory) => File.Exists(Path.Join(directory, FreezeFile));
 
     internal override void Freeze()
     {
-        if (CanFreeze)
+        if (CanFreeze(_directory))
         {
             Write(_directory, FreezeFile, "1");
         }
@@ -75,7 +77,7 @@ internal sealed class CgroupV2 : Cgroup
 
     internal override void Thaw()
     {
-        if (CanFreeze)
+        if (CanFreeze(_directory))
         {
             Write(_directory, FreezeFile, "0");
         }
