@@ -28,6 +28,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     private readonly ILoggerFactory _loggers;
     private readonly ILogger _logger;
     private readonly TimeProvider _time;
+    private readonly WarmUps _warmUps;
     private readonly AdmissionQueue _admission;
     private readonly RequestValidator _validator;
     private readonly BoxerMetrics _metrics;
@@ -64,6 +65,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
         _options = options.Copy();
         ResourceLimits defaults = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
+        _warmUps = new WarmUps(_options.Pool.WarmUps, defaults);
         _images = images;
         _loggers = loggers ?? NullLoggerFactory.Instance;
         _logger = _loggers.CreateLogger("Boxer");
@@ -258,7 +260,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             IImageLease image = await engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = _options.PullPolicy }, _disposing.Token).ConfigureAwait(false);
             string digest = image.Digest;
             await image.DisposeAsync().ConfigureAwait(false);
-            engine.Pool!.Keep(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, cancel));
+            engine.Pool!.Keep(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, _warmUps, cancel));
         }
         catch (Exception exception)
         {
@@ -267,8 +269,8 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    private static WarmSandbox? TakeWarm(Engine engine, ImageReference reference, string digest, INetworkMode mode) => mode.CanBePooled
-        ? engine.Pool?.Take(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, cancel))
+    private WarmSandbox? TakeWarm(Engine engine, ImageReference reference, string digest, INetworkMode mode) => mode.CanBePooled
+        ? engine.Pool?.Take(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, _warmUps, cancel))
         : null;
 
     private static async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)> ApplyAsync(

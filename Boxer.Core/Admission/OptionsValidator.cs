@@ -158,6 +158,22 @@ internal static class OptionsValidator
                     Add($"Pool.Images[{image}]", $"is not an image: {fault}");
                 }
             }
+
+            NotNull("Pool.WarmUps", pool.WarmUps);
+            foreach ((string image, IList<string> command) in pool.WarmUps ?? new Dictionary<string, IList<string>>())
+            {
+                string field = $"Pool.WarmUps[{image}]";
+                if (!Images.ImageReference.TryParse(image, out _, out string? fault))
+                {
+                    Add(field, $"is not an image: {fault}");
+                }
+
+                Range(field, command?.Count ?? 0, 1, 1_024);
+                if (command?.Any(argument => argument is null || argument.Contains('\0', StringComparison.Ordinal)) == true || command is [""])
+                {
+                    Add(field, "must be a program and its arguments, without NUL characters.");
+                }
+            }
         }
 
         void NotNull(string field, object? value)

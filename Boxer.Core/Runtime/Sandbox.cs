@@ -9,6 +9,9 @@ namespace Boxer.Runtime;
 /// </summary>
 internal sealed class Sandbox : IAsyncDisposable
 {
+    // A command that runs on is the operator's mistake, or an image that does not want it.
+    private static readonly TimeSpan WarmUpTimeout = TimeSpan.FromSeconds(10);
+
     // After a kill PID 1 has only to reap and to report; a sandbox that takes longer is destroyed.
     private static readonly TimeSpan KillGrace = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan OutputsTimeout = TimeSpan.FromSeconds(60);
@@ -36,6 +39,29 @@ internal sealed class Sandbox : IAsyncDisposable
 
     /// <summary>Makes it go on.</summary>
     internal void Thaw() => _parts.Cgroup?.Thaw();
+
+    /// <summary>Has a command run before the wait, within the limits of the work, so that the sandbox's kernel has seen it. How it ends does not matter.</summary>
+    /// <param name="work">The command; its files, input and outputs are left out.</param>
+    /// <param name="cancellationToken">Gives up; the sandbox is of no use after.</param>
+    /// <exception cref="SandboxRuntimeException">The sandbox broke, or the command did not end in time.</exception>
+    internal async Task WarmUpAsync(SandboxWork work, CancellationToken cancellationToken)
+    {
+        _parts.Cgroup?.Apply(work.Cgroup);
+        using var deadline = new CancellationTokenSource(WarmUpTimeout, _time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
+        try
+        {
+            await Init.WarmUpAsync(work.Start, either.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new SandboxRuntimeException($"The warm-up did not end within {WarmUpTimeout.TotalSeconds:0} s.");
+        }
+        catch (Exception exception) when (exception is InitProtocolException or EndOfStreamException)
+        {
+            throw new SandboxRuntimeException($"The warm-up failed: {exception.Message}", exception);
+        }
+    }
 
     /// <summary>Hands the work over and sees it to its end.</summary>
     /// <param name="work">The work.</param>
@@ -121,8 +147,13 @@ internal sealed class Sandbox : IAsyncDisposable
 
         async Task DrainAsync()
         {
-            // What the command printed is in the pipes; whoever of the sandbox still lives must not write on.
-            _parts.Kill();
+            // What the command printed is in the pipes, and after a report of PID 1 nobody is left to print.
+            bool isReported = end is InitEnded;
+            if (!isReported)
+            {
+                _parts.Kill();
+            }
+
             if (end is InitClosed)
             {
                 await _parts.Process!.Exited.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -130,7 +161,14 @@ internal sealed class Sandbox : IAsyncDisposable
 
             stdout.StopWhenDrained();
             stderr.StopWhenDrained();
-            await Task.WhenAll(stdout.Completion, stderr.Completion).WaitAsync(cancellationToken).ConfigureAwait(false);
+            Task drained = Task.WhenAll(stdout.Completion, stderr.Completion);
+            if (isReported && !drained.IsCompleted && await Task.WhenAny(drained, Task.Delay(KillGrace, _time, cancellationToken)).ConfigureAwait(false) != drained)
+            {
+                // Somebody prints on.
+                _parts.Kill();
+            }
+
+            await drained.WaitAsync(cancellationToken).ConfigureAwait(false);
             stdin.Dispose();
             await input.ConfigureAwait(false);
         }

@@ -58,7 +58,7 @@ public sealed class HostSettingsTests
               "upload_quota_files": 16, "outputs_limit_bytes": 17, "outputs_limit_files": 18,
               "docker_config": "~/.docker/config.json", "insecure_registries": ["10.0.0.6:5000"], "registry_certificates": {"a.example": "/etc/ca.pem"},
               "pull_policy": "always", "image_quota_bytes": 20, "image_min_free_bytes": 30,
-              "pool": {"enabled": true, "max_sandboxes": 31, "idle_timeout_secs": 32, "max_age_secs": 33, "images": {"python:3.12-slim": 34}},
+              "pool": {"enabled": true, "max_sandboxes": 31, "idle_timeout_secs": 32, "max_age_secs": 33, "images": {"python:3.12-slim": 34}, "warm_ups": {"python:3.12-slim": ["python3", "-c", "pass"]}},
               "network_blocks": ["10.9.0.0/16"], "enable_ipv6": true, "allow_wider_egress": true,
               "egress": {"allow": ["pypi.org:443"], "deny": ["203.0.113.7"], "bandwidth_bps": 9000, "quota_bytes": 19},
             }
@@ -82,6 +82,7 @@ public sealed class HostSettingsTests
         Assert.Equal(("/home/me/.docker/config.json", Boxer.Images.PullPolicy.Always, 20L, 30L), (options.DockerConfigPath, options.PullPolicy, options.ImageQuotaBytes, options.ImageMinFreeBytes));
         Assert.Equal((true, 31, 32, 33), (options.Pool.Enabled, options.Pool.MaxSandboxes, (int)options.Pool.IdleTimeout.TotalSeconds, (int)options.Pool.MaxAge.TotalSeconds));
         Assert.Equal(new KeyValuePair<string, int>("python:3.12-slim", 34), Assert.Single(options.Pool.Images));
+        Assert.Equal(["python3", "-c", "pass"], options.Pool.WarmUps["python:3.12-slim"]);
         Assert.Equal(["host"], options.AllowedNetworks);
         Assert.Equal(["10.9.0.0/16"], options.NetworkBlocks);
         Assert.True(options is { EnableIPv6: true, AllowWiderEgress: true, Egress: { BandwidthBitsPerSecond: 9_000, QuotaBytes: 19 } });

@@ -79,6 +79,44 @@ public sealed class PoolTests(SharedRunner shared)
         Assert.Equal(before, await HostState.ReadAsync());
     }
 
+    [Fact]
+    public async Task A_warm_up_of_the_options_runs_before_the_wait_and_is_not_charged_to_the_run()
+    {
+        BoxerOptions options = shared.Options;
+        options.Pool.Enabled = true;
+        options.Pool.WarmUps[PythonImage.Name] = ["sh", "-c", "id -u > /var/tmp/seen; echo printed; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"];
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        Assert.DoesNotContain("65534", (await runner.RunAsync(SharedRunner.Shell("cat /var/tmp/seen"), Cancel)).Stdout, StringComparison.Ordinal);
+        SandboxResult warm = await WarmAsync(runner, SharedRunner.Shell("cat /var/tmp/seen"));
+
+        Assert.Equal("65534\n", warm.Stdout);
+        SandboxResult busy = await runner.RunAsync(SharedRunner.Shell("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"), Cancel);
+        Assert.True(warm.Usage.CommandCpu < busy.Usage.CommandCpu / 2, $"{warm.Usage.CommandCpu} is not far below {busy.Usage.CommandCpu}");
+    }
+
+    [Fact]
+    public async Task A_warm_up_that_fails_or_needs_too_much_memory_stops_nobody()
+    {
+        BoxerOptions options = shared.Options;
+        options.Pool.Enabled = true;
+        options.Pool.WarmUps[PythonImage.Name] = ["sh", "-c", "kill -SEGV $$"];
+        await using (SandboxRunner runner = BoxerRunner.Create(options))
+        {
+            await WarmAsync(runner, SharedRunner.Command("true"));
+        }
+
+        options.DefaultLimits.MemoryMegabytes = 64;
+        options.Pool.WarmUps[PythonImage.Name] = ["python3", "-c", "x = b'x' * (400 << 20)"];
+        await using (SandboxRunner runner = BoxerRunner.Create(options))
+        {
+            for (int i = 0; i < 3; i++)
+            {
+                Assert.Equal(0, (await runner.RunAsync(SharedRunner.Command("true"), Cancel)).ExitCode);
+                await Task.Delay(500, Cancel);
+            }
+        }
+    }
+
     // The second run of an image is warm as soon as one was booted.
     private static async Task<SandboxResult> WarmAsync(SandboxRunner runner, SandboxRequest request)
     {

@@ -62,6 +62,28 @@ internal sealed class InitChannel : IAsyncDisposable
         await SendAsync(frame, cancellationToken).ConfigureAwait(false);
     }
 
+    /// <summary>Has a command executed before the wait; see PROTOCOL.md.</summary>
+    /// <param name="start">The command and what it is to find; its outputs and what it prints go nowhere.</param>
+    /// <param name="cancellationToken">Gives up; the channel is of no use after.</param>
+    /// <returns>How it ended: whatever that is, PID 1 waits.</returns>
+    /// <exception cref="ArgumentException"><paramref name="start"/> breaks a bound of <see cref="InitProtocol"/>.</exception>
+    /// <exception cref="InvalidOperationException">PID 1 is not ready, or has its work already.</exception>
+    /// <exception cref="InitProtocolException">PID 1 said something else, or reports a fault.</exception>
+    /// <exception cref="EndOfStreamException">PID 1 or its sandbox died.</exception>
+    internal async Task<InitWarmedUp> WarmUpAsync(InitStart start, CancellationToken cancellationToken)
+    {
+        byte[] frame = InitProtocol.EncodeWarmUp(start);
+        _conversation.BeginWarmUp();
+        await SendAsync(frame, cancellationToken).ConfigureAwait(false);
+        return await ReadEventAsync(cancellationToken).ConfigureAwait(false) switch
+        {
+            InitWarmedUp end => end,
+            InitClosed => throw new EndOfStreamException("The sandbox ended while it warmed up."),
+            InitFault fault => throw new InitProtocolException($"PID 1 could not warm up: {fault.Stage} (errno {fault.Errno})."),
+            var other => throw new InitProtocolException($"PID 1 sent {other.GetType().Name} while it warmed up."),
+        };
+    }
+
     /// <summary>Sends one input file; call it between <see cref="StartAsync"/> and <see cref="GoAsync"/>, one at a time.</summary>
     /// <param name="path">The absolute path in the sandbox; parents are made, an existing file is replaced.</param>
     /// <param name="executable">Mode 0555 instead of 0444.</param>

@@ -10,6 +10,7 @@ internal sealed class InitConversation
     private readonly HashSet<string> _files = new(StringComparer.Ordinal);
     private State _state;
     private bool _begun;
+    private bool _warming;
     private InitOutputs? _outputs;
     private long _bytes;
     private long _fileRest;
@@ -31,13 +32,25 @@ internal sealed class InitConversation
     /// <exception cref="InvalidOperationException">PID 1 is not ready, or START was sent before.</exception>
     internal void Begin(InitStart start)
     {
-        if (_state != State.Ready || _begun)
+        if (_state != State.Ready || _begun || _warming)
         {
             throw new InvalidOperationException("START is sent once, after READY.");
         }
 
         _begun = true;
         _outputs = start.Outputs;
+    }
+
+    /// <summary>The host has sent WARM_UP.</summary>
+    /// <exception cref="InvalidOperationException">PID 1 is not ready, or warms up already, or START was sent before.</exception>
+    internal void BeginWarmUp()
+    {
+        if (_state != State.Ready || _begun || _warming)
+        {
+            throw new InvalidOperationException("WARM_UP is sent after READY, and before START.");
+        }
+
+        _warming = true;
     }
 
     /// <summary>Checks the next event.</summary>
@@ -61,6 +74,9 @@ internal sealed class InitConversation
                 }
 
                 _state = State.Ready;
+                break;
+            case InitWarmedUp when _warming:
+                _warming = false;
                 break;
             case InitStarted when _state == State.Ready && _begun:
                 _state = State.Running;

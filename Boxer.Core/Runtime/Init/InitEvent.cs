@@ -73,6 +73,11 @@ internal sealed record InitOutputDone : InitEvent;
 /// <param name="Errno">The error number, 0 if there is none.</param>
 internal sealed record InitFault(string Stage, int Errno) : InitEvent;
 
+/// <summary>The command of a warm-up is over, every process of it is gone, and PID 1 waits for its work.</summary>
+/// <param name="End">How it ended.</param>
+/// <param name="Value">The exit code, signal or error number of that.</param>
+internal sealed record InitWarmedUp(InitWarmUpEnd End, int Value) : InitEvent;
+
 /// <summary>PID 1 closed the socket or died. Whether that was due is for the caller to know from the events before.</summary>
 internal sealed record InitClosed : InitEvent;
 
@@ -114,6 +119,19 @@ internal enum InitStage : uint
 
     /// <summary>The user namespace, where capabilities were asked for.</summary>
     UserNamespace = 12,
+}
+
+/// <summary>How the command of a warm-up ended.</summary>
+internal enum InitWarmUpEnd : uint
+{
+    /// <summary>By itself.</summary>
+    Exited = 0,
+
+    /// <summary>By a signal.</summary>
+    Signaled = 1,
+
+    /// <summary>It could not be executed.</summary>
+    NotStarted = 2,
 }
 
 /// <summary>Why something under the output directory was left out.</summary>

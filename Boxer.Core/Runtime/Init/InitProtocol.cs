@@ -94,7 +94,13 @@ internal static class InitProtocol
 
     /// <summary>Encodes a START frame with its header.</summary>
     /// <exception cref="ArgumentException">A value breaks a bound of this class, or a string holds a NUL.</exception>
-    internal static byte[] EncodeStart(InitStart start)
+    internal static byte[] EncodeStart(InitStart start) => EncodePlan(InitFrameType.Start, start);
+
+    /// <summary>Encodes a WARM_UP frame with its header; its payload is that of START.</summary>
+    /// <exception cref="ArgumentException">A value breaks a bound of this class, or a string holds a NUL.</exception>
+    internal static byte[] EncodeWarmUp(InitStart start) => EncodePlan(InitFrameType.WarmUp, start);
+
+    private static byte[] EncodePlan(InitFrameType type, InitStart start)
     {
         ArgumentNullException.ThrowIfNull(start);
         Check(start);
@@ -151,7 +157,7 @@ internal static class InitProtocol
             writer.Text(variable);
         }
 
-        return writer.ToFrame(InitFrameType.Start, MaxStartPayload);
+        return writer.ToFrame(type, MaxStartPayload);
     }
 
     /// <summary>Encodes a FILE_BEGIN frame with its header.</summary>
@@ -214,6 +220,10 @@ internal static class InitProtocol
                 break;
             case InitFrameType.Ended:
                 result = DecodeEnded(ref reader);
+                break;
+            case InitFrameType.WarmedUp:
+                InitWarmUpEnd warmUpEnd = reader.Enumeration<InitWarmUpEnd>("kind");
+                result = new InitWarmedUp(warmUpEnd, reader.Number("value", 0, MaxErrno));
                 break;
             case InitFrameType.OutputDirectory:
                 uint directoryMode = reader.Mode();
@@ -520,6 +530,9 @@ internal enum InitFrameType : ushort
     /// <summary>To PID 1: send a signal to the command's process.</summary>
     Signal = 0x0007,
 
+    /// <summary>To PID 1: what to run before the wait, to no end but that the sandbox's kernel has seen it.</summary>
+    WarmUp = 0x0008,
+
     /// <summary>PID 1 waits.</summary>
     Ready = 0x8001,
 
@@ -552,4 +565,7 @@ internal enum InitFrameType : ushort
 
     /// <summary>PID 1 gave up.</summary>
     Fault = 0x800B,
+
+    /// <summary>The command of a warm-up is over, and PID 1 waits again.</summary>
+    WarmedUp = 0x800C,
 }

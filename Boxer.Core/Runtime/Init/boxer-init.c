@@ -59,6 +59,7 @@ enum frame_type {
     GO = 0x0005,
     KILL = 0x0006,
     SIGNAL = 0x0007,
+    WARM_UP = 0x0008,
     READY = 0x8001,
     STARTED = 0x8002,
     NOT_STARTED = 0x8003,
@@ -70,6 +71,7 @@ enum frame_type {
     OUTPUT_TRUNCATED = 0x8009,
     OUTPUT_DONE = 0x800A,
     FAULT = 0x800B,
+    WARMED_UP = 0x800C,
 };
 
 enum stage {
@@ -282,6 +284,7 @@ struct text_file {
  * pointers hold in both, because the mapping is older than the fork.
  */
 struct plan {
+    int is_quiet;
     uid_t uid;
     gid_t gid;
     uint64_t capabilities;
@@ -306,6 +309,7 @@ struct plan {
 
 enum state {
     WAITING_FOR_START,
+    WARMING_UP,
     WAITING_FOR_GO,
     EXECUTING,
     RUNNING,
@@ -319,12 +323,19 @@ static int child_socket;
 static int child_status;
 static int child_ended;
 static int output_fd = -1;
-static int mounted[MAX_ITEMS];
+static struct {
+    int fd;
+    const char *path;
+} mounted[MAX_ITEMS];
 static uint32_t mounted_count;
+static uint32_t warm_up_errno;
+static struct rusage warm_up_usage;
 static int file_fd = -1;
 static char file_path[MAX_PATH + 1];
 static mode_t file_mode;
 static uint8_t buffer[HEADER_SIZE + MAX_PAYLOAD];
+static uint8_t outgoing[2 * (HEADER_SIZE + MAX_PAYLOAD)];
+static size_t outgoing_length;
 
 /* ---- PID 1: little-endian ---- */
 
@@ -411,7 +422,13 @@ static void send_bytes(const uint8_t *bytes, size_t length)
     }
 }
 
-/* Sends the frame whose payload is at buffer + HEADER_SIZE. */
+static void flush(void)
+{
+    send_bytes(outgoing, outgoing_length);
+    outgoing_length = 0;
+}
+
+/* Queues the frame whose payload is at buffer + HEADER_SIZE. Frames go out together: each send wakes the host. */
 static void send_buffer(enum frame_type type, size_t length)
 {
     put32(buffer, (uint32_t)length);
@@ -419,7 +436,10 @@ static void send_buffer(enum frame_type type, size_t length)
     buffer[5] = (uint8_t)(type >> 8);
     buffer[6] = VERSION;
     buffer[7] = 0;
-    send_bytes(buffer, HEADER_SIZE + length);
+    if (sizeof outgoing - outgoing_length < HEADER_SIZE + length)
+        flush();
+    memcpy(outgoing + outgoing_length, buffer, HEADER_SIZE + length);
+    outgoing_length += HEADER_SIZE + length;
 }
 
 static void send_payload_end(enum frame_type type, const uint8_t *end)
@@ -437,6 +457,7 @@ _Noreturn static void fault(const char *stage, const char *object, int error)
             text[i] = '?';
     kill_all();
     send_payload_end(FAULT, put_text(put32(buffer + HEADER_SIZE, (uint32_t)error), text, (size_t)length));
+    flush();
     _exit(1);
 }
 
@@ -650,7 +671,8 @@ static void mount_tmpfs(const struct tmpfs *tmpfs)
     int fd = open(tmpfs->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         fault("open", tmpfs->path, errno);
-    mounted[mounted_count++] = fd;
+    mounted[mounted_count].fd = fd;
+    mounted[mounted_count++].path = tmpfs->path;
 }
 
 /* Opens a new file in place of what is there; a link there is removed and not followed. */
@@ -709,7 +731,20 @@ static void prepare(size_t length)
         if (output_fd < 0)
             fault("open", plan->output, errno);
     }
-    state = WAITING_FOR_GO;
+}
+
+static void release_child(void)
+{
+    uint8_t go = 1;
+    if (send(child_socket, &go, 1, MSG_NOSIGNAL) != 1)
+        fault("go", NULL, errno);
+}
+
+/* The command's own: the host must see their end when the command's processes are gone. */
+static void close_standard(void)
+{
+    for (int fd = 0; fd < CONTROL; fd++)
+        close(fd);
 }
 
 /* ---- PID 1: input files ---- */
@@ -776,11 +811,11 @@ static int set_capabilities(uint32_t low, uint32_t high)
     return (int)syscall(SYS_capset, &header, data);
 }
 
-static int reduce_bounding_set(uint64_t kept)
+static int drop_from_bounding_set(uint64_t dropped)
 {
     /* EINVAL: past the last capability that this kernel knows. */
     for (unsigned int capability = 0; capability < 64; capability++) {
-        if ((kept >> capability & 1) != 0)
+        if ((dropped >> capability & 1) == 0)
             continue;
         if (prctl(PR_CAPBSET_DROP, (unsigned long)capability, 0, 0, 0) != 0)
             return errno == EINVAL && capability > 0 ? 0 : -1;
@@ -864,22 +899,48 @@ static void execute(void)
     errno = denied ? EACCES : ENOENT;
 }
 
+/* In place of the run's own, which stay as they are. */
+static int open_null(void)
+{
+    int fd = open("/dev/null", O_RDWR);
+    if (fd < 0)
+        return -1;
+    for (int standard = 0; standard < CONTROL; standard++)
+        if (dup2(fd, standard) < 0)
+            return -1;
+    if (fd >= CONTROL)
+        close(fd);
+    return 0;
+}
+
 _Noreturn static void child_main(int socket)
 {
     uint8_t go;
     ssize_t got;
+
+    /* What is the same for every run is done before the wait. */
+    int prepared = drop_from_bounding_set(~ALLOWED_CAPABILITIES) == 0 ? 0 : STAGE_BOUNDING;
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (prepared == 0 && setsid() < 0)
+        prepared = STAGE_SESSION;
+    int error = errno;
+    umask(022);
+    reset_signals();
     while ((got = read(socket, &go, 1)) < 0 && errno == EINTR)
         continue;
     if (got != 1)
         _exit(127);
 
+    errno = error;
+    if (prepared != 0)
+        child_fail(socket, (enum stage)prepared);
     for (uint32_t i = 0; i < plan->limit_count; i++)
         if (setrlimit((int)plan->limits[i].resource, &plan->limits[i].value) != 0)
             child_fail(socket, STAGE_LIMITS);
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    /* A new user namespace begins with a full bounding set (user_namespaces(7)). */
     if (plan->capabilities != 0 && enter_user_namespace(socket) != 0)
         child_fail(socket, STAGE_USER_NAMESPACE);
-    if (reduce_bounding_set(plan->capabilities) != 0)
+    if (drop_from_bounding_set(plan->capabilities != 0 ? ~plan->capabilities : ALLOWED_CAPABILITIES) != 0)
         child_fail(socket, STAGE_BOUNDING);
     if (setgroups(plan->group_count, plan->groups) != 0)
         child_fail(socket, STAGE_GROUPS);
@@ -893,12 +954,10 @@ _Noreturn static void child_main(int socket)
         child_fail(socket, STAGE_CAPABILITIES);
     if (refuse_user_namespaces() != 0)
         child_fail(socket, STAGE_SECCOMP);
-    if (setsid() < 0)
-        child_fail(socket, STAGE_SESSION);
-    umask(022);
-    reset_signals();
     if (chdir(plan->cwd) != 0)
         child_fail(socket, STAGE_CWD);
+    if (plan->is_quiet && open_null() != 0)
+        child_fail(socket, STAGE_EXEC);
     execute();
     child_fail(socket, STAGE_EXEC);
 }
@@ -1050,14 +1109,14 @@ static void report_end(void)
     uint32_t full = 0;
     for (uint32_t i = 0; i < mounted_count; i++) {
         struct statvfs info;
-        if (fstatvfs(mounted[i], &info) == 0 && info.f_bavail == 0)
+        if (fstatvfs(mounted[i].fd, &info) == 0 && info.f_bavail == 0)
             full++;
     }
     int signaled = WIFSIGNALED(child_status);
     uint8_t *at = put32(buffer + HEADER_SIZE, (uint32_t)signaled);
     at = put32(at, (uint32_t)(signaled ? WTERMSIG(child_status) : WEXITSTATUS(child_status)));
-    at = put64(at, microseconds(usage.ru_utime));
-    at = put64(at, microseconds(usage.ru_stime));
+    at = put64(at, microseconds(usage.ru_utime) - microseconds(warm_up_usage.ru_utime));
+    at = put64(at, microseconds(usage.ru_stime) - microseconds(warm_up_usage.ru_stime));
     at = put64(at, (uint64_t)usage.ru_maxrss * 1024);
     send_payload_end(ENDED, put32(at, full));
     state = OVER;
@@ -1103,6 +1162,10 @@ static void read_child(void)
     }
     close(child_socket);
     child_socket = -1;
+    if (state == WARMING_UP) {
+        warm_up_errno = got == (ssize_t)sizeof report ? get32(report + 4) : 0;
+        return;
+    }
     if (got == (ssize_t)sizeof report) {
         memcpy(buffer + HEADER_SIZE, report, sizeof report);
         kill_all();
@@ -1142,7 +1205,14 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
     if (state == OVER)
         return;
     if (state == WAITING_FOR_START && type == START) {
+        close_standard();
         prepare(length);
+        state = WAITING_FOR_GO;
+    } else if (state == WAITING_FOR_START && type == WARM_UP) {
+        plan->is_quiet = 1;
+        prepare(length);
+        release_child();
+        state = WARMING_UP;
     } else if (state == WAITING_FOR_GO && type == FILE_BEGIN) {
         file_begin(payload, length);
     } else if (state == WAITING_FOR_GO && type == FILE_DATA) {
@@ -1150,13 +1220,16 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
     } else if (state == WAITING_FOR_GO && type == FILE_END) {
         file_end(length);
     } else if (state == WAITING_FOR_GO && type == GO && length == 0 && file_fd < 0) {
-        uint8_t go = 1;
-        if (send(child_socket, &go, 1, MSG_NOSIGNAL) != 1)
-            fault("go", NULL, errno);
+        release_child();
         state = EXECUTING;
     } else {
         malformed("order of frames");
     }
+}
+
+static int is_plan(uint32_t type)
+{
+    return type == START || type == WARM_UP;
 }
 
 /* Reads what is there, never waits, and hands over a frame when it is complete. */
@@ -1177,7 +1250,7 @@ static void read_control(void)
     } else {
         length = get32(header);
         type = (uint32_t)(header[4] | header[5] << 8);
-        to = (type == START ? plan->payload : small) + payload_got;
+        to = (is_plan(type) ? plan->payload : small) + payload_got;
         want = length - payload_got;
     }
     if (want > 0) {
@@ -1197,8 +1270,8 @@ static void read_control(void)
     type = (uint32_t)(header[4] | header[5] << 8);
     if ((header[6] | header[7] << 8) != VERSION)
         malformed("version");
-    /* The child may be using the plan: only the first START may touch it. */
-    if (type == START ? state != WAITING_FOR_START || length > MAX_START : length > MAX_PAYLOAD)
+    /* The child may be using the plan: nothing may touch it once it was told to go. */
+    if (is_plan(type) ? state != WAITING_FOR_START || length > MAX_START : length > MAX_PAYLOAD)
         malformed("length");
     if (payload_got == length) {
         header_got = 0;
@@ -1245,22 +1318,10 @@ static void become_reserved(void)
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
-static void boot(void)
+/* As user 0, for whom the child is counted then (RLIMIT_NPROC). */
+static void fork_child(void)
 {
     int pair[2];
-    sigset_t all;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, NULL);
-    struct sigaction action = { .sa_handler = on_child_signal };
-    sigaction(SIGCHLD, &action, NULL);
-    umask(0);
-    close_from(CONTROL + 1);
-    if (fcntl(CONTROL, F_SETFD, FD_CLOEXEC) != 0)
-        _exit(LAUNCH_FAILED);
-
-    plan = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (plan == MAP_FAILED)
-        fault("mmap", NULL, errno);
     /* Sockets, as a pipe of PID 1 can be opened through /proc/1/fd. */
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         fault("socketpair", NULL, errno);
@@ -1274,9 +1335,54 @@ static void boot(void)
     }
     close(pair[1]);
     child_socket = pair[0];
-    /* The command's own: the host must see their end when the command's processes are gone. */
-    for (int fd = 0; fd < CONTROL; fd++)
-        close(fd);
+}
+
+/* All is made as it was before, but for what the command left in the root and what the sandbox's kernel has learned. */
+static void finish_warm_up(void)
+{
+    kill_all();
+    while (child_socket >= 0)
+        read_child();
+    int signaled = WIFSIGNALED(child_status);
+    uint8_t *at = put32(buffer + HEADER_SIZE, warm_up_errno != 0 ? 2 : (uint32_t)signaled);
+    at = put32(at, warm_up_errno != 0 ? warm_up_errno : (uint32_t)(signaled ? WTERMSIG(child_status) : WEXITSTATUS(child_status)));
+    send_payload_end(WARMED_UP, at);
+    getrusage(RUSAGE_CHILDREN, &warm_up_usage);
+
+    if (output_fd >= 0)
+        close(output_fd);
+    output_fd = -1;
+    while (mounted_count > 0) {
+        mounted_count--;
+        close(mounted[mounted_count].fd);
+        if (umount2(mounted[mounted_count].path, UMOUNT_NOFOLLOW) != 0)
+            fault("unmount", mounted[mounted_count].path, errno);
+    }
+    plan->is_quiet = 0;
+    child_ended = 0;
+    if (setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
+        fault("user 0", NULL, errno);
+    fork_child();
+    become_reserved();
+    state = WAITING_FOR_START;
+}
+
+static void boot(void)
+{
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    struct sigaction action = { .sa_handler = on_child_signal };
+    sigaction(SIGCHLD, &action, NULL);
+    umask(0);
+    close_from(CONTROL + 1);
+    if (fcntl(CONTROL, F_SETFD, FD_CLOEXEC) != 0)
+        _exit(LAUNCH_FAILED);
+
+    plan = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (plan == MAP_FAILED)
+        fault("mmap", NULL, errno);
+    fork_child();
     become_reserved();
     send_payload_end(READY, put32(buffer + HEADER_SIZE, VERSION));
 }
@@ -1289,8 +1395,9 @@ _Noreturn static void serve(void)
     for (;;) {
         struct pollfd fds[2] = {
             { .fd = CONTROL, .events = POLLIN },
-            { .fd = state == EXECUTING ? child_socket : -1, .events = POLLIN },
+            { .fd = state == EXECUTING || state == WARMING_UP ? child_socket : -1, .events = POLLIN },
         };
+        flush();
         int ready = ppoll(fds, 2, NULL, &waiting);
         if (ready < 0 && errno != EINTR)
             fault("poll", NULL, errno);
@@ -1299,6 +1406,8 @@ _Noreturn static void serve(void)
             read_child();
         if (ready > 0 && fds[0].revents != 0)
             read_control();
+        if (child_ended && state == WARMING_UP)
+            finish_warm_up();
         if (child_ended && state == EXECUTING)
             read_child();
         if (child_ended && state == RUNNING)

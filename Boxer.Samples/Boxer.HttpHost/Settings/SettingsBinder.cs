@@ -23,7 +23,7 @@ internal sealed class SettingsBinder
 
     private static readonly string[] EgressKeys = ["allow", "bandwidth_bps", "deny", "quota_bytes"];
 
-    private static readonly string[] PoolKeys = ["enabled", "idle_timeout_secs", "images", "max_age_secs", "max_sandboxes"];
+    private static readonly string[] PoolKeys = ["enabled", "idle_timeout_secs", "images", "max_age_secs", "max_sandboxes", "warm_ups"];
 
     private static readonly string[] DefaultsKeys = ["cpu_cores", "disk_mb", "memory_mb", "nofile", "pids_limit", "wall_clock_secs"];
 
@@ -243,6 +243,27 @@ internal sealed class SettingsBinder
                 break;
             case { } other:
                 Fault("pool.images", "must be an object with a number of sandboxes for each image", other);
+                break;
+        }
+
+        switch (section.Members.GetValueOrDefault("warm_ups"))
+        {
+            case null:
+                break;
+            case SettingObject warmUps:
+                foreach (string image in warmUps.Members.Keys)
+                {
+                    if (!Boxer.Images.ImageReference.TryParse(image, out _))
+                    {
+                        Fault($"pool.warm_ups.{image}", "is not the name of an image; write one such as python:3.12-slim");
+                    }
+
+                    pool.WarmUps[image] = Texts(warmUps, "pool.warm_ups.", image) ?? [];
+                }
+
+                break;
+            case { } other:
+                Fault("pool.warm_ups", "must be an object with a command for each image", other);
                 break;
         }
 

@@ -49,6 +49,10 @@ public sealed class OptionsValidatorTests
         { "Pool.Images", options => options.Pool.Images = null!, "must not be null." },
         { "Pool.Images", options => options.Pool = new() { MaxSandboxes = 2, Images = { ["python"] = 3 } }, "wants more sandboxes than the 2 that may wait; lower the numbers, or raise Pool.MaxSandboxes." },
         { "Pool.Images[python]", options => options.Pool.Images["python"] = 0, "is 0, but must be from 1 to 1000." },
+        { "Pool.WarmUps", options => options.Pool.WarmUps = null!, "must not be null." },
+        { "Pool.WarmUps[python]", options => options.Pool.WarmUps["python"] = [], "is 0, but must be from 1 to 1024." },
+        { "Pool.WarmUps[python]", options => options.Pool.WarmUps["python"] = ["a", "b\0"], "must be a program and its arguments, without NUL characters." },
+        { "Pool.WarmUps[python]", options => options.Pool.WarmUps["python"] = [""], "must be a program and its arguments, without NUL characters." },
         { "BootTimeout", options => options.BootTimeout = Timeout.InfiniteTimeSpan, "is -0.001, but must be from 1 to 600." },
     };
 

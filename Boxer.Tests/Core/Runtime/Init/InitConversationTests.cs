@@ -13,7 +13,7 @@ public sealed class InitConversationTests
         new InitEnded { ExitCode = 0 }, new InitOutputDirectory("d", 0), new InitOutputFile("f", 0, 3), new InitOutputFile("d/f", 0, 8),
         new InitOutputFile("e", 0, 0), new InitOutputData(new byte[3]), new InitOutputData(new byte[4]),
         new InitOutputTruncated(InitTruncation.Bytes, 1), new InitOutputTruncated(InitTruncation.Unreadable, 1), new InitOutputDone(),
-        new InitFault("x", 1),
+        new InitFault("x", 1), new InitWarmedUp(InitWarmUpEnd.Exited, 0),
     ];
 
     [Fact]
@@ -46,6 +46,11 @@ public sealed class InitConversationTests
         { "another version", () => new InitConversation().Accept(new InitReady(2)) },
         { "ready twice", () => Feed(Ready(), new InitReady(1)) },
         { "started without START", () => Feed(Ready(), new InitStarted()) },
+        { "warmed up without WARM_UP", () => Feed(Ready(), new InitWarmedUp(InitWarmUpEnd.Exited, 0)) },
+        { "warmed up twice", () => Feed(WarmedUp(), new InitWarmedUp(InitWarmUpEnd.Exited, 0)) },
+        { "warmed up after START", () => Feed(Begun(), new InitWarmedUp(InitWarmUpEnd.Exited, 0)) },
+        { "started by a warm-up", () => Feed(Warming(), new InitStarted()) },
+        { "ended by a warm-up", () => Feed(Warming(), new InitEnded()) },
         { "ended before started", () => Feed(Begun(), new InitEnded()) },
         { "started twice", () => Feed(Running(Outputs), new InitStarted()) },
         { "not started after started", () => Feed(Running(Outputs), new InitNotStarted(InitStage.Execute, 2)) },
@@ -123,6 +128,31 @@ public sealed class InitConversationTests
     {
         var conversation = new InitConversation();
         conversation.Accept(new InitReady(1));
+        return conversation;
+    }
+
+    [Fact]
+    public void Start_comes_after_the_warm_up()
+    {
+        Assert.Throws<InvalidOperationException>(() => Warming().Begin(InitProtocolTests.Start("a")));
+        Assert.Throws<InvalidOperationException>(() => Warming().BeginWarmUp());
+        Assert.Throws<InvalidOperationException>(() => Begun().BeginWarmUp());
+        Assert.Throws<InvalidOperationException>(() => new InitConversation().BeginWarmUp());
+        WarmedUp().BeginWarmUp();
+        WarmedUp().Begin(InitProtocolTests.Start("a"));
+    }
+
+    private static InitConversation Warming()
+    {
+        InitConversation conversation = Ready();
+        conversation.BeginWarmUp();
+        return conversation;
+    }
+
+    private static InitConversation WarmedUp()
+    {
+        InitConversation conversation = Warming();
+        conversation.Accept(new InitWarmedUp(InitWarmUpEnd.NotStarted, 2));
         return conversation;
     }
 

@@ -114,6 +114,7 @@ public sealed class InitProtocolTests
         Assert.Equal("hi"u8.ToArray(), ((InitOutputData)Decode(InitFrameType.OutputData, "hi"u8.ToArray())).Data.ToArray());
         Assert.Equal(new InitOutputTruncated(InitTruncation.Depth, 3), Decode(InitFrameType.OutputTruncated, U32(3), U64(3)));
         Assert.Equal(new InitOutputDone(), Decode(InitFrameType.OutputDone));
+        Assert.Equal(new InitWarmedUp(InitWarmUpEnd.NotStarted, 2), Decode(InitFrameType.WarmedUp, U32(2), U32(2)));
         Assert.Equal(new InitFault("mount ?", 5), Decode(InitFrameType.Fault, U32(5), Text("mount \u001b")));
     }
 
@@ -127,6 +128,7 @@ public sealed class InitProtocolTests
             { "short", 0x8001, [1] },
             { "bytes too many", 0x8002, [0] },
             { "version 0", 0x8001, U32(0) },
+            { "unknown end of a warm-up", 0x800C, [.. U32(3), .. U32(0)] },
             { "unknown stage", 0x8003, [.. U32(99), .. U32(1)] },
             { "errno 0", 0x8003, [.. U32(11), .. U32(0)] },
             { "errno absurd", 0x8003, [.. U32(11), .. U32(5000)] },

@@ -261,6 +261,65 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
         }
     }
 
+    [Theory]
+    [InlineData(65534u)]
+    [InlineData(0u)]
+    public async Task After_a_warm_up_a_run_is_as_without_it(uint user)
+    {
+        Skip();
+        await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
+        CancellationToken cancellationToken = TestContext.Current.CancellationToken;
+        const string Leave = "echo printed; echo printed >&2; touch /tmp/left /output/left /dev/shm/left; (sleep 1000 & sleep 1000) & exit 7";
+        Assert.Equal(new InitWarmedUp(InitWarmUpEnd.Exited, 7), await sandbox.Channel.WarmUpAsync(InitSandbox.Start(user, "sh", "-c", Leave), cancellationToken));
+        Assert.Equal(new InitWarmedUp(InitWarmUpEnd.NotStarted, 2), await sandbox.Channel.WarmUpAsync(InitSandbox.Start(user, "missing"), cancellationToken));
+        Assert.Equal(new InitWarmedUp(InitWarmUpEnd.Signaled, 11), await sandbox.Channel.WarmUpAsync(InitSandbox.Start(user, "sh", "-c", "kill -SEGV $$"), cancellationToken));
+
+        const string Look = "ls /tmp /output /dev/shm; ps; ls -l /proc/1/fd; for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done 2>/dev/null; echo $!; id -u";
+        InitStart start = InitSandbox.Start(user, "sh", "-c", Look);
+        await using InitSandbox other = await InitSandbox.BootAsync(fixture.Root);
+        InitRun cold = await other.RunAsync(start);
+        InitRun warm = await sandbox.RunAsync(start);
+
+        // Other process ids; all the rest alike.
+        Assert.Equal(WithoutNumbers(cold.Stdout), WithoutNumbers(warm.Stdout));
+        Assert.Equal(WithoutNumbers(cold.Stderr), WithoutNumbers(warm.Stderr));
+        Assert.Equal(0, warm.Ended?.ExitCode);
+        Assert.DoesNotContain("left", warm.Stdout, StringComparison.Ordinal);
+
+        static string WithoutNumbers(string text) => System.Text.RegularExpressions.Regex.Replace(text, "[ 0-9]+", "#", System.Text.RegularExpressions.RegexOptions.None, TimeSpan.FromSeconds(1));
+    }
+
+    [Theory]
+    [InlineData(65534u)]
+    [InlineData(0u)]
+    public async Task A_warm_up_leaves_the_limit_of_processes_as_it_is(uint user)
+    {
+        Skip();
+        const string Forks = "i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); echo $i; done";
+        InitStart start = InitSandbox.Start(user, "sh", "-c", Forks) with { ResourceLimits = [new(InitResource.Processes, 20, 20)] };
+        await using InitSandbox other = await InitSandbox.BootAsync(fixture.Root);
+        InitRun cold = await other.RunAsync(start);
+        await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
+        await sandbox.Channel.WarmUpAsync(start, TestContext.Current.CancellationToken);
+        InitRun warm = await sandbox.RunAsync(start);
+
+        Assert.NotEmpty(cold.Stdout);
+        Assert.Equal(cold.Stdout, warm.Stdout);
+    }
+
+    [Fact]
+    public async Task A_warm_up_that_does_not_end_can_be_given_up()
+    {
+        Skip();
+        await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
+        using var soon = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        Task<InitWarmedUp> warming = sandbox.Channel.WarmUpAsync(InitSandbox.Start(65534, "sleep", "1000"), soon.Token);
+        soon.CancelAfter(TimeSpan.FromMilliseconds(300));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => warming);
+        await sandbox.Channel.KillAsync(TestContext.Current.CancellationToken);
+        Assert.IsType<InitClosed>(await sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken));
+    }
+
     private async Task<InitRun> RunAsync(InitStart start, params (string Path, bool Executable, string Content)[] files)
     {
         Skip();

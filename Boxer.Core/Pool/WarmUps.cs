@@ -1,0 +1,29 @@
+using Boxer.Images;
+using Boxer.Network;
+using Boxer.Runtime;
+
+namespace Boxer.Pool;
+
+/// <summary>
+/// What a sandbox does before it waits, with the limits that a run has by default: the command of its image in
+/// <see cref="PoolOptions.WarmUps"/>, or else everything that a run does but for the command.
+/// </summary>
+/// <param name="commands">The commands by image reference.</param>
+/// <param name="limits">The limits, filled in.</param>
+internal sealed class WarmUps(IDictionary<string, IList<string>> commands, ResourceLimits limits)
+{
+    // No image has it: the directory is ours.
+    private const string Missing = "/.boxer/none";
+    private readonly Dictionary<string, IReadOnlyList<string>> _commands =
+        commands.ToDictionary(pair => ImageReference.Parse(pair.Key).ToString(), pair => (IReadOnlyList<string>)[.. pair.Value], StringComparer.Ordinal);
+
+    /// <summary>Puts together what the sandboxes of an image do.</summary>
+    /// <param name="reference">What the image is called.</param>
+    /// <param name="image">The image.</param>
+    internal SandboxWork Build(ImageReference reference, IImageLease image)
+    {
+        string[] command = [.. _commands.GetValueOrDefault(reference.ToString(), [Missing])];
+        var request = new SandboxRequest(reference.ToString(), command);
+        return WorkBuilder.Build(request, limits, image, WorkBuilder.ResolveUser(request, image), new GuestNetwork("", ""));
+    }
+}
