@@ -323,16 +323,12 @@ static int child_socket;
 static int child_status;
 static int child_ended;
 static int output_fd = -1;
-static struct {
-    int fd;
-    const char *path;
-} mounted[MAX_ITEMS];
+static const char *mounted[MAX_ITEMS];
 static uint32_t mounted_count;
 static uint32_t warm_up_errno;
 static struct rusage warm_up_usage;
 static int file_fd = -1;
 static char file_path[MAX_PATH + 1];
-static mode_t file_mode;
 static uint8_t buffer[HEADER_SIZE + MAX_PAYLOAD];
 static uint8_t outgoing[2 * (HEADER_SIZE + MAX_PAYLOAD)];
 static size_t outgoing_length;
@@ -666,24 +662,26 @@ static void mount_tmpfs(const struct tmpfs *tmpfs)
     char options[128];
     snprintf(options, sizeof options, "size=%llu,mode=%o,uid=%u,gid=%u", (unsigned long long)tmpfs->size, tmpfs->mode, tmpfs->uid,
         tmpfs->gid);
-    if (make_directories(tmpfs->path, 0, 0, 0) != 0 || mount("tmpfs", tmpfs->path, "tmpfs", MS_NOSUID | MS_NODEV, options) != 0)
-        fault("mount", tmpfs->path, errno);
-    int fd = open(tmpfs->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        fault("open", tmpfs->path, errno);
-    mounted[mounted_count].fd = fd;
-    mounted[mounted_count++].path = tmpfs->path;
+    for (int attempt = 0; mount("tmpfs", tmpfs->path, "tmpfs", MS_NOSUID | MS_NODEV, options) != 0; attempt++)
+        if (attempt > 0 || errno != ENOENT || make_directories(tmpfs->path, 0, 0, 0) != 0)
+            fault("mount", tmpfs->path, errno);
+    mounted[mounted_count++] = tmpfs->path;
 }
 
-/* Opens a new file in place of what is there; a link there is removed and not followed. */
-static int create_file(const char *path)
+/*
+ * Opens a new file in place of what is there; a link there is removed and not followed. It has its mode at once: nobody is
+ * there to look at it before GO.
+ */
+static int create_file(const char *path, mode_t mode)
 {
-    if (make_directories(path, 0, 0, 1) != 0)
-        return -1;
-    if (unlink(path) != 0 && errno != ENOENT)
-        return -1;
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd >= 0 && fchown(fd, 0, 0) != 0) {
+    int fd;
+    for (int attempt = 0; (fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)) < 0; attempt++) {
+        if (attempt > 0 || (errno != EEXIST && errno != ENOENT))
+            return -1;
+        if (errno == EEXIST ? unlink(path) != 0 : make_directories(path, 0, 0, 1) != 0)
+            return -1;
+    }
+    if (fchown(fd, 0, 0) != 0) {
         int error = errno;
         close(fd);
         errno = error;
@@ -709,42 +707,10 @@ static int write_all(int fd, const uint8_t *bytes, size_t length)
 
 static void write_text(const struct text_file *text)
 {
-    int fd = create_file(text->path);
-    if (fd < 0 || write_all(fd, text->content, text->length) != 0 || fchmod(fd, 0644) != 0)
+    int fd = create_file(text->path, 0644);
+    if (fd < 0 || write_all(fd, text->content, text->length) != 0)
         fault("write", text->path, errno);
     close(fd);
-}
-
-static void prepare(size_t length)
-{
-    parse_start(length);
-    if (plan->hostname[0] != '\0' && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
-        fault("hostname", NULL, errno);
-    for (uint32_t i = 0; i < plan->tmpfs_count; i++)
-        mount_tmpfs(&plan->tmpfs[i]);
-    for (uint32_t i = 0; i < plan->text_count; i++)
-        write_text(&plan->texts[i]);
-    /* A directory that cannot be made is the command's to fail on, with the errno of its chdir. */
-    make_directories(plan->cwd, plan->uid, plan->gid, 0);
-    if (plan->output[0] != '\0') {
-        output_fd = open(plan->output, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (output_fd < 0)
-            fault("open", plan->output, errno);
-    }
-}
-
-static void release_child(void)
-{
-    uint8_t go = 1;
-    if (send(child_socket, &go, 1, MSG_NOSIGNAL) != 1)
-        fault("go", NULL, errno);
-}
-
-/* The command's own: the host must see their end when the command's processes are gone. */
-static void close_standard(void)
-{
-    for (int fd = 0; fd < CONTROL; fd++)
-        close(fd);
 }
 
 /* ---- PID 1: input files ---- */
@@ -768,8 +734,7 @@ static void file_begin(const uint8_t *payload, size_t length)
     strcpy(file_path, take_path(&reader, "file path"));
     if (reader.at != reader.end)
         malformed("end of FILE_BEGIN");
-    file_mode = flags != 0 ? 0555 : 0444;
-    file_fd = create_file(file_path);
+    file_fd = create_file(file_path, flags != 0 ? 0555 : 0444);
     if (file_fd < 0)
         file_failed(errno);
 }
@@ -786,10 +751,6 @@ static void file_end(size_t length)
 {
     if (file_fd < 0 || length != 0)
         malformed("FILE_END");
-    if (fchmod(file_fd, file_mode) != 0) {
-        file_failed(errno);
-        return;
-    }
     close(file_fd);
     file_fd = -1;
 }
@@ -913,16 +874,23 @@ static int open_null(void)
     return 0;
 }
 
-_Noreturn static void child_main(int socket)
+/* makes_namespace: for a command with capabilities. Only such a child may make a user namespace; the command itself may not. */
+_Noreturn static void child_main(int socket, int makes_namespace)
 {
     uint8_t go;
     ssize_t got;
 
-    /* What is the same for every run is done before the wait. */
-    int prepared = drop_from_bounding_set(~ALLOWED_CAPABILITIES) == 0 ? 0 : STAGE_BOUNDING;
+    /* What is the same for every run is done before the wait: a system call costs tens of microseconds. */
+    int failed = 0;
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (prepared == 0 && setsid() < 0)
-        prepared = STAGE_SESSION;
+    if (drop_from_bounding_set(~0ull) != 0)
+        failed = STAGE_BOUNDING;
+    else if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        failed = STAGE_NO_NEW_PRIVS;
+    else if (!makes_namespace && refuse_user_namespaces() != 0)
+        failed = STAGE_SECCOMP;
+    else if (setsid() < 0)
+        failed = STAGE_SESSION;
     int error = errno;
     umask(022);
     reset_signals();
@@ -932,27 +900,27 @@ _Noreturn static void child_main(int socket)
         _exit(127);
 
     errno = error;
-    if (prepared != 0)
-        child_fail(socket, (enum stage)prepared);
+    if (failed != 0)
+        child_fail(socket, (enum stage)failed);
     for (uint32_t i = 0; i < plan->limit_count; i++)
         if (setrlimit((int)plan->limits[i].resource, &plan->limits[i].value) != 0)
             child_fail(socket, STAGE_LIMITS);
-    /* A new user namespace begins with a full bounding set (user_namespaces(7)). */
-    if (plan->capabilities != 0 && enter_user_namespace(socket) != 0)
-        child_fail(socket, STAGE_USER_NAMESPACE);
-    if (drop_from_bounding_set(plan->capabilities != 0 ? ~plan->capabilities : ALLOWED_CAPABILITIES) != 0)
-        child_fail(socket, STAGE_BOUNDING);
+    if (makes_namespace) {
+        if (enter_user_namespace(socket) != 0)
+            child_fail(socket, STAGE_USER_NAMESPACE);
+        /* A new user namespace begins with a full bounding set (user_namespaces(7)). */
+        if (drop_from_bounding_set(~plan->capabilities) != 0)
+            child_fail(socket, STAGE_BOUNDING);
+    }
     if (setgroups(plan->group_count, plan->groups) != 0)
         child_fail(socket, STAGE_GROUPS);
     if (setresgid(plan->gid, plan->gid, plan->gid) != 0)
         child_fail(socket, STAGE_GID);
     if (setresuid(plan->uid, plan->uid, plan->uid) != 0)
         child_fail(socket, STAGE_UID);
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        child_fail(socket, STAGE_NO_NEW_PRIVS);
     if (set_capabilities((uint32_t)plan->capabilities, (uint32_t)(plan->capabilities >> 32)) != 0)
         child_fail(socket, STAGE_CAPABILITIES);
-    if (refuse_user_namespaces() != 0)
+    if (makes_namespace && refuse_user_namespaces() != 0)
         child_fail(socket, STAGE_SECCOMP);
     if (chdir(plan->cwd) != 0)
         child_fail(socket, STAGE_CWD);
@@ -960,6 +928,96 @@ _Noreturn static void child_main(int socket)
         child_fail(socket, STAGE_EXEC);
     execute();
     child_fail(socket, STAGE_EXEC);
+}
+
+/* ---- PID 1: its child ---- */
+
+/* Keeps the capabilities over the change of uid, and none that can be inherited. */
+static void become_reserved(void)
+{
+    struct capability_header header = { CAPABILITY_VERSION_3, 0 };
+    struct capability_data data[2];
+    if (syscall(SYS_capget, &header, data) != 0)
+        fault("capget", NULL, errno);
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
+        fault("keepcaps", NULL, errno);
+    if (setgroups(0, NULL) != 0 || setresgid(RESERVED_ID, RESERVED_ID, RESERVED_ID) != 0
+        || setresuid(RESERVED_ID, RESERVED_ID, RESERVED_ID) != 0)
+        fault("reserved uid", NULL, errno);
+    if (set_capabilities(data[0].permitted, data[1].permitted) != 0)
+        fault("capset", NULL, errno);
+    /*
+     * Not dumpable, as setresuid(2) leaves it, has the files in /proc/1 belong to root, which the command may be. Their true
+     * owner is the reserved id; tracing it still takes that id, or a capability that no command has.
+     */
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+/* As user 0, for whom the child is counted then (RLIMIT_NPROC). */
+static void fork_child(int makes_namespace)
+{
+    int pair[2];
+    /* Sockets, as a pipe of PID 1 can be opened through /proc/1/fd. */
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        fault("socketpair", NULL, errno);
+    child = fork();
+    if (child < 0)
+        fault("fork", NULL, errno);
+    if (child == 0) {
+        close(CONTROL);
+        close(pair[0]);
+        child_main(pair[1], makes_namespace);
+    }
+    close(pair[1]);
+    child_socket = pair[0];
+}
+
+/* Another child in place of the one that waits, or that is dead. */
+static void renew_child(int makes_namespace)
+{
+    kill_all();
+    child_ended = 0;
+    if (child_socket >= 0)
+        close(child_socket);
+    if (setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
+        fault("user 0", NULL, errno);
+    fork_child(makes_namespace);
+    become_reserved();
+}
+
+static void release_child(void)
+{
+    uint8_t go = 1;
+    if (send(child_socket, &go, 1, MSG_NOSIGNAL) != 1)
+        fault("go", NULL, errno);
+}
+
+/* The command's own: the host must see their end when the command's processes are gone. */
+static void close_standard(void)
+{
+    for (int fd = 0; fd < CONTROL; fd++)
+        close(fd);
+}
+
+static void prepare(size_t length)
+{
+    parse_start(length);
+    if (plan->capabilities != 0)
+        renew_child(1);
+    if (plan->hostname[0] != '\0' && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
+        fault("hostname", NULL, errno);
+    for (uint32_t i = 0; i < plan->tmpfs_count; i++)
+        mount_tmpfs(&plan->tmpfs[i]);
+    for (uint32_t i = 0; i < plan->text_count; i++)
+        write_text(&plan->texts[i]);
+    /* A directory that cannot be made is the command's to fail on, with the errno of its chdir. */
+    if (plan->cwd[1] != '\0')
+        make_directories(plan->cwd, plan->uid, plan->gid, 0);
+    if (plan->output[0] != '\0') {
+        output_fd = open(plan->output, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (output_fd < 0)
+            fault("open", plan->output, errno);
+    }
 }
 
 /* ---- PID 1: outputs ---- */
@@ -1109,7 +1167,7 @@ static void report_end(void)
     uint32_t full = 0;
     for (uint32_t i = 0; i < mounted_count; i++) {
         struct statvfs info;
-        if (fstatvfs(mounted[i].fd, &info) == 0 && info.f_bavail == 0)
+        if (statvfs(mounted[i], &info) == 0 && info.f_bavail == 0)
             full++;
     }
     int signaled = WIFSIGNALED(child_status);
@@ -1205,8 +1263,8 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
     if (state == OVER)
         return;
     if (state == WAITING_FOR_START && type == START) {
-        close_standard();
         prepare(length);
+        close_standard();
         state = WAITING_FOR_GO;
     } else if (state == WAITING_FOR_START && type == WARM_UP) {
         plan->is_quiet = 1;
@@ -1232,109 +1290,90 @@ static int is_plan(uint32_t type)
     return type == START || type == WARM_UP;
 }
 
-/* Reads what is there, never waits, and hands over a frame when it is complete. */
-static void read_control(void)
+/* Returns the length of the payload, once it is allowed. */
+static size_t check_header(const uint8_t *header, uint32_t *type)
 {
-    static uint8_t header[HEADER_SIZE];
-    static uint8_t small[MAX_PAYLOAD];
-    static size_t header_got;
-    static size_t payload_got;
-
-    uint8_t *to;
-    size_t want;
-    size_t length = 0;
-    uint32_t type = 0;
-    if (header_got < HEADER_SIZE) {
-        to = header + header_got;
-        want = HEADER_SIZE - header_got;
-    } else {
-        length = get32(header);
-        type = (uint32_t)(header[4] | header[5] << 8);
-        to = (is_plan(type) ? plan->payload : small) + payload_got;
-        want = length - payload_got;
-    }
-    if (want > 0) {
-        ssize_t got = recv(CONTROL, to, want, MSG_DONTWAIT);
-        if (got < 0 && (errno == EAGAIN || errno == EINTR))
-            return;
-        if (got <= 0)
-            leave(0);
-        if (header_got < HEADER_SIZE)
-            header_got += (size_t)got;
-        else
-            payload_got += (size_t)got;
-    }
-    if (header_got < HEADER_SIZE)
-        return;
-    length = get32(header);
-    type = (uint32_t)(header[4] | header[5] << 8);
+    size_t length = get32(header);
+    *type = (uint32_t)(header[4] | header[5] << 8);
     if ((header[6] | header[7] << 8) != VERSION)
         malformed("version");
     /* The child may be using the plan: nothing may touch it once it was told to go. */
-    if (is_plan(type) ? state != WAITING_FOR_START || length > MAX_START : length > MAX_PAYLOAD)
+    if (is_plan(*type) ? state != WAITING_FOR_START || length > MAX_START : length > MAX_PAYLOAD)
         malformed("length");
-    if (payload_got == length) {
-        header_got = 0;
-        payload_got = 0;
-        handle_frame(type, small, length);
-    }
+    return length;
 }
+
+/* Reads what is there, never waits, and hands over each frame when it is complete. */
+static void read_control(void)
+{
+    static uint8_t incoming[HEADER_SIZE + MAX_PAYLOAD];
+    static size_t incoming_length;
+    static uint32_t plan_type;
+    static size_t plan_got;
+    static size_t plan_length;
+
+    int in_plan = plan_got < plan_length;
+    ssize_t got = in_plan ? recv(CONTROL, plan->payload + plan_got, plan_length - plan_got, MSG_DONTWAIT)
+                          : recv(CONTROL, incoming + incoming_length, sizeof incoming - incoming_length, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0)
+        leave(0);
+    if (in_plan) {
+        plan_got += (size_t)got;
+        if (plan_got == plan_length)
+            handle_frame(plan_type, NULL, plan_length);
+        return;
+    }
+
+    incoming_length += (size_t)got;
+    size_t used = 0;
+    while (incoming_length - used >= HEADER_SIZE) {
+        uint32_t type;
+        size_t length = check_header(incoming + used, &type);
+        size_t there = incoming_length - used - HEADER_SIZE;
+        const uint8_t *payload = incoming + used + HEADER_SIZE;
+        if (is_plan(type)) {
+            plan_type = type;
+            plan_length = length;
+            plan_got = there < length ? there : length;
+            memcpy(plan->payload, payload, plan_got);
+            used += HEADER_SIZE + plan_got;
+            if (plan_got < plan_length)
+                break;
+        } else {
+            if (there < length)
+                break;
+            used += HEADER_SIZE + length;
+        }
+        handle_frame(type, payload, length);
+    }
+    incoming_length -= used;
+    memmove(incoming, incoming + used, incoming_length);
+}
+
+static volatile sig_atomic_t child_signaled;
 
 static void on_child_signal(int signal_number)
 {
     (void)signal_number;
+    child_signaled = 1;
 }
 
+/* Signals come in ppoll only. */
 static void reap(void)
 {
     int status;
     pid_t pid;
+    if (!child_signaled)
+        return;
+    child_signaled = 0;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid == child) {
             child_status = status;
             child_ended = 1;
         }
     }
-}
-
-/* Keeps the capabilities over the change of uid, and none that can be inherited. */
-static void become_reserved(void)
-{
-    struct capability_header header = { CAPABILITY_VERSION_3, 0 };
-    struct capability_data data[2];
-    if (syscall(SYS_capget, &header, data) != 0)
-        fault("capget", NULL, errno);
-    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
-        fault("keepcaps", NULL, errno);
-    if (setgroups(0, NULL) != 0 || setresgid(RESERVED_ID, RESERVED_ID, RESERVED_ID) != 0
-        || setresuid(RESERVED_ID, RESERVED_ID, RESERVED_ID) != 0)
-        fault("reserved uid", NULL, errno);
-    if (set_capabilities(data[0].permitted, data[1].permitted) != 0)
-        fault("capset", NULL, errno);
-    /*
-     * Not dumpable, as setresuid(2) leaves it, has the files in /proc/1 belong to root, which the command may be. Their true
-     * owner is the reserved id; tracing it still takes that id, or a capability that no command has.
-     */
-    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-}
-
-/* As user 0, for whom the child is counted then (RLIMIT_NPROC). */
-static void fork_child(void)
-{
-    int pair[2];
-    /* Sockets, as a pipe of PID 1 can be opened through /proc/1/fd. */
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
-        fault("socketpair", NULL, errno);
-    child = fork();
-    if (child < 0)
-        fault("fork", NULL, errno);
-    if (child == 0) {
-        close(CONTROL);
-        close(pair[0]);
-        child_main(pair[1]);
-    }
-    close(pair[1]);
-    child_socket = pair[0];
 }
 
 /* All is made as it was before, but for what the command left in the root and what the sandbox's kernel has learned. */
@@ -1354,16 +1393,11 @@ static void finish_warm_up(void)
     output_fd = -1;
     while (mounted_count > 0) {
         mounted_count--;
-        close(mounted[mounted_count].fd);
-        if (umount2(mounted[mounted_count].path, UMOUNT_NOFOLLOW) != 0)
-            fault("unmount", mounted[mounted_count].path, errno);
+        if (umount2(mounted[mounted_count], 0) != 0)
+            fault("unmount", mounted[mounted_count], errno);
     }
     plan->is_quiet = 0;
-    child_ended = 0;
-    if (setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
-        fault("user 0", NULL, errno);
-    fork_child();
-    become_reserved();
+    renew_child(0);
     state = WAITING_FOR_START;
 }
 
@@ -1382,7 +1416,7 @@ static void boot(void)
     plan = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (plan == MAP_FAILED)
         fault("mmap", NULL, errno);
-    fork_child();
+    fork_child(0);
     become_reserved();
     send_payload_end(READY, put32(buffer + HEADER_SIZE, VERSION));
 }
