@@ -45,6 +45,20 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
     }
 
     [Fact]
+    public async Task With_IPv6_too()
+    {
+        Assert.SkipUnless(TestInternet.HasIPv6, "Needs IPv6 in the kernel.");
+        await using SandboxRunner runner = Make(options => options.EnableIPv6 = true);
+        SandboxRequest request = SharedRunner.Command("python3", "-c", Fetch, $"[{TestInternet.Web6}]:8080", $"[{TestInternet.Web6}]", $"[{TestInternet.HostAddress6}]", TestInternet.Web);
+        request.Network = "sandbox";
+        request.Egress = new EgressPolicy { Allow = ["tcp://[2001:db8:51::/64]:8080"] };
+        SandboxResult result = await runner.WarmAsync(request);
+
+        Assert.Equal([$"[{TestInternet.Web6}]:8080"], result.Stdout.Split('\n').Where(line => line.EndsWith(" 200", StringComparison.Ordinal)).Select(line => line.Split(' ')[0]));
+        Assert.Contains(result.Network.Denied, denial => denial.Address == TestInternet.Web6 && denial.Port == 80);
+    }
+
+    [Fact]
     public async Task A_quota_and_a_bandwidth_hold_and_only_the_runs_own_bytes_count()
     {
         await using SandboxRunner runner = Make();
