@@ -250,6 +250,15 @@ internal sealed class NetworkInstance : IAsyncDisposable
                 }
 
                 await LookAsync(cancellationToken).ConfigureAwait(false);
+                try
+                {
+                    // When it is due here, the run that takes a sandbox which waits need not.
+                    await CheckForeignAsync(cancellationToken).ConfigureAwait(false);
+                }
+                catch (SandboxException)
+                {
+                    // It stays due: the next run says what is wrong.
+                }
             }
         }
         catch (OperationCanceledException)

@@ -71,7 +71,6 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
             Assert.Contains("hello", await GuestNamespace.FetchAsync(waiting), StringComparison.Ordinal);
             await HostProgram.RunAsync("nft", $"flush chain {Table} forward");
             Assert.Equal("refused", await GuestNamespace.FetchAsync(first));
-
             time.Advance(TimeSpan.FromSeconds(31));
             await using INetworkAttachment next = await AttachAsync(mode);
             Assert.Contains("hello", await GuestNamespace.FetchAsync(first), StringComparison.Ordinal);

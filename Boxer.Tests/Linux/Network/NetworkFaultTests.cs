@@ -1,6 +1,7 @@
 using System.Globalization;
 using Boxer.Network;
 using Boxer.Tests.Support;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Linux.Network;
 
@@ -206,7 +207,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     {
         await File.WriteAllTextAsync(Path.Join(_directory, "count"), "0", Cancel);
         await File.WriteAllTextAsync(Path.Join(_directory, "fails"), "0", Cancel);
-        await using SandboxNetworkMode mode = Mode(_directory);
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(new FakeTimeProvider(), _directory, ipv6: TestInternet.HasIPv6);
         await using INetworkAttachment silent = await mode.PrepareAsync("silent", Cancel);
         await using INetworkAttachment waiting = await mode.PrepareAsync("waiting", Cancel);
         int before = await CallsAsync();
