@@ -6,7 +6,6 @@
 // ./bench.sh makes all. Run as root.
 using Boxer;
 using Boxer.Benchmarks;
-using Boxer.Hosting;
 
 if (args.Length is < 2 or > 3 || args[1].Split('=', 2) is not [var registry, var url] || !int.TryParse(args.ElementAtOrDefault(2) ?? "40", out int rounds) || rounds < 1)
 {
@@ -20,8 +19,7 @@ string home = Directory.CreateTempSubdirectory("boxer-bench-").FullName;
 try
 {
     await PoolBenchmark.RunAsync(MakeOptions, args[0], rounds);
-    await using SandboxRunner runner = BoxerRunner.Create(MakeOptions());
-    await NetworkBenchmark.RunAsync(runner, args[0], rounds);
+    await NetworkBenchmark.RunAsync(MakeOptions, args[0], rounds);
     await ImageBenchmark.RunAsync(args[0], registry, url, Math.Min(rounds, MostPulls));
 }
 finally

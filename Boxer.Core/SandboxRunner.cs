@@ -222,9 +222,8 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             held.Push(await trace.StageAsync("queue", () => _admission.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
             (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
-                TakeWarm(engine, reference, image.Digest, mode) is { } warm
-                    ? await ApplyAsync(held.Push(warm), policy, trace, cancellationToken).ConfigureAwait(false)
-                    : await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                await TakeWarmAsync(engine, reference, image.Digest, mode, policy, held, trace, cancellationToken).ConfigureAwait(false)
+                ?? await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
             SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest);
             SandboxEnd end = await sandbox.RunAsync(
                 work,
@@ -273,14 +272,48 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         ? engine.Pool?.Take(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, _warmUps, cancel))
         : null;
 
-    private static async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)> ApplyAsync(
-        WarmSandbox warm, NetworkPolicy policy, RunTrace trace, CancellationToken cancellationToken) =>
-        (warm.Sandbox, warm.Network, await trace.StageAsync("network", () => warm.Network.ApplyAsync(policy, cancellationToken)).ConfigureAwait(false));
+    private async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)?> TakeWarmAsync(
+        Engine engine, ImageReference reference, string digest, INetworkMode mode, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+    {
+        while (TakeWarm(engine, reference, digest, mode) is { } warm)
+        {
+            held.Push(warm);
+            try
+            {
+                return (warm.Sandbox, warm.Network, await trace.StageAsync("network", () => warm.Network.ApplyAsync(policy, cancellationToken)).ConfigureAwait(false));
+            }
+            catch (Exception) when (!warm.Network.IsUsable && !cancellationToken.IsCancellationRequested)
+            {
+                // What it was booted with was taken away while it waited: another stands in.
+            }
+        }
+
+        return null;
+    }
+
+    // Those who run come before those who may run later: where a mode has no more, what waits gives up its own.
+    private static async Task<INetworkAttachment> PrepareAsync(Engine engine, string id, INetworkMode mode, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            try
+            {
+                return await mode.PrepareAsync(id, cancellationToken).ConfigureAwait(false);
+            }
+            catch (SandboxCapacityException exception)
+            {
+                if (engine.Pool is null || !await engine.Pool.GiveUpAsync(mode.Name, exception.RetryAfter).WaitAsync(cancellationToken).ConfigureAwait(false))
+                {
+                    throw;
+                }
+            }
+        }
+    }
 
     private static async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)> BootAsync(
         Engine engine, string id, IImageLease image, INetworkMode mode, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
-        INetworkAttachment network = held.Push(await trace.StageAsync("network", () => mode.PrepareAsync(id, cancellationToken)).ConfigureAwait(false));
+        INetworkAttachment network = held.Push(await trace.StageAsync("network", () => PrepareAsync(engine, id, mode, cancellationToken)).ConfigureAwait(false));
 
         // Nothing of the guest's runs while the sandbox boots, so its rules are laid meanwhile.
         Task<GuestNetwork> applying = Task.Run(() => network.ApplyAsync(policy, cancellationToken), CancellationToken.None);

@@ -80,11 +80,21 @@ internal sealed class AddressPool : IDisposable
         }
     }
 
-    /// <summary>Gives a pair back; it rests.</summary>
-    internal async Task GiveBackAsync(AddressPair pair)
+    /// <summary>Gives a pair back.</summary>
+    /// <param name="pair">The pair.</param>
+    /// <param name="wasOpen">Whether packets may have gone from it and to it, so that it rests.</param>
+    internal async Task GiveBackAsync(AddressPair pair, bool wasOpen)
     {
         await _gate.WaitAsync().ConfigureAwait(false);
-        _resting.Enqueue((pair, _time.GetTimestamp()));
+        if (wasOpen)
+        {
+            _resting.Enqueue((pair, _time.GetTimestamp()));
+        }
+        else
+        {
+            _fresh.Enqueue(pair);
+        }
+
         _gate.Release();
     }
 

@@ -93,7 +93,14 @@ internal sealed class NetworkInstance : IAsyncDisposable
     {
         await CheckForeignAsync(cancellationToken).ConfigureAwait(false);
         AddressPair addresses = await _pool.TakeAsync(part => Firewall.AddPoolAsync(part, cancellationToken), cancellationToken).ConfigureAwait(false);
-        uint number = Interlocked.Increment(ref _last);
+        uint number;
+        do
+        {
+            // They come round, and one that waits or runs for a day may have its own still.
+            number = Interlocked.Increment(ref _last);
+        }
+        while (_links.ContainsKey(LinkNames.Link(_instance.Id, number)));
+
         var link = new GuestLink(
             (number & 0xFFFFF).ToString("x5", CultureInfo.InvariantCulture),
             LinkNames.Link(_instance.Id, number),
@@ -136,18 +143,21 @@ internal sealed class NetworkInstance : IAsyncDisposable
         catch
         {
             var cleanup = new CleanupStack();
-            cleanup.Push(new Undo(() => RemoveLinkAsync(link)));
+            cleanup.Push(new Undo(() => RemoveLinkAsync(link, wasOpen: false)));
             await cleanup.AbandonAsync().ConfigureAwait(false);
             throw;
         }
     }
 
-    /// <summary>Takes a link away; its addresses rest. They are not used again where that fails.</summary>
-    internal async Task RemoveLinkAsync(GuestLink link)
+    /// <summary>Whether a link is still there, and held by the rules that it was made under.</summary>
+    internal bool IsUsable(GuestLink link) => !IsLost && Directory.Exists($"/sys/class/net/{link.Link}");
+
+    /// <summary>Takes a link away. Its addresses are not used again where that fails, and rest where something may have passed it.</summary>
+    internal async Task RemoveLinkAsync(GuestLink link, bool wasOpen)
     {
         await RemoveAsync(_tools, name => name == link.Link || name == link.Namespace, CancellationToken.None).ConfigureAwait(false);
         _links.TryRemove(link.Link, out _);
-        await _pool.GiveBackAsync(link.Addresses).ConfigureAwait(false);
+        await _pool.GiveBackAsync(link.Addresses, wasOpen).ConfigureAwait(false);
     }
 
     /// <summary>Holds a bandwidth in both directions, by delay (tc-tbf(8)).</summary>
@@ -156,8 +166,9 @@ internal sealed class NetworkInstance : IAsyncDisposable
         // Room for one segment of the largest size that a stack hands over at once, else for a twentieth of a second.
         long burst = Math.Max(70_000, bitsPerSecond / 8 / 20);
         string Line(string device) => FormattableString.Invariant($"qdisc add dev {device} root tbf rate {bitsPerSecond}bit burst {burst} latency 200ms\n");
-        await _tools.TcAsync(null, Line(link.Link), cancellationToken).ConfigureAwait(false);
-        await _tools.TcAsync(link.Namespace, Line(GuestLink.Inner), cancellationToken).ConfigureAwait(false);
+        await Task.WhenAll(
+            _tools.TcAsync(null, Line(link.Link), cancellationToken),
+            _tools.TcAsync(link.Namespace, Line(GuestLink.Inner), cancellationToken)).ConfigureAwait(false);
     }
 
     /// <summary>Bytes that came into the sandbox, and that went out of it, as its link counts them.</summary>
@@ -238,13 +249,15 @@ internal sealed class NetworkInstance : IAsyncDisposable
                     continue;
                 }
 
+                await LookAsync(cancellationToken).ConfigureAwait(false);
                 try
                 {
-                    await LookAsync(cancellationToken).ConfigureAwait(false);
+                    // When it is due here, the run that takes a sandbox which waits need not.
+                    await CheckForeignAsync(cancellationToken).ConfigureAwait(false);
                 }
                 catch (SandboxException)
                 {
-                    // Not known this time, or a link that went meanwhile: the next look tells.
+                    // It stays due: the next run says what is wrong.
                 }
             }
         }
@@ -254,24 +267,32 @@ internal sealed class NetworkInstance : IAsyncDisposable
         }
     }
 
-    private async Task LookAsync(CancellationToken cancellationToken)
+    /// <summary>Looks whether its table is still there; if not, it is lost, and its links are cut.</summary>
+    internal async Task LookAsync(CancellationToken cancellationToken)
     {
-        IsLost = IsLost || !(await FindTablesAsync(_tools, cancellationToken).ConfigureAwait(false)).Contains(_instance.Id, StringComparer.Ordinal);
-        if (!IsLost)
+        try
         {
-            return;
-        }
+            if (!IsLost && (await FindTablesAsync(_tools, cancellationToken).ConfigureAwait(false)).Contains(_instance.Id, StringComparer.Ordinal))
+            {
+                return;
+            }
 
-        foreach (Forwarding forwarding in _forwarding)
+            IsLost = true;
+            foreach (Forwarding forwarding in _forwarding)
+            {
+                await forwarding.GuardAsync(cancellationToken).ConfigureAwait(false);
+            }
+
+            await _tools.IpAsync(null, string.Concat(_links.Keys.Select(link => $"link set {link} down\n")), cancellationToken).ConfigureAwait(false);
+        }
+        catch (SandboxException)
         {
-            await forwarding.GuardAsync(cancellationToken).ConfigureAwait(false);
+            // Not known this time, or a link that went meanwhile: the next look tells.
         }
-
-        await _tools.IpAsync(null, string.Concat(_links.Keys.Select(link => $"link set {link} down\n")), cancellationToken).ConfigureAwait(false);
     }
 
-    // Another firewall that starts or restarts takes our rules out of its chains.
-    private async Task CheckForeignAsync(CancellationToken cancellationToken)
+    /// <summary>Sees to it that other firewalls let the links through: one that starts or restarts takes our rules out of its chains.</summary>
+    internal async Task CheckForeignAsync(CancellationToken cancellationToken)
     {
         if (!IsDue())
         {

@@ -42,8 +42,8 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     public string Name => "sandbox";
 
     /// <inheritdoc/>
-    /// <remarks>What waits would hold links and addresses that runs need, and rules that another may flush meanwhile.</remarks>
-    public bool CanBePooled => false;
+    /// <remarks>What waits has its link and addresses, and all of it is dropped.</remarks>
+    public bool CanBePooled => true;
 
     /// <inheritdoc/>
     public bool HoldsEgress => true;
@@ -139,31 +139,47 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     {
         private NetworkPolicy? _policy;
         private DomainResolver? _resolver;
+        private (long In, long Out) _before;
         private int _disposed;
 
         public RuntimeNetwork Runtime { get; } = new(NetworkStack.Sandbox, link.NamespacePath);
 
+        public bool IsUsable => instance.IsUsable(link);
+
         public async Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken)
         {
+            // Again, because it may have been prepared long ago.
+            await instance.CheckForeignAsync(cancellationToken).ConfigureAwait(false);
+            _before = NetworkInstance.ReadUsage(link);
             if (DomainResolver.IsNeeded(policy))
             {
                 _resolver = new DomainResolver(link, policy, resolvers, instance.Firewall);
             }
 
-            if (policy.BandwidthBitsPerSecond is { } bits)
+            _policy = policy;
+            try
             {
-                await instance.ShapeAsync(link, bits, cancellationToken).ConfigureAwait(false);
+                await Task.WhenAll(
+                    policy.BandwidthBitsPerSecond is { } bits ? instance.ShapeAsync(link, bits, cancellationToken) : Task.CompletedTask,
+                    instance.Firewall.AddAsync(link, policy, _resolver?.Port, cancellationToken)).ConfigureAwait(false);
+            }
+            catch (SandboxException)
+            {
+                // If somebody took the table away, whoever asks next whether it is usable is told.
+                await instance.LookAsync(cancellationToken).ConfigureAwait(false);
+                throw;
             }
 
-            _policy = policy;
-            await instance.Firewall.AddAsync(link, policy, _resolver?.Port, cancellationToken).ConfigureAwait(false);
             return new GuestNetwork(GuestFiles.Hosts, GuestFiles.ResolvConf(resolvers));
         }
 
         public async Task<NetworkReport> ReportAsync(CancellationToken cancellationToken)
         {
-            IReadOnlyList<NetworkDenial> denied = await instance.Firewall.ReadDeniedAsync(link, cancellationToken).ConfigureAwait(false);
             (long received, long sent) = NetworkInstance.ReadUsage(link);
+            (received, sent) = (received - _before.In, sent - _before.Out);
+
+            // Who sent nothing was refused nothing.
+            IReadOnlyList<NetworkDenial> denied = sent == 0 ? [] : await instance.Firewall.ReadDeniedAsync(link, cancellationToken).ConfigureAwait(false);
             return new NetworkReport
             {
                 BytesIn = received,
@@ -193,7 +209,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
                     await _resolver.DisposeAsync().ConfigureAwait(false);
                 }
 
-                await instance.RemoveLinkAsync(link).ConfigureAwait(false);
+                await instance.RemoveLinkAsync(link, wasOpen: _policy is not null).ConfigureAwait(false);
             }
         }
     }

@@ -28,9 +28,10 @@ public interface INetworkMode
     /// <returns><see langword="null"/> if it can, else what is missing and what to do, as a sentence.</returns>
     string? FindObstacle();
 
-    /// <summary>Makes what a sandbox needs before it boots, with all traffic dropped.</summary>
+    /// <summary>Makes what a sandbox needs before it boots, with all traffic dropped. Where <see cref="CanBePooled"/>, a sandbox may wait for long with it.</summary>
     /// <param name="sandboxId">The identifier of the sandbox, for names.</param>
     /// <param name="cancellationToken">Gives up; what was made is given back.</param>
+    /// <exception cref="SandboxCapacityException">There is no more of it now. For a run, sandboxes that wait then give theirs up, and it is called again.</exception>
     Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken);
 }
 
@@ -39,6 +40,13 @@ public interface INetworkAttachment : IAsyncDisposable
 {
     /// <summary>How the runtime joins it.</summary>
     RuntimeNetwork Runtime { get; }
+
+    /// <summary>
+    /// Whether a sandbox that was booted with it can still serve a run. Asked of each that waits, once a second and when it is taken: it starts
+    /// no process and waits for nothing.
+    /// <value>Default <see langword="true"/>.</value>
+    /// </summary>
+    bool IsUsable => true;
 
     /// <summary>Lets the traffic through that the run may have. Called once, before the command starts, while the sandbox boots or after.</summary>
     /// <param name="policy">What the run may reach. A policy that cannot be installed is an exception, and the run does not start.</param>

@@ -8,7 +8,7 @@ internal readonly record struct PoolKey(string ImageDigest, string Network);
 /// <summary>A sandbox that waits. Disposing destroys it.</summary>
 internal interface IWarmSandbox : IAsyncDisposable
 {
-    /// <summary>Whether it still waits: it has not died.</summary>
+    /// <summary>Whether it still waits: it has not died, and its network is what it was.</summary>
     bool IsAlive { get; }
 
     /// <summary>Makes it take no processor time. It need not have stopped when this returns.</summary>

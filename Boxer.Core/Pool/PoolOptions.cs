@@ -12,7 +12,8 @@ public sealed class PoolOptions
     public bool? Enabled { get; set; }
 
     /// <summary>
-    /// Sandboxes that may wait, all images together; 0 to 10,000. One takes 10 to 15 MB of memory.
+    /// Sandboxes that may wait, all images together; 0 to 10,000. One takes 10 to 15 MB of memory, and in the network mode <c>sandbox</c> a link
+    /// with its addresses, which runs come before.
     /// <value>Default <see langword="null"/>: four for each processor.</value>
     /// </summary>
     public int? MaxSandboxes { get; set; }

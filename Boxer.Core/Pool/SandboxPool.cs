@@ -34,6 +34,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     private readonly long _start;
     private readonly Task _loop;
     private int _booting;
+    private Task _boot = Task.CompletedTask;
 
     /// <summary>Starts an empty pool.</summary>
     /// <param name="options">How many wait, and how long.</param>
@@ -128,6 +129,45 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
 
         Wake();
+    }
+
+    /// <summary>
+    /// Destroys one that waits, for a run that lacks what it holds: those who run come before those who may run later. None like it is booted
+    /// ahead for a while, so that the run finds what was freed.
+    /// </summary>
+    /// <param name="network">The network mode of which it is.</param>
+    /// <param name="pause">How long none is booted ahead.</param>
+    /// <returns>Whether one is gone now.</returns>
+    internal async Task<bool> GiveUpAsync(string network, TimeSpan pause)
+    {
+        Task gone;
+        lock (_lock)
+        {
+            Entry[] entries = [.. _entries.Where(pair => pair.Key.Network == network).Select(pair => pair.Value)];
+            TimeSpan until = Now + pause;
+            foreach (Entry entry in entries)
+            {
+                entry.NotBefore = entry.NotBefore > until ? entry.NotBefore : until;
+            }
+
+            if (entries.Where(entry => entry.Waiting.Count > 0).MinBy(entry => entry.Demand.LastTaken) is { } oldest)
+            {
+                gone = DestroyAsync(oldest.Waiting.Dequeue().Sandbox);
+                Track(gone);
+            }
+            else if (entries.Any(entry => entry.Booting > 0))
+            {
+                // It goes as soon as it is there.
+                gone = _boot;
+            }
+            else
+            {
+                return false;
+            }
+        }
+
+        await gone.ConfigureAwait(false);
+        return true;
     }
 
     /// <summary>Looks now, instead of at the next tick, whether there is something to boot: the processors may be free.</summary>
@@ -312,7 +352,8 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
         _booting++;
         neediest.Booting++;
-        Track(BootAsync(neediest, neediest.Boot));
+        _boot = BootAsync(neediest, neediest.Boot);
+        Track(_boot);
     }
 
     private async Task BootAsync(Entry entry, Func<CancellationToken, Task<T>> boot)
@@ -330,7 +371,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
             {
                 entry.Pause = TimeSpan.Zero;
                 entry.Demand.Booted(time);
-                if (!_stop.IsCancellationRequested && _entries.ContainsValue(entry))
+                if (!_stop.IsCancellationRequested && _entries.ContainsValue(entry) && Now >= entry.NotBefore)
                 {
                     entry.Waiting.Enqueue(new(booted, Now));
                     booted = null;
@@ -352,14 +393,15 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
         finally
         {
+            if (booted is not null)
+            {
+                await DestroyAsync(booted).ConfigureAwait(false);
+            }
+
             lock (_lock)
             {
                 _booting--;
                 entry.Booting--;
-                if (booted is not null)
-                {
-                    Destroy(booted);
-                }
             }
 
             Wake();
@@ -455,7 +497,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
         public int Booting { get; set; }
 
-        /// <summary>After a boot that failed.</summary>
+        /// <summary>After a boot that failed, or while runs lack what it would hold.</summary>
         public TimeSpan NotBefore { get; set; }
 
         public TimeSpan Pause { get; set; }

@@ -23,7 +23,7 @@ internal sealed class WarmSandbox : IWarmSandbox
     internal INetworkAttachment Network { get; }
 
     /// <inheritdoc/>
-    public bool IsAlive => Sandbox.IsAlive;
+    public bool IsAlive => Sandbox.IsAlive && Network.IsUsable;
 
     /// <summary>Boots one.</summary>
     /// <param name="engine">What this runner has on the host.</param>

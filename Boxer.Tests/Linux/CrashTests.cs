@@ -58,6 +58,27 @@ public sealed class CrashTests(PythonImage image)
         Assert.Equal("alive\n", (await neighboursRun).Stdout);
     }
 
+    [Fact]
+    public async Task After_kill_9_with_links_of_sandboxes_that_wait_frozen_the_next_start_leaves_nothing()
+    {
+        image.Require();
+        Assert.SkipUnless(HostProgram.Exists("nft") && HostProgram.Exists("ip"), "Needs ip and nft in PATH.");
+        string[] before = await HostState.ReadAsync();
+        await using HostProcess first = await HostProcess.StartAsync(image, new JsonObject { ["pool"] = new JsonObject { ["enabled"] = true } });
+        var body = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("true"), ["network"] = "sandbox" };
+        (await first.Client.PostAsJsonAsync("/run", body, Cancel)).EnsureSuccessStatusCode();
+        await WarmRuns.WaitForFrozenAsync();
+        first.Process.Kill();
+        await first.Process.WaitForExitAsync(Cancel);
+
+        await using (SandboxRunner next = BoxerRunner.Create(image.Options()))
+        {
+            await next.StartAsync(Cancel);
+        }
+
+        Assert.Equal(before, await HostState.ReadAsync());
+    }
+
     private static async Task WaitForAsync(Func<Task<int>> count, int atLeast)
     {
         for (int attempt = 0; await count() < atLeast; attempt++)

@@ -21,7 +21,7 @@ public sealed class PoolTests(SharedRunner shared)
         request.Stdin = "typed\n"u8.ToArray();
         request.Limits = new() { OpenFiles = 99 };
         SandboxResult cold = await runner.RunAsync(request, Cancel);
-        SandboxResult warm = await WarmAsync(runner, request);
+        SandboxResult warm = await runner.WarmAsync(request);
 
         Assert.Equal("1234\ngiven\nvalue\n/tmp\n99\ntyped\n", warm.Stdout);
         Assert.Equal((cold.Stdout, cold.ExitCode, cold.Outputs.Count), (warm.Stdout, warm.ExitCode, warm.Outputs.Count));
@@ -36,10 +36,10 @@ public sealed class PoolTests(SharedRunner shared)
 
         SandboxRequest balloon = SharedRunner.Python("x = bytearray(400 << 20)");
         balloon.Limits = new() { MemoryMegabytes = 64 };
-        Assert.Equal(TerminationKind.MemoryLimit, (await WarmAsync(runner, balloon)).Termination.Kind);
+        Assert.Equal(TerminationKind.MemoryLimit, (await runner.WarmAsync(balloon)).Termination.Kind);
         SandboxRequest late = SharedRunner.Command("sleep", "60");
         late.Limits = new() { WallClock = TimeSpan.FromSeconds(1) };
-        Assert.Equal(TerminationKind.WallClockLimit, (await WarmAsync(runner, late)).Termination.Kind);
+        Assert.Equal(TerminationKind.WallClockLimit, (await runner.WarmAsync(late)).Termination.Kind);
     }
 
     [Fact]
@@ -49,7 +49,7 @@ public sealed class PoolTests(SharedRunner shared)
         var boots = new HashSet<string>();
         for (int i = 0; i < 4; i++)
         {
-            SandboxResult result = await WarmAsync(runner, SharedRunner.Shell("ls /tmp /output /dev/shm; cat /proc/sys/kernel/random/boot_id; touch /tmp/left /output/left /dev/shm/left"));
+            SandboxResult result = await runner.WarmAsync(SharedRunner.Shell("ls /tmp /output /dev/shm; cat /proc/sys/kernel/random/boot_id; touch /tmp/left /output/left /dev/shm/left"));
             string[] lines = result.Stdout.Split('\n', StringSplitOptions.RemoveEmptyEntries);
             Assert.DoesNotContain("left", lines);
             Assert.True(boots.Add(lines[^1]));
@@ -68,7 +68,7 @@ public sealed class PoolTests(SharedRunner shared)
         string[] before = await HostState.ReadAsync();
         await using (SandboxRunner runner = Make())
         {
-            await WarmAsync(runner, SharedRunner.Command("true"));
+            await runner.WarmAsync(SharedRunner.Command("true"));
             await Task.Delay(500, Cancel);
             string[] states = [.. Directory.EnumerateFiles("/sys/fs/cgroup", "*", new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true, MaxRecursionDepth = 6 })
                 .Where(path => path.Contains("/boxer-", StringComparison.Ordinal) && Path.GetFileName(path) is "freezer.state" or "cgroup.freeze")
@@ -87,7 +87,7 @@ public sealed class PoolTests(SharedRunner shared)
         options.Pool.WarmUps[PythonImage.Name] = ["sh", "-c", "id -u > /var/tmp/seen; echo printed; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"];
         await using SandboxRunner runner = BoxerRunner.Create(options);
         Assert.DoesNotContain("65534", (await runner.RunAsync(SharedRunner.Shell("cat /var/tmp/seen"), Cancel)).Stdout, StringComparison.Ordinal);
-        SandboxResult warm = await WarmAsync(runner, SharedRunner.Shell("cat /var/tmp/seen"));
+        SandboxResult warm = await runner.WarmAsync(SharedRunner.Shell("cat /var/tmp/seen"));
 
         Assert.Equal("65534\n", warm.Stdout);
         SandboxResult busy = await runner.RunAsync(SharedRunner.Shell("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"), Cancel);
@@ -102,7 +102,7 @@ public sealed class PoolTests(SharedRunner shared)
         options.Pool.WarmUps[PythonImage.Name] = ["sh", "-c", "kill -SEGV $$"];
         await using (SandboxRunner runner = BoxerRunner.Create(options))
         {
-            await WarmAsync(runner, SharedRunner.Command("true"));
+            await runner.WarmAsync(SharedRunner.Command("true"));
         }
 
         options.DefaultLimits.MemoryMegabytes = 64;
@@ -115,23 +115,6 @@ public sealed class PoolTests(SharedRunner shared)
                 await Task.Delay(500, Cancel);
             }
         }
-    }
-
-    // The second run of an image is warm as soon as one was booted.
-    private static async Task<SandboxResult> WarmAsync(SandboxRunner runner, SandboxRequest request)
-    {
-        for (int attempt = 0; attempt < 20; attempt++)
-        {
-            SandboxResult result = await runner.RunAsync(request, Cancel);
-            if (result.Timings.Sandbox == TimeSpan.Zero)
-            {
-                return result;
-            }
-
-            await Task.Delay(500, Cancel);
-        }
-
-        throw new InvalidOperationException("No sandbox ever waited.");
     }
 
     private SandboxRunner Make()

@@ -63,11 +63,21 @@ public sealed class AddressPoolTests : IDisposable
         using AddressPool pool = Pool("10.231.0.0/30");
         AddressPair first = await TakeAsync(pool);
         await TakeAsync(pool);
-        await pool.GiveBackAsync(first);
+        await pool.GiveBackAsync(first, wasOpen: true);
 
         await Assert.ThrowsAsync<SandboxCapacityException>(() => TakeAsync(pool));
         _time.Advance(TimeSpan.FromMinutes(1));
         Assert.Equal(first, await TakeAsync(pool));
+    }
+
+    [Fact]
+    public async Task An_address_that_nothing_passed_is_given_again_at_once()
+    {
+        using AddressPool pool = Pool("10.231.0.0/31");
+        AddressPair pair = await TakeAsync(pool);
+        await pool.GiveBackAsync(pair, wasOpen: false);
+
+        Assert.Equal(pair, await TakeAsync(pool));
     }
 
     [Fact]

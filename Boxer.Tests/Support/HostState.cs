@@ -20,6 +20,45 @@ internal static class HostState
 
     public static Task<int> CountSandboxesAsync() => Task.FromResult(Processes().Count(line => line.StartsWith("runsc-sandbox", StringComparison.Ordinal)));
 
+    /// <summary>The network namespaces of sandboxes.</summary>
+    public static string[] Namespaces() => Directory.Exists("/run/netns")
+        ? [.. Directory.GetFiles("/run/netns", "bx*").Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal)]
+        : [];
+
+    /// <summary>Those of them whose sandbox is frozen.</summary>
+    public static async Task<string[]> FrozenNamespacesAsync()
+    {
+        List<string> frozen = [];
+        foreach (string name in Namespaces())
+        {
+            string[] processes = (await HostProgram.RunAsync("sh", "-c", $"ip netns pids {name} || true")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+            if (processes.Any(IsFrozen))
+            {
+                frozen.Add(name);
+            }
+        }
+
+        return [.. frozen];
+    }
+
+    // By the freezer of v1, or the cgroup of v2.
+    private static bool IsFrozen(string process)
+    {
+        try
+        {
+            string[] cgroups = File.ReadAllLines($"/proc/{process}/cgroup");
+            return cgroups.FirstOrDefault(line => line.Contains(":freezer:", StringComparison.Ordinal)) is { } v1
+                ? File.ReadAllText($"/sys/fs/cgroup/freezer{v1.Split(':')[2]}/freezer.state").Trim() == "FROZEN"
+                : cgroups.FirstOrDefault(line => line.StartsWith("0::", StringComparison.Ordinal)) is { } v2
+                    && File.ReadAllText($"/sys/fs/cgroup{v2[3..]}/cgroup.freeze").Trim() == "1";
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // It went meanwhile.
+            return false;
+        }
+    }
+
     // Of IPv6, where the kernel has it: it is this host's router or not, and what it takes from other routers.
     private static IEnumerable<string> Forwarding() => !Directory.Exists("/proc/sys/net/ipv6/conf") ? [] :
         Directory.GetDirectories("/proc/sys/net/ipv6/conf").Order(StringComparer.Ordinal)

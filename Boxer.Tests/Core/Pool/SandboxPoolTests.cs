@@ -172,6 +172,54 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task One_of_a_network_is_given_up_for_a_run_and_none_is_booted_ahead_for_a_while()
+    {
+        SandboxPool<FakeSandbox> pool = Make();
+        PoolKey other = Python with { Network = "other" };
+        pool.Take(Python, "python", BootAsync);
+        await WaitAsync(() => pool.Count == 2);
+        pool.Take(other, "python", BootAsync);
+        await WaitAsync(() => pool.Count == 4);
+        FakeSandbox[] others = _all[2..].ToArray();
+
+        Assert.True(await pool.GiveUpAsync(other.Network, TimeSpan.FromMinutes(1)));
+        Assert.Equal(1, others.Count(sandbox => sandbox.IsDestroyed));
+        Assert.True(await pool.GiveUpAsync(other.Network, TimeSpan.FromMinutes(1)));
+        Assert.False(await pool.GiveUpAsync(other.Network, TimeSpan.FromMinutes(1)));
+        Assert.Equal(2, pool.Count);
+        await TickAsync(3);
+        Assert.Null(pool.Take(other, "python", BootAsync));
+        await TickAsync();
+        Assert.Equal((2, 4), (pool.Count, _all.Count));
+
+        _time.Advance(TimeSpan.FromMinutes(1));
+        await WaitAsync(() => _all.Count > 4);
+    }
+
+    [Fact]
+    public async Task One_that_is_being_booted_is_given_up_when_it_is_there()
+    {
+        SandboxPool<FakeSandbox> pool = Make();
+        var gate = new TaskCompletionSource();
+        var begun = new TaskCompletionSource();
+        pool.Take(Python, "python", async cancel =>
+        {
+            begun.TrySetResult();
+            await gate.Task;
+            return await BootAsync(cancel);
+        });
+        await begun.Task;
+
+        Task<bool> givingUp = pool.GiveUpAsync(Python.Network, TimeSpan.FromMinutes(1));
+        Assert.False(givingUp.IsCompleted);
+        gate.SetResult();
+
+        Assert.True(await givingUp);
+        Assert.True(Assert.Single(_all).IsDestroyed);
+        Assert.Equal(0, pool.Count);
+    }
+
+    [Fact]
     public async Task What_cannot_be_thawed_is_destroyed_and_the_next_is_taken()
     {
         SandboxPool<FakeSandbox> pool = Make();

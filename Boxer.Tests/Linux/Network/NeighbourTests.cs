@@ -56,6 +56,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
         var time = new FakeTimeProvider();
         await using SandboxNetworkMode mode = GuestNamespace.Mode(time);
         await using INetworkAttachment first = await AttachAsync(mode);
+        await using INetworkAttachment waiting = await mode.PrepareAsync("waiting", Cancel);
         await HostProgram.RunAsync("nft", $"add table {Table}; add chain {Table} forward {{ type filter hook forward priority 5; policy drop; }}");
         try
         {
@@ -64,6 +65,12 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
                 Assert.Equal("refused", await GuestNamespace.FetchAsync(first));
             }
 
+            // Also by one that was prepared before.
+            time.Advance(TimeSpan.FromSeconds(31));
+            await waiting.ApplyAsync(GuestNamespace.Policy(), Cancel);
+            Assert.Contains("hello", await GuestNamespace.FetchAsync(waiting), StringComparison.Ordinal);
+            await HostProgram.RunAsync("nft", $"flush chain {Table} forward");
+            Assert.Equal("refused", await GuestNamespace.FetchAsync(first));
             time.Advance(TimeSpan.FromSeconds(31));
             await using INetworkAttachment next = await AttachAsync(mode);
             Assert.Contains("hello", await GuestNamespace.FetchAsync(first), StringComparison.Ordinal);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Boxer.Network;
 using Boxer.Tests.Support;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Linux.Network;
 
@@ -199,6 +200,31 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         {
             await File.WriteAllTextAsync(Redirects, forwarding[1].Trim(), Cancel);
         }
+    }
+
+    [Fact]
+    public async Task A_hand_over_is_one_call_and_one_that_lost_its_link_is_not_usable()
+    {
+        await File.WriteAllTextAsync(Path.Join(_directory, "count"), "0", Cancel);
+        await File.WriteAllTextAsync(Path.Join(_directory, "fails"), "0", Cancel);
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(new FakeTimeProvider(), _directory, ipv6: TestInternet.HasIPv6);
+        await using INetworkAttachment silent = await mode.PrepareAsync("silent", Cancel);
+        await using INetworkAttachment waiting = await mode.PrepareAsync("waiting", Cancel);
+        int before = await CallsAsync();
+        Assert.True(silent.IsUsable);
+        Assert.Equal(before, await CallsAsync());
+        await silent.ApplyAsync(Policy with { BandwidthBitsPerSecond = null }, Cancel);
+        Assert.Equal(before + 1, await CallsAsync());
+
+        // Who sent nothing was refused nothing.
+        Assert.Empty((await silent.ReportAsync(Cancel)).Denied);
+        Assert.Equal(before + 1, await CallsAsync());
+
+        await HostProgram.RunAsync("ip", "link", "delete", Path.GetFileName(waiting.Runtime.NamespacePath!).Replace("-", "", StringComparison.Ordinal));
+        Assert.False(waiting.IsUsable);
+        Assert.True(silent.IsUsable);
+
+        async Task<int> CallsAsync() => int.Parse(await File.ReadAllTextAsync(Path.Join(_directory, "count"), Cancel), CultureInfo.InvariantCulture);
     }
 
     [Fact]

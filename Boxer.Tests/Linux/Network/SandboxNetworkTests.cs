@@ -177,12 +177,12 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
         SandboxRequest victim = SharedRunner.Python(Listen);
         victim.Network = "sandbox";
         await using IAsyncEnumerator<SandboxEvent> events = Runner.StreamAsync(victim, Cancel).GetAsyncEnumerator(Cancel);
-        string[] before = Namespaces();
+        string[] before = HostState.Namespaces();
         while (await events.MoveNextAsync() && events.Current is not SandboxOutput)
         {
         }
 
-        string victimNamespace = Assert.Single(Namespaces().Except(before).DefaultIfEmpty(Namespaces().Single()));
+        string victimNamespace = Assert.Single(HostState.Namespaces().Except(before).DefaultIfEmpty(HostState.Namespaces().Single()));
         string victimAddress = (await HostProgram.RunAsync("ip", "-n", victimNamespace, "-4", "-o", "addr", "show", "dev", "eth0")) is { Length: > 0 } shown && shown.Contains("inet ", StringComparison.Ordinal)
             ? shown.Split("inet ")[1].Split('/')[0]
             : await PeerOfHostEndAsync();
@@ -192,14 +192,14 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
         Assert.Contains(" at once", attacker.Stdout, StringComparison.Ordinal);
         SandboxRequest idle = SharedRunner.Python("import time; print('up', flush=True); time.sleep(4)");
         idle.Network = "sandbox";
-        string[] others = Namespaces();
+        string[] others = HostState.Namespaces();
         Task<SandboxResult> other = Runner.RunAsync(idle, Cancel);
         string attackerNamespace = "";
         for (int attempt = 0; attackerNamespace.Length == 0; attempt++)
         {
             Assert.True(attempt < 200, "The second sandbox did not come up.");
             await Task.Delay(50, Cancel);
-            attackerNamespace = Namespaces().Except(others).FirstOrDefault(name => File.Exists($"/sys/class/net/{name.Replace("-", "", StringComparison.Ordinal)}/operstate")) ?? "";
+            attackerNamespace = HostState.Namespaces().Except(others).FirstOrDefault(name => File.Exists($"/sys/class/net/{name.Replace("-", "", StringComparison.Ordinal)}/operstate")) ?? "";
         }
 
         await HostProgram.RunAsync("ip", "netns", "exec", attackerNamespace, "/usr/bin/python3", "-c", $"""
@@ -246,8 +246,6 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
         await Runner.DisposeAsync();
         Assert.Equal(before, await StateAsync());
     }
-
-    private static string[] Namespaces() => [.. Directory.GetFiles("/run/netns", "bx*").Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal)];
 
     private static async Task<string[]> StateAsync() =>
     [

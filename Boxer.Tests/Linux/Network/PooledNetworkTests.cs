@@ -1,0 +1,289 @@
+using System.Text;
+using Boxer.Hosting;
+using Boxer.Network;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux.Network;
+
+/// <summary>The mode <c>sandbox</c> in sandboxes that were booted ahead: what waits reaches nothing, and a run is held as in any other.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class PooledNetworkTests(PythonImage image, TestInternet internet) : InternetTests(internet)
+{
+    private const string Fetch = """
+        import sys, urllib.request
+        for url in sys.argv[1:]:
+            try: print(url, urllib.request.urlopen("http://" + url, timeout=5).status)
+            except OSError: print(url, "refused")
+        """;
+
+    private static readonly string[] Urls = ["web.example.test", "other.example.test", $"{TestInternet.Web}:8080", TestInternet.OtherWeb, TestInternet.Lan];
+
+    [Fact]
+    public async Task Each_run_has_the_policy_of_its_own_request_and_the_resolver_of_the_options()
+    {
+        await using SandboxRunner runner = Make(options => options.DnsServers = [TestInternet.Lan]);
+        (EgressPolicy? Policy, string[] Reached, string Denied)[] cases =
+        [
+            (null, ["web.example.test", "other.example.test", $"{TestInternet.Web}:8080", TestInternet.OtherWeb], TestInternet.Lan),
+            (new() { Allow = ["web.example.test:80"] }, ["web.example.test"], "other.example.test"),
+            (new() { Deny = [TestInternet.OtherWeb] }, ["web.example.test", $"{TestInternet.Web}:8080"], TestInternet.OtherWeb),
+            (new() { Allow = [] }, [], "web.example.test"),
+            (new() { Allow = ["198.51.100.11:80"] }, [TestInternet.OtherWeb], TestInternet.Web),
+            (null, ["web.example.test", "other.example.test", $"{TestInternet.Web}:8080", TestInternet.OtherWeb], TestInternet.Lan),
+        ];
+        foreach ((EgressPolicy? policy, string[] reached, string denied) in cases)
+        {
+            SandboxRequest request = SharedRunner.Command(["python3", "-c", Fetch, .. Urls]);
+            request.Network = "sandbox";
+            request.Egress = policy;
+            SandboxResult result = await runner.WarmAsync(request);
+
+            Assert.Equal("", result.Stderr);
+            Assert.Equal(reached, result.Stdout.Split('\n').Where(line => line.EndsWith(" 200", StringComparison.Ordinal)).Select(line => line.Split(' ')[0]));
+            Assert.Contains(result.Network.Denied, denial => denial.Address == denied || denial.Domain == denied);
+        }
+    }
+
+    [Fact]
+    public async Task With_IPv6_too()
+    {
+        Assert.SkipUnless(TestInternet.HasIPv6, "Needs IPv6 in the kernel.");
+        await using SandboxRunner runner = Make(options => options.EnableIPv6 = true);
+        SandboxRequest request = SharedRunner.Command("python3", "-c", Fetch, $"[{TestInternet.Web6}]:8080", $"[{TestInternet.Web6}]", $"[{TestInternet.HostAddress6}]", TestInternet.Web);
+        request.Network = "sandbox";
+        request.Egress = new EgressPolicy { Allow = ["tcp://[2001:db8:51::/64]:8080"] };
+        SandboxResult result = await runner.WarmAsync(request);
+
+        Assert.Equal([$"[{TestInternet.Web6}]:8080"], result.Stdout.Split('\n').Where(line => line.EndsWith(" 200", StringComparison.Ordinal)).Select(line => line.Split(' ')[0]));
+        Assert.Contains(result.Network.Denied, denial => denial.Address == TestInternet.Web6 && denial.Port == 80);
+    }
+
+    [Fact]
+    public async Task A_quota_and_a_bandwidth_hold_and_only_the_runs_own_bytes_count()
+    {
+        await using SandboxRunner runner = Make();
+        SandboxRequest quota = Python($"""
+            import urllib.request
+            print(len(urllib.request.urlopen("http://{TestInternet.Web}/big100000", timeout=5).read()))
+            try: print(len(urllib.request.urlopen("http://{TestInternet.Web}/big3000000", timeout=5).read()))
+            except Exception as e: print(type(e).__name__)
+            """);
+        quota.Egress = new EgressPolicy { QuotaBytes = 1_000_000 };
+        SandboxResult over = await runner.WarmAsync(quota);
+        Assert.Equal(["100000", "TimeoutError"], over.Stdout.TrimEnd().Split('\n'));
+        Assert.InRange(over.Network.BytesIn ?? 0, 100_000, 3_000_000);
+
+        // As in SandboxNetworkTests: a slow machine only adds to it.
+        SandboxRequest bandwidth = Python($"""
+            import time, urllib.request
+            def is_delayed(request):
+                start = time.monotonic(); urllib.request.urlopen(request, timeout=20).read()
+                return 1.5 < time.monotonic() - start
+            print(is_delayed("http://{TestInternet.Web}/big2000000"))
+            print(is_delayed(urllib.request.Request("http://{TestInternet.Web}/", bytes(2000000), method="PUT")))
+            """);
+        bandwidth.Egress = new EgressPolicy { BandwidthBitsPerSecond = 8_000_000 };
+        SandboxResult delayed = await runner.WarmAsync(bandwidth);
+        Assert.Equal(("True\nTrue\n", ""), (delayed.Stdout, delayed.Stderr));
+        Assert.True(delayed.Network is { BytesIn: > 2_000_000, BytesOut: > 2_000_000 }, $"{delayed.Network}");
+
+        SandboxRequest silent = SharedRunner.Command("true");
+        silent.Network = "sandbox";
+        SandboxResult nothing = await runner.WarmAsync(silent);
+        Assert.Equal((0, 0), (nothing.Network.BytesIn, nothing.Network.BytesOut));
+        Assert.Empty(nothing.Network.Denied);
+    }
+
+    [Fact]
+    public async Task Neighbours_from_the_pool_do_not_reach_each_other()
+    {
+        const string Listen = """
+            import socket, threading, time
+            s = socket.socket(); s.bind(("0.0.0.0", 7000)); s.listen()
+            u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", 7000))
+            def tcp(): s.accept(); print("TCP ARRIVED", flush=True)
+            def udp(): u.recv(100); print("UDP ARRIVED", flush=True)
+            for f in (tcp, udp): threading.Thread(target=f, daemon=True).start()
+            route = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); route.connect(("198.51.100.10", 9))
+            print(route.getsockname()[0], flush=True)
+            time.sleep(15)
+            """;
+        await using SandboxRunner runner = Make();
+        await runner.WarmAsync(Python(""));
+        await WarmRuns.WaitForFrozenAsync();
+        await using IAsyncEnumerator<SandboxEvent> events = runner.StreamAsync(Python(Listen), Cancel).GetAsyncEnumerator(Cancel);
+        while (await events.MoveNextAsync() && events.Current is not SandboxOutput)
+        {
+        }
+
+        string address = Encoding.UTF8.GetString(Assert.IsType<SandboxOutput>(events.Current).Data.Span).Trim();
+        await WarmRuns.WaitForFrozenAsync();
+        SandboxResult attacker = await runner.RunAsync(
+            Python($"""
+            import socket
+            u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            for _ in range(5):
+                try: u.sendto(b"evil", ("{address}", 7000))
+                except OSError: pass
+            try: socket.create_connection(("{address}", 7000), 3); print("CONNECTED")
+            except OSError: print("refused")
+            """),
+            Cancel);
+        while (events.Current is not SandboxEnded && await events.MoveNextAsync())
+        {
+        }
+
+        SandboxResult victim = ((SandboxEnded)events.Current).Result;
+        Assert.Equal((true, true), (victim.IsWarm(), attacker.IsWarm()));
+        Assert.Equal((address + "\n", "refused\n", ""), (victim.Stdout, attacker.Stdout, attacker.Stderr));
+        Assert.Contains(attacker.Network.Denied, denial => denial.Address == address && denial.Port == 7000);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Where_the_rules_are_taken_away_those_that_wait_go_and_runs_get_others(bool isLookedFor)
+    {
+        await using SandboxRunner runner = Make();
+        await runner.WarmAsync(Probe());
+        string[] waiting = await WarmRuns.WaitForFrozenAsync();
+        string[] tables = [.. (await HostProgram.RunAsync("nft", "list", "tables")).Split('\n').Where(line => line.Contains("boxer_", StringComparison.Ordinal))];
+        await HostProgram.RunAsync("nft", string.Join("; ", tables.Select(table => "delete " + table)));
+        if (isLookedFor)
+        {
+            await UntilAsync(() => !HostState.Namespaces().Intersect(waiting).Any());
+        }
+
+        // Else the run is the first to find out.
+        SandboxResult next = await runner.RunAsync(Probe(), Cancel);
+        Assert.Equal(($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", false), (next.Stdout, next.IsWarm()));
+        SandboxResult warm = await runner.WarmAsync(Probe());
+        Assert.Equal($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", warm.Stdout);
+        await UntilAsync(() => !HostState.Namespaces().Intersect(waiting).Any());
+
+        static SandboxRequest Probe()
+        {
+            SandboxRequest request = SharedRunner.Command("python3", "-c", Fetch, TestInternet.Web, TestInternet.OtherWeb);
+            request.Network = "sandbox";
+            request.Egress = new EgressPolicy { Deny = [TestInternet.OtherWeb] };
+            return request;
+        }
+    }
+
+    [Fact]
+    public async Task A_link_that_somebody_took_away_is_not_handed_over()
+    {
+        await using SandboxRunner runner = Make();
+        SandboxRequest request = SharedRunner.Command("python3", "-c", Fetch, TestInternet.Web);
+        request.Network = "sandbox";
+        await runner.WarmAsync(request);
+        string[] waiting = await WarmRuns.WaitForFrozenAsync();
+        foreach (string name in waiting)
+        {
+            await HostProgram.RunAsync("ip", "link", "delete", name.Replace("-", "", StringComparison.Ordinal));
+        }
+
+        Assert.Equal($"{TestInternet.Web} 200\n", (await runner.WarmAsync(request)).Stdout);
+        await UntilAsync(() => !HostState.Namespaces().Intersect(waiting).Any());
+    }
+
+    [Fact]
+    public async Task Where_addresses_run_short_one_that_waits_gives_its_own_to_a_run()
+    {
+        const string Other = "python:other";
+        await HostProgram.RunAsync(
+            "skopeo", "copy", "--quiet", "--format", "v2s2", "--src-tls-verify=false", "--dest-tls-verify=false",
+            $"docker://{image.Url[7..]}/library/{PythonImage.Name}", $"docker://{image.Url[7..]}/library/{Other}");
+
+        // Two pairs: one rests after the first run, the other is that of a sandbox that waits.
+        await using SandboxRunner runner = Make(options => options.NetworkBlocks = ["10.231.200.0/30"]);
+        var request = new SandboxRequest(PythonImage.Name, "python3", "-c", Fetch, TestInternet.Web) { Network = "sandbox" };
+        Assert.False((await runner.RunAsync(request, Cancel)).IsWarm());
+        string waiting = Assert.Single(await WarmRuns.WaitForFrozenAsync());
+
+        SandboxResult other = await runner.RunAsync(new SandboxRequest(Other, "python3", "-c", Fetch, TestInternet.Web) { Network = "sandbox" }, Cancel);
+        Assert.Equal(($"{TestInternet.Web} 200\n", false), (other.Stdout, other.IsWarm()));
+        Assert.DoesNotContain(waiting, HostState.Namespaces());
+
+        // Nothing is left now, and none waits that could give.
+        await Assert.ThrowsAsync<SandboxCapacityException>(() => runner.RunAsync(request, Cancel));
+    }
+
+    [Fact]
+    public async Task What_waits_reaches_nothing_and_what_it_tried_is_not_counted()
+    {
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(ipv6: TestInternet.HasIPv6);
+        await using INetworkAttachment neighbour = await mode.PrepareAsync("neighbour", Cancel);
+        await neighbour.ApplyAsync(GuestNamespace.Policy(), Cancel);
+        string neighbours = await GuestNamespace.AddressAsync(neighbour);
+        await using INetworkAttachment waiting = await mode.PrepareAsync("waiting", Cancel);
+        string own = await GuestNamespace.AddressAsync(waiting);
+        int datagrams = await DatagramsAsync();
+
+        // As its kernel could that a guest took over: with sockets, and with frames of any source.
+        string mac = (await File.ReadAllTextAsync($"/sys/class/net/{Path.GetFileName(waiting.Runtime.NamespacePath!).Replace("-", "", StringComparison.Ordinal)}/address", Cancel)).Trim();
+        string arrived = await GuestNamespace.PythonAsync(waiting, $$"""
+            import socket, struct
+            for family, host, port in [(socket.AF_INET, "{{TestInternet.Web}}", 80), (socket.AF_INET, "{{TestInternet.HostAddress}}", 22), (socket.AF_INET, "{{neighbours}}", 7000), (socket.AF_INET6, "{{TestInternet.Web6}}", 80)]:
+                try: s = socket.socket(family); s.settimeout(0.5); s.connect((host, port)); print("CONNECTED", host)
+                except ConnectionRefusedError: print("ANSWERED", host)
+                except OSError: pass
+            for server in ("{{TestInternet.Resolver}}", "8.8.8.8"):
+                u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.settimeout(0.5)
+                try: u.sendto(struct.pack("!HHHHHH", 7, 0x100, 1, 0, 0, 0) + b"\x03web\x07example\x04test\0\0\1\0\1", (server, 53)); print("NAMED", u.recv(100))
+                except OSError: pass
+            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); raw.bind(("eth0", 0))
+            mac = open("/sys/class/net/eth0/address").read().strip().replace(":", "")
+            def ip(src, dst, payload):
+                head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, 17, 0, socket.inet_aton(src), socket.inet_aton(dst))
+                total = sum(struct.unpack("!10H", head)); total = (total & 0xffff) + (total >> 16); total = (total & 0xffff) + (total >> 16)
+                return head[:10] + struct.pack("!H", ~total & 0xffff) + head[12:] + payload
+            for source in ("{{own}}", "{{neighbours}}", "{{TestInternet.HostAddress}}", "0.0.0.0"):
+                for target in ("{{TestInternet.Web}}", "{{neighbours}}", "{{TestInternet.HostAddress}}", "255.255.255.255"):
+                    for to in ("{{mac}}".replace(":", ""), "ffffffffffff"):
+                        raw.send(bytes.fromhex(to) + bytes.fromhex(mac) + b"\x08\0" + ip(source, target, struct.pack("!HHHH", 7777, 9000, 12, 0) + b"evil" + bytes(1000)))
+            """);
+        Assert.Equal("", arrived);
+        Assert.Equal(datagrams, await DatagramsAsync());
+        Assert.Equal("refused", await GuestNamespace.FetchAsync(waiting));
+
+        Assert.True(waiting.IsUsable);
+        await waiting.ApplyAsync(GuestNamespace.Policy(), Cancel);
+        NetworkReport report = await waiting.ReportAsync(Cancel);
+        Assert.InRange(report.BytesOut ?? -1, 0, 1_000);
+        Assert.Empty(report.Denied);
+        Assert.Contains("hello", await GuestNamespace.FetchAsync(waiting), StringComparison.Ordinal);
+    }
+
+    private static SandboxRequest Python(string program)
+    {
+        SandboxRequest request = SharedRunner.Python(program);
+        request.Network = "sandbox";
+        return request;
+    }
+
+    private static async Task UntilAsync(Func<bool> condition)
+    {
+        for (int attempt = 0; !condition(); attempt++)
+        {
+            Assert.True(attempt < 600, "It does not come about.");
+            await Task.Delay(TimeSpan.FromMilliseconds(50), Cancel);
+        }
+    }
+
+    private static async Task<int> DatagramsAsync()
+    {
+        using var client = new HttpClient();
+        return int.Parse(await client.GetStringAsync(new Uri($"http://{TestInternet.Web}/datagrams"), Cancel), null);
+    }
+
+    private SandboxRunner Make(Action<BoxerOptions>? change = null)
+    {
+        image.Require();
+        BoxerOptions options = image.Options();
+        options.Pool.Enabled = true;
+        options.DnsServers = [TestInternet.Resolver];
+        change?.Invoke(options);
+        return BoxerRunner.Create(options);
+    }
+}
