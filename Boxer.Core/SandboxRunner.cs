@@ -320,7 +320,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         Sandbox sandbox;
         try
         {
-            sandbox = held.Push(await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(image.RootPath, network.Runtime, cancellationToken)).ConfigureAwait(false));
+            sandbox = held.Push(await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(image, network.Runtime, cancellationToken)).ConfigureAwait(false));
         }
         finally
         {
