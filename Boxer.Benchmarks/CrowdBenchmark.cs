@@ -5,10 +5,10 @@ namespace Boxer.Benchmarks;
 /// <summary>How one run grows slower while others run, and what memory those take.</summary>
 internal static class CrowdBenchmark
 {
-    private const int MostRounds = 10;
+    private const int MostRounds = 8;
     private const int MemoryMegabytes = 32;
     private static readonly int[] Others = [0, 10, 50, 100];
-    private static readonly TimeSpan Rest = TimeSpan.FromMilliseconds(300);
+    private static readonly TimeSpan Rest = TimeSpan.FromMilliseconds(250);
 
     internal static async Task RunAsync(Bench bench)
     {
@@ -24,11 +24,10 @@ internal static class CrowdBenchmark
         });
         using var end = new CancellationTokenSource();
         var running = new List<Task>();
-        Table table = Tables.Make($"others that run `sleep 600`; true, {rounds} rounds", "hit p50 ms", "hits", "cold p50 ms", "hit ratio", "cold ratio", "MB each");
+        Table table = Tables.Make($"others that run `sleep 600`; true, {rounds} rounds", "bare p50 ms", "cold p50 ms", "hit p50 ms", "hits", "cold to bare", "hit to bare", "cold to 0 others", "hit to 0 others", "MB each", "busy %");
         try
         {
-            double? firstHit = null;
-            double? firstCold = null;
+            double[]? alone = null;
             double before = Memory.Available();
             foreach (int others in Others)
             {
@@ -37,24 +36,32 @@ internal static class CrowdBenchmark
                     running.Add(await StartAsync(crowd, bench.Image, end.Token).ConfigureAwait(false));
                 }
 
-                await Task.Delay(Rest).ConfigureAwait(false);
+                double busy = await Processors.BusyAsync().ConfigureAwait(false);
                 double taken = before - Memory.Available();
                 int hits = 0;
                 IReadOnlyList<Series> series = await Interleaved.RunAsync(
                     rounds,
                     Rest,
+                    Case.Peer("bare", () => bench.Runsc.RunAsync(Workload.True)),
+                    new Case("cold", _ => Workload.True.RunAsync(cold, bench.Image), IsCompiled: true),
                     new Case("hit", async measured =>
                     {
                         SandboxResult result = await Workload.True.RunAsync(pool, bench.Image).ConfigureAwait(false);
                         hits += measured && result.Timings.Sandbox == TimeSpan.Zero ? 1 : 0;
-                    }),
-                    new Case("cold", _ => Workload.True.RunAsync(cold, bench.Image))).ConfigureAwait(false);
-                double hit = series[0].Percentile(0.5);
-                double boot = series[1].Percentile(0.5);
-                firstHit ??= hit;
-                firstCold ??= boot;
-                table.AddRow(
-                    $"{others}", $"{hit:0.0}", $"{hits} of {rounds}", $"{boot:0.0}", $"{hit / firstHit:0.00}", $"{boot / firstCold:0.00}", others == 0 ? "" : $"{taken / others:0.0}");
+                    }, IsCompiled: true)).ConfigureAwait(false);
+                double[] times = [.. series.Select(one => one.Percentile(0.5))];
+                alone ??= times;
+                table.AddRow([
+                    $"{others}",
+                    .. times.Select(time => $"{time:0.0}"),
+                    $"{hits} of {rounds}",
+                    $"{times[1] / times[0]:0.00}",
+                    $"{times[2] / times[0]:0.00}",
+                    $"{times[1] / alone[1]:0.00}",
+                    $"{times[2] / alone[2]:0.00}",
+                    others == 0 ? "" : $"{taken / others:0.0}",
+                    $"{busy:0}",
+                ]);
             }
         }
         finally
@@ -64,6 +71,7 @@ internal static class CrowdBenchmark
         }
 
         AnsiConsole.Write(table);
+        AnsiConsole.WriteLine("Bare is `runsc run`; busy is in percent of one processor, with the others running and nothing measured.");
     }
 
     // The task that is returned inside ends with the run.

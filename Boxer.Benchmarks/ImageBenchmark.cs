@@ -10,7 +10,7 @@ internal static class ImageBenchmark
     private const int Acquires = 10_000;
 
     // Each takes several hundred MB of disk until the end.
-    private const int MostPulls = 5;
+    private const int MostPulls = 3;
 
     internal static async Task RunAsync(Bench bench)
     {

@@ -9,7 +9,7 @@ internal static class Interleaved
     private const int WarmUps = 15;
 
     // For the caches of the machine.
-    private const int PeerWarmUps = 3;
+    private const int CompiledWarmUps = 2;
 
     /// <param name="rounds">How often each case is measured; rounds that warm up come before.</param>
     /// <param name="cases">The cases.</param>
@@ -27,7 +27,7 @@ internal static class Interleaved
             for (int turn = 0; turn < cases.Count; turn++)
             {
                 int index = (round + WarmUps + turn) % cases.Count;
-                if (cases[index].IsPeer && round < -PeerWarmUps)
+                if (cases[index].IsCompiled && round < -CompiledWarmUps)
                 {
                     continue;
                 }
@@ -49,9 +49,9 @@ internal static class Interleaved
 /// <summary>One of several things that are compared.</summary>
 /// <param name="Name">What tables call it.</param>
 /// <param name="WorkAsync">Does it once; is told whether that is measured.</param>
-/// <param name="IsPeer">Whether other programs do it, so that nothing in this process is to be compiled.</param>
-internal sealed record Case(string Name, Func<bool, Task> WorkAsync, bool IsPeer = false)
+/// <param name="IsCompiled">Whether nothing that it needs is still to be compiled: other programs do it, or it ran often before.</param>
+internal sealed record Case(string Name, Func<bool, Task> WorkAsync, bool IsCompiled = false)
 {
     /// <summary>A case that other programs do.</summary>
-    internal static Case Peer(string name, Func<Task> work) => new(name, _ => work(), IsPeer: true);
+    internal static Case Peer(string name, Func<Task> work) => new(name, _ => work(), IsCompiled: true);
 }

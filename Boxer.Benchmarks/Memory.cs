@@ -17,6 +17,10 @@ internal static class Memory
     /// <summary>All of this machine.</summary>
     internal static double Machine() => Read("/proc/meminfo", "MemTotal:");
 
+    /// <summary>What this process has now, in words.</summary>
+    internal static string Describe() =>
+        $"{Resident(Environment.ProcessId):0} MB resident, of which {GC.GetTotalMemory(forceFullCollection: false) / 1e6:0} MB are objects";
+
     private static double Read(string file, string name) => 1024e-6 * long.Parse(
         File.ReadLines(file).First(line => line.StartsWith(name, StringComparison.Ordinal)).Split((char[])[' ', '\t'], StringSplitOptions.RemoveEmptyEntries)[1],
         CultureInfo.InvariantCulture);

@@ -21,6 +21,7 @@ try
 {
     long start = Stopwatch.GetTimestamp();
     await Machine.PrintAsync();
+    AnsiConsole.WriteLine($"this process when it starts: {Memory.Describe()}");
     await using (Bench bench = await Bench.CreateAsync(args[0], registry, url, rounds))
     {
         await PartAsync("One run after the other", RunBenchmark.RunAsync, bench);

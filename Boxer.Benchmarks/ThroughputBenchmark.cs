@@ -10,7 +10,7 @@ internal static class ThroughputBenchmark
     internal static async Task RunAsync(Bench bench)
     {
         Workload workload = Workload.Python;
-        string idle = Describe();
+        string idle = Memory.Describe();
         await using SandboxRunner cold = bench.MakeRunner();
         await using SandboxRunner pool = bench.MakeRunner(options => options.Pool.Enabled = true);
         double before = await bench.Runsc.RateAsync(workload, bench.Rounds).ConfigureAwait(false);
@@ -19,7 +19,7 @@ internal static class ThroughputBenchmark
         {
             foreach ((string name, SandboxRunner runner) in ((string, SandboxRunner)[])[("cold", cold), ("pool", pool)])
             {
-                loads.Add(await Load.RunAsync($"{callers} callers, {name}", callers, Math.Max(bench.Rounds, callers) * 2, async () =>
+                loads.Add(await Load.RunAsync($"callers: {callers}, {name}", callers, Math.Max(bench.Rounds * 2, callers), async () =>
                 {
                     SandboxResult result = await runner.RunAsync(new SandboxRequest(bench.Image, [.. workload.Command])).ConfigureAwait(false);
                     return result.ExitCode == 0 && result.Stdout == workload.Answer;
@@ -29,7 +29,7 @@ internal static class ThroughputBenchmark
 
         double after = await bench.Runsc.RateAsync(workload, bench.Rounds).ConfigureAwait(false);
         double bare = (before + after) / 2;
-        Table table = Tables.Make($"{workload.Name}, two or more runs for each caller", Load.Columns);
+        Table table = Tables.Make($"{workload.Name}, at least one run for each caller", Load.Columns);
         table.AddRow("bare runsc run, one after the other, before and after", $"{bare:0.0}", "1.00", "", "", "", "");
         foreach (Load load in loads)
         {
@@ -37,9 +37,6 @@ internal static class ThroughputBenchmark
         }
 
         AnsiConsole.Write(table);
-        AnsiConsole.WriteLine($"this process before: {idle}; after: {Describe()}");
+        AnsiConsole.WriteLine($"this process before: {idle}; after: {Memory.Describe()}");
     }
-
-    private static string Describe() =>
-        $"{Memory.Resident(Environment.ProcessId):0} MB resident, of which {GC.GetTotalMemory(forceFullCollection: false) / 1e6:0} MB are objects";
 }

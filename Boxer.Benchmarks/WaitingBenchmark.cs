@@ -1,5 +1,4 @@
 using System.Diagnostics.Metrics;
-using System.Globalization;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;
@@ -9,7 +8,6 @@ internal static class WaitingBenchmark
 {
     private const int Waiting = 50;
     private static readonly TimeSpan Settle = TimeSpan.FromSeconds(2);
-    private static readonly TimeSpan Watch = TimeSpan.FromSeconds(5);
 
     internal static async Task RunAsync(Bench bench)
     {
@@ -24,7 +22,7 @@ internal static class WaitingBenchmark
         };
         meters.SetMeasurementEventCallback<int>((_, value, _, _) => waiting = Math.Max(waiting, value));
         meters.Start();
-        double usual = await BusyAsync().ConfigureAwait(false);
+        double usual = await Processors.BusyAsync().ConfigureAwait(false);
         double before = Memory.Available();
         await using SandboxRunner runner = bench.MakeRunner(options =>
         {
@@ -41,24 +39,9 @@ internal static class WaitingBenchmark
 
         await Task.Delay(Settle).ConfigureAwait(false);
         double taken = before - Memory.Available();
-        double busy = await BusyAsync().ConfigureAwait(false);
+        double busy = await Processors.BusyAsync().ConfigureAwait(false);
         Table table = Tables.Make("sandboxes that wait", "MB each", "processors busy %", "before they waited %");
         table.AddRow($"{waiting}", $"{taken / waiting:0.0}", $"{busy:0.0}", $"{usual:0.0}");
         AnsiConsole.Write(table);
-    }
-
-    // How much of one processor this machine is busy with.
-    private static async Task<double> BusyAsync()
-    {
-        (long idle, long all) first = Processors();
-        await Task.Delay(Watch).ConfigureAwait(false);
-        (long idle, long all) second = Processors();
-        return 100.0 * Environment.ProcessorCount * (1 - ((double)(second.idle - first.idle) / (second.all - first.all)));
-    }
-
-    private static (long Idle, long All) Processors()
-    {
-        long[] numbers = [.. File.ReadLines("/proc/stat").First().Split(' ', StringSplitOptions.RemoveEmptyEntries)[1..9].Select(text => long.Parse(text, CultureInfo.InvariantCulture))];
-        return (numbers[3] + numbers[4], numbers.Sum());
     }
 }
