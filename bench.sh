@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Benchmarks on this machine, as root: installs what is missing, builds, serves the local Python image from a registry on loopback, with a
-# small layer more and as one layer too, and prints ratios of cases that run interleaved. Timings are only worth something on a machine that
-# does nothing else.
+# small layer more and as one layer too, prints a report with ratios of cases that run interleaved, and writes it to a file, by default
+# bench-report.txt in the working directory. Timings are only worth something on a machine that does nothing else.
 #
-#   ./bench.sh [ROUNDS]
+#   ./bench.sh [ROUNDS [REPORT]]
 set -euo pipefail
+report=$(realpath -m -- "${2:-bench-report.txt}")
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # shellcheck source=scripts/install.sh
@@ -12,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=scripts/registry.sh
 . scripts/registry.sh
 
-[[ $# -le 1 ]] || die "takes at most the number of rounds."
+[[ $# -le 2 && ${1:-1} =~ ^[1-9][0-9]*$ ]] || die "takes at most the number of rounds and the file of the report."
 require_root
 work=$(mktemp -d)
 trap 'stop_registry; rm -rf --one-file-system "$work"' EXIT
@@ -42,5 +43,5 @@ umoci new --image "$work/variant:latest"
 quietly umoci insert --image "$work/variant:latest" "$work/root" /
 push_variant 3-flat
 rm -r "$work/variant" "$work/root"
-say "$(uname -sr), $(nproc) processors, $(runsc --version | head -n 1), .NET $(dotnet --version)"
-dotnet Boxer.Benchmarks/bin/Release/net10.0/Boxer.Benchmarks.dll localhost/python:3 "localhost=$registry_url" "$@"
+dotnet Boxer.Benchmarks/bin/Release/net10.0/Boxer.Benchmarks.dll localhost/python:3 "localhost=$registry_url" "$report" ${1:+"$1"}
+say "The report is in $report."

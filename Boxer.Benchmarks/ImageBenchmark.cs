@@ -9,36 +9,36 @@ internal static class ImageBenchmark
 {
     private const int Acquires = 10_000;
 
-    /// <param name="image">The image.</param>
-    /// <param name="registry">The registry that the image names.</param>
-    /// <param name="url">Its mirror, over http.</param>
-    /// <param name="rounds">How often each case is measured.</param>
-    internal static async Task RunAsync(string image, string registry, string url, int rounds)
+    // Each takes several hundred MB of disk until the end.
+    private const int MostPulls = 3;
+
+    internal static async Task RunAsync(Bench bench)
     {
+        int rounds = Math.Min(bench.Rounds, MostPulls);
         string work = Directory.CreateTempSubdirectory("boxer-bench-images-").FullName;
-        ImageReference reference = ImageReference.Parse(image);
-        ImageReference more = ImageReference.Parse(image + "-more");
-        ImageReference flat = ImageReference.Parse(image + "-flat");
+        ImageReference reference = ImageReference.Parse(bench.Image);
+        ImageReference more = ImageReference.Parse(bench.Image + "-more");
+        ImageReference flat = ImageReference.Parse(bench.Image + "-flat");
         try
         {
             // Each into a directory of its own, and nothing is removed before the end: for a minute ext4 passes over inodes that were freed, one
             // by one, and makes files several times slower.
             int made = 0;
-            string blobs = string.Join(' ', await BlobsAsync(registry, url, reference).ConfigureAwait(false));
+            string blobs = string.Join(' ', await BlobsAsync(bench.Registry, bench.Url, reference).ConfigureAwait(false));
             Tables.Print($"pull into an empty store, {rounds} rounds", await Interleaved.RunAsync(
                 rounds,
-                ("skopeo copy, umoci raw unpack", () => SkopeoAsync(reference)),
-                ("boxer", () => PullAsync($"{made++}", reference)),
-                ("curl | igzip -dc | tar x, layer by layer", async () =>
+                Case.Peer("skopeo copy, umoci raw unpack", () => SkopeoAsync(reference)),
+                new Case("boxer", _ => PullAsync($"{made++}", reference)),
+                Case.Peer("curl | igzip -dc | tar x, layer by layer", async () =>
                 {
                     string to = Directory.CreateDirectory(Path.Combine(work, $"{made++}")).FullName;
-                    await RunAsync("sh", "-c", $"for blob in {blobs}; do curl -sf $blob | igzip -dc | tar -C {to} -x || exit 1; done; sync -f {to}").ConfigureAwait(false);
+                    await HostProgram.RunAsync("sh", "-c", $"for blob in {blobs}; do curl -sf $blob | igzip -dc | tar -C {to} -x || exit 1; done; sync -f {to}").ConfigureAwait(false);
                 }
             )).ConfigureAwait(false));
             Tables.Print($"the same, all in one layer, {rounds} rounds", await Interleaved.RunAsync(
                 rounds,
-                ("skopeo copy, umoci raw unpack", () => SkopeoAsync(flat)),
-                ("boxer", () => PullAsync($"{made++}", flat))).ConfigureAwait(false));
+                Case.Peer("skopeo copy, umoci raw unpack", () => SkopeoAsync(flat)),
+                new Case("boxer", _ => PullAsync($"{made++}", flat))).ConfigureAwait(false));
             AnsiConsole.WriteLine($"most memory that this process had until now: {Process.GetCurrentProcess().PeakWorkingSet64 / 1_000_000} MB");
 
             // A layer more than an image that is here: only that layer is pulled.
@@ -57,9 +57,9 @@ internal static class ImageBenchmark
             async Task SkopeoAsync(ImageReference wanted)
             {
                 string to = Directory.CreateDirectory(Path.Combine(work, $"{made++}")).FullName;
-                await RunAsync("skopeo", "copy", "--quiet", "--src-tls-verify=false", $"docker://{new Uri(url).Authority}/{wanted.Repository}:{wanted.Tag}", $"oci:{to}/layout:x").ConfigureAwait(false);
-                await RunAsync("umoci", "raw", "unpack", "--image", $"{to}/layout:x", $"{to}/root").ConfigureAwait(false);
-                await RunAsync("sync", "-f", work).ConfigureAwait(false);
+                await HostProgram.RunAsync("skopeo", "copy", "--quiet", "--src-tls-verify=false", bench.SkopeoSourceOf(wanted), $"oci:{to}/layout:x").ConfigureAwait(false);
+                await HostProgram.RunAsync("umoci", "raw", "unpack", "--image", $"{to}/layout:x", $"{to}/root").ConfigureAwait(false);
+                await HostProgram.RunAsync("sync", "-f", work).ConfigureAwait(false);
             }
 
             async Task PullAsync(string name, ImageReference wanted)
@@ -88,7 +88,7 @@ internal static class ImageBenchmark
         ImageStore Open(string name) => new(new ImageStoreOptions
         {
             Home = Path.Combine(work, name),
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { [registry] = [url] },
+            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { [bench.Registry] = [bench.Url] },
         });
     }
 
@@ -97,16 +97,5 @@ internal static class ImageBenchmark
         using var client = new RegistryClient(new RegistryClientOptions { RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { [registry] = [url] } });
         RegistryImage image = await client.GetImageAsync(reference).ConfigureAwait(false);
         return image.Layers.Select(layer => $"{url}/v2/{reference.Repository}/blobs/{layer.Digest}");
-    }
-
-    private static async Task RunAsync(string program, params string[] arguments)
-    {
-        using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true, UseShellExecute = false })!;
-        await process.StandardError.ReadToEndAsync().ConfigureAwait(false);
-        await process.WaitForExitAsync().ConfigureAwait(false);
-        if (process.ExitCode != 0)
-        {
-            throw new InvalidOperationException($"{program} ended with {process.ExitCode}.");
-        }
     }
 }

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Boxer.Hosting;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;
@@ -10,52 +9,46 @@ internal static class NetworkBenchmark
     private const int AtOnce = 50;
 
     // One is booted ahead meanwhile: the same for all cases.
-    private static readonly TimeSpan Rest = TimeSpan.FromMilliseconds(400);
+    private static readonly TimeSpan Rest = TimeSpan.FromMilliseconds(250);
 
-    /// <param name="makeOptions">Options that find the image.</param>
-    /// <param name="image">The image.</param>
-    /// <param name="rounds">How often each case is measured.</param>
-    internal static async Task RunAsync(Func<BoxerOptions> makeOptions, string image, int rounds)
+    internal static async Task RunAsync(Bench bench)
     {
-        await using SandboxRunner runner = BoxerRunner.Create(makeOptions());
-        BoxerOptions pooled = makeOptions();
-        pooled.Pool.Enabled = true;
-        await using SandboxRunner pool = BoxerRunner.Create(pooled);
+        await using SandboxRunner runner = bench.MakeRunner(options => options.MaxConcurrentRuns = AtOnce);
+        await using SandboxRunner pool = bench.MakeRunner(options => options.Pool.Enabled = true);
         var policy = new EgressPolicy { Allow = ["pypi.org:443", "*.pythonhosted.org:443"], QuotaBytes = 1 << 30 };
         var made = new Series("made");
-        var applied = new Series("applied");
-        int hits = 0;
+        var hits = new StageTimes("pool, sandbox");
         IReadOnlyList<Series> series = await Interleaved.RunAsync(
-            rounds,
+            bench.Rounds,
             Rest,
-            ("none", () => OnceAsync(runner, "none", null)),
-            ("sandbox", async () => made.Add((await OnceAsync(runner, "sandbox", null).ConfigureAwait(false)).Timings.Network)),
-            ("sandbox, allowed domains and quota", () => OnceAsync(runner, "sandbox", policy)),
-            ("the same, from the pool", async () =>
+            Case.Peer("bare runsc run, without a network", () => bench.Runsc.RunAsync(Workload.True)),
+            new Case("boxer, cold, none", _ => Workload.True.RunAsync(runner, bench.Image), IsCompiled: true),
+            new Case("boxer, cold, sandbox", async measured =>
             {
-                SandboxTimings timings = (await OnceAsync(pool, "sandbox", policy).ConfigureAwait(false)).Timings;
-                if (timings.Sandbox == TimeSpan.Zero)
+                SandboxResult result = await Workload.True.RunAsync(runner, bench.Image, "sandbox").ConfigureAwait(false);
+                if (measured)
                 {
-                    applied.Add(timings.Network);
-                    hits++;
+                    made.Add(result.Timings.Network);
                 }
-            }
-        )).ConfigureAwait(false);
+            }),
+            new Case("boxer, cold, sandbox, allowed domains and quota", _ => Workload.True.RunAsync(runner, bench.Image, "sandbox", policy)),
+            new Case("the same, from the pool", async measured =>
+            {
+                SandboxResult result = await Workload.True.RunAsync(pool, bench.Image, "sandbox", policy).ConfigureAwait(false);
+                if (measured)
+                {
+                    hits.Add(result.Timings);
+                }
+            })).ConfigureAwait(false);
 
-        Tables.Print($"`true`, {rounds} rounds", series);
+        Tables.Print($"true, {bench.Rounds} rounds", series);
         AnsiConsole.WriteLine($"network made before the boot: p50 {made.Percentile(0.5):0.0} ms, p95 {made.Percentile(0.95):0.0} ms");
-        AnsiConsole.WriteLine(hits == 0 ? "none waited" : $"policy laid for {hits} that waited: p50 {applied.Percentile(0.5):0.0} ms, p95 {applied.Percentile(0.95):0.0} ms");
+        StageTimes.Print("true, with its policy laid at the hand-over", hits);
 
         long start = Stopwatch.GetTimestamp();
         SandboxResult[] results = await Task.WhenAll(Enumerable.Range(0, AtOnce).Select(number => runner.RunAsync(
-            new SandboxRequest(image, "sh", "-c", $"sleep 2; echo {number}") { Network = "sandbox", Limits = new() { MemoryMegabytes = 32 } }))).ConfigureAwait(false);
+            new SandboxRequest(bench.Image, "sh", "-c", $"sleep 2; echo {number}") { Network = "sandbox", Limits = new() { MemoryMegabytes = 32 } }))).ConfigureAwait(false);
         int right = results.Where((result, number) => result.Stdout == $"{number}\n").Count();
         AnsiConsole.WriteLine($"{AtOnce} in mode sandbox at once, each sleeping 2 s: {right} right in {Stopwatch.GetElapsedTime(start).TotalSeconds:0.0} s");
-
-        async Task<SandboxResult> OnceAsync(SandboxRunner from, string network, EgressPolicy? policy)
-        {
-            SandboxResult result = await from.RunAsync(new SandboxRequest(image, "true") { Network = network, Egress = policy }).ConfigureAwait(false);
-            return result.ExitCode == 0 ? result : throw new InvalidOperationException($"A run ended as {result.Termination}: {result.Stderr}");
-        }
     }
 }

@@ -1,38 +1,53 @@
-// Measures Boxer against its peers on this machine, all cases of one table interleaved in one run:
+// Measures Boxer against its peers on this machine, all cases of one table interleaved in one run, prints a report and writes it to a file:
 //
-//   Boxer.Benchmarks IMAGE REGISTRY=URL [ROUNDS]
+//   Boxer.Benchmarks IMAGE REGISTRY=URL REPORT [ROUNDS]
 //
 // IMAGE is pulled from the mirror URL of REGISTRY, and so are the tags TAG-more (a small layer more) and TAG-flat (the same in one layer);
 // ./bench.sh makes all. Run as root.
-using Boxer;
+using System.Diagnostics;
 using Boxer.Benchmarks;
+using Spectre.Console;
 
-if (args.Length is < 2 or > 3 || args[1].Split('=', 2) is not [var registry, var url] || !int.TryParse(args.ElementAtOrDefault(2) ?? "40", out int rounds) || rounds < 1)
+const int LeastWidth = 140;
+if (args.Length is < 3 or > 4 || args[1].Split('=', 2) is not [var registry, var url] || !int.TryParse(args.ElementAtOrDefault(3) ?? "20", out int rounds) || rounds < 1)
 {
-    await Console.Error.WriteLineAsync("usage: Boxer.Benchmarks IMAGE REGISTRY=URL [ROUNDS]");
+    await Console.Error.WriteLineAsync("usage: Boxer.Benchmarks IMAGE REGISTRY=URL REPORT [ROUNDS]");
     return 2;
 }
 
-// Each takes several hundred MB of disk until the end.
-const int MostPulls = 8;
-string home = Directory.CreateTempSubdirectory("boxer-bench-").FullName;
+AnsiConsole.Profile.Width = Math.Max(AnsiConsole.Profile.Width, LeastWidth);
+AnsiConsole.Record();
 try
 {
-    await PoolBenchmark.RunAsync(MakeOptions, args[0], rounds);
-    await NetworkBenchmark.RunAsync(MakeOptions, args[0], rounds);
-    await ImageBenchmark.RunAsync(args[0], registry, url, Math.Min(rounds, MostPulls));
+    long start = Stopwatch.GetTimestamp();
+    await Machine.PrintAsync();
+    AnsiConsole.WriteLine($"this process when it starts: {Memory.Describe()}");
+    await using (Bench bench = await Bench.CreateAsync(args[0], registry, url, rounds))
+    {
+        await PartAsync("One run after the other", RunBenchmark.RunAsync, bench);
+        await PartAsync("Network modes", NetworkBenchmark.RunAsync, bench);
+        await PartAsync("Many callers", ThroughputBenchmark.RunAsync, bench);
+        await PartAsync("The HTTP host", HttpHostBenchmark.RunAsync, bench);
+        await PartAsync("Sandboxes that wait", WaitingBenchmark.RunAsync, bench);
+        await PartAsync("Beside others", CrowdBenchmark.RunAsync, bench);
+        await PartAsync("Images", ImageBenchmark.RunAsync, bench);
+    }
+
+    AnsiConsole.WriteLine($"All took {Stopwatch.GetElapsedTime(start).TotalSeconds:0} s.");
 }
 finally
 {
-    Directory.Delete(home, recursive: true);
+    // What was measured before a failure is worth something too.
+    await File.WriteAllTextAsync(args[2], AnsiConsole.ExportText());
 }
 
 return 0;
 
-BoxerOptions MakeOptions()
+static async Task PartAsync(string title, Func<Bench, Task> run, Bench bench)
 {
-    // Only what is about the pool has one.
-    var options = new BoxerOptions { Home = home, MaxConcurrentRuns = 50, MaxQueuedRuns = 1_000, Pool = { Enabled = false } };
-    options.RegistryMirrors[registry] = [url];
-    return options;
+    long start = Stopwatch.GetTimestamp();
+    AnsiConsole.WriteLine();
+    AnsiConsole.WriteLine(title);
+    await run(bench);
+    AnsiConsole.WriteLine($"({Stopwatch.GetElapsedTime(start).TotalSeconds:0} s)");
 }

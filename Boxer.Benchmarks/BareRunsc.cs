@@ -1,0 +1,100 @@
+using System.Diagnostics;
+using System.Text.Json;
+
+namespace Boxer.Benchmarks;
+
+/// <summary><c>runsc</c> as it is called by hand, on the same root as Boxer's sandboxes.</summary>
+/// <param name="root">The root.</param>
+internal sealed class BareRunsc(string root) : IDisposable
+{
+    private readonly string _work = Directory.CreateTempSubdirectory("boxer-bench-runsc-").FullName;
+
+    /// <summary><c>runsc run</c> of a command, to its end.</summary>
+    internal async Task RunAsync(Workload workload)
+    {
+        string id = NewBundle(workload.Command);
+        workload.Check(await HostProgram.RunAsync("runsc", RunArguments(id)).ConfigureAwait(false));
+    }
+
+    /// <summary>How many a second <see cref="RunAsync"/> makes, one after the other.</summary>
+    internal async Task<double> RateAsync(Workload workload, int runs)
+    {
+        long start = Stopwatch.GetTimestamp();
+        for (int i = 0; i < runs; i++)
+        {
+            await RunAsync(workload).ConfigureAwait(false);
+        }
+
+        return runs / Stopwatch.GetElapsedTime(start).TotalSeconds;
+    }
+
+    /// <summary>Boots a container that does nothing.</summary>
+    internal async Task<BootedContainer> BootAsync()
+    {
+        string id = NewBundle(["sleep", "86400"]);
+        var container = new BootedContainer(StateArgument, id, HostProgram.Start("runsc", RunArguments(id)));
+        await container.WaitAsync().ConfigureAwait(false);
+        return container;
+    }
+
+    public void Dispose() => Directory.Delete(_work, recursive: true);
+
+    private string StateArgument => $"--root={_work}/state";
+
+    private string[] RunArguments(string id) =>
+        [StateArgument, "--platform=systrap", "--network=none", "--ignore-cgroups", "--overlay2=root:memory", "run", $"--bundle={_work}/{id}", id];
+
+    private string NewBundle(IReadOnlyList<string> command)
+    {
+        string id = Guid.NewGuid().ToString("N");
+        Directory.CreateDirectory(Path.Combine(_work, id));
+        File.WriteAllText(Path.Combine(_work, id, "config.json"), JsonSerializer.Serialize(new
+        {
+            ociVersion = "1.0.2",
+            process = new { user = new { uid = 65534, gid = 65534 }, args = command, env = (string[])["PATH=/usr/local/bin:/usr/bin:/bin"], cwd = "/" },
+            root = new { path = root },
+            hostname = "sandbox",
+            mounts = (object[])[new { destination = "/proc", type = "proc", source = "proc" }, new { destination = "/tmp", type = "tmpfs", source = "tmpfs" }],
+            linux = new { namespaces = ((string[])["pid", "mount", "ipc", "uts", "network"]).Select(type => new { type }) },
+        }));
+        return id;
+    }
+}
+
+/// <summary>A container of <c>runsc</c> that other commands run in.</summary>
+/// <param name="state">The argument that says where its state is.</param>
+/// <param name="id">Its name.</param>
+/// <param name="process">The <c>runsc run</c> that waits for it.</param>
+internal sealed class BootedContainer(string state, string id, Process process) : IAsyncDisposable
+{
+    private static readonly TimeSpan BootTimeout = TimeSpan.FromSeconds(30);
+
+    /// <summary><c>runsc exec</c> of a command, to its end.</summary>
+    internal async Task ExecAsync(Workload workload) =>
+        workload.Check(await HostProgram.RunAsync("runsc", [state, "exec", "--user=65534:65534", id, .. workload.Command]).ConfigureAwait(false));
+
+    /// <summary>Waits until commands can run in it.</summary>
+    internal async Task WaitAsync()
+    {
+        long start = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            try
+            {
+                await ExecAsync(Workload.True).ConfigureAwait(false);
+                return;
+            }
+            catch (InvalidOperationException) when (!process.HasExited && Stopwatch.GetElapsedTime(start) < BootTimeout)
+            {
+                await Task.Delay(100).ConfigureAwait(false);
+            }
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await HostProgram.RunAsync("runsc", state, "kill", id, "KILL").ConfigureAwait(false);
+        await process.WaitForExitAsync().ConfigureAwait(false);
+        process.Dispose();
+    }
+}

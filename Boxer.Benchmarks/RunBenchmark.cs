@@ -1,0 +1,69 @@
+namespace Boxer.Benchmarks;
+
+/// <summary>One run after the other, cold and from the pool, against a bare <c>runsc run</c> of the same command and against others' ways.</summary>
+internal static class RunBenchmark
+{
+    // A sandbox is booted meanwhile, also by whoever has none that wait: the same for all cases.
+    private static readonly TimeSpan Rest = TimeSpan.FromMilliseconds(250);
+
+    internal static async Task RunAsync(Bench bench)
+    {
+        string work = Directory.CreateTempSubdirectory("boxer-bench-engines-").FullName;
+        IReadOnlyList<ContainerEngine> engines = [];
+        await using SandboxRunner cold = bench.MakeRunner();
+        await using SandboxRunner pool = bench.MakeRunner(options => options.Pool.Enabled = true);
+        await using SandboxRunner warm = bench.MakeRunner(options =>
+        {
+            options.Pool.Enabled = true;
+            options.Pool.WarmUps[bench.Image] = ["python3", "-c", "pass"];
+        });
+        try
+        {
+            string archive = Path.Combine(work, "image.tar");
+            await HostProgram.RunAsync(
+                "skopeo", "copy", "--quiet", "--src-tls-verify=false", bench.SkopeoSource, $"docker-archive:{archive}:{ContainerEngine.Image}").ConfigureAwait(false);
+            engines = await ContainerEngine.FindAsync(archive, work).ConfigureAwait(false);
+            await using BootedContainer booted = await bench.Runsc.BootAsync().ConfigureAwait(false);
+            foreach (Workload workload in (Workload[])[Workload.True, Workload.Python])
+            {
+                var hits = new StageTimes("pool");
+                bool isCompiled = workload != Workload.True;
+                var warmHits = new StageTimes("warmed up");
+                Tables.Print($"{workload.Name}, {bench.Rounds} rounds", await Interleaved.RunAsync(
+                    bench.Rounds,
+                    Rest,
+                    [
+                        Case.Peer("bare runsc run", () => bench.Runsc.RunAsync(workload)),
+                        Case.Peer("bare process in a chroot", async () => workload.Check(
+                            await HostProgram.RunAsync("chroot", ["--userspec=65534:65534", bench.Root, .. workload.Command]).ConfigureAwait(false))),
+                        Case.Peer("runsc exec into a booted container", () => booted.ExecAsync(workload)),
+                        .. engines.Select(engine => Case.Peer(engine.Name, () => engine.RunAsync(workload))),
+                        new Case("boxer, cold", _ => workload.RunAsync(cold, bench.Image), isCompiled),
+                        new Case("boxer, from the pool", measured => HitAsync(pool, hits, measured), isCompiled),
+                        new Case("boxer, from the pool, warmed up with python3 -c pass", measured => HitAsync(warm, warmHits, measured), isCompiled),
+                    ]).ConfigureAwait(false));
+                StageTimes.Print(workload.Name, hits, warmHits);
+
+                async Task HitAsync(SandboxRunner runner, StageTimes stages, bool measured)
+                {
+                    SandboxResult result = await workload.RunAsync(runner, bench.Image).ConfigureAwait(false);
+                    if (measured)
+                    {
+                        stages.Add(result.Timings);
+                    }
+                }
+            }
+
+            StageTimes.Explain();
+        }
+        finally
+        {
+            foreach (ContainerEngine engine in engines)
+            {
+                await engine.DisposeAsync().ConfigureAwait(false);
+            }
+
+            Directory.Delete(work, recursive: true);
+        }
+    }
+}
