@@ -26,6 +26,13 @@ public sealed class BoxerOptions
     public ResourceLimits DefaultLimits { get; set; } = new();
 
     /// <summary>
+    /// The most that a request may ask of each limit; one that asks for more is refused. The defaults must be within it.
+    /// <value>Default: what <see cref="ResourceLimits"/> documents for what is <see langword="null"/>, and for memory what
+    /// <see cref="MaxMemoryMegabytes"/> says.</value>
+    /// </summary>
+    public ResourceLimits MaxLimits { get; set; } = new();
+
+    /// <summary>
     /// Run without cgroups: cpu and memory limits are not held, and every result names them in
     /// <see cref="SandboxResult.UnenforcedLimits"/>.
     /// <value>Default <see langword="false"/>: a host where they cannot be held is refused.</value>
@@ -127,22 +134,37 @@ public sealed class BoxerOptions
     public bool AllowWiderEgress { get; set; }
 
     /// <summary>
-    /// Runs at once; 1 to 10,000.
+    /// Runs at once; 1 to 10,000. Processors are shared among them and not promised: <see cref="ResourceLimits.CpuCores"/> is a ceiling.
     /// <value>Default <see langword="null"/>: four for each processor.</value>
     /// </summary>
     public int? MaxConcurrentRuns { get; set; }
 
     /// <summary>
-    /// Memory in MiB that running sandboxes together may be promised; at least that of one run with the default limits.
+    /// Of <see cref="MaxConcurrentRuns"/>, how many of one <see cref="SandboxRequest.FairnessKey"/>; 1 to 10,000.
+    /// <value>Default <see langword="null"/>: all, where no other key wants one.</value>
+    /// </summary>
+    public int? MaxConcurrentRunsPerKey { get; set; }
+
+    /// <summary>
+    /// Memory in MiB that sandboxes of this runner together may be promised, those that wait in the pool included; at least that of one run with the
+    /// default limits, and at most what this machine, or the limit of this process's cgroup, has beyond a sixteenth of it (at least 128 MiB)
+    /// that stays for the host. Several runners of one machine do not know of each other: divide it among them.
     /// <value>Default <see langword="null"/>: three quarters of this machine's memory, or of the limit of this process's cgroup.</value>
     /// </summary>
     public int? MaxMemoryMegabytes { get; set; }
 
     /// <summary>
-    /// Runs that may wait for a running slot; one more is refused; 0 to 1,000,000.
+    /// Runs that may wait for a running slot; one more is refused; 0 to 1,000,000. As many again may wait for their image. Where all places are
+    /// taken, the last run of the key that has most gives up its place to a key that has fewer.
     /// <value>Default 256.</value>
     /// </summary>
     public int MaxQueuedRuns { get; set; } = 256;
+
+    /// <summary>
+    /// Of <see cref="MaxQueuedRuns"/>, how many of one <see cref="SandboxRequest.FairnessKey"/>; 0 to 1,000,000.
+    /// <value>Default <see langword="null"/>: all, where no other key wants one.</value>
+    /// </summary>
+    public int? MaxQueuedRunsPerKey { get; set; }
 
     /// <summary>
     /// How long a run may wait for a running slot; 0 to 1 h.
@@ -170,6 +192,7 @@ public sealed class BoxerOptions
     {
         var copy = (BoxerOptions)MemberwiseClone();
         copy.DefaultLimits = DefaultLimits with { };
+        copy.MaxLimits = MaxLimits with { };
         copy.DnsServers = [.. DnsServers];
         copy.NetworkBlocks = [.. NetworkBlocks];
         copy.Egress = Egress.Copy();

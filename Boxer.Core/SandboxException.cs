@@ -61,7 +61,7 @@ public sealed class SandboxCapacityException : SandboxException
         RetryAfter = retryAfter;
     }
 
-    /// <summary>A guess of when there is room again.</summary>
+    /// <summary>A guess of when there is room again, by how many wait and how long runs take; 1 s to 10 min.</summary>
     public TimeSpan RetryAfter { get; }
 }
 

@@ -69,6 +69,14 @@ public sealed class SandboxRequest
     /// <summary>Limits of this run; what is left <see langword="null"/> comes from <see cref="BoxerOptions.DefaultLimits"/>.</summary>
     public ResourceLimits Limits { get; set; } = new();
 
+    /// <summary>
+    /// On whose behalf the run is, such as the name of a tenant; at most 1,024 characters. While runs wait, keys are served in turn, whatever each
+    /// has waiting; see also <see cref="BoxerOptions.MaxQueuedRunsPerKey"/> and <see cref="BoxerOptions.MaxConcurrentRunsPerKey"/>. The
+    /// sandbox does not see it.
+    /// <value>Default <see langword="null"/>: all runs without one, and those whose key is empty, are as one key.</value>
+    /// </summary>
+    public string? FairnessKey { get; set; }
+
     /// <summary>Files put into the sandbox before the command starts, each owned by root and read-only for the command.</summary>
     public IList<SandboxFile> Files { get; init; } = [];
 
@@ -92,6 +100,7 @@ public sealed class SandboxRequest
             User = User,
             Network = Network,
             Egress = Egress?.Copy(),
+            FairnessKey = FairnessKey,
             Limits = Limits is null ? null! : Limits with { },
             Files = [.. Files],
             Stdin = Stdin,

@@ -70,13 +70,22 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         _loggers = loggers ?? NullLoggerFactory.Instance;
         _logger = _loggers.CreateLogger("Boxer");
         _time = time ?? TimeProvider.System;
-        long memory = options.MaxMemoryMegabytes ?? Math.Max(MachineMemory.ReadMegabytes() * 3 / 4, defaults.MemoryMegabytes!.Value);
-        _admission = new AdmissionQueue(
-            options.MaxConcurrentRuns ?? Environment.ProcessorCount * RunsForEachProcessor, memory, options.MaxQueuedRuns, options.QueueTimeout, _time);
+        long memory = MemoryBudget.Of(options, MachineMemory.ReadMegabytes());
+        var bounds = new AdmissionBounds
+        {
+            Running = options.MaxConcurrentRuns ?? Environment.ProcessorCount * RunsForEachProcessor,
+            MemoryMegabytes = memory,
+            Waiting = options.MaxQueuedRuns,
+            RunningPerKey = options.MaxConcurrentRunsPerKey,
+            WaitingPerKey = options.MaxQueuedRunsPerKey,
+            Timeout = options.QueueTimeout,
+        };
+        _admission = new AdmissionQueue(bounds, _time) { IdleWanted = megabytes => _engine?.Pool?.GiveUpMemory(megabytes) };
         _validator = new RequestValidator(
             byName,
             options.AllowedNetworks.Count > 0 ? [.. options.AllowedNetworks] : byName.Keys,
             defaults,
+            _options.MaxLimits,
             memory);
         _metrics = new BoxerMetrics(() => _admission.Count);
     }
@@ -215,11 +224,11 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                 throw new SandboxPrivilegeException($"The network mode '{mode.Name}' cannot be used: {obstacle}");
             }
 
-            held.Push(_admission.Enter());
+            AdmissionQueue.Ticket place = held.Push(_admission.Enter(request.FairnessKey));
             Engine engine = await GetEngineAsync(cancellationToken).ConfigureAwait(false);
-            IImageLease image = held.Push(await trace.StageAsync("image", () => engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PolicyOf(request) }, cancellationToken)).ConfigureAwait(false));
+            (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(engine, reference, request, place, held, cancellationToken)).ConfigureAwait(false);
             ImageUser user = WorkBuilder.ResolveUser(request, image);
-            held.Push(await trace.StageAsync("queue", () => _admission.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
+            held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
             (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
                 await TakeWarmAsync(engine, reference, image.Digest, mode, policy, held, trace, cancellationToken).ConfigureAwait(false)
@@ -248,6 +257,31 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         {
             // Off the caller's path. The running slot is given back when the sandbox is gone, so that clean-up cannot pile up.
             _ = Track(CleanUpAsync(id, held));
+        }
+    }
+
+    // Who waits for a registry keeps no place that runs of images that are here could have.
+    private async Task<(IImageLease Image, AdmissionQueue.Ticket Place)> AcquireImageAsync(
+        Engine engine, ImageReference reference, SandboxRequest request, AdmissionQueue.Ticket place, CleanupStack held, CancellationToken cancellationToken)
+    {
+        PullPolicy policy = PolicyOf(request);
+        if (policy != PullPolicy.Always || reference.Digest is not null)
+        {
+            try
+            {
+                return (held.Push(await engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Never }, cancellationToken).ConfigureAwait(false)), place);
+            }
+            catch (ImageNotFoundException) when (policy != PullPolicy.Never)
+            {
+                // It is pulled.
+            }
+        }
+
+        place.Dispose();
+        using (_admission.EnterPull(request.FairnessKey))
+        {
+            IImageLease image = held.Push(await engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = policy }, cancellationToken).ConfigureAwait(false));
+            return (image, held.Push(_admission.Enter(request.FairnessKey)));
         }
     }
 
@@ -380,7 +414,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                     }
                 }
 
-                Engine engine = await Engine.CreateAsync(_options, _images, IsBusy, _metrics.Pool, _loggers, _time, cancellationToken).ConfigureAwait(false);
+                Engine engine = await Engine.CreateAsync(_options, _images, IsBusy, _admission, _metrics.Pool, _loggers, _time, cancellationToken).ConfigureAwait(false);
                 _engine = engine;
                 if (engine.Pool is not null && _networks.FirstOrDefault(mode => mode.Name == SandboxPool<WarmSandbox>.KeptNetwork) is { } kept)
                 {

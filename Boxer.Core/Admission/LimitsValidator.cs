@@ -33,6 +33,30 @@ internal static class LimitsValidator
         OutputFilesCount = limits.OutputFilesCount ?? defaults.OutputFilesCount,
     };
 
+    /// <summary>Finds the limits that are higher than a ceiling has them; <see langword="null"/> there is no ceiling.</summary>
+    /// <param name="limits">The limits.</param>
+    /// <param name="ceiling">The most of each.</param>
+    /// <param name="prefix">What comes before the name of a field.</param>
+    internal static IEnumerable<SandboxFault> FindAbove(ResourceLimits limits, ResourceLimits ceiling, string prefix)
+    {
+        SandboxFault?[] faults =
+        [
+            Above(nameof(limits.CpuCores), limits.CpuCores, ceiling.CpuCores, "cores"),
+            Above(nameof(limits.MemoryMegabytes), limits.MemoryMegabytes, ceiling.MemoryMegabytes, "MiB"),
+            Above(nameof(limits.Pids), limits.Pids, ceiling.Pids, "processes"),
+            Above(nameof(limits.WallClock), limits.WallClock?.TotalSeconds, ceiling.WallClock?.TotalSeconds, "seconds"),
+            Above(nameof(limits.OpenFiles), limits.OpenFiles, ceiling.OpenFiles, "descriptors"),
+            Above(nameof(limits.DiskMegabytes), limits.DiskMegabytes, ceiling.DiskMegabytes, "MiB"),
+            Above(nameof(limits.OutputBytes), limits.OutputBytes, ceiling.OutputBytes, "bytes"),
+            Above(nameof(limits.OutputFilesBytes), limits.OutputFilesBytes, ceiling.OutputFilesBytes, "bytes"),
+            Above(nameof(limits.OutputFilesCount), limits.OutputFilesCount, ceiling.OutputFilesCount, "files"),
+        ];
+        return faults.OfType<SandboxFault>();
+
+        SandboxFault? Above(string name, double? value, double? most, string unit) =>
+            value > most ? new SandboxFault($"{prefix}.{name}", FormattableString.Invariant($"is {value}, but at most {most} {unit} are allowed here.")) : null;
+    }
+
     /// <summary>Finds the limits that are out of range; <see langword="null"/> is in range.</summary>
     /// <param name="limits">The limits.</param>
     /// <param name="prefix">What comes before the name of a field.</param>

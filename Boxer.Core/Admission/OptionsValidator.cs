@@ -1,15 +1,19 @@
 using System.Net;
+using Boxer.Linux;
 using Boxer.Network;
 
 namespace Boxer.Admission;
 
-/// <summary>Finds everything that is wrong with the options, without touching the host.</summary>
+/// <summary>Finds everything that is wrong with the options, without changing anything on the host.</summary>
 internal static class OptionsValidator
 {
     private const int MostDnsServers = 3;
     private static readonly string[] Platforms = ["systrap", "kvm", "ptrace"];
 
-    internal static IReadOnlyList<SandboxFault> Validate(BoxerOptions options, IReadOnlyCollection<string> networks)
+    /// <param name="options">The options.</param>
+    /// <param name="networks">The network modes that there are.</param>
+    /// <param name="machineMegabytes">What the machine has; <see langword="null"/>: this one.</param>
+    internal static IReadOnlyList<SandboxFault> Validate(BoxerOptions options, IReadOnlyCollection<string> networks, long? machineMegabytes = null)
     {
         var faults = new List<SandboxFault>();
         if (string.IsNullOrEmpty(options.Home) || !Path.IsPathFullyQualified(options.Home) || options.Home.Contains('\0', StringComparison.Ordinal))
@@ -31,6 +35,19 @@ internal static class OptionsValidator
         if (options.DefaultLimits is not null)
         {
             faults.AddRange(LimitsValidator.Validate(options.DefaultLimits, nameof(options.DefaultLimits)));
+        }
+
+        NotNull(nameof(options.MaxLimits), options.MaxLimits);
+        if (options.MaxLimits is not null)
+        {
+            faults.AddRange(LimitsValidator.Validate(options.MaxLimits, nameof(options.MaxLimits)));
+        }
+
+        if (options is { DefaultLimits: not null, MaxLimits: not null })
+        {
+            // A default that is out of range is one fault, not two.
+            SandboxFault[] above = [.. LimitsValidator.FindAbove(LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn), options.MaxLimits, nameof(options.DefaultLimits))];
+            faults.AddRange(above.Where(fault => !faults.Any(other => other.Field == fault.Field || other.Field == fault.Field.Replace(nameof(options.DefaultLimits), nameof(options.MaxLimits), StringComparison.Ordinal))));
         }
 
         if (options.CgroupParent is { } parent && (parent.Length == 0 || parent.Split('/').Contains("..", StringComparer.Ordinal)))
@@ -116,14 +133,10 @@ internal static class OptionsValidator
         NotNull(nameof(options.RegistryCertificates), options.RegistryCertificates);
         NotNull(nameof(options.AllowedNetworks), options.AllowedNetworks);
         Range(nameof(options.MaxConcurrentRuns), options.MaxConcurrentRuns, 1, 10_000);
-        Range(nameof(options.MaxMemoryMegabytes), options.MaxMemoryMegabytes, 32, 1 << 30);
-        int? defaultMemory = options.DefaultLimits is null ? null : LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn).MemoryMegabytes;
-        if (options.MaxMemoryMegabytes is >= 32 && options.MaxMemoryMegabytes < defaultMemory)
-        {
-            Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, less than the {defaultMemory} of one run; raise it, or lower {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryMegabytes)}.");
-        }
-
+        ValidateMemory();
         Range(nameof(options.MaxQueuedRuns), options.MaxQueuedRuns, 0, 1_000_000);
+        Range(nameof(options.MaxConcurrentRunsPerKey), options.MaxConcurrentRunsPerKey, 1, 10_000);
+        Range(nameof(options.MaxQueuedRunsPerKey), options.MaxQueuedRunsPerKey, 0, 1_000_000);
         Range(nameof(options.QueueTimeout), options.QueueTimeout.TotalSeconds, 0, 3_600);
         Range(nameof(options.PullTimeout), options.PullTimeout.TotalSeconds, 1, 86_400);
         Range(nameof(options.BootTimeout), options.BootTimeout.TotalSeconds, 1, 600);
@@ -131,6 +144,26 @@ internal static class OptionsValidator
         return faults;
 
         void Add(string field, string message) => faults.Add(new SandboxFault(field, message));
+
+        void ValidateMemory()
+        {
+            Range(nameof(options.MaxMemoryMegabytes), options.MaxMemoryMegabytes, 32, 1 << 30);
+            long machine = machineMegabytes ?? MachineMemory.ReadMegabytes();
+            long most = MemoryBudget.Most(machine);
+            int? one = options.DefaultLimits is null ? null : LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn).MemoryMegabytes;
+            if (options.MaxMemoryMegabytes is >= 32 and <= (1 << 30) && options.MaxMemoryMegabytes > most)
+            {
+                Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, but this machine has {machine} MiB, of which {most} can be given to sandboxes; lower it.");
+            }
+            else if (options.MaxMemoryMegabytes is >= 32 && options.MaxMemoryMegabytes < one)
+            {
+                Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, less than the {one} of one run; raise it, or lower {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryMegabytes)}.");
+            }
+            else if (options.MaxMemoryMegabytes is null && MemoryBudget.Of(options, machine) < one && !faults.Any(fault => fault.Field == "DefaultLimits.MemoryMegabytes"))
+            {
+                Add("DefaultLimits.MemoryMegabytes", $"is {one}, but this machine has {machine} MiB, of which {MemoryBudget.Of(options, machine)} are given to sandboxes; lower it.");
+            }
+        }
 
         void ValidatePool()
         {

@@ -15,20 +15,28 @@ internal sealed class RequestValidator
     private const int MaxNameBytes = 255;
     private const int MaxFiles = 10_000;
     private const int MaxStdinBytes = 256 << 20;
+    private const int MaxKeyLength = 1_024;
     private const string NoUnicode = "must be valid Unicode: it has half of a surrogate pair.";
     private static readonly string[] ReservedDirectories = ["output", "proc", "sys", "dev", ".boxer"];
     private readonly IReadOnlyDictionary<string, INetworkMode> _networks;
     private readonly IReadOnlyCollection<string> _allowedNetworks;
     private readonly ResourceLimits _defaultLimits;
+    private readonly ResourceLimits _maxLimits;
     private readonly long _maxMemoryMegabytes;
 
     /// <param name="networks">The modes by name.</param>
     /// <param name="allowedNetworks">The names that may be used.</param>
     /// <param name="defaultLimits">Limits of requests that do not set their own, none of them <see langword="null"/>.</param>
+    /// <param name="maxLimits">The most that a request may have of each; <see langword="null"/>: no bound.</param>
     /// <param name="maxMemoryMegabytes">What all sandboxes together may be promised.</param>
     internal RequestValidator(
-        IReadOnlyDictionary<string, INetworkMode> networks, IReadOnlyCollection<string> allowedNetworks, ResourceLimits defaultLimits, long maxMemoryMegabytes)
+        IReadOnlyDictionary<string, INetworkMode> networks,
+        IReadOnlyCollection<string> allowedNetworks,
+        ResourceLimits defaultLimits,
+        ResourceLimits maxLimits,
+        long maxMemoryMegabytes)
     {
+        _maxLimits = maxLimits;
         _defaultLimits = defaultLimits;
         _networks = networks;
         _allowedNetworks = allowedNetworks;
@@ -77,8 +85,14 @@ internal sealed class RequestValidator
             Add("PullPolicy", $"'{policy}' must be Missing, Always or Never.");
         }
 
+        if (request.FairnessKey?.Length > MaxKeyLength)
+        {
+            Add("FairnessKey", $"must have at most {MaxKeyLength} characters.");
+        }
+
         ValidateOutputs(request.Outputs, limits, Add);
         SandboxFault[] outOfRange = [.. LimitsValidator.Validate(limits, "Limits")];
+        outOfRange = [.. outOfRange, .. LimitsValidator.FindAbove(limits, _maxLimits, "Limits").ExceptBy(outOfRange.Select(fault => fault.Field), fault => fault.Field)];
         faults.AddRange(outOfRange);
         if (limits.MemoryMegabytes > _maxMemoryMegabytes && !outOfRange.Any(fault => fault.Field == "Limits.MemoryMegabytes"))
         {

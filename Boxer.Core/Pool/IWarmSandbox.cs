@@ -11,6 +11,9 @@ internal interface IWarmSandbox : IAsyncDisposable
     /// <summary>Whether it still waits: it has not died, and its network is what it was.</summary>
     bool IsAlive { get; }
 
+    /// <summary>The most memory that it had until now, in MiB.</summary>
+    long MemoryMegabytes { get; }
+
     /// <summary>Makes it take no processor time. It need not have stopped when this returns.</summary>
     /// <exception cref="IOException">It cannot be frozen.</exception>
     void Freeze();

@@ -1,3 +1,4 @@
+using Boxer.Admission;
 using Boxer.Diagnostics;
 using Boxer.Images;
 using Microsoft.Extensions.Logging;
@@ -28,12 +29,18 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     private readonly TimeSpan _idleTimeout;
     private readonly TimeSpan _maxAge;
     private readonly Func<bool, bool> _isBusy;
+    private readonly AdmissionQueue _admission;
+    private readonly long _bootMegabytes;
     private readonly PoolMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly long _start;
     private readonly Task _loop;
     private int _booting;
+    private bool _isBootGivenUp;
+
+    // Of what is being destroyed.
+    private long _leavingMegabytes;
     private Task _boot = Task.CompletedTask;
 
     /// <summary>Starts an empty pool.</summary>
@@ -41,11 +48,16 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     /// <param name="isBusy">
     /// Whether those who run need the processors, so that nothing is booted ahead; told whether it is urgent, because none waits.
     /// </param>
+    /// <param name="admission">What promises memory: what waits has its share.</param>
+    /// <param name="bootMegabytes">The memory that one may take until it waits, in MiB.</param>
     /// <param name="metrics">What it counts.</param>
     /// <param name="time">The clock.</param>
     /// <param name="logger">Where it logs to.</param>
-    internal SandboxPool(PoolOptions options, Func<bool, bool> isBusy, PoolMetrics metrics, TimeProvider time, ILogger logger)
+    internal SandboxPool(
+        PoolOptions options, Func<bool, bool> isBusy, AdmissionQueue admission, long bootMegabytes, PoolMetrics metrics, TimeProvider time, ILogger logger)
     {
+        _admission = admission;
+        _bootMegabytes = bootMegabytes;
         _maxSandboxes = options.MaxSandboxes ?? DefaultMaxSandboxes;
         foreach ((string image, int minimum) in options.Images)
         {
@@ -90,6 +102,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     internal T? Take(PoolKey key, string reference, Func<CancellationToken, Task<T>> boot)
     {
         T? taken = null;
+        Waiting waiting = default;
         lock (_lock)
         {
             if (_stop.IsCancellationRequested)
@@ -99,14 +112,20 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
             Entry entry = Enter(key, reference, boot);
             entry.Demand.Take(Now);
-            while (taken is null && entry.Waiting.TryDequeue(out Waiting waiting))
+            while (taken is null && entry.Waiting.TryDequeue(out waiting))
             {
-                taken = Wake(waiting.Sandbox);
+                taken = Wake(waiting);
                 if (taken is not null)
                 {
                     _metrics.Age(Now - waiting.Since);
                 }
             }
+        }
+
+        if (taken is not null)
+        {
+            // It is part of what the run was promised.
+            waiting.Memory.Dispose();
         }
 
         _metrics.Taken(taken is not null);
@@ -152,7 +171,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
             if (entries.Where(entry => entry.Waiting.Count > 0).MinBy(entry => entry.Demand.LastTaken) is { } oldest)
             {
-                gone = DestroyAsync(oldest.Waiting.Dequeue().Sandbox);
+                gone = LeaveAsync(oldest.Waiting.Dequeue());
                 Track(gone);
             }
             else if (entries.Any(entry => entry.Booting > 0))
@@ -168,6 +187,25 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
         await gone.ConfigureAwait(false);
         return true;
+    }
+
+    /// <summary>Destroys as many of those that wait as have some memory, for a run that lacks it, the longest unwanted first.</summary>
+    /// <param name="megabytes">How much, in MiB; what is being destroyed already counts.</param>
+    internal void GiveUpMemory(long megabytes)
+    {
+        lock (_lock)
+        {
+            megabytes -= _leavingMegabytes;
+            while (megabytes > 0 && _entries.Values.Where(entry => entry.Waiting.Count > 0).MinBy(entry => entry.Demand.LastTaken) is { } oldest)
+            {
+                Waiting waiting = oldest.Waiting.Dequeue();
+                megabytes -= waiting.Memory.Megabytes;
+                Destroy(waiting);
+            }
+
+            // It goes as soon as it is there.
+            _isBootGivenUp |= megabytes > 0 && _booting > 0;
+        }
     }
 
     /// <summary>Looks now, instead of at the next tick, whether there is something to boot: the processors may be free.</summary>
@@ -299,7 +337,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
                 isOneOld |= isOld;
                 if ((isIdle && i > entry.Minimum) || isOld || !IsAlive(waiting.Sandbox))
                 {
-                    Destroy(waiting.Sandbox);
+                    Destroy(waiting);
                 }
                 else
                 {
@@ -337,44 +375,56 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
             return;
         }
 
+        Entry? oldest = null;
         if (_entries.Values.Sum(entry => entry.Waiting.Count) >= _maxSandboxes)
         {
             // The room of what was not wanted for the longest time, unless that has fewer already.
-            Entry? oldest = _entries.Values.Where(entry => entry != neediest && entry.Waiting.Count > entry.Minimum).MinBy(entry => entry.Demand.LastTaken);
+            oldest = _entries.Values.Where(entry => entry != neediest && entry.Waiting.Count > entry.Minimum).MinBy(entry => entry.Demand.LastTaken);
             bool isOwed = neediest.Waiting.Count < neediest.Minimum;
             if (oldest is null || (!isOwed && (oldest.Demand.LastTaken >= neediest.Demand.LastTaken || oldest.Waiting.Count <= neediest.Waiting.Count)))
             {
                 return;
             }
+        }
 
+        if (_admission.TryReserveIdle(_bootMegabytes) is not { } memory)
+        {
+            return;
+        }
+
+        if (oldest is not null)
+        {
             Drop(oldest, 1);
         }
 
         _booting++;
+        _isBootGivenUp = false;
         neediest.Booting++;
-        _boot = BootAsync(neediest, neediest.Boot);
+        _boot = BootAsync(neediest, neediest.Boot, memory);
         Track(_boot);
     }
 
-    private async Task BootAsync(Entry entry, Func<CancellationToken, Task<T>> boot)
+    private async Task BootAsync(Entry entry, Func<CancellationToken, Task<T>> boot, AdmissionQueue.IdleMemory memory)
     {
         await Task.Yield();
         long start = _time.GetTimestamp();
         T? booted = null;
+        bool isWaiting = false;
         try
         {
             booted = await boot(_stop.Token).ConfigureAwait(false);
             booted.Freeze();
+            memory.Shrink(booted.MemoryMegabytes);
             TimeSpan time = _time.GetElapsedTime(start);
             _metrics.Booted(time);
             lock (_lock)
             {
                 entry.Pause = TimeSpan.Zero;
                 entry.Demand.Booted(time);
-                if (!_stop.IsCancellationRequested && _entries.ContainsValue(entry) && Now >= entry.NotBefore)
+                if (!_stop.IsCancellationRequested && _entries.ContainsValue(entry) && Now >= entry.NotBefore && !_isBootGivenUp)
                 {
-                    entry.Waiting.Enqueue(new(booted, Now));
-                    booted = null;
+                    entry.Waiting.Enqueue(new(booted, Now, memory));
+                    (booted, isWaiting) = (null, true);
                 }
             }
         }
@@ -398,6 +448,11 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
                 await DestroyAsync(booted).ConfigureAwait(false);
             }
 
+            if (!isWaiting)
+            {
+                memory.Dispose();
+            }
+
             lock (_lock)
             {
                 _booting--;
@@ -408,14 +463,14 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
     }
 
-    private T? Wake(T sandbox)
+    private T? Wake(Waiting waiting)
     {
         try
         {
-            if (sandbox.IsAlive)
+            if (waiting.Sandbox.IsAlive)
             {
-                sandbox.Thaw();
-                return sandbox;
+                waiting.Sandbox.Thaw();
+                return waiting.Sandbox;
             }
         }
         catch (Exception fault)
@@ -423,7 +478,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
             Log.PoolSandboxLost(_logger, fault);
         }
 
-        Destroy(sandbox);
+        Destroy(waiting);
         return null;
     }
 
@@ -444,11 +499,29 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     {
         for (; count > 0 && entry.Waiting.TryDequeue(out Waiting waiting); count--)
         {
-            Destroy(waiting.Sandbox);
+            Destroy(waiting);
         }
     }
 
-    private void Destroy(T sandbox) => Track(DestroyAsync(sandbox));
+    private void Destroy(Waiting waiting) => Track(LeaveAsync(waiting));
+
+    // Under the lock.
+    private Task LeaveAsync(Waiting waiting)
+    {
+        _leavingMegabytes += waiting.Memory.Megabytes;
+        return DestroyAsync(waiting);
+    }
+
+    private async Task DestroyAsync(Waiting waiting)
+    {
+        await DestroyAsync(waiting.Sandbox).ConfigureAwait(false);
+        lock (_lock)
+        {
+            _leavingMegabytes -= waiting.Memory.Megabytes;
+        }
+
+        waiting.Memory.Dispose();
+    }
 
     private async Task DestroyAsync(T sandbox)
     {
@@ -480,7 +553,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
             TaskScheduler.Default);
     }
 
-    private readonly record struct Waiting(T Sandbox, TimeSpan Since);
+    private readonly record struct Waiting(T Sandbox, TimeSpan Since, AdmissionQueue.IdleMemory Memory);
 
     private sealed class Entry
     {

@@ -7,6 +7,8 @@ namespace Boxer.Pool;
 /// <summary>A booted sandbox with its network and its image. It serves one run and is destroyed: disposing gives all of it back.</summary>
 internal sealed class WarmSandbox : IWarmSandbox
 {
+    // Where this host does not say what a sandbox had: somewhat more than one that did nothing takes.
+    private const int UsualMegabytes = 32;
     private readonly CleanupStack _held;
 
     private WarmSandbox(Sandbox sandbox, INetworkAttachment network, CleanupStack held)
@@ -24,6 +26,9 @@ internal sealed class WarmSandbox : IWarmSandbox
 
     /// <inheritdoc/>
     public bool IsAlive => Sandbox.IsAlive && Network.IsUsable;
+
+    /// <inheritdoc/>
+    public long MemoryMegabytes => Sandbox.ReadPeakMemoryBytes() is { } bytes ? (bytes + (1 << 20) - 1) >> 20 : UsualMegabytes;
 
     /// <summary>Boots one.</summary>
     /// <param name="engine">What this runner has on the host.</param>

@@ -1,3 +1,4 @@
+using Boxer.Admission;
 using Boxer.Diagnostics;
 using Boxer.Images;
 using Boxer.Linux;
@@ -37,12 +38,20 @@ internal sealed class Engine : IAsyncDisposable
     /// <param name="options">The options, checked.</param>
     /// <param name="images">The application's own store, or <see langword="null"/> for ours.</param>
     /// <param name="isBusy">Whether those who run need the processors; see <see cref="SandboxPool{T}"/>.</param>
+    /// <param name="admission">What promises memory to what waits in the pool.</param>
     /// <param name="metrics">What the pool counts.</param>
     /// <param name="loggers">Makes loggers.</param>
     /// <param name="time">The clock.</param>
     /// <param name="cancellationToken">Gives up.</param>
     internal static async Task<Engine> CreateAsync(
-        BoxerOptions options, IImageStore? images, Func<bool, bool> isBusy, PoolMetrics metrics, ILoggerFactory loggers, TimeProvider time, CancellationToken cancellationToken)
+        BoxerOptions options,
+        IImageStore? images,
+        Func<bool, bool> isBusy,
+        AdmissionQueue admission,
+        PoolMetrics metrics,
+        ILoggerFactory loggers,
+        TimeProvider time,
+        CancellationToken cancellationToken)
     {
         ILogger logger = loggers.CreateLogger("Boxer");
         bool privileged = Unistd.geteuid() == 0;
@@ -95,7 +104,10 @@ internal sealed class Engine : IAsyncDisposable
                 time);
 
             // Given back first: what waits needs all the rest.
-            SandboxPool<WarmSandbox>? pool = (options.Pool.Enabled ?? cgroups?.CanFreeze == true) ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, isBusy, metrics, time, logger)) : null;
+            int bootMegabytes = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn).MemoryMegabytes!.Value;
+            SandboxPool<WarmSandbox>? pool = (options.Pool.Enabled ?? cgroups?.CanFreeze == true)
+                ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, isBusy, admission, bootMegabytes, metrics, time, logger))
+                : null;
             Log.InstanceReady(logger, instance.Id, runsc.Version, options.Platform, cgroups?.Description ?? "no cgroups");
             return new Engine(
                 runtime,

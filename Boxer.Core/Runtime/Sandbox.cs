@@ -34,6 +34,9 @@ internal sealed class Sandbox : IAsyncDisposable
     /// </summary>
     internal bool IsAlive => !_parts.Process!.Exited.IsCompleted && Init.IsSilent && (_parts.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None) == OutOfMemory.None;
 
+    /// <summary>The most memory that it had until now; <see langword="null"/> where this host does not say.</summary>
+    internal long? ReadPeakMemoryBytes() => _parts.Cgroup?.ReadUsage().PeakMemoryBytes;
+
     /// <summary>Makes it take no processor time until <see cref="Thaw"/>. Without a freezer it goes on waiting.</summary>
     internal void Freeze() => _parts.Cgroup?.Freeze();
 

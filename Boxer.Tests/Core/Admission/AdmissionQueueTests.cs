@@ -13,9 +13,9 @@ public sealed class AdmissionQueueTests
     public async Task Slots_are_bounded_by_number()
     {
         AdmissionQueue queue = Queue(running: 2);
-        IDisposable first = await queue.AcquireSlotAsync(10, Cancel);
-        using IDisposable second = await queue.AcquireSlotAsync(10, Cancel);
-        Task<IDisposable> third = queue.AcquireSlotAsync(10, Cancel);
+        IDisposable first = await SlotAsync(queue, 10, Cancel);
+        using IDisposable second = await SlotAsync(queue, 10, Cancel);
+        Task<IDisposable> third = SlotAsync(queue, 10, Cancel);
 
         Assert.False(third.IsCompleted);
         first.Dispose();
@@ -26,9 +26,9 @@ public sealed class AdmissionQueueTests
     public async Task Slots_are_bounded_by_memory()
     {
         AdmissionQueue queue = Queue(running: 10, memory: 100);
-        IDisposable large = await queue.AcquireSlotAsync(80, Cancel);
-        using IDisposable fits = await queue.AcquireSlotAsync(20, Cancel);
-        Task<IDisposable> waits = queue.AcquireSlotAsync(1, Cancel);
+        IDisposable large = await SlotAsync(queue, 80, Cancel);
+        using IDisposable fits = await SlotAsync(queue, 20, Cancel);
+        Task<IDisposable> waits = SlotAsync(queue, 1, Cancel);
 
         Assert.False(waits.IsCompleted);
         large.Dispose();
@@ -36,13 +36,17 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task A_large_run_at_the_head_is_not_overtaken_by_small_ones()
+    public async Task A_head_that_does_not_fit_is_passed_a_bounded_number_of_times()
     {
         AdmissionQueue queue = Queue(running: 10, memory: 100);
-        IDisposable half = await queue.AcquireSlotAsync(50, Cancel);
-        Task<IDisposable> large = queue.AcquireSlotAsync(100, Cancel);
-        Task<IDisposable> small = queue.AcquireSlotAsync(1, Cancel);
+        IDisposable half = await SlotAsync(queue, 50, Cancel);
+        Task<IDisposable> large = SlotAsync(queue, 100, Cancel);
+        for (int i = 0; i < AdmissionQueue.MostPasses; i++)
+        {
+            (await SlotAsync(queue, 1, Cancel)).Dispose();
+        }
 
+        Task<IDisposable> small = SlotAsync(queue, 1, Cancel, "other");
         Assert.False(small.IsCompleted);
         half.Dispose();
         IDisposable slot = await large;
@@ -52,11 +56,133 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
+    public async Task One_key_with_a_thousand_waiting_delays_another_by_one_run()
+    {
+        AdmissionQueue queue = Queue(running: 1, waiting: 2_000);
+        IDisposable slot = await SlotAsync(queue, 1, Cancel, "greedy");
+        Task<IDisposable>[] greedy = [.. Enumerable.Range(0, 1_000).Select(_ => SlotAsync(queue, 1, Cancel, "greedy"))];
+        Task<IDisposable> other = SlotAsync(queue, 1, Cancel, "other");
+
+        slot.Dispose();
+        slot = await greedy[0];
+        Assert.False(other.IsCompleted);
+        slot.Dispose();
+        slot = await other;
+        Assert.False(greedy[1].IsCompleted);
+        slot.Dispose();
+        (await greedy[1]).Dispose();
+    }
+
+    [Fact]
+    public async Task A_key_runs_and_waits_within_its_own_bounds()
+    {
+        AdmissionQueue queue = new(Bounds(running: 10, memory: 100, waiting: 100) with { RunningPerKey = 2, WaitingPerKey = 1 }, _time);
+        AdmissionQueue.Ticket place1 = queue.Enter("a");
+        AdmissionQueue.Ticket place2 = queue.Enter("a");
+        AdmissionQueue.Ticket place3 = queue.Enter("a");
+
+        Assert.Contains("of this key", Assert.Throws<SandboxCapacityException>(() => queue.Enter("a")).Message, StringComparison.Ordinal);
+        queue.Enter("b").Dispose();
+        place3.Dispose();
+        queue.Enter("a").Dispose();
+        place1.Dispose();
+        place2.Dispose();
+
+        IDisposable first = await SlotAsync(queue, 1, Cancel, "a");
+        using IDisposable second = await SlotAsync(queue, 1, Cancel, "a");
+        Task<IDisposable> third = SlotAsync(queue, 1, Cancel, "a");
+        Assert.False(third.IsCompleted);
+        (await SlotAsync(queue, 1, Cancel, "b")).Dispose();
+        first.Dispose();
+        (await third).Dispose();
+    }
+
+    [Fact]
+    public async Task In_a_full_queue_the_key_that_has_most_gives_up_its_last_place()
+    {
+        AdmissionQueue queue = Queue(running: 1, waiting: 3);
+        IDisposable slot = await SlotAsync(queue, 1, Cancel, "greedy");
+        Task<IDisposable>[] greedy = [.. Enumerable.Range(0, 3).Select(_ => SlotAsync(queue, 1, Cancel, "greedy"))];
+        Assert.Throws<SandboxCapacityException>(() => queue.Enter("greedy"));
+
+        Task<IDisposable> other = SlotAsync(queue, 1, Cancel, "other");
+
+        await Assert.ThrowsAsync<SandboxCapacityException>(() => greedy[2]);
+        Assert.Equal((1, 3), queue.Count);
+
+        // One more of the other would have as many as the greedy one.
+        using IDisposable second = queue.Enter("third");
+        Assert.Throws<SandboxCapacityException>(() => queue.Enter("other"));
+        slot.Dispose();
+        (await greedy[0]).Dispose();
+        (await other).Dispose();
+    }
+
+    [Fact]
+    public void Who_waits_for_an_image_takes_no_place_of_those_who_have_theirs()
+    {
+        AdmissionQueue queue = Queue(running: 1, waiting: 3);
+        IDisposable[] pulls = [queue.EnterPull("a"), queue.EnterPull("a")];
+
+        Assert.Throws<SandboxCapacityException>(() => queue.EnterPull("a"));
+        queue.EnterPull("b").Dispose();
+        for (int i = 0; i < 4; i++)
+        {
+            queue.Enter("a");
+        }
+
+        pulls[0].Dispose();
+        pulls[0].Dispose();
+        queue.EnterPull("a").Dispose();
+        Assert.Equal((0, 5), queue.Count);
+    }
+
+    [Fact]
+    public async Task What_waits_in_the_pool_is_part_of_the_promise_and_is_wanted_back_for_who_waits()
+    {
+        long wanted = 0;
+        AdmissionQueue queue = Queue(running: 10, memory: 100);
+        queue.IdleWanted = megabytes => wanted = megabytes;
+        using IDisposable slot = await SlotAsync(queue, 50, Cancel);
+        Assert.Null(queue.TryReserveIdle(51));
+        AdmissionQueue.IdleMemory idle = queue.TryReserveIdle(50)!;
+        idle.Shrink(30);
+        Assert.Equal(80, queue.PromisedMegabytes);
+        Assert.Equal(0, wanted);
+
+        Task<IDisposable> waits = SlotAsync(queue, 40, Cancel);
+        Assert.False(waits.IsCompleted);
+        Assert.Equal(20, wanted);
+        Assert.Null(queue.TryReserveIdle(1));
+
+        idle.Dispose();
+        idle.Dispose();
+        (await waits).Dispose();
+        Assert.Equal(50, queue.PromisedMegabytes);
+    }
+
+    [Fact]
+    public async Task When_to_come_again_goes_by_how_long_runs_take()
+    {
+        AdmissionQueue queue = Queue(running: 2, waiting: 2);
+        IDisposable first = await SlotAsync(queue, 1, Cancel);
+        _time.Advance(TimeSpan.FromSeconds(20));
+        first.Dispose();
+        using IDisposable second = await SlotAsync(queue, 1, Cancel);
+        using IDisposable third = await SlotAsync(queue, 1, Cancel);
+        IDisposable[] places = [queue.Enter(null), queue.Enter(null)];
+
+        // Two wait for two slots, each of which is free after 20 s.
+        Assert.Equal(TimeSpan.FromSeconds(30), Assert.Throws<SandboxCapacityException>(() => queue.Enter(null)).RetryAfter);
+        Assert.All(places, place => place.Dispose());
+    }
+
+    [Fact]
     public async Task Who_waits_is_served_in_order()
     {
         AdmissionQueue queue = Queue(running: 1);
-        IDisposable slot = await queue.AcquireSlotAsync(1, Cancel);
-        Task<IDisposable>[] waiting = [.. Enumerable.Range(0, 5).Select(_ => queue.AcquireSlotAsync(1, Cancel))];
+        IDisposable slot = await SlotAsync(queue, 1, Cancel);
+        Task<IDisposable>[] waiting = [.. Enumerable.Range(0, 5).Select(_ => SlotAsync(queue, 1, Cancel))];
         foreach (Task<IDisposable> next in waiting)
         {
             Assert.False(next.IsCompleted);
@@ -71,24 +197,24 @@ public sealed class AdmissionQueueTests
     public void One_more_than_may_wait_is_refused_and_told_when_to_come_again()
     {
         AdmissionQueue queue = Queue(running: 1, waiting: 2);
-        IDisposable[] places = [queue.Enter(), queue.Enter(), queue.Enter()];
+        IDisposable[] places = [queue.Enter(null), queue.Enter(null), queue.Enter(null)];
 
-        SandboxCapacityException full = Assert.Throws<SandboxCapacityException>(queue.Enter);
+        SandboxCapacityException full = Assert.Throws<SandboxCapacityException>(() => queue.Enter(null));
         Assert.True(full.RetryAfter >= TimeSpan.FromSeconds(1), $"{full.RetryAfter}");
         Assert.Contains("try again later", full.Message, StringComparison.Ordinal);
 
         places[0].Dispose();
-        queue.Enter().Dispose();
+        queue.Enter(null).Dispose();
     }
 
     [Fact]
     public async Task Who_waits_too_long_is_refused_and_leaves_its_place_to_the_next()
     {
         AdmissionQueue queue = Queue(running: 1, timeout: TimeSpan.FromSeconds(60));
-        IDisposable slot = await queue.AcquireSlotAsync(1, Cancel);
-        Task<IDisposable> late = queue.AcquireSlotAsync(1, Cancel);
+        IDisposable slot = await SlotAsync(queue, 1, Cancel);
+        Task<IDisposable> late = SlotAsync(queue, 1, Cancel);
         _time.Advance(TimeSpan.FromSeconds(30));
-        Task<IDisposable> next = queue.AcquireSlotAsync(1, Cancel);
+        Task<IDisposable> next = SlotAsync(queue, 1, Cancel);
         _time.Advance(TimeSpan.FromSeconds(31));
 
         SandboxCapacityException fault = await Assert.ThrowsAsync<SandboxCapacityException>(() => late);
@@ -102,10 +228,10 @@ public sealed class AdmissionQueueTests
     public async Task Cancelling_a_wait_is_a_cancellation_and_lets_the_next_through()
     {
         AdmissionQueue queue = Queue(running: 10, memory: 100);
-        using IDisposable half = await queue.AcquireSlotAsync(50, Cancel);
+        using IDisposable half = await SlotAsync(queue, 50, Cancel);
         using var cancelled = new CancellationTokenSource();
-        Task<IDisposable> large = queue.AcquireSlotAsync(100, cancelled.Token);
-        Task<IDisposable> small = queue.AcquireSlotAsync(50, Cancel);
+        Task<IDisposable> large = SlotAsync(queue, 100, cancelled.Token);
+        Task<IDisposable> small = SlotAsync(queue, 50, Cancel);
         await cancelled.CancelAsync();
 
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => large);
@@ -116,21 +242,20 @@ public sealed class AdmissionQueueTests
     public async Task Giving_a_slot_back_twice_counts_once()
     {
         AdmissionQueue queue = Queue(running: 1);
-        IDisposable slot = await queue.AcquireSlotAsync(1, Cancel);
+        IDisposable slot = await SlotAsync(queue, 1, Cancel);
         slot.Dispose();
         slot.Dispose();
-        using IDisposable second = await queue.AcquireSlotAsync(1, Cancel);
+        using IDisposable second = await SlotAsync(queue, 1, Cancel);
 
-        Assert.False(queue.AcquireSlotAsync(1, Cancel).IsCompleted);
+        Assert.False(SlotAsync(queue, 1, Cancel).IsCompleted);
     }
 
     [Fact]
     public async Task Its_count_tells_running_from_waiting()
     {
         AdmissionQueue queue = Queue(running: 1);
-        using IDisposable first = queue.Enter();
-        using IDisposable slot = await queue.AcquireSlotAsync(1, Cancel);
-        using IDisposable second = queue.Enter();
+        using IDisposable slot = await SlotAsync(queue, 1, Cancel);
+        using IDisposable second = queue.Enter(null);
 
         Assert.Equal((1, 1), queue.Count);
     }
@@ -140,7 +265,7 @@ public sealed class AdmissionQueueTests
     {
         const int Running = 3;
         const int Memory = 10;
-        AdmissionQueue queue = new(Running, Memory, 1_000, TimeSpan.FromMinutes(1), TimeProvider.System);
+        AdmissionQueue queue = new(Bounds(Running, Memory, 1_000), TimeProvider.System);
         int now = 0;
         int memory = 0;
         int served = 0;
@@ -150,7 +275,7 @@ public sealed class AdmissionQueueTests
         {
             int wanted = 1 + (i % 5);
             using var giveUp = new CancellationTokenSource();
-            Task<IDisposable> slot = queue.AcquireSlotAsync(wanted, giveUp.Token);
+            Task<IDisposable> slot = SlotAsync(queue, wanted, giveUp.Token, $"key{i % 3}");
             if (i % 7 == 0)
             {
                 await giveUp.CancelAsync();
@@ -178,7 +303,7 @@ public sealed class AdmissionQueueTests
         Assert.Equal(500, served);
         Assert.InRange(worst, 1, Running);
         Assert.InRange(worstMemory, 1, Memory);
-        using IDisposable all = await queue.AcquireSlotAsync(Memory, Cancel);
+        using IDisposable all = await SlotAsync(queue, Memory, Cancel);
     }
 
     private static void Max(ref int most, int value)
@@ -190,5 +315,32 @@ public sealed class AdmissionQueueTests
     }
 
     private AdmissionQueue Queue(int running, long memory = 1_000, int waiting = 100, TimeSpan? timeout = null) =>
-        new(running, memory, waiting, timeout ?? TimeSpan.FromMinutes(1), _time);
+        new(Bounds(running, memory, waiting) with { Timeout = timeout ?? TimeSpan.FromMinutes(1) }, _time);
+
+    private static AdmissionBounds Bounds(int running, long memory, int waiting) =>
+        new() { Running = running, MemoryMegabytes = memory, Waiting = waiting, Timeout = TimeSpan.FromMinutes(1) };
+
+    // A place and a slot, given back together.
+    private static async Task<IDisposable> SlotAsync(AdmissionQueue queue, long memory, CancellationToken cancellationToken, string? key = null)
+    {
+        AdmissionQueue.Ticket place = queue.Enter(key);
+        try
+        {
+            return new Held(await place.AcquireSlotAsync(memory, cancellationToken), place);
+        }
+        catch
+        {
+            place.Dispose();
+            throw;
+        }
+    }
+
+    private sealed class Held(IDisposable slot, IDisposable place) : IDisposable
+    {
+        public void Dispose()
+        {
+            slot.Dispose();
+            place.Dispose();
+        }
+    }
 }

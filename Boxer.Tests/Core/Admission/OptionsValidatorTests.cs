@@ -4,6 +4,8 @@ namespace Boxer.Tests.Core.Admission;
 
 public sealed class OptionsValidatorTests
 {
+    private const long MachineMegabytes = 16_384;
+
     public static TheoryData<string, Action<BoxerOptions>, string> Faults => new()
     {
         { "Home", options => options.Home = "relative", "'relative' must be an absolute path, such as /var/lib/boxer." },
@@ -39,6 +41,14 @@ public sealed class OptionsValidatorTests
         { "MaxConcurrentRuns", options => options.MaxConcurrentRuns = 0, "is 0, but must be from 1 to 10000." },
         { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 31, "is 31, but must be from 32 to 1073741824." },
         { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 128, "is 128, less than the 256 of one run; raise it, or lower DefaultLimits.MemoryMegabytes." },
+        { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 1 << 20, "is 1048576, but this machine has 16384 MiB, of which 15360 can be given to sandboxes; lower it." },
+        { "DefaultLimits.MemoryMegabytes", options => options.DefaultLimits.MemoryMegabytes = 13_000, "is 13000, but this machine has 16384 MiB, of which 12288 are given to sandboxes; lower it." },
+        { "MaxLimits", options => options.MaxLimits = null!, "must not be null." },
+        { "MaxLimits.Pids", options => options.MaxLimits.Pids = 0, "is 0, but must be from 1 to 32768 processes." },
+        { "DefaultLimits.MemoryMegabytes", options => options.MaxLimits.MemoryMegabytes = 128, "is 256, but at most 128 MiB are allowed here." },
+        { "DefaultLimits.WallClock", options => options.MaxLimits.WallClock = TimeSpan.FromSeconds(10), "is 30, but at most 10 seconds are allowed here." },
+        { "MaxConcurrentRunsPerKey", options => options.MaxConcurrentRunsPerKey = 0, "is 0, but must be from 1 to 10000." },
+        { "MaxQueuedRunsPerKey", options => options.MaxQueuedRunsPerKey = -1, "is -1, but must be from 0 to 1000000." },
         { "MaxQueuedRuns", options => options.MaxQueuedRuns = -1, "is -1, but must be from 0 to 1000000." },
         { "QueueTimeout", options => options.QueueTimeout = TimeSpan.FromHours(2), "is 7200, but must be from 0 to 3600." },
         { "PullTimeout", options => options.PullTimeout = TimeSpan.Zero, "is 0, but must be from 1 to 86400." },
@@ -63,9 +73,27 @@ public sealed class OptionsValidatorTests
         var options = new BoxerOptions();
         spoil(options);
 
-        SandboxFault fault = Assert.Single(OptionsValidator.Validate(options, ["none", "other"]));
+        SandboxFault fault = Assert.Single(OptionsValidator.Validate(options, ["none", "other"], MachineMegabytes));
 
         Assert.Equal((field, message), (fault.Field, fault.Message));
+    }
+
+    [Theory]
+    [InlineData(64)]
+    [InlineData(256)]
+    [InlineData(600)]
+    [InlineData(4_096)]
+    [InlineData(1 << 20)]
+    public void No_option_promises_more_than_the_machine_has(long machine)
+    {
+        var options = new BoxerOptions { DefaultLimits = { MemoryMegabytes = 32 } };
+        Assert.InRange(MemoryBudget.Of(options, machine), 0, machine * 3 / 4);
+        foreach (long wanted in (long[])[32, machine / 2, machine - 128, machine, machine * 2])
+        {
+            options.MaxMemoryMegabytes = (int)wanted;
+            bool isRefused = OptionsValidator.Validate(options, ["none"], machine).Count > 0;
+            Assert.True(isRefused || MemoryBudget.Of(options, machine) <= machine - 128, $"{wanted} of {machine}");
+        }
     }
 
     [Fact]
@@ -85,7 +113,7 @@ public sealed class OptionsValidatorTests
     {
         var options = new BoxerOptions();
 
-        Assert.Empty(OptionsValidator.Validate(options, ["none"]));
+        Assert.Empty(OptionsValidator.Validate(options, ["none"], MachineMegabytes));
         Assert.EndsWith("/.boxer", options.Home, StringComparison.Ordinal);
         Assert.Equal(("runsc", "systrap"), (options.RunscPath, options.Platform));
         Assert.Equal((256, TimeSpan.FromSeconds(60)), (options.MaxQueuedRuns, options.QueueTimeout));

@@ -220,7 +220,7 @@ public sealed class RequestValidatorTests
     {
         try
         {
-            new RequestValidator(Modes, ["none"], LimitsValidator.BuiltIn, MostMemory).Validate(request);
+            new RequestValidator(Modes, ["none"], LimitsValidator.BuiltIn, new(), MostMemory).Validate(request);
             return [];
         }
         catch (InvalidSandboxRequestException exception)

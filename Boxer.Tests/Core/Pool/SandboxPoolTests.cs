@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using Boxer.Admission;
 using Boxer.Diagnostics;
 using Boxer.Pool;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -11,11 +12,19 @@ public sealed class SandboxPoolTests : IAsyncDisposable
 {
     private const string Kept = "docker.io/library/python:latest";
     private static readonly PoolKey Python = new("sha256:python", "none");
+    private const int BootMegabytes = 100;
     private readonly FakeTimeProvider _time = new();
+    private readonly AdmissionQueue _admission;
     private readonly Meter _meter = new("test");
     private readonly List<FakeSandbox> _all = [];
     private SandboxPool<FakeSandbox>? _pool;
     private bool _isBusy;
+
+    public SandboxPoolTests() =>
+        _admission = new(new AdmissionBounds { Running = 100, MemoryMegabytes = 1_000, Waiting = 10, Timeout = TimeSpan.FromMinutes(1) }, _time)
+        {
+            IdleWanted = megabytes => _pool!.GiveUpMemory(megabytes),
+        };
 
     [Fact]
     public async Task What_is_in_use_is_kept_warm_and_frozen_and_each_serves_once()
@@ -197,6 +206,65 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task What_waits_has_a_share_of_the_memory_and_gives_up_only_what_a_run_lacks()
+    {
+        SandboxPool<FakeSandbox> pool = Make();
+        for (int i = 0; i < 100; i++)
+        {
+            pool.Take(Python, "python", BootAsync);
+        }
+
+        await WaitAsync(() => pool.Count >= 4);
+        _isBusy = true;
+        await TickAsync();
+        int count = pool.Count;
+        Assert.Equal(count * FakeSandbox.Megabytes, _admission.PromisedMegabytes);
+
+        // Two of those that wait make room for it.
+        using AdmissionQueue.Ticket place = _admission.Enter(null);
+        using (await place.AcquireSlotAsync(1_000 - ((count - 2) * FakeSandbox.Megabytes), TestContext.Current.CancellationToken))
+        {
+            Assert.Equal((count - 2, 1_000), (pool.Count, _admission.PromisedMegabytes));
+
+            // There is no room to boot another.
+            _isBusy = false;
+            await TickAsync(2);
+            Assert.Equal(count - 2, pool.Count);
+
+            // What is taken is the run's.
+            Assert.NotNull(pool.Take(Python, "python", BootAsync));
+            Assert.Equal(1_000 - FakeSandbox.Megabytes, _admission.PromisedMegabytes);
+        }
+
+        await pool.DisposeAsync();
+        Assert.Equal(0, _admission.PromisedMegabytes);
+    }
+
+    [Fact]
+    public async Task One_that_is_being_booted_is_given_up_for_memory()
+    {
+        SandboxPool<FakeSandbox> pool = Make();
+        var gate = new TaskCompletionSource();
+        var begun = new TaskCompletionSource();
+        pool.Take(Python, "python", async cancel =>
+        {
+            begun.TrySetResult();
+            await gate.Task;
+            return await BootAsync(cancel);
+        });
+        await begun.Task;
+        Assert.Equal(BootMegabytes, _admission.PromisedMegabytes);
+
+        using AdmissionQueue.Ticket place = _admission.Enter(null);
+        Task<IDisposable> slot = place.AcquireSlotAsync(1_000, TestContext.Current.CancellationToken);
+        Assert.False(slot.IsCompleted);
+        gate.SetResult();
+
+        (await slot).Dispose();
+        Assert.True(_all[0].IsDestroyed);
+    }
+
+    [Fact]
     public async Task One_that_is_being_booted_is_given_up_when_it_is_there()
     {
         SandboxPool<FakeSandbox> pool = Make();
@@ -274,7 +342,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     {
         var options = new PoolOptions();
         change?.Invoke(options);
-        return _pool = new(options, _ => _isBusy, new PoolMetrics(_meter), _time, NullLogger.Instance);
+        return _pool = new(options, _ => _isBusy, _admission, BootMegabytes, new PoolMetrics(_meter), _time, NullLogger.Instance);
     }
 
     private Task<FakeSandbox> BootAsync(CancellationToken cancellationToken)
@@ -330,6 +398,10 @@ public sealed class SandboxPoolTests : IAsyncDisposable
 
     private sealed class FakeSandbox : IWarmSandbox
     {
+        public const int Megabytes = 10;
+
+        public long MemoryMegabytes => Megabytes;
+
         public bool IsAlive { get; set; } = true;
 
         public bool IsFrozen { get; private set; }

@@ -1,0 +1,23 @@
+namespace Boxer.Admission;
+
+/// <summary>What an <see cref="AdmissionQueue"/> holds to.</summary>
+internal sealed record AdmissionBounds
+{
+    /// <summary>Runs at once.</summary>
+    public required int Running { get; init; }
+
+    /// <summary>Memory in MiB that those who run and what waits in the pool may be promised together.</summary>
+    public required long MemoryMegabytes { get; init; }
+
+    /// <summary>Runs that may wait beyond those that run, and as many again that wait for their image.</summary>
+    public required int Waiting { get; init; }
+
+    /// <summary>Of these, how many of one key may run.</summary>
+    public int? RunningPerKey { get; init; }
+
+    /// <summary>Of these, how many of one key may wait.</summary>
+    public int? WaitingPerKey { get; init; }
+
+    /// <summary>How long a run may wait for a running slot.</summary>
+    public required TimeSpan Timeout { get; init; }
+}
