@@ -247,15 +247,11 @@ public sealed class FileSpace
                 throw new InvalidSandboxRequestException("Path", $"'{path}' is a directory with files in it; choose another path.");
             }
 
-            if (_files.TryGetValue(path, out StoredFile? old))
-            {
-                Remove(old);
-            }
-
+            StoredFile? old = _files.GetValueOrDefault(path);
             CreateParents(location);
             try
             {
-                File.Move(staged.Location, location);
+                Replace(old, staged.Location, location);
             }
             catch
             {
@@ -339,19 +335,26 @@ public sealed class FileSpace
 
     internal void Release(IReadOnlyList<StoredFile> inputs, string outputs)
     {
-        lock (_lock)
+        try
         {
-            foreach (StoredFile file in inputs)
+            lock (_lock)
             {
-                file.Leases--;
-                if (file.Detached && file.Leases == 0)
+                // All are let go of before any is deleted, which can fail.
+                foreach (StoredFile file in inputs)
+                {
+                    file.Leases--;
+                }
+
+                foreach (StoredFile file in inputs.Where(file => file.Detached && file.Leases == 0))
                 {
                     DeleteContent(file);
                 }
             }
         }
-
-        PrivateDirectory.DeleteTree(outputs);
+        finally
+        {
+            PrivateDirectory.DeleteTree(outputs);
+        }
     }
 
     private FileStream Open(StoredFile file)
@@ -402,8 +405,9 @@ public sealed class FileSpace
         file.Detached = true;
         if (file.Leases > 0)
         {
-            file.Location = StagingPath();
-            File.Move(location, file.Location);
+            string kept = StagingPath();
+            File.Move(location, kept);
+            file.Location = kept;
         }
         else
         {
@@ -411,6 +415,38 @@ public sealed class FileSpace
         }
 
         RemoveEmptyParents(location);
+    }
+
+    /// <summary>Puts new content in the place of old, which stays where that fails, and as long as a run reads it.</summary>
+    private void Replace(StoredFile? old, string content, string location)
+    {
+        if (old is not { Leases: > 0 })
+        {
+            File.Move(content, location, overwrite: true);
+            if (old is not null)
+            {
+                old.Detached = true;
+                Unreserve(old.Size, files: 1);
+            }
+
+            return;
+        }
+
+        string kept = StagingPath();
+        File.Move(location, kept);
+        old.Location = kept;
+        try
+        {
+            File.Move(content, location);
+        }
+        catch
+        {
+            File.Move(kept, location);
+            old.Location = location;
+            throw;
+        }
+
+        old.Detached = true;
     }
 
     private void DeleteContent(StoredFile file)

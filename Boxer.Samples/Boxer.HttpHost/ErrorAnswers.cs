@@ -35,12 +35,23 @@ internal sealed class ErrorAnswers(HostSettings settings, RunLifetime lifetime, 
                 return HttpAnswer.Failed(StatusCodes.Status413PayloadTooLarge, exception.Message);
             case SandboxCapacityException capacity:
                 return HttpAnswer.Failed(StatusCodes.Status429TooManyRequests, capacity.Message, capacity.RetryAfter);
+            case IOException full when IsDiskFull(full):
+                HostLog.DiskFull(logger, exception, context.TraceIdentifier);
+                return HttpAnswer.Failed(StatusCodes.Status507InsufficientStorage, "the disk of this host is full; nothing was stored.");
             default:
                 HostLog.Failed(logger, exception, context.TraceIdentifier);
                 string what = exception is SandboxRuntimeException ? "the sandbox failed" : "the host failed";
                 return HttpAnswer.Failed(
                     StatusCodes.Status500InternalServerError, $"{what}; its log has the reason under request {context.TraceIdentifier}.");
         }
+    }
+
+    /// <summary>Whether a device, or this user's share of it, has no room.</summary>
+    private static bool IsDiskFull(IOException exception)
+    {
+        const int NoSpace = 28;
+        const int OverQuota = 122;
+        return exception.HResult is NoSpace or OverQuota;
     }
 
     /// <summary>A message without the path of the host's home.</summary>

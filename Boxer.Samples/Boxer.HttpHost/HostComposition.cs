@@ -7,7 +7,9 @@ using Boxer.HttpHost.Security;
 using Boxer.HttpHost.Settings;
 using Boxer.Network;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.OpenApi;
 using OpenTelemetry.Metrics;
 
 namespace Boxer.HttpHost;
@@ -15,6 +17,9 @@ namespace Boxer.HttpHost;
 /// <summary>Puts the host together: services, middleware and endpoints.</summary>
 internal static class HostComposition
 {
+    /// <summary>Connections at once.</summary>
+    internal const int MostConnections = 4_096;
+
     /// <summary>What the end of work may take beyond its grace: answers are written and sandboxes destroyed.</summary>
     private static readonly TimeSpan CleanUpTime = TimeSpan.FromSeconds(15);
 
@@ -27,6 +32,7 @@ internal static class HostComposition
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.WebHost.UseKestrelCore();
         builder.WebHost.ConfigureKestrel(options => ConfigureKestrel(options, settings));
+        builder.Services.Configure<SocketTransportOptions>(options => options.CreateBoundListenSocket = ListenAddress.CreateSocket);
         builder.Logging.AddSimpleConsole(console => console.SingleLine = true);
         builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
         builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Information);
@@ -55,13 +61,27 @@ internal static class HostComposition
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<RunLifetime>();
         services.AddSingleton<RunPlaces>();
+        services.AddSingleton<BodyRoom>();
+        services.AddSingleton<AnswerRoom>();
         services.AddSingleton<RunPreparation>();
         services.AddHealthChecks();
-        services.AddOpenApi(options => options.AddDocumentTransformer((document, _, _) =>
+        services.AddOpenApi(options =>
         {
-            document.Info.Title = "Boxer";
-            return Task.CompletedTask;
-        }));
+            options.AddDocumentTransformer((document, _, _) =>
+            {
+                document.Info.Title = "Boxer";
+                return Task.CompletedTask;
+            });
+            options.AddSchemaTransformer((schema, context, _) =>
+            {
+                if (context.JsonTypeInfo.Type == typeof(LargeText))
+                {
+                    schema.Type = JsonSchemaType.String;
+                }
+
+                return Task.CompletedTask;
+            });
+        });
         services.AddOpenTelemetry().WithMetrics(metrics => metrics
             .AddMeter("Boxer", "Microsoft.AspNetCore.Hosting", "Microsoft.AspNetCore.Server.Kestrel")
             .AddPrometheusExporter());
@@ -92,7 +112,7 @@ internal static class HostComposition
 
         // Whoever reads a body sets its limit first: BodyLimit. The others are Kestrel's defaults or tighter, written down because they are part of the defence.
         options.Limits.MaxRequestBodySize = null;
-        options.Limits.MaxConcurrentConnections = 4_096;
+        options.Limits.MaxConcurrentConnections = MostConnections;
         options.Limits.MaxRequestHeaderCount = 64;
         options.Limits.MaxRequestHeadersTotalSize = 32 * 1_024;
         options.Limits.MaxRequestLineSize = 16 * 1_024;

@@ -32,4 +32,13 @@ internal static partial class HostLog
 
     [LoggerMessage(7008, LogLevel.Warning, "Refused a request from {RemoteAddress}: {Reason}")]
     public static partial void Refused(ILogger logger, System.Net.IPAddress? remoteAddress, string reason);
+
+    [LoggerMessage(7009, LogLevel.Error, "Files of a run could not be removed; they go when they are deleted or replaced, or at the next start.")]
+    public static partial void FilesLeft(ILogger logger, Exception exception);
+
+    [LoggerMessage(7010, LogLevel.Error, "Request {RequestId}: the disk is full.")]
+    public static partial void DiskFull(ILogger logger, Exception exception, string requestId);
+
+    [LoggerMessage(7011, LogLevel.Warning, "The answer for {Client} was given up after {Bytes} bytes waited for their reader: answers held too many bytes.")]
+    public static partial void AnswerGivenUp(ILogger logger, string client, long bytes);
 }

@@ -1,4 +1,4 @@
-using System.Text.Json;
+using System.IO.Pipelines;
 using Boxer.HttpHost.Contracts;
 
 namespace Boxer.HttpHost;
@@ -23,19 +23,16 @@ internal sealed record HttpAnswer(int Status, RunResponseBody? Run, ErrorBody? E
             response.Headers.RetryAfter = Math.Max(1, (long)Math.Ceiling(wait.TotalSeconds)).ToString(System.Globalization.CultureInfo.InvariantCulture);
         }
 
-        if (Run is not null)
-        {
-            await response.WriteAsJsonAsync(Run, HostJson.Relaxed.RunResponseBody, cancellationToken: context.RequestAborted);
-        }
-        else
-        {
-            await response.WriteAsJsonAsync(Error!, HostJson.Relaxed.ErrorBody, cancellationToken: context.RequestAborted);
-        }
+        response.ContentType = "application/json; charset=utf-8";
+        await WriteBodyAsync(response.BodyWriter, context.RequestAborted);
     }
 
-    /// <summary>The data of the end event: the same body, with the status in it.</summary>
-    public byte[] ToEventData() =>
-        Run is not null
-            ? JsonSerializer.SerializeToUtf8Bytes(Run with { Status = Status }, HostJson.Relaxed.RunResponseBody)
-            : JsonSerializer.SerializeToUtf8Bytes(Error! with { Status = Status }, HostJson.Relaxed.ErrorBody);
+    /// <summary>Writes the data of the end event: the same body, with the status in it.</summary>
+    public Task WriteEventDataAsync(PipeWriter target, CancellationToken cancellationToken) =>
+        (this with { Run = Run is null ? null : Run with { Status = Status }, Error = Error is null ? null : Error with { Status = Status } })
+            .WriteBodyAsync(target, cancellationToken);
+
+    private Task WriteBodyAsync(PipeWriter target, CancellationToken cancellationToken) =>
+        AnswerWriter.WriteAsync(
+            target, (object?)Run ?? Error!, Run is null ? HostJson.Relaxed.ErrorBody : HostJson.Relaxed.RunResponseBody, cancellationToken);
 }

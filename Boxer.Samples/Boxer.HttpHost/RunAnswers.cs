@@ -26,62 +26,81 @@ internal static class RunAnswers
                 {
                     Error = error,
                     ExecId = result.Id,
-                    Stdout = result.Stdout,
-                    Stderr = result.Stderr,
+                    Stdout = new PrintedText(result.StdoutBytes),
+                    Stderr = new PrintedText(result.StderrBytes),
+                    StdoutBase64 = Base64(result.StdoutBytes),
+                    StderrBase64 = Base64(result.StderrBytes),
                     WallMs = (long)result.Timings.Run.TotalMilliseconds,
                     Termination = Name(end.Kind),
                     Outputs = outputs,
                     OutputsIncomplete = outputsIncomplete,
+                    ImageDigest = result.ImageDigest,
+                    TimingsMs = Timings(result),
+                    Usage = Usage(result),
                     UnenforcedLimits = Unenforced(result),
+                    NetworkDenied = Denied(result),
+                    NetworkUsage = NetworkUsage(result),
                 });
     }
 
     private static RunResponseBody Ended(SandboxResult result, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
     {
         Termination end = result.Termination;
-        string stderr = result.Stderr;
+        string tail = "";
         if (end.Kind == TerminationKind.MemoryLimit)
         {
             // Clients that know nothing but the exit code and the two streams would otherwise show a bare 137.
-            string newline = stderr.Length == 0 || stderr.EndsWith('\n') ? "" : "\n";
-            stderr += $"{newline}boxer: {end.Message}\n";
+            string newline = result.StderrBytes.IsEmpty || result.StderrBytes.Span[^1] == (byte)'\n' ? "" : "\n";
+            tail = $"{newline}boxer: {end.Message}\n";
         }
 
         return new RunResponseBody
         {
             ExecId = result.Id,
             ExitCode = result.ExitCode,
-            Stdout = result.Stdout,
-            Stderr = stderr,
+            Stdout = new PrintedText(result.StdoutBytes),
+            Stderr = new PrintedText(result.StderrBytes, tail),
             WallMs = (long)result.Timings.Run.TotalMilliseconds,
             Termination = Name(end.Kind),
             Signal = end.Signal,
             Error = end.Kind is TerminationKind.Exited or TerminationKind.Signaled ? null : end.Message,
-            StdoutBase64 = Base64(result.StdoutBytes.Span),
-            StderrBase64 = Base64(result.StderrBytes.Span),
+            StdoutBase64 = Base64(result.StdoutBytes),
+            StderrBase64 = Base64(result.StderrBytes),
             Outputs = outputs,
             OutputsIncomplete = outputsIncomplete,
             ImageDigest = result.ImageDigest,
-            TimingsMs = new TimingsBody(
-                Milliseconds(result.Timings.Queue),
-                Milliseconds(result.Timings.Image),
-                Milliseconds(result.Timings.Network),
-                Milliseconds(result.Timings.Sandbox),
-                Milliseconds(result.Timings.Run),
-                Milliseconds(result.Timings.Outputs),
-                Milliseconds(result.Timings.Cleanup),
-                Milliseconds(result.Timings.Total)),
-            Usage = new UsageBody(
-                result.Usage.CommandCpu is { } command ? Milliseconds(command) : null,
-                result.Usage.SandboxCpu is { } sandbox ? Milliseconds(sandbox) : null,
-                result.Usage.PeakMemoryBytes),
+            TimingsMs = Timings(result),
+            Usage = Usage(result),
             UnenforcedLimits = Unenforced(result),
-            NetworkDenied = result.Network.Denied.Count > 0
-                ? [.. result.Network.Denied.Select(denial => new DenialBody(denial.Address, denial.Domain, denial.Port, denial.Protocol, denial.Count))]
-                : null,
-            NetworkUsage = result.Network is { BytesIn: { } received, BytesOut: { } sent } ? new NetworkUsageBody(received, sent) : null,
+            NetworkDenied = Denied(result),
+            NetworkUsage = NetworkUsage(result),
         };
     }
+
+    private static TimingsBody Timings(SandboxResult result) =>
+        new(
+            Milliseconds(result.Timings.Queue),
+            Milliseconds(result.Timings.Image),
+            Milliseconds(result.Timings.Network),
+            Milliseconds(result.Timings.Sandbox),
+            Milliseconds(result.Timings.Run),
+            Milliseconds(result.Timings.Outputs),
+            Milliseconds(result.Timings.Cleanup),
+            Milliseconds(result.Timings.Total));
+
+    private static UsageBody Usage(SandboxResult result) =>
+        new(
+            result.Usage.CommandCpu is { } command ? Milliseconds(command) : null,
+            result.Usage.SandboxCpu is { } sandbox ? Milliseconds(sandbox) : null,
+            result.Usage.PeakMemoryBytes);
+
+    private static IReadOnlyList<DenialBody>? Denied(SandboxResult result) =>
+        result.Network.Denied.Count > 0
+            ? [.. result.Network.Denied.Select(denial => new DenialBody(denial.Address, denial.Domain, denial.Port, denial.Protocol, denial.Count))]
+            : null;
+
+    private static NetworkUsageBody? NetworkUsage(SandboxResult result) =>
+        result.Network is { BytesIn: { } received, BytesOut: { } sent } ? new NetworkUsageBody(received, sent) : null;
 
     private static IReadOnlyList<string>? Unenforced(SandboxResult result) =>
         result.UnenforcedLimits.Count > 0 ? [.. result.UnenforcedLimits.Select(FieldNames.OfLimit)] : null;
@@ -101,5 +120,5 @@ internal static class RunAnswers
 
     private static double Milliseconds(TimeSpan time) => Math.Round(time.TotalMilliseconds, 3);
 
-    private static string? Base64(ReadOnlySpan<byte> bytes) => Utf8.IsValid(bytes) ? null : Convert.ToBase64String(bytes);
+    private static Base64Text? Base64(ReadOnlyMemory<byte> bytes) => Utf8.IsValid(bytes.Span) ? null : new Base64Text(bytes);
 }

@@ -3,14 +3,24 @@ using Boxer.HttpHost.Settings;
 namespace Boxer.HttpHost;
 
 /// <summary>
-/// Bounds the run requests that this host holds in memory, from before their body is read until their answer is written. The runner's own
-/// queue bounds only what comes to it in between.
+/// Bounds the run requests that this host holds in memory, from when their body is here until their answer is written. The runner's own
+/// queue bounds only what comes to it in between, and <see cref="BodyRoom"/> what is still being sent.
 /// </summary>
 internal sealed class RunPlaces(HostSettings settings)
 {
     private const int RunsForEachProcessor = 4;
     private readonly long _most = (settings.Sandboxes.MaxConcurrentRuns ?? Environment.ProcessorCount * RunsForEachProcessor) + (long)settings.Sandboxes.MaxQueuedRuns + 1;
     private long _taken;
+
+    /// <summary>Refuses a request whose body would be read in vain.</summary>
+    /// <exception cref="HttpFaultException">429: no place is free.</exception>
+    public void CheckFree()
+    {
+        if (Interlocked.Read(ref _taken) >= _most)
+        {
+            throw Full();
+        }
+    }
 
     /// <summary>Takes a place.</summary>
     /// <exception cref="HttpFaultException">429: none is free.</exception>
@@ -19,11 +29,14 @@ internal sealed class RunPlaces(HostSettings settings)
         if (Interlocked.Increment(ref _taken) > _most)
         {
             Interlocked.Decrement(ref _taken);
-            throw new HttpFaultException(StatusCodes.Status429TooManyRequests, "too many runs wait already: try again later.", TimeSpan.FromSeconds(1));
+            throw Full();
         }
 
         return new Place(this);
     }
+
+    private static HttpFaultException Full() =>
+        new(StatusCodes.Status429TooManyRequests, "too many runs wait already: try again later.", TimeSpan.FromSeconds(1));
 
     private sealed class Place(RunPlaces places) : IDisposable
     {

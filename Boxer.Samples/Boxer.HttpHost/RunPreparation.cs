@@ -9,7 +9,14 @@ namespace Boxer.HttpHost;
 
 /// <summary>Makes runs of requests; what POST /run and POST /run/stream have in common.</summary>
 internal sealed class RunPreparation(
-    IOptions<BoxerOptions> options, HostSettings settings, ApiKeys keys, RunPlaces places, RunLifetime lifetime, TimeProvider time, ILogger<RunPreparation> logger)
+    IOptions<BoxerOptions> options,
+    HostSettings settings,
+    ApiKeys keys,
+    BodyRoom bodies,
+    RunPlaces places,
+    RunLifetime lifetime,
+    TimeProvider time,
+    ILogger<RunPreparation> logger)
 {
     private static readonly TimeSpan BodyTimeout = TimeSpan.FromSeconds(120);
 
@@ -18,41 +25,37 @@ internal sealed class RunPreparation(
     public async Task<PreparedRun> PrepareAsync(HttpContext context)
     {
         BodyLimit.Set(context, settings.RunBodyLimitBytes, $"the body has more than {settings.RunBodyLimitBytes} bytes; upload what is large with POST /files.");
-        IDisposable place = places.Enter();
+        places.CheckFree();
+        BodyPlace held = bodies.Enter(context);
+        IDisposable? place = null;
         RunFiles? files = null;
         try
         {
-            RunRequestBody body = await ReadAsync(context);
+            RunRequestBody body = await ReadAsync(context, held);
+            held.Arrived();
+            place = places.Enter();
             files = keys.SpaceOf(context).BeginRun([.. body.Files ?? []]);
             return new PreparedRun(
                 MakeRequest(body, files),
                 files,
-                place,
+                [place, held, new ClientWatch(context, time)],
                 body.Persist ?? false,
                 CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.End),
                 logger);
         }
         catch
         {
+            place?.Dispose();
+            held.Dispose();
             files?.Dispose();
-            place.Dispose();
             throw;
         }
     }
 
-    // The server's own least rate is an average since the body began: after a fast start it allows hours of silence.
-    private async Task<RunRequestBody> ReadAsync(HttpContext context)
+    private async Task<RunRequestBody> ReadAsync(HttpContext context, BodyPlace held)
     {
-        using CancellationTokenSource late = new(BodyTimeout, time);
-        using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(late.Token, context.RequestAborted);
-        try
-        {
-            return await RunRequestReader.ReadAsync(context.Request.Body, options.Value.AllowedNetworks, either.Token);
-        }
-        catch (OperationCanceledException) when (late.IsCancellationRequested && !context.RequestAborted.IsCancellationRequested)
-        {
-            throw HttpFaultException.BadRequest($"the body did not arrive within {BodyTimeout.TotalSeconds:0} s.");
-        }
+        await using WatchedBody body = new(context.Request.Body, BodyTimeout, time, held.Hold, context.RequestAborted);
+        return await RunRequestReader.ReadAsync(body, options.Value.AllowedNetworks, context.RequestAborted);
     }
 
     private static SandboxRequest MakeRequest(RunRequestBody body, RunFiles files)
@@ -98,7 +101,13 @@ internal sealed class RunPreparation(
 }
 
 /// <summary>A run that can start. Disposing it lets go of its files.</summary>
-internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IDisposable place, bool persist, CancellationTokenSource end, ILogger logger) : IDisposable
+/// <param name="request">What to run.</param>
+/// <param name="files">Its files.</param>
+/// <param name="held">What is given back when it is over, whatever happens to its files.</param>
+/// <param name="persist">Whether its files are kept.</param>
+/// <param name="end">Ends it.</param>
+/// <param name="logger">Where faults of the disk go.</param>
+internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadOnlyList<IDisposable> held, bool persist, CancellationTokenSource end, ILogger logger) : IDisposable
 {
     private bool _started;
 
@@ -130,6 +139,12 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IDispo
                 incomplete = $"None was kept: {exception.Message}";
                 HostLog.OutputsNotKept(logger, result.Id, exception.Message);
             }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            {
+                // The run was a good one: what it printed is not lost to a fault of this host's disk.
+                incomplete = "None was kept: this host could not store them.";
+                HostLog.OutputsNotKept(logger, result.Id, exception.Message);
+            }
         }
 
         return RunAnswers.For(result, outputs, incomplete);
@@ -137,13 +152,34 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IDispo
 
     public void Dispose()
     {
-        if (!persist && _started)
+        try
         {
-            files.DeleteInputs();
+            if (!persist && _started)
+            {
+                files.DeleteInputs();
+            }
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            HostLog.FilesLeft(logger, exception);
         }
 
-        files.Dispose();
-        end.Dispose();
-        place.Dispose();
+        try
+        {
+            files.Dispose();
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            HostLog.FilesLeft(logger, exception);
+        }
+        finally
+        {
+            foreach (IDisposable one in held)
+            {
+                one.Dispose();
+            }
+
+            end.Dispose();
+        }
     }
 }

@@ -176,34 +176,24 @@ public sealed class BadRequestTests
     public async Task More_requests_than_may_run_and_wait_are_refused_before_their_bodies_are_read()
     {
         await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["max_concurrent_runs"] = 1, ["max_queued_runs"] = 1 });
-        List<TcpClient> clients = [];
-        for (int i = 0; i < 3; i++)
+        TaskCompletionSource started = new(), ended = new();
+        host.Runner.Script = (_, token) => RunTests.WaitForEnd(started, ended, token);
+        using HttpClient runs = host.NewClient();
+        Task<Answer>[] three = [.. Enumerable.Range(0, 3).Select(_ => host.RunAsync("""{"image": "i", "cmd": ["a"]}""", runs))];
+        while (host.Runner.Requests.Count < 3)
         {
-            var client = new TcpClient();
-            clients.Add(client);
-            await client.ConnectAsync(host.Address.Host, host.Address.Port, TestContext.Current.CancellationToken);
-            await client.GetStream().WriteAsync("POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{"u8.ToArray(), TestContext.Current.CancellationToken);
+            await Task.Delay(TimeSpan.FromMilliseconds(10), TimeProvider.System, TestContext.Current.CancellationToken);
         }
 
-        Answer answer;
-        int attempt = 0;
-        do
-        {
-            // The three are being read as soon as the server has come to them.
-            Assert.True(attempt++ < 500, "The places were never full.");
-            foreach (TcpClient client in clients)
-            {
-                // Not so slow that the server gives them up.
-                await client.GetStream().WriteAsync(Encoding.ASCII.GetBytes(new string(' ', 500)), TestContext.Current.CancellationToken);
-            }
+        using RawClient client = await RawClient.ConnectAsync(host.Address);
+        await client.SendAsync("POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n");
 
-            answer = await host.RunAsync("""{"image": "i"}""");
-        }
-        while (answer.Status == 400);
-
+        Assert.Equal("HTTP/1.1 429 Too Many Requests", await client.ReadStatusAsync());
+        Answer answer = await host.RunAsync("""{"image": "i", "cmd": ["a"]}""");
         Assert.Equal((429, "too many runs wait already: try again later."), (answer.Status, answer.Error));
         Assert.Equal(TimeSpan.FromSeconds(1), answer.Response.Headers.RetryAfter?.Delta);
-        clients.ForEach(client => client.Dispose());
+        runs.CancelPendingRequests();
+        await Task.WhenAll(three).ContinueWith(_ => { }, TestContext.Current.CancellationToken, TaskContinuationOptions.None, TaskScheduler.Default);
     }
 
     [Fact]

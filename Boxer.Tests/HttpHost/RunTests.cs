@@ -190,6 +190,55 @@ public sealed class RunTests
         Assert.Equal("out", (string)answer.Json["stdout"]!);
         Assert.Equal("err", (string)answer.Json["stderr"]!);
         Assert.Equal(termination, (string)answer.Json["termination"]!);
+        Assert.Equal(1_000, (long)answer.Json["usage"]!["peak_memory_bytes"]!);
+        Assert.Equal(12.5, (double)answer.Json["timings_ms"]!["run"]!);
+        Assert.Equal("sha256:0123", (string)answer.Json["image_digest"]!);
+        Assert.False(answer.Json.AsObject().ContainsKey("stdout_base64"));
+    }
+
+    [Theory]
+    [InlineData(TerminationKind.Exited)]
+    [InlineData(TerminationKind.OutputLimit)]
+    public async Task Large_outputs_come_whole_and_exact_from_answers_in_pieces(TerminationKind kind)
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        // Characters and the groups of base64 are cut by every piece; the last byte begins a character that never comes.
+        byte[] printed = [.. Encoding.UTF8.GetBytes(string.Concat(Enumerable.Range(0, 60_000).Select(i => $"{i}\0\u00e4\u20ac\U0001F600\n"))), 0xE2];
+        host.Runner.Returns(ScriptedRunner.Result(End(kind, "the words", code: kind == TerminationKind.Exited ? 0 : null), stdoutBytes: printed));
+
+        Answer answer = await host.RunAsync(Simple);
+
+        Assert.Equal(Encoding.UTF8.GetString(printed), (string)answer.Json["stdout"]!);
+        Assert.Equal(printed, Convert.FromBase64String((string)answer.Json["stdout_base64"]!));
+        Assert.Equal("", (string)answer.Json["stderr"]!);
+    }
+
+    [Theory]
+    [InlineData("/run")]
+    [InlineData("/run/stream")]
+    public async Task What_was_printed_is_in_the_answer_of_a_run_that_broke(string path)
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        host.Runner.Script = (_, _) => Broken();
+
+        Answer answer = await host.PostAsync(path, new StringContent(Simple));
+
+        string end = path == "/run" ? answer.Text : answer.Text[(answer.Text.LastIndexOf("data: ", StringComparison.Ordinal) + 6)..];
+        JsonNode body = JsonNode.Parse(end)!;
+        Assert.Equal(("boxer-1", "one two", "three"), ((string?)body["exec_id"], (string?)body["stdout"], (string?)body["stderr"]));
+        Assert.Equal(500, path == "/run" ? answer.Status : (int)body["status"]!);
+
+        static async IAsyncEnumerable<SandboxEvent> Broken()
+        {
+            byte[] kept = "one two"u8.ToArray();
+            yield return new SandboxStarted("boxer-1");
+            yield return new SandboxOutput(SandboxStream.Stdout, kept.AsMemory(0, 4));
+            yield return new SandboxOutput(SandboxStream.Stderr, "three"u8.ToArray());
+            yield return new SandboxOutput(SandboxStream.Stdout, kept.AsMemory(4));
+            await Task.Yield();
+            throw new SandboxRuntimeException("The runner was disposed while the command ran.");
+        }
     }
 
     public static TheoryData<string, int, string> Failures => new()
@@ -306,6 +355,7 @@ public sealed class RunTests
         Answer answer = await run;
         Assert.Equal(503, answer.Status);
         Assert.Equal("the host is stopping; the run was ended.", answer.Error);
+        Assert.Equal("boxer-1", (string)answer.Json["exec_id"]!);
         await host.DisposeAsync();
     }
 

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
@@ -14,6 +15,11 @@ internal sealed class RunRequestReader
     internal const int MaxFiles = 1_000;
 
     private const int MaxDepth = 8;
+
+    /// <summary>Entries of a list that has no smaller bound; what a command may have.</summary>
+    private const int MaxItems = 32_768;
+
+    private const int MaxValues = 100_000;
     private const int MaxShown = 60;
 
     private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network", "egress", "pull"];
@@ -23,6 +29,8 @@ internal sealed class RunRequestReader
     private static readonly string[] EgressFields = ["allow", "deny", "bandwidth_bps", "quota_bytes"];
 
     private static readonly string[] LimitFields = ["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "nofile", "disk_mb"];
+
+    private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
     private readonly List<string> _faults = [];
     private readonly JsonElement _body;
@@ -36,11 +44,40 @@ internal sealed class RunRequestReader
     /// <exception cref="HttpFaultException">400, with everything that is wrong.</exception>
     public static async Task<RunRequestBody> ReadAsync(Stream body, IEnumerable<string> networks, CancellationToken cancellationToken)
     {
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(16 << 10);
+        try
+        {
+            int length = 0;
+            int read;
+            while ((read = await body.ReadAsync(buffer.AsMemory(length), cancellationToken)) > 0)
+            {
+                length += read;
+                if (length == buffer.Length)
+                {
+                    // As it comes, whatever length was announced.
+                    byte[] larger = ArrayPool<byte>.Shared.Rent(2 * length);
+                    buffer.CopyTo(larger, 0);
+                    ArrayPool<byte>.Shared.Return(buffer);
+                    buffer = larger;
+                }
+            }
+
+            ReadOnlyMemory<byte> text = buffer.AsMemory(0, length);
+            return Parse(text.Span.StartsWith(ByteOrderMark) ? text[ByteOrderMark.Length..] : text, networks);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    private static RunRequestBody Parse(ReadOnlyMemory<byte> text, IEnumerable<string> networks)
+    {
         JsonDocument document;
         try
         {
-            document = await JsonDocument.ParseAsync(
-                body, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = MaxDepth }, cancellationToken);
+            CountValues(text.Span);
+            document = JsonDocument.Parse(text, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = MaxDepth });
         }
         catch (JsonException exception)
         {
@@ -63,6 +100,19 @@ internal sealed class RunRequestReader
         }
     }
 
+    /// <summary>A document costs many times the bytes of a value that is short: too many are refused before one is made.</summary>
+    private static void CountValues(ReadOnlySpan<byte> text)
+    {
+        Utf8JsonReader reader = new(text, new JsonReaderOptions { MaxDepth = MaxDepth });
+        for (int values = 0; reader.Read(); values++)
+        {
+            if (values == MaxValues)
+            {
+                throw HttpFaultException.BadRequest($"the body has more than {MaxValues} values; put what is large into one text, or upload it with POST /files.");
+            }
+        }
+    }
+
     private static string Explain(JsonException exception)
     {
         string reason = exception.Message.Split(" Path:")[0].Split(" LineNumber:")[0];
@@ -81,7 +131,7 @@ internal sealed class RunRequestReader
             Env = ReadEnvironment(),
             Cwd = ReadCwd(),
             Limits = ReadLimits(),
-            Files = ReadFiles(),
+            Files = ReadTexts("files", MaxFiles),
             Stdin = ReadText("stdin"),
             User = NullIfEmpty(ReadText("user", refuseNul: true)),
             Persist = ReadPersist(),
@@ -218,6 +268,11 @@ internal sealed class RunRequestReader
             return null;
         }
 
+        if (IsTooLong($"egress.{name}", rules, MaxItems))
+        {
+            return null;
+        }
+
         List<string> read = [];
         foreach (JsonElement rule in rules.EnumerateArray())
         {
@@ -226,7 +281,7 @@ internal sealed class RunRequestReader
                 Fault($"egress.{name}[{read.Count}]", $"must be a rule such as pypi.org:443, not {Show(rule)}");
             }
 
-            read.Add(rule.ValueKind == JsonValueKind.String ? rule.GetString()! : "");
+            read.Add(rule.ValueKind == JsonValueKind.String ? AsText($"egress.{name}[{read.Count}]", rule, refuseNul: true) ?? "" : "");
         }
 
         return read;
@@ -275,17 +330,6 @@ internal sealed class RunRequestReader
         return null;
     }
 
-    private List<string>? ReadFiles()
-    {
-        List<string>? files = ReadTexts("files");
-        if (files?.Count > MaxFiles)
-        {
-            Fault("files", $"has {files.Count} entries; at most {MaxFiles} are allowed");
-        }
-
-        return files;
-    }
-
     private bool? ReadPersist()
     {
         if (!Has("persist"))
@@ -329,7 +373,7 @@ internal sealed class RunRequestReader
 
     private string? ReadText(string name, bool refuseNul = false) => Has(name) ? AsText(name, _body.GetProperty(name), refuseNul) : null;
 
-    private List<string>? ReadTexts(string name)
+    private List<string>? ReadTexts(string name, int most = MaxItems)
     {
         if (!Has(name))
         {
@@ -343,6 +387,11 @@ internal sealed class RunRequestReader
             return null;
         }
 
+        if (IsTooLong(name, list, most))
+        {
+            return null;
+        }
+
         List<string> texts = [];
         int i = 0;
         foreach (JsonElement element in list.EnumerateArray())
@@ -352,6 +401,17 @@ internal sealed class RunRequestReader
         }
 
         return texts;
+    }
+
+    private bool IsTooLong(string field, JsonElement list, int most)
+    {
+        if (list.GetArrayLength() <= most)
+        {
+            return false;
+        }
+
+        Fault(field, $"has {list.GetArrayLength()} entries; at most {most} are allowed");
+        return true;
     }
 
     private string? AsText(string field, JsonElement element, bool refuseNul)

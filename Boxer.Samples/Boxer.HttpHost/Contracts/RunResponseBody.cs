@@ -13,12 +13,12 @@ internal sealed record RunResponseBody
     public required int ExitCode { get; init; }
 
     /// <summary>Standard output; bytes that are not UTF-8 are U+FFFD.</summary>
-    public required string Stdout { get; init; }
+    public required LargeText Stdout { get; init; }
 
     /// <summary>
     /// Standard error; bytes that are not UTF-8 are U+FFFD. After a memory limit its last line, which starts with "boxer:", says so.
     /// </summary>
-    public required string Stderr { get; init; }
+    public required LargeText Stderr { get; init; }
 
     /// <summary>Milliseconds from the start of the command to its end.</summary>
     public required long WallMs { get; init; }
@@ -33,10 +33,10 @@ internal sealed record RunResponseBody
     public string? Error { get; init; }
 
     /// <summary>Standard output as it was, in base64; only where it is not UTF-8.</summary>
-    public string? StdoutBase64 { get; init; }
+    public LargeText? StdoutBase64 { get; init; }
 
     /// <summary>Standard error as it was, in base64; only where it is not UTF-8.</summary>
-    public string? StderrBase64 { get; init; }
+    public LargeText? StderrBase64 { get; init; }
 
     /// <summary>What the command wrote under /output and was kept; empty without persist.</summary>
     public required IReadOnlyList<OutputBody> Outputs { get; init; }
@@ -101,10 +101,16 @@ internal sealed record ErrorBody
     public string? ExecId { get; init; }
 
     /// <summary>Standard output until the end, where it ran.</summary>
-    public string? Stdout { get; init; }
+    public LargeText? Stdout { get; init; }
 
     /// <summary>Standard error until the end, where it ran.</summary>
-    public string? Stderr { get; init; }
+    public LargeText? Stderr { get; init; }
+
+    /// <summary>Standard output as it was, in base64; only where it is not UTF-8.</summary>
+    public LargeText? StdoutBase64 { get; init; }
+
+    /// <summary>Standard error as it was, in base64; only where it is not UTF-8.</summary>
+    public LargeText? StderrBase64 { get; init; }
 
     /// <summary>Milliseconds from the start of the command to its end, where it ran.</summary>
     public long? WallMs { get; init; }
@@ -118,8 +124,23 @@ internal sealed record ErrorBody
     /// <summary>Why outputs is not everything that was under /output.</summary>
     public string? OutputsIncomplete { get; init; }
 
+    /// <summary>The digest of the image's manifest, where it ran.</summary>
+    public string? ImageDigest { get; init; }
+
+    /// <summary>Milliseconds of each stage, where it ran.</summary>
+    public TimingsBody? TimingsMs { get; init; }
+
+    /// <summary>What the run used, where it ran.</summary>
+    public UsageBody? Usage { get; init; }
+
     /// <summary>Limits that this host cannot hold, where it ran; only where it was configured to run without.</summary>
     public IReadOnlyList<string>? UnenforcedLimits { get; init; }
+
+    /// <summary>What was refused to the run, where it ran, the most frequent first; at most 100.</summary>
+    public IReadOnlyList<DenialBody>? NetworkDenied { get; init; }
+
+    /// <summary>What went over its network, where it ran and that is counted.</summary>
+    public NetworkUsageBody? NetworkUsage { get; init; }
 }
 
 /// <summary>The data of the started event of POST /run/stream.</summary>

@@ -19,6 +19,12 @@ internal static class FilesEndpoint
 
     private const int MaxBoundaryLength = 100;
 
+    /// <summary>What an upload may take, however large, beside the time for its bytes.</summary>
+    private static readonly TimeSpan LeastUploadTime = TimeSpan.FromSeconds(120);
+
+    /// <summary>The least rate that makes an upload of the largest size arrive in time.</summary>
+    private const int UploadBytesPerSecond = 32 * 1_024;
+
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     public static void MapFiles(this IEndpointRouteBuilder routes)
@@ -29,7 +35,7 @@ internal static class FilesEndpoint
             // Other types get the answer of this endpoint, which says what to send.
             .Accepts<UploadForm>("multipart/form-data", "*/*")
             .Produces<FileBody>()
-            .ProducesErrors(400, 401, 403, 413, 500);
+            .ProducesErrors(400, 401, 403, 413, 429, 500, 507);
         routes.MapGet("/files", DownloadAsync)
             .WithName("downloadFile")
             .WithSummary("Returns the bytes of an upload, or of an output that was kept.")
@@ -50,8 +56,16 @@ internal static class FilesEndpoint
         BodyLimit.Set(
             context, settings.UploadLimitBytes + MultipartOverhead, $"The file has more than {settings.UploadLimitBytes} bytes, the most that one file may have.");
 
+        string boundary = FindBoundary(context.Request);
+        using BodyPlace place = context.RequestServices.GetRequiredService<BodyRoom>().Enter(context);
         using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.End);
-        MultipartReader reader = new(FindBoundary(context.Request), context.Request.Body) { HeadersCountLimit = 16, HeadersLengthLimit = 16 * 1_024 };
+        await using WatchedBody body = new(
+            context.Request.Body,
+            LeastUploadTime + TimeSpan.FromSeconds(settings.UploadLimitBytes / UploadBytesPerSecond),
+            context.RequestServices.GetRequiredService<TimeProvider>(),
+            onRead: null,
+            end.Token);
+        MultipartReader reader = new(boundary, body) { HeadersCountLimit = 16, HeadersLengthLimit = 16 * 1_024 };
         StagedFile? file = null;
         string? path = null;
         try
@@ -64,7 +78,7 @@ internal static class FilesEndpoint
                 switch (name)
                 {
                     case "file" when file is null:
-                        file = await ReadPartAsync(() => space.StageAsync(section.Body, settings.UploadLimitBytes, end.Token));
+                        file = await space.StageAsync(new PartBody(section.Body), settings.UploadLimitBytes, end.Token);
                         break;
                     case "path" when path is null:
                         path = await ReadPartAsync(() => ReadPathAsync(section.Body, end.Token));
@@ -182,6 +196,13 @@ internal static class FilesEndpoint
         {
             throw HttpFaultException.BadRequest("the body is not valid multipart/form-data; it is broken off, or its headers are too large.");
         }
+    }
+
+    /// <summary>A part as it comes: what goes wrong with it is not taken for a fault of the disk that it is written to.</summary>
+    private sealed class PartBody(Stream part) : ReadOnlyStream
+    {
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
+            await ReadPartAsync(() => part.ReadAsync(buffer, cancellationToken).AsTask());
     }
 
     private static async Task<string> ReadPathAsync(Stream body, CancellationToken cancellationToken)

@@ -16,18 +16,29 @@ internal static class RunEndpoint
 
     private static async Task RunAsync(HttpContext context)
     {
-        ISandboxRunner runner = context.RequestServices.GetRequiredService<ISandboxRunner>();
-        using PreparedRun run = await context.RequestServices.GetRequiredService<RunPreparation>().PrepareAsync(context);
-        await foreach (SandboxEvent happened in runner.StreamAsync(run.Request, run.End))
+        IServiceProvider services = context.RequestServices;
+        ISandboxRunner runner = services.GetRequiredService<ISandboxRunner>();
+        using PreparedRun run = await services.GetRequiredService<RunPreparation>().PrepareAsync(context);
+        RunProgress progress = new();
+        try
         {
-            if (happened is SandboxStarted)
+            await foreach (SandboxEvent happened in runner.StreamAsync(run.Request, run.End))
             {
-                run.MarkStarted();
+                progress.Note(happened);
+                if (happened is SandboxStarted)
+                {
+                    run.MarkStarted();
+                }
+                else if (happened is SandboxEnded { Result: var result })
+                {
+                    using IDisposable room = services.GetRequiredService<AnswerRoom>().Enter(context, result.StdoutBytes.Length + result.StderrBytes.Length);
+                    await run.Complete(result).WriteAsync(context);
+                }
             }
-            else if (happened is SandboxEnded { Result: var result })
-            {
-                await run.Complete(result).WriteAsync(context);
-            }
+        }
+        catch (Exception exception) when (progress.IsUnderWay && services.GetRequiredService<ErrorAnswers>().For(exception, context) is { } answer)
+        {
+            await progress.AddTo(answer).WriteAsync(context);
         }
     }
 }

@@ -31,12 +31,15 @@ internal static class RunStreamEndpoint
         using PreparedRun run = await services.GetRequiredService<RunPreparation>().PrepareAsync(context);
         await using IAsyncEnumerator<SandboxEvent> events = runner.StreamAsync(run.Request, run.End).GetAsyncEnumerator(run.End);
         EventWriter writer = new(context.Response, context.RequestAborted);
+        RunProgress progress = new();
         try
         {
             while (await NextAsync(events, writer, services.GetRequiredService<TimeProvider>()))
             {
+                progress.Note(events.Current);
                 if (events.Current is SandboxEnded { Result: var result })
                 {
+                    using IDisposable room = services.GetRequiredService<AnswerRoom>().Enter(context, result.StdoutBytes.Length + result.StderrBytes.Length);
                     HttpAnswer answer = run.Complete(result);
                     if (!writer.HasStarted)
                     {
@@ -59,7 +62,7 @@ internal static class RunStreamEndpoint
         catch (Exception exception) when (writer.HasStarted
             && services.GetRequiredService<ErrorAnswers>().For(exception, context) is { } answer)
         {
-            await writer.EndAsync(answer);
+            await writer.EndAsync(progress.IsUnderWay ? progress.AddTo(answer) : answer);
         }
     }
 
@@ -124,7 +127,10 @@ internal static class RunStreamEndpoint
         {
             await SendTextAsync(SandboxStream.Stdout, default, flush: true);
             await SendTextAsync(SandboxStream.Stderr, default, flush: true);
-            await SendAsync("end", answer.ToEventData());
+            await response.Body.WriteAsync("event: end\ndata: "u8.ToArray(), cancellationToken);
+            await answer.WriteEventDataAsync(response.BodyWriter, cancellationToken);
+            await response.Body.WriteAsync("\n\n"u8.ToArray(), cancellationToken);
+            await response.Body.FlushAsync(cancellationToken);
         }
 
         public async Task KeepAliveAsync()

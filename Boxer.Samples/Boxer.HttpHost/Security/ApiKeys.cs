@@ -27,6 +27,10 @@ internal sealed class ApiKeys
     /// <summary>The file space of the client that sent a request.</summary>
     public FileSpace SpaceOf(HttpContext context) => _store.GetSpace((string)context.Items[typeof(ApiKeys)]!);
 
+    /// <summary>Who sent a request: its key, or its address where no keys are configured.</summary>
+    public static string ClientOf(HttpContext context) =>
+        context.Items[typeof(ApiKeys)] is string space && space != SharedSpace ? space : context.Connection.RemoteIpAddress?.ToString() ?? SharedSpace;
+
     /// <summary>Checks the key of a request; a middleware.</summary>
     public Task InvokeAsync(HttpContext context, RequestDelegate next)
     {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from typing import Any, Mapping, Optional
 
 
@@ -59,6 +60,28 @@ class BoxerAPIError(BoxerError):
         self.retry_after = retry_after
         self.raw = {} if raw is None else raw
 
+    @property
+    def termination(self) -> Optional[str]:
+        """Why the run ended, where one took place: ``wall_clock_limit``, ``output_limit``, ``not_started`` or ``sandbox_died``."""
+        value = self.raw.get("termination")
+        return value if isinstance(value, str) else None
+
+    @property
+    def usage(self) -> Mapping[str, float]:
+        """What the run used, as in ``RunResult.usage``; empty where none took place."""
+        value = self.raw.get("usage")
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def stdout_bytes(self) -> bytes:
+        """Standard output as it was, where the host sent it; else ``stdout`` as UTF-8."""
+        return printed_bytes(self.raw, "stdout_base64", self.stdout)
+
+    @property
+    def stderr_bytes(self) -> bytes:
+        """Standard error as it was, where the host sent it; else ``stderr`` as UTF-8."""
+        return printed_bytes(self.raw, "stderr_base64", self.stderr)
+
     def __str__(self) -> str:
         return f"HTTP {self.status_code}: {self.message}"
 
@@ -76,6 +99,12 @@ class BoxerCapacityError(BoxerAPIError):
 
 
 _BY_STATUS = {408: BoxerTimeoutError, 429: BoxerCapacityError, 507: BoxerOutputLimitError}
+
+
+def printed_bytes(raw: Mapping[str, Any], name: str, text: str) -> bytes:
+    """What was printed: the host sends bytes only where the text does not say it all."""
+    encoded = raw.get(name)
+    return base64.b64decode(encoded) if isinstance(encoded, str) else text.encode("utf-8")
 
 
 def api_error_class(status_code: int) -> type[BoxerAPIError]:

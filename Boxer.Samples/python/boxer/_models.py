@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import base64
 import dataclasses
 import difflib
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Union
 
-from ._errors import BoxerProtocolError
+from ._errors import BoxerProtocolError, printed_bytes
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,9 @@ class RunResult:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds that each stage took."""
 
+    usage: Mapping[str, float] = field(default_factory=dict)
+    """What the run used: ``command_cpu_ms``, ``sandbox_cpu_ms`` and ``peak_memory_bytes``, where the host can tell."""
+
     network_denied: List[Any] = field(default_factory=list)
     """What the network mode refused, as the host reports it."""
 
@@ -122,6 +124,7 @@ class RunResult:
             termination=_optional(body, "termination", str, None),
             signal=_optional(body, "signal", int, None),
             timings_ms=_optional(body, "timings_ms", dict, {}),
+            usage=_optional(body, "usage", dict, {}),
             network_denied=_optional(body, "network_denied", list, []),
             error=_optional(body, "error", str, None),
             outputs=[file for item in _optional(body, "outputs", list, []) for file in _output(item)],
@@ -131,17 +134,12 @@ class RunResult:
     @property
     def stdout_bytes(self) -> bytes:
         """Standard output as it was, where the host sent it; else ``stdout`` as UTF-8."""
-        return self._bytes("stdout_base64", self.stdout)
+        return printed_bytes(self.raw, "stdout_base64", self.stdout)
 
     @property
     def stderr_bytes(self) -> bytes:
         """Standard error as it was, where the host sent it; else ``stderr`` as UTF-8."""
-        return self._bytes("stderr_base64", self.stderr)
-
-    def _bytes(self, name: str, text: str) -> bytes:
-        # Sent only where the text does not say it all.
-        encoded = self.raw.get(name)
-        return base64.b64decode(encoded) if isinstance(encoded, str) else text.encode("utf-8")
+        return printed_bytes(self.raw, "stderr_base64", self.stderr)
 
 
 @dataclass(frozen=True)

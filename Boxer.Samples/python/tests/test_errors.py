@@ -116,3 +116,19 @@ def test_fields_of_a_wrong_type_do_not_hide_the_error(kind: str, host: FakeHost)
     with pytest.raises(BoxerAPIError, match="HTTP 500: ") as caught:
         call(kind, host.url, "run", "i", ["c"])
     assert (caught.value.exec_id, caught.value.stdout, caught.value.stderr) == (None, "", "")
+
+
+@both
+def test_what_a_run_used_and_printed_is_in_its_error(kind: str, host: FakeHost) -> None:
+    host.json("POST", "/run", 408, {**TIMEOUT, "stdout": "\ufffd", "stdout_base64": "/w==", "usage": {"peak_memory_bytes": 7}})
+
+    with pytest.raises(BoxerTimeoutError) as caught:
+        call(kind, host.url, "run", "i", ["c"])
+
+    assert (caught.value.termination, caught.value.usage) == ("wall_clock_limit", {"peak_memory_bytes": 7})
+    assert (caught.value.stdout_bytes, caught.value.stderr_bytes) == (b"\xff", b"warning\n")
+
+
+def test_an_error_without_a_run_has_no_usage() -> None:
+    error = BoxerAPIError(400, "bad", raw={"usage": 1, "termination": 2})
+    assert (error.termination, error.usage, error.stdout_bytes) == (None, {}, b"")

@@ -225,6 +225,26 @@ public sealed class FileSpaceTests : IDisposable
         Assert.Throws<SandboxPrivilegeException>(() => FileStore.Open(link, new FileStoreLimits()));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task What_was_there_stays_where_the_new_cannot_be_put_in_its_place(bool inUse)
+    {
+        await PutAsync("a", "old");
+        using RunFiles? run = inUse ? _space.BeginRun(["a"]) : null;
+        StagedFile staged = await _space.StageAsync(new MemoryStream("new"u8.ToArray()), 100, TestContext.Current.CancellationToken);
+        Directory.GetFiles(Path.Combine(_root, "one/staging")).ToList().ForEach(File.Delete);
+
+        Assert.ThrowsAny<IOException>(() => staged.Publish("a"));
+        staged.Dispose();
+
+        using StreamReader reader = new(_space.OpenRead("a")!);
+        Assert.Equal("old", await reader.ReadToEndAsync(TestContext.Current.CancellationToken));
+        await PutAsync("a", "newer");
+        using StreamReader after = new(_space.OpenRead("a")!);
+        Assert.Equal("newer", await after.ReadToEndAsync(TestContext.Current.CancellationToken));
+    }
+
     [Fact]
     public async Task A_staged_file_has_one_path_only()
     {

@@ -1,0 +1,84 @@
+using System.Text.Json.Nodes;
+using Boxer.Native;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.HttpHost;
+
+/// <summary>A disk that is full or read-only is told as that, costs no place, and works again when it is mended.</summary>
+public sealed class DiskFaultTests : IAsyncLifetime
+{
+    private readonly string _home = Directory.CreateTempSubdirectory("boxer-disk-").FullName;
+
+    public async ValueTask InitializeAsync()
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to mount a small disk.");
+        await HostProgram.RunAsync("mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", _home);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (Unistd.geteuid() == 0)
+        {
+            await HostProgram.RunAsync("umount", "-l", _home);
+        }
+
+        Directory.Delete(_home);
+    }
+
+    [Fact]
+    public async Task A_full_disk_is_no_fault_of_the_form()
+    {
+        await using HostFixture host = await StartAsync();
+
+        Answer full = await host.UploadAsync("a", new byte[3 << 20]);
+        Answer fits = await host.UploadAsync("a", new byte[1 << 20]);
+
+        Assert.Equal((507, "the disk of this host is full; nothing was stored."), (full.Status, full.Error));
+        Assert.Equal(200, fits.Status);
+        Assert.Empty(Directory.GetFiles(Path.Combine(_home, "files/shared/staging")));
+    }
+
+    [Fact]
+    public async Task Files_that_cannot_be_deleted_cost_no_place()
+    {
+        await using HostFixture host = await StartAsync();
+        host.Runner.Script = (_, _) => RemountedAsync();
+        for (int i = 0; i < 5; i++)
+        {
+            await HostProgram.RunAsync("mount", "-o", "remount,rw", _home);
+            Assert.Equal(200, (await host.UploadAsync("a", "x")).Status);
+
+            Assert.Equal(200, (await host.RunAsync("""{"image": "i", "cmd": ["a"], "files": ["a"]}""")).Status);
+        }
+
+        await HostProgram.RunAsync("mount", "-o", "remount,rw", _home);
+    }
+
+    [Fact]
+    public async Task What_was_printed_is_not_lost_with_outputs_that_cannot_be_kept()
+    {
+        await using HostFixture host = await StartAsync();
+        host.Runner.Script = (request, _) =>
+        {
+            Directory.CreateDirectory(request.Outputs.Directory!);
+            File.WriteAllText(Path.Combine(request.Outputs.Directory!, "f"), "x");
+            return RemountedAsync();
+        };
+
+        Answer answer = await host.RunAsync("""{"image": "i", "cmd": ["a"], "persist": true}""");
+        await HostProgram.RunAsync("mount", "-o", "remount,rw", _home);
+
+        Assert.Equal((200, "printed"), (answer.Status, (string)answer.Json["stdout"]!));
+        Assert.Equal("None was kept: this host could not store them.", (string)answer.Json["outputs_incomplete"]!);
+    }
+
+    private async IAsyncEnumerable<SandboxEvent> RemountedAsync()
+    {
+        yield return new SandboxStarted("boxer-1");
+        await HostProgram.RunAsync("mount", "-o", "remount,ro", _home);
+        yield return new SandboxEnded(ScriptedRunner.Result(stdout: "printed", id: "boxer-1"));
+    }
+
+    private Task<HostFixture> StartAsync() => HostFixture.StartAsync(
+        new JsonObject { ["home"] = _home, ["max_concurrent_runs"] = 1, ["max_queued_runs"] = 0 });
+}

@@ -1,0 +1,53 @@
+using System.Net.Sockets;
+using System.Text;
+
+namespace Boxer.Tests.HttpHost;
+
+/// <summary>A client that sends the bytes that a test wants, as slowly as it wants.</summary>
+internal sealed class RawClient : IDisposable
+{
+    private readonly TcpClient _client = new();
+
+    public TcpClient Tcp => _client;
+
+    public static async Task<RawClient> ConnectAsync(Uri address)
+    {
+        RawClient client = new();
+        await client._client.ConnectAsync(address.Host, address.Port, TestContext.Current.CancellationToken);
+        return client;
+    }
+
+    public async Task SendAsync(string text) => await SendAsync(Encoding.Latin1.GetBytes(text));
+
+    public async Task SendAsync(byte[] bytes) => await _client.GetStream().WriteAsync(bytes, TestContext.Current.CancellationToken);
+
+    /// <summary>Reads until the server closes, or resets, the connection.</summary>
+    public async Task<string> ReadToEndAsync()
+    {
+        MemoryStream all = new();
+        byte[] buffer = new byte[64 << 10];
+        try
+        {
+            int read;
+            while ((read = await _client.GetStream().ReadAsync(buffer, TestContext.Current.CancellationToken)) > 0)
+            {
+                all.Write(buffer, 0, read);
+            }
+        }
+        catch (IOException)
+        {
+            // A reset is an end too.
+        }
+
+        return Encoding.UTF8.GetString(all.ToArray());
+    }
+
+    /// <summary>Reads the first line of the answer.</summary>
+    public async Task<string?> ReadStatusAsync()
+    {
+        using StreamReader reader = new(_client.GetStream(), Encoding.ASCII, leaveOpen: true);
+        return await reader.ReadLineAsync(TestContext.Current.CancellationToken);
+    }
+
+    public void Dispose() => _client.Dispose();
+}

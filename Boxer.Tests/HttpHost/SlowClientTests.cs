@@ -1,0 +1,178 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json.Nodes;
+using Boxer.HttpHost;
+using Boxer.HttpHost.Settings;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Boxer.Tests.HttpHost;
+
+/// <summary>Clients that send slowly, or go away without a word, keep nobody else waiting.</summary>
+public sealed class SlowClientTests
+{
+    private const string Simple = """{"image": "i", "cmd": ["a"]}""";
+
+    [Fact]
+    public async Task Slow_bodies_do_not_take_the_places_of_runs()
+    {
+        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["max_concurrent_runs"] = 1, ["max_queued_runs"] = 1 });
+        List<RawClient> clients = [];
+        for (int i = 0; i < 20; i++)
+        {
+            RawClient client = await RawClient.ConnectAsync(host.Address);
+            clients.Add(client);
+            await client.SendAsync("POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{" + new string(' ', 4_000));
+        }
+
+        Assert.Equal(200, (await host.RunAsync(Simple)).Status);
+        clients.ForEach(client => client.Dispose());
+    }
+
+    [Theory]
+    [InlineData("POST /files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000\r\n\r\n--b\r\nContent-Disposition: form-data; name=file\r\n\r\n")]
+    [InlineData("POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{")]
+    public async Task A_body_that_falls_silent_is_given_up(string start)
+    {
+        FakeTimeProvider time = new();
+        await using HostFixture host = await HostFixture.StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
+        using RawClient client = await RawClient.ConnectAsync(host.Address);
+
+        // Enough that its average is a good one for minutes.
+        await client.SendAsync(start + new string(' ', 100_000));
+        Task<string> answer = client.ReadToEndAsync();
+        for (int i = 0; i < 100 && !answer.IsCompleted; i++)
+        {
+            time.Advance(TimeSpan.FromSeconds(15));
+            await Task.WhenAny(answer, Task.Delay(TimeSpan.FromMilliseconds(100), TimeProvider.System, TestContext.Current.CancellationToken));
+        }
+
+        Assert.Contains("HTTP/1.1 400 Bad Request", await answer, StringComparison.Ordinal);
+        Assert.Contains("the body arrives too slowly: fewer than 3600 bytes came within 15 s.", await answer, StringComparison.Ordinal);
+        Assert.DoesNotContain(Directory.GetFiles(host.Home, "*", SearchOption.AllDirectories), file => file.Contains("/staging/", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_body_that_comes_steadily_but_for_too_long_is_given_up()
+    {
+        FakeTimeProvider time = new();
+        await using HostFixture host = await HostFixture.StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
+        using RawClient client = await RawClient.ConnectAsync(host.Address);
+        await client.SendAsync("POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n{");
+        Task<string> answer = client.ReadToEndAsync();
+        for (int i = 0; i < 100 && !answer.IsCompleted; i++)
+        {
+            try
+            {
+                await client.SendAsync(new string(' ', 8_000));
+            }
+            catch (IOException)
+            {
+                // It was given up.
+            }
+
+            await Task.WhenAny(answer, Task.Delay(TimeSpan.FromMilliseconds(100), TimeProvider.System, TestContext.Current.CancellationToken));
+            time.Advance(TimeSpan.FromSeconds(15));
+        }
+
+        Assert.Contains("the body did not arrive within 120 s.", await answer, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void What_one_client_sends_leaves_room_for_another()
+    {
+        BodyRoom room = new(Settings());
+        List<BodyPlace> first = [.. Enumerable.Range(0, BodyRoom.MostBodies / 2).Select(_ => room.Enter(From("10.0.0.1")))];
+        Assert.Equal(429, Assert.Throws<HttpFaultException>(() => room.Enter(From("10.0.0.1"))).Status);
+        using BodyPlace other = room.Enter(From("10.0.0.2"));
+
+        // 128 MiB are half of what all may hold.
+        first[0].Hold(128 << 20);
+        Assert.Equal(429, Assert.Throws<HttpFaultException>(() => first[1].Hold(1)).Status);
+        other.Hold(1);
+
+        // What was held comes back, and only once.
+        first[0].Arrived();
+        using BodyPlace next = room.Enter(From("10.0.0.1"));
+        first[0].Dispose();
+        first[0].Dispose();
+        first[1].Hold(128 << 20);
+        first.ForEach(place => place.Dispose());
+    }
+
+    [Fact]
+    public void Answers_that_nobody_reads_are_given_up_before_they_are_too_many()
+    {
+        AnswerRoom room = new(Settings(), Microsoft.Extensions.Logging.Abstractions.NullLogger<AnswerRoom>.Instance);
+        List<string> aborted = [];
+        using IDisposable small = room.Enter(From("10.0.0.2", () => aborted.Add("small")), 20 << 20);
+        List<IDisposable> large = [];
+        for (int i = 0; i < 12; i++)
+        {
+            string name = $"large {i}";
+            large.Add(room.Enter(From("10.0.0.1", () => aborted.Add(name)), 20 << 20));
+        }
+
+        // 256 MiB are the most: the oldest of the client that holds the most is the one that goes.
+        Assert.Equal(["large 0"], aborted);
+        large.ForEach(answer => answer.Dispose());
+        using IDisposable again = room.Enter(From("10.0.0.1"), 200 << 20);
+        Assert.Equal(["large 0"], aborted);
+    }
+
+    [Fact]
+    public async Task A_client_that_closes_behind_bytes_that_nobody_reads_ends_its_run()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        TaskCompletionSource started = new(), ended = new();
+        host.Runner.Script = (_, token) => RunTests.WaitForEnd(started, ended, token);
+        using RawClient client = await RawClient.ConnectAsync(host.Address);
+        await client.SendAsync($"POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: {Simple.Length}\r\n\r\n{Simple}");
+        await started.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+
+        await client.SendAsync(new byte[2 << 20]);
+        client.Dispose();
+
+        await ended.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+    }
+
+    [Fact]
+    public async Task What_was_accepted_is_asked_whether_it_is_still_there()
+    {
+        using Socket listener = ListenAddress.CreateSocket(new IPEndPoint(IPAddress.Loopback, 0));
+        listener.Listen();
+        using Socket client = new(SocketType.Stream, ProtocolType.Tcp);
+        await client.ConnectAsync(listener.LocalEndPoint!, TestContext.Current.CancellationToken);
+
+        using Socket accepted = await listener.AcceptAsync(TestContext.Current.CancellationToken);
+
+        byte[] userTimeout = new byte[4];
+        accepted.GetRawSocketOption((int)SocketOptionLevel.Tcp, 18, userTimeout);
+        Assert.Equal(
+            (1, 15, 5, 3, 30_000),
+            ((int)accepted.GetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive)!,
+                (int)accepted.GetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime)!,
+                (int)accepted.GetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval)!,
+                (int)accepted.GetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount)!,
+                BitConverter.ToInt32(userTimeout)));
+    }
+
+    private static HostSettings Settings() =>
+        SettingsBinder.Bind(SettingsSource.Read(null, new Dictionary<string, string>(StringComparer.Ordinal), "/nonexistent"), "/nonexistent", out _);
+
+    private static DefaultHttpContext From(string address, Action? abort = null)
+    {
+        DefaultHttpContext context = new();
+        context.Connection.RemoteIpAddress = IPAddress.Parse(address);
+        context.Features.Set<Microsoft.AspNetCore.Http.Features.IHttpRequestLifetimeFeature>(new Lifetime(abort));
+        return context;
+    }
+
+    private sealed class Lifetime(Action? abort) : Microsoft.AspNetCore.Http.Features.IHttpRequestLifetimeFeature
+    {
+        public CancellationToken RequestAborted { get; set; }
+
+        public void Abort() => abort?.Invoke();
+    }
+}
