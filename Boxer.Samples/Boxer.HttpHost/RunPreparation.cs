@@ -25,7 +25,7 @@ internal sealed class RunPreparation(
             RunRequestBody body = await ReadAsync(context);
             files = keys.SpaceOf(context).BeginRun([.. body.Files ?? []]);
             return new PreparedRun(
-                MakeRequest(body, files),
+                MakeRequest(body, files, ApiKeys.NameOf(context)),
                 files,
                 place,
                 body.Persist ?? false,
@@ -55,12 +55,13 @@ internal sealed class RunPreparation(
         }
     }
 
-    private static SandboxRequest MakeRequest(RunRequestBody body, RunFiles files)
+    private static SandboxRequest MakeRequest(RunRequestBody body, RunFiles files, string client)
     {
         SandboxRequest request = new(body.Image, body.Cmd)
         {
             WorkingDirectory = body.Cwd,
             User = body.User,
+            FairnessKey = client,
             Network = body.Network ?? "none",
             PullPolicy = body.Pull is null ? null : Enum.Parse<PullPolicy>(body.Pull, ignoreCase: true),
             Limits = MakeLimits(body.Limits),
