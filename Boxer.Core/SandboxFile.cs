@@ -43,7 +43,7 @@ public sealed class SandboxFile
 
     /// <summary>A file whose content is read when the run starts. The stream is disposed after it was read.</summary>
     /// <param name="path">Where it appears; see <see cref="Path"/>.</param>
-    /// <param name="open">Opens the content, once for each run.</param>
+    /// <param name="open">Opens the content, once for each run, and again where the sandbox is found dead before the command started.</param>
     public static SandboxFile FromStream(string path, Func<CancellationToken, ValueTask<Stream>> open)
     {
         ArgumentNullException.ThrowIfNull(open);

@@ -55,6 +55,9 @@ public sealed class SandboxResult
     /// <summary>What the run did with its network.</summary>
     public NetworkReport Network { get; init; } = NetworkReport.None;
 
+    /// <summary>Why <see cref="Network"/> does not tell what the run did with its network; <see langword="null"/> where it does.</summary>
+    public string? NetworkIncomplete { get; init; }
+
     /// <summary>What the run used.</summary>
     public required SandboxUsage Usage { get; init; }
 

@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
-using System.Threading.Channels;
 using Boxer.Admission;
 using Boxer.Diagnostics;
 using Boxer.Images;
@@ -166,13 +165,12 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
     private async IAsyncEnumerable<SandboxEvent> StreamCoreAsync(SandboxRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        // Not bounded: what is printed is kept for the result anyway, and a slow reader must not hold up the end of its run.
-        var events = Channel.CreateUnbounded<SandboxEvent>(new UnboundedChannelOptions { SingleReader = true });
+        var events = new RunEvents();
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _disposing.Token);
-        Task run = Track(RunIntoAsync(request, events.Writer, ended.Token, cancellationToken));
+        Task run = Track(RunIntoAsync(request, events, ended.Token, cancellationToken));
         try
         {
-            await foreach (SandboxEvent item in events.Reader.ReadAllAsync(CancellationToken.None).ConfigureAwait(false))
+            await foreach (SandboxEvent item in events.ReadAllAsync().ConfigureAwait(false))
             {
                 yield return item;
             }
@@ -184,12 +182,12 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    private async Task RunIntoAsync(SandboxRequest request, ChannelWriter<SandboxEvent> events, CancellationToken ended, CancellationToken callers)
+    private async Task RunIntoAsync(SandboxRequest request, RunEvents events, CancellationToken ended, CancellationToken callers)
     {
         try
         {
             SandboxResult result = await WalkAsync(request, events, ended).ConfigureAwait(false);
-            events.TryWrite(new SandboxEnded(result));
+            events.Add(new SandboxEnded(result));
             events.Complete();
         }
         catch (OperationCanceledException) when (_disposing.IsCancellationRequested && !callers.IsCancellationRequested)
@@ -210,7 +208,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     private PullPolicy PolicyOf(SandboxRequest request) =>
         _options.PullPolicy == PullPolicy.Never ? PullPolicy.Never : request.PullPolicy ?? _options.PullPolicy;
 
-    private async Task<SandboxResult> WalkAsync(SandboxRequest request, ChannelWriter<SandboxEvent> events, CancellationToken cancellationToken)
+    private async Task<SandboxResult> WalkAsync(SandboxRequest request, RunEvents events, CancellationToken cancellationToken)
     {
         string id = $"boxer-{Guid.NewGuid()}";
         using var trace = new RunTrace(_metrics, _time, id);
@@ -230,17 +228,34 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             ImageUser user = WorkBuilder.ResolveUser(request, image);
             held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
-            (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
-                await TakeWarmAsync(engine, reference, image.Digest, mode, policy, held, trace, cancellationToken).ConfigureAwait(false)
-                ?? await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
-            SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest);
-            SandboxEnd end = await sandbox.RunAsync(
-                work,
-                () => events.TryWrite(new SandboxStarted(id)),
-                (stream, data) => events.TryWrite(new SandboxOutput(stream, data)),
-                cancellationToken).ConfigureAwait(false);
-            NetworkReport report = await network.ReportAsync(cancellationToken).ConfigureAwait(false);
-            return trace.End(end, report, image.Digest, engine.UnenforcedLimits, _logger);
+            while (true)
+            {
+                (Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)? warm =
+                    await TakeWarmAsync(engine, reference, image.Digest, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
+                    warm ?? await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest);
+                Exception? lost = null;
+                try
+                {
+                    SandboxEnd end = await sandbox.RunAsync(
+                        work,
+                        () => events.Add(new SandboxStarted(id)),
+                        (stream, data) => events.Add(new SandboxOutput(stream, data)),
+                        cancellationToken).ConfigureAwait(false);
+                    if (warm is null || sandbox.HasStarted || end.Termination.Kind != TerminationKind.SandboxDied)
+                    {
+                        return trace.End(end, await ReportAsync(id, network, cancellationToken).ConfigureAwait(false), image.Digest, engine.UnenforcedLimits, _logger);
+                    }
+                }
+                catch (Exception exception) when (warm is not null && !sandbox.HasStarted && exception is SandboxRuntimeException or IOException or InitProtocolException)
+                {
+                    lost = exception;
+                }
+
+                // What is frozen does not show that it was killed. The run has done nothing yet.
+                Log.WaitingSandboxDied(_logger, id, lost);
+            }
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or InitProtocolException)
         {
@@ -257,6 +272,20 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         {
             // Off the caller's path. The running slot is given back when the sandbox is gone, so that clean-up cannot pile up.
             _ = Track(CleanUpAsync(id, held));
+        }
+    }
+
+    // A run that came to its end is told, whatever becomes of the report.
+    private async Task<NetworkReport?> ReportAsync(string id, INetworkAttachment network, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await network.ReportAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
+        {
+            Log.NetworkNotReported(_logger, id, exception);
+            return null;
         }
     }
 

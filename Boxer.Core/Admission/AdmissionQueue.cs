@@ -67,17 +67,20 @@ internal sealed class AdmissionQueue
         }
     }
 
-    /// <summary>Whether somebody waits for a running slot, who has an image already.</summary>
-    internal bool IsAnyWaiting
+    /// <summary>How many wait for a running slot, who have an image already.</summary>
+    internal int WaitingForSlot
     {
         get
         {
             lock (_gate)
             {
-                return _turns.Count > 0;
+                return _turns.Sum(share => share.Waiting.Count);
             }
         }
     }
+
+    /// <summary>Whether somebody does.</summary>
+    internal bool IsAnyWaiting => WaitingForSlot > 0;
 
     /// <summary>
     /// Takes a place, which is held to the end of the run. Where all are taken, the last who waits of the key that has most gives up its place to a

@@ -32,8 +32,17 @@ internal static partial class Log
     [LoggerMessage(1008, LogLevel.Warning, "A sandbox of the pool is lost; it is taken away, and another takes its place.")]
     public static partial void PoolSandboxLost(ILogger logger, Exception exception);
 
+    [LoggerMessage(1009, LogLevel.Warning, "Run {RunId}: the sandbox that waited for it was dead; it gets another.")]
+    public static partial void WaitingSandboxDied(ILogger logger, string runId, Exception? exception);
+
     [LoggerMessage(1100, LogLevel.Information, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
+
+    [LoggerMessage(1103, LogLevel.Warning, "Run {RunId}: its output files could not be written.")]
+    public static partial void OutputsNotWritten(ILogger logger, string runId, Exception exception);
+
+    [LoggerMessage(1104, LogLevel.Warning, "Run {RunId}: what it did with its network could not be read.")]
+    public static partial void NetworkNotReported(ILogger logger, string runId, Exception exception);
 
     [LoggerMessage(1102, LogLevel.Error, "Run {RunId}: cleaning up failed; the next start tries again.")]
     public static partial void CleanupFailed(ILogger logger, string runId, Exception exception);

@@ -49,7 +49,7 @@ internal sealed class RunTrace : IDisposable
     }
 
     /// <summary>Makes the result of a run that came to its end.</summary>
-    internal SandboxResult End(SandboxEnd end, NetworkReport network, string imageDigest, IReadOnlyList<string> unenforcedLimits, ILogger logger)
+    internal SandboxResult End(SandboxEnd end, NetworkReport? network, string imageDigest, IReadOnlyList<string> unenforcedLimits, ILogger logger)
     {
         Record("run", end.RunTime);
         Record("outputs", end.OutputsTime);
@@ -58,6 +58,11 @@ internal sealed class RunTrace : IDisposable
         _activity?.SetTag("boxer.network", Network);
         _activity?.SetTag("boxer.termination", end.Termination.Kind.ToString());
         _metrics.RunEnded(end.Termination.Kind.ToString(), Network);
+        if (end.Outputs.Fault is not null)
+        {
+            Log.OutputsNotWritten(logger, _id, end.Outputs.Fault);
+        }
+
         Log.RunEnded(logger, _id, imageDigest, end.Termination.Kind, (long)total.TotalMilliseconds);
         return new SandboxResult
         {
@@ -67,7 +72,8 @@ internal sealed class RunTrace : IDisposable
             StderrBytes = end.Stderr,
             Outputs = end.Outputs.Files,
             OutputsIncomplete = end.Outputs.Incomplete,
-            Network = network,
+            Network = network ?? NetworkReport.None,
+            NetworkIncomplete = network is null ? "This host could not read what the run did with its network." : null,
             ImageDigest = imageDigest,
             Usage = end.Usage,
             Timings = new SandboxTimings

@@ -35,6 +35,9 @@ internal sealed class OutputFiles
         }
     }
 
+    /// <summary>What this host failed with to write them, for the log: it has paths of this host in it.</summary>
+    internal Exception? Fault { get; private set; }
+
     /// <exception cref="IOException">This host cannot take it.</exception>
     internal async ValueTask AcceptAsync(InitEvent message, CancellationToken cancellationToken)
     {
@@ -70,6 +73,13 @@ internal sealed class OutputFiles
     {
         await AbandonAsync().ConfigureAwait(false);
         _notes.Add(reason);
+    }
+
+    /// <summary>Notes that this host cannot write what comes.</summary>
+    internal ValueTask FailAsync(Exception fault)
+    {
+        Fault = fault;
+        return GiveUpAsync("This host could not write them all.");
     }
 
     /// <summary>Throws everything away, because nobody will be told where it is.</summary>
@@ -131,6 +141,8 @@ internal sealed class OutputFiles
             return;
         }
 
+        // What is still in its buffer may find the disk full: then it is not whole, and AbandonAsync finds it.
+        await _stream!.FlushAsync().ConfigureAwait(false);
         if (_stream != Stream.Null)
         {
             _files.Add(new SandboxOutputFile
@@ -142,7 +154,7 @@ internal sealed class OutputFiles
             });
         }
 
-        await _stream!.DisposeAsync().ConfigureAwait(false);
+        await _stream.DisposeAsync().ConfigureAwait(false);
         (_current, _stream) = (null, null);
     }
 
@@ -153,13 +165,27 @@ internal sealed class OutputFiles
             return;
         }
 
-        await _stream.DisposeAsync().ConfigureAwait(false);
-        if (_directory is not null && _stream != Stream.Null)
+        (Stream stream, string path, _current, _stream) = (_stream, _current!.Path, null, null);
+        try
         {
-            File.Delete(Path.Join(_directory, _current!.Path));
+            await stream.DisposeAsync().ConfigureAwait(false);
+        }
+        catch (IOException exception)
+        {
+            Fault ??= exception;
         }
 
-        (_current, _stream) = (null, null);
+        try
+        {
+            if (_directory is not null && stream != Stream.Null)
+            {
+                File.Delete(Path.Join(_directory, path));
+            }
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            Fault ??= exception;
+        }
     }
 
     private static string Describe(InitOutputTruncated truncated) => truncated.Reason switch

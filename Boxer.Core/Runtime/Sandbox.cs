@@ -14,6 +14,9 @@ internal sealed class Sandbox : IAsyncDisposable
 
     // After a kill PID 1 has only to reap and to report; a sandbox that takes longer is destroyed.
     private static readonly TimeSpan KillGrace = TimeSpan.FromSeconds(2);
+
+    // What prints without end ends soon, though then its files go with the sandbox.
+    private static readonly TimeSpan FloodGrace = TimeSpan.FromSeconds(0.5);
     private static readonly TimeSpan OutputsTimeout = TimeSpan.FromSeconds(60);
     private readonly SandboxParts _parts;
     private readonly DescriptorPoller _poller;
@@ -27,6 +30,9 @@ internal sealed class Sandbox : IAsyncDisposable
     }
 
     private InitChannel Init => _parts.Init!;
+
+    /// <summary>Whether the command was started: until then another sandbox can stand in for this one.</summary>
+    internal bool HasStarted { get; private set; }
 
     /// <summary>
     /// Whether it still waits: its process has not ended, PID 1 has said nothing and not hung up, and the kernel has killed nothing in it for want
@@ -77,7 +83,11 @@ internal sealed class Sandbox : IAsyncDisposable
     {
         _parts.Cgroup?.Apply(work.Cgroup);
         using OutOfMemoryWatch? memory = _parts.Cgroup is null ? null : new OutOfMemoryWatch(_parts.Cgroup, _poller, _time);
-        using var progress = new Progress(onStarted);
+        using var progress = new Progress(() =>
+        {
+            HasStarted = true;
+            onStarted();
+        });
         using var stdin = new InputWriter(_poller, _parts.Stdin!);
         using OutputReader stdout = Reader(_parts.Stdout!, SandboxStream.Stdout);
         using OutputReader stderr = Reader(_parts.Stderr!, SandboxStream.Stderr);
@@ -98,8 +108,9 @@ internal sealed class Sandbox : IAsyncDisposable
                 (stdout.Exceeded, TerminationKind.OutputLimit),
                 (stderr.Exceeded, TerminationKind.OutputLimit),
                 (AsTask(clock.Token), TerminationKind.WallClockLimit),
+                (AsTask(destroyed.Token), TerminationKind.SandboxDied),
             ]).ConfigureAwait(false);
-        InitEvent end = stopped is null ? await command.ConfigureAwait(false) : await StopAsync(command, stopped.Value, destroyed).ConfigureAwait(false);
+        InitEvent end = stopped is null ? await command.ConfigureAwait(false) : await StopAsync(command, stopped.Value, work.Cgroup.CpuCores, destroyed).ConfigureAwait(false);
         progress.Dispose();
         cancellationToken.ThrowIfCancellationRequested();
         TimeSpan runTime = _time.GetElapsedTime(start);
@@ -110,6 +121,10 @@ internal sealed class Sandbox : IAsyncDisposable
             if (end is InitEnded && work.Start.Outputs is not null)
             {
                 await ReceiveOutputsAsync(outputs, memory, cancellationToken).ConfigureAwait(false);
+            }
+            else if (work.Start.Outputs is not null && progress.Started)
+            {
+                await outputs.GiveUpAsync("The sandbox was destroyed before its files were out.").ConfigureAwait(false);
             }
 
             TimeSpan outputsTime = _time.GetElapsedTime(start) - runTime;
@@ -244,12 +259,13 @@ internal sealed class Sandbox : IAsyncDisposable
         return first == command ? null : reasons.First(reason => reason.Task == first).Kind;
     }
 
-    private async Task<InitEvent> StopAsync(Task<InitEvent> command, TerminationKind reason, CancellationTokenSource destroyed)
+    private async Task<InitEvent> StopAsync(Task<InitEvent> command, TerminationKind reason, double cores, CancellationTokenSource destroyed)
     {
         // A sandbox that the kernel killed in has lost some process; its PID 1 may be stuck.
-        if (reason != TerminationKind.MemoryLimit)
+        if (reason is not (TerminationKind.MemoryLimit or TerminationKind.SandboxDied))
         {
-            using var grace = new CancellationTokenSource(KillGrace, _time);
+            RaiseCpu(cores);
+            using var grace = new CancellationTokenSource(reason == TerminationKind.OutputLimit ? FloodGrace : KillGrace, _time);
             try
             {
                 await Init.KillAsync(grace.Token).ConfigureAwait(false);
@@ -263,7 +279,32 @@ internal sealed class Sandbox : IAsyncDisposable
 
         _parts.Kill();
         await destroyed.CancelAsync().ConfigureAwait(false);
-        return await command.ConfigureAwait(false);
+        try
+        {
+            return await command.WaitAsync(KillGrace, _time).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            // The content of a file is read that does not heed its token. Whatever comes of it, nobody needs it any more.
+            _ = command.ContinueWith(static late => _ = late.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+            return new InitClosed();
+        }
+    }
+
+    // So that PID 1 gets its turn among whatever the command has running.
+    private void RaiseCpu(double cores)
+    {
+        try
+        {
+            if (cores < 1)
+            {
+                _parts.Cgroup?.SetCpu(1);
+            }
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // A cgroup above may have less.
+        }
     }
 
     private async Task ReceiveOutputsAsync(OutputFiles outputs, OutOfMemoryWatch? memory, CancellationToken cancellationToken)
@@ -300,7 +341,8 @@ internal sealed class Sandbox : IAsyncDisposable
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new SandboxRuntimeException($"The files under /output could not be written: {exception.Message}", exception);
+            // The run itself came to its end.
+            await outputs.FailAsync(exception).ConfigureAwait(false);
         }
     }
 

@@ -68,6 +68,9 @@ internal static partial class FieldNames
         ["MaxConcurrentRuns"] = "max_concurrent_runs",
         ["MaxMemoryMegabytes"] = "max_memory_mb",
         ["MaxQueuedRuns"] = "max_queued_runs",
+        ["MaxConcurrentRunsPerKey"] = "max_concurrent_runs_per_key",
+        ["MaxQueuedRunsPerKey"] = "max_queued_runs_per_key",
+        ["MaxLimits"] = "max_limits",
         ["QueueTimeout"] = "queue_timeout_secs",
         ["PullTimeout"] = "pull_timeout_secs",
         ["BootTimeout"] = "boot_timeout_secs",
@@ -87,7 +90,7 @@ internal static partial class FieldNames
     /// <summary>One fault of the options as a line.</summary>
     public static string OfOptions(string failure) =>
         Word().Replace(
-            OfLimits(failure, "DefaultLimits", "defaults").Replace("BoxerOptions.", "", StringComparison.Ordinal),
+            OfLimits(OfLimits(failure, "DefaultLimits", "defaults"), "MaxLimits", "max_limits").Replace("BoxerOptions.", "", StringComparison.Ordinal),
             match => OptionKeys.GetValueOrDefault(match.Value, match.Value));
 
     /// <summary>One property of <see cref="ResourceLimits"/>.</summary>

@@ -36,7 +36,7 @@ internal sealed class RunPreparation(
             place = places.Enter();
             files = keys.SpaceOf(context).BeginRun([.. body.Files ?? []]);
             return new PreparedRun(
-                MakeRequest(body, files),
+                MakeRequest(body, files, ApiKeys.NameOf(context)),
                 files,
                 [place, held, new ClientWatch(context, time)],
                 body.Persist ?? false,
@@ -58,12 +58,13 @@ internal sealed class RunPreparation(
         return await RunRequestReader.ReadAsync(body, options.Value.AllowedNetworks, context.RequestAborted);
     }
 
-    private static SandboxRequest MakeRequest(RunRequestBody body, RunFiles files)
+    private static SandboxRequest MakeRequest(RunRequestBody body, RunFiles files, string client)
     {
         SandboxRequest request = new(body.Image, body.Cmd)
         {
             WorkingDirectory = body.Cwd,
             User = body.User,
+            FairnessKey = client,
             Network = body.Network ?? "none",
             PullPolicy = body.Pull is null ? null : Enum.Parse<PullPolicy>(body.Pull, ignoreCase: true),
             Limits = MakeLimits(body.Limits),

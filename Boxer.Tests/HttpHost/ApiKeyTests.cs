@@ -50,6 +50,23 @@ public sealed class ApiKeyTests
     }
 
     [Fact]
+    public async Task Runs_of_a_key_wait_in_its_own_queue_and_do_not_tell_it()
+    {
+        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+        foreach (string key in (string[])["alpha", "beta", "alpha"])
+        {
+            using HttpRequestMessage message = new(HttpMethod.Post, "/run") { Content = new StringContent("""{"image": "i", "cmd": ["a"]}""", System.Text.Encoding.UTF8, "application/json") };
+            message.Headers.Add("X-API-Key", key);
+            using HttpResponseMessage response = await host.Client.SendAsync(message, TestContext.Current.CancellationToken);
+            Assert.True(response.IsSuccessStatusCode);
+        }
+
+        string?[] keys = [.. host.Runner.Requests.Select(request => request.FairnessKey)];
+        Assert.Equal((keys[0], 2), (keys[2], keys.Distinct().Count()));
+        Assert.All(keys, key => Assert.DoesNotContain("alpha", key, StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task A_key_that_is_there_twice_is_refused()
     {
         await using HostFixture host = await HostFixture.StartAsync(TwoKeys);

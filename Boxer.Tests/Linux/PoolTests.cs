@@ -117,6 +117,62 @@ public sealed class PoolTests(SharedRunner shared)
         }
     }
 
+    [Fact]
+    public async Task A_run_whose_waiting_sandbox_was_killed_gets_another()
+    {
+        // A place of its own, so that only what this test booted is killed.
+        string parent = "boxertest-" + Guid.NewGuid().ToString("N")[..8];
+        BoxerOptions options = shared.Options;
+        options.Pool.Enabled = true;
+        options.CgroupParent = parent;
+        try
+        {
+            await using SandboxRunner runner = BoxerRunner.Create(options);
+            await runner.WarmAsync(SharedRunner.Command("true"));
+            int killed = 0;
+            for (int attempt = 0; attempt < 100 && killed == 0; attempt++)
+            {
+                await Task.Delay(100, Cancel);
+                foreach (string state in Below(parent).Where(path => Path.GetFileName(path) is "freezer.state" or "cgroup.freeze" && ReadState(path) is "FROZEN" or "1"))
+                {
+                    foreach (string pid in await File.ReadAllLinesAsync(Path.Join(Path.GetDirectoryName(state), "cgroup.procs"), Cancel))
+                    {
+                        killed += Native.Signal.kill(int.Parse(pid, System.Globalization.CultureInfo.InvariantCulture), Native.Signal.SIGKILL) == 0 ? 1 : 0;
+                    }
+                }
+            }
+
+            Assert.NotEqual(0, killed);
+            SandboxRequest request = SharedRunner.Shell("cat /job/in");
+            request.Files.Add(SandboxFile.FromText("job/in", "given"));
+            Assert.Equal("given", (await runner.RunAsync(request, Cancel)).Stdout);
+        }
+        finally
+        {
+            foreach (string directory in Directory.GetDirectories("/sys/fs/cgroup", parent, new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1 }))
+            {
+                Directory.Delete(directory);
+            }
+        }
+    }
+
+    private static string[] Below(string parent) =>
+        [.. Directory.GetDirectories("/sys/fs/cgroup", parent, new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1 })
+            .SelectMany(directory => Directory.GetFiles(directory, "*", new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true }))];
+
+    private static string ReadState(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path).Trim();
+        }
+        catch (IOException)
+        {
+            // It is gone.
+            return "";
+        }
+    }
+
     private SandboxRunner Make()
     {
         BoxerOptions options = shared.Options;

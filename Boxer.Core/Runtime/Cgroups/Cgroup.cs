@@ -48,6 +48,9 @@ internal abstract class Cgroup : IAsyncDisposable
     /// <summary>Sets the limits.</summary>
     internal abstract void Apply(CgroupLimits limits);
 
+    /// <summary>Sets the limit of processor time alone.</summary>
+    internal abstract void SetCpu(double cores);
+
     /// <summary>Whether the kernel killed something in the cgroup for want of memory, and whose limit it was.</summary>
     internal abstract OutOfMemory ReadOutOfMemory();
 

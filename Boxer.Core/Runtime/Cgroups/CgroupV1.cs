@@ -59,8 +59,11 @@ internal sealed class CgroupV1 : Cgroup
 
         Write(_pids, "pids.max", limits.HostPids.ToString(CultureInfo.InvariantCulture));
         Write(_cpu, "cpu.cfs_period_us", PeriodMicroseconds.ToString(CultureInfo.InvariantCulture));
-        Write(_cpu, "cpu.cfs_quota_us", Quota(limits.CpuCores, PeriodMicroseconds).ToString(CultureInfo.InvariantCulture));
+        SetCpu(limits.CpuCores);
     }
+
+    internal override void SetCpu(double cores) =>
+        Write(_cpu, "cpu.cfs_quota_us", Quota(cores, PeriodMicroseconds).ToString(CultureInfo.InvariantCulture));
 
     // By the most it ever had, because newer kernels do not count failed charges any more.
     internal override OutOfMemory ReadOutOfMemory() =>

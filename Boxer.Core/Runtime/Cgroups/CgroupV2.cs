@@ -28,8 +28,11 @@ internal sealed class CgroupV2 : Cgroup
 
         Write(_directory, "memory.max", limits.MemoryBytes.ToString(CultureInfo.InvariantCulture));
         Write(_directory, "pids.max", limits.HostPids.ToString(CultureInfo.InvariantCulture));
-        Write(_directory, "cpu.max", string.Create(CultureInfo.InvariantCulture, $"{CgroupV1.Quota(limits.CpuCores, PeriodMicroseconds)} {PeriodMicroseconds}"));
+        SetCpu(limits.CpuCores);
     }
+
+    internal override void SetCpu(double cores) =>
+        Write(_directory, "cpu.max", string.Create(CultureInfo.InvariantCulture, $"{CgroupV1.Quota(cores, PeriodMicroseconds)} {PeriodMicroseconds}"));
 
     // "oom" counts what reached the limit of this cgroup; kills for a limit above it are not among them.
     internal override OutOfMemory ReadOutOfMemory() =>

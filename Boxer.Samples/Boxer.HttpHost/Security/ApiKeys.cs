@@ -25,7 +25,10 @@ internal sealed class ApiKeys
     }
 
     /// <summary>The file space of the client that sent a request.</summary>
-    public FileSpace SpaceOf(HttpContext context) => _store.GetSpace((string)context.Items[typeof(ApiKeys)]!);
+    public FileSpace SpaceOf(HttpContext context) => _store.GetSpace(NameOf(context));
+
+    /// <summary>What stands for the client that sent a request, and does not tell its key.</summary>
+    public static string NameOf(HttpContext context) => (string)context.Items[typeof(ApiKeys)]!;
 
     /// <summary>Who sent a request: its key, or its address where no keys are configured.</summary>
     public static string ClientOf(HttpContext context) =>

@@ -41,6 +41,7 @@ internal sealed record HostSettings
         options.RunscPath = Sandboxes.RunscPath;
         options.Platform = Sandboxes.Platform;
         options.DefaultLimits = Sandboxes.DefaultLimits with { };
+        options.MaxLimits = Sandboxes.MaxLimits with { };
         options.IgnoreCgroups = Sandboxes.IgnoreCgroups;
         options.CgroupParent = Sandboxes.CgroupParent;
         options.DnsServers = [.. Sandboxes.DnsServers];
@@ -61,6 +62,8 @@ internal sealed record HostSettings
         options.MaxConcurrentRuns = Sandboxes.MaxConcurrentRuns;
         options.MaxMemoryMegabytes = Sandboxes.MaxMemoryMegabytes;
         options.MaxQueuedRuns = Sandboxes.MaxQueuedRuns;
+        options.MaxConcurrentRunsPerKey = Sandboxes.MaxConcurrentRunsPerKey;
+        options.MaxQueuedRunsPerKey = Sandboxes.MaxQueuedRunsPerKey;
         options.QueueTimeout = Sandboxes.QueueTimeout;
         options.PullTimeout = Sandboxes.PullTimeout;
         options.BootTimeout = Sandboxes.BootTimeout;

@@ -16,7 +16,8 @@ internal sealed class SettingsBinder
     private static readonly string[] Keys =
     [
         "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "defaults", "dns_servers", "docker_config", "egress", "enable_ipv6", "home",
-        "ignore_cgroups", "image_min_free_bytes", "image_quota_bytes", "insecure_registries", "listen_addr", "max_concurrent_runs", "max_memory_mb", "max_queued_runs", "network_blocks",
+        "ignore_cgroups", "image_min_free_bytes", "image_quota_bytes", "insecure_registries", "listen_addr", "max_concurrent_runs", "max_concurrent_runs_per_key", "max_limits", "max_memory_mb", "max_queued_runs",
+        "max_queued_runs_per_key", "network_blocks",
         "output_limit_bytes", "outputs_limit_bytes", "outputs_limit_files", "platform", "pool", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors",
         "run_body_limit_bytes", "runsc_path", "stop_grace_secs", "upload_limit_bytes", "upload_quota_bytes", "upload_quota_files",
     ];
@@ -25,7 +26,7 @@ internal sealed class SettingsBinder
 
     private static readonly string[] PoolKeys = ["enabled", "idle_timeout_secs", "images", "max_age_secs", "max_sandboxes", "warm_ups"];
 
-    private static readonly string[] DefaultsKeys = ["cpu_cores", "disk_mb", "memory_mb", "nofile", "pids_limit", "wall_clock_secs"];
+    private static readonly string[] LimitKeys = ["cpu_cores", "disk_mb", "memory_mb", "nofile", "pids_limit", "wall_clock_secs"];
 
     private readonly List<string> _faults = [];
     private readonly SettingObject _root;
@@ -79,6 +80,9 @@ internal sealed class SettingsBinder
             MaxConcurrentRuns = (int?)Whole(_root, "", "max_concurrent_runs", 1, 10_000),
             MaxMemoryMegabytes = (int?)Whole(_root, "", "max_memory_mb", 32, 1 << 30),
             MaxQueuedRuns = (int)(Whole(_root, "", "max_queued_runs", 0, 1_000_000) ?? 256),
+            MaxConcurrentRunsPerKey = (int?)Whole(_root, "", "max_concurrent_runs_per_key", 1, 10_000),
+            MaxQueuedRunsPerKey = (int?)Whole(_root, "", "max_queued_runs_per_key", 0, 1_000_000),
+            MaxLimits = BindLimits("max_limits", new ResourceLimits()),
             QueueTimeout = Seconds(_root, "", "queue_timeout_secs", 0, 3_600) ?? TimeSpan.FromSeconds(60),
             PullTimeout = Seconds(_root, "", "pull_timeout_secs", 1, 86_400) ?? TimeSpan.FromMinutes(10),
             BootTimeout = Seconds(_root, "", "boot_timeout_secs", 1, 600) ?? TimeSpan.FromSeconds(30),
@@ -177,19 +181,24 @@ internal sealed class SettingsBinder
             OutputFilesBytes = Whole(_root, "", "outputs_limit_bytes", 1, 64 * Gibibyte),
             OutputFilesCount = (int?)Whole(_root, "", "outputs_limit_files", 1, 1_000_000),
         };
-        if (Section("defaults") is not { } section)
+        return BindLimits("defaults", limits);
+    }
+
+    private ResourceLimits BindLimits(string key, ResourceLimits limits)
+    {
+        if (Section(key) is not { } section)
         {
             return limits;
         }
 
-        const string Prefix = "defaults.";
-        RefuseUnknown(section, Prefix, DefaultsKeys);
-        limits.CpuCores = (double?)Number(section, Prefix, "cpu_cores", 0.01m, 1_024, whole: false);
-        limits.MemoryMegabytes = (int?)Whole(section, Prefix, "memory_mb", 32, 1_048_576);
-        limits.Pids = (int?)Whole(section, Prefix, "pids_limit", 1, 32_768);
-        limits.WallClock = Seconds(section, Prefix, "wall_clock_secs", 0.001m, 86_400);
-        limits.OpenFiles = (int?)Whole(section, Prefix, "nofile", 8, 1_048_576);
-        limits.DiskMegabytes = (int?)Whole(section, Prefix, "disk_mb", 1, 1_048_576);
+        string prefix = key + ".";
+        RefuseUnknown(section, prefix, LimitKeys);
+        limits.CpuCores = (double?)Number(section, prefix, "cpu_cores", 0.01m, 1_024, whole: false);
+        limits.MemoryMegabytes = (int?)Whole(section, prefix, "memory_mb", 32, 1_048_576);
+        limits.Pids = (int?)Whole(section, prefix, "pids_limit", 1, 32_768);
+        limits.WallClock = Seconds(section, prefix, "wall_clock_secs", 0.001m, 86_400);
+        limits.OpenFiles = (int?)Whole(section, prefix, "nofile", 8, 1_048_576);
+        limits.DiskMegabytes = (int?)Whole(section, prefix, "disk_mb", 1, 1_048_576);
         return limits;
     }
 

@@ -1,0 +1,97 @@
+using System.Runtime.InteropServices;
+using System.Threading.Channels;
+
+namespace Boxer;
+
+/// <summary>
+/// The events of one run, from those who make them to the one who reads them. What is printed and not read yet is put together, so that a reader
+/// that is slow costs no more than what it will read; nobody waits for it.
+/// </summary>
+internal sealed class RunEvents
+{
+    // So that how the two streams alternate is kept for all but the slowest.
+    private const int MostWaiting = 256;
+    private const int MostBytes = 64 << 10;
+    private readonly Lock _lock = new();
+    private readonly LinkedList<SandboxEvent> _waiting = new();
+    private readonly Channel<bool> _news = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
+
+    /// <summary>Tells something.</summary>
+    /// <param name="item">
+    /// What happened. The bytes that a stream printed are parts of one array that grows: their offset there is their place in the stream.
+    /// </param>
+    internal void Add(SandboxEvent item)
+    {
+        lock (_lock)
+        {
+            if (item is SandboxOutput output && FindLast(output.Stream) is { } last)
+            {
+                last.Value = output with { Data = From(((SandboxOutput)last.Value).Data, output.Data) };
+            }
+            else
+            {
+                _waiting.AddLast(item);
+            }
+        }
+
+        _news.Writer.TryWrite(true);
+    }
+
+    /// <summary>Nothing more comes.</summary>
+    /// <param name="fault">What the reader is given instead.</param>
+    internal void Complete(Exception? fault = null) => _news.Writer.Complete(fault);
+
+    /// <summary>Reads them, once.</summary>
+    internal async IAsyncEnumerable<SandboxEvent> ReadAllAsync()
+    {
+        bool isOpen;
+        do
+        {
+            isOpen = await _news.Reader.WaitToReadAsync().ConfigureAwait(false);
+            _news.Reader.TryRead(out _);
+            while (Take() is { } item)
+            {
+                yield return item;
+            }
+        }
+        while (isOpen);
+    }
+
+    private LinkedListNode<SandboxEvent>? FindLast(SandboxStream stream)
+    {
+        LinkedListNode<SandboxEvent>? node = _waiting.Last;
+        while (_waiting.Count >= MostWaiting && node is not null && (node.Value as SandboxOutput)?.Stream != stream)
+        {
+            node = node.Previous;
+        }
+
+        return (node?.Value as SandboxOutput)?.Stream == stream ? node : null;
+    }
+
+    private SandboxEvent? Take()
+    {
+        lock (_lock)
+        {
+            if (_waiting.First is not { } first)
+            {
+                return null;
+            }
+
+            if (first.Value is SandboxOutput { Data.Length: > MostBytes } output)
+            {
+                first.Value = output with { Data = output.Data[MostBytes..] };
+                return output with { Data = output.Data[..MostBytes] };
+            }
+
+            _waiting.RemoveFirst();
+            return first.Value;
+        }
+    }
+
+    private static ReadOnlyMemory<byte> From(ReadOnlyMemory<byte> first, ReadOnlyMemory<byte> next)
+    {
+        MemoryMarshal.TryGetArray(first, out ArraySegment<byte> start);
+        MemoryMarshal.TryGetArray(next, out ArraySegment<byte> end);
+        return end.Array.AsMemory(start.Offset, end.Offset + end.Count - start.Offset);
+    }
+}

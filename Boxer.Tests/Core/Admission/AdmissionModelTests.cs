@@ -1,0 +1,155 @@
+using Boxer.Admission;
+using CsCheck;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Boxer.Tests.Core.Admission;
+
+/// <summary>Whatever comes in whatever order: the budget holds, keys and their order are respected, nobody is forgotten.</summary>
+public sealed class AdmissionModelTests
+{
+    private const int Running = 3;
+    private const int RunningPerKey = 2;
+    private const long Memory = 100;
+
+    [Fact]
+    public void The_queue_keeps_its_promises() =>
+        Gen.Select(Gen.Int[0, 9], Gen.Int[0, 2], Gen.Int[1, 100]).Array[1, 80].Sample(
+            steps =>
+            {
+                var model = new Model();
+                foreach ((int kind, int key, int amount) in steps)
+                {
+                    model.Step(kind, key, amount);
+                }
+
+                model.End();
+            },
+            iter: 1_000);
+
+    private sealed class Model
+    {
+        private readonly FakeTimeProvider _time = new();
+        private readonly AdmissionQueue _queue;
+        private readonly List<Run> _runs = [];
+        private readonly List<AdmissionQueue.IdleMemory> _idle = [];
+
+        public Model() => _queue = new(
+            new AdmissionBounds { Running = Running, MemoryMegabytes = Memory, Waiting = 20, RunningPerKey = RunningPerKey, Timeout = TimeSpan.FromSeconds(60) }, _time);
+
+        private IEnumerable<Run> Holding => _runs.Where(run => run.Slot.IsCompletedSuccessfully);
+
+        private IEnumerable<Run> Waiting => _runs.Where(run => !run.Slot.IsCompleted);
+
+        public void Step(int kind, int key, int amount)
+        {
+            switch (kind)
+            {
+                case <= 4:
+                    Enter($"key{key}", amount);
+                    break;
+                case 5 or 6 when Holding.Any():
+                    GiveBack(Holding.ElementAt(amount % Holding.Count()));
+                    break;
+                case 7 when Waiting.Any():
+                    Waiting.ElementAt(amount % Waiting.Count()).Cancel.Cancel();
+                    break;
+                case 8 when _queue.TryReserveIdle(amount) is { } idle:
+                    idle.Shrink(amount / 2);
+                    _idle.Add(idle);
+                    break;
+                case 9 when _idle.Count > 0:
+                    _idle[amount % _idle.Count].Dispose();
+                    _idle.RemoveAt(amount % _idle.Count);
+                    break;
+                default:
+                    _time.Advance(TimeSpan.FromSeconds(amount / 4));
+                    break;
+            }
+
+            Check();
+        }
+
+        // All are served in the end, and everything is given back.
+        public void End()
+        {
+            _idle.ForEach(idle => idle.Dispose());
+            Check();
+            while (Holding.FirstOrDefault() is { } run)
+            {
+                GiveBack(run);
+                Check();
+            }
+
+            Assert.Empty(_runs);
+            Assert.Equal((0, (0, 0)), (_queue.PromisedMegabytes, _queue.Count));
+        }
+
+        private void Enter(string key, int memory)
+        {
+            try
+            {
+                var run = new Run(key, memory, _queue.Enter(key));
+                run.Slot = run.Place.AcquireSlotAsync(memory, run.Cancel.Token);
+                _runs.Add(run);
+            }
+            catch (SandboxCapacityException refused)
+            {
+                Assert.True(refused.RetryAfter >= TimeSpan.FromSeconds(1));
+            }
+        }
+
+        private void GiveBack(Run run)
+        {
+            run.Slot.GetAwaiter().GetResult().Dispose();
+            run.Place.Dispose();
+            _runs.Remove(run);
+        }
+
+        private void Check()
+        {
+            Assert.InRange(_queue.PromisedMegabytes, 0, Memory);
+            Assert.InRange(_queue.Count.Running, 0, Running);
+            Run[] waited = [.. _runs.Where(run => !run.WasGranted)];
+
+            // Who was granted or gave up is told a moment later.
+            Assert.True(SpinWait.SpinUntil(() => Holding.Count() == _queue.Count.Running && Waiting.Count() == _queue.WaitingForSlot, TimeSpan.FromSeconds(30)));
+            foreach (Run run in _runs.Where(run => run.Slot.IsFaulted || run.Slot.IsCanceled).ToArray())
+            {
+                Assert.True(run.Slot.IsCanceled ? run.Cancel.IsCancellationRequested : run.Slot.Exception!.InnerException is SandboxCapacityException);
+                run.Place.Dispose();
+                _runs.Remove(run);
+            }
+
+            Assert.All(Holding.CountBy(run => run.Key), pair => Assert.InRange(pair.Value, 1, RunningPerKey));
+            foreach (Run granted in waited.Where(run => run.Slot.IsCompletedSuccessfully))
+            {
+                granted.WasGranted = true;
+                foreach (Run passed in _runs.TakeWhile(run => run != granted).Where(run => run.Key == granted.Key && !run.Slot.IsCompleted))
+                {
+                    Assert.True(passed.Memory > granted.Memory, "of one key only a smaller run passes");
+                    Assert.InRange(++passed.Passes, 1, AdmissionQueue.MostPasses);
+                }
+            }
+
+            // Nobody waits for nothing.
+            Assert.False(_queue.PromisedMegabytes == 0 && Waiting.Any());
+        }
+    }
+
+    private sealed class Run(string key, int memory, AdmissionQueue.Ticket place)
+    {
+        public string Key => key;
+
+        public int Memory => memory;
+
+        public AdmissionQueue.Ticket Place => place;
+
+        public CancellationTokenSource Cancel { get; } = new();
+
+        public Task<IDisposable> Slot { get; set; } = null!;
+
+        public bool WasGranted { get; set; }
+
+        public int Passes { get; set; }
+    }
+}

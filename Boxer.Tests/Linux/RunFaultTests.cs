@@ -1,0 +1,154 @@
+using Boxer.Images;
+using Boxer.Network;
+using Boxer.Tests.Support;
+using static Boxer.Tests.Support.SharedRunner;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>What a run has done is told whatever fails after it, and nothing that others do slowly holds a run up.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class RunFaultTests(SharedRunner shared)
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task A_network_that_cannot_be_reported_does_not_lose_the_run()
+    {
+        await using var runner = new SandboxRunner(shared.Options, [new SilentMode()]);
+
+        SandboxResult result = await runner.RunAsync(Shell("echo done; exit 3"), Cancel);
+
+        Assert.Equal((3, "done\n"), (result.ExitCode, result.Stdout));
+        Assert.NotNull(result.NetworkIncomplete);
+    }
+
+    [Fact]
+    public async Task Files_that_this_host_cannot_write_do_not_lose_the_run()
+    {
+        string parent = Directory.CreateTempSubdirectory("boxer-").FullName;
+        SandboxRequest request = Shell("echo done; read line; echo x > /output/file");
+        request.Outputs = SandboxOutputs.ToDirectory(Path.Join(parent, "outputs"));
+        request.Files.Add(SandboxFile.FromStream("in", _ =>
+        {
+            // After the request was checked.
+            Directory.Delete(parent);
+            return ValueTask.FromResult(Stream.Null);
+        }));
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal("done\n", result.Stdout);
+        Assert.Empty(result.Outputs);
+        Assert.Equal("This host could not write them all.", result.OutputsIncomplete);
+    }
+
+    [Fact]
+    public async Task Files_that_went_with_the_sandbox_are_said_to_be_missing()
+    {
+        SandboxRequest request = Python("open('/output/file', 'w').write('x'); x = bytearray(b'x' * (1 << 30))");
+        request.Limits.MemoryMegabytes = 128;
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal(TerminationKind.MemoryLimit, result.Termination.Kind);
+        Assert.Empty(result.Outputs);
+        Assert.NotNull(result.OutputsIncomplete);
+    }
+
+    [Fact]
+    public async Task Content_that_never_comes_and_does_not_heed_its_token_does_not_hang_the_run()
+    {
+        SandboxRequest request = Command("true");
+        request.Files.Add(SandboxFile.FromStream("in", _ => new ValueTask<Stream>(new TaskCompletionSource<Stream>().Task)));
+        request.Limits.WallClock = TimeSpan.FromSeconds(1);
+        Assert.Equal(TerminationKind.WallClockLimit, (await shared.Runner.RunAsync(request, Cancel)).Termination.Kind);
+
+        request.Limits.WallClock = TimeSpan.FromHours(1);
+        using var gone = new CancellationTokenSource(TimeSpan.FromSeconds(2));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => shared.Runner.RunAsync(request, gone.Token));
+    }
+
+    [Fact]
+    public async Task A_crowd_with_little_processor_time_is_ended_with_its_files()
+    {
+        SandboxRequest request = Shell("echo x > /output/file; echo up; for i in 1 2 3 4 5 6 7 8; do (while :; do :; done) & done; wait");
+        request.Limits = new() { CpuCores = 0.05, WallClock = TimeSpan.FromSeconds(5) };
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal((TerminationKind.WallClockLimit, "up\n"), (result.Termination.Kind, result.Stdout));
+        Assert.True(result.Outputs.Count == 1 || result.OutputsIncomplete is not null);
+    }
+
+    [Fact]
+    public async Task Pulls_that_stall_do_not_hold_up_runs_of_images_that_are_here()
+    {
+        BoxerOptions options = shared.Options;
+        options.MaxConcurrentRuns = 1;
+        options.MaxQueuedRuns = 1;
+        var images = new StalledImages();
+        await using var runner = new SandboxRunner(options, [new SilentMode()], images);
+        using var end = new CancellationTokenSource();
+        Task<SandboxResult>[] pulls = [.. Enumerable.Range(0, 2).Select(i => runner.RunAsync(new SandboxRequest($"missing:{i}", "true"), end.Token))];
+        await images.Asked.Task.WaitAsync(Cancel);
+
+        // One more pull is refused; what is here goes on, and then fails by the store's own word.
+        await Assert.ThrowsAsync<SandboxCapacityException>(() => runner.RunAsync(new SandboxRequest("missing:3", "true"), Cancel));
+        Assert.Equal("reached", (await Assert.ThrowsAsync<ImagePullException>(() => runner.RunAsync(new SandboxRequest("here", "true"), Cancel))).Message);
+
+        await end.CancelAsync();
+        foreach (Task<SandboxResult> pull in pulls)
+        {
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => pull);
+        }
+    }
+
+    /// <summary>Knows one image, and pulls others for ever.</summary>
+    private sealed class StalledImages : IImageStore
+    {
+        private int _asked;
+
+        public TaskCompletionSource Asked { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public async Task<IImageLease> AcquireAsync(ImageReference reference, ImageAcquireOptions options, CancellationToken cancellationToken = default)
+        {
+            if (reference.ToString().Contains("here", StringComparison.Ordinal))
+            {
+                throw new ImagePullException("reached");
+            }
+
+            if (options.Policy == PullPolicy.Never)
+            {
+                throw new ImageNotFoundException("not here");
+            }
+
+            if (Interlocked.Increment(ref _asked) == 2)
+            {
+                Asked.SetResult();
+            }
+
+            await Task.Delay(Timeout.Infinite, cancellationToken);
+            throw new InvalidOperationException();
+        }
+    }
+
+    /// <summary>Loopback only, and nothing to tell of it.</summary>
+    private sealed class SilentMode : INetworkMode, INetworkAttachment
+    {
+        public string Name => "none";
+
+        public bool CanBePooled => false;
+
+        public RuntimeNetwork Runtime { get; } = new(NetworkStack.None);
+
+        public string? FindObstacle() => null;
+
+        public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) => Task.FromResult<INetworkAttachment>(this);
+
+        public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) => Task.FromResult(new GuestNetwork("", ""));
+
+        public Task<NetworkReport> ReportAsync(CancellationToken cancellationToken) => throw new InvalidOperationException("nft is gone");
+
+        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+    }
+}
