@@ -458,6 +458,12 @@ try:
         print(f"soak: the host had {first[0]} descriptors and {first[1]} MiB, and has {last[0]} and {last[1]} MiB", flush=True)
         if last[0] > first[0] + 100:
             fault(f"the host had {first[0]} descriptors open and has {last[0]}")
+    if counts["kills"]:
+        # Who was cut off between an upload and its end did not take the files away, and a host keeps what it was given.
+        for name in ("soak", "output"):
+            status, _, text = current.exchange("DELETE", "/files?path=" + name)
+            if status not in (200, 204, 404):
+                fault(f"DELETE {name} was answered with {status}: {text[:300]!r}")
     current.stop()
 except Wrong as wrong:
     fault(str(wrong))
