@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The whole suite, on a fresh Debian or Ubuntu as root: installs what the tests need, builds with warnings as errors, and runs
 #
-#   the style checks, the .NET tests, half a minute of fuzzing, the Python client's tests (by itself and against a live host),
-#   the packages from a project outside the solution, and the host on cgroup v2 in a software-emulated machine.
+#   the style checks, the .NET tests, half a minute of fuzzing, two minutes of soak, the Python client's tests (by itself and against
+#   a live host), the packages from a project outside the solution, and the host on cgroup v2 in a software-emulated machine.
 #
 # Every step runs, also after one that failed. The last line is "N passed, N failed" (", N skipped"); each skipped and each
 # failed test is named above it with the reason. The exit code is 1 where anything failed.
@@ -146,6 +146,7 @@ suite "Python client" "$results/python.xml" python_client
 suite "Python package" - python_package
 suite ".NET" "$results/dotnet.xml" dotnet_tests
 suite "fuzzing of layers" - Boxer.Tests/Fuzz/run.sh 30
+suite "soak" - env BOXER_SOAK_BUILT=1 ./soak.sh 2
 suite "Python client with a live host" "$results/python-live.xml" python_client_live
 suite "packages" - packages
 suite "host on cgroup v2" "$results/cgroup2.tap" cgroup2_machine

@@ -902,6 +902,9 @@ _Noreturn static void child_main(int socket, int makes_namespace)
     errno = error;
     if (failed != 0)
         child_fail(socket, (enum stage)failed);
+    /* System V memory, semaphores and queues outlive their processes, but not their namespace. Of a warm-up the stage is not told. */
+    if (plan->is_quiet && unshare(CLONE_NEWIPC) != 0)
+        child_fail(socket, STAGE_USER_NAMESPACE);
     for (uint32_t i = 0; i < plan->limit_count; i++)
         if (setrlimit((int)plan->limits[i].resource, &plan->limits[i].value) != 0)
             child_fail(socket, STAGE_LIMITS);

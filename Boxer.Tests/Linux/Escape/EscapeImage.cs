@@ -1,0 +1,52 @@
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux.Escape;
+
+/// <summary>The Python image with two programs more: one that sets user and group to 0, and one that has every capability.</summary>
+public sealed class EscapeImage(PythonImage image) : IAsyncLifetime
+{
+    internal const string Name = "escape:1";
+
+    /// <summary>Options that find it, or the test is skipped.</summary>
+    internal BoxerOptions Options()
+    {
+        image.Require();
+        Assert.SkipUnless(HostProgram.Exists("umoci"), "Needs umoci in PATH.");
+        return image.Options();
+    }
+
+    public async ValueTask InitializeAsync()
+    {
+        string? layout = Environment.GetEnvironmentVariable(PythonImage.LayoutVariable);
+        if (layout is null || image.Url.Length == 0 || !HostProgram.Exists("umoci"))
+        {
+            return;
+        }
+
+        string work = Directory.CreateTempSubdirectory("boxer-escape-").FullName;
+        try
+        {
+            await HostProgram.RunAsync("sh", "-ec", """
+                cp -rL "$1" "$2/layout"
+                umoci raw unpack --image "$2/layout:latest" "$2/root"
+                mkdir "$2/bin"
+                python=$(readlink -f "$2/root/usr/bin/python3")
+                cp "$python" "$2/bin/escape-setuid"
+                cp "$python" "$2/bin/escape-capable"
+                chmod 6755 "$2/bin/escape-setuid"
+                # Of version 2, effective, with all that there are.
+                /usr/bin/python3 -c 'import os, struct, sys; os.setxattr(sys.argv[1], "security.capability", struct.pack("<5I", 0x2000001, 2**32 - 1, 0, 0x1ff, 0))' "$2/bin/escape-capable"
+                for program in setuid capable; do
+                    umoci insert --image "$2/layout:latest" "$2/bin/escape-$program" "/usr/bin/escape-$program"
+                done
+                skopeo copy --quiet --dest-tls-verify=false "oci:$2/layout:latest" "docker://$3/library/$4"
+                """, "sh", layout, work, image.Url["http://".Length..], Name);
+        }
+        finally
+        {
+            Directory.Delete(work, recursive: true);
+        }
+    }
+
+    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+}

@@ -1,0 +1,146 @@
+using System.Diagnostics;
+using System.Security.Cryptography;
+using System.Text.Json;
+using Boxer.Hosting;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux.Escape;
+
+/// <summary>
+/// Everything that <c>escape.py</c> tries from inside, as user 65534 and as user 0, comes to what <c>expected.txt</c> says; and what
+/// <c>canary.py</c> put out on this host, in a sandbox beside it and in the warm-up of its own is neither found nor touched.
+/// </summary>
+[Collection(Sandboxes.Name)]
+public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>, IDisposable
+{
+    private static readonly string Folder = Path.Join(AppContext.BaseDirectory, "Linux/Escape");
+    private static readonly string[] Settings =
+        ["/proc/sys/kernel/hostname", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/net/ipv4/tcp_sack", "/etc/hosts", "/etc/resolv.conf", "/etc/passwd"];
+
+    private readonly string _directory = Directory.CreateTempSubdirectory("boxer-escape-").FullName;
+    private readonly string _tag = $"{RandomNumberGenerator.GetInt32(0x1000000, int.MaxValue):x}";
+    private readonly string _backwards = RandomNumberGenerator.GetHexString(32, lowercase: true);
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    [Theory]
+    [InlineData("none", false)]
+    [InlineData("none", true)]
+    [InlineData("sandbox", true)]
+    [InlineData("host", false)]
+    public async Task Nothing_outside_a_sandbox_is_reached(string network, bool pooled)
+    {
+        BoxerOptions options = image.Options();
+        Assert.SkipWhen(network == "sandbox" && !(HostProgram.Exists("nft") && HostProgram.Exists("ip")), "Needs ip and nft in PATH.");
+        string program = await File.ReadAllTextAsync(Path.Join(Folder, "canary.py"), Cancel);
+        options.Pool.Enabled = pooled;
+        options.Pool.WarmUps[EscapeImage.Name] =
+        [
+            "sh", "-c", "touch /var/tmp/warmed; exec \"$@\"", "sh", "python3", "-c", program, "--leave", _tag, _backwards, "/tmp/boxer-canary", "/dev/shm/boxer-canary",
+        ];
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await runner.RunAsync(new SandboxRequest(EscapeImage.Name, "true"), Cancel);
+        string[] paths = [Path.Join(_directory, "boxer-canary"), Path.Join(options.Home, "boxer-canary"), "/run/boxer/boxer-canary-" + _tag];
+        string[] settings = [.. Settings.Where(File.Exists).Select(File.ReadAllText)];
+        string roots = await TreeListing.ReadAsync(Path.Join(options.Home, "roots"));
+
+        using Process host = HostProgram.Start("/usr/bin/python3", [Path.Join(Folder, "canary.py"), _tag, _backwards, .. paths]);
+        try
+        {
+            int port = int.Parse((await host.StandardOutput.ReadLineAsync(Cancel))!, System.Globalization.CultureInfo.InvariantCulture);
+            using var ending = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+            Task neighbour = await StartNeighbourAsync(runner, network, program, ending.Token);
+            string facts = JsonSerializer.Serialize(new { tag = _tag, backwards = _backwards, paths, port });
+            foreach (string user in (string[])["0", "65534"])
+            {
+                SandboxResult result = await AttackAsync(runner, network, pooled, user, facts);
+
+                Assert.Equal(Expected(network, user), result.Stdout.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+                // The warm-up did put its canaries out, and this sandbox had one.
+                Assert.Equal(pooled ? "warmed\n" : "", result.Stderr);
+                Assert.Equal(["escape-mark"], result.Outputs.Select(output => output.Path));
+            }
+
+            await ending.CancelAsync();
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => neighbour);
+            host.StandardInput.Close();
+            string touched = (await host.StandardOutput.ReadToEndAsync(Cancel)).Trim();
+
+            // The mode host is there to reach this port.
+            Assert.Equal(network == "host" ? $"('127.0.0.1', {port})" : "untouched", touched);
+            await host.WaitForExitAsync(Cancel);
+        }
+        finally
+        {
+            host.StandardInput.Close();
+            await host.WaitForExitAsync(CancellationToken.None);
+            File.Delete(paths[1]);
+            File.Delete(paths[1] + ".sock");
+            File.Delete(paths[2]);
+        }
+
+        Assert.Equal(settings, Settings.Where(File.Exists).Select(File.ReadAllText));
+        Assert.Equal(roots, await TreeListing.ReadAsync(Path.Join(options.Home, "roots")));
+    }
+
+    /// <summary>A run of the other user's that has canaries too, for as long as it is left.</summary>
+    private async Task<Task> StartNeighbourAsync(SandboxRunner runner, string network, string program, CancellationToken ending)
+    {
+        var request = new SandboxRequest(
+            EscapeImage.Name, "sh", "-c", "sleep 1000 | python3 -c \"$@\"", "sh", program, _tag, _backwards, "/tmp/boxer-canary", "/dev/shm/boxer-canary")
+        {
+            Network = network,
+            Limits = new() { WallClock = TimeSpan.FromMinutes(15) },
+        };
+        var ready = new TaskCompletionSource();
+        Task all = ReadAsync();
+        Assert.Same(ready.Task, await Task.WhenAny(ready.Task, all));
+        return all;
+
+        async Task ReadAsync()
+        {
+            await foreach (SandboxEvent happened in runner.StreamAsync(request, ending))
+            {
+                if (happened is SandboxOutput)
+                {
+                    ready.TrySetResult();
+                }
+            }
+        }
+    }
+
+    private static async Task<SandboxResult> AttackAsync(SandboxRunner runner, string network, bool pooled, string user, string facts)
+    {
+        var request = new SandboxRequest(
+            EscapeImage.Name, "sh", "-c", "test ! -e /var/tmp/warmed || echo warmed >&2; exec \"$@\"", "sh", "python3", "/job/escape.py", facts)
+        {
+            Network = network,
+            User = user,
+            Limits = new() { WallClock = TimeSpan.FromMinutes(5) },
+        };
+        request.Files.Add(SandboxFile.FromText("job/escape.py", await File.ReadAllTextAsync(Path.Join(Folder, "escape.py"), Cancel)));
+        return pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+    }
+
+    private static List<string> Expected(string network, string user)
+    {
+        List<string> expected = [];
+        foreach (string line in File.ReadLines(Path.Join(Folder, "expected.txt")).Where(line => line.Length > 0 && line[0] != '#'))
+        {
+            string[] columns = line.Split('\t');
+            string outcome = columns.Length > 2 && user == "0" ? columns[2] : columns[1];
+            if (!columns[0].StartsWith("host: ", StringComparison.Ordinal))
+            {
+                expected.Add($"{columns[0]}\t{outcome}");
+            }
+            else if (network == "host")
+            {
+                expected[^1] = $"{columns[0]["host: ".Length..]}\t{outcome}";
+            }
+        }
+
+        return expected;
+    }
+}

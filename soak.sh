@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Runs the HTTP host for a while under a random mix of everything that clients do, kills it and starts others beside it, and
+# checks every answer and the machine afterwards:
+#
+#   ./soak.sh MINUTES [SEED]        as root
+#
+# The last line says what was seen: "soak: N runs in M min, seed S: ok=…, …, wrong=0, left=0". The exit code is 1 where anything
+# was answered wrongly or anything is left. The same seed makes each client do the same again.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# shellcheck source=scripts/install.sh
+. scripts/install.sh
+# shellcheck source=scripts/registry.sh
+. scripts/registry.sh
+
+[[ $# -ge 1 && $# -le 2 && $1 =~ ^[0-9]+(\.[0-9]+)?$ && ${2:-1} =~ ^[0-9]+$ ]] || die "usage: $0 MINUTES [SEED]"
+seed=${2:-$((RANDOM * 32768 + RANDOM))}
+require_root
+install_packages iproute2 nftables mmdebstrap umoci skopeo python3
+ensure_docker_registry
+ensure_runsc
+ensure_dotnet
+layout=$(cache_folder)/python-image
+scripts/python-image.sh "$layout"
+host=Boxer.Samples/Boxer.HttpHost/bin/Release/net10.0/Boxer.HttpHost.dll
+# Where test.sh has just built it, nothing is to be done.
+[[ -f $host && -n ${BOXER_SOAK_BUILT:-} ]] || quietly dotnet build Boxer.Samples/Boxer.HttpHost -c Release --nologo -v quiet
+
+work=$(mktemp -d)
+failed=1
+finish() {
+    stop_registry
+    # The logs of the hosts, where something was wrong.
+    if [[ $failed -ne 0 ]]; then
+        tail -n 40 "$work"/*.log 2>/dev/null || true
+    fi
+    rm -rf --one-file-system "$work"
+}
+trap finish EXIT
+start_registry "$work/registry" "$layout" library/python:3.12-slim
+# shellcheck disable=SC2154 # set by start_registry
+/usr/bin/python3 Boxer.Tests/Soak/soak.py "$1" "$seed" "$work" "$host" "$registry_url"
+failed=0
