@@ -32,6 +32,9 @@ internal static partial class Log
     [LoggerMessage(1008, LogLevel.Warning, "A sandbox of the pool is lost; it is taken away, and another takes its place.")]
     public static partial void PoolSandboxLost(ILogger logger, Exception exception);
 
+    [LoggerMessage(1009, LogLevel.Error, "The sandbox in {Directory} does not end. What it has is not given to others before it is gone.")]
+    public static partial void SandboxStuck(ILogger logger, string directory, Exception exception);
+
     [LoggerMessage(1100, LogLevel.Information, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
 

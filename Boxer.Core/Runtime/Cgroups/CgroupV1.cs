@@ -40,7 +40,7 @@ internal sealed class CgroupV1 : Cgroup
         {
             Write(_memory, "memory.limit_in_bytes", memory);
         }
-        catch (IOException exception)
+        catch (IOException exception) when (exception.HResult == Errno.EBUSY)
         {
             throw new InvalidSandboxRequestException(
                 "Limits.MemoryMegabytes",
@@ -59,7 +59,33 @@ internal sealed class CgroupV1 : Cgroup
 
         Write(_pids, "pids.max", limits.HostPids.ToString(CultureInfo.InvariantCulture));
         Write(_cpu, "cpu.cfs_period_us", PeriodMicroseconds.ToString(CultureInfo.InvariantCulture));
-        Write(_cpu, "cpu.cfs_quota_us", Quota(limits.CpuCores, PeriodMicroseconds).ToString(CultureInfo.InvariantCulture));
+        long quota = Quota(limits.CpuCores, PeriodMicroseconds);
+        try
+        {
+            WriteQuota(quota);
+        }
+        catch (IOException exception) when (exception.HResult == Errno.EINVAL && LeastQuotaAbove() is { } most && most < quota)
+        {
+            // In v1 a cgroup cannot be given more than those above it, though it gets no more than they have in any case, as in v2.
+            WriteQuota(most);
+        }
+
+        void WriteQuota(long value) => Write(_cpu, "cpu.cfs_quota_us", value.ToString(CultureInfo.InvariantCulture));
+    }
+
+    // The least of the cgroups above, for our period; null where none that this process can see has one.
+    private long? LeastQuotaAbove()
+    {
+        long? least = null;
+        for (string? above = Path.GetDirectoryName(_cpu); above is not null && File.Exists(Path.Join(above, "cpu.cfs_quota_us")); above = Path.GetDirectoryName(above))
+        {
+            if (ReadNumber(above, "cpu.cfs_quota_us") is > 0 and { } quota && ReadNumber(above, "cpu.cfs_period_us") is > 0 and { } period)
+            {
+                least = Math.Min(least ?? long.MaxValue, quota * PeriodMicroseconds / period);
+            }
+        }
+
+        return least;
     }
 
     // By the most it ever had, because newer kernels do not count failed charges any more.
