@@ -118,7 +118,7 @@ internal sealed class Engine : IAsyncDisposable
         catch (Exception exception) when (HostFault.Is(exception))
         {
             await cleanup.AbandonAsync().ConfigureAwait(false);
-            throw HostFault.FindInDirectory(options.Home, nameof(options.Home)) ?? new SandboxRuntimeException($"This host could not be prepared: {exception.Message}", exception);
+            throw HostFault.FindInDirectory(options.Home, nameof(options.Home), exception) ?? new SandboxRuntimeException($"This host could not be prepared: {exception.Message}", exception);
         }
         catch
         {

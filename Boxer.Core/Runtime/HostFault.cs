@@ -20,10 +20,16 @@ internal static class HostFault
     /// <summary>What keeps files from being made in a directory, with the remedy; <see langword="null"/> for nothing.</summary>
     /// <param name="directory">The directory.</param>
     /// <param name="option">The option that names it.</param>
-    internal static SandboxException? FindInDirectory(string directory, string option)
+    /// <param name="cause">What failed: where it says that there was no room in the directory, there may be some again.</param>
+    internal static SandboxException? FindInDirectory(string directory, string option, Exception cause)
     {
         const int ProbeBytes = 4096;
         string probe = Path.Join(directory, $".probe-{Guid.NewGuid():N}");
+        if (IsFull(cause) && cause.Message.Contains(directory, StringComparison.Ordinal))
+        {
+            return NoRoom(cause);
+        }
+
         try
         {
             File.WriteAllBytes(probe, new byte[ProbeBytes]);

@@ -22,6 +22,7 @@ public sealed class DirectoryFaultTests(PythonImage image) : IAsyncLifetime
     [Theory]
     [InlineData("ro", typeof(SandboxPrivilegeException), "make it writable, or name another directory in Home")]
     [InlineData("nr_inodes=6", typeof(SandboxRuntimeException), "There is no room, or no inode, left in")]
+    [InlineData("size=64k", typeof(SandboxRuntimeException), "There is no room, or no inode, left in")]
     public async Task A_home_that_cannot_be_written_to_is_told_with_the_remedy_and_works_when_it_can(string mounted, Type type, string message)
     {
         image.Require();
