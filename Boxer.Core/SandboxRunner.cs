@@ -31,6 +31,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     private readonly AdmissionQueue _admission;
     private readonly RequestValidator _validator;
     private readonly BoxerMetrics _metrics;
+    private readonly SharedOperations<Engine> _starts = new();
     private readonly SemaphoreSlim _starting = new(1, 1);
     private readonly CancellationTokenSource _disposing = new();
     private readonly ConcurrentDictionary<Task, byte> _pending = new();
@@ -99,7 +100,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="SandboxRuntimeException">runsc is missing, too old or broken.</exception>
     /// <exception cref="SandboxPrivilegeException">A directory or a cgroup cannot be made or is not ours.</exception>
-    public async Task StartAsync(CancellationToken cancellationToken = default) => await GetEngineAsync(cancellationToken).ConfigureAwait(false);
+    public async Task StartAsync(CancellationToken cancellationToken = default) => await GetEngineAsync(Timeout.InfiniteTimeSpan, cancellationToken).ConfigureAwait(false);
 
     /// <inheritdoc/>
     public async Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default)
@@ -142,7 +143,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
 
         // After this nobody can be about to make an engine.
-        await _starting.WaitAsync().ConfigureAwait(false);
+        await _starts.DisposeAsync().ConfigureAwait(false);
         try
         {
             if (_engine is not null)
@@ -159,7 +160,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
             _metrics.Dispose();
             _disposing.Dispose();
-            _starting.Release();
+            _starting.Dispose();
         }
     }
 
@@ -223,7 +224,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             }
 
             AdmissionQueue.Ticket place = held.Push(_admission.Enter(request.FairnessKey));
-            Engine engine = await GetEngineAsync(cancellationToken).ConfigureAwait(false);
+            Engine engine = await GetEngineAsync(_options.QueueTimeout + _options.BootTimeout, cancellationToken).ConfigureAwait(false);
             (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(engine, reference, request, place, held, cancellationToken)).ConfigureAwait(false);
             ImageUser user = WorkBuilder.ResolveUser(request, image);
             held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
@@ -257,7 +258,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                 Log.WaitingSandboxDied(_logger, id, lost);
             }
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or InitProtocolException)
+        catch (Exception exception) when (HostFault.Is(exception) || exception is InitProtocolException)
         {
             var fault = new SandboxRuntimeException($"The sandbox failed on this host: {exception.Message}", exception);
             trace.Fail(fault);
@@ -383,7 +384,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         Sandbox sandbox;
         try
         {
-            sandbox = held.Push(await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(image, network.Runtime, cancellationToken)).ConfigureAwait(false));
+            sandbox = await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(held, image, network.Runtime, cancellationToken)).ConfigureAwait(false);
         }
         finally
         {
@@ -416,7 +417,8 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         _engine?.Pool?.Wake();
     }
 
-    private async ValueTask<Engine> GetEngineAsync(CancellationToken cancellationToken)
+    // Those who wait share one attempt, and its failure; whoever comes later makes another.
+    private async ValueTask<Engine> GetEngineAsync(TimeSpan patience, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         if (_engine is { } ready)
@@ -424,37 +426,54 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             return ready;
         }
 
+        using var deadline = new CancellationTokenSource(patience, _time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
+        try
+        {
+            return await _starts.RunAsync("", (_, nobodyWaits) => MakeEngineAsync(nobodyWaits), null, either.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            ObjectDisposedException.ThrowIf(_disposed != 0, this);
+            throw new SandboxCapacityException($"This host was not ready for sandboxes within {patience.TotalSeconds:0.###} s.", TimeSpan.FromSeconds(1));
+        }
+    }
+
+    private async Task<Engine> MakeEngineAsync(CancellationToken cancellationToken)
+    {
+        // An attempt that everybody gave up may still be on its way out.
         await _starting.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            ObjectDisposedException.ThrowIf(_disposed != 0, this);
-            if (_engine is null)
+            if (_engine is { } ready)
             {
-                foreach (INetworkMode mode in _networks)
-                {
-                    try
-                    {
-                        await mode.ReconcileAsync(cancellationToken).ConfigureAwait(false);
-                    }
-                    catch (SandboxException exception)
-                    {
-                        // Other modes can do without; the next start tries again.
-                        Log.NetworkReconcileFailed(_logger, mode.Name, exception);
-                    }
-                }
+                return ready;
+            }
 
-                Engine engine = await Engine.CreateAsync(_options, _images, IsBusy, _admission, _metrics.Pool, _loggers, _time, cancellationToken).ConfigureAwait(false);
-                _engine = engine;
-                if (engine.Pool is not null && _networks.FirstOrDefault(mode => mode.Name == SandboxPool<WarmSandbox>.KeptNetwork) is { } kept)
+            foreach (INetworkMode mode in _networks)
+            {
+                try
                 {
-                    foreach (string image in _options.Pool.Images.Keys)
-                    {
-                        _ = Track(KeepWarmAsync(engine, ImageReference.Parse(image), kept));
-                    }
+                    await mode.ReconcileAsync(cancellationToken).ConfigureAwait(false);
+                }
+                catch (Exception exception) when (exception is not OperationCanceledException)
+                {
+                    // Other modes can do without; the next start tries again.
+                    Log.NetworkReconcileFailed(_logger, mode.Name, exception);
                 }
             }
 
-            return _engine;
+            Engine engine = await Engine.CreateAsync(_options, _images, IsBusy, _admission, _metrics.Pool, _loggers, _time, _disposing.Token, cancellationToken).ConfigureAwait(false);
+            _engine = engine;
+            if (engine.Pool is not null && _networks.FirstOrDefault(mode => mode.Name == SandboxPool<WarmSandbox>.KeptNetwork) is { } kept)
+            {
+                foreach (string image in _options.Pool.Images.Keys)
+                {
+                    _ = Track(KeepWarmAsync(engine, ImageReference.Parse(image), kept));
+                }
+            }
+
+            return engine;
         }
         finally
         {

@@ -76,24 +76,48 @@ internal sealed class DomainResolver : IAsyncDisposable
     {
         for (int attempt = 1; ; attempt++)
         {
-            int port;
-            using (var probe = new Socket(addresses[0].AddressFamily, SocketType.Dgram, ProtocolType.Udp))
-            {
-                probe.Bind(new IPEndPoint(addresses[0], 0));
-                port = ((IPEndPoint)probe.LocalEndPoint!).Port;
-            }
-
-            var server = new DnsServer([.. addresses.Select(address => new IPEndPoint(address, port)).SelectMany(
-                endPoint => (IServerTransport[])[new UdpServerTransport(endPoint), new TcpServerTransport(endPoint)])]);
+            IServerTransport[] transports = [];
             try
             {
+                int port;
+                using (var probe = new Socket(addresses[0].AddressFamily, SocketType.Dgram, ProtocolType.Udp))
+                {
+                    probe.Bind(new IPEndPoint(addresses[0], 0));
+                    port = ((IPEndPoint)probe.LocalEndPoint!).Port;
+                }
+
+                transports = [.. addresses.Select(address => new IPEndPoint(address, port)).SelectMany(
+                    endPoint => (IServerTransport[])[new UdpServerTransport(endPoint), new TcpServerTransport(endPoint)])];
+                var server = new DnsServer(transports);
                 server.Start();
                 return (server, port);
             }
-            catch (SocketException) when (attempt < Attempts)
+            catch (SocketException exception)
             {
-                // Taken meanwhile.
+                // The library leaves those open that it had bound before one failed.
+                foreach (IServerTransport transport in transports)
+                {
+                    Close(transport);
+                }
+
+                // Taken meanwhile, perhaps.
+                if (attempt == Attempts)
+                {
+                    throw new SandboxRuntimeException($"The resolver of a sandbox cannot listen on {string.Join<IPAddress>(" and ", addresses)}: {exception.Message}", exception);
+                }
             }
+        }
+    }
+
+    private static void Close(IServerTransport transport)
+    {
+        try
+        {
+            transport.Close();
+        }
+        catch (Exception exception) when (exception is NullReferenceException or InvalidOperationException or SocketException)
+        {
+            // One that was never bound.
         }
     }
 

@@ -182,10 +182,14 @@ internal sealed class Firewall : IDisposable
     /// <summary>What a sandbox was refused until now.</summary>
     internal async Task<IReadOnlyList<NetworkDenial>> ReadDeniedAsync(GuestLink guest, CancellationToken cancellationToken)
     {
-        IReadOnlyList<NetworkDenial> denied = ParseDenied(await ListAsync("denied_").ConfigureAwait(false));
-        return guest.IPv6 is null ? denied : [.. denied, .. ParseDenied(await ListAsync("denied6_").ConfigureAwait(false))];
+        IReadOnlyList<NetworkDenial> denied = await ListAsync("denied_").ConfigureAwait(false);
+        return guest.IPv6 is null ? denied : [.. denied, .. await ListAsync("denied6_").ConfigureAwait(false)];
 
-        Task<string> ListAsync(string set) => _tools.NftJsonAsync(["list", "set", .. Table.Split(' '), set + guest.Number], cancellationToken);
+        async Task<IReadOnlyList<NetworkDenial>> ListAsync(string set)
+        {
+            string printed = await _tools.NftJsonAsync(["list", "set", .. Table.Split(' '), set + guest.Number], cancellationToken).ConfigureAwait(false);
+            return NetworkTools.Understand("nft", () => ParseDenied(printed));
+        }
     }
 
     /// <summary>Removes a table with everything in it; nothing if it does not exist.</summary>

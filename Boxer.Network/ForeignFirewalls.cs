@@ -18,7 +18,7 @@ internal static class ForeignFirewalls
     internal static async Task LetThroughAsync(NetworkTools tools, string instanceId, bool ipv6, CancellationToken cancellationToken)
     {
         using JsonDocument ruleset = await ReadAsync(tools, cancellationToken).ConfigureAwait(false);
-        string script = Missing(ruleset, instanceId, ipv6);
+        string script = NetworkTools.Understand("nft", () => Missing(ruleset, instanceId, ipv6));
         try
         {
             if (script.Length > 0)
@@ -58,9 +58,9 @@ internal static class ForeignFirewalls
     private static async Task RemoveOnceAsync(NetworkTools tools, Func<string, bool> isTheirs)
     {
         using JsonDocument ruleset = await ReadAsync(tools, CancellationToken.None).ConfigureAwait(false);
-        string script = string.Concat(NetworkTools.NftItems(ruleset, "rule")
+        string script = NetworkTools.Understand("nft", () => string.Concat(NetworkTools.NftItems(ruleset, "rule")
             .Where(rule => InstanceOf(rule) is { } id && isTheirs(id))
-            .Select(rule => $"delete rule {Place(rule)} handle {rule.GetProperty("handle").GetInt64()}\n"));
+            .Select(rule => $"delete rule {Place(rule)} handle {rule.GetProperty("handle").GetInt64()}\n")));
         if (script.Length > 0)
         {
             await tools.NftAsync(script, CancellationToken.None).ConfigureAwait(false);
@@ -109,8 +109,11 @@ internal static class ForeignFirewalls
         return comment.StartsWith(CommentPrefix, StringComparison.Ordinal) && LinkNames.IsId(comment[CommentPrefix.Length..]) ? comment[CommentPrefix.Length..] : null;
     }
 
-    private static async Task<JsonDocument> ReadAsync(NetworkTools tools, CancellationToken cancellationToken) =>
-        JsonDocument.Parse(await tools.NftJsonAsync(["-a", "-t", "list", "ruleset"], cancellationToken).ConfigureAwait(false));
+    private static async Task<JsonDocument> ReadAsync(NetworkTools tools, CancellationToken cancellationToken)
+    {
+        string printed = await tools.NftJsonAsync(["-a", "-t", "list", "ruleset"], cancellationToken).ConfigureAwait(false);
+        return NetworkTools.Understand("nft", () => JsonDocument.Parse(printed));
+    }
 
     private static string Text(JsonElement item, string name) => item.TryGetProperty(name, out JsonElement value) ? value.GetString() ?? "" : "";
 }

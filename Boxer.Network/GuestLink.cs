@@ -14,6 +14,32 @@ internal sealed record GuestLink(string Number, string Link, string Namespace, A
     internal const string Inner = "eth0";
 
     internal string NamespacePath => "/run/netns/" + Namespace;
+
+    /// <summary>The lines of ip(8) that make it: on this host, then in its namespace.</summary>
+    /// <param name="kernelHasIPv6">Whether links have addresses of IPv6 at all: a kernel without it refuses to be told how they are chosen.</param>
+    internal (string Ours, string Theirs) Lines(bool kernelHasIPv6)
+    {
+        string ours = $"""
+            netns add {Namespace}
+            link add {Link} type veth peer name {Inner} netns {Namespace}
+            {(kernelHasIPv6 ? $"link set {Link} addrgenmode none" : "")}
+            addr add {Addresses.Host}/31 dev {Link}
+            {(IPv6 is null ? "" : $"addr add {IPv6.Host}/127 dev {Link} nodad")}
+            link set {Link} up
+
+            """;
+        string theirs = $"""
+            link set lo up
+            {(kernelHasIPv6 ? $"link set {Inner} addrgenmode none" : "")}
+            addr add {Addresses.Guest}/31 dev {Inner}
+            {(IPv6 is null ? "" : $"addr add {IPv6.Guest}/127 dev {Inner} nodad")}
+            link set {Inner} up
+            route add default via {Addresses.Host}
+            {(IPv6 is null ? "" : $"route add ::/0 via {IPv6.Host}")}
+
+            """;
+        return (ours, theirs);
+    }
 }
 
 /// <summary>Names on this host that carry an instance. A link's has room for 15 characters (IFNAMSIZ).</summary>

@@ -17,7 +17,8 @@ internal static class HostNetworks
     {
         Task<string> addresses = tools.IpJsonAsync(["-4", "addr", "show"], cancellationToken);
         Task<string> routes = tools.IpJsonAsync(["-4", "route", "show", "table", "all"], cancellationToken);
-        return Parse(await addresses.ConfigureAwait(false), await routes.ConfigureAwait(false));
+        (string printedAddresses, string printedRoutes) = (await addresses.ConfigureAwait(false), await routes.ConfigureAwait(false));
+        return NetworkTools.Understand("ip", () => Parse(printedAddresses, printedRoutes));
     }
 
     internal static IReadOnlyList<IPNetwork> Parse(string addresses, string routes)

@@ -111,31 +111,9 @@ internal sealed class NetworkInstance : IAsyncDisposable
             Mark: number | 1u << 31);
         try
         {
-            await _tools.IpAsync(
-                null,
-                $"""
-                netns add {link.Namespace}
-                link add {link.Link} type veth peer name {GuestLink.Inner} netns {link.Namespace}
-                link set {link.Link} addrgenmode none
-                addr add {addresses.Host}/31 dev {link.Link}
-                {(link.IPv6 is null ? "" : $"addr add {link.IPv6.Host}/127 dev {link.Link} nodad")}
-                link set {link.Link} up
-
-                """,
-                cancellationToken).ConfigureAwait(false);
-            await _tools.IpAsync(
-                link.Namespace,
-                $"""
-                link set lo up
-                link set {GuestLink.Inner} addrgenmode none
-                addr add {addresses.Guest}/31 dev {GuestLink.Inner}
-                {(link.IPv6 is null ? "" : $"addr add {link.IPv6.Guest}/127 dev {GuestLink.Inner} nodad")}
-                link set {GuestLink.Inner} up
-                route add default via {addresses.Host}
-                {(link.IPv6 is null ? "" : $"route add ::/0 via {link.IPv6.Host}")}
-
-                """,
-                cancellationToken).ConfigureAwait(false);
+            (string ours, string theirs) = link.Lines(kernelHasIPv6: Directory.Exists("/proc/sys/net/ipv6"));
+            await _tools.IpAsync(null, ours, cancellationToken).ConfigureAwait(false);
+            await _tools.IpAsync(link.Namespace, theirs, cancellationToken).ConfigureAwait(false);
             Harden(link);
             _links[link.Link] = link;
             return link;
@@ -183,7 +161,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _disposing.CancelAsync().ConfigureAwait(false);
-        await _watching.ConfigureAwait(false);
+        await _watching.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         _disposing.Dispose();
         var cleanup = new CleanupStack();
         cleanup.Push(_instance);
@@ -228,11 +206,17 @@ internal sealed class NetworkInstance : IAsyncDisposable
     private static async Task<IEnumerable<string>> FindTablesAsync(NetworkTools tools, CancellationToken cancellationToken)
     {
         const string Prefix = "boxer_";
-        using var document = System.Text.Json.JsonDocument.Parse(await tools.NftJsonAsync(["list", "tables", "inet"], cancellationToken).ConfigureAwait(false));
-        return [.. NetworkTools.NftItems(document, "table")
-            .Select(table => table.GetProperty("name").GetString()!)
-            .Where(name => name.StartsWith(Prefix, StringComparison.Ordinal) && LinkNames.IsId(name[Prefix.Length..]))
-            .Select(name => name[Prefix.Length..])];
+        string printed = await tools.NftJsonAsync(["list", "tables", "inet"], cancellationToken).ConfigureAwait(false);
+        return NetworkTools.Understand("nft", Read);
+
+        string[] Read()
+        {
+            using var document = System.Text.Json.JsonDocument.Parse(printed);
+            return [.. NetworkTools.NftItems(document, "table")
+                .Select(table => table.GetProperty("name").GetString() ?? "")
+                .Where(name => name.StartsWith(Prefix, StringComparison.Ordinal) && LinkNames.IsId(name[Prefix.Length..]))
+                .Select(name => name[Prefix.Length..])];
+        }
     }
 
     // Whoever flushes the whole ruleset ("nft flush ruleset", a restart of nftables.service) takes our table with it, and nothing would hold
@@ -255,9 +239,9 @@ internal sealed class NetworkInstance : IAsyncDisposable
                     // When it is due here, the run that takes a sandbox which waits need not.
                     await CheckForeignAsync(cancellationToken).ConfigureAwait(false);
                 }
-                catch (SandboxException)
+                catch (Exception exception) when (exception is not OperationCanceledException)
                 {
-                    // It stays due: the next run says what is wrong.
+                    // It stays due: the next run says what is wrong. Whatever failed, the watch goes on.
                 }
             }
         }
@@ -285,7 +269,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
 
             await _tools.IpAsync(null, string.Concat(_links.Keys.Select(link => $"link set {link} down\n")), cancellationToken).ConfigureAwait(false);
         }
-        catch (SandboxException)
+        catch (Exception exception) when (exception is not OperationCanceledException)
         {
             // Not known this time, or a link that went meanwhile: the next look tells.
         }

@@ -8,6 +8,9 @@ namespace Boxer.Network;
 internal sealed class NetworkTools : IDisposable
 {
     private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(20);
+
+    // A host of many services has some 10,000 rules, of some 500 bytes each.
+    private const int KeptBytes = 64 << 20;
     private static readonly string[] Usual = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
     private readonly DescriptorPoller _poller = new();
     private readonly TimeProvider _time;
@@ -50,6 +53,20 @@ internal sealed class NetworkTools : IDisposable
     internal static IEnumerable<JsonElement> NftItems(JsonDocument printed, string kind) =>
         printed.RootElement.GetProperty("nftables").EnumerateArray().Where(item => item.TryGetProperty(kind, out _)).Select(item => item.GetProperty(kind));
 
+    /// <summary>Reads what a program printed as JSON: another release, or what is no such program, may print anything.</summary>
+    /// <exception cref="SandboxRuntimeException">It is not what was expected.</exception>
+    internal static T Understand<T>(string program, Func<T> read)
+    {
+        try
+        {
+            return read();
+        }
+        catch (Exception exception) when (exception is JsonException or KeyNotFoundException or InvalidOperationException or FormatException or OverflowException or ArgumentException)
+        {
+            throw new SandboxRuntimeException($"What {program} printed is not understood: {exception.Message}", exception);
+        }
+    }
+
     /// <summary>Whether the programs for rules of the old kind are installed.</summary>
     internal bool HasLegacy => Find("iptables-legacy") is not null && Find("iptables-legacy-restore") is not null;
 
@@ -67,10 +84,12 @@ internal sealed class NetworkTools : IDisposable
     {
         string path = Find(name) ?? throw new SandboxPrivilegeException($"The program '{name}' is missing: install iproute2, nftables and, where this host has rules of iptables-legacy, iptables.");
         HostCommand.Result result = await HostCommand.RunAsync(
-            _poller, path, arguments, Timeout, _time, cancellationToken, Encoding.ASCII.GetBytes(input)).ConfigureAwait(false);
-        return result.ExitCode == 0
-            ? result.Stdout
-            : throw new SandboxRuntimeException($"{name} {string.Join(' ', arguments)} exited with {result.ExitCode}: {result.Stderr.Trim()}");
+            _poller, path, arguments, Timeout, _time, cancellationToken, Encoding.ASCII.GetBytes(input), keptBytes: KeptBytes).ConfigureAwait(false);
+        return result.ExitCode != 0
+            ? throw new SandboxRuntimeException($"{name} {string.Join(' ', arguments)} exited with {result.ExitCode}: {result.Stderr.Trim()}")
+            : result.IsCut
+            ? throw new SandboxRuntimeException($"{name} {string.Join(' ', arguments)} printed more than {KeptBytes >> 20} MiB.")
+            : result.Stdout;
     }
 
     private string? Find(string name) =>

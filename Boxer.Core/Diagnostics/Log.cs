@@ -35,6 +35,9 @@ internal static partial class Log
     [LoggerMessage(1009, LogLevel.Warning, "Run {RunId}: the sandbox that waited for it was dead; it gets another.")]
     public static partial void WaitingSandboxDied(ILogger logger, string runId, Exception? exception);
 
+    [LoggerMessage(1010, LogLevel.Error, "The sandbox in {Directory} does not end. What it has is not given to others before it is gone.")]
+    public static partial void SandboxStuck(ILogger logger, string directory, Exception exception);
+
     [LoggerMessage(1100, LogLevel.Information, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Boxer.Native;
+using Boxer.Runtime;
 
 namespace Boxer.Linux;
 
@@ -16,6 +17,7 @@ internal static class PrivateDirectory
     /// </summary>
     /// <param name="path">An absolute path.</param>
     /// <exception cref="SandboxPrivilegeException">It cannot be made, or is not ours alone; the message says what to do.</exception>
+    /// <exception cref="SandboxRuntimeException">There is no room for it.</exception>
     internal static void Ensure(string path)
     {
         path = Path.TrimEndingDirectorySeparator(path);
@@ -27,7 +29,7 @@ internal static class PrivateDirectory
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new SandboxPrivilegeException($"The directory {path} cannot be made: {exception.Message}", exception);
+            throw HostFault.ToException($"The directory {path} cannot be made: {exception.Message}", exception);
         }
 
         string? fault =

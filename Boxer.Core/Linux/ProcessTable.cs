@@ -7,12 +7,31 @@ namespace Boxer.Linux;
 /// <summary>The processes of this host (proc(5)).</summary>
 internal static class ProcessTable
 {
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(10);
+
     /// <summary>
-    /// Kills every process that has a path in or below <paramref name="directory"/> in an argument of its command line, as every process
-    /// of the runtime has.
+    /// Ends every process that has a path in or below <paramref name="directory"/> in an argument of its command line, as every process
+    /// of the runtime has: also those that they start meanwhile.
     /// </summary>
-    internal static void KillByArgument(string directory)
+    /// <exception cref="IOException">Some do not end.</exception>
+    internal static async Task EndByArgumentAsync(string directory, TimeProvider time)
     {
+        long start = time.GetTimestamp();
+        while (KillByArgument(directory))
+        {
+            if (time.GetElapsedTime(start) > Patience)
+            {
+                throw new IOException($"Processes of {directory} run {Patience.TotalSeconds:0} s after they were killed.");
+            }
+
+            await Task.Delay(Pause, time).ConfigureAwait(false);
+        }
+    }
+
+    private static bool KillByArgument(string directory)
+    {
+        bool found = false;
         foreach (string entry in Directory.EnumerateDirectories("/proc"))
         {
             if (int.TryParse(Path.GetFileName(entry), NumberStyles.None, CultureInfo.InvariantCulture, out int pid)
@@ -20,9 +39,12 @@ internal static class ProcessTable
                 && ReadCommandLine(entry) is { } commandLine
                 && IsRuntime(commandLine, directory))
             {
+                found = true;
                 _ = Signal.kill(pid, Signal.SIGKILL);
             }
         }
+
+        return found;
     }
 
     private static bool IsRuntime(string commandLine, string directory) =>

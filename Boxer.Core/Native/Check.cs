@@ -4,7 +4,7 @@ namespace Boxer.Native;
 
 /// <summary>A system call failed.</summary>
 internal sealed class NativeException(string call, int errno, string? subject)
-    : IOException($"{call}{(subject is null ? "" : $" {subject}")}: {Marshal.GetPInvokeErrorMessage(errno)} (errno {errno})")
+    : IOException($"{call}{(subject is null ? "" : $" {subject}")}: {Marshal.GetPInvokeErrorMessage(errno)} (errno {errno})", errno)
 {
     /// <summary>The errno (errno(3)).</summary>
     public int Errno { get; } = errno;

@@ -50,7 +50,7 @@ internal sealed class WarmSandbox : IWarmSandbox
             }
 
             INetworkAttachment network = held.Push(await mode.PrepareAsync($"boxer-{Guid.NewGuid()}", cancellationToken).ConfigureAwait(false));
-            Sandbox sandbox = held.Push(await engine.Runtime.BootAsync(image, network.Runtime, cancellationToken).ConfigureAwait(false));
+            Sandbox sandbox = await engine.Runtime.BootAsync(held, image, network.Runtime, cancellationToken).ConfigureAwait(false);
             await sandbox.WarmUpAsync(warmUps.Build(reference, image), cancellationToken).ConfigureAwait(false);
             return new(sandbox, network, held);
         }

@@ -42,6 +42,7 @@ internal sealed class Engine : IAsyncDisposable
     /// <param name="metrics">What the pool counts.</param>
     /// <param name="loggers">Makes loggers.</param>
     /// <param name="time">The clock.</param>
+    /// <param name="stopping">Says that the runner is disposed: from then on nothing is waited for without end.</param>
     /// <param name="cancellationToken">Gives up.</param>
     internal static async Task<Engine> CreateAsync(
         BoxerOptions options,
@@ -51,6 +52,7 @@ internal sealed class Engine : IAsyncDisposable
         PoolMetrics metrics,
         ILoggerFactory loggers,
         TimeProvider time,
+        CancellationToken stopping,
         CancellationToken cancellationToken)
     {
         ILogger logger = loggers.CreateLogger("Boxer");
@@ -77,6 +79,7 @@ internal sealed class Engine : IAsyncDisposable
                 cgroups.Create();
             }
 
+            InitBinary.Sweep(options.Home, time);
             string initPath = await InitBinary.InstallAsync(InitBinary.Find(), options.Home, cancellationToken).ConfigureAwait(false);
             string roots = Path.Join(instance.Directory, "roots");
             string topLayer = TopLayer.Create(Path.Join(instance.Directory, "top"), initPath);
@@ -101,7 +104,9 @@ internal sealed class Engine : IAsyncDisposable
                 cgroups,
                 poller,
                 options.BootTimeout,
-                time);
+                time,
+                logger,
+                stopping);
 
             // Given back first: what waits needs all the rest.
             int bootMegabytes = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn).MemoryMegabytes!.Value;
@@ -116,10 +121,10 @@ internal sealed class Engine : IAsyncDisposable
                 cgroups is null ? [nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryMegabytes)] : [],
                 cleanup);
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (HostFault.Is(exception))
         {
             await cleanup.AbandonAsync().ConfigureAwait(false);
-            throw new SandboxRuntimeException($"This host could not be prepared: {exception.Message}", exception);
+            throw HostFault.FindInDirectory(options.Home, nameof(options.Home), exception) ?? new SandboxRuntimeException($"This host could not be prepared: {exception.Message}", exception);
         }
         catch
         {

@@ -7,8 +7,15 @@ internal static class HostCommand
 {
     private const int KeptBytes = 4 << 20;
 
+    // It goes into messages.
+    private const int KeptErrorBytes = 4096;
+
     /// <summary>What a program left.</summary>
-    internal sealed record Result(int ExitCode, string Stdout, string Stderr);
+    /// <param name="ExitCode">Its exit code, or 128 + the signal.</param>
+    /// <param name="Stdout">The first of what it printed.</param>
+    /// <param name="Stderr">The first 4,096 bytes of its errors.</param>
+    /// <param name="IsCut">Whether it printed more than is kept.</param>
+    internal sealed record Result(int ExitCode, string Stdout, string Stderr, bool IsCut = false);
 
     /// <summary>Runs it, with <see cref="ChildEnvironment"/> where no other environment is given.</summary>
     /// <exception cref="SandboxRuntimeException">It could not be started, or did not end in time.</exception>
@@ -20,27 +27,40 @@ internal static class HostCommand
         TimeProvider time,
         CancellationToken cancellationToken,
         ReadOnlyMemory<byte> input = default,
-        IReadOnlyList<string>? environment = null)
+        IReadOnlyList<string>? environment = null,
+        int keptBytes = KeptBytes)
     {
-        using var stdinPipe = Pipe.ForWriting();
-        using var stdoutPipe = Pipe.ForReading();
-        using var stderrPipe = Pipe.ForReading();
-        ChildProcess process;
         try
         {
-            process = ChildProcess.Start(poller, path, arguments, environment ?? ChildEnvironment, [stdinPipe.Theirs, stdoutPipe.Theirs, stderrPipe.Theirs]);
+            return await RunCoreAsync(poller, path, arguments, timeout, time, input, environment ?? ChildEnvironment, keptBytes, cancellationToken).ConfigureAwait(false);
         }
         catch (IOException exception)
         {
             throw new SandboxRuntimeException($"Cannot start {path}: {exception.Message}", exception);
         }
+    }
 
+    private static async Task<Result> RunCoreAsync(
+        DescriptorPoller poller,
+        string path,
+        IReadOnlyList<string> arguments,
+        TimeSpan timeout,
+        TimeProvider time,
+        ReadOnlyMemory<byte> input,
+        IReadOnlyList<string> environment,
+        int keptBytes,
+        CancellationToken cancellationToken)
+    {
+        using var stdinPipe = Pipe.ForWriting();
+        using var stdoutPipe = Pipe.ForReading();
+        using var stderrPipe = Pipe.ForReading();
+        using var stdout = new OutputReader(poller, stdoutPipe.Ours, keptBytes);
+        using var stderr = new OutputReader(poller, stderrPipe.Ours, KeptErrorBytes);
+        using var stdin = new InputWriter(poller, stdinPipe.Ours);
+        ChildProcess process = ChildProcess.Start(poller, path, arguments, environment, [stdinPipe.Theirs, stdoutPipe.Theirs, stderrPipe.Theirs]);
         stdinPipe.Theirs.Dispose();
         stdoutPipe.Theirs.Dispose();
         stderrPipe.Theirs.Dispose();
-        using var stdout = new OutputReader(poller, stdoutPipe.Ours, KeptBytes);
-        using var stderr = new OutputReader(poller, stderrPipe.Ours, KeptBytes);
-        using var stdin = new InputWriter(poller, stdinPipe.Ours);
         stdout.Start();
         stderr.Start();
         Task written = stdin.WriteAsync(input);
@@ -50,7 +70,7 @@ internal static class HostCommand
             stdout.StopWhenDrained();
             stderr.StopWhenDrained();
             await Task.WhenAll(stdout.Completion, stderr.Completion).ConfigureAwait(false);
-            return new Result(exitCode, Encoding.UTF8.GetString(stdout.Kept.Span), Encoding.UTF8.GetString(stderr.Kept.Span));
+            return new Result(exitCode, Encoding.UTF8.GetString(stdout.Kept.Span), Encoding.UTF8.GetString(stderr.Kept.Span), stdout.Exceeded.IsCompleted);
         }
         catch (TimeoutException exception)
         {

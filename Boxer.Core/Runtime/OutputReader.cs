@@ -18,17 +18,21 @@ internal sealed class OutputReader : IDisposable
     private readonly DescriptorPoller.Registration _registration;
     private readonly MemoryStream _kept = new();
     private readonly TaskCompletionSource _stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly bool _leavesOpen;
+    private volatile bool _disposed;
     private readonly TaskCompletionSource _exceeded = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <param name="poller">Waits for the pipe.</param>
-    /// <param name="pipe">Our end, not blocking; disposed with this.</param>
+    /// <param name="pipe">Our end, not blocking.</param>
     /// <param name="limit">How many bytes are kept.</param>
     /// <param name="onData">Is given every kept chunk. The bytes never change after.</param>
-    internal OutputReader(DescriptorPoller poller, SafeFileHandle pipe, long limit, Func<ReadOnlyMemory<byte>, ValueTask>? onData = null)
+    /// <param name="leavesOpen">Whether the pipe is for another reader after this one, and not disposed with it.</param>
+    internal OutputReader(DescriptorPoller poller, SafeFileHandle pipe, long limit, Func<ReadOnlyMemory<byte>, ValueTask>? onData = null, bool leavesOpen = false)
     {
         _pipe = pipe;
         _limit = limit;
         _onData = onData;
+        _leavesOpen = leavesOpen;
         _registration = poller.Register(pipe);
     }
 
@@ -49,9 +53,13 @@ internal sealed class OutputReader : IDisposable
 
     public void Dispose()
     {
+        _disposed = true;
         _stop.TrySetResult();
         _registration.Dispose();
-        _pipe.Dispose();
+        if (!_leavesOpen)
+        {
+            _pipe.Dispose();
+        }
     }
 
     private async Task ReadAsync()
@@ -110,7 +118,7 @@ internal sealed class OutputReader : IDisposable
         {
             while (true)
             {
-                if (_pipe.IsClosed)
+                if (_disposed || _pipe.IsClosed)
                 {
                     return 0;
                 }

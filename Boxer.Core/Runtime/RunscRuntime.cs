@@ -1,10 +1,12 @@
 using System.Net.Sockets;
 using System.Security.Cryptography;
+using System.Text;
 using Boxer.Images;
 using Boxer.Native;
 using Boxer.Network;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
+using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime;
@@ -12,6 +14,10 @@ namespace Boxer.Runtime;
 /// <summary>Boots sandboxes with <c>runsc run</c>, each in a cgroup and a directory of its own.</summary>
 internal sealed class RunscRuntime : ISandboxRuntime
 {
+    private const int DiagnosticBytes = 4096;
+
+    // Who has died is reaped at once, and what it said is in the pipe; a machine may be busy.
+    private static readonly TimeSpan DiagnosticPatience = TimeSpan.FromSeconds(1);
     private readonly Runsc _runsc;
     private readonly string _initPath;
     private readonly bool _bindInit;
@@ -20,6 +26,8 @@ internal sealed class RunscRuntime : ISandboxRuntime
     private readonly DescriptorPoller _poller;
     private readonly TimeSpan _bootTimeout;
     private readonly TimeProvider _time;
+    private readonly ILogger _logger;
+    private readonly CancellationToken _stopping;
 
     /// <param name="runsc">The program.</param>
     /// <param name="initPath">The executable boxer-init of this host.</param>
@@ -29,6 +37,8 @@ internal sealed class RunscRuntime : ISandboxRuntime
     /// <param name="poller">Waits for descriptors.</param>
     /// <param name="bootTimeout">How long a boot may take.</param>
     /// <param name="time">The clock.</param>
+    /// <param name="logger">Is told of sandboxes that cannot be ended.</param>
+    /// <param name="stopping">Says that they are not to be waited for any more.</param>
     internal RunscRuntime(
         Runsc runsc,
         string initPath,
@@ -37,7 +47,9 @@ internal sealed class RunscRuntime : ISandboxRuntime
         CgroupHierarchy? cgroups,
         DescriptorPoller poller,
         TimeSpan bootTimeout,
-        TimeProvider time)
+        TimeProvider time,
+        ILogger logger,
+        CancellationToken stopping)
     {
         _runsc = runsc;
         _initPath = initPath;
@@ -47,9 +59,11 @@ internal sealed class RunscRuntime : ISandboxRuntime
         _poller = poller;
         _bootTimeout = bootTimeout;
         _time = time;
+        _logger = logger;
+        _stopping = stopping;
     }
 
-    public async Task<Sandbox> BootAsync(IImageLease image, RuntimeNetwork network, CancellationToken cancellationToken)
+    public async Task<Sandbox> BootAsync(CleanupStack held, IImageLease image, RuntimeNetwork network, CancellationToken cancellationToken)
     {
         string rootPath = image.RootPath;
         string? rootImage = _runsc.BootsRootImages && !_bindInit ? image.RootImagePath : null;
@@ -60,7 +74,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
 
         // Short, because the runtime makes a socket below it, whose path has room for 107 bytes (unix(7)).
         string id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(6));
-        var parts = new SandboxParts(Path.Join(_directory, id), _time);
+        SandboxParts parts = held.Push(new SandboxParts(Path.Join(_directory, id), _time, _logger, _stopping));
         try
         {
             Directory.CreateDirectory(parts.Directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
@@ -75,15 +89,9 @@ internal sealed class RunscRuntime : ISandboxRuntime
             await WaitForInitAsync(parts, cancellationToken).ConfigureAwait(false);
             return new Sandbox(parts, _poller, _time);
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (HostFault.Is(exception))
         {
-            await parts.AbandonAsync().ConfigureAwait(false);
             throw new SandboxRuntimeException($"The sandbox could not be made: {exception.Message}", exception);
-        }
-        catch
-        {
-            await parts.AbandonAsync().ConfigureAwait(false);
-            throw;
         }
     }
 
@@ -128,27 +136,48 @@ internal sealed class RunscRuntime : ISandboxRuntime
     {
         using var deadline = new CancellationTokenSource(_bootTimeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
+
+        // Until the hand-over only the runtime itself can write there. One that has much to say would wait for a reader, and not end.
+        using var said = new OutputReader(_poller, parts.Stderr!, DiagnosticBytes, leavesOpen: true);
+        said.Start();
         try
         {
             await parts.Init!.ReadReadyAsync(either.Token).ConfigureAwait(false);
+            await FinishAsync(said).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new SandboxRuntimeException(Explain($"did not boot within {_bootTimeout.TotalSeconds:0.###} s", parts));
+            parts.Kill();
+            throw new SandboxRuntimeException(await ExplainAsync($"did not boot within {_bootTimeout.TotalSeconds:0.###} s", said).ConfigureAwait(false));
         }
         catch (EndOfStreamException)
         {
-            string exit = parts.Process!.Exited.IsCompletedSuccessfully ? $" (exit code {parts.Process.Exited.Result})" : "";
-            throw new SandboxRuntimeException(Explain("ended while it booted" + exit, parts));
+            await Task.WhenAny(parts.Process!.Exited, Task.Delay(DiagnosticPatience, _time, cancellationToken)).ConfigureAwait(false);
+            string exit = parts.Process.Exited.IsCompletedSuccessfully ? $" (exit code {parts.Process.Exited.Result})" : "";
+            throw new SandboxRuntimeException(await ExplainAsync("ended while it booted" + exit, said).ConfigureAwait(false));
         }
         catch (InitProtocolException exception)
         {
-            throw new SandboxRuntimeException(Explain($"booted with something else than boxer-init ({exception.Message})", parts), exception);
+            parts.Kill();
+            throw new SandboxRuntimeException(await ExplainAsync($"booted with something else than boxer-init ({exception.Message})", said).ConfigureAwait(false), exception);
         }
     }
 
-    // Until the hand-over only the runtime itself can have written there.
-    private string Explain(string what, SandboxParts parts) => $"The sandbox {what}. {_runsc.Path} said: {parts.ReadDiagnostics()}";
+    private async Task<string> ExplainAsync(string what, OutputReader said)
+    {
+        await FinishAsync(said).ConfigureAwait(false);
+        string text = Encoding.UTF8.GetString(said.Kept.Span).Trim();
+        return $"The sandbox {what}. {_runsc.Path} said: {(text.Length == 0 ? "nothing" : text)}";
+    }
+
+    // What is there, and of one that writes on no more.
+    private async Task FinishAsync(OutputReader said)
+    {
+        said.StopWhenDrained();
+        await Task.WhenAny(said.Completion, Task.Delay(DiagnosticPatience, _time)).ConfigureAwait(false);
+        said.Dispose();
+        await said.Completion.ConfigureAwait(false);
+    }
 
     private static unsafe (Socket Ours, SafeFileHandle Theirs) SocketPair()
     {

@@ -44,6 +44,7 @@ internal sealed class RuntimeInstance : IAsyncDisposable
 
     /// <summary>Makes a new instance.</summary>
     /// <exception cref="SandboxPrivilegeException">Its directory cannot be made.</exception>
+    /// <exception cref="SandboxRuntimeException">There is no room for it.</exception>
     internal static RuntimeInstance Create(string baseDirectory)
     {
         PrivateDirectory.Ensure(baseDirectory);
@@ -51,9 +52,10 @@ internal sealed class RuntimeInstance : IAsyncDisposable
         {
             string id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(4));
             string lockFile = Path.Join(baseDirectory, id + LockSuffix);
+            FileLock? held = null;
             try
             {
-                FileLock? held = FileLock.TryCreate(lockFile);
+                held = FileLock.TryCreate(lockFile);
 
                 // Between its creation and its lock, another instance may have taken the file for a dead one's.
                 if (held is null || !File.Exists(lockFile))
@@ -68,7 +70,13 @@ internal sealed class RuntimeInstance : IAsyncDisposable
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
             {
-                throw new SandboxPrivilegeException($"Nothing can be made in {baseDirectory}: {exception.Message}", exception);
+                if (held is not null)
+                {
+                    File.Delete(lockFile);
+                    held.Dispose();
+                }
+
+                throw HostFault.ToException($"Nothing can be made in {baseDirectory}: {exception.Message}", exception);
             }
         }
     }
@@ -118,7 +126,7 @@ internal sealed class RuntimeInstance : IAsyncDisposable
     }
 
     /// <summary>Writes down where this instance's cgroups are, before they are made.</summary>
-    internal void RecordCgroups(CgroupHierarchy cgroups) => File.WriteAllLines(Path.Join(Directory, CgroupsFile), cgroups.Directories);
+    internal void RecordCgroups(CgroupHierarchy cgroups) => File.WriteAllLines(Path.Join(Directory, CgroupsFile), [.. cgroups.Directories, .. cgroups.MissingParents()]);
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
@@ -141,12 +149,14 @@ internal sealed class RuntimeInstance : IAsyncDisposable
         {
             // Only names that an instance gives: a damaged file must not make us kill strangers.
             string name = "boxer-" + Path.GetFileName(directory);
-            string[] recorded = [.. File.ReadAllLines(cgroups).Where(line => Path.GetFileName(line) == name)];
+            string[] lines = File.ReadAllLines(cgroups);
+            string[] recorded = [.. lines.Where(line => Path.GetFileName(line) == name)];
             await CgroupHierarchy.RemoveAsync(recorded, time).ConfigureAwait(false);
+            CgroupHierarchy.RemoveEmpty(lines.Where(line => recorded.Any(child => child.StartsWith(line + "/", StringComparison.Ordinal))));
         }
 
         // Without cgroups, the runtime's processes are known by the directory in their command line.
-        ProcessTable.KillByArgument(directory);
+        await ProcessTable.EndByArgumentAsync(directory, time).ConfigureAwait(false);
         foreach (string mountPoint in MountTable.Below(directory))
         {
             _ = SysMount.umount2(mountPoint, SysMount.MNT_DETACH);

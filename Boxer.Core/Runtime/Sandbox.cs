@@ -5,9 +5,9 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Runtime;
 
 /// <summary>
-/// A booted sandbox whose PID 1 waits for work. It serves one run, then it is disposed; cold and pooled ones are the same.
+/// A booted sandbox whose PID 1 waits for work. It serves one run, then its parts are disposed; cold and pooled ones are the same.
 /// </summary>
-internal sealed class Sandbox : IAsyncDisposable
+internal sealed class Sandbox
 {
     // A command that runs on is the operator's mistake, or an image that does not want it.
     private static readonly TimeSpan WarmUpTimeout = TimeSpan.FromSeconds(10);
@@ -17,6 +17,7 @@ internal sealed class Sandbox : IAsyncDisposable
 
     // What prints without end ends soon, though then its files go with the sandbox.
     private static readonly TimeSpan FloodGrace = TimeSpan.FromSeconds(0.5);
+    private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan OutputsTimeout = TimeSpan.FromSeconds(60);
     private readonly SandboxParts _parts;
     private readonly DescriptorPoller _poller;
@@ -174,7 +175,9 @@ internal sealed class Sandbox : IAsyncDisposable
 
             if (end is InitClosed)
             {
-                await _parts.Process!.Exited.WaitAsync(cancellationToken).ConfigureAwait(false);
+                // One that does not die prints no more either; whoever disposes it waits on.
+                await Task.WhenAny(_parts.Process!.Exited, Task.Delay(ExitPatience, _time, cancellationToken)).ConfigureAwait(false);
+                cancellationToken.ThrowIfCancellationRequested();
             }
 
             stdout.StopWhenDrained();
@@ -197,9 +200,6 @@ internal sealed class Sandbox : IAsyncDisposable
             work.Limits.OutputBytes!.Value,
             data => progress.AfterStartAsync(() => onOutput(stream, data)));
     }
-
-    /// <summary>Destroys the sandbox and gives back what it had on this host.</summary>
-    public ValueTask DisposeAsync() => _parts.DisposeAsync();
 
     /// <summary>Start, files, go, and what comes until the command is over.</summary>
     private async Task<InitEvent> ConverseAsync(SandboxWork work, Progress progress, CancellationToken cancellationToken)

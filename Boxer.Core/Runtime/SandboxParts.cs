@@ -1,8 +1,8 @@
-using System.Text;
+using Boxer.Diagnostics;
 using Boxer.Linux;
-using Boxer.Native;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
+using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime;
@@ -10,14 +10,23 @@ namespace Boxer.Runtime;
 /// <summary>What one sandbox has on this host. Disposing gives all of it back, also when only a part was made.</summary>
 internal sealed class SandboxParts : IAsyncDisposable
 {
-    private const int DiagnosticBytes = 4096;
+    private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
     private readonly List<Pipe> _pipes = [];
     private readonly TimeProvider _time;
+    private readonly ILogger _logger;
+    private readonly CancellationToken _stopping;
 
-    internal SandboxParts(string directory, TimeProvider time)
+    /// <param name="directory">Its directory.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="logger">Is told if it cannot be ended.</param>
+    /// <param name="stopping">Says that its end is not to be waited for without end any more.</param>
+    internal SandboxParts(string directory, TimeProvider time, ILogger logger, CancellationToken stopping)
     {
         Directory = directory;
         _time = time;
+        _logger = logger;
+        _stopping = stopping;
     }
 
     internal string Directory { get; }
@@ -54,36 +63,16 @@ internal sealed class SandboxParts : IAsyncDisposable
         }
     }
 
-    /// <summary>What the runtime wrote to standard error and nobody has read.</summary>
-    internal unsafe string ReadDiagnostics()
-    {
-        byte* buffer = stackalloc byte[DiagnosticBytes];
-        nint count = Stderr is null ? 0 : Unistd.read(Stderr, buffer, DiagnosticBytes);
-        return count > 0 ? Encoding.UTF8.GetString(buffer, (int)count).Trim() : "nothing";
-    }
-
-    /// <summary>Each part is given back also where another cannot be.</summary>
+    /// <summary>
+    /// Each part is given back also where another cannot be. It returns when nothing of the sandbox runs any more, so that what it uses is
+    /// not promised to others.
+    /// </summary>
     /// <exception cref="AggregateException">Some could not; all were tried.</exception>
-    public ValueTask DisposeAsync() => Steps().DisposeAsync();
-
-    /// <summary>Gives everything back while a failure is on its way up.</summary>
-    internal ValueTask AbandonAsync() => Steps().AbandonAsync();
-
-    private CleanupStack Steps()
+    public ValueTask DisposeAsync()
     {
         var steps = new CleanupStack();
         steps.Push(new Step(DeleteAsync));
-        steps.Push(new Step(async () =>
-        {
-            if (Cgroup is not null)
-            {
-                await Cgroup.DisposeAsync().ConfigureAwait(false);
-            }
-            else
-            {
-                ProcessTable.KillByArgument(Directory);
-            }
-        }));
+        steps.Push(new Step(() => UntilGoneAsync(() => Cgroup is not null ? Cgroup.DisposeAsync().AsTask() : ProcessTable.EndByArgumentAsync(Directory, _time))));
         foreach (Pipe pipe in _pipes)
         {
             steps.Push(pipe);
@@ -100,11 +89,47 @@ internal sealed class SandboxParts : IAsyncDisposable
             if (Process is not null)
             {
                 // The runtime's other processes die with the one that we started (PR_SET_PDEATHSIG).
-                await Process.Exited.ConfigureAwait(false);
+                await UntilGoneAsync(ExitAsync).ConfigureAwait(false);
                 Process.Dispose();
             }
         }));
-        return steps;
+        return steps.DisposeAsync();
+    }
+
+    private async Task ExitAsync()
+    {
+        try
+        {
+            await Process!.Exited.WaitAsync(ExitPatience, _time).ConfigureAwait(false);
+        }
+        catch (TimeoutException exception)
+        {
+            Kill();
+            throw new IOException($"The process {Process!.Id} of the runtime runs {ExitPatience.TotalSeconds:0} s after it was killed.", exception);
+        }
+    }
+
+    // A process that the kernel holds (a disk that does not answer) does not die. Its place is not given to others before it is gone, except
+    // that a runner which is disposed goes without it.
+    private async Task UntilGoneAsync(Func<Task> end)
+    {
+        for (bool isTold = false; ; isTold = true)
+        {
+            try
+            {
+                await end().ConfigureAwait(false);
+                return;
+            }
+            catch (IOException exception) when (!_stopping.IsCancellationRequested)
+            {
+                if (!isTold)
+                {
+                    Log.SandboxStuck(_logger, Directory, exception);
+                }
+            }
+
+            await Task.Delay(Pause, _time, _stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
     }
 
     // A process of the runtime that is about to die may still make a file.

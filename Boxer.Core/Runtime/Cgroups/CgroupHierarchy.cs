@@ -119,12 +119,48 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
         Cgroup cgroup = _v2 is not null
             ? new CgroupV2(Path.Join(_v2, name), _time)
             : new CgroupV1(_v1!.ToDictionary(pair => pair.Key, pair => Path.Join(pair.Value, name), StringComparer.Ordinal), _time);
-        foreach (string directory in cgroup.Directories)
+        try
         {
-            Directory.CreateDirectory(directory);
-        }
+            foreach (string directory in cgroup.Directories)
+            {
+                Directory.CreateDirectory(directory);
+            }
 
-        return cgroup;
+            return cgroup;
+        }
+        catch
+        {
+            RemoveEmpty(cgroup.Directories);
+            throw;
+        }
+    }
+
+    /// <summary>The directories above the instance's that are not there yet, and so are this instance's to take away again.</summary>
+    internal IEnumerable<string> MissingParents()
+    {
+        foreach (string directory in Directories)
+        {
+            for (string? above = Path.GetDirectoryName(directory); above is not null && !Directory.Exists(above); above = Path.GetDirectoryName(above))
+            {
+                yield return above;
+            }
+        }
+    }
+
+    /// <summary>Removes directories in which nothing is; others stay.</summary>
+    internal static void RemoveEmpty(IEnumerable<string> directories)
+    {
+        foreach (string directory in directories.OrderByDescending(directory => directory.Length))
+        {
+            try
+            {
+                Directory.Delete(directory);
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            {
+                // It has another instance's, or was not made.
+            }
+        }
     }
 
     /// <summary>Removes the directories of the instance and everything in them.</summary>

@@ -40,7 +40,7 @@ internal sealed class CgroupV1 : Cgroup
         {
             Write(_memory, "memory.limit_in_bytes", memory);
         }
-        catch (IOException exception)
+        catch (IOException exception) when (exception.HResult == Errno.EBUSY)
         {
             throw new InvalidSandboxRequestException(
                 "Limits.MemoryMegabytes",
@@ -62,8 +62,36 @@ internal sealed class CgroupV1 : Cgroup
         SetCpu(limits.CpuCores);
     }
 
-    internal override void SetCpu(double cores) =>
-        Write(_cpu, "cpu.cfs_quota_us", Quota(cores, PeriodMicroseconds).ToString(CultureInfo.InvariantCulture));
+    // The least of the cgroups above, for our period; null where none that this process can see has one.
+    private long? LeastQuotaAbove()
+    {
+        long? least = null;
+        for (string? above = Path.GetDirectoryName(_cpu); above is not null && File.Exists(Path.Join(above, "cpu.cfs_quota_us")); above = Path.GetDirectoryName(above))
+        {
+            if (ReadNumber(above, "cpu.cfs_quota_us") is > 0 and { } quota && ReadNumber(above, "cpu.cfs_period_us") is > 0 and { } period)
+            {
+                least = Math.Min(least ?? long.MaxValue, quota * PeriodMicroseconds / period);
+            }
+        }
+
+        return least;
+    }
+
+    internal override void SetCpu(double cores)
+    {
+        long quota = Quota(cores, PeriodMicroseconds);
+        try
+        {
+            WriteQuota(quota);
+        }
+        catch (IOException exception) when (exception.HResult == Errno.EINVAL && LeastQuotaAbove() is { } most && most < quota)
+        {
+            // In v1 a cgroup cannot be given more than those above it, though it gets no more than they have in any case, as in v2.
+            WriteQuota(most);
+        }
+
+        void WriteQuota(long value) => Write(_cpu, "cpu.cfs_quota_us", value.ToString(CultureInfo.InvariantCulture));
+    }
 
     // By the most it ever had, because newer kernels do not count failed charges any more.
     internal override OutOfMemory ReadOutOfMemory() =>

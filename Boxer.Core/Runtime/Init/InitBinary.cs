@@ -9,6 +9,7 @@ namespace Boxer.Runtime.Init;
 internal static class InitBinary
 {
     private const string Name = "boxer-init";
+    private static readonly TimeSpan AbandonedAfter = TimeSpan.FromHours(1);
 
     private const UnixFileMode ExecutableMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
         | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
@@ -87,6 +88,24 @@ internal static class InitBinary
         }
 
         return target;
+    }
+
+    /// <summary>Takes away the copies that nobody finished.</summary>
+    /// <param name="directory">The home.</param>
+    /// <param name="time">The clock: another process may be at one that is young.</param>
+    internal static void Sweep(string directory, TimeProvider time)
+    {
+        string bin = Path.Combine(directory, "bin");
+        if (!Directory.Exists(bin))
+        {
+            return;
+        }
+
+        foreach (string left in Directory.EnumerateFiles(bin, $".{Name}.*", SearchOption.AllDirectories)
+            .Where(path => time.GetUtcNow().UtcDateTime - File.GetLastWriteTimeUtc(path) > AbandonedAfter))
+        {
+            File.Delete(left);
+        }
     }
 
     private static async Task<bool> IsIntactAsync(string path, byte[] hash, CancellationToken cancellationToken)

@@ -69,6 +69,16 @@ public sealed class RunscTests : IDisposable
     }
 
     [Fact]
+    public async Task A_version_without_end_and_errors_without_end_do_not_reach_a_message()
+    {
+        SandboxRuntimeException version = await Assert.ThrowsAsync<SandboxRuntimeException>(() => ProbeAsync("printf 'runsc version '; head -c 1000000 /dev/zero | tr '\\0' 9"));
+        SandboxRuntimeException errors = await Assert.ThrowsAsync<SandboxRuntimeException>(() => ProbeAsync("head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 1"));
+
+        Assert.InRange(version.Message.Length, 1, 1_000);
+        Assert.InRange(errors.Message.Length, 4_096, 5_000);
+    }
+
+    [Fact]
     public async Task A_program_that_hangs_is_killed_when_the_caller_gives_up()
     {
         string pidFile = Path.Join(_directory, "pid");

@@ -76,6 +76,15 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
+    public void V1_that_is_not_there_any_more_is_no_want_of_memory()
+    {
+        Cgroup cgroup = new CgroupV1(
+            ((string[])["cpu", "memory", "pids"]).ToDictionary(controller => controller, _ => Path.Join(_root, "gone"), StringComparer.Ordinal), TimeProvider.System);
+
+        Assert.Throws<DirectoryNotFoundException>(() => cgroup.Apply(new CgroupLimits(1, 64 << 20, 700)));
+    }
+
+    [Fact]
     public void V1_usage_is_read()
     {
         Cgroup cgroup = V1();

@@ -65,6 +65,21 @@ public sealed class InitBinaryTests : IDisposable
         Assert.Equal([copies[0]], Directory.GetFiles(Path.GetDirectoryName(copies[0])!));
     }
 
+    [Fact]
+    public async Task Copies_that_nobody_finished_go_and_young_ones_stay()
+    {
+        string copy = await InitBinary.InstallAsync(Source("content"), _directory, TestContext.Current.CancellationToken);
+        string left = Path.Combine(Path.GetDirectoryName(copy)!, ".boxer-init.0123");
+        await File.WriteAllTextAsync(left, "half", TestContext.Current.CancellationToken);
+        InitBinary.Sweep(_directory, TimeProvider.System);
+        Assert.True(File.Exists(left));
+
+        File.SetLastWriteTimeUtc(left, TimeProvider.System.GetUtcNow().UtcDateTime.AddHours(-2));
+        InitBinary.Sweep(_directory, TimeProvider.System);
+
+        Assert.Equal([copy], Directory.GetFiles(Path.GetDirectoryName(copy)!));
+    }
+
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     private static string Mode(string path) => File.GetUnixFileMode(path)

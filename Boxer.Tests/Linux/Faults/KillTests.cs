@@ -1,0 +1,103 @@
+using Boxer.Native;
+using Boxer.Tests.Support;
+using static Boxer.Tests.Support.SharedRunner;
+
+namespace Boxer.Tests.Linux.Faults;
+
+/// <summary>Somebody kills a process of a sandbox: that run alone ends, as what it is, with what was printed.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class KillTests(PythonImage image)
+{
+    private static readonly string[] Kinds = ["runsc", "runsc-sandbox", "runsc-gofer"];
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task While_a_command_runs_it_is_the_end_of_its_sandbox()
+    {
+        image.Require();
+        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
+        foreach (string kind in Kinds)
+        {
+            SandboxResult? result = null;
+            await foreach (SandboxEvent item in faulty.Runner.StreamAsync(Shell("echo printed; sleep 1000"), Cancel))
+            {
+                if (item is SandboxOutput)
+                {
+                    string sandbox = Assert.Single(OwnTraces.Sandboxes().Except(faulty.Neighbours, StringComparer.Ordinal));
+                    Kill(sandbox, kind);
+                }
+                else if (item is SandboxEnded ended)
+                {
+                    result = ended.Result;
+                }
+            }
+
+            Assert.True(result!.Termination.Kind == TerminationKind.SandboxDied, $"{kind}: {result.Termination}");
+            Assert.Equal("printed\n", result.Stdout);
+            await WaitAsync(() => !OwnTraces.Sandboxes().Except(faulty.Neighbours, StringComparer.Ordinal).Any());
+        }
+    }
+
+    [Fact]
+    public async Task While_it_boots_it_is_a_typed_failure()
+    {
+        image.Require();
+        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
+        foreach (string kind in Kinds)
+        {
+            Task<SandboxResult> run = faulty.Runner.RunAsync(Shell("sleep 1000"), Cancel);
+            string? sandbox = null;
+            await WaitAsync(() => (sandbox = OwnTraces.Sandboxes().Except(faulty.Neighbours, StringComparer.Ordinal).FirstOrDefault()) is not null);
+            await WaitAsync(() => OwnTraces.FindProcess(sandbox!, kind) is not null);
+            Kill(sandbox!, kind);
+            Exception? fault = await Record.ExceptionAsync(() => run);
+
+            // It may have been faster.
+            Assert.True(fault is SandboxRuntimeException || (fault is null && (await run).Termination.Kind == TerminationKind.SandboxDied), $"{kind}: {fault}");
+            await WaitAsync(() => !OwnTraces.Sandboxes().Except(faulty.Neighbours, StringComparer.Ordinal).Any());
+        }
+    }
+
+    [Fact]
+    public async Task While_files_come_out_they_are_said_to_be_incomplete_or_the_sandbox_to_have_died()
+    {
+        image.Require();
+        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
+        foreach (string kind in Kinds)
+        {
+            string directory = Path.Join(Directory.CreateTempSubdirectory("boxer-kill-").FullName, "files");
+            SandboxRequest request = Python("import os\nfor i in range(500): open('/output/%d' % i, 'wb').write(bytes(60000))\nprint('printed')");
+            request.Outputs = SandboxOutputs.ToDirectory(directory);
+            Task<SandboxResult> run = faulty.Runner.RunAsync(request, Cancel);
+            await WaitAsync(() => run.IsCompleted || (Directory.Exists(directory) && Directory.EnumerateFiles(directory).Any()));
+            if (OwnTraces.Sandboxes().Except(faulty.Neighbours, StringComparer.Ordinal).FirstOrDefault() is { } sandbox)
+            {
+                Kill(sandbox, kind);
+            }
+
+            SandboxResult result = await run;
+            Assert.Equal("printed\n", result.Stdout);
+            Assert.Equal(TerminationKind.Exited, result.Termination.Kind);
+            Assert.True(result.Outputs.Count == 500 || result.OutputsIncomplete is not null, $"{kind}: {result.Outputs.Count} files");
+            Directory.Delete(Path.GetDirectoryName(directory)!, recursive: true);
+        }
+    }
+
+    private static void Kill(string sandbox, string kind)
+    {
+        if (OwnTraces.FindProcess(sandbox, kind) is { } process)
+        {
+            _ = Signal.kill(process, Signal.SIGKILL);
+        }
+    }
+
+    private static async Task WaitAsync(Func<bool> isSo)
+    {
+        for (int attempt = 0; !isSo(); attempt++)
+        {
+            Assert.True(attempt < 6_000, "It never was so.");
+            await Task.Delay(10, Cancel);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+using Boxer.Tests.Support;
+using static Boxer.Tests.Support.SharedRunner;
+
+namespace Boxer.Tests.Linux.Faults;
+
+/// <summary>A PID 1 that does not say the truth: each run ends in bounds, with what was printed, and others do not notice.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class LyingInitTests(PythonImage image)
+{
+    // Before the command started only our own program can have spoken; after, it is the guest's doing.
+    private static readonly (string Name, string Program, string Fault)[] BeforeTheStart =
+    [
+        ("another version", "ready(2); silence()", "speaks protocol version 2"),
+        ("started before it is ready", "started(); silence()", "booted with something else"),
+        ("ready twice", "ready(); ready(); silence()", "PID 1 sent InitReady"),
+        ("ended before it started", "go(); ended(); silence()", "PID 1 sent InitEnded"),
+        ("outputs before it started", "go(); directory('a'); silence()", "PID 1 sent InitOutputDirectory"),
+        ("gone after ready", "ready()", "ended before the command ran"),
+        ("half a frame", "go(); s.sendall(b'\\x10\\0\\0')", "ended before the command ran"),
+        ("a frame of 2 GiB", "go(); s.sendall(struct.pack('<IHH', 1 << 31, 0x8002, 1)); silence()", "announced a frame of"),
+        ("a fault", "go(); send(11, struct.pack('<I', 5) + text('bad luck')); silence()", "bad luck (errno 5)"),
+    ];
+
+    private static readonly (string Name, string Program, TerminationKind End, bool IsIncomplete)[] AfterTheStart =
+    [
+        ("started twice", "started(); silence()", TerminationKind.SandboxDied, true),
+        ("half a frame", "s.sendall(b'\\x10\\0\\0')", TerminationKind.SandboxDied, true),
+        ("a frame of an unknown type", "send(0x77); silence()", TerminationKind.SandboxDied, true),
+        ("a fault", "send(11, struct.pack('<I', 5) + text('bad luck')); silence()", TerminationKind.SandboxDied, true),
+        ("done before it ended", "done(); silence()", TerminationKind.SandboxDied, true),
+        ("silence", "silence()", TerminationKind.WallClockLimit, true),
+        ("one byte a second", "\nfor b in struct.pack('<IHH', 60000, 0x8005, 1) + bytes(60000): s.sendall(bytes([b])); time.sleep(1)", TerminationKind.WallClockLimit, true),
+        ("a path that leads out", "ended(); file('../evil', 1); send(8, b'x'); done()", TerminationKind.Exited, true),
+        ("an absolute path", "ended(); file('/evil', 1); send(8, b'x'); done()", TerminationKind.Exited, true),
+        ("a size of 4 EiB", "ended(); file('a', 1 << 62); send(8, b'x'); done()", TerminationKind.Exited, true),
+        ("more than its size", "ended(); file('a', 1); send(8, b'xx'); done()", TerminationKind.Exited, true),
+        ("a path twice", "ended(); directory('a'); directory('a'); done()", TerminationKind.Exited, true),
+        ("a flood of directories", "ended()\nfor i in range(100000): directory('d%d' % i)", TerminationKind.Exited, true),
+        ("gone among the outputs", "ended(); directory('a')", TerminationKind.Exited, true),
+        ("frames after the last", "ended(); done(); ended(); started(); silence()", TerminationKind.Exited, false),
+    ];
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Before_the_command_started_it_is_a_typed_failure()
+    {
+        image.Require();
+        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
+        foreach ((string name, string program, string message) in BeforeTheStart)
+        {
+            faulty.Runsc.Lie(program);
+            Exception? fault = await Record.ExceptionAsync(() => faulty.Runner.RunAsync(Command("true"), Cancel));
+            Assert.True(fault is SandboxRuntimeException && fault.Message.Contains(message, StringComparison.Ordinal), $"{name}: {fault}");
+        }
+    }
+
+    [Fact]
+    public async Task After_it_the_run_has_an_end_and_what_was_printed()
+    {
+        image.Require();
+        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
+        string outputs = Directory.CreateTempSubdirectory("boxer-lies-").FullName;
+        try
+        {
+            foreach ((string name, string program, TerminationKind end, bool isIncomplete) in AfterTheStart)
+            {
+                faulty.Runsc.Lie($"go(); started(); os.write(1, b'printed')\n{program}");
+                string directory = Path.Join(outputs, Guid.NewGuid().ToString("N"));
+                SandboxRequest request = Command("true");
+                request.Outputs = SandboxOutputs.ToDirectory(directory);
+                request.Limits.WallClock = TimeSpan.FromSeconds(4);
+                SandboxResult result = await faulty.Runner.RunAsync(request, Cancel);
+                Assert.True((result.Termination.Kind, result.Stdout) == (end, "printed"), $"{name}: {result.Termination.Kind}, '{result.Stdout}'");
+
+                // Of those that never came to their outputs others say what is missing.
+                Assert.True(end != TerminationKind.Exited || isIncomplete == result.OutputsIncomplete is not null, $"{name}: {result.OutputsIncomplete}");
+                Assert.Empty(Directory.EnumerateFiles(outputs, "evil", SearchOption.AllDirectories));
+            }
+        }
+        finally
+        {
+            Directory.Delete(outputs, recursive: true);
+        }
+    }
+}

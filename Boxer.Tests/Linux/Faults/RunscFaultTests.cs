@@ -1,0 +1,164 @@
+using Boxer.Hosting;
+using Boxer.Network;
+using Boxer.Tests.Support;
+using Microsoft.Extensions.Time.Testing;
+using static Boxer.Tests.Support.SharedRunner;
+
+namespace Boxer.Tests.Linux.Faults;
+
+/// <summary>A runtime that fails in every way: a typed failure of that run alone, and nothing left.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class RunscFaultTests(PythonImage image)
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData("exit 3", "ended while it booted (exit code 3)")]
+    [InlineData("kill -SEGV $$", "ended while it booted (exit code 139)")]
+    [InlineData("echo 'panic: no luck' >&2; head -c 200000 /dev/zero | tr '\\0' x >&2; exit 2", "ended while it booted (exit code 2)")]
+    [InlineData("echo no frame of any protocol >&3; exec sleep 1000", "booted with something else than boxer-init")]
+    [InlineData("exec sleep 1000", "did not boot within 15 s")]
+    [InlineData("exec yes >&2", "did not boot within 15 s")]
+    public async Task A_runtime_that_fails_at_boot_is_a_typed_failure_of_that_run_alone(string script, string message)
+    {
+        image.Require();
+        BoxerOptions options = image.Options();
+        options.BootTimeout = TimeSpan.FromSeconds(15);
+        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(options, Cancel);
+        faulty.Runsc.Do(script);
+
+        SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => faulty.Runner.RunAsync(Command("true"), Cancel));
+
+        Assert.Contains(message, fault.Message, StringComparison.Ordinal);
+        Assert.Equal(script.Contains("panic", StringComparison.Ordinal), fault.Message.Contains("panic: no luck", StringComparison.Ordinal));
+        Assert.InRange(fault.Message.Length, 1, 5_000);
+    }
+
+    [Fact]
+    public async Task A_runtime_that_was_removed_is_named_until_it_is_back()
+    {
+        image.Require();
+        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
+        faulty.Runsc.Remove();
+
+        SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => faulty.Runner.RunAsync(Command("true"), Cancel));
+
+        Assert.Contains("(exit code 125)", fault.Message, StringComparison.Ordinal);
+        Assert.Contains($"exec {faulty.Runsc.Path}: No such file or directory", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Callers_share_one_attempt_of_a_runtime_that_hangs_and_the_next_makes_another()
+    {
+        image.Require();
+        const int Callers = 20;
+        var time = new FakeTimeProvider();
+        using var runsc = new StandInRunsc();
+        runsc.DoWhenProbed("exec sleep 1000");
+        BoxerOptions options = image.Options();
+        options.RunscPath = runsc.Path;
+        await using var runner = new SandboxRunner(options, [new NoneNetworkMode()], time: time);
+        Task<SandboxResult>[] runs = [.. Enumerable.Range(0, Callers).Select(_ => runner.RunAsync(Command("true"), Cancel))];
+        await WaitAsync(() => runsc.Probes == 1);
+
+        // The timer is set a little after the program has started.
+        while (!runs.Any(run => run.IsCompleted))
+        {
+            time.Advance(TimeSpan.FromSeconds(1));
+            await Task.Delay(20, Cancel);
+        }
+
+        foreach (Task<SandboxResult> run in runs)
+        {
+            SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => run);
+            Assert.Contains("--version did not end within 20 s", fault.Message, StringComparison.Ordinal);
+        }
+
+        Assert.Equal(1, runsc.Probes);
+        runsc.DoWhenProbed("");
+        await runner.StartAsync(Cancel);
+        Assert.Equal(2, runsc.Probes);
+    }
+
+    [Fact]
+    public async Task Who_waits_longer_than_the_queue_allows_for_a_host_that_gets_ready_is_told_so()
+    {
+        image.Require();
+        var time = new FakeTimeProvider();
+        using var runsc = new StandInRunsc();
+        runsc.DoWhenProbed("exec sleep 1000");
+        BoxerOptions options = image.Options();
+        options.RunscPath = runsc.Path;
+        options.QueueTimeout = TimeSpan.FromSeconds(1);
+        options.BootTimeout = TimeSpan.FromSeconds(1);
+        await using var runner = new SandboxRunner(options, [new NoneNetworkMode()], time: time);
+        Task<SandboxResult> run = runner.RunAsync(Command("true"), Cancel);
+        await WaitAsync(() => runsc.Probes == 1);
+        time.Advance(TimeSpan.FromSeconds(2));
+
+        await Assert.ThrowsAsync<SandboxCapacityException>(() => run);
+    }
+
+    [Fact]
+    public async Task The_place_of_a_runtime_that_does_not_die_is_not_given_to_others()
+    {
+        image.Require();
+        const string Freezer = "/sys/fs/cgroup/freezer";
+        Assert.SkipUnless(Directory.Exists(Freezer), "Needs the freezer of cgroup v1, in which what is killed stays.");
+        string frozen = Path.Join(Freezer, "boxertest-" + Guid.NewGuid().ToString("N")[..8]);
+        Directory.CreateDirectory(frozen);
+        using var runsc = new StandInRunsc();
+        BoxerOptions options = image.Options();
+        options.RunscPath = runsc.Path;
+        options.BootTimeout = TimeSpan.FromSeconds(20);
+        options.QueueTimeout = TimeSpan.FromSeconds(2);
+        options.MaxConcurrentRuns = 1;
+        string[] before = OwnTraces.Instances();
+        string[] instances;
+        try
+        {
+            await using SandboxRunner runner = BoxerRunner.Create(options);
+            await runner.RunAsync(Command("true"), Cancel);
+            instances = [.. OwnTraces.Instances().Except(before, StringComparer.Ordinal)];
+            runsc.Do($"echo $$ >{frozen}/cgroup.procs; exec 3>&-; echo FROZEN >{frozen}/freezer.state; exec sleep 1000");
+            await Assert.ThrowsAsync<SandboxRuntimeException>(() => runner.RunAsync(Command("true"), Cancel));
+            runsc.Do("");
+            for (int i = 0; i < 3; i++)
+            {
+                await Assert.ThrowsAsync<SandboxCapacityException>(() => runner.RunAsync(Command("true"), Cancel));
+            }
+
+            await File.WriteAllTextAsync(Path.Join(frozen, "freezer.state"), "THAWED", Cancel);
+            await WaitAsync(() => File.ReadAllText(Path.Join(frozen, "cgroup.procs")).Length == 0);
+            while (true)
+            {
+                try
+                {
+                    Assert.Equal(0, (await runner.RunAsync(Command("true"), Cancel)).ExitCode);
+                    break;
+                }
+                catch (SandboxCapacityException)
+                {
+                    // Until it is cleaned up.
+                }
+            }
+        }
+        finally
+        {
+            await File.WriteAllTextAsync(Path.Join(frozen, "freezer.state"), "THAWED", CancellationToken.None);
+            await WaitAsync(() => File.ReadAllText(Path.Join(frozen, "cgroup.procs")).Length == 0);
+            Directory.Delete(frozen);
+        }
+
+        Assert.Empty(await OwnTraces.FindAsync(instances));
+    }
+
+    private static async Task WaitAsync(Func<bool> isSo)
+    {
+        for (int attempt = 0; !isSo(); attempt++)
+        {
+            Assert.True(attempt < 3_000, "It never was so.");
+            await Task.Delay(20, Cancel);
+        }
+    }
+}

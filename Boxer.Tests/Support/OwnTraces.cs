@@ -1,0 +1,87 @@
+using System.Globalization;
+
+namespace Boxer.Tests.Support;
+
+/// <summary>What the instances of this process have on this host, whatever others do on it at the same time.</summary>
+internal static class OwnTraces
+{
+    /// <summary>The instances that live: this process has their locks open.</summary>
+    public static string[] Instances() =>
+    [
+        .. Directory.GetFiles("/proc/self/fd").Select(path => new FileInfo(path).LinkTarget)
+            .Where(target => target?.StartsWith("/run/boxer/", StringComparison.Ordinal) == true && target.EndsWith(".lock", StringComparison.Ordinal))
+            .Select(target => Path.GetFileNameWithoutExtension(target)!).Where(id => id.Length == 8),
+    ];
+
+    /// <summary>What is left of instances that are gone.</summary>
+    public static async Task<string[]> FindAsync(IReadOnlyCollection<string> instances)
+    {
+        string[] all =
+        [
+            .. Directory.GetFileSystemEntries("/run/boxer"),
+            .. (await File.ReadAllLinesAsync("/proc/mounts", TestContext.Current.CancellationToken)).Where(line => line.Contains("/run/boxer/", StringComparison.Ordinal)),
+            .. Directory.GetFileSystemEntries("/sys/class/net"),
+            .. Directory.Exists("/run/netns") ? Directory.GetFileSystemEntries("/run/netns") : [],
+            .. Directory.GetDirectories("/sys/fs/cgroup", "boxer-*", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4, IgnoreInaccessible = true }),
+            .. Processes().Select(process => process.CommandLine).Where(line => line.Contains("--root=/run/boxer/", StringComparison.Ordinal)),
+        ];
+        return [.. all.Where(line => instances.Any(id => line.Contains(id, StringComparison.Ordinal)))];
+    }
+
+    /// <summary>The directories of the sandboxes that run for this process.</summary>
+    public static string[] Sandboxes() =>
+    [
+        .. Processes().Where(process => ParentOf(process.Id) == Environment.ProcessId).Select(process => RootOf(process.CommandLine)).OfType<string>(),
+    ];
+
+    /// <summary>A process of a sandbox: <c>runsc</c> itself, <c>runsc-sandbox</c> or <c>runsc-gofer</c>.</summary>
+    public static int? FindProcess(string sandbox, string kind)
+    {
+        foreach ((int id, string commandLine) in Processes())
+        {
+            if (RootOf(commandLine) == sandbox && Path.GetFileName(commandLine.Split('\0')[0]) == kind)
+            {
+                return id;
+            }
+        }
+
+        return null;
+    }
+
+    private static string? RootOf(string commandLine) =>
+        commandLine.Split('\0').FirstOrDefault(argument => argument.StartsWith("--root=/run/boxer/", StringComparison.Ordinal));
+
+    private static int? ParentOf(int process)
+    {
+        try
+        {
+            string status = File.ReadAllText($"/proc/{process}/stat");
+            return int.Parse(status[(status.LastIndexOf(')') + 2)..].Split(' ')[1], CultureInfo.InvariantCulture);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
+    private static List<(int Id, string CommandLine)> Processes()
+    {
+        List<(int Id, string CommandLine)> found = [];
+        foreach (string entry in Directory.EnumerateDirectories("/proc"))
+        {
+            if (int.TryParse(Path.GetFileName(entry), NumberStyles.None, CultureInfo.InvariantCulture, out int id))
+            {
+                try
+                {
+                    found.Add((id, File.ReadAllText(entry + "/cmdline")));
+                }
+                catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+                {
+                    // It ended meanwhile.
+                }
+            }
+        }
+
+        return found;
+    }
+}

@@ -1,0 +1,87 @@
+namespace Boxer.Tests.Support;
+
+/// <summary>A script in place of runsc: it tells the version of the real one, then does what is asked of it, and then what the real one does.</summary>
+internal sealed class StandInRunsc : IDisposable
+{
+    /// <summary>Frames of PID 1, for a Python program that speaks them on descriptor 3.</summary>
+    private const string Frames = """
+        import os, socket, struct, sys, time
+        s = socket.socket(fileno=3)
+        def send(kind, payload=b""): s.sendall(struct.pack("<IHH", len(payload), 0x8000 | kind, 1) + payload)
+        def text(t): return struct.pack("<I", len(t.encode())) + t.encode() + b"\0"
+        def read(n):
+            data = b""
+            while len(data) < n:
+                piece = s.recv(n - len(data))
+                if not piece: sys.exit(0)
+                data += piece
+            return data
+        def until(wanted):
+            while True:
+                length, kind, _ = struct.unpack("<IHH", read(8))
+                read(length)
+                if kind == wanted: return
+        def ready(version=1): send(1, struct.pack("<I", version))
+        def started(): send(2)
+        def ended(code=0): send(5, struct.pack("<IIQQQI", 0, code, 0, 0, 0, 0))
+        def directory(path): send(6, struct.pack("<I", 0o755) + text(path))
+        def file(path, size): send(7, struct.pack("<IQ", 0o644, size) + text(path))
+        def done(): send(10)
+        def go(): ready(); until(5)
+        def silence(): time.sleep(1000)
+
+        """;
+
+    private readonly string _directory = Directory.CreateTempSubdirectory("boxer-standin-").FullName;
+
+    public StandInRunsc()
+    {
+        PutBack();
+        Do("");
+    }
+
+    public string Path => System.IO.Path.Join(_directory, "runsc");
+
+    /// <summary>How often it was asked for its version.</summary>
+    public int Probes => File.Exists(ProbesPath) ? File.ReadAllLines(ProbesPath).Length : 0;
+
+    private string ProbesPath => System.IO.Path.Join(_directory, "probes");
+
+    /// <summary>What the next call does first; nothing: only what runsc does.</summary>
+    public void Do(string script) => Replace("mode", script);
+
+    /// <summary>What the next call does when it is asked for its version; nothing: tell that of runsc.</summary>
+    public void DoWhenProbed(string script) => Replace("probe", script);
+
+    /// <summary>The next call speaks as PID 1 by this Python program, and there is no sandbox.</summary>
+    public void Lie(string program)
+    {
+        Replace("lie.py", Frames + program + "\n");
+        Do($"exec /usr/bin/python3 {_directory}/lie.py");
+    }
+
+    public void Remove() => File.Delete(Path);
+
+    public void PutBack()
+    {
+        Replace("probe", "");
+        File.WriteAllText(Path + ".new", $"""
+            #!/bin/sh
+            if [ "$1" = --version ]; then echo >>{ProbesPath}; . {_directory}/probe; exec runsc --version; fi
+            . {_directory}/mode
+            exec runsc "$@"
+
+            """);
+        File.SetUnixFileMode(Path + ".new", UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        File.Move(Path + ".new", Path, overwrite: true);
+    }
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    private void Replace(string name, string content)
+    {
+        string path = System.IO.Path.Join(_directory, name);
+        File.WriteAllText(path + ".new", content + "\n");
+        File.Move(path + ".new", path, overwrite: true);
+    }
+}
