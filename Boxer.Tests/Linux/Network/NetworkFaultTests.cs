@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Net;
 using Boxer.Network;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Time.Testing;
@@ -37,6 +38,8 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
                 exec 9>&-
                 fails=$(cat {_directory}/fails)
                 PATH=/usr/sbin:/sbin:/usr/bin:/bin
+                if [ -e {_directory}/all ]; then . {_directory}/all; exit 0; fi
+                if [ "$fails" = "garbage $count" ]; then case " $* " in *" -j "*) . {_directory}/garbage; exit 0;; esac; fi
                 if [ "$fails" = "$count" ]; then exec false; fi
                 if [ "$fails" = "-$count" ]; then {name} "$@"; exit 1; fi
                 exec {name} "$@"
@@ -101,6 +104,158 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         }
 
         Assert.InRange(faults, 10, 40);
+    }
+
+    [Theory]
+    [InlineData("echo '{'")]
+    [InlineData("echo '{}'")]
+    [InlineData("echo '{\"nftables\": [{\"table\": {}}, {\"rule\": {\"comment\": 1}}, {\"chain\": {\"hook\": []}}]}'")]
+    [InlineData("head -c 70000000 /dev/zero")]
+    public async Task A_tool_that_prints_what_is_not_understood_is_a_typed_failure_and_nothing_is_left(string garbage)
+    {
+        string[] before = OwnTraces.Instances();
+        List<string> instances = [];
+        int faults = 0;
+        for (int number = 1; ; number++)
+        {
+            await UseGarbageAsync(number, garbage);
+            bool wasHit;
+            await using (SandboxNetworkMode mode = Mode(_directory))
+            {
+                Exception? failure = await Record.ExceptionAsync(async () =>
+                {
+                    await mode.ReconcileAsync(Cancel);
+                    await using INetworkAttachment attachment = await mode.PrepareAsync("one", Cancel);
+                    await attachment.ApplyAsync(Policy, Cancel);
+                });
+                wasHit = int.Parse(await File.ReadAllTextAsync(Path.Join(_directory, "count"), Cancel), CultureInfo.InvariantCulture) >= number;
+                await UseGarbageAsync(0, garbage);
+                Assert.True(failure is null or SandboxRuntimeException, $"call {number}: {failure}");
+                faults += failure is null ? 0 : 1;
+
+                // Who comes next is not hurt.
+                await using INetworkAttachment next = await mode.PrepareAsync("two", Cancel);
+                await next.ApplyAsync(Policy, Cancel);
+                instances.AddRange(OwnTraces.Instances().Except(before, StringComparer.Ordinal));
+            }
+
+            if (!wasHit)
+            {
+                break;
+            }
+        }
+
+        Assert.InRange(faults, 3, 40);
+        Assert.Empty(await OwnTraces.FindAsync(instances));
+    }
+
+    [Fact]
+    public async Task A_tool_that_hangs_is_ended_and_a_typed_failure()
+    {
+        await UseGarbageAsync(0, "");
+        await File.WriteAllTextAsync(Path.Join(_directory, "all"), "exec sleep 1000", Cancel);
+        var time = new FakeTimeProvider();
+        await using SandboxNetworkMode mode = Mode(_directory, time);
+        Task<INetworkAttachment> preparing = mode.PrepareAsync("one", Cancel);
+        while (!preparing.IsCompleted)
+        {
+            time.Advance(TimeSpan.FromSeconds(1));
+            await Task.Delay(20, Cancel);
+        }
+
+        File.Delete(Path.Join(_directory, "all"));
+        SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => preparing);
+        Assert.Contains("did not end within 20 s", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_watch_survives_what_it_does_not_understand_and_then_sees_that_the_rules_are_gone()
+    {
+        string[] before = OwnTraces.Instances();
+        string[] instances;
+        await UseGarbageAsync(0, "");
+        var time = new FakeTimeProvider();
+        await using (SandboxNetworkMode mode = Mode(_directory, time))
+        {
+            await using INetworkAttachment attachment = await mode.PrepareAsync("one", Cancel);
+            instances = [.. OwnTraces.Instances().Except(before, StringComparer.Ordinal)];
+            await attachment.ApplyAsync(Open, Cancel);
+
+            // Every tool prints garbage for a while, as one does that another release has replaced.
+            await File.WriteAllTextAsync(Path.Join(_directory, "all"), "echo '{'", Cancel);
+            int calls = await CallsAsync();
+            await AdvanceAsync(time, async () => await CallsAsync() > calls + 3);
+            File.Delete(Path.Join(_directory, "all"));
+            Assert.True(attachment.IsUsable);
+
+            await HostProgram.RunAsync("nft", "delete", "table", "inet", "boxer_" + Assert.Single(instances));
+            await AdvanceAsync(time, async () => await GuestNamespace.FetchAsync(attachment) == "refused");
+            Assert.False(attachment.IsUsable);
+        }
+
+        Assert.Empty(await OwnTraces.FindAsync(instances));
+
+        async Task<int> CallsAsync() => int.Parse(await File.ReadAllTextAsync(Path.Join(_directory, "count"), Cancel), CultureInfo.InvariantCulture);
+
+        static async Task AdvanceAsync(FakeTimeProvider time, Func<Task<bool>> isSo)
+        {
+            for (int attempt = 0; !await isSo(); attempt++)
+            {
+                Assert.True(attempt < 1_000, "It never was so.");
+                time.Advance(TimeSpan.FromSeconds(1));
+                await Task.Delay(50, Cancel);
+            }
+        }
+    }
+
+    [Fact]
+    public async Task A_host_with_ten_thousand_rules_can_have_sandboxes()
+    {
+        string rules = Path.Join(_directory, "rules");
+        await File.WriteAllTextAsync(
+            rules,
+            "add table ip boxertest\nadd chain ip boxertest many\n" + string.Concat(Enumerable.Range(0, 10_000).Select(i => $"add rule ip boxertest many ip saddr 198.18.{i / 250}.{i % 250} tcp dport {{ 80, 443 }} counter accept comment \"service number {i}\"\n")),
+            Cancel);
+        await HostProgram.RunAsync("nft", "-f", rules);
+        try
+        {
+            await using SandboxNetworkMode mode = Mode();
+            await using INetworkAttachment attachment = await mode.PrepareAsync("one", Cancel);
+            await attachment.ApplyAsync(Open, Cancel);
+        }
+        finally
+        {
+            await HostProgram.RunAsync("nft", "delete", "table", "ip", "boxertest");
+        }
+    }
+
+    [Fact]
+    public void A_resolver_that_cannot_listen_on_all_addresses_is_a_typed_failure_that_leaves_no_socket()
+    {
+        using var tools = new NetworkTools(TimeProvider.System);
+        using var firewall = new Firewall(tools, "00000000", null);
+        var link = new GuestLink("00000", "bx0000000000000", "bx00000000-00000", new AddressPair(IPAddress.Loopback, IPAddress.Loopback), new AddressPair(IPAddress.Parse("2001:db8::1"), IPAddress.Parse("2001:db8::2")), 1, 1);
+        int before = Sockets();
+
+        SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => new DomainResolver(link, Policy, ["127.0.0.1"], firewall));
+
+        Assert.Contains("127.0.0.1 and 2001:db8::1", fault.Message, StringComparison.Ordinal);
+        Assert.InRange(Sockets(), 0, before + 5);
+
+        // Those of others come and go; twenty attempts would leave forty.
+        static int Sockets() => Directory.GetFiles("/proc/self/fd").Count(path => new FileInfo(path).LinkTarget?.StartsWith("socket:", StringComparison.Ordinal) == true);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_kernel_without_IPv6_is_not_told_how_its_addresses_are_chosen(bool hasIPv6)
+    {
+        var link = new GuestLink("00000", "bx0000000000000", "bx00000000-00000", new AddressPair(IPAddress.Loopback, IPAddress.Loopback), null, 1, 1);
+
+        (string ours, string theirs) = link.Lines(hasIPv6);
+
+        Assert.Equal((hasIPv6, hasIPv6), (ours.Contains("addrgenmode", StringComparison.Ordinal), theirs.Contains("addrgenmode", StringComparison.Ordinal)));
     }
 
     [Fact]
@@ -337,5 +492,13 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
 
     private static NetworkPolicy Open { get; } = NetworkPolicy.Combine(new EgressPolicy(), null, replaces: false);
 
-    private static SandboxNetworkMode Mode(string? directory = null) => GuestNamespace.Mode(programs: directory, ipv6: TestInternet.HasIPv6);
+    private static SandboxNetworkMode Mode(string? directory = null, TimeProvider? time = null) => GuestNamespace.Mode(time, programs: directory, ipv6: TestInternet.HasIPv6);
+
+    // The call of a number prints something else where it is to print JSON; none, for 0.
+    private async Task UseGarbageAsync(int number, string garbage)
+    {
+        await File.WriteAllTextAsync(Path.Join(_directory, "garbage"), garbage, Cancel);
+        await File.WriteAllTextAsync(Path.Join(_directory, "count"), "0", Cancel);
+        await File.WriteAllTextAsync(Path.Join(_directory, "fails"), number == 0 ? "0" : $"garbage {number}", Cancel);
+    }
 }
