@@ -20,7 +20,8 @@ public sealed class SandboxOutputs
     internal string? Directory { get; }
 
     /// <summary>They are written below a directory of this host, and <see cref="SandboxResult.Outputs"/> tells where.</summary>
-    /// <param name="directory">An absolute path. It is made when the first file comes; it must not exist before.</param>
+    /// <param name="directory">An absolute path. It is made when the first file comes; where it exists before, nothing is written, and
+    /// <see cref="SandboxResult.OutputsIncomplete"/> says so.</param>
     public static SandboxOutputs ToDirectory(string directory)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);

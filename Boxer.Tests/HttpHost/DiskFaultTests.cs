@@ -9,16 +9,23 @@ public sealed class DiskFaultTests : IAsyncLifetime
 {
     private readonly string _home = Directory.CreateTempSubdirectory("boxer-disk-").FullName;
 
+    // The host has its lock open for writing, so that its whole home cannot be made read-only.
+    private string Space => Path.Combine(_home, "files/shared");
+
     public async ValueTask InitializeAsync()
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to mount a small disk.");
         await HostProgram.RunAsync("mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", _home);
+        Directory.CreateDirectory(Path.Combine(_home, "files"), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        Directory.CreateDirectory(Space, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        await HostProgram.RunAsync("mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", Space);
     }
 
     public async ValueTask DisposeAsync()
     {
         if (Unistd.geteuid() == 0)
         {
+            await HostProgram.RunAsync("umount", "-l", Space);
             await HostProgram.RunAsync("umount", "-l", _home);
         }
 
@@ -45,13 +52,13 @@ public sealed class DiskFaultTests : IAsyncLifetime
         host.Runner.Script = (_, _) => RemountedAsync();
         for (int i = 0; i < 5; i++)
         {
-            await HostProgram.RunAsync("mount", "-o", "remount,rw", _home);
+            await HostProgram.RunAsync("mount", "-o", "remount,rw", Space);
             Assert.Equal(200, (await host.UploadAsync("a", "x")).Status);
 
             Assert.Equal(200, (await host.RunAsync("""{"image": "i", "cmd": ["a"], "files": ["a"]}""")).Status);
         }
 
-        await HostProgram.RunAsync("mount", "-o", "remount,rw", _home);
+        await HostProgram.RunAsync("mount", "-o", "remount,rw", Space);
     }
 
     [Fact]
@@ -66,7 +73,7 @@ public sealed class DiskFaultTests : IAsyncLifetime
         };
 
         Answer answer = await host.RunAsync("""{"image": "i", "cmd": ["a"], "persist": true}""");
-        await HostProgram.RunAsync("mount", "-o", "remount,rw", _home);
+        await HostProgram.RunAsync("mount", "-o", "remount,rw", Space);
 
         Assert.Equal((200, "printed"), (answer.Status, (string)answer.Json["stdout"]!));
         Assert.Equal("None was kept: this host could not store them.", (string)answer.Json["outputs_incomplete"]!);
@@ -75,7 +82,7 @@ public sealed class DiskFaultTests : IAsyncLifetime
     private async IAsyncEnumerable<SandboxEvent> RemountedAsync()
     {
         yield return new SandboxStarted("boxer-1");
-        await HostProgram.RunAsync("mount", "-o", "remount,ro", _home);
+        await HostProgram.RunAsync("mount", "-o", "remount,ro", Space);
         yield return new SandboxEnded(ScriptedRunner.Result(stdout: "printed", id: "boxer-1"));
     }
 

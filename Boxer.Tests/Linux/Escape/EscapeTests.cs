@@ -44,7 +44,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         await runner.RunAsync(new SandboxRequest(EscapeImage.Name, "true"), Cancel);
         string[] paths = [Path.Join(_directory, "boxer-canary"), Path.Join(options.Home, "boxer-canary"), "/run/boxer/boxer-canary-" + _tag];
         string[] settings = [.. Settings.Where(File.Exists).Select(File.ReadAllText)];
-        string roots = await TreeListing.ReadAsync(Path.Join(options.Home, "roots"));
+        string roots = await RootsAsync(options.Home);
 
         using Process host = HostProgram.Start("/usr/bin/python3", [Path.Join(Folder, "canary.py"), _tag, _backwards, .. paths]);
         try
@@ -82,7 +82,19 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         }
 
         Assert.Equal(settings, Settings.Where(File.Exists).Select(File.ReadAllText));
-        Assert.Equal(roots, await TreeListing.ReadAsync(Path.Join(options.Home, "roots")));
+        Assert.Equal(roots, await RootsAsync(options.Home));
+    }
+
+    // Once the root is made into one file, nothing changes any more.
+    private static async Task<string> RootsAsync(string home)
+    {
+        string roots = Path.Join(home, "roots");
+        while (!Directory.EnumerateFiles(roots, "*.erofs", SearchOption.AllDirectories).Any())
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(100), Cancel);
+        }
+
+        return await TreeListing.ReadAsync(roots);
     }
 
     /// <summary>A run of the other user's that has canaries too, for as long as it is left.</summary>
