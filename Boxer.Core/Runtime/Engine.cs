@@ -91,7 +91,7 @@ internal sealed class Engine : IAsyncDisposable
             }
             else
             {
-                ImageStore store = cleanup.Push(new ImageStore(StoreOptions(options, roots, topLayer, runsc.BootsRootImages, loggers, time)));
+                ImageStore store = cleanup.Push(new ImageStore(StoreOptions(options, roots, topLayer, options.MakeRootImages && runsc.BootsRootImages, loggers, time)));
                 await store.CleanAbandonedAsync().ConfigureAwait(false);
                 images = store;
             }
