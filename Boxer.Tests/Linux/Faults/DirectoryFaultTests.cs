@@ -5,6 +5,7 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Linux.Faults;
 
 /// <summary>Directories that cannot be written to: the message says which, why, and what to do.</summary>
+[Collection(Sandboxes.Name)]
 public sealed class DirectoryFaultTests(PythonImage image) : IAsyncLifetime
 {
     private readonly string _mount = Directory.CreateTempSubdirectory("boxer-small-").FullName;
