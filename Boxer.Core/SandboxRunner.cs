@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using Boxer.Admission;
 using Boxer.Diagnostics;
@@ -34,7 +33,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     private readonly SharedOperations<Engine> _starts = new();
     private readonly SemaphoreSlim _starting = new(1, 1);
     private readonly CancellationTokenSource _disposing = new();
-    private readonly ConcurrentDictionary<Task, byte> _pending = new();
+    private readonly BackgroundTasks _pending = new();
     private volatile Engine? _engine;
     private int _disposed;
 
@@ -137,10 +136,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
 
         await _disposing.CancelAsync().ConfigureAwait(false);
-        while (!_pending.IsEmpty)
-        {
-            await Task.WhenAll(_pending.Keys).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        }
+        await _pending.WhenAllAsync().ConfigureAwait(false);
 
         // After this nobody can be about to make an engine.
         await _starts.DisposeAsync().ConfigureAwait(false);
@@ -168,7 +164,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     {
         var events = new RunEvents();
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _disposing.Token);
-        Task run = Track(RunIntoAsync(request, events, ended.Token, cancellationToken));
+        Task run = _pending.Add(RunIntoAsync(request, events, ended.Token, cancellationToken));
         try
         {
             await foreach (SandboxEvent item in events.ReadAllAsync().ConfigureAwait(false))
@@ -272,7 +268,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         finally
         {
             // Off the caller's path. The running slot is given back when the sandbox is gone, so that clean-up cannot pile up.
-            _ = Track(CleanUpAsync(id, held));
+            _ = _pending.Add(CleanUpAsync(id, held));
         }
     }
 
@@ -469,7 +465,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             {
                 foreach (string image in _options.Pool.Images.Keys)
                 {
-                    _ = Track(KeepWarmAsync(engine, ImageReference.Parse(image), kept));
+                    _ = _pending.Add(KeepWarmAsync(engine, ImageReference.Parse(image), kept));
                 }
             }
 
@@ -479,17 +475,5 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         {
             _starting.Release();
         }
-    }
-
-    private Task Track(Task task)
-    {
-        _pending[task] = 0;
-        _ = task.ContinueWith(
-            static (done, state) => ((ConcurrentDictionary<Task, byte>)state!).TryRemove(done, out _),
-            _pending,
-            CancellationToken.None,
-            TaskContinuationOptions.ExecuteSynchronously,
-            TaskScheduler.Default);
-        return task;
     }
 }

@@ -186,26 +186,27 @@ internal static class OptionsValidator
             foreach ((string image, int minimum) in pool.Images ?? new Dictionary<string, int>())
             {
                 Range($"Pool.Images[{image}]", minimum, 1, 1_000);
-                if (!Images.ImageReference.TryParse(image, out _, out string? fault))
-                {
-                    Add($"Pool.Images[{image}]", $"is not an image: {fault}");
-                }
+                NameImage($"Pool.Images[{image}]", image);
             }
 
             NotNull("Pool.WarmUps", pool.WarmUps);
             foreach ((string image, IList<string> command) in pool.WarmUps ?? new Dictionary<string, IList<string>>())
             {
                 string field = $"Pool.WarmUps[{image}]";
-                if (!Images.ImageReference.TryParse(image, out _, out string? fault))
-                {
-                    Add(field, $"is not an image: {fault}");
-                }
-
+                NameImage(field, image);
                 Range(field, command?.Count ?? 0, 1, 1_024);
                 if (command?.Any(argument => argument is null || argument.Contains('\0', StringComparison.Ordinal)) == true || command is [""])
                 {
                     Add(field, "must be a program and its arguments, without NUL characters.");
                 }
+            }
+        }
+
+        void NameImage(string field, string image)
+        {
+            if (!Images.ImageReference.TryParse(image, out _, out string? fault))
+            {
+                Add(field, $"is not an image: {fault}");
             }
         }
 

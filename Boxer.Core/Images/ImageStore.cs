@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using Boxer.Linux;
 using Microsoft.Extensions.Logging;
 
@@ -28,7 +27,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     private readonly ImagePuller _puller;
     private readonly OverlayMounts _mounts;
     private readonly byte[] _topLayer;
-    private readonly ConcurrentDictionary<Task, byte> _making = [];
+    private readonly BackgroundTasks _making = new();
     private readonly CancellationTokenSource _stopping = new();
     private readonly CancellationToken _stopped;
     private readonly SemaphoreSlim _pulls;
@@ -263,7 +262,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
 
         await _operations.DisposeAsync().ConfigureAwait(false);
         await _stopping.CancelAsync().ConfigureAwait(false);
-        await Task.WhenAll(_making.Keys).ConfigureAwait(false);
+        await _making.WhenAllAsync().ConfigureAwait(false);
         _stopping.Dispose();
         foreach (string path in _mounts.UnmountAll())
         {
@@ -310,9 +309,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
 
         if (_options.MakeRootImages && _kind == ImageRootKind.Overlay && _ready.TryBeginRootImage(image))
         {
-            Task making = MakeRootImageAsync(image);
-            _making[making] = 0;
-            _ = making.ContinueWith(done => _making.TryRemove(done, out _), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+            _ = _making.Add(MakeRootImageAsync(image));
         }
 
         return new ImageLease(_ready, image);

@@ -1,7 +1,7 @@
 using System.Net.Sockets;
 using Boxer.Native;
 
-namespace Boxer.Runtime;
+namespace Boxer.Linux;
 
 /// <summary>What goes wrong on a host, however its libraries call it.</summary>
 internal static class HostFault

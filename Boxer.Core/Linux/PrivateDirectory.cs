@@ -1,6 +1,5 @@
 using System.Globalization;
 using Boxer.Native;
-using Boxer.Runtime;
 
 namespace Boxer.Linux;
 

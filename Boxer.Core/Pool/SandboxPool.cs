@@ -22,7 +22,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     private readonly Lock _lock = new();
     private readonly Dictionary<PoolKey, Entry> _entries = [];
     private readonly Dictionary<(string Reference, string Network), int> _minimums = [];
-    private readonly HashSet<Task> _working = [];
+    private readonly BackgroundTasks _working = new();
     private readonly SemaphoreSlim _wake = new(0, 1);
     private readonly CancellationTokenSource _stop = new();
     private readonly int _maxSandboxes;
@@ -171,8 +171,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
             if (entries.Where(entry => entry.Waiting.Count > 0).MinBy(entry => entry.Demand.LastTaken) is { } oldest)
             {
-                gone = LeaveAsync(oldest.Waiting.Dequeue());
-                Track(gone);
+                gone = _working.Add(LeaveAsync(oldest.Waiting.Dequeue()));
             }
             else if (entries.Any(entry => entry.Booting > 0))
             {
@@ -238,22 +237,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
 
         await _loop.ConfigureAwait(false);
-        while (true)
-        {
-            Task[] working;
-            lock (_lock)
-            {
-                working = [.. _working];
-            }
-
-            if (working.Length == 0)
-            {
-                break;
-            }
-
-            await Task.WhenAll(working).ConfigureAwait(false);
-        }
-
+        await _working.WhenAllAsync().ConfigureAwait(false);
         _stop.Dispose();
         _wake.Dispose();
     }
@@ -400,8 +384,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         _booting++;
         _isBootGivenUp = false;
         neediest.Booting++;
-        _boot = BootAsync(neediest, neediest.Boot, memory);
-        Track(_boot);
+        _boot = _working.Add(BootAsync(neediest, neediest.Boot, memory));
     }
 
     private async Task BootAsync(Entry entry, Func<CancellationToken, Task<T>> boot, AdmissionQueue.IdleMemory memory)
@@ -503,7 +486,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
     }
 
-    private void Destroy(Waiting waiting) => Track(LeaveAsync(waiting));
+    private void Destroy(Waiting waiting) => _ = _working.Add(LeaveAsync(waiting));
 
     // Under the lock.
     private Task LeaveAsync(Waiting waiting)
@@ -534,23 +517,6 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         {
             Log.PoolCleanupFailed(_logger, fault);
         }
-    }
-
-    // Under the lock.
-    private void Track(Task task)
-    {
-        _working.Add(task);
-        _ = task.ContinueWith(
-            done =>
-            {
-                lock (_lock)
-                {
-                    _working.Remove(done);
-                }
-            },
-            CancellationToken.None,
-            TaskContinuationOptions.ExecuteSynchronously,
-            TaskScheduler.Default);
     }
 
     private readonly record struct Waiting(T Sandbox, TimeSpan Since, AdmissionQueue.IdleMemory Memory);

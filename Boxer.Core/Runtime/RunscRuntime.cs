@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
 using Boxer.Images;
+using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Network;
 using Boxer.Runtime.Cgroups;

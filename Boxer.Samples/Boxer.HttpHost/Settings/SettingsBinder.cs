@@ -62,7 +62,7 @@ internal sealed class SettingsBinder
             Platform = BindPlatform(),
             DefaultLimits = BindDefaults(),
             IgnoreCgroups = Flag("ignore_cgroups"),
-            MakeRootImages = !_root.Members.ContainsKey("root_images") || Flag("root_images"),
+            MakeRootImages = Flag(_root, "", "root_images") ?? true,
             CgroupParent = Text(_root, "", "cgroup_parent"),
             DnsServers = [.. BindDnsServers()],
             Egress = BindEgress(),
@@ -231,11 +231,19 @@ internal sealed class SettingsBinder
 
         const string Prefix = "pool.";
         RefuseUnknown(section, Prefix, PoolKeys);
-        pool.Enabled = section.Members.ContainsKey("enabled") ? Flag(section, Prefix, "enabled") : null;
+        pool.Enabled = Flag(section, Prefix, "enabled");
         pool.MaxSandboxes = (int?)Whole(section, Prefix, "max_sandboxes", 0, 10_000);
         pool.IdleTimeout = Seconds(section, Prefix, "idle_timeout_secs", 1, 86_400) ?? pool.IdleTimeout;
         pool.MaxAge = Seconds(section, Prefix, "max_age_secs", 1, 86_400) ?? pool.MaxAge;
-        switch (section.Members.GetValueOrDefault("images"))
+        BindImages(section, Prefix, "images", "a number of sandboxes", (images, prefix, image) => pool.Images[image] = (int)(Whole(images, prefix, image, 1, 1_000) ?? 1));
+        BindImages(section, Prefix, "warm_ups", "a command", (warmUps, prefix, image) => pool.WarmUps[image] = Texts(warmUps, prefix, image) ?? []);
+        return pool;
+    }
+
+    // An object with something for each image.
+    private void BindImages(SettingObject section, string prefix, string key, string what, Action<SettingObject, string, string> bind)
+    {
+        switch (section.Members.GetValueOrDefault(key))
         {
             case null:
                 break;
@@ -244,40 +252,17 @@ internal sealed class SettingsBinder
                 {
                     if (!Boxer.Images.ImageReference.TryParse(image, out _))
                     {
-                        Fault($"pool.images.{image}", "is not the name of an image; write one such as python:3.12-slim");
+                        Fault($"{prefix}{key}.{image}", "is not the name of an image; write one such as python:3.12-slim");
                     }
 
-                    pool.Images[image] = (int)(Whole(images, "pool.images.", image, 1, 1_000) ?? 1);
+                    bind(images, $"{prefix}{key}.", image);
                 }
 
                 break;
             case { } other:
-                Fault("pool.images", "must be an object with a number of sandboxes for each image", other);
+                Fault(prefix + key, $"must be an object with {what} for each image", other);
                 break;
         }
-
-        switch (section.Members.GetValueOrDefault("warm_ups"))
-        {
-            case null:
-                break;
-            case SettingObject warmUps:
-                foreach (string image in warmUps.Members.Keys)
-                {
-                    if (!Boxer.Images.ImageReference.TryParse(image, out _))
-                    {
-                        Fault($"pool.warm_ups.{image}", "is not the name of an image; write one such as python:3.12-slim");
-                    }
-
-                    pool.WarmUps[image] = Texts(warmUps, "pool.warm_ups.", image) ?? [];
-                }
-
-                break;
-            case { } other:
-                Fault("pool.warm_ups", "must be an object with a command for each image", other);
-                break;
-        }
-
-        return pool;
     }
 
     private List<string> BindDnsServers()
@@ -459,13 +444,15 @@ internal sealed class SettingsBinder
         return texts;
     }
 
-    private bool Flag(string key) => Flag(_root, "", key);
+    private bool Flag(string key) => Flag(_root, "", key) ?? false;
 
-    private bool Flag(SettingObject section, string prefix, string key)
+    private bool? Flag(SettingObject section, string prefix, string key)
     {
         switch (section.Members.GetValueOrDefault(key))
         {
-            case null or SettingScalar { Text: null, Json.ValueKind: JsonValueKind.False }:
+            case null:
+                return null;
+            case SettingScalar { Text: null, Json.ValueKind: JsonValueKind.False }:
                 return false;
             case SettingScalar { Text: null, Json.ValueKind: JsonValueKind.True }:
                 return true;
