@@ -43,5 +43,6 @@ umoci new --image "$work/variant:latest"
 quietly umoci insert --image "$work/variant:latest" "$work/root" /
 push_variant 3-flat
 rm -r "$work/variant" "$work/root"
-dotnet Boxer.Benchmarks/bin/Release/net10.0/Boxer.Benchmarks.dll localhost/python:3 "localhost=$registry_url" "$report" ${1:+"$1"}
+mkdir "$work/measured"
+TMPDIR=$work/measured dotnet Boxer.Benchmarks/bin/Release/net10.0/Boxer.Benchmarks.dll localhost/python:3 "localhost=$registry_url" "$report" ${1:+"$1"}
 say "The report is in $report."

@@ -22,6 +22,7 @@ internal sealed class BareRunsc(string root) : IDisposable
         long start = Stopwatch.GetTimestamp();
         for (int i = 0; i < runs; i++)
         {
+            Interruption.ThrowIfAsked();
             await RunAsync(workload).ConfigureAwait(false);
         }
 

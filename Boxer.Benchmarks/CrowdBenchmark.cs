@@ -33,6 +33,7 @@ internal static class CrowdBenchmark
             {
                 while (running.Count < others)
                 {
+                    Interruption.ThrowIfAsked();
                     running.Add(await StartAsync(crowd, bench.Image, end.Token).ConfigureAwait(false));
                 }
 

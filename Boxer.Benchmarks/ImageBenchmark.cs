@@ -45,6 +45,7 @@ internal static class ImageBenchmark
             var second = new Series("second image");
             for (int i = 0; i < rounds; i++)
             {
+                Interruption.ThrowIfAsked();
                 await using ImageStore store = Open($"{made++}");
                 await using IImageLease held = await store.AcquireAsync(reference).ConfigureAwait(false);
                 long start = Stopwatch.GetTimestamp();

@@ -32,6 +32,7 @@ internal static class Interleaved
                     continue;
                 }
 
+                Interruption.ThrowIfAsked();
                 await Task.Delay(rest).ConfigureAwait(false);
                 long start = Stopwatch.GetTimestamp();
                 await cases[index].WorkAsync(round >= 0).ConfigureAwait(false);

@@ -23,6 +23,7 @@ internal sealed record Load(double Rate, int Lost, Series Times)
         {
             while (Interlocked.Decrement(ref left) >= 0)
             {
+                Interruption.ThrowIfAsked();
                 long begin = Stopwatch.GetTimestamp();
                 if (await IsRightAsync(call).ConfigureAwait(false))
                 {

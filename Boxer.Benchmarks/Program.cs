@@ -17,6 +17,7 @@ if (args.Length is < 3 or > 4 || args[1].Split('=', 2) is not [var registry, var
 
 AnsiConsole.Profile.Width = Math.Max(AnsiConsole.Profile.Width, LeastWidth);
 AnsiConsole.Record();
+using var interruption = new Interruption();
 try
 {
     long start = Stopwatch.GetTimestamp();
@@ -34,6 +35,11 @@ try
     }
 
     AnsiConsole.WriteLine($"All took {Stopwatch.GetElapsedTime(start).TotalSeconds:0} s.");
+}
+catch (OperationCanceledException)
+{
+    AnsiConsole.WriteLine("Interrupted.");
+    return 1;
 }
 finally
 {

@@ -33,6 +33,7 @@ internal static class WaitingBenchmark
         await runner.StartAsync().ConfigureAwait(false);
         for (int i = 0; i < 600 && waiting < Waiting; i++)
         {
+            Interruption.ThrowIfAsked();
             await Task.Delay(100).ConfigureAwait(false);
             meters.RecordObservableInstruments();
         }

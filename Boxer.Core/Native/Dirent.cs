@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
@@ -15,7 +16,7 @@ internal static unsafe partial class Dirent
     {
         nint number = RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 217 : 61;
         var names = new List<byte[]>();
-        var buffer = new byte[32 * 1024];
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(32 * 1024);
         bool held = false;
         directory.DangerousAddRef(ref held);
         try
@@ -43,6 +44,7 @@ internal static unsafe partial class Dirent
         finally
         {
             directory.DangerousRelease();
+            ArrayPool<byte>.Shared.Return(buffer);
         }
 
         return names;

@@ -119,7 +119,17 @@ internal abstract class Cgroup : IAsyncDisposable
     {
         try
         {
-            return [.. File.ReadLines(procsFile).Select(line => int.Parse(line, CultureInfo.InvariantCulture)).Where(pid => pid > 0)];
+            List<int> found = [];
+            for (ReadOnlySpan<byte> rest = File.ReadAllBytes(procsFile); TryTakeLine(ref rest, out ReadOnlySpan<byte> line);)
+            {
+                // Those of another PID namespace are 0.
+                if (int.Parse(line, CultureInfo.InvariantCulture) is > 0 and int pid)
+                {
+                    found.Add(pid);
+                }
+            }
+
+            return found;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
@@ -132,20 +142,29 @@ internal abstract class Cgroup : IAsyncDisposable
     private protected static long? ReadNumber(string directory, string file)
     {
         string path = Path.Join(directory, file);
-        return File.Exists(path) && long.TryParse(File.ReadAllText(path).AsSpan().Trim(), CultureInfo.InvariantCulture, out long value) ? value : null;
+        return File.Exists(path) && long.TryParse(File.ReadAllBytes(path).AsSpan().Trim((byte)'\n'), CultureInfo.InvariantCulture, out long value) ? value : null;
     }
 
-    private protected static long? ReadKey(string directory, string file, string key)
+    private protected static long? ReadKey(string directory, string file, ReadOnlySpan<byte> key)
     {
-        foreach (string line in File.ReadLines(Path.Join(directory, file)))
+        for (ReadOnlySpan<byte> rest = File.ReadAllBytes(Path.Join(directory, file)); TryTakeLine(ref rest, out ReadOnlySpan<byte> line);)
         {
-            if (line.StartsWith(key, StringComparison.Ordinal) && line.Length > key.Length && line[key.Length] == ' ')
+            if (line.StartsWith(key) && line.Length > key.Length && line[key.Length] == ' ')
             {
-                return long.Parse(line.AsSpan(key.Length + 1), CultureInfo.InvariantCulture);
+                return long.Parse(line[(key.Length + 1)..], CultureInfo.InvariantCulture);
             }
         }
 
         return null;
+    }
+
+    // As bytes, because a clean-up reads these files every few milliseconds.
+    private static bool TryTakeLine(ref ReadOnlySpan<byte> rest, out ReadOnlySpan<byte> line)
+    {
+        int end = rest.IndexOf((byte)'\n');
+        line = end < 0 ? rest : rest[..end];
+        rest = end < 0 ? [] : rest[(end + 1)..];
+        return line.Length > 0;
     }
 
     private static bool TryRemove(string directory)

@@ -95,7 +95,7 @@ internal sealed class CgroupV1 : Cgroup
 
     // By the most it ever had, because newer kernels do not count failed charges any more.
     internal override OutOfMemory ReadOutOfMemory() =>
-        (ReadKey(_memory, "memory.oom_control", "oom_kill") ?? 0) == 0 ? OutOfMemory.None
+        (ReadKey(_memory, "memory.oom_control", "oom_kill"u8) ?? 0) == 0 ? OutOfMemory.None
         : ReadNumber(_memory, "memory.max_usage_in_bytes") + ChargedAhead < ReadNumber(_memory, "memory.limit_in_bytes") ? OutOfMemory.Host
         : OutOfMemory.OwnLimit;
 

@@ -36,12 +36,12 @@ internal sealed class CgroupV2 : Cgroup
 
     // "oom" counts what reached the limit of this cgroup; kills for a limit above it are not among them.
     internal override OutOfMemory ReadOutOfMemory() =>
-        (ReadKey(_directory, "memory.events", "oom_kill") ?? 0) == 0 ? OutOfMemory.None
-        : (ReadKey(_directory, "memory.events", "oom") ?? 0) == 0 ? OutOfMemory.Host
+        (ReadKey(_directory, "memory.events", "oom_kill"u8) ?? 0) == 0 ? OutOfMemory.None
+        : (ReadKey(_directory, "memory.events", "oom"u8) ?? 0) == 0 ? OutOfMemory.Host
         : OutOfMemory.OwnLimit;
 
     internal override CgroupUsage ReadUsage() => new(
-        ReadKey(_directory, "cpu.stat", "usage_usec") is { } microseconds ? TimeSpan.FromMicroseconds(microseconds) : null,
+        ReadKey(_directory, "cpu.stat", "usage_usec"u8) is { } microseconds ? TimeSpan.FromMicroseconds(microseconds) : null,
         ReadNumber(_directory, "memory.peak"));
 
     // The kernel reports a change of this file as an exceptional condition, against what was last read of the same descriptor.

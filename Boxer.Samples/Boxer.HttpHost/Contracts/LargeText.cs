@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
@@ -32,7 +33,6 @@ internal sealed class PrintedText(IReadOnlyList<ReadOnlyMemory<byte>> pieces, st
 {
     private const int PieceBytes = 16 << 10;
     private readonly Decoder _decoder = Encoding.UTF8.GetDecoder();
-    private readonly char[] _characters = new char[Encoding.UTF8.GetMaxCharCount(PieceBytes)];
     private int _piece;
     private int _at;
 
@@ -45,16 +45,14 @@ internal sealed class PrintedText(IReadOnlyList<ReadOnlyMemory<byte>> pieces, st
     {
         if (_piece == pieces.Count)
         {
-            int rest = _decoder.GetChars([], _characters, flush: true);
-            writer.WriteStringValueSegment(_characters.AsSpan(0, rest), isFinalSegment: false);
+            WriteDecoded(writer, [], flush: true);
             writer.WriteStringValueSegment(tail, isFinalSegment: true);
             return false;
         }
 
         ReadOnlySpan<byte> bytes = pieces[_piece].Span[_at..];
         bytes = bytes[..Math.Min(bytes.Length, PieceBytes)];
-        int count = _decoder.GetChars(bytes, _characters, flush: false);
-        writer.WriteStringValueSegment(_characters.AsSpan(0, count), isFinalSegment: false);
+        WriteDecoded(writer, bytes, flush: false);
         _at += bytes.Length;
         if (_at == pieces[_piece].Length)
         {
@@ -63,6 +61,19 @@ internal sealed class PrintedText(IReadOnlyList<ReadOnlyMemory<byte>> pieces, st
         }
 
         return true;
+    }
+
+    private void WriteDecoded(Utf8JsonWriter writer, ReadOnlySpan<byte> bytes, bool flush)
+    {
+        char[] characters = ArrayPool<char>.Shared.Rent(Encoding.UTF8.GetMaxCharCount(bytes.Length));
+        try
+        {
+            writer.WriteStringValueSegment(characters.AsSpan(0, _decoder.GetChars(bytes, characters, flush)), isFinalSegment: false);
+        }
+        finally
+        {
+            ArrayPool<char>.Shared.Return(characters);
+        }
     }
 }
 
