@@ -4,19 +4,22 @@ using Boxer.HttpHost.Settings;
 namespace Boxer.HttpHost;
 
 /// <summary>
-/// Bounds the bodies that are being read, and the bytes that requests hold in memory from their body until their answer. Nobody has more
+/// Bounds the bodies that are being read, and the memory that requests hold from their body until their answer. Nobody has more
 /// than half of either, so that what one client sends slowly leaves room for the others.
 /// </summary>
 internal sealed class BodyRoom(HostSettings settings)
 {
     /// <summary>Half of the connections, so that a body is never what keeps a client from asking whether the host lives.</summary>
-    internal const int MostBodies = HostComposition.MostConnections / 2;
+    internal static int MostBodies => HostComposition.MostConnections / 2;
 
     private const long LeastBytes = 256L << 20;
 
+    // The buffer that doubles as the body comes, and its texts in UTF-16.
+    private const int MemoryForEachByte = 4;
+
     private readonly Lock _lock = new();
     private readonly Dictionary<string, Share> _shares = new(StringComparer.Ordinal);
-    private readonly long _mostBytes = Math.Max(LeastBytes, 4 * settings.RunBodyLimitBytes);
+    private readonly long _mostBytes = Math.Max(LeastBytes, 4 * MemoryForEachByte * settings.RunBodyLimitBytes);
     private readonly Share _all = new();
 
     /// <summary>Takes a place for a body, before any of it is read.</summary>
@@ -39,8 +42,10 @@ internal sealed class BodyRoom(HostSettings settings)
         }
     }
 
-    internal void Reserve(string client, long bytes)
+    /// <returns>The memory that was reserved.</returns>
+    internal long Reserve(string client, int bodyBytes)
     {
+        long bytes = (long)bodyBytes * MemoryForEachByte;
         lock (_lock)
         {
             Share share = _shares[client];
@@ -51,6 +56,7 @@ internal sealed class BodyRoom(HostSettings settings)
 
             share.Bytes += bytes;
             _all.Bytes += bytes;
+            return bytes;
         }
     }
 
@@ -92,8 +98,7 @@ internal sealed class BodyPlace(BodyRoom room, string client) : IDisposable
     {
         if (bytes > 0)
         {
-            room.Reserve(client, bytes);
-            _bytes += bytes;
+            _bytes += room.Reserve(client, bytes);
         }
     }
 

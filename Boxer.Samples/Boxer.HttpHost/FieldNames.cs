@@ -94,6 +94,9 @@ internal static partial class FieldNames
             OfLimits(OfLimits(failure, "DefaultLimits", "defaults"), "MaxLimits", "max_limits").Replace("BoxerOptions.", "", StringComparison.Ordinal),
             match => OptionKeys.GetValueOrDefault(match.Value, match.Value));
 
+    /// <summary>What this machine lacks, which may name options in its sentences.</summary>
+    public static string OfMachine(string message) => Option().Replace(message, match => OptionKeys.GetValueOrDefault(match.Value, match.Value));
+
     /// <summary>One property of <see cref="ResourceLimits"/>.</summary>
     public static string OfLimit(string property) => Limits.GetValueOrDefault(property) ?? HostLimits.GetValueOrDefault(property, property);
 
@@ -128,4 +131,8 @@ internal static partial class FieldNames
 
     [GeneratedRegex("[A-Z][A-Za-z]+", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
     private static partial Regex Word();
+
+    // Not what is a part of a path, and no word that sentences begin with.
+    [GeneratedRegex("(?<![/A-Za-z])(?:[A-Z][a-z]+(?:[A-Z][a-z]*)+|Home)(?![A-Za-z])", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
+    private static partial Regex Option();
 }

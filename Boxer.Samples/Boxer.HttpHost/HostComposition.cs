@@ -17,8 +17,8 @@ namespace Boxer.HttpHost;
 /// <summary>Puts the host together: services, middleware and endpoints.</summary>
 internal static class HostComposition
 {
-    /// <summary>Connections at once.</summary>
-    internal const int MostConnections = 4_096;
+    /// <summary>Connections at once; the other descriptors are for sandboxes and files.</summary>
+    internal static int MostConnections { get; } = (int)Math.Clamp(DescriptorLimit.Read() - DescriptorLimit.KeptForWork, 64, 4_096);
 
     /// <summary>What the end of work may take beyond its grace: answers are written and sandboxes destroyed.</summary>
     private static readonly TimeSpan CleanUpTime = TimeSpan.FromSeconds(15);

@@ -59,6 +59,12 @@ internal static class HostProgram
                 return ConfigurationFault;
         }
 
+        if (DescriptorLimit.Read() is < DescriptorLimit.Least and var descriptors)
+        {
+            await errors.WriteLineAsync($"boxer: this process can have {descriptors} descriptors open, which is not enough; nothing was started: raise its limit to {DescriptorLimit.Least} or more (ulimit -n, LimitNOFILE).");
+            return MachineFault;
+        }
+
         string home = environment["HOME"] as string is { Length: > 0 } named2 ? named2 : "/root";
         SettingsSource source = SettingsSource.Read(file, environment, home);
         HostSettings settings = SettingsBinder.Bind(source, home, out IReadOnlyList<string> faults);
@@ -91,7 +97,7 @@ internal static class HostProgram
             }
             catch (SandboxException exception)
             {
-                await errors.WriteLineAsync($"boxer: this machine cannot run sandboxes as configured; nothing was started: {exception.Message}");
+                await errors.WriteLineAsync($"boxer: this machine cannot run sandboxes as configured; nothing was started: {FieldNames.OfMachine(exception.Message)}");
                 return MachineFault;
             }
             catch (IOException exception) when (exception.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException)
@@ -126,7 +132,7 @@ internal static class HostProgram
         }
         catch (SandboxPrivilegeException exception)
         {
-            return [$"home: {exception.Message}"];
+            return [$"home: {FieldNames.OfMachine(exception.Message)}"];
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

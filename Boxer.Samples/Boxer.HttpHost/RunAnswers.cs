@@ -39,6 +39,7 @@ internal static class RunAnswers
                     Usage = Usage(result),
                     UnenforcedLimits = Unenforced(result),
                     NetworkDenied = Denied(result),
+                    NetworkIncomplete = result.NetworkIncomplete,
                     NetworkUsage = NetworkUsage(result),
                 });
     }
@@ -73,6 +74,7 @@ internal static class RunAnswers
             Usage = Usage(result),
             UnenforcedLimits = Unenforced(result),
             NetworkDenied = Denied(result),
+            NetworkIncomplete = result.NetworkIncomplete,
             NetworkUsage = NetworkUsage(result),
         };
     }

@@ -34,6 +34,19 @@ public sealed class RunTests
         Assert.All(["error", "signal", "stdout_base64", "stderr_base64", "unenforced_limits", "status"], name => Assert.False(body.ContainsKey(name)));
     }
 
+    [Theory]
+    [InlineData(TerminationKind.Exited, 200)]
+    [InlineData(TerminationKind.WallClockLimit, 408)]
+    public async Task It_is_told_where_what_is_said_about_the_network_is_not_all(TerminationKind end, int status)
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        host.Runner.Returns(ScriptedRunner.Result(End(end, "ended", code: 0), networkIncomplete: "words"));
+
+        Answer answer = await host.RunAsync(Simple);
+
+        Assert.Equal((status, "words"), (answer.Status, (string?)answer.Json["network_incomplete"]));
+    }
+
     [Fact]
     public async Task The_request_reaches_the_runner_whole()
     {

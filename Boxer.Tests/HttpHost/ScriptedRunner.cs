@@ -20,7 +20,8 @@ internal sealed class ScriptedRunner : ISandboxRunner
         string stderr = "",
         string? id = null,
         byte[]? stdoutBytes = null,
-        string? outputsIncomplete = null) =>
+        string? outputsIncomplete = null,
+        string? networkIncomplete = null) =>
         new()
         {
             Id = id ?? $"boxer-{Guid.NewGuid()}",
@@ -29,6 +30,7 @@ internal sealed class ScriptedRunner : ISandboxRunner
             StderrBytes = Encoding.UTF8.GetBytes(stderr),
             Outputs = [],
             OutputsIncomplete = outputsIncomplete,
+            NetworkIncomplete = networkIncomplete,
             ImageDigest = "sha256:0123",
             Usage = new SandboxUsage { PeakMemoryBytes = 1_000 },
             Timings = new SandboxTimings { Run = TimeSpan.FromMilliseconds(12.5), Total = TimeSpan.FromMilliseconds(20) },

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using Boxer.Hosting;
@@ -77,6 +78,124 @@ public sealed class CrashTests(PythonImage image)
         }
 
         Assert.Equal(before, await HostState.ReadAsync());
+    }
+
+    [Fact]
+    public async Task Commands_that_are_killed_at_40_random_moments_leave_nothing_after_the_next_start()
+    {
+        const int Kills = 40;
+        const int Pulls = 8;
+        const int LongestMilliseconds = 1_400;
+        image.Require();
+        int seed = Random.Shared.Next();
+        var random = new Random(seed);
+        string[] before = await HostState.ReadAsync();
+        string pulled = Directory.CreateTempSubdirectory("boxer-killed-").FullName;
+        try
+        {
+            for (int kill = 0; kill < Kills; kill++)
+            {
+                // The first ones while they pull.
+                string home = kill < Pulls ? pulled : image.Home;
+                string[] command = random.Next(3) switch
+                {
+                    0 => ["true"],
+                    1 => ["sh", "-c", "yes | head -c 100000"],
+                    _ => ["sleep", "100"],
+                };
+                using Process process = CliProcess.Start(["run", "--home", home, "--mirror", $"docker.io={image.Url}", "--network", random.Next(2) == 0 ? "none" : "sandbox", PythonImage.Name, .. command]);
+                Task reading = Task.WhenAll(process.StandardOutput.ReadToEndAsync(Cancel), process.StandardError.ReadToEndAsync(Cancel));
+                await Task.Delay(random.Next(LongestMilliseconds), Cancel);
+                process.Kill();
+                await process.WaitForExitAsync(Cancel);
+                await reading;
+            }
+
+            await AssertTakenAwayAsync(before, $"seed {seed}", image.Options(), pulled);
+        }
+        finally
+        {
+            Directory.Delete(pulled, recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task A_host_that_is_killed_at_10_random_moments_with_work_in_flight_leaves_nothing_after_the_next_start()
+    {
+        const int Kills = 10;
+        const int LongestMilliseconds = 1_500;
+        image.Require();
+        int seed = Random.Shared.Next();
+        var random = new Random(seed);
+        string[] before = await HostState.ReadAsync();
+        string home = Path.Join(Directory.CreateTempSubdirectory("boxer-killed-").FullName, "home");
+        try
+        {
+            for (int kill = 0; kill < Kills; kill++)
+            {
+                await using HostProcess host = await HostProcess.StartAsync(image, new JsonObject { ["home"] = home, ["pool"] = new JsonObject { ["images"] = new JsonObject { [PythonImage.Name] = 1 } } });
+                Task[] runs =
+                [
+                    RunAsync(host, "none", "true"),
+                    RunAsync(host, "none", "sh", "-c", "head -c 3000000 /dev/zero > /output/file; yes | head -c 300000"),
+                    RunAsync(host, "sandbox", "sleep", "100"),
+                    RunAsync(host, "sandbox", "sh", "-c", "yes"),
+                    UploadAsync(host),
+                ];
+                await Task.Delay(random.Next(LongestMilliseconds), Cancel);
+                host.Process.Kill();
+                await host.Process.WaitForExitAsync(Cancel);
+                await Task.WhenAll(runs);
+            }
+
+            await AssertTakenAwayAsync(before, $"seed {seed}", image.Options(), home);
+        }
+        finally
+        {
+            Directory.Delete(Path.GetDirectoryName(home)!, recursive: true);
+        }
+
+        static async Task RunAsync(HostProcess host, string network, params string[] command)
+        {
+            var body = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray([.. command]), ["network"] = network, ["persist"] = true, ["limits"] = new JsonObject { ["wall_clock_secs"] = 200 } };
+            await IgnoreAsync(host.Client.PostAsJsonAsync("/run", body, Cancel));
+        }
+
+        static async Task UploadAsync(HostProcess host)
+        {
+            using var form = new MultipartFormDataContent
+            {
+                { new ByteArrayContent(new byte[5 << 20]), "file", "f" },
+                { new StringContent("a/b"), "path" },
+            };
+            await IgnoreAsync(host.Client.PostAsync(new Uri("/files", UriKind.Relative), form, Cancel));
+        }
+
+        static async Task IgnoreAsync(Task<HttpResponseMessage> answer)
+        {
+            try
+            {
+                (await answer).Dispose();
+            }
+            catch (HttpRequestException)
+            {
+                // Cut off, as it must be.
+            }
+        }
+    }
+
+    private static async Task AssertTakenAwayAsync(string[] before, string what, BoxerOptions options, string home)
+    {
+        options.Home = home;
+        await using (SandboxRunner next = BoxerRunner.Create(options))
+        {
+            await next.StartAsync(Cancel);
+            Assert.Equal("next\n", (await next.RunAsync(Shell("echo next"), Cancel)).Stdout);
+        }
+
+        string[] after = await HostState.ReadAsync();
+        Assert.True(before.SequenceEqual(after, StringComparer.Ordinal), $"{what}: {string.Join('\n', after.Except(before, StringComparer.Ordinal))}");
+        Assert.Empty(Directory.GetFileSystemEntries(Path.Join(home, "tmp")));
     }
 
     private static async Task WaitForAsync(Func<Task<int>> count, int atLeast)

@@ -280,10 +280,12 @@ struct text_file {
 };
 
 /*
- * What START says, in memory that init and the child forked ahead share: init reads and checks it, the child uses it. The
- * pointers hold in both, because the mapping is older than the fork.
+ * What START says, in memory that init and its child share: init reads and checks it, the child uses it and says in it where
+ * it failed. The pointers hold in both, because the mapping is older than the fork.
  */
 struct plan {
+    uint32_t failed_stage;
+    uint32_t failed_errno;
     int is_quiet;
     uid_t uid;
     gid_t gid;
@@ -307,6 +309,18 @@ struct plan {
     uint8_t payload[MAX_START];
 };
 
+/* A tmpfs of the plan, in the plan's order; the path is a copy. It is not mounted where the image uses the directory. */
+struct mount_point {
+    struct tmpfs tmpfs;
+    int is_mounted;
+};
+
+/* A text file that is made and has no content yet; the path is a copy. */
+struct empty_file {
+    char *path;
+    int fd;
+};
+
 enum state {
     WAITING_FOR_START,
     WARMING_UP,
@@ -319,12 +333,14 @@ enum state {
 static struct plan *plan;
 static enum state state = WAITING_FOR_START;
 static pid_t child;
-static int child_socket;
+static int child_socket = -1;
 static int child_status;
 static int child_ended;
 static int output_fd = -1;
-static const char *mounted[MAX_ITEMS];
-static uint32_t mounted_count;
+static struct mount_point mounts[MAX_ITEMS];
+static uint32_t mount_count;
+static struct empty_file empty_files[MAX_ITEMS];
+static uint32_t empty_file_count;
 static uint32_t warm_up_errno;
 static struct rusage warm_up_usage;
 static int file_fd = -1;
@@ -655,9 +671,21 @@ static int is_used(const char *path)
     return used;
 }
 
+static char *copy_text(const char *text)
+{
+    char *copy = strdup(text);
+    if (copy == NULL)
+        fault("strdup", NULL, errno);
+    return copy;
+}
+
 static void mount_tmpfs(const struct tmpfs *tmpfs)
 {
-    if (tmpfs->unless_used && is_used(tmpfs->path))
+    struct mount_point *point = &mounts[mount_count++];
+    point->tmpfs = *tmpfs;
+    point->tmpfs.path = copy_text(tmpfs->path);
+    point->is_mounted = !tmpfs->unless_used || !is_used(tmpfs->path);
+    if (!point->is_mounted)
         return;
     char options[128];
     snprintf(options, sizeof options, "size=%llu,mode=%o,uid=%u,gid=%u", (unsigned long long)tmpfs->size, tmpfs->mode, tmpfs->uid,
@@ -665,7 +693,30 @@ static void mount_tmpfs(const struct tmpfs *tmpfs)
     for (int attempt = 0; mount("tmpfs", tmpfs->path, "tmpfs", MS_NOSUID | MS_NODEV, options) != 0; attempt++)
         if (attempt > 0 || errno != ENOENT || make_directories(tmpfs->path, 0, 0, 0) != 0)
             fault("mount", tmpfs->path, errno);
-    mounted[mounted_count++] = tmpfs->path;
+}
+
+static void unmount_from(uint32_t first)
+{
+    while (mount_count > first) {
+        struct mount_point *point = &mounts[--mount_count];
+        if (point->is_mounted && umount2(point->tmpfs.path, 0) != 0)
+            fault("unmount", point->tmpfs.path, errno);
+        free((char *)point->tmpfs.path);
+    }
+}
+
+/* How many of the mounts that are there, from the first on, are those of the plan. */
+static uint32_t count_wanted_mounts(void)
+{
+    uint32_t same = 0;
+    for (; same < mount_count && same < plan->tmpfs_count; same++) {
+        const struct tmpfs *there = &mounts[same].tmpfs;
+        const struct tmpfs *wanted = &plan->tmpfs[same];
+        if (strcmp(there->path, wanted->path) != 0 || there->size != wanted->size || there->mode != wanted->mode || there->uid != wanted->uid
+            || there->gid != wanted->gid || there->unless_used != wanted->unless_used)
+            break;
+    }
+    return same;
 }
 
 /*
@@ -705,12 +756,52 @@ static int write_all(int fd, const uint8_t *bytes, size_t length)
     return 0;
 }
 
-static void write_text(const struct text_file *text)
+static int create_text(const char *path)
 {
-    int fd = create_file(text->path, 0644);
-    if (fd < 0 || write_all(fd, text->content, text->length) != 0)
+    int fd = create_file(path, 0644);
+    if (fd < 0)
+        fault("create", path, errno);
+    return fd;
+}
+
+/* is_ahead: whether the file may have been made before; with other mounts its path may lead elsewhere. */
+static void write_text(const struct text_file *text, int is_ahead)
+{
+    int fd = -1;
+    for (uint32_t i = 0; is_ahead && i < empty_file_count; i++) {
+        if (empty_files[i].fd >= 0 && strcmp(empty_files[i].path, text->path) == 0) {
+            fd = empty_files[i].fd;
+            empty_files[i].fd = -1;
+            break;
+        }
+    }
+    if (fd < 0)
+        fd = create_text(text->path);
+    if (write_all(fd, text->content, text->length) != 0)
         fault("write", text->path, errno);
     close(fd);
+}
+
+static void forget_empty_files(void)
+{
+    while (empty_file_count > 0) {
+        struct empty_file *file = &empty_files[--empty_file_count];
+        if (file->fd >= 0)
+            close(file->fd);
+        free(file->path);
+    }
+}
+
+/* What the next plan probably wants is made while nobody waits for it: mounts and text files, with nothing in them. */
+static void make_ahead(void)
+{
+    for (uint32_t i = 0; i < plan->tmpfs_count; i++)
+        mount_tmpfs(&plan->tmpfs[i]);
+    for (uint32_t i = 0; i < plan->text_count; i++) {
+        struct empty_file *file = &empty_files[empty_file_count++];
+        file->path = copy_text(plan->texts[i].path);
+        file->fd = create_text(file->path);
+    }
 }
 
 /* ---- PID 1: input files ---- */
@@ -755,13 +846,12 @@ static void file_end(size_t length)
     file_fd = -1;
 }
 
-/* ---- the child that was forked ahead ---- */
+/* ---- the child, until it is the command ---- */
 
-_Noreturn static void child_fail(int socket, enum stage stage)
+_Noreturn static void child_fail(enum stage stage)
 {
-    uint8_t report[8];
-    put32(put32(report, (uint32_t)stage), (uint32_t)errno);
-    send(socket, report, sizeof report, MSG_NOSIGNAL);
+    plan->failed_errno = (uint32_t)errno;
+    plan->failed_stage = (uint32_t)stage;
     _exit(127);
 }
 
@@ -874,63 +964,48 @@ static int open_null(void)
     return 0;
 }
 
-/* makes_namespace: for a command with capabilities. Only such a child may make a user namespace; the command itself may not. */
-_Noreturn static void child_main(int socket, int makes_namespace)
+/*
+ * socket: of a child that makes a user namespace, for a command with capabilities; else -1, and then this runs in init's own
+ * memory. Ids are changed by system calls, as a libc would look for threads of init.
+ */
+_Noreturn static void become_command(int socket)
 {
-    uint8_t go;
-    ssize_t got;
-
-    /* What is the same for every run is done before the wait: a system call costs tens of microseconds. */
-    int failed = 0;
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (drop_from_bounding_set(~0ull) != 0)
-        failed = STAGE_BOUNDING;
-    else if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        failed = STAGE_NO_NEW_PRIVS;
-    else if (!makes_namespace && refuse_user_namespaces() != 0)
-        failed = STAGE_SECCOMP;
-    else if (setsid() < 0)
-        failed = STAGE_SESSION;
-    int error = errno;
-    umask(022);
-    reset_signals();
-    while ((got = read(socket, &go, 1)) < 0 && errno == EINTR)
-        continue;
-    if (got != 1)
-        _exit(127);
-
-    errno = error;
-    if (failed != 0)
-        child_fail(socket, (enum stage)failed);
     /* System V memory, semaphores and queues outlive their processes, but not their namespace. Of a warm-up the stage is not told. */
     if (plan->is_quiet && unshare(CLONE_NEWIPC) != 0)
-        child_fail(socket, STAGE_USER_NAMESPACE);
+        child_fail(STAGE_USER_NAMESPACE);
     for (uint32_t i = 0; i < plan->limit_count; i++)
         if (setrlimit((int)plan->limits[i].resource, &plan->limits[i].value) != 0)
-            child_fail(socket, STAGE_LIMITS);
-    if (makes_namespace) {
+            child_fail(STAGE_LIMITS);
+    if (socket >= 0) {
         if (enter_user_namespace(socket) != 0)
-            child_fail(socket, STAGE_USER_NAMESPACE);
+            child_fail(STAGE_USER_NAMESPACE);
         /* A new user namespace begins with a full bounding set (user_namespaces(7)). */
         if (drop_from_bounding_set(~plan->capabilities) != 0)
-            child_fail(socket, STAGE_BOUNDING);
+            child_fail(STAGE_BOUNDING);
     }
-    if (setgroups(plan->group_count, plan->groups) != 0)
-        child_fail(socket, STAGE_GROUPS);
-    if (setresgid(plan->gid, plan->gid, plan->gid) != 0)
-        child_fail(socket, STAGE_GID);
-    if (setresuid(plan->uid, plan->uid, plan->uid) != 0)
-        child_fail(socket, STAGE_UID);
+    if (syscall(SYS_setgroups, (size_t)plan->group_count, plan->groups) != 0)
+        child_fail(STAGE_GROUPS);
+    if (syscall(SYS_setresgid, plan->gid, plan->gid, plan->gid) != 0)
+        child_fail(STAGE_GID);
+    if (syscall(SYS_setresuid, plan->uid, plan->uid, plan->uid) != 0)
+        child_fail(STAGE_UID);
     if (set_capabilities((uint32_t)plan->capabilities, (uint32_t)(plan->capabilities >> 32)) != 0)
-        child_fail(socket, STAGE_CAPABILITIES);
-    if (makes_namespace && refuse_user_namespaces() != 0)
-        child_fail(socket, STAGE_SECCOMP);
+        child_fail(STAGE_CAPABILITIES);
+    if (refuse_user_namespaces() != 0)
+        child_fail(STAGE_SECCOMP);
+    if (setsid() < 0)
+        child_fail(STAGE_SESSION);
+    umask(022);
     if (chdir(plan->cwd) != 0)
-        child_fail(socket, STAGE_CWD);
+        child_fail(STAGE_CWD);
     if (plan->is_quiet && open_null() != 0)
-        child_fail(socket, STAGE_EXEC);
+        child_fail(STAGE_EXEC);
+    /* Init ignores no signal, and an exec ends its handling of SIGCHLD. */
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     execute();
-    child_fail(socket, STAGE_EXEC);
+    child_fail(STAGE_EXEC);
 }
 
 /* ---- PID 1: its child ---- */
@@ -956,35 +1031,54 @@ static void become_reserved(void)
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
-/* As user 0, for whom the child is counted then (RLIMIT_NPROC). */
-static void fork_child(int makes_namespace)
+static int spawned(void *unused)
+{
+    (void)unused;
+    become_command(-1);
+}
+
+/*
+ * In init's own memory, while init waits for its exec (vfork(2)): with systrap a fork costs some 8 ms more, for the pages that
+ * are copied and the host process that a new address space is.
+ */
+static void spawn_child(void)
+{
+    static uint8_t stack[128 << 10] __attribute__((aligned(16)));
+    child = clone(spawned, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+    if (child < 0)
+        fault("clone", NULL, errno);
+    /* The memory is not dumpable since its other user changed its ids. */
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+/*
+ * A child that waits for GO, for a command with capabilities: init writes the maps of the user namespace that it makes. As user
+ * 0, for whom it is counted then (RLIMIT_NPROC).
+ */
+static void fork_child(void)
 {
     int pair[2];
     /* Sockets, as a pipe of PID 1 can be opened through /proc/1/fd. */
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         fault("socketpair", NULL, errno);
+    if (setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
+        fault("user 0", NULL, errno);
     child = fork();
     if (child < 0)
         fault("fork", NULL, errno);
     if (child == 0) {
+        uint8_t go;
+        ssize_t got;
         close(CONTROL);
         close(pair[0]);
-        child_main(pair[1], makes_namespace);
+        while ((got = read(pair[1], &go, 1)) < 0 && errno == EINTR)
+            continue;
+        if (got != 1)
+            _exit(127);
+        become_command(pair[1]);
     }
     close(pair[1]);
     child_socket = pair[0];
-}
-
-/* Another child in place of the one that waits, or that is dead. */
-static void renew_child(int makes_namespace)
-{
-    kill_all();
-    child_ended = 0;
-    if (child_socket >= 0)
-        close(child_socket);
-    if (setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
-        fault("user 0", NULL, errno);
-    fork_child(makes_namespace);
     become_reserved();
 }
 
@@ -1005,14 +1099,19 @@ static void close_standard(void)
 static void prepare(size_t length)
 {
     parse_start(length);
+    plan->failed_stage = 0;
     if (plan->capabilities != 0)
-        renew_child(1);
+        fork_child();
     if (plan->hostname[0] != '\0' && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
         fault("hostname", NULL, errno);
-    for (uint32_t i = 0; i < plan->tmpfs_count; i++)
+    uint32_t wanted = count_wanted_mounts();
+    int is_ahead = wanted == mount_count && wanted == plan->tmpfs_count;
+    unmount_from(wanted);
+    for (uint32_t i = wanted; i < plan->tmpfs_count; i++)
         mount_tmpfs(&plan->tmpfs[i]);
     for (uint32_t i = 0; i < plan->text_count; i++)
-        write_text(&plan->texts[i]);
+        write_text(&plan->texts[i], is_ahead);
+    forget_empty_files();
     /* A directory that cannot be made is the command's to fail on, with the errno of its chdir. */
     if (plan->cwd[1] != '\0')
         make_directories(plan->cwd, plan->uid, plan->gid, 0);
@@ -1168,9 +1267,9 @@ static void report_end(void)
     struct rusage usage = { 0 };
     getrusage(RUSAGE_CHILDREN, &usage);
     uint32_t full = 0;
-    for (uint32_t i = 0; i < mounted_count; i++) {
+    for (uint32_t i = 0; i < mount_count; i++) {
         struct statvfs info;
-        if (statvfs(mounted[i], &info) == 0 && info.f_bavail == 0)
+        if (mounts[i].is_mounted && statvfs(mounts[i].tmpfs.path, &info) == 0 && info.f_bavail == 0)
             full++;
     }
     int signaled = WIFSIGNALED(child_status);
@@ -1210,11 +1309,27 @@ static void map_ids(void)
     send(child_socket, answer, sizeof answer, MSG_NOSIGNAL);
 }
 
-/* The child's end of the socket is closed by its exec, or by its death after a report. */
+/* The child is the command, or could not become it. */
+static void report_start(void)
+{
+    if (state == WARMING_UP) {
+        warm_up_errno = plan->failed_stage != 0 ? plan->failed_errno : 0;
+    } else if (plan->failed_stage != 0) {
+        put32(put32(buffer + HEADER_SIZE, plan->failed_stage), plan->failed_errno);
+        kill_all();
+        send_buffer(NOT_STARTED, 8);
+        state = OVER;
+    } else {
+        send_buffer(STARTED, 0);
+        state = RUNNING;
+    }
+}
+
+/* A forked child's end of the socket is closed by its exec or its death. */
 static void read_child(void)
 {
-    uint8_t report[8];
-    ssize_t got = recv(child_socket, report, sizeof report, MSG_DONTWAIT);
+    uint8_t asks;
+    ssize_t got = recv(child_socket, &asks, 1, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got == 1) {
@@ -1223,19 +1338,18 @@ static void read_child(void)
     }
     close(child_socket);
     child_socket = -1;
-    if (state == WARMING_UP) {
-        warm_up_errno = got == (ssize_t)sizeof report ? get32(report + 4) : 0;
+    report_start();
+}
+
+/* A command without capabilities has started when this returns, or has failed to. */
+static void start_command(void)
+{
+    if (child_socket >= 0) {
+        release_child();
         return;
     }
-    if (got == (ssize_t)sizeof report) {
-        memcpy(buffer + HEADER_SIZE, report, sizeof report);
-        kill_all();
-        send_buffer(NOT_STARTED, sizeof report);
-        state = OVER;
-        return;
-    }
-    send_buffer(STARTED, 0);
-    state = RUNNING;
+    spawn_child();
+    report_start();
 }
 
 static void take_signal(const uint8_t *payload, size_t length)
@@ -1267,13 +1381,12 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
         return;
     if (state == WAITING_FOR_START && type == START) {
         prepare(length);
-        close_standard();
         state = WAITING_FOR_GO;
     } else if (state == WAITING_FOR_START && type == WARM_UP) {
         plan->is_quiet = 1;
         prepare(length);
-        release_child();
         state = WARMING_UP;
+        start_command();
     } else if (state == WAITING_FOR_GO && type == FILE_BEGIN) {
         file_begin(payload, length);
     } else if (state == WAITING_FOR_GO && type == FILE_DATA) {
@@ -1281,8 +1394,9 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
     } else if (state == WAITING_FOR_GO && type == FILE_END) {
         file_end(length);
     } else if (state == WAITING_FOR_GO && type == GO && length == 0 && file_fd < 0) {
-        release_child();
         state = EXECUTING;
+        start_command();
+        close_standard();
     } else {
         malformed("order of frames");
     }
@@ -1394,13 +1508,10 @@ static void finish_warm_up(void)
     if (output_fd >= 0)
         close(output_fd);
     output_fd = -1;
-    while (mounted_count > 0) {
-        mounted_count--;
-        if (umount2(mounted[mounted_count], 0) != 0)
-            fault("unmount", mounted[mounted_count], errno);
-    }
+    unmount_from(0);
+    make_ahead();
     plan->is_quiet = 0;
-    renew_child(0);
+    child_ended = 0;
     state = WAITING_FOR_START;
 }
 
@@ -1419,7 +1530,12 @@ static void boot(void)
     plan = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (plan == MAP_FAILED)
         fault("mmap", NULL, errno);
-    fork_child(0);
+    /* What is the same for every command is inherited. */
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (drop_from_bounding_set(~0ull) != 0)
+        fault("bounding set", NULL, errno);
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        fault("no_new_privs", NULL, errno);
     become_reserved();
     send_payload_end(READY, put32(buffer + HEADER_SIZE, VERSION));
 }

@@ -59,6 +59,9 @@ internal sealed record RunResponseBody
     /// <summary>What was refused to the run, the most frequent first; at most 100.</summary>
     public IReadOnlyList<DenialBody>? NetworkDenied { get; init; }
 
+    /// <summary>Why network_denied and network_usage are not everything.</summary>
+    public string? NetworkIncomplete { get; init; }
+
     /// <summary>What went over its network, where that is counted.</summary>
     public NetworkUsageBody? NetworkUsage { get; init; }
 }
@@ -138,6 +141,9 @@ internal sealed record ErrorBody
 
     /// <summary>What was refused to the run, where it ran, the most frequent first; at most 100.</summary>
     public IReadOnlyList<DenialBody>? NetworkDenied { get; init; }
+
+    /// <summary>Why network_denied and network_usage are not everything, where it ran.</summary>
+    public string? NetworkIncomplete { get; init; }
 
     /// <summary>What went over its network, where it ran and that is counted.</summary>
     public NetworkUsageBody? NetworkUsage { get; init; }

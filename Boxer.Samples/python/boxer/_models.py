@@ -106,6 +106,9 @@ class RunResult:
     network_denied: List[Any] = field(default_factory=list)
     """What the network mode refused, as the host reports it."""
 
+    network_incomplete: Optional[str] = None
+    """Why the host could not read everything that the run did with its network."""
+
     outputs: List[OutputFile] = field(default_factory=list)
     """What the command left under ``/output`` and the host kept; empty without ``persist``."""
 
@@ -126,6 +129,7 @@ class RunResult:
             timings_ms=_optional(body, "timings_ms", dict, {}),
             usage=_optional(body, "usage", dict, {}),
             network_denied=_optional(body, "network_denied", list, []),
+            network_incomplete=_optional(body, "network_incomplete", str, None),
             error=_optional(body, "error", str, None),
             outputs=[file for item in _optional(body, "outputs", list, []) for file in _output(item)],
             raw=body,

@@ -28,6 +28,7 @@ NEW = {
     "signal": 11,
     "timings_ms": {"queue": 0.1, "image": 2, "sandbox": 88.5},
     "network_denied": [{"address": "169.254.169.254", "port": 80}],
+    "network_incomplete": "more words",
     "error": "words",
     "stdout_base64": base64.b64encode("h\u00e9llo ".encode() + b"\xff").decode(),
     "outputs": [{"path": "output/boxer-1/a.bin", "size": 3, "mode": 420}, "something else"],
@@ -51,7 +52,7 @@ def test_the_least_request(kind: str, host: FakeHost) -> None:
     assert (result.exec_id, result.exit_code, result.stdout, result.stderr) == (OLD["exec_id"], 0, "42\n", "")
     assert result.wall_ms == 12
     assert (result.termination, result.signal, result.timings_ms) == (None, None, {})
-    assert (result.network_denied, result.outputs, result.raw) == ([], [], OLD)
+    assert (result.network_denied, result.network_incomplete, result.outputs, result.raw) == ([], None, [], OLD)
 
 
 @both
@@ -90,6 +91,7 @@ def test_the_whole_request_and_the_whole_answer(kind: str, host: FakeHost) -> No
     assert (result.stdout, result.stderr) == ("h\u00e9llo \ufffd", "\u2028")
     assert result.timings_ms == {"queue": 0.1, "image": 2, "sandbox": 88.5}
     assert result.network_denied == NEW["network_denied"]
+    assert result.network_incomplete == "more words"
     assert result.outputs == [OutputFile("output/boxer-1/a.bin", 3)]
     assert result.error == "words"
     assert result.stdout_bytes == "h\u00e9llo ".encode() + b"\xff"

@@ -1,0 +1,85 @@
+using Boxer.Admission;
+using CsCheck;
+
+namespace Boxer.Tests.Core.Admission;
+
+/// <summary>Any limits at all: each that is out of its documented range is named once, and none other.</summary>
+public sealed class LimitsPropertyTests
+{
+    private static readonly Gen<double?> Cores = Gen.OneOf(Gen.Double, Gen.Double[0, 2_000], Pick(double.NaN, double.PositiveInfinity, double.NegativeInfinity, -0.0, 0.01, 1_024, double.Epsilon)).Nullable();
+    private static readonly Gen<int?> Numbers = Around(32, 1, 32_768, 8, 1 << 20, 1_000_000).Nullable();
+    private static readonly Gen<long?> Sizes = Gen.OneOf(Gen.Long, Gen.Long[-2, 100], Pick(1L << 30, (1L << 30) + 1, 64L << 30, (64L << 30) + 1, long.MinValue, long.MaxValue)).Nullable();
+    private static readonly Gen<TimeSpan?> Times = Gen.OneOf(Gen.Long, Gen.Long[-2, TimeSpan.TicksPerDay + 2], Pick(TimeSpan.TicksPerMillisecond, TimeSpan.TicksPerDay)).Select(TimeSpan.FromTicks).Nullable();
+
+    private static readonly Gen<ResourceLimits> Limits = Gen.Select(
+        Gen.Select(Cores, Times),
+        Gen.Select(Numbers, Numbers, Numbers, Numbers, Numbers),
+        Gen.Select(Sizes, Sizes),
+        (first, numbers, sizes) => new ResourceLimits
+        {
+            CpuCores = first.Item1,
+            WallClock = first.Item2,
+            MemoryMegabytes = numbers.Item1,
+            Pids = numbers.Item2,
+            OpenFiles = numbers.Item3,
+            DiskMegabytes = numbers.Item4,
+            OutputFilesCount = numbers.Item5,
+            OutputBytes = sizes.Item1,
+            OutputFilesBytes = sizes.Item2,
+        });
+
+    [Fact]
+    public void Exactly_what_is_out_of_its_documented_range_is_named() =>
+        Limits.Sample(
+            limits =>
+            {
+                // As the documentation of ResourceLimits has them.
+                (string Name, bool IsIn)[] expected =
+                [
+                    ("CpuCores", limits.CpuCores is null or (>= 0.01 and <= 1_024)),
+                    ("MemoryMegabytes", limits.MemoryMegabytes is null or (>= 32 and <= 1_048_576)),
+                    ("Pids", limits.Pids is null or (>= 1 and <= 32_768)),
+                    ("WallClock", limits.WallClock is null || (limits.WallClock >= TimeSpan.FromMilliseconds(1) && limits.WallClock <= TimeSpan.FromDays(1))),
+                    ("OpenFiles", limits.OpenFiles is null or (>= 8 and <= 1_048_576)),
+                    ("DiskMegabytes", limits.DiskMegabytes is null or (>= 1 and <= 1_048_576)),
+                    ("OutputBytes", limits.OutputBytes is null or (>= 1 and <= 1_073_741_824)),
+                    ("OutputFilesBytes", limits.OutputFilesBytes is null or (>= 1 and <= 68_719_476_736)),
+                    ("OutputFilesCount", limits.OutputFilesCount is null or (>= 1 and <= 1_000_000)),
+                ];
+                Assert.Equal(expected.Where(one => !one.IsIn).Select(one => "Limits." + one.Name), LimitsValidator.Validate(limits, "Limits").Select(fault => fault.Field));
+            },
+            iter: 20_000);
+
+    [Fact]
+    public void What_is_not_said_is_the_default_and_what_is_said_stays() =>
+        Gen.Select(Limits, Limits).Sample(
+            (limits, defaults) =>
+            {
+                ResourceLimits all = LimitsValidator.Fill(limits, LimitsValidator.Fill(defaults, LimitsValidator.BuiltIn));
+                Assert.All(typeof(ResourceLimits).GetProperties(), property =>
+                    Assert.Equal(property.GetValue(limits) ?? property.GetValue(defaults) ?? property.GetValue(LimitsValidator.BuiltIn), property.GetValue(all)));
+            },
+            iter: 2_000);
+
+    [Fact]
+    public void What_is_above_a_ceiling_is_named_and_nothing_else() =>
+        Gen.Select(Limits, Limits).Sample(
+            (limits, ceiling) =>
+            {
+                string[] named = [.. LimitsValidator.FindAbove(limits, ceiling, "Limits").Select(fault => fault.Field)];
+                Assert.Equal(
+                    typeof(ResourceLimits).GetProperties()
+                        .Where(property => property.GetValue(limits) is IComparable limit && property.GetValue(ceiling) is { } most && limit.CompareTo(most) > 0 && !IsNoNumber(limit) && !IsNoNumber(most))
+                        .Select(property => "Limits." + property.Name).Order(StringComparer.Ordinal),
+                    named.Order(StringComparer.Ordinal));
+            },
+            iter: 20_000);
+
+    // No comparison with it holds, and its range refuses it.
+    private static bool IsNoNumber(object value) => value is double.NaN;
+
+    private static Gen<T> Pick<T>(params T[] values) => Gen.Int[0, values.Length - 1].Select(index => values[index]);
+
+    private static Gen<int> Around(params int[] edges) =>
+        Gen.OneOf(Gen.Int, Gen.Int[-2, 100], Pick([.. edges.SelectMany(edge => (int[])[edge - 1, edge, edge + 1]), int.MinValue, int.MaxValue]));
+}

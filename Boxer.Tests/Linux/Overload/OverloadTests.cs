@@ -1,0 +1,229 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.Net;
+using System.Net.Http.Json;
+using System.Text;
+using System.Text.Json.Nodes;
+using Boxer.Tests.HttpHost;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux.Overload;
+
+/// <summary>More than the HTTP host can do, and more than this machine has: each is answered, and afterwards all is as before.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class OverloadTests(PythonImage image)
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Of_500_callers_each_has_its_own_right_answer_or_429_and_the_host_stays_small()
+    {
+        const int Callers = 500;
+        const int Queue = 40;
+        const int Running = 4;
+        const int MostMegabytes = 400;
+        image.Require();
+        string[] before = await HostState.ReadAsync();
+        await using (HostProcess host = await HostProcess.StartAsync(image, new JsonObject
+        {
+            ["max_concurrent_runs"] = Running,
+            ["max_queued_runs"] = Queue,
+            ["queue_timeout_secs"] = 300,
+            ["pool"] = new JsonObject { ["enabled"] = true },
+        }))
+        {
+            await AssertRunsAsync(host);
+            int descriptors = Descriptors(host);
+
+            (int Number, int Status, JsonNode Body, TimeSpan? RetryAfter)[] answers;
+            using (HttpClient client = host.NewClient())
+            {
+                answers = await Task.WhenAll(Enumerable.Range(0, Callers).Select(number => CallAsync(client, number)));
+            }
+
+            Assert.All(answers, answer => Assert.True(answer.Status is 200 or 429, $"{answer.Status}"));
+            Assert.All(answers.Where(answer => answer.Status == 200), answer => Assert.Equal($"{answer.Number}\n", (string?)answer.Body["stdout"]));
+            Assert.All(answers.Where(answer => answer.Status == 429), answer => Assert.True(answer.RetryAfter > TimeSpan.Zero, "429 without Retry-After"));
+
+            // As many as run and wait at once are never turned away.
+            Assert.InRange(answers.Count(answer => answer.Status == 200), Running + Queue, Callers);
+            Assert.Contains(answers, answer => answer.Status == 429);
+            Assert.InRange(PeakMegabytes(host), 1, MostMegabytes);
+            await AssertRunsAsync(host);
+            await WaitAsync(() => Descriptors(host) < descriptors + 50);
+        }
+
+        Assert.Equal(before, await HostState.ReadAsync());
+    }
+
+    [Fact]
+    public async Task Floods_deep_bodies_large_bodies_and_readers_that_do_not_read_leave_the_host_small()
+    {
+        // What bodies and answers may hold (SECURITY.md), with a runtime and its garbage around them: a process that needs more ends there.
+        const int MostMegabytes = 1_024;
+        const int Each = 12;
+        image.Require();
+        Assert.SkipUnless(Directory.Exists("/sys/fs/cgroup/memory"), "Needs the memory controller of cgroup v1.");
+        using var cgroup = new MemoryCgroup(MostMegabytes);
+        string[] before = await HostState.ReadAsync();
+        await using (HostProcess host = await HostProcess.StartAsync(image, new JsonObject { ["cgroup_parent"] = cgroup.Name + "-runs" }, ["sh", "-c", $"echo $$ >{cgroup.Path}/cgroup.procs; exec \"$0\" \"$@\""]))
+        {
+            await AssertRunsAsync(host);
+            var statuses = new ConcurrentBag<(string What, int Status)>();
+            byte[] deep = Encoding.UTF8.GetBytes("{\"image\":" + new string('[', 4 << 20));
+            byte[] large = Encoding.UTF8.GetBytes($$"""{"image": "{{PythonImage.Name}}", "cmd": ["true", "{{new string('x', 12 << 20)}}"]}""");
+            using var flood = JsonContent.Create(new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("yes", new string('y', 1_000)) });
+            byte[] flooding = await flood.ReadAsByteArrayAsync(Cancel);
+            List<Task> all = [];
+            List<RawClient> readers = [];
+            for (int i = 0; i < Each; i++)
+            {
+                all.Add(PostAsync("deep", deep));
+                all.Add(PostAsync("large", large));
+                all.Add(PostAsync("flood", flooding));
+                RawClient reader = await RawClient.ConnectAsync(new Uri(host.Address));
+                readers.Add(reader);
+                all.Add(reader.SendAsync([.. Encoding.ASCII.GetBytes($"POST /run/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {flooding.Length}\r\n\r\n"), .. flooding]));
+            }
+
+            await Task.WhenAll(all);
+            readers.ForEach(reader => reader.Dispose());
+
+            Assert.All(statuses, one => Assert.True(one.Status == 429 || one.Status == (one.What == "flood" ? 507 : 400) || (one is { What: "large", Status: 413 }), $"{one.What} was answered with {one.Status}"));
+            Assert.Contains(statuses, one => one is { What: "flood", Status: 507 });
+            Assert.Contains(statuses, one => one is { What: "deep", Status: 400 });
+            await AssertRunsAsync(host);
+
+            async Task PostAsync(string what, byte[] body)
+            {
+                using var content = new ByteArrayContent(body);
+                content.Headers.ContentType = new("application/json");
+                using HttpResponseMessage response = await host.Client.PostAsync(new Uri("/run", UriKind.Relative), content, Cancel);
+                statuses.Add((what, (int)response.StatusCode));
+            }
+        }
+
+        Assert.Equal(before, await HostState.ReadAsync());
+    }
+
+    [Fact]
+    public async Task Descriptors_that_run_out_at_any_stage_cost_that_run_alone()
+    {
+        const int Most = 80;
+        image.Require();
+        string[] before = await HostState.ReadAsync();
+        await using (HostProcess host = await HostProcess.StartAsync(image))
+        {
+            await AssertRunsAsync(host);
+            string unlimited = (await HostProgram.RunAsync("prlimit", $"--pid={host.Process.Id}", "--nofile", "--noheadings", "--output=SOFT")).Trim();
+            bool hasFailed = false;
+            bool hasRun = false;
+            for (int left = 1; !hasRun; left += 3)
+            {
+                Assert.InRange(left, 1, Most);
+                await AssertRunsAsync(host);
+                await LimitAsync((Descriptors(host) + left).ToString(CultureInfo.InvariantCulture));
+                (int status, JsonNode body) = await RunAsync(host, "echo", "few");
+                await LimitAsync(unlimited);
+                Assert.True(status == 200 ? (string?)body["stdout"] == "few\n" : status is 500 or 503 && !string.IsNullOrEmpty((string?)body["error"]), $"{left} left: {status} {body}");
+                hasFailed |= status != 200;
+                hasRun = status == 200;
+            }
+
+            Assert.True(hasFailed);
+
+            async Task LimitAsync(string most) => await HostProgram.RunAsync("prlimit", $"--pid={host.Process.Id}", $"--nofile={most}:");
+        }
+
+        Assert.Equal(before, await HostState.ReadAsync());
+    }
+
+    [Fact]
+    public async Task Connections_that_do_nothing_leave_descriptors_for_runs()
+    {
+        const int Limit = 1_024;
+        image.Require();
+        await using HostProcess host = await HostProcess.StartAsync(image, launcher: ["prlimit", $"--nofile={Limit}:{Limit}"]);
+        using HttpClient client = host.NewClient();
+        Assert.Equal(HttpStatusCode.OK, (await client.GetAsync(new Uri("/healthz", UriKind.Relative), Cancel)).StatusCode);
+        List<RawClient> idle = [];
+        try
+        {
+            for (int i = 0; i < Limit; i++)
+            {
+                idle.Add(await RawClient.ConnectAsync(new Uri(host.Address)));
+            }
+
+            // On a connection from before: those beyond the bound are turned away, and what a run needs is left.
+            await AssertRunsAsync(host, client);
+        }
+        finally
+        {
+            idle.ForEach(one => one.Dispose());
+        }
+
+        await WaitAsync(() => Descriptors(host) < Limit - 400);
+        await AssertRunsAsync(host);
+    }
+
+    [Fact]
+    public async Task A_host_with_too_few_descriptors_does_not_start()
+    {
+        image.Require();
+
+        InvalidOperationException fault = await Assert.ThrowsAsync<InvalidOperationException>(() => HostProcess.StartAsync(image, launcher: ["prlimit", "--nofile=512:512"]));
+
+        Assert.Contains("this process can have 512 descriptors open, which is not enough; nothing was started: raise its limit to 1024 or more", fault.Message, StringComparison.Ordinal);
+    }
+
+    private static async Task<(int Number, int Status, JsonNode Body, TimeSpan? RetryAfter)> CallAsync(HttpClient client, int number)
+    {
+        var body = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("echo", $"{number}") };
+        using HttpResponseMessage response = await client.PostAsJsonAsync("/run", body, Cancel);
+        return (number, (int)response.StatusCode, (await response.Content.ReadFromJsonAsync<JsonNode>(Cancel))!, response.Headers.RetryAfter?.Delta);
+    }
+
+    private static async Task<(int Status, JsonNode Body)> RunAsync(HostProcess host, params string[] command)
+    {
+        using HttpResponseMessage response = await host.Client.PostAsJsonAsync("/run", new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray([.. command]) }, Cancel);
+        return ((int)response.StatusCode, (await response.Content.ReadFromJsonAsync<JsonNode>(Cancel))!);
+    }
+
+    private static async Task AssertRunsAsync(HostProcess host, HttpClient? client = null)
+    {
+        var body = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("echo", "well") };
+        using HttpResponseMessage response = await (client ?? host.Client).PostAsJsonAsync("/run", body, Cancel);
+        string text = await response.Content.ReadAsStringAsync(Cancel);
+        Assert.True(response.IsSuccessStatusCode && (string?)JsonNode.Parse(text)!["stdout"] == "well\n", $"{response.StatusCode} {text}");
+    }
+
+    private static int Descriptors(HostProcess host) => Directory.GetFileSystemEntries($"/proc/{host.Process.Id}/fd").Length;
+
+    private static int PeakMegabytes(HostProcess host) =>
+        int.Parse(File.ReadLines($"/proc/{host.Process.Id}/status").Single(line => line.StartsWith("VmHWM:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[^2], CultureInfo.InvariantCulture) >> 10;
+
+    private static async Task WaitAsync(Func<bool> isSo)
+    {
+        for (int attempt = 0; !isSo(); attempt++)
+        {
+            Assert.True(attempt < 1_500, "It never was so.");
+            await Task.Delay(20, Cancel);
+        }
+    }
+
+    /// <summary>A cgroup (v1) in which a process has so much memory; sandboxes have theirs elsewhere.</summary>
+    private sealed class MemoryCgroup : IDisposable
+    {
+        public MemoryCgroup(int megabytes)
+        {
+            Directory.CreateDirectory(Path);
+            File.WriteAllText(System.IO.Path.Join(Path, "memory.limit_in_bytes"), $"{megabytes}M");
+        }
+
+        public string Name { get; } = $"boxertest-{Guid.NewGuid():N}";
+
+        public string Path => "/sys/fs/cgroup/memory/" + Name;
+
+        public void Dispose() => Directory.Delete(Path);
+    }
+}
