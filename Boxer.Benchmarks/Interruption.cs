@@ -9,9 +9,13 @@ internal sealed class Interruption : IDisposable
 
     private readonly PosixSignalRegistration[] _registrations = [.. ((PosixSignal[])[PosixSignal.SIGINT, PosixSignal.SIGTERM]).Select(signal => PosixSignalRegistration.Create(signal, context =>
     {
-        context.Cancel = true;
+        // The second one ends the process.
+        context.Cancel = !IsAsked;
         Asked.Cancel();
     }))];
+
+    /// <summary>Whether it was asked for.</summary>
+    internal static bool IsAsked => Asked.IsCancellationRequested;
 
     /// <summary>Ends the measuring if it is to end.</summary>
     /// <exception cref="OperationCanceledException">It is.</exception>

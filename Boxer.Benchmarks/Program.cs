@@ -36,7 +36,7 @@ try
 
     AnsiConsole.WriteLine($"All took {Stopwatch.GetElapsedTime(start).TotalSeconds:0} s.");
 }
-catch (OperationCanceledException)
+catch (OperationCanceledException) when (Interruption.IsAsked)
 {
     AnsiConsole.WriteLine("Interrupted.");
     return 1;

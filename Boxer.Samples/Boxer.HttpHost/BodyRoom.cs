@@ -9,9 +9,6 @@ namespace Boxer.HttpHost;
 /// </summary>
 internal sealed class BodyRoom(HostSettings settings)
 {
-    /// <summary>Half of the connections, so that a body is never what keeps a client from asking whether the host lives.</summary>
-    internal static int MostBodies => HostComposition.MostConnections / 2;
-
     private const long LeastBytes = 256L << 20;
 
     // The buffer that doubles as the body comes, and its texts in UTF-16.
@@ -21,6 +18,9 @@ internal sealed class BodyRoom(HostSettings settings)
     private readonly Dictionary<string, Share> _shares = new(StringComparer.Ordinal);
     private readonly long _mostBytes = Math.Max(LeastBytes, 4 * MemoryForEachByte * settings.RunBodyLimitBytes);
     private readonly Share _all = new();
+
+    /// <summary>Half of the connections, so that a body is never what keeps a client from asking whether the host lives.</summary>
+    internal int MostBodies { get; } = DescriptorLimit.ConnectionsOf(settings) / 2;
 
     /// <summary>Takes a place for a body, before any of it is read.</summary>
     /// <exception cref="HttpFaultException">429: this client, or all together, send too many already.</exception>
@@ -102,11 +102,13 @@ internal sealed class BodyPlace(BodyRoom room, string client) : IDisposable
         }
     }
 
-    /// <summary>All of it is here. What it has in memory counts on.</summary>
+    /// <summary>All of it is here and read: the buffer is given back. The texts that were in it count on.</summary>
     public void Arrived()
     {
-        room.Leave(client, _bodies, 0);
+        long buffer = _bytes / 2;
+        room.Leave(client, _bodies, buffer);
         _bodies = 0;
+        _bytes -= buffer;
     }
 
     public void Dispose()

@@ -1,18 +1,40 @@
 using System.Globalization;
+using Boxer.HttpHost.Settings;
 
 namespace Boxer.HttpHost;
 
 /// <summary>RLIMIT_NOFILE of this process. The .NET runtime raises its soft limit to the hard one, and ends a process that has none left.</summary>
 internal static class DescriptorLimit
 {
-    /// <summary>What sandboxes, images and files have: some 15 for each sandbox, and 250 for the runtime itself, which keeps two for each assembly.</summary>
-    internal const int KeptForWork = 768;
+    private const int ForEachProcessor = 4;
 
-    /// <summary>The least that the host starts with.</summary>
-    internal const int Least = 1_024;
+    // The runtime keeps two for each assembly; pulls, the store and the log have the rest.
+    private const int ForTheHost = 400;
+    private const int ForEachSandbox = 16;
 
-    /// <summary>How many this process can have open (proc_pid_limits(5)).</summary>
-    internal static long Read()
+    // Its socket, and the file that is sent or received over it.
+    private const int ForEachConnection = 2;
+    private const int FewestConnections = 64;
+    private const int MostConnections = 4_096;
+
+    /// <summary>How many connections leave enough for the sandboxes that may run and wait.</summary>
+    internal static int ConnectionsOf(HostSettings settings) =>
+        (int)Math.Clamp((Read() - ForWork(settings)) / ForEachConnection, FewestConnections, MostConnections);
+
+    /// <summary>What is wrong with the limit, or <see langword="null"/>.</summary>
+    internal static string? FindFault(HostSettings settings)
+    {
+        long needed = ForWork(settings) + (ForEachConnection * FewestConnections);
+        return Read() is var most && most < needed
+            ? $"this process can have {most} descriptors open, and with max_concurrent_runs and pool.max_sandboxes as they are it needs {needed}: raise its limit (ulimit -n, LimitNOFILE)."
+            : null;
+    }
+
+    private static long ForWork(HostSettings settings) =>
+        ForTheHost + (ForEachSandbox * ((long)(settings.Sandboxes.MaxConcurrentRuns ?? Environment.ProcessorCount * ForEachProcessor) + (settings.Sandboxes.Pool.MaxSandboxes ?? Environment.ProcessorCount * ForEachProcessor)));
+
+    // proc_pid_limits(5).
+    private static long Read()
     {
         const string Line = "Max open files";
         string? limit = File.ReadLines("/proc/self/limits").FirstOrDefault(line => line.StartsWith(Line, StringComparison.Ordinal));

@@ -133,6 +133,6 @@ internal static partial class FieldNames
     private static partial Regex Word();
 
     // Not what is a part of a path, and no word that sentences begin with.
-    [GeneratedRegex("(?<![/A-Za-z])(?:[A-Z][a-z]+(?:[A-Z][a-z]*)+|Home)(?![A-Za-z])", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
+    [GeneratedRegex("(?<![/A-Za-z0-9._-])(?:[A-Z][a-z]+(?:[A-Z][a-z0-9]*)+|Home)(?![/A-Za-z0-9])", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
     private static partial Regex Option();
 }

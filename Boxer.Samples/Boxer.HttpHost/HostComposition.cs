@@ -17,9 +17,6 @@ namespace Boxer.HttpHost;
 /// <summary>Puts the host together: services, middleware and endpoints.</summary>
 internal static class HostComposition
 {
-    /// <summary>Connections at once; the other descriptors are for sandboxes and files.</summary>
-    internal static int MostConnections { get; } = (int)Math.Clamp(DescriptorLimit.Read() - DescriptorLimit.KeptForWork, 64, 4_096);
-
     /// <summary>What the end of work may take beyond its grace: answers are written and sandboxes destroyed.</summary>
     private static readonly TimeSpan CleanUpTime = TimeSpan.FromSeconds(15);
 
@@ -112,7 +109,7 @@ internal static class HostComposition
 
         // Whoever reads a body sets its limit first: BodyLimit. The others are Kestrel's defaults or tighter, written down because they are part of the defence.
         options.Limits.MaxRequestBodySize = null;
-        options.Limits.MaxConcurrentConnections = MostConnections;
+        options.Limits.MaxConcurrentConnections = DescriptorLimit.ConnectionsOf(settings);
         options.Limits.MaxRequestHeaderCount = 64;
         options.Limits.MaxRequestHeadersTotalSize = 32 * 1_024;
         options.Limits.MaxRequestLineSize = 16 * 1_024;

@@ -59,12 +59,6 @@ internal static class HostProgram
                 return ConfigurationFault;
         }
 
-        if (DescriptorLimit.Read() is < DescriptorLimit.Least and var descriptors)
-        {
-            await errors.WriteLineAsync($"boxer: this process can have {descriptors} descriptors open, which is not enough; nothing was started: raise its limit to {DescriptorLimit.Least} or more (ulimit -n, LimitNOFILE).");
-            return MachineFault;
-        }
-
         string home = environment["HOME"] as string is { Length: > 0 } named2 ? named2 : "/root";
         SettingsSource source = SettingsSource.Read(file, environment, home);
         HostSettings settings = SettingsBinder.Bind(source, home, out IReadOnlyList<string> faults);
@@ -84,6 +78,12 @@ internal static class HostProgram
             if (Together(faults, FindFaults(app, openFiles: faults.Count == 0)) is { Count: > 0 } all)
             {
                 return await ReportAsync(errors, source.File, all);
+            }
+
+            if (DescriptorLimit.FindFault(settings) is { } few)
+            {
+                await errors.WriteLineAsync($"boxer: this machine cannot run sandboxes as configured; nothing was started: {few}");
+                return MachineFault;
             }
 
             Announce(app.Services, settings, source.File);

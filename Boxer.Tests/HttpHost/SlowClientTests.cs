@@ -84,7 +84,7 @@ public sealed class SlowClientTests
     public void What_one_client_sends_leaves_room_for_another()
     {
         BodyRoom room = new(Settings());
-        List<BodyPlace> first = [.. Enumerable.Range(0, BodyRoom.MostBodies / 2).Select(_ => room.Enter(From("10.0.0.1")))];
+        List<BodyPlace> first = [.. Enumerable.Range(0, room.MostBodies / 2).Select(_ => room.Enter(From("10.0.0.1")))];
         Assert.Equal(429, Assert.Throws<HttpFaultException>(() => room.Enter(From("10.0.0.1"))).Status);
         using BodyPlace other = room.Enter(From("10.0.0.2"));
 

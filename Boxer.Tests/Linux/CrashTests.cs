@@ -85,38 +85,48 @@ public sealed class CrashTests(PythonImage image)
     {
         const int Kills = 40;
         const int Pulls = 8;
+        const int LeastHits = 5;
+        int hits = 0;
         const int LongestMilliseconds = 1_400;
         image.Require();
         int seed = Random.Shared.Next();
         var random = new Random(seed);
         string[] before = await HostState.ReadAsync();
+        string pulling = Directory.CreateTempSubdirectory("boxer-killed-").FullName;
         string pulled = Directory.CreateTempSubdirectory("boxer-killed-").FullName;
         try
         {
+            Assert.Equal(0, (await CliProcess.RunAsync([.. Run(pulled, "none"), "true"])).ExitCode);
             for (int kill = 0; kill < Kills; kill++)
             {
                 // The first ones while they pull.
-                string home = kill < Pulls ? pulled : image.Home;
+                string home = kill < Pulls ? pulling : pulled;
                 string[] command = random.Next(3) switch
                 {
                     0 => ["true"],
                     1 => ["sh", "-c", "yes | head -c 100000"],
                     _ => ["sleep", "100"],
                 };
-                using Process process = CliProcess.Start(["run", "--home", home, "--mirror", $"docker.io={image.Url}", "--network", random.Next(2) == 0 ? "none" : "sandbox", PythonImage.Name, .. command]);
+                using Process process = CliProcess.Start([.. Run(home, random.Next(2) == 0 ? "none" : "sandbox"), .. command]);
                 Task reading = Task.WhenAll(process.StandardOutput.ReadToEndAsync(Cancel), process.StandardError.ReadToEndAsync(Cancel));
                 await Task.Delay(random.Next(LongestMilliseconds), Cancel);
+                hits += await HostState.CountSandboxesAsync() > 0 ? 1 : 0;
                 process.Kill();
                 await process.WaitForExitAsync(Cancel);
                 await reading;
             }
 
+            Assert.InRange(hits, LeastHits, Kills);
             await AssertTakenAwayAsync(before, $"seed {seed}", image.Options(), pulled);
+            await AssertTakenAwayAsync(before, $"seed {seed}", image.Options(), pulling);
         }
         finally
         {
+            Directory.Delete(pulling, recursive: true);
             Directory.Delete(pulled, recursive: true);
         }
+
+        string[] Run(string home, string network) => ["run", "--home", home, "--mirror", $"docker.io={image.Url}", "--network", network, PythonImage.Name];
     }
 
     [Fact]

@@ -99,9 +99,6 @@ internal enum InitStage : uint
     /// <summary>setresuid(2).</summary>
     UserId = 5,
 
-    /// <summary>PR_SET_NO_NEW_PRIVS.</summary>
-    NoNewPrivileges = 6,
-
     /// <summary>capset(2).</summary>
     Capabilities = 7,
 

@@ -80,7 +80,6 @@ enum stage {
     STAGE_GROUPS = 3,
     STAGE_GID = 4,
     STAGE_UID = 5,
-    STAGE_NO_NEW_PRIVS = 6,
     STAGE_CAPABILITIES = 7,
     STAGE_SECCOMP = 8,
     STAGE_SESSION = 9,
@@ -764,11 +763,10 @@ static int create_text(const char *path)
     return fd;
 }
 
-/* is_ahead: whether the file may have been made before; with other mounts its path may lead elsewhere. */
-static void write_text(const struct text_file *text, int is_ahead)
+static void write_text(const struct text_file *text)
 {
     int fd = -1;
-    for (uint32_t i = 0; is_ahead && i < empty_file_count; i++) {
+    for (uint32_t i = 0; i < empty_file_count; i++) {
         if (empty_files[i].fd >= 0 && strcmp(empty_files[i].path, text->path) == 0) {
             fd = empty_files[i].fd;
             empty_files[i].fd = -1;
@@ -965,7 +963,7 @@ static int open_null(void)
 }
 
 /*
- * socket: of a child that makes a user namespace, for a command with capabilities; else -1, and then this runs in init's own
+ * socket: of a child that makes a user namespace, for a command of user 0; else -1, and then this runs in init's own
  * memory. Ids are changed by system calls, as a libc would look for threads of init.
  */
 _Noreturn static void become_command(int socket)
@@ -1052,8 +1050,8 @@ static void spawn_child(void)
 }
 
 /*
- * A child that waits for GO, for a command with capabilities: init writes the maps of the user namespace that it makes. As user
- * 0, for whom it is counted then (RLIMIT_NPROC).
+ * A child that waits for GO, for a command of user 0: init writes the maps of the user namespace that it makes. It is made as
+ * user 0, for whom it is counted then (RLIMIT_NPROC).
  */
 static void fork_child(void)
 {
@@ -1100,17 +1098,19 @@ static void prepare(size_t length)
 {
     parse_start(length);
     plan->failed_stage = 0;
-    if (plan->capabilities != 0)
+    uint32_t wanted = count_wanted_mounts();
+    /* With other mounts their paths may lead elsewhere; and one that is open keeps what it is in from being unmounted. */
+    if (wanted != mount_count || wanted != plan->tmpfs_count)
+        forget_empty_files();
+    if (plan->uid == 0)
         fork_child();
     if (plan->hostname[0] != '\0' && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
         fault("hostname", NULL, errno);
-    uint32_t wanted = count_wanted_mounts();
-    int is_ahead = wanted == mount_count && wanted == plan->tmpfs_count;
     unmount_from(wanted);
     for (uint32_t i = wanted; i < plan->tmpfs_count; i++)
         mount_tmpfs(&plan->tmpfs[i]);
     for (uint32_t i = 0; i < plan->text_count; i++)
-        write_text(&plan->texts[i], is_ahead);
+        write_text(&plan->texts[i]);
     forget_empty_files();
     /* A directory that cannot be made is the command's to fail on, with the errno of its chdir. */
     if (plan->cwd[1] != '\0')
@@ -1341,7 +1341,7 @@ static void read_child(void)
     report_start();
 }
 
-/* A command without capabilities has started when this returns, or has failed to. */
+/* A command that is not user 0 has started when this returns, or has failed to. */
 static void start_command(void)
 {
     if (child_socket >= 0) {

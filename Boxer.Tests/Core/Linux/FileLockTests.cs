@@ -36,7 +36,7 @@ public sealed class FileLockTests : IDisposable
     {
         string path = Path.Join(_directory, "a.lock");
         FileLock held = FileLock.TryCreate(path)!;
-        string number = Directory.GetFiles("/proc/self/fd").First(link => File.ResolveLinkTarget(link, returnFinalTarget: false)?.FullName == path);
+        string number = Directory.GetFiles("/proc/self/fd").First(link => new FileInfo(link).LinkTarget == path);
         using var descriptor = new SafeFileHandle(int.Parse(Path.GetFileName(number), CultureInfo.InvariantCulture), ownsHandle: false);
         using var childs = new SafeFileHandle(Fcntl.fcntl(descriptor, F_DUPFD, 0), ownsHandle: true);
 

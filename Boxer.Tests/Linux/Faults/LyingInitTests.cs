@@ -1,4 +1,6 @@
+using Boxer.Network;
 using Boxer.Tests.Support;
+using Microsoft.Extensions.Time.Testing;
 using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux.Faults;
@@ -77,6 +79,41 @@ public sealed class LyingInitTests(PythonImage image)
                 Assert.True(end != TerminationKind.Exited || isIncomplete == result.OutputsIncomplete is not null, $"{name}: {result.OutputsIncomplete}");
                 Assert.Empty(Directory.EnumerateFiles(outputs, "evil", SearchOption.AllDirectories));
             }
+        }
+        finally
+        {
+            Directory.Delete(outputs, recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task Silence_among_the_outputs_does_not_hold_the_run_up()
+    {
+        image.Require();
+        var time = new FakeTimeProvider();
+        using var runsc = new StandInRunsc();
+        BoxerOptions options = image.Options();
+        options.RunscPath = runsc.Path;
+        string outputs = Directory.CreateTempSubdirectory("boxer-lies-").FullName;
+        try
+        {
+            await using var runner = new SandboxRunner(options, [new NoneNetworkMode()], time: time);
+            await runner.StartAsync(Cancel);
+            runsc.Lie("go(); started(); os.write(1, b'printed'); ended(); directory('a'); silence()");
+            string directory = Path.Join(outputs, "files");
+            SandboxRequest request = Command("true");
+            request.Outputs = SandboxOutputs.ToDirectory(directory);
+            Task<SandboxResult> run = runner.RunAsync(request, Cancel);
+            while (!run.IsCompleted)
+            {
+                // Only what comes after them is to take time.
+                time.Advance(Directory.Exists(Path.Join(directory, "a")) ? TimeSpan.FromSeconds(1) : TimeSpan.Zero);
+                await Task.Delay(20, Cancel);
+            }
+
+            SandboxResult result = await run;
+            Assert.Equal((TerminationKind.Exited, "printed"), (result.Termination.Kind, result.Stdout));
+            Assert.NotNull(result.OutputsIncomplete);
         }
         finally
         {

@@ -29,7 +29,7 @@ public sealed class OverloadTests(PythonImage image)
             ["max_concurrent_runs"] = Running,
             ["max_queued_runs"] = Queue,
             ["queue_timeout_secs"] = 300,
-            ["pool"] = new JsonObject { ["enabled"] = true },
+            ["pool"] = new JsonObject { ["enabled"] = true, ["max_sandboxes"] = 2 },
         }))
         {
             await AssertRunsAsync(host);
@@ -50,7 +50,7 @@ public sealed class OverloadTests(PythonImage image)
             Assert.Contains(answers, answer => answer.Status == 429);
             Assert.InRange(PeakMegabytes(host), 1, MostMegabytes);
             await AssertRunsAsync(host);
-            await WaitAsync(() => Descriptors(host) < descriptors + 50);
+            await WaitAsync(() => Descriptors(host) < descriptors + 80);
         }
 
         Assert.Equal(before, await HostState.ReadAsync());
@@ -116,12 +116,17 @@ public sealed class OverloadTests(PythonImage image)
         {
             await AssertRunsAsync(host);
             string unlimited = (await HostProgram.RunAsync("prlimit", $"--pid={host.Process.Id}", "--nofile", "--noheadings", "--output=SOFT")).Trim();
+            await Task.Delay(TimeSpan.FromSeconds(1), Cancel);
+            int rested = Descriptors(host) + 2;
             bool hasFailed = false;
             bool hasRun = false;
             for (int left = 1; !hasRun; left += 3)
             {
                 Assert.InRange(left, 1, Most);
                 await AssertRunsAsync(host);
+
+                // What was is taken down behind its answer.
+                await WaitAsync(() => Descriptors(host) <= rested);
                 await LimitAsync((Descriptors(host) + left).ToString(CultureInfo.InvariantCulture));
                 (int status, JsonNode body) = await RunAsync(host, "echo", "few");
                 await LimitAsync(unlimited);
@@ -139,19 +144,25 @@ public sealed class OverloadTests(PythonImage image)
     }
 
     [Fact]
-    public async Task Connections_that_do_nothing_leave_descriptors_for_runs()
+    public async Task Downloads_that_nobody_reads_leave_descriptors_for_runs()
     {
         const int Limit = 1_024;
         image.Require();
         await using HostProcess host = await HostProcess.StartAsync(image, launcher: ["prlimit", $"--nofile={Limit}:{Limit}"]);
         using HttpClient client = host.NewClient();
-        Assert.Equal(HttpStatusCode.OK, (await client.GetAsync(new Uri("/healthz", UriKind.Relative), Cancel)).StatusCode);
+        using var form = new MultipartFormDataContent
+        {
+            { new ByteArrayContent(new byte[32 << 20]), "file", "f" },
+            { new StringContent("large"), "path" },
+        };
+        Assert.Equal(HttpStatusCode.OK, (await client.PostAsync(new Uri("/files", UriKind.Relative), form, Cancel)).StatusCode);
         List<RawClient> idle = [];
         try
         {
             for (int i = 0; i < Limit; i++)
             {
                 idle.Add(await RawClient.ConnectAsync(new Uri(host.Address)));
+                await idle[^1].SendAsync("GET /files?path=large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
             }
 
             // On a connection from before: those beyond the bound are turned away, and what a run needs is left.
@@ -173,7 +184,7 @@ public sealed class OverloadTests(PythonImage image)
 
         InvalidOperationException fault = await Assert.ThrowsAsync<InvalidOperationException>(() => HostProcess.StartAsync(image, launcher: ["prlimit", "--nofile=512:512"]));
 
-        Assert.Contains("this process can have 512 descriptors open, which is not enough; nothing was started: raise its limit to 1024 or more", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("nothing was started: this process can have 512 descriptors open", fault.Message, StringComparison.Ordinal);
     }
 
     private static async Task<(int Number, int Status, JsonNode Body, TimeSpan? RetryAfter)> CallAsync(HttpClient client, int number)
