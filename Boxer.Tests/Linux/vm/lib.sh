@@ -89,6 +89,7 @@ launch() {
   ${1:+$1,}
   "home": "$home",
   "listen_addr": "$listen",
+  "boot_timeout_secs": 120,
   "registry_mirrors": { "localhost": ["http://127.0.0.1:5000"] }
 }
 JSON

@@ -26,7 +26,7 @@ run '"cmd": ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=400M count=1; echo sur
 expect "a memory balloon whose parent exits 0 is named too" '"exit_code":137' '"termination":"memory_limit"'
 
 # shellcheck disable=SC2016 # expanded inside
-run '"cmd": ["sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 20 & i=$((i+1)); done; echo all"], "limits": {"pids_limit": 16}'
+run '"cmd": ["sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 20 & i=$((i+1)); done; echo all"], "limits": {"pids_limit": 16, "wall_clock_secs": 120}'
 case $answer in
     *'"stdout":"all'*) result "the process limit is held" "all 40 were started: $answer" ;;
     *'fork'*) result "the process limit is held" ;;

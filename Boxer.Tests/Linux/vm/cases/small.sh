@@ -39,11 +39,11 @@ mount -o remount,size=16m /disk
 run '"cmd": ["echo", "42"]'
 expect "with more room the next run works" 'HTTP/1.1 200' '"stdout":"42\n"'
 
-run '"cmd": ["sh", "-c", "dd if=/dev/zero of=/tmp/fill bs=1M"], "limits": {"disk_mb": 8}'
+run '"cmd": ["sh", "-c", "dd if=/dev/zero of=/tmp/fill bs=1M"], "limits": {"disk_mb": 8, "wall_clock_secs": 120}'
 expect "a run that fills its /tmp is told so" '"termination":"disk_limit"'
-run '"cmd": ["yes"]'
+run '"cmd": ["yes"], "limits": {"wall_clock_secs": 120}'
 expect "a run that prints without end is told so" 'HTTP/1.1 507' 'output limit'
-run '"cmd": ["sh", "-c", "dd if=/dev/zero of=/output/fill bs=1M count=24"], "persist": true'
+run '"cmd": ["sh", "-c", "dd if=/dev/zero of=/output/fill bs=1M count=24"], "limits": {"wall_clock_secs": 120}, "persist": true'
 expect "outputs that the disk has no room for are told" 'HTTP/1.1 200' '"exit_code":0' '"outputs":[]' '"outputs_incomplete":"This host could not write them all."'
 result "nothing of them is kept" "$(find $home/files -name fill)"
 run '"cmd": ["echo", "42"]'
