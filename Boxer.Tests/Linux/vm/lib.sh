@@ -104,7 +104,7 @@ answers_or_is_gone() { answers || is_gone; }
 # start_host FIELDS: launches a host and waits until it answers. Where it does not, nothing else can be tried.
 start_host() {
     launch "$1"
-    if within 90 answers_or_is_gone && ! is_gone; then
+    if within 240 answers_or_is_gone && ! is_gone; then
         result "the host starts"
         say_time
     else
@@ -115,7 +115,7 @@ start_host() {
 
 # refuses NAME PATTERN...: the host that was launched ends by itself, and says every pattern.
 refuses() {
-    if within 60 is_gone; then
+    if within 240 is_gone; then
         wait "$host"
         answer="exit code $?: $(cat "$log")"
         case $answer in

@@ -119,11 +119,11 @@ cp -r "$work/registry/data" "$root/registry"
 (cd "$root" && find . | busybox cpio -o -H newc 2>/dev/null) >"$work/initramfs"
 say "Booting $package with $(du -h "$work/initramfs" | cut -f 1) of files; this takes about a minute."
 status=0
-timeout 600 qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m "$memory" -nodefaults -no-reboot \
+timeout --foreground 1200 qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m "$memory" -nodefaults -no-reboot \
     -display none -serial stdio -kernel "$(find "$kernel/boot" -name 'vmlinuz-*' | head -n 1)" -initrd "$work/initramfs" \
     -append "console=ttyS0 rdinit=/init quiet loglevel=3 panic=-1 $arguments" </dev/null |
     stdbuf -oL tr -d '\r' | tee "$work/console" | grep -a --line-buffered -E '^(ok|not ok|#|1\.\.)' >&3 || status=$?
 if [[ $status -ne 0 ]]; then
     tail -n 20 "$work/console"
-    die "the emulated machine broke, or did not end by itself within 10 minutes; its last words are above."
+    die "the emulated machine broke, or did not end by itself within 20 minutes; its last words are above."
 fi
