@@ -136,7 +136,7 @@ packages() {
     nuget/check.sh "$layout"
 }
 
-cgroup2_machine() { Boxer.Tests/Linux/vm/run.sh | tee "$results/cgroup2.tap"; }
+cgroup2_machine() { Boxer.Tests/Linux/vm/run.sh cgroup2 | tee "$results/cgroup2.tap"; }
 
 suite "build" - build
 suite "style of C#" - dotnet format Boxer.Core.sln --no-restore --verify-no-changes

@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
-# Runs the reference host on a machine with cgroup v2 and another kernel: a small software-emulated one that boots this
-# release's cloud kernel with nothing but busybox, runsc, .NET, a registry and the host in it, and executes cases.sh.
+# Runs the reference host on another machine: a small software-emulated one that boots this release's cloud kernel with nothing
+# but busybox, runsc, .NET, a registry and the host in it, and executes the cases of a scenario.
 #
-#   Boxer.Tests/Linux/vm/run.sh        after dotnet build -c Release; as root
+#   Boxer.Tests/Linux/vm/run.sh SCENARIO        after dotnet build -c Release; as root
+#
+#   cgroup2        cgroup v2 and another kernel
+#   unprivileged   an ordinary user
+#   bare           no IPv6, no programs for networks, no cgroups at first, a home that is read-only
+#   small          as little memory and disk as works
+#   newer-runsc    the cases of cgroup2 with the runsc that BOXER_NEWER_RUNSC names
 #
 # Prints the results in the Test Anything Protocol, all else on stderr.
 set -euo pipefail
@@ -20,6 +26,20 @@ skip() {
     printf '1..0 # SKIP %s\n' "$*" >&3
     exit 0
 }
+
+[[ $# -eq 1 ]] || die "usage: $0 SCENARIO"
+cases=$1 memory=2560 arguments=
+case $1 in
+    cgroup2 | unprivileged) ;;
+    bare) arguments=ipv6.disable=1 ;;
+    small) memory=768 ;;
+    newer-runsc)
+        [[ -n ${BOXER_NEWER_RUNSC:-} ]] || skip "BOXER_NEWER_RUNSC names no newer runsc, and the package sources have none"
+        [[ -x $BOXER_NEWER_RUNSC ]] || die "BOXER_NEWER_RUNSC does not name a program."
+        cases=cgroup2
+        ;;
+    *) die "there is no scenario $1." ;;
+esac
 
 host=Boxer.Samples/Boxer.HttpHost/bin/Release/net10.0
 [[ $(dpkg --print-architecture) == amd64 ]] || skip "the machine in the machine is set up for amd64 only"
@@ -44,9 +64,13 @@ mkdir -p "$root"/{bin,dev,etc,proc,run,sys,tmp,usr/bin,usr/lib/modules,usr/share
 ln -s usr/lib "$root/lib"
 ln -s usr/lib64 "$root/lib64"
 
-cp "$here/init" "$here/cases.sh" "$root"
+cp "$here/init" "$here/lib.sh" "$root"
+cp "$here/cases/$cases.sh" "$root/cases.sh"
 cp "$(command -v busybox)" "$root/bin/busybox"
-cp "$(command -v runsc)" "$(command -v docker-registry)" "$root/usr/bin"
+cp "$(command -v docker-registry)" "$root/usr/bin"
+runsc=$(command -v runsc)
+[[ $1 != newer-runsc ]] || runsc=$BOXER_NEWER_RUNSC
+cp "$runsc" "$root/usr/bin/runsc"
 cp -r "$host" "$root/host"
 printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
 
@@ -95,11 +119,11 @@ cp -r "$work/registry/data" "$root/registry"
 (cd "$root" && find . | busybox cpio -o -H newc 2>/dev/null) >"$work/initramfs"
 say "Booting $package with $(du -h "$work/initramfs" | cut -f 1) of files; this takes about a minute."
 status=0
-timeout 420 qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2560 -nodefaults -no-reboot \
+timeout --foreground 1200 qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m "$memory" -nodefaults -no-reboot \
     -display none -serial stdio -kernel "$(find "$kernel/boot" -name 'vmlinuz-*' | head -n 1)" -initrd "$work/initramfs" \
-    -append "console=ttyS0 rdinit=/init quiet loglevel=3 panic=-1" </dev/null |
+    -append "console=ttyS0 rdinit=/init quiet loglevel=3 panic=-1 $arguments" </dev/null |
     stdbuf -oL tr -d '\r' | tee "$work/console" | grep -a --line-buffered -E '^(ok|not ok|#|1\.\.)' >&3 || status=$?
 if [[ $status -ne 0 ]]; then
     tail -n 20 "$work/console"
-    die "the emulated machine broke, or did not end by itself within 7 minutes; its last words are above."
+    die "the emulated machine broke, or did not end by itself within 20 minutes; its last words are above."
 fi

@@ -1,0 +1,118 @@
+# shellcheck shell=dash
+# What must hold on a host with cgroup v2.
+# shellcheck source=Boxer.Tests/Linux/vm/lib.sh
+. /lib.sh
+
+# A cgroup whose parent gives it no memory controller; refused below, while others run.
+mkdir /sys/fs/cgroup/narrow
+echo "+cpu +pids" >/sys/fs/cgroup/narrow/cgroup.subtree_control
+mkdir /sys/fs/cgroup/narrow/child
+
+start_registry
+start_host ''
+
+run '"cmd": ["sh", "-c", "echo 42; id -u; exit 7"]'
+expect "a command runs as 65534 and its exit code comes back" 'HTTP/1.1 200' '"exit_code":7' '"stdout":"42\n65534\n"'
+
+running=$host
+home=/narrow
+launch '"cgroup_parent": "narrow/child"'
+home=/boxer
+
+run '"cmd": ["dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1"], "limits": {"memory_mb": 96, "wall_clock_secs": 120}'
+expect "a memory balloon is named as the memory limit" '"exit_code":137' '"termination":"memory_limit"'
+
+run '"cmd": ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=400M count=1; echo survived; exit 0"], "limits": {"memory_mb": 96, "wall_clock_secs": 120}'
+expect "a memory balloon whose parent exits 0 is named too" '"exit_code":137' '"termination":"memory_limit"'
+
+# shellcheck disable=SC2016 # expanded inside
+run '"cmd": ["sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 20 & i=$((i+1)); done; echo all"], "limits": {"pids_limit": 16, "wall_clock_secs": 120}'
+case $answer in
+    *'"stdout":"all'*) result "the process limit is held" "all 40 were started: $answer" ;;
+    *'fork'*) result "the process limit is held" ;;
+    *) result "the process limit is held" "$answer" ;;
+esac
+
+refuses "a cgroup parent without a controller is refused by its name" "narrow/child lacks the controllers memory:" "cgroup_parent"
+host=$running
+rmdir /sys/fs/cgroup/narrow/child /sys/fs/cgroup/narrow
+
+# holds NAME FILE CONTENT: the file of the run's cgroup has that content.
+holds() {
+    content=$(cat "$group/$2" 2>&1)
+    fault=
+    [ "$content" = "$3" ] || fault="$2: '$content' instead of '$3'"
+    result "$1" "$fault"
+}
+
+# jump SECONDS: sets the wall clock of the machine.
+jump() { date -s "@$(($(date +%s) + $1))" >/dev/null; }
+day=86400
+
+# The numbers of the limits, read from the cgroup of a run while it runs.
+begin sleeper '"cmd": ["sleep", "5"], "limits": {"cpu_cores": 0.5, "memory_mb": 100}'
+if within 12 has_run 100; then
+    result "a run has a cgroup with its memory limit"
+    holds "the cgroup holds the processor quota" cpu.max "50000 100000"
+    holds "the cgroup is killed as one when it is out of memory" memory.oom.group 1
+    holds "the cgroup bounds host processes" pids.max 1024
+else
+    result "a run has a cgroup with its memory limit" "no memory.max of 104857600 below /sys/fs/cgroup"
+fi
+jump $day
+end sleeper
+expect "the run whose cgroup was read ends well, though the clock jumped ahead a day" '"exit_code":0'
+milliseconds=$(echo "$answer" | sed -n 's/.*"wall_ms":\([0-9]*\),.*/\1/p')
+fault=
+[ "${milliseconds:-86400000}" -lt 600000 ] || fault=$answer
+result "it is not told to have taken a day" "$fault"
+
+begin limited '"cmd": ["sh", "-c", "echo before; sleep 600"], "limits": {"memory_mb": 101, "wall_clock_secs": 3}'
+fault=
+within 12 has_run 101 || fault="it has no cgroup"
+result "a run with a wall-clock limit is in flight" "$fault"
+jump -$day
+end limited
+expect "the wall-clock limit answers 408, though the clock jumped back a day" 'HTTP/1.1 408' '"termination":"wall_clock_limit"'
+
+jump $day
+run '"cmd": ["echo", "later"]'
+expect "a run after a jump ahead works" 'HTTP/1.1 200' '"stdout":"later\n"'
+jump -$day
+
+# shellcheck disable=SC2317 # called by within
+has_frozen() { find /sys/fs/cgroup -mindepth 2 -name cgroup.freeze -exec grep -q '^1$' {} \; -print | grep -q .; }
+
+# A host that dies with two runs in flight, after a jump back, and another sandbox waiting. The second run is one that the first's
+# pool does not serve.
+begin first '"cmd": ["sleep", "600"], "limits": {"memory_mb": 101, "wall_clock_secs": 900}'
+fault=
+within 30 has_run 101 || fault="the first has no cgroup"
+within 60 has_frozen || fault="$fault nothing is frozen: $(grep . /sys/fs/cgroup/boxer-*/*/cgroup.freeze)"
+begin second '"cmd": ["sleep", "600"], "limits": {"memory_mb": 102, "wall_clock_secs": 900}, "network": "host"'
+within 30 has_run 102 || fault="$fault the second has no cgroup"
+has_frozen || fault="$fault nothing is frozen any more"
+result "two runs are in flight, and another sandbox waits frozen" "$fault"
+dead=$(basename /run/boxer/*.lock .lock)
+
+# left_of_dead: everything that has the name of the dead one.
+left_of_dead() {
+    seen "[/]$dead"
+    grep "$dead" /proc/mounts
+    find /sys/fs/cgroup /run/boxer -name "*$dead*"
+}
+kill -9 "$host"
+wait "$host"
+end first
+end second
+fault=
+for kind in "$dead/s/" "/boxer/$dead/roots" "/sys/fs/cgroup/boxer-$dead" "/run/boxer/$dead"; do
+    left_of_dead | grep -q "$kind" || fault="nothing of $kind is left: $(left_of_dead)"
+done
+result "a killed host leaves processes, mounts, cgroups and directories" "$fault"
+start_host ''
+result "the next start takes away what the dead one left" "$(left_of_dead)"
+stop_host
+nothing_left
+stop_registry
+finish

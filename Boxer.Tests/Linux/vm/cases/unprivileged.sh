@@ -1,0 +1,47 @@
+# shellcheck shell=dash
+# The host as an ordinary user: rootless runsc in an unprivileged user namespace, flattened roots, no cgroups.
+# shellcheck source=Boxer.Tests/Linux/vm/lib.sh
+. /lib.sh
+
+user=boxer
+home=/home/boxer/images
+echo "boxer:x:1000:1000::/home/boxer:/bin/sh" >>/etc/passwd
+echo "boxer:x:1000:" >>/etc/group
+mkdir -p /home/boxer
+chown boxer:boxer /home/boxer
+
+start_registry
+launch ''
+refuses "without cgroups it does not start and says what to do" "Cannot make cgroups" "set ignore_cgroups"
+
+start_host '"ignore_cgroups": true'
+fault=
+seen '^boxer .*[d]otnet' >/dev/null || fault=$(seen '[d]otnet')
+result "the host runs as the user" "$fault"
+
+for attempt in first second; do
+    run '"cmd": ["sh", "-c", "echo 42; id -u; touch /bin/new; exit 7"]'
+    expect "the $attempt command runs as 65534, and its answer names what is not held" \
+        'HTTP/1.1 200' '"exit_code":7' '"stdout":"42\n65534\n"' 'Permission denied' '"unenforced_limits":["cpu_cores","memory_mb"]'
+done
+
+run '"cmd": ["sh", "-c", "cat /proc/net/dev | grep -c :; wget -T 2 -qO- http://127.0.0.1:8080/healthz || echo alone"], "network": "none"'
+expect "the network none is a loopback of its own" 'HTTP/1.1 200' '"stdout":"1\nalone\n"'
+
+# shellcheck disable=SC2016 # expanded inside
+run '"cmd": ["sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 20 & i=$((i+1)); done; echo all"], "limits": {"pids_limit": 16, "wall_clock_secs": 120}'
+expect "the process limit is held" 'fork'
+
+run '"cmd": ["sh", "-c", "echo before; sleep 60"], "limits": {"wall_clock_secs": 2}'
+expect "the wall-clock limit answers 408" 'HTTP/1.1 408' '"stdout":"before\n"'
+
+for network in sandbox host; do
+    run "\"cmd\": [\"true\"], \"network\": \"$network\""
+    expect "the network $network is refused, and it is said what is missing" 'HTTP/1.1 400' 'this process lacks uid 0' 'run it as root' "use the mode 'none'"
+done
+
+stop_host
+nothing_left
+result "no process of the user is left" "$(seen '^boxer ')"
+stop_registry
+finish
