@@ -10,6 +10,21 @@ public sealed class LimitTests(SharedRunner shared)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
+    public async Task Where_the_whole_machine_is_out_of_memory_sandboxes_go_first()
+    {
+        string[] before = OwnTraces.Sandboxes();
+        await foreach (SandboxEvent item in shared.Runner.StreamAsync(Shell("echo up; sleep 1000"), Cancel))
+        {
+            if (item is SandboxOutput)
+            {
+                string sandbox = Assert.Single(OwnTraces.Sandboxes().Except(before, StringComparer.Ordinal));
+                Assert.Equal("500\n", await File.ReadAllTextAsync($"/proc/{OwnTraces.FindProcess(sandbox, "runsc-sandbox")}/oom_score_adj", Cancel));
+                break;
+            }
+        }
+    }
+
+    [Fact]
     public async Task Wall_clock_keeps_what_was_printed_and_the_files()
     {
         SandboxRequest request = Shell("echo before; echo kept > /output/file; sleep 100; echo after");

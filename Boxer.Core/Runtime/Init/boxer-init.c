@@ -201,6 +201,16 @@ static void join_cgroup(const char *procs)
     close(fd);
 }
 
+/* Where the whole machine is out of memory, sandboxes go before the process that runs them (proc_pid_oom_score_adj(5)). */
+static void offer_to_oom_killer(void)
+{
+    static const char score[] = "500";
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, score, sizeof score - 1) < 0)
+        launch_fail("set", "/proc/self/oom_score_adj");
+    close(fd);
+}
+
 _Noreturn static void launch(int argc, char **argv)
 {
     const char *netns = NULL;
@@ -210,6 +220,7 @@ _Noreturn static void launch(int argc, char **argv)
 
     /* .NET ignores SIGPIPE, and what is ignored stays ignored over exec. */
     reset_signals();
+    offer_to_oom_killer();
     for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
         const char *option = argv[i];
         if (strcmp(option, "--hide-net-core-sysctls") == 0) {

@@ -60,7 +60,7 @@ public sealed class OverloadTests(PythonImage image)
     public async Task Floods_deep_bodies_large_bodies_and_readers_that_do_not_read_leave_the_host_small()
     {
         // What bodies and answers may hold (SECURITY.md), with a runtime and its garbage around them: a process that needs more ends there.
-        const int MostMegabytes = 1_024;
+        const int MostMegabytes = 1_536;
         const int Each = 12;
         image.Require();
         Assert.SkipUnless(Directory.Exists("/sys/fs/cgroup/memory"), "Needs the memory controller of cgroup v1.");
@@ -147,12 +147,13 @@ public sealed class OverloadTests(PythonImage image)
     public async Task Downloads_that_nobody_reads_leave_descriptors_for_runs()
     {
         const int Limit = 1_024;
+        const int Bytes = 32 << 20;
         image.Require();
-        await using HostProcess host = await HostProcess.StartAsync(image, launcher: ["prlimit", $"--nofile={Limit}:{Limit}"]);
+        await using HostProcess host = await HostProcess.StartAsync(image, new JsonObject { ["upload_limit_bytes"] = Bytes }, ["prlimit", $"--nofile={Limit}:{Limit}"]);
         using HttpClient client = host.NewClient();
         using var form = new MultipartFormDataContent
         {
-            { new ByteArrayContent(new byte[32 << 20]), "file", "f" },
+            { new ByteArrayContent(new byte[Bytes - 1_000]), "file", "f" },
             { new StringContent("large"), "path" },
         };
         Assert.Equal(HttpStatusCode.OK, (await client.PostAsync(new Uri("/files", UriKind.Relative), form, Cancel)).StatusCode);
