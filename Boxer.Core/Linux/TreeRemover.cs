@@ -7,7 +7,8 @@ namespace Boxer.Linux;
 
 /// <summary>
 /// Removes trees that untrusted layers made. They may be deeper than a path is long or a stack is high, so subdirectories are moved up
-/// and removed there: no recursion, one open directory, no symbolic link followed.
+/// to the top of their tree and removed there: no recursion, two open directories, no symbolic link followed. What is cut off in the
+/// middle leaves nothing outside the tree.
 /// </summary>
 internal static class TreeRemover
 {
@@ -38,34 +39,62 @@ internal static class TreeRemover
             return;
         }
 
-        var waiting = new Stack<byte[]>();
-        waiting.Push(name.ToArray());
-        while (waiting.TryPop(out byte[]? current))
+        using (SafeFileHandle top = OpenDirectory(parent, name, removed))
         {
-            Empty(parent, current, waiting, removed);
-            Check.Result(Unistd.unlinkat(parent, current, Fcntl.AT_REMOVEDIR), "rmdir");
+            var waiting = new Stack<byte[]>();
+            Empty(top, top, waiting);
+            while (waiting.TryPop(out byte[]? current))
+            {
+                using (SafeFileHandle directory = OpenDirectory(top, current, removed))
+                {
+                    Empty(directory, top, waiting);
+                }
+
+                Check.Result(Unistd.unlinkat(top, current, Fcntl.AT_REMOVEDIR), "rmdir");
+            }
+        }
+
+        Check.Result(Unistd.unlinkat(parent, name, Fcntl.AT_REMOVEDIR), "rmdir");
+    }
+
+    private static SafeFileHandle OpenDirectory(SafeFileHandle parent, ReadOnlySpan<byte> name, Action<ulong>? removed)
+    {
+        SafeFileHandle directory = Fcntl.openat(parent, name, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
+        try
+        {
+            Check.Result(directory.IsInvalid ? -1 : 0, "open");
+            if (removed is not null)
+            {
+                Check.Result(SysStat.statx(directory, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
+                removed(status.stx_ino);
+            }
+
+            return directory;
+        }
+        catch
+        {
+            directory.Dispose();
+            throw;
         }
     }
 
-    private static void Empty(SafeFileHandle parent, byte[] name, Stack<byte[]> waiting, Action<ulong>? removed)
+    private static void Empty(SafeFileHandle directory, SafeFileHandle top, Stack<byte[]> waiting)
     {
-        using SafeFileHandle directory = Fcntl.openat(
-            parent, name, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
-        Check.Result(directory.IsInvalid ? -1 : 0, "open");
-        if (removed is not null)
-        {
-            Check.Result(SysStat.statx(directory, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
-            removed(status.stx_ino);
-        }
-
         foreach (byte[] child in Dirent.ReadNames(directory))
         {
-            if (!RemoveFile(directory, child))
+            if (RemoveFile(directory, child))
             {
-                byte[] moved = Encoding.ASCII.GetBytes($".boxer-{Guid.NewGuid():N}\0");
-                Check.Result(Stdio.renameat(directory, child, parent, moved), "renameat");
-                waiting.Push(moved);
+                continue;
             }
+
+            byte[] waits = child;
+            if (directory != top)
+            {
+                waits = Encoding.ASCII.GetBytes($".boxer-{Guid.NewGuid():N}\0");
+                Check.Result(Stdio.renameat(directory, child, top, waits), "renameat");
+            }
+
+            waiting.Push(waits);
         }
     }
 

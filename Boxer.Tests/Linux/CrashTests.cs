@@ -110,6 +110,7 @@ public sealed class CrashTests(PythonImage image)
                     _ => ["sleep", "100"],
                 };
                 using Process process = CliProcess.Start([.. Run(home, random.Next(2) == 0 ? "none" : "sandbox"), .. command]);
+                process.StandardInput.Close();
                 Task reading = Task.WhenAll(process.StandardOutput.ReadToEndAsync(Cancel), process.StandardError.ReadToEndAsync(Cancel));
                 await Task.Delay(random.Next(longest), Cancel);
                 hits += await HostState.CountSandboxesAsync() > 0 ? 1 : 0;
@@ -206,7 +207,7 @@ public sealed class CrashTests(PythonImage image)
         }
 
         string[] after = await HostState.ReadAsync();
-        Assert.True(before.SequenceEqual(after, StringComparer.Ordinal), $"{what}: {string.Join('\n', after.Except(before, StringComparer.Ordinal))}");
+        Assert.True(before.SequenceEqual(after, StringComparer.Ordinal), $"{what}: new are {string.Join('\n', after.Except(before, StringComparer.Ordinal))}; gone are {string.Join('\n', before.Except(after, StringComparer.Ordinal))}");
         Assert.Empty(Directory.GetFileSystemEntries(Path.Join(home, "tmp")));
     }
 
