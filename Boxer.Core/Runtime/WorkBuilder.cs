@@ -24,8 +24,8 @@ internal static class WorkBuilder
     private const int HostPidsBase = 512;
     private const int HostPidsForEach = 8;
 
-    // gVisor counts a process for the user that forked it, and PID 1 made the command's first process as another: itself, or user 0 for user 0. Without this the limit
-    // would be one off: more for other users, less for user 0, for whom PID 1 itself counts too.
+    // gVisor counts a process for the user that made it, and PID 1 made the command's first process: as itself, or for user 0 as user 0.
+    // Without this the limit would be one off: more for other users, less for user 0, for whom PID 1 itself counts too.
     private const int FirstProcess = 1;
     private const int InitAsRoot = 1;
 

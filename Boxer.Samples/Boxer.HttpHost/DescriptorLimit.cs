@@ -6,8 +6,6 @@ namespace Boxer.HttpHost;
 /// <summary>RLIMIT_NOFILE of this process. The .NET runtime raises its soft limit to the hard one, and ends a process that has none left.</summary>
 internal static class DescriptorLimit
 {
-    private const int ForEachProcessor = 4;
-
     // The runtime keeps two for each assembly; pulls, the store and the log have the rest.
     private const int ForTheHost = 400;
     private const int ForEachSandbox = 16;
@@ -16,22 +14,23 @@ internal static class DescriptorLimit
     private const int ForEachConnection = 2;
     private const int FewestConnections = 64;
     private const int MostConnections = 4_096;
+    private static readonly long Most = Read();
 
     /// <summary>How many connections leave enough for the sandboxes that may run and wait.</summary>
     internal static int ConnectionsOf(HostSettings settings) =>
-        (int)Math.Clamp((Read() - ForWork(settings)) / ForEachConnection, FewestConnections, MostConnections);
+        (int)Math.Clamp((Most - ForWork(settings)) / ForEachConnection, FewestConnections, MostConnections);
 
     /// <summary>What is wrong with the limit, or <see langword="null"/>.</summary>
     internal static string? FindFault(HostSettings settings)
     {
         long needed = ForWork(settings) + (ForEachConnection * FewestConnections);
-        return Read() is var most && most < needed
-            ? $"this process can have {most} descriptors open, and with max_concurrent_runs and pool.max_sandboxes as they are it needs {needed}: raise its limit (ulimit -n, LimitNOFILE)."
+        return Most < needed
+            ? $"this process can have {Most} descriptors open, and with max_concurrent_runs and pool.max_sandboxes as they are it needs {needed}: raise its limit (ulimit -n, LimitNOFILE)."
             : null;
     }
 
     private static long ForWork(HostSettings settings) =>
-        ForTheHost + (ForEachSandbox * ((long)(settings.Sandboxes.MaxConcurrentRuns ?? Environment.ProcessorCount * ForEachProcessor) + (settings.Sandboxes.Pool.MaxSandboxes ?? Environment.ProcessorCount * ForEachProcessor)));
+        ForTheHost + (ForEachSandbox * (settings.MostRunning + settings.MostWaiting));
 
     // proc_pid_limits(5).
     private static long Read()

@@ -92,13 +92,15 @@ internal static partial class FieldNames
     public static string OfOptions(string failure) =>
         Word().Replace(
             OfLimits(OfLimits(failure, "DefaultLimits", "defaults"), "MaxLimits", "max_limits").Replace("BoxerOptions.", "", StringComparison.Ordinal),
-            match => OptionKeys.GetValueOrDefault(match.Value, match.Value));
+            OfOption);
 
     /// <summary>What this machine lacks, which may name options in its sentences.</summary>
-    public static string OfMachine(string message) => Option().Replace(message, match => OptionKeys.GetValueOrDefault(match.Value, match.Value));
+    public static string OfMachine(string message) => Option().Replace(message, OfOption);
 
     /// <summary>One property of <see cref="ResourceLimits"/>.</summary>
     public static string OfLimit(string property) => Limits.GetValueOrDefault(property) ?? HostLimits.GetValueOrDefault(property, property);
+
+    private static string OfOption(Match property) => OptionKeys.GetValueOrDefault(property.Value, property.Value);
 
     private static string OfRequestField(string field)
     {

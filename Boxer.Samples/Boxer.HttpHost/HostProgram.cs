@@ -82,8 +82,7 @@ internal static class HostProgram
 
             if (DescriptorLimit.FindFault(settings) is { } few)
             {
-                await errors.WriteLineAsync($"boxer: this machine cannot run sandboxes as configured; nothing was started: {few}");
-                return MachineFault;
+                return await ReportMachineAsync(errors, few);
             }
 
             Announce(app.Services, settings, source.File);
@@ -97,8 +96,7 @@ internal static class HostProgram
             }
             catch (SandboxException exception)
             {
-                await errors.WriteLineAsync($"boxer: this machine cannot run sandboxes as configured; nothing was started: {FieldNames.OfMachine(exception.Message)}");
-                return MachineFault;
+                return await ReportMachineAsync(errors, FieldNames.OfMachine(exception.Message));
             }
             catch (IOException exception) when (exception.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException)
             {
@@ -163,6 +161,12 @@ internal static class HostProgram
         {
             HostLog.Open(logger, address);
         }
+    }
+
+    private static async Task<int> ReportMachineAsync(TextWriter errors, string fault)
+    {
+        await errors.WriteLineAsync($"boxer: this machine cannot run sandboxes as configured; nothing was started: {fault}");
+        return MachineFault;
     }
 
     private static async Task<int> ReportAsync(TextWriter errors, string? file, List<string> faults)

@@ -8,8 +8,7 @@ namespace Boxer.HttpHost;
 /// </summary>
 internal sealed class RunPlaces(HostSettings settings)
 {
-    private const int RunsForEachProcessor = 4;
-    private readonly long _most = (settings.Sandboxes.MaxConcurrentRuns ?? Environment.ProcessorCount * RunsForEachProcessor) + (long)settings.Sandboxes.MaxQueuedRuns + 1;
+    private readonly long _most = settings.MostRunning + settings.Sandboxes.MaxQueuedRuns + 1;
     private long _taken;
 
     /// <summary>Refuses a request whose body would be read in vain.</summary>

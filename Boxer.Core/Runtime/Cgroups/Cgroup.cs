@@ -119,11 +119,13 @@ internal abstract class Cgroup : IAsyncDisposable
     {
         try
         {
+            // As bytes, here and below, because a clean-up reads these files every few milliseconds.
             List<int> found = [];
-            for (ReadOnlySpan<byte> rest = File.ReadAllBytes(procsFile); TryTakeLine(ref rest, out ReadOnlySpan<byte> line);)
+            ReadOnlySpan<byte> content = File.ReadAllBytes(procsFile);
+            foreach (Range line in content.Split((byte)'\n'))
             {
-                // Those of another PID namespace are 0.
-                if (int.Parse(line, CultureInfo.InvariantCulture) is > 0 and int pid)
+                // Those of another PID namespace are 0; after the last there is nothing.
+                if (content[line] is { Length: > 0 } number && int.Parse(number, CultureInfo.InvariantCulture) is > 0 and int pid)
                 {
                     found.Add(pid);
                 }
@@ -147,8 +149,10 @@ internal abstract class Cgroup : IAsyncDisposable
 
     private protected static long? ReadKey(string directory, string file, ReadOnlySpan<byte> key)
     {
-        for (ReadOnlySpan<byte> rest = File.ReadAllBytes(Path.Join(directory, file)); TryTakeLine(ref rest, out ReadOnlySpan<byte> line);)
+        ReadOnlySpan<byte> content = File.ReadAllBytes(Path.Join(directory, file));
+        foreach (Range range in content.Split((byte)'\n'))
         {
+            ReadOnlySpan<byte> line = content[range];
             if (line.StartsWith(key) && line.Length > key.Length && line[key.Length] == ' ')
             {
                 return long.Parse(line[(key.Length + 1)..], CultureInfo.InvariantCulture);
@@ -156,15 +160,6 @@ internal abstract class Cgroup : IAsyncDisposable
         }
 
         return null;
-    }
-
-    // As bytes, because a clean-up reads these files every few milliseconds.
-    private static bool TryTakeLine(ref ReadOnlySpan<byte> rest, out ReadOnlySpan<byte> line)
-    {
-        int end = rest.IndexOf((byte)'\n');
-        line = end < 0 ? rest : rest[..end];
-        rest = end < 0 ? [] : rest[(end + 1)..];
-        return line.Length > 0;
     }
 
     private static bool TryRemove(string directory)

@@ -3,8 +3,16 @@ namespace Boxer.HttpHost.Settings;
 /// <summary>The host's configuration, complete and checked. <see cref="SettingsBinder"/> has the keys, ranges and defaults.</summary>
 internal sealed record HostSettings
 {
+    private const int ForEachProcessor = 4;
+
     /// <summary>The options of the sandboxes.</summary>
     public required BoxerOptions Sandboxes { get; init; }
+
+    /// <summary>How many sandboxes may run at once, with the default of <see cref="BoxerOptions.MaxConcurrentRuns"/>.</summary>
+    public long MostRunning => Sandboxes.MaxConcurrentRuns ?? Environment.ProcessorCount * ForEachProcessor;
+
+    /// <summary>How many sandboxes may wait, with the default of <see cref="PoolOptions.MaxSandboxes"/>.</summary>
+    public long MostWaiting => Sandboxes.Pool.MaxSandboxes ?? Environment.ProcessorCount * ForEachProcessor;
 
     public required ListenAddress ListenAddress { get; init; }
 

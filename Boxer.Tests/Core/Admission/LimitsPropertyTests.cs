@@ -1,5 +1,6 @@
 using Boxer.Admission;
 using CsCheck;
+using static Boxer.Tests.Support.Generators;
 
 namespace Boxer.Tests.Core.Admission;
 
@@ -77,8 +78,6 @@ public sealed class LimitsPropertyTests
 
     // No comparison with it holds, and its range refuses it.
     private static bool IsNoNumber(object value) => value is double.NaN;
-
-    private static Gen<T> Pick<T>(params T[] values) => Gen.Int[0, values.Length - 1].Select(index => values[index]);
 
     private static Gen<int> Around(params int[] edges) =>
         Gen.OneOf(Gen.Int, Gen.Int[-2, 100], Pick([.. edges.SelectMany(edge => (int[])[edge - 1, edge, edge + 1]), int.MinValue, int.MaxValue]));

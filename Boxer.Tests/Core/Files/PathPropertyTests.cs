@@ -2,6 +2,7 @@ using System.Text;
 using Boxer.Files;
 using Boxer.Images;
 using CsCheck;
+using static Boxer.Tests.Support.Generators;
 
 namespace Boxer.Tests.Core.Files;
 
@@ -19,8 +20,6 @@ public sealed class PathPropertyTests
     private static readonly Gen<string> Names = Gen.OneOf(Gen.String[1, 60], Pick("...", " ", "\\", "~", new string('x', 255)))
         .Select(name => Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(name.Replace('/', '_').Replace('\0', '_'))))
         .Where(name => name is not "." and not ".." && Encoding.UTF8.GetByteCount(name) <= StoredPath.MaxNameBytes);
-
-    private static Gen<string> Pick(params string[] values) => Gen.Int[0, values.Length - 1].Select(index => values[index]);
 
     [Fact]
     public void A_path_that_is_taken_is_clean_and_stays_below_its_root() =>

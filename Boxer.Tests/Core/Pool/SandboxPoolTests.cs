@@ -2,6 +2,7 @@ using System.Diagnostics.Metrics;
 using Boxer.Admission;
 using Boxer.Diagnostics;
 using Boxer.Pool;
+using Boxer.Tests.Support;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
@@ -387,14 +388,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         }
     }
 
-    private async Task WaitAsync(Func<bool> condition)
-    {
-        for (int i = 0; !condition(); i++)
-        {
-            Assert.True(i < 3_000, "it does not come about");
-            await Task.Delay(10, TestContext.Current.CancellationToken);
-        }
-    }
+    private static Task WaitAsync(Func<bool> condition) => Until.IsSoAsync(condition, seconds: 30);
 
     private sealed class FakeSandbox : IWarmSandbox
     {

@@ -101,12 +101,5 @@ public sealed class KillTests(PythonImage image)
         }
     }
 
-    private static async Task WaitAsync(Func<bool> isSo)
-    {
-        for (int attempt = 0; !isSo(); attempt++)
-        {
-            Assert.True(attempt < 6_000, "It never was so.");
-            await Task.Delay(10, Cancel);
-        }
-    }
+    private static Task WaitAsync(Func<bool> isSo) => Until.IsSoAsync(isSo, seconds: 60);
 }

@@ -153,12 +153,5 @@ public sealed class RunscFaultTests(PythonImage image)
         Assert.Empty(await OwnTraces.FindAsync(instances));
     }
 
-    private static async Task WaitAsync(Func<bool> isSo)
-    {
-        for (int attempt = 0; !isSo(); attempt++)
-        {
-            Assert.True(attempt < 3_000, "It never was so.");
-            await Task.Delay(20, Cancel);
-        }
-    }
+    private static Task WaitAsync(Func<bool> isSo) => Until.IsSoAsync(isSo, seconds: 60);
 }
