@@ -6,6 +6,7 @@ using Boxer.HttpHost.Endpoints;
 using Boxer.HttpHost.Security;
 using Boxer.HttpHost.Settings;
 using Boxer.Network;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -30,6 +31,7 @@ internal static class HostComposition
         builder.WebHost.UseKestrelCore();
         builder.WebHost.ConfigureKestrel(options => ConfigureKestrel(options, settings));
         builder.Services.Configure<SocketTransportOptions>(options => options.CreateBoundListenSocket = ListenAddress.CreateSocket);
+        builder.Services.AddSingleton<IConnectionListenerFactory, BoundedTransport>();
         builder.Logging.AddSimpleConsole(console => console.SingleLine = true);
         builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
         builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Information);

@@ -147,6 +147,7 @@ public sealed class OverloadTests(PythonImage image)
     public async Task Downloads_that_nobody_reads_leave_descriptors_for_runs()
     {
         const int Limit = 1_024;
+        const int Backlog = 300;
         const int Bytes = 32 << 20;
         image.Require();
         await using HostProcess host = await HostProcess.StartAsync(image, new JsonObject { ["upload_limit_bytes"] = Bytes }, ["prlimit", $"--nofile={Limit}:{Limit}"]);
@@ -160,11 +161,12 @@ public sealed class OverloadTests(PythonImage image)
         List<RawClient> idle = [];
         try
         {
-            for (int i = 0; i < Limit; i++)
-            {
-                idle.Add(await RawClient.ConnectAsync(new Uri(host.Address)));
-                await idle[^1].SendAsync("GET /files?path=large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
-            }
+            await DownloadAsync(Limit - Backlog);
+
+            // All at once: they wait in the backlog when it goes on.
+            await HostProgram.RunAsync("kill", "-STOP", $"{host.Process.Id}");
+            await DownloadAsync(Backlog);
+            await HostProgram.RunAsync("kill", "-CONT", $"{host.Process.Id}");
 
             // On a connection from before: those beyond the bound are turned away, and what a run needs is left.
             await AssertRunsAsync(client);
@@ -176,6 +178,15 @@ public sealed class OverloadTests(PythonImage image)
 
         await WaitAsync(() => Descriptors(host) < Limit - 400);
         await AssertRunsAsync(host.Client);
+
+        async Task DownloadAsync(int clients)
+        {
+            for (int i = 0; i < clients; i++)
+            {
+                idle.Add(await RawClient.ConnectAsync(new Uri(host.Address)));
+                await idle[^1].SendAsync("GET /files?path=large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+            }
+        }
     }
 
     [Fact]
