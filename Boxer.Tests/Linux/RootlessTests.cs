@@ -91,6 +91,97 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
         Assert.DoesNotContain("   at ", fault.Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task After_kills_at_8_random_moments_with_work_in_flight_the_next_start_leaves_nothing()
+    {
+        const int Kills = 8;
+        const int Pulls = 2;
+        const int LongestMilliseconds = 2_000;
+        int seed = Random.Shared.Next();
+        var random = new Random(seed);
+        int hits = 0;
+        for (int kill = 0; kill < Kills; kill++)
+        {
+            await using HostProcess host = await StartAsync(new JsonObject { ["ignore_cgroups"] = true });
+
+            // The first ones while they pull.
+            if (kill == Pulls)
+            {
+                Assert.Equal("pulled\n", await EchoAsync(host, "pulled"));
+            }
+
+            Task[] runs = [.. ((string[])["true", "sleep 100", "yes", "head -c 3000000 /dev/zero > /output/file"]).Select(command => RunAsync(host, command))];
+            await Task.Delay(random.Next(LongestMilliseconds), Cancel);
+            hits += Processes().Any(name => name.StartsWith("runsc-sandbox", StringComparison.Ordinal)) ? 1 : 0;
+            host.Process.Kill();
+            await host.Process.WaitForExitAsync(Cancel);
+            await Task.WhenAll(runs);
+        }
+
+        Assert.InRange(hits, 1, Kills);
+        await using (HostProcess next = await StartAsync(new JsonObject { ["ignore_cgroups"] = true }))
+        {
+            Assert.Equal("next\n", await EchoAsync(next, "next"));
+            Assert.Equal(0, await next.StopAsync());
+        }
+
+        string[] left = [.. Processes(), .. Directory.EnumerateFileSystemEntries($"/tmp/boxer-{User}"), .. Directory.EnumerateFileSystemEntries(Path.Join(_directory, "home", "tmp"))];
+        Assert.True(left.Length == 0, $"seed {seed}: {string.Join('\n', left)}");
+
+        static async Task<string?> EchoAsync(HostProcess host, string word)
+        {
+            using HttpResponseMessage response = await host.Client.PostAsJsonAsync("/run", Body("echo " + word), Cancel);
+            return (string?)(await response.Content.ReadFromJsonAsync<JsonNode>(Cancel))!["stdout"];
+        }
+
+        static async Task RunAsync(HostProcess host, string command)
+        {
+            try
+            {
+                (await host.Client.PostAsJsonAsync("/run", Body(command), Cancel)).Dispose();
+            }
+            catch (HttpRequestException)
+            {
+                // Cut off, as it must be.
+            }
+        }
+
+        static JsonObject Body(string command) => new()
+        {
+            ["image"] = PythonImage.Name,
+            ["cmd"] = new JsonArray("sh", "-c", command),
+            ["persist"] = true,
+            ["limits"] = new JsonObject { ["wall_clock_secs"] = 200 },
+        };
+    }
+
+    // The command lines of the user's; one that became a zombie has none.
+    private static IEnumerable<string> Processes()
+    {
+        foreach (string entry in Directory.EnumerateDirectories("/proc").Where(entry => int.TryParse(Path.GetFileName(entry), out _)))
+        {
+            string commandLine;
+            try
+            {
+                if (!File.ReadLines(entry + "/status").Any(line => line.StartsWith($"Uid:\t{User}\t", StringComparison.Ordinal)))
+                {
+                    continue;
+                }
+
+                commandLine = File.ReadAllText(entry + "/cmdline").Replace('\0', ' ');
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            {
+                continue;
+            }
+
+            if (commandLine.Length > 0)
+            {
+                yield return commandLine;
+            }
+        }
+    }
+
     private Task<HostProcess> StartAsync(JsonObject settings)
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to become another user.");

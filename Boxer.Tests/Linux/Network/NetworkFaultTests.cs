@@ -214,7 +214,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         string rules = Path.Join(_directory, "rules");
         await File.WriteAllTextAsync(
             rules,
-            "add table ip boxertest\nadd chain ip boxertest many\n" + string.Concat(Enumerable.Range(0, 10_000).Select(i => $"add rule ip boxertest many ip saddr 198.18.{i / 250}.{i % 250} tcp dport {{ 80, 443 }} counter accept comment \"service number {i}\"\n")),
+            "add table ip boxertest\nadd chain ip boxertest many\n" + string.Concat(Enumerable.Range(0, 10_000).Select(Rule)),
             Cancel);
         await HostProgram.RunAsync("nft", "-f", rules);
         try
@@ -227,6 +227,10 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         {
             await HostProgram.RunAsync("nft", "delete", "table", "ip", "boxertest");
         }
+
+        // Few with sets of their own: nft looks at each set for each (1.0.6), and takes half a minute for all.
+        static string Rule(int i) =>
+            $"add rule ip boxertest many ip saddr 198.18.{i / 250}.{i % 250} tcp dport {(i % 20 == 0 ? "{ 80, 443 }" : "80")} counter accept comment \"service number {i}\"\n";
     }
 
     [Fact]
