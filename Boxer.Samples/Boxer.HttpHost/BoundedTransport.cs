@@ -1,77 +1,78 @@
-using System.Diagnostics.CodeAnalysis;
 using System.IO.Pipelines;
 using System.Net;
-using Boxer.HttpHost.Settings;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http.Features;
-using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
-using Microsoft.Extensions.Options;
 
 namespace Boxer.HttpHost;
 
 /// <summary>
-/// Kestrel's sockets, of which no more than a number are open at a time. Kestrel turns connections beyond its limit away after it accepted them, each in a work item of its own:
-/// a burst of them on a busy machine takes every descriptor there is. Those beyond this number stay in the kernel's backlog (listen(2)).
+/// A transport with so many connections at most, over all its listeners. Those beyond are turned away one after the other: where Kestrel does it, each waits for a
+/// work item of its own, and a burst of them takes every descriptor there is. A connection counts until its socket is closed, for which its client has some time.
 /// </summary>
-[SuppressMessage("Design", "CA1001:Types that own disposable fields should be disposable", Justification = "Connections may give their places back after it; a semaphore that no handle was taken of holds nothing.")]
-internal sealed class BoundedTransport(IOptions<SocketTransportOptions> options, ILoggerFactory loggers, HostSettings settings) : IConnectionListenerFactory
+/// <param name="transport">What listens.</param>
+/// <param name="most">How many connections are open at most.</param>
+/// <param name="time">The clock.</param>
+internal sealed class BoundedTransport(IConnectionListenerFactory transport, int most, TimeProvider time) : IConnectionListenerFactory
 {
-    /// <summary>How many connections may be open while they are turned away.</summary>
-    internal const int TurnedAway = 16;
+    /// <summary>How long a client may take for the rest of its last answer, which no data rate holds for any more.</summary>
+    internal static readonly TimeSpan ClosingTime = TimeSpan.FromSeconds(15);
 
-    private readonly SocketTransportFactory _sockets = new(options, loggers);
-    private readonly SemaphoreSlim _places = new(DescriptorLimit.ConnectionsOf(settings) + TurnedAway);
+    private int _open;
 
     public async ValueTask<IConnectionListener> BindAsync(EndPoint endpoint, CancellationToken cancellationToken = default) =>
-        new Listener(await _sockets.BindAsync(endpoint, cancellationToken), _places);
+        new Listener(await transport.BindAsync(endpoint, cancellationToken), this);
 
-    private sealed class Listener(IConnectionListener listener, SemaphoreSlim places) : IConnectionListener
+    private bool TryOpen()
     {
-        private readonly CancellationTokenSource _unbound = new();
+        if (Interlocked.Increment(ref _open) <= most)
+        {
+            return true;
+        }
 
+        Interlocked.Decrement(ref _open);
+        return false;
+    }
+
+    private async ValueTask CloseAsync(ConnectionContext connection)
+    {
+        Task closing = connection.DisposeAsync().AsTask();
+        try
+        {
+            await closing.WaitAsync(ClosingTime, time);
+        }
+        catch (TimeoutException)
+        {
+            connection.Abort(new ConnectionAbortedException("The client does not take the rest of its answer."));
+            await closing;
+        }
+    }
+
+    private sealed class Listener(IConnectionListener listener, BoundedTransport bound) : IConnectionListener
+    {
         public EndPoint EndPoint => listener.EndPoint;
 
         public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default)
         {
-            try
+            while (await listener.AcceptAsync(cancellationToken) is { } accepted)
             {
-                await places.WaitAsync(_unbound.Token);
-            }
-            catch (OperationCanceledException)
-            {
-                return null;
-            }
-
-            ConnectionContext? accepted = null;
-            try
-            {
-                accepted = await listener.AcceptAsync(cancellationToken);
-                return accepted is null ? null : new Connection(accepted, places);
-            }
-            finally
-            {
-                if (accepted is null)
+                if (bound.TryOpen())
                 {
-                    places.Release();
+                    return new Connection(accepted, bound);
                 }
+
+                accepted.Abort(new ConnectionAbortedException("There are too many connections."));
+                await accepted.DisposeAsync();
             }
+
+            return null;
         }
 
-        public async ValueTask UnbindAsync(CancellationToken cancellationToken = default)
-        {
-            await _unbound.CancelAsync();
-            await listener.UnbindAsync(cancellationToken);
-        }
+        public ValueTask UnbindAsync(CancellationToken cancellationToken = default) => listener.UnbindAsync(cancellationToken);
 
-        public async ValueTask DisposeAsync()
-        {
-            await listener.DisposeAsync();
-            _unbound.Dispose();
-        }
+        public ValueTask DisposeAsync() => listener.DisposeAsync();
     }
 
-    /// <summary>The connection of the sockets, which gives its place back once its socket is closed.</summary>
-    private sealed class Connection(ConnectionContext connection, SemaphoreSlim places) : ConnectionContext
+    private sealed class Connection(ConnectionContext connection, BoundedTransport bound) : ConnectionContext
     {
         private int _isDisposed;
 
@@ -91,14 +92,24 @@ internal sealed class BoundedTransport(IOptions<SocketTransportOptions> options,
 
         public override void Abort(ConnectionAbortedException abortReason) => connection.Abort(abortReason);
 
+        // Called more than once where a connection fails early.
         public override async ValueTask DisposeAsync()
         {
-            await connection.DisposeAsync();
-            await base.DisposeAsync();
-            if (Interlocked.Exchange(ref _isDisposed, 1) == 0)
+            if (Interlocked.Exchange(ref _isDisposed, 1) != 0)
             {
-                places.Release();
+                return;
             }
+
+            try
+            {
+                await bound.CloseAsync(connection);
+            }
+            finally
+            {
+                Interlocked.Decrement(ref bound._open);
+            }
+
+            await base.DisposeAsync();
         }
     }
 }

@@ -31,7 +31,8 @@ internal static class HostComposition
         builder.WebHost.UseKestrelCore();
         builder.WebHost.ConfigureKestrel(options => ConfigureKestrel(options, settings));
         builder.Services.Configure<SocketTransportOptions>(options => options.CreateBoundListenSocket = ListenAddress.CreateSocket);
-        builder.Services.AddSingleton<IConnectionListenerFactory, BoundedTransport>();
+        builder.Services.AddSingleton<IConnectionListenerFactory>(provider => new BoundedTransport(
+            ActivatorUtilities.CreateInstance<SocketTransportFactory>(provider), DescriptorLimit.ConnectionsOf(settings), provider.GetRequiredService<TimeProvider>()));
         builder.Logging.AddSimpleConsole(console => console.SingleLine = true);
         builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
         builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Information);
@@ -111,7 +112,6 @@ internal static class HostComposition
 
         // Whoever reads a body sets its limit first: BodyLimit. The others are Kestrel's defaults or tighter, written down because they are part of the defence.
         options.Limits.MaxRequestBodySize = null;
-        options.Limits.MaxConcurrentConnections = DescriptorLimit.ConnectionsOf(settings);
         options.Limits.MaxRequestHeaderCount = 64;
         options.Limits.MaxRequestHeadersTotalSize = 32 * 1_024;
         options.Limits.MaxRequestLineSize = 16 * 1_024;

@@ -12,7 +12,7 @@ internal sealed record HostSettings
     public long MostRunning => Sandboxes.MaxConcurrentRuns ?? Environment.ProcessorCount * ForEachProcessor;
 
     /// <summary>How many sandboxes may wait, with the default of <see cref="PoolOptions.MaxSandboxes"/>.</summary>
-    public long MostWaiting => Sandboxes.Pool.MaxSandboxes ?? Environment.ProcessorCount * ForEachProcessor;
+    public long MostWaiting => Sandboxes.Pool.Enabled == false ? 0 : Sandboxes.Pool.MaxSandboxes ?? Environment.ProcessorCount * ForEachProcessor;
 
     public required ListenAddress ListenAddress { get; init; }
 

@@ -186,3 +186,13 @@ has_run() {
     group=${group%/memory.max}
     [ -n "$group" ]
 }
+
+# A run that starts more processes than it may.
+holds_the_process_limit() {
+    # shellcheck disable=SC2016 # expanded inside
+    run '"cmd": ["sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 20 & i=$((i+1)); done; echo all"], "limits": {"pids_limit": 16, "wall_clock_secs": 120}'
+    case $answer in
+        *'"stdout":"all'*) result "the process limit is held" "all 40 were started: $answer" ;;
+        *) expect "the process limit is held" fork ;;
+    esac
+}

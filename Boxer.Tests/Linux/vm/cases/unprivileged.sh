@@ -28,9 +28,7 @@ done
 run '"cmd": ["sh", "-c", "cat /proc/net/dev | grep -c :; wget -T 2 -qO- http://127.0.0.1:8080/healthz || echo alone"], "network": "none"'
 expect "the network none is a loopback of its own" 'HTTP/1.1 200' '"stdout":"1\nalone\n"'
 
-# shellcheck disable=SC2016 # expanded inside
-run '"cmd": ["sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 20 & i=$((i+1)); done; echo all"], "limits": {"pids_limit": 16, "wall_clock_secs": 120}'
-expect "the process limit is held" 'fork'
+holds_the_process_limit
 
 run '"cmd": ["sh", "-c", "echo before; sleep 60"], "limits": {"wall_clock_secs": 2}'
 expect "the wall-clock limit answers 408" 'HTTP/1.1 408' '"stdout":"before\n"'
