@@ -146,10 +146,10 @@ packages() {
 
 cgroup2_machine() { Boxer.Tests/Linux/vm/run.sh cgroup2 | tee "$results/cgroup2.tap"; }
 
-# The .NET tests wait more than they compute. Beside them, at low priority, runs what has nothing to do with the sandboxes, links and
+# The .NET tests wait more than they compute. Beside them, at lowest priority, runs what has nothing to do with the sandboxes, links and
 # rules of this machine.
 beside() {
-    renice -n 10 "$BASHPID" >/dev/null
+    renice -n 19 "$BASHPID" >/dev/null
     suite "style of C#" - dotnet format Boxer.Core.sln --no-restore --verify-no-changes
     suite "shell scripts" - shell_scripts
     suite "types of the Python client" - python_types
