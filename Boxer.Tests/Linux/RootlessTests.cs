@@ -10,6 +10,9 @@ namespace Boxer.Tests.Linux;
 public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
 {
     private const uint User = 65533;
+
+    // Where its instances are without XDG_RUNTIME_DIR.
+    private static readonly string OfUser = $"/tmp/boxer-{User}";
     private static readonly string[] AsUser = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR"];
     private string _directory = "";
 
@@ -38,6 +41,10 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
         if (_directory.Length > 0)
         {
             Directory.Delete(_directory, recursive: true);
+            if (Directory.Exists(OfUser))
+            {
+                Directory.Delete(OfUser);
+            }
         }
 
         return ValueTask.CompletedTask;
@@ -63,7 +70,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
         }
 
         Assert.Equal(0, await host.StopAsync());
-        Assert.Empty(Directory.EnumerateFileSystemEntries($"/tmp/boxer-{User}"));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(OfUser));
     }
 
     [Theory]
@@ -128,7 +135,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
             Assert.Equal(0, await next.StopAsync());
         }
 
-        string[] left = [.. Processes(), .. Directory.EnumerateFileSystemEntries($"/tmp/boxer-{User}"), .. Directory.EnumerateFileSystemEntries(Path.Join(_directory, "home", "tmp"))];
+        string[] left = [.. Processes(), .. Directory.EnumerateFileSystemEntries(OfUser), .. Directory.EnumerateFileSystemEntries(Path.Join(_directory, "home", "tmp"))];
         Assert.True(left.Length == 0, $"seed {seed}: {string.Join('\n', left)}");
 
         static async Task<string?> EchoAsync(HostProcess host, string word)

@@ -80,11 +80,12 @@ public sealed partial class ResolverTests(TestInternet internet) : InternetTests
         string[] answers = await AskAsync(
             guest,
             $"ask('{label}.{label}.{label}.many.example.test')",
-            "sorted(set(ThreadPoolExecutor(8).map(ask, [f'n{i}.many.example.test' for i in range(1000)])))",
+            "ask('first.many.example.test')",
+            "sorted(set(ThreadPoolExecutor(8).map(ask, [f'none{i}.many.example.test' for i in range(999)])))",
             "ask('one-more.many.example.test')",
-            "ask('n7.many.example.test')");
+            "ask('first.many.example.test')");
 
-        Assert.Equal(["3", "['0 198.51.100.10']", "3", "0 198.51.100.10"], answers);
+        Assert.Equal(["3", "0 198.51.100.10", "['3']", "3", "0 198.51.100.10"], answers);
         Assert.Equal(1_001, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
     }
 
