@@ -7,10 +7,14 @@ namespace Boxer.Tests.Support;
 /// <summary>The HTTP host as a process of its own, on a free port of loopback.</summary>
 internal sealed class HostProcess : IAsyncDisposable
 {
+    // What a shell shows for SIGABRT: how the .NET runtime ends a process.
+    private const int Aborted = 134;
     private readonly string _config;
+    private readonly Task<string> _errors;
 
-    private HostProcess(Process process, string config, string address)
+    private HostProcess(Process process, string config, string address, Task<string> errors)
     {
+        _errors = errors;
         Process = process;
         _config = config;
         Address = address;
@@ -48,7 +52,7 @@ internal sealed class HostProcess : IAsyncDisposable
             if (at >= 0)
             {
                 _ = process.StandardOutput.ReadToEndAsync();
-                return new HostProcess(process, config, line[(at + Marker.Length)..].Trim());
+                return new HostProcess(process, config, line[(at + Marker.Length)..].Trim(), errors);
             }
         }
 
@@ -79,7 +83,12 @@ internal sealed class HostProcess : IAsyncDisposable
             await StopAsync();
         }
 
+        int exitCode = Process.ExitCode;
         Process.Dispose();
         File.Delete(_config);
+        if (exitCode == Aborted)
+        {
+            throw new InvalidOperationException("The host ended by itself: " + await _errors);
+        }
     }
 }
