@@ -45,6 +45,10 @@ internal sealed class BoundedTransport(IConnectionListenerFactory transport, int
             connection.Abort(new ConnectionAbortedException("The client does not take the rest of its answer."));
             await closing;
         }
+        finally
+        {
+            Interlocked.Decrement(ref _open);
+        }
     }
 
     private sealed class Listener(IConnectionListener listener, BoundedTransport bound) : IConnectionListener
@@ -95,18 +99,9 @@ internal sealed class BoundedTransport(IConnectionListenerFactory transport, int
         // Called more than once where a connection fails early.
         public override async ValueTask DisposeAsync()
         {
-            if (Interlocked.Exchange(ref _isDisposed, 1) != 0)
-            {
-                return;
-            }
-
-            try
+            if (Interlocked.Exchange(ref _isDisposed, 1) == 0)
             {
                 await bound.CloseAsync(connection);
-            }
-            finally
-            {
-                Interlocked.Decrement(ref bound._open);
             }
 
             await base.DisposeAsync();

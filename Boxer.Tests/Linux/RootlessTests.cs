@@ -167,30 +167,19 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
 
     private static IEnumerable<string> LiveSandboxes() => Processes().Where(line => line.StartsWith("runsc", StringComparison.Ordinal));
 
-    // The command lines of the user's; one that became a zombie has none.
-    private static IEnumerable<string> Processes()
+    // The command lines of the user's, without zombies.
+    private static IEnumerable<string> Processes() =>
+        ProcessList.Read().Where(process => process.CommandLine.Length > 0 && IsOfUser(process.Id)).Select(process => process.CommandLine.Replace('\0', ' '));
+
+    private static bool IsOfUser(int process)
     {
-        foreach (string entry in Directory.EnumerateDirectories("/proc").Where(entry => int.TryParse(Path.GetFileName(entry), out _)))
+        try
         {
-            string commandLine;
-            try
-            {
-                if (!File.ReadLines(entry + "/status").Any(line => line.StartsWith($"Uid:\t{User}\t", StringComparison.Ordinal)))
-                {
-                    continue;
-                }
-
-                commandLine = File.ReadAllText(entry + "/cmdline").Replace('\0', ' ');
-            }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-            {
-                continue;
-            }
-
-            if (commandLine.Length > 0)
-            {
-                yield return commandLine;
-            }
+            return File.ReadLines($"/proc/{process}/status").Any(line => line.StartsWith($"Uid:\t{User}\t", StringComparison.Ordinal));
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return false;
         }
     }
 

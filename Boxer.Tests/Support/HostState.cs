@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace Boxer.Tests.Support;
 
 /// <summary>Everything on this host that Boxer could leave.</summary>
@@ -74,22 +72,13 @@ internal static class HostState
     // Only what works for a directory of /run/boxer: other tests may drive runsc by themselves.
     private static IEnumerable<string> Processes()
     {
-        foreach (string entry in Directory.EnumerateDirectories("/proc").Where(entry => int.TryParse(Path.GetFileName(entry), NumberStyles.None, CultureInfo.InvariantCulture, out _)))
+        foreach ((_, string commandLine) in ProcessList.Read())
         {
-            string commandLine;
-            try
-            {
-                commandLine = File.ReadAllText(entry + "/cmdline").Replace('\0', ' ');
-            }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-            {
-                continue;
-            }
-
             // What it is and whose, without the arguments that differ as it starts.
-            if (commandLine.Split(' ').FirstOrDefault(argument => argument.StartsWith("--root=/run/boxer/", StringComparison.Ordinal)) is { } root)
+            string[] arguments = commandLine.Split('\0');
+            if (arguments.FirstOrDefault(argument => argument.StartsWith("--root=/run/boxer/", StringComparison.Ordinal)) is { } root)
             {
-                yield return $"{commandLine.Split(' ')[0]} {root}";
+                yield return $"{arguments[0]} {root}";
             }
         }
     }

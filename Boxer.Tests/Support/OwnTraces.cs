@@ -23,7 +23,7 @@ internal static class OwnTraces
             .. Directory.GetFileSystemEntries("/sys/class/net"),
             .. Directory.Exists("/run/netns") ? Directory.GetFileSystemEntries("/run/netns") : [],
             .. Directory.GetDirectories("/sys/fs/cgroup", "boxer-*", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4, IgnoreInaccessible = true }),
-            .. Processes().Select(process => process.CommandLine).Where(line => line.Contains("--root=/run/boxer/", StringComparison.Ordinal)),
+            .. ProcessList.Read().Select(process => process.CommandLine).Where(line => line.Contains("--root=/run/boxer/", StringComparison.Ordinal)),
         ];
         return [.. all.Where(line => instances.Any(id => line.Contains(id, StringComparison.Ordinal)))];
     }
@@ -31,13 +31,13 @@ internal static class OwnTraces
     /// <summary>The directories of the sandboxes that run for this process.</summary>
     public static string[] Sandboxes() =>
     [
-        .. Processes().Where(process => ParentOf(process.Id) == Environment.ProcessId).Select(process => RootOf(process.CommandLine)).OfType<string>(),
+        .. ProcessList.Read().Where(process => ParentOf(process.Id) == Environment.ProcessId).Select(process => RootOf(process.CommandLine)).OfType<string>(),
     ];
 
     /// <summary>A process of a sandbox: <c>runsc</c> itself, <c>runsc-sandbox</c> or <c>runsc-gofer</c>.</summary>
     public static int? FindProcess(string sandbox, string kind)
     {
-        foreach ((int id, string commandLine) in Processes())
+        foreach ((int id, string commandLine) in ProcessList.Read())
         {
             if (RootOf(commandLine) == sandbox && Path.GetFileName(commandLine.Split('\0')[0]) == kind)
             {
@@ -62,26 +62,5 @@ internal static class OwnTraces
         {
             return null;
         }
-    }
-
-    private static List<(int Id, string CommandLine)> Processes()
-    {
-        List<(int Id, string CommandLine)> found = [];
-        foreach (string entry in Directory.EnumerateDirectories("/proc"))
-        {
-            if (int.TryParse(Path.GetFileName(entry), NumberStyles.None, CultureInfo.InvariantCulture, out int id))
-            {
-                try
-                {
-                    found.Add((id, File.ReadAllText(entry + "/cmdline")));
-                }
-                catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-                {
-                    // It ended meanwhile.
-                }
-            }
-        }
-
-        return found;
     }
 }

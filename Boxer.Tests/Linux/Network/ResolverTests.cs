@@ -13,7 +13,7 @@ public sealed partial class ResolverTests(TestInternet internet) : InternetTests
 {
     // ask(): code and addresses of an answer. The server is one that does not exist: whoever answers was put there by a redirect.
     private const string Client = """
-        import socket, struct, sys
+        import socket, struct, time
         from concurrent.futures import ThreadPoolExecutor
         def ask(name, kind=1, tcp=False, server="203.0.113.99"):
             query = struct.pack("!HHHHHH", 7, 0x100, 1, 0, 0, 0) + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0" + struct.pack("!HH", kind, 1)
@@ -61,9 +61,7 @@ public sealed partial class ResolverTests(TestInternet internet) : InternetTests
 
         string[] answers = await AskAsync(
             guest,
-            "import concurrent.futures",
-            "pool = concurrent.futures.ThreadPoolExecutor(8)",
-            "sorted(set(pool.map(lambda i: ask(f'n{i // 8}.many.example.test'), range(400))))");
+            "sorted(set(ThreadPoolExecutor(8).map(lambda i: ask(f'n{i // 8}.many.example.test'), range(400))))");
 
         Assert.Equal(["['0 198.51.100.10']"], answers);
         Assert.Empty((await guest.ReportAsync(Cancel)).Denied);
@@ -184,7 +182,7 @@ public sealed partial class ResolverTests(TestInternet internet) : InternetTests
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
 
-        string[] answers = await AskAsync(guest, "import time", "flood()", "time.sleep(4)", "ask('web.example.test')");
+        string[] answers = await AskAsync(guest, "flood()", "time.sleep(4)", "ask('web.example.test')");
 
         // Of 30,000: what the resolver saw of them, and that it still answers when the flood is over.
         NetworkDenial flood = Assert.Single((await guest.ReportAsync(Cancel)).Denied, denial => denial.Protocol == "dns");
@@ -200,8 +198,8 @@ public sealed partial class ResolverTests(TestInternet internet) : InternetTests
         return attachment;
     }
 
-    // Statements as they are; what an expression comes to is printed.
-    private static async Task<string[]> AskAsync(INetworkAttachment guest, params string[] lines)
+    // What each comes to.
+    private static async Task<string[]> AskAsync(INetworkAttachment guest, params string[] expressions)
     {
         const string Flood = """
             def flood():
@@ -210,7 +208,7 @@ public sealed partial class ResolverTests(TestInternet internet) : InternetTests
                 for _ in range(30000): s.send(query)
 
             """;
-        return (await GuestNamespace.PythonAsync(guest, Client + Flood + string.Concat(lines.Select(line => line.StartsWith("import", StringComparison.Ordinal) || line.Contains(" = ", StringComparison.Ordinal) ? line + "\n" : $"print({line})\n")))).TrimEnd().Split('\n');
+        return (await GuestNamespace.PythonAsync(guest, Client + Flood + string.Concat(expressions.Select(expression => $"print({expression})\n")))).TrimEnd().Split('\n');
     }
 
     // From this host, which no policy holds.
