@@ -79,7 +79,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             WaitingPerKey = options.MaxQueuedRunsPerKey,
             Timeout = options.QueueTimeout,
         };
-        _admission = new AdmissionQueue(bounds, _time) { IdleWanted = megabytes => _engine?.Pool?.GiveUpMemory(megabytes) };
+        _admission = new AdmissionQueue(bounds, _time) { IdleWanted = () => _engine?.Pool?.GiveUpMemory() };
         _validator = new RequestValidator(
             byName,
             options.AllowedNetworks.Count > 0 ? [.. options.AllowedNetworks] : byName.Keys,

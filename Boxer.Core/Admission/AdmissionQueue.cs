@@ -37,11 +37,26 @@ internal sealed class AdmissionQueue
         _time = time;
     }
 
+    /// <summary>Is called, on any thread, where <see cref="LackingMegabytes"/> are wanted of the pool.</summary>
+    internal Action? IdleWanted { get; set; }
+
     /// <summary>
-    /// Is called, on any thread, with the MiB that somebody lacks who waits, where what is promised to the pool would do for it. What is given up
-    /// already and not gone yet counts as lacking too.
+    /// The memory in MiB that somebody lacks who waits, where what is promised to the pool would do for it; else 0. What is given up already and
+    /// not gone yet counts as lacking too.
     /// </summary>
-    internal Action<long>? IdleWanted { get; set; }
+    internal long LackingMegabytes
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _idle == 0 || _running >= _bounds.Running
+                    ? 0
+                    : InTurn().Take(MostLookedAt).Select(waiter => _memory + waiter.Memory)
+                        .Where(all => all <= _bounds.MemoryMegabytes).Select(all => Math.Max(0, all + _idle - _bounds.MemoryMegabytes)).FirstOrDefault();
+            }
+        }
+    }
 
     /// <summary>How many run and how many wait.</summary>
     internal (int Running, int Waiting) Count
@@ -332,19 +347,9 @@ internal sealed class AdmissionQueue
     // Not under the gate: the pool has a lock of its own.
     private void WantIdle()
     {
-        long lacking = 0;
-        lock (_gate)
+        if (LackingMegabytes > 0)
         {
-            if (_idle > 0 && _running < _bounds.Running)
-            {
-                lacking = InTurn().Take(MostLookedAt).Select(waiter => _memory + waiter.Memory)
-                    .Where(all => all <= _bounds.MemoryMegabytes).Select(all => all + _idle - _bounds.MemoryMegabytes).FirstOrDefault();
-            }
-        }
-
-        if (lacking > 0)
-        {
-            IdleWanted?.Invoke(lacking);
+            IdleWanted?.Invoke();
         }
     }
 

@@ -102,7 +102,6 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     internal T? Take(PoolKey key, string reference, Func<CancellationToken, Task<T>> boot)
     {
         T? taken = null;
-        Waiting waiting = default;
         lock (_lock)
         {
             if (_stop.IsCancellationRequested)
@@ -112,20 +111,17 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
             Entry entry = Enter(key, reference, boot);
             entry.Demand.Take(Now);
-            while (taken is null && entry.Waiting.TryDequeue(out waiting))
+            while (taken is null && entry.Waiting.TryDequeue(out Waiting waiting))
             {
                 taken = Wake(waiting);
                 if (taken is not null)
                 {
                     _metrics.Age(Now - waiting.Since);
+
+                    // It is part of what the run was promised.
+                    waiting.Memory.Dispose();
                 }
             }
-        }
-
-        if (taken is not null)
-        {
-            // It is part of what the run was promised.
-            waiting.Memory.Dispose();
         }
 
         _metrics.Taken(taken is not null);
@@ -188,23 +184,22 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         return true;
     }
 
-    /// <summary>Destroys as many of those that wait as have some memory, for a run that lacks it, the longest unwanted first.</summary>
-    /// <param name="megabytes">How much, in MiB; what is being destroyed already counts.</param>
-    internal void GiveUpMemory(long megabytes)
+    /// <summary>Destroys as many of those that wait as have the memory that a run lacks, the longest unwanted first.</summary>
+    internal void GiveUpMemory()
     {
         lock (_lock)
         {
-            megabytes -= _leavingMegabytes;
-            while (megabytes > 0 && _entries.Values.Where(entry => entry.Waiting.Count > 0).MinBy(entry => entry.Demand.LastTaken) is { } oldest)
+            // Asked for each time: what is destroyed may be gone at once, and this be called again from within.
+            while (IsLacking() && _entries.Values.Where(entry => entry.Waiting.Count > 0).MinBy(entry => entry.Demand.LastTaken) is { } oldest)
             {
-                Waiting waiting = oldest.Waiting.Dequeue();
-                megabytes -= waiting.Memory.Megabytes;
-                Destroy(waiting);
+                Destroy(oldest.Waiting.Dequeue());
             }
 
             // It goes as soon as it is there.
-            _isBootGivenUp |= megabytes > 0 && _booting > 0;
+            _isBootGivenUp |= _booting > 0 && IsLacking();
         }
+
+        bool IsLacking() => _admission.LackingMegabytes > _leavingMegabytes;
     }
 
     /// <summary>Looks now, instead of at the next tick, whether there is something to boot: the processors may be free.</summary>
@@ -500,10 +495,10 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         await DestroyAsync(waiting.Sandbox).ConfigureAwait(false);
         lock (_lock)
         {
+            // Both at once: what is still promised and does not leave any more would be given up again, by others.
             _leavingMegabytes -= waiting.Memory.Megabytes;
+            waiting.Memory.Dispose();
         }
-
-        waiting.Memory.Dispose();
     }
 
     private async Task DestroyAsync(T sandbox)

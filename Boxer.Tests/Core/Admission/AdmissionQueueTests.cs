@@ -142,7 +142,7 @@ public sealed class AdmissionQueueTests
     {
         long wanted = 0;
         AdmissionQueue queue = Queue(running: 10, memory: 100);
-        queue.IdleWanted = megabytes => wanted = megabytes;
+        queue.IdleWanted = () => wanted = queue.LackingMegabytes;
         using IDisposable slot = await SlotAsync(queue, 50, Cancel);
         Assert.Null(queue.TryReserveIdle(51));
         AdmissionQueue.IdleMemory idle = queue.TryReserveIdle(50)!;

@@ -24,7 +24,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     public SandboxPoolTests() =>
         _admission = new(new AdmissionBounds { Running = 100, MemoryMegabytes = 1_000, Waiting = 10, Timeout = TimeSpan.FromMinutes(1) }, _time)
         {
-            IdleWanted = megabytes => _pool!.GiveUpMemory(megabytes),
+            IdleWanted = () => _pool!.GiveUpMemory(),
         };
 
     [Fact]
@@ -49,12 +49,8 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     public async Task Demand_sizes_it_within_its_bound()
     {
         SandboxPool<FakeSandbox> pool = Make(options => options.MaxSandboxes = 3);
-        for (int i = 0; i < 100; i++)
-        {
-            pool.Take(Python, "python", BootAsync);
-        }
-
-        await WaitAsync(() => pool.Count == 3);
+        await FillAsync(pool, least: 3);
+        _isBusy = false;
         await TickAsync(3);
         Assert.Equal(3, pool.Count);
     }
@@ -210,14 +206,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     public async Task What_waits_has_a_share_of_the_memory_and_gives_up_only_what_a_run_lacks()
     {
         SandboxPool<FakeSandbox> pool = Make();
-        for (int i = 0; i < 100; i++)
-        {
-            pool.Take(Python, "python", BootAsync);
-        }
-
-        await WaitAsync(() => pool.Count >= 4);
-        _isBusy = true;
-        await TickAsync();
+        await FillAsync(pool);
         int count = pool.Count;
         Assert.Equal(count * FakeSandbox.Megabytes, _admission.PromisedMegabytes);
 
@@ -239,6 +228,20 @@ public sealed class SandboxPoolTests : IAsyncDisposable
 
         await pool.DisposeAsync();
         Assert.Equal(0, _admission.PromisedMegabytes);
+    }
+
+    [Fact]
+    public async Task No_more_go_for_a_run_than_it_lacks_though_many_go_at_once()
+    {
+        const int Staying = 1;
+        for (int round = 0; round < 200; round++)
+        {
+            await using SandboxPool<FakeSandbox> pool = Make();
+            await FillAsync(pool);
+            using AdmissionQueue.Ticket place = _admission.Enter(null);
+            using IDisposable slot = await place.AcquireSlotAsync(1_000 - (Staying * FakeSandbox.Megabytes), TestContext.Current.CancellationToken);
+            Assert.Equal((Staying, 1_000), (pool.Count, _admission.PromisedMegabytes));
+        }
     }
 
     [Fact]
@@ -344,6 +347,22 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         var options = new PoolOptions();
         change?.Invoke(options);
         return _pool = new(options, _ => _isBusy, _admission, BootMegabytes, new PoolMetrics(_meter), _time, NullLogger.Instance);
+    }
+
+    // To the end of its boots: the first are not taken while others are asked for.
+    private async Task FillAsync(SandboxPool<FakeSandbox> pool, int least = 4)
+    {
+        _isBusy = true;
+        for (int i = 0; i < 100; i++)
+        {
+            Assert.Null(pool.Take(Python, "python", BootAsync));
+        }
+
+        _isBusy = false;
+        pool.Wake();
+        await WaitAsync(() => pool.Count >= least);
+        _isBusy = true;
+        await WaitAsync(() => pool.Count * FakeSandbox.Megabytes == _admission.PromisedMegabytes);
     }
 
     private Task<FakeSandbox> BootAsync(CancellationToken cancellationToken)
