@@ -27,6 +27,8 @@ host=Boxer.Samples/Boxer.HttpHost/bin/Release/net10.0/Boxer.HttpHost.dll
 # Where test.sh has just built it, nothing is to be done.
 [[ -f $host && -n ${BOXER_SOAK_BUILT:-} ]] || quietly dotnet build Boxer.Samples/Boxer.HttpHost -c Release --nologo -v quiet
 
+# Hosts that are killed would leave the sockets of their runtime's diagnostics in /tmp.
+export DOTNET_EnableDiagnostics=0
 work=$(mktemp -d)
 failed=1
 finish() {

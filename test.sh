@@ -69,6 +69,8 @@ step "Looking for what is missing"
 install_packages musl-tools libc6-dev gcc curl git iproute2 nftables iptables busybox-static mmdebstrap umoci skopeo zstd qemu-system-x86 xz-utils \
     unzip python3 python3-httpx python3-pytest python3-pip python3-setuptools python3-wheel mypy shellcheck
 export PYTHONDONTWRITEBYTECODE=1
+# Hosts that tests kill would leave the sockets of their runtime's diagnostics in /tmp.
+export DOTNET_EnableDiagnostics=0
 ensure_docker_registry
 ensure_afl_fuzz
 ensure_runsc

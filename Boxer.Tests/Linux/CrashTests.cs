@@ -36,8 +36,7 @@ public sealed class CrashTests(PythonImage image)
     {
         image.Require();
         await using SandboxRunner neighbour = BoxerRunner.Create(image.Options());
-        Task<SandboxResult> neighboursRun = neighbour.RunAsync(Shell("sleep 12; echo alive"), Cancel);
-        await WaitForAsync(() => HostState.CountSandboxesAsync(), atLeast: 1);
+        await using OpenRun neighboursRun = await OpenRun.StartAsync(neighbour, Shell(OpenRun.Counting));
         string[] before = await HostState.ReadAsync();
 
         // With sandboxes that wait frozen, too.
@@ -56,7 +55,8 @@ public sealed class CrashTests(PythonImage image)
         }
 
         Assert.Equal(before, await HostState.ReadAsync());
-        Assert.Equal("alive\n", (await neighboursRun).Stdout);
+        await neighboursRun.PrintsAsync();
+        await neighboursRun.StopCountingAsync();
     }
 
     [Fact]

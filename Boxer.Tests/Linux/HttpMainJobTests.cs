@@ -75,7 +75,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
         Assert.Equal(404, status);
         Assert.Contains("no/such-image", (string?)answer["error"], StringComparison.Ordinal);
 
-        (status, answer) = await PythonAsync("print('before', flush=True); import time; time.sleep(60)", new JsonObject { ["wall_clock_secs"] = 1 });
+        (status, answer) = await PythonAsync("print('before', flush=True); import time; time.sleep(60)", new JsonObject { ["wall_clock_secs"] = 3 });
         Assert.Equal((408, "before\n", "wall_clock_limit"), (status, (string?)answer["stdout"], (string?)answer["termination"]));
         Assert.StartsWith("boxer-", (string?)answer["exec_id"], StringComparison.Ordinal);
 

@@ -41,7 +41,7 @@ public sealed class RootImageTests(SharedRunner shared) : IDisposable
     public void Dispose() => Directory.Delete(_home, recursive: true);
 
     [Fact]
-    public async Task A_sandbox_finds_the_same_and_writes_nothing_to_it()
+    public async Task Sandboxes_boot_from_it_as_soon_as_it_is_there_find_the_same_and_write_nothing_to_it()
     {
         BoxerOptions options = shared.Options;
         options.Home = _home;
@@ -59,6 +59,7 @@ public sealed class RootImageTests(SharedRunner shared) : IDisposable
             SandboxResult fromDirectory = await runner.RunAsync(look, Cancel);
             file = await WaitForRootImageAsync();
             digest = await DigestAsync(file);
+            Assert.Equal(1, await BootedFromAsync(runner));
             SandboxResult fromFile = await runner.RunAsync(look, Cancel);
             Assert.Equal(0, fromDirectory.ExitCode);
             Assert.NotEmpty(fromDirectory.Stdout);
@@ -74,27 +75,6 @@ public sealed class RootImageTests(SharedRunner shared) : IDisposable
         }
 
         Assert.Equal(digest, await DigestAsync(file));
-    }
-
-    [Fact]
-    public async Task Sandboxes_boot_from_it_as_soon_as_it_is_there()
-    {
-        BoxerOptions options = shared.Options;
-        options.Home = _home;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
-        Assert.Equal(0, await BootedFromAsync());
-        await WaitForRootImageAsync();
-        Assert.Equal(1, await BootedFromAsync());
-
-        // The home is this test's alone, and only the configuration of a sandbox that boots from the file names it.
-        async Task<int> BootedFromAsync()
-        {
-            await using IAsyncEnumerator<SandboxEvent> events = runner.StreamAsync(SharedRunner.Command("sleep", "60"), Cancel).GetAsyncEnumerator(Cancel);
-            Assert.True(await events.MoveNextAsync());
-            Assert.IsType<SandboxStarted>(events.Current);
-            string found = await HostProgram.RunAsync("sh", "-c", "grep -rslF \"$1\" /run/boxer --include=config.json || true", "sh", _home);
-            return found.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length;
-        }
     }
 
     [Fact]
@@ -138,6 +118,14 @@ public sealed class RootImageTests(SharedRunner shared) : IDisposable
             MaxStoreBytes = quota,
             RegistryMirrors = shared.Options.RegistryMirrors.ToDictionary(pair => pair.Key, pair => (IReadOnlyList<string>)[.. pair.Value]),
         });
+    }
+
+    // The home is this test's alone, and only the configuration of a sandbox that boots from the file names it.
+    private async Task<int> BootedFromAsync(SandboxRunner runner)
+    {
+        await using OpenRun run = await OpenRun.StartAsync(runner, SharedRunner.Shell(OpenRun.Counting));
+        string found = await HostProgram.RunAsync("sh", "-c", "grep -rslF \"$1\" /run/boxer --include=config.json || true", "sh", _home);
+        return found.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length;
     }
 
     private string[] RootImages() => Directory.Exists(Path.Join(_home, "roots")) ? Directory.GetFiles(Path.Join(_home, "roots"), "*.erofs", SearchOption.AllDirectories) : [];

@@ -51,8 +51,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         try
         {
             int port = int.Parse((await host.StandardOutput.ReadLineAsync(Cancel))!, System.Globalization.CultureInfo.InvariantCulture);
-            using var ending = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
-            Task neighbour = await StartNeighbourAsync(runner, network, program, ending.Token);
+            await using OpenRun neighbour = await OpenRun.StartAsync(runner, Neighbour(network, program));
             string facts = JsonSerializer.Serialize(new { tag = _tag, backwards = _backwards, paths, port });
             foreach (string user in (string[])["0", "65534"])
             {
@@ -64,8 +63,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
                 Assert.Equal(["escape-mark"], result.Outputs.Select(output => output.Path));
             }
 
-            await ending.CancelAsync();
-            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => neighbour);
+            await neighbour.StopAsync();
             host.StandardInput.Close();
             string touched = (await host.StandardOutput.ReadToEndAsync(Cancel)).Trim();
 
@@ -98,31 +96,12 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         return await TreeListing.ReadAsync(roots);
     }
 
-    /// <summary>A run of the other user's that has canaries too, for as long as it is left.</summary>
-    private async Task<Task> StartNeighbourAsync(SandboxRunner runner, string network, string program, CancellationToken ending)
+    /// <summary>A run of the other user's that has canaries too.</summary>
+    private SandboxRequest Neighbour(string network, string program) => new(
+        EscapeImage.Name, "sh", "-c", "sleep 1000 | python3 -c \"$@\"", "sh", program, _tag, _backwards, "/tmp/boxer-canary", "/dev/shm/boxer-canary")
     {
-        var request = new SandboxRequest(
-            EscapeImage.Name, "sh", "-c", "sleep 1000 | python3 -c \"$@\"", "sh", program, _tag, _backwards, "/tmp/boxer-canary", "/dev/shm/boxer-canary")
-        {
-            Network = network,
-            Limits = new() { WallClock = TimeSpan.FromMinutes(15) },
-        };
-        var ready = new TaskCompletionSource();
-        Task all = ReadAsync();
-        Assert.Same(ready.Task, await Task.WhenAny(ready.Task, all));
-        return all;
-
-        async Task ReadAsync()
-        {
-            await foreach (SandboxEvent happened in runner.StreamAsync(request, ending))
-            {
-                if (happened is SandboxOutput)
-                {
-                    ready.TrySetResult();
-                }
-            }
-        }
-    }
+        Network = network,
+    };
 
     private static async Task<SandboxResult> AttackAsync(SandboxRunner runner, string network, bool pooled, string user, string facts)
     {

@@ -34,7 +34,8 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
                 exec 9>{_directory}/lock
                 flock 9
                 count=$(( $(cat {_directory}/count) + 1 ))
-                echo $count > {_directory}/count
+                echo $count > {_directory}/count.new
+                mv {_directory}/count.new {_directory}/count
                 exec 9>&-
                 fails=$(cat {_directory}/fails)
                 PATH=/usr/sbin:/sbin:/usr/bin:/bin
@@ -83,7 +84,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
                     failure = exception;
                 }
 
-                int calls = int.Parse(await File.ReadAllTextAsync(Path.Join(_directory, "count"), Cancel), CultureInfo.InvariantCulture);
+                int calls = await CallsAsync();
                 await File.WriteAllTextAsync(Path.Join(_directory, "fails"), "0", Cancel);
                 if (calls < number)
                 {
@@ -128,7 +129,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
                     await using INetworkAttachment attachment = await mode.PrepareAsync("one", Cancel);
                     await attachment.ApplyAsync(Policy, Cancel);
                 });
-                wasHit = int.Parse(await File.ReadAllTextAsync(Path.Join(_directory, "count"), Cancel), CultureInfo.InvariantCulture) >= number;
+                wasHit = await CallsAsync() >= number;
                 await UseGarbageAsync(0, garbage);
                 Assert.True(failure is null or SandboxRuntimeException, $"call {number}: {failure}");
                 if (failure is not null)
@@ -198,8 +199,6 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         }
 
         Assert.Empty(await OwnTraces.FindAsync(instances));
-
-        async Task<int> CallsAsync() => int.Parse(await File.ReadAllTextAsync(Path.Join(_directory, "count"), Cancel), CultureInfo.InvariantCulture);
 
         static async Task AdvanceAsync(FakeTimeProvider time, Func<Task<bool>> isSo)
         {
@@ -386,8 +385,6 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         await HostProgram.RunAsync("ip", "link", "delete", Path.GetFileName(waiting.Runtime.NamespacePath!).Replace("-", "", StringComparison.Ordinal));
         Assert.False(waiting.IsUsable);
         Assert.True(silent.IsUsable);
-
-        async Task<int> CallsAsync() => int.Parse(await File.ReadAllTextAsync(Path.Join(_directory, "count"), Cancel), CultureInfo.InvariantCulture);
     }
 
     [Fact]
@@ -455,13 +452,13 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task Two_hundred_attachments_leave_the_counts_where_they_were()
+    public async Task A_hundred_attachments_leave_the_counts_where_they_were()
     {
         await using SandboxNetworkMode mode = Mode();
         await using INetworkAttachment first = await mode.PrepareAsync("first", Cancel);
         await first.ApplyAsync(Policy, Cancel);
         string[] before = await StateAsync();
-        for (int i = 0; i < 200; i++)
+        for (int i = 0; i < 100; i++)
         {
             await using INetworkAttachment attachment = await mode.PrepareAsync("next", Cancel);
             await attachment.ApplyAsync(Policy, Cancel);
@@ -503,6 +500,9 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     private static NetworkPolicy Open { get; } = NetworkPolicy.Combine(new EgressPolicy(), null, replaces: false);
 
     private static SandboxNetworkMode Mode(string? directory = null, TimeProvider? time = null) => GuestNamespace.Mode(time, programs: directory, ipv6: TestInternet.HasIPv6);
+
+    // The watch of the rules makes calls of its own: each puts the new count in place at once.
+    private async Task<int> CallsAsync() => int.Parse(await File.ReadAllTextAsync(Path.Join(_directory, "count"), Cancel), CultureInfo.InvariantCulture);
 
     // The call of a number prints something else where it is to print JSON; none, for 0.
     private async Task UseGarbageAsync(int number, string garbage)

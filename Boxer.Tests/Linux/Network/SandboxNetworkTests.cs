@@ -125,7 +125,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
             import urllib.request
             print(len(urllib.request.urlopen("http://{TestInternet.Web}/big100000", timeout=5).read()))
             try:
-                print(len(urllib.request.urlopen("http://{TestInternet.Web}/big3000000", timeout=5).read()))
+                print(len(urllib.request.urlopen("http://{TestInternet.Web}/big3000000", timeout=2).read()))
             except Exception as e:
                 print(type(e).__name__)
             """);
@@ -171,18 +171,13 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
             def udp():
                 u.recv(100); print("UDP ARRIVED", flush=True)
             for f in (tcp, udp): threading.Thread(target=f, daemon=True).start()
-            print("listening", flush=True)
-            time.sleep(6)
+            while True: print("listening", flush=True); time.sleep(0.2)
             """;
         SandboxRequest victim = SharedRunner.Python(Listen);
         victim.Network = "sandbox";
-        await using IAsyncEnumerator<SandboxEvent> events = Runner.StreamAsync(victim, Cancel).GetAsyncEnumerator(Cancel);
         string[] before = HostState.Namespaces();
-        while (await events.MoveNextAsync() && events.Current is not SandboxOutput)
-        {
-        }
-
-        string victimNamespace = Assert.Single(HostState.Namespaces().Except(before).DefaultIfEmpty(HostState.Namespaces().Single()));
+        await using OpenRun listening = await OpenRun.StartAsync(Runner, victim);
+        string victimNamespace = Assert.Single(HostState.Namespaces().Except(before));
         string victimAddress = (await HostProgram.RunAsync("ip", "-n", victimNamespace, "-4", "-o", "addr", "show", "dev", "eth0")) is { Length: > 0 } shown && shown.Contains("inet ", StringComparison.Ordinal)
             ? shown.Split("inet ")[1].Split('/')[0]
             : await PeerOfHostEndAsync();
@@ -190,18 +185,11 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
         // From another sandbox, and from its namespace as an escaped kernel of it would: raw frames with forged sources, and IPv6.
         SandboxResult attacker = await ProbeAsync(null, $"{victimAddress}:7000");
         Assert.Contains(" at once", attacker.Stdout, StringComparison.Ordinal);
-        SandboxRequest idle = SharedRunner.Python("import time; print('up', flush=True); time.sleep(4)");
+        SandboxRequest idle = SharedRunner.Shell(OpenRun.Counting);
         idle.Network = "sandbox";
         string[] others = HostState.Namespaces();
-        Task<SandboxResult> other = Runner.RunAsync(idle, Cancel);
-        string attackerNamespace = "";
-        for (int attempt = 0; attackerNamespace.Length == 0; attempt++)
-        {
-            Assert.True(attempt < 200, "The second sandbox did not come up.");
-            await Task.Delay(50, Cancel);
-            attackerNamespace = HostState.Namespaces().Except(others).FirstOrDefault(name => File.Exists($"/sys/class/net/{name.Replace("-", "", StringComparison.Ordinal)}/operstate")) ?? "";
-        }
-
+        await using OpenRun other = await OpenRun.StartAsync(Runner, idle);
+        string attackerNamespace = Assert.Single(HostState.Namespaces().Except(others));
         await HostProgram.RunAsync("ip", "netns", "exec", attackerNamespace, "/usr/bin/python3", "-c", $"""
             import socket, struct
             raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); raw.bind(("eth0", 0))
@@ -219,15 +207,9 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
             arp = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 2, source, socket.inet_aton("{victimAddress}"), b"\xff" * 6, socket.inet_aton("{victimAddress}"))
             for _ in range(5): raw.send(b"\xff" * 6 + source + b"\x08\x06" + arp)
             """);
-        await other;
-        string said = "";
-        do
-        {
-            said += events.Current is SandboxOutput output ? System.Text.Encoding.UTF8.GetString(output.Data.Span) : "";
-        }
-        while (await events.MoveNextAsync());
-
-        Assert.Equal("listening\n", said);
+        await listening.PrintsAsync();
+        await listening.PrintsAsync();
+        Assert.Equal(["listening"], (await listening.StopAsync()).TrimEnd().Split('\n').Distinct());
 
         async Task<string> PeerOfHostEndAsync()
         {
