@@ -7,12 +7,16 @@ public sealed class EscapeImage(PythonImage image) : IAsyncLifetime
 {
     internal const string Name = "escape:1";
 
-    /// <summary>Options that find it, or the test is skipped.</summary>
+    private readonly string _home = Directory.CreateTempSubdirectory("boxer-escape-").FullName;
+
+    /// <summary>Options that find it, with a home of these tests' own; or the test is skipped.</summary>
     internal BoxerOptions Options()
     {
         image.Require();
         Assert.SkipUnless(HostProgram.Exists("umoci"), "Needs umoci in PATH.");
-        return image.Options();
+        BoxerOptions options = image.Options();
+        options.Home = _home;
+        return options;
     }
 
     public async ValueTask InitializeAsync()
@@ -48,5 +52,9 @@ public sealed class EscapeImage(PythonImage image) : IAsyncLifetime
         }
     }
 
-    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+    public ValueTask DisposeAsync()
+    {
+        Directory.Delete(_home, recursive: true);
+        return ValueTask.CompletedTask;
+    }
 }

@@ -35,7 +35,6 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         BoxerOptions options = image.Options();
         Assert.SkipWhen(network == "sandbox" && !(HostProgram.Exists("nft") && HostProgram.Exists("ip")), "Needs ip and nft in PATH.");
         string program = await File.ReadAllTextAsync(Path.Join(Folder, "canary.py"), Cancel);
-        options.Home = Path.Join(_directory, "home");
         options.Pool.Enabled = pooled;
         options.Pool.WarmUps[EscapeImage.Name] =
         [
@@ -84,7 +83,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         Assert.Equal(roots, await RootsAsync(options.Home));
     }
 
-    // Once the root is made into one file, nothing changes any more: the home is this test's alone.
+    // Once the root is made into one file, nothing changes any more: the home is these tests' alone.
     private static async Task<string> RootsAsync(string home)
     {
         string roots = Path.Join(home, "roots");
