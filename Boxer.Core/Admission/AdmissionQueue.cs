@@ -52,8 +52,10 @@ internal sealed class AdmissionQueue
             {
                 return _idle == 0 || _running >= _bounds.Running
                     ? 0
-                    : InTurn().Take(MostLookedAt).Select(waiter => _memory + waiter.Memory)
-                        .Where(all => all <= _bounds.MemoryMegabytes).Select(all => Math.Max(0, all + _idle - _bounds.MemoryMegabytes)).FirstOrDefault();
+                    : InTurn().Take(MostLookedAt)
+                        .TakeWhile(waiter => waiter.Passes < MostPasses || _memory + waiter.Memory <= _bounds.MemoryMegabytes)
+                        .Select(waiter => _memory + waiter.Memory).Where(all => all <= _bounds.MemoryMegabytes)
+                        .Select(all => Math.Max(0, all + _idle - _bounds.MemoryMegabytes)).FirstOrDefault();
             }
         }
     }

@@ -37,7 +37,6 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     private readonly long _start;
     private readonly Task _loop;
     private int _booting;
-    private bool _isBootGivenUp;
 
     // Of what is being destroyed.
     private long _leavingMegabytes;
@@ -184,22 +183,19 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         return true;
     }
 
-    /// <summary>Destroys as many of those that wait as have the memory that a run lacks, the longest unwanted first.</summary>
+    /// <summary>
+    /// Destroys as many of those that wait as have the memory that a run lacks, the longest unwanted first. One that is being booted is looked at
+    /// when it is there and has given back what it did not take.
+    /// </summary>
     internal void GiveUpMemory()
     {
         lock (_lock)
         {
-            // Asked for each time: what is destroyed may be gone at once, and this be called again from within.
-            while (IsLacking() && _entries.Values.Where(entry => entry.Waiting.Count > 0).MinBy(entry => entry.Demand.LastTaken) is { } oldest)
+            while (_admission.LackingMegabytes > _leavingMegabytes && _entries.Values.Where(entry => entry.Waiting.Count > 0).MinBy(entry => entry.Demand.LastTaken) is { } oldest)
             {
                 Destroy(oldest.Waiting.Dequeue());
             }
-
-            // It goes as soon as it is there.
-            _isBootGivenUp |= _booting > 0 && IsLacking();
         }
-
-        bool IsLacking() => _admission.LackingMegabytes > _leavingMegabytes;
     }
 
     /// <summary>Looks now, instead of at the next tick, whether there is something to boot: the processors may be free.</summary>
@@ -377,7 +373,6 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
 
         _booting++;
-        _isBootGivenUp = false;
         neediest.Booting++;
         _boot = _working.Add(BootAsync(neediest, neediest.Boot, memory));
     }
@@ -399,10 +394,11 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
             {
                 entry.Pause = TimeSpan.Zero;
                 entry.Demand.Booted(time);
-                if (!_stop.IsCancellationRequested && _entries.ContainsValue(entry) && Now >= entry.NotBefore && !_isBootGivenUp)
+                if (!_stop.IsCancellationRequested && _entries.ContainsValue(entry) && Now >= entry.NotBefore)
                 {
                     entry.Waiting.Enqueue(new(booted, Now, memory));
                     (booted, isWaiting) = (null, true);
+                    GiveUpMemory();
                 }
             }
         }
@@ -492,6 +488,8 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
     private async Task DestroyAsync(Waiting waiting)
     {
+        // Whoever holds the lock now goes on first.
+        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         await DestroyAsync(waiting.Sandbox).ConfigureAwait(false);
         lock (_lock)
         {
@@ -503,7 +501,6 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
     private async Task DestroyAsync(T sandbox)
     {
-        await Task.Yield();
         try
         {
             await sandbox.DisposeAsync().ConfigureAwait(false);

@@ -85,7 +85,7 @@ public sealed class CrashTests(PythonImage image)
     {
         const int Kills = 40;
         const int Pulls = 8;
-        const int LeastHits = 5;
+        const int LongestMilliseconds = 300;
         int hits = 0;
         image.Require();
         int seed = Random.Shared.Next();
@@ -101,25 +101,32 @@ public sealed class CrashTests(PythonImage image)
             int longest = (int)(Stopwatch.GetElapsedTime(start).TotalMilliseconds * 1.3);
             for (int kill = 0; kill < Kills; kill++)
             {
-                // The first ones while they pull.
+                // The first ones while they pull; every other one then with a sandbox for certain.
                 string home = kill < Pulls ? pulling : pulled;
-                string[] command = random.Next(3) switch
+                bool isHit = kill >= Pulls && kill % 2 == 0;
+                string[] command = random.Next(isHit ? 2 : 4) switch
                 {
-                    0 => ["true"],
-                    1 => ["sh", "-c", "yes | head -c 100000"],
-                    _ => ["sleep", "100"],
+                    0 => ["sleep", "100"],
+                    1 => ["sh", "-c", "yes | head -c 100000; sleep 100"],
+                    2 => ["sh", "-c", "yes | head -c 100000"],
+                    _ => ["true"],
                 };
                 using Process process = CliProcess.Start([.. Run(home, random.Next(2) == 0 ? "none" : "sandbox"), .. command]);
                 process.StandardInput.Close();
                 Task reading = Task.WhenAll(process.StandardOutput.ReadToEndAsync(Cancel), process.StandardError.ReadToEndAsync(Cancel));
-                await Task.Delay(random.Next(longest), Cancel);
-                hits += await HostState.CountSandboxesAsync() > 0 ? 1 : 0;
+                if (isHit)
+                {
+                    await Until.IsSoAsync(() => HasSandbox(process), seconds: 60);
+                }
+
+                await Task.Delay(random.Next(isHit ? LongestMilliseconds : longest), Cancel);
+                hits += HasSandbox(process) ? 1 : 0;
                 process.Kill();
                 await process.WaitForExitAsync(Cancel);
                 await reading;
             }
 
-            Assert.InRange(hits, LeastHits, Kills);
+            Assert.InRange(hits, (Kills - Pulls) / 2, Kills);
             await AssertTakenAwayAsync(before, $"seed {seed}", image.Options(), pulled);
             await AssertTakenAwayAsync(before, $"seed {seed}", image.Options(), pulling);
         }
@@ -128,6 +135,8 @@ public sealed class CrashTests(PythonImage image)
             Directory.Delete(pulling, recursive: true);
             Directory.Delete(pulled, recursive: true);
         }
+
+        static bool HasSandbox(Process process) => OwnTraces.Sandboxes(process.Id).Any(sandbox => OwnTraces.FindProcess(sandbox, "runsc-sandbox") is not null);
 
         string[] Run(string home, string network) => ["run", "--home", home, "--mirror", $"docker.io={image.Url}", "--network", network, PythonImage.Name];
     }

@@ -59,7 +59,7 @@ public sealed class RootImageTests(SharedRunner shared) : IDisposable
             SandboxResult fromDirectory = await runner.RunAsync(look, Cancel);
             file = await WaitForRootImageAsync();
             digest = await DigestAsync(file);
-            Assert.Equal(1, await BootedFromAsync(runner));
+            Assert.Equal(1, await BootedFromAsync(runner, file));
             SandboxResult fromFile = await runner.RunAsync(look, Cancel);
             Assert.Equal(0, fromDirectory.ExitCode);
             Assert.NotEmpty(fromDirectory.Stdout);
@@ -120,11 +120,11 @@ public sealed class RootImageTests(SharedRunner shared) : IDisposable
         });
     }
 
-    // The home is this test's alone, and only the configuration of a sandbox that boots from the file names it.
-    private async Task<int> BootedFromAsync(SandboxRunner runner)
+    // The home is this test's alone, and so is the file: how many sandboxes have it in their configuration.
+    private static async Task<int> BootedFromAsync(SandboxRunner runner, string file)
     {
         await using OpenRun run = await OpenRun.StartAsync(runner, SharedRunner.Shell(OpenRun.Counting));
-        string found = await HostProgram.RunAsync("sh", "-c", "grep -rslF \"$1\" /run/boxer --include=config.json || true", "sh", _home);
+        string found = await HostProgram.RunAsync("sh", "-c", "grep -rslF \"$1\" /run/boxer --include=config.json || true", "sh", file);
         return found.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length;
     }
 

@@ -29,7 +29,7 @@ internal static class GuestNamespace
 
     /// <summary>What a page of the tests' web says, or "refused".</summary>
     internal static async Task<string> FetchAsync(INetworkAttachment attachment, string address = TestInternet.Web, int port = 80) =>
-        (await RunAsync(attachment, "sh", "-c", $"curl -s --connect-timeout 2 --max-time 5 http://{(address.Contains(':', StringComparison.Ordinal) ? $"[{address}]" : address)}:{port}/ || echo refused")).Trim();
+        (await RunAsync(attachment, "sh", "-c", $"curl -s --connect-timeout 3 --max-time 5 http://{(address.Contains(':', StringComparison.Ordinal) ? $"[{address}]" : address)}:{port}/ || echo refused")).Trim();
 
     internal static async Task<string> AddressAsync(INetworkAttachment attachment) =>
         (await RunAsync(attachment, "ip", "-4", "-o", "addr", "show", "dev", "eth0")).Split("inet ")[1].Split('/')[0];

@@ -10,12 +10,14 @@ internal sealed class OpenRun : IAsyncDisposable
 
     private readonly CancellationTokenSource _stop = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
     private readonly List<byte> _said = [];
+    private readonly Task _first;
     private readonly Task _run;
     private TaskCompletionSource _printed = New();
 
     private OpenRun(SandboxRunner runner, SandboxRequest request)
     {
         request.Limits.WallClock = TimeSpan.FromMinutes(15);
+        _first = _printed.Task;
         _run = ReadAsync(runner, request);
     }
 
@@ -35,12 +37,27 @@ internal sealed class OpenRun : IAsyncDisposable
     internal static async Task<OpenRun> StartAsync(SandboxRunner runner, SandboxRequest request)
     {
         var run = new OpenRun(runner, request);
-        await run.PrintsAsync();
-        return run;
+        try
+        {
+            await run.OrEndsAsync(run._first);
+            return run;
+        }
+        catch (Exception)
+        {
+            await run.DisposeAsync();
+            throw;
+        }
     }
 
     /// <summary>Waits until it prints again.</summary>
-    internal async Task PrintsAsync() => await await Task.WhenAny(Volatile.Read(ref _printed).Task, _run).WaitAsync(TimeSpan.FromMinutes(2));
+    /// <param name="times">So many times.</param>
+    internal async Task PrintsAsync(int times = 1)
+    {
+        for (int i = 0; i < times; i++)
+        {
+            await OrEndsAsync(Volatile.Read(ref _printed).Task);
+        }
+    }
 
     /// <summary>Stops it.</summary>
     /// <returns>What it has printed.</returns>
@@ -70,6 +87,8 @@ internal sealed class OpenRun : IAsyncDisposable
         await _run.ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
         _stop.Dispose();
     }
+
+    private async Task OrEndsAsync(Task printed) => await await Task.WhenAny(printed, _run).WaitAsync(TimeSpan.FromMinutes(2));
 
     private async Task ReadAsync(SandboxRunner runner, SandboxRequest request)
     {

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Globalization;
 using System.Net;
 using System.Net.Http.Json;
@@ -108,16 +109,16 @@ public sealed class OverloadTests(PythonImage image)
     }
 
     [Fact]
-    public async Task Descriptors_that_run_out_at_any_stage_cost_that_run_alone()
+    public async Task Descriptors_that_run_out_at_any_stage_cost_that_run_alone_unless_the_runtime_cannot_start_a_thread()
     {
         const int Most = 80;
         const int MostEnds = 5;
         image.Require();
         string[] before = await HostState.ReadAsync();
-        int ends = 0;
         bool hasFailed = false;
         bool hasRun = false;
         int left = 1;
+        int ends = 0;
         while (!hasRun)
         {
             await using HostProcess host = await HostProcess.StartAsync(image);
@@ -127,10 +128,9 @@ public sealed class OverloadTests(PythonImage image)
                 await Task.Delay(TimeSpan.FromSeconds(1), Cancel);
                 int rested = OwnDescriptors(host) + 2;
                 string unlimited = (await HostProgram.RunAsync("prlimit", $"--pid={host.Process.Id}", "--nofile", "--noheadings", "--output=SOFT")).Trim();
-                for (; !hasRun; left += 3)
+                while (!hasRun)
                 {
                     Assert.InRange(left, 1, Most);
-                    await AssertRunsAsync(host.Client);
 
                     // What was is taken down behind its answer.
                     await WaitAsync(() => OwnDescriptors(host) <= rested);
@@ -138,13 +138,16 @@ public sealed class OverloadTests(PythonImage image)
                     (int status, JsonNode body, _) = await RunAsync(host.Client, "echo", "few");
                     await LimitAsync(host, unlimited);
                     Assert.True(status == 200 ? (string?)body["stdout"] == "few\n" : status is 500 or 503 && !string.IsNullOrEmpty((string?)body["error"]), $"{left} left: {status} {body}");
+                    await AssertRunsAsync(host.Client);
                     hasFailed |= status != 200;
                     hasRun = status == 200;
+                    left += 3;
+                    ends = 0;
                 }
             }
-            catch (Exception)
+            catch (Exception exception) when (exception is HttpRequestException or IOException)
             {
-                // A thread that the runtime cannot start is its end, and not in our hands; what is left then is the next start's to take away.
+                // It is gone: then by the runtime, which is not in our hands. What is left is the next start's to take away.
                 if (++ends > MostEnds || !await host.IsOutOfThreadsAsync())
                 {
                     throw;
@@ -155,7 +158,16 @@ public sealed class OverloadTests(PythonImage image)
         Assert.True(hasFailed);
         Assert.Equal(before, await HostState.ReadAsync());
 
-        static async Task LimitAsync(HostProcess host, string most) => await HostProgram.RunAsync("prlimit", $"--pid={host.Process.Id}", $"--nofile={most}:");
+        static async Task LimitAsync(HostProcess host, string most)
+        {
+            using Process prlimit = HostProgram.Start("prlimit", $"--pid={host.Process.Id}", $"--nofile={most}:");
+            string fault = await prlimit.StandardError.ReadToEndAsync(Cancel);
+            await prlimit.WaitForExitAsync(Cancel);
+            if (prlimit.ExitCode != 0)
+            {
+                throw new IOException("The limit of the host cannot be set: " + fault);
+            }
+        }
     }
 
     [Fact]
