@@ -148,9 +148,23 @@ packages() {
 
 cgroup2_machine() { Boxer.Tests/Linux/vm/run.sh cgroup2 | tee "$results/cgroup2.tap"; }
 
-# The .NET tests wait more than they compute. Beside them, at lowest priority, runs what has nothing to do with the sandboxes, links and
-# rules of this machine.
-beside() {
+# start_beside FUNCTION: starts suites beside those of this script, which wait more than they compute.
+start_beside() {
+    say "(The steps that run beside the next one are told of after it.)"
+    set -m
+    "$1" </dev/null >"$results/beside.log" 2>&1 &
+    beside_pid=$!
+    set +m
+}
+
+end_beside() {
+    wait "$beside_pid" || printf 'steps that run beside others\t%s\t-\n' "$?" >>"$results/suites.tsv"
+    beside_pid=
+    cat "$results/beside.log"
+}
+
+# What has nothing to do with the sandboxes, links and rules of this machine: .NET tests compare them with what they were.
+beside_dotnet() {
     renice -n 19 "$BASHPID" >/dev/null
     suite "style of C#" - dotnet format Boxer.Core.sln --no-restore --verify-no-changes
     suite "shell scripts" - shell_scripts
@@ -161,19 +175,19 @@ beside() {
     suite "host on cgroup v2" "$results/cgroup2.tap" cgroup2_machine
 }
 
+# The soak looks at its own instances, and is to stand others beside them.
+beside_soak() {
+    suite "Python client with a live host" "$results/python-live.xml" python_client_live
+    suite "packages" - packages
+}
+
 suite "build" - build
-say "(The steps that run beside the .NET tests are told of after them.)"
-set -m
-beside </dev/null >"$results/beside.log" 2>&1 &
-beside_pid=$!
-set +m
+start_beside beside_dotnet
 suite ".NET" "$results/dotnet.xml" dotnet_tests
-wait "$beside_pid" || printf 'steps beside the .NET tests\t%s\t-\n' "$?" >>"$results/suites.tsv"
-beside_pid=
-cat "$results/beside.log"
+end_beside
+start_beside beside_soak
 suite "soak" - env BOXER_SOAK_BUILT=1 ./soak.sh 2
-suite "Python client with a live host" "$results/python-live.xml" python_client_live
-suite "packages" - packages
+end_beside
 
 step "Results"
 summarized=1

@@ -29,12 +29,9 @@ internal static class OwnTraces
     }
 
     /// <summary>The directories of the sandboxes that run for this process.</summary>
-    public static string[] Sandboxes() => Sandboxes(Environment.ProcessId);
-
-    /// <summary>The directories of the sandboxes that run for another process.</summary>
-    public static string[] Sandboxes(int owner) =>
+    public static string[] Sandboxes() =>
     [
-        .. ProcessList.Read().Where(process => ParentOf(process.Id) == owner).Select(process => RootOf(process.CommandLine)).OfType<string>(),
+        .. ProcessList.Read().Where(process => ParentOf(process.Id) == Environment.ProcessId).Select(process => RootOf(process.CommandLine)).OfType<string>(),
     ];
 
     /// <summary>A process of a sandbox: <c>runsc</c> itself, <c>runsc-sandbox</c> or <c>runsc-gofer</c>.</summary>
