@@ -25,7 +25,7 @@ public sealed class KillTests(PythonImage image)
                 if (item is SandboxOutput)
                 {
                     string sandbox = Assert.Single(OwnTraces.Sandboxes().Except(faulty.Neighbours, StringComparer.Ordinal));
-                    Kill(sandbox, kind);
+                    await WaitAsync(() => Kill(sandbox, kind));
                 }
                 else if (item is SandboxEnded ended)
                 {
@@ -49,8 +49,7 @@ public sealed class KillTests(PythonImage image)
             Task<SandboxResult> run = faulty.Runner.RunAsync(Shell("sleep 1000"), Cancel);
             string? sandbox = null;
             await WaitAsync(() => (sandbox = OwnTraces.Sandboxes().Except(faulty.Neighbours, StringComparer.Ordinal).FirstOrDefault()) is not null);
-            await WaitAsync(() => OwnTraces.FindProcess(sandbox!, kind) is not null);
-            Kill(sandbox!, kind);
+            await WaitAsync(() => Kill(sandbox!, kind));
             Exception? fault = await Record.ExceptionAsync(() => run);
             Termination? end = fault is null ? (await run).Termination : null;
 
@@ -93,13 +92,9 @@ public sealed class KillTests(PythonImage image)
         return options;
     }
 
-    private static void Kill(string sandbox, string kind)
-    {
-        if (OwnTraces.FindProcess(sandbox, kind) is { } process)
-        {
-            _ = Signal.kill(process, Signal.SIGKILL);
-        }
-    }
+    // Whether there is one: a look may miss a process that is just becoming another program.
+    private static bool Kill(string sandbox, string kind) =>
+        OwnTraces.FindProcess(sandbox, kind) is { } process && Signal.kill(process, Signal.SIGKILL) == 0;
 
     private static Task WaitAsync(Func<bool> isSo) => Until.IsSoAsync(isSo, seconds: 60);
 }
