@@ -146,7 +146,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
         await HostProgram.RunAsync("nft", string.Join("; ", tables.Select(table => "delete " + table)));
         if (isLookedFor)
         {
-            await UntilAsync(() => !HostState.Namespaces().Intersect(waiting).Any());
+            await Until.IsSoAsync(() => !HostState.Namespaces().Intersect(waiting).Any(), seconds: 30);
         }
 
         // Else the run is the first to find out.
@@ -154,7 +154,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
         Assert.Equal(($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", false), (next.Stdout, next.IsWarm()));
         SandboxResult warm = await runner.WarmAsync(Probe());
         Assert.Equal($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", warm.Stdout);
-        await UntilAsync(() => !HostState.Namespaces().Intersect(waiting).Any());
+        await Until.IsSoAsync(() => !HostState.Namespaces().Intersect(waiting).Any(), seconds: 30);
 
         static SandboxRequest Probe()
         {
@@ -179,7 +179,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
         }
 
         Assert.Equal($"{TestInternet.Web} 200\n", (await runner.WarmAsync(request)).Stdout);
-        await UntilAsync(() => !HostState.Namespaces().Intersect(waiting).Any());
+        await Until.IsSoAsync(() => !HostState.Namespaces().Intersect(waiting).Any(), seconds: 30);
     }
 
     [Fact]
@@ -255,15 +255,6 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
         SandboxRequest request = SharedRunner.Python(program);
         request.Network = "sandbox";
         return request;
-    }
-
-    private static async Task UntilAsync(Func<bool> condition)
-    {
-        for (int attempt = 0; !condition(); attempt++)
-        {
-            Assert.True(attempt < 600, "It does not come about.");
-            await Task.Delay(TimeSpan.FromMilliseconds(50), Cancel);
-        }
     }
 
     private static async Task<int> DatagramsAsync()
