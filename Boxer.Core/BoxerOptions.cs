@@ -67,13 +67,6 @@ public sealed class BoxerOptions
     public IList<string> AllowedRegistries { get; set; } = [];
 
     /// <summary>
-    /// Whether sandboxes boot from the root of an image as one file, which is made in the background once the image was used and takes as much
-    /// room again; see <see cref="Images.ImageStoreOptions.MakeRootImages"/>. Only as root, and with runsc of July 2024 and newer.
-    /// <value>Default <see langword="true"/>.</value>
-    /// </summary>
-    public bool MakeRootImages { get; set; } = true;
-
-    /// <summary>
     /// The file with the credentials of registries, as <c>docker login</c> writes it; see <see cref="Images.DockerConfigCredentials"/>.
     /// Whoever may run an image can then run what these credentials show.
     /// <value>Default <see langword="null"/>: registries are asked as anybody.</value>

@@ -43,11 +43,4 @@ public interface IImageLease : IAsyncDisposable
     /// overlay mounts needs an empty file <c>.boxer/init</c> in it, which PID 1 is mounted on.
     /// </summary>
     string RootPath { get; }
-
-    /// <summary>
-    /// The same root as one file with the file system EROFS, where the store has made one: a sandbox boots from it faster, and its runtime has
-    /// no other file of this host open. It has no extended attributes.
-    /// <value>Default <see langword="null"/>: there is none, or none yet.</value>
-    /// </summary>
-    string? RootImagePath => null;
 }

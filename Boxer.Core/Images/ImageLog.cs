@@ -2,7 +2,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Boxer.Images;
 
-/// <summary>Log messages of images: event ids 2000 to 2099.</summary>
+/// <summary>Log messages of images: event ids 2000 to 2099. The id 2009 belonged to an earlier version.</summary>
 internal static partial class ImageLog
 {
     [LoggerMessage(2000, LogLevel.Information, "Pulled {Reference} ({Digest}, {Layers} layers) from {Place} in {Milliseconds:0} ms")]
@@ -28,9 +28,6 @@ internal static partial class ImageLog
 
     [LoggerMessage(2007, LogLevel.Information, "Removed {Images} references and {Bytes} bytes from the store")]
     public static partial void Collected(ILogger logger, int images, long bytes);
-
-    [LoggerMessage(2009, LogLevel.Information, "The root of {Digest} could not be made into one file, and sandboxes boot from its directory: {Reason}")]
-    public static partial void RootImageNotMade(ILogger logger, string digest, string reason);
 
     [LoggerMessage(2008, LogLevel.Warning, "What no image needs could not be removed from the store; the next pull tries again")]
     public static partial void NotCollected(ILogger logger, Exception fault);

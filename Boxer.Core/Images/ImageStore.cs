@@ -14,10 +14,6 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     private static readonly TimeSpan CollectInterval = TimeSpan.FromMilliseconds(50);
     private const int CollectAttempts = 20;
     private const long MaxFreeBytes = 1L << 50;
-    private const long MaxRootImageBytes = 4L << 30;
-
-    // Whoever wanted the image first has the processors first.
-    private static readonly TimeSpan RootImageDelay = TimeSpan.FromSeconds(2);
     private readonly ImageStoreOptions _options;
     private readonly ILogger _logger;
     private readonly RegistryPlaces _places;
@@ -27,9 +23,6 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     private readonly ImagePuller _puller;
     private readonly OverlayMounts _mounts;
     private readonly byte[] _topLayer;
-    private readonly BackgroundTasks _making = new();
-    private readonly CancellationTokenSource _stopping = new();
-    private readonly CancellationToken _stopped;
     private readonly SemaphoreSlim _pulls;
     private readonly SharedOperations<ImageDigest> _operations = new();
     private readonly ReadyImages _ready;
@@ -56,7 +49,6 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(options.MinFreeBytes);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.MinFreeBytes, MaxFreeBytes);
         _options = options;
-        _stopped = _stopping.Token;
         _logger = options.LoggerFactory.CreateLogger<ImageStore>();
         if (options.MaxStoreBytes is { } bytes)
         {
@@ -103,7 +95,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         try
         {
             _kind = ChooseKind();
-            _topLayer = _kind == ImageRootKind.Flattened || options.MakeRootImages ? TopLayerArchive.Pack(options.TopLayerDirectory) : [];
+            _topLayer = _kind == ImageRootKind.Flattened ? TopLayerArchive.Pack(options.TopLayerDirectory) : [];
             _mounts = new(options.RootsDirectory ?? _directory.NewTemporaryPath());
             _pulls = new(options.MaxConcurrentPulls);
             _puller = new(options, _directory, _kind, platform, new RegistryHttp(_places, options));
@@ -261,9 +253,6 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
 
         await _operations.DisposeAsync().ConfigureAwait(false);
-        await _stopping.CancelAsync().ConfigureAwait(false);
-        await _making.WhenAllAsync().ConfigureAwait(false);
-        _stopping.Dispose();
         foreach (string path in _mounts.UnmountAll())
         {
             ImageLog.RootInUse(_logger, path);
@@ -307,62 +296,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             _directory.Touch(reference, now);
         }
 
-        if (_options.MakeRootImages && _kind == ImageRootKind.Overlay && _ready.TryBeginRootImage(image))
-        {
-            _ = _making.Add(MakeRootImageAsync(image));
-        }
-
         return new ImageLease(_ready, image);
-    }
-
-    /// <summary>Makes the root of an image that is in use into one file, unless that is there, and ends the use.</summary>
-    private async Task MakeRootImageAsync(ReadyImage image)
-    {
-        try
-        {
-            string target = _directory.RootImagePath(image.Image.Digest, ImageDigest.Sha256Of(_topLayer));
-            if (!File.Exists(target))
-            {
-                await Task.Delay(RootImageDelay, _options.TimeProvider, _stopped).ConfigureAwait(false);
-                await Task.Run(() => WriteRootImage(image, target), _stopped).ConfigureAwait(false);
-            }
-
-            image.RootImage = target;
-        }
-        catch (OperationCanceledException) when (_stopped.IsCancellationRequested)
-        {
-        }
-        catch (Exception fault) when (fault is IOException or UnauthorizedAccessException or InvalidDataException)
-        {
-            ImageLog.RootImageNotMade(_logger, image.Image.Digest.ToString(), fault.Message);
-        }
-        finally
-        {
-            _ready.Leave(image);
-        }
-    }
-
-    private void WriteRootImage(ReadyImage image, string target)
-    {
-        // Of a tree with holes, which take nothing on the disk, a file of much more could come.
-        long size = _collector.Measure(image.Image.Digest);
-        if (size > Math.Min(MaxRootImageBytes, (_options.MaxStoreBytes ?? long.MaxValue) / 2))
-        {
-            throw new InvalidDataException($"it has {size} bytes");
-        }
-
-        new DiskRoom(_options.Home, _options.MinFreeBytes).Verify(size);
-        string temporary = _directory.NewTemporaryPath();
-        try
-        {
-            ErofsWriter.Write(image.Root, temporary, size * 2, _stopped);
-            ImageDirectory.CommitFile(temporary, target);
-        }
-        catch
-        {
-            File.Delete(temporary);
-            throw;
-        }
     }
 
     private async Task<ImageDigest> MakeReadyAsync(
@@ -734,8 +668,6 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         public ImageConfig Config => image.Image.Config;
 
         public string RootPath => image.Root;
-
-        public string? RootImagePath => image.RootImage;
 
         public ValueTask DisposeAsync()
         {

@@ -68,14 +68,6 @@ public sealed record ImageStoreOptions : RegistryClientOptions
     public ImageRootKind? RootKind { get; init; }
 
     /// <summary>
-    /// Whether the root of an image that is used is also made into one file, in the background (<see cref="IImageLease.RootImagePath"/>). It
-    /// takes as much room again, so that none is made of an image that is larger than 4 GiB or half of <see cref="MaxStoreBytes"/>. Only where
-    /// roots are overlay mounts.
-    /// <value>Default <see langword="false"/>.</value>
-    /// </summary>
-    public bool MakeRootImages { get; init; }
-
-    /// <summary>
     /// Unpacks layers. Another one than Boxer's counts entries and bytes of the disk for each layer by itself, by its options, and is not
     /// stopped by <see cref="MinFreeBytes"/>.
     /// <value>Default <see cref="LayerExtractor"/>.</value>

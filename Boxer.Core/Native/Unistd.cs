@@ -32,9 +32,6 @@ internal static unsafe partial class Unistd
     public static partial int symlinkat(ReadOnlySpan<byte> target, SafeFileHandle newdirfd, ReadOnlySpan<byte> linkpath);
 
     [LibraryImport("libc", SetLastError = true)]
-    public static partial nint readlinkat(SafeFileHandle dirfd, ReadOnlySpan<byte> path, byte* buffer, nint size);
-
-    [LibraryImport("libc", SetLastError = true)]
     public static partial int fchown(SafeFileHandle fd, uint owner, uint group);
 
     [LibraryImport("libc", SetLastError = true)]

@@ -91,7 +91,7 @@ internal sealed class Engine : IAsyncDisposable
             }
             else
             {
-                ImageStore store = cleanup.Push(new ImageStore(StoreOptions(options, roots, topLayer, options.MakeRootImages && runsc.BootsRootImages, loggers, time)));
+                ImageStore store = cleanup.Push(new ImageStore(StoreOptions(options, roots, topLayer, loggers, time)));
                 await store.CleanAbandonedAsync().ConfigureAwait(false);
                 images = store;
             }
@@ -136,12 +136,11 @@ internal sealed class Engine : IAsyncDisposable
     public ValueTask DisposeAsync() => _cleanup.DisposeAsync();
 
     private static ImageStoreOptions StoreOptions(
-        BoxerOptions options, string roots, string topLayer, bool makeRootImages, ILoggerFactory loggers, TimeProvider time) => new()
+        BoxerOptions options, string roots, string topLayer, ILoggerFactory loggers, TimeProvider time) => new()
         {
             Home = options.Home,
             RootsDirectory = roots,
             TopLayerDirectory = topLayer,
-            MakeRootImages = makeRootImages,
             RegistryMirrors = options.RegistryMirrors.ToDictionary(
                 pair => pair.Key, pair => (IReadOnlyList<string>)[.. pair.Value], StringComparer.Ordinal),
             AllowedRegistries = [.. options.AllowedRegistries],

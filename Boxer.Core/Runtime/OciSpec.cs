@@ -6,8 +6,8 @@ using Boxer.Runtime.Init;
 namespace Boxer.Runtime;
 
 /// <summary>
-/// The runtime configuration of a sandbox (OCI runtime spec, config.md). Everything in it is ours, the annotations too: nothing of an image, a
-/// request or a registry reaches it.
+/// The runtime configuration of a sandbox (OCI runtime spec, config.md). Everything in it is ours: nothing of an image, a request or a
+/// registry reaches it.
 /// </summary>
 internal static partial class OciSpec
 {
@@ -15,10 +15,9 @@ internal static partial class OciSpec
 
     /// <summary>Writes config.json.</summary>
     /// <param name="rootPath">The root.</param>
-    /// <param name="rootImagePath">The root as one file, for which <paramref name="rootPath"/> is an empty directory; or <see langword="null"/>.</param>
     /// <param name="initPath">PID 1's program to mount at <see cref="InitPath"/>, or <see langword="null"/> where the root has it.</param>
     /// <param name="network">How the sandbox joins its network.</param>
-    internal static byte[] Write(string rootPath, string? rootImagePath, string? initPath, RuntimeNetwork network)
+    internal static byte[] Write(string rootPath, string? initPath, RuntimeNetwork network)
     {
         List<Mount> mounts = [new("/proc", "proc", "proc", []), new("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", "ro"])];
         if (initPath is not null)
@@ -44,18 +43,11 @@ internal static partial class OciSpec
             new RootSpec(rootPath, Readonly: false),
             "sandbox",
             mounts,
-            new LinuxSpec(namespaces),
-            rootImagePath is null ? null : new Annotations(rootImagePath, "erofs", "memory"));
+            new LinuxSpec(namespaces));
         return JsonSerializer.SerializeToUtf8Bytes(spec, SpecContext.Default.Spec);
     }
 
-    internal sealed record Spec(string OciVersion, ProcessSpec Process, RootSpec Root, string Hostname, IReadOnlyList<Mount> Mounts, LinuxSpec Linux, Annotations? Annotations);
-
-    // runsc/specutils: the root is this file, with a thrown-away layer in memory on top.
-    internal sealed record Annotations(
-        [property: JsonPropertyName("dev.gvisor.spec.rootfs.source")] string Source,
-        [property: JsonPropertyName("dev.gvisor.spec.rootfs.type")] string Type,
-        [property: JsonPropertyName("dev.gvisor.spec.rootfs.overlay")] string Overlay);
+    internal sealed record Spec(string OciVersion, ProcessSpec Process, RootSpec Root, string Hostname, IReadOnlyList<Mount> Mounts, LinuxSpec Linux);
 
     internal sealed record ProcessSpec(UserSpec User, IReadOnlyList<string> Args, IReadOnlyList<string> Env, string Cwd, Capabilities Capabilities);
 

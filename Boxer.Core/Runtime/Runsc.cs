@@ -16,19 +16,15 @@ internal sealed partial class Runsc
     /// finds /proc/sys/net/core there, which since then is in all of them (google/gvisor#10704).
     /// </summary>
     private const int KnowsNewNetworkNamespaces = 20240901;
-
-    /// <summary>The first release that is known to boot from a root in one file (EROFS).</summary>
-    private const int KnowsRootImages = 20240729;
     private static readonly Version ShowsCoreSysctls = new(6, 11);
 
     private static readonly TimeSpan ProbeTimeout = TimeSpan.FromSeconds(20);
     private readonly string _platform;
     private readonly bool _rootless;
 
-    private Runsc(string path, string version, string platform, bool rootless, bool hidesCoreSysctls, bool bootsRootImages)
+    private Runsc(string path, string version, string platform, bool rootless, bool hidesCoreSysctls)
     {
         HidesCoreSysctls = hidesCoreSysctls;
-        BootsRootImages = bootsRootImages;
         Path = path;
         Version = version;
         _platform = platform;
@@ -43,9 +39,6 @@ internal sealed partial class Runsc
 
     /// <summary>Whether it can join a network namespace only where /proc/sys/net/core is hidden from it.</summary>
     internal bool HidesCoreSysctls { get; }
-
-    /// <summary>Whether it boots from <see cref="Images.IImageLease.RootImagePath"/>.</summary>
-    internal bool BootsRootImages { get; }
 
     /// <summary>Finds runsc and checks that it is new enough.</summary>
     /// <exception cref="SandboxRuntimeException">It is missing, broken or too old.</exception>
@@ -69,7 +62,7 @@ internal sealed partial class Runsc
             throw new SandboxRuntimeException($"{path} is {version}: a release of {OldestRelease} or newer is needed.");
         }
 
-        return new Runsc(path, version, platform, rootless, NeedsHiddenSysctls(release, kernel ?? Environment.OSVersion.Version), release >= KnowsRootImages && !rootless);
+        return new Runsc(path, version, platform, rootless, NeedsHiddenSysctls(release, kernel ?? Environment.OSVersion.Version));
     }
 
     /// <summary>Whether a release needs them hidden; of builds without a date it is not known, and does no harm.</summary>

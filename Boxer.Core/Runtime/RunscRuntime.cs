@@ -67,7 +67,6 @@ internal sealed class RunscRuntime : ISandboxRuntime
     public async Task<Sandbox> BootAsync(CleanupStack held, IImageLease image, RuntimeNetwork network, CancellationToken cancellationToken)
     {
         string rootPath = image.RootPath;
-        string? rootImage = _runsc.BootsRootImages && !_bindInit ? image.RootImagePath : null;
         if (_bindInit && !File.Exists(rootPath + OciSpec.InitPath))
         {
             throw new SandboxRuntimeException($"The root {rootPath} has no file {OciSpec.InitPath} to mount PID 1 on: put an empty one there, or run as root.");
@@ -79,12 +78,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
         try
         {
             Directory.CreateDirectory(parts.Directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            if (rootImage is not null)
-            {
-                rootPath = Directory.CreateDirectory(Path.Join(parts.Directory, "root")).FullName;
-            }
-
-            File.WriteAllBytes(Path.Join(parts.Directory, "config.json"), OciSpec.Write(rootPath, rootImage, _bindInit ? _initPath : null, network));
+            File.WriteAllBytes(Path.Join(parts.Directory, "config.json"), OciSpec.Write(rootPath, _bindInit ? _initPath : null, network));
             parts.Cgroup = _cgroups?.CreateCgroup(id);
             Start(parts, id, network);
             await WaitForInitAsync(parts, cancellationToken).ConfigureAwait(false);

@@ -55,7 +55,6 @@ internal static partial class FieldNames
         ["DockerConfigPath"] = "docker_config",
         ["PullPolicy"] = "pull_policy",
         ["ImageMinFreeBytes"] = "image_min_free_bytes",
-        ["MakeRootImages"] = "root_images",
         ["ImageQuotaBytes"] = "image_quota_bytes",
         ["AllowedNetworks"] = "allowed_networks",
         ["NetworkBlocks"] = "network_blocks",

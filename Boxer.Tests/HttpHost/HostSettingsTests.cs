@@ -21,7 +21,6 @@ public sealed class HostSettingsTests
         Assert.Equal(10_485_760, settings.UploadLimitBytes);
         Assert.Equal(new ListenAddress(IPAddress.IPv6Any, 8080), settings.ListenAddress);
         Assert.False(options.IgnoreCgroups);
-        Assert.True(options.MakeRootImages);
         Assert.Equal(["8.8.8.8", "8.8.4.4"], options.DnsServers);
         Assert.Equal(new ResourceLimits { OutputBytes = 10_485_760 }, options.DefaultLimits);
         Assert.Empty(options.RegistryMirrors);
@@ -50,7 +49,7 @@ public sealed class HostSettingsTests
             {
               // comments and trailing commas are fine
               "home": "~/boxes", "runsc_path": "/opt/runsc", "platform": "ptrace", "output_limit_bytes": 1, "upload_limit_bytes": 2,
-              "listen_addr": "127.0.0.1:9", "ignore_cgroups": true, "root_images": false, "dns_servers": ["9.9.9.9", "2620:fe::fe"],
+              "listen_addr": "127.0.0.1:9", "ignore_cgroups": true, "dns_servers": ["9.9.9.9", "2620:fe::fe"],
               "defaults": {"cpu_cores": 0.5, "memory_mb": 64, "pids_limit": 3, "wall_clock_secs": 4.5, "nofile": 16, "disk_mb": 6},
               "registry_mirrors": {"docker.io": ["http://127.0.0.1:5000", "https://registry-1.docker.io"], "localhost:5001": ["http://localhost:5001"]},
               "api_keys": ["k"], "allowed_networks": ["host"], "allowed_registries": ["10.0.0.5:5000"], "cgroup_parent": "boxes",
@@ -73,7 +72,6 @@ public sealed class HostSettingsTests
         Assert.Equal("/opt/runsc", options.RunscPath);
         Assert.Equal("ptrace", options.Platform);
         Assert.True(options.IgnoreCgroups);
-        Assert.False(options.MakeRootImages);
         Assert.Equal("boxes", options.CgroupParent);
         Assert.Equal(["9.9.9.9", "2620:fe::fe"], options.DnsServers);
         Assert.Equal(["http://127.0.0.1:5000", "https://registry-1.docker.io"], options.RegistryMirrors["docker.io"]);
@@ -155,7 +153,7 @@ public sealed class HostSettingsTests
             max_concurrent_runs: must be a whole number from 1 to 10000, not 0.
             max_memory_mb: must be a whole number from 32 to 1073741824, not 1.
             max_queued_runs: must be a whole number from 0 to 1000000, not -1.
-            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, root_images, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
+            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
             output_limit_bytes: must be a whole number from 1 to 1073741824, not 0.
             outputs_limit_bytes: must be a whole number from 1 to 68719476736, not 0.
             outputs_limit_files: must be a whole number from 1 to 1000000, not 0.
@@ -309,7 +307,7 @@ public sealed class HostSettingsTests
         Assert.Equal(
             [
                 $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
-                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, root_images, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
                 "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
                 "",
             ],

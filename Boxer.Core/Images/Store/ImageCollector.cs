@@ -63,6 +63,11 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
     /// <param name="result">What was removed.</param>
     public void Collect(Func<StoredReference, bool> isToGo, long? quota, Result result)
     {
+        foreach (string content in directory.ObsoleteRoots().ToList())
+        {
+            Discard(content);
+        }
+
         // Nothing changes meanwhile.
         var known = new Dictionary<ImageDigest, List<string>?>();
         List<StoredReference> staying = [];
@@ -102,13 +107,18 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
 
         foreach (string content in directory.Contents().Where(content => !needed.Contains(directory.OwnerOf(content))))
         {
+            Discard(content);
+        }
+
+        List<string>? ReachOnce(ImageDigest manifest) => known.TryGetValue(manifest, out List<string>? contents) ? contents : known[manifest] = Reach(manifest);
+
+        void Discard(string content)
+        {
             long size = Size(content);
             result.Discarded.Add(directory.Discard(content));
             result.Bytes += size;
             _sizes.TryRemove(content, out _);
         }
-
-        List<string>? ReachOnce(ImageDigest manifest) => known.TryGetValue(manifest, out List<string>? contents) ? contents : known[manifest] = Reach(manifest);
 
         void Remove(StoredReference reference)
         {

@@ -17,7 +17,6 @@ namespace Boxer.Images;
 /// layers/sha256/&lt;diff id&gt;/       a layer, unpacked for overlayfs
 /// layers/sha256/&lt;diff id&gt;.implied  the directories that its archive has no entry for, if any
 /// roots/sha256/&lt;manifest&gt;-&lt;top&gt;/ a flattened root, with the top layer that was put on it
-/// roots/sha256/&lt;manifest&gt;-&lt;top&gt;.erofs the root of an image with its top layer, as one file
 /// roots/sha256/&lt;manifest&gt;-implied/ what ImpliedDirectories puts on the layers of an image
 /// blobs/sha256/&lt;digest&gt;         manifests, configs, and the layers of flattened roots
 /// references/&lt;sha256 of text&gt;   which manifest a reference was resolved to; its time says when that was last used
@@ -65,11 +64,6 @@ internal sealed class ImageDirectory : IDisposable
     /// <param name="top">The digest of the top layer.</param>
     public string RootPath(ImageDigest manifest, ImageDigest top) =>
         Path.Combine(_home, "roots", manifest.Algorithm, $"{manifest.Hex}-{top.Hex[..16]}");
-
-    /// <summary>Where the root of an image as one file is or would be.</summary>
-    /// <param name="manifest">The digest of the manifest.</param>
-    /// <param name="top">The digest of the top layer.</param>
-    public string RootImagePath(ImageDigest manifest, ImageDigest top) => RootPath(manifest, top) + ".erofs";
 
     /// <summary>Where a blob is or would be.</summary>
     /// <param name="digest">Its digest.</param>
@@ -282,13 +276,21 @@ internal sealed class ImageDirectory : IDisposable
     /// <param name="manifest">The digest of its manifest.</param>
     public string RootOwner(ImageDigest manifest) => Path.Combine(_home, "roots", manifest.Algorithm, manifest.Hex);
 
-    /// <summary>Flattened roots of an image, its roots as files, and what is put on its layers.</summary>
+    /// <summary>Flattened roots of an image, and what is put on its layers.</summary>
     /// <param name="manifest">The digest of its manifest.</param>
     public IEnumerable<string> Roots(ImageDigest manifest)
     {
         string directory = Path.Combine(_home, "roots", manifest.Algorithm);
         return Directory.Exists(directory) ? Directory.GetFileSystemEntries(directory, manifest.Hex + "-*") : [];
     }
+
+    /// <summary>
+    /// Roots as one file, <c>roots/sha256/&lt;manifest&gt;-&lt;top&gt;.erofs</c>, which earlier versions of Boxer made. Only those that a process
+    /// of such a version may still use, because it holds the image, are left out.
+    /// </summary>
+    public IEnumerable<string> ObsoleteRoots() => Contents().Where(content => content.EndsWith(".erofs", StringComparison.Ordinal)
+        && ImageDigest.TryParse(Path.GetFileName(Path.GetDirectoryName(content)) + ":" + Path.GetFileName(content).Split('-')[0], out ImageDigest manifest)
+        && !IsHeld(manifest));
 
     /// <summary>Takes content out of its place, at once and whole.</summary>
     /// <param name="path">The content.</param>

@@ -11,12 +11,6 @@ internal sealed record ReadyImage(StoredImage Image, string Root, FileLock Hold)
     /// <summary>How many use it.</summary>
     public int Users { get; set; }
 
-    /// <summary>Its root as one file, once there is one.</summary>
-    public volatile string? RootImage;
-
-    /// <summary>Whether that is there, being made, or not to be had.</summary>
-    public bool IsRootImageTried { get; set; }
-
     /// <summary>When its use was last noted.</summary>
     public DateTimeOffset Noted { get; set; }
 }
@@ -60,24 +54,6 @@ internal sealed class ReadyImages(Action<ReadyImage> unmake)
 
             image.Users++;
             return image;
-        }
-    }
-
-    /// <summary>Says that an image's root is now made into one file, unless that was said before.</summary>
-    /// <param name="image">The image, which is in use.</param>
-    /// <returns>Whether it is now used once more, for this.</returns>
-    public bool TryBeginRootImage(ReadyImage image)
-    {
-        lock (_lock)
-        {
-            if (image.IsRootImageTried)
-            {
-                return false;
-            }
-
-            image.IsRootImageTried = true;
-            image.Users++;
-            return true;
         }
     }
 

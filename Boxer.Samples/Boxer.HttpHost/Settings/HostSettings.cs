@@ -51,7 +51,6 @@ internal sealed record HostSettings
         options.DefaultLimits = Sandboxes.DefaultLimits with { };
         options.MaxLimits = Sandboxes.MaxLimits with { };
         options.IgnoreCgroups = Sandboxes.IgnoreCgroups;
-        options.MakeRootImages = Sandboxes.MakeRootImages;
         options.CgroupParent = Sandboxes.CgroupParent;
         options.DnsServers = [.. Sandboxes.DnsServers];
         options.NetworkBlocks = [.. Sandboxes.NetworkBlocks];

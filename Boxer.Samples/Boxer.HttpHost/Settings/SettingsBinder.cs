@@ -18,7 +18,7 @@ internal sealed class SettingsBinder
         "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "defaults", "dns_servers", "docker_config", "egress", "enable_ipv6", "home",
         "ignore_cgroups", "image_min_free_bytes", "image_quota_bytes", "insecure_registries", "listen_addr", "max_concurrent_runs", "max_concurrent_runs_per_key", "max_limits", "max_memory_mb", "max_queued_runs",
         "max_queued_runs_per_key", "network_blocks",
-        "output_limit_bytes", "outputs_limit_bytes", "outputs_limit_files", "platform", "pool", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors", "root_images",
+        "output_limit_bytes", "outputs_limit_bytes", "outputs_limit_files", "platform", "pool", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors",
         "run_body_limit_bytes", "runsc_path", "stop_grace_secs", "upload_limit_bytes", "upload_quota_bytes", "upload_quota_files",
     ];
 
@@ -62,7 +62,6 @@ internal sealed class SettingsBinder
             Platform = BindPlatform(),
             DefaultLimits = BindDefaults(),
             IgnoreCgroups = Flag("ignore_cgroups"),
-            MakeRootImages = Flag(_root, "", "root_images") ?? true,
             CgroupParent = Text(_root, "", "cgroup_parent"),
             DnsServers = [.. BindDnsServers()],
             Egress = BindEgress(),

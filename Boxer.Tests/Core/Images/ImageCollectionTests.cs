@@ -172,6 +172,42 @@ public sealed class ImageCollectionTests : IDisposable
     }
 
     [Fact]
+    public async Task CleanAbandoned_removes_roots_of_one_file_that_an_earlier_version_made_once_no_process_holds_their_images()
+    {
+        Add("a");
+        Add("b");
+        string[] made = new string[2];
+        await using (ImageStore first = Store(ImageRootKind.Flattened))
+        {
+            for (int i = 0; i < made.Length; i++)
+            {
+                await using IImageLease lease = await AcquireAsync(first, "ab"[i].ToString());
+                made[i] = Path.Join(Path.GetDirectoryName(lease.RootPath), $"{lease.Digest["sha256:".Length..]}-{new string('1', 16)}.erofs");
+            }
+        }
+
+        string gone = _scratch[$"home/roots/sha256/{new string('2', 64)}-{new string('1', 16)}.erofs"];
+        string[] whole = Kept();
+        foreach (string path in (string[])[.. made, gone])
+        {
+            await File.WriteAllBytesAsync(path, new byte[Size], Cancel);
+        }
+
+        await using (ImageStore earlier = Store(ImageRootKind.Flattened, "earlier"))
+        {
+            await (await AcquireAsync(earlier, "a")).DisposeAsync();
+            await using ImageStore later = Store(ImageRootKind.Flattened);
+            await later.CleanAbandonedAsync();
+            Assert.Equal(whole.Append(made[0]).Order(StringComparer.Ordinal), Kept().Order(StringComparer.Ordinal));
+        }
+
+        await using ImageStore last = Store(ImageRootKind.Flattened);
+        await last.CleanAbandonedAsync();
+        Assert.Equal(whole.Order(StringComparer.Ordinal), Kept().Order(StringComparer.Ordinal));
+        Assert.Equal(["a", "b"], await NamesAsync(last));
+    }
+
+    [Fact]
     public async Task Pulls_removals_and_runs_at_once_get_along()
     {
         foreach (int i in Enumerable.Range(0, 6))

@@ -44,7 +44,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         await runner.RunAsync(new SandboxRequest(EscapeImage.Name, "true"), Cancel);
         string[] paths = [Path.Join(_directory, "boxer-canary"), Path.Join(options.Home, "boxer-canary"), "/run/boxer/boxer-canary-" + _tag];
         string[] settings = [.. Settings.Where(File.Exists).Select(File.ReadAllText)];
-        string roots = await RootsAsync(options.Home);
+        string images = await ImagesAsync(options.Home);
 
         using Process host = HostProgram.Start("/usr/bin/python3", [Path.Join(Folder, "canary.py"), _tag, _backwards, .. paths]);
         try
@@ -80,20 +80,12 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         }
 
         Assert.Equal(settings, Settings.Where(File.Exists).Select(File.ReadAllText));
-        Assert.Equal(roots, await RootsAsync(options.Home));
+        Assert.Equal(images, await ImagesAsync(options.Home));
     }
 
-    // Once the root is made into one file, nothing changes any more: the home is these tests' alone.
-    private static async Task<string> RootsAsync(string home)
-    {
-        string roots = Path.Join(home, "roots");
-        while (!Directory.EnumerateFiles(roots, "*.erofs", SearchOption.AllDirectories).Any())
-        {
-            await Task.Delay(TimeSpan.FromMilliseconds(100), Cancel);
-        }
-
-        return await TreeListing.ReadAsync(roots);
-    }
+    // The home is these tests' alone, and all pulls are over.
+    private static async Task<string> ImagesAsync(string home) =>
+        await TreeListing.ReadAsync(Path.Join(home, "layers")) + await TreeListing.ReadAsync(Path.Join(home, "roots"));
 
     /// <summary>A run of the other user's that has canaries too.</summary>
     private SandboxRequest Neighbour(string network, string program) => new(

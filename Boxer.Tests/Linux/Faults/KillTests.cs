@@ -16,7 +16,7 @@ public sealed class KillTests(PythonImage image)
     public async Task While_a_command_runs_it_is_the_end_of_its_sandbox()
     {
         image.Require();
-        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(Options(), Cancel);
+        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
         foreach (string kind in Kinds)
         {
             SandboxResult? result = null;
@@ -43,7 +43,7 @@ public sealed class KillTests(PythonImage image)
     public async Task While_it_boots_it_is_a_typed_failure()
     {
         image.Require();
-        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(Options(), Cancel);
+        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
         foreach (string kind in Kinds)
         {
             Task<SandboxResult> run = faulty.Runner.RunAsync(Shell("sleep 1000"), Cancel);
@@ -63,7 +63,7 @@ public sealed class KillTests(PythonImage image)
     public async Task While_files_come_out_they_are_said_to_be_incomplete_or_the_sandbox_to_have_died()
     {
         image.Require();
-        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(Options(), Cancel);
+        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
         foreach (string kind in Kinds)
         {
             string directory = Path.Join(Directory.CreateTempSubdirectory("boxer-kill-").FullName, "files");
@@ -82,14 +82,6 @@ public sealed class KillTests(PythonImage image)
             Assert.True(result.Outputs.Count == 500 || result.OutputsIncomplete is not null, $"{kind}: {result.Outputs.Count} files");
             Directory.Delete(Path.GetDirectoryName(directory)!, recursive: true);
         }
-    }
-
-    // From a directory, which a process of the runtime's serves that can be killed too.
-    private BoxerOptions Options()
-    {
-        BoxerOptions options = image.Options();
-        options.MakeRootImages = false;
-        return options;
     }
 
     // Whether there is one: a look may miss a process that is just becoming another program.
