@@ -16,15 +16,22 @@ internal sealed partial class Runsc
     /// finds /proc/sys/net/core there, which since then is in all of them (google/gvisor#10704).
     /// </summary>
     private const int KnowsNewNetworkNamespaces = 20240901;
+
+    /// <summary>
+    /// From this release on attributes of an image's files have their values. Before, runsc pads them with zeros, and answers EBADF for those
+    /// of symbolic links (google/gvisor#11049).
+    /// </summary>
+    private const int KnowsAttributes = 20250505;
     private static readonly Version ShowsCoreSysctls = new(6, 11);
 
     private static readonly TimeSpan ProbeTimeout = TimeSpan.FromSeconds(20);
     private readonly string _platform;
     private readonly bool _rootless;
 
-    private Runsc(string path, string version, string platform, bool rootless, bool hidesCoreSysctls)
+    private Runsc(string path, string version, string platform, bool rootless, bool hidesCoreSysctls, bool hidesAttributes)
     {
         HidesCoreSysctls = hidesCoreSysctls;
+        HidesAttributes = hidesAttributes;
         Path = path;
         Version = version;
         _platform = platform;
@@ -39,6 +46,9 @@ internal sealed partial class Runsc
 
     /// <summary>Whether it can join a network namespace only where /proc/sys/net/core is hidden from it.</summary>
     internal bool HidesCoreSysctls { get; }
+
+    /// <summary>Whether it gives wrong answers about attributes of an image's files, unless these are hidden from it.</summary>
+    internal bool HidesAttributes { get; }
 
     /// <summary>Finds runsc and checks that it is new enough.</summary>
     /// <exception cref="SandboxRuntimeException">It is missing, broken or too old.</exception>
@@ -62,7 +72,8 @@ internal sealed partial class Runsc
             throw new SandboxRuntimeException($"{path} is {version}: a release of {OldestRelease} or newer is needed.");
         }
 
-        return new Runsc(path, version, platform, rootless, NeedsHiddenSysctls(release, kernel ?? Environment.OSVersion.Version));
+        return new Runsc(
+            path, version, platform, rootless, NeedsHiddenSysctls(release, kernel ?? Environment.OSVersion.Version), release is null or < KnowsAttributes);
     }
 
     /// <summary>Whether a release needs them hidden; of builds without a date it is not known, and does no harm.</summary>

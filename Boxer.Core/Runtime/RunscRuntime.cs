@@ -114,6 +114,11 @@ internal sealed class RunscRuntime : ISandboxRuntime
                 }
             }
 
+            if (_runsc.HidesAttributes)
+            {
+                arguments.Add("--hide-attributes");
+            }
+
             arguments.AddRange(["--", _runsc.Path, .. _runsc.RunArguments(parts.Directory, id, network)]);
             parts.Process = ChildProcess.Start(
                 _poller, _initPath, arguments, HostCommand.ChildEnvironment, [stdin.Theirs, stdout.Theirs, stderr.Theirs, theirs]);

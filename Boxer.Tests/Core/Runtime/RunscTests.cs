@@ -38,6 +38,18 @@ public sealed class RunscTests : IDisposable
     }
 
     [Theory]
+    [InlineData("runsc version 0.0~20240729.0", true)]
+    [InlineData("runsc version release-20250428.0", true)]
+    [InlineData("runsc version release-20250505.0", false)]
+    [InlineData("runsc version VERSION_MISSING", true)]
+    public async Task Attributes_are_hidden_from_a_release_that_reads_them_wrong(string line, bool hidden)
+    {
+        Runsc runsc = await ProbeAsync($"echo '{line}'");
+
+        Assert.Equal(hidden, runsc.HidesAttributes);
+    }
+
+    [Theory]
     [InlineData("runsc version release-20220110.0", "is release-20220110.0: a release of 20230801 or newer is needed.")]
     [InlineData("runsc version 0.0~20221219.0", "is 0.0~20221219.0: a release of 20230801 or newer is needed.")]
     [InlineData("runc version 1.1.12", "did not tell a version: is it gVisor's runsc?")]

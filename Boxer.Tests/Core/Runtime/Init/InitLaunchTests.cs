@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Boxer.Runtime.Init;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 
@@ -86,6 +87,30 @@ public sealed class InitLaunchTests : IDisposable
         (int code, string stdout, string stderr) = await RunAsync(["launch", "--hide-net-core-sysctls", "--", "ls", "/proc/sys/net/core"]);
         Assert.Equal((0, "", ""), (code, stdout, stderr));
         Assert.NotEmpty(Directory.GetFiles("/proc/sys/net/core"));
+    }
+
+    [Fact]
+    public async Task Attributes_are_hidden_from_the_program_and_its_children_where_a_descriptor_is_asked()
+    {
+        string file = Path.Join(_directory, "file");
+        await File.WriteAllTextAsync(file, "", TestContext.Current.CancellationToken);
+        await HostProgram.RunAsync("/usr/bin/python3", "-c", "import os, sys; os.setxattr(sys.argv[1], 'user.any', b'value')", file);
+        const string Program = """
+            import errno, os, subprocess, sys
+            def read(file):
+                try: return os.getxattr(file, "user.any").decode()
+                except OSError as fault: return errno.errorcode[fault.errno]
+            link = os.open(sys.argv[1] + "-link", os.O_PATH | os.O_NOFOLLOW)
+            print(read(os.open(sys.argv[1], os.O_RDONLY)), read(link), read(sys.argv[1]), flush=True)
+            if len(sys.argv) == 2: subprocess.run([sys.executable, "-c", sys.orig_argv[2], sys.argv[1], "child"])
+            """;
+        File.CreateSymbolicLink(file + "-link", "target");
+
+        (int code, string stdout, string stderr) = await RunAsync(["launch", "--hide-attributes", "--", "/usr/bin/python3", "-c", Program, file]);
+        (_, string shown, _) = await RunAsync(["launch", "--", "/usr/bin/python3", "-c", Program, file, "alone"]);
+
+        Assert.Equal((0, "ENODATA ENODATA value\nENODATA ENODATA value\n", ""), (code, stdout, stderr));
+        Assert.Equal("value EBADF value\n", shown);
     }
 
     public void Dispose() => Directory.Delete(_directory, recursive: true);

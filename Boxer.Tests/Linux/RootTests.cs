@@ -1,0 +1,139 @@
+using System.Text.Json;
+using Boxer.Hosting;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>The root of an image as programs find it: the same in every run, and without errors that a Linux machine does not report.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class RootTests(SharedRunner shared, PythonImage image)
+{
+    private const string ImageName = "roots:1";
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData("0", false)]
+    [InlineData("0", true)]
+    [InlineData("65534", false)]
+    [InlineData("65534", true)]
+    public async Task Programs_that_look_at_symbolic_links_of_an_image_report_no_errors(string user, bool pooled)
+    {
+        SandboxRequest request = SharedRunner.Shell("""
+            cd /tmp
+            ls -l /bin /lib /sbin /bin/sh /etc/alternatives > long && grep -c ' -> ' long | grep -qv '^0$' && echo ls
+            ls -lR /usr/bin /usr/lib/python3 > long && echo ls -R
+            find /bin/ /etc/alternatives -type l -ls > links && test -s links && echo find
+            cp -a /etc/alternatives /bin/sh . && test "$(readlink alternatives/*)" = "$(readlink /etc/alternatives/*)" && echo cp
+            tar --xattrs -cf links.tar -C / etc/alternatives bin && mkdir untarred && tar --xattrs -xf links.tar -C untarred && test -L untarred/bin && echo tar
+            python3 - <<'EOF'
+            import errno, os, shutil
+            print(os.listxattr("/bin", follow_symlinks=False))
+            for name in "security.selinux", "security.capability", "trusted.overlay.opaque", "user.any":
+                try:
+                    print(name, os.getxattr("/bin", name, follow_symlinks=False))
+                except OSError as fault:
+                    print(name, errno.errorcode[fault.errno])
+            print(os.readlink(shutil.copy2("/bin/sh", "copied", follow_symlinks=False)))
+            shutil.copytree("/etc/alternatives", "tree", symlinks=True)
+            open("own", "w").close()
+            os.setxattr("own", "user.any", b"value")
+            print(os.getxattr("own", "user.any", follow_symlinks=False), os.listxattr("own"))
+            EOF
+            """);
+        request.User = user;
+        SandboxResult result;
+        if (pooled)
+        {
+            BoxerOptions options = shared.Options;
+            options.Pool.Enabled = true;
+            await using SandboxRunner runner = BoxerRunner.Create(options);
+            result = await runner.WarmAsync(request);
+        }
+        else
+        {
+            result = await shared.Runner.RunAsync(request, Cancel);
+        }
+
+        Assert.Equal(
+            ("ls\nls -R\nfind\ncp\ntar\n[]\nsecurity.selinux ENODATA\nsecurity.capability ENODATA\ntrusted.overlay.opaque ENODATA\nuser.any ENODATA\ndash\nb'value' ['user.any']\n", ""),
+            (result.Stdout, result.Stderr));
+    }
+
+    [Fact]
+    public async Task The_first_run_of_an_image_and_all_later_ones_have_the_same_kind_of_root_and_the_same_files()
+    {
+        image.Require();
+        Assert.SkipUnless(HostProgram.Exists("umoci"), "Needs umoci in PATH.");
+        string work = Directory.CreateTempSubdirectory("boxer-roots-").FullName;
+        try
+        {
+            await PushImageAsync(work);
+            BoxerOptions options = image.Options();
+            options.Home = Path.Join(work, "home");
+            string first;
+            await using (SandboxRunner runner = BoxerRunner.Create(options))
+            {
+                first = await LookAsync(runner);
+
+                // Whatever is made of an image beside its first run would be there by then.
+                await Task.Delay(TimeSpan.FromSeconds(4), Cancel);
+                Assert.Equal(first, await LookAsync(runner));
+            }
+
+            options.Pool.Enabled = true;
+            await using (SandboxRunner runner = BoxerRunner.Create(options))
+            {
+                Assert.Equal(first, await LookAsync(runner));
+                Assert.Equal(first[first.IndexOf('\n', StringComparison.Ordinal)..], (await runner.WarmAsync(Listing())).Stdout);
+            }
+
+            Assert.Equal($"\n40 {new string('f', 138)}00 {new string('f', 138)}39 []\nENODATA\n42\n", first[first.IndexOf('\n', StringComparison.Ordinal)..]);
+        }
+        finally
+        {
+            Directory.Delete(work, recursive: true);
+        }
+    }
+
+    // The directory is one whose last name and its padding take more than 255 bytes of a directory's block, for file systems that pack names.
+    private async Task PushImageAsync(string work) => await HostProgram.RunAsync("sh", "-ec", """
+        cp -rL "$1" "$2/layout"
+        mkdir "$2/many"
+        /usr/bin/python3 - "$2/many" <<'EOF'
+        import os, sys
+        for i in range(40):
+            open(sys.argv[1] + "/" + "f" * 138 + "%02d" % i, "w").close()
+        os.setxattr(sys.argv[1] + "/" + "f" * 138 + "00", "user.any", b"value")
+        EOF
+        umoci insert --image "$2/layout:latest" "$2/many" /many
+        skopeo copy --quiet --dest-tls-verify=false "oci:$2/layout:latest" "docker://$3/library/$4"
+        """, "sh", Environment.GetEnvironmentVariable(PythonImage.LayoutVariable)!, work, new Uri(image.Url).Authority, ImageName);
+
+    private static SandboxRequest Listing() => new(ImageName, "sh", "-c", """
+        python3 -c '
+        import errno, os
+        names = sorted(os.listdir("/many"))
+        print()
+        print(len(names), names[0], names[-1], os.listxattr("/many/" + names[0]))
+        try: print(os.getxattr("/many/" + names[0], "user.any"))
+        except OSError as fault: print(errno.errorcode[fault.errno])
+        '
+        ls -lR /many | grep -c .
+        """);
+
+    /// <returns>The root of its sandboxes' configuration, without the runner's own directory, and what a run lists.</returns>
+    private static async Task<string> LookAsync(SandboxRunner runner)
+    {
+        SandboxResult listing = await runner.RunAsync(Listing(), Cancel);
+        Assert.Equal("", listing.Stderr);
+        await using OpenRun run = await OpenRun.StartAsync(runner, new SandboxRequest(ImageName, "sh", "-c", OpenRun.Counting));
+        string digest = listing.ImageDigest["sha256:".Length..];
+        IEnumerable<string> roots = Directory.EnumerateFiles("/run/boxer", "config.json", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4 })
+            .Select(File.ReadAllText)
+            .Where(spec => spec.Contains(digest, StringComparison.Ordinal))
+            .Select(spec => JsonDocument.Parse(spec).RootElement)
+            .Select(spec => Path.GetFileName(spec.GetProperty("root").GetProperty("path").GetString()) + (spec.TryGetProperty("annotations", out JsonElement annotations) ? annotations.ToString() : ""));
+        return Assert.Single(roots.Distinct()) + listing.Stdout;
+    }
+}
