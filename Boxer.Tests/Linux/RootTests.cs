@@ -96,6 +96,50 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
         }
     }
 
+    [Fact]
+    public async Task Processes_of_a_sandbox_have_no_file_of_this_host_open_but_their_images_and_those_are_read_only()
+    {
+        const string Program = """
+            import os, stat, sys
+            directory, sandbox, gofer = sys.argv[1:]
+            # All that the gofer can see is this mount.
+            image = open(f"/proc/{gofer}/mountinfo").read().split()[0]
+            def describe(process, descriptor):
+                path = f"/proc/{process}/fd/{descriptor}"
+                target, status = os.readlink(path), os.stat(path)
+                if target == "/dev/null" or target.startswith(("/memfd:", "anon_inode:")) or stat.S_ISSOCK(status.st_mode) or stat.S_ISFIFO(status.st_mode):
+                    return ""
+                facts = dict(line.split() for line in open(f"/proc/{process}/fdinfo/{descriptor}") if line.startswith("mnt_id"))
+                if facts["mnt_id:"] == image and os.fstatvfs(os.open(path, os.O_PATH)).f_flag & os.ST_RDONLY:
+                    return "image, read-only"
+                return target.replace(directory, "")
+            for process in sandbox, gofer:
+                print(open(f"/proc/{process}/cmdline").read().split("\0")[0])
+                print([os.readlink(f"/proc/{process}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}") for kind in ("user", "mnt", "net", "ipc", "uts")])
+                print([line.split()[5].split(",")[0] for line in open(f"/proc/{process}/mountinfo")], "usr" in os.listdir(f"/proc/{process}/root/"))
+                print(sorted({describe(process, descriptor) for descriptor in os.listdir(f"/proc/{process}/fd")}))
+            """;
+        string[] before = [.. OwnTraces.Sandboxes()];
+        await using OpenRun run = await OpenRun.StartAsync(shared.Runner, SharedRunner.Shell("exec 3</usr/bin/env 4</usr/lib; " + OpenRun.Counting));
+        string sandbox = Assert.Single(OwnTraces.Sandboxes().Except(before, StringComparer.Ordinal));
+        string[] processes = [.. ((string[])["runsc-sandbox", "runsc-gofer"]).Select(kind => $"{OwnTraces.FindProcess(sandbox, kind)}")];
+
+        // The gofer's directory "/" is its own /proc/self/fd.
+        Assert.Equal(
+            """
+            runsc-sandbox
+            [True, True, True, True, True]
+            ['ro'] False
+            ['', 'image, read-only']
+            runsc-gofer
+            [True, True, True, True, True]
+            ['ro'] True
+            ['', '/', '/config.json']
+
+            """,
+            await HostProgram.RunAsync("/usr/bin/python3", ["-c", Program, Path.GetDirectoryName(sandbox["--root=".Length..])!, .. processes]));
+    }
+
     // The directory is one whose last name and its padding take more than 255 bytes of a directory's block, for file systems that pack names.
     private async Task PushImageAsync(string work) => await HostProgram.RunAsync("sh", "-ec", """
         cp -rL "$1" "$2/layout"
