@@ -17,7 +17,7 @@ internal sealed class ComparedHost(HttpHostProcess process, string image) : IAsy
     // A sandbox that was booted ahead is counted a moment before it is frozen.
     private static readonly TimeSpan Freeze = TimeSpan.FromMilliseconds(100);
     private const int LongestWait = 200;
-    private const int IdleRests = 6;
+    private const int IdleRests = 4;
     private const double IdleShare = 0.1;
     private readonly HttpClient _client = process.Client;
 
@@ -76,30 +76,29 @@ internal sealed class ComparedHost(HttpHostProcess process, string image) : IAsy
         response.EnsureSuccessStatusCode();
     }
 
-    /// <summary>Waits until the sandboxes of earlier runs are taken down and as many as given wait for the next.</summary>
+    /// <summary>Waits until its pool, which has room for one sandbox, is full.</summary>
     /// <returns>How many runs found a sandbox in the pool until now.</returns>
-    internal async Task<long> WaitForPoolAsync(int sandboxes)
+    internal async Task<long> WaitForPoolAsync()
     {
         for (int attempt = 0; attempt < LongestWait; attempt++)
         {
             await RestAsync().ConfigureAwait(false);
             (int waiting, long hits) = await ReadPoolAsync().ConfigureAwait(false);
-            if (waiting == sandboxes)
+            if (waiting == 1)
             {
                 await Task.Delay(Freeze).ConfigureAwait(false);
                 return hits;
             }
         }
 
-        throw new InvalidOperationException($"The pool of process {process.Id} never had {sandboxes} sandboxes that wait.");
+        throw new InvalidOperationException($"The pool of process {process.Id} was not filled.");
     }
 
     /// <summary>Waits until the host has nothing left to do: the number of sandboxes that wait stays as it is, and its process uses no processor.</summary>
     internal async Task WaitUntilIdleAsync()
     {
-        int idle = 0;
         int before = -1;
-        for (int attempt = 0; idle < IdleRests && attempt < LongestWait; attempt++)
+        for (int attempt = 0, idle = 0; attempt < LongestWait; attempt++)
         {
             TimeSpan used = process.ProcessorTime;
             await RestAsync().ConfigureAwait(false);
@@ -107,7 +106,13 @@ internal sealed class ComparedHost(HttpHostProcess process, string image) : IAsy
             (int waiting, _) = await ReadPoolAsync().ConfigureAwait(false);
             idle = waiting == before && since < IdleShare * Rest ? idle + 1 : 0;
             before = waiting;
+            if (idle == IdleRests)
+            {
+                return;
+            }
         }
+
+        throw new InvalidOperationException($"The host, process {process.Id}, always has something to do.");
     }
 
     /// <summary>Lets what the last run left in the background end.</summary>

@@ -107,21 +107,25 @@ internal sealed class Comparison(ComparedCommit old, ComparedCommit @new, string
             await WarmRowAsync(hosts, "true in mode sandbox with a policy, warm", async host => (await host.RunAsync(Workload.True, Policy).ConfigureAwait(false)).Time).ConfigureAwait(false);
         }
 
-        async Task WarmRowAsync(ComparedHosts hosts, string name, Func<ComparedHost, Task<TimeSpan>> measure) => await RowAsync(name, pairs, async side =>
+        async Task WarmRowAsync(ComparedHosts hosts, string name, Func<ComparedHost, Task<TimeSpan>> measure)
         {
-            for (int attempt = 0; attempt < Attempts; attempt++)
+            long[] hits = [await hosts[0].WaitForPoolAsync().ConfigureAwait(false), await hosts[1].WaitForPoolAsync().ConfigureAwait(false)];
+            await RowAsync(name, pairs, async side =>
             {
-                await hosts[1 - side].WaitForPoolAsync(1).ConfigureAwait(false);
-                long hits = await hosts[side].WaitForPoolAsync(1).ConfigureAwait(false);
-                TimeSpan time = await measure(hosts[side]).ConfigureAwait(false);
-                if (await hosts[side].WaitForPoolAsync(1).ConfigureAwait(false) == hits + 1)
+                for (int attempt = 0; attempt < Attempts; attempt++)
                 {
-                    return time;
+                    long before = hits[side];
+                    TimeSpan time = await measure(hosts[side]).ConfigureAwait(false);
+                    hits[side] = await hosts[side].WaitForPoolAsync().ConfigureAwait(false);
+                    if (hits[side] == before + 1)
+                    {
+                        return time;
+                    }
                 }
-            }
 
-            throw new InvalidOperationException($"{name}: of {Attempts} runs none found the sandbox that waited.");
-        }).ConfigureAwait(false);
+                throw new InvalidOperationException($"{name}: of {Attempts} runs none found the sandbox that waited.");
+            }).ConfigureAwait(false);
+        }
 
         async Task ColdRowsAsync()
         {
@@ -179,7 +183,8 @@ internal sealed class Comparison(ComparedCommit old, ComparedCommit @new, string
         bool isRight = true;
         for (int i = 0; i < CopiedFiles; i++)
         {
-            isRight &= Content.SequenceEqual(await host.DownloadAsync($"{outputs}/{i}").ConfigureAwait(false));
+            byte[] output = await host.DownloadAsync($"{outputs}/{i}").ConfigureAwait(false);
+            isRight &= output.AsSpan().SequenceEqual(Content);
         }
 
         TimeSpan time = Stopwatch.GetElapsedTime(start);
@@ -230,8 +235,7 @@ internal sealed class Comparison(ComparedCommit old, ComparedCommit @new, string
 
         internal async Task WaitUntilIdleAsync()
         {
-            await old.WaitUntilIdleAsync().ConfigureAwait(false);
-            await @new.WaitUntilIdleAsync().ConfigureAwait(false);
+            await Task.WhenAll(old.WaitUntilIdleAsync(), @new.WaitUntilIdleAsync()).ConfigureAwait(false);
         }
 
         public async ValueTask DisposeAsync()

@@ -7,7 +7,6 @@
 // so are the tags TAG-more (a small layer more) and TAG-flat (the same in one layer). The second compares the HTTP hosts of two commits, each
 // given as its name, the path of its Boxer.HttpHost.dll and a JSON object with more keys of its configuration; exit code 1 where a row is slower.
 using System.Diagnostics;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using Boxer.Benchmarks;
 using Spectre.Console;
