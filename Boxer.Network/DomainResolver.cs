@@ -142,7 +142,7 @@ internal sealed class DomainResolver : IAsyncDisposable
     {
         lock (_answers)
         {
-            if (_answers.TryGetValue((name, type), out answer) && (!answer.IsCompletedSuccessfully || answer.Result.Until > Now))
+            if (_answers.TryGetValue((name, type), out answer) && (!answer.IsCompleted || (answer.IsCompletedSuccessfully && answer.Result.Until > Now)))
             {
                 return true;
             }
