@@ -281,34 +281,34 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     [Fact]
     public async Task Ten_thousand_questions_in_any_letter_case_are_one_upstream_and_open_the_address_once()
     {
-        string programs = Directory.CreateTempSubdirectory("boxer-tools-").FullName;
-        try
-        {
-            foreach (string name in (string[])["ip", "tc", "nft"])
-            {
-                string path = Path.Join(programs, name);
-                await File.WriteAllTextAsync(path, $"#!/bin/sh\necho {name} >> {programs}/calls\nPATH=/usr/sbin:/sbin:/usr/bin:/bin\nexec {name} \"$@\"\n", Cancel);
-                File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserExecute);
-            }
+        using var tools = new CountedTools();
 
-            // With a clock that stands still: what is looked at now and then is not counted.
-            await using SandboxNetworkMode mode = GuestNamespace.Mode(new FakeTimeProvider(), programs);
-            await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
-            int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
-            int calls = await CallsAsync();
+        // With a clock that stands still: what is looked at now and then is not counted.
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(new FakeTimeProvider(), tools.Path);
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
+        int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
+        int changes = tools.Changes;
 
-            string[] answers = await AskAsync(guest, "cases(10000)");
+        string[] answers = await AskAsync(guest, "cases(10000)");
 
-            Assert.Equal(["[(True, 10000)]"], answers);
-            Assert.Equal(1, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
-            Assert.Equal(1, await CallsAsync() - calls);
-        }
-        finally
-        {
-            Directory.Delete(programs, recursive: true);
-        }
+        Assert.Equal(["[(True, 10000)]"], answers);
+        Assert.Equal(1, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
+        Assert.Equal(1, tools.Changes - changes);
+    }
 
-        async Task<int> CallsAsync() => (await File.ReadAllLinesAsync(Path.Join(programs, "calls"), Cancel)).Length;
+    [Fact]
+    public async Task Many_names_are_opened_together()
+    {
+        using var tools = new CountedTools();
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(programs: tools.Path);
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["*.each.example.test"] });
+        int changes = tools.Changes;
+
+        string[] answers = await AskAsync(guest, "list(ThreadPoolExecutor(16).map(lambda i: ask(f'{i}.each.example.test'), range(200))) == [f'0 203.0.113.{i}' for i in range(200)]");
+
+        Assert.Equal(["True"], answers);
+        Assert.InRange(tools.Changes - changes, 1, 100);
+        Assert.Equal(200, Opened.Count(await HostProgram.RunAsync("nft", "list", "ruleset")));
     }
 
     [Fact]
@@ -429,6 +429,26 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         return await client.GetStringAsync(new Uri($"http://{TestInternet.Web}/{page}"), Cancel);
     }
 
+    /// <summary>The programs of the network mode, which count how often rules are changed.</summary>
+    private sealed class CountedTools : IDisposable
+    {
+        internal CountedTools()
+        {
+            foreach (string name in (string[])["ip", "tc", "nft"])
+            {
+                string path = System.IO.Path.Join(Path, name);
+                File.WriteAllText(path, $"#!/bin/sh\necho {name} \"$*\" >> {Path}/calls\nPATH=/usr/sbin:/sbin:/usr/bin:/bin\nexec {name} \"$@\"\n");
+                File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+            }
+        }
+
+        internal string Path { get; } = Directory.CreateTempSubdirectory("boxer-tools-").FullName;
+
+        internal int Changes => File.ReadAllLines(System.IO.Path.Join(Path, "calls")).Count(call => call == "nft -f -");
+
+        public void Dispose() => Directory.Delete(Path, recursive: true);
+    }
+
     // What it comes to, and the most descriptors that this process had meanwhile: those that are lost go when their objects are collected.
     private static async Task<(T Result, int Most)> CountDescriptorsAsync<T>(Task<T> work)
     {
@@ -446,6 +466,9 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
 
     [GeneratedRegex(@"198\.51\.100\.10 timeout \S+ expires ((?<minutes>\d+)m)?((?<seconds>\d+)s)?", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Expires { get; }
+
+    [GeneratedRegex(@"203\.0\.113\.\d+ timeout", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Opened { get; }
 
     [GeneratedRegex(@"redirect to :(?<port>\d+)", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Redirect { get; }
