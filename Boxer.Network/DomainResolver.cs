@@ -1,55 +1,73 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using System.Net;
-using System.Net.Sockets;
-using ARSoft.Tools.Net.Dns;
 
 namespace Boxer.Network;
 
 /// <summary>
 /// The resolver of one sandbox with an allow-list, on the host's end of its link, where the firewall redirects all that it sends to port
 /// 53. It answers allowed names only, and opens their addresses before it does. Other names, types and addresses that are not public
-/// are refused: DNS is no way out, and an allowed name no way in (rebinding).
+/// are refused: DNS is no way out, and an allowed name no way in (rebinding). Answers are kept for this sandbox alone.
 /// </summary>
 internal sealed class DomainResolver : IAsyncDisposable
 {
     private const int MostNames = 1_000;
     private const int MostNameLength = 150;
-    private const int Attempts = 20;
-    private const int MostAtOnce = 64;
     private const int MostRecords = 64;
     private const int MostAddresses = 4_096;
+    private const ushort FirstMetaType = 128;
+    private const ushort LastMetaType = 255;
+    private const int DnsPort = 53;
+
+    // Each opening is a process: some at once, and then one in a while.
+    private const int MostOpeningsAtOnce = 20;
+    private static readonly TimeSpan BetweenOpenings = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan LeastValidity = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan MostValidity = TimeSpan.FromHours(1);
-    private static readonly TimeSpan UpstreamTimeout = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan FailureValidity = TimeSpan.FromSeconds(5);
+
+    // An answer from the cache may be as good as expired: its addresses stay open for this long at least.
+    private static readonly TimeSpan Grace = TimeSpan.FromSeconds(30);
     private readonly GuestLink _link;
     private readonly NetworkPolicy _policy;
     private readonly Firewall _firewall;
-    private readonly DnsClient _upstream;
-    private readonly DnsServer _server;
+    private readonly TimeProvider _time;
+    private readonly UpstreamResolver _upstream;
+    private readonly DnsListener _listener;
     private readonly ConcurrentDictionary<string, long> _denied = new(StringComparer.Ordinal);
-    private readonly HashSet<string> _asked = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, string> _names = new(StringComparer.Ordinal);
-    private readonly SemaphoreSlim _working = new(MostAtOnce, MostAtOnce);
-
-    // The firewall's changes are one after the other for all sandboxes: each stands in that queue once.
-    private readonly SemaphoreSlim _opening = new(1, 1);
     private readonly CancellationTokenSource _disposing = new();
 
-    internal DomainResolver(GuestLink link, NetworkPolicy policy, IEnumerable<string> upstream, Firewall firewall)
+    // Both under the lock of the first.
+    private readonly Dictionary<(string Name, DnsType Type), Task<KeptAnswer>> _answers = [];
+    private readonly HashSet<string> _asked = new(StringComparer.Ordinal);
+
+    // Until when an address is open in a set of the firewall, and what is to be opened next; both under the lock of the first.
+    private readonly Dictionary<(string Set, IPAddress Address), TimeSpan> _open = [];
+    private Opening? _next;
+    private readonly SemaphoreSlim _opening = new(1, 1);
+    private readonly long _began;
+    private TimeSpan _paced;
+
+    internal DomainResolver(GuestLink link, NetworkPolicy policy, IEnumerable<string> upstream, Firewall firewall, TimeProvider time)
     {
         _link = link;
         _policy = policy;
         _firewall = firewall;
-        _upstream = new DnsClient([.. upstream.Select(IPAddress.Parse)], (int)UpstreamTimeout.TotalMilliseconds);
-        (_server, Port) = Listen(link.IPv6 is null ? [link.Addresses.Host] : [link.Addresses.Host, link.IPv6.Host]);
-        _server.QueryReceived += AnswerAsync;
+        _time = time;
+        _began = time.GetTimestamp();
+        _upstream = new UpstreamResolver(
+            [.. upstream.Select(address => new IPEndPoint(IPAddress.Parse(address), DnsPort))], policy.QuotaBytes is null ? null : link.Mark, time);
+        _listener = new DnsListener(link.IPv6 is null ? [link.Addresses.Host] : [link.Addresses.Host, link.IPv6.Host], AnswerAsync, time);
     }
 
     /// <summary>Where it listens.</summary>
-    internal int Port { get; }
+    internal int Port => _listener.Port;
 
     /// <summary>The names that were refused.</summary>
-    internal IEnumerable<NetworkDenial> Denied => _denied.Select(pair => new NetworkDenial(null, pair.Key, 53, "dns", pair.Value));
+    internal IEnumerable<NetworkDenial> Denied => _denied.Select(pair => new NetworkDenial(null, pair.Key, DnsPort, "dns", pair.Value));
+
+    private TimeSpan Now => _time.GetElapsedTime(_began);
 
     /// <summary>Whether names are to be held: where there is an allow-list, or a domain that is denied.</summary>
     internal static bool IsNeeded(NetworkPolicy policy) =>
@@ -67,164 +85,198 @@ internal sealed class DomainResolver : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _disposing.CancelAsync().ConfigureAwait(false);
-        _server.Stop();
+        await _listener.DisposeAsync().ConfigureAwait(false);
+        _upstream.Dispose();
+        _opening.Dispose();
         _disposing.Dispose();
     }
 
-    // The port is the kernel's to choose, but the library must be told one.
-    private static (DnsServer Server, int Port) Listen(IPAddress[] addresses)
+    private async Task<DnsReply> AnswerAsync(DnsQuery query)
     {
-        for (int attempt = 1; ; attempt++)
+        if (query.Class != DnsMessage.Internet)
         {
-            IServerTransport[] transports = [];
-            try
-            {
-                int port;
-                using (var probe = new Socket(addresses[0].AddressFamily, SocketType.Dgram, ProtocolType.Udp))
-                {
-                    probe.Bind(new IPEndPoint(addresses[0], 0));
-                    port = ((IPEndPoint)probe.LocalEndPoint!).Port;
-                }
+            return new DnsReply(DnsCode.Refused);
+        }
 
-                transports = [.. addresses.Select(address => new IPEndPoint(address, port)).SelectMany(
-                    endPoint => (IServerTransport[])[new UdpServerTransport(endPoint), new TcpServerTransport(endPoint)])];
-                var server = new DnsServer(transports);
-                server.Start();
-                return (server, port);
-            }
-            catch (SocketException exception)
-            {
-                // The library leaves those open that it had bound before one failed.
-                foreach (IServerTransport transport in transports)
-                {
-                    Close(transport);
-                }
+        // Transfers of zones, "any" and the like.
+        if ((ushort)query.Type is >= FirstMetaType and <= LastMetaType)
+        {
+            return new DnsReply(DnsCode.NotImplemented);
+        }
 
-                // Taken meanwhile, perhaps.
-                if (attempt == Attempts)
-                {
-                    throw new SandboxRuntimeException($"The resolver of a sandbox cannot listen on {string.Join<IPAddress>(" and ", addresses)}: {exception.Message}", exception);
-                }
+        if (!IsHostName(query.Name) || !IsAllowed(_policy, query.Name))
+        {
+            return Deny(query.Name);
+        }
+
+        if (query.Type != DnsType.A && (query.Type != DnsType.Aaaa || _link.IPv6 is null))
+        {
+            return new DnsReply(DnsCode.NoError);
+        }
+
+        if (!TryFindAnswer(query.Name, query.Type, out Task<KeptAnswer>? finding))
+        {
+            return Deny(query.Name);
+        }
+
+        KeptAnswer answer = await finding.ConfigureAwait(false);
+        return new DnsReply(answer.Code, answer.Addresses, (uint)Math.Max(1, (answer.Until - Now).TotalSeconds));
+    }
+
+    private DnsReply Deny(string name)
+    {
+        string key = name.Length > MostNameLength ? name[..MostNameLength] : name;
+        if (_denied.Count < NetworkReport.MostDenied || _denied.ContainsKey(key))
+        {
+            _denied.AddOrUpdate(key, 1, (_, count) => count + 1);
+        }
+
+        return new DnsReply(DnsCode.NameError);
+    }
+
+    private static bool IsHostName(string name) => name.Length is > 0 and <= MostNameLength && !name.Contains('\\', StringComparison.Ordinal);
+
+    // One query for all who ask meanwhile, and for a while after it. None where too many names were asked for: each may carry something
+    // out.
+    private bool TryFindAnswer(string name, DnsType type, [NotNullWhen(true)] out Task<KeptAnswer>? answer)
+    {
+        lock (_answers)
+        {
+            if (_answers.TryGetValue((name, type), out answer) && (!answer.IsCompleted || (answer.IsCompletedSuccessfully && answer.Result.Until > Now)))
+            {
+                return true;
             }
+
+            if (!_asked.Contains(name) && (_asked.Count == MostNames || !_asked.Add(name)))
+            {
+                return false;
+            }
+
+            answer = _answers[(name, type)] = ResolveAsync(name, type);
+            return true;
         }
     }
 
-    private static void Close(IServerTransport transport)
+    private async Task<KeptAnswer> ResolveAsync(string name, DnsType type)
     {
+        // Out of the caller's lock.
+        await Task.Yield();
         try
         {
-            transport.Close();
-        }
-        catch (Exception exception) when (exception is NullReferenceException or InvalidOperationException or SocketException)
-        {
-            // One that was never bound.
-        }
-    }
-
-    private async Task AnswerAsync(object sender, QueryReceivedEventArgs arguments)
-    {
-        if (arguments.Query is not DnsMessage query || query.Questions.Count != 1)
-        {
-            return;
-        }
-
-        DnsMessage response = query.CreateResponseInstance();
-        arguments.Response = response;
-        DnsQuestion question = query.Questions[0];
-        string name = question.Name.ToString().TrimEnd('.').ToLowerInvariant();
-        if (question.RecordClass != RecordClass.INet || name.Length > MostNameLength || !IsAllowed(_policy, name) || !MayAsk(name))
-        {
-            string key = name.Length > MostNameLength ? name[..MostNameLength] : name;
-            if (_denied.Count < NetworkReport.MostDenied || _denied.ContainsKey(key))
+            if (await _upstream.AskAsync(name, type, _disposing.Token).ConfigureAwait(false) is not { } answer)
             {
-                _denied.AddOrUpdate(key, 1, (_, count) => count + 1);
+                return Failure();
             }
 
-            response.ReturnCode = ReturnCode.NxDomain;
-            return;
-        }
+            IPAddress[] addresses = [.. answer.Addresses.Distinct().Where(address => !SpecialRanges.Contains(address) || OpensPrivate(address)).Take(MostRecords)];
+            if (addresses.Length == 0)
+            {
+                return new KeptAnswer(answer.Code, [], Now + LeastValidity);
+            }
 
-        response.ReturnCode = ReturnCode.NoError;
-        response.IsRecursionAllowed = true;
-        if (question.RecordType != RecordType.A && (question.RecordType != RecordType.Aaaa || _link.IPv6 is null))
-        {
-            return;
-        }
+            TimeSpan until = Now + TimeSpan.FromSeconds(Math.Clamp(answer.Seconds, LeastValidity.TotalSeconds, MostValidity.TotalSeconds));
+            await OpenAsync(name, addresses, until).ConfigureAwait(false);
+            foreach (IPAddress address in addresses)
+            {
+                if (_names.Count < MostAddresses)
+                {
+                    _names[address.ToString()] = name;
+                }
+            }
 
-        if (!await _working.WaitAsync(TimeSpan.Zero, CancellationToken.None).ConfigureAwait(false))
-        {
-            response.ReturnCode = ReturnCode.ServerFailure;
-            return;
-        }
-
-        try
-        {
-            await ResolveAsync(question, name, response).ConfigureAwait(false);
+            return new KeptAnswer(DnsCode.NoError, addresses, until);
         }
         catch (Exception exception) when (exception is SandboxException or IOException or OperationCanceledException)
         {
             // Fail closed: what was not opened is not told.
-            response.AnswerRecords.Clear();
-            response.ReturnCode = ReturnCode.ServerFailure;
-        }
-        finally
-        {
-            _working.Release();
-        }
-    }
-
-    private async Task ResolveAsync(DnsQuestion question, string name, DnsMessage response)
-    {
-        DnsMessage? answer = await _upstream.ResolveAsync(question.Name, question.RecordType, RecordClass.INet, token: _disposing.Token).ConfigureAwait(false);
-        if (answer is null)
-        {
-            response.ReturnCode = ReturnCode.ServerFailure;
-            return;
+            return Failure();
         }
 
-        response.ReturnCode = answer.ReturnCode;
-        AddressRecordBase[] records = [.. answer.AnswerRecords.OfType<AddressRecordBase>().Where(record => record.RecordType == question.RecordType)
-            .Where(record => !SpecialRanges.Contains(record.Address) || OpensPrivate(record.Address)).Take(MostRecords)];
-        if (records.Length == 0)
-        {
-            return;
-        }
-
-        TimeSpan validity = TimeSpan.FromSeconds(records.Min(record => record.TimeToLive));
-        validity = validity < LeastValidity ? LeastValidity : validity > MostValidity ? MostValidity : validity;
-        await _opening.WaitAsync(_disposing.Token).ConfigureAwait(false);
-        try
-        {
-            await _firewall.AllowAsync(_link, _policy, name, [.. records.Select(record => record.Address).Distinct()], validity, _disposing.Token).ConfigureAwait(false);
-        }
-        finally
-        {
-            _opening.Release();
-        }
-
-        foreach (AddressRecordBase record in records)
-        {
-            if (_names.Count < MostAddresses)
-            {
-                _names[record.Address.ToString()] = name;
-            }
-
-            // Under the name that was asked for: the names between are nobody's business.
-            int seconds = Math.Min(record.TimeToLive, (int)validity.TotalSeconds);
-            response.AnswerRecords.Add(record is ARecord ? new ARecord(question.Name, seconds, record.Address) : new AaaaRecord(question.Name, seconds, record.Address));
-        }
+        KeptAnswer Failure() => new(DnsCode.ServerFailure, [], Now + FailureValidity);
     }
 
     // Private addresses are told where the operator opened them: the firewall holds by range what is reached at them.
     private bool OpensPrivate(IPAddress address) =>
         _policy.Layers.Any(layer => layer.PrivateRules.Any(rule => rule.Range!.Value.Contains(address)));
 
-    // Each new name may carry something out: their number is bounded. A name's A and AAAA are asked for at once.
-    private bool MayAsk(string name)
+    // Opens addresses that are not open for as long. Those that are to be opened while another opening runs are opened together.
+    private async Task OpenAsync(string name, IPAddress[] addresses, TimeSpan until)
     {
-        lock (_asked)
+        Opening opening;
+        lock (_open)
         {
-            return _asked.Contains(name) || (_asked.Count < MostNames && _asked.Add(name));
+            (string Set, IPAddress Address)[] due =
+            [
+                .. Firewall.SetsOf(_link, _policy, name, addresses[0].AddressFamily)
+                    .SelectMany(set => addresses.Select(address => (set, address)))
+                    .Where(key => !_open.TryGetValue(key, out TimeSpan open) || open < until + Grace),
+            ];
+            if (due.Length == 0)
+            {
+                return;
+            }
+
+            opening = _next ??= new Opening();
+            foreach ((string Set, IPAddress Address) key in due)
+            {
+                opening.Until[key] = opening.Until.TryGetValue(key, out TimeSpan other) && other > until ? other : until;
+            }
         }
+
+        await _opening.WaitAsync(_disposing.Token).ConfigureAwait(false);
+        try
+        {
+            await (opening.Done ??= RunAsync(opening)).ConfigureAwait(false);
+        }
+        finally
+        {
+            _opening.Release();
+        }
+    }
+
+    private async Task RunAsync(Opening opening)
+    {
+        TimeSpan early = _paced - (BetweenOpenings * MostOpeningsAtOnce) - Now;
+        if (early > TimeSpan.Zero)
+        {
+            await Task.Delay(early, _time, _disposing.Token).ConfigureAwait(false);
+        }
+
+        TimeSpan now = Now;
+        _paced = (_paced > now ? _paced : now) + BetweenOpenings;
+        KeyValuePair<(string Set, IPAddress Address), TimeSpan>[] opened;
+        lock (_open)
+        {
+            // Nothing joins it any more.
+            _next = null;
+
+            // Longer than it is due, so that names that share an address do not open it each.
+            opened = [.. opening.Until.Select(pair => KeyValuePair.Create(pair.Key, pair.Value + Grace + Grace))];
+        }
+
+        await _firewall.OpenAsync([.. opened.Select(pair => (pair.Key.Set, pair.Key.Address, pair.Value - now))], _disposing.Token).ConfigureAwait(false);
+        lock (_open)
+        {
+            foreach ((string Set, IPAddress Address) expired in _open.Where(pair => pair.Value <= now).Select(pair => pair.Key).ToArray())
+            {
+                _open.Remove(expired);
+            }
+
+            foreach (KeyValuePair<(string Set, IPAddress Address), TimeSpan> pair in opened)
+            {
+                _open[pair.Key] = pair.Value;
+            }
+        }
+    }
+
+    /// <summary>What an upstream resolver answered, without what is not public.</summary>
+    private sealed record KeptAnswer(DnsCode Code, IReadOnlyList<IPAddress> Addresses, TimeSpan Until);
+
+    /// <summary>Addresses that one transaction opens, with the end of the answers that they are in.</summary>
+    private sealed class Opening
+    {
+        internal Dictionary<(string Set, IPAddress Address), TimeSpan> Until { get; } = [];
+
+        internal Task? Done { get; set; }
     }
 }

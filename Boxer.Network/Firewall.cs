@@ -19,6 +19,7 @@ internal sealed class Firewall : IDisposable
     private const int BeforeDefragmentation = -450;
     private const int MostPackets = 500;
     private const int MostConnections = 32;
+    private const int MostNewConnections = 200;
 
     // What the host's connection tracking holds is shared by all: its size is 65,536 or more (nf_conntrack-sysctl.rst).
     private const int MostFlows = 4_096;
@@ -64,6 +65,8 @@ internal sealed class Firewall : IDisposable
             add map {{Table}} to { type ifname : verdict; }
             add map {{Table}} local { type ifname : verdict; }
             add map {{Table}} names { type ifname : verdict; }
+            add map {{Table}} upstream { typeof meta priority : verdict; }
+            add map {{Table}} answers { typeof ct mark : verdict; }
             add chain {{Table}} base_raw { type filter hook prerouting priority {{BeforeDefragmentation}}; policy accept; }
             add rule {{Table}} base_raw iifname != {{_links}} accept
             add rule {{Table}} base_raw iifname . ip saddr != @owners drop
@@ -75,6 +78,11 @@ internal sealed class Firewall : IDisposable
             {{(IPv6 is null ? "" : $"add rule {Table} base_input iifname {_links} icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} ip6 hoplimit 255 accept")}}
             add rule {{Table}} base_input iifname vmap @local
             add rule {{Table}} base_input iifname {{_links}} drop
+            add rule {{Table}} base_input meta l4proto { tcp, udp } ip daddr @pool drop
+            {{(IPv6 is null ? "" : $"add rule {Table} base_input meta l4proto {{ tcp, udp }} ip6 daddr {IPv6} drop")}}
+            add rule {{Table}} base_input ct direction reply ct mark vmap @answers
+            add chain {{Table}} base_output { type filter hook output priority -10; policy accept; }
+            add rule {{Table}} base_output meta priority vmap @upstream
             add chain {{Table}} base_forward { type filter hook forward priority -10; policy accept; }
             add rule {{Table}} base_forward iifname vmap @from
             add rule {{Table}} base_forward oifname vmap @to
@@ -126,6 +134,12 @@ internal sealed class Firewall : IDisposable
             script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} names {{ \"{guest.Link}\" }}");
         }
 
+        if (CountsUpstream(policy, resolverPort))
+        {
+            script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} upstream {{ {guest.Priority} }}");
+            script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} answers {{ {guest.Mark} }}");
+        }
+
         string[] chains = [.. Chains(n, policy, resolverPort)];
         foreach (string chain in chains)
         {
@@ -155,28 +169,26 @@ internal sealed class Firewall : IDisposable
         return RunAsync(script.ToString(), CancellationToken.None);
     }
 
-    /// <summary>Opens addresses of an allowed domain for as long as they are valid, in every layer that allows it.</summary>
-    internal Task AllowAsync(GuestLink guest, NetworkPolicy policy, string name, IReadOnlyList<IPAddress> addresses, TimeSpan validity, CancellationToken cancellationToken)
+    /// <summary>The sets that addresses of an allowed domain are opened in: one in every layer that allows it.</summary>
+    internal static IEnumerable<string> SetsOf(GuestLink guest, NetworkPolicy policy, string name, AddressFamily family) =>
+        DomainSets(policy, guest).Where(set => set.Family == family && set.Rules.Any(rule => rule.MatchesName(name))).Select(set => set.Name);
+
+    /// <summary>Opens addresses, each in a set and for a time from now, as one transaction.</summary>
+    internal Task OpenAsync(IReadOnlyList<(string Set, IPAddress Address, TimeSpan Time)> opened, CancellationToken cancellationToken)
     {
         var script = new StringBuilder();
-        foreach (DomainSet set in DomainSets(policy, guest).Where(set => set.Rules.Any(rule => rule.MatchesName(name))))
+        foreach (IGrouping<string, (string Set, IPAddress Address, TimeSpan Time)> set in opened.GroupBy(one => one.Set))
         {
-            IPAddress[] ofFamily = [.. addresses.Where(address => address.AddressFamily == set.Family)];
-            if (ofFamily.Length == 0)
-            {
-                continue;
-            }
-
-            string keys = string.Join<IPAddress>(", ", ofFamily);
-            string elements = string.Join(", ", ofFamily.Select(address => string.Create(CultureInfo.InvariantCulture, $"{address} timeout {Math.Max(1, (long)validity.TotalSeconds)}s")));
+            string keys = string.Join(", ", set.Select(one => one.Address));
+            string elements = string.Join(", ", set.Select(one => string.Create(CultureInfo.InvariantCulture, $"{one.Address} timeout {Math.Max(1, (long)one.Time.TotalSeconds)}s")));
 
             // Anew, so that the time counts from this answer: before Linux 6.12 an element keeps the time that it was first given.
-            script.AppendLine(CultureInfo.InvariantCulture, $"add element {Table} {set.Name} {{ {elements} }}");
-            script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} {set.Name} {{ {keys} }}");
-            script.AppendLine(CultureInfo.InvariantCulture, $"add element {Table} {set.Name} {{ {elements} }}");
+            script.AppendLine(CultureInfo.InvariantCulture, $"add element {Table} {set.Key} {{ {elements} }}");
+            script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} {set.Key} {{ {keys} }}");
+            script.AppendLine(CultureInfo.InvariantCulture, $"add element {Table} {set.Key} {{ {elements} }}");
         }
 
-        return script.Length == 0 ? Task.CompletedTask : RunAsync(script.ToString(), cancellationToken);
+        return RunAsync(script.ToString(), cancellationToken);
     }
 
     /// <summary>What a sandbox was refused until now.</summary>
@@ -346,6 +358,9 @@ internal sealed class Firewall : IDisposable
             // What it asks of the resolver is work of this host's.
             Line($"add rule {Table} local_{n} meta l4proto {{ tcp, udp }} th dport {port} limit rate over {MostPackets}/second burst {2 * MostPackets} packets drop");
             Line($"add rule {Table} local_{n} tcp dport {port} ct state new ct count over {MostConnections} drop");
+
+            // Those that were reset are not counted any more.
+            Line($"add rule {Table} local_{n} tcp dport {port} ct state new limit rate over {MostNewConnections}/second burst {MostNewConnections} packets drop");
             if (guest.IPv6 is not null)
             {
                 Line($"add rule {Table} local_{n} ip6 daddr {guest.IPv6.Host} meta l4proto {{ tcp, udp }} th dport {port} ct status dnat accept");
@@ -353,6 +368,14 @@ internal sealed class Firewall : IDisposable
 
             Line($"add rule {Table} local_{n} ip daddr {guest.Addresses.Host} meta l4proto {{ tcp, udp }} th dport {port} ct status dnat accept");
             Line($"add element {Table} names {{ \"{guest.Link}\" : jump names_{n} }}");
+            if (CountsUpstream(policy, resolverPort))
+            {
+                // What its resolver sends for it, and is sent, is traffic of its own.
+                Line($"add rule {Table} upstream_{n} ct mark set {guest.Mark}");
+                Line($"add rule {Table} upstream_{n} {quota}");
+                Line($"add element {Table} upstream {{ {guest.Priority} : jump upstream_{n} }}");
+                Line($"add element {Table} answers {{ {guest.Mark} : jump upstream_{n} }}");
+            }
         }
         else
         {
@@ -381,8 +404,11 @@ internal sealed class Firewall : IDisposable
         $"from_{n}", $"to_{n}", $"local_{n}", $"private_{n}",
         .. policy.Layers.Select((_, i) => $"layer{i}_{n}"),
         .. resolverPort is null ? (string[])[] : [$"names_{n}"],
+        .. CountsUpstream(policy, resolverPort) ? (string[])[$"upstream_{n}"] : [],
         $"accept_{n}", $"deny_{n}",
     ];
+
+    private static bool CountsUpstream(NetworkPolicy policy, int? resolverPort) => resolverPort is not null && policy.QuotaBytes is not null;
 
     // One set of each family for all domains of a layer that have the same protocols and ports.
     private static IEnumerable<DomainSet> DomainSets(NetworkPolicy policy, GuestLink guest) =>

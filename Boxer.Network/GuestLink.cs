@@ -15,6 +15,9 @@ internal sealed record GuestLink(string Number, string Link, string Namespace, A
 
     internal string NamespacePath => "/run/netns/" + Namespace;
 
+    /// <summary>The priority of what this host asks of other resolvers for it (socket(7)), which is its mark, as nft(8) writes it.</summary>
+    internal string Priority => FormattableString.Invariant($"{Mark >> 16:x}:{Mark & 0xFFFF:x}");
+
     /// <summary>The lines of ip(8) that make it: on this host, then in its namespace.</summary>
     /// <param name="kernelHasIPv6">Whether links have addresses of IPv6 at all: a kernel without it refuses to be told how they are chosen.</param>
     internal (string Ours, string Theirs) Lines(bool kernelHasIPv6)

@@ -71,7 +71,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     public async Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken)
     {
         NetworkInstance instance = await GetInstanceAsync(cancellationToken).ConfigureAwait(false);
-        return new Attachment(instance, await instance.AddLinkAsync(cancellationToken).ConfigureAwait(false), Resolvers());
+        return new Attachment(instance, await instance.AddLinkAsync(cancellationToken).ConfigureAwait(false), Resolvers(), _time);
     }
 
     /// <summary>As <see cref="DisposeAsync"/>, for containers that are disposed synchronously.</summary>
@@ -135,7 +135,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
         return configured.Count > 0 ? [.. configured] : DefaultResolvers;
     }
 
-    private sealed class Attachment(NetworkInstance instance, GuestLink link, string[] resolvers) : INetworkAttachment
+    private sealed class Attachment(NetworkInstance instance, GuestLink link, string[] resolvers, TimeProvider time) : INetworkAttachment
     {
         private NetworkPolicy? _policy;
         private DomainResolver? _resolver;
@@ -153,7 +153,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
             _before = NetworkInstance.ReadUsage(link);
             if (DomainResolver.IsNeeded(policy))
             {
-                _resolver = new DomainResolver(link, policy, resolvers, instance.Firewall);
+                _resolver = new DomainResolver(link, policy, resolvers, instance.Firewall, time);
             }
 
             _policy = policy;

@@ -34,7 +34,8 @@ public sealed record EgressPolicy
     public long? BandwidthBitsPerSecond { get; set; }
 
     /// <summary>
-    /// Bytes of one run, both directions together; packets after them are dropped. 1 to 2^60.
+    /// Bytes of one run, both directions together, and what Boxer's resolver asks other resolvers for it; packets after them are
+    /// dropped. 1 to 2^60.
     /// <value>Default <see langword="null"/>: no limit.</value>
     /// </summary>
     public long? QuotaBytes { get; set; }

@@ -10,6 +10,9 @@ internal static class DescriptorLimit
     private const int ForTheHost = 400;
     private const int ForEachSandbox = 16;
 
+    // The sockets of the resolver of a run with an allow-list: those that it listens at, of its sandbox's connections, and upstream.
+    private const int ForEachResolver = 20;
+
     // Its socket, and the file that is sent or received over it.
     private const int ForEachConnection = 2;
     private const int FewestConnections = 64;
@@ -30,7 +33,7 @@ internal static class DescriptorLimit
     }
 
     private static long ForWork(HostSettings settings) =>
-        ForTheHost + (ForEachSandbox * (settings.MostRunning + settings.MostWaiting));
+        ForTheHost + (ForEachSandbox * (settings.MostRunning + settings.MostWaiting)) + (ForEachResolver * settings.MostRunning);
 
     // proc_pid_limits(5).
     private static long Read()

@@ -67,6 +67,7 @@ def dns(sock):
         name, kind = ".".join(labels).lower(), struct.unpack("!H", data[i + 1:i + 3])[0]
         ASKED[name] += 1
         address = "198.51.100.10" if name.endswith(".many.example.test") and not name.startswith("none") else NAMES.get(name)
+        if name.endswith(".each.example.test"): address = "203.0.113." + name.split(".")[0]
         answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 5, 4) + socket.inet_aton(address) if address and kind == 1 else b""
         if name in NAMES6 and kind == 28:
             answer = b"\xc0\x0c" + struct.pack("!HHIH", 28, 1, 5, 16) + socket.inet_pton(socket.AF_INET6, NAMES6[name])

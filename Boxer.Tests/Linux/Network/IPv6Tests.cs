@@ -114,6 +114,31 @@ public sealed class IPv6Tests(PythonImage image, TestInternet internet) : Intern
         Assert.Contains("hello", await GuestNamespace.FetchAsync(denied), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_resolver_answers_its_sandbox_by_IPv6_and_nobody_else()
+    {
+        // The addresses in the answer, or the exception.
+        const string Ask = """
+            import socket, struct, sys
+            query = struct.pack("!HHHHHH", 7, 0x100, 1, 0, 0, 0) + b"\3web\7example\4test\0" + struct.pack("!HH", 28, 1)
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                try:
+                    s = socket.socket(socket.AF_INET6, kind); s.settimeout(1); s.connect((sys.argv[1], int(sys.argv[2])))
+                    s.sendall(query if kind == socket.SOCK_DGRAM else struct.pack("!H", len(query)) + query)
+                    print(socket.inet_ntop(socket.AF_INET6, s.recv(1000)[-16:]))
+                except OSError as e: print(type(e).__name__)
+            """;
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(ipv6: true);
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
+        await using INetworkAttachment neighbour = await AttachAsync(mode, new EgressPolicy());
+        string port = (await HostProgram.RunAsync("nft", "list", "ruleset")).Split("redirect to :")[1].Split('\n')[0];
+        string gateway = (await GuestNamespace.RunAsync(guest, "ip", "-6", "route", "show", "default")).Split("via ")[1].Split(' ')[0];
+
+        Assert.Equal($"{TestInternet.Web6}\n{TestInternet.Web6}\n", await GuestNamespace.PythonAsync(guest, Ask, "2001:db8:99::53", "53"));
+        Assert.Equal("TimeoutError\nTimeoutError\n", await HostProgram.RunAsync("/usr/bin/python3", "-c", Ask, gateway, port));
+        Assert.DoesNotContain(TestInternet.Web6, await GuestNamespace.PythonAsync(neighbour, Ask, gateway, port), StringComparison.Ordinal);
+    }
+
     private static async Task<INetworkAttachment> AttachAsync(SandboxNetworkMode mode, EgressPolicy policy)
     {
         INetworkAttachment attachment = await mode.PrepareAsync("test", Cancel);

@@ -2,28 +2,31 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.RegularExpressions;
+using Boxer.Hosting;
 using Boxer.Network;
 using Boxer.Tests.Support;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Linux.Network;
 
 /// <summary>Names in the mode <c>sandbox</c>: who is asked, what is answered, and what an answer opens.</summary>
 [Collection(Sandboxes.Name)]
-public sealed partial class ResolverTests(TestInternet internet) : InternetTests(internet)
+public sealed partial class ResolverTests(PythonImage image, TestInternet internet) : InternetTests(internet)
 {
     // ask(): code and addresses of an answer. The server is one that does not exist: whoever answers was put there by a redirect.
     private const string Client = """
         import socket, struct, time
         from concurrent.futures import ThreadPoolExecutor
-        def ask(name, kind=1, tcp=False, server="203.0.113.99"):
-            query = struct.pack("!HHHHHH", 7, 0x100, 1, 0, 0, 0) + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0" + struct.pack("!HH", kind, 1)
+        def ask(name, kind=1, tcp=False, server="203.0.113.99", port=53, flags=0x100, questions=1, of=1, wait=4):
+            query = struct.pack("!HHHHHH", 7, flags, questions, 0, 0, 0) + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0" + struct.pack("!HH", kind, of)
             try:
-                s = socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM); s.settimeout(4); s.connect((server, 53))
+                s = socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM); s.settimeout(wait); s.connect((server, port))
                 s.sendall(struct.pack("!H", len(query)) + query if tcp else query)
                 data = s.recv(4096)
                 if tcp: data = data[2:] if len(data) > 2 else s.recv(4096)
             except OSError as e:
                 return type(e).__name__
+            if data[5] == 0: return str(data[3] & 15)
             def skip(i):
                 while data[i] and data[i] < 192: i += data[i] + 1
                 return i + (2 if data[i] else 1)
@@ -34,6 +37,43 @@ public sealed partial class ResolverTests(TestInternet internet) : InternetTests
                 if kind == 1: found.append(socket.inet_ntoa(data[at + 10:at + 14]))
                 at += 10 + size
             return " ".join([str(data[3] & 15), *found])
+        # Connects and resets, a number of times.
+        def reset(count, first=b""):
+            def one(_):
+                s = socket.socket(); s.settimeout(30); s.connect(("203.0.113.99", 53))
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if first: s.sendall(first)
+                s.close(); return 1
+            return sum(ThreadPoolExecutor(20).map(one, range(count)))
+        # A connection that is silent, has half a message, or sends a byte now and then: what becomes of it, and of a question meanwhile.
+        def hold(number):
+            s = socket.socket(); s.settimeout(60); s.connect(("203.0.113.99", 53))
+            if number % 3 == 1: s.sendall(b"\0\x22" + bytes(12))
+            other = ask("web.example.test")
+            if number % 3 == 2:
+                s.settimeout(0.5)
+                for byte in b"\x01\0" + bytes(100):
+                    try:
+                        s.sendall(bytes([byte]))
+                        if s.recv(1) == b"": return "closed", other
+                    except TimeoutError: pass
+                    except OSError: return "closed", other
+            try: return "closed" if s.recv(1) == b"" else "answered", other
+            except ConnectionResetError: return "closed", other
+            except OSError as e: return type(e).__name__, other
+        # Questions with letters of any case: whether each answer had the letters of its question, and for how many.
+        def cases(count):
+            import random
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(4); s.connect(("203.0.113.99", 53))
+            right = 0
+            for number in range(count):
+                labels = ["".join(random.choice((c.lower(), c.upper())) for c in label) for label in ("web", "example", "test")]
+                question = b"".join(bytes([len(l)]) + l.encode() for l in labels) + struct.pack("!BHH", 0, 1, 1)
+                s.send(struct.pack("!HHHHHH", number, 0x100, 1, 0, 0, 0) + question)
+                data = s.recv(512)
+                right += data[:2] == struct.pack("!H", number) and data[12:12 + len(question)] == question and data.endswith(socket.inet_aton("198.51.100.10"))
+                time.sleep(0.0021)
+            return [(right == count, right)]
 
         """;
 
@@ -84,7 +124,7 @@ public sealed partial class ResolverTests(TestInternet internet) : InternetTests
             "ask('first.many.example.test')");
 
         Assert.Equal(["3", "0 198.51.100.10", "['3']", "3", "0 198.51.100.10"], answers);
-        Assert.Equal(1_001, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
+        Assert.Equal(1_000, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
     }
 
     [Fact]
@@ -139,20 +179,190 @@ public sealed partial class ResolverTests(TestInternet internet) : InternetTests
     }
 
     [Fact]
-    public async Task An_address_stays_open_as_long_as_the_newest_answer_is_valid()
+    public async Task An_address_stays_open_for_30_s_after_each_answer_and_is_asked_for_again_when_the_answer_expires()
+    {
+        var time = new FakeTimeProvider();
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(time);
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
+        int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
+
+        await AskAsync(guest, "ask('web.example.test')");
+        Assert.InRange(await SecondsLeftAsync(), 60, 90);
+        time.Advance(TimeSpan.FromSeconds(29));
+        await AskAsync(guest, "ask('web.example.test')");
+        Assert.Equal(1, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
+
+        // The firewall's clock is real.
+        await Task.Delay(TimeSpan.FromSeconds(4), Cancel);
+        int left = await SecondsLeftAsync();
+        Assert.InRange(left, 1, 86);
+        time.Advance(TimeSpan.FromSeconds(2));
+        await AskAsync(guest, "ask('web.example.test')");
+        Assert.Equal(2, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
+        Assert.InRange(await SecondsLeftAsync(), left + 1, 90);
+
+        static async Task<int> SecondsLeftAsync()
+        {
+            Match match = Expires.Match(await HostProgram.RunAsync("nft", "list", "ruleset"));
+            return (60 * Number("minutes")) + Number("seconds");
+
+            int Number(string group) => match.Groups[group].Success ? int.Parse(match.Groups[group].ValueSpan, null) : 0;
+        }
+    }
+
+    [Fact]
+    public async Task Connections_that_are_reset_leave_no_descriptor()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
+        Assert.Equal(["0 198.51.100.10"], await AskAsync(guest, "ask('web.example.test', tcp=True)"));
+        int before = Descriptors();
 
-        await AskAsync(guest, "ask('web.example.test')");
-        await Task.Delay(TimeSpan.FromSeconds(4), Cancel);
-        int left = await SecondsLeftAsync();
-        Assert.InRange(left, 1, 26);
-        await AskAsync(guest, "ask('web.example.test')");
-        Assert.InRange(await SecondsLeftAsync(), left + 1, 30);
+        // Before a message, within one, and while its answer is on its way.
+        (string[] reset, int most) = await CountDescriptorsAsync(AskAsync(
+            guest,
+            "[reset(1000), reset(1000, b'\\0'), reset(1000, b'\\0\\x22' + bytes(20))]",
+            "ask('web.example.test', tcp=True)"));
 
-        static async Task<int> SecondsLeftAsync() =>
-            int.Parse(Expires.Match(await HostProgram.RunAsync("nft", "list", "ruleset")).Groups["seconds"].ValueSpan, null);
+        Assert.Equal(["[1000, 1000, 1000]", "0 198.51.100.10"], reset);
+        Assert.InRange(most, before, before + 60);
+        Assert.InRange(Descriptors(), 0, before + 30);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_run_that_resets_connections_takes_a_few_descriptors_and_names_are_resolved(bool isPooled)
+    {
+        image.Require();
+        BoxerOptions options = image.Options();
+        options.DnsServers = [TestInternet.Resolver];
+        options.Pool.Enabled = isPooled;
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        if (isPooled)
+        {
+            SandboxRequest first = SharedRunner.Command("true");
+            first.Network = "sandbox";
+            await runner.WarmAsync(first);
+            await WarmRuns.WaitForFrozenAsync();
+        }
+
+        SandboxRequest request = SharedRunner.Python(Client + """
+            for name in ("web.example.test", "WEB.Example.TEST"): print(socket.gethostbyname(name), flush=True)
+            print(reset(1000), socket.getaddrinfo("web.example.test", 80, type=socket.SOCK_STREAM)[0][4][0])
+            """);
+        request.Network = "sandbox";
+        request.Egress = new EgressPolicy { Allow = ["web.example.test"] };
+        request.Limits.WallClock = TimeSpan.FromMinutes(2);
+        int before = Descriptors();
+
+        (SandboxResult result, int most) = await CountDescriptorsAsync(runner.RunAsync(request, Cancel));
+
+        Assert.Equal(("198.51.100.10\n198.51.100.10\n1000 198.51.100.10\n", isPooled), (result.Stdout, result.IsWarm()));
+        Assert.InRange(most, before, before + 200);
+    }
+
+    [Fact]
+    public async Task Connections_that_are_silent_or_slow_are_closed_and_others_are_answered_meanwhile()
+    {
+        await using SandboxNetworkMode mode = GuestNamespace.Mode();
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
+        int before = Descriptors();
+
+        (string[] held, int most) = await CountDescriptorsAsync(AskAsync(
+            guest,
+            "sorted(set(ThreadPoolExecutor(16).map(hold, range(16))))",
+            "ask('web.example.test', tcp=True)"));
+
+        Assert.Equal(["[('closed', '0 198.51.100.10')]", "0 198.51.100.10"], held);
+        Assert.InRange(most, before, before + 60);
+    }
+
+    [Fact]
+    public async Task Ten_thousand_questions_in_any_letter_case_are_one_upstream_and_open_the_address_once()
+    {
+        using var tools = new CountedTools();
+
+        // With a clock that stands still: what is looked at now and then is not counted.
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(new FakeTimeProvider(), tools.Path);
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
+        int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
+        int changes = tools.Changes;
+
+        string[] answers = await AskAsync(guest, "cases(10000)");
+
+        Assert.Equal(["[(True, 10000)]"], answers);
+        Assert.Equal(1, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
+        Assert.Equal(1, tools.Changes - changes);
+    }
+
+    [Fact]
+    public async Task Many_names_are_opened_together()
+    {
+        using var tools = new CountedTools();
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(programs: tools.Path);
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["*.each.example.test"] });
+        int changes = tools.Changes;
+
+        string[] answers = await AskAsync(guest, "list(ThreadPoolExecutor(16).map(lambda i: ask(f'{i}.each.example.test'), range(200))) == [f'0 203.0.113.{i}' for i in range(200)]");
+
+        Assert.Equal(["True"], answers);
+        Assert.InRange(tools.Changes - changes, 1, 100);
+        Assert.Equal(200, Opened.Count(await HostProgram.RunAsync("nft", "list", "ruleset")));
+    }
+
+    [Fact]
+    public async Task Nobody_but_its_sandbox_reaches_a_resolver()
+    {
+        await using SandboxNetworkMode mode = GuestNamespace.Mode();
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
+        await using INetworkAttachment neighbour = await AttachAsync(mode, new EgressPolicy());
+        string port = Redirect.Match(await HostProgram.RunAsync("nft", "list", "ruleset")).Groups["port"].Value;
+        string gateway = (await GuestNamespace.RunAsync(guest, "ip", "route", "show", "default")).Split("via ")[1].Split(' ')[0];
+        string program = Client + $"print([ask('web.example.test', tcp=tcp, server='{gateway}', port={port}, wait=1) for tcp in (False, True)])";
+
+        Assert.Equal(["0 198.51.100.10"], await AskAsync(guest, "ask('web.example.test')"));
+        foreach (string user in (string[])["0", "65534"])
+        {
+            Assert.Equal("['TimeoutError', 'TimeoutError']\n", await HostProgram.RunAsync("setpriv", $"--reuid={user}", "/usr/bin/python3", "-c", program));
+        }
+
+        Assert.DoesNotContain("198.51.100.10", await GuestNamespace.PythonAsync(neighbour, program), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_is_asked_upstream_counts_in_the_quota()
+    {
+        await using SandboxNetworkMode mode = GuestNamespace.Mode();
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["*.many.example.test", TestInternet.Web], QuotaBytes = 4_000 });
+        int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
+        Assert.Contains("hello", await GuestNamespace.FetchAsync(guest), StringComparison.Ordinal);
+
+        // Some 140 bytes each, with their answers.
+        string[] answers = await AskAsync(guest, "[ask(f'none{i}.many.example.test') for i in range(60)]");
+
+        Assert.StartsWith("['3', ", answers[0], StringComparison.Ordinal);
+        Assert.EndsWith(", '2']", answers[0], StringComparison.Ordinal);
+        Assert.InRange(int.Parse(await GuestFreeFetchAsync("asked"), null) - before, 10, 40);
+        Assert.Equal("refused", await GuestNamespace.FetchAsync(guest));
+    }
+
+    [Fact]
+    public async Task What_is_no_question_for_an_address_is_answered_with_the_code_for_it()
+    {
+        await using SandboxNetworkMode mode = GuestNamespace.Mode();
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test", "*.sub.example.test"] });
+        int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
+
+        // Any, a transfer, mail, another class, names that are none of hosts, a status query, two questions, and a response.
+        string[] answers = await AskAsync(
+            guest,
+            "ask('web.example.test', kind=255)", "ask('web.example.test', kind=252, tcp=True)", "ask('web.example.test', kind=15)", "ask('web.example.test', of=3)",
+            "ask('a\\0b.sub.example.test')", "ask('a b.sub.example.test')",
+            "ask('web.example.test', flags=0x1100)", "ask('web.example.test', questions=2)", "ask('web.example.test', flags=0x8180, wait=1)");
+
+        Assert.Equal(["4", "4", "0", "5", "3", "3", "4", "1", "TimeoutError"], answers);
+        Assert.Equal(before, int.Parse(await GuestFreeFetchAsync("asked"), null));
     }
 
     [Fact]
@@ -219,6 +429,47 @@ public sealed partial class ResolverTests(TestInternet internet) : InternetTests
         return await client.GetStringAsync(new Uri($"http://{TestInternet.Web}/{page}"), Cancel);
     }
 
-    [GeneratedRegex(@"198\.51\.100\.10 timeout 30s expires (?<seconds>\d+)s", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    /// <summary>The programs of the network mode, which count how often rules are changed.</summary>
+    private sealed class CountedTools : IDisposable
+    {
+        internal CountedTools()
+        {
+            foreach (string name in (string[])["ip", "tc", "nft"])
+            {
+                string path = System.IO.Path.Join(Path, name);
+                File.WriteAllText(path, $"#!/bin/sh\necho {name} \"$*\" >> {Path}/calls\nPATH=/usr/sbin:/sbin:/usr/bin:/bin\nexec {name} \"$@\"\n");
+                File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+            }
+        }
+
+        internal string Path { get; } = Directory.CreateTempSubdirectory("boxer-tools-").FullName;
+
+        internal int Changes => File.ReadAllLines(System.IO.Path.Join(Path, "calls")).Count(call => call == "nft -f -");
+
+        public void Dispose() => Directory.Delete(Path, recursive: true);
+    }
+
+    // What it comes to, and the most descriptors that this process had meanwhile: those that are lost go when their objects are collected.
+    private static async Task<(T Result, int Most)> CountDescriptorsAsync<T>(Task<T> work)
+    {
+        int most = Descriptors();
+        while (!work.IsCompleted)
+        {
+            most = Math.Max(most, Descriptors());
+            await Task.Delay(20, Cancel);
+        }
+
+        return (await work, most);
+    }
+
+    private static int Descriptors() => Directory.GetFileSystemEntries("/proc/self/fd").Length;
+
+    [GeneratedRegex(@"198\.51\.100\.10 timeout \S+ expires ((?<minutes>\d+)m)?((?<seconds>\d+)s)?", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Expires { get; }
+
+    [GeneratedRegex(@"203\.0\.113\.\d+ timeout", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Opened { get; }
+
+    [GeneratedRegex(@"redirect to :(?<port>\d+)", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Redirect { get; }
 }
