@@ -57,16 +57,23 @@ public sealed class CpuTimeTests(SharedRunner shared)
         Assert.Equal((TerminationKind.Exited, 0), (result.Termination.Kind, result.ExitCode));
     }
 
-    [Fact]
-    public async Task A_command_that_ends_by_itself_has_used_less_than_its_limit_or_is_named_too()
+    [Theory]
+    [InlineData(0)]
+    [InlineData(100_000)]
+    [InlineData(400_000)]
+    [InlineData(1_000_000)]
+    [InlineData(2_000_000)]
+    [InlineData(8_000_000)]
+    public async Task The_verdict_and_the_figure_agree_however_near_to_the_limit_a_command_ends(int additions)
     {
-        SandboxRequest request = Python("import time\nwhile time.process_time() < 0.2: pass");
-        request.Limits = new() { CpuTime = TimeSpan.FromMilliseconds(200) };
+        SandboxRequest request = Python($"sum(range({additions})); [i for i in range({additions})]");
+        request.Limits = new() { CpuTime = TimeSpan.FromMilliseconds(200), MemoryMegabytes = 1024 };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal(TerminationKind.CpuTimeLimit, result.Termination.Kind);
-        Assert.True(result.Usage.SandboxCpu >= TimeSpan.FromMilliseconds(200));
+        Assert.Equal(
+            result.Usage.SandboxCpu >= request.Limits.CpuTime ? TerminationKind.CpuTimeLimit : TerminationKind.Exited,
+            result.Termination.Kind);
     }
 
     [Fact]
@@ -74,7 +81,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
-        options.Pool.WarmUps[PythonImage.Name] = ["python3", "-c", "import time; x = bytearray(b'x' * (120 << 20))\nwhile time.process_time() < 2: pass"];
+        options.Pool.WarmUps[PythonImage.Name] = ["python3", "-c", "import time; x = b'x' * (70 << 20)\nwhile time.process_time() < 1.2: pass"];
         await using SandboxRunner runner = BoxerRunner.Create(options);
         SandboxRequest idle = Command("true");
         idle.Limits = new() { CpuTime = Limit };
@@ -85,7 +92,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
         SandboxResult ended = await runner.WarmAsync(busy);
 
         Assert.Equal((TerminationKind.Exited, 0), (warm.Termination.Kind, warm.ExitCode));
-        Assert.InRange(warm.Usage.MaxResidentBytes!.Value, 1, 60 << 20);
+        Assert.InRange(warm.Usage.MaxResidentBytes!.Value, 1, 40 << 20);
         Assert.Equal((TerminationKind.CpuTimeLimit, "up\n"), (ended.Termination.Kind, ended.Stdout));
         Assert.True(ended.Usage.SandboxCpu >= Limit);
     }
