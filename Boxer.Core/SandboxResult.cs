@@ -110,8 +110,8 @@ public sealed record SandboxUsage
     public TimeSpan? Cpu => SandboxCpu ?? CommandCpu;
 
     /// <summary>
-    /// The most memory of the whole sandbox in bytes: at least this much, since it is looked at while the command runs (after 20 ms, and at last
-    /// each 250 ms) and once at its end. Anonymous and shared memory, with the files in /tmp, $HOME, /dev/shm and /output and with the gVisor
+    /// The most memory of the whole sandbox in bytes: at least this much, since it is looked at while the command runs (after 10 ms, and at last
+    /// each 100 ms) and once at its end. Anonymous and shared memory, with the files in /tmp, $HOME, /dev/shm and /output and with the gVisor
     /// kernel itself; files of the image that this host keeps in its page cache are not counted. <see langword="null"/> without cgroups.
     /// </summary>
     public long? PeakMemoryBytes { get; init; }

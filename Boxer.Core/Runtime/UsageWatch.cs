@@ -8,11 +8,11 @@ namespace Boxer.Runtime;
 /// </summary>
 internal sealed class UsageWatch : IAsyncDisposable
 {
-    // Most runs are short, and the kernel sums up memory for each look.
-    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(20);
-    private static readonly TimeSpan LongestPause = TimeSpan.FromMilliseconds(250);
+    // Most runs are short; a look takes some 50 microseconds.
+    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(10);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromMilliseconds(100);
 
-    // Less than a timer is late by on a busy machine.
+    // No more than a timer is late by on a busy machine.
     private static readonly TimeSpan ShortestPause = TimeSpan.FromMilliseconds(5);
     private readonly Cgroup? _cgroup;
     private readonly TimeSpan? _cpuLimit;
