@@ -145,7 +145,7 @@ internal sealed class Sandbox
             }
             else if (stopped is null && end is InitEnded && used.Cpu >= work.Limits.CpuTime)
             {
-                // Between two looks, or by PID 1's limit of each process, where the cgroup counts nothing.
+                // Between two looks or, where no cgroup counts it, by the limit of its process or the sum of its children.
                 stopped = TerminationKind.CpuTimeLimit;
             }
 

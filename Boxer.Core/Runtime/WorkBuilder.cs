@@ -49,7 +49,7 @@ internal static class WorkBuilder
     /// <param name="image">The image.</param>
     /// <param name="user">Who the command runs as.</param>
     /// <param name="network">What the network wants to be written.</param>
-    /// <param name="countsCpu">Whether the processor time of sandboxes is counted; else each process has a limit of its own.</param>
+    /// <param name="countsCpu">Whether the processor time of sandboxes is counted; else the command's process has a limit of its own.</param>
     /// <exception cref="InvalidSandboxRequestException">What the image says cannot be handed over.</exception>
     internal static SandboxWork Build(SandboxRequest request, ResourceLimits limits, IImageLease image, ImageUser user, GuestNetwork network, bool countsCpu)
     {
