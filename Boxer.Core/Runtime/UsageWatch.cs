@@ -3,8 +3,8 @@ using Boxer.Runtime.Cgroups;
 namespace Boxer.Runtime;
 
 /// <summary>
-/// Follows what a sandbox uses from its hand-over on. The kernel adds up processor time but ends nothing for it, and its peak of memory is one
-/// with page cache, so both are looked at again and again.
+/// Samples the processor time and memory of a sandbox from its hand-over on. The kernel counts processor time but has no limit for it, and its
+/// own peak of memory includes page cache.
 /// </summary>
 internal sealed class UsageWatch : IAsyncDisposable
 {
@@ -12,7 +12,7 @@ internal sealed class UsageWatch : IAsyncDisposable
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(10);
     private static readonly TimeSpan LongestPause = TimeSpan.FromMilliseconds(100);
 
-    // No more than a timer is late by on a busy machine.
+    // Timers of a busy machine are late by as much.
     private static readonly TimeSpan ShortestPause = TimeSpan.FromMilliseconds(5);
     private readonly Cgroup? _cgroup;
     private readonly TimeSpan? _cpuLimit;
@@ -41,7 +41,7 @@ internal sealed class UsageWatch : IAsyncDisposable
     /// <summary>Completes when the limit of processor time is reached; never, if it is not.</summary>
     internal Task CpuExceeded => _cpuExceeded.Task;
 
-    /// <summary>Ends the watch with a last look.</summary>
+    /// <summary>Ends the sampling with a last sample.</summary>
     /// <returns>Processor time since the hand-over, and the most memory that was seen; <see langword="null"/> where the kernel does not say.</returns>
     internal async Task<(TimeSpan? Cpu, long? PeakMemoryBytes)> StopAsync()
     {
@@ -58,7 +58,10 @@ internal sealed class UsageWatch : IAsyncDisposable
         _stop.Dispose();
     }
 
-    /// <summary>How long a sandbox cannot use up what is left: neither has it more processors, nor more of their time than its quota for each period.</summary>
+    /// <summary>
+    /// Time within which a sandbox cannot use up the rest of its limit: it has no more processors than the machine, and no more of their time
+    /// than its quota for each period.
+    /// </summary>
     /// <param name="left">What is left.</param>
     /// <param name="cores">Its quota.</param>
     /// <param name="processors">Processors of the machine.</param>
@@ -121,7 +124,7 @@ internal sealed class UsageWatch : IAsyncDisposable
         }
     }
 
-    // A look that fails, say for want of a descriptor, is made up for by the next.
+    // A read that failed, for example without a free descriptor, is repeated by the next sample.
     private static T? Read<T>(Func<T?> read)
         where T : struct
     {

@@ -10,7 +10,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(1);
 
-    // What is documented for each core, and for ending the command on a machine that does other things too.
+    // The documented overshoot for each core, and an allowance for ending the command on a machine that does other things too.
     private static readonly TimeSpan Overshoot = TimeSpan.FromSeconds(0.1);
     private static readonly TimeSpan Ending = TimeSpan.FromSeconds(0.3);
 
