@@ -231,7 +231,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                     await TakeWarmAsync(engine, reference, image.Digest, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
                     warm ?? await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
-                SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest);
+                SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, engine.CountsCpu);
                 Exception? lost = null;
                 try
                 {
@@ -242,7 +242,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                         cancellationToken).ConfigureAwait(false);
                     if (warm is null || sandbox.HasStarted || end.Termination.Kind != TerminationKind.SandboxDied)
                     {
-                        return trace.End(end, await ReportAsync(id, network, cancellationToken).ConfigureAwait(false), image.Digest, engine.UnenforcedLimits, _logger);
+                        return trace.End(end, await ReportAsync(id, network, cancellationToken).ConfigureAwait(false), image.Digest, engine.FindUnenforced(limits), _logger);
                     }
                 }
                 catch (Exception exception) when (warm is not null && !sandbox.HasStarted && exception is SandboxRuntimeException or IOException or InitProtocolException)
