@@ -113,7 +113,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
     /// <summary>Whether what is in a sandbox's cgroup can be frozen.</summary>
     internal bool CanFreeze => _v2 is not null ? CgroupV2.CanFreeze(_v2) : _v1!.ContainsKey(CgroupV1.Freezer);
 
-    /// <summary>Makes the cgroup of one sandbox.</summary>
+    /// <summary>Makes the cgroup of one sandbox, which waits.</summary>
     internal Cgroup CreateCgroup(string name)
     {
         Cgroup cgroup = _v2 is not null
@@ -126,6 +126,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
                 Directory.CreateDirectory(directory);
             }
 
+            cgroup.SetCpuWeight(Cgroup.WaitingWeight);
             return cgroup;
         }
         catch
