@@ -34,6 +34,16 @@ public sealed record ResourceLimits
     public TimeSpan? WallClock { get; set; }
 
     /// <summary>
+    /// Processor time of the whole sandbox, from hand-over to the end of the command, on all cores together: user and system time of every
+    /// process of the command, and of the gVisor kernel that serves them; 10 ms to 24 h. A command that sleeps or waits uses none.
+    /// A run that reaches it ends as <see cref="TerminationKind.CpuTimeLimit"/>. Read from the cgroup while the command runs, often enough that
+    /// it is overshot by 0.1 s for each of <see cref="CpuCores"/> at the most, and by what ending the command takes. With <see cref="BoxerOptions.IgnoreCgroups"/> it is held by
+    /// RLIMIT_CPU (getrlimit(2)): for each process, in whole seconds, rounded up; <see cref="SandboxResult.UnenforcedLimits"/> then names it.
+    /// <value>Default <see langword="null"/>: as much as <see cref="BoxerOptions.MaxLimits"/> allows, else no limit.</value>
+    /// </summary>
+    public TimeSpan? CpuTime { get; set; }
+
+    /// <summary>
     /// Open descriptors of one process; 8 to 1,048,576. Held by RLIMIT_NOFILE (getrlimit(2)).
     /// <value>Default 256.</value>
     /// </summary>

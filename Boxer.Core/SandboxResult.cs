@@ -65,8 +65,8 @@ public sealed class SandboxResult
     public required SandboxTimings Timings { get; init; }
 
     /// <summary>
-    /// Limits that this host could not hold, by property name of <see cref="ResourceLimits"/>;
-    /// empty unless <see cref="BoxerOptions.IgnoreCgroups"/> is set.
+    /// Limits that this host could not hold, or not as they are documented, by property name of <see cref="ResourceLimits"/>;
+    /// empty unless <see cref="BoxerOptions.IgnoreCgroups"/> is set. <see cref="ResourceLimits.CpuTime"/> is named where the run has that limit.
     /// </summary>
     public required IReadOnlyList<string> UnenforcedLimits { get; init; }
 }
@@ -91,15 +91,34 @@ public sealed class SandboxOutputFile
     public string? HostPath { get; init; }
 }
 
-/// <summary>What a run used; <see langword="null"/> where this host cannot tell.</summary>
+/// <summary>What a run used, however it ended; <see langword="null"/> where this host cannot tell.</summary>
 public sealed record SandboxUsage
 {
-    /// <summary>Processor time of the command and its children, as the sandbox's kernel counted it (getrusage(2)).</summary>
+    /// <summary>
+    /// Processor time of the command and its children, user and system, as the sandbox's kernel counted it (getrusage(2)): in ticks of 10 ms, also
+    /// those in which this host's processors did something else. <see langword="null"/> where the sandbox ended before its PID 1 could tell.
+    /// </summary>
     public TimeSpan? CommandCpu { get; init; }
 
-    /// <summary>Processor time of the whole sandbox since its hand-over, from the cgroup.</summary>
+    /// <summary>
+    /// Processor time, user and system, of the whole sandbox from its hand-over to the end of the command, from the cgroup: of the command and
+    /// of the gVisor kernel that served it. This is what <see cref="ResourceLimits.CpuTime"/> bounds. <see langword="null"/> without cgroups.
+    /// </summary>
     public TimeSpan? SandboxCpu { get; init; }
 
-    /// <summary>Highest memory of the whole sandbox in bytes, from the cgroup.</summary>
+    /// <summary>Processor time of the run: <see cref="SandboxCpu"/>, and without cgroups <see cref="CommandCpu"/>.</summary>
+    public TimeSpan? Cpu => SandboxCpu ?? CommandCpu;
+
+    /// <summary>
+    /// The most memory of the whole sandbox in bytes: at least this much, since it is looked at while the command runs (after 10 ms, and at last
+    /// each 100 ms) and once at its end. Anonymous and shared memory, with the files in /tmp, $HOME, /dev/shm and /output and with the gVisor
+    /// kernel itself; files of the image that this host keeps in its page cache are not counted. <see langword="null"/> without cgroups.
+    /// </summary>
     public long? PeakMemoryBytes { get; init; }
+
+    /// <summary>
+    /// The largest resident set in bytes of any one process of the command (ru_maxrss of getrusage(2)), with the files that it has mapped.
+    /// <see langword="null"/> where the sandbox ended before its PID 1 could tell.
+    /// </summary>
+    public long? MaxResidentBytes { get; init; }
 }

@@ -234,8 +234,8 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                     await TakeWarmAsync(engine, reference, image.Digest, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
                     warm ?? await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
-                SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest);
-                Task<IDisposable> promise = place.AcquireProcessorsAsync(limits.CpuCores!.Value, isExclusive: false, cancellationToken);
+                SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, engine.CountsCpu);
+                Task<IDisposable> promise = place.AcquireProcessorsAsync(limits.CpuCores!.Value, isExclusive: limits.CpuTime is not null, cancellationToken);
                 bool isReplaceable = warm is not null || (mayBootAgain && !promise.IsCompleted);
                 mayBootAgain &= warm is not null;
                 Exception? lost = null;
@@ -250,7 +250,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                         cancellationToken).ConfigureAwait(false);
                     if (!isReplaceable || sandbox.HasStarted || end.Termination.Kind != TerminationKind.SandboxDied)
                     {
-                        return trace.End(end, await ReportAsync(id, network, cancellationToken).ConfigureAwait(false), image.Digest, engine.UnenforcedLimits, _logger);
+                        return trace.End(end, await ReportAsync(id, network, cancellationToken).ConfigureAwait(false), image.Digest, engine.FindUnenforced(limits), _logger);
                     }
                 }
                 catch (Exception exception) when (isReplaceable && !sandbox.HasStarted && exception is SandboxRuntimeException or IOException or InitProtocolException)

@@ -12,6 +12,9 @@ public enum TerminationKind
     /// <summary>The command reached <see cref="ResourceLimits.WallClock"/> and was killed.</summary>
     WallClockLimit,
 
+    /// <summary>The sandbox used as much processor time as <see cref="ResourceLimits.CpuTime"/> allows, and was killed if it was not over by then.</summary>
+    CpuTimeLimit,
+
     /// <summary>The sandbox reached <see cref="ResourceLimits.MemoryMegabytes"/>, whatever the command made of it.</summary>
     MemoryLimit,
 

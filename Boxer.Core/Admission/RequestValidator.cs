@@ -27,7 +27,7 @@ internal sealed class RequestValidator
 
     /// <param name="networks">The modes by name.</param>
     /// <param name="allowedNetworks">The names that may be used.</param>
-    /// <param name="defaultLimits">Limits of requests that do not set their own, none of them <see langword="null"/>.</param>
+    /// <param name="defaultLimits">Limits of requests that do not set their own; only <see cref="ResourceLimits.CpuTime"/> may be <see langword="null"/>.</param>
     /// <param name="maxLimits">The most that a request may have of each; <see langword="null"/>: no bound.</param>
     /// <param name="maxMemoryMegabytes">What all sandboxes together may be promised.</param>
     /// <param name="processors">Processors of this machine.</param>
@@ -41,7 +41,9 @@ internal sealed class RequestValidator
     {
         _processors = processors;
         _maxLimits = maxLimits;
-        _defaultLimits = defaultLimits;
+
+        // It alone has no default of its own, and a request that leaves it out must not have more than one that asks for the most.
+        _defaultLimits = defaultLimits with { CpuTime = defaultLimits.CpuTime ?? maxLimits.CpuTime };
         _networks = networks;
         _allowedNetworks = allowedNetworks;
         _maxMemoryMegabytes = maxMemoryMegabytes;

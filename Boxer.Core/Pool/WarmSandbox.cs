@@ -28,7 +28,7 @@ internal sealed class WarmSandbox : IWarmSandbox
     public bool IsAlive => Sandbox.IsAlive && Network.IsUsable;
 
     /// <inheritdoc/>
-    public long MemoryMegabytes => Sandbox.ReadPeakMemoryBytes() is { } bytes ? (bytes + (1 << 20) - 1) >> 20 : UsualMegabytes;
+    public long MemoryMegabytes => Sandbox.ReadPeakCharge() is { } bytes ? (bytes + (1 << 20) - 1) >> 20 : UsualMegabytes;
 
     /// <summary>Boots one.</summary>
     /// <param name="engine">What this runner has on the host.</param>

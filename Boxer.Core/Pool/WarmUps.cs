@@ -24,6 +24,6 @@ internal sealed class WarmUps(IDictionary<string, IList<string>> commands, Resou
     {
         string[] command = [.. _commands.GetValueOrDefault(reference.ToString(), [Missing])];
         var request = new SandboxRequest(reference.ToString(), command);
-        return WorkBuilder.Build(request, limits, image, WorkBuilder.ResolveUser(request, image), new GuestNetwork("", ""));
+        return WorkBuilder.Build(request, limits, image, WorkBuilder.ResolveUser(request, image), new GuestNetwork("", ""), countsCpu: true);
     }
 }

@@ -14,13 +14,15 @@ namespace Boxer.Runtime;
 internal sealed class Engine : IAsyncDisposable
 {
     private readonly CleanupStack _cleanup;
+    private readonly string[] _unenforced;
 
-    private Engine(ISandboxRuntime runtime, IImageStore images, SandboxPool<WarmSandbox>? pool, IReadOnlyList<string> unenforcedLimits, CleanupStack cleanup)
+    private Engine(ISandboxRuntime runtime, IImageStore images, SandboxPool<WarmSandbox>? pool, CgroupHierarchy? cgroups, CleanupStack cleanup)
     {
         Pool = pool;
         Runtime = runtime;
         Images = images;
-        UnenforcedLimits = unenforcedLimits;
+        _unenforced = cgroups is null ? [nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryMegabytes)] : [];
+        CountsCpu = cgroups?.CountsCpu ?? false;
         _cleanup = cleanup;
     }
 
@@ -31,8 +33,13 @@ internal sealed class Engine : IAsyncDisposable
     /// <summary>Sandboxes that wait; <see langword="null"/> where none are booted ahead.</summary>
     internal SandboxPool<WarmSandbox>? Pool { get; }
 
-    /// <summary>Limits that this host does not hold, by property name.</summary>
-    internal IReadOnlyList<string> UnenforcedLimits { get; }
+    /// <summary>Whether the processor time of whole sandboxes is counted.</summary>
+    internal bool CountsCpu { get; }
+
+    /// <summary>Finds the limits of a run that this host does not hold, by property name.</summary>
+    /// <param name="limits">The limits, filled in.</param>
+    internal IReadOnlyList<string> FindUnenforced(ResourceLimits limits) =>
+        CountsCpu || limits.CpuTime is null ? _unenforced : [.. _unenforced, nameof(ResourceLimits.CpuTime)];
 
     /// <summary>Makes it. What was made is given back when a step fails, and the next call starts afresh.</summary>
     /// <param name="options">The options, checked.</param>
@@ -118,7 +125,7 @@ internal sealed class Engine : IAsyncDisposable
                 runtime,
                 images,
                 pool,
-                cgroups is null ? [nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryMegabytes)] : [],
+                cgroups,
                 cleanup);
         }
         catch (Exception exception) when (HostFault.Is(exception))

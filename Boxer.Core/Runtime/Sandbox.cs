@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
 using Microsoft.Win32.SafeHandles;
@@ -44,8 +45,8 @@ internal sealed class Sandbox
     /// </summary>
     internal bool IsAlive => !_parts.Process!.Exited.IsCompleted && Init.IsSilent && (_parts.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None) == OutOfMemory.None;
 
-    /// <summary>The most memory that it had until now; <see langword="null"/> where this host does not say.</summary>
-    internal long? ReadPeakMemoryBytes() => _parts.Cgroup?.ReadUsage().PeakMemoryBytes;
+    /// <summary>The most memory that it was charged with until now, page cache too; <see langword="null"/> where this host does not say.</summary>
+    internal long? ReadPeakCharge() => _parts.Cgroup?.ReadPeakCharge();
 
     /// <summary>Makes it take no processor time until <see cref="Thaw"/>. Without a freezer it goes on waiting.</summary>
     internal void Freeze() => _parts.Cgroup?.Freeze();
@@ -100,7 +101,8 @@ internal sealed class Sandbox
         using var stdin = new InputWriter(_poller, _parts.Stdin!);
         using OutputReader stdout = Reader(_parts.Stdout!, SandboxStream.Stdout);
         using OutputReader stderr = Reader(_parts.Stderr!, SandboxStream.Stderr);
-        TimeSpan cpuBefore = _parts.Cgroup?.ReadUsage().Cpu ?? TimeSpan.Zero;
+        var usage = new UsageWatch(_parts.Cgroup, work.Limits.CpuTime, work.Cgroup.CpuCores, _time);
+        await using ConfiguredAsyncDisposable watched = usage.ConfigureAwait(false);
         long start = _time.GetTimestamp();
         using var destroyed = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using CancellationTokenRegistration kill = cancellationToken.UnsafeRegister(static parts => ((SandboxParts)parts!).Kill(), _parts);
@@ -115,12 +117,14 @@ internal sealed class Sandbox
                 (memory?.Killed, TerminationKind.MemoryLimit),
                 (stdout.Exceeded, TerminationKind.OutputLimit),
                 (stderr.Exceeded, TerminationKind.OutputLimit),
+                (usage.CpuExceeded, TerminationKind.CpuTimeLimit),
                 (AsTask(clock.Token), TerminationKind.WallClockLimit),
                 (AsTask(destroyed.Token), TerminationKind.SandboxDied),
             ]).ConfigureAwait(false);
         InitEvent end = stopped is null ? await command.ConfigureAwait(false) : await StopAsync(command, stopped.Value, work.Cgroup.CpuCores, destroyed).ConfigureAwait(false);
         progress.Dispose();
         processors.Dispose();
+        SandboxUsage used = await ReadUsageAsync(end, usage).ConfigureAwait(false);
         cancellationToken.ThrowIfCancellationRequested();
         TimeSpan runTime = _time.GetElapsedTime(start);
 
@@ -147,6 +151,11 @@ internal sealed class Sandbox
             {
                 stopped = TerminationKind.OutputLimit;
             }
+            else if (stopped is null && end is InitEnded && used.Cpu >= work.Limits.CpuTime)
+            {
+                // Between two looks, or by PID 1's limit of each process, where the cgroup counts nothing.
+                stopped = TerminationKind.CpuTimeLimit;
+            }
 
             if (stopped is null && end is InitClosed or InitFault && !progress.Started)
             {
@@ -160,7 +169,7 @@ internal sealed class Sandbox
                 stdout.Kept,
                 stderr.Kept,
                 outputs,
-                Usage(end, cpuBefore),
+                used,
                 runTime,
                 outputsTime,
                 _time.GetElapsedTime(start) - runTime - outputsTime);
@@ -354,14 +363,16 @@ internal sealed class Sandbox
         }
     }
 
-    private SandboxUsage Usage(InitEvent end, TimeSpan cpuBefore)
+    private static async Task<SandboxUsage> ReadUsageAsync(InitEvent end, UsageWatch usage)
     {
-        CgroupUsage? usage = _parts.Cgroup?.ReadUsage();
+        (TimeSpan? cpu, long? peakMemoryBytes) = await usage.StopAsync().ConfigureAwait(false);
+        var ended = end as InitEnded;
         return new SandboxUsage
         {
-            CommandCpu = end is InitEnded ended ? ended.UserCpu + ended.SystemCpu : null,
-            SandboxCpu = usage?.Cpu - cpuBefore,
-            PeakMemoryBytes = usage?.PeakMemoryBytes,
+            CommandCpu = ended?.UserCpu + ended?.SystemCpu,
+            SandboxCpu = cpu,
+            PeakMemoryBytes = peakMemoryBytes,
+            MaxResidentBytes = ended?.MaxResidentBytes is > 0 and { } bytes ? bytes : null,
         };
     }
 

@@ -7,7 +7,7 @@ namespace Boxer.Runtime;
 /// <param name="Start">What PID 1 is told.</param>
 /// <param name="Files">Files to put in.</param>
 /// <param name="Stdin">Standard input.</param>
-/// <param name="Limits">Limits, none of them <see langword="null"/>.</param>
+/// <param name="Limits">Limits; only <see cref="ResourceLimits.CpuTime"/> may be <see langword="null"/>.</param>
 /// <param name="Cgroup">What the cgroup holds.</param>
 /// <param name="Outputs">What becomes of the files under /output.</param>
 internal sealed record SandboxWork(

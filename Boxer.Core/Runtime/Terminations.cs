@@ -28,6 +28,10 @@ internal static class Terminations
             {
                 Message = string.Create(CultureInfo.InvariantCulture, $"killed: the command reached its wall-clock limit of {limits.WallClock!.Value.TotalSeconds:0.###} s"),
             },
+            (TerminationKind.CpuTimeLimit, _) => new(TerminationKind.CpuTimeLimit)
+            {
+                Message = string.Create(CultureInfo.InvariantCulture, $"killed: the sandbox reached its cpu-time limit of {limits.CpuTime!.Value.TotalSeconds:0.###} s"),
+            },
             (TerminationKind.SandboxDied, _) => new(TerminationKind.SandboxDied) { Message = "killed: this host, or the part of it that runs sandboxes, had no more memory" },
             (_, InitNotStarted notStarted) => new(TerminationKind.NotStarted)
             {

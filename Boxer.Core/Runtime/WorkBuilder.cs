@@ -49,8 +49,9 @@ internal static class WorkBuilder
     /// <param name="image">The image.</param>
     /// <param name="user">Who the command runs as.</param>
     /// <param name="network">What the network wants to be written.</param>
+    /// <param name="countsCpu">Whether the processor time of sandboxes is counted; else each process has a limit of its own.</param>
     /// <exception cref="InvalidSandboxRequestException">What the image says cannot be handed over.</exception>
-    internal static SandboxWork Build(SandboxRequest request, ResourceLimits limits, IImageLease image, ImageUser user, GuestNetwork network)
+    internal static SandboxWork Build(SandboxRequest request, ResourceLimits limits, IImageLease image, ImageUser user, GuestNetwork network, bool countsCpu)
     {
         List<KeyValuePair<string, string>> environment = Environment(request, image, user, out string home);
         long disk = (long)limits.DiskMegabytes!.Value << 20;
@@ -79,6 +80,7 @@ internal static class WorkBuilder
                 Both(InitResource.Processes, limits.Pids!.Value + (user.Uid == 0 ? InitAsRoot : -FirstProcess)),
                 Both(InitResource.OpenFiles, limits.OpenFiles!.Value),
                 Both(InitResource.Core, 0),
+                .. countsCpu || limits.CpuTime is not { } cpuTime ? (InitResourceLimit[])[] : [CpuTime(cpuTime)],
             ],
             Hostname = Hostname,
             Tmpfs = mounts,
@@ -167,6 +169,13 @@ internal static class WorkBuilder
         && !path.TrimEnd('/').Split('/').Skip(1).Any(name => name is "" or "." or "..")
         && !NoHome.Contains(path.Length == 1 ? path : path.TrimEnd('/'), StringComparer.Ordinal)
         && !((string[])["/proc/", "/sys/", "/dev/", "/.boxer/"]).Any(reserved => path.StartsWith(reserved, StringComparison.Ordinal));
+
+    // It has whole seconds. The last one is for a program that catches SIGXCPU.
+    private static InitResourceLimit CpuTime(TimeSpan limit)
+    {
+        var seconds = (ulong)Math.Ceiling(limit.TotalSeconds);
+        return new InitResourceLimit(InitResource.Cpu, seconds, seconds + 1);
+    }
 
     private static InitResourceLimit Both(InitResource resource, int value) => new(resource, (ulong)value, (ulong)value);
 }

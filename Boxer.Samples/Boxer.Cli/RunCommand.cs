@@ -21,11 +21,12 @@ internal static class RunCommand
         Option<double?> cpus = new("--cpus") { Description = "Processor time per wall-clock time." };
         Option<int?> pids = new("--pids") { Description = "Processes and threads." };
         Option<double?> seconds = new("--timeout") { Description = "Seconds from the start of the command to its end." };
+        Option<double?> cpuSeconds = new("--cpu-time") { Description = "Seconds of processor time, on all cores together." };
         Option<PullPolicy?> pull = new("--pull") { Description = "When the registry is asked for the image." };
         Option<bool> ignoreCgroups = new("--ignore-cgroups") { Description = "Run without limits of memory and processors." };
         var command = new Command("run", "Runs a command in a sandbox, and ends as it ended.")
         {
-            network, environment, user, directory, memory, cpus, pids, seconds, pull, ignoreCgroups, image, arguments,
+            network, environment, user, directory, memory, cpus, pids, seconds, cpuSeconds, pull, ignoreCgroups, image, arguments,
         };
         command.SetAction(async (result, cancellationToken) =>
         {
@@ -45,6 +46,7 @@ internal static class RunCommand
                     CpuCores = result.GetValue(cpus),
                     Pids = result.GetValue(pids),
                     WallClock = result.GetValue(seconds) is { } time ? TimeSpan.FromSeconds(time) : null,
+                    CpuTime = result.GetValue(cpuSeconds) is { } cpuTime ? TimeSpan.FromSeconds(cpuTime) : null,
                 },
                 Outputs = SandboxOutputs.Discard,
             };

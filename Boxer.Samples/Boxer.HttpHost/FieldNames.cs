@@ -11,6 +11,7 @@ internal static partial class FieldNames
         ["MemoryMegabytes"] = "memory_mb",
         ["Pids"] = "pids_limit",
         ["WallClock"] = "wall_clock_secs",
+        ["CpuTime"] = "cpu_time_secs",
         ["OpenFiles"] = "nofile",
         ["DiskMegabytes"] = "disk_mb",
     };

@@ -48,7 +48,7 @@ internal static class RunAnswers
     {
         Termination end = result.Termination;
         string tail = "";
-        if (end.Kind == TerminationKind.MemoryLimit)
+        if (end.Kind is TerminationKind.MemoryLimit or TerminationKind.CpuTimeLimit)
         {
             // Clients that know nothing but the exit code and the two streams would otherwise show a bare 137.
             string newline = result.StderrBytes.IsEmpty || result.StderrBytes.Span[^1] == (byte)'\n' ? "" : "\n";
@@ -92,9 +92,11 @@ internal static class RunAnswers
 
     private static UsageBody Usage(SandboxResult result) =>
         new(
+            result.Usage.Cpu is { } cpu ? Milliseconds(cpu) : null,
             result.Usage.CommandCpu is { } command ? Milliseconds(command) : null,
             result.Usage.SandboxCpu is { } sandbox ? Milliseconds(sandbox) : null,
-            result.Usage.PeakMemoryBytes);
+            result.Usage.PeakMemoryBytes,
+            result.Usage.MaxResidentBytes);
 
     private static IReadOnlyList<DenialBody>? Denied(SandboxResult result) =>
         result.Network.Denied.Count > 0
@@ -113,6 +115,7 @@ internal static class RunAnswers
             TerminationKind.Exited => "exited",
             TerminationKind.Signaled => "signaled",
             TerminationKind.WallClockLimit => "wall_clock_limit",
+            TerminationKind.CpuTimeLimit => "cpu_time_limit",
             TerminationKind.MemoryLimit => "memory_limit",
             TerminationKind.OutputLimit => "output_limit",
             TerminationKind.DiskLimit => "disk_limit",

@@ -96,6 +96,7 @@ internal sealed class RunPreparation(
             MemoryMegabytes = limits?.MemoryMb,
             Pids = limits?.PidsLimit,
             WallClock = limits?.WallClockSecs is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
+            CpuTime = limits?.CpuTimeSecs is { } cpuSeconds ? TimeSpan.FromSeconds(cpuSeconds) : null,
             OpenFiles = limits?.Nofile,
             DiskMegabytes = limits?.DiskMb,
         };

@@ -8,7 +8,7 @@ namespace Boxer.Tests.HttpHost;
 public sealed class BadRequestTests
 {
     private const string Known = "image, cmd, env, cwd, limits, files, stdin, user, persist, network, egress, pull";
-    private const string KnownLimits = "cpu_cores, memory_mb, pids_limit, wall_clock_secs, nofile, disk_mb";
+    private const string KnownLimits = "cpu_cores, memory_mb, pids_limit, wall_clock_secs, cpu_time_secs, nofile, disk_mb";
 
     public static TheoryData<string, string> Bodies
     {
@@ -46,6 +46,10 @@ public sealed class BadRequestTests
             Add("\"limits\": {\"pids_limit\": 32769}", "limits.pids_limit: must be a whole number from 1 to 32768, or 0 for the default, not 32769.");
             Add("\"limits\": {\"wall_clock_secs\": -0.5}", "limits.wall_clock_secs: must be a number from 0.001 to 86400, or 0 for the default, not -0.5.");
             Add("\"limits\": {\"wall_clock_secs\": 86401}", "limits.wall_clock_secs: must be a number from 0.001 to 86400, or 0 for the default, not 86401.");
+            Add("\"limits\": {\"cpu_time_secs\": -1}", "limits.cpu_time_secs: must be a number from 0.01 to 86400, or 0 for the default, not -1.");
+            Add("\"limits\": {\"cpu_time_secs\": 0.009}", "limits.cpu_time_secs: must be a number from 0.01 to 86400, or 0 for the default, not 0.009.");
+            Add("\"limits\": {\"cpu_time_secs\": 86400.1}", "limits.cpu_time_secs: must be a number from 0.01 to 86400, or 0 for the default, not 86400.1.");
+            Add("\"limits\": {\"cpu_time_secs\": \"2\"}", "limits.cpu_time_secs: must be a number from 0.01 to 86400, or 0 for the default, not \"2\".");
             Add("\"limits\": {\"cpu_cores\": 0.001}", "limits.cpu_cores: must be a number from 0.01 to 1024, or 0 for the default, not 0.001.");
             Add("\"limits\": {\"nofile\": 3}", "limits.nofile: must be a whole number from 8 to 1048576, or 0 for the default, not 3.");
             Add("\"limits\": {\"disk_mb\": true}", "limits.disk_mb: must be a whole number from 1 to 1048576, or 0 for the default, not true.");

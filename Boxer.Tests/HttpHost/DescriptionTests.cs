@@ -45,10 +45,11 @@ public sealed class DescriptionTests
         Assert.Equal(
             ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network", "pull", "egress"],
             Properties("RunRequestBody"));
-        Assert.Equal(["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "nofile", "disk_mb"], Properties("LimitsBody"));
+        Assert.Equal(["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "cpu_time_secs", "nofile", "disk_mb"], Properties("LimitsBody"));
         Assert.Superset(
             new HashSet<string>(["exec_id", "exit_code", "stdout", "stderr", "wall_ms", "termination", "timings_ms", "outputs"], StringComparer.Ordinal),
             Properties("RunResponseBody").ToHashSet(StringComparer.Ordinal));
+        Assert.Equal(["cpu_ms", "command_cpu_ms", "sandbox_cpu_ms", "peak_memory_bytes", "max_rss_bytes"], Properties("UsageBody"));
         Assert.Superset(new HashSet<string>(["error", "exec_id", "stdout", "stderr"], StringComparer.Ordinal), Properties("ErrorBody").ToHashSet(StringComparer.Ordinal));
         Assert.Equal(["image", "cmd"], schemas["RunRequestBody"]!["required"]!.AsArray().Select(name => (string)name!));
         Assert.Equal("path", (string)document["paths"]!["/files"]!["get"]!["parameters"]![0]!["name"]!);

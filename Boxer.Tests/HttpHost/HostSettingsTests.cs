@@ -52,10 +52,10 @@ public sealed class HostSettingsTests
               // comments and trailing commas are fine
               "home": "~/boxes", "runsc_path": "/opt/runsc", "platform": "ptrace", "output_limit_bytes": 1, "upload_limit_bytes": 2,
               "listen_addr": "127.0.0.1:9", "ignore_cgroups": true, "root_images": false, "dns_servers": ["9.9.9.9", "2620:fe::fe"],
-              "defaults": {"cpu_cores": 0.5, "memory_mb": 64, "pids_limit": 3, "wall_clock_secs": 4.5, "nofile": 16, "disk_mb": 6},
+              "defaults": {"cpu_cores": 0.5, "memory_mb": 64, "pids_limit": 3, "wall_clock_secs": 4.5, "cpu_time_secs": 5.5, "nofile": 16, "disk_mb": 6},
               "registry_mirrors": {"docker.io": ["http://127.0.0.1:5000", "https://registry-1.docker.io"], "localhost:5001": ["http://localhost:5001"]},
               "api_keys": ["k"], "allowed_networks": ["host"], "allowed_registries": ["10.0.0.5:5000"], "cgroup_parent": "boxes",
-              "max_concurrent_runs": 7, "cpu_overcommit": 1.5, "max_memory_mb": 8000, "max_queued_runs": 9, "max_concurrent_runs_per_key": 35, "max_queued_runs_per_key": 36, "max_limits": {"memory_mb": 512}, "queue_timeout_secs": 10, "pull_timeout_secs": 11,
+              "max_concurrent_runs": 7, "cpu_overcommit": 1.5, "max_memory_mb": 8000, "max_queued_runs": 9, "max_concurrent_runs_per_key": 35, "max_queued_runs_per_key": 36, "max_limits": {"memory_mb": 512, "cpu_time_secs": 60}, "queue_timeout_secs": 10, "pull_timeout_secs": 11,
               "boot_timeout_secs": 12, "stop_grace_secs": 13, "run_body_limit_bytes": 2048, "upload_quota_bytes": 15,
               "upload_quota_files": 16, "outputs_limit_bytes": 17, "outputs_limit_files": 18,
               "docker_config": "~/.docker/config.json", "insecure_registries": ["10.0.0.6:5000"], "registry_certificates": {"a.example": "/etc/ca.pem"},
@@ -92,6 +92,7 @@ public sealed class HostSettingsTests
         Assert.Equal(("pypi.org:443", "203.0.113.7"), (Assert.Single(options.Egress.Allow!), Assert.Single(options.Egress.Deny)));
         Assert.Equal((7, 1.5, 8000, 9), (options.MaxConcurrentRuns, options.CpuOvercommit, options.MaxMemoryMegabytes, options.MaxQueuedRuns));
         Assert.Equal((35, 36, 512), (options.MaxConcurrentRunsPerKey, options.MaxQueuedRunsPerKey, options.MaxLimits.MemoryMegabytes));
+        Assert.Equal(TimeSpan.FromMinutes(1), options.MaxLimits.CpuTime);
         Assert.Equal((10, 11, 12), (options.QueueTimeout.TotalSeconds, options.PullTimeout.TotalSeconds, options.BootTimeout.TotalSeconds));
         Assert.Equal(
             new ResourceLimits
@@ -100,6 +101,7 @@ public sealed class HostSettingsTests
                 MemoryMegabytes = 64,
                 Pids = 3,
                 WallClock = TimeSpan.FromSeconds(4.5),
+                CpuTime = TimeSpan.FromSeconds(5.5),
                 OpenFiles = 16,
                 DiskMegabytes = 6,
                 OutputBytes = 1,
@@ -120,7 +122,7 @@ public sealed class HostSettingsTests
             {
               "home": "relative", "runsc_path": "", "platform": "docker", "output_limit_bytes": 0, "upload_limit_bytes": "10",
               "listen_addr": "example.org:80", "ignore_cgroups": "no", "dns_servers": ["dns.example", "1.1.1.1", "1.1.1.2", "1.1.1.3"],
-              "defaults": {"cpu_cores": -1, "memory_mb": 16, "pids_limit": 0, "wall_clock_secs": null, "nofile": 1.5, "disk": 1},
+              "defaults": {"cpu_cores": -1, "memory_mb": 16, "pids_limit": 0, "wall_clock_secs": null, "cpu_time_secs": -2, "nofile": 1.5, "disk": 1},
               "registry_mirrors": {"docker.io": ["ftp://x", "http://u:p@x"], "a/b": []},
               "api_keys": ["", "secret key", "same", "same"], "allowed_networks": ["bridge"], "allowed_registries": ["https://x"],
               "cgroup_parent": 5, "cpu_overcommit": 0, "max_concurrent_runs": 0, "max_memory_mb": 1, "max_queued_runs": -1, "queue_timeout_secs": 3601,
@@ -141,7 +143,8 @@ public sealed class HostSettingsTests
             cgroup_parent: must be a text that is not empty, not 5.
             cpu_overcommit: must be a number from 1 to 100, not 0.
             defaults.cpu_cores: must be a number from 0.01 to 1024, not -1.
-            defaults.disk: is not a setting; remove it or use one of cpu_cores, disk_mb, memory_mb, nofile, pids_limit, wall_clock_secs.
+            defaults.cpu_time_secs: must be a number from 0.01 to 86400, not -2.
+            defaults.disk: is not a setting; remove it or use one of cpu_cores, cpu_time_secs, disk_mb, memory_mb, nofile, pids_limit, wall_clock_secs.
             defaults.memory_mb: must be a whole number from 32 to 1048576, not 16.
             defaults.nofile: must be a whole number from 8 to 1048576, not 1.5.
             defaults.pids_limit: must be a whole number from 1 to 32768, not 0.

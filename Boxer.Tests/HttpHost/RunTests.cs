@@ -28,7 +28,7 @@ public sealed class RunTests
         Assert.Equal("exited", (string)answer.Json["termination"]!);
         Assert.Equal(12.5, (double)answer.Json["timings_ms"]!["run"]!);
         Assert.Equal("sha256:0123", (string)answer.Json["image_digest"]!);
-        Assert.Equal(1_000, (long)answer.Json["usage"]!["peak_memory_bytes"]!);
+        Assert.Equal("""{"cpu_ms":3,"command_cpu_ms":2,"sandbox_cpu_ms":3,"peak_memory_bytes":1000,"max_rss_bytes":900}""", answer.Json["usage"]!.ToJsonString());
         Assert.Empty(answer.Json["outputs"]!.AsArray());
         JsonObject body = answer.Json.AsObject();
         Assert.All(["error", "signal", "stdout_base64", "stderr_base64", "unenforced_limits", "status"], name => Assert.False(body.ContainsKey(name)));
@@ -64,7 +64,7 @@ public sealed class RunTests
             {
               "image": "i", "cmd": ["a", "b c", ""], "env": ["K=V=W", "E=", "K=last"], "cwd": "/w", "files": ["job/main.py"], "stdin": "in",
               "user": "0:0", "persist": true, "network": "sandbox",
-              "limits": {"cpu_cores": 0.5, "memory_mb": 512.0, "pids_limit": 10, "wall_clock_secs": 1.5, "nofile": 64, "disk_mb": 9}
+              "limits": {"cpu_cores": 0.5, "memory_mb": 512.0, "pids_limit": 10, "wall_clock_secs": 1.5, "cpu_time_secs": 0.25, "nofile": 64, "disk_mb": 9}
             }
             """);
 
@@ -87,6 +87,7 @@ public sealed class RunTests
                 MemoryMegabytes = 512,
                 Pids = 10,
                 WallClock = TimeSpan.FromSeconds(1.5),
+                CpuTime = TimeSpan.FromSeconds(0.25),
                 OpenFiles = 64,
                 DiskMegabytes = 9,
             },
@@ -101,7 +102,7 @@ public sealed class RunTests
         Answer answer = await host.RunAsync("""
             {
               "image": "i", "cmd": ["a"], "env": null, "cwd": "", "files": null, "stdin": null, "user": "", "persist": null, "network": "",
-              "limits": {"cpu_cores": 0, "memory_mb": 0, "pids_limit": null, "wall_clock_secs": 0.0, "nofile": 0}
+              "limits": {"cpu_cores": 0, "memory_mb": 0, "pids_limit": null, "wall_clock_secs": 0.0, "cpu_time_secs": 0, "nofile": 0}
             }
             """);
 
@@ -155,19 +156,21 @@ public sealed class RunTests
         Assert.Equal("signaled", (string)answer.Json["termination"]!);
     }
 
-    [Fact]
-    public async Task A_memory_limit_is_an_answer_that_a_person_sees()
+    [Theory]
+    [InlineData(TerminationKind.MemoryLimit, "memory_limit")]
+    [InlineData(TerminationKind.CpuTimeLimit, "cpu_time_limit")]
+    public async Task A_memory_or_cpu_time_limit_is_an_answer_that_a_person_sees(TerminationKind kind, string termination)
     {
         await using HostFixture host = await HostFixture.StartAsync();
-        host.Runner.Returns(ScriptedRunner.Result(End(TerminationKind.MemoryLimit, "killed: memory limit of 256 MiB reached"), "so far", "oops"));
+        host.Runner.Returns(ScriptedRunner.Result(End(kind, "killed: a limit was reached"), "so far", "oops"));
 
         Answer answer = await host.RunAsync(Simple);
 
         Assert.Equal(200, answer.Status);
         Assert.Equal(137, (int)answer.Json["exit_code"]!);
-        Assert.Equal("memory_limit", (string)answer.Json["termination"]!);
-        Assert.Equal("killed: memory limit of 256 MiB reached", answer.Error);
-        Assert.Equal("oops\nboxer: killed: memory limit of 256 MiB reached\n", (string)answer.Json["stderr"]!);
+        Assert.Equal(termination, (string)answer.Json["termination"]!);
+        Assert.Equal("killed: a limit was reached", answer.Error);
+        Assert.Equal("oops\nboxer: killed: a limit was reached\n", (string)answer.Json["stderr"]!);
         Assert.Equal("so far", (string)answer.Json["stdout"]!);
     }
 
@@ -203,7 +206,7 @@ public sealed class RunTests
         Assert.Equal("out", (string)answer.Json["stdout"]!);
         Assert.Equal("err", (string)answer.Json["stderr"]!);
         Assert.Equal(termination, (string)answer.Json["termination"]!);
-        Assert.Equal(1_000, (long)answer.Json["usage"]!["peak_memory_bytes"]!);
+        Assert.Equal("""{"cpu_ms":3,"command_cpu_ms":2,"sandbox_cpu_ms":3,"peak_memory_bytes":1000,"max_rss_bytes":900}""", answer.Json["usage"]!.ToJsonString());
         Assert.Equal(12.5, (double)answer.Json["timings_ms"]!["run"]!);
         Assert.Equal("sha256:0123", (string)answer.Json["image_digest"]!);
         Assert.False(answer.Json.AsObject().ContainsKey("stdout_base64"));

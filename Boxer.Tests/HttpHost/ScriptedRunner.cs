@@ -32,7 +32,7 @@ internal sealed class ScriptedRunner : ISandboxRunner
             OutputsIncomplete = outputsIncomplete,
             NetworkIncomplete = networkIncomplete,
             ImageDigest = "sha256:0123",
-            Usage = new SandboxUsage { PeakMemoryBytes = 1_000 },
+            Usage = new SandboxUsage { CommandCpu = TimeSpan.FromMilliseconds(2), SandboxCpu = TimeSpan.FromMilliseconds(3), PeakMemoryBytes = 1_000, MaxResidentBytes = 900 },
             Timings = new SandboxTimings { Run = TimeSpan.FromMilliseconds(12.5), Total = TimeSpan.FromMilliseconds(20) },
             UnenforcedLimits = [],
         };

@@ -35,6 +35,7 @@ public sealed class CliRunTests(PythonImage image)
 
         Assert.Equal(137, result.ExitCode);
         Assert.Contains("1 s", result.Stderr, StringComparison.Ordinal);
+        Assert.Contains("cpu-time limit of 0.5 s", (await RunAsync("", "--cpu-time", "0.5", PythonImage.Name, "sh", "-c", "while :; do :; done")).Stderr, StringComparison.Ordinal);
         Assert.Contains("is not a network mode", (await RunAsync("", "--network", "open", PythonImage.Name, "true")).Stderr, StringComparison.Ordinal);
     }
 

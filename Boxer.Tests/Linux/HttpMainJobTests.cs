@@ -79,8 +79,17 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
         Assert.Equal((408, "before\n", "wall_clock_limit"), (status, (string?)answer["stdout"], (string?)answer["termination"]));
         Assert.StartsWith("boxer-", (string?)answer["exec_id"], StringComparison.Ordinal);
 
+        Assert.InRange((double)answer["usage"]!["cpu_ms"]!, 1, 60_000);
+        Assert.InRange((long)answer["usage"]!["peak_memory_bytes"]!, 1 << 20, 256 << 20);
+
         (status, answer) = await PythonAsync("while True: print('x' * 10000)");
         Assert.Equal((507, 10_485_760), (status, ((string?)answer["stdout"])!.Length));
+        Assert.InRange((double)answer["usage"]!["cpu_ms"]!, 1, 60_000);
+
+        (status, answer) = await PythonAsync("print('before', flush=True)\nwhile True: pass", new JsonObject { ["cpu_time_secs"] = 0.5 });
+        Assert.Equal((200, 137, "cpu_time_limit", "before\n"), (status, (int?)answer["exit_code"], (string?)answer["termination"], (string?)answer["stdout"]));
+        Assert.Equal("boxer: killed: the sandbox reached its cpu-time limit of 0.5 s\n", (string?)answer["stderr"]);
+        Assert.True((double)answer["usage"]!["cpu_ms"]! >= 500);
 
         (status, answer) = await PythonAsync("x = bytearray(400 << 20)", new JsonObject { ["memory_mb"] = 100 });
         Assert.Equal((200, 137, "memory_limit"), (status, (int?)answer["exit_code"], (string?)answer["termination"]));

@@ -73,6 +73,30 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
         Assert.Empty(Directory.EnumerateFileSystemEntries(OfUser));
     }
 
+    [Fact]
+    public async Task Processor_time_is_held_for_each_process_in_whole_seconds_and_the_answer_says_so()
+    {
+        await using HostProcess host = await StartAsync(new JsonObject { ["ignore_cgroups"] = true });
+
+        // The second forges the signal of the limit, the third is a child of a shell, the fourth ignores the signal.
+        Assert.Equal("cpu_time_limit", await RunAsync("while :; do :; done", 0.5));
+        Assert.Equal("signaled", await RunAsync("kill -XCPU $$", 5));
+        Assert.Equal("cpu_time_limit", await RunAsync("python3 -c 'while True: pass'; exit 0", 0.5));
+        Assert.Equal("cpu_time_limit", await RunAsync("trap '' XCPU; while :; do :; done", 0.5));
+        Assert.Equal("exited", await RunAsync("sleep 3", 0.5));
+
+        async Task<string?> RunAsync(string script, double seconds)
+        {
+            var body = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("sh", "-c", script), ["limits"] = new JsonObject { ["cpu_time_secs"] = seconds } };
+            using HttpResponseMessage response = await host.Client.PostAsJsonAsync("/run", body, Cancel);
+            JsonNode answer = (await response.Content.ReadFromJsonAsync<JsonNode>(Cancel))!;
+            Assert.Equal(200, (int)response.StatusCode);
+            Assert.Equal(["cpu_cores", "memory_mb", "cpu_time_secs"], answer["unenforced_limits"]!.AsArray().Select(limit => (string?)limit));
+            Assert.Equal((double?)answer["usage"]!["command_cpu_ms"], (double?)answer["usage"]!["cpu_ms"]);
+            return (string?)answer["termination"];
+        }
+    }
+
     [Theory]
     [InlineData("sandbox", "uid 0, CAP_NET_ADMIN, CAP_SYS_ADMIN")]
     [InlineData("host", "uid 0")]

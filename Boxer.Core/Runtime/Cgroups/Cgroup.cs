@@ -10,9 +10,6 @@ namespace Boxer.Runtime.Cgroups;
 /// <param name="HostPids">Host processes and threads: the sandbox's kernel has its own, so this is a wide back-stop.</param>
 internal sealed record CgroupLimits(double CpuCores, long MemoryBytes, int HostPids);
 
-/// <summary>What a cgroup has used; <see langword="null"/> where the kernel does not say.</summary>
-internal sealed record CgroupUsage(TimeSpan? Cpu, long? PeakMemoryBytes);
-
 /// <summary>What the kernel did in a cgroup for want of memory.</summary>
 internal enum OutOfMemory
 {
@@ -34,6 +31,9 @@ internal abstract class Cgroup : IAsyncDisposable
 
     /// <summary>The same of a sandbox that is booted or waits: it takes what commands leave, so that it does not use up their wall clocks.</summary>
     internal const int WaitingWeight = 5;
+
+    /// <summary>How often the kernel renews the quota of processor time.</summary>
+    internal const int PeriodMicroseconds = 100_000;
 
     private static readonly TimeSpan RemovalPatience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan RemovalPause = TimeSpan.FromMilliseconds(5);
@@ -65,8 +65,16 @@ internal abstract class Cgroup : IAsyncDisposable
     /// <summary>Whether the kernel killed something in the cgroup for want of memory, and whose limit it was.</summary>
     internal abstract OutOfMemory ReadOutOfMemory();
 
-    /// <summary>What it has used until now.</summary>
-    internal abstract CgroupUsage ReadUsage();
+    /// <summary>
+    /// Processor time, user and system, of all that ever was in it; <see langword="null"/> where the kernel does not say, here and below.
+    /// </summary>
+    internal abstract TimeSpan? ReadCpu();
+
+    /// <summary>Memory that it has now and that is not page cache of files: anonymous and shared (tmpfs, memfd).</summary>
+    internal abstract long? ReadMemory();
+
+    /// <summary>The most memory that it was ever charged with, page cache too: that is what its limit is compared with.</summary>
+    internal abstract long? ReadPeakCharge();
 
     /// <summary>Opens a descriptor that becomes ready when <see cref="ReadOutOfMemory"/> may have changed.</summary>
     /// <returns>The descriptor, and the epoll events to wait for.</returns>
@@ -157,9 +165,17 @@ internal abstract class Cgroup : IAsyncDisposable
         return File.Exists(path) && long.TryParse(File.ReadAllBytes(path).AsSpan().Trim((byte)'\n'), CultureInfo.InvariantCulture, out long value) ? value : null;
     }
 
-    private protected static long? ReadKey(string directory, string file, ReadOnlySpan<byte> key)
+    private protected static long? ReadKey(string directory, string file, ReadOnlySpan<byte> key) => FindKey(File.ReadAllBytes(Path.Join(directory, file)), key);
+
+    // Both from one reading, because the kernel sums up all keys for each.
+    private protected static long? ReadSum(string directory, string file, ReadOnlySpan<byte> first, ReadOnlySpan<byte> second)
     {
         ReadOnlySpan<byte> content = File.ReadAllBytes(Path.Join(directory, file));
+        return FindKey(content, first) + FindKey(content, second);
+    }
+
+    private static long? FindKey(ReadOnlySpan<byte> content, ReadOnlySpan<byte> key)
+    {
         foreach (Range range in content.Split((byte)'\n'))
         {
             ReadOnlySpan<byte> line = content[range];

@@ -113,6 +113,9 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
     /// <summary>Whether what is in a sandbox's cgroup can be frozen.</summary>
     internal bool CanFreeze => _v2 is not null ? CgroupV2.CanFreeze(_v2) : _v1!.ContainsKey(CgroupV1.Freezer);
 
+    /// <summary>Whether a sandbox's cgroup counts processor time.</summary>
+    internal bool CountsCpu => _v2 is not null || _v1!.ContainsKey("cpuacct");
+
     /// <summary>Makes the cgroup of one sandbox, which waits.</summary>
     internal Cgroup CreateCgroup(string name)
     {

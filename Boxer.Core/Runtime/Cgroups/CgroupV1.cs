@@ -7,7 +7,6 @@ namespace Boxer.Runtime.Cgroups;
 /// <summary>A cgroup in the v1 hierarchies (cgroups(7); kernel documentation admin-guide/cgroup-v1).</summary>
 internal sealed class CgroupV1 : Cgroup
 {
-    private const int PeriodMicroseconds = 100_000;
     private const int LeastQuotaMicroseconds = 1_000;
     private const string StateFile = "freezer.state";
 
@@ -102,9 +101,12 @@ internal sealed class CgroupV1 : Cgroup
         : ReadNumber(_memory, "memory.max_usage_in_bytes") + ChargedAhead < ReadNumber(_memory, "memory.limit_in_bytes") ? OutOfMemory.Host
         : OutOfMemory.OwnLimit;
 
-    internal override CgroupUsage ReadUsage() => new(
-        _cpuAccounting is not null && ReadNumber(_cpuAccounting, "cpuacct.usage") is { } nanoseconds ? TimeSpan.FromTicks(nanoseconds / 100) : null,
-        ReadNumber(_memory, "memory.max_usage_in_bytes"));
+    internal override TimeSpan? ReadCpu() =>
+        _cpuAccounting is not null && ReadNumber(_cpuAccounting, "cpuacct.usage") is { } nanoseconds ? TimeSpan.FromTicks(nanoseconds / 100) : null;
+
+    internal override long? ReadMemory() => ReadSum(_memory, "memory.stat", "total_rss"u8, "total_shmem"u8);
+
+    internal override long? ReadPeakCharge() => ReadNumber(_memory, "memory.max_usage_in_bytes");
 
     internal override (SafeFileHandle Descriptor, uint Events) OpenOutOfMemoryWatch()
     {

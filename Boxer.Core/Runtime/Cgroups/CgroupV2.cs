@@ -7,7 +7,6 @@ namespace Boxer.Runtime.Cgroups;
 /// <summary>A cgroup in the v2 hierarchy (kernel documentation admin-guide/cgroup-v2).</summary>
 internal sealed class CgroupV2 : Cgroup
 {
-    private const int PeriodMicroseconds = 100_000;
     private const string FreezeFile = "cgroup.freeze";
     private readonly string _directory;
 
@@ -42,9 +41,11 @@ internal sealed class CgroupV2 : Cgroup
         : (ReadKey(_directory, "memory.events", "oom"u8) ?? 0) == 0 ? OutOfMemory.Host
         : OutOfMemory.OwnLimit;
 
-    internal override CgroupUsage ReadUsage() => new(
-        ReadKey(_directory, "cpu.stat", "usage_usec"u8) is { } microseconds ? TimeSpan.FromMicroseconds(microseconds) : null,
-        ReadNumber(_directory, "memory.peak"));
+    internal override TimeSpan? ReadCpu() => ReadKey(_directory, "cpu.stat", "usage_usec"u8) is { } microseconds ? TimeSpan.FromMicroseconds(microseconds) : null;
+
+    internal override long? ReadMemory() => ReadSum(_directory, "memory.stat", "anon"u8, "shmem"u8);
+
+    internal override long? ReadPeakCharge() => ReadNumber(_directory, "memory.peak");
 
     // The kernel reports a change of this file as an exceptional condition, against what was last read of the same descriptor.
     internal override (SafeFileHandle Descriptor, uint Events) OpenOutOfMemoryWatch()

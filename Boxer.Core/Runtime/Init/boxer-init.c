@@ -353,6 +353,9 @@ static struct empty_file empty_files[MAX_ITEMS];
 static uint32_t empty_file_count;
 static uint32_t warm_up_errno;
 static struct rusage warm_up_usage;
+
+/* In KiB, of what was reaped since: the kernel's own maximum has the warm-up in it. */
+static long max_resident;
 static int file_fd = -1;
 static char file_path[MAX_PATH + 1];
 static uint8_t buffer[HEADER_SIZE + MAX_PAYLOAD];
@@ -393,19 +396,27 @@ static uint8_t *put_text(uint8_t *to, const char *text, size_t length)
 
 /* ---- PID 1: the end ---- */
 
+static pid_t reap_one(void)
+{
+    int status;
+    struct rusage usage;
+    pid_t pid = wait4(-1, &status, WNOHANG, &usage);
+    if (pid > 0 && usage.ru_maxrss > max_resident)
+        max_resident = usage.ru_maxrss;
+    if (pid > 0 && pid == child) {
+        child_status = status;
+        child_ended = 1;
+    }
+    return pid;
+}
+
 /* Kills and reaps every process but this one. ECHILD is proof: what lives is a child, or has an ancestor that is. */
 static void kill_all(void)
 {
     for (;;) {
-        int status;
         pid_t pid;
         kill(-1, SIGKILL);
-        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-            if (pid == child) {
-                child_status = status;
-                child_ended = 1;
-            }
-        }
+        while ((pid = reap_one()) > 0) { }
         if (pid < 0 && errno == ECHILD)
             return;
         /* Woken by SIGCHLD; the time is for one that forked between two kills. */
@@ -1288,7 +1299,7 @@ static void report_end(void)
     at = put32(at, (uint32_t)(signaled ? WTERMSIG(child_status) : WEXITSTATUS(child_status)));
     at = put64(at, microseconds(usage.ru_utime) - microseconds(warm_up_usage.ru_utime));
     at = put64(at, microseconds(usage.ru_stime) - microseconds(warm_up_usage.ru_stime));
-    at = put64(at, (uint64_t)usage.ru_maxrss * 1024);
+    at = put64(at, (uint64_t)max_resident * 1024);
     send_payload_end(ENDED, put32(at, full));
     state = OVER;
     if (output_fd >= 0)
@@ -1491,17 +1502,10 @@ static void on_child_signal(int signal_number)
 /* Signals come in ppoll only. */
 static void reap(void)
 {
-    int status;
-    pid_t pid;
     if (!child_signaled)
         return;
     child_signaled = 0;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        if (pid == child) {
-            child_status = status;
-            child_ended = 1;
-        }
-    }
+    while (reap_one() > 0) { }
 }
 
 /* All is made as it was before, but for what the command left in the root and what the sandbox's kernel has learned. */
@@ -1515,6 +1519,7 @@ static void finish_warm_up(void)
     at = put32(at, warm_up_errno != 0 ? warm_up_errno : (uint32_t)(signaled ? WTERMSIG(child_status) : WEXITSTATUS(child_status)));
     send_payload_end(WARMED_UP, at);
     getrusage(RUSAGE_CHILDREN, &warm_up_usage);
+    max_resident = 0;
 
     if (output_fd >= 0)
         close(output_fd);

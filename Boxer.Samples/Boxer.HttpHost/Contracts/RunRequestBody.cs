@@ -74,6 +74,11 @@ internal sealed record LimitsBody
     /// <summary>Seconds from the start of the command to its end; 0.001 to 86400.</summary>
     public double? WallClockSecs { get; init; }
 
+    /// <summary>
+    /// Seconds of processor time of the whole sandbox, on all cores together, from the start of the command to its end; 0.01 to 86400.
+    /// </summary>
+    public double? CpuTimeSecs { get; init; }
+
     /// <summary>Open descriptors of one process; 8 to 1048576.</summary>
     public int? Nofile { get; init; }
 

@@ -28,7 +28,7 @@ internal sealed class RunRequestReader
 
     private static readonly string[] EgressFields = ["allow", "deny", "bandwidth_bps", "quota_bytes"];
 
-    private static readonly string[] LimitFields = ["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "nofile", "disk_mb"];
+    private static readonly string[] LimitFields = ["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "cpu_time_secs", "nofile", "disk_mb"];
 
     private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
@@ -226,6 +226,7 @@ internal sealed class RunRequestReader
             MemoryMb = (int?)ReadLimit(limits, "memory_mb", 32, 1_048_576, whole: true),
             PidsLimit = (int?)ReadLimit(limits, "pids_limit", 1, 32_768, whole: true),
             WallClockSecs = (double?)ReadLimit(limits, "wall_clock_secs", 0.001m, 86_400, whole: false),
+            CpuTimeSecs = (double?)ReadLimit(limits, "cpu_time_secs", 0.01m, 86_400, whole: false),
             Nofile = (int?)ReadLimit(limits, "nofile", 8, 1_048_576, whole: true),
             DiskMb = (int?)ReadLimit(limits, "disk_mb", 1, 1_048_576, whole: true),
         };

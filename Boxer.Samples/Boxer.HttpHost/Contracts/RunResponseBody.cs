@@ -9,21 +9,21 @@ internal sealed record RunResponseBody
     /// <summary>The identifier of the run, boxer- and a UUID.</summary>
     public required string ExecId { get; init; }
 
-    /// <summary>The exit code; 128 + n for signal n, 137 for the memory limit.</summary>
+    /// <summary>The exit code; 128 + n for signal n, 137 for the memory limit and the limit of processor time.</summary>
     public required int ExitCode { get; init; }
 
     /// <summary>Standard output; bytes that are not UTF-8 are U+FFFD.</summary>
     public required LargeText Stdout { get; init; }
 
     /// <summary>
-    /// Standard error; bytes that are not UTF-8 are U+FFFD. After a memory limit its last line, which starts with "boxer:", says so.
+    /// Standard error; bytes that are not UTF-8 are U+FFFD. After a memory or cpu-time limit its last line, which starts with "boxer:", says so.
     /// </summary>
     public required LargeText Stderr { get; init; }
 
     /// <summary>Milliseconds from the start of the command to its end.</summary>
     public required long WallMs { get; init; }
 
-    /// <summary>Why the run ended: exited, signaled, memory_limit or disk_limit.</summary>
+    /// <summary>Why the run ended: exited, signaled, cpu_time_limit, memory_limit or disk_limit.</summary>
     public required string Termination { get; init; }
 
     /// <summary>The number of the signal that ended the command.</summary>
@@ -88,8 +88,13 @@ internal sealed record OutputBody(string Path, long Size);
 internal sealed record TimingsBody(
     double Queue, double Image, double Network, double Sandbox, double Run, double Outputs, double Cleanup, double Total);
 
-/// <summary>What a run used; what the host cannot tell is left out.</summary>
-internal sealed record UsageBody(double? CommandCpuMs, double? SandboxCpuMs, long? PeakMemoryBytes);
+/// <summary>What a run used, however it ended; what the host cannot tell is left out.</summary>
+/// <param name="CpuMs">Milliseconds of processor time: sandbox_cpu_ms, and without cgroups command_cpu_ms.</param>
+/// <param name="CommandCpuMs">Of the command and its children, as the sandbox's kernel counted it.</param>
+/// <param name="SandboxCpuMs">Of the whole sandbox from the start of the command to its end; what limits.cpu_time_secs bounds.</param>
+/// <param name="PeakMemoryBytes">The most anonymous and shared memory of the whole sandbox: at least this much, as it is looked at now and then.</param>
+/// <param name="MaxRssBytes">The largest resident set of any one process of the command.</param>
+internal sealed record UsageBody(double? CpuMs, double? CommandCpuMs, double? SandboxCpuMs, long? PeakMemoryBytes, long? MaxRssBytes);
 
 /// <summary>Any answer that is not 200, with what the run printed where it ran.</summary>
 internal sealed record ErrorBody

@@ -29,7 +29,7 @@ internal sealed class SettingsBinder
 
     private static readonly string[] PoolKeys = ["enabled", "idle_timeout_secs", "images", "max_age_secs", "max_sandboxes", "warm_ups"];
 
-    private static readonly string[] LimitKeys = ["cpu_cores", "disk_mb", "memory_mb", "nofile", "pids_limit", "wall_clock_secs"];
+    private static readonly string[] LimitKeys = ["cpu_cores", "cpu_time_secs", "disk_mb", "memory_mb", "nofile", "pids_limit", "wall_clock_secs"];
 
     private readonly List<string> _faults = [];
     private readonly SettingObject _root;
@@ -202,6 +202,7 @@ internal sealed class SettingsBinder
         limits.MemoryMegabytes = (int?)Whole(section, prefix, "memory_mb", 32, 1_048_576);
         limits.Pids = (int?)Whole(section, prefix, "pids_limit", 1, 32_768);
         limits.WallClock = Seconds(section, prefix, "wall_clock_secs", 0.001m, 86_400);
+        limits.CpuTime = Seconds(section, prefix, "cpu_time_secs", 0.01m, 86_400);
         limits.OpenFiles = (int?)Whole(section, prefix, "nofile", 8, 1_048_576);
         limits.DiskMegabytes = (int?)Whole(section, prefix, "disk_mb", 1, 1_048_576);
         return limits;

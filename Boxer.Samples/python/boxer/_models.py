@@ -30,6 +30,9 @@ class ResourceLimits:
     disk_mb: Optional[int] = None
     """Size in MiB of each of /tmp, $HOME and /dev/shm, which count as memory too."""
 
+    cpu_time_secs: Optional[float] = None
+    """Seconds of processor time of the whole sandbox, on all cores together. Default: no limit, unless the host has one."""
+
     def __post_init__(self) -> None:
         for name, value in self.to_dict().items():
             whole = name not in _FRACTIONS
@@ -55,7 +58,7 @@ class ResourceLimits:
         return {name: value for name, value in values if value is not None}
 
 
-_FRACTIONS = frozenset({"cpu_cores", "wall_clock_secs"})
+_FRACTIONS = frozenset({"cpu_cores", "wall_clock_secs", "cpu_time_secs"})
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class RunResult:
     """The identifier of the run: ``boxer-`` and a UUID."""
 
     exit_code: int
-    """The exit code as a shell gives it: 128 + n for signal n, 137 for the memory limit."""
+    """The exit code as a shell gives it: 128 + n for signal n, 137 for the limits of memory and of processor time."""
 
     stdout: str
     """Standard output; bytes that are not UTF-8 are U+FFFD."""
@@ -89,7 +92,7 @@ class RunResult:
     """How long the command ran, in milliseconds."""
 
     termination: Optional[str] = None
-    """Why the run ended: ``exited``, ``signaled``, ``memory_limit`` or ``disk_limit``."""
+    """Why the run ended: ``exited``, ``signaled``, ``cpu_time_limit``, ``memory_limit`` or ``disk_limit``."""
 
     signal: Optional[int] = None
     """The number of the signal that ended the command, where one did."""
@@ -101,7 +104,8 @@ class RunResult:
     """Milliseconds that each stage took."""
 
     usage: Mapping[str, float] = field(default_factory=dict)
-    """What the run used: ``command_cpu_ms``, ``sandbox_cpu_ms`` and ``peak_memory_bytes``, where the host can tell."""
+    """What the run used: ``cpu_ms``, ``command_cpu_ms``, ``sandbox_cpu_ms``, ``peak_memory_bytes`` (at least) and ``max_rss_bytes``, where the
+    host can tell."""
 
     network_denied: List[Any] = field(default_factory=list)
     """What the network mode refused, as the host reports it."""

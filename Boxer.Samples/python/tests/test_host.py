@@ -105,6 +105,17 @@ def test_the_wall_clock_limit_keeps_what_was_printed(kind: str) -> None:
 
 
 @both
+def test_the_cpu_time_limit_and_what_was_used(kind: str) -> None:
+    source = "print('so far', flush=True)\nwhile True: pass"
+    result = call(kind, URL, "run", IMAGE, python(source), limits=ResourceLimits(cpu_time_secs=0.5))
+    assert (result.termination, result.exit_code, result.stdout) == ("cpu_time_limit", 137, "so far\n")
+    assert "cpu-time limit of 0.5 s" in (result.error or "")
+    assert result.usage["cpu_ms"] >= 500
+    assert result.usage["peak_memory_bytes"] > 1 << 20
+    assert result.usage["max_rss_bytes"] > 1 << 20
+
+
+@both
 def test_the_output_limit(kind: str) -> None:
     with pytest.raises(BoxerOutputLimitError) as caught:
         call(kind, URL, "run", IMAGE, python("while True: print('x' * 65535)"))

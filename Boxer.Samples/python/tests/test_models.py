@@ -23,6 +23,7 @@ def test_limits_that_are_not_set_are_not_sent() -> None:
         ({"memory_mb": 64.5}, "memory_mb must be a whole number, not float"),
         ({"nofile": True}, "nofile must be a whole number, not bool"),
         ({"cpu_cores": "1"}, "cpu_cores must be a number, not str"),
+        ({"cpu_time_secs": "2"}, "cpu_time_secs must be a number, not str"),
         ({"wall_clock_secs": [1]}, "wall_clock_secs must be a number, not list"),
     ],
 )

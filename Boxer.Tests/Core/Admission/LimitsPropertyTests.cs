@@ -10,16 +10,17 @@ public sealed class LimitsPropertyTests
     private static readonly Gen<double?> Cores = Gen.OneOf(Gen.Double, Gen.Double[0, 2_000], Pick(double.NaN, double.PositiveInfinity, double.NegativeInfinity, -0.0, 0.01, 1_024, double.Epsilon)).Nullable();
     private static readonly Gen<int?> Numbers = Around(32, 1, 32_768, 8, 1 << 20, 1_000_000).Nullable();
     private static readonly Gen<long?> Sizes = Gen.OneOf(Gen.Long, Gen.Long[-2, 100], Pick(1L << 30, (1L << 30) + 1, 64L << 30, (64L << 30) + 1, long.MinValue, long.MaxValue)).Nullable();
-    private static readonly Gen<TimeSpan?> Times = Gen.OneOf(Gen.Long, Gen.Long[-2, TimeSpan.TicksPerDay + 2], Pick(TimeSpan.TicksPerMillisecond, TimeSpan.TicksPerDay)).Select(TimeSpan.FromTicks).Nullable();
+    private static readonly Gen<TimeSpan?> Times = Gen.OneOf(Gen.Long, Gen.Long[-2, TimeSpan.TicksPerDay + 2], Pick(TimeSpan.TicksPerMillisecond, 10 * TimeSpan.TicksPerMillisecond, TimeSpan.TicksPerDay)).Select(TimeSpan.FromTicks).Nullable();
 
     private static readonly Gen<ResourceLimits> Limits = Gen.Select(
-        Gen.Select(Cores, Times),
+        Gen.Select(Cores, Times, Times),
         Gen.Select(Numbers, Numbers, Numbers, Numbers, Numbers),
         Gen.Select(Sizes, Sizes),
         (first, numbers, sizes) => new ResourceLimits
         {
             CpuCores = first.Item1,
             WallClock = first.Item2,
+            CpuTime = first.Item3,
             MemoryMegabytes = numbers.Item1,
             Pids = numbers.Item2,
             OpenFiles = numbers.Item3,
@@ -41,6 +42,7 @@ public sealed class LimitsPropertyTests
                     ("MemoryMegabytes", limits.MemoryMegabytes is null or (>= 32 and <= 1_048_576)),
                     ("Pids", limits.Pids is null or (>= 1 and <= 32_768)),
                     ("WallClock", limits.WallClock is null || (limits.WallClock >= TimeSpan.FromMilliseconds(1) && limits.WallClock <= TimeSpan.FromDays(1))),
+                    ("CpuTime", limits.CpuTime is null || (limits.CpuTime >= TimeSpan.FromMilliseconds(10) && limits.CpuTime <= TimeSpan.FromDays(1))),
                     ("OpenFiles", limits.OpenFiles is null or (>= 8 and <= 1_048_576)),
                     ("DiskMegabytes", limits.DiskMegabytes is null or (>= 1 and <= 1_048_576)),
                     ("OutputBytes", limits.OutputBytes is null or (>= 1 and <= 1_073_741_824)),

@@ -80,6 +80,7 @@ public sealed class RequestValidatorTests
         { "negative memory", request => request.Limits.MemoryMegabytes = -1, "Limits.MemoryMegabytes", "is -1, but must be from 32 to 1048576 MiB." },
         { "negative pids", request => request.Limits.Pids = -5, "Limits.Pids", "is -5, but must be from 1 to 32768 processes." },
         { "negative time", request => request.Limits.WallClock = TimeSpan.FromSeconds(-1), "Limits.WallClock", "is -1, but must be from 0.001 to 86400 seconds." },
+        { "no processor time", request => request.Limits.CpuTime = TimeSpan.Zero, "Limits.CpuTime", "is 0, but must be from 0.01 to 86400 seconds." },
         { "endless time", request => request.Limits.WallClock = Timeout.InfiniteTimeSpan, "Limits.WallClock", "is -0.001, but must be from 0.001 to 86400 seconds." },
     };
 
@@ -138,6 +139,7 @@ public sealed class RequestValidatorTests
     [InlineData(nameof(ResourceLimits.MemoryMegabytes), 32, MostMemory, 1)]
     [InlineData(nameof(ResourceLimits.Pids), 1, 32_768, 1)]
     [InlineData(nameof(ResourceLimits.WallClock), 0.001, 86_400, 0.001)]
+    [InlineData(nameof(ResourceLimits.CpuTime), 0.01, 86_400, 0.001)]
     [InlineData(nameof(ResourceLimits.OpenFiles), 8, 1 << 20, 1)]
     [InlineData(nameof(ResourceLimits.DiskMegabytes), 1, 1 << 20, 1)]
     [InlineData(nameof(ResourceLimits.OutputBytes), 1, 1 << 30, 1)]
@@ -157,6 +159,27 @@ public sealed class RequestValidatorTests
             property.SetValue(request.Limits, type == typeof(TimeSpan) ? TimeSpan.FromSeconds(value) : Convert.ChangeType(value, type, null));
             return request;
         }
+    }
+
+    [Fact]
+    public void Processor_time_that_a_request_leaves_out_is_the_default_else_the_most_that_is_allowed()
+    {
+        TimeSpan? Of(TimeSpan? asked, TimeSpan? byDefault, TimeSpan? most)
+        {
+            SandboxRequest request = Good();
+            request.Limits.CpuTime = asked;
+            ResourceLimits defaults = LimitsValidator.Fill(new() { CpuTime = byDefault }, LimitsValidator.BuiltIn);
+            return new RequestValidator(Modes, ["none"], defaults, new() { CpuTime = most }, MostMemory, Processors).Validate(request).Limits.CpuTime;
+        }
+
+        TimeSpan one = TimeSpan.FromSeconds(1);
+        Assert.Null(Of(null, null, null));
+        Assert.Equal(2 * one, Of(null, 2 * one, 3 * one));
+        Assert.Equal(3 * one, Of(null, null, 3 * one));
+        Assert.Equal(one, Of(one, 2 * one, 3 * one));
+        Assert.Equal(
+            "Limits.CpuTime: is 4, but at most 3 seconds are allowed here.",
+            Assert.Throws<InvalidSandboxRequestException>(() => Of(4 * one, 2 * one, 3 * one)).Message);
     }
 
     [Fact]

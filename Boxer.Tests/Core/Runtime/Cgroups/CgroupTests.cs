@@ -51,7 +51,9 @@ public sealed class CgroupTests : IDisposable
         Cgroup cgroup = V2();
         Put("cpu.stat", "usage_usec 1500000\nuser_usec 1000000\n");
         Put("memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 1\n");
-        Assert.Equal(new CgroupUsage(TimeSpan.FromSeconds(1.5), null), cgroup.ReadUsage());
+        Put("memory.stat", "anon 1000\nfile 500000\nkernel 7\nshmem 234\nfile_mapped 100000\nanon_thp 99\nshmem_thp 98\n");
+        Assert.Equal((TimeSpan.FromSeconds(1.5), 1234), (cgroup.ReadCpu(), cgroup.ReadMemory()));
+        Assert.Null(cgroup.ReadPeakCharge());
         Assert.Equal(OutOfMemory.OwnLimit, cgroup.ReadOutOfMemory());
         Put("memory.events", "low 0\noom 0\noom_kill 2\n");
         Assert.Equal(OutOfMemory.Host, cgroup.ReadOutOfMemory());
@@ -59,7 +61,7 @@ public sealed class CgroupTests : IDisposable
         Assert.Equal(OutOfMemory.None, cgroup.ReadOutOfMemory());
 
         Put("memory.peak", "4096\n");
-        Assert.Equal(4096, cgroup.ReadUsage().PeakMemoryBytes);
+        Assert.Equal(4096, cgroup.ReadPeakCharge());
     }
 
     [Fact]
@@ -103,7 +105,8 @@ public sealed class CgroupTests : IDisposable
         Put("memory.max_usage_in_bytes", "12345\n");
         Put("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n");
 
-        Assert.Equal(new CgroupUsage(TimeSpan.FromSeconds(2.5), 12345), cgroup.ReadUsage());
+        Put("memory.stat", "cache 999\nrss 1\nrss_huge 2\nshmem 3\ntotal_cache 500000\ntotal_rss 1000\ntotal_rss_huge 99\ntotal_shmem 234\n");
+        Assert.Equal((TimeSpan.FromSeconds(2.5), 1234, 12345), (cgroup.ReadCpu(), cgroup.ReadMemory(), cgroup.ReadPeakCharge()));
         Put("memory.limit_in_bytes", "104857600\n");
         Assert.Equal(OutOfMemory.Host, cgroup.ReadOutOfMemory());
         Put("memory.max_usage_in_bytes", "104857600\n");
@@ -125,7 +128,8 @@ public sealed class CgroupTests : IDisposable
         Cgroup cgroup = V1();
         Put("cpuacct.usage", "garbage");
 
-        Assert.Equal(new CgroupUsage(null, null), cgroup.ReadUsage());
+        Put("memory.stat", "total_rss 1000\n");
+        Assert.Equal((null, null, null), (cgroup.ReadCpu(), cgroup.ReadMemory(), cgroup.ReadPeakCharge()));
     }
 
     [Fact]

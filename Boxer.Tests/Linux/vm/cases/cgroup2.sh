@@ -25,6 +25,9 @@ expect "a memory balloon is named as the memory limit" '"exit_code":137' '"termi
 run '"cmd": ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=400M count=1; echo survived; exit 0"], "limits": {"memory_mb": 96, "wall_clock_secs": 120}'
 expect "a memory balloon whose parent exits 0 is named too" '"exit_code":137' '"termination":"memory_limit"'
 
+run '"cmd": ["sh", "-c", "while :; do :; done"], "limits": {"cpu_time_secs": 1, "wall_clock_secs": 120}'
+expect "processor time is counted, and its limit named" '"exit_code":137' '"termination":"cpu_time_limit"' '"sandbox_cpu_ms":1' '"peak_memory_bytes":'
+
 holds_the_process_limit
 
 refuses "a cgroup parent without a controller is refused by its name" "narrow/child lacks the controllers memory:" "cgroup_parent"
