@@ -20,6 +20,7 @@ internal static class CrowdBenchmark
         await using SandboxRunner crowd = bench.MakeRunner(options =>
         {
             options.MaxConcurrentRuns = Others[^1];
+            options.CpuOvercommit = Others[^1];
             options.MaxMemoryMegabytes = Math.Max(Others[^1] * MemoryMegabytes, 256);
         });
         using var end = new CancellationTokenSource();

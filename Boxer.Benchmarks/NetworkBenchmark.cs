@@ -13,7 +13,7 @@ internal static class NetworkBenchmark
 
     internal static async Task RunAsync(Bench bench)
     {
-        await using SandboxRunner runner = bench.MakeRunner(options => options.MaxConcurrentRuns = AtOnce);
+        await using SandboxRunner runner = bench.MakeRunner(options => (options.MaxConcurrentRuns, options.CpuOvercommit) = (AtOnce, AtOnce));
         await using SandboxRunner pool = bench.MakeRunner(options => options.Pool.Enabled = true);
         var policy = new EgressPolicy { Allow = ["pypi.org:443", "*.pythonhosted.org:443"], QuotaBytes = 1 << 30 };
         var made = new Series("made");

@@ -134,10 +134,19 @@ public sealed class BoxerOptions
     public bool AllowWiderEgress { get; set; }
 
     /// <summary>
-    /// Runs at once; 1 to 10,000. Processors are shared among them and not promised: <see cref="ResourceLimits.CpuCores"/> is a ceiling.
+    /// Runs at once, those included whose command waits for its processors (<see cref="CpuOvercommit"/>); 1 to 10,000.
     /// <value>Default <see langword="null"/>: four for each processor.</value>
     /// </summary>
     public int? MaxConcurrentRuns { get; set; }
+
+    /// <summary>
+    /// How many processors may be promised to commands for each processor of this machine; 1 to 100. A command is promised its
+    /// <see cref="ResourceLimits.CpuCores"/> from its hand-over to its end, and waits with its sandbox ready until they can be promised.
+    /// More than 1 suits commands that mostly wait: they then share the processors, and each may be slower than its limit says. While a run
+    /// with a CPU-time limit has processors, no more are promised than this machine has.
+    /// <value>Default 1: each command has what it was promised.</value>
+    /// </summary>
+    public double CpuOvercommit { get; set; } = 1;
 
     /// <summary>
     /// Of <see cref="MaxConcurrentRuns"/>, how many of one <see cref="SandboxRequest.FairnessKey"/>; 1 to 10,000.
@@ -167,7 +176,7 @@ public sealed class BoxerOptions
     public int? MaxQueuedRunsPerKey { get; set; }
 
     /// <summary>
-    /// How long a run may wait for a running slot; 0 to 1 h.
+    /// How long a run may wait for a running slot, and as long again for its processors; 0 to 1 h.
     /// <value>Default 60 s.</value>
     /// </summary>
     public TimeSpan QueueTimeout { get; set; } = TimeSpan.FromSeconds(60);

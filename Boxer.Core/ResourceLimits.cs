@@ -7,7 +7,8 @@ namespace Boxer;
 public sealed record ResourceLimits
 {
     /// <summary>
-    /// Processor time per wall-clock time, in cores; 0.01 to 1,024. Held by the cgroup's cpu quota.
+    /// Processor time per wall-clock time, in cores; 0.01 to 1,024, and at most what this machine has. Held by the cgroup's cpu quota, and
+    /// promised to the command while it runs (<see cref="BoxerOptions.CpuOvercommit"/>).
     /// <value>Default 1.</value>
     /// </summary>
     public double? CpuCores { get; set; }
@@ -26,7 +27,7 @@ public sealed record ResourceLimits
     public int? Pids { get; set; }
 
     /// <summary>
-    /// Time from hand-over to the end of the command; 1 ms to 24 h.
+    /// Time from the start of the command to its end; 1 ms to 24 h. Waiting for a slot or for processors does not count, nor does putting files in.
     /// A run that reaches it ends as <see cref="TerminationKind.WallClockLimit"/>.
     /// <value>Default 30 s.</value>
     /// </summary>

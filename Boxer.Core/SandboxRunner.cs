@@ -74,6 +74,8 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         {
             Running = options.MaxConcurrentRuns ?? Environment.ProcessorCount * RunsForEachProcessor,
             MemoryMegabytes = memory,
+            Processors = Environment.ProcessorCount,
+            CpuOvercommit = options.CpuOvercommit,
             Waiting = options.MaxQueuedRuns,
             RunningPerKey = options.MaxConcurrentRunsPerKey,
             WaitingPerKey = options.MaxQueuedRunsPerKey,
@@ -85,7 +87,8 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             options.AllowedNetworks.Count > 0 ? [.. options.AllowedNetworks] : byName.Keys,
             defaults,
             _options.MaxLimits,
-            memory);
+            memory,
+            Environment.ProcessorCount);
         _metrics = new BoxerMetrics(() => _admission.Count);
     }
 
@@ -225,27 +228,32 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             ImageUser user = WorkBuilder.ResolveUser(request, image);
             held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
-            while (true)
+            for (bool mayBootAgain = true; ;)
             {
                 (Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)? warm =
                     await TakeWarmAsync(engine, reference, image.Digest, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
                     warm ?? await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, engine.CountsCpu);
+                Task<IDisposable> promise = place.AcquireProcessorsAsync(limits.CpuCores!.Value, isExclusive: limits.CpuTime is not null, cancellationToken);
+                bool isReplaceable = warm is not null || (mayBootAgain && !promise.IsCompleted);
+                mayBootAgain &= warm is not null;
                 Exception? lost = null;
                 try
                 {
+                    using IDisposable processors = await trace.StageAsync("processors", () => WaitFrozenAsync(sandbox, promise)).ConfigureAwait(false);
                     SandboxEnd end = await sandbox.RunAsync(
                         work,
+                        processors,
                         () => events.Add(new SandboxStarted(id)),
                         (stream, data) => events.Add(new SandboxOutput(stream, data)),
                         cancellationToken).ConfigureAwait(false);
-                    if (warm is null || sandbox.HasStarted || end.Termination.Kind != TerminationKind.SandboxDied)
+                    if (!isReplaceable || sandbox.HasStarted || end.Termination.Kind != TerminationKind.SandboxDied)
                     {
                         return trace.End(end, await ReportAsync(id, network, cancellationToken).ConfigureAwait(false), image.Digest, engine.FindUnenforced(limits), _logger);
                     }
                 }
-                catch (Exception exception) when (warm is not null && !sandbox.HasStarted && exception is SandboxRuntimeException or IOException or InitProtocolException)
+                catch (Exception exception) when (isReplaceable && !sandbox.HasStarted && exception is SandboxRuntimeException or IOException or InitProtocolException)
                 {
                     lost = exception;
                 }
@@ -388,6 +396,36 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
 
         return (sandbox, network, await applying.ConfigureAwait(false));
+    }
+
+    // A sandbox that is awake takes a few percent of a processor, also when it has nothing to do.
+    private static async Task<IDisposable> WaitFrozenAsync(Sandbox sandbox, Task<IDisposable> promise)
+    {
+        if (promise.IsCompleted)
+        {
+            return await promise.ConfigureAwait(false);
+        }
+
+        try
+        {
+            sandbox.Freeze();
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // It waits awake, or is gone, which the hand-over finds.
+        }
+
+        IDisposable processors = await promise.ConfigureAwait(false);
+        try
+        {
+            sandbox.Thaw();
+            return processors;
+        }
+        catch
+        {
+            processors.Dispose();
+            throw;
+        }
     }
 
     // Those who run get the processors, and not those who may run later; where none waits for these, what is left of them.

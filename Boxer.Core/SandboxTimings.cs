@@ -3,7 +3,7 @@ namespace Boxer;
 /// <summary>How long each stage of a run took.</summary>
 public sealed record SandboxTimings
 {
-    /// <summary>Waiting for a place in the queue and for a running slot.</summary>
+    /// <summary>Waiting for a running slot, and with the sandbox ready for processors.</summary>
     public TimeSpan Queue { get; init; }
 
     /// <summary>Finding or pulling the image, and its root.</summary>
@@ -15,7 +15,7 @@ public sealed record SandboxTimings
     /// <summary>Booting the sandbox, or taking one that is booted.</summary>
     public TimeSpan Sandbox { get; init; }
 
-    /// <summary>From hand-over to the end of the command; this is what <see cref="ResourceLimits.WallClock"/> bounds.</summary>
+    /// <summary>From hand-over to the end of the command; <see cref="ResourceLimits.WallClock"/> bounds it from the start of the command on.</summary>
     public TimeSpan Run { get; init; }
 
     /// <summary>Bringing the files under <c>/output</c> out.</summary>

@@ -9,6 +9,12 @@ internal sealed record AdmissionBounds
     /// <summary>Memory in MiB that those who run and what waits in the pool may be promised together.</summary>
     public required long MemoryMegabytes { get; init; }
 
+    /// <summary>Processors of this machine.</summary>
+    public required int Processors { get; init; }
+
+    /// <summary>How many processors may be promised for each of <see cref="Processors"/>, at least 1.</summary>
+    public double CpuOvercommit { get; init; } = 1;
+
     /// <summary>Runs that may wait beyond those that run, and as many again that wait for their image.</summary>
     public required int Waiting { get; init; }
 
@@ -18,6 +24,6 @@ internal sealed record AdmissionBounds
     /// <summary>Of these, how many of one key may wait.</summary>
     public int? WaitingPerKey { get; init; }
 
-    /// <summary>How long a run may wait for a running slot.</summary>
+    /// <summary>How long a run may wait for a running slot, and again for its processors.</summary>
     public required TimeSpan Timeout { get; init; }
 }

@@ -1,30 +1,29 @@
 namespace Boxer.Admission;
 
 /// <summary>
-/// Decides how many runs there are at once, by number and by promised memory, and lets a bounded number wait. Keys are served in turn, and the
-/// runs of one key in their order, except that one whose memory does not fit now is passed a few times by others that do.
+/// Decides how many runs there are at once, by number and by promised memory, and lets a bounded number wait. A run that has its slot and its
+/// sandbox then waits for the processors that its command is promised. Runs wait in two <see cref="WaitingLine"/>s, which say who is next.
 /// </summary>
 internal sealed class AdmissionQueue
 {
-    /// <summary>How often one that does not fit is passed; from then on nobody behind it is served before it.</summary>
-    internal const int MostPasses = 16;
-
-    // So that a long queue of large runs is not searched through each time that a small one ends.
-    private const int MostLookedAt = 64;
+    private const long OneProcessor = 1_000;
     private const double Weight = 0.2;
     private static readonly TimeSpan LongestRetry = TimeSpan.FromMinutes(10);
     private readonly AdmissionBounds _bounds;
     private readonly TimeProvider _time;
     private readonly Lock _gate = new();
     private readonly Dictionary<string, Share> _shares = new(StringComparer.Ordinal);
-
-    // The shares that have somebody who waits; the first is served next.
-    private readonly LinkedList<Share> _turns = new();
+    private readonly WaitingLine _forSlot = new();
+    private readonly WaitingLine _forProcessors = new();
     private int _places;
     private int _pulls;
     private int _running;
     private long _memory;
     private long _idle;
+
+    // In thousandths, so that sums are exact.
+    private long _processors;
+    private int _exclusive;
 
     // How long runs have held their slot lately; null before the first has ended.
     private double? _heldSeconds;
@@ -52,9 +51,9 @@ internal sealed class AdmissionQueue
             {
                 return _idle == 0 || _running >= _bounds.Running
                     ? 0
-                    : InTurn().Take(MostLookedAt)
-                        .TakeWhile(waiter => waiter.Passes < MostPasses || _memory + waiter.Memory <= _bounds.MemoryMegabytes)
-                        .Select(waiter => _memory + waiter.Memory).Where(all => all <= _bounds.MemoryMegabytes)
+                    : _forSlot.InTurn(HasMostRunning)
+                        .TakeWhile(waiter => waiter.Passes < WaitingLine.MostPasses || _memory + waiter.Amount <= _bounds.MemoryMegabytes)
+                        .Select(waiter => _memory + waiter.Amount).Where(all => all <= _bounds.MemoryMegabytes)
                         .Select(all => Math.Max(0, all + _idle - _bounds.MemoryMegabytes)).FirstOrDefault();
             }
         }
@@ -91,13 +90,37 @@ internal sealed class AdmissionQueue
         {
             lock (_gate)
             {
-                return _turns.Sum(share => share.Waiting.Count);
+                return _forSlot.Count;
             }
         }
     }
 
-    /// <summary>Whether somebody does.</summary>
-    internal bool IsAnyWaiting => WaitingForSlot > 0;
+    /// <summary>How many wait for processors, whose sandbox is ready.</summary>
+    internal int WaitingForProcessors
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _forProcessors.Count;
+            }
+        }
+    }
+
+    /// <summary>Whether somebody waits for a running slot or for processors.</summary>
+    internal bool IsAnyWaiting => WaitingForSlot + WaitingForProcessors > 0;
+
+    /// <summary>Processors that are promised to commands that run.</summary>
+    internal double PromisedProcessors
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return (double)_processors / OneProcessor;
+            }
+        }
+    }
 
     /// <summary>
     /// Takes a place, which is held to the end of the run. Where all are taken, the last who waits of the key that has most gives up its place to a
@@ -166,7 +189,7 @@ internal sealed class AdmissionQueue
     {
         lock (_gate)
         {
-            if (_turns.Count > 0 || _memory + _idle + megabytes > _bounds.MemoryMegabytes)
+            if (!_forSlot.IsEmpty || _memory + _idle + megabytes > _bounds.MemoryMegabytes)
             {
                 return null;
             }
@@ -178,46 +201,58 @@ internal sealed class AdmissionQueue
 
     private async Task<IDisposable> AcquireSlotAsync(Ticket ticket, long memoryMegabytes, CancellationToken cancellationToken)
     {
-        var waiter = new Waiter(ticket.Share, ticket, memoryMegabytes);
+        var waiter = new Waiter(ticket, memoryMegabytes);
         lock (_gate)
         {
-            if (waiter.Share.Waiting.Count == 0)
-            {
-                waiter.Share.Turn = _turns.AddLast(waiter.Share);
-            }
-
-            waiter.Node = waiter.Share.Waiting.AddLast(waiter);
-            GrantWaiting();
+            _forSlot.Add(waiter);
+            GrantSlots();
         }
 
         WantIdle();
+        return await WaitAsync(_forSlot, waiter, "No running slot became free", cancellationToken).ConfigureAwait(false);
+    }
+
+    private Task<IDisposable> AcquireProcessorsAsync(Ticket ticket, double cores, bool isExclusive, CancellationToken cancellationToken)
+    {
+        var waiter = new Waiter(ticket, (long)Math.Ceiling(cores * OneProcessor), isExclusive);
+        lock (_gate)
+        {
+            _forProcessors.Add(waiter);
+            GrantProcessors();
+        }
+
+        return WaitAsync(_forProcessors, waiter, "No processor became free", cancellationToken);
+    }
+
+    private async Task<IDisposable> WaitAsync(WaitingLine line, Waiter waiter, string lack, CancellationToken cancellationToken)
+    {
         using var deadline = new CancellationTokenSource(_bounds.Timeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
-        using CancellationTokenRegistration registration = either.Token.Register(() => Abandon(waiter));
-        if (await waiter.Granted.Task.ConfigureAwait(false) is { } slot)
+        using CancellationTokenRegistration registration = either.Token.Register(() => Abandon(line, waiter));
+        if (await waiter.Granted.Task.ConfigureAwait(false) is { } granted)
         {
-            return slot;
+            return granted;
         }
 
         cancellationToken.ThrowIfCancellationRequested();
         lock (_gate)
         {
-            throw Refuse($"No running slot became free within {_bounds.Timeout.TotalSeconds:0.###} s", _places - _running, _running, null);
+            throw Refuse($"{lack} within {_bounds.Timeout.TotalSeconds:0.###} s", _places - _running, _running, null);
         }
     }
 
-    private void Abandon(Waiter waiter)
+    private void Abandon(WaitingLine line, Waiter waiter)
     {
         lock (_gate)
         {
-            // Granted at the same moment: the slot is the caller's, who gives it back.
-            if (waiter.Node.List is null)
+            // Granted at the same moment: it is the caller's, who gives it back.
+            if (!line.Remove(waiter))
             {
                 return;
             }
 
-            Remove(waiter);
-            GrantWaiting();
+            GrantSlots();
+            GrantProcessors();
         }
 
         waiter.Granted.TrySetResult(null);
@@ -244,7 +279,7 @@ internal sealed class AdmissionQueue
         {
             _idle += megabytes - idle.Megabytes;
             idle.Megabytes = megabytes;
-            GrantWaiting();
+            GrantSlots();
         }
 
         WantIdle();
@@ -266,83 +301,73 @@ internal sealed class AdmissionQueue
                 _memory -= memory;
                 share.Running--;
                 Forget(share);
-                GrantWaiting();
+                GrantSlots();
             }
 
             WantIdle();
         });
     }
 
-    private void GrantWaiting()
+    private Release TakeProcessors(Waiter waiter)
     {
-        while (_running < _bounds.Running && Next() is { } next)
+        Charge(1);
+        return new Release(() =>
         {
-            Share share = next.Share;
-            Remove(next);
-            if (share.Turn is { } turn)
+            lock (_gate)
             {
-                _turns.Remove(turn);
-                _turns.AddLast(turn);
+                Charge(-1);
+                Forget(waiter.Share);
+                GrantProcessors();
             }
+        });
 
-            next.Granted.TrySetResult(Take(share, next.Memory));
+        void Charge(int sign)
+        {
+            _processors += sign * waiter.Amount;
+            waiter.Share.Processors += sign * waiter.Amount;
+            _exclusive += waiter.IsExclusive ? sign : 0;
         }
     }
 
-    private Waiter? Next()
+    private void GrantSlots()
     {
-        var passed = new List<Waiter>();
-        foreach (Waiter waiter in InTurn().Take(MostLookedAt))
+        while (_running < _bounds.Running
+            && _forSlot.TakeNext(HasMostRunning, waiter => _memory + _idle + waiter.Amount <= _bounds.MemoryMegabytes) is { } next)
         {
-            if (_memory + _idle + waiter.Memory <= _bounds.MemoryMegabytes)
-            {
-                passed.ForEach(other => other.Passes++);
-                return waiter;
-            }
-
-            if (waiter.Passes >= MostPasses)
-            {
-                return null;
-            }
-
-            passed.Add(waiter);
-        }
-
-        return null;
-    }
-
-    // The first of each key, then who is behind them.
-    private IEnumerable<Waiter> InTurn()
-    {
-        IEnumerable<Share> able = _turns.Where(share => share.Running < (_bounds.RunningPerKey ?? int.MaxValue));
-        return able.Select(share => share.Waiting.First!.Value).Concat(able.SelectMany(share => share.Waiting.Skip(1)));
-    }
-
-    private void Remove(Waiter waiter)
-    {
-        Share share = waiter.Share;
-        share.Waiting.Remove(waiter.Node);
-        if (share.Waiting.Count == 0)
-        {
-            _turns.Remove(share.Turn!);
-            share.Turn = null;
+            next.Granted.TrySetResult(Take(next.Share, next.Amount));
         }
     }
+
+    private void GrantProcessors()
+    {
+        while (_forProcessors.TakeNext(WantsLastProcessor, waiter => FreeProcessors(waiter) >= waiter.Amount) is { } next)
+        {
+            next.Granted.TrySetResult(TakeProcessors(next));
+        }
+    }
+
+    private bool HasMostRunning(Waiter waiter) => waiter.Share.Running >= (_bounds.RunningPerKey ?? int.MaxValue);
+
+    // A key that has processors leaves the last one to a key that waits and has none.
+    private bool WantsLastProcessor(Waiter waiter) =>
+        waiter.Share.Processors > 0 && FreeProcessors(waiter) < waiter.Amount + OneProcessor && _forProcessors.Shares.Any(share => share.Processors == 0);
+
+    // A run whose processors are its own shares them neither with those that run nor with those that come.
+    private long FreeProcessors(Waiter waiter) =>
+        (waiter.IsExclusive || _exclusive > 0 ? _bounds.Processors * OneProcessor : (long)(_bounds.Processors * OneProcessor * _bounds.CpuOvercommit)) - _processors;
 
     private bool Displace(Share share)
     {
-        Share? most = _turns.MaxBy(other => other.Waiting.Count);
-        if (most is null || most.Waiting.Count <= share.Places - share.Running + 1)
+        if (_forSlot.LastOfLongest is not { } last || _forSlot.Of(last.Share).Count is var most && most <= share.Places - share.Running + 1)
         {
             return false;
         }
 
-        Waiter last = most.Waiting.Last!.Value;
-        Remove(last);
+        _forSlot.Remove(last);
         last.Ticket.HasLeft = true;
         _places--;
-        most.Places--;
-        last.Granted.TrySetException(Refuse($"{_places - _running} runs wait, most of them of this key", most.Waiting.Count, most.Running, null));
+        last.Share.Places--;
+        last.Granted.TrySetException(Refuse($"{_places - _running} runs wait, most of them of this key", most - 1, last.Share.Running, null));
         return true;
     }
 
@@ -367,7 +392,7 @@ internal sealed class AdmissionQueue
 
     private void Forget(Share share)
     {
-        if (share is { Places: 0, Pulls: 0, Running: 0 })
+        if (share is { Places: 0, Pulls: 0, Running: 0, Processors: 0 })
         {
             _shares.Remove(share.Key);
         }
@@ -408,6 +433,18 @@ internal sealed class AdmissionQueue
         internal Task<IDisposable> AcquireSlotAsync(long memoryMegabytes, CancellationToken cancellationToken) =>
             _queue.AcquireSlotAsync(this, memoryMegabytes, cancellationToken);
 
+        /// <summary>
+        /// Waits for processors. Only a run that has its slot and its sandbox does so, and it waits for nothing else after: so those that hold
+        /// processors always go on.
+        /// </summary>
+        /// <param name="cores">How many, at most the machine's.</param>
+        /// <param name="isExclusive">Whether no more processors than the machine has may be promised, to all runs together, while it holds them.</param>
+        /// <param name="cancellationToken">Cancels the wait.</param>
+        /// <returns>The processors; disposing it, once or more, gives them back.</returns>
+        /// <exception cref="SandboxCapacityException">They did not become free in time.</exception>
+        internal Task<IDisposable> AcquireProcessorsAsync(double cores, bool isExclusive, CancellationToken cancellationToken) =>
+            _queue.AcquireProcessorsAsync(this, cores, isExclusive, cancellationToken);
+
         /// <inheritdoc/>
         public void Dispose() => _queue.Leave(this);
     }
@@ -437,31 +474,14 @@ internal sealed class AdmissionQueue
     {
         public string Key => key;
 
-        public LinkedList<Waiter> Waiting { get; } = new();
-
-        public LinkedListNode<Share>? Turn { get; set; }
-
         public int Places { get; set; }
 
         public int Pulls { get; set; }
 
         public int Running { get; set; }
-    }
 
-    /// <summary>Who waits for a running slot.</summary>
-    internal sealed class Waiter(Share share, Ticket ticket, long memory)
-    {
-        public Share Share => share;
-
-        public Ticket Ticket => ticket;
-
-        public long Memory => memory;
-
-        public int Passes { get; set; }
-
-        public LinkedListNode<Waiter> Node { get; set; } = null!;
-
-        public TaskCompletionSource<IDisposable?> Granted { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        /// <summary>Processors that its commands are promised, in thousandths.</summary>
+        public long Processors { get; set; }
     }
 
     private sealed class Release(Action action) : IDisposable

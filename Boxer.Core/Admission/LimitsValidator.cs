@@ -59,6 +59,10 @@ internal static class LimitsValidator
             value > most ? new SandboxFault($"{prefix}.{name}", FormattableString.Invariant($"is {value}, but at most {most} {unit} are allowed here.")) : null;
     }
 
+    /// <summary>Says that a limit asks for more processors than the machine has.</summary>
+    internal static string TooManyCores(double cores, int processors) =>
+        FormattableString.Invariant($"is {cores}, but this machine has {processors} processors; ask for at most {processors}.");
+
     /// <summary>Finds the limits that are out of range; <see langword="null"/> is in range.</summary>
     /// <param name="limits">The limits.</param>
     /// <param name="prefix">What comes before the name of a field.</param>

@@ -13,7 +13,9 @@ internal static class OptionsValidator
     /// <param name="options">The options.</param>
     /// <param name="networks">The network modes that there are.</param>
     /// <param name="machineMegabytes">What the machine has; <see langword="null"/>: this one.</param>
-    internal static IReadOnlyList<SandboxFault> Validate(BoxerOptions options, IReadOnlyCollection<string> networks, long? machineMegabytes = null)
+    /// <param name="machineProcessors">The processors that it has; <see langword="null"/>: this one.</param>
+    internal static IReadOnlyList<SandboxFault> Validate(
+        BoxerOptions options, IReadOnlyCollection<string> networks, long? machineMegabytes = null, int? machineProcessors = null)
     {
         var faults = new List<SandboxFault>();
         if (string.IsNullOrEmpty(options.Home) || !Path.IsPathFullyQualified(options.Home) || options.Home.Contains('\0', StringComparison.Ordinal))
@@ -35,6 +37,11 @@ internal static class OptionsValidator
         if (options.DefaultLimits is not null)
         {
             faults.AddRange(LimitsValidator.Validate(options.DefaultLimits, nameof(options.DefaultLimits)));
+            int processors = machineProcessors ?? Environment.ProcessorCount;
+            if (options.DefaultLimits.CpuCores is { } cores && cores > processors && !faults.Any(fault => fault.Field == "DefaultLimits.CpuCores"))
+            {
+                Add("DefaultLimits.CpuCores", LimitsValidator.TooManyCores(cores, processors));
+            }
         }
 
         NotNull(nameof(options.MaxLimits), options.MaxLimits);
@@ -134,6 +141,7 @@ internal static class OptionsValidator
         NotNull(nameof(options.AllowedNetworks), options.AllowedNetworks);
         Range(nameof(options.MaxConcurrentRuns), options.MaxConcurrentRuns, 1, 10_000);
         ValidateMemory();
+        Range(nameof(options.CpuOvercommit), options.CpuOvercommit, 1, 100);
         Range(nameof(options.MaxQueuedRuns), options.MaxQueuedRuns, 0, 1_000_000);
         Range(nameof(options.MaxConcurrentRunsPerKey), options.MaxConcurrentRunsPerKey, 1, 10_000);
         Range(nameof(options.MaxQueuedRunsPerKey), options.MaxQueuedRunsPerKey, 0, 1_000_000);

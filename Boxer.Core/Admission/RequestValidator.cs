@@ -23,19 +23,23 @@ internal sealed class RequestValidator
     private readonly ResourceLimits _defaultLimits;
     private readonly ResourceLimits _maxLimits;
     private readonly long _maxMemoryMegabytes;
+    private readonly int _processors;
 
     /// <param name="networks">The modes by name.</param>
     /// <param name="allowedNetworks">The names that may be used.</param>
     /// <param name="defaultLimits">Limits of requests that do not set their own; only <see cref="ResourceLimits.CpuTime"/> may be <see langword="null"/>.</param>
     /// <param name="maxLimits">The most that a request may have of each; <see langword="null"/>: no bound.</param>
     /// <param name="maxMemoryMegabytes">What all sandboxes together may be promised.</param>
+    /// <param name="processors">Processors of this machine.</param>
     internal RequestValidator(
         IReadOnlyDictionary<string, INetworkMode> networks,
         IReadOnlyCollection<string> allowedNetworks,
         ResourceLimits defaultLimits,
         ResourceLimits maxLimits,
-        long maxMemoryMegabytes)
+        long maxMemoryMegabytes,
+        int processors)
     {
+        _processors = processors;
         _maxLimits = maxLimits;
 
         // It alone has no default of its own, and a request that leaves it out must not have more than one that asks for the most.
@@ -99,6 +103,11 @@ internal sealed class RequestValidator
         if (limits.MemoryMegabytes > _maxMemoryMegabytes && !outOfRange.Any(fault => fault.Field == "Limits.MemoryMegabytes"))
         {
             Add("Limits.MemoryMegabytes", $"must be at most {_maxMemoryMegabytes}, which is all that this host gives to sandboxes.");
+        }
+
+        if (limits.CpuCores > _processors && !outOfRange.Any(fault => fault.Field == "Limits.CpuCores"))
+        {
+            Add("Limits.CpuCores", LimitsValidator.TooManyCores(limits.CpuCores.Value, _processors));
         }
 
         return faults.Count == 0 ? (image!, network!, limits) : throw new InvalidSandboxRequestException(faults);

@@ -78,7 +78,7 @@ internal sealed class RunTrace : IDisposable
             Usage = end.Usage,
             Timings = new SandboxTimings
             {
-                Queue = _stages.GetValueOrDefault("queue"),
+                Queue = _stages.GetValueOrDefault("queue") + _stages.GetValueOrDefault("processors"),
                 Image = _stages.GetValueOrDefault("image"),
                 Network = _stages.GetValueOrDefault("network"),
                 Sandbox = _stages.GetValueOrDefault("sandbox"),

@@ -13,6 +13,9 @@ internal sealed class Sandbox
     // A command that runs on is the operator's mistake, or an image that does not want it.
     private static readonly TimeSpan WarmUpTimeout = TimeSpan.FromSeconds(10);
 
+    // Until the command has started its own clock does not run.
+    private static readonly TimeSpan HandOverPatience = TimeSpan.FromSeconds(10);
+
     // After a kill PID 1 has only to reap and to report; a sandbox that takes longer is destroyed.
     private static readonly TimeSpan KillGrace = TimeSpan.FromSeconds(2);
 
@@ -76,17 +79,22 @@ internal sealed class Sandbox
 
     /// <summary>Hands the work over and sees it to its end.</summary>
     /// <param name="work">The work.</param>
+    /// <param name="processors">The processors that the command is promised; given back when it has ended.</param>
     /// <param name="onStarted">Is called when the command runs.</param>
     /// <param name="onOutput">Is given what the command prints.</param>
     /// <param name="cancellationToken">Destroys the sandbox.</param>
     /// <exception cref="SandboxRuntimeException">The sandbox broke before the command ran.</exception>
     internal async Task<SandboxEnd> RunAsync(
-        SandboxWork work, Action onStarted, Action<SandboxStream, ReadOnlyMemory<byte>> onOutput, CancellationToken cancellationToken)
+        SandboxWork work, IDisposable processors, Action onStarted, Action<SandboxStream, ReadOnlyMemory<byte>> onOutput, CancellationToken cancellationToken)
     {
         _parts.Cgroup?.Apply(work.Cgroup);
+        _parts.Cgroup?.SetCpuWeight(Cgroup.CommandWeight);
         using OutOfMemoryWatch? memory = _parts.Cgroup is null ? null : new OutOfMemoryWatch(_parts.Cgroup, _poller, _time);
+        TimeSpan wallClock = work.Limits.WallClock!.Value;
+        using var clock = new CancellationTokenSource(TimeSpan.FromTicks(Math.Max(wallClock.Ticks, HandOverPatience.Ticks)), _time);
         using var progress = new Progress(() =>
         {
+            clock.CancelAfter(wallClock);
             HasStarted = true;
             onStarted();
         });
@@ -98,7 +106,6 @@ internal sealed class Sandbox
         long start = _time.GetTimestamp();
         using var destroyed = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using CancellationTokenRegistration kill = cancellationToken.UnsafeRegister(static parts => ((SandboxParts)parts!).Kill(), _parts);
-        using var clock = new CancellationTokenSource(work.Limits.WallClock!.Value, _time);
         stdout.Start();
         stderr.Start();
         Task input = stdin.WriteAsync(work.Stdin);
@@ -116,6 +123,7 @@ internal sealed class Sandbox
             ]).ConfigureAwait(false);
         InitEvent end = stopped is null ? await command.ConfigureAwait(false) : await StopAsync(command, stopped.Value, work.Cgroup.CpuCores, destroyed).ConfigureAwait(false);
         progress.Dispose();
+        processors.Dispose();
         SandboxUsage used = await ReadUsageAsync(end, usage).ConfigureAwait(false);
         cancellationToken.ThrowIfCancellationRequested();
         TimeSpan runTime = _time.GetElapsedTime(start);

@@ -67,6 +67,7 @@ internal static partial class FieldNames
         ["QuotaBytes"] = "quota_bytes",
         ["AllowWiderEgress"] = "allow_wider_egress",
         ["MaxConcurrentRuns"] = "max_concurrent_runs",
+        ["CpuOvercommit"] = "cpu_overcommit",
         ["MaxMemoryMegabytes"] = "max_memory_mb",
         ["MaxQueuedRuns"] = "max_queued_runs",
         ["MaxConcurrentRunsPerKey"] = "max_concurrent_runs_per_key",

@@ -31,6 +31,7 @@ public sealed class HostSettingsTests
         Assert.Null(options.CgroupParent);
         Assert.Null(options.MaxConcurrentRuns);
         Assert.Null(options.MaxMemoryMegabytes);
+        Assert.Equal(4, options.CpuOvercommit);
         Assert.Equal(256, options.MaxQueuedRuns);
         Assert.Equal(TimeSpan.FromSeconds(60), options.QueueTimeout);
         Assert.Equal(TimeSpan.FromMinutes(10), options.PullTimeout);
@@ -53,7 +54,7 @@ public sealed class HostSettingsTests
               "defaults": {"cpu_cores": 0.5, "memory_mb": 64, "pids_limit": 3, "wall_clock_secs": 4.5, "cpu_time_secs": 5.5, "nofile": 16, "disk_mb": 6},
               "registry_mirrors": {"docker.io": ["http://127.0.0.1:5000", "https://registry-1.docker.io"], "localhost:5001": ["http://localhost:5001"]},
               "api_keys": ["k"], "allowed_networks": ["host"], "allowed_registries": ["10.0.0.5:5000"], "cgroup_parent": "boxes",
-              "max_concurrent_runs": 7, "max_memory_mb": 8000, "max_queued_runs": 9, "max_concurrent_runs_per_key": 35, "max_queued_runs_per_key": 36, "max_limits": {"memory_mb": 512, "cpu_time_secs": 60}, "queue_timeout_secs": 10, "pull_timeout_secs": 11,
+              "max_concurrent_runs": 7, "cpu_overcommit": 1.5, "max_memory_mb": 8000, "max_queued_runs": 9, "max_concurrent_runs_per_key": 35, "max_queued_runs_per_key": 36, "max_limits": {"memory_mb": 512, "cpu_time_secs": 60}, "queue_timeout_secs": 10, "pull_timeout_secs": 11,
               "boot_timeout_secs": 12, "stop_grace_secs": 13, "run_body_limit_bytes": 2048, "upload_quota_bytes": 15,
               "upload_quota_files": 16, "outputs_limit_bytes": 17, "outputs_limit_files": 18,
               "docker_config": "~/.docker/config.json", "insecure_registries": ["10.0.0.6:5000"], "registry_certificates": {"a.example": "/etc/ca.pem"},
@@ -87,7 +88,7 @@ public sealed class HostSettingsTests
         Assert.Equal(["10.9.0.0/16"], options.NetworkBlocks);
         Assert.True(options is { EnableIPv6: true, AllowWiderEgress: true, Egress: { BandwidthBitsPerSecond: 9_000, QuotaBytes: 19 } });
         Assert.Equal(("pypi.org:443", "203.0.113.7"), (Assert.Single(options.Egress.Allow!), Assert.Single(options.Egress.Deny)));
-        Assert.Equal((7, 8000, 9), (options.MaxConcurrentRuns, options.MaxMemoryMegabytes, options.MaxQueuedRuns));
+        Assert.Equal((7, 1.5, 8000, 9), (options.MaxConcurrentRuns, options.CpuOvercommit, options.MaxMemoryMegabytes, options.MaxQueuedRuns));
         Assert.Equal((35, 36, 512), (options.MaxConcurrentRunsPerKey, options.MaxQueuedRunsPerKey, options.MaxLimits.MemoryMegabytes));
         Assert.Equal(TimeSpan.FromMinutes(1), options.MaxLimits.CpuTime);
         Assert.Equal((10, 11, 12), (options.QueueTimeout.TotalSeconds, options.PullTimeout.TotalSeconds, options.BootTimeout.TotalSeconds));
@@ -122,7 +123,7 @@ public sealed class HostSettingsTests
               "defaults": {"cpu_cores": -1, "memory_mb": 16, "pids_limit": 0, "wall_clock_secs": null, "cpu_time_secs": -2, "nofile": 1.5, "disk": 1},
               "registry_mirrors": {"docker.io": ["ftp://x", "http://u:p@x"], "a/b": []},
               "api_keys": ["", "secret key", "same", "same"], "allowed_networks": ["bridge"], "allowed_registries": ["https://x"],
-              "cgroup_parent": 5, "max_concurrent_runs": 0, "max_memory_mb": 1, "max_queued_runs": -1, "queue_timeout_secs": 3601,
+              "cgroup_parent": 5, "cpu_overcommit": 0, "max_concurrent_runs": 0, "max_memory_mb": 1, "max_queued_runs": -1, "queue_timeout_secs": 3601,
               "pull_timeout_secs": 0, "boot_timeout_secs": 601, "stop_grace_secs": -1, "run_body_limit_bytes": 1,
               "upload_quota_bytes": {}, "upload_quota_files": [], "outputs_limit_bytes": 0, "outputs_limit_files": 0, "memory_mb": 5,
               "docker_config": "x", "insecure_registries": ["a/b"], "registry_certificates": {"a": 1}, "pull_policy": "sometimes", "image_quota_bytes": 0
@@ -138,6 +139,7 @@ public sealed class HostSettingsTests
             api_keys[3]: is the same as api_keys[2]; remove one.
             boot_timeout_secs: must be a number from 1 to 600, not 601.
             cgroup_parent: must be a text that is not empty, not 5.
+            cpu_overcommit: must be a number from 1 to 100, not 0.
             defaults.cpu_cores: must be a number from 0.01 to 1024, not -1.
             defaults.cpu_time_secs: must be a number from 0.01 to 86400, not -2.
             defaults.disk: is not a setting; remove it or use one of cpu_cores, cpu_time_secs, disk_mb, memory_mb, nofile, pids_limit, wall_clock_secs.
@@ -156,7 +158,7 @@ public sealed class HostSettingsTests
             max_concurrent_runs: must be a whole number from 1 to 10000, not 0.
             max_memory_mb: must be a whole number from 32 to 1073741824, not 1.
             max_queued_runs: must be a whole number from 0 to 1000000, not -1.
-            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
+            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
             output_limit_bytes: must be a whole number from 1 to 1073741824, not 0.
             outputs_limit_bytes: must be a whole number from 1 to 68719476736, not 0.
             outputs_limit_files: must be a whole number from 1 to 1000000, not 0.
@@ -310,7 +312,7 @@ public sealed class HostSettingsTests
         Assert.Equal(
             [
                 $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
-                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
                 "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
                 "",
             ],

@@ -35,8 +35,8 @@ public sealed class PythonImage : IAsyncLifetime
     /// <summary>Options that find the image.</summary>
     internal BoxerOptions Options()
     {
-        // What waits would count among the sandboxes of a run; the tests of the pool switch it on.
-        var options = new BoxerOptions { Home = Home, Pool = { Enabled = false } };
+        // What waits would count among the sandboxes of a run; the tests of the pool switch it on. Tests keep more runs open than there are processors.
+        var options = new BoxerOptions { Home = Home, Pool = { Enabled = false }, CpuOvercommit = 4 };
         options.RegistryMirrors["docker.io"] = [Url];
         return options;
     }

@@ -26,6 +26,12 @@ internal enum OutOfMemory
 /// <summary>The cgroup of one sandbox. Disposing removes it; what is in it is killed.</summary>
 internal abstract class Cgroup : IAsyncDisposable
 {
+    /// <summary>Processor time of a sandbox whose command runs, against others that want it: what the kernel gives every cgroup.</summary>
+    internal const int CommandWeight = 100;
+
+    /// <summary>The same of a sandbox that is booted or waits: it takes what commands leave, so that it does not use up their wall clocks.</summary>
+    internal const int WaitingWeight = 5;
+
     /// <summary>How often the kernel renews the quota of processor time.</summary>
     internal const int PeriodMicroseconds = 100_000;
 
@@ -51,6 +57,10 @@ internal abstract class Cgroup : IAsyncDisposable
 
     /// <summary>Sets the limit of processor time alone.</summary>
     internal abstract void SetCpu(double cores);
+
+    /// <summary>Sets how much processor time it gets where others want some too.</summary>
+    /// <param name="weight">1 to 10,000; the kernel's default is 100.</param>
+    internal abstract void SetCpuWeight(int weight);
 
     /// <summary>Whether the kernel killed something in the cgroup for want of memory, and whose limit it was.</summary>
     internal abstract OutOfMemory ReadOutOfMemory();

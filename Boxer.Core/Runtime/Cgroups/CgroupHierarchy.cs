@@ -116,7 +116,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
     /// <summary>Whether a sandbox's cgroup counts processor time.</summary>
     internal bool CountsCpu => _v2 is not null || _v1!.ContainsKey("cpuacct");
 
-    /// <summary>Makes the cgroup of one sandbox.</summary>
+    /// <summary>Makes the cgroup of one sandbox, which waits.</summary>
     internal Cgroup CreateCgroup(string name)
     {
         Cgroup cgroup = _v2 is not null
@@ -129,6 +129,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
                 Directory.CreateDirectory(directory);
             }
 
+            cgroup.SetCpuWeight(Cgroup.WaitingWeight);
             return cgroup;
         }
         catch

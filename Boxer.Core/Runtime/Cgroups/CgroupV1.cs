@@ -92,6 +92,9 @@ internal sealed class CgroupV1 : Cgroup
         void WriteQuota(long value) => Write(_cpu, "cpu.cfs_quota_us", value.ToString(CultureInfo.InvariantCulture));
     }
 
+    // 1024 shares are what 100 is in v2.
+    internal override void SetCpuWeight(int weight) => Write(_cpu, "cpu.shares", (weight * 1024 / 100).ToString(CultureInfo.InvariantCulture));
+
     // By the most it ever had, because newer kernels do not count failed charges any more.
     internal override OutOfMemory ReadOutOfMemory() =>
         (ReadKey(_memory, "memory.oom_control", "oom_kill"u8) ?? 0) == 0 ? OutOfMemory.None

@@ -33,6 +33,8 @@ internal sealed class CgroupV2 : Cgroup
     internal override void SetCpu(double cores) =>
         Write(_directory, "cpu.max", string.Create(CultureInfo.InvariantCulture, $"{CgroupV1.Quota(cores, PeriodMicroseconds)} {PeriodMicroseconds}"));
 
+    internal override void SetCpuWeight(int weight) => Write(_directory, "cpu.weight", weight.ToString(CultureInfo.InvariantCulture));
+
     // "oom" counts what reached the limit of this cgroup; kills for a limit above it are not among them.
     internal override OutOfMemory ReadOutOfMemory() =>
         (ReadKey(_directory, "memory.events", "oom_kill"u8) ?? 0) == 0 ? OutOfMemory.None

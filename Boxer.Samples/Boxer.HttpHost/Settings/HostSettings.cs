@@ -68,6 +68,7 @@ internal sealed record HostSettings
         options.ImageMinFreeBytes = Sandboxes.ImageMinFreeBytes;
         options.AllowedNetworks = [.. Sandboxes.AllowedNetworks.Where(name => !NetworksByDefault || modes.Contains(name))];
         options.MaxConcurrentRuns = Sandboxes.MaxConcurrentRuns;
+        options.CpuOvercommit = Sandboxes.CpuOvercommit;
         options.MaxMemoryMegabytes = Sandboxes.MaxMemoryMegabytes;
         options.MaxQueuedRuns = Sandboxes.MaxQueuedRuns;
         options.MaxConcurrentRunsPerKey = Sandboxes.MaxConcurrentRunsPerKey;

@@ -11,11 +11,14 @@ internal sealed class SettingsBinder
     private const long Gibibyte = 1L << 30;
     private const int MaxShown = 60;
 
+    // Clients of a host mostly wait: for input, the network, or each other.
+    private const decimal CpuOvercommit = 4;
+
     private static readonly string[] NetworkModes = ["none", "sandbox", "host"];
 
     private static readonly string[] Keys =
     [
-        "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "defaults", "dns_servers", "docker_config", "egress", "enable_ipv6", "home",
+        "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "cpu_overcommit", "defaults", "dns_servers", "docker_config", "egress", "enable_ipv6", "home",
         "ignore_cgroups", "image_min_free_bytes", "image_quota_bytes", "insecure_registries", "listen_addr", "max_concurrent_runs", "max_concurrent_runs_per_key", "max_limits", "max_memory_mb", "max_queued_runs",
         "max_queued_runs_per_key", "network_blocks",
         "output_limit_bytes", "outputs_limit_bytes", "outputs_limit_files", "platform", "pool", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors",
@@ -78,6 +81,7 @@ internal sealed class SettingsBinder
             ImageMinFreeBytes = Whole(_root, "", "image_min_free_bytes", 0, 1L << 50) ?? new BoxerOptions().ImageMinFreeBytes,
             AllowedNetworks = networks ?? [.. open ? NetworkModes[..2] : NetworkModes],
             MaxConcurrentRuns = (int?)Whole(_root, "", "max_concurrent_runs", 1, 10_000),
+            CpuOvercommit = (double)(Number(_root, "", "cpu_overcommit", 1, 100, whole: false) ?? CpuOvercommit),
             MaxMemoryMegabytes = (int?)Whole(_root, "", "max_memory_mb", 32, 1 << 30),
             MaxQueuedRuns = (int)(Whole(_root, "", "max_queued_runs", 0, 1_000_000) ?? 256),
             MaxConcurrentRunsPerKey = (int?)Whole(_root, "", "max_concurrent_runs_per_key", 1, 10_000),

@@ -4,16 +4,20 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Admission;
 
-/// <summary>Whatever comes in whatever order: the budget holds, keys and their order are respected, nobody is forgotten.</summary>
+/// <summary>
+/// Whatever comes in whatever order: the budgets of memory and processors hold, keys and their order are respected, nobody is forgotten.
+/// </summary>
 public sealed class AdmissionModelTests
 {
     private const int Running = 3;
     private const int RunningPerKey = 2;
     private const long Memory = 100;
+    private const int Processors = 2;
+    private const double CpuOvercommit = 1.5;
 
     [Fact]
     public void The_queue_keeps_its_promises() =>
-        Gen.Select(Gen.Int[0, 9], Gen.Int[0, 2], Gen.Int[1, 100]).Array[1, 80].Sample(
+        Gen.Select(Gen.Int[0, 12], Gen.Int[0, 2], Gen.Int[1, 100]).Array[1, 80].Sample(
             steps =>
             {
                 var model = new Model();
@@ -32,13 +36,28 @@ public sealed class AdmissionModelTests
         private readonly AdmissionQueue _queue;
         private readonly List<Run> _runs = [];
         private readonly List<AdmissionQueue.IdleMemory> _idle = [];
+        private int _asked;
 
         public Model() => _queue = new(
-            new AdmissionBounds { Running = Running, MemoryMegabytes = Memory, Waiting = 20, RunningPerKey = RunningPerKey, Timeout = TimeSpan.FromSeconds(60) }, _time);
+            new AdmissionBounds
+            {
+                Running = Running,
+                MemoryMegabytes = Memory,
+                Processors = Processors,
+                CpuOvercommit = CpuOvercommit,
+                Waiting = 20,
+                RunningPerKey = RunningPerKey,
+                Timeout = TimeSpan.FromSeconds(60),
+            },
+            _time);
 
         private IEnumerable<Run> Holding => _runs.Where(run => run.Slot.IsCompletedSuccessfully);
 
         private IEnumerable<Run> Waiting => _runs.Where(run => !run.Slot.IsCompleted);
+
+        private IEnumerable<Run> Commands => _runs.Where(run => run.Processors is { IsCompletedSuccessfully: true });
+
+        private IEnumerable<Run> WaitingForProcessors => _runs.Where(run => run.Processors is { IsCompleted: false });
 
         public void Step(int kind, int key, int amount)
         {
@@ -61,6 +80,12 @@ public sealed class AdmissionModelTests
                     _idle[amount % _idle.Count].Dispose();
                     _idle.RemoveAt(amount % _idle.Count);
                     break;
+                case 10 or 11 when Holding.FirstOrDefault(run => run.Processors is null) is { } booted:
+                    Start(booted, amount);
+                    break;
+                case 12 when WaitingForProcessors.Any():
+                    WaitingForProcessors.ElementAt(amount % WaitingForProcessors.Count()).Cancel.Cancel();
+                    break;
                 default:
                     _time.Advance(TimeSpan.FromSeconds(amount / 4));
                     break;
@@ -81,7 +106,7 @@ public sealed class AdmissionModelTests
             }
 
             Assert.Empty(_runs);
-            Assert.Equal((0, (0, 0)), (_queue.PromisedMegabytes, _queue.Count));
+            Assert.Equal((0, 0, 0, (0, 0)), (_queue.PromisedMegabytes, _queue.PromisedProcessors, _queue.WaitingForProcessors, _queue.Count));
         }
 
         private void Enter(string key, int memory)
@@ -98,8 +123,29 @@ public sealed class AdmissionModelTests
             }
         }
 
+        // A command that asks for 0.1 to 2 processors, some of them for itself.
+        private void Start(Run run, int amount)
+        {
+            run.Cores = ((amount % 20) + 1) / 10.0;
+            run.IsExclusive = amount % 3 == 0;
+            run.Asked = ++_asked;
+            run.Processors = run.Place.AcquireProcessorsAsync(run.Cores, run.IsExclusive, run.Cancel.Token);
+        }
+
         private void GiveBack(Run run)
         {
+            if (run.Processors is { } processors)
+            {
+                // One that waits for processors is given up first.
+                run.Cancel.Cancel();
+                Assert.True(SpinWait.SpinUntil(() => processors.IsCompleted, TimeSpan.FromSeconds(30)));
+                if (processors.IsCompletedSuccessfully)
+                {
+                    processors.Result.Dispose();
+                    processors.Result.Dispose();
+                }
+            }
+
             run.Slot.GetAwaiter().GetResult().Dispose();
             run.Place.Dispose();
             _runs.Remove(run);
@@ -113,6 +159,7 @@ public sealed class AdmissionModelTests
 
             // Who was granted or gave up is told a moment later.
             Assert.True(SpinWait.SpinUntil(() => Holding.Count() == _queue.Count.Running && Waiting.Count() == _queue.WaitingForSlot, TimeSpan.FromSeconds(30)));
+            CheckProcessors();
             foreach (Run run in _runs.Where(run => run.Slot.IsFaulted || run.Slot.IsCanceled).ToArray())
             {
                 Assert.True(run.Slot.IsCanceled ? run.Cancel.IsCancellationRequested : run.Slot.Exception!.InnerException is SandboxCapacityException);
@@ -127,12 +174,44 @@ public sealed class AdmissionModelTests
                 foreach (Run passed in _runs.TakeWhile(run => run != granted).Where(run => run.Key == granted.Key && !run.Slot.IsCompleted))
                 {
                     Assert.True(passed.Memory > granted.Memory, "of one key only a smaller run passes");
-                    Assert.InRange(++passed.Passes, 1, AdmissionQueue.MostPasses);
+                    Assert.InRange(++passed.Passes, 1, WaitingLine.MostPasses);
                 }
             }
 
             // Nobody waits for nothing.
             Assert.False(_queue.PromisedMegabytes == 0 && Waiting.Any());
+        }
+
+        private void CheckProcessors()
+        {
+            Assert.True(SpinWait.SpinUntil(
+                () => Math.Abs(Commands.Sum(run => run.Cores) - _queue.PromisedProcessors) < 0.001 && WaitingForProcessors.Count() == _queue.WaitingForProcessors, TimeSpan.FromSeconds(30)));
+            foreach (Run run in _runs.Where(run => run.Processors is { IsCompleted: true, IsCompletedSuccessfully: false }).ToArray())
+            {
+                Assert.True(run.Processors!.IsCanceled ? run.Cancel.IsCancellationRequested : run.Processors.Exception!.InnerException is SandboxCapacityException);
+                run.Processors = null;
+                GiveBack(run);
+            }
+
+            double most = Commands.Any(run => run.IsExclusive) ? Processors : Processors * CpuOvercommit;
+            double promised = Commands.Sum(run => run.Cores);
+            Assert.InRange(promised, 0, most + 0.001);
+            foreach (Run granted in Commands.Where(run => !run.HasCommand).ToArray())
+            {
+                granted.HasCommand = true;
+                foreach (Run passed in _runs.Where(run => run.Key == granted.Key && run.Processors is { IsCompleted: false } && run.Asked < granted.Asked))
+                {
+                    Assert.True(passed.Cores > granted.Cores || passed.IsExclusive, "of one key only a run that needs less passes");
+                    Assert.InRange(++passed.ProcessorPasses, 1, WaitingLine.MostPasses);
+                }
+            }
+
+            // The first who waits and has no processors yet goes on as soon as there are enough, unless it was passed so often that another is owed.
+            foreach (Run run in WaitingForProcessors.Where(run => !Commands.Any(other => other.Key == run.Key)))
+            {
+                double free = (run.IsExclusive || Commands.Any(other => other.IsExclusive) ? Processors : Processors * CpuOvercommit) - promised;
+                Assert.True(free < run.Cores || WaitingForProcessors.Any(other => other != run), "there is enough for the only one who waits");
+            }
         }
     }
 
@@ -147,6 +226,19 @@ public sealed class AdmissionModelTests
         public CancellationTokenSource Cancel { get; } = new();
 
         public Task<IDisposable> Slot { get; set; } = null!;
+
+        public Task<IDisposable>? Processors { get; set; }
+
+        public double Cores { get; set; }
+
+        public bool IsExclusive { get; set; }
+
+        /// <summary>When it began to wait for processors.</summary>
+        public int Asked { get; set; }
+
+        public bool HasCommand { get; set; }
+
+        public int ProcessorPasses { get; set; }
 
         public bool WasGranted { get; set; }
 

@@ -41,7 +41,7 @@ public sealed class AdmissionQueueTests
         AdmissionQueue queue = Queue(running: 10, memory: 100);
         IDisposable half = await SlotAsync(queue, 50, Cancel);
         Task<IDisposable> large = SlotAsync(queue, 100, Cancel);
-        for (int i = 0; i < AdmissionQueue.MostPasses; i++)
+        for (int i = 0; i < WaitingLine.MostPasses; i++)
         {
             (await SlotAsync(queue, 1, Cancel)).Dispose();
         }
@@ -306,6 +306,113 @@ public sealed class AdmissionQueueTests
         using IDisposable all = await SlotAsync(queue, Memory, Cancel);
     }
 
+    [Fact]
+    public async Task Processors_are_promised_to_commands_by_their_cores_and_never_beyond_the_machine()
+    {
+        AdmissionQueue queue = Queue(running: 10, processors: 2);
+        IDisposable[] halves = [await ProcessorsAsync(queue, 0.5), await ProcessorsAsync(queue, 0.5), await ProcessorsAsync(queue, 0.01)];
+        Task<IDisposable> one = ProcessorsAsync(queue, 1);
+        Assert.False(one.IsCompleted);
+        using IDisposable rest = await ProcessorsAsync(queue, 0.99);
+        Assert.Equal(2, queue.PromisedProcessors);
+
+        halves[0].Dispose();
+        Assert.False(one.IsCompleted);
+        halves[1].Dispose();
+        using (await one)
+        {
+            Assert.Equal((2, 3), (queue.PromisedProcessors, queue.Count.Running));
+        }
+
+        halves[2].Dispose();
+        Assert.Equal(0.99, queue.PromisedProcessors);
+    }
+
+    [Fact]
+    public async Task Overcommit_ends_where_a_run_has_its_processors_for_itself()
+    {
+        AdmissionQueue queue = Queue(running: 20, processors: 2, overcommit: 4);
+        IDisposable[] shared = [.. await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => ProcessorsAsync(queue, 1)))];
+        Task<IDisposable> ninth = ProcessorsAsync(queue, 1);
+        Assert.False(ninth.IsCompleted);
+
+        Task<IDisposable> own = ProcessorsAsync(queue, 1, isExclusive: true);
+        Array.ForEach(shared[..7], one => one.Dispose());
+        using IDisposable late = await ninth;
+        Assert.False(own.IsCompleted, "two others have all there is");
+        shared[7].Dispose();
+        using IDisposable exclusive = await own;
+        Task<IDisposable> beside = ProcessorsAsync(queue, 0.5);
+        Assert.False(beside.IsCompleted, "nobody shares what it has");
+
+        exclusive.Dispose();
+        (await beside).Dispose();
+        Assert.Equal(1, queue.PromisedProcessors);
+    }
+
+    [Fact]
+    public async Task A_run_that_needs_all_processors_is_passed_a_bounded_number_of_times()
+    {
+        AdmissionQueue queue = Queue(running: 10, processors: 2);
+        IDisposable one = await ProcessorsAsync(queue, 1, "a");
+        Task<IDisposable> all = ProcessorsAsync(queue, 2, "b");
+        for (int i = 0; i < WaitingLine.MostPasses; i++)
+        {
+            (await ProcessorsAsync(queue, 1, $"c{i}")).Dispose();
+        }
+
+        Task<IDisposable> next = ProcessorsAsync(queue, 1, "d");
+        Assert.False(next.IsCompleted);
+        one.Dispose();
+        IDisposable both = await all;
+        Assert.False(next.IsCompleted);
+        both.Dispose();
+        (await next).Dispose();
+    }
+
+    [Fact]
+    public async Task A_key_that_has_processors_leaves_the_last_one_to_a_key_that_waits_and_has_none()
+    {
+        AdmissionQueue queue = Queue(running: 10, processors: 4);
+        IDisposable[] greedy = [await ProcessorsAsync(queue, 1, "greedy"), await ProcessorsAsync(queue, 1, "greedy")];
+        Task<IDisposable> other = ProcessorsAsync(queue, 3, "other");
+        IDisposable third = await ProcessorsAsync(queue, 1, "greedy");
+        Task<IDisposable> fourth = ProcessorsAsync(queue, 1, "greedy");
+        Assert.False(fourth.IsCompleted, "the last one is the other's");
+
+        greedy[0].Dispose();
+        using IDisposable replaced = await fourth;
+        greedy[1].Dispose();
+        Assert.False(other.IsCompleted);
+        third.Dispose();
+        using IDisposable some = await other;
+
+        // Now nobody who waits has none.
+        AdmissionQueue full = Queue(running: 10, processors: 3);
+        using IDisposable one = await ProcessorsAsync(full, 1, "a");
+        using IDisposable two = await ProcessorsAsync(full, 1, "b");
+        (await ProcessorsAsync(full, 1, "a")).Dispose();
+    }
+
+    [Fact]
+    public async Task Who_waits_too_long_for_processors_is_refused_or_cancelled_and_the_next_goes_on()
+    {
+        AdmissionQueue queue = Queue(running: 10, processors: 2);
+        using IDisposable one = await ProcessorsAsync(queue, 1);
+        using var cancelled = new CancellationTokenSource();
+        Task<IDisposable> late = ProcessorsAsync(queue, 2);
+        Task<IDisposable> cancel = ProcessorsAsync(queue, 2, cancelled: cancelled);
+        await cancelled.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => cancel);
+        _time.Advance(TimeSpan.FromMinutes(1));
+
+        Assert.Contains("No processor became free within 60 s", (await Assert.ThrowsAsync<SandboxCapacityException>(() => late)).Message, StringComparison.Ordinal);
+        IDisposable next = await ProcessorsAsync(queue, 1);
+        next.Dispose();
+        next.Dispose();
+        Assert.Equal((1, 0, 1), (queue.PromisedProcessors, queue.WaitingForProcessors, queue.Count.Running));
+    }
+
     private static void Max(ref int most, int value)
     {
         int seen;
@@ -314,11 +421,29 @@ public sealed class AdmissionQueueTests
         }
     }
 
-    private AdmissionQueue Queue(int running, long memory = 1_000, int waiting = 100, TimeSpan? timeout = null) =>
-        new(Bounds(running, memory, waiting) with { Timeout = timeout ?? TimeSpan.FromMinutes(1) }, _time);
+    private AdmissionQueue Queue(int running, long memory = 1_000, int waiting = 100, TimeSpan? timeout = null, int processors = 2, double overcommit = 1) =>
+        new(Bounds(running, memory, waiting) with { Timeout = timeout ?? TimeSpan.FromMinutes(1), Processors = processors, CpuOvercommit = overcommit }, _time);
 
     private static AdmissionBounds Bounds(int running, long memory, int waiting) =>
-        new() { Running = running, MemoryMegabytes = memory, Waiting = waiting, Timeout = TimeSpan.FromMinutes(1) };
+        new() { Running = running, MemoryMegabytes = memory, Processors = 2, Waiting = waiting, Timeout = TimeSpan.FromMinutes(1) };
+
+    // A place, a slot and processors, given back together.
+    private static async Task<IDisposable> ProcessorsAsync(AdmissionQueue queue, double cores, string? key = null, bool isExclusive = false, CancellationTokenSource? cancelled = null)
+    {
+        AdmissionQueue.Ticket place = queue.Enter(key);
+        IDisposable? slot = null;
+        try
+        {
+            slot = await place.AcquireSlotAsync(1, Cancel);
+            return new Held(await place.AcquireProcessorsAsync(cores, isExclusive, cancelled?.Token ?? Cancel), slot, place);
+        }
+        catch
+        {
+            slot?.Dispose();
+            place.Dispose();
+            throw;
+        }
+    }
 
     // A place and a slot, given back together.
     private static async Task<IDisposable> SlotAsync(AdmissionQueue queue, long memory, CancellationToken cancellationToken, string? key = null)
@@ -335,12 +460,8 @@ public sealed class AdmissionQueueTests
         }
     }
 
-    private sealed class Held(IDisposable slot, IDisposable place) : IDisposable
+    private sealed class Held(params IDisposable[] parts) : IDisposable
     {
-        public void Dispose()
-        {
-            slot.Dispose();
-            place.Dispose();
-        }
+        public void Dispose() => Array.ForEach(parts, part => part.Dispose());
     }
 }

@@ -5,6 +5,7 @@ namespace Boxer.Tests.Core.Admission;
 public sealed class OptionsValidatorTests
 {
     private const long MachineMegabytes = 16_384;
+    private const int MachineProcessors = 4;
 
     public static TheoryData<string, Action<BoxerOptions>, string> Faults => new()
     {
@@ -43,6 +44,10 @@ public sealed class OptionsValidatorTests
         { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 128, "is 128, less than the 256 of one run; raise it, or lower DefaultLimits.MemoryMegabytes." },
         { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 1 << 20, "is 1048576, but this machine has 16384 MiB, of which 15360 can be given to sandboxes; lower it." },
         { "DefaultLimits.MemoryMegabytes", options => options.DefaultLimits.MemoryMegabytes = 13_000, "is 13000, but this machine has 16384 MiB, of which 12288 are given to sandboxes; lower it." },
+        { "DefaultLimits.CpuCores", options => options.DefaultLimits.CpuCores = 4.5, "is 4.5, but this machine has 4 processors; ask for at most 4." },
+        { "DefaultLimits.CpuCores", options => options.DefaultLimits.CpuCores = 2_000, "is 2000, but must be from 0.01 to 1024 cores." },
+        { "CpuOvercommit", options => options.CpuOvercommit = 0.5, "is 0.5, but must be from 1 to 100." },
+        { "CpuOvercommit", options => options.CpuOvercommit = double.NaN, "is NaN, but must be from 1 to 100." },
         { "MaxLimits", options => options.MaxLimits = null!, "must not be null." },
         { "MaxLimits.Pids", options => options.MaxLimits.Pids = 0, "is 0, but must be from 1 to 32768 processes." },
         { "DefaultLimits.MemoryMegabytes", options => options.MaxLimits.MemoryMegabytes = 128, "is 256, but at most 128 MiB are allowed here." },
@@ -73,7 +78,7 @@ public sealed class OptionsValidatorTests
         var options = new BoxerOptions();
         spoil(options);
 
-        SandboxFault fault = Assert.Single(OptionsValidator.Validate(options, ["none", "other"], MachineMegabytes));
+        SandboxFault fault = Assert.Single(OptionsValidator.Validate(options, ["none", "other"], MachineMegabytes, MachineProcessors));
 
         Assert.Equal((field, message), (fault.Field, fault.Message));
     }
@@ -119,6 +124,7 @@ public sealed class OptionsValidatorTests
         Assert.Equal((256, TimeSpan.FromSeconds(60)), (options.MaxQueuedRuns, options.QueueTimeout));
         Assert.Equal((TimeSpan.FromMinutes(10), TimeSpan.FromSeconds(30)), (options.PullTimeout, options.BootTimeout));
         Assert.False(options.IgnoreCgroups);
+        Assert.Equal(1, options.CpuOvercommit);
         Assert.Equal(
             new ResourceLimits
             {

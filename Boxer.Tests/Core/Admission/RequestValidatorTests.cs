@@ -8,6 +8,7 @@ namespace Boxer.Tests.Core.Admission;
 public sealed class RequestValidatorTests
 {
     private const int MostMemory = 4_096;
+    private const int Processors = 4;
     private static readonly Dictionary<string, INetworkMode> Modes = new(StringComparer.Ordinal) { ["none"] = new NoneNetworkMode(), ["other"] = new NoneNetworkMode() };
 
     public static TheoryData<string, Action<SandboxRequest>, string, string> Faults => new()
@@ -73,6 +74,7 @@ public sealed class RequestValidatorTests
         { "outputs to nowhere", request => request.Outputs = SandboxOutputs.ToDirectory("/nowhere/out"), "Outputs", "must be a directory whose parent exists." },
         { "outputs that fit no array", request => request.Limits.OutputFilesBytes = 3L << 30, "Limits.OutputFilesBytes", "must be at most 2147483591 where Outputs are kept in memory; name a directory for more." },
         { "more memory than there is", request => request.Limits.MemoryMegabytes = MostMemory + 1, "Limits.MemoryMegabytes", "must be at most 4096, which is all that this host gives to sandboxes." },
+        { "more processors than there are", request => request.Limits.CpuCores = 4.5, "Limits.CpuCores", "is 4.5, but this machine has 4 processors; ask for at most 4." },
         { "cpu not a number", request => request.Limits.CpuCores = double.NaN, "Limits.CpuCores", "is NaN, but must be from 0.01 to 1024 cores." },
         { "endless cpu", request => request.Limits.CpuCores = double.PositiveInfinity, "Limits.CpuCores", "is Infinity, but must be from 0.01 to 1024 cores." },
         { "negative memory", request => request.Limits.MemoryMegabytes = -1, "Limits.MemoryMegabytes", "is -1, but must be from 32 to 1048576 MiB." },
@@ -133,7 +135,7 @@ public sealed class RequestValidatorTests
     }
 
     [Theory]
-    [InlineData(nameof(ResourceLimits.CpuCores), 0.01, 1_024, 0.001)]
+    [InlineData(nameof(ResourceLimits.CpuCores), 0.01, Processors, 0.001)]
     [InlineData(nameof(ResourceLimits.MemoryMegabytes), 32, MostMemory, 1)]
     [InlineData(nameof(ResourceLimits.Pids), 1, 32_768, 1)]
     [InlineData(nameof(ResourceLimits.WallClock), 0.001, 86_400, 0.001)]
@@ -167,7 +169,7 @@ public sealed class RequestValidatorTests
             SandboxRequest request = Good();
             request.Limits.CpuTime = asked;
             ResourceLimits defaults = LimitsValidator.Fill(new() { CpuTime = byDefault }, LimitsValidator.BuiltIn);
-            return new RequestValidator(Modes, ["none"], defaults, new() { CpuTime = most }, MostMemory).Validate(request).Limits.CpuTime;
+            return new RequestValidator(Modes, ["none"], defaults, new() { CpuTime = most }, MostMemory, Processors).Validate(request).Limits.CpuTime;
         }
 
         TimeSpan one = TimeSpan.FromSeconds(1);
@@ -243,7 +245,7 @@ public sealed class RequestValidatorTests
     {
         try
         {
-            new RequestValidator(Modes, ["none"], LimitsValidator.BuiltIn, new(), MostMemory).Validate(request);
+            new RequestValidator(Modes, ["none"], LimitsValidator.BuiltIn, new(), MostMemory, Processors).Validate(request);
             return [];
         }
         catch (InvalidSandboxRequestException exception)

@@ -73,7 +73,7 @@ public sealed class TelemetryTests(SharedRunner shared)
         Assert.Contains(heard, item => item is { Instrument: "boxer.runs", Value: 1, Tags: "network=unknown termination=InvalidSandboxRequestException" });
         Assert.DoesNotContain(heard, item => item.Tags.Contains("made-up-by-a-client", StringComparison.Ordinal));
         Assert.Superset(
-            new HashSet<string>(((string[])["queue", "image", "network", "sandbox", "run", "outputs", "cleanup"]).Select(stage => "stage=" + stage), StringComparer.Ordinal),
+            new HashSet<string>(((string[])["queue", "image", "network", "sandbox", "processors", "run", "outputs", "cleanup"]).Select(stage => "stage=" + stage), StringComparer.Ordinal),
             heard.Where(item => item is { Instrument: "boxer.stage.duration", Value: >= 0 }).Select(item => item.Tags).ToHashSet(StringComparer.Ordinal));
         Assert.Contains(heard, item => item.Instrument == "boxer.runs.active");
         Assert.Contains(heard, item => item.Instrument == "boxer.runs.queued");

@@ -22,7 +22,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     private bool _isBusy;
 
     public SandboxPoolTests() =>
-        _admission = new(new AdmissionBounds { Running = 100, MemoryMegabytes = 1_000, Waiting = 10, Timeout = TimeSpan.FromMinutes(1) }, _time)
+        _admission = new(new AdmissionBounds { Running = 100, MemoryMegabytes = 1_000, Processors = 2, Waiting = 10, Timeout = TimeSpan.FromMinutes(1) }, _time)
         {
             IdleWanted = () => _pool!.GiveUpMemory(),
         };

@@ -26,6 +26,17 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
+    public void A_sandbox_that_waits_weighs_less_than_one_whose_command_runs()
+    {
+        V2().SetCpuWeight(Cgroup.WaitingWeight);
+        Assert.Equal("5", Read("cpu.weight"));
+        V1().SetCpuWeight(Cgroup.WaitingWeight);
+        Assert.Equal("51", Read("cpu.shares"));
+        V1().SetCpuWeight(Cgroup.CommandWeight);
+        Assert.Equal("1024", Read("cpu.shares"));
+    }
+
+    [Fact]
     public void V2_without_swap_accounting_is_left_alone_about_it()
     {
         V2().Apply(new CgroupLimits(0.01, 100 << 20, 600));

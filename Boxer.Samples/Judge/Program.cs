@@ -1,0 +1,54 @@
+// Judges the submissions of a problem and prints a line of JSON for each:
+//
+//   Judge [--mirror REGISTRY=URL]... FOLDER
+//
+// FOLDER has problem.json, tests/NAME.in with tests/NAME.out, and submissions/. docs/judge.md explains the limits and the verdicts.
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using Boxer;
+using Boxer.Hosting;
+using Judge;
+
+const int UsageExitCode = 2;
+const int FailureExitCode = 125;
+
+// A submission waits for the processors that it is promised. How long does not count for its verdict.
+var options = new BoxerOptions { QueueTimeout = TimeSpan.FromHours(1) };
+var rest = new Queue<string>(args);
+while (rest.TryPeek(out string? option) && option == "--mirror" && rest.Count > 1)
+{
+    rest.Dequeue();
+    string[] mirror = rest.Dequeue().Split('=', 2);
+    options.RegistryMirrors[mirror[0]] = [mirror[^1]];
+}
+
+if (rest.Count != 1)
+{
+    await Console.Error.WriteLineAsync("usage: Judge [--mirror REGISTRY=URL]... FOLDER");
+    return UsageExitCode;
+}
+
+var output = new JsonSerializerOptions(JsonSerializerDefaults.Web) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+using var stopping = new CancellationTokenSource();
+Console.CancelKeyPress += (_, pressed) =>
+{
+    pressed.Cancel = true;
+    stopping.Cancel();
+};
+try
+{
+    var problem = Problem.Read(rest.Dequeue());
+    await using SandboxRunner runner = BoxerRunner.Create(options);
+    var parallel = new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount * 4, CancellationToken = stopping.Token };
+    await Parallel.ForEachAsync(problem.Submissions, parallel, async (submission, cancel) =>
+    {
+        Judgement judgement = await problem.JudgeAsync(runner, submission, cancel);
+        await Console.Out.WriteLineAsync(JsonSerializer.Serialize(judgement, output));
+    });
+    return 0;
+}
+catch (Exception exception) when (exception is SandboxException or ArgumentException or IOException or UnauthorizedAccessException or JsonException or OperationCanceledException)
+{
+    await Console.Error.WriteLineAsync(exception.Message);
+    return FailureExitCode;
+}

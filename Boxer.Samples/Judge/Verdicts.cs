@@ -1,0 +1,33 @@
+using Boxer;
+
+namespace Judge;
+
+/// <summary>Verdicts, by how a run ended and what it printed.</summary>
+internal static class Verdicts
+{
+    public const string Accepted = "AC";
+
+    /// <summary>Gives the verdict of one run.</summary>
+    /// <param name="result">The run.</param>
+    /// <param name="expected">What it should have printed.</param>
+    public static string Of(SandboxResult result, string expected) => result.Termination.Kind switch
+    {
+        TerminationKind.CpuTimeLimit or TerminationKind.WallClockLimit => "TLE",
+        TerminationKind.MemoryLimit => "MLE",
+        TerminationKind.Exited when result.ExitCode == 0 => Compare(result.Stdout, expected),
+
+        // Nobody's fault that the submission could help: judge it again.
+        TerminationKind.SandboxDied => "IE",
+        _ => "RE",
+    };
+
+    // Spaces at the ends of lines, and empty lines at the end, do not count. Other spaces are the difference between WA and PLE.
+    private static string Compare(string printed, string expected) =>
+        Lines(printed).SequenceEqual(Lines(expected)) ? Accepted
+        : Words(printed).SequenceEqual(Words(expected)) ? "PLE"
+        : "WA";
+
+    private static string[] Lines(string text) => [.. text.TrimEnd().Split('\n').Select(line => line.TrimEnd())];
+
+    private static string[] Words(string text) => text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
+}

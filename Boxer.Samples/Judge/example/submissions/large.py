@@ -1,0 +1,2 @@
+kept = b"x" * (400 << 20)
+print(len(kept))

@@ -1,0 +1,134 @@
+using Boxer.Hosting;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>Many runs at once: a run's own limits see nothing of the others.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class CrowdTests(SharedRunner shared)
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Of_50_commands_at_once_none_is_ended_by_its_wall_clock_of_2_s()
+    {
+        BoxerOptions options = shared.Options;
+        options.CpuOvercommit = new BoxerOptions().CpuOvercommit;
+        options.QueueTimeout = TimeSpan.FromMinutes(5);
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        SandboxRequest request = SharedRunner.Python("""
+            import time
+            while time.process_time() < 0.3:
+                pass
+            print("right")
+            """);
+        request.Limits.WallClock = TimeSpan.FromSeconds(2);
+
+        SandboxResult[] results = await Task.WhenAll(Enumerable.Range(0, 50).Select(_ => runner.RunAsync(request, Cancel)));
+
+        Assert.All(results, result => Assert.True(result.Stdout == "right\n", $"{result.Termination} after {result.Timings}, {result.Usage}"));
+        Assert.Contains(results, result => result.Timings.Queue > request.Limits.WallClock);
+    }
+
+    [Fact]
+    public async Task A_run_whose_sandbox_was_killed_while_it_waited_for_processors_gets_another()
+    {
+        await using var place = new OwnCgroup();
+        BoxerOptions options = shared.Options;
+        options.CpuOvercommit = 1;
+        options.CgroupParent = place.Name;
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        SandboxRequest counting = SharedRunner.Shell(OpenRun.Counting);
+        counting.Limits.CpuCores = Environment.ProcessorCount;
+        await using OpenRun holds = await OpenRun.StartAsync(runner, counting);
+        Task<SandboxResult> waits = runner.RunAsync(SharedRunner.Command("echo", "alive"), Cancel);
+        await Until.IsSoAsync(() => place.FrozenProcesses().Length > 0, seconds: 60);
+
+        Assert.All(place.FrozenProcesses(), pid => Assert.Equal(0, Native.Signal.kill(pid, Native.Signal.SIGKILL)));
+        await holds.StopCountingAsync();
+
+        SandboxResult result = await waits;
+        Assert.Equal("alive\n", result.Stdout);
+    }
+
+    [Fact]
+    public async Task A_run_that_is_cancelled_or_waits_too_long_for_processors_leaves_nothing()
+    {
+        string[] before = await HostState.ReadAsync();
+        BoxerOptions options = shared.Options;
+        options.CpuOvercommit = 1;
+        options.QueueTimeout = TimeSpan.FromSeconds(3);
+        await using (SandboxRunner runner = BoxerRunner.Create(options))
+        {
+            SandboxRequest counting = SharedRunner.Shell(OpenRun.Counting);
+            counting.Limits.CpuCores = Environment.ProcessorCount;
+            await using OpenRun holds = await OpenRun.StartAsync(runner, counting);
+            using var cancelled = new CancellationTokenSource();
+            Task<SandboxResult> cancel = runner.RunAsync(SharedRunner.Command("true"), cancelled.Token);
+            Task<SandboxResult> late = runner.RunAsync(SharedRunner.Command("true"), Cancel);
+
+            Assert.Contains("No processor became free within 3 s", (await Assert.ThrowsAsync<SandboxCapacityException>(() => late)).Message, StringComparison.Ordinal);
+            await cancelled.CancelAsync();
+            await Assert.ThrowsAnyAsync<Exception>(() => cancel);
+            await holds.StopCountingAsync();
+            Assert.Equal("free\n", (await runner.RunAsync(SharedRunner.Command("echo", "free"), Cancel)).Stdout);
+            await using OpenRun left = await OpenRun.StartAsync(runner, counting);
+        }
+
+        Assert.Equal(before, await HostState.ReadAsync());
+    }
+
+    [Fact]
+    public async Task More_processors_than_the_machine_has_are_refused_before_anything_starts()
+    {
+        SandboxRequest request = SharedRunner.Command("true");
+        request.Limits.CpuCores = Environment.ProcessorCount + 0.5;
+
+        InvalidSandboxRequestException fault = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
+
+        Assert.Contains($"Limits.CpuCores: is {Environment.ProcessorCount}.5, but this machine has {Environment.ProcessorCount} processors", fault.Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Cgroups of a test's own, so that only what it booted is killed.</summary>
+    private sealed class OwnCgroup : IAsyncDisposable
+    {
+        public string Name { get; } = "boxertest-" + Guid.NewGuid().ToString("N")[..8];
+
+        /// <summary>The processes of sandboxes that wait.</summary>
+        public int[] FrozenProcesses() =>
+        [
+            .. Directories().Where(directory => Read(directory, "freezer.state") == "FROZEN" || Read(directory, "cgroup.freeze") == "1")
+                .SelectMany(directory => Read(directory, "cgroup.procs").Split('\n', StringSplitOptions.RemoveEmptyEntries)).Select(int.Parse),
+        ];
+
+        public ValueTask DisposeAsync()
+        {
+            foreach (string directory in Directories().OrderByDescending(directory => directory.Length).Where(Directory.Exists))
+            {
+                Directory.Delete(directory);
+            }
+
+            return ValueTask.CompletedTask;
+        }
+
+        private string[] Directories() =>
+        [
+            .. Directory.EnumerateDirectories("/sys/fs/cgroup", Name + "*", new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true, MaxRecursionDepth = 3 })
+                .SelectMany(top => (string[])[top, .. Directory.EnumerateDirectories(top, "*", SearchOption.AllDirectories)]),
+        ];
+
+        private static string Read(string directory, string file)
+        {
+            string path = Path.Join(directory, file);
+            try
+            {
+                return File.Exists(path) ? File.ReadAllText(path).Trim() : "";
+            }
+            catch (IOException)
+            {
+                // Removed meanwhile.
+                return "";
+            }
+        }
+    }
+}

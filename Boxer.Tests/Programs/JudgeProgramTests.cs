@@ -1,0 +1,11 @@
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Programs;
+
+/// <summary>The judge among the samples, as many submissions as a contest has.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class JudgeProgramTests(PythonImage image)
+{
+    [Fact]
+    public Task Of_500_submissions_beside_two_busy_loops_each_gets_the_right_verdict() => JudgeSample.AssertVerdictsAsync(image, submissions: 500);
+}

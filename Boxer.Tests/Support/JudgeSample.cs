@@ -1,0 +1,73 @@
+using System.Diagnostics;
+using System.Text.Json.Nodes;
+
+namespace Boxer.Tests.Support;
+
+/// <summary>The judge among the samples, run on many copies of its example beside a load.</summary>
+internal static class JudgeSample
+{
+    private static readonly Dictionary<string, string> Verdicts = new(StringComparer.Ordinal)
+    {
+        ["right"] = "AC",
+        ["wrong"] = "WA",
+        ["spaces"] = "PLE",
+        ["slow"] = "TLE",
+        ["large"] = "MLE",
+        ["broken"] = "RE",
+    };
+
+    // Of ten submissions.
+    private static readonly string[] Mix = ["right", "wrong", "right", "slow", "spaces", "right", "large", "broken", "right", "wrong"];
+
+    /// <summary>Judges so many submissions while two processes of this host compute without end: each verdict is right.</summary>
+    internal static async Task AssertVerdictsAsync(PythonImage image, int submissions)
+    {
+        image.Require();
+        string[] before = await HostState.ReadAsync();
+        string folder = Directory.CreateTempSubdirectory("boxer-judge-").FullName;
+        Process[] load = [HostProgram.Start("sh", "-c", "while :; do :; done"), HostProgram.Start("sh", "-c", "while :; do :; done")];
+        try
+        {
+            string problem = MakeProblem(folder, submissions);
+            string printed = await HostProgram.RunAsync(
+                "env", $"HOME={folder}", "dotnet", Path.Join(AppContext.BaseDirectory, "Judge.dll"), "--mirror", $"docker.io={image.Url}", problem);
+
+            JsonNode[] judgements = [.. printed.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonNode.Parse(line)!)];
+            Assert.Equal(submissions, judgements.Select(one => (string)one["submission"]!).Distinct(StringComparer.Ordinal).Count());
+            Assert.Empty(judgements.Where(one => (string)one["verdict"]! != Verdicts[((string)one["submission"]!).Split('-')[1]]).Select(one => one.ToJsonString()));
+        }
+        finally
+        {
+            foreach (Process one in load)
+            {
+                one.Kill();
+                await one.WaitForExitAsync();
+                one.Dispose();
+            }
+
+            Directory.Delete(folder, recursive: true);
+        }
+
+        Assert.Equal(before, await HostState.ReadAsync());
+    }
+
+    private static string MakeProblem(string folder, int submissions)
+    {
+        string example = Path.Join(AppContext.BaseDirectory, "judge-example");
+        string problem = Path.Join(folder, "problem");
+        Directory.CreateDirectory(Path.Join(problem, "tests"));
+        Directory.CreateDirectory(Path.Join(problem, "submissions"));
+        foreach (string file in (string[])["problem.json", "tests/1.in", "tests/1.out"])
+        {
+            File.Copy(Path.Join(example, file), Path.Join(problem, file));
+        }
+
+        for (int i = 0; i < submissions; i++)
+        {
+            string kind = Mix[i % Mix.Length];
+            File.Copy(Path.Join(example, "submissions", kind + ".py"), Path.Join(problem, "submissions", $"{i:000}-{kind}-.py"));
+        }
+
+        return problem;
+    }
+}
