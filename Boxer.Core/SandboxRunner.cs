@@ -216,7 +216,10 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             trace.Network = mode.Name;
             if (mode.FindObstacle() is { } obstacle)
             {
-                throw new SandboxPrivilegeException($"The network mode '{mode.Name}' cannot be used: {obstacle}");
+                throw new SandboxPrivilegeException($"The network mode '{mode.Name}' cannot be used: {obstacle}")
+                {
+                    PublicMessage = $"The network mode '{mode.Name}' cannot be used on this host.",
+                };
             }
 
             AdmissionQueue.Ticket place = held.Push(_admission.Enter(request.FairnessKey));

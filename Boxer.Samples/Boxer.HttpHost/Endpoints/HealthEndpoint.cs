@@ -26,10 +26,9 @@ internal static class HealthEndpoint
     {
         IServiceProvider services = context.RequestServices;
         HealthReport report = await services.GetRequiredService<HealthCheckService>().CheckHealthAsync(context.RequestAborted);
-        ErrorAnswers answers = services.GetRequiredService<ErrorAnswers>();
         Dictionary<string, CheckBody> checks = report.Entries.ToDictionary(
             entry => entry.Key,
-            entry => new CheckBody(Name(entry.Value.Status), entry.Value.Description is { } why ? answers.WithoutHome(why) : null),
+            entry => new CheckBody(Name(entry.Value.Status), entry.Value.Description),
             StringComparer.Ordinal);
         bool stopping = services.GetRequiredService<RunLifetime>().Stopping.IsCancellationRequested;
         if (stopping)
