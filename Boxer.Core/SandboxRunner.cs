@@ -218,7 +218,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             {
                 throw new SandboxPrivilegeException($"The network mode '{mode.Name}' cannot be used: {obstacle}")
                 {
-                    PublicMessage = $"The network mode '{mode.Name}' cannot be used on this host.",
+                    PublicMessage = $"The network mode '{mode.Name}' cannot be used on this host; use another one, such as 'none'.",
                 };
             }
 
