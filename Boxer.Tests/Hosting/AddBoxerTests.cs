@@ -74,7 +74,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
     [Fact]
     public async Task An_unhealthy_machine_is_described_without_its_paths_and_the_exception_has_them()
     {
-        var options = new BoxerOptions { RunscPath = "/nonexistent/runsc" };
+        var options = new BoxerOptions();
         Take(options, shared.Options);
         options.RunscPath = "/nonexistent/runsc";
         await using SandboxRunner runner = BoxerRunner.Create(options);

@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 
 namespace Boxer.Tests.HttpHost;
 
-/// <summary>What web pages send through a visitor's browser, on a host without keys: DNS rebinding and requests across sites.</summary>
+/// <summary>Requests that web pages send through a visitor's browser to a host without keys: DNS rebinding and requests across sites.</summary>
 public sealed class BrowserGuardTests
 {
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;

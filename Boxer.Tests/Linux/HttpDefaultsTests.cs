@@ -4,7 +4,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>Who gets the network mode host from a host that does not name its modes.</summary>
+/// <summary>The default of allowed_networks: the network mode host is for this machine's own users.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class HttpDefaultsTests(PythonImage image)
 {

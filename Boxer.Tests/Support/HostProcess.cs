@@ -28,7 +28,7 @@ internal sealed class HostProcess : IAsyncDisposable
 
     public string Address { get; }
 
-    /// <summary>What it logged; there when it has ended.</summary>
+    /// <summary>The whole log; complete when the host has ended.</summary>
     public Task<string> Log { get; }
 
     /// <summary>Speaks to it without a key.</summary>

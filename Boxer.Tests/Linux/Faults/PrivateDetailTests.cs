@@ -10,13 +10,13 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Linux.Faults;
 
 /// <summary>
-/// Whatever fails, no answer of the HTTP host tells a path, an address or a secret of its configuration, and its log does. Each of them
-/// has a marker, and every answer is searched for all markers.
+/// No answer of the HTTP host tells a path, an address or a secret of its configuration, whatever fails; its log does. Each of them has a
+/// marker, and every answer is searched for all markers.
 /// </summary>
 [Collection(Sandboxes.Name)]
 public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
 {
-    // What requests name; the places that these registries stand for are private.
+    // Registries that requests name; the addresses behind them are private.
     private const string Mirrored = "mirrored.example";
     private const string Dead = "dead.example";
     private const string Secure = "secure.example";
@@ -26,7 +26,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
     private const string WithoutUser = "withoutuser.example";
     private const string NoHelper = "nohelper.example";
 
-    // Where nothing listens.
+    // Nothing listens there.
     private const string Nowhere = "127.0.0.1:1";
 
     private static readonly string[] Guarded = [Failing, Malformed, WithoutUser, NoHelper];
@@ -226,7 +226,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
         await RunAsync(200, PythonImage.Name, ("persist", true), ("cmd", new JsonArray("sh", "-c", "echo x >/output/x")));
     });
 
-    // What the registry that is mirrored does, by repository.
+    // Answers of the mirrored registry, by repository.
     private ScriptedAnswer? Answer(ScriptedRequest request)
     {
         ScriptedRegistry own = _registries[Mirrored];
