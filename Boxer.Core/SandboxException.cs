@@ -2,31 +2,51 @@ namespace Boxer;
 
 /// <summary>
 /// Base of what Boxer throws for runs that never started or that broke. The runner stays usable after each of them.
+/// <see cref="Exception.Message"/> and the inner exceptions are for the log of the operator: they name paths, addresses and what
+/// programs of this host printed. Show clients <see cref="PublicMessage"/> only.
 /// </summary>
 public abstract class SandboxException : Exception
 {
-    private protected SandboxException(string message, Exception? inner = null)
+    private protected SandboxException(string message, string publicMessage, Exception? inner = null)
         : base(message, inner)
     {
+        PublicMessage = publicMessage;
     }
+
+    /// <summary>
+    /// A sentence for the client that sent the request. It is made of the request, the image and limits; it names no path, address, option
+    /// or program output of this host.
+    /// </summary>
+    public string PublicMessage { get; internal init; }
 }
 
 /// <summary>The request cannot be honoured. Nothing was started.</summary>
 public sealed class InvalidSandboxRequestException : SandboxException
 {
     internal InvalidSandboxRequestException(IReadOnlyList<SandboxFault> faults)
-        : base(string.Join(" ", faults.Select(fault => $"{fault.Field}: {fault.Message}")))
+        : this(faults, detail: null, inner: null)
+    {
+    }
+
+    /// <param name="field">The property that is wrong.</param>
+    /// <param name="message">What is wrong, for the client.</param>
+    /// <param name="detail">What only the log may tell.</param>
+    /// <param name="inner">What failed.</param>
+    internal InvalidSandboxRequestException(string field, string message, string? detail = null, Exception? inner = null)
+        : this([new SandboxFault(field, message)], detail, inner)
+    {
+    }
+
+    private InvalidSandboxRequestException(IReadOnlyList<SandboxFault> faults, string? detail, Exception? inner)
+        : base(Describe(faults) + (detail is null ? "" : $" ({detail})"), Describe(faults), inner)
     {
         Faults = faults;
     }
 
-    internal InvalidSandboxRequestException(string field, string message)
-        : this([new SandboxFault(field, message)])
-    {
-    }
-
-    /// <summary>Everything that is wrong, at least one.</summary>
+    /// <summary>Everything that is wrong, at least one. It is as public as <see cref="SandboxException.PublicMessage"/>.</summary>
     public IReadOnlyList<SandboxFault> Faults { get; }
+
+    private static string Describe(IReadOnlyList<SandboxFault> faults) => string.Join(" ", faults.Select(fault => $"{fault.Field}: {fault.Message}"));
 }
 
 /// <summary>One thing that is wrong with a request or with options.</summary>
@@ -38,7 +58,7 @@ public sealed record SandboxFault(string Field, string Message);
 public sealed class ImageNotFoundException : SandboxException
 {
     internal ImageNotFoundException(string message, Exception? inner = null)
-        : base(message, inner)
+        : base(message, "The image was not found.", inner)
     {
     }
 }
@@ -47,7 +67,7 @@ public sealed class ImageNotFoundException : SandboxException
 public sealed class ImagePullException : SandboxException
 {
     internal ImagePullException(string message, Exception? inner = null)
-        : base(message, inner)
+        : base(message, "The image could not be pulled or unpacked.", inner)
     {
     }
 }
@@ -56,7 +76,7 @@ public sealed class ImagePullException : SandboxException
 public sealed class SandboxCapacityException : SandboxException
 {
     internal SandboxCapacityException(string message, TimeSpan retryAfter)
-        : base(message)
+        : base(message, message)
     {
         RetryAfter = retryAfter;
     }
@@ -69,7 +89,7 @@ public sealed class SandboxCapacityException : SandboxException
 public sealed class SandboxPrivilegeException : SandboxException
 {
     internal SandboxPrivilegeException(string message, Exception? inner = null)
-        : base(message, inner)
+        : base(message, "This host cannot run sandboxes as it is set up.", inner)
     {
     }
 }
@@ -78,7 +98,7 @@ public sealed class SandboxPrivilegeException : SandboxException
 public sealed class SandboxRuntimeException : SandboxException
 {
     internal SandboxRuntimeException(string message, Exception? inner = null)
-        : base(message, inner)
+        : base(message, "The sandbox could not be started, or broke.", inner)
     {
     }
 }

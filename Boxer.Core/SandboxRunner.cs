@@ -219,7 +219,10 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             trace.Network = mode.Name;
             if (mode.FindObstacle() is { } obstacle)
             {
-                throw new SandboxPrivilegeException($"The network mode '{mode.Name}' cannot be used: {obstacle}");
+                throw new SandboxPrivilegeException($"The network mode '{mode.Name}' cannot be used: {obstacle}")
+                {
+                    PublicMessage = $"The network mode '{mode.Name}' cannot be used on this host; use another one, such as 'none'.",
+                };
             }
 
             AdmissionQueue.Ticket place = held.Push(_admission.Enter(request.FairnessKey));

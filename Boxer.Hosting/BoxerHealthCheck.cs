@@ -18,9 +18,14 @@ internal sealed class BoxerHealthCheck(ISandboxRunner runner) : IHealthCheck
             await local.StartAsync(cancellationToken).ConfigureAwait(false);
             return HealthCheckResult.Healthy();
         }
-        catch (Exception exception) when (exception is SandboxException or ObjectDisposedException)
+        catch (SandboxException exception)
         {
-            return HealthCheckResult.Unhealthy(exception.Message, exception);
+            // Descriptions are often shown to whoever asks; the log has the exception.
+            return HealthCheckResult.Unhealthy(exception.PublicMessage, exception);
+        }
+        catch (ObjectDisposedException exception)
+        {
+            return HealthCheckResult.Unhealthy("The runner was disposed.", exception);
         }
     }
 }

@@ -183,7 +183,7 @@ public sealed class FileSpace
             inputs.ForEach(file => file.Leases++);
         }
 
-        return new RunFiles(this, inputs, StagingPath());
+        return new RunFiles(this, inputs, OutputsPath());
     }
 
     internal static FileSpace Open(string path, FileStoreLimits limits)
@@ -381,6 +381,13 @@ public sealed class FileSpace
     }
 
     private string StagingPath() => Path.Combine(_staging, Guid.NewGuid().ToString("N"));
+
+    // Not shorter than the directory that it is moved to later: what could be written here can be kept there.
+    private string OutputsPath()
+    {
+        int length = $"{DataName}/{StoredPath.OutputDirectory}/boxer-{Guid.Empty}".Length - $"{StagingName}/".Length;
+        return StagingPath() + new string('-', length - Guid.Empty.ToString("N").Length);
+    }
 
     /// <summary>The regular files below a directory, by their paths in it; links and other things are passed over, never followed.</summary>
     private static IEnumerable<StoredFile> FindFiles(string directory)

@@ -4,7 +4,7 @@ namespace Boxer.Files;
 public sealed class FileStoreFullException : SandboxException
 {
     internal FileStoreFullException(string message)
-        : base(message)
+        : base(message, message)
     {
     }
 }

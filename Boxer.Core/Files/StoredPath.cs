@@ -11,8 +11,11 @@ internal static class StoredPath
     /// <summary>NAME_MAX of Linux (limits.h), in bytes of UTF-8.</summary>
     internal const int MaxNameBytes = 255;
 
-    /// <summary>Names in one path: what is made for it is bounded.</summary>
-    internal const int MaxNames = 64;
+    /// <summary>
+    /// Names in one path: what is made for it is bounded. It is output/, the run, and the deepest file that PID 1 lists: one below
+    /// InitProtocol.MaxOutputDepth directories.
+    /// </summary>
+    internal const int MaxNames = 67;
 
     /// <summary>The directory that outputs of runs are kept in; uploads cannot go there.</summary>
     internal const string OutputDirectory = "output";

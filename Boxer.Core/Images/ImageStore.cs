@@ -320,7 +320,8 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
 
             if (policy == PullPolicy.Never)
             {
-                throw new ImageNotFoundException($"The image {reference} is not in the store, and nothing is pulled here: import it, or pull it beforehand.");
+                string message = $"The image {reference} is not in the store, and nothing is pulled here: import it, or pull it beforehand.";
+                throw new ImageNotFoundException(message) { PublicMessage = message };
             }
 
             await _pulls.WaitAsync(token).ConfigureAwait(false);
@@ -336,7 +337,8 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
         catch (OperationCanceledException fault) when (timeout.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
         {
-            throw new ImagePullException($"The image {reference} was not pulled within {_options.PullTimeout.TotalSeconds:0} s.", fault);
+            string message = $"The image {reference} was not pulled within {_options.PullTimeout.TotalSeconds:0} s.";
+            throw new ImagePullException(message, fault) { PublicMessage = message };
         }
         catch (Exception fault) when (fault is IOException or UnauthorizedAccessException)
         {
@@ -344,7 +346,10 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    private static ImagePullException NotMade(ImageReference reference, Exception fault) => new($"The image {reference} could not be made ready: {fault.Message}", fault);
+    private static ImagePullException NotMade(ImageReference reference, Exception fault) => new($"The image {reference} could not be made ready: {fault.Message}", fault)
+    {
+        PublicMessage = $"The image {reference} could not be made ready.",
+    };
 
     // What a failed pull had of whole layers goes, and so does what is beyond the quota.
     private async Task<ImageDigest> AddAsync(ImageReference reference, Func<Task<ReadyImage>> add, CancellationToken cancellationToken)
@@ -398,7 +403,8 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             long needs = _collector.Measure(image);
             if (needs > quota)
             {
-                throw new ImagePullException($"The image {reference} takes {needs} bytes on the disk, more than the {quota} that all images may take here.");
+                string message = $"The image {reference} takes {needs} bytes on the disk, more than the {quota} that all images may take here.";
+                throw new ImagePullException(message) { PublicMessage = message };
             }
         });
 

@@ -265,7 +265,7 @@ internal sealed class Sandbox
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new InvalidSandboxRequestException($"Files[{index}]", $"its content cannot be read: {exception.Message}");
+            throw new InvalidSandboxRequestException($"Files[{index}]", "its content cannot be read.", exception.Message, exception);
         }
     }
 

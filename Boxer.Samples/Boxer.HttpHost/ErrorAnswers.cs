@@ -1,10 +1,12 @@
 using Boxer.Files;
-using Boxer.HttpHost.Settings;
 
 namespace Boxer.HttpHost;
 
-/// <summary>What each exception is answered with. Paths of this machine and details of its own failures stay in the log.</summary>
-internal sealed class ErrorAnswers(HostSettings settings, RunLifetime lifetime, ILogger<ErrorAnswers> logger)
+/// <summary>
+/// What each exception is answered with. A <see cref="SandboxException"/> is answered with its public sentence only; its message, which
+/// names paths, addresses and what programs of this host printed, goes to the log.
+/// </summary>
+internal sealed class ErrorAnswers(RunLifetime lifetime, ILogger<ErrorAnswers> logger)
 {
     /// <summary>The answer for an exception that ended a request; <see langword="null"/> where nobody is there to read one.</summary>
     public HttpAnswer? For(Exception exception, HttpContext context)
@@ -24,17 +26,17 @@ internal sealed class ErrorAnswers(HostSettings settings, RunLifetime lifetime, 
             case BadHttpRequestException:
                 return HttpAnswer.Failed(StatusCodes.Status400BadRequest, "the body was not sent as HTTP asks for, or too slowly.");
             case InvalidSandboxRequestException invalid:
-                return HttpAnswer.Failed(StatusCodes.Status400BadRequest, WithoutHome(FieldNames.OfRequest(invalid)));
-            case SandboxPrivilegeException:
-                return HttpAnswer.Failed(StatusCodes.Status400BadRequest, WithoutHome(exception.Message));
-            case ImageNotFoundException:
-                return HttpAnswer.Failed(StatusCodes.Status404NotFound, WithoutHome(exception.Message));
-            case ImagePullException:
-                return HttpAnswer.Failed(StatusCodes.Status502BadGateway, WithoutHome(FieldNames.OfOptions(exception.Message)));
-            case FileStoreFullException:
-                return HttpAnswer.Failed(StatusCodes.Status413PayloadTooLarge, exception.Message);
+                return Public(StatusCodes.Status400BadRequest, invalid, FieldNames.OfRequest(invalid), context);
+            case SandboxPrivilegeException privilege:
+                return Public(StatusCodes.Status400BadRequest, privilege, privilege.PublicMessage, context);
+            case ImageNotFoundException missing:
+                return Public(StatusCodes.Status404NotFound, missing, missing.PublicMessage, context);
+            case ImagePullException pull:
+                return Public(StatusCodes.Status502BadGateway, pull, pull.PublicMessage, context);
+            case FileStoreFullException full:
+                return Public(StatusCodes.Status413PayloadTooLarge, full, full.PublicMessage, context);
             case SandboxCapacityException capacity:
-                return HttpAnswer.Failed(StatusCodes.Status429TooManyRequests, capacity.Message, capacity.RetryAfter);
+                return Public(StatusCodes.Status429TooManyRequests, capacity, capacity.PublicMessage, context) with { RetryAfter = capacity.RetryAfter };
             case IOException full when IsDiskFull(full):
                 HostLog.DiskFull(logger, exception, context.TraceIdentifier);
                 return HttpAnswer.Failed(StatusCodes.Status507InsufficientStorage, "the disk of this host is full; nothing was stored.");
@@ -54,6 +56,15 @@ internal sealed class ErrorAnswers(HostSettings settings, RunLifetime lifetime, 
         return exception.HResult is NoSpace or OverQuota;
     }
 
-    /// <summary>A message without the path of the host's home.</summary>
-    public string WithoutHome(string message) => message.Replace(settings.Sandboxes.Home, "<home>", StringComparison.Ordinal);
+    /// <summary>Answers with what is public of an exception. If it has more than that, the rest is logged and the answer says where.</summary>
+    private HttpAnswer Public(int status, SandboxException exception, string sentence, HttpContext context)
+    {
+        if (exception.Message == exception.PublicMessage)
+        {
+            return HttpAnswer.Failed(status, sentence);
+        }
+
+        HostLog.Answered(logger, context.TraceIdentifier, status, exception.Message);
+        return HttpAnswer.Failed(status, $"{sentence} The host's log has the reason under request {context.TraceIdentifier}.");
+    }
 }

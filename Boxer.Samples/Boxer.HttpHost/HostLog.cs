@@ -8,8 +8,8 @@ internal static partial class HostLog
 
     [LoggerMessage(
         7001,
-        LogLevel.Warning,
-        "Other machines can reach {Address} and no api_keys are set, so the network mode host is not allowed. Set allowed_networks to decide, set api_keys, or listen on 127.0.0.1.")]
+        LogLevel.Information,
+        "The network mode host is not allowed at {Address}: without allowed_networks it is allowed only on a loopback address without api_keys. List host in allowed_networks to allow it.")]
     public static partial void HostNetworkLeftOut(ILogger logger, string address);
 
     [LoggerMessage(7002, LogLevel.Warning, "No api_keys are set: everybody who reaches {Address} can run code and read the files of all others.")]
@@ -41,4 +41,7 @@ internal static partial class HostLog
 
     [LoggerMessage(7011, LogLevel.Warning, "The answer for {Client} was given up after {Bytes} bytes waited for their reader: answers held too many bytes.")]
     public static partial void AnswerGivenUp(ILogger logger, string client, long bytes);
+
+    [LoggerMessage(7012, LogLevel.Warning, "Request {RequestId} was answered {Status}: {Reason}")]
+    public static partial void Answered(ILogger logger, string requestId, int status, string reason);
 }

@@ -138,7 +138,7 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadO
             }
             catch (FileStoreFullException exception)
             {
-                incomplete = $"None was kept: {exception.Message}";
+                incomplete = $"None was kept: {exception.PublicMessage}";
                 HostLog.OutputsNotKept(logger, result.Id, exception.Message);
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)

@@ -72,6 +72,21 @@ public sealed class AddBoxerTests(SharedRunner shared)
     }
 
     [Fact]
+    public async Task An_unhealthy_machine_is_described_without_its_paths_and_the_exception_has_them()
+    {
+        var options = new BoxerOptions();
+        Take(options, shared.Options);
+        options.RunscPath = "/nonexistent/runsc";
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+
+        HealthCheckResult health = await new BoxerHealthCheck(runner).CheckHealthAsync(new HealthCheckContext(), Cancel);
+
+        Assert.Equal(HealthStatus.Unhealthy, health.Status);
+        Assert.DoesNotContain("/", health.Description!, StringComparison.Ordinal);
+        Assert.Contains("/nonexistent/runsc", health.Exception!.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task What_the_application_registers_wins()
     {
         var runner = new OwnRunner();

@@ -1,9 +1,28 @@
+using System.Net;
 using System.Text.Json.Nodes;
+using Boxer.HttpHost.Security;
+using Microsoft.AspNetCore.Http;
 
 namespace Boxer.Tests.HttpHost;
 
 public sealed class ApiKeyTests
 {
+    [Theory]
+    [InlineData("192.0.2.7", "192.0.2.7")]
+    [InlineData("::ffff:192.0.2.7", "192.0.2.7")]
+    [InlineData("2001:db8:1:2::7", "2001:db8:1:2::/64")]
+    [InlineData("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64")]
+    [InlineData("2001:db8:1:3::7", "2001:db8:1:3::/64")]
+    [InlineData("fe80::7%1", "fe80::/64")]
+    [InlineData("::1", "::/64")]
+    public void Clients_without_keys_are_told_apart_by_address_and_of_IPv6_by_network(string address, string client)
+    {
+        DefaultHttpContext context = new();
+        context.Connection.RemoteIpAddress = IPAddress.Parse(address);
+
+        Assert.Equal(client, ApiKeys.ClientOf(context));
+    }
+
     private static readonly JsonObject TwoKeys = new() { ["api_keys"] = new JsonArray("alpha", "beta") };
 
     [Theory]

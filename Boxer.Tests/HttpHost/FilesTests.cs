@@ -410,7 +410,7 @@ public sealed class FilesTests
 
         using HttpResponseMessage response = await host.Client.SendAsync(request, TestContext.Current.CancellationToken);
 
-        Assert.Equal(403, (int)response.StatusCode);
+        Assert.Equal(421, (int)response.StatusCode);
     }
 
     internal static List<string> Stored(HostFixture host)

@@ -19,15 +19,16 @@ public sealed class HostSettingsTests
         Assert.Equal("systrap", options.Platform);
         Assert.Equal(10_485_760, options.DefaultLimits.OutputBytes);
         Assert.Equal(10_485_760, settings.UploadLimitBytes);
-        Assert.Equal(new ListenAddress(IPAddress.IPv6Any, 8080), settings.ListenAddress);
+        Assert.Equal(new ListenAddress(IPAddress.Loopback, 8080), settings.ListenAddress);
         Assert.False(options.IgnoreCgroups);
         Assert.Equal(["8.8.8.8", "8.8.4.4"], options.DnsServers);
         Assert.Equal(new ResourceLimits { OutputBytes = 10_485_760 }, options.DefaultLimits);
         Assert.Empty(options.RegistryMirrors);
         Assert.Empty(options.AllowedRegistries);
         Assert.Empty(settings.ApiKeys);
-        Assert.Equal(["none", "sandbox"], options.AllowedNetworks);
-        Assert.True(settings.HostNetworkLeftOut);
+        Assert.Equal(["none", "sandbox", "host"], options.AllowedNetworks);
+        Assert.False(settings.HostNetworkLeftOut);
+        Assert.Empty(settings.HostNames);
         Assert.Null(options.CgroupParent);
         Assert.Null(options.MaxConcurrentRuns);
         Assert.Null(options.MaxMemoryMegabytes);
@@ -54,7 +55,7 @@ public sealed class HostSettingsTests
               "defaults": {"cpu_cores": 0.5, "memory_mb": 64, "pids_limit": 3, "wall_clock_secs": 4.5, "cpu_time_secs": 5.5, "nofile": 16, "disk_mb": 6},
               "registry_mirrors": {"docker.io": ["http://127.0.0.1:5000", "https://registry-1.docker.io"], "localhost:5001": ["http://localhost:5001"]},
               "api_keys": ["k"], "allowed_networks": ["host"], "allowed_registries": ["10.0.0.5:5000"], "cgroup_parent": "boxes",
-              "max_concurrent_runs": 7, "cpu_overcommit": 1.5, "max_memory_mb": 8000, "max_queued_runs": 9, "max_concurrent_runs_per_key": 35, "max_queued_runs_per_key": 36, "max_limits": {"memory_mb": 512, "cpu_time_secs": 60}, "queue_timeout_secs": 10, "pull_timeout_secs": 11,
+              "host_names": ["boxer.example", "boxer.example:8443"], "max_concurrent_runs": 7, "cpu_overcommit": 1.5, "max_memory_mb": 8000, "max_queued_runs": 9, "max_concurrent_runs_per_key": 35, "max_queued_runs_per_key": 36, "max_limits": {"memory_mb": 512, "cpu_time_secs": 60}, "queue_timeout_secs": 10, "pull_timeout_secs": 11,
               "boot_timeout_secs": 12, "stop_grace_secs": 13, "run_body_limit_bytes": 2048, "upload_quota_bytes": 15,
               "upload_quota_files": 16, "outputs_limit_bytes": 17, "outputs_limit_files": 18,
               "docker_config": "~/.docker/config.json", "insecure_registries": ["10.0.0.6:5000"], "registry_certificates": {"a.example": "/etc/ca.pem"},
@@ -85,6 +86,7 @@ public sealed class HostSettingsTests
         Assert.Equal(new KeyValuePair<string, int>("python:3.12-slim", 34), Assert.Single(options.Pool.Images));
         Assert.Equal(["python3", "-c", "pass"], options.Pool.WarmUps["python:3.12-slim"]);
         Assert.Equal(["host"], options.AllowedNetworks);
+        Assert.Equal(["boxer.example", "boxer.example:8443"], settings.HostNames);
         Assert.Equal(["10.9.0.0/16"], options.NetworkBlocks);
         Assert.True(options is { EnableIPv6: true, AllowWiderEgress: true, Egress: { BandwidthBitsPerSecond: 9_000, QuotaBytes: 19 } });
         Assert.Equal(("pypi.org:443", "203.0.113.7"), (Assert.Single(options.Egress.Allow!), Assert.Single(options.Egress.Deny)));
@@ -122,7 +124,7 @@ public sealed class HostSettingsTests
               "listen_addr": "example.org:80", "ignore_cgroups": "no", "dns_servers": ["dns.example", "1.1.1.1", "1.1.1.2", "1.1.1.3"],
               "defaults": {"cpu_cores": -1, "memory_mb": 16, "pids_limit": 0, "wall_clock_secs": null, "cpu_time_secs": -2, "nofile": 1.5, "disk": 1},
               "registry_mirrors": {"docker.io": ["ftp://x", "http://u:p@x"], "a/b": []},
-              "api_keys": ["", "secret key", "same", "same"], "allowed_networks": ["bridge"], "allowed_registries": ["https://x"],
+              "api_keys": ["", "secret key", "same", "same"], "host_names": ["*.example", "http://boxer.example"], "allowed_networks": ["bridge"], "allowed_registries": ["https://x"],
               "cgroup_parent": 5, "cpu_overcommit": 0, "max_concurrent_runs": 0, "max_memory_mb": 1, "max_queued_runs": -1, "queue_timeout_secs": 3601,
               "pull_timeout_secs": 0, "boot_timeout_secs": 601, "stop_grace_secs": -1, "run_body_limit_bytes": 1,
               "upload_quota_bytes": {}, "upload_quota_files": [], "outputs_limit_bytes": 0, "outputs_limit_files": 0, "memory_mb": 5,
@@ -151,6 +153,8 @@ public sealed class HostSettingsTests
             dns_servers[0]: must be an IP address, not "dns.example".
             docker_config: must be an absolute path or start with ~/, not "x".
             home: must be an absolute path or start with ~/, not "relative".
+            host_names[0]: must be a name that clients use for this host, alone or with a port, such as boxer.example or boxer.example:8080, not "*.example".
+            host_names[1]: must be a name that clients use for this host, alone or with a port, such as boxer.example or boxer.example:8080, not "http://boxer.example".
             ignore_cgroups: must be true or false, not "no".
             image_quota_bytes: must be a whole number from 1 to 9223372036854775807, not 0.
             insecure_registries[0]: must be host or host:port, such as docker.io or 10.0.0.5:5000, not "a/b".
@@ -158,7 +162,7 @@ public sealed class HostSettingsTests
             max_concurrent_runs: must be a whole number from 1 to 10000, not 0.
             max_memory_mb: must be a whole number from 32 to 1073741824, not 1.
             max_queued_runs: must be a whole number from 0 to 1000000, not -1.
-            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
+            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
             output_limit_bytes: must be a whole number from 1 to 1073741824, not 0.
             outputs_limit_bytes: must be a whole number from 1 to 68719476736, not 0.
             outputs_limit_files: must be a whole number from 1 to 1000000, not 0.
@@ -274,7 +278,9 @@ public sealed class HostSettingsTests
     [Theory]
     [InlineData(":8080", false, "none sandbox")]
     [InlineData("192.0.2.1:80", false, "none sandbox")]
-    [InlineData(":8080", true, "none sandbox host")]
+    [InlineData(":8080", true, "none sandbox")]
+    [InlineData("127.0.0.1:80", true, "none sandbox")]
+    [InlineData("localhost:80", true, "none sandbox")]
     [InlineData("127.0.0.1:80", false, "none sandbox host")]
     [InlineData("127.9.9.9:80", false, "none sandbox host")]
     [InlineData("[::1]:80", false, "none sandbox host")]
@@ -300,6 +306,18 @@ public sealed class HostSettingsTests
         Assert.Equal(["none", "sandbox"], configured.AllowedNetworks);
     }
 
+    [Theory]
+    [InlineData(":8080")]
+    [InlineData("127.0.0.1:8080")]
+    public void The_host_network_that_is_named_is_allowed_whoever_may_ask(string listen)
+    {
+        HostSettings settings = Bind($$"""{"listen_addr": "{{listen}}", "api_keys": ["k"], "allowed_networks": ["none", "host"]}""", out IReadOnlyList<string> faults);
+
+        Assert.Empty(faults);
+        Assert.Equal(["none", "host"], settings.Sandboxes.AllowedNetworks);
+        Assert.False(settings.HostNetworkLeftOut);
+    }
+
     [Fact]
     public async Task The_program_says_all_faults_and_ends_with_2_before_it_listens()
     {
@@ -312,7 +330,7 @@ public sealed class HostSettingsTests
         Assert.Equal(
             [
                 $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
-                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
                 "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
                 "",
             ],

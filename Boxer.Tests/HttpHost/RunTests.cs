@@ -139,7 +139,7 @@ public sealed class RunTests
         request.Headers.Host = "evil.example:8080";
         using HttpResponseMessage response = await host.Client.SendAsync(request, TestContext.Current.CancellationToken);
 
-        Assert.Equal(403, (int)response.StatusCode);
+        Assert.Equal(421, (int)response.StatusCode);
     }
 
     [Fact]
@@ -257,12 +257,15 @@ public sealed class RunTests
         }
     }
 
+    // The id of the request follows.
+    private const string InLog = " The host's log has the reason under request ";
+
     public static TheoryData<string, int, string> Failures => new()
     {
-        { "notfound", 404, "No such image: x/y:1." },
-        { "pull", 502, "The registry said 500 (<home>/images)." },
+        { "notfound", 404, "The image x/y:1 was not found." },
+        { "pull", 502, "The image could not be pulled or unpacked." + InLog },
         { "capacity", 429, "256 runs wait already." },
-        { "privilege", 400, "Network mode sandbox needs root." },
+        { "privilege", 400, "This host cannot run sandboxes as it is set up." + InLog },
         {
             "request",
             400,
@@ -277,10 +280,10 @@ public sealed class RunTests
         await using HostFixture host = await HostFixture.StartAsync();
         host.Runner.Throws(what switch
         {
-            "notfound" => new ImageNotFoundException("No such image: x/y:1."),
+            "notfound" => new ImageNotFoundException("The image x/y:1 was not found.") { PublicMessage = "The image x/y:1 was not found." },
             "pull" => new ImagePullException($"The registry said 500 ({host.Home}/images)."),
             "capacity" => new SandboxCapacityException("256 runs wait already.", TimeSpan.FromSeconds(2.1)),
-            "privilege" => new SandboxPrivilegeException("Network mode sandbox needs root."),
+            "privilege" => new SandboxPrivilegeException($"{host.Home} is not writable."),
             _ => new InvalidSandboxRequestException(
             [
                 new("Limits.MemoryMegabytes", "Must be at least Limits.MemoryMegabytes 32."),
@@ -298,7 +301,8 @@ public sealed class RunTests
         Answer answer = await host.RunAsync(Simple);
 
         Assert.Equal(status, answer.Status);
-        Assert.Equal(error, answer.Error);
+        Assert.StartsWith(error, answer.Error, StringComparison.Ordinal);
+        Assert.Equal(error.EndsWith(InLog, StringComparison.Ordinal), answer.Error != error);
         Assert.Equal(status == 429 ? TimeSpan.FromSeconds(3) : null, answer.Response.Headers.RetryAfter?.Delta);
         Assert.Single(answer.Json.AsObject());
     }

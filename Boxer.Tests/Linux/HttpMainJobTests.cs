@@ -97,6 +97,51 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Every_output_that_is_listed_can_be_got_and_deleted_also_the_deepest_and_the_longest()
+    {
+        // 64 directories are the deepest that are walked. The paths of the files have 3,841 to 4,095 bytes: some are too long for the host's disk.
+        (int status, JsonNode answer) = await RunAsync(new JsonObject
+        {
+            ["cmd"] = new JsonArray("python3", "-c", """
+                import os
+                os.chdir("/output")
+                for _ in range(64):
+                    os.mkdir("d" * 59)
+                    os.chdir("d" * 59)
+                for length in range(1, 256):
+                    open("f" * length, "w").write(str(length))
+                os.mkdir("below")
+                open("below/f", "w").write("x")
+                """),
+            ["persist"] = true,
+        });
+
+        Assert.Equal((200, 0), (status, (int?)answer["exit_code"]));
+        string incomplete = (string?)answer["outputs_incomplete"] ?? "";
+        Assert.Contains("1 directories were nested too deep.", incomplete, StringComparison.Ordinal);
+        Assert.Contains("paths were too long for the directory on this host.", incomplete, StringComparison.Ordinal);
+        string[] paths = [.. answer["outputs"]!.AsArray().Select(output => (string)output!["path"]!)];
+        Assert.InRange(paths.Length, 1, 254);
+        foreach (string path in paths)
+        {
+            Assert.Equal(67, path.Split('/').Length);
+            using HttpResponseMessage got = await Client.GetAsync(FileAt(path), Cancel);
+            Assert.Equal((200, $"{path.Split('/')[^1].Length}"), ((int)got.StatusCode, await got.Content.ReadAsStringAsync(Cancel)));
+        }
+
+        foreach (string path in (string[])[paths.MaxBy(path => path.Length)!, $"output/{(string?)answer["exec_id"]}"])
+        {
+            using HttpResponseMessage deleted = await Client.DeleteAsync(FileAt(path), Cancel);
+            Assert.Equal(200, (int)deleted.StatusCode);
+        }
+
+        using HttpResponseMessage gone = await Client.GetAsync(FileAt(paths[0]), Cancel);
+        Assert.Equal(404, (int)gone.StatusCode);
+
+        static Uri FileAt(string path) => new($"/files?path={Uri.EscapeDataString(path)}", UriKind.Relative);
+    }
+
+    [Fact]
     public async Task Eight_runs_at_once_are_not_mixed_up()
     {
         (int Status, JsonNode Answer)[] answers = await Task.WhenAll(Enumerable.Range(0, 8).Select(i => PythonAsync($"import sys; print({i}); print('{i}0', file=sys.stderr); sys.exit({i})")));

@@ -109,7 +109,9 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
 
         Assert.Equal(System.Net.HttpStatusCode.BadRequest, response.StatusCode);
         string answer = await response.Content.ReadAsStringAsync(Cancel);
-        Assert.Contains("this process lacks " + missing, answer, StringComparison.Ordinal);
+        Assert.Contains($"The network mode '{network}' cannot be used on this host", answer, StringComparison.Ordinal);
+        Assert.Equal(0, await host.StopAsync());
+        Assert.Contains("this process lacks " + missing, await host.Log, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net.Http.Headers;
+using System.Text;
 using System.Text.Json.Nodes;
 
 namespace Boxer.Tests.Support;
@@ -13,8 +14,9 @@ internal sealed class HostProcess : IAsyncDisposable
     private readonly Task<string> _errors;
     private bool _mayAbort;
 
-    private HostProcess(Process process, string config, string address, Task<string> errors)
+    private HostProcess(Process process, string config, string address, string firstLines, Task<string> errors)
     {
+        Log = ReadLogAsync(firstLines, process);
         _errors = errors;
         Process = process;
         _config = config;
@@ -25,6 +27,9 @@ internal sealed class HostProcess : IAsyncDisposable
     public Process Process { get; }
 
     public string Address { get; }
+
+    /// <summary>The whole log; complete when the host has ended.</summary>
+    public Task<string> Log { get; }
 
     /// <summary>Speaks to it without a key.</summary>
     public HttpClient Client { get; }
@@ -40,20 +45,22 @@ internal sealed class HostProcess : IAsyncDisposable
         all.TryAdd("home", image.Home);
         all.TryAdd("pool", new JsonObject { ["enabled"] = false });
         all["listen_addr"] = "127.0.0.1:0";
-        all["registry_mirrors"] = new JsonObject { ["docker.io"] = new JsonArray(image.Url) };
+        all.TryAdd("registry_mirrors", new JsonObject());
+        all["registry_mirrors"]!.AsObject().TryAdd("docker.io", new JsonArray(image.Url));
         string config = Path.Join(directory ?? Path.GetDirectoryName(image.Home), $"host-{Guid.NewGuid():N}.json");
         await File.WriteAllTextAsync(config, all.ToJsonString(), TestContext.Current.CancellationToken);
         string[] command = [.. launcher ?? [], "dotnet", Path.Join(directory ?? AppContext.BaseDirectory, "Boxer.HttpHost.dll"), "--config", config];
         Process process = HostProgram.Start(command[0], command[1..]);
         Task<string> errors = process.StandardError.ReadToEndAsync();
         const string Marker = "Now listening on: ";
+        var firstLines = new StringBuilder();
         while (await process.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken) is { } line)
         {
+            firstLines.AppendLine(line);
             int at = line.IndexOf(Marker, StringComparison.Ordinal);
             if (at >= 0)
             {
-                _ = process.StandardOutput.ReadToEndAsync();
-                return new HostProcess(process, config, line[(at + Marker.Length)..].Trim(), errors);
+                return new HostProcess(process, config, line[(at + Marker.Length)..].Trim(), firstLines.ToString(), errors);
             }
         }
 
@@ -93,6 +100,8 @@ internal sealed class HostProcess : IAsyncDisposable
 
         return _mayAbort = Process.ExitCode == Aborted && (await _errors).Trim() == "Out of memory.";
     }
+
+    private static async Task<string> ReadLogAsync(string firstLines, Process process) => firstLines + await process.StandardOutput.ReadToEndAsync();
 
     public async ValueTask DisposeAsync()
     {

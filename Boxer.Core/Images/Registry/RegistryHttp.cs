@@ -110,8 +110,8 @@ internal sealed class RegistryHttp : IDisposable
 
         string reasons = string.Join("; ", faults.Select(fault => fault.Message));
         throw faults.All(fault => fault.Kind == RegistryFaultKind.NotFound)
-            ? new ImageNotFoundException($"The image {reference} was not found: {reasons}.", faults[^1])
-            : new ImagePullException($"The image {reference} could not be pulled: {reasons}.", faults[^1]);
+            ? new ImageNotFoundException($"The image {reference} was not found: {reasons}.", faults[^1]) { PublicMessage = $"The image {reference} was not found." }
+            : new ImagePullException($"The image {reference} could not be pulled: {reasons}.", faults[^1]) { PublicMessage = $"The image {reference} could not be pulled." };
     }
 
     private RegistryRepository Open(RegistryPlace place, ImageReference reference) => new(this, _places, place, reference, _credentials, _time);

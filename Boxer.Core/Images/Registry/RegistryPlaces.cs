@@ -135,7 +135,9 @@ internal sealed class RegistryPlaces
         if (_allowed.Count > 0 && !listed)
         {
             throw new InvalidSandboxRequestException(
-                "Image", $"images of the registry {reference.Registry} are not allowed here; use one of {string.Join(", ", _allowed.Concat(_mirrors.Keys).Distinct().Order(StringComparer.Ordinal))}.");
+                "Image",
+                $"images of the registry {reference.Registry} are not allowed here; use another registry, or ask the operator of this host.",
+                $"allowed: {string.Join(", ", _allowed.Concat(_mirrors.Keys).Distinct().Order(StringComparer.Ordinal))}");
         }
 
         string host = reference.Registry == ImageReference.DefaultRegistry ? RegistryPlace.DockerHubHost : reference.Registry;

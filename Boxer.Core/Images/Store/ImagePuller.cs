@@ -87,7 +87,7 @@ internal sealed class ImagePuller : IDisposable
         }
         catch (IOException fault)
         {
-            throw new ImagePullException($"The image {reference} could not be unpacked: {fault.Message}", fault);
+            throw new ImagePullException($"The image {reference} could not be unpacked: {fault.Message}", fault) { PublicMessage = $"The image {reference} could not be unpacked." };
         }
     }
 

@@ -43,7 +43,9 @@ internal sealed class CgroupV1 : Cgroup
         {
             throw new InvalidSandboxRequestException(
                 "Limits.MemoryMegabytes",
-                $"the sandbox needs more than {limits.MemoryBytes >> 20} MiB before the command starts ({exception.Message}); raise the limit.");
+                $"the sandbox needs more than {limits.MemoryBytes >> 20} MiB before the command starts; raise the limit.",
+                exception.Message,
+                exception);
         }
 
         if (File.Exists(Path.Join(_memory, "memory.memsw.limit_in_bytes")))

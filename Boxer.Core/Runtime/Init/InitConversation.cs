@@ -123,6 +123,11 @@ internal sealed class InitConversation
             throw new InitProtocolException($"PID 1 sent more output entries than the {_outputs.MaxEntries} asked for.");
         }
 
+        if (path.AsSpan().Count('/') > InitProtocol.MaxOutputDepth)
+        {
+            throw new InitProtocolException($"PID 1 sent an output below more than {InitProtocol.MaxOutputDepth} directories.");
+        }
+
         // So a path can be written without asking what is there: each is new and below a directory that was announced.
         int slash = path.LastIndexOf('/');
         if (_directories.Contains(path) || _files.Contains(path) || (slash >= 0 && !_directories.Contains(path[..slash])))

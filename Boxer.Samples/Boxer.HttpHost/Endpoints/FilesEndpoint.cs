@@ -35,17 +35,17 @@ internal static class FilesEndpoint
             // Other types get the answer of this endpoint, which says what to send.
             .Accepts<UploadForm>("multipart/form-data", "*/*")
             .Produces<FileBody>()
-            .ProducesErrors(400, 401, 403, 413, 429, 500, 507);
+            .ProducesErrors(400, 401, 403, 413, 421, 429, 500, 507);
         routes.MapGet("/files", DownloadAsync)
             .WithName("downloadFile")
             .WithSummary("Returns the bytes of an upload, or of an output that was kept.")
             .Produces<Stream>(contentType: "application/octet-stream")
-            .ProducesErrors(400, 401, 403, 404, 500);
+            .ProducesErrors(400, 401, 403, 404, 421, 500);
         routes.MapDelete("/files", DeleteAsync)
             .WithName("deleteFile")
             .WithSummary("Deletes a file, or everything below a directory such as output/exec_id.")
             .Produces<FileBody>()
-            .ProducesErrors(400, 401, 403, 404, 500);
+            .ProducesErrors(400, 401, 403, 404, 421, 500);
     }
 
     private static async Task UploadAsync(HttpContext context)

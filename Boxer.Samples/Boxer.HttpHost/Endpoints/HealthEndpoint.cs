@@ -11,12 +11,14 @@ internal static class HealthEndpoint
         routes.MapGet("/healthz", (Delegate)LiveAsync)
             .WithName("healthz")
             .WithSummary("Says that the host answers.")
-            .Produces<HealthBody>();
+            .Produces<HealthBody>()
+            .ProducesErrors(403, 421);
         routes.MapGet("/health/ready", (Delegate)ReadyAsync)
             .WithName("ready")
             .WithSummary("Says whether runs are taken, and why not.")
             .Produces<ReadyBody>()
-            .Produces<ReadyBody>(StatusCodes.Status503ServiceUnavailable);
+            .Produces<ReadyBody>(StatusCodes.Status503ServiceUnavailable)
+            .ProducesErrors(401, 403, 421);
     }
 
     private static Task LiveAsync(HttpContext context) =>
@@ -26,10 +28,9 @@ internal static class HealthEndpoint
     {
         IServiceProvider services = context.RequestServices;
         HealthReport report = await services.GetRequiredService<HealthCheckService>().CheckHealthAsync(context.RequestAborted);
-        ErrorAnswers answers = services.GetRequiredService<ErrorAnswers>();
         Dictionary<string, CheckBody> checks = report.Entries.ToDictionary(
             entry => entry.Key,
-            entry => new CheckBody(Name(entry.Value.Status), entry.Value.Description is { } why ? answers.WithoutHome(why) : null),
+            entry => new CheckBody(Name(entry.Value.Status), entry.Value.Description),
             StringComparer.Ordinal);
         bool stopping = services.GetRequiredService<RunLifetime>().Stopping.IsCancellationRequested;
         if (stopping)

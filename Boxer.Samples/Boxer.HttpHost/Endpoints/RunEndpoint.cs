@@ -12,7 +12,7 @@ internal static class RunEndpoint
             // Read as JSON whatever its Content-Type: clients that set none are served too.
             .Accepts<RunRequestBody>("application/json", "*/*")
             .Produces<RunResponseBody>()
-            .ProducesErrors(400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 507);
+            .ProducesErrors(400, 401, 403, 404, 408, 413, 421, 429, 500, 502, 503, 507);
 
     private static async Task RunAsync(HttpContext context)
     {

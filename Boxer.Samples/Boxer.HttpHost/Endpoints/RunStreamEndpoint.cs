@@ -22,7 +22,7 @@ internal static class RunStreamEndpoint
             // Read as JSON whatever its Content-Type: clients that set none are served too.
             .Accepts<RunRequestBody>("application/json", "*/*")
             .Produces<string>(contentType: "text/event-stream")
-            .ProducesErrors(400, 401, 403, 404, 413, 429, 500, 502, 503);
+            .ProducesErrors(400, 401, 403, 404, 413, 421, 429, 500, 502, 503);
 
     private static async Task StreamAsync(HttpContext context)
     {

@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
 using Boxer.Files;
@@ -30,9 +32,28 @@ internal sealed class ApiKeys
     /// <summary>What stands for the client that sent a request, and does not tell its key.</summary>
     public static string NameOf(HttpContext context) => (string)context.Items[typeof(ApiKeys)]!;
 
-    /// <summary>Who sent a request: its key, or its address where no keys are configured.</summary>
+    /// <summary>Who sent a request: its key, or its network where no keys are configured.</summary>
     public static string ClientOf(HttpContext context) =>
-        context.Items[typeof(ApiKeys)] is string space && space != SharedSpace ? space : context.Connection.RemoteIpAddress?.ToString() ?? SharedSpace;
+        context.Items[typeof(ApiKeys)] is string space && space != SharedSpace ? space : NetworkOf(context.Connection.RemoteIpAddress);
+
+    /// <summary>The IPv4 address, also of one that came mapped to IPv6; of IPv6 the /64, whose addresses are all one client's to choose from.</summary>
+    internal static string NetworkOf(IPAddress? address)
+    {
+        const int Prefix = 64;
+        switch (address)
+        {
+            case null:
+                return SharedSpace;
+            case { IsIPv4MappedToIPv6: true }:
+                return address.MapToIPv4().ToString();
+            case { AddressFamily: AddressFamily.InterNetworkV6 }:
+                byte[] bytes = address.GetAddressBytes();
+                bytes.AsSpan(Prefix / 8).Clear();
+                return new IPNetwork(new IPAddress(bytes), Prefix).ToString();
+            default:
+                return address.ToString();
+        }
+    }
 
     /// <summary>Checks the key of a request; a middleware.</summary>
     public Task InvokeAsync(HttpContext context, RequestDelegate next)

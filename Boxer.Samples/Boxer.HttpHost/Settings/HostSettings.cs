@@ -33,10 +33,13 @@ internal sealed record HostSettings
     /// <summary>Keys that clients must show one of; empty: open to everybody who reaches the port.</summary>
     public required IReadOnlyList<string> ApiKeys { get; init; }
 
+    /// <summary>Names that the Host header may have where there are no keys, beside the addresses and names of this machine.</summary>
+    public required IReadOnlyList<string> HostNames { get; init; }
+
     /// <summary>Whether allowed_networks was left to its default.</summary>
     public required bool NetworksByDefault { get; init; }
 
-    /// <summary>Whether that default left "host" out, because other machines reach the host and need no key.</summary>
+    /// <summary>Whether that default left "host" out: others than this machine's own users may send requests.</summary>
     public required bool HostNetworkLeftOut { get; init; }
 
     /// <summary>Copies what is configured to the options that the container makes.</summary>

@@ -18,7 +18,7 @@ internal sealed class SettingsBinder
 
     private static readonly string[] Keys =
     [
-        "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "cpu_overcommit", "defaults", "dns_servers", "docker_config", "egress", "enable_ipv6", "home",
+        "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "cpu_overcommit", "defaults", "dns_servers", "docker_config", "egress", "enable_ipv6", "home", "host_names",
         "ignore_cgroups", "image_min_free_bytes", "image_quota_bytes", "insecure_registries", "listen_addr", "max_concurrent_runs", "max_concurrent_runs_per_key", "max_limits", "max_memory_mb", "max_queued_runs",
         "max_queued_runs_per_key", "network_blocks",
         "output_limit_bytes", "outputs_limit_bytes", "outputs_limit_files", "platform", "pool", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors",
@@ -57,7 +57,7 @@ internal sealed class SettingsBinder
         RefuseUnknown(_root, "", Keys);
         ListenAddress listen = BindListenAddress();
         List<string> keys = BindApiKeys();
-        bool open = !listen.IsLoopback && keys.Count == 0;
+        bool ownUsersOnly = listen.IsLoopback && keys.Count == 0;
         List<string>? networks = BindNetworks();
         BoxerOptions options = new()
         {
@@ -79,7 +79,7 @@ internal sealed class SettingsBinder
             PullPolicy = BindPullPolicy(),
             ImageQuotaBytes = Whole(_root, "", "image_quota_bytes", 1, long.MaxValue),
             ImageMinFreeBytes = Whole(_root, "", "image_min_free_bytes", 0, 1L << 50) ?? new BoxerOptions().ImageMinFreeBytes,
-            AllowedNetworks = networks ?? [.. open ? NetworkModes[..2] : NetworkModes],
+            AllowedNetworks = networks ?? [.. ownUsersOnly ? NetworkModes : NetworkModes[..2]],
             MaxConcurrentRuns = (int?)Whole(_root, "", "max_concurrent_runs", 1, 10_000),
             CpuOvercommit = (double)(Number(_root, "", "cpu_overcommit", 1, 100, whole: false) ?? CpuOvercommit),
             MaxMemoryMegabytes = (int?)Whole(_root, "", "max_memory_mb", 32, 1 << 30),
@@ -103,14 +103,15 @@ internal sealed class SettingsBinder
             RunBodyLimitBytes = Whole(_root, "", "run_body_limit_bytes", 1_024, Gibibyte) ?? 16L << 20,
             StopGrace = Seconds(_root, "", "stop_grace_secs", 0, 3_600) ?? TimeSpan.FromSeconds(10),
             ApiKeys = keys,
+            HostNames = BindHostNames(),
             NetworksByDefault = networks is null,
-            HostNetworkLeftOut = networks is null && open,
+            HostNetworkLeftOut = networks is null && !ownUsersOnly,
         };
     }
 
     private ListenAddress BindListenAddress()
     {
-        string text = Text(_root, "", "listen_addr") ?? ":8080";
+        string text = Text(_root, "", "listen_addr") ?? "127.0.0.1:8080";
         if (ListenAddress.Parse(text) is { } address)
         {
             return address;
@@ -335,6 +336,21 @@ internal sealed class SettingsBinder
         }
 
         return registries;
+    }
+
+    private List<string> BindHostNames()
+    {
+        List<string> names = Texts(_root, "", "host_names") ?? [];
+        for (int i = 0; i < names.Count; i++)
+        {
+            // Registries are named in the same way.
+            if (!IsRegistryName(names[i]))
+            {
+                Fault($"host_names[{i}]", $"must be a name that clients use for this host, alone or with a port, such as boxer.example or boxer.example:8080, not {Quote(names[i])}");
+            }
+        }
+
+        return names;
     }
 
     private List<string>? BindNetworks()

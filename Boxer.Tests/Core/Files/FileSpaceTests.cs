@@ -207,8 +207,8 @@ public sealed class FileSpaceTests : IDisposable
     public async Task Paths_that_are_too_deep_or_too_long_for_the_disk_are_refused_and_leave_nothing()
     {
         InvalidSandboxRequestException deep = await Assert.ThrowsAsync<InvalidSandboxRequestException>(
-            () => PutAsync(string.Join('/', Enumerable.Repeat("a", 65)), "x"));
-        Assert.Contains("has 65 names; at most 64 are allowed.", deep.Message, StringComparison.Ordinal);
+            () => PutAsync(string.Join('/', Enumerable.Repeat("a", 68)), "x"));
+        Assert.Contains("has 68 names; at most 67 are allowed.", deep.Message, StringComparison.Ordinal);
 
         InvalidSandboxRequestException longest = await Assert.ThrowsAsync<InvalidSandboxRequestException>(
             () => PutAsync(string.Join('/', Enumerable.Repeat(new string('a', 255), 16)), "x"));

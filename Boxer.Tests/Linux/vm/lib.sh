@@ -39,6 +39,12 @@ expect() {
     result "$title"
 }
 
+# logged NAME PATTERN...: every pattern is in the log of the host.
+logged() {
+    answer=$(cat "$log")
+    expect "$@"
+}
+
 # within SECONDS COMMAND...: tries until it succeeds. By counting, because the clock may jump.
 within() {
     tries=$(($1 * 5))

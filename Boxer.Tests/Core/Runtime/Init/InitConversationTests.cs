@@ -1,3 +1,4 @@
+using Boxer.Files;
 using Boxer.Runtime.Init;
 using CsCheck;
 
@@ -30,6 +31,22 @@ public sealed class InitConversationTests
         Assert.False(conversation.IsOver);
         conversation.Accept(new InitOutputDone());
         Assert.True(conversation.IsOver);
+    }
+
+    [Fact]
+    public void Outputs_are_as_deep_as_a_file_space_can_keep_them_and_no_deeper()
+    {
+        InitConversation conversation = Running(new InitOutputs("/output", 10, 100));
+        conversation.Accept(new InitEnded { ExitCode = 0 });
+        string path = "d";
+        for (int depth = 1; depth <= InitProtocol.MaxOutputDepth; depth++, path += "/d")
+        {
+            conversation.Accept(new InitOutputDirectory(path, 0));
+        }
+
+        Assert.Null(FileSpace.FindPathFault($"output/boxer-1/{path}"));
+        conversation.Accept(new InitOutputDirectory(path, 0));
+        Assert.Throws<InitProtocolException>(() => conversation.Accept(new InitOutputFile(path + "/f", 0, 0)));
     }
 
     [Fact]

@@ -35,7 +35,8 @@ expect "the wall-clock limit answers 408" 'HTTP/1.1 408' '"stdout":"before\n"'
 
 for network in sandbox host; do
     run "\"cmd\": [\"true\"], \"network\": \"$network\""
-    expect "the network $network is refused, and it is said what is missing" 'HTTP/1.1 400' 'this process lacks uid 0' 'run it as root' "use the mode 'none'"
+    expect "the network $network is refused" 'HTTP/1.1 400' "The network mode '$network' cannot be used on this host" "such as 'none'"
+    logged "the log says what the network $network lacks" "The network mode '$network' cannot be used: this process lacks uid 0" 'run it as root' "use the mode 'none'"
 done
 
 stop_host
