@@ -81,6 +81,9 @@ internal sealed class Engine : IAsyncDisposable
 
             InitBinary.Sweep(options.Home, time);
             string initPath = await InitBinary.InstallAsync(InitBinary.Find(), options.Home, cancellationToken).ConfigureAwait(false);
+            var programs = new RuntimePrograms(instance.Directory);
+            programs.Add(runsc.Path);
+            programs.Add(initPath);
             string roots = Path.Join(instance.Directory, "roots");
             string topLayer = TopLayer.Create(Path.Join(instance.Directory, "top"), initPath);
             bool bindInit = false;
@@ -101,6 +104,7 @@ internal sealed class Engine : IAsyncDisposable
                 initPath,
                 bindInit,
                 Directory.CreateDirectory(Path.Join(instance.Directory, "s")).FullName,
+                programs,
                 cgroups,
                 poller,
                 options.BootTimeout,
