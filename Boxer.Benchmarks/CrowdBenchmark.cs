@@ -20,7 +20,8 @@ internal static class CrowdBenchmark
         await using SandboxRunner crowd = bench.MakeRunner(options =>
         {
             options.MaxConcurrentRuns = Others[^1];
-            options.MaxMemoryMegabytes = Math.Max(Others[^1] * MemoryMegabytes, 256);
+            options.PullMemoryMegabytes = 64;
+            options.MaxMemoryMegabytes = options.PullMemoryMegabytes + Math.Max(Others[^1] * MemoryMegabytes, 256);
         });
         using var end = new CancellationTokenSource();
         var running = new List<Task>();

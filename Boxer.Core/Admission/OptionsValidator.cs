@@ -99,6 +99,7 @@ internal static class OptionsValidator
 
         Range(nameof(options.ImageQuotaBytes), options.ImageQuotaBytes, 1, long.MaxValue);
         Range(nameof(options.ImageMinFreeBytes), options.ImageMinFreeBytes, 0, 1L << 50);
+        Range(nameof(options.PullMemoryMegabytes), options.PullMemoryMegabytes, MemoryBudget.LeastPull, MemoryBudget.MostPull);
 
         for (int i = 0; i < options.AllowedNetworks?.Count; i++)
         {
@@ -158,6 +159,10 @@ internal static class OptionsValidator
             else if (options.MaxMemoryMegabytes is >= 32 && options.MaxMemoryMegabytes < one)
             {
                 Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, less than the {one} of one run; raise it, or lower {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryMegabytes)}.");
+            }
+            else if (options.MaxMemoryMegabytes is >= 32 && MemoryBudget.Of(options, machine) < one)
+            {
+                Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, of which {MemoryBudget.OfPulls(options, machine)} are for pulls, and the rest is less than the {one} of one run; raise it, or lower {nameof(options.PullMemoryMegabytes)} or {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryMegabytes)}.");
             }
             else if (options.MaxMemoryMegabytes is null && MemoryBudget.Of(options, machine) < one && !faults.Any(fault => fault.Field == "DefaultLimits.MemoryMegabytes"))
             {

@@ -154,6 +154,7 @@ internal sealed class Engine : IAsyncDisposable
             Credentials = options.DockerConfigPath is { } path ? new DockerConfigCredentials(path) : null,
             MaxStoreBytes = options.ImageQuotaBytes,
             MinFreeBytes = options.ImageMinFreeBytes,
+            PullMemoryBytes = MemoryBudget.OfPulls(options, MachineMemory.ReadMegabytes()) << 20,
             PullTimeout = options.PullTimeout,
             TimeProvider = time,
             LoggerFactory = loggers,

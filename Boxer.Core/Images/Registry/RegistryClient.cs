@@ -98,7 +98,7 @@ public sealed class RegistryClient : IDisposable
         var wanted = new ImageLayer(
             new ImageDescriptor(layer.MediaType, ParseDigest(layer.Digest, nameof(layer)), layer.Size), ParseDigest(layer.DiffId, nameof(layer)));
         return OpenAsync(
-            reference, wanted.Blob, async body => await LayerStream.OpenAsync(body, wanted, null, null, cancellationToken).ConfigureAwait(false), cancellationToken);
+            reference, wanted.Blob, async body => await LayerStream.OpenAsync(body, wanted, null, null, null, cancellationToken).ConfigureAwait(false), cancellationToken);
     }
 
     /// <summary>Ends this client. Streams that it opened are read to their ends, but do not go on where they break off.</summary>
