@@ -160,6 +160,14 @@ internal static class OptionsValidator
             {
                 Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, less than the {one} of one run; raise it, or lower {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryMegabytes)}.");
             }
+            else if (options.PullMemoryMegabytes is < MemoryBudget.LeastPull or > MemoryBudget.MostPull)
+            {
+                // That is a fault already.
+            }
+            else if (options is { MaxMemoryMegabytes: null, PullMemoryMegabytes: not null } && MemoryBudget.Of(options, machine) < LimitsValidator.BuiltIn.MemoryMegabytes)
+            {
+                Add(nameof(options.PullMemoryMegabytes), $"is {options.PullMemoryMegabytes}, which leaves {MemoryBudget.Of(options, machine)} MiB of this machine's {machine} for sandboxes; lower it.");
+            }
             else if (options.MaxMemoryMegabytes is >= 32 && MemoryBudget.Of(options, machine) < one)
             {
                 Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, of which {MemoryBudget.OfPulls(options, machine)} are for pulls, and the rest is less than the {one} of one run; raise it, or lower {nameof(options.PullMemoryMegabytes)} or {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryMegabytes)}.");

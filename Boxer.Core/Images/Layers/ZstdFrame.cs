@@ -27,7 +27,7 @@ internal readonly record struct ZstdFrame(long WindowBytes)
     /// <summary>The bytes of a frame that is passed over, its header included.</summary>
     /// <exception cref="InvalidDataException">The header is cut off.</exception>
     public static long SkippableBytes(ReadOnlySpan<byte> start) => start.Length >= SkippableHeaderBytes
-        ? SkippableHeaderBytes + BinaryPrimitives.ReadUInt32LittleEndian(start[4..])
+        ? SkippableHeaderBytes + (long)BinaryPrimitives.ReadUInt32LittleEndian(start[4..])
         : throw CutOff();
 
     /// <summary>Reads a header.</summary>

@@ -1,4 +1,3 @@
-using System.Text;
 using Boxer.Images;
 
 namespace Boxer.Tests.Core.Images;
@@ -116,7 +115,7 @@ public sealed class LayerPossessionTests : IDisposable
 
         File.WriteAllText(_scratch["layout/index.json"], $$"""
             {"schemaVersion":2,"manifests":[{"mediaType":"{{ImageMediaTypes.OciManifest}}","digest":"sha256:{{manifest.Split(':')[^1]}}","size":{{_private.Content[manifest].Body.Length}} }]}
-            """, Encoding.UTF8);
+            """);
         var source = new ImageSource(ImageSourceKind.OciLayout, _scratch["layout"]);
 
         Exception fault = await Assert.ThrowsAnyAsync<Exception>(() => store.ImportAsync(source, ImageReference.Parse("local/a"), cancellationToken: Cancel));
