@@ -90,7 +90,7 @@ internal sealed class ImagePuller : IDisposable
                 {
                     using (repository)
                     {
-                        return await StoreAsync(reference, repository, place, makeRoot, progress, cancellationToken).ConfigureAwait(false);
+                        return await StoreAsync(reference, repository, _directory.ReadReference(reference), place, makeRoot, progress, cancellationToken).ConfigureAwait(false);
                     }
                 }).ConfigureAwait(false);
         }
@@ -120,7 +120,7 @@ internal sealed class ImagePuller : IDisposable
             }
 
             using IImageContent content = await OpenAsync(source, temporary ?? source.Path, cancellationToken).ConfigureAwait(false);
-            return await StoreAsync(reference, content, source.ToString(), makeRoot, progress, cancellationToken).ConfigureAwait(false);
+            return await StoreAsync(reference, content, null, source.ToString(), makeRoot, progress, cancellationToken).ConfigureAwait(false);
         }
         catch (RegistryException fault)
         {
@@ -245,6 +245,7 @@ internal sealed class ImagePuller : IDisposable
     private async Task<T> StoreAsync<T>(
         ImageReference reference,
         IImageContent content,
+        ImageDigest? known,
         string place,
         Func<StoredImage, FileLock, CancellationToken, Task<T>> makeRoot,
         IProgress<PullProgress> progress,
@@ -253,8 +254,9 @@ internal sealed class ImagePuller : IDisposable
         long started = _options.TimeProvider.GetTimestamp();
         (FetchedManifest fetched, ImageManifest manifest) = await content.GetImageManifestAsync(_platform, cancellationToken).ConfigureAwait(false);
 
-        // What is stored is given to whoever shows that it has it: a digest may be known to who was never given the content.
-        bool isKnown = _directory.ReadReference(reference) == fetched.Digest;
+        // What is stored counts where this very image was had by this reference before, or where the place has it too: a digest may be known to
+        // somebody who was never given the content.
+        bool isKnown = known == fetched.Digest;
         byte[] config = (isKnown ? _directory.ReadBlob(manifest.Config.Digest, manifest.Config.Size) : null)
             ?? await content.GetConfigAsync(manifest.Config, cancellationToken).ConfigureAwait(false);
         ImageConfig imageConfig = manifest.ReadConfig(config, _platform, out IReadOnlyList<ImageLayer> layers);
