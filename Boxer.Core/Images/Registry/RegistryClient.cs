@@ -84,7 +84,7 @@ public sealed class RegistryClient : IDisposable
     /// <param name="cancellationToken">Gives up opening it.</param>
     /// <returns>
     /// A stream that is read forwards and asynchronously. Its end comes only where the digests of the blob and of the archive are right; an
-    /// <see cref="ILayerExtractor"/> reads up to there. How much it unpacks to is not bounded. Reading throws
+    /// <see cref="ILayerExtractor"/> reads up to there. How much it unpacks to is not bounded, and reading takes up to 128 MiB for a zstd window. It throws
     /// <see cref="ImagePullException"/> where they are not, or where the registry does not give all.
     /// </returns>
     /// <exception cref="ArgumentException">A digest is malformed, or the size negative.</exception>
