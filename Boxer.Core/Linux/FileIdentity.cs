@@ -1,9 +1,11 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Boxer.Native;
 
 namespace Boxer.Linux;
 
 /// <summary>Names a file by its device and inode (statx(2)), whatever path leads to it from any mount namespace.</summary>
+[StructLayout(LayoutKind.Auto)]
 internal readonly record struct FileIdentity(uint DeviceMajor, uint DeviceMinor, ulong Inode)
 {
     /// <summary>Reads the identity of what a path leads to.</summary>
