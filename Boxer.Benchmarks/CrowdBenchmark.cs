@@ -21,7 +21,8 @@ internal static class CrowdBenchmark
         {
             options.MaxConcurrentRuns = Others[^1];
             options.CpuOvercommit = Others[^1];
-            options.MaxMemoryMegabytes = Math.Max(Others[^1] * MemoryMegabytes, 256);
+            options.PullMemoryMegabytes = 64;
+            options.MaxMemoryMegabytes = options.PullMemoryMegabytes + Math.Max(Others[^1] * MemoryMegabytes, 256);
         });
         using var end = new CancellationTokenSource();
         var running = new List<Task>();

@@ -105,6 +105,13 @@ public sealed class BoxerOptions
     public long ImageMinFreeBytes { get; set; } = 256L * 1024 * 1024;
 
     /// <summary>
+    /// Memory in MiB of this process that pulls together may take; see <see cref="Images.ImageStoreOptions.PullMemoryBytes"/>; 64 to 65,536. It is
+    /// taken off <see cref="MaxMemoryMegabytes"/>.
+    /// <value>Default <see langword="null"/>: a sixteenth of <see cref="MaxMemoryMegabytes"/>, at least 64 and at most 512.</value>
+    /// </summary>
+    public int? PullMemoryMegabytes { get; set; }
+
+    /// <summary>
     /// Names of the network modes that requests may use.
     /// <value>Default empty: all that are registered.</value>
     /// </summary>
@@ -155,7 +162,8 @@ public sealed class BoxerOptions
     public int? MaxConcurrentRunsPerKey { get; set; }
 
     /// <summary>
-    /// Memory in MiB that sandboxes of this runner together may be promised, those that wait in the pool included; at least that of one run with the
+    /// Memory in MiB that sandboxes of this runner together may be promised, those that wait in the pool included, with what pulls may take
+    /// (<see cref="PullMemoryMegabytes"/>), which no sandbox gets; at least that of pulls and one run with the
     /// default limits, and at most what this machine, or the limit of this process's cgroup, has beyond a sixteenth of it (at least 128 MiB)
     /// that stays for the host. Several runners of one machine do not know of each other: divide it among them.
     /// <value>Default <see langword="null"/>: three quarters of this machine's memory, or of the limit of this process's cgroup.</value>

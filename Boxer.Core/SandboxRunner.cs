@@ -130,7 +130,10 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     /// <summary>As <see cref="DisposeAsync"/>, for containers that are disposed synchronously; it blocks until everything is cleaned up.</summary>
     public void Dispose() => DisposeAsync().AsTask().GetAwaiter().GetResult();
 
-    /// <summary>Ends what runs, waits until it is cleaned up, and gives back what this runner has on the host.</summary>
+    /// <summary>
+    /// Ends what runs, waits until it is cleaned up, and gives back what this runner has on the host. A failure to do so is logged, and the
+    /// next start on this host tries again.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
@@ -149,6 +152,11 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             {
                 await _engine.DisposeAsync().ConfigureAwait(false);
             }
+        }
+        catch (AggregateException exception)
+        {
+            // A process that the kernel holds is no reason to end an application otherwise than in order.
+            Log.RunnerLeft(_logger, exception);
         }
         finally
         {

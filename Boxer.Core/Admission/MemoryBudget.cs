@@ -1,18 +1,32 @@
 namespace Boxer.Admission;
 
-/// <summary>How much of this machine's memory sandboxes may be promised together, in MiB.</summary>
+/// <summary>How much of this machine's memory sandboxes may be promised together, and pulls may take, in MiB.</summary>
 internal static class MemoryBudget
 {
     // What the host itself needs in any case: its own programs, and what runs cost outside their sandboxes.
     private const long LeastReserve = 128;
     private const int ReservedPart = 16;
+    private const int PullPart = 16;
+    private const int MostPullDefault = 512;
+    internal const int LeastPull = (int)(Images.PullMemory.LeastBytes >> 20);
+    internal const int MostPull = (int)(Images.PullMemory.MostBytes >> 20);
 
     /// <summary>The most that the options may promise.</summary>
     /// <param name="machineMegabytes">What the machine, or the cgroup of this process, has.</param>
     internal static long Most(long machineMegabytes) => Math.Max(0, machineMegabytes - Math.Max(LeastReserve, machineMegabytes / ReservedPart));
 
-    /// <summary>What is promised.</summary>
+    /// <summary>What pulls may take.</summary>
     /// <param name="options">The options.</param>
     /// <param name="machineMegabytes">What the machine, or the cgroup of this process, has.</param>
-    internal static long Of(BoxerOptions options, long machineMegabytes) => options.MaxMemoryMegabytes ?? Math.Min(machineMegabytes * 3 / 4, Most(machineMegabytes));
+    internal static long OfPulls(BoxerOptions options, long machineMegabytes) =>
+        options.PullMemoryMegabytes ?? Math.Clamp(Total(options, machineMegabytes) / PullPart, LeastPull, MostPullDefault);
+
+    /// <summary>What is promised to sandboxes.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="machineMegabytes">What the machine, or the cgroup of this process, has.</param>
+    internal static long Of(BoxerOptions options, long machineMegabytes) =>
+        Math.Max(0, Total(options, machineMegabytes) - OfPulls(options, machineMegabytes));
+
+    private static long Total(BoxerOptions options, long machineMegabytes) =>
+        options.MaxMemoryMegabytes ?? Math.Min(machineMegabytes * 3 / 4, Most(machineMegabytes));
 }

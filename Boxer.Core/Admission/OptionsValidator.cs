@@ -106,6 +106,7 @@ internal static class OptionsValidator
 
         Range(nameof(options.ImageQuotaBytes), options.ImageQuotaBytes, 1, long.MaxValue);
         Range(nameof(options.ImageMinFreeBytes), options.ImageMinFreeBytes, 0, 1L << 50);
+        Range(nameof(options.PullMemoryMegabytes), options.PullMemoryMegabytes, MemoryBudget.LeastPull, MemoryBudget.MostPull);
 
         for (int i = 0; i < options.AllowedNetworks?.Count; i++)
         {
@@ -158,6 +159,7 @@ internal static class OptionsValidator
             Range(nameof(options.MaxMemoryMegabytes), options.MaxMemoryMegabytes, 32, 1 << 30);
             long machine = machineMegabytes ?? MachineMemory.ReadMegabytes();
             long most = MemoryBudget.Most(machine);
+            bool arePullsInRange = options.PullMemoryMegabytes is null or (>= MemoryBudget.LeastPull and <= MemoryBudget.MostPull);
             int? one = options.DefaultLimits is null ? null : LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn).MemoryMegabytes;
             if (options.MaxMemoryMegabytes is >= 32 and <= (1 << 30) && options.MaxMemoryMegabytes > most)
             {
@@ -167,7 +169,15 @@ internal static class OptionsValidator
             {
                 Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, less than the {one} of one run; raise it, or lower {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryMegabytes)}.");
             }
-            else if (options.MaxMemoryMegabytes is null && MemoryBudget.Of(options, machine) < one && !faults.Any(fault => fault.Field == "DefaultLimits.MemoryMegabytes"))
+            else if (options is { MaxMemoryMegabytes: null, PullMemoryMegabytes: not null } && arePullsInRange && MemoryBudget.Of(options, machine) < LimitsValidator.BuiltIn.MemoryMegabytes)
+            {
+                Add(nameof(options.PullMemoryMegabytes), $"is {options.PullMemoryMegabytes}, which leaves {MemoryBudget.Of(options, machine)} MiB of this machine's {machine} for sandboxes; lower it.");
+            }
+            else if (options.MaxMemoryMegabytes is >= 32 && arePullsInRange && MemoryBudget.Of(options, machine) < one)
+            {
+                Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, of which {MemoryBudget.OfPulls(options, machine)} are for pulls, and the rest is less than the {one} of one run; raise it, or lower {nameof(options.PullMemoryMegabytes)} or {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryMegabytes)}.");
+            }
+            else if (options.MaxMemoryMegabytes is null && arePullsInRange && MemoryBudget.Of(options, machine) < one && !faults.Any(fault => fault.Field == "DefaultLimits.MemoryMegabytes"))
             {
                 Add("DefaultLimits.MemoryMegabytes", $"is {one}, but this machine has {machine} MiB, of which {MemoryBudget.Of(options, machine)} are given to sandboxes; lower it.");
             }

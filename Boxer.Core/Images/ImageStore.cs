@@ -48,6 +48,8 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxImageEntries, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(options.MinFreeBytes);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.MinFreeBytes, MaxFreeBytes);
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.PullMemoryBytes, PullMemory.LeastBytes);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(options.PullMemoryBytes, PullMemory.MostBytes);
         _options = options;
         _logger = options.LoggerFactory.CreateLogger<ImageStore>();
         if (options.MaxStoreBytes is { } bytes)

@@ -62,6 +62,14 @@ public sealed record ImageStoreOptions : RegistryClientOptions
     public long MinFreeBytes { get; init; } = 256L * 1024 * 1024;
 
     /// <summary>
+    /// Bytes of this process's memory that pulls and imports together may take for decompression, buffers and names of files; 64 MiB to 64 GiB.
+    /// Layers wait for it in turn. One that takes more than half of it to decompress is refused, and so is, in any case, a zstd window of more
+    /// than 128 MiB.
+    /// <value>Default 512 MiB.</value>
+    /// </summary>
+    public long PullMemoryBytes { get; init; } = 512L * 1024 * 1024;
+
+    /// <summary>
     /// How roots are made.
     /// <value>Default <see langword="null"/>: overlay mounts where this process may make them, else flattened trees.</value>
     /// </summary>

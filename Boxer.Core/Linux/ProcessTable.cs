@@ -11,14 +11,18 @@ internal static class ProcessTable
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(10);
 
     /// <summary>
-    /// Ends every process that has a path in or below <paramref name="directory"/> in an argument of its command line, as every process
-    /// of the runtime has: also those that they start meanwhile.
+    /// Ends the runtime's processes of a directory: those that this user runs, whose executable is one of <paramref name="programs"/>, and that
+    /// have <c>--root=</c> with a path below <paramref name="directory"/> among their arguments. Also ends those that they start meanwhile.
+    /// Anybody can run a program with such arguments: processes of other users and other programs are neither killed nor waited for.
     /// </summary>
+    /// <param name="directory">The directory.</param>
+    /// <param name="programs">The executables of the runtime.</param>
+    /// <param name="time">Paces the look-ups.</param>
     /// <exception cref="IOException">Some do not end.</exception>
-    internal static async Task EndByArgumentAsync(string directory, TimeProvider time)
+    internal static async Task EndRuntimeAsync(string directory, IReadOnlySet<FileIdentity> programs, TimeProvider time)
     {
         long start = time.GetTimestamp();
-        while (KillByArgument(directory))
+        while (KillRuntime(directory, programs))
         {
             if (time.GetElapsedTime(start) > Patience)
             {
@@ -29,32 +33,49 @@ internal static class ProcessTable
         }
     }
 
-    private static bool KillByArgument(string directory)
+    /// <summary>The path that leads to the executable of a process.</summary>
+    internal static string ExecutablePath(int process) => string.Create(CultureInfo.InvariantCulture, $"/proc/{process}/exe");
+
+    // Who vanished meanwhile cannot be read or signalled, and does not count.
+    private static bool KillRuntime(string directory, IReadOnlySet<FileIdentity> programs)
     {
         bool found = false;
         foreach (string entry in Directory.EnumerateDirectories("/proc"))
         {
             if (int.TryParse(Path.GetFileName(entry), NumberStyles.None, CultureInfo.InvariantCulture, out int pid)
                 && pid != Environment.ProcessId
-                && ReadCommandLine(entry) is { } commandLine
-                && IsRuntime(commandLine, directory))
+                && Read(entry + "/cmdline") is { } commandLine
+                && NamesDirectory(commandLine, directory)
+                && FileIdentity.Of(ExecutablePath(pid)) is { } executable
+                && programs.Contains(executable)
+                && Read(entry + "/status") is { } status
+                && IsOwn(status))
             {
-                found = true;
-                _ = Signal.kill(pid, Signal.SIGKILL);
+                found |= Signal.kill(pid, Signal.SIGKILL) == 0;
             }
         }
 
         return found;
     }
 
-    private static bool IsRuntime(string commandLine, string directory) =>
+    private static bool NamesDirectory(string commandLine, string directory) =>
         commandLine.Split('\0').Any(argument => argument.StartsWith("--root=" + directory + "/", StringComparison.Ordinal));
 
-    private static string? ReadCommandLine(string entry)
+    // The real user and the effective one: a program that is set-user-ID to this user was started by another. The owner of the directory in
+    // /proc does not say it, because that is root for a process that keeps debuggers out.
+    private static bool IsOwn(string status)
+    {
+        const string Field = "Uid:";
+        string own = Unistd.geteuid().ToString(CultureInfo.InvariantCulture);
+        string? line = status.Split('\n').FirstOrDefault(line => line.StartsWith(Field, StringComparison.Ordinal));
+        return line?[Field.Length..].Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries) is [var real, var effective, ..] && real == own && effective == own;
+    }
+
+    private static string? Read(string file)
     {
         try
         {
-            return Encoding.UTF8.GetString(File.ReadAllBytes(entry + "/cmdline"));
+            return Encoding.UTF8.GetString(File.ReadAllBytes(file));
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

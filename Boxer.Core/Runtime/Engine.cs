@@ -88,6 +88,9 @@ internal sealed class Engine : IAsyncDisposable
 
             InitBinary.Sweep(options.Home, time);
             string initPath = await InitBinary.InstallAsync(InitBinary.Find(), options.Home, cancellationToken).ConfigureAwait(false);
+            var programs = new RuntimePrograms(instance.Directory);
+            programs.Add(runsc.Path);
+            programs.Add(initPath);
             string roots = Path.Join(instance.Directory, "roots");
             string topLayer = TopLayer.Create(Path.Join(instance.Directory, "top"), initPath);
             bool bindInit = false;
@@ -108,6 +111,7 @@ internal sealed class Engine : IAsyncDisposable
                 initPath,
                 bindInit,
                 Directory.CreateDirectory(Path.Join(instance.Directory, "s")).FullName,
+                programs,
                 cgroups,
                 poller,
                 options.BootTimeout,
@@ -156,6 +160,7 @@ internal sealed class Engine : IAsyncDisposable
             Credentials = options.DockerConfigPath is { } path ? new DockerConfigCredentials(path) : null,
             MaxStoreBytes = options.ImageQuotaBytes,
             MinFreeBytes = options.ImageMinFreeBytes,
+            PullMemoryBytes = MemoryBudget.OfPulls(options, MachineMemory.ReadMegabytes()) << 20,
             PullTimeout = options.PullTimeout,
             TimeProvider = time,
             LoggerFactory = loggers,

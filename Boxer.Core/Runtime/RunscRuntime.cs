@@ -23,6 +23,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
     private readonly string _initPath;
     private readonly bool _bindInit;
     private readonly string _directory;
+    private readonly RuntimePrograms _programs;
     private readonly CgroupHierarchy? _cgroups;
     private readonly DescriptorPoller _poller;
     private readonly TimeSpan _bootTimeout;
@@ -34,6 +35,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
     /// <param name="initPath">The executable boxer-init of this host.</param>
     /// <param name="bindInit">Whether roots lack it, so that it is mounted into each sandbox.</param>
     /// <param name="directory">Where the sandboxes' directories go.</param>
+    /// <param name="programs">The executables that their processes run.</param>
     /// <param name="cgroups">Where their cgroups go, or <see langword="null"/> for none.</param>
     /// <param name="poller">Waits for descriptors.</param>
     /// <param name="bootTimeout">How long a boot may take.</param>
@@ -45,6 +47,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
         string initPath,
         bool bindInit,
         string directory,
+        RuntimePrograms programs,
         CgroupHierarchy? cgroups,
         DescriptorPoller poller,
         TimeSpan bootTimeout,
@@ -56,6 +59,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
         _initPath = initPath;
         _bindInit = bindInit;
         _directory = directory;
+        _programs = programs;
         _cgroups = cgroups;
         _poller = poller;
         _bootTimeout = bootTimeout;
@@ -74,7 +78,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
 
         // Short, because the runtime makes a socket below it, whose path has room for 107 bytes (unix(7)).
         string id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(6));
-        SandboxParts parts = held.Push(new SandboxParts(Path.Join(_directory, id), _time, _logger, _stopping));
+        SandboxParts parts = held.Push(new SandboxParts(Path.Join(_directory, id), _programs, _time, _logger, _stopping));
         try
         {
             Directory.CreateDirectory(parts.Directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
@@ -82,6 +86,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
             parts.Cgroup = _cgroups?.CreateCgroup(id);
             Start(parts, id, network);
             await WaitForInitAsync(parts, cancellationToken).ConfigureAwait(false);
+            _programs.AddOf(parts.Process!.Id);
             return new Sandbox(parts, _poller, _time);
         }
         catch (Exception exception) when (HostFault.Is(exception))

@@ -155,8 +155,8 @@ internal sealed class RuntimeInstance : IAsyncDisposable
             CgroupHierarchy.RemoveEmpty(lines.Where(line => recorded.Any(child => child.StartsWith(line + "/", StringComparison.Ordinal))));
         }
 
-        // Without cgroups, the runtime's processes are known by the directory in their command line.
-        await ProcessTable.EndByArgumentAsync(directory, time).ConfigureAwait(false);
+        // Without cgroups, the runtime's processes are known by their executable and the directory in their arguments.
+        await ProcessTable.EndRuntimeAsync(directory, RuntimePrograms.Read(directory), time).ConfigureAwait(false);
         foreach (string mountPoint in MountTable.Below(directory))
         {
             _ = SysMount.umount2(mountPoint, SysMount.MNT_DETACH);

@@ -13,17 +13,20 @@ internal sealed class SandboxParts : IAsyncDisposable
     private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
     private readonly List<Pipe> _pipes = [];
+    private readonly RuntimePrograms _programs;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly CancellationToken _stopping;
 
     /// <param name="directory">Its directory.</param>
+    /// <param name="programs">The executables that its processes run.</param>
     /// <param name="time">The clock.</param>
     /// <param name="logger">Is told if it cannot be ended.</param>
     /// <param name="stopping">Says that its end is not to be waited for without end any more.</param>
-    internal SandboxParts(string directory, TimeProvider time, ILogger logger, CancellationToken stopping)
+    internal SandboxParts(string directory, RuntimePrograms programs, TimeProvider time, ILogger logger, CancellationToken stopping)
     {
         Directory = directory;
+        _programs = programs;
         _time = time;
         _logger = logger;
         _stopping = stopping;
@@ -72,7 +75,7 @@ internal sealed class SandboxParts : IAsyncDisposable
     {
         var steps = new CleanupStack();
         steps.Push(new Step(DeleteAsync));
-        steps.Push(new Step(() => UntilGoneAsync(() => Cgroup is not null ? Cgroup.DisposeAsync().AsTask() : ProcessTable.EndByArgumentAsync(Directory, _time))));
+        steps.Push(new Step(() => UntilGoneAsync(() => Cgroup is not null ? Cgroup.DisposeAsync().AsTask() : ProcessTable.EndRuntimeAsync(Directory, _programs.Known(), _time))));
         foreach (Pipe pipe in _pipes)
         {
             steps.Push(pipe);

@@ -56,6 +56,7 @@ internal static partial class FieldNames
         ["DockerConfigPath"] = "docker_config",
         ["PullPolicy"] = "pull_policy",
         ["ImageMinFreeBytes"] = "image_min_free_bytes",
+        ["PullMemoryMegabytes"] = "pull_memory_mb",
         ["ImageQuotaBytes"] = "image_quota_bytes",
         ["AllowedNetworks"] = "allowed_networks",
         ["NetworkBlocks"] = "network_blocks",

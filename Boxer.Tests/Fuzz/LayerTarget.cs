@@ -109,7 +109,7 @@ internal sealed class LayerTarget
             }
 
             using var blob = new LimitedStream(archive, flags.HasFlag(LayerInputFlags.ShortReads) ? 100 : int.MaxValue, MaxArchiveBytes);
-            using Stream plain = Decompression.OpenAsync(blob, CancellationToken.None).GetAwaiter().GetResult();
+            using Stream plain = Decompression.OpenAsync(blob, null, CancellationToken.None).GetAwaiter().GetResult();
             using var limited = new LimitedStream(plain, int.MaxValue, MaxArchiveBytes);
             new LayerExtractor().ExtractAsync(limited, _root, options).GetAwaiter().GetResult();
             return null;

@@ -59,7 +59,7 @@ public sealed class HostSettingsTests
               "boot_timeout_secs": 12, "stop_grace_secs": 13, "run_body_limit_bytes": 2048, "upload_quota_bytes": 15,
               "upload_quota_files": 16, "outputs_limit_bytes": 17, "outputs_limit_files": 18,
               "docker_config": "~/.docker/config.json", "insecure_registries": ["10.0.0.6:5000"], "registry_certificates": {"a.example": "/etc/ca.pem"},
-              "pull_policy": "always", "image_quota_bytes": 20, "image_min_free_bytes": 30,
+              "pull_policy": "always", "image_quota_bytes": 20, "image_min_free_bytes": 30, "pull_memory_mb": 80,
               "pool": {"enabled": true, "max_sandboxes": 31, "idle_timeout_secs": 32, "max_age_secs": 33, "images": {"python:3.12-slim": 34}, "warm_ups": {"python:3.12-slim": ["python3", "-c", "pass"]}},
               "network_blocks": ["10.9.0.0/16"], "enable_ipv6": true, "allow_wider_egress": true,
               "egress": {"allow": ["pypi.org:443"], "deny": ["203.0.113.7"], "bandwidth_bps": 9000, "quota_bytes": 19},
@@ -82,6 +82,7 @@ public sealed class HostSettingsTests
         Assert.Equal(["10.0.0.6:5000"], options.InsecureRegistries);
         Assert.Equal("/etc/ca.pem", options.RegistryCertificates["a.example"]);
         Assert.Equal(("/home/me/.docker/config.json", Boxer.Images.PullPolicy.Always, 20L, 30L), (options.DockerConfigPath, options.PullPolicy, options.ImageQuotaBytes, options.ImageMinFreeBytes));
+        Assert.Equal(80, options.PullMemoryMegabytes);
         Assert.Equal((true, 31, 32, 33), (options.Pool.Enabled, options.Pool.MaxSandboxes, (int)options.Pool.IdleTimeout.TotalSeconds, (int)options.Pool.MaxAge.TotalSeconds));
         Assert.Equal(new KeyValuePair<string, int>("python:3.12-slim", 34), Assert.Single(options.Pool.Images));
         Assert.Equal(["python3", "-c", "pass"], options.Pool.WarmUps["python:3.12-slim"]);
@@ -162,7 +163,7 @@ public sealed class HostSettingsTests
             max_concurrent_runs: must be a whole number from 1 to 10000, not 0.
             max_memory_mb: must be a whole number from 32 to 1073741824, not 1.
             max_queued_runs: must be a whole number from 0 to 1000000, not -1.
-            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
+            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
             output_limit_bytes: must be a whole number from 1 to 1073741824, not 0.
             outputs_limit_bytes: must be a whole number from 1 to 68719476736, not 0.
             outputs_limit_files: must be a whole number from 1 to 1000000, not 0.
@@ -330,7 +331,7 @@ public sealed class HostSettingsTests
         Assert.Equal(
             [
                 $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
-                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
                 "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
                 "",
             ],

@@ -42,6 +42,22 @@ public sealed class PoolTests(SharedRunner shared)
         Assert.Equal(TerminationKind.WallClockLimit, (await runner.WarmAsync(late)).Termination.Kind);
     }
 
+    [Theory]
+    [InlineData(512, 300)]
+    [InlineData(256, 100)]
+    [InlineData(128, 30)]
+    public async Task A_waiting_sandbox_serves_a_run_with_another_memory_limit_than_the_default(int megabytes, int used)
+    {
+        await using SandboxRunner runner = Make();
+        await runner.RunAsync(SharedRunner.Command("true"), Cancel);
+        SandboxRequest request = SharedRunner.Python($"x = b'x' * ({used} << 20); print(len(x) >> 20)");
+        request.Limits = new() { MemoryMegabytes = megabytes, CpuCores = 1.5, Pids = 99 };
+
+        // Only the second wait shows that serving one did not destroy the others.
+        Assert.Equal($"{used}\n", (await runner.WarmAsync(request)).Stdout);
+        Assert.Equal($"{used}\n", (await runner.WarmAsync(request)).Stdout);
+    }
+
     [Fact]
     public async Task Nothing_of_a_run_is_left_for_another()
     {

@@ -1,3 +1,4 @@
+using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Network;
 using Boxer.Tests.Support;
@@ -10,6 +11,67 @@ namespace Boxer.Tests.Linux;
 public sealed class RunFaultTests(SharedRunner shared)
 {
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Runs_and_their_runner_end_though_strangers_carry_their_directories_in_arguments()
+    {
+        BoxerOptions options = shared.Options;
+        options.IgnoreCgroups = true;
+        string[] before = OwnTraces.Instances();
+        List<Stranger> strangers = [];
+        string[] instances;
+        try
+        {
+            await using (SandboxRunner runner = BoxerRunner.Create(options))
+            {
+                await foreach (SandboxEvent item in runner.StreamAsync(Shell("echo up; sleep 2"), Cancel))
+                {
+                    if (item is SandboxOutput)
+                    {
+                        string argument = Assert.Single(OwnTraces.Sandboxes(), root => !before.Any(id => root.Contains(id, StringComparison.Ordinal)));
+                        strangers.AddRange([new Stranger(argument), new Stranger(argument, 65534)]);
+                    }
+                }
+
+                instances = [.. OwnTraces.Instances().Except(before, StringComparer.Ordinal)];
+                Assert.NotEmpty(instances);
+            }
+
+            // The strangers have them in their arguments, and nothing else is left.
+            Assert.All(await OwnTraces.FindAsync(instances), trace => Assert.StartsWith("/bin/sh\0", trace, StringComparison.Ordinal));
+            Assert.All(strangers, stranger => Assert.True(stranger.IsAlive));
+        }
+        finally
+        {
+            strangers.ForEach(stranger => stranger.Dispose());
+        }
+    }
+
+    [Fact]
+    public async Task A_stop_that_has_to_leave_something_is_in_order_and_the_next_start_takes_it_away()
+    {
+        string[] before = OwnTraces.Instances();
+        string directory;
+        await using (SandboxRunner runner = BoxerRunner.Create(shared.Options))
+        {
+            await runner.StartAsync(Cancel);
+            directory = Directory.GetParent(Directory.GetFiles("/run/boxer", "programs", SearchOption.AllDirectories)
+                .Single(path => OwnTraces.Instances().Except(before, StringComparer.Ordinal).Any(id => path == $"/run/boxer/{id}/programs")))!.FullName;
+            File.Delete(Path.Join(directory, "programs"));
+
+            // Reading it fails.
+            File.CreateSymbolicLink(Path.Join(directory, "programs"), "/proc/self/mem");
+        }
+
+        Assert.True(Directory.Exists(directory));
+        File.Delete(Path.Join(directory, "programs"));
+        await using (SandboxRunner next = BoxerRunner.Create(shared.Options))
+        {
+            await next.StartAsync(Cancel);
+        }
+
+        Assert.False(Path.Exists(directory) || Path.Exists(directory + ".lock"));
+    }
 
     [Fact]
     public async Task A_network_that_cannot_be_reported_does_not_lose_the_run()

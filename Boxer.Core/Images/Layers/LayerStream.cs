@@ -22,14 +22,15 @@ internal sealed class LayerStream : ForwardStream
     /// <param name="layer">The layer.</param>
     /// <param name="came">Told of bytes of the blob as they are read; may throw.</param>
     /// <param name="unpacked">Told of bytes of the archive as they are read; may throw.</param>
+    /// <param name="memory">What decompression takes its memory from; <see langword="null"/>: it is not counted.</param>
     /// <param name="cancellationToken">Gives up.</param>
     public static async Task<LayerStream> OpenAsync(
-        Stream body, ImageLayer layer, Action<int>? came, Action<int>? unpacked, CancellationToken cancellationToken)
+        Stream body, ImageLayer layer, Action<int>? came, Action<int>? unpacked, PullMemory? memory, CancellationToken cancellationToken)
     {
         var blob = new VerifyingStream(body, layer.Blob.Digest, layer.Blob.Size, $"blob {layer.Blob.Digest}", came);
         try
         {
-            Stream plain = await Decompression.OpenAsync(blob, cancellationToken).ConfigureAwait(false);
+            Stream plain = await Decompression.OpenAsync(blob, memory, cancellationToken).ConfigureAwait(false);
             return new(blob, plain, new VerifyingStream(plain, layer.DiffId, null, $"the layer of blob {layer.Blob.Digest}", unpacked));
         }
         catch

@@ -19,6 +19,9 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 
     private const int NameOverhead = 64;
 
+    // Memory is taken in steps: most layers do without the first.
+    private const long NameStep = 1 << 20;
+
     // A longer target of a symbolic link takes a block of its own (ext4, xfs and btrfs have room for at least so much in the inode).
     private const int MaxInlineTarget = 59;
     private const uint ImplicitDirectoryMode = 0x1ED; // 0755
@@ -44,6 +47,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private bool _isParentRoots;
     private int _entries;
     private long _bytes;
+    private readonly List<PullMemory.Lease> _nameMemory = [];
     private long _nameBytes;
 
     private bool Applied => options.Whiteouts == WhiteoutFormat.Applied;
@@ -162,7 +166,11 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _parent?.Dispose();
+    public void Dispose()
+    {
+        _parent?.Dispose();
+        _nameMemory.ForEach(lease => lease.Dispose());
+    }
 
     private void WriteRoot(LayerEntry entry)
     {
@@ -566,6 +574,11 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         if ((_nameBytes += bytes + NameOverhead) > options.MaxNameBytes)
         {
             throw new InvalidDataException($"the names of the layer's files and directories are together longer than {options.MaxNameBytes} bytes");
+        }
+
+        if (_nameBytes >= NameStep * (_nameMemory.Count + 1) && options.Budget?.Memory is { } memory)
+        {
+            _nameMemory.Add(memory.TakeNames(NameStep));
         }
     }
 

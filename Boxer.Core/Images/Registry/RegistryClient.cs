@@ -84,7 +84,7 @@ public sealed class RegistryClient : IDisposable
     /// <param name="cancellationToken">Gives up opening it.</param>
     /// <returns>
     /// A stream that is read forwards and asynchronously. Its end comes only where the digests of the blob and of the archive are right; an
-    /// <see cref="ILayerExtractor"/> reads up to there. How much it unpacks to is not bounded. Reading throws
+    /// <see cref="ILayerExtractor"/> reads up to there. How much it unpacks to is not bounded, and reading takes up to 128 MiB for a zstd window. It throws
     /// <see cref="ImagePullException"/> where they are not, or where the registry does not give all.
     /// </returns>
     /// <exception cref="ArgumentException">A digest is malformed, or the size negative.</exception>
@@ -98,7 +98,7 @@ public sealed class RegistryClient : IDisposable
         var wanted = new ImageLayer(
             new ImageDescriptor(layer.MediaType, ParseDigest(layer.Digest, nameof(layer)), layer.Size), ParseDigest(layer.DiffId, nameof(layer)));
         return OpenAsync(
-            reference, wanted.Blob, async body => await LayerStream.OpenAsync(body, wanted, null, null, cancellationToken).ConfigureAwait(false), cancellationToken);
+            reference, wanted.Blob, async body => await LayerStream.OpenAsync(body, wanted, null, null, null, cancellationToken).ConfigureAwait(false), cancellationToken);
     }
 
     /// <summary>Ends this client. Streams that it opened are read to their ends, but do not go on where they break off.</summary>

@@ -68,6 +68,24 @@ internal sealed class RegistryRepository : IImageContent
     public Task<FetchedManifest> GetManifestAsync(ImageDigest digest, CancellationToken cancellationToken) =>
         GetManifestAsync(digest.ToString(), digest, cancellationToken);
 
+    /// <inheritdoc/>
+    public string Place => _place.BaseAddress.AbsoluteUri;
+
+    /// <inheritdoc/>
+    public async Task<bool> HasBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken)
+    {
+        try
+        {
+            using HttpResponseMessage response = await SendAsync(HttpMethod.Head, $"blobs/{descriptor.Digest}", [], 0, cancellationToken).ConfigureAwait(false);
+            return response.StatusCode == HttpStatusCode.OK && (response.Content.Headers.ContentLength ?? descriptor.Size) == descriptor.Size;
+        }
+        catch (RegistryException)
+        {
+            // Places that do not know the question are asked for the blob itself.
+            return false;
+        }
+    }
+
     /// <summary>Opens a blob as it comes, not verified.</summary>
     /// <param name="descriptor">Its descriptor.</param>
     /// <param name="cancellationToken">Gives up.</param>
@@ -152,13 +170,16 @@ internal sealed class RegistryRepository : IImageContent
         return new(content, response.Content.Headers.ContentType?.MediaType, actual);
     }
 
-    private async Task<HttpResponseMessage> GetAsync(string path, IReadOnlyList<string> accept, long offset, CancellationToken cancellationToken)
+    private Task<HttpResponseMessage> GetAsync(string path, IReadOnlyList<string> accept, long offset, CancellationToken cancellationToken) =>
+        SendAsync(HttpMethod.Get, path, accept, offset, cancellationToken);
+
+    private async Task<HttpResponseMessage> SendAsync(HttpMethod method, string path, IReadOnlyList<string> accept, long offset, CancellationToken cancellationToken)
     {
         var address = new Uri(_place.BaseAddress, $"v2/{_reference.Repository}/{path}");
         bool authorized = false;
         for (int redirects = 0; ;)
         {
-            using var request = new HttpRequestMessage(HttpMethod.Get, address);
+            using var request = new HttpRequestMessage(method, address);
             foreach (string mediaType in accept)
             {
                 request.Headers.Accept.Add(new MediaTypeWithQualityHeaderValue(mediaType));

@@ -72,14 +72,15 @@ internal sealed class ArchiveContent : IImageContent
     /// <param name="name">Its name.</param>
     /// <param name="platform">The platform that it is for.</param>
     /// <param name="limit">The bytes that it may unpack to.</param>
+    /// <param name="memory">What decompression takes its memory from.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    public static async Task<ArchiveContent> OfRootAsync(ISourceFiles files, string name, ImagePlatform platform, long limit, CancellationToken cancellationToken)
+    public static async Task<ArchiveContent> OfRootAsync(ISourceFiles files, string name, ImagePlatform platform, long limit, PullMemory memory, CancellationToken cancellationToken)
     {
         ImageDescriptor layer = await DescribeAsync(files, name, cancellationToken).ConfigureAwait(false);
         ImageDigest diffId;
         using (Stream file = SourceReader.Open(files, name))
         {
-            Stream plain = await Decompression.OpenAsync(file, cancellationToken).ConfigureAwait(false);
+            Stream plain = await Decompression.OpenAsync(file, memory, cancellationToken).ConfigureAwait(false);
             await using (plain.ConfigureAwait(false))
             {
                 (diffId, _) = await HashAsync(plain, limit, cancellationToken).ConfigureAwait(false);
@@ -98,6 +99,12 @@ internal sealed class ArchiveContent : IImageContent
     /// <inheritdoc/>
     public Task<FetchedManifest> GetManifestAsync(ImageDigest digest, CancellationToken cancellationToken) =>
         throw new RegistryException("it has no index", RegistryFaultKind.NotFound);
+
+    /// <inheritdoc/>
+    public string Place => "file";
+
+    /// <inheritdoc/>
+    public Task<bool> HasBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken) => Task.FromResult(false);
 
     /// <inheritdoc/>
     public Task<Stream> OpenBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken) => Task.FromResult(

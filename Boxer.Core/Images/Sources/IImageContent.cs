@@ -13,6 +13,14 @@ internal interface IImageContent : IDisposable
     /// <param name="cancellationToken">Gives up.</param>
     Task<FetchedManifest> GetManifestAsync(ImageDigest digest, CancellationToken cancellationToken);
 
+    /// <summary>Names where the blobs come from, in one line.</summary>
+    string Place { get; }
+
+    /// <summary>Whether the place says, without giving it, that it has a blob for whoever asks. A file of this host is read instead.</summary>
+    /// <param name="descriptor">The blob's descriptor.</param>
+    /// <param name="cancellationToken">Cancels the question.</param>
+    Task<bool> HasBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken);
+
     /// <summary>Opens a blob as it comes.</summary>
     /// <param name="descriptor">Its descriptor.</param>
     /// <param name="cancellationToken">Gives up.</param>

@@ -59,6 +59,12 @@ internal sealed class LayoutContent(ISourceFiles files, string? name) : IImageCo
     }
 
     /// <inheritdoc/>
+    public string Place => "file";
+
+    /// <inheritdoc/>
+    public Task<bool> HasBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken) => Task.FromResult(false);
+
+    /// <inheritdoc/>
     public Task<Stream> OpenBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken) =>
         Task.FromResult(SourceReader.Open(files, BlobName(descriptor.Digest)));
 

@@ -189,7 +189,7 @@ internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest,
             [
                 directory.BlobPath(manifest),
                 directory.BlobPath(image.Config.Digest),
-                .. layers.SelectMany(layer => (string[])[directory.LayerPath(layer.DiffId), directory.ImpliedPath(layer.DiffId), directory.BlobPath(layer.Blob.Digest)]),
+                .. layers.SelectMany(layer => (string[])[directory.LayerPath(layer.DiffId), directory.ImpliedPath(layer.DiffId), directory.BlobPath(layer.Blob.Digest), directory.OriginsPath(layer.Blob.Digest)]),
                 .. directory.Roots(manifest),
             ];
         }

@@ -19,6 +19,7 @@ namespace Boxer.Images;
 /// roots/sha256/&lt;manifest&gt;-&lt;top&gt;/ a flattened root, with the top layer that was put on it
 /// roots/sha256/&lt;manifest&gt;-implied/ what ImpliedDirectories puts on the layers of an image
 /// blobs/sha256/&lt;digest&gt;         manifests, configs, and the layers of flattened roots
+/// blobs/sha256/&lt;digest&gt;.origins the places that gave the blob of a layer, and the diff id that it was seen to have
 /// references/&lt;sha256 of text&gt;   which manifest a reference was resolved to; its time says when that was last used
 /// images/&lt;algorithm&gt;-&lt;hex&gt;      locked together (flock(2)) by the processes that have the image ready
 /// store.lock                    locked together by those who add or look for content, alone by one who removes
@@ -28,6 +29,9 @@ namespace Boxer.Images;
 internal sealed class ImageDirectory : IDisposable
 {
     private static readonly TimeSpan LockInterval = TimeSpan.FromMilliseconds(5);
+
+    // Of a base layer that many registries have, the last are enough.
+    private const int MaxOrigins = 100;
     private readonly string _home;
     private readonly FileLock _lock;
     private readonly string _temporary;
@@ -68,6 +72,27 @@ internal sealed class ImageDirectory : IDisposable
     /// <summary>Where a blob is or would be.</summary>
     /// <param name="digest">Its digest.</param>
     public string BlobPath(ImageDigest digest) => Path.Combine(_home, "blobs", digest.Algorithm, digest.Hex);
+
+    /// <summary>Where it is told which places gave the blob of a layer.</summary>
+    /// <param name="digest">Its digest.</param>
+    public string OriginsPath(ImageDigest digest) => BlobPath(digest) + ".origins";
+
+    /// <summary>Whether a place gave the blob of a layer, whole and verified.</summary>
+    /// <param name="digest">Its digest.</param>
+    /// <param name="origin">What it was found to be, and the place.</param>
+    public bool HasOrigin(ImageDigest digest, string origin) => ReadOrigins(digest).Contains(origin, StringComparer.Ordinal);
+
+    /// <summary>Says that a place gave the blob of a layer, whole and verified. Where two do at once, one may be forgotten, and is asked again.</summary>
+    /// <param name="digest">Its digest.</param>
+    /// <param name="origin">What it was found to be, and the place.</param>
+    public void AddOrigin(ImageDigest digest, string origin)
+    {
+        string[] known = ReadOrigins(digest);
+        if (!known.Contains(origin, StringComparer.Ordinal))
+        {
+            Write(OriginsPath(digest), Encoding.UTF8.GetBytes(string.Join('\n', known.TakeLast(MaxOrigins - 1).Append(origin))));
+        }
+    }
 
     /// <summary>A path for something that is being made. It does not exist yet; what is left there is removed with this process.</summary>
     public string NewTemporaryPath() => Path.Combine(_temporary, Guid.NewGuid().ToString("N"));
@@ -394,6 +419,12 @@ internal sealed class ImageDirectory : IDisposable
             File.Delete(temporary);
             throw;
         }
+    }
+
+    private string[] ReadOrigins(ImageDigest digest)
+    {
+        string path = OriginsPath(digest);
+        return File.Exists(path) ? File.ReadAllLines(path) : [];
     }
 
     private static void Sync(string directory)

@@ -8,12 +8,17 @@ internal sealed class ImagePuller : IDisposable
 {
     private const int LayersAtOnce = 3;
 
+    // What one layer takes beside the window of its decompressor: what is read ahead, what a decompressor is given, and the first names of files.
+    private const long LayerBufferBytes = 3L << 20;
+    private const int CopyBytes = 128 * 1024;
+
     private readonly ImageStoreOptions _options;
     private readonly ImageDirectory _directory;
     private readonly ImageRootKind _kind;
     private readonly ImagePlatform _platform;
     private readonly RegistryHttp _http;
     private readonly ILogger _logger;
+    private readonly PullMemory _memory;
 
     /// <summary>Makes a puller.</summary>
     /// <param name="options">The store's options.</param>
@@ -29,7 +34,11 @@ internal sealed class ImagePuller : IDisposable
         _platform = platform;
         _http = http;
         _logger = options.LoggerFactory.CreateLogger<ImageStore>();
+        _memory = new(options.PullMemoryBytes);
     }
+
+    /// <summary>What pulls and imports take their memory from.</summary>
+    public PullMemory Memory => _memory;
 
     /// <summary>Finds an image whose content is all in the store.</summary>
     /// <param name="reference">The image.</param>
@@ -81,7 +90,7 @@ internal sealed class ImagePuller : IDisposable
                 {
                     using (repository)
                     {
-                        return await StoreAsync(reference, repository, place, makeRoot, progress, cancellationToken).ConfigureAwait(false);
+                        return await StoreAsync(reference, repository, _directory.ReadReference(reference), place, makeRoot, progress, cancellationToken).ConfigureAwait(false);
                     }
                 }).ConfigureAwait(false);
         }
@@ -111,7 +120,7 @@ internal sealed class ImagePuller : IDisposable
             }
 
             using IImageContent content = await OpenAsync(source, temporary ?? source.Path, cancellationToken).ConfigureAwait(false);
-            return await StoreAsync(reference, content, source.ToString(), makeRoot, progress, cancellationToken).ConfigureAwait(false);
+            return await StoreAsync(reference, content, null, source.ToString(), makeRoot, progress, cancellationToken).ConfigureAwait(false);
         }
         catch (RegistryException fault)
         {
@@ -140,6 +149,7 @@ internal sealed class ImagePuller : IDisposable
     /// <exception cref="RegistryException">A layer is not what the image names.</exception>
     public async Task FlattenAsync(StoredImage image, string target, CancellationToken cancellationToken)
     {
+        using PullMemory.Lease buffers = await _memory.TakeBuffersAsync(LayerBufferBytes, cancellationToken).ConfigureAwait(false);
         UnpackBudget budget = NewBudget();
         foreach (ImageLayer layer in image.Layers)
         {
@@ -165,7 +175,7 @@ internal sealed class ImagePuller : IDisposable
     public void Dispose() => _http.Dispose();
 
     /// <summary>What one image may take.</summary>
-    public UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeBytes));
+    public UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeBytes), _memory);
 
     private bool HasLayer(ImageLayer layer) => _kind == ImageRootKind.Overlay
         ? Directory.Exists(_directory.LayerPath(layer.DiffId))
@@ -185,17 +195,18 @@ internal sealed class ImagePuller : IDisposable
             default:
                 string full = Path.GetFullPath(path);
                 return await ArchiveContent.OfRootAsync(
-                    new DirectoryFiles(Path.GetDirectoryName(full)!), Path.GetFileName(full), _platform, _options.MaxImageBytes, cancellationToken).ConfigureAwait(false);
+                    new DirectoryFiles(Path.GetDirectoryName(full)!), Path.GetFileName(full), _platform, _options.MaxImageBytes, _memory, cancellationToken).ConfigureAwait(false);
         }
     }
 
     // The files of an archive are read in no order, so a compressed one is unpacked first.
     private async Task<string?> DecompressAsync(string path, CancellationToken cancellationToken)
     {
+        using PullMemory.Lease buffers = await _memory.TakeBuffersAsync(LayerBufferBytes, cancellationToken).ConfigureAwait(false);
         FileStream file = File.OpenRead(path);
         await using (file.ConfigureAwait(false))
         {
-            Stream plain = await Decompression.OpenAsync(file, cancellationToken).ConfigureAwait(false);
+            Stream plain = await Decompression.OpenAsync(file, _memory, cancellationToken).ConfigureAwait(false);
             await using (plain.ConfigureAwait(false))
             {
                 if (!Decompression.IsCompressed(plain))
@@ -208,7 +219,7 @@ internal sealed class ImagePuller : IDisposable
                 await using (target.ConfigureAwait(false))
                 {
                     UnpackBudget budget = NewBudget();
-                    var buffer = new byte[128 * 1024];
+                    var buffer = new byte[CopyBytes];
                     int length;
                     try
                     {
@@ -234,6 +245,7 @@ internal sealed class ImagePuller : IDisposable
     private async Task<T> StoreAsync<T>(
         ImageReference reference,
         IImageContent content,
+        ImageDigest? known,
         string place,
         Func<StoredImage, FileLock, CancellationToken, Task<T>> makeRoot,
         IProgress<PullProgress> progress,
@@ -241,7 +253,11 @@ internal sealed class ImagePuller : IDisposable
     {
         long started = _options.TimeProvider.GetTimestamp();
         (FetchedManifest fetched, ImageManifest manifest) = await content.GetImageManifestAsync(_platform, cancellationToken).ConfigureAwait(false);
-        byte[] config = _directory.ReadBlob(manifest.Config.Digest, manifest.Config.Size)
+
+        // What is stored counts where this very image was had by this reference before, or where the place has it too: a digest may be known to
+        // somebody who was never given the content.
+        bool isKnown = known == fetched.Digest;
+        byte[] config = (isKnown ? _directory.ReadBlob(manifest.Config.Digest, manifest.Config.Size) : null)
             ?? await content.GetConfigAsync(manifest.Config, cancellationToken).ConfigureAwait(false);
         ImageConfig imageConfig = manifest.ReadConfig(config, _platform, out IReadOnlyList<ImageLayer> layers);
         if (manifest.LayerBytes > _options.MaxImageBytes)
@@ -252,7 +268,7 @@ internal sealed class ImagePuller : IDisposable
         FileLock hold = await _directory.HoldAsync(fetched.Digest, fetched.Content, manifest.Config.Digest, config, cancellationToken).ConfigureAwait(false);
         try
         {
-            await FetchLayersAsync(content, layers, progress, cancellationToken).ConfigureAwait(false);
+            await FetchLayersAsync(content, layers, isKnown, progress, cancellationToken).ConfigureAwait(false);
         }
         catch
         {
@@ -268,7 +284,7 @@ internal sealed class ImagePuller : IDisposable
 
     // Downloads are not shared between images: a place that stalls would hold up the pulls of others that name the same layer.
     private async Task FetchLayersAsync(
-        IImageContent content, IReadOnlyList<ImageLayer> layers, IProgress<PullProgress> progress, CancellationToken cancellationToken)
+        IImageContent content, IReadOnlyList<ImageLayer> layers, bool isKnown, IProgress<PullProgress> progress, CancellationToken cancellationToken)
     {
         UnpackBudget budget = NewBudget();
         foreach (ImageLayer layer in layers.Where(layer => _kind == ImageRootKind.Flattened && HasLayer(layer)))
@@ -278,19 +294,58 @@ internal sealed class ImagePuller : IDisposable
 
         foreach (ImageLayer layer in layers)
         {
-            bool isStored = HasLayer(layer);
-            progress.Report(new(layer.Blob.Digest.ToString(), isStored ? layer.Blob.Size : 0, layer.Blob.Size, isStored));
+            bool isReady = isKnown && HasLayer(layer);
+            progress.Report(new(layer.Blob.Digest.ToString(), isReady ? layer.Blob.Size : 0, layer.Blob.Size, isReady));
         }
 
         await Parallel.ForEachAsync(
-            layers.Where(layer => !HasLayer(layer)).DistinctBy(layer => (layer.DiffId, layer.Blob.Digest)),
+            layers.Where(layer => !isKnown || !HasLayer(layer)).DistinctBy(layer => (layer.DiffId, layer.Blob.Digest)),
             new ParallelOptions { MaxDegreeOfParallelism = LayersAtOnce, CancellationToken = cancellationToken },
             async (layer, token) =>
             {
                 var layerProgress = new LayerProgress(progress, layer.Blob);
-                await FetchLayerAsync(content, layer, budget, layerProgress, token).ConfigureAwait(false);
+                bool isStored = HasLayer(layer);
+                if (!isStored || !await IsShownAsync(content, layer, token).ConfigureAwait(false))
+                {
+                    await (isStored ? ProveLayerAsync(content, layer, budget, layerProgress, token) : FetchLayerAsync(content, layer, budget, layerProgress, token)).ConfigureAwait(false);
+                    _directory.AddOrigin(layer.Blob.Digest, Origin(content, layer));
+                }
+
                 layerProgress.Complete();
             }).ConfigureAwait(false);
+    }
+
+    // A layer that was had whole from this place before is used again where the place still shows its blob to whoever asks, in this repository.
+    // What another place says of it counts for nothing: it may be anybody's.
+    private async Task<bool> IsShownAsync(IImageContent content, ImageLayer layer, CancellationToken cancellationToken) =>
+        _directory.HasOrigin(layer.Blob.Digest, Origin(content, layer)) && await content.HasBlobAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
+
+    // In a flattened store it is the blob that is kept, and what it unpacks to is verified at each use.
+    private string Origin(IImageContent content, ImageLayer layer) => $"{(_kind == ImageRootKind.Overlay ? layer.DiffId : "-")} {content.Place}";
+
+    /// <summary>Reads a layer that is stored already from a place that never gave it: what the place does not have, the image does not get.</summary>
+    private async Task ProveLayerAsync(
+        IImageContent content, ImageLayer layer, UnpackBudget budget, LayerProgress progress, CancellationToken cancellationToken)
+    {
+        using PullMemory.Lease buffers = await _memory.TakeBuffersAsync(LayerBufferBytes, cancellationToken).ConfigureAwait(false);
+        Stream body = await content.OpenBlobAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
+        await using (body.ConfigureAwait(false))
+        {
+            try
+            {
+                Stream whole = _kind == ImageRootKind.Overlay
+                    ? await LayerStream.OpenAsync(body, layer, progress.Add, length => budget.TakeArchive(length), _memory, cancellationToken).ConfigureAwait(false)
+                    : new VerifyingStream(body, layer.Blob.Digest, layer.Blob.Size, $"blob {layer.Blob.Digest}", progress.Add);
+                await using (whole.ConfigureAwait(false))
+                {
+                    await whole.CopyToAsync(Stream.Null, CopyBytes, cancellationToken).ConfigureAwait(false);
+                }
+            }
+            catch (InvalidDataException fault)
+            {
+                throw new InvalidDataException($"layer {layer.Blob.Digest}: {fault.Message}", fault);
+            }
+        }
     }
 
     private async Task RemoveIfDamagedAsync(ImageDescriptor blob, CancellationToken cancellationToken)
@@ -315,6 +370,7 @@ internal sealed class ImagePuller : IDisposable
     private async Task FetchLayerAsync(
         IImageContent content, ImageLayer layer, UnpackBudget budget, LayerProgress progress, CancellationToken cancellationToken)
     {
+        using PullMemory.Lease buffers = await _memory.TakeBuffersAsync(LayerBufferBytes, cancellationToken).ConfigureAwait(false);
         string temporary = _directory.NewTemporaryPath();
         try
         {
@@ -363,7 +419,7 @@ internal sealed class ImagePuller : IDisposable
             var file = new FileStream(target, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1);
             await using (file.ConfigureAwait(false))
             {
-                await verifying.CopyToAsync(file, 128 * 1024, cancellationToken).ConfigureAwait(false);
+                await verifying.CopyToAsync(file, CopyBytes, cancellationToken).ConfigureAwait(false);
                 await verifying.CompleteAsync(cancellationToken).ConfigureAwait(false);
             }
         }
@@ -379,7 +435,7 @@ internal sealed class ImagePuller : IDisposable
     {
         try
         {
-            LayerStream archive = await LayerStream.OpenAsync(body, layer, counted, length => budget.TakeArchive(length), cancellationToken).ConfigureAwait(false);
+            LayerStream archive = await LayerStream.OpenAsync(body, layer, counted, length => budget.TakeArchive(length), _memory, cancellationToken).ConfigureAwait(false);
             await using (archive.ConfigureAwait(false))
             {
                 var ahead = new ReadAheadStream(archive, cancellationToken);

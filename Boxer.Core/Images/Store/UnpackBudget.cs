@@ -6,7 +6,8 @@ namespace Boxer.Images;
 /// <param name="maxBytes">Bytes of archives, and as many on the disk.</param>
 /// <param name="maxEntries">Files, directories and links.</param>
 /// <param name="room">Looks whether there is room on the disk.</param>
-internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room)
+/// <param name="memory">What names that are remembered take their memory from; <see langword="null"/>: it is not counted.</param>
+internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room, PullMemory? memory = null)
 {
     private const long BytesBetweenLooks = 16 * 1024 * 1024;
 
@@ -15,6 +16,9 @@ internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room
 
     // Of directories that layers have no entry for: they are looked at together, in memory.
     private const long MaxNameBytes = 64 * 1024 * 1024;
+
+    /// <summary>What names that are remembered take their memory from.</summary>
+    public PullMemory? Memory => memory;
 
     private long _names;
     private long _archiveBytes;

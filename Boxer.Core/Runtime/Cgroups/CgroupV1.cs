@@ -9,6 +9,8 @@ internal sealed class CgroupV1 : Cgroup
 {
     private const int LeastQuotaMicroseconds = 1_000;
     private const string StateFile = "freezer.state";
+    private const string MemoryFile = "memory.limit_in_bytes";
+    private const string MemoryAndSwapFile = "memory.memsw.limit_in_bytes";
 
     // The kernel charges in batches, so that the last bytes below a limit may not show.
     private const int ChargedAhead = 2 << 20;
@@ -34,33 +36,38 @@ internal sealed class CgroupV1 : Cgroup
 
     internal override void Apply(CgroupLimits limits)
     {
-        string memory = limits.MemoryBytes.ToString(CultureInfo.InvariantCulture);
+        SetMemory(limits.MemoryBytes);
+        Write(_pids, "pids.max", limits.HostPids.ToString(CultureInfo.InvariantCulture));
+        Write(_cpu, "cpu.cfs_period_us", PeriodMicroseconds.ToString(CultureInfo.InvariantCulture));
+        SetCpu(limits.CpuCores);
+    }
+
+    // The kernel refuses (EINVAL) a memory limit above that of memory and swap. A sandbox that waited has limits already, so the order matters.
+    private void SetMemory(long bytes)
+    {
+        bool countsSwap = File.Exists(Path.Join(_memory, MemoryAndSwapFile));
+        bool raises = countsSwap && ReadNumber(_memory, MemoryAndSwapFile) < bytes;
         try
         {
-            Write(_memory, "memory.limit_in_bytes", memory);
+            foreach (string file in !countsSwap ? [MemoryFile] : raises ? (string[])[MemoryAndSwapFile, MemoryFile] : [MemoryFile, MemoryAndSwapFile])
+            {
+                Write(_memory, file, bytes.ToString(CultureInfo.InvariantCulture));
+            }
         }
         catch (IOException exception) when (exception.HResult == Errno.EBUSY)
         {
             throw new InvalidSandboxRequestException(
                 "Limits.MemoryMegabytes",
-                $"the sandbox needs more than {limits.MemoryBytes >> 20} MiB before the command starts; raise the limit.",
+                $"the sandbox needs more than {bytes >> 20} MiB before the command starts; raise the limit.",
                 exception.Message,
                 exception);
         }
 
-        if (File.Exists(Path.Join(_memory, "memory.memsw.limit_in_bytes")))
-        {
-            Write(_memory, "memory.memsw.limit_in_bytes", memory);
-        }
-        else if (File.Exists(Path.Join(_memory, "memory.swappiness")))
+        if (!countsSwap && File.Exists(Path.Join(_memory, "memory.swappiness")))
         {
             // A kernel that does not account for swap: without this the sandbox would be swapped out past its limit.
             Write(_memory, "memory.swappiness", "0");
         }
-
-        Write(_pids, "pids.max", limits.HostPids.ToString(CultureInfo.InvariantCulture));
-        Write(_cpu, "cpu.cfs_period_us", PeriodMicroseconds.ToString(CultureInfo.InvariantCulture));
-        SetCpu(limits.CpuCores);
     }
 
     // The least of the cgroups above, for our period; null where none that this process can see has one.
@@ -100,7 +107,7 @@ internal sealed class CgroupV1 : Cgroup
     // By the most it ever had, because newer kernels do not count failed charges any more.
     internal override OutOfMemory ReadOutOfMemory() =>
         (ReadKey(_memory, "memory.oom_control", "oom_kill"u8) ?? 0) == 0 ? OutOfMemory.None
-        : ReadNumber(_memory, "memory.max_usage_in_bytes") + ChargedAhead < ReadNumber(_memory, "memory.limit_in_bytes") ? OutOfMemory.Host
+        : ReadNumber(_memory, "memory.max_usage_in_bytes") + ChargedAhead < ReadNumber(_memory, MemoryFile) ? OutOfMemory.Host
         : OutOfMemory.OwnLimit;
 
     internal override TimeSpan? ReadCpu() =>

@@ -69,6 +69,7 @@ internal sealed record HostSettings
         options.PullPolicy = Sandboxes.PullPolicy;
         options.ImageQuotaBytes = Sandboxes.ImageQuotaBytes;
         options.ImageMinFreeBytes = Sandboxes.ImageMinFreeBytes;
+        options.PullMemoryMegabytes = Sandboxes.PullMemoryMegabytes;
         options.AllowedNetworks = [.. Sandboxes.AllowedNetworks.Where(name => !NetworksByDefault || modes.Contains(name))];
         options.MaxConcurrentRuns = Sandboxes.MaxConcurrentRuns;
         options.CpuOvercommit = Sandboxes.CpuOvercommit;

@@ -21,7 +21,7 @@ internal sealed class SettingsBinder
         "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "cpu_overcommit", "defaults", "dns_servers", "docker_config", "egress", "enable_ipv6", "home", "host_names",
         "ignore_cgroups", "image_min_free_bytes", "image_quota_bytes", "insecure_registries", "listen_addr", "max_concurrent_runs", "max_concurrent_runs_per_key", "max_limits", "max_memory_mb", "max_queued_runs",
         "max_queued_runs_per_key", "network_blocks",
-        "output_limit_bytes", "outputs_limit_bytes", "outputs_limit_files", "platform", "pool", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors",
+        "output_limit_bytes", "outputs_limit_bytes", "outputs_limit_files", "platform", "pool", "pull_memory_mb", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors",
         "run_body_limit_bytes", "runsc_path", "stop_grace_secs", "upload_limit_bytes", "upload_quota_bytes", "upload_quota_files",
     ];
 
@@ -79,6 +79,7 @@ internal sealed class SettingsBinder
             PullPolicy = BindPullPolicy(),
             ImageQuotaBytes = Whole(_root, "", "image_quota_bytes", 1, long.MaxValue),
             ImageMinFreeBytes = Whole(_root, "", "image_min_free_bytes", 0, 1L << 50) ?? new BoxerOptions().ImageMinFreeBytes,
+            PullMemoryMegabytes = (int?)Whole(_root, "", "pull_memory_mb", 64, 65_536),
             AllowedNetworks = networks ?? [.. ownUsersOnly ? NetworkModes : NetworkModes[..2]],
             MaxConcurrentRuns = (int?)Whole(_root, "", "max_concurrent_runs", 1, 10_000),
             CpuOvercommit = (double)(Number(_root, "", "cpu_overcommit", 1, 100, whole: false) ?? CpuOvercommit),

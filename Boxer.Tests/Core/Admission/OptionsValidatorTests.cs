@@ -42,8 +42,12 @@ public sealed class OptionsValidatorTests
         { "MaxConcurrentRuns", options => options.MaxConcurrentRuns = 0, "is 0, but must be from 1 to 10000." },
         { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 31, "is 31, but must be from 32 to 1073741824." },
         { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 128, "is 128, less than the 256 of one run; raise it, or lower DefaultLimits.MemoryMegabytes." },
+        { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 300, "is 300, of which 64 are for pulls, and the rest is less than the 256 of one run; raise it, or lower PullMemoryMegabytes or DefaultLimits.MemoryMegabytes." },
+        { "PullMemoryMegabytes", options => options.PullMemoryMegabytes = 12_200, "is 12200, which leaves 88 MiB of this machine's 16384 for sandboxes; lower it." },
+        { "PullMemoryMegabytes", options => options.PullMemoryMegabytes = 63, "is 63, but must be from 64 to 65536." },
+        { "PullMemoryMegabytes", options => options.PullMemoryMegabytes = 65_537, "is 65537, but must be from 64 to 65536." },
         { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 1 << 20, "is 1048576, but this machine has 16384 MiB, of which 15360 can be given to sandboxes; lower it." },
-        { "DefaultLimits.MemoryMegabytes", options => options.DefaultLimits.MemoryMegabytes = 13_000, "is 13000, but this machine has 16384 MiB, of which 12288 are given to sandboxes; lower it." },
+        { "DefaultLimits.MemoryMegabytes", options => options.DefaultLimits.MemoryMegabytes = 13_000, "is 13000, but this machine has 16384 MiB, of which 11776 are given to sandboxes; lower it." },
         { "DefaultLimits.CpuCores", options => options.DefaultLimits.CpuCores = 4.5, "is 4.5, but this machine has 4 processors; ask for at most 4." },
         { "DefaultLimits.CpuCores", options => options.DefaultLimits.CpuCores = 2_000, "is 2000, but must be from 0.01 to 1024 cores." },
         { "CpuOvercommit", options => options.CpuOvercommit = 0.5, "is 0.5, but must be from 1 to 100." },
@@ -99,6 +103,19 @@ public sealed class OptionsValidatorTests
             bool isRefused = OptionsValidator.Validate(options, ["none"], machine).Count > 0;
             Assert.True(isRefused || MemoryBudget.Of(options, machine) <= machine - 128, $"{wanted} of {machine}");
         }
+    }
+
+    [Theory]
+    [InlineData(null, null, 12_288, 512)]
+    [InlineData(4_096, null, 4_096, 256)]
+    [InlineData(512, null, 512, 64)]
+    [InlineData(4_096, 1_024, 4_096, 1_024)]
+    public void What_pulls_may_take_is_taken_off_what_sandboxes_are_promised(int? most, int? pulls, long total, long expected)
+    {
+        var options = new BoxerOptions { MaxMemoryMegabytes = most, PullMemoryMegabytes = pulls };
+
+        Assert.Equal(expected, MemoryBudget.OfPulls(options, MachineMegabytes));
+        Assert.Equal(total - expected, MemoryBudget.Of(options, MachineMegabytes));
     }
 
     [Fact]

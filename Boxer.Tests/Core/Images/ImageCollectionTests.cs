@@ -250,7 +250,7 @@ public sealed class ImageCollectionTests : IDisposable
         await using ImageStore store = Store(kind, quota: quota);
         await using ImageStore other = Store(kind, "other", quota);
         Task<IImageLease> pull = AcquireAsync(store, "stalls");
-        while (!pull.IsCompleted && (Kept("layers", "blobs").Length < 3 || _registry.Requests.All(request => request.Path != stalled)))
+        while (!pull.IsCompleted && (Kept("layers", "blobs").Length < 4 || _registry.Requests.All(request => request.Path != stalled)))
         {
             await Task.Delay(10, Cancel);
         }

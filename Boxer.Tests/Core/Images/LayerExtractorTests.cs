@@ -252,7 +252,7 @@ public sealed class LayerExtractorTests : IDisposable
         using var compressor = new ZstdSharp.Compressor(1);
         byte[] bomb = kind == "gzip" ? Archive.Gzip(archive) : compressor.Wrap(archive).ToArray();
         Assert.InRange(bomb.Length, 1, archive.Length / 100);
-        await using Stream content = await Decompression.OpenAsync(new MemoryStream(bomb), TestContext.Current.CancellationToken);
+        await using Stream content = await Decompression.OpenAsync(new MemoryStream(bomb), null, TestContext.Current.CancellationToken);
         long read = 0;
         using var counted = new VerifyingStream(content, ImageDigest.Sha256Of(archive), null, "the archive", length => read += length);
 

@@ -162,7 +162,7 @@ public sealed class LayerLimitTests : IDisposable
         // All of it is read at once: nothing more is asked for that would see the end.
         Assert.InRange(compressed.Length, 1, 64 * 1024);
         compressed.Position = 0;
-        await using Stream plain = await Decompression.OpenAsync(compressed, Cancel);
+        await using Stream plain = await Decompression.OpenAsync(compressed, null, Cancel);
         var buffer = new byte[4096];
         await plain.ReadExactlyAsync(buffer, Cancel);
         using var gaveUp = new CancellationTokenSource();

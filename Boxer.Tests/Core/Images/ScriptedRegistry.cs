@@ -11,7 +11,7 @@ using Boxer.Images;
 namespace Boxer.Tests.Core.Images;
 
 /// <summary>A request that a scripted registry got.</summary>
-internal sealed record ScriptedRequest(string Path, IReadOnlyDictionary<string, string> Headers, string Body = "");
+internal sealed record ScriptedRequest(string Path, IReadOnlyDictionary<string, string> Headers, string Body = "", string Method = "GET");
 
 /// <summary>What a scripted registry answers.</summary>
 internal sealed record ScriptedAnswer(int Status, byte[] Body, params (string Name, string Value)[] Headers)
@@ -148,7 +148,7 @@ internal sealed class ScriptedRegistry : IDisposable
                     await reader.ReadBlockAsync(body, stop);
                 }
 
-                var request = new ScriptedRequest(first.Split(' ')[1], headers, new string(body));
+                var request = new ScriptedRequest(first.Split(' ')[1], headers, new string(body), first.Split(' ')[0]);
                 Requests.Enqueue(request);
                 ScriptedAnswer answer = Script(request) ?? Content.GetValueOrDefault(request.Path)
                     ?? new(404, """{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no"}]}"""u8.ToArray());

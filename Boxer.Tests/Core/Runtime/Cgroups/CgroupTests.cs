@@ -88,6 +88,53 @@ public sealed class CgroupTests : IDisposable
         Assert.Equal("700", Read("pids.max"));
     }
 
+    [Theory]
+    [InlineData(64, 128)]
+    [InlineData(128, 64)]
+    [InlineData(64, 64)]
+    public void V1_without_swap_accounting_changes_its_memory_limit_and_is_not_swapped_out(int before, int after)
+    {
+        Cgroup cgroup = V1();
+        Put("memory.swappiness", "60");
+
+        cgroup.Apply(new CgroupLimits(1, (long)before << 20, 700));
+        cgroup.Apply(new CgroupLimits(1, (long)after << 20, 700));
+
+        Assert.Equal($"{(long)after << 20}", Read("memory.limit_in_bytes"));
+        Assert.Equal("0", Read("memory.swappiness"));
+        Assert.False(File.Exists(Path.Join(_root, "memory.memsw.limit_in_bytes")));
+    }
+
+    [Theory]
+    [InlineData(64, 128)]
+    [InlineData(128, 64)]
+    [InlineData(64, 64)]
+    public async Task Apply_changes_every_limit_of_a_cgroup_of_this_kernel_in_both_directions(int before, int after)
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to make cgroups.");
+        string id = Guid.NewGuid().ToString("N")[..8];
+        CgroupHierarchy hierarchy = CgroupHierarchy.Locate(CgroupMounts.Read(), null, id, TimeProvider.System);
+        await using (hierarchy)
+        {
+            hierarchy.Create();
+            await using Cgroup cgroup = hierarchy.CreateCgroup("one");
+            bool isV2 = cgroup.Directories.Count == 1 && File.Exists(Path.Join(cgroup.Directories[0], "memory.max"));
+            foreach (int step in (int[])[before, after])
+            {
+                cgroup.Apply(new CgroupLimits(step / 100.0, (long)step << 20, 600 + step));
+
+                string memory = $"{(long)step << 20}";
+                Assert.Equal(memory, Limit(cgroup, isV2 ? "memory.max" : "memory.limit_in_bytes"));
+                Assert.Equal($"{600 + step}", Limit(cgroup, "pids.max"));
+                Assert.Equal(isV2 ? $"{step * 1000} 100000" : $"{step * 1000}", Limit(cgroup, isV2 ? "cpu.max" : "cpu.cfs_quota_us"));
+                if (cgroup.Directories.Any(directory => File.Exists(Path.Join(directory, "memory.memsw.limit_in_bytes"))))
+                {
+                    Assert.Equal(memory, Limit(cgroup, "memory.memsw.limit_in_bytes"));
+                }
+            }
+        }
+    }
+
     [Fact]
     public void V1_that_is_not_there_any_more_is_no_want_of_memory()
     {
@@ -173,6 +220,9 @@ public sealed class CgroupTests : IDisposable
 
     private static CgroupHierarchy Locate(string[] mounts, string[] own) =>
         CgroupHierarchy.Locate(CgroupMounts.Parse(mounts, own), null, "0123abcd", TimeProvider.System);
+
+    private static string Limit(Cgroup cgroup, string file) =>
+        File.ReadAllText(cgroup.Directories.Select(directory => Path.Join(directory, file)).First(File.Exists)).Trim();
 
     private CgroupV2 V2() => new(_root, TimeProvider.System);
 

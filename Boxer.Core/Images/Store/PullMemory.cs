@@ -1,0 +1,169 @@
+namespace Boxer.Images;
+
+/// <summary>
+/// The bytes of this process's memory that pulls and imports of one store may take together. A layer takes its buffers first and the windows of
+/// its decompressor after, and waits for either in the order of arrival.
+/// </summary>
+/// <remarks>
+/// Buffers and names together have at most half. So the other half is always there for the first window that is waited for, which may take no
+/// more, and whoever holds a window waits for nothing else: no two layers can wait for each other.
+/// </remarks>
+/// <param name="total">Bytes.</param>
+internal sealed class PullMemory(long total)
+{
+    private readonly Lock _lock = new();
+    private readonly LinkedList<Waiter> _forBuffers = [];
+    private readonly LinkedList<Waiter> _forWindows = [];
+    private long _buffers;
+    private long _windows;
+
+    /// <summary>The least that may be configured: a window of 8 MiB, which every decoder should take (RFC 8878), has room in it several times.</summary>
+    public const long LeastBytes = 64L << 20;
+
+    /// <summary>The most that may be configured.</summary>
+    public const long MostBytes = 64L << 30;
+
+    private long Half => total / 2;
+
+    /// <summary>Bytes that are taken now.</summary>
+    public long Used
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _buffers + _windows;
+            }
+        }
+    }
+
+    /// <summary>Waits for the buffers of a layer. Whoever holds a window must not.</summary>
+    /// <param name="bytes">How many bytes.</param>
+    /// <param name="cancellationToken">Leaves the queue.</param>
+    /// <returns>Gives them back when it is disposed.</returns>
+    public ValueTask<Lease> TakeBuffersAsync(long bytes, CancellationToken cancellationToken) => TakeAsync(_forBuffers, bytes, cancellationToken);
+
+    /// <summary>Waits for the window of a decompressor. Whoever holds one gives it back before asking for a larger one.</summary>
+    /// <param name="bytes">How many bytes.</param>
+    /// <param name="cancellationToken">Leaves the queue.</param>
+    /// <returns>Gives them back when it is disposed.</returns>
+    /// <exception cref="InvalidDataException">One window may not take so much.</exception>
+    public ValueTask<Lease> TakeWindowAsync(long bytes, CancellationToken cancellationToken) => bytes > Half
+        ? throw new InvalidDataException($"the zstd data takes {bytes} bytes of memory to decompress, and half of the {total} bytes that pulls may take is the most for one layer; raise PullMemoryMegabytes (PullMemoryBytes of an ImageStore)")
+        : TakeAsync(_forWindows, bytes, cancellationToken);
+
+    /// <summary>Takes memory for names of files that are remembered, without waiting: a writer does not wait half-way.</summary>
+    /// <param name="bytes">How many bytes.</param>
+    /// <returns>Gives them back when it is disposed.</returns>
+    /// <exception cref="IOException">There is not so much.</exception>
+    public Lease TakeNames(long bytes)
+    {
+        lock (_lock)
+        {
+            return Fits(_forBuffers, bytes)
+                ? Grant(_forBuffers, bytes)
+                : throw new IOException("pulls take too much memory for the names of the image's files; pull fewer images at once, or raise PullMemoryMegabytes (PullMemoryBytes of an ImageStore)");
+        }
+    }
+
+    private async ValueTask<Lease> TakeAsync(LinkedList<Waiter> queue, long bytes, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        Waiter waiter;
+        lock (_lock)
+        {
+            if (queue.Count == 0 && Fits(queue, bytes))
+            {
+                return Grant(queue, bytes);
+            }
+
+            waiter = new Waiter(bytes);
+            queue.AddLast(waiter);
+        }
+
+        using CancellationTokenRegistration leaving = cancellationToken.UnsafeRegister(
+            _ =>
+            {
+                lock (_lock)
+                {
+                    if (queue.Remove(waiter))
+                    {
+                        waiter.Granted.TrySetCanceled(cancellationToken);
+                        GrantWaiting();
+                    }
+                }
+            },
+            null);
+        return await waiter.Granted.Task.ConfigureAwait(false);
+    }
+
+    private bool Fits(LinkedList<Waiter> queue, long bytes) => _buffers + _windows + bytes <= total && (queue == _forWindows || _buffers + bytes <= Half);
+
+    private Lease Grant(LinkedList<Waiter> queue, long bytes)
+    {
+        Count(queue, bytes);
+        return new Lease(this, queue, bytes);
+    }
+
+    private void Count(LinkedList<Waiter> queue, long bytes)
+    {
+        if (queue == _forWindows)
+        {
+            _windows += bytes;
+        }
+        else
+        {
+            _buffers += bytes;
+        }
+    }
+
+    // Windows first: who waits for one has buffers already, and gives both back soonest.
+    private void GrantWaiting()
+    {
+        foreach (LinkedList<Waiter> queue in (ReadOnlySpan<LinkedList<Waiter>>)[_forWindows, _forBuffers])
+        {
+            while (queue.First is { Value: var first } && Fits(queue, first.Bytes))
+            {
+                queue.RemoveFirst();
+                first.Granted.SetResult(Grant(queue, first.Bytes));
+            }
+        }
+    }
+
+    private void GiveBack(LinkedList<Waiter> queue, long bytes)
+    {
+        lock (_lock)
+        {
+            Count(queue, -bytes);
+            GrantWaiting();
+        }
+    }
+
+    /// <summary>Memory that was taken.</summary>
+    public sealed class Lease : IDisposable
+    {
+        private readonly LinkedList<Waiter> _queue;
+        private PullMemory? _memory;
+
+        internal Lease(PullMemory memory, LinkedList<Waiter> queue, long bytes)
+        {
+            _memory = memory;
+            _queue = queue;
+            Bytes = bytes;
+        }
+
+        /// <summary>How much.</summary>
+        public long Bytes { get; }
+
+        /// <inheritdoc/>
+        public void Dispose() => Interlocked.Exchange(ref _memory, null)?.GiveBack(_queue, Bytes);
+    }
+
+    /// <summary>Who waits.</summary>
+    internal sealed class Waiter(long bytes)
+    {
+        public long Bytes { get; } = bytes;
+
+        public TaskCompletionSource<Lease> Granted { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+}

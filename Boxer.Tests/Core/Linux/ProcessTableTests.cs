@@ -1,0 +1,85 @@
+using Boxer.Linux;
+using Boxer.Native;
+using Boxer.Runtime;
+using Boxer.Tests.Core.Images;
+using Boxer.Tests.Support;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Boxer.Tests.Core.Linux;
+
+/// <summary>Which processes are taken for the runtime's, and so are ended: anybody can carry the directory of an instance in an argument.</summary>
+public sealed class ProcessTableTests : IDisposable
+{
+    private const int Nobody = 65534;
+    private readonly ScratchDirectory _scratch = new();
+
+    public ProcessTableTests()
+    {
+        // The stand-in for the runtime: another user may run it too.
+        File.Copy("/bin/sh", Program);
+        File.SetUnixFileMode(_scratch.Path, (UnixFileMode)0x1ED);
+        File.SetUnixFileMode(Program, (UnixFileMode)0x1ED);
+    }
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    private string Program => _scratch["runtime"];
+
+    private string Argument => $"--root={_scratch["base/0123abcd"]}/s/x/state";
+
+    [Fact]
+    public async Task EndRuntimeAsync_ends_own_processes_of_the_program_and_no_others()
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to be two users.");
+        using var own = new Stranger(Argument, shell: Program);
+        using var elsewhere = new Stranger("--root=" + _scratch["base/0123abcdef/state"], shell: Program);
+        using var otherProgram = new Stranger(Argument);
+        using var otherUser = new Stranger(Argument, Nobody);
+        using var otherUserOfTheProgram = new Stranger(Argument, Nobody, Program);
+
+        await ProcessTable.EndRuntimeAsync(_scratch["base/0123abcd"], Programs, TimeProvider.System);
+
+        await Until.IsSoAsync(() => !own.IsAlive, 30);
+        Assert.All([elsewhere, otherProgram, otherUser, otherUserOfTheProgram], stranger => Assert.True(stranger.IsAlive));
+    }
+
+    [Fact]
+    public async Task EndRuntimeAsync_counts_none_that_vanish_meanwhile()
+    {
+        System.Diagnostics.Process[] brief = [.. Enumerable.Range(0, 20).Select(_ => HostProgram.Start(Program, "-c", ":", "sh", Argument))];
+
+        await ProcessTable.EndRuntimeAsync(_scratch["base/0123abcd"], Programs, TimeProvider.System);
+
+        foreach (System.Diagnostics.Process process in brief)
+        {
+            await process.WaitForExitAsync(Cancel);
+            process.Dispose();
+        }
+    }
+
+    [Fact]
+    public async Task Instances_go_though_strangers_carry_their_directories()
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to be two users.");
+        RuntimeInstance living = RuntimeInstance.Create(_scratch["base"]);
+        string dead = Directory.CreateDirectory(_scratch["base/0123abcd"]).FullName;
+        File.WriteAllText(dead + ".lock", "");
+        new RuntimePrograms(dead).Add(Program);
+        using var own = new Stranger(Argument, shell: Program);
+        using var otherProgram = new Stranger(Argument);
+        using var otherUser = new Stranger(Argument, Nobody, Program);
+        using var neighbour = new Stranger($"--root={living.Directory}/s/x/state", Nobody);
+
+        await RuntimeInstance.ReconcileAsync(_scratch["base"], TimeProvider.System, NullLogger.Instance);
+        Assert.False(Path.Exists(dead) || Path.Exists(dead + ".lock"));
+        await living.DisposeAsync();
+
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["base"]));
+        await Until.IsSoAsync(() => !own.IsAlive, 30);
+        Assert.All([otherProgram, otherUser, neighbour], stranger => Assert.True(stranger.IsAlive));
+    }
+
+    public void Dispose() => _scratch.Dispose();
+
+    private HashSet<FileIdentity> Programs => [FileIdentity.Of(Program)!.Value];
+}
