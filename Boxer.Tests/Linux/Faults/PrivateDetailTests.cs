@@ -161,7 +161,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
     {
         foreach ((string repository, int status) in ((string, int)[])
         [
-            ("bare401", 502), ("basic", 502), ("realm", 502), ("token", 502), ("e403", 404), ("e404", 404), ("e500", 502), ("e429", 502), ("redirect", 502), ("manifest", 502), ("digest", 502), ("layer", 502),
+            ("bare401", 502), ("basic", 502), ("realm", 502), ("token", 502), ("e403", 502), ("e404", 404), ("e500", 502), ("e429", 502), ("redirect", 502), ("manifest", 502), ("digest", 502), ("layer", 502),
         ])
         {
             await RunAsync(status, $"{Mirrored}/{repository}:1");
