@@ -108,16 +108,33 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task No_answer_tells_a_path_an_address_or_a_secret_of_the_host_and_its_log_does()
+    public async Task No_answer_about_a_pull_tells_a_path_an_address_or_a_secret_and_the_log_does()
+    {
+        await PullFaultsAsync();
+
+        await CheckAnswersAsync();
+        await CheckLogAsync(
+            $"{_mark}-helper-output", $"{_mark}-helper-error", $"{_mark}.allowed.example", $"{DockerConfig}: the entry of", $"{DockerConfig} is malformed",
+            $"{DockerConfig} names the credential helper", _registries[Mirrored].Host, _registries[Secure].Host, Nowhere);
+    }
+
+    [Fact]
+    public async Task No_answer_about_a_run_tells_a_path_or_a_tools_output_and_the_log_does()
     {
         await RunAsync(200, PythonImage.Name);
-        await PullFaultsAsync();
         await RequestFaultsAsync();
         await RuntimeFaultsAsync();
         await NetworkFaultsAsync();
         await CgroupFaultsAsync();
         await HomeFaultsAsync();
         await RunAsync(200, PythonImage.Name);
+
+        await CheckAnswersAsync();
+        await CheckLogAsync($"{_mark}-nft", $"{_mark}-runsc", $"{_mark}-parent", Home, $"exec {_runsc.Path}");
+    }
+
+    private async Task CheckAnswersAsync()
+    {
         foreach (string path in (string[])["/healthz", "/health/ready", "/metrics", "/openapi/v1.json"])
         {
             await SendAsync(200, HttpMethod.Get, path);
@@ -131,14 +148,12 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
         ];
         string[] told = [.. _answers.Where(answer => markers.Any(marker => answer.Replace(own, "", StringComparison.Ordinal).Contains(marker, StringComparison.Ordinal)))];
         Assert.True(told.Length == 0, string.Join('\n', told));
+    }
 
-        Assert.Equal(0, await _host.StopAsync());
+    private async Task CheckLogAsync(params string[] details)
+    {
+        Assert.Equal(0, await _host!.StopAsync());
         string log = await _host.Log;
-        string[] details =
-        [
-            $"{_mark}-helper-output", $"{_mark}-helper-error", $"{_mark}-nft", $"{_mark}-runsc", $"{_mark}-parent", $"{_mark}.allowed.example",
-            $"{DockerConfig}: the entry of", $"{DockerConfig} is malformed", $"{DockerConfig} names the credential helper", Home, _registries[Mirrored].Host, Nowhere, $"exec {_runsc.Path}",
-        ];
         Assert.All(details, detail => Assert.Contains(detail, log, StringComparison.Ordinal));
     }
 
@@ -146,7 +161,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
     {
         foreach ((string repository, int status) in ((string, int)[])
         [
-            ("bare401", 502), ("basic", 502), ("realm", 502), ("token", 502), ("e403", 404), ("e404", 404), ("e500", 502), ("e429", 502), ("redirect", 502), ("manifest", 502), ("digest", 502), ("layer", 502),
+            ("bare401", 502), ("basic", 502), ("realm", 502), ("token", 502), ("e403", 502), ("e404", 404), ("e500", 502), ("e429", 502), ("redirect", 502), ("manifest", 502), ("digest", 502), ("layer", 502),
         ])
         {
             await RunAsync(status, $"{Mirrored}/{repository}:1");
