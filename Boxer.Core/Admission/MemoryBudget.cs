@@ -15,13 +15,13 @@ internal static class MemoryBudget
     /// <param name="machineMegabytes">What the machine, or the cgroup of this process, has.</param>
     internal static long Most(long machineMegabytes) => Math.Max(0, machineMegabytes - Math.Max(LeastReserve, machineMegabytes / ReservedPart));
 
-    /// <summary>What pulls may take.</summary>
+    /// <summary>Memory that pulls may take together.</summary>
     /// <param name="options">The options.</param>
     /// <param name="machineMegabytes">What the machine, or the cgroup of this process, has.</param>
     internal static long OfPulls(BoxerOptions options, long machineMegabytes) =>
         options.PullMemoryMegabytes ?? Math.Clamp(Total(options, machineMegabytes) / PullPart, LeastPull, MostPullDefault);
 
-    /// <summary>What is promised to sandboxes.</summary>
+    /// <summary>Memory that sandboxes may be promised together.</summary>
     /// <param name="options">The options.</param>
     /// <param name="machineMegabytes">What the machine, or the cgroup of this process, has.</param>
     internal static long Of(BoxerOptions options, long machineMegabytes) =>

@@ -36,7 +36,7 @@ internal static class ProcessTable
     /// <summary>The path that leads to the executable of a process.</summary>
     internal static string ExecutablePath(int process) => string.Create(CultureInfo.InvariantCulture, $"/proc/{process}/exe");
 
-    // Who vanished meanwhile cannot be read or signalled, and does not count.
+    // A process that vanished meanwhile cannot be read or signalled, and does not count.
     private static bool KillRuntime(string directory, IReadOnlySet<FileIdentity> programs)
     {
         bool found = false;

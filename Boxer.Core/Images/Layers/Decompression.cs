@@ -9,7 +9,7 @@ internal static class Decompression
 
     /// <summary>Opens what a stream holds.</summary>
     /// <param name="content">The stream; not disposed.</param>
-    /// <param name="memory">What the windows of zstd are taken from; <see langword="null"/>: they are not counted.</param>
+    /// <param name="memory">Budget for the windows of zstd; <see langword="null"/> for none.</param>
     /// <param name="cancellationToken">Cancels the read of the first bytes.</param>
     public static async Task<Stream> OpenAsync(Stream content, PullMemory? memory, CancellationToken cancellationToken)
     {

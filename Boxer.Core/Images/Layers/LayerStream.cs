@@ -22,7 +22,7 @@ internal sealed class LayerStream : ForwardStream
     /// <param name="layer">The layer.</param>
     /// <param name="came">Told of bytes of the blob as they are read; may throw.</param>
     /// <param name="unpacked">Told of bytes of the archive as they are read; may throw.</param>
-    /// <param name="memory">What decompression takes its memory from; <see langword="null"/>: it is not counted.</param>
+    /// <param name="memory">Budget for the memory of decompression; <see langword="null"/> for none.</param>
     /// <param name="cancellationToken">Gives up.</param>
     public static async Task<LayerStream> OpenAsync(
         Stream body, ImageLayer layer, Action<int>? came, Action<int>? unpacked, PullMemory? memory, CancellationToken cancellationToken)

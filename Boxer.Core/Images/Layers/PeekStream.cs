@@ -1,10 +1,10 @@
 namespace Boxer.Images;
 
 /// <summary>Reads ahead, as much as is there, so that what comes next can be looked at.</summary>
-/// <param name="content">What is read; not disposed.</param>
+/// <param name="content">The stream to read; not disposed.</param>
 internal sealed class PeekStream(Stream content) : ForwardStream
 {
-    // Decompressors ask for a few KiB at a time: what is below them is asked for more.
+    // Decompressors ask for a few KiB at a time; larger reads cost less.
     private const int BufferSize = 128 * 1024;
     private readonly byte[] _buffer = new byte[BufferSize];
     private int _start;

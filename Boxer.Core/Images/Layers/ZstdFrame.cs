@@ -31,13 +31,13 @@ internal readonly record struct ZstdFrame(long WindowBytes)
         : throw CutOff();
 
     /// <summary>Reads a header.</summary>
-    /// <param name="start">What the frame begins with: <see cref="MaxHeaderBytes"/>, or all there is.</param>
+    /// <param name="start">The first <see cref="MaxHeaderBytes"/> of the frame, or all there is.</param>
     /// <exception cref="InvalidDataException">It is malformed, or asks for a window that is refused.</exception>
     public static ZstdFrame Read(ReadOnlySpan<byte> start)
     {
         if (!IsFrame(start))
         {
-            throw new InvalidDataException("the zstd data is malformed: what follows a frame is none");
+            throw new InvalidDataException("the zstd data is malformed: no frame begins where one should");
         }
 
         if (start.Length < 5)
@@ -77,6 +77,6 @@ internal readonly record struct ZstdFrame(long WindowBytes)
             : throw new InvalidDataException($"the zstd data needs a window of {window} bytes; {MostWindowBytes} are allowed");
     }
 
-    /// <summary>What is thrown where the data ends too early.</summary>
+    /// <summary>The fault of data that ends too early.</summary>
     public static InvalidDataException CutOff() => new("the zstd data is cut off");
 }

@@ -8,7 +8,7 @@ namespace Boxer.Images;
 /// allocates any.
 /// </summary>
 /// <param name="content">The compressed data; not disposed.</param>
-/// <param name="memory">What the memory is taken from; <see langword="null"/>: it is not counted.</param>
+/// <param name="memory">Budget for the memory; <see langword="null"/> for none.</param>
 internal sealed class ZstdStream(PeekStream content, PullMemory? memory) : ForwardStream
 {
     // Beside the window: the decompressor's tables, a block as it comes, and two that are being written.
@@ -88,7 +88,7 @@ internal sealed class ZstdStream(PeekStream content, PullMemory? memory) : Forwa
         }
     }
 
-    // A decompressor keeps what it allocated. For a larger frame it goes, and its memory, before more is waited for: who waits has none.
+    // A decompressor keeps its memory from frame to frame. A larger frame gives it back first: a layer that waits for a window holds none.
     private async ValueTask TakeAsync(long bytes, CancellationToken cancellationToken)
     {
         if (_decoder is not null && bytes <= _capacity)

@@ -72,7 +72,7 @@ internal sealed class ArchiveContent : IImageContent
     /// <param name="name">Its name.</param>
     /// <param name="platform">The platform that it is for.</param>
     /// <param name="limit">The bytes that it may unpack to.</param>
-    /// <param name="memory">What decompression takes its memory from.</param>
+    /// <param name="memory">Budget for the memory of decompression.</param>
     /// <param name="cancellationToken">Gives up.</param>
     public static async Task<ArchiveContent> OfRootAsync(ISourceFiles files, string name, ImagePlatform platform, long limit, PullMemory memory, CancellationToken cancellationToken)
     {

@@ -30,7 +30,7 @@ internal sealed class ImageDirectory : IDisposable
 {
     private static readonly TimeSpan LockInterval = TimeSpan.FromMilliseconds(5);
 
-    // Of a base layer that many registries have, the last are enough.
+    // Many registries may have the same base layer: the last ones are enough.
     private const int MaxOrigins = 100;
     private readonly string _home;
     private readonly FileLock _lock;
@@ -73,18 +73,18 @@ internal sealed class ImageDirectory : IDisposable
     /// <param name="digest">Its digest.</param>
     public string BlobPath(ImageDigest digest) => Path.Combine(_home, "blobs", digest.Algorithm, digest.Hex);
 
-    /// <summary>Where it is told which places gave the blob of a layer.</summary>
+    /// <summary>The file that lists which places gave the blob of a layer.</summary>
     /// <param name="digest">Its digest.</param>
     public string OriginsPath(ImageDigest digest) => BlobPath(digest) + ".origins";
 
     /// <summary>Whether a place gave the blob of a layer, whole and verified.</summary>
     /// <param name="digest">Its digest.</param>
-    /// <param name="origin">What it was found to be, and the place.</param>
+    /// <param name="origin">The diff id that the blob was found to have, and the place.</param>
     public bool HasOrigin(ImageDigest digest, string origin) => ReadOrigins(digest).Contains(origin, StringComparer.Ordinal);
 
     /// <summary>Says that a place gave the blob of a layer, whole and verified. Where two do at once, one may be forgotten, and is asked again.</summary>
     /// <param name="digest">Its digest.</param>
-    /// <param name="origin">What it was found to be, and the place.</param>
+    /// <param name="origin">The diff id that the blob was found to have, and the place.</param>
     public void AddOrigin(ImageDigest digest, string origin)
     {
         string[] known = ReadOrigins(digest);

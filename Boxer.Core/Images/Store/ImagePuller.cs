@@ -8,7 +8,7 @@ internal sealed class ImagePuller : IDisposable
 {
     private const int LayersAtOnce = 3;
 
-    // What one layer takes beside the window of its decompressor: what is read ahead, what a decompressor is given, and the first names of files.
+    // Memory of one layer besides the window of its decompressor: bytes read ahead, input of the decompressor, and the first names of files.
     private const long LayerBufferBytes = 3L << 20;
     private const int CopyBytes = 128 * 1024;
 
@@ -37,7 +37,7 @@ internal sealed class ImagePuller : IDisposable
         _memory = new(options.PullMemoryBytes);
     }
 
-    /// <summary>What pulls and imports take their memory from.</summary>
+    /// <summary>The memory budget of pulls and imports.</summary>
     public PullMemory Memory => _memory;
 
     /// <summary>Finds an image whose content is all in the store.</summary>
@@ -254,8 +254,8 @@ internal sealed class ImagePuller : IDisposable
         long started = _options.TimeProvider.GetTimestamp();
         (FetchedManifest fetched, ImageManifest manifest) = await content.GetImageManifestAsync(_platform, cancellationToken).ConfigureAwait(false);
 
-        // What is stored counts where this very image was had by this reference before, or where the place has it too: a digest may be known to
-        // somebody who was never given the content.
+        // Stored content is used where this reference meant this very image before, or where the place has the content too: a digest may be known
+        // to somebody who was never given the content.
         bool isKnown = known == fetched.Digest;
         byte[] config = (isKnown ? _directory.ReadBlob(manifest.Config.Digest, manifest.Config.Size) : null)
             ?? await content.GetConfigAsync(manifest.Config, cancellationToken).ConfigureAwait(false);
@@ -315,15 +315,15 @@ internal sealed class ImagePuller : IDisposable
             }).ConfigureAwait(false);
     }
 
-    // A layer that was had whole from this place before is used again where the place still shows its blob to whoever asks, in this repository.
-    // What another place says of it counts for nothing: it may be anybody's.
+    // A layer that came whole from this place before is used again where the place confirms that this repository has its blob.
+    // The word of another place counts for nothing: it may be anybody's.
     private async Task<bool> IsShownAsync(IImageContent content, ImageLayer layer, CancellationToken cancellationToken) =>
         _directory.HasOrigin(layer.Blob.Digest, Origin(content, layer)) && await content.HasBlobAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
 
     // In a flattened store it is the blob that is kept, and what it unpacks to is verified at each use.
     private string Origin(IImageContent content, ImageLayer layer) => $"{(_kind == ImageRootKind.Overlay ? layer.DiffId : "-")} {content.Place}";
 
-    /// <summary>Reads a layer that is stored already from a place that never gave it: what the place does not have, the image does not get.</summary>
+    /// <summary>Reads a layer that is stored already from a place that never gave it, so that a place without the layer cannot use it.</summary>
     private async Task ProveLayerAsync(
         IImageContent content, ImageLayer layer, UnpackBudget budget, LayerProgress progress, CancellationToken cancellationToken)
     {

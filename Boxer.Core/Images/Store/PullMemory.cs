@@ -117,7 +117,7 @@ internal sealed class PullMemory(long total)
         }
     }
 
-    // Windows first: who waits for one has buffers already, and gives both back soonest.
+    // Windows first: a layer that waits for one has buffers already, and gives both back soonest.
     private void GrantWaiting()
     {
         foreach (LinkedList<Waiter> queue in (ReadOnlySpan<LinkedList<Waiter>>)[_forWindows, _forBuffers])
@@ -152,14 +152,14 @@ internal sealed class PullMemory(long total)
             Bytes = bytes;
         }
 
-        /// <summary>How much.</summary>
+        /// <summary>Bytes taken.</summary>
         public long Bytes { get; }
 
         /// <inheritdoc/>
         public void Dispose() => Interlocked.Exchange(ref _memory, null)?.GiveBack(_queue, Bytes);
     }
 
-    /// <summary>Who waits.</summary>
+    /// <summary>A request that waits.</summary>
     internal sealed class Waiter(long bytes)
     {
         public long Bytes { get; } = bytes;

@@ -6,7 +6,7 @@ namespace Boxer.Images;
 /// <param name="maxBytes">Bytes of archives, and as many on the disk.</param>
 /// <param name="maxEntries">Files, directories and links.</param>
 /// <param name="room">Looks whether there is room on the disk.</param>
-/// <param name="memory">What names that are remembered take their memory from; <see langword="null"/>: it is not counted.</param>
+/// <param name="memory">Budget for the memory of names that are remembered; <see langword="null"/> for none.</param>
 internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room, PullMemory? memory = null)
 {
     private const long BytesBetweenLooks = 16 * 1024 * 1024;
@@ -17,7 +17,7 @@ internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room
     // Of directories that layers have no entry for: they are looked at together, in memory.
     private const long MaxNameBytes = 64 * 1024 * 1024;
 
-    /// <summary>What names that are remembered take their memory from.</summary>
+    /// <summary>Budget for the memory of names that are remembered.</summary>
     public PullMemory? Memory => memory;
 
     private long _names;

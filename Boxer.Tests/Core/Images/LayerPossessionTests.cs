@@ -90,7 +90,7 @@ public sealed class LayerPossessionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task What_a_registry_that_knows_no_HEAD_has_is_read(ImageRootKind kind)
+    public async Task A_layer_is_read_again_where_the_registry_does_not_answer_HEAD(ImageRootKind kind)
     {
         await using ImageStore store = await StoreWithSecretAsync(kind);
         string blob = _private.AddImage("team/b", "latest", [Secret]);

@@ -3,7 +3,7 @@ using Boxer.Images;
 
 namespace Boxer.Tests.Core.Images;
 
-/// <summary>One budget of memory for all pulls: who waits for it, in which order, and what comes back.</summary>
+/// <summary>One budget of memory for all pulls: the order of waiting, its bounds, and that everything comes back.</summary>
 public sealed class PullMemoryTests
 {
     private const long Mebibyte = 1L << 20;
@@ -11,7 +11,7 @@ public sealed class PullMemoryTests
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Whoever_waits_is_served_in_turn_also_where_less_would_fit()
+    public async Task TakeWindowAsync_serves_in_turn_also_where_a_later_request_would_fit()
     {
         var memory = new PullMemory(100);
         PullMemory.Lease first = await memory.TakeWindowAsync(50, Cancel);
@@ -32,7 +32,7 @@ public sealed class PullMemoryTests
     }
 
     [Fact]
-    public async Task Whoever_gives_up_leaves_the_queue_to_those_behind()
+    public async Task TakeWindowAsync_that_is_cancelled_leaves_the_queue_to_those_behind()
     {
         var memory = new PullMemory(100);
         PullMemory.Lease held = await memory.TakeWindowAsync(50, Cancel);
@@ -229,7 +229,7 @@ public sealed class PullMemoryTests
     }
 }
 
-/// <summary>What many hostile pulls at once cost this process. Alone, because the memory of the whole process is measured.</summary>
+/// <summary>Memory of this process under many hostile pulls at once. Runs alone, because the memory of the whole process is measured.</summary>
 [Collection(nameof(PullMemoryOfTheProcessTests))]
 public sealed class PullMemoryOfTheProcessTests : IDisposable
 {
