@@ -134,7 +134,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             runsc-gofer
             [True, True, True, True, True]
             ['ro'] True
-            ['', '/', '/config.json']
+            ['', '/', '/config.json', 'image, read-only']
 
             """,
             await HostProgram.RunAsync("/usr/bin/python3", ["-c", Program, Path.GetDirectoryName(sandbox["--root=".Length..])!, .. processes]));
