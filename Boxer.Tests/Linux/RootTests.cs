@@ -10,6 +10,31 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
 {
     private const string ImageName = "roots:1";
 
+    private const string WholeRoot = """
+        import hashlib, os, stat
+        total = hashlib.sha256()
+        count = 0
+        for path, directories, files in os.walk(b"/"):
+            if path == b"/":
+                directories[:] = [name for name in directories if name not in (b"proc", b"sys", b"dev", b"tmp", b"output", b"home")]
+            directories.sort()
+            for name in sorted(directories + files):
+                full = os.path.join(path, name)
+                status = os.lstat(full)
+                is_directory = stat.S_ISDIR(status.st_mode)
+                entry = [full, oct(status.st_mode), status.st_uid, status.st_gid, 0 if is_directory else status.st_size, 0 if is_directory else status.st_nlink]
+                # What a run writes by itself has its own time, and so have directories that it is in.
+                if not full.startswith(b"/etc") and not is_directory:
+                    entry.append(status.st_mtime_ns)
+                if stat.S_ISLNK(status.st_mode):
+                    entry.append(os.readlink(full))
+                elif stat.S_ISREG(status.st_mode) and os.access(full, os.R_OK):
+                    entry.append(hashlib.sha256(open(full, "rb").read()).hexdigest())
+                total.update(repr(entry).encode())
+                count += 1
+        print(count, total.hexdigest())
+        """;
+
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Theory]
@@ -97,6 +122,46 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
     }
 
     [Fact]
+    public async Task What_a_run_writes_to_its_root_is_found_by_no_later_one_and_changes_no_file_of_the_host()
+    {
+        string home = Directory.CreateTempSubdirectory("boxer-roots-").FullName;
+        try
+        {
+            BoxerOptions options = shared.Options;
+            options.Home = home;
+            SandboxRequest look = SharedRunner.Python(WholeRoot);
+            look.User = "0";
+            look.Limits = new() { MemoryMegabytes = 512 };
+            SandboxRequest write = SharedRunner.Shell("echo changed > /usr/bin/env; rm -rf /usr/lib/python3; echo made > /made; cat /usr/bin/env /made");
+            write.User = "0";
+            string before;
+            string images;
+            await using (SandboxRunner runner = BoxerRunner.Create(options))
+            {
+                SandboxResult result = await runner.RunAsync(look, Cancel);
+                Assert.Equal((0, ""), (result.ExitCode, result.Stderr));
+                before = result.Stdout;
+                images = await TreeListing.ReadAsync(Path.Join(home, "layers"));
+                Assert.Equal("changed\nmade\n", (await runner.RunAsync(write, Cancel)).Stdout);
+                Assert.Equal(before, (await runner.RunAsync(look, Cancel)).Stdout);
+            }
+
+            options.Pool.Enabled = true;
+            await using (SandboxRunner runner = BoxerRunner.Create(options))
+            {
+                Assert.Equal("changed\nmade\n", (await runner.WarmAsync(write)).Stdout);
+                Assert.Equal(before, (await runner.RunAsync(look, Cancel)).Stdout);
+            }
+
+            Assert.Equal(images, await TreeListing.ReadAsync(Path.Join(home, "layers")));
+        }
+        finally
+        {
+            Directory.Delete(home, recursive: true);
+        }
+    }
+
+    [Fact]
     public async Task Processes_of_a_sandbox_have_no_file_of_this_host_open_but_their_images_and_those_are_read_only()
     {
         const string Program = """
@@ -134,7 +199,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             runsc-gofer
             [True, True, True, True, True]
             ['ro'] True
-            ['', '/', '/config.json']
+            ['', '/', '/config.json', 'image, read-only']
 
             """,
             await HostProgram.RunAsync("/usr/bin/python3", ["-c", Program, Path.GetDirectoryName(sandbox["--root=".Length..])!, .. processes]));
