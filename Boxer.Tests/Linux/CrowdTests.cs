@@ -16,9 +16,10 @@ public sealed class CrowdTests(SharedRunner shared)
         options.CpuOvercommit = new BoxerOptions().CpuOvercommit;
         options.QueueTimeout = TimeSpan.FromMinutes(5);
         await using SandboxRunner runner = BoxerRunner.Create(options);
+        // As many at once as slots would take more than that on the wall clock.
         SandboxRequest request = SharedRunner.Python("""
             import time
-            while time.process_time() < 0.3:
+            while time.process_time() < 0.5:
                 pass
             print("right")
             """);
@@ -35,11 +36,13 @@ public sealed class CrowdTests(SharedRunner shared)
     {
         await using var place = new OwnCgroup();
         BoxerOptions options = shared.Options;
-        options.CpuOvercommit = 1;
         options.CgroupParent = place.Name;
         await using SandboxRunner runner = BoxerRunner.Create(options);
+
+        // With a limit of processor time it shares its processors with nobody.
         SandboxRequest counting = SharedRunner.Shell(OpenRun.Counting);
         counting.Limits.CpuCores = Environment.ProcessorCount;
+        counting.Limits.CpuTime = TimeSpan.FromHours(1);
         await using OpenRun holds = await OpenRun.StartAsync(runner, counting);
         Task<SandboxResult> waits = runner.RunAsync(SharedRunner.Command("echo", "alive"), Cancel);
         await Until.IsSoAsync(() => place.FrozenProcesses().Length > 0, seconds: 60);
@@ -76,6 +79,22 @@ public sealed class CrowdTests(SharedRunner shared)
         }
 
         Assert.Equal(before, await HostState.ReadAsync());
+    }
+
+    [Fact]
+    public async Task Putting_files_in_does_not_count_as_wall_clock()
+    {
+        SandboxRequest request = SharedRunner.Command("cat", "/job/in");
+        request.Limits.WallClock = TimeSpan.FromSeconds(1);
+        request.Files.Add(SandboxFile.FromStream("job/in", async cancel =>
+        {
+            await Task.Delay(TimeSpan.FromSeconds(3), cancel);
+            return new MemoryStream("late\n"u8.ToArray());
+        }));
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal(("late\n", 0), (result.Stdout, result.ExitCode));
     }
 
     [Fact]

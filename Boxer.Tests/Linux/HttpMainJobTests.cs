@@ -142,6 +142,14 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task More_processors_than_the_machine_has_are_refused_by_the_name_of_the_limit()
+    {
+        (int status, JsonNode answer) = await PythonAsync("", new JsonObject { ["cpu_cores"] = Environment.ProcessorCount + 0.5 });
+
+        Assert.Equal((400, $"limits.cpu_cores: is {Environment.ProcessorCount}.5, but this machine has {Environment.ProcessorCount} processors; ask for at most {Environment.ProcessorCount}."), (status, (string?)answer["error"]));
+    }
+
+    [Fact]
     public async Task Eight_runs_at_once_are_not_mixed_up()
     {
         (int Status, JsonNode Answer)[] answers = await Task.WhenAll(Enumerable.Range(0, 8).Select(i => PythonAsync($"import sys; print({i}); print('{i}0', file=sys.stderr); sys.exit({i})")));
