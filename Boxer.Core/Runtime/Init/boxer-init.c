@@ -1526,6 +1526,24 @@ static void finish_warm_up(void)
     state = WAITING_FOR_START;
 }
 
+/*
+ * Takes every path away from the program that PID 1 executes. gVisor lets a running program be written, and its overlay then
+ * moves the text of the process to the written file: a guest that may write the file writes PID 1.
+ */
+static void hide_program(void)
+{
+    char path[MAX_PATH + 1];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length < 0)
+        fault("readlink", "/proc/self/exe", errno);
+    path[length] = '\0';
+    /* EINVAL: it is a file of the root, and not mounted on one. */
+    if (umount2(path, MNT_DETACH) != 0 && errno != EINVAL)
+        fault("unmount", path, errno);
+    if (unlink(path) != 0)
+        fault("unlink", path, errno);
+}
+
 static void boot(void)
 {
     sigset_t all;
@@ -1541,6 +1559,7 @@ static void boot(void)
     plan = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (plan == MAP_FAILED)
         fault("mmap", NULL, errno);
+    hide_program();
     /* What is the same for every command is inherited. */
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (drop_from_bounding_set(~0ull) != 0)

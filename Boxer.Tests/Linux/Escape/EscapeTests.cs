@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text.Json;
 using Boxer.Hosting;
@@ -81,6 +82,40 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
 
         Assert.Equal(settings, Settings.Where(File.Exists).Select(File.ReadAllText));
         Assert.Equal(roots, await RootsAsync(options.Home));
+    }
+
+    [Theory]
+    [InlineData("0", false, "ENOENT")]
+    [InlineData("0", true, "ENOENT")]
+    [InlineData("65534", false, "EACCES")]
+    [InlineData("65534", true, "EACCES")]
+    public async Task A_command_cannot_overwrite_the_program_of_PID_1(string user, bool pooled, string outcome)
+    {
+        Assert.SkipUnless(RuntimeInformation.ProcessArchitecture == Architecture.X64, "The attack is code for x86-64.");
+        BoxerOptions options = image.Options();
+        options.Pool.Enabled = pooled;
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        var request = new SandboxRequest(EscapeImage.Name, "python3", "/job/overwrite.py") { User = user, Outputs = SandboxOutputs.Discard };
+        request.Files.Add(SandboxFile.FromText("job/overwrite.py", await File.ReadAllTextAsync(Path.Join(Folder, "overwrite.py"), Cancel)));
+        SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+
+        Assert.Equal(7, result.ExitCode);
+        Assert.Equal($"/.boxer/init\t{outcome}\n/proc/1/root/.boxer/init\tEACCES\n/proc/1/exe\tEACCES\n", result.Stdout);
+    }
+
+    [Fact]
+    public async Task A_warm_up_of_user_0_cannot_overwrite_the_program_of_PID_1()
+    {
+        Assert.SkipUnless(RuntimeInformation.ProcessArchitecture == Architecture.X64, "The attack is code for x86-64.");
+        BoxerOptions options = image.Options();
+        options.Pool.Enabled = true;
+        options.Pool.WarmUps[EscapeImage.RootName] =
+            ["sh", "-c", "python3 -c \"$1\" >/var/tmp/tried", "sh", await File.ReadAllTextAsync(Path.Join(Folder, "overwrite.py"), Cancel)];
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        SandboxResult result = await runner.WarmAsync(new SandboxRequest(EscapeImage.RootName, "sh", "-c", "cat /var/tmp/tried; exit 7"));
+
+        Assert.Equal("/.boxer/init\tENOENT\n/proc/1/root/.boxer/init\tEACCES\n/proc/1/exe\tEACCES\n", result.Stdout);
+        Assert.Equal(7, result.ExitCode);
     }
 
     // Once the root is made into one file, nothing changes any more: the home is these tests' alone.

@@ -8,6 +8,7 @@ its name, a tab, and what came of it: the errors, "ok" where the call succeeded,
 import ctypes
 import errno
 import json
+import mmap
 import os
 import signal
 import socket
@@ -177,6 +178,25 @@ report("write PID 1's memory", {call(311, 1, vector, 1, remote, 1, 0), attempt(l
 report("environment of PID 1", [entry.decode().split("=")[0] for entry in read_some("/proc/1/environ").split(b"\0") if entry])
 report("write files of PID 1 in proc", {attempt(write_to, f"/proc/1/{name}", b"0") for name in ("oom_score_adj", "uid_map", "gid_map", "setgroups", "comm")})
 report("bound PID 1", call(302, 1, 7, ctypes.create_string_buffer(struct.pack("QQ", 0, 0), 16), None))
+
+# Its program, by every path that it had. The last attempt makes a file there, which nothing executes.
+programs = [top + "/.boxer/init" for top in ("", "/proc/1/root", "/proc/self/root", "/proc/1/cwd")] + ["/proc/1/exe", "/proc/1/task/1/exe"]
+
+
+def map_program(path, flags):
+    with open(path, "r+b" if flags == mmap.MAP_SHARED else "rb") as file:
+        mmap.mmap(file.fileno(), 4096, flags, mmap.PROT_READ | mmap.PROT_WRITE).close()
+
+
+report("open PID 1's program", {attempt(os.open, path, flags) for path in programs for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, 0o10000000)})
+report("change PID 1's program", {attempt(change, path) for path in programs for change in (lambda p: os.chmod(p, 0o777), lambda p: os.chown(p, os.getuid(), os.getgid()), lambda p: os.truncate(p, 0))})
+report("map PID 1's program", {attempt(map_program, path, flags) for path in programs for flags in (mmap.MAP_SHARED, mmap.MAP_PRIVATE)})
+report("execute PID 1's program", {in_child(lambda path=path: attempt(os.execv, path, ["init"])) for path in programs})
+report("name PID 1's program anew", {attempt(name, path, f"{where}/{mark}-init") for path in programs for where in ("/.boxer", "/tmp", "/var/tmp") for name in (os.link, os.rename)})
+report("files beside PID 1's program", os.listdir("/.boxer") if os.access("/.boxer", os.R_OK) else "EACCES")
+report("unmount PID 1's program", {call(166, path.encode(), 2) for path in programs})
+report("mount on PID 1's program", {call(165, b"/bin/true", path.encode(), None, 4096, None) for path in programs})
+report("make a file in its place", attempt(os.open, "/.boxer/init", os.O_WRONLY | os.O_CREAT, 0o777))
 report("trace a child of its own", in_child(lambda: call(101, 0, 0, 0, 0)))
 
 # -- who it is

@@ -71,7 +71,7 @@ internal sealed class InitSandbox : IAsyncDisposable
             process = new
             {
                 user = new { uid = 0, gid = 0 },
-                args = new[] { "/.boxer/boxer-init" },
+                args = new[] { "/.boxer/init" },
                 cwd = "/",
                 capabilities = new
                 {
@@ -85,7 +85,7 @@ internal sealed class InitSandbox : IAsyncDisposable
             {
                 new { destination = "/proc", type = "proc", source = "proc" },
                 new { destination = "/dev", type = "tmpfs", source = "tmpfs" },
-                new { destination = "/.boxer", type = "bind", source = Path.GetDirectoryName(program), options = new[] { "ro", "bind" } },
+                new { destination = "/.boxer/init", type = "bind", source = program, options = new[] { "ro", "bind" } },
             },
             linux = new { namespaces = new[] { "pid", "network", "ipc", "uts", "mount" }.Select(type => new { type }) },
         };
