@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
-# Benchmarks on this machine, as root: installs what is missing, builds, serves the local Python image from a registry on loopback, with a
-# small layer more and as one layer too, prints a report with ratios of cases that run interleaved, and writes it to a file, by default
-# bench-report.txt in the working directory. Timings are only worth something on a machine that does nothing else.
+# Benchmarks on this machine, as root: installs what is missing, builds, serves the local Python image from a registry on loopback, prints a
+# report and writes it to a file. Timings are only worth something on a machine that does nothing else.
 #
 #   ./bench.sh [ROUNDS [REPORT]]
+#       Ratios of cases that run interleaved; the registry also has the image with a small layer more, and as one layer. REPORT is by default
+#       bench-report.txt in the working directory.
+#
+#   ./bench.sh --against COMMIT [--old-config JSON] [--new-config JSON] [PAIRS [REPORT]]
+#       Compares this checkout as it is with COMMIT: builds both, runs the HTTP hosts of both and measures old and new in pairs, by default 60 a
+#       row (at most 12 for pulls). Prints for each row the medians, and the median of the ratios new / old with a 95 % interval. Exit code 1
+#       where a row is SLOWER: its whole interval is above 1.05. The JSON objects have keys that only one of the hosts is to be configured with,
+#       such as '{"root_images": false}'. REPORT is by default bench-comparison.txt in the working directory.
 set -euo pipefail
-report=$(realpath -m -- "${2:-bench-report.txt}")
+call_directory=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # shellcheck source=scripts/install.sh
@@ -13,12 +20,59 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=scripts/registry.sh
 . scripts/registry.sh
 
-[[ $# -le 2 && ${1:-1} =~ ^[1-9][0-9]*$ ]] || die "takes at most the number of rounds and the file of the report."
+against=
+old_config={}
+new_config={}
+while [[ ${1:-} == --* ]]; do
+    [[ $# -ge 2 ]] || die "$1 needs a value; the first lines of $0 say which."
+    case $1 in
+        --against) against=$2 ;;
+        --old-config) old_config=$2 ;;
+        --new-config) new_config=$2 ;;
+        *) die "there is no option $1; the first lines of $0 say which there are." ;;
+    esac
+    shift 2
+done
+if [[ -n $against ]]; then
+    count=${1:-60}
+    [[ $# -le 2 && $count =~ ^[1-9][0-9]{0,3}$ && $count -ge 6 && $count -le 1000 ]] || die "takes at most the number of pairs, 6 to 1000, and the file of the report."
+    commit=$(git rev-parse --verify --quiet --end-of-options "$against^{commit}") || die "$against is not a commit of this repository."
+    report=$(cd "$call_directory" && realpath -m -- "${2:-bench-comparison.txt}")
+else
+    [[ $old_config$new_config == "{}{}" ]] || die "--old-config and --new-config are only for --against COMMIT."
+    [[ $# -le 2 && ${1:-1} =~ ^[1-9][0-9]*$ ]] || die "takes at most the number of rounds and the file of the report."
+    report=$(cd "$call_directory" && realpath -m -- "${2:-bench-report.txt}")
+fi
 require_root
 work=$(mktemp -d)
-trap 'stop_registry; rm -rf --one-file-system "$work"' EXIT
+measuring=
+# What measures takes down its hosts itself, given the time.
+clean_up() {
+    if [[ -n $measuring ]]; then
+        kill "$measuring" 2>/dev/null || true
+        wait "$measuring" || true
+    fi
+    stop_registry
+    [[ ! -d $work/old ]] || git worktree remove --force "$work/old" || true
+    rm -rf --one-file-system "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
-install_packages musl-tools libc6-dev gcc curl iproute2 nftables mmdebstrap umoci skopeo isal xz-utils
+# measure ARGUMENTS: runs the benchmarks so that signals come to this script, and from it to them.
+measure() {
+    local status=0
+    mkdir "$work/measured"
+    TMPDIR=$work/measured dotnet Boxer.Benchmarks/bin/Release/net10.0/Boxer.Benchmarks.dll "$@" &
+    measuring=$!
+    wait "$measuring" || status=$?
+    measuring=
+    say "The report is in $report."
+    return "$status"
+}
+
+install_packages musl-tools libc6-dev gcc curl git iproute2 nftables mmdebstrap umoci skopeo isal xz-utils
 ensure_docker_registry
 ensure_runsc
 ensure_dotnet
@@ -26,6 +80,20 @@ layout=$(cache_folder)/python-image
 scripts/python-image.sh "$layout"
 quietly dotnet build Boxer.Benchmarks -c Release --nologo -v quiet -clp:NoSummary
 start_registry "$work/registry" "$layout" python:3
+
+if [[ -n $against ]]; then
+    host=Boxer.Samples/Boxer.HttpHost
+    built=$host/bin/Release/net10.0/Boxer.HttpHost.dll
+    say "Building $against."
+    quietly git worktree add --detach "$work/old" "$commit"
+    (cd "$work/old" && quietly dotnet build "$host" -c Release --nologo -v quiet -clp:NoSummary)
+    quietly dotnet build "$host" -c Release --nologo -v quiet -clp:NoSummary
+    trap - ERR
+    measure --against localhost/python:3 "localhost=$registry_url" "$report" "$count" \
+        "$(git describe --always --abbrev=12 "$commit")" "$work/old/$built" "$old_config" \
+        "$(git describe --always --dirty --abbrev=12)" "$PWD/$built" "$new_config"
+    exit
+fi
 
 # push_variant TAG: pushes what "$work/variant" has.
 push_variant() {
@@ -43,6 +111,4 @@ umoci new --image "$work/variant:latest"
 quietly umoci insert --image "$work/variant:latest" "$work/root" /
 push_variant 3-flat
 rm -r "$work/variant" "$work/root"
-mkdir "$work/measured"
-TMPDIR=$work/measured dotnet Boxer.Benchmarks/bin/Release/net10.0/Boxer.Benchmarks.dll localhost/python:3 "localhost=$registry_url" "$report" ${1:+"$1"}
-say "The report is in $report."
+measure localhost/python:3 "localhost=$registry_url" "$report" ${1:+"$1"}

@@ -22,18 +22,21 @@ internal sealed class HttpHostProcess : IAsyncDisposable
     /// <summary>Its process.</summary>
     internal int Id => _process.Id;
 
-    /// <summary>Starts it and waits until it listens. Nothing is set but where images come from.</summary>
-    internal static async Task<HttpHostProcess> StartAsync(string registry, string url)
+    /// <summary>Starts it and waits until it listens.</summary>
+    /// <param name="registry">The registry that images name.</param>
+    /// <param name="url">Its mirror.</param>
+    /// <param name="program">Path of its Boxer.HttpHost.dll; <see langword="null"/> for the one that was built with this program.</param>
+    /// <param name="settings">More keys of its configuration; <see langword="null"/> for none.</param>
+    internal static async Task<HttpHostProcess> StartAsync(string registry, string url, string? program = null, JsonObject? settings = null)
     {
         string directory = Directory.CreateTempSubdirectory("boxer-bench-host-").FullName;
         string config = Path.Combine(directory, "config.json");
-        await File.WriteAllTextAsync(config, new JsonObject
-        {
-            ["listen_addr"] = "127.0.0.1:0",
-            ["home"] = Path.Combine(directory, "home"),
-            ["registry_mirrors"] = new JsonObject { [registry] = new JsonArray(url) },
-        }.ToJsonString()).ConfigureAwait(false);
-        Process process = HostProgram.Start("dotnet", Path.Join(AppContext.BaseDirectory, "Boxer.HttpHost.dll"), "--config", config);
+        var all = (JsonObject?)settings?.DeepClone() ?? [];
+        all["listen_addr"] = "127.0.0.1:0";
+        all["home"] = Path.Combine(directory, "home");
+        all["registry_mirrors"] = new JsonObject { [registry] = new JsonArray(url) };
+        await File.WriteAllTextAsync(config, all.ToJsonString()).ConfigureAwait(false);
+        Process process = HostProgram.Start("dotnet", program ?? Path.Join(AppContext.BaseDirectory, "Boxer.HttpHost.dll"), "--config", config);
         Task<string> errors = process.StandardError.ReadToEndAsync();
         const string Marker = "Now listening on: ";
         while (await process.StandardOutput.ReadLineAsync().ConfigureAwait(false) is { } line)
@@ -46,7 +49,22 @@ internal sealed class HttpHostProcess : IAsyncDisposable
             }
         }
 
+        process.Dispose();
+        Directory.Delete(directory, recursive: true);
         throw new InvalidOperationException("The host ended without listening: " + await errors.ConfigureAwait(false));
+    }
+
+    /// <summary>Speaks to it.</summary>
+    internal HttpClient Client => _client;
+
+    /// <summary>Processor time that its process has used.</summary>
+    internal TimeSpan ProcessorTime
+    {
+        get
+        {
+            _process.Refresh();
+            return _process.TotalProcessorTime;
+        }
     }
 
     /// <summary>Runs a command through <c>POST /run</c>.</summary>

@@ -1,17 +1,25 @@
-// Measures Boxer against its peers on this machine, all cases of one table interleaved in one run, prints a report and writes it to a file:
+// Measures on this machine, prints a report and writes it to a file. ./bench.sh makes all that it needs. Run as root.
 //
 //   Boxer.Benchmarks IMAGE REGISTRY=URL REPORT [ROUNDS]
+//   Boxer.Benchmarks --against IMAGE REGISTRY=URL REPORT PAIRS OLD_NAME OLD_HOST OLD_CONFIG NEW_NAME NEW_HOST NEW_CONFIG
 //
-// IMAGE is pulled from the mirror URL of REGISTRY, and so are the tags TAG-more (a small layer more) and TAG-flat (the same in one layer);
-// ./bench.sh makes all. Run as root.
+// The first measures Boxer against its peers, all cases of one table interleaved in one run. IMAGE is pulled from the mirror URL of REGISTRY, and
+// so are the tags TAG-more (a small layer more) and TAG-flat (the same in one layer). The second compares the HTTP hosts of two commits, each
+// given as its name, the path of its Boxer.HttpHost.dll and a JSON object with more keys of its configuration; exit code 1 where a row is slower.
 using System.Diagnostics;
+using System.Text.Json;
+using System.Text.Json.Nodes;
 using Boxer.Benchmarks;
 using Spectre.Console;
 
 const int LeastWidth = 140;
-if (args.Length is < 3 or > 4 || args[1].Split('=', 2) is not [var registry, var url] || !int.TryParse(args.ElementAtOrDefault(3) ?? "20", out int rounds) || rounds < 1)
+bool isComparison = args is ["--against", ..];
+string[] rest = isComparison ? args[1..] : args;
+if ((isComparison ? rest.Length != 10 : rest.Length is < 3 or > 4)
+    || rest[1].Split('=', 2) is not [var registry, var url]
+    || !int.TryParse(rest.ElementAtOrDefault(3) ?? "20", out int rounds) || rounds < 1)
 {
-    await Console.Error.WriteLineAsync("usage: Boxer.Benchmarks IMAGE REGISTRY=URL REPORT [ROUNDS]");
+    await Console.Error.WriteLineAsync("usage: ./bench.sh says what to give.");
     return 2;
 }
 
@@ -22,8 +30,16 @@ try
 {
     long start = Stopwatch.GetTimestamp();
     await Machine.PrintAsync();
+    if (isComparison)
+    {
+        var comparison = new Comparison(ReadCommit(4), ReadCommit(7), rest[0], registry, url, rounds);
+        bool isFine = await comparison.RunAsync();
+        PrintTime(start);
+        return isFine ? 0 : 1;
+    }
+
     AnsiConsole.WriteLine($"this process when it starts: {Memory.Describe()}");
-    await using (Bench bench = await Bench.CreateAsync(args[0], registry, url, rounds))
+    await using (Bench bench = await Bench.CreateAsync(rest[0], registry, url, rounds))
     {
         await PartAsync("One run after the other", RunBenchmark.RunAsync, bench);
         await PartAsync("Network modes", NetworkBenchmark.RunAsync, bench);
@@ -34,7 +50,7 @@ try
         await PartAsync("Images", ImageBenchmark.RunAsync, bench);
     }
 
-    AnsiConsole.WriteLine($"All took {Stopwatch.GetElapsedTime(start).TotalSeconds:0} s.");
+    PrintTime(start);
 }
 catch (OperationCanceledException) when (Interruption.IsAsked)
 {
@@ -44,10 +60,14 @@ catch (OperationCanceledException) when (Interruption.IsAsked)
 finally
 {
     // What was measured before a failure is worth something too.
-    await File.WriteAllTextAsync(args[2], AnsiConsole.ExportText());
+    await File.WriteAllTextAsync(rest[2], AnsiConsole.ExportText());
 }
 
 return 0;
+
+ComparedCommit ReadCommit(int at) => new(rest[at], rest[at + 1], JsonNode.Parse(rest[at + 2])!.AsObject());
+
+static void PrintTime(long start) => AnsiConsole.WriteLine($"All took {Stopwatch.GetElapsedTime(start).TotalSeconds:0} s.");
 
 static async Task PartAsync(string title, Func<Bench, Task> run, Bench bench)
 {

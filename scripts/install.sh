@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by quickstart.sh, test.sh, test-hosts.sh and bench.sh: installs what is missing on Debian or Ubuntu, as root, from the
+# Sourced by quickstart.sh, test.sh, test-programs.sh, test-hosts.sh and bench.sh: installs what is missing on Debian or Ubuntu, as root, from the
 # sources that this machine's apt is configured with. Nothing is done where nothing is missing.
 
 # The first runsc that works as Boxer uses it (systrap platform, --overlay2, --pass-fd), by the date in its version.

@@ -10,6 +10,8 @@ set -euo pipefail
 
 # shellcheck source=scripts/install.sh
 . "$(dirname "${BASH_SOURCE[0]}")/install.sh"
+# shellcheck source=scripts/image.sh
+. "$(dirname "${BASH_SOURCE[0]}")/image.sh"
 
 [[ $# -eq 1 ]] || die "usage: $0 OUT_DIR"
 require_root
@@ -29,28 +31,12 @@ mkdir -p "$(dirname "$out")"
 work=$(mktemp -d "$out.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
 
-# The release itself with its updates and security fixes, from where this machine has them, without backports and third parties.
-# shellcheck disable=SC2016 # the format is expanded by apt-get
-apt-get indextargets --format '$(ORIGIN)|$(RELEASE)|$(REPO_URI)|$(COMPONENT)|$(SOURCESENTRY)' "Created-By: Packages" |
-    while IFS='|' read -r origin suite site component entry; do
-        case "$origin $suite" in
-            *backports* | *proposed*) ;;
-            "Debian "* | "Ubuntu "*)
-                key=$(key_of_source "$entry")
-                printf 'deb %s%s %s %s\n' "${key:+[signed-by=$key] }" "$site" "$suite" "$component"
-                ;;
-        esac
-    done | sort -u >"$work/sources.list"
-[[ -s $work/sources.list ]] || die "apt has no Debian or Ubuntu sources of this release; see /etc/apt/sources.list.d."
-# How this machine reaches its sources: proxies, and checks of dates that a frozen mirror needs turned off.
-apt-config dump | grep -E '^Acquire::(Check-|Retries|https?::)' >"$work/apt.conf" || true
+release_sources "$work/sources.list"
+apt_transport "$work/apt.conf"
 
 say "Building a Python image from $codename packages; this takes about a minute."
-# No file is newer than the package lists, so that the same packages give the same layers. Not older either: compiled
-# Python files name the time of their source.
-epoch=$(find /var/lib/apt/lists -maxdepth 1 -name '*InRelease' -exec sed -n 's/^Date: //p' {} + |
-    while read -r date; do date -d "$date" +%s; done | sort -n | tail -n 1)
-export SOURCE_DATE_EPOCH=${epoch:-$(date +%s)}
+SOURCE_DATE_EPOCH=$(source_date)
+export SOURCE_DATE_EPOCH
 # shellcheck disable=SC2016 # mmdebstrap expands it
 quietly mmdebstrap --mode=root --variant=minbase --format=tar --skip=check/signed-by \
     --include=python3,python3-pip,python-is-python3 \

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sums up the results of test.sh and test-hosts.sh: scripts/summarize-tests.py FOLDER
+"""Sums up the results of test.sh, test-programs.sh and test-hosts.sh: scripts/summarize-tests.py FOLDER
 
 FOLDER/suites.tsv has a line for each step that ran: name, exit code, file of results. The file is JUnit XML, or TAP where its
 name ends in .tap; "-" stands for a step that is one test by itself. Prints each skipped test with its reason and each failed test

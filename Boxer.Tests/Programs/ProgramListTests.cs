@@ -1,0 +1,178 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using Boxer.Images;
+using Boxer.Tests.Core.Images;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Programs;
+
+/// <summary>Programs that people run give the right output, in a sandbox that is booted for the run and in one of the pool.</summary>
+[Collection(RealPrograms.Name)]
+public sealed class ProgramListTests(ProgramsImage programs)
+{
+    private const string Page = "<html><head></head><body><p>42</p></body></html>";
+
+    /// <summary>The script and the output of each program.</summary>
+    private static readonly Dictionary<string, (string Script, string Output)> Table = new()
+    {
+        ["git"] = (
+            """
+            export GIT_AUTHOR_DATE=2020-01-01T00:00:00Z GIT_COMMITTER_DATE=2020-01-01T00:00:00Z
+            git init -q -b main /tmp/r
+            cd /tmp/r
+            echo hello > f
+            git add f
+            git -c user.name=a -c user.email=a@example.com commit -qm first
+            git status --porcelain
+            git fsck --strict
+            git clone -q /tmp/r /tmp/copy
+            cat /tmp/copy/f
+            git rev-parse HEAD
+            """,
+            "hello\n93a3b63157b52d6279c5c20d4b933fe35d5f4061\n"),
+        ["tar"] = (
+            """
+            cd /tmp
+            tar -C /usr -cf a.tar include
+            mkdir x
+            tar -C x -xf a.tar
+            diff -r /usr/include x/include
+            grep -c . /usr/include/stdio.h > n
+            grep -c . x/include/stdio.h | cmp - n
+            echo same
+            """,
+            "same\n"),
+        ["node"] = (
+            """
+            node -e 'console.log([1, 2, 3].map(x => x * x).join(), require("crypto").createHash("sha256").update("x").digest("hex"))'
+            """,
+            "1,4,9 2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881\n"),
+        ["java"] = (
+            """
+            cd /tmp
+            cat > Main.java <<'END'
+            import java.util.stream.*;
+            public class Main {
+                public static void main(String[] args) {
+                    System.out.println(IntStream.rangeClosed(1, 1000000).parallel().mapToLong(i -> i).sum());
+                }
+            }
+            END
+            javac Main.java
+            java Main
+            """,
+            "500000500000\n"),
+        ["gcc and make"] = (
+            """
+            cd /tmp
+            printf '#include <stdio.h>\nint main(void) { printf("%%d\\n", 6 * 7); return 0; }\n' > a.c
+            printf '#include <iostream>\n#include <vector>\nint main() { std::vector<int> v{1, 2, 3}; for (int i : v) std::cout << i; std::cout << std::endl; }\n' > b.cpp
+            printf 'all: a b\n' > Makefile
+            make -s -j2 all
+            ./a
+            ./b
+            """,
+            "42\n123\n"),
+        ["go"] = (
+            """
+            cd /tmp
+            export GOCACHE=/tmp/cache GO111MODULE=off
+            printf 'package main\nimport "fmt"\nfunc main() { c := make(chan int); for i := 0; i < 100; i++ { go func(i int) { c <- i }(i) }; s := 0; for i := 0; i < 100; i++ { s += <-c }; fmt.Println(s) }\n' > main.go
+            go run main.go
+            """,
+            "4950\n"),
+        ["python with numpy"] = (
+            """
+            python3 -c 'import numpy as np; a = np.arange(10000.0).reshape(100, 100); print(int((a @ a).sum())); i = np.eye(100) + 1; print(np.allclose(np.linalg.inv(i) @ i, np.eye(100)))'
+            """,
+            "25078325250000\nTrue\n"),
+    };
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    public static TheoryData<string> Names => [.. Table.Keys];
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public async Task A_program_prints_the_same_cold_and_from_the_pool(string program)
+    {
+        (string script, string output) = Table[program];
+        (string cold, string pooled) = await programs.RunColdAndPooledAsync(ProgramsImage.Shell(script));
+
+        Assert.Equal((output, output), (cold, pooled));
+    }
+
+    [Fact]
+    public async Task Find_and_ls_list_what_the_layer_has()
+    {
+        string[] paths = [.. (await programs.ReadPathsAsync()).Where(path => path.StartsWith("/usr/", StringComparison.Ordinal)).Append("/usr").Order(StringComparer.Ordinal)];
+        string digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Concat(paths.Select(path => path + "\n")))));
+        string expected = $"{digest}  -\n{(paths.Length - 1).ToString(CultureInfo.InvariantCulture)}\n";
+
+        (string cold, string pooled) = await programs.RunColdAndPooledAsync(ProgramsImage.Shell("""
+            find /usr > /tmp/found
+            LC_ALL=C sort /tmp/found | sha256sum
+            ls -AlR /usr > /tmp/listed
+            grep -c '^[-dlbcps][-rwxsStT]\{9\} ' /tmp/listed
+            """));
+
+        Assert.Equal((expected, expected), (cold, pooled));
+    }
+
+    [Fact]
+    public async Task Dotnet_says_what_it_has()
+    {
+        (string cold, string pooled) = await programs.RunColdAndPooledAsync(ProgramsImage.Shell("dotnet /opt/limits/limits.dll"));
+
+        foreach (string text in (string[])[cold, pooled])
+        {
+            Assert.Matches(@"^[1-9][0-9]*\n[1-9][0-9]{7,}\n\z", text);
+        }
+    }
+
+    [Fact]
+    public async Task Chromium_renders_a_page_in_eight_runs_of_eight()
+    {
+        SandboxRequest request = ProgramsImage.Shell($"""
+            printf '%s' '<html><body><script>document.body.innerHTML = "<p>" + 6 * 7 + "</p>"</script></body></html>' > /tmp/page.html
+            chromium --headless --no-sandbox --disable-gpu --user-data-dir=/tmp/profile --dump-dom file:///tmp/page.html
+            """);
+        var pages = new List<string>();
+        for (int pair = 0; pair < 4; pair++)
+        {
+            (string cold, string pooled) = await programs.RunColdAndPooledAsync(request);
+            pages.AddRange([cold.Trim(), pooled.Trim()]);
+        }
+
+        Assert.Equal(Enumerable.Repeat(Page, 8), pages);
+    }
+
+    [Fact]
+    public async Task A_directory_of_long_names_is_listed_whole_in_each_run()
+    {
+        const string Image = "localhost/names:1";
+        programs.Require();
+        string[] names = [.. Enumerable.Range(10, 40).Select(i => new string('n', 138) + i.ToString(CultureInfo.InvariantCulture))];
+        var root = new Archive();
+        root.Add('0', "bin/busybox", content: await File.ReadAllBytesAsync("/bin/busybox", Cancel), mode: 0b111_101_101);
+        Array.ForEach(names, name => root.File("names/" + name));
+        string file = Path.GetTempFileName();
+        try
+        {
+            await File.WriteAllBytesAsync(file, root.ToBytes(), Cancel);
+            await programs.ImportAsync(new(ImageSourceKind.RootArchive, file), Image);
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+
+        var request = new SandboxRequest(Image, "/bin/busybox", "ls", "/names");
+        string expected = string.Concat(names.Select(name => name + "\n"));
+        for (int run = 0; run < 3; run++)
+        {
+            Assert.Equal((expected, expected), await programs.RunColdAndPooledAsync(request));
+        }
+    }
+}

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Real programs in real sandboxes, on a fresh Debian or Ubuntu as root: installs what the tests need, builds with warnings as errors, makes
+# the images, and runs the .NET tests of the namespace Boxer.Tests.Programs. CONTRIBUTING.md says what each does.
+#
+# The last line is "N passed, N failed" (", N skipped"); each skipped and each failed test is named above it with the reason. The exit
+# code is 1 where anything failed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# shellcheck source=scripts/install.sh
+. scripts/install.sh
+
+[[ $# -eq 0 ]] || die "takes no arguments."
+require_root
+
+results=$PWD/TestResults/programs
+rm -rf "$results"
+mkdir -p "$results"
+# Also where a step before the tests fails, the last line says so.
+summarized=
+trap '[[ -n $summarized ]] || say "0 passed, 1 failed"' EXIT
+
+step "Looking for what is missing"
+install_packages musl-tools libc6-dev gcc iproute2 nftables busybox-static mmdebstrap umoci skopeo python3
+export DOTNET_EnableDiagnostics=0
+ensure_docker_registry
+ensure_runsc
+ensure_dotnet
+python_layout=$(cache_folder)/python-image
+programs_layout=$(cache_folder)/programs-image
+scripts/python-image.sh "$python_layout"
+scripts/programs-image.sh "$programs_layout"
+
+step "Building the tests"
+quietly dotnet build Boxer.Tests -c Release --nologo -v quiet -clp:NoSummary
+
+step "Programs"
+began=$SECONDS status=0
+BOXER_TEST_IMAGE_LAYOUT=$python_layout BOXER_TEST_PROGRAMS_LAYOUT=$programs_layout timeout --foreground --kill-after=10 1500 \
+    dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -namespace Boxer.Tests.Programs -result-junit "$results/programs.xml" || status=$?
+printf '%s\t%s\t%s\n' programs "$status" "$results/programs.xml" >"$results/suites.tsv"
+say "(programs: $((SECONDS - began)) s)"
+
+step "Results"
+summarized=1
+/usr/bin/python3 scripts/summarize-tests.py "$results"
