@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
@@ -29,6 +30,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly CancellationToken _stopping;
+    private readonly BootProcessors _processors = new();
 
     /// <param name="runsc">The program.</param>
     /// <param name="initPath">The executable boxer-init of this host.</param>
@@ -64,7 +66,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
         _stopping = stopping;
     }
 
-    public async Task<Sandbox> BootAsync(CleanupStack held, IImageLease image, RuntimeNetwork network, CancellationToken cancellationToken)
+    public async Task<Sandbox> BootAsync(CleanupStack held, IImageLease image, RuntimeNetwork network, int processors, CancellationToken cancellationToken)
     {
         string rootPath = image.RootPath;
         string? rootImage = _runsc.BootsRootImages && !_bindInit ? image.RootImagePath : null;
@@ -86,8 +88,10 @@ internal sealed class RunscRuntime : ISandboxRuntime
 
             File.WriteAllBytes(Path.Join(parts.Directory, "config.json"), OciSpec.Write(rootPath, rootImage, _bindInit ? _initPath : null, network));
             parts.Cgroup = _cgroups?.CreateCgroup(id);
-            Start(parts, id, network);
+            using BootProcessors.Choice? choice = _processors.Take(processors);
+            Start(parts, id, network, choice?.Numbers ?? []);
             await WaitForInitAsync(parts, cancellationToken).ConfigureAwait(false);
+            choice?.Widen(() => parts.Cgroup?.ReadProcesses() ?? ProcessTable.ReadTree(parts.Process!.Id));
             return new Sandbox(parts, _poller, _time);
         }
         catch (Exception exception) when (HostFault.Is(exception))
@@ -96,7 +100,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
         }
     }
 
-    private void Start(SandboxParts parts, string id, RuntimeNetwork network)
+    private void Start(SandboxParts parts, string id, RuntimeNetwork network, IReadOnlyList<int> processors)
     {
         Pipe stdin = parts.Own(Pipe.ForWriting());
         Pipe stdout = parts.Own(Pipe.ForReading());
@@ -109,6 +113,11 @@ internal sealed class RunscRuntime : ISandboxRuntime
             foreach (string file in parts.Cgroup?.ProcsFiles ?? [])
             {
                 arguments.AddRange(["--cgroup", file]);
+            }
+
+            foreach (int number in processors)
+            {
+                arguments.AddRange(["--cpu", number.ToString(CultureInfo.InvariantCulture)]);
             }
 
             if (network.NamespacePath is { } namespacePath)

@@ -41,6 +41,12 @@ internal sealed record InitStart
 
     /// <summary>The directory to stream after the end; <see langword="null"/>: none.</summary>
     public InitOutputs? Outputs { get; init; }
+
+    /// <summary>The memory that programs read in /proc/meminfo and in the memory cgroup, in bytes; 0: that of the host.</summary>
+    public long MemoryBytes { get; init; }
+
+    /// <summary>The processor time that programs read in the cpu cgroup, in microseconds for each 100,000; 0: no limit.</summary>
+    public int CpuQuota { get; init; }
 }
 
 /// <summary>Capabilities that the command may have, as bits of capset(2).</summary>

@@ -12,7 +12,7 @@ namespace Boxer.Tests.Core.Pool;
 public sealed class SandboxPoolTests : IAsyncDisposable
 {
     private const string Kept = "docker.io/library/python:latest";
-    private static readonly PoolKey Python = new("sha256:python", "none");
+    private static readonly PoolKey Python = new("sha256:python", "none", 1);
     private const int BootMegabytes = 100;
     private readonly FakeTimeProvider _time = new();
     private readonly AdmissionQueue _admission;
@@ -107,7 +107,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         });
         for (int i = 0; i < 50; i++)
         {
-            pool.Take(new PoolKey("sha256:other", "none"), "other", BootAsync);
+            pool.Take(new PoolKey("sha256:other", "none", 1), "other", BootAsync);
         }
 
         await WaitAsync(() => pool.Count == 2);
