@@ -53,6 +53,9 @@ internal static class InitProtocol
     /// <summary>The deepest directory that is walked; the output directory itself is 0.</summary>
     internal const int MaxOutputDepth = 64;
 
+    /// <summary>The least memory that programs can be shown, in bytes.</summary>
+    internal const long LeastMemory = 1_024;
+
     private const int MaxStage = 256;
     private const int MaxErrno = 4_095;
 
@@ -339,9 +342,9 @@ internal static class InitProtocol
             }
         }
 
-        if (start.MemoryBytes < 0 || start.CpuQuota < 0)
+        if (start.MemoryBytes < LeastMemory || start.CpuQuota < 1)
         {
-            throw new ArgumentException("The memory or the processor time is negative.", nameof(start));
+            throw new ArgumentException("The memory or the processor time is out of range.", nameof(start));
         }
     }
 

@@ -52,7 +52,7 @@ enum {
     MAX_DEPTH = 64,
     MAX_PROCESSORS = 8192,
     MAX_MEMINFO = 1024,
-    CPU_PERIOD = 100000,
+    LEAST_MEMORY = 1024,
     /* A host that takes nothing for this long is treated as gone. */
     STALL_MILLISECONDS = 60000,
 };
@@ -415,7 +415,8 @@ static uint32_t empty_file_count;
 static int memory_limit_fd = -1;
 static int cpu_quota_fd = -1;
 static int meminfo_fd = -1;
-static int meminfo_view_fd = -1;
+static int are_cgroups_shown;
+static int is_memory_shown;
 static struct processors own_processors;
 static uint32_t warm_up_errno;
 static struct rusage warm_up_usage;
@@ -697,7 +698,7 @@ static void parse_start(size_t length)
     plan->envp[variables] = NULL;
     plan->memory_bytes = take64(&reader, "memory");
     plan->cpu_quota = take32(&reader, "processor time");
-    if (plan->memory_bytes > INT64_MAX || plan->cpu_quota > INT32_MAX)
+    if (plan->memory_bytes < LEAST_MEMORY || plan->memory_bytes > INT64_MAX || plan->cpu_quota < 1 || plan->cpu_quota > INT32_MAX)
         malformed("limits to show");
     if (reader.at != reader.end)
         malformed("end of START");
@@ -887,8 +888,9 @@ static void make_ahead(void)
 
 /*
  * The kernel of the sandbox knows the host's memory. Runtimes size themselves by the limits of cgroups and by /proc/meminfo,
- * so PID 1 mounts both read-only at boot, and keeps descriptors to write the limits of the run to. A mount that this kernel does
- * not have is left out: programs then see the host's.
+ * so PID 1 mounts both read-only while it waits, with descriptors to write the limits of the run to. They are closed before anything
+ * of a guest runs: user 0 could open them through /proc/1/fd. A mount that this kernel does not have is left out: programs then see
+ * the host's.
  */
 static const char CGROUPS[] = "/sys/fs/cgroup";
 
@@ -928,7 +930,7 @@ static void show_memory(void)
     int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
     if (fd >= 0 && bind_read_only(file, "/proc/meminfo") == 0) {
         meminfo_fd = fd;
-        meminfo_view_fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+        is_memory_shown = 1;
     } else if (fd >= 0) {
         close(fd);
     }
@@ -968,8 +970,29 @@ static void show_cgroups(void)
     /* Java reads no limit where one of these is missing. */
     mount_controller("cpuacct", NULL);
     mount_controller("cpuset", NULL);
-    if (mount(NULL, CGROUPS, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | VIEW_FLAGS, NULL) != 0)
+    are_cgroups_shown = mount(NULL, CGROUPS, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | VIEW_FLAGS, NULL) == 0;
+    if (!are_cgroups_shown)
         unmount_scratch();
+}
+
+static void close_view(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Mounts both again, with descriptors to write to. */
+static void renew_views(void)
+{
+    if (is_memory_shown && umount2("/proc/meminfo", MNT_DETACH) != 0)
+        fault("unmount", "/proc/meminfo", errno);
+    if (are_cgroups_shown)
+        unmount_scratch();
+    is_memory_shown = 0;
+    are_cgroups_shown = 0;
+    show_memory();
+    show_cgroups();
 }
 
 /*
@@ -984,8 +1007,8 @@ static void mount_for_warm_up(void)
         fault("mount", "/proc", errno);
     if (bind_read_only("/proc/sys", "/proc/sys") != 0)
         fault("mount", "/proc/sys", errno);
-    snprintf(view, sizeof view, "/proc/self/fd/%d", meminfo_view_fd);
-    if (meminfo_view_fd >= 0 && bind_read_only(view, "/proc/meminfo") != 0)
+    snprintf(view, sizeof view, "/proc/self/fd/%d", meminfo_fd);
+    if (meminfo_fd >= 0 && bind_read_only(view, "/proc/meminfo") != 0)
         fault("mount", "/proc/meminfo", errno);
     if (mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, NULL) != 0)
         fault("mount", "/dev", errno);
@@ -1026,17 +1049,17 @@ static void show_limits(void)
     static const char *const totals[] = { "MemTotal", "MemFree", "MemAvailable" };
     char text[MAX_MEMINFO];
     int length = 0;
-    if (plan->memory_bytes != 0) {
-        for (size_t i = 0; i < sizeof totals / sizeof totals[0]; i++)
-            length += snprintf(text + length, sizeof text - (size_t)length, "%s:%*llu kB\n", totals[i], 23 - (int)strlen(totals[i]),
-                (unsigned long long)plan->memory_bytes / 1024);
-        for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
-            length += snprintf(text + length, sizeof text - (size_t)length, "%s:%*d kB\n", zeros[i], 23 - (int)strlen(zeros[i]), 0);
-        write_view(meminfo_fd, text, length);
-        write_view(memory_limit_fd, text, snprintf(text, sizeof text, "%llu", (unsigned long long)plan->memory_bytes));
-    }
-    if (plan->cpu_quota != 0)
-        write_view(cpu_quota_fd, text, snprintf(text, sizeof text, "%u", plan->cpu_quota));
+    for (size_t i = 0; i < sizeof totals / sizeof totals[0]; i++)
+        length += snprintf(text + length, sizeof text - (size_t)length, "%s:%*llu kB\n", totals[i], 23 - (int)strlen(totals[i]),
+            (unsigned long long)plan->memory_bytes / 1024);
+    for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
+        length += snprintf(text + length, sizeof text - (size_t)length, "%s:%*d kB\n", zeros[i], 23 - (int)strlen(zeros[i]), 0);
+    write_view(meminfo_fd, text, length);
+    write_view(memory_limit_fd, text, snprintf(text, sizeof text, "%llu", (unsigned long long)plan->memory_bytes));
+    write_view(cpu_quota_fd, text, snprintf(text, sizeof text, "%u", plan->cpu_quota));
+    close_view(&meminfo_fd);
+    close_view(&memory_limit_fd);
+    close_view(&cpu_quota_fd);
 }
 
 /* ---- PID 1: input files ---- */
@@ -1754,6 +1777,7 @@ static void finish_warm_up(void)
     output_fd = -1;
     unmount_from(0);
     unmount_after_warm_up();
+    renew_views();
     restore_scheduling();
     make_ahead();
     plan->is_quiet = 0;

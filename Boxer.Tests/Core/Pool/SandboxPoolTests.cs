@@ -98,6 +98,21 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task Sandboxes_of_other_processors_are_kept_apart_and_a_minimum_is_for_the_default()
+    {
+        SandboxPool<FakeSandbox> pool = Make(options => options.Images["python"] = 2);
+        PoolKey wide = Python with { Processors = 2 };
+        pool.Take(wide, Kept, BootAsync);
+        await WaitAsync(() => pool.Count == 1);
+        FakeSandbox[] first = [.. _all];
+        pool.Keep(Python, Kept, BootAsync);
+        await WaitAsync(() => pool.Count >= 3);
+
+        Assert.DoesNotContain(pool.Take(Python, Kept, BootAsync), first);
+        Assert.Same(first[0], pool.Take(wide, Kept, BootAsync));
+    }
+
+    [Fact]
     public async Task A_minimum_has_its_room_in_a_full_pool()
     {
         SandboxPool<FakeSandbox> pool = Make(options =>

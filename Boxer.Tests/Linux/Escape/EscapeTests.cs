@@ -118,6 +118,33 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         Assert.Equal(7, result.ExitCode);
     }
 
+    /// <summary>A run in a sandbox that a warm-up of user 0 was in finds all that leave.py tries to change as a run in another does.</summary>
+    [Theory]
+    [InlineData("0", "none")]
+    [InlineData("65534", "none")]
+    [InlineData("0", "host")]
+    public async Task A_warm_up_of_user_0_leaves_only_files_of_the_image(string user, string network)
+    {
+        string program = await File.ReadAllTextAsync(Path.Join(Folder, "leave.py"), Cancel);
+        BoxerOptions options = image.Options();
+        options.Pool.Enabled = true;
+        options.Pool.WarmUps[EscapeImage.RootName] = ["sh", "-c", "python3 -c \"$1\" leave >/var/tmp/taken", "sh", program];
+        options.DefaultLimits.CpuCores = 2;
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        options.Pool.Enabled = false;
+        await using SandboxRunner other = BoxerRunner.Create(options);
+        var request = new SandboxRequest(EscapeImage.RootName, "python3", "-c", program, "look") { User = user, Network = network };
+        SandboxResult cold = await other.RunAsync(request, Cancel);
+        SandboxResult warm = await runner.WarmAsync(request);
+        SandboxResult taken = await runner.WarmAsync(new SandboxRequest(EscapeImage.RootName, "cat", "/var/tmp/taken") { Network = network });
+
+        Assert.Equal(cold.Stdout + cold.Stderr, warm.Stdout + warm.Stderr);
+        Assert.EndsWith("connected\n", warm.Stdout, StringComparison.Ordinal);
+
+        // The warm-up did change what it could.
+        Assert.InRange(int.Parse(taken.Stdout, System.Globalization.CultureInfo.InvariantCulture), 15, 40);
+    }
+
     // Once the root is made into one file, nothing changes any more: the home is these tests' alone.
     private static async Task<string> RootsAsync(string home)
     {

@@ -7,7 +7,7 @@ namespace Boxer.Tests.Core.Runtime.Init;
 
 public sealed class InitProtocolTests
 {
-    internal static InitStart Start(params string[] arguments) => new() { Arguments = arguments, UserId = 65534, GroupId = 65534 };
+    internal static InitStart Start(params string[] arguments) => new() { Arguments = arguments, UserId = 65534, GroupId = 65534, MemoryBytes = 1 << 28, CpuQuota = 100_000 };
 
     internal static byte[] Text(string value) => [.. U32((uint)Encoding.UTF8.GetByteCount(value)), .. Encoding.UTF8.GetBytes(value), 0];
 
@@ -77,8 +77,8 @@ public sealed class InitProtocolTests
         { "long name", Start("a") with { TextFiles = [new("/" + new string('a', 256), default)] } },
         { "long host name", Start("a") with { Hostname = new string('a', 65) } },
         { "negative output bytes", Start("a") with { Outputs = new("/output", -1, 0) } },
-        { "negative memory", Start("a") with { MemoryBytes = -1 } },
-        { "negative processor time", Start("a") with { CpuQuota = -1 } },
+        { "no memory", Start("a") with { MemoryBytes = 1_023 } },
+        { "no processor time", Start("a") with { CpuQuota = 0 } },
         { "too long", Start("a", new string('a', InitProtocol.MaxStartPayload)) },
         { "too many strings", Start([.. Enumerable.Repeat("a", InitProtocol.MaxStrings + 1)]) },
     };

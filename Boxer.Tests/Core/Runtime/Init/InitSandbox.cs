@@ -57,6 +57,8 @@ internal sealed class InitSandbox : IAsyncDisposable
         ],
         TextFiles = [new("/etc/hosts", "127.0.0.1 localhost\n"u8.ToArray())],
         Outputs = new("/output", 4 << 20, 100),
+        MemoryBytes = 1 << 28,
+        CpuQuota = 100_000,
     };
 
     /// <summary>Boots one under runsc and waits for its READY.</summary>
