@@ -912,7 +912,9 @@ static int bind_read_only(const char *source, const char *target)
 
 static int mount_scratch(void)
 {
-    return mount("tmpfs", CGROUPS, "tmpfs", VIEW_FLAGS, "size=65536,mode=0755");
+    char options[64];
+    snprintf(options, sizeof options, "size=65536,mode=0755,uid=%u,gid=%u", (unsigned int)RESERVED_ID, (unsigned int)RESERVED_ID);
+    return mount("tmpfs", CGROUPS, "tmpfs", VIEW_FLAGS, options);
 }
 
 static void unmount_scratch(void)
@@ -921,13 +923,16 @@ static void unmount_scratch(void)
         fault("unmount", CGROUPS, errno);
 }
 
-/* The file is in a tmpfs that has no path any more, so that only PID 1's descriptor writes it. */
+/*
+ * The file is in a tmpfs that has no path any more, so that only PID 1's descriptor writes it. It belongs to PID 1's id: a
+ * read-only mount does not keep user 0 from truncating a file of its own, and changing its mode.
+ */
 static void show_memory(void)
 {
     static const char file[] = "/sys/fs/cgroup/meminfo";
     if (mount_scratch() != 0)
         return;
-    int fd = create_file(file, 0444);
+    int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
     if (fd >= 0 && bind_read_only(file, "/proc/meminfo") == 0) {
         meminfo_fd = fd;
         is_memory_shown = 1;
@@ -997,8 +1002,9 @@ static void renew_views(void)
 
 /*
  * A warm-up has /proc and /dev of its own: whoever is user 0 can make files in /dev, and change the modes of what is in both.
- * The settings in /proc/sys belong to the sandbox's kernel, however often they are mounted, so they are read-only. /proc/meminfo
- * is bound by a descriptor, because its path leads to the new one by then.
+ * The settings in /proc/sys belong to the sandbox's kernel, however often they are mounted, so they are read-only. So do the files
+ * of cgroups and of terminals, whose modes it would change for the run: it has none. /proc/meminfo is bound by a descriptor,
+ * because its path leads to the new one by then.
  */
 static void mount_for_warm_up(void)
 {
@@ -1010,10 +1016,11 @@ static void mount_for_warm_up(void)
     snprintf(view, sizeof view, "/proc/self/fd/%d", meminfo_fd);
     if (meminfo_fd >= 0)
         bind_read_only(view, "/proc/meminfo");
+    if (are_cgroups_shown)
+        unmount_scratch();
+    are_cgroups_shown = 0;
     if (mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, NULL) != 0)
         fault("mount", "/dev", errno);
-    if (mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, NULL) != 0)
-        fault("mount", "/dev/pts", errno);
 }
 
 static void unmount_after_warm_up(void)
@@ -1821,8 +1828,6 @@ static void boot(void)
     hide_program();
     if (syscall(SYS_sched_getaffinity, 0, sizeof own_processors, &own_processors) < 0)
         fault("read", "the processors", errno);
-    show_memory();
-    show_cgroups();
     /* What is the same for every command is inherited. */
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (drop_from_bounding_set(~0ull) != 0)
@@ -1830,6 +1835,8 @@ static void boot(void)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         fault("no_new_privs", NULL, errno);
     become_reserved();
+    show_memory();
+    show_cgroups();
     send_payload_end(READY, put32(buffer + HEADER_SIZE, VERSION));
 }
 
