@@ -925,7 +925,7 @@ static void unmount_scratch(void)
 
 /*
  * The file is in a tmpfs that has no path any more, so that only PID 1's descriptor writes it. It belongs to PID 1's id: a
- * read-only mount does not keep user 0 from truncating a file of its own, and changing its mode.
+ * read-only mount does not keep user 0 from changing the mode of a file of its own.
  */
 static void show_memory(void)
 {
