@@ -8,14 +8,15 @@ public sealed record ResourceLimits
 {
     /// <summary>
     /// Processor time per wall-clock time, in cores; 0.01 to 1,024, and at most what this machine has. Held by the cgroup's cpu quota, and
-    /// promised to the command while it runs (<see cref="BoxerOptions.CpuOvercommit"/>).
+    /// promised to the command while it runs (<see cref="BoxerOptions.CpuOvercommit"/>). The command sees as many processors, rounded up.
     /// <value>Default 1.</value>
     /// </summary>
     public double? CpuCores { get; set; }
 
     /// <summary>
     /// Memory of the whole sandbox in MiB: the command, its files in memory and the gVisor kernel itself; 32 to 1,048,576.
-    /// Held by the memory cgroup; a run that reaches it ends as <see cref="TerminationKind.MemoryLimit"/>.
+    /// Held by the memory cgroup; a run that reaches it ends as <see cref="TerminationKind.MemoryLimit"/>. The command reads it in /proc/meminfo
+    /// and in its memory cgroup.
     /// <value>Default 256.</value>
     /// </summary>
     public int? MemoryMegabytes { get; set; }

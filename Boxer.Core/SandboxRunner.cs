@@ -238,13 +238,14 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(engine, reference, request, place, held, cancellationToken)).ConfigureAwait(false);
             ImageUser user = WorkBuilder.ResolveUser(request, image);
             held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
+            int processors = WorkBuilder.Processors(limits);
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
             for (bool mayBootAgain = true; ;)
             {
                 (Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)? warm =
-                    await TakeWarmAsync(engine, reference, image.Digest, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                    await TakeWarmAsync(engine, reference, image.Digest, mode, processors, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
-                    warm ?? await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                    warm ?? await BootAsync(engine, id, image, mode, processors, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, engine.CountsCpu);
                 Task<IDisposable> promise = place.AcquireProcessorsAsync(limits.CpuCores!.Value, isExclusive: limits.CpuTime is not null, cancellationToken);
                 bool isReplaceable = warm is not null || (mayBootAgain && !promise.IsCompleted);
@@ -252,10 +253,10 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                 Exception? lost = null;
                 try
                 {
-                    using IDisposable processors = await trace.StageAsync("processors", () => WaitFrozenAsync(sandbox, promise)).ConfigureAwait(false);
+                    using IDisposable promised = await trace.StageAsync("processors", () => WaitFrozenAsync(sandbox, promise)).ConfigureAwait(false);
                     SandboxEnd end = await sandbox.RunAsync(
                         work,
-                        processors,
+                        promised,
                         () => events.Add(new SandboxStarted(id)),
                         (stream, data) => events.Add(new SandboxOutput(stream, data)),
                         cancellationToken).ConfigureAwait(false);
@@ -338,7 +339,8 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             IImageLease image = await engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = _options.PullPolicy }, _disposing.Token).ConfigureAwait(false);
             string digest = image.Digest;
             await image.DisposeAsync().ConfigureAwait(false);
-            engine.Pool!.Keep(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, _warmUps, cancel));
+            int processors = engine.Pool!.KeptProcessors;
+            engine.Pool.Keep(new PoolKey(digest, mode.Name, processors), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, processors, _warmUps, cancel));
         }
         catch (Exception exception)
         {
@@ -347,14 +349,15 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    private WarmSandbox? TakeWarm(Engine engine, ImageReference reference, string digest, INetworkMode mode) => mode.CanBePooled
-        ? engine.Pool?.Take(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, _warmUps, cancel))
+    private WarmSandbox? TakeWarm(Engine engine, ImageReference reference, string digest, INetworkMode mode, int processors) => mode.CanBePooled
+        ? engine.Pool?.Take(
+            new PoolKey(digest, mode.Name, processors), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, processors, _warmUps, cancel))
         : null;
 
     private async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)?> TakeWarmAsync(
-        Engine engine, ImageReference reference, string digest, INetworkMode mode, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        Engine engine, ImageReference reference, string digest, INetworkMode mode, int processors, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
-        while (TakeWarm(engine, reference, digest, mode) is { } warm)
+        while (TakeWarm(engine, reference, digest, mode, processors) is { } warm)
         {
             held.Push(warm);
             try
@@ -390,7 +393,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     }
 
     private static async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)> BootAsync(
-        Engine engine, string id, IImageLease image, INetworkMode mode, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        Engine engine, string id, IImageLease image, INetworkMode mode, int processors, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
         INetworkAttachment network = held.Push(await trace.StageAsync("network", () => PrepareAsync(engine, id, mode, cancellationToken)).ConfigureAwait(false));
 
@@ -399,7 +402,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         Sandbox sandbox;
         try
         {
-            sandbox = await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(held, image, network.Runtime, cancellationToken)).ConfigureAwait(false);
+            sandbox = await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(held, image, network.Runtime, processors, cancellationToken)).ConfigureAwait(false);
         }
         finally
         {

@@ -36,6 +36,44 @@ internal static class ProcessTable
     /// <summary>The path that leads to the executable of a process.</summary>
     internal static string ExecutablePath(int process) => string.Create(CultureInfo.InvariantCulture, $"/proc/{process}/exe");
 
+    /// <summary>Lists a process and those that it started, directly or not.</summary>
+    internal static IReadOnlyList<int> ReadTree(int root)
+    {
+        ILookup<int, int> children = ReadIds().Select(id => (Id: id, Parent: ReadParent(id))).ToLookup(process => process.Parent, process => process.Id);
+        List<int> tree = [root];
+        for (int i = 0; i < tree.Count; i++)
+        {
+            tree.AddRange(children[tree[i]]);
+        }
+
+        return tree;
+    }
+
+    private static IEnumerable<int> ReadIds()
+    {
+        foreach (string entry in Directory.EnumerateDirectories("/proc"))
+        {
+            if (int.TryParse(Path.GetFileName(entry), NumberStyles.None, CultureInfo.InvariantCulture, out int id))
+            {
+                yield return id;
+            }
+        }
+    }
+
+    // "pid (comm) state ppid ...", where comm may hold anything (proc_pid_stat(5)).
+    private static int ReadParent(int id)
+    {
+        try
+        {
+            string stat = File.ReadAllText($"/proc/{id}/stat");
+            return int.Parse(stat[(stat.LastIndexOf(')') + 4)..].Split(' ', 2)[0], CultureInfo.InvariantCulture);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return 0;
+        }
+    }
+
     // A process that vanished meanwhile cannot be read or signalled, and does not count.
     private static bool KillRuntime(string directory, IReadOnlySet<FileIdentity> programs)
     {

@@ -20,7 +20,8 @@ public sealed class PoolOptions
 
     /// <summary>
     /// Images of which at least so many sandboxes of the network mode <c>none</c> always wait, by reference; they are pulled when the runner
-    /// starts. 1 to 1,000 each. All others are kept warm by themselves while they are in use.
+    /// starts. 1 to 1,000 each. They are for runs with as many processors as <see cref="BoxerOptions.DefaultLimits"/> gives; sandboxes of other
+    /// numbers of processors, and all other images, are kept warm by themselves while they are in use.
     /// <value>Default empty.</value>
     /// </summary>
     public IDictionary<string, int> Images { get; set; } = new Dictionary<string, int>(StringComparer.Ordinal);
@@ -28,8 +29,8 @@ public sealed class PoolOptions
     /// <summary>
     /// Commands that sandboxes of an image run before they wait, by image reference, so that what the run's own command loads is in the
     /// sandbox's caches already: for example <c>python3 -c pass</c>. It runs as the image's user with the default limits, prints nowhere, and has
-    /// 10 s; how it ends does not matter, and none of its processes is left. What it writes to the image's directories (not <c>/tmp</c>) stays.
-    /// 1 to 1,024 arguments.
+    /// 10 s; it has no terminal, no cgroups, and no network but a loopback of its own. How it ends does not matter, and none of its processes is
+    /// left. What it writes to the image's directories (not <c>/tmp</c>) stays. 1 to 1,024 arguments.
     /// <value>Default empty: everything that a run does is done once, but for the command.</value>
     /// </summary>
     public IDictionary<string, IList<string>> WarmUps { get; set; } = new Dictionary<string, IList<string>>(StringComparer.Ordinal);

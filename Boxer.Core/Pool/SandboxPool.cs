@@ -91,6 +91,9 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
     }
 
+    /// <summary>The processors that a command sees in the sandboxes of <see cref="PoolOptions.Images"/>.</summary>
+    internal int KeptProcessors { get; init; } = 1;
+
     private TimeSpan Now => _time.GetElapsedTime(_start);
 
     /// <summary>Takes a sandbox that waits, and sees to it that others wait for those who come next.</summary>
@@ -275,7 +278,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     {
         if (!_entries.TryGetValue(key, out Entry? entry))
         {
-            foreach ((PoolKey other, Entry replaced) in _entries.Where(pair => pair.Key.Network == key.Network && pair.Value.Reference == reference).ToList())
+            foreach ((PoolKey other, Entry replaced) in _entries.Where(pair => pair.Key.Network == key.Network && pair.Key.ImageDigest != key.ImageDigest && pair.Value.Reference == reference).ToList())
             {
                 Drop(replaced, replaced.Waiting.Count);
                 _entries.Remove(other);
@@ -285,7 +288,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
 
         // An image of several names keeps the one that the options have.
-        int minimum = _minimums.GetValueOrDefault((reference, key.Network));
+        int minimum = key.Processors == KeptProcessors ? _minimums.GetValueOrDefault((reference, key.Network)) : 0;
         if (minimum > 0 || entry.Minimum == 0)
         {
             entry.Reference = reference;

@@ -120,9 +120,9 @@ internal sealed class Engine : IAsyncDisposable
                 stopping);
 
             // Given back first: what waits needs all the rest.
-            int bootMegabytes = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn).MemoryMegabytes!.Value;
+            ResourceLimits defaults = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
             SandboxPool<WarmSandbox>? pool = (options.Pool.Enabled ?? cgroups?.CanFreeze == true)
-                ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, isBusy, admission, bootMegabytes, metrics, time, logger))
+                ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, isBusy, admission, defaults.MemoryMegabytes!.Value, metrics, time, logger) { KeptProcessors = WorkBuilder.Processors(defaults) })
                 : null;
             Log.InstanceReady(logger, instance.Id, runsc.Version, options.Platform, cgroups?.Description ?? "no cgroups");
             return new Engine(

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
@@ -30,6 +31,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly CancellationToken _stopping;
+    private readonly BootProcessors _processors = new();
 
     /// <param name="runsc">The program.</param>
     /// <param name="initPath">The executable boxer-init of this host.</param>
@@ -68,7 +70,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
         _stopping = stopping;
     }
 
-    public async Task<Sandbox> BootAsync(CleanupStack held, IImageLease image, RuntimeNetwork network, CancellationToken cancellationToken)
+    public async Task<Sandbox> BootAsync(CleanupStack held, IImageLease image, RuntimeNetwork network, int processors, CancellationToken cancellationToken)
     {
         string rootPath = image.RootPath;
         if (_bindInit && !File.Exists(rootPath + OciSpec.InitPath))
@@ -84,9 +86,11 @@ internal sealed class RunscRuntime : ISandboxRuntime
             Directory.CreateDirectory(parts.Directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
             File.WriteAllBytes(Path.Join(parts.Directory, "config.json"), OciSpec.Write(rootPath, _bindInit ? _initPath : null, network));
             parts.Cgroup = _cgroups?.CreateCgroup(id);
-            Start(parts, id, network);
+            using BootProcessors.Choice? choice = _processors.Take(processors);
+            Start(parts, id, network, choice?.Numbers ?? []);
             await WaitForInitAsync(parts, cancellationToken).ConfigureAwait(false);
             _programs.AddOf(parts.Process!.Id);
+            choice?.Widen(() => parts.Cgroup?.ReadProcesses() ?? ProcessTable.ReadTree(parts.Process!.Id));
             return new Sandbox(parts, _poller, _time);
         }
         catch (Exception exception) when (HostFault.Is(exception))
@@ -95,7 +99,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
         }
     }
 
-    private void Start(SandboxParts parts, string id, RuntimeNetwork network)
+    private void Start(SandboxParts parts, string id, RuntimeNetwork network, IReadOnlyList<int> processors)
     {
         Pipe stdin = parts.Own(Pipe.ForWriting());
         Pipe stdout = parts.Own(Pipe.ForReading());
@@ -108,6 +112,11 @@ internal sealed class RunscRuntime : ISandboxRuntime
             foreach (string file in parts.Cgroup?.ProcsFiles ?? [])
             {
                 arguments.AddRange(["--cgroup", file]);
+            }
+
+            foreach (int number in processors)
+            {
+                arguments.AddRange(["--cpu", number.ToString(CultureInfo.InvariantCulture)]);
             }
 
             if (network.NamespacePath is { } namespacePath)

@@ -28,9 +28,13 @@ internal static class WorkBuilder
     // Without this the limit would be one off: more for other users, less for user 0, for whom PID 1 itself counts too.
     private const int FirstProcess = 1;
     private const int InitAsRoot = 1;
+    private const int MicrosecondsForEachCore = 100_000;
 
     // A home there would hide what the sandbox needs, or be hidden.
     private static readonly string[] NoHome = ["/", "/proc", "/sys", "/dev", "/.boxer", "/tmp", OutputDirectory];
+
+    /// <summary>The processors that a command sees: as many as its processor time takes.</summary>
+    internal static int Processors(ResourceLimits limits) => (int)Math.Ceiling(limits.CpuCores!.Value);
 
     /// <summary>Finds who the command runs as, by the image's own passwd and group.</summary>
     /// <exception cref="InvalidSandboxRequestException">The image does not know the user, or it is PID 1's.</exception>
@@ -96,9 +100,11 @@ internal static class WorkBuilder
             Outputs = request.Outputs.Collect
                 ? new InitOutputs(OutputDirectory, limits.OutputFilesBytes.Value, limits.OutputFilesCount!.Value)
                 : null,
+            MemoryBytes = (long)limits.MemoryMegabytes!.Value << 20,
+            CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, MicrosecondsForEachCore),
         };
         var cgroup = new CgroupLimits(
-            limits.CpuCores!.Value, (long)limits.MemoryMegabytes!.Value << 20, HostPidsBase + (limits.Pids.Value * HostPidsForEach));
+            limits.CpuCores.Value, start.MemoryBytes, HostPidsBase + (limits.Pids.Value * HostPidsForEach));
         Check(start);
         return new SandboxWork(start, [.. request.Files], request.Stdin, limits, cgroup, request.Outputs);
     }

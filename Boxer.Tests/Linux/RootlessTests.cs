@@ -57,14 +57,14 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
         var body = new JsonObject
         {
             ["image"] = PythonImage.Name,
-            ["cmd"] = new JsonArray("python3", "-c", "import os; print(os.getuid()); open('/output/x', 'w').write('y'); open('/usr/z', 'w')"),
+            ["cmd"] = new JsonArray("python3", "-c", "import os; print(os.getuid(), os.cpu_count(), open('/proc/meminfo').readline().split()[1]); open('/output/x', 'w').write('y'); open('/usr/z', 'w')"),
         };
         for (int run = 0; run < 2; run++)
         {
             using HttpResponseMessage response = await host.Client.PostAsJsonAsync("/run", body, Cancel);
             JsonNode answer = (await response.Content.ReadFromJsonAsync<JsonNode>(Cancel))!;
 
-            Assert.Equal(("65534\n", 1), ((string?)answer["stdout"], (int?)answer["exit_code"]));
+            Assert.Equal(("65534 1 262144\n", 1), ((string?)answer["stdout"], (int?)answer["exit_code"]));
             Assert.Contains("PermissionError", (string?)answer["stderr"], StringComparison.Ordinal);
             Assert.Equal(["cpu_cores", "memory_mb"], answer["unenforced_limits"]!.AsArray().Select(limit => (string?)limit));
         }

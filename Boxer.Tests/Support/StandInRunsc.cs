@@ -21,7 +21,7 @@ internal sealed class StandInRunsc : IDisposable
                 length, kind, _ = struct.unpack("<IHH", read(8))
                 read(length)
                 if kind == wanted: return
-        def ready(version=1): send(1, struct.pack("<I", version))
+        def ready(version=2): send(1, struct.pack("<I", version))
         def started(): send(2)
         def ended(code=0): send(5, struct.pack("<IIQQQI", 0, code, 0, 0, 0, 0))
         def directory(path): send(6, struct.pack("<I", 0o755) + text(path))

@@ -89,6 +89,9 @@ internal abstract class Cgroup : IAsyncDisposable
     /// <summary>Makes what is in it go on.</summary>
     internal abstract void Thaw();
 
+    /// <summary>Lists the processes in it.</summary>
+    internal IReadOnlyList<int> ReadProcesses() => ReadProcesses(ProcsFiles.First());
+
     /// <summary>Sends SIGKILL to everything in it, once. What is forked meanwhile needs another call.</summary>
     /// <returns>Whether something was there.</returns>
     internal virtual bool Kill()

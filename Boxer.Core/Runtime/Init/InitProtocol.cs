@@ -10,8 +10,12 @@ namespace Boxer.Runtime.Init;
 /// </summary>
 internal static class InitProtocol
 {
-    /// <summary>The version of every frame.</summary>
-    internal const ushort Version = 1;
+    /// <summary>The version of the protocol, which READY tells.</summary>
+    internal const ushort Version = 2;
+
+    // Of a frame's layout: START and WARM_UP are in their second.
+    private const ushort FrameVersion = 1;
+    private const ushort PlanVersion = 2;
 
     /// <summary>The uid and gid that PID 1 moves itself to. No run may use it as user, group or supplementary group.</summary>
     internal const uint ReservedId = 0x7FFF_FF00;
@@ -49,6 +53,9 @@ internal static class InitProtocol
     /// <summary>The deepest directory that is walked; the output directory itself is 0.</summary>
     internal const int MaxOutputDepth = 64;
 
+    /// <summary>The least memory that programs can be shown, in bytes.</summary>
+    internal const long LeastMemory = 1_024;
+
     private const int MaxStage = 256;
     private const int MaxErrno = 4_095;
 
@@ -69,7 +76,7 @@ internal static class InitProtocol
     {
         BinaryPrimitives.WriteUInt32LittleEndian(destination, (uint)payloadLength);
         BinaryPrimitives.WriteUInt16LittleEndian(destination[4..], (ushort)type);
-        BinaryPrimitives.WriteUInt16LittleEndian(destination[6..], Version);
+        BinaryPrimitives.WriteUInt16LittleEndian(destination[6..], type is InitFrameType.Start or InitFrameType.WarmUp ? PlanVersion : FrameVersion);
     }
 
     /// <summary>Reads a header of PID 1 and bounds its payload.</summary>
@@ -79,9 +86,9 @@ internal static class InitProtocol
         uint length = BinaryPrimitives.ReadUInt32LittleEndian(header);
         var type = (InitFrameType)BinaryPrimitives.ReadUInt16LittleEndian(header[4..]);
         ushort version = BinaryPrimitives.ReadUInt16LittleEndian(header[6..]);
-        if (version != Version)
+        if (version != FrameVersion)
         {
-            throw new InitProtocolException($"PID 1 sent a frame of version {version}; this side speaks {Version}.");
+            throw new InitProtocolException($"PID 1 sent a frame of version {version}; this side speaks {FrameVersion}.");
         }
 
         if (length > MaxPayload)
@@ -157,6 +164,8 @@ internal static class InitProtocol
             writer.Text(variable);
         }
 
+        writer.U64((ulong)start.MemoryBytes);
+        writer.U32((uint)start.CpuQuota);
         return writer.ToFrame(type, MaxStartPayload);
     }
 
@@ -331,6 +340,11 @@ internal static class InitProtocol
             {
                 throw new ArgumentException("The bounds of the outputs are negative.", nameof(start));
             }
+        }
+
+        if (start.MemoryBytes < LeastMemory || start.CpuQuota < 1)
+        {
+            throw new ArgumentException("The memory or the processor time is out of range.", nameof(start));
         }
     }
 

@@ -41,6 +41,12 @@ internal sealed record InitStart
 
     /// <summary>The directory to stream after the end; <see langword="null"/>: none.</summary>
     public InitOutputs? Outputs { get; init; }
+
+    /// <summary>The memory that programs read in /proc/meminfo and in the memory cgroup, in bytes; at least <see cref="InitProtocol.LeastMemory"/>.</summary>
+    public required long MemoryBytes { get; init; }
+
+    /// <summary>The processor time that programs read in the cpu cgroup, in microseconds for each 100,000; at least 1.</summary>
+    public required int CpuQuota { get; init; }
 }
 
 /// <summary>Capabilities that the command may have, as bits of capset(2).</summary>

@@ -1,7 +1,7 @@
 /*
  * boxer-init: PID 1 of a sandbox, and the launch step of the sandbox's runtime on the host.
  *
- *   boxer-init launch [--cgroup FILE]... [--netns PATH] [--hide-net-core-sysctls] [--hide-attributes] [--fds N] -- PROGRAM [ARG]...
+ *   boxer-init launch [--cgroup FILE]... [--cpu N]... [--netns PATH] [--hide-net-core-sysctls] [--hide-attributes] [--fds N] -- PROGRAM [ARG]...
  *   boxer-init                        as PID 1, with the control socket as descriptor 3
  *
  * PROTOCOL.md, beside this file, describes what goes over the socket and why things are done in this order.
@@ -32,7 +32,10 @@
 #include <unistd.h>
 
 enum {
-    VERSION = 1,
+    /* Of the protocol, and of the layout of frames: of START and WARM_UP, and of all others. */
+    VERSION = 2,
+    PLAN_VERSION = 2,
+    FRAME_VERSION = 1,
     CONTROL = 3,
     RESERVED_ID = 0x7FFFFF00,
     LAUNCH_FAILED = 125,
@@ -47,6 +50,9 @@ enum {
     MAX_HOSTNAME = 64,
     MAX_STAGE = 256,
     MAX_DEPTH = 64,
+    MAX_PROCESSORS = 8192,
+    MAX_MEMINFO = 1024,
+    LEAST_MEMORY = 1024,
     /* A host that takes nothing for this long is treated as gone. */
     STALL_MILLISECONDS = 60000,
 };
@@ -144,6 +150,18 @@ enum bpf_code {
 #error "boxer-init is for x86-64 and arm64"
 #endif
 
+/* Where struct seccomp_data has what a filter looks at (seccomp(2)). */
+enum call_field {
+    CALL_NUMBER = 0,
+    CALL_ARCHITECTURE = 4,
+    CALL_FIRST_ARGUMENT = 16,
+};
+
+static int install_filter(struct bpf_program *program)
+{
+    return prctl(PR_SET_SECCOMP, 2 /* SECCOMP_MODE_FILTER */, program, 0, 0);
+}
+
 /* ---- descriptors ---- */
 
 static void close_from(unsigned int first)
@@ -187,7 +205,7 @@ _Noreturn static void launch_fail(const char *step, const char *object)
 _Noreturn static void launch_usage(const char *fault)
 {
     dprintf(STDERR_FILENO,
-        "boxer-init: %s: usage: boxer-init launch [--cgroup FILE]... [--netns PATH] [--hide-net-core-sysctls] "
+        "boxer-init: %s: usage: boxer-init launch [--cgroup FILE]... [--cpu N]... [--netns PATH] [--hide-net-core-sysctls] "
         "[--hide-attributes] [--fds N] -- PROGRAM [ARG]...\n",
         fault);
     _exit(LAUNCH_FAILED);
@@ -217,44 +235,77 @@ static void offer_to_oom_killer(void)
  */
 static void hide_attributes(void)
 {
-    /* linux/filter.h and linux/seccomp.h, which musl does not bring along. */
-    enum { LOAD_WORD = 0x20, JUMP_IF_EQUAL = 0x15, RETURN = 0x06, OFFSET_NUMBER = 0, OFFSET_ARCHITECTURE = 4, SECCOMP_MODE_FILTER = 2 };
-    static const uint32_t allow = 0x7FFF0000, fail = 0x00050000;
-#ifdef __x86_64__
-    static const uint32_t architecture = 0xC000003E;
-#elif defined(__aarch64__)
-    static const uint32_t architecture = 0xC00000B7;
-#else
-#error "The value of AUDIT_ARCH_* for this processor is missing here."
-#endif
-    struct {
-        uint16_t code;
-        uint8_t skip_if_true, skip_if_false;
-        uint32_t value;
-    } filter[] = {
-        { LOAD_WORD, 0, 0, OFFSET_ARCHITECTURE },
-        { JUMP_IF_EQUAL, 0, 3, architecture },
-        { LOAD_WORD, 0, 0, OFFSET_NUMBER },
-        { JUMP_IF_EQUAL, 0, 1, SYS_fgetxattr },
-        { RETURN, 0, 0, fail | ENODATA },
-        { RETURN, 0, 0, allow },
+    struct bpf_instruction filter[] = {
+        { BPF_LOAD_WORD, 0, 0, CALL_ARCHITECTURE },
+        { BPF_JUMP_EQUAL, 0, 3, AUDIT_ARCHITECTURE },
+        { BPF_LOAD_WORD, 0, 0, CALL_NUMBER },
+        { BPF_JUMP_EQUAL, 0, 1, SYS_fgetxattr },
+        { BPF_RETURN, 0, 0, SECCOMP_ERRNO | ENODATA },
+        { BPF_RETURN, 0, 0, SECCOMP_ALLOW },
     };
-    struct {
-        unsigned short length;
-        void *filter;
-    } program = { sizeof filter / sizeof filter[0], filter };
+    struct bpf_program program = { sizeof filter / sizeof filter[0], filter };
 
-    /* Without CAP_SYS_ADMIN it wants no_new_privs, which runtimes without root can have. */
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0 && (errno != EACCES || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-            || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0))
+    /* Without CAP_SYS_ADMIN a filter needs no_new_privs, which runtimes without root can have. */
+    if (install_filter(&program) != 0
+        && (errno != EACCES || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || install_filter(&program) != 0))
         launch_fail("hide attributes", NULL);
+}
+
+static long take_number(const char *option, const char *value, long least, long most)
+{
+    char *end;
+    long number = strtol(value, &end, 10);
+    if (*value == '\0' || *end != '\0' || number < least || number > most)
+        launch_usage(option);
+    return number;
+}
+
+/* One bit for each processor (sched_setaffinity(2)). */
+struct processors {
+    unsigned long bits[MAX_PROCESSORS / (8 * sizeof(unsigned long))];
+};
+
+static unsigned long *word_of(struct processors *processors, long number)
+{
+    return &processors->bits[(size_t)number / (8 * sizeof(unsigned long))];
+}
+
+static unsigned long bit_of(long number)
+{
+    return 1ul << ((size_t)number % (8 * sizeof(unsigned long)));
+}
+
+/*
+ * Takes as many processors as are wanted, those that are wanted where they are allowed: the cgroup that was joined may have
+ * others. The sandbox's kernel shows its programs as many as it had when it booted.
+ */
+static void use_processors(struct processors *wanted, int count)
+{
+    struct processors allowed = { 0 };
+    struct processors used = { 0 };
+    if (syscall(SYS_sched_getaffinity, 0, sizeof allowed, &allowed) < 0)
+        launch_fail("read processors", NULL);
+    for (int pass = 0; pass < 2; pass++) {
+        for (long number = 0; number < MAX_PROCESSORS && count > 0; number++) {
+            unsigned long bit = bit_of(number);
+            if ((*word_of(&allowed, number) & bit) == 0 || (pass == 0 && (*word_of(wanted, number) & bit) == 0))
+                continue;
+            *word_of(&allowed, number) &= ~bit;
+            *word_of(&used, number) |= bit;
+            count--;
+        }
+    }
+    if (syscall(SYS_sched_setaffinity, 0, sizeof used, &used) != 0)
+        launch_fail("set processors", NULL);
 }
 
 _Noreturn static void launch(int argc, char **argv)
 {
     const char *netns = NULL;
-    int hide = 0;
-    int attributes = 1;
+    struct processors processors = { 0 };
+    int processor_count = 0;
+    int hides_sysctls = 0;
+    int hides_attributes = 0;
     long fds = -1;
     int i = 2;
 
@@ -264,11 +315,11 @@ _Noreturn static void launch(int argc, char **argv)
     for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
         const char *option = argv[i];
         if (strcmp(option, "--hide-net-core-sysctls") == 0) {
-            hide = 1;
+            hides_sysctls = 1;
             continue;
         }
         if (strcmp(option, "--hide-attributes") == 0) {
-            attributes = 0;
+            hides_attributes = 1;
             continue;
         }
         if (i + 1 >= argc)
@@ -278,11 +329,12 @@ _Noreturn static void launch(int argc, char **argv)
             join_cgroup(value);
         } else if (strcmp(option, "--netns") == 0) {
             netns = value;
+        } else if (strcmp(option, "--cpu") == 0) {
+            long number = take_number(option, value, 0, MAX_PROCESSORS - 1);
+            *word_of(&processors, number) |= bit_of(number);
+            processor_count++;
         } else if (strcmp(option, "--fds") == 0) {
-            char *end;
-            fds = strtol(value, &end, 10);
-            if (*value == '\0' || *end != '\0' || fds < 3 || fds > 65536)
-                launch_usage(option);
+            fds = take_number(option, value, 3, 65536);
         } else {
             launch_usage(option);
         }
@@ -290,13 +342,15 @@ _Noreturn static void launch(int argc, char **argv)
     if (i + 1 >= argc)
         launch_usage("no program");
 
+    if (processor_count > 0)
+        use_processors(&processors, processor_count);
     if (netns != NULL) {
         int fd = open(netns, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || setns(fd, CLONE_NEWNET) != 0)
             launch_fail("join network namespace", netns);
         close(fd);
     }
-    if (hide) {
+    if (hides_sysctls) {
         /* Slave, not private: an unmount on the host must not be held up by this namespace. */
         if (unshare(CLONE_NEWNS) != 0)
             launch_fail("unshare mount namespace", NULL);
@@ -307,7 +361,7 @@ _Noreturn static void launch(int argc, char **argv)
     }
     if (fds >= 0)
         close_from((unsigned int)fds);
-    if (!attributes)
+    if (hides_attributes)
         hide_attributes();
     execvp(argv[i + 1], &argv[i + 1]);
     launch_fail("exec", argv[i + 1]);
@@ -359,6 +413,8 @@ struct plan {
     const char *output;
     uint64_t output_bytes;
     uint32_t output_entries;
+    uint64_t memory_bytes;
+    uint32_t cpu_quota;
     char **argv;
     char **envp;
     char *strings[MAX_STRINGS + 2];
@@ -397,6 +453,12 @@ static struct mount_point mounts[MAX_ITEMS];
 static uint32_t mount_count;
 static struct empty_file empty_files[MAX_ITEMS];
 static uint32_t empty_file_count;
+static int memory_limit_fd = -1;
+static int cpu_quota_fd = -1;
+static int meminfo_fd = -1;
+static int are_cgroups_shown;
+static int is_memory_shown;
+static struct processors own_processors;
 static uint32_t warm_up_errno;
 static struct rusage warm_up_usage;
 
@@ -513,7 +575,7 @@ static void send_buffer(enum frame_type type, size_t length)
     put32(buffer, (uint32_t)length);
     buffer[4] = (uint8_t)type;
     buffer[5] = (uint8_t)(type >> 8);
-    buffer[6] = VERSION;
+    buffer[6] = FRAME_VERSION;
     buffer[7] = 0;
     if (sizeof outgoing - outgoing_length < HEADER_SIZE + length)
         flush();
@@ -686,6 +748,10 @@ static void parse_start(size_t length)
     for (uint32_t i = 0; i < variables; i++)
         plan->envp[i] = (char *)take_text(&reader, "environment");
     plan->envp[variables] = NULL;
+    plan->memory_bytes = take64(&reader, "memory");
+    plan->cpu_quota = take32(&reader, "processor time");
+    if (plan->memory_bytes < LEAST_MEMORY || plan->memory_bytes > INT64_MAX || plan->cpu_quota < 1 || plan->cpu_quota > INT32_MAX)
+        malformed("limits to show");
     if (reader.at != reader.end)
         malformed("end of START");
 }
@@ -870,6 +936,191 @@ static void make_ahead(void)
     }
 }
 
+/* ---- PID 1: what programs read about the sandbox ---- */
+
+/*
+ * The kernel of the sandbox knows the host's memory. Runtimes size themselves by the limits of cgroups and by /proc/meminfo,
+ * so PID 1 mounts both read-only while it waits, with descriptors to write the limits of the run to. They are closed before anything
+ * of a guest runs: user 0 could open them through /proc/1/fd. A mount that this kernel does not have is left out: programs then see
+ * the host's.
+ */
+static const char CGROUPS[] = "/sys/fs/cgroup";
+
+enum { VIEW_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC };
+
+/* Binds a file or directory over another, read-only; undone where it cannot be read-only. */
+static int bind_read_only(const char *source, const char *target)
+{
+    if (mount(source, target, NULL, MS_BIND, NULL) != 0)
+        return -1;
+    if (mount(NULL, target, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | VIEW_FLAGS, NULL) == 0)
+        return 0;
+    int error = errno;
+    if (umount2(target, MNT_DETACH) != 0)
+        fault("unmount", target, errno);
+    errno = error;
+    return -1;
+}
+
+static int mount_scratch(void)
+{
+    char options[64];
+    snprintf(options, sizeof options, "size=65536,mode=0755,uid=%u,gid=%u", (unsigned int)RESERVED_ID, (unsigned int)RESERVED_ID);
+    return mount("tmpfs", CGROUPS, "tmpfs", VIEW_FLAGS, options);
+}
+
+static void unmount_scratch(void)
+{
+    if (umount2(CGROUPS, MNT_DETACH) != 0)
+        fault("unmount", CGROUPS, errno);
+}
+
+/*
+ * The file is in a tmpfs that has no path any more, so that only PID 1's descriptor writes it. It belongs to PID 1's id: a
+ * read-only mount does not keep user 0 from changing the mode of a file of its own.
+ */
+static void show_memory(void)
+{
+    static const char file[] = "/sys/fs/cgroup/meminfo";
+    if (mount_scratch() != 0)
+        return;
+    int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    if (fd >= 0 && bind_read_only(file, "/proc/meminfo") == 0) {
+        meminfo_fd = fd;
+        is_memory_shown = 1;
+    } else if (fd >= 0) {
+        close(fd);
+    }
+    unmount_scratch();
+}
+
+/*
+ * Mounts a controller read-only. limit: the file of it that PID 1 keeps open for writing, through a mount that has no path any
+ * more; or NULL. Returns the descriptor, or -1.
+ */
+static int mount_controller(const char *controller, const char *limit)
+{
+    char path[64];
+    char file[128];
+    int fd = -1;
+    snprintf(path, sizeof path, "%s/%s", CGROUPS, controller);
+    if (mkdir(path, 0755) != 0)
+        return -1;
+    if (limit != NULL && mount("cgroup", path, "cgroup", VIEW_FLAGS, controller) == 0) {
+        snprintf(file, sizeof file, "%s/%s", path, limit);
+        fd = open(file, O_WRONLY | O_CLOEXEC);
+        if (umount2(path, MNT_DETACH) != 0)
+            fault("unmount", path, errno);
+    }
+    /* Without its limit it says less than nothing. */
+    if (limit == NULL || fd >= 0)
+        mount("cgroup", path, "cgroup", MS_RDONLY | VIEW_FLAGS, controller);
+    return fd;
+}
+
+static void show_cgroups(void)
+{
+    if (mount_scratch() != 0)
+        return;
+    memory_limit_fd = mount_controller("memory", "memory.limit_in_bytes");
+    cpu_quota_fd = mount_controller("cpu", "cpu.cfs_quota_us");
+    /* Java reads no limit where one of these is missing. */
+    mount_controller("cpuacct", NULL);
+    mount_controller("cpuset", NULL);
+    are_cgroups_shown = mount(NULL, CGROUPS, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | VIEW_FLAGS, NULL) == 0;
+    if (!are_cgroups_shown)
+        unmount_scratch();
+}
+
+static void close_view(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Mounts both again, with descriptors to write to. */
+static void renew_views(void)
+{
+    if (is_memory_shown && umount2("/proc/meminfo", MNT_DETACH) != 0)
+        fault("unmount", "/proc/meminfo", errno);
+    if (are_cgroups_shown)
+        unmount_scratch();
+    is_memory_shown = 0;
+    are_cgroups_shown = 0;
+    show_memory();
+    show_cgroups();
+}
+
+/*
+ * A warm-up has /proc and /dev of its own: whoever is user 0 can make files in /dev, and change the modes of what is in both.
+ * The settings in /proc/sys belong to the sandbox's kernel, however often they are mounted, so they are read-only. So do the files
+ * of cgroups and of terminals, whose modes it would change for the run: it has none. /proc/meminfo is bound by a descriptor,
+ * because its path leads to the new one by then.
+ */
+static void mount_for_warm_up(void)
+{
+    char view[64];
+    if (mount("proc", "/proc", "proc", VIEW_FLAGS, NULL) != 0)
+        fault("mount", "/proc", errno);
+    if (bind_read_only("/proc/sys", "/proc/sys") != 0)
+        fault("mount", "/proc/sys", errno);
+    snprintf(view, sizeof view, "/proc/self/fd/%d", meminfo_fd);
+    if (meminfo_fd >= 0)
+        bind_read_only(view, "/proc/meminfo");
+    if (are_cgroups_shown)
+        unmount_scratch();
+    are_cgroups_shown = 0;
+    if (mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, NULL) != 0)
+        fault("mount", "/dev", errno);
+}
+
+static void unmount_after_warm_up(void)
+{
+    if (umount2("/dev", MNT_DETACH) != 0)
+        fault("unmount", "/dev", errno);
+    if (umount2("/proc", MNT_DETACH) != 0)
+        fault("unmount", "/proc", errno);
+}
+
+/* gVisor lets every process change these of every other, and a command inherits them from PID 1. */
+static void restore_scheduling(void)
+{
+    if (setpriority(PRIO_PROCESS, 0, 0) != 0)
+        fault("restore", "the priority", errno);
+    if (syscall(SYS_sched_setaffinity, 0, sizeof own_processors, &own_processors) != 0)
+        fault("restore", "the processors", errno);
+    prctl(PR_SET_NAME, "init", 0, 0, 0);
+}
+
+static void write_view(int fd, const char *text, int length)
+{
+    if (fd >= 0 && pwrite(fd, text, (size_t)length, 0) != length)
+        fault("write", "a limit", errno);
+}
+
+static void show_limits(void)
+{
+    static const char *const zeros[] = {
+        "Buffers", "Cached", "SwapCached", "Active", "Inactive", "Active(anon)", "Inactive(anon)", "Active(file)", "Inactive(file)",
+        "Unevictable", "Mlocked", "SwapTotal", "SwapFree", "Dirty", "Writeback", "AnonPages", "Mapped", "Shmem", "SReclaimable",
+    };
+    static const char *const totals[] = { "MemTotal", "MemFree", "MemAvailable" };
+    char text[MAX_MEMINFO];
+    int length = 0;
+    for (size_t i = 0; i < sizeof totals / sizeof totals[0]; i++)
+        length += snprintf(text + length, sizeof text - (size_t)length, "%s:%*llu kB\n", totals[i], 23 - (int)strlen(totals[i]),
+            (unsigned long long)plan->memory_bytes / 1024);
+    for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
+        length += snprintf(text + length, sizeof text - (size_t)length, "%s:%*d kB\n", zeros[i], 23 - (int)strlen(zeros[i]), 0);
+    write_view(meminfo_fd, text, length);
+    write_view(memory_limit_fd, text, snprintf(text, sizeof text, "%llu", (unsigned long long)plan->memory_bytes));
+    write_view(cpu_quota_fd, text, snprintf(text, sizeof text, "%u", plan->cpu_quota));
+    close_view(&meminfo_fd);
+    close_view(&memory_limit_fd);
+    close_view(&cpu_quota_fd);
+}
+
 /* ---- PID 1: input files ---- */
 
 static void file_failed(int error)
@@ -962,22 +1213,22 @@ static int enter_user_namespace(int socket)
  */
 static int refuse_user_namespaces(void)
 {
-    enum { NUMBER = 0, ARCHITECTURE = 4, FIRST_ARGUMENT = 16, CLONE3 = 435 };
+    enum { CLONE3 = 435 };
     struct bpf_instruction filter[] = {
-        { BPF_LOAD_WORD, 0, 0, ARCHITECTURE },
+        { BPF_LOAD_WORD, 0, 0, CALL_ARCHITECTURE },
         { BPF_JUMP_EQUAL, 0, 7, AUDIT_ARCHITECTURE },
-        { BPF_LOAD_WORD, 0, 0, NUMBER },
+        { BPF_LOAD_WORD, 0, 0, CALL_NUMBER },
         { BPF_JUMP_EQUAL, 2, 0, SYS_clone },
         { BPF_JUMP_EQUAL, 1, 0, SYS_unshare },
         { BPF_JUMP_EQUAL, 3, 2, CLONE3 },
-        { BPF_LOAD_WORD, 0, 0, FIRST_ARGUMENT },
+        { BPF_LOAD_WORD, 0, 0, CALL_FIRST_ARGUMENT },
         { BPF_JUMP_SET, 2, 0, CLONE_NEWUSER },
         { BPF_RETURN, 0, 0, SECCOMP_ALLOW },
         { BPF_RETURN, 0, 0, SECCOMP_ERRNO | ENOSYS },
         { BPF_RETURN, 0, 0, SECCOMP_ERRNO | EPERM },
     };
     struct bpf_program program = { sizeof filter / sizeof filter[0], filter };
-    return prctl(PR_SET_SECCOMP, 2 /* SECCOMP_MODE_FILTER */, &program, 0, 0);
+    return install_filter(&program);
 }
 
 /* As execvpe(3), without its shell for files of an unknown format. */
@@ -1036,8 +1287,11 @@ static int open_null(void)
  */
 _Noreturn static void become_command(int socket)
 {
-    /* System V memory, semaphores and queues outlive their processes, but not their namespace. Of a warm-up the stage is not told. */
-    if (plan->is_quiet && unshare(CLONE_NEWIPC) != 0)
+    /*
+     * System V memory, semaphores and queues outlive their processes, but not their namespace; so do ports that connections have
+     * used. Of a warm-up the stage is not told.
+     */
+    if (plan->is_quiet && unshare(CLONE_NEWIPC | CLONE_NEWNET) != 0)
         child_fail(STAGE_USER_NAMESPACE);
     for (uint32_t i = 0; i < plan->limit_count; i++)
         if (setrlimit((int)plan->limits[i].resource, &plan->limits[i].value) != 0)
@@ -1174,6 +1428,7 @@ static void prepare(size_t length)
         fork_child();
     if (plan->hostname[0] != '\0' && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
         fault("hostname", NULL, errno);
+    show_limits();
     unmount_from(wanted);
     for (uint32_t i = wanted; i < plan->tmpfs_count; i++)
         mount_tmpfs(&plan->tmpfs[i]);
@@ -1452,6 +1707,9 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
         state = WAITING_FOR_GO;
     } else if (state == WAITING_FOR_START && type == WARM_UP) {
         plan->is_quiet = 1;
+        forget_empty_files();
+        unmount_from(0);
+        mount_for_warm_up();
         prepare(length);
         state = WARMING_UP;
         start_command();
@@ -1480,7 +1738,7 @@ static size_t check_header(const uint8_t *header, uint32_t *type)
 {
     size_t length = get32(header);
     *type = (uint32_t)(header[4] | header[5] << 8);
-    if ((header[6] | header[7] << 8) != VERSION)
+    if ((header[6] | header[7] << 8) != (is_plan(*type) ? PLAN_VERSION : FRAME_VERSION))
         malformed("version");
     /* The child may be using the plan: nothing may touch it once it was told to go. */
     if (is_plan(*type) ? state != WAITING_FOR_START || length > MAX_START : length > MAX_PAYLOAD)
@@ -1571,10 +1829,31 @@ static void finish_warm_up(void)
         close(output_fd);
     output_fd = -1;
     unmount_from(0);
+    unmount_after_warm_up();
+    renew_views();
+    restore_scheduling();
     make_ahead();
     plan->is_quiet = 0;
     child_ended = 0;
     state = WAITING_FOR_START;
+}
+
+/*
+ * Takes every path away from the program that PID 1 executes. gVisor lets a running program be written, and its overlay then
+ * moves the text of the process to the written file: a guest that may write the file writes PID 1.
+ */
+static void hide_program(void)
+{
+    char path[MAX_PATH + 1];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length < 0)
+        fault("readlink", "/proc/self/exe", errno);
+    path[length] = '\0';
+    /* EINVAL: it is a file of the root, and not mounted on one. */
+    if (umount2(path, MNT_DETACH) != 0 && errno != EINVAL)
+        fault("unmount", path, errno);
+    if (unlink(path) != 0)
+        fault("unlink", path, errno);
 }
 
 static void boot(void)
@@ -1592,6 +1871,9 @@ static void boot(void)
     plan = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (plan == MAP_FAILED)
         fault("mmap", NULL, errno);
+    hide_program();
+    if (syscall(SYS_sched_getaffinity, 0, sizeof own_processors, &own_processors) < 0)
+        fault("read", "the processors", errno);
     /* What is the same for every command is inherited. */
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (drop_from_bounding_set(~0ull) != 0)
@@ -1599,6 +1881,8 @@ static void boot(void)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         fault("no_new_privs", NULL, errno);
     become_reserved();
+    show_memory();
+    show_cgroups();
     send_payload_end(READY, put32(buffer + HEADER_SIZE, VERSION));
 }
 

@@ -226,6 +226,8 @@ public sealed class RequestValidatorTests
             Environment = [.. request.Environment.Select(variable => variable.Key + "=" + variable.Value)],
             UserId = 0,
             GroupId = 0,
+            MemoryBytes = 1 << 28,
+            CpuQuota = 100_000,
         };
         Assert.NotEmpty(Boxer.Runtime.Init.InitProtocol.EncodeStart(start));
     }

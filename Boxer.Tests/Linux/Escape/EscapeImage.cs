@@ -2,10 +2,14 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Escape;
 
-/// <summary>The Python image with two programs more: one that sets user and group to 0, and one that has every capability.</summary>
+/// <summary>
+/// The Python image with two programs more: one that sets user and group to 0, and one that has every capability. And the same image for
+/// user 0, who then runs its warm-ups.
+/// </summary>
 public sealed class EscapeImage(PythonImage image) : IAsyncLifetime
 {
     internal const string Name = "escape:1";
+    internal const string RootName = "escape-root:1";
 
     private readonly string _home = Directory.CreateTempSubdirectory("boxer-escape-").FullName;
 
@@ -44,7 +48,9 @@ public sealed class EscapeImage(PythonImage image) : IAsyncLifetime
                     umoci insert --image "$2/layout:latest" "$2/bin/escape-$program" "/usr/bin/escape-$program"
                 done
                 skopeo copy --quiet --dest-tls-verify=false "oci:$2/layout:latest" "docker://$3/library/$4"
-                """, "sh", layout, work, image.Url["http://".Length..], Name);
+                umoci config --image "$2/layout:latest" --config.user 0
+                skopeo copy --quiet --dest-tls-verify=false "oci:$2/layout:latest" "docker://$3/library/$5"
+                """, "sh", layout, work, image.Url["http://".Length..], Name, RootName);
         }
         finally
         {

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text.Json;
 using Boxer.Hosting;
@@ -81,6 +82,67 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
 
         Assert.Equal(settings, Settings.Where(File.Exists).Select(File.ReadAllText));
         Assert.Equal(images, await ImagesAsync(options.Home));
+    }
+
+    [Theory]
+    [InlineData("0", false, "ENOENT")]
+    [InlineData("0", true, "ENOENT")]
+    [InlineData("65534", false, "EACCES")]
+    [InlineData("65534", true, "EACCES")]
+    public async Task A_command_cannot_overwrite_the_program_of_PID_1(string user, bool pooled, string outcome)
+    {
+        Assert.SkipUnless(RuntimeInformation.ProcessArchitecture == Architecture.X64, "The attack is code for x86-64.");
+        BoxerOptions options = image.Options();
+        options.Pool.Enabled = pooled;
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        var request = new SandboxRequest(EscapeImage.Name, "python3", "/job/overwrite.py") { User = user, Outputs = SandboxOutputs.Discard };
+        request.Files.Add(SandboxFile.FromText("job/overwrite.py", await File.ReadAllTextAsync(Path.Join(Folder, "overwrite.py"), Cancel)));
+        SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+
+        Assert.Equal(7, result.ExitCode);
+        Assert.Equal($"/.boxer/init\t{outcome}\n/proc/1/root/.boxer/init\tEACCES\n/proc/1/exe\tEACCES\n", result.Stdout);
+    }
+
+    [Fact]
+    public async Task A_warm_up_of_user_0_cannot_overwrite_the_program_of_PID_1()
+    {
+        Assert.SkipUnless(RuntimeInformation.ProcessArchitecture == Architecture.X64, "The attack is code for x86-64.");
+        BoxerOptions options = image.Options();
+        options.Pool.Enabled = true;
+        options.Pool.WarmUps[EscapeImage.RootName] =
+            ["sh", "-c", "python3 -c \"$1\" >/var/tmp/tried", "sh", await File.ReadAllTextAsync(Path.Join(Folder, "overwrite.py"), Cancel)];
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        SandboxResult result = await runner.WarmAsync(new SandboxRequest(EscapeImage.RootName, "sh", "-c", "cat /var/tmp/tried; exit 7"));
+
+        Assert.Equal("/.boxer/init\tENOENT\n/proc/1/root/.boxer/init\tEACCES\n/proc/1/exe\tEACCES\n", result.Stdout);
+        Assert.Equal(7, result.ExitCode);
+    }
+
+    /// <summary>A run in a sandbox that a warm-up of user 0 was in finds all that leave.py tries to change as a run in another does.</summary>
+    [Theory]
+    [InlineData("0", "none")]
+    [InlineData("65534", "none")]
+    [InlineData("0", "host")]
+    public async Task A_warm_up_of_user_0_leaves_only_files_of_the_image(string user, string network)
+    {
+        string program = await File.ReadAllTextAsync(Path.Join(Folder, "leave.py"), Cancel);
+        BoxerOptions options = image.Options();
+        options.Pool.Enabled = true;
+        options.Pool.WarmUps[EscapeImage.RootName] = ["sh", "-c", "python3 -c \"$1\" leave >/var/tmp/taken", "sh", program];
+        options.DefaultLimits.CpuCores = 2;
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        options.Pool.Enabled = false;
+        await using SandboxRunner other = BoxerRunner.Create(options);
+        var request = new SandboxRequest(EscapeImage.RootName, "python3", "-c", program, "look", network == "none" ? "connect" : "") { User = user, Network = network };
+        SandboxResult cold = await other.RunAsync(request, Cancel);
+        SandboxResult warm = await runner.WarmAsync(request);
+        SandboxResult taken = await runner.WarmAsync(new SandboxRequest(EscapeImage.RootName, "cat", "/var/tmp/taken") { Network = network });
+
+        Assert.Equal(cold.Stdout + cold.Stderr, warm.Stdout + warm.Stderr);
+        Assert.Equal((0, network == "none"), (warm.ExitCode, warm.Stdout.EndsWith("connected\n", StringComparison.Ordinal)));
+
+        // The warm-up did change what it could.
+        Assert.InRange(int.Parse(taken.Stdout, System.Globalization.CultureInfo.InvariantCulture), 15, 40);
     }
 
     // The home is these tests' alone, and all pulls are over.

@@ -8,6 +8,7 @@ its name, a tab, and what came of it: the errors, "ok" where the call succeeded,
 import ctypes
 import errno
 import json
+import mmap
 import os
 import signal
 import socket
@@ -177,6 +178,25 @@ report("write PID 1's memory", {call(311, 1, vector, 1, remote, 1, 0), attempt(l
 report("environment of PID 1", [entry.decode().split("=")[0] for entry in read_some("/proc/1/environ").split(b"\0") if entry])
 report("write files of PID 1 in proc", {attempt(write_to, f"/proc/1/{name}", b"0") for name in ("oom_score_adj", "uid_map", "gid_map", "setgroups", "comm")})
 report("bound PID 1", call(302, 1, 7, ctypes.create_string_buffer(struct.pack("QQ", 0, 0), 16), None))
+
+# Its program, by every path that it had. The last attempt makes a file there, which nothing executes.
+programs = [top + "/.boxer/init" for top in ("", "/proc/1/root", "/proc/self/root", "/proc/1/cwd")] + ["/proc/1/exe", "/proc/1/task/1/exe"]
+
+
+def map_program(path, flags):
+    with open(path, "r+b" if flags == mmap.MAP_SHARED else "rb") as file:
+        mmap.mmap(file.fileno(), 4096, flags, mmap.PROT_READ | mmap.PROT_WRITE).close()
+
+
+report("open PID 1's program", {attempt(os.open, path, flags) for path in programs for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, 0o10000000)})
+report("change PID 1's program", {attempt(change, path) for path in programs for change in (lambda p: os.chmod(p, 0o777), lambda p: os.chown(p, os.getuid(), os.getgid()), lambda p: os.truncate(p, 0))})
+report("map PID 1's program", {attempt(map_program, path, flags) for path in programs for flags in (mmap.MAP_SHARED, mmap.MAP_PRIVATE)})
+report("execute PID 1's program", {in_child(lambda path=path: attempt(os.execv, path, ["init"])) for path in programs})
+report("name PID 1's program anew", {attempt(name, path, f"{where}/{mark}-init") for path in programs for where in ("/.boxer", "/tmp", "/var/tmp") for name in (os.link, os.rename)})
+report("files beside PID 1's program", os.listdir("/.boxer") if os.access("/.boxer", os.R_OK) else "EACCES")
+report("unmount PID 1's program", {call(166, path.encode(), 2) for path in programs})
+report("mount on PID 1's program", {call(165, b"/bin/true", path.encode(), None, 4096, None) for path in programs})
+report("make a file in its place", attempt(os.open, "/.boxer/init", os.O_WRONLY | os.O_CREAT, 0o777))
 report("trace a child of its own", in_child(lambda: call(101, 0, 0, 0, 0)))
 
 # -- who it is
@@ -299,6 +319,23 @@ report("spare itself from the host", attempt(write_to, "/proc/self/oom_score_adj
 report("map its users", {attempt(write_to, "/proc/self/" + name, b"0 0 1") for name in ("uid_map", "gid_map")})
 report("write in sys", {attempt(write_to, os.path.join(top, name), b"1") for top, _, files in os.walk("/sys") for name in files})
 report("make a cgroup", {attempt(os.mkdir, os.path.join(top, mark)) for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/cpu")})
+limits = [f"/sys/fs/cgroup/{name}" for name in ("memory/memory.limit_in_bytes", "memory/memory.soft_limit_in_bytes", "cpu/cpu.cfs_quota_us", "cpu/cpu.shares", "cpuset/cpuset.cpus")] + ["/proc/meminfo"]
+groups = [f"/sys/fs/cgroup/{name}" for name in ("", "memory", "cpu", "cpuacct", "cpuset")]
+report("change its limits", {attempt(change, path) for path in limits for change in
+       (lambda p: write_to(p, b"1"), lambda p: os.unlink(p), lambda p: os.rename(p, p + mark), lambda p: os.chown(p, os.getuid(), os.getgid()))})
+report("make them writable", {attempt(os.chmod, path, 0o777) for path in limits + groups})
+report("write them after that", {attempt(write_to, path, b"1") for path in limits})
+report("make a group of them", {attempt(make, f"{group}/{mark}") for group in groups for make in (os.mkdir, os.mkfifo, lambda p: os.symlink("/", p))})
+report("join a group", {attempt(write_to, f"{group}/{name}", b"1") for group in groups[1:] for name in ("tasks", "cgroup.procs")})
+report("remount them", {in_child(lambda path=path, flag=flag: call(165, b"", path.encode(), b"", flag, b"")) for path in groups + ["/proc/meminfo"] for flag in (0x20, 0x20 | 0x1000)})
+report("unmount them", {in_child(lambda path=path: call(166, path.encode(), 2)) for path in groups + ["/proc/meminfo"]})
+report("mount on them", {in_child(lambda path=path: call(165, b"/etc/passwd", path.encode(), b"", 0x1000, b"")) for path in groups + ["/proc/meminfo"]})
+report("mount them elsewhere", {in_child(lambda kind=kind: call(165, b"none", b"/tmp", b"cgroup", 0, kind)) for kind in (b"memory", b"cpu", b"cpuset", b"pids")})
+memory = dict(line.split(":") for line in open("/proc/meminfo").read().splitlines())
+report("memory after that", memory["MemTotal"].strip())
+# gVisor looks at the capability for truncate(2), and not at the mount or the owner; the files of cgroups stay as they are.
+report("empty its limits", {attempt(os.truncate, path, 0) for path in limits})
+report("limits after that", [open(limits[0]).read().strip(), open(limits[2]).read().strip()])
 report("cgroups that are there", [name for name in (os.listdir("/sys/fs/cgroup") if os.path.isdir("/sys/fs/cgroup") else [])])
 
 # -- the network

@@ -12,7 +12,7 @@ public sealed class LyingInitTests(PythonImage image)
     // Before the command started only our own program can have spoken; after, it is the guest's doing.
     private static readonly (string Name, string Program, string Fault)[] BeforeTheStart =
     [
-        ("another version", "ready(2); silence()", "speaks protocol version 2"),
+        ("another version", "ready(3); silence()", "speaks protocol version 3"),
         ("started before it is ready", "started(); silence()", "booted with something else"),
         ("ready twice", "ready(); ready(); silence()", "PID 1 sent InitReady"),
         ("ended before it started", "go(); ended(); silence()", "PID 1 sent InitEnded"),

@@ -34,7 +34,7 @@ public sealed class InitChannelTests : IAsyncLifetime
     [Fact]
     public async Task Frames_that_come_byte_by_byte_are_put_together()
     {
-        byte[] frames = [.. Frame(InitFrameType.Ready, InitProtocolTests.U32(1)), .. Frame(InitFrameType.Fault, [.. InitProtocolTests.U32(5), .. InitProtocolTests.Text("x")])];
+        byte[] frames = [.. Frame(InitFrameType.Ready, InitProtocolTests.U32(InitProtocol.Version)), .. Frame(InitFrameType.Fault, [.. InitProtocolTests.U32(5), .. InitProtocolTests.Text("x")])];
         Task reading = _channel.ReadReadyAsync(Cancellation);
         foreach (byte value in frames)
         {
@@ -48,7 +48,7 @@ public sealed class InitChannelTests : IAsyncLifetime
     [Fact]
     public async Task Frames_that_come_together_are_taken_apart_and_the_end_stays_the_end()
     {
-        byte[] frames = [.. Frame(InitFrameType.Ready, InitProtocolTests.U32(1)), .. Frame(InitFrameType.Started), 1, 2, 3];
+        byte[] frames = [.. Frame(InitFrameType.Ready, InitProtocolTests.U32(InitProtocol.Version)), .. Frame(InitFrameType.Started), 1, 2, 3];
         await _guest.SendAsync(frames, Cancellation);
         await _channel.ReadReadyAsync(Cancellation);
         await _channel.StartAsync(InitProtocolTests.Start("a"), Cancellation);
@@ -76,7 +76,7 @@ public sealed class InitChannelTests : IAsyncLifetime
     [Fact]
     public async Task Forged_end_before_the_start_is_refused()
     {
-        await _guest.SendAsync(Frame(InitFrameType.Ready, InitProtocolTests.U32(1)), Cancellation);
+        await _guest.SendAsync(Frame(InitFrameType.Ready, InitProtocolTests.U32(InitProtocol.Version)), Cancellation);
         await _channel.ReadReadyAsync(Cancellation);
         await _guest.SendAsync(Frame(InitFrameType.Ended, new byte[36]), Cancellation);
         await Assert.ThrowsAsync<InitProtocolException>(() => _channel.ReadEventAsync(Cancellation).AsTask());
@@ -86,7 +86,7 @@ public sealed class InitChannelTests : IAsyncLifetime
     public async Task Sends_to_a_dead_pid_1_end_quietly_and_its_last_words_are_read()
     {
         await _guest.SendAsync(
-            (byte[])[.. Frame(InitFrameType.Ready, InitProtocolTests.U32(1)), .. Frame(InitFrameType.Fault, [.. InitProtocolTests.U32(28), .. InitProtocolTests.Text("mount")])],
+            (byte[])[.. Frame(InitFrameType.Ready, InitProtocolTests.U32(InitProtocol.Version)), .. Frame(InitFrameType.Fault, [.. InitProtocolTests.U32(28), .. InitProtocolTests.Text("mount")])],
             Cancellation);
         await _channel.ReadReadyAsync(Cancellation);
         _guest.Dispose();
@@ -101,7 +101,7 @@ public sealed class InitChannelTests : IAsyncLifetime
     [Fact]
     public async Task Send_that_is_cancelled_within_a_frame_ends_the_conversation()
     {
-        await _guest.SendAsync(Frame(InitFrameType.Ready, InitProtocolTests.U32(1)), Cancellation);
+        await _guest.SendAsync(Frame(InitFrameType.Ready, InitProtocolTests.U32(InitProtocol.Version)), Cancellation);
         await _channel.ReadReadyAsync(Cancellation);
         using var cancellation = new CancellationTokenSource();
         // Nobody reads, so 4 MiB do not fit.

@@ -10,7 +10,7 @@ public sealed class InitConversationTests
 
     private static readonly InitEvent[] All =
     [
-        new InitReady(1), new InitReady(2), new InitStarted(), new InitNotStarted(InitStage.Execute, 2), new InitFileFailed("/a", 28),
+        new InitReady(InitProtocol.Version), new InitReady(1), new InitStarted(), new InitNotStarted(InitStage.Execute, 2), new InitFileFailed("/a", 28),
         new InitEnded { ExitCode = 0 }, new InitOutputDirectory("d", 0), new InitOutputFile("f", 0, 3), new InitOutputFile("d/f", 0, 8),
         new InitOutputFile("e", 0, 0), new InitOutputData(new byte[3]), new InitOutputData(new byte[4]),
         new InitOutputTruncated(InitTruncation.Bytes, 1), new InitOutputTruncated(InitTruncation.Unreadable, 1), new InitOutputDone(),
@@ -60,8 +60,8 @@ public sealed class InitConversationTests
     public static TheoryData<string, Action> Violations() => new()
     {
         { "started before ready", () => new InitConversation().Accept(new InitStarted()) },
-        { "another version", () => new InitConversation().Accept(new InitReady(2)) },
-        { "ready twice", () => Feed(Ready(), new InitReady(1)) },
+        { "another version", () => new InitConversation().Accept(new InitReady(1)) },
+        { "ready twice", () => Feed(Ready(), new InitReady(InitProtocol.Version)) },
         { "started without START", () => Feed(Ready(), new InitStarted()) },
         { "warmed up without WARM_UP", () => Feed(Ready(), new InitWarmedUp(InitWarmUpEnd.Exited, 0)) },
         { "warmed up twice", () => Feed(WarmedUp(), new InitWarmedUp(InitWarmUpEnd.Exited, 0)) },
@@ -144,7 +144,7 @@ public sealed class InitConversationTests
     private static InitConversation Ready()
     {
         var conversation = new InitConversation();
-        conversation.Accept(new InitReady(1));
+        conversation.Accept(new InitReady(InitProtocol.Version));
         return conversation;
     }
 

@@ -147,13 +147,16 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     {
         Skip();
         Install(fixture.Root);
+
+        // PID 1 unlinks its own program.
+        InitFixture.Copy(Built(fixture.Root), Path.Combine(fixture.Root, ".boxer", "boxer-init"));
         return await InitSandbox.StartNativeAsync(fixture.Root);
     }
 
     // With the sanitizers where the compiler has them, and with the libraries that they need.
     private static void Install(string root)
     {
-        string target = Path.Combine(root, ".boxer", "boxer-init");
+        string target = Built(root);
         if (File.Exists(target))
         {
             return;
@@ -182,6 +185,8 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
             InitFixture.Copy(word, copy);
         }
     }
+
+    private static string Built(string root) => Path.Combine(root, ".boxer", "built");
 
     private void Skip()
     {

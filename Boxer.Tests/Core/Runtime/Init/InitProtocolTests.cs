@@ -7,7 +7,7 @@ namespace Boxer.Tests.Core.Runtime.Init;
 
 public sealed class InitProtocolTests
 {
-    internal static InitStart Start(params string[] arguments) => new() { Arguments = arguments, UserId = 65534, GroupId = 65534 };
+    internal static InitStart Start(params string[] arguments) => new() { Arguments = arguments, UserId = 65534, GroupId = 65534, MemoryBytes = 1 << 28, CpuQuota = 100_000 };
 
     internal static byte[] Text(string value) => [.. U32((uint)Encoding.UTF8.GetByteCount(value)), .. Encoding.UTF8.GetBytes(value), 0];
 
@@ -42,15 +42,17 @@ public sealed class InitProtocolTests
             Tmpfs = [new("/tmp", 4096, 0x3FF, 1, 2, UnlessUsed: true)],
             TextFiles = [new("/etc/hosts", "x"u8.ToArray())],
             Outputs = new("/output", 10, 5),
+            MemoryBytes = 1L << 32,
+            CpuQuota = 50_000,
         };
         byte[] payload =
         [
             .. U32(0), .. U32(2), .. U64(0x8000_0001), .. U32(1), .. U32(3), .. U32(1), .. U32(6), .. U64(64), .. U64(65), .. Text("h"),
             .. Text("/w"), .. U32(1), .. Text("/tmp"), .. U64(4096), .. U32(0x3FF), .. U32(1), .. U32(2), .. U32(1), .. U32(1),
             .. Text("/etc/hosts"), .. U32(1), (byte)'x', .. Text("/output"), .. U64(10), .. U32(5), .. U32(1), .. Text("a"), .. U32(1),
-            .. Text("B=ü"),
+            .. Text("B=ü"), .. U64(1L << 32), .. U32(50_000),
         ];
-        byte[] expected = [.. U32((uint)payload.Length), 1, 0, 1, 0, .. payload];
+        byte[] expected = [.. U32((uint)payload.Length), 1, 0, 2, 0, .. payload];
         Assert.Equal(expected, InitProtocol.EncodeStart(start));
     }
 
@@ -75,6 +77,8 @@ public sealed class InitProtocolTests
         { "long name", Start("a") with { TextFiles = [new("/" + new string('a', 256), default)] } },
         { "long host name", Start("a") with { Hostname = new string('a', 65) } },
         { "negative output bytes", Start("a") with { Outputs = new("/output", -1, 0) } },
+        { "no memory", Start("a") with { MemoryBytes = 1_023 } },
+        { "no processor time", Start("a") with { CpuQuota = 0 } },
         { "too long", Start("a", new string('a', InitProtocol.MaxStartPayload)) },
         { "too many strings", Start([.. Enumerable.Repeat("a", InitProtocol.MaxStrings + 1)]) },
     };

@@ -57,6 +57,8 @@ internal sealed class InitSandbox : IAsyncDisposable
         ],
         TextFiles = [new("/etc/hosts", "127.0.0.1 localhost\n"u8.ToArray())],
         Outputs = new("/output", 4 << 20, 100),
+        MemoryBytes = 1 << 28,
+        CpuQuota = 100_000,
     };
 
     /// <summary>Boots one under runsc and waits for its READY.</summary>
@@ -71,7 +73,7 @@ internal sealed class InitSandbox : IAsyncDisposable
             process = new
             {
                 user = new { uid = 0, gid = 0 },
-                args = new[] { "/.boxer/boxer-init" },
+                args = new[] { "/.boxer/init" },
                 cwd = "/",
                 capabilities = new
                 {
@@ -85,7 +87,7 @@ internal sealed class InitSandbox : IAsyncDisposable
             {
                 new { destination = "/proc", type = "proc", source = "proc" },
                 new { destination = "/dev", type = "tmpfs", source = "tmpfs" },
-                new { destination = "/.boxer", type = "bind", source = Path.GetDirectoryName(program), options = new[] { "ro", "bind" } },
+                new { destination = "/.boxer/init", type = "bind", source = program, options = new[] { "ro", "bind" } },
             },
             linux = new { namespaces = new[] { "pid", "network", "ipc", "uts", "mount" }.Select(type => new { type }) },
         };

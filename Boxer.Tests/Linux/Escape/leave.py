@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""What a warm-up of user 0 can change beside the files of its image: leave.py leave|look [connect]
+
+"leave" changes it all and prints how many changes the kernel took; "look" prints what a run finds of it; with
+"connect" also whether a port is free that the warm-up used.
+"""
+
+import ctypes
+import os
+import socket
+import sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+settings = [os.path.join(top, name) for top, _, names in os.walk("/proc/sys") for name in names
+            if os.lstat(os.path.join(top, name)).st_mode & 0o222]
+port = 4444
+
+
+def write(path, text):
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def connect():
+    """Leaves the port in TIME_WAIT."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", port))
+        server.listen()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            accepted = server.accept()[0]
+            accepted.close()
+            client.recv(1)
+
+
+def leave():
+    changes = [
+        lambda: write("/dev/left", "left"), lambda: os.mkfifo("/dev/left-fifo"), lambda: os.mknod("/dev/left-null", 0o020666, os.makedev(1, 3)),
+        lambda: os.symlink("/left", "/dev/left-link"), lambda: os.mkdir("/dev/net/left"), lambda: os.rename("/dev/full", "/dev/left-full"),
+        lambda: os.chmod("/dev/null", 0o600), lambda: os.chown("/dev/zero", 33, 33), lambda: os.chmod("/dev", 0o700), lambda: os.setxattr("/dev", "user.left", b"1"),
+        lambda: os.chmod("/dev/pts/ptmx", 0o600), lambda: os.chmod("/dev/pts", 0o700), lambda: write("/dev/shm/left", "left"),
+        lambda: os.chmod("/proc", 0o700), lambda: os.chmod("/proc/cpuinfo", 0o600), lambda: os.chmod("/proc/meminfo", 0o600), lambda: os.chmod("/proc/sys/kernel", 0o700),
+        lambda: os.setpriority(os.PRIO_PROCESS, 1, 7), lambda: os.sched_setaffinity(1, {0}), lambda: write("/proc/1/comm", "left"),
+        lambda: write("/proc/1/oom_score_adj", "7"), lambda: os.sched_setscheduler(1, 0, os.sched_param(0)), lambda: socket.sethostname("left"),
+        lambda: write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "7"), lambda: os.mkdir("/sys/fs/cgroup/cpu/left"), lambda: write("/sys/fs/cgroup/cpu/tasks", "1"),
+        lambda: write("/proc/meminfo", "left"), lambda: libc.shmget(7, 4096, 0o1666) >= 0 or 1 / 0, lambda: libc.msgget(7, 0o1666) >= 0 or 1 / 0,
+        lambda: libc.semget(7, 1, 0o1666) >= 0 or 1 / 0, connect,
+        *[lambda path=path: write(path, {"tcp_sack": "0", "ptrace_scope": "1", "ip_local_port_range": "40000 40100"}.get(os.path.basename(path), "4096 8192 16384")) for path in settings],
+    ]
+    if os.fork() == 0:
+        os.setsid()
+        libc.pause()
+    taken = 0
+    for change in changes:
+        try:
+            change()
+            taken += 1
+        except (OSError, ArithmeticError):
+            pass
+    print(taken)
+
+
+def listed(top):
+    for path in [top] + [os.path.join(where, name) for where, directories, files in os.walk(top) for name in sorted(directories + files)]:
+        state = os.lstat(path)
+        try:
+            attributes = os.listxattr(path, follow_symlinks=False)
+        except OSError:
+            attributes = []
+        yield f"{path} {state.st_mode:o} {state.st_uid} {state.st_gid} {state.st_rdev} {attributes}"
+
+
+def look():
+    for line in sorted(listed("/dev")):
+        print(line)
+    for name in sorted(name for name in os.listdir("/proc") if not name.isdigit()):
+        print(name, oct(os.lstat("/proc/" + name).st_mode))
+    print(oct(os.stat("/proc").st_mode), oct(os.stat("/proc/sys/kernel").st_mode))
+    for path in sorted(settings):
+        print(path, open(path).read().split())
+    for path in ("/proc/meminfo", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/proc/1/comm", "/proc/1/oom_score_adj"):
+        print(open(path).read())
+    print(sorted(os.listdir("/sys/fs/cgroup/cpu")), [len(open("/proc/sysvipc/" + name).readlines()) for name in ("shm", "msg", "sem")])
+    # Without the numbers of mounts and devices.
+    print(sorted(" ".join(line.split()[3:]) for line in open("/proc/self/mountinfo")))
+    for process in (0, 1):
+        print(os.getpriority(os.PRIO_PROCESS, process), os.sched_getaffinity(process), os.sched_getscheduler(process))
+    print(socket.gethostname(), os.getsid(1), [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in (1, os.getpid())])
+    if "connect" in sys.argv:
+        connect()
+        print("connected")
+
+
+{"leave": leave, "look": look}[sys.argv[1]]()

@@ -1,0 +1,104 @@
+using System.Globalization;
+using Boxer.Hosting;
+using Boxer.Linux;
+using Boxer.Tests.Support;
+using static Boxer.Tests.Support.SharedRunner;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>A command sees the processors and the memory of its limits, and its sandbox may use every processor of the host.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class VisibleLimitTests(SharedRunner shared)
+{
+    private const string Facts = """
+        import os, subprocess
+        read = lambda path: open(path).read()
+        print(os.cpu_count(), len(os.sched_getaffinity(0)), os.sysconf("SC_NPROCESSORS_ONLN"), int(subprocess.check_output(["nproc"])),
+              sum(line.startswith("processor") for line in read("/proc/cpuinfo").splitlines()))
+        memory = {line.split(":")[0]: int(line.split()[1]) for line in read("/proc/meminfo").splitlines()}
+        print(memory["MemTotal"], memory["MemAvailable"], memory["SwapTotal"], int(read("/sys/fs/cgroup/memory/memory.limit_in_bytes")) // 1024)
+        print(int(read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")), int(read("/sys/fs/cgroup/cpu/cpu.cfs_period_us")))
+        """;
+
+    private static readonly (double Cores, int Megabytes)[] Limits = [(0.5, 64), (1, 256), (2, 200)];
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData("0", false)]
+    [InlineData("65534", false)]
+    [InlineData("0", true)]
+    [InlineData("65534", true)]
+    public async Task A_command_sees_its_own_processors_and_memory(string user, bool pooled)
+    {
+        await using SandboxRunner runner = Make(options => options.Pool.Enabled = pooled);
+        foreach ((double cores, int megabytes) in Limits)
+        {
+            SandboxRequest request = Python(Facts);
+            request.User = user;
+            request.Limits = new() { CpuCores = cores, MemoryMegabytes = megabytes };
+            SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+
+            int processors = Math.Min((int)Math.Ceiling(cores), OwnProcessors().Count);
+            int kibibytes = megabytes * 1024;
+            Assert.Equal(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{processors} {processors} {processors} {processors} {processors}\n{kibibytes} {kibibytes} 0 {kibibytes}\n{cores * 100_000:0} 100000\n"),
+                result.Stdout + result.Stderr);
+        }
+    }
+
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    public async Task A_sandbox_may_use_every_processor_of_the_host(bool pooled, bool ignoreCgroups)
+    {
+        string own = AllowedProcessors("/proc/self/status");
+        Assert.SkipUnless(OwnProcessors().Count > 1, "Needs two processors.");
+        await using SandboxRunner runner = Make(options => (options.Pool.Enabled, options.IgnoreCgroups) = (pooled, ignoreCgroups));
+        if (pooled)
+        {
+            await runner.WarmAsync(Command("true"));
+        }
+
+        SandboxRequest request = Shell("nproc; for i in 1 2 3; do sleep 1000 & done; wait");
+        await using OpenRun run = await OpenRun.StartAsync(runner, request);
+        Assert.Equal("1\n", run.Said);
+
+        // The pool may be booting another, which is bound until it waits.
+        await Until.IsSoAsync(() => ReadThreads() is { Count: > 20 } threads && threads.All(thread => thread == own), seconds: 30);
+        await run.StopAsync();
+    }
+
+    // Of everything that this process has started: the sandbox's kernel has several threads, and so has what it starts for its processes.
+    private static List<string> ReadThreads()
+    {
+        List<string> threads = [];
+        foreach (int process in ProcessTable.ReadTree(Environment.ProcessId).Where(process => process != Environment.ProcessId))
+        {
+            try
+            {
+                threads.AddRange(Directory.EnumerateDirectories($"/proc/{process}/task").Select(task => AllowedProcessors(task + "/status")));
+            }
+            catch (IOException)
+            {
+                // It has ended.
+            }
+        }
+
+        return threads;
+    }
+
+    private static IReadOnlyList<int> OwnProcessors() => ProcessorAffinity.List(ProcessorAffinity.ReadOwn());
+
+    private static string AllowedProcessors(string status) => File.ReadLines(status).First(line => line.StartsWith("Cpus_allowed_list:", StringComparison.Ordinal));
+
+    private SandboxRunner Make(Action<BoxerOptions> change)
+    {
+        BoxerOptions options = shared.Options;
+        change(options);
+        return BoxerRunner.Create(options);
+    }
+}
