@@ -26,7 +26,7 @@ public sealed class TelemetryTests(SharedRunner shared)
             [("boxer.image.digest", result.ImageDigest), ("boxer.network", "none"), ("boxer.termination", "Exited")],
             run.TagObjects.Where(tag => tag.Key != "boxer.run.id").Select(tag => (tag.Key, (string?)tag.Value)).OrderBy(tag => tag.Key, StringComparer.Ordinal));
         Assert.Equal(
-            ["boxer.image", "boxer.network", "boxer.queue", "boxer.sandbox"],
+            ["boxer.image", "boxer.network", "boxer.processors", "boxer.queue", "boxer.sandbox"],
             ended.Where(activity => activity.ParentSpanId == run.SpanId).Select(activity => activity.OperationName).Order(StringComparer.Ordinal));
     }
 
