@@ -35,7 +35,7 @@ public sealed record ResourceLimits
     public TimeSpan? WallClock { get; set; }
 
     /// <summary>
-    /// Processor time of the whole sandbox, from hand-over to the end of the command, on all cores together: user and system time of every
+    /// Processor time of the whole sandbox, from the start of the command to its end, on all cores together: user and system time of every
     /// process of the command, and of the gVisor kernel that serves them; 10 ms to 24 h. A command that sleeps or waits uses none.
     /// A run that reaches it ends as <see cref="TerminationKind.CpuTimeLimit"/>. Read from the cgroup while the command runs, often enough that
     /// it is overshot by 0.1 s for each of <see cref="CpuCores"/> at the most, and by what ending the command takes. With <see cref="BoxerOptions.IgnoreCgroups"/> it is held by

@@ -101,7 +101,7 @@ public sealed record SandboxUsage
     public TimeSpan? CommandCpu { get; init; }
 
     /// <summary>
-    /// Processor time, user and system, of the whole sandbox from its hand-over to the end of the command, from the cgroup: of the command and
+    /// Processor time, user and system, of the whole sandbox from the start of the command to its end, from the cgroup: of the command and
     /// of the gVisor kernel that served it. This is what <see cref="ResourceLimits.CpuTime"/> bounds. <see langword="null"/> without cgroups.
     /// </summary>
     public TimeSpan? SandboxCpu { get; init; }

@@ -272,6 +272,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
                 // What is frozen does not show that it was killed. The run has done nothing yet.
                 Log.WaitingSandboxDied(_logger, id, lost);
+                sandbox.Kill();
             }
         }
         catch (Exception exception) when (HostFault.Is(exception) || exception is InitProtocolException)

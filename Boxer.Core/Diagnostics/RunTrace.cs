@@ -102,7 +102,8 @@ internal sealed class RunTrace : IDisposable
 
     private void Record(string stage, TimeSpan duration)
     {
-        _stages[stage] = duration;
+        // A stage is repeated where another sandbox stands in for one that died.
+        _stages[stage] = _stages.GetValueOrDefault(stage) + duration;
         _metrics.Stage(stage, duration);
     }
 }

@@ -51,6 +51,9 @@ internal sealed class Sandbox
     /// <summary>Makes it take no processor time until <see cref="Thaw"/>. Without a freezer it goes on waiting.</summary>
     internal void Freeze() => _parts.Cgroup?.Freeze();
 
+    /// <summary>Ends everything in it at once.</summary>
+    internal void Kill() => _parts.Kill();
+
     /// <summary>Makes it go on.</summary>
     internal void Thaw() => _parts.Cgroup?.Thaw();
 
@@ -110,7 +113,7 @@ internal sealed class Sandbox
         stderr.Start();
         Task input = stdin.WriteAsync(work.Stdin);
 
-        Task<InitEvent> command = ConverseAsync(work, progress, destroyed.Token);
+        Task<InitEvent> command = ConverseAsync(work, usage, progress, destroyed.Token);
         TerminationKind? stopped = await WaitAsync(
             command,
             [
@@ -155,6 +158,11 @@ internal sealed class Sandbox
             {
                 // Between two looks or, where no cgroup counts it, by the limit of its process or the sum of its children.
                 stopped = TerminationKind.CpuTimeLimit;
+            }
+
+            if (stopped == TerminationKind.WallClockLimit && !progress.Started)
+            {
+                throw new SandboxRuntimeException("The command did not start in time: its files were not put in, or the sandbox was too slow.");
             }
 
             if (stopped is null && end is InitClosed or InitFault && !progress.Started)
@@ -219,7 +227,7 @@ internal sealed class Sandbox
     }
 
     /// <summary>Start, files, go, and what comes until the command is over.</summary>
-    private async Task<InitEvent> ConverseAsync(SandboxWork work, Progress progress, CancellationToken cancellationToken)
+    private async Task<InitEvent> ConverseAsync(SandboxWork work, UsageWatch usage, Progress progress, CancellationToken cancellationToken)
     {
         try
         {
@@ -230,10 +238,11 @@ internal sealed class Sandbox
                 Stream content = await OpenAsync(file, i, cancellationToken).ConfigureAwait(false);
                 await using (content.ConfigureAwait(false))
                 {
-                    await Init.SendFileAsync("/" + file.Path, file.Executable, content, cancellationToken).ConfigureAwait(false);
+                    await SendAsync(file, i, content, cancellationToken).ConfigureAwait(false);
                 }
             }
 
+            usage.StartCount();
             await Init.GoAsync(cancellationToken).ConfigureAwait(false);
             while (true)
             {
@@ -257,6 +266,22 @@ internal sealed class Sandbox
         }
     }
 
+    // The socket to PID 1 fails with other exceptions, so this one is of the content.
+    private async Task SendAsync(SandboxFile file, int index, Stream content, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Init.SendFileAsync("/" + file.Path, file.Executable, content, cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is (IOException or UnauthorizedAccessException) and not EndOfStreamException)
+        {
+            throw Unreadable(index, exception);
+        }
+    }
+
+    private static InvalidSandboxRequestException Unreadable(int index, Exception exception) =>
+        new($"Files[{index}]", "its content cannot be read.", exception.Message, exception);
+
     private static async ValueTask<Stream> OpenAsync(SandboxFile file, int index, CancellationToken cancellationToken)
     {
         try
@@ -265,7 +290,7 @@ internal sealed class Sandbox
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new InvalidSandboxRequestException($"Files[{index}]", "its content cannot be read.", exception.Message, exception);
+            throw Unreadable(index, exception);
         }
     }
 

@@ -18,11 +18,13 @@ internal sealed class UsageWatch : IAsyncDisposable
     private readonly TimeSpan? _cpuLimit;
     private readonly double _cores;
     private readonly TimeProvider _time;
-    private readonly TimeSpan _cpuBefore;
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _cpuExceeded = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Task _looking;
+    private TimeSpan _cpuBefore;
+    private TimeSpan? _lastCpu;
     private long? _peakMemoryBytes;
+    private volatile bool _isLimited;
 
     /// <param name="cgroup">The sandbox's, with nothing of the run in it yet; <see langword="null"/>: nothing is known of its use.</param>
     /// <param name="cpuLimit">The most processor time; <see langword="null"/>: no bound.</param>
@@ -38,17 +40,25 @@ internal sealed class UsageWatch : IAsyncDisposable
         _looking = cgroup is null ? Task.CompletedTask : LookAsync();
     }
 
+    /// <summary>Starts the count of processor time anew, and applies the limit from now on: the command is about to start.</summary>
+    internal void StartCount()
+    {
+        _cpuBefore = Read(() => _cgroup?.ReadCpu()) ?? _cpuBefore;
+        _lastCpu = null;
+        _isLimited = true;
+    }
+
     /// <summary>Completes when the limit of processor time is reached; never, if it is not.</summary>
     internal Task CpuExceeded => _cpuExceeded.Task;
 
     /// <summary>Ends the sampling with a last sample.</summary>
-    /// <returns>Processor time since the hand-over, and the most memory that was seen; <see langword="null"/> where the kernel does not say.</returns>
+    /// <returns>Processor time since <see cref="StartCount"/>, and the most memory that was seen; <see langword="null"/> where the kernel does not say.</returns>
     internal async Task<(TimeSpan? Cpu, long? PeakMemoryBytes)> StopAsync()
     {
         await _stop.CancelAsync().ConfigureAwait(false);
         await _looking.ConfigureAwait(false);
         LookAtMemory();
-        return (LookAtCpu(), _peakMemoryBytes);
+        return (LookAtCpu() ?? _lastCpu, _peakMemoryBytes);
     }
 
     public async ValueTask DisposeAsync()
@@ -108,11 +118,12 @@ internal sealed class UsageWatch : IAsyncDisposable
     private TimeSpan? LookAtCpu()
     {
         TimeSpan? cpu = Read(() => _cgroup?.ReadCpu()) - _cpuBefore;
-        if (cpu >= _cpuLimit)
+        if (_isLimited && cpu >= _cpuLimit)
         {
             _cpuExceeded.TrySetResult();
         }
 
+        _lastCpu = cpu ?? _lastCpu;
         return cpu;
     }
 

@@ -75,7 +75,16 @@ internal sealed class Problem
                     Pids = _settings.PidsLimit,
                 },
             };
-            SandboxResult result = await runner.RunAsync(request, cancellationToken);
+            SandboxResult result;
+            try
+            {
+                result = await runner.RunAsync(request, cancellationToken);
+            }
+            catch (SandboxException exception)
+            {
+                return new Judgement(name, Verdicts.InternalError, test, most, exception.Message);
+            }
+
             most = Math.Max(most, result.Usage.Cpu?.TotalSeconds ?? 0);
             string verdict = Verdicts.Of(result, expected);
             if (verdict != Verdicts.Accepted)

@@ -7,6 +7,9 @@ internal static class Verdicts
 {
     public const string Accepted = "AC";
 
+    /// <summary>The submission could not be judged, by no fault of its own: judge it again.</summary>
+    public const string InternalError = "IE";
+
     /// <summary>Gives the verdict of one run.</summary>
     /// <param name="result">The run.</param>
     /// <param name="expected">What it should have printed.</param>
@@ -15,9 +18,7 @@ internal static class Verdicts
         TerminationKind.CpuTimeLimit or TerminationKind.WallClockLimit => "TLE",
         TerminationKind.MemoryLimit => "MLE",
         TerminationKind.Exited when result.ExitCode == 0 => Compare(result.Stdout, expected),
-
-        // Nobody's fault that the submission could help: judge it again.
-        TerminationKind.SandboxDied => "IE",
+        TerminationKind.SandboxDied => InternalError,
         _ => "RE",
     };
 

@@ -30,7 +30,7 @@ internal abstract class Cgroup : IAsyncDisposable
     internal const int CommandWeight = 100;
 
     /// <summary>The same of a sandbox that is booted or waits: it takes what commands leave, so that it does not use up their wall clocks.</summary>
-    internal const int WaitingWeight = 5;
+    internal const int WaitingWeight = 25;
 
     /// <summary>How often the kernel renews the quota of processor time.</summary>
     internal const int PeriodMicroseconds = 100_000;

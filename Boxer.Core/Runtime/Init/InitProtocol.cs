@@ -265,8 +265,8 @@ internal static class InitProtocol
 
     private static InitEnded DecodeEnded(ref PayloadReader reader)
     {
-        // A TimeSpan counts 100 ns in 63 bits.
-        const long MaxMicroseconds = long.MaxValue / 10;
+        // A TimeSpan counts 100 ns in 63 bits, and both times are added.
+        const long MaxMicroseconds = long.MaxValue / TimeSpan.TicksPerMicrosecond / 2;
         int kind = reader.Number("kind of end", 0, 1);
         int status = kind == 0 ? reader.Number("exit code", 0, 255) : reader.Number("signal", 1, 64);
         long user = reader.LongNumber("user time", MaxMicroseconds);

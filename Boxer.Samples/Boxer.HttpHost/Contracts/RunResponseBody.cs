@@ -20,7 +20,7 @@ internal sealed record RunResponseBody
     /// </summary>
     public required LargeText Stderr { get; init; }
 
-    /// <summary>Milliseconds from the start of the command to its end.</summary>
+    /// <summary>Milliseconds from the hand-over (putting files in included) to the end of the command.</summary>
     public required long WallMs { get; init; }
 
     /// <summary>Why the run ended: exited, signaled, cpu_time_limit, memory_limit or disk_limit.</summary>
@@ -120,7 +120,7 @@ internal sealed record ErrorBody
     /// <summary>Standard error as it was, in base64; only where it is not UTF-8.</summary>
     public LargeText? StderrBase64 { get; init; }
 
-    /// <summary>Milliseconds from the start of the command to its end, where it ran.</summary>
+    /// <summary>Milliseconds from the hand-over (putting files in included) to the end of the command, where it ran.</summary>
     public long? WallMs { get; init; }
 
     /// <summary>Why the run ended, where it ran: wall_clock_limit, output_limit, not_started or sandbox_died.</summary>

@@ -28,10 +28,12 @@ public sealed class UsageWatchTests : IDisposable
             iter: 20_000);
 
     [Fact]
-    public async Task Use_before_the_hand_over_is_not_charged()
+    public async Task Use_before_the_command_starts_is_not_charged()
     {
-        Put(cpuMilliseconds: 5_000);
-        await using UsageWatch watch = Start(TimeSpan.FromSeconds(1));
+        Put(cpuMilliseconds: 1_000);
+        await using var watch = new UsageWatch(new CgroupV2(_root, _time), TimeSpan.FromSeconds(1), 1, _time);
+        await PassAsync(TimeSpan.FromMinutes(1), () => Put(cpuMilliseconds: 5_000));
+        watch.StartCount();
         await PassAsync(TimeSpan.FromMinutes(1), () => Put(cpuMilliseconds: 5_900));
         Assert.False(watch.CpuExceeded.IsCompleted);
 
@@ -47,9 +49,21 @@ public sealed class UsageWatchTests : IDisposable
         Assert.False(watch.CpuExceeded.IsCompleted);
         Put(cpuMilliseconds: 1_000);
 
-        await UntilAsync(watch);
+        await PassAsync(TimeSpan.FromMilliseconds(500), () => { });
 
+        Assert.True(watch.CpuExceeded.IsCompleted);
         Assert.Equal(TimeSpan.FromSeconds(1), (await watch.StopAsync()).Cpu);
+    }
+
+    [Fact]
+    public async Task What_was_read_last_is_told_where_the_last_read_fails()
+    {
+        Put(cpuMilliseconds: 0);
+        await using UsageWatch watch = Start(TimeSpan.FromSeconds(1));
+        await PassAsync(TimeSpan.FromSeconds(2), () => Put(cpuMilliseconds: 300));
+        File.Delete(Path.Join(_root, "cpu.stat"));
+
+        Assert.Equal(TimeSpan.FromMilliseconds(300), (await watch.StopAsync()).Cpu);
     }
 
     [Fact]
@@ -72,7 +86,12 @@ public sealed class UsageWatchTests : IDisposable
         Assert.False(watch.CpuExceeded.IsCompleted);
     }
 
-    private UsageWatch Start(TimeSpan? limit) => new(new CgroupV2(_root, _time), limit, 1, _time);
+    private UsageWatch Start(TimeSpan? limit)
+    {
+        var watch = new UsageWatch(new CgroupV2(_root, _time), limit, 1, _time);
+        watch.StartCount();
+        return watch;
+    }
 
     private async Task PassAsync(TimeSpan time, Action meanwhile)
     {
