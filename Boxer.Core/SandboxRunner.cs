@@ -243,7 +243,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             for (bool mayBootAgain = true; ;)
             {
                 (Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)? warm =
-                    await TakeWarmAsync(engine, reference, image.Digest, mode, processors, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                    await TakeWarmAsync(engine, reference, image.Digest, mode, processors, limits.MemoryMegabytes!.Value, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
                     warm ?? await BootAsync(engine, id, image, mode, processors, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, engine.CountsCpu);
@@ -350,15 +350,15 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    private WarmSandbox? TakeWarm(Engine engine, ImageReference reference, string digest, INetworkMode mode, int processors) => mode.CanBePooled
+    private WarmSandbox? TakeWarm(Engine engine, ImageReference reference, string digest, INetworkMode mode, int processors, long memoryMegabytes) => mode.CanBePooled
         ? engine.Pool?.Take(
-            new PoolKey(digest, mode.Name, processors), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, processors, _warmUps, cancel))
+            new PoolKey(digest, mode.Name, processors), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, processors, _warmUps, cancel), memoryMegabytes)
         : null;
 
     private async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)?> TakeWarmAsync(
-        Engine engine, ImageReference reference, string digest, INetworkMode mode, int processors, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        Engine engine, ImageReference reference, string digest, INetworkMode mode, int processors, long memoryMegabytes, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
-        while (TakeWarm(engine, reference, digest, mode, processors) is { } warm)
+        while (TakeWarm(engine, reference, digest, mode, processors, memoryMegabytes) is { } warm)
         {
             held.Push(warm);
             try

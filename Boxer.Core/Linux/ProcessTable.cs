@@ -74,7 +74,8 @@ internal static class ProcessTable
         }
     }
 
-    // A process that vanished meanwhile cannot be read or signalled, and does not count.
+    // A process that vanished meanwhile cannot be read or signalled, and does not count. The arguments of others are not even read: they
+    // can be as long as those others want.
     private static bool KillRuntime(string directory, IReadOnlySet<FileIdentity> programs)
     {
         bool found = false;
@@ -82,12 +83,12 @@ internal static class ProcessTable
         {
             if (int.TryParse(Path.GetFileName(entry), NumberStyles.None, CultureInfo.InvariantCulture, out int pid)
                 && pid != Environment.ProcessId
-                && Read(entry + "/cmdline") is { } commandLine
-                && NamesDirectory(commandLine, directory)
+                && Read(entry + "/status") is { } status
+                && IsOwn(status)
                 && FileIdentity.Of(ExecutablePath(pid)) is { } executable
                 && programs.Contains(executable)
-                && Read(entry + "/status") is { } status
-                && IsOwn(status))
+                && Read(entry + "/cmdline") is { } commandLine
+                && NamesDirectory(commandLine, directory))
             {
                 found |= Signal.kill(pid, Signal.SIGKILL) == 0;
             }

@@ -15,6 +15,9 @@ internal interface IWarmSandbox : IAsyncDisposable
     /// <summary>The most memory that it had until now, in MiB.</summary>
     long MemoryMegabytes { get; }
 
+    /// <summary>The smallest limit of memory that it lives on with, in MiB: the kernel cannot take back what it has but page cache.</summary>
+    long LeastMegabytes { get; }
+
     /// <summary>Makes it take no processor time. It need not have stopped when this returns.</summary>
     /// <exception cref="IOException">It cannot be frozen.</exception>
     void Freeze();

@@ -100,8 +100,9 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     /// <param name="key">Which.</param>
     /// <param name="reference">What the image is called: sandboxes of another that had this name before are dropped.</param>
     /// <param name="boot">Boots one more like it.</param>
+    /// <param name="mostMegabytes">The limit of memory that it is to live on with, in MiB.</param>
     /// <returns>One that is awake, which is the caller's from then on; <see langword="null"/> where none waits.</returns>
-    internal T? Take(PoolKey key, string reference, Func<CancellationToken, Task<T>> boot)
+    internal T? Take(PoolKey key, string reference, Func<CancellationToken, Task<T>> boot, long mostMegabytes = long.MaxValue)
     {
         T? taken = null;
         lock (_lock)
@@ -113,9 +114,9 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
             Entry entry = Enter(key, reference, boot);
             entry.Demand.Take(Now);
-            while (taken is null && entry.Waiting.TryDequeue(out Waiting waiting))
+            while (taken is null && entry.Waiting.TryPeek(out Waiting waiting) && FitsIn(waiting, mostMegabytes))
             {
-                taken = Wake(waiting);
+                taken = Wake(entry.Waiting.Dequeue());
                 if (taken is not null)
                 {
                     _metrics.Age(Now - waiting.Since);
@@ -297,6 +298,19 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
 
         return entry;
+    }
+
+    // The first is known, and is the most that the second can be.
+    private static bool FitsIn(Waiting waiting, long mostMegabytes)
+    {
+        try
+        {
+            return waiting.Memory.Megabytes <= mostMegabytes || waiting.Sandbox.LeastMegabytes <= mostMegabytes;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
     }
 
     // What is dead, old, or more than is wanted goes.

@@ -9,6 +9,9 @@ internal sealed class WarmSandbox : IWarmSandbox
 {
     // Where this host does not say what a sandbox had: somewhat more than one that did nothing takes.
     private const int UsualMegabytes = 32;
+
+    // What a hand-over takes beside it: buffers of the runtime, and of the kernel for it.
+    private const long HandOverMegabytes = 16;
     private readonly CleanupStack _held;
 
     private WarmSandbox(Sandbox sandbox, INetworkAttachment network, CleanupStack held)
@@ -28,7 +31,12 @@ internal sealed class WarmSandbox : IWarmSandbox
     public bool IsAlive => Sandbox.IsAlive && Network.IsUsable;
 
     /// <inheritdoc/>
-    public long MemoryMegabytes => Sandbox.ReadPeakCharge() is { } bytes ? (bytes + (1 << 20) - 1) >> 20 : UsualMegabytes;
+    public long MemoryMegabytes => InMegabytes(Sandbox.ReadPeakCharge());
+
+    /// <inheritdoc/>
+    public long LeastMegabytes => InMegabytes(Sandbox.ReadMemory()) + HandOverMegabytes;
+
+    private static long InMegabytes(long? bytes) => bytes is { } known ? (known + (1 << 20) - 1) >> 20 : UsualMegabytes;
 
     /// <summary>Boots one.</summary>
     /// <param name="engine">What this runner has on the host.</param>

@@ -89,8 +89,14 @@ internal sealed class RunscRuntime : ISandboxRuntime
             using BootProcessors.Choice? choice = _processors.Take(processors);
             Start(parts, id, network, choice?.Numbers ?? []);
             await WaitForInitAsync(parts, cancellationToken).ConfigureAwait(false);
-            _programs.AddOf(parts.Process!.Id);
-            choice?.Widen(() => parts.Cgroup?.ReadProcesses() ?? ProcessTable.ReadTree(parts.Process!.Id));
+
+            // Without a cgroup they are looked for by their programs when the sandbox ends, and a script in place of runsc has others below it.
+            foreach (int process in parts.Cgroup is null ? ProcessTable.ReadTree(parts.Process!.Id) : [parts.Process!.Id])
+            {
+                _programs.AddOf(process);
+            }
+
+            choice?.Widen(() => parts.Cgroup?.ReadProcesses() is { Count: > 0 } processes ? processes : ProcessTable.ReadTree(parts.Process!.Id));
             return new Sandbox(parts, _poller, _time);
         }
         catch (Exception exception) when (HostFault.Is(exception))

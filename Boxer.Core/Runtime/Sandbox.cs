@@ -48,6 +48,9 @@ internal sealed class Sandbox
     /// <summary>The most memory that it was charged with until now, page cache too; <see langword="null"/> where this host does not say.</summary>
     internal long? ReadPeakCharge() => _parts.Cgroup?.ReadPeakCharge();
 
+    /// <summary>The memory that it has now without page cache; <see langword="null"/> where this host does not say.</summary>
+    internal long? ReadMemory() => _parts.Cgroup?.ReadMemory();
+
     /// <summary>Makes it take no processor time until <see cref="Thaw"/>. Without a freezer it goes on waiting.</summary>
     internal void Freeze() => _parts.Cgroup?.Freeze();
 

@@ -155,6 +155,7 @@ enum call_field {
     CALL_NUMBER = 0,
     CALL_ARCHITECTURE = 4,
     CALL_FIRST_ARGUMENT = 16,
+    CALL_SECOND_ARGUMENT = 24,
 };
 
 static int install_filter(struct bpf_program *program)
@@ -219,12 +220,20 @@ static void join_cgroup(const char *procs)
     close(fd);
 }
 
-/* Where the whole machine is out of memory, sandboxes go before the process that runs them (proc_pid_oom_score_adj(5)). */
+/*
+ * Where the whole machine is out of memory, sandboxes go before the process that runs them (proc_pid_oom_score_adj(5)). Lowering
+ * the score takes a privilege, so it is added to what the process has.
+ */
 static void offer_to_oom_killer(void)
 {
-    static const char score[] = "500";
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, score, sizeof score - 1) < 0)
+    enum { MORE = 500, MOST = 1000 };
+    char text[16] = "";
+    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
+        launch_fail("read", "/proc/self/oom_score_adj");
+    long score = strtol(text, NULL, 10) + MORE;
+    int length = snprintf(text, sizeof text, "%ld", score < MOST ? score : MOST);
+    if (pwrite(fd, text, (size_t)length, 0) != length)
         launch_fail("set", "/proc/self/oom_score_adj");
     close(fd);
 }
@@ -457,6 +466,7 @@ static int memory_limit_fd = -1;
 static int cpu_quota_fd = -1;
 static int meminfo_fd = -1;
 static int are_cgroups_shown;
+static int is_cwd_made;
 static int is_memory_shown;
 static struct processors own_processors;
 static uint32_t warm_up_errno;
@@ -1207,22 +1217,28 @@ static int enter_user_namespace(int socket)
 }
 
 /*
- * Refuses new user namespaces. In one of its own a process has every capability, and gVisor takes those for RLIMIT_NPROC and
- * for mounts: 300 processes of 64, and a tmpfs without a size. clone3 has its flags in memory, where a filter cannot look;
- * every libc falls back to clone.
+ * Refuses what gVisor would let a command do beyond its limits.
+ * New user namespaces: in one of its own a process has every capability, and gVisor takes those for RLIMIT_NPROC and for mounts:
+ * 300 processes of 64, and a tmpfs without a size. clone3 has its flags in memory, where a filter cannot look; every libc falls
+ * back to clone.
+ * F_SETSIG: user 0 may have any signal sent to any process when a descriptor becomes ready, SIGKILL to PID 1 too. SIGIO, which is
+ * sent without it, PID 1 blocks.
  */
-static int refuse_user_namespaces(void)
+static int refuse_calls(void)
 {
-    enum { CLONE3 = 435 };
+    enum { CLONE3 = 435, SET_SIGNAL = 10 };
     struct bpf_instruction filter[] = {
         { BPF_LOAD_WORD, 0, 0, CALL_ARCHITECTURE },
-        { BPF_JUMP_EQUAL, 0, 7, AUDIT_ARCHITECTURE },
+        { BPF_JUMP_EQUAL, 0, 10, AUDIT_ARCHITECTURE },
         { BPF_LOAD_WORD, 0, 0, CALL_NUMBER },
-        { BPF_JUMP_EQUAL, 2, 0, SYS_clone },
-        { BPF_JUMP_EQUAL, 1, 0, SYS_unshare },
-        { BPF_JUMP_EQUAL, 3, 2, CLONE3 },
+        { BPF_JUMP_EQUAL, 3, 0, SYS_clone },
+        { BPF_JUMP_EQUAL, 2, 0, SYS_unshare },
+        { BPF_JUMP_EQUAL, 6, 0, CLONE3 },
+        { BPF_JUMP_EQUAL, 2, 4, SYS_fcntl },
         { BPF_LOAD_WORD, 0, 0, CALL_FIRST_ARGUMENT },
-        { BPF_JUMP_SET, 2, 0, CLONE_NEWUSER },
+        { BPF_JUMP_SET, 4, 2, CLONE_NEWUSER },
+        { BPF_LOAD_WORD, 0, 0, CALL_SECOND_ARGUMENT },
+        { BPF_JUMP_EQUAL, 2, 0, SET_SIGNAL },
         { BPF_RETURN, 0, 0, SECCOMP_ALLOW },
         { BPF_RETURN, 0, 0, SECCOMP_ERRNO | ENOSYS },
         { BPF_RETURN, 0, 0, SECCOMP_ERRNO | EPERM },
@@ -1311,7 +1327,7 @@ _Noreturn static void become_command(int socket)
         child_fail(STAGE_UID);
     if (set_capabilities((uint32_t)plan->capabilities, (uint32_t)(plan->capabilities >> 32)) != 0)
         child_fail(STAGE_CAPABILITIES);
-    if (refuse_user_namespaces() != 0)
+    if (refuse_calls() != 0)
         child_fail(STAGE_SECCOMP);
     if (setsid() < 0)
         child_fail(STAGE_SESSION);
@@ -1436,8 +1452,10 @@ static void prepare(size_t length)
         write_text(&plan->texts[i]);
     forget_empty_files();
     /* A directory that cannot be made is the command's to fail on, with the errno of its chdir. */
-    if (plan->cwd[1] != '\0')
+    if (plan->cwd[1] != '\0') {
+        is_cwd_made = access(plan->cwd, F_OK) != 0;
         make_directories(plan->cwd, plan->uid, plan->gid, 0);
+    }
     if (plan->output[0] != '\0') {
         output_fd = open(plan->output, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (output_fd < 0)
@@ -1830,6 +1848,9 @@ static void finish_warm_up(void)
     output_fd = -1;
     unmount_from(0);
     unmount_after_warm_up();
+    /* It belongs to the warm-up's user. One with entries stays. */
+    if (is_cwd_made)
+        rmdir(plan->cwd);
     renew_views();
     restore_scheduling();
     make_ahead();

@@ -46,6 +46,18 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task Take_leaves_one_that_has_more_memory_than_the_run_may_have()
+    {
+        SandboxPool<FakeSandbox> pool = Make();
+        pool.Take(Python, "python", BootAsync);
+        await WaitAsync(() => pool.Count > 0);
+
+        Assert.Null(pool.Take(Python, "python", BootAsync, FakeSandbox.Megabytes - 11));
+        Assert.False(_all[0].IsDestroyed);
+        Assert.Same(_all[0], pool.Take(Python, "python", BootAsync, FakeSandbox.Megabytes - 10));
+    }
+
+    [Fact]
     public async Task Demand_sizes_it_within_its_bound()
     {
         SandboxPool<FakeSandbox> pool = Make(options => options.MaxSandboxes = 3);
@@ -429,6 +441,8 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         public const int Megabytes = 10;
 
         public long MemoryMegabytes => Megabytes;
+
+        public long LeastMegabytes => Megabytes - 10;
 
         public bool IsAlive { get; set; } = true;
 

@@ -7,6 +7,7 @@ its name, a tab, and what came of it: the errors, "ok" where the call succeeded,
 
 import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -168,6 +169,25 @@ report("send on what is no socket of ours", {call(44, number, b"forged", 6, 0x40
 report("signal PID 1", {attempt(os.kill, 1, number) for number in (0, 1, 2, 9, 11, 15, 17, 18, 19)})
 report("signal a thread of PID 1", {call(234, 1, 1, number) for number in (9, 19)})
 report("signal its group", {attempt(os.killpg, 1, 9)})
+
+
+def send_when_ready(kind, identifier):
+    """Has PID 1 sent SIGKILL when a pipe of ours becomes ready (fcntl(2), F_SETOWN)."""
+    reader, writer = os.pipe()
+    try:
+        if kind is None:
+            fcntl.fcntl(reader, fcntl.F_SETOWN, identifier)
+        else:
+            fcntl.fcntl(reader, 15, struct.pack("ii", kind, identifier))
+        fcntl.fcntl(reader, fcntl.F_SETSIG, 9)
+        fcntl.fcntl(reader, fcntl.F_SETFL, fcntl.fcntl(reader, fcntl.F_GETFL) | os.O_ASYNC)
+        os.write(writer, b"x")
+        return "ok"
+    except OSError as fault:
+        return errno.errorcode.get(fault.errno, "?")
+
+
+report("have a descriptor signal PID 1", {send_when_ready(None, 1), send_when_ready(0, 1), send_when_ready(1, 1)})
 report("queue a signal to PID 1", call(129, 1, 9, ctypes.create_string_buffer(struct.pack("iii", 9, 0, -1), 128)))
 report("trace PID 1", {in_child(lambda request=request: call(101, request, 1, 0, 0)) for request in (16, 0x4206)})
 word = ctypes.create_string_buffer(8)
