@@ -55,8 +55,7 @@ public sealed class RunFaultTests(SharedRunner shared)
         await using (SandboxRunner runner = BoxerRunner.Create(shared.Options))
         {
             await runner.StartAsync(Cancel);
-            directory = Directory.GetParent(Directory.GetFiles("/run/boxer", "programs", SearchOption.AllDirectories)
-                .Single(path => OwnTraces.Instances().Except(before, StringComparer.Ordinal).Any(id => path == $"/run/boxer/{id}/programs")))!.FullName;
+            directory = OwnTraces.Instances().Except(before, StringComparer.Ordinal).Select(id => $"/run/boxer/{id}").Single(instance => File.Exists(Path.Join(instance, "programs")));
             File.Delete(Path.Join(directory, "programs"));
 
             // Reading it fails.
