@@ -34,7 +34,7 @@ public sealed class BoxerOptions
 
     /// <summary>
     /// Run without cgroups: cpu and memory limits are not held, and every result names them in
-    /// <see cref="SandboxResult.UnenforcedLimits"/>. <c>CpuTime</c> then limits only the command's own process.
+    /// <see cref="SandboxResult.UnenforcedLimits"/>. <see cref="ResourceLimits.CpuTime"/> then limits only the command's own process.
     /// <value>Default <see langword="false"/>: a host where they cannot be held is refused.</value>
     /// </summary>
     public bool IgnoreCgroups { get; set; }
