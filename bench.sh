@@ -9,8 +9,9 @@
 #   ./bench.sh --against COMMIT [--old-config JSON] [--new-config JSON] [PAIRS [REPORT]]
 #       Compares this checkout as it is with COMMIT: builds both, runs the HTTP hosts of both and measures old and new in pairs, by default 60 a
 #       row (at most 12 for pulls). Prints for each row the medians, and the median of the ratios new / old with a 95 % interval. Exit code 1
-#       where a row is SLOWER: its whole interval is above 1.05. The JSON objects have keys that only one of the hosts is to be configured with,
-#       such as '{"root_images": false}'. REPORT is by default bench-comparison.txt in the working directory.
+#       where a row is SLOWER: its whole interval is above 1.05. The JSON objects have keys that only one of the hosts is configured with, such
+#       as --new-config '{"cpu_overcommit": 1}'; the host of that side must know them. REPORT is by default
+#       bench-comparison.txt in the working directory.
 set -euo pipefail
 call_directory=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"

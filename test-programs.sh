@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Real programs in real sandboxes, on a fresh Debian or Ubuntu as root: installs what the tests need, builds with warnings as errors, makes
+# Real programs in real sandboxes, and the judge, on a fresh Debian or Ubuntu as root: installs what the tests need, builds with warnings as errors, makes
 # the images, and runs the .NET tests of the namespace Boxer.Tests.Programs. CONTRIBUTING.md says what each does.
 #
 # The last line is "N passed, N failed" (", N skipped"); each skipped and each failed test is named above it with the reason. The exit

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The whole suite, on a fresh Debian or Ubuntu as root: installs what the tests need, builds with warnings as errors, and runs
+# Everything but real programs (those are in test-programs.sh), on a fresh Debian or Ubuntu as root: installs what the tests need, builds
+# with warnings as errors, and runs
 #
 #   the style checks, the .NET tests, half a minute of fuzzing, two minutes of soak, the Python client's tests (by itself and against
 #   a live host), the packages from a project outside the solution, and the host on cgroup v2 in a software-emulated machine.

@@ -34,7 +34,7 @@ public sealed class BoxerOptions
 
     /// <summary>
     /// Run without cgroups: cpu and memory limits are not held, and every result names them in
-    /// <see cref="SandboxResult.UnenforcedLimits"/>.
+    /// <see cref="SandboxResult.UnenforcedLimits"/>. <see cref="ResourceLimits.CpuTime"/> then limits only the command's own process.
     /// <value>Default <see langword="false"/>: a host where they cannot be held is refused.</value>
     /// </summary>
     public bool IgnoreCgroups { get; set; }
@@ -141,7 +141,7 @@ public sealed class BoxerOptions
     public bool AllowWiderEgress { get; set; }
 
     /// <summary>
-    /// Runs at once, those included whose command waits for its processors (<see cref="CpuOvercommit"/>); 1 to 10,000.
+    /// Maximum number of concurrent runs, including those that wait for processors (<see cref="CpuOvercommit"/>); 1 to 10,000.
     /// <value>Default <see langword="null"/>: four for each processor.</value>
     /// </summary>
     public int? MaxConcurrentRuns { get; set; }
@@ -162,10 +162,10 @@ public sealed class BoxerOptions
     public int? MaxConcurrentRunsPerKey { get; set; }
 
     /// <summary>
-    /// Memory in MiB that sandboxes of this runner together may be promised, those that wait in the pool included, with what pulls may take
-    /// (<see cref="PullMemoryMegabytes"/>), which no sandbox gets; at least that of pulls and one run with the
-    /// default limits, and at most what this machine, or the limit of this process's cgroup, has beyond a sixteenth of it (at least 128 MiB)
-    /// that stays for the host. Several runners of one machine do not know of each other: divide it among them.
+    /// Maximum memory (MiB) for all sandboxes of this runner, including pooled ones, plus the memory of pulls
+    /// (<see cref="PullMemoryMegabytes"/>). Minimum: pulls plus one run with the default limits. Maximum: the memory of the machine or of this
+    /// process's cgroup, less one sixteenth (at least 128 MiB) for the host. Runners do not know of each other: divide a machine's memory among
+    /// them.
     /// <value>Default <see langword="null"/>: three quarters of this machine's memory, or of the limit of this process's cgroup.</value>
     /// </summary>
     public int? MaxMemoryMegabytes { get; set; }

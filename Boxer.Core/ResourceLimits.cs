@@ -37,10 +37,10 @@ public sealed record ResourceLimits
     /// <summary>
     /// Processor time of the whole sandbox, from the start of the command to its end, on all cores together: user and system time of every
     /// process of the command, and of the gVisor kernel that serves them; 10 ms to 24 h. A command that sleeps or waits uses none.
-    /// A run that reaches it ends as <see cref="TerminationKind.CpuTimeLimit"/>. Read from the cgroup while the command runs, often enough that
-    /// it is overshot by 0.1 s for each of <see cref="CpuCores"/> at the most, and by what ending the command takes. With <see cref="BoxerOptions.IgnoreCgroups"/> it is held by
-    /// RLIMIT_CPU (getrlimit(2)), in whole seconds, rounded up, for the command's own process and its threads alone: what its children use
-    /// counts when they have ended, and ends nothing before. <see cref="SandboxResult.UnenforcedLimits"/> then names it.
+    /// A run that reaches it ends as <see cref="TerminationKind.CpuTimeLimit"/>. The cgroup is sampled while the command runs. A run
+    /// exceeds the limit by at most 0.1 s per core, plus the time that ending it takes. With <see cref="BoxerOptions.IgnoreCgroups"/>,
+    /// RLIMIT_CPU (getrlimit(2)) limits the command's own process and its threads, in whole seconds rounded up. Children count only after they
+    /// have ended. <see cref="SandboxResult.UnenforcedLimits"/> then names it.
     /// <value>Default <see langword="null"/>: as much as <see cref="BoxerOptions.MaxLimits"/> allows, else no limit.</value>
     /// </summary>
     public TimeSpan? CpuTime { get; set; }

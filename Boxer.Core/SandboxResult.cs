@@ -65,7 +65,7 @@ public sealed class SandboxResult
     public required SandboxTimings Timings { get; init; }
 
     /// <summary>
-    /// Limits that this host could not hold, or not as they are documented, by property name of <see cref="ResourceLimits"/>;
+    /// Limits that this host cannot hold, or not as documented, by property name of <see cref="ResourceLimits"/>;
     /// empty unless <see cref="BoxerOptions.IgnoreCgroups"/> is set. <see cref="ResourceLimits.CpuTime"/> is named where the run has that limit.
     /// </summary>
     public required IReadOnlyList<string> UnenforcedLimits { get; init; }
@@ -91,7 +91,7 @@ public sealed class SandboxOutputFile
     public string? HostPath { get; init; }
 }
 
-/// <summary>What a run used, however it ended; <see langword="null"/> where this host cannot tell.</summary>
+/// <summary>Resource usage of a run, for every end. A value that this host cannot measure is <see langword="null"/>.</summary>
 public sealed record SandboxUsage
 {
     /// <summary>

@@ -240,6 +240,8 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
             int processors = WorkBuilder.Processors(limits);
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
+
+            // A pooled sandbox can always be replaced. A booted one is replaced once, if it waited for processors.
             for (bool mayBootAgain = true; ;)
             {
                 (Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)? warm =

@@ -3,7 +3,7 @@ namespace Boxer;
 /// <summary>How long each stage of a run took.</summary>
 public sealed record SandboxTimings
 {
-    /// <summary>Waiting for a running slot, and with the sandbox ready for processors.</summary>
+    /// <summary>Time spent waiting for a running slot, plus time spent waiting for processors with the sandbox ready.</summary>
     public TimeSpan Queue { get; init; }
 
     /// <summary>Finding or pulling the image, and its root.</summary>

@@ -13,8 +13,8 @@ internal sealed class DnsListener : IAsyncDisposable
     /// <summary>Questions that wait for their answers at most; one more is answered with a failure.</summary>
     internal const int MostQuestions = 64;
 
-    /// <summary>Connections at most; more wait in the kernel, which bounds them.</summary>
-    internal const int MostConnections = 8;
+    /// <summary>Maximum number of connections that are served at once. Others wait in the kernel, which bounds them.</summary>
+    internal const int MostServedConnections = 8;
 
     private const int Attempts = 20;
     private static readonly TimeSpan MessageTimeout = TimeSpan.FromSeconds(5);
@@ -25,7 +25,7 @@ internal sealed class DnsListener : IAsyncDisposable
     private readonly List<Socket> _sockets;
     private readonly Task _serving;
     private readonly SemaphoreSlim _questions = new(MostQuestions, MostQuestions);
-    private readonly SemaphoreSlim _connections = new(MostConnections, MostConnections);
+    private readonly SemaphoreSlim _connections = new(MostServedConnections, MostServedConnections);
     private readonly CancellationTokenSource _disposing = new();
 
     /// <summary>Listens at a port that the kernel chooses, the same for all addresses and for UDP and TCP.</summary>
@@ -58,7 +58,7 @@ internal sealed class DnsListener : IAsyncDisposable
             await _questions.WaitAsync().ConfigureAwait(false);
         }
 
-        for (int place = 0; place < MostConnections; place++)
+        for (int place = 0; place < MostServedConnections; place++)
         {
             await _connections.WaitAsync().ConfigureAwait(false);
         }
@@ -86,7 +86,7 @@ internal sealed class DnsListener : IAsyncDisposable
                         port = ((IPEndPoint)socket.LocalEndPoint!).Port;
                         if (type == SocketType.Stream)
                         {
-                            socket.Listen(MostConnections);
+                            socket.Listen(MostServedConnections);
                         }
                     }
                 }

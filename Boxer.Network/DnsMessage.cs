@@ -238,7 +238,7 @@ internal static class DnsMessage
         var type = (DnsType)BinaryPrimitives.ReadUInt16BigEndian(message[at..]);
         ushort recordClass = BinaryPrimitives.ReadUInt16BigEndian(message[(at + 2)..]);
         uint seconds = BinaryPrimitives.ReadUInt32BigEndian(message[(at + 4)..]);
-        // One with the highest bit is none (RFC 2181, section 8).
+        // A time to live with the highest bit set counts as 0 (RFC 2181, section 8).
         seconds = seconds > int.MaxValue ? 0 : seconds;
         int length = BinaryPrimitives.ReadUInt16BigEndian(message[(at + 8)..]);
         at += FixedBytes;

@@ -19,7 +19,7 @@ internal sealed class DomainResolver : IAsyncDisposable
     private const ushort LastMetaType = 255;
     private const int DnsPort = 53;
 
-    // Each opening is a process: some at once, and then one in a while.
+    // Each opening starts an nft process: a burst of 20, then one every 200 ms.
     private const int MostOpeningsAtOnce = 20;
     private static readonly TimeSpan BetweenOpenings = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan LeastValidity = TimeSpan.FromSeconds(30);
@@ -136,8 +136,8 @@ internal sealed class DomainResolver : IAsyncDisposable
 
     private static bool IsHostName(string name) => name.Length is > 0 and <= MostNameLength && !name.Contains('\\', StringComparison.Ordinal);
 
-    // One query for all who ask meanwhile, and for a while after it. None where too many names were asked for: each may carry something
-    // out.
+    // Concurrent and later questions share one query until its answer expires. Beyond MostNames no query is sent, because each name can carry
+    // data out.
     private bool TryFindAnswer(string name, DnsType type, [NotNullWhen(true)] out Task<KeptAnswer>? answer)
     {
         lock (_answers)
@@ -195,7 +195,7 @@ internal sealed class DomainResolver : IAsyncDisposable
         KeptAnswer Failure() => new(DnsCode.ServerFailure, [], Now + FailureValidity);
     }
 
-    // Private addresses are told where the operator opened them: the firewall holds by range what is reached at them.
+    // Private addresses are answered only where the operator's rules open them. The firewall limits them by range.
     private bool OpensPrivate(IPAddress address) =>
         _policy.Layers.Any(layer => layer.PrivateRules.Any(rule => rule.Range!.Value.Contains(address)));
 

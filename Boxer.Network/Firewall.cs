@@ -18,7 +18,7 @@ internal sealed class Firewall : IDisposable
     // Fragments of all links would meet in one queue (NF_IP_PRI_CONNTRACK_DEFRAG is -400): each is looked at before.
     private const int BeforeDefragmentation = -450;
     private const int MostPackets = 500;
-    private const int MostConnections = 32;
+    private const int MostResolverConnections = 32;
     private const int MostNewConnections = 200;
 
     // What the host's connection tracking holds is shared by all: its size is 65,536 or more (nf_conntrack-sysctl.rst).
@@ -357,9 +357,9 @@ internal sealed class Firewall : IDisposable
             Line($"add rule {Table} names_{n} meta l4proto {{ tcp, udp }} th dport 53 redirect to :{port}");
             // What it asks of the resolver is work of this host's.
             Line($"add rule {Table} local_{n} meta l4proto {{ tcp, udp }} th dport {port} limit rate over {MostPackets}/second burst {2 * MostPackets} packets drop");
-            Line($"add rule {Table} local_{n} tcp dport {port} ct state new ct count over {MostConnections} drop");
+            Line($"add rule {Table} local_{n} tcp dport {port} ct state new ct count over {MostResolverConnections} drop");
 
-            // Those that were reset are not counted any more.
+            // `ct count` forgets reset connections, so new ones are limited too.
             Line($"add rule {Table} local_{n} tcp dport {port} ct state new limit rate over {MostNewConnections}/second burst {MostNewConnections} packets drop");
             if (guest.IPv6 is not null)
             {
@@ -370,7 +370,7 @@ internal sealed class Firewall : IDisposable
             Line($"add element {Table} names {{ \"{guest.Link}\" : jump names_{n} }}");
             if (CountsUpstream(policy, resolverPort))
             {
-                // What its resolver sends for it, and is sent, is traffic of its own.
+                // The resolver's upstream packets count in the sandbox's quota.
                 Line($"add rule {Table} upstream_{n} ct mark set {guest.Mark}");
                 Line($"add rule {Table} upstream_{n} {quota}");
                 Line($"add element {Table} upstream {{ {guest.Priority} : jump upstream_{n} }}");

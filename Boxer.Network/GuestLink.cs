@@ -15,7 +15,7 @@ internal sealed record GuestLink(string Number, string Link, string Namespace, A
 
     internal string NamespacePath => "/run/netns/" + Namespace;
 
-    /// <summary>The priority of what this host asks of other resolvers for it (socket(7)), which is its mark, as nft(8) writes it.</summary>
+    /// <summary>Socket priority (SO_PRIORITY) of the upstream DNS packets for this sandbox, in nft(8) notation. It equals the mark.</summary>
     internal string Priority => FormattableString.Invariant($"{Mark >> 16:x}:{Mark & 0xFFFF:x}");
 
     /// <summary>The lines of ip(8) that make it: on this host, then in its namespace.</summary>

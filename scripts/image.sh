@@ -30,3 +30,16 @@ source_date() {
         while read -r date; do date -d "$date" +%s; done | sort -n | tail -n 1)
     printf '%s' "${epoch:-$(date +%s)}"
 }
+
+# finish_image LAYOUT RECIPE OUT_DIR: configures the image "latest" of LAYOUT, notes what it was made from, and moves LAYOUT to OUT_DIR.
+finish_image() {
+    local layout=$1 recipe=$2 out=$3
+    umoci config --image "$layout:latest" --clear=config.env --clear=config.entrypoint \
+        --config.env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --config.env LANG=C.UTF-8 \
+        --config.workingdir / --config.cmd python3
+    umoci gc --layout "$layout"
+    printf '%s\n' "$recipe" >"$layout/boxer-recipe"
+    rm -rf --one-file-system "$out"
+    mv "$layout" "$out"
+    say "Built $out ($(du -sh "$out" | cut -f 1))."
+}

@@ -30,7 +30,7 @@ runtime=$(cd "$scripts" && dotnet --list-runtimes | sed -n 's/^Microsoft.NETCore
 [[ -d $dotnet_root/shared/Microsoft.NETCore.App/$runtime && -n $runtime ]] || die "dotnet has no runtime 10 in $dotnet_root."
 codename=$(release_codename)
 # What the result depends on; a layout made from something else is built again.
-recipe="$codename $runtime $(cat "${BASH_SOURCE[0]}" "$scripts"/limits/*.cs* | sha256sum | cut -c 1-16)"
+recipe="$codename $runtime $(cat "${BASH_SOURCE[0]}" "$scripts/image.sh" "$scripts"/limits/*.cs* | sha256sum | cut -c 1-16)"
 if [[ -f $out/index.json && $(cat "$out/boxer-recipe" 2>/dev/null) == "$recipe" ]]; then
     exit 0
 fi
@@ -74,12 +74,4 @@ image=$work/layout:latest
 umoci init --layout "$work/layout"
 umoci new --image "$image"
 umoci raw add-layer --image "$image" "$work/programs.tar"
-umoci config --image "$image" --clear=config.env --clear=config.entrypoint \
-    --config.env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --config.env LANG=C.UTF-8 \
-    --config.workingdir / --config.cmd python3
-umoci gc --layout "$work/layout"
-printf '%s\n' "$recipe" >"$work/layout/boxer-recipe"
-
-rm -rf --one-file-system "$out"
-mv "$work/layout" "$out"
-say "Built $out ($(du -sh "$out" | cut -f 1))."
+finish_image "$work/layout" "$recipe" "$out"

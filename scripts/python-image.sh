@@ -8,17 +8,18 @@
 # Does nothing where OUT_DIR already has what this script builds. Run as root; needs mmdebstrap and umoci.
 set -euo pipefail
 
+scripts=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 # shellcheck source=scripts/install.sh
-. "$(dirname "${BASH_SOURCE[0]}")/install.sh"
+. "$scripts/install.sh"
 # shellcheck source=scripts/image.sh
-. "$(dirname "${BASH_SOURCE[0]}")/image.sh"
+. "$scripts/image.sh"
 
 [[ $# -eq 1 ]] || die "usage: $0 OUT_DIR"
 require_root
 out=$(realpath -m "$1")
 codename=$(release_codename)
 # What the result depends on; a layout made from something else is built again.
-recipe="$codename $(sha256sum <"${BASH_SOURCE[0]}" | cut -c 1-16)"
+recipe="$codename $(cat "${BASH_SOURCE[0]}" "$scripts/image.sh" | sha256sum | cut -c 1-16)"
 if [[ -f $out/index.json && $(cat "$out/boxer-recipe" 2>/dev/null) == "$recipe" ]]; then
     exit 0
 fi
@@ -62,12 +63,4 @@ rm -rf "$bundle/rootfs"
 mkdir "$bundle/rootfs"
 tar --numeric-owner -C "$bundle/rootfs" -xpf "$work/python.tar"
 umoci repack --image "$image" "$bundle"
-umoci config --image "$image" --clear=config.env --clear=config.entrypoint \
-    --config.env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --config.env LANG=C.UTF-8 \
-    --config.workingdir / --config.cmd python3
-umoci gc --layout "$work/layout"
-printf '%s\n' "$recipe" >"$work/layout/boxer-recipe"
-
-rm -rf --one-file-system "$out"
-mv "$work/layout" "$out"
-say "Built $out ($(du -sh "$out" | cut -f 1))."
+finish_image "$work/layout" "$recipe" "$out"

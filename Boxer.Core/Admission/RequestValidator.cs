@@ -42,7 +42,7 @@ internal sealed class RequestValidator
         _processors = processors;
         _maxLimits = maxLimits;
 
-        // It alone has no default of its own, and a request that leaves it out must not have more than one that asks for the most.
+        // CpuTime has no built-in default. A request that omits it must not exceed MaxLimits.
         _defaultLimits = defaultLimits with { CpuTime = defaultLimits.CpuTime ?? maxLimits.CpuTime };
         _networks = networks;
         _allowedNetworks = allowedNetworks;

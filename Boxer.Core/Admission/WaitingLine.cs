@@ -1,8 +1,8 @@
 namespace Boxer.Admission;
 
 /// <summary>
-/// Runs that wait for the same thing. Keys are served in turn, and the runs of one key in their order, except that a run for which there is too
-/// little now is passed a few times by others that need less. Not thread-safe: <see cref="AdmissionQueue"/> has the lock.
+/// A queue of runs for one resource. Keys are served in turn, and runs of one key in order. A run that does not fit now may be passed by
+/// smaller ones, at most MostPasses times. Not thread-safe: <see cref="AdmissionQueue"/> has the lock.
 /// </summary>
 internal sealed class WaitingLine
 {

@@ -38,7 +38,7 @@ internal static partial class Log
     [LoggerMessage(1010, LogLevel.Error, "The sandbox in {Directory} does not end. What it has is not given to others before it is gone.")]
     public static partial void SandboxStuck(ILogger logger, string directory, Exception exception);
 
-    [LoggerMessage(1015, LogLevel.Error, "The runner could not give back everything that it has on this host; the next start takes away what is left.")]
+    [LoggerMessage(1015, LogLevel.Error, "The runner could not remove everything that it created on this host. The next start removes the rest.")]
     public static partial void RunnerLeft(ILogger logger, Exception exception);
 
     [LoggerMessage(1100, LogLevel.Information, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]

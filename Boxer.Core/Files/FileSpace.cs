@@ -382,7 +382,7 @@ public sealed class FileSpace
 
     private string StagingPath() => Path.Combine(_staging, Guid.NewGuid().ToString("N"));
 
-    // Not shorter than the directory that it is moved to later: what could be written here can be kept there.
+    // Padded to the length of the final directory, so that every path that fits here also fits there.
     private string OutputsPath()
     {
         int length = $"{DataName}/{StoredPath.OutputDirectory}/boxer-{Guid.Empty}".Length - $"{StagingName}/".Length;

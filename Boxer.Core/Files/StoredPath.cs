@@ -12,8 +12,7 @@ internal static class StoredPath
     internal const int MaxNameBytes = 255;
 
     /// <summary>
-    /// Names in one path: what is made for it is bounded. It is output/, the run, and the deepest file that PID 1 lists: one below
-    /// InitProtocol.MaxOutputDepth directories.
+    /// Maximum number of names in a path: output/, the run, the directories that PID 1 walks (InitProtocol.MaxOutputDepth) and a file.
     /// </summary>
     internal const int MaxNames = 67;
 

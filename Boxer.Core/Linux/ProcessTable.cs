@@ -79,15 +79,14 @@ internal static class ProcessTable
     private static bool KillRuntime(string directory, IReadOnlySet<FileIdentity> programs)
     {
         bool found = false;
-        foreach (string entry in Directory.EnumerateDirectories("/proc"))
+        foreach (int pid in ReadIds())
         {
-            if (int.TryParse(Path.GetFileName(entry), NumberStyles.None, CultureInfo.InvariantCulture, out int pid)
-                && pid != Environment.ProcessId
-                && Read(entry + "/status") is { } status
+            if (pid != Environment.ProcessId
+                && Read($"/proc/{pid}/status") is { } status
                 && IsOwn(status)
                 && FileIdentity.Of(ExecutablePath(pid)) is { } executable
                 && programs.Contains(executable)
-                && Read(entry + "/cmdline") is { } commandLine
+                && Read($"/proc/{pid}/cmdline") is { } commandLine
                 && NamesDirectory(commandLine, directory))
             {
                 found |= Signal.kill(pid, Signal.SIGKILL) == 0;

@@ -13,7 +13,7 @@ internal sealed class Sandbox
     // A command that runs on is the operator's mistake, or an image that does not want it.
     private static readonly TimeSpan WarmUpTimeout = TimeSpan.FromSeconds(10);
 
-    // Until the command has started its own clock does not run.
+    // Minimum time for the hand-over. The wall clock restarts when the command starts.
     private static readonly TimeSpan HandOverPatience = TimeSpan.FromSeconds(10);
 
     // After a kill PID 1 has only to reap and to report; a sandbox that takes longer is destroyed.
@@ -159,7 +159,7 @@ internal sealed class Sandbox
             }
             else if (stopped is null && end is InitEnded && used.Cpu >= work.Limits.CpuTime)
             {
-                // Between two looks or, where no cgroup counts it, by the limit of its process or the sum of its children.
+                // Reached between two samples. Without cgroups: RLIMIT_CPU, or children that have ended.
                 stopped = TerminationKind.CpuTimeLimit;
             }
 

@@ -28,7 +28,6 @@ internal static class WorkBuilder
     // Without this the limit would be one off: more for other users, less for user 0, for whom PID 1 itself counts too.
     private const int FirstProcess = 1;
     private const int InitAsRoot = 1;
-    private const int MicrosecondsForEachCore = 100_000;
 
     // A home there would hide what the sandbox needs, or be hidden.
     private static readonly string[] NoHome = ["/", "/proc", "/sys", "/dev", "/.boxer", "/tmp", OutputDirectory];
@@ -101,7 +100,7 @@ internal static class WorkBuilder
                 ? new InitOutputs(OutputDirectory, limits.OutputFilesBytes.Value, limits.OutputFilesCount!.Value)
                 : null,
             MemoryBytes = (long)limits.MemoryMegabytes!.Value << 20,
-            CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, MicrosecondsForEachCore),
+            CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, Cgroup.PeriodMicroseconds),
         };
         var cgroup = new CgroupLimits(
             limits.CpuCores.Value, start.MemoryBytes, HostPidsBase + (limits.Pids.Value * HostPidsForEach));

@@ -28,7 +28,7 @@ if (rest.Count != 1)
     return UsageExitCode;
 }
 
-var output = new JsonSerializerOptions(JsonSerializerDefaults.Web) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+var output = new JsonSerializerOptions { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 using var stopping = new CancellationTokenSource();
 Console.CancelKeyPress += (_, pressed) =>
 {

@@ -29,7 +29,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
 
     [Theory]
     [MemberData(nameof(Spenders))]
-    public async Task Whatever_spends_it_ends_at_the_limit(string _, string program, double cores)
+    public async Task CpuTime_ends_every_kind_of_spender(string _, string program, double cores)
     {
         SandboxRequest request = Python(program);
         request.Limits = new() { CpuTime = Limit, CpuCores = cores, WallClock = TimeSpan.FromMinutes(2) };
@@ -49,7 +49,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
 try: s.recv(1)
 except TimeoutError: pass'")]
     [InlineData("sleep 3 & sleep 4 & wait")]
-    public async Task Whatever_waits_never_reaches_it(string script)
+    public async Task CpuTime_does_not_count_waiting(string script)
     {
         SandboxRequest request = Shell(script);
         request.Limits = new() { CpuTime = Limit };

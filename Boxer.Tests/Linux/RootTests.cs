@@ -122,7 +122,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
     }
 
     [Fact]
-    public async Task What_a_run_writes_to_its_root_is_found_by_no_later_one_and_changes_no_file_of_the_host()
+    public async Task Root_writes_are_gone_in_the_next_run_and_never_reach_the_host()
     {
         string home = Directory.CreateTempSubdirectory("boxer-roots-").FullName;
         try

@@ -19,7 +19,7 @@ public sealed class UpstreamResolverTests : IDisposable
     public void Dispose() => _server.Dispose();
 
     [Fact]
-    public async Task What_is_no_answer_to_the_question_is_passed_over()
+    public async Task AskAsync_ignores_answers_to_other_questions()
     {
         using Socket other = Bind(SocketType.Dgram);
         using UpstreamResolver resolver = Make(_server);
@@ -101,7 +101,7 @@ public sealed class UpstreamResolverTests : IDisposable
     }
 
     [Fact]
-    public async Task Whoever_guesses_has_a_few_tries()
+    public async Task AskAsync_gives_up_after_16_stray_answers()
     {
         using UpstreamResolver resolver = Make(_server);
         Task<DnsAnswer?> asking = resolver.AskAsync(Name, DnsType.A, Cancel);

@@ -26,7 +26,7 @@ internal sealed class ZstdStream(PeekStream content, PullMemory? memory) : Forwa
     {
         while (buffer.Length > 0)
         {
-            // A little can be much: nothing more is asked for that would see the end.
+            // A few compressed bytes can expand for a long time without another read, so cancellation is checked here.
             cancellationToken.ThrowIfCancellationRequested();
             if (!_isInFrame && !await BeginFrameAsync(cancellationToken).ConfigureAwait(false))
             {

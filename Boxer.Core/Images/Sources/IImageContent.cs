@@ -16,7 +16,7 @@ internal interface IImageContent : IDisposable
     /// <summary>Names where the blobs come from, in one line.</summary>
     string Place { get; }
 
-    /// <summary>Whether the place says, without giving it, that it has a blob for whoever asks. A file of this host is read instead.</summary>
+    /// <summary>Asks the registry (HEAD) whether this repository has a blob. False for files of this host, which are read instead.</summary>
     /// <param name="descriptor">The blob's descriptor.</param>
     /// <param name="cancellationToken">Cancels the question.</param>
     Task<bool> HasBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken);

@@ -82,7 +82,7 @@ internal sealed class ImageDirectory : IDisposable
     /// <param name="origin">The diff id that the blob was found to have, and the place.</param>
     public bool HasOrigin(ImageDigest digest, string origin) => ReadOrigins(digest).Contains(origin, StringComparer.Ordinal);
 
-    /// <summary>Says that a place gave the blob of a layer, whole and verified. Where two do at once, one may be forgotten, and is asked again.</summary>
+    /// <summary>Records that a place delivered the verified blob of a layer. Two concurrent calls may lose one record; that place is then read again.</summary>
     /// <param name="digest">Its digest.</param>
     /// <param name="origin">The diff id that the blob was found to have, and the place.</param>
     public void AddOrigin(ImageDigest digest, string origin)

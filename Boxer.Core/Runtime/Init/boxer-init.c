@@ -285,8 +285,8 @@ static unsigned long bit_of(long number)
 }
 
 /*
- * Takes as many processors as are wanted, those that are wanted where they are allowed: the cgroup that was joined may have
- * others. The sandbox's kernel shows its programs as many as it had when it booted.
+ * Restricts itself to count processors: the wanted ones that the joined cgroup allows, then others that it allows. The
+ * sandbox's kernel shows its programs as many as it had when it booted.
  */
 static void use_processors(struct processors *wanted, int count)
 {
@@ -472,7 +472,7 @@ static struct processors own_processors;
 static uint32_t warm_up_errno;
 static struct rusage warm_up_usage;
 
-/* In KiB, of what was reaped since: the kernel's own maximum has the warm-up in it. */
+/* Largest RSS (KiB) reaped since the warm-up. The kernel's own maximum includes the warm-up. */
 static long max_resident;
 static int file_fd = -1;
 static char file_path[MAX_PATH + 1];
@@ -1022,7 +1022,7 @@ static int mount_controller(const char *controller, const char *limit)
         if (umount2(path, MNT_DETACH) != 0)
             fault("unmount", path, errno);
     }
-    /* Without its limit it says less than nothing. */
+    /* A controller whose limit cannot be written would show a wrong limit. */
     if (limit == NULL || fd >= 0)
         mount("cgroup", path, "cgroup", MS_RDONLY | VIEW_FLAGS, controller);
     return fd;
@@ -1305,7 +1305,7 @@ _Noreturn static void become_command(int socket)
 {
     /*
      * System V memory, semaphores and queues outlive their processes, but not their namespace; so do ports that connections have
-     * used. Of a warm-up the stage is not told.
+     * used. The host learns no failing stage of a warm-up.
      */
     if (plan->is_quiet && unshare(CLONE_NEWIPC | CLONE_NEWNET) != 0)
         child_fail(STAGE_USER_NAMESPACE);

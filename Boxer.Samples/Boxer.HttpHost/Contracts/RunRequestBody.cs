@@ -55,14 +55,14 @@ internal sealed record EgressBody
     /// <summary>Bits per second in each direction; 8000 to 100000000000.</summary>
     public long? BandwidthBps { get; init; }
 
-    /// <summary>Bytes in both directions together.</summary>
+    /// <summary>Bytes in both directions together, and the resolver's upstream packets.</summary>
     public long? QuotaBytes { get; init; }
 }
 
 /// <summary>Limits of a run. 0, null or absent: the host's default.</summary>
 internal sealed record LimitsBody
 {
-    /// <summary>Processor time per wall-clock time, in cores; 0.01 to 1024.</summary>
+    /// <summary>Processor time per wall-clock time, in cores; 0.01 to 1024, and at most the host's processors.</summary>
     public double? CpuCores { get; init; }
 
     /// <summary>Memory of the whole sandbox in MiB; 32 to 1048576.</summary>
@@ -76,6 +76,7 @@ internal sealed record LimitsBody
 
     /// <summary>
     /// Seconds of processor time of the whole sandbox, on all cores together, from the start of the command to its end; 0.01 to 86400.
+    /// Default: the host's, else its max_limits, else none. Reaching it: 200, termination cpu_time_limit.
     /// </summary>
     public double? CpuTimeSecs { get; init; }
 

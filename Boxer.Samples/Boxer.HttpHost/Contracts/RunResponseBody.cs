@@ -53,7 +53,7 @@ internal sealed record RunResponseBody
     /// <summary>What the run used.</summary>
     public required UsageBody Usage { get; init; }
 
-    /// <summary>Limits that this host cannot hold; only where it was configured to run without.</summary>
+    /// <summary>Limits that this host cannot hold, or not as documented; only where it was configured to run without cgroups.</summary>
     public IReadOnlyList<string>? UnenforcedLimits { get; init; }
 
     /// <summary>What was refused to the run, the most frequent first; at most 100.</summary>
@@ -85,10 +85,18 @@ internal sealed record NetworkUsageBody(long BytesIn, long BytesOut);
 internal sealed record OutputBody(string Path, long Size);
 
 /// <summary>Milliseconds of each stage of a run.</summary>
+/// <param name="Queue">Time spent waiting for a running slot, plus time spent waiting for processors with the sandbox ready.</param>
+/// <param name="Image">Finding or pulling the image, and its root.</param>
+/// <param name="Network">Preparing the network attachment.</param>
+/// <param name="Sandbox">Booting the sandbox, or taking one that is booted.</param>
+/// <param name="Run">From hand-over to the end of the command.</param>
+/// <param name="Outputs">Bringing the files under /output out.</param>
+/// <param name="Cleanup">The part of the clean-up that the answer waited for.</param>
+/// <param name="Total">From the start of the run to its result.</param>
 internal sealed record TimingsBody(
     double Queue, double Image, double Network, double Sandbox, double Run, double Outputs, double Cleanup, double Total);
 
-/// <summary>What a run used, however it ended; what the host cannot tell is left out.</summary>
+/// <summary>Resource usage of a run, for every end. A value that this host cannot measure is left out.</summary>
 /// <param name="CpuMs">Milliseconds of processor time: sandbox_cpu_ms, and without cgroups command_cpu_ms.</param>
 /// <param name="CommandCpuMs">Of the command and its children, as the sandbox's kernel counted it.</param>
 /// <param name="SandboxCpuMs">Of the whole sandbox from the start of the command to its end; what limits.cpu_time_secs bounds.</param>
@@ -141,7 +149,7 @@ internal sealed record ErrorBody
     /// <summary>What the run used, where it ran.</summary>
     public UsageBody? Usage { get; init; }
 
-    /// <summary>Limits that this host cannot hold, where it ran; only where it was configured to run without.</summary>
+    /// <summary>Limits that this host cannot hold, or not as documented, where it ran; only where it was configured to run without cgroups.</summary>
     public IReadOnlyList<string>? UnenforcedLimits { get; init; }
 
     /// <summary>What was refused to the run, where it ran, the most frequent first; at most 100.</summary>

@@ -39,7 +39,7 @@ internal sealed record HostSettings
     /// <summary>Whether allowed_networks was left to its default.</summary>
     public required bool NetworksByDefault { get; init; }
 
-    /// <summary>Whether that default left "host" out: others than this machine's own users may send requests.</summary>
+    /// <summary>Whether the default omits "host" because other users than this machine's can send requests.</summary>
     public required bool HostNetworkLeftOut { get; init; }
 
     /// <summary>Copies what is configured to the options that the container makes.</summary>

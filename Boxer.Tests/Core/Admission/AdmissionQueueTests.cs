@@ -395,7 +395,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task Who_waits_too_long_for_processors_is_refused_or_cancelled_and_the_next_goes_on()
+    public async Task AcquireProcessorsAsync_timeout_or_cancellation_lets_the_next_run_proceed()
     {
         AdmissionQueue queue = Queue(running: 10, processors: 2);
         using IDisposable one = await ProcessorsAsync(queue, 1);

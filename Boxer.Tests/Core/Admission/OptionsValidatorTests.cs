@@ -110,7 +110,7 @@ public sealed class OptionsValidatorTests
     [InlineData(4_096, null, 4_096, 256)]
     [InlineData(512, null, 512, 64)]
     [InlineData(4_096, 1_024, 4_096, 1_024)]
-    public void What_pulls_may_take_is_taken_off_what_sandboxes_are_promised(int? most, int? pulls, long total, long expected)
+    public void Pull_memory_reduces_sandbox_memory(int? most, int? pulls, long total, long expected)
     {
         var options = new BoxerOptions { MaxMemoryMegabytes = most, PullMemoryMegabytes = pulls };
 

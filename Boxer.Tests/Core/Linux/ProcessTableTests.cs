@@ -58,7 +58,7 @@ public sealed class ProcessTableTests : IDisposable
     }
 
     [Fact]
-    public async Task Instances_go_though_strangers_carry_their_directories()
+    public async Task Dead_instances_are_removed_despite_strangers_with_their_arguments()
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to be two users.");
         RuntimeInstance living = RuntimeInstance.Create(_scratch["base"]);

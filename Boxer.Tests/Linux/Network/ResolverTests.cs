@@ -331,7 +331,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task What_is_asked_upstream_counts_in_the_quota()
+    public async Task Upstream_queries_count_in_the_quota()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["*.many.example.test", TestInternet.Web], QuotaBytes = 4_000 });
@@ -348,7 +348,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task What_is_no_question_for_an_address_is_answered_with_the_code_for_it()
+    public async Task Resolver_answers_other_queries_with_their_code()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test", "*.sub.example.test"] });
