@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a warm-up of user 0 can change beside the files of its image: leave.py leave|look [connect]
 
-"leave" changes it all and prints how many changes the kernel took; "look" prints what a run finds of it; with
+"leave" changes it all and prints which changes the kernel took; "look" prints what a run finds of it; with
 "connect" also whether a port is free that the warm-up used.
 """
 
@@ -33,30 +33,51 @@ def connect():
 
 
 def leave():
-    changes = [
-        lambda: write("/dev/left", "left"), lambda: os.mkfifo("/dev/left-fifo"), lambda: os.mknod("/dev/left-null", 0o020666, os.makedev(1, 3)),
-        lambda: os.symlink("/left", "/dev/left-link"), lambda: os.mkdir("/dev/net/left"), lambda: os.rename("/dev/full", "/dev/left-full"),
-        lambda: os.chmod("/dev/null", 0o600), lambda: os.chown("/dev/zero", 33, 33), lambda: os.chmod("/dev", 0o700), lambda: os.setxattr("/dev", "user.left", b"1"),
-        lambda: os.chmod("/dev/pts/ptmx", 0o600), lambda: os.chmod("/dev/pts", 0o700), lambda: write("/dev/shm/left", "left"),
-        lambda: os.chmod("/proc", 0o700), lambda: os.chmod("/proc/cpuinfo", 0o600), lambda: os.chmod("/proc/meminfo", 0o600), lambda: os.chmod("/proc/sys/kernel", 0o700),
-        lambda: os.setpriority(os.PRIO_PROCESS, 1, 7), lambda: os.sched_setaffinity(1, {0}), lambda: write("/proc/1/comm", "left"),
-        lambda: write("/proc/1/oom_score_adj", "7"), lambda: os.sched_setscheduler(1, 0, os.sched_param(0)), lambda: socket.sethostname("left"),
-        lambda: write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "7"), lambda: os.mkdir("/sys/fs/cgroup/cpu/left"), lambda: write("/sys/fs/cgroup/cpu/tasks", "1"),
-        lambda: write("/proc/meminfo", "left"), lambda: libc.shmget(7, 4096, 0o1666) >= 0 or 1 / 0, lambda: libc.msgget(7, 0o1666) >= 0 or 1 / 0,
-        lambda: libc.semget(7, 1, 0o1666) >= 0 or 1 / 0, connect,
-        *[lambda path=path: write(path, {"tcp_sack": "0", "ptrace_scope": "1", "ip_local_port_range": "40000 40100"}.get(os.path.basename(path), "4096 8192 16384")) for path in settings],
-    ]
+    changes = {
+        "file in /dev": lambda: write("/dev/left", "left"),
+        "fifo in /dev": lambda: os.mkfifo("/dev/left-fifo"),
+        "device in /dev": lambda: os.mknod("/dev/left-null", 0o020666, os.makedev(1, 3)),
+        "link in /dev": lambda: os.symlink("/left", "/dev/left-link"),
+        "directory in /dev": lambda: os.mkdir("/dev/left-directory"),
+        "name in /dev": lambda: os.rename("/dev/full", "/dev/left-full"),
+        "mode in /dev": lambda: os.chmod("/dev/null", 0o600),
+        "owner in /dev": lambda: os.chown("/dev/zero", 33, 33),
+        "mode of /dev": lambda: os.chmod("/dev", 0o700),
+        "attribute of /dev": lambda: os.setxattr("/dev", "user.left", b"1"),
+        "mode in /dev/pts": lambda: os.chmod("/dev/pts/ptmx", 0o600),
+        "mode of /dev/pts": lambda: os.chmod("/dev/pts", 0o700),
+        "file in /dev/shm": lambda: write("/dev/shm/left", "left"),
+        "mode of /proc": lambda: os.chmod("/proc", 0o700),
+        "mode in /proc": lambda: os.chmod("/proc/cpuinfo", 0o600),
+        "mode of /proc/meminfo": lambda: os.chmod("/proc/meminfo", 0o600),
+        "mode in /proc/sys": lambda: os.chmod("/proc/sys/kernel", 0o700),
+        "priority of PID 1": lambda: os.setpriority(os.PRIO_PROCESS, 1, 7),
+        "processors of PID 1": lambda: os.sched_setaffinity(1, {0}),
+        "name of PID 1": lambda: write("/proc/1/comm", "left"),
+        "OOM score of PID 1": lambda: write("/proc/1/oom_score_adj", "7"),
+        "scheduler of PID 1": lambda: os.sched_setscheduler(1, 0, os.sched_param(0)),
+        "host name": lambda: socket.sethostname("left"),
+        "limit of memory": lambda: write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "7"),
+        "cgroup": lambda: os.mkdir("/sys/fs/cgroup/cpu/left"),
+        "task of a cgroup": lambda: write("/sys/fs/cgroup/cpu/tasks", "1"),
+        "/proc/meminfo": lambda: write("/proc/meminfo", "left"),
+        "shared memory": lambda: libc.shmget(7, 4096, 0o1666) >= 0 or 1 / 0,
+        "message queue": lambda: libc.msgget(7, 0o1666) >= 0 or 1 / 0,
+        "semaphore": lambda: libc.semget(7, 1, 0o1666) >= 0 or 1 / 0,
+        "port": connect,
+    }
+    values = {"tcp_sack": "0", "ptrace_scope": "1", "ip_local_port_range": "40000 40100"}
+    for path in settings:
+        changes["setting " + path] = lambda path=path: write(path, values.get(os.path.basename(path), "4096 8192 16384"))
     if os.fork() == 0:
         os.setsid()
         libc.pause()
-    taken = 0
-    for change in changes:
+    for name, change in changes.items():
         try:
             change()
-            taken += 1
+            print(name)
         except (OSError, ArithmeticError):
             pass
-    print(taken)
 
 
 def listed(top):
@@ -79,7 +100,8 @@ def look():
         print(path, open(path).read().split())
     for path in ("/proc/meminfo", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/proc/1/comm", "/proc/1/oom_score_adj"):
         print(open(path).read())
-    print(sorted(os.listdir("/sys/fs/cgroup/cpu")), [len(open("/proc/sysvipc/" + name).readlines()) for name in ("shm", "msg", "sem")])
+    print(sorted(os.listdir("/sys/fs/cgroup/cpu")), 
+          [libc.semget(key, 1, 0) for key in range(1, 9)], [libc.shmget(key, 1, 0) for key in range(1, 9)])
     # Without the numbers of mounts and devices.
     print(sorted(" ".join(line.split()[3:]) for line in open("/proc/self/mountinfo")))
     for process in (0, 1):
