@@ -13,7 +13,7 @@ public sealed class PullMemoryTests
     [Fact]
     public async Task TakeWindowAsync_serves_in_turn_also_where_a_later_request_would_fit()
     {
-        var memory = new PullMemory(100);
+        var memory = new PullMemory(200);
         PullMemory.Lease first = await memory.TakeWindowAsync(50, Cancel);
         PullMemory.Lease second = await memory.TakeWindowAsync(40, Cancel);
         Task<PullMemory.Lease> large = memory.TakeWindowAsync(50, Cancel).AsTask();
@@ -34,7 +34,7 @@ public sealed class PullMemoryTests
     [Fact]
     public async Task TakeWindowAsync_that_is_cancelled_leaves_the_queue_to_those_behind()
     {
-        var memory = new PullMemory(100);
+        var memory = new PullMemory(200);
         PullMemory.Lease held = await memory.TakeWindowAsync(50, Cancel);
         PullMemory.Lease more = await memory.TakeWindowAsync(30, Cancel);
         using var impatient = new CancellationTokenSource();
@@ -189,7 +189,7 @@ public sealed class PullMemoryTests
     [Fact]
     public async Task A_frame_waits_for_its_memory_and_can_be_given_up()
     {
-        var memory = new PullMemory(8 * Mebibyte);
+        var memory = new PullMemory(16 * Mebibyte);
         PullMemory.Lease held = await memory.TakeWindowAsync(4 * Mebibyte, Cancel);
         PullMemory.Lease more = await memory.TakeWindowAsync(3 * Mebibyte, Cancel);
         byte[] frame = Compress(new byte[10_000], 21);
