@@ -43,7 +43,7 @@ public sealed class PublicReasonTests : IDisposable
             ("archive", "could not be pulled: one of its layers is malformed."),
             ("digest", $"could not be pulled: blob {blob[(blob.LastIndexOf('/') + 1)..]} has the digest {ImageDigest.Sha256Of(forged)} instead of {blob[(blob.LastIndexOf('/') + 1)..]}."),
             ("many", "could not be pulled: Entry \"f10\" is refused: the layer has more than 10 files, directories and links."),
-            ("large", "could not be pulled: the image unpacks to more than 1000000 bytes."),
+            ("large", "could not be pulled: Entry \"f\" is refused: the files of the layer have more than 1000000 bytes."),
             ("private", "could not be pulled: it does not exist, or needs credentials that this host does not have."),
             ("missing", "was not found."),
             ("broken", "could not be pulled."),
