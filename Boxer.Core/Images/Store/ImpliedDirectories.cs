@@ -169,6 +169,7 @@ internal sealed class ImpliedDirectories : IDisposable
     /// <param name="IsOpaque">Whether it hides there what lower layers have in it.</param>
     private readonly record struct Place(int Layer, bool IsOpaque);
 
+    [StructLayout(LayoutKind.Auto)]
     private readonly record struct Attributes(uint Uid, uint Gid, uint Mode, SysStat.timespec_t Time);
 
     /// <param name="Said">What the topmost layer with an entry says; <see langword="null"/> where none has one.</param>
