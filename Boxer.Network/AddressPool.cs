@@ -72,7 +72,10 @@ internal sealed class AddressPool : IDisposable
 
             return _resting.TryPeek(out var rested) && _time.GetElapsedTime(rested.Since) >= Rest
                 ? _resting.Dequeue().Pair
-                : throw new SandboxCapacityException("All addresses for sandboxes are in use or rest: try again later, or add blocks to NetworkBlocks.", Rest);
+                : throw new SandboxCapacityException("All addresses for sandboxes are in use or rest: try again later, or add blocks to NetworkBlocks.", Rest)
+                {
+                    PublicMessage = "All addresses for sandboxes are in use or rest: try again later.",
+                };
         }
         finally
         {

@@ -239,7 +239,7 @@ public sealed class FileSpace
             string location = Path.Combine(_data, path);
             if (Encoding.UTF8.GetByteCount(location) >= StoredPath.MaxBytes)
             {
-                throw new InvalidSandboxRequestException("Path", $"The path is too long for this host's disk; at most {StoredPath.MaxBytes - 2 - Encoding.UTF8.GetByteCount(_data)} bytes are allowed.");
+                throw new InvalidSandboxRequestException("Path", "The path is too long for this host's disk; choose a shorter one.");
             }
 
             if (Directory.Exists(location))
@@ -291,7 +291,7 @@ public sealed class FileSpace
         int room = StoredPath.MaxBytes - 2 - Encoding.UTF8.GetByteCount(Path.Combine(_data, path));
         if (found.Any(file => Encoding.UTF8.GetByteCount(file.Path) > room))
         {
-            throw new FileStoreFullException($"Some paths of outputs are too long for this host's disk; at most {room} bytes are allowed.");
+            throw new FileStoreFullException("Some paths of outputs are too long for this host's disk; use shorter ones.");
         }
 
         RemoveEmpty(collected);

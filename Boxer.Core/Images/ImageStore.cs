@@ -350,7 +350,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
 
     private static ImagePullException NotMade(ImageReference reference, Exception fault) => new($"The image {reference} could not be made ready: {fault.Message}", fault)
     {
-        PublicMessage = $"The image {reference} could not be made ready.",
+        PublicMessage = PublicReason.Tell($"The image {reference} could not be made ready", fault),
     };
 
     // What a failed pull had of whole layers goes, and so does what is beyond the quota.
@@ -464,7 +464,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
                 return _ready.Add(new(image, await FlattenAsync(image, cancellationToken).ConfigureAwait(false), hold));
             }
 
-            IReadOnlyList<string> layers = Lower(image, cancellationToken);
+            IReadOnlyList<string> layers = await LowerAsync(image, cancellationToken).ConfigureAwait(false);
 
             // An unused root is unmounted by who removes content: not between here and its use.
             using FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false);
@@ -558,7 +558,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     }
 
     /// <returns>The directories that the root of an image is mounted from, from the top down.</returns>
-    private List<string> Lower(StoredImage image, CancellationToken cancellationToken)
+    private async Task<IReadOnlyList<string>> LowerAsync(StoredImage image, CancellationToken cancellationToken)
     {
         // From the top down. A layer that is there twice counts where it is topmost: there it hides all that it could add further down,
         // and overlayfs refuses the same directory twice.
@@ -577,7 +577,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         List<string> layers = [.. shown.Select(layer => _directory.LayerPath(layer.DiffId))];
         if (shown.Count > 1 && shown.Any(layer => File.Exists(_directory.ImpliedPath(layer.DiffId))))
         {
-            string implied = MakeImplied(image.Digest, shown, cancellationToken);
+            string implied = await MakeImpliedAsync(image.Digest, shown, cancellationToken).ConfigureAwait(false);
             if (Directory.EnumerateFileSystemEntries(implied).Any())
             {
                 layers.Insert(0, implied);
@@ -611,7 +611,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     }
 
     /// <returns>The tree that is put on the layers.</returns>
-    private string MakeImplied(ImageDigest image, IReadOnlyList<ImageLayer> layers, CancellationToken cancellationToken)
+    private async Task<string> MakeImpliedAsync(ImageDigest image, IReadOnlyList<ImageLayer> layers, CancellationToken cancellationToken)
     {
         string target = _directory.ImpliedRootPath(image);
         if (Directory.Exists(target))
@@ -619,6 +619,15 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             return target;
         }
 
+        // Layers that were stored before took nothing for their names now, and all are looked at together.
+        long memory = 0;
+        foreach (ImageLayer layer in layers)
+        {
+            (long count, long bytes) = _directory.CountImplied(layer.DiffId);
+            memory += ImpliedDirectories.MemoryOf(count, bytes);
+        }
+
+        using PullMemory.Lease lease = await _puller.Memory.TakeImpliedAsync(memory, cancellationToken).ConfigureAwait(false);
         string temporary = _directory.NewTemporaryPath();
         try
         {

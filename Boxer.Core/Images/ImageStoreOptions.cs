@@ -63,8 +63,8 @@ public sealed record ImageStoreOptions : RegistryClientOptions
 
     /// <summary>
     /// Bytes of this process's memory that pulls and imports together may take for decompression, buffers and names of files; 64 MiB to 64 GiB.
-    /// Layers wait for it in turn. One that takes more than half of it to decompress is refused, and so is, in any case, a zstd window of more
-    /// than 128 MiB.
+    /// Layers wait for it in turn. One that takes more than half of it to decompress is refused, an image whose layers have too many directories
+    /// without entries for that half too, and, in any case, a zstd window of more than 128 MiB.
     /// <value>Default 512 MiB.</value>
     /// </summary>
     public long PullMemoryBytes { get; init; } = 512L * 1024 * 1024;

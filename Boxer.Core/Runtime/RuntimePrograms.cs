@@ -30,10 +30,16 @@ internal sealed class RuntimePrograms
 
         lock (_lock)
         {
-            if (_known.Add(found))
+            if (_known.Contains(found))
             {
-                File.WriteAllLines(_file, _known.Select(program => program.ToString()));
+                return;
             }
+
+            // Whole or not at all: what is half written, or never written again, would leave processes behind.
+            string whole = _file + ".new";
+            File.WriteAllLines(whole, _known.Append(found).Select(program => program.ToString()));
+            File.Move(whole, _file, overwrite: true);
+            _known.Add(found);
         }
     }
 

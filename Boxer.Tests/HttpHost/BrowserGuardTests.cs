@@ -1,4 +1,6 @@
 using System.Net;
+using System.Net.Sockets;
+using System.Text;
 using System.Text.Json.Nodes;
 
 namespace Boxer.Tests.HttpHost;
@@ -52,6 +54,23 @@ public sealed class BrowserGuardTests
         {
             Assert.Equal((name, 200), (name, (await SendAsync(client, HttpMethod.Get, "/healthz", name)).Status));
         }
+    }
+
+    [Theory]
+    [InlineData("GET /healthz HTTP/1.0\r\n\r\n", "200")]
+    [InlineData("GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n", "421")]
+    [InlineData("GET /healthz HTTP/1.0\r\nOrigin: http://evil.example\r\n\r\n", "403")]
+    [InlineData("GET /healthz HTTP/1.0\r\nSec-Fetch-Site: cross-site\r\n\r\n", "403")]
+    [InlineData("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", "400")]
+    public async Task Requests_without_a_Host_header_are_answered_because_no_browser_sends_such(string request, string status)
+    {
+        await using HostFixture host = await StartAsync("127.0.0.1:0");
+        using var client = new TcpClient();
+        await client.ConnectAsync(IPAddress.Loopback, host.Address.Port, Cancel);
+        await client.GetStream().WriteAsync(Encoding.ASCII.GetBytes(request), Cancel);
+        using var reader = new StreamReader(client.GetStream());
+
+        Assert.Equal(status, (await reader.ReadLineAsync(Cancel))?.Split(' ')[1]);
     }
 
     [Fact]

@@ -46,7 +46,9 @@ public sealed class AddressPoolTests : IDisposable
 
         Assert.Equal("10.231.0.0", $"{(await TakeAsync(pool)).Host}");
         Assert.Equal("10.231.0.2", $"{(await TakeAsync(pool)).Host}");
-        await Assert.ThrowsAsync<SandboxCapacityException>(() => TakeAsync(pool));
+        SandboxCapacityException none = await Assert.ThrowsAsync<SandboxCapacityException>(() => TakeAsync(pool));
+        Assert.Contains("NetworkBlocks", none.Message, StringComparison.Ordinal);
+        Assert.Equal("All addresses for sandboxes are in use or rest: try again later.", none.PublicMessage);
     }
 
     [Fact]

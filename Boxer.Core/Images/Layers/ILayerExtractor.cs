@@ -74,6 +74,9 @@ public sealed record LayerExtractionOptions
 
     /// <summary>What the layers of one image may take together.</summary>
     internal UnpackBudget? Budget { get; init; }
+
+    /// <summary>Where the memory of names that are remembered is taken from; <see langword="null"/> for nowhere.</summary>
+    internal NameMemory? Names { get; init; }
 }
 
 /// <summary>What becomes of the devices and FIFOs of a layer.</summary>

@@ -54,12 +54,12 @@ public sealed class LayerExtractor : ILayerExtractor
             }
             catch (InvalidDataException fault)
             {
-                throw new InvalidDataException($"Entry {LayerPath.Show(entry.Name)} is refused: {fault.Message}.", fault);
+                throw Refused(entry, fault);
             }
             catch (NativeException fault) when (fault.Errno is Errno.EINVAL or Errno.ENAMETOOLONG or Errno.ELOOP or Errno.E2BIG or Errno.ERANGE)
             {
                 // The entry is at fault, and not this host.
-                throw new InvalidDataException($"Entry {LayerPath.Show(entry.Name)} is refused: {fault.Message}.", fault);
+                throw Refused(entry, fault);
             }
             catch (NativeException fault)
             {
@@ -72,6 +72,13 @@ public sealed class LayerExtractor : ILayerExtractor
         return new() { ImpliedDirectories = writer.ImpliedDirectories() };
     }
 
+    // What is read meanwhile may fail for a reason that says less to clients.
+    private static InvalidDataException Refused(LayerEntry entry, Exception fault)
+    {
+        var refused = new InvalidDataException($"Entry {LayerPath.Show(entry.Name)} is refused: {fault.Message}.", fault);
+        return refused.AsPublic(PublicReason.Of(fault) ?? refused.Message);
+    }
+
     private static async ValueTask<LayerEntry?> ReadEntryAsync(LayerArchiveReader reader, CancellationToken cancellationToken)
     {
         try
@@ -80,7 +87,7 @@ public sealed class LayerExtractor : ILayerExtractor
         }
         catch (InvalidDataException fault) when (fault.InnerException is null)
         {
-            throw new InvalidDataException($"The layer is malformed: {fault.Message}.", fault);
+            throw new InvalidDataException($"The layer is malformed: {fault.Message}.", fault).AsPublic(PublicReason.Of(fault) ?? "one of its layers is malformed");
         }
     }
 

@@ -17,10 +17,12 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     public const long BlockBytes = 4096;
 
 
+    // What a name takes in a set beside its characters.
     private const int NameOverhead = 64;
 
-    // Memory is taken in steps: most layers do without the first.
-    private const long NameStep = 1 << 20;
+    // What a directory takes beside its path: an array, an entry among the directories, and the set of the names in it or an entry among
+    // those that are implied.
+    private const int DirectoryOverhead = 320;
 
     // A longer target of a symbolic link takes a block of its own (ext4, xfs and btrfs have room for at least so much in the inode).
     private const int MaxInlineTarget = 59;
@@ -47,7 +49,6 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private bool _isParentRoots;
     private int _entries;
     private long _bytes;
-    private readonly List<PullMemory.Lease> _nameMemory = [];
     private long _nameBytes;
 
     private bool Applied => options.Whiteouts == WhiteoutFormat.Applied;
@@ -166,11 +167,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     }
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        _parent?.Dispose();
-        _nameMemory.ForEach(lease => lease.Dispose());
-    }
+    public void Dispose() => _parent?.Dispose();
 
     private void WriteRoot(LayerEntry entry)
     {
@@ -208,7 +205,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         using SafeFileHandle directory = OpenDirectory(parent, name);
         SetOwnerAndMode(directory, entry, unprivilegedMode: 0x1C0, isOurs: isNew && _isParentRoots); // 0700
         ulong inode = Inode(directory);
-        Remember(path.Length);
+        Remember(path.Length, DirectoryOverhead);
         _directories[inode] = (path, entry.ModifiedSeconds, entry.ModifiedNanoseconds);
         _implied.Remove(inode);
         MarkWritten(parentInode, name);
@@ -425,7 +422,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             // Where the layer has no entry of its own for it, what is made and removed in it does not change its time.
             if (_directories.TryAdd(_parentInode, (path, status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec)))
             {
-                Remember(path.Length);
+                Remember(path.Length, DirectoryOverhead);
             }
         }
 
@@ -501,8 +498,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         using SafeFileHandle directory = OpenDirectory(parent, name);
         if (!Applied && !hidesLower)
         {
-            Remember(path.Length);
-            options.Budget?.TakeName(path.Length);
+            Remember(path.Length, DirectoryOverhead);
             _implied[Inode(directory)] = path;
         }
 
@@ -565,21 +561,18 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 
         if (names.Add(Encoding.Latin1.GetString(name)))
         {
-            Remember(2 * name.Length);
+            Remember(2 * name.Length, NameOverhead);
         }
     }
 
-    private void Remember(int bytes)
+    private void Remember(int bytes, int overhead)
     {
-        if ((_nameBytes += bytes + NameOverhead) > options.MaxNameBytes)
+        if ((_nameBytes += bytes + overhead) > options.MaxNameBytes)
         {
             throw new InvalidDataException($"the names of the layer's files and directories are together longer than {options.MaxNameBytes} bytes");
         }
 
-        if (_nameBytes >= NameStep * (_nameMemory.Count + 1) && options.Budget?.Memory is { } memory)
-        {
-            _nameMemory.Add(memory.TakeNames(NameStep));
-        }
+        options.Names?.Grow(_nameBytes);
     }
 
     private bool WasWritten(ulong parentInode, byte[] name) =>

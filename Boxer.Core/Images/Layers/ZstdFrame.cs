@@ -74,7 +74,7 @@ internal readonly record struct ZstdFrame(long WindowBytes)
 
         return window <= MostWindowBytes
             ? new((long)Math.Min(window, content ?? ulong.MaxValue))
-            : throw new InvalidDataException($"the zstd data needs a window of {window} bytes; {MostWindowBytes} are allowed");
+            : throw new InvalidDataException($"the zstd data needs a window of {window} bytes; {MostWindowBytes} are allowed").AsPublic();
     }
 
     /// <summary>The fault of data that ends too early.</summary>

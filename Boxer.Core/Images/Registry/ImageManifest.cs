@@ -102,23 +102,23 @@ internal sealed class ImageManifest
         ManifestJson json;
         try
         {
-            json = JsonSerializer.Deserialize(content, RegistryJson.Default.ManifestJson) ?? throw new RegistryException("the manifest is empty");
+            json = JsonSerializer.Deserialize(content, RegistryJson.Default.ManifestJson) ?? throw Fault("the manifest is empty");
         }
         catch (JsonException fault)
         {
-            throw new RegistryException($"the manifest is malformed at {RegistryJson.Place(fault)}");
+            throw Fault($"the manifest is malformed at {RegistryJson.Place(fault)}");
         }
 
         if (json.SchemaVersion == 1 || json.FsLayers is not null)
         {
-            throw new RegistryException("the image has a Docker schema 1 manifest, which carries no layer digests that can be trusted; push it again with a current tool");
+            throw Fault("the image has a Docker schema 1 manifest, which carries no layer digests that can be trusted; push it again with a current tool");
         }
 
         // The document says itself what it is; where it does not, its content must leave no doubt (OCI security advisory GHSA-77vh-xpmg-72qh).
         bool isIndex = json.Manifests is not null;
         if (isIndex == (json.Layers is not null || json.Config is not null))
         {
-            throw new RegistryException("the manifest is neither an image manifest nor an index");
+            throw Fault("the manifest is neither an image manifest nor an index");
         }
 
         string mediaType = json.MediaType ?? contentType ?? "";
@@ -130,7 +130,7 @@ internal sealed class ImageManifest
         };
         if (json.SchemaVersion != 2 || !matches)
         {
-            throw new RegistryException($"the manifest is of a kind that is not supported: {UntrustedText.Show(mediaType)}");
+            throw Fault($"the manifest is of a kind that is not supported: {UntrustedText.Show(mediaType)}");
         }
 
         if (isIndex)
@@ -152,25 +152,25 @@ internal sealed class ImageManifest
         ConfigJson json;
         try
         {
-            json = JsonSerializer.Deserialize(content, RegistryJson.Default.ConfigJson) ?? throw new RegistryException("the image's config is empty");
+            json = JsonSerializer.Deserialize(content, RegistryJson.Default.ConfigJson) ?? throw Fault("the image's config is empty");
         }
         catch (JsonException fault)
         {
-            throw new RegistryException($"the image's config is malformed at {RegistryJson.Place(fault)}");
+            throw Fault($"the image's config is malformed at {RegistryJson.Place(fault)}");
         }
 
         if (platform is not null
             && ((!string.IsNullOrEmpty(json.Os) && json.Os != platform.Os)
                 || (!string.IsNullOrEmpty(json.Architecture) && json.Architecture != platform.Architecture)))
         {
-            throw new RegistryException(
+            throw Fault(
                 $"the image is for {UntrustedText.Show(json.Os ?? "")}/{UntrustedText.Show(json.Architecture ?? "")}, not for {platform}", RegistryFaultKind.NotFound);
         }
 
         List<string?> diffIds = json.RootFiles?.DiffIds ?? [];
         if (diffIds.Count != _layers.Count)
         {
-            throw new RegistryException($"the image's config names {diffIds.Count} layers, its manifest {_layers.Count}");
+            throw Fault($"the image's config names {diffIds.Count} layers, its manifest {_layers.Count}");
         }
 
         layers = [.. _layers.Zip(diffIds, (layer, text) => new ImageLayer(layer, ReadDigest(text)))];
@@ -185,6 +185,9 @@ internal sealed class ImageManifest
             StopSignal = NoNul(json.Config?.StopSignal ?? "", "StopSignal"),
         };
     }
+
+    // The image alone is at fault: clients may know why.
+    private static RegistryException Fault(string message, RegistryFaultKind kind = RegistryFaultKind.Failed) => new RegistryException(message, kind).AsPublic();
 
     private static ImageDescriptor Choose(List<DescriptorJson?> manifests, ImagePlatform platform)
     {
@@ -205,7 +208,7 @@ internal sealed class ImageManifest
 
         string offered = string.Join(", ", images.Where(entry => entry.Platform is not null).Take(20)
             .Select(entry => UntrustedText.Show($"{entry.Platform!.Os}/{entry.Platform.Architecture}{(string.IsNullOrEmpty(entry.Platform.Variant) ? "" : "/" + entry.Platform.Variant)}")));
-        throw new RegistryException($"the image is not there for {platform}; it is for: {(offered.Length > 0 ? offered : "nothing")}", RegistryFaultKind.NotFound);
+        throw Fault($"the image is not there for {platform}; it is for: {(offered.Length > 0 ? offered : "nothing")}", RegistryFaultKind.NotFound);
     }
 
     private static ImageManifest ReadImage(ManifestJson json)
@@ -213,13 +216,13 @@ internal sealed class ImageManifest
         ImageDescriptor config = ReadDescriptor(json.Config);
         if (config.MediaType is not (ImageMediaTypes.OciConfig or "application/vnd.docker.container.image.v1+json"))
         {
-            throw new RegistryException($"it is not a container image: its config is of the type {UntrustedText.Show(config.MediaType)}");
+            throw Fault($"it is not a container image: its config is of the type {UntrustedText.Show(config.MediaType)}");
         }
 
         List<DescriptorJson?> layers = json.Layers ?? [];
         if (layers.Count > MaxLayers)
         {
-            throw new RegistryException($"the image has {layers.Count} layers; {MaxLayers} are allowed");
+            throw Fault($"the image has {layers.Count} layers; {MaxLayers} are allowed");
         }
 
         return new(config, [.. layers.Select(layer =>
@@ -235,12 +238,12 @@ internal sealed class ImageManifest
     {
         if (mediaType.Contains("foreign", StringComparison.Ordinal) || mediaType.Contains("nondistributable", StringComparison.Ordinal))
         {
-            throw new RegistryException("the image has a foreign layer, which its registry does not hold; it cannot be used");
+            throw Fault("the image has a foreign layer, which its registry does not hold; it cannot be used");
         }
 
         if (!ImageMediaTypes.Layers.Contains(mediaType, StringComparer.Ordinal))
         {
-            throw new RegistryException($"the image has a layer of a type that is not supported: {UntrustedText.Show(mediaType)}");
+            throw Fault($"the image has a layer of a type that is not supported: {UntrustedText.Show(mediaType)}");
         }
     }
 
@@ -250,10 +253,10 @@ internal sealed class ImageManifest
     private static ImageDescriptor ReadDescriptor(DescriptorJson? json) =>
         json is { Size: >= 0 and <= MaxBlobBytes }
             ? new(json.MediaType ?? "", ReadDigest(json.Digest), json.Size)
-            : throw new RegistryException("the manifest has a malformed descriptor");
+            : throw Fault("the manifest has a malformed descriptor");
 
     private static ImageDigest ReadDigest(string? text) =>
-        ImageDigest.TryParse(text, out ImageDigest digest) ? digest : throw new RegistryException($"the image names a malformed digest: {UntrustedText.Show(text ?? "")}");
+        ImageDigest.TryParse(text, out ImageDigest digest) ? digest : throw Fault($"the image names a malformed digest: {UntrustedText.Show(text ?? "")}");
 
     // A relative directory is below the root, as Docker has it; dots are taken out of the text, as in a path that is opened by nobody yet.
     private static string ReadWorkingDir(string text)
@@ -265,12 +268,12 @@ internal sealed class ImageManifest
 
         if (text.Length > 4095)
         {
-            throw new RegistryException("the image's WorkingDir is longer than 4095 characters");
+            throw Fault("the image's WorkingDir is longer than 4095 characters");
         }
 
         return Path.GetFullPath(NoNul(text, "WorkingDir"), "/");
     }
 
     private static string NoNul(string text, string what) =>
-        text.Contains('\0', StringComparison.Ordinal) ? throw new RegistryException($"the image's {what} has a NUL in it") : text;
+        text.Contains('\0', StringComparison.Ordinal) ? throw Fault($"the image's {what} has a NUL in it") : text;
 }

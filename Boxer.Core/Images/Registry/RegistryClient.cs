@@ -142,7 +142,7 @@ public sealed class RegistryClient : IDisposable
             }
             catch (Exception fault) when (fault is RegistryException or InvalidDataException)
             {
-                throw new ImagePullException($"A part of {reference} could not be pulled: {fault.Message}.", fault) { PublicMessage = $"A part of the image {reference} could not be pulled." };
+                throw new ImagePullException($"A part of {reference} could not be pulled: {fault.Message}.", fault) { PublicMessage = PublicReason.Tell($"A part of the image {reference} could not be pulled", fault) };
             }
         }
 

@@ -109,9 +109,10 @@ internal sealed class RegistryHttp : IDisposable
         }
 
         string reasons = string.Join("; ", faults.Select(fault => fault.Message));
+        string publicMessage = PublicReason.Tell($"The image {reference} could not be pulled", faults);
         throw faults.All(fault => fault.Kind == RegistryFaultKind.NotFound)
-            ? new ImageNotFoundException($"The image {reference} was not found: {reasons}.", faults[^1]) { PublicMessage = $"The image {reference} was not found." }
-            : new ImagePullException($"The image {reference} could not be pulled: {reasons}.", faults[^1]) { PublicMessage = $"The image {reference} could not be pulled." };
+            ? new ImageNotFoundException($"The image {reference} was not found: {reasons}.", faults[^1]) { PublicMessage = faults.All(fault => PublicReason.Of(fault) is null) ? $"The image {reference} was not found." : publicMessage }
+            : new ImagePullException($"The image {reference} could not be pulled: {reasons}.", faults[^1]) { PublicMessage = publicMessage };
     }
 
     private RegistryRepository Open(RegistryPlace place, ImageReference reference) => new(this, _places, place, reference, _credentials, _time);

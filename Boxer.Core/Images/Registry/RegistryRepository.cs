@@ -117,7 +117,7 @@ internal sealed class RegistryRepository : IImageContent
 
             if (response.Content.Headers.ContentLength is { } length && length != descriptor.Size - start)
             {
-                throw new RegistryException($"{what} has {start + length} bytes instead of the {descriptor.Size} that its manifest names");
+                throw new RegistryException($"{what} has {start + length} bytes instead of the {descriptor.Size} that its manifest names").AsPublic();
             }
 
             var body = new ResponseStream(response, await response.Content.ReadAsStreamAsync(cancellationToken).ConfigureAwait(false), what, _time);
@@ -164,7 +164,7 @@ internal sealed class RegistryRepository : IImageContent
         ImageDigest actual = expected?.Of(content) ?? ImageDigest.Sha256Of(content);
         if (expected is not null && actual != expected)
         {
-            throw new RegistryException($"manifest {name} has the digest {actual} instead of {expected}");
+            throw new RegistryException($"manifest {name} has the digest {actual} instead of {expected}").AsPublic();
         }
 
         return new(content, response.Content.Headers.ContentType?.MediaType, actual);
@@ -360,7 +360,8 @@ internal sealed class RegistryRepository : IImageContent
     }
 
     private RegistryException NotShown() =>
-        new($"{_reference.Repository} does not exist at {_place} or needs credentials", RegistryFaultKind.NotFound);
+        new RegistryException($"{_reference.Repository} does not exist at {_place} or needs credentials", RegistryFaultKind.NotFound)
+            .AsPublic("it does not exist, or needs credentials that this host does not have");
 
     private async Task<RegistryException> FaultAsync(HttpResponseMessage response, string what, bool isManifest, CancellationToken cancellationToken)
     {

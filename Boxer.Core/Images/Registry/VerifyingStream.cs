@@ -37,7 +37,7 @@ internal sealed class VerifyingStream(Stream inner, ImageDigest expected, long? 
         _length += length;
         if (_length > size)
         {
-            throw new RegistryException($"{what} is longer than the {size} bytes that its manifest names");
+            throw new RegistryException($"{what} is longer than the {size} bytes that its manifest names").AsPublic();
         }
 
         counted?.Invoke(length);
@@ -78,7 +78,7 @@ internal sealed class VerifyingStream(Stream inner, ImageDigest expected, long? 
         ImageDigest actual = expected.FromHash(_hash);
         if (actual != expected)
         {
-            throw new RegistryException($"{what} has the digest {actual} instead of {expected}");
+            throw new RegistryException($"{what} has the digest {actual} instead of {expected}").AsPublic();
         }
     }
 }

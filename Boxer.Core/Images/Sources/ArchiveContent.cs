@@ -52,7 +52,7 @@ internal sealed class ArchiveContent : IImageContent
         string[] layers = [.. (image.Layers ?? []).Select(layer => layer ?? throw new RegistryException("manifest.json has a layer without a name"))];
         if (layers.Length > ImageManifest.MaxLayers)
         {
-            throw new RegistryException($"the image has {layers.Length} layers; {ImageManifest.MaxLayers} are allowed");
+            throw new RegistryException($"the image has {layers.Length} layers; {ImageManifest.MaxLayers} are allowed").AsPublic();
         }
 
         var descriptors = new List<ImageDescriptor>();
@@ -136,7 +136,7 @@ internal sealed class ArchiveContent : IImageContent
             size += length;
             if (size > limit)
             {
-                throw new InvalidDataException($"the image unpacks to more than {limit} bytes");
+                throw new InvalidDataException($"the image unpacks to more than {limit} bytes").AsPublic();
             }
         }
 

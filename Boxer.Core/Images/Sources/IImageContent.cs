@@ -56,7 +56,7 @@ internal static class ImageContent
 
             if (depth == MaxIndexDepth)
             {
-                throw new RegistryException($"the image is an index within more than {MaxIndexDepth} others");
+                throw new RegistryException($"the image is an index within more than {MaxIndexDepth} others").AsPublic();
             }
 
             fetched = await content.GetManifestAsync(chosen!.Digest, cancellationToken).ConfigureAwait(false);
@@ -71,7 +71,7 @@ internal static class ImageContent
     {
         if (descriptor.Size > MaxConfigBytes)
         {
-            throw new RegistryException($"the image's config has {descriptor.Size} bytes; {MaxConfigBytes} are allowed");
+            throw new RegistryException($"the image's config has {descriptor.Size} bytes; {MaxConfigBytes} are allowed").AsPublic();
         }
 
         using Stream body = await content.OpenBlobAsync(descriptor, cancellationToken).ConfigureAwait(false);

@@ -133,17 +133,39 @@ internal sealed class ImageDirectory : IDisposable
         if (implied.Count > 0)
         {
             // Before the layer: where that is, this is too.
-            using var content = new MemoryStream();
-            foreach (ReadOnlyMemory<byte> path in implied)
+            Write(ImpliedPath(diffId), file =>
             {
-                content.Write(path.Span);
-                content.WriteByte(0);
-            }
-
-            Write(ImpliedPath(diffId), content.GetBuffer().AsSpan(0, (int)content.Length));
+                foreach (ReadOnlyMemory<byte> path in implied)
+                {
+                    file.Write(path.Span);
+                    file.WriteByte(0);
+                }
+            });
         }
 
         Commit(temporary, LayerPath(diffId));
+    }
+
+    /// <summary>Counts the directories that a layer has no entry for.</summary>
+    /// <param name="diffId">Its diff id.</param>
+    /// <returns>How many there are, and the bytes of their paths.</returns>
+    public (long Count, long Bytes) CountImplied(ImageDigest diffId)
+    {
+        if (!File.Exists(ImpliedPath(diffId)))
+        {
+            return default;
+        }
+
+        using FileStream file = File.OpenRead(ImpliedPath(diffId));
+        Span<byte> buffer = stackalloc byte[4096];
+        long count = 0;
+        int length;
+        while ((length = file.Read(buffer)) > 0)
+        {
+            count += buffer[..length].Count((byte)0);
+        }
+
+        return (count, file.Length - count);
     }
 
     /// <summary>Reads which directories a layer has no entry for.</summary>
@@ -151,10 +173,20 @@ internal sealed class ImageDirectory : IDisposable
     /// <returns>Their paths: Latin-1, so that every byte of a name is a character.</returns>
     public IReadOnlySet<string> ReadImplied(ImageDigest diffId)
     {
-        string path = ImpliedPath(diffId);
-        return File.Exists(path)
-            ? Encoding.Latin1.GetString(File.ReadAllBytes(path)).Split('\0', StringSplitOptions.RemoveEmptyEntries).ToHashSet(StringComparer.Ordinal)
-            : new HashSet<string>();
+        var paths = new HashSet<string>(StringComparer.Ordinal);
+        if (File.Exists(ImpliedPath(diffId)))
+        {
+            ReadOnlySpan<byte> content = File.ReadAllBytes(ImpliedPath(diffId));
+            foreach (Range path in content.Split((byte)0))
+            {
+                paths.Add(Encoding.Latin1.GetString(content[path]));
+            }
+
+            // After the last NUL there is none.
+            paths.Remove("");
+        }
+
+        return paths;
     }
 
     /// <summary>Puts a file into place, over what is there.</summary>
@@ -406,12 +438,18 @@ internal sealed class ImageDirectory : IDisposable
     private string ReferencePath(ImageReference reference) =>
         Path.Combine(_home, "references", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(reference.ToString()))));
 
-    private void Write(string target, ReadOnlySpan<byte> content)
+    private void Write(string target, byte[] content) => Write(target, file => file.Write(content));
+
+    private void Write(string target, Action<FileStream> write)
     {
         string temporary = NewTemporaryPath();
         try
         {
-            File.WriteAllBytes(temporary, content);
+            using (var file = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None))
+            {
+                write(file);
+            }
+
             CommitFile(temporary, target);
         }
         catch

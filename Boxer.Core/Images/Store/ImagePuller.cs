@@ -93,7 +93,7 @@ internal sealed class ImagePuller : IDisposable
         }
         catch (IOException fault)
         {
-            throw new ImagePullException($"The image {reference} could not be unpacked: {fault.Message}", fault) { PublicMessage = $"The image {reference} could not be unpacked." };
+            throw new ImagePullException($"The image {reference} could not be unpacked: {fault.Message}", fault) { PublicMessage = PublicReason.Tell($"The image {reference} could not be unpacked", fault) };
         }
     }
 
@@ -122,12 +122,12 @@ internal sealed class ImagePuller : IDisposable
         catch (RegistryException fault)
         {
             throw fault.Kind == RegistryFaultKind.NotFound
-                ? new ImageNotFoundException($"{source} has no such image: {fault.Message}.", fault)
-                : new ImagePullException($"{source} could not be imported: {fault.Message}.", fault);
+                ? new ImageNotFoundException($"{source} has no such image: {fault.Message}.", fault) { PublicMessage = PublicReason.Tell($"The image {reference} was not found", fault) }
+                : new ImagePullException($"{source} could not be imported: {fault.Message}.", fault) { PublicMessage = NotImported(reference, fault) };
         }
         catch (Exception fault) when (fault is InvalidDataException or IOException or UnauthorizedAccessException)
         {
-            throw new ImagePullException($"{source} could not be imported: {fault.Message.TrimEnd('.')}.", fault);
+            throw new ImagePullException($"{source} could not be imported: {fault.Message.TrimEnd('.')}.", fault) { PublicMessage = NotImported(reference, fault) };
         }
         finally
         {
@@ -146,7 +146,8 @@ internal sealed class ImagePuller : IDisposable
     /// <exception cref="RegistryException">A layer is not what the image names.</exception>
     public async Task FlattenAsync(StoredImage image, string target, CancellationToken cancellationToken)
     {
-        using PullMemory.Lease buffers = await _memory.TakeBuffersAsync(LayerBufferBytes, cancellationToken).ConfigureAwait(false);
+        // Runs of an image that is here do not wait for what comes from registries.
+        using PullMemory.Lease buffers = await _memory.TakeStoredBuffersAsync(LayerBufferBytes, cancellationToken).ConfigureAwait(false);
         UnpackBudget budget = NewBudget();
         foreach (ImageLayer layer in image.Layers)
         {
@@ -156,7 +157,8 @@ internal sealed class ImagePuller : IDisposable
                 FileStream file = File.OpenRead(path);
                 await using (file.ConfigureAwait(false))
                 {
-                    await UnpackAsync(file, layer, target, budget, null, cancellationToken).ConfigureAwait(false);
+                    using NameMemory names = new(_memory);
+                    await UnpackAsync(file, layer, target, budget, names, null, cancellationToken).ConfigureAwait(false);
                 }
             }
             catch (Exception fault) when (fault is InvalidDataException or RegistryException)
@@ -172,7 +174,12 @@ internal sealed class ImagePuller : IDisposable
     public void Dispose() => _http.Dispose();
 
     /// <summary>What one image may take.</summary>
-    public UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeBytes), _memory);
+    public UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeBytes));
+
+    // What is not unpacked as it comes only passes through a buffer, and is written.
+    private long ComingBytes => _kind == ImageRootKind.Overlay ? LayerBufferBytes : 2 * CopyBytes;
+
+    private static string NotImported(ImageReference reference, Exception fault) => PublicReason.Tell($"The image {reference} could not be imported", fault);
 
     private bool HasLayer(ImageLayer layer) => _kind == ImageRootKind.Overlay
         ? Directory.Exists(_directory.LayerPath(layer.DiffId))
@@ -259,7 +266,7 @@ internal sealed class ImagePuller : IDisposable
         ImageConfig imageConfig = manifest.ReadConfig(config, _platform, out IReadOnlyList<ImageLayer> layers);
         if (manifest.LayerBytes > _options.MaxImageBytes)
         {
-            throw new RegistryException($"the image has {manifest.LayerBytes} bytes; {_options.MaxImageBytes} are allowed");
+            throw new RegistryException($"the image has {manifest.LayerBytes} bytes; {_options.MaxImageBytes} are allowed").AsPublic();
         }
 
         FileLock hold = await _directory.HoldAsync(fetched.Digest, fetched.Content, manifest.Config.Digest, config, cancellationToken).ConfigureAwait(false);
@@ -324,7 +331,7 @@ internal sealed class ImagePuller : IDisposable
     private async Task ProveLayerAsync(
         IImageContent content, ImageLayer layer, UnpackBudget budget, LayerProgress progress, CancellationToken cancellationToken)
     {
-        using PullMemory.Lease buffers = await _memory.TakeBuffersAsync(LayerBufferBytes, cancellationToken).ConfigureAwait(false);
+        using PullMemory.Lease buffers = await _memory.TakeBuffersAsync(ComingBytes, cancellationToken).ConfigureAwait(false);
         Stream body = await content.OpenBlobAsync(layer.Blob, cancellationToken).ConfigureAwait(false);
         await using (body.ConfigureAwait(false))
         {
@@ -367,7 +374,7 @@ internal sealed class ImagePuller : IDisposable
     private async Task FetchLayerAsync(
         IImageContent content, ImageLayer layer, UnpackBudget budget, LayerProgress progress, CancellationToken cancellationToken)
     {
-        using PullMemory.Lease buffers = await _memory.TakeBuffersAsync(LayerBufferBytes, cancellationToken).ConfigureAwait(false);
+        using PullMemory.Lease buffers = await _memory.TakeBuffersAsync(ComingBytes, cancellationToken).ConfigureAwait(false);
         string temporary = _directory.NewTemporaryPath();
         try
         {
@@ -377,7 +384,8 @@ internal sealed class ImagePuller : IDisposable
                 if (_kind == ImageRootKind.Overlay)
                 {
                     MakeRoot(temporary);
-                    ExtractedLayer extracted = await UnpackAsync(body, layer, temporary, budget, progress.Add, cancellationToken).ConfigureAwait(false);
+                    using NameMemory names = new(_memory);
+                    ExtractedLayer extracted = await UnpackAsync(body, layer, temporary, budget, names, progress.Add, cancellationToken).ConfigureAwait(false);
                     _directory.CommitLayer(temporary, layer.DiffId, extracted.ImpliedDirectories);
                 }
                 else
@@ -428,7 +436,7 @@ internal sealed class ImagePuller : IDisposable
 
     /// <summary>Unpacks a layer in one pass: the blob's digest and size, and the diff id, are verified before this returns.</summary>
     private async Task<ExtractedLayer> UnpackAsync(
-        Stream body, ImageLayer layer, string target, UnpackBudget budget, Action<int>? counted, CancellationToken cancellationToken)
+        Stream body, ImageLayer layer, string target, UnpackBudget budget, NameMemory names, Action<int>? counted, CancellationToken cancellationToken)
     {
         try
         {
@@ -448,6 +456,7 @@ internal sealed class ImagePuller : IDisposable
                             MaxEntries = _options.MaxImageEntries,
                             MaxBytes = _options.MaxImageBytes,
                             Budget = budget,
+                            Names = names,
                         },
                         cancellationToken).ConfigureAwait(false);
 

@@ -16,11 +16,18 @@ internal sealed record LayerTree(string Path, IReadOnlySet<string> Implied);
 /// </summary>
 internal sealed class ImpliedDirectories : IDisposable
 {
+    // What a name takes beside its characters: in the set of its layer, in those of this class, and what is found of it.
+    private const int NameOverhead = 384;
     private const ulong Inside = Fcntl.RESOLVE_BENEATH | Fcntl.RESOLVE_NO_SYMLINKS | Fcntl.RESOLVE_NO_XDEV;
     private readonly IReadOnlyList<LayerTree> _layers;
     private readonly List<SafeFileHandle> _roots = [];
     private readonly Found _root;
     private readonly Dictionary<string, Found> _found = new(StringComparer.Ordinal);
+
+    /// <summary>The memory that directories take, at the most: their names as they are read and as characters, and what is found of them.</summary>
+    /// <param name="count">How many there are in all layers.</param>
+    /// <param name="bytes">The bytes of their paths.</param>
+    public static long MemoryOf(long count, long bytes) => (3 * bytes) + (NameOverhead * count);
 
     /// <summary>Opens the layers.</summary>
     /// <param name="layers">The layers, from the top down.</param>
@@ -57,7 +64,7 @@ internal sealed class ImpliedDirectories : IDisposable
             cancellationToken.ThrowIfCancellationRequested();
 
             // What one layer has alone, or its topmost one says, overlayfs shows as it is meant.
-            if (Find(path) is { Status: not null, Places.Length: > 1 })
+            if (Find(path) is { Said: not null, Places.Length: > 1 })
             {
                 for (string? above = path; above is not null && made.Add(above); above = Above(above))
                 {
@@ -86,18 +93,18 @@ internal sealed class ImpliedDirectories : IDisposable
 
     private unsafe void SetAttributes(SafeFileHandle root, string path)
     {
-        if (Find(path).Status is not { } status)
+        if (Find(path).Said is not { } said)
         {
             return;
         }
 
         using SafeFileHandle directory = Fcntl.openat2(root, Bytes(path), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, Inside);
         Check.Result(directory.IsInvalid ? -1 : 0, "open");
-        Check.Result(Unistd.fchown(directory, status.stx_uid, status.stx_gid), "chown");
-        Check.Result(SysStat.fchmod(directory, status.stx_mode & 0xFFFu), "chmod");
+        Check.Result(Unistd.fchown(directory, said.Uid, said.Gid), "chown");
+        Check.Result(SysStat.fchmod(directory, said.Mode), "chmod");
         SysStat.timespec_t* times = stackalloc SysStat.timespec_t[2];
         times[0] = new() { tv_nsec = SysStat.UTIME_OMIT };
-        times[1] = new() { tv_sec = status.stx_mtime.tv_sec, tv_nsec = status.stx_mtime.tv_nsec };
+        times[1] = said.Time;
         Check.Result(SysStat.futimens(directory, times), "futimens");
     }
 
@@ -111,7 +118,7 @@ internal sealed class ImpliedDirectories : IDisposable
 
         Found above = Above(path) is { } parent ? Find(parent) : _root;
         Found found = above.Places.Length == 1 && _layers[above.Places[0].Layer].Implied.Contains(path)
-            ? above with { Status = null } // That layer has it alone and says nothing of it: most are so, and need not be looked at.
+            ? above with { Said = null } // That layer has it alone and says nothing of it: most are so, and need not be looked at.
             : Look(path, above);
         _found.Add(path, found);
         return found;
@@ -119,7 +126,7 @@ internal sealed class ImpliedDirectories : IDisposable
 
     private Found Look(string path, Found above)
     {
-        SysStat.statx_t? status = null;
+        Attributes? said = null;
         var places = new List<Place>();
         foreach (Place place in above.Places)
         {
@@ -127,10 +134,10 @@ internal sealed class ImpliedDirectories : IDisposable
             if (!directory.IsInvalid)
             {
                 places.Add(new(place.Layer, OverlayMounts.IsOpaque(directory)));
-                if (status is null && !_layers[place.Layer].Implied.Contains(path))
+                if (said is null && !_layers[place.Layer].Implied.Contains(path))
                 {
-                    Check.Result(SysStat.statx(directory, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t said), "statx");
-                    status = said;
+                    Check.Result(SysStat.statx(directory, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
+                    said = new(status.stx_uid, status.stx_gid, status.stx_mode & 0xFFFu, new() { tv_sec = status.stx_mtime.tv_sec, tv_nsec = status.stx_mtime.tv_nsec });
                 }
             }
             else if (Marshal.GetLastPInvokeError() is var errno and not Errno.ENOENT)
@@ -151,7 +158,7 @@ internal sealed class ImpliedDirectories : IDisposable
             }
         }
 
-        return new(status, [.. places]);
+        return new(said, [.. places]);
     }
 
     private static string? Above(string path) => path.LastIndexOf('/') is var end and > 0 ? path[..end] : null;
@@ -162,7 +169,10 @@ internal sealed class ImpliedDirectories : IDisposable
     /// <param name="IsOpaque">Whether it hides there what lower layers have in it.</param>
     private readonly record struct Place(int Layer, bool IsOpaque);
 
-    /// <param name="Status">What the topmost layer with an entry says; <see langword="null"/> where none has one.</param>
+    [StructLayout(LayoutKind.Auto)]
+    private readonly record struct Attributes(uint Uid, uint Gid, uint Mode, SysStat.timespec_t Time);
+
+    /// <param name="Said">What the topmost layer with an entry says; <see langword="null"/> where none has one.</param>
     /// <param name="Places">The layers that have it, as far as they show, from the top down; none where the root does not have it.</param>
-    private sealed record Found(SysStat.statx_t? Status, Place[] Places);
+    private sealed record Found(Attributes? Said, Place[] Places);
 }

@@ -5,14 +5,17 @@ namespace Boxer.Images;
 /// its decompressor after, and waits for either in the order of arrival.
 /// </summary>
 /// <remarks>
-/// Buffers and names together have at most half. So the other half is always there for the first window that is waited for, which may take no
-/// more, and whoever holds a window waits for nothing else: no two layers can wait for each other.
+/// Windows have one half for themselves, and one window may take no more: the first that waits gets it once the others end. Whoever holds a
+/// window waits for nothing else, so no two layers can wait for each other. The other half is for buffers and names. Buffers of downloads take
+/// at most a half of it and those of layers that are here three quarters, so that neither waits for the other where it need not, and names,
+/// which do not wait, find room beside either.
 /// </remarks>
 /// <param name="total">Bytes.</param>
 internal sealed class PullMemory(long total)
 {
     private readonly Lock _lock = new();
     private readonly LinkedList<Waiter> _forBuffers = [];
+    private readonly LinkedList<Waiter> _forStoredBuffers = [];
     private readonly LinkedList<Waiter> _forWindows = [];
     private long _buffers;
     private long _windows;
@@ -37,11 +40,17 @@ internal sealed class PullMemory(long total)
         }
     }
 
-    /// <summary>Waits for the buffers of a layer. Whoever holds a window must not.</summary>
+    /// <summary>Waits for the buffers of a layer that comes from a registry or a file. Whoever holds a window must not.</summary>
     /// <param name="bytes">How many bytes.</param>
     /// <param name="cancellationToken">Leaves the queue.</param>
     /// <returns>Gives them back when it is disposed.</returns>
     public ValueTask<Lease> TakeBuffersAsync(long bytes, CancellationToken cancellationToken) => TakeAsync(_forBuffers, bytes, cancellationToken);
+
+    /// <summary>Waits for the buffers of a layer that is stored, not behind those that come from elsewhere. Whoever holds a window must not.</summary>
+    /// <param name="bytes">How many bytes.</param>
+    /// <param name="cancellationToken">Leaves the queue.</param>
+    /// <returns>Gives them back when it is disposed.</returns>
+    public ValueTask<Lease> TakeStoredBuffersAsync(long bytes, CancellationToken cancellationToken) => TakeAsync(_forStoredBuffers, bytes, cancellationToken);
 
     /// <summary>Waits for the window of a decompressor. Whoever holds one gives it back before asking for a larger one.</summary>
     /// <param name="bytes">How many bytes.</param>
@@ -49,7 +58,18 @@ internal sealed class PullMemory(long total)
     /// <returns>Gives them back when it is disposed.</returns>
     /// <exception cref="InvalidDataException">One window may not take so much.</exception>
     public ValueTask<Lease> TakeWindowAsync(long bytes, CancellationToken cancellationToken) => bytes > Half
-        ? throw new InvalidDataException($"the zstd data takes {bytes} bytes of memory to decompress, and half of the {total} bytes that pulls may take is the most for one layer; raise PullMemoryMegabytes (PullMemoryBytes of an ImageStore)")
+        ? throw TooMuch($"the zstd data takes {bytes} bytes of memory to decompress", "layer")
+            .AsPublic("its zstd window takes more memory than this host gives to one layer")
+        : TakeAsync(_forWindows, bytes, cancellationToken);
+
+    /// <summary>Waits for what <see cref="ImpliedDirectories"/> takes, as for a window.</summary>
+    /// <param name="bytes">How many bytes.</param>
+    /// <param name="cancellationToken">Leaves the queue.</param>
+    /// <returns>Gives them back when it is disposed.</returns>
+    /// <exception cref="InvalidDataException">One image may not take so much.</exception>
+    public ValueTask<Lease> TakeImpliedAsync(long bytes, CancellationToken cancellationToken) => bytes > Half
+        ? throw TooMuch("the directories that the layers have no entries for take too much memory", "image")
+            .AsPublic("the directories that its layers have no entries for take more memory than this host gives to one image")
         : TakeAsync(_forWindows, bytes, cancellationToken);
 
     /// <summary>Takes memory for names of files that are remembered, without waiting: a writer does not wait half-way.</summary>
@@ -60,9 +80,10 @@ internal sealed class PullMemory(long total)
     {
         lock (_lock)
         {
-            return Fits(_forBuffers, bytes)
+            return _buffers + bytes <= Half
                 ? Grant(_forBuffers, bytes)
-                : throw new IOException("pulls take too much memory for the names of the image's files; pull fewer images at once, or raise PullMemoryMegabytes (PullMemoryBytes of an ImageStore)");
+                : throw new IOException("pulls take too much memory for the names of the image's files; pull fewer images at once, or raise PullMemoryMegabytes (PullMemoryBytes of an ImageStore)")
+                    .AsPublic("other pulls take the memory for the names of its files; try again");
         }
     }
 
@@ -97,7 +118,13 @@ internal sealed class PullMemory(long total)
         return await waiter.Granted.Task.ConfigureAwait(false);
     }
 
-    private bool Fits(LinkedList<Waiter> queue, long bytes) => _buffers + _windows + bytes <= total && (queue == _forWindows || _buffers + bytes <= Half);
+    private InvalidDataException TooMuch(string what, string one) =>
+        new($"{what}, and half of the {total} bytes that pulls may take is the most for one {one}; raise PullMemoryMegabytes (PullMemoryBytes of an ImageStore)");
+
+    // Names are counted with the buffers.
+    private bool Fits(LinkedList<Waiter> queue, long bytes) =>
+        queue == _forWindows ? _windows + bytes <= total - Half
+        : _buffers + bytes <= (queue == _forStoredBuffers ? Half - (Half / 4) : Half / 2);
 
     private Lease Grant(LinkedList<Waiter> queue, long bytes)
     {
@@ -120,7 +147,7 @@ internal sealed class PullMemory(long total)
     // Windows first: a layer that waits for one has buffers already, and gives both back soonest.
     private void GrantWaiting()
     {
-        foreach (LinkedList<Waiter> queue in (ReadOnlySpan<LinkedList<Waiter>>)[_forWindows, _forBuffers])
+        foreach (LinkedList<Waiter> queue in (ReadOnlySpan<LinkedList<Waiter>>)[_forWindows, _forStoredBuffers, _forBuffers])
         {
             while (queue.First is { Value: var first } && Fits(queue, first.Bytes))
             {
@@ -165,5 +192,32 @@ internal sealed class PullMemory(long total)
         public long Bytes { get; } = bytes;
 
         public TaskCompletionSource<Lease> Granted { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+}
+
+/// <summary>Memory for the names of one layer, taken in steps as they are remembered.</summary>
+/// <param name="memory">The budget.</param>
+internal sealed class NameMemory(PullMemory memory) : IDisposable
+{
+    // The first is part of the layer's buffers, and most layers do with it.
+    private const long Step = 1 << 20;
+    private readonly List<PullMemory.Lease> _leases = [];
+
+    /// <summary>Says how much the names take now.</summary>
+    /// <param name="bytes">How many bytes.</param>
+    /// <exception cref="IOException">There is not so much.</exception>
+    public void Grow(long bytes)
+    {
+        while (bytes >= Step * (_leases.Count + 1))
+        {
+            _leases.Add(memory.TakeNames(Step));
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _leases.ForEach(lease => lease.Dispose());
+        _leases.Clear();
     }
 }

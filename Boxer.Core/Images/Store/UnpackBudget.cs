@@ -6,21 +6,13 @@ namespace Boxer.Images;
 /// <param name="maxBytes">Bytes of archives, and as many on the disk.</param>
 /// <param name="maxEntries">Files, directories and links.</param>
 /// <param name="room">Looks whether there is room on the disk.</param>
-/// <param name="memory">Budget for the memory of names that are remembered; <see langword="null"/> for none.</param>
-internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room, PullMemory? memory = null)
+internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room)
 {
     private const long BytesBetweenLooks = 16 * 1024 * 1024;
 
     // An inode takes room too; on the usual file systems not more than this.
     private const long InodeBytes = 1024;
 
-    // Of directories that layers have no entry for: they are looked at together, in memory.
-    private const long MaxNameBytes = 64 * 1024 * 1024;
-
-    /// <summary>Budget for the memory of names that are remembered.</summary>
-    public PullMemory? Memory => memory;
-
-    private long _names;
     private long _archiveBytes;
     private long _diskBytes;
     private long _entries;
@@ -45,7 +37,7 @@ internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room
     {
         if (Interlocked.Increment(ref _entries) > maxEntries)
         {
-            throw new InvalidDataException($"the image has more than {maxEntries} files, directories and links");
+            throw new InvalidDataException($"the image has more than {maxEntries} files, directories and links").AsPublic();
         }
 
         if (Interlocked.Add(ref _diskBytes, bytes) > maxBytes)
@@ -54,17 +46,6 @@ internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room
         }
 
         Write(bytes + InodeBytes);
-    }
-
-    /// <summary>Takes a name of a directory that a layer has no entry for.</summary>
-    /// <param name="bytes">Its length.</param>
-    /// <exception cref="InvalidDataException">They are too long together.</exception>
-    public void TakeName(long bytes)
-    {
-        if (Interlocked.Add(ref _names, bytes) > MaxNameBytes)
-        {
-            throw new InvalidDataException($"the names of directories that the image has no entries for are together longer than {MaxNameBytes} bytes");
-        }
     }
 
     /// <summary>Says that bytes are about to be written.</summary>
@@ -79,5 +60,5 @@ internal sealed class UnpackBudget(long maxBytes, long maxEntries, DiskRoom room
         }
     }
 
-    private InvalidDataException TooLarge() => new($"the image unpacks to more than {maxBytes} bytes");
+    private InvalidDataException TooLarge() => new InvalidDataException($"the image unpacks to more than {maxBytes} bytes").AsPublic();
 }

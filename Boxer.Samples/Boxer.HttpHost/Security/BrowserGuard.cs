@@ -7,7 +7,8 @@ namespace Boxer.HttpHost.Security;
 /// Refuses what web pages of other sites send through a visitor's browser. A browser names the page's origin or its relation to this host
 /// in such requests. It does not where it takes the page for this host's own because the page's name was pointed here (DNS rebinding);
 /// then the name in the Host header gives it away. Without keys that name must therefore be one of this machine's. With keys such a page
-/// has no key to send. Clients that are no browsers only notice the check of the name.
+/// has no key to send. Every browser sends a Host header; without one, as HTTP/1.0 clients of health checks ask, it is none. Clients that are
+/// no browsers only notice the check of the name.
 /// </summary>
 internal sealed class BrowserGuard(HostSettings settings, ILogger<BrowserGuard> logger)
 {
@@ -41,7 +42,8 @@ internal sealed class BrowserGuard(HostSettings settings, ILogger<BrowserGuard> 
         Uri.TryCreate(origin, UriKind.Absolute, out Uri? page) && string.Equals(page.Authority, host.Value, StringComparison.OrdinalIgnoreCase);
 
     private bool IsOfThisMachine(HostString host) =>
-        IPAddress.TryParse(host.Host.Trim('[', ']'), out _)
+        !host.HasValue
+        || IPAddress.TryParse(host.Host.Trim('[', ']'), out _)
         || MachineNames.Contains(host.Host, StringComparer.OrdinalIgnoreCase)
         || settings.HostNames.Any(name =>
             string.Equals(name, host.Host, StringComparison.OrdinalIgnoreCase) || string.Equals(name, host.Value, StringComparison.OrdinalIgnoreCase));

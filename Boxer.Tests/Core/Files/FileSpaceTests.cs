@@ -212,7 +212,7 @@ public sealed class FileSpaceTests : IDisposable
 
         InvalidSandboxRequestException longest = await Assert.ThrowsAsync<InvalidSandboxRequestException>(
             () => PutAsync(string.Join('/', Enumerable.Repeat(new string('a', 255), 16)), "x"));
-        Assert.Contains("too long for this host's disk", longest.Message, StringComparison.Ordinal);
+        Assert.EndsWith("The path is too long for this host's disk; choose a shorter one.", longest.PublicMessage, StringComparison.Ordinal);
         Assert.Empty(Directory.EnumerateFileSystemEntries(_root, "aaaa*", SearchOption.AllDirectories));
     }
 

@@ -287,6 +287,43 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
+    public async Task Layers_that_stall_do_not_take_the_memory_of_what_is_stored()
+    {
+        CancellationToken cancel = TestContext.Current.CancellationToken;
+        _scripted.AddImage("here", "latest", [new Archive().File("f", "x").ToBytes()]);
+        await using (ImageStore first = Store(ImageRootKind.Flattened))
+        {
+            await AcquireAsync(first, "here");
+        }
+
+        // Its layer is here, and its root is made again.
+        TreeRemover.Remove(_scratch["home/roots"]);
+        Directory.CreateDirectory(_scratch["home/roots"]);
+        var stalling = new HashSet<string>();
+        string[] names = [.. Enumerable.Range(0, 4).Select(i => $"stalls{i}")];
+        foreach (string name in names)
+        {
+            byte[][] blobs = [.. Enumerable.Range(0, 3).Select(layer => Archive.Gzip(new Archive().File($"{name}{layer}", "y").ToBytes()))];
+            _scripted.AddImage(name, "latest", [.. blobs.Select(blob => ImageDigest.Sha256Of(blob))], blobs);
+            foreach (string path in blobs.Select(blob => $"/v2/{name}/blobs/{ImageDigest.Sha256Of(blob)}"))
+            {
+                stalling.Add(path);
+                _scripted.Content[path] = _scripted.Content[path] with { Gate = Task.Delay(Timeout.Infinite, cancel) };
+            }
+        }
+
+        await using ImageStore store = Store(ImageRootKind.Flattened, options => options with { PullMemoryBytes = PullMemory.LeastBytes });
+        using var leave = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        Task<IImageLease>[] stalled = [.. names.Select(name => store.AcquireAsync(ImageReference.Parse("test.example/" + name), leave.Token))];
+        await WaitAsync(() => _scripted.Requests.Count(request => stalling.Contains(request.Path)) == stalling.Count);
+
+        Assert.Equal(["f"], Files((await AcquireAsync(store, "here")).RootPath));
+        Assert.All(stalled, pull => Assert.False(pull.IsCompleted));
+        await leave.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Task.WhenAll(stalled));
+    }
+
+    [Fact]
     public async Task A_store_that_cannot_be_written_to_is_a_pull_fault()
     {
         _scripted.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);

@@ -73,6 +73,39 @@ public sealed class ImpliedDirectoryTests : IDisposable
         Assert.Empty(Directory.EnumerateFileSystemEntries(Kept().Single(path => path.EndsWith("-implied", StringComparison.Ordinal))));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Those_that_take_more_memory_than_one_image_may_have_are_refused_also_of_layers_that_are_stored(bool areStored)
+    {
+        Skip(ImageRootKind.Overlay);
+
+        // A name of 4,093 bytes makes 2,046 directories, the names of which have 4 MiB together.
+        byte[][] layers = [.. Enumerable.Range(0, 4).Select(i => new Archive().File($"{i}/{string.Join('/', Enumerable.Repeat("a", 2_046))}").ToBytes())];
+        _registry.AddImage("a", "latest", layers);
+        await using ImageStore store = Store(ImageRootKind.Overlay, options => options with { PullMemoryBytes = PullMemory.LeastBytes });
+        foreach ((int i, byte[] layer) in layers.Index())
+        {
+            _registry.AddImage($"one{i}", "latest", [layer]);
+        }
+
+        var alone = new List<IImageLease>();
+        for (int i = 0; areStored && i < layers.Length; i++)
+        {
+            alone.Add(await store.AcquireAsync(ImageReference.Parse($"test.example/one{i}"), TestContext.Current.CancellationToken));
+        }
+
+        ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => AcquireAsync(store));
+
+        Assert.Contains("the directories that the layers have no entries for take too much memory, and half of the 67108864 bytes", fault.Message, StringComparison.Ordinal);
+        Assert.Equal(
+            "The image test.example/a:latest could not be pulled: the directories that its layers have no entries for take more memory than this host gives to one image.", fault.PublicMessage);
+        foreach (IImageLease lease in alone)
+        {
+            await lease.DisposeAsync();
+        }
+    }
+
     public void Dispose()
     {
         _registry.Dispose();
@@ -98,11 +131,11 @@ public sealed class ImpliedDirectoryTests : IDisposable
     private string[] Kept() =>
         [.. ((string[])["layers", "blobs", "roots"]).SelectMany(kind => Directory.GetDirectories(_scratch["home/" + kind], "sha256")).SelectMany(Directory.GetFileSystemEntries)];
 
-    private ImageStore Store(ImageRootKind kind) => new(new ImageStoreOptions
+    private ImageStore Store(ImageRootKind kind, Func<ImageStoreOptions, ImageStoreOptions>? change = null) => new((change ?? (options => options))(new ImageStoreOptions
     {
         Home = _scratch["home"],
         RootsDirectory = _scratch["roots"],
         RootKind = kind,
         RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_registry.Url] },
-    });
+    }));
 }

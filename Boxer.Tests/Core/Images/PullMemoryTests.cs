@@ -13,7 +13,7 @@ public sealed class PullMemoryTests
     [Fact]
     public async Task TakeWindowAsync_serves_in_turn_also_where_a_later_request_would_fit()
     {
-        var memory = new PullMemory(100);
+        var memory = new PullMemory(200);
         PullMemory.Lease first = await memory.TakeWindowAsync(50, Cancel);
         PullMemory.Lease second = await memory.TakeWindowAsync(40, Cancel);
         Task<PullMemory.Lease> large = memory.TakeWindowAsync(50, Cancel).AsTask();
@@ -34,7 +34,7 @@ public sealed class PullMemoryTests
     [Fact]
     public async Task TakeWindowAsync_that_is_cancelled_leaves_the_queue_to_those_behind()
     {
-        var memory = new PullMemory(100);
+        var memory = new PullMemory(200);
         PullMemory.Lease held = await memory.TakeWindowAsync(50, Cancel);
         PullMemory.Lease more = await memory.TakeWindowAsync(30, Cancel);
         using var impatient = new CancellationTokenSource();
@@ -59,15 +59,67 @@ public sealed class PullMemoryTests
         InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => memory.TakeWindowAsync(51, Cancel).AsTask());
         Assert.Contains("takes 51 bytes of memory to decompress, and half of the 100 bytes that pulls may take is the most for one layer; raise PullMemoryMegabytes", fault.Message, StringComparison.Ordinal);
 
-        using PullMemory.Lease buffers = await memory.TakeBuffersAsync(40, Cancel);
-        PullMemory.Lease names = memory.TakeNames(10);
-        Assert.Contains("names of the image's files", Assert.Throws<IOException>(() => memory.TakeNames(1)).Message, StringComparison.Ordinal);
-        Task<PullMemory.Lease> waiting = memory.TakeBuffersAsync(10, Cancel).AsTask();
-        Assert.False(waiting.IsCompleted);
+        fault = await Assert.ThrowsAsync<InvalidDataException>(() => memory.TakeImpliedAsync(51, Cancel).AsTask());
+        Assert.Contains("half of the 100 bytes that pulls may take is the most for one image; raise PullMemoryMegabytes", fault.Message, StringComparison.Ordinal);
+
+        using PullMemory.Lease buffers = await memory.TakeBuffersAsync(25, Cancel);
+        PullMemory.Lease names = memory.TakeNames(25);
+        IOException full = Assert.Throws<IOException>(() => memory.TakeNames(1));
+        Assert.Contains("names of the image's files", full.Message, StringComparison.Ordinal);
+        Assert.Equal("x: other pulls take the memory for the names of its files; try again.", PublicReason.Tell("x", full));
+        Task<PullMemory.Lease> stored = memory.TakeStoredBuffersAsync(5, Cancel).AsTask();
+        Assert.False(stored.IsCompleted);
         (await memory.TakeWindowAsync(50, Cancel)).Dispose();
+        (await memory.TakeImpliedAsync(50, Cancel)).Dispose();
         names.Dispose();
-        (await waiting).Dispose();
-        Assert.Equal(40, memory.Used);
+        (await stored).Dispose();
+        Assert.Equal(25, memory.Used);
+    }
+
+    [Fact]
+    public async Task Buffers_and_windows_that_wait_leave_memory_for_names_and_for_stored_layers()
+    {
+        var memory = new PullMemory(PullMemory.LeastBytes);
+        using PullMemory.Lease window = await memory.TakeWindowAsync(PullMemory.LeastBytes / 2, Cancel);
+        List<Task<PullMemory.Lease>> downloads = [];
+        do
+        {
+            downloads.Add(memory.TakeBuffersAsync(3 * Mebibyte, Cancel).AsTask());
+        }
+        while (downloads[^1].IsCompleted);
+
+        Assert.Equal(6, downloads.Count);
+        (await memory.TakeStoredBuffersAsync(3 * Mebibyte, Cancel)).Dispose();
+        List<Task<PullMemory.Lease>> stored = [];
+        do
+        {
+            stored.Add(memory.TakeStoredBuffersAsync(3 * Mebibyte, Cancel).AsTask());
+        }
+        while (stored[^1].IsCompleted);
+
+        memory.TakeNames(8 * Mebibyte).Dispose();
+        foreach (Task<PullMemory.Lease> one in (IEnumerable<Task<PullMemory.Lease>>)[.. downloads, .. stored])
+        {
+            (await one).Dispose();
+        }
+
+        Assert.Equal(PullMemory.LeastBytes / 2, memory.Used);
+    }
+
+    [Fact]
+    public void Names_of_a_layer_are_taken_in_steps_beyond_the_first_and_come_back()
+    {
+        var memory = new PullMemory(PullMemory.LeastBytes);
+        using (NameMemory names = new(memory))
+        {
+            names.Grow(Mebibyte - 1);
+            Assert.Equal(0, memory.Used);
+            names.Grow((3 * Mebibyte) + 1);
+            Assert.Equal(3 * Mebibyte, memory.Used);
+            Assert.Throws<IOException>(() => names.Grow(40 * Mebibyte));
+        }
+
+        Assert.Equal(0, memory.Used);
     }
 
     [Theory]
@@ -137,7 +189,7 @@ public sealed class PullMemoryTests
     [Fact]
     public async Task A_frame_waits_for_its_memory_and_can_be_given_up()
     {
-        var memory = new PullMemory(8 * Mebibyte);
+        var memory = new PullMemory(16 * Mebibyte);
         PullMemory.Lease held = await memory.TakeWindowAsync(4 * Mebibyte, Cancel);
         PullMemory.Lease more = await memory.TakeWindowAsync(3 * Mebibyte, Cancel);
         byte[] frame = Compress(new byte[10_000], 21);
@@ -291,6 +343,7 @@ public sealed class PullMemoryOfTheProcessTests : IDisposable
         ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel));
 
         Assert.Contains("raise PullMemoryMegabytes", fault.Message, StringComparison.Ordinal);
+        Assert.Equal("The image test.example/a:latest could not be pulled: its zstd window takes more memory than this host gives to one layer.", fault.PublicMessage);
         Assert.Throws<ArgumentOutOfRangeException>(() => new ImageStore(new ImageStoreOptions { Home = _scratch["other"], PullMemoryBytes = (64L << 20) - 1 }));
     }
 

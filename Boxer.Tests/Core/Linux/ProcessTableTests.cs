@@ -48,11 +48,14 @@ public sealed class ProcessTableTests : IDisposable
     {
         System.Diagnostics.Process[] brief = [.. Enumerable.Range(0, 20).Select(_ => HostProgram.Start(Program, "-c", ":", "sh", Argument))];
 
-        await ProcessTable.EndRuntimeAsync(_scratch["base/0123abcd"], Programs, TimeProvider.System);
+        Exception? fault = await Record.ExceptionAsync(() => ProcessTable.EndRuntimeAsync(_scratch["base/0123abcd"], Programs, TimeProvider.System));
 
+        Assert.Null(fault);
         foreach (System.Diagnostics.Process process in brief)
         {
+            // By itself, or killed.
             await process.WaitForExitAsync(Cancel);
+            Assert.Contains(process.ExitCode, (int[])[0, 128 + Signal.SIGKILL]);
             process.Dispose();
         }
     }

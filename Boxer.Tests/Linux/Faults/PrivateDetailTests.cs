@@ -29,6 +29,9 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
     // Nothing listens there.
     private const string Nowhere = "127.0.0.1:1";
 
+    // Room for two sandboxes with a network; an address rests for a minute.
+    private const string NetworkBlock = "172.27.213.0";
+
     private static readonly string[] Guarded = [Failing, Malformed, WithoutUser, NoHelper];
 
     private readonly string _mark = "mark" + Guid.NewGuid().ToString("N")[..8];
@@ -83,6 +86,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
                 ["registry_certificates"] = new JsonObject { [_registries[Secure].Host] = Path.Join(_root, "ca.pem") },
                 ["registry_mirrors"] = mirrors,
                 ["allowed_registries"] = new JsonArray(Proxied, $"{_mark}.allowed.example"),
+                ["network_blocks"] = new JsonArray($"{NetworkBlock}/30"),
                 ["cgroup_parent"] = $"{_mark}-parent",
                 ["api_keys"] = new JsonArray("client", $"{_mark}-other-key"),
             },
@@ -125,12 +129,14 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
         await RequestFaultsAsync();
         await RuntimeFaultsAsync();
         await NetworkFaultsAsync();
-        await CgroupFaultsAsync();
+        string[] cgroup = await CgroupFaultsAsync();
         await HomeFaultsAsync();
         await RunAsync(200, PythonImage.Name);
 
         await CheckAnswersAsync();
-        await CheckLogAsync($"{_mark}-nft", $"{_mark}-runsc", $"{_mark}-parent", Home, $"exec {_runsc.Path}");
+        await CheckLogAsync($"{_mark}-nft", $"{_mark}-runsc", Home, $"exec {_runsc.Path}");
+        string log = await _host!.Log;
+        Assert.All(cgroup, detail => Assert.Contains(detail, log, StringComparison.Ordinal));
     }
 
     private async Task CheckAnswersAsync()
@@ -144,7 +150,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
         string[] markers =
         [
             _mark, Path.GetDirectoryName(_runsc.Path)!, Nowhere, image.Url["http://".Length..], .. _registries.Values.Select(registry => registry.Host),
-            "/run/boxer", "/sys/fs/cgroup", Path.GetTempPath(), "DockerConfigPath", "docker_config",
+            "/run/boxer", "/sys/fs/cgroup", Path.GetTempPath(), "DockerConfigPath", "docker_config", NetworkBlock, "NetworkBlocks", "network_blocks",
         ];
         string[] told = [.. _answers.Where(answer => markers.Any(marker => answer.Replace(own, "", StringComparison.Ordinal).Contains(marker, StringComparison.Ordinal)))];
         Assert.True(told.Length == 0, string.Join('\n', told));
@@ -226,13 +232,21 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
         await File.WriteAllTextAsync(NftFails, "", Cancel);
         await RunAsync(500, PythonImage.Name, ("network", "sandbox"));
         File.Delete(NftFails);
+        await RunAsync(null, PythonImage.Name, ("network", "sandbox"));
+        await RunAsync(429, PythonImage.Name, ("network", "sandbox"));
     }
 
-    private async Task CgroupFaultsAsync()
+    // Only of cgroup v1 can one hierarchy be made to refuse.
+    private async Task<string[]> CgroupFaultsAsync()
     {
         string parent = $"/sys/fs/cgroup/pids/{_mark}-parent";
-        Assert.SkipUnless(Directory.Exists(parent), "Needs cgroup v1, of which one hierarchy can be made to refuse.");
+        if (!Directory.Exists(parent))
+        {
+            return [];
+        }
+
         await WhileReadOnlyAsync(parent, () => RunAsync(500, PythonImage.Name));
+        return [$"{_mark}-parent"];
     }
 
     private Task HomeFaultsAsync() => WhileReadOnlyAsync(Home, async () =>
@@ -292,7 +306,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
         File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
     }
 
-    private async Task RunAsync(int status, string reference, params (string Name, JsonNode? Value)[] fields)
+    private async Task RunAsync(int? status, string reference, params (string Name, JsonNode? Value)[] fields)
     {
         foreach (string path in (string[])["/run", "/run/stream"])
         {
