@@ -17,8 +17,9 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     private const string Client = """
         import socket, struct, time
         from concurrent.futures import ThreadPoolExecutor
-        def ask(name, kind=1, tcp=False, server="203.0.113.99", port=53, flags=0x100, questions=1, of=1, wait=4):
-            query = struct.pack("!HHHHHH", 7, flags, questions, 0, 0, 0) + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0" + struct.pack("!HH", kind, of)
+        def ask(name, kind=1, tcp=False, server="203.0.113.99", port=53, flags=0x100, questions=1, of=1, wait=4, edns=False):
+            query = struct.pack("!HHHHHH", 7, flags, questions, 0, 0, int(edns)) + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0" + struct.pack("!HH", kind, of)
+            if edns: query += b"\0" + struct.pack("!HHIH", 41, 1232, 0, 0)
             try:
                 s = socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM); s.settimeout(wait); s.connect((server, port))
                 s.sendall(struct.pack("!H", len(query)) + query if tcp else query)
@@ -36,7 +37,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
                 kind, _, _, size = struct.unpack("!HHIH", data[at:at + 10])
                 if kind == 1: found.append(socket.inet_ntoa(data[at + 10:at + 14]))
                 at += 10 + size
-            return " ".join([str(data[3] & 15), *found])
+            return " ".join([str(data[3] & 15), *(["cut"] if data[2] & 2 else []), *found])
         # Connects and resets, a number of times.
         def reset(count, first=b""):
             def one(_):
@@ -200,14 +201,50 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         await AskAsync(guest, "ask('web.example.test')");
         Assert.Equal(2, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
         Assert.InRange(await SecondsLeftAsync(), left + 1, 90);
+    }
 
-        static async Task<int> SecondsLeftAsync()
+    [Fact]
+    public async Task An_address_of_two_names_stays_open_for_the_longer_answer_whichever_came_last()
+    {
+        using var tools = new CountedTools();
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(programs: tools.Path);
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["*.many.example.test"] });
+        int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
+        int changes = tools.Changes;
+
+        // The short answer comes while the long one is being opened.
+        tools.HoldChanges();
+        Task<string[]> longer = AskAsync(guest, "ask('hour.many.example.test', wait=15)");
+        while (tools.Changes == changes)
         {
-            Match match = Expires.Match(await HostProgram.RunAsync("nft", "list", "ruleset"));
-            return (60 * Number("minutes")) + Number("seconds");
-
-            int Number(string group) => match.Groups[group].Success ? int.Parse(match.Groups[group].ValueSpan, null) : 0;
+            await Task.Delay(20, Cancel);
         }
+
+        Task<string[]> shorter = AskAsync(guest, "ask('short.many.example.test', wait=15)");
+        while (int.Parse(await GuestFreeFetchAsync("asked"), null) - before < 2)
+        {
+            await Task.Delay(20, Cancel);
+        }
+
+        await Task.Delay(300, Cancel);
+        tools.LetChanges();
+
+        Assert.Equal(["0 198.51.100.10", "0 198.51.100.10"], [.. await longer, .. await shorter]);
+        Assert.Equal(changes + 2, tools.Changes);
+        Assert.InRange(await SecondsLeftAsync(), 3_600, 3_660);
+    }
+
+    [Fact]
+    public async Task An_answer_that_does_not_fit_a_datagram_says_so_and_is_whole_by_tcp()
+    {
+        await using SandboxNetworkMode mode = GuestNamespace.Mode();
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["*.many.example.test"] });
+
+        string[] answers = await AskAsync(guest, "ask('wide.many.example.test', edns=True)", "ask('wide.many.example.test', tcp=True)");
+
+        // A datagram has 512 bytes, also where the question takes more.
+        string[] addresses = [.. Enumerable.Range(0, 60).Select(number => $"203.0.113.{number}")];
+        Assert.Equal([$"0 cut {string.Join(' ', addresses[..29])}", $"0 {string.Join(' ', addresses)}"], answers);
     }
 
     [Fact]
@@ -422,6 +459,15 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         return (await GuestNamespace.PythonAsync(guest, Client + Flood + string.Concat(expressions.Select(expression => $"print({expression})\n")))).TrimEnd().Split('\n');
     }
 
+    // For how long the address is open still.
+    private static async Task<int> SecondsLeftAsync()
+    {
+        Match match = Expires.Match(await HostProgram.RunAsync("nft", "list", "ruleset"));
+        return (3600 * Number("hours")) + (60 * Number("minutes")) + Number("seconds");
+
+        int Number(string group) => match.Groups[group].Success ? int.Parse(match.Groups[group].ValueSpan, null) : 0;
+    }
+
     // From this host, which no policy holds.
     private static async Task<string> GuestFreeFetchAsync(string page)
     {
@@ -429,7 +475,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         return await client.GetStringAsync(new Uri($"http://{TestInternet.Web}/{page}"), Cancel);
     }
 
-    /// <summary>The programs of the network mode, which count how often rules are changed.</summary>
+    /// <summary>The programs of the network mode, which count how often rules are changed, and wait with a change where they are to.</summary>
     private sealed class CountedTools : IDisposable
     {
         internal CountedTools()
@@ -437,12 +483,16 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
             foreach (string name in (string[])["ip", "tc", "nft"])
             {
                 string path = System.IO.Path.Join(Path, name);
-                File.WriteAllText(path, $"#!/bin/sh\necho {name} \"$*\" >> {Path}/calls\nPATH=/usr/sbin:/sbin:/usr/bin:/bin\nexec {name} \"$@\"\n");
+                File.WriteAllText(path, $"#!/bin/sh\necho {name} \"$*\" >> {Path}/calls\nwhile [ \"$*\" = \"-f -\" -a -e {Path}/hold ]; do sleep 0.05; done\nPATH=/usr/sbin:/sbin:/usr/bin:/bin\nexec {name} \"$@\"\n");
                 File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserExecute);
             }
         }
 
         internal string Path { get; } = Directory.CreateTempSubdirectory("boxer-tools-").FullName;
+
+        internal void HoldChanges() => File.WriteAllText(System.IO.Path.Join(Path, "hold"), "");
+
+        internal void LetChanges() => File.Delete(System.IO.Path.Join(Path, "hold"));
 
         internal int Changes => File.ReadAllLines(System.IO.Path.Join(Path, "calls")).Count(call => call == "nft -f -");
 
@@ -464,7 +514,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
 
     private static int Descriptors() => Directory.GetFileSystemEntries("/proc/self/fd").Length;
 
-    [GeneratedRegex(@"198\.51\.100\.10 timeout \S+ expires ((?<minutes>\d+)m)?((?<seconds>\d+)s)?", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex(@"198\.51\.100\.10 timeout \S+ expires ((?<hours>\d+)h)?((?<minutes>\d+)m)?((?<seconds>\d+)s)?", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Expires { get; }
 
     [GeneratedRegex(@"203\.0\.113\.\d+ timeout", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
