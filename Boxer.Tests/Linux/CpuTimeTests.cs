@@ -45,9 +45,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
 
     [Theory]
     [InlineData("sleep 4")]
-    [InlineData("python3 -c 'import socket; s = socket.socketpair()[0]; s.settimeout(4)
-try: s.recv(1)
-except TimeoutError: pass'")]
+    [InlineData("python3 -c 'import socket; s = socket.socketpair()[0]; s.settimeout(4)\ntry: s.recv(1)\nexcept TimeoutError: pass'")]
     [InlineData("sleep 3 & sleep 4 & wait")]
     public async Task CpuTime_does_not_count_waiting(string script)
     {
