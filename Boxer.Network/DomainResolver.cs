@@ -58,7 +58,7 @@ internal sealed class DomainResolver : IAsyncDisposable
         _began = time.GetTimestamp();
         _upstream = new UpstreamResolver(
             [.. upstream.Select(address => new IPEndPoint(IPAddress.Parse(address), DnsPort))], policy.QuotaBytes is null ? null : link.Mark, time);
-        _listener = new DnsListener(link.IPv6 is null ? [link.Addresses.Host] : [link.Addresses.Host, link.IPv6.Host], AnswerAsync, time);
+        _listener = new DnsListener(link.IPv6 is null ? [link.Addresses] : [link.Addresses, link.IPv6], AnswerAsync, time);
     }
 
     /// <summary>Where it listens.</summary>
