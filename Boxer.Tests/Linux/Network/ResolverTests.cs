@@ -516,7 +516,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     {
         internal CountedTools()
         {
-            foreach (string name in (string[])["ip", "tc", "nft"])
+            foreach (string name in ((string[])["ip", "tc", "nft", "iptables-legacy", "iptables-legacy-restore"]).Where(HostProgram.Exists))
             {
                 string path = System.IO.Path.Join(Path, name);
                 File.WriteAllText(path, $"#!/bin/sh\necho {name} \"$*\" >> {Path}/calls\nwhile [ \"$*\" = \"-f -\" -a -e {Path}/hold ]; do sleep 0.05; done\nPATH=/usr/sbin:/sbin:/usr/bin:/bin\nexec {name} \"$@\"\n");
