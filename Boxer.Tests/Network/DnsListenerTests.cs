@@ -34,7 +34,7 @@ public sealed class DnsListenerTests
         }
 
         connection.Dispose();
-        await sending.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await Task.WhenAny(sending);
     }
 
     [Fact]
