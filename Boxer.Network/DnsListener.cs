@@ -19,7 +19,9 @@ internal sealed class DnsListener : IAsyncDisposable
     private const int Attempts = 20;
     private static readonly TimeSpan MessageTimeout = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan ConnectionTimeout = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan BetweenMessages = TimeSpan.FromMilliseconds(5);
     private static readonly TimeSpan AfterFault = TimeSpan.FromMilliseconds(100);
+    private readonly IPAddress[] _guests;
     private readonly Func<DnsQuery, Task<DnsReply>> _answer;
     private readonly TimeProvider _time;
     private readonly List<Socket> _sockets;
@@ -29,14 +31,15 @@ internal sealed class DnsListener : IAsyncDisposable
     private readonly CancellationTokenSource _disposing = new();
 
     /// <summary>Listens at a port that the kernel chooses, the same for all addresses and for UDP and TCP.</summary>
-    /// <param name="addresses">Its addresses.</param>
+    /// <param name="pairs">The host's ends, where it listens, and the sandbox's: nobody else is answered.</param>
     /// <param name="answer">Answers a question; does not throw.</param>
     /// <param name="time">The clock.</param>
-    internal DnsListener(IReadOnlyList<IPAddress> addresses, Func<DnsQuery, Task<DnsReply>> answer, TimeProvider time)
+    internal DnsListener(IReadOnlyList<AddressPair> pairs, Func<DnsQuery, Task<DnsReply>> answer, TimeProvider time)
     {
+        _guests = [.. pairs.Select(pair => pair.Guest)];
         _answer = answer;
         _time = time;
-        _sockets = Listen(addresses);
+        _sockets = Listen([.. pairs.Select(pair => pair.Host)]);
         Port = ((IPEndPoint)_sockets[0].LocalEndPoint!).Port;
         _serving = Task.WhenAll(_sockets.Select(socket => Task.Run(() => socket.SocketType == SocketType.Dgram ? ReceiveAsync(socket) : AcceptAsync(socket))));
     }
@@ -118,7 +121,7 @@ internal sealed class DnsListener : IAsyncDisposable
             try
             {
                 SocketReceiveFromResult received = await socket.ReceiveFromAsync(buffer, SocketFlags.None, anybody, _disposing.Token).ConfigureAwait(false);
-                if (received.ReceivedBytes <= DnsMessage.MostDatagram && DnsMessage.ParseQuery(buffer.AsSpan(0, received.ReceivedBytes).ToArray()) is { } query)
+                if (IsGuest(received.RemoteEndPoint) && received.ReceivedBytes <= DnsMessage.MostDatagram && DnsMessage.ParseQuery(buffer.AsSpan(0, received.ReceivedBytes).ToArray()) is { } query)
                 {
                     _ = ReplyAsync(socket, query, received.RemoteEndPoint);
                 }
@@ -180,14 +183,17 @@ internal sealed class DnsListener : IAsyncDisposable
             using (var any = CancellationTokenSource.CreateLinkedTokenSource(_disposing.Token, whole.Token, message.Token))
             using (var stream = new NetworkStream(connection))
             {
-                while (await ReadQueryAsync(stream, any.Token).ConfigureAwait(false) is { } query)
+                while (IsGuest(connection.RemoteEndPoint) && await ReadQueryAsync(stream, any.Token).ConfigureAwait(false) is { } query)
                 {
                     message.CancelAfter(Timeout.InfiniteTimeSpan);
-                    byte[] reply = DnsMessage.WriteReply(query, await AnswerAsync(query).ConfigureAwait(false), ushort.MaxValue);
+                    byte[] reply = DnsMessage.WriteReply(query, await AnswerAsync(query).WaitAsync(any.Token).ConfigureAwait(false), ushort.MaxValue);
                     var prefix = new byte[sizeof(ushort)];
                     BinaryPrimitives.WriteUInt16BigEndian(prefix, (ushort)reply.Length);
                     message.CancelAfter(MessageTimeout);
                     await stream.WriteAsync((byte[])[.. prefix, .. reply], any.Token).ConfigureAwait(false);
+
+                    // The firewall limits packets, and one packet may hold a thousand questions.
+                    await Task.Delay(BetweenMessages, _time, any.Token).ConfigureAwait(false);
                     message.CancelAfter(MessageTimeout);
                 }
             }
@@ -216,6 +222,9 @@ internal sealed class DnsListener : IAsyncDisposable
         await stream.ReadExactlyAsync(message, cancellationToken).ConfigureAwait(false);
         return DnsMessage.ParseQuery(message);
     }
+
+    // The firewall keeps others away. It has no rules for this port yet when the first packet may come, and none any more at the end.
+    private bool IsGuest(EndPoint? peer) => peer is IPEndPoint { Address: { } address } && _guests.Contains(address);
 
     private async Task<DnsReply> AnswerAsync(DnsQuery query)
     {

@@ -58,7 +58,7 @@ internal sealed class DomainResolver : IAsyncDisposable
         _began = time.GetTimestamp();
         _upstream = new UpstreamResolver(
             [.. upstream.Select(address => new IPEndPoint(IPAddress.Parse(address), DnsPort))], policy.QuotaBytes is null ? null : link.Mark, time);
-        _listener = new DnsListener(link.IPv6 is null ? [link.Addresses.Host] : [link.Addresses.Host, link.IPv6.Host], AnswerAsync, time);
+        _listener = new DnsListener(link.IPv6 is null ? [link.Addresses] : [link.Addresses, link.IPv6], AnswerAsync, time);
     }
 
     /// <summary>Where it listens.</summary>
@@ -250,8 +250,10 @@ internal sealed class DomainResolver : IAsyncDisposable
             // Nothing joins it any more.
             _next = null;
 
-            // Longer than it is due, so that names that share an address do not open it each.
-            opened = [.. opening.Until.Select(pair => KeyValuePair.Create(pair.Key, pair.Value + Grace + Grace))];
+            // Longer than it is due, so that names that share an address do not open it each, and never shorter than it is open: the
+            // opening before may have been on its way when this one was asked for.
+            opened = [.. opening.Until.Select(pair => KeyValuePair.Create(
+                pair.Key, _open.TryGetValue(pair.Key, out TimeSpan open) && open > pair.Value + Grace + Grace ? open : pair.Value + Grace + Grace))];
         }
 
         await _firewall.OpenAsync([.. opened.Select(pair => (pair.Key.Set, pair.Key.Address, pair.Value - now))], _disposing.Token).ConfigureAwait(false);

@@ -57,6 +57,7 @@ internal sealed class Firewall : IDisposable
             add set {{Table}} resolvers { type ipv4_addr; }
             add set {{Table}} pool { type ipv4_addr; flags interval; auto-merge; }
             add set {{Table}} owners { type ifname . ipv4_addr; }
+            add set {{Table}} listeners { type ipv4_addr . inet_service; }
             add set {{Table}} special6 { type ipv6_addr; flags interval; auto-merge; elements = { {{string.Join(", ", SpecialRanges.IPv6)}} }; }
             add set {{Table}} resolvers6 { type ipv6_addr; }
             add set {{Table}} owners6 { type ifname . ipv6_addr; }
@@ -65,8 +66,8 @@ internal sealed class Firewall : IDisposable
             add map {{Table}} to { type ifname : verdict; }
             add map {{Table}} local { type ifname : verdict; }
             add map {{Table}} names { type ifname : verdict; }
-            add map {{Table}} upstream { typeof meta priority : verdict; }
-            add map {{Table}} answers { typeof ct mark : verdict; }
+            add map {{Table}} upstream { type classid : verdict; }
+            add map {{Table}} answers { type mark : verdict; }
             add chain {{Table}} base_raw { type filter hook prerouting priority {{BeforeDefragmentation}}; policy accept; }
             add rule {{Table}} base_raw iifname != {{_links}} accept
             add rule {{Table}} base_raw iifname . ip saddr != @owners drop
@@ -78,11 +79,12 @@ internal sealed class Firewall : IDisposable
             {{(IPv6 is null ? "" : $"add rule {Table} base_input iifname {_links} icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} ip6 hoplimit 255 accept")}}
             add rule {{Table}} base_input iifname vmap @local
             add rule {{Table}} base_input iifname {{_links}} drop
-            add rule {{Table}} base_input meta l4proto { tcp, udp } ip daddr @pool drop
+            add rule {{Table}} base_input meta l4proto { tcp, udp } ip daddr . th dport @listeners drop
             {{(IPv6 is null ? "" : $"add rule {Table} base_input meta l4proto {{ tcp, udp }} ip6 daddr {IPv6} drop")}}
             add rule {{Table}} base_input ct direction reply ct mark vmap @answers
             add chain {{Table}} base_output { type filter hook output priority -10; policy accept; }
             add rule {{Table}} base_output meta priority vmap @upstream
+            add rule {{Table}} base_output ct direction reply ct mark vmap @answers
             add chain {{Table}} base_forward { type filter hook forward priority -10; policy accept; }
             add rule {{Table}} base_forward iifname vmap @from
             add rule {{Table}} base_forward oifname vmap @to
@@ -132,9 +134,10 @@ internal sealed class Firewall : IDisposable
         if (resolverPort is not null)
         {
             script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} names {{ \"{guest.Link}\" }}");
+            script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} listeners {{ {guest.Addresses.Host} . {resolverPort} }}");
         }
 
-        if (CountsUpstream(policy, resolverPort))
+        if (policy.QuotaBytes is not null)
         {
             script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} upstream {{ {guest.Priority} }}");
             script.AppendLine(CultureInfo.InvariantCulture, $"delete element {Table} answers {{ {guest.Mark} }}");
@@ -368,19 +371,29 @@ internal sealed class Firewall : IDisposable
 
             Line($"add rule {Table} local_{n} ip daddr {guest.Addresses.Host} meta l4proto {{ tcp, udp }} th dport {port} ct status dnat accept");
             Line($"add element {Table} names {{ \"{guest.Link}\" : jump names_{n} }}");
-            if (CountsUpstream(policy, resolverPort))
-            {
-                // The resolver's upstream packets count in the sandbox's quota.
-                Line($"add rule {Table} upstream_{n} ct mark set {guest.Mark}");
-                Line($"add rule {Table} upstream_{n} {quota}");
-                Line($"add element {Table} upstream {{ {guest.Priority} : jump upstream_{n} }}");
-                Line($"add element {Table} answers {{ {guest.Mark} : jump upstream_{n} }}");
-            }
+            Line($"add element {Table} listeners {{ {guest.Addresses.Host} . {port} }}");
         }
         else
         {
-            Line($"add rule {Table} local_{n} ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 accept");
-            Line($"add rule {Table} local_{n} ip6 daddr @resolvers6 meta l4proto {{ tcp, udp }} th dport 53 accept");
+            foreach (string resolver in (string[])["ip daddr @resolvers", "ip6 daddr @resolvers6"])
+            {
+                string match = $"{resolver} meta l4proto {{ tcp, udp }} th dport 53";
+                if (quota.Length > 0)
+                {
+                    Line($"add rule {Table} local_{n} {match} jump upstream_{n}");
+                }
+
+                Line($"add rule {Table} local_{n} {match} accept");
+            }
+        }
+
+        if (quota.Length > 0)
+        {
+            // Packets to and from a resolver count in the sandbox's quota, also where this host sends or receives them.
+            Line($"add rule {Table} upstream_{n} ct mark set {guest.Mark}");
+            Line($"add rule {Table} upstream_{n} {quota}");
+            Line($"add element {Table} upstream {{ {guest.Priority} : jump upstream_{n} }}");
+            Line($"add element {Table} answers {{ {guest.Mark} : jump upstream_{n} }}");
         }
 
         Line($"add rule {Table} local_{n} goto deny_{n}");
@@ -404,11 +417,9 @@ internal sealed class Firewall : IDisposable
         $"from_{n}", $"to_{n}", $"local_{n}", $"private_{n}",
         .. policy.Layers.Select((_, i) => $"layer{i}_{n}"),
         .. resolverPort is null ? (string[])[] : [$"names_{n}"],
-        .. CountsUpstream(policy, resolverPort) ? (string[])[$"upstream_{n}"] : [],
+        .. policy.QuotaBytes is null ? (string[])[] : (string[])[$"upstream_{n}"],
         $"accept_{n}", $"deny_{n}",
     ];
-
-    private static bool CountsUpstream(NetworkPolicy policy, int? resolverPort) => resolverPort is not null && policy.QuotaBytes is not null;
 
     // One set of each family for all domains of a layer that have the same protocols and ports.
     private static IEnumerable<DomainSet> DomainSets(NetworkPolicy policy, GuestLink guest) =>

@@ -78,8 +78,6 @@ internal sealed class UpstreamResolver : IDisposable
 
     private async Task<DnsAnswer?> AskByUdpAsync(IPEndPoint server, string name, DnsType type, CancellationToken cancellationToken)
     {
-        // The kernel chooses a random port, and passes on what comes from the server only.
-        using Socket socket = await ConnectAsync(server, SocketType.Dgram, ProtocolType.Udp, cancellationToken).ConfigureAwait(false);
         ushort id = RandomId();
         byte[] query = DnsMessage.WriteQuery(id, name, type);
         if (!MaySend(query.Length))
@@ -87,6 +85,8 @@ internal sealed class UpstreamResolver : IDisposable
             return null;
         }
 
+        // The kernel chooses a random port, and passes on what comes from the server only.
+        using Socket socket = await ConnectAsync(server, SocketType.Dgram, ProtocolType.Udp, cancellationToken).ConfigureAwait(false);
         await socket.SendAsync(query, cancellationToken).ConfigureAwait(false);
         var received = new byte[ReceivedBytes];
 
@@ -105,8 +105,6 @@ internal sealed class UpstreamResolver : IDisposable
 
     private async Task<DnsAnswer?> AskByTcpAsync(IPEndPoint server, string name, DnsType type, CancellationToken cancellationToken)
     {
-        using Socket socket = await ConnectAsync(server, SocketType.Stream, ProtocolType.Tcp, cancellationToken).ConfigureAwait(false);
-        using var stream = new NetworkStream(socket);
         ushort id = RandomId();
         byte[] query = DnsMessage.WriteQuery(id, name, type);
         if (!MaySend(query.Length))
@@ -114,6 +112,8 @@ internal sealed class UpstreamResolver : IDisposable
             return null;
         }
 
+        using Socket socket = await ConnectAsync(server, SocketType.Stream, ProtocolType.Tcp, cancellationToken).ConfigureAwait(false);
+        using var stream = new NetworkStream(socket);
         var prefix = new byte[sizeof(ushort)];
         BinaryPrimitives.WriteUInt16BigEndian(prefix, (ushort)query.Length);
         await stream.WriteAsync((byte[])[.. prefix, .. query], cancellationToken).ConfigureAwait(false);
@@ -145,7 +145,8 @@ internal sealed class UpstreamResolver : IDisposable
         }
     }
 
-    private bool MaySend(int bytes) => Interlocked.Add(ref _sent, bytes) <= MostBytes;
+    // What is refused is not added: a sum that goes on for ever would come round.
+    private bool MaySend(int bytes) => Volatile.Read(ref _sent) <= MostBytes && Interlocked.Add(ref _sent, bytes) <= MostBytes;
 
     private static ushort RandomId() => (ushort)RandomNumberGenerator.GetInt32(ushort.MaxValue + 1);
 }

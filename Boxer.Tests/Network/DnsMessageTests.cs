@@ -32,7 +32,8 @@ public sealed class DnsMessageTests
         { "a label of a reserved kind", Record([0x40, 0], 1, Address), 1, null },
         { "a label beyond the end", [63, (byte)'a'], 1, null },
         { "a name without an end", [1, (byte)'a'], 1, null },
-        { "a name of 256 bytes", Record([.. Enumerable.Repeat<byte[]>([63, .. new byte[63]], 4).SelectMany(label => label), 0], 1, Address), 1, null },
+        { "another name, of 255 bytes", Record(LongName(255), 1, Address), 1, [] },
+        { "a name of 256 bytes", Record(LongName(256), 1, Address), 1, null },
         { "an address of 3 bytes", Record(Owner, 1, [1, 2, 3]), 1, null },
         { "an address of 5 bytes", Record(Owner, 1, [1, 2, 3, 4, 5]), 1, null },
         { "data beyond the end", Record(Owner, 1, Address)[..^1], 1, null },
@@ -96,6 +97,8 @@ public sealed class DnsMessageTests
         Assert.Equal(DnsCode.FormatError, Fault((9, 1)));
         Assert.Equal(DnsCode.FormatError, Fault((12, 0xC0), (13, 12)));
         Assert.Equal(DnsCode.FormatError, Fault((12, 60)));
+        Assert.Equal(DnsCode.NoError, DnsMessage.ParseQuery((byte[])[.. right[..12], .. LongName(255), 0, 1, 0, 1])?.Fault);
+        Assert.Equal(DnsCode.FormatError, DnsMessage.ParseQuery((byte[])[.. right[..12], .. LongName(256), 0, 1, 0, 1])?.Fault);
         Assert.Equal(DnsCode.FormatError, DnsMessage.ParseQuery(right.AsMemory(0, right.Length - 1))?.Fault);
         Assert.Null(Fault((2, 0x81)));
         Assert.Null(DnsMessage.ParseQuery(right.AsMemory(0, 11)));
@@ -184,6 +187,10 @@ public sealed class DnsMessageTests
         message[7] = (byte)count;
         return message;
     }
+
+    // Three labels of 63 characters, and what is left.
+    private static byte[] LongName(int bytes) =>
+        [.. Enumerable.Repeat<byte[]>([63, .. new byte[63]], 3).SelectMany(label => label), (byte)(bytes - 194), .. new byte[bytes - 194], 0];
 
     private static byte[] Record(byte[] owner, byte type, byte[] data, uint seconds = 60)
     {

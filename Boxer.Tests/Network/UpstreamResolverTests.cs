@@ -113,6 +113,7 @@ public sealed class UpstreamResolverTests : IDisposable
             await _server.SendToAsync(guess, peer, Cancel);
         }
 
+        await _server.SendToAsync(Reply(query, Right), peer, Cancel);
         Assert.Null(await asking);
     }
 
@@ -144,6 +145,22 @@ public sealed class UpstreamResolverTests : IDisposable
         await done.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => serving);
         Assert.Equal((UpstreamResolver.MostBytes / 167, UpstreamResolver.MostBytes / 167 * 167L), (answered, seen));
+    }
+
+    [Fact]
+    public async Task Refused_queries_do_not_bring_the_bound_of_all_bytes_back()
+    {
+        using UpstreamResolver resolver = Make(_server);
+
+        // Together more than an int holds. No datagram holds one of them.
+        string name = new('a', 8 << 20);
+        for (int number = 0; number <= 256; number++)
+        {
+            Assert.Null(await resolver.AskAsync(name, DnsType.A, Cancel));
+        }
+
+        Assert.Null(await resolver.AskAsync(Name, DnsType.A, Cancel));
+        Assert.Equal(0, _server.Available);
     }
 
     private static UpstreamResolver Make(params Socket[] servers) => Make(TimeProvider.System, servers);

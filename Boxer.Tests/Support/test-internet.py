@@ -68,11 +68,14 @@ def dns(sock):
         ASKED[name] += 1
         address = "198.51.100.10" if name.endswith(".many.example.test") and not name.startswith("none") else NAMES.get(name)
         if name.endswith(".each.example.test"): address = "203.0.113." + name.split(".")[0]
-        answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 5, 4) + socket.inet_aton(address) if address and kind == 1 else b""
+        record = lambda address: b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 3600 if name.startswith("hour.") else 5, 4) + socket.inet_aton(address)
+        answer = record(address) if address and kind == 1 else b""
+        count = 1 if answer else 0
+        if answer and name.startswith("wide."): count, answer = 60, b"".join(record(f"203.0.113.{i}") for i in range(60))
         if name in NAMES6 and kind == 28:
-            answer = b"\xc0\x0c" + struct.pack("!HHIH", 28, 1, 5, 16) + socket.inet_pton(socket.AF_INET6, NAMES6[name])
+            count, answer = 1, b"\xc0\x0c" + struct.pack("!HHIH", 28, 1, 5, 16) + socket.inet_pton(socket.AF_INET6, NAMES6[name])
         code = 0x8180 if address else 0x8183
-        sock.sendto(data[:2] + struct.pack("!HHHHH", code, 1, 1 if answer else 0, 0, 0) + data[12:i + 5] + answer, peer)
+        sock.sendto(data[:2] + struct.pack("!HHHHH", code, 1, count, 0, 0) + data[12:i + 5] + answer, peer)
 def datagrams(sock):
     def send(peer):
         for number in range(100):

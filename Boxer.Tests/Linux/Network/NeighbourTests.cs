@@ -82,6 +82,23 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
         }
     }
 
+    [Fact]
+    public async Task An_address_of_this_host_that_comes_into_a_block_later_keeps_its_connections()
+    {
+        const string Later = "10.231.200.200";
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(block: "10.231.200.0/24");
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
+        await HostProgram.RunAsync("ip", "addr", "add", Later, "dev", "lo");
+        try
+        {
+            Assert.StartsWith("hello", await HostProgram.RunAsync("curl", "-s", "--max-time", "5", "--interface", Later, $"http://{TestInternet.Web}/"), StringComparison.Ordinal);
+        }
+        finally
+        {
+            await HostProgram.RunAsync("ip", "addr", "del", Later, "dev", "lo");
+        }
+    }
+
     [Theory]
     [InlineData("policy drop", "")]
     [InlineData("policy accept", "counter reject with icmpx admin-prohibited")]

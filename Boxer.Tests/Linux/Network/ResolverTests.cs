@@ -17,8 +17,9 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     private const string Client = """
         import socket, struct, time
         from concurrent.futures import ThreadPoolExecutor
-        def ask(name, kind=1, tcp=False, server="203.0.113.99", port=53, flags=0x100, questions=1, of=1, wait=4):
-            query = struct.pack("!HHHHHH", 7, flags, questions, 0, 0, 0) + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0" + struct.pack("!HH", kind, of)
+        def ask(name, kind=1, tcp=False, server="203.0.113.99", port=53, flags=0x100, questions=1, of=1, wait=4, edns=False):
+            query = struct.pack("!HHHHHH", 7, flags, questions, 0, 0, int(edns)) + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0" + struct.pack("!HH", kind, of)
+            if edns: query += b"\0" + struct.pack("!HHIH", 41, 1232, 0, 0)
             try:
                 s = socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM); s.settimeout(wait); s.connect((server, port))
                 s.sendall(struct.pack("!H", len(query)) + query if tcp else query)
@@ -36,7 +37,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
                 kind, _, _, size = struct.unpack("!HHIH", data[at:at + 10])
                 if kind == 1: found.append(socket.inet_ntoa(data[at + 10:at + 14]))
                 at += 10 + size
-            return " ".join([str(data[3] & 15), *found])
+            return " ".join([str(data[3] & 15), *(["cut"] if data[2] & 2 else []), *found])
         # Connects and resets, a number of times.
         def reset(count, first=b""):
             def one(_):
@@ -179,6 +180,42 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
+    public async Task Questions_to_a_resolver_that_is_this_host_and_its_answers_count_in_the_quota()
+    {
+        using var server = new UdpClient(new IPEndPoint(IPAddress.Parse(TestInternet.HostAddress), 53));
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(resolver: TestInternet.HostAddress);
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { QuotaBytes = 4_000 });
+
+        // Packets of 128 and of 328 bytes: eight of each fit.
+        Task<string> asking = GuestNamespace.PythonAsync(guest, $"""
+            import socket
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2); s.connect(("{TestInternet.HostAddress}", 53))
+            answers = 0
+            try:
+                for _ in range(40): s.send(bytes(100)); answers += len(s.recv(1000)) == 300
+            except TimeoutError: pass
+            print(answers)
+            """);
+        while (!asking.IsCompleted)
+        {
+            Task<UdpReceiveResult> receiving = server.ReceiveAsync(Cancel).AsTask();
+            if (await Task.WhenAny(receiving, asking) == receiving)
+            {
+                try
+                {
+                    await server.SendAsync(new byte[300], (await receiving).RemoteEndPoint, Cancel);
+                }
+                catch (SocketException)
+                {
+                    // Dropped.
+                }
+            }
+        }
+
+        Assert.Equal("8\n", await asking);
+    }
+
+    [Fact]
     public async Task An_address_stays_open_for_30_s_after_each_answer_and_is_asked_for_again_when_the_answer_expires()
     {
         var time = new FakeTimeProvider();
@@ -200,33 +237,69 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         await AskAsync(guest, "ask('web.example.test')");
         Assert.Equal(2, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
         Assert.InRange(await SecondsLeftAsync(), left + 1, 90);
-
-        static async Task<int> SecondsLeftAsync()
-        {
-            Match match = Expires.Match(await HostProgram.RunAsync("nft", "list", "ruleset"));
-            return (60 * Number("minutes")) + Number("seconds");
-
-            int Number(string group) => match.Groups[group].Success ? int.Parse(match.Groups[group].ValueSpan, null) : 0;
-        }
     }
 
     [Fact]
-    public async Task Connections_that_are_reset_leave_no_descriptor()
+    public async Task An_address_of_two_names_stays_open_for_the_longer_answer_whichever_came_last()
+    {
+        using var tools = new CountedTools();
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(programs: tools.Path);
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["*.many.example.test"] });
+        int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
+        int changes = tools.Changes;
+
+        // The short answer comes while the long one is being opened.
+        tools.HoldChanges();
+        Task<string[]> longer = AskAsync(guest, "ask('hour.many.example.test', wait=15)");
+        while (tools.Changes == changes)
+        {
+            await Task.Delay(20, Cancel);
+        }
+
+        Task<string[]> shorter = AskAsync(guest, "ask('short.many.example.test', wait=15)");
+        while (int.Parse(await GuestFreeFetchAsync("asked"), null) - before < 2)
+        {
+            await Task.Delay(20, Cancel);
+        }
+
+        await Task.Delay(300, Cancel);
+        tools.LetChanges();
+
+        Assert.Equal(["0 198.51.100.10", "0 198.51.100.10"], [.. await longer, .. await shorter]);
+        Assert.Equal(changes + 2, tools.Changes);
+        Assert.InRange(await SecondsLeftAsync(), 3_600, 3_660);
+    }
+
+    [Fact]
+    public async Task An_answer_that_does_not_fit_a_datagram_says_so_and_is_whole_by_tcp()
+    {
+        await using SandboxNetworkMode mode = GuestNamespace.Mode();
+        await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["*.many.example.test"] });
+
+        string[] answers = await AskAsync(guest, "ask('wide.many.example.test', edns=True)", "ask('wide.many.example.test', tcp=True)");
+
+        // A datagram has 512 bytes, also where the question takes more.
+        string[] addresses = [.. Enumerable.Range(0, 60).Select(number => $"203.0.113.{number}")];
+        Assert.Equal([$"0 cut {string.Join(' ', addresses[..29])}", $"0 {string.Join(' ', addresses)}"], answers);
+    }
+
+    [Fact]
+    public async Task Connections_that_are_reset_leave_no_socket()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
         Assert.Equal(["0 198.51.100.10"], await AskAsync(guest, "ask('web.example.test', tcp=True)"));
-        int before = Descriptors();
+        int before = Sockets();
 
         // Before a message, within one, and while its answer is on its way.
-        (string[] reset, int most) = await CountDescriptorsAsync(AskAsync(
+        (string[] reset, int most) = await CountSocketsAsync(AskAsync(
             guest,
             "[reset(1000), reset(1000, b'\\0'), reset(1000, b'\\0\\x22' + bytes(20))]",
             "ask('web.example.test', tcp=True)"));
 
         Assert.Equal(["[1000, 1000, 1000]", "0 198.51.100.10"], reset);
-        Assert.InRange(most, before, before + 60);
-        Assert.InRange(Descriptors(), 0, before + 30);
+        Assert.InRange(most, before, before + 20);
+        Assert.InRange(Sockets(), 0, before + 20);
     }
 
     [Theory]
@@ -254,9 +327,9 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         request.Network = "sandbox";
         request.Egress = new EgressPolicy { Allow = ["web.example.test"] };
         request.Limits.WallClock = TimeSpan.FromMinutes(2);
-        int before = Descriptors();
+        int before = Sockets();
 
-        (SandboxResult result, int most) = await CountDescriptorsAsync(runner.RunAsync(request, Cancel));
+        (SandboxResult result, int most) = await CountSocketsAsync(runner.RunAsync(request, Cancel));
 
         Assert.Equal(("198.51.100.10\n198.51.100.10\n1000 198.51.100.10\n", isPooled), (result.Stdout, result.IsWarm()));
         Assert.InRange(most, before, before + 200);
@@ -267,15 +340,15 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
-        int before = Descriptors();
+        int before = Sockets();
 
-        (string[] held, int most) = await CountDescriptorsAsync(AskAsync(
+        (string[] held, int most) = await CountSocketsAsync(AskAsync(
             guest,
-            "sorted(set(ThreadPoolExecutor(16).map(hold, range(16))))",
+            "sorted(set(ThreadPoolExecutor(17).map(lambda i: hold(i) if i < 16 else (time.sleep(1), ask('web.example.test', tcp=True, wait=60)), range(17))), key=str)",
             "ask('web.example.test', tcp=True)"));
 
-        Assert.Equal(["[('closed', '0 198.51.100.10')]", "0 198.51.100.10"], held);
-        Assert.InRange(most, before, before + 60);
+        Assert.Equal(["[('closed', '0 198.51.100.10'), (None, '0 198.51.100.10')]", "0 198.51.100.10"], held);
+        Assert.InRange(most, before, before + 20);
     }
 
     [Fact]
@@ -422,6 +495,15 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         return (await GuestNamespace.PythonAsync(guest, Client + Flood + string.Concat(expressions.Select(expression => $"print({expression})\n")))).TrimEnd().Split('\n');
     }
 
+    // For how long the address is open still.
+    private static async Task<int> SecondsLeftAsync()
+    {
+        Match match = Expires.Match(await HostProgram.RunAsync("nft", "list", "ruleset"));
+        return (3600 * Number("hours")) + (60 * Number("minutes")) + Number("seconds");
+
+        int Number(string group) => match.Groups[group].Success ? int.Parse(match.Groups[group].ValueSpan, null) : 0;
+    }
+
     // From this host, which no policy holds.
     private static async Task<string> GuestFreeFetchAsync(string page)
     {
@@ -429,42 +511,47 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         return await client.GetStringAsync(new Uri($"http://{TestInternet.Web}/{page}"), Cancel);
     }
 
-    /// <summary>The programs of the network mode, which count how often rules are changed.</summary>
+    /// <summary>The programs of the network mode, which count how often rules are changed, and wait with a change where they are to.</summary>
     private sealed class CountedTools : IDisposable
     {
         internal CountedTools()
         {
-            foreach (string name in (string[])["ip", "tc", "nft"])
+            foreach (string name in ((string[])["ip", "tc", "nft", "iptables-legacy", "iptables-legacy-restore"]).Where(HostProgram.Exists))
             {
                 string path = System.IO.Path.Join(Path, name);
-                File.WriteAllText(path, $"#!/bin/sh\necho {name} \"$*\" >> {Path}/calls\nPATH=/usr/sbin:/sbin:/usr/bin:/bin\nexec {name} \"$@\"\n");
+                File.WriteAllText(path, $"#!/bin/sh\necho {name} \"$*\" >> {Path}/calls\nwhile [ \"$*\" = \"-f -\" -a -e {Path}/hold ]; do sleep 0.05; done\nPATH=/usr/sbin:/sbin:/usr/bin:/bin\nexec {name} \"$@\"\n");
                 File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserExecute);
             }
         }
 
         internal string Path { get; } = Directory.CreateTempSubdirectory("boxer-tools-").FullName;
 
+        internal void HoldChanges() => File.WriteAllText(System.IO.Path.Join(Path, "hold"), "");
+
+        internal void LetChanges() => File.Delete(System.IO.Path.Join(Path, "hold"));
+
         internal int Changes => File.ReadAllLines(System.IO.Path.Join(Path, "calls")).Count(call => call == "nft -f -");
 
         public void Dispose() => Directory.Delete(Path, recursive: true);
     }
 
-    // What it comes to, and the most descriptors that this process had meanwhile: those that are lost go when their objects are collected.
-    private static async Task<(T Result, int Most)> CountDescriptorsAsync<T>(Task<T> work)
+    // What it comes to, and the most sockets that this process had meanwhile: those that are lost go when their objects are collected.
+    private static async Task<(T Result, int Most)> CountSocketsAsync<T>(Task<T> work)
     {
-        int most = Descriptors();
+        int most = Sockets();
         while (!work.IsCompleted)
         {
-            most = Math.Max(most, Descriptors());
+            most = Math.Max(most, Sockets());
             await Task.Delay(20, Cancel);
         }
 
         return (await work, most);
     }
 
-    private static int Descriptors() => Directory.GetFileSystemEntries("/proc/self/fd").Length;
+    private static int Sockets() =>
+        new DirectoryInfo("/proc/self/fd").EnumerateFileSystemInfos().Count(descriptor => descriptor.LinkTarget?.StartsWith("socket:", StringComparison.Ordinal) == true);
 
-    [GeneratedRegex(@"198\.51\.100\.10 timeout \S+ expires ((?<minutes>\d+)m)?((?<seconds>\d+)s)?", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex(@"198\.51\.100\.10 timeout \S+ expires ((?<hours>\d+)h)?((?<minutes>\d+)m)?((?<seconds>\d+)s)?", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Expires { get; }
 
     [GeneratedRegex(@"203\.0\.113\.\d+ timeout", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
