@@ -37,6 +37,9 @@ internal sealed class ImagePuller : IDisposable
         _memory = new(options.PullMemoryBytes);
     }
 
+    /// <summary>The memory budget of pulls and imports.</summary>
+    public PullMemory Memory => _memory;
+
     /// <summary>Finds an image whose content is all in the store.</summary>
     /// <param name="reference">The image.</param>
     public StoredImage? Find(ImageReference reference)
