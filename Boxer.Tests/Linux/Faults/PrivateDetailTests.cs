@@ -194,7 +194,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
         await RunAsync(404, PythonImage.Name.Replace("3.12", "9.99", StringComparison.Ordinal), ("pull", "never"));
         await RunAsync(400, "A B");
         await RunAsync(400, PythonImage.Name, ("user", "nobody-there"));
-        await RunAsync(400, PythonImage.Name, ("cwd", "/not/there"));
+        await RunAsync(200, PythonImage.Name, ("cwd", "/not/there"));
         await RunAsync(400, PythonImage.Name, ("network", "host"));
         await RunAsync(400, PythonImage.Name, ("files", new JsonArray("not/there")));
         await RunAsync(400, PythonImage.Name, ("limits", new JsonObject { ["memory_mb"] = 1_000_000 }));
