@@ -29,9 +29,9 @@ public sealed class CgroupTests : IDisposable
     public void A_sandbox_that_waits_weighs_less_than_one_whose_command_runs()
     {
         V2().SetCpuWeight(Cgroup.WaitingWeight);
-        Assert.Equal("5", Read("cpu.weight"));
+        Assert.Equal("25", Read("cpu.weight"));
         V1().SetCpuWeight(Cgroup.WaitingWeight);
-        Assert.Equal("51", Read("cpu.shares"));
+        Assert.Equal("256", Read("cpu.shares"));
         V1().SetCpuWeight(Cgroup.CommandWeight);
         Assert.Equal("1024", Read("cpu.shares"));
     }
