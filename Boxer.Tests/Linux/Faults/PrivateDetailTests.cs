@@ -45,8 +45,6 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
 
     private string DockerConfig => Path.Join(_root, "docker.json");
 
-    private string NftFails => Path.Join(_root, "nft-fails");
-
     public async ValueTask InitializeAsync()
     {
         image.Require();
@@ -65,7 +63,6 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
 
         await WriteProgramAsync("docker-credential-fails", $"echo {_mark}-helper-output; echo {_mark}-helper-error >&2; exit 3");
         await WriteProgramAsync("docker-credential-malformed", $$"""echo '{"Secret": "{{_mark}}-helper-secret"'""");
-        await WriteProgramAsync("nft", $"""[ ! -e {NftFails} ] || ! echo {_mark}-nft >&2 || exit 1; PATH=/usr/sbin:/sbin:/usr/bin exec nft "$@" """);
         await WriteCredentialsAsync();
         await File.WriteAllTextAsync(Path.Join(_root, "ca.pem"), SelfSigned().ExportCertificatePem(), Cancel);
         JsonObject mirrors = new(_registries.Select(one => KeyValuePair.Create(one.Key, (JsonNode?)new JsonArray(one.Value.Url))))
@@ -124,13 +121,12 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
         await RunAsync(200, PythonImage.Name);
         await RequestFaultsAsync();
         await RuntimeFaultsAsync();
-        await NetworkFaultsAsync();
         string[] cgroup = await CgroupFaultsAsync();
         await HomeFaultsAsync();
         await RunAsync(200, PythonImage.Name);
 
         await CheckAnswersAsync();
-        await CheckLogAsync($"{_mark}-nft", $"{_mark}-runsc", Home, $"exec {_runsc.Path}");
+        await CheckLogAsync($"{_mark}-runsc", Home, $"exec {_runsc.Path}");
         string log = await _host!.Log;
         Assert.All(cgroup, detail => Assert.Contains(detail, log, StringComparison.Ordinal));
     }
@@ -221,13 +217,6 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
         _runsc.Remove();
         await RunAsync(500, PythonImage.Name);
         _runsc.PutBack();
-    }
-
-    private async Task NetworkFaultsAsync()
-    {
-        await File.WriteAllTextAsync(NftFails, "", Cancel);
-        await RunAsync(500, PythonImage.Name, ("network", "sandbox"));
-        File.Delete(NftFails);
     }
 
     // Only of cgroup v1 can one hierarchy be made to refuse.

@@ -95,6 +95,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
                 faults++;
                 Assert.True(failure is null ? wasMade : failure is SandboxRuntimeException, $"call {number}: {failure}");
                 Assert.True(wasMade || failure!.Message.Contains("exited with 1", StringComparison.Ordinal), failure?.Message);
+                Assert.True(wasMade || ((SandboxRuntimeException)failure!).PublicMessage == "The sandbox could not be started, or broke.", failure?.Message);
 
                 // Who comes next is not hurt.
                 await using INetworkAttachment next = await mode.PrepareAsync("two", Cancel);
