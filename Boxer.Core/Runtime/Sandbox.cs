@@ -26,6 +26,7 @@ internal sealed class Sandbox
     private readonly SandboxParts _parts;
     private readonly DescriptorPoller _poller;
     private readonly TimeProvider _time;
+    private int? _fileComing;
 
     internal Sandbox(SandboxParts parts, DescriptorPoller poller, TimeProvider time)
     {
@@ -97,7 +98,8 @@ internal sealed class Sandbox
         _parts.Cgroup?.SetCpuWeight(Cgroup.CommandWeight);
         using OutOfMemoryWatch? memory = _parts.Cgroup is null ? null : new OutOfMemoryWatch(_parts.Cgroup, _poller, _time);
         TimeSpan wallClock = work.Limits.WallClock!.Value;
-        using var clock = new CancellationTokenSource(TimeSpan.FromTicks(Math.Max(wallClock.Ticks, HandOverPatience.Ticks)), _time);
+        TimeSpan startPatience = wallClock > HandOverPatience ? wallClock : HandOverPatience;
+        using var clock = new CancellationTokenSource(startPatience, _time);
         using var progress = new Progress(() =>
         {
             clock.CancelAfter(wallClock);
@@ -165,7 +167,10 @@ internal sealed class Sandbox
 
             if (stopped == TerminationKind.WallClockLimit && !progress.Started)
             {
-                throw new SandboxRuntimeException("The command did not start in time: its files were not put in, or the sandbox was too slow.");
+                string patience = $"{startPatience.TotalSeconds:0.###} s";
+                throw _fileComing is { } index
+                    ? new InvalidSandboxRequestException($"Files[{index}]", $"its content did not come within {patience}.")
+                    : new SandboxRuntimeException($"The command did not start within {patience} of its hand-over.");
             }
 
             if (stopped is null && end is InitClosed or InitFault && !progress.Started)
@@ -238,6 +243,7 @@ internal sealed class Sandbox
             for (int i = 0; i < work.Files.Count; i++)
             {
                 SandboxFile file = work.Files[i];
+                _fileComing = i;
                 Stream content = await OpenAsync(file, i, cancellationToken).ConfigureAwait(false);
                 await using (content.ConfigureAwait(false))
                 {
@@ -245,6 +251,7 @@ internal sealed class Sandbox
                 }
             }
 
+            _fileComing = null;
             usage.StartCount();
             await Init.GoAsync(cancellationToken).ConfigureAwait(false);
             while (true)

@@ -122,7 +122,8 @@ public sealed class RunFaultTests(SharedRunner shared)
         SandboxRequest request = Command("true");
         request.Files.Add(SandboxFile.FromStream("in", _ => new ValueTask<Stream>(new TaskCompletionSource<Stream>().Task)));
         request.Limits.WallClock = TimeSpan.FromSeconds(1);
-        Assert.Equal(TerminationKind.WallClockLimit, (await shared.Runner.RunAsync(request, Cancel)).Termination.Kind);
+        InvalidSandboxRequestException late = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
+        Assert.Equal("Files[0]: its content did not come within 10 s.", late.Message);
 
         request.Limits.WallClock = TimeSpan.FromHours(1);
         using var gone = new CancellationTokenSource(TimeSpan.FromSeconds(2));
