@@ -29,8 +29,8 @@ public sealed record ResourceLimits
 
     /// <summary>
     /// Time from the start of the command to its end; 1 ms to 24 h. Waiting for a slot or for processors does not count, nor does putting files in.
-    /// A request whose files are not in after as long, and after 10 s, is refused.
-    /// A run that reaches it ends as <see cref="TerminationKind.WallClockLimit"/>.
+    /// A run that reaches it ends as <see cref="TerminationKind.WallClockLimit"/>. A request whose files are not in within as long, but at least
+    /// 10 s, is refused.
     /// <value>Default 30 s.</value>
     /// </summary>
     public TimeSpan? WallClock { get; set; }
