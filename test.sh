@@ -90,7 +90,7 @@ shell_scripts() {
 }
 
 dotnet_tests() {
-    timeout --foreground --kill-after=10 1200 dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -namespace- Boxer.Tests.Programs \
+    timeout --foreground --kill-after=10 1500 dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -namespace- Boxer.Tests.Programs \
         -result-junit "$results/dotnet.xml"
 }
 
