@@ -8,7 +8,7 @@ using Spectre.Console;
 namespace Boxer.Benchmarks;
 
 /// <summary>A commit that is compared.</summary>
-/// <param name="Name">What the report calls it.</param>
+/// <param name="Name">Name of the row in the report.</param>
 /// <param name="Program">Path of its Boxer.HttpHost.dll.</param>
 /// <param name="Settings">More keys of its host's configuration.</param>
 internal sealed record ComparedCommit(string Name, string Program, JsonObject Settings);

@@ -15,7 +15,7 @@ internal sealed class PairedRatios
     /// <summary>Largest ratio that passes for no loss.</summary>
     internal const double Tolerance = 1.05;
 
-    // Of each side.
+    // Probability beyond each end of the interval.
     private const double Beyond = 0.025;
 
     /// <param name="pairs">The measurements; <see cref="LeastPairs"/> to <see cref="MostPairs"/>.</param>

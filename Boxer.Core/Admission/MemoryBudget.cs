@@ -12,18 +12,18 @@ internal static class MemoryBudget
     internal const int MostPull = (int)(Images.PullMemory.MostBytes >> 20);
 
     /// <summary>The most that the options may promise.</summary>
-    /// <param name="machineMegabytes">What the machine, or the cgroup of this process, has.</param>
+    /// <param name="machineMegabytes">Memory (MiB) of the machine, or of the cgroup of this process.</param>
     internal static long Most(long machineMegabytes) => Math.Max(0, machineMegabytes - Math.Max(LeastReserve, machineMegabytes / ReservedPart));
 
     /// <summary>Memory that pulls may take together.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="machineMegabytes">What the machine, or the cgroup of this process, has.</param>
+    /// <param name="machineMegabytes">Memory (MiB) of the machine, or of the cgroup of this process.</param>
     internal static long OfPulls(BoxerOptions options, long machineMegabytes) =>
         options.PullMemoryMegabytes ?? Math.Clamp(Total(options, machineMegabytes) / PullPart, LeastPull, MostPullDefault);
 
     /// <summary>Memory that sandboxes may be promised together.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="machineMegabytes">What the machine, or the cgroup of this process, has.</param>
+    /// <param name="machineMegabytes">Memory (MiB) of the machine, or of the cgroup of this process.</param>
     internal static long Of(BoxerOptions options, long machineMegabytes) =>
         Math.Max(0, Total(options, machineMegabytes) - OfPulls(options, machineMegabytes));
 

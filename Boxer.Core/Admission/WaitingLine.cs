@@ -9,7 +9,7 @@ internal sealed class WaitingLine
     /// <summary>How often a run is passed; from then on nobody behind it is served before it.</summary>
     internal const int MostPasses = 16;
 
-    // So that a long queue of large runs is not searched through each time that a small one ends.
+    // Bounds the search through a long queue of large runs each time that a small one ends.
     private const int MostLookedAt = 64;
     private readonly Dictionary<AdmissionQueue.Share, LinkedListNode<Turn>> _turnsByShare = [];
 

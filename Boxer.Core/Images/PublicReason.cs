@@ -3,7 +3,7 @@ using Boxer.Native;
 namespace Boxer.Images;
 
 /// <summary>
-/// What a fault of an image tells clients: its own message may name places, paths and options of this host. Only what is marked is told.
+/// The public part of an image's fault: the message of the fault itself may name places, paths and options of this host. Only what is marked is told.
 /// </summary>
 internal static class PublicReason
 {
@@ -25,7 +25,7 @@ internal static class PublicReason
         return fault;
     }
 
-    /// <summary>What clients are told of a fault, or of the one that caused it.</summary>
+    /// <summary>Gets the public reason of a fault, or of the one that caused it.</summary>
     /// <param name="fault">The fault.</param>
     /// <returns><see langword="null"/> where that is nothing.</returns>
     public static string? Of(Exception? fault)
@@ -47,7 +47,7 @@ internal static class PublicReason
     }
 
     /// <summary>A sentence for clients.</summary>
-    /// <param name="what">What was not done, without a full stop.</param>
+    /// <param name="what">The operation that failed, as a sentence without a full stop.</param>
     /// <param name="faults">Why.</param>
     public static string Tell(string what, params IEnumerable<Exception?> faults)
     {

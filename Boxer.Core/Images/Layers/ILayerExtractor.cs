@@ -75,7 +75,7 @@ public sealed record LayerExtractionOptions
     /// <summary>What the layers of one image may take together.</summary>
     internal UnpackBudget? Budget { get; init; }
 
-    /// <summary>Where the memory of names that are remembered is taken from; <see langword="null"/> for nowhere.</summary>
+    /// <summary>The budget that remembered names take their memory from; <see langword="null"/>: none.</summary>
     internal NameMemory? Names { get; init; }
 }
 

@@ -72,7 +72,7 @@ public sealed class LayerExtractor : ILayerExtractor
         return new() { ImpliedDirectories = writer.ImpliedDirectories() };
     }
 
-    // What is read meanwhile may fail for a reason that says less to clients.
+    // A read that fails meanwhile may have a reason that says less to clients.
     private static InvalidDataException Refused(LayerEntry entry, Exception fault)
     {
         var refused = new InvalidDataException($"Entry {LayerPath.Show(entry.Name)} is refused: {fault.Message}.", fault);

@@ -17,10 +17,10 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     public const long BlockBytes = 4096;
 
 
-    // What a name takes in a set beside its characters.
+    // Bytes that a name takes in a set beside its characters.
     private const int NameOverhead = 64;
 
-    // What a directory takes beside its path: an array, an entry among the directories, and the set of the names in it or an entry among
+    // Bytes that a directory takes beside its path: an array, an entry among the directories, and the set of the names in it or an entry among
     // those that are implied.
     private const int DirectoryOverhead = 320;
 

@@ -179,7 +179,7 @@ internal sealed class ImagePuller : IDisposable
     /// <summary>What one image may take.</summary>
     public UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeBytes));
 
-    // What is not unpacked as it comes only passes through a buffer, and is written.
+    // A blob that is stored as it comes only passes through a buffer.
     private long ComingBytes => _kind == ImageRootKind.Overlay ? LayerBufferBytes : 2 * CopyBytes;
 
     private static string NotImported(ImageReference reference, Exception fault) => PublicReason.Tell($"The image {reference} could not be imported", fault);
