@@ -6,12 +6,12 @@
 #       Ratios of cases that run interleaved; the registry also has the image with a small layer more, and as one layer. REPORT is by default
 #       bench-report.txt in the working directory.
 #
-#   ./bench.sh --against COMMIT [--old-config JSON] [--new-config JSON] [PAIRS [REPORT]]
+#   ./bench.sh --against COMMIT [--old-config JSON] [--new-config JSON] [--only ROWS] [PAIRS [REPORT]]
 #       Compares this checkout as it is with COMMIT: builds both, runs the HTTP hosts of both and measures old and new in pairs, by default 60 a
 #       row (at most 12 for pulls). Prints for each row the medians, and the median of the ratios new / old with a 95 % interval. Exit code 1
 #       where a row is SLOWER: its whole interval is above 1.05. The JSON objects have keys that only one of the hosts is configured with, such
-#       as --new-config '{"cpu_overcommit": 1}'; the host of that side must know them. REPORT is by default
-#       bench-comparison.txt in the working directory.
+#       as --new-config '{"cpu_overcommit": 1}'; the host of that side must know them. ROWS are some
+#       of warm,network,cold,crowd,pull. REPORT is by default bench-comparison.txt in the working directory.
 set -euo pipefail
 call_directory=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -24,12 +24,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 against=
 old_config={}
 new_config={}
+only=
 while [[ ${1:-} == --* ]]; do
     [[ $# -ge 2 ]] || die "$1 needs a value; the first lines of $0 say which."
     case $1 in
         --against) against=$2 ;;
         --old-config) old_config=$2 ;;
         --new-config) new_config=$2 ;;
+        --only) only=$2 ;;
         *) die "there is no option $1; the first lines of $0 say which there are." ;;
     esac
     shift 2
@@ -40,7 +42,7 @@ if [[ -n $against ]]; then
     commit=$(git rev-parse --verify --quiet --end-of-options "$against^{commit}") || die "$against is not a commit of this repository."
     report=$(cd "$call_directory" && realpath -m -- "${2:-bench-comparison.txt}")
 else
-    [[ $old_config$new_config == "{}{}" ]] || die "--old-config and --new-config are only for --against COMMIT."
+    [[ $old_config$new_config$only == "{}{}" ]] || die "--old-config, --new-config and --only are only for --against COMMIT."
     [[ $# -le 2 && ${1:-1} =~ ^[1-9][0-9]*$ ]] || die "takes at most the number of rounds and the file of the report."
     report=$(cd "$call_directory" && realpath -m -- "${2:-bench-report.txt}")
 fi
@@ -92,7 +94,7 @@ if [[ -n $against ]]; then
     trap - ERR
     measure --against localhost/python:3 "localhost=$registry_url" "$report" "$count" \
         "$(git describe --always --abbrev=12 "$commit")" "$work/old/$built" "$old_config" \
-        "$(git describe --always --dirty --abbrev=12)" "$PWD/$built" "$new_config"
+        "$(git describe --always --dirty --abbrev=12)" "$PWD/$built" "$new_config" ${only:+"$only"}
     exit
 fi
 

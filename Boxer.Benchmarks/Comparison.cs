@@ -17,7 +17,7 @@ internal sealed record ComparedCommit(string Name, string Program, JsonObject Se
 /// Compares the HTTP hosts of two commits. Both live at the same time. Old and new are measured in pairs, one after the other in alternating
 /// order, and neither while the other has something to do.
 /// </summary>
-internal sealed class Comparison(ComparedCommit old, ComparedCommit @new, string image, string registry, string url, int pairs)
+internal sealed class Comparison(ComparedCommit old, ComparedCommit @new, string image, string registry, string url, int pairs, IReadOnlyList<string> only)
 {
     private const int WarmUps = 15;
     private const int Attempts = 5;
@@ -44,18 +44,31 @@ internal sealed class Comparison(ComparedCommit old, ComparedCommit @new, string
 
     private readonly Table _table = Tables.Make("row", "pairs", "old ms", "new ms", "new / old", "95 % interval", "");
 
-    /// <summary>Measures and prints all rows.</summary>
+    /// <summary>Measures and prints the wanted rows.</summary>
     /// <returns>Whether none is slower.</returns>
+    /// <exception cref="ArgumentException">One that is wanted does not exist.</exception>
     internal async Task<bool> RunAsync()
     {
         bool isFine = true;
+        var groups = new Dictionary<string, Func<Task>>
+        {
+            ["warm"] = PoolRowsAsync,
+            ["network"] = NetworkRowAsync,
+            ["cold"] = ColdRowsAsync,
+            ["crowd"] = CrowdRowAsync,
+            ["pull"] = () => RowAsync("pull of the image, as the host times it", Math.Min(pairs, MostPulls), side => PullAsync(side == 0 ? old : @new)),
+        };
+        if (only.FirstOrDefault(name => !groups.ContainsKey(name)) is { } unknown)
+        {
+            throw new ArgumentException($"There are no rows '{unknown}'. There are {string.Join(", ", groups.Keys)}.");
+        }
+
         try
         {
-            await PoolRowsAsync().ConfigureAwait(false);
-            await NetworkRowAsync().ConfigureAwait(false);
-            await ColdRowsAsync().ConfigureAwait(false);
-            await CrowdRowAsync().ConfigureAwait(false);
-            await RowAsync("pull of the image, as the host times it", Math.Min(pairs, MostPulls), side => PullAsync(side == 0 ? old : @new)).ConfigureAwait(false);
+            foreach ((_, Func<Task> measure) in groups.Where(group => only.Count == 0 || only.Contains(group.Key)))
+            {
+                await measure().ConfigureAwait(false);
+            }
         }
         finally
         {

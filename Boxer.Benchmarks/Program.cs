@@ -1,11 +1,12 @@
 // Measures on this machine, prints a report and writes it to a file. ./bench.sh makes all that it needs. Run as root.
 //
 //   Boxer.Benchmarks IMAGE REGISTRY=URL REPORT [ROUNDS]
-//   Boxer.Benchmarks --against IMAGE REGISTRY=URL REPORT PAIRS OLD_NAME OLD_HOST OLD_CONFIG NEW_NAME NEW_HOST NEW_CONFIG
+//   Boxer.Benchmarks --against IMAGE REGISTRY=URL REPORT PAIRS OLD_NAME OLD_HOST OLD_CONFIG NEW_NAME NEW_HOST NEW_CONFIG [ROWS]
 //
 // The first measures Boxer against its peers, all cases of one table interleaved in one run. IMAGE is pulled from the mirror URL of REGISTRY, and
 // so are the tags TAG-more (a small layer more) and TAG-flat (the same in one layer). The second compares the HTTP hosts of two commits, each
-// given as its name, the path of its Boxer.HttpHost.dll and a JSON object with more keys of its configuration; exit code 1 where a row is slower.
+// given as its name, the path of its Boxer.HttpHost.dll and a JSON object with more keys of its configuration, in all rows or in those of ROWS (names
+// with commas between them); exit code 1 where a row is slower.
 using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Boxer.Benchmarks;
@@ -14,7 +15,7 @@ using Spectre.Console;
 const int LeastWidth = 140;
 bool isComparison = args is ["--against", ..];
 string[] rest = isComparison ? args[1..] : args;
-if ((isComparison ? rest.Length != 10 : rest.Length is < 3 or > 4)
+if ((isComparison ? rest.Length is < 10 or > 11 : rest.Length is < 3 or > 4)
     || rest[1].Split('=', 2) is not [var registry, var url]
     || !int.TryParse(rest.ElementAtOrDefault(3) ?? "20", out int rounds) || rounds < 1)
 {
@@ -31,7 +32,7 @@ try
     await Machine.PrintAsync();
     if (isComparison)
     {
-        var comparison = new Comparison(ReadCommit(4), ReadCommit(7), rest[0], registry, url, rounds);
+        var comparison = new Comparison(ReadCommit(4), ReadCommit(7), rest[0], registry, url, rounds, rest.ElementAtOrDefault(10)?.Split(',') ?? []);
         bool isFine = await comparison.RunAsync();
         PrintTime(start);
         return isFine ? 0 : 1;

@@ -238,16 +238,15 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(engine, reference, request, place, held, cancellationToken)).ConfigureAwait(false);
             ImageUser user = WorkBuilder.ResolveUser(request, image);
             held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
-            int processors = WorkBuilder.Processors(limits);
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
 
             // A pooled sandbox can always be replaced. A booted one is replaced once, if it waited for processors.
             for (bool mayBootAgain = true; ;)
             {
                 (Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)? warm =
-                    await TakeWarmAsync(engine, reference, image.Digest, mode, processors, limits.MemoryMegabytes!.Value, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                    await TakeWarmAsync(engine, reference, image.Digest, mode, limits.MemoryMegabytes!.Value, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
-                    warm ?? await BootAsync(engine, id, image, mode, processors, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                    warm ?? await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, engine.CountsCpu);
                 Task<IDisposable> promise = place.AcquireProcessorsAsync(limits.CpuCores!.Value, isExclusive: limits.CpuTime is not null, cancellationToken);
                 bool isReplaceable = warm is not null || (mayBootAgain && !promise.IsCompleted);
@@ -342,8 +341,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             IImageLease image = await engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = _options.PullPolicy }, _disposing.Token).ConfigureAwait(false);
             string digest = image.Digest;
             await image.DisposeAsync().ConfigureAwait(false);
-            int processors = engine.Pool!.KeptProcessors;
-            engine.Pool.Keep(new PoolKey(digest, mode.Name, processors), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, processors, _warmUps, cancel));
+            engine.Pool!.Keep(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, _warmUps, cancel));
         }
         catch (Exception exception)
         {
@@ -352,15 +350,15 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    private WarmSandbox? TakeWarm(Engine engine, ImageReference reference, string digest, INetworkMode mode, int processors, long memoryMegabytes) => mode.CanBePooled
+    private WarmSandbox? TakeWarm(Engine engine, ImageReference reference, string digest, INetworkMode mode, long memoryMegabytes) => mode.CanBePooled
         ? engine.Pool?.Take(
-            new PoolKey(digest, mode.Name, processors), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, processors, _warmUps, cancel), memoryMegabytes)
+            new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, _warmUps, cancel), memoryMegabytes)
         : null;
 
     private async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)?> TakeWarmAsync(
-        Engine engine, ImageReference reference, string digest, INetworkMode mode, int processors, long memoryMegabytes, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        Engine engine, ImageReference reference, string digest, INetworkMode mode, long memoryMegabytes, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
-        while (TakeWarm(engine, reference, digest, mode, processors, memoryMegabytes) is { } warm)
+        while (TakeWarm(engine, reference, digest, mode, memoryMegabytes) is { } warm)
         {
             held.Push(warm);
             try
@@ -396,7 +394,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     }
 
     private static async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)> BootAsync(
-        Engine engine, string id, IImageLease image, INetworkMode mode, int processors, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        Engine engine, string id, IImageLease image, INetworkMode mode, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
         INetworkAttachment network = held.Push(await trace.StageAsync("network", () => PrepareAsync(engine, id, mode, cancellationToken)).ConfigureAwait(false));
 
@@ -405,7 +403,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         Sandbox sandbox;
         try
         {
-            sandbox = await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(held, image, network.Runtime, processors, cancellationToken)).ConfigureAwait(false);
+            sandbox = await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(held, image, network.Runtime, cancellationToken)).ConfigureAwait(false);
         }
         finally
         {

@@ -3,8 +3,7 @@ namespace Boxer.Pool;
 /// <summary>What makes waiting sandboxes stand in for each other: all else is applied when a run is handed over.</summary>
 /// <param name="ImageDigest">The digest of the image.</param>
 /// <param name="Network">The network mode.</param>
-/// <param name="Processors">The processors that a command sees, which cannot be changed after the boot.</param>
-internal readonly record struct PoolKey(string ImageDigest, string Network, int Processors);
+internal readonly record struct PoolKey(string ImageDigest, string Network);
 
 /// <summary>A sandbox that waits. Disposing destroys it.</summary>
 internal interface IWarmSandbox : IAsyncDisposable

@@ -91,9 +91,6 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
     }
 
-    /// <summary>The processors that a command sees in the sandboxes of <see cref="PoolOptions.Images"/>.</summary>
-    internal int KeptProcessors { get; init; } = 1;
-
     private TimeSpan Now => _time.GetElapsedTime(_start);
 
     /// <summary>Takes a sandbox that waits, and sees to it that others wait for those who come next.</summary>
@@ -289,7 +286,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
 
         // An image of several names keeps the one that the options have.
-        int minimum = key.Processors == KeptProcessors ? _minimums.GetValueOrDefault((reference, key.Network)) : 0;
+        int minimum = _minimums.GetValueOrDefault((reference, key.Network));
         if (minimum > 0 || entry.Minimum == 0)
         {
             entry.Reference = reference;

@@ -43,11 +43,10 @@ internal sealed class WarmSandbox : IWarmSandbox
     /// <param name="reference">The image, which is here.</param>
     /// <param name="digest">What it must be: a tag may mean another image by now.</param>
     /// <param name="mode">The network mode.</param>
-    /// <param name="processors">How many processors its command sees.</param>
     /// <param name="warmUps">What it does before it waits.</param>
     /// <param name="cancellationToken">Gives up; what was made is given back.</param>
     internal static async Task<WarmSandbox> BootAsync(
-        Engine engine, ImageReference reference, string digest, INetworkMode mode, int processors, WarmUps warmUps, CancellationToken cancellationToken)
+        Engine engine, ImageReference reference, string digest, INetworkMode mode, WarmUps warmUps, CancellationToken cancellationToken)
     {
         var held = new CleanupStack();
         try
@@ -59,7 +58,7 @@ internal sealed class WarmSandbox : IWarmSandbox
             }
 
             INetworkAttachment network = held.Push(await mode.PrepareAsync($"boxer-{Guid.NewGuid()}", cancellationToken).ConfigureAwait(false));
-            Sandbox sandbox = await engine.Runtime.BootAsync(held, image, network.Runtime, processors, cancellationToken).ConfigureAwait(false);
+            Sandbox sandbox = await engine.Runtime.BootAsync(held, image, network.Runtime, cancellationToken).ConfigureAwait(false);
             await sandbox.WarmUpAsync(warmUps.Build(reference, image), cancellationToken).ConfigureAwait(false);
             return new(sandbox, network, held);
         }

@@ -122,7 +122,7 @@ internal sealed class Engine : IAsyncDisposable
             // Given back first: what waits needs all the rest.
             ResourceLimits defaults = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
             SandboxPool<WarmSandbox>? pool = (options.Pool.Enabled ?? cgroups?.CanFreeze == true)
-                ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, isBusy, admission, defaults.MemoryMegabytes!.Value, metrics, time, logger) { KeptProcessors = WorkBuilder.Processors(defaults) })
+                ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, isBusy, admission, defaults.MemoryMegabytes!.Value, metrics, time, logger))
                 : null;
             Log.InstanceReady(logger, instance.Id, runsc.Version, options.Platform, cgroups?.Description ?? "no cgroups");
             return new Engine(

@@ -10,8 +10,7 @@ internal interface ISandboxRuntime
     /// <param name="held">Gets what it has on this host, before it is made: also one that did not boot may take its time to go.</param>
     /// <param name="image">The image, held by the caller until the sandbox is gone.</param>
     /// <param name="network">How it joins its network.</param>
-    /// <param name="processors">How many processors its command sees, at most those that this process may use.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="SandboxRuntimeException">It did not boot.</exception>
-    Task<Sandbox> BootAsync(CleanupStack held, IImageLease image, RuntimeNetwork network, int processors, CancellationToken cancellationToken);
+    Task<Sandbox> BootAsync(CleanupStack held, IImageLease image, RuntimeNetwork network, CancellationToken cancellationToken);
 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
@@ -31,7 +30,6 @@ internal sealed class RunscRuntime : ISandboxRuntime
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly CancellationToken _stopping;
-    private readonly BootProcessors _processors = new();
 
     /// <param name="runsc">The program.</param>
     /// <param name="initPath">The executable boxer-init of this host.</param>
@@ -70,7 +68,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
         _stopping = stopping;
     }
 
-    public async Task<Sandbox> BootAsync(CleanupStack held, IImageLease image, RuntimeNetwork network, int processors, CancellationToken cancellationToken)
+    public async Task<Sandbox> BootAsync(CleanupStack held, IImageLease image, RuntimeNetwork network, CancellationToken cancellationToken)
     {
         string rootPath = image.RootPath;
         if (_bindInit && !File.Exists(rootPath + OciSpec.InitPath))
@@ -86,8 +84,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
             Directory.CreateDirectory(parts.Directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
             File.WriteAllBytes(Path.Join(parts.Directory, "config.json"), OciSpec.Write(rootPath, _bindInit ? _initPath : null, network));
             parts.Cgroup = _cgroups?.CreateCgroup(id);
-            using BootProcessors.Choice? choice = _processors.Take(processors);
-            Start(parts, id, network, choice?.Numbers ?? []);
+            Start(parts, id, network);
             await WaitForInitAsync(parts, cancellationToken).ConfigureAwait(false);
 
             // Without a cgroup they are looked for by their programs when the sandbox ends, and a script in place of runsc has others below it.
@@ -96,7 +93,6 @@ internal sealed class RunscRuntime : ISandboxRuntime
                 _programs.AddOf(process);
             }
 
-            choice?.Widen(() => parts.Cgroup?.ReadProcesses() is { Count: > 0 } processes ? processes : ProcessTable.ReadTree(parts.Process!.Id));
             return new Sandbox(parts, _poller, _time);
         }
         catch (Exception exception) when (HostFault.Is(exception))
@@ -105,7 +101,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
         }
     }
 
-    private void Start(SandboxParts parts, string id, RuntimeNetwork network, IReadOnlyList<int> processors)
+    private void Start(SandboxParts parts, string id, RuntimeNetwork network)
     {
         Pipe stdin = parts.Own(Pipe.ForWriting());
         Pipe stdout = parts.Own(Pipe.ForReading());
@@ -118,11 +114,6 @@ internal sealed class RunscRuntime : ISandboxRuntime
             foreach (string file in parts.Cgroup?.ProcsFiles ?? [])
             {
                 arguments.AddRange(["--cgroup", file]);
-            }
-
-            foreach (int number in processors)
-            {
-                arguments.AddRange(["--cpu", number.ToString(CultureInfo.InvariantCulture)]);
             }
 
             if (network.NamespacePath is { } namespacePath)

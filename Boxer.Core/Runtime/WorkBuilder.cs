@@ -32,9 +32,6 @@ internal static class WorkBuilder
     // A home there would hide what the sandbox needs, or be hidden.
     private static readonly string[] NoHome = ["/", "/proc", "/sys", "/dev", "/.boxer", "/tmp", OutputDirectory];
 
-    /// <summary>The processors that a command sees: as many as its processor time takes.</summary>
-    internal static int Processors(ResourceLimits limits) => (int)Math.Ceiling(limits.CpuCores!.Value);
-
     /// <summary>Finds who the command runs as, by the image's own passwd and group.</summary>
     /// <exception cref="InvalidSandboxRequestException">The image does not know the user, or it is PID 1's.</exception>
     internal static ImageUser ResolveUser(SandboxRequest request, IImageLease image)

@@ -1,7 +1,7 @@
 /*
  * boxer-init: PID 1 of a sandbox, and the launch step of the sandbox's runtime on the host.
  *
- *   boxer-init launch [--cgroup FILE]... [--cpu N]... [--netns PATH] [--hide-net-core-sysctls] [--hide-attributes] [--fds N] -- PROGRAM [ARG]...
+ *   boxer-init launch [--cgroup FILE]... [--netns PATH] [--hide-net-core-sysctls] [--hide-attributes] [--fds N] -- PROGRAM [ARG]...
  *   boxer-init                        as PID 1, with the control socket as descriptor 3
  *
  * PROTOCOL.md, beside this file, describes what goes over the socket and why things are done in this order.
@@ -52,6 +52,9 @@ enum {
     MAX_DEPTH = 64,
     MAX_PROCESSORS = 8192,
     MAX_MEMINFO = 1024,
+    SCRATCH_BYTES = 16 << 20,
+    /* Of cpu.cfs_quota_us, in microseconds. */
+    CPU_PERIOD = 100000,
     LEAST_MEMORY = 1024,
     /* A host that takes nothing for this long is treated as gone. */
     STALL_MILLISECONDS = 60000,
@@ -206,7 +209,7 @@ _Noreturn static void launch_fail(const char *step, const char *object)
 _Noreturn static void launch_usage(const char *fault)
 {
     dprintf(STDERR_FILENO,
-        "boxer-init: %s: usage: boxer-init launch [--cgroup FILE]... [--cpu N]... [--netns PATH] [--hide-net-core-sysctls] "
+        "boxer-init: %s: usage: boxer-init launch [--cgroup FILE]... [--netns PATH] [--hide-net-core-sysctls] "
         "[--hide-attributes] [--fds N] -- PROGRAM [ARG]...\n",
         fault);
     _exit(LAUNCH_FAILED);
@@ -269,50 +272,9 @@ static long take_number(const char *option, const char *value, long least, long 
     return number;
 }
 
-/* One bit for each processor (sched_setaffinity(2)). */
-struct processors {
-    unsigned long bits[MAX_PROCESSORS / (8 * sizeof(unsigned long))];
-};
-
-static unsigned long *word_of(struct processors *processors, long number)
-{
-    return &processors->bits[(size_t)number / (8 * sizeof(unsigned long))];
-}
-
-static unsigned long bit_of(long number)
-{
-    return 1ul << ((size_t)number % (8 * sizeof(unsigned long)));
-}
-
-/*
- * Restricts itself to count processors: the wanted ones that the joined cgroup allows, then others that it allows. The
- * sandbox's kernel shows its programs as many as it had when it booted.
- */
-static void use_processors(struct processors *wanted, int count)
-{
-    struct processors allowed = { 0 };
-    struct processors used = { 0 };
-    if (syscall(SYS_sched_getaffinity, 0, sizeof allowed, &allowed) < 0)
-        launch_fail("read processors", NULL);
-    for (int pass = 0; pass < 2; pass++) {
-        for (long number = 0; number < MAX_PROCESSORS && count > 0; number++) {
-            unsigned long bit = bit_of(number);
-            if ((*word_of(&allowed, number) & bit) == 0 || (pass == 0 && (*word_of(wanted, number) & bit) == 0))
-                continue;
-            *word_of(&allowed, number) &= ~bit;
-            *word_of(&used, number) |= bit;
-            count--;
-        }
-    }
-    if (syscall(SYS_sched_setaffinity, 0, sizeof used, &used) != 0)
-        launch_fail("set processors", NULL);
-}
-
 _Noreturn static void launch(int argc, char **argv)
 {
     const char *netns = NULL;
-    struct processors processors = { 0 };
-    int processor_count = 0;
     int hides_sysctls = 0;
     int hides_attributes = 0;
     long fds = -1;
@@ -338,10 +300,6 @@ _Noreturn static void launch(int argc, char **argv)
             join_cgroup(value);
         } else if (strcmp(option, "--netns") == 0) {
             netns = value;
-        } else if (strcmp(option, "--cpu") == 0) {
-            long number = take_number(option, value, 0, MAX_PROCESSORS - 1);
-            *word_of(&processors, number) |= bit_of(number);
-            processor_count++;
         } else if (strcmp(option, "--fds") == 0) {
             fds = take_number(option, value, 3, 65536);
         } else {
@@ -351,8 +309,6 @@ _Noreturn static void launch(int argc, char **argv)
     if (i + 1 >= argc)
         launch_usage("no program");
 
-    if (processor_count > 0)
-        use_processors(&processors, processor_count);
     if (netns != NULL) {
         int fd = open(netns, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || setns(fd, CLONE_NEWNET) != 0)
@@ -430,6 +386,11 @@ struct plan {
     uint8_t payload[MAX_START];
 };
 
+/* One bit for each processor (sched_setaffinity(2)). */
+struct processors {
+    uint8_t bits[MAX_PROCESSORS / 8];
+};
+
 /* A tmpfs of the plan, in the plan's order; the path is a copy. It is not mounted where the image uses the directory. */
 struct mount_point {
     struct tmpfs tmpfs;
@@ -464,11 +425,11 @@ static struct empty_file empty_files[MAX_ITEMS];
 static uint32_t empty_file_count;
 static int memory_limit_fd = -1;
 static int cpu_quota_fd = -1;
-static int meminfo_fd = -1;
+static int cpuset_fd = -1;
 static int are_cgroups_shown;
 static int is_cwd_made;
-static int is_memory_shown;
 static struct processors own_processors;
+static long own_processor_count;
 static uint32_t warm_up_errno;
 static struct rusage warm_up_usage;
 
@@ -949,10 +910,11 @@ static void make_ahead(void)
 /* ---- PID 1: what programs read about the sandbox ---- */
 
 /*
- * The kernel of the sandbox knows the host's memory. Runtimes size themselves by the limits of cgroups and by /proc/meminfo,
- * so PID 1 mounts both read-only while it waits, with descriptors to write the limits of the run to. They are closed before anything
- * of a guest runs: user 0 could open them through /proc/1/fd. A mount that this kernel does not have is left out: programs then see
- * the host's.
+ * The kernel of the sandbox knows the host's memory, and shows as many processors as it uses itself: on fewer of them it would be
+ * slower. Programs size themselves by the limits of cgroups, by their affinity and by files of /proc and /sys, so PID 1 narrows the
+ * affinity that a command inherits, and mounts files of its own over those while it waits, read-only, with descriptors to write
+ * what the run's limits come to. They are closed before anything of a guest runs: user 0 could open them through /proc/1/fd. A mount
+ * that this kernel does not have is left out: programs then see the host's.
  */
 static const char CGROUPS[] = "/sys/fs/cgroup";
 
@@ -975,7 +937,7 @@ static int bind_read_only(const char *source, const char *target)
 static int mount_scratch(void)
 {
     char options[64];
-    snprintf(options, sizeof options, "size=65536,mode=0755,uid=%u,gid=%u", (unsigned int)RESERVED_ID, (unsigned int)RESERVED_ID);
+    snprintf(options, sizeof options, "size=%d,mode=0755,uid=%u,gid=%u", SCRATCH_BYTES, (unsigned int)RESERVED_ID, (unsigned int)RESERVED_ID);
     return mount("tmpfs", CGROUPS, "tmpfs", VIEW_FLAGS, options);
 }
 
@@ -985,22 +947,87 @@ static void unmount_scratch(void)
         fault("unmount", CGROUPS, errno);
 }
 
-/*
- * The file is in a tmpfs that has no path any more, so that only PID 1's descriptor writes it. It belongs to PID 1's id: a
- * read-only mount does not keep user 0 from changing the mode of a file of its own.
- */
-static void show_memory(void)
+/* Text of the sandbox's kernel. */
+struct text {
+    char *bytes;
+    size_t length;
+};
+
+static struct text cpuinfo;
+static struct text cpu_statistics;
+
+static void read_text(struct text *text, const char *path)
 {
-    static const char file[] = "/sys/fs/cgroup/meminfo";
-    if (mount_scratch() != 0)
+    size_t room = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    for (ssize_t got = 1; fd >= 0 && got > 0; text->length += (size_t)got) {
+        if (text->length == room && (text->bytes = realloc(text->bytes, room += 64 << 10)) == NULL)
+            fault("realloc", NULL, errno);
+        got = read(fd, text->bytes + text->length, room - text->length);
+        if (got < 0)
+            fault("read", path, errno);
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+enum shown_file { MEMINFO, CPUINFO, STATISTICS, SHOWN_FILES };
+
+/* A file that stands in for one of the kernel's. fd is to write to it, or -1. */
+static struct {
+    const char *source;
+    const char *target;
+    int fd;
+    int is_shown;
+} shown_files[SHOWN_FILES] = {
+    [MEMINFO] = { "/sys/fs/cgroup/meminfo", "/proc/meminfo", -1, 0 },
+    [CPUINFO] = { "/sys/fs/cgroup/cpuinfo", "/proc/cpuinfo", -1, 0 },
+    [STATISTICS] = { "/sys/fs/cgroup/stat", "/proc/stat", -1, 0 },
+};
+
+static const char SYSTEM_PROCESSORS[] = "/sys/devices/system/cpu";
+static int processor_list_fd = -1;
+static int processor_directory_fd = -1;
+static int are_processors_shown;
+
+/* A directory as the kernel's: lists of processors, and a directory for each. */
+static void show_processors(void)
+{
+    static const char directory[] = "/sys/fs/cgroup/processors";
+    if (mkdir(directory, 0755) != 0)
         return;
-    int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
-    if (fd >= 0 && bind_read_only(file, "/proc/meminfo") == 0) {
-        meminfo_fd = fd;
-        is_memory_shown = 1;
+    processor_directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (processor_directory_fd < 0)
+        return;
+    int fd = openat(processor_directory_fd, "online", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    if (fd >= 0 && linkat(processor_directory_fd, "online", processor_directory_fd, "possible", 0) == 0
+        && linkat(processor_directory_fd, "online", processor_directory_fd, "present", 0) == 0
+        && bind_read_only(directory, SYSTEM_PROCESSORS) == 0) {
+        processor_list_fd = fd;
+        are_processors_shown = 1;
     } else if (fd >= 0) {
         close(fd);
     }
+}
+
+/*
+ * The files are in a tmpfs that has no path any more, so that only PID 1's descriptors write them. They belong to PID 1's id: a
+ * read-only mount does not keep user 0 from changing the mode of a file of its own.
+ */
+static void show_files(void)
+{
+    if (mount_scratch() != 0)
+        return;
+    for (int i = 0; i < SHOWN_FILES; i++) {
+        int fd = open(shown_files[i].source, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+        if (fd >= 0 && bind_read_only(shown_files[i].source, shown_files[i].target) == 0) {
+            shown_files[i].fd = fd;
+            shown_files[i].is_shown = 1;
+        } else if (fd >= 0) {
+            close(fd);
+        }
+    }
+    show_processors();
     unmount_scratch();
 }
 
@@ -1036,7 +1063,7 @@ static void show_cgroups(void)
     cpu_quota_fd = mount_controller("cpu", "cpu.cfs_quota_us");
     /* Java reads no limit where one of these is missing. */
     mount_controller("cpuacct", NULL);
-    mount_controller("cpuset", NULL);
+    cpuset_fd = mount_controller("cpuset", "cpuset.cpus");
     are_cgroups_shown = mount(NULL, CGROUPS, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | VIEW_FLAGS, NULL) == 0;
     if (!are_cgroups_shown)
         unmount_scratch();
@@ -1049,24 +1076,29 @@ static void close_view(int *fd)
     *fd = -1;
 }
 
-/* Mounts both again, with descriptors to write to. */
+/* Mounts all again, with descriptors to write to. */
 static void renew_views(void)
 {
-    if (is_memory_shown && umount2("/proc/meminfo", MNT_DETACH) != 0)
-        fault("unmount", "/proc/meminfo", errno);
+    for (int i = 0; i < SHOWN_FILES; i++) {
+        if (shown_files[i].is_shown && umount2(shown_files[i].target, MNT_DETACH) != 0)
+            fault("unmount", shown_files[i].target, errno);
+        shown_files[i].is_shown = 0;
+    }
+    if (are_processors_shown && umount2(SYSTEM_PROCESSORS, MNT_DETACH) != 0)
+        fault("unmount", SYSTEM_PROCESSORS, errno);
     if (are_cgroups_shown)
         unmount_scratch();
-    is_memory_shown = 0;
+    are_processors_shown = 0;
     are_cgroups_shown = 0;
-    show_memory();
+    show_files();
     show_cgroups();
 }
 
 /*
  * A warm-up has /proc and /dev of its own: whoever is user 0 can make files in /dev, and change the modes of what is in both.
  * The settings in /proc/sys belong to the sandbox's kernel, however often they are mounted, so they are read-only. So do the files
- * of cgroups and of terminals, whose modes it would change for the run: it has none. /proc/meminfo is bound by a descriptor,
- * because its path leads to the new one by then.
+ * of cgroups and of terminals, whose modes it would change for the run: it has none. PID 1's files are bound by descriptors,
+ * because their paths lead to the new ones by then.
  */
 static void mount_for_warm_up(void)
 {
@@ -1075,9 +1107,11 @@ static void mount_for_warm_up(void)
         fault("mount", "/proc", errno);
     if (bind_read_only("/proc/sys", "/proc/sys") != 0)
         fault("mount", "/proc/sys", errno);
-    snprintf(view, sizeof view, "/proc/self/fd/%d", meminfo_fd);
-    if (meminfo_fd >= 0)
-        bind_read_only(view, "/proc/meminfo");
+    for (int i = 0; i < SHOWN_FILES; i++) {
+        snprintf(view, sizeof view, "/proc/self/fd/%d", shown_files[i].fd);
+        if (shown_files[i].fd >= 0)
+            bind_read_only(view, shown_files[i].target);
+    }
     if (are_cgroups_shown)
         unmount_scratch();
     are_cgroups_shown = 0;
@@ -1103,13 +1137,13 @@ static void restore_scheduling(void)
     prctl(PR_SET_NAME, "init", 0, 0, 0);
 }
 
-static void write_view(int fd, const char *text, int length)
+static void write_view(int fd, const char *text, size_t length)
 {
-    if (fd >= 0 && pwrite(fd, text, (size_t)length, 0) != length)
+    if (fd >= 0 && write_all(fd, (const uint8_t *)text, length) != 0)
         fault("write", "a limit", errno);
 }
 
-static void show_limits(void)
+static void show_memory(void)
 {
     static const char *const zeros[] = {
         "Buffers", "Cached", "SwapCached", "Active", "Inactive", "Active(anon)", "Inactive(anon)", "Active(file)", "Inactive(file)",
@@ -1123,12 +1157,81 @@ static void show_limits(void)
             (unsigned long long)plan->memory_bytes / 1024);
     for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
         length += snprintf(text + length, sizeof text - (size_t)length, "%s:%*d kB\n", zeros[i], 23 - (int)strlen(zeros[i]), 0);
-    write_view(meminfo_fd, text, length);
-    write_view(memory_limit_fd, text, snprintf(text, sizeof text, "%llu", (unsigned long long)plan->memory_bytes));
-    write_view(cpu_quota_fd, text, snprintf(text, sizeof text, "%u", plan->cpu_quota));
-    close_view(&meminfo_fd);
+    write_view(shown_files[MEMINFO].fd, text, (size_t)length);
+    write_view(memory_limit_fd, text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)plan->memory_bytes));
+}
+
+/* How many processors the command is to see. */
+static long count_processors(void)
+{
+    long wanted = ((long)plan->cpu_quota + CPU_PERIOD - 1) / CPU_PERIOD;
+    return wanted < own_processor_count ? wanted : own_processor_count;
+}
+
+/* Inherited by what PID 1 makes from here on. */
+static void narrow_affinity(void)
+{
+    struct processors few = { 0 };
+    long count = count_processors();
+    for (long number = 0; number < MAX_PROCESSORS && count > 0; number++) {
+        uint8_t bit = own_processors.bits[number / 8] & (uint8_t)(1 << number % 8);
+        few.bits[number / 8] |= bit;
+        count -= bit != 0;
+    }
+    if (syscall(SYS_sched_setaffinity, 0, sizeof few, &few) != 0)
+        fault("set", "the processors", errno);
+}
+
+/* The processors of /proc/cpuinfo are paragraphs, and those of /proc/stat are lines after that of their sum. */
+static void write_processors(long count)
+{
+    const char *end = cpuinfo.bytes;
+    const char *const last = cpuinfo.bytes + cpuinfo.length;
+    for (long i = 0; i < count && end != NULL; i++)
+        if ((end = memmem(end, (size_t)(last - end), "\n\n", 2)) != NULL)
+            end += 2;
+    write_view(shown_files[CPUINFO].fd, cpuinfo.bytes, (size_t)((end != NULL ? end : last) - cpuinfo.bytes));
+
+    size_t head = 0;
+    size_t tail = 0;
+    for (long lines = 0; cpu_statistics.length - tail > 3 && memcmp(cpu_statistics.bytes + tail, "cpu", 3) == 0; lines++) {
+        const char *line_end = memchr(cpu_statistics.bytes + tail, '\n', cpu_statistics.length - tail);
+        tail = line_end != NULL ? (size_t)(line_end + 1 - cpu_statistics.bytes) : cpu_statistics.length;
+        if (lines <= count)
+            head = tail;
+    }
+    write_view(shown_files[STATISTICS].fd, cpu_statistics.bytes, head);
+    write_view(shown_files[STATISTICS].fd, cpu_statistics.bytes + tail, cpu_statistics.length - tail);
+}
+
+static void list_processors(long count)
+{
+    char text[64];
+    int length = count == 1 ? snprintf(text, sizeof text, "0\n") : snprintf(text, sizeof text, "0-%ld\n", count - 1);
+    write_view(processor_list_fd, text, (size_t)length);
+    write_view(cpuset_fd, text, (size_t)length - 1);
+    for (long number = 0; number < count && processor_list_fd >= 0; number++) {
+        snprintf(text, sizeof text, "cpu%ld", number);
+        if (mkdirat(processor_directory_fd, text, 0555) != 0)
+            fault("make", text, errno);
+    }
+}
+
+static void show_limits(void)
+{
+    char text[32];
+    long count = count_processors();
+    show_memory();
+    write_view(cpu_quota_fd, text, (size_t)snprintf(text, sizeof text, "%u", plan->cpu_quota));
+    write_processors(count);
+    list_processors(count);
+    for (int i = 0; i < SHOWN_FILES; i++)
+        close_view(&shown_files[i].fd);
+    close_view(&processor_list_fd);
+    close_view(&processor_directory_fd);
     close_view(&memory_limit_fd);
     close_view(&cpu_quota_fd);
+    close_view(&cpuset_fd);
 }
 
 /* ---- PID 1: input files ---- */
@@ -1440,6 +1543,7 @@ static void prepare(size_t length)
     /* With other mounts their paths may lead elsewhere; and one that is open keeps what it is in from being unmounted. */
     if (wanted != mount_count || wanted != plan->tmpfs_count)
         forget_empty_files();
+    narrow_affinity();
     if (plan->uid == 0)
         fork_child();
     if (plan->hostname[0] != '\0' && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
@@ -1895,6 +1999,10 @@ static void boot(void)
     hide_program();
     if (syscall(SYS_sched_getaffinity, 0, sizeof own_processors, &own_processors) < 0)
         fault("read", "the processors", errno);
+    for (long number = 0; number < MAX_PROCESSORS; number++)
+        own_processor_count += own_processors.bits[number / 8] >> number % 8 & 1;
+    read_text(&cpuinfo, "/proc/cpuinfo");
+    read_text(&cpu_statistics, "/proc/stat");
     /* What is the same for every command is inherited. */
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (drop_from_bounding_set(~0ull) != 0)
@@ -1902,7 +2010,7 @@ static void boot(void)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         fault("no_new_privs", NULL, errno);
     become_reserved();
-    show_memory();
+    show_files();
     show_cgroups();
     send_payload_end(READY, put32(buffer + HEADER_SIZE, VERSION));
 }

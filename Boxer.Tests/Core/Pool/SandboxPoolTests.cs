@@ -12,7 +12,7 @@ namespace Boxer.Tests.Core.Pool;
 public sealed class SandboxPoolTests : IAsyncDisposable
 {
     private const string Kept = "docker.io/library/python:latest";
-    private static readonly PoolKey Python = new("sha256:python", "none", 1);
+    private static readonly PoolKey Python = new("sha256:python", "none");
     private const int BootMegabytes = 100;
     private readonly FakeTimeProvider _time = new();
     private readonly AdmissionQueue _admission;
@@ -110,21 +110,6 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task Sandboxes_of_other_processors_are_kept_apart_and_a_minimum_is_for_the_default()
-    {
-        SandboxPool<FakeSandbox> pool = Make(options => options.Images["python"] = 2);
-        PoolKey wide = Python with { Processors = 2 };
-        pool.Take(wide, Kept, BootAsync);
-        await WaitAsync(() => pool.Count == 2);
-        FakeSandbox[] first = [.. _all];
-        pool.Keep(Python, Kept, BootAsync);
-        await WaitAsync(() => pool.Count == 4);
-
-        Assert.DoesNotContain(pool.Take(Python, Kept, BootAsync), first);
-        Assert.Contains(pool.Take(wide, Kept, BootAsync), first);
-    }
-
-    [Fact]
     public async Task A_minimum_has_its_room_in_a_full_pool()
     {
         SandboxPool<FakeSandbox> pool = Make(options =>
@@ -134,7 +119,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         });
         for (int i = 0; i < 50; i++)
         {
-            pool.Take(new PoolKey("sha256:other", "none", 1), "other", BootAsync);
+            pool.Take(new PoolKey("sha256:other", "none"), "other", BootAsync);
         }
 
         await WaitAsync(() => pool.Count == 2);

@@ -339,17 +339,21 @@ report("spare itself from the host", attempt(write_to, "/proc/self/oom_score_adj
 report("map its users", {attempt(write_to, "/proc/self/" + name, b"0 0 1") for name in ("uid_map", "gid_map")})
 report("write in sys", {attempt(write_to, os.path.join(top, name), b"1") for top, _, files in os.walk("/sys") for name in files})
 report("make a cgroup", {attempt(os.mkdir, os.path.join(top, mark)) for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/cpu")})
-limits = [f"/sys/fs/cgroup/{name}" for name in ("memory/memory.limit_in_bytes", "memory/memory.soft_limit_in_bytes", "cpu/cpu.cfs_quota_us", "cpu/cpu.shares", "cpuset/cpuset.cpus")] + ["/proc/meminfo"]
-groups = [f"/sys/fs/cgroup/{name}" for name in ("", "memory", "cpu", "cpuacct", "cpuset")]
+limits = [f"/sys/fs/cgroup/{name}" for name in ("memory/memory.limit_in_bytes", "memory/memory.soft_limit_in_bytes", "cpu/cpu.cfs_quota_us", "cpu/cpu.shares", "cpuset/cpuset.cpus")]
+shown = ["/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/sys/devices/system/cpu/online"]
+limits += shown
+groups = [f"/sys/fs/cgroup/{name}" for name in ("", "memory", "cpu", "cpuacct", "cpuset")] + ["/sys/devices/system/cpu"]
 report("change its limits", {attempt(change, path) for path in limits for change in
        (lambda p: write_to(p, b"1"), lambda p: os.unlink(p), lambda p: os.rename(p, p + mark), lambda p: os.chown(p, os.getuid(), os.getgid()))})
 report("make them writable", {attempt(os.chmod, path, 0o777) for path in limits + groups})
 report("write them after that", {attempt(write_to, path, b"1") for path in limits})
 report("make a group of them", {attempt(make, f"{group}/{mark}") for group in groups for make in (os.mkdir, os.mkfifo, lambda p: os.symlink("/", p))})
-report("join a group", {attempt(write_to, f"{group}/{name}", b"1") for group in groups[1:] for name in ("tasks", "cgroup.procs")})
-report("remount them", {in_child(lambda path=path, flag=flag: call(165, b"", path.encode(), b"", flag, b"")) for path in groups + ["/proc/meminfo"] for flag in (0x20, 0x20 | 0x1000)})
-report("unmount them", {in_child(lambda path=path: call(166, path.encode(), 2)) for path in groups + ["/proc/meminfo"]})
-report("mount on them", {in_child(lambda path=path: call(165, b"/etc/passwd", path.encode(), b"", 0x1000, b"")) for path in groups + ["/proc/meminfo"]})
+report("join a group", {attempt(write_to, f"{group}/{name}", b"1") for group in groups[1:5] for name in ("tasks", "cgroup.procs")})
+report("remount them", {in_child(lambda path=path, flag=flag: call(165, b"", path.encode(), b"", flag, b"")) for path in groups + shown for flag in (0x20, 0x20 | 0x1000)})
+report("unmount them", {in_child(lambda path=path: call(166, path.encode(), 2)) for path in groups + shown})
+report("mount on them", {in_child(lambda path=path: call(165, b"/etc/passwd", path.encode(), b"", 0x1000, b"")) for path in groups + shown})
+# Affinity is advice: a command may take back all processors that its kernel has, and gets no more of their time.
+report("widen its affinity", attempt(os.sched_setaffinity, 0, range(1024)))
 report("mount them elsewhere", {in_child(lambda kind=kind: call(165, b"none", b"/tmp", b"cgroup", 0, kind)) for kind in (b"memory", b"cpu", b"cpuset", b"pids")})
 memory = dict(line.split(":") for line in open("/proc/meminfo").read().splitlines())
 report("memory after that", memory["MemTotal"].strip())

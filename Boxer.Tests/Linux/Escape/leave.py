@@ -50,6 +50,9 @@ def leave():
         "mode of /proc": lambda: os.chmod("/proc", 0o700),
         "mode in /proc": lambda: os.chmod("/proc/cpuinfo", 0o600),
         "mode of /proc/meminfo": lambda: os.chmod("/proc/meminfo", 0o600),
+        "mode of processors": lambda: os.chmod("/sys/devices/system/cpu", 0o700),
+        "list of processors": lambda: os.truncate("/sys/devices/system/cpu/online", 0),
+        "/proc/cpuinfo": lambda: os.truncate("/proc/cpuinfo", 0),
         "mode in /proc/sys": lambda: os.chmod("/proc/sys/kernel", 0o700),
         "priority of PID 1": lambda: os.setpriority(os.PRIO_PROCESS, 1, 7),
         "processors of PID 1": lambda: os.sched_setaffinity(1, {0}),
@@ -91,14 +94,14 @@ def listed(top):
 
 
 def look():
-    for line in sorted(listed("/dev")):
+    for line in sorted([*listed("/dev"), *listed("/sys/devices/system/cpu")]):
         print(line)
     for name in sorted(name for name in os.listdir("/proc") if not name.isdigit()):
         print(name, oct(os.lstat("/proc/" + name).st_mode))
     print(oct(os.stat("/proc").st_mode), oct(os.stat("/proc/sys/kernel").st_mode))
     for path in sorted(settings):
         print(path, open(path).read().split())
-    for path in ("/proc/meminfo", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/proc/1/comm", "/proc/1/oom_score_adj"):
+    for path in ("/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/sys/devices/system/cpu/online", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/proc/1/comm", "/proc/1/oom_score_adj"):
         print(open(path).read())
     print(sorted(os.listdir("/sys/fs/cgroup/cpu")), 
           [libc.semget(key, 1, 0) for key in range(1, 9)], [libc.shmget(key, 1, 0) for key in range(1, 9)])

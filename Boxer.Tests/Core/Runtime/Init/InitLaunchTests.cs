@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
 using Boxer.Linux;
 using Boxer.Runtime.Init;
 using Boxer.Tests.Support;
@@ -18,8 +17,6 @@ public sealed class InitLaunchTests : IDisposable
         { "--cgroup", ["launch", "--cgroup"] },
         { "--fds", ["launch", "--fds", "2", "--", "true"] },
         { "--fds", ["launch", "--fds", "x", "--", "true"] },
-        { "--cpu", ["launch", "--cpu", "-1", "--", "true"] },
-        { "--cpu", ["launch", "--cpu", "8192", "--", "true"] },
         { "--unknown", ["launch", "--unknown", "x", "--", "true"] },
         { "unknown command", ["unknown"] },
     };
@@ -62,20 +59,6 @@ public sealed class InitLaunchTests : IDisposable
         (int code, _, _) = await RunAsync(["launch", "--cgroup", procs[0], "--cgroup", procs[1], "--", "true"]);
         Assert.Equal(0, code);
         Assert.All(procs, file => Assert.Equal("0\n", File.ReadAllText(file)));
-    }
-
-    [Theory]
-    [InlineData(0)]
-    [InlineData(1)]
-    [InlineData(8191)]
-    public async Task Program_has_as_many_processors_as_are_named(int number)
-    {
-        // One that is not allowed is replaced by another.
-        IReadOnlyList<int> own = ProcessorAffinity.List(ProcessorAffinity.ReadOwn());
-        int expected = own.Contains(number) ? number : own[0];
-        (int code, string stdout, string stderr) = await RunAsync(
-            ["launch", "--cpu", number.ToString(CultureInfo.InvariantCulture), "--", "sed", "-n", "s/^Cpus_allowed_list:\t//p", "/proc/self/status"]);
-        Assert.Equal((0, $"{expected}\n", ""), (code, stdout, stderr));
     }
 
     [Fact]
