@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Boxer.Linux;
 using Boxer.Runtime.Init;
 using Boxer.Tests.Support;
 
