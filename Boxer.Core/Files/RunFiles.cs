@@ -16,10 +16,10 @@ public sealed class RunFiles : IDisposable
         _space = space;
         _inputs = inputs;
         _outputs = outputs;
-        Inputs = [.. inputs.Select(file => SandboxFile.FromStream(file.Path, _ => ValueTask.FromResult(space.OpenRead(file))))];
+        Inputs = [.. inputs.Select(file => ToInput(space, file))];
     }
 
-    /// <summary>The uploads as <see cref="SandboxRequest.Files"/>, in the order that was asked for.</summary>
+    /// <summary>The uploads as <see cref="SandboxRequest.Files"/>, executable, in the order that was asked for.</summary>
     public IReadOnlyList<SandboxFile> Inputs { get; }
 
     /// <summary>Where the run's outputs go until <see cref="KeepOutputs"/>; removed with this.</summary>
@@ -51,6 +51,14 @@ public sealed class RunFiles : IDisposable
             _disposed = true;
             _space.Release(_inputs, _outputs);
         }
+    }
+
+    // An upload has no mode: whether it is a program is for the command to know.
+    private static SandboxFile ToInput(FileSpace space, StoredFile file)
+    {
+        SandboxFile input = SandboxFile.FromStream(file.Path, _ => ValueTask.FromResult(space.OpenRead(file)));
+        input.Executable = true;
+        return input;
     }
 }
 

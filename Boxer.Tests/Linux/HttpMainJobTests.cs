@@ -56,6 +56,16 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task An_upload_is_executed_and_not_written()
+    {
+        await UploadAsync("job/run.sh", "#!/bin/sh\nstat -c %a /job/run.sh; echo more >>/job/run.sh || echo refused\n");
+
+        (int status, JsonNode answer) = await RunAsync(new JsonObject { ["cmd"] = new JsonArray("/job/run.sh"), ["files"] = new JsonArray("job/run.sh") });
+
+        Assert.Equal((200, 0, "555\nrefused\n"), (status, (int?)answer["exit_code"], (string?)answer["stdout"]));
+    }
+
+    [Fact]
     public async Task Exits_signals_and_limits_are_told_apart()
     {
         (int status, JsonNode answer) = await PythonAsync("import sys; print('wrong', file=sys.stderr); sys.exit(7)");
