@@ -24,9 +24,11 @@ ensure_dotnet
 
 work=$(mktemp -d)
 trap 'stop_registry; rm -rf --one-file-system "$work"' EXIT
-# A packages folder of its own, so that the packages just made are used and not what an earlier restore kept; all others
-# come from where this machine has them.
+# A packages folder of its own, so that the packages just made are used and not what an earlier restore kept, here or for a project
+# elsewhere; all others come from where this machine has them.
 others=$(dotnet nuget locals global-packages --list | sed 's/^global-packages: //')
+mkdir "$work/others"
+find "$others" -mindepth 1 -maxdepth 1 ! -name 'boxer.*' -exec ln -s -t "$work/others" {} +
 version=$(dotnet msbuild Boxer.Hosting -getProperty:Version)
 cp -r nuget/consumer "$work/consumer"
 mkdir "$work/consumer/packages"
@@ -34,7 +36,7 @@ cp artifacts/nuget/*.nupkg "$work/consumer/packages"
 (
     cd "$work/consumer"
     dotnet build -c Release -v quiet --nologo -clp:NoSummary -p:BoxerVersion="$version" \
-        -p:RestorePackagesPath="$work/restored" -p:RestoreFallbackFolders="$others"
+        -p:RestorePackagesPath="$work/restored" -p:RestoreFallbackFolders="$work/others"
 )
 for name in boxer.core boxer.network boxer.hosting; do
     [[ -d $work/restored/$name/$version ]] || die "$name was not restored from artifacts/nuget."

@@ -17,9 +17,6 @@ internal sealed class RunscRuntime : ISandboxRuntime
 {
     private const int DiagnosticBytes = 4096;
 
-    private const UnixFileMode AnybodyReadsAndWrites = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead
-        | UnixFileMode.GroupWrite | UnixFileMode.OtherRead | UnixFileMode.OtherWrite;
-
     // Who has died is reaped at once, and what it said is in the pipe; a machine may be busy.
     private static readonly TimeSpan DiagnosticPatience = TimeSpan.FromSeconds(1);
     private readonly Runsc _runsc;
@@ -109,13 +106,6 @@ internal sealed class RunscRuntime : ISandboxRuntime
         Pipe stdin = parts.Own(Pipe.ForWriting());
         Pipe stdout = parts.Own(Pipe.ForReading());
         Pipe stderr = parts.Own(Pipe.ForReading());
-        foreach (Pipe pipe in (Pipe[])[stdin, stdout, stderr])
-        {
-            // gVisor shows a command its standard streams with the host's mode and PID 1 as their owner: /dev/stdout and /proc/self/fd/1 open for
-            // others too. The pipes have no name, so nobody else on this host reaches them.
-            File.SetUnixFileMode(pipe.Theirs, AnybodyReadsAndWrites);
-        }
-
         (Socket ours, SafeFileHandle theirs) = SocketPair();
         parts.Init = new InitChannel(ours);
         using (theirs)

@@ -1535,6 +1535,17 @@ static void close_standard(void)
         close(fd);
 }
 
+/*
+ * So that the command opens them by name (/dev/stdout, /proc/self/fd/1), whoever it runs as. A warm-up has others, and is not given these.
+ * gVisor keeps owners of its own for them, and forgets what kind of file they are where their mode is changed.
+ */
+static void give_standard(void)
+{
+    for (int fd = 0; fd < CONTROL; fd++)
+        if (fchown(fd, plan->uid, (gid_t)-1) != 0)
+            fault("give", "the standard streams", errno);
+}
+
 static void prepare(size_t length)
 {
     parse_start(length);
@@ -1826,6 +1837,7 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
         return;
     if (state == WAITING_FOR_START && type == START) {
         prepare(length);
+        give_standard();
         state = WAITING_FOR_GO;
     } else if (state == WAITING_FOR_START && type == WARM_UP) {
         plan->is_quiet = 1;

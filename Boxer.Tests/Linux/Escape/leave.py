@@ -68,6 +68,8 @@ def leave():
         "message queue": lambda: libc.msgget(7, 0o1666) >= 0 or 1 / 0,
         "semaphore": lambda: libc.semget(7, 1, 0o1666) >= 0 or 1 / 0,
         "port": connect,
+        "output of the run": lambda: write("/proc/1/fd/1", "left"),
+        "errors of the run": lambda: write("/proc/1/fd/2", "left"),
     }
     values = {"tcp_sack": "0", "ptrace_scope": "1", "ip_local_port_range": "40000 40100"}
     for path in settings:
@@ -102,8 +104,9 @@ def look():
     for path in sorted(settings):
         print(path, open(path).read().split())
     for path in ("/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/sys/devices/system/cpu/online", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/proc/1/comm", "/proc/1/oom_score_adj"):
-        print(open(path).read())
-    print(sorted(os.listdir("/sys/fs/cgroup/cpu")), 
+        # The time of the boot is its own.
+        print("".join(line for line in open(path) if not line.startswith("btime ")))
+    print(sorted(os.listdir("/sys/fs/cgroup/cpu")),
           [libc.semget(key, 1, 0) for key in range(1, 9)], [libc.shmget(key, 1, 0) for key in range(1, 9)])
     # Without the numbers of mounts and devices.
     print(sorted(" ".join(line.split()[3:]) for line in open("/proc/self/mountinfo")))
