@@ -40,6 +40,7 @@ if [[ -n $against ]]; then
     count=${1:-60}
     [[ $# -le 2 && $count =~ ^[1-9][0-9]{0,3}$ && $count -ge 6 && $count -le 1000 ]] || die "takes at most the number of pairs, 6 to 1000, and the file of the report."
     commit=$(git rev-parse --verify --quiet --end-of-options "$against^{commit}") || die "$against is not a commit of this repository."
+    [[ -z $only || $only =~ ^(warm|network|cold|crowd|pull)(,(warm|network|cold|crowd|pull))*$ ]] || die "--only takes some of warm,network,cold,crowd,pull."
     report=$(cd "$call_directory" && realpath -m -- "${2:-bench-comparison.txt}")
 else
     [[ $old_config$new_config$only == "{}{}" ]] || die "--old-config, --new-config and --only are only for --against COMMIT."

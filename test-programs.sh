@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Real programs in real sandboxes, and the judge, on a fresh Debian or Ubuntu as root: installs what the tests need, builds with warnings as errors, makes
-# the images, and runs the .NET tests of the namespace Boxer.Tests.Programs. CONTRIBUTING.md says what each does.
+# Real programs in real sandboxes, the judge, and what takes too long for test.sh, on a fresh Debian or Ubuntu as root: installs what the tests need,
+# builds with warnings as errors, makes the images, and runs the .NET tests that have [LongTests]. CONTRIBUTING.md says what each does.
 #
 # The last line is "N passed, N failed" (", N skipped"); each skipped and each failed test is named above it with the reason. The exit
 # code is 1 where anything failed.
@@ -37,7 +37,7 @@ quietly dotnet build Boxer.Tests -c Release --nologo -v quiet -clp:NoSummary
 step "Programs"
 began=$SECONDS status=0
 BOXER_TEST_IMAGE_LAYOUT=$python_layout BOXER_TEST_PROGRAMS_LAYOUT=$programs_layout timeout --foreground --kill-after=10 1500 \
-    dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -namespace Boxer.Tests.Programs -result-junit "$results/programs.xml" || status=$?
+    dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -trait Script=test-programs.sh -result-junit "$results/programs.xml" || status=$?
 printf '%s\t%s\t%s\n' programs "$status" "$results/programs.xml" >"$results/suites.tsv"
 say "(programs: $((SECONDS - began)) s)"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything but real programs (those are in test-programs.sh), on a fresh Debian or Ubuntu as root: installs what the tests need, builds
-# with warnings as errors, and runs
+# Everything but real programs and what takes long (those are in test-programs.sh), on a fresh Debian or Ubuntu as root: installs what the
+# tests need, builds with warnings as errors, and runs
 #
 #   the style checks, the .NET tests, half a minute of fuzzing, two minutes of soak, the Python client's tests (by itself and against
 #   a live host), the packages from a project outside the solution, and the host on cgroup v2 in a software-emulated machine.
@@ -90,7 +90,7 @@ shell_scripts() {
 }
 
 dotnet_tests() {
-    timeout --foreground --kill-after=10 1500 dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -namespace- Boxer.Tests.Programs \
+    timeout --foreground --kill-after=10 1200 dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -trait- Script=test-programs.sh \
         -result-junit "$results/dotnet.xml"
 }
 

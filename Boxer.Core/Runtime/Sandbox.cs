@@ -82,18 +82,6 @@ internal sealed class Sandbox
         {
             throw new SandboxRuntimeException($"The warm-up failed: {exception.Message}", exception);
         }
-
-        await DiscardAsync(_parts.Stdout!).ConfigureAwait(false);
-        await DiscardAsync(_parts.Stderr!).ConfigureAwait(false);
-    }
-
-    // A warm-up of user 0 opens the streams of the run by their names in the /proc of PID 1. Nothing of it runs any more.
-    private async Task DiscardAsync(SafeFileHandle pipe)
-    {
-        using var reader = new OutputReader(_poller, pipe, limit: 0, leavesOpen: true);
-        reader.Start();
-        reader.StopWhenDrained();
-        await reader.Completion.ConfigureAwait(false);
     }
 
     /// <summary>Hands the work over and sees it to its end.</summary>

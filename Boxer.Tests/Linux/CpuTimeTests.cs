@@ -5,6 +5,7 @@ using static Boxer.Tests.Support.SharedRunner;
 namespace Boxer.Tests.Linux;
 
 /// <summary>Processor time is bounded for the sandbox as a whole: whatever uses it is charged, and whatever waits is not.</summary>
+[LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class CpuTimeTests(SharedRunner shared)
 {

@@ -8,6 +8,7 @@ using static Boxer.Tests.Support.SharedRunner;
 namespace Boxer.Tests.Linux;
 
 /// <summary>Nothing of ours is left on this host: after a dispose at once, after kill -9 when the next one has started.</summary>
+[LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class CrashTests(PythonImage image)
 {

@@ -4,6 +4,7 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Linux;
 
 /// <summary>Many runs at once: a run's own limits see nothing of the others.</summary>
+[LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class CrowdTests(SharedRunner shared)
 {

@@ -6,6 +6,7 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Linux;
 
 /// <summary>The HTTP host as a user without privileges: flattened roots, and no cgroups.</summary>
+[LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
 {

@@ -15,7 +15,8 @@ public sealed class VisibleLimitTests(SharedRunner shared)
         read = lambda path: open(path).read()
         print(os.cpu_count(), len(os.sched_getaffinity(0)), os.sysconf("SC_NPROCESSORS_ONLN"), int(subprocess.check_output(["nproc"])),
               sum(line.startswith("processor") for line in read("/proc/cpuinfo").splitlines()),
-              sum(line.startswith("cpu") for line in read("/proc/stat").splitlines()) - 1, "btime" in read("/proc/stat"))
+              sum(line.startswith("cpu") for line in read("/proc/stat").splitlines()) - 1, "btime" in read("/proc/stat"),
+              all(line.split(":")[1].strip() == str(os.cpu_count()) for line in read("/proc/cpuinfo").splitlines() if line.startswith(("siblings", "cpu cores"))))
         print(sorted(os.listdir("/sys/devices/system/cpu")), *(read(f"/sys/devices/system/cpu/{name}").strip() for name in ("online", "possible", "present")))
         memory = {line.split(":")[0]: int(line.split()[1]) for line in read("/proc/meminfo").splitlines()}
         print(memory["MemTotal"], memory["MemAvailable"], memory["SwapTotal"], int(read("/sys/fs/cgroup/memory/memory.limit_in_bytes")) // 1024)
@@ -48,9 +49,26 @@ public sealed class VisibleLimitTests(SharedRunner shared)
             Assert.Equal(
                 string.Create(
                     CultureInfo.InvariantCulture,
-                    $"{processors} {processors} {processors} {processors} {processors} {processors} True\n[{entries}'online', 'possible', 'present'] {numbers} {numbers} {numbers}\n{kibibytes} {kibibytes} 0 {kibibytes}\n{cores * 100_000:0} 100000 {numbers}\n"),
+                    $"{processors} {processors} {processors} {processors} {processors} {processors} True True\n[{entries}'online', 'possible', 'present'] {numbers} {numbers} {numbers}\n{kibibytes} {kibibytes} 0 {kibibytes}\n{cores * 100_000:0} 100000 {numbers}\n"),
                 result.Stdout + result.Stderr);
         }
+    }
+
+    [Fact]
+    public async Task A_warm_up_sees_the_same_so_that_what_it_warms_fits()
+    {
+        string[] script = ["sh", "-c", "nproc; grep -c ^processor /proc/cpuinfo; grep -c '^cpu[0-9]' /proc/stat; grep MemTotal /proc/meminfo; ls /sys/devices/system/cpu"];
+        await using SandboxRunner runner = Make(options =>
+        {
+            options.Pool.Enabled = true;
+            options.Pool.WarmUps[PythonImage.Name] = ["sh", "-c", "exec sh -c \"$1\" >/var/tmp/seen", "sh", script[2]];
+        });
+
+        SandboxResult run = await runner.WarmAsync(Command(script));
+        SandboxResult warmUp = await runner.WarmAsync(Command("cat", "/var/tmp/seen"));
+
+        Assert.Equal("1\n1\n1\nMemTotal:         262144 kB\ncpu0\nonline\npossible\npresent\n", run.Stdout);
+        Assert.Equal(run.Stdout, warmUp.Stdout);
     }
 
     [Theory]

@@ -3,10 +3,12 @@ using System.Security.Cryptography;
 using System.Text;
 using Boxer.Images;
 using Boxer.Tests.Core.Images;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
 /// <summary>Programs that people run give the right output, in a sandbox that is booted for the run and in one of the pool.</summary>
+[LongTests]
 [Collection(RealPrograms.Name)]
 public sealed class ProgramListTests(ProgramsImage programs)
 {

@@ -1,8 +1,10 @@
 using System.Globalization;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
 /// <summary>Runtimes size themselves by the limits of their run: exactly its processors, and its memory within 5 %.</summary>
+[LongTests]
 [Collection(RealPrograms.Name)]
 public sealed class VisibleLimitTests(ProgramsImage programs)
 {

@@ -974,7 +974,7 @@ static void read_text(struct text *text, const char *path)
 enum shown_file { MEMINFO, CPUINFO, STATISTICS, SHOWN_FILES };
 
 /* A file that stands in for one of the kernel's. fd is to write to it, or -1. */
-static struct {
+static struct view {
     const char *source;
     const char *target;
     int fd;
@@ -1014,19 +1014,23 @@ static void show_processors(void)
  * The files are in a tmpfs that has no path any more, so that only PID 1's descriptors write them. They belong to PID 1's id: a
  * read-only mount does not keep user 0 from changing the mode of a file of its own.
  */
+static void show_file(struct view *file)
+{
+    int fd = open(file->source, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    if (fd >= 0 && bind_read_only(file->source, file->target) == 0) {
+        file->fd = fd;
+        file->is_shown = 1;
+    } else if (fd >= 0) {
+        close(fd);
+    }
+}
+
 static void show_files(void)
 {
     if (mount_scratch() != 0)
         return;
-    for (int i = 0; i < SHOWN_FILES; i++) {
-        int fd = open(shown_files[i].source, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
-        if (fd >= 0 && bind_read_only(shown_files[i].source, shown_files[i].target) == 0) {
-            shown_files[i].fd = fd;
-            shown_files[i].is_shown = 1;
-        } else if (fd >= 0) {
-            close(fd);
-        }
-    }
+    for (int i = 0; i < SHOWN_FILES; i++)
+        show_file(&shown_files[i]);
     show_processors();
     unmount_scratch();
 }
@@ -1097,24 +1101,25 @@ static void renew_views(void)
 /*
  * A warm-up has /proc and /dev of its own: whoever is user 0 can make files in /dev, and change the modes of what is in both.
  * The settings in /proc/sys belong to the sandbox's kernel, however often they are mounted, so they are read-only. So do the files
- * of cgroups and of terminals, whose modes it would change for the run: it has none. PID 1's files are bound by descriptors,
- * because their paths lead to the new ones by then.
+ * of cgroups and of terminals, whose modes it would change for the run: it has none. PID 1's files cover those of the new /proc too.
  */
 static void mount_for_warm_up(void)
 {
-    char view[64];
     if (mount("proc", "/proc", "proc", VIEW_FLAGS, NULL) != 0)
         fault("mount", "/proc", errno);
     if (bind_read_only("/proc/sys", "/proc/sys") != 0)
         fault("mount", "/proc/sys", errno);
-    for (int i = 0; i < SHOWN_FILES; i++) {
-        snprintf(view, sizeof view, "/proc/self/fd/%d", shown_files[i].fd);
-        if (shown_files[i].fd >= 0)
-            bind_read_only(view, shown_files[i].target);
-    }
     if (are_cgroups_shown)
         unmount_scratch();
     are_cgroups_shown = 0;
+    if (mount_scratch() == 0) {
+        for (int i = 0; i < SHOWN_FILES; i++) {
+            close_view(&shown_files[i].fd);
+            if (shown_files[i].is_shown)
+                show_file(&shown_files[i]);
+        }
+        unmount_scratch();
+    }
     if (mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, NULL) != 0)
         fault("mount", "/dev", errno);
 }
@@ -1182,16 +1187,41 @@ static void narrow_affinity(void)
         fault("set", "the processors", errno);
 }
 
-/* The processors of /proc/cpuinfo are paragraphs, and those of /proc/stat are lines after that of their sum. */
-static void write_processors(long count)
+static int starts_with(const char *text, const char *end, const char *start)
 {
-    const char *end = cpuinfo.bytes;
-    const char *const last = cpuinfo.bytes + cpuinfo.length;
-    for (long i = 0; i < count && end != NULL; i++)
-        if ((end = memmem(end, (size_t)(last - end), "\n\n", 2)) != NULL)
-            end += 2;
-    write_view(shown_files[CPUINFO].fd, cpuinfo.bytes, (size_t)((end != NULL ? end : last) - cpuinfo.bytes));
+    size_t length = strlen(start);
+    return (size_t)(end - text) >= length && memcmp(text, start, length) == 0;
+}
 
+/* The processors are paragraphs, and each says how many there are. */
+static void write_cpuinfo(long count)
+{
+    const char *at = cpuinfo.bytes;
+    const char *const last = cpuinfo.bytes + cpuinfo.length;
+    char *text = malloc(cpuinfo.length + 1 + 64 * (size_t)count);
+    if (text == NULL)
+        fault("malloc", NULL, errno);
+    char *to = text;
+    for (long left = count; at < last && left > 0;) {
+        const char *line_end = memchr(at, '\n', (size_t)(last - at));
+        const char *next = line_end != NULL ? line_end + 1 : last;
+        const char *colon = memchr(at, ':', (size_t)(next - at));
+        if (colon != NULL && (starts_with(at, next, "siblings") || starts_with(at, next, "cpu cores"))) {
+            to = mempcpy(to, at, (size_t)(colon + 1 - at));
+            to += sprintf(to, " %ld\n", count);
+        } else {
+            to = mempcpy(to, at, (size_t)(next - at));
+        }
+        left -= *at == '\n';
+        at = next;
+    }
+    write_view(shown_files[CPUINFO].fd, text, (size_t)(to - text));
+    free(text);
+}
+
+/* The processors are lines after that of their sum. */
+static void write_statistics(long count)
+{
     size_t head = 0;
     size_t tail = 0;
     for (long lines = 0; cpu_statistics.length - tail > 3 && memcmp(cpu_statistics.bytes + tail, "cpu", 3) == 0; lines++) {
@@ -1223,7 +1253,8 @@ static void show_limits(void)
     long count = count_processors();
     show_memory();
     write_view(cpu_quota_fd, text, (size_t)snprintf(text, sizeof text, "%u", plan->cpu_quota));
-    write_processors(count);
+    write_cpuinfo(count);
+    write_statistics(count);
     list_processors(count);
     for (int i = 0; i < SHOWN_FILES; i++)
         close_view(&shown_files[i].fd);
@@ -1386,7 +1417,6 @@ static void execute(void)
     errno = denied ? EACCES : ENOENT;
 }
 
-/* In place of the run's own, which stay as they are. */
 static int open_null(void)
 {
     int fd = open("/dev/null", O_RDWR);
@@ -1536,14 +1566,66 @@ static void close_standard(void)
 }
 
 /*
- * So that the command opens them by name (/dev/stdout, /proc/self/fd/1), whoever it runs as. A warm-up has others, and is not given these.
- * gVisor keeps owners of its own for them, and forgets what kind of file they are where their mode is changed.
+ * So that the command opens them by name (/dev/stdout, /proc/self/fd/1), whoever it runs as. gVisor keeps an owner of its own for each. Where it
+ * refuses, they open for user 0 only.
  */
 static void give_standard(void)
 {
     for (int fd = 0; fd < CONTROL; fd++)
-        if (fchown(fd, plan->uid, (gid_t)-1) != 0)
-            fault("give", "the standard streams", errno);
+        fchown(fd, plan->uid, (gid_t)-1);
+}
+
+/*
+ * A warm-up of user 0 could open the streams of the run through /proc/1/fd, write to them and change their modes. Meanwhile they are on
+ * their way through a socket, which does not open.
+ */
+static int standard_socket = -1;
+
+union standard_message {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(CONTROL * sizeof(int))];
+};
+
+static void hide_standard(void)
+{
+    int pair[2];
+    char byte = 0;
+    struct iovec content = { &byte, 1 };
+    union standard_message control = { 0 };
+    struct msghdr message = { .msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(CONTROL * sizeof(int));
+    for (int fd = 0; fd < CONTROL; fd++)
+        memcpy(CMSG_DATA(header) + (size_t)fd * sizeof fd, &fd, sizeof fd);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 || sendmsg(pair[0], &message, MSG_NOSIGNAL) != 1)
+        fault("hide", "the standard streams", errno);
+    close(pair[0]);
+    standard_socket = pair[1];
+    for (int fd = 0; fd < CONTROL; fd++)
+        if (dup3(standard_socket, fd, O_CLOEXEC) < 0)
+            fault("hide", "the standard streams", errno);
+}
+
+static void return_standard(void)
+{
+    char byte;
+    struct iovec content = { &byte, 1 };
+    union standard_message control;
+    struct msghdr message = { .msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    if (recvmsg(standard_socket, &message, MSG_CMSG_CLOEXEC) != 1 || CMSG_FIRSTHDR(&message) == NULL
+        || CMSG_FIRSTHDR(&message)->cmsg_len != CMSG_LEN(CONTROL * sizeof(int)))
+        fault("return", "the standard streams", errno);
+    for (int standard = 0; standard < CONTROL; standard++) {
+        int fd;
+        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)) + (size_t)standard * sizeof fd, sizeof fd);
+        if (dup2(fd, standard) < 0)
+            fault("return", "the standard streams", errno);
+        close(fd);
+    }
+    close(standard_socket);
+    standard_socket = -1;
 }
 
 static void prepare(size_t length)
@@ -1841,6 +1923,7 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
         state = WAITING_FOR_GO;
     } else if (state == WAITING_FOR_START && type == WARM_UP) {
         plan->is_quiet = 1;
+        hide_standard();
         forget_empty_files();
         unmount_from(0);
         mount_for_warm_up();
@@ -1950,6 +2033,7 @@ static void reap(void)
 static void finish_warm_up(void)
 {
     kill_all();
+    return_standard();
     while (child_socket >= 0)
         read_child();
     int signaled = WIFSIGNALED(child_status);

@@ -48,7 +48,8 @@ def leave():
         "mode of /dev/pts": lambda: os.chmod("/dev/pts", 0o700),
         "file in /dev/shm": lambda: write("/dev/shm/left", "left"),
         "mode of /proc": lambda: os.chmod("/proc", 0o700),
-        "mode in /proc": lambda: os.chmod("/proc/cpuinfo", 0o600),
+        "mode in /proc": lambda: os.chmod("/proc/uptime", 0o600),
+        "mode of /proc/cpuinfo": lambda: os.chmod("/proc/cpuinfo", 0o600),
         "mode of /proc/meminfo": lambda: os.chmod("/proc/meminfo", 0o600),
         "mode of processors": lambda: os.chmod("/sys/devices/system/cpu", 0o700),
         "list of processors": lambda: os.truncate("/sys/devices/system/cpu/online", 0),
@@ -68,9 +69,13 @@ def leave():
         "message queue": lambda: libc.msgget(7, 0o1666) >= 0 or 1 / 0,
         "semaphore": lambda: libc.semget(7, 1, 0o1666) >= 0 or 1 / 0,
         "port": connect,
+        "input of the run": lambda: os.close(os.open("/proc/1/fd/0", os.O_RDONLY | os.O_NONBLOCK)),
         "output of the run": lambda: write("/proc/1/fd/1", "left"),
         "errors of the run": lambda: write("/proc/1/fd/2", "left"),
     }
+    for number in range(3):
+        changes[f"mode of stream {number}"] = lambda path=f"/proc/1/fd/{number}": os.chmod(path, 0o640)
+        changes[f"owner of stream {number}"] = lambda path=f"/proc/1/fd/{number}": os.chown(path, 33, 33)
     values = {"tcp_sack": "0", "ptrace_scope": "1", "ip_local_port_range": "40000 40100"}
     for path in settings:
         changes["setting " + path] = lambda path=path: write(path, values.get(os.path.basename(path), "4096 8192 16384"))
@@ -100,6 +105,9 @@ def look():
         print(line)
     for name in sorted(name for name in os.listdir("/proc") if not name.isdigit()):
         print(name, oct(os.lstat("/proc/" + name).st_mode))
+    for number in range(3):
+        state = os.fstat(number)
+        print(f"stream {number} {state.st_mode:o} {state.st_uid} {state.st_gid}")
     print(oct(os.stat("/proc").st_mode), oct(os.stat("/proc/sys/kernel").st_mode))
     for path in sorted(settings):
         print(path, open(path).read().split())

@@ -7,6 +7,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace Boxer.Tests.Linux.Network;
 
 /// <summary>The mode <c>sandbox</c> without sandboxes: what it makes, what it leaves, and what it does where a program fails.</summary>
+[LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
 {
