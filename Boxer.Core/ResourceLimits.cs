@@ -53,8 +53,10 @@ public sealed record ResourceLimits
     public int? OpenFiles { get; set; }
 
     /// <summary>
-    /// Size in MiB of each of /tmp, $HOME and /dev/shm; 1 to 1,048,576. They are tmpfs, so what is in them also counts as memory.
-    /// <value>Default 256.</value>
+    /// Size in MiB of /tmp, $HOME, /dev/shm and /output together; 1 to 1,048,576. They are in memory, so what is in them also counts as
+    /// <see cref="MemoryMegabytes"/>. A write that does not fit fails with ENOSPC; where the command then fails too, the run ends as
+    /// <see cref="TerminationKind.DiskLimit"/>. Files elsewhere are bounded by the memory alone.
+    /// <value>Default 128.</value>
     /// </summary>
     public int? DiskMegabytes { get; set; }
 
@@ -66,7 +68,7 @@ public sealed record ResourceLimits
     public long? OutputBytes { get; set; }
 
     /// <summary>
-    /// Bytes of all files under /output, and the size of that tmpfs; 1 to 64 GiB.
+    /// Bytes of all files under /output that are taken; 1 to 64 GiB. <see cref="DiskMegabytes"/> bounds what the command can write there.
     /// <value>Default 64 MiB.</value>
     /// </summary>
     public long? OutputFilesBytes { get; set; }

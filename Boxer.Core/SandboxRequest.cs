@@ -1,3 +1,4 @@
+using System.IO.Pipelines;
 using System.Text;
 
 namespace Boxer;
@@ -84,6 +85,31 @@ public sealed class SandboxRequest
     public ReadOnlyMemory<byte> Stdin { get; set; }
 
     /// <summary>
+    /// What the command reads from its standard input, in place of <see cref="Stdin"/>: read from when the command has started, 64 KiB beyond what its pipe
+    /// (64 KiB too) holds, and not after its end. A stream that never ends does not hold the run; one that throws ends it with an
+    /// <see cref="InvalidSandboxRequestException"/>. It is not disposed, and its request can be sent once.
+    /// <value>Default <see langword="null"/>.</value>
+    /// </summary>
+    public Stream? StdinStream { get; set; }
+
+    /// <summary>
+    /// Whether the command's standard error goes into its standard output, as <c>2&gt;&amp;1</c> in a shell: in the order in which it is written, which two
+    /// streams do not keep. <see cref="SandboxResult.StderrBytes"/> is then empty, and <see cref="ResourceLimits.OutputBytes"/> bounds both together.
+    /// <value>Default <see langword="false"/>.</value>
+    /// </summary>
+    public bool MergeOutput { get; set; }
+
+    /// <summary>
+    /// How long a command may still run after it was asked to end, where its wall clock is over or the caller cancels: 0 to 60 s. The image's StopSignal,
+    /// else SIGTERM, goes to the command's process group. When the command's own process ends, or after this time, everything else is killed. The
+    /// other limits are enforced meanwhile, the running slot is kept, and a cancelled run throws when it is over. With
+    /// <see cref="ResourceLimits.WallClock"/> it is at most what <see cref="BoxerOptions.MaxLimits"/> has for that. Where another limit is reached, or the runner is disposed,
+    /// everything is killed at once.
+    /// <value>Default 0: everything is killed at once.</value>
+    /// </summary>
+    public TimeSpan StopGrace { get; set; }
+
+    /// <summary>
     /// What becomes of the files that the command writes under <c>/output</c>.
     /// <value>Default <see cref="SandboxOutputs.InMemory"/>.</value>
     /// </summary>
@@ -104,6 +130,9 @@ public sealed class SandboxRequest
             Limits = Limits is null ? null! : Limits with { },
             Files = [.. Files],
             Stdin = Stdin,
+            StdinStream = StdinStream,
+            MergeOutput = MergeOutput,
+            StopGrace = StopGrace,
             Outputs = Outputs,
         };
         foreach ((string name, string value) in Environment)
@@ -112,6 +141,16 @@ public sealed class SandboxRequest
         }
 
         return copy;
+    }
+
+    /// <summary>Sets <see cref="StdinStream"/> to what a pipe gives.</summary>
+    /// <param name="reader">The pipe; it is not completed.</param>
+    /// <returns>This request.</returns>
+    public SandboxRequest WithStdin(PipeReader reader)
+    {
+        ArgumentNullException.ThrowIfNull(reader);
+        StdinStream = reader.AsStream(leaveOpen: true);
+        return this;
     }
 
     /// <summary>Sets <see cref="Stdin"/> to text, as UTF-8.</summary>

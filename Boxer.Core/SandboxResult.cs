@@ -49,6 +49,13 @@ public sealed class SandboxResult
     /// </summary>
     public string? OutputsIncomplete { get; init; }
 
+    /// <summary>
+    /// Minimum number of files that were under <c>/output</c> and dropped, with <see cref="SandboxOutputs.Discard"/>; else 0. Links and directories that
+    /// are nested too deep count too; entries after the first <see cref="ResourceLimits.OutputFilesCount"/> do not. 0 also where the sandbox was
+    /// destroyed before they could be counted, as at the memory limit.
+    /// </summary>
+    public long OutputsDropped { get; init; }
+
     /// <summary>The digest of the image's manifest, <c>sha256:...</c>.</summary>
     public required string ImageDigest { get; init; }
 
@@ -83,6 +90,12 @@ public sealed class SandboxOutputFile
 
     /// <summary>Its size in bytes.</summary>
     public required long Size { get; init; }
+
+    /// <summary>Its permission bits, as the command set them: without set-user-ID, set-group-ID and sticky.</summary>
+    public UnixFileMode Mode { get; init; }
+
+    /// <summary>When it was modified, as the command says, which may have set any time.</summary>
+    public DateTimeOffset ModifiedAt { get; init; }
 
     /// <summary>Its content, with <see cref="SandboxOutputs.InMemory"/>; else empty.</summary>
     public ReadOnlyMemory<byte> Content { get; init; }

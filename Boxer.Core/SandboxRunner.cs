@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Boxer.Admission;
 using Boxer.Diagnostics;
@@ -33,6 +34,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     private readonly SharedOperations<Engine> _starts = new();
     private readonly SemaphoreSlim _starting = new(1, 1);
     private readonly CancellationTokenSource _disposing = new();
+    private readonly Lazy<Task> _disposal;
     private readonly BackgroundTasks _pending = new();
     private volatile Engine? _engine;
     private int _disposed;
@@ -90,6 +92,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             memory,
             Environment.ProcessorCount);
         _metrics = new BoxerMetrics(() => _admission.Count);
+        _disposal = new Lazy<Task>(DisposeOnceAsync);
     }
 
     /// <summary>What goes with this runner.</summary>
@@ -131,16 +134,14 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     public void Dispose() => DisposeAsync().AsTask().GetAwaiter().GetResult();
 
     /// <summary>
-    /// Ends what runs, waits until it is cleaned up, and gives back what this runner has on the host. A failure to do so is logged, and the
+    /// Kills what runs, waits until it is cleaned up, and gives back what this runner has on the host. A failure to do so is logged, and the
     /// next start on this host tries again.
     /// </summary>
-    public async ValueTask DisposeAsync()
-    {
-        if (Interlocked.Exchange(ref _disposed, 1) != 0)
-        {
-            return;
-        }
+    public ValueTask DisposeAsync() => new(_disposal.Value);
 
+    private async Task DisposeOnceAsync()
+    {
+        _disposed = 1;
         await _disposing.CancelAsync().ConfigureAwait(false);
         await _pending.WhenAllAsync().ConfigureAwait(false);
 
@@ -235,7 +236,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
             AdmissionQueue.Ticket place = held.Push(_admission.Enter(request.FairnessKey));
             Engine engine = await GetEngineAsync(_options.QueueTimeout + _options.BootTimeout, cancellationToken).ConfigureAwait(false);
-            (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(engine, reference, request, place, held, cancellationToken)).ConfigureAwait(false);
+            (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(engine, reference, request, place, held, trace, cancellationToken)).ConfigureAwait(false);
             ImageUser user = WorkBuilder.ResolveUser(request, image);
             held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
@@ -260,6 +261,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                         promised,
                         () => events.Add(new SandboxStarted(id)),
                         (stream, data) => events.Add(new SandboxOutput(stream, data)),
+                        _disposing.Token,
                         cancellationToken).ConfigureAwait(false);
                     if (!isReplaceable || sandbox.HasStarted || end.Termination.Kind != TerminationKind.SandboxDied)
                     {
@@ -290,7 +292,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         finally
         {
             // Off the caller's path. The running slot is given back when the sandbox is gone, so that clean-up cannot pile up.
-            _ = _pending.Add(CleanUpAsync(id, held));
+            _ = _pending.Add(CleanUpAsync(id, held, trace.StartCleanup()));
         }
     }
 
@@ -310,7 +312,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
     // Who waits for a registry keeps no place that runs of images that are here could have.
     private async Task<(IImageLease Image, AdmissionQueue.Ticket Place)> AcquireImageAsync(
-        Engine engine, ImageReference reference, SandboxRequest request, AdmissionQueue.Ticket place, CleanupStack held, CancellationToken cancellationToken)
+        Engine engine, ImageReference reference, SandboxRequest request, AdmissionQueue.Ticket place, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
         PullPolicy policy = PolicyOf(request);
         if (policy != PullPolicy.Always || reference.Digest is not null)
@@ -328,7 +330,8 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         place.Dispose();
         using (_admission.EnterPull(request.FairnessKey))
         {
-            IImageLease image = held.Push(await engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = policy }, cancellationToken).ConfigureAwait(false));
+            IImageLease image = held.Push(await trace.StageAsync(
+                "pull", () => engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = policy }, cancellationToken)).ConfigureAwait(false));
             return (image, held.Push(_admission.Enter(request.FairnessKey)));
         }
     }
@@ -449,8 +452,9 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         return _admission.IsAnyWaiting || _admission.Count.Running >= Math.Max(1, isUrgent ? Environment.ProcessorCount : Environment.ProcessorCount / 2);
     }
 
-    private async Task CleanUpAsync(string id, CleanupStack held)
+    private async Task CleanUpAsync(string id, CleanupStack held, Activity? activity)
     {
+        using Activity? timed = activity;
         await Task.Yield();
         long start = _time.GetTimestamp();
         try

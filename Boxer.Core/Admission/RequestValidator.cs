@@ -11,6 +11,7 @@ internal sealed class RequestValidator
     private const int MaxArgumentBytes = 128 << 10;
     private const int MaxArgumentsBytes = 2 << 20;
     private const int MaxArguments = 32_768;
+    private static readonly TimeSpan MaxStopGrace = TimeSpan.FromSeconds(60);
     private const int MaxPathBytes = 4_095;
     private const int MaxNameBytes = 255;
     private const int MaxFiles = 10_000;
@@ -75,12 +76,27 @@ internal sealed class RequestValidator
         ValidateWorkingDirectory(request.WorkingDirectory, Add);
         ValidateUser(request.User, Add);
         ValidateFiles(request.Files, Add);
+        if (request.StdinStream is { } stream && (request.Stdin.Length > 0 || !stream.CanRead))
+        {
+            Add("StdinStream", request.Stdin.Length > 0 ? "cannot be set together with Stdin; leave one of them." : "cannot be read from.");
+        }
+
         if (request.Stdin.Length > MaxStdinBytes)
         {
             Add("Stdin", $"must have at most {MaxStdinBytes} bytes; put more into a file.");
         }
 
+        if (request.StopGrace < TimeSpan.Zero || request.StopGrace > MaxStopGrace)
+        {
+            Add("StopGrace", $"must be from 0 to {MaxStopGrace.TotalSeconds:0} s.");
+        }
+
         ResourceLimits limits = LimitsValidator.Fill(request.Limits ?? new(), _defaultLimits);
+        if (request.StopGrace > TimeSpan.Zero && _maxLimits.WallClock is { } most && limits.WallClock <= most && limits.WallClock + request.StopGrace > most)
+        {
+            Add("StopGrace", $"and Limits.WallClock together must be at most {most.TotalSeconds:0.###} s, as MaxLimits.WallClock says; lower one of them.");
+        }
+
         if (request.Limits is null)
         {
             Add("Limits", "must not be null.");

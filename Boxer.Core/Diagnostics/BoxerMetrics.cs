@@ -9,8 +9,12 @@ internal sealed class BoxerMetrics : IDisposable
     /// <summary>The name of the meter and of the activity source.</summary>
     internal const string Name = "Boxer";
 
+    /// <summary>What OpenTelemetry calls the name of an exception.</summary>
+    internal const string ErrorType = "error.type";
+
     private readonly Meter _meter;
     private readonly Counter<long> _runs;
+    private readonly Histogram<double> _durations;
     private readonly Histogram<double> _stages;
 
     internal BoxerMetrics(Func<(int Running, int Waiting)> admission)
@@ -18,27 +22,39 @@ internal sealed class BoxerMetrics : IDisposable
         string? version = typeof(BoxerMetrics).Assembly.GetName().Version?.ToString(3);
         _meter = new Meter(Name, version);
         Activities = new ActivitySource(Name, version);
-        _runs = _meter.CreateCounter<long>("boxer.runs", "{run}", "Runs that ended, by termination and network.");
-        _stages = _meter.CreateHistogram<double>(
-            "boxer.stage.duration",
-            "s",
-            "Time of one stage of a run.",
-            advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300] });
+        _runs = _meter.CreateCounter<long>("boxer.runs", "{run}", "Runs that ended, by network, and by termination or error.type.");
+        _durations = _meter.CreateHistogram("boxer.run.duration", "s", "Time of a whole run, by network, and by termination or error.type.", advice: Durations);
+        _stages = _meter.CreateHistogram("boxer.stage.duration", "s", "Time of one stage of a run.", advice: Durations);
         Pool = new PoolMetrics(_meter);
         _meter.CreateObservableUpDownCounter("boxer.runs.active", () => admission().Running, "{run}", "Runs that hold a running slot.");
         _meter.CreateObservableUpDownCounter("boxer.runs.queued", () => admission().Waiting, "{run}", "Runs that wait for a running slot.");
     }
+
+    /// <summary>Bounds for what takes from half a millisecond to minutes, in seconds.</summary>
+    internal static InstrumentAdvice<double> Durations { get; } =
+        new() { HistogramBucketBoundaries = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300] };
 
     internal ActivitySource Activities { get; }
 
     /// <summary>What the pool counts.</summary>
     internal PoolMetrics Pool { get; }
 
-    internal void RunEnded(string termination, string network) =>
-        _runs.Add(1, new("termination", termination), new KeyValuePair<string, object?>("network", network));
+    internal void RunEnded(TerminationKind termination, string network, TimeSpan duration) =>
+        RunEnded(new KeyValuePair<string, object?>("termination", termination.ToString()), network, duration);
+
+    /// <summary>A run that did not come to an end.</summary>
+    internal void RunFailed(Exception exception, string network, TimeSpan duration) =>
+        RunEnded(new KeyValuePair<string, object?>(ErrorType, exception.GetType().FullName), network, duration);
 
     internal void Stage(string stage, TimeSpan duration) =>
         _stages.Record(duration.TotalSeconds, new KeyValuePair<string, object?>("stage", stage));
+
+    private void RunEnded(KeyValuePair<string, object?> how, string network, TimeSpan duration)
+    {
+        var where = new KeyValuePair<string, object?>("network", network);
+        _runs.Add(1, how, where);
+        _durations.Record(duration.TotalSeconds, how, where);
+    }
 
     public void Dispose()
     {

@@ -41,8 +41,11 @@ internal static partial class Log
     [LoggerMessage(1015, LogLevel.Error, "The runner could not remove everything that it created on this host. The next start removes the rest.")]
     public static partial void RunnerLeft(ILogger logger, Exception exception);
 
-    [LoggerMessage(1100, LogLevel.Information, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
+    [LoggerMessage(1100, LogLevel.Debug, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
+
+    [LoggerMessage(1105, LogLevel.Warning, "Run {RunId} of {ImageDigest}: its sandbox died after {TotalMilliseconds} ms.")]
+    public static partial void RunDied(ILogger logger, string runId, string imageDigest, long totalMilliseconds);
 
     [LoggerMessage(1103, LogLevel.Warning, "Run {RunId}: its output files could not be written.")]
     public static partial void OutputsNotWritten(ILogger logger, string runId, Exception exception);

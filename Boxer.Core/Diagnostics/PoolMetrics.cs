@@ -5,6 +5,10 @@ namespace Boxer.Diagnostics;
 /// <summary>What the pool counts, in the meter of the runner.</summary>
 internal sealed class PoolMetrics
 {
+    // A run after another takes what has just booted; what nobody takes goes at the age of an hour.
+    private static readonly InstrumentAdvice<double> Ages =
+        new() { HistogramBucketBoundaries = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 1800, 3600] };
+
     private readonly Meter _meter;
     private readonly Counter<long> _takes;
     private readonly Histogram<double> _boots;
@@ -14,8 +18,8 @@ internal sealed class PoolMetrics
     {
         _meter = meter;
         _takes = meter.CreateCounter<long>("boxer.pool.takes", "{run}", "Runs that wanted a sandbox of the pool, by whether one waited.");
-        _boots = meter.CreateHistogram<double>("boxer.pool.boot.duration", "s", "Time of a boot ahead.");
-        _ages = meter.CreateHistogram<double>("boxer.pool.age", "s", "How long a sandbox waited for its run.");
+        _boots = meter.CreateHistogram("boxer.pool.boot.duration", "s", "Time of a boot ahead.", advice: BoxerMetrics.Durations);
+        _ages = meter.CreateHistogram("boxer.pool.age", "s", "How long a sandbox waited for its run.", advice: Ages);
     }
 
     /// <summary>Shows how many wait.</summary>

@@ -53,17 +53,24 @@ internal sealed class RunTrace : IDisposable
     {
         Record("run", end.RunTime);
         Record("outputs", end.OutputsTime);
+        AddSpan("boxer.command", end.HandedOverAt, end.RunTime);
+        AddSpan("boxer.outputs", end.HandedOverAt + end.RunTime, end.OutputsTime);
         TimeSpan total = _time.GetElapsedTime(_start);
         _activity?.SetTag("boxer.image.digest", imageDigest);
         _activity?.SetTag("boxer.network", Network);
         _activity?.SetTag("boxer.termination", end.Termination.Kind.ToString());
-        _metrics.RunEnded(end.Termination.Kind.ToString(), Network);
+        _metrics.RunEnded(end.Termination.Kind, Network, total);
         if (end.Outputs.Fault is not null)
         {
             Log.OutputsNotWritten(logger, _id, end.Outputs.Fault);
         }
 
         Log.RunEnded(logger, _id, imageDigest, end.Termination.Kind, (long)total.TotalMilliseconds);
+        if (end.Termination.Kind == TerminationKind.SandboxDied)
+        {
+            Log.RunDied(logger, _id, imageDigest, (long)total.TotalMilliseconds);
+        }
+
         return new SandboxResult
         {
             Id = _id,
@@ -72,6 +79,7 @@ internal sealed class RunTrace : IDisposable
             StderrBytes = end.Stderr,
             Outputs = end.Outputs.Files,
             OutputsIncomplete = end.Outputs.Incomplete,
+            OutputsDropped = end.Outputs.Dropped,
             Network = network ?? NetworkReport.None,
             NetworkIncomplete = network is null ? "This host could not read what the run did with its network." : null,
             ImageDigest = imageDigest,
@@ -95,10 +103,23 @@ internal sealed class RunTrace : IDisposable
     internal void Fail(Exception exception)
     {
         _activity?.SetStatus(ActivityStatusCode.Error, exception.Message);
-        _metrics.RunEnded(exception.GetType().Name, Network);
+        _activity?.SetTag(BoxerMetrics.ErrorType, exception.GetType().FullName);
+        _metrics.RunFailed(exception, Network, _time.GetElapsedTime(_start));
     }
 
+    /// <summary>Times what is taken away when the run is over, and its caller may be gone.</summary>
+    internal Activity? StartCleanup() => _activity is null ? null : _metrics.Activities.StartActivity("boxer.cleanup", ActivityKind.Internal, _activity.Context);
+
     public void Dispose() => _activity?.Dispose();
+
+    private void AddSpan(string name, DateTimeOffset start, TimeSpan duration)
+    {
+        if (_activity is not null)
+        {
+            using Activity? span = _metrics.Activities.StartActivity(name, ActivityKind.Internal, _activity.Context, startTime: start);
+            span?.SetEndTime((start + duration).UtcDateTime);
+        }
+    }
 
     private void Record(string stage, TimeSpan duration)
     {

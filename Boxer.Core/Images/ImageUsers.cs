@@ -28,7 +28,7 @@ internal static class ImageUsers
     /// <summary>
     /// Resolves <c>user</c>, <c>uid</c>, <c>user:group</c> or <c>uid:gid</c> in any mix, as Docker does, with two exceptions on purpose:
     /// digits always mean an id, never a name that an image made of digits; and a uid that is not in passwd has the gid of the same
-    /// number instead of 0. Supplementary groups are those that list the user, unless a group is given.
+    /// number instead of 0, also where passwd is over 1 MiB. Supplementary groups are those that list the user, unless a group is given.
     /// </summary>
     /// <param name="rootPath">The root of the image on this host.</param>
     /// <param name="user">The user; not empty.</param>
@@ -48,7 +48,7 @@ internal static class ImageUsers
 
         uint? uid = ReadId(owner, "user");
         string[]? entry = null;
-        foreach (string[] fields in Read(root, "etc/passwd\0"u8, "/etc/passwd"))
+        foreach (string[] fields in Read(root, "etc/passwd\0"u8, "/etc/passwd", isNeeded: uid is null))
         {
             if (fields.Length >= 4 && TryId(fields[2], out uint id) && TryId(fields[3], out _) && (uid is null ? fields[0] == owner : id == uid))
             {
@@ -140,6 +140,17 @@ internal static class ImageUsers
             && Dirent.ReadNames(home).Count > 0;
     }
 
+    /// <summary>Reads a file of an image that is no symbolic link, below none, and regular.</summary>
+    /// <param name="rootPath">The root of the image on this host.</param>
+    /// <param name="path">Its path below the root, with a NUL at its end.</param>
+    /// <returns>Its content, or <see langword="null"/> where there is no such file or it is over 1 MiB.</returns>
+    public static byte[]? ReadPlain(string rootPath, ReadOnlySpan<byte> path)
+    {
+        using SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, rootPath, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
+        Check.Result(root.IsInvalid ? -1 : 0, "open", rootPath);
+        return ReadFile(root, path, Fcntl.RESOLVE_NO_SYMLINKS) is { Length: <= MaxFileBytes } content ? content : null;
+    }
+
     private static string? CleanHome(string home)
     {
         home = home.Length > 1 ? home.TrimEnd('/') : home;
@@ -151,10 +162,15 @@ internal static class ImageUsers
         return home == "/" || home[1..].Split('/').All(part => part is not ("" or "." or "..")) ? home : null;
     }
 
-    private static IEnumerable<string[]> Read(SafeFileHandle root, ReadOnlySpan<byte> path, string shown)
+    private static IEnumerable<string[]> Read(SafeFileHandle root, ReadOnlySpan<byte> path, string shown, bool isNeeded = true)
     {
-        byte[] content = ReadFile(root, path, shown);
-        return Lines(content);
+        byte[] content = ReadFile(root, path, resolve: 0) ?? [];
+        if (content.Length > MaxFileBytes && isNeeded)
+        {
+            throw new InvalidSandboxRequestException("User", $"the image's {shown} is larger than {MaxFileBytes} bytes; the user cannot be looked up in it. Give a uid.");
+        }
+
+        return content.Length > MaxFileBytes ? [] : Lines(content);
     }
 
     private static IEnumerable<string[]> Lines(byte[] content)
@@ -172,16 +188,16 @@ internal static class ImageUsers
         }
     }
 
-    // A file that is missing or not a regular file says nothing. O_NONBLOCK: opening a FIFO does not wait for a writer.
-    private static byte[] ReadFile(SafeFileHandle root, ReadOnlySpan<byte> path, string shown)
+    // Of a larger file one byte more than is taken. O_NONBLOCK: opening a FIFO does not wait for a writer.
+    private static byte[]? ReadFile(SafeFileHandle root, ReadOnlySpan<byte> path, ulong resolve)
     {
         using SafeFileHandle file = Fcntl.openat2(
-            root, path, Fcntl.O_RDONLY | Fcntl.O_NONBLOCK, Fcntl.RESOLVE_IN_ROOT | Fcntl.RESOLVE_NO_MAGICLINKS);
+            root, path, Fcntl.O_RDONLY | Fcntl.O_NONBLOCK, Fcntl.RESOLVE_IN_ROOT | Fcntl.RESOLVE_NO_MAGICLINKS | resolve);
         if (file.IsInvalid
             || SysStat.statx(file, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status) != 0
             || status.Type != SysStat.S_IFREG)
         {
-            return [];
+            return null;
         }
 
         var content = new byte[Math.Min(status.stx_size, MaxFileBytes) + 1];
@@ -192,8 +208,6 @@ internal static class ImageUsers
             length += read;
         }
 
-        return status.stx_size <= MaxFileBytes && length <= MaxFileBytes
-            ? content[..length]
-            : throw new InvalidSandboxRequestException("User", $"the image's {shown} is larger than {MaxFileBytes} bytes; the user cannot be looked up in it.");
+        return content[..length];
     }
 }

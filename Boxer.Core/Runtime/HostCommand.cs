@@ -56,7 +56,7 @@ internal static class HostCommand
         using var stderrPipe = Pipe.ForReading();
         using var stdout = new OutputReader(poller, stdoutPipe.Ours, keptBytes);
         using var stderr = new OutputReader(poller, stderrPipe.Ours, KeptErrorBytes);
-        using var stdin = new InputWriter(poller, stdinPipe.Ours);
+        using var stdin = new InputWriter(poller, stdinPipe.Ours, time);
         ChildProcess process = ChildProcess.Start(poller, path, arguments, environment, [stdinPipe.Theirs, stdoutPipe.Theirs, stderrPipe.Theirs]);
         stdinPipe.Theirs.Dispose();
         stdoutPipe.Theirs.Dispose();

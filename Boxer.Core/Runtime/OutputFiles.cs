@@ -11,7 +11,9 @@ namespace Boxer.Runtime;
 /// </summary>
 internal sealed class OutputFiles
 {
+    private const UnixFileMode OthersWrite = UnixFileMode.GroupWrite | UnixFileMode.OtherWrite;
     private readonly string? _directory;
+    private readonly bool _isCounted;
     private readonly List<SandboxOutputFile> _files = [];
     private readonly List<string> _notes = [];
     private InitOutputFile? _current;
@@ -21,15 +23,27 @@ internal sealed class OutputFiles
     private bool _made;
 
     /// <param name="outputs">Where they go.</param>
-    internal OutputFiles(SandboxOutputs outputs) => _directory = outputs.Directory;
+    internal OutputFiles(SandboxOutputs outputs)
+    {
+        _directory = outputs.Directory;
+        _isCounted = !outputs.Collect;
+    }
 
     internal IReadOnlyList<SandboxOutputFile> Files => _files;
+
+    /// <summary>How many there were, where they are only counted.</summary>
+    internal long Dropped { get; private set; }
 
     /// <summary>Why something is missing, or <see langword="null"/>.</summary>
     internal string? Incomplete
     {
         get
         {
+            if (_isCounted)
+            {
+                return null;
+            }
+
             IEnumerable<string> notes = _unstorable == 0 ? _notes : _notes.Append($"{_unstorable} paths were too long for the directory on this host.");
             return notes.Any() ? string.Join(" ", notes) : null;
         }
@@ -41,6 +55,13 @@ internal sealed class OutputFiles
     /// <exception cref="IOException">This host cannot take it.</exception>
     internal async ValueTask AcceptAsync(InitEvent message, CancellationToken cancellationToken)
     {
+        if (_isCounted)
+        {
+            // Room for 0 bytes was asked for: those with content come as a number.
+            Dropped += message is InitOutputFile ? 1 : message is InitOutputTruncated { Reason: not InitTruncation.Entries } cut ? Math.Min(cut.Count, int.MaxValue) : 0;
+            return;
+        }
+
         switch (message)
         {
             case InitOutputDirectory directory:
@@ -143,12 +164,22 @@ internal sealed class OutputFiles
 
         // What is still in its buffer may find the disk full: then it is not whole, and AbandonAsync finds it.
         await _stream!.FlushAsync().ConfigureAwait(false);
+        UnixFileMode mode = (UnixFileMode)_current.Mode;
+        if (_stream is FileStream file)
+        {
+            // Whatever the command set, this host's user can read and delete it, and no other can write it.
+            File.SetUnixFileMode(file.SafeFileHandle, (mode & ~OthersWrite) | UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            File.SetLastWriteTimeUtc(file.SafeFileHandle, _current.ModifiedAt.UtcDateTime);
+        }
+
         if (_stream != Stream.Null)
         {
             _files.Add(new SandboxOutputFile
             {
                 Path = _current.Path,
                 Size = _current.Size,
+                Mode = mode,
+                ModifiedAt = _current.ModifiedAt,
                 Content = _stream is MemoryStream memory ? memory.GetBuffer().AsMemory(0, (int)memory.Length) : default,
                 HostPath = _directory is null ? null : Path.Join(_directory, _current.Path),
             });

@@ -89,10 +89,16 @@ internal sealed class Sandbox
     /// <param name="processors">The processors that the command is promised; given back when it has ended.</param>
     /// <param name="onStarted">Is called when the command runs.</param>
     /// <param name="onOutput">Is given what the command prints.</param>
-    /// <param name="cancellationToken">Destroys the sandbox.</param>
+    /// <param name="killing">Destroys the sandbox at once.</param>
+    /// <param name="cancellationToken">Destroys the sandbox, after the grace of the work where its command runs.</param>
     /// <exception cref="SandboxRuntimeException">The sandbox broke before the command ran.</exception>
     internal async Task<SandboxEnd> RunAsync(
-        SandboxWork work, IDisposable processors, Action onStarted, Action<SandboxStream, ReadOnlyMemory<byte>> onOutput, CancellationToken cancellationToken)
+        SandboxWork work,
+        IDisposable processors,
+        Action onStarted,
+        Action<SandboxStream, ReadOnlyMemory<byte>> onOutput,
+        CancellationToken killing,
+        CancellationToken cancellationToken)
     {
         _parts.Cgroup?.Apply(work.Cgroup);
         _parts.Cgroup?.SetCpuWeight(Cgroup.CommandWeight);
@@ -106,34 +112,51 @@ internal sealed class Sandbox
             HasStarted = true;
             onStarted();
         });
-        using var stdin = new InputWriter(_poller, _parts.Stdin!);
+        using var stdin = new InputWriter(_poller, _parts.Stdin!, _time);
         using OutputReader stdout = Reader(_parts.Stdout!, SandboxStream.Stdout);
         using OutputReader stderr = Reader(_parts.Stderr!, SandboxStream.Stderr);
         var usage = new UsageWatch(_parts.Cgroup, work.Limits.CpuTime, work.Cgroup.CpuCores, _time);
         await using ConfiguredAsyncDisposable watched = usage.ConfigureAwait(false);
+        DateTimeOffset handedOverAt = _time.GetUtcNow();
         long start = _time.GetTimestamp();
-        using var destroyed = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        using CancellationTokenRegistration kill = cancellationToken.UnsafeRegister(static parts => ((SandboxParts)parts!).Kill(), _parts);
+        using var destroyed = new CancellationTokenSource();
+        using CancellationTokenRegistration kill = killing.UnsafeRegister(_ => Destroy(), null);
+        var asked = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        bool hasGrace = work.StopGrace > TimeSpan.Zero;
+        using CancellationTokenRegistration cancel = cancellationToken.UnsafeRegister(_ => CancelRun(), null);
         stdout.Start();
         stderr.Start();
-        Task input = stdin.WriteAsync(work.Stdin);
+        Task input = work.StdinStream is { } stream ? CopyInputAsync(stream) : stdin.WriteAsync(work.Stdin);
 
         Task<InitEvent> command = ConverseAsync(work, usage, progress, destroyed.Token);
+        (Task?, TerminationKind)[] limits =
+        [
+            (memory?.Killed, TerminationKind.MemoryLimit),
+            (stdout.Exceeded, TerminationKind.OutputLimit),
+            (stderr.Exceeded, TerminationKind.OutputLimit),
+            (usage.CpuExceeded, TerminationKind.CpuTimeLimit),
+            (AsTask(destroyed.Token), TerminationKind.SandboxDied),
+            (FaultOf(input), TerminationKind.SandboxDied),
+        ];
         TerminationKind? stopped = await WaitAsync(
-            command,
-            [
-                (memory?.Killed, TerminationKind.MemoryLimit),
-                (stdout.Exceeded, TerminationKind.OutputLimit),
-                (stderr.Exceeded, TerminationKind.OutputLimit),
-                (usage.CpuExceeded, TerminationKind.CpuTimeLimit),
-                (AsTask(clock.Token), TerminationKind.WallClockLimit),
-                (AsTask(destroyed.Token), TerminationKind.SandboxDied),
-            ]).ConfigureAwait(false);
-        InitEvent end = stopped is null ? await command.ConfigureAwait(false) : await StopAsync(command, stopped.Value, work.Cgroup.CpuCores, destroyed).ConfigureAwait(false);
+            command, [.. limits, (AsTask(clock.Token), TerminationKind.WallClockLimit), (asked.Task, TerminationKind.WallClockLimit)]).ConfigureAwait(false);
+        bool isAsked = stopped == TerminationKind.WallClockLimit && hasGrace && progress.Started;
+        if (isAsked)
+        {
+            await AskToEndAsync(work, command, limits, destroyed.Token).ConfigureAwait(false);
+        }
+
+        hasGrace = false;
+        InitEvent end = stopped is null || (isAsked && command.IsCompleted) ? await command.ConfigureAwait(false) : await StopAsync(command, stopped.Value, work.Cgroup.CpuCores, destroyed).ConfigureAwait(false);
         progress.Dispose();
         processors.Dispose();
         SandboxUsage used = await ReadUsageAsync(end, usage).ConfigureAwait(false);
         cancellationToken.ThrowIfCancellationRequested();
+        if (input is { IsFaulted: true, Exception.InnerException: { } unreadable })
+        {
+            throw new InvalidSandboxRequestException(nameof(SandboxRequest.StdinStream), "it cannot be read.", unreadable.Message, unreadable);
+        }
+
         TimeSpan runTime = _time.GetElapsedTime(start);
 
         var outputs = new OutputFiles(work.Outputs);
@@ -186,6 +209,7 @@ internal sealed class Sandbox
                 stderr.Kept,
                 outputs,
                 used,
+                handedOverAt,
                 runTime,
                 outputsTime,
                 _time.GetElapsedTime(start) - runTime - outputsTime);
@@ -224,7 +248,35 @@ internal sealed class Sandbox
 
             await drained.WaitAsync(cancellationToken).ConfigureAwait(false);
             stdin.Dispose();
-            await input.ConfigureAwait(false);
+            await input.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        // A sandbox that died before its command started may be replaced, and the stream is read once.
+        async Task CopyInputAsync(Stream source)
+        {
+            await progress.Told.ConfigureAwait(false);
+            if (progress.Started)
+            {
+                await stdin.CopyAsync(source).ConfigureAwait(false);
+            }
+        }
+
+        void CancelRun()
+        {
+            if (hasGrace && progress.Started)
+            {
+                asked.TrySetResult();
+            }
+            else
+            {
+                Destroy();
+            }
+        }
+
+        void Destroy()
+        {
+            _parts.Kill();
+            destroyed.Cancel();
         }
 
         OutputReader Reader(SafeFileHandle pipe, SandboxStream stream) => new(
@@ -309,6 +361,22 @@ internal sealed class Sandbox
     {
         Task first = await Task.WhenAny([command, .. reasons.Select(reason => reason.Task).OfType<Task>()]).ConfigureAwait(false);
         return first == command ? null : reasons.First(reason => reason.Task == first).Kind;
+    }
+
+    /// <summary>Until the command is over, its grace is, or one of the limits is reached.</summary>
+    private async Task AskToEndAsync(SandboxWork work, Task<InitEvent> command, (Task? Task, TerminationKind Kind)[] limits, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Init.SignalAsync(work.StopSignal, cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            return;
+        }
+
+        using var grace = new CancellationTokenSource(work.StopGrace, _time);
+        await WaitAsync(command, [.. limits, (AsTask(grace.Token), TerminationKind.WallClockLimit)]).ConfigureAwait(false);
     }
 
     private async Task<InitEvent> StopAsync(Task<InitEvent> command, TerminationKind reason, double cores, CancellationTokenSource destroyed)
@@ -411,6 +479,22 @@ internal sealed class Sandbox
         };
     }
 
+    // Completes only if the task fails.
+    private static Task FaultOf(Task task)
+    {
+        var source = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        _ = task.ContinueWith(
+            failed =>
+            {
+                _ = failed.Exception;
+                source.TrySetResult();
+            },
+            CancellationToken.None,
+            TaskContinuationOptions.OnlyOnFaulted,
+            TaskScheduler.Default);
+        return source.Task;
+    }
+
     private static Task AsTask(CancellationToken token)
     {
         var source = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -424,6 +508,9 @@ internal sealed class Sandbox
         private readonly TaskCompletionSource _told = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public bool Started { get; private set; }
+
+        /// <summary>Completes when the command has started, or nothing more is to be waited for.</summary>
+        public Task Told => _told.Task;
 
         public void Start()
         {

@@ -7,11 +7,15 @@ namespace Boxer.Runtime;
 /// <param name="Start">What PID 1 is told.</param>
 /// <param name="Files">Files to put in.</param>
 /// <param name="Stdin">Standard input.</param>
+/// <param name="StdinStream">Standard input that comes while the command runs, or <see langword="null"/>.</param>
 /// <param name="Limits">Limits; only <see cref="ResourceLimits.CpuTime"/> may be <see langword="null"/>.</param>
 /// <param name="Cgroup">What the cgroup holds.</param>
 /// <param name="Outputs">What becomes of the files under /output.</param>
+/// <param name="StopGrace">How long a command that must end has for it, after <paramref name="StopSignal"/>.</param>
+/// <param name="StopSignal">What asks it to end.</param>
 internal sealed record SandboxWork(
-    InitStart Start, IReadOnlyList<SandboxFile> Files, ReadOnlyMemory<byte> Stdin, ResourceLimits Limits, CgroupLimits Cgroup, SandboxOutputs Outputs);
+    InitStart Start, IReadOnlyList<SandboxFile> Files, ReadOnlyMemory<byte> Stdin, Stream? StdinStream, ResourceLimits Limits, CgroupLimits Cgroup, SandboxOutputs Outputs,
+    TimeSpan StopGrace, int StopSignal);
 
 /// <summary>How the work ended.</summary>
 internal sealed record SandboxEnd(
@@ -20,6 +24,7 @@ internal sealed record SandboxEnd(
     ReadOnlyMemory<byte> Stderr,
     OutputFiles Outputs,
     SandboxUsage Usage,
+    DateTimeOffset HandedOverAt,
     TimeSpan RunTime,
     TimeSpan OutputsTime,
     TimeSpan CleanupTime);

@@ -18,7 +18,7 @@ internal static class Terminations
         {
             (TerminationKind.MemoryLimit, _) => new(TerminationKind.MemoryLimit)
             {
-                Message = $"killed: the sandbox reached its memory limit of {limits.MemoryMegabytes} MiB",
+                Message = $"killed: the sandbox reached its memory limit of {limits.MemoryMegabytes} MiB (files that it wrote count, wherever they are)",
             },
             (TerminationKind.OutputLimit, _) => new(TerminationKind.OutputLimit)
             {
@@ -26,11 +26,11 @@ internal static class Terminations
             },
             (TerminationKind.WallClockLimit, _) => new(TerminationKind.WallClockLimit)
             {
-                Message = string.Create(CultureInfo.InvariantCulture, $"killed: the command reached its wall-clock limit of {limits.WallClock!.Value.TotalSeconds:0.###} s"),
+                Message = string.Create(CultureInfo.InvariantCulture, $"killed: the command reached its wall-clock limit of {limits.WallClock!.Value.TotalSeconds:0.###} s{TasksHint(end, limits)}"),
             },
             (TerminationKind.CpuTimeLimit, _) => new(TerminationKind.CpuTimeLimit)
             {
-                Message = string.Create(CultureInfo.InvariantCulture, $"killed: the sandbox reached its cpu-time limit of {limits.CpuTime!.Value.TotalSeconds:0.###} s"),
+                Message = string.Create(CultureInfo.InvariantCulture, $"killed: the sandbox reached its cpu-time limit of {limits.CpuTime!.Value.TotalSeconds:0.###} s{TasksHint(end, limits)}"),
             },
             (TerminationKind.SandboxDied, _) => new(TerminationKind.SandboxDied) { Message = "killed: this host, or the part of it that runs sandboxes, had no more memory" },
             (_, InitNotStarted notStarted) => new(TerminationKind.NotStarted)
@@ -43,17 +43,23 @@ internal static class Terminations
                 Errno = failed.Errno,
                 Message = $"the input file {failed.Path} could not be put into the sandbox: {Describe(failed.Errno)}",
             },
-            (_, InitEnded { FullTmpfs: > 0 } ended) when ended.ExitCode != 0 => new(TerminationKind.DiskLimit)
+            (_, InitEnded { IsTmpfsFull: true } ended) when ended.ExitCode != 0 => new(TerminationKind.DiskLimit)
             {
                 ExitCode = ended.ExitCode,
                 Signal = ended.Signal,
-                Message = $"{DescribeEnd(ended)}, and a file system of the sandbox was full (/tmp, $HOME and /dev/shm have {limits.DiskMegabytes} MiB each, /output {limits.OutputFilesBytes} bytes)",
+                Message = $"{DescribeEnd(ended)}, and its disk was full (/tmp, $HOME, /dev/shm and /output have {limits.DiskMegabytes} MiB together)",
             },
             (_, InitEnded { Signal: { } signal } ended) => new(TerminationKind.Signaled) { Signal = signal, Message = DescribeEnd(ended) },
             (_, InitEnded ended) => new(TerminationKind.Exited) { ExitCode = ended.ExitCode, Message = DescribeEnd(ended) },
             _ => new(TerminationKind.SandboxDied) { Message = "the sandbox died before it reported how the command ended" },
         };
     }
+
+    // Nothing counts the forks that failed. A command that waits for one is at its limit.
+    private static string TasksHint(InitEvent end, ResourceLimits limits) =>
+        end is InitEnded { TasksAtKill: var tasks } && tasks >= limits.Pids
+            ? $"; it had {tasks} processes and threads, and more than {limits.Pids} are not allowed: a higher limit may help"
+            : "";
 
     private static string DescribeEnd(InitEnded ended) =>
         ended.Signal is { } signal ? $"killed by signal {signal}" : $"exited with code {ended.ExitCode}";

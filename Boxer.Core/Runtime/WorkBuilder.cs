@@ -12,6 +12,7 @@ internal static class WorkBuilder
     internal const string OutputDirectory = "/output";
     private const string DefaultUser = "65534";
     private const string DefaultHome = "/home/boxer";
+    private const string NoHomeOfAnybody = "/nonexistent";
     private const string DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     private const string Hostname = "sandbox";
     private const uint SharedMode = 0x3FF; // 01777
@@ -53,17 +54,16 @@ internal static class WorkBuilder
     /// <exception cref="InvalidSandboxRequestException">What the image says cannot be handed over.</exception>
     internal static SandboxWork Build(SandboxRequest request, ResourceLimits limits, IImageLease image, ImageUser user, GuestNetwork network, bool countsCpu)
     {
-        List<KeyValuePair<string, string>> environment = Environment(request, image, user, out string home);
-        long disk = (long)limits.DiskMegabytes!.Value << 20;
+        List<KeyValuePair<string, string>> environment = Environment(request, image, user, out string home, out bool hasOwnHome);
         List<InitTmpfs> mounts =
         [
-            new("/tmp", disk, SharedMode, 0, 0),
-            new("/dev/shm", disk, SharedMode, 0, 0),
-            new(OutputDirectory, limits.OutputFilesBytes!.Value, SharedMode, 0, 0),
+            new("/tmp", SharedMode, 0, 0),
+            new("/dev/shm", SharedMode, 0, 0),
+            new(OutputDirectory, SharedMode, 0, 0),
         ];
         if (Clean(home) is { } directory && IsMountableHome(directory))
         {
-            mounts.Add(new InitTmpfs(directory, disk, PrivateMode, user.Uid, user.Gid, UnlessUsed: true));
+            mounts.Add(new InitTmpfs(directory, PrivateMode, user.Uid, user.Gid, UnlessUsed: true));
         }
 
         var start = new InitStart
@@ -84,26 +84,31 @@ internal static class WorkBuilder
             ],
             Hostname = Hostname,
             Tmpfs = mounts,
+            TmpfsBytes = (long)limits.DiskMegabytes!.Value << 20,
             TextFiles =
             [
                 new("/etc/hostname", Encoding.UTF8.GetBytes(Hostname + "\n")),
                 new("/etc/hosts", Encoding.UTF8.GetBytes(network.Hosts)),
                 new("/etc/resolv.conf", Encoding.UTF8.GetBytes(network.ResolvConf)),
+                .. GuestAccounts.Write(image.RootPath, user, home, replacesHome: !hasOwnHome),
 
                 // User 0 cannot become another one, so that the limit of processes holds for the whole run; apt would.
                 .. user.Uid == 0 ? (InitTextFile[])[new("/etc/apt/apt.conf.d/99boxer", "APT::Sandbox::User \"root\";\n"u8.ToArray())] : [],
             ],
-            Outputs = request.Outputs.Collect
-                ? new InitOutputs(OutputDirectory, limits.OutputFilesBytes.Value, limits.OutputFilesCount!.Value)
-                : null,
+            Outputs = Outputs(request.Outputs, limits.OutputFilesBytes!.Value, limits.OutputFilesCount!.Value),
+            MergeOutput = request.MergeOutput,
             MemoryBytes = (long)limits.MemoryMegabytes!.Value << 20,
             CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, Cgroup.PeriodMicroseconds),
         };
         var cgroup = new CgroupLimits(
             limits.CpuCores.Value, start.MemoryBytes, HostPidsBase + (limits.Pids.Value * HostPidsForEach));
         Check(start);
-        return new SandboxWork(start, [.. request.Files], request.Stdin, limits, cgroup, request.Outputs);
+        return new SandboxWork(start, [.. request.Files], request.Stdin, request.StdinStream, limits, cgroup, request.Outputs, request.StopGrace, StopSignal.Parse(image.Config.StopSignal));
     }
+
+    // Those that are thrown away are counted: for them there is no room.
+    private static InitOutputs Outputs(SandboxOutputs outputs, long bytes, int count) =>
+        new(OutputDirectory, outputs.Collect ? Math.Min(outputs.MaxBytes ?? bytes, bytes) : 0, Math.Min(outputs.MaxFiles ?? count, count));
 
     private static IReadOnlyList<string> Arguments(SandboxRequest request, ImageConfig image)
     {
@@ -118,9 +123,9 @@ internal static class WorkBuilder
             : throw new InvalidSandboxRequestException("Command", "is empty, and the image has neither an Entrypoint nor a Cmd; name a program.");
     }
 
-    private static List<KeyValuePair<string, string>> Environment(SandboxRequest request, IImageLease image, ImageUser user, out string home)
+    private static List<KeyValuePair<string, string>> Environment(SandboxRequest request, IImageLease image, ImageUser user, out string home, out bool hasOwnHome)
     {
-        var variables = new Dictionary<string, string>(StringComparer.Ordinal) { ["PATH"] = DefaultPath };
+        var variables = new Dictionary<string, string>(StringComparer.Ordinal) { ["PATH"] = DefaultPath, ["HOSTNAME"] = Hostname };
         foreach (string variable in image.Config.Env)
         {
             int equals = variable.IndexOf('=', StringComparison.Ordinal);
@@ -130,12 +135,18 @@ internal static class WorkBuilder
             }
         }
 
+        string? own = user.Uid == 0 ? user.Home
+            : user.Home is { } fromPasswd && IsMountableHome(fromPasswd) && fromPasswd != NoHomeOfAnybody && !ImageUsers.IsOfOthers(image.RootPath, fromPasswd, user.Uid) ? fromPasswd
+            : null;
+        hasOwnHome = own is not null;
         home = request.Environment.TryGetValue("HOME", out string? wanted) ? wanted
             : variables.TryGetValue("HOME", out string? fromImage) && IsMountableHome(fromImage) && !ImageUsers.IsOfOthers(image.RootPath, fromImage, user.Uid) ? fromImage
-            : user.Uid == 0 ? user.Home ?? "/root"
-            : user.Home is { } fromPasswd && IsMountableHome(fromPasswd) && fromPasswd != "/nonexistent" && !ImageUsers.IsOfOthers(image.RootPath, fromPasswd, user.Uid) ? fromPasswd
-            : DefaultHome;
+            : own ?? (user.Uid == 0 ? "/root" : DefaultHome);
         variables["HOME"] = home;
+        if (!variables.ContainsKey("LANG") && !variables.ContainsKey("LC_ALL"))
+        {
+            variables["LANG"] = "C.UTF-8";
+        }
 
         // Where pip and others put programs of a user without root.
         variables["PATH"] += $":{home.TrimEnd('/')}/.local/bin";

@@ -7,8 +7,6 @@ namespace Boxer.Cli;
 /// <summary>Runs a command in a sandbox.</summary>
 internal static class RunCommand
 {
-    private const int MaxStdinBytes = 256 << 20;
-
     internal static Command Make(CommonOptions settings)
     {
         Argument<string> image = new("IMAGE") { Description = "The image, such as python:3.12-slim." };
@@ -23,10 +21,11 @@ internal static class RunCommand
         Option<double?> seconds = new("--timeout") { Description = "Seconds from the start of the command to its end." };
         Option<double?> cpuSeconds = new("--cpu-time") { Description = "Seconds of processor time, on all cores together." };
         Option<PullPolicy?> pull = new("--pull") { Description = "When the registry is asked for the image." };
+        Option<bool> interactive = new("--interactive", "-i") { Description = "Give the command this program's standard input. Without it the command reads nothing." };
         Option<bool> ignoreCgroups = new("--ignore-cgroups") { Description = "Run without limits of memory and processors." };
         var command = new Command("run", "Runs a command in a sandbox, and ends as it ended.")
         {
-            network, environment, user, directory, memory, cpus, pids, seconds, cpuSeconds, pull, ignoreCgroups, image, arguments,
+            network, environment, user, directory, memory, cpus, pids, seconds, cpuSeconds, pull, interactive, ignoreCgroups, image, arguments,
         };
         command.SetAction(async (result, cancellationToken) =>
         {
@@ -55,9 +54,9 @@ internal static class RunCommand
                 request.Environment[name] = value;
             }
 
-            if (Console.IsInputRedirected)
+            if (result.GetValue(interactive))
             {
-                request.Stdin = await ReadStdinAsync(cancellationToken);
+                request.StdinStream = Console.OpenStandardInput();
             }
 
             await using SandboxRunner runner = BoxerRunner.Create(options);
@@ -90,23 +89,5 @@ internal static class RunCommand
         }
 
         return result.ExitCode;
-    }
-
-    private static async Task<byte[]> ReadStdinAsync(CancellationToken cancellationToken)
-    {
-        using var content = new MemoryStream();
-        await using Stream stdin = Console.OpenStandardInput();
-        var buffer = new byte[64 * 1024];
-        int length;
-        while ((length = await stdin.ReadAsync(buffer, cancellationToken)) > 0)
-        {
-            content.Write(buffer, 0, length);
-            if (content.Length > MaxStdinBytes)
-            {
-                throw new IOException($"Standard input has more than {MaxStdinBytes} bytes.");
-            }
-        }
-
-        return content.ToArray();
     }
 }

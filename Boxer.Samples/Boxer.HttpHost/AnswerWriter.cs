@@ -21,7 +21,12 @@ internal static class AnswerWriter
     public static async Task WriteAsync(PipeWriter target, object body, JsonTypeInfo type, CancellationToken cancellationToken)
     {
         await using Utf8JsonWriter writer = new(target, new JsonWriterOptions { Encoder = type.Options.Encoder });
-        long flushed = 0;
+        await WriteObjectAsync(target, writer, body, type, cancellationToken);
+        await writer.FlushAsync(cancellationToken);
+    }
+
+    private static async Task WriteObjectAsync(PipeWriter target, Utf8JsonWriter writer, object body, JsonTypeInfo type, CancellationToken cancellationToken)
+    {
         writer.WriteStartObject();
         foreach (JsonPropertyInfo property in type.Properties)
         {
@@ -35,13 +40,20 @@ internal static class AnswerWriter
             {
                 while (text.WriteNext(writer))
                 {
-                    if (writer.BytesCommitted + writer.BytesPending - flushed > MostPending)
-                    {
-                        await writer.FlushAsync(cancellationToken);
-                        await target.FlushAsync(cancellationToken);
-                        flushed = writer.BytesCommitted;
-                    }
+                    await FlushAsync(target, writer, cancellationToken);
                 }
+
+                await FlushAsync(target, writer, cancellationToken);
+            }
+            else if (member is IReadOnlyList<OutputBody> outputs)
+            {
+                writer.WriteStartArray();
+                foreach (OutputBody output in outputs)
+                {
+                    await WriteObjectAsync(target, writer, output, type.Options.GetTypeInfo(typeof(OutputBody)), cancellationToken);
+                }
+
+                writer.WriteEndArray();
             }
             else
             {
@@ -50,6 +62,14 @@ internal static class AnswerWriter
         }
 
         writer.WriteEndObject();
-        await writer.FlushAsync(cancellationToken);
+    }
+
+    private static async Task FlushAsync(PipeWriter target, Utf8JsonWriter writer, CancellationToken cancellationToken)
+    {
+        if (writer.BytesPending + target.UnflushedBytes > MostPending)
+        {
+            await writer.FlushAsync(cancellationToken);
+            await target.FlushAsync(cancellationToken);
+        }
     }
 }

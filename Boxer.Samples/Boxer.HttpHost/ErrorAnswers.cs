@@ -21,7 +21,7 @@ internal sealed class ErrorAnswers(RunLifetime lifetime, ILogger<ErrorAnswers> l
             case IOException when context.RequestAborted.IsCancellationRequested:
                 HostLog.ClientGone(logger, context.TraceIdentifier);
                 return null;
-            case OperationCanceledException when lifetime.End.IsCancellationRequested:
+            case OperationCanceledException or ObjectDisposedException when lifetime.Stopping.IsCancellationRequested:
                 return HttpAnswer.Failed(StatusCodes.Status503ServiceUnavailable, "the host is stopping; the run was ended.");
             case BadHttpRequestException:
                 return HttpAnswer.Failed(StatusCodes.Status400BadRequest, "the body was not sent as HTTP asks for, or too slowly.");

@@ -35,8 +35,11 @@ internal static partial class FieldNames
         ["Egress"] = "egress",
         ["PullPolicy"] = "pull",
         ["Stdin"] = "stdin",
+        ["StdinStream"] = "stdin",
+        ["MergeOutput"] = "merge_stderr",
+        ["StopGrace"] = "stop_grace_ms",
         ["Files"] = "files",
-        ["Outputs"] = "persist",
+        ["Outputs"] = "outputs",
         ["Path"] = "path",
         ["Limits"] = "limits",
     };

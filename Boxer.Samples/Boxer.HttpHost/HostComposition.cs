@@ -12,6 +12,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.OpenApi;
 using OpenTelemetry.Metrics;
+using OpenTelemetry.Resources;
 
 namespace Boxer.HttpHost;
 
@@ -78,11 +79,21 @@ internal static class HostComposition
                 {
                     schema.Type = JsonSchemaType.String;
                 }
+                else if (context.JsonPropertyInfo is { Name: "env" })
+                {
+                    (schema.Type, schema.Items) = (null, null);
+                    schema.OneOf =
+                    [
+                        new OpenApiSchema { Type = JsonSchemaType.Array, Items = new OpenApiSchema { Type = JsonSchemaType.String } },
+                        new OpenApiSchema { Type = JsonSchemaType.Object, AdditionalProperties = new OpenApiSchema { Type = JsonSchemaType.String } },
+                        new OpenApiSchema { Type = JsonSchemaType.Null },
+                    ];
+                }
 
                 return Task.CompletedTask;
             });
         });
-        services.AddOpenTelemetry().WithMetrics(metrics => metrics
+        services.AddOpenTelemetry().ConfigureResource(resource => resource.AddService("boxer", serviceVersion: ServiceVersion())).WithMetrics(metrics => metrics
             .AddMeter("Boxer", "Microsoft.AspNetCore.Hosting", "Microsoft.AspNetCore.Server.Kestrel")
             .AddPrometheusExporter());
         (addSandboxes ?? (target => target.AddBoxer()))(services);
@@ -102,6 +113,8 @@ internal static class HostComposition
         app.UseSwaggerUI(options => options.SwaggerEndpoint("/openapi/v1.json", "Boxer"));
         return app;
     }
+
+    private static string? ServiceVersion() => typeof(HostComposition).Assembly.GetName().Version?.ToString(3);
 
     private static void ConfigureKestrel(KestrelServerOptions options, HostSettings settings)
     {

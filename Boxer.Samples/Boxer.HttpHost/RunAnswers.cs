@@ -34,6 +34,7 @@ internal static class RunAnswers
                     Termination = Name(end.Kind),
                     Outputs = outputs,
                     OutputsIncomplete = outputsIncomplete,
+                    OutputsDropped = Dropped(result),
                     ImageDigest = result.ImageDigest,
                     TimingsMs = Timings(result),
                     Usage = Usage(result),
@@ -43,6 +44,10 @@ internal static class RunAnswers
                     NetworkUsage = NetworkUsage(result),
                 });
     }
+
+    /// <summary>What an answer holds in memory.</summary>
+    public static long BytesOf(SandboxResult result) =>
+        (long)result.StdoutBytes.Length + result.StderrBytes.Length + result.Outputs.Sum(file => (long)file.Content.Length);
 
     private static RunResponseBody Ended(SandboxResult result, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
     {
@@ -69,6 +74,7 @@ internal static class RunAnswers
             StderrBase64 = Base64(result.StderrBytes),
             Outputs = outputs,
             OutputsIncomplete = outputsIncomplete,
+            OutputsDropped = Dropped(result),
             ImageDigest = result.ImageDigest,
             TimingsMs = Timings(result),
             Usage = Usage(result),
@@ -78,6 +84,8 @@ internal static class RunAnswers
             NetworkUsage = NetworkUsage(result),
         };
     }
+
+    private static long? Dropped(SandboxResult result) => result.OutputsDropped > 0 ? result.OutputsDropped : null;
 
     private static TimingsBody Timings(SandboxResult result) =>
         new(

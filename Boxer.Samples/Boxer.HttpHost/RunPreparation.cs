@@ -18,6 +18,7 @@ internal sealed class RunPreparation(
     TimeProvider time,
     ILogger<RunPreparation> logger)
 {
+    private const string KeepOutputs = "keep";
     private static readonly TimeSpan BodyTimeout = TimeSpan.FromSeconds(120);
 
     /// <summary>Reads and checks a request, and holds the files that it names.</summary>
@@ -36,11 +37,12 @@ internal sealed class RunPreparation(
             place = places.Enter();
             files = keys.SpaceOf(context).BeginRun([.. body.Files ?? []]);
             return new PreparedRun(
-                MakeRequest(body, files, ApiKeys.NameOf(context)),
+                MakeRequest(body, files, ApiKeys.NameOf(context), settings),
                 files,
                 [place, held, new ClientWatch(context, time)],
                 body.Persist ?? false,
-                CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.End),
+                OutputsOf(body) == KeepOutputs,
+                lifetime.BeginRun(TimeSpan.FromMilliseconds(body.StopGraceMs ?? 0), context.RequestAborted),
                 logger);
         }
         catch
@@ -58,7 +60,9 @@ internal sealed class RunPreparation(
         return await RunRequestReader.ReadAsync(body, options.Value.AllowedNetworks, context.RequestAborted);
     }
 
-    private static SandboxRequest MakeRequest(RunRequestBody body, RunFiles files, string client)
+    private static string OutputsOf(RunRequestBody body) => body.Outputs ?? (body.Persist ?? false ? KeepOutputs : "none");
+
+    private static SandboxRequest MakeRequest(RunRequestBody body, RunFiles files, string client, HostSettings settings)
     {
         SandboxRequest request = new(body.Image, body.Cmd)
         {
@@ -78,7 +82,15 @@ internal sealed class RunPreparation(
                 }
                 : null,
             Files = [.. files.Inputs],
-            Outputs = body.Persist ?? false ? files.Outputs : SandboxOutputs.Discard,
+            MergeOutput = body.MergeStderr ?? false,
+            Stdin = body.StdinBase64,
+            StopGrace = TimeSpan.FromMilliseconds(body.StopGraceMs ?? 0),
+            Outputs = OutputsOf(body) switch
+            {
+                KeepOutputs => files.Outputs,
+                "inline" => SandboxOutputs.InMemoryUpTo(settings.InlineOutputsBytes, settings.InlineOutputsFiles),
+                _ => SandboxOutputs.Discard,
+            },
         };
         foreach (string variable in body.Env ?? [])
         {
@@ -86,7 +98,7 @@ internal sealed class RunPreparation(
             request.Environment[variable[..equals]] = variable[(equals + 1)..];
         }
 
-        return request.WithStdin(body.Stdin ?? "");
+        return body.StdinBase64 is null ? request.WithStdin(body.Stdin ?? "") : request;
     }
 
     private static ResourceLimits MakeLimits(LimitsBody? limits) =>
@@ -106,10 +118,11 @@ internal sealed class RunPreparation(
 /// <param name="request">What to run.</param>
 /// <param name="files">Its files.</param>
 /// <param name="held">What is given back when it is over, whatever happens to its files.</param>
-/// <param name="persist">Whether its files are kept.</param>
+/// <param name="persist">Whether its uploads are kept.</param>
+/// <param name="keepsOutputs">Whether its outputs are kept.</param>
 /// <param name="end">Ends it.</param>
 /// <param name="logger">Where faults of the disk go.</param>
-internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadOnlyList<IDisposable> held, bool persist, CancellationTokenSource end, ILogger logger) : IDisposable
+internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadOnlyList<IDisposable> held, bool persist, bool keepsOutputs, RunEnd end, ILogger logger) : IDisposable
 {
     private bool _started;
 
@@ -130,11 +143,16 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadO
         _started = result.Termination.Kind != TerminationKind.NotStarted;
         IReadOnlyList<OutputBody> outputs = [];
         string? incomplete = result.OutputsIncomplete;
-        if (persist)
+        if (!keepsOutputs)
+        {
+            outputs = [.. result.Outputs.Select(file => Describe(file, file.Path, file.Size, new Base64Text(file.Content)))];
+        }
+        else
         {
             try
             {
-                outputs = [.. files.KeepOutputs(result.Id).Select(file => new OutputBody(file.Path, file.Size))];
+                Dictionary<string, SandboxOutputFile> known = result.Outputs.ToDictionary(file => $"output/{result.Id}/{file.Path}", StringComparer.Ordinal);
+                outputs = [.. files.KeepOutputs(result.Id).Select(file => Describe(known.GetValueOrDefault(file.Path), file.Path, file.Size, content: null))];
             }
             catch (FileStoreFullException exception)
             {
@@ -151,6 +169,9 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadO
 
         return RunAnswers.For(result, outputs, incomplete);
     }
+
+    private static OutputBody Describe(SandboxOutputFile? file, string path, long size, Base64Text? content) =>
+        new(path, size, file is null ? null : "0" + Convert.ToString((int)file.Mode, toBase: 8).PadLeft(3, '0'), file?.ModifiedAt, content);
 
     public void Dispose()
     {

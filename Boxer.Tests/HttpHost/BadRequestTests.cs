@@ -7,7 +7,7 @@ namespace Boxer.Tests.HttpHost;
 /// <summary>Every wrong body of POST /run has its message, and reaches no runner.</summary>
 public sealed class BadRequestTests
 {
-    private const string Known = "image, cmd, env, cwd, limits, files, stdin, user, persist, network, egress, pull";
+    private const string Known = "image, cmd, env, cwd, limits, files, stdin, stdin_base64, merge_stderr, stop_grace_ms, user, persist, outputs, network, egress, pull";
     private const string KnownLimits = "cpu_cores, memory_mb, pids_limit, wall_clock_secs, cpu_time_secs, nofile, disk_mb";
 
     public static TheoryData<string, string> Bodies
@@ -27,13 +27,21 @@ public sealed class BadRequestTests
                 { """{"image": "i", "cmd": [""]}""", "cmd[0]: is empty; name a program." },
                 { """{"image": "i", "cmd": ["\ud800"]}""", "cmd[0]: is not valid Unicode; remove the unpaired surrogate." },
             };
-            Add("\"env\": {\"A\": \"1\"}", "env: must be a list of texts, not an object.");
             Add("\"env\": [\"A\", \"=v\", \"A\\u0000=1\", 7]", "env[2]: has a NUL character; remove it. env[3]: must be a text, not 7. env[0]: must be NAME=value with a NAME that is not empty. env[1]: must be NAME=value with a NAME that is not empty.");
             Add("\"cwd\": \"relative\"", "cwd: must be an absolute path, not \"relative\".");
             Add("\"cwd\": 1", "cwd: must be a text, not 1.");
             Add("\"cwd\": \"/a\\u0000\"", "cwd: has a NUL character; remove it.");
             Add("\"stdin\": []", "stdin: must be a text, not a list.");
             Add("\"user\": 1000", "user: must be a text, not 1000.");
+            Add("\"env\": {\"\": \"a\", \"A=B\": \"b\", \"C\": 1}", "env: has the name \"\"; a name must not be empty, and have neither = nor NUL. env: has the name \"A=B\"; a name must not be empty, and have neither = nor NUL. env.C: must be a text, not 1.");
+            Add("\"env\": 5", "env: must be a list of texts or an object, not 5.");
+            Add("\"outputs\": \"all\"", "outputs: must be none, inline or keep, not \"all\".");
+            Add("\"stdin_base64\": \"%\"", "stdin_base64: must be a text in base64, not \"%\".");
+            Add("\"stdin_base64\": \"YQ==\", \"stdin\": \"\"", "stdin_base64: cannot be there together with stdin; leave one of them.");
+            Add("\"merge_stderr\": 1", "merge_stderr: must be true or false, not 1.");
+            Add("\"stop_grace_ms\": 60001", "stop_grace_ms: must be a whole number from 0 to 60000, not 60001.");
+            Add("\"stop_grace_ms\": -1", "stop_grace_ms: must be a whole number from 0 to 60000, not -1.");
+            Add("\"stop_grace_ms\": 0.5", "stop_grace_ms: must be a whole number from 0 to 60000, not 0.5.");
             Add("\"persist\": \"yes\"", "persist: must be true or false, not \"yes\".");
             Add("\"network\": \"bridge\"", "network: \"bridge\" is not a network of this host; use one of none, sandbox, host.");
             Add("\"network\": false", "network: must be a text, not false.");
@@ -100,6 +108,17 @@ public sealed class BadRequestTests
         Assert.Equal(400, answer.Status);
         Assert.StartsWith("the body is not valid JSON: ", answer.Error, StringComparison.Ordinal);
         Assert.Empty(host.Runner.Requests);
+    }
+
+    [Fact]
+    public async Task An_answer_is_short_however_long_a_name_is()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+
+        Answer answer = await host.RunAsync($$"""{"image": "i", "cmd": ["a"], "env": {"{{new string('n', 100_000)}}": 1, "{{new string('m', 100_000)}}=": "x"} }""");
+
+        Assert.Equal(400, answer.Status);
+        Assert.InRange(answer.Text.Length, 1, 1_000);
     }
 
     [Fact]

@@ -29,6 +29,7 @@ public sealed class DescriptionTests
 
         Assert.Equal(200, answer.Status);
         Assert.Contains("# TYPE http_server_request_duration_seconds histogram", answer.Text, StringComparison.Ordinal);
+        Assert.Contains("service_name=\"boxer\"", answer.Text, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -43,7 +44,7 @@ public sealed class DescriptionTests
             document["paths"]!.AsObject().Select(path => path.Key).Order(StringComparer.Ordinal));
         JsonNode schemas = document["components"]!["schemas"]!;
         Assert.Equal(
-            ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network", "pull", "egress"],
+            ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "stdin_base64", "merge_stderr", "stop_grace_ms", "user", "persist", "outputs", "network", "pull", "egress"],
             Properties("RunRequestBody"));
         Assert.Equal(["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "cpu_time_secs", "nofile", "disk_mb"], Properties("LimitsBody"));
         Assert.Superset(
@@ -53,6 +54,7 @@ public sealed class DescriptionTests
         Assert.Superset(new HashSet<string>(["error", "exec_id", "stdout", "stderr"], StringComparer.Ordinal), Properties("ErrorBody").ToHashSet(StringComparer.Ordinal));
         Assert.Equal(["image", "cmd"], schemas["RunRequestBody"]!["required"]!.AsArray().Select(name => (string)name!));
         Assert.Equal("path", (string)document["paths"]!["/files"]!["get"]!["parameters"]![0]!["name"]!);
+        Assert.Equal("""["array","object","null"]""", new JsonArray([.. schemas["RunRequestBody"]!["properties"]!["env"]!["oneOf"]!.AsArray().Select(kind => kind!["type"]!.DeepClone())]).ToJsonString());
         Assert.Contains("MiB", (string)schemas["LimitsBody"]!["properties"]!["memory_mb"]!["description"]!, StringComparison.Ordinal);
 
         IEnumerable<string> Properties(string schema) => schemas[schema]!["properties"]!.AsObject().Select(property => property.Key);

@@ -56,7 +56,7 @@ public sealed class HostSettingsTests
               "registry_mirrors": {"docker.io": ["http://127.0.0.1:5000", "https://registry-1.docker.io"], "localhost:5001": ["http://localhost:5001"]},
               "api_keys": ["k"], "allowed_networks": ["host"], "allowed_registries": ["10.0.0.5:5000"], "cgroup_parent": "boxes",
               "host_names": ["boxer.example", "boxer.example:8443"], "max_concurrent_runs": 7, "cpu_overcommit": 1.5, "max_memory_mb": 8000, "max_queued_runs": 9, "max_concurrent_runs_per_key": 35, "max_queued_runs_per_key": 36, "max_limits": {"memory_mb": 512, "cpu_time_secs": 60}, "queue_timeout_secs": 10, "pull_timeout_secs": 11,
-              "boot_timeout_secs": 12, "stop_grace_secs": 13, "run_body_limit_bytes": 2048, "upload_quota_bytes": 15,
+              "boot_timeout_secs": 12, "stop_grace_secs": 13, "inline_outputs_bytes": 19, "inline_outputs_files": 20, "run_body_limit_bytes": 2048, "upload_quota_bytes": 15,
               "upload_quota_files": 16, "outputs_limit_bytes": 17, "outputs_limit_files": 18,
               "docker_config": "~/.docker/config.json", "insecure_registries": ["10.0.0.6:5000"], "registry_certificates": {"a.example": "/etc/ca.pem"},
               "pull_policy": "always", "image_quota_bytes": 20, "image_min_free_bytes": 30, "pull_memory_mb": 80,
@@ -111,6 +111,7 @@ public sealed class HostSettingsTests
             },
             options.DefaultLimits);
         Assert.Equal((2L, 2048L, 15L, 16), (settings.UploadLimitBytes, settings.RunBodyLimitBytes, settings.UploadQuotaBytes, settings.UploadQuotaFiles));
+        Assert.Equal((19L, 20), (settings.InlineOutputsBytes, settings.InlineOutputsFiles));
         Assert.Equal(TimeSpan.FromSeconds(13), settings.StopGrace);
         Assert.Equal(["k"], settings.ApiKeys);
     }
@@ -128,7 +129,7 @@ public sealed class HostSettingsTests
               "api_keys": ["", "secret key", "same", "same"], "host_names": ["*.example", "http://boxer.example"], "allowed_networks": ["bridge"], "allowed_registries": ["https://x"],
               "cgroup_parent": 5, "cpu_overcommit": 0, "max_concurrent_runs": 0, "max_memory_mb": 1, "max_queued_runs": -1, "queue_timeout_secs": 3601,
               "pull_timeout_secs": 0, "boot_timeout_secs": 601, "stop_grace_secs": -1, "run_body_limit_bytes": 1,
-              "upload_quota_bytes": {}, "upload_quota_files": [], "outputs_limit_bytes": 0, "outputs_limit_files": 0, "memory_mb": 5,
+              "upload_quota_bytes": {}, "upload_quota_files": [], "inline_outputs_bytes": -1, "inline_outputs_files": 10001, "outputs_limit_bytes": 0, "outputs_limit_files": 0, "memory_mb": 5,
               "docker_config": "x", "insecure_registries": ["a/b"], "registry_certificates": {"a": 1}, "pull_policy": "sometimes", "image_quota_bytes": 0
             }
             """,
@@ -158,12 +159,14 @@ public sealed class HostSettingsTests
             host_names[1]: must be a name that clients use for this host, alone or with a port, such as boxer.example or boxer.example:8080, not "http://boxer.example".
             ignore_cgroups: must be true or false, not "no".
             image_quota_bytes: must be a whole number from 1 to 9223372036854775807, not 0.
+            inline_outputs_bytes: must be a whole number from 0 to 67108864, not -1.
+            inline_outputs_files: must be a whole number from 0 to 10000, not 10001.
             insecure_registries[0]: must be host or host:port, such as docker.io or 10.0.0.5:5000, not "a/b".
             listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not "example.org:80".
             max_concurrent_runs: must be a whole number from 1 to 10000, not 0.
             max_memory_mb: must be a whole number from 32 to 1073741824, not 1.
             max_queued_runs: must be a whole number from 0 to 1000000, not -1.
-            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
+            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, inline_outputs_bytes, inline_outputs_files, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
             output_limit_bytes: must be a whole number from 1 to 1073741824, not 0.
             outputs_limit_bytes: must be a whole number from 1 to 68719476736, not 0.
             outputs_limit_files: must be a whole number from 1 to 1000000, not 0.
@@ -331,7 +334,7 @@ public sealed class HostSettingsTests
         Assert.Equal(
             [
                 $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
-                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, inline_outputs_bytes, inline_outputs_files, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
                 "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
                 "",
             ],

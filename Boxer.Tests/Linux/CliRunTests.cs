@@ -21,9 +21,32 @@ public sealed class CliRunTests(PythonImage image)
     {
         image.Require();
 
-        CliResult result = await RunAsync("print(6 * 7)", PythonImage.Name);
+        CliResult result = await RunAsync("print(6 * 7)", "-i", PythonImage.Name);
 
         Assert.Equal(new CliResult(0, "42\n", ""), result);
+    }
+
+    [Fact]
+    public async Task Standard_input_is_read_only_where_the_command_is_to_have_it()
+    {
+        image.Require();
+
+        CliResult without = await RunAsync("not read", PythonImage.Name, "--", "wc", "-c");
+        CliResult with = await RunAsync("read", "--interactive", PythonImage.Name, "--", "wc", "-c");
+
+        Assert.Equal((new CliResult(0, "0\n", ""), new CliResult(0, "4\n", "")), (without, with));
+    }
+
+    [Fact]
+    public async Task A_loop_over_lines_runs_once_for_each_and_an_input_without_an_end_holds_nothing()
+    {
+        image.Require();
+        string cli = string.Join(' ', Arguments("").Select(argument => $"'{argument}'").Prepend($"dotnet '{Path.Join(AppContext.BaseDirectory, "boxer.dll")}'"));
+
+        string lines = await HostProgram.RunAsync("sh", "-ec", $"printf '1\n2\n3\n' | while read line; do {cli} {PythonImage.Name} echo $line; done");
+        string endless = await HostProgram.RunAsync("sh", "-ec", $"yes | {cli} -i {PythonImage.Name} head -n 1");
+
+        Assert.Equal(("1\n2\n3\n", "y\n"), (lines, endless));
     }
 
     [Fact]
@@ -39,11 +62,12 @@ public sealed class CliRunTests(PythonImage image)
         Assert.Contains("is not a network mode", (await RunAsync("", "--network", "open", PythonImage.Name, "true")).Stderr, StringComparison.Ordinal);
     }
 
-    private Task<CliResult> RunAsync(string stdin, params string[] arguments)
+    private Task<CliResult> RunAsync(string stdin, params string[] arguments) => CliProcess.RunAsync([.. Arguments(arguments)], stdin: stdin);
+
+    private IEnumerable<string> Arguments(params string[] arguments)
     {
         BoxerOptions options = image.Options();
-        return CliProcess.RunAsync(
-            ["run", "--home", options.Home, .. options.RegistryMirrors.SelectMany(mirror => mirror.Value.SelectMany(url => (string[])["--mirror", $"{mirror.Key}={url}"])), .. options.IgnoreCgroups ? (string[])["--ignore-cgroups"] : [], .. arguments],
-            stdin: stdin);
+        return
+            ["run", "--home", options.Home, .. options.RegistryMirrors.SelectMany(mirror => mirror.Value.SelectMany(url => (string[])["--mirror", $"{mirror.Key}={url}"])), .. options.IgnoreCgroups ? (string[])["--ignore-cgroups"] : [], .. arguments.Where(argument => argument.Length > 0)];
     }
 }

@@ -1,5 +1,7 @@
 using System.Net.Http.Json;
 using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Boxer.Tests.Support;
 
@@ -63,6 +65,72 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
         (int status, JsonNode answer) = await RunAsync(new JsonObject { ["cmd"] = new JsonArray("/job/run.sh"), ["files"] = new JsonArray("job/run.sh") });
 
         Assert.Equal((200, 0, "555\nrefused\n"), (status, (int?)answer["exit_code"], (string?)answer["stdout"]));
+    }
+
+    [Fact]
+    public async Task Variables_may_be_an_object_and_standard_error_may_go_into_standard_output()
+    {
+        (int status, JsonNode answer) = await RunAsync(new JsonObject
+        {
+            ["cmd"] = new JsonArray("sh", "-c", "echo one; echo $A >&2; echo three"),
+            ["env"] = new JsonObject { ["A"] = "x=y", ["EMPTY"] = "" },
+            ["merge_stderr"] = true,
+        });
+
+        Assert.Equal((200, "one\nx=y\nthree\n", ""), (status, (string?)answer["stdout"], (string?)answer["stderr"]));
+    }
+
+    [Fact]
+    public async Task What_is_written_under_output_is_dropped_with_a_word_or_comes_with_the_answer_or_is_kept()
+    {
+        const string Script = "cd /output; umask 0; mkdir d; printf abc >d/a; : >empty; ln -s a link; touch -d 2001-09-09T01:46:40.5Z d/a; chmod 750 d/a";
+        (int _, JsonNode none) = await RunAsync(new JsonObject { ["cmd"] = new JsonArray("true") });
+        (int _, JsonNode dropped) = await RunAsync(new JsonObject { ["cmd"] = new JsonArray("sh", "-c", Script) });
+        (int _, JsonNode inline) = await RunAsync(new JsonObject { ["cmd"] = new JsonArray("sh", "-c", Script), ["outputs"] = "inline" });
+        (int _, JsonNode kept) = await RunAsync(new JsonObject { ["cmd"] = new JsonArray("sh", "-c", Script), ["outputs"] = "keep" });
+
+        Assert.Equal((null, null), ((int?)none["outputs_dropped"], (string?)none["outputs_incomplete"]));
+        Assert.Equal((3, 0, null), ((int?)dropped["outputs_dropped"], dropped["outputs"]!.AsArray().Count, (string?)dropped["outputs_incomplete"]));
+        Assert.Equal(
+            """[{"path":"d/a","size":3,"mode":"0750","modified_at":"2001-09-09T01:46:40.5+00:00","content_base64":"YWJj"},{"path":"empty","size":0,"mode":"0666","content_base64":""}]""",
+            Sorted(inline, without: "empty"));
+        Assert.Equal("1 entries were neither files nor directories.", (string?)inline["outputs_incomplete"]);
+        string folder = $"output/{(string?)kept["exec_id"]}";
+        Assert.Equal(
+            $$"""[{"path":"{{folder}}/d/a","size":3,"mode":"0750","modified_at":"2001-09-09T01:46:40.5+00:00"},{"path":"{{folder}}/empty","size":0,"mode":"0666"}]""",
+            Sorted(kept, without: "empty"));
+        Assert.Equal("abc", await Client.GetStringAsync(new Uri($"/files?path={folder}/d/a", UriKind.Relative), Cancel));
+    }
+
+    [Fact]
+    public async Task Outputs_that_are_too_large_for_the_answer_are_left_out_and_said()
+    {
+        (int status, JsonNode answer) = await RunAsync(new JsonObject
+        {
+            ["cmd"] = new JsonArray("sh", "-c", "head -c 4194305 /dev/zero >/output/large; head -c 4194304 /dev/zero >/output/small"),
+            ["outputs"] = "inline",
+        });
+
+        Assert.Equal((200, "exited"), (status, (string?)answer["termination"]));
+        Assert.Equal(("small", 4_194_304), ((string?)answer["outputs"]![0]!["path"], Convert.FromBase64String((string)answer["outputs"]![0]!["content_base64"]!).Length));
+        Assert.Equal("1 files did not fit in the limit of bytes.", (string?)answer["outputs_incomplete"]);
+
+        (_, answer) = await RunAsync(new JsonObject { ["cmd"] = new JsonArray("sh", "-c", "cd /output; seq 101 | xargs touch"), ["outputs"] = "inline" });
+
+        Assert.Equal((100, "There were more files and directories than the limit."), (answer["outputs"]!.AsArray().Count, (string?)answer["outputs_incomplete"]));
+    }
+
+    [Fact]
+    public async Task A_command_that_must_end_says_goodbye()
+    {
+        (int status, JsonNode answer) = await RunAsync(new JsonObject
+        {
+            ["cmd"] = new JsonArray("sh", "-c", "trap 'echo bye; exit' TERM; while :; do sleep 0.1; done"),
+            ["stop_grace_ms"] = 20_000,
+            ["limits"] = new JsonObject { ["wall_clock_secs"] = 0.5 },
+        });
+
+        Assert.Equal((408, "bye\n"), (status, (string?)answer["stdout"]));
     }
 
     [Fact]
@@ -217,6 +285,13 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
         Assert.Contains("\"status\":503", await reader.ReadToEndAsync(Cancel), StringComparison.Ordinal);
         Assert.Equal(0, await HostState.CountSandboxesAsync());
         Assert.Equal(instances.Length - 1, Directory.GetDirectories("/run/boxer").Length);
+    }
+
+    private static string Sorted(JsonNode answer, string without)
+    {
+        JsonArray outputs = [.. answer["outputs"]!.AsArray().Select(output => output!.DeepClone()).OrderBy(output => (string?)output["path"], StringComparer.Ordinal)];
+        outputs.Single(output => ((string)output!["path"]!).EndsWith(without, StringComparison.Ordinal))!.AsObject().Remove("modified_at");
+        return outputs.ToJsonString(new JsonSerializerOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
     }
 
     private static async Task UntilAsync(Func<Task<bool>> condition, string message)

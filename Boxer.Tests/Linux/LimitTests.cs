@@ -1,3 +1,4 @@
+using Boxer.Hosting;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 
@@ -205,9 +206,80 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Theory]
+    [InlineData("0", false)]
+    [InlineData("65534", false)]
+    [InlineData("0", true)]
+    [InlineData("65534", true)]
+    public async Task What_is_written_has_one_budget_wherever_it_is(string user, bool pooled)
+    {
+        BoxerOptions options = shared.Options;
+        options.Pool.Enabled = pooled;
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        SandboxRequest request = Shell("""
+            df -k --output=size,target /tmp /dev/shm $HOME /output | tail -n 4 | while read size target; do echo $size; done | uniq -c
+            for directory in /tmp /dev/shm $HOME /output; do head -c 3000000 /dev/zero >$directory/x && echo $directory; done
+            rm /tmp/x && head -c 2000000 /dev/zero >/dev/shm/y && echo again
+            """);
+        (request.User, request.Environment["HOME"], request.Limits.DiskMegabytes) = (user, "/work", 8);
+
+        SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+
+        Assert.Contains("4 8192\n/tmp\n/dev/shm\nagain\n", result.Stdout, StringComparison.Ordinal);
+        Assert.Equal(2, result.Stderr.Split("No space left").Length - 1);
+    }
+
+    [Fact]
+    public async Task A_command_that_waits_for_a_thread_that_it_could_not_make_is_told_of_its_limit()
+    {
+        SandboxRequest request = Python("""
+            import threading, time
+            started = []
+            for i in range(100):
+                try: threading.Thread(target=time.sleep, args=(1000,), daemon=True).start(); started.append(i)
+                except RuntimeError as e: print(len(started), e, flush=True); break
+            time.sleep(1000)
+            """);
+        (request.Limits.WallClock, request.Limits.Pids) = (TimeSpan.FromSeconds(2), 20);
+        SandboxResult full = await shared.Runner.RunAsync(request, Cancel);
+        SandboxRequest idle = Shell("sleep 1000");
+        idle.Limits.WallClock = TimeSpan.FromSeconds(1);
+        SandboxResult other = await shared.Runner.RunAsync(idle, Cancel);
+
+        Assert.Equal((TerminationKind.WallClockLimit, "19 can't start new thread\n"), (full.Termination.Kind, full.Stdout));
+        Assert.EndsWith("; it had 20 processes and threads, and more than 20 are not allowed: a higher limit may help", full.Termination.Message, StringComparison.Ordinal);
+        Assert.EndsWith("limit of 1 s", other.Termination.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("1969-07-20T20:17:40.5Z", "1969-07-20T20:17:40.5000000+00:00")]
+    [InlineData("1970-01-01T00:00:00Z", "1970-01-01T00:00:00.0000000+00:00")]
+    [InlineData("2038-01-20T00:00:00.25Z", "2038-01-20T00:00:00.2500000+00:00")]
+    public async Task Outputs_have_the_time_that_the_command_set(string given, string expected)
+    {
+        SandboxResult result = await shared.Runner.RunAsync(Shell($"touch -d {given} /output/a; echo b >/output/b"), Cancel);
+
+        Assert.Null(result.OutputsIncomplete);
+        Assert.Equal(expected, result.Outputs.Single(file => file.Path == "a").ModifiedAt.ToString("o", System.Globalization.CultureInfo.InvariantCulture));
+    }
+
+    [Fact]
+    public async Task By_default_a_large_file_finds_the_disk_full_and_not_the_memory()
+    {
+        SandboxResult disk = await shared.Runner.RunAsync(Shell("head -c 400M /dev/zero >/tmp/big"), Cancel);
+        SandboxRequest root = Shell("head -c 400M /dev/zero >/big");
+        root.User = "0";
+        SandboxResult memory = await shared.Runner.RunAsync(root, Cancel);
+
+        Assert.Equal((TerminationKind.DiskLimit, TerminationKind.MemoryLimit), (disk.Termination.Kind, memory.Termination.Kind));
+        Assert.Contains("have 128 MiB together", disk.Termination.Message, StringComparison.Ordinal);
+        Assert.Contains("files that it wrote count", memory.Termination.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
     [InlineData("/tmp")]
     [InlineData("/dev/shm")]
     [InlineData("$HOME")]
+    [InlineData("/output")]
     public async Task A_full_file_system_is_named(string directory)
     {
         SandboxRequest request = Shell($"head -c 9000000 /dev/zero > {directory}/x");

@@ -7,7 +7,7 @@ internal sealed class StandInRunsc : IDisposable
     private const string Frames = """
         import os, socket, struct, sys, time
         s = socket.socket(fileno=3)
-        def send(kind, payload=b""): s.sendall(struct.pack("<IHH", len(payload), 0x8000 | kind, 1) + payload)
+        def send(kind, payload=b"", version=1): s.sendall(struct.pack("<IHH", len(payload), 0x8000 | kind, version) + payload)
         def text(t): return struct.pack("<I", len(t.encode())) + t.encode() + b"\0"
         def read(n):
             data = b""
@@ -21,11 +21,11 @@ internal sealed class StandInRunsc : IDisposable
                 length, kind, _ = struct.unpack("<IHH", read(8))
                 read(length)
                 if kind == wanted: return
-        def ready(version=2): send(1, struct.pack("<I", version))
+        def ready(version=3): send(1, struct.pack("<I", version))
         def started(): send(2)
-        def ended(code=0): send(5, struct.pack("<IIQQQI", 0, code, 0, 0, 0, 0))
+        def ended(code=0): send(5, struct.pack("<IIQQQII", 0, code, 0, 0, 0, 0, 0), 2)
         def directory(path): send(6, struct.pack("<I", 0o755) + text(path))
-        def file(path, size): send(7, struct.pack("<IQ", 0o644, size) + text(path))
+        def file(path, size): send(7, struct.pack("<IQqI", 0o644, size, 1000000000, 0) + text(path), 2)
         def done(): send(10)
         def go(): ready(); until(5)
         def silence(): time.sleep(1000)

@@ -121,7 +121,7 @@ internal sealed class InitChannel : IAsyncDisposable
     internal Task KillAsync(CancellationToken cancellationToken) =>
         SendAsync(InitProtocol.EncodeEmpty(InitFrameType.Kill), cancellationToken);
 
-    /// <summary>Sends a signal to the command's own process.</summary>
+    /// <summary>Sends a signal to the command's process group.</summary>
     /// <param name="signal">1 to 64.</param>
     /// <param name="cancellationToken">Gives up.</param>
     internal Task SignalAsync(int signal, CancellationToken cancellationToken) =>

@@ -38,8 +38,11 @@ internal sealed record InitEnded : InitEvent
     /// <summary>The largest resident set of any of them, in bytes; 0 if the sandbox's kernel does not say.</summary>
     public long MaxResidentBytes { get; init; }
 
-    /// <summary>How many of the mounted memory file systems had no free block at the end.</summary>
-    public int FullTmpfs { get; init; }
+    /// <summary>Whether the tmpfs had no free block at the end.</summary>
+    public bool IsTmpfsFull { get; init; }
+
+    /// <summary>Processes and threads of the command when KILL came; 0 where it did not.</summary>
+    public int TasksAtKill { get; init; }
 }
 
 /// <summary>A directory under the output directory; it comes before its entries.</summary>
@@ -51,7 +54,8 @@ internal sealed record InitOutputDirectory(string Path, uint Mode) : InitEvent;
 /// <param name="Path">Its path relative to the output directory, with <c>/</c> between names.</param>
 /// <param name="Mode">Its permission bits.</param>
 /// <param name="Size">Its size in bytes.</param>
-internal sealed record InitOutputFile(string Path, uint Mode, long Size) : InitEvent;
+/// <param name="ModifiedAt">When it was modified, as the command says.</param>
+internal sealed record InitOutputFile(string Path, uint Mode, long Size, DateTimeOffset ModifiedAt) : InitEvent;
 
 /// <summary>The next bytes of the file announced last.</summary>
 /// <param name="Data">The bytes; valid until the next read of the channel.</param>

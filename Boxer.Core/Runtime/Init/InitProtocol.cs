@@ -11,11 +11,12 @@ namespace Boxer.Runtime.Init;
 internal static class InitProtocol
 {
     /// <summary>The version of the protocol, which READY tells.</summary>
-    internal const ushort Version = 2;
+    internal const ushort Version = 3;
 
-    // Of a frame's layout: START and WARM_UP are in their second.
+    // Of a frame's layout: PlanVersion of START and WARM_UP, ReportVersion of ENDED and OUTPUT_FILE, FrameVersion of all others.
     private const ushort FrameVersion = 1;
-    private const ushort PlanVersion = 2;
+    private const ushort PlanVersion = 3;
+    private const ushort ReportVersion = 2;
 
     /// <summary>The uid and gid that PID 1 moves itself to. No run may use it as user, group or supplementary group.</summary>
     internal const uint ReservedId = 0x7FFF_FF00;
@@ -27,7 +28,7 @@ internal static class InitProtocol
     internal const int HeaderSize = 8;
 
     /// <summary>The most bytes of a START payload.</summary>
-    internal const int MaxStartPayload = 4 << 20;
+    internal const int MaxStartPayload = 6 << 20;
 
     /// <summary>The most bytes of any other payload, in both directions.</summary>
     internal const int MaxPayload = 64 << 10;
@@ -86,9 +87,10 @@ internal static class InitProtocol
         uint length = BinaryPrimitives.ReadUInt32LittleEndian(header);
         var type = (InitFrameType)BinaryPrimitives.ReadUInt16LittleEndian(header[4..]);
         ushort version = BinaryPrimitives.ReadUInt16LittleEndian(header[6..]);
-        if (version != FrameVersion)
+        ushort wanted = type is InitFrameType.Ended or InitFrameType.OutputFile ? ReportVersion : FrameVersion;
+        if (version != wanted)
         {
-            throw new InitProtocolException($"PID 1 sent a frame of version {version}; this side speaks {FrameVersion}.");
+            throw new InitProtocolException($"PID 1 sent a frame of version {version}; this side speaks {wanted}.");
         }
 
         if (length > MaxPayload)
@@ -131,11 +133,11 @@ internal static class InitProtocol
 
         writer.Text(start.Hostname);
         writer.Text(start.WorkingDirectory);
+        writer.U64((ulong)start.TmpfsBytes);
         writer.U32((uint)start.Tmpfs.Count);
         foreach (InitTmpfs tmpfs in start.Tmpfs)
         {
             writer.Text(tmpfs.Path);
-            writer.U64((ulong)tmpfs.SizeBytes);
             writer.U32(tmpfs.Mode);
             writer.U32(tmpfs.UserId);
             writer.U32(tmpfs.GroupId);
@@ -166,6 +168,7 @@ internal static class InitProtocol
 
         writer.U64((ulong)start.MemoryBytes);
         writer.U32((uint)start.CpuQuota);
+        writer.U32(start.MergeOutput ? 1u : 0u);
         return writer.ToFrame(type, MaxStartPayload);
     }
 
@@ -241,7 +244,8 @@ internal static class InitProtocol
             case InitFrameType.OutputFile:
                 uint fileMode = reader.Mode();
                 long size = reader.LongNumber("size", long.MaxValue);
-                result = new InitOutputFile(reader.OutputPath(), fileMode, size);
+                DateTimeOffset modifiedAt = reader.Time();
+                result = new InitOutputFile(reader.OutputPath(), fileMode, size, modifiedAt);
                 break;
             case InitFrameType.OutputTruncated:
                 InitTruncation reason = reader.Enumeration<InitTruncation>("reason");
@@ -272,7 +276,8 @@ internal static class InitProtocol
         long user = reader.LongNumber("user time", MaxMicroseconds);
         long system = reader.LongNumber("system time", MaxMicroseconds);
         long resident = reader.LongNumber("resident set", long.MaxValue);
-        int full = reader.Number("count of full file systems", 0, MaxItems);
+        int full = reader.Number("full file systems", 0, 1);
+        int tasks = reader.Number("processes and threads", 0, int.MaxValue);
         return new InitEnded
         {
             ExitCode = kind == 0 ? status : null,
@@ -280,7 +285,8 @@ internal static class InitProtocol
             UserCpu = new TimeSpan(user * TimeSpan.TicksPerMicrosecond),
             SystemCpu = new TimeSpan(system * TimeSpan.TicksPerMicrosecond),
             MaxResidentBytes = resident,
-            FullTmpfs = full,
+            IsTmpfsFull = full == 1,
+            TasksAtKill = tasks,
         };
     }
 
@@ -319,12 +325,17 @@ internal static class InitProtocol
             CheckPath(start.WorkingDirectory, nameof(start.WorkingDirectory));
         }
 
+        if (start.TmpfsBytes < 1)
+        {
+            throw new ArgumentException("Directories in memory need a byte or more.", nameof(start));
+        }
+
         foreach (InitTmpfs tmpfs in start.Tmpfs)
         {
             CheckPath(tmpfs.Path, nameof(start.Tmpfs));
-            if (tmpfs.SizeBytes < 1 || tmpfs.Mode > 0xFFF)
+            if (tmpfs.Mode > 0xFFF)
             {
-                throw new ArgumentException($"Size or mode of {tmpfs.Path} is out of range.", nameof(start));
+                throw new ArgumentException($"The mode of {tmpfs.Path} is out of range.", nameof(start));
             }
         }
 
@@ -457,6 +468,15 @@ internal static class InitProtocol
 
         internal uint Mode() => (uint)Number("mode", 0, 0x1FF);
 
+        // A command may set any; one that .NET does not know is the nearest that it does.
+        internal DateTimeOffset Time()
+        {
+            long seconds = BinaryPrimitives.ReadInt64LittleEndian(Take(8, "time"));
+            int nanoseconds = Number("nanoseconds", 0, 999_999_999);
+            long most = DateTimeOffset.MaxValue.ToUnixTimeSeconds();
+            return DateTimeOffset.FromUnixTimeSeconds(Math.Clamp(seconds, DateTimeOffset.MinValue.ToUnixTimeSeconds(), most)).AddTicks(nanoseconds / TimeSpan.NanosecondsPerTick);
+        }
+
         internal string Text(string field, int max)
         {
             uint length = BinaryPrimitives.ReadUInt32LittleEndian(Take(4, field));
@@ -541,7 +561,7 @@ internal enum InitFrameType : ushort
     /// <summary>To PID 1: kill every process and report as usual.</summary>
     Kill = 0x0006,
 
-    /// <summary>To PID 1: send a signal to the command's process.</summary>
+    /// <summary>To PID 1: send a signal to the command's process group.</summary>
     Signal = 0x0007,
 
     /// <summary>To PID 1: what to run before the wait, to no end but that the sandbox's kernel has seen it.</summary>

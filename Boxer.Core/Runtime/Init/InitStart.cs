@@ -33,8 +33,11 @@ internal sealed record InitStart
     /// <summary>The sandbox's host name, at most 64 bytes; empty leaves it.</summary>
     public string Hostname { get; init; } = "";
 
-    /// <summary>Memory file systems to mount, in this order.</summary>
+    /// <summary>Directories in memory to mount, in this order.</summary>
     public IReadOnlyList<InitTmpfs> Tmpfs { get; init; } = [];
+
+    /// <summary>The most that all of <see cref="Tmpfs"/> may hold together, in bytes; 1 or more.</summary>
+    public long TmpfsBytes { get; init; } = 1;
 
     /// <summary>Small files to write after the mounts, owned by root, mode 0644.</summary>
     public IReadOnlyList<InitTextFile> TextFiles { get; init; } = [];
@@ -47,6 +50,9 @@ internal sealed record InitStart
 
     /// <summary>The processor time that programs read in the cpu cgroup, in microseconds for each 100,000; at least 1.</summary>
     public required int CpuQuota { get; init; }
+
+    /// <summary>Whether standard error goes where standard output goes.</summary>
+    public bool MergeOutput { get; init; }
 }
 
 /// <summary>Capabilities that the command may have, as bits of capset(2).</summary>
@@ -124,14 +130,13 @@ internal enum InitResource : uint
     LockedMemory = 8,
 }
 
-/// <summary>A tmpfs to mount with nosuid and nodev; the directory is made when it is missing.</summary>
+/// <summary>A directory of the one tmpfs, to mount with nosuid and nodev; where it is missing, it is made.</summary>
 /// <param name="Path">The absolute path.</param>
-/// <param name="SizeBytes">The most it may hold; 1 or more.</param>
 /// <param name="Mode">The mode of its root, for example octal 1777.</param>
 /// <param name="UserId">The owner of its root.</param>
 /// <param name="GroupId">The group of its root.</param>
 /// <param name="UnlessUsed">Leave the directory alone if it has an entry: what the image put there stays.</param>
-internal sealed record InitTmpfs(string Path, long SizeBytes, uint Mode, uint UserId, uint GroupId, bool UnlessUsed = false);
+internal sealed record InitTmpfs(string Path, uint Mode, uint UserId, uint GroupId, bool UnlessUsed = false);
 
 /// <summary>A small file, owned by root, mode 0644; an existing one is replaced.</summary>
 /// <param name="Path">The absolute path.</param>

@@ -27,20 +27,22 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum {
-    /* Of the protocol, and of the layout of frames: of START and WARM_UP, and of all others. */
-    VERSION = 2,
-    PLAN_VERSION = 2,
+    /* Of the protocol, and of the layout of frames: of START and WARM_UP, of ENDED and OUTPUT_FILE, and of all others. */
+    VERSION = 3,
+    PLAN_VERSION = 3,
+    REPORT_VERSION = 2,
     FRAME_VERSION = 1,
     CONTROL = 3,
     RESERVED_ID = 0x7FFFFF00,
     LAUNCH_FAILED = 125,
     HEADER_SIZE = 8,
-    MAX_START = 4 << 20,
+    MAX_START = 6 << 20,
     MAX_PAYLOAD = 64 << 10,
     MAX_STRINGS = 65536,
     MAX_GROUPS = 1024,
@@ -341,7 +343,6 @@ struct limit {
 
 struct tmpfs {
     const char *path;
-    uint64_t size;
     uint32_t mode;
     uint32_t uid;
     uint32_t gid;
@@ -371,6 +372,7 @@ struct plan {
     struct limit limits[MAX_ITEMS];
     const char *hostname;
     const char *cwd;
+    uint64_t tmpfs_size;
     uint32_t tmpfs_count;
     struct tmpfs tmpfs[MAX_ITEMS];
     uint32_t text_count;
@@ -380,6 +382,7 @@ struct plan {
     uint32_t output_entries;
     uint64_t memory_bytes;
     uint32_t cpu_quota;
+    uint32_t merges_output;
     char **argv;
     char **envp;
     char *strings[MAX_STRINGS + 2];
@@ -391,7 +394,7 @@ struct processors {
     uint8_t bits[MAX_PROCESSORS / 8];
 };
 
-/* A tmpfs of the plan, in the plan's order; the path is a copy. It is not mounted where the image uses the directory. */
+/* A directory of the plan, in the plan's order; the path is a copy. It is not mounted where the image uses the directory. */
 struct mount_point {
     struct tmpfs tmpfs;
     int is_mounted;
@@ -420,6 +423,7 @@ static int child_status;
 static int child_ended;
 static int output_fd = -1;
 static struct mount_point mounts[MAX_ITEMS];
+static uint64_t mounted_size;
 static uint32_t mount_count;
 static struct empty_file empty_files[MAX_ITEMS];
 static uint32_t empty_file_count;
@@ -546,7 +550,7 @@ static void send_buffer(enum frame_type type, size_t length)
     put32(buffer, (uint32_t)length);
     buffer[4] = (uint8_t)type;
     buffer[5] = (uint8_t)(type >> 8);
-    buffer[6] = FRAME_VERSION;
+    buffer[6] = type == ENDED || type == OUTPUT_FILE ? REPORT_VERSION : FRAME_VERSION;
     buffer[7] = 0;
     if (sizeof outgoing - outgoing_length < HEADER_SIZE + length)
         flush();
@@ -677,16 +681,18 @@ static void parse_start(size_t length)
         reader = saved;
     else
         plan->cwd = take_path(&reader, "cwd");
+    plan->tmpfs_size = take64(&reader, "tmpfs");
+    if (plan->tmpfs_size == 0 || plan->tmpfs_size > INT64_MAX)
+        malformed("tmpfs");
     plan->tmpfs_count = take_count(&reader, MAX_ITEMS, "tmpfs");
     for (uint32_t i = 0; i < plan->tmpfs_count; i++) {
         struct tmpfs *tmpfs = &plan->tmpfs[i];
         tmpfs->path = take_path(&reader, "tmpfs");
-        tmpfs->size = take64(&reader, "tmpfs");
         tmpfs->mode = take32(&reader, "tmpfs");
         tmpfs->uid = take_id(&reader, "tmpfs");
         tmpfs->gid = take_id(&reader, "tmpfs");
         tmpfs->unless_used = take32(&reader, "tmpfs");
-        if (tmpfs->size == 0 || tmpfs->size > INT64_MAX || tmpfs->mode > 07777 || tmpfs->unless_used > 1)
+        if (tmpfs->mode > 07777 || tmpfs->unless_used > 1)
             malformed("tmpfs");
     }
     plan->text_count = take_count(&reader, MAX_ITEMS, "text files");
@@ -723,6 +729,7 @@ static void parse_start(size_t length)
     plan->cpu_quota = take32(&reader, "processor time");
     if (plan->memory_bytes < LEAST_MEMORY || plan->memory_bytes > INT64_MAX || plan->cpu_quota < 1 || plan->cpu_quota > INT32_MAX)
         malformed("limits to show");
+    plan->merges_output = take_count(&reader, 1, "flags");
     if (reader.at != reader.end)
         malformed("end of START");
 }
@@ -783,25 +790,49 @@ static char *copy_text(const char *text)
     return copy;
 }
 
-static void mount_tmpfs(const struct tmpfs *tmpfs)
+/* Where the file system of all of them is, while they are mounted: every root has this directory. */
+static const char TMPFS_ROOT[] = "/.boxer";
+
+static void mount_directory(const struct tmpfs *tmpfs)
 {
-    struct mount_point *point = &mounts[mount_count++];
+    struct mount_point *point = &mounts[mount_count];
+    char source[64];
+    snprintf(source, sizeof source, "%s/%u", TMPFS_ROOT, mount_count++);
     point->tmpfs = *tmpfs;
     point->tmpfs.path = copy_text(tmpfs->path);
     point->is_mounted = !tmpfs->unless_used || !is_used(tmpfs->path);
     if (!point->is_mounted)
         return;
-    char options[128];
-    snprintf(options, sizeof options, "size=%llu,mode=%o,uid=%u,gid=%u", (unsigned long long)tmpfs->size, tmpfs->mode, tmpfs->uid,
-        tmpfs->gid);
-    for (int attempt = 0; mount("tmpfs", tmpfs->path, "tmpfs", MS_NOSUID | MS_NODEV, options) != 0; attempt++)
+    if (mkdir(source, 0700) != 0 || chown(source, tmpfs->uid, tmpfs->gid) != 0 || chmod(source, tmpfs->mode) != 0)
+        fault("make", source, errno);
+    for (int attempt = 0; mount(source, tmpfs->path, NULL, MS_BIND | MS_NOSUID | MS_NODEV, NULL) != 0; attempt++)
         if (attempt > 0 || errno != ENOENT || make_directories(tmpfs->path, 0, 0, 0) != 0)
             fault("mount", tmpfs->path, errno);
 }
 
-static void unmount_from(uint32_t first)
+/* They are directories of one file system, so that its size is the bound of them all together. */
+static void mount_directories(void)
 {
-    while (mount_count > first) {
+    char options[64];
+    snprintf(options, sizeof options, "size=%llu,mode=0700", (unsigned long long)plan->tmpfs_size);
+    /* A warm-up of user 0 may have put something else there. */
+    struct stat info;
+    if (lstat(TMPFS_ROOT, &info) != 0 || !S_ISDIR(info.st_mode)) {
+        unlink(TMPFS_ROOT);
+        mkdir(TMPFS_ROOT, 0700);
+    }
+    if (plan->tmpfs_count > 0 && mount("tmpfs", TMPFS_ROOT, "tmpfs", MS_NOSUID | MS_NODEV, options) != 0)
+        fault("mount", TMPFS_ROOT, errno);
+    for (uint32_t i = 0; i < plan->tmpfs_count; i++)
+        mount_directory(&plan->tmpfs[i]);
+    if (plan->tmpfs_count > 0 && umount2(TMPFS_ROOT, MNT_DETACH) != 0)
+        fault("unmount", TMPFS_ROOT, errno);
+    mounted_size = plan->tmpfs_size;
+}
+
+static void unmount_directories(void)
+{
+    while (mount_count > 0) {
         struct mount_point *point = &mounts[--mount_count];
         if (point->is_mounted && umount2(point->tmpfs.path, 0) != 0)
             fault("unmount", point->tmpfs.path, errno);
@@ -809,16 +840,15 @@ static void unmount_from(uint32_t first)
     }
 }
 
-/* How many of the mounts that are there, from the first on, are those of the plan. */
-static uint32_t count_wanted_mounts(void)
+/* Whether the mounts that are there are those of the plan. */
+static int are_mounts_wanted(void)
 {
-    uint32_t same = 0;
-    for (; same < mount_count && same < plan->tmpfs_count; same++) {
-        const struct tmpfs *there = &mounts[same].tmpfs;
-        const struct tmpfs *wanted = &plan->tmpfs[same];
-        if (strcmp(there->path, wanted->path) != 0 || there->size != wanted->size || there->mode != wanted->mode || there->uid != wanted->uid
-            || there->gid != wanted->gid || there->unless_used != wanted->unless_used)
-            break;
+    int same = mount_count == plan->tmpfs_count && mounted_size == plan->tmpfs_size;
+    for (uint32_t i = 0; i < mount_count && same; i++) {
+        const struct tmpfs *there = &mounts[i].tmpfs;
+        const struct tmpfs *wanted = &plan->tmpfs[i];
+        same = strcmp(there->path, wanted->path) == 0 && there->mode == wanted->mode && there->uid == wanted->uid && there->gid == wanted->gid
+            && there->unless_used == wanted->unless_used;
     }
     return same;
 }
@@ -898,8 +928,7 @@ static void forget_empty_files(void)
 /* What the next plan probably wants is made while nobody waits for it: mounts and text files, with nothing in them. */
 static void make_ahead(void)
 {
-    for (uint32_t i = 0; i < plan->tmpfs_count; i++)
-        mount_tmpfs(&plan->tmpfs[i]);
+    mount_directories();
     for (uint32_t i = 0; i < plan->text_count; i++) {
         struct empty_file *file = &empty_files[empty_file_count++];
         file->path = copy_text(plan->texts[i].path);
@@ -1469,6 +1498,8 @@ _Noreturn static void become_command(int socket)
         child_fail(STAGE_CWD);
     if (plan->is_quiet && open_null() != 0)
         child_fail(STAGE_EXEC);
+    if (plan->merges_output && dup2(STDOUT_FILENO, STDERR_FILENO) < 0)
+        child_fail(STAGE_EXEC);
     /* Init ignores no signal, and an exec ends its handling of SIGCHLD. */
     sigset_t none;
     sigemptyset(&none);
@@ -1632,9 +1663,9 @@ static void prepare(size_t length)
 {
     parse_start(length);
     plan->failed_stage = 0;
-    uint32_t wanted = count_wanted_mounts();
+    int are_wanted = are_mounts_wanted();
     /* With other mounts their paths may lead elsewhere; and one that is open keeps what it is in from being unmounted. */
-    if (wanted != mount_count || wanted != plan->tmpfs_count)
+    if (!are_wanted)
         forget_empty_files();
     narrow_affinity();
     if (plan->uid == 0)
@@ -1642,9 +1673,10 @@ static void prepare(size_t length)
     if (plan->hostname[0] != '\0' && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
         fault("hostname", NULL, errno);
     show_limits();
-    unmount_from(wanted);
-    for (uint32_t i = wanted; i < plan->tmpfs_count; i++)
-        mount_tmpfs(&plan->tmpfs[i]);
+    if (!are_wanted) {
+        unmount_directories();
+        mount_directories();
+    }
     for (uint32_t i = 0; i < plan->text_count; i++)
         write_text(&plan->texts[i]);
     forget_empty_files();
@@ -1709,7 +1741,12 @@ static void send_file(int directory, const char *name, size_t length)
         return;
     }
     bytes_left -= size;
-    send_payload_end(OUTPUT_FILE, put_text(put64(put32(buffer + HEADER_SIZE, info.st_mode & 0777), size), output_path, length));
+    uint8_t *at = put64(put32(buffer + HEADER_SIZE, info.st_mode & 0777), size);
+    /* gVisor has negative nanoseconds in times before 1970. */
+    int32_t nanoseconds = (int32_t)info.st_mtim.tv_nsec;
+    int64_t seconds = info.st_mtim.tv_sec - (nanoseconds < 0);
+    at = put32(put64(at, (uint64_t)seconds), (uint32_t)(nanoseconds < 0 ? nanoseconds + 1000000000 : nanoseconds));
+    send_payload_end(OUTPUT_FILE, put_text(at, output_path, length));
     while (size > 0) {
         ssize_t got = read(fd, buffer + HEADER_SIZE, size < MAX_PAYLOAD ? (size_t)size : MAX_PAYLOAD);
         if (got < 0 && errno == EINTR)
@@ -1798,25 +1835,36 @@ static uint64_t microseconds(struct timeval time)
     return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
 }
 
+/* Processes and threads of the command when KILL came; 0 where it did not. */
+static uint32_t tasks_at_kill;
+
+/* A command that waits for a thread which it could not make shows it only by their number. */
+static uint32_t count_tasks(void)
+{
+    struct sysinfo info;
+    return sysinfo(&info) == 0 && info.procs > 1 ? info.procs - 1u : 0;
+}
+
 static void report_end(void)
 {
     kill_all();
 
     struct rusage usage = { 0 };
     getrusage(RUSAGE_CHILDREN, &usage);
-    uint32_t full = 0;
-    for (uint32_t i = 0; i < mount_count; i++) {
-        struct statvfs info;
-        if (mounts[i].is_mounted && statvfs(mounts[i].tmpfs.path, &info) == 0 && info.f_bavail == 0)
-            full++;
-    }
+    uint32_t is_full = 0;
+    uint32_t mounted = 0;
+    while (mounted < mount_count && !mounts[mounted].is_mounted)
+        mounted++;
+    struct statvfs info;
+    if (mounted < mount_count && statvfs(mounts[mounted].tmpfs.path, &info) == 0)
+        is_full = info.f_bavail == 0;
     int signaled = WIFSIGNALED(child_status);
     uint8_t *at = put32(buffer + HEADER_SIZE, (uint32_t)signaled);
     at = put32(at, (uint32_t)(signaled ? WTERMSIG(child_status) : WEXITSTATUS(child_status)));
     at = put64(at, microseconds(usage.ru_utime) - microseconds(warm_up_usage.ru_utime));
     at = put64(at, microseconds(usage.ru_stime) - microseconds(warm_up_usage.ru_stime));
     at = put64(at, (uint64_t)max_resident * 1024);
-    send_payload_end(ENDED, put32(at, full));
+    send_payload_end(ENDED, put32(put32(at, is_full), tasks_at_kill));
     state = OVER;
     if (output_fd >= 0)
         send_outputs();
@@ -1896,7 +1944,7 @@ static void take_signal(const uint8_t *payload, size_t length)
     if (number < 1 || number > 64)
         malformed("SIGNAL");
     if (state == RUNNING && !child_ended)
-        kill(child, (int)number);
+        kill(-child, (int)number);
 }
 
 static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
@@ -1906,8 +1954,10 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
             malformed("KILL");
         if (state < EXECUTING)
             leave(0);
-        if (state != OVER)
+        if (state != OVER) {
+            tasks_at_kill = state == RUNNING ? count_tasks() : 0;
             kill(-1, SIGKILL);
+        }
         return;
     }
     if (type == SIGNAL) {
@@ -1925,7 +1975,7 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
         plan->is_quiet = 1;
         hide_standard();
         forget_empty_files();
-        unmount_from(0);
+        unmount_directories();
         mount_for_warm_up();
         prepare(length);
         state = WARMING_UP;
@@ -2046,7 +2096,7 @@ static void finish_warm_up(void)
     if (output_fd >= 0)
         close(output_fd);
     output_fd = -1;
-    unmount_from(0);
+    unmount_directories();
     unmount_after_warm_up();
     /* It belongs to the warm-up's user. One with entries stays. */
     if (is_cwd_made)
@@ -2106,6 +2156,10 @@ static void boot(void)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         fault("no_new_privs", NULL, errno);
     become_reserved();
+    /* The runtime mounts a tmpfs of its own there, which would lie below the one of the plan. */
+    umount2("/tmp", UMOUNT_NOFOLLOW);
+    /* Where the image has none. */
+    symlink("/proc/mounts", "/etc/mtab");
     show_files();
     show_cgroups();
     send_payload_end(READY, put32(buffer + HEADER_SIZE, VERSION));

@@ -9,7 +9,9 @@ internal sealed record RunRequestBody
     /// <summary>The whole command: program and arguments, at least one.</summary>
     public required IReadOnlyList<string> Cmd { get; init; }
 
-    /// <summary>Variables as NAME=value, added to those of the image. Of two with one name the last counts.</summary>
+    /// <summary>
+    /// Variables as NAME=value, or as an object of names and values; added to those of the image. Of two with one name the last counts.
+    /// </summary>
     public IReadOnlyList<string>? Env { get; init; }
 
     /// <summary>The absolute directory that the command starts in. Default: the image's, else /.</summary>
@@ -24,11 +26,32 @@ internal sealed record RunRequestBody
     /// <summary>What the command reads from its standard input. Default: nothing.</summary>
     public string? Stdin { get; init; }
 
+    /// <summary>What the command reads from its standard input, in base64; in place of stdin.</summary>
+    public byte[]? StdinBase64 { get; init; }
+
+    /// <summary>
+    /// Whether standard error goes into standard output, in the order in which both are written, as 2&gt;&amp;1 in a shell. Default: false.
+    /// </summary>
+    public bool? MergeStderr { get; init; }
+
+    /// <summary>
+    /// Milliseconds that a command may still run after it was asked to end, because its wall clock is over, the client is gone, or the host stops (then
+    /// at most its stop_grace_secs): the image's StopSignal, else SIGTERM, goes to its process group, and what runs after this time is killed.
+    /// 0 to 60000. Default: 0, everything is killed at once.
+    /// </summary>
+    public int? StopGraceMs { get; init; }
+
     /// <summary>A name, a uid, or uid:gid. Default: the image's, else 65534.</summary>
     public string? User { get; init; }
 
-    /// <summary>Whether the uploads that the run used, and what it wrote under /output, are kept after it. Default: false.</summary>
+    /// <summary>Whether the uploads that the run used are kept after it, and by default what it wrote under /output too. Default: false.</summary>
     public bool? Persist { get; init; }
+
+    /// <summary>
+    /// What becomes of files under /output: none (the answer says how many were dropped), inline (small ones come in the answer) or keep (GET /files
+    /// has them). Default: keep with persist, else none.
+    /// </summary>
+    public string? Outputs { get; init; }
 
     /// <summary>none, sandbox or host. Default: none.</summary>
     public string? Network { get; init; }
@@ -83,6 +106,6 @@ internal sealed record LimitsBody
     /// <summary>Open descriptors of one process; 8 to 1048576.</summary>
     public int? Nofile { get; init; }
 
-    /// <summary>Size in MiB of each of /tmp, $HOME and /dev/shm; 1 to 1048576.</summary>
+    /// <summary>Size in MiB of /tmp, $HOME, /dev/shm and /output together; 1 to 1048576. What is in them counts as memory too.</summary>
     public int? DiskMb { get; init; }
 }

@@ -21,8 +21,11 @@ internal sealed class RunRequestReader
 
     private const int MaxValues = 100_000;
     private const int MaxShown = 60;
+    private const int MaxStopGraceMs = 60_000;
 
-    private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "user", "persist", "network", "egress", "pull"];
+    private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "stdin_base64", "merge_stderr", "stop_grace_ms", "user", "persist", "outputs", "network", "egress", "pull"];
+
+    private static readonly string[] OutputKinds = ["none", "inline", "keep"];
 
     private static readonly string[] PullPolicies = ["missing", "always", "never"];
 
@@ -133,8 +136,12 @@ internal sealed class RunRequestReader
             Limits = ReadLimits(),
             Files = ReadTexts("files", MaxFiles),
             Stdin = ReadText("stdin"),
+            StdinBase64 = ReadStdinBytes(),
             User = NullIfEmpty(ReadText("user", refuseNul: true)),
-            Persist = ReadPersist(),
+            MergeStderr = ReadFlag("merge_stderr"),
+            StopGraceMs = ReadStopGrace(),
+            Persist = ReadFlag("persist"),
+            Outputs = ReadOutputs(),
             Network = ReadNetwork([.. networks]),
             Egress = ReadEgress(),
             Pull = ReadPull(),
@@ -182,7 +189,12 @@ internal sealed class RunRequestReader
 
     private List<string>? ReadEnvironment()
     {
-        List<string>? variables = ReadTexts("env");
+        if (Has("env") && _body.GetProperty("env").ValueKind == JsonValueKind.Object)
+        {
+            return ReadVariables(_body.GetProperty("env"));
+        }
+
+        List<string>? variables = ReadTexts("env", kind: "a list of texts or an object");
         for (int i = 0; i < variables?.Count; i++)
         {
             if (variables[i].IndexOf('=', StringComparison.Ordinal) < 1)
@@ -192,6 +204,29 @@ internal sealed class RunRequestReader
         }
 
         return variables;
+    }
+
+    private List<string>? ReadVariables(JsonElement variables)
+    {
+        if (variables.GetPropertyCount() > MaxItems)
+        {
+            Fault("env", $"has {variables.GetPropertyCount()} entries; at most {MaxItems} are allowed");
+            return null;
+        }
+
+        List<string> read = [];
+        foreach (JsonProperty variable in variables.EnumerateObject())
+        {
+            string name = variable.Name;
+            if (name.Length == 0 || name.Contains('=', StringComparison.Ordinal) || name.Contains('\0', StringComparison.Ordinal))
+            {
+                Fault("env", $"has the name {Quote(name)}; a name must not be empty, and have neither = nor NUL");
+            }
+
+            read.Add($"{name}={AsText($"env.{Clip(name)}", variable.Value, refuseNul: true)}");
+        }
+
+        return read;
     }
 
     private string? ReadCwd()
@@ -331,21 +366,71 @@ internal sealed class RunRequestReader
         return null;
     }
 
-    private bool? ReadPersist()
+    private bool? ReadFlag(string name)
     {
-        if (!Has("persist"))
+        if (!Has(name))
         {
             return null;
         }
 
-        JsonElement persist = _body.GetProperty("persist");
-        if (persist.ValueKind is JsonValueKind.True or JsonValueKind.False)
+        JsonElement flag = _body.GetProperty(name);
+        if (flag.ValueKind is JsonValueKind.True or JsonValueKind.False)
         {
-            return persist.GetBoolean();
+            return flag.GetBoolean();
         }
 
-        Fault("persist", $"must be true or false, not {Show(persist)}");
+        Fault(name, $"must be true or false, not {Show(flag)}");
         return null;
+    }
+
+    private byte[]? ReadStdinBytes()
+    {
+        if (!Has("stdin_base64"))
+        {
+            return null;
+        }
+
+        if (Has("stdin"))
+        {
+            Fault("stdin_base64", "cannot be there together with stdin; leave one of them");
+        }
+
+        JsonElement element = _body.GetProperty("stdin_base64");
+        if (element.ValueKind == JsonValueKind.String && element.TryGetBytesFromBase64(out byte[]? bytes))
+        {
+            return bytes;
+        }
+
+        Fault("stdin_base64", $"must be a text in base64, not {Show(element)}");
+        return null;
+    }
+
+    private int? ReadStopGrace()
+    {
+        if (!Has("stop_grace_ms"))
+        {
+            return null;
+        }
+
+        JsonElement element = _body.GetProperty("stop_grace_ms");
+        if (element.ValueKind == JsonValueKind.Number && element.TryGetInt32(out int milliseconds) && milliseconds is >= 0 and <= MaxStopGraceMs)
+        {
+            return milliseconds;
+        }
+
+        Fault("stop_grace_ms", $"must be a whole number from 0 to {MaxStopGraceMs}, not {Show(element)}");
+        return null;
+    }
+
+    private string? ReadOutputs()
+    {
+        string? outputs = NullIfEmpty(ReadText("outputs"));
+        if (outputs is not null && !OutputKinds.Contains(outputs, StringComparer.Ordinal))
+        {
+            Fault("outputs", $"must be none, inline or keep, not {Quote(outputs)}");
+        }
+
+        return outputs;
     }
 
     private string? ReadNetwork(string[] networks)
@@ -374,7 +459,7 @@ internal sealed class RunRequestReader
 
     private string? ReadText(string name, bool refuseNul = false) => Has(name) ? AsText(name, _body.GetProperty(name), refuseNul) : null;
 
-    private List<string>? ReadTexts(string name, int most = MaxItems)
+    private List<string>? ReadTexts(string name, int most = MaxItems, string kind = "a list of texts")
     {
         if (!Has(name))
         {
@@ -384,7 +469,7 @@ internal sealed class RunRequestReader
         JsonElement list = _body.GetProperty(name);
         if (list.ValueKind != JsonValueKind.Array)
         {
-            Fault(name, $"must be a list of texts, not {Show(list)}");
+            Fault(name, $"must be {kind}, not {Show(list)}");
             return null;
         }
 

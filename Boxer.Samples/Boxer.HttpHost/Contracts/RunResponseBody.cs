@@ -38,11 +38,17 @@ internal sealed record RunResponseBody
     /// <summary>Standard error as it was, in base64; only where it is not UTF-8.</summary>
     public LargeText? StderrBase64 { get; init; }
 
-    /// <summary>What the command wrote under /output and was kept; empty without persist.</summary>
+    /// <summary>What the command wrote under /output and was kept, or comes with this answer; empty where neither was asked for.</summary>
     public required IReadOnlyList<OutputBody> Outputs { get; init; }
 
     /// <summary>Why outputs is not everything that was under /output.</summary>
     public string? OutputsIncomplete { get; init; }
+
+    /// <summary>
+    /// How many files and links were under /output and dropped, at least, because the request did not ask for them. Absent where there were
+    /// none, and where the sandbox was destroyed before they could be counted.
+    /// </summary>
+    public long? OutputsDropped { get; init; }
 
     /// <summary>The digest of the image's manifest.</summary>
     public required string ImageDigest { get; init; }
@@ -80,9 +86,12 @@ internal sealed record DenialBody(string? Address, string? Domain, int Port, str
 internal sealed record NetworkUsageBody(long BytesIn, long BytesOut);
 
 /// <summary>A file that a run left.</summary>
-/// <param name="Path">What GET /files takes: output/exec_id/path.</param>
+/// <param name="Path">What GET /files takes: output/exec_id/path. Of one that comes with the answer: its path below /output.</param>
 /// <param name="Size">Bytes.</param>
-internal sealed record OutputBody(string Path, long Size);
+/// <param name="Mode">Its permission bits as the command set them, in octal, such as 0644.</param>
+/// <param name="ModifiedAt">When it was modified, as the command says.</param>
+/// <param name="ContentBase64">Its content; only with outputs inline.</param>
+internal sealed record OutputBody(string Path, long Size, string? Mode, DateTimeOffset? ModifiedAt, LargeText? ContentBase64);
 
 /// <summary>Milliseconds of each stage of a run.</summary>
 /// <param name="Queue">Time spent waiting for a running slot, plus time spent waiting for processors with the sandbox ready.</param>
@@ -134,11 +143,17 @@ internal sealed record ErrorBody
     /// <summary>Why the run ended, where it ran: wall_clock_limit, output_limit, not_started or sandbox_died.</summary>
     public string? Termination { get; init; }
 
-    /// <summary>What the command wrote under /output and was kept.</summary>
+    /// <summary>What the command wrote under /output and was kept, or comes with this answer.</summary>
     public IReadOnlyList<OutputBody>? Outputs { get; init; }
 
     /// <summary>Why outputs is not everything that was under /output.</summary>
     public string? OutputsIncomplete { get; init; }
+
+    /// <summary>
+    /// How many files and links were under /output and dropped, at least, because the request did not ask for them. Absent where there were
+    /// none, and where the sandbox was destroyed before they could be counted.
+    /// </summary>
+    public long? OutputsDropped { get; init; }
 
     /// <summary>The digest of the image's manifest, where it ran.</summary>
     public string? ImageDigest { get; init; }

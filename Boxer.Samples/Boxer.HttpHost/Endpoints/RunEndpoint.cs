@@ -31,7 +31,7 @@ internal static class RunEndpoint
                 }
                 else if (happened is SandboxEnded { Result: var result })
                 {
-                    using IDisposable room = services.GetRequiredService<AnswerRoom>().Enter(context, result.StdoutBytes.Length + result.StderrBytes.Length);
+                    using IDisposable room = services.GetRequiredService<AnswerRoom>().Enter(context, RunAnswers.BytesOf(result));
                     await run.Complete(result).WriteAsync(context);
                 }
             }

@@ -39,7 +39,7 @@ internal static class RunStreamEndpoint
                 progress.Note(events.Current);
                 if (events.Current is SandboxEnded { Result: var result })
                 {
-                    using IDisposable room = services.GetRequiredService<AnswerRoom>().Enter(context, result.StdoutBytes.Length + result.StderrBytes.Length);
+                    using IDisposable room = services.GetRequiredService<AnswerRoom>().Enter(context, RunAnswers.BytesOf(result));
                     HttpAnswer answer = run.Complete(result);
                     if (!writer.HasStarted)
                     {

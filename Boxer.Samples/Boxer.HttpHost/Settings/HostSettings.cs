@@ -24,6 +24,11 @@ internal sealed record HostSettings
 
     public required int UploadQuotaFiles { get; init; }
 
+    /// <summary>Bytes and files under /output that come with an answer, where a request wants them there.</summary>
+    public required long InlineOutputsBytes { get; init; }
+
+    public required int InlineOutputsFiles { get; init; }
+
     /// <summary>Bytes of the body of one run request.</summary>
     public required long RunBodyLimitBytes { get; init; }
 

@@ -8,6 +8,7 @@ namespace Boxer.HttpHost.Settings;
 /// <summary>Makes <see cref="HostSettings"/> of what is set. Every fault is found in one pass; each names its key and the remedy.</summary>
 internal sealed class SettingsBinder
 {
+    private const long Mebibyte = 1L << 20;
     private const long Gibibyte = 1L << 30;
     private const int MaxShown = 60;
 
@@ -19,7 +20,7 @@ internal sealed class SettingsBinder
     private static readonly string[] Keys =
     [
         "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "cpu_overcommit", "defaults", "dns_servers", "docker_config", "egress", "enable_ipv6", "home", "host_names",
-        "ignore_cgroups", "image_min_free_bytes", "image_quota_bytes", "insecure_registries", "listen_addr", "max_concurrent_runs", "max_concurrent_runs_per_key", "max_limits", "max_memory_mb", "max_queued_runs",
+        "ignore_cgroups", "image_min_free_bytes", "image_quota_bytes", "inline_outputs_bytes", "inline_outputs_files", "insecure_registries", "listen_addr", "max_concurrent_runs", "max_concurrent_runs_per_key", "max_limits", "max_memory_mb", "max_queued_runs",
         "max_queued_runs_per_key", "network_blocks",
         "output_limit_bytes", "outputs_limit_bytes", "outputs_limit_files", "platform", "pool", "pull_memory_mb", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors",
         "run_body_limit_bytes", "runsc_path", "stop_grace_secs", "upload_limit_bytes", "upload_quota_bytes", "upload_quota_files",
@@ -98,6 +99,8 @@ internal sealed class SettingsBinder
         {
             Sandboxes = options,
             ListenAddress = listen,
+            InlineOutputsBytes = Whole(_root, "", "inline_outputs_bytes", 0, 64 * Mebibyte) ?? 4 * Mebibyte,
+            InlineOutputsFiles = (int)(Whole(_root, "", "inline_outputs_files", 0, 10_000) ?? 100),
             UploadLimitBytes = Whole(_root, "", "upload_limit_bytes", 1, 64 * Gibibyte) ?? 10_485_760,
             UploadQuotaBytes = Whole(_root, "", "upload_quota_bytes", 1, long.MaxValue) ?? 4 * Gibibyte,
             UploadQuotaFiles = (int)(Whole(_root, "", "upload_quota_files", 1, int.MaxValue) ?? 100_000),

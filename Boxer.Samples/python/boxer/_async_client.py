@@ -43,6 +43,9 @@ class AsyncBoxerClient:
         egress: Optional[_wire.Egress] = None,
         stdin: Optional[str] = None,
         user: Optional[str] = None,
+        outputs: Optional[str] = None,
+        merge_stderr: bool = False,
+        stop_grace_ms: int = 0,
     ) -> RunResult:
         """Runs a command and waits for its end; see :meth:`BoxerClient.run`. Cancelling ends the run."""
         call = _wire.run_call(
@@ -59,6 +62,9 @@ class AsyncBoxerClient:
             egress=egress,
             stdin=stdin,
             user=user,
+            outputs=outputs,
+            merge_stderr=merge_stderr,
+            stop_grace_ms=stop_grace_ms,
         )
         return _wire.run_result(await self._send(call))
 
@@ -76,6 +82,9 @@ class AsyncBoxerClient:
         egress: Optional[_wire.Egress] = None,
         stdin: Optional[str] = None,
         user: Optional[str] = None,
+        outputs: Optional[str] = None,
+        merge_stderr: bool = False,
+        stop_grace_ms: int = 0,
     ) -> AsyncRunStream:
         """
         Runs a command and gives its output as it is printed; see :meth:`BoxerClient.stream`.
@@ -96,6 +105,9 @@ class AsyncBoxerClient:
             egress=egress,
             stdin=stdin,
             user=user,
+            outputs=outputs,
+            merge_stderr=merge_stderr,
+            stop_grace_ms=stop_grace_ms,
         )
         return AsyncRunStream(self._http, call)
 

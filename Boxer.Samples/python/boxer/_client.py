@@ -47,6 +47,9 @@ class BoxerClient:
         egress: Optional[_wire.Egress] = None,
         stdin: Optional[str] = None,
         user: Optional[str] = None,
+        outputs: Optional[str] = None,
+        merge_stderr: bool = False,
+        stop_grace_ms: int = 0,
     ) -> RunResult:
         """
         Runs a command in a sandbox of its own and waits for its end.
@@ -62,6 +65,9 @@ class BoxerClient:
         egress: with ``sandbox``, what may be reached: ``{"allow": ["pypi.org:443"], "deny": [], "bandwidth_bps": ..., "quota_bytes": ...}``.
         stdin: what the command reads from its standard input; default empty.
         user: name, uid or uid:gid; default the image's, else 65534.
+        outputs: what becomes of files under ``/output``: ``none``, ``inline`` (small ones, in ``result.outputs``) or ``keep``; default as ``persist``.
+        merge_stderr: standard error goes into standard output, in the order in which both are written.
+        stop_grace_ms: how long the command may still run after it was asked to end, where its wall clock is over; 0 to 60000.
 
         A command that fails is a result, with its ``exit_code``. Raises :class:`BoxerTimeoutError` at the wall-clock
         limit, :class:`BoxerOutputLimitError` at the output limit, :class:`BoxerCapacityError` when too many runs wait,
@@ -82,6 +88,9 @@ class BoxerClient:
             egress=egress,
             stdin=stdin,
             user=user,
+            outputs=outputs,
+            merge_stderr=merge_stderr,
+            stop_grace_ms=stop_grace_ms,
         )
         return _wire.run_result(self._send(call))
 
@@ -99,6 +108,9 @@ class BoxerClient:
         egress: Optional[_wire.Egress] = None,
         stdin: Optional[str] = None,
         user: Optional[str] = None,
+        outputs: Optional[str] = None,
+        merge_stderr: bool = False,
+        stop_grace_ms: int = 0,
     ) -> RunStream:
         """
         Runs a command and gives its output as it is printed; arguments and errors are those of :meth:`run`.
@@ -119,6 +131,9 @@ class BoxerClient:
             egress=egress,
             stdin=stdin,
             user=user,
+            outputs=outputs,
+            merge_stderr=merge_stderr,
+            stop_grace_ms=stop_grace_ms,
         )
         return RunStream(self._http, call)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import difflib
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ class ResourceLimits:
     """Open descriptors of one process."""
 
     disk_mb: Optional[int] = None
-    """Size in MiB of each of /tmp, $HOME and /dev/shm, which count as memory too."""
+    """Size in MiB of /tmp, $HOME, /dev/shm and /output together, which count as memory too."""
 
     cpu_time_secs: Optional[float] = None
     """Seconds of processor time of the whole sandbox, on all cores together. Default: no limit, unless the host has one."""
@@ -66,10 +67,19 @@ class OutputFile:
     """A file that a run left under ``/output``."""
 
     path: str
-    """What ``download_file`` takes: ``output/<exec_id>/<path below /output>``."""
+    """What ``download_file`` takes: ``output/<exec_id>/<path below /output>``; with ``outputs="inline"`` the path below ``/output``."""
 
     size: int
     """Its size in bytes."""
+
+    content: Optional[bytes] = None
+    """Its content, with ``outputs="inline"``."""
+
+    mode: Optional[str] = None
+    """Its permission bits as the command set them, in octal: ``"0644"``."""
+
+    modified_at: Optional[str] = None
+    """When it was modified, as the command says: RFC 3339."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,10 @@ class RunResult:
     """Why the host could not read everything that the run did with its network."""
 
     outputs: List[OutputFile] = field(default_factory=list)
-    """What the command left under ``/output`` and the host kept; empty without ``persist``."""
+    """What the command left under ``/output`` and the host kept or sent; empty where neither was asked for."""
+
+    outputs_dropped: int = 0
+    """How many files were under ``/output`` and dropped, because nobody asked for them."""
 
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The whole JSON body, with what this version of the package has no field for."""
@@ -136,6 +149,7 @@ class RunResult:
             network_incomplete=_optional(body, "network_incomplete", str, None),
             error=_optional(body, "error", str, None),
             outputs=[file for item in _optional(body, "outputs", list, []) for file in _output(item)],
+            outputs_dropped=_optional(body, "outputs_dropped", int, 0),
             raw=body,
         )
 
@@ -186,7 +200,16 @@ def _required(body: Mapping[str, Any], name: str, kind: Any) -> Any:
 
 def _output(item: Any) -> List[OutputFile]:
     if isinstance(item, dict) and isinstance(item.get("path"), str) and isinstance(item.get("size"), int):
-        return [OutputFile(item["path"], item["size"])]
+        content = item.get("content_base64")
+        return [
+            OutputFile(
+                item["path"],
+                item["size"],
+                base64.b64decode(content) if isinstance(content, str) else None,
+                _optional(item, "mode", str, None),
+                _optional(item, "modified_at", str, None),
+            )
+        ]
     return []
 
 

@@ -126,6 +126,9 @@ def run_call(
     egress: Optional[Egress],
     stdin: Optional[str],
     user: Optional[str],
+    outputs: Optional[str],
+    merge_stderr: bool,
+    stop_grace_ms: int,
 ) -> Call:
     """A request of ``/run`` or ``/run/stream``; what is left to the host's defaults is not sent."""
     body: Dict[str, Any] = {"image": image, "cmd": _strings("cmd", cmd), "network": network, "persist": persist}
@@ -144,10 +147,16 @@ def run_call(
         body["stdin"] = stdin
     if user is not None:
         body["user"] = user
+    if outputs is not None:
+        body["outputs"] = outputs
+    if merge_stderr:
+        body["merge_stderr"] = True
+    if stop_grace_ms:
+        body["stop_grace_ms"] = stop_grace_ms
 
     # Without a limit of the request the host's default holds, which is not known here: no bound then.
     wall = checked.wall_clock_secs
-    timeout = settings.silence(QUEUE + PULL + BOOT + wall + MARGIN if wall and wall > 0 else None)
+    timeout = settings.silence(QUEUE + PULL + BOOT + wall + stop_grace_ms / 1000 + MARGIN if wall and wall > 0 else None)
     content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
     return Call("POST", path, {"content": content, "headers": headers}, timeout)

@@ -178,11 +178,13 @@ def test_outputs_are_kept_only_where_asked(kind: str) -> None:
     source = "open('/output/a.bin', 'wb').write(bytes(range(256)))"
     kept = call(kind, URL, "run", IMAGE, python(source), persist=True)
     assert kept.exit_code == 0, kept.stderr
-    assert kept.outputs == [OutputFile(f"output/{kept.exec_id}/a.bin", 256)]
+    assert kept.outputs == [OutputFile(f"output/{kept.exec_id}/a.bin", 256, None, "0644", kept.outputs[0].modified_at)]
     assert call(kind, URL, "download_file", kept.outputs[0].path) == bytes(range(256))
 
     dropped = call(kind, URL, "run", IMAGE, python(source))
-    assert dropped.outputs == []
+    assert (dropped.outputs, dropped.outputs_dropped) == ([], 1)
+    inline = call(kind, URL, "run", IMAGE, python(source), outputs="inline")
+    assert [(file.path, file.content) for file in inline.outputs] == [("a.bin", bytes(range(256)))]
     with pytest.raises(BoxerAPIError) as caught:
         call(kind, URL, "download_file", f"output/{dropped.exec_id}/a.bin")
     assert caught.value.status_code == 404

@@ -31,7 +31,8 @@ NEW = {
     "network_incomplete": "more words",
     "error": "words",
     "stdout_base64": base64.b64encode("h\u00e9llo ".encode() + b"\xff").decode(),
-    "outputs": [{"path": "output/boxer-1/a.bin", "size": 3, "mode": 420}, "something else"],
+    "outputs": [{"path": "output/boxer-1/a.bin", "size": 3, "mode": "0644", "modified_at": "2001-09-09T01:46:40+00:00", "content_base64": "YWJj"}, "something else"],
+    "outputs_dropped": 2,
     "invented_later": {"x": [1]},
 }
 
@@ -73,6 +74,9 @@ def test_the_whole_request_and_the_whole_answer(kind: str, host: FakeHost) -> No
         network="sandbox",
         stdin="line\n\x00",
         user="1000:1000",
+        outputs="inline",
+        merge_stderr=True,
+        stop_grace_ms=500,
     )
 
     assert host.last.json == {
@@ -86,13 +90,17 @@ def test_the_whole_request_and_the_whole_answer(kind: str, host: FakeHost) -> No
         "network": "sandbox",
         "stdin": "line\n\x00",
         "user": "1000:1000",
+        "outputs": "inline",
+        "merge_stderr": True,
+        "stop_grace_ms": 500,
     }
     assert (result.exit_code, result.signal, result.termination) == (139, 11, "signaled")
     assert (result.stdout, result.stderr) == ("h\u00e9llo \ufffd", "\u2028")
     assert result.timings_ms == {"queue": 0.1, "image": 2, "sandbox": 88.5}
     assert result.network_denied == NEW["network_denied"]
     assert result.network_incomplete == "more words"
-    assert result.outputs == [OutputFile("output/boxer-1/a.bin", 3)]
+    assert result.outputs == [OutputFile("output/boxer-1/a.bin", 3, b"abc", "0644", "2001-09-09T01:46:40+00:00")]
+    assert result.outputs_dropped == 2
     assert result.error == "words"
     assert result.stdout_bytes == "h\u00e9llo ".encode() + b"\xff"
     assert result.stderr_bytes == "\u2028".encode()

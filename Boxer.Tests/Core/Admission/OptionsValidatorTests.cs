@@ -150,7 +150,7 @@ public sealed class OptionsValidatorTests
                 Pids = 64,
                 WallClock = TimeSpan.FromSeconds(30),
                 OpenFiles = 256,
-                DiskMegabytes = 256,
+                DiskMegabytes = 128,
                 OutputBytes = 10 << 20,
                 OutputFilesBytes = 64 << 20,
                 OutputFilesCount = 1_000,

@@ -20,14 +20,18 @@ public sealed class TelemetryTests(SharedRunner shared)
         var ended = new ConcurrentQueue<Activity>();
         using ActivityListener listener = Listen(ended);
         SandboxResult result = await shared.Runner.RunAsync(SharedRunner.Python("print(42)"), Cancel);
+        await Until.IsSoAsync(() => ended.Any(activity => activity.OperationName == "boxer.cleanup"), seconds: 30);
 
         Activity run = Assert.Single(ended, activity => activity.OperationName == "boxer.run" && result.Id.Equals(activity.GetTagItem("boxer.run.id")));
         Assert.Equal(
             [("boxer.image.digest", result.ImageDigest), ("boxer.network", "none"), ("boxer.termination", "Exited")],
             run.TagObjects.Where(tag => tag.Key != "boxer.run.id").Select(tag => (tag.Key, (string?)tag.Value)).OrderBy(tag => tag.Key, StringComparer.Ordinal));
         Assert.Equal(
-            ["boxer.image", "boxer.network", "boxer.processors", "boxer.queue", "boxer.sandbox"],
+            ["boxer.cleanup", "boxer.command", "boxer.image", "boxer.network", "boxer.outputs", "boxer.processors", "boxer.queue", "boxer.sandbox"],
             ended.Where(activity => activity.ParentSpanId == run.SpanId).Select(activity => activity.OperationName).Order(StringComparer.Ordinal));
+        Activity command = ended.Single(activity => activity.OperationName == "boxer.command");
+        Assert.Equal(result.Timings.Run.TotalMilliseconds, command.Duration.TotalMilliseconds, tolerance: 0.01);
+        Assert.InRange(command.StartTimeUtc, run.StartTimeUtc, run.StartTimeUtc + run.Duration);
     }
 
     [Fact]
@@ -39,7 +43,11 @@ public sealed class TelemetryTests(SharedRunner shared)
 
         await Assert.ThrowsAsync<ImageNotFoundException>(() => shared.Runner.RunAsync(new SandboxRequest("no/such", "true"), Cancel));
 
-        Assert.Contains(ended, activity => activity.OperationName == "boxer.run" && activity.Status == ActivityStatusCode.Error);
+        Assert.Contains(
+            ended,
+            activity => activity.OperationName == "boxer.run" && activity.Status == ActivityStatusCode.Error
+                && "Boxer.ImageNotFoundException".Equals(activity.GetTagItem("error.type")));
+        Assert.Contains(ended, activity => activity.OperationName == "boxer.pull" && activity.Status == ActivityStatusCode.Error);
         Assert.Contains(ended, activity => activity.OperationName == "boxer.image" && activity.Status == ActivityStatusCode.Error);
     }
 
@@ -70,7 +78,9 @@ public sealed class TelemetryTests(SharedRunner shared)
         }
 
         Assert.Contains(heard, item => item is { Instrument: "boxer.runs", Value: 1, Tags: "network=none termination=Exited" });
-        Assert.Contains(heard, item => item is { Instrument: "boxer.runs", Value: 1, Tags: "network=unknown termination=InvalidSandboxRequestException" });
+        Assert.Contains(heard, item => item is { Instrument: "boxer.runs", Value: 1, Tags: "error.type=Boxer.InvalidSandboxRequestException network=unknown" });
+        Assert.Contains(heard, item => item is { Instrument: "boxer.run.duration", Value: > 0, Tags: "network=none termination=Exited" });
+        Assert.Contains(heard, item => item is { Instrument: "boxer.run.duration", Value: > 0, Tags: "error.type=Boxer.InvalidSandboxRequestException network=unknown" });
         Assert.DoesNotContain(heard, item => item.Tags.Contains("made-up-by-a-client", StringComparison.Ordinal));
         Assert.Superset(
             new HashSet<string>(((string[])["queue", "image", "network", "sandbox", "processors", "run", "outputs", "cleanup"]).Select(stage => "stage=" + stage), StringComparer.Ordinal),

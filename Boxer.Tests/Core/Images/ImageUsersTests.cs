@@ -95,7 +95,8 @@ public sealed class ImageUsersTests : IDisposable
 
         Directory.Delete(_root["etc/passwd"]);
         File.WriteAllBytes(_root["etc/passwd"], new byte[(1024 * 1024) + 1]);
-        Assert.Contains("larger than", Assert.Throws<InvalidSandboxRequestException>(() => ImageUsers.Resolve(_root.Path, "9")).Message, StringComparison.Ordinal);
+        Assert.Contains("larger than", Assert.Throws<InvalidSandboxRequestException>(() => ImageUsers.Resolve(_root.Path, "app")).Message, StringComparison.Ordinal);
+        Assert.Equal((9u, 9u, null), (ImageUsers.Resolve(_root.Path, "9").Uid, ImageUsers.Resolve(_root.Path, "9").Gid, ImageUsers.Resolve(_root.Path, "9").Name));
 
         File.WriteAllText(_root["etc/passwd"], new string('a', 100_000) + ":x:1:1\nok:x:2:2:::\n");
         Assert.Equal(2u, ImageUsers.Resolve(_root.Path, "ok").Uid);

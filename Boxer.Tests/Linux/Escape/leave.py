@@ -69,6 +69,7 @@ def leave():
         "message queue": lambda: libc.msgget(7, 0o1666) >= 0 or 1 / 0,
         "semaphore": lambda: libc.semget(7, 1, 0o1666) >= 0 or 1 / 0,
         "port": connect,
+        "directory of PID 1": lambda: (os.rmdir("/.boxer"), os.symlink("/tmp", "/.boxer")),
         "input of the run": lambda: os.close(os.open("/proc/1/fd/0", os.O_RDONLY | os.O_NONBLOCK)),
         "output of the run": lambda: write("/proc/1/fd/1", "left"),
         "errors of the run": lambda: write("/proc/1/fd/2", "left"),

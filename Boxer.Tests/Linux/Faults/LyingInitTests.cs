@@ -12,7 +12,7 @@ public sealed class LyingInitTests(PythonImage image)
     // Before the command started only our own program can have spoken; after, it is the guest's doing.
     private static readonly (string Name, string Program, string Fault)[] BeforeTheStart =
     [
-        ("another version", "ready(3); silence()", "speaks protocol version 3"),
+        ("another version", "ready(4); silence()", "speaks protocol version 4"),
         ("started before it is ready", "started(); silence()", "booted with something else"),
         ("ready twice", "ready(); ready(); silence()", "PID 1 sent InitReady"),
         ("ended before it started", "go(); ended(); silence()", "PID 1 sent InitEnded"),
@@ -31,10 +31,12 @@ public sealed class LyingInitTests(PythonImage image)
         ("a fault", "send(11, struct.pack('<I', 5) + text('bad luck')); silence()", TerminationKind.SandboxDied, true),
         ("done before it ended", "done(); silence()", TerminationKind.SandboxDied, true),
         ("silence", "silence()", TerminationKind.WallClockLimit, true),
-        ("one byte a second", "\nfor b in struct.pack('<IHH', 60000, 0x8005, 1) + bytes(60000): s.sendall(bytes([b])); time.sleep(1)", TerminationKind.WallClockLimit, true),
+        ("one byte a second", "\nfor b in struct.pack('<IHH', 60000, 0x8005, 2) + bytes(60000): s.sendall(bytes([b])); time.sleep(1)", TerminationKind.WallClockLimit, true),
         ("a path that leads out", "ended(); file('../evil', 1); send(8, b'x'); done()", TerminationKind.Exited, true),
         ("an absolute path", "ended(); file('/evil', 1); send(8, b'x'); done()", TerminationKind.Exited, true),
         ("a size of 4 EiB", "ended(); file('a', 1 << 62); send(8, b'x'); done()", TerminationKind.Exited, true),
+        ("a time long before and one long after", "ended(); send(7, struct.pack('<IQqI', 0, 0, -1 << 63, 0) + text('a'), 2); send(7, struct.pack('<IQqI', 0, 0, (1 << 63) - 1, 999999999) + text('b'), 2); done()", TerminationKind.Exited, false),
+        ("a time of too many nanoseconds", "ended(); send(7, struct.pack('<IQqI', 0, 0, 0, 1000000000) + text('a'), 2); done()", TerminationKind.Exited, true),
         ("more than its size", "ended(); file('a', 1); send(8, b'xx'); done()", TerminationKind.Exited, true),
         ("a path twice", "ended(); directory('a'); directory('a'); done()", TerminationKind.Exited, true),
         ("a flood of directories", "ended()\nfor i in range(100000): directory('d%d' % i)", TerminationKind.Exited, true),

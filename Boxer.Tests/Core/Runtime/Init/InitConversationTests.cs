@@ -11,8 +11,8 @@ public sealed class InitConversationTests
     private static readonly InitEvent[] All =
     [
         new InitReady(InitProtocol.Version), new InitReady(1), new InitStarted(), new InitNotStarted(InitStage.Execute, 2), new InitFileFailed("/a", 28),
-        new InitEnded { ExitCode = 0 }, new InitOutputDirectory("d", 0), new InitOutputFile("f", 0, 3), new InitOutputFile("d/f", 0, 8),
-        new InitOutputFile("e", 0, 0), new InitOutputData(new byte[3]), new InitOutputData(new byte[4]),
+        new InitEnded { ExitCode = 0 }, new InitOutputDirectory("d", 0), new InitOutputFile("f", 0, 3, default), new InitOutputFile("d/f", 0, 8, default),
+        new InitOutputFile("e", 0, 0, default), new InitOutputData(new byte[3]), new InitOutputData(new byte[4]),
         new InitOutputTruncated(InitTruncation.Bytes, 1), new InitOutputTruncated(InitTruncation.Unreadable, 1), new InitOutputDone(),
         new InitFault("x", 1), new InitWarmedUp(InitWarmUpEnd.Exited, 0),
     ];
@@ -22,10 +22,10 @@ public sealed class InitConversationTests
     {
         InitConversation conversation = Ended();
         conversation.Accept(new InitOutputDirectory("d", 0));
-        conversation.Accept(new InitOutputFile("d/f", 0, 5));
+        conversation.Accept(new InitOutputFile("d/f", 0, 5, default));
         conversation.Accept(new InitOutputData(new byte[3]));
         conversation.Accept(new InitOutputData(new byte[2]));
-        conversation.Accept(new InitOutputFile("g", 0, 5));
+        conversation.Accept(new InitOutputFile("g", 0, 5, default));
         conversation.Accept(new InitOutputTruncated(InitTruncation.Unreadable, 1));
         conversation.Accept(new InitOutputTruncated(InitTruncation.Entries, 1));
         Assert.False(conversation.IsOver);
@@ -46,7 +46,7 @@ public sealed class InitConversationTests
 
         Assert.Null(FileSpace.FindPathFault($"output/boxer-1/{path}"));
         conversation.Accept(new InitOutputDirectory(path, 0));
-        Assert.Throws<InitProtocolException>(() => conversation.Accept(new InitOutputFile(path + "/f", 0, 0)));
+        Assert.Throws<InitProtocolException>(() => conversation.Accept(new InitOutputFile(path + "/f", 0, 0, default)));
     }
 
     [Fact]
@@ -73,20 +73,20 @@ public sealed class InitConversationTests
         { "not started after started", () => Feed(Running(Outputs), new InitNotStarted(InitStage.Execute, 2)) },
         { "file failed after started", () => Feed(Running(Outputs), new InitFileFailed("/a", 1)) },
         { "started after not started", () => Feed(Begun(), new InitNotStarted(InitStage.Execute, 2), new InitStarted()) },
-        { "output before the end", () => Feed(Running(Outputs), new InitOutputFile("a", 0, 1)) },
+        { "output before the end", () => Feed(Running(Outputs), new InitOutputFile("a", 0, 1, default)) },
         { "output that nobody asked for", () => Feed(Running(null), new InitEnded(), new InitOutputDone()) },
         { "ended twice", () => Feed(Ended(), new InitEnded()) },
         { "data without a file", () => Feed(Ended(), new InitOutputData(new byte[1])) },
-        { "more data than declared", () => Feed(Ended(), new InitOutputFile("a", 0, 1), new InitOutputData(new byte[2])) },
-        { "next file before the data", () => Feed(Ended(), new InitOutputFile("a", 0, 1), new InitOutputFile("b", 0, 1)) },
-        { "done before the data", () => Feed(Ended(), new InitOutputFile("a", 0, 1), new InitOutputDone()) },
-        { "more bytes than asked for", () => Feed(Ended(), new InitOutputFile("a", 0, 11)) },
-        { "more bytes in two files", () => Feed(Ended(), new InitOutputFile("a", 0, 0), new InitOutputFile("b", 0, long.MaxValue)) },
+        { "more data than declared", () => Feed(Ended(), new InitOutputFile("a", 0, 1, default), new InitOutputData(new byte[2])) },
+        { "next file before the data", () => Feed(Ended(), new InitOutputFile("a", 0, 1, default), new InitOutputFile("b", 0, 1, default)) },
+        { "done before the data", () => Feed(Ended(), new InitOutputFile("a", 0, 1, default), new InitOutputDone()) },
+        { "more bytes than asked for", () => Feed(Ended(), new InitOutputFile("a", 0, 11, default)) },
+        { "more bytes in two files", () => Feed(Ended(), new InitOutputFile("a", 0, 0, default), new InitOutputFile("b", 0, long.MaxValue, default)) },
         { "more entries than asked for", () => Feed(Ended(), new InitOutputDirectory("a", 0), new InitOutputDirectory("b", 0), new InitOutputDirectory("c", 0), new InitOutputDirectory("d", 0)) },
-        { "the same path twice", () => Feed(Ended(), new InitOutputFile("a", 0, 0), new InitOutputDirectory("a", 0)) },
-        { "a file as a directory", () => Feed(Ended(), new InitOutputFile("a", 0, 0), new InitOutputFile("a/b", 0, 0)) },
-        { "no such directory", () => Feed(Ended(), new InitOutputFile("a/b", 0, 0)) },
-        { "cut short for another reason", () => Feed(Ended(), new InitOutputFile("a", 0, 1), new InitOutputTruncated(InitTruncation.Bytes, 1)) },
+        { "the same path twice", () => Feed(Ended(), new InitOutputFile("a", 0, 0, default), new InitOutputDirectory("a", 0)) },
+        { "a file as a directory", () => Feed(Ended(), new InitOutputFile("a", 0, 0, default), new InitOutputFile("a/b", 0, 0, default)) },
+        { "no such directory", () => Feed(Ended(), new InitOutputFile("a/b", 0, 0, default)) },
+        { "cut short for another reason", () => Feed(Ended(), new InitOutputFile("a", 0, 1, default), new InitOutputTruncated(InitTruncation.Bytes, 1)) },
         { "endless reasons", () => Feed(Ended(), [.. Enumerable.Repeat(new InitOutputTruncated(InitTruncation.Bytes, 1), 7)]) },
         { "anything after done", () => Feed(Ended(), new InitOutputDone(), new InitOutputDone()) },
         { "anything after a fault", () => Feed(Begun(), new InitFault("x", 0), new InitStarted()) },

@@ -90,7 +90,8 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
 
     private static InitStart Start(params string[] arguments) => InitSandbox.Start(65534, arguments) with
     {
-        Tmpfs = [new("/output", 1 << 20, 0x1ED, 65534, 65534)],
+        Tmpfs = [new("/output", 0x1ED, 65534, 65534)],
+        TmpfsBytes = 1 << 20,
     };
 
     private static byte[] Damage(Random random, int kind)

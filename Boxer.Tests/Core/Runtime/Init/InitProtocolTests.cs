@@ -39,20 +39,22 @@ public sealed class InitProtocolTests
             SupplementaryGroups = [3],
             ResourceLimits = [new(InitResource.Processes, 64, 65)],
             Hostname = "h",
-            Tmpfs = [new("/tmp", 4096, 0x3FF, 1, 2, UnlessUsed: true)],
+            Tmpfs = [new("/tmp", 0x3FF, 1, 2, UnlessUsed: true)],
+            TmpfsBytes = 4096,
             TextFiles = [new("/etc/hosts", "x"u8.ToArray())],
             Outputs = new("/output", 10, 5),
             MemoryBytes = 1L << 32,
             CpuQuota = 50_000,
+            MergeOutput = true,
         };
         byte[] payload =
         [
             .. U32(0), .. U32(2), .. U64(0x8000_0001), .. U32(1), .. U32(3), .. U32(1), .. U32(6), .. U64(64), .. U64(65), .. Text("h"),
-            .. Text("/w"), .. U32(1), .. Text("/tmp"), .. U64(4096), .. U32(0x3FF), .. U32(1), .. U32(2), .. U32(1), .. U32(1),
+            .. Text("/w"), .. U64(4096), .. U32(1), .. Text("/tmp"), .. U32(0x3FF), .. U32(1), .. U32(2), .. U32(1), .. U32(1),
             .. Text("/etc/hosts"), .. U32(1), (byte)'x', .. Text("/output"), .. U64(10), .. U32(5), .. U32(1), .. Text("a"), .. U32(1),
-            .. Text("B=ü"), .. U64(1L << 32), .. U32(50_000),
+            .. Text("B=ü"), .. U64(1L << 32), .. U32(50_000), .. U32(1),
         ];
-        byte[] expected = [.. U32((uint)payload.Length), 1, 0, 2, 0, .. payload];
+        byte[] expected = [.. U32((uint)payload.Length), 1, 0, 3, 0, .. payload];
         Assert.Equal(expected, InitProtocol.EncodeStart(start));
     }
 
@@ -70,9 +72,9 @@ public sealed class InitProtocolTests
         { "a capability that is never given", Start("a") with { UserId = 0, Capabilities = (InitCapabilities)(1ul << 21) } },
         { "relative directory", Start("a") with { WorkingDirectory = "w" } },
         { "dot-dot", Start("a") with { WorkingDirectory = "/w/../x" } },
-        { "root as tmpfs", Start("a") with { Tmpfs = [new("/", 1, 0, 0, 0)] } },
-        { "tmpfs without size", Start("a") with { Tmpfs = [new("/tmp", 0, 0, 0, 0)] } },
-        { "tmpfs mode", Start("a") with { Tmpfs = [new("/tmp", 1, 0x1000, 0, 0)] } },
+        { "root as tmpfs", Start("a") with { Tmpfs = [new("/", 0, 0, 0)] } },
+        { "tmpfs without size", Start("a") with { TmpfsBytes = 0 } },
+        { "tmpfs mode", Start("a") with { Tmpfs = [new("/tmp", 0x1000, 0, 0)] } },
         { "trailing slash", Start("a") with { TextFiles = [new("/etc/", default)] } },
         { "long name", Start("a") with { TextFiles = [new("/" + new string('a', 256), default)] } },
         { "long host name", Start("a") with { Hostname = new string('a', 65) } },
@@ -110,11 +112,13 @@ public sealed class InitProtocolTests
         Assert.Equal(new InitNotStarted(InitStage.Execute, 2), Decode(InitFrameType.NotStarted, U32(11), U32(2)));
         Assert.Equal(new InitFileFailed("/a", 28), Decode(InitFrameType.FileFailed, U32(28), Text("/a")));
         Assert.Equal(
-            new InitEnded { ExitCode = 7, UserCpu = TimeSpan.FromMicroseconds(5), SystemCpu = TimeSpan.FromMicroseconds(6), MaxResidentBytes = 8, FullTmpfs = 1 },
-            Decode(InitFrameType.Ended, U32(0), U32(7), U64(5), U64(6), U64(8), U32(1)));
-        Assert.Equal(new InitEnded { Signal = 9 }, Decode(InitFrameType.Ended, U32(1), U32(9), U64(0), U64(0), U64(0), U32(0)));
+            new InitEnded { ExitCode = 7, UserCpu = TimeSpan.FromMicroseconds(5), SystemCpu = TimeSpan.FromMicroseconds(6), MaxResidentBytes = 8, IsTmpfsFull = true, TasksAtKill = 9 },
+            Decode(InitFrameType.Ended, U32(0), U32(7), U64(5), U64(6), U64(8), U32(1), U32(9)));
+        Assert.Equal(new InitEnded { Signal = 9 }, Decode(InitFrameType.Ended, U32(1), U32(9), U64(0), U64(0), U64(0), U32(0), U32(0)));
         Assert.Equal(new InitOutputDirectory("a", 0x1ED), Decode(InitFrameType.OutputDirectory, U32(0x1ED), Text("a")));
-        Assert.Equal(new InitOutputFile("a/ü", 0x1A4, 9), Decode(InitFrameType.OutputFile, U32(0x1A4), U64(9), Text("a/ü")));
+        Assert.Equal(
+            new InitOutputFile("a/ü", 0x1A4, 9, new DateTimeOffset(2001, 9, 9, 1, 46, 40, TimeSpan.Zero).AddTicks(5)),
+            Decode(InitFrameType.OutputFile, U32(0x1A4), U64(9), U64(1_000_000_000), U32(599), Text("a/ü")));
         Assert.Equal("hi"u8.ToArray(), ((InitOutputData)Decode(InitFrameType.OutputData, "hi"u8.ToArray())).Data.ToArray());
         Assert.Equal(new InitOutputTruncated(InitTruncation.Depth, 3), Decode(InitFrameType.OutputTruncated, U32(3), U64(3)));
         Assert.Equal(new InitOutputDone(), Decode(InitFrameType.OutputDone));
@@ -136,13 +140,14 @@ public sealed class InitProtocolTests
             { "unknown stage", 0x8003, [.. U32(99), .. U32(1)] },
             { "errno 0", 0x8003, [.. U32(11), .. U32(0)] },
             { "errno absurd", 0x8003, [.. U32(11), .. U32(5000)] },
-            { "exit code 256", 0x8005, [.. U32(0), .. U32(256), .. zero, .. U32(0)] },
-            { "signal 0", 0x8005, [.. U32(1), .. U32(0), .. zero, .. U32(0)] },
-            { "signal 65", 0x8005, [.. U32(1), .. U32(65), .. zero, .. U32(0)] },
-            { "kind of end", 0x8005, [.. U32(2), .. U32(1), .. zero, .. U32(0)] },
-            { "time absurd", 0x8005, [.. U32(0), .. U32(0), .. U64(ulong.MaxValue), .. U64(0), .. U64(0), .. U32(0)] },
-            { "negative size", 0x8007, [.. U32(0), .. U64(ulong.MaxValue), .. Text("a")] },
-            { "mode with setuid", 0x8007, [.. U32(0x9ED), .. U64(0), .. Text("a")] },
+            { "exit code 256", 0x8005, [.. U32(0), .. U32(256), .. zero, .. U32(0), .. U32(0)] },
+            { "signal 0", 0x8005, [.. U32(1), .. U32(0), .. zero, .. U32(0), .. U32(0)] },
+            { "signal 65", 0x8005, [.. U32(1), .. U32(65), .. zero, .. U32(0), .. U32(0)] },
+            { "kind of end", 0x8005, [.. U32(2), .. U32(1), .. zero, .. U32(0), .. U32(0)] },
+            { "time absurd", 0x8005, [.. U32(0), .. U32(0), .. U64(ulong.MaxValue), .. U64(0), .. U64(0), .. U32(0), .. U32(0)] },
+            { "negative size", 0x8007, [.. U32(0), .. U64(ulong.MaxValue), .. U64(0), .. U32(0), .. Text("a")] },
+            { "mode with setuid", 0x8007, [.. U32(0x9ED), .. U64(0), .. U64(0), .. U32(0), .. Text("a")] },
+            { "a second and more of nanoseconds", 0x8007, [.. U32(0), .. U64(0), .. U64(0), .. U32(1_000_000_000), .. Text("a")] },
             { "empty path", 0x8006, [.. U32(0), .. Text("")] },
             { "absolute path", 0x8006, [.. U32(0), .. Text("/etc")] },
             { "dot-dot", 0x8006, [.. U32(0), .. Text("a/../../b")] },

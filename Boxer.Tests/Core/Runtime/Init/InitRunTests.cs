@@ -145,7 +145,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     [Fact]
     public async Task File_that_does_not_fit_is_named_and_nothing_is_started()
     {
-        InitRun run = await RunAsync(InitSandbox.Start(65534, "true"), ("/dev/shm/big", false, new string('x', 3 << 20)), ("/job/other", false, "x"));
+        InitRun run = await RunAsync(InitSandbox.Start(65534, "true"), ("/dev/shm/big", false, new string('x', 9 << 20)), ("/job/other", false, "x"));
         Assert.Equal([new InitFileFailed("/dev/shm/big", 28)], run.Events);
     }
 
@@ -159,7 +159,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     [Fact]
     public async Task Preparation_that_fails_is_a_fault_that_says_where()
     {
-        InitRun run = await RunAsync(InitSandbox.Start(65534, "true") with { Tmpfs = [new("/bin/sh/x", 4096, 0x1ED, 0, 0)] });
+        InitRun run = await RunAsync(InitSandbox.Start(65534, "true") with { Tmpfs = [new("/bin/sh/x", 0x1ED, 0, 0)] });
         Assert.Equal(new InitFault("mount /bin/sh/x", 20), run.Events[0]);
     }
 
@@ -169,7 +169,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
         InitRun run = await RunAsync(
             InitSandbox.Start(0, "sh", "-c", "ls /bin/true; touch /full/x; stat -c %u /full") with
             {
-                Tmpfs = [new("/bin", 4096, 0x1ED, 0, 0, UnlessUsed: true), new("/full", 4096, 0x1ED, 0, 0, UnlessUsed: true)],
+                Tmpfs = [new("/bin", 0x1ED, 0, 0, UnlessUsed: true), new("/full", 0x1ED, 0, 0, UnlessUsed: true)],
                 Outputs = null,
             });
         Assert.Equal("/bin/true\n0\n", run.Stdout);
@@ -180,7 +180,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     public async Task Full_memory_file_system_is_counted()
     {
         InitRun run = await RunAsync(InitSandbox.Start(65534, "sh", "-c", "cat /dev/zero > /tmp/x; exit 0"));
-        Assert.Equal(1, run.Ended?.FullTmpfs);
+        Assert.True(run.Ended?.IsTmpfsFull);
         Assert.Contains("No space left", run.Stderr, StringComparison.Ordinal);
     }
 
@@ -312,9 +312,9 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
         [
             plain,
             plain with { Tmpfs = [.. plain.Tmpfs.Take(3)] },
-            plain with { Tmpfs = [.. plain.Tmpfs.Select((tmpfs, i) => i == 1 ? tmpfs with { SizeBytes = 3 << 20 } : tmpfs)] },
+            plain with { TmpfsBytes = 3 << 20 },
             plain with { Tmpfs = [.. plain.Tmpfs.Reverse()] },
-            plain with { Tmpfs = [.. plain.Tmpfs, new InitTmpfs("/home", 1 << 20, 0x1C0, user, user, UnlessUsed: true)] },
+            plain with { Tmpfs = [.. plain.Tmpfs, new InitTmpfs("/home", 0x1C0, user, user, UnlessUsed: true)] },
         ];
         foreach (InitStart start in variants)
         {

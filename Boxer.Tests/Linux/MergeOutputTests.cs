@@ -1,0 +1,62 @@
+using System.Text;
+using Boxer.Hosting;
+using Boxer.Tests.Support;
+using static Boxer.Tests.Support.SharedRunner;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>Standard output and error in the order in which they are written, where a request wants that.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class MergeOutputTests(SharedRunner shared)
+{
+    private const string Alternates = "import os\nfor i in range(500): os.write(1 + i % 2, b'%d\\n' % i)";
+    private static readonly string Numbers = string.Concat(Enumerable.Range(0, 500).Select(number => $"{number}\n"));
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData("0", false)]
+    [InlineData("65534", false)]
+    [InlineData("0", true)]
+    [InlineData("65534", true)]
+    public async Task Both_streams_come_as_one_in_their_true_order(string user, bool pooled)
+    {
+        BoxerOptions options = shared.Options;
+        options.Pool.Enabled = pooled;
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        SandboxRequest request = Python(Alternates);
+        (request.MergeOutput, request.User) = (true, user);
+
+        SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+
+        Assert.Equal((Numbers, ""), (result.Stdout, result.Stderr));
+    }
+
+    [Fact]
+    public async Task Without_it_they_stay_apart()
+    {
+        SandboxResult result = await shared.Runner.RunAsync(Python(Alternates), Cancel);
+
+        Assert.Equal((250, 250), (result.Stdout.Count(c => c == '\n'), result.Stderr.Count(c => c == '\n')));
+    }
+
+    [Fact]
+    public async Task A_stream_delivers_what_is_written_as_it_comes()
+    {
+        SandboxRequest request = Shell("echo one; echo two >&2; sleep 1; echo three >&2");
+        request.MergeOutput = true;
+        var said = new StringBuilder();
+        List<string> states = [];
+        await foreach (SandboxEvent item in shared.Runner.StreamAsync(request, Cancel))
+        {
+            if (item is SandboxOutput output)
+            {
+                Assert.Equal(SandboxStream.Stdout, output.Stream);
+                states.Add(said.Append(Encoding.UTF8.GetString(output.Data.Span)).ToString());
+            }
+        }
+
+        Assert.Contains("one\ntwo\n", states);
+        Assert.Equal("one\ntwo\nthree\n", states[^1]);
+    }
+}

@@ -1,0 +1,170 @@
+using System.IO.Pipelines;
+using System.Text;
+using Boxer.Hosting;
+using Boxer.Tests.Support;
+using static Boxer.Tests.Support.SharedRunner;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>Standard input that comes while the command runs.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class StdinStreamTests(SharedRunner shared)
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData("0", false)]
+    [InlineData("65534", false)]
+    [InlineData("0", true)]
+    [InlineData("65534", true)]
+    public async Task A_program_and_its_caller_talk_to_each_other(string user, bool pooled)
+    {
+        BoxerOptions options = shared.Options;
+        options.Pool.Enabled = pooled;
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        if (pooled)
+        {
+            await runner.WarmAsync(Command("true"));
+        }
+
+        var pipe = new Pipe();
+        SandboxRequest request = Python("print('ready', flush=True)\nfor line in open('/dev/stdin'): print(int(line) ** 2, flush=True)").WithStdin(pipe.Reader);
+        request.User = user;
+        List<string> said = [];
+        await foreach (SandboxEvent item in runner.StreamAsync(request, Cancel))
+        {
+            if (item is SandboxOutput output)
+            {
+                said.Add(Encoding.UTF8.GetString(output.Data.Span));
+                if (said.Count < 4)
+                {
+                    await pipe.Writer.WriteAsync(Encoding.UTF8.GetBytes($"{said.Count}\n"), Cancel);
+                }
+                else
+                {
+                    await pipe.Writer.CompleteAsync();
+                }
+            }
+        }
+
+        Assert.Equal(["ready\n", "1\n", "4\n", "9\n"], said);
+    }
+
+    [Fact]
+    public async Task A_stream_without_an_end_is_read_at_the_pace_of_the_command_and_not_after_its_end()
+    {
+        await using var zeros = new Source(_ => ValueTask.CompletedTask);
+        SandboxRequest request = Shell("head -c 100000 | wc -c; sleep 1");
+        request.StdinStream = zeros;
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+        long read = zeros.Given;
+        await Task.Delay(TimeSpan.FromSeconds(0.2), TimeProvider.System, Cancel);
+
+        Assert.Equal("100000\n", result.Stdout);
+
+        // What head took, what is in the pipe, and what is ahead.
+        Assert.InRange(read, 100_000, 100_000 + (4 * 65_536));
+        Assert.Equal((read, false), (zeros.Given, zeros.IsDisposed));
+    }
+
+    [Theory]
+    [InlineData("heeds its token")]
+    [InlineData("does not")]
+    [InlineData("blocks")]
+    public async Task A_stream_that_gives_nothing_does_not_hold_the_run(string kind)
+    {
+        var never = new TaskCompletionSource();
+        using var blocked = new ManualResetEventSlim();
+        await using var silent = new Source(token =>
+        {
+            if (kind == "blocks")
+            {
+                blocked.Wait(CancellationToken.None);
+            }
+
+            return new ValueTask(kind == "heeds its token" ? never.Task.WaitAsync(token) : never.Task);
+        });
+        SandboxRequest request = Shell("echo done");
+        request.StdinStream = silent;
+
+        Assert.Equal("done\n", (await shared.Runner.RunAsync(request, Cancel)).Stdout);
+        Assert.False(silent.IsDisposed);
+        never.SetException(new IOException("late"));
+        blocked.Set();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_stream_that_throws_ends_the_run(bool isCancelled)
+    {
+        await using var broken = new Source(_ => throw (isCancelled ? new TaskCanceledException("secret") : new IOException("secret")));
+        SandboxRequest request = Shell("sleep 1000");
+        request.StdinStream = broken;
+        request.Limits.WallClock = TimeSpan.FromMinutes(10);
+
+        InvalidSandboxRequestException exception = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
+
+        Assert.Equal("StdinStream", Assert.Single(exception.Faults).Field);
+        Assert.DoesNotContain("secret", exception.PublicMessage, StringComparison.Ordinal);
+        Assert.IsType<IOException>(exception.InnerException);
+    }
+
+    [Fact]
+    public async Task It_is_one_of_both()
+    {
+        SandboxRequest request = Shell("cat").WithStdin("text");
+        request.StdinStream = Stream.Null;
+
+        InvalidSandboxRequestException exception = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
+
+        Assert.Equal("StdinStream", Assert.Single(exception.Faults).Field);
+    }
+
+    /// <summary>Zeros, each read after a wait.</summary>
+    private sealed class Source(Func<CancellationToken, ValueTask> wait) : Stream
+    {
+        private long _given;
+
+        public long Given => Interlocked.Read(ref _given);
+
+        public bool IsDisposed { get; private set; }
+
+        public override bool CanRead => true;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => false;
+
+        public override long Length => throw new NotSupportedException();
+
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            await wait(cancellationToken);
+            buffer.Span.Clear();
+            Interlocked.Add(ref _given, buffer.Length);
+            return buffer.Length;
+        }
+
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        public override void Flush()
+        {
+        }
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        protected override void Dispose(bool disposing)
+        {
+            IsDisposed = true;
+            base.Dispose(disposing);
+        }
+    }
+}
