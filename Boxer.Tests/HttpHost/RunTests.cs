@@ -1,5 +1,7 @@
 using System.Text;
 using System.Text.Json.Nodes;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.HttpHost;
 
@@ -376,6 +378,34 @@ public sealed class RunTests
         Assert.Equal(503, answer.Status);
         Assert.Equal("the host is stopping; the run was ended.", answer.Error);
         Assert.Equal("boxer-1", (string)answer.Json["exec_id"]!);
+        await host.DisposeAsync();
+    }
+
+    [Theory]
+    [InlineData(60, 20_000, 39)]
+    [InlineData(10, 60_000, 0)]
+    public async Task A_stop_asks_a_run_so_early_that_its_own_grace_is_over_with_the_hosts(int hostSeconds, int runMilliseconds, int secondsBefore)
+    {
+        FakeTimeProvider time = new();
+        HostFixture host = await HostFixture.StartAsync(new JsonObject { ["stop_grace_secs"] = hostSeconds }, configureServices: services => services.AddSingleton<TimeProvider>(time));
+        TaskCompletionSource started = new(), ended = new();
+        host.Runner.Script = (_, token) => WaitForEnd(started, ended, token);
+
+        Task<Answer> run = host.RunAsync($$"""{"image": "i", "cmd": ["a"], "stop_grace_ms": {{runMilliseconds}} }""");
+        await started.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        Task stop = host.App.StopAsync(TestContext.Current.CancellationToken);
+        await WaitUntilRefusedAsync(host);
+        if (secondsBefore > 0)
+        {
+            time.Advance(TimeSpan.FromSeconds(secondsBefore));
+            Assert.False(ended.Task.IsCompleted);
+        }
+
+        time.Advance(TimeSpan.FromSeconds(2));
+
+        await ended.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        Assert.Equal(503, (await run).Status);
+        await stop;
         await host.DisposeAsync();
     }
 

@@ -57,10 +57,16 @@ public sealed class TelemetryTests(SharedRunner shared)
         _ = shared.Runner;
         var heard = new ConcurrentQueue<(string Instrument, double Value, string Tags)>();
         using var listener = new MeterListener();
+        var histograms = new ConcurrentQueue<Histogram<double>>();
         listener.InstrumentPublished = (instrument, own) =>
         {
             if (instrument.Meter.Name == BoxerMetrics.Name)
             {
+                if (instrument is Histogram<double> histogram)
+                {
+                    histograms.Enqueue(histogram);
+                }
+
                 own.EnableMeasurementEvents(instrument);
             }
         };
@@ -85,6 +91,10 @@ public sealed class TelemetryTests(SharedRunner shared)
         Assert.Superset(
             new HashSet<string>(((string[])["queue", "image", "network", "sandbox", "processors", "run", "outputs", "cleanup"]).Select(stage => "stage=" + stage), StringComparer.Ordinal),
             heard.Where(item => item is { Instrument: "boxer.stage.duration", Value: >= 0 }).Select(item => item.Tags).ToHashSet(StringComparer.Ordinal));
+        Assert.Equal(
+            ["boxer.pool.age", "boxer.pool.boot.duration", "boxer.run.duration", "boxer.stage.duration"],
+            histograms.Select(histogram => histogram.Name).Distinct().Order(StringComparer.Ordinal));
+        Assert.All(histograms, histogram => Assert.Equal(("s", true), (histogram.Unit, histogram.Advice?.HistogramBucketBoundaries is [<= 0.005, .., >= 300])));
         Assert.Contains(heard, item => item.Instrument == "boxer.runs.active");
         Assert.Contains(heard, item => item.Instrument == "boxer.runs.queued");
     }
