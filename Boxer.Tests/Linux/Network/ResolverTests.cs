@@ -10,6 +10,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace Boxer.Tests.Linux.Network;
 
 /// <summary>Names in the mode <c>sandbox</c>: who is asked, what is answered, and what an answer opens.</summary>
+[LongTests]
 [Collection(Sandboxes.Name)]
 public sealed partial class ResolverTests(PythonImage image, TestInternet internet) : InternetTests(internet)
 {
