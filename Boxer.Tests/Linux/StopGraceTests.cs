@@ -84,7 +84,8 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
         {
             await foreach (SandboxEvent item in runner.StreamAsync(request, source.Token))
             {
-                if (item is SandboxOutput output)
+                // Of its children the shell speaks on standard error.
+                if (item is SandboxOutput { Stream: SandboxStream.Stdout } output)
                 {
                     said.Append(Encoding.UTF8.GetString(output.Data.Span));
                     if (cancels)
