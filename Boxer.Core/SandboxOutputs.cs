@@ -15,7 +15,7 @@ public sealed class SandboxOutputs
     public static SandboxOutputs InMemory { get; } = new(collect: true, directory: null);
 
     /// <summary>
-    /// They are thrown away with the sandbox; <see cref="SandboxResult.OutputsDropped"/> says how many there were.
+    /// Drops the files with the sandbox; <see cref="SandboxResult.OutputsDropped"/> says how many there were.
     /// </summary>
     public static SandboxOutputs Discard { get; } = new(collect: false, directory: null);
 

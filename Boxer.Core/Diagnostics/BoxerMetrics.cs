@@ -9,7 +9,7 @@ internal sealed class BoxerMetrics : IDisposable
     /// <summary>The name of the meter and of the activity source.</summary>
     internal const string Name = "Boxer";
 
-    /// <summary>What OpenTelemetry calls the name of an exception.</summary>
+    /// <summary>OpenTelemetry's name of the tag for an exception's type.</summary>
     internal const string ErrorType = "error.type";
 
     private readonly Meter _meter;

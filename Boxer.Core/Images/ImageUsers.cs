@@ -43,8 +43,7 @@ internal static class ImageUsers
             throw new InvalidSandboxRequestException("User", "must be a name, a uid, or either with :group, for example \"app\", \"1000\" or \"1000:1000\".");
         }
 
-        using SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, rootPath, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-        Check.Result(root.IsInvalid ? -1 : 0, "open", rootPath);
+        using SafeFileHandle root = OpenRoot(rootPath);
 
         uint? uid = ReadId(owner, "user");
         string[]? entry = null;
@@ -130,8 +129,7 @@ internal static class ImageUsers
     /// <param name="uid">The user.</param>
     public static bool IsOfOthers(string rootPath, string directory, uint uid)
     {
-        using SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, rootPath, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-        Check.Result(root.IsInvalid ? -1 : 0, "open", rootPath);
+        using SafeFileHandle root = OpenRoot(rootPath);
         using SafeFileHandle home = Fcntl.openat2(
             root, Encoding.UTF8.GetBytes(directory + "\0"), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NONBLOCK, Fcntl.RESOLVE_IN_ROOT | Fcntl.RESOLVE_NO_MAGICLINKS);
         return !home.IsInvalid
@@ -146,9 +144,15 @@ internal static class ImageUsers
     /// <returns>Its content, or <see langword="null"/> where there is no such file or it is over 1 MiB.</returns>
     public static byte[]? ReadPlain(string rootPath, ReadOnlySpan<byte> path)
     {
-        using SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, rootPath, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-        Check.Result(root.IsInvalid ? -1 : 0, "open", rootPath);
+        using SafeFileHandle root = OpenRoot(rootPath);
         return ReadFile(root, path, Fcntl.RESOLVE_NO_SYMLINKS) is { Length: <= MaxFileBytes } content ? content : null;
+    }
+
+    private static SafeFileHandle OpenRoot(string rootPath)
+    {
+        SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, rootPath, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
+        Check.Result(root.IsInvalid ? -1 : 0, "open", rootPath);
+        return root;
     }
 
     private static string? CleanHome(string home)
@@ -188,7 +192,7 @@ internal static class ImageUsers
         }
     }
 
-    // Of a larger file one byte more than is taken. O_NONBLOCK: opening a FIFO does not wait for a writer.
+    // Reads at most one byte more than is allowed, so that a larger file shows. O_NONBLOCK: opening a FIFO does not wait for a writer.
     private static byte[]? ReadFile(SafeFileHandle root, ReadOnlySpan<byte> path, ulong resolve)
     {
         using SafeFileHandle file = Fcntl.openat2(

@@ -17,7 +17,7 @@ internal static class GuestAccounts
     /// Makes the two files. A uid or gid without an entry gets one; the entry of the user gets the home, if asked for. All else stays, byte for byte.
     /// </summary>
     /// <param name="rootPath">The root of the image on this host.</param>
-    /// <param name="user">Who the command runs as.</param>
+    /// <param name="user">The user of the command.</param>
     /// <param name="home">Its home.</param>
     /// <param name="replacesHome">Whether an entry that is there gets this home.</param>
     /// <returns>Those that the image has as regular files of at most 1 MiB: others are left alone.</returns>

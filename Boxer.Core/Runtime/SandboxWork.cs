@@ -12,7 +12,7 @@ namespace Boxer.Runtime;
 /// <param name="Cgroup">What the cgroup holds.</param>
 /// <param name="Outputs">What becomes of the files under /output.</param>
 /// <param name="StopGrace">How long a command that must end has for it, after <paramref name="StopSignal"/>.</param>
-/// <param name="StopSignal">What asks it to end.</param>
+/// <param name="StopSignal">The signal that asks it to end.</param>
 internal sealed record SandboxWork(
     InitStart Start, IReadOnlyList<SandboxFile> Files, ReadOnlyMemory<byte> Stdin, Stream? StdinStream, ResourceLimits Limits, CgroupLimits Cgroup, SandboxOutputs Outputs,
     TimeSpan StopGrace, int StopSignal);

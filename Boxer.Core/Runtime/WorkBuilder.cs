@@ -106,7 +106,7 @@ internal static class WorkBuilder
         return new SandboxWork(start, [.. request.Files], request.Stdin, request.StdinStream, limits, cgroup, request.Outputs, request.StopGrace, StopSignal.Parse(image.Config.StopSignal));
     }
 
-    // Those that are thrown away are counted: for them there is no room.
+    // Dropped outputs are counted only: 0 bytes of room make PID 1 report their number.
     private static InitOutputs Outputs(SandboxOutputs outputs, long bytes, int count) =>
         new(OutputDirectory, outputs.Collect ? Math.Min(outputs.MaxBytes ?? bytes, bytes) : 0, Math.Min(outputs.MaxFiles ?? count, count));
 

@@ -38,12 +38,13 @@ internal static class AnswerWriter
             writer.WritePropertyName(property.Name);
             if (member is LargeText text)
             {
-                while (text.WriteNext(writer))
+                bool isMore;
+                do
                 {
+                    isMore = text.WriteNext(writer);
                     await FlushAsync(target, writer, cancellationToken);
                 }
-
-                await FlushAsync(target, writer, cancellationToken);
+                while (isMore);
             }
             else if (member is IReadOnlyList<OutputBody> outputs)
             {

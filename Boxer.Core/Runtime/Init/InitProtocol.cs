@@ -13,7 +13,7 @@ internal static class InitProtocol
     /// <summary>The version of the protocol, which READY tells.</summary>
     internal const ushort Version = 3;
 
-    // Of a frame's layout: PlanVersion of START and WARM_UP, ReportVersion of ENDED and OUTPUT_FILE, FrameVersion of all others.
+    // Versions of the layout of frames: PlanVersion is for START and WARM_UP, ReportVersion for ENDED and OUTPUT_FILE, FrameVersion for all others.
     private const ushort FrameVersion = 1;
     private const ushort PlanVersion = 3;
     private const ushort ReportVersion = 2;

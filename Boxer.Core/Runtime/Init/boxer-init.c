@@ -33,7 +33,7 @@
 #include <unistd.h>
 
 enum {
-    /* Of the protocol, and of the layout of frames: of START and WARM_UP, of ENDED and OUTPUT_FILE, and of all others. */
+    /* Versions: of the protocol; of the layout of START and WARM_UP; of ENDED and OUTPUT_FILE; of all other frames. */
     VERSION = 3,
     PLAN_VERSION = 3,
     REPORT_VERSION = 2,
@@ -790,7 +790,7 @@ static char *copy_text(const char *text)
     return copy;
 }
 
-/* Where the file system of all of them is, while they are mounted: every root has this directory. */
+/* The file system of all directories is mounted here while they are bound. Every root has this directory. */
 static const char TMPFS_ROOT[] = "/.boxer";
 
 static void mount_directory(const struct tmpfs *tmpfs)
@@ -810,7 +810,7 @@ static void mount_directory(const struct tmpfs *tmpfs)
             fault("mount", tmpfs->path, errno);
 }
 
-/* They are directories of one file system, so that its size is the bound of them all together. */
+/* The directories are in one file system, so that its size is the bound of them all together. */
 static void mount_directories(void)
 {
     char options[64];
@@ -1597,8 +1597,8 @@ static void close_standard(void)
 }
 
 /*
- * So that the command opens them by name (/dev/stdout, /proc/self/fd/1), whoever it runs as. gVisor keeps an owner of its own for each. Where it
- * refuses, they open for user 0 only.
+ * The command's user becomes the owner of its streams, so that it can open them by name (/dev/stdout, /proc/self/fd/1). gVisor keeps an owner
+ * of its own for each. If it refuses, they open for user 0 only.
  */
 static void give_standard(void)
 {
@@ -2158,7 +2158,7 @@ static void boot(void)
     become_reserved();
     /* The runtime mounts a tmpfs of its own there, which would lie below the one of the plan. */
     umount2("/tmp", UMOUNT_NOFOLLOW);
-    /* Where the image has none. */
+    /* An image that has an mtab keeps it. */
     symlink("/proc/mounts", "/etc/mtab");
     show_files();
     show_cgroups();
