@@ -37,7 +37,7 @@ quietly dotnet build Boxer.Tests -c Release --nologo -v quiet -clp:NoSummary
 step "Programs"
 began=$SECONDS status=0
 BOXER_TEST_IMAGE_LAYOUT=$python_layout BOXER_TEST_PROGRAMS_LAYOUT=$programs_layout timeout --foreground --kill-after=10 1500 \
-    dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -trait Script=test-programs.sh -result-junit "$results/programs.xml" || status=$?
+    dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -parallelMode none -trait Script=test-programs.sh -result-junit "$results/programs.xml" || status=$?
 printf '%s\t%s\t%s\n' programs "$status" "$results/programs.xml" >"$results/suites.tsv"
 say "(programs: $((SECONDS - began)) s)"
 
