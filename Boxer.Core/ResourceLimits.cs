@@ -23,6 +23,8 @@ public sealed record ResourceLimits
 
     /// <summary>
     /// Processes and threads of the command's user; 1 to 32,768. Held by RLIMIT_NPROC (getrlimit(2)): the next fork fails with EAGAIN.
+    /// User 0 can become other users, and each of them may have as many. The host's pids cgroup limits all of them together; a run that reaches
+    /// it ends as <see cref="TerminationKind.PidsLimit"/>. With <see cref="BoxerOptions.IgnoreCgroups"/> nothing limits them together.
     /// <value>Default 64.</value>
     /// </summary>
     public int? Pids { get; set; }

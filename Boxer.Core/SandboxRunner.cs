@@ -66,7 +66,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
         _options = options.Copy();
         ResourceLimits defaults = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
-        _warmUps = new WarmUps(_options.Pool.WarmUps, defaults);
+        _warmUps = new WarmUps(_options.Pool.WarmUps, defaults, _options.Platform);
         _images = images;
         _loggers = loggers ?? NullLoggerFactory.Instance;
         _logger = _loggers.CreateLogger("Boxer");
@@ -248,7 +248,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                     await TakeWarmAsync(engine, reference, image.Digest, mode, limits.MemoryMegabytes!.Value, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
                     warm ?? await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
-                SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, engine.CountsCpu);
+                SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, _options.Platform, engine.CountsCpu);
                 Task<IDisposable> promise = place.AcquireProcessorsAsync(limits.CpuCores!.Value, isExclusive: limits.CpuTime is not null, cancellationToken);
                 bool isReplaceable = warm is not null || (mayBootAgain && !promise.IsCompleted);
                 mayBootAgain &= warm is not null;

@@ -18,6 +18,12 @@ public enum TerminationKind
     /// <summary>The sandbox reached <see cref="ResourceLimits.MemoryMegabytes"/>, whatever the command made of it.</summary>
     MemoryLimit,
 
+    /// <summary>
+    /// The processes and threads of all users of the sandbox together took more of the host than <see cref="ResourceLimits.Pids"/> allows for, and
+    /// the sandbox was killed. A single user meets its limit before that: its fork fails with EAGAIN and the run goes on.
+    /// </summary>
+    PidsLimit,
+
     /// <summary>The command printed more than <see cref="ResourceLimits.OutputBytes"/> and was killed.</summary>
     OutputLimit,
 

@@ -10,7 +10,8 @@ namespace Boxer.Pool;
 /// </summary>
 /// <param name="commands">The commands by image reference.</param>
 /// <param name="limits">The limits, filled in.</param>
-internal sealed class WarmUps(IDictionary<string, IList<string>> commands, ResourceLimits limits)
+/// <param name="platform">The gVisor platform.</param>
+internal sealed class WarmUps(IDictionary<string, IList<string>> commands, ResourceLimits limits, string platform)
 {
     // No image has it: the directory is ours.
     private const string Missing = "/.boxer/none";
@@ -24,6 +25,6 @@ internal sealed class WarmUps(IDictionary<string, IList<string>> commands, Resou
     {
         string[] command = [.. _commands.GetValueOrDefault(reference.ToString(), [Missing])];
         var request = new SandboxRequest(reference.ToString(), command);
-        return WorkBuilder.Build(request, limits, image, WorkBuilder.ResolveUser(request, image), new GuestNetwork("", ""), countsCpu: true);
+        return WorkBuilder.Build(request, limits, image, WorkBuilder.ResolveUser(request, image), new GuestNetwork("", ""), platform, countsCpu: true);
     }
 }

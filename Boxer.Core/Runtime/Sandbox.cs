@@ -135,6 +135,7 @@ internal sealed class Sandbox
             (stdout.Exceeded, TerminationKind.OutputLimit),
             (stderr.Exceeded, TerminationKind.OutputLimit),
             (usage.CpuExceeded, TerminationKind.CpuTimeLimit),
+            (usage.ForkRefused, TerminationKind.PidsLimit),
             (AsTask(destroyed.Token), TerminationKind.SandboxDied),
             (FaultOf(input), TerminationKind.SandboxDied),
         ];
@@ -177,6 +178,10 @@ internal sealed class Sandbox
             if (outOfMemory != OutOfMemory.None)
             {
                 stopped = outOfMemory == OutOfMemory.OwnLimit ? TerminationKind.MemoryLimit : TerminationKind.SandboxDied;
+            }
+            else if (usage.ForkRefused.IsCompleted)
+            {
+                stopped = _parts.Cgroup!.HasReachedPids() ? TerminationKind.PidsLimit : TerminationKind.SandboxDied;
             }
             else if (stopped is null && (stdout.Exceeded.IsCompleted || stderr.Exceeded.IsCompleted))
             {
@@ -381,8 +386,8 @@ internal sealed class Sandbox
 
     private async Task<InitEvent> StopAsync(Task<InitEvent> command, TerminationKind reason, double cores, CancellationTokenSource destroyed)
     {
-        // A sandbox that the kernel killed in has lost some process; its PID 1 may be stuck.
-        if (reason is not (TerminationKind.MemoryLimit or TerminationKind.SandboxDied))
+        // A sandbox that the kernel killed in, or refused a thread, has lost some part; its PID 1 may be stuck.
+        if (reason is not (TerminationKind.MemoryLimit or TerminationKind.PidsLimit or TerminationKind.SandboxDied))
         {
             RaiseCpu(cores);
             using var grace = new CancellationTokenSource(reason == TerminationKind.OutputLimit ? FloodGrace : KillGrace, _time);

@@ -20,6 +20,10 @@ internal static class Terminations
             {
                 Message = $"killed: the sandbox reached its memory limit of {limits.MemoryMegabytes} MiB (files that it wrote count, wherever they are)",
             },
+            (TerminationKind.PidsLimit, _) => new(TerminationKind.PidsLimit)
+            {
+                Message = $"killed: the sandbox had more processes and threads than the host allows it with a limit of {limits.Pids} for each of its users",
+            },
             (TerminationKind.OutputLimit, _) => new(TerminationKind.OutputLimit)
             {
                 Message = $"killed: the command printed more than its output limit of {limits.OutputBytes} bytes",
@@ -32,7 +36,7 @@ internal static class Terminations
             {
                 Message = string.Create(CultureInfo.InvariantCulture, $"killed: the sandbox reached its cpu-time limit of {limits.CpuTime!.Value.TotalSeconds:0.###} s{TasksHint(end, limits)}"),
             },
-            (TerminationKind.SandboxDied, _) => new(TerminationKind.SandboxDied) { Message = "killed: this host, or the part of it that runs sandboxes, had no more memory" },
+            (TerminationKind.SandboxDied, _) => new(TerminationKind.SandboxDied) { Message = "killed: this host, or the part of it that runs sandboxes, had no more memory, or no more processes" },
             (_, InitNotStarted notStarted) => new(TerminationKind.NotStarted)
             {
                 Errno = notStarted.Errno,

@@ -3,8 +3,8 @@ using Boxer.Runtime.Cgroups;
 namespace Boxer.Runtime;
 
 /// <summary>
-/// Samples the processor time and memory of a sandbox from its hand-over on. The kernel counts processor time but has no limit for it, and its
-/// own peak of memory includes page cache.
+/// Samples the processor time, memory and refused forks of a sandbox from its hand-over on. The kernel counts processor time but has no limit
+/// for it, its own peak of memory includes page cache, and not every kernel reports a refused fork (pids.events of cgroup v1).
 /// </summary>
 internal sealed class UsageWatch : IAsyncDisposable
 {
@@ -20,9 +20,11 @@ internal sealed class UsageWatch : IAsyncDisposable
     private readonly TimeProvider _time;
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _cpuExceeded = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _forkRefused = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Task _looking;
     private TimeSpan _cpuBefore;
     private TimeSpan? _lastCpu;
+    private long _refusedBefore;
     private long? _peakMemoryBytes;
     private volatile bool _isLimited;
 
@@ -37,6 +39,7 @@ internal sealed class UsageWatch : IAsyncDisposable
         _cores = cores;
         _time = time;
         _cpuBefore = cgroup?.ReadCpu() ?? TimeSpan.Zero;
+        _refusedBefore = cgroup?.ReadRefusedForks() ?? 0;
         _looking = cgroup is null ? Task.CompletedTask : LookAsync();
     }
 
@@ -51,6 +54,12 @@ internal sealed class UsageWatch : IAsyncDisposable
     /// <summary>Completes when the limit of processor time is reached; never, if it is not.</summary>
     internal Task CpuExceeded => _cpuExceeded.Task;
 
+    /// <summary>
+    /// Completes when the kernel has refused the sandbox a process or thread; never, if it does not. gVisor's kernel does not survive that: it
+    /// hangs for seconds, then crashes.
+    /// </summary>
+    internal Task ForkRefused => _forkRefused.Task;
+
     /// <summary>Ends the sampling with a last sample.</summary>
     /// <returns>Processor time since <see cref="StartCount"/>, and the most memory that was seen; <see langword="null"/> where the kernel does not say.</returns>
     internal async Task<(TimeSpan? Cpu, long? PeakMemoryBytes)> StopAsync()
@@ -58,6 +67,7 @@ internal sealed class UsageWatch : IAsyncDisposable
         await _stop.CancelAsync().ConfigureAwait(false);
         await _looking.ConfigureAwait(false);
         LookAtMemory();
+        LookAtForks();
         return (LookAtCpu() ?? _lastCpu, _peakMemoryBytes);
     }
 
@@ -109,6 +119,7 @@ internal sealed class UsageWatch : IAsyncDisposable
             if (_time.GetElapsedTime(lastMemory) >= memoryPause)
             {
                 LookAtMemory();
+                LookAtForks();
                 lastMemory = _time.GetTimestamp();
                 memoryPause = memoryPause * 2 < LongestPause ? memoryPause * 2 : LongestPause;
             }
@@ -132,6 +143,14 @@ internal sealed class UsageWatch : IAsyncDisposable
         if (Read(() => _cgroup?.ReadMemory()) is { } bytes && !(bytes < _peakMemoryBytes))
         {
             _peakMemoryBytes = bytes;
+        }
+    }
+
+    private void LookAtForks()
+    {
+        if (Read(() => _cgroup?.ReadRefusedForks()) > _refusedBefore)
+        {
+            _forkRefused.TrySetResult();
         }
     }
 

@@ -18,13 +18,6 @@ internal static class WorkBuilder
     private const uint SharedMode = 0x3FF; // 01777
     private const uint PrivateMode = 0x1C0; // 0700
 
-    /// <summary>
-    /// A guest process or thread costs the sandbox a few of the host's, so that this bounds what the sandbox itself may do wrong, not what
-    /// the command may.
-    /// </summary>
-    private const int HostPidsBase = 512;
-    private const int HostPidsForEach = 8;
-
     // gVisor counts a process for the user that made it, and PID 1 made the command's first process: as itself, or for user 0 as user 0.
     // Without this the limit would be one off: more for other users, less for user 0, for whom PID 1 itself counts too.
     private const int FirstProcess = 1;
@@ -34,14 +27,27 @@ internal static class WorkBuilder
     private static readonly string[] NoHome = ["/", "/proc", "/sys", "/dev", "/.boxer", "/tmp", OutputDirectory];
 
     /// <summary>Finds who the command runs as, by the image's own passwd and group.</summary>
-    /// <exception cref="InvalidSandboxRequestException">The image does not know the user, or it is PID 1's.</exception>
+    /// <exception cref="InvalidSandboxRequestException">
+    /// The image does not know the user, it is PID 1's, or it is user 0 with a group that the user namespace does not have.
+    /// </exception>
     internal static ImageUser ResolveUser(SandboxRequest request, IImageLease image)
     {
         string name = request.User ?? (image.Config.User.Length > 0 ? image.Config.User : DefaultUser);
         ImageUser user = ImageUsers.Resolve(image.RootPath, name);
-        return user.Uid != InitProtocol.ReservedId && user.Gid != InitProtocol.ReservedId && !user.Groups.Contains(InitProtocol.ReservedId)
-            ? user
-            : throw new InvalidSandboxRequestException("User", $"'{name}' has the id {InitProtocol.ReservedId}, which is reserved for the sandbox's own PID 1; use another user.");
+        if (user.Uid == InitProtocol.ReservedId || user.Gid == InitProtocol.ReservedId || user.Groups.Contains(InitProtocol.ReservedId))
+        {
+            throw new InvalidSandboxRequestException("User", $"'{name}' has the id {InitProtocol.ReservedId}, which is reserved for the sandbox's own PID 1; use another user.");
+        }
+
+        foreach (uint group in user.Uid == 0 ? [user.Gid, .. user.Groups] : (uint[])[])
+        {
+            if (group >= InitProtocol.MappedIds)
+            {
+                throw new InvalidSandboxRequestException("User", $"'{name}' is user 0 in group {group}; user 0 has ids up to {InitProtocol.MappedIds - 1} only. Give another group, such as 0:0.");
+            }
+        }
+
+        return user;
     }
 
     /// <summary>Puts the work together.</summary>
@@ -50,9 +56,10 @@ internal static class WorkBuilder
     /// <param name="image">The image.</param>
     /// <param name="user">Who the command runs as.</param>
     /// <param name="network">What the network wants to be written.</param>
+    /// <param name="platform">The gVisor platform.</param>
     /// <param name="countsCpu">Whether the processor time of sandboxes is counted; else the command's process has a limit of its own.</param>
     /// <exception cref="InvalidSandboxRequestException">What the image says cannot be handed over.</exception>
-    internal static SandboxWork Build(SandboxRequest request, ResourceLimits limits, IImageLease image, ImageUser user, GuestNetwork network, bool countsCpu)
+    internal static SandboxWork Build(SandboxRequest request, ResourceLimits limits, IImageLease image, ImageUser user, GuestNetwork network, string platform, bool countsCpu)
     {
         List<KeyValuePair<string, string>> environment = Environment(request, image, user, out string home, out bool hasOwnHome);
         List<InitTmpfs> mounts =
@@ -74,7 +81,7 @@ internal static class WorkBuilder
             UserId = user.Uid,
             GroupId = user.Gid,
             SupplementaryGroups = user.Groups,
-            Capabilities = user.Uid == 0 ? InitCapabilities.Packages : InitCapabilities.None,
+            Capabilities = user.Uid == 0 ? InitCapabilities.All : InitCapabilities.None,
             ResourceLimits =
             [
                 Both(InitResource.Processes, limits.Pids!.Value + (user.Uid == 0 ? InitAsRoot : -FirstProcess)),
@@ -91,9 +98,6 @@ internal static class WorkBuilder
                 new("/etc/hosts", Encoding.UTF8.GetBytes(network.Hosts)),
                 new("/etc/resolv.conf", Encoding.UTF8.GetBytes(network.ResolvConf)),
                 .. GuestAccounts.Write(image.RootPath, user, home, replacesHome: !hasOwnHome),
-
-                // User 0 cannot become another one, so that the limit of processes holds for the whole run; apt would.
-                .. user.Uid == 0 ? (InitTextFile[])[new("/etc/apt/apt.conf.d/99boxer", "APT::Sandbox::User \"root\";\n"u8.ToArray())] : [],
             ],
             Outputs = Outputs(request.Outputs, limits.OutputFilesBytes!.Value, limits.OutputFilesCount!.Value),
             MergeOutput = request.MergeOutput,
@@ -101,7 +105,7 @@ internal static class WorkBuilder
             CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, Cgroup.PeriodMicroseconds),
         };
         var cgroup = new CgroupLimits(
-            limits.CpuCores.Value, start.MemoryBytes, HostPidsBase + (limits.Pids.Value * HostPidsForEach));
+            limits.CpuCores.Value, start.MemoryBytes, HostTasks.Limit(limits.Pids.Value, platform, System.Environment.ProcessorCount));
         Check(start);
         return new SandboxWork(start, [.. request.Files], request.Stdin, request.StdinStream, limits, cgroup, request.Outputs, request.StopGrace, StopSignal.Parse(image.Config.StopSignal));
     }

@@ -53,7 +53,7 @@ internal static class RunAnswers
     {
         Termination end = result.Termination;
         string tail = "";
-        if (end.Kind is TerminationKind.MemoryLimit or TerminationKind.CpuTimeLimit)
+        if (end.Kind is TerminationKind.MemoryLimit or TerminationKind.CpuTimeLimit or TerminationKind.PidsLimit)
         {
             // Clients that know nothing but the exit code and the two streams would otherwise show a bare 137.
             string newline = result.StderrBytes.IsEmpty || result.StderrBytes.Span[^1] == (byte)'\n' ? "" : "\n";
@@ -125,6 +125,7 @@ internal static class RunAnswers
             TerminationKind.WallClockLimit => "wall_clock_limit",
             TerminationKind.CpuTimeLimit => "cpu_time_limit",
             TerminationKind.MemoryLimit => "memory_limit",
+            TerminationKind.PidsLimit => "pids_limit",
             TerminationKind.OutputLimit => "output_limit",
             TerminationKind.DiskLimit => "disk_limit",
             TerminationKind.NotStarted => "not_started",

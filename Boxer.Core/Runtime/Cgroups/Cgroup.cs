@@ -7,7 +7,7 @@ namespace Boxer.Runtime.Cgroups;
 /// <summary>What a cgroup holds.</summary>
 /// <param name="CpuCores">Cores.</param>
 /// <param name="MemoryBytes">Memory; swap is not given on top.</param>
-/// <param name="HostPids">Host processes and threads: the sandbox's kernel has its own, so this is a wide back-stop.</param>
+/// <param name="HostPids">Host processes and threads: those of the sandbox's kernel, which has some for each process and thread of the command.</param>
 internal sealed record CgroupLimits(double CpuCores, long MemoryBytes, int HostPids);
 
 /// <summary>What the kernel did in a cgroup for want of memory.</summary>
@@ -35,14 +35,20 @@ internal abstract class Cgroup : IAsyncDisposable
     /// <summary>How often the kernel renews the quota of processor time.</summary>
     internal const int PeriodMicroseconds = 100_000;
 
+    private const string PidsLimitFile = "pids.max";
+    private const string PidsEventsFile = "pids.events";
+
     private static readonly TimeSpan RemovalPatience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan RemovalPause = TimeSpan.FromMilliseconds(5);
     private static readonly TimeSpan LongRemovalPause = TimeSpan.FromMilliseconds(100);
     private readonly TimeProvider _time;
 
-    private protected Cgroup(IReadOnlyList<string> directories, TimeProvider time)
+    private readonly string _pids;
+
+    private protected Cgroup(IReadOnlyList<string> directories, string pids, TimeProvider time)
     {
         Directories = directories;
+        _pids = pids;
         _time = time;
     }
 
@@ -75,6 +81,15 @@ internal abstract class Cgroup : IAsyncDisposable
 
     /// <summary>The most memory that it was ever charged with, page cache too: that is what its limit is compared with.</summary>
     internal abstract long? ReadPeakCharge();
+
+    /// <summary>Number of forks that the kernel refused in it for want of pids; <see langword="null"/> where the kernel does not count them.</summary>
+    internal long? ReadRefusedForks() => File.Exists(Path.Join(_pids, PidsEventsFile)) ? ReadKey(_pids, PidsEventsFile, "max"u8) : null;
+
+    /// <summary>
+    /// Whether it ever had as many pids as its limit. Where not, forks were refused for the limit of a cgroup above. Before Linux 6.2 the kernel
+    /// keeps no peak; the limit then counts as reached.
+    /// </summary>
+    internal bool HasReachedPids() => !(ReadNumber(_pids, "pids.peak") < ReadNumber(_pids, PidsLimitFile));
 
     /// <summary>Opens a descriptor that becomes ready when <see cref="ReadOutOfMemory"/> may have changed.</summary>
     /// <returns>The descriptor, and the epoll events to wait for.</returns>
@@ -159,6 +174,8 @@ internal abstract class Cgroup : IAsyncDisposable
             return [];
         }
     }
+
+    private protected void SetPids(int limit) => Write(_pids, PidsLimitFile, limit.ToString(CultureInfo.InvariantCulture));
 
     private protected static void Write(string directory, string file, string value) => File.WriteAllText(Path.Join(directory, file), value);
 

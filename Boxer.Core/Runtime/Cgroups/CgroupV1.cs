@@ -18,15 +18,13 @@ internal sealed class CgroupV1 : Cgroup
     private readonly string _cpu;
     private readonly string? _cpuAccounting;
     private readonly string _memory;
-    private readonly string _pids;
     private readonly string? _freezer;
 
     internal CgroupV1(IReadOnlyDictionary<string, string> directories, TimeProvider time)
-        : base([.. directories.Values.Distinct(StringComparer.Ordinal)], time)
+        : base([.. directories.Values.Distinct(StringComparer.Ordinal)], directories["pids"], time)
     {
         _cpu = directories["cpu"];
         _memory = directories["memory"];
-        _pids = directories["pids"];
         _cpuAccounting = directories.GetValueOrDefault("cpuacct");
         _freezer = directories.GetValueOrDefault(Freezer);
     }
@@ -37,7 +35,7 @@ internal sealed class CgroupV1 : Cgroup
     internal override void Apply(CgroupLimits limits)
     {
         SetMemory(limits.MemoryBytes);
-        Write(_pids, "pids.max", limits.HostPids.ToString(CultureInfo.InvariantCulture));
+        SetPids(limits.HostPids);
         Write(_cpu, "cpu.cfs_period_us", PeriodMicroseconds.ToString(CultureInfo.InvariantCulture));
         SetCpu(limits.CpuCores);
     }

@@ -11,7 +11,7 @@ internal sealed class CgroupV2 : Cgroup
     private readonly string _directory;
 
     internal CgroupV2(string directory, TimeProvider time)
-        : base([directory], time)
+        : base([directory], directory, time)
     {
         _directory = directory;
     }
@@ -26,7 +26,7 @@ internal sealed class CgroupV2 : Cgroup
         }
 
         Write(_directory, "memory.max", limits.MemoryBytes.ToString(CultureInfo.InvariantCulture));
-        Write(_directory, "pids.max", limits.HostPids.ToString(CultureInfo.InvariantCulture));
+        SetPids(limits.HostPids);
         SetCpu(limits.CpuCores);
     }
 

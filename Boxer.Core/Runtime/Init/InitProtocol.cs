@@ -21,6 +21,9 @@ internal static class InitProtocol
     /// <summary>The uid and gid that PID 1 moves itself to. No run may use it as user, group or supplementary group.</summary>
     internal const uint ReservedId = 0x7FFF_FF00;
 
+    /// <summary>Number of ids in the user namespace of a command of user 0: it has 0 to one less, as users and as groups.</summary>
+    internal const uint MappedIds = 65_536;
+
     /// <summary>The descriptor in the sandbox that the control socket must be.</summary>
     internal const int ControlDescriptor = 3;
 
@@ -69,7 +72,7 @@ internal static class InitProtocol
     internal static IReadOnlyList<string> RequiredCapabilities { get; } =
     [
         "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID",
-        "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE",
+        "CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_RESOURCE",
     ];
 
     /// <summary>Writes a header.</summary>
@@ -308,6 +311,11 @@ internal static class InitProtocol
             || start.SupplementaryGroups.Any(group => group is ReservedId or uint.MaxValue))
         {
             throw new ArgumentException($"Ids {ReservedId} and {uint.MaxValue} are reserved.", nameof(start));
+        }
+
+        if (start.UserId == 0 && (start.GroupId >= MappedIds || start.SupplementaryGroups.Any(group => group >= MappedIds)))
+        {
+            throw new ArgumentException($"User 0 has groups up to {MappedIds - 1} only.", nameof(start));
         }
 
         if ((start.Capabilities & ~InitCapabilities.All) != InitCapabilities.None || (start.Capabilities != InitCapabilities.None && start.UserId != 0))

@@ -19,7 +19,7 @@ internal sealed record InitStart
     public required uint GroupId { get; init; }
 
     /// <summary>
-    /// Capabilities of the command in a user namespace of its own, in which <see cref="InitProtocol.ReservedId"/> does not exist.
+    /// Capabilities of the command in a user namespace of its own, which has the ids below <see cref="InitProtocol.MappedIds"/> only.
     /// Only for user 0; every other user has none.
     /// </summary>
     public InitCapabilities Capabilities { get; init; }
@@ -83,20 +83,17 @@ internal enum InitCapabilities : ulong
     /// <summary>CAP_SETUID.</summary>
     SetUserId = 1ul << 7,
 
+    /// <summary>CAP_SYS_CHROOT.</summary>
+    ChangeRoot = 1ul << 18,
+
     /// <summary>CAP_SETFCAP.</summary>
     SetFileCapabilities = 1ul << 31,
 
     /// <summary>
-    /// What installing packages takes (apt-get, with <c>APT::Sandbox::User "root";</c> in its configuration). The user stays 0, so
-    /// RLIMIT_NPROC holds for the whole run.
+    /// Everything that user 0 gets: installing packages, becoming another user (su, gosu, nginx) and chroot. RLIMIT_NPROC holds for each user that
+    /// the run changes to, and the host's pids cgroup for all of them together.
     /// </summary>
-    Packages = ChangeOwner | OverrideAccess | ActAsOwner | KeepSetId | Kill | SetFileCapabilities,
-
-    /// <summary>
-    /// All of the above: also su, and installation scripts that change their user. RLIMIT_NPROC then holds for each user that the
-    /// run changes to, not for all of them together.
-    /// </summary>
-    All = Packages | SetGroupId | SetUserId,
+    All = ChangeOwner | OverrideAccess | ActAsOwner | KeepSetId | Kill | SetGroupId | SetUserId | ChangeRoot | SetFileCapabilities,
 }
 
 /// <summary>One limit of setrlimit(2); <see cref="ulong.MaxValue"/> is no limit.</summary>

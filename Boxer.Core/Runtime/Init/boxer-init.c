@@ -40,6 +40,8 @@ enum {
     FRAME_VERSION = 1,
     CONTROL = 3,
     RESERVED_ID = 0x7FFFFF00,
+    /* Ids of the user namespace of a command of user 0: 0 to one less. */
+    MAPPED_IDS = 65536,
     LAUNCH_FAILED = 125,
     HEADER_SIZE = 8,
     MAX_START = 6 << 20,
@@ -123,8 +125,8 @@ struct capability_data {
 
 static const uint32_t CAPABILITY_VERSION_3 = 0x20080522;
 
-/* CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETFCAP: what installing packages takes. */
-static const uint64_t ALLOWED_CAPABILITIES = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 31;
+/* CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SYS_CHROOT, SETFCAP: installing packages and changing the user take these. */
+static const uint64_t ALLOWED_CAPABILITIES = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 18 | 1u << 31;
 
 struct bpf_instruction {
     uint16_t code;
@@ -1365,8 +1367,8 @@ static int drop_from_bounding_set(uint64_t dropped)
 }
 
 /*
- * A namespace whose ids are those outside, except the reserved one, which does not exist in it: no capability held in it
- * reaches PID 1 or its files. PID 1 writes the maps, because that takes a capability outside.
+ * A namespace that has the ids below MAPPED_IDS only, the same as outside. The reserved one does not exist in it, so no capability held
+ * in it reaches PID 1 or its files. PID 1 writes the maps, because that takes a capability outside.
  */
 static int enter_user_namespace(int socket)
 {
@@ -1873,10 +1875,9 @@ static void report_end(void)
 static int write_map(const char *name)
 {
     char path[64];
-    char map[128];
+    char map[64];
     snprintf(path, sizeof path, "/proc/%d/%s", (int)child, name);
-    int length = snprintf(map, sizeof map, "0 0 %u\n%u %u %u\n", (unsigned int)RESERVED_ID, RESERVED_ID + 1u, RESERVED_ID + 1u,
-        UINT32_MAX - RESERVED_ID - 1u);
+    int length = snprintf(map, sizeof map, "0 0 %d\n", MAPPED_IDS);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;

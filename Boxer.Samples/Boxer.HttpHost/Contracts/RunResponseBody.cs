@@ -23,7 +23,7 @@ internal sealed record RunResponseBody
     /// <summary>Milliseconds from the hand-over (putting files in included) to the end of the command.</summary>
     public required long WallMs { get; init; }
 
-    /// <summary>Why the run ended: exited, signaled, cpu_time_limit, memory_limit or disk_limit.</summary>
+    /// <summary>Why the run ended: exited, signaled, cpu_time_limit, memory_limit, pids_limit or disk_limit.</summary>
     public required string Termination { get; init; }
 
     /// <summary>The number of the signal that ended the command.</summary>

@@ -102,7 +102,7 @@ class RunResult:
     """How long the command ran, in milliseconds."""
 
     termination: Optional[str] = None
-    """Why the run ended: ``exited``, ``signaled``, ``cpu_time_limit``, ``memory_limit`` or ``disk_limit``."""
+    """Why the run ended: ``exited``, ``signaled``, ``cpu_time_limit``, ``memory_limit``, ``pids_limit`` or ``disk_limit``."""
 
     signal: Optional[int] = None
     """The number of the signal that ended the command, where one did."""

@@ -220,7 +220,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     [Theory]
     [InlineData(65534u, 0ul)]
     [InlineData(0u, 0ul)]
-    [InlineData(0u, (ulong)InitCapabilities.Packages)]
+    [InlineData(0u, (ulong)InitCapabilities.All)]
     [InlineData(0u, (ulong)InitCapabilities.All)]
     public async Task Guest_gets_nowhere_against_pid_1(uint user, ulong capabilities)
     {
@@ -236,7 +236,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
         InitRun run = await RunAsync(
             InitSandbox.Start(0, "sh", "-c", "echo x > /tmp/f && chown 33:44 /tmp/f && chmod 600 /tmp/f && cat /tmp/f && stat -c '%u %g' /tmp/f && cat /proc/self/uid_map")
                 with
-            { Capabilities = InitCapabilities.Packages });
+            { Capabilities = InitCapabilities.All });
         Assert.StartsWith("x\n33 44\n", run.Stdout, StringComparison.Ordinal);
         Assert.Contains("2147483392\n", run.Stdout, StringComparison.Ordinal);
         Assert.Equal(0, run.Ended?.ExitCode);
@@ -299,13 +299,13 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
         CancellationToken cancellationToken = TestContext.Current.CancellationToken;
         InitStart warmed = InitSandbox.Start(warmedUser, "sh", "-c", "touch /tmp/left /output/left; echo left >/etc/given || true") with
         {
-            Capabilities = warmedUser == 0 ? InitCapabilities.Packages : InitCapabilities.None,
+            Capabilities = warmedUser == 0 ? InitCapabilities.All : InitCapabilities.None,
             TextFiles = [new("/etc/given", "warm"u8.ToArray()), new("/tmp/given", "warm"u8.ToArray())],
         };
         const string Look = "cat /etc/given /tmp/given /tmp/other; ls -A /tmp /output /dev/shm; stat -c '%n %u %a' /etc/given /output; df -k /tmp /output /dev/shm | awk '{ print $2, $6 }'; id -u";
         InitStart plain = InitSandbox.Start(user, "sh", "-c", Look) with
         {
-            Capabilities = user == 0 ? InitCapabilities.Packages : InitCapabilities.None,
+            Capabilities = user == 0 ? InitCapabilities.All : InitCapabilities.None,
             TextFiles = [new("/etc/given", "run"u8.ToArray()), new("/tmp/given", "run\n"u8.ToArray()), new("/tmp/other", "more\n"u8.ToArray())],
         };
         InitStart[] variants =
