@@ -1111,6 +1111,30 @@ static void close_view(int *fd)
     *fd = -1;
 }
 
+/*
+ * gVisor mounts the root over an empty directory of its own. chroot(2), and ".." through a descriptor from before, lead down to it. It is
+ * read-only, but gVisor lets its owner change mode, times and attributes all the same, and those of a warm-up would still be there for the
+ * run. PID 1 gives it to the reserved id. Returns 0, or -1 with errno; the working directory is / then.
+ */
+static int close_lower_root(void)
+{
+    struct stat upper, lower;
+    int result = -1;
+    int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0 || fstat(root, &upper) != 0 || chroot(TMPFS_ROOT) != 0)
+        fault("leave", "the root", errno);
+    if (fchdir(root) == 0 && chdir("..") == 0 && stat(".", &lower) == 0)
+        result = (lower.st_dev == upper.st_dev && lower.st_ino == upper.st_ino)
+                || (chown(".", RESERVED_ID, RESERVED_ID) == 0 && chmod(".", 0555) == 0)
+            ? 0 : -1;
+    int error = errno;
+    if (fchdir(root) != 0 || chroot(".") != 0)
+        fault("return to", "the root", errno);
+    close(root);
+    errno = error;
+    return result;
+}
+
 /* Mounts all again, with descriptors to write to. */
 static void renew_views(void)
 {
@@ -1136,6 +1160,8 @@ static void renew_views(void)
  */
 static void mount_for_warm_up(void)
 {
+    if (close_lower_root() != 0)
+        fault("close", "the root below", errno);
     if (mount("proc", "/proc", "proc", VIEW_FLAGS, NULL) != 0)
         fault("mount", "/proc", errno);
     if (bind_read_only("/proc/sys", "/proc/sys") != 0)
@@ -2161,6 +2187,8 @@ static void boot(void)
     umount2("/tmp", UMOUNT_NOFOLLOW);
     /* An image that has an mtab keeps it. */
     symlink("/proc/mounts", "/etc/mtab");
+    /* A sandbox that cannot have this is not warmed up. */
+    close_lower_root();
     show_files();
     show_cgroups();
     send_payload_end(READY, put32(buffer + HEADER_SIZE, VERSION));

@@ -225,6 +225,7 @@ report("become another user", {in_child(lambda user=user: call(117, user, user, 
 report("become another group", {in_child(lambda group=group: call(119, group, group, group)) for group in ({0, 1, 1000, init_user} - {os.getgid()})})
 report("take other groups", in_child(lambda: call(116, 1, ctypes.create_string_buffer(struct.pack("I", 42), 4))))
 status = dict(line.split(":\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
+report("give a file to PID 1's user", {attempt(os.chown, "/tmp", init_user, -1), attempt(os.chown, "/tmp", -1, init_user)})
 report("capabilities", "/".join(status[name].strip().lstrip("0") or "0" for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if name in status))
 report("no_new_privs", str(libc.prctl(39, 0, 0, 0, 0)))
 header = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0), 8)
@@ -276,6 +277,97 @@ def enter(name):
 
 
 report("enter PID 1's namespaces", {in_child(lambda name=name: enter(name)) for name in ("mnt", "net", "pid", "user", "ipc", "uts", "cgroup")})
+
+# -- as each user that user 0 can become, without its capabilities and with them
+
+
+def become(user, keeps):
+    """Becomes a user and its group, with no other groups; with its capabilities, or with those that the user has by itself."""
+    data = ctypes.create_string_buffer(24)
+    libc.syscall(ctypes.c_long(125), header, data)
+    words = struct.unpack("6I", data.raw)
+    outcomes = [call(116, 0, 0), call(157, 8, int(keeps), 0, 0, 0), call(119, user, user, user), call(117, user, user, user)]
+    if keeps:
+        outcomes.append(call(126, header, ctypes.create_string_buffer(struct.pack("6I", words[1], words[1], 0, words[4], words[4], 0), 24)))
+    return set(outcomes) - {"ok"}
+
+
+def as_each(function, users=(0, 1, 33, 1000, 65534, 65535)):
+    """What comes of it for each of them: the errors of becoming one, or those of the function, which gives a list."""
+
+    def try_as(user, keeps):
+        return " ".join(become(user, keeps) or set(function()))
+
+    return {outcome for user in users for keeps in (False, True) for outcome in in_child(lambda: try_as(user, keeps)).split(" ")}
+
+
+def become_many(users):
+    return ",".join({call(117, user, 0, 0) for user in users} | {call(119, user, 0, 0) for user in users})
+
+
+report("become every user and group below 65536", in_child(lambda: become_many(range(65536))))
+report("become those above", in_child(lambda: become_many((65536, 65537, 100000, init_user - 1, init_user, init_user + 1, 2**31, 2**32 - 2))).split(","))
+report("as each: signal PID 1", as_each(lambda: [attempt(os.kill, 1, number) for number in (0, 9, 15, 19)] + [call(234, 1, 1, 9), call(129, 1, 9, ctypes.create_string_buffer(struct.pack("iii", 9, 0, -1), 128))]))
+report("as each: have a descriptor signal PID 1", as_each(lambda: [send_when_ready(None, 1), send_when_ready(0, 1)]))
+report("as each: trace PID 1", as_each(lambda: [call(101, request, 1, 0, 0) for request in (16, 0x4206)]))
+report("as each: memory of PID 1", as_each(lambda: [call(310, 1, vector, 1, remote, 1, 0), call(311, 1, vector, 1, remote, 1, 0)]
+                                         + [attempt(lambda flags=flags: os.pread(os.open("/proc/1/mem", flags), 8, 0x400000)) for flags in (os.O_RDONLY, os.O_RDWR)]))
+report("as each: descriptors of PID 1", as_each(lambda: [open_of_init(number, flags) for number in range(16) for flags in (os.O_RDONLY, os.O_WRONLY)]))
+report("as each: root and program of PID 1", as_each(lambda: [attempt(os.listdir, "/proc/1/root"), attempt(os.chroot, "/proc/1/root"), attempt(os.open, "/proc/1/exe", os.O_RDONLY), attempt(os.chdir, "/proc/1/cwd")]))
+report("as each: bound PID 1", as_each(lambda: [call(302, 1, 7, ctypes.create_string_buffer(struct.pack("QQ", 0, 0), 16), None)]))
+report("as each: write files of PID 1", as_each(lambda: [attempt(write_to, f"/proc/1/{name}", b"0") for name in ("oom_score_adj", "uid_map", "gid_map", "setgroups")]))
+report("as each: enter PID 1's namespaces", as_each(lambda: [enter(name) for name in ("mnt", "net", "pid", "user", "ipc", "uts", "cgroup")]))
+report("as each: map its users", as_each(lambda: [attempt(write_to, f"/proc/self/{name}", b"0 0 1") for name in ("uid_map", "gid_map")]))
+report("as each: become PID 1's user", as_each(lambda: [call(117, init_user, init_user, init_user), call(119, init_user, init_user, init_user)]))
+report("as each: make a user namespace", as_each(lambda: [call(272, 0x10000000), cloned(56, ctypes.c_long(0x10000000 | 17), None, None, None, None)]))
+report("as each: mount", as_each(lambda: [call(165, b"none", b"/tmp", b"tmpfs", 0, b""), call(165, b"/", b"/tmp", b"", 0x1000, b""), call(166, b"/proc", 2), call(155, b"/tmp", b"/tmp")]))
+report("as each: raw sockets", as_each(lambda: [attempt(lambda: socket.socket(family, 3, protocol).close()) for family, protocol in ((2, 255), (2, 1), (17, 768))]))
+report("as each: cgroups", as_each(lambda: [attempt(write_to, f"/sys/fs/cgroup/{name}", b"1") for name in ("memory/memory.limit_in_bytes", "cpu/cpu.cfs_quota_us", "cpuset/cpuset.cpus", "cpu/tasks")]
+                                  + [attempt(os.mkdir, f"/sys/fs/cgroup/{mark}"), attempt(os.chmod, "/sys/fs/cgroup", 0o777), attempt(write_to, "/sys/fs/cgroup/cpu/cgroup.procs", b"1")]))
+
+
+def against_others(user, function):
+    """What this user comes to against a process of user 1000."""
+    reader, writer = os.pipe()
+    victim = os.fork()
+    if victim == 0:
+        os.write(writer, "".join(become(1000, False)).encode() or b"ready")
+        signal.pause()
+    ready = os.read(reader, 16).decode()
+    os.close(reader)
+    os.close(writer)
+    outcome = in_child(lambda: ",".join(sorted((become(user, False) if user != os.getuid() else set()) or set(function(victim))))) if ready == "ready" else ready
+    os.kill(victim, signal.SIGKILL)
+    os.waitpid(victim, 0)
+    return outcome
+
+
+for user in (0, 33, 1000, 65535):
+    report(f"as {user}: signal a process of user 1000", against_others(user, lambda victim: [attempt(os.kill, victim, number) for number in (0, 17)]))
+    report(f"as {user}: trace it", against_others(user, lambda victim: [call(101, request, victim, 0, 0) for request in (16, 0x4206)]))
+    report(f"as {user}: open its memory and descriptors", against_others(user, lambda victim: [attempt(os.open, f"/proc/{victim}/mem", os.O_RDONLY), attempt(os.open, f"/proc/{victim}/fd/0", os.O_RDONLY | os.O_NONBLOCK)]))
+
+
+def leave_root():
+    """Out of a root of its own through a descriptor from before, and up as far as there is."""
+    root = os.stat("/")
+    os.makedirs("/tmp/root/below", exist_ok=True)
+    outside = os.open("/", os.O_RDONLY)
+    outcome = attempt(os.chroot, "/tmp/root")
+    if outcome != "ok":
+        return outcome
+    os.fchdir(outside)
+    for _ in range(64):
+        os.chdir("..")
+    os.chroot(".")
+    now = os.stat("/")
+    changed = {attempt(change) for change in (lambda: os.chmod("/", 0o777), lambda: os.mkdir("/" + mark), lambda: os.setxattr("/", "user.mark", b"1"), lambda: os.utime("/"))}
+    reached = {attempt(read_some, path) for path in facts["paths"]} | {attempt(os.listdir, "/proc/1/root")}
+    there = "this sandbox's root" if (now.st_dev, now.st_ino) == (root.st_dev, root.st_ino) else f"a root with {os.listdir('/')}"
+    return f"{there},{','.join(sorted(changed))},{','.join(sorted(reached))}"
+
+
+report("leave a root of its own", in_child(leave_root))
 
 # -- mounts
 

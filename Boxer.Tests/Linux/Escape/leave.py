@@ -7,6 +7,7 @@
 
 import ctypes
 import os
+import signal
 import socket
 import sys
 
@@ -30,6 +31,37 @@ def connect():
             accepted = server.accept()[0]
             accepted.close()
             client.recv(1)
+
+
+def become_another():
+    """Leaves a process of another user, deaf to signals, with processes of its own."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setgroups([])
+        os.setresgid(1234, 1234, 1234)
+        os.setresuid(1234, 1234, 1234)
+        os.setsid()
+        for number in (1, 2, 15):
+            signal.signal(number, signal.SIG_IGN)
+        os.fork()
+        os.write(writer, b"x")
+        libc.pause()
+        os._exit(0)
+    os.close(writer)
+    os.read(reader, 1) or 1 / 0
+
+
+def below():
+    """Goes to what is below the root, where chroot(2) leads. As another user than 0 it stays where it is."""
+    os.makedirs("/tmp/root", exist_ok=True)
+    outside = os.open("/", os.O_RDONLY)
+    try:
+        os.chroot("/tmp/root")
+    except PermissionError:
+        return
+    os.fchdir(outside)
+    os.chdir("..")
+    os.chroot(".")
 
 
 def leave():
@@ -70,6 +102,7 @@ def leave():
         "semaphore": lambda: libc.semget(7, 1, 0o1666) >= 0 or 1 / 0,
         "port": connect,
         "directory of PID 1": lambda: (os.rmdir("/.boxer"), os.symlink("/tmp", "/.boxer")),
+        "process of another user": become_another,
         "input of the run": lambda: os.close(os.open("/proc/1/fd/0", os.O_RDONLY | os.O_NONBLOCK)),
         "output of the run": lambda: write("/proc/1/fd/1", "left"),
         "errors of the run": lambda: write("/proc/1/fd/2", "left"),
@@ -83,6 +116,16 @@ def leave():
     if os.fork() == 0:
         os.setsid()
         libc.pause()
+    if os.fork() == 0:
+        below()
+        for change in (lambda: os.chmod("/", 0o700), lambda: os.mkdir("/left"), lambda: os.setxattr("/", "user.left", b"1"), lambda: os.utime("/", (0, 0))):
+            try:
+                change()
+                print("below the root", flush=True)
+            except OSError:
+                pass
+        os._exit(0)
+    os.wait()
     for name, change in changes.items():
         try:
             change()
@@ -122,6 +165,12 @@ def look():
     for process in (0, 1):
         print(os.getpriority(os.PRIO_PROCESS, process), os.sched_getaffinity(process), os.sched_getscheduler(process))
     print(socket.gethostname(), os.getsid(1), [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in (1, os.getpid())])
+    if os.fork() == 0:
+        below()
+        state = os.stat("/")
+        print([] if os.path.exists("/etc") else os.listdir("/"), oct(state.st_mode), state.st_uid, state.st_mtime == 0, os.listxattr("/"), flush=True)
+        os._exit(0)
+    os.wait()
     if "connect" in sys.argv:
         connect()
         print("connected")
