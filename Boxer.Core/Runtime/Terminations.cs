@@ -22,7 +22,7 @@ internal static class Terminations
             },
             (TerminationKind.PidsLimit, _) => new(TerminationKind.PidsLimit)
             {
-                Message = $"killed: the sandbox had more processes and threads than the host allows it with a limit of {limits.Pids} for each of its users",
+                Message = $"killed: all users of the sandbox together reached the host's limit of processes and threads (the limit for each user is {limits.Pids})",
             },
             (TerminationKind.OutputLimit, _) => new(TerminationKind.OutputLimit)
             {

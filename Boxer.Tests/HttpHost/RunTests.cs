@@ -161,7 +161,8 @@ public sealed class RunTests
     [Theory]
     [InlineData(TerminationKind.MemoryLimit, "memory_limit")]
     [InlineData(TerminationKind.CpuTimeLimit, "cpu_time_limit")]
-    public async Task A_memory_or_cpu_time_limit_is_an_answer_that_a_person_sees(TerminationKind kind, string termination)
+    [InlineData(TerminationKind.PidsLimit, "pids_limit")]
+    public async Task A_limit_of_memory_cpu_time_or_pids_is_an_answer_that_a_person_sees(TerminationKind kind, string termination)
     {
         await using HostFixture host = await HostFixture.StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(End(kind, "killed: a limit was reached"), "so far", "oops"));

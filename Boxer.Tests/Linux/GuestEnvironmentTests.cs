@@ -86,8 +86,22 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
         Assert.Contains("mallory", exception.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("0:70000")]
+    [InlineData("root:65536")]
+    public async Task User_0_in_a_group_that_its_namespace_does_not_have_is_refused(string user)
+    {
+        SandboxRequest request = Shell("id");
+        request.User = user;
+
+        InvalidSandboxRequestException exception = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
+
+        SandboxFault fault = Assert.Single(exception.Faults);
+        Assert.Equal(("User", $"'{user}' is user 0 in group {user.Split(':')[1]}; user 0 has ids up to 65535 only. Give another group, such as 0:0."), (fault.Field, fault.Message));
+    }
+
     [Fact]
-    public async Task Apt_get_works_as_user_0()
+    public async Task Apt_get_works_as_user_0_and_reads_lists_as_its_own_user()
     {
         SandboxRequest request = Shell("""
             set -e
@@ -98,14 +112,21 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
             : > /tmp/p/usr/bin/boxer-owned
             chmod 755 /tmp/p/usr/bin/boxer-hello /tmp/p/DEBIAN/postinst
             dpkg-deb --root-owner-group -b /tmp/p /tmp/p.deb > /dev/null
-            apt-get install -y -qq /tmp/p.deb > /tmp/log 2>&1 || { cat /tmp/log; exit 1; }
+            cd /tmp
+            printf 'Package: boxer-hello\nVersion: 1\nArchitecture: all\nMaintainer: t <t@example.invalid>\nFilename: ./p.deb\nSize: %s\nSHA256: %s\n' \
+                $(stat -c %s p.deb) $(sha256sum p.deb | cut -d' ' -f1) > Packages
+            echo 'deb [trusted=yes] file:/tmp ./' > list
+            get() { apt-get -qq -o Dir::Etc::sourcelist=/tmp/list -o Dir::Etc::sourceparts=- "$@" > log 2>&1 || { cat log; exit 1; }; }
+            get update
+            get install -y boxer-hello
             boxer-hello
+            stat -c '%U' /var/lib/apt/lists/partial
             """);
         request.User = "0";
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal(("installed as games:tty\n", 0), (result.Stdout, result.ExitCode));
+        Assert.Equal(("installed as games:tty\n_apt\n", 0), (result.Stdout, result.ExitCode));
     }
 
     [Fact]

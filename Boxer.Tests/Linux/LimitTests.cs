@@ -173,6 +173,59 @@ public sealed class LimitTests(SharedRunner shared)
         Assert.Equal(("40 11\n", 0), (result.Stdout, result.ExitCode));
     }
 
+    /// <summary>
+    /// RLIMIT_NPROC counts for each user, so that user 0 has as many processes for each user that it becomes. The host's cgroup ends that.
+    /// </summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_fork_bomb_over_a_thousand_users_ends_as_the_limit_of_processes(bool pooled)
+    {
+        BoxerOptions options = shared.Options;
+        options.Pool.Enabled = pooled;
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        SandboxRequest request = Python(BombOfUsers(1_000, "time.sleep(1000)"));
+        (request.User, request.Limits.MemoryMegabytes, request.Limits.WallClock) = ("0", 2_048, TimeSpan.FromMinutes(5));
+        string[] before = OwnTraces.Sandboxes();
+
+        SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+        SandboxResult next = await runner.RunAsync(Shell("echo next"), Cancel);
+
+        Assert.Equal((TerminationKind.PidsLimit, 137, "up\n"), (result.Termination.Kind, result.ExitCode, result.Stdout));
+        Assert.Contains("the limit for each user is 64", result.Termination.Message, StringComparison.Ordinal);
+        Assert.Equal("next\n", next.Stdout);
+        await runner.DisposeAsync();
+        Assert.Empty(OwnTraces.Sandboxes().Except(before, StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_user_at_its_limit_of_processes_is_no_end_of_the_run()
+    {
+        SandboxRequest request = Python(BombOfUsers(3, "print('all')"));
+        (request.User, request.Limits.Pids) = ("0", 8);
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal((TerminationKind.Exited, 0, "up\nall\n"), (result.Termination.Kind, result.ExitCode, result.Stdout));
+    }
+
+    // Each user makes as many processes as it may, and says so; the next one begins then.
+    private static string BombOfUsers(int users, string then) => $"""
+        import os, time
+        print("up", flush=True)
+        reader, writer = os.pipe()
+        for user in range(1000, 1000 + {users}):
+            os.setresuid(user, 0, 0)
+            if os.fork() == 0:
+                try:
+                    while os.fork() != 0: pass
+                except OSError:
+                    os.write(writer, b"x")
+                time.sleep(1000)
+            os.read(reader, 1)
+        {then}
+        """;
+
     [Fact]
     public async Task Open_files_stop_at_their_limit()
     {

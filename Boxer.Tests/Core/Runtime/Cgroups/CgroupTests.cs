@@ -64,6 +64,23 @@ public sealed class CgroupTests : IDisposable
         Assert.Equal(4096, cgroup.ReadPeakCharge());
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Forks_are_refused_for_a_limit_of_its_own_or_of_a_cgroup_above(bool isV2)
+    {
+        Cgroup cgroup = isV2 ? V2() : V1();
+        Assert.Null(cgroup.ReadRefusedForks());
+        Put("pids.events", "max 3\n");
+        Put("pids.max", "600\n");
+        Assert.Equal(3, cgroup.ReadRefusedForks());
+        Assert.True(cgroup.HasReachedPids());
+        Put("pids.peak", "599\n");
+        Assert.False(cgroup.HasReachedPids());
+        Put("pids.peak", "600\n");
+        Assert.True(cgroup.HasReachedPids());
+    }
+
     [Fact]
     public void V2_is_killed_by_its_own_file_where_there_is_one()
     {

@@ -113,7 +113,10 @@ internal static class InitAttack
             refused("mount", mount("tmpfs", "/tmp", "tmpfs", 0, NULL));
             refused("umount", umount2("/tmp", MNT_DETACH));
             refused("hostname", sethostname("x", 1));
-            refused("chroot", chroot("/tmp"));
+            if (!with_capabilities)
+                refused("chroot", chroot("/tmp"));
+            refused("setuid to an id that is not mapped", setresuid(65536, 65536, 65536));
+            refused("setgroups to an id that is not mapped", setgroups(1, (gid_t[]){ 65536 }));
             refused("unshare a user namespace", unshare(CLONE_NEWUSER));
             refused("unshare a mount namespace", unshare(CLONE_NEWNS));
             refused("unshare a pid namespace", unshare(CLONE_NEWPID));

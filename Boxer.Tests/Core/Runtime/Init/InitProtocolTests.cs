@@ -67,6 +67,8 @@ public sealed class InitProtocolTests
         { "reserved user", Start("a") with { UserId = InitProtocol.ReservedId } },
         { "reserved group", Start("a") with { GroupId = InitProtocol.ReservedId } },
         { "reserved supplementary group", Start("a") with { SupplementaryGroups = [InitProtocol.ReservedId] } },
+        { "user 0 in a group that is not mapped", Start("a") with { UserId = 0, GroupId = 65_536 } },
+        { "user 0 with a supplementary group that is not mapped", Start("a") with { UserId = 0, SupplementaryGroups = [1, 65_536] } },
         { "user -1", Start("a") with { UserId = uint.MaxValue } },
         { "capabilities for another user than 0", Start("a") with { Capabilities = InitCapabilities.All } },
         { "a capability that is never given", Start("a") with { UserId = 0, Capabilities = (InitCapabilities)(1ul << 21) } },
