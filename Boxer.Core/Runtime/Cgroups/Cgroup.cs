@@ -86,8 +86,8 @@ internal abstract class Cgroup : IAsyncDisposable
     internal long? ReadRefusedForks() => File.Exists(Path.Join(_pids, PidsEventsFile)) ? ReadKey(_pids, PidsEventsFile, "max"u8) : null;
 
     /// <summary>
-    /// Whether it ever had as many pids as its limit. Where not, forks were refused for the limit of a cgroup above. Before Linux 6.2 the kernel
-    /// keeps no peak; the limit then counts as reached.
+    /// Whether it ever had as many pids as its limit. Where not, forks were refused for the limit of a cgroup above. Older kernels keep no
+    /// peak; the limit then counts as reached.
     /// </summary>
     internal bool HasReachedPids() => !(ReadNumber(_pids, "pids.peak") < ReadNumber(_pids, PidsLimitFile));
 

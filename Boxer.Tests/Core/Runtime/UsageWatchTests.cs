@@ -78,6 +78,32 @@ public sealed class UsageWatchTests : IDisposable
     }
 
     [Fact]
+    public async Task A_fork_that_is_refused_after_the_hand_over_is_noticed()
+    {
+        Put(cpuMilliseconds: 0);
+        string events = Path.Join(_root, "pids.events");
+        await File.WriteAllTextAsync(events, "max 2\n", TestContext.Current.CancellationToken);
+        await using UsageWatch watch = Start(null);
+        await PassAsync(TimeSpan.FromSeconds(2), () => { });
+        Assert.False(watch.ForkRefused.IsCompleted);
+        await File.WriteAllTextAsync(events, "max 3\n", TestContext.Current.CancellationToken);
+        await PassAsync(TimeSpan.FromSeconds(2), () => { });
+
+        Assert.True(watch.ForkRefused.IsCompleted);
+    }
+
+    [Fact]
+    public async Task A_refused_fork_between_two_samples_is_noticed_at_the_end()
+    {
+        Put(cpuMilliseconds: 0);
+        await using UsageWatch watch = Start(null);
+        await File.WriteAllTextAsync(Path.Join(_root, "pids.events"), "max 1\n", TestContext.Current.CancellationToken);
+        await watch.StopAsync();
+
+        Assert.True(watch.ForkRefused.IsCompleted);
+    }
+
+    [Fact]
     public async Task Without_a_cgroup_nothing_is_known()
     {
         await using var watch = new UsageWatch(null, TimeSpan.FromSeconds(1), 1, _time);
