@@ -44,7 +44,7 @@ public sealed class SandboxRequest
 
     /// <summary>
     /// The absolute directory that the command starts in, made when it is missing.
-    /// <value>Default <see langword="null"/>: the image's WorkingDir, else <c>/</c>.</value>
+    /// <value>Default <see langword="null"/>: <see cref="Workspace"/>, else the image's WorkingDir, else <c>/</c>.</value>
     /// </summary>
     public string? WorkingDirectory { get; set; }
 
@@ -80,6 +80,12 @@ public sealed class SandboxRequest
 
     /// <summary>Files put into the sandbox before the command starts, each owned by root and read-only for the command.</summary>
     public IList<SandboxFile> Files { get; init; } = [];
+
+    /// <summary>
+    /// A directory that the command can write, with files in it.
+    /// <value>Default <see langword="null"/>: none.</value>
+    /// </summary>
+    public SandboxWorkspace? Workspace { get; set; }
 
     /// <summary>What the command reads from its standard input, then end of file.</summary>
     public ReadOnlyMemory<byte> Stdin { get; set; }
@@ -129,6 +135,7 @@ public sealed class SandboxRequest
             FairnessKey = FairnessKey,
             Limits = Limits is null ? null! : Limits with { },
             Files = [.. Files],
+            Workspace = Workspace?.Copy(),
             Stdin = Stdin,
             StdinStream = StdinStream,
             MergeOutput = MergeOutput,

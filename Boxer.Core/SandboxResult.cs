@@ -56,6 +56,16 @@ public sealed class SandboxResult
     /// </summary>
     public long OutputsDropped { get; init; }
 
+    /// <summary>
+    /// What the command changed or made in its workspace, as a tar archive (pax): files with modes and times, directories, and symbolic links whose
+    /// target is inside. Empty where <see cref="SandboxWorkspace.MaxChangesBytes"/> is 0 and where nothing was changed; what was deleted is not told. Whoever
+    /// unpacks it treats it as the command's.
+    /// </summary>
+    public ReadOnlyMemory<byte> WorkspaceChanges { get; init; }
+
+    /// <summary>Why <see cref="WorkspaceChanges"/> is not everything; <see langword="null"/> where it is.</summary>
+    public string? WorkspaceIncomplete { get; init; }
+
     /// <summary>The digest of the image's manifest, <c>sha256:...</c>.</summary>
     public required string ImageDigest { get; init; }
 

@@ -75,7 +75,8 @@ internal sealed class RequestValidator
         ValidateEnvironment(request.Environment, Add);
         ValidateWorkingDirectory(request.WorkingDirectory, Add);
         ValidateUser(request.User, Add);
-        ValidateFiles(request.Files, Add);
+        ValidateFiles(request.Files, "Files", isWorkspace: false, Add);
+        ValidateWorkspace(request.Workspace, Add);
         if (request.StdinStream is { } stream && (request.Stdin.Length > 0 || !stream.CanRead))
         {
             Add("StdinStream", request.Stdin.Length > 0 ? "cannot be set together with Stdin; leave one of them." : "cannot be read from.");
@@ -286,23 +287,74 @@ internal sealed class RequestValidator
         }
     }
 
-    private static void ValidateFiles(IList<SandboxFile> files, Action<string, string> add)
+    private static void ValidateWorkspace(SandboxWorkspace? workspace, Action<string, string> add)
+    {
+        if (workspace is null)
+        {
+            return;
+        }
+
+        if (FindWorkspaceFault(workspace.Path) is { } fault)
+        {
+            add("Workspace.Path", fault);
+        }
+
+        Range("Workspace.MaxBytes", workspace.MaxBytes, 1, 64L << 30, "bytes");
+        Range("Workspace.MaxEntries", workspace.MaxEntries, 1, 1_000_000, "entries");
+        Range("Workspace.MaxChangesBytes", workspace.MaxChangesBytes, 0, 1 << 30, "bytes");
+        for (int i = 0; i < workspace.Inputs.Count; i++)
+        {
+            if (workspace.Inputs[i] is { } input)
+            {
+                ValidateFiles([.. input.FileList], $"Workspace.Inputs[{i}].Files", isWorkspace: true, add);
+            }
+            else
+            {
+                add($"Workspace.Inputs[{i}]", "must not be null.");
+            }
+        }
+
+        void Range(string field, long value, long least, long most, string unit)
+        {
+            if (value < least || value > most)
+            {
+                add(field, $"must be from {least} to {most} {unit}.");
+            }
+        }
+    }
+
+    private static string? FindWorkspaceFault(string? path)
+    {
+        if (path is not ['/', _, ..] || path.Contains('\0', StringComparison.Ordinal) || !IsUnicode(path))
+        {
+            return "must be an absolute path below '/', such as /workspace, of valid Unicode without NUL.";
+        }
+
+        string[] names = path[1..].Split('/');
+        return names.Any(name => name is "" or "." or ".." || Encoding.UTF8.GetByteCount(name) > MaxNameBytes) || Encoding.UTF8.GetByteCount(path) > MaxPathBytes
+            ? $"'{Shorten(path)}' must be clean: no '..', '.', or empty names, at most {MaxNameBytes} bytes between slashes and {MaxPathBytes} in all."
+            : ReservedDirectories.Contains(names[0], StringComparer.Ordinal)
+            ? $"'{Shorten(path)}' is '/{names[0]}' or below it, which is reserved; choose another directory."
+            : null;
+    }
+
+    private static void ValidateFiles(IList<SandboxFile> files, string list, bool isWorkspace, Action<string, string> add)
     {
         if (files.Count > MaxFiles)
         {
-            add("Files", $"must have at most {MaxFiles} entries; pack them into an archive.");
+            add(list, $"must have at most {MaxFiles} entries; pack them into an archive.");
             return;
         }
 
         var seen = new HashSet<string>(StringComparer.Ordinal);
         for (int i = 0; i < files.Count; i++)
         {
-            string field = $"Files[{i}].Path";
+            string field = $"{list}[{i}].Path";
             if (files[i] is not { Path: var path })
             {
-                add($"Files[{i}]", "must not be null.");
+                add($"{list}[{i}]", "must not be null.");
             }
-            else if (FindPathFault(path) is { } fault)
+            else if (FindPathFault(path, isWorkspace) is { } fault)
             {
                 add(field, fault);
             }
@@ -318,13 +370,13 @@ internal sealed class RequestValidator
             {
                 if (seen.Contains(path[..slash]))
                 {
-                    add("Files", $"'{Shorten(path[..slash])}' is a file, and the directory of another.");
+                    add(list, $"'{Shorten(path[..slash])}' is a file, and the directory of another.");
                 }
             }
         }
     }
 
-    private static string? FindPathFault(string path)
+    private static string? FindPathFault(string path, bool isWorkspace)
     {
         if (path.Length == 0)
         {
@@ -343,7 +395,7 @@ internal sealed class RequestValidator
 
         if (path.StartsWith('/'))
         {
-            return $"'{Shorten(path)}' must be relative: it appears at '/' and that path.";
+            return $"'{Shorten(path)}' must be relative: it appears at {(isWorkspace ? "the workspace" : "'/'")} and that path.";
         }
 
         string[] names = path.Split('/');
@@ -357,7 +409,7 @@ internal sealed class RequestValidator
             return $"must have at most {MaxPathBytes - 1} bytes, and {MaxNameBytes} between slashes.";
         }
 
-        return ReservedDirectories.Contains(names[0], StringComparer.Ordinal)
+        return !isWorkspace && ReservedDirectories.Contains(names[0], StringComparer.Ordinal)
             ? $"'{Shorten(path)}' is under '{names[0]}/', which is reserved; choose another directory."
             : null;
     }

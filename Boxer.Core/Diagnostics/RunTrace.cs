@@ -80,6 +80,8 @@ internal sealed class RunTrace : IDisposable
             Outputs = end.Outputs.Files,
             OutputsIncomplete = end.Outputs.Incomplete,
             OutputsDropped = end.Outputs.Dropped,
+            WorkspaceChanges = end.Changes?.Archive ?? default,
+            WorkspaceIncomplete = end.Changes?.Incomplete,
             Network = network ?? NetworkReport.None,
             NetworkIncomplete = network is null ? "This host could not read what the run did with its network." : null,
             ImageDigest = imageDigest,

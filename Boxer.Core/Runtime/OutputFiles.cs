@@ -219,7 +219,7 @@ internal sealed class OutputFiles
         }
     }
 
-    private static string Describe(InitOutputTruncated truncated) => truncated.Reason switch
+    internal static string Describe(InitOutputTruncated truncated) => truncated.Reason switch
     {
         InitTruncation.Bytes => $"{truncated.Count} files did not fit in the limit of bytes.",
         InitTruncation.Entries => "There were more files and directories than the limit.",

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Boxer.Inputs;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
 using Microsoft.Win32.SafeHandles;
@@ -23,10 +24,13 @@ internal sealed class Sandbox
     private static readonly TimeSpan FloodGrace = TimeSpan.FromSeconds(0.5);
     private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan OutputsTimeout = TimeSpan.FromSeconds(60);
+    private const string Destroyed = "The sandbox was destroyed before its files were out.";
     private readonly SandboxParts _parts;
     private readonly DescriptorPoller _poller;
     private readonly TimeProvider _time;
-    private int? _fileComing;
+
+    // The input that is on its way, by its name in the request.
+    private string? _coming;
 
     internal Sandbox(SandboxParts parts, DescriptorPoller poller, TimeProvider time)
     {
@@ -163,14 +167,18 @@ internal sealed class Sandbox
         var outputs = new OutputFiles(work.Outputs);
         try
         {
-            if (end is InitEnded && work.Start.Outputs is not null)
+            using WorkspaceChanges? changes = work.Start.ChangeEntries > 0 ? new WorkspaceChanges(work.Workspace!.Path) : null;
+            if (end is InitEnded)
             {
-                await ReceiveOutputsAsync(outputs, memory, cancellationToken).ConfigureAwait(false);
+                await ReceiveFilesAsync(outputs, changes, memory, cancellationToken).ConfigureAwait(false);
             }
-            else if (work.Start.Outputs is not null && progress.Started)
+            else if (progress.Started)
             {
-                await outputs.GiveUpAsync("The sandbox was destroyed before its files were out.").ConfigureAwait(false);
+                await outputs.GiveUpAsync(Destroyed).ConfigureAwait(false);
+                changes?.GiveUp(Destroyed);
             }
+
+            changes?.Complete();
 
             TimeSpan outputsTime = _time.GetElapsedTime(start) - runTime;
             OutOfMemory outOfMemory = _parts.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None;
@@ -196,8 +204,8 @@ internal sealed class Sandbox
             if (stopped == TerminationKind.WallClockLimit && !progress.Started)
             {
                 string patience = $"{startPatience.TotalSeconds:0.###} s";
-                throw _fileComing is { } index
-                    ? new InvalidSandboxRequestException($"Files[{index}]", $"its content did not come within {patience}.")
+                throw _coming is { } field
+                    ? new InvalidSandboxRequestException(field, $"its content did not come within {patience}.")
                     : new SandboxRuntimeException($"The command did not start within {patience} of its hand-over.");
             }
 
@@ -213,6 +221,7 @@ internal sealed class Sandbox
                 stdout.Kept,
                 stderr.Kept,
                 outputs,
+                changes,
                 used,
                 handedOverAt,
                 runTime,
@@ -300,7 +309,7 @@ internal sealed class Sandbox
             for (int i = 0; i < work.Files.Count; i++)
             {
                 SandboxFile file = work.Files[i];
-                _fileComing = i;
+                _coming = $"Files[{i}]";
                 Stream content = await OpenAsync(file, i, cancellationToken).ConfigureAwait(false);
                 await using (content.ConfigureAwait(false))
                 {
@@ -308,7 +317,8 @@ internal sealed class Sandbox
                 }
             }
 
-            _fileComing = null;
+            await FillWorkspaceAsync(work.Workspace, cancellationToken).ConfigureAwait(false);
+            _coming = null;
             usage.StartCount();
             await Init.GoAsync(cancellationToken).ConfigureAwait(false);
             while (true)
@@ -331,6 +341,17 @@ internal sealed class Sandbox
         {
             return new InitClosed();
         }
+    }
+
+    private async Task FillWorkspaceAsync(SandboxWorkspace? workspace, CancellationToken cancellationToken)
+    {
+        if (workspace is null)
+        {
+            return;
+        }
+
+        using var sender = new WorkspaceSender(workspace, Init, _time.GetUtcNow(), field => _coming = field);
+        await sender.SendAsync(cancellationToken).ConfigureAwait(false);
     }
 
     // The socket to PID 1 fails with other exceptions, so this one is of the content.
@@ -432,7 +453,39 @@ internal sealed class Sandbox
         }
     }
 
-    private async Task ReceiveOutputsAsync(OutputFiles outputs, OutOfMemoryWatch? memory, CancellationToken cancellationToken)
+    // What comes second is lost with what comes first: it is behind it in the socket.
+    private async Task ReceiveFilesAsync(OutputFiles outputs, WorkspaceChanges? changes, OutOfMemoryWatch? memory, CancellationToken cancellationToken)
+    {
+        bool isWhole = await ReceiveAsync(outputs.AcceptAsync, outputs.GiveUpAsync, outputs.FailAsync, memory, cancellationToken).ConfigureAwait(false);
+        if (changes is null)
+        {
+            return;
+        }
+
+        if (!isWhole)
+        {
+            changes.GiveUp("The files under /output were not all out.");
+            return;
+        }
+
+        await ReceiveAsync(AcceptAsync, GiveUpAsync, fault => GiveUpAsync(fault.Message), memory, cancellationToken).ConfigureAwait(false);
+
+        ValueTask AcceptAsync(InitEvent message, CancellationToken cancel)
+        {
+            changes.Accept(message);
+            return ValueTask.CompletedTask;
+        }
+
+        ValueTask GiveUpAsync(string reason)
+        {
+            changes.GiveUp(reason);
+            return ValueTask.CompletedTask;
+        }
+    }
+
+    /// <returns>Whether all came.</returns>
+    private async Task<bool> ReceiveAsync(
+        Func<InitEvent, CancellationToken, ValueTask> accept, Func<string, ValueTask> giveUp, Func<Exception, ValueTask> fail, OutOfMemoryWatch? memory, CancellationToken cancellationToken)
     {
         using var deadline = new CancellationTokenSource(OutputsTimeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
@@ -444,31 +497,33 @@ internal sealed class Sandbox
                 InitEvent message = await Init.ReadEventAsync(either.Token).ConfigureAwait(false);
                 if (message is InitOutputDone)
                 {
-                    return;
+                    return true;
                 }
 
                 if (message is InitClosed or InitFault)
                 {
-                    await outputs.GiveUpAsync("The sandbox ended before all files were out.").ConfigureAwait(false);
-                    return;
+                    await giveUp("The sandbox ended before all files were out.").ConfigureAwait(false);
+                    return false;
                 }
 
-                await outputs.AcceptAsync(message, either.Token).ConfigureAwait(false);
+                await accept(message, either.Token).ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            await outputs.GiveUpAsync($"They were not all out within {OutputsTimeout.TotalSeconds:0} s.").ConfigureAwait(false);
+            await giveUp($"They were not all out within {OutputsTimeout.TotalSeconds:0} s.").ConfigureAwait(false);
         }
         catch (InitProtocolException exception)
         {
-            await outputs.GiveUpAsync(exception.Message).ConfigureAwait(false);
+            await giveUp(exception.Message).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             // The run itself came to its end.
-            await outputs.FailAsync(exception).ConfigureAwait(false);
+            await fail(exception).ConfigureAwait(false);
         }
+
+        return false;
     }
 
     private static async Task<SandboxUsage> ReadUsageAsync(InitEvent end, UsageWatch usage)

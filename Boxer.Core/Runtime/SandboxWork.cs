@@ -6,6 +6,7 @@ namespace Boxer.Runtime;
 /// <summary>What is handed over to a booted sandbox: everything that makes one run differ from another, checked and filled in.</summary>
 /// <param name="Start">What PID 1 is told.</param>
 /// <param name="Files">Files to put in.</param>
+/// <param name="Workspace">The workspace to fill, or <see langword="null"/>.</param>
 /// <param name="Stdin">Standard input.</param>
 /// <param name="StdinStream">Standard input that comes while the command runs, or <see langword="null"/>.</param>
 /// <param name="Limits">Limits; only <see cref="ResourceLimits.CpuTime"/> may be <see langword="null"/>.</param>
@@ -14,7 +15,7 @@ namespace Boxer.Runtime;
 /// <param name="StopGrace">How long a command that must end has for it, after <paramref name="StopSignal"/>.</param>
 /// <param name="StopSignal">The signal that asks it to end.</param>
 internal sealed record SandboxWork(
-    InitStart Start, IReadOnlyList<SandboxFile> Files, ReadOnlyMemory<byte> Stdin, Stream? StdinStream, ResourceLimits Limits, CgroupLimits Cgroup, SandboxOutputs Outputs,
+    InitStart Start, IReadOnlyList<SandboxFile> Files, SandboxWorkspace? Workspace, ReadOnlyMemory<byte> Stdin, Stream? StdinStream, ResourceLimits Limits, CgroupLimits Cgroup, SandboxOutputs Outputs,
     TimeSpan StopGrace, int StopSignal);
 
 /// <summary>How the work ended.</summary>
@@ -23,6 +24,7 @@ internal sealed record SandboxEnd(
     ReadOnlyMemory<byte> Stdout,
     ReadOnlyMemory<byte> Stderr,
     OutputFiles Outputs,
+    WorkspaceChanges? Changes,
     SandboxUsage Usage,
     DateTimeOffset HandedOverAt,
     TimeSpan RunTime,

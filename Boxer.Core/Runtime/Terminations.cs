@@ -45,19 +45,26 @@ internal static class Terminations
             (_, InitFileFailed failed) => new(TerminationKind.NotStarted)
             {
                 Errno = failed.Errno,
-                Message = $"the input file {failed.Path} could not be put into the sandbox: {Describe(failed.Errno)}",
+                Message = failed.Path == work.Workspace?.Path
+                    ? $"the workspace {failed.Path} cannot be made in this image: {Describe(failed.Errno)}; choose another path"
+                    : $"the input file {failed.Path} could not be put into the sandbox: {Describe(failed.Errno)}{RoomHint(failed, work)}",
             },
             (_, InitEnded { IsTmpfsFull: true } ended) when ended.ExitCode != 0 => new(TerminationKind.DiskLimit)
             {
                 ExitCode = ended.ExitCode,
                 Signal = ended.Signal,
-                Message = $"{DescribeEnd(ended)}, and its disk was full (/tmp, $HOME, /dev/shm and /output have {limits.DiskMegabytes} MiB together)",
+                Message = $"{DescribeEnd(ended)}, and its disk was full ({Room(work)})",
             },
             (_, InitEnded { Signal: { } signal } ended) => new(TerminationKind.Signaled) { Signal = signal, Message = DescribeEnd(ended) },
             (_, InitEnded ended) => new(TerminationKind.Exited) { ExitCode = ended.ExitCode, Message = DescribeEnd(ended) },
             _ => new(TerminationKind.SandboxDied) { Message = "the sandbox died before it reported how the command ended" },
         };
     }
+
+    private static string RoomHint(InitFileFailed failed, SandboxWork work) => failed.Errno == Errno.ENOSPC ? $" ({Room(work)})" : "";
+
+    private static string Room(SandboxWork work) =>
+        $"/tmp, $HOME, /dev/shm{(work.Workspace is null ? "" : ", the workspace")} and /output have {work.Limits.DiskMegabytes} MiB together";
 
     // Nothing counts the forks that failed. A command that waits for one is at its limit.
     private static string TasksHint(InitEvent end, ResourceLimits limits) =>

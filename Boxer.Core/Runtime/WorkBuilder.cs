@@ -17,6 +17,7 @@ internal static class WorkBuilder
     private const string Hostname = "sandbox";
     private const uint SharedMode = 0x3FF; // 01777
     private const uint PrivateMode = 0x1C0; // 0700
+    private const uint PublicMode = 0x1ED; // 0755
 
     // gVisor counts a process for the user that made it, and PID 1 made the command's first process: as itself, or for user 0 as user 0.
     // Without this the limit would be one off: more for other users, less for user 0, for whom PID 1 itself counts too.
@@ -70,14 +71,22 @@ internal static class WorkBuilder
         ];
         if (Clean(home) is { } directory && IsMountableHome(directory))
         {
-            mounts.Add(new InitTmpfs(directory, PrivateMode, user.Uid, user.Gid, UnlessUsed: true));
+            mounts.Add(new InitTmpfs(directory, PrivateMode, user.Uid, user.Gid, InitTmpfsKind.UnlessUsed));
+        }
+
+        if (request.Workspace is { } workspace)
+        {
+            // Of two at one place the later one would cover the other; and what is below another is mounted after it.
+            mounts.RemoveAll(mount => mount.Path == workspace.Path);
+            mounts.Add(new InitTmpfs(workspace.Path, PublicMode, user.Uid, user.Gid, InitTmpfsKind.Workspace));
+            mounts.Sort((one, other) => string.CompareOrdinal(one.Path, other.Path));
         }
 
         var start = new InitStart
         {
             Arguments = Arguments(request, image.Config),
             Environment = [.. environment.Select(variable => variable.Key + "=" + variable.Value)],
-            WorkingDirectory = Clean(request.WorkingDirectory ?? image.Config.WorkingDir) ?? "/",
+            WorkingDirectory = Clean(request.WorkingDirectory ?? request.Workspace?.Path ?? image.Config.WorkingDir) ?? "/",
             UserId = user.Uid,
             GroupId = user.Gid,
             SupplementaryGroups = user.Groups,
@@ -100,6 +109,8 @@ internal static class WorkBuilder
                 .. GuestAccounts.Write(image.RootPath, user, home, replacesHome: !hasOwnHome),
             ],
             Outputs = Outputs(request.Outputs, limits.OutputFilesBytes!.Value, limits.OutputFilesCount!.Value),
+            ChangeBytes = Math.Min(request.Workspace?.MaxChangesBytes ?? 0, limits.OutputFilesBytes.Value),
+            ChangeEntries = request.Workspace is { MaxChangesBytes: > 0, MaxEntries: var entries } ? entries : 0,
             MergeOutput = request.MergeOutput,
             MemoryBytes = (long)limits.MemoryMegabytes!.Value << 20,
             CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, Cgroup.PeriodMicroseconds),
@@ -107,7 +118,7 @@ internal static class WorkBuilder
         var cgroup = new CgroupLimits(
             limits.CpuCores.Value, start.MemoryBytes, HostTasks.Limit(limits.Pids.Value, platform, System.Environment.ProcessorCount));
         Check(start);
-        return new SandboxWork(start, [.. request.Files], request.Stdin, request.StdinStream, limits, cgroup, request.Outputs, request.StopGrace, StopSignal.Parse(image.Config.StopSignal));
+        return new SandboxWork(start, [.. request.Files], request.Workspace, request.Stdin, request.StdinStream, limits, cgroup, request.Outputs, request.StopGrace, StopSignal.Parse(image.Config.StopSignal));
     }
 
     // Dropped outputs are counted only: 0 bytes of room make PID 1 report their number.

@@ -34,6 +34,20 @@ public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
         }
     }
 
+    /// <summary>Runs it in a sandbox that is booted for it, or in one that waited.</summary>
+    internal async Task<SandboxResult> RunAsync(SandboxRequest request, bool pooled)
+    {
+        if (!pooled)
+        {
+            return await Runner.RunAsync(request, TestContext.Current.CancellationToken);
+        }
+
+        BoxerOptions options = Options;
+        options.Pool.Enabled = true;
+        await using SandboxRunner runner = BoxerRunner.Create(options);
+        return await runner.WarmAsync(request);
+    }
+
     /// <summary>A request for a command in the Python image.</summary>
     public static SandboxRequest Command(params IEnumerable<string> command) => new(PythonImage.Name, command);
 

@@ -113,6 +113,9 @@ internal sealed class InitChannel : IAsyncDisposable
         await SendAsync(InitProtocol.EncodeEmpty(InitFrameType.FileEnd), cancellationToken).ConfigureAwait(false);
     }
 
+    /// <summary>Sends whole frames of the workspace; call it as <see cref="SendFileAsync"/>.</summary>
+    internal Task SendFramesAsync(ReadOnlyMemory<byte> frames, CancellationToken cancellationToken) => SendAsync(frames, cancellationToken);
+
     /// <summary>Has the command executed.</summary>
     internal Task GoAsync(CancellationToken cancellationToken) =>
         SendAsync(InitProtocol.EncodeEmpty(InitFrameType.Go), cancellationToken);

@@ -11,7 +11,8 @@ internal sealed class InitConversation
     private State _state;
     private bool _begun;
     private bool _warming;
-    private InitOutputs? _outputs;
+    private readonly Queue<(long MaxBytes, int MaxEntries, bool IsWorkspace)> _walks = new();
+    private (long MaxBytes, int MaxEntries, bool IsWorkspace) _walk;
     private long _bytes;
     private long _fileRest;
     private int _truncations;
@@ -38,7 +39,15 @@ internal sealed class InitConversation
         }
 
         _begun = true;
-        _outputs = start.Outputs;
+        if (start.Outputs is { } outputs)
+        {
+            _walks.Enqueue((outputs.MaxBytes, outputs.MaxEntries, IsWorkspace: false));
+        }
+
+        if (start.ChangeEntries > 0)
+        {
+            _walks.Enqueue((start.ChangeBytes, start.ChangeEntries, IsWorkspace: true));
+        }
     }
 
     /// <summary>The host has sent WARM_UP.</summary>
@@ -85,7 +94,7 @@ internal sealed class InitConversation
                 _state = State.Over;
                 break;
             case InitEnded when _state == State.Running:
-                _state = _outputs is null ? State.Over : State.Outputs;
+                BeginWalk();
                 break;
             case InitOutputDirectory directory when _state == State.Outputs && _fileRest == 0:
                 AcceptEntry(directory.Path);
@@ -94,13 +103,17 @@ internal sealed class InitConversation
             case InitOutputFile file when _state == State.Outputs && _fileRest == 0:
                 AcceptEntry(file.Path);
                 _files.Add(file.Path);
-                if (file.Size > _outputs!.MaxBytes - _bytes)
+                if (file.Size > _walk.MaxBytes - _bytes)
                 {
-                    throw new InitProtocolException($"PID 1 sent more output than the {_outputs.MaxBytes} bytes asked for.");
+                    throw new InitProtocolException($"PID 1 sent more output than the {_walk.MaxBytes} bytes asked for.");
                 }
 
                 _bytes += file.Size;
                 _fileRest = file.Size;
+                break;
+            case InitOutputLink link when _state == State.Outputs && _fileRest == 0 && _walk.IsWorkspace:
+                AcceptEntry(link.Path);
+                _files.Add(link.Path);
                 break;
             case InitOutputData data when _state == State.Outputs && data.Data.Length <= _fileRest:
                 _fileRest -= data.Data.Length;
@@ -109,18 +122,27 @@ internal sealed class InitConversation
                 AcceptTruncation(truncated);
                 break;
             case InitOutputDone when _state == State.Outputs && _fileRest == 0:
-                _state = State.Over;
+                BeginWalk();
                 break;
             default:
                 throw Unexpected(initEvent);
         }
     }
 
+    // The next of what was asked for: all of them have bounds and names of their own.
+    private void BeginWalk()
+    {
+        _directories.Clear();
+        _files.Clear();
+        (_bytes, _truncations) = (0, 0);
+        _state = _walks.TryDequeue(out _walk) ? State.Outputs : State.Over;
+    }
+
     private void AcceptEntry(string path)
     {
-        if (_directories.Count + _files.Count >= _outputs!.MaxEntries)
+        if (_directories.Count + _files.Count >= _walk.MaxEntries)
         {
-            throw new InitProtocolException($"PID 1 sent more output entries than the {_outputs.MaxEntries} asked for.");
+            throw new InitProtocolException($"PID 1 sent more output entries than the {_walk.MaxEntries} asked for.");
         }
 
         if (path.AsSpan().Count('/') > InitProtocol.MaxOutputDepth)
@@ -128,9 +150,10 @@ internal sealed class InitConversation
             throw new InitProtocolException($"PID 1 sent an output below more than {InitProtocol.MaxOutputDepth} directories.");
         }
 
-        // So a path can be written without asking what is there: each is new and below a directory that was announced.
+        // So an output can be written without asking what is there: each path is new and below a directory that was announced. Of a workspace directories
+        // that did not change are not announced; its changes become an archive and are not written.
         int slash = path.LastIndexOf('/');
-        if (_directories.Contains(path) || _files.Contains(path) || (slash >= 0 && !_directories.Contains(path[..slash])))
+        if (_directories.Contains(path) || _files.Contains(path) || (!_walk.IsWorkspace && slash >= 0 && !_directories.Contains(path[..slash])))
         {
             throw new InitProtocolException("PID 1 sent an output path twice, or one outside of every directory it announced.");
         }

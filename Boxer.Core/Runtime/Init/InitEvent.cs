@@ -57,6 +57,11 @@ internal sealed record InitOutputDirectory(string Path, uint Mode) : InitEvent;
 /// <param name="ModifiedAt">When it was modified, as the command says.</param>
 internal sealed record InitOutputFile(string Path, uint Mode, long Size, DateTimeOffset ModifiedAt) : InitEvent;
 
+/// <summary>A symbolic link of the workspace.</summary>
+/// <param name="Path">Its path relative to the workspace, with <c>/</c> between names.</param>
+/// <param name="Target">What it says, which may lead anywhere.</param>
+internal sealed record InitOutputLink(string Path, string Target) : InitEvent;
+
 /// <summary>The next bytes of the file announced last.</summary>
 /// <param name="Data">The bytes; valid until the next read of the channel.</param>
 internal sealed record InitOutputData(ReadOnlyMemory<byte> Data) : InitEvent;
@@ -69,7 +74,7 @@ internal sealed record InitOutputData(ReadOnlyMemory<byte> Data) : InitEvent;
 /// <param name="Count">How many entries; at least 1.</param>
 internal sealed record InitOutputTruncated(InitTruncation Reason, long Count) : InitEvent;
 
-/// <summary>All output was sent.</summary>
+/// <summary>All output was sent, or all changes of the workspace.</summary>
 internal sealed record InitOutputDone : InitEvent;
 
 /// <summary>PID 1 gave up: a frame it could not take, or a step of the preparation that failed. It exits.</summary>

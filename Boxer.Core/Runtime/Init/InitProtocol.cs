@@ -11,11 +11,11 @@ namespace Boxer.Runtime.Init;
 internal static class InitProtocol
 {
     /// <summary>The version of the protocol, which READY tells.</summary>
-    internal const ushort Version = 3;
+    internal const ushort Version = 4;
 
     // Versions of the layout of frames: PlanVersion is for START and WARM_UP, ReportVersion for ENDED and OUTPUT_FILE, FrameVersion for all others.
     private const ushort FrameVersion = 1;
-    private const ushort PlanVersion = 3;
+    private const ushort PlanVersion = 4;
     private const ushort ReportVersion = 2;
 
     /// <summary>The uid and gid that PID 1 moves itself to. No run may use it as user, group or supplementary group.</summary>
@@ -144,7 +144,7 @@ internal static class InitProtocol
             writer.U32(tmpfs.Mode);
             writer.U32(tmpfs.UserId);
             writer.U32(tmpfs.GroupId);
-            writer.U32(tmpfs.UnlessUsed ? 1u : 0u);
+            writer.U32((uint)tmpfs.Kind);
         }
 
         writer.U32((uint)start.TextFiles.Count);
@@ -172,6 +172,8 @@ internal static class InitProtocol
         writer.U64((ulong)start.MemoryBytes);
         writer.U32((uint)start.CpuQuota);
         writer.U32(start.MergeOutput ? 1u : 0u);
+        writer.U64((ulong)start.ChangeBytes);
+        writer.U32((uint)start.ChangeEntries);
         return writer.ToFrame(type, MaxStartPayload);
     }
 
@@ -184,6 +186,30 @@ internal static class InitProtocol
         writer.U32(executable ? 1u : 0u);
         writer.Text(path);
         return writer.ToFrame(InitFrameType.FileBegin, MaxPayload);
+    }
+
+    /// <summary>Encodes a frame that makes an entry of the workspace, with its header.</summary>
+    /// <param name="type">One of the TREE frames.</param>
+    /// <param name="mode">Permission bits.</param>
+    /// <param name="seconds">When it was modified, in seconds since 1970.</param>
+    /// <param name="nanoseconds">Nanoseconds after that.</param>
+    /// <param name="path">The path, relative to the workspace.</param>
+    /// <param name="other">The target of a link, or the path of the file that is copied.</param>
+    /// <exception cref="ArgumentException">A path is not clean, or too long.</exception>
+    internal static byte[] EncodeTreeEntry(InitFrameType type, uint mode, long seconds, uint nanoseconds, string path, string? other = null)
+    {
+        CheckPath("/" + path, nameof(path));
+        var writer = new PayloadWriter();
+        writer.U32(mode);
+        writer.U64((ulong)seconds);
+        writer.U32(nanoseconds);
+        writer.Text(path);
+        if (other is not null)
+        {
+            writer.Text(other);
+        }
+
+        return writer.ToFrame(type, MaxPayload);
     }
 
     /// <summary>Encodes a frame without payload, with its header.</summary>
@@ -249,6 +275,10 @@ internal static class InitProtocol
                 long size = reader.LongNumber("size", long.MaxValue);
                 DateTimeOffset modifiedAt = reader.Time();
                 result = new InitOutputFile(reader.OutputPath(), fileMode, size, modifiedAt);
+                break;
+            case InitFrameType.OutputLink:
+                string target = reader.Text("target", MaxOutputPath);
+                result = target.Length > 0 ? new InitOutputLink(reader.OutputPath(), target) : throw new InitProtocolException("PID 1 sent a link to nothing.");
                 break;
             case InitFrameType.OutputTruncated:
                 InitTruncation reason = reader.Enumeration<InitTruncation>("reason");
@@ -359,6 +389,12 @@ internal static class InitProtocol
             {
                 throw new ArgumentException("The bounds of the outputs are negative.", nameof(start));
             }
+        }
+
+        int workspaces = start.Tmpfs.Count(tmpfs => tmpfs.Kind == InitTmpfsKind.Workspace);
+        if (workspaces > 1 || start.ChangeBytes < 0 || start.ChangeEntries < 0 || (start.ChangeEntries > 0 && workspaces == 0))
+        {
+            throw new ArgumentException("There is more than one workspace, or none whose changes can be sent.", nameof(start));
         }
 
         if (start.MemoryBytes < LeastMemory || start.CpuQuota < 1)
@@ -575,6 +611,18 @@ internal enum InitFrameType : ushort
     /// <summary>To PID 1: what to run before the wait, to no end but that the sandbox's kernel has seen it.</summary>
     WarmUp = 0x0008,
 
+    /// <summary>To PID 1: a directory of the workspace.</summary>
+    TreeDirectory = 0x0009,
+
+    /// <summary>To PID 1: a file of the workspace begins.</summary>
+    TreeFile = 0x000A,
+
+    /// <summary>To PID 1: a symbolic link of the workspace.</summary>
+    TreeLink = 0x000B,
+
+    /// <summary>To PID 1: a file of the workspace is copied.</summary>
+    TreeCopy = 0x000C,
+
     /// <summary>PID 1 waits.</summary>
     Ready = 0x8001,
 
@@ -610,4 +658,7 @@ internal enum InitFrameType : ushort
 
     /// <summary>The command of a warm-up is over, and PID 1 waits again.</summary>
     WarmedUp = 0x800C,
+
+    /// <summary>A symbolic link of the workspace.</summary>
+    OutputLink = 0x800D,
 }

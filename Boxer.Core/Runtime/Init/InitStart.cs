@@ -51,6 +51,12 @@ internal sealed record InitStart
     /// <summary>The processor time that programs read in the cpu cgroup, in microseconds for each 100,000; at least 1.</summary>
     public required int CpuQuota { get; init; }
 
+    /// <summary>The most bytes of the workspace's changed files that are streamed after the end.</summary>
+    public long ChangeBytes { get; init; }
+
+    /// <summary>The most changed entries of the workspace that are streamed after the end; 0: none are looked for.</summary>
+    public int ChangeEntries { get; init; }
+
     /// <summary>Whether standard error goes where standard output goes.</summary>
     public bool MergeOutput { get; init; }
 }
@@ -132,8 +138,21 @@ internal enum InitResource : uint
 /// <param name="Mode">The mode of its root, for example octal 1777.</param>
 /// <param name="UserId">The owner of its root.</param>
 /// <param name="GroupId">The group of its root.</param>
-/// <param name="UnlessUsed">Leave the directory alone if it has an entry: what the image put there stays.</param>
-internal sealed record InitTmpfs(string Path, uint Mode, uint UserId, uint GroupId, bool UnlessUsed = false);
+/// <param name="Kind">What is special about it.</param>
+internal sealed record InitTmpfs(string Path, uint Mode, uint UserId, uint GroupId, InitTmpfsKind Kind = InitTmpfsKind.Plain);
+
+/// <summary>What is special about a directory of the one tmpfs.</summary>
+internal enum InitTmpfsKind : uint
+{
+    /// <summary>Nothing.</summary>
+    Plain = 0,
+
+    /// <summary>It is left alone if it has an entry: what the image put there stays.</summary>
+    UnlessUsed = 1,
+
+    /// <summary>TREE frames fill it; at most one.</summary>
+    Workspace = 2,
+}
 
 /// <summary>A small file, owned by root, mode 0644; an existing one is replaced.</summary>
 /// <param name="Path">The absolute path.</param>

@@ -30,12 +30,13 @@
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     /* Versions: of the protocol; of the layout of START and WARM_UP; of ENDED and OUTPUT_FILE; of all other frames. */
-    VERSION = 3,
-    PLAN_VERSION = 3,
+    VERSION = 4,
+    PLAN_VERSION = 4,
     REPORT_VERSION = 2,
     FRAME_VERSION = 1,
     CONTROL = 3,
@@ -54,6 +55,8 @@ enum {
     MAX_HOSTNAME = 64,
     MAX_STAGE = 256,
     MAX_DEPTH = 64,
+    /* Entries of a workspace that are looked at for changes. */
+    MAX_WALK = 200000,
     MAX_PROCESSORS = 8192,
     MAX_MEMINFO = 1024,
     SCRATCH_BYTES = 16 << 20,
@@ -73,6 +76,10 @@ enum frame_type {
     KILL = 0x0006,
     SIGNAL = 0x0007,
     WARM_UP = 0x0008,
+    TREE_DIRECTORY = 0x0009,
+    TREE_FILE = 0x000A,
+    TREE_LINK = 0x000B,
+    TREE_COPY = 0x000C,
     READY = 0x8001,
     STARTED = 0x8002,
     NOT_STARTED = 0x8003,
@@ -85,6 +92,13 @@ enum frame_type {
     OUTPUT_DONE = 0x800A,
     FAULT = 0x800B,
     WARMED_UP = 0x800C,
+    OUTPUT_LINK = 0x800D,
+};
+
+/* Flags of a directory of the tmpfs. */
+enum {
+    LEAVE_USED = 1,
+    WORKSPACE = 2,
 };
 
 enum stage {
@@ -348,7 +362,7 @@ struct tmpfs {
     uint32_t mode;
     uint32_t uid;
     uint32_t gid;
-    uint32_t unless_used;
+    uint32_t flags;
 };
 
 struct text_file {
@@ -385,6 +399,8 @@ struct plan {
     uint64_t memory_bytes;
     uint32_t cpu_quota;
     uint32_t merges_output;
+    uint64_t change_bytes;
+    uint32_t change_entries;
     char **argv;
     char **envp;
     char *strings[MAX_STRINGS + 2];
@@ -424,6 +440,7 @@ static int child_socket = -1;
 static int child_status;
 static int child_ended;
 static int output_fd = -1;
+static int workspace_fd = -1;
 static struct mount_point mounts[MAX_ITEMS];
 static uint64_t mounted_size;
 static uint32_t mount_count;
@@ -443,6 +460,8 @@ static struct rusage warm_up_usage;
 static long max_resident;
 static int file_fd = -1;
 static char file_path[MAX_PATH + 1];
+static struct timespec file_time[2];
+static int has_file_time;
 static uint8_t buffer[HEADER_SIZE + MAX_PAYLOAD];
 static uint8_t outgoing[2 * (HEADER_SIZE + MAX_PAYLOAD)];
 static size_t outgoing_length;
@@ -638,21 +657,37 @@ static const char *take_text(struct reader *reader, const char *field)
     return (const char *)text;
 }
 
-/* An absolute path without empty, "." or ".." components; links in it are followed, inside the sandbox. */
-static const char *take_path(struct reader *reader, const char *field)
+/* Names between slashes, none of them empty, "." or "..". */
+static void check_names(const char *names, const char *field)
 {
-    const char *path = take_text(reader, field);
-    size_t length = strlen(path);
-    if (length < 2 || length > MAX_PATH || path[0] != '/')
-        malformed(field);
-    for (const char *name = path + 1;;) {
+    for (const char *name = names;;) {
         size_t size = strcspn(name, "/");
         if (size == 0 || size > MAX_NAME || (size == 1 && name[0] == '.') || (size == 2 && name[0] == '.' && name[1] == '.'))
             malformed(field);
         if (name[size] == '\0')
-            return path;
+            return;
         name += size + 1;
     }
+}
+
+/* An absolute path; links in it are followed, inside the sandbox. */
+static const char *take_path(struct reader *reader, const char *field)
+{
+    const char *path = take_text(reader, field);
+    if (path[0] != '/' || strlen(path) > MAX_PATH)
+        malformed(field);
+    check_names(path + 1, field);
+    return path;
+}
+
+/* A path below the workspace. */
+static const char *take_relative(struct reader *reader, const char *field)
+{
+    const char *path = take_text(reader, field);
+    if (strlen(path) > MAX_PATH)
+        malformed(field);
+    check_names(path, field);
+    return path;
 }
 
 static void parse_start(size_t length)
@@ -687,14 +722,16 @@ static void parse_start(size_t length)
     if (plan->tmpfs_size == 0 || plan->tmpfs_size > INT64_MAX)
         malformed("tmpfs");
     plan->tmpfs_count = take_count(&reader, MAX_ITEMS, "tmpfs");
+    int workspaces = 0;
     for (uint32_t i = 0; i < plan->tmpfs_count; i++) {
         struct tmpfs *tmpfs = &plan->tmpfs[i];
         tmpfs->path = take_path(&reader, "tmpfs");
         tmpfs->mode = take32(&reader, "tmpfs");
         tmpfs->uid = take_id(&reader, "tmpfs");
         tmpfs->gid = take_id(&reader, "tmpfs");
-        tmpfs->unless_used = take32(&reader, "tmpfs");
-        if (tmpfs->mode > 07777 || tmpfs->unless_used > 1)
+        tmpfs->flags = take32(&reader, "tmpfs");
+        workspaces += tmpfs->flags == WORKSPACE;
+        if (tmpfs->mode > 07777 || tmpfs->flags > WORKSPACE || workspaces > 1)
             malformed("tmpfs");
     }
     plan->text_count = take_count(&reader, MAX_ITEMS, "text files");
@@ -732,6 +769,10 @@ static void parse_start(size_t length)
     if (plan->memory_bytes < LEAST_MEMORY || plan->memory_bytes > INT64_MAX || plan->cpu_quota < 1 || plan->cpu_quota > INT32_MAX)
         malformed("limits to show");
     plan->merges_output = take_count(&reader, 1, "flags");
+    plan->change_bytes = take64(&reader, "changes");
+    plan->change_entries = take32(&reader, "changes");
+    if (plan->change_entries > 0 && workspaces == 0)
+        malformed("changes");
     if (reader.at != reader.end)
         malformed("end of START");
 }
@@ -795,6 +836,16 @@ static char *copy_text(const char *text)
 /* The file system of all directories is mounted here while they are bound. Every root has this directory. */
 static const char TMPFS_ROOT[] = "/.boxer";
 
+static void file_failed(int error);
+
+/* The image has a file at its path, or on the way there: the request is wrong, and not the sandbox. */
+static void refuse_workspace(struct mount_point *point, int error)
+{
+    point->is_mounted = 0;
+    strcpy(file_path, point->tmpfs.path);
+    file_failed(error);
+}
+
 static void mount_directory(const struct tmpfs *tmpfs)
 {
     struct mount_point *point = &mounts[mount_count];
@@ -802,14 +853,27 @@ static void mount_directory(const struct tmpfs *tmpfs)
     snprintf(source, sizeof source, "%s/%u", TMPFS_ROOT, mount_count++);
     point->tmpfs = *tmpfs;
     point->tmpfs.path = copy_text(tmpfs->path);
-    point->is_mounted = !tmpfs->unless_used || !is_used(tmpfs->path);
+    point->is_mounted = tmpfs->flags != LEAVE_USED || !is_used(tmpfs->path);
     if (!point->is_mounted)
         return;
+    /* gVisor mounts a directory on a file, and nothing can then be made where the file was. */
+    struct stat info;
+    if (tmpfs->flags == WORKSPACE && stat(tmpfs->path, &info) == 0 && !S_ISDIR(info.st_mode)) {
+        refuse_workspace(point, ENOTDIR);
+        return;
+    }
     if (mkdir(source, 0700) != 0 || chown(source, tmpfs->uid, tmpfs->gid) != 0 || chmod(source, tmpfs->mode) != 0)
         fault("make", source, errno);
-    for (int attempt = 0; mount(source, tmpfs->path, NULL, MS_BIND | MS_NOSUID | MS_NODEV, NULL) != 0; attempt++)
-        if (attempt > 0 || errno != ENOENT || make_directories(tmpfs->path, 0, 0, 0) != 0)
+    for (int attempt = 0; mount(source, tmpfs->path, NULL, MS_BIND | MS_NOSUID | MS_NODEV, NULL) != 0; attempt++) {
+        if (attempt == 0 && errno == ENOENT && make_directories(tmpfs->path, 0, 0, 0) == 0)
+            continue;
+        if (tmpfs->flags != WORKSPACE)
             fault("mount", tmpfs->path, errno);
+        refuse_workspace(point, errno);
+        return;
+    }
+    if (tmpfs->flags == WORKSPACE && (workspace_fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        fault("open", tmpfs->path, errno);
 }
 
 /* The directories are in one file system, so that its size is the bound of them all together. */
@@ -850,7 +914,7 @@ static int are_mounts_wanted(void)
         const struct tmpfs *there = &mounts[i].tmpfs;
         const struct tmpfs *wanted = &plan->tmpfs[i];
         same = strcmp(there->path, wanted->path) == 0 && there->mode == wanted->mode && there->uid == wanted->uid && there->gid == wanted->gid
-            && there->unless_used == wanted->unless_used;
+            && there->flags == wanted->flags;
     }
     return same;
 }
@@ -1360,8 +1424,154 @@ static void file_end(size_t length)
 {
     if (file_fd < 0 || length != 0)
         malformed("FILE_END");
+    if (has_file_time && futimens(file_fd, file_time) != 0) {
+        file_failed(errno);
+        return;
+    }
+    has_file_time = 0;
     close(file_fd);
     file_fd = -1;
+}
+
+/* ---- PID 1: the workspace ---- */
+
+/*
+ * Entries come below the workspace's own directory and belong to the command's user. No step follows a link: those in a workspace are the
+ * caller's, and an entry below one would go where it leads. The directory of the last entry stays open, because most entries are beside it.
+ */
+static int tree_fd = -1;
+static char tree_directory[MAX_PATH + 1];
+
+static void close_tree(void)
+{
+    if (tree_fd >= 0)
+        close(tree_fd);
+    tree_fd = -1;
+}
+
+/* Returns the last name of the path, once its directory is open as tree_fd; NULL where that failed, with errno. */
+static const char *enter_tree(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    size_t length = slash == NULL ? 0 : (size_t)(slash - path);
+    const char *name = slash == NULL ? path : slash + 1;
+    if (tree_fd >= 0 && strlen(tree_directory) == length && memcmp(tree_directory, path, length) == 0)
+        return name;
+    close_tree();
+    memcpy(tree_directory, path, length);
+    tree_directory[length] = '\0';
+    tree_fd = fcntl(workspace_fd, F_DUPFD_CLOEXEC, 0);
+    char step[MAX_NAME + 1];
+    for (const char *at = path; tree_fd >= 0 && at < name;) {
+        size_t size = strcspn(at, "/");
+        memcpy(step, at, size);
+        step[size] = '\0';
+        int below = openat(tree_fd, step, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int error = errno;
+        close(tree_fd);
+        tree_fd = below;
+        errno = error;
+        at += size + 1;
+    }
+    return tree_fd < 0 ? NULL : name;
+}
+
+/* Every entry but a directory takes the place of what has its name, which is not a directory: the host has seen to it. */
+static int make_room(const char *name)
+{
+    return unlinkat(tree_fd, name, 0) == 0 || errno == ENOENT ? 0 : -1;
+}
+
+static int create_in_tree(const char *path, mode_t mode)
+{
+    const char *name = enter_tree(path);
+    if (name == NULL)
+        return -1;
+    int fd;
+    for (int attempt = 0; (fd = openat(tree_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)) < 0; attempt++)
+        if (attempt > 0 || errno != EEXIST || make_room(name) != 0)
+            return -1;
+    if (fchown(fd, plan->uid, plan->gid) != 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+static int make_tree_directory(const char *path, mode_t mode, const struct timespec times[2])
+{
+    const char *name = enter_tree(path);
+    if (name == NULL || (mkdirat(tree_fd, name, 0700) != 0 && errno != EEXIST))
+        return -1;
+    int fd = openat(tree_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    int made = fchown(fd, plan->uid, plan->gid) == 0 && fchmod(fd, mode) == 0 && futimens(fd, times) == 0;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return made ? 0 : -1;
+}
+
+static int make_tree_link(const char *path, const char *target, const struct timespec times[2])
+{
+    const char *name = enter_tree(path);
+    if (name == NULL)
+        return -1;
+    if (symlinkat(target, tree_fd, name) != 0 && (errno != EEXIST || make_room(name) != 0 || symlinkat(target, tree_fd, name) != 0))
+        return -1;
+    return fchownat(tree_fd, name, plan->uid, plan->gid, AT_SYMLINK_NOFOLLOW) != 0 || utimensat(tree_fd, name, times, AT_SYMLINK_NOFOLLOW) != 0 ? -1 : 0;
+}
+
+/* A hard link of an archive becomes a file of its own. */
+static int copy_in_tree(const char *path, const char *source, mode_t mode, const struct timespec times[2])
+{
+    uint8_t piece[4096];
+    struct stat info;
+    const char *name = enter_tree(source);
+    int from = name == NULL ? -1 : openat(tree_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (from < 0)
+        return -1;
+    int to = fstat(from, &info) != 0 || !S_ISREG(info.st_mode) ? -1 : create_in_tree(path, mode);
+    ssize_t got = -1;
+    while (to >= 0 && (got = read(from, piece, sizeof piece)) > 0)
+        if (write_all(to, piece, (size_t)got) != 0)
+            break;
+    int copied = to >= 0 && got == 0 && futimens(to, times) == 0;
+    int error = errno;
+    close(from);
+    if (to >= 0)
+        close(to);
+    errno = error;
+    return copied ? 0 : -1;
+}
+
+static void take_tree(uint32_t type, const uint8_t *payload, size_t length)
+{
+    struct reader reader = { payload, payload + length };
+    if (file_fd >= 0 || workspace_fd < 0)
+        malformed("order of frames");
+    uint32_t mode = take_count(&reader, 0777, "mode");
+    file_time[0].tv_nsec = UTIME_OMIT;
+    file_time[1].tv_sec = (time_t)take64(&reader, "time");
+    file_time[1].tv_nsec = (long)take_count(&reader, 999999999, "time");
+    const char *path = take_relative(&reader, "path");
+    const char *other = type == TREE_LINK ? take_text(&reader, "target") : type == TREE_COPY ? take_relative(&reader, "source") : NULL;
+    if (reader.at != reader.end)
+        malformed("end of an entry");
+    strcpy(file_path, path);
+    int result = type == TREE_DIRECTORY ? make_tree_directory(path, mode, file_time)
+        : type == TREE_LINK ? make_tree_link(path, other, file_time)
+        : type == TREE_COPY ? copy_in_tree(path, other, mode, file_time)
+        : create_in_tree(path, mode);
+    if (result < 0) {
+        file_failed(errno);
+    } else if (type == TREE_FILE) {
+        file_fd = result;
+        has_file_time = 1;
+    }
 }
 
 /* ---- the child, until it is the command ---- */
@@ -1725,6 +1935,11 @@ static void prepare(size_t length)
 static uint64_t cut[CUT_REASONS];
 static uint64_t bytes_left;
 static uint64_t entries_left;
+static uint64_t walk_left;
+
+/* Of a workspace only what is newer than its run is sent, and links too. */
+static int walks_changes;
+static struct timespec began;
 static char output_path[MAX_PATH + 1];
 
 static void send_cut(enum truncation reason, uint64_t count)
@@ -1790,6 +2005,23 @@ static void send_file(int directory, const char *name, size_t length)
     close(fd);
 }
 
+static int is_changed(const struct stat *info)
+{
+    return !walks_changes || info->st_ctim.tv_sec > began.tv_sec || (info->st_ctim.tv_sec == began.tv_sec && info->st_ctim.tv_nsec >= began.tv_nsec);
+}
+
+static void send_link(int directory, const char *name, size_t length)
+{
+    char target[MAX_PATH + 1];
+    ssize_t got = readlinkat(directory, name, target, sizeof target - 1);
+    target[got < 0 ? 0 : got] = '\0';
+    if (got <= 0 || !is_utf8(target)) {
+        cut[got < 0 ? CUT_UNREADABLE : CUT_PATH]++;
+        return;
+    }
+    send_payload_end(OUTPUT_LINK, put_text(put_text(buffer + HEADER_SIZE, target, (size_t)got), output_path, length));
+}
+
 /* Returns 0 when the walk is to stop. Closes the directory. */
 static int send_directory(int fd, size_t prefix, int depth)
 {
@@ -1805,14 +2037,20 @@ static int send_directory(int fd, size_t prefix, int depth)
         const char *name = entry->d_name;
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
             continue;
-        if (entries_left == 0) {
+        struct stat info;
+        int is_there = fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+        int is_sent = !is_there || is_changed(&info);
+        if (walk_left == 0 || (is_sent && entries_left == 0)) {
             cut[CUT_ENTRIES]++;
             go_on = 0;
             break;
         }
-        entries_left--;
+        walk_left--;
+        if (is_sent)
+            entries_left--;
+        else if (!S_ISDIR(info.st_mode))
+            continue;
 
-        struct stat info;
         size_t length = prefix + (prefix > 0) + strlen(name);
         if (length > MAX_PATH || !is_utf8(name)) {
             cut[CUT_PATH]++;
@@ -1821,10 +2059,12 @@ static int send_directory(int fd, size_t prefix, int depth)
         if (prefix > 0)
             output_path[prefix] = '/';
         strcpy(output_path + prefix + (prefix > 0), name);
-        if (fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (!is_there) {
             cut[CUT_UNREADABLE]++;
         } else if (S_ISREG(info.st_mode)) {
             send_file(fd, name, length);
+        } else if (S_ISLNK(info.st_mode) && walks_changes) {
+            send_link(fd, name, length);
         } else if (!S_ISDIR(info.st_mode)) {
             cut[CUT_NOT_REGULAR]++;
         } else if (depth >= MAX_DEPTH) {
@@ -1835,7 +2075,8 @@ static int send_directory(int fd, size_t prefix, int depth)
                 cut[CUT_UNREADABLE]++;
                 continue;
             }
-            send_payload_end(OUTPUT_DIRECTORY, put_text(put32(buffer + HEADER_SIZE, info.st_mode & 0777), output_path, length));
+            if (is_sent)
+                send_payload_end(OUTPUT_DIRECTORY, put_text(put32(buffer + HEADER_SIZE, info.st_mode & 0777), output_path, length));
             go_on = send_directory(below, length, depth + 1);
         }
     }
@@ -1845,14 +2086,18 @@ static int send_directory(int fd, size_t prefix, int depth)
     return go_on;
 }
 
-static void send_outputs(void)
+static void send_outputs(int fd, uint64_t bytes, uint64_t entries, int only_changes)
 {
-    bytes_left = plan->output_bytes;
-    entries_left = plan->output_entries;
-    send_directory(output_fd, 0, 0);
-    for (enum truncation reason = CUT_BYTES; reason < CUT_REASONS; reason++)
+    bytes_left = bytes;
+    entries_left = entries;
+    walks_changes = only_changes;
+    walk_left = only_changes ? MAX_WALK : UINT64_MAX;
+    send_directory(fd, 0, 0);
+    for (enum truncation reason = CUT_BYTES; reason < CUT_REASONS; reason++) {
         if (cut[reason] > 0)
             send_cut(reason, cut[reason]);
+        cut[reason] = 0;
+    }
     send_buffer(OUTPUT_DONE, 0);
 }
 
@@ -1895,7 +2140,9 @@ static void report_end(void)
     send_payload_end(ENDED, put32(put32(at, is_full), tasks_at_kill));
     state = OVER;
     if (output_fd >= 0)
-        send_outputs();
+        send_outputs(output_fd, plan->output_bytes, plan->output_entries, 0);
+    if (workspace_fd >= 0 && plan->change_entries > 0)
+        send_outputs(workspace_fd, plan->change_bytes, plan->change_entries, 1);
 }
 
 static int write_map(const char *name)
@@ -1997,7 +2244,8 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
     if (state == WAITING_FOR_START && type == START) {
         prepare(length);
         give_standard();
-        state = WAITING_FOR_GO;
+        if (state != OVER)
+            state = WAITING_FOR_GO;
     } else if (state == WAITING_FOR_START && type == WARM_UP) {
         plan->is_quiet = 1;
         hide_standard();
@@ -2013,7 +2261,11 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
         file_data(payload, length);
     } else if (state == WAITING_FOR_GO && type == FILE_END) {
         file_end(length);
+    } else if (state == WAITING_FOR_GO && type >= TREE_DIRECTORY && type <= TREE_COPY) {
+        take_tree(type, payload, length);
     } else if (state == WAITING_FOR_GO && type == GO && length == 0 && file_fd < 0) {
+        close_tree();
+        clock_gettime(CLOCK_REALTIME, &began);
         state = EXECUTING;
         start_command();
         close_standard();

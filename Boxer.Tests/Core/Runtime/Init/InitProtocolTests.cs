@@ -39,7 +39,7 @@ public sealed class InitProtocolTests
             SupplementaryGroups = [3],
             ResourceLimits = [new(InitResource.Processes, 64, 65)],
             Hostname = "h",
-            Tmpfs = [new("/tmp", 0x3FF, 1, 2, UnlessUsed: true)],
+            Tmpfs = [new("/tmp", 0x3FF, 1, 2, InitTmpfsKind.UnlessUsed)],
             TmpfsBytes = 4096,
             TextFiles = [new("/etc/hosts", "x"u8.ToArray())],
             Outputs = new("/output", 10, 5),

@@ -169,7 +169,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
         InitRun run = await RunAsync(
             InitSandbox.Start(0, "sh", "-c", "ls /bin/true; touch /full/x; stat -c %u /full") with
             {
-                Tmpfs = [new("/bin", 0x1ED, 0, 0, UnlessUsed: true), new("/full", 0x1ED, 0, 0, UnlessUsed: true)],
+                Tmpfs = [new("/bin", 0x1ED, 0, 0, InitTmpfsKind.UnlessUsed), new("/full", 0x1ED, 0, 0, InitTmpfsKind.UnlessUsed)],
                 Outputs = null,
             });
         Assert.Equal("/bin/true\n0\n", run.Stdout);
@@ -313,7 +313,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
             plain with { Tmpfs = [.. plain.Tmpfs.Take(3)] },
             plain with { TmpfsBytes = 3 << 20 },
             plain with { Tmpfs = [.. plain.Tmpfs.Reverse()] },
-            plain with { Tmpfs = [.. plain.Tmpfs, new InitTmpfs("/home", 0x1C0, user, user, UnlessUsed: true)] },
+            plain with { Tmpfs = [.. plain.Tmpfs, new InitTmpfs("/home", 0x1C0, user, user, InitTmpfsKind.UnlessUsed)] },
         ];
         foreach (InitStart start in variants)
         {

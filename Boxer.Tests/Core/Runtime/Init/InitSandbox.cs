@@ -52,7 +52,7 @@ internal sealed class InitSandbox : IAsyncDisposable
         Hostname = "boxer",
         Tmpfs =
         [
-            new("/tmp", 0x3FF, 0, 0), new("/home/user", 0x1ED, user, user, UnlessUsed: true), new("/output", 0x1ED, user, user), new("/dev/shm", 0x3FF, 0, 0),
+            new("/tmp", 0x3FF, 0, 0), new("/home/user", 0x1ED, user, user, InitTmpfsKind.UnlessUsed), new("/output", 0x1ED, user, user), new("/dev/shm", 0x3FF, 0, 0),
         ],
         TmpfsBytes = 8 << 20,
         TextFiles = [new("/etc/hosts", "127.0.0.1 localhost\n"u8.ToArray())],

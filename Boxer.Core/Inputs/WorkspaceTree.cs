@@ -1,0 +1,167 @@
+using System.Text;
+using Boxer.Images;
+
+namespace Boxer.Inputs;
+
+/// <summary>
+/// What a workspace has so far, by path, and the bounds of it all. Paths are relative, with <c>/</c> between names. An
+/// <see cref="InvalidDataException"/> of it is the end of a sentence for clients that begins with the entry.
+/// </summary>
+internal sealed class WorkspaceTree
+{
+    /// <summary>The deepest entry: so many names.</summary>
+    internal const int MaxDepth = 64;
+
+    private const int MaxTargetBytes = 4_095;
+    private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+    private readonly Dictionary<string, Node> _nodes = new(StringComparer.Ordinal);
+    private readonly SandboxWorkspace _workspace;
+    private long _bytes;
+    private int _entries;
+
+    /// <param name="workspace">Where it is, and its bounds.</param>
+    internal WorkspaceTree(SandboxWorkspace workspace) => _workspace = workspace;
+
+    private enum Kind
+    {
+        Directory,
+        File,
+        Link,
+    }
+
+    /// <summary>Cuts a name of an archive.</summary>
+    /// <returns>The path; empty for the workspace itself.</returns>
+    /// <exception cref="InvalidDataException">The name is refused.</exception>
+    internal static string Parse(ReadOnlySpan<byte> name) => string.Join('/', LayerPath.Split(name).Select(part => Decode(part.AsSpan(0, part.Length - 1))));
+
+    /// <summary>Decodes a name of an archive.</summary>
+    /// <exception cref="InvalidDataException">It is not UTF-8.</exception>
+    internal static string Decode(ReadOnlySpan<byte> name)
+    {
+        try
+        {
+            return StrictUtf8.GetString(name);
+        }
+        catch (DecoderFallbackException exception)
+        {
+            throw new InvalidDataException("a name is not UTF-8", exception);
+        }
+    }
+
+    /// <summary>Adds a directory.</summary>
+    /// <returns>The directories above it that are new, from the top.</returns>
+    /// <exception cref="InvalidDataException">It is refused.</exception>
+    internal IReadOnlyList<string> AddDirectory(string path) => Add(path, new Node(Kind.Directory, 0, null));
+
+    /// <summary>Adds a file whose bytes are counted by <see cref="Grow"/>.</summary>
+    /// <inheritdoc cref="AddDirectory"/>
+    internal IReadOnlyList<string> AddFile(string path) => Add(path, new Node(Kind.File, 0, null));
+
+    /// <summary>Adds a symbolic link.</summary>
+    /// <inheritdoc cref="AddDirectory"/>
+    internal IReadOnlyList<string> AddLink(string path, string target)
+    {
+        if (target.Length == 0 || Encoding.UTF8.GetByteCount(target) > MaxTargetBytes)
+        {
+            throw new InvalidDataException($"it is a link to nothing, or to a path of more than {MaxTargetBytes} bytes");
+        }
+
+        return StaysInside(path, target, _workspace.Path)
+            ? Add(path, new Node(Kind.Link, 0, target))
+            : throw new InvalidDataException($"it is a link to \"{UntrustedText.Show(target)}\", which is outside of the workspace");
+    }
+
+    /// <summary>Counts bytes of a file.</summary>
+    /// <exception cref="InvalidDataException">They are too many.</exception>
+    internal void Grow(string path, long bytes)
+    {
+        if (bytes > _workspace.MaxBytes - _bytes)
+        {
+            throw new InvalidDataException($"with it there are more than {_workspace.MaxBytes} bytes, the most that a workspace may have here");
+        }
+
+        _bytes += bytes;
+        Node file = _nodes[path];
+        _nodes[path] = file with { Size = file.Size + bytes };
+    }
+
+    /// <summary>Looks at what a hard link names.</summary>
+    /// <returns>The size of a file, or the target of a symbolic link.</returns>
+    /// <exception cref="InvalidDataException">It is neither.</exception>
+    internal (long Size, string? Target) FindLinked(string path) => _nodes.TryGetValue(path, out Node? node) && node.Kind != Kind.Directory
+        ? (node.Size, node.Target)
+        : throw new InvalidDataException($"it is a hard link to \"{UntrustedText.Show(path)}\", which is no file or link that came before it");
+
+    /// <summary>Whether a link leads to a place in the workspace, by its text: links on its way are not followed.</summary>
+    /// <param name="path">The path of the link.</param>
+    /// <param name="target">The target.</param>
+    /// <param name="workspace">The absolute path of the workspace.</param>
+    internal static bool StaysInside(string path, string target, string workspace)
+    {
+        int depth = path.AsSpan().Count('/');
+        if (target.StartsWith('/'))
+        {
+            if (target != workspace && !target.StartsWith(workspace + "/", StringComparison.Ordinal))
+            {
+                return false;
+            }
+
+            (depth, target) = (0, target[workspace.Length..]);
+        }
+
+        foreach (string name in target.Split('/'))
+        {
+            depth += name is "" or "." ? 0 : name == ".." ? -1 : 1;
+            if (depth < 0)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private List<string> Add(string path, Node node)
+    {
+        int depth = path.AsSpan().Count('/') + 1;
+        if (depth > MaxDepth)
+        {
+            throw new InvalidDataException($"it is nested {depth} deep; {MaxDepth} are allowed");
+        }
+
+        List<string> above = [];
+        for (int slash = path.IndexOf('/', StringComparison.Ordinal); slash > 0; slash = path.IndexOf('/', slash + 1))
+        {
+            string directory = path[..slash];
+            if (!_nodes.TryGetValue(directory, out Node? there))
+            {
+                Count();
+                _nodes[directory] = new Node(Kind.Directory, 0, null);
+                above.Add(directory);
+            }
+            else if (there.Kind != Kind.Directory)
+            {
+                throw new InvalidDataException($"it is below \"{UntrustedText.Show(directory)}\", which is {(there.Kind == Kind.Link ? "a symbolic link" : "a file")}");
+            }
+        }
+
+        Count();
+        if (_nodes.TryGetValue(path, out Node? old) && (old.Kind == Kind.Directory) != (node.Kind == Kind.Directory))
+        {
+            throw new InvalidDataException(old.Kind == Kind.Directory ? "there is a directory of this name already" : "there is a file or link of this name already");
+        }
+
+        _nodes[path] = node;
+        return above;
+    }
+
+    private void Count()
+    {
+        if (++_entries > _workspace.MaxEntries)
+        {
+            throw new InvalidDataException($"with it there are more than {_workspace.MaxEntries} entries, the most that a workspace may have here");
+        }
+    }
+
+    private sealed record Node(Kind Kind, long Size, string? Target);
+}
