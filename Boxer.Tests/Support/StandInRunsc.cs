@@ -21,11 +21,12 @@ internal sealed class StandInRunsc : IDisposable
                 length, kind, _ = struct.unpack("<IHH", read(8))
                 read(length)
                 if kind == wanted: return
-        def ready(version=3): send(1, struct.pack("<I", version))
+        def ready(version=4): send(1, struct.pack("<I", version))
         def started(): send(2)
         def ended(code=0): send(5, struct.pack("<IIQQQII", 0, code, 0, 0, 0, 0, 0), 2)
         def directory(path): send(6, struct.pack("<I", 0o755) + text(path))
         def file(path, size): send(7, struct.pack("<IQqI", 0o644, size, 1000000000, 0) + text(path), 2)
+        def link(path, target): send(13, text(target) + text(path))
         def done(): send(10)
         def go(): ready(); until(5)
         def silence(): time.sleep(1000)

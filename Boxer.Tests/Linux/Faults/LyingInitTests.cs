@@ -12,7 +12,7 @@ public sealed class LyingInitTests(PythonImage image)
     // Before the command started only our own program can have spoken; after, it is the guest's doing.
     private static readonly (string Name, string Program, string Fault)[] BeforeTheStart =
     [
-        ("another version", "ready(4); silence()", "speaks protocol version 4"),
+        ("another version", "ready(3); silence()", "speaks protocol version 3"),
         ("started before it is ready", "started(); silence()", "booted with something else"),
         ("ready twice", "ready(); ready(); silence()", "PID 1 sent InitReady"),
         ("ended before it started", "go(); ended(); silence()", "PID 1 sent InitEnded"),
@@ -42,6 +42,23 @@ public sealed class LyingInitTests(PythonImage image)
         ("a flood of directories", "ended()\nfor i in range(100000): directory('d%d' % i)", TerminationKind.Exited, true),
         ("gone among the outputs", "ended(); directory('a')", TerminationKind.Exited, true),
         ("frames after the last", "ended(); done(); ended(); started(); silence()", TerminationKind.Exited, false),
+        ("a link among the outputs", "ended(); link('a', 'b'); done()", TerminationKind.Exited, true),
+    ];
+
+    private static readonly (string Name, string Program, bool IsIncomplete)[] OfTheWorkspace =
+    [
+        ("nothing", "done(); done()", false),
+        ("a link out", "done(); link('a', '../b'); done()", true),
+        ("a path that leads out", "done(); file('../evil', 1); send(8, b'x'); done()", true),
+        ("a size of 4 EiB", "done(); file('a', 1 << 62); send(8, b'x'); done()", true),
+        ("more than its size", "done(); file('a', 1); send(8, b'xx'); done()", true),
+        ("a path twice", "done(); link('a', 'b'); file('a', 0); done()", true),
+        ("a flood of links", "done()\nfor i in range(100000): link('d%d' % i, 'b')", true),
+        ("data of no file", "done(); send(8, b'x'); done()", true),
+        ("a file that is cut short", "done(); file('a', 2); send(8, b'x'); send(9, struct.pack('<IQ', 6, 1)); done()", true),
+        ("gone among the changes", "done(); file('a', 2)", true),
+        ("gone before the changes", "", true),
+        ("frames after the last", "done(); done(); ended(); started(); silence()", false),
     ];
 
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -85,6 +102,24 @@ public sealed class LyingInitTests(PythonImage image)
         finally
         {
             Directory.Delete(outputs, recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task What_it_says_of_a_workspace_becomes_at_most_a_part_of_an_archive()
+    {
+        image.Require();
+        await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
+        foreach ((string name, string program, bool isIncomplete) in OfTheWorkspace)
+        {
+            faulty.Runsc.Lie($"go(); started(); os.write(1, b'printed'); ended(); {program}");
+            SandboxRequest request = Command("true");
+            request.Limits.WallClock = TimeSpan.FromSeconds(4);
+            request.Workspace = new() { MaxChangesBytes = 1_000, MaxEntries = 100 };
+            SandboxResult result = await faulty.Runner.RunAsync(request, Cancel);
+            Assert.True((result.Termination.Kind, result.Stdout) == (TerminationKind.Exited, "printed"), $"{name}: {result.Termination.Kind}, '{result.Stdout}'");
+            Assert.True(isIncomplete == result.WorkspaceIncomplete is not null, $"{name}: {result.WorkspaceIncomplete}");
+            Assert.InRange(result.WorkspaceChanges.Length, 0, 1 << 20);
         }
     }
 

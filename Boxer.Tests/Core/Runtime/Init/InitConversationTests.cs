@@ -14,7 +14,7 @@ public sealed class InitConversationTests
         new InitEnded { ExitCode = 0 }, new InitOutputDirectory("d", 0), new InitOutputFile("f", 0, 3, default), new InitOutputFile("d/f", 0, 8, default),
         new InitOutputFile("e", 0, 0, default), new InitOutputData(new byte[3]), new InitOutputData(new byte[4]),
         new InitOutputTruncated(InitTruncation.Bytes, 1), new InitOutputTruncated(InitTruncation.Unreadable, 1), new InitOutputDone(),
-        new InitFault("x", 1), new InitWarmedUp(InitWarmUpEnd.Exited, 0),
+        new InitFault("x", 1), new InitWarmedUp(InitWarmUpEnd.Exited, 0), new InitOutputLink("l", "f"),
     ];
 
     [Fact]
@@ -28,6 +28,18 @@ public sealed class InitConversationTests
         conversation.Accept(new InitOutputFile("g", 0, 5, default));
         conversation.Accept(new InitOutputTruncated(InitTruncation.Unreadable, 1));
         conversation.Accept(new InitOutputTruncated(InitTruncation.Entries, 1));
+        Assert.False(conversation.IsOver);
+        conversation.Accept(new InitOutputDone());
+        Assert.True(conversation.IsOver);
+    }
+
+    [Fact]
+    public void Changes_of_a_workspace_come_after_the_outputs_with_bounds_of_their_own()
+    {
+        InitConversation conversation = Changed();
+        conversation.Accept(new InitOutputFile("d/f", 0, 4, default));
+        conversation.Accept(new InitOutputData(new byte[4]));
+        conversation.Accept(new InitOutputLink("d/l", "/anywhere"));
         Assert.False(conversation.IsOver);
         conversation.Accept(new InitOutputDone());
         Assert.True(conversation.IsOver);
@@ -88,6 +100,11 @@ public sealed class InitConversationTests
         { "no such directory", () => Feed(Ended(), new InitOutputFile("a/b", 0, 0, default)) },
         { "cut short for another reason", () => Feed(Ended(), new InitOutputFile("a", 0, 1, default), new InitOutputTruncated(InitTruncation.Bytes, 1)) },
         { "endless reasons", () => Feed(Ended(), [.. Enumerable.Repeat(new InitOutputTruncated(InitTruncation.Bytes, 1), 7)]) },
+        { "a link among the outputs", () => Feed(Ended(), new InitOutputLink("a", "b")) },
+        { "a link as a file of the changes", () => Feed(Changed(), new InitOutputLink("a", "b"), new InitOutputFile("a", 0, 0, default)) },
+        { "more bytes of changes than asked for", () => Feed(Changed(), new InitOutputFile("a", 0, 5, default)) },
+        { "more changes than asked for", () => Feed(Changed(), new InitOutputLink("a", "b"), new InitOutputLink("b", "b"), new InitOutputLink("c", "b")) },
+        { "changes that nobody asked for", () => Feed(Ended(), new InitOutputDone(), new InitOutputFile("a", 0, 0, default)) },
         { "anything after done", () => Feed(Ended(), new InitOutputDone(), new InitOutputDone()) },
         { "anything after a fault", () => Feed(Begun(), new InitFault("x", 0), new InitStarted()) },
     };
@@ -185,6 +202,15 @@ public sealed class InitConversationTests
         InitConversation conversation = Ready();
         conversation.Begin(InitProtocolTests.Start("a") with { Outputs = outputs });
         conversation.Accept(new InitStarted());
+        return conversation;
+    }
+
+    // In the middle of the changes: two entries and four bytes may come.
+    private static InitConversation Changed()
+    {
+        InitConversation conversation = Ready();
+        conversation.Begin(InitProtocolTests.Start("a") with { Outputs = Outputs, ChangeBytes = 4, ChangeEntries = 2 });
+        Feed(conversation, new InitStarted(), new InitEnded { ExitCode = 0 }, new InitOutputDirectory("d", 0), new InitOutputFile("d/f", 0, 0, default), new InitOutputDone());
         return conversation;
     }
 

@@ -30,6 +30,66 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     }
 
     [Fact]
+    public async Task A_workspace_is_filled_without_a_step_over_a_link()
+    {
+        await using InitSandbox sandbox = await BootAsync();
+        await sandbox.Channel.StartAsync(WorkspaceStart("sh", "-c", "cat copy; stat -c %a:%Y copy d; readlink l; echo x >> d/f; ln -s f d/m"), TestContext.Current.CancellationToken);
+        await sandbox.Channel.SendFramesAsync(
+            new[]
+            {
+                Entry(InitFrameType.TreeDirectory, "d"), Entry(InitFrameType.TreeFile, "d/f"), Data("of a file\n"), InitProtocol.EncodeEmpty(InitFrameType.FileEnd),
+                Entry(InitFrameType.TreeLink, "l", "d"), Entry(InitFrameType.TreeLink, "l", "d/f"), Entry(InitFrameType.TreeCopy, "copy", "d/f"), Entry(InitFrameType.TreeDirectory, "d"),
+            }.SelectMany(frame => frame).ToArray(),
+            TestContext.Current.CancellationToken);
+        await sandbox.Channel.GoAsync(TestContext.Current.CancellationToken);
+        InitRun run = await sandbox.CollectAsync();
+
+        Assert.Equal("of a file\n755:1000\n755:1000\nd/f\n", run.Stdout);
+        Assert.Equal("of a file\nx\n", run.Files()["d/f"]);
+        Assert.Equal(new InitOutputLink("d/m", "f"), Assert.Single(run.Events.OfType<InitOutputLink>()));
+        Assert.Equal(0, run.ExitCode);
+    }
+
+    [Theory]
+    [InlineData("TreeFile", "l/f", null, 20)]
+    [InlineData("TreeDirectory", "l/d", null, 20)]
+    [InlineData("TreeDirectory", "l", null, 20)]
+    [InlineData("TreeLink", "l/l", "x", 20)]
+    [InlineData("TreeCopy", "copy", "l", 40)]
+    [InlineData("TreeCopy", "copy", "l/passwd", 20)]
+    [InlineData("TreeCopy", "copy", "missing", 2)]
+    [InlineData("TreeFile", "missing/f", null, 2)]
+    [InlineData("TreeFile", "d", null, 21)]
+    public async Task An_entry_over_a_link_or_a_directory_fails_by_its_path(string frame, string path, string? other, int errno)
+    {
+        await using InitSandbox sandbox = await BootAsync();
+        await sandbox.Channel.StartAsync(WorkspaceStart("true"), TestContext.Current.CancellationToken);
+        byte[] frames = [.. Entry(InitFrameType.TreeDirectory, "d"), .. Entry(InitFrameType.TreeLink, "l", "/etc"), .. Entry(Enum.Parse<InitFrameType>(frame), path, other)];
+        await sandbox.Channel.SendFramesAsync(frames, TestContext.Current.CancellationToken);
+
+        Assert.Equal(new InitFileFailed(path, errno), await sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken));
+    }
+
+    private static byte[] Entry(InitFrameType type, string path, string? other = null) => InitProtocol.EncodeTreeEntry(type, 0x1ED, 1_000, 0, path, other);
+
+    private static byte[] Data(string text)
+    {
+        byte[] frame = new byte[InitProtocol.HeaderSize + text.Length];
+        InitProtocol.WriteHeader(frame, InitFrameType.FileData, text.Length);
+        Encoding.ASCII.GetBytes(text, frame.AsSpan(InitProtocol.HeaderSize));
+        return frame;
+    }
+
+    private static InitStart WorkspaceStart(params string[] arguments) => Start(arguments) with
+    {
+        Tmpfs = [new("/workspace", 0x1ED, 65534, 65534, InitTmpfsKind.Workspace)],
+        WorkingDirectory = "/workspace",
+        Outputs = null,
+        ChangeBytes = 1_000,
+        ChangeEntries = 100,
+    };
+
+    [Fact]
     public async Task Frames_in_wrong_order_are_faults()
     {
         foreach (byte[] frame in (byte[][])
@@ -38,6 +98,11 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
                 InitProtocol.EncodeEmpty(InitFrameType.FileEnd),
                 InitProtocol.EncodeFileBegin("/a", executable: false),
                 InitProtocol.EncodeEmpty(InitFrameType.Ready),
+                Entry(InitFrameType.TreeFile, "a"),
+                [.. InitProtocol.EncodeStart(Start("true")), .. Entry(InitFrameType.TreeFile, "a")],
+                [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeFile, "a"), .. Entry(InitFrameType.TreeFile, "b")],
+                [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeFile, "a"), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
+                [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeLink, "a")],
                 [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeStart(Start("true"))],
                 [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeFileBegin("/a", executable: false), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
                 [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeEmpty(InitFrameType.Go), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
@@ -103,8 +168,13 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
             return garbage;
         }
 
-        byte[] start = InitProtocol.EncodeStart(Start("true", "argument"));
-        byte[] whole = [.. start, .. InitProtocol.EncodeFileBegin("/in/file", executable: true), .. InitProtocol.EncodeEmpty(InitFrameType.FileEnd), .. InitProtocol.EncodeEmpty(InitFrameType.Go)];
+        byte[] start = InitProtocol.EncodeStart(WorkspaceStart("true", "argument"));
+        byte[] whole =
+        [
+            .. start, .. InitProtocol.EncodeFileBegin("/in/file", executable: true), .. InitProtocol.EncodeEmpty(InitFrameType.FileEnd),
+            .. Entry(InitFrameType.TreeDirectory, "d"), .. Entry(InitFrameType.TreeLink, "d/l", "../x"), .. Entry(InitFrameType.TreeFile, "d/f"), .. Data("x"),
+            .. InitProtocol.EncodeEmpty(InitFrameType.FileEnd), .. Entry(InitFrameType.TreeCopy, "c", "d/f"), .. InitProtocol.EncodeEmpty(InitFrameType.Go),
+        ];
         if (kind == 1)
         {
             return whole[..random.Next(1, whole.Length)];

@@ -39,22 +39,25 @@ public sealed class InitProtocolTests
             SupplementaryGroups = [3],
             ResourceLimits = [new(InitResource.Processes, 64, 65)],
             Hostname = "h",
-            Tmpfs = [new("/tmp", 0x3FF, 1, 2, InitTmpfsKind.UnlessUsed)],
+            Tmpfs = [new("/tmp", 0x3FF, 1, 2, InitTmpfsKind.UnlessUsed), new("/w", 0x1ED, 1, 2, InitTmpfsKind.Workspace)],
             TmpfsBytes = 4096,
             TextFiles = [new("/etc/hosts", "x"u8.ToArray())],
             Outputs = new("/output", 10, 5),
             MemoryBytes = 1L << 32,
             CpuQuota = 50_000,
             MergeOutput = true,
+            ChangeBytes = 7,
+            ChangeEntries = 8,
         };
         byte[] payload =
         [
             .. U32(0), .. U32(2), .. U64(0x8000_0001), .. U32(1), .. U32(3), .. U32(1), .. U32(6), .. U64(64), .. U64(65), .. Text("h"),
-            .. Text("/w"), .. U64(4096), .. U32(1), .. Text("/tmp"), .. U32(0x3FF), .. U32(1), .. U32(2), .. U32(1), .. U32(1),
+            .. Text("/w"), .. U64(4096), .. U32(2), .. Text("/tmp"), .. U32(0x3FF), .. U32(1), .. U32(2), .. U32(1),
+            .. Text("/w"), .. U32(0x1ED), .. U32(1), .. U32(2), .. U32(2), .. U32(1),
             .. Text("/etc/hosts"), .. U32(1), (byte)'x', .. Text("/output"), .. U64(10), .. U32(5), .. U32(1), .. Text("a"), .. U32(1),
-            .. Text("B=ü"), .. U64(1L << 32), .. U32(50_000), .. U32(1),
+            .. Text("B=ü"), .. U64(1L << 32), .. U32(50_000), .. U32(1), .. U64(7), .. U32(8),
         ];
-        byte[] expected = [.. U32((uint)payload.Length), 1, 0, 3, 0, .. payload];
+        byte[] expected = [.. U32((uint)payload.Length), 1, 0, 4, 0, .. payload];
         Assert.Equal(expected, InitProtocol.EncodeStart(start));
     }
 
@@ -81,6 +84,8 @@ public sealed class InitProtocolTests
         { "long name", Start("a") with { TextFiles = [new("/" + new string('a', 256), default)] } },
         { "long host name", Start("a") with { Hostname = new string('a', 65) } },
         { "negative output bytes", Start("a") with { Outputs = new("/output", -1, 0) } },
+        { "changes of no workspace", Start("a") with { ChangeEntries = 1 } },
+        { "two workspaces", Start("a") with { Tmpfs = [new("/a", 0, 0, 0, InitTmpfsKind.Workspace), new("/b", 0, 0, 0, InitTmpfsKind.Workspace)] } },
         { "no memory", Start("a") with { MemoryBytes = 1_023 } },
         { "no processor time", Start("a") with { CpuQuota = 0 } },
         { "too long", Start("a", new string('a', InitProtocol.MaxStartPayload)) },
@@ -106,6 +111,24 @@ public sealed class InitProtocolTests
     public void File_path_that_is_not_clean_is_refused(string path) =>
         Assert.Throws<ArgumentException>(() => InitProtocol.EncodeFileBegin(path, executable: false));
 
+    [Theory]
+    [InlineData("")]
+    [InlineData("/a")]
+    [InlineData("a//b")]
+    [InlineData("a/../b")]
+    [InlineData("a\0")]
+    public void Path_of_an_entry_that_is_not_clean_is_refused(string path) =>
+        Assert.Throws<ArgumentException>(() => InitProtocol.EncodeTreeEntry(InitFrameType.TreeFile, 0, 0, 0, path));
+
+    [Fact]
+    public void Entries_of_a_workspace_have_the_layout_that_the_protocol_page_gives()
+    {
+        byte[] entry = [.. U32(0x1ED), .. U64(unchecked((ulong)-2)), .. U32(3), .. Text("a/b")];
+        Assert.Equal([.. U32((uint)entry.Length), 9, 0, 1, 0, .. entry], InitProtocol.EncodeTreeEntry(InitFrameType.TreeDirectory, 0x1ED, -2, 3, "a/b"));
+        byte[] link = [.. entry, .. Text("../c")];
+        Assert.Equal([.. U32((uint)link.Length), 11, 0, 1, 0, .. link], InitProtocol.EncodeTreeEntry(InitFrameType.TreeLink, 0x1ED, -2, 3, "a/b", "../c"));
+    }
+
     [Fact]
     public void Every_frame_of_pid_1_round_trips()
     {
@@ -123,6 +146,7 @@ public sealed class InitProtocolTests
             Decode(InitFrameType.OutputFile, U32(0x1A4), U64(9), U64(1_000_000_000), U32(599), Text("a/ü")));
         Assert.Equal("hi"u8.ToArray(), ((InitOutputData)Decode(InitFrameType.OutputData, "hi"u8.ToArray())).Data.ToArray());
         Assert.Equal(new InitOutputTruncated(InitTruncation.Depth, 3), Decode(InitFrameType.OutputTruncated, U32(3), U64(3)));
+        Assert.Equal(new InitOutputLink("a/ü", "../b"), Decode(InitFrameType.OutputLink, Text("../b"), Text("a/ü")));
         Assert.Equal(new InitOutputDone(), Decode(InitFrameType.OutputDone));
         Assert.Equal(new InitWarmedUp(InitWarmUpEnd.NotStarted, 2), Decode(InitFrameType.WarmedUp, U32(2), U32(2)));
         Assert.Equal(new InitFault("mount ?", 5), Decode(InitFrameType.Fault, U32(5), Text("mount \u001b")));
@@ -163,6 +187,8 @@ public sealed class InitProtocolTests
             { "long path", 0x8006, [.. U32(0), .. Text(string.Join('/', Enumerable.Repeat("aaaaaaa", 520)))] },
             { "length past the end", 0x8006, [.. U32(0), .. U32(4000), (byte)'a', 0] },
             { "length near 2^32", 0x8006, [.. U32(0), .. U32(uint.MaxValue), (byte)'a', 0] },
+            { "a link to nothing", 0x800D, [.. Text(""), .. Text("a")] },
+            { "a link with a path that leads out", 0x800D, [.. Text("b"), .. Text("../a")] },
             { "no data", 0x8008, [] },
             { "unknown reason", 0x8009, [.. U32(7), .. U64(1)] },
             { "nothing left out", 0x8009, [.. U32(1), .. U64(0)] },
