@@ -55,7 +55,7 @@ public sealed record ResourceLimits
     public int? OpenFiles { get; set; }
 
     /// <summary>
-    /// Size in MiB of /tmp, $HOME, /dev/shm and /output together; 1 to 1,048,576. They are in memory, so what is in them also counts as
+    /// Size in MiB of /tmp, $HOME, /dev/shm, the workspace and /output together; 1 to 1,048,576. They are in memory, so what is in them also counts as
     /// <see cref="MemoryMegabytes"/>. A write that does not fit fails with ENOSPC; where the command then fails too, the run ends as
     /// <see cref="TerminationKind.DiskLimit"/>. Files elsewhere are bounded by the memory alone.
     /// <value>Default 128.</value>

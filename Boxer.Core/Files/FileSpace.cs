@@ -141,38 +141,27 @@ public sealed class FileSpace
     /// <exception cref="InvalidSandboxRequestException">
     /// Some cannot be had; every fault is listed as <c>Files[i]</c>, and nothing is held.
     /// </exception>
-    public RunFiles BeginRun(IReadOnlyList<string> paths)
+    public RunFiles BeginRun(IReadOnlyList<string> paths) => BeginRun(new RunUploads { Files = paths });
+
+    /// <summary>Holds the files that a run uses, and a place for its outputs.</summary>
+    /// <param name="uploads">The uploads that the run gets.</param>
+    /// <exception cref="InvalidSandboxRequestException">
+    /// Some cannot be had; every fault is listed as <c>Files[i]</c>, <c>Workspace.Uploads[i]</c> or <c>Workspace.Archive</c>, and nothing is held.
+    /// </exception>
+    public RunFiles BeginRun(RunUploads uploads)
     {
-        ArgumentNullException.ThrowIfNull(paths);
+        ArgumentNullException.ThrowIfNull(uploads);
         List<SandboxFault> faults = [];
-        List<StoredFile> inputs = new(paths.Count);
-        HashSet<string> seen = new(StringComparer.Ordinal);
+        List<StoredFile> files = [];
+        List<StoredFile> workspace = [];
+        List<StoredFile> archives = [];
         lock (_lock)
         {
-            for (int i = 0; i < paths.Count; i++)
+            FindAll("Files", uploads.Files, takesDirectories: false, files);
+            FindAll("Workspace.Uploads", uploads.Workspace, takesDirectories: true, workspace);
+            if (uploads.WorkspaceArchive is { } archive)
             {
-                string field = string.Create(CultureInfo.InvariantCulture, $"Files[{i}]");
-                string path = paths[i];
-                if (StoredPath.FindFault(path) is { } fault)
-                {
-                    faults.Add(new(field, $"The path {fault}"));
-                }
-                else if (StoredPath.IsOutput(path))
-                {
-                    faults.Add(new(field, $"'{path}' is an output; download it and upload it under another path."));
-                }
-                else if (!seen.Add(path))
-                {
-                    faults.Add(new(field, $"'{path}' is listed twice; list each file once."));
-                }
-                else if (!_files.TryGetValue(path, out StoredFile? file))
-                {
-                    faults.Add(new(field, $"'{path}' was not uploaded, or was deleted after a run that did not persist; upload it first."));
-                }
-                else
-                {
-                    inputs.Add(file);
-                }
+                Find("Workspace.Archive", archive, takesDirectories: false, archives);
             }
 
             if (faults.Count > 0)
@@ -180,10 +169,61 @@ public sealed class FileSpace
                 throw new InvalidSandboxRequestException(faults);
             }
 
-            inputs.ForEach(file => file.Leases++);
+            foreach (StoredFile file in files.Concat(workspace).Concat(archives))
+            {
+                file.Leases++;
+            }
         }
 
-        return new RunFiles(this, inputs, OutputsPath());
+        return new RunFiles(this, files, workspace, archives.SingleOrDefault(), OutputsPath());
+
+        void FindAll(string field, IReadOnlyList<string> paths, bool takesDirectories, List<StoredFile> found)
+        {
+            HashSet<string> seen = new(StringComparer.Ordinal);
+            for (int i = 0; i < paths.Count; i++)
+            {
+                string item = string.Create(CultureInfo.InvariantCulture, $"{field}[{i}]");
+                string path = takesDirectories && paths[i].Length > 1 ? paths[i].TrimEnd('/') : paths[i];
+                if (!seen.Add(path))
+                {
+                    faults.Add(new(item, $"'{path}' is listed twice; list each file once."));
+                }
+                else
+                {
+                    Find(item, path, takesDirectories, found);
+                }
+            }
+
+            // A directory may have what is listed by itself too.
+            StoredFile[] each = [.. found.Distinct()];
+            found.Clear();
+            found.AddRange(each);
+        }
+
+        void Find(string field, string path, bool takesDirectories, List<StoredFile> found)
+        {
+            if (StoredPath.FindFault(path) is { } fault)
+            {
+                faults.Add(new(field, $"The path {fault}"));
+            }
+            else if (StoredPath.IsOutput(path))
+            {
+                faults.Add(new(field, $"'{path}' is an output; download it and upload it under another path."));
+            }
+            else if (_files.TryGetValue(path, out StoredFile? file))
+            {
+                found.Add(file);
+            }
+            else
+            {
+                int before = found.Count;
+                found.AddRange(takesDirectories ? _files.Values.Where(below => below.Path.StartsWith(path + "/", StringComparison.Ordinal)) : []);
+                if (found.Count == before)
+                {
+                    faults.Add(new(field, $"'{path}' was not uploaded, or was deleted after a run that did not persist; upload it first."));
+                }
+            }
+        }
     }
 
     internal static FileSpace Open(string path, FileStoreLimits limits)
@@ -345,7 +385,7 @@ public sealed class FileSpace
                     file.Leases--;
                 }
 
-                foreach (StoredFile file in inputs.Where(file => file.Detached && file.Leases == 0))
+                foreach (StoredFile file in inputs.Distinct().Where(file => file.Detached && file.Leases == 0))
                 {
                     DeleteContent(file);
                 }

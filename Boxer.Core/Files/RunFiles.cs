@@ -11,16 +11,24 @@ public sealed class RunFiles : IDisposable
     private readonly string _outputs;
     private bool _disposed;
 
-    internal RunFiles(FileSpace space, IReadOnlyList<StoredFile> inputs, string outputs)
+    internal RunFiles(FileSpace space, IReadOnlyList<StoredFile> inputs, IReadOnlyList<StoredFile> workspace, StoredFile? archive, string outputs)
     {
         _space = space;
-        _inputs = inputs;
+        _inputs = [.. inputs, .. workspace, .. archive is null ? (StoredFile[])[] : [archive]];
         _outputs = outputs;
         Inputs = [.. inputs.Select(file => ToInput(space, file))];
+        WorkspaceFiles = [.. workspace.Select(file => ToInput(space, file))];
+        WorkspaceArchive = archive is null ? null : SandboxInput.Tar(_ => ValueTask.FromResult(space.OpenRead(archive)));
     }
 
     /// <summary>The uploads as <see cref="SandboxRequest.Files"/>, executable, in the order that was asked for.</summary>
     public IReadOnlyList<SandboxFile> Inputs { get; }
+
+    /// <summary>The uploads for the run's workspace, executable.</summary>
+    public IReadOnlyList<SandboxFile> WorkspaceFiles { get; }
+
+    /// <summary>The archive for the run's workspace, or <see langword="null"/>.</summary>
+    public SandboxInput? WorkspaceArchive { get; }
 
     /// <summary>Where the run's outputs go until <see cref="KeepOutputs"/>; removed with this.</summary>
     public SandboxOutputs Outputs => SandboxOutputs.ToDirectory(_outputs);
@@ -60,6 +68,28 @@ public sealed class RunFiles : IDisposable
         input.Executable = true;
         return input;
     }
+}
+
+/// <summary>The uploads that one run gets, by their paths in the space.</summary>
+public sealed class RunUploads
+{
+    /// <summary>
+    /// Those that appear at <c>/</c> and their path, each once.
+    /// <value>Default empty.</value>
+    /// </summary>
+    public IReadOnlyList<string> Files { get; init; } = [];
+
+    /// <summary>
+    /// Those that are put into the workspace at their path; a directory stands for all files below it.
+    /// <value>Default empty.</value>
+    /// </summary>
+    public IReadOnlyList<string> Workspace { get; init; } = [];
+
+    /// <summary>
+    /// A tar archive that is unpacked into the workspace.
+    /// <value>Default <see langword="null"/>: none.</value>
+    /// </summary>
+    public string? WorkspaceArchive { get; init; }
 }
 
 /// <summary>A file in a <see cref="FileSpace"/>.</summary>

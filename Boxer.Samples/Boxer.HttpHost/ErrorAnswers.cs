@@ -26,7 +26,7 @@ internal sealed class ErrorAnswers(RunLifetime lifetime, ILogger<ErrorAnswers> l
             case BadHttpRequestException:
                 return HttpAnswer.Failed(StatusCodes.Status400BadRequest, "the body was not sent as HTTP asks for, or too slowly.");
             case InvalidSandboxRequestException invalid:
-                return Public(StatusCodes.Status400BadRequest, invalid, FieldNames.OfRequest(invalid), context);
+                return Public(StatusCodes.Status400BadRequest, invalid, FieldNames.OfRequest(invalid, context), context);
             case SandboxPrivilegeException privilege:
                 return Public(StatusCodes.Status400BadRequest, privilege, privilege.PublicMessage, context);
             case ImageNotFoundException missing:

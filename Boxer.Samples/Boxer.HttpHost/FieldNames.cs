@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.RegularExpressions;
 
 namespace Boxer.HttpHost;
@@ -39,6 +40,7 @@ internal static partial class FieldNames
         ["MergeOutput"] = "merge_stderr",
         ["StopGrace"] = "stop_grace_ms",
         ["Files"] = "files",
+        ["Workspace"] = "workspace",
         ["Outputs"] = "outputs",
         ["Path"] = "path",
         ["Limits"] = "limits",
@@ -89,9 +91,12 @@ internal static partial class FieldNames
         ["DefaultLimits"] = "defaults",
     };
 
+    /// <summary>Notes how many of a request's files are uploads: those after them are its inputs.</summary>
+    public static void NoteUploads(HttpContext context, int uploads) => context.Items[typeof(FieldNames)] = uploads;
+
     /// <summary>All faults of a request as one text.</summary>
-    public static string OfRequest(InvalidSandboxRequestException exception) =>
-        string.Join(" ", exception.Faults.Select(fault => $"{OfRequestField(fault.Field)}: {OfLimits(fault.Message, "Limits", "limits")}"));
+    public static string OfRequest(InvalidSandboxRequestException exception, HttpContext context) =>
+        string.Join(" ", exception.Faults.Select(fault => $"{OfRequestField(fault.Field, context.Items[typeof(FieldNames)] as int?)}: {OfLimits(fault.Message, "Limits", "limits")}"));
 
     /// <summary>One fault of the options as a line.</summary>
     public static string OfOptions(string failure) =>
@@ -107,19 +112,40 @@ internal static partial class FieldNames
 
     private static string OfOption(Match property) => OptionKeys.GetValueOrDefault(property.Value, property.Value);
 
-    private static string OfRequestField(string field)
+    private static string OfRequestField(string field, int? uploads)
     {
+        if (OfWorkspace(field) is { } ofWorkspace)
+        {
+            return ofWorkspace;
+        }
+
+        if (FileNumber().Match(field) is { Success: true } file && int.Parse(file.Groups["number"].ValueSpan, CultureInfo.InvariantCulture) - uploads is >= 0 and var input)
+        {
+            return $"inputs[{input}]{(file.Groups["path"].Success ? ".path" : "")}";
+        }
+
         string name = OfLimits(field, "Limits", "limits");
         Match head = Word().Match(name);
         if (head is { Success: true, Index: 0 } && RequestFields.TryGetValue(head.Value, out string? mapped))
         {
             name = mapped + name[head.Length..];
+            name = name.StartsWith("workspace.", StringComparison.Ordinal) ? name.ToLowerInvariant() : name;
             name = name.StartsWith("egress.", StringComparison.Ordinal) ? OfOptions(name) : name;
         }
 
         // A file has no members in the request: it is its path.
         return name.StartsWith("files[", StringComparison.Ordinal) ? name.Replace("].Path", "]", StringComparison.Ordinal) : name;
     }
+
+    // The inputs of a workspace are its files, its uploads, and its archive, in this order; an upload may be a directory of many.
+    private static string? OfWorkspace(string field) =>
+        WorkspaceInput().Match(field) is not { Success: true } match ? null
+        : match.Groups["input"].Value switch
+        {
+            "0" => $"workspace.files{match.Groups["file"].Value}{(match.Groups["path"].Success ? ".path" : "")}",
+            "1" => "workspace.uploads",
+            _ => "workspace.archive",
+        };
 
     private static string OfLimits(string text, string parent, string mappedParent)
     {
@@ -138,6 +164,12 @@ internal static partial class FieldNames
 
     [GeneratedRegex("[A-Z][A-Za-z]+", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
     private static partial Regex Word();
+
+    [GeneratedRegex(@"^Workspace\.Inputs\[(?<input>\d+)\](?:\.Files(?<file>\[\d+\])?(?<path>\.Path)?)?$", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1_000)]
+    private static partial Regex WorkspaceInput();
+
+    [GeneratedRegex(@"^Files\[(?<number>\d+)\](?<path>\.Path)?$", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1_000)]
+    private static partial Regex FileNumber();
 
     // Not what is a part of a path, and no word that sentences begin with.
     [GeneratedRegex("(?<![/A-Za-z0-9._-])(?:[A-Z][a-z]+(?:[A-Z][a-z0-9]*)+|Home)(?![/A-Za-z0-9])", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]

@@ -35,6 +35,8 @@ internal static class RunAnswers
                     Outputs = outputs,
                     OutputsIncomplete = outputsIncomplete,
                     OutputsDropped = Dropped(result),
+                    WorkspaceBase64 = result.WorkspaceChanges.IsEmpty ? null : new Base64Text(result.WorkspaceChanges),
+                    WorkspaceIncomplete = result.WorkspaceIncomplete,
                     ImageDigest = result.ImageDigest,
                     TimingsMs = Timings(result),
                     Usage = Usage(result),
@@ -47,7 +49,7 @@ internal static class RunAnswers
 
     /// <summary>What an answer holds in memory.</summary>
     public static long BytesOf(SandboxResult result) =>
-        (long)result.StdoutBytes.Length + result.StderrBytes.Length + result.Outputs.Sum(file => (long)file.Content.Length);
+        (long)result.StdoutBytes.Length + result.StderrBytes.Length + result.WorkspaceChanges.Length + result.Outputs.Sum(file => (long)file.Content.Length);
 
     private static RunResponseBody Ended(SandboxResult result, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
     {
@@ -75,6 +77,8 @@ internal static class RunAnswers
             Outputs = outputs,
             OutputsIncomplete = outputsIncomplete,
             OutputsDropped = Dropped(result),
+            WorkspaceBase64 = result.WorkspaceChanges.IsEmpty ? null : new Base64Text(result.WorkspaceChanges),
+            WorkspaceIncomplete = result.WorkspaceIncomplete,
             ImageDigest = result.ImageDigest,
             TimingsMs = Timings(result),
             Usage = Usage(result),

@@ -35,7 +35,8 @@ internal sealed class RunPreparation(
             RunRequestBody body = await ReadAsync(context, held);
             held.Arrived();
             place = places.Enter();
-            files = keys.SpaceOf(context).BeginRun([.. body.Files ?? []]);
+            files = keys.SpaceOf(context).BeginRun(new RunUploads { Files = body.Files ?? [], Workspace = body.Workspace?.Uploads ?? [], WorkspaceArchive = body.Workspace?.Archive });
+            FieldNames.NoteUploads(context, files.Inputs.Count);
             return new PreparedRun(
                 MakeRequest(body, files, ApiKeys.NameOf(context), settings),
                 files,
@@ -81,7 +82,8 @@ internal sealed class RunPreparation(
                     QuotaBytes = egress.QuotaBytes,
                 }
                 : null,
-            Files = [.. files.Inputs],
+            Files = [.. files.Inputs, .. MakeFiles(body.Inputs)],
+            Workspace = MakeWorkspace(body, files, settings),
             MergeOutput = body.MergeStderr ?? false,
             Stdin = body.StdinBase64,
             StopGrace = TimeSpan.FromMilliseconds(body.StopGraceMs ?? 0),
@@ -100,6 +102,35 @@ internal sealed class RunPreparation(
 
         return body.StdinBase64 is null ? request.WithStdin(body.Stdin ?? "") : request;
     }
+
+    // FieldNames knows this order.
+    private static SandboxWorkspace? MakeWorkspace(RunRequestBody body, RunFiles files, HostSettings settings)
+    {
+        if (body.Workspace is not { } workspace)
+        {
+            return null;
+        }
+
+        SandboxWorkspace made = new()
+        {
+            Inputs = { SandboxInput.Files(MakeFiles(workspace.Files)), SandboxInput.Files(files.WorkspaceFiles) },
+            MaxChangesBytes = body.WorkspaceOut == true ? settings.InlineOutputsBytes : 0,
+        };
+        made.Path = workspace.Path ?? made.Path;
+        if (files.WorkspaceArchive is { } archive)
+        {
+            made.Inputs.Add(archive);
+        }
+
+        return made;
+    }
+
+    private static IEnumerable<SandboxFile> MakeFiles(IReadOnlyList<InputBody>? inputs) => (inputs ?? []).Select(input =>
+    {
+        SandboxFile file = input.ContentBase64 is { } bytes ? SandboxFile.FromBytes(input.Path, bytes) : SandboxFile.FromText(input.Path, input.Content ?? "");
+        file.Executable = input.Executable ?? false;
+        return file;
+    });
 
     private static ResourceLimits MakeLimits(LimitsBody? limits) =>
         new()

@@ -7,7 +7,7 @@ namespace Boxer.Tests.HttpHost;
 /// <summary>Every wrong body of POST /run has its message, and reaches no runner.</summary>
 public sealed class BadRequestTests
 {
-    private const string Known = "image, cmd, env, cwd, limits, files, stdin, stdin_base64, merge_stderr, stop_grace_ms, user, persist, outputs, network, egress, pull";
+    private const string Known = "image, cmd, env, cwd, limits, files, inputs, workspace, workspace_out, stdin, stdin_base64, merge_stderr, stop_grace_ms, user, persist, outputs, network, egress, pull";
     private const string KnownLimits = "cpu_cores, memory_mb, pids_limit, wall_clock_secs, cpu_time_secs, nofile, disk_mb";
 
     public static TheoryData<string, string> Bodies
@@ -71,6 +71,16 @@ public sealed class BadRequestTests
             Add("\"files\": [\"a/../b\"]", "files[0]: The path has the name ..; give the path without it.");
             Add("\"files\": [\"output/x/y\"]", "files[0]: 'output/x/y' is an output; download it and upload it under another path.");
             Add($"\"files\": [{string.Join(',', Enumerable.Repeat("\"a\"", 1_001))}]", "files: has 1001 entries; at most 1000 are allowed.");
+            Add("\"inputs\": {}", "inputs: must be a list of objects with path and content, not an object.");
+            Add("\"inputs\": [1, {}]", "inputs[0]: must be an object with path and content, not 1. inputs[1].path: is missing; give a relative path such as src/main.py.");
+            Add("\"inputs\": [{\"path\": 1, \"content\": 2, \"executable\": 3}]", "inputs[0].path: must be a text, not 1. inputs[0].content: must be a text, not 2. inputs[0].executable: must be true or false, not 3.");
+            Add("\"inputs\": [{\"path\": \"a\", \"content\": \"\", \"content_base64\": \"%\"}]", "inputs[0].content_base64: cannot be there together with content; leave one of them. inputs[0].content_base64: must be a text in base64, not \"%\".");
+            Add("\"inputs\": [{\"path\": \"a\", \"mode\": 1}]", "inputs[0].mode: is not a field of the request; remove it or use one of path, content, content_base64, executable.");
+            Add("\"workspace\": \"/w\"", "workspace: must be an object, not \"/w\".");
+            Add("\"workspace\": {\"dir\": \"/w\"}", "workspace.dir: is not a field of the request; remove it or use one of path, uploads, files, archive.");
+            Add("\"workspace\": {\"path\": 1, \"uploads\": \"a\", \"files\": [2], \"archive\": 3}", "workspace.path: must be a text, not 1. workspace.uploads: must be a list of texts, not \"a\". workspace.files[0]: must be an object with path and content, not 2. workspace.archive: must be a text, not 3.");
+            Add("\"workspace\": {\"uploads\": [\"never/\", \"../a\"], \"archive\": \"never.tar\"}", "workspace.uploads[0]: 'never' was not uploaded, or was deleted after a run that did not persist; upload it first. workspace.uploads[1]: The path has the name ..; give the path without it. workspace.archive: 'never.tar' was not uploaded, or was deleted after a run that did not persist; upload it first.");
+            Add("\"workspace_out\": true", "workspace_out: needs a workspace; add one, which may be {}.");
             return bodies;
 
             void Add(string member, string error) => bodies.Add($$"""{"image": "i", "cmd": ["a"], {{member}}}""", error);

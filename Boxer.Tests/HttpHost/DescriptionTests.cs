@@ -44,8 +44,10 @@ public sealed class DescriptionTests
             document["paths"]!.AsObject().Select(path => path.Key).Order(StringComparer.Ordinal));
         JsonNode schemas = document["components"]!["schemas"]!;
         Assert.Equal(
-            ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "stdin_base64", "merge_stderr", "stop_grace_ms", "user", "persist", "outputs", "network", "pull", "egress"],
+            ["image", "cmd", "env", "cwd", "limits", "files", "inputs", "workspace", "workspace_out", "stdin", "stdin_base64", "merge_stderr", "stop_grace_ms", "user", "persist", "outputs", "network", "pull", "egress"],
             Properties("RunRequestBody"));
+        Assert.Equal(["path", "uploads", "files", "archive"], Properties("WorkspaceBody"));
+        Assert.Equal(["path", "content", "content_base64", "executable"], Properties("InputBody"));
         Assert.Equal(["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "cpu_time_secs", "nofile", "disk_mb"], Properties("LimitsBody"));
         Assert.Superset(
             new HashSet<string>(["exec_id", "exit_code", "stdout", "stderr", "wall_ms", "termination", "timings_ms", "outputs"], StringComparer.Ordinal),

@@ -1,8 +1,10 @@
+using System.Formats.Tar;
 using System.Net.Http.Json;
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Boxer.Tests.Core.Images;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;
@@ -78,6 +80,62 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
         });
 
         Assert.Equal((200, "one\nx=y\nthree\n", ""), (status, (string?)answer["stdout"], (string?)answer["stderr"]));
+    }
+
+    [Fact]
+    public async Task A_workspace_of_uploads_files_and_an_archive_is_written_and_comes_back()
+    {
+        await UploadAsync("job/src/a.c", "of an upload\n");
+        await UploadAsync("job/b", "of an upload\n");
+        await UploadAsync("job/tree.tar", Encoding.Latin1.GetString(new Archive().File("job/b", "of the archive\n").Directory("empty").Link("l", "job/b").ToBytes()));
+        var request = new JsonObject
+        {
+            ["cmd"] = new JsonArray("sh", "-c", "pwd; cat job/src/a.c job/b l x; cat /job/y; ls -d empty; echo changed > job/b; mkdir made; echo y > made/y"),
+            ["inputs"] = new JsonArray(new JsonObject { ["path"] = "job/y", ["content"] = "read-only\n" }),
+            ["workspace"] = new JsonObject
+            {
+                ["path"] = "/w",
+                ["uploads"] = new JsonArray("job/src", "job/b"),
+                ["files"] = new JsonArray(new JsonObject { ["path"] = "x", ["content_base64"] = "eAo=" }, new JsonObject { ["path"] = "job/b", ["content"] = "of a file\n" }),
+                ["archive"] = "job/tree.tar",
+            },
+            ["workspace_out"] = true,
+        };
+
+        (int status, JsonNode answer) = await RunAsync(request);
+
+        Assert.Equal((200, "/w\nof an upload\nof the archive\nof the archive\nx\nread-only\nempty\n", ""), (status, (string?)answer["stdout"], (string?)answer["stderr"]));
+        Assert.Null(answer["workspace_incomplete"]);
+        using var reader = new TarReader(new MemoryStream(Convert.FromBase64String((string)answer["workspace_base64"]!)));
+        List<string> names = [];
+        while (reader.GetNextEntry() is { } entry)
+        {
+            names.Add(entry.Name.TrimEnd('/'));
+        }
+
+        Assert.Equal(["job/b", "made", "made/y"], names.Order(StringComparer.Ordinal));
+
+        // Its uploads were the run's, as those of files are.
+        (status, answer) = await RunAsync(request);
+        Assert.Equal((400, "workspace.uploads[0]: 'job/src' was not uploaded"), (status, ((string)answer["error"]!)[..48]));
+    }
+
+    [Theory]
+    [InlineData("""{"workspace": {"path": "/proc/x"}}""", "workspace.path: '/proc/x' is '/proc' or below it, which is reserved; choose another directory.")]
+    [InlineData("""{"workspace": {"files": [{"path": "a"}, {"path": "/b"}]}}""", "workspace.files[1].path: '/b' must be relative: it appears at the workspace and that path.")]
+    [InlineData("""{"inputs": [{"path": "a"}, {"path": "proc/b"}]}""", "inputs[1].path: 'proc/b' is under 'proc/', which is reserved; choose another directory.")]
+    [InlineData("""{"workspace": {"files": [{"path": "a"}, {"path": "a/b"}]}}""", "workspace.files: 'a' is a file, and the directory of another.")]
+    [InlineData("""{"workspace": {"archive": "bad.tar"}}""", "workspace.archive: the entry \"l\" is refused: it is a link to \"/etc\", which is outside of the workspace.")]
+    [InlineData("""{"workspace": {"path": "/etc/passwd"}}""", "the workspace /etc/passwd cannot be made in this image: Not a directory; choose another path")]
+    public async Task What_is_wrong_with_a_workspace_is_said_by_the_names_of_the_request(string body, string error)
+    {
+        await UploadAsync("bad.tar", Encoding.Latin1.GetString(new Archive().Link("l", "/etc").ToBytes()));
+        JsonObject request = JsonNode.Parse(body)!.AsObject();
+        request["cmd"] = new JsonArray("true");
+
+        (int status, JsonNode answer) = await RunAsync(request);
+
+        Assert.Equal((400, error), (status, (string?)answer["error"]));
     }
 
     [Fact]

@@ -18,16 +18,18 @@ public sealed class RequestPageTests(PythonImage image)
         try
         {
             await File.WriteAllTextAsync(Path.Join(directory, "run.sh"), "#!/bin/sh\necho ran\n", cancel);
-            string[] commands = [.. (await File.ReadAllLinesAsync(Path.Join(AppContext.BaseDirectory, "docs/requests.md"), cancel)).Where(line => line.StartsWith("curl ", StringComparison.Ordinal))];
+            Directory.CreateDirectory(Path.Join(directory, "project"));
+            await File.WriteAllTextAsync(Path.Join(directory, "project/build.sh"), "echo built | tee result\n", cancel);
+            string[] commands = [.. (await File.ReadAllLinesAsync(Path.Join(AppContext.BaseDirectory, "docs/requests.md"), cancel)).Where(line => line.Contains("curl -s ", StringComparison.Ordinal))];
             List<string> said = [];
             foreach (string command in commands)
             {
                 string answer = await HostProgram.RunAsync("sh", "-ec", $"cd {directory}; {command.Replace("localhost:8080", new Uri(host.Address).Authority, StringComparison.Ordinal)}");
                 JsonNode body = JsonNode.Parse(answer)!;
-                said.Add(body["path"] is { } path ? (string)path! : $"{(int?)body["exit_code"]} {(string?)body["stdout"]}{(string?)body["stderr"]}{(string?)body["outputs"]?.AsArray().FirstOrDefault()?["path"]}");
+                said.Add(body["path"] is { } path ? (string)path! : $"{(int?)body["exit_code"]} {(string?)body["stdout"]}{(string?)body["stderr"]}{(body["workspace_base64"] is null ? "" : "changed")}{(string?)body["outputs"]?.AsArray().FirstOrDefault()?["path"]}");
             }
 
-            Assert.Equal(["0 hello\n", "0 1\n2\n", "job/run.sh", "0 ran\n", "0 now"], said);
+            Assert.Equal(["0 hello\n", "0 1\n2\n", "job/run.sh", "0 ran\n", "project.tar.gz", "0 built\nchanged", "0 42\n", "0 now"], said);
         }
         finally
         {

@@ -14,7 +14,7 @@ internal sealed record RunRequestBody
     /// </summary>
     public IReadOnlyList<string>? Env { get; init; }
 
-    /// <summary>The absolute directory that the command starts in. Default: the image's, else /.</summary>
+    /// <summary>The absolute directory that the command starts in. Default: the workspace, else the image's, else /.</summary>
     public string? Cwd { get; init; }
 
     /// <summary>Limits of this run. Default: those of the host.</summary>
@@ -22,6 +22,18 @@ internal sealed record RunRequestBody
 
     /// <summary>Paths of files that were uploaded before. Each appears at /path: readable and executable, not writable.</summary>
     public IReadOnlyList<string>? Files { get; init; }
+
+    /// <summary>Small files in the request itself. Each appears at /path: readable, executable where it says so, not writable. At most 1000.</summary>
+    public IReadOnlyList<InputBody>? Inputs { get; init; }
+
+    /// <summary>A directory that the command can write, with files in it. Default: none.</summary>
+    public WorkspaceBody? Workspace { get; init; }
+
+    /// <summary>
+    /// Whether what the command changed or made in its workspace comes back: as a tar archive in the answer, with at most inline_outputs_bytes of files.
+    /// Default: false.
+    /// </summary>
+    public bool? WorkspaceOut { get; init; }
 
     /// <summary>What the command reads from its standard input. Default: nothing.</summary>
     public string? Stdin { get; init; }
@@ -61,6 +73,41 @@ internal sealed record RunRequestBody
 
     /// <summary>What the run may reach with the network sandbox; it tightens what the host allows. Default: what the host allows.</summary>
     public EgressBody? Egress { get; init; }
+}
+
+/// <summary>A file in a request.</summary>
+internal sealed record InputBody
+{
+    /// <summary>Its path: relative and clean.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>Its content as text.</summary>
+    public string? Content { get; init; }
+
+    /// <summary>Its content in base64; in place of content.</summary>
+    public byte[]? ContentBase64 { get; init; }
+
+    /// <summary>Whether it can be executed. Default: false.</summary>
+    public bool? Executable { get; init; }
+}
+
+/// <summary>
+/// A directory that belongs to the user of the command. Of entries with one path an upload takes the place of one of files, and one of the archive the place of
+/// both. Together they have at most 64 MiB and 10000 entries, nested 64 deep.
+/// </summary>
+internal sealed record WorkspaceBody
+{
+    /// <summary>Its absolute path; not /, /proc, /sys, /dev, /.boxer, /output or below one of them. Default: /workspace.</summary>
+    public string? Path { get; init; }
+
+    /// <summary>Paths of files that were uploaded before, or of directories of them. Each keeps its path in the workspace, and is executable.</summary>
+    public IReadOnlyList<string>? Uploads { get; init; }
+
+    /// <summary>Small files in the request itself; at most 1000.</summary>
+    public IReadOnlyList<InputBody>? Files { get; init; }
+
+    /// <summary>The path of a tar archive that was uploaded before, as it is or compressed with gzip. Modes, times, empty directories and links that stay inside are kept.</summary>
+    public string? Archive { get; init; }
 }
 
 /// <summary>
@@ -106,6 +153,6 @@ internal sealed record LimitsBody
     /// <summary>Open descriptors of one process; 8 to 1048576.</summary>
     public int? Nofile { get; init; }
 
-    /// <summary>Size in MiB of /tmp, $HOME, /dev/shm and /output together; 1 to 1048576. What is in them counts as memory too.</summary>
+    /// <summary>Size in MiB of /tmp, $HOME, /dev/shm, the workspace and /output together; 1 to 1048576. What is in them counts as memory too.</summary>
     public int? DiskMb { get; init; }
 }

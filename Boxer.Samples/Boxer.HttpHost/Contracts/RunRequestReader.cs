@@ -14,6 +14,8 @@ internal sealed class RunRequestReader
     /// <summary>Input files of one run.</summary>
     internal const int MaxFiles = 1_000;
 
+    private const int MaxUploads = 10_000;
+
     private const int MaxDepth = 8;
 
     /// <summary>Entries of a list that has no smaller bound; what a command may have.</summary>
@@ -23,7 +25,11 @@ internal sealed class RunRequestReader
     private const int MaxShown = 60;
     private const int MaxStopGraceMs = 60_000;
 
-    private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "stdin", "stdin_base64", "merge_stderr", "stop_grace_ms", "user", "persist", "outputs", "network", "egress", "pull"];
+    private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "inputs", "workspace", "workspace_out", "stdin", "stdin_base64", "merge_stderr", "stop_grace_ms", "user", "persist", "outputs", "network", "egress", "pull"];
+
+    private static readonly string[] InputFields = ["path", "content", "content_base64", "executable"];
+
+    private static readonly string[] WorkspaceFields = ["path", "uploads", "files", "archive"];
 
     private static readonly string[] OutputKinds = ["none", "inline", "keep"];
 
@@ -135,6 +141,9 @@ internal sealed class RunRequestReader
             Cwd = ReadCwd(),
             Limits = ReadLimits(),
             Files = ReadTexts("files", MaxFiles),
+            Inputs = ReadInputs(_body, "inputs", "inputs"),
+            Workspace = ReadWorkspace(),
+            WorkspaceOut = ReadWorkspaceOut(),
             Stdin = ReadText("stdin"),
             StdinBase64 = ReadStdinBytes(),
             User = NullIfEmpty(ReadText("user", refuseNul: true)),
@@ -239,6 +248,88 @@ internal sealed class RunRequestReader
 
         return directory;
     }
+
+    private WorkspaceBody? ReadWorkspace()
+    {
+        if (!Has("workspace"))
+        {
+            return null;
+        }
+
+        JsonElement workspace = _body.GetProperty("workspace");
+        if (workspace.ValueKind != JsonValueKind.Object)
+        {
+            Fault("workspace", $"must be an object, not {Show(workspace)}");
+            return null;
+        }
+
+        RefuseUnknown(workspace, "workspace.", WorkspaceFields);
+        return new WorkspaceBody
+        {
+            Path = NullIfEmpty(ReadMember(workspace, "path", "workspace.path")),
+            Uploads = ReadTexts(workspace, "uploads", "workspace.uploads", MaxUploads),
+            Files = ReadInputs(workspace, "files", "workspace.files"),
+            Archive = NullIfEmpty(ReadMember(workspace, "archive", "workspace.archive")),
+        };
+    }
+
+    private bool? ReadWorkspaceOut()
+    {
+        bool? comesBack = ReadFlag("workspace_out");
+        if (comesBack == true && !Has("workspace"))
+        {
+            Fault("workspace_out", "needs a workspace; add one, which may be {}");
+        }
+
+        return comesBack;
+    }
+
+    private List<InputBody>? ReadInputs(JsonElement parent, string name, string field)
+    {
+        if (!parent.TryGetProperty(name, out JsonElement list) || list.ValueKind == JsonValueKind.Null)
+        {
+            return null;
+        }
+
+        if (list.ValueKind != JsonValueKind.Array)
+        {
+            Fault(field, $"must be a list of objects with path and content, not {Show(list)}");
+            return null;
+        }
+
+        return IsTooLong(field, list, MaxFiles) ? null : [.. list.EnumerateArray().Select((input, i) => ReadInput(input, string.Create(CultureInfo.InvariantCulture, $"{field}[{i}]")))];
+    }
+
+    private InputBody ReadInput(JsonElement input, string field)
+    {
+        if (input.ValueKind != JsonValueKind.Object)
+        {
+            Fault(field, $"must be an object with path and content, not {Show(input)}");
+            return new InputBody { Path = "" };
+        }
+
+        RefuseUnknown(input, field + ".", InputFields);
+        string? path = ReadMember(input, "path", field + ".path");
+        if (path is null && !Has(input, "path"))
+        {
+            Fault(field + ".path", "is missing; give a relative path such as src/main.py");
+        }
+
+        if (Has(input, "content") && Has(input, "content_base64"))
+        {
+            Fault(field + ".content_base64", "cannot be there together with content; leave one of them");
+        }
+
+        return new InputBody
+        {
+            Path = path ?? "",
+            Content = Has(input, "content") ? AsText(field + ".content", input.GetProperty("content"), refuseNul: false) : null,
+            ContentBase64 = Has(input, "content_base64") ? AsBytes(field + ".content_base64", input.GetProperty("content_base64")) : null,
+            Executable = Has(input, "executable") ? AsFlag(field + ".executable", input.GetProperty("executable")) : null,
+        };
+    }
+
+    private string? ReadMember(JsonElement parent, string name, string field) => Has(parent, name) ? AsText(field, parent.GetProperty(name), refuseNul: true) : null;
 
     private LimitsBody? ReadLimits()
     {
@@ -373,13 +464,17 @@ internal sealed class RunRequestReader
             return null;
         }
 
-        JsonElement flag = _body.GetProperty(name);
+        return AsFlag(name, _body.GetProperty(name));
+    }
+
+    private bool? AsFlag(string field, JsonElement flag)
+    {
         if (flag.ValueKind is JsonValueKind.True or JsonValueKind.False)
         {
             return flag.GetBoolean();
         }
 
-        Fault(name, $"must be true or false, not {Show(flag)}");
+        Fault(field, $"must be true or false, not {Show(flag)}");
         return null;
     }
 
@@ -395,13 +490,17 @@ internal sealed class RunRequestReader
             Fault("stdin_base64", "cannot be there together with stdin; leave one of them");
         }
 
-        JsonElement element = _body.GetProperty("stdin_base64");
+        return AsBytes("stdin_base64", _body.GetProperty("stdin_base64"));
+    }
+
+    private byte[]? AsBytes(string field, JsonElement element)
+    {
         if (element.ValueKind == JsonValueKind.String && element.TryGetBytesFromBase64(out byte[]? bytes))
         {
             return bytes;
         }
 
-        Fault("stdin_base64", $"must be a text in base64, not {Show(element)}");
+        Fault(field, $"must be a text in base64, not {Show(element)}");
         return null;
     }
 
@@ -455,25 +554,29 @@ internal sealed class RunRequestReader
         return pull;
     }
 
-    private bool Has(string name) => _body.TryGetProperty(name, out JsonElement element) && element.ValueKind != JsonValueKind.Null;
+    private bool Has(string name) => Has(_body, name);
+
+    private static bool Has(JsonElement parent, string name) => parent.TryGetProperty(name, out JsonElement element) && element.ValueKind != JsonValueKind.Null;
 
     private string? ReadText(string name, bool refuseNul = false) => Has(name) ? AsText(name, _body.GetProperty(name), refuseNul) : null;
 
-    private List<string>? ReadTexts(string name, int most = MaxItems, string kind = "a list of texts")
+    private List<string>? ReadTexts(string name, int most = MaxItems, string kind = "a list of texts") => ReadTexts(_body, name, name, most, kind);
+
+    private List<string>? ReadTexts(JsonElement parent, string name, string field, int most, string kind = "a list of texts")
     {
-        if (!Has(name))
+        if (!Has(parent, name))
         {
             return null;
         }
 
-        JsonElement list = _body.GetProperty(name);
+        JsonElement list = parent.GetProperty(name);
         if (list.ValueKind != JsonValueKind.Array)
         {
-            Fault(name, $"must be {kind}, not {Show(list)}");
+            Fault(field, $"must be {kind}, not {Show(list)}");
             return null;
         }
 
-        if (IsTooLong(name, list, most))
+        if (IsTooLong(field, list, most))
         {
             return null;
         }
@@ -483,7 +586,7 @@ internal sealed class RunRequestReader
         foreach (JsonElement element in list.EnumerateArray())
         {
             // What stands in for a wrong item causes no second fault about it.
-            texts.Add(AsText(string.Create(CultureInfo.InvariantCulture, $"{name}[{i++}]"), element, refuseNul: true) ?? "?=");
+            texts.Add(AsText(string.Create(CultureInfo.InvariantCulture, $"{field}[{i++}]"), element, refuseNul: true) ?? "?=");
         }
 
         return texts;

@@ -50,6 +50,14 @@ internal sealed record RunResponseBody
     /// </summary>
     public long? OutputsDropped { get; init; }
 
+    /// <summary>
+    /// What the command changed or made in its workspace, as a tar archive in base64; only with workspace_out, and where there was any. What was deleted is not told.
+    /// </summary>
+    public LargeText? WorkspaceBase64 { get; init; }
+
+    /// <summary>Why workspace_base64 is not everything.</summary>
+    public string? WorkspaceIncomplete { get; init; }
+
     /// <summary>The digest of the image's manifest.</summary>
     public required string ImageDigest { get; init; }
 
@@ -154,6 +162,14 @@ internal sealed record ErrorBody
     /// none, and where the sandbox was destroyed before they could be counted.
     /// </summary>
     public long? OutputsDropped { get; init; }
+
+    /// <summary>
+    /// What the command changed or made in its workspace, as a tar archive in base64; only with workspace_out, and where there was any. What was deleted is not told.
+    /// </summary>
+    public LargeText? WorkspaceBase64 { get; init; }
+
+    /// <summary>Why workspace_base64 is not everything.</summary>
+    public string? WorkspaceIncomplete { get; init; }
 
     /// <summary>The digest of the image's manifest, where it ran.</summary>
     public string? ImageDigest { get; init; }

@@ -95,7 +95,7 @@ internal static class FilesEndpoint
                 throw HttpFaultException.BadRequest($"{(file is null ? "file" : "path")}: the part is missing; send file and path as multipart/form-data.");
             }
 
-            Publish(file, path);
+            Publish(context, file, path);
         }
         finally
         {
@@ -105,7 +105,7 @@ internal static class FilesEndpoint
         await context.Response.WriteAsJsonAsync(new FileBody(path), HostJson.Relaxed.FileBody, cancellationToken: context.RequestAborted);
     }
 
-    private static void Publish(StagedFile file, string path)
+    private static void Publish(HttpContext context, StagedFile file, string path)
     {
         try
         {
@@ -113,7 +113,7 @@ internal static class FilesEndpoint
         }
         catch (InvalidSandboxRequestException exception)
         {
-            throw HttpFaultException.BadRequest(FieldNames.OfRequest(exception));
+            throw HttpFaultException.BadRequest(FieldNames.OfRequest(exception, context));
         }
     }
 

@@ -46,6 +46,9 @@ class AsyncBoxerClient:
         outputs: Optional[str] = None,
         merge_stderr: bool = False,
         stop_grace_ms: int = 0,
+        inputs: Optional[Sequence[_wire.Input]] = None,
+        workspace: Optional[_wire.Workspace] = None,
+        workspace_out: bool = False,
     ) -> RunResult:
         """Runs a command and waits for its end; see :meth:`BoxerClient.run`. Cancelling ends the run."""
         call = _wire.run_call(
@@ -65,6 +68,9 @@ class AsyncBoxerClient:
             outputs=outputs,
             merge_stderr=merge_stderr,
             stop_grace_ms=stop_grace_ms,
+            inputs=inputs,
+            workspace=workspace,
+            workspace_out=workspace_out,
         )
         return _wire.run_result(await self._send(call))
 
@@ -85,6 +91,9 @@ class AsyncBoxerClient:
         outputs: Optional[str] = None,
         merge_stderr: bool = False,
         stop_grace_ms: int = 0,
+        inputs: Optional[Sequence[_wire.Input]] = None,
+        workspace: Optional[_wire.Workspace] = None,
+        workspace_out: bool = False,
     ) -> AsyncRunStream:
         """
         Runs a command and gives its output as it is printed; see :meth:`BoxerClient.stream`.
@@ -108,6 +117,9 @@ class AsyncBoxerClient:
             outputs=outputs,
             merge_stderr=merge_stderr,
             stop_grace_ms=stop_grace_ms,
+            inputs=inputs,
+            workspace=workspace,
+            workspace_out=workspace_out,
         )
         return AsyncRunStream(self._http, call)
 

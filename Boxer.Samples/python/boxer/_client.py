@@ -50,6 +50,9 @@ class BoxerClient:
         outputs: Optional[str] = None,
         merge_stderr: bool = False,
         stop_grace_ms: int = 0,
+        inputs: Optional[Sequence[_wire.Input]] = None,
+        workspace: Optional[_wire.Workspace] = None,
+        workspace_out: bool = False,
     ) -> RunResult:
         """
         Runs a command in a sandbox of its own and waits for its end.
@@ -68,6 +71,11 @@ class BoxerClient:
         outputs: what becomes of files under ``/output``: ``none``, ``inline`` (small ones, in ``result.outputs``) or ``keep``; default as ``persist``.
         merge_stderr: standard error goes into standard output, in the order in which both are written.
         stop_grace_ms: how long the command may still run after it was asked to end, where its wall clock is over; 0 to 60000.
+        inputs: small files in the request itself, each read-only at ``/<path>``: ``{"path": "job/main.py", "content": "...", "executable": False}``;
+            bytes as content are sent as they are.
+        workspace: a directory that the command can write, and starts in: ``{"path": "/workspace", "files": [inputs], "uploads": [paths], "archive": path}``,
+            where everything may be left out; ``archive`` is the path of an uploaded tar archive.
+        workspace_out: what the command changed in its workspace comes back as ``result.workspace``, a tar archive.
 
         A command that fails is a result, with its ``exit_code``. Raises :class:`BoxerTimeoutError` at the wall-clock
         limit, :class:`BoxerOutputLimitError` at the output limit, :class:`BoxerCapacityError` when too many runs wait,
@@ -91,6 +99,9 @@ class BoxerClient:
             outputs=outputs,
             merge_stderr=merge_stderr,
             stop_grace_ms=stop_grace_ms,
+            inputs=inputs,
+            workspace=workspace,
+            workspace_out=workspace_out,
         )
         return _wire.run_result(self._send(call))
 
@@ -111,6 +122,9 @@ class BoxerClient:
         outputs: Optional[str] = None,
         merge_stderr: bool = False,
         stop_grace_ms: int = 0,
+        inputs: Optional[Sequence[_wire.Input]] = None,
+        workspace: Optional[_wire.Workspace] = None,
+        workspace_out: bool = False,
     ) -> RunStream:
         """
         Runs a command and gives its output as it is printed; arguments and errors are those of :meth:`run`.
@@ -134,6 +148,9 @@ class BoxerClient:
             outputs=outputs,
             merge_stderr=merge_stderr,
             stop_grace_ms=stop_grace_ms,
+            inputs=inputs,
+            workspace=workspace,
+            workspace_out=workspace_out,
         )
         return RunStream(self._http, call)
 

@@ -129,6 +129,12 @@ class RunResult:
     outputs_dropped: int = 0
     """How many files were under ``/output`` and dropped, because nobody asked for them."""
 
+    workspace: Optional[bytes] = field(default=None, repr=False)
+    """What the command changed or made in its workspace, as a tar archive; with ``workspace_out``. Treat it as the command's: it may hold any names."""
+
+    workspace_incomplete: Optional[str] = None
+    """Why ``workspace`` is not everything."""
+
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The whole JSON body, with what this version of the package has no field for."""
 
@@ -150,6 +156,8 @@ class RunResult:
             error=_optional(body, "error", str, None),
             outputs=[file for item in _optional(body, "outputs", list, []) for file in _output(item)],
             outputs_dropped=_optional(body, "outputs_dropped", int, 0),
+            workspace=_decoded(_optional(body, "workspace_base64", str, None)),
+            workspace_incomplete=_optional(body, "workspace_incomplete", str, None),
             raw=body,
         )
 
@@ -198,6 +206,10 @@ def _required(body: Mapping[str, Any], name: str, kind: Any) -> Any:
     return value
 
 
+def _decoded(content: Any) -> Optional[bytes]:
+    return base64.b64decode(content) if isinstance(content, str) else None
+
+
 def _output(item: Any) -> List[OutputFile]:
     if isinstance(item, dict) and isinstance(item.get("path"), str) and isinstance(item.get("size"), int):
         content = item.get("content_base64")
@@ -205,7 +217,7 @@ def _output(item: Any) -> List[OutputFile]:
             OutputFile(
                 item["path"],
                 item["size"],
-                base64.b64decode(content) if isinstance(content, str) else None,
+                _decoded(content),
                 _optional(item, "mode", str, None),
                 _optional(item, "modified_at", str, None),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import email.utils
 import json
@@ -32,6 +33,8 @@ MARGIN = 30.0
 Env = Union[Mapping[str, str], Sequence[str]]
 Limits = Union[ResourceLimits, Mapping[str, Optional[float]]]
 Egress = Mapping[str, Any]
+Input = Mapping[str, Any]
+Workspace = Mapping[str, Any]
 Content = Union[bytes, bytearray, memoryview, str, IO[bytes]]
 
 
@@ -129,6 +132,9 @@ def run_call(
     outputs: Optional[str],
     merge_stderr: bool,
     stop_grace_ms: int,
+    inputs: Optional[Sequence[Input]],
+    workspace: Optional[Workspace],
+    workspace_out: bool,
 ) -> Call:
     """A request of ``/run`` or ``/run/stream``; what is left to the host's defaults is not sent."""
     body: Dict[str, Any] = {"image": image, "cmd": _strings("cmd", cmd), "network": network, "persist": persist}
@@ -153,6 +159,12 @@ def run_call(
         body["merge_stderr"] = True
     if stop_grace_ms:
         body["stop_grace_ms"] = stop_grace_ms
+    if inputs:
+        body["inputs"] = [_input(one) for one in inputs]
+    if workspace is not None:
+        body["workspace"] = {**workspace, **({"files": [_input(one) for one in workspace["files"]]} if workspace.get("files") else {})}
+    if workspace_out:
+        body["workspace_out"] = True
 
     # Without a limit of the request the host's default holds, which is not known here: no bound then.
     wall = checked.wall_clock_secs
@@ -160,6 +172,15 @@ def run_call(
     content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
     return Call("POST", path, {"content": content, "headers": headers}, timeout)
+
+
+def _input(one: Input) -> Dict[str, Any]:
+    """A file in a request; JSON has no bytes, so those go as base64."""
+    content = one.get("content")
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        return dict(one)
+    rest = {name: value for name, value in one.items() if name != "content"}
+    return {**rest, "content_base64": base64.b64encode(bytes(content)).decode("ascii")}
 
 
 def upload_call(remote_path: str, content: Content) -> Call:

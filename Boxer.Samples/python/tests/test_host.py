@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import subprocess
 import sys
+import tarfile
 import uuid
 from pathlib import Path
 from typing import Any, Iterator, List
@@ -171,6 +173,26 @@ def test_files_that_are_none(kind: str) -> None:
         with pytest.raises(BoxerAPIError) as caught:
             call(kind, URL, "upload_file", path, b"")
         assert caught.value.status_code == 400
+
+
+@both
+def test_a_workspace_is_written_and_comes_back(kind: str) -> None:
+    with io.BytesIO() as tar:
+        with tarfile.open(fileobj=tar, mode="w:gz") as writer:
+            member = tarfile.TarInfo("run.sh")
+            content = b"#!/bin/sh\ncat src/a up/b; echo new >made; rm src/a\n"
+            member.mode, member.size = 0o755, len(content)
+            writer.addfile(member, io.BytesIO(content))
+        call(kind, URL, "upload_file", "tree.tar.gz", tar.getvalue())
+    call(kind, URL, "upload_file", "up/b", "of an upload\n")
+    workspace = {"files": [{"path": "src/a", "content": b"of the request\n"}], "uploads": ["up/"], "archive": "tree.tar.gz"}
+
+    result = call(kind, URL, "run", IMAGE, ["./run.sh"], workspace=workspace, workspace_out=True)
+
+    assert (result.stdout, result.stderr, result.exit_code) == ("of the request\nof an upload\n", "", 0)
+    assert result.workspace is not None and result.workspace_incomplete is None
+    with tarfile.open(fileobj=io.BytesIO(result.workspace)) as reader:
+        assert [(entry.name, entry.isdir()) for entry in reader.getmembers() if not entry.isdir()] == [("made", False)]
 
 
 @both

@@ -33,6 +33,8 @@ NEW = {
     "stdout_base64": base64.b64encode("h\u00e9llo ".encode() + b"\xff").decode(),
     "outputs": [{"path": "output/boxer-1/a.bin", "size": 3, "mode": "0644", "modified_at": "2001-09-09T01:46:40+00:00", "content_base64": "YWJj"}, "something else"],
     "outputs_dropped": 2,
+    "workspace_base64": "YWJj",
+    "workspace_incomplete": "left out",
     "invented_later": {"x": [1]},
 }
 
@@ -77,6 +79,9 @@ def test_the_whole_request_and_the_whole_answer(kind: str, host: FakeHost) -> No
         outputs="inline",
         merge_stderr=True,
         stop_grace_ms=500,
+        inputs=[{"path": "a", "content": "text"}, {"path": "b", "content": b"\xff", "executable": True}],
+        workspace={"path": "/w", "files": [{"path": "c", "content": b"\x00"}], "uploads": ["job"], "archive": "a.tar"},
+        workspace_out=True,
     )
 
     assert host.last.json == {
@@ -93,6 +98,9 @@ def test_the_whole_request_and_the_whole_answer(kind: str, host: FakeHost) -> No
         "outputs": "inline",
         "merge_stderr": True,
         "stop_grace_ms": 500,
+        "inputs": [{"path": "a", "content": "text"}, {"path": "b", "content_base64": "/w==", "executable": True}],
+        "workspace": {"path": "/w", "files": [{"path": "c", "content_base64": "AA=="}], "uploads": ["job"], "archive": "a.tar"},
+        "workspace_out": True,
     }
     assert (result.exit_code, result.signal, result.termination) == (139, 11, "signaled")
     assert (result.stdout, result.stderr) == ("h\u00e9llo \ufffd", "\u2028")
@@ -101,6 +109,7 @@ def test_the_whole_request_and_the_whole_answer(kind: str, host: FakeHost) -> No
     assert result.network_incomplete == "more words"
     assert result.outputs == [OutputFile("output/boxer-1/a.bin", 3, b"abc", "0644", "2001-09-09T01:46:40+00:00")]
     assert result.outputs_dropped == 2
+    assert (result.workspace, result.workspace_incomplete) == (b"abc", "left out")
     assert result.error == "words"
     assert result.stdout_bytes == "h\u00e9llo ".encode() + b"\xff"
     assert result.stderr_bytes == "\u2028".encode()

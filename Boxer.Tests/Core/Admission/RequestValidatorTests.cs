@@ -49,6 +49,21 @@ public sealed class RequestValidatorTests
         { "forbidden network", request => request.Network = "other", "Network", "'other' is not allowed here; use one of: none." },
         { "null limits", request => request.Limits = null!, "Limits", "must not be null." },
         { "null outputs", request => request.Outputs = null!, "Outputs", "must not be null." },
+        { "workspace at /", request => Workspace(request).Path = "/", "Workspace.Path", "must be an absolute path below '/', such as /workspace, of valid Unicode without NUL." },
+        { "relative workspace", request => Workspace(request).Path = "work", "Workspace.Path", "must be an absolute path below '/', such as /workspace, of valid Unicode without NUL." },
+        { "NUL in a workspace", request => Workspace(request).Path = "/a\0b", "Workspace.Path", "must be an absolute path below '/', such as /workspace, of valid Unicode without NUL." },
+        { "null workspace path", request => Workspace(request).Path = null!, "Workspace.Path", "must be an absolute path below '/', such as /workspace, of valid Unicode without NUL." },
+        { "workspace with ..", request => Workspace(request).Path = "/a/../proc", "Workspace.Path", "'/a/../proc' must be clean: no '..', '.', or empty names, at most 255 bytes between slashes and 4095 in all." },
+        { "workspace with / at the end", request => Workspace(request).Path = "/a/", "Workspace.Path", "'/a/' must be clean: no '..', '.', or empty names, at most 255 bytes between slashes and 4095 in all." },
+        { "workspace in /proc", request => Workspace(request).Path = "/proc", "Workspace.Path", "'/proc' is '/proc' or below it, which is reserved; choose another directory." },
+        { "workspace below /output", request => Workspace(request).Path = "/output/a", "Workspace.Path", "'/output/a' is '/output' or below it, which is reserved; choose another directory." },
+        { "workspace in PID 1's directory", request => Workspace(request).Path = "/.boxer/x", "Workspace.Path", "'/.boxer/x' is '/.boxer' or below it, which is reserved; choose another directory." },
+        { "null input", request => Workspace(request).Inputs.Add(null!), "Workspace.Inputs[0]", "must not be null." },
+        { "path of a file in a workspace", request => Workspace(request).Inputs.Add(SandboxInput.Files(SandboxFile.FromText("/a", ""))), "Workspace.Inputs[0].Files[0].Path", "'/a' must be relative: it appears at the workspace and that path." },
+        { "a file of a workspace twice", request => Workspace(request).Inputs.Add(SandboxInput.Files(SandboxFile.FromText("output", ""), SandboxFile.FromText("output", ""))), "Workspace.Inputs[0].Files[1].Path", "'output' is there twice." },
+        { "no bytes in a workspace", request => Workspace(request).MaxBytes = 0, "Workspace.MaxBytes", "must be from 1 to 68719476736 bytes." },
+        { "too many entries in a workspace", request => Workspace(request).MaxEntries = 1_000_001, "Workspace.MaxEntries", "must be from 1 to 1000000 entries." },
+        { "too many changes", request => Workspace(request).MaxChangesBytes = (1 << 30) + 1L, "Workspace.MaxChangesBytes", "must be from 0 to 1073741824 bytes." },
         { "null file", request => request.Files.Add(null!), "Files[0]", "must not be null." },
         { "empty path", request => Add(request, ""), "Files[0].Path", "must not be empty." },
         { "absolute path", request => Add(request, "/etc/passwd"), "Files[0].Path", "'/etc/passwd' must be relative: it appears at '/' and that path." },
@@ -258,6 +273,8 @@ public sealed class RequestValidatorTests
     }
 
     private static SandboxRequest Good() => new("python:3.12-slim", "true");
+
+    private static SandboxWorkspace Workspace(SandboxRequest request) => request.Workspace = new();
 
     private static void Add(SandboxRequest request, params string[] paths)
     {

@@ -46,7 +46,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
 
         Assert.Equal("of a file\n755:1000\n755:1000\nd/f\n", run.Stdout);
         Assert.Equal("of a file\nx\n", run.Files()["d/f"]);
-        Assert.Equal(new InitOutputLink("d/m", "f"), Assert.Single(run.Events.OfType<InitOutputLink>()));
+        Assert.Contains(new InitOutputLink("d/m", "f"), run.Events);
         Assert.Equal(0, run.ExitCode);
     }
 
