@@ -58,8 +58,8 @@ public sealed class SandboxResult
 
     /// <summary>
     /// What the command changed or made in its workspace, as a tar archive (pax): files with modes and times, directories, and symbolic links whose
-    /// target is inside. Empty where <see cref="SandboxWorkspace.MaxChangesBytes"/> is 0 and where nothing was changed; what was deleted is not told. Whoever
-    /// unpacks it treats it as the command's.
+    /// target is inside. Empty where <see cref="SandboxWorkspace.MaxChangesBytes"/> is 0 and where nothing was changed. Deletions are not reported, nor are
+    /// writes through a shared mapping (mmap(2)) alone to a file that was an input. The archive is untrusted: unpack it into an empty directory.
     /// </summary>
     public ReadOnlyMemory<byte> WorkspaceChanges { get; init; }
 
@@ -83,7 +83,8 @@ public sealed class SandboxResult
 
     /// <summary>
     /// Limits that this host cannot hold, or not as documented, by property name of <see cref="ResourceLimits"/>;
-    /// empty unless <see cref="BoxerOptions.IgnoreCgroups"/> is set. <see cref="ResourceLimits.CpuTime"/> is named where the run has that limit.
+    /// empty unless <see cref="BoxerOptions.IgnoreCgroups"/> is set. <see cref="ResourceLimits.CpuTime"/> is named where the run has that limit,
+    /// <see cref="ResourceLimits.Pids"/> where its user is 0.
     /// </summary>
     public required IReadOnlyList<string> UnenforcedLimits { get; init; }
 }

@@ -265,7 +265,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                         cancellationToken).ConfigureAwait(false);
                     if (!isReplaceable || sandbox.HasStarted || end.Termination.Kind != TerminationKind.SandboxDied)
                     {
-                        return trace.End(end, await ReportAsync(id, network, cancellationToken).ConfigureAwait(false), image.Digest, engine.FindUnenforced(limits), _logger);
+                        return trace.End(end, await ReportAsync(id, network, cancellationToken).ConfigureAwait(false), image.Digest, engine.FindUnenforced(limits, user.Uid), _logger);
                     }
                 }
                 catch (Exception exception) when (isReplaceable && !sandbox.HasStarted && exception is SandboxRuntimeException or IOException or InitProtocolException)

@@ -2,7 +2,7 @@ namespace Boxer;
 
 /// <summary>
 /// A directory that belongs to the user of the command, who can write it. It is filled before the command starts, and is its working directory
-/// unless <see cref="SandboxRequest.WorkingDirectory"/> is set. What the image has there is hidden. It shares <see cref="ResourceLimits.DiskMegabytes"/>
+/// unless <see cref="SandboxRequest.WorkingDirectory"/> is set. What the image has there is hidden. A <c>$HOME</c> below it is a directory of it. It shares <see cref="ResourceLimits.DiskMegabytes"/>
 /// with <c>/tmp</c> and the other directories of that limit.
 /// </summary>
 public sealed class SandboxWorkspace
@@ -27,14 +27,15 @@ public sealed class SandboxWorkspace
     public long MaxBytes { get; set; } = 64 << 20;
 
     /// <summary>
-    /// The most entries of all inputs together, and the most that come back; 1 to 1,000,000. They may be nested 64 deep.
+    /// The most entries of all inputs together, and the most that come back; 1 to 100,000. They may be nested 64 deep, and their names may have 256
+    /// bytes on average.
     /// <value>Default 10,000.</value>
     /// </summary>
     public int MaxEntries { get; set; } = 10_000;
 
     /// <summary>
-    /// The most bytes of files that come back as <see cref="SandboxResult.WorkspaceChanges"/>; 0 to 2 GiB, and at most
-    /// <see cref="ResourceLimits.OutputFilesBytes"/> come.
+    /// The most bytes of <see cref="SandboxResult.WorkspaceChanges"/>; 0 to 1 GiB, and at most <see cref="ResourceLimits.OutputFilesBytes"/>. They are in
+    /// memory.
     /// <value>Default 0: nothing comes back.</value>
     /// </summary>
     public long MaxChangesBytes { get; set; }

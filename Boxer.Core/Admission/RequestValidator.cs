@@ -76,7 +76,7 @@ internal sealed class RequestValidator
         ValidateWorkingDirectory(request.WorkingDirectory, Add);
         ValidateUser(request.User, Add);
         ValidateFiles(request.Files, "Files", isWorkspace: false, Add);
-        ValidateWorkspace(request.Workspace, Add);
+        ValidateWorkspace(request, Add);
         if (request.StdinStream is { } stream && (request.Stdin.Length > 0 || !stream.CanRead))
         {
             Add("StdinStream", request.Stdin.Length > 0 ? "cannot be set together with Stdin; leave one of them." : "cannot be read from.");
@@ -287,9 +287,9 @@ internal sealed class RequestValidator
         }
     }
 
-    private static void ValidateWorkspace(SandboxWorkspace? workspace, Action<string, string> add)
+    private static void ValidateWorkspace(SandboxRequest request, Action<string, string> add)
     {
-        if (workspace is null)
+        if (request.Workspace is not { } workspace)
         {
             return;
         }
@@ -300,8 +300,16 @@ internal sealed class RequestValidator
         }
 
         Range("Workspace.MaxBytes", workspace.MaxBytes, 1, 64L << 30, "bytes");
-        Range("Workspace.MaxEntries", workspace.MaxEntries, 1, 1_000_000, "entries");
+        Range("Workspace.MaxEntries", workspace.MaxEntries, 1, 100_000, "entries");
         Range("Workspace.MaxChangesBytes", workspace.MaxChangesBytes, 0, 1 << 30, "bytes");
+        foreach ((int i, SandboxFile? file) in request.Files.Index())
+        {
+            if (file is not null && ("/" + file.Path + "/").StartsWith(workspace.Path + "/", StringComparison.Ordinal))
+            {
+                add($"Files[{i}].Path", $"'{Shorten(file.Path)}' is in the workspace; put it into the workspace's inputs.");
+            }
+        }
+
         for (int i = 0; i < workspace.Inputs.Count; i++)
         {
             if (workspace.Inputs[i] is { } input)

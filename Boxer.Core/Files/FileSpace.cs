@@ -157,11 +157,11 @@ public sealed class FileSpace
         List<StoredFile> archives = [];
         lock (_lock)
         {
-            FindAll("Files", uploads.Files, takesDirectories: false, files);
-            FindAll("Workspace.Uploads", uploads.Workspace, takesDirectories: true, workspace);
+            FindAll("Files", uploads.Files, files, directories: null);
+            FindAll("Workspace.Uploads", uploads.Workspace, workspace, FindDirectories(uploads.Workspace));
             if (uploads.WorkspaceArchive is { } archive)
             {
-                Find("Workspace.Archive", archive, takesDirectories: false, archives);
+                Find("Workspace.Archive", archive, archives, directories: null);
             }
 
             if (faults.Count > 0)
@@ -177,20 +177,20 @@ public sealed class FileSpace
 
         return new RunFiles(this, files, workspace, archives.SingleOrDefault(), OutputsPath());
 
-        void FindAll(string field, IReadOnlyList<string> paths, bool takesDirectories, List<StoredFile> found)
+        void FindAll(string field, IReadOnlyList<string> paths, List<StoredFile> found, Dictionary<string, List<StoredFile>>? directories)
         {
             HashSet<string> seen = new(StringComparer.Ordinal);
             for (int i = 0; i < paths.Count; i++)
             {
                 string item = string.Create(CultureInfo.InvariantCulture, $"{field}[{i}]");
-                string path = takesDirectories && paths[i].Length > 1 ? paths[i].TrimEnd('/') : paths[i];
+                string path = directories is null ? paths[i] : NameOfDirectory(paths[i]);
                 if (!seen.Add(path))
                 {
                     faults.Add(new(item, $"'{path}' is listed twice; list each file once."));
                 }
                 else
                 {
-                    Find(item, path, takesDirectories, found);
+                    Find(item, path, found, directories);
                 }
             }
 
@@ -200,7 +200,7 @@ public sealed class FileSpace
             found.AddRange(each);
         }
 
-        void Find(string field, string path, bool takesDirectories, List<StoredFile> found)
+        void Find(string field, string path, List<StoredFile> found, Dictionary<string, List<StoredFile>>? directories)
         {
             if (StoredPath.FindFault(path) is { } fault)
             {
@@ -214,17 +214,34 @@ public sealed class FileSpace
             {
                 found.Add(file);
             }
+            else if (directories?.GetValueOrDefault(path) is { Count: > 0 } below)
+            {
+                found.AddRange(below);
+            }
             else
             {
-                int before = found.Count;
-                found.AddRange(takesDirectories ? _files.Values.Where(below => below.Path.StartsWith(path + "/", StringComparison.Ordinal)) : []);
-                if (found.Count == before)
-                {
-                    faults.Add(new(field, $"'{path}' was not uploaded, or was deleted after a run that did not persist; upload it first."));
-                }
+                faults.Add(new(field, $"'{path}' was not uploaded, or was deleted after a run that did not persist; upload it first."));
             }
         }
     }
+
+    // In one pass: a space may have very many files, and a request name very many directories.
+    private Dictionary<string, List<StoredFile>> FindDirectories(IReadOnlyList<string> paths)
+    {
+        Dictionary<string, List<StoredFile>> directories = paths.Select(NameOfDirectory).Distinct(StringComparer.Ordinal)
+            .Where(path => !_files.ContainsKey(path)).ToDictionary(path => path, _ => new List<StoredFile>(), StringComparer.Ordinal);
+        foreach (StoredFile file in directories.Count > 0 ? _files.Values : Enumerable.Empty<StoredFile>())
+        {
+            for (int slash = file.Path.IndexOf('/', StringComparison.Ordinal); slash > 0; slash = file.Path.IndexOf('/', slash + 1))
+            {
+                directories.GetValueOrDefault(file.Path[..slash])?.Add(file);
+            }
+        }
+
+        return directories;
+    }
+
+    private static string NameOfDirectory(string path) => path.Length > 1 ? path.TrimEnd('/') : path;
 
     internal static FileSpace Open(string path, FileStoreLimits limits)
     {

@@ -22,22 +22,22 @@ internal sealed class WorkspaceSender : IDisposable
     private readonly SandboxWorkspace _workspace;
     private readonly InitChannel _init;
     private readonly DateTimeOffset _now;
-    private readonly Action<string> _onComing;
+    private readonly Action<string> _onField;
     private readonly WorkspaceTree _tree;
     private readonly byte[] _buffer = ArrayPool<byte>.Shared.Rent(InitProtocol.HeaderSize + InitProtocol.MaxPayload);
 
-    // Their times change as entries are made in them, and so are set at the end.
-    private readonly Dictionary<string, LayerEntry> _directories = new(StringComparer.Ordinal);
-    private string _coming = "Workspace";
+    // Directories get their times at the end, because making entries in them changes these.
+    private readonly Dictionary<string, (uint Mode, long Seconds, uint Nanoseconds)> _directories = new(StringComparer.Ordinal);
+    private string _field = "Workspace";
     private int _filled;
 
     /// <param name="workspace">The workspace.</param>
     /// <param name="init">PID 1, which has its work.</param>
     /// <param name="now">The modification time of what has none.</param>
-    /// <param name="onComing">Is told which property of the request is on its way.</param>
-    internal WorkspaceSender(SandboxWorkspace workspace, InitChannel init, DateTimeOffset now, Action<string> onComing)
+    /// <param name="onField">Called with the property of the request that is being sent.</param>
+    internal WorkspaceSender(SandboxWorkspace workspace, InitChannel init, DateTimeOffset now, Action<string> onField)
     {
-        _onComing = onComing;
+        _onField = onField;
         _workspace = workspace;
         _init = init;
         _now = now;
@@ -65,9 +65,9 @@ internal sealed class WorkspaceSender : IDisposable
             }
         }
 
-        foreach ((string path, LayerEntry entry) in _directories)
+        foreach ((string path, (uint mode, long seconds, uint nanoseconds)) in _directories)
         {
-            await AppendAsync(InitProtocol.EncodeTreeEntry(InitFrameType.TreeDirectory, entry.Mode & Permissions, entry.ModifiedSeconds, (uint)entry.ModifiedNanoseconds, path), cancellationToken).ConfigureAwait(false);
+            await AppendAsync(InitProtocol.EncodeTreeEntry(InitFrameType.TreeDirectory, mode, seconds, nanoseconds, path), cancellationToken).ConfigureAwait(false);
         }
 
         await FlushAsync(cancellationToken).ConfigureAwait(false);
@@ -78,8 +78,8 @@ internal sealed class WorkspaceSender : IDisposable
 
     private void Name(string input)
     {
-        _coming = input;
-        _onComing(input);
+        _field = input;
+        _onField(input);
     }
 
     private async Task SendFileAsync(SandboxFile file, CancellationToken cancellationToken)
@@ -111,9 +111,9 @@ internal sealed class WorkspaceSender : IDisposable
         }
         catch (InvalidDataException exception)
         {
-            throw new InvalidSandboxRequestException(_coming, $"\"{UntrustedText.Show(file.Path)}\": {exception.Message}.");
+            throw new InvalidSandboxRequestException(_field, $"\"{UntrustedText.Show(file.Path)}\": {exception.Message}.");
         }
-        catch (Exception exception) when (exception is (IOException or UnauthorizedAccessException) and not EndOfStreamException)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             throw Unreadable(exception);
         }
@@ -122,6 +122,7 @@ internal sealed class WorkspaceSender : IDisposable
     private async Task SendArchiveAsync(SandboxInput input, CancellationToken cancellationToken)
     {
         LayerEntry? entry = null;
+        LayerArchiveReader? reader = null;
         try
         {
             Stream content = await input.OpenAsync(cancellationToken).ConfigureAwait(false);
@@ -132,26 +133,36 @@ internal sealed class WorkspaceSender : IDisposable
             Stream plain = isCompressed ? new GZipStream(whole, CompressionMode.Decompress, leaveOpen: true) : whole;
             await using ConfiguredAsyncDisposable opened = plain.ConfigureAwait(false);
             using var bounded = new BoundedStream(plain, _workspace.MaxBytes + ((long)_workspace.MaxEntries * ArchiveBytesOfEntry) + MaxArchiveOverhead);
-            var reader = new LayerArchiveReader(bounded);
-            while ((entry = await ReadEntryAsync(reader, cancellationToken).ConfigureAwait(false)) is not null)
+            reader = new LayerArchiveReader(bounded);
+            while ((entry = await ReadEntryAsync(reader).ConfigureAwait(false)) is not null)
             {
                 await SendEntryAsync(reader, entry, cancellationToken).ConfigureAwait(false);
             }
+
+            // One that was cut off between two entries would otherwise be taken for the whole. The rest is read for the checksum of gzip.
+            if (!reader.HasEndMark)
+            {
+                throw new InvalidSandboxRequestException(_field, "the archive is empty or cut off: it has no end-of-archive mark.");
+            }
+
+            await reader.DrainAsync(cancellationToken).ConfigureAwait(false);
         }
         catch (InvalidDataException exception)
         {
             string which = entry is null ? "the archive is refused" : $"the entry {LayerPath.Show(entry.Name)} is refused";
-            throw new InvalidSandboxRequestException(_coming, $"{which}: {exception.Message}.");
+            bool isNoArchive = reader is { IsAtFirstHeader: true } && exception.InnerException is null;
+            string hint = isNoArchive ? "it is neither a tar archive nor one compressed with gzip: " : "";
+            throw new InvalidSandboxRequestException(_field, $"{which}: {hint}{exception.Message}.");
         }
-        catch (Exception exception) when (exception is (IOException or UnauthorizedAccessException) and not EndOfStreamException)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             throw Unreadable(exception);
         }
 
-        async ValueTask<LayerEntry?> ReadEntryAsync(LayerArchiveReader reader, CancellationToken cancel)
+        async ValueTask<LayerEntry?> ReadEntryAsync(LayerArchiveReader archive)
         {
             entry = null;
-            return await reader.ReadEntryAsync(cancel).ConfigureAwait(false);
+            return await archive.ReadEntryAsync(cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -160,7 +171,7 @@ internal sealed class WorkspaceSender : IDisposable
         string path = WorkspaceTree.Parse(entry.Name);
         if (path.Length == 0)
         {
-            // The workspace itself: it is there, and as it is to be.
+            // The workspace itself, which is there with its own mode.
             if (entry.Type != LayerEntryType.Directory)
             {
                 throw new InvalidDataException("only a directory can be the workspace itself");
@@ -173,7 +184,7 @@ internal sealed class WorkspaceSender : IDisposable
         {
             case LayerEntryType.Directory:
                 await MakeAsync([.. _tree.AddDirectory(path), path], cancellationToken).ConfigureAwait(false);
-                _directories[path] = entry;
+                _directories[path] = (entry.Mode & Permissions, entry.ModifiedSeconds, (uint)entry.ModifiedNanoseconds);
                 break;
             case LayerEntryType.File:
                 await MakeAsync(_tree.AddFile(path), cancellationToken).ConfigureAwait(false);
@@ -218,7 +229,7 @@ internal sealed class WorkspaceSender : IDisposable
             InitProtocol.EncodeTreeEntry(type, entry.Mode & Permissions, entry.ModifiedSeconds, (uint)entry.ModifiedNanoseconds, name, other);
     }
 
-    // What is a hole in the archive is zeros here.
+    // Holes of sparse files are sent as zeros.
     private async Task SendContentAsync(LayerArchiveReader reader, LayerEntry entry, CancellationToken cancellationToken)
     {
         long at = 0;
@@ -292,5 +303,5 @@ internal sealed class WorkspaceSender : IDisposable
         _filled = 0;
     }
 
-    private InvalidSandboxRequestException Unreadable(Exception exception) => new(_coming, "its content cannot be read.", exception.Message, exception);
+    private InvalidSandboxRequestException Unreadable(Exception exception) => new(_field, "its content cannot be read.", exception.Message, exception);
 }

@@ -1,5 +1,6 @@
 using System.Text;
 using Boxer.Images;
+using Boxer.Runtime.Init;
 
 namespace Boxer.Inputs;
 
@@ -12,15 +13,25 @@ internal sealed class WorkspaceTree
     /// <summary>The deepest entry: so many names.</summary>
     internal const int MaxDepth = 64;
 
-    private const int MaxTargetBytes = 4_095;
+    private const int MaxPathBytes = InitProtocol.MaxPath - 1;
+
+    // Of names and targets together, on average: they are kept in memory until the workspace is filled.
+    private const int TextBytesOfEntry = 256;
+    private const int LeastTextBytes = 1 << 20;
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
     private readonly Dictionary<string, Node> _nodes = new(StringComparer.Ordinal);
     private readonly SandboxWorkspace _workspace;
+    private readonly long _maxTextBytes;
     private long _bytes;
+    private long _textBytes;
     private int _entries;
 
     /// <param name="workspace">Where it is, and its bounds.</param>
-    internal WorkspaceTree(SandboxWorkspace workspace) => _workspace = workspace;
+    internal WorkspaceTree(SandboxWorkspace workspace)
+    {
+        _workspace = workspace;
+        _maxTextBytes = Math.Max(LeastTextBytes, (long)workspace.MaxEntries * TextBytesOfEntry);
+    }
 
     private enum Kind
     {
@@ -61,11 +72,12 @@ internal sealed class WorkspaceTree
     /// <inheritdoc cref="AddDirectory"/>
     internal IReadOnlyList<string> AddLink(string path, string target)
     {
-        if (target.Length == 0 || Encoding.UTF8.GetByteCount(target) > MaxTargetBytes)
+        if (target.Length == 0 || Encoding.UTF8.GetByteCount(target) > MaxPathBytes)
         {
-            throw new InvalidDataException($"it is a link to nothing, or to a path of more than {MaxTargetBytes} bytes");
+            throw new InvalidDataException($"it is a link to nothing, or to a path of more than {MaxPathBytes} bytes");
         }
 
+        CountText(target);
         return StaysInside(path, target, _workspace.Path)
             ? Add(path, new Node(Kind.Link, 0, target))
             : throw new InvalidDataException($"it is a link to \"{UntrustedText.Show(target)}\", which is outside of the workspace");
@@ -123,6 +135,11 @@ internal sealed class WorkspaceTree
 
     private List<string> Add(string path, Node node)
     {
+        if (Encoding.UTF8.GetByteCount(path) > MaxPathBytes)
+        {
+            throw new InvalidDataException($"its path has more than {MaxPathBytes} bytes");
+        }
+
         int depth = path.AsSpan().Count('/') + 1;
         if (depth > MaxDepth)
         {
@@ -135,7 +152,7 @@ internal sealed class WorkspaceTree
             string directory = path[..slash];
             if (!_nodes.TryGetValue(directory, out Node? there))
             {
-                Count();
+                Count(directory);
                 _nodes[directory] = new Node(Kind.Directory, 0, null);
                 above.Add(directory);
             }
@@ -145,7 +162,7 @@ internal sealed class WorkspaceTree
             }
         }
 
-        Count();
+        Count(path);
         if (_nodes.TryGetValue(path, out Node? old) && (old.Kind == Kind.Directory) != (node.Kind == Kind.Directory))
         {
             throw new InvalidDataException(old.Kind == Kind.Directory ? "there is a directory of this name already" : "there is a file or link of this name already");
@@ -155,11 +172,21 @@ internal sealed class WorkspaceTree
         return above;
     }
 
-    private void Count()
+    private void Count(string path)
     {
+        CountText(path);
         if (++_entries > _workspace.MaxEntries)
         {
             throw new InvalidDataException($"with it there are more than {_workspace.MaxEntries} entries, the most that a workspace may have here");
+        }
+    }
+
+    private void CountText(string text)
+    {
+        _textBytes += text.Length;
+        if (_textBytes > _maxTextBytes)
+        {
+            throw new InvalidDataException($"with it names and links have more than {_maxTextBytes} characters together, the most that a workspace may have here");
         }
     }
 

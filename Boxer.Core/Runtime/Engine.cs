@@ -14,14 +14,14 @@ namespace Boxer.Runtime;
 internal sealed class Engine : IAsyncDisposable
 {
     private readonly CleanupStack _cleanup;
-    private readonly string[] _unenforced;
+    private readonly bool _hasCgroups;
 
     private Engine(ISandboxRuntime runtime, IImageStore images, SandboxPool<WarmSandbox>? pool, CgroupHierarchy? cgroups, CleanupStack cleanup)
     {
         Pool = pool;
         Runtime = runtime;
         Images = images;
-        _unenforced = cgroups is null ? [nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryMegabytes)] : [];
+        _hasCgroups = cgroups is not null;
         CountsCpu = cgroups?.CountsCpu ?? false;
         _cleanup = cleanup;
     }
@@ -38,8 +38,13 @@ internal sealed class Engine : IAsyncDisposable
 
     /// <summary>Finds the limits of a run that this host does not hold, by property name.</summary>
     /// <param name="limits">The limits, filled in.</param>
-    internal IReadOnlyList<string> FindUnenforced(ResourceLimits limits) =>
-        CountsCpu || limits.CpuTime is null ? _unenforced : [.. _unenforced, nameof(ResourceLimits.CpuTime)];
+    /// <param name="uid">The user of the command: user 0 can become others, each of which has a limit of processes of its own.</param>
+    internal IReadOnlyList<string> FindUnenforced(ResourceLimits limits, uint uid) =>
+    [
+        .. _hasCgroups ? (string[])[] : [nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryMegabytes)],
+        .. _hasCgroups || uid != 0 ? (string[])[] : [nameof(ResourceLimits.Pids)],
+        .. CountsCpu || limits.CpuTime is null ? (string[])[] : [nameof(ResourceLimits.CpuTime)],
+    ];
 
     /// <summary>Makes it. What was made is given back when a step fails, and the next call starts afresh.</summary>
     /// <param name="options">The options, checked.</param>

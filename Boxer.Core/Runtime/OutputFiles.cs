@@ -9,7 +9,7 @@ namespace Boxer.Runtime;
 /// Takes the files that PID 1 streams, in memory or into a directory of this host. Names and bounds were checked when they were decoded
 /// (<see cref="InitConversation"/>), because PID 1 may be a guest's by now.
 /// </summary>
-internal sealed class OutputFiles
+internal sealed class OutputFiles : IFileReceiver
 {
     private const UnixFileMode OthersWrite = UnixFileMode.GroupWrite | UnixFileMode.OtherWrite;
     private readonly string? _directory;
@@ -52,8 +52,8 @@ internal sealed class OutputFiles
     /// <summary>What this host failed with to write them, for the log: it has paths of this host in it.</summary>
     internal Exception? Fault { get; private set; }
 
-    /// <exception cref="IOException">This host cannot take it.</exception>
-    internal async ValueTask AcceptAsync(InitEvent message, CancellationToken cancellationToken)
+    /// <inheritdoc/>
+    public async ValueTask AcceptAsync(InitEvent message, CancellationToken cancellationToken)
     {
         if (_isCounted)
         {
@@ -89,15 +89,15 @@ internal sealed class OutputFiles
         }
     }
 
-    /// <summary>Notes why nothing more comes; a file that is not whole is thrown away.</summary>
-    internal async ValueTask GiveUpAsync(string reason)
+    /// <inheritdoc/>
+    public async ValueTask GiveUpAsync(string reason)
     {
         await AbandonAsync().ConfigureAwait(false);
         _notes.Add(reason);
     }
 
-    /// <summary>Notes that this host cannot write what comes.</summary>
-    internal ValueTask FailAsync(Exception fault)
+    /// <inheritdoc/>
+    public ValueTask FailAsync(Exception fault)
     {
         Fault = fault;
         return GiveUpAsync("This host could not write them all.");

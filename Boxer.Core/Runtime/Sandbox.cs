@@ -29,8 +29,8 @@ internal sealed class Sandbox
     private readonly DescriptorPoller _poller;
     private readonly TimeProvider _time;
 
-    // The input that is on its way, by its name in the request.
-    private string? _coming;
+    // The property of the request that is being sent.
+    private string? _field;
 
     internal Sandbox(SandboxParts parts, DescriptorPoller poller, TimeProvider time)
     {
@@ -167,7 +167,7 @@ internal sealed class Sandbox
         var outputs = new OutputFiles(work.Outputs);
         try
         {
-            using WorkspaceChanges? changes = work.Start.ChangeEntries > 0 ? new WorkspaceChanges(work.Workspace!.Path) : null;
+            using WorkspaceChanges? changes = work.Start.ChangeEntries > 0 ? new WorkspaceChanges(work.Workspace!.Path, work.Start.ChangeBytes) : null;
             if (end is InitEnded)
             {
                 await ReceiveFilesAsync(outputs, changes, memory, cancellationToken).ConfigureAwait(false);
@@ -175,7 +175,10 @@ internal sealed class Sandbox
             else if (progress.Started)
             {
                 await outputs.GiveUpAsync(Destroyed).ConfigureAwait(false);
-                changes?.GiveUp(Destroyed);
+                if (changes is not null)
+                {
+                    await changes.GiveUpAsync(Destroyed).ConfigureAwait(false);
+                }
             }
 
             changes?.Complete();
@@ -204,7 +207,7 @@ internal sealed class Sandbox
             if (stopped == TerminationKind.WallClockLimit && !progress.Started)
             {
                 string patience = $"{startPatience.TotalSeconds:0.###} s";
-                throw _coming is { } field
+                throw _field is { } field
                     ? new InvalidSandboxRequestException(field, $"its content did not come within {patience}.")
                     : new SandboxRuntimeException($"The command did not start within {patience} of its hand-over.");
             }
@@ -309,7 +312,7 @@ internal sealed class Sandbox
             for (int i = 0; i < work.Files.Count; i++)
             {
                 SandboxFile file = work.Files[i];
-                _coming = $"Files[{i}]";
+                _field = $"Files[{i}]";
                 Stream content = await OpenAsync(file, i, cancellationToken).ConfigureAwait(false);
                 await using (content.ConfigureAwait(false))
                 {
@@ -318,7 +321,7 @@ internal sealed class Sandbox
             }
 
             await FillWorkspaceAsync(work.Workspace, cancellationToken).ConfigureAwait(false);
-            _coming = null;
+            _field = null;
             usage.StartCount();
             await Init.GoAsync(cancellationToken).ConfigureAwait(false);
             while (true)
@@ -350,7 +353,7 @@ internal sealed class Sandbox
             return;
         }
 
-        using var sender = new WorkspaceSender(workspace, Init, _time.GetUtcNow(), field => _coming = field);
+        using var sender = new WorkspaceSender(workspace, Init, _time.GetUtcNow(), field => _field = field);
         await sender.SendAsync(cancellationToken).ConfigureAwait(false);
     }
 
@@ -453,39 +456,22 @@ internal sealed class Sandbox
         }
     }
 
-    // What comes second is lost with what comes first: it is behind it in the socket.
+    // If receiving the outputs fails, the changes are lost too: they follow on the same socket.
     private async Task ReceiveFilesAsync(OutputFiles outputs, WorkspaceChanges? changes, OutOfMemoryWatch? memory, CancellationToken cancellationToken)
     {
-        bool isWhole = await ReceiveAsync(outputs.AcceptAsync, outputs.GiveUpAsync, outputs.FailAsync, memory, cancellationToken).ConfigureAwait(false);
-        if (changes is null)
+        bool isWhole = await ReceiveAsync(outputs, memory, cancellationToken).ConfigureAwait(false);
+        if (changes is not null && isWhole)
         {
-            return;
+            await ReceiveAsync(changes, memory, cancellationToken).ConfigureAwait(false);
         }
-
-        if (!isWhole)
+        else if (changes is not null)
         {
-            changes.GiveUp("The files under /output were not all out.");
-            return;
-        }
-
-        await ReceiveAsync(AcceptAsync, GiveUpAsync, fault => GiveUpAsync(fault.Message), memory, cancellationToken).ConfigureAwait(false);
-
-        ValueTask AcceptAsync(InitEvent message, CancellationToken cancel)
-        {
-            changes.Accept(message);
-            return ValueTask.CompletedTask;
-        }
-
-        ValueTask GiveUpAsync(string reason)
-        {
-            changes.GiveUp(reason);
-            return ValueTask.CompletedTask;
+            await changes.GiveUpAsync("The files under /output were not all out.").ConfigureAwait(false);
         }
     }
 
     /// <returns>Whether all came.</returns>
-    private async Task<bool> ReceiveAsync(
-        Func<InitEvent, CancellationToken, ValueTask> accept, Func<string, ValueTask> giveUp, Func<Exception, ValueTask> fail, OutOfMemoryWatch? memory, CancellationToken cancellationToken)
+    private async Task<bool> ReceiveAsync(IFileReceiver receiver, OutOfMemoryWatch? memory, CancellationToken cancellationToken)
     {
         using var deadline = new CancellationTokenSource(OutputsTimeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
@@ -502,25 +488,25 @@ internal sealed class Sandbox
 
                 if (message is InitClosed or InitFault)
                 {
-                    await giveUp("The sandbox ended before all files were out.").ConfigureAwait(false);
+                    await receiver.GiveUpAsync("The sandbox ended before all files were out.").ConfigureAwait(false);
                     return false;
                 }
 
-                await accept(message, either.Token).ConfigureAwait(false);
+                await receiver.AcceptAsync(message, either.Token).ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            await giveUp($"They were not all out within {OutputsTimeout.TotalSeconds:0} s.").ConfigureAwait(false);
+            await receiver.GiveUpAsync($"They were not all out within {OutputsTimeout.TotalSeconds:0} s.").ConfigureAwait(false);
         }
         catch (InitProtocolException exception)
         {
-            await giveUp(exception.Message).ConfigureAwait(false);
+            await receiver.GiveUpAsync(exception.Message).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             // The run itself came to its end.
-            await fail(exception).ConfigureAwait(false);
+            await receiver.FailAsync(exception).ConfigureAwait(false);
         }
 
         return false;

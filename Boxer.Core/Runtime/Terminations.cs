@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
+using Boxer.Images;
 using Boxer.Native;
 using Boxer.Runtime.Init;
 
@@ -47,7 +48,7 @@ internal static class Terminations
                 Errno = failed.Errno,
                 Message = failed.Path == work.Workspace?.Path
                     ? $"the workspace {failed.Path} cannot be made in this image: {Describe(failed.Errno)}; choose another path"
-                    : $"the input file {failed.Path} could not be put into the sandbox: {Describe(failed.Errno)}{RoomHint(failed, work)}",
+                    : $"{Input(failed)}: {Describe(failed.Errno)}{RoomHint(failed, work)}",
             },
             (_, InitEnded { IsTmpfsFull: true } ended) when ended.ExitCode != 0 => new(TerminationKind.DiskLimit)
             {
@@ -60,6 +61,11 @@ internal static class Terminations
             _ => new(TerminationKind.SandboxDied) { Message = "the sandbox died before it reported how the command ended" },
         };
     }
+
+    // Only those of a workspace are relative.
+    private static string Input(InitFileFailed failed) => failed.Path.StartsWith('/')
+        ? $"the input file {UntrustedText.Show(failed.Path)} could not be put into the sandbox"
+        : $"\"{UntrustedText.Show(failed.Path)}\" could not be put into the workspace";
 
     private static string RoomHint(InitFileFailed failed, SandboxWork work) => failed.Errno == Errno.ENOSPC ? $" ({Room(work)})" : "";
 

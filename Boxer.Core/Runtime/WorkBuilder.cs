@@ -76,8 +76,8 @@ internal static class WorkBuilder
 
         if (request.Workspace is { } workspace)
         {
-            // Of two at one place the later one would cover the other; and what is below another is mounted after it.
-            mounts.RemoveAll(mount => mount.Path == workspace.Path);
+            // A home at the workspace's place or below it is the workspace's: mounted, it would cover what is put there. Parents are mounted before their children.
+            mounts.RemoveAll(mount => (mount.Path + "/").StartsWith(workspace.Path + "/", StringComparison.Ordinal));
             mounts.Add(new InitTmpfs(workspace.Path, PublicMode, user.Uid, user.Gid, InitTmpfsKind.Workspace));
             mounts.Sort((one, other) => string.CompareOrdinal(one.Path, other.Path));
         }

@@ -8,23 +8,30 @@ namespace Boxer.Runtime;
 /// Puts the changed entries of a workspace, which PID 1 streams, into a tar archive. Names and bounds were checked when they were decoded
 /// (<see cref="InitConversation"/>), because PID 1 may be a guest's by now.
 /// </summary>
-internal sealed class WorkspaceChanges : IDisposable
+internal sealed class WorkspaceChanges : IFileReceiver, IDisposable
 {
-    // What Linux shows for every symbolic link.
+    // The mark of the end.
+    private const int EndBytes = 1_024;
+
+    // Linux shows all permissions for every symbolic link.
     private const UnixFileMode AllPermissions = (UnixFileMode)0x1FF;
     private readonly string _workspace;
+    private readonly long _maxBytes;
     private readonly MemoryStream _bytes = new();
     private readonly TarWriter _tar;
     private readonly List<string> _notes = [];
     private InitOutputFile? _file;
     private MemoryStream? _content;
     private long _linksOut;
+    private long _withoutRoom;
     private bool _hasEntries;
 
     /// <param name="workspace">The absolute path of the workspace.</param>
-    internal WorkspaceChanges(string workspace)
+    /// <param name="maxBytes">The most bytes of the archive.</param>
+    internal WorkspaceChanges(string workspace, long maxBytes)
     {
         _workspace = workspace;
+        _maxBytes = maxBytes;
         _tar = new TarWriter(_bytes, TarEntryFormat.Pax, leaveOpen: true);
     }
 
@@ -36,13 +43,18 @@ internal sealed class WorkspaceChanges : IDisposable
     {
         get
         {
-            IEnumerable<string> notes = _linksOut == 0 ? _notes : _notes.Append($"{_linksOut} symbolic links led out of the workspace.");
-            return notes.Any() ? string.Join(" ", notes) : null;
+            string[] notes =
+            [
+                .. _notes,
+                .. _withoutRoom == 0 ? (string[])[] : [$"{_withoutRoom} entries did not fit in the limit of bytes."],
+                .. _linksOut == 0 ? (string[])[] : [$"{_linksOut} symbolic links led out of the workspace."],
+            ];
+            return notes.Length > 0 ? string.Join(" ", notes) : null;
         }
     }
 
-    /// <summary>Takes what came.</summary>
-    internal void Accept(InitEvent message)
+    /// <inheritdoc/>
+    public ValueTask AcceptAsync(InitEvent message, CancellationToken cancellationToken)
     {
         switch (message)
         {
@@ -56,7 +68,7 @@ internal sealed class WorkspaceChanges : IDisposable
                 _linksOut++;
                 break;
             case InitOutputFile file:
-                (_file, _content) = (file, new MemoryStream());
+                (_file, _content) = (file, new MemoryStream((int)file.Size));
                 EndFile();
                 break;
             case InitOutputData data:
@@ -68,16 +80,26 @@ internal sealed class WorkspaceChanges : IDisposable
                 _notes.Add(OutputFiles.Describe(truncated));
                 break;
         }
+
+        return ValueTask.CompletedTask;
     }
 
-    /// <summary>Notes why nothing more comes.</summary>
-    internal void GiveUp(string reason) => _notes.Add(reason);
+    /// <inheritdoc/>
+    public ValueTask GiveUpAsync(string reason)
+    {
+        (_file, _content) = (null, null);
+        _notes.Add(reason);
+        return ValueTask.CompletedTask;
+    }
+
+    /// <inheritdoc/>
+    public ValueTask FailAsync(Exception fault) => GiveUpAsync("This host could not take them all.");
 
     /// <summary>Ends the archive.</summary>
     internal void Complete()
     {
         _tar.Dispose();
-        Archive = _hasEntries ? _bytes.GetBuffer().AsMemory(0, (int)_bytes.Length) : default;
+        Archive = _hasEntries ? _bytes.ToArray() : default;
     }
 
     /// <inheritdoc/>
@@ -95,9 +117,19 @@ internal sealed class WorkspaceChanges : IDisposable
         (_file, _content) = (null, null);
     }
 
+    // Headers count too: names and targets of links may be longer than what is in the files.
     private void Write(PaxTarEntry entry)
     {
-        _hasEntries = true;
+        long before = _bytes.Length;
         _tar.WriteEntry(entry);
+        if (_bytes.Length > _maxBytes - EndBytes)
+        {
+            _bytes.SetLength(before);
+            _withoutRoom++;
+        }
+        else
+        {
+            _hasEntries = true;
+        }
     }
 }

@@ -60,6 +60,10 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
             ["image"] = PythonImage.Name,
             ["cmd"] = new JsonArray("python3", "-c", "import os; print(os.getuid(), os.cpu_count(), open('/proc/meminfo').readline().split()[1]); open('/output/x', 'w').write('y'); open('/usr/z', 'w')"),
         };
+        // User 0 can become others, and no cgroup limits all of them together.
+        var ofRoot = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("true"), ["user"] = "0" };
+        using HttpResponseMessage rooted = await host.Client.PostAsJsonAsync("/run", ofRoot, Cancel);
+        Assert.Equal(["cpu_cores", "memory_mb", "pids_limit"], (await rooted.Content.ReadFromJsonAsync<JsonNode>(Cancel))!["unenforced_limits"]!.AsArray().Select(limit => (string?)limit));
         for (int run = 0; run < 2; run++)
         {
             using HttpResponseMessage response = await host.Client.PostAsJsonAsync("/run", body, Cancel);

@@ -137,7 +137,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
         Assert.Equal(
-            (TerminationKind.NotStarted, "the input file big/file could not be put into the sandbox: No space left on device (/tmp, $HOME, /dev/shm, the workspace and /output have 8 MiB together)"),
+            (TerminationKind.NotStarted, "\"big/file\" could not be put into the workspace: No space left on device (/tmp, $HOME, /dev/shm, the workspace and /output have 8 MiB together)"),
             (result.Termination.Kind, result.Termination.Message));
     }
 
@@ -163,7 +163,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
         { "absolute link out", "the entry \"l\" is refused: it is a link to \"/etc/passwd\", which is outside of the workspace." },
         { "neighbour link", "the entry \"l\" is refused: it is a link to \"/workspace2/x\", which is outside of the workspace." },
         { "long way out", "the entry \"d/l\" is refused: it is a link to \"x/../../../etc\", which is outside of the workspace." },
-        { "empty link", "the entry \"l\" is refused: it is a link to nothing, or to a path of more than 4095 bytes." },
+        { "empty link", "the entry \"l\" is refused: it is a link to nothing, or to a path of more than 4094 bytes." },
         { "below a link", "the entry \"l/x\" is refused: it is below \"l\", which is a symbolic link." },
         { "below a file", "the entry \"f/x\" is refused: it is below \"f\", which is a file." },
         { "file over directory", "the entry \"d\" is refused: there is a directory of this name already." },
@@ -182,9 +182,15 @@ public sealed class WorkspaceTests(SharedRunner shared)
         { "many", "the entry \"20\" is refused: with it there are more than 20 entries, the most that a workspace may have here." },
         { "implied", "the entry \"a1/b/c/d/e/f/g/h/i/j/k\" is refused: with it there are more than 20 entries, the most that a workspace may have here." },
         { "bomb", "the archive is refused: unpacked it is larger than a workspace may be here." },
-        { "no tar", "the archive is refused: a header has a wrong checksum: the archive is not a tar archive, or damaged." },
+        { "longest path", "the entry \"" + new string('n', 200) + "\" is refused: its path has more than 4094 bytes." },
+        { "no end", "the archive is empty or cut off: it has no end-of-archive mark." },
+        { "empty", "the archive is empty or cut off: it has no end-of-archive mark." },
+        { "xz", "the archive is refused: it is neither a tar archive nor one compressed with gzip: the archive ends within a header." },
+        { "cut gzip", "the archive is refused: the archive ends within a header." },
+        { "gzip with another checksum", "the archive is refused: its gzip data is damaged or cut off." },
+        { "no tar", "the archive is refused: it is neither a tar archive nor one compressed with gzip: a header has a wrong checksum: the archive is not a tar archive, or damaged." },
         { "cut", "the entry \"f\" is refused: the archive ends within a file." },
-        { "broken gzip", "the archive is refused: " },
+        { "broken gzip", "the archive is refused: its gzip data is damaged or cut off." },
     };
 
     [Theory]
@@ -233,11 +239,36 @@ public sealed class WorkspaceTests(SharedRunner shared)
             "many" => Enumerable.Range(0, 30).Aggregate(archive, (all, i) => all.File(i.ToString(CultureInfo.InvariantCulture))).ToBytes(),
             "implied" => archive.File("a/b/c/d/e/f/g/h/i/j/k").File("a1/b/c/d/e/f/g/h/i/j/k").ToBytes(),
             "bomb" => Archive.Gzip(Enumerable.Range(0, 15).Aggregate(archive, (all, i) => all.Pax('x', ("comment", new string('c', 900_000))).File($"f{i}")).ToBytes()),
+            "longest path" => archive.File(string.Join('/', Enumerable.Repeat(new string('n', 255), 16))).ToBytes(),
+            "no end" => archive.File("f").ToEntries(),
+            "empty" => [],
+            "xz" => [0xFD, (byte)'7', (byte)'z', (byte)'X', (byte)'Z', 0, .. new byte[100]],
+            "cut gzip" => Archive.Gzip(archive.File("f").ToBytes())[..^20],
+            "gzip with another checksum" => Damaged(Archive.Gzip(archive.File("f").ToBytes())),
             "no tar" => Encoding.ASCII.GetBytes(new string('7', 2_000)),
             "cut" => archive.Entry('0', "f", [1], size: 900).ToEntries()[..600],
             "broken gzip" => [0x1f, 0x8b, 8, 0, .. new byte[100]],
             _ => throw new ArgumentException(attack),
         };
+    }
+
+    [Fact]
+    public async Task Names_take_a_bounded_part_of_this_hosts_memory()
+    {
+        string directory = string.Join('/', Enumerable.Repeat(new string('n', 250), 16));
+        Archive archive = Enumerable.Range(0, 500).Aggregate(new Archive(), (all, i) => all.File(directory + i));
+        SandboxRequest request = Shell("true");
+        request.Workspace = new() { Inputs = { SandboxInput.Tar(archive.ToBytes()) }, MaxEntries = 1_000 };
+
+        InvalidSandboxRequestException fault = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
+
+        Assert.EndsWith(": with it names and links have more than 1048576 characters together, the most that a workspace may have here.", fault.Message, StringComparison.Ordinal);
+    }
+
+    private static byte[] Damaged(byte[] gzip)
+    {
+        gzip[^8] ^= 1;
+        return gzip;
     }
 
     [Fact]
@@ -285,13 +316,74 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
+    public async Task What_has_another_place_comes_back_too()
+    {
+        byte[] tree = new Archive().File("src/a", "a").File("src/b", "b").File("kept", "k").File("twin", "t").ToBytes();
+        SandboxRequest request = Shell("mkdir n; mv src n/src; ln kept hard; rm twin; cp kept twin");
+        request.Workspace = new() { Inputs = { SandboxInput.Tar(tree) }, MaxChangesBytes = 1 << 20 };
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal(("", null), (result.Stderr, result.WorkspaceIncomplete));
+        Assert.Superset(
+            new HashSet<string>(["RegularFile hard 644 k", "Directory n 755", "RegularFile n/src/a 644 a", "RegularFile n/src/b 644 b", "RegularFile twin 644 k"], StringComparer.Ordinal),
+            Read(result.WorkspaceChanges, out _).ToHashSet(StringComparer.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("/workspace/cur", "/workspace/rel/1")]
+    [InlineData("/workspace/new/deep", "/workspace/new/deep")]
+    [InlineData("/workspace/rel/1", "/workspace/rel/1")]
+    public async Task A_working_directory_in_it_is_the_users_and_may_be_a_link(string directory, string expected)
+    {
+        SandboxRequest request = Shell("pwd -P; touch here ../beside; stat -c %u . ..");
+        request.WorkingDirectory = directory;
+        request.Workspace = new() { Inputs = { SandboxInput.Tar(new Archive().Directory("rel/1").Link("cur", "rel/1").ToBytes()) } };
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal((expected + "\n65534\n65534\n", ""), (result.Stdout, result.Stderr));
+    }
+
+    [Fact]
+    public async Task A_home_in_it_is_a_directory_of_it()
+    {
+        SandboxRequest request = Shell("cat boxer/q; echo new > ~/new; cd; pwd");
+        request.Environment["HOME"] = "/home/boxer";
+        request.Workspace = new() { Path = "/home", Inputs = { SandboxInput.Files(SandboxFile.FromText("boxer/q", "there\n")) }, MaxChangesBytes = 1 << 20 };
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.Equal(("there\n/home/boxer\n", ""), (result.Stdout, result.Stderr));
+        Assert.Contains("RegularFile boxer/new 644 new", Read(result.WorkspaceChanges, out _));
+    }
+
+    [Fact]
+    public async Task Names_in_messages_are_printable()
+    {
+        SandboxRequest request = Shell("true");
+        request.Limits.DiskMegabytes = 1;
+        request.Workspace = new() { Inputs = { SandboxInput.Tar(new Archive().Add('0', "a\nb\u001b[1m", content: new byte[2 << 20]).ToBytes()) } };
+
+        SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
+
+        Assert.StartsWith("\"a\uFFFDb\uFFFD[1m\" could not be put into the workspace: No space left on device (", result.Termination.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task What_comes_back_is_bounded_and_nothing_does_unless_it_is_asked_for()
     {
-        SandboxRequest request = Shell("head -c 2000 /dev/zero > big; echo small > small");
-        request.Workspace = new() { MaxChangesBytes = 1_000 };
+        SandboxRequest request = Shell("head -c 20000 /dev/zero > big; echo small > small");
+        request.Workspace = new() { MaxChangesBytes = 10_000 };
         SandboxResult bounded = await shared.Runner.RunAsync(request, Cancel);
         Assert.Equal(["RegularFile small 644 small"], Read(bounded.WorkspaceChanges, out _));
         Assert.Equal("1 files did not fit in the limit of bytes.", bounded.WorkspaceIncomplete);
+
+        // Headers count: names and links may be longer than what is in files.
+        request.Command[^1] = "for i in $(seq 100); do ln -s $(head -c 4000 /dev/zero | tr '\\0' x) $i; done; echo small > small";
+        SandboxResult links = await shared.Runner.RunAsync(request, Cancel);
+        Assert.InRange(links.WorkspaceChanges.Length, 5_000, 10_000);
+        Assert.Matches("^[0-9]+ entries did not fit in the limit of bytes.$", links.WorkspaceIncomplete);
 
         request.Workspace.MaxEntries = 1;
         request.Command[^1] = "seq 100 | xargs touch";
@@ -309,7 +401,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     {
         Archive archive = Enumerable.Range(0, 9_900).Aggregate(new Archive(), (all, i) => all.File($"d{i % 99}/f{i}", "x"));
         SandboxRequest request = Shell("find . -type f | wc -l; find . -type f | xargs touch");
-        request.Workspace = new() { Inputs = { SandboxInput.Tar(Archive.Gzip(archive.ToBytes())) }, MaxChangesBytes = 1 << 20 };
+        request.Workspace = new() { Inputs = { SandboxInput.Tar(Archive.Gzip(archive.ToBytes())) }, MaxChangesBytes = 64 << 20 };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 

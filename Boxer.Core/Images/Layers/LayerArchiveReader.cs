@@ -31,6 +31,12 @@ internal sealed class LayerArchiveReader(Stream archive)
     private int _padding;
     private long _filled;
 
+    /// <summary>Whether the archive ended with the mark of its end.</summary>
+    public bool HasEndMark { get; private set; }
+
+    /// <summary>Whether no header was read to its end.</summary>
+    public bool IsAtFirstHeader { get; private set; } = true;
+
     /// <summary>How far the archive was read: after an entry, where its content begins.</summary>
     public long Position => _filled - (_end - _start);
 
@@ -55,6 +61,7 @@ internal sealed class LayerArchiveReader(Stream archive)
             {
                 // The mark is two blocks; where it is one, some tools read on and others do not.
                 length = await ReadFullyAsync(_block, cancellationToken).ConfigureAwait(false);
+                HasEndMark = true;
                 return !_block.AsSpan(0, length).ContainsAnyExcept((byte)0) ? null : throw new InvalidDataException("a block of zeros is followed by more");
             }
 
@@ -64,6 +71,7 @@ internal sealed class LayerArchiveReader(Stream archive)
             }
 
             VerifyChecksum(_block);
+            IsAtFirstHeader = false;
             byte type = _block[156];
             long size = Number(_block.AsSpan(124, 12), "size");
             if (type is (byte)'x' or (byte)'L' or (byte)'K' or (byte)'g' or (byte)'V' && size is >= 0 and <= MaxExtendedHeaderBytes && (extendedBytes += size) > MaxExtendedHeaderBytes)

@@ -151,11 +151,19 @@ internal sealed class InitConversation
         }
 
         // So an output can be written without asking what is there: each path is new and below a directory that was announced. Of a workspace directories
-        // that did not change are not announced; its changes become an archive and are not written.
+        // that did not change are not announced; nothing is below a file or link.
         int slash = path.LastIndexOf('/');
         if (_directories.Contains(path) || _files.Contains(path) || (!_walk.IsWorkspace && slash >= 0 && !_directories.Contains(path[..slash])))
         {
             throw new InitProtocolException("PID 1 sent an output path twice, or one outside of every directory it announced.");
+        }
+
+        for (; slash > 0; slash = path.LastIndexOf('/', slash - 1))
+        {
+            if (_files.Contains(path[..slash]))
+            {
+                throw new InitProtocolException("PID 1 sent an output path below a file or link.");
+            }
         }
     }
 

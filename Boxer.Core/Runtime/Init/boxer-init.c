@@ -57,6 +57,7 @@ enum {
     MAX_DEPTH = 64,
     /* Entries of a workspace that are looked at for changes. */
     MAX_WALK = 200000,
+    MAX_LINKS = 8,
     MAX_PROCESSORS = 8192,
     MAX_MEMINFO = 1024,
     SCRATCH_BYTES = 16 << 20,
@@ -388,6 +389,7 @@ struct plan {
     struct limit limits[MAX_ITEMS];
     const char *hostname;
     const char *cwd;
+    const char *workspace;
     uint64_t tmpfs_size;
     uint32_t tmpfs_count;
     struct tmpfs tmpfs[MAX_ITEMS];
@@ -684,7 +686,7 @@ static const char *take_path(struct reader *reader, const char *field)
 static const char *take_relative(struct reader *reader, const char *field)
 {
     const char *path = take_text(reader, field);
-    if (strlen(path) > MAX_PATH)
+    if (strlen(path) >= MAX_PATH)
         malformed(field);
     check_names(path, field);
     return path;
@@ -723,6 +725,7 @@ static void parse_start(size_t length)
         malformed("tmpfs");
     plan->tmpfs_count = take_count(&reader, MAX_ITEMS, "tmpfs");
     int workspaces = 0;
+    plan->workspace = NULL;
     for (uint32_t i = 0; i < plan->tmpfs_count; i++) {
         struct tmpfs *tmpfs = &plan->tmpfs[i];
         tmpfs->path = take_path(&reader, "tmpfs");
@@ -731,8 +734,11 @@ static void parse_start(size_t length)
         tmpfs->gid = take_id(&reader, "tmpfs");
         tmpfs->flags = take32(&reader, "tmpfs");
         workspaces += tmpfs->flags == WORKSPACE;
-        if (tmpfs->mode > 07777 || tmpfs->flags > WORKSPACE || workspaces > 1)
+        /* A warm-up has none. */
+        if (tmpfs->mode > 07777 || tmpfs->flags > WORKSPACE || workspaces > !plan->is_quiet)
             malformed("tmpfs");
+        if (tmpfs->flags == WORKSPACE)
+            plan->workspace = tmpfs->path;
     }
     plan->text_count = take_count(&reader, MAX_ITEMS, "text files");
     for (uint32_t i = 0; i < plan->text_count; i++) {
@@ -779,6 +785,36 @@ static void parse_start(size_t length)
 
 /* ---- PID 1: preparation ---- */
 
+static int make_directories(const char *path, uid_t uid, gid_t gid, int parents_only);
+
+/* Makes what a link of the image names and does not have (home -> var/home). Returns 0 where something is there then. */
+static int make_target(const char *link)
+{
+    static int depth;
+    char target[MAX_PATH + 1];
+    char path[2 * MAX_PATH + 2];
+    struct stat info;
+    if (stat(link, &info) == 0)
+        return 0;
+    ssize_t length = readlink(link, target, sizeof target - 1);
+    if (length <= 0 || depth >= MAX_LINKS) {
+        errno = ENOENT;
+        return -1;
+    }
+    target[length] = '\0';
+    size_t parent = target[0] == '/' ? 0 : (size_t)(strrchr(link, '/') - link) + 1;
+    if (parent + (size_t)length > MAX_PATH) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(path, link, parent);
+    memcpy(path + parent, target, (size_t)length + 1);
+    depth++;
+    int made = make_directories(path, 0, 0, 0);
+    depth--;
+    return made;
+}
+
 /*
  * Makes a directory and its parents; those that are made belong to root, the last one to the given ids.
  * Returns 0, or -1 with errno.
@@ -798,7 +834,7 @@ static int make_directories(const char *path, uid_t uid, gid_t gid, int parents_
         if (mkdir(prefix, 0755) == 0) {
             if (lchown(prefix, last ? uid : 0, last ? gid : 0) != 0)
                 return -1;
-        } else if (errno != EEXIST) {
+        } else if (errno != EEXIST || make_target(prefix) != 0) {
             return -1;
         }
         prefix[i] = path[i];
@@ -1178,7 +1214,8 @@ static void close_view(int *fd)
 /*
  * gVisor mounts the root over an empty directory of its own. chroot(2), and ".." through a descriptor from before, lead down to it. It is
  * read-only, but gVisor lets its owner change mode, times and attributes all the same, and those of a warm-up would still be there for the
- * run. PID 1 gives it to the reserved id. Returns 0, or -1 with errno; the working directory is / then.
+ * run. PID 1 gives it to the reserved id. Anywhere else than in gVisor the way leads to a directory of somebody's, which has at least this
+ * root in it: one that is not empty is left alone. Returns 0, or -1 with errno; the working directory is / then.
  */
 static int close_lower_root(void)
 {
@@ -1187,10 +1224,14 @@ static int close_lower_root(void)
     int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0 || fstat(root, &upper) != 0 || chroot(TMPFS_ROOT) != 0)
         fault("leave", "the root", errno);
-    if (fchdir(root) == 0 && chdir("..") == 0 && stat(".", &lower) == 0)
-        result = (lower.st_dev == upper.st_dev && lower.st_ino == upper.st_ino)
-                || (chown(".", RESERVED_ID, RESERVED_ID) == 0 && chmod(".", 0555) == 0)
-            ? 0 : -1;
+    if (fchdir(root) == 0 && chdir("..") == 0 && stat(".", &lower) == 0) {
+        if (lower.st_dev == upper.st_dev && lower.st_ino == upper.st_ino)
+            result = 0;
+        else if (is_used("."))
+            errno = ENOTEMPTY;
+        else
+            result = chown(".", RESERVED_ID, RESERVED_ID) == 0 && chmod(".", 0555) == 0 ? 0 : -1;
+    }
     int error = errno;
     if (fchdir(root) != 0 || chroot(".") != 0)
         fault("return to", "the root", errno);
@@ -1476,7 +1517,7 @@ static const char *enter_tree(const char *path)
     return tree_fd < 0 ? NULL : name;
 }
 
-/* Every entry but a directory takes the place of what has its name, which is not a directory: the host has seen to it. */
+/* Every entry but a directory takes the place of what has its name. The host checks that this is not a directory. */
 static int make_room(const char *name)
 {
     return unlinkat(tree_fd, name, 0) == 0 || errno == ENOENT ? 0 : -1;
@@ -1528,12 +1569,13 @@ static int make_tree_link(const char *path, const char *target, const struct tim
 /* A hard link of an archive becomes a file of its own. */
 static int copy_in_tree(const char *path, const char *source, mode_t mode, const struct timespec times[2])
 {
-    uint8_t piece[4096];
+    static uint8_t piece[MAX_PAYLOAD];
     struct stat info;
     const char *name = enter_tree(source);
     int from = name == NULL ? -1 : openat(tree_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (from < 0)
         return -1;
+    errno = EINVAL;
     int to = fstat(from, &info) != 0 || !S_ISREG(info.st_mode) ? -1 : create_in_tree(path, mode);
     ssize_t got = -1;
     while (to >= 0 && (got = read(from, piece, sizeof piece)) > 0)
@@ -1897,6 +1939,29 @@ static void return_standard(void)
     standard_socket = -1;
 }
 
+/* Returns the working directory's path in the workspace; NULL where it is not below it. */
+static const char *cwd_in_workspace(void)
+{
+    size_t length = plan->workspace == NULL ? 0 : strlen(plan->workspace);
+    return length > 0 && strncmp(plan->cwd, plan->workspace, length) == 0 && plan->cwd[length] == '/' ? plan->cwd + length + 1 : NULL;
+}
+
+/* Makes the working directory in the workspace, for the command's user. What is there already stays as it is, and a link is the command's to follow. */
+static void make_cwd_in_workspace(void)
+{
+    const char *path = cwd_in_workspace();
+    char prefix[MAX_PATH + 1];
+    for (const char *slash = path; slash != NULL;) {
+        slash = strchr(slash, '/');
+        size_t length = slash == NULL ? strlen(path) : (size_t)(slash++ - path);
+        memcpy(prefix, path, length);
+        prefix[length] = '\0';
+        const char *name = enter_tree(prefix);
+        if (name == NULL || (mkdirat(tree_fd, name, 0755) == 0 ? fchownat(tree_fd, name, plan->uid, plan->gid, AT_SYMLINK_NOFOLLOW) : -(errno != EEXIST)) != 0)
+            return;
+    }
+}
+
 static void prepare(size_t length)
 {
     parse_start(length);
@@ -1918,8 +1983,8 @@ static void prepare(size_t length)
     for (uint32_t i = 0; i < plan->text_count; i++)
         write_text(&plan->texts[i]);
     forget_empty_files();
-    /* A directory that cannot be made is the command's to fail on, with the errno of its chdir. */
-    if (plan->cwd[1] != '\0') {
+    /* A directory that cannot be made is the command's to fail on, with the errno of its chdir. One in the workspace comes after the workspace's entries. */
+    if (plan->cwd[1] != '\0' && cwd_in_workspace() == NULL) {
         is_cwd_made = access(plan->cwd, F_OK) != 0;
         make_directories(plan->cwd, plan->uid, plan->gid, 0);
     }
@@ -2005,9 +2070,91 @@ static void send_file(int directory, const char *name, size_t length)
     close(fd);
 }
 
-static int is_changed(const struct stat *info)
+/*
+ * Which file was at which path of the workspace when the command began. A status change alone does not tell what is new at a path: what is in a
+ * directory that was renamed has none, nor has, in gVisor, a file with another link.
+ */
+struct known {
+    uint64_t path;
+    uint64_t inode;
+};
+
+static struct known *known;
+static size_t known_count;
+static size_t known_room;
+
+/* FNV-1a. A command that finds two paths with one hash hides changes of its own. */
+static uint64_t hash_path(size_t length)
 {
-    return !walks_changes || info->st_ctim.tv_sec > began.tv_sec || (info->st_ctim.tv_sec == began.tv_sec && info->st_ctim.tv_nsec >= began.tv_nsec);
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ (uint8_t)output_path[i]) * 0x100000001B3u;
+    return hash;
+}
+
+static int compare_known(const void *one, const void *other)
+{
+    return memcmp(one, other, sizeof(struct known));
+}
+
+/* Returns the length of output_path with the name, or 0 where it is too long. */
+static size_t append_name(size_t prefix, const char *name)
+{
+    size_t length = prefix + (prefix > 0) + strlen(name);
+    if (length > MAX_PATH)
+        return 0;
+    if (prefix > 0)
+        output_path[prefix] = '/';
+    strcpy(output_path + prefix + (prefix > 0), name);
+    return length;
+}
+
+static int is_dots(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* Before the command runs: everything there was made by PID 1. Closes the directory. */
+static void remember_directory(int fd, size_t prefix)
+{
+    DIR *directory = fdopendir(fd);
+    if (directory == NULL)
+        fault("remember", "the workspace", errno);
+    struct dirent *entry;
+    while ((entry = readdir(directory)) != NULL) {
+        size_t length = is_dots(entry->d_name) ? 0 : append_name(prefix, entry->d_name);
+        struct stat info;
+        if (length == 0 || fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (known_count == known_room && (known = realloc(known, (known_room += 4096) * sizeof *known)) == NULL)
+            fault("realloc", NULL, errno);
+        known[known_count++] = (struct known){ hash_path(length), info.st_ino };
+        int below = S_ISDIR(info.st_mode) ? openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+        if (below >= 0)
+            remember_directory(below, length);
+    }
+    closedir(directory);
+}
+
+/* The clock is that of time stamps, which on Linux is behind the precise one. */
+static void remember_workspace(void)
+{
+    /* Not a copy of the descriptor, which would share its position with the walk after the end. */
+    int fd = openat(workspace_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        fault("open", "the workspace", errno);
+    remember_directory(fd, 0);
+    qsort(known, known_count, sizeof *known, compare_known);
+    clock_gettime(CLOCK_REALTIME_COARSE, &began);
+}
+
+static int is_changed(size_t length, const struct stat *info)
+{
+    if (!walks_changes)
+        return 1;
+    struct known entry = { hash_path(length), info->st_ino };
+    return info->st_ctim.tv_sec > began.tv_sec || (info->st_ctim.tv_sec == began.tv_sec && info->st_ctim.tv_nsec >= began.tv_nsec)
+        || bsearch(&entry, known, known_count, sizeof *known, compare_known) == NULL;
 }
 
 static void send_link(int directory, const char *name, size_t length)
@@ -2035,11 +2182,12 @@ static int send_directory(int fd, size_t prefix, int depth)
     struct dirent *entry;
     while (go_on && (errno = 0, entry = readdir(directory)) != NULL) {
         const char *name = entry->d_name;
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        if (is_dots(name))
             continue;
         struct stat info;
+        size_t length = append_name(prefix, name);
         int is_there = fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
-        int is_sent = !is_there || is_changed(&info);
+        int is_sent = !is_there || length == 0 || is_changed(length, &info);
         if (walk_left == 0 || (is_sent && entries_left == 0)) {
             cut[CUT_ENTRIES]++;
             go_on = 0;
@@ -2051,14 +2199,10 @@ static int send_directory(int fd, size_t prefix, int depth)
         else if (!S_ISDIR(info.st_mode))
             continue;
 
-        size_t length = prefix + (prefix > 0) + strlen(name);
-        if (length > MAX_PATH || !is_utf8(name)) {
+        if (length == 0 || !is_utf8(name)) {
             cut[CUT_PATH]++;
             continue;
         }
-        if (prefix > 0)
-            output_path[prefix] = '/';
-        strcpy(output_path + prefix + (prefix > 0), name);
         if (!is_there) {
             cut[CUT_UNREADABLE]++;
         } else if (S_ISREG(info.st_mode)) {
@@ -2264,9 +2408,10 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
     } else if (state == WAITING_FOR_GO && type >= TREE_DIRECTORY && type <= TREE_COPY) {
         take_tree(type, payload, length);
     } else if (state == WAITING_FOR_GO && type == GO && length == 0 && file_fd < 0) {
+        make_cwd_in_workspace();
         close_tree();
-        /* The clock of time stamps, which on Linux is behind the precise one. */
-        clock_gettime(CLOCK_REALTIME_COARSE, &began);
+        if (plan->change_entries > 0)
+            remember_workspace();
         state = EXECUTING;
         start_command();
         close_standard();

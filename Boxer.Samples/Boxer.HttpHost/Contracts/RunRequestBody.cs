@@ -30,7 +30,7 @@ internal sealed record RunRequestBody
     public WorkspaceBody? Workspace { get; init; }
 
     /// <summary>
-    /// Whether what the command changed or made in its workspace comes back: as a tar archive in the answer, with at most inline_outputs_bytes of files.
+    /// Whether what the command changed or made in its workspace comes back: as a tar archive in the answer, of at most inline_outputs_bytes.
     /// Default: false.
     /// </summary>
     public bool? WorkspaceOut { get; init; }
@@ -56,7 +56,7 @@ internal sealed record RunRequestBody
     /// <summary>A name, a uid, or uid:gid. Default: the image's, else 65534.</summary>
     public string? User { get; init; }
 
-    /// <summary>Whether the uploads that the run used are kept after it, and by default what it wrote under /output too. Default: false.</summary>
+    /// <summary>Whether the uploads that the run used, also in its workspace, are kept after it, and by default what it wrote under /output too. Default: false.</summary>
     public bool? Persist { get; init; }
 
     /// <summary>
@@ -92,15 +92,15 @@ internal sealed record InputBody
 }
 
 /// <summary>
-/// A directory that belongs to the user of the command. Of entries with one path an upload takes the place of one of files, and one of the archive the place of
-/// both. Together they have at most 64 MiB and 10000 entries, nested 64 deep.
+/// A directory that belongs to the user of the command. If several inputs have the same path, the archive wins over uploads, and uploads win over files. Together
+/// they have at most 64 MiB and 10000 entries, nested 64 deep.
 /// </summary>
 internal sealed record WorkspaceBody
 {
     /// <summary>Its absolute path; not /, /proc, /sys, /dev, /.boxer, /output or below one of them. Default: /workspace.</summary>
     public string? Path { get; init; }
 
-    /// <summary>Paths of files that were uploaded before, or of directories of them. Each keeps its path in the workspace, and is executable.</summary>
+    /// <summary>Paths of files that were uploaded before, or of directories of them; at most 1000. Each keeps its path in the workspace, and is executable.</summary>
     public IReadOnlyList<string>? Uploads { get; init; }
 
     /// <summary>Small files in the request itself; at most 1000.</summary>

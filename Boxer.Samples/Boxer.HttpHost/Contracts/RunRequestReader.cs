@@ -14,8 +14,6 @@ internal sealed class RunRequestReader
     /// <summary>Input files of one run.</summary>
     internal const int MaxFiles = 1_000;
 
-    private const int MaxUploads = 10_000;
-
     private const int MaxDepth = 8;
 
     /// <summary>Entries of a list that has no smaller bound; what a command may have.</summary>
@@ -267,7 +265,7 @@ internal sealed class RunRequestReader
         return new WorkspaceBody
         {
             Path = NullIfEmpty(ReadMember(workspace, "path", "workspace.path")),
-            Uploads = ReadTexts(workspace, "uploads", "workspace.uploads", MaxUploads),
+            Uploads = ReadTexts(workspace, "uploads", "workspace.uploads", MaxFiles),
             Files = ReadInputs(workspace, "files", "workspace.files"),
             Archive = NullIfEmpty(ReadMember(workspace, "archive", "workspace.archive")),
         };

@@ -51,7 +51,7 @@ internal sealed record RunResponseBody
     public long? OutputsDropped { get; init; }
 
     /// <summary>
-    /// What the command changed or made in its workspace, as a tar archive in base64; only with workspace_out, and where there was any. What was deleted is not told.
+    /// What the command changed or made in its workspace, as a tar archive in base64; only with workspace_out, and where there was any. Deletions are not reported. The archive is untrusted.
     /// </summary>
     public LargeText? WorkspaceBase64 { get; init; }
 
@@ -164,7 +164,7 @@ internal sealed record ErrorBody
     public long? OutputsDropped { get; init; }
 
     /// <summary>
-    /// What the command changed or made in its workspace, as a tar archive in base64; only with workspace_out, and where there was any. What was deleted is not told.
+    /// What the command changed or made in its workspace, as a tar archive in base64; only with workspace_out, and where there was any. Deletions are not reported. The archive is untrusted.
     /// </summary>
     public LargeText? WorkspaceBase64 { get; init; }
 

@@ -102,6 +102,7 @@ public sealed class InitConversationTests
         { "endless reasons", () => Feed(Ended(), [.. Enumerable.Repeat(new InitOutputTruncated(InitTruncation.Bytes, 1), 7)]) },
         { "a link among the outputs", () => Feed(Ended(), new InitOutputLink("a", "b")) },
         { "a link as a file of the changes", () => Feed(Changed(), new InitOutputLink("a", "b"), new InitOutputFile("a", 0, 0, default)) },
+        { "a file below a link of the changes", () => Feed(Changed(), new InitOutputLink("a", "b"), new InitOutputFile("a/b/c", 0, 0, default)) },
         { "more bytes of changes than asked for", () => Feed(Changed(), new InitOutputFile("a", 0, 5, default)) },
         { "more changes than asked for", () => Feed(Changed(), new InitOutputLink("a", "b"), new InitOutputLink("b", "b"), new InitOutputLink("c", "b")) },
         { "changes that nobody asked for", () => Feed(Ended(), new InitOutputDone(), new InitOutputFile("a", 0, 0, default)) },

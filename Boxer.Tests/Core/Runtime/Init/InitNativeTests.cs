@@ -17,7 +17,9 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     [Fact]
     public async Task Run_is_the_same_on_linux()
     {
-        // The root is shared with the other tests here, whose files stay in it.
+        // The root is shared with the other tests here, whose files stay in it. What is above it is this machine's.
+        string above = Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(fixture.Root))!;
+        string before = InitFixture.Run("stat", "-c", "%u %g %a", above);
         await using InitSandbox sandbox = await BootAsync();
         InitRun run = await sandbox.RunAsync(
             Start("sh", "-c", "cat /input; mkdir /output/d; echo x > /output/d/f; ln -s f /output/d/l; exit 9"),
@@ -27,6 +29,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
         Assert.Equal("x\n", run.Files()["d/f"]);
         Assert.Equal([new(InitTruncation.NotRegular, 1)], run.Truncations);
         Assert.Equal(0, run.ExitCode);
+        Assert.Equal(before, InitFixture.Run("stat", "-c", "%u %g %a", above));
     }
 
     [Fact]
@@ -103,6 +106,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
                 [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeFile, "a"), .. Entry(InitFrameType.TreeFile, "b")],
                 [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeFile, "a"), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
                 [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeLink, "a")],
+                [.. InitProtocol.EncodeWarmUp(WorkspaceStart("true"))],
                 [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeStart(Start("true"))],
                 [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeFileBegin("/a", executable: false), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
                 [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeEmpty(InitFrameType.Go), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
