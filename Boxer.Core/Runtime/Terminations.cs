@@ -84,7 +84,7 @@ internal static class Terminations
     private static string DescribeNotStarted(InitNotStarted failure, SandboxWork work) => failure switch
     {
         { Stage: InitStage.Execute, Errno: Errno.ENOENT } =>
-            $"the command '{work.Start.Arguments[0]}' was not found in the image",
+            $"the command '{work.Start.Arguments[0]}', or the interpreter that it needs (of its #! line, or its dynamic loader), was not found in the image",
         { Stage: InitStage.Execute } =>
             $"the command '{work.Start.Arguments[0]}' cannot be executed: {Describe(failure.Errno)}",
         { Stage: InitStage.WorkingDirectory } =>
