@@ -5,7 +5,7 @@
 #
 # OUT_DIR/index.json then lists one image, tagged "latest", of one layer: the packages below, this machine's .NET runtime, and
 # scripts/limits as /opt/limits/limits.dll. Does nothing where OUT_DIR already has what this script builds.
-# Run as root; needs mmdebstrap, umoci and the .NET SDK.
+# Run as root; needs mmdebstrap, umoci, the release's Python and the .NET SDK.
 set -euo pipefail
 
 scripts=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
@@ -14,15 +14,16 @@ scripts=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 # shellcheck source=scripts/image.sh
 . "$scripts/image.sh"
 
+python=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 packages=(
-    chromium coreutils findutils g++ gcc git golang-go libc6-dev make nodejs openjdk-17-jdk-headless
-    procps python-is-python3 python3 python3-numpy tar
+    cargo chromium coreutils findutils g++ gcc git golang-go libc6-dev "libpython$python-testsuite" libreoffice-writer-nogui make nginx-light nodejs npm
+    openjdk-17-jdk-headless postgresql procps python-is-python3 python3 python3-numpy python3-pytest redis-server rustc tar
 )
 
 [[ $# -eq 1 ]] || die "usage: $0 OUT_DIR"
 require_root
 out=$(realpath -m "$1")
-for tool in mmdebstrap umoci dotnet; do
+for tool in mmdebstrap umoci python3 dotnet; do
     command -v "$tool" >/dev/null || die "$tool is missing; install it and run this again."
 done
 dotnet_root=$(dirname "$(readlink -f "$(command -v dotnet)")")
@@ -59,12 +60,15 @@ quietly mmdebstrap --mode=root --variant=minbase --format=null --skip=check/sign
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-include=/usr/share/doc/*/copyright' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/lib/jvm/*/jmods/*' --dpkgopt='path-exclude=/usr/share/go-*/test/*' \
+    --dpkgopt='path-exclude=/usr/lib/postgresql/*/lib/bitcode/*' --dpkgopt='path-exclude=/usr/lib/libreoffice/share/gallery/*' \
+    --dpkgopt='path-exclude=/usr/lib/libreoffice/share/template/*' --dpkgopt='path-exclude=/usr/bin/*-lto-dump-*' \
     --dpkgopt=force-unsafe-io \
     --aptopt="$work/apt.conf" \
     --essential-hook='mkdir -p "$1/usr/share/man/man1"' \
     --customize-hook="cp -r --no-preserve=ownership '$work/files/.' \"\$1/\"" \
     --customize-hook="tar --one-file-system --numeric-owner --exclude='./dev/*' --exclude='./proc/*' --exclude='./sys/*' \
         --exclude='./tmp/*' --exclude='./run/*' --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' --exclude='./var/log/*' \
+        --exclude='./var/lib/postgresql/*' \
         --exclude='./etc/apt/apt.conf.d/99mmdebstrap' --exclude='./etc/resolv.conf' --exclude='./etc/hostname' \
         --sort=name --mtime=@$SOURCE_DATE_EPOCH --clamp-mtime -C \"\$1\" -cf '$work/programs.tar' ." \
     "" /dev/null - <"$work/sources.list" ||

@@ -7,17 +7,19 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
-/// <summary>Programs that people run give the right output, in a sandbox that is booted for the run and in one of the pool.</summary>
+/// <summary>
+/// Programs that people run give the right output, in a sandbox that is booted for the run and in one of the pool. Those of the table do with the
+/// default limits, but for the wall clock.
+/// </summary>
 [LongTests]
 [Collection(RealPrograms.Name)]
 public sealed class ProgramListTests(ProgramsImage programs)
 {
     private const string Page = "<html><head></head><body><p>42</p></body></html>";
 
-    /// <summary>The script and the output of each program.</summary>
-    private static readonly Dictionary<string, (string Script, string Output)> Table = new()
+    private static readonly Dictionary<string, Program> Table = new()
     {
-        ["git"] = (
+        ["git"] = new(
             """
             export GIT_AUTHOR_DATE=2020-01-01T00:00:00Z GIT_COMMITTER_DATE=2020-01-01T00:00:00Z
             git init -q -b main /tmp/r
@@ -32,7 +34,7 @@ public sealed class ProgramListTests(ProgramsImage programs)
             git rev-parse HEAD
             """,
             "hello\n93a3b63157b52d6279c5c20d4b933fe35d5f4061\n"),
-        ["tar"] = (
+        ["tar"] = new(
             """
             cd /tmp
             tar -C /usr -cf a.tar include
@@ -44,12 +46,12 @@ public sealed class ProgramListTests(ProgramsImage programs)
             echo same
             """,
             "same\n"),
-        ["node"] = (
+        ["node"] = new(
             """
             node -e 'console.log([1, 2, 3].map(x => x * x).join(), require("crypto").createHash("sha256").update("x").digest("hex"))'
             """,
             "1,4,9 2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881\n"),
-        ["java"] = (
+        ["java"] = new(
             """
             cd /tmp
             cat > Main.java <<'END'
@@ -64,7 +66,7 @@ public sealed class ProgramListTests(ProgramsImage programs)
             java Main
             """,
             "500000500000\n"),
-        ["gcc and make"] = (
+        ["gcc and make"] = new(
             """
             cd /tmp
             printf '#include <stdio.h>\nint main(void) { printf("%%d\\n", 6 * 7); return 0; }\n' > a.c
@@ -75,7 +77,7 @@ public sealed class ProgramListTests(ProgramsImage programs)
             ./b
             """,
             "42\n123\n"),
-        ["go"] = (
+        ["go"] = new(
             """
             cd /tmp
             export GOCACHE=/tmp/cache GO111MODULE=off
@@ -83,11 +85,131 @@ public sealed class ProgramListTests(ProgramsImage programs)
             go run main.go
             """,
             "4950\n"),
-        ["python with numpy"] = (
+        ["python with numpy"] = new(
             """
             python3 -c 'import numpy as np; a = np.arange(10000.0).reshape(100, 100); print(int((a @ a).sum())); i = np.eye(100) + 1; print(np.allclose(np.linalg.inv(i) @ i, np.eye(100)))'
             """,
             "25078325250000\nTrue\n"),
+        ["java project"] = new(
+            """
+            mkdir -p /tmp/p/src/main/java/com/example/util /tmp/p/src/main/resources /tmp/p/target/classes
+            cd /tmp/p
+            cat > src/main/java/com/example/Main.java <<'END'
+            package com.example;
+            import com.example.util.Answer;
+            import java.nio.file.*;
+            public class Main {
+                public static void main(String[] args) throws Exception {
+                    Path repository = Path.of(System.getProperty("user.home")).resolve(".m2/repository");
+                    Files.createDirectories(repository);
+                    Files.writeString(repository.resolve("file"), "kept");
+                    String text = new String(Main.class.getResourceAsStream("/greeting.txt").readAllBytes());
+                    System.out.println(text + " " + Answer.get() + " " + Files.readString(repository.resolve("file")));
+                }
+            }
+            END
+            printf 'package com.example.util;\npublic class Answer { public static int get() { return 6 * 7; } }\n' > src/main/java/com/example/util/Answer.java
+            printf hello > src/main/resources/greeting.txt
+            find src/main/java -name '*.java' > target/sources
+            javac -d target/classes @target/sources
+            cp -r src/main/resources/. target/classes/
+            jar --create --file target/p.jar --main-class com.example.Main -C target/classes .
+            java -jar target/p.jar
+            """,
+            "hello 42 kept\n"),
+        ["g++ with templates"] = new(
+            """
+            cd /tmp
+            printf '#include <iostream>\n#include <regex>\nint main() { std::cout << std::regex_replace(std::string("x 42"), std::regex("x ([0-9]+)"), "$1 is a number") << std::endl; }\n' > a.cpp
+            g++ -O2 a.cpp -o a
+            ./a
+            """,
+            "42 is a number\n"),
+        ["cargo"] = new(
+            """
+            cd /tmp
+            cargo -q init --vcs none hello
+            cd hello
+            cargo -q run --offline
+            cargo -q run --offline --release
+            """,
+            "Hello, world!\nHello, world!\n"),
+        ["npm"] = new(
+            """
+            mkdir /tmp/app /tmp/lib
+            cd /tmp/app
+            printf '{"name": "lib", "version": "1.0.0", "main": "index.js"}' > ../lib/package.json
+            printf 'module.exports = (a, b) => a * b\n' > ../lib/index.js
+            printf '{"name": "app", "version": "1.0.0", "scripts": {"test": "node test.js"}, "dependencies": {"lib": "file:../lib"}}' > package.json
+            printf 'console.log(require("lib")(6, 7))\n' > test.js
+            npm install --silent --no-audit --no-fund
+            npm test --silent
+            """,
+            "42\n"),
+        ["pytest"] = new(
+            """
+            mkdir /tmp/t
+            cd /tmp/t
+            printf 'import pytest\n@pytest.mark.parametrize("x", [1, 2, 3])\ndef test_square(x, tmp_path):\n    (tmp_path / "f").write_text(str(x))\n    assert int((tmp_path / "f").read_text()) ** 2 == x * x\n' > test_square.py
+            pytest -q | sed 's/ in .*//'
+            """,
+            "...                                                                      [100%]\n3 passed\n"),
+        ["LibreOffice"] = new(
+            """
+            cd /tmp
+            printf 'Hello from a sandbox\n' > a.txt
+            soffice --headless --convert-to pdf a.txt > log 2>&1
+            head -c 4 a.pdf
+            tail -n 1 a.pdf
+            """,
+            "%PDF%%EOF\n"),
+        ["PostgreSQL"] = new(
+            """
+            export PATH=$(echo /usr/lib/postgresql/*/bin):$PATH PGDATA=/tmp/data PGHOST=/tmp
+            initdb -A trust -N > /tmp/log
+            pg_ctl -w -s -o '-c unix_socket_directories=/tmp' -l /tmp/server start
+            psql -qAt -d postgres -c 'create table t as select generate_series(1, 1000) as x' -c 'select 42, count(*) from t'
+            pg_ctl -s stop
+            """,
+            "42|1000\n",
+            "postgres"),
+        ["nginx"] = new(
+            """
+            mkdir -p /tmp/n/www
+            cd /tmp/n
+            echo hello > www/index.html
+            cat > conf <<'END'
+            pid /tmp/n/pid;
+            worker_processes auto;
+            events {}
+            http {
+                access_log /tmp/n/access.log;
+                client_body_temp_path /tmp/n/body;
+                proxy_temp_path /tmp/n/proxy;
+                fastcgi_temp_path /tmp/n/fastcgi;
+                uwsgi_temp_path /tmp/n/uwsgi;
+                scgi_temp_path /tmp/n/scgi;
+                server { listen 127.0.0.1:8080; root /tmp/n/www; }
+            }
+            END
+            nginx -c /tmp/n/conf -e /tmp/n/error.log
+            python3 -c 'import urllib.request; print(urllib.request.urlopen("http://127.0.0.1:8080/").read().decode(), end="")'
+            nginx -c /tmp/n/conf -e /tmp/n/error.log -s quit
+            """,
+            "hello\n",
+            "www-data"),
+        ["redis"] = new(
+            """
+            cd /tmp
+            redis-server --dir /tmp --daemonize yes --logfile /tmp/log > /dev/null
+            until redis-cli ping > /dev/null 2>&1; do sleep 0.1; done
+            redis-cli set x 41 > /dev/null
+            redis-cli incr x
+            redis-cli shutdown save
+            head -c 5 dump.rdb
+            """,
+            "42\nREDIS",
+            "redis"),
     };
 
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -98,8 +220,10 @@ public sealed class ProgramListTests(ProgramsImage programs)
     [MemberData(nameof(Names))]
     public async Task A_program_prints_the_same_cold_and_from_the_pool(string program)
     {
-        (string script, string output) = Table[program];
-        (string cold, string pooled) = await programs.RunColdAndPooledAsync(ProgramsImage.Shell(script));
+        (string script, string output, string? user) = Table[program];
+        SandboxRequest request = ProgramsImage.Shell(script);
+        (request.User, request.Limits) = (user, new() { CpuCores = 1, MemoryMegabytes = 256, Pids = 64, OpenFiles = 256, DiskMegabytes = 128 });
+        (string cold, string pooled) = await programs.RunColdAndPooledAsync(request);
 
         Assert.Equal((output, output), (cold, pooled));
     }
@@ -165,4 +289,5 @@ public sealed class ProgramListTests(ProgramsImage programs)
             Assert.Equal((expected, expected), await programs.RunColdAndPooledAsync(request));
         }
     }
+    private sealed record Program(string Script, string Output, string? User = null);
 }
