@@ -71,10 +71,10 @@ public sealed partial class CPythonSuiteTests(ProgramsImage programs)
             // The pool boots nothing while modules run on all processors.
             (options.Pool.Enabled, options.Pool.MaxSandboxes, options.Pool.Images[ProgramsImage.Name]) = (true, modules.Length, modules.Length);
         });
-        int before = OwnTraces.Sandboxes().Length;
+        string[] before = OwnTraces.Sandboxes();
         await using SandboxRunner runner = BoxerRunner.Create(options);
         await runner.StartAsync(Cancel);
-        await Until.IsSoAsync(() => OwnTraces.Sandboxes().Length >= before + modules.Length, seconds: 120);
+        await Until.IsSoAsync(() => OwnTraces.Sandboxes().Except(before, StringComparer.Ordinal).Count() >= modules.Length, seconds: 120);
         var faults = new ConcurrentBag<string>();
 
         await Parallel.ForEachAsync(modules, new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount, CancellationToken = Cancel }, async (module, cancellationToken) =>
