@@ -69,6 +69,21 @@ public sealed class HiddenLinkTests(ProgramsImage programs)
             (result.Termination.Kind, result.Termination.Message));
     }
 
+    [Theory]
+    [InlineData("0", "/var/roothome")]
+    [InlineData("65534", "/var/home/boxer")]
+    public async Task Directories_behind_links_that_lead_nowhere_are_made(string user, string home)
+    {
+        // As in images of systems that keep what changes below /var.
+        string image = await ImportAsync(
+            new Archive().Link("home", "var/home").Link("root", "/var/roothome").Link("tmp", "sysroot/tmp").Link("sysroot", "ostree/deep/sysroot").Link("loop", "loop"));
+        var request = new SandboxRequest(image, "/bin/busybox", "sh", "-c", "cd; echo x > file; /bin/busybox pwd -P; echo y > /tmp/file; /bin/busybox cat file /tmp/file") { User = user };
+
+        (string cold, string pooled) = await programs.RunColdAndPooledAsync(request);
+
+        Assert.Equal((home + "\nx\ny\n", home + "\nx\ny\n"), (cold, pooled));
+    }
+
     [Fact]
     public async Task A_hard_link_to_a_file_behind_a_link_of_a_lower_layer_is_refused_by_name()
     {

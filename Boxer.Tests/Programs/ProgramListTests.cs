@@ -210,6 +210,48 @@ public sealed class ProgramListTests(ProgramsImage programs)
             """,
             "42\nREDIS",
             "redis"),
+
+        // As images start them that have user 0: the server becomes another user by itself, or its entry point does before.
+        ["PostgreSQL started by user 0"] = new(
+            """
+            export PATH=$(echo /usr/lib/postgresql/*/bin):$PATH PGDATA=/var/lib/postgresql/data
+            install -d -o postgres -g postgres -m 700 $PGDATA
+            install -d -o postgres -g postgres -m 2775 /var/run/postgresql
+            runuser -u postgres -- initdb -A trust -N > /tmp/log
+            setpriv --reuid postgres --regid postgres --init-groups pg_ctl -w -s -l $PGDATA/log start
+            ps -o user= -C postgres | sort -u
+            psql -U postgres -qAt -c 'create table t as select generate_series(1, 1000) as x' -c 'select 42, count(*) from t'
+            su postgres -c "$(command -v pg_ctl) -s -D $PGDATA stop"
+            """,
+            "postgres\n42|1000\n",
+            "0"),
+        ["nginx started by user 0"] = new(
+            """
+            # The layer has no logs.
+            install -d /var/log/nginx
+            echo hello > /var/www/html/index.html
+            sed -i 's/listen 80 /listen 8080 /; s/listen \[::\]:80 .*//' /etc/nginx/sites-available/default
+            nginx
+            python3 -c 'import urllib.request; print(urllib.request.urlopen("http://127.0.0.1:8080/").read().decode(), end="")'
+            ps -o user= -C nginx | sort -u
+            nginx -s quit
+            """,
+            "hello\nroot\nwww-data\n",
+            "0"),
+        ["redis started by user 0"] = new(
+            """
+            install -d -o redis -g redis /data
+            cd /data
+            setpriv --reuid redis --regid redis --clear-groups redis-server --dir /data --daemonize yes --logfile /data/log > /dev/null
+            until redis-cli ping > /dev/null 2>&1; do sleep 0.1; done
+            redis-cli set x 41 > /dev/null
+            redis-cli incr x
+            ps -o user= -C redis-server
+            redis-cli shutdown save
+            stat -c %U dump.rdb
+            """,
+            "42\nredis\nredis\n",
+            "0"),
     };
 
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -289,5 +331,6 @@ public sealed class ProgramListTests(ProgramsImage programs)
             Assert.Equal((expected, expected), await programs.RunColdAndPooledAsync(request));
         }
     }
+
     private sealed record Program(string Script, string Output, string? User = null);
 }
