@@ -33,8 +33,8 @@ public sealed class BoxerOptions
     public ResourceLimits MaxLimits { get; set; } = new();
 
     /// <summary>
-    /// Run without cgroups: cpu and memory limits are not held, and every result names them in
-    /// <see cref="SandboxResult.UnenforcedLimits"/>. <see cref="ResourceLimits.CpuTime"/> then limits only the command's own process.
+    /// Run without cgroups: cpu and memory limits are not held, nor is a limit of processes for all users that user 0 becomes together, and every result
+    /// names them in <see cref="SandboxResult.UnenforcedLimits"/>. <see cref="ResourceLimits.CpuTime"/> then limits only the command's own process.
     /// <value>Default <see langword="false"/>: a host where they cannot be held is refused.</value>
     /// </summary>
     public bool IgnoreCgroups { get; set; }

@@ -39,12 +39,25 @@ internal sealed class Engine : IAsyncDisposable
     /// <summary>Finds the limits of a run that this host does not hold, by property name.</summary>
     /// <param name="limits">The limits, filled in.</param>
     /// <param name="uid">The user of the command: user 0 can become others, each of which has a limit of processes of its own.</param>
-    internal IReadOnlyList<string> FindUnenforced(ResourceLimits limits, uint uid) =>
-    [
-        .. _hasCgroups ? (string[])[] : [nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryMegabytes)],
-        .. _hasCgroups || uid != 0 ? (string[])[] : [nameof(ResourceLimits.Pids)],
-        .. CountsCpu || limits.CpuTime is null ? (string[])[] : [nameof(ResourceLimits.CpuTime)],
-    ];
+    internal IReadOnlyList<string> FindUnenforced(ResourceLimits limits, uint uid)
+    {
+        List<string> found = [];
+        if (!_hasCgroups)
+        {
+            found.AddRange([nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryMegabytes)]);
+            if (uid == 0)
+            {
+                found.Add(nameof(ResourceLimits.Pids));
+            }
+        }
+
+        if (!CountsCpu && limits.CpuTime is not null)
+        {
+            found.Add(nameof(ResourceLimits.CpuTime));
+        }
+
+        return found;
+    }
 
     /// <summary>Makes it. What was made is given back when a step fails, and the next call starts afresh.</summary>
     /// <param name="options">The options, checked.</param>

@@ -7,25 +7,31 @@ namespace Boxer.Runtime;
 /// <remarks>docs/limits.md has what programs were seen to take.</remarks>
 internal static class HostTasks
 {
+    /// <summary>More than a booted sandbox has before it runs anything: 25 to 31 on 2 processors.</summary>
+    internal const int Idle = 64;
+
     private const string Ptrace = "ptrace";
 
-    // runsc and its file server, with nothing in the sandbox: 25 to 31.
+    // PID_MAX_LIMIT of Linux.
+    private const long Most = 4_194_304;
+
     private const int Base = 128;
 
-    // Both are Go programs, which have threads for the processors that they find.
+    // runsc and its file server are Go programs, which have threads for the processors that they find.
     private const int ForEachProcessor = 4;
 
-    // A process has up to 3, a thread 1.
-    private const int ForEach = 4;
+    // For each process of the command runsc has a process with up to one thread for each processor and one more, and keeps them for later processes.
+    private const int ForEach = 2;
 
-    // With ptrace each thread of runsc that has run a process has a thread in it: 3,069 for a parallel build of 60 processes on 2 processors.
+    // With ptrace each thread of runsc that has run a process of the command has a thread in it: 3,069 for a parallel build of 60 processes on 2 processors.
     private const int PtraceBase = 512;
-    private const int PtraceForEach = 64;
+    private const int PtraceForEachProcessor = 32;
 
     /// <summary>Gets the limit.</summary>
     /// <param name="pids">The limit of processes and threads of one user.</param>
     /// <param name="platform">The gVisor platform.</param>
-    /// <param name="processors">Processors that this process may use.</param>
-    internal static int Limit(int pids, string platform, int processors) =>
-        platform == Ptrace ? PtraceBase + (PtraceForEach * pids) : Base + (ForEachProcessor * processors) + (ForEach * pids);
+    /// <param name="processors">Processors that runsc may use.</param>
+    internal static int Limit(int pids, string platform, int processors) => (int)Math.Min(
+        Most,
+        platform == Ptrace ? PtraceBase + (PtraceForEachProcessor * (long)processors * pids) : Base + (ForEachProcessor * processors) + ((ForEach + (long)processors) * pids));
 }

@@ -46,9 +46,10 @@ internal sealed class Sandbox
 
     /// <summary>
     /// Whether it still waits: its process has not ended, PID 1 has said nothing and not hung up, and the kernel has killed nothing in it for want
-    /// of memory, which what is frozen does not show.
+    /// of memory or refused it a process or thread, which what is frozen does not show.
     /// </summary>
-    internal bool IsAlive => !_parts.Process!.Exited.IsCompleted && Init.IsSilent && (_parts.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None) == OutOfMemory.None;
+    internal bool IsAlive => !_parts.Process!.Exited.IsCompleted && Init.IsSilent && (_parts.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None) == OutOfMemory.None
+        && _parts.Cgroup?.ReadRefusedForks() is null or 0;
 
     /// <summary>The most memory that it was charged with until now, page cache too; <see langword="null"/> where this host does not say.</summary>
     internal long? ReadPeakCharge() => _parts.Cgroup?.ReadPeakCharge();
@@ -190,9 +191,10 @@ internal sealed class Sandbox
             {
                 stopped = outOfMemory == OutOfMemory.OwnLimit ? TerminationKind.MemoryLimit : TerminationKind.SandboxDied;
             }
-            else if (usage.ForkRefused.IsCompleted)
+            else if (usage.ForkRefused.IsCompleted && (stopped is not null || end is not InitEnded))
             {
-                stopped = _parts.Cgroup!.HasReachedPids() ? TerminationKind.PidsLimit : TerminationKind.SandboxDied;
+                // A command that came to its end nevertheless did without. One that has not started may have another sandbox.
+                stopped = usage.IsOwnPidsLimit && progress.Started ? TerminationKind.PidsLimit : TerminationKind.SandboxDied;
             }
             else if (stopped is null && (stdout.Exceeded.IsCompleted || stderr.Exceeded.IsCompleted))
             {

@@ -23,7 +23,7 @@ internal static class Terminations
             },
             (TerminationKind.PidsLimit, _) => new(TerminationKind.PidsLimit)
             {
-                Message = $"killed: all users of the sandbox together reached the host's limit of processes and threads (the limit for each user is {limits.Pids})",
+                Message = $"killed: the sandbox reached {work.Cgroup.HostPids} processes and threads of this host, the limit of all its users together where each may have {limits.Pids}: a higher limit may help",
             },
             (TerminationKind.OutputLimit, _) => new(TerminationKind.OutputLimit)
             {

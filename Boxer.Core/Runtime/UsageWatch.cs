@@ -39,7 +39,7 @@ internal sealed class UsageWatch : IAsyncDisposable
         _cores = cores;
         _time = time;
         _cpuBefore = cgroup?.ReadCpu() ?? TimeSpan.Zero;
-        _refusedBefore = cgroup?.ReadRefusedForks() ?? 0;
+        _refusedBefore = Read(() => cgroup?.ReadRefusedForks()) ?? 0;
         _looking = cgroup is null ? Task.CompletedTask : LookAsync();
     }
 
@@ -55,10 +55,13 @@ internal sealed class UsageWatch : IAsyncDisposable
     internal Task CpuExceeded => _cpuExceeded.Task;
 
     /// <summary>
-    /// Completes when the kernel has refused the sandbox a process or thread; never, if it does not. gVisor's kernel does not survive that: it
+    /// Completes when the host's kernel has refused the sandbox a process or thread; never, if it does not. gVisor's kernel seldom survives that: it
     /// hangs for seconds, then crashes.
     /// </summary>
     internal Task ForkRefused => _forkRefused.Task;
+
+    /// <summary>Whether that was for the sandbox's own limit, and not for the limit of a cgroup above.</summary>
+    internal bool IsOwnPidsLimit { get; private set; }
 
     /// <summary>Ends the sampling with a last sample.</summary>
     /// <returns>Processor time since <see cref="StartCount"/>, and the most memory that was seen; <see langword="null"/> where the kernel does not say.</returns>
@@ -148,8 +151,9 @@ internal sealed class UsageWatch : IAsyncDisposable
 
     private void LookAtForks()
     {
-        if (Read(() => _cgroup?.ReadRefusedForks()) > _refusedBefore)
+        if (!_forkRefused.Task.IsCompleted && Read(() => _cgroup?.ReadRefusedForks()) > _refusedBefore)
         {
+            IsOwnPidsLimit = Read(() => _cgroup?.IsAtPidsLimit()) ?? true;
             _forkRefused.TrySetResult();
         }
     }

@@ -1,5 +1,6 @@
 using System.Text;
 using Boxer.Images;
+using Boxer.Linux;
 using Boxer.Network;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
@@ -40,15 +41,15 @@ internal static class WorkBuilder
             throw new InvalidSandboxRequestException("User", $"'{name}' has the id {InitProtocol.ReservedId}, which is reserved for the sandbox's own PID 1; use another user.");
         }
 
-        foreach (uint group in user.Uid == 0 ? [user.Gid, .. user.Groups] : (uint[])[])
+        if (user.Uid != 0)
         {
-            if (group >= InitProtocol.MappedIds)
-            {
-                throw new InvalidSandboxRequestException("User", $"'{name}' is user 0 in group {group}; user 0 has ids up to {InitProtocol.MappedIds - 1} only. Give another group, such as 0:0.");
-            }
+            return user;
         }
 
-        return user;
+        // Groups that the image adds and user 0 cannot have are left out.
+        return user.Gid < InitProtocol.MappedIds
+            ? user with { Groups = [.. user.Groups.Where(group => group < InitProtocol.MappedIds)] }
+            : throw new InvalidSandboxRequestException("User", $"'{name}' is user 0 in group {user.Gid}; user 0 has ids up to {InitProtocol.MappedIds - 1} only. Give another group, such as 0:0.");
     }
 
     /// <summary>Puts the work together.</summary>
@@ -116,7 +117,7 @@ internal static class WorkBuilder
             CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, Cgroup.PeriodMicroseconds),
         };
         var cgroup = new CgroupLimits(
-            limits.CpuCores.Value, start.MemoryBytes, HostTasks.Limit(limits.Pids.Value, platform, System.Environment.ProcessorCount));
+            limits.CpuCores.Value, start.MemoryBytes, HostTasks.Limit(limits.Pids.Value, platform, Processors.Count));
         Check(start);
         return new SandboxWork(start, [.. request.Files], request.Workspace, request.Stdin, request.StdinStream, limits, cgroup, request.Outputs, request.StopGrace, StopSignal.Parse(image.Config.StopSignal));
     }

@@ -272,7 +272,7 @@ public sealed class RunTests
         {
             "request",
             400,
-            "limits.memory_mb: Must be at least limits.memory_mb 32. cmd[1]: Too long. files[0]: Reserved. user: No such user. cwd: Bad. env[K]: Bad. network: Bad. image: Bad. output_limit_bytes: Bad."
+            "limits.memory_mb: Must be at least limits.memory_mb 32. cmd[1]: Too long. inputs[0].path: Reserved. user: No such user. cwd: Bad. env[K]: Bad. network: Bad. image: Bad. output_limit_bytes: Bad."
         },
     };
 

@@ -76,11 +76,16 @@ public sealed class UserChangeTests(SharedRunner shared)
     [Fact]
     public async Task A_run_ends_with_its_command_whoever_its_processes_became()
     {
-        SandboxRequest request = Shell("for user in 1 33 1234; do setpriv --reuid $user --clear-groups --regid $user sh -c 'trap \"\" TERM; sleep 1000' & done; sleep 1; exit 7");
+        SandboxRequest request = Shell("""
+            for user in 1 33 1234; do setpriv --reuid $user --clear-groups --regid $user sh -c 'trap "" TERM; id -u > /tmp/$1; sleep 1000' sh $user & done
+            until [ -s /tmp/1 ] && [ -s /tmp/33 ] && [ -s /tmp/1234 ]; do sleep 0.05; done
+            cat /tmp/1 /tmp/33 /tmp/1234
+            exit 7
+            """);
         request.User = "0";
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.Exited, 7), (result.Termination.Kind, result.ExitCode));
+        Assert.Equal((TerminationKind.Exited, 7, "1\n33\n1234\n"), (result.Termination.Kind, result.ExitCode, result.Stdout));
     }
 }

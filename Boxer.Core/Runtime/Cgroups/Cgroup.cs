@@ -86,10 +86,14 @@ internal abstract class Cgroup : IAsyncDisposable
     internal long? ReadRefusedForks() => File.Exists(Path.Join(_pids, PidsEventsFile)) ? ReadKey(_pids, PidsEventsFile, "max"u8) : null;
 
     /// <summary>
-    /// Whether it ever had as many pids as its limit. Where not, forks were refused for the limit of a cgroup above. Older kernels keep no
-    /// peak; the limit then counts as reached.
+    /// Whether it has as many pids as its limit, or had. Where not, forks were refused for the limit of a cgroup above. Older kernels keep no
+    /// peak; there it is so while at least three quarters of the limit are in use.
     /// </summary>
-    internal bool HasReachedPids() => !(ReadNumber(_pids, "pids.peak") < ReadNumber(_pids, PidsLimitFile));
+    internal bool IsAtPidsLimit()
+    {
+        long? limit = ReadNumber(_pids, PidsLimitFile);
+        return ReadNumber(_pids, "pids.peak") is { } peak ? !(peak < limit) : !(ReadNumber(_pids, "pids.current") < limit * 3 / 4);
+    }
 
     /// <summary>Opens a descriptor that becomes ready when <see cref="ReadOutOfMemory"/> may have changed.</summary>
     /// <returns>The descriptor, and the epoll events to wait for.</returns>
@@ -175,7 +179,12 @@ internal abstract class Cgroup : IAsyncDisposable
         }
     }
 
-    private protected void SetPids(int limit) => Write(_pids, PidsLimitFile, limit.ToString(CultureInfo.InvariantCulture));
+    // What a warm-up left in runsc does not count against the run.
+    private protected void SetPids(int limit)
+    {
+        long kept = Math.Max(0, (ReadNumber(_pids, "pids.current") ?? 0) - HostTasks.Idle);
+        Write(_pids, PidsLimitFile, (limit + kept).ToString(CultureInfo.InvariantCulture));
+    }
 
     private protected static void Write(string directory, string file, string value) => File.WriteAllText(Path.Join(directory, file), value);
 

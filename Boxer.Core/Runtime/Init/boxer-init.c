@@ -1214,8 +1214,9 @@ static void close_view(int *fd)
 /*
  * gVisor mounts the root over an empty directory of its own. chroot(2), and ".." through a descriptor from before, lead down to it. It is
  * read-only, but gVisor lets its owner change mode, times and attributes all the same, and those of a warm-up would still be there for the
- * run. PID 1 gives it to the reserved id. Anywhere else than in gVisor the way leads to a directory of somebody's, which has at least this
- * root in it: one that is not empty is left alone. Returns 0, or -1 with errno; the working directory is / then.
+ * run. Before one of user 0, who alone gets there, PID 1 gives it to the reserved id. Anywhere else than in gVisor the way leads to a directory of
+ * somebody's, which has at least this root in it: one that is not empty, or cannot be read, is left alone. Returns 0, or -1 with errno; the
+ * working directory is / then.
  */
 static int close_lower_root(void)
 {
@@ -1227,7 +1228,7 @@ static int close_lower_root(void)
     if (fchdir(root) == 0 && chdir("..") == 0 && stat(".", &lower) == 0) {
         if (lower.st_dev == upper.st_dev && lower.st_ino == upper.st_ino)
             result = 0;
-        else if (is_used("."))
+        else if (is_used(".") || access(".", R_OK) != 0)
             errno = ENOTEMPTY;
         else
             result = chown(".", RESERVED_ID, RESERVED_ID) == 0 && chmod(".", 0555) == 0 ? 0 : -1;
@@ -1265,8 +1266,6 @@ static void renew_views(void)
  */
 static void mount_for_warm_up(void)
 {
-    if (close_lower_root() != 0)
-        fault("close", "the root below", errno);
     if (mount("proc", "/proc", "proc", VIEW_FLAGS, NULL) != 0)
         fault("mount", "/proc", errno);
     if (bind_read_only("/proc/sys", "/proc/sys") != 0)
@@ -2397,6 +2396,8 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
         unmount_directories();
         mount_for_warm_up();
         prepare(length);
+        if (plan->uid == 0 && close_lower_root() != 0)
+            fault("close", "the root below", errno);
         state = WARMING_UP;
         start_command();
     } else if (state == WAITING_FOR_GO && type == FILE_BEGIN) {
@@ -2585,7 +2586,7 @@ static void boot(void)
     umount2("/tmp", UMOUNT_NOFOLLOW);
     /* An image that has an mtab keeps it. */
     symlink("/proc/mounts", "/etc/mtab");
-    /* A sandbox that cannot have this is not warmed up. */
+    /* So that it is the same with and without a warm-up. */
     close_lower_root();
     show_files();
     show_cgroups();

@@ -74,11 +74,14 @@ public sealed class CgroupTests : IDisposable
         Put("pids.events", "max 3\n");
         Put("pids.max", "600\n");
         Assert.Equal(3, cgroup.ReadRefusedForks());
-        Assert.True(cgroup.HasReachedPids());
+        Put("pids.current", "449\n");
+        Assert.False(cgroup.IsAtPidsLimit());
+        Put("pids.current", "450\n");
+        Assert.True(cgroup.IsAtPidsLimit());
         Put("pids.peak", "599\n");
-        Assert.False(cgroup.HasReachedPids());
+        Assert.False(cgroup.IsAtPidsLimit());
         Put("pids.peak", "600\n");
-        Assert.True(cgroup.HasReachedPids());
+        Assert.True(cgroup.IsAtPidsLimit());
     }
 
     [Fact]

@@ -52,7 +52,7 @@ if within 12 has_run 100; then
     result "a run has a cgroup with its memory limit"
     holds "the cgroup holds the processor quota" cpu.max "50000 100000"
     holds "the cgroup is killed as one when it is out of memory" memory.oom.group 1
-    holds "the cgroup bounds host processes" pids.max $((384 + 4 * $(nproc)))
+    holds "the cgroup bounds host processes" pids.max $((128 + 4 * $(nproc) + 64 * (2 + $(nproc))))
 else
     result "a run has a cgroup with its memory limit" "no memory.max of 104857600 below /sys/fs/cgroup"
 fi
