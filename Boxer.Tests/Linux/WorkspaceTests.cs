@@ -8,6 +8,7 @@ using static Boxer.Tests.Support.SharedRunner;
 namespace Boxer.Tests.Linux;
 
 /// <summary>The workspace as the command finds it, what it may not be made of, and what comes back.</summary>
+[LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class WorkspaceTests(SharedRunner shared)
 {

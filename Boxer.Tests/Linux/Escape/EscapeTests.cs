@@ -170,6 +170,8 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
             User = user,
             Limits = new() { WallClock = TimeSpan.FromMinutes(5) },
         };
+        // All 65,536 take a quarter of a minute.
+        request.Environment["STEP"] = network == "none" && !pooled ? "1" : "61";
         request.Files.Add(SandboxFile.FromText("job/escape.py", await File.ReadAllTextAsync(Path.Join(Folder, "escape.py"), Cancel)));
         return pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
     }
