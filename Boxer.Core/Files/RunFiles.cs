@@ -74,13 +74,13 @@ public sealed class RunFiles : IDisposable
 public sealed class RunUploads
 {
     /// <summary>
-    /// Those that appear at <c>/</c> and their path, each once.
+    /// The uploads that appear at <c>/</c> and their path, each once.
     /// <value>Default empty.</value>
     /// </summary>
     public IReadOnlyList<string> Files { get; init; } = [];
 
     /// <summary>
-    /// Those that are put into the workspace at their path; a directory stands for all files below it.
+    /// The uploads that are put into the workspace at their path; a directory stands for all files below it.
     /// <value>Default empty.</value>
     /// </summary>
     public IReadOnlyList<string> Workspace { get; init; } = [];

@@ -5,7 +5,7 @@ using Boxer.Runtime.Init;
 namespace Boxer.Inputs;
 
 /// <summary>
-/// What a workspace has so far, by path, and the bounds of it all. Paths are relative, with <c>/</c> between names. An
+/// The entries of a workspace so far, by path, and the bounds of it all. Paths are relative, with <c>/</c> between names. An
 /// <see cref="InvalidDataException"/> of it is the end of a sentence for clients that begins with the entry.
 /// </summary>
 internal sealed class WorkspaceTree
@@ -15,10 +15,9 @@ internal sealed class WorkspaceTree
 
     private const int MaxPathBytes = InitProtocol.MaxPath - 1;
 
-    // Of names and targets together, on average: they are kept in memory until the workspace is filled.
+    // The average of names and targets together, which are kept in memory until the workspace is filled.
     private const int TextBytesOfEntry = 256;
     private const int LeastTextBytes = 1 << 20;
-    private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
     private readonly Dictionary<string, Node> _nodes = new(StringComparer.Ordinal);
     private readonly SandboxWorkspace _workspace;
     private readonly long _maxTextBytes;
@@ -51,7 +50,7 @@ internal sealed class WorkspaceTree
     {
         try
         {
-            return StrictUtf8.GetString(name);
+            return InitProtocol.StrictUtf8.GetString(name);
         }
         catch (DecoderFallbackException exception)
         {

@@ -1,4 +1,3 @@
-using Boxer.Hosting;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 
@@ -31,13 +30,10 @@ public sealed class AccountsTests(SharedRunner shared)
     [InlineData("65534", true)]
     public async Task Programs_find_their_user_home_host_and_mounts(string user, bool pooled)
     {
-        BoxerOptions options = shared.Options;
-        options.Pool.Enabled = pooled;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
         SandboxRequest request = Shell(Script);
         request.User = user;
 
-        SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+        SandboxResult result = await shared.RunAsync(request, pooled);
 
         string who = user switch
         {

@@ -1,5 +1,4 @@
 using System.Text;
-using Boxer.Hosting;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 
@@ -21,13 +20,10 @@ public sealed class MergeOutputTests(SharedRunner shared)
     [InlineData("65534", true)]
     public async Task Both_streams_come_as_one_in_their_true_order(string user, bool pooled)
     {
-        BoxerOptions options = shared.Options;
-        options.Pool.Enabled = pooled;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
         SandboxRequest request = Python(Alternates);
         (request.MergeOutput, request.User) = (true, user);
 
-        SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+        SandboxResult result = await shared.RunAsync(request, pooled);
 
         Assert.Equal((Numbers, ""), (result.Stdout, result.Stderr));
     }

@@ -1,4 +1,3 @@
-using Boxer.Hosting;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 
@@ -30,13 +29,10 @@ public sealed class StandardStreamsTests(SharedRunner shared)
     [InlineData("65534", true)]
     public async Task Standard_streams_open_by_name(string user, bool pooled)
     {
-        BoxerOptions options = shared.Options;
-        options.Pool.Enabled = pooled;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
         SandboxRequest request = Shell(Script);
         (request.User, request.Stdin) = (user, "given\n"u8.ToArray());
 
-        SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+        SandboxResult result = await shared.RunAsync(request, pooled);
 
         Assert.Equal(("given\none\nthree\nfour\nsix\neight\n", "two\nthree\nfive\nseven\n", 0), (result.Stdout, result.Stderr, result.ExitCode));
     }

@@ -1,4 +1,3 @@
-using Boxer.Hosting;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 
@@ -50,13 +49,10 @@ public sealed class UserChangeTests(SharedRunner shared)
     [InlineData(true)]
     public async Task Programs_become_other_users_and_change_their_root(bool pooled)
     {
-        BoxerOptions options = shared.Options;
-        options.Pool.Enabled = pooled;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
         SandboxRequest request = Shell(Script);
         request.User = "0";
 
-        SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+        SandboxResult result = await shared.RunAsync(request, pooled);
 
         Assert.Equal((Printed, ""), (result.Stdout, result.Stderr));
     }

@@ -1,4 +1,3 @@
-using Boxer.Hosting;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
@@ -56,14 +55,11 @@ public sealed class SqliteTests(SharedRunner shared)
     public async Task Four_writers_lose_nothing_in_any_writable_place(string user, bool pooled)
     {
         string[] places = ["/tmp", "/dev/shm", "/output", "/work", ".", .. user == "0" ? (string[])["/made/below"] : []];
-        BoxerOptions options = shared.Options;
-        options.Pool.Enabled = pooled;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
         SandboxRequest request = SharedRunner.Command(["python3", "-c", Program, .. places]);
         (request.User, request.WorkingDirectory, request.Environment["HOME"], request.Outputs) = (user, "/tmp/started", "/work", SandboxOutputs.Discard);
         request.Limits.WallClock = TimeSpan.FromMinutes(5);
 
-        SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+        SandboxResult result = await shared.RunAsync(request, pooled);
 
         Assert.Equal((string.Concat(places.Select(place => place + " wal {0} [('ok',)] (1000, 124500)\n")), "", 0), (result.Stdout, result.Stderr, result.ExitCode));
     }

@@ -179,7 +179,7 @@ internal abstract class Cgroup : IAsyncDisposable
         }
     }
 
-    // What a warm-up left in runsc does not count against the run.
+    // Tasks that a warm-up left in runsc do not count against the run.
     private protected void SetPids(int limit)
     {
         long kept = Math.Max(0, (ReadNumber(_pids, "pids.current") ?? 0) - HostTasks.Idle);

@@ -63,7 +63,8 @@ internal static class InitProtocol
     private const int MaxStage = 256;
     private const int MaxErrno = 4_095;
 
-    private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+    /// <summary>UTF-8 that throws <see cref="DecoderFallbackException"/> for bytes that are none.</summary>
+    internal static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     /// <summary>
     /// The capabilities that PID 1 needs in the bounding, effective and permitted sets of the OCI spec, by their OCI names.

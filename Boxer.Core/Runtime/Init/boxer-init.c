@@ -2001,7 +2001,7 @@ static uint64_t bytes_left;
 static uint64_t entries_left;
 static uint64_t walk_left;
 
-/* Of a workspace only what is newer than its run is sent, and links too. */
+/* The walk of a workspace sends only what is newer than its run, and links too. */
 static int walks_changes;
 static struct timespec began;
 static char output_path[MAX_PATH + 1];
@@ -2070,7 +2070,7 @@ static void send_file(int directory, const char *name, size_t length)
 }
 
 /*
- * Which file was at which path of the workspace when the command began. A status change alone does not tell what is new at a path: what is in a
+ * The files that were at each path of the workspace when the command began. A status change alone does not tell what is new at a path: what is in a
  * directory that was renamed has none, nor has, in gVisor, a file with another link.
  */
 struct known {
@@ -2586,7 +2586,7 @@ static void boot(void)
     umount2("/tmp", UMOUNT_NOFOLLOW);
     /* An image that has an mtab keeps it. */
     symlink("/proc/mounts", "/etc/mtab");
-    /* So that it is the same with and without a warm-up. */
+    /* It is then the same with and without a warm-up. */
     close_lower_root();
     show_files();
     show_cgroups();

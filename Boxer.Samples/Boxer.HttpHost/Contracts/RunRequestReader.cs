@@ -249,19 +249,11 @@ internal sealed class RunRequestReader
 
     private WorkspaceBody? ReadWorkspace()
     {
-        if (!Has("workspace"))
+        if (ReadObject("workspace", WorkspaceFields) is not { } workspace)
         {
             return null;
         }
 
-        JsonElement workspace = _body.GetProperty("workspace");
-        if (workspace.ValueKind != JsonValueKind.Object)
-        {
-            Fault("workspace", $"must be an object, not {Show(workspace)}");
-            return null;
-        }
-
-        RefuseUnknown(workspace, "workspace.", WorkspaceFields);
         return new WorkspaceBody
         {
             Path = NullIfEmpty(ReadMember(workspace, "path", "workspace.path")),
@@ -331,19 +323,11 @@ internal sealed class RunRequestReader
 
     private LimitsBody? ReadLimits()
     {
-        if (!Has("limits"))
+        if (ReadObject("limits", LimitFields) is not { } limits)
         {
             return null;
         }
 
-        JsonElement limits = _body.GetProperty("limits");
-        if (limits.ValueKind != JsonValueKind.Object)
-        {
-            Fault("limits", $"must be an object, not {Show(limits)}");
-            return null;
-        }
-
-        RefuseUnknown(limits, "limits.", LimitFields);
         return new LimitsBody
         {
             CpuCores = (double?)ReadLimit(limits, "cpu_cores", 0.01m, 1_024, whole: false),
@@ -358,19 +342,11 @@ internal sealed class RunRequestReader
 
     private EgressBody? ReadEgress()
     {
-        if (!Has("egress"))
+        if (ReadObject("egress", EgressFields) is not { } egress)
         {
             return null;
         }
 
-        JsonElement egress = _body.GetProperty("egress");
-        if (egress.ValueKind != JsonValueKind.Object)
-        {
-            Fault("egress", $"must be an object, not {Show(egress)}");
-            return null;
-        }
-
-        RefuseUnknown(egress, "egress.", EgressFields);
         return new EgressBody
         {
             Allow = ReadRules(egress, "allow"),
@@ -550,6 +526,24 @@ internal sealed class RunRequestReader
         }
 
         return pull;
+    }
+
+    private JsonElement? ReadObject(string name, string[] fields)
+    {
+        if (!Has(name))
+        {
+            return null;
+        }
+
+        JsonElement element = _body.GetProperty(name);
+        if (element.ValueKind != JsonValueKind.Object)
+        {
+            Fault(name, $"must be an object, not {Show(element)}");
+            return null;
+        }
+
+        RefuseUnknown(element, name + ".", fields);
+        return element;
     }
 
     private bool Has(string name) => Has(_body, name);
