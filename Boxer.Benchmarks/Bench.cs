@@ -58,7 +58,7 @@ internal sealed class Bench : IAsyncDisposable
         var options = new BoxerOptions { Home = Home, MaxQueuedRuns = 1_000, Pool = { Enabled = false } };
         options.RegistryMirrors[Registry] = [Url];
         change?.Invoke(options);
-        return BoxerRunner.Create(options);
+        return SandboxRunnerFactory.Create(options);
     }
 
     /// <summary>How skopeo names another image of the registry.</summary>

@@ -13,10 +13,10 @@ internal sealed class StageTimes(string name)
         ("network", timings => timings.Network),
         ("sandbox", timings => timings.Sandbox),
         ("run", timings => timings.Run),
-        ("outputs", timings => timings.Outputs),
+        ("outputs", timings => timings.OutputFiles),
         ("cleanup", timings => timings.Cleanup),
         ("total", timings => timings.Total),
-        ("own overhead", timings => timings.Total - timings.Run - timings.Outputs),
+        ("own overhead", timings => timings.Total - timings.Run - timings.OutputFiles),
     ];
 
     private readonly string _name = name;

@@ -22,7 +22,7 @@ internal static class ThroughputBenchmark
                 loads.Add(await Load.RunAsync($"callers: {callers}, {name}", callers, Math.Max(bench.Rounds * 2, callers), async () =>
                 {
                     SandboxResult result = await runner.RunAsync(new SandboxRequest(bench.Image, [.. workload.Command])).ConfigureAwait(false);
-                    return result.ExitCode == 0 && result.Stdout == workload.Answer;
+                    return result.ExitCode == 0 && result.StandardOutput == workload.Answer;
                 }).ConfigureAwait(false));
             }
         }

@@ -15,9 +15,9 @@ internal sealed record Workload(string Name, IReadOnlyList<string> Command, stri
     internal async Task<SandboxResult> RunAsync(SandboxRunner runner, string image, string network = "none", EgressPolicy? egress = null)
     {
         SandboxResult result = await runner.RunAsync(new SandboxRequest(image, [.. Command]) { Network = network, Egress = egress }).ConfigureAwait(false);
-        return result.ExitCode == 0 && result.Stdout == Answer
+        return result.ExitCode == 0 && result.StandardOutput == Answer
             ? result
-            : throw new InvalidOperationException($"A run ended as {result.Termination}: {result.Stdout}{result.Stderr}");
+            : throw new InvalidOperationException($"A run ended as {result.Termination}: {result.StandardOutput}{result.StandardError}");
     }
 
     /// <summary>Checks what a peer printed.</summary>

@@ -93,16 +93,16 @@ public sealed class BoxerOptions
     public Images.PullPolicy PullPolicy { get; set; }
 
     /// <summary>
-    /// Bytes on the disk that images may take together; see <see cref="Images.ImageStoreOptions.MaxStoreBytes"/>; at least 1.
+    /// Bytes on the disk that images may take together; see <see cref="Images.ImageStoreOptions.MaxImageStoreBytes"/>; at least 1.
     /// <value>Default <see langword="null"/>: as much as there is room.</value>
     /// </summary>
-    public long? ImageQuotaBytes { get; set; }
+    public long? MaxImageStoreBytes { get; set; }
 
     /// <summary>
-    /// Bytes that stay free on the disk of <see cref="Home"/>; see <see cref="Images.ImageStoreOptions.MinFreeBytes"/>; 0 to fill it.
+    /// Bytes that stay free on the disk of <see cref="Home"/>; see <see cref="Images.ImageStoreOptions.MinFreeDiskBytes"/>; 0 to fill it.
     /// <value>Default 256 MiB.</value>
     /// </summary>
-    public long ImageMinFreeBytes { get; set; } = 256L * 1024 * 1024;
+    public long MinFreeDiskBytes { get; set; } = 256L * 1024 * 1024;
 
     /// <summary>
     /// Memory in MiB of this process that pulls together may take; see <see cref="Images.ImageStoreOptions.PullMemoryBytes"/>; 64 to 65,536. It is

@@ -24,10 +24,10 @@ public interface ISandboxRunner
 
     /// <summary>
     /// Runs the command and yields what happens as it happens: <see cref="SandboxStarted"/>, then
-    /// <see cref="SandboxOutput"/> as it is printed, then one <see cref="SandboxEnded"/> with the whole result.
+    /// <see cref="SandboxDataReceived"/> as it is printed, then one <see cref="SandboxEnded"/> with the whole result.
     /// </summary>
     /// <remarks>
-    /// What a slow reader has not read waits in memory, bounded by <see cref="ResourceLimits.OutputBytes"/>. Leaving the enumeration early
+    /// What a slow reader has not read waits in memory, bounded by <see cref="ResourceLimits.StandardOutputBytes"/>. Leaving the enumeration early
     /// ends the run.
     /// Throws what <see cref="RunAsync"/> throws.
     /// </remarks>

@@ -67,7 +67,7 @@ public sealed record ResourceLimits
     /// <see cref="TerminationKind.OutputLimit"/>; the first bytes are kept.
     /// <value>Default 10 MiB.</value>
     /// </summary>
-    public long? OutputBytes { get; set; }
+    public long? StandardOutputBytes { get; set; }
 
     /// <summary>
     /// Bytes of all files under /output that are taken; 1 to 64 GiB. <see cref="DiskMegabytes"/> bounds what the command can write there.

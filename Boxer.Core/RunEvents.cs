@@ -24,9 +24,9 @@ internal sealed class RunEvents
     {
         lock (_lock)
         {
-            if (item is SandboxOutput output && FindLast(output.Stream) is { } last)
+            if (item is SandboxDataReceived output && FindLast(output.Stream) is { } last)
             {
-                last.Value = output with { Data = From(((SandboxOutput)last.Value).Data, output.Data) };
+                last.Value = output with { Data = From(((SandboxDataReceived)last.Value).Data, output.Data) };
             }
             else
             {
@@ -60,12 +60,12 @@ internal sealed class RunEvents
     private LinkedListNode<SandboxEvent>? FindLast(SandboxStream stream)
     {
         LinkedListNode<SandboxEvent>? node = _waiting.Last;
-        while (_waiting.Count >= MostWaiting && node is not null && (node.Value as SandboxOutput)?.Stream != stream)
+        while (_waiting.Count >= MostWaiting && node is not null && (node.Value as SandboxDataReceived)?.Stream != stream)
         {
             node = node.Previous;
         }
 
-        return (node?.Value as SandboxOutput)?.Stream == stream ? node : null;
+        return (node?.Value as SandboxDataReceived)?.Stream == stream ? node : null;
     }
 
     private SandboxEvent? Take()
@@ -77,7 +77,7 @@ internal sealed class RunEvents
                 return null;
             }
 
-            if (first.Value is SandboxOutput { Data.Length: > MostBytes } output)
+            if (first.Value is SandboxDataReceived { Data.Length: > MostBytes } output)
             {
                 first.Value = output with { Data = output.Data[MostBytes..] };
                 return output with { Data = output.Data[..MostBytes] };

@@ -15,7 +15,7 @@ public sealed record SandboxStarted(string Id) : SandboxEvent;
 /// <summary>The command printed something.</summary>
 /// <param name="Stream">Which stream.</param>
 /// <param name="Data">The bytes; a character of several bytes may be cut between two events.</param>
-public sealed record SandboxOutput(SandboxStream Stream, ReadOnlyMemory<byte> Data) : SandboxEvent;
+public sealed record SandboxDataReceived(SandboxStream Stream, ReadOnlyMemory<byte> Data) : SandboxEvent;
 
 /// <summary>The run is over. Always the last event.</summary>
 /// <param name="Result">The whole result, with everything that was printed.</param>
@@ -25,8 +25,8 @@ public sealed record SandboxEnded(SandboxResult Result) : SandboxEvent;
 public enum SandboxStream
 {
     /// <summary>Standard output.</summary>
-    Stdout,
+    StandardOutput,
 
     /// <summary>Standard error.</summary>
-    Stderr,
+    StandardError,
 }

@@ -88,22 +88,22 @@ public sealed class SandboxRequest
     public SandboxWorkspace? Workspace { get; set; }
 
     /// <summary>What the command reads from its standard input, then end of file.</summary>
-    public ReadOnlyMemory<byte> Stdin { get; set; }
+    public ReadOnlyMemory<byte> StandardInput { get; set; }
 
     /// <summary>
-    /// What the command reads from its standard input, in place of <see cref="Stdin"/>: read from when the command has started, 64 KiB beyond what its pipe
+    /// What the command reads from its standard input, in place of <see cref="StandardInput"/>: read from when the command has started, 64 KiB beyond what its pipe
     /// (64 KiB too) holds, and not after its end. A stream that never ends does not hold the run; one that throws ends it with an
     /// <see cref="InvalidSandboxRequestException"/>. It is not disposed, and its request can be sent once.
     /// <value>Default <see langword="null"/>.</value>
     /// </summary>
-    public Stream? StdinStream { get; set; }
+    public Stream? StandardInputStream { get; set; }
 
     /// <summary>
     /// Whether the command's standard error goes into its standard output, as <c>2&gt;&amp;1</c> in a shell: in the order in which it is written, which two
-    /// streams do not keep. <see cref="SandboxResult.StderrBytes"/> is then empty, and <see cref="ResourceLimits.OutputBytes"/> bounds both together.
+    /// streams do not keep. <see cref="SandboxResult.StandardErrorBytes"/> is then empty, and <see cref="ResourceLimits.StandardOutputBytes"/> bounds both together.
     /// <value>Default <see langword="false"/>.</value>
     /// </summary>
-    public bool MergeOutput { get; set; }
+    public bool MergeStandardError { get; set; }
 
     /// <summary>
     /// How long a command may still run after it was asked to end, where its wall clock is over or the caller cancels: 0 to 60 s. The image's StopSignal,
@@ -117,9 +117,9 @@ public sealed class SandboxRequest
 
     /// <summary>
     /// What becomes of the files that the command writes under <c>/output</c>.
-    /// <value>Default <see cref="SandboxOutputs.InMemory"/>.</value>
+    /// <value>Default <see cref="OutputFilePolicy.InMemory"/>.</value>
     /// </summary>
-    public SandboxOutputs Outputs { get; set; } = SandboxOutputs.InMemory;
+    public OutputFilePolicy OutputFiles { get; set; } = OutputFilePolicy.InMemory;
 
     /// <summary>A copy that the caller does not change while it is used. Contents of files and of stdin are shared.</summary>
     internal SandboxRequest Copy()
@@ -136,11 +136,11 @@ public sealed class SandboxRequest
             Limits = Limits is null ? null! : Limits with { },
             Files = [.. Files],
             Workspace = Workspace?.Copy(),
-            Stdin = Stdin,
-            StdinStream = StdinStream,
-            MergeOutput = MergeOutput,
+            StandardInput = StandardInput,
+            StandardInputStream = StandardInputStream,
+            MergeStandardError = MergeStandardError,
             StopGrace = StopGrace,
-            Outputs = Outputs,
+            OutputFiles = OutputFiles,
         };
         foreach ((string name, string value) in Environment)
         {
@@ -150,22 +150,22 @@ public sealed class SandboxRequest
         return copy;
     }
 
-    /// <summary>Sets <see cref="StdinStream"/> to what a pipe gives.</summary>
+    /// <summary>Sets <see cref="StandardInputStream"/> to what a pipe gives.</summary>
     /// <param name="reader">The pipe; it is not completed.</param>
     /// <returns>This request.</returns>
-    public SandboxRequest WithStdin(PipeReader reader)
+    public SandboxRequest WithStandardInput(PipeReader reader)
     {
         ArgumentNullException.ThrowIfNull(reader);
-        StdinStream = reader.AsStream(leaveOpen: true);
+        StandardInputStream = reader.AsStream(leaveOpen: true);
         return this;
     }
 
-    /// <summary>Sets <see cref="Stdin"/> to text, as UTF-8.</summary>
+    /// <summary>Sets <see cref="StandardInput"/> to text, as UTF-8.</summary>
     /// <param name="text">The text.</param>
     /// <returns>This request.</returns>
-    public SandboxRequest WithStdin(string text)
+    public SandboxRequest WithStandardInput(string text)
     {
-        Stdin = Encoding.UTF8.GetBytes(text);
+        StandardInput = Encoding.UTF8.GetBytes(text);
         return this;
     }
 }

@@ -30,31 +30,31 @@ public sealed class SandboxResult
     };
 
     /// <summary>Standard output as bytes.</summary>
-    public required ReadOnlyMemory<byte> StdoutBytes { get; init; }
+    public required ReadOnlyMemory<byte> StandardOutputBytes { get; init; }
 
     /// <summary>Standard error as bytes.</summary>
-    public required ReadOnlyMemory<byte> StderrBytes { get; init; }
+    public required ReadOnlyMemory<byte> StandardErrorBytes { get; init; }
 
     /// <summary>Standard output as UTF-8 text; bytes that are not UTF-8 are U+FFFD.</summary>
-    public string Stdout => Encoding.UTF8.GetString(StdoutBytes.Span);
+    public string StandardOutput => Encoding.UTF8.GetString(StandardOutputBytes.Span);
 
     /// <summary>Standard error as UTF-8 text; bytes that are not UTF-8 are U+FFFD.</summary>
-    public string Stderr => Encoding.UTF8.GetString(StderrBytes.Span);
+    public string StandardError => Encoding.UTF8.GetString(StandardErrorBytes.Span);
 
-    /// <summary>The files the command left under <c>/output</c>, as <see cref="SandboxRequest.Outputs"/> asked for.</summary>
-    public required IReadOnlyList<SandboxOutputFile> Outputs { get; init; }
+    /// <summary>The files the command left under <c>/output</c>, as <see cref="SandboxRequest.OutputFiles"/> asked for.</summary>
+    public required IReadOnlyList<SandboxOutputFile> OutputFiles { get; init; }
 
     /// <summary>
-    /// Why <see cref="Outputs"/> is not everything that was under <c>/output</c>; <see langword="null"/> where it is.
+    /// Why <see cref="OutputFiles"/> is not everything that was under <c>/output</c>; <see langword="null"/> where it is.
     /// </summary>
-    public string? OutputsIncomplete { get; init; }
+    public string? OutputFilesIncomplete { get; init; }
 
     /// <summary>
-    /// Minimum number of files that were under <c>/output</c> and dropped, with <see cref="SandboxOutputs.Discard"/>; else 0. Links and directories that
+    /// Minimum number of files that were under <c>/output</c> and dropped, with <see cref="OutputFilePolicy.Discard"/>; else 0. Links and directories that
     /// are nested too deep count too; entries after the first <see cref="ResourceLimits.OutputFilesCount"/> do not. 0 also where the sandbox was
     /// destroyed before they could be counted, as at the memory limit.
     /// </summary>
-    public long OutputsDropped { get; init; }
+    public long OutputFilesDropped { get; init; }
 
     /// <summary>
     /// What the command changed or made in its workspace, as a tar archive (pax): files with modes and times, directories, and symbolic links whose
@@ -108,10 +108,10 @@ public sealed class SandboxOutputFile
     /// <summary>When it was modified, as the command says, which may have set any time.</summary>
     public DateTimeOffset ModifiedAt { get; init; }
 
-    /// <summary>Its content, with <see cref="SandboxOutputs.InMemory"/>; else empty.</summary>
+    /// <summary>Its content, with <see cref="OutputFilePolicy.InMemory"/>; else empty.</summary>
     public ReadOnlyMemory<byte> Content { get; init; }
 
-    /// <summary>Where it is on this host, with <see cref="SandboxOutputs.ToDirectory"/>; else <see langword="null"/>.</summary>
+    /// <summary>Where it is on this host, with <see cref="OutputFilePolicy.ToDirectory"/>; else <see langword="null"/>.</summary>
     public string? HostPath { get; init; }
 }
 

@@ -31,12 +31,12 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     private readonly AdmissionQueue _admission;
     private readonly RequestValidator _validator;
     private readonly BoxerMetrics _metrics;
-    private readonly SharedOperations<Engine> _starts = new();
+    private readonly SharedOperations<SandboxHost> _starts = new();
     private readonly SemaphoreSlim _starting = new(1, 1);
     private readonly CancellationTokenSource _disposing = new();
     private readonly Lazy<Task> _disposal;
     private readonly BackgroundTasks _pending = new();
-    private volatile Engine? _engine;
+    private volatile SandboxHost? _host;
     private int _disposed;
 
     /// <summary>Makes a runner. The host is not touched before <see cref="StartAsync"/> or the first run.</summary>
@@ -83,7 +83,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             WaitingPerKey = options.MaxQueuedRunsPerKey,
             Timeout = options.QueueTimeout,
         };
-        _admission = new AdmissionQueue(bounds, _time) { IdleWanted = () => _engine?.Pool?.GiveUpMemory() };
+        _admission = new AdmissionQueue(bounds, _time) { IdleWanted = () => _host?.Pool?.GiveUpMemory() };
         _validator = new RequestValidator(
             byName,
             options.AllowedNetworks.Count > 0 ? [.. options.AllowedNetworks] : byName.Keys,
@@ -105,7 +105,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="SandboxRuntimeException">runsc is missing, too old or broken.</exception>
     /// <exception cref="SandboxPrivilegeException">A directory or a cgroup cannot be made or is not ours.</exception>
-    public async Task StartAsync(CancellationToken cancellationToken = default) => await GetEngineAsync(Timeout.InfiniteTimeSpan, cancellationToken).ConfigureAwait(false);
+    public async Task StartAsync(CancellationToken cancellationToken = default) => await GetHostAsync(Timeout.InfiniteTimeSpan, cancellationToken).ConfigureAwait(false);
 
     /// <inheritdoc/>
     public async Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default)
@@ -145,13 +145,13 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         await _disposing.CancelAsync().ConfigureAwait(false);
         await _pending.WhenAllAsync().ConfigureAwait(false);
 
-        // After this nobody can be about to make an engine.
+        // After this nobody can be about to prepare the host.
         await _starts.DisposeAsync().ConfigureAwait(false);
         try
         {
-            if (_engine is not null)
+            if (_host is not null)
             {
-                await _engine.DisposeAsync().ConfigureAwait(false);
+                await _host.DisposeAsync().ConfigureAwait(false);
             }
         }
         catch (AggregateException exception)
@@ -226,7 +226,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         {
             (ImageReference reference, INetworkMode mode, ResourceLimits limits) = _validator.Validate(request);
             trace.Network = mode.Name;
-            if (mode.FindObstacle() is { } obstacle)
+            if (mode.GetUnavailableReason() is { } obstacle)
             {
                 throw new SandboxPrivilegeException($"The network mode '{mode.Name}' cannot be used: {obstacle}")
                 {
@@ -235,8 +235,8 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             }
 
             AdmissionQueue.Ticket place = held.Push(_admission.Enter(request.FairnessKey));
-            Engine engine = await GetEngineAsync(_options.QueueTimeout + _options.BootTimeout, cancellationToken).ConfigureAwait(false);
-            (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(engine, reference, request, place, held, trace, cancellationToken)).ConfigureAwait(false);
+            SandboxHost host = await GetHostAsync(_options.QueueTimeout + _options.BootTimeout, cancellationToken).ConfigureAwait(false);
+            (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(host, reference, request, place, held, trace, cancellationToken)).ConfigureAwait(false);
             ImageUser user = WorkBuilder.ResolveUser(request, image);
             held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
@@ -245,10 +245,10 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             for (bool mayBootAgain = true; ;)
             {
                 (Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)? warm =
-                    await TakeWarmAsync(engine, reference, image.Digest, mode, limits.MemoryMegabytes!.Value, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                    await TakeWarmAsync(host, reference, image.Digest, mode, limits.MemoryMegabytes!.Value, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
-                    warm ?? await BootAsync(engine, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
-                SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, _options.Platform, engine.CountsCpu);
+                    warm ?? await BootAsync(host, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, _options.Platform, host.CountsCpu);
                 Task<IDisposable> promise = place.AcquireProcessorsAsync(limits.CpuCores!.Value, isExclusive: limits.CpuTime is not null, cancellationToken);
                 bool isReplaceable = warm is not null || (mayBootAgain && !promise.IsCompleted);
                 mayBootAgain &= warm is not null;
@@ -260,12 +260,12 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                         work,
                         promised,
                         () => events.Add(new SandboxStarted(id)),
-                        (stream, data) => events.Add(new SandboxOutput(stream, data)),
+                        (stream, data) => events.Add(new SandboxDataReceived(stream, data)),
                         _disposing.Token,
                         cancellationToken).ConfigureAwait(false);
                     if (!isReplaceable || sandbox.HasStarted || end.Termination.Kind != TerminationKind.SandboxDied)
                     {
-                        return trace.End(end, await ReportAsync(id, network, cancellationToken).ConfigureAwait(false), image.Digest, engine.FindUnenforced(limits, user.Uid), _logger);
+                        return trace.End(end, await ReportAsync(id, network, cancellationToken).ConfigureAwait(false), image.Digest, host.FindUnenforced(limits, user.Uid), _logger);
                     }
                 }
                 catch (Exception exception) when (isReplaceable && !sandbox.HasStarted && exception is SandboxRuntimeException or IOException or InitProtocolException)
@@ -312,14 +312,14 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
     // Who waits for a registry keeps no place that runs of images that are here could have.
     private async Task<(IImageLease Image, AdmissionQueue.Ticket Place)> AcquireImageAsync(
-        Engine engine, ImageReference reference, SandboxRequest request, AdmissionQueue.Ticket place, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        SandboxHost host, ImageReference reference, SandboxRequest request, AdmissionQueue.Ticket place, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
         PullPolicy policy = PolicyOf(request);
         if (policy != PullPolicy.Always || reference.Digest is not null)
         {
             try
             {
-                return (held.Push(await engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Never }, cancellationToken).ConfigureAwait(false)), place);
+                return (held.Push(await host.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Never }, cancellationToken).ConfigureAwait(false)), place);
             }
             catch (ImageNotFoundException) when (policy != PullPolicy.Never)
             {
@@ -331,20 +331,20 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         using (_admission.EnterPull(request.FairnessKey))
         {
             IImageLease image = held.Push(await trace.StageAsync(
-                "pull", () => engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = policy }, cancellationToken)).ConfigureAwait(false));
+                "pull", () => host.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = policy }, cancellationToken)).ConfigureAwait(false));
             return (image, held.Push(_admission.Enter(request.FairnessKey)));
         }
     }
 
-    private async Task KeepWarmAsync(Engine engine, ImageReference reference, INetworkMode mode)
+    private async Task KeepWarmAsync(SandboxHost host, ImageReference reference, INetworkMode mode)
     {
         await Task.Yield();
         try
         {
-            IImageLease image = await engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = _options.PullPolicy }, _disposing.Token).ConfigureAwait(false);
+            IImageLease image = await host.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = _options.PullPolicy }, _disposing.Token).ConfigureAwait(false);
             string digest = image.Digest;
             await image.DisposeAsync().ConfigureAwait(false);
-            engine.Pool!.Keep(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, _warmUps, cancel));
+            host.Pool!.Keep(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(host, reference, digest, mode, _warmUps, cancel));
         }
         catch (Exception exception)
         {
@@ -353,15 +353,15 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    private WarmSandbox? TakeWarm(Engine engine, ImageReference reference, string digest, INetworkMode mode, long memoryMegabytes) => mode.CanBePooled
-        ? engine.Pool?.Take(
-            new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(engine, reference, digest, mode, _warmUps, cancel), memoryMegabytes)
+    private WarmSandbox? TakeWarm(SandboxHost host, ImageReference reference, string digest, INetworkMode mode, long memoryMegabytes) => mode.SupportsPooling
+        ? host.Pool?.Take(
+            new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(host, reference, digest, mode, _warmUps, cancel), memoryMegabytes)
         : null;
 
     private async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)?> TakeWarmAsync(
-        Engine engine, ImageReference reference, string digest, INetworkMode mode, long memoryMegabytes, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        SandboxHost host, ImageReference reference, string digest, INetworkMode mode, long memoryMegabytes, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
-        while (TakeWarm(engine, reference, digest, mode, memoryMegabytes) is { } warm)
+        while (TakeWarm(host, reference, digest, mode, memoryMegabytes) is { } warm)
         {
             held.Push(warm);
             try
@@ -378,7 +378,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     }
 
     // Those who run come before those who may run later: where a mode has no more, what waits gives up its own.
-    private static async Task<INetworkAttachment> PrepareAsync(Engine engine, string id, INetworkMode mode, CancellationToken cancellationToken)
+    private static async Task<INetworkAttachment> PrepareAsync(SandboxHost host, string id, INetworkMode mode, CancellationToken cancellationToken)
     {
         while (true)
         {
@@ -388,7 +388,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             }
             catch (SandboxCapacityException exception)
             {
-                if (engine.Pool is null || !await engine.Pool.GiveUpAsync(mode.Name, exception.RetryAfter).WaitAsync(cancellationToken).ConfigureAwait(false))
+                if (host.Pool is null || !await host.Pool.GiveUpAsync(mode.Name, exception.RetryAfter).WaitAsync(cancellationToken).ConfigureAwait(false))
                 {
                     throw;
                 }
@@ -397,16 +397,16 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     }
 
     private static async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)> BootAsync(
-        Engine engine, string id, IImageLease image, INetworkMode mode, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        SandboxHost host, string id, IImageLease image, INetworkMode mode, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
-        INetworkAttachment network = held.Push(await trace.StageAsync("network", () => PrepareAsync(engine, id, mode, cancellationToken)).ConfigureAwait(false));
+        INetworkAttachment network = held.Push(await trace.StageAsync("network", () => PrepareAsync(host, id, mode, cancellationToken)).ConfigureAwait(false));
 
         // Nothing of the guest's runs while the sandbox boots, so its rules are laid meanwhile.
         Task<GuestNetwork> applying = Task.Run(() => network.ApplyAsync(policy, cancellationToken), CancellationToken.None);
         Sandbox sandbox;
         try
         {
-            sandbox = await trace.StageAsync("sandbox", () => engine.Runtime.BootAsync(held, image, network.Runtime, cancellationToken)).ConfigureAwait(false);
+            sandbox = await trace.StageAsync("sandbox", () => host.Runtime.BootAsync(held, image, network.Runtime, cancellationToken)).ConfigureAwait(false);
         }
         finally
         {
@@ -467,14 +467,14 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
 
         _metrics.Stage("cleanup", _time.GetElapsedTime(start));
-        _engine?.Pool?.Wake();
+        _host?.Pool?.Wake();
     }
 
     // Those who wait share one attempt, and its failure; whoever comes later makes another.
-    private async ValueTask<Engine> GetEngineAsync(TimeSpan patience, CancellationToken cancellationToken)
+    private async ValueTask<SandboxHost> GetHostAsync(TimeSpan patience, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        if (_engine is { } ready)
+        if (_host is { } ready)
         {
             return ready;
         }
@@ -483,7 +483,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
         try
         {
-            return await _starts.RunAsync("", (_, nobodyWaits) => MakeEngineAsync(nobodyWaits), null, either.Token).ConfigureAwait(false);
+            return await _starts.RunAsync("", (_, nobodyWaits) => MakeHostAsync(nobodyWaits), null, either.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
@@ -492,13 +492,13 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    private async Task<Engine> MakeEngineAsync(CancellationToken cancellationToken)
+    private async Task<SandboxHost> MakeHostAsync(CancellationToken cancellationToken)
     {
         // An attempt that everybody gave up may still be on its way out.
         await _starting.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            if (_engine is { } ready)
+            if (_host is { } ready)
             {
                 return ready;
             }
@@ -516,17 +516,17 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                 }
             }
 
-            Engine engine = await Engine.CreateAsync(_options, _images, IsBusy, _admission, _metrics.Pool, _loggers, _time, _disposing.Token, cancellationToken).ConfigureAwait(false);
-            _engine = engine;
-            if (engine.Pool is not null && _networks.FirstOrDefault(mode => mode.Name == SandboxPool<WarmSandbox>.KeptNetwork) is { } kept)
+            SandboxHost host = await SandboxHost.CreateAsync(_options, _images, IsBusy, _admission, _metrics.Pool, _loggers, _time, _disposing.Token, cancellationToken).ConfigureAwait(false);
+            _host = host;
+            if (host.Pool is not null && _networks.FirstOrDefault(mode => mode.Name == SandboxPool<WarmSandbox>.KeptNetwork) is { } kept)
             {
                 foreach (string image in _options.Pool.Images.Keys)
                 {
-                    _ = _pending.Add(KeepWarmAsync(engine, ImageReference.Parse(image), kept));
+                    _ = _pending.Add(KeepWarmAsync(host, ImageReference.Parse(image), kept));
                 }
             }
 
-            return engine;
+            return host;
         }
         finally
         {

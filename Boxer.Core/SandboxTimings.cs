@@ -19,7 +19,7 @@ public sealed record SandboxTimings
     public TimeSpan Run { get; init; }
 
     /// <summary>Bringing the files under <c>/output</c> out.</summary>
-    public TimeSpan Outputs { get; init; }
+    public TimeSpan OutputFiles { get; init; }
 
     /// <summary>
     /// What of the clean-up the result waited for: draining the pipes and reading what was used. The sandbox itself is taken down off

@@ -24,7 +24,7 @@ public enum TerminationKind
     /// </summary>
     PidsLimit,
 
-    /// <summary>The command printed more than <see cref="ResourceLimits.OutputBytes"/> and was killed.</summary>
+    /// <summary>The command printed more than <see cref="ResourceLimits.StandardOutputBytes"/> and was killed.</summary>
     OutputLimit,
 
     /// <summary>The command failed and a file system of the sandbox was full.</summary>

@@ -12,10 +12,10 @@ public sealed class HostNetworkMode : INetworkMode
     public string Name => "host";
 
     /// <inheritdoc/>
-    public bool CanBePooled => true;
+    public bool SupportsPooling => true;
 
     /// <inheritdoc/>
-    public string? FindObstacle() => Unistd.geteuid() == 0 ? null : "this process lacks uid 0; run it as root, or use the mode 'none'.";
+    public string? GetUnavailableReason() => Unistd.geteuid() == 0 ? null : "this process lacks uid 0; run it as root, or use the mode 'none'.";
 
     /// <inheritdoc/>
     public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) =>

@@ -10,10 +10,10 @@ public sealed class NoneNetworkMode : INetworkMode
     public string Name => "none";
 
     /// <inheritdoc/>
-    public bool CanBePooled => true;
+    public bool SupportsPooling => true;
 
     /// <inheritdoc/>
-    public string? FindObstacle() => null;
+    public string? GetUnavailableReason() => null;
 
     /// <inheritdoc/>
     public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) =>

@@ -43,13 +43,13 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
 
     /// <inheritdoc/>
     /// <remarks>What waits has its link and addresses, and all of it is dropped.</remarks>
-    public bool CanBePooled => true;
+    public bool SupportsPooling => true;
 
     /// <inheritdoc/>
-    public bool HoldsEgress => true;
+    public bool SupportsEgressPolicy => true;
 
     /// <inheritdoc/>
-    public string? FindObstacle()
+    public string? GetUnavailableReason()
     {
         string[] lacking =
         [
@@ -65,7 +65,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
 
     /// <inheritdoc/>
     public Task ReconcileAsync(CancellationToken cancellationToken) =>
-        FindObstacle() is null ? NetworkInstance.ReconcileAsync(_tools, _time, cancellationToken) : Task.CompletedTask;
+        GetUnavailableReason() is null ? NetworkInstance.ReconcileAsync(_tools, _time, cancellationToken) : Task.CompletedTask;
 
     /// <inheritdoc/>
     public async Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken)

@@ -14,7 +14,7 @@ internal static class LimitsValidator
         WallClock = TimeSpan.FromSeconds(30),
         OpenFiles = 256,
         DiskMegabytes = 128,
-        OutputBytes = 10 << 20,
+        StandardOutputBytes = 10 << 20,
         OutputFilesBytes = 64 << 20,
         OutputFilesCount = 1_000,
     };
@@ -29,7 +29,7 @@ internal static class LimitsValidator
         CpuTime = limits.CpuTime ?? defaults.CpuTime,
         OpenFiles = limits.OpenFiles ?? defaults.OpenFiles,
         DiskMegabytes = limits.DiskMegabytes ?? defaults.DiskMegabytes,
-        OutputBytes = limits.OutputBytes ?? defaults.OutputBytes,
+        StandardOutputBytes = limits.StandardOutputBytes ?? defaults.StandardOutputBytes,
         OutputFilesBytes = limits.OutputFilesBytes ?? defaults.OutputFilesBytes,
         OutputFilesCount = limits.OutputFilesCount ?? defaults.OutputFilesCount,
     };
@@ -49,7 +49,7 @@ internal static class LimitsValidator
             Above(nameof(limits.CpuTime), limits.CpuTime?.TotalSeconds, ceiling.CpuTime?.TotalSeconds, "seconds"),
             Above(nameof(limits.OpenFiles), limits.OpenFiles, ceiling.OpenFiles, "descriptors"),
             Above(nameof(limits.DiskMegabytes), limits.DiskMegabytes, ceiling.DiskMegabytes, "MiB"),
-            Above(nameof(limits.OutputBytes), limits.OutputBytes, ceiling.OutputBytes, "bytes"),
+            Above(nameof(limits.StandardOutputBytes), limits.StandardOutputBytes, ceiling.StandardOutputBytes, "bytes"),
             Above(nameof(limits.OutputFilesBytes), limits.OutputFilesBytes, ceiling.OutputFilesBytes, "bytes"),
             Above(nameof(limits.OutputFilesCount), limits.OutputFilesCount, ceiling.OutputFilesCount, "files"),
         ];
@@ -77,7 +77,7 @@ internal static class LimitsValidator
             Range(nameof(limits.CpuTime), limits.CpuTime?.TotalSeconds, 0.01, 86_400, "seconds"),
             Range(nameof(limits.OpenFiles), limits.OpenFiles, 8, 1 << 20, "descriptors"),
             Range(nameof(limits.DiskMegabytes), limits.DiskMegabytes, 1, MostMegabytes, "MiB"),
-            Range(nameof(limits.OutputBytes), limits.OutputBytes, 1, 1 << 30, "bytes"),
+            Range(nameof(limits.StandardOutputBytes), limits.StandardOutputBytes, 1, 1 << 30, "bytes"),
             Range(nameof(limits.OutputFilesBytes), limits.OutputFilesBytes, 1, 64L << 30, "bytes"),
             Range(nameof(limits.OutputFilesCount), limits.OutputFilesCount, 1, 1_000_000, "files"),
         ];

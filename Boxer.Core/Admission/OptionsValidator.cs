@@ -104,8 +104,8 @@ internal static class OptionsValidator
             Add(nameof(options.PullPolicy), $"'{options.PullPolicy}' must be Missing, Always or Never.");
         }
 
-        Range(nameof(options.ImageQuotaBytes), options.ImageQuotaBytes, 1, long.MaxValue);
-        Range(nameof(options.ImageMinFreeBytes), options.ImageMinFreeBytes, 0, 1L << 50);
+        Range(nameof(options.MaxImageStoreBytes), options.MaxImageStoreBytes, 1, long.MaxValue);
+        Range(nameof(options.MinFreeDiskBytes), options.MinFreeDiskBytes, 0, 1L << 50);
         Range(nameof(options.PullMemoryMegabytes), options.PullMemoryMegabytes, MemoryBudget.LeastPull, MemoryBudget.MostPull);
 
         for (int i = 0; i < options.AllowedNetworks?.Count; i++)

@@ -65,7 +65,7 @@ internal sealed class RequestValidator
         if (request.Egress is not null)
         {
             faults.AddRange(EgressValidator.Validate(request.Egress, nameof(request.Egress)));
-            if (network is { HoldsEgress: false })
+            if (network is { SupportsEgressPolicy: false })
             {
                 Add(nameof(request.Egress), $"cannot be held by the network mode '{network.Name}'; leave it out, or use 'sandbox'.");
             }
@@ -77,14 +77,14 @@ internal sealed class RequestValidator
         ValidateUser(request.User, Add);
         ValidateFiles(request.Files, "Files", isWorkspace: false, Add);
         ValidateWorkspace(request, Add);
-        if (request.StdinStream is { } stream && (request.Stdin.Length > 0 || !stream.CanRead))
+        if (request.StandardInputStream is { } stream && (request.StandardInput.Length > 0 || !stream.CanRead))
         {
-            Add("StdinStream", request.Stdin.Length > 0 ? "cannot be set together with Stdin; leave one of them." : "cannot be read from.");
+            Add("StandardInputStream", request.StandardInput.Length > 0 ? "cannot be set together with StandardInput; leave one of them." : "cannot be read from.");
         }
 
-        if (request.Stdin.Length > MaxStdinBytes)
+        if (request.StandardInput.Length > MaxStdinBytes)
         {
-            Add("Stdin", $"must have at most {MaxStdinBytes} bytes; put more into a file.");
+            Add("StandardInput", $"must have at most {MaxStdinBytes} bytes; put more into a file.");
         }
 
         if (request.StopGrace < TimeSpan.Zero || request.StopGrace > MaxStopGrace)
@@ -113,7 +113,7 @@ internal sealed class RequestValidator
             Add("FairnessKey", $"must have at most {MaxKeyLength} characters.");
         }
 
-        ValidateOutputs(request.Outputs, limits, Add);
+        ValidateOutputs(request.OutputFiles, limits, Add);
         SandboxFault[] outOfRange = [.. LimitsValidator.Validate(limits, "Limits")];
         outOfRange = [.. outOfRange, .. LimitsValidator.FindAbove(limits, _maxLimits, "Limits").ExceptBy(outOfRange.Select(fault => fault.Field), fault => fault.Field)];
         faults.AddRange(outOfRange);
@@ -422,11 +422,11 @@ internal sealed class RequestValidator
             : null;
     }
 
-    private static void ValidateOutputs(SandboxOutputs? outputs, ResourceLimits limits, Action<string, string> add)
+    private static void ValidateOutputs(OutputFilePolicy? outputs, ResourceLimits limits, Action<string, string> add)
     {
         if (outputs is null)
         {
-            add("Outputs", "must not be null.");
+            add("OutputFiles", "must not be null.");
             return;
         }
 
@@ -434,7 +434,7 @@ internal sealed class RequestValidator
         {
             if (outputs.Collect && limits.OutputFilesBytes > Array.MaxLength)
             {
-                add("Limits.OutputFilesBytes", $"must be at most {Array.MaxLength} where Outputs are kept in memory; name a directory for more.");
+                add("Limits.OutputFilesBytes", $"must be at most {Array.MaxLength} where OutputFiles are kept in memory; name a directory for more.");
             }
 
             return;
@@ -442,15 +442,15 @@ internal sealed class RequestValidator
 
         if (!Path.IsPathFullyQualified(directory))
         {
-            add("Outputs", "must be an absolute path of this host.");
+            add("OutputFiles", "must be an absolute path of this host.");
         }
         else if (Path.Exists(directory))
         {
-            add("Outputs", "must be a directory that does not exist yet.");
+            add("OutputFiles", "must be a directory that does not exist yet.");
         }
         else if (!Directory.Exists(Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(directory))))
         {
-            add("Outputs", "must be a directory whose parent exists.");
+            add("OutputFiles", "must be a directory whose parent exists.");
         }
     }
 

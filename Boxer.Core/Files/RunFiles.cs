@@ -31,7 +31,7 @@ public sealed class RunFiles : IDisposable
     public SandboxInput? WorkspaceArchive { get; }
 
     /// <summary>Where the run's outputs go until <see cref="KeepOutputs"/>; removed with this.</summary>
-    public SandboxOutputs Outputs => SandboxOutputs.ToDirectory(_outputs);
+    public OutputFilePolicy Outputs => OutputFilePolicy.ToDirectory(_outputs);
 
     /// <summary>Moves the run's outputs to <c>output/&lt;runId&gt;/</c>, all or none of them.</summary>
     /// <param name="runId">The identifier of the run, <see cref="SandboxResult.Id"/>.</param>

@@ -46,15 +46,15 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxConcurrentPulls, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxImageBytes, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxImageEntries, 1);
-        ArgumentOutOfRangeException.ThrowIfNegative(options.MinFreeBytes);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(options.MinFreeBytes, MaxFreeBytes);
+        ArgumentOutOfRangeException.ThrowIfNegative(options.MinFreeDiskBytes);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(options.MinFreeDiskBytes, MaxFreeBytes);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.PullMemoryBytes, PullMemory.LeastBytes);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.PullMemoryBytes, PullMemory.MostBytes);
         _options = options;
         _logger = options.LoggerFactory.CreateLogger<ImageStore>();
-        if (options.MaxStoreBytes is { } bytes)
+        if (options.MaxImageStoreBytes is { } bytes)
         {
-            ArgumentOutOfRangeException.ThrowIfLessThan(bytes, 1, nameof(options.MaxStoreBytes));
+            ArgumentOutOfRangeException.ThrowIfLessThan(bytes, 1, nameof(options.MaxImageStoreBytes));
         }
 
         _places = new(options.RegistryMirrors, options.AllowedRegistries, options.InsecureRegistries);
@@ -274,7 +274,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             return ImageRootKind.Flattened;
         }
 
-        string? obstacle = OverlayMounts.FindObstacle(_directory.NewTemporaryPath());
+        string? obstacle = OverlayMounts.GetUnavailableReason(_directory.NewTemporaryPath());
         if (obstacle is null)
         {
             return ImageRootKind.Overlay;
@@ -373,7 +373,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
                     }
                 }
 
-                if (_options.MaxStoreBytes is not null || _isUncollected)
+                if (_options.MaxImageStoreBytes is not null || _isUncollected)
                 {
                     // It is still in use here, so that it is not what goes.
                     await TryCollectAsync().ConfigureAwait(false);
@@ -398,7 +398,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    private Task RefuseBeyondQuotaAsync(ImageReference reference, ImageDigest image) => _options.MaxStoreBytes is not { } quota
+    private Task RefuseBeyondQuotaAsync(ImageReference reference, ImageDigest image) => _options.MaxImageStoreBytes is not { } quota
         ? Task.CompletedTask
         : Task.Run(() =>
         {
@@ -506,7 +506,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         {
             for (int attempt = 0; attempt < CollectAttempts; attempt++)
             {
-                if (TryCollect(_ => false, _options.MaxStoreBytes) is not null)
+                if (TryCollect(_ => false, _options.MaxImageStoreBytes) is not null)
                 {
                     _isUncollected = false;
                     return;

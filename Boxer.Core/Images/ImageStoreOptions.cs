@@ -29,7 +29,7 @@ public sealed record ImageStoreOptions : RegistryClientOptions
     /// that needs more by itself is refused. Images in use are never removed, so that a store may have more for as long as they are.
     /// <value>Default <see langword="null"/>: as much as there is room.</value>
     /// </summary>
-    public long? MaxStoreBytes { get; init; }
+    public long? MaxImageStoreBytes { get; init; }
 
     /// <summary>
     /// How long one image may take to be pulled, however many callers wait for it.
@@ -59,7 +59,7 @@ public sealed record ImageStoreOptions : RegistryClientOptions
     /// Bytes that stay free on the disk of <see cref="Home"/>, and with them 10,000 inodes: a pull that would take them fails. 0 to fill it.
     /// <value>Default 256 MiB.</value>
     /// </summary>
-    public long MinFreeBytes { get; init; } = 256L * 1024 * 1024;
+    public long MinFreeDiskBytes { get; init; } = 256L * 1024 * 1024;
 
     /// <summary>
     /// Bytes of this process's memory that pulls and imports together may take for decompression, buffers and names of files; 64 MiB to 64 GiB.
@@ -77,7 +77,7 @@ public sealed record ImageStoreOptions : RegistryClientOptions
 
     /// <summary>
     /// Unpacks layers. Another one than Boxer's counts entries and bytes of the disk for each layer by itself, by its options, and is not
-    /// stopped by <see cref="MinFreeBytes"/>.
+    /// stopped by <see cref="MinFreeDiskBytes"/>.
     /// <value>Default <see cref="LayerExtractor"/>.</value>
     /// </summary>
     public ILayerExtractor LayerExtractor { get; init; } = new LayerExtractor();

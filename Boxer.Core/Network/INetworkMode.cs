@@ -10,13 +10,13 @@ public interface INetworkMode
     string Name { get; }
 
     /// <summary>Whether a sandbox of this mode may be booted before the request for it is known.</summary>
-    bool CanBePooled { get; }
+    bool SupportsPooling { get; }
 
     /// <summary>
     /// Whether the mode holds an <see cref="EgressPolicy"/>. Requests for one that does not may not have any.
     /// <value>Default <see langword="false"/>.</value>
     /// </summary>
-    bool HoldsEgress => false;
+    bool SupportsEgressPolicy => false;
 
     /// <summary>Takes away what processes that died left of this mode. Called when a runner prepares this host.</summary>
     /// <param name="cancellationToken">Gives up.</param>
@@ -26,9 +26,9 @@ public interface INetworkMode
     /// Says whether this process can use the mode, without changing anything.
     /// </summary>
     /// <returns><see langword="null"/> if it can, else what is missing and what to do, as a sentence.</returns>
-    string? FindObstacle();
+    string? GetUnavailableReason();
 
-    /// <summary>Makes what a sandbox needs before it boots, with all traffic dropped. Where <see cref="CanBePooled"/>, a sandbox may wait for long with it.</summary>
+    /// <summary>Makes what a sandbox needs before it boots, with all traffic dropped. Where <see cref="SupportsPooling"/>, a sandbox may wait for long with it.</summary>
     /// <param name="sandboxId">The identifier of the sandbox, for names.</param>
     /// <param name="cancellationToken">Gives up; what was made is given back.</param>
     /// <exception cref="SandboxCapacityException">There is no more of it now. For a run, sandboxes that wait then give theirs up, and it is called again.</exception>

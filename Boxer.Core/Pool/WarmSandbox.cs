@@ -39,26 +39,26 @@ internal sealed class WarmSandbox : IWarmSandbox
     private static long InMegabytes(long? bytes) => bytes is { } known ? (known + (1 << 20) - 1) >> 20 : UsualMegabytes;
 
     /// <summary>Boots one.</summary>
-    /// <param name="engine">What this runner has on the host.</param>
+    /// <param name="host">What this runner has on the host.</param>
     /// <param name="reference">The image, which is here.</param>
     /// <param name="digest">What it must be: a tag may mean another image by now.</param>
     /// <param name="mode">The network mode.</param>
     /// <param name="warmUps">What it does before it waits.</param>
     /// <param name="cancellationToken">Gives up; what was made is given back.</param>
     internal static async Task<WarmSandbox> BootAsync(
-        Engine engine, ImageReference reference, string digest, INetworkMode mode, WarmUps warmUps, CancellationToken cancellationToken)
+        SandboxHost host, ImageReference reference, string digest, INetworkMode mode, WarmUps warmUps, CancellationToken cancellationToken)
     {
         var held = new CleanupStack();
         try
         {
-            IImageLease image = held.Push(await engine.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Never }, cancellationToken).ConfigureAwait(false));
+            IImageLease image = held.Push(await host.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Never }, cancellationToken).ConfigureAwait(false));
             if (image.Digest != digest)
             {
                 throw new ImageNotFoundException($"{reference} is {image.Digest} now, and not {digest} any more.");
             }
 
             INetworkAttachment network = held.Push(await mode.PrepareAsync($"boxer-{Guid.NewGuid()}", cancellationToken).ConfigureAwait(false));
-            Sandbox sandbox = await engine.Runtime.BootAsync(held, image, network.Runtime, cancellationToken).ConfigureAwait(false);
+            Sandbox sandbox = await host.Runtime.BootAsync(held, image, network.Runtime, cancellationToken).ConfigureAwait(false);
             await sandbox.WarmUpAsync(warmUps.Build(reference, image), cancellationToken).ConfigureAwait(false);
             return new(sandbox, network, held);
         }

@@ -23,7 +23,7 @@ internal sealed class OutputFiles : IFileReceiver
     private bool _made;
 
     /// <param name="outputs">Where they go.</param>
-    internal OutputFiles(SandboxOutputs outputs)
+    internal OutputFiles(OutputFilePolicy outputs)
     {
         _directory = outputs.Directory;
         _isCounted = !outputs.Collect;

@@ -118,8 +118,8 @@ internal sealed class Sandbox
             onStarted();
         });
         using var stdin = new InputWriter(_poller, _parts.Stdin!, _time);
-        using OutputReader stdout = Reader(_parts.Stdout!, SandboxStream.Stdout);
-        using OutputReader stderr = Reader(_parts.Stderr!, SandboxStream.Stderr);
+        using OutputReader stdout = Reader(_parts.Stdout!, SandboxStream.StandardOutput);
+        using OutputReader stderr = Reader(_parts.Stderr!, SandboxStream.StandardError);
         var usage = new UsageWatch(_parts.Cgroup, work.Limits.CpuTime, work.Cgroup.CpuCores, _time);
         await using ConfiguredAsyncDisposable watched = usage.ConfigureAwait(false);
         DateTimeOffset handedOverAt = _time.GetUtcNow();
@@ -160,7 +160,7 @@ internal sealed class Sandbox
         cancellationToken.ThrowIfCancellationRequested();
         if (input is { IsFaulted: true, Exception.InnerException: { } unreadable })
         {
-            throw new InvalidSandboxRequestException(nameof(SandboxRequest.StdinStream), "it cannot be read.", unreadable.Message, unreadable);
+            throw new InvalidSandboxRequestException(nameof(SandboxRequest.StandardInputStream), "it cannot be read.", unreadable.Message, unreadable);
         }
 
         TimeSpan runTime = _time.GetElapsedTime(start);
@@ -301,7 +301,7 @@ internal sealed class Sandbox
         OutputReader Reader(SafeFileHandle pipe, SandboxStream stream) => new(
             _poller,
             pipe,
-            work.Limits.OutputBytes!.Value,
+            work.Limits.StandardOutputBytes!.Value,
             data => progress.AfterStartAsync(() => onOutput(stream, data)));
     }
 

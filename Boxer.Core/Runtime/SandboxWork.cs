@@ -15,7 +15,7 @@ namespace Boxer.Runtime;
 /// <param name="StopGrace">How long a command that must end has for it, after <paramref name="StopSignal"/>.</param>
 /// <param name="StopSignal">The signal that asks it to end.</param>
 internal sealed record SandboxWork(
-    InitStart Start, IReadOnlyList<SandboxFile> Files, SandboxWorkspace? Workspace, ReadOnlyMemory<byte> Stdin, Stream? StdinStream, ResourceLimits Limits, CgroupLimits Cgroup, SandboxOutputs Outputs,
+    InitStart Start, IReadOnlyList<SandboxFile> Files, SandboxWorkspace? Workspace, ReadOnlyMemory<byte> Stdin, Stream? StdinStream, ResourceLimits Limits, CgroupLimits Cgroup, OutputFilePolicy Outputs,
     TimeSpan StopGrace, int StopSignal);
 
 /// <summary>How the work ended.</summary>

@@ -27,7 +27,7 @@ internal static class Terminations
             },
             (TerminationKind.OutputLimit, _) => new(TerminationKind.OutputLimit)
             {
-                Message = $"killed: the command printed more than its output limit of {limits.OutputBytes} bytes",
+                Message = $"killed: the command printed more than its output limit of {limits.StandardOutputBytes} bytes",
             },
             (TerminationKind.WallClockLimit, _) => new(TerminationKind.WallClockLimit)
             {

@@ -109,21 +109,21 @@ internal static class WorkBuilder
                 new("/etc/resolv.conf", Encoding.UTF8.GetBytes(network.ResolvConf)),
                 .. GuestAccounts.Write(image.RootPath, user, home, replacesHome: !hasOwnHome),
             ],
-            Outputs = Outputs(request.Outputs, limits.OutputFilesBytes!.Value, limits.OutputFilesCount!.Value),
+            Outputs = Outputs(request.OutputFiles, limits.OutputFilesBytes!.Value, limits.OutputFilesCount!.Value),
             ChangeBytes = Math.Min(request.Workspace?.MaxChangesBytes ?? 0, limits.OutputFilesBytes.Value),
             ChangeEntries = request.Workspace is { MaxChangesBytes: > 0, MaxEntries: var entries } ? entries : 0,
-            MergeOutput = request.MergeOutput,
+            MergeOutput = request.MergeStandardError,
             MemoryBytes = (long)limits.MemoryMegabytes!.Value << 20,
             CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, Cgroup.PeriodMicroseconds),
         };
         var cgroup = new CgroupLimits(
             limits.CpuCores.Value, start.MemoryBytes, HostTasks.Limit(limits.Pids.Value, platform, Processors.Count));
         Check(start);
-        return new SandboxWork(start, [.. request.Files], request.Workspace, request.Stdin, request.StdinStream, limits, cgroup, request.Outputs, request.StopGrace, StopSignal.Parse(image.Config.StopSignal));
+        return new SandboxWork(start, [.. request.Files], request.Workspace, request.StandardInput, request.StandardInputStream, limits, cgroup, request.OutputFiles, request.StopGrace, StopSignal.Parse(image.Config.StopSignal));
     }
 
     // Dropped outputs are counted only: 0 bytes of room make PID 1 report their number.
-    private static InitOutputs Outputs(SandboxOutputs outputs, long bytes, int count) =>
+    private static InitOutputs Outputs(OutputFilePolicy outputs, long bytes, int count) =>
         new(OutputDirectory, outputs.Collect ? Math.Min(outputs.MaxBytes ?? bytes, bytes) : 0, Math.Min(outputs.MaxFiles ?? count, count));
 
     private static IReadOnlyList<string> Arguments(SandboxRequest request, ImageConfig image)

@@ -47,7 +47,7 @@ internal static class RunCommand
                     WallClock = result.GetValue(seconds) is { } time ? TimeSpan.FromSeconds(time) : null,
                     CpuTime = result.GetValue(cpuSeconds) is { } cpuTime ? TimeSpan.FromSeconds(cpuTime) : null,
                 },
-                Outputs = SandboxOutputs.Discard,
+                OutputFiles = OutputFilePolicy.Discard,
             };
             foreach ((string name, string value) in CommonOptions.Pairs(result, environment))
             {
@@ -56,10 +56,10 @@ internal static class RunCommand
 
             if (result.GetValue(interactive))
             {
-                request.StdinStream = Console.OpenStandardInput();
+                request.StandardInputStream = Console.OpenStandardInput();
             }
 
-            await using SandboxRunner runner = BoxerRunner.Create(options);
+            await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
             return await RunAsync(runner, request, cancellationToken);
         });
         return command;
@@ -74,8 +74,8 @@ internal static class RunCommand
         {
             switch (item)
             {
-                case SandboxOutput output:
-                    await (output.Stream == SandboxStream.Stdout ? stdout : stderr).WriteAsync(output.Data, cancellationToken);
+                case SandboxDataReceived output:
+                    await (output.Stream == SandboxStream.StandardOutput ? stdout : stderr).WriteAsync(output.Data, cancellationToken);
                     break;
                 case SandboxEnded ended:
                     result = ended.Result;

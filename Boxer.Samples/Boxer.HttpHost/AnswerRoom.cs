@@ -17,7 +17,7 @@ internal sealed class AnswerRoom(HostSettings settings, ILogger<AnswerRoom> logg
     private readonly Lock _lock = new();
     private readonly LinkedList<Held> _held = new();
     private readonly Dictionary<string, long> _clients = new(StringComparer.Ordinal);
-    private readonly long _most = Math.Max(LeastBytes, Largest * ((2 * settings.Sandboxes.DefaultLimits.OutputBytes ?? 0) + (2 * settings.InlineOutputsBytes)));
+    private readonly long _most = Math.Max(LeastBytes, Largest * ((2 * settings.Sandboxes.DefaultLimits.StandardOutputBytes ?? 0) + (2 * settings.InlineOutputsBytes)));
     private long _bytes;
 
     /// <summary>Notes that an answer is in memory, until it is disposed.</summary>

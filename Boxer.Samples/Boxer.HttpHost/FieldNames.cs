@@ -20,7 +20,7 @@ internal static partial class FieldNames
     // These limits are set for the whole host.
     private static readonly Dictionary<string, string> HostLimits = new(StringComparer.Ordinal)
     {
-        ["OutputBytes"] = "output_limit_bytes",
+        ["StandardOutputBytes"] = "output_limit_bytes",
         ["OutputFilesBytes"] = "outputs_limit_bytes",
         ["OutputFilesCount"] = "outputs_limit_files",
     };
@@ -35,13 +35,13 @@ internal static partial class FieldNames
         ["Network"] = "network",
         ["Egress"] = "egress",
         ["PullPolicy"] = "pull",
-        ["Stdin"] = "stdin",
-        ["StdinStream"] = "stdin",
-        ["MergeOutput"] = "merge_stderr",
+        ["StandardInput"] = "stdin",
+        ["StandardInputStream"] = "stdin",
+        ["MergeStandardError"] = "merge_stderr",
         ["StopGrace"] = "stop_grace_ms",
         ["Files"] = "files",
         ["Workspace"] = "workspace",
-        ["Outputs"] = "outputs",
+        ["OutputFiles"] = "outputs",
         ["Path"] = "path",
         ["Limits"] = "limits",
     };
@@ -60,8 +60,8 @@ internal static partial class FieldNames
         ["RegistryCertificates"] = "registry_certificates",
         ["DockerConfigPath"] = "docker_config",
         ["PullPolicy"] = "pull_policy",
-        ["ImageMinFreeBytes"] = "image_min_free_bytes",
-        ["ImageQuotaBytes"] = "image_quota_bytes",
+        ["MinFreeDiskBytes"] = "image_min_free_bytes",
+        ["MaxImageStoreBytes"] = "image_quota_bytes",
         ["PullMemoryMegabytes"] = "pull_memory_mb",
         ["AllowedNetworks"] = "allowed_networks",
         ["NetworkBlocks"] = "network_blocks",

@@ -26,10 +26,10 @@ internal static class RunAnswers
                 {
                     Error = error,
                     ExecId = result.Id,
-                    Stdout = new PrintedText(result.StdoutBytes),
-                    Stderr = new PrintedText(result.StderrBytes),
-                    StdoutBase64 = Base64(result.StdoutBytes),
-                    StderrBase64 = Base64(result.StderrBytes),
+                    Stdout = new PrintedText(result.StandardOutputBytes),
+                    Stderr = new PrintedText(result.StandardErrorBytes),
+                    StdoutBase64 = Base64(result.StandardOutputBytes),
+                    StderrBase64 = Base64(result.StandardErrorBytes),
                     WallMs = (long)result.Timings.Run.TotalMilliseconds,
                     Termination = Name(end.Kind),
                     Outputs = outputs,
@@ -49,7 +49,7 @@ internal static class RunAnswers
 
     /// <summary>What an answer holds in memory.</summary>
     public static long BytesOf(SandboxResult result) =>
-        (long)result.StdoutBytes.Length + result.StderrBytes.Length + result.WorkspaceChanges.Length + result.Outputs.Sum(file => (long)file.Content.Length);
+        (long)result.StandardOutputBytes.Length + result.StandardErrorBytes.Length + result.WorkspaceChanges.Length + result.OutputFiles.Sum(file => (long)file.Content.Length);
 
     private static RunResponseBody Ended(SandboxResult result, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
     {
@@ -58,7 +58,7 @@ internal static class RunAnswers
         if (end.Kind is TerminationKind.MemoryLimit or TerminationKind.CpuTimeLimit or TerminationKind.PidsLimit)
         {
             // Clients that know nothing but the exit code and the two streams would otherwise show a bare 137.
-            string newline = result.StderrBytes.IsEmpty || result.StderrBytes.Span[^1] == (byte)'\n' ? "" : "\n";
+            string newline = result.StandardErrorBytes.IsEmpty || result.StandardErrorBytes.Span[^1] == (byte)'\n' ? "" : "\n";
             tail = $"{newline}boxer: {end.Message}\n";
         }
 
@@ -66,14 +66,14 @@ internal static class RunAnswers
         {
             ExecId = result.Id,
             ExitCode = result.ExitCode,
-            Stdout = new PrintedText(result.StdoutBytes),
-            Stderr = new PrintedText(result.StderrBytes, tail),
+            Stdout = new PrintedText(result.StandardOutputBytes),
+            Stderr = new PrintedText(result.StandardErrorBytes, tail),
             WallMs = (long)result.Timings.Run.TotalMilliseconds,
             Termination = Name(end.Kind),
             Signal = end.Signal,
             Error = end.Kind is TerminationKind.Exited or TerminationKind.Signaled ? null : end.Message,
-            StdoutBase64 = Base64(result.StdoutBytes),
-            StderrBase64 = Base64(result.StderrBytes),
+            StdoutBase64 = Base64(result.StandardOutputBytes),
+            StderrBase64 = Base64(result.StandardErrorBytes),
             Outputs = outputs,
             OutputsIncomplete = outputsIncomplete,
             OutputsDropped = Dropped(result),
@@ -89,7 +89,7 @@ internal static class RunAnswers
         };
     }
 
-    private static long? Dropped(SandboxResult result) => result.OutputsDropped > 0 ? result.OutputsDropped : null;
+    private static long? Dropped(SandboxResult result) => result.OutputFilesDropped > 0 ? result.OutputFilesDropped : null;
 
     private static TimingsBody Timings(SandboxResult result) =>
         new(
@@ -98,7 +98,7 @@ internal static class RunAnswers
             Milliseconds(result.Timings.Network),
             Milliseconds(result.Timings.Sandbox),
             Milliseconds(result.Timings.Run),
-            Milliseconds(result.Timings.Outputs),
+            Milliseconds(result.Timings.OutputFiles),
             Milliseconds(result.Timings.Cleanup),
             Milliseconds(result.Timings.Total));
 

@@ -84,14 +84,14 @@ internal sealed class RunPreparation(
                 : null,
             Files = [.. files.Inputs, .. MakeFiles(body.Inputs)],
             Workspace = MakeWorkspace(body, files, settings),
-            MergeOutput = body.MergeStderr ?? false,
-            Stdin = body.StdinBase64,
+            MergeStandardError = body.MergeStderr ?? false,
+            StandardInput = body.StdinBase64,
             StopGrace = TimeSpan.FromMilliseconds(body.StopGraceMs ?? 0),
-            Outputs = OutputsOf(body) switch
+            OutputFiles = OutputsOf(body) switch
             {
                 KeepOutputs => files.Outputs,
-                "inline" => SandboxOutputs.InMemoryUpTo(settings.InlineOutputsBytes, settings.InlineOutputsFiles),
-                _ => SandboxOutputs.Discard,
+                "inline" => OutputFilePolicy.InMemoryUpTo(settings.InlineOutputsBytes, settings.InlineOutputsFiles),
+                _ => OutputFilePolicy.Discard,
             },
         };
         foreach (string variable in body.Env ?? [])
@@ -100,7 +100,7 @@ internal sealed class RunPreparation(
             request.Environment[variable[..equals]] = variable[(equals + 1)..];
         }
 
-        return body.StdinBase64 is null ? request.WithStdin(body.Stdin ?? "") : request;
+        return body.StdinBase64 is null ? request.WithStandardInput(body.Stdin ?? "") : request;
     }
 
     // FieldNames knows this order.
@@ -173,16 +173,16 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadO
     {
         _started = result.Termination.Kind != TerminationKind.NotStarted;
         IReadOnlyList<OutputBody> outputs = [];
-        string? incomplete = result.OutputsIncomplete;
+        string? incomplete = result.OutputFilesIncomplete;
         if (!keepsOutputs)
         {
-            outputs = [.. result.Outputs.Select(file => Describe(file, file.Path, file.Size, new Base64Text(file.Content)))];
+            outputs = [.. result.OutputFiles.Select(file => Describe(file, file.Path, file.Size, new Base64Text(file.Content)))];
         }
         else
         {
             try
             {
-                Dictionary<string, SandboxOutputFile> known = result.Outputs.ToDictionary(file => $"output/{result.Id}/{file.Path}", StringComparer.Ordinal);
+                Dictionary<string, SandboxOutputFile> known = result.OutputFiles.ToDictionary(file => $"output/{result.Id}/{file.Path}", StringComparer.Ordinal);
                 outputs = [.. files.KeepOutputs(result.Id).Select(file => Describe(known.GetValueOrDefault(file.Path), file.Path, file.Size, content: null))];
             }
             catch (FileStoreFullException exception)

@@ -21,8 +21,8 @@ internal sealed class RunProgress
             case SandboxStarted started:
                 _id = started.Id;
                 break;
-            case SandboxOutput output:
-                Add(output.Stream == SandboxStream.Stdout ? _stdout : _stderr, output.Data);
+            case SandboxDataReceived output:
+                Add(output.Stream == SandboxStream.StandardOutput ? _stdout : _stderr, output.Data);
                 break;
             case SandboxEnded:
                 // The result has it all.

@@ -50,8 +50,8 @@ try
     {
         switch (item)
         {
-            case SandboxOutput output:
-                await (output.Stream == SandboxStream.Stdout ? stdout : stderr).WriteAsync(output.Data, stopping);
+            case SandboxDataReceived output:
+                await (output.Stream == SandboxStream.StandardOutput ? stdout : stderr).WriteAsync(output.Data, stopping);
                 break;
             case SandboxEnded ended:
                 result = ended.Result;

@@ -62,16 +62,16 @@ internal sealed class Problem
         {
             var request = new SandboxRequest(_settings.Image, _settings.Command)
             {
-                Stdin = input,
+                StandardInput = input,
                 Network = "none",
-                Outputs = SandboxOutputs.Discard,
+                OutputFiles = OutputFilePolicy.Discard,
                 Files = { SandboxFile.FromHostFile("job/submission", submission) },
                 Limits =
                 {
                     CpuTime = TimeSpan.FromSeconds(_settings.CpuTimeSecs),
                     WallClock = _settings.WallClockSecs is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
                     MemoryMegabytes = _settings.MemoryMb,
-                    OutputBytes = _settings.OutputBytes,
+                    StandardOutputBytes = _settings.OutputBytes,
                     Pids = _settings.PidsLimit,
                 },
             };

@@ -38,7 +38,7 @@ Console.CancelKeyPress += (_, pressed) =>
 try
 {
     var problem = Problem.Read(rest.Dequeue());
-    await using SandboxRunner runner = BoxerRunner.Create(options);
+    await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
     var parallel = new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount * 4, CancellationToken = stopping.Token };
     await Parallel.ForEachAsync(problem.Submissions, parallel, async (submission, cancel) =>
     {

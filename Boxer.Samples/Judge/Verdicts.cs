@@ -17,7 +17,7 @@ internal static class Verdicts
     {
         TerminationKind.CpuTimeLimit or TerminationKind.WallClockLimit => "TLE",
         TerminationKind.MemoryLimit => "MLE",
-        TerminationKind.Exited when result.ExitCode == 0 => Compare(result.Stdout, expected),
+        TerminationKind.Exited when result.ExitCode == 0 => Compare(result.StandardOutput, expected),
         TerminationKind.SandboxDied => InternalError,
         _ => "RE",
     };

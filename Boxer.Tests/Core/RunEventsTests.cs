@@ -14,7 +14,7 @@ public sealed class RunEventsTests
         {
             // As a buffer that grows: the offset stays, the array does not.
             byte[] array = i < 100 ? [.. _stdout] : _stdout;
-            _events.Add(new SandboxOutput(SandboxStream.Stdout, array.AsMemory(i, 1)));
+            _events.Add(new SandboxDataReceived(SandboxStream.StandardOutput, array.AsMemory(i, 1)));
         }
 
         _events.Complete();
@@ -22,7 +22,7 @@ public sealed class RunEventsTests
 
         Assert.IsType<SandboxStarted>(all[0]);
         Assert.InRange(all.Count, 2, 6);
-        Assert.Equal(_stdout, Joined(all, SandboxStream.Stdout));
+        Assert.Equal(_stdout, Joined(all, SandboxStream.StandardOutput));
     }
 
     [Fact]
@@ -30,17 +30,17 @@ public sealed class RunEventsTests
     {
         for (int i = 0; i < 100_000; i++)
         {
-            _events.Add(new SandboxOutput(SandboxStream.Stdout, _stdout.AsMemory(i * 2, 2)));
-            _events.Add(new SandboxOutput(SandboxStream.Stderr, _stderr.AsMemory(i * 2, 2)));
+            _events.Add(new SandboxDataReceived(SandboxStream.StandardOutput, _stdout.AsMemory(i * 2, 2)));
+            _events.Add(new SandboxDataReceived(SandboxStream.StandardError, _stderr.AsMemory(i * 2, 2)));
         }
 
         _events.Complete();
         List<SandboxEvent> all = await ReadAsync();
 
         Assert.InRange(all.Count, 256, 300);
-        Assert.All(all.Take(200).Index(), pair => Assert.Equal(pair.Index % 2 == 0 ? SandboxStream.Stdout : SandboxStream.Stderr, ((SandboxOutput)pair.Item).Stream));
-        Assert.Equal(_stdout, Joined(all, SandboxStream.Stdout));
-        Assert.Equal(_stderr, Joined(all, SandboxStream.Stderr));
+        Assert.All(all.Take(200).Index(), pair => Assert.Equal(pair.Index % 2 == 0 ? SandboxStream.StandardOutput : SandboxStream.StandardError, ((SandboxDataReceived)pair.Item).Stream));
+        Assert.Equal(_stdout, Joined(all, SandboxStream.StandardOutput));
+        Assert.Equal(_stderr, Joined(all, SandboxStream.StandardError));
     }
 
     [Fact]
@@ -60,7 +60,7 @@ public sealed class RunEventsTests
         Task<List<SandboxEvent>> reading = ReadAsync();
         for (int i = 0; i < 2_000; i++)
         {
-            _events.Add(new SandboxOutput(SandboxStream.Stdout, _stdout.AsMemory(i * 100, 100)));
+            _events.Add(new SandboxDataReceived(SandboxStream.StandardOutput, _stdout.AsMemory(i * 100, 100)));
             if (i % 50 == 0)
             {
                 await Task.Yield();
@@ -69,7 +69,7 @@ public sealed class RunEventsTests
 
         _events.Complete();
 
-        Assert.Equal(_stdout, Joined(await reading, SandboxStream.Stdout));
+        Assert.Equal(_stdout, Joined(await reading, SandboxStream.StandardOutput));
     }
 
     private async Task<List<SandboxEvent>> ReadAsync()
@@ -84,5 +84,5 @@ public sealed class RunEventsTests
     }
 
     private static byte[] Joined(IEnumerable<SandboxEvent> events, SandboxStream stream) =>
-        [.. events.OfType<SandboxOutput>().Where(output => output.Stream == stream).SelectMany(output => output.Data.ToArray())];
+        [.. events.OfType<SandboxDataReceived>().Where(output => output.Stream == stream).SelectMany(output => output.Data.ToArray())];
 }

@@ -26,7 +26,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
         {
             SandboxResult result = await provider.GetRequiredService<ISandboxRunner>().RunAsync(SharedRunner.Python("print(42)"), Cancel);
 
-            Assert.Equal("42\n", result.Stdout);
+            Assert.Equal("42\n", result.StandardOutput);
             Assert.NotEqual(before, Instances());
         }
 
@@ -186,7 +186,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
             SandboxResult result = await runner.RunAsync(request, Cancel);
 
-            Assert.Equal("127.0.0.1\tlocalhost own\nnameserver 192.0.2.53\n", result.Stdout);
+            Assert.Equal("127.0.0.1\tlocalhost own\nnameserver 192.0.2.53\n", result.StandardOutput);
 
             mode.Namespace = "/proc/self/no-namespace";
             await Assert.ThrowsAsync<SandboxRuntimeException>(() => runner.RunAsync(request, Cancel));
@@ -216,8 +216,8 @@ public sealed class AddBoxerTests(SharedRunner shared)
             SandboxResult result = await provider.GetRequiredService<ISandboxRunner>().RunAsync(
                 new SandboxRequest("own", "/bin/busybox", "sh", "-c", "echo $OWN; id -u; echo x > /tmp/x && busybox cat /tmp/x; echo y > /y") { User = "0" }, Cancel);
 
-            Assert.Equal("hello\n0\nx\n", result.Stdout);
-            Assert.Equal(("", "own"), (result.Stderr, result.ImageDigest));
+            Assert.Equal("hello\n0\nx\n", result.StandardOutput);
+            Assert.Equal(("", "own"), (result.StandardError, result.ImageDigest));
             Assert.Equal([Path.Join(root, "bin/busybox")], Directory.EnumerateFiles(root, "*", SearchOption.AllDirectories));
         }
         finally
@@ -256,8 +256,8 @@ public sealed class AddBoxerTests(SharedRunner shared)
             async Task<string> RunAsync(string user, string script)
             {
                 SandboxResult result = await runner.RunAsync(new SandboxRequest("own", "/bin/busybox", "sh", "-c", $"echo $HOME; echo x >$HOME/x && {script}") { User = user }, Cancel);
-                Assert.Equal("", result.Stderr);
-                return result.Stdout;
+                Assert.Equal("", result.StandardError);
+                return result.StandardOutput;
             }
         }
         finally
@@ -313,7 +313,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
         public string Name => "own";
 
-        public bool CanBePooled => false;
+        public bool SupportsPooling => false;
 
         public string? Obstacle { get; set; }
 
@@ -325,7 +325,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
         public int Disposed => _disposed;
 
-        public string? FindObstacle() => Obstacle;
+        public string? GetUnavailableReason() => Obstacle;
 
         public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken)
         {

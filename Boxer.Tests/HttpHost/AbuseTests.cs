@@ -114,8 +114,8 @@ public sealed class AbuseTests
         await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["api_keys"] = new JsonArray("first", "second") });
         host.Runner.Script = (request, _) =>
         {
-            Directory.CreateDirectory(request.Outputs.Directory!);
-            File.WriteAllText(Path.Combine(request.Outputs.Directory!, "secret"), "x");
+            Directory.CreateDirectory(request.OutputFiles.Directory!);
+            File.WriteAllText(Path.Combine(request.OutputFiles.Directory!, "secret"), "x");
             return ScriptedRunner.Events(ScriptedRunner.Result());
         };
         using HttpClient first = host.NewClient("first"), second = host.NewClient("second");

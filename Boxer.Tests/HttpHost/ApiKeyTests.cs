@@ -101,8 +101,8 @@ public sealed class ApiKeyTests
         using HttpClient beta = host.NewClient("beta");
         host.Runner.Script = (request, _) =>
         {
-            Directory.CreateDirectory(request.Outputs.Directory!);
-            File.WriteAllText(Path.Combine(request.Outputs.Directory!, "result"), "of alpha");
+            Directory.CreateDirectory(request.OutputFiles.Directory!);
+            File.WriteAllText(Path.Combine(request.OutputFiles.Directory!, "result"), "of alpha");
             return ScriptedRunner.Events(ScriptedRunner.Result(id: "boxer-1"));
         };
 

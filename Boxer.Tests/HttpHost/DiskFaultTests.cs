@@ -67,8 +67,8 @@ public sealed class DiskFaultTests : IAsyncLifetime
         await using HostFixture host = await StartAsync();
         host.Runner.Script = (request, _) =>
         {
-            Directory.CreateDirectory(request.Outputs.Directory!);
-            File.WriteAllText(Path.Combine(request.Outputs.Directory!, "f"), "x");
+            Directory.CreateDirectory(request.OutputFiles.Directory!);
+            File.WriteAllText(Path.Combine(request.OutputFiles.Directory!, "f"), "x");
             return RemountedAsync();
         };
 

@@ -344,7 +344,7 @@ public sealed class FilesTests
         await using HostFixture host = await HostFixture.StartAsync();
         host.Runner.Script = (request, _) =>
         {
-            string directory = request.Outputs.Directory!;
+            string directory = request.OutputFiles.Directory!;
             Directory.CreateDirectory(directory);
             File.CreateSymbolicLink(Path.Combine(directory, "link"), "/etc/passwd");
             Directory.CreateSymbolicLink(Path.Combine(directory, "dirlink"), "/etc");
@@ -429,7 +429,7 @@ public sealed class FilesTests
         {
             foreach ((string path, string text) in outputs)
             {
-                string file = Path.Combine(request.Outputs.Directory!, path);
+                string file = Path.Combine(request.OutputFiles.Directory!, path);
                 Directory.CreateDirectory(Path.GetDirectoryName(file)!);
                 File.WriteAllText(file, text);
             }

@@ -127,9 +127,9 @@ internal sealed class NamedMode(string name) : INetworkMode
 {
     public string Name => name;
 
-    public bool CanBePooled => false;
+    public bool SupportsPooling => false;
 
-    public string? FindObstacle() => null;
+    public string? GetUnavailableReason() => null;
 
     public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) => throw new NotSupportedException();
 }

@@ -17,12 +17,12 @@ public sealed class HostSettingsTests
         Assert.Equal("/home/me/.boxer", options.Home);
         Assert.Equal("runsc", options.RunscPath);
         Assert.Equal("systrap", options.Platform);
-        Assert.Equal(10_485_760, options.DefaultLimits.OutputBytes);
+        Assert.Equal(10_485_760, options.DefaultLimits.StandardOutputBytes);
         Assert.Equal(10_485_760, settings.UploadLimitBytes);
         Assert.Equal(new ListenAddress(IPAddress.Loopback, 8080), settings.ListenAddress);
         Assert.False(options.IgnoreCgroups);
         Assert.Equal(["8.8.8.8", "8.8.4.4"], options.DnsServers);
-        Assert.Equal(new ResourceLimits { OutputBytes = 10_485_760 }, options.DefaultLimits);
+        Assert.Equal(new ResourceLimits { StandardOutputBytes = 10_485_760 }, options.DefaultLimits);
         Assert.Empty(options.RegistryMirrors);
         Assert.Empty(options.AllowedRegistries);
         Assert.Empty(settings.ApiKeys);
@@ -81,7 +81,7 @@ public sealed class HostSettingsTests
         Assert.Equal(["10.0.0.5:5000"], options.AllowedRegistries);
         Assert.Equal(["10.0.0.6:5000"], options.InsecureRegistries);
         Assert.Equal("/etc/ca.pem", options.RegistryCertificates["a.example"]);
-        Assert.Equal(("/home/me/.docker/config.json", Boxer.Images.PullPolicy.Always, 20L, 30L), (options.DockerConfigPath, options.PullPolicy, options.ImageQuotaBytes, options.ImageMinFreeBytes));
+        Assert.Equal(("/home/me/.docker/config.json", Boxer.Images.PullPolicy.Always, 20L, 30L), (options.DockerConfigPath, options.PullPolicy, options.MaxImageStoreBytes, options.MinFreeDiskBytes));
         Assert.Equal(80, options.PullMemoryMegabytes);
         Assert.Equal((true, 31, 32, 33), (options.Pool.Enabled, options.Pool.MaxSandboxes, (int)options.Pool.IdleTimeout.TotalSeconds, (int)options.Pool.MaxAge.TotalSeconds));
         Assert.Equal(new KeyValuePair<string, int>("python:3.12-slim", 34), Assert.Single(options.Pool.Images));
@@ -105,7 +105,7 @@ public sealed class HostSettingsTests
                 CpuTime = TimeSpan.FromSeconds(5.5),
                 OpenFiles = 16,
                 DiskMegabytes = 6,
-                OutputBytes = 1,
+                StandardOutputBytes = 1,
                 OutputFilesBytes = 17,
                 OutputFilesCount = 18,
             },

@@ -52,8 +52,8 @@ public sealed class RunStreamTests
             ScriptedRunner.Result(stdout: Text),
             [.. bytes.SelectMany(value => new SandboxEvent[]
             {
-                new SandboxOutput(SandboxStream.Stdout, new[] { value }),
-                new SandboxOutput(SandboxStream.Stderr, new[] { value }),
+                new SandboxDataReceived(SandboxStream.StandardOutput, new[] { value }),
+                new SandboxDataReceived(SandboxStream.StandardError, new[] { value }),
             })]);
 
         List<(string Name, JsonNode Data)> events = Parse((await StreamAsync(host)).Text);
@@ -71,8 +71,8 @@ public sealed class RunStreamTests
         await using HostFixture host = await HostFixture.StartAsync();
         host.Runner.Script = (_, _) => ScriptedRunner.Events(
             ScriptedRunner.Result(stdoutBytes: [0x61, 0xf0, 0x9f]),
-            new SandboxOutput(SandboxStream.Stdout, new byte[] { 0x61, 0xf0 }),
-            new SandboxOutput(SandboxStream.Stdout, new byte[] { 0x9f }));
+            new SandboxDataReceived(SandboxStream.StandardOutput, new byte[] { 0x61, 0xf0 }),
+            new SandboxDataReceived(SandboxStream.StandardOutput, new byte[] { 0x9f }));
 
         List<(string Name, JsonNode Data)> events = Parse((await StreamAsync(host)).Text);
 
@@ -175,9 +175,9 @@ public sealed class RunStreamTests
         Assert.Equal(404, (await host.DownloadAsync("a")).Status);
     }
 
-    private static SandboxOutput Out(string text) => new(SandboxStream.Stdout, Encoding.UTF8.GetBytes(text));
+    private static SandboxDataReceived Out(string text) => new(SandboxStream.StandardOutput, Encoding.UTF8.GetBytes(text));
 
-    private static SandboxOutput Err(string text) => new(SandboxStream.Stderr, Encoding.UTF8.GetBytes(text));
+    private static SandboxDataReceived Err(string text) => new(SandboxStream.StandardError, Encoding.UTF8.GetBytes(text));
 
     private static Task<Answer> StreamAsync(HostFixture host, string body = Simple) => host.PostAsync("/run/stream", new StringContent(body));
 

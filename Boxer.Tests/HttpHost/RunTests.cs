@@ -78,10 +78,10 @@ public sealed class RunTests
         Assert.Equal("/w", request.WorkingDirectory);
         Assert.Equal("0:0", request.User);
         Assert.Equal("sandbox", request.Network);
-        Assert.Equal("in", Encoding.UTF8.GetString(request.Stdin.Span));
+        Assert.Equal("in", Encoding.UTF8.GetString(request.StandardInput.Span));
         Assert.Equal("job/main.py", Assert.Single(request.Files).Path);
         Assert.Equal("print(1)", content);
-        Assert.NotNull(request.Outputs.Directory);
+        Assert.NotNull(request.OutputFiles.Directory);
         Assert.Equal(
             new ResourceLimits
             {
@@ -114,7 +114,7 @@ public sealed class RunTests
         Assert.Null(request.WorkingDirectory);
         Assert.Null(request.User);
         Assert.Equal("none", request.Network);
-        Assert.Same(SandboxOutputs.Discard, request.Outputs);
+        Assert.Same(OutputFilePolicy.Discard, request.OutputFiles);
     }
 
     [Theory]
@@ -252,9 +252,9 @@ public sealed class RunTests
         {
             byte[] kept = "one two"u8.ToArray();
             yield return new SandboxStarted("boxer-1");
-            yield return new SandboxOutput(SandboxStream.Stdout, kept.AsMemory(0, 4));
-            yield return new SandboxOutput(SandboxStream.Stderr, "three"u8.ToArray());
-            yield return new SandboxOutput(SandboxStream.Stdout, kept.AsMemory(4));
+            yield return new SandboxDataReceived(SandboxStream.StandardOutput, kept.AsMemory(0, 4));
+            yield return new SandboxDataReceived(SandboxStream.StandardError, "three"u8.ToArray());
+            yield return new SandboxDataReceived(SandboxStream.StandardOutput, kept.AsMemory(4));
             await Task.Yield();
             throw new SandboxRuntimeException("The runner was disposed while the command ran.");
         }
@@ -297,7 +297,7 @@ public sealed class RunTests
                 new("Environment[K]", "Bad."),
                 new("Network", "Bad."),
                 new("Image", "Bad."),
-                new("Limits.OutputBytes", "Bad."),
+                new("Limits.StandardOutputBytes", "Bad."),
             ]),
         });
 

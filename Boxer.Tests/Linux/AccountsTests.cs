@@ -42,7 +42,7 @@ public sealed class AccountsTests(SharedRunner shared)
             "12345" => "12345\n12345\n12345:x:12345:12345::/home/boxer:/bin/sh\n12345:x:12345:\n/home/boxer /home/boxer\n",
             _ => "12345\n12346\n12345:x:12345:12346::/home/boxer:/bin/sh\n12346:x:12346:\n/home/boxer /home/boxer\n",
         };
-        Assert.Equal((who + Rest, "", 0), (result.Stdout, result.Stderr, result.ExitCode));
+        Assert.Equal((who + Rest, "", 0), (result.StandardOutput, result.StandardError, result.ExitCode));
     }
 
     [Theory]
@@ -60,6 +60,6 @@ public sealed class AccountsTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((expected + "\n", "", 0), (result.Stdout, result.Stderr, result.ExitCode));
+        Assert.Equal((expected + "\n", "", 0), (result.StandardOutput, result.StandardError, result.ExitCode));
     }
 }

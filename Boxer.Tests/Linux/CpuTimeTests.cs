@@ -37,7 +37,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.CpuTimeLimit, 137, "up\n"), (result.Termination.Kind, result.ExitCode, result.Stdout));
+        Assert.Equal((TerminationKind.CpuTimeLimit, 137, "up\n"), (result.Termination.Kind, result.ExitCode, result.StandardOutput));
         Assert.Equal("killed: the sandbox reached its cpu-time limit of 1 s", result.Termination.Message);
         Assert.InRange(result.Usage.SandboxCpu!.Value, Limit, Limit + (Overshoot * cores) + Ending);
         Assert.Equal(result.Usage.SandboxCpu, result.Usage.Cpu);
@@ -83,7 +83,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
         options.Pool.WarmUps[PythonImage.Name] = ["python3", "-c", "import time; x = b'x' * (70 << 20)\nwhile time.process_time() < 1.2: pass"];
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         SandboxRequest idle = Command("true");
         idle.Limits = new() { CpuTime = Limit };
         SandboxRequest busy = Shell("echo up; while :; do :; done");
@@ -94,7 +94,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
 
         Assert.Equal((TerminationKind.Exited, 0), (warm.Termination.Kind, warm.ExitCode));
         Assert.InRange(warm.Usage.MaxResidentBytes!.Value, 1, 40 << 20);
-        Assert.Equal((TerminationKind.CpuTimeLimit, "up\n"), (ended.Termination.Kind, ended.Stdout));
+        Assert.Equal((TerminationKind.CpuTimeLimit, "up\n"), (ended.Termination.Kind, ended.StandardOutput));
         Assert.True(ended.Usage.SandboxCpu >= Limit);
     }
 
@@ -103,7 +103,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     {
         BoxerOptions options = shared.Options;
         options.MaxLimits.CpuTime = Limit;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
 
         SandboxResult result = await runner.RunAsync(Shell("while :; do :; done"), Cancel);
 
@@ -120,7 +120,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     public async Task Every_end_comes_with_what_was_used(TerminationKind kind, string script, bool isReported)
     {
         SandboxRequest request = Shell($"python3 -c 'import time; x = b\"x\" * (30 << 20); time.sleep(1)'; {script}");
-        request.Limits = new() { WallClock = TimeSpan.FromSeconds(10), DiskMegabytes = 4, OutputBytes = 1 << 20 };
+        request.Limits = new() { WallClock = TimeSpan.FromSeconds(10), DiskMegabytes = 4, StandardOutputBytes = 1 << 20 };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -150,7 +150,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
         SandboxRequest writer = Shell("head -c 60000000 /dev/zero > /tmp/x; sleep 0.5");
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         await File.WriteAllTextAsync("/proc/sys/vm/drop_caches", "3", Cancel);
         SandboxResult cold = await runner.RunAsync(Python(Holder), Cancel);
         SandboxResult warm = await runner.WarmAsync(Python(Holder));

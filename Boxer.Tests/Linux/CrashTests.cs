@@ -20,8 +20,8 @@ public sealed class CrashTests(PythonImage image)
         image.Require();
         BoxerOptions options = image.Options();
         string[] before = await HostState.ReadAsync();
-        SandboxRunner runner = BoxerRunner.Create(options);
-        Assert.Equal("42\n", (await runner.RunAsync(Python("print(42)"), Cancel)).Stdout);
+        SandboxRunner runner = SandboxRunnerFactory.Create(options);
+        Assert.Equal("42\n", (await runner.RunAsync(Python("print(42)"), Cancel)).StandardOutput);
         Task<SandboxResult> running = runner.RunAsync(Shell("sleep 100"), Cancel);
         await Task.Delay(TimeSpan.FromSeconds(1), Cancel);
 
@@ -36,7 +36,7 @@ public sealed class CrashTests(PythonImage image)
     public async Task After_kill_9_with_four_runs_in_flight_the_next_start_leaves_nothing_and_a_live_neighbour_is_not_touched()
     {
         image.Require();
-        await using SandboxRunner neighbour = BoxerRunner.Create(image.Options());
+        await using SandboxRunner neighbour = SandboxRunnerFactory.Create(image.Options());
         await using OpenRun neighboursRun = await OpenRun.StartAsync(neighbour, Shell(OpenRun.Counting));
         string[] before = await HostState.ReadAsync();
 
@@ -50,7 +50,7 @@ public sealed class CrashTests(PythonImage image)
         await first.Process.WaitForExitAsync(Cancel);
         await Task.WhenAll(runs).ContinueWith(_ => { }, Cancel, TaskContinuationOptions.None, TaskScheduler.Default);
 
-        await using (SandboxRunner next = BoxerRunner.Create(image.Options()))
+        await using (SandboxRunner next = SandboxRunnerFactory.Create(image.Options()))
         {
             await next.StartAsync(Cancel);
         }
@@ -73,7 +73,7 @@ public sealed class CrashTests(PythonImage image)
         first.Process.Kill();
         await first.Process.WaitForExitAsync(Cancel);
 
-        await using (SandboxRunner next = BoxerRunner.Create(image.Options()))
+        await using (SandboxRunner next = SandboxRunnerFactory.Create(image.Options()))
         {
             await next.StartAsync(Cancel);
         }
@@ -206,10 +206,10 @@ public sealed class CrashTests(PythonImage image)
     private static async Task AssertTakenAwayAsync(string[] before, string what, BoxerOptions options, string home)
     {
         options.Home = home;
-        await using (SandboxRunner next = BoxerRunner.Create(options))
+        await using (SandboxRunner next = SandboxRunnerFactory.Create(options))
         {
             await next.StartAsync(Cancel);
-            Assert.Equal("next\n", (await next.RunAsync(Shell("echo next"), Cancel)).Stdout);
+            Assert.Equal("next\n", (await next.RunAsync(Shell("echo next"), Cancel)).StandardOutput);
         }
 
         string[] after = await HostState.ReadAsync();

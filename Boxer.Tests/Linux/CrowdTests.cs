@@ -16,7 +16,7 @@ public sealed class CrowdTests(SharedRunner shared)
         BoxerOptions options = shared.Options;
         options.CpuOvercommit = 1;
         options.QueueTimeout = TimeSpan.FromMinutes(5);
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         // As many at once as slots would take more than that on the wall clock.
         SandboxRequest request = SharedRunner.Python("""
             import time
@@ -28,7 +28,7 @@ public sealed class CrowdTests(SharedRunner shared)
 
         SandboxResult[] results = await Task.WhenAll(Enumerable.Range(0, 50).Select(_ => runner.RunAsync(request, Cancel)));
 
-        Assert.All(results, result => Assert.True(result.Stdout == "right\n", $"{result.Termination} after {result.Timings}, {result.Usage}"));
+        Assert.All(results, result => Assert.True(result.StandardOutput == "right\n", $"{result.Termination} after {result.Timings}, {result.Usage}"));
         Assert.Contains(results, result => result.Timings.Queue > request.Limits.WallClock);
     }
 
@@ -38,7 +38,7 @@ public sealed class CrowdTests(SharedRunner shared)
         await using var place = new OwnCgroup();
         BoxerOptions options = shared.Options;
         options.CgroupParent = place.Name;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
 
         // With a limit of processor time it shares its processors with nobody.
         SandboxRequest counting = SharedRunner.Shell(OpenRun.Counting);
@@ -52,7 +52,7 @@ public sealed class CrowdTests(SharedRunner shared)
         await holds.StopCountingAsync();
 
         SandboxResult result = await waits;
-        Assert.Equal("alive\n", result.Stdout);
+        Assert.Equal("alive\n", result.StandardOutput);
     }
 
     [Fact]
@@ -62,7 +62,7 @@ public sealed class CrowdTests(SharedRunner shared)
         BoxerOptions options = shared.Options;
         options.CpuOvercommit = 1;
         options.QueueTimeout = TimeSpan.FromSeconds(6);
-        await using (SandboxRunner runner = BoxerRunner.Create(options))
+        await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
         {
             SandboxRequest counting = SharedRunner.Shell(OpenRun.Counting);
             counting.Limits.CpuCores = Environment.ProcessorCount;
@@ -75,7 +75,7 @@ public sealed class CrowdTests(SharedRunner shared)
 
             Assert.Contains("No processor became free within 6 s", late.Message, StringComparison.Ordinal);
             await holds.StopCountingAsync();
-            Assert.Equal("free\n", (await runner.RunAsync(SharedRunner.Command("echo", "free"), Cancel)).Stdout);
+            Assert.Equal("free\n", (await runner.RunAsync(SharedRunner.Command("echo", "free"), Cancel)).StandardOutput);
             await using OpenRun left = await OpenRun.StartAsync(runner, counting);
         }
 
@@ -95,7 +95,7 @@ public sealed class CrowdTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal(("late\n", 0), (result.Stdout, result.ExitCode));
+        Assert.Equal(("late\n", 0), (result.StandardOutput, result.ExitCode));
     }
 
     [Fact]

@@ -25,7 +25,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
                 """),
             Cancel);
 
-        Assert.Equal(("65534 /home/boxer\nlock\n127.0.0.1\ntemp\nloopback\nhome\n3\n", ""), (result.Stdout, result.Stderr));
+        Assert.Equal(("65534 /home/boxer\nlock\n127.0.0.1\ntemp\nloopback\nhome\n3\n", ""), (result.StandardOutput, result.StandardError));
     }
 
     [Fact]
@@ -54,7 +54,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal("from pip\n", result.Stdout);
+        Assert.Equal("from pip\n", result.StandardOutput);
     }
 
     [Theory]
@@ -71,7 +71,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((expected + "\n", 0), (result.Stdout, result.ExitCode));
+        Assert.Equal((expected + "\n", 0), (result.StandardOutput, result.ExitCode));
     }
 
     [Fact]
@@ -126,7 +126,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal(("installed as games:tty\n_apt\n", 0), (result.Stdout, result.ExitCode));
+        Assert.Equal(("installed as games:tty\n_apt\n", 0), (result.StandardOutput, result.ExitCode));
     }
 
     [Fact]
@@ -135,11 +135,11 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
         SandboxRequest request = Shell("pwd; echo $GREETING; cat; echo; echo $PATH");
         request.WorkingDirectory = "/made/for/this";
         request.Environment["GREETING"] = "grüße = ok";
-        request.WithStdin("from stdin");
+        request.WithStandardInput("from stdin");
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        string[] lines = result.Stdout.Split('\n');
+        string[] lines = result.StandardOutput.Split('\n');
         Assert.Equal(["/made/for/this", "grüße = ok", "from stdin"], lines[..3]);
         Assert.EndsWith(":/home/boxer/.local/bin", lines[3], StringComparison.Ordinal);
     }
@@ -148,12 +148,12 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
     public async Task A_large_stdin_arrives_whole_and_one_that_nobody_reads_does_no_harm()
     {
         SandboxRequest read = Shell("sha256sum");
-        read.Stdin = new byte[5_000_000];
+        read.StandardInput = new byte[5_000_000];
         SandboxRequest ignored = Shell("echo done");
-        ignored.Stdin = new byte[5_000_000];
+        ignored.StandardInput = new byte[5_000_000];
 
-        Assert.StartsWith(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(new byte[5_000_000])), (await shared.Runner.RunAsync(read, Cancel)).Stdout, StringComparison.Ordinal);
-        Assert.Equal("done\n", (await shared.Runner.RunAsync(ignored, Cancel)).Stdout);
+        Assert.StartsWith(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(new byte[5_000_000])), (await shared.Runner.RunAsync(read, Cancel)).StandardOutput, StringComparison.Ordinal);
+        Assert.Equal("done\n", (await shared.Runner.RunAsync(ignored, Cancel)).StandardOutput);
     }
 
     [Fact]
@@ -167,8 +167,8 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal("0 444 300000\n0 555 20\n0 755 60\nran\n1\n", System.Text.RegularExpressions.Regex.Replace(result.Stdout, "755 \\d+", "755 60"));
-        Assert.Contains("Permission denied", result.Stderr, StringComparison.Ordinal);
+        Assert.Equal("0 444 300000\n0 555 20\n0 755 60\nran\n1\n", System.Text.RegularExpressions.Regex.Replace(result.StandardOutput, "755 \\d+", "755 60"));
+        Assert.Contains("Permission denied", result.StandardError, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -179,8 +179,8 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
         SandboxResult first = await shared.Runner.RunAsync(write, Cancel);
         SandboxResult second = await shared.Runner.RunAsync(Shell("cat /etc/mine; test -s /etc/passwd && echo intact"), Cancel);
 
-        Assert.Equal("mine\n", first.Stdout);
-        Assert.Equal("intact\n", second.Stdout);
+        Assert.Equal("mine\n", first.StandardOutput);
+        Assert.Equal("intact\n", second.StandardOutput);
     }
 
     [Fact]
@@ -200,7 +200,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
                 """),
             Cancel);
 
-        Assert.Equal("['lo']\nTrue True\nTrue True\n''\n", result.Stdout);
+        Assert.Equal("['lo']\nTrue True\nTrue True\n''\n", result.StandardOutput);
     }
 
     [Fact]
@@ -209,7 +209,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
         SandboxRequest small = Shell("ulimit -n");
         small.Limits.OpenFiles = 33;
 
-        Assert.Equal("33\n", (await shared.Runner.RunAsync(small, Cancel)).Stdout);
-        Assert.Equal("256\n", (await shared.Runner.RunAsync(Shell("ulimit -n"), Cancel)).Stdout);
+        Assert.Equal("33\n", (await shared.Runner.RunAsync(small, Cancel)).StandardOutput);
+        Assert.Equal("256\n", (await shared.Runner.RunAsync(Shell("ulimit -n"), Cancel)).StandardOutput);
     }
 }

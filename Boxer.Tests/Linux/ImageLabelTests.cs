@@ -22,11 +22,11 @@ public sealed class ImageLabelTests(PythonImage image)
                     --manifest.annotation dev.gvisor.flag.network=host --manifest.annotation dev.gvisor.internal.nohostuds=1
                 skopeo copy --quiet --dest-tls-verify=false oci:{layout}:latest docker://{new Uri(image.Url).Authority}/library/labelled:latest
                 """);
-            await using SandboxRunner runner = BoxerRunner.Create(image.Options());
+            await using SandboxRunner runner = SandboxRunnerFactory.Create(image.Options());
             string? spec = null;
             await foreach (SandboxEvent item in runner.StreamAsync(new SandboxRequest("labelled", "sh", "-c", "echo; sleep 1"), cancel))
             {
-                if (item is SandboxOutput)
+                if (item is SandboxDataReceived)
                 {
                     spec ??= string.Concat(Directory.EnumerateFiles("/run/boxer", "config.json", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4 })
                         .Select(File.ReadAllText));

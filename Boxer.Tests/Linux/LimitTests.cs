@@ -16,7 +16,7 @@ public sealed class LimitTests(SharedRunner shared)
         string[] before = OwnTraces.Sandboxes();
         await foreach (SandboxEvent item in shared.Runner.StreamAsync(Shell("echo up; sleep 1000"), Cancel))
         {
-            if (item is SandboxOutput)
+            if (item is SandboxDataReceived)
             {
                 string sandbox = Assert.Single(OwnTraces.Sandboxes().Except(before, StringComparer.Ordinal));
                 Assert.Equal("500\n", await File.ReadAllTextAsync($"/proc/{OwnTraces.FindProcess(sandbox, "runsc-sandbox")}/oom_score_adj", Cancel));
@@ -33,9 +33,9 @@ public sealed class LimitTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.WallClockLimit, 137, "before\n"), (result.Termination.Kind, result.ExitCode, result.Stdout));
+        Assert.Equal((TerminationKind.WallClockLimit, 137, "before\n"), (result.Termination.Kind, result.ExitCode, result.StandardOutput));
         Assert.Contains("2 s", result.Termination.Message, StringComparison.Ordinal);
-        Assert.Equal("file", Assert.Single(result.Outputs).Path);
+        Assert.Equal("file", Assert.Single(result.OutputFiles).Path);
     }
 
     [Theory]
@@ -50,7 +50,7 @@ public sealed class LimitTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.WallClockLimit, "up\n"), (result.Termination.Kind, result.Stdout));
+        Assert.Equal((TerminationKind.WallClockLimit, "up\n"), (result.Termination.Kind, result.StandardOutput));
     }
 
     [Fact]
@@ -60,7 +60,7 @@ public sealed class LimitTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.Exited, "done\n"), (result.Termination.Kind, result.Stdout));
+        Assert.Equal((TerminationKind.Exited, "done\n"), (result.Termination.Kind, result.StandardOutput));
     }
 
     [Theory]
@@ -74,7 +74,7 @@ public sealed class LimitTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.MemoryLimit, 137, "up\n"), (result.Termination.Kind, result.ExitCode, result.Stdout));
+        Assert.Equal((TerminationKind.MemoryLimit, 137, "up\n"), (result.Termination.Kind, result.ExitCode, result.StandardOutput));
         Assert.Contains("256 MiB", result.Termination.Message, StringComparison.Ordinal);
     }
 
@@ -97,7 +97,7 @@ public sealed class LimitTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.MemoryLimit, "up\n"), (result.Termination.Kind, result.Stdout));
+        Assert.Equal((TerminationKind.MemoryLimit, "up\n"), (result.Termination.Kind, result.StandardOutput));
     }
 
     [Fact]
@@ -108,7 +108,7 @@ public sealed class LimitTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.WallClockLimit, "up\n"), (result.Termination.Kind, result.Stdout));
+        Assert.Equal((TerminationKind.WallClockLimit, "up\n"), (result.Termination.Kind, result.StandardOutput));
     }
 
     [Theory]
@@ -117,11 +117,11 @@ public sealed class LimitTests(SharedRunner shared)
     public async Task A_flood_is_ended_and_its_first_bytes_are_kept(string script, int stream)
     {
         SandboxRequest request = Shell(script);
-        request.Limits.OutputBytes = 1 << 20;
+        request.Limits.StandardOutputBytes = 1 << 20;
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        ReadOnlyMemory<byte> kept = stream == 1 ? result.StdoutBytes : result.StderrBytes;
+        ReadOnlyMemory<byte> kept = stream == 1 ? result.StandardOutputBytes : result.StandardErrorBytes;
         Assert.Equal((TerminationKind.OutputLimit, 1 << 20), (result.Termination.Kind, kept.Length));
         Assert.True(kept.Span.IndexOfAnyExcept((byte)0) < 0);
         Assert.True(result.Timings.Run < TimeSpan.FromSeconds(20), "The wall clock ended it, not the flood.");
@@ -131,22 +131,22 @@ public sealed class LimitTests(SharedRunner shared)
     public async Task A_flood_of_a_command_that_then_ends_is_named_too()
     {
         SandboxRequest request = Shell("head -c 5000 /dev/zero");
-        request.Limits.OutputBytes = 4999;
+        request.Limits.StandardOutputBytes = 4999;
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.OutputLimit, 4999), (result.Termination.Kind, result.StdoutBytes.Length));
+        Assert.Equal((TerminationKind.OutputLimit, 4999), (result.Termination.Kind, result.StandardOutputBytes.Length));
     }
 
     [Fact]
     public async Task As_many_bytes_as_the_limit_are_no_flood()
     {
         SandboxRequest request = Shell("head -c 5000 /dev/zero");
-        request.Limits.OutputBytes = 5000;
+        request.Limits.StandardOutputBytes = 5000;
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.Exited, 5000), (result.Termination.Kind, result.StdoutBytes.Length));
+        Assert.Equal((TerminationKind.Exited, 5000), (result.Termination.Kind, result.StandardOutputBytes.Length));
     }
 
     [Theory]
@@ -170,7 +170,7 @@ public sealed class LimitTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal(("40 11\n", 0), (result.Stdout, result.ExitCode));
+        Assert.Equal(("40 11\n", 0), (result.StandardOutput, result.ExitCode));
     }
 
     /// <summary>
@@ -183,7 +183,7 @@ public sealed class LimitTests(SharedRunner shared)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = pooled;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         SandboxRequest request = Python(BombOfUsers(1_000, "time.sleep(1000)"));
         (request.User, request.Limits.MemoryMegabytes, request.Limits.WallClock) = ("0", 2_048, TimeSpan.FromMinutes(5));
         string[] before = OwnTraces.Sandboxes();
@@ -191,9 +191,9 @@ public sealed class LimitTests(SharedRunner shared)
         SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
         SandboxResult next = await runner.RunAsync(Shell("echo next"), Cancel);
 
-        Assert.Equal((TerminationKind.PidsLimit, 137, "up\n"), (result.Termination.Kind, result.ExitCode, result.Stdout));
+        Assert.Equal((TerminationKind.PidsLimit, 137, "up\n"), (result.Termination.Kind, result.ExitCode, result.StandardOutput));
         Assert.Contains("where each may have 64", result.Termination.Message, StringComparison.Ordinal);
-        Assert.Equal("next\n", next.Stdout);
+        Assert.Equal("next\n", next.StandardOutput);
         await runner.DisposeAsync();
         Assert.Empty(OwnTraces.Sandboxes().Except(before, StringComparer.Ordinal));
     }
@@ -206,7 +206,7 @@ public sealed class LimitTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.Exited, 0, "up\nall\n"), (result.Termination.Kind, result.ExitCode, result.Stdout));
+        Assert.Equal((TerminationKind.Exited, 0, "up\nall\n"), (result.Termination.Kind, result.ExitCode, result.StandardOutput));
     }
 
     // Each user makes as many processes as it may, and says so; the next one begins then.
@@ -242,7 +242,7 @@ public sealed class LimitTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal("49 24\n", result.Stdout);
+        Assert.Equal("49 24\n", result.StandardOutput);
     }
 
     [Fact]
@@ -267,7 +267,7 @@ public sealed class LimitTests(SharedRunner shared)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = pooled;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         SandboxRequest request = Shell("""
             df -k --output=size,target /tmp /dev/shm $HOME /output | tail -n 4 | while read size target; do echo $size; done | uniq -c
             for directory in /tmp /dev/shm $HOME /output; do head -c 3000000 /dev/zero >$directory/x && echo $directory; done
@@ -277,8 +277,8 @@ public sealed class LimitTests(SharedRunner shared)
 
         SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
 
-        Assert.Contains("4 8192\n/tmp\n/dev/shm\nagain\n", result.Stdout, StringComparison.Ordinal);
-        Assert.Equal(2, result.Stderr.Split("No space left").Length - 1);
+        Assert.Contains("4 8192\n/tmp\n/dev/shm\nagain\n", result.StandardOutput, StringComparison.Ordinal);
+        Assert.Equal(2, result.StandardError.Split("No space left").Length - 1);
     }
 
     [Fact]
@@ -298,7 +298,7 @@ public sealed class LimitTests(SharedRunner shared)
         idle.Limits.WallClock = TimeSpan.FromSeconds(1);
         SandboxResult other = await shared.Runner.RunAsync(idle, Cancel);
 
-        Assert.Equal((TerminationKind.WallClockLimit, "19 can't start new thread\n"), (full.Termination.Kind, full.Stdout));
+        Assert.Equal((TerminationKind.WallClockLimit, "19 can't start new thread\n"), (full.Termination.Kind, full.StandardOutput));
         Assert.EndsWith("; it had 20 processes and threads, and more than 20 are not allowed: a higher limit may help", full.Termination.Message, StringComparison.Ordinal);
         Assert.EndsWith("limit of 1 s", other.Termination.Message, StringComparison.Ordinal);
     }
@@ -311,8 +311,8 @@ public sealed class LimitTests(SharedRunner shared)
     {
         SandboxResult result = await shared.Runner.RunAsync(Shell($"touch -d {given} /output/a; echo b >/output/b"), Cancel);
 
-        Assert.Null(result.OutputsIncomplete);
-        Assert.Equal(expected, result.Outputs.Single(file => file.Path == "a").ModifiedAt.ToString("o", System.Globalization.CultureInfo.InvariantCulture));
+        Assert.Null(result.OutputFilesIncomplete);
+        Assert.Equal(expected, result.OutputFiles.Single(file => file.Path == "a").ModifiedAt.ToString("o", System.Globalization.CultureInfo.InvariantCulture));
     }
 
     [Fact]
@@ -355,10 +355,10 @@ public sealed class LimitTests(SharedRunner shared)
         SandboxResult some = await shared.Runner.RunAsync(tooMany, Cancel);
         SandboxResult regular = await shared.Runner.RunAsync(odd, Cancel);
 
-        Assert.Equal(5, some.Outputs.Count);
-        Assert.NotNull(some.OutputsIncomplete);
-        Assert.Equal(["d/hard", "ok"], regular.Outputs.Select(file => file.Path).Order());
-        Assert.Contains("2 entries were neither files nor directories", regular.OutputsIncomplete, StringComparison.Ordinal);
+        Assert.Equal(5, some.OutputFiles.Count);
+        Assert.NotNull(some.OutputFilesIncomplete);
+        Assert.Equal(["d/hard", "ok"], regular.OutputFiles.Select(file => file.Path).Order());
+        Assert.Contains("2 entries were neither files nor directories", regular.OutputFilesIncomplete, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -368,13 +368,13 @@ public sealed class LimitTests(SharedRunner shared)
         try
         {
             SandboxRequest request = Shell("mkdir -p /output/a/b; echo text > /output/a/b/c; : > /output/empty");
-            request.Outputs = SandboxOutputs.ToDirectory(Path.Join(parent, "out"));
+            request.OutputFiles = OutputFilePolicy.ToDirectory(Path.Join(parent, "out"));
 
             SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-            Assert.Equal(["a/b/c", "empty"], result.Outputs.Select(file => file.Path).Order());
+            Assert.Equal(["a/b/c", "empty"], result.OutputFiles.Select(file => file.Path).Order());
             Assert.Equal("text\n", await File.ReadAllTextAsync(Path.Join(parent, "out/a/b/c"), Cancel));
-            Assert.All(result.Outputs, file => Assert.True(File.Exists(file.HostPath)));
+            Assert.All(result.OutputFiles, file => Assert.True(File.Exists(file.HostPath)));
         }
         finally
         {

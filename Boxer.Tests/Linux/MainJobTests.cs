@@ -15,8 +15,8 @@ public sealed class MainJobTests(SharedRunner shared)
     {
         SandboxResult result = await shared.Runner.RunAsync(Python("print(42)"), Cancel);
 
-        Assert.Equal("42\n", result.Stdout);
-        Assert.Equal("", result.Stderr);
+        Assert.Equal("42\n", result.StandardOutput);
+        Assert.Equal("", result.StandardError);
         Assert.Equal((TerminationKind.Exited, 0), (result.Termination.Kind, result.ExitCode));
         Assert.StartsWith("sha256:", result.ImageDigest, StringComparison.Ordinal);
         Assert.Matches("^boxer-[0-9a-f-]{36}$", result.Id);
@@ -28,8 +28,8 @@ public sealed class MainJobTests(SharedRunner shared)
     {
         SandboxResult result = await shared.Runner.RunAsync(Command("cat", "/proc/version"), Cancel);
 
-        Assert.NotEqual(await File.ReadAllTextAsync("/proc/version", Cancel), result.Stdout);
-        Assert.Contains("4.4.0", result.Stdout, StringComparison.Ordinal);
+        Assert.NotEqual(await File.ReadAllTextAsync("/proc/version", Cancel), result.StandardOutput);
+        Assert.Contains("4.4.0", result.StandardOutput, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -44,11 +44,11 @@ public sealed class MainJobTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal("", result.Stderr);
-        SandboxOutputFile file = Assert.Single(result.Outputs);
+        Assert.Equal("", result.StandardError);
+        SandboxOutputFile file = Assert.Single(result.OutputFiles);
         Assert.Equal(("a/b/all.bin", 256_000L), (file.Path, file.Size));
         Assert.Equal([.. Enumerable.Range(0, 256_000).Select(i => (byte)i)], file.Content.ToArray());
-        Assert.Null(result.OutputsIncomplete);
+        Assert.Null(result.OutputFilesIncomplete);
     }
 
     [Fact]
@@ -58,10 +58,10 @@ public sealed class MainJobTests(SharedRunner shared)
         var runs = new List<Task<SandboxResult>>();
         for (int i = 0; i < 3; i++)
         {
-            runs.Add(shared.Runner.RunAsync(request.WithStdin($"call {i}"), Cancel));
+            runs.Add(shared.Runner.RunAsync(request.WithStandardInput($"call {i}"), Cancel));
         }
 
-        Assert.Equal(["call 0", "call 1", "call 2"], (await Task.WhenAll(runs)).Select(result => result.Stdout));
+        Assert.Equal(["call 0", "call 1", "call 2"], (await Task.WhenAll(runs)).Select(result => result.StandardOutput));
     }
 
     [Fact]
@@ -73,7 +73,7 @@ public sealed class MainJobTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal("/work/a\n/home/x/\nok\n", result.Stdout);
+        Assert.Equal("/work/a\n/home/x/\nok\n", result.StandardOutput);
     }
 
     [Fact]
@@ -90,14 +90,14 @@ public sealed class MainJobTests(SharedRunner shared)
             open("l" * 70, "w").write("x")
             print("done")
             """);
-        request.Outputs = SandboxOutputs.ToDirectory(directory);
+        request.OutputFiles = OutputFilePolicy.ToDirectory(directory);
         try
         {
             SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-            Assert.Equal(("done\n", ""), (result.Stdout, result.Stderr));
-            Assert.Equal("short", Assert.Single(result.Outputs).Path);
-            Assert.Contains("too long for the directory on this host", result.OutputsIncomplete, StringComparison.Ordinal);
+            Assert.Equal(("done\n", ""), (result.StandardOutput, result.StandardError));
+            Assert.Equal("short", Assert.Single(result.OutputFiles).Path);
+            Assert.Contains("too long for the directory on this host", result.OutputFilesIncomplete, StringComparison.Ordinal);
         }
         finally
         {
@@ -112,13 +112,13 @@ public sealed class MainJobTests(SharedRunner shared)
         try
         {
             SandboxRequest request = Shell("echo $RANDOM >/output/a");
-            request.Outputs = SandboxOutputs.ToDirectory(directory);
+            request.OutputFiles = OutputFilePolicy.ToDirectory(directory);
             Task<SandboxResult>[] runs = [shared.Runner.RunAsync(request, Cancel), shared.Runner.RunAsync(request, Cancel)];
             SandboxResult[] results = await Task.WhenAll(runs);
 
             // The other is told as it ended, but for its files.
-            Assert.Equal("a", Assert.Single(results.Single(result => result.OutputsIncomplete is null).Outputs).Path);
-            Assert.Empty(results.Single(result => result.OutputsIncomplete is not null).Outputs);
+            Assert.Equal("a", Assert.Single(results.Single(result => result.OutputFilesIncomplete is null).OutputFiles).Path);
+            Assert.Empty(results.Single(result => result.OutputFilesIncomplete is not null).OutputFiles);
             Assert.True(File.Exists(Path.Join(directory, "a")));
         }
         finally
@@ -139,11 +139,11 @@ public sealed class MainJobTests(SharedRunner shared)
             await Task.Delay(TimeSpan.FromMilliseconds(50), Cancel);
         }
 
-        while (await events.MoveNextAsync() && events.Current is SandboxOutput)
+        while (await events.MoveNextAsync() && events.Current is SandboxDataReceived)
         {
         }
 
-        Assert.Equal(5_000_001, Assert.IsType<SandboxEnded>(events.Current).Result.StdoutBytes.Length);
+        Assert.Equal(5_000_001, Assert.IsType<SandboxEnded>(events.Current).Result.StandardOutputBytes.Length);
     }
 
     [Fact]
@@ -160,7 +160,7 @@ public sealed class MainJobTests(SharedRunner shared)
             await client.GetStream().WriteAsync("hello"u8.ToArray(), Cancel);
         }
 
-        Assert.Equal("hello\n", (await run).Stdout);
+        Assert.Equal("hello\n", (await run).StandardOutput);
 
         request.Egress = new EgressPolicy();
         InvalidSandboxRequestException fault = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
@@ -182,7 +182,7 @@ public sealed class MainJobTests(SharedRunner shared)
                 """),
             Cancel);
 
-        Assert.Equal("all\n", result.Stdout);
+        Assert.Equal("all\n", result.StandardOutput);
         Assert.Equal(0, result.ExitCode);
     }
 
@@ -191,7 +191,7 @@ public sealed class MainJobTests(SharedRunner shared)
     {
         SandboxResult result = await shared.Runner.RunAsync(Python("import sys; print('no', file=sys.stderr); sys.exit(7)"), Cancel);
 
-        Assert.Equal((TerminationKind.Exited, 7, 7, "no\n", ""), (result.Termination.Kind, result.Termination.ExitCode, result.ExitCode, result.Stderr, result.Stdout));
+        Assert.Equal((TerminationKind.Exited, 7, 7, "no\n", ""), (result.Termination.Kind, result.Termination.ExitCode, result.ExitCode, result.StandardError, result.StandardOutput));
         Assert.Null(result.Termination.Signal);
     }
 
@@ -241,15 +241,15 @@ public sealed class MainJobTests(SharedRunner shared)
         SandboxResult[] results = await Task.WhenAll(Enumerable.Range(0, 8).Select(i =>
         {
             SandboxRequest request = Python($"import sys; print({i}, sys.stdin.read()); open('/output/{i}', 'w').write('{i}'); sys.exit({i})");
-            request.Stdin = Encoding.UTF8.GetBytes($"input {i}");
+            request.StandardInput = Encoding.UTF8.GetBytes($"input {i}");
             return shared.Runner.RunAsync(request, Cancel);
         }));
 
         for (int i = 0; i < results.Length; i++)
         {
-            Assert.Equal($"{i} input {i}\n", results[i].Stdout);
+            Assert.Equal($"{i} input {i}\n", results[i].StandardOutput);
             Assert.Equal(i, results[i].ExitCode);
-            Assert.Equal($"{i}", Assert.Single(results[i].Outputs).Path);
+            Assert.Equal($"{i}", Assert.Single(results[i].OutputFiles).Path);
         }
 
         Assert.Equal(8, results.Select(result => result.Id).Distinct().Count());
@@ -269,9 +269,9 @@ public sealed class MainJobTests(SharedRunner shared)
         SandboxEnded ended = Assert.IsType<SandboxEnded>(events[^1]);
         Assert.Equal(started.Id, ended.Result.Id);
         Assert.Equal(
-            [(SandboxStream.Stdout, "one\n"), (SandboxStream.Stderr, "two\n")],
-            events[1..^1].Cast<SandboxOutput>().Select(output => (output.Stream, Encoding.UTF8.GetString(output.Data.Span))).OrderBy(output => output.Stream));
-        Assert.Equal(("one\n", "two\n"), (ended.Result.Stdout, ended.Result.Stderr));
+            [(SandboxStream.StandardOutput, "one\n"), (SandboxStream.StandardError, "two\n")],
+            events[1..^1].Cast<SandboxDataReceived>().Select(output => (output.Stream, Encoding.UTF8.GetString(output.Data.Span))).OrderBy(output => output.Stream));
+        Assert.Equal(("one\n", "two\n"), (ended.Result.StandardOutput, ended.Result.StandardError));
     }
 
     [Fact]
@@ -281,14 +281,14 @@ public sealed class MainJobTests(SharedRunner shared)
         request.Limits.WallClock = TimeSpan.FromMinutes(5);
         await foreach (SandboxEvent item in shared.Runner.StreamAsync(request, Cancel))
         {
-            if (item is SandboxOutput)
+            if (item is SandboxDataReceived)
             {
                 break;
             }
         }
 
         // A runner whose slots leaked would not answer.
-        Assert.Equal("42\n", (await shared.Runner.RunAsync(Python("print(42)"), Cancel)).Stdout);
+        Assert.Equal("42\n", (await shared.Runner.RunAsync(Python("print(42)"), Cancel)).StandardOutput);
     }
 
     [Fact]

@@ -21,11 +21,11 @@ public sealed class MergeOutputTests(SharedRunner shared)
     public async Task Both_streams_come_as_one_in_their_true_order(string user, bool pooled)
     {
         SandboxRequest request = Python(Alternates);
-        (request.MergeOutput, request.User) = (true, user);
+        (request.MergeStandardError, request.User) = (true, user);
 
         SandboxResult result = await shared.RunAsync(request, pooled);
 
-        Assert.Equal((Numbers, ""), (result.Stdout, result.Stderr));
+        Assert.Equal((Numbers, ""), (result.StandardOutput, result.StandardError));
     }
 
     [Fact]
@@ -33,21 +33,21 @@ public sealed class MergeOutputTests(SharedRunner shared)
     {
         SandboxResult result = await shared.Runner.RunAsync(Python(Alternates), Cancel);
 
-        Assert.Equal((250, 250), (result.Stdout.Count(c => c == '\n'), result.Stderr.Count(c => c == '\n')));
+        Assert.Equal((250, 250), (result.StandardOutput.Count(c => c == '\n'), result.StandardError.Count(c => c == '\n')));
     }
 
     [Fact]
     public async Task A_stream_delivers_what_is_written_as_it_comes()
     {
         SandboxRequest request = Shell("echo one; echo two >&2; sleep 1; echo three >&2");
-        request.MergeOutput = true;
+        request.MergeStandardError = true;
         var said = new StringBuilder();
         List<string> states = [];
         await foreach (SandboxEvent item in shared.Runner.StreamAsync(request, Cancel))
         {
-            if (item is SandboxOutput output)
+            if (item is SandboxDataReceived output)
             {
-                Assert.Equal(SandboxStream.Stdout, output.Stream);
+                Assert.Equal(SandboxStream.StandardOutput, output.Stream);
                 states.Add(said.Append(Encoding.UTF8.GetString(output.Data.Span)).ToString());
             }
         }

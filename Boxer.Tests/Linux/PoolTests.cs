@@ -18,13 +18,13 @@ public sealed class PoolTests(SharedRunner shared)
         request.Environment["KEY"] = "value";
         request.WorkingDirectory = "/tmp";
         request.User = "1234";
-        request.Stdin = "typed\n"u8.ToArray();
+        request.StandardInput = "typed\n"u8.ToArray();
         request.Limits = new() { OpenFiles = 99 };
         SandboxResult cold = await runner.RunAsync(request, Cancel);
         SandboxResult warm = await runner.WarmAsync(request);
 
-        Assert.Equal("1234\ngiven\nvalue\n/tmp\n99\ntyped\n", warm.Stdout);
-        Assert.Equal((cold.Stdout, cold.ExitCode, cold.Outputs.Count), (warm.Stdout, warm.ExitCode, warm.Outputs.Count));
+        Assert.Equal("1234\ngiven\nvalue\n/tmp\n99\ntyped\n", warm.StandardOutput);
+        Assert.Equal((cold.StandardOutput, cold.ExitCode, cold.OutputFiles.Count), (warm.StandardOutput, warm.ExitCode, warm.OutputFiles.Count));
         Assert.Equal(3, warm.ExitCode);
     }
 
@@ -54,8 +54,8 @@ public sealed class PoolTests(SharedRunner shared)
         request.Limits = new() { MemoryMegabytes = megabytes, CpuCores = 1.5, Pids = 99 };
 
         // Only the second wait shows that serving one did not destroy the others.
-        Assert.Equal($"{used}\n", (await runner.WarmAsync(request)).Stdout);
-        Assert.Equal($"{used}\n", (await runner.WarmAsync(request)).Stdout);
+        Assert.Equal($"{used}\n", (await runner.WarmAsync(request)).StandardOutput);
+        Assert.Equal($"{used}\n", (await runner.WarmAsync(request)).StandardOutput);
     }
 
     [Fact]
@@ -66,7 +66,7 @@ public sealed class PoolTests(SharedRunner shared)
         for (int i = 0; i < 4; i++)
         {
             SandboxResult result = await runner.WarmAsync(SharedRunner.Shell("ls /tmp /output /dev/shm; cat /proc/sys/kernel/random/boot_id; touch /tmp/left /output/left /dev/shm/left"));
-            string[] lines = result.Stdout.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+            string[] lines = result.StandardOutput.Split('\n', StringSplitOptions.RemoveEmptyEntries);
             Assert.DoesNotContain("left", lines);
             Assert.True(boots.Add(lines[^1]));
         }
@@ -101,11 +101,11 @@ public sealed class PoolTests(SharedRunner shared)
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
         options.Pool.WarmUps[PythonImage.Name] = ["sh", "-c", "id -u > /var/tmp/seen; echo printed; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"];
-        await using SandboxRunner runner = BoxerRunner.Create(options);
-        Assert.DoesNotContain("65534", (await runner.RunAsync(SharedRunner.Shell("cat /var/tmp/seen"), Cancel)).Stdout, StringComparison.Ordinal);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
+        Assert.DoesNotContain("65534", (await runner.RunAsync(SharedRunner.Shell("cat /var/tmp/seen"), Cancel)).StandardOutput, StringComparison.Ordinal);
         SandboxResult warm = await runner.WarmAsync(SharedRunner.Shell("cat /var/tmp/seen"));
 
-        Assert.Equal("65534\n", warm.Stdout);
+        Assert.Equal("65534\n", warm.StandardOutput);
         SandboxResult busy = await runner.RunAsync(SharedRunner.Shell("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"), Cancel);
         Assert.True(warm.Usage.CommandCpu < busy.Usage.CommandCpu / 2, $"{warm.Usage.CommandCpu} is not far below {busy.Usage.CommandCpu}");
     }
@@ -116,14 +116,14 @@ public sealed class PoolTests(SharedRunner shared)
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
         options.Pool.WarmUps[PythonImage.Name] = ["sh", "-c", "kill -SEGV $$"];
-        await using (SandboxRunner runner = BoxerRunner.Create(options))
+        await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
         {
             await runner.WarmAsync(SharedRunner.Command("true"));
         }
 
         options.DefaultLimits.MemoryMegabytes = 64;
         options.Pool.WarmUps[PythonImage.Name] = ["python3", "-c", "x = b'x' * (400 << 20)"];
-        await using (SandboxRunner runner = BoxerRunner.Create(options))
+        await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
         {
             for (int i = 0; i < 3; i++)
             {
@@ -143,7 +143,7 @@ public sealed class PoolTests(SharedRunner shared)
         options.CgroupParent = parent;
         try
         {
-            await using SandboxRunner runner = BoxerRunner.Create(options);
+            await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
             await runner.WarmAsync(SharedRunner.Command("true"));
             int killed = 0;
             for (int attempt = 0; attempt < 100 && killed == 0; attempt++)
@@ -161,7 +161,7 @@ public sealed class PoolTests(SharedRunner shared)
             Assert.NotEqual(0, killed);
             SandboxRequest request = SharedRunner.Shell("cat /job/in");
             request.Files.Add(SandboxFile.FromText("job/in", "given"));
-            Assert.Equal("given", (await runner.RunAsync(request, Cancel)).Stdout);
+            Assert.Equal("given", (await runner.RunAsync(request, Cancel)).StandardOutput);
         }
         finally
         {
@@ -193,6 +193,6 @@ public sealed class PoolTests(SharedRunner shared)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
-        return BoxerRunner.Create(options);
+        return SandboxRunnerFactory.Create(options);
     }
 }

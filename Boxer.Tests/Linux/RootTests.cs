@@ -72,7 +72,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
         {
             BoxerOptions options = shared.Options;
             options.Pool.Enabled = true;
-            await using SandboxRunner runner = BoxerRunner.Create(options);
+            await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
             result = await runner.WarmAsync(request);
         }
         else
@@ -82,7 +82,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
 
         Assert.Equal(
             ("ls\nls -R\nfind\ncp\ntar\n[]\nsecurity.selinux ENODATA\nsecurity.capability ENODATA\ntrusted.overlay.opaque ENODATA\nuser.any ENODATA\ndash\nb'value' ['user.any']\n", ""),
-            (result.Stdout, result.Stderr));
+            (result.StandardOutput, result.StandardError));
     }
 
     [Fact]
@@ -97,7 +97,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             BoxerOptions options = image.Options();
             options.Home = Path.Join(work, "home");
             string first;
-            await using (SandboxRunner runner = BoxerRunner.Create(options))
+            await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
             {
                 first = await LookAsync(runner);
 
@@ -107,10 +107,10 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             }
 
             options.Pool.Enabled = true;
-            await using (SandboxRunner runner = BoxerRunner.Create(options))
+            await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
             {
                 Assert.Equal(first, await LookAsync(runner));
-                Assert.Equal(first[first.IndexOf('\n', StringComparison.Ordinal)..], (await runner.WarmAsync(Listing())).Stdout);
+                Assert.Equal(first[first.IndexOf('\n', StringComparison.Ordinal)..], (await runner.WarmAsync(Listing())).StandardOutput);
             }
 
             Assert.Equal($"\n40 {new string('f', 138)}00 {new string('f', 138)}39 []\nENODATA\n42\n", first[first.IndexOf('\n', StringComparison.Ordinal)..]);
@@ -136,21 +136,21 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             write.User = "0";
             string before;
             string images;
-            await using (SandboxRunner runner = BoxerRunner.Create(options))
+            await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
             {
                 SandboxResult result = await runner.RunAsync(look, Cancel);
-                Assert.Equal((0, ""), (result.ExitCode, result.Stderr));
-                before = result.Stdout;
+                Assert.Equal((0, ""), (result.ExitCode, result.StandardError));
+                before = result.StandardOutput;
                 images = await TreeListing.ReadAsync(Path.Join(home, "layers"));
-                Assert.Equal("changed\nmade\n", (await runner.RunAsync(write, Cancel)).Stdout);
-                Assert.Equal(before, (await runner.RunAsync(look, Cancel)).Stdout);
+                Assert.Equal("changed\nmade\n", (await runner.RunAsync(write, Cancel)).StandardOutput);
+                Assert.Equal(before, (await runner.RunAsync(look, Cancel)).StandardOutput);
             }
 
             options.Pool.Enabled = true;
-            await using (SandboxRunner runner = BoxerRunner.Create(options))
+            await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
             {
-                Assert.Equal("changed\nmade\n", (await runner.WarmAsync(write)).Stdout);
-                Assert.Equal(before, (await runner.RunAsync(look, Cancel)).Stdout);
+                Assert.Equal("changed\nmade\n", (await runner.WarmAsync(write)).StandardOutput);
+                Assert.Equal(before, (await runner.RunAsync(look, Cancel)).StandardOutput);
             }
 
             Assert.Equal(images, await TreeListing.ReadAsync(Path.Join(home, "layers")));
@@ -235,7 +235,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
     private static async Task<string> LookAsync(SandboxRunner runner)
     {
         SandboxResult listing = await runner.RunAsync(Listing(), Cancel);
-        Assert.Equal("", listing.Stderr);
+        Assert.Equal("", listing.StandardError);
         await using OpenRun run = await OpenRun.StartAsync(runner, new SandboxRequest(ImageName, "sh", "-c", OpenRun.Counting));
         string digest = listing.ImageDigest["sha256:".Length..];
         IEnumerable<string> roots = Directory.EnumerateFiles("/run/boxer", "config.json", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4 })
@@ -243,6 +243,6 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             .Where(spec => spec.Contains(digest, StringComparison.Ordinal))
             .Select(spec => JsonDocument.Parse(spec).RootElement)
             .Select(spec => Path.GetFileName(spec.GetProperty("root").GetProperty("path").GetString()) + (spec.TryGetProperty("annotations", out JsonElement annotations) ? annotations.ToString() : ""));
-        return Assert.Single(roots.Distinct()) + listing.Stdout;
+        return Assert.Single(roots.Distinct()) + listing.StandardOutput;
     }
 }

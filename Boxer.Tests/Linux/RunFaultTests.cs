@@ -22,11 +22,11 @@ public sealed class RunFaultTests(SharedRunner shared)
         string[] instances;
         try
         {
-            await using (SandboxRunner runner = BoxerRunner.Create(options))
+            await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
             {
                 await foreach (SandboxEvent item in runner.StreamAsync(Shell("echo up; sleep 2"), Cancel))
                 {
-                    if (item is SandboxOutput)
+                    if (item is SandboxDataReceived)
                     {
                         string argument = Assert.Single(OwnTraces.Sandboxes(), root => !before.Any(id => root.Contains(id, StringComparison.Ordinal)));
                         strangers.AddRange([new Stranger(argument), new Stranger(argument, 65534)]);
@@ -52,7 +52,7 @@ public sealed class RunFaultTests(SharedRunner shared)
     {
         string[] before = OwnTraces.Instances();
         string directory;
-        await using (SandboxRunner runner = BoxerRunner.Create(shared.Options))
+        await using (SandboxRunner runner = SandboxRunnerFactory.Create(shared.Options))
         {
             await runner.StartAsync(Cancel);
             directory = OwnTraces.Instances().Except(before, StringComparer.Ordinal).Select(id => $"/run/boxer/{id}").Single(instance => File.Exists(Path.Join(instance, "programs")));
@@ -64,7 +64,7 @@ public sealed class RunFaultTests(SharedRunner shared)
 
         Assert.True(Directory.Exists(directory));
         File.Delete(Path.Join(directory, "programs"));
-        await using (SandboxRunner next = BoxerRunner.Create(shared.Options))
+        await using (SandboxRunner next = SandboxRunnerFactory.Create(shared.Options))
         {
             await next.StartAsync(Cancel);
         }
@@ -79,7 +79,7 @@ public sealed class RunFaultTests(SharedRunner shared)
 
         SandboxResult result = await runner.RunAsync(Shell("echo done; exit 3"), Cancel);
 
-        Assert.Equal((3, "done\n"), (result.ExitCode, result.Stdout));
+        Assert.Equal((3, "done\n"), (result.ExitCode, result.StandardOutput));
         Assert.NotNull(result.NetworkIncomplete);
     }
 
@@ -88,7 +88,7 @@ public sealed class RunFaultTests(SharedRunner shared)
     {
         string parent = Directory.CreateTempSubdirectory("boxer-").FullName;
         SandboxRequest request = Shell("echo done; read line; echo x > /output/file");
-        request.Outputs = SandboxOutputs.ToDirectory(Path.Join(parent, "outputs"));
+        request.OutputFiles = OutputFilePolicy.ToDirectory(Path.Join(parent, "outputs"));
         request.Files.Add(SandboxFile.FromStream("in", _ =>
         {
             // After the request was checked.
@@ -98,9 +98,9 @@ public sealed class RunFaultTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal("done\n", result.Stdout);
-        Assert.Empty(result.Outputs);
-        Assert.Equal("This host could not write them all.", result.OutputsIncomplete);
+        Assert.Equal("done\n", result.StandardOutput);
+        Assert.Empty(result.OutputFiles);
+        Assert.Equal("This host could not write them all.", result.OutputFilesIncomplete);
     }
 
     [Fact]
@@ -112,8 +112,8 @@ public sealed class RunFaultTests(SharedRunner shared)
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
         Assert.Equal(TerminationKind.MemoryLimit, result.Termination.Kind);
-        Assert.Empty(result.Outputs);
-        Assert.NotNull(result.OutputsIncomplete);
+        Assert.Empty(result.OutputFiles);
+        Assert.NotNull(result.OutputFilesIncomplete);
     }
 
     [Fact]
@@ -138,8 +138,8 @@ public sealed class RunFaultTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.WallClockLimit, "up\n"), (result.Termination.Kind, result.Stdout));
-        Assert.True(result.Outputs.Count == 1 || result.OutputsIncomplete is not null);
+        Assert.Equal((TerminationKind.WallClockLimit, "up\n"), (result.Termination.Kind, result.StandardOutput));
+        Assert.True(result.OutputFiles.Count == 1 || result.OutputFilesIncomplete is not null);
     }
 
     [Fact]
@@ -199,11 +199,11 @@ public sealed class RunFaultTests(SharedRunner shared)
     {
         public string Name => "none";
 
-        public bool CanBePooled => false;
+        public bool SupportsPooling => false;
 
         public RuntimeNetwork Runtime { get; } = new(NetworkStack.None);
 
-        public string? FindObstacle() => null;
+        public string? GetUnavailableReason() => null;
 
         public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) => Task.FromResult<INetworkAttachment>(this);
 

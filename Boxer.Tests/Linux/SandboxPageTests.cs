@@ -37,7 +37,7 @@ public sealed class SandboxPageTests(SharedRunner shared)
             unshare -1 EPERM
 
             """,
-            result.Stdout + result.Stderr);
+            result.StandardOutput + result.StandardError);
     }
 
     [Fact]
@@ -53,7 +53,7 @@ public sealed class SandboxPageTests(SharedRunner shared)
                 """),
             Cancel);
 
-        Assert.Equal("EHOSTUNREACH\nTrue Temporary failure in name resolution\n", result.Stdout + result.Stderr);
+        Assert.Equal("EHOSTUNREACH\nTrue Temporary failure in name resolution\n", result.StandardOutput + result.StandardError);
     }
 
     [Fact]
@@ -61,6 +61,6 @@ public sealed class SandboxPageTests(SharedRunner shared)
     {
         SandboxResult result = await shared.Runner.RunAsync(Shell("rm -f /usr/missing; echo $?"), Cancel);
 
-        Assert.Equal("1\nrm: cannot remove '/usr/missing': Permission denied\n", result.Stdout + result.Stderr);
+        Assert.Equal("1\nrm: cannot remove '/usr/missing': Permission denied\n", result.StandardOutput + result.StandardError);
     }
 }

@@ -30,10 +30,10 @@ public sealed class StandardStreamsTests(SharedRunner shared)
     public async Task Standard_streams_open_by_name(string user, bool pooled)
     {
         SandboxRequest request = Shell(Script);
-        (request.User, request.Stdin) = (user, "given\n"u8.ToArray());
+        (request.User, request.StandardInput) = (user, "given\n"u8.ToArray());
 
         SandboxResult result = await shared.RunAsync(request, pooled);
 
-        Assert.Equal(("given\none\nthree\nfour\nsix\neight\n", "two\nthree\nfive\nseven\n", 0), (result.Stdout, result.Stderr, result.ExitCode));
+        Assert.Equal(("given\none\nthree\nfour\nsix\neight\n", "two\nthree\nfive\nseven\n", 0), (result.StandardOutput, result.StandardError, result.ExitCode));
     }
 }

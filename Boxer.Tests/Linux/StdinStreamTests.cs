@@ -21,19 +21,19 @@ public sealed class StdinStreamTests(SharedRunner shared)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = pooled;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         if (pooled)
         {
             await runner.WarmAsync(Command("true"));
         }
 
         var pipe = new Pipe();
-        SandboxRequest request = Python("print('ready', flush=True)\nfor line in open('/dev/stdin'): print(int(line) ** 2, flush=True)").WithStdin(pipe.Reader);
+        SandboxRequest request = Python("print('ready', flush=True)\nfor line in open('/dev/stdin'): print(int(line) ** 2, flush=True)").WithStandardInput(pipe.Reader);
         request.User = user;
         List<string> said = [];
         await foreach (SandboxEvent item in runner.StreamAsync(request, Cancel))
         {
-            if (item is SandboxOutput output)
+            if (item is SandboxDataReceived output)
             {
                 said.Add(Encoding.UTF8.GetString(output.Data.Span));
                 if (said.Count < 4)
@@ -55,13 +55,13 @@ public sealed class StdinStreamTests(SharedRunner shared)
     {
         await using var zeros = new Source(_ => ValueTask.CompletedTask);
         SandboxRequest request = Shell("head -c 100000 | wc -c; sleep 1");
-        request.StdinStream = zeros;
+        request.StandardInputStream = zeros;
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
         long read = zeros.Given;
         await Task.Delay(TimeSpan.FromSeconds(0.2), TimeProvider.System, Cancel);
 
-        Assert.Equal("100000\n", result.Stdout);
+        Assert.Equal("100000\n", result.StandardOutput);
 
         // What head took, what is in the pipe, and what is ahead.
         Assert.InRange(read, 100_000, 100_000 + (4 * 65_536));
@@ -86,9 +86,9 @@ public sealed class StdinStreamTests(SharedRunner shared)
             return new ValueTask(kind == "heeds its token" ? never.Task.WaitAsync(token) : never.Task);
         });
         SandboxRequest request = Shell("echo done");
-        request.StdinStream = silent;
+        request.StandardInputStream = silent;
 
-        Assert.Equal("done\n", (await shared.Runner.RunAsync(request, Cancel)).Stdout);
+        Assert.Equal("done\n", (await shared.Runner.RunAsync(request, Cancel)).StandardOutput);
         Assert.False(silent.IsDisposed);
         never.SetException(new IOException("late"));
         blocked.Set();
@@ -101,12 +101,12 @@ public sealed class StdinStreamTests(SharedRunner shared)
     {
         await using var broken = new Source(_ => throw (isCancelled ? new TaskCanceledException("secret") : new IOException("secret")));
         SandboxRequest request = Shell("sleep 1000");
-        request.StdinStream = broken;
+        request.StandardInputStream = broken;
         request.Limits.WallClock = TimeSpan.FromMinutes(10);
 
         InvalidSandboxRequestException exception = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
 
-        Assert.Equal("StdinStream", Assert.Single(exception.Faults).Field);
+        Assert.Equal("StandardInputStream", Assert.Single(exception.Faults).Field);
         Assert.DoesNotContain("secret", exception.PublicMessage, StringComparison.Ordinal);
         Assert.IsType<IOException>(exception.InnerException);
     }
@@ -114,12 +114,12 @@ public sealed class StdinStreamTests(SharedRunner shared)
     [Fact]
     public async Task It_is_one_of_both()
     {
-        SandboxRequest request = Shell("cat").WithStdin("text");
-        request.StdinStream = Stream.Null;
+        SandboxRequest request = Shell("cat").WithStandardInput("text");
+        request.StandardInputStream = Stream.Null;
 
         InvalidSandboxRequestException exception = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
 
-        Assert.Equal("StdinStream", Assert.Single(exception.Faults).Field);
+        Assert.Equal("StandardInputStream", Assert.Single(exception.Faults).Field);
     }
 
     /// <summary>Zeros, each read after a wait.</summary>

@@ -21,7 +21,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     {
         SandboxResult result = await RunAsync(SaysBye, graceSeconds, user);
 
-        Assert.Equal((TerminationKind.WallClockLimit, expected), (result.Termination.Kind, result.Stdout));
+        Assert.Equal((TerminationKind.WallClockLimit, expected), (result.Termination.Kind, result.StandardOutput));
         Assert.True(result.Timings.Run < TimeSpan.FromSeconds(15), result.Timings.ToString());
     }
 
@@ -34,7 +34,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
             echo after
             """);
 
-        Assert.Equal((TerminationKind.WallClockLimit, "hi\npython\nshell\nafter\n"), (result.Termination.Kind, result.Stdout));
+        Assert.Equal((TerminationKind.WallClockLimit, "hi\npython\nshell\nafter\n"), (result.Termination.Kind, result.StandardOutput));
     }
 
     [Fact]
@@ -42,7 +42,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     {
         SandboxResult result = await RunAsync("trap 'echo no' TERM; echo hi; while :; do sleep 0.1; done", graceSeconds: 2);
 
-        Assert.Equal((TerminationKind.WallClockLimit, "hi\nno\n"), (result.Termination.Kind, result.Stdout));
+        Assert.Equal((TerminationKind.WallClockLimit, "hi\nno\n"), (result.Termination.Kind, result.StandardOutput));
         Assert.InRange(result.Timings.Run, TimeSpan.FromSeconds(2.9), TimeSpan.FromSeconds(15));
     }
 
@@ -52,7 +52,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
         SandboxResult flood = await RunAsync("trap 'exec yes' TERM; while :; do sleep 0.1; done", graceSeconds: 60);
         SandboxResult memory = await RunAsync("trap 'exec python3 -c \"x = bytes(1) * (1 << 30)\"' TERM; while :; do sleep 0.1; done", graceSeconds: 60);
 
-        Assert.Equal((TerminationKind.WallClockLimit, 1 << 20), (flood.Termination.Kind, flood.StdoutBytes.Length));
+        Assert.Equal((TerminationKind.WallClockLimit, 1 << 20), (flood.Termination.Kind, flood.StandardOutputBytes.Length));
         Assert.Equal(TerminationKind.MemoryLimit, memory.Termination.Kind);
         Assert.All((SandboxResult[])[flood, memory], result => Assert.True(result.Timings.Run < TimeSpan.FromSeconds(30), result.Timings.ToString()));
     }
@@ -61,11 +61,11 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     public async Task A_command_that_is_killed_for_another_limit_is_not_asked()
     {
         SandboxRequest request = Shell("trap 'echo asked >&2' TERM; exec 3>&2; yes & wait");
-        (request.StopGrace, request.Limits.OutputBytes) = (TimeSpan.FromSeconds(20), 1 << 20);
+        (request.StopGrace, request.Limits.StandardOutputBytes) = (TimeSpan.FromSeconds(20), 1 << 20);
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.OutputLimit, ""), (result.Termination.Kind, result.Stderr));
+        Assert.Equal((TerminationKind.OutputLimit, ""), (result.Termination.Kind, result.StandardError));
         Assert.True(result.Timings.Run < TimeSpan.FromSeconds(15), result.Timings.ToString());
     }
 
@@ -75,7 +75,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     public async Task A_caller_who_cancels_asks_it_too_and_a_runner_that_is_disposed_kills_it(bool cancels, string expected)
     {
         using var source = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
-        await using SandboxRunner runner = BoxerRunner.Create(shared.Options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(shared.Options);
         SandboxRequest request = Shell(SaysBye);
         request.StopGrace = TimeSpan.FromSeconds(30);
         var said = new StringBuilder();
@@ -85,7 +85,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
             await foreach (SandboxEvent item in runner.StreamAsync(request, source.Token))
             {
                 // Of its children the shell speaks on standard error.
-                if (item is SandboxOutput { Stream: SandboxStream.Stdout } output)
+                if (item is SandboxDataReceived { Stream: SandboxStream.StandardOutput } output)
                 {
                     said.Append(Encoding.UTF8.GetString(output.Data.Span));
                     if (cancels)
@@ -124,7 +124,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
                 Limits = new() { WallClock = TimeSpan.FromSeconds(1) },
             };
 
-            Assert.Equal("hi\nnamed\n", (await shared.Runner.RunAsync(request, Cancel)).Stdout);
+            Assert.Equal("hi\nnamed\n", (await shared.Runner.RunAsync(request, Cancel)).StandardOutput);
         }
         finally
         {
@@ -140,7 +140,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     {
         BoxerOptions options = shared.Options;
         (options.MaxLimits.WallClock, options.DefaultLimits.WallClock) = (TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(4));
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         SandboxRequest request = Shell("true");
         request.StopGrace = TimeSpan.FromSeconds(seconds);
 
@@ -154,7 +154,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
         SandboxRequest request = Shell(script);
         request.User = user;
         request.StopGrace = TimeSpan.FromSeconds(graceSeconds);
-        request.Limits = new() { WallClock = TimeSpan.FromSeconds(1), OutputBytes = 1 << 20 };
+        request.Limits = new() { WallClock = TimeSpan.FromSeconds(1), StandardOutputBytes = 1 << 20 };
         return shared.Runner.RunAsync(request, Cancel);
     }
 }

@@ -54,7 +54,7 @@ public sealed class UserChangeTests(SharedRunner shared)
 
         SandboxResult result = await shared.RunAsync(request, pooled);
 
-        Assert.Equal((Printed, ""), (result.Stdout, result.Stderr));
+        Assert.Equal((Printed, ""), (result.StandardOutput, result.StandardError));
     }
 
     [Fact]
@@ -65,7 +65,7 @@ public sealed class UserChangeTests(SharedRunner shared)
 
         Assert.Equal(
             "setpriv: setresuid failed: Operation not permitted\nPermissionError: [Errno 1] Operation not permitted\nPermissionError: [Errno 1] Operation not permitted: '/tmp'\n",
-            result.Stdout);
+            result.StandardOutput);
     }
 
     /// <summary>Processes of every user that user 0 became end with the command.</summary>
@@ -82,6 +82,6 @@ public sealed class UserChangeTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((TerminationKind.Exited, 7, "1\n33\n1234\n"), (result.Termination.Kind, result.ExitCode, result.Stdout));
+        Assert.Equal((TerminationKind.Exited, 7, "1\n33\n1234\n"), (result.Termination.Kind, result.ExitCode, result.StandardOutput));
     }
 }

@@ -50,7 +50,7 @@ public sealed class VisibleLimitTests(SharedRunner shared)
                 string.Create(
                     CultureInfo.InvariantCulture,
                     $"{processors} {processors} {processors} {processors} {processors} {processors} True True\n[{entries}'online', 'possible', 'present'] {numbers} {numbers} {numbers}\n{kibibytes} {kibibytes} 0 {kibibytes}\n{cores * 100_000:0} 100000 {numbers}\n"),
-                result.Stdout + result.Stderr);
+                result.StandardOutput + result.StandardError);
         }
     }
 
@@ -67,8 +67,8 @@ public sealed class VisibleLimitTests(SharedRunner shared)
         SandboxResult run = await runner.WarmAsync(Command(script));
         SandboxResult warmUp = await runner.WarmAsync(Command("cat", "/var/tmp/seen"));
 
-        Assert.Equal("1\n1\n1\nMemTotal:         262144 kB\ncpu0\nonline\npossible\npresent\n", run.Stdout);
-        Assert.Equal(run.Stdout, warmUp.Stdout);
+        Assert.Equal("1\n1\n1\nMemTotal:         262144 kB\ncpu0\nonline\npossible\npresent\n", run.StandardOutput);
+        Assert.Equal(run.StandardOutput, warmUp.StandardOutput);
     }
 
     [Theory]
@@ -118,6 +118,6 @@ public sealed class VisibleLimitTests(SharedRunner shared)
     {
         BoxerOptions options = shared.Options;
         change(options);
-        return BoxerRunner.Create(options);
+        return SandboxRunnerFactory.Create(options);
     }
 }

@@ -59,8 +59,8 @@ public sealed class WorkspaceTests(SharedRunner shared)
             int main;
             deep
             """.ReplaceLineEndings("\n");
-        Assert.Equal("", result.Stderr);
-        string[] lines = result.Stdout.Split('\n');
+        Assert.Equal("", result.StandardError);
+        string[] lines = result.StandardOutput.Split('\n');
         Assert.Equal(expected.Split('\n')[..4], lines[..4]);
         Assert.Matches($"^deep\\. {id} 755 [0-9]+$", lines[4]);
         Assert.Equal(
@@ -92,7 +92,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
 
         SandboxResult result = await shared.RunAsync(request, pooled);
 
-        Assert.Equal(("of the archive\nof the archive\nsecond\narchive\n644 regular file\n777 symbolic link\n755 regular file\na\nb\nc\nonly\n", "", 0), (result.Stdout, result.Stderr, result.ExitCode));
+        Assert.Equal(("of the archive\nof the archive\nsecond\narchive\n644 regular file\n777 symbolic link\n755 regular file\na\nb\nc\nonly\n", "", 0), (result.StandardOutput, result.StandardError, result.ExitCode));
     }
 
     [Theory]
@@ -111,7 +111,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((expected + "\nhere\nhere\nmore\n", "", 0), (result.Stdout, result.Stderr, result.ExitCode));
+        Assert.Equal((expected + "\nhere\nhere\nmore\n", "", 0), (result.StandardOutput, result.StandardError, result.ExitCode));
     }
 
     [Fact]
@@ -123,7 +123,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal(["8", "8"], result.Stdout.Split((char[])['\n', ' '], StringSplitOptions.RemoveEmptyEntries));
+        Assert.Equal(["8", "8"], result.StandardOutput.Split((char[])['\n', ' '], StringSplitOptions.RemoveEmptyEntries));
         Assert.Equal(TerminationKind.DiskLimit, result.Termination.Kind);
         Assert.EndsWith("(/tmp, $HOME, /dev/shm, the workspace and /output have 8 MiB together)", result.Termination.Message, StringComparison.Ordinal);
     }
@@ -299,7 +299,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
 
         SandboxResult result = await shared.RunAsync(request, pooled);
 
-        Assert.Equal(("", 0), (result.Stderr, result.ExitCode));
+        Assert.Equal(("", 0), (result.StandardError, result.ExitCode));
         Assert.Equal("1 entries were neither files nor directories. 2 symbolic links led out of the workspace.", result.WorkspaceIncomplete);
         Assert.Equal(
             [
@@ -313,7 +313,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
         SandboxRequest next = Shell("cat changed made/in; stat -c %a mode");
         next.Workspace = new() { Inputs = { SandboxInput.Tar(tree), SandboxInput.Tar(result.WorkspaceChanges) } };
         SandboxResult again = await shared.Runner.RunAsync(next, Cancel);
-        Assert.Equal(("new\ns700\n", "", 0), (again.Stdout, again.Stderr, again.ExitCode));
+        Assert.Equal(("new\ns700\n", "", 0), (again.StandardOutput, again.StandardError, again.ExitCode));
     }
 
     [Fact]
@@ -325,7 +325,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal(("", null), (result.Stderr, result.WorkspaceIncomplete));
+        Assert.Equal(("", null), (result.StandardError, result.WorkspaceIncomplete));
         Assert.Superset(
             new HashSet<string>(["RegularFile hard 644 k", "Directory n 755", "RegularFile n/src/a 644 a", "RegularFile n/src/b 644 b", "RegularFile twin 644 k"], StringComparer.Ordinal),
             Read(result.WorkspaceChanges, out _).ToHashSet(StringComparer.Ordinal));
@@ -343,7 +343,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal((expected + "\n65534\n65534\n", ""), (result.Stdout, result.Stderr));
+        Assert.Equal((expected + "\n65534\n65534\n", ""), (result.StandardOutput, result.StandardError));
     }
 
     [Fact]
@@ -355,7 +355,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal(("there\n/home/boxer\n", ""), (result.Stdout, result.Stderr));
+        Assert.Equal(("there\n/home/boxer\n", ""), (result.StandardOutput, result.StandardError));
         Assert.Contains("RegularFile boxer/new 644 new", Read(result.WorkspaceChanges, out _));
     }
 
@@ -406,7 +406,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
-        Assert.Equal(("9900\n", "", 0), (result.Stdout, result.Stderr, result.ExitCode));
+        Assert.Equal(("9900\n", "", 0), (result.StandardOutput, result.StandardError, result.ExitCode));
         Assert.Equal((9_900, null), (Read(result.WorkspaceChanges, out _).Length, result.WorkspaceIncomplete));
     }
 

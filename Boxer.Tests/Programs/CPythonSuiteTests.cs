@@ -74,7 +74,7 @@ public sealed partial class CPythonSuiteTests(ProgramsImage programs)
             (options.Pool.Enabled, options.Pool.MaxSandboxes, options.Pool.Images[ProgramsImage.Name]) = (true, modules.Length, modules.Length);
         });
         string[] before = OwnTraces.Sandboxes();
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         await runner.StartAsync(Cancel);
         await Until.IsSoAsync(() => OwnTraces.Sandboxes().Except(before, StringComparer.Ordinal).Count() >= modules.Length, seconds: 120);
         var faults = new ConcurrentBag<string>();
@@ -84,9 +84,9 @@ public sealed partial class CPythonSuiteTests(ProgramsImage programs)
             Special special = Specials.GetValueOrDefault(module) ?? new();
             SandboxResult result = await runner.RunAsync(
                 new(ProgramsImage.Name, ["python3", "-m", "test", "-w", .. special.Arguments, module]) { Limits = special.Limits, WorkingDirectory = "/tmp" }, cancellationToken);
-            if (!result.IsWarm() || result.Stdout.Contains(" test skipped:", StringComparison.Ordinal) || result.ExitCode != (special.Failures.Length > 0 ? 2 : 0) || !special.Failures.SequenceEqual(Failures(result.Stdout)))
+            if (!result.IsWarm() || result.StandardOutput.Contains(" test skipped:", StringComparison.Ordinal) || result.ExitCode != (special.Failures.Length > 0 ? 2 : 0) || !special.Failures.SequenceEqual(Failures(result.StandardOutput)))
             {
-                faults.Add($"{module}: {result.Termination}, warm: {result.IsWarm()}\n{result.Stdout}{result.Stderr}");
+                faults.Add($"{module}: {result.Termination}, warm: {result.IsWarm()}\n{result.StandardOutput}{result.StandardError}");
             }
         });
 

@@ -50,7 +50,7 @@ public sealed class HiddenLinkTests(ProgramsImage programs)
         (Archive lowest, Archive[] above, string output) = Table[name];
         string image = await ImportAsync(lowest, above);
 
-        (string cold, string pooled) = await programs.RunColdAndPooledAsync(new(image, "/bin/busybox", "sh", "-c", Script) { User = "0", MergeOutput = true });
+        (string cold, string pooled) = await programs.RunColdAndPooledAsync(new(image, "/bin/busybox", "sh", "-c", Script) { User = "0", MergeStandardError = true });
 
         Assert.Equal((output + Rest, output + Rest), (cold, pooled));
     }

@@ -39,14 +39,14 @@ public sealed class RandomnessTests(SharedRunner shared)
         options.Pool.MaxSandboxes = Runs;
         options.Pool.Images[PythonImage.Name] = Runs;
         options.Pool.WarmUps[PythonImage.Name] = ["python3", "-c", "import random, uuid; print(random.random(), uuid.uuid4())"];
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
 
         var values = new List<string[]>();
         for (int run = 0; run < Runs; run++)
         {
             SandboxResult result = await runner.WarmAsync(SharedRunner.Python(Program));
-            Assert.Equal("", result.Stderr);
-            values.Add(result.Stdout.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+            Assert.Equal("", result.StandardError);
+            values.Add(result.StandardOutput.Split('\n', StringSplitOptions.RemoveEmptyEntries));
         }
 
         Assert.All(values, lines => Assert.Equal(12, lines.Length));

@@ -31,10 +31,10 @@ public sealed class ProgramsImage : IAsyncLifetime
     internal string Home => Path.Join(_directory, "home");
 
     /// <summary>A runner whose runs boot their sandboxes.</summary>
-    internal SandboxRunner Cold => _cold ??= BoxerRunner.Create(Options());
+    internal SandboxRunner Cold => _cold ??= SandboxRunnerFactory.Create(Options());
 
     /// <summary>A runner that keeps booted sandboxes ready.</summary>
-    internal SandboxRunner Pooled => _pooled ??= BoxerRunner.Create(Options(options => options.Pool.Enabled = true));
+    internal SandboxRunner Pooled => _pooled ??= SandboxRunnerFactory.Create(Options(options => options.Pool.Enabled = true));
 
     /// <summary>Skips the test where sandboxes cannot run.</summary>
     internal void Require() => Assert.SkipWhen(_obstacle is not null, _obstacle ?? "");
@@ -64,8 +64,8 @@ public sealed class ProgramsImage : IAsyncLifetime
         Require();
         SandboxResult cold = await Cold.RunAsync(request, TestContext.Current.CancellationToken);
         SandboxResult pooled = await Pooled.WarmAsync(request);
-        Assert.All([cold, pooled], result => Assert.True(result.ExitCode == 0, $"{result.Termination}, exit code {result.ExitCode}: {result.Stdout}{result.Stderr}"));
-        return (cold.Stdout, pooled.Stdout);
+        Assert.All([cold, pooled], result => Assert.True(result.ExitCode == 0, $"{result.Termination}, exit code {result.ExitCode}: {result.StandardOutput}{result.StandardError}"));
+        return (cold.StandardOutput, pooled.StandardOutput);
     }
 
     /// <summary>Imports an image into the store of the runners.</summary>

@@ -56,11 +56,11 @@ public sealed class SqliteTests(SharedRunner shared)
     {
         string[] places = ["/tmp", "/dev/shm", "/output", "/work", ".", .. user == "0" ? (string[])["/made/below"] : []];
         SandboxRequest request = SharedRunner.Command(["python3", "-c", Program, .. places]);
-        (request.User, request.WorkingDirectory, request.Environment["HOME"], request.Outputs) = (user, "/tmp/started", "/work", SandboxOutputs.Discard);
+        (request.User, request.WorkingDirectory, request.Environment["HOME"], request.OutputFiles) = (user, "/tmp/started", "/work", OutputFilePolicy.Discard);
         request.Limits.WallClock = TimeSpan.FromMinutes(5);
 
         SandboxResult result = await shared.RunAsync(request, pooled);
 
-        Assert.Equal((string.Concat(places.Select(place => place + " wal {0} [('ok',)] (1000, 124500)\n")), "", 0), (result.Stdout, result.Stderr, result.ExitCode));
+        Assert.Equal((string.Concat(places.Select(place => place + " wal {0} [('ok',)] (1000, 124500)\n")), "", 0), (result.StandardOutput, result.StandardError, result.ExitCode));
     }
 }

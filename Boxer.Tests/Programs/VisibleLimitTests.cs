@@ -116,7 +116,7 @@ public sealed class VisibleLimitTests(ProgramsImage programs)
         SandboxResult result = await programs.Cold.RunAsync(request, Cancel);
 
         // MaxRAMPercentage is 25, and MinRAMPercentage 50 for small machines.
-        Assert.InRange(long.Parse(result.Stdout, CultureInfo.InvariantCulture), (long)Megabytes << 18, (long)Megabytes << 19);
+        Assert.InRange(long.Parse(result.StandardOutput, CultureInfo.InvariantCulture), (long)Megabytes << 18, (long)Megabytes << 19);
     }
 
     private static void AssertFacts(string text, int processors, int megabytes)

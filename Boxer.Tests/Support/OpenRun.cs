@@ -95,7 +95,7 @@ internal sealed class OpenRun : IAsyncDisposable
         await foreach (SandboxEvent item in runner.StreamAsync(request, _stop.Token))
         {
             Assert.False(item is SandboxEnded, $"{item}");
-            if (item is SandboxOutput output)
+            if (item is SandboxDataReceived output)
             {
                 lock (_said)
                 {

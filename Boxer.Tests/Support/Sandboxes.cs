@@ -20,7 +20,7 @@ public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
         get
         {
             image.Require();
-            return _runner ??= BoxerRunner.Create(image.Options());
+            return _runner ??= SandboxRunnerFactory.Create(image.Options());
         }
     }
 
@@ -44,7 +44,7 @@ public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
 
         BoxerOptions options = Options;
         options.Pool.Enabled = true;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         return await runner.WarmAsync(request);
     }
 

@@ -65,7 +65,7 @@ public sealed record LayerExtractionOptions
 
     /// <summary>
     /// What becomes of devices and FIFOs. None is ever made.
-    /// <value>Default <see cref="SpecialFilePolicy.LeaveOut"/>.</value>
+    /// <value>Default <see cref="SpecialFilePolicy.Skip"/>.</value>
     /// </summary>
     public SpecialFilePolicy SpecialFiles { get; init; }
 
@@ -82,11 +82,11 @@ public sealed record LayerExtractionOptions
 /// <summary>What becomes of the devices and FIFOs of a layer.</summary>
 public enum SpecialFilePolicy
 {
-    /// <summary>They are left out.</summary>
-    LeaveOut,
+    /// <summary>They are skipped.</summary>
+    Skip,
 
-    /// <summary>A layer that has one is refused.</summary>
-    Refuse,
+    /// <summary>A layer that has one is rejected.</summary>
+    Reject,
 }
 
 /// <summary>What becomes of the whiteouts of a layer.</summary>

@@ -80,7 +80,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         bool whiteout = name.AsSpan().StartsWith(".wh."u8);
         if (!whiteout && entry.Type is LayerEntryType.CharacterDevice or LayerEntryType.BlockDevice or LayerEntryType.Fifo)
         {
-            return options.SpecialFiles == SpecialFilePolicy.LeaveOut ? null : throw new InvalidDataException("it is a device or FIFO");
+            return options.SpecialFiles == SpecialFilePolicy.Skip ? null : throw new InvalidDataException("it is a device or FIFO");
         }
 
         Count(whiteout ? 0 : entry.Type switch

@@ -98,7 +98,7 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
     {
         if (!string.IsNullOrEmpty(entry.IdentityToken))
         {
-            return RegistryCredential.OfIdentityToken(entry.IdentityToken);
+            return RegistryCredential.FromIdentityToken(entry.IdentityToken);
         }
 
         if (string.IsNullOrEmpty(entry.Auth))
@@ -112,7 +112,7 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
             int colon = pair.IndexOf(':', StringComparison.Ordinal);
             if (colon > 0)
             {
-                return RegistryCredential.OfPassword(pair[..colon], pair[(colon + 1)..].TrimEnd('\0'));
+                return RegistryCredential.FromPassword(pair[..colon], pair[(colon + 1)..].TrimEnd('\0'));
             }
         }
         catch (FormatException)
@@ -156,8 +156,8 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
         {
             HelperAnswerJson? answer = JsonSerializer.Deserialize(result.Stdout, DockerConfigContext.Default.HelperAnswerJson);
             return string.IsNullOrEmpty(answer?.Secret) ? null
-                : answer.UserName is IdentityTokenUser ? RegistryCredential.OfIdentityToken(answer.Secret)
-                : RegistryCredential.OfPassword(answer.UserName ?? "", answer.Secret);
+                : answer.UserName is IdentityTokenUser ? RegistryCredential.FromIdentityToken(answer.Secret)
+                : RegistryCredential.FromPassword(answer.UserName ?? "", answer.Secret);
         }
         catch (Exception fault) when (fault is JsonException or ArgumentException)
         {

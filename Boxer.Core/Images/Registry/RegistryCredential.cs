@@ -19,7 +19,7 @@ public sealed class RegistryCredential
     /// <param name="userName">The user name; without a colon.</param>
     /// <param name="password">The password or access token.</param>
     /// <exception cref="ArgumentException">The user name has a colon in it.</exception>
-    public static RegistryCredential OfPassword(string userName, string password)
+    public static RegistryCredential FromPassword(string userName, string password)
     {
         ArgumentNullException.ThrowIfNull(userName);
         ArgumentNullException.ThrowIfNull(password);
@@ -30,7 +30,7 @@ public sealed class RegistryCredential
 
     /// <summary>A refresh token that a token service trades for access tokens (distribution's token specification, OAuth2).</summary>
     /// <param name="token">The token.</param>
-    public static RegistryCredential OfIdentityToken(string token)
+    public static RegistryCredential FromIdentityToken(string token)
     {
         ArgumentException.ThrowIfNullOrEmpty(token);
         return new(null, token);

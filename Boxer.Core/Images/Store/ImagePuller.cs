@@ -177,7 +177,7 @@ internal sealed class ImagePuller : IDisposable
     public void Dispose() => _http.Dispose();
 
     /// <summary>What one image may take.</summary>
-    public UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeBytes));
+    public UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeDiskBytes));
 
     // A blob that is stored as it comes only passes through a buffer.
     private long ComingBytes => _kind == ImageRootKind.Overlay ? LayerBufferBytes : 2 * CopyBytes;

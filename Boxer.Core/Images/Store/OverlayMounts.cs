@@ -16,7 +16,7 @@ internal sealed class OverlayMounts(string directory)
     /// <summary>Whether this process may make whiteouts and overlay mounts on the file system of a directory.</summary>
     /// <param name="scratch">A path that does not exist, in that directory; it does not exist afterwards.</param>
     /// <returns><see langword="null"/> if it may, else why not.</returns>
-    public static string? FindObstacle(string scratch)
+    public static string? GetUnavailableReason(string scratch)
     {
         try
         {

@@ -117,7 +117,7 @@ internal static class RunStreamEndpoint
                 case SandboxStarted { Id: var id }:
                     await SendAsync("started", JsonSerializer.SerializeToUtf8Bytes(new StartedBody(id), HostJson.Relaxed.StartedBody));
                     break;
-                case SandboxOutput { Stream: var stream, Data: var data }:
+                case SandboxDataReceived { Stream: var stream, Data: var data }:
                     await SendTextAsync(stream, data, flush: false);
                     break;
             }
@@ -125,8 +125,8 @@ internal static class RunStreamEndpoint
 
         public async Task EndAsync(HttpAnswer answer)
         {
-            await SendTextAsync(SandboxStream.Stdout, default, flush: true);
-            await SendTextAsync(SandboxStream.Stderr, default, flush: true);
+            await SendTextAsync(SandboxStream.StandardOutput, default, flush: true);
+            await SendTextAsync(SandboxStream.StandardError, default, flush: true);
             await response.Body.WriteAsync("event: end\ndata: "u8.ToArray(), cancellationToken);
             await answer.WriteEventDataAsync(response.BodyWriter, cancellationToken);
             await response.Body.WriteAsync("\n\n"u8.ToArray(), cancellationToken);
@@ -141,13 +141,13 @@ internal static class RunStreamEndpoint
 
         private async Task SendTextAsync(SandboxStream stream, ReadOnlyMemory<byte> data, bool flush)
         {
-            Decoder decoder = stream == SandboxStream.Stdout ? _stdout : _stderr;
+            Decoder decoder = stream == SandboxStream.StandardOutput ? _stdout : _stderr;
             char[] text = new char[decoder.GetCharCount(data.Span, flush)];
             int length = decoder.GetChars(data.Span, text, flush);
             if (length > 0)
             {
                 await SendAsync(
-                    stream == SandboxStream.Stdout ? "stdout" : "stderr",
+                    stream == SandboxStream.StandardOutput ? "stdout" : "stderr",
                     JsonSerializer.SerializeToUtf8Bytes(new TextBody(new string(text, 0, length)), HostJson.Relaxed.TextBody));
             }
         }

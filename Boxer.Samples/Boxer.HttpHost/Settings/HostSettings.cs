@@ -72,8 +72,8 @@ internal sealed record HostSettings
         options.RegistryCertificates = new Dictionary<string, string>(Sandboxes.RegistryCertificates, StringComparer.Ordinal);
         options.DockerConfigPath = Sandboxes.DockerConfigPath;
         options.PullPolicy = Sandboxes.PullPolicy;
-        options.ImageQuotaBytes = Sandboxes.ImageQuotaBytes;
-        options.ImageMinFreeBytes = Sandboxes.ImageMinFreeBytes;
+        options.MaxImageStoreBytes = Sandboxes.MaxImageStoreBytes;
+        options.MinFreeDiskBytes = Sandboxes.MinFreeDiskBytes;
         options.PullMemoryMegabytes = Sandboxes.PullMemoryMegabytes;
         options.AllowedNetworks = [.. Sandboxes.AllowedNetworks.Where(name => !NetworksByDefault || modes.Contains(name))];
         options.MaxConcurrentRuns = Sandboxes.MaxConcurrentRuns;

@@ -78,8 +78,8 @@ internal sealed class SettingsBinder
             RegistryCertificates = BindCertificates(),
             DockerConfigPath = BindPath("docker_config", homeDirectory),
             PullPolicy = BindPullPolicy(),
-            ImageQuotaBytes = Whole(_root, "", "image_quota_bytes", 1, long.MaxValue),
-            ImageMinFreeBytes = Whole(_root, "", "image_min_free_bytes", 0, 1L << 50) ?? new BoxerOptions().ImageMinFreeBytes,
+            MaxImageStoreBytes = Whole(_root, "", "image_quota_bytes", 1, long.MaxValue),
+            MinFreeDiskBytes = Whole(_root, "", "image_min_free_bytes", 0, 1L << 50) ?? new BoxerOptions().MinFreeDiskBytes,
             PullMemoryMegabytes = (int?)Whole(_root, "", "pull_memory_mb", 64, 65_536),
             AllowedNetworks = networks ?? [.. ownUsersOnly ? NetworkModes : NetworkModes[..2]],
             MaxConcurrentRuns = (int?)Whole(_root, "", "max_concurrent_runs", 1, 10_000),
@@ -186,7 +186,7 @@ internal sealed class SettingsBinder
     {
         ResourceLimits limits = new()
         {
-            OutputBytes = Whole(_root, "", "output_limit_bytes", 1, Gibibyte) ?? 10_485_760,
+            StandardOutputBytes = Whole(_root, "", "output_limit_bytes", 1, Gibibyte) ?? 10_485_760,
             OutputFilesBytes = Whole(_root, "", "outputs_limit_bytes", 1, 64 * Gibibyte),
             OutputFilesCount = (int?)Whole(_root, "", "outputs_limit_files", 1, 1_000_000),
         };

@@ -26,7 +26,7 @@ public sealed class LimitsPropertyTests
             OpenFiles = numbers.Item3,
             DiskMegabytes = numbers.Item4,
             OutputFilesCount = numbers.Item5,
-            OutputBytes = sizes.Item1,
+            StandardOutputBytes = sizes.Item1,
             OutputFilesBytes = sizes.Item2,
         });
 
@@ -45,7 +45,7 @@ public sealed class LimitsPropertyTests
                     ("CpuTime", limits.CpuTime is null || (limits.CpuTime >= TimeSpan.FromMilliseconds(10) && limits.CpuTime <= TimeSpan.FromDays(1))),
                     ("OpenFiles", limits.OpenFiles is null or (>= 8 and <= 1_048_576)),
                     ("DiskMegabytes", limits.DiskMegabytes is null or (>= 1 and <= 1_048_576)),
-                    ("OutputBytes", limits.OutputBytes is null or (>= 1 and <= 1_073_741_824)),
+                    ("StandardOutputBytes", limits.StandardOutputBytes is null or (>= 1 and <= 1_073_741_824)),
                     ("OutputFilesBytes", limits.OutputFilesBytes is null or (>= 1 and <= 68_719_476_736)),
                     ("OutputFilesCount", limits.OutputFilesCount is null or (>= 1 and <= 1_000_000)),
                 ];

@@ -48,7 +48,7 @@ public sealed class RequestValidatorTests
         { "network in other case", request => request.Network = "None", "Network", "'None' is not a network mode; use one of: none." },
         { "forbidden network", request => request.Network = "other", "Network", "'other' is not allowed here; use one of: none." },
         { "null limits", request => request.Limits = null!, "Limits", "must not be null." },
-        { "null outputs", request => request.Outputs = null!, "Outputs", "must not be null." },
+        { "null outputs", request => request.OutputFiles = null!, "OutputFiles", "must not be null." },
         { "workspace at /", request => Workspace(request).Path = "/", "Workspace.Path", "must be an absolute path below '/', such as /workspace, of valid Unicode without NUL." },
         { "relative workspace", request => Workspace(request).Path = "work", "Workspace.Path", "must be an absolute path below '/', such as /workspace, of valid Unicode without NUL." },
         { "NUL in a workspace", request => Workspace(request).Path = "/a\0b", "Workspace.Path", "must be an absolute path below '/', such as /workspace, of valid Unicode without NUL." },
@@ -85,11 +85,11 @@ public sealed class RequestValidatorTests
         { "twice", request => Add(request, "a/b", "a/b"), "Files[1].Path", "'a/b' is there twice." },
         { "file and directory", request => Add(request, "a", "a/b"), "Files", "'a' is a file, and the directory of another." },
         { "many files", request => Add(request, [.. Enumerable.Range(0, 10_001).Select(i => "f" + i)]), "Files", "must have at most 10000 entries; pack them into an archive." },
-        { "large stdin", request => request.Stdin = new byte[(256 << 20) + 1], "Stdin", "must have at most 268435456 bytes; put more into a file." },
-        { "outputs to a relative directory", request => request.Outputs = SandboxOutputs.ToDirectory("out"), "Outputs", "must be an absolute path of this host." },
-        { "outputs to what is there", request => request.Outputs = SandboxOutputs.ToDirectory("/etc"), "Outputs", "must be a directory that does not exist yet." },
-        { "outputs to nowhere", request => request.Outputs = SandboxOutputs.ToDirectory("/nowhere/out"), "Outputs", "must be a directory whose parent exists." },
-        { "outputs that fit no array", request => request.Limits.OutputFilesBytes = 3L << 30, "Limits.OutputFilesBytes", "must be at most 2147483591 where Outputs are kept in memory; name a directory for more." },
+        { "large stdin", request => request.StandardInput = new byte[(256 << 20) + 1], "StandardInput", "must have at most 268435456 bytes; put more into a file." },
+        { "outputs to a relative directory", request => request.OutputFiles = OutputFilePolicy.ToDirectory("out"), "OutputFiles", "must be an absolute path of this host." },
+        { "outputs to what is there", request => request.OutputFiles = OutputFilePolicy.ToDirectory("/etc"), "OutputFiles", "must be a directory that does not exist yet." },
+        { "outputs to nowhere", request => request.OutputFiles = OutputFilePolicy.ToDirectory("/nowhere/out"), "OutputFiles", "must be a directory whose parent exists." },
+        { "outputs that fit no array", request => request.Limits.OutputFilesBytes = 3L << 30, "Limits.OutputFilesBytes", "must be at most 2147483591 where OutputFiles are kept in memory; name a directory for more." },
         { "more memory than there is", request => request.Limits.MemoryMegabytes = MostMemory + 1, "Limits.MemoryMegabytes", "must be at most 4096, which is all that this host gives to sandboxes." },
         { "more processors than there are", request => request.Limits.CpuCores = 4.5, "Limits.CpuCores", "is 4.5, but this machine has 4 processors; ask for at most 4." },
         { "cpu not a number", request => request.Limits.CpuCores = double.NaN, "Limits.CpuCores", "is NaN, but must be from 0.01 to 1024 cores." },
@@ -159,7 +159,7 @@ public sealed class RequestValidatorTests
     [InlineData(nameof(ResourceLimits.CpuTime), 0.01, 86_400, 0.001)]
     [InlineData(nameof(ResourceLimits.OpenFiles), 8, 1 << 20, 1)]
     [InlineData(nameof(ResourceLimits.DiskMegabytes), 1, 1 << 20, 1)]
-    [InlineData(nameof(ResourceLimits.OutputBytes), 1, 1 << 30, 1)]
+    [InlineData(nameof(ResourceLimits.StandardOutputBytes), 1, 1 << 30, 1)]
     [InlineData(nameof(ResourceLimits.OutputFilesCount), 1, 1_000_000, 1)]
     public void Limits_have_a_range_with_both_ends(string limit, double least, double most, double step)
     {
@@ -203,7 +203,7 @@ public sealed class RequestValidatorTests
     public void Output_files_in_a_directory_may_be_large()
     {
         SandboxRequest request = Good();
-        request.Outputs = SandboxOutputs.ToDirectory(Path.Join(Path.GetTempPath(), Guid.NewGuid().ToString("N")));
+        request.OutputFiles = OutputFilePolicy.ToDirectory(Path.Join(Path.GetTempPath(), Guid.NewGuid().ToString("N")));
         request.Limits.OutputFilesBytes = 64L << 30;
         Assert.Empty(Validate(request));
 
@@ -253,7 +253,7 @@ public sealed class RequestValidatorTests
     public async Task Nothing_is_started_for_a_bad_request()
     {
         string home = Path.Join(Path.GetTempPath(), "boxer-never-" + Guid.NewGuid().ToString("N"));
-        await using SandboxRunner runner = BoxerRunner.Create(new BoxerOptions { Home = home, RunscPath = "/nowhere/runsc" });
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(new BoxerOptions { Home = home, RunscPath = "/nowhere/runsc" });
 
         await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => runner.RunAsync(new SandboxRequest("image"), TestContext.Current.CancellationToken));
 

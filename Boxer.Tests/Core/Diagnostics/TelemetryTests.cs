@@ -75,7 +75,7 @@ public sealed class TelemetryTests(SharedRunner shared)
         listener.SetMeasurementEventCallback<int>((instrument, value, tags, _) => heard.Enqueue((instrument.Name, value, Text(tags))));
         listener.Start();
 
-        await using (SandboxRunner runner = BoxerRunner.Create(shared.Options))
+        await using (SandboxRunner runner = SandboxRunnerFactory.Create(shared.Options))
         {
             await runner.RunAsync(SharedRunner.Python("print(42)"), Cancel);
             await Assert.ThrowsAsync<InvalidSandboxRequestException>(
@@ -104,7 +104,7 @@ public sealed class TelemetryTests(SharedRunner shared)
     {
         SandboxTimings timings = (await shared.Runner.RunAsync(SharedRunner.Python("open('/output/a', 'w').write('x')"), Cancel)).Timings;
 
-        TimeSpan[] stages = [timings.Queue, timings.Image, timings.Network, timings.Sandbox, timings.Run, timings.Outputs, timings.Cleanup];
+        TimeSpan[] stages = [timings.Queue, timings.Image, timings.Network, timings.Sandbox, timings.Run, timings.OutputFiles, timings.Cleanup];
         Assert.All(stages, stage => Assert.True(stage > TimeSpan.Zero, timings.ToString()));
         Assert.True(stages.Aggregate((sum, stage) => sum + stage) <= timings.Total, timings.ToString());
     }

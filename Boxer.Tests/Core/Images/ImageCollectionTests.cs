@@ -456,7 +456,7 @@ public sealed class ImageCollectionTests : IDisposable
         RootKind = kind,
         TimeProvider = _time,
         PullTimeout = TimeSpan.FromHours(10),
-        MaxStoreBytes = quota,
+        MaxImageStoreBytes = quota,
         RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_registry.Url] },
     });
 }

@@ -493,7 +493,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             _ = SysMount.umount2(disk, 0);
         }
 
-        ImageStoreOptions Change(ImageStoreOptions options) => options with { Home = Path.Combine(disk, "home"), MinFreeBytes = 0 };
+        ImageStoreOptions Change(ImageStoreOptions options) => options with { Home = Path.Combine(disk, "home"), MinFreeDiskBytes = 0 };
     }
 
     [Fact]

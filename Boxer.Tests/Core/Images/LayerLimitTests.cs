@@ -56,7 +56,7 @@ public sealed class LayerLimitTests : IDisposable
         registry.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);
         foreach (ImageRootKind kind in (ImageRootKind[])[ImageRootKind.Overlay, ImageRootKind.Flattened])
         {
-            if (kind == ImageRootKind.Overlay && OverlayMounts.FindObstacle(_scratch["probe"]) is not null)
+            if (kind == ImageRootKind.Overlay && OverlayMounts.GetUnavailableReason(_scratch["probe"]) is not null)
             {
                 continue;
             }
@@ -65,14 +65,14 @@ public sealed class LayerLimitTests : IDisposable
             {
                 Home = _scratch["home"],
                 RootKind = kind,
-                MinFreeBytes = 1L << 50,
+                MinFreeDiskBytes = 1L << 50,
                 RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [registry.Url] },
             });
 
             ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel));
 
             Assert.Contains($"the disk of {_scratch["home"]} has ", fault.Message, StringComparison.Ordinal);
-            Assert.Contains("of which 1125899906842624 stay free; make room on it, or lower MinFreeBytes", fault.Message, StringComparison.Ordinal);
+            Assert.Contains("of which 1125899906842624 stay free; make room on it, or lower MinFreeDiskBytes", fault.Message, StringComparison.Ordinal);
             Assert.Empty(Directory.EnumerateDirectories(_scratch["home/tmp"]).SelectMany(Directory.EnumerateFileSystemEntries));
         }
     }
@@ -96,7 +96,7 @@ public sealed class LayerLimitTests : IDisposable
         foreach (char type in "346")
         {
             InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(
-                () => ExtractAsync(new Archive().Device("dev/x", type), Applied with { SpecialFiles = SpecialFilePolicy.Refuse }));
+                () => ExtractAsync(new Archive().Device("dev/x", type), Applied with { SpecialFiles = SpecialFilePolicy.Reject }));
             Assert.Contains("Entry \"dev/x\" is refused: it is a device or FIFO", fault.Message, StringComparison.Ordinal);
             await ExtractAsync(new Archive().Device("dev/x", type).File("f"), Applied);
             Assert.Equal(["f"], Directory.EnumerateFileSystemEntries(_scratch["root"]).Select(Path.GetFileName));

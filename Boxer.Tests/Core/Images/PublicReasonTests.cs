@@ -59,7 +59,7 @@ public sealed class PublicReasonTests : IDisposable
     public async Task A_disk_without_room_is_told_without_its_path()
     {
         _registry.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);
-        await using ImageStore store = Store(options => options with { MinFreeBytes = 1L << 50 });
+        await using ImageStore store = Store(options => options with { MinFreeDiskBytes = 1L << 50 });
 
         SandboxException fault = await FailAsync(store, "a");
 

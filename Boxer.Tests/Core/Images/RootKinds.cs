@@ -11,7 +11,7 @@ internal static class RootKinds
     {
         if (kind == ImageRootKind.Overlay)
         {
-            string? obstacle = OverlayMounts.FindObstacle(Path.Combine(Path.GetTempPath(), "boxer-probe-" + Guid.NewGuid().ToString("N")));
+            string? obstacle = OverlayMounts.GetUnavailableReason(Path.Combine(Path.GetTempPath(), "boxer-probe-" + Guid.NewGuid().ToString("N")));
             Assert.SkipWhen(obstacle is not null, obstacle ?? "");
         }
     }

@@ -97,7 +97,7 @@ public sealed class WholeImageTests(RegistryFixture registry) : IClassFixture<Re
             await registry.PushAsync(layout, "latest", name);
         }
 
-        string? obstacle = only == ImageRootKind.Flattened ? null : OverlayMounts.FindObstacle(_scratch["probe"]);
+        string? obstacle = only == ImageRootKind.Flattened ? null : OverlayMounts.GetUnavailableReason(_scratch["probe"]);
         ImageRootKind[] kinds = only is { } one ? [one] : [ImageRootKind.Flattened, ImageRootKind.Overlay];
         foreach (ImageRootKind kind in kinds.Where(kind => kind == ImageRootKind.Flattened || obstacle is null))
         {

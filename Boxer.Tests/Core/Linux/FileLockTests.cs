@@ -75,7 +75,7 @@ public sealed class FileLockTests : IDisposable
         await HostProgram.RunAsync("mount", "-t", "tmpfs", "-o", "nr_inodes=1,mode=0700", "tmpfs", full);
         try
         {
-            SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => RuntimeInstance.Create(full));
+            SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => RuntimeDirectory.Create(full));
             Assert.Contains(full, fault.Message, StringComparison.Ordinal);
         }
         finally

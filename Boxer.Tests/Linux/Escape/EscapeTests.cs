@@ -41,7 +41,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         [
             "sh", "-c", "touch /var/tmp/warmed; exec \"$@\"", "sh", "python3", "-c", program, "--leave", _tag, _backwards, "/tmp/boxer-canary", "/dev/shm/boxer-canary",
         ];
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         await runner.RunAsync(new SandboxRequest(EscapeImage.Name, "true"), Cancel);
         string[] paths = [Path.Join(_directory, "boxer-canary"), Path.Join(options.Home, "boxer-canary"), "/run/boxer/boxer-canary-" + _tag];
         string[] settings = [.. Settings.Where(File.Exists).Select(File.ReadAllText)];
@@ -57,10 +57,10 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
             {
                 SandboxResult result = await AttackAsync(runner, network, pooled, user, facts);
 
-                Assert.Equal(Expected(network, user), result.Stdout.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+                Assert.Equal(Expected(network, user), result.StandardOutput.Split('\n', StringSplitOptions.RemoveEmptyEntries));
                 // The warm-up did put its canaries out, and this sandbox had one.
-                Assert.Equal(pooled ? "warmed\n" : "", result.Stderr);
-                Assert.Equal(["escape-mark"], result.Outputs.Select(output => output.Path));
+                Assert.Equal(pooled ? "warmed\n" : "", result.StandardError);
+                Assert.Equal(["escape-mark"], result.OutputFiles.Select(output => output.Path));
             }
 
             await neighbour.StopAsync();
@@ -94,13 +94,13 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         Assert.SkipUnless(RuntimeInformation.ProcessArchitecture == Architecture.X64, "The attack is code for x86-64.");
         BoxerOptions options = image.Options();
         options.Pool.Enabled = pooled;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
-        var request = new SandboxRequest(EscapeImage.Name, "python3", "/job/overwrite.py") { User = user, Outputs = SandboxOutputs.Discard };
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
+        var request = new SandboxRequest(EscapeImage.Name, "python3", "/job/overwrite.py") { User = user, OutputFiles = OutputFilePolicy.Discard };
         request.Files.Add(SandboxFile.FromText("job/overwrite.py", await File.ReadAllTextAsync(Path.Join(Folder, "overwrite.py"), Cancel)));
         SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
 
         Assert.Equal(7, result.ExitCode);
-        Assert.Equal($"/.boxer/init\t{outcome}\n/proc/1/root/.boxer/init\tEACCES\n/proc/1/exe\tEACCES\n", result.Stdout);
+        Assert.Equal($"/.boxer/init\t{outcome}\n/proc/1/root/.boxer/init\tEACCES\n/proc/1/exe\tEACCES\n", result.StandardOutput);
     }
 
     [Fact]
@@ -111,10 +111,10 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         options.Pool.Enabled = true;
         options.Pool.WarmUps[EscapeImage.RootName] =
             ["sh", "-c", "python3 -c \"$1\" >/var/tmp/tried", "sh", await File.ReadAllTextAsync(Path.Join(Folder, "overwrite.py"), Cancel)];
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         SandboxResult result = await runner.WarmAsync(new SandboxRequest(EscapeImage.RootName, "sh", "-c", "cat /var/tmp/tried; exit 7"));
 
-        Assert.Equal("/.boxer/init\tENOENT\n/proc/1/root/.boxer/init\tEACCES\n/proc/1/exe\tEACCES\n", result.Stdout);
+        Assert.Equal("/.boxer/init\tENOENT\n/proc/1/root/.boxer/init\tEACCES\n/proc/1/exe\tEACCES\n", result.StandardOutput);
         Assert.Equal(7, result.ExitCode);
     }
 
@@ -130,24 +130,24 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         options.Pool.Enabled = true;
         options.Pool.WarmUps[EscapeImage.RootName] = ["sh", "-c", "python3 -c \"$1\" leave >/var/tmp/taken", "sh", program];
         options.DefaultLimits.CpuCores = 2;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         options.Pool.Enabled = false;
-        await using SandboxRunner other = BoxerRunner.Create(options);
+        await using SandboxRunner other = SandboxRunnerFactory.Create(options);
         var request = new SandboxRequest(EscapeImage.RootName, "python3", "-c", program, "look", network == "none" ? "connect" : "") { User = user, Network = network };
         SandboxResult cold = await other.RunAsync(request, Cancel);
         SandboxResult warm = await runner.WarmAsync(request);
         SandboxResult taken = await runner.WarmAsync(new SandboxRequest(EscapeImage.RootName, "cat", "/var/tmp/taken") { Network = network });
 
-        Assert.Equal(cold.Stdout + cold.Stderr, warm.Stdout + warm.Stderr);
-        Assert.Equal((0, network == "none"), (warm.ExitCode, warm.Stdout.EndsWith("connected\n", StringComparison.Ordinal)));
+        Assert.Equal(cold.StandardOutput + cold.StandardError, warm.StandardOutput + warm.StandardError);
+        Assert.Equal((0, network == "none"), (warm.ExitCode, warm.StandardOutput.EndsWith("connected\n", StringComparison.Ordinal)));
 
         // The warm-up did change what it could.
         Assert.Superset(
             new HashSet<string> { "file in /dev/shm", "mode of /proc", "mode in /proc", "priority of PID 1", "process of another user" },
-            taken.Stdout.Split('\n').ToHashSet());
-        Assert.DoesNotContain("of the run\n", taken.Stdout, StringComparison.Ordinal);
-        Assert.DoesNotContain("mode of /proc/", taken.Stdout, StringComparison.Ordinal);
-        Assert.DoesNotContain("below the root", taken.Stdout, StringComparison.Ordinal);
+            taken.StandardOutput.Split('\n').ToHashSet());
+        Assert.DoesNotContain("of the run\n", taken.StandardOutput, StringComparison.Ordinal);
+        Assert.DoesNotContain("mode of /proc/", taken.StandardOutput, StringComparison.Ordinal);
+        Assert.DoesNotContain("below the root", taken.StandardOutput, StringComparison.Ordinal);
     }
 
     // The home is these tests' alone, and all pulls are over.

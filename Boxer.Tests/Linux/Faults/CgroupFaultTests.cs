@@ -26,13 +26,13 @@ public sealed class CgroupFaultTests(PythonImage image)
             await File.WriteAllTextAsync(Path.Join(above, "cpu.cfs_quota_us"), "25000", Cancel);
             BoxerOptions options = image.Options();
             options.CgroupParent = _parent;
-            await using (SandboxRunner runner = BoxerRunner.Create(options))
+            await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
             {
                 SandboxRequest request = Shell("echo in; sleep 1000");
                 request.Limits.CpuCores = 2;
                 await foreach (SandboxEvent item in runner.StreamAsync(request, Cancel))
                 {
-                    if (item is SandboxOutput)
+                    if (item is SandboxDataReceived)
                     {
                         string sandbox = Assert.Single(Directory.GetDirectories(Assert.Single(Directory.GetDirectories(above))));
                         Assert.Equal("50000", (await File.ReadAllTextAsync(Path.Join(sandbox, "cpu.cfs_quota_us"), Cancel)).Trim());
@@ -57,7 +57,7 @@ public sealed class CgroupFaultTests(PythonImage image)
         Assert.SkipUnless(File.Exists(Path.Join(Cpu, "cpu.cfs_quota_us")), "Needs cgroup v1.");
         BoxerOptions options = image.Options();
         options.CgroupParent = _parent;
-        await using (SandboxRunner runner = BoxerRunner.Create(options))
+        await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
         {
             Assert.Equal(0, (await runner.RunAsync(Command("true"), Cancel)).ExitCode);
             string refusing = Path.Join("/sys/fs/cgroup/pids", _parent);

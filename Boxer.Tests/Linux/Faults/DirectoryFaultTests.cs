@@ -48,7 +48,7 @@ public sealed class DirectoryFaultTests(PythonImage image) : IAsyncLifetime
         image.Require();
         await MountAsync("nr_inodes=2");
 
-        SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => RuntimeInstance.Create(_mount));
+        SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => RuntimeDirectory.Create(_mount));
 
         Assert.Contains($"Nothing can be made in {_mount}", fault.Message, StringComparison.Ordinal);
         Assert.Empty(Directory.GetFileSystemEntries(_mount));

@@ -31,7 +31,7 @@ internal sealed class FaultyRuntime : IAsyncDisposable
         string[] sandboxes = OwnTraces.Sandboxes();
         var runsc = new StandInRunsc();
         options.RunscPath = runsc.Path;
-        SandboxRunner runner = BoxerRunner.Create(options);
+        SandboxRunner runner = SandboxRunnerFactory.Create(options);
         await runner.StartAsync(cancellationToken);
         string[] instances = [.. OwnTraces.Instances().Except(before, StringComparer.Ordinal)];
         OpenRun neighbour = await OpenRun.StartAsync(runner, SharedRunner.Shell(OpenRun.Counting));
@@ -44,7 +44,7 @@ internal sealed class FaultyRuntime : IAsyncDisposable
         {
             Runsc.PutBack();
             Runsc.Do("");
-            Assert.Equal("next\n", (await Runner.RunAsync(SharedRunner.Shell("echo next"))).Stdout);
+            Assert.Equal("next\n", (await Runner.RunAsync(SharedRunner.Shell("echo next"))).StandardOutput);
             await _neighbour.PrintsAsync();
             await _neighbour.StopCountingAsync();
         }

@@ -22,7 +22,7 @@ public sealed class KillTests(PythonImage image)
             SandboxResult? result = null;
             await foreach (SandboxEvent item in faulty.Runner.StreamAsync(Shell("echo printed; sleep 1000"), Cancel))
             {
-                if (item is SandboxOutput)
+                if (item is SandboxDataReceived)
                 {
                     string sandbox = Assert.Single(OwnTraces.Sandboxes().Except(faulty.Neighbours, StringComparer.Ordinal));
                     await WaitAsync(() => Kill(sandbox, kind));
@@ -34,7 +34,7 @@ public sealed class KillTests(PythonImage image)
             }
 
             Assert.True(result!.Termination.Kind == TerminationKind.SandboxDied, $"{kind}: {result.Termination}");
-            Assert.Equal("printed\n", result.Stdout);
+            Assert.Equal("printed\n", result.StandardOutput);
             await WaitAsync(() => !OwnTraces.Sandboxes().Except(faulty.Neighbours, StringComparer.Ordinal).Any());
         }
     }
@@ -68,7 +68,7 @@ public sealed class KillTests(PythonImage image)
         {
             string directory = Path.Join(Directory.CreateTempSubdirectory("boxer-kill-").FullName, "files");
             SandboxRequest request = Python("import os\nfor i in range(500): open('/output/%d' % i, 'wb').write(bytes(60000))\nprint('printed')");
-            request.Outputs = SandboxOutputs.ToDirectory(directory);
+            request.OutputFiles = OutputFilePolicy.ToDirectory(directory);
             Task<SandboxResult> run = faulty.Runner.RunAsync(request, Cancel);
             await WaitAsync(() => run.IsCompleted || (Directory.Exists(directory) && Directory.EnumerateFiles(directory).Any()));
             if (OwnTraces.Sandboxes().Except(faulty.Neighbours, StringComparer.Ordinal).FirstOrDefault() is { } sandbox)
@@ -77,9 +77,9 @@ public sealed class KillTests(PythonImage image)
             }
 
             SandboxResult result = await run;
-            Assert.Equal("printed\n", result.Stdout);
+            Assert.Equal("printed\n", result.StandardOutput);
             Assert.Equal(TerminationKind.Exited, result.Termination.Kind);
-            Assert.True(result.Outputs.Count == 500 || result.OutputsIncomplete is not null, $"{kind}: {result.Outputs.Count} files");
+            Assert.True(result.OutputFiles.Count == 500 || result.OutputFilesIncomplete is not null, $"{kind}: {result.OutputFiles.Count} files");
             Directory.Delete(Path.GetDirectoryName(directory)!, recursive: true);
         }
     }

@@ -89,13 +89,13 @@ public sealed class LyingInitTests(PythonImage image)
                 faulty.Runsc.Lie($"go(); started(); os.write(1, b'printed')\n{program}");
                 string directory = Path.Join(outputs, Guid.NewGuid().ToString("N"));
                 SandboxRequest request = Command("true");
-                request.Outputs = SandboxOutputs.ToDirectory(directory);
+                request.OutputFiles = OutputFilePolicy.ToDirectory(directory);
                 request.Limits.WallClock = TimeSpan.FromSeconds(4);
                 SandboxResult result = await faulty.Runner.RunAsync(request, Cancel);
-                Assert.True((result.Termination.Kind, result.Stdout) == (end, "printed"), $"{name}: {result.Termination.Kind}, '{result.Stdout}'");
+                Assert.True((result.Termination.Kind, result.StandardOutput) == (end, "printed"), $"{name}: {result.Termination.Kind}, '{result.StandardOutput}'");
 
                 // Of those that never came to their outputs others say what is missing.
-                Assert.True(end != TerminationKind.Exited || isIncomplete == result.OutputsIncomplete is not null, $"{name}: {result.OutputsIncomplete}");
+                Assert.True(end != TerminationKind.Exited || isIncomplete == result.OutputFilesIncomplete is not null, $"{name}: {result.OutputFilesIncomplete}");
                 Assert.Empty(Directory.EnumerateFiles(outputs, "evil", SearchOption.AllDirectories));
             }
         }
@@ -117,7 +117,7 @@ public sealed class LyingInitTests(PythonImage image)
             request.Limits.WallClock = TimeSpan.FromSeconds(4);
             request.Workspace = new() { MaxChangesBytes = 1_000, MaxEntries = 100 };
             SandboxResult result = await faulty.Runner.RunAsync(request, Cancel);
-            Assert.True((result.Termination.Kind, result.Stdout) == (TerminationKind.Exited, "printed"), $"{name}: {result.Termination.Kind}, '{result.Stdout}'");
+            Assert.True((result.Termination.Kind, result.StandardOutput) == (TerminationKind.Exited, "printed"), $"{name}: {result.Termination.Kind}, '{result.StandardOutput}'");
             Assert.True(isIncomplete == result.WorkspaceIncomplete is not null, $"{name}: {result.WorkspaceIncomplete}");
             Assert.InRange(result.WorkspaceChanges.Length, 0, 1 << 20);
         }
@@ -139,7 +139,7 @@ public sealed class LyingInitTests(PythonImage image)
             runsc.Lie("go(); started(); os.write(1, b'printed'); ended(); directory('a'); silence()");
             string directory = Path.Join(outputs, "files");
             SandboxRequest request = Command("true");
-            request.Outputs = SandboxOutputs.ToDirectory(directory);
+            request.OutputFiles = OutputFilePolicy.ToDirectory(directory);
             Task<SandboxResult> run = runner.RunAsync(request, Cancel);
             while (!run.IsCompleted)
             {
@@ -149,8 +149,8 @@ public sealed class LyingInitTests(PythonImage image)
             }
 
             SandboxResult result = await run;
-            Assert.Equal((TerminationKind.Exited, "printed"), (result.Termination.Kind, result.Stdout));
-            Assert.NotNull(result.OutputsIncomplete);
+            Assert.Equal((TerminationKind.Exited, "printed"), (result.Termination.Kind, result.StandardOutput));
+            Assert.NotNull(result.OutputFilesIncomplete);
         }
         finally
         {

@@ -117,7 +117,7 @@ public sealed class RunscFaultTests(PythonImage image)
         string[] instances;
         try
         {
-            await using SandboxRunner runner = BoxerRunner.Create(options);
+            await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
             await runner.RunAsync(Command("true"), Cancel);
             instances = [.. OwnTraces.Instances().Except(before, StringComparer.Ordinal)];
             runsc.Do($"echo $$ >{frozen}/cgroup.procs; exec 3>&-; echo FROZEN >{frozen}/freezer.state; exec sleep 1000");

@@ -96,12 +96,12 @@ public sealed class IPv6Tests(PythonImage image, TestInternet internet) : Intern
         BoxerOptions options = image.Options();
         options.DnsServers = [TestInternet.Resolver];
         options.EnableIPv6 = true;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         SandboxRequest request = SharedRunner.Python(Ask);
         request.Network = "sandbox";
         request.Egress = new EgressPolicy { Allow = ["web.example.test:80", "rebind.example.test"] };
         SandboxResult result = await runner.RunAsync(request, Cancel);
-        Assert.Equal(("True ConnectionRefusedError gaierror gaierror\n", ""), (result.Stdout, result.Stderr));
+        Assert.Equal(("True ConnectionRefusedError gaierror gaierror\n", ""), (result.StandardOutput, result.StandardError));
 
         await using SandboxNetworkMode mode = GuestNamespace.Mode(ipv6: true);
         await using INetworkAttachment range = await AttachAsync(mode, new EgressPolicy { Allow = ["tcp://[2001:db8:51::/64]:8080"] });

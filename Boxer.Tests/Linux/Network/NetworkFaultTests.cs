@@ -458,7 +458,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         File.Delete(Path.Join(_directory, "tc"));
         await using SandboxNetworkMode mode = Mode(_directory);
 
-        Assert.Contains("the program tc", mode.FindObstacle(), StringComparison.Ordinal);
+        Assert.Contains("the program tc", mode.GetUnavailableReason(), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -35,7 +35,7 @@ public sealed partial class NetworkPageTests(PythonImage image, TestInternet int
     [Fact]
     public async Task A_run_with_a_network()
     {
-        await using SandboxRunner runner = BoxerRunner.Create(_options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(_options);
         CancellationToken cancel = Cancel;
         string program = Fetch;
         var request = new SandboxRequest("python:3.12-slim", "python3", "-c", program) { Network = "sandbox" };
@@ -44,7 +44,7 @@ public sealed partial class NetworkPageTests(PythonImage image, TestInternet int
 
         Assert.Equal(
             ["example.com 200", "www.example.com 200", "example.org 200", "198.51.100.10 200", "198.51.100.10:8080 200", "198.51.100.11 200", "10.99.0.7 refused", "169.254.169.254 refused"],
-            result.Stdout.TrimEnd().Split('\n'));
+            result.StandardOutput.TrimEnd().Split('\n'));
         Assert.Equal([TestInternet.Lan, TestInternet.Metadata], result.Network.Denied.Select(denial => denial.Address).Order(StringComparer.Ordinal));
     }
 
@@ -83,9 +83,9 @@ public sealed partial class NetworkPageTests(PythonImage image, TestInternet int
         request.Network = "sandbox";
         request.Egress = new() { BandwidthBitsPerSecond = 10_000_000, QuotaBytes = 1_000_000 };
 
-        await using SandboxRunner runner = BoxerRunner.Create(_options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(_options);
         SandboxResult result = await runner.RunAsync(request, Cancel);
-        Assert.Contains("TimeoutError", result.Stderr, StringComparison.Ordinal);
+        Assert.Contains("TimeoutError", result.StandardError, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -133,10 +133,10 @@ public sealed partial class NetworkPageTests(PythonImage image, TestInternet int
 
     private async Task<string[]> ReachedAsync(SandboxRequest request)
     {
-        await using SandboxRunner runner = BoxerRunner.Create(_options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(_options);
         SandboxResult result = await runner.RunAsync(request, Cancel);
-        Assert.Equal("", result.Stderr);
-        return [.. result.Stdout.TrimEnd().Split('\n').Where(line => line.EndsWith(" 200", StringComparison.Ordinal)).Select(line => line.Split(' ')[0])];
+        Assert.Equal("", result.StandardError);
+        return [.. result.StandardOutput.TrimEnd().Split('\n').Where(line => line.EndsWith(" 200", StringComparison.Ordinal)).Select(line => line.Split(' ')[0])];
     }
 
     private static Task<string> PageAsync() => File.ReadAllTextAsync(Path.Join(AppContext.BaseDirectory, "docs", "network.md"), Cancel);

@@ -37,8 +37,8 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
             request.Egress = policy;
             SandboxResult result = await runner.WarmAsync(request);
 
-            Assert.Equal("", result.Stderr);
-            Assert.Equal(reached, result.Stdout.Split('\n').Where(line => line.EndsWith(" 200", StringComparison.Ordinal)).Select(line => line.Split(' ')[0]));
+            Assert.Equal("", result.StandardError);
+            Assert.Equal(reached, result.StandardOutput.Split('\n').Where(line => line.EndsWith(" 200", StringComparison.Ordinal)).Select(line => line.Split(' ')[0]));
             Assert.Contains(result.Network.Denied, denial => denial.Address == denied || denial.Domain == denied);
         }
     }
@@ -53,7 +53,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
         request.Egress = new EgressPolicy { Allow = ["tcp://[2001:db8:51::/64]:8080"] };
         SandboxResult result = await runner.WarmAsync(request);
 
-        Assert.Equal([$"[{TestInternet.Web6}]:8080"], result.Stdout.Split('\n').Where(line => line.EndsWith(" 200", StringComparison.Ordinal)).Select(line => line.Split(' ')[0]));
+        Assert.Equal([$"[{TestInternet.Web6}]:8080"], result.StandardOutput.Split('\n').Where(line => line.EndsWith(" 200", StringComparison.Ordinal)).Select(line => line.Split(' ')[0]));
         Assert.Contains(result.Network.Denied, denial => denial.Address == TestInternet.Web6 && denial.Port == 80);
     }
 
@@ -69,7 +69,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
             """);
         quota.Egress = new EgressPolicy { QuotaBytes = 1_000_000 };
         SandboxResult over = await runner.WarmAsync(quota);
-        Assert.Equal(["100000", "TimeoutError"], over.Stdout.TrimEnd().Split('\n'));
+        Assert.Equal(["100000", "TimeoutError"], over.StandardOutput.TrimEnd().Split('\n'));
         Assert.InRange(over.Network.BytesIn ?? 0, 900_000, 1_100_000);
 
         // As in SandboxNetworkTests: a slow machine only adds to it.
@@ -83,7 +83,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
             """);
         bandwidth.Egress = new EgressPolicy { BandwidthBitsPerSecond = 8_000_000 };
         SandboxResult delayed = await runner.WarmAsync(bandwidth);
-        Assert.Equal(("True\nTrue\n", ""), (delayed.Stdout, delayed.Stderr));
+        Assert.Equal(("True\nTrue\n", ""), (delayed.StandardOutput, delayed.StandardError));
         Assert.True(delayed.Network is { BytesIn: > 2_000_000, BytesOut: > 2_000_000 }, $"{delayed.Network}");
 
         SandboxRequest silent = SharedRunner.Command("true");
@@ -130,7 +130,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
         // What was sent had two seconds to arrive.
         await victim.PrintsAsync(10);
         Assert.Equal([address, "up"], (await victim.StopAsync()).TrimEnd().Split('\n').Distinct());
-        Assert.Equal((true, "refused\n", ""), (attacker.IsWarm(), attacker.Stdout, attacker.Stderr));
+        Assert.Equal((true, "refused\n", ""), (attacker.IsWarm(), attacker.StandardOutput, attacker.StandardError));
         Assert.Contains(attacker.Network.Denied, denial => denial.Address == address && denial.Port == 7000);
     }
 
@@ -151,9 +151,9 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
 
         // Else the run is the first to find out.
         SandboxResult next = await runner.RunAsync(Probe(), Cancel);
-        Assert.Equal(($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", false), (next.Stdout, next.IsWarm()));
+        Assert.Equal(($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", false), (next.StandardOutput, next.IsWarm()));
         SandboxResult warm = await runner.WarmAsync(Probe());
-        Assert.Equal($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", warm.Stdout);
+        Assert.Equal($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", warm.StandardOutput);
         await Until.IsSoAsync(() => !HostState.Namespaces().Intersect(waiting).Any(), seconds: 30);
 
         static SandboxRequest Probe()
@@ -178,7 +178,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
             await HostProgram.RunAsync("ip", "link", "delete", name.Replace("-", "", StringComparison.Ordinal));
         }
 
-        Assert.Equal($"{TestInternet.Web} 200\n", (await runner.WarmAsync(request)).Stdout);
+        Assert.Equal($"{TestInternet.Web} 200\n", (await runner.WarmAsync(request)).StandardOutput);
         await Until.IsSoAsync(() => !HostState.Namespaces().Intersect(waiting).Any(), seconds: 30);
     }
 
@@ -197,7 +197,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
         string waiting = Assert.Single(await WarmRuns.WaitForFrozenAsync());
 
         SandboxResult other = await runner.RunAsync(new SandboxRequest(Other, "python3", "-c", Fetch, TestInternet.Web) { Network = "sandbox" }, Cancel);
-        Assert.Equal(($"{TestInternet.Web} 200\n", false), (other.Stdout, other.IsWarm()));
+        Assert.Equal(($"{TestInternet.Web} 200\n", false), (other.StandardOutput, other.IsWarm()));
         Assert.DoesNotContain(waiting, HostState.Namespaces());
 
         // Nothing is left now, and none waits that could give.
@@ -270,6 +270,6 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
         options.Pool.Enabled = true;
         options.DnsServers = [TestInternet.Resolver];
         change?.Invoke(options);
-        return BoxerRunner.Create(options);
+        return SandboxRunnerFactory.Create(options);
     }
 }

@@ -313,7 +313,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         BoxerOptions options = image.Options();
         options.DnsServers = [TestInternet.Resolver];
         options.Pool.Enabled = isPooled;
-        await using SandboxRunner runner = BoxerRunner.Create(options);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         if (isPooled)
         {
             SandboxRequest first = SharedRunner.Command("true");
@@ -333,7 +333,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
 
         (SandboxResult result, int most) = await CountSocketsAsync(runner.RunAsync(request, Cancel));
 
-        Assert.Equal(("198.51.100.10\n198.51.100.10\n1000 198.51.100.10\n", isPooled), (result.Stdout, result.IsWarm()));
+        Assert.Equal(("198.51.100.10\n198.51.100.10\n1000 198.51.100.10\n", isPooled), (result.StandardOutput, result.IsWarm()));
         Assert.InRange(most, before, before + 200);
     }
 

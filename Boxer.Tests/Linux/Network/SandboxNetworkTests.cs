@@ -35,7 +35,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
         internet.Require();
         BoxerOptions options = image.Options();
         options.DnsServers = [TestInternet.Resolver];
-        _runner = BoxerRunner.Create(options);
+        _runner = SandboxRunnerFactory.Create(options);
         return ValueTask.CompletedTask;
     }
 
@@ -46,7 +46,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
     {
         SandboxResult result = await ProbeAsync(null, $"{TestInternet.Web}:80", "web.example.test:8080");
 
-        Assert.Equal($"{TestInternet.Web}:80 hello from {TestInternet.Web} to 198.51.100.1\nweb.example.test:8080 hello from {TestInternet.Web} to 198.51.100.1\n", result.Stdout);
+        Assert.Equal($"{TestInternet.Web}:80 hello from {TestInternet.Web} to 198.51.100.1\nweb.example.test:8080 hello from {TestInternet.Web} to 198.51.100.1\n", result.StandardOutput);
         Assert.Empty(result.Network.Denied);
         Assert.True(result.Network is { BytesIn: > 100, BytesOut: > 100 }, $"{result.Network}");
     }
@@ -60,8 +60,8 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
         ];
         SandboxResult result = await ProbeAsync(null, targets);
 
-        Assert.All(result.Stdout.TrimEnd().Split('\n'), line => Assert.EndsWith(" at once", line, StringComparison.Ordinal));
-        Assert.DoesNotContain("hello", result.Stdout, StringComparison.Ordinal);
+        Assert.All(result.StandardOutput.TrimEnd().Split('\n'), line => Assert.EndsWith(" at once", line, StringComparison.Ordinal));
+        Assert.DoesNotContain("hello", result.StandardOutput, StringComparison.Ordinal);
         Assert.Superset(
             targets.Where(target => !target.StartsWith("10.231", StringComparison.Ordinal)).ToHashSet(),
             result.Network.Denied.Select(denial => $"{denial.Address}:{denial.Port}").ToHashSet());
@@ -74,7 +74,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
         var policy = new EgressPolicy { Allow = [$"tcp://{TestInternet.Web}:80"] };
         SandboxResult result = await ProbeAsync(policy, $"{TestInternet.Web}:80", $"{TestInternet.Web}:8080", $"{TestInternet.OtherWeb}:80", "web.example.test:80");
 
-        string[] lines = result.Stdout.TrimEnd().Split('\n');
+        string[] lines = result.StandardOutput.TrimEnd().Split('\n');
         Assert.Contains("hello", lines[0], StringComparison.Ordinal);
         Assert.All(lines[1..], line => Assert.DoesNotContain("hello", line, StringComparison.Ordinal));
     }
@@ -86,7 +86,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
         SandboxResult result = await ProbeAsync(
             policy, "web.example.test:80", "web.example.test:8080", "deep.sub.example.test:8080", "other.example.test:80", "rebind.example.test:80", $"{TestInternet.OtherWeb}:80");
 
-        string[] lines = result.Stdout.TrimEnd().Split('\n');
+        string[] lines = result.StandardOutput.TrimEnd().Split('\n');
         Assert.Contains("hello", lines[0], StringComparison.Ordinal);
         Assert.Contains("hello", lines[2], StringComparison.Ordinal);
         Assert.DoesNotContain("hello", lines[3] + lines[4] + lines[5], StringComparison.Ordinal);
@@ -107,7 +107,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
         await HostProgram.RunAsync("nft", script);
         try
         {
-            Assert.Contains("hello", (await ProbeAsync(null, $"{TestInternet.Web}:80")).Stdout, StringComparison.Ordinal);
+            Assert.Contains("hello", (await ProbeAsync(null, $"{TestInternet.Web}:80")).StandardOutput, StringComparison.Ordinal);
             Assert.Contains("boxer ", await HostProgram.RunAsync("nft", $"list chain {table} {chain}"), StringComparison.Ordinal);
             await Runner.DisposeAsync();
             Assert.DoesNotContain("boxer ", await HostProgram.RunAsync("nft", $"list chain {table} {chain}"), StringComparison.Ordinal);
@@ -134,7 +134,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
 
         SandboxResult result = await Runner.RunAsync(request, Cancel);
 
-        Assert.Equal(["100000", "TimeoutError"], result.Stdout.TrimEnd().Split('\n'));
+        Assert.Equal(["100000", "TimeoutError"], result.StandardOutput.TrimEnd().Split('\n'));
         Assert.InRange(result.Network.BytesIn ?? 0, 900_000, 1_100_000);
     }
 
@@ -155,7 +155,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
 
         SandboxResult result = await Runner.RunAsync(request, Cancel);
 
-        Assert.Equal(("True\nTrue\n", ""), (result.Stdout, result.Stderr));
+        Assert.Equal(("True\nTrue\n", ""), (result.StandardOutput, result.StandardError));
         Assert.True(result.Network is { BytesIn: > 2_000_000, BytesOut: > 2_000_000 }, $"{result.Network}");
     }
 
@@ -184,7 +184,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
 
         // From another sandbox, and from its namespace as an escaped kernel of it would: raw frames with forged sources, and IPv6.
         SandboxResult attacker = await ProbeAsync(null, $"{victimAddress}:7000");
-        Assert.Contains(" at once", attacker.Stdout, StringComparison.Ordinal);
+        Assert.Contains(" at once", attacker.StandardOutput, StringComparison.Ordinal);
         SandboxRequest idle = SharedRunner.Shell(OpenRun.Counting);
         idle.Network = "sandbox";
         string[] others = HostState.Namespaces();
@@ -244,7 +244,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
         request.Network = "sandbox";
         request.Egress = policy;
         SandboxResult result = await Runner.RunAsync(request, Cancel);
-        Assert.Equal("", result.Stderr);
+        Assert.Equal("", result.StandardError);
         return result;
     }
 }

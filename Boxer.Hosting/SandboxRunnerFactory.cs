@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 namespace Boxer.Hosting;
 
 /// <summary>Makes runners without a container.</summary>
-public static class BoxerRunner
+public static class SandboxRunnerFactory
 {
     /// <summary>Makes a runner with Boxer's own network modes. Dispose it when you are done.</summary>
     /// <param name="options">The options; <see langword="null"/>: the defaults.</param>

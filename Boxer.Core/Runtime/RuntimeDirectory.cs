@@ -11,13 +11,13 @@ namespace Boxer.Runtime;
 /// What one runner has on this host while it lives: a name, a locked file that says that it lives, and a directory for everything
 /// that must not outlive it. The lock goes with the process, however that ends; whoever starts next takes away what is left.
 /// </summary>
-internal sealed class RuntimeInstance : IAsyncDisposable
+internal sealed class RuntimeDirectory : IAsyncDisposable
 {
     private const string LockSuffix = ".lock";
     private const string CgroupsFile = "cgroups";
     private readonly FileLock _lock;
 
-    private RuntimeInstance(string id, string directory, FileLock @lock)
+    private RuntimeDirectory(string id, string directory, FileLock @lock)
     {
         Id = id;
         Directory = directory;
@@ -45,7 +45,7 @@ internal sealed class RuntimeInstance : IAsyncDisposable
     /// <summary>Makes a new instance.</summary>
     /// <exception cref="SandboxPrivilegeException">Its directory cannot be made.</exception>
     /// <exception cref="SandboxRuntimeException">There is no room for it.</exception>
-    internal static RuntimeInstance Create(string baseDirectory)
+    internal static RuntimeDirectory Create(string baseDirectory)
     {
         PrivateDirectory.Ensure(baseDirectory);
         while (true)
@@ -66,7 +66,7 @@ internal sealed class RuntimeInstance : IAsyncDisposable
 
                 string directory = Path.Join(baseDirectory, id);
                 System.IO.Directory.CreateDirectory(directory, PrivateDirectory.Mode);
-                return new RuntimeInstance(id, directory, held);
+                return new RuntimeDirectory(id, directory, held);
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
             {

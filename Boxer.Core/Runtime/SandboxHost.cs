@@ -11,12 +11,12 @@ using Microsoft.Extensions.Logging;
 namespace Boxer.Runtime;
 
 /// <summary>Everything that a runner needs on this host, made once: instance, runsc, cgroups, PID 1's program and the image store.</summary>
-internal sealed class Engine : IAsyncDisposable
+internal sealed class SandboxHost : IAsyncDisposable
 {
     private readonly CleanupStack _cleanup;
     private readonly bool _hasCgroups;
 
-    private Engine(ISandboxRuntime runtime, IImageStore images, SandboxPool<WarmSandbox>? pool, CgroupHierarchy? cgroups, CleanupStack cleanup)
+    private SandboxHost(ISandboxRuntime runtime, IImageStore images, SandboxPool<WarmSandbox>? pool, CgroupHierarchy? cgroups, CleanupStack cleanup)
     {
         Pool = pool;
         Runtime = runtime;
@@ -69,7 +69,7 @@ internal sealed class Engine : IAsyncDisposable
     /// <param name="time">The clock.</param>
     /// <param name="stopping">Says that the runner is disposed: from then on nothing is waited for without end.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    internal static async Task<Engine> CreateAsync(
+    internal static async Task<SandboxHost> CreateAsync(
         BoxerOptions options,
         IImageStore? images,
         Func<bool, bool> isBusy,
@@ -86,9 +86,9 @@ internal sealed class Engine : IAsyncDisposable
         try
         {
             PrivateDirectory.Ensure(options.Home);
-            string baseDirectory = RuntimeInstance.DefaultBase();
-            await RuntimeInstance.ReconcileAsync(baseDirectory, time, logger).ConfigureAwait(false);
-            RuntimeInstance instance = cleanup.Push(RuntimeInstance.Create(baseDirectory));
+            string baseDirectory = RuntimeDirectory.DefaultBase();
+            await RuntimeDirectory.ReconcileAsync(baseDirectory, time, logger).ConfigureAwait(false);
+            RuntimeDirectory instance = cleanup.Push(RuntimeDirectory.Create(baseDirectory));
             DescriptorPoller poller = cleanup.Push(new DescriptorPoller());
             Runsc runsc = await Runsc.ProbeAsync(poller, options.RunscPath, options.Platform, rootless: !privileged, time, cancellationToken).ConfigureAwait(false);
             CgroupHierarchy? cgroups = null;
@@ -114,7 +114,7 @@ internal sealed class Engine : IAsyncDisposable
             bool bindInit = false;
             if (images is not null)
             {
-                bindInit = OverlayMounts.FindObstacle(Path.Join(instance.Directory, "probe")) is not null;
+                bindInit = OverlayMounts.GetUnavailableReason(Path.Join(instance.Directory, "probe")) is not null;
                 images = bindInit ? images : cleanup.Push(new OverlaidImageStore(images, roots, topLayer));
             }
             else
@@ -143,7 +143,7 @@ internal sealed class Engine : IAsyncDisposable
                 ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, isBusy, admission, defaults.MemoryMegabytes!.Value, metrics, time, logger))
                 : null;
             Log.InstanceReady(logger, instance.Id, runsc.Version, options.Platform, cgroups?.Description ?? "no cgroups");
-            return new Engine(
+            return new SandboxHost(
                 runtime,
                 images,
                 pool,
@@ -176,8 +176,8 @@ internal sealed class Engine : IAsyncDisposable
             RegistryCertificates = new Dictionary<string, string>(options.RegistryCertificates, StringComparer.Ordinal),
             InsecureRegistries = [.. options.InsecureRegistries],
             Credentials = options.DockerConfigPath is { } path ? new DockerConfigCredentials(path) : null,
-            MaxStoreBytes = options.ImageQuotaBytes,
-            MinFreeBytes = options.ImageMinFreeBytes,
+            MaxImageStoreBytes = options.MaxImageStoreBytes,
+            MinFreeDiskBytes = options.MinFreeDiskBytes,
             PullMemoryBytes = MemoryBudget.OfPulls(options, MachineMemory.ReadMegabytes()) << 20,
             PullTimeout = options.PullTimeout,
             TimeProvider = time,
