@@ -94,6 +94,12 @@ dotnet_tests() {
         -result-junit "$results/dotnet.xml"
 }
 
+# Tests that see only the public API of the packages.
+public_api_tests() {
+    timeout --foreground --kill-after=10 300 dotnet Boxer.Tests/PublicApi/bin/Release/net10.0/Boxer.PublicApi.Tests.dll -noColor \
+        -result-junit "$results/public-api.xml"
+}
+
 python_client() {
     cd Boxer.Samples/python
     env -u BOXER_URL /usr/bin/python3 -m pytest -q -p no:cacheprovider --ignore tests/test_host.py --junitxml "$results/python.xml"
@@ -186,6 +192,7 @@ beside_soak() {
 suite "build" - build
 start_beside beside_dotnet
 suite ".NET" "$results/dotnet.xml" dotnet_tests
+suite "public API" "$results/public-api.xml" public_api_tests
 end_beside
 start_beside beside_soak
 suite "soak" - env BOXER_SOAK_BUILT=1 ./soak.sh 2
