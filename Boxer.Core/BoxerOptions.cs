@@ -4,8 +4,8 @@ namespace Boxer;
 public sealed class BoxerOptions
 {
     /// <summary>
-    /// Where images are kept: an absolute path, made when missing with mode 0700; if it exists it must be a directory of this
-    /// process's user that nobody else may enter.
+    /// Directory of the images and of Boxer's PID 1 (<c>bin/</c>): an absolute path, made when missing with mode 0700; if it exists it must be a
+    /// directory of this process's user that nobody else may enter. Several processes may share it. It stays when the runner is disposed.
     /// <value>Default <c>~/.boxer</c>.</value>
     /// </summary>
     public string Home { get; set; } = DefaultHome();
@@ -171,8 +171,9 @@ public sealed class BoxerOptions
     public int? MaxMemoryMegabytes { get; set; }
 
     /// <summary>
-    /// Runs that may wait for a running slot; one more is refused; 0 to 1,000,000. As many again may wait for their image. Where all places are
-    /// taken, the last run of the key that has most gives up its place to a key that has fewer.
+    /// Maximum number of queued runs beyond <see cref="MaxConcurrentRuns"/>; 0 to 1,000,000. Where memory keeps fewer runs from running at once, more wait:
+    /// the sum of both is the bound. As many runs as that sum may wait for their images besides. Further runs are rejected. Where all places are taken, the
+    /// last run of the key that has most gives up its place to a key that has fewer.
     /// <value>Default 256.</value>
     /// </summary>
     public int MaxQueuedRuns { get; set; } = 256;

@@ -8,17 +8,17 @@ public interface ISandboxRunner
 {
     /// <summary>Runs the command to its end and returns everything it left.</summary>
     /// <param name="request">What to run. It is copied before this returns, but for the contents of files and stdin, and not changed.</param>
-    /// <param name="cancellationToken">Ends the run at once; its sandbox is destroyed.</param>
+    /// <param name="cancellationToken">Ends the run at once, or after <see cref="SandboxRequest.StopGrace"/>; its sandbox is destroyed.</param>
     /// <returns>
     /// How the run ended and what it printed. Time-outs, memory limits, signals and commands that do not exist are
     /// values of <see cref="SandboxResult.Termination"/>, not exceptions.
     /// </returns>
     /// <exception cref="InvalidSandboxRequestException">The request cannot be honoured; every fault is listed.</exception>
-    /// <exception cref="ImageNotFoundException">The registry does not know the image.</exception>
+    /// <exception cref="ImageNotFoundException">No place that it may come from has the image, or it is not here and nothing is pulled.</exception>
     /// <exception cref="ImagePullException">The registry or the image is at fault.</exception>
-    /// <exception cref="SandboxCapacityException">Too many runs wait, or this one waited too long.</exception>
+    /// <exception cref="SandboxCapacityException">Too many runs wait, this one waited too long, or a network mode has no more room.</exception>
     /// <exception cref="SandboxPrivilegeException">This process lacks a privilege that the run needs.</exception>
-    /// <exception cref="SandboxRuntimeException">The sandbox could not be started, or broke.</exception>
+    /// <exception cref="SandboxRuntimeException">The sandbox could not be started, or broke; or the runner was disposed meanwhile.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
     Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default);
 
@@ -28,10 +28,10 @@ public interface ISandboxRunner
     /// </summary>
     /// <remarks>
     /// What a slow reader has not read waits in memory, bounded by <see cref="ResourceLimits.StandardOutputBytes"/>. Leaving the enumeration early
-    /// ends the run.
+    /// ends the run as <paramref name="cancellationToken"/> does.
     /// Throws what <see cref="RunAsync"/> throws.
     /// </remarks>
     /// <param name="request">What to run. It is copied before this returns, but for the contents of files and stdin.</param>
-    /// <param name="cancellationToken">Ends the run at once; its sandbox is destroyed.</param>
+    /// <param name="cancellationToken">Ends the run at once, or after <see cref="SandboxRequest.StopGrace"/>; its sandbox is destroyed.</param>
     IAsyncEnumerable<SandboxEvent> StreamAsync(SandboxRequest request, CancellationToken cancellationToken = default);
 }

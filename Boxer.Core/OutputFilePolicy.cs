@@ -34,7 +34,7 @@ public sealed class OutputFilePolicy
     /// <see cref="SandboxResult.OutputFilesIncomplete"/> says what did not fit.
     /// </summary>
     /// <param name="maxBytes">The most bytes of all files together: 0 or more; at most <see cref="ResourceLimits.OutputFilesBytes"/> come.</param>
-    /// <param name="maxFiles">The most files and directories: 0 or more; at most <see cref="ResourceLimits.OutputFilesCount"/> come.</param>
+    /// <param name="maxFiles">The most entries that are looked at: 0 or more; at most <see cref="ResourceLimits.OutputFilesCount"/>.</param>
     /// <exception cref="ArgumentOutOfRangeException">One is negative.</exception>
     public static OutputFilePolicy InMemoryUpTo(long maxBytes, int maxFiles)
     {
@@ -44,9 +44,11 @@ public sealed class OutputFilePolicy
     }
 
     /// <summary>They are written below a directory of this host, with their modes and times, and <see cref="SandboxResult.OutputFiles"/> tells where.</summary>
-    /// <param name="directory">An absolute path. It is made when the first file comes; where it exists before, nothing is written, and
-    /// <see cref="SandboxResult.OutputFilesIncomplete"/> says so. Its user can read and write all files, and nobody else can write them, whatever
-    /// the command set.</param>
+    /// <param name="directory">
+    /// An absolute path that does not exist, in a directory that does; else the request is refused. It is made when the first file or directory comes. If
+    /// somebody else made it meanwhile, nothing is written, and <see cref="SandboxResult.OutputFilesIncomplete"/> says so. This process's user can read and
+    /// write all files, and nobody else can write them, whatever the command set.
+    /// </param>
     public static OutputFilePolicy ToDirectory(string directory)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);

@@ -43,7 +43,7 @@ public sealed record ResourceLimits
     /// A run that reaches it ends as <see cref="TerminationKind.CpuTimeLimit"/>. The cgroup is sampled while the command runs. A run
     /// exceeds the limit by at most 0.1 s per core, plus the time that ending it takes. With <see cref="BoxerOptions.IgnoreCgroups"/>,
     /// RLIMIT_CPU (getrlimit(2)) limits the command's own process and its threads, in whole seconds rounded up. Children count only after they
-    /// have ended. <see cref="SandboxResult.UnenforcedLimits"/> then names it.
+    /// have ended. <see cref="SandboxResult.UnenforcedLimits"/> then names it. A host with cgroup v1 and no cpuacct controller does the same.
     /// <value>Default <see langword="null"/>: as much as <see cref="BoxerOptions.MaxLimits"/> allows, else no limit.</value>
     /// </summary>
     public TimeSpan? CpuTime { get; set; }
@@ -76,7 +76,7 @@ public sealed record ResourceLimits
     public long? OutputFilesBytes { get; set; }
 
     /// <summary>
-    /// Files and directories under /output that are given back; 1 to 1,000,000.
+    /// Entries under /output that are looked at, files, directories and links alike; 1 to 1,000,000. What comes after them is left out.
     /// <value>Default 1,000.</value>
     /// </summary>
     public int? OutputFilesCount { get; set; }

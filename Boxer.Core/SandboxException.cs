@@ -20,7 +20,9 @@ public abstract class SandboxException : Exception
     public string PublicMessage { get; internal init; }
 }
 
-/// <summary>The request cannot be honoured. Nothing was started.</summary>
+/// <summary>
+/// The request cannot be honoured. Its command was not started, except where <see cref="SandboxRequest.StandardInputStream"/> could not be read while it ran.
+/// </summary>
 public sealed class InvalidSandboxRequestException : SandboxException
 {
     internal InvalidSandboxRequestException(IReadOnlyList<SandboxFault> faults)
@@ -54,7 +56,7 @@ public sealed class InvalidSandboxRequestException : SandboxException
 /// <param name="Message">What is wrong and what to do, as a sentence.</param>
 public sealed record SandboxFault(string Field, string Message);
 
-/// <summary>The image does not exist in any place it may come from.</summary>
+/// <summary>No place that the image may come from has it; or it is not in the store, and <see cref="Images.PullPolicy.Never"/> applies.</summary>
 public sealed class ImageNotFoundException : SandboxException
 {
     internal ImageNotFoundException(string message, Exception? inner = null)
@@ -63,7 +65,10 @@ public sealed class ImageNotFoundException : SandboxException
     }
 }
 
-/// <summary>The image could not be pulled or unpacked. The failure is not remembered: the next run tries afresh, with the layers that were whole.</summary>
+/// <summary>
+/// The image could not be pulled or unpacked. The failure is not remembered: the next run pulls again. It starts from the beginning, but for layers that
+/// another image has.
+/// </summary>
 public sealed class ImagePullException : SandboxException
 {
     internal ImagePullException(string message, Exception? inner = null)
@@ -72,7 +77,9 @@ public sealed class ImagePullException : SandboxException
     }
 }
 
-/// <summary>Too many runs wait, or this one waited too long. Try again after <see cref="RetryAfter"/>.</summary>
+/// <summary>
+/// Too many runs wait, this one waited too long, or a network mode has no more room. Try again after <see cref="RetryAfter"/>.
+/// </summary>
 public sealed class SandboxCapacityException : SandboxException
 {
     internal SandboxCapacityException(string message, TimeSpan retryAfter)
@@ -94,7 +101,9 @@ public sealed class SandboxPrivilegeException : SandboxException
     }
 }
 
-/// <summary>The sandbox could not be started, or broke through no fault of its command. What was made is cleaned up.</summary>
+/// <summary>
+/// The sandbox could not be started, or broke through no fault of its command; or the runner was disposed while the command ran. What was made is cleaned up.
+/// </summary>
 public sealed class SandboxRuntimeException : SandboxException
 {
     internal SandboxRuntimeException(string message, Exception? inner = null)

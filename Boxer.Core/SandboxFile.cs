@@ -2,7 +2,10 @@ using System.Text;
 
 namespace Boxer;
 
-/// <summary>A file that appears read-only in the sandbox at <c>/</c> + <see cref="Path"/>.</summary>
+/// <summary>
+/// A file for the sandbox. In <see cref="SandboxRequest.Files"/> it appears at <c>/</c> + <see cref="Path"/>, belongs to root, and can be written by user 0
+/// only. In <see cref="SandboxInput.Files"/> it appears in the workspace, belongs to the user of the command, and can be written.
+/// </summary>
 public sealed class SandboxFile
 {
     private readonly Func<CancellationToken, ValueTask<Stream>> _open;
@@ -15,13 +18,13 @@ public sealed class SandboxFile
     }
 
     /// <summary>
-    /// Where the file appears, relative to the root of the sandbox: clean, at most 4,096 bytes, without <c>..</c>, and not
-    /// under a reserved directory (<c>output</c>, <c>proc</c>, <c>sys</c>, <c>dev</c>, <c>.boxer</c>).
+    /// Path of the file, relative to the root of the sandbox or to the workspace: clean, without <c>..</c>, at most 4,094 bytes, and 255 between
+    /// slashes. Relative to the root it is not under a reserved directory (<c>output</c>, <c>proc</c>, <c>sys</c>, <c>dev</c>, <c>.boxer</c>).
     /// </summary>
     public string Path { get; }
 
     /// <summary>
-    /// Whether the file can be executed: mode 0555 instead of 0444.
+    /// Whether the file can be executed: mode 0555 instead of 0444; in a workspace 0755 instead of 0644.
     /// <value>Default <see langword="false"/>.</value>
     /// </summary>
     public bool Executable { get; set; }

@@ -39,7 +39,9 @@ public sealed class SandboxRequest
     /// </summary>
     public Images.PullPolicy? PullPolicy { get; set; }
 
-    /// <summary>Variables added to those of the image's config; the same name wins over the image's.</summary>
+    /// <summary>
+    /// Variables added to those of the image's config and to those that Boxer sets (<c>PATH</c>, <c>HOME</c>, <c>HOSTNAME</c>, <c>LANG</c>); these win over both.
+    /// </summary>
     public IDictionary<string, string> Environment { get; } = new Dictionary<string, string>(StringComparer.Ordinal);
 
     /// <summary>
@@ -78,7 +80,7 @@ public sealed class SandboxRequest
     /// </summary>
     public string? FairnessKey { get; set; }
 
-    /// <summary>Files put into the sandbox before the command starts, each owned by root and read-only for the command.</summary>
+    /// <summary>Files put into the sandbox before the command starts, at most 10,000. Each is owned by root; only user 0 can write it.</summary>
     public IList<SandboxFile> Files { get; init; } = [];
 
     /// <summary>
@@ -87,7 +89,7 @@ public sealed class SandboxRequest
     /// </summary>
     public SandboxWorkspace? Workspace { get; set; }
 
-    /// <summary>What the command reads from its standard input, then end of file.</summary>
+    /// <summary>What the command reads from its standard input, then end of file; at most 256 MiB.</summary>
     public ReadOnlyMemory<byte> StandardInput { get; set; }
 
     /// <summary>

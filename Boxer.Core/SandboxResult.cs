@@ -17,8 +17,8 @@ public sealed class SandboxResult
     public required Termination Termination { get; init; }
 
     /// <summary>
-    /// The exit code as a shell gives it: the command's own, 128 + n for signal n, 137 for a limit, 127 for a command that does not
-    /// exist, 126 for one that cannot be executed.
+    /// The exit code as a shell gives it: the command's own, also with <see cref="TerminationKind.DiskLimit"/>; 128 + n for signal n; 127 where the
+    /// command did not start because something does not exist, 126 where it did not start for another reason; 137 for every other end.
     /// </summary>
     public int ExitCode => Termination switch
     {
@@ -82,9 +82,9 @@ public sealed class SandboxResult
     public required SandboxTimings Timings { get; init; }
 
     /// <summary>
-    /// Limits that this host cannot hold, or not as documented, by property name of <see cref="ResourceLimits"/>;
-    /// empty unless <see cref="BoxerOptions.IgnoreCgroups"/> is set. <see cref="ResourceLimits.CpuTime"/> is named where the run has that limit,
-    /// <see cref="ResourceLimits.Pids"/> where its user is 0.
+    /// Limits that this host cannot enforce, or not as documented, by property name of <see cref="ResourceLimits"/>. Empty unless
+    /// <see cref="BoxerOptions.IgnoreCgroups"/> is set, except for <see cref="ResourceLimits.CpuTime"/> on a host with cgroup v1 that has no cpuacct
+    /// controller. <see cref="ResourceLimits.CpuTime"/> is named where the run has that limit, <see cref="ResourceLimits.Pids"/> where its user is 0.
     /// </summary>
     public required IReadOnlyList<string> UnenforcedLimits { get; init; }
 }
@@ -126,7 +126,8 @@ public sealed record SandboxUsage
 
     /// <summary>
     /// Processor time, user and system, of the whole sandbox from the start of the command to its end, from the cgroup: of the command and
-    /// of the gVisor kernel that served it. This is what <see cref="ResourceLimits.CpuTime"/> bounds. <see langword="null"/> without cgroups.
+    /// of the gVisor kernel that served it. This is what <see cref="ResourceLimits.CpuTime"/> bounds. <see langword="null"/> without cgroups, and without
+    /// the cpuacct controller of cgroup v1.
     /// </summary>
     public TimeSpan? SandboxCpu { get; init; }
 

@@ -16,7 +16,7 @@ namespace Boxer;
 /// <summary>
 /// Runs commands in gVisor sandboxes on this machine. It needs Linux and gVisor's runsc; as root it holds every limit, as another user
 /// see <see cref="BoxerOptions.IgnoreCgroups"/>. Disposing it ends what runs and removes everything that it made on this host, but not
-/// the images in <see cref="BoxerOptions.Home"/>.
+/// <see cref="BoxerOptions.Home"/> with its images.
 /// </summary>
 public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposable
 {

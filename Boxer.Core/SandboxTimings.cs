@@ -9,21 +9,21 @@ public sealed record SandboxTimings
     /// <summary>Finding or pulling the image, and its root.</summary>
     public TimeSpan Image { get; init; }
 
-    /// <summary>Preparing the network attachment.</summary>
+    /// <summary>Preparing the network attachment; for a pooled sandbox, applying the policy of the run to it.</summary>
     public TimeSpan Network { get; init; }
 
-    /// <summary>Booting the sandbox, or taking one that is booted.</summary>
+    /// <summary>Booting the sandbox; 0 where a pooled one was taken.</summary>
     public TimeSpan Sandbox { get; init; }
 
     /// <summary>From hand-over to the end of the command; <see cref="ResourceLimits.WallClock"/> bounds it from the start of the command on.</summary>
     public TimeSpan Run { get; init; }
 
-    /// <summary>Bringing the files under <c>/output</c> out.</summary>
+    /// <summary>Bringing the files under <c>/output</c> and the changes of the workspace out.</summary>
     public TimeSpan OutputFiles { get; init; }
 
     /// <summary>
-    /// What of the clean-up the result waited for: draining the pipes and reading what was used. The sandbox itself is taken down off
-    /// the caller's path; how long that takes is in the <c>boxer.stage.duration</c> histogram.
+    /// The part of the clean-up that the result waited for: draining the pipes. The sandbox itself is destroyed off the caller's path; how long that
+    /// takes is in the <c>boxer.stage.duration</c> histogram.
     /// </summary>
     public TimeSpan Cleanup { get; init; }
 

@@ -27,8 +27,8 @@ public sealed class SandboxWorkspace
     public long MaxBytes { get; set; } = 64 << 20;
 
     /// <summary>
-    /// The most entries of all inputs together, and the most that come back; 1 to 100,000. They may be nested 64 deep, and their names may have 256
-    /// bytes on average.
+    /// The most entries of all inputs together, and the most that come back; 1 to 100,000. They may be nested 64 deep. Their paths and the targets of
+    /// links together may have 256 characters for each entry allowed here, but at least 1,048,576.
     /// <value>Default 10,000.</value>
     /// </summary>
     public int MaxEntries { get; set; } = 10_000;

@@ -15,7 +15,7 @@ internal sealed record AdmissionBounds
     /// <summary>How many processors may be promised for each of <see cref="Processors"/>, at least 1.</summary>
     public double CpuOvercommit { get; init; } = 1;
 
-    /// <summary>Runs that may wait beyond those that run, and as many again that wait for their image.</summary>
+    /// <summary>Runs that may wait beyond <see cref="Running"/>. As many as both together may wait for their images besides.</summary>
     public required int Waiting { get; init; }
 
     /// <summary>Of these, how many of one key may run.</summary>

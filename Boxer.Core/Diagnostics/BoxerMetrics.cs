@@ -22,12 +22,12 @@ internal sealed class BoxerMetrics : IDisposable
         string? version = typeof(BoxerMetrics).Assembly.GetName().Version?.ToString(3);
         _meter = new Meter(Name, version);
         Activities = new ActivitySource(Name, version);
-        _runs = _meter.CreateCounter<long>("boxer.runs", "{run}", "Runs that ended, by network, and by termination or error.type.");
+        _runs = _meter.CreateCounter<long>("boxer.runs", "{run}", "Runs that ended or were rejected, by network, and by termination or error.type.");
         _durations = _meter.CreateHistogram("boxer.run.duration", "s", "Time of a whole run, by network, and by termination or error.type.", advice: Durations);
         _stages = _meter.CreateHistogram("boxer.stage.duration", "s", "Time of one stage of a run.", advice: Durations);
         Pool = new PoolMetrics(_meter);
-        _meter.CreateObservableUpDownCounter("boxer.runs.active", () => admission().Running, "{run}", "Runs that hold a running slot.");
-        _meter.CreateObservableUpDownCounter("boxer.runs.queued", () => admission().Waiting, "{run}", "Runs that wait for a running slot.");
+        _meter.CreateObservableUpDownCounter("boxer.runs.active", () => admission().Running, "{run}", "Runs that hold a running slot, until their sandbox is gone.");
+        _meter.CreateObservableUpDownCounter("boxer.runs.queued", () => admission().Waiting, "{run}", "Runs that have no running slot yet: they wait for one or for their image, or prepare the host.");
     }
 
     /// <summary>Bounds for what takes from half a millisecond to minutes, in seconds.</summary>

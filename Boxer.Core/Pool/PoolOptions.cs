@@ -20,7 +20,7 @@ public sealed class PoolOptions
 
     /// <summary>
     /// Images of which at least so many sandboxes of the network mode <c>none</c> always wait, by reference; they are pulled when the runner
-    /// starts. 1 to 1,000 each. All others are kept warm by themselves while they are in use.
+    /// starts, by <see cref="SandboxRunner.StartAsync"/> or its first run. 1 to 1,000 each. All others are kept warm by themselves while they are in use.
     /// <value>Default empty.</value>
     /// </summary>
     public IDictionary<string, int> Images { get; set; } = new Dictionary<string, int>(StringComparer.Ordinal);
