@@ -7,11 +7,13 @@ namespace Boxer.Hosting;
 /// Binds <see cref="BoxerOptions"/> to configuration. A key that is no option and a value of another type are faults like others: all of
 /// them are said at once, where the binder alone would throw at the first.
 /// </summary>
-internal sealed class BoxerConfiguration(IConfiguration configuration) : IConfigureOptions<BoxerOptions>, IValidateOptions<BoxerOptions>
+internal sealed class BoxerConfiguration(IConfiguration configuration, string runner) : IConfigureNamedOptions<BoxerOptions>, IValidateOptions<BoxerOptions>
 {
-    public void Configure(BoxerOptions options)
+    public void Configure(BoxerOptions options) => Configure(Options.DefaultName, options);
+
+    public void Configure(string? name, BoxerOptions options)
     {
-        if (FindFaults().Count == 0)
+        if (name == runner && FindFaults().Count == 0)
         {
             configuration.Bind(options);
         }
@@ -19,6 +21,11 @@ internal sealed class BoxerConfiguration(IConfiguration configuration) : IConfig
 
     public ValidateOptionsResult Validate(string? name, BoxerOptions options)
     {
+        if (name != runner)
+        {
+            return ValidateOptionsResult.Skip;
+        }
+
         List<string> faults = FindFaults();
         return faults.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(faults);
     }

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.Hosting;
 
-/// <summary>The health check <c>boxer</c>: whether this machine is prepared to run sandboxes.</summary>
+/// <summary>The health check <c>boxer</c>, or <c>boxer:NAME</c>: whether this machine is prepared to run sandboxes.</summary>
 internal sealed class BoxerHealthCheck(ISandboxRunner runner) : IHealthCheck
 {
     public async Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default)
@@ -30,9 +30,9 @@ internal sealed class BoxerHealthCheck(ISandboxRunner runner) : IHealthCheck
     }
 }
 
-/// <summary>Adds the health check once, however often Boxer is registered.</summary>
-internal sealed class BoxerHealthCheckRegistration : IConfigureOptions<HealthCheckServiceOptions>
+/// <summary>Adds the health check of one runner.</summary>
+internal sealed class BoxerHealthCheckRegistration(RunnerParts parts) : IConfigureOptions<HealthCheckServiceOptions>
 {
-    public void Configure(HealthCheckServiceOptions options) =>
-        options.Registrations.Add(new HealthCheckRegistration("boxer", provider => (IHealthCheck)provider.GetService(typeof(BoxerHealthCheck))!, failureStatus: null, tags: ["ready"]));
+    public void Configure(HealthCheckServiceOptions options) => options.Registrations.Add(new HealthCheckRegistration(
+        parts.Name.Length == 0 ? "boxer" : $"boxer:{parts.Name}", provider => new BoxerHealthCheck(parts.GetRunner(provider)), failureStatus: null, tags: ["ready"]));
 }

@@ -4,8 +4,8 @@ using Boxer.Images;
 using Boxer.Network;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
 namespace Microsoft.Extensions.DependencyInjection;
@@ -14,60 +14,92 @@ namespace Microsoft.Extensions.DependencyInjection;
 public static class BoxerServiceCollectionExtensions
 {
     /// <summary>
-    /// Registers <see cref="ISandboxRunner"/> with its network modes, options, health check and start-up check. Calling it again only adds
-    /// to the options; what was registered before wins, and every registered <see cref="INetworkMode"/> can be named by requests.
+    /// Registers <see cref="ISandboxRunner"/> with its options, the network modes <c>none</c>, <c>sandbox</c> and <c>host</c>, a health check
+    /// <c>boxer</c> and a start-up check.
     /// </summary>
     /// <param name="services">The container's services.</param>
-    /// <returns><paramref name="services"/>.</returns>
+    /// <returns>The builder of the runner: it adds network modes, another image store and options.</returns>
     /// <remarks>
-    /// With a generic host the options and this machine are checked when the host starts, and a fault keeps it from starting. In a bare
-    /// container that happens at the first run. Wrong options are an <see cref="OptionsValidationException"/> that lists all faults.
+    /// <para>
+    /// Calls add up: each call adds its options, and everything else is registered by the first call. An <see cref="ISandboxRunner"/> or
+    /// <see cref="IImageStore"/> that the application registered before is kept. Each registered <see cref="INetworkMode"/> can be named by
+    /// requests.
+    /// </para>
+    /// <para>
+    /// With a generic host, the options and the machine are checked when the host starts, and a fault keeps it from starting. In a bare
+    /// container they are checked by the first run. Wrong options are an <see cref="OptionsValidationException"/> that lists all faults. Options
+    /// are read once; a later change of the configuration is logged as a warning.
+    /// </para>
     /// </remarks>
-    public static IServiceCollection AddBoxer(this IServiceCollection services)
+    public static IBoxerBuilder AddBoxer(this IServiceCollection services)
     {
         ArgumentNullException.ThrowIfNull(services);
-        services.AddOptions<BoxerOptions>();
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<BoxerOptions>, BoxerOptionsValidator>());
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<INetworkMode, NoneNetworkMode>());
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<INetworkMode, HostNetworkMode>());
-
-        // The options later: their validation asks for the modes.
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<INetworkMode, SandboxNetworkMode>(
-            provider => new(() => provider.GetRequiredService<IOptions<BoxerOptions>>().Value, provider.GetService<TimeProvider>())));
-        services.TryAddSingleton<ISandboxRunner>(CreateRunner);
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, BoxerStartupService>());
-        services.AddLogging();
-        services.AddHealthChecks();
-        services.TryAddSingleton<BoxerHealthCheck>();
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IConfigureOptions<Diagnostics.HealthChecks.HealthCheckServiceOptions>, BoxerHealthCheckRegistration>());
-        return services;
+        return Add(services, Options.Options.DefaultName);
     }
 
-    /// <summary>As <see cref="AddBoxer(IServiceCollection)"/>, with options set in code.</summary>
+    /// <summary>Registers <see cref="ISandboxRunner"/> as <see cref="AddBoxer(IServiceCollection)"/> does, with options set in code.</summary>
     /// <param name="services">The container's services.</param>
     /// <param name="configure">Sets options.</param>
-    /// <returns><paramref name="services"/>.</returns>
-    public static IServiceCollection AddBoxer(this IServiceCollection services, Action<BoxerOptions> configure) =>
-        services.AddBoxer().Configure(configure);
+    /// <returns>The builder of the runner.</returns>
+    public static IBoxerBuilder AddBoxer(this IServiceCollection services, Action<BoxerOptions> configure) => services.AddBoxer().Configure(configure);
 
-    /// <summary>As <see cref="AddBoxer(IServiceCollection)"/>, with the options bound to a section of the configuration.</summary>
+    /// <summary>Registers <see cref="ISandboxRunner"/> as <see cref="AddBoxer(IServiceCollection)"/> does, with options from a configuration section.</summary>
     /// <param name="services">The container's services.</param>
-    /// <param name="configuration">The section, for example <c>configuration.GetSection("Boxer")</c>. A key that is no option is a fault.</param>
-    /// <returns><paramref name="services"/>.</returns>
-    public static IServiceCollection AddBoxer(this IServiceCollection services, IConfiguration configuration)
+    /// <param name="configuration">
+    /// The section, for example <c>configuration.GetSection("Boxer")</c>; see <see cref="BoxerBuilderExtensions.Configure(IBoxerBuilder, IConfiguration)"/>.
+    /// </param>
+    /// <returns>The builder of the runner.</returns>
+    public static IBoxerBuilder AddBoxer(this IServiceCollection services, IConfiguration configuration) => services.AddBoxer().Configure(configuration);
+
+    /// <summary>
+    /// Registers a further runner under a name: <see cref="ISandboxRunner"/> as a keyed service, with options of its own (the named
+    /// <see cref="BoxerOptions"/>), network modes of its own and the health check <c>boxer:NAME</c>.
+    /// </summary>
+    /// <param name="services">The container's services.</param>
+    /// <param name="name">The name; <c>[FromKeyedServices("judges")] ISandboxRunner runner</c> is the runner <c>judges</c>.</param>
+    /// <returns>The builder of the runner.</returns>
+    /// <remarks>
+    /// Runners do not know of each other. Their <see cref="BoxerOptions.MaxMemoryMegabytes"/> together must fit into the machine; a sum that does
+    /// not fit is logged as a warning at the start. Runners may have one <see cref="BoxerOptions.Home"/>: they then share its images, and each of
+    /// them removes unused images by its own options.
+    /// </remarks>
+    /// <exception cref="ArgumentException"><paramref name="name"/> is empty.</exception>
+    public static IBoxerBuilder AddBoxer(this IServiceCollection services, string name)
     {
-        ArgumentNullException.ThrowIfNull(configuration);
-        services.AddBoxer();
-        var binder = new BoxerConfiguration(configuration);
-        services.AddSingleton<IConfigureOptions<BoxerOptions>>(binder);
-        services.AddSingleton<IValidateOptions<BoxerOptions>>(binder);
-        return services;
+        ArgumentNullException.ThrowIfNull(services);
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        return Add(services, name);
     }
 
-    private static SandboxRunner CreateRunner(IServiceProvider provider) => new(
-        provider.GetRequiredService<IOptions<BoxerOptions>>().Value,
-        provider.GetServices<INetworkMode>(),
-        provider.GetService<IImageStore>(),
-        provider.GetService<ILoggerFactory>(),
-        provider.GetService<TimeProvider>());
+    /// <summary>Registers a runner under a name as <see cref="AddBoxer(IServiceCollection, string)"/> does, with options set in code.</summary>
+    /// <param name="services">The container's services.</param>
+    /// <param name="name">The name.</param>
+    /// <param name="configure">Sets options.</param>
+    /// <returns>The builder of the runner.</returns>
+    /// <exception cref="ArgumentException"><paramref name="name"/> is empty.</exception>
+    public static IBoxerBuilder AddBoxer(this IServiceCollection services, string name, Action<BoxerOptions> configure) =>
+        services.AddBoxer(name).Configure(configure);
+
+    /// <summary>Registers a runner under a name as <see cref="AddBoxer(IServiceCollection, string)"/> does, with options from a configuration section.</summary>
+    /// <param name="services">The container's services.</param>
+    /// <param name="name">The name.</param>
+    /// <param name="configuration">The section, for example <c>configuration.GetSection("Judges")</c>.</param>
+    /// <returns>The builder of the runner.</returns>
+    /// <exception cref="ArgumentException"><paramref name="name"/> is empty.</exception>
+    public static IBoxerBuilder AddBoxer(this IServiceCollection services, string name, IConfiguration configuration) =>
+        services.AddBoxer(name).Configure(configuration);
+
+    private static BoxerBuilder Add(IServiceCollection services, string name)
+    {
+        var builder = new BoxerBuilder(services, name);
+        if (builder.TryAddParts() is { } parts)
+        {
+            services.TryAdd(builder.Describe<ISandboxRunner>(provider => parts.CreateRunner(provider)));
+            services.AddSingleton<IHostedService>(provider => new BoxerStartupService(parts.GetRunner(provider)));
+            services.AddHealthChecks();
+            services.AddSingleton<IConfigureOptions<HealthCheckServiceOptions>>(new BoxerHealthCheckRegistration(parts));
+        }
+
+        return builder;
+    }
 }

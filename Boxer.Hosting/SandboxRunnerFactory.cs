@@ -1,19 +1,62 @@
-using Boxer.Network;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 
 namespace Boxer.Hosting;
 
-/// <summary>Makes runners without a container.</summary>
+/// <summary>Creates runners for applications that have no container.</summary>
 public static class SandboxRunnerFactory
 {
-    /// <summary>Makes a runner with Boxer's own network modes. Dispose it when you are done.</summary>
-    /// <param name="options">The options; <see langword="null"/>: the defaults.</param>
-    /// <param name="loggers">Makes loggers; <see langword="null"/>: none.</param>
+    /// <summary>Creates a runner with Boxer's own network modes. Disposing it also disposes its network modes and its image store.</summary>
+    /// <param name="options">The options; they are copied. <see langword="null"/>: the defaults.</param>
+    /// <param name="loggers">Creates loggers; <see langword="null"/>: nothing is logged.</param>
+    /// <param name="configure">
+    /// Adds network modes, another image store, services for them and further options:
+    /// <c>SandboxRunnerFactory.Create(configure: boxer => boxer.AddNetworkMode&lt;MyMode&gt;())</c>. <see langword="null"/>: adds nothing.
+    /// </param>
+    /// <returns>The runner. The machine is not touched before its first run or <see cref="SandboxRunner.StartAsync"/>.</returns>
     /// <exception cref="ArgumentException">The options are wrong; every fault is listed.</exception>
-    public static SandboxRunner Create(BoxerOptions? options = null, ILoggerFactory? loggers = null)
+    public static SandboxRunner Create(BoxerOptions? options = null, ILoggerFactory? loggers = null, Action<IBoxerBuilder>? configure = null)
     {
-        BoxerOptions copy = (options ?? new BoxerOptions()).Copy();
-        var sandbox = new SandboxNetworkMode(copy);
-        return new(copy, [new NoneNetworkMode(), new HostNetworkMode(), sandbox], loggers: loggers) { Owned = sandbox };
+        BoxerOptions given = (options ?? new BoxerOptions()).Copy();
+        var services = new ServiceCollection();
+        if (loggers is not null)
+        {
+            services.AddSingleton(loggers);
+        }
+
+        services.AddSingleton<IOptionsFactory<BoxerOptions>>(provider => new GivenOptions(
+            given,
+            provider.GetServices<IConfigureOptions<BoxerOptions>>(),
+            provider.GetServices<IPostConfigureOptions<BoxerOptions>>(),
+            provider.GetServices<IValidateOptions<BoxerOptions>>()));
+        var builder = new BoxerBuilder(services, Options.DefaultName);
+        RunnerParts parts = builder.TryAddParts()!;
+        configure?.Invoke(builder);
+        ServiceProvider provider = services.BuildServiceProvider();
+        try
+        {
+            return parts.CreateRunner(provider, provider);
+        }
+        catch (Exception exception)
+        {
+            provider.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            if (exception is OptionsValidationException faults)
+            {
+                throw new ArgumentException(string.Join(" ", faults.Failures), nameof(options), faults);
+            }
+
+            throw;
+        }
+    }
+
+    /// <summary>Options that begin with what the caller gave.</summary>
+    private sealed class GivenOptions(
+        BoxerOptions given,
+        IEnumerable<IConfigureOptions<BoxerOptions>> setups,
+        IEnumerable<IPostConfigureOptions<BoxerOptions>> postConfigures,
+        IEnumerable<IValidateOptions<BoxerOptions>> validations) : OptionsFactory<BoxerOptions>(setups, postConfigures, validations)
+    {
+        protected override BoxerOptions CreateInstance(string name) => given.Copy();
     }
 }

@@ -29,8 +29,7 @@ if (rest.Count < 2)
 
 HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { ContentRootPath = AppContext.BaseDirectory });
 builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
-builder.Services.AddBoxer(builder.Configuration.GetSection("Boxer"));
-builder.Services.Configure<BoxerOptions>(options =>
+builder.Services.AddBoxer(builder.Configuration.GetSection("Boxer")).Configure(options =>
 {
     foreach (IGrouping<string, string> places in mirrors.GroupBy(mirror => mirror.Registry, mirror => mirror.Url))
     {

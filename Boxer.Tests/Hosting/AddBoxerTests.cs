@@ -82,8 +82,8 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
         Assert.Same(runner, provider.GetRequiredService<ISandboxRunner>());
         await provider.GetServices<IHostedService>().OfType<BoxerStartupService>().Single().StartAsync(Cancel);
-        HealthCheckResult health = await provider.GetRequiredService<BoxerHealthCheck>().CheckHealthAsync(new HealthCheckContext(), Cancel);
-        Assert.Equal(HealthStatus.Healthy, health.Status);
+        HealthReport health = await provider.GetRequiredService<HealthCheckService>().CheckHealthAsync(Cancel);
+        Assert.Equal(HealthStatus.Healthy, Assert.Single(health.Entries).Value.Status);
     }
 
     [Fact]
@@ -157,7 +157,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
             services.AddBoxer(options => (options.Home, options.RunscPath) = (home, "/nowhere/runsc"));
             await using ServiceProvider provider = services.BuildServiceProvider();
 
-            HealthCheckResult health = await provider.GetRequiredService<BoxerHealthCheck>().CheckHealthAsync(new HealthCheckContext(), Cancel);
+            HealthReportEntry health = (await provider.GetRequiredService<HealthCheckService>().CheckHealthAsync(Cancel)).Entries["boxer"];
 
             Assert.Equal(HealthStatus.Unhealthy, health.Status);
             Assert.NotEmpty(health.Description!);

@@ -1,0 +1,85 @@
+using Boxer.Images;
+using Boxer.Network;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace Boxer.Hosting;
+
+/// <summary>Registers the parts of one runner. The services of a named runner have its name as their key, those of the other one have no key.</summary>
+internal sealed class BoxerBuilder(IServiceCollection services, string name) : IBoxerBuilder
+{
+    public string Name { get; } = name;
+
+    public IServiceCollection Services { get; } = services;
+
+    /// <summary>The key of this runner's services; <see langword="null"/>: they have none.</summary>
+    internal object? Key => Name.Length == 0 ? null : Name;
+
+    /// <summary>Registers options, their validation and network modes, once for each name.</summary>
+    /// <returns>The parts, or <see langword="null"/> for a name that is registered already.</returns>
+    internal RunnerParts? TryAddParts()
+    {
+        if (Services.Any(service => service.ImplementationInstance is RunnerParts parts && parts.Name == Name))
+        {
+            return null;
+        }
+
+        var parts = new RunnerParts(Name);
+        Services.AddOptions();
+        Services.AddLogging();
+        Services.AddSingleton(parts);
+        if (Key is not null)
+        {
+            Services.AddKeyedSingleton(Key, (provider, _) => new RunnerParts.NamedOptions(provider.GetRequiredService<IOptionsFactory<BoxerOptions>>(), Name));
+        }
+
+        Services.AddSingleton<IValidateOptions<BoxerOptions>>(provider => new BoxerOptionsValidator(parts, provider));
+        Add<INetworkMode>(_ => new NoneNetworkMode());
+        Add<INetworkMode>(_ => new HostNetworkMode());
+
+        // The options later: their validation asks for the modes.
+        Add<INetworkMode>(provider => new SandboxNetworkMode(() => parts.GetOptions(provider), provider.GetService<TimeProvider>()));
+        return parts;
+    }
+
+    private void Add<T>(Func<IServiceProvider, T> factory)
+        where T : class =>
+        Services.Add(Describe(factory));
+
+    internal ServiceDescriptor Describe<T>(Func<IServiceProvider, T> factory)
+        where T : class =>
+        new(typeof(T), Key, (provider, _) => factory(provider), ServiceLifetime.Singleton);
+}
+
+/// <summary>Finds the parts of one runner in a container.</summary>
+internal sealed record RunnerParts(string Name)
+{
+    /// <summary>Gets the options that the runner is made of. They are made once; later changes are not seen.</summary>
+    internal BoxerOptions GetOptions(IServiceProvider provider) =>
+        Name.Length == 0 ? provider.GetRequiredService<IOptions<BoxerOptions>>().Value : provider.GetRequiredKeyedService<NamedOptions>(Name).Value;
+
+    internal IEnumerable<INetworkMode> GetNetworkModes(IServiceProvider provider) =>
+        Name.Length == 0 ? provider.GetServices<INetworkMode>() : provider.GetKeyedServices<INetworkMode>(Name);
+
+    internal ISandboxRunner GetRunner(IServiceProvider provider) =>
+        Name.Length == 0 ? provider.GetRequiredService<ISandboxRunner>() : provider.GetRequiredKeyedService<ISandboxRunner>(Name);
+
+    internal SandboxRunner CreateRunner(IServiceProvider provider, IAsyncDisposable? owned = null) => new(
+        GetOptions(provider),
+        GetNetworkModes(provider),
+        Name.Length == 0 ? provider.GetService<IImageStore>() : provider.GetKeyedService<IImageStore>(Name),
+        provider.GetService<ILoggerFactory>(),
+        provider.GetService<TimeProvider>())
+    {
+        Owned = owned,
+    };
+
+    /// <summary>What <see cref="IOptions{TOptions}"/> is for options without a name.</summary>
+    internal sealed class NamedOptions(IOptionsFactory<BoxerOptions> factory, string name)
+    {
+        private readonly Lazy<BoxerOptions> _value = new(() => factory.Create(name));
+
+        internal BoxerOptions Value => _value.Value;
+    }
+}

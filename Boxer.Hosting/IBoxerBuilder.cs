@@ -1,0 +1,19 @@
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Boxer.Hosting;
+
+/// <summary>
+/// Configures one runner of a container. <see cref="BoxerServiceCollectionExtensions.AddBoxer(IServiceCollection)"/> returns it; its methods are
+/// in <see cref="BoxerBuilderExtensions"/>.
+/// </summary>
+public interface IBoxerBuilder
+{
+    /// <summary>
+    /// Name of the runner: the key of its keyed services and the name of its options. Empty
+    /// (<see cref="Microsoft.Extensions.Options.Options.DefaultName"/>) for the runner without a name, whose services have no key.
+    /// </summary>
+    string Name { get; }
+
+    /// <summary>The container's services.</summary>
+    IServiceCollection Services { get; }
+}

@@ -1,0 +1,177 @@
+using Boxer.Hosting;
+using Boxer.Images;
+using Boxer.Network;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Options;
+
+namespace Boxer.Tests.Hosting;
+
+public sealed class BoxerBuilderTests
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task AddBoxer_with_a_name_registers_a_keyed_runner_with_options_of_its_own()
+    {
+        var services = new ServiceCollection();
+        services.AddBoxer(options => options.MaxQueuedRuns = 1);
+        services.AddBoxer("judges", options => options.MaxQueuedRuns = 2);
+        services.AddBoxer("notebooks").Configure(options => options.MaxQueuedRuns = 3);
+        services.AddBoxer("judges").Configure(options => options.MaxConcurrentRuns = 4);
+        await using ServiceProvider provider = services.BuildServiceProvider(new ServiceProviderOptions { ValidateOnBuild = true, ValidateScopes = true });
+
+        ISandboxRunner[] runners =
+        [
+            provider.GetRequiredService<ISandboxRunner>(),
+            provider.GetRequiredKeyedService<ISandboxRunner>("judges"),
+            provider.GetRequiredKeyedService<ISandboxRunner>("notebooks"),
+        ];
+        IOptionsMonitor<BoxerOptions> options = provider.GetRequiredService<IOptionsMonitor<BoxerOptions>>();
+
+        Assert.Equal(3, runners.Distinct().Count());
+        Assert.Single(provider.GetServices<ISandboxRunner>());
+        Assert.Equal((1, null), (options.CurrentValue.MaxQueuedRuns, options.CurrentValue.MaxConcurrentRuns));
+        Assert.Equal((2, 4), (options.Get("judges").MaxQueuedRuns, options.Get("judges").MaxConcurrentRuns));
+        Assert.Equal((3, null), (options.Get("notebooks").MaxQueuedRuns, options.Get("notebooks").MaxConcurrentRuns));
+        Assert.Equal(
+            ["boxer", "boxer:judges", "boxer:notebooks"],
+            provider.GetRequiredService<IOptions<HealthCheckServiceOptions>>().Value.Registrations.Select(check => check.Name).Order(StringComparer.Ordinal));
+        Assert.Equal(3, provider.GetServices<IHostedService>().Count(service => service is BoxerStartupService));
+    }
+
+    [Fact]
+    public async Task Only_a_named_runner_may_be_registered()
+    {
+        var services = new ServiceCollection();
+        services.AddBoxer("judges");
+        await using ServiceProvider provider = services.BuildServiceProvider();
+
+        Assert.NotNull(provider.GetRequiredKeyedService<ISandboxRunner>("judges"));
+        Assert.Null(provider.GetService<ISandboxRunner>());
+        Assert.Throws<ArgumentException>(() => services.AddBoxer(""));
+    }
+
+    [Fact]
+    public async Task Faults_of_a_named_runner_keep_the_host_from_starting()
+    {
+        HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        builder.Services.AddBoxer("judges", options => (options.Platform, options.AllowedNetworks) = ("y", ["only-here"]));
+        builder.Services.AddBoxer().AddNetworkMode(new Mode("only-here"));
+        using IHost host = builder.Build();
+
+        OptionsValidationException fault = await Assert.ThrowsAsync<OptionsValidationException>(() => host.StartAsync(Cancel));
+
+        Assert.Equal("judges", fault.OptionsName);
+        Assert.Equal(["AllowedNetworks[0]", "Platform"], fault.Failures.Select(failure => failure.Split(": ")[0]).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task AddNetworkMode_adds_a_type_once_and_each_factory_and_instance()
+    {
+        var instance = new Mode("instance");
+        var services = new ServiceCollection();
+        services.AddBoxer("judges").AddNetworkMode<ModeWithServices>().AddNetworkMode<ModeWithServices>()
+            .AddNetworkMode(_ => new Mode("first")).AddNetworkMode(_ => new Mode("second")).AddNetworkMode(instance);
+        services.AddBoxer().AddNetworkMode<ModeWithServices>().AddNetworkMode<ModeWithServices>();
+        Mode[] made;
+        await using (ServiceProvider provider = services.BuildServiceProvider())
+        {
+            Assert.NotNull(provider.GetRequiredKeyedService<ISandboxRunner>("judges"));
+            made = [.. provider.GetKeyedServices<INetworkMode>("judges").OfType<Mode>()];
+            Assert.Equal(["with services", "first", "second", "instance"], made.Select(mode => mode.Name));
+            Assert.Equal(["none", "host", "sandbox", "with services"], provider.GetServices<INetworkMode>().Select(mode => mode.Name));
+        }
+
+        Assert.Equal([true, true, true, false], made.Select(mode => mode.IsDisposed));
+    }
+
+    [Fact]
+    public async Task UseImageStore_replaces_the_store_of_one_runner_and_the_last_call_counts()
+    {
+        var first = new Store();
+        var last = new Store();
+        var services = new ServiceCollection();
+        services.AddBoxer().UseImageStore<Store>();
+        services.AddBoxer("judges").UseImageStore(first).UseImageStore(_ => last);
+        services.AddBoxer("judges");
+        Store unnamed;
+        await using (ServiceProvider provider = services.BuildServiceProvider())
+        {
+            Assert.NotNull(provider.GetRequiredService<ISandboxRunner>());
+            unnamed = Assert.IsType<Store>(Assert.Single(provider.GetServices<IImageStore>()));
+            Assert.Same(last, Assert.Single(provider.GetKeyedServices<IImageStore>("judges")));
+        }
+
+        Assert.Equal((true, true, false), (unnamed.IsDisposed, last.IsDisposed, first.IsDisposed));
+    }
+
+    [Fact]
+    public async Task SandboxRunnerFactory_configures_as_a_container_does_and_the_runner_disposes_its_parts()
+    {
+        var mode = new Mode("made");
+        var store = new Store();
+        var given = new BoxerOptions { MaxQueuedRuns = 1 };
+        SandboxRunner runner = SandboxRunnerFactory.Create(given, configure: boxer => boxer
+            .AddNetworkMode(_ => mode)
+            .UseImageStore(_ => store)
+            .Configure(options =>
+            {
+                Assert.Equal(1, options.MaxQueuedRuns);
+                options.AllowedNetworks = ["made"];
+            }));
+
+        SandboxRequest request = new("image", "true") { Network = "none" };
+        InvalidSandboxRequestException refused = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => runner.RunAsync(request, Cancel));
+        await runner.DisposeAsync();
+
+        Assert.Contains("made", refused.Message, StringComparison.Ordinal);
+        Assert.Empty(given.AllowedNetworks);
+        Assert.Equal((true, true), (mode.IsDisposed, store.IsDisposed));
+    }
+
+    [Fact]
+    public void SandboxRunnerFactory_lists_every_fault()
+    {
+        ArgumentException fault = Assert.Throws<ArgumentException>(() =>
+            SandboxRunnerFactory.Create(new BoxerOptions { Platform = "y" }, configure: boxer => boxer.Configure(options => options.MaxQueuedRuns = -1)));
+
+        Assert.Contains("Platform: ", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("MaxQueuedRuns: ", fault.Message, StringComparison.Ordinal);
+    }
+
+    private class Mode(string name) : INetworkMode, IAsyncDisposable
+    {
+        public string Name => name;
+
+        public bool SupportsPooling => false;
+
+        public bool IsDisposed { get; private set; }
+
+        public string? GetUnavailableReason() => null;
+
+        public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) => throw new NotSupportedException();
+
+        public ValueTask DisposeAsync()
+        {
+            IsDisposed = true;
+            return ValueTask.CompletedTask;
+        }
+    }
+
+    private sealed class ModeWithServices : Mode
+    {
+        public ModeWithServices(IOptions<BoxerOptions> options)
+            : base("with services") => Assert.NotNull(options);
+    }
+
+    private sealed class Store : IImageStore, IDisposable
+    {
+        public bool IsDisposed { get; private set; }
+
+        public Task<IImageLease> AcquireAsync(ImageReference reference, ImageAcquireOptions options, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+
+        public void Dispose() => IsDisposed = true;
+    }
+}
