@@ -1,16 +1,14 @@
-using System.Text.Json;
-using System.Text.Json.Serialization;
-using Boxer.Files;
-using Boxer.HttpHost.Contracts;
-using Boxer.HttpHost.Endpoints;
-using Boxer.HttpHost.Security;
-using Boxer.HttpHost.Settings;
+using Boxer.AspNetCore;
+using Boxer.AspNetCore.Files;
+using Boxer.AspNetCore.Endpoints;
+using Boxer.AspNetCore.Security;
+using Boxer.AspNetCore.Configuration;
+using Boxer.AspNetCore.Description;
 using Boxer.Network;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection.Extensions;
-using Microsoft.OpenApi;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
 
@@ -43,13 +41,6 @@ internal static class HostComposition
 
         IServiceCollection services = builder.Services;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = settings.StopGrace + CleanUpTime);
-        services.ConfigureHttpJsonOptions(options =>
-        {
-            // The description of the API is made with these.
-            options.SerializerOptions.PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower;
-            options.SerializerOptions.NumberHandling = JsonNumberHandling.Strict;
-            options.SerializerOptions.TypeInfoResolverChain.Insert(0, HostJson.Default);
-        });
         services.AddRouting();
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton(settings);
@@ -66,33 +57,7 @@ internal static class HostComposition
         services.AddSingleton<AnswerRoom>();
         services.AddSingleton<RunPreparation>();
         services.AddHealthChecks();
-        services.AddOpenApi(options =>
-        {
-            options.AddDocumentTransformer((document, _, _) =>
-            {
-                document.Info.Title = "Boxer";
-                return Task.CompletedTask;
-            });
-            options.AddSchemaTransformer((schema, context, _) =>
-            {
-                if (context.JsonTypeInfo.Type == typeof(LargeText))
-                {
-                    schema.Type = JsonSchemaType.String;
-                }
-                else if (context.JsonPropertyInfo is { Name: "env" })
-                {
-                    (schema.Type, schema.Items) = (null, null);
-                    schema.OneOf =
-                    [
-                        new OpenApiSchema { Type = JsonSchemaType.Array, Items = new OpenApiSchema { Type = JsonSchemaType.String } },
-                        new OpenApiSchema { Type = JsonSchemaType.Object, AdditionalProperties = new OpenApiSchema { Type = JsonSchemaType.String } },
-                        new OpenApiSchema { Type = JsonSchemaType.Null },
-                    ];
-                }
-
-                return Task.CompletedTask;
-            });
-        });
+        services.AddApiDescription();
         services.AddOpenTelemetry().ConfigureResource(resource => resource.AddService("boxer", serviceVersion: ServiceVersion())).WithMetrics(metrics => metrics
             .AddMeter("Boxer", "Microsoft.AspNetCore.Hosting", "Microsoft.AspNetCore.Server.Kestrel")
             .AddPrometheusExporter());

@@ -1,7 +1,8 @@
+using Boxer.AspNetCore;
 using System.Collections;
 using System.Globalization;
-using Boxer.Files;
-using Boxer.HttpHost.Settings;
+using Boxer.AspNetCore.Files;
+using Boxer.AspNetCore.Configuration;
 using Boxer.Network;
 using Microsoft.Extensions.Options;
 

@@ -1,6 +1,6 @@
 using System.Net;
 using System.Text.Json.Nodes;
-using Boxer.HttpHost.Security;
+using Boxer.AspNetCore.Security;
 using Microsoft.AspNetCore.Http;
 
 namespace Boxer.Tests.HttpHost;

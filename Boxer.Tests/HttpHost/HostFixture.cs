@@ -1,8 +1,9 @@
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json.Nodes;
+using Boxer.AspNetCore;
 using Boxer.HttpHost;
-using Boxer.HttpHost.Settings;
+using Boxer.AspNetCore.Configuration;
 using Boxer.Network;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;

@@ -1,6 +1,7 @@
 using System.Net;
+using Boxer.AspNetCore;
 using Boxer.HttpHost;
-using Boxer.HttpHost.Settings;
+using Boxer.AspNetCore.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Boxer.Tests.HttpHost;

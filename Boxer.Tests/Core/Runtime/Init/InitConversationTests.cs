@@ -1,4 +1,4 @@
-using Boxer.Files;
+using Boxer.AspNetCore.Files;
 using Boxer.Runtime.Init;
 using CsCheck;
 

@@ -1,0 +1,81 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+
+namespace Boxer.AspNetCore.Configuration;
+
+/// <summary>Where the host listens: <c>:8080</c> (every address), <c>127.0.0.1:8080</c>, <c>[::1]:8080</c> or <c>localhost:8080</c>.</summary>
+/// <param name="Address">The address; <see langword="null"/> for <c>localhost</c>, which is both loopback addresses.</param>
+/// <param name="Port">The port; 0 for any that is free.</param>
+internal sealed record ListenAddress(IPAddress? Address, int Port)
+{
+    /// <summary>Whether only this machine can reach it.</summary>
+    public bool IsLoopback => Address is null || IPAddress.IsLoopback(Address);
+
+    /// <summary>Reads an address, or returns <see langword="null"/>.</summary>
+    public static ListenAddress? Parse(string text)
+    {
+        int colon = text.LastIndexOf(':');
+        if (colon < 0
+            || !int.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out int port)
+            || port > IPEndPoint.MaxPort)
+        {
+            return null;
+        }
+
+        string host = text[..colon];
+        if (host.Length == 0)
+        {
+            return new(IPAddress.IPv6Any, port);
+        }
+
+        if (host == "localhost")
+        {
+            return new(null, port);
+        }
+
+        bool bracketed = host.StartsWith('[') && host.EndsWith(']');
+        return IPAddress.TryParse(bracketed ? host[1..^1] : host, out IPAddress? address)
+            && bracketed == host.Contains(':', StringComparison.Ordinal)
+            // inet_aton forms such as 127.1 or 2130706433 are a mistake more often than a wish.
+            && (bracketed || host.Count(c => c == '.') == 3)
+            ? new(address, port)
+            : null;
+    }
+
+    /// <summary>
+    /// Makes the socket that listens. What it accepts is asked after 15 s of silence whether it is still there, and given up after 30 s
+    /// without a sign: a client whose machine or link is gone says nothing itself.
+    /// </summary>
+    public static Socket CreateSocket(EndPoint endpoint)
+    {
+        const int UserTimeout = 18;
+        Socket socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endpoint);
+        socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
+        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, 15);
+        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, 5);
+        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount, 3);
+        socket.SetRawSocketOption((int)SocketOptionLevel.Tcp, UserTimeout, BitConverter.GetBytes(30_000));
+        return socket;
+    }
+
+    /// <summary>Makes Kestrel listen there.</summary>
+    public void Bind(KestrelServerOptions options)
+    {
+        if (Address is null && Port != 0)
+        {
+            options.ListenLocalhost(Port);
+        }
+        else if (IPAddress.IPv6Any.Equals(Address))
+        {
+            options.ListenAnyIP(Port);
+        }
+        else
+        {
+            // Two loopback addresses cannot share a port that is not known yet: localhost:0 is the IPv4 one.
+            options.Listen(Address ?? IPAddress.Loopback, Port);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+using Boxer.AspNetCore.Contracts;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+
+namespace Boxer.AspNetCore.Endpoints;
+
+/// <summary>GET /healthz and GET /health/ready.</summary>
+internal static class HealthEndpoint
+{
+    public static void MapHealth(this IEndpointRouteBuilder routes)
+    {
+        routes.MapGet("/healthz", (Delegate)LiveAsync)
+            .WithName("healthz")
+            .WithSummary("Says that the host answers.")
+            .Produces<HealthBody>()
+            .ProducesErrors(403, 421);
+        routes.MapGet("/health/ready", (Delegate)ReadyAsync)
+            .WithName("ready")
+            .WithSummary("Says whether runs are taken, and why not.")
+            .Produces<ReadyBody>()
+            .Produces<ReadyBody>(StatusCodes.Status503ServiceUnavailable)
+            .ProducesErrors(401, 403, 421);
+    }
+
+    private static Task LiveAsync(HttpContext context) =>
+        context.Response.WriteAsJsonAsync(new HealthBody(true), HostJson.Relaxed.HealthBody, cancellationToken: context.RequestAborted);
+
+    private static async Task ReadyAsync(HttpContext context)
+    {
+        IServiceProvider services = context.RequestServices;
+        HealthReport report = await services.GetRequiredService<HealthCheckService>().CheckHealthAsync(context.RequestAborted);
+        Dictionary<string, CheckBody> checks = report.Entries.ToDictionary(
+            entry => entry.Key,
+            entry => new CheckBody(Name(entry.Value.Status), entry.Value.Description),
+            StringComparer.Ordinal);
+        bool stopping = services.GetRequiredService<RunLifetime>().Stopping.IsCancellationRequested;
+        if (stopping)
+        {
+            checks["host"] = new CheckBody(Name(HealthStatus.Unhealthy), "The host is stopping.");
+        }
+
+        bool ready = !stopping && report.Status != HealthStatus.Unhealthy;
+        context.Response.StatusCode = ready ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
+        await context.Response.WriteAsJsonAsync(
+            new ReadyBody(ready, checks), HostJson.Relaxed.ReadyBody, cancellationToken: context.RequestAborted);
+    }
+
+    private static string Name(HealthStatus status) =>
+        status switch
+        {
+            HealthStatus.Healthy => "healthy",
+            HealthStatus.Degraded => "degraded",
+            _ => "unhealthy",
+        };
+}

@@ -1,0 +1,38 @@
+using System.IO.Pipelines;
+using Boxer.AspNetCore.Contracts;
+
+namespace Boxer.AspNetCore;
+
+/// <summary>What a request is answered: a run's result or an error.</summary>
+/// <param name="Status">The HTTP status.</param>
+/// <param name="Run">The body of 200; else <see langword="null"/>.</param>
+/// <param name="Error">The body of everything else.</param>
+/// <param name="RetryAfter">When to try again, of 429.</param>
+internal sealed record HttpAnswer(int Status, RunResponseBody? Run, ErrorBody? Error, TimeSpan? RetryAfter = null)
+{
+    public static HttpAnswer Failed(int status, string error, TimeSpan? retryAfter = null) =>
+        new(status, null, new ErrorBody { Error = error }, retryAfter);
+
+    /// <summary>Writes it as the whole response.</summary>
+    public async Task WriteAsync(HttpContext context)
+    {
+        HttpResponse response = context.Response;
+        response.StatusCode = Status;
+        if (RetryAfter is { } wait)
+        {
+            response.Headers.RetryAfter = Math.Max(1, (long)Math.Ceiling(wait.TotalSeconds)).ToString(System.Globalization.CultureInfo.InvariantCulture);
+        }
+
+        response.ContentType = "application/json; charset=utf-8";
+        await WriteBodyAsync(response.BodyWriter, context.RequestAborted);
+    }
+
+    /// <summary>Writes the data of the end event: the same body, with the status in it.</summary>
+    public Task WriteEventDataAsync(PipeWriter target, CancellationToken cancellationToken) =>
+        (this with { Run = Run is null ? null : Run with { Status = Status }, Error = Error is null ? null : Error with { Status = Status } })
+            .WriteBodyAsync(target, cancellationToken);
+
+    private Task WriteBodyAsync(PipeWriter target, CancellationToken cancellationToken) =>
+        AnswerWriter.WriteAsync(
+            target, (object?)Run ?? Error!, Run is null ? HostJson.Relaxed.ErrorBody : HostJson.Relaxed.RunResponseBody, cancellationToken);
+}

@@ -1,0 +1,239 @@
+using Boxer.AspNetCore.Files;
+using Boxer.AspNetCore.Contracts;
+using Boxer.AspNetCore.Security;
+using Boxer.AspNetCore.Configuration;
+using Boxer.Images;
+using Microsoft.Extensions.Options;
+
+namespace Boxer.AspNetCore;
+
+/// <summary>Makes runs of requests; what POST /run and POST /run/stream have in common.</summary>
+internal sealed class RunPreparation(
+    IOptions<BoxerOptions> options,
+    HostSettings settings,
+    ApiKeys keys,
+    BodyRoom bodies,
+    RunPlaces places,
+    RunLifetime lifetime,
+    TimeProvider time,
+    ILogger<RunPreparation> logger)
+{
+    private const string KeepOutputs = "keep";
+    private static readonly TimeSpan BodyTimeout = TimeSpan.FromSeconds(120);
+
+    /// <summary>Reads and checks a request, and holds the files that it names.</summary>
+    /// <exception cref="HttpFaultException">The request is wrong; every fault is named.</exception>
+    public async Task<PreparedRun> PrepareAsync(HttpContext context)
+    {
+        BodyLimit.Set(context, settings.RunBodyLimitBytes, $"the body has more than {settings.RunBodyLimitBytes} bytes; upload what is large with POST /files.");
+        places.CheckFree();
+        BodyPlace held = bodies.Enter(context);
+        IDisposable? place = null;
+        RunFiles? files = null;
+        try
+        {
+            RunRequestBody body = await ReadAsync(context, held);
+            held.Arrived();
+            place = places.Enter();
+            files = keys.SpaceOf(context).BeginRun(new RunUploads { Files = body.Files ?? [], Workspace = body.Workspace?.Uploads ?? [], WorkspaceArchive = body.Workspace?.Archive });
+            FieldNames.NoteUploads(context, files.Inputs.Count);
+            return new PreparedRun(
+                MakeRequest(body, files, ApiKeys.NameOf(context), settings),
+                files,
+                [place, held, new ClientWatch(context, time)],
+                body.Persist ?? false,
+                OutputsOf(body) == KeepOutputs,
+                lifetime.BeginRun(TimeSpan.FromMilliseconds(body.StopGraceMs ?? 0), context.RequestAborted),
+                logger);
+        }
+        catch
+        {
+            place?.Dispose();
+            held.Dispose();
+            files?.Dispose();
+            throw;
+        }
+    }
+
+    private async Task<RunRequestBody> ReadAsync(HttpContext context, BodyPlace held)
+    {
+        await using WatchedBody body = new(context.Request.Body, BodyTimeout, time, held.Hold, context.RequestAborted);
+        return await RunRequestReader.ReadAsync(body, options.Value.AllowedNetworks, context.RequestAborted);
+    }
+
+    private static string OutputsOf(RunRequestBody body) => body.Outputs ?? (body.Persist ?? false ? KeepOutputs : "none");
+
+    private static SandboxRequest MakeRequest(RunRequestBody body, RunFiles files, string client, HostSettings settings)
+    {
+        SandboxRequest request = new(body.Image, body.Cmd)
+        {
+            WorkingDirectory = body.Cwd,
+            User = body.User,
+            FairnessKey = client,
+            Network = body.Network ?? "none",
+            PullPolicy = body.Pull is null ? null : Enum.Parse<PullPolicy>(body.Pull, ignoreCase: true),
+            Limits = MakeLimits(body.Limits),
+            Egress = body.Egress is { } egress
+                ? new EgressPolicy
+                {
+                    Allow = egress.Allow is null ? null : [.. egress.Allow],
+                    Deny = [.. egress.Deny ?? []],
+                    BandwidthBitsPerSecond = egress.BandwidthBps,
+                    QuotaBytes = egress.QuotaBytes,
+                }
+                : null,
+            Files = [.. files.Inputs, .. MakeFiles(body.Inputs)],
+            Workspace = MakeWorkspace(body, files, settings),
+            MergeStandardError = body.MergeStderr ?? false,
+            StandardInput = body.StdinBase64,
+            StopGrace = TimeSpan.FromMilliseconds(body.StopGraceMs ?? 0),
+            OutputFiles = OutputsOf(body) switch
+            {
+                KeepOutputs => files.Outputs,
+                "inline" => OutputFilePolicy.InMemoryUpTo(settings.InlineOutputsBytes, settings.InlineOutputsFiles),
+                _ => OutputFilePolicy.Discard,
+            },
+        };
+        foreach (string variable in body.Env ?? [])
+        {
+            int equals = variable.IndexOf('=', StringComparison.Ordinal);
+            request.Environment[variable[..equals]] = variable[(equals + 1)..];
+        }
+
+        return body.StdinBase64 is null ? request.WithStandardInput(body.Stdin ?? "") : request;
+    }
+
+    // FieldNames knows this order.
+    private static SandboxWorkspace? MakeWorkspace(RunRequestBody body, RunFiles files, HostSettings settings)
+    {
+        if (body.Workspace is not { } workspace)
+        {
+            return null;
+        }
+
+        SandboxWorkspace made = new()
+        {
+            Inputs = { SandboxInput.Files(MakeFiles(workspace.Files)), SandboxInput.Files(files.WorkspaceFiles) },
+            MaxChangesBytes = body.WorkspaceOut == true ? settings.InlineOutputsBytes : 0,
+        };
+        made.Path = workspace.Path ?? made.Path;
+        if (files.WorkspaceArchive is { } archive)
+        {
+            made.Inputs.Add(archive);
+        }
+
+        return made;
+    }
+
+    private static IEnumerable<SandboxFile> MakeFiles(IReadOnlyList<InputBody>? inputs) => (inputs ?? []).Select(input =>
+    {
+        SandboxFile file = input.ContentBase64 is { } bytes ? SandboxFile.FromBytes(input.Path, bytes) : SandboxFile.FromText(input.Path, input.Content ?? "");
+        file.Executable = input.Executable ?? false;
+        return file;
+    });
+
+    private static ResourceLimits MakeLimits(LimitsBody? limits) =>
+        new()
+        {
+            CpuCores = limits?.CpuCores,
+            MemoryMegabytes = limits?.MemoryMb,
+            Pids = limits?.PidsLimit,
+            WallClock = limits?.WallClockSecs is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
+            CpuTime = limits?.CpuTimeSecs is { } cpuSeconds ? TimeSpan.FromSeconds(cpuSeconds) : null,
+            OpenFiles = limits?.Nofile,
+            DiskMegabytes = limits?.DiskMb,
+        };
+}
+
+/// <summary>A run that can start. Disposing it lets go of its files.</summary>
+/// <param name="request">What to run.</param>
+/// <param name="files">Its files.</param>
+/// <param name="held">What is given back when it is over, whatever happens to its files.</param>
+/// <param name="persist">Whether its uploads are kept.</param>
+/// <param name="keepsOutputs">Whether its outputs are kept.</param>
+/// <param name="end">Ends it.</param>
+/// <param name="logger">Where faults of the disk go.</param>
+internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadOnlyList<IDisposable> held, bool persist, bool keepsOutputs, RunEnd end, ILogger logger) : IDisposable
+{
+    private bool _started;
+
+    /// <summary>What to run.</summary>
+    public SandboxRequest Request => request;
+
+    /// <summary>Cancelled when the client went away, or the host stops and the grace is over.</summary>
+    public CancellationToken End => end.Token;
+
+    /// <summary>
+    /// Notes that the command was started. A run that never was leaves its uploads in place, so that the request can be sent again.
+    /// </summary>
+    public void MarkStarted() => _started = true;
+
+    /// <summary>Keeps or throws away what the run left, and makes the answer.</summary>
+    public HttpAnswer Complete(SandboxResult result)
+    {
+        _started = result.Termination.Kind != TerminationKind.NotStarted;
+        IReadOnlyList<OutputBody> outputs = [];
+        string? incomplete = result.OutputFilesIncomplete;
+        if (!keepsOutputs)
+        {
+            outputs = [.. result.OutputFiles.Select(file => Describe(file, file.Path, file.Size, new Base64Text(file.Content)))];
+        }
+        else
+        {
+            try
+            {
+                Dictionary<string, SandboxOutputFile> known = result.OutputFiles.ToDictionary(file => $"output/{result.Id}/{file.Path}", StringComparer.Ordinal);
+                outputs = [.. files.KeepOutputs(result.Id).Select(file => Describe(known.GetValueOrDefault(file.Path), file.Path, file.Size, content: null))];
+            }
+            catch (FileStoreFullException exception)
+            {
+                incomplete = $"None was kept: {exception.PublicMessage}";
+                HostLog.OutputsNotKept(logger, result.Id, exception.Message);
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            {
+                // The run was a good one: what it printed is not lost to a fault of this host's disk.
+                incomplete = "None was kept: this host could not store them.";
+                HostLog.OutputsNotKept(logger, result.Id, exception.Message);
+            }
+        }
+
+        return RunAnswers.For(result, outputs, incomplete);
+    }
+
+    private static OutputBody Describe(SandboxOutputFile? file, string path, long size, Base64Text? content) =>
+        new(path, size, file is null ? null : "0" + Convert.ToString((int)file.Mode, toBase: 8).PadLeft(3, '0'), file?.ModifiedAt, content);
+
+    public void Dispose()
+    {
+        try
+        {
+            if (!persist && _started)
+            {
+                files.DeleteInputs();
+            }
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            HostLog.FilesLeft(logger, exception);
+        }
+
+        try
+        {
+            files.Dispose();
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            HostLog.FilesLeft(logger, exception);
+        }
+        finally
+        {
+            foreach (IDisposable one in held)
+            {
+                one.Dispose();
+            }
+
+            end.Dispose();
+        }
+    }
+}

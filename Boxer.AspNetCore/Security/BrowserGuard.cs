@@ -1,0 +1,50 @@
+using System.Net;
+using Boxer.AspNetCore.Configuration;
+
+namespace Boxer.AspNetCore.Security;
+
+/// <summary>
+/// Refuses what web pages of other sites send through a visitor's browser. A browser names the page's origin or its relation to this host
+/// in such requests. It does not where it takes the page for this host's own because the page's name was pointed here (DNS rebinding);
+/// then the name in the Host header gives it away. Without keys that name must therefore be one of this machine's. With keys such a page
+/// has no key to send. Every browser sends a Host header; without one, as HTTP/1.0 clients of health checks ask, it is none. Clients that are
+/// no browsers only notice the check of the name.
+/// </summary>
+internal sealed class BrowserGuard(HostSettings settings, ILogger<BrowserGuard> logger)
+{
+    private static readonly string[] MachineNames = ["localhost", Environment.MachineName, Dns.GetHostName()];
+
+    /// <summary>Checks where a request comes from and where it was sent to; a middleware.</summary>
+    public Task InvokeAsync(HttpContext context, RequestDelegate next)
+    {
+        HttpRequest request = context.Request;
+        bool open = settings.ApiKeys.Count == 0;
+        if (open && !IsOfThisMachine(request.Host))
+        {
+            HostLog.Refused(logger, context.Connection.RemoteIpAddress, "its Host header has a name that is not this host's.");
+            throw new HttpFaultException(
+                StatusCodes.Status421MisdirectedRequest,
+                "the Host header has a name that is not this host's; address it by its IP address, as localhost or by this machine's name, or list the name in host_names.");
+        }
+
+        string origin = request.Headers.Origin.ToString();
+        string site = request.Headers["Sec-Fetch-Site"].ToString();
+        if ((origin.Length > 0 && !IsOwnPage(origin, request.Host)) || (open && site is not ("" or "same-origin" or "none")))
+        {
+            HostLog.Refused(logger, context.Connection.RemoteIpAddress, "it came from a web page of another site.");
+            throw new HttpFaultException(StatusCodes.Status403Forbidden, "requests from web pages of other sites are refused; open a page of this host itself.");
+        }
+
+        return next(context);
+    }
+
+    private static bool IsOwnPage(string origin, HostString host) =>
+        Uri.TryCreate(origin, UriKind.Absolute, out Uri? page) && string.Equals(page.Authority, host.Value, StringComparison.OrdinalIgnoreCase);
+
+    private bool IsOfThisMachine(HostString host) =>
+        !host.HasValue
+        || IPAddress.TryParse(host.Host.Trim('[', ']'), out _)
+        || MachineNames.Contains(host.Host, StringComparer.OrdinalIgnoreCase)
+        || settings.HostNames.Any(name =>
+            string.Equals(name, host.Host, StringComparison.OrdinalIgnoreCase) || string.Equals(name, host.Value, StringComparison.OrdinalIgnoreCase));
+}
