@@ -1,7 +1,6 @@
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json.Nodes;
-using Boxer.AspNetCore;
 using Boxer.HttpHost;
 using Boxer.AspNetCore.Configuration;
 using Boxer.Network;

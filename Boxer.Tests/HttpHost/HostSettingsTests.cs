@@ -1,5 +1,4 @@
 using System.Net;
-using Boxer.AspNetCore;
 using Boxer.HttpHost;
 using Boxer.AspNetCore.Configuration;
 using Microsoft.Extensions.DependencyInjection;
