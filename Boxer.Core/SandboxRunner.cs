@@ -45,7 +45,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     /// <param name="images">Where images come from; <see langword="null"/>: registries, kept in <see cref="BoxerOptions.Home"/>.</param>
     /// <param name="loggers">Makes loggers; <see langword="null"/>: none.</param>
     /// <param name="time">The clock; <see langword="null"/>: the system's.</param>
-    /// <exception cref="ArgumentException">The options are wrong; every fault is listed.</exception>
+    /// <exception cref="ArgumentException">The options are wrong; every fault is listed. Or a mode has a name that no request could use.</exception>
     public SandboxRunner(
         BoxerOptions options, IEnumerable<INetworkMode> networks, IImageStore? images = null, ILoggerFactory? loggers = null, TimeProvider? time = null)
     {
@@ -54,7 +54,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         var byName = new Dictionary<string, INetworkMode>(StringComparer.Ordinal);
         foreach (INetworkMode mode in networks)
         {
-            byName[mode.Name] = mode;
+            byName[NetworkName.Check(mode.Name)] = mode;
         }
 
         _networks = [.. byName.Values];
@@ -255,7 +255,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                 Exception? lost = null;
                 try
                 {
-                    using IDisposable promised = await trace.StageAsync("processors", () => WaitFrozenAsync(sandbox, promise)).ConfigureAwait(false);
+                    using IDisposable promised = await trace.StageAsync("processors", () => WaitFrozenAsync(sandbox, promise, mode.SupportsFreeze)).ConfigureAwait(false);
                     SandboxEnd end = await sandbox.RunAsync(
                         work,
                         promised,
@@ -417,9 +417,9 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     }
 
     // A sandbox that is awake takes a few percent of a processor, also when it has nothing to do.
-    private static async Task<IDisposable> WaitFrozenAsync(Sandbox sandbox, Task<IDisposable> promise)
+    private static async Task<IDisposable> WaitFrozenAsync(Sandbox sandbox, Task<IDisposable> promise, bool mayFreeze)
     {
-        if (promise.IsCompleted)
+        if (promise.IsCompleted || !mayFreeze)
         {
             return await promise.ConfigureAwait(false);
         }

@@ -69,15 +69,6 @@ internal sealed class DomainResolver : IAsyncDisposable
 
     private TimeSpan Now => _time.GetElapsedTime(_began);
 
-    /// <summary>Whether names are to be held: where there is an allow-list, or a domain that is denied.</summary>
-    internal static bool IsNeeded(NetworkPolicy policy) =>
-        policy.Layers.Any(layer => layer.Allow is not null || layer.Deny.Any(rule => rule.Domain is not null));
-
-    /// <summary>Whether every layer lets a name be resolved.</summary>
-    internal static bool IsAllowed(NetworkPolicy policy, string name) =>
-        policy.Layers.All(layer =>
-            !layer.Deny.Any(rule => rule.MatchesName(name)) && (layer.Allow is null || layer.Allow.Any(rule => rule.MatchesName(name))));
-
     /// <summary>A denial with the name that its address was resolved from, where that is known.</summary>
     internal NetworkDenial NameOf(NetworkDenial denial) =>
         denial.Address is not null && _names.TryGetValue(denial.Address, out string? name) ? denial with { Domain = name } : denial;
@@ -104,7 +95,7 @@ internal sealed class DomainResolver : IAsyncDisposable
             return new DnsReply(DnsCode.NotImplemented);
         }
 
-        if (!IsHostName(query.Name) || !IsAllowed(_policy, query.Name))
+        if (!IsHostName(query.Name) || !_policy.AllowsName(query.Name))
         {
             return Deny(query.Name);
         }

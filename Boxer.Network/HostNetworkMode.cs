@@ -26,7 +26,7 @@ public sealed class HostNetworkMode : INetworkMode
         public RuntimeNetwork Runtime { get; } = new(NetworkStack.Host);
 
         public async Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) =>
-            new(GuestFiles.Hosts, await ReadAsync("/etc/resolv.conf", cancellationToken).ConfigureAwait(false));
+            GuestNetwork.Create() with { ResolvConf = await ReadAsync("/etc/resolv.conf", cancellationToken).ConfigureAwait(false) };
 
         public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 

@@ -23,7 +23,7 @@ public sealed class NoneNetworkMode : INetworkMode
     {
         public RuntimeNetwork Runtime { get; } = new(NetworkStack.None);
 
-        public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) => Task.FromResult(new GuestNetwork(GuestFiles.Hosts, ResolvConf: ""));
+        public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) => Task.FromResult(GuestNetwork.Create());
 
         public ValueTask DisposeAsync() => ValueTask.CompletedTask;
     }

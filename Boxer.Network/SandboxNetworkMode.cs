@@ -151,7 +151,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
             // Again, because it may have been prepared long ago.
             await instance.CheckForeignAsync(cancellationToken).ConfigureAwait(false);
             _before = NetworkInstance.ReadUsage(link);
-            if (DomainResolver.IsNeeded(policy))
+            if (policy.FiltersNames)
             {
                 _resolver = new DomainResolver(link, policy, resolvers, instance.Firewall, time);
             }
@@ -170,7 +170,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
                 throw;
             }
 
-            return new GuestNetwork(GuestFiles.Hosts, GuestFiles.ResolvConf(resolvers));
+            return GuestNetwork.Create(resolvers.Select(IPAddress.Parse));
         }
 
         public async Task<NetworkReport> ReportAsync(CancellationToken cancellationToken)

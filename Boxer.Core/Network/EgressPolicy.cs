@@ -1,3 +1,6 @@
+using System.Net;
+using Boxer.Network;
+
 namespace Boxer;
 
 /// <summary>
@@ -10,7 +13,7 @@ namespace Boxer;
 /// protocol a rule is for tcp and udp, and without ports for all of them. Examples: <c>pypi.org:443</c>, <c>203.0.113.0/24</c>,
 /// <c>udp://203.0.113.7:123</c>, <c>tcp://*.example.org:80,443,8000-8099</c>.
 /// </remarks>
-public sealed record EgressPolicy
+public sealed class EgressPolicy
 {
     /// <summary>
     /// What may be reached, and nothing else; at most 256 rules. Names are then answered by a resolver of this host's, which knows only
@@ -40,5 +43,28 @@ public sealed record EgressPolicy
     /// </summary>
     public long? QuotaBytes { get; set; }
 
-    internal EgressPolicy Copy() => this with { Allow = Allow is null ? null : [.. Allow], Deny = [.. Deny] };
+    /// <summary>
+    /// Evaluates this policy as the operator's, alone: the answer of <see cref="NetworkPolicy.Allows(IPAddress, int, EgressProtocols, string?)"/>
+    /// for <see cref="NetworkPolicy.Combine(EgressPolicy, EgressPolicy?, bool)"/> of it. The rules are parsed at each call; a mode that asks for
+    /// each connection keeps the <see cref="NetworkPolicy"/>.
+    /// </summary>
+    /// <param name="address">The destination. An IPv4 address that is mapped to IPv6 is never public; map it back before.</param>
+    /// <param name="port">The port, 0 to 65,535; ignored for other protocols than TCP and UDP.</param>
+    /// <param name="protocol">TCP or UDP; both: whether both are allowed; <see cref="EgressProtocols.None"/>: another protocol, such as ICMP.</param>
+    /// <returns>
+    /// Whether a connection to the destination is let through. Rules of domains match no address: an address that only such a rule allows is
+    /// <see langword="false"/>.
+    /// </returns>
+    /// <exception cref="ArgumentException">A rule is malformed; the message names it.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The port or the protocol is out of range.</exception>
+    public bool Allows(IPAddress address, int port, EgressProtocols protocol = EgressProtocols.Tcp) =>
+        NetworkPolicy.Combine(this).Allows(address, port, protocol);
+
+    internal EgressPolicy Copy() => new()
+    {
+        Allow = Allow is null ? null : [.. Allow],
+        Deny = [.. Deny],
+        BandwidthBitsPerSecond = BandwidthBitsPerSecond,
+        QuotaBytes = QuotaBytes,
+    };
 }

@@ -53,6 +53,13 @@ public sealed class EgressRule
                 : name == Domain);
     }
 
+    /// <summary>Whether its range has an address.</summary>
+    internal bool MatchesAddress(IPAddress address) => Range is { } range && range.Contains(address);
+
+    /// <summary>Whether it is for a port of one protocol.</summary>
+    internal bool MatchesPort(EgressProtocols protocol, int port) =>
+        (Protocols & protocol) != 0 && (Ports.Count == 0 || Ports.Any(range => range.First <= port && port <= range.Last));
+
     /// <summary>Parses a rule.</summary>
     /// <param name="text">The rule.</param>
     /// <param name="rule">The rule, if there is no error.</param>

@@ -13,9 +13,11 @@ internal sealed class WarmSandbox : IWarmSandbox
     // What a hand-over takes beside it: buffers of the runtime, and of the kernel for it.
     private const long HandOverMegabytes = 16;
     private readonly CleanupStack _held;
+    private readonly bool _mayFreeze;
 
-    private WarmSandbox(Sandbox sandbox, INetworkAttachment network, CleanupStack held)
+    private WarmSandbox(Sandbox sandbox, INetworkAttachment network, bool mayFreeze, CleanupStack held)
     {
+        _mayFreeze = mayFreeze;
         Sandbox = sandbox;
         Network = network;
         _held = held;
@@ -60,7 +62,7 @@ internal sealed class WarmSandbox : IWarmSandbox
             INetworkAttachment network = held.Push(await mode.PrepareAsync($"boxer-{Guid.NewGuid()}", cancellationToken).ConfigureAwait(false));
             Sandbox sandbox = await host.Runtime.BootAsync(held, image, network.Runtime, cancellationToken).ConfigureAwait(false);
             await sandbox.WarmUpAsync(warmUps.Build(reference, image), cancellationToken).ConfigureAwait(false);
-            return new(sandbox, network, held);
+            return new(sandbox, network, mode.SupportsFreeze, held);
         }
         catch
         {
@@ -70,10 +72,22 @@ internal sealed class WarmSandbox : IWarmSandbox
     }
 
     /// <inheritdoc/>
-    public void Freeze() => Sandbox.Freeze();
+    public void Freeze()
+    {
+        if (_mayFreeze)
+        {
+            Sandbox.Freeze();
+        }
+    }
 
     /// <inheritdoc/>
-    public void Thaw() => Sandbox.Thaw();
+    public void Thaw()
+    {
+        if (_mayFreeze)
+        {
+            Sandbox.Thaw();
+        }
+    }
 
     /// <inheritdoc/>
     public ValueTask DisposeAsync() => _held.DisposeAsync();

@@ -15,8 +15,10 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
 
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    private static NetworkPolicy Policy { get; } = NetworkPolicy.Combine(
-        new EgressPolicy { Allow = ["web.example.test:80", $"{TestInternet.OtherWeb}:80"], BandwidthBitsPerSecond = 1_000_000_000, QuotaBytes = 1_000_000_000 },
+    private static NetworkPolicy Policy { get; } = Limited(1_000_000_000);
+
+    private static NetworkPolicy Limited(long? bandwidth) => NetworkPolicy.Combine(
+        new EgressPolicy { Allow = ["web.example.test:80", $"{TestInternet.OtherWeb}:80"], BandwidthBitsPerSecond = bandwidth, QuotaBytes = 1_000_000_000 },
         new EgressPolicy { Deny = [$"{TestInternet.OtherWeb}"] },
         replaces: false);
 
@@ -385,7 +387,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
 
         Assert.True(silent.IsUsable);
         Assert.Equal(before, await CallsAsync());
-        await silent.ApplyAsync(Policy with { BandwidthBitsPerSecond = null }, Cancel);
+        await silent.ApplyAsync(Limited(bandwidth: null), Cancel);
         Assert.Equal(before + 1, await CallsAsync());
 
         // Who sent nothing was refused nothing.
