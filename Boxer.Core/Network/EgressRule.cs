@@ -58,7 +58,7 @@ public sealed class EgressRule
 
     /// <summary>Whether it is for a port of one protocol.</summary>
     internal bool MatchesPort(EgressProtocols protocol, int port) =>
-        (Protocols & protocol) != 0 && (Ports.Count == 0 || Ports.Any(range => range.First <= port && port <= range.Last));
+        (Protocols & protocol) != EgressProtocols.None && (Ports.Count == 0 || Ports.Any(range => range.First <= port && port <= range.Last));
 
     /// <summary>Parses a rule.</summary>
     /// <param name="text">The rule.</param>
