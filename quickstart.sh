@@ -135,7 +135,7 @@ using Boxer;
 using Microsoft.Extensions.DependencyInjection;
 
 var services = new ServiceCollection();
-services.AddBoxer(options => options.DefaultLimits.MemoryMegabytes = 512);
+services.AddBoxer(options => options.DefaultLimits.MemoryBytes = 512 * ByteSize.MiB);
 await using var provider = services.BuildServiceProvider();
 var runner = provider.GetRequiredService<ISandboxRunner>();
 var result = await runner.RunAsync(new SandboxRequest("$image", "python3", "-c", "print(6 * 7)"));

@@ -6,7 +6,7 @@ namespace Boxer.Benchmarks;
 internal static class CrowdBenchmark
 {
     private const int MostRounds = 8;
-    private const int MemoryMegabytes = 32;
+    private const long MemoryBytes = 32 * ByteSize.MiB;
     private static readonly int[] Others = [0, 10, 50, 100];
     private static readonly TimeSpan Rest = TimeSpan.FromMilliseconds(250);
 
@@ -21,8 +21,8 @@ internal static class CrowdBenchmark
         {
             options.MaxConcurrentRuns = Others[^1];
             options.CpuOvercommit = Others[^1];
-            options.PullMemoryMegabytes = 64;
-            options.MaxMemoryMegabytes = options.PullMemoryMegabytes + Math.Max(Others[^1] * MemoryMegabytes, 256);
+            options.PullMemoryBytes = 64 * ByteSize.MiB;
+            options.MaxMemoryBytes = options.PullMemoryBytes + Math.Max(Others[^1] * MemoryBytes, 256 * ByteSize.MiB);
         });
         using var end = new CancellationTokenSource();
         var running = new List<Task>();
@@ -84,7 +84,7 @@ internal static class CrowdBenchmark
         Task run = Task.Run(
             async () =>
             {
-                var request = new SandboxRequest(image, "sleep", "600") { Limits = new() { MemoryMegabytes = MemoryMegabytes, WallClock = TimeSpan.FromMinutes(10) } };
+                var request = new SandboxRequest(image, "sleep", "600") { Limits = new() { MemoryBytes = MemoryBytes, WallClock = TimeSpan.FromMinutes(10) } };
                 await foreach (SandboxEvent item in runner.StreamAsync(request, cancellationToken).ConfigureAwait(false))
                 {
                     if (item is SandboxStarted)

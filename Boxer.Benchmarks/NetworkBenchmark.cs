@@ -47,7 +47,7 @@ internal static class NetworkBenchmark
 
         long start = Stopwatch.GetTimestamp();
         SandboxResult[] results = await Task.WhenAll(Enumerable.Range(0, AtOnce).Select(number => runner.RunAsync(
-            new SandboxRequest(bench.Image, "sh", "-c", $"sleep 2; echo {number}") { Network = "sandbox", Limits = new() { MemoryMegabytes = 32 } }))).ConfigureAwait(false);
+            new SandboxRequest(bench.Image, "sh", "-c", $"sleep 2; echo {number}") { Network = "sandbox", Limits = new() { MemoryBytes = 32 * ByteSize.MiB } }))).ConfigureAwait(false);
         int right = results.Where((result, number) => result.StandardOutput == $"{number}\n").Count();
         AnsiConsole.WriteLine($"{AtOnce} in mode sandbox at once, each sleeping 2 s: {right} right in {Stopwatch.GetElapsedTime(start).TotalSeconds:0.0} s");
     }

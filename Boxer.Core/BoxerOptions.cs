@@ -28,7 +28,7 @@ public sealed class BoxerOptions
     /// <summary>
     /// The most that a request may ask of each limit; one that asks for more is refused. The defaults must be within it.
     /// <value>Default: what <see cref="ResourceLimits"/> documents for what is <see langword="null"/>, and for memory what
-    /// <see cref="MaxMemoryMegabytes"/> says.</value>
+    /// <see cref="MaxMemoryBytes"/> says.</value>
     /// </summary>
     public ResourceLimits MaxLimits { get; set; } = new();
 
@@ -102,14 +102,14 @@ public sealed class BoxerOptions
     /// Bytes that stay free on the disk of <see cref="Home"/>; see <see cref="Images.ImageStoreOptions.MinFreeDiskBytes"/>; 0 to fill it.
     /// <value>Default 256 MiB.</value>
     /// </summary>
-    public long MinFreeDiskBytes { get; set; } = 256L * 1024 * 1024;
+    public long MinFreeDiskBytes { get; set; } = 256 * ByteSize.MiB;
 
     /// <summary>
-    /// Memory in MiB of this process that pulls together may take; see <see cref="Images.ImageStoreOptions.PullMemoryBytes"/>; 64 to 65,536. It is
-    /// taken off <see cref="MaxMemoryMegabytes"/>.
-    /// <value>Default <see langword="null"/>: a sixteenth of <see cref="MaxMemoryMegabytes"/>, at least 64 and at most 512.</value>
+    /// Memory in bytes of this process that pulls together may take; see <see cref="Images.ImageStoreOptions.PullMemoryBytes"/>; 64 MiB to 64 GiB. It is
+    /// taken off <see cref="MaxMemoryBytes"/>.
+    /// <value>Default <see langword="null"/>: a sixteenth of <see cref="MaxMemoryBytes"/>, at least 64 MiB and at most 512 MiB.</value>
     /// </summary>
-    public int? PullMemoryMegabytes { get; set; }
+    public long? PullMemoryBytes { get; set; }
 
     /// <summary>
     /// Names of the network modes that requests may use.
@@ -162,13 +162,13 @@ public sealed class BoxerOptions
     public int? MaxConcurrentRunsPerKey { get; set; }
 
     /// <summary>
-    /// Maximum memory (MiB) for all sandboxes of this runner, including pooled ones, plus the memory of pulls
-    /// (<see cref="PullMemoryMegabytes"/>). Minimum: pulls plus one run with the default limits. Maximum: the memory of the machine or of this
+    /// Maximum memory (bytes) for all sandboxes of this runner, including pooled ones, plus the memory of pulls
+    /// (<see cref="PullMemoryBytes"/>). Minimum: pulls plus one run with the default limits. Maximum: the memory of the machine or of this
     /// process's cgroup, less one sixteenth (at least 128 MiB) for the host. Runners do not know of each other: divide a machine's memory among
     /// them.
     /// <value>Default <see langword="null"/>: three quarters of this machine's memory, or of the limit of this process's cgroup.</value>
     /// </summary>
-    public int? MaxMemoryMegabytes { get; set; }
+    public long? MaxMemoryBytes { get; set; }
 
     /// <summary>
     /// Maximum number of queued runs beyond <see cref="MaxConcurrentRuns"/>; 0 to 1,000,000. Where memory keeps fewer runs from running at once, more wait:

@@ -14,12 +14,12 @@ public sealed record ResourceLimits
     public double? CpuCores { get; set; }
 
     /// <summary>
-    /// Memory of the whole sandbox in MiB: the command, its files in memory and the gVisor kernel itself; 32 to 1,048,576.
+    /// Memory of the whole sandbox in bytes: the command, its files in memory and the gVisor kernel itself; 32 MiB to 1 TiB, rounded up to whole pages.
     /// Held by the memory cgroup; a run that reaches it ends as <see cref="TerminationKind.MemoryLimit"/>. The command reads it in /proc/meminfo
     /// and in its memory cgroup.
-    /// <value>Default 256.</value>
+    /// <value>Default 256 MiB.</value>
     /// </summary>
-    public int? MemoryMegabytes { get; set; }
+    public long? MemoryBytes { get; set; }
 
     /// <summary>
     /// Processes and threads of the command's user; 1 to 32,768. Held by RLIMIT_NPROC (getrlimit(2)): the next fork fails with EAGAIN.
@@ -55,12 +55,12 @@ public sealed record ResourceLimits
     public int? OpenFiles { get; set; }
 
     /// <summary>
-    /// Size in MiB of /tmp, $HOME, /dev/shm, the workspace and /output together; 1 to 1,048,576. They are in memory, so what is in them also counts as
-    /// <see cref="MemoryMegabytes"/>. A write that does not fit fails with ENOSPC; where the command then fails too, the run ends as
+    /// Size in bytes of /tmp, $HOME, /dev/shm, the workspace and /output together; 1 MiB to 1 TiB, rounded up to whole pages. They are in memory, so what is in them also counts as
+    /// <see cref="MemoryBytes"/>. A write that does not fit fails with ENOSPC; where the command then fails too, the run ends as
     /// <see cref="TerminationKind.DiskLimit"/>. Files elsewhere are bounded by the memory alone.
-    /// <value>Default 128.</value>
+    /// <value>Default 128 MiB.</value>
     /// </summary>
-    public int? DiskMegabytes { get; set; }
+    public long? DiskBytes { get; set; }
 
     /// <summary>
     /// Bytes of standard output, and of standard error; 1 to 1 GiB. A run that prints more ends at once as
@@ -70,7 +70,7 @@ public sealed record ResourceLimits
     public long? StandardOutputBytes { get; set; }
 
     /// <summary>
-    /// Bytes of all files under /output that are taken; 1 to 64 GiB. <see cref="DiskMegabytes"/> bounds what the command can write there.
+    /// Bytes of all files under /output that are taken; 1 to 64 GiB. <see cref="DiskBytes"/> bounds what the command can write there.
     /// <value>Default 64 MiB.</value>
     /// </summary>
     public long? OutputFilesBytes { get; set; }

@@ -52,7 +52,7 @@ public sealed class InvalidSandboxRequestException : SandboxException
 }
 
 /// <summary>One thing that is wrong with a request or with options.</summary>
-/// <param name="Field">The property, for example <c>Limits.MemoryMegabytes</c> or <c>Files[0].Path</c>.</param>
+/// <param name="Field">The property, for example <c>Limits.MemoryBytes</c> or <c>Files[0].Path</c>.</param>
 /// <param name="Message">What is wrong and what to do, as a sentence.</param>
 public sealed record SandboxFault(string Field, string Message);
 

@@ -6,10 +6,11 @@ using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Network;
 using Boxer.Pool;
-using Boxer.Runtime;
 using Boxer.Runtime.Init;
-using Microsoft.Extensions.Logging;
+using Boxer.Runtime;
+using Boxer.Validation;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Logging;
 
 namespace Boxer;
 
@@ -71,11 +72,11 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         _loggers = loggers ?? NullLoggerFactory.Instance;
         _logger = _loggers.CreateLogger("Boxer");
         _time = time ?? TimeProvider.System;
-        long memory = MemoryBudget.Of(options, MachineMemory.ReadMegabytes());
+        long memory = MemoryBudget.Of(options, MachineMemory.ReadBytes());
         var bounds = new AdmissionBounds
         {
             Running = options.MaxConcurrentRuns ?? Environment.ProcessorCount * RunsForEachProcessor,
-            MemoryMegabytes = memory,
+            MemoryBytes = memory,
             Processors = Environment.ProcessorCount,
             CpuOvercommit = options.CpuOvercommit,
             Waiting = options.MaxQueuedRuns,
@@ -238,14 +239,14 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             SandboxHost host = await GetHostAsync(_options.QueueTimeout + _options.BootTimeout, cancellationToken).ConfigureAwait(false);
             (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(host, reference, request, place, held, trace, cancellationToken)).ConfigureAwait(false);
             ImageUser user = WorkBuilder.ResolveUser(request, image);
-            held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryMegabytes!.Value, cancellationToken)).ConfigureAwait(false));
+            held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryBytes!.Value, cancellationToken)).ConfigureAwait(false));
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
 
             // A pooled sandbox can always be replaced. A booted one is replaced once, if it waited for processors.
             for (bool mayBootAgain = true; ;)
             {
                 (Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)? warm =
-                    await TakeWarmAsync(host, reference, image.Digest, mode, limits.MemoryMegabytes!.Value, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                    await TakeWarmAsync(host, reference, image.Digest, mode, limits.MemoryBytes!.Value, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
                     warm ?? await BootAsync(host, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
                 SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, _options.Platform, host.CountsCpu);
@@ -353,15 +354,15 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    private WarmSandbox? TakeWarm(SandboxHost host, ImageReference reference, string digest, INetworkMode mode, long memoryMegabytes) => mode.SupportsPooling
+    private WarmSandbox? TakeWarm(SandboxHost host, ImageReference reference, string digest, INetworkMode mode, long memoryBytes) => mode.SupportsPooling
         ? host.Pool?.Take(
-            new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(host, reference, digest, mode, _warmUps, cancel), memoryMegabytes)
+            new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(host, reference, digest, mode, _warmUps, cancel), memoryBytes)
         : null;
 
     private async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)?> TakeWarmAsync(
-        SandboxHost host, ImageReference reference, string digest, INetworkMode mode, long memoryMegabytes, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        SandboxHost host, ImageReference reference, string digest, INetworkMode mode, long memoryBytes, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
-        while (TakeWarm(host, reference, digest, mode, memoryMegabytes) is { } warm)
+        while (TakeWarm(host, reference, digest, mode, memoryBytes) is { } warm)
         {
             held.Push(warm);
             try

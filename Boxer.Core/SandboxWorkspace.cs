@@ -2,7 +2,7 @@ namespace Boxer;
 
 /// <summary>
 /// A directory that belongs to the user of the command, who can write it. It is filled before the command starts, and is its working directory
-/// unless <see cref="SandboxRequest.WorkingDirectory"/> is set. What the image has there is hidden. A <c>$HOME</c> below it is a directory of it. It shares <see cref="ResourceLimits.DiskMegabytes"/>
+/// unless <see cref="SandboxRequest.WorkingDirectory"/> is set. What the image has there is hidden. A <c>$HOME</c> below it is a directory of it. It shares <see cref="ResourceLimits.DiskBytes"/>
 /// with <c>/tmp</c> and the other directories of that limit.
 /// </summary>
 public sealed class SandboxWorkspace

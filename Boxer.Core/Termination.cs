@@ -17,7 +17,7 @@ public enum TerminationKind
     /// <summary>The sandbox used as much processor time as <see cref="ResourceLimits.CpuTime"/> allows, and was killed if it was not over by then.</summary>
     CpuTimeLimit,
 
-    /// <summary>The sandbox reached <see cref="ResourceLimits.MemoryMegabytes"/>, whatever the command made of it.</summary>
+    /// <summary>The sandbox reached <see cref="ResourceLimits.MemoryBytes"/>, whatever the command made of it.</summary>
     MemoryLimit,
 
     /// <summary>

@@ -1,4 +1,4 @@
-using Boxer.Admission;
+using Boxer.Validation;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.Hosting;

@@ -74,11 +74,11 @@ internal sealed record HostSettings
         options.PullPolicy = Sandboxes.PullPolicy;
         options.MaxImageStoreBytes = Sandboxes.MaxImageStoreBytes;
         options.MinFreeDiskBytes = Sandboxes.MinFreeDiskBytes;
-        options.PullMemoryMegabytes = Sandboxes.PullMemoryMegabytes;
+        options.PullMemoryBytes = Sandboxes.PullMemoryBytes;
         options.AllowedNetworks = [.. Sandboxes.AllowedNetworks.Where(name => !NetworksByDefault || modes.Contains(name))];
         options.MaxConcurrentRuns = Sandboxes.MaxConcurrentRuns;
         options.CpuOvercommit = Sandboxes.CpuOvercommit;
-        options.MaxMemoryMegabytes = Sandboxes.MaxMemoryMegabytes;
+        options.MaxMemoryBytes = Sandboxes.MaxMemoryBytes;
         options.MaxQueuedRuns = Sandboxes.MaxQueuedRuns;
         options.MaxConcurrentRunsPerKey = Sandboxes.MaxConcurrentRunsPerKey;
         options.MaxQueuedRunsPerKey = Sandboxes.MaxQueuedRunsPerKey;

@@ -81,11 +81,11 @@ internal sealed class SettingsBinder
             PullPolicy = BindPullPolicy(),
             MaxImageStoreBytes = Whole(_root, "", "image_quota_bytes", 1, long.MaxValue),
             MinFreeDiskBytes = Whole(_root, "", "image_min_free_bytes", 0, 1L << 50) ?? new BoxerOptions().MinFreeDiskBytes,
-            PullMemoryMegabytes = (int?)Whole(_root, "", "pull_memory_mb", 64, 65_536),
+            PullMemoryBytes = Whole(_root, "", "pull_memory_mb", 64, 65_536) * ByteSize.MiB,
             AllowedNetworks = networks ?? [.. ownUsersOnly ? NetworkModes : NetworkModes[..2]],
             MaxConcurrentRuns = (int?)Whole(_root, "", "max_concurrent_runs", 1, 10_000),
             CpuOvercommit = (double)(Number(_root, "", "cpu_overcommit", 1, 100, whole: false) ?? CpuOvercommit),
-            MaxMemoryMegabytes = (int?)Whole(_root, "", "max_memory_mb", 32, 1 << 30),
+            MaxMemoryBytes = Whole(_root, "", "max_memory_mb", 32, 1 << 30) * ByteSize.MiB,
             MaxQueuedRuns = (int)(Whole(_root, "", "max_queued_runs", 0, 1_000_000) ?? 256),
             MaxConcurrentRunsPerKey = (int?)Whole(_root, "", "max_concurrent_runs_per_key", 1, 10_000),
             MaxQueuedRunsPerKey = (int?)Whole(_root, "", "max_queued_runs_per_key", 0, 1_000_000),
@@ -204,12 +204,12 @@ internal sealed class SettingsBinder
         string prefix = key + ".";
         RefuseUnknown(section, prefix, LimitKeys);
         limits.CpuCores = (double?)Number(section, prefix, "cpu_cores", 0.01m, 1_024, whole: false);
-        limits.MemoryMegabytes = (int?)Whole(section, prefix, "memory_mb", 32, 1_048_576);
+        limits.MemoryBytes = Whole(section, prefix, "memory_mb", 32, 1_048_576) * ByteSize.MiB;
         limits.Pids = (int?)Whole(section, prefix, "pids_limit", 1, 32_768);
         limits.WallClock = Seconds(section, prefix, "wall_clock_secs", 0.001m, 86_400);
         limits.CpuTime = Seconds(section, prefix, "cpu_time_secs", 0.01m, 86_400);
         limits.OpenFiles = (int?)Whole(section, prefix, "nofile", 8, 1_048_576);
-        limits.DiskMegabytes = (int?)Whole(section, prefix, "disk_mb", 1, 1_048_576);
+        limits.DiskBytes = Whole(section, prefix, "disk_mb", 1, 1_048_576) * ByteSize.MiB;
         return limits;
     }
 

@@ -9,12 +9,12 @@ internal static partial class FieldNames
     private static readonly Dictionary<string, string> Limits = new(StringComparer.Ordinal)
     {
         ["CpuCores"] = "cpu_cores",
-        ["MemoryMegabytes"] = "memory_mb",
+        ["MemoryBytes"] = "memory_mb",
         ["Pids"] = "pids_limit",
         ["WallClock"] = "wall_clock_secs",
         ["CpuTime"] = "cpu_time_secs",
         ["OpenFiles"] = "nofile",
-        ["DiskMegabytes"] = "disk_mb",
+        ["DiskBytes"] = "disk_mb",
     };
 
     // These limits are set for the whole host.
@@ -62,7 +62,7 @@ internal static partial class FieldNames
         ["PullPolicy"] = "pull_policy",
         ["MinFreeDiskBytes"] = "image_min_free_bytes",
         ["MaxImageStoreBytes"] = "image_quota_bytes",
-        ["PullMemoryMegabytes"] = "pull_memory_mb",
+        ["PullMemoryBytes"] = "pull_memory_mb",
         ["AllowedNetworks"] = "allowed_networks",
         ["NetworkBlocks"] = "network_blocks",
         ["EnableIPv6"] = "enable_ipv6",
@@ -74,7 +74,7 @@ internal static partial class FieldNames
         ["AllowWiderEgress"] = "allow_wider_egress",
         ["MaxConcurrentRuns"] = "max_concurrent_runs",
         ["CpuOvercommit"] = "cpu_overcommit",
-        ["MaxMemoryMegabytes"] = "max_memory_mb",
+        ["MaxMemoryBytes"] = "max_memory_mb",
         ["MaxQueuedRuns"] = "max_queued_runs",
         ["MaxConcurrentRunsPerKey"] = "max_concurrent_runs_per_key",
         ["MaxQueuedRunsPerKey"] = "max_queued_runs_per_key",

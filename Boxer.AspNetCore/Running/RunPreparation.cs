@@ -136,12 +136,12 @@ internal sealed class RunPreparation(
         new()
         {
             CpuCores = limits?.CpuCores,
-            MemoryMegabytes = limits?.MemoryMb,
+            MemoryBytes = limits?.MemoryMb * ByteSize.MiB,
             Pids = limits?.PidsLimit,
             WallClock = limits?.WallClockSecs is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
             CpuTime = limits?.CpuTimeSecs is { } cpuSeconds ? TimeSpan.FromSeconds(cpuSeconds) : null,
             OpenFiles = limits?.Nofile,
-            DiskMegabytes = limits?.DiskMb,
+            DiskBytes = limits?.DiskMb * ByteSize.MiB,
         };
 }
 

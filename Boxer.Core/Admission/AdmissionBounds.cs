@@ -6,8 +6,8 @@ internal sealed record AdmissionBounds
     /// <summary>Runs at once.</summary>
     public required int Running { get; init; }
 
-    /// <summary>Memory in MiB that those who run and what waits in the pool may be promised together.</summary>
-    public required long MemoryMegabytes { get; init; }
+    /// <summary>Memory in bytes that those who run and what waits in the pool may be promised together.</summary>
+    public required long MemoryBytes { get; init; }
 
     /// <summary>Processors of this machine.</summary>
     public required int Processors { get; init; }

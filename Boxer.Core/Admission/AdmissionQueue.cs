@@ -36,14 +36,14 @@ internal sealed class AdmissionQueue
         _time = time;
     }
 
-    /// <summary>Is called, on any thread, where <see cref="LackingMegabytes"/> are wanted of the pool.</summary>
+    /// <summary>Is called, on any thread, where <see cref="LackingBytes"/> are wanted of the pool.</summary>
     internal Action? IdleWanted { get; set; }
 
     /// <summary>
-    /// The memory in MiB that somebody lacks who waits, where what is promised to the pool would do for it; else 0. What is given up already and
+    /// The memory in bytes that somebody lacks who waits, where what is promised to the pool would do for it; else 0. What is given up already and
     /// not gone yet counts as lacking too.
     /// </summary>
-    internal long LackingMegabytes
+    internal long LackingBytes
     {
         get
         {
@@ -52,9 +52,9 @@ internal sealed class AdmissionQueue
                 return _idle == 0 || _running >= _bounds.Running
                     ? 0
                     : _forSlot.InTurn(HasMostRunning)
-                        .TakeWhile(waiter => waiter.Passes < WaitingLine.MostPasses || _memory + waiter.Amount <= _bounds.MemoryMegabytes)
-                        .Select(waiter => _memory + waiter.Amount).Where(all => all <= _bounds.MemoryMegabytes)
-                        .Select(all => Math.Max(0, all + _idle - _bounds.MemoryMegabytes)).FirstOrDefault();
+                        .TakeWhile(waiter => waiter.Passes < WaitingLine.MostPasses || _memory + waiter.Amount <= _bounds.MemoryBytes)
+                        .Select(waiter => _memory + waiter.Amount).Where(all => all <= _bounds.MemoryBytes)
+                        .Select(all => Math.Max(0, all + _idle - _bounds.MemoryBytes)).FirstOrDefault();
             }
         }
     }
@@ -71,8 +71,8 @@ internal sealed class AdmissionQueue
         }
     }
 
-    /// <summary>Memory in MiB that is promised, to runs and to what waits in the pool.</summary>
-    internal long PromisedMegabytes
+    /// <summary>Memory in bytes that is promised, to runs and to what waits in the pool.</summary>
+    internal long PromisedBytes
     {
         get
         {
@@ -183,25 +183,25 @@ internal sealed class AdmissionQueue
     }
 
     /// <summary>Promises memory to a sandbox that nobody runs in yet. Runs come first: where one waits there is none.</summary>
-    /// <param name="megabytes">How much, in MiB.</param>
+    /// <param name="bytes">How much.</param>
     /// <returns>What gives it back; <see langword="null"/> where there is not so much.</returns>
-    internal IdleMemory? TryReserveIdle(long megabytes)
+    internal IdleMemory? TryReserveIdle(long bytes)
     {
         lock (_gate)
         {
-            if (!_forSlot.IsEmpty || _memory + _idle + megabytes > _bounds.MemoryMegabytes)
+            if (!_forSlot.IsEmpty || _memory + _idle + bytes > _bounds.MemoryBytes)
             {
                 return null;
             }
 
-            _idle += megabytes;
-            return new IdleMemory(this, megabytes);
+            _idle += bytes;
+            return new IdleMemory(this, bytes);
         }
     }
 
-    private async Task<IDisposable> AcquireSlotAsync(Ticket ticket, long memoryMegabytes, CancellationToken cancellationToken)
+    private async Task<IDisposable> AcquireSlotAsync(Ticket ticket, long memoryBytes, CancellationToken cancellationToken)
     {
-        var waiter = new Waiter(ticket, memoryMegabytes);
+        var waiter = new Waiter(ticket, memoryBytes);
         lock (_gate)
         {
             _forSlot.Add(waiter);
@@ -273,12 +273,12 @@ internal sealed class AdmissionQueue
         }
     }
 
-    private void Resize(IdleMemory idle, long megabytes)
+    private void Resize(IdleMemory idle, long bytes)
     {
         lock (_gate)
         {
-            _idle += megabytes - idle.Megabytes;
-            idle.Megabytes = megabytes;
+            _idle += bytes - idle.Bytes;
+            idle.Bytes = bytes;
             GrantSlots();
         }
 
@@ -332,7 +332,7 @@ internal sealed class AdmissionQueue
     private void GrantSlots()
     {
         while (_running < _bounds.Running
-            && _forSlot.TakeNext(HasMostRunning, waiter => _memory + _idle + waiter.Amount <= _bounds.MemoryMegabytes) is { } next)
+            && _forSlot.TakeNext(HasMostRunning, waiter => _memory + _idle + waiter.Amount <= _bounds.MemoryBytes) is { } next)
         {
             next.Granted.TrySetResult(Take(next.Share, next.Amount));
         }
@@ -374,7 +374,7 @@ internal sealed class AdmissionQueue
     // Not under the gate: the pool has a lock of its own.
     private void WantIdle()
     {
-        if (LackingMegabytes > 0)
+        if (LackingBytes > 0)
         {
             IdleWanted?.Invoke();
         }
@@ -426,12 +426,12 @@ internal sealed class AdmissionQueue
         internal bool HasLeft { get; set; }
 
         /// <summary>Waits for a running slot.</summary>
-        /// <param name="memoryMegabytes">The memory that the run is promised, in MiB.</param>
+        /// <param name="memoryBytes">The memory that the run is promised, in bytes.</param>
         /// <param name="cancellationToken">Gives up.</param>
         /// <returns>The slot; disposing it gives it back.</returns>
         /// <exception cref="SandboxCapacityException">None became free in time, or another key had more right to the place.</exception>
-        internal Task<IDisposable> AcquireSlotAsync(long memoryMegabytes, CancellationToken cancellationToken) =>
-            _queue.AcquireSlotAsync(this, memoryMegabytes, cancellationToken);
+        internal Task<IDisposable> AcquireSlotAsync(long memoryBytes, CancellationToken cancellationToken) =>
+            _queue.AcquireSlotAsync(this, memoryBytes, cancellationToken);
 
         /// <summary>
         /// Waits for processors. Only a run that has its slot and its sandbox does so, and it waits for nothing else after: so those that hold
@@ -450,16 +450,16 @@ internal sealed class AdmissionQueue
     }
 
     /// <summary>Memory that is promised to a sandbox that nobody runs in yet. Disposing it, once or more, gives it back.</summary>
-    internal sealed class IdleMemory(AdmissionQueue queue, long megabytes) : IDisposable
+    internal sealed class IdleMemory(AdmissionQueue queue, long bytes) : IDisposable
     {
-        /// <summary>How much, in MiB.</summary>
-        internal long Megabytes { get; set; } = megabytes;
+        /// <summary>How much.</summary>
+        internal long Bytes { get; set; } = bytes;
 
         /// <summary>Gives back what is more than this.</summary>
-        /// <param name="most">In MiB.</param>
+        /// <param name="most">In bytes.</param>
         internal void Shrink(long most)
         {
-            if (most < Megabytes)
+            if (most < Bytes)
             {
                 queue.Resize(this, most);
             }

@@ -1,32 +1,32 @@
 namespace Boxer.Admission;
 
-/// <summary>How much of this machine's memory sandboxes may be promised together, and pulls may take, in MiB.</summary>
+/// <summary>How much of this machine's memory sandboxes may be promised together, and pulls may take, in bytes.</summary>
 internal static class MemoryBudget
 {
     // What the host itself needs in any case: its own programs, and what runs cost outside their sandboxes.
-    private const long LeastReserve = 128;
+    private const long LeastReserve = 128 * ByteSize.MiB;
     private const int ReservedPart = 16;
     private const int PullPart = 16;
-    private const int MostPullDefault = 512;
-    internal const int LeastPull = (int)(Images.PullMemory.LeastBytes >> 20);
-    internal const int MostPull = (int)(Images.PullMemory.MostBytes >> 20);
+    private const long MostPullDefault = 512 * ByteSize.MiB;
+    internal const long LeastPull = Images.PullMemory.LeastBytes;
+    internal const long MostPull = Images.PullMemory.MostBytes;
 
     /// <summary>The most that the options may promise.</summary>
-    /// <param name="machineMegabytes">Memory (MiB) of the machine, or of the cgroup of this process.</param>
-    internal static long Most(long machineMegabytes) => Math.Max(0, machineMegabytes - Math.Max(LeastReserve, machineMegabytes / ReservedPart));
+    /// <param name="machineBytes">Memory of the machine, or of the cgroup of this process.</param>
+    internal static long Most(long machineBytes) => Math.Max(0, machineBytes - Math.Max(LeastReserve, machineBytes / ReservedPart));
 
     /// <summary>Memory that pulls may take together.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="machineMegabytes">Memory (MiB) of the machine, or of the cgroup of this process.</param>
-    internal static long OfPulls(BoxerOptions options, long machineMegabytes) =>
-        options.PullMemoryMegabytes ?? Math.Clamp(Total(options, machineMegabytes) / PullPart, LeastPull, MostPullDefault);
+    /// <param name="machineBytes">Memory of the machine, or of the cgroup of this process.</param>
+    internal static long OfPulls(BoxerOptions options, long machineBytes) =>
+        options.PullMemoryBytes ?? Math.Clamp(Total(options, machineBytes) / PullPart, LeastPull, MostPullDefault);
 
     /// <summary>Memory that sandboxes may be promised together.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="machineMegabytes">Memory (MiB) of the machine, or of the cgroup of this process.</param>
-    internal static long Of(BoxerOptions options, long machineMegabytes) =>
-        Math.Max(0, Total(options, machineMegabytes) - OfPulls(options, machineMegabytes));
+    /// <param name="machineBytes">Memory of the machine, or of the cgroup of this process.</param>
+    internal static long Of(BoxerOptions options, long machineBytes) =>
+        Math.Max(0, Total(options, machineBytes) - OfPulls(options, machineBytes));
 
-    private static long Total(BoxerOptions options, long machineMegabytes) =>
-        options.MaxMemoryMegabytes ?? Math.Min(machineMegabytes * 3 / 4, Most(machineMegabytes));
+    private static long Total(BoxerOptions options, long machineBytes) =>
+        options.MaxMemoryBytes ?? Math.Min(machineBytes / 4 * 3, Most(machineBytes));
 }

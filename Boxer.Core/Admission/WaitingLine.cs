@@ -118,7 +118,7 @@ internal sealed class WaitingLine
 
 /// <summary>A run that waits.</summary>
 /// <param name="ticket">Its place.</param>
-/// <param name="amount">How much it needs: memory in MiB, or processors in thousandths.</param>
+/// <param name="amount">How much it needs: memory in bytes, or processors in thousandths.</param>
 /// <param name="isExclusive">Whether its processors may not be promised to others too while it runs.</param>
 internal sealed class Waiter(AdmissionQueue.Ticket ticket, long amount, bool isExclusive = false)
 {

@@ -11,11 +11,11 @@ internal interface IWarmSandbox : IAsyncDisposable
     /// <summary>Whether it still waits: it has not died, and its network is what it was.</summary>
     bool IsAlive { get; }
 
-    /// <summary>The most memory that it had until now, in MiB.</summary>
-    long MemoryMegabytes { get; }
+    /// <summary>The most memory that it had until now, in bytes.</summary>
+    long MemoryBytes { get; }
 
-    /// <summary>The smallest limit of memory that it lives on with, in MiB: the kernel cannot take back what it has but page cache.</summary>
-    long LeastMegabytes { get; }
+    /// <summary>The smallest limit of memory that it lives on with, in bytes: the kernel cannot take back what it has but page cache.</summary>
+    long LeastBytes { get; }
 
     /// <summary>Makes it take no processor time. It need not have stopped when this returns.</summary>
     /// <exception cref="IOException">It cannot be frozen.</exception>

@@ -13,7 +13,7 @@ public sealed class PoolOptions
 
     /// <summary>
     /// Sandboxes that may wait, all images together; 0 to 10,000. One takes 10 to 15 MB of memory, and in the network mode <c>sandbox</c> a link
-    /// with its addresses. What they take is part of <see cref="BoxerOptions.MaxMemoryMegabytes"/>, and runs that wait come before them.
+    /// with its addresses. What they take is part of <see cref="BoxerOptions.MaxMemoryBytes"/>, and runs that wait come before them.
     /// <value>Default <see langword="null"/>: four for each processor.</value>
     /// </summary>
     public int? MaxSandboxes { get; set; }

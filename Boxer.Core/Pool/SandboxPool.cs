@@ -30,7 +30,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     private readonly TimeSpan _maxAge;
     private readonly Func<bool, bool> _isBusy;
     private readonly AdmissionQueue _admission;
-    private readonly long _bootMegabytes;
+    private readonly long _bootBytes;
     private readonly PoolMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
@@ -39,7 +39,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     private int _booting;
 
     // Of what is being destroyed.
-    private long _leavingMegabytes;
+    private long _leavingBytes;
     private Task _boot = Task.CompletedTask;
 
     /// <summary>Starts an empty pool.</summary>
@@ -48,15 +48,15 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     /// Whether those who run need the processors, so that nothing is booted ahead; told whether it is urgent, because none waits.
     /// </param>
     /// <param name="admission">What promises memory: what waits has its share.</param>
-    /// <param name="bootMegabytes">The memory that one may take until it waits, in MiB.</param>
+    /// <param name="bootBytes">The memory that one may take until it waits, in bytes.</param>
     /// <param name="metrics">What it counts.</param>
     /// <param name="time">The clock.</param>
     /// <param name="logger">Where it logs to.</param>
     internal SandboxPool(
-        PoolOptions options, Func<bool, bool> isBusy, AdmissionQueue admission, long bootMegabytes, PoolMetrics metrics, TimeProvider time, ILogger logger)
+        PoolOptions options, Func<bool, bool> isBusy, AdmissionQueue admission, long bootBytes, PoolMetrics metrics, TimeProvider time, ILogger logger)
     {
         _admission = admission;
-        _bootMegabytes = bootMegabytes;
+        _bootBytes = bootBytes;
         _maxSandboxes = options.MaxSandboxes ?? DefaultMaxSandboxes;
         foreach ((string image, int minimum) in options.Images)
         {
@@ -97,9 +97,9 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     /// <param name="key">Which.</param>
     /// <param name="reference">What the image is called: sandboxes of another that had this name before are dropped.</param>
     /// <param name="boot">Boots one more like it.</param>
-    /// <param name="mostMegabytes">The limit of memory that it is to live on with, in MiB.</param>
+    /// <param name="mostBytes">The limit of memory that it is to live on with, in bytes.</param>
     /// <returns>One that is awake, which is the caller's from then on; <see langword="null"/> where none waits.</returns>
-    internal T? Take(PoolKey key, string reference, Func<CancellationToken, Task<T>> boot, long mostMegabytes = long.MaxValue)
+    internal T? Take(PoolKey key, string reference, Func<CancellationToken, Task<T>> boot, long mostBytes = long.MaxValue)
     {
         T? taken = null;
         lock (_lock)
@@ -111,7 +111,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
             Entry entry = Enter(key, reference, boot);
             entry.Demand.Take(Now);
-            while (taken is null && entry.Waiting.TryPeek(out Waiting waiting) && FitsIn(waiting, mostMegabytes))
+            while (taken is null && entry.Waiting.TryPeek(out Waiting waiting) && FitsIn(waiting, mostBytes))
             {
                 taken = Wake(entry.Waiting.Dequeue());
                 if (taken is not null)
@@ -192,7 +192,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     {
         lock (_lock)
         {
-            while (_admission.LackingMegabytes > _leavingMegabytes && _entries.Values.Where(entry => entry.Waiting.Count > 0).MinBy(entry => entry.Demand.LastTaken) is { } oldest)
+            while (_admission.LackingBytes > _leavingBytes && _entries.Values.Where(entry => entry.Waiting.Count > 0).MinBy(entry => entry.Demand.LastTaken) is { } oldest)
             {
                 Destroy(oldest.Waiting.Dequeue());
             }
@@ -298,11 +298,11 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     }
 
     // The first is known, and is the most that the second can be.
-    private static bool FitsIn(Waiting waiting, long mostMegabytes)
+    private static bool FitsIn(Waiting waiting, long mostBytes)
     {
         try
         {
-            return waiting.Memory.Megabytes <= mostMegabytes || waiting.Sandbox.LeastMegabytes <= mostMegabytes;
+            return waiting.Memory.Bytes <= mostBytes || waiting.Sandbox.LeastBytes <= mostBytes;
         }
         catch (IOException)
         {
@@ -376,7 +376,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
             }
         }
 
-        if (_admission.TryReserveIdle(_bootMegabytes) is not { } memory)
+        if (_admission.TryReserveIdle(_bootBytes) is not { } memory)
         {
             return;
         }
@@ -401,7 +401,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         {
             booted = await boot(_stop.Token).ConfigureAwait(false);
             booted.Freeze();
-            memory.Shrink(booted.MemoryMegabytes);
+            memory.Shrink(booted.MemoryBytes);
             TimeSpan time = _time.GetElapsedTime(start);
             _metrics.Booted(time);
             lock (_lock)
@@ -496,7 +496,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     // Under the lock.
     private Task LeaveAsync(Waiting waiting)
     {
-        _leavingMegabytes += waiting.Memory.Megabytes;
+        _leavingBytes += waiting.Memory.Bytes;
         return DestroyAsync(waiting);
     }
 
@@ -508,7 +508,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         lock (_lock)
         {
             // Both at once: what is still promised and does not leave any more would be given up again, by others.
-            _leavingMegabytes -= waiting.Memory.Megabytes;
+            _leavingBytes -= waiting.Memory.Bytes;
             waiting.Memory.Dispose();
         }
     }

@@ -8,10 +8,10 @@ namespace Boxer.Pool;
 internal sealed class WarmSandbox : IWarmSandbox
 {
     // Where this host does not say what a sandbox had: somewhat more than one that did nothing takes.
-    private const int UsualMegabytes = 32;
+    private const long UsualBytes = 32 * ByteSize.MiB;
 
     // What a hand-over takes beside it: buffers of the runtime, and of the kernel for it.
-    private const long HandOverMegabytes = 16;
+    private const long HandOverBytes = 16 * ByteSize.MiB;
     private readonly CleanupStack _held;
     private readonly bool _mayFreeze;
 
@@ -33,12 +33,10 @@ internal sealed class WarmSandbox : IWarmSandbox
     public bool IsAlive => Sandbox.IsAlive && Network.IsUsable;
 
     /// <inheritdoc/>
-    public long MemoryMegabytes => InMegabytes(Sandbox.ReadPeakCharge());
+    public long MemoryBytes => Sandbox.ReadPeakCharge() ?? UsualBytes;
 
     /// <inheritdoc/>
-    public long LeastMegabytes => InMegabytes(Sandbox.ReadMemory()) + HandOverMegabytes;
-
-    private static long InMegabytes(long? bytes) => bytes is { } known ? (known + (1 << 20) - 1) >> 20 : UsualMegabytes;
+    public long LeastBytes => (Sandbox.ReadMemory() ?? UsualBytes) + HandOverBytes;
 
     /// <summary>Boots one.</summary>
     /// <param name="host">What this runner has on the host.</param>

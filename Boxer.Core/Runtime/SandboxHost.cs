@@ -6,6 +6,7 @@ using Boxer.Native;
 using Boxer.Pool;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
+using Boxer.Validation;
 using Microsoft.Extensions.Logging;
 
 namespace Boxer.Runtime;
@@ -44,7 +45,7 @@ internal sealed class SandboxHost : IAsyncDisposable
         List<string> found = [];
         if (!_hasCgroups)
         {
-            found.AddRange([nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryMegabytes)]);
+            found.AddRange([nameof(ResourceLimits.CpuCores), nameof(ResourceLimits.MemoryBytes)]);
             if (uid == 0)
             {
                 found.Add(nameof(ResourceLimits.Pids));
@@ -140,7 +141,7 @@ internal sealed class SandboxHost : IAsyncDisposable
             // Given back first: what waits needs all the rest.
             ResourceLimits defaults = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
             SandboxPool<WarmSandbox>? pool = (options.Pool.Enabled ?? cgroups?.CanFreeze == true)
-                ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, isBusy, admission, defaults.MemoryMegabytes!.Value, metrics, time, logger))
+                ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, isBusy, admission, defaults.MemoryBytes!.Value, metrics, time, logger))
                 : null;
             Log.InstanceReady(logger, instance.Id, runsc.Version, options.Platform, cgroups?.Description ?? "no cgroups");
             return new SandboxHost(
@@ -178,7 +179,7 @@ internal sealed class SandboxHost : IAsyncDisposable
             Credentials = options.DockerConfigPath is { } path ? new DockerConfigCredentials(path) : null,
             MaxImageStoreBytes = options.MaxImageStoreBytes,
             MinFreeDiskBytes = options.MinFreeDiskBytes,
-            PullMemoryBytes = MemoryBudget.OfPulls(options, MachineMemory.ReadMegabytes()) << 20,
+            PullMemoryBytes = MemoryBudget.OfPulls(options, MachineMemory.ReadBytes()),
             PullTimeout = options.PullTimeout,
             TimeProvider = time,
             LoggerFactory = loggers,

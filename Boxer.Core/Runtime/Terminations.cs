@@ -19,7 +19,7 @@ internal static class Terminations
         {
             (TerminationKind.MemoryLimit, _) => new(TerminationKind.MemoryLimit)
             {
-                Message = $"killed: the sandbox reached its memory limit of {limits.MemoryMegabytes} MiB (files that it wrote count, wherever they are)",
+                Message = $"killed: the sandbox reached its memory limit of {ByteSize.Format(limits.MemoryBytes!.Value)} (files that it wrote count, wherever they are)",
             },
             (TerminationKind.PidsLimit, _) => new(TerminationKind.PidsLimit)
             {
@@ -70,7 +70,7 @@ internal static class Terminations
     private static string RoomHint(InitFileFailed failed, SandboxWork work) => failed.Errno == Errno.ENOSPC ? $" ({Room(work)})" : "";
 
     private static string Room(SandboxWork work) =>
-        $"/tmp, $HOME, /dev/shm{(work.Workspace is null ? "" : ", the workspace")} and /output have {work.Limits.DiskMegabytes} MiB together";
+        $"/tmp, $HOME, /dev/shm{(work.Workspace is null ? "" : ", the workspace")} and /output have {ByteSize.Format(work.Limits.DiskBytes!.Value)} together";
 
     // Nothing counts the forks that failed. A command that waits for one is at its limit.
     private static string TasksHint(InitEvent end, ResourceLimits limits) =>

@@ -101,7 +101,7 @@ internal static class WorkBuilder
             ],
             Hostname = Hostname,
             Tmpfs = mounts,
-            TmpfsBytes = (long)limits.DiskMegabytes!.Value << 20,
+            TmpfsBytes = ToPages(limits.DiskBytes!.Value),
             TextFiles =
             [
                 new("/etc/hostname", Encoding.UTF8.GetBytes(Hostname + "\n")),
@@ -113,7 +113,7 @@ internal static class WorkBuilder
             ChangeBytes = Math.Min(request.Workspace?.MaxChangesBytes ?? 0, limits.OutputFilesBytes.Value),
             ChangeEntries = request.Workspace is { MaxChangesBytes: > 0, MaxEntries: var entries } ? entries : 0,
             MergeOutput = request.MergeStandardError,
-            MemoryBytes = (long)limits.MemoryMegabytes!.Value << 20,
+            MemoryBytes = ToPages(limits.MemoryBytes!.Value),
             CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, Cgroup.PeriodMicroseconds),
         };
         var cgroup = new CgroupLimits(
@@ -121,6 +121,9 @@ internal static class WorkBuilder
         Check(start);
         return new SandboxWork(start, [.. request.Files], request.Workspace, request.StandardInput, request.StandardInputStream, limits, cgroup, request.OutputFiles, request.StopGrace, StopSignal.Parse(image.Config.StopSignal));
     }
+
+    // The kernel counts pages, and would round down.
+    private static long ToPages(long bytes) => (bytes + System.Environment.SystemPageSize - 1) / System.Environment.SystemPageSize * System.Environment.SystemPageSize;
 
     // Dropped outputs are counted only: 0 bytes of room make PID 1 report their number.
     private static InitOutputs Outputs(OutputFilePolicy outputs, long bytes, int count) =>

@@ -41,7 +41,7 @@ internal static class RunCommand
                 PullPolicy = result.GetValue(pull),
                 Limits = new ResourceLimits
                 {
-                    MemoryMegabytes = result.GetValue(memory),
+                    MemoryBytes = result.GetValue(memory) * ByteSize.MiB,
                     CpuCores = result.GetValue(cpus),
                     Pids = result.GetValue(pids),
                     WallClock = result.GetValue(seconds) is { } time ? TimeSpan.FromSeconds(time) : null,

@@ -2,7 +2,7 @@
 //
 //   EmbeddedConsole [--mirror REGISTRY=URL]... IMAGE COMMAND [ARG...]
 //
-// Options come from the section Boxer of appsettings.json or of the environment, for example Boxer__DefaultLimits__MemoryMegabytes=512.
+// Options come from the section Boxer of appsettings.json or of the environment, for example Boxer__DefaultLimits__MemoryBytes=536870912.
 using Boxer;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;

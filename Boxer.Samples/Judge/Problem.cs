@@ -70,7 +70,7 @@ internal sealed class Problem
                 {
                     CpuTime = TimeSpan.FromSeconds(_settings.CpuTimeSecs),
                     WallClock = _settings.WallClockSecs is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
-                    MemoryMegabytes = _settings.MemoryMb,
+                    MemoryBytes = _settings.MemoryMb * ByteSize.MiB,
                     StandardOutputBytes = _settings.OutputBytes,
                     Pids = _settings.PidsLimit,
                 },

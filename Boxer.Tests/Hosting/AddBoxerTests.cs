@@ -92,7 +92,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
         var services = new ServiceCollection();
         services.AddBoxer(Configuration(
             ("Home", "/var/lib/boxer"),
-            ("DefaultLimits:MemoryMegabytes", "512"),
+            ("DefaultLimits:MemoryBytes", "536870912"),
             ("DefaultLimits:WallClock", "00:01:30"),
             ("RegistryMirrors:docker.io:0", "http://127.0.0.1:5000"),
             ("AllowedNetworks:0", "none"),
@@ -102,7 +102,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
         BoxerOptions options = provider.GetRequiredService<IOptions<BoxerOptions>>().Value;
 
         Assert.Equal("/var/lib/boxer", options.Home);
-        Assert.Equal((512, TimeSpan.FromSeconds(90)), (options.DefaultLimits.MemoryMegabytes, options.DefaultLimits.WallClock));
+        Assert.Equal((512 * ByteSize.MiB, TimeSpan.FromSeconds(90)), (options.DefaultLimits.MemoryBytes, options.DefaultLimits.WallClock));
         Assert.Equal("http://127.0.0.1:5000", Assert.Single(options.RegistryMirrors["docker.io"]));
         Assert.Equal(("none", "9.9.9.9"), (Assert.Single(options.AllowedNetworks), Assert.Single(options.DnsServers)));
     }
@@ -111,7 +111,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
     public void Keys_that_are_no_option_and_values_of_another_type_are_faults_like_others()
     {
         var services = new ServiceCollection();
-        services.AddBoxer(Configuration(("DefaultLimits:MemoryMegabyte", "512"), ("Hoem", "/x"), ("MaxQueuedRuns", "many")));
+        services.AddBoxer(Configuration(("DefaultLimits:MemoryByte", "512"), ("Hoem", "/x"), ("MaxQueuedRuns", "many")));
         services.AddBoxer(options => options.Platform = "y");
         using ServiceProvider provider = services.BuildServiceProvider();
 
@@ -119,7 +119,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
         Assert.Equal(
             [
-                "DefaultLimits:MemoryMegabyte: is no option; the options are the properties of BoxerOptions.",
+                "DefaultLimits:MemoryByte: is no option; the options are the properties of BoxerOptions.",
                 "Hoem: is no option; the options are the properties of BoxerOptions.",
                 "MaxQueuedRuns: 'many' cannot be read; see the type of this property of BoxerOptions.",
                 "Platform: 'y' must be one of: systrap, kvm, ptrace.",

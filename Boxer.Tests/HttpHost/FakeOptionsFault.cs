@@ -15,5 +15,5 @@ internal sealed class FakeOptionsFault : IValidateOptions<BoxerOptions>
     }
 
     public ValidateOptionsResult Validate(string? name, BoxerOptions options) =>
-        ValidateOptionsResult.Fail(["DefaultLimits.MemoryMegabytes: is 5.", "AllowedNetworks[1]: is no mode."]);
+        ValidateOptionsResult.Fail(["DefaultLimits.MemoryBytes: is 5.", "AllowedNetworks[1]: is no mode."]);
 }

@@ -31,7 +31,7 @@ public sealed class HostSettingsTests
         Assert.Empty(settings.HostNames);
         Assert.Null(options.CgroupParent);
         Assert.Null(options.MaxConcurrentRuns);
-        Assert.Null(options.MaxMemoryMegabytes);
+        Assert.Null(options.MaxMemoryBytes);
         Assert.Equal(4, options.CpuOvercommit);
         Assert.Equal(256, options.MaxQueuedRuns);
         Assert.Equal(TimeSpan.FromSeconds(60), options.QueueTimeout);
@@ -82,7 +82,7 @@ public sealed class HostSettingsTests
         Assert.Equal(["10.0.0.6:5000"], options.InsecureRegistries);
         Assert.Equal("/etc/ca.pem", options.RegistryCertificates["a.example"]);
         Assert.Equal(("/home/me/.docker/config.json", Boxer.Images.PullPolicy.Always, 20L, 30L), (options.DockerConfigPath, options.PullPolicy, options.MaxImageStoreBytes, options.MinFreeDiskBytes));
-        Assert.Equal(80, options.PullMemoryMegabytes);
+        Assert.Equal(80 * ByteSize.MiB, options.PullMemoryBytes);
         Assert.Equal((true, 31, 32, 33), (options.Pool.Enabled, options.Pool.MaxSandboxes, (int)options.Pool.IdleTimeout.TotalSeconds, (int)options.Pool.MaxAge.TotalSeconds));
         Assert.Equal(new KeyValuePair<string, int>("python:3.12-slim", 34), Assert.Single(options.Pool.Images));
         Assert.Equal(["python3", "-c", "pass"], options.Pool.WarmUps["python:3.12-slim"]);
@@ -91,20 +91,20 @@ public sealed class HostSettingsTests
         Assert.Equal(["10.9.0.0/16"], options.NetworkBlocks);
         Assert.True(options is { EnableIPv6: true, AllowWiderEgress: true, Egress: { BandwidthBitsPerSecond: 9_000, QuotaBytes: 19 } });
         Assert.Equal(("pypi.org:443", "203.0.113.7"), (Assert.Single(options.Egress.Allow!), Assert.Single(options.Egress.Deny)));
-        Assert.Equal((7, 1.5, 8000, 9), (options.MaxConcurrentRuns, options.CpuOvercommit, options.MaxMemoryMegabytes, options.MaxQueuedRuns));
-        Assert.Equal((35, 36, 512), (options.MaxConcurrentRunsPerKey, options.MaxQueuedRunsPerKey, options.MaxLimits.MemoryMegabytes));
+        Assert.Equal((7, 1.5, 8000 * ByteSize.MiB, 9), (options.MaxConcurrentRuns, options.CpuOvercommit, options.MaxMemoryBytes, options.MaxQueuedRuns));
+        Assert.Equal((35, 36, 512 * ByteSize.MiB), (options.MaxConcurrentRunsPerKey, options.MaxQueuedRunsPerKey, options.MaxLimits.MemoryBytes));
         Assert.Equal(TimeSpan.FromMinutes(1), options.MaxLimits.CpuTime);
         Assert.Equal((10, 11, 12), (options.QueueTimeout.TotalSeconds, options.PullTimeout.TotalSeconds, options.BootTimeout.TotalSeconds));
         Assert.Equal(
             new ResourceLimits
             {
                 CpuCores = 0.5,
-                MemoryMegabytes = 64,
+                MemoryBytes = 64 * ByteSize.MiB,
                 Pids = 3,
                 WallClock = TimeSpan.FromSeconds(4.5),
                 CpuTime = TimeSpan.FromSeconds(5.5),
                 OpenFiles = 16,
-                DiskMegabytes = 6,
+                DiskBytes = 6 * ByteSize.MiB,
                 StandardOutputBytes = 1,
                 OutputFilesBytes = 17,
                 OutputFilesCount = 18,
@@ -221,7 +221,7 @@ public sealed class HostSettingsTests
             ("OTHER", "x"));
 
         Assert.Empty(faults);
-        Assert.Equal(512, settings.Sandboxes.DefaultLimits.MemoryMegabytes);
+        Assert.Equal(512 * ByteSize.MiB, settings.Sandboxes.DefaultLimits.MemoryBytes);
         Assert.Equal(16, settings.Sandboxes.DefaultLimits.OpenFiles);
         Assert.Equal(["1.1.1.1", "1.0.0.1"], settings.Sandboxes.DnsServers);
         Assert.Equal(new ListenAddress(null, 0), settings.ListenAddress);

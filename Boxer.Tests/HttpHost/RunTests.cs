@@ -86,12 +86,12 @@ public sealed class RunTests
             new ResourceLimits
             {
                 CpuCores = 0.5,
-                MemoryMegabytes = 512,
+                MemoryBytes = 512 * ByteSize.MiB,
                 Pids = 10,
                 WallClock = TimeSpan.FromSeconds(1.5),
                 CpuTime = TimeSpan.FromSeconds(0.25),
                 OpenFiles = 64,
-                DiskMegabytes = 9,
+                DiskBytes = 9 * ByteSize.MiB,
             },
             request.Limits);
     }
@@ -289,7 +289,7 @@ public sealed class RunTests
             "privilege" => new SandboxPrivilegeException($"{host.Home} is not writable."),
             _ => new InvalidSandboxRequestException(
             [
-                new("Limits.MemoryMegabytes", "Must be at least Limits.MemoryMegabytes 32."),
+                new("Limits.MemoryBytes", "Must be at least Limits.MemoryBytes 32."),
                 new("Command[1]", "Too long."),
                 new("Files[0].Path", "Reserved."),
                 new("User", "No such user."),

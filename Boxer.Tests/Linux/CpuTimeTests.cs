@@ -68,7 +68,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     public async Task The_verdict_and_the_figure_agree_however_near_to_the_limit_a_command_ends(int additions)
     {
         SandboxRequest request = Python($"sum(range({additions})); [i for i in range({additions})]");
-        request.Limits = new() { CpuTime = TimeSpan.FromMilliseconds(200), MemoryMegabytes = 1024 };
+        request.Limits = new() { CpuTime = TimeSpan.FromMilliseconds(200), MemoryBytes = 1024 * ByteSize.MiB };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -120,7 +120,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     public async Task Every_end_comes_with_what_was_used(TerminationKind kind, string script, bool isReported)
     {
         SandboxRequest request = Shell($"python3 -c 'import time; x = b\"x\" * (30 << 20); time.sleep(1)'; {script}");
-        request.Limits = new() { WallClock = TimeSpan.FromSeconds(10), DiskMegabytes = 4, StandardOutputBytes = 1 << 20 };
+        request.Limits = new() { WallClock = TimeSpan.FromSeconds(10), DiskBytes = 4 * ByteSize.MiB, StandardOutputBytes = 1 << 20 };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 

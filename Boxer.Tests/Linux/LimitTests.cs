@@ -70,7 +70,7 @@ public sealed class LimitTests(SharedRunner shared)
     public async Task Memory_is_named_as_the_limit_it_is(string program)
     {
         SandboxRequest request = Python(program);
-        request.Limits.DiskMegabytes = 1024;
+        request.Limits.DiskBytes = 1024 * ByteSize.MiB;
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -185,7 +185,7 @@ public sealed class LimitTests(SharedRunner shared)
         options.Pool.Enabled = pooled;
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         SandboxRequest request = Python(BombOfUsers(1_000, "time.sleep(1000)"));
-        (request.User, request.Limits.MemoryMegabytes, request.Limits.WallClock) = ("0", 2_048, TimeSpan.FromMinutes(5));
+        (request.User, request.Limits.MemoryBytes, request.Limits.WallClock) = ("0", 2_048 * ByteSize.MiB, TimeSpan.FromMinutes(5));
         string[] before = OwnTraces.Sandboxes();
 
         SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
@@ -273,7 +273,7 @@ public sealed class LimitTests(SharedRunner shared)
             for directory in /tmp /dev/shm $HOME /output; do head -c 3000000 /dev/zero >$directory/x && echo $directory; done
             rm /tmp/x && head -c 2000000 /dev/zero >/dev/shm/y && echo again
             """);
-        (request.User, request.Environment["HOME"], request.Limits.DiskMegabytes) = (user, "/work", 8);
+        (request.User, request.Environment["HOME"], request.Limits.DiskBytes) = (user, "/work", 8 * ByteSize.MiB);
 
         SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
 
@@ -336,7 +336,7 @@ public sealed class LimitTests(SharedRunner shared)
     public async Task A_full_file_system_is_named(string directory)
     {
         SandboxRequest request = Shell($"head -c 9000000 /dev/zero > {directory}/x");
-        request.Limits.DiskMegabytes = 8;
+        request.Limits.DiskBytes = 8 * ByteSize.MiB;
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 

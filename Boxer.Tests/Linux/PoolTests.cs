@@ -35,7 +35,7 @@ public sealed class PoolTests(SharedRunner shared)
         await runner.RunAsync(SharedRunner.Command("true"), Cancel);
 
         SandboxRequest balloon = SharedRunner.Python("x = bytearray(400 << 20)");
-        balloon.Limits = new() { MemoryMegabytes = 64 };
+        balloon.Limits = new() { MemoryBytes = 64 * ByteSize.MiB };
         Assert.Equal(TerminationKind.MemoryLimit, (await runner.WarmAsync(balloon)).Termination.Kind);
         SandboxRequest late = SharedRunner.Command("sleep", "60");
         late.Limits = new() { WallClock = TimeSpan.FromSeconds(1) };
@@ -51,7 +51,7 @@ public sealed class PoolTests(SharedRunner shared)
         await using SandboxRunner runner = Make();
         await runner.RunAsync(SharedRunner.Command("true"), Cancel);
         SandboxRequest request = SharedRunner.Python($"x = b'x' * ({used} << 20); print(len(x) >> 20)");
-        request.Limits = new() { MemoryMegabytes = megabytes, CpuCores = 1.5, Pids = 99 };
+        request.Limits = new() { MemoryBytes = megabytes * ByteSize.MiB, CpuCores = 1.5, Pids = 99 };
 
         // Only the second wait shows that serving one did not destroy the others.
         Assert.Equal($"{used}\n", (await runner.WarmAsync(request)).StandardOutput);
@@ -121,7 +121,7 @@ public sealed class PoolTests(SharedRunner shared)
             await runner.WarmAsync(SharedRunner.Command("true"));
         }
 
-        options.DefaultLimits.MemoryMegabytes = 64;
+        options.DefaultLimits.MemoryBytes = 64 * ByteSize.MiB;
         options.Pool.WarmUps[PythonImage.Name] = ["python3", "-c", "x = b'x' * (400 << 20)"];
         await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
         {

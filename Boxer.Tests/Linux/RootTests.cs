@@ -131,7 +131,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             options.Home = home;
             SandboxRequest look = SharedRunner.Python(WholeRoot);
             look.User = "0";
-            look.Limits = new() { MemoryMegabytes = 512 };
+            look.Limits = new() { MemoryBytes = 512 * ByteSize.MiB };
             SandboxRequest write = SharedRunner.Shell("echo changed > /usr/bin/env; rm -rf /usr/lib/python3; echo made > /made; cat /usr/bin/env /made");
             write.User = "0";
             string before;

@@ -107,7 +107,7 @@ public sealed class RunFaultTests(SharedRunner shared)
     public async Task Files_that_went_with_the_sandbox_are_said_to_be_missing()
     {
         SandboxRequest request = Python("open('/output/file', 'w').write('x'); x = bytearray(b'x' * (1 << 30))");
-        request.Limits.MemoryMegabytes = 128;
+        request.Limits.MemoryBytes = 128 * ByteSize.MiB;
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 

@@ -39,7 +39,7 @@ public sealed class VisibleLimitTests(SharedRunner shared)
         {
             SandboxRequest request = Python(Facts);
             request.User = user;
-            request.Limits = new() { CpuCores = cores, MemoryMegabytes = megabytes };
+            request.Limits = new() { CpuCores = cores, MemoryBytes = megabytes * ByteSize.MiB };
             SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
 
             int processors = (int)Math.Ceiling(cores);

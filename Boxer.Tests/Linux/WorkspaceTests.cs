@@ -118,7 +118,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     public async Task An_empty_one_can_be_written_and_shares_the_limit_of_the_disk()
     {
         SandboxRequest request = Shell("touch here && df --output=size -m . /tmp | tail -2; head -c 9M /dev/zero > big");
-        request.Limits.DiskMegabytes = 8;
+        request.Limits.DiskBytes = 8 * ByteSize.MiB;
         request.Workspace = new();
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
@@ -132,7 +132,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     public async Task What_does_not_fit_in_the_limit_of_the_disk_is_said_by_its_path()
     {
         SandboxRequest request = Shell("true");
-        request.Limits.DiskMegabytes = 8;
+        request.Limits.DiskBytes = 8 * ByteSize.MiB;
         request.Workspace = new() { Inputs = { SandboxInput.Files(SandboxFile.FromBytes("big/file", new byte[9 << 20])) } };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
@@ -363,7 +363,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     public async Task Names_in_messages_are_printable()
     {
         SandboxRequest request = Shell("true");
-        request.Limits.DiskMegabytes = 1;
+        request.Limits.DiskBytes = 1 * ByteSize.MiB;
         request.Workspace = new() { Inputs = { SandboxInput.Tar(new Archive().Add('0', "a\nb\u001b[1m", content: new byte[2 << 20]).ToBytes()) } };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);

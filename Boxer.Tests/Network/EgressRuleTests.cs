@@ -1,5 +1,5 @@
 using System.Net;
-using Boxer.Admission;
+using Boxer.Validation;
 using Boxer.Network;
 
 namespace Boxer.Tests.Network;

@@ -264,7 +264,7 @@ public sealed class ProgramListTests(ProgramsImage programs)
     {
         (string script, string output, string? user) = Table[program];
         SandboxRequest request = ProgramsImage.Shell(script);
-        (request.User, request.Limits) = (user, new() { CpuCores = 1, MemoryMegabytes = 256, Pids = 64, OpenFiles = 256, DiskMegabytes = 128 });
+        (request.User, request.Limits) = (user, new() { CpuCores = 1, MemoryBytes = 256 * ByteSize.MiB, Pids = 64, OpenFiles = 256, DiskBytes = 128 * ByteSize.MiB });
         (string cold, string pooled) = await programs.RunColdAndPooledAsync(request);
 
         Assert.Equal((output, output), (cold, pooled));

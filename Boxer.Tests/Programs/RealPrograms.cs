@@ -48,7 +48,7 @@ public sealed class ProgramsImage : IAsyncLifetime
             Home = Home,
             PullPolicy = PullPolicy.Never,
             Pool = { Enabled = false },
-            DefaultLimits = { MemoryMegabytes = 2_048, Pids = 512, OpenFiles = 4_096, DiskMegabytes = 1_024, WallClock = TimeSpan.FromMinutes(3) },
+            DefaultLimits = { MemoryBytes = 2_048 * ByteSize.MiB, Pids = 512, OpenFiles = 4_096, DiskBytes = 1_024 * ByteSize.MiB, WallClock = TimeSpan.FromMinutes(3) },
         };
         change?.Invoke(options);
         return options;

@@ -59,7 +59,7 @@ public sealed class VisibleLimitTests(ProgramsImage programs)
     public async Task A_runtime_sees_the_limits_of_its_run(string runtime)
     {
         SandboxRequest request = ProgramsImage.Shell(Table[runtime]);
-        request.Limits = new() { CpuCores = 1, MemoryMegabytes = Megabytes };
+        request.Limits = new() { CpuCores = 1, MemoryBytes = Megabytes * ByteSize.MiB };
         (string cold, string pooled) = await programs.RunColdAndPooledAsync(request);
 
         Assert.All([cold, pooled], text => AssertFacts(text, 1, Megabytes));
@@ -72,7 +72,7 @@ public sealed class VisibleLimitTests(ProgramsImage programs)
     public async Task Dotnet_sees_the_limits_of_its_run(double cores, int processors)
     {
         SandboxRequest request = ProgramsImage.Shell("dotnet /opt/limits/limits.dll");
-        request.Limits = new() { CpuCores = cores, MemoryMegabytes = Megabytes };
+        request.Limits = new() { CpuCores = cores, MemoryBytes = Megabytes * ByteSize.MiB };
         (string cold, string pooled) = await programs.RunColdAndPooledAsync(request);
 
         // The garbage collector's own default takes three quarters of a cgroup's limit.
@@ -102,7 +102,7 @@ public sealed class VisibleLimitTests(ProgramsImage programs)
             : """
                 node -e 'let kept; for (let i = 0; i < 4000; i++) kept = new Array(1 << 17).fill(i); console.log("collected")'
                 """);
-        request.Limits = new() { CpuCores = 1, MemoryMegabytes = 256 };
+        request.Limits = new() { CpuCores = 1, MemoryBytes = 256 * ByteSize.MiB };
         (string cold, string pooled) = await programs.RunColdAndPooledAsync(request);
 
         Assert.Equal(("collected\n", "collected\n"), (cold, pooled));
@@ -112,7 +112,7 @@ public sealed class VisibleLimitTests(ProgramsImage programs)
     public async Task A_heap_of_Java_fits_the_memory_of_its_run()
     {
         SandboxRequest request = ProgramsImage.Shell("java -XX:+PrintFlagsFinal -version | awk '$2 == \"MaxHeapSize\" { print $4 }'");
-        request.Limits = new() { CpuCores = 1, MemoryMegabytes = Megabytes };
+        request.Limits = new() { CpuCores = 1, MemoryBytes = Megabytes * ByteSize.MiB };
         SandboxResult result = await programs.Cold.RunAsync(request, Cancel);
 
         // MaxRAMPercentage is 25, and MinRAMPercentage 50 for small machines.

@@ -82,7 +82,7 @@ internal sealed class PullMemory(long total)
         {
             return _buffers + bytes <= Half
                 ? Grant(_forBuffers, bytes)
-                : throw new IOException("pulls take too much memory for the names of the image's files; pull fewer images at once, or raise PullMemoryMegabytes (PullMemoryBytes of an ImageStore)")
+                : throw new IOException("pulls take too much memory for the names of the image's files; pull fewer images at once, or raise PullMemoryBytes")
                     .AsPublic("other pulls take the memory for the names of its files; try again");
         }
     }
@@ -119,7 +119,7 @@ internal sealed class PullMemory(long total)
     }
 
     private InvalidDataException TooMuch(string what, string one) =>
-        new($"{what}, and half of the {total} bytes that pulls may take is the most for one {one}; raise PullMemoryMegabytes (PullMemoryBytes of an ImageStore)");
+        new($"{what}, and half of the {total} bytes that pulls may take is the most for one {one}; raise PullMemoryBytes");
 
     // Names are counted with the buffers.
     private bool Fits(LinkedList<Waiter> queue, long bytes) =>

@@ -55,8 +55,8 @@ internal sealed class CgroupV1 : Cgroup
         catch (IOException exception) when (exception.HResult == Errno.EBUSY)
         {
             throw new InvalidSandboxRequestException(
-                "Limits.MemoryMegabytes",
-                $"the sandbox needs more than {bytes >> 20} MiB before the command starts; raise the limit.",
+                "Limits.MemoryBytes",
+                $"the sandbox needs more than {ByteSize.Format(bytes)} before the command starts; raise the limit.",
                 exception.Message,
                 exception);
         }

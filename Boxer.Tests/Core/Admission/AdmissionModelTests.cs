@@ -42,7 +42,7 @@ public sealed class AdmissionModelTests
             new AdmissionBounds
             {
                 Running = Running,
-                MemoryMegabytes = Memory,
+                MemoryBytes = Memory,
                 Processors = Processors,
                 CpuOvercommit = CpuOvercommit,
                 Waiting = 20,
@@ -106,7 +106,7 @@ public sealed class AdmissionModelTests
             }
 
             Assert.Empty(_runs);
-            Assert.Equal((0, 0, 0, (0, 0)), (_queue.PromisedMegabytes, _queue.PromisedProcessors, _queue.WaitingForProcessors, _queue.Count));
+            Assert.Equal((0, 0, 0, (0, 0)), (_queue.PromisedBytes, _queue.PromisedProcessors, _queue.WaitingForProcessors, _queue.Count));
         }
 
         private void Enter(string key, int memory)
@@ -153,7 +153,7 @@ public sealed class AdmissionModelTests
 
         private void Check()
         {
-            Assert.InRange(_queue.PromisedMegabytes, 0, Memory);
+            Assert.InRange(_queue.PromisedBytes, 0, Memory);
             Assert.InRange(_queue.Count.Running, 0, Running);
             Run[] waited = [.. _runs.Where(run => !run.WasGranted)];
 
@@ -179,7 +179,7 @@ public sealed class AdmissionModelTests
             }
 
             // Nobody waits for nothing.
-            Assert.False(_queue.PromisedMegabytes == 0 && Waiting.Any());
+            Assert.False(_queue.PromisedBytes == 0 && Waiting.Any());
         }
 
         private void CheckProcessors()

@@ -142,12 +142,12 @@ public sealed class AdmissionQueueTests
     {
         long wanted = 0;
         AdmissionQueue queue = Queue(running: 10, memory: 100);
-        queue.IdleWanted = () => wanted = queue.LackingMegabytes;
+        queue.IdleWanted = () => wanted = queue.LackingBytes;
         using IDisposable slot = await SlotAsync(queue, 50, Cancel);
         Assert.Null(queue.TryReserveIdle(51));
         AdmissionQueue.IdleMemory idle = queue.TryReserveIdle(50)!;
         idle.Shrink(30);
-        Assert.Equal(80, queue.PromisedMegabytes);
+        Assert.Equal(80, queue.PromisedBytes);
         Assert.Equal(0, wanted);
 
         Task<IDisposable> waits = SlotAsync(queue, 40, Cancel);
@@ -158,7 +158,7 @@ public sealed class AdmissionQueueTests
         idle.Dispose();
         idle.Dispose();
         (await waits).Dispose();
-        Assert.Equal(50, queue.PromisedMegabytes);
+        Assert.Equal(50, queue.PromisedBytes);
     }
 
     [Fact]
@@ -425,7 +425,7 @@ public sealed class AdmissionQueueTests
         new(Bounds(running, memory, waiting) with { Timeout = timeout ?? TimeSpan.FromMinutes(1), Processors = processors, CpuOvercommit = overcommit }, _time);
 
     private static AdmissionBounds Bounds(int running, long memory, int waiting) =>
-        new() { Running = running, MemoryMegabytes = memory, Processors = 2, Waiting = waiting, Timeout = TimeSpan.FromMinutes(1) };
+        new() { Running = running, MemoryBytes = memory, Processors = 2, Waiting = waiting, Timeout = TimeSpan.FromMinutes(1) };
 
     // A place, a slot and processors, given back together.
     private static async Task<IDisposable> ProcessorsAsync(AdmissionQueue queue, double cores, string? key = null, bool isExclusive = false, CancellationTokenSource? cancelled = null)

@@ -57,10 +57,10 @@ public sealed class PullMemoryTests
         var memory = new PullMemory(100);
 
         InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => memory.TakeWindowAsync(51, Cancel).AsTask());
-        Assert.Contains("takes 51 bytes of memory to decompress, and half of the 100 bytes that pulls may take is the most for one layer; raise PullMemoryMegabytes", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("takes 51 bytes of memory to decompress, and half of the 100 bytes that pulls may take is the most for one layer; raise PullMemoryBytes", fault.Message, StringComparison.Ordinal);
 
         fault = await Assert.ThrowsAsync<InvalidDataException>(() => memory.TakeImpliedAsync(51, Cancel).AsTask());
-        Assert.Contains("half of the 100 bytes that pulls may take is the most for one image; raise PullMemoryMegabytes", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("half of the 100 bytes that pulls may take is the most for one image; raise PullMemoryBytes", fault.Message, StringComparison.Ordinal);
 
         using PullMemory.Lease buffers = await memory.TakeBuffersAsync(25, Cancel);
         PullMemory.Lease names = memory.TakeNames(25);
@@ -342,7 +342,7 @@ public sealed class PullMemoryOfTheProcessTests : IDisposable
 
         ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel));
 
-        Assert.Contains("raise PullMemoryMegabytes", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("raise PullMemoryBytes", fault.Message, StringComparison.Ordinal);
         Assert.Equal("The image test.example/a:latest could not be pulled: its zstd window takes more memory than this host gives to one layer.", fault.PublicMessage);
         Assert.Throws<ArgumentOutOfRangeException>(() => new ImageStore(new ImageStoreOptions { Home = _scratch["other"], PullMemoryBytes = (64L << 20) - 1 }));
     }

@@ -13,7 +13,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
 {
     private const string Kept = "docker.io/library/python:latest";
     private static readonly PoolKey Python = new("sha256:python", "none");
-    private const int BootMegabytes = 100;
+    private const int BootBytes = 100;
     private readonly FakeTimeProvider _time = new();
     private readonly AdmissionQueue _admission;
     private readonly Meter _meter = new("test");
@@ -22,7 +22,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     private bool _isBusy;
 
     public SandboxPoolTests() =>
-        _admission = new(new AdmissionBounds { Running = 100, MemoryMegabytes = 1_000, Processors = 2, Waiting = 10, Timeout = TimeSpan.FromMinutes(1) }, _time)
+        _admission = new(new AdmissionBounds { Running = 100, MemoryBytes = 1_000, Processors = 2, Waiting = 10, Timeout = TimeSpan.FromMinutes(1) }, _time)
         {
             IdleWanted = () => _pool!.GiveUpMemory(),
         };
@@ -52,9 +52,9 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         pool.Take(Python, "python", BootAsync);
         await WaitAsync(() => pool.Count > 0);
 
-        Assert.Null(pool.Take(Python, "python", BootAsync, FakeSandbox.Megabytes - 11));
+        Assert.Null(pool.Take(Python, "python", BootAsync, FakeSandbox.Bytes - 11));
         Assert.False(_all[0].IsDestroyed);
-        Assert.Same(_all[0], pool.Take(Python, "python", BootAsync, FakeSandbox.Megabytes - 10));
+        Assert.Same(_all[0], pool.Take(Python, "python", BootAsync, FakeSandbox.Bytes - 10));
     }
 
     [Fact]
@@ -220,13 +220,13 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         SandboxPool<FakeSandbox> pool = Make();
         await FillAsync(pool);
         int count = pool.Count;
-        Assert.Equal(count * FakeSandbox.Megabytes, _admission.PromisedMegabytes);
+        Assert.Equal(count * FakeSandbox.Bytes, _admission.PromisedBytes);
 
         // Two of those that wait make room for it.
         using AdmissionQueue.Ticket place = _admission.Enter(null);
-        using (await place.AcquireSlotAsync(1_000 - ((count - 2) * FakeSandbox.Megabytes), TestContext.Current.CancellationToken))
+        using (await place.AcquireSlotAsync(1_000 - ((count - 2) * FakeSandbox.Bytes), TestContext.Current.CancellationToken))
         {
-            Assert.Equal((count - 2, 1_000), (pool.Count, _admission.PromisedMegabytes));
+            Assert.Equal((count - 2, 1_000), (pool.Count, _admission.PromisedBytes));
 
             // There is no room to boot another.
             _isBusy = false;
@@ -235,11 +235,11 @@ public sealed class SandboxPoolTests : IAsyncDisposable
 
             // What is taken is the run's.
             Assert.NotNull(pool.Take(Python, "python", BootAsync));
-            Assert.Equal(1_000 - FakeSandbox.Megabytes, _admission.PromisedMegabytes);
+            Assert.Equal(1_000 - FakeSandbox.Bytes, _admission.PromisedBytes);
         }
 
         await pool.DisposeAsync();
-        Assert.Equal(0, _admission.PromisedMegabytes);
+        Assert.Equal(0, _admission.PromisedBytes);
     }
 
     [Fact]
@@ -251,8 +251,8 @@ public sealed class SandboxPoolTests : IAsyncDisposable
             await using SandboxPool<FakeSandbox> pool = Make();
             await FillAsync(pool);
             using AdmissionQueue.Ticket place = _admission.Enter(null);
-            using IDisposable slot = await place.AcquireSlotAsync(1_000 - (Staying * FakeSandbox.Megabytes), TestContext.Current.CancellationToken);
-            Assert.Equal((Staying, 1_000), (pool.Count, _admission.PromisedMegabytes));
+            using IDisposable slot = await place.AcquireSlotAsync(1_000 - (Staying * FakeSandbox.Bytes), TestContext.Current.CancellationToken);
+            Assert.Equal((Staying, 1_000), (pool.Count, _admission.PromisedBytes));
         }
     }
 
@@ -269,7 +269,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
             return await BootAsync(cancel);
         });
         await begun.Task;
-        Assert.Equal(BootMegabytes, _admission.PromisedMegabytes);
+        Assert.Equal(BootBytes, _admission.PromisedBytes);
 
         using AdmissionQueue.Ticket place = _admission.Enter(null);
         Task<IDisposable> slot = place.AcquireSlotAsync(1_000, TestContext.Current.CancellationToken);
@@ -358,7 +358,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     {
         var options = new PoolOptions();
         change?.Invoke(options);
-        return _pool = new(options, _ => _isBusy, _admission, BootMegabytes, new PoolMetrics(_meter), _time, NullLogger.Instance);
+        return _pool = new(options, _ => _isBusy, _admission, BootBytes, new PoolMetrics(_meter), _time, NullLogger.Instance);
     }
 
     // To the end of its boots: the first are not taken while others are asked for.
@@ -374,7 +374,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         pool.Wake();
         await WaitAsync(() => pool.Count >= least);
         _isBusy = true;
-        await WaitAsync(() => pool.Count * FakeSandbox.Megabytes == _admission.PromisedMegabytes);
+        await WaitAsync(() => pool.Count * FakeSandbox.Bytes == _admission.PromisedBytes);
     }
 
     private Task<FakeSandbox> BootAsync(CancellationToken cancellationToken)
@@ -423,11 +423,11 @@ public sealed class SandboxPoolTests : IAsyncDisposable
 
     private sealed class FakeSandbox : IWarmSandbox
     {
-        public const int Megabytes = 10;
+        public const int Bytes = 10;
 
-        public long MemoryMegabytes => Megabytes;
+        public long MemoryBytes => Bytes;
 
-        public long LeastMegabytes => Megabytes - 10;
+        public long LeastBytes => Bytes - 10;
 
         public bool IsAlive { get; set; } = true;
 

@@ -1,31 +1,31 @@
-using Boxer.Admission;
+using Boxer.Validation;
 using CsCheck;
 using static Boxer.Tests.Support.Generators;
 
-namespace Boxer.Tests.Core.Admission;
+namespace Boxer.Tests.Core.Validation;
 
 /// <summary>Any limits at all: each that is out of its documented range is named once, and none other.</summary>
 public sealed class LimitsPropertyTests
 {
     private static readonly Gen<double?> Cores = Gen.OneOf(Gen.Double, Gen.Double[0, 2_000], Pick(double.NaN, double.PositiveInfinity, double.NegativeInfinity, -0.0, 0.01, 1_024, double.Epsilon)).Nullable();
     private static readonly Gen<int?> Numbers = Around(32, 1, 32_768, 8, 1 << 20, 1_000_000).Nullable();
-    private static readonly Gen<long?> Sizes = Gen.OneOf(Gen.Long, Gen.Long[-2, 100], Pick(1L << 30, (1L << 30) + 1, 64L << 30, (64L << 30) + 1, long.MinValue, long.MaxValue)).Nullable();
+    private static readonly Gen<long?> Sizes = Gen.OneOf(Gen.Long, Gen.Long[-2, 100], Pick(32 * ByteSize.MiB, (32 * ByteSize.MiB) - 1, ByteSize.MiB, ByteSize.MiB - 1, ByteSize.TiB, ByteSize.TiB + 1, 1L << 30, (1L << 30) + 1, 64L << 30, (64L << 30) + 1, long.MinValue, long.MaxValue)).Nullable();
     private static readonly Gen<TimeSpan?> Times = Gen.OneOf(Gen.Long, Gen.Long[-2, TimeSpan.TicksPerDay + 2], Pick(TimeSpan.TicksPerMillisecond, 10 * TimeSpan.TicksPerMillisecond, TimeSpan.TicksPerDay)).Select(TimeSpan.FromTicks).Nullable();
 
     private static readonly Gen<ResourceLimits> Limits = Gen.Select(
         Gen.Select(Cores, Times, Times),
-        Gen.Select(Numbers, Numbers, Numbers, Numbers, Numbers),
-        Gen.Select(Sizes, Sizes),
+        Gen.Select(Numbers, Numbers, Numbers),
+        Gen.Select(Sizes, Sizes, Sizes, Sizes),
         (first, numbers, sizes) => new ResourceLimits
         {
             CpuCores = first.Item1,
             WallClock = first.Item2,
             CpuTime = first.Item3,
-            MemoryMegabytes = numbers.Item1,
-            Pids = numbers.Item2,
-            OpenFiles = numbers.Item3,
-            DiskMegabytes = numbers.Item4,
-            OutputFilesCount = numbers.Item5,
+            MemoryBytes = sizes.Item3,
+            Pids = numbers.Item1,
+            OpenFiles = numbers.Item2,
+            DiskBytes = sizes.Item4,
+            OutputFilesCount = numbers.Item3,
             StandardOutputBytes = sizes.Item1,
             OutputFilesBytes = sizes.Item2,
         });
@@ -39,12 +39,12 @@ public sealed class LimitsPropertyTests
                 (string Name, bool IsIn)[] expected =
                 [
                     ("CpuCores", limits.CpuCores is null or (>= 0.01 and <= 1_024)),
-                    ("MemoryMegabytes", limits.MemoryMegabytes is null or (>= 32 and <= 1_048_576)),
+                    ("MemoryBytes", limits.MemoryBytes is null or (>= 32 * ByteSize.MiB and <= ByteSize.TiB)),
                     ("Pids", limits.Pids is null or (>= 1 and <= 32_768)),
                     ("WallClock", limits.WallClock is null || (limits.WallClock >= TimeSpan.FromMilliseconds(1) && limits.WallClock <= TimeSpan.FromDays(1))),
                     ("CpuTime", limits.CpuTime is null || (limits.CpuTime >= TimeSpan.FromMilliseconds(10) && limits.CpuTime <= TimeSpan.FromDays(1))),
                     ("OpenFiles", limits.OpenFiles is null or (>= 8 and <= 1_048_576)),
-                    ("DiskMegabytes", limits.DiskMegabytes is null or (>= 1 and <= 1_048_576)),
+                    ("DiskBytes", limits.DiskBytes is null or (>= ByteSize.MiB and <= ByteSize.TiB)),
                     ("StandardOutputBytes", limits.StandardOutputBytes is null or (>= 1 and <= 1_073_741_824)),
                     ("OutputFilesBytes", limits.OutputFilesBytes is null or (>= 1 and <= 68_719_476_736)),
                     ("OutputFilesCount", limits.OutputFilesCount is null or (>= 1 and <= 1_000_000)),

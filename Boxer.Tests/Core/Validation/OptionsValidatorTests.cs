@@ -1,10 +1,11 @@
 using Boxer.Admission;
+using Boxer.Validation;
 
-namespace Boxer.Tests.Core.Admission;
+namespace Boxer.Tests.Core.Validation;
 
 public sealed class OptionsValidatorTests
 {
-    private const long MachineMegabytes = 16_384;
+    private const long MachineBytes = 16_384 * ByteSize.MiB;
     private const int MachineProcessors = 4;
 
     public static TheoryData<string, Action<BoxerOptions>, string> Faults => new()
@@ -40,21 +41,21 @@ public sealed class OptionsValidatorTests
         { "AllowedNetworks", options => options.AllowedNetworks = null!, "must not be null." },
         { "AllowedNetworks[1]", options => options.AllowedNetworks = ["none", "bridge"], "'bridge' is not a network mode; use one of: none, other." },
         { "MaxConcurrentRuns", options => options.MaxConcurrentRuns = 0, "is 0, but must be from 1 to 10000." },
-        { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 31, "is 31, but must be from 32 to 1073741824." },
-        { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 128, "is 128, less than the 256 of one run; raise it, or lower DefaultLimits.MemoryMegabytes." },
-        { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 300, "is 300, of which 64 are for pulls, and the rest is less than the 256 of one run; raise it, or lower PullMemoryMegabytes or DefaultLimits.MemoryMegabytes." },
-        { "PullMemoryMegabytes", options => options.PullMemoryMegabytes = 12_200, "is 12200, which leaves 88 MiB of this machine's 16384 for sandboxes; lower it." },
-        { "PullMemoryMegabytes", options => options.PullMemoryMegabytes = 63, "is 63, but must be from 64 to 65536." },
-        { "PullMemoryMegabytes", options => options.PullMemoryMegabytes = 65_537, "is 65537, but must be from 64 to 65536." },
-        { "MaxMemoryMegabytes", options => options.MaxMemoryMegabytes = 1 << 20, "is 1048576, but this machine has 16384 MiB, of which 15360 can be given to sandboxes; lower it." },
-        { "DefaultLimits.MemoryMegabytes", options => options.DefaultLimits.MemoryMegabytes = 13_000, "is 13000, but this machine has 16384 MiB, of which 11776 are given to sandboxes; lower it." },
+        { "MaxMemoryBytes", options => options.MaxMemoryBytes = 31 * ByteSize.MiB, "is 31 MiB, but must be from 32 MiB to 1024 TiB." },
+        { "MaxMemoryBytes", options => options.MaxMemoryBytes = 128 * ByteSize.MiB, "is 128 MiB, less than the 256 MiB of one run; raise it, or lower DefaultLimits.MemoryBytes." },
+        { "MaxMemoryBytes", options => options.MaxMemoryBytes = 300 * ByteSize.MiB, "is 300 MiB, of which 64 MiB are for pulls, and the rest is less than the 256 MiB of one run; raise it, or lower PullMemoryBytes or DefaultLimits.MemoryBytes." },
+        { "PullMemoryBytes", options => options.PullMemoryBytes = 12_200 * ByteSize.MiB, "is 12200 MiB, which leaves 88 MiB of this machine's 16 GiB for sandboxes; lower it." },
+        { "PullMemoryBytes", options => options.PullMemoryBytes = 63 * ByteSize.MiB, "is 63 MiB, but must be from 64 MiB to 64 GiB." },
+        { "PullMemoryBytes", options => options.PullMemoryBytes = 65_537 * ByteSize.MiB, "is 65537 MiB, but must be from 64 MiB to 64 GiB." },
+        { "MaxMemoryBytes", options => options.MaxMemoryBytes = ByteSize.TiB, "is 1 TiB, but this machine has 16 GiB, of which 15 GiB can be given to sandboxes; lower it." },
+        { "DefaultLimits.MemoryBytes", options => options.DefaultLimits.MemoryBytes = 13_000 * ByteSize.MiB, "is 13000 MiB, but this machine has 16 GiB, of which 11776 MiB are given to sandboxes; lower it." },
         { "DefaultLimits.CpuCores", options => options.DefaultLimits.CpuCores = 4.5, "is 4.5, but this machine has 4 processors; ask for at most 4." },
         { "DefaultLimits.CpuCores", options => options.DefaultLimits.CpuCores = 2_000, "is 2000, but must be from 0.01 to 1024 cores." },
         { "CpuOvercommit", options => options.CpuOvercommit = 0.5, "is 0.5, but must be from 1 to 100." },
         { "CpuOvercommit", options => options.CpuOvercommit = double.NaN, "is NaN, but must be from 1 to 100." },
         { "MaxLimits", options => options.MaxLimits = null!, "must not be null." },
         { "MaxLimits.Pids", options => options.MaxLimits.Pids = 0, "is 0, but must be from 1 to 32768 processes." },
-        { "DefaultLimits.MemoryMegabytes", options => options.MaxLimits.MemoryMegabytes = 128, "is 256, but at most 128 MiB are allowed here." },
+        { "DefaultLimits.MemoryBytes", options => options.MaxLimits.MemoryBytes = 128 * ByteSize.MiB, "is 256 MiB, but at most 128 MiB are allowed here." },
         { "DefaultLimits.WallClock", options => options.MaxLimits.WallClock = TimeSpan.FromSeconds(10), "is 30, but at most 10 seconds are allowed here." },
         { "MaxConcurrentRunsPerKey", options => options.MaxConcurrentRunsPerKey = 0, "is 0, but must be from 1 to 10000." },
         { "MaxQueuedRunsPerKey", options => options.MaxQueuedRunsPerKey = -1, "is -1, but must be from 0 to 1000000." },
@@ -82,7 +83,7 @@ public sealed class OptionsValidatorTests
         var options = new BoxerOptions();
         spoil(options);
 
-        SandboxFault fault = Assert.Single(OptionsValidator.Validate(options, ["none", "other"], MachineMegabytes, MachineProcessors));
+        SandboxFault fault = Assert.Single(OptionsValidator.Validate(options, ["none", "other"], MachineBytes, MachineProcessors));
 
         Assert.Equal((field, message), (fault.Field, fault.Message));
     }
@@ -95,13 +96,13 @@ public sealed class OptionsValidatorTests
     [InlineData(1 << 20)]
     public void No_option_promises_more_than_the_machine_has(long machine)
     {
-        var options = new BoxerOptions { DefaultLimits = { MemoryMegabytes = 32 } };
-        Assert.InRange(MemoryBudget.Of(options, machine), 0, machine * 3 / 4);
+        var options = new BoxerOptions { DefaultLimits = { MemoryBytes = 32 * ByteSize.MiB } };
+        Assert.InRange(MemoryBudget.Of(options, machine * ByteSize.MiB), 0, machine * ByteSize.MiB * 3 / 4);
         foreach (long wanted in (long[])[32, machine / 2, machine - 128, machine, machine * 2])
         {
-            options.MaxMemoryMegabytes = (int)wanted;
-            bool isRefused = OptionsValidator.Validate(options, ["none"], machine).Count > 0;
-            Assert.True(isRefused || MemoryBudget.Of(options, machine) <= machine - 128, $"{wanted} of {machine}");
+            options.MaxMemoryBytes = wanted * ByteSize.MiB;
+            bool isRefused = OptionsValidator.Validate(options, ["none"], machine * ByteSize.MiB).Count > 0;
+            Assert.True(isRefused || MemoryBudget.Of(options, machine * ByteSize.MiB) <= (machine - 128) * ByteSize.MiB, $"{wanted} of {machine}");
         }
     }
 
@@ -112,21 +113,21 @@ public sealed class OptionsValidatorTests
     [InlineData(4_096, 1_024, 4_096, 1_024)]
     public void Pull_memory_reduces_sandbox_memory(int? most, int? pulls, long total, long expected)
     {
-        var options = new BoxerOptions { MaxMemoryMegabytes = most, PullMemoryMegabytes = pulls };
+        var options = new BoxerOptions { MaxMemoryBytes = most * ByteSize.MiB, PullMemoryBytes = pulls * ByteSize.MiB };
 
-        Assert.Equal(expected, MemoryBudget.OfPulls(options, MachineMegabytes));
-        Assert.Equal(total - expected, MemoryBudget.Of(options, MachineMegabytes));
+        Assert.Equal(expected * ByteSize.MiB, MemoryBudget.OfPulls(options, MachineBytes));
+        Assert.Equal((total - expected) * ByteSize.MiB, MemoryBudget.Of(options, MachineBytes));
     }
 
     [Fact]
     public void All_faults_are_said_at_once_also_by_the_runner()
     {
-        var options = new BoxerOptions { Home = "x", Platform = "y", MaxQueuedRuns = -1, DefaultLimits = { MemoryMegabytes = 1 } };
+        var options = new BoxerOptions { Home = "x", Platform = "y", MaxQueuedRuns = -1, DefaultLimits = { MemoryBytes = 1 * ByteSize.MiB } };
 
         ArgumentException fault = Assert.Throws<ArgumentException>(() => new SandboxRunner(options, []));
 
         Assert.All(
-            (string[])["Home: ", "Platform: ", "MaxQueuedRuns: ", "DefaultLimits.MemoryMegabytes: "],
+            (string[])["Home: ", "Platform: ", "MaxQueuedRuns: ", "DefaultLimits.MemoryBytes: "],
             field => Assert.Contains(field, fault.Message, StringComparison.Ordinal));
     }
 
@@ -135,7 +136,7 @@ public sealed class OptionsValidatorTests
     {
         var options = new BoxerOptions();
 
-        Assert.Empty(OptionsValidator.Validate(options, ["none"], MachineMegabytes));
+        Assert.Empty(OptionsValidator.Validate(options, ["none"], MachineBytes));
         Assert.EndsWith("/.boxer", options.Home, StringComparison.Ordinal);
         Assert.Equal(("runsc", "systrap"), (options.RunscPath, options.Platform));
         Assert.Equal((256, TimeSpan.FromSeconds(60)), (options.MaxQueuedRuns, options.QueueTimeout));
@@ -146,11 +147,11 @@ public sealed class OptionsValidatorTests
             new ResourceLimits
             {
                 CpuCores = 1,
-                MemoryMegabytes = 256,
+                MemoryBytes = 256 * ByteSize.MiB,
                 Pids = 64,
                 WallClock = TimeSpan.FromSeconds(30),
                 OpenFiles = 256,
-                DiskMegabytes = 128,
+                DiskBytes = 128 * ByteSize.MiB,
                 StandardOutputBytes = 10 << 20,
                 OutputFilesBytes = 64 << 20,
                 OutputFilesCount = 1_000,
@@ -164,6 +165,6 @@ public sealed class OptionsValidatorTests
         ResourceLimits limits = LimitsValidator.Fill(
             new() { Pids = 3 }, LimitsValidator.Fill(new() { Pids = 2, OpenFiles = 20 }, LimitsValidator.BuiltIn));
 
-        Assert.Equal((3, 20, 256), (limits.Pids, limits.OpenFiles, limits.MemoryMegabytes));
+        Assert.Equal((3, 20, 256 * ByteSize.MiB), (limits.Pids, limits.OpenFiles, limits.MemoryBytes));
     }
 }

@@ -1,13 +1,13 @@
 using System.Text;
-using Boxer.Admission;
+using Boxer.Validation;
 using Boxer.Hosting;
 using Boxer.Network;
 
-namespace Boxer.Tests.Core.Admission;
+namespace Boxer.Tests.Core.Validation;
 
 public sealed class RequestValidatorTests
 {
-    private const int MostMemory = 4_096;
+    private const long MostMemory = 4_096 * ByteSize.MiB;
     private const int Processors = 4;
     private static readonly Dictionary<string, INetworkMode> Modes = new(StringComparer.Ordinal) { ["none"] = new NoneNetworkMode(), ["other"] = new NoneNetworkMode() };
 
@@ -90,11 +90,11 @@ public sealed class RequestValidatorTests
         { "outputs to what is there", request => request.OutputFiles = OutputFilePolicy.ToDirectory("/etc"), "OutputFiles", "must be a directory that does not exist yet." },
         { "outputs to nowhere", request => request.OutputFiles = OutputFilePolicy.ToDirectory("/nowhere/out"), "OutputFiles", "must be a directory whose parent exists." },
         { "outputs that fit no array", request => request.Limits.OutputFilesBytes = 3L << 30, "Limits.OutputFilesBytes", "must be at most 2147483591 where OutputFiles are kept in memory; name a directory for more." },
-        { "more memory than there is", request => request.Limits.MemoryMegabytes = MostMemory + 1, "Limits.MemoryMegabytes", "must be at most 4096, which is all that this host gives to sandboxes." },
+        { "more memory than there is", request => request.Limits.MemoryBytes = MostMemory + 1, "Limits.MemoryBytes", "must be at most 4 GiB, which is all that this host gives to sandboxes." },
         { "more processors than there are", request => request.Limits.CpuCores = 4.5, "Limits.CpuCores", "is 4.5, but this machine has 4 processors; ask for at most 4." },
         { "cpu not a number", request => request.Limits.CpuCores = double.NaN, "Limits.CpuCores", "is NaN, but must be from 0.01 to 1024 cores." },
         { "endless cpu", request => request.Limits.CpuCores = double.PositiveInfinity, "Limits.CpuCores", "is Infinity, but must be from 0.01 to 1024 cores." },
-        { "negative memory", request => request.Limits.MemoryMegabytes = -1, "Limits.MemoryMegabytes", "is -1, but must be from 32 to 1048576 MiB." },
+        { "negative memory", request => request.Limits.MemoryBytes = -1, "Limits.MemoryBytes", "is -1 byte, but must be from 32 MiB to 1 TiB." },
         { "negative pids", request => request.Limits.Pids = -5, "Limits.Pids", "is -5, but must be from 1 to 32768 processes." },
         { "negative time", request => request.Limits.WallClock = TimeSpan.FromSeconds(-1), "Limits.WallClock", "is -1, but must be from 0.001 to 86400 seconds." },
         { "no processor time", request => request.Limits.CpuTime = TimeSpan.Zero, "Limits.CpuTime", "is 0, but must be from 0.01 to 86400 seconds." },
@@ -112,7 +112,7 @@ public sealed class RequestValidatorTests
         { "longest name", request => Add(request, new string('a', 255)) },
         { "dots in names", request => Add(request, "..a/b...", ".hidden") },
         { "siblings with one prefix", request => Add(request, "a", "ab/c", "b/a") },
-        { "all the memory", request => request.Limits.MemoryMegabytes = MostMemory },
+        { "all the memory", request => request.Limits.MemoryBytes = MostMemory },
     };
 
     [Theory]
@@ -153,12 +153,12 @@ public sealed class RequestValidatorTests
 
     [Theory]
     [InlineData(nameof(ResourceLimits.CpuCores), 0.01, Processors, 0.001)]
-    [InlineData(nameof(ResourceLimits.MemoryMegabytes), 32, MostMemory, 1)]
+    [InlineData(nameof(ResourceLimits.MemoryBytes), 32 * ByteSize.MiB, MostMemory, 1)]
     [InlineData(nameof(ResourceLimits.Pids), 1, 32_768, 1)]
     [InlineData(nameof(ResourceLimits.WallClock), 0.001, 86_400, 0.001)]
     [InlineData(nameof(ResourceLimits.CpuTime), 0.01, 86_400, 0.001)]
     [InlineData(nameof(ResourceLimits.OpenFiles), 8, 1 << 20, 1)]
-    [InlineData(nameof(ResourceLimits.DiskMegabytes), 1, 1 << 20, 1)]
+    [InlineData(nameof(ResourceLimits.DiskBytes), ByteSize.MiB, ByteSize.TiB, 1)]
     [InlineData(nameof(ResourceLimits.StandardOutputBytes), 1, 1 << 30, 1)]
     [InlineData(nameof(ResourceLimits.OutputFilesCount), 1, 1_000_000, 1)]
     public void Limits_have_a_range_with_both_ends(string limit, double least, double most, double step)
@@ -220,12 +220,12 @@ public sealed class RequestValidatorTests
             User = "-1",
             WorkingDirectory = "x",
             Environment = { ["="] = "" },
-            Limits = new() { Pids = 0, MemoryMegabytes = 1 },
+            Limits = new() { Pids = 0, MemoryBytes = 1 * ByteSize.MiB },
             Files = { SandboxFile.FromText("/a", ""), SandboxFile.FromText("output/b", "") },
         };
 
         Assert.Equal(
-            ["Command[0]", "Environment[=]", "Files[0].Path", "Files[1].Path", "Image", "Limits.MemoryMegabytes", "Limits.Pids", "Network", "User", "WorkingDirectory"],
+            ["Command[0]", "Environment[=]", "Files[0].Path", "Files[1].Path", "Image", "Limits.MemoryBytes", "Limits.Pids", "Network", "User", "WorkingDirectory"],
             Validate(request).Select(fault => fault.Field).Order(StringComparer.Ordinal));
     }
 

@@ -1,8 +1,9 @@
 using System.Net;
+using Boxer.Admission;
 using Boxer.Linux;
 using Boxer.Network;
 
-namespace Boxer.Admission;
+namespace Boxer.Validation;
 
 /// <summary>Finds everything that is wrong with the options, without changing anything on the host.</summary>
 internal static class OptionsValidator
@@ -12,10 +13,10 @@ internal static class OptionsValidator
 
     /// <param name="options">The options.</param>
     /// <param name="networks">The network modes that there are.</param>
-    /// <param name="machineMegabytes">What the machine has; <see langword="null"/>: this one.</param>
+    /// <param name="machineBytes">What the machine has; <see langword="null"/>: this one.</param>
     /// <param name="machineProcessors">The processors that it has; <see langword="null"/>: this one.</param>
     internal static IReadOnlyList<SandboxFault> Validate(
-        BoxerOptions options, IReadOnlyCollection<string> networks, long? machineMegabytes = null, int? machineProcessors = null)
+        BoxerOptions options, IReadOnlyCollection<string> networks, long? machineBytes = null, int? machineProcessors = null)
     {
         var faults = new List<SandboxFault>();
         if (string.IsNullOrEmpty(options.Home) || !Path.IsPathFullyQualified(options.Home) || options.Home.Contains('\0', StringComparison.Ordinal))
@@ -106,7 +107,7 @@ internal static class OptionsValidator
 
         Range(nameof(options.MaxImageStoreBytes), options.MaxImageStoreBytes, 1, long.MaxValue);
         Range(nameof(options.MinFreeDiskBytes), options.MinFreeDiskBytes, 0, 1L << 50);
-        Range(nameof(options.PullMemoryMegabytes), options.PullMemoryMegabytes, MemoryBudget.LeastPull, MemoryBudget.MostPull);
+        Size(nameof(options.PullMemoryBytes), options.PullMemoryBytes, MemoryBudget.LeastPull, MemoryBudget.MostPull);
 
         for (int i = 0; i < options.AllowedNetworks?.Count; i++)
         {
@@ -156,30 +157,32 @@ internal static class OptionsValidator
 
         void ValidateMemory()
         {
-            Range(nameof(options.MaxMemoryMegabytes), options.MaxMemoryMegabytes, 32, 1 << 30);
-            long machine = machineMegabytes ?? MachineMemory.ReadMegabytes();
+            const long Least = 32 * ByteSize.MiB;
+            const long Most = 1024 * ByteSize.TiB;
+            Size(nameof(options.MaxMemoryBytes), options.MaxMemoryBytes, Least, Most);
+            long machine = machineBytes ?? MachineMemory.ReadBytes();
             long most = MemoryBudget.Most(machine);
-            bool arePullsInRange = options.PullMemoryMegabytes is null or (>= MemoryBudget.LeastPull and <= MemoryBudget.MostPull);
-            int? one = options.DefaultLimits is null ? null : LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn).MemoryMegabytes;
-            if (options.MaxMemoryMegabytes is >= 32 and <= (1 << 30) && options.MaxMemoryMegabytes > most)
+            bool arePullsInRange = options.PullMemoryBytes is null or (>= MemoryBudget.LeastPull and <= MemoryBudget.MostPull);
+            long? one = options.DefaultLimits is null ? null : LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn).MemoryBytes;
+            if (options.MaxMemoryBytes is >= Least and <= Most && options.MaxMemoryBytes > most)
             {
-                Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, but this machine has {machine} MiB, of which {most} can be given to sandboxes; lower it.");
+                Add(nameof(options.MaxMemoryBytes), $"is {ByteSize.Format(options.MaxMemoryBytes.Value)}, but this machine has {ByteSize.Round(machine)}, of which {ByteSize.Round(most)} can be given to sandboxes; lower it.");
             }
-            else if (options.MaxMemoryMegabytes is >= 32 && options.MaxMemoryMegabytes < one)
+            else if (options.MaxMemoryBytes is >= Least && options.MaxMemoryBytes < one)
             {
-                Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, less than the {one} of one run; raise it, or lower {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryMegabytes)}.");
+                Add(nameof(options.MaxMemoryBytes), $"is {ByteSize.Format(options.MaxMemoryBytes.Value)}, less than the {ByteSize.Format(one.Value)} of one run; raise it, or lower {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryBytes)}.");
             }
-            else if (options is { MaxMemoryMegabytes: null, PullMemoryMegabytes: not null } && arePullsInRange && MemoryBudget.Of(options, machine) < LimitsValidator.BuiltIn.MemoryMegabytes)
+            else if (options is { MaxMemoryBytes: null, PullMemoryBytes: not null } && arePullsInRange && MemoryBudget.Of(options, machine) < LimitsValidator.BuiltIn.MemoryBytes)
             {
-                Add(nameof(options.PullMemoryMegabytes), $"is {options.PullMemoryMegabytes}, which leaves {MemoryBudget.Of(options, machine)} MiB of this machine's {machine} for sandboxes; lower it.");
+                Add(nameof(options.PullMemoryBytes), $"is {ByteSize.Format(options.PullMemoryBytes.Value)}, which leaves {ByteSize.Round(MemoryBudget.Of(options, machine))} of this machine's {ByteSize.Round(machine)} for sandboxes; lower it.");
             }
-            else if (options.MaxMemoryMegabytes is >= 32 && arePullsInRange && MemoryBudget.Of(options, machine) < one)
+            else if (options.MaxMemoryBytes is >= Least && arePullsInRange && MemoryBudget.Of(options, machine) < one)
             {
-                Add(nameof(options.MaxMemoryMegabytes), $"is {options.MaxMemoryMegabytes}, of which {MemoryBudget.OfPulls(options, machine)} are for pulls, and the rest is less than the {one} of one run; raise it, or lower {nameof(options.PullMemoryMegabytes)} or {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryMegabytes)}.");
+                Add(nameof(options.MaxMemoryBytes), $"is {ByteSize.Format(options.MaxMemoryBytes.Value)}, of which {ByteSize.Round(MemoryBudget.OfPulls(options, machine))} are for pulls, and the rest is less than the {ByteSize.Format(one.Value)} of one run; raise it, or lower {nameof(options.PullMemoryBytes)} or {nameof(options.DefaultLimits)}.{nameof(ResourceLimits.MemoryBytes)}.");
             }
-            else if (options.MaxMemoryMegabytes is null && arePullsInRange && MemoryBudget.Of(options, machine) < one && !faults.Any(fault => fault.Field == "DefaultLimits.MemoryMegabytes"))
+            else if (options.MaxMemoryBytes is null && arePullsInRange && MemoryBudget.Of(options, machine) < one && !faults.Any(fault => fault.Field == "DefaultLimits.MemoryBytes"))
             {
-                Add("DefaultLimits.MemoryMegabytes", $"is {one}, but this machine has {machine} MiB, of which {MemoryBudget.Of(options, machine)} are given to sandboxes; lower it.");
+                Add("DefaultLimits.MemoryBytes", $"is {ByteSize.Format(one.Value)}, but this machine has {ByteSize.Round(machine)}, of which {ByteSize.Round(MemoryBudget.Of(options, machine))} are given to sandboxes; lower it.");
             }
         }
 
@@ -241,6 +244,14 @@ internal static class OptionsValidator
             if (value is { } number && !(number >= least && number <= most))
             {
                 Add(field, FormattableString.Invariant($"is {number}, but must be from {least} to {most}."));
+            }
+        }
+
+        void Size(string field, long? value, long least, long most)
+        {
+            if (value < least || value > most)
+            {
+                Add(field, $"is {ByteSize.Format(value.Value)}, but must be from {ByteSize.Format(least)} to {ByteSize.Format(most)}.");
             }
         }
 

@@ -1,6 +1,6 @@
 using Boxer.Network;
 
-namespace Boxer.Admission;
+namespace Boxer.Validation;
 
 /// <summary>Finds everything that is wrong with an egress policy.</summary>
 internal static class EgressValidator

@@ -3,7 +3,7 @@ using Boxer.Images;
 using Boxer.Network;
 using Boxer.Runtime.Init;
 
-namespace Boxer.Admission;
+namespace Boxer.Validation;
 
 /// <summary>Finds everything that is wrong with a request before anything is started for it.</summary>
 internal sealed class RequestValidator
@@ -23,21 +23,21 @@ internal sealed class RequestValidator
     private readonly IReadOnlyCollection<string> _allowedNetworks;
     private readonly ResourceLimits _defaultLimits;
     private readonly ResourceLimits _maxLimits;
-    private readonly long _maxMemoryMegabytes;
+    private readonly long _maxMemoryBytes;
     private readonly int _processors;
 
     /// <param name="networks">The modes by name.</param>
     /// <param name="allowedNetworks">The names that may be used.</param>
     /// <param name="defaultLimits">Limits of requests that do not set their own; only <see cref="ResourceLimits.CpuTime"/> may be <see langword="null"/>.</param>
     /// <param name="maxLimits">The most that a request may have of each; <see langword="null"/>: no bound.</param>
-    /// <param name="maxMemoryMegabytes">What all sandboxes together may be promised.</param>
+    /// <param name="maxMemoryBytes">What all sandboxes together may be promised.</param>
     /// <param name="processors">Processors of this machine.</param>
     internal RequestValidator(
         IReadOnlyDictionary<string, INetworkMode> networks,
         IReadOnlyCollection<string> allowedNetworks,
         ResourceLimits defaultLimits,
         ResourceLimits maxLimits,
-        long maxMemoryMegabytes,
+        long maxMemoryBytes,
         int processors)
     {
         _processors = processors;
@@ -47,7 +47,7 @@ internal sealed class RequestValidator
         _defaultLimits = defaultLimits with { CpuTime = defaultLimits.CpuTime ?? maxLimits.CpuTime };
         _networks = networks;
         _allowedNetworks = allowedNetworks;
-        _maxMemoryMegabytes = maxMemoryMegabytes;
+        _maxMemoryBytes = maxMemoryBytes;
     }
 
     /// <returns>The image and the network that the request names, and its limits with the defaults filled in.</returns>
@@ -117,9 +117,9 @@ internal sealed class RequestValidator
         SandboxFault[] outOfRange = [.. LimitsValidator.Validate(limits, "Limits")];
         outOfRange = [.. outOfRange, .. LimitsValidator.FindAbove(limits, _maxLimits, "Limits").ExceptBy(outOfRange.Select(fault => fault.Field), fault => fault.Field)];
         faults.AddRange(outOfRange);
-        if (limits.MemoryMegabytes > _maxMemoryMegabytes && !outOfRange.Any(fault => fault.Field == "Limits.MemoryMegabytes"))
+        if (limits.MemoryBytes > _maxMemoryBytes && !outOfRange.Any(fault => fault.Field == "Limits.MemoryBytes"))
         {
-            Add("Limits.MemoryMegabytes", $"must be at most {_maxMemoryMegabytes}, which is all that this host gives to sandboxes.");
+            Add("Limits.MemoryBytes", $"must be at most {ByteSize.Round(_maxMemoryBytes)}, which is all that this host gives to sandboxes.");
         }
 
         if (limits.CpuCores > _processors && !outOfRange.Any(fault => fault.Field == "Limits.CpuCores"))
