@@ -30,7 +30,7 @@ public enum TerminationKind
     OutputLimit,
 
     /// <summary>
-    /// The command failed, and the directories of <see cref="ResourceLimits.DiskMegabytes"/> were full at its end. <see cref="Termination.ExitCode"/> or
+    /// The command failed, and the directories of <see cref="ResourceLimits.DiskBytes"/> were full at its end. <see cref="Termination.ExitCode"/> or
     /// <see cref="Termination.Signal"/> is set.
     /// </summary>
     DiskLimit,
