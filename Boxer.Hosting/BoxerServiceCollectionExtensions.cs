@@ -59,7 +59,7 @@ public static class BoxerServiceCollectionExtensions
     /// <param name="name">The name; <c>[FromKeyedServices("judges")] ISandboxRunner runner</c> is the runner <c>judges</c>.</param>
     /// <returns>The builder of the runner.</returns>
     /// <remarks>
-    /// Runners do not know of each other. Their <see cref="BoxerOptions.MaxMemoryMegabytes"/> together must fit into the machine; a sum that does
+    /// Runners do not know of each other. Their <see cref="BoxerOptions.MaxMemoryBytes"/> together must fit into the machine; a sum that does
     /// not fit is logged as a warning at the start. Runners may have one <see cref="BoxerOptions.Home"/>: they then share its images, and each of
     /// them removes unused images by its own options.
     /// </remarks>
