@@ -27,8 +27,8 @@ public static class BoxerServiceCollectionExtensions
     /// </para>
     /// <para>
     /// With a generic host, the options and the machine are checked when the host starts, and a fault keeps it from starting. In a bare
-    /// container they are checked by the first run. Wrong options are an <see cref="OptionsValidationException"/> that lists all faults. Options
-    /// are read once; a later change of the configuration is logged as a warning.
+    /// container the options are checked when the runner is resolved, and the machine by the first run. Wrong options are an
+    /// <see cref="OptionsValidationException"/> that lists all faults. Options are read once; a later change of the configuration is logged as a warning.
     /// </para>
     /// </remarks>
     public static IBoxerBuilder AddBoxer(this IServiceCollection services)

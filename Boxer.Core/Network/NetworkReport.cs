@@ -21,7 +21,10 @@ public sealed record NetworkReport
 /// <summary>Something that a sandbox tried to reach and was refused.</summary>
 /// <param name="Address">The address, or <see langword="null"/> where a name was refused.</param>
 /// <param name="Domain">The name that was refused, or that the address was resolved from, where it is known.</param>
-/// <param name="Port">The port; 0 for protocols without ports.</param>
-/// <param name="Protocol">The protocol: <c>tcp</c>, <c>udp</c>, <c>icmp</c>, or the number of another one.</param>
+/// <param name="Port">The port; 0 for protocols without ports, 53 where a name was refused.</param>
+/// <param name="Protocol">
+/// The protocol by its name in this host's <c>/etc/protocols</c>, such as <c>tcp</c>, <c>udp</c>, <c>icmp</c> or <c>gre</c>; its number where it has none there.
+/// <c>dns</c> where a name was refused.
+/// </param>
 /// <param name="Count">How many packets or queries were refused.</param>
 public sealed record NetworkDenial(string? Address, string? Domain, int Port, string Protocol, long Count);

@@ -3,7 +3,7 @@
 //   boxer pull IMAGE            boxer images          boxer rm IMAGE...
 //   boxer import SOURCE IMAGE   boxer prune [--all]   boxer run IMAGE [COMMAND [ARG...]]
 //
-// Exits with 0; with 1 where an image was not there or in use, with 125 where something failed; run exits as its command did.
+// Exits with 0; with 1 where an image was not there or in use, or an argument is wrong; with 125 where something failed; run exits as its command did.
 using System.CommandLine;
 using Boxer;
 using Boxer.Cli;

@@ -14,10 +14,10 @@ internal static class RunCommand
         Option<string> network = new("--network") { Description = "none, sandbox or host.", DefaultValueFactory = _ => "none" };
         Option<string[]> environment = new("--env", "-e") { Description = "A variable, as NAME=VALUE; may be given again." };
         Option<string?> user = new("--user", "-u") { Description = "A name, a uid, or either with :group. Default: the image's, else 65534." };
-        Option<string?> directory = new("--workdir", "-w") { Description = "The directory that the command starts in. Default: the image's." };
+        Option<string?> directory = new("--workdir", "-w") { Description = "The directory that the command starts in. Default: the image's, else /." };
         Option<int?> memory = new("--memory-mb") { Description = "Memory in MiB." };
         Option<double?> cpus = new("--cpus") { Description = "Processor time per wall-clock time." };
-        Option<int?> pids = new("--pids") { Description = "Processes and threads." };
+        Option<int?> pids = new("--pids") { Description = "Processes and threads of one user." };
         Option<double?> seconds = new("--timeout") { Description = "Seconds from the start of the command to its end." };
         Option<double?> cpuSeconds = new("--cpu-time") { Description = "Seconds of processor time, on all cores together." };
         Option<PullPolicy?> pull = new("--pull") { Description = "When the registry is asked for the image." };

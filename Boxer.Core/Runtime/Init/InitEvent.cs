@@ -90,13 +90,13 @@ internal sealed record InitWarmedUp(InitWarmUpEnd End, int Value) : InitEvent;
 /// <summary>PID 1 closed the socket or died. Whether that was due is for the caller to know from the events before.</summary>
 internal sealed record InitClosed : InitEvent;
 
-/// <summary>The steps between GO and the command, in their order.</summary>
+/// <summary>The steps between GO and the command. <see cref="UserNamespace"/> comes after <see cref="ResourceLimits"/>, all others in the order of their numbers.</summary>
 internal enum InitStage : uint
 {
     /// <summary>setrlimit(2).</summary>
     ResourceLimits = 1,
 
-    /// <summary>Emptying the bounding set, PR_CAPBSET_DROP.</summary>
+    /// <summary>Reducing the bounding set of the user namespace, PR_CAPBSET_DROP.</summary>
     BoundingSet = 2,
 
     /// <summary>setgroups(2).</summary>

@@ -45,7 +45,7 @@ internal static class InitProtocol
     /// <summary>The most entries of each other list of START.</summary>
     internal const int MaxItems = 64;
 
-    /// <summary>The longest absolute path in START and FILE_BEGIN, in bytes of UTF-8.</summary>
+    /// <summary>The longest absolute path in START and FILE_BEGIN, in bytes of UTF-8; a path in the workspace has one less.</summary>
     internal const int MaxPath = 4_095;
 
     /// <summary>The longest relative path of an output, in bytes of UTF-8.</summary>

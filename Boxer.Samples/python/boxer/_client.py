@@ -60,17 +60,17 @@ class BoxerClient:
         image: an image reference, for example ``python:3.12-slim``.
         cmd: the whole command: program and arguments.
         env: variables as a mapping or as ``["NAME=value"]``, added to those of the image.
-        cwd: absolute directory to start in; default the image's.
+        cwd: absolute directory to start in; default the workspace, else the image's, else ``/``.
         limits: limits as :class:`ResourceLimits` or as a mapping with the same names; default the host's.
         files: paths uploaded before; each appears read-only at ``/<path>``.
         persist: keep these uploads, and what the run writes under ``/output`` as ``output/<exec_id>/<path>``.
         network: ``none``, ``sandbox`` or ``host``.
         egress: with ``sandbox``, what may be reached: ``{"allow": ["pypi.org:443"], "deny": [], "bandwidth_bps": ..., "quota_bytes": ...}``.
         stdin: what the command reads from its standard input; default empty.
-        user: name, uid or uid:gid; default the image's, else 65534.
+        user: name or uid, or either with ``:group``; default the image's, else 65534.
         outputs: what becomes of files under ``/output``: ``none``, ``inline`` (small ones, in ``result.outputs``) or ``keep``; default as ``persist``.
         merge_stderr: standard error goes into standard output, in the order in which both are written.
-        stop_grace_ms: how long the command may still run after it was asked to end, where its wall clock is over; 0 to 60000.
+        stop_grace_ms: how long the command may still run after it was asked to end, where its wall clock is over, the client is gone or the host stops; 0 to 60000.
         inputs: small files in the request itself, each read-only at ``/<path>``: ``{"path": "job/main.py", "content": "...", "executable": False}``;
             bytes as content are sent as they are.
         workspace: a directory that the command can write, and starts in: ``{"path": "/workspace", "files": [inputs], "uploads": [paths], "archive": path}``,

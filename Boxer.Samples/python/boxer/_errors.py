@@ -91,11 +91,11 @@ class BoxerTimeoutError(BoxerAPIError):
 
 
 class BoxerOutputLimitError(BoxerAPIError):
-    """507: the run printed more than the host allows. The first bytes are in ``stdout`` and ``stderr``."""
+    """507: the run printed more than the host allows, or the host's disk is full. The first bytes are in ``stdout`` and ``stderr``."""
 
 
 class BoxerCapacityError(BoxerAPIError):
-    """429: too many runs wait. Nothing was run; try again after ``retry_after`` seconds."""
+    """429: too many runs wait, or the host has no more room for requests. Nothing was run; try again after ``retry_after`` seconds."""
 
 
 _BY_STATUS = {408: BoxerTimeoutError, 429: BoxerCapacityError, 507: BoxerOutputLimitError}

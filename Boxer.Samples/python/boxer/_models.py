@@ -20,7 +20,7 @@ class ResourceLimits:
     """Memory of the whole sandbox in MiB."""
 
     pids_limit: Optional[int] = None
-    """Processes and threads of the command."""
+    """Processes and threads of the command's user."""
 
     wall_clock_secs: Optional[float] = None
     """Seconds from the start of the command to its end."""
@@ -29,7 +29,7 @@ class ResourceLimits:
     """Open descriptors of one process."""
 
     disk_mb: Optional[int] = None
-    """Size in MiB of /tmp, $HOME, /dev/shm and /output together, which count as memory too."""
+    """Size in MiB of /tmp, $HOME, /dev/shm, the workspace and /output together, which count as memory too."""
 
     cpu_time_secs: Optional[float] = None
     """Seconds of processor time of the whole sandbox, on all cores together. Default: no limit, unless the host has one."""
@@ -90,7 +90,7 @@ class RunResult:
     """The identifier of the run: ``boxer-`` and a UUID."""
 
     exit_code: int
-    """The exit code as a shell gives it: 128 + n for signal n, 137 for the limits of memory and of processor time."""
+    """The exit code as a shell gives it: 128 + n for signal n, 137 for the limits of memory, of processor time and of processes."""
 
     stdout: str
     """Standard output; bytes that are not UTF-8 are U+FFFD."""
@@ -130,7 +130,7 @@ class RunResult:
     """How many files were under ``/output`` and dropped, because nobody asked for them."""
 
     workspace: Optional[bytes] = field(default=None, repr=False)
-    """What the command changed or made in its workspace, as a tar archive; with ``workspace_out``. Treat it as the command's: it may hold any names."""
+    """What the command changed or made in its workspace, as a tar archive; with ``workspace_out``. It is untrusted: unpack it into an empty directory."""
 
     workspace_incomplete: Optional[str] = None
     """Why ``workspace`` is not everything."""
