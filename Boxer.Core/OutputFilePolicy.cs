@@ -5,7 +5,7 @@ public sealed class OutputFilePolicy
 {
     private OutputFilePolicy(bool collect, string? directory, long? maxBytes = null, int? maxFiles = null)
     {
-        Collect = collect;
+        Collects = collect;
         Directory = directory;
         MaxBytes = maxBytes;
         MaxFiles = maxFiles;
@@ -19,15 +19,17 @@ public sealed class OutputFilePolicy
     /// </summary>
     public static OutputFilePolicy Discard { get; } = new(collect: false, directory: null);
 
-    internal bool Collect { get; }
+    /// <summary>Whether the files are brought out, into memory or to <see cref="Directory"/>.</summary>
+    public bool Collects { get; }
 
     /// <summary>The most bytes of all of them that are taken; <see langword="null"/> for the limit of the run.</summary>
-    internal long? MaxBytes { get; }
+    public long? MaxBytes { get; }
 
     /// <summary>The most of them that are taken; <see langword="null"/> for the limit of the run.</summary>
-    internal int? MaxFiles { get; }
+    public int? MaxFiles { get; }
 
-    internal string? Directory { get; }
+    /// <summary>The directory of this host that they are written to; <see langword="null"/> where they are kept in memory or dropped.</summary>
+    public string? Directory { get; }
 
     /// <summary>
     /// They are in <see cref="SandboxResult.OutputFiles"/> as bytes, up to a size and a number that are smaller than what the run may write;
@@ -54,4 +56,7 @@ public sealed class OutputFilePolicy
         ArgumentException.ThrowIfNullOrEmpty(directory);
         return new(collect: true, directory);
     }
+
+    /// <summary>Returns the directory, or whether they are kept in memory or dropped.</summary>
+    public override string ToString() => Directory ?? (!Collects ? "dropped" : MaxBytes is null ? "in memory" : $"in memory, up to {MaxBytes} bytes and {MaxFiles} files");
 }

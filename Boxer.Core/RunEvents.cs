@@ -7,7 +7,11 @@ namespace Boxer;
 /// The events of one run, from those who make them to the one who reads them. What is printed and not read yet is put together, so that a reader
 /// that is slow costs no more than what it will read; nobody waits for it.
 /// </summary>
-internal sealed class RunEvents
+/// <param name="isKept">
+/// Whether the bytes of a stream are parts of one array that grows, which the result keeps: their offset there is their place in the stream.
+/// Otherwise each event has an array that nobody else has.
+/// </param>
+internal sealed class RunEvents(bool isKept = true)
 {
     // So that how the two streams alternate is kept for all but the slowest.
     private const int MostWaiting = 256;
@@ -16,20 +20,23 @@ internal sealed class RunEvents
     private readonly LinkedList<SandboxEvent> _waiting = new();
     private readonly Channel<bool> _news = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
 
+    /// <summary>Whether the command was started.</summary>
+    internal bool HasStarted { get; private set; }
+
     /// <summary>Tells something.</summary>
-    /// <param name="item">
-    /// What happened. The bytes that a stream printed are parts of one array that grows: their offset there is their place in the stream.
-    /// </param>
+    /// <param name="item">The event.</param>
     internal void Add(SandboxEvent item)
     {
         lock (_lock)
         {
             if (item is SandboxDataReceived output && FindLast(output.Stream) is { } last)
             {
-                last.Value = output with { Data = From(((SandboxDataReceived)last.Value).Data, output.Data) };
+                ReadOnlyMemory<byte> first = ((SandboxDataReceived)last.Value).Data;
+                last.Value = new SandboxDataReceived(output.Stream, isKept ? From(first, output.Data) : Append(first, output.Data));
             }
             else
             {
+                HasStarted |= item is SandboxStarted;
                 _waiting.AddLast(item);
             }
         }
@@ -79,8 +86,8 @@ internal sealed class RunEvents
 
             if (first.Value is SandboxDataReceived { Data.Length: > MostBytes } output)
             {
-                first.Value = output with { Data = output.Data[MostBytes..] };
-                return output with { Data = output.Data[..MostBytes] };
+                first.Value = new SandboxDataReceived(output.Stream, output.Data[MostBytes..]);
+                return new SandboxDataReceived(output.Stream, output.Data[..MostBytes]);
             }
 
             _waiting.RemoveFirst();
@@ -93,5 +100,22 @@ internal sealed class RunEvents
         MemoryMarshal.TryGetArray(first, out ArraySegment<byte> start);
         MemoryMarshal.TryGetArray(next, out ArraySegment<byte> end);
         return end.Array.AsMemory(start.Offset, end.Offset + end.Count - start.Offset);
+    }
+
+    // What was read before is in front of it, and the array behind it nobody else's.
+    private static ReadOnlyMemory<byte> Append(ReadOnlyMemory<byte> first, ReadOnlyMemory<byte> next)
+    {
+        MemoryMarshal.TryGetArray(first, out ArraySegment<byte> segment);
+        (byte[] array, int offset) = (segment.Array!, segment.Offset);
+        int length = first.Length + next.Length;
+        if (array.Length - offset < length)
+        {
+            array = new byte[(int)Math.Min(Math.Max(2L * first.Length, length), Array.MaxLength)];
+            offset = 0;
+            first.CopyTo(array);
+        }
+
+        next.CopyTo(array.AsMemory(offset + first.Length));
+        return array.AsMemory(offset, length);
     }
 }

@@ -1,7 +1,12 @@
+using System.Text;
+using Boxer.Images;
+
 namespace Boxer;
 
-/// <summary>Something that happened in a run; see <see cref="ISandboxRunner.StreamAsync"/>.</summary>
-public abstract record SandboxEvent
+/// <summary>
+/// Something that happened in a run; see <see cref="ISandboxRunner.StreamAsync"/>. Later versions may add kinds: ignore those that are not known.
+/// </summary>
+public abstract class SandboxEvent
 {
     private protected SandboxEvent()
     {
@@ -9,17 +14,96 @@ public abstract record SandboxEvent
 }
 
 /// <summary>The command was started.</summary>
-/// <param name="Id">The identifier of the run.</param>
-public sealed record SandboxStarted(string Id) : SandboxEvent;
+public sealed class SandboxStarted : SandboxEvent
+{
+    /// <summary>Creates the event.</summary>
+    /// <param name="id">The identifier of the run.</param>
+    public SandboxStarted(string id)
+    {
+        ArgumentNullException.ThrowIfNull(id);
+        Id = id;
+    }
+
+    /// <summary>The identifier of the run, as in <see cref="SandboxResult.Id"/>.</summary>
+    public string Id { get; }
+
+    /// <summary>Returns the identifier of the run.</summary>
+    public override string ToString() => $"started: {UntrustedText.Show(Id)}";
+}
 
 /// <summary>The command printed something.</summary>
-/// <param name="Stream">Which stream.</param>
-/// <param name="Data">The bytes; a character of several bytes may be cut between two events.</param>
-public sealed record SandboxDataReceived(SandboxStream Stream, ReadOnlyMemory<byte> Data) : SandboxEvent;
+public sealed class SandboxDataReceived : SandboxEvent
+{
+    /// <summary>Creates the event.</summary>
+    /// <param name="stream">The stream that was printed to.</param>
+    /// <param name="data">The bytes; not copied.</param>
+    public SandboxDataReceived(SandboxStream stream, ReadOnlyMemory<byte> data)
+    {
+        Stream = stream;
+        Data = data;
+    }
+
+    /// <summary>Creates the event for text.</summary>
+    /// <param name="stream">The stream that was printed to.</param>
+    /// <param name="text">The text; printed as UTF-8.</param>
+    public SandboxDataReceived(SandboxStream stream, string text)
+        : this(stream, Encoding.UTF8.GetBytes(text))
+    {
+    }
+
+    /// <summary>The stream that was printed to.</summary>
+    public SandboxStream Stream { get; }
+
+    /// <summary>
+    /// The bytes. They never change. A character of several bytes may be cut between two events:
+    /// <see cref="SandboxEventExtensions.DecodeText"/> puts it together.
+    /// </summary>
+    public ReadOnlyMemory<byte> Data { get; }
+
+    /// <summary>Returns the stream and the number of bytes.</summary>
+    public override string ToString() => $"{Stream}: {Data.Length} bytes";
+}
+
+/// <summary>The command printed text. <see cref="SandboxEventExtensions.DecodeText"/> makes it of <see cref="SandboxDataReceived"/>; runners do not send it.</summary>
+public sealed class SandboxTextReceived : SandboxEvent
+{
+    /// <summary>Creates the event.</summary>
+    /// <param name="stream">The stream that was printed to.</param>
+    /// <param name="text">The text.</param>
+    public SandboxTextReceived(SandboxStream stream, string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        Stream = stream;
+        Text = text;
+    }
+
+    /// <summary>The stream that was printed to.</summary>
+    public SandboxStream Stream { get; }
+
+    /// <summary>The text; bytes that are not UTF-8 are U+FFFD.</summary>
+    public string Text { get; }
+
+    /// <summary>Returns the stream and the number of characters.</summary>
+    public override string ToString() => $"{Stream}: {Text.Length} characters";
+}
 
 /// <summary>The run is over. Always the last event.</summary>
-/// <param name="Result">The whole result, with everything that was printed.</param>
-public sealed record SandboxEnded(SandboxResult Result) : SandboxEvent;
+public sealed class SandboxEnded : SandboxEvent
+{
+    /// <summary>Creates the event.</summary>
+    /// <param name="result">The whole result.</param>
+    public SandboxEnded(SandboxResult result)
+    {
+        ArgumentNullException.ThrowIfNull(result);
+        Result = result;
+    }
+
+    /// <summary>The whole result, with everything that was printed unless <see cref="SandboxRequest.KeepStandardOutput"/> is <see langword="false"/>.</summary>
+    public SandboxResult Result { get; }
+
+    /// <summary>Returns a description of the result.</summary>
+    public override string ToString() => $"ended: {Result}";
+}
 
 /// <summary>A standard stream of a command.</summary>
 public enum SandboxStream

@@ -1,4 +1,5 @@
 using System.Text;
+using Boxer.Images;
 
 namespace Boxer;
 
@@ -62,7 +63,15 @@ public sealed class SandboxFile
         return new(path, _ => ValueTask.FromResult<Stream>(File.OpenRead(hostPath)));
     }
 
-    internal ValueTask<Stream> OpenAsync(CancellationToken cancellationToken) => _open(cancellationToken);
+    /// <summary>Opens the content, as a runner does. A file of <see cref="FromStream"/> may allow it once only.</summary>
+    /// <param name="cancellationToken">Is given to what opens the content.</param>
+    /// <returns>A stream for the caller to dispose.</returns>
+    /// <exception cref="IOException">The file of this host cannot be opened.</exception>
+    /// <exception cref="UnauthorizedAccessException">This process may not open the file of this host.</exception>
+    public ValueTask<Stream> OpenReadAsync(CancellationToken cancellationToken = default) => _open(cancellationToken);
+
+    /// <summary>Returns the path, printable and shortened to 200 characters.</summary>
+    public override string ToString() => UntrustedText.Show(Path) + (Executable ? " (executable)" : "");
 
     private static MemoryStream ReadOnlyMemoryStream(ReadOnlyMemory<byte> content) =>
         System.Runtime.InteropServices.MemoryMarshal.TryGetArray(content, out ArraySegment<byte> segment)

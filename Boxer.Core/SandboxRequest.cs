@@ -1,5 +1,6 @@
 using System.IO.Pipelines;
 using System.Text;
+using Boxer.Images;
 
 namespace Boxer;
 
@@ -20,8 +21,34 @@ public sealed class SandboxRequest
         Command = [.. command];
     }
 
+    /// <summary>Creates a copy, for example to change some properties of it. Contents of files and of standard input are shared.</summary>
+    /// <param name="other">The request to copy.</param>
+    public SandboxRequest(SandboxRequest other)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        Image = other.Image;
+        Command = [.. other.Command];
+        UseImageCommand = other.UseImageCommand;
+        PullPolicy = other.PullPolicy;
+        Environment = new Dictionary<string, string>(other.Environment, StringComparer.Ordinal);
+        WorkingDirectory = other.WorkingDirectory;
+        User = other.User;
+        Network = other.Network;
+        Egress = other.Egress?.Copy();
+        FairnessKey = other.FairnessKey;
+        Limits = other.Limits is null ? null! : other.Limits with { };
+        Files = [.. other.Files];
+        Workspace = other.Workspace is null ? null : new SandboxWorkspace(other.Workspace);
+        StandardInput = other.StandardInput;
+        StandardInputStream = other.StandardInputStream;
+        MergeStandardError = other.MergeStandardError;
+        KeepStandardOutput = other.KeepStandardOutput;
+        StopGrace = other.StopGrace;
+        OutputFiles = other.OutputFiles;
+    }
+
     /// <summary>The image reference.</summary>
-    public string Image { get; }
+    public string Image { get; init; }
 
     /// <summary>The whole command: program and arguments; at least one, unless <see cref="UseImageCommand"/> is set.</summary>
     public IList<string> Command { get; }
@@ -108,6 +135,15 @@ public sealed class SandboxRequest
     public bool MergeStandardError { get; set; }
 
     /// <summary>
+    /// Whether the result has what the command printed. With <see langword="false"/>, <see cref="SandboxResult.StandardOutputBytes"/> and
+    /// <see cref="SandboxResult.StandardErrorBytes"/> are empty and no memory is kept for them: for callers of
+    /// <see cref="ISandboxRunner.StreamAsync"/>, who have had the bytes already. <see cref="ResourceLimits.StandardOutputBytes"/> bounds what is printed
+    /// all the same.
+    /// <value>Default <see langword="true"/>.</value>
+    /// </summary>
+    public bool KeepStandardOutput { get; set; } = true;
+
+    /// <summary>
     /// How long a command may still run after it was asked to end, where its wall clock is over or the caller cancels: 0 to 60 s. The image's StopSignal,
     /// else SIGTERM, goes to the command's process group. When the command's own process ends, or after this time, everything else is killed. The
     /// other limits are enforced meanwhile, the running slot is kept, and a cancelled run throws when it is over. With
@@ -122,35 +158,6 @@ public sealed class SandboxRequest
     /// <value>Default <see cref="OutputFilePolicy.InMemory"/>.</value>
     /// </summary>
     public OutputFilePolicy OutputFiles { get; set; } = OutputFilePolicy.InMemory;
-
-    /// <summary>A copy that the caller does not change while it is used. Contents of files and of stdin are shared.</summary>
-    internal SandboxRequest Copy()
-    {
-        var copy = new SandboxRequest(Image, Command)
-        {
-            UseImageCommand = UseImageCommand,
-            PullPolicy = PullPolicy,
-            WorkingDirectory = WorkingDirectory,
-            User = User,
-            Network = Network,
-            Egress = Egress?.Copy(),
-            FairnessKey = FairnessKey,
-            Limits = Limits is null ? null! : Limits with { },
-            Files = [.. Files],
-            Workspace = Workspace?.Copy(),
-            StandardInput = StandardInput,
-            StandardInputStream = StandardInputStream,
-            MergeStandardError = MergeStandardError,
-            StopGrace = StopGrace,
-            OutputFiles = OutputFiles,
-        };
-        foreach ((string name, string value) in Environment)
-        {
-            copy.Environment[name] = value;
-        }
-
-        return copy;
-    }
 
     /// <summary>Sets <see cref="StandardInputStream"/> to what a pipe gives.</summary>
     /// <param name="reader">The pipe; it is not completed.</param>
@@ -170,4 +177,11 @@ public sealed class SandboxRequest
         StandardInput = Encoding.UTF8.GetBytes(text);
         return this;
     }
+
+    /// <summary>
+    /// Returns the image, the command and the network, printable and shortened, and how many variables and files there are: neither values of
+    /// variables nor contents.
+    /// </summary>
+    public override string ToString() =>
+        $"{UntrustedText.Show(Image)}: {UntrustedText.Show(string.Join(' ', Command.Take(20)))} (network {UntrustedText.Show(Network)}, {Environment.Count} variables, {Files.Count} files{(Workspace is null ? "" : $", workspace {Workspace}")})";
 }

@@ -1,20 +1,62 @@
+using System.Globalization;
 using System.Text;
+using Boxer.Images;
 using Boxer.Network;
 
 namespace Boxer;
 
-/// <summary>What a run left.</summary>
+/// <summary>
+/// How a run ended and everything it left. Runners make them; tests and other runners can too:
+/// <c>new SandboxResult(Termination.Exited(0)) { StandardOutput = "42\n" }</c>.
+/// </summary>
 public sealed class SandboxResult
 {
-    internal SandboxResult()
+    // Both are classes: of a result that is read by several threads, each text is decoded once.
+    private readonly Printed _standardOutput = Printed.Nothing;
+    private readonly Printed _standardError = Printed.Nothing;
+
+    /// <summary>Creates a result of a run that printed nothing, left no files and used nothing; set what it has.</summary>
+    /// <param name="termination">How the run ended.</param>
+    public SandboxResult(Termination termination)
     {
+        ArgumentNullException.ThrowIfNull(termination);
+        Termination = termination;
+        Id = $"boxer-{Guid.NewGuid()}";
     }
 
-    /// <summary>The identifier of the run, <c>boxer-</c> and a UUID; it is in logs and traces too.</summary>
-    public required string Id { get; init; }
+    /// <summary>Creates a copy, for example to change some properties of it.</summary>
+    /// <param name="other">The result to copy. Contents of files are shared.</param>
+    public SandboxResult(SandboxResult other)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        Id = other.Id;
+        Termination = other.Termination;
+        _standardOutput = other._standardOutput;
+        _standardError = other._standardError;
+        OutputFiles = other.OutputFiles;
+        OutputFilesIncomplete = other.OutputFilesIncomplete;
+        OutputFilesDropped = other.OutputFilesDropped;
+        WorkspaceChanges = other.WorkspaceChanges;
+        WorkspaceIncomplete = other.WorkspaceIncomplete;
+        ImageDigest = other.ImageDigest;
+        Network = other.Network;
+        NetworkIncomplete = other.NetworkIncomplete;
+        Usage = other.Usage;
+        Timings = other.Timings;
+        UnenforcedLimits = other.UnenforcedLimits;
+    }
+
+    /// <summary>
+    /// The identifier of the run, <c>boxer-</c> and a UUID; it is in logs and traces too.
+    /// <value>Default a new one.</value>
+    /// </summary>
+    public string Id { get; init; }
 
     /// <summary>How the run ended.</summary>
-    public required Termination Termination { get; init; }
+    public Termination Termination { get; init; }
+
+    /// <summary>Whether the command exited by itself with code 0.</summary>
+    public bool IsSuccess => Termination.IsSuccess;
 
     /// <summary>
     /// The exit code as a shell gives it: the command's own, also with <see cref="TerminationKind.DiskLimit"/>; 128 + n for signal n; 127 where the
@@ -29,20 +71,52 @@ public sealed class SandboxResult
         _ => 137,
     };
 
-    /// <summary>Standard output as bytes.</summary>
-    public required ReadOnlyMemory<byte> StandardOutputBytes { get; init; }
+    /// <summary>
+    /// Standard output as bytes, up to <see cref="ResourceLimits.StandardOutputBytes"/>. Empty where
+    /// <see cref="SandboxRequest.KeepStandardOutput"/> is <see langword="false"/>.
+    /// <value>Default empty. Setting it sets <see cref="StandardOutput"/> too.</value>
+    /// </summary>
+    public ReadOnlyMemory<byte> StandardOutputBytes
+    {
+        get => _standardOutput.Bytes;
+        init => _standardOutput = new Printed(value);
+    }
 
-    /// <summary>Standard error as bytes.</summary>
-    public required ReadOnlyMemory<byte> StandardErrorBytes { get; init; }
+    /// <summary>
+    /// Standard error as bytes, as <see cref="StandardOutputBytes"/>. Empty where <see cref="SandboxRequest.MergeStandardError"/> is set.
+    /// <value>Default empty. Setting it sets <see cref="StandardError"/> too.</value>
+    /// </summary>
+    public ReadOnlyMemory<byte> StandardErrorBytes
+    {
+        get => _standardError.Bytes;
+        init => _standardError = new Printed(value);
+    }
 
-    /// <summary>Standard output as UTF-8 text; bytes that are not UTF-8 are U+FFFD.</summary>
-    public string StandardOutput => Encoding.UTF8.GetString(StandardOutputBytes.Span);
+    /// <summary>
+    /// Standard output as UTF-8 text; bytes that are not UTF-8 are U+FFFD. Decoded at the first call.
+    /// <value>Default empty. Setting it sets <see cref="StandardOutputBytes"/> too.</value>
+    /// </summary>
+    public string StandardOutput
+    {
+        get => _standardOutput.Text;
+        init => _standardOutput = new Printed(Encoding.UTF8.GetBytes(value));
+    }
 
-    /// <summary>Standard error as UTF-8 text; bytes that are not UTF-8 are U+FFFD.</summary>
-    public string StandardError => Encoding.UTF8.GetString(StandardErrorBytes.Span);
+    /// <summary>
+    /// Standard error as UTF-8 text; bytes that are not UTF-8 are U+FFFD. Decoded at the first call.
+    /// <value>Default empty. Setting it sets <see cref="StandardErrorBytes"/> too.</value>
+    /// </summary>
+    public string StandardError
+    {
+        get => _standardError.Text;
+        init => _standardError = new Printed(Encoding.UTF8.GetBytes(value));
+    }
 
-    /// <summary>The files the command left under <c>/output</c>, as <see cref="SandboxRequest.OutputFiles"/> asked for.</summary>
-    public required IReadOnlyList<SandboxOutputFile> OutputFiles { get; init; }
+    /// <summary>
+    /// The files the command left under <c>/output</c>, as <see cref="SandboxRequest.OutputFiles"/> asked for.
+    /// <value>Default empty.</value>
+    /// </summary>
+    public IReadOnlyList<SandboxOutputFile> OutputFiles { get; init; } = [];
 
     /// <summary>
     /// Why <see cref="OutputFiles"/> is not everything that was under <c>/output</c>; <see langword="null"/> where it is.
@@ -66,8 +140,11 @@ public sealed class SandboxResult
     /// <summary>Why <see cref="WorkspaceChanges"/> is not everything; <see langword="null"/> where it is.</summary>
     public string? WorkspaceIncomplete { get; init; }
 
-    /// <summary>The digest of the image's manifest, <c>sha256:...</c>.</summary>
-    public required string ImageDigest { get; init; }
+    /// <summary>
+    /// The digest of the image's manifest, <c>sha256:...</c>.
+    /// <value>Default empty: not known.</value>
+    /// </summary>
+    public string ImageDigest { get; init; } = "";
 
     /// <summary>What the run did with its network.</summary>
     public NetworkReport Network { get; init; } = NetworkReport.None;
@@ -76,34 +153,64 @@ public sealed class SandboxResult
     public string? NetworkIncomplete { get; init; }
 
     /// <summary>What the run used.</summary>
-    public required SandboxUsage Usage { get; init; }
+    public SandboxUsage Usage { get; init; } = new();
 
     /// <summary>How long each stage took.</summary>
-    public required SandboxTimings Timings { get; init; }
+    public SandboxTimings Timings { get; init; } = new();
 
     /// <summary>
     /// Limits that this host cannot enforce, or not as documented, by property name of <see cref="ResourceLimits"/>. Empty unless
     /// <see cref="BoxerOptions.IgnoreCgroups"/> is set, except for <see cref="ResourceLimits.CpuTime"/> on a host with cgroup v1 that has no cpuacct
     /// controller. <see cref="ResourceLimits.CpuTime"/> is named where the run has that limit, <see cref="ResourceLimits.Pids"/> where its user is 0.
     /// </summary>
-    public required IReadOnlyList<string> UnenforcedLimits { get; init; }
+    public IReadOnlyList<string> UnenforcedLimits { get; init; } = [];
+
+    /// <summary>Throws unless the command exited by itself with code 0.</summary>
+    /// <returns>This result.</returns>
+    /// <exception cref="CommandFailedException">The run ended otherwise. The exception has this result and the last of what was printed.</exception>
+    public SandboxResult EnsureSuccess() => IsSuccess ? this : throw new CommandFailedException(this);
+
+    /// <summary>Returns the identifier, how the run ended and how much it left, without any of it.</summary>
+    public override string ToString() => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{UntrustedText.Show(Id)}: {Termination} after {Timings.Run.TotalMilliseconds:0.###} ms, {StandardOutputBytes.Length} bytes of standard output, {StandardErrorBytes.Length} bytes of standard error, {OutputFiles.Count} output files");
+
+    private sealed class Printed(ReadOnlyMemory<byte> bytes)
+    {
+        private string? _text;
+
+        public static Printed Nothing { get; } = new(default);
+
+        public ReadOnlyMemory<byte> Bytes => bytes;
+
+        public string Text => LazyInitializer.EnsureInitialized(ref _text, () => Encoding.UTF8.GetString(bytes.Span));
+    }
 }
 
 /// <summary>A file that a command left under <c>/output</c>.</summary>
 public sealed class SandboxOutputFile
 {
-    internal SandboxOutputFile()
-    {
-    }
+    private const UnixFileMode DefaultMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
+    private readonly long? _size;
 
     /// <summary>Its path relative to <c>/output</c>, with <c>/</c> between names.</summary>
     public required string Path { get; init; }
 
-    /// <summary>Its size in bytes.</summary>
-    public required long Size { get; init; }
+    /// <summary>
+    /// Its size in bytes.
+    /// <value>Default the length of <see cref="Content"/>.</value>
+    /// </summary>
+    public long Size
+    {
+        get => _size ?? Content.Length;
+        init => _size = value;
+    }
 
-    /// <summary>Its permission bits, as the command set them: without set-user-ID, set-group-ID and sticky.</summary>
-    public UnixFileMode Mode { get; init; }
+    /// <summary>
+    /// Its permission bits, as the command set them: without set-user-ID, set-group-ID and sticky.
+    /// <value>Default 0644.</value>
+    /// </summary>
+    public UnixFileMode Mode { get; init; } = DefaultMode;
 
     /// <summary>When it was modified, as the command says, which may have set any time.</summary>
     public DateTimeOffset ModifiedAt { get; init; }
@@ -113,10 +220,13 @@ public sealed class SandboxOutputFile
 
     /// <summary>Where it is on this host, with <see cref="OutputFilePolicy.ToDirectory"/>; else <see langword="null"/>.</summary>
     public string? HostPath { get; init; }
+
+    /// <summary>Returns the path, printable and shortened to 200 characters, and the size.</summary>
+    public override string ToString() => $"{UntrustedText.Show(Path)} ({Size} bytes)";
 }
 
 /// <summary>Resource usage of a run, for every end. A value that this host cannot measure is <see langword="null"/>.</summary>
-public sealed record SandboxUsage
+public sealed class SandboxUsage
 {
     /// <summary>
     /// Processor time of the command and its children, user and system, as the sandbox's kernel counted it (getrusage(2)): in ticks of 10 ms, also
@@ -146,4 +256,9 @@ public sealed record SandboxUsage
     /// <see langword="null"/> where the sandbox ended before its PID 1 could tell.
     /// </summary>
     public long? MaxResidentBytes { get; init; }
+
+    /// <summary>Returns the processor time and the memory; <c>?</c> where they were not measured.</summary>
+    public override string ToString() => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{(Cpu is { } cpu ? cpu.TotalMilliseconds.ToString("0.###", CultureInfo.InvariantCulture) : "?")} ms of processor time, {PeakMemoryBytes?.ToString(CultureInfo.InvariantCulture) ?? "?"} bytes of memory");
 }

@@ -128,7 +128,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     {
         ArgumentNullException.ThrowIfNull(request);
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        return StreamCoreAsync(request.Copy(), cancellationToken);
+        return StreamCoreAsync(new SandboxRequest(request), cancellationToken);
     }
 
     /// <summary>As <see cref="DisposeAsync"/>, for containers that are disposed synchronously; it blocks until everything is cleaned up.</summary>
@@ -175,7 +175,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
     private async IAsyncEnumerable<SandboxEvent> StreamCoreAsync(SandboxRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        var events = new RunEvents();
+        var events = new RunEvents(request.KeepStandardOutput);
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _disposing.Token);
         Task run = _pending.Add(RunIntoAsync(request, events, ended.Token, cancellationToken));
         try
@@ -194,19 +194,24 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
     private async Task RunIntoAsync(SandboxRequest request, RunEvents events, CancellationToken ended, CancellationToken callers)
     {
+        string id = $"boxer-{Guid.NewGuid()}";
         try
         {
-            SandboxResult result = await WalkAsync(request, events, ended).ConfigureAwait(false);
+            SandboxResult result = await WalkAsync(id, request, events, ended).ConfigureAwait(false);
             events.Add(new SandboxEnded(result));
             events.Complete();
         }
         catch (OperationCanceledException) when (_disposing.IsCancellationRequested && !callers.IsCancellationRequested)
         {
-            events.Complete(new SandboxRuntimeException("The runner was disposed while the command ran."));
+            events.Complete(new SandboxRuntimeException("The runner was disposed while the command ran.").ForRun(request.Image, id, events.HasStarted));
         }
         catch (OperationCanceledException exception) when (callers.IsCancellationRequested)
         {
             events.Complete(new OperationCanceledException(exception.Message, exception, callers));
+        }
+        catch (SandboxException exception)
+        {
+            events.Complete(exception.ForRun(request.Image, id, events.HasStarted));
         }
         catch (Exception exception)
         {
@@ -218,9 +223,8 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     private PullPolicy PolicyOf(SandboxRequest request) =>
         _options.PullPolicy == PullPolicy.Never ? PullPolicy.Never : request.PullPolicy ?? _options.PullPolicy;
 
-    private async Task<SandboxResult> WalkAsync(SandboxRequest request, RunEvents events, CancellationToken cancellationToken)
+    private async Task<SandboxResult> WalkAsync(string id, SandboxRequest request, RunEvents events, CancellationToken cancellationToken)
     {
-        string id = $"boxer-{Guid.NewGuid()}";
         using var trace = new RunTrace(_metrics, _time, id);
         var held = new CleanupStack();
         try

@@ -1,7 +1,9 @@
+using System.Globalization;
+
 namespace Boxer;
 
 /// <summary>How long each stage of a run took.</summary>
-public sealed record SandboxTimings
+public sealed class SandboxTimings
 {
     /// <summary>Time spent waiting for a running slot, plus time spent waiting for processors with the sandbox ready.</summary>
     public TimeSpan Queue { get; init; }
@@ -29,4 +31,9 @@ public sealed record SandboxTimings
 
     /// <summary>From the call to the result.</summary>
     public TimeSpan Total { get; init; }
+
+    /// <summary>Returns each stage in milliseconds.</summary>
+    public override string ToString() => string.Create(
+        CultureInfo.InvariantCulture,
+        $"queue {Queue.TotalMilliseconds:0.###}, image {Image.TotalMilliseconds:0.###}, network {Network.TotalMilliseconds:0.###}, sandbox {Sandbox.TotalMilliseconds:0.###}, run {Run.TotalMilliseconds:0.###}, output files {OutputFiles.TotalMilliseconds:0.###}, cleanup {Cleanup.TotalMilliseconds:0.###}, total {Total.TotalMilliseconds:0.###} ms");
 }

@@ -1,3 +1,5 @@
+using Boxer.Images;
+
 namespace Boxer;
 
 /// <summary>
@@ -7,6 +9,23 @@ namespace Boxer;
 /// </summary>
 public sealed class SandboxWorkspace
 {
+    /// <summary>Creates an empty workspace.</summary>
+    public SandboxWorkspace()
+    {
+    }
+
+    /// <summary>Creates a copy. Contents of inputs are shared.</summary>
+    /// <param name="other">The workspace to copy.</param>
+    public SandboxWorkspace(SandboxWorkspace other)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        Path = other.Path;
+        Inputs = [.. other.Inputs];
+        MaxBytes = other.MaxBytes;
+        MaxEntries = other.MaxEntries;
+        MaxChangesBytes = other.MaxChangesBytes;
+    }
+
     /// <summary>
     /// The directory: absolute and clean, and not <c>/</c>, <c>/proc</c>, <c>/sys</c>, <c>/dev</c>, <c>/.boxer</c>, <c>/output</c> or below one of them.
     /// <value>Default <c>/workspace</c>.</value>
@@ -40,12 +59,6 @@ public sealed class SandboxWorkspace
     /// </summary>
     public long MaxChangesBytes { get; set; }
 
-    internal SandboxWorkspace Copy() => new()
-    {
-        Path = Path,
-        Inputs = [.. Inputs],
-        MaxBytes = MaxBytes,
-        MaxEntries = MaxEntries,
-        MaxChangesBytes = MaxChangesBytes,
-    };
+    /// <summary>Returns the path and the number of inputs.</summary>
+    public override string ToString() => $"{UntrustedText.Show(Path)} with {Inputs.Count} inputs";
 }

@@ -1,3 +1,5 @@
+using Boxer.Images;
+
 namespace Boxer;
 
 /// <summary>Why a run ended.</summary>
@@ -45,26 +47,113 @@ public enum TerminationKind
     SandboxDied,
 }
 
-/// <summary>How a run ended. Exit code and signal are apart: a command that exits with 137 was not killed.</summary>
+/// <summary>
+/// How a run ended. Exit code and signal are apart: a command that exits with 137 was not killed. Two are equal if all their properties are.
+/// </summary>
 public sealed record Termination
 {
+    private const int MaxExitCode = 255;
+    private const int MaxSignal = 64;
+
     internal Termination(TerminationKind kind) => Kind = kind;
 
     /// <summary>Why the run ended.</summary>
     public TerminationKind Kind { get; }
 
-    /// <summary>The exit code, 0 to 255, where the command exited by itself: with <see cref="TerminationKind.Exited"/>, and with <see cref="TerminationKind.DiskLimit"/>.</summary>
+    /// <summary>
+    /// The exit code, 0 to 255, where the command exited by itself: with <see cref="TerminationKind.Exited"/> always, and with
+    /// <see cref="TerminationKind.DiskLimit"/> unless <see cref="Signal"/> is set. Else <see langword="null"/>.
+    /// </summary>
     public int? ExitCode { get; internal init; }
 
-    /// <summary>The number of the signal (signal(7)) that ended the command: with <see cref="TerminationKind.Signaled"/>, and with <see cref="TerminationKind.DiskLimit"/>.</summary>
+    /// <summary>The number of the signal (signal(7)) that ended the command; <see langword="null"/> where none did.</summary>
     public int? Signal { get; internal init; }
 
-    /// <summary>The errno (errno(3)) of the step that failed, where <see cref="Kind"/> is <see cref="TerminationKind.NotStarted"/>.</summary>
+    /// <summary>The errno (errno(3)) of the step that failed, where <see cref="Kind"/> is <see cref="TerminationKind.NotStarted"/>; else <see langword="null"/>.</summary>
     public int? Errno { get; internal init; }
 
     /// <summary>A sentence for a person, for example <c>killed: the command reached its wall-clock limit of 30 s</c>.</summary>
     public string Message { get; internal init; } = "";
 
-    /// <inheritdoc/>
-    public override string ToString() => Message;
+    /// <summary>Whether the command exited by itself with code 0.</summary>
+    public bool IsSuccess => Kind == TerminationKind.Exited && ExitCode == 0;
+
+    /// <summary>Creates the end of a command that exited by itself.</summary>
+    /// <param name="exitCode">The exit code, 0 to 255.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The code is out of range.</exception>
+    public static Termination Exited(int exitCode)
+    {
+        CheckRange(exitCode, 0, MaxExitCode, nameof(exitCode));
+        return new(TerminationKind.Exited) { ExitCode = exitCode, Message = $"exited with code {exitCode}" };
+    }
+
+    /// <summary>Creates the end of a command that a signal ended.</summary>
+    /// <param name="signal">The number of the signal, 1 to 64.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The number is out of range.</exception>
+    public static Termination Signaled(int signal)
+    {
+        CheckRange(signal, 1, MaxSignal, nameof(signal));
+        return new(TerminationKind.Signaled) { Signal = signal, Message = $"killed by signal {signal}" };
+    }
+
+    /// <summary>Creates the end of a run that reached a limit.</summary>
+    /// <param name="kind">The limit: one of the kinds whose names end in <c>Limit</c>.</param>
+    /// <param name="message">The sentence for a person; <see langword="null"/>: one that names the limit.</param>
+    /// <param name="exitCode">With <see cref="TerminationKind.DiskLimit"/>, the exit code of the command, 0 to 255. Default 1 unless <paramref name="signal"/> is set.</param>
+    /// <param name="signal">With <see cref="TerminationKind.DiskLimit"/>, the signal that ended the command, 1 to 64.</param>
+    /// <exception cref="ArgumentException">
+    /// The kind is not a limit, or another limit than that of the disk comes with an exit code or signal, or the limit of the disk with both.
+    /// </exception>
+    /// <exception cref="ArgumentOutOfRangeException">The exit code or the signal is out of range.</exception>
+    public static Termination Limit(TerminationKind kind, string? message = null, int? exitCode = null, int? signal = null)
+    {
+        string limit = kind switch
+        {
+            TerminationKind.WallClockLimit => "wall-clock",
+            TerminationKind.CpuTimeLimit => "cpu-time",
+            TerminationKind.MemoryLimit => "memory",
+            TerminationKind.PidsLimit => "process",
+            TerminationKind.OutputLimit => "output",
+            TerminationKind.DiskLimit => "disk",
+            _ => throw new ArgumentException($"{kind} is not a limit.", nameof(kind)),
+        };
+        if (kind != TerminationKind.DiskLimit)
+        {
+            return exitCode is null && signal is null
+                ? new(kind) { Message = message ?? $"killed: the {limit} limit was reached" }
+                : throw new ArgumentException($"{kind} has neither an exit code nor a signal.", exitCode is null ? nameof(signal) : nameof(exitCode));
+        }
+
+        Termination end = (exitCode, signal) switch
+        {
+            (null, { } number) => Signaled(number),
+            (_, null) => Exited(exitCode ?? 1),
+            _ => throw new ArgumentException("A command that a signal ended has no exit code.", nameof(exitCode)),
+        };
+        return new(kind) { ExitCode = end.ExitCode, Signal = end.Signal, Message = message ?? $"{end.Message}, and its disk was full" };
+    }
+
+    /// <summary>Creates the end of a run whose command could not be started.</summary>
+    /// <param name="errno">The errno (errno(3)), 1 or more; 2 for a command that does not exist.</param>
+    /// <param name="message">The sentence for a person; <see langword="null"/>: one that names the errno.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The errno is less than 1.</exception>
+    public static Termination NotStarted(int errno, string? message = null)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(errno, 1);
+        return new(TerminationKind.NotStarted) { Errno = errno, Message = message ?? $"the command could not be started (errno {errno})" };
+    }
+
+    /// <summary>Creates the end of a run whose sandbox went away before it reported how the command ended.</summary>
+    /// <param name="message">The sentence for a person; <see langword="null"/>: one that says so.</param>
+    public static Termination SandboxDied(string? message = null) =>
+        new(TerminationKind.SandboxDied) { Message = message ?? "the sandbox died before it reported how the command ended" };
+
+    /// <summary>Returns <see cref="Message"/>, printable and shortened to 200 characters.</summary>
+    public override string ToString() => UntrustedText.Show(Message);
+
+    private static void CheckRange(int value, int least, int most, string name)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(value, least, name);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(value, most, name);
+    }
 }

@@ -18,7 +18,7 @@ internal sealed class RunFiles : IDisposable
         _outputs = outputs;
         Inputs = [.. inputs.Select(file => ToInput(space, file))];
         WorkspaceFiles = [.. workspace.Select(file => ToInput(space, file))];
-        WorkspaceArchive = archive is null ? null : SandboxInput.Tar(_ => ValueTask.FromResult(space.OpenRead(archive)));
+        WorkspaceArchive = archive is null ? null : SandboxInput.FromTar(_ => ValueTask.FromResult(space.OpenRead(archive)));
     }
 
     /// <summary>The uploads as <see cref="SandboxRequest.Files"/>, executable, in the order that was asked for.</summary>

@@ -113,7 +113,7 @@ internal sealed class RunPreparation(
 
         SandboxWorkspace made = new()
         {
-            Inputs = { SandboxInput.Files(MakeFiles(workspace.Files)), SandboxInput.Files(files.WorkspaceFiles) },
+            Inputs = { SandboxInput.FromFiles(MakeFiles(workspace.Files)), SandboxInput.FromFiles(files.WorkspaceFiles) },
             MaxChangesBytes = body.WorkspaceOut == true ? settings.InlineOutputsBytes : 0,
         };
         made.Path = workspace.Path ?? made.Path;

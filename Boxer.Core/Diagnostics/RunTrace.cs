@@ -71,10 +71,9 @@ internal sealed class RunTrace : IDisposable
             Log.RunDied(logger, _id, imageDigest, (long)total.TotalMilliseconds);
         }
 
-        return new SandboxResult
+        return new SandboxResult(end.Termination)
         {
             Id = _id,
-            Termination = end.Termination,
             StandardOutputBytes = end.Stdout,
             StandardErrorBytes = end.Stderr,
             OutputFiles = end.Outputs.Files,

@@ -58,10 +58,10 @@ internal sealed class WorkspaceSender : IDisposable
                 await SendArchiveAsync(input, cancellationToken).ConfigureAwait(false);
             }
 
-            for (int j = 0; j < input.FileList.Count; j++)
+            for (int j = 0; j < input.Files.Count; j++)
             {
                 Name($"{name}.Files[{j}]");
-                await SendFileAsync(input.FileList[j], cancellationToken).ConfigureAwait(false);
+                await SendFileAsync(input.Files[j], cancellationToken).ConfigureAwait(false);
             }
         }
 
@@ -86,7 +86,7 @@ internal sealed class WorkspaceSender : IDisposable
     {
         try
         {
-            Stream content = await file.OpenAsync(cancellationToken).ConfigureAwait(false);
+            Stream content = await file.OpenReadAsync(cancellationToken).ConfigureAwait(false);
             await using (content.ConfigureAwait(false))
             {
                 await MakeAsync(_tree.AddFile(file.Path), cancellationToken).ConfigureAwait(false);
@@ -125,7 +125,7 @@ internal sealed class WorkspaceSender : IDisposable
         LayerArchiveReader? reader = null;
         try
         {
-            Stream content = await input.OpenAsync(cancellationToken).ConfigureAwait(false);
+            Stream content = await input.OpenReadAsync(cancellationToken).ConfigureAwait(false);
             await using ConfiguredAsyncDisposable owned = content.ConfigureAwait(false);
             var whole = new PeekStream(content);
             await using ConfiguredAsyncDisposable peeked = whole.ConfigureAwait(false);

@@ -26,7 +26,7 @@ internal sealed class OutputFiles : IFileReceiver
     internal OutputFiles(OutputFilePolicy outputs)
     {
         _directory = outputs.Directory;
-        _isCounted = !outputs.Collect;
+        _isCounted = !outputs.Collects;
     }
 
     internal IReadOnlyList<SandboxOutputFile> Files => _files;

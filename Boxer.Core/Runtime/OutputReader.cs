@@ -6,7 +6,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Runtime;
 
 /// <summary>
-/// Reads a pipe of a child: keeps the first bytes, tells when there were more, and goes on reading so that the writer is never stuck.
+/// Reads a pipe of a child: takes the first bytes, tells when there were more, and goes on reading so that the writer is never stuck.
 /// It ends at end of file, or on request when the pipe is empty: end of file comes late, since the runtime holds the other end too.
 /// </summary>
 internal sealed class OutputReader : IDisposable
@@ -19,27 +19,32 @@ internal sealed class OutputReader : IDisposable
     private readonly MemoryStream _kept = new();
     private readonly TaskCompletionSource _stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly bool _leavesOpen;
+    private readonly bool _keeps;
+    private long _taken;
     private volatile bool _disposed;
     private readonly TaskCompletionSource _exceeded = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <param name="poller">Waits for the pipe.</param>
     /// <param name="pipe">Our end, not blocking.</param>
-    /// <param name="limit">How many bytes are kept.</param>
-    /// <param name="onData">Is given every kept chunk. The bytes never change after.</param>
+    /// <param name="limit">How many bytes are taken.</param>
+    /// <param name="onData">Is given every chunk that is taken. The bytes never change after.</param>
     /// <param name="leavesOpen">Whether the pipe is for another reader after this one, and not disposed with it.</param>
-    internal OutputReader(DescriptorPoller poller, SafeFileHandle pipe, long limit, Func<ReadOnlyMemory<byte>, ValueTask>? onData = null, bool leavesOpen = false)
+    /// <param name="keeps">Whether the chunks are parts of <see cref="Kept"/>. Otherwise each has an array of its own, and nothing is kept.</param>
+    internal OutputReader(
+        DescriptorPoller poller, SafeFileHandle pipe, long limit, Func<ReadOnlyMemory<byte>, ValueTask>? onData = null, bool leavesOpen = false, bool keeps = true)
     {
         _pipe = pipe;
         _limit = limit;
         _onData = onData;
         _leavesOpen = leavesOpen;
+        _keeps = keeps;
         _registration = poller.Register(pipe);
     }
 
     /// <summary>What was kept; whole once <see cref="Completion"/> has completed.</summary>
     internal ReadOnlyMemory<byte> Kept => _kept.GetBuffer().AsMemory(0, (int)_kept.Length);
 
-    /// <summary>Completes when there was more than is kept.</summary>
+    /// <summary>Completes when there was more than is taken.</summary>
     internal Task Exceeded => _exceeded.Task;
 
     /// <summary>Completes when nothing more is read; fails only if the receiver of the chunks did.</summary>
@@ -94,14 +99,14 @@ internal sealed class OutputReader : IDisposable
 
     private async ValueTask TakeAsync(ReadOnlyMemory<byte> data)
     {
-        ReadOnlyMemory<byte> fits = data[..(int)Math.Min(data.Length, _limit - _kept.Length)];
+        ReadOnlyMemory<byte> fits = data[..(int)Math.Min(data.Length, _limit - _taken)];
         if (fits.Length > 0)
         {
-            int start = (int)_kept.Length;
-            _kept.Write(fits.Span);
+            _taken += fits.Length;
+            ReadOnlyMemory<byte> own = _keeps ? Keep(fits) : fits.ToArray();
             if (_onData is not null)
             {
-                await _onData(_kept.GetBuffer().AsMemory(start, fits.Length)).ConfigureAwait(false);
+                await _onData(own).ConfigureAwait(false);
             }
         }
 
@@ -109,6 +114,13 @@ internal sealed class OutputReader : IDisposable
         {
             _exceeded.TrySetResult();
         }
+    }
+
+    private ReadOnlyMemory<byte> Keep(ReadOnlyMemory<byte> data)
+    {
+        int start = (int)_kept.Length;
+        _kept.Write(data.Span);
+        return _kept.GetBuffer().AsMemory(start, data.Length);
     }
 
     /// <returns>The number of bytes, 0 at the end of file, -1 when the pipe is empty.</returns>

@@ -156,16 +156,16 @@ internal sealed class RunscRuntime : ISandboxRuntime
             await parts.Init!.ReadReadyAsync(either.Token).ConfigureAwait(false);
             await FinishAsync(said).ConfigureAwait(false);
         }
-        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
         {
             parts.Kill();
-            throw new SandboxRuntimeException(await ExplainAsync($"did not boot within {_bootTimeout.TotalSeconds:0.###} s", said).ConfigureAwait(false));
+            throw new SandboxRuntimeException(await ExplainAsync($"did not boot within {_bootTimeout.TotalSeconds:0.###} s", said).ConfigureAwait(false), exception);
         }
-        catch (EndOfStreamException)
+        catch (EndOfStreamException exception)
         {
             await Task.WhenAny(parts.Process!.Exited, Task.Delay(DiagnosticPatience, _time, cancellationToken)).ConfigureAwait(false);
             string exit = parts.Process.Exited.IsCompletedSuccessfully ? $" (exit code {parts.Process.Exited.Result})" : "";
-            throw new SandboxRuntimeException(await ExplainAsync("ended while it booted" + exit, said).ConfigureAwait(false));
+            throw new SandboxRuntimeException(await ExplainAsync("ended while it booted" + exit, said).ConfigureAwait(false), exception);
         }
         catch (InitProtocolException exception)
         {

@@ -79,9 +79,9 @@ internal sealed class Sandbox
         {
             await Init.WarmUpAsync(work.Start, either.Token).ConfigureAwait(false);
         }
-        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new SandboxRuntimeException($"The warm-up did not end within {WarmUpTimeout.TotalSeconds:0} s.");
+            throw new SandboxRuntimeException($"The warm-up did not end within {WarmUpTimeout.TotalSeconds:0} s.", exception);
         }
         catch (Exception exception) when (exception is InitProtocolException or EndOfStreamException)
         {
@@ -302,7 +302,8 @@ internal sealed class Sandbox
             _poller,
             pipe,
             work.Limits.StandardOutputBytes!.Value,
-            data => progress.AfterStartAsync(() => onOutput(stream, data)));
+            data => progress.AfterStartAsync(() => onOutput(stream, data)),
+            keeps: work.KeepsPrinted);
     }
 
     /// <summary>Start, files, go, and what comes until the command is over.</summary>
@@ -379,7 +380,7 @@ internal sealed class Sandbox
     {
         try
         {
-            return await file.OpenAsync(cancellationToken).ConfigureAwait(false);
+            return await file.OpenReadAsync(cancellationToken).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

@@ -16,7 +16,11 @@ namespace Boxer.Runtime;
 /// <param name="StopSignal">The signal that asks it to end.</param>
 internal sealed record SandboxWork(
     InitStart Start, IReadOnlyList<SandboxFile> Files, SandboxWorkspace? Workspace, ReadOnlyMemory<byte> Stdin, Stream? StdinStream, ResourceLimits Limits, CgroupLimits Cgroup, OutputFilePolicy Outputs,
-    TimeSpan StopGrace, int StopSignal);
+    TimeSpan StopGrace, int StopSignal)
+{
+    /// <summary>Whether standard output and error are kept for the result.</summary>
+    internal bool KeepsPrinted { get; init; } = true;
+}
 
 /// <summary>How the work ended.</summary>
 internal sealed record SandboxEnd(

@@ -119,7 +119,10 @@ internal static class WorkBuilder
         var cgroup = new CgroupLimits(
             limits.CpuCores.Value, start.MemoryBytes, HostTasks.Limit(limits.Pids.Value, platform, Processors.Count));
         Check(start);
-        return new SandboxWork(start, [.. request.Files], request.Workspace, request.StandardInput, request.StandardInputStream, limits, cgroup, request.OutputFiles, request.StopGrace, StopSignal.Parse(image.Config.StopSignal));
+        return new SandboxWork(start, [.. request.Files], request.Workspace, request.StandardInput, request.StandardInputStream, limits, cgroup, request.OutputFiles, request.StopGrace, StopSignal.Parse(image.Config.StopSignal))
+        {
+            KeepsPrinted = request.KeepStandardOutput,
+        };
     }
 
     // The kernel counts pages, and would round down.
@@ -127,7 +130,7 @@ internal static class WorkBuilder
 
     // Dropped outputs are counted only: 0 bytes of room make PID 1 report their number.
     private static InitOutputs Outputs(OutputFilePolicy outputs, long bytes, int count) =>
-        new(OutputDirectory, outputs.Collect ? Math.Min(outputs.MaxBytes ?? bytes, bytes) : 0, Math.Min(outputs.MaxFiles ?? count, count));
+        new(OutputDirectory, outputs.Collects ? Math.Min(outputs.MaxBytes ?? bytes, bytes) : 0, Math.Min(outputs.MaxFiles ?? count, count));
 
     private static IReadOnlyList<string> Arguments(SandboxRequest request, ImageConfig image)
     {

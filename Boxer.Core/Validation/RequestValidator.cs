@@ -314,7 +314,7 @@ internal sealed class RequestValidator
         {
             if (workspace.Inputs[i] is { } input)
             {
-                ValidateFiles([.. input.FileList], $"Workspace.Inputs[{i}].Files", isWorkspace: true, add);
+                ValidateFiles([.. input.Files], $"Workspace.Inputs[{i}].Files", isWorkspace: true, add);
             }
             else
             {
@@ -432,7 +432,7 @@ internal sealed class RequestValidator
 
         if (outputs.Directory is not { } directory)
         {
-            if (outputs.Collect && limits.OutputFilesBytes > Array.MaxLength)
+            if (outputs.Collects && limits.OutputFilesBytes > Array.MaxLength)
             {
                 add("Limits.OutputFilesBytes", $"must be at most {Array.MaxLength} where OutputFiles are kept in memory; name a directory for more.");
             }

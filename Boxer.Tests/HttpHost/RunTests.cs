@@ -57,7 +57,7 @@ public sealed class RunTests
         string content = "";
         host.Runner.Script = (request, _) =>
         {
-            using StreamReader reader = new(request.Files.Single().OpenAsync(CancellationToken.None).AsTask().GetAwaiter().GetResult());
+            using StreamReader reader = new(request.Files.Single().OpenReadAsync(CancellationToken.None).AsTask().GetAwaiter().GetResult());
             content = reader.ReadToEnd();
             return ScriptedRunner.Events(ScriptedRunner.Result());
         };

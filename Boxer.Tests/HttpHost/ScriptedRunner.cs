@@ -22,10 +22,9 @@ internal sealed class ScriptedRunner : ISandboxRunner
         byte[]? stdoutBytes = null,
         string? outputsIncomplete = null,
         string? networkIncomplete = null) =>
-        new()
+        new(termination ?? Termination.Exited(0))
         {
             Id = id ?? $"boxer-{Guid.NewGuid()}",
-            Termination = termination ?? new Termination(TerminationKind.Exited) { ExitCode = 0, Message = "exited with 0" },
             StandardOutputBytes = stdoutBytes ?? Encoding.UTF8.GetBytes(stdout),
             StandardErrorBytes = Encoding.UTF8.GetBytes(stderr),
             OutputFiles = [],

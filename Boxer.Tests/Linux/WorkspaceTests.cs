@@ -47,7 +47,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
             df --output=target . | tail -1
             """);
         request.User = user;
-        request.Workspace = new() { Inputs = { SandboxInput.Tar(tree) } };
+        request.Workspace = new() { Inputs = { SandboxInput.FromTar(tree) } };
 
         SandboxResult result = await shared.RunAsync(request, pooled);
 
@@ -84,9 +84,9 @@ public sealed class WorkspaceTests(SharedRunner shared)
             Path = "/srv/project",
             Inputs =
             {
-                SandboxInput.Files(SandboxFile.FromText("a", "first\n"), SandboxFile.FromText("b", "first\n"), SandboxFile.FromText("c", "first\n")),
-                SandboxInput.Files(new SandboxFile[] { SandboxFile.FromText("c", "second\n") }.Select(file => { file.Executable = true; return file; })),
-                SandboxInput.Tar(archive),
+                SandboxInput.FromFiles(SandboxFile.FromText("a", "first\n"), SandboxFile.FromText("b", "first\n"), SandboxFile.FromText("c", "first\n")),
+                SandboxInput.FromFiles(new SandboxFile[] { SandboxFile.FromText("c", "second\n") }.Select(file => { file.Executable = true; return file; })),
+                SandboxInput.FromTar(archive),
             },
         };
 
@@ -107,7 +107,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     {
         SandboxRequest request = Shell($"pwd; cat {path}/sub/file; echo more >> {path}/sub/file; echo own > {path}/own; touch /tmp/x ~/y /dev/shm/z /output/w; cat {path}/sub/file");
         request.WorkingDirectory = directory;
-        request.Workspace = new() { Path = path, Inputs = { SandboxInput.Files(SandboxFile.FromText("sub/file", "here\n")) } };
+        request.Workspace = new() { Path = path, Inputs = { SandboxInput.FromFiles(SandboxFile.FromText("sub/file", "here\n")) } };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -133,7 +133,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     {
         SandboxRequest request = Shell("true");
         request.Limits.DiskBytes = 8 * ByteSize.MiB;
-        request.Workspace = new() { Inputs = { SandboxInput.Files(SandboxFile.FromBytes("big/file", new byte[9 << 20])) } };
+        request.Workspace = new() { Inputs = { SandboxInput.FromFiles(SandboxFile.FromBytes("big/file", new byte[9 << 20])) } };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -199,7 +199,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     public async Task A_hostile_archive_is_refused_by_the_name_of_its_entry_and_nothing_runs(string attack, string expected)
     {
         SandboxRequest request = Shell("echo ran");
-        request.Workspace = new() { Inputs = { SandboxInput.Files(), SandboxInput.Tar(Make(attack)) }, MaxBytes = 1_000, MaxEntries = 20 };
+        request.Workspace = new() { Inputs = { SandboxInput.FromFiles(), SandboxInput.FromTar(Make(attack)) }, MaxBytes = 1_000, MaxEntries = 20 };
 
         InvalidSandboxRequestException fault = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
 
@@ -259,7 +259,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
         string directory = string.Join('/', Enumerable.Repeat(new string('n', 250), 16));
         Archive archive = Enumerable.Range(0, 500).Aggregate(new Archive(), (all, i) => all.File(directory + i));
         SandboxRequest request = Shell("true");
-        request.Workspace = new() { Inputs = { SandboxInput.Tar(archive.ToBytes()) }, MaxEntries = 1_000 };
+        request.Workspace = new() { Inputs = { SandboxInput.FromTar(archive.ToBytes()) }, MaxEntries = 1_000 };
 
         InvalidSandboxRequestException fault = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
 
@@ -278,7 +278,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
         // Resolved, a/b/l2 is above the workspace: the command may look there, and what is put in does not follow it.
         byte[] archive = new Archive().Link("a/b/l1", "../..").Link("a/b/l2", "l1/../..").ToBytes();
         SandboxRequest request = Shell("readlink -f a/b/l2");
-        request.Workspace = new() { Inputs = { SandboxInput.Tar(archive), SandboxInput.Tar(new Archive().File("a/b/l2/x").ToBytes()) } };
+        request.Workspace = new() { Inputs = { SandboxInput.FromTar(archive), SandboxInput.FromTar(new Archive().File("a/b/l2/x").ToBytes()) } };
 
         InvalidSandboxRequestException fault = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
 
@@ -295,7 +295,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
             cat kept > /dev/null; echo new > changed; chmod 700 mode; rm gone; mkdir -p made/deep; echo x > made/deep/file; touch -d @1234567890.5 made/deep/file; echo e > d/extra
             ln -s ../d/same made/in; ln -s /etc/passwd made/out; ln -s ../../x made/far; mkfifo pipe; mv kept moved; mkdir empty; : > zero
             """);
-        request.Workspace = new() { Inputs = { SandboxInput.Tar(tree) }, MaxChangesBytes = 1 << 20 };
+        request.Workspace = new() { Inputs = { SandboxInput.FromTar(tree) }, MaxChangesBytes = 1 << 20 };
 
         SandboxResult result = await shared.RunAsync(request, pooled);
 
@@ -311,7 +311,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
 
         // It can be put in again.
         SandboxRequest next = Shell("cat changed made/in; stat -c %a mode");
-        next.Workspace = new() { Inputs = { SandboxInput.Tar(tree), SandboxInput.Tar(result.WorkspaceChanges) } };
+        next.Workspace = new() { Inputs = { SandboxInput.FromTar(tree), SandboxInput.FromTar(result.WorkspaceChanges) } };
         SandboxResult again = await shared.Runner.RunAsync(next, Cancel);
         Assert.Equal(("new\ns700\n", "", 0), (again.StandardOutput, again.StandardError, again.ExitCode));
     }
@@ -321,7 +321,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     {
         byte[] tree = new Archive().File("src/a", "a").File("src/b", "b").File("kept", "k").File("twin", "t").ToBytes();
         SandboxRequest request = Shell("mkdir n; mv src n/src; ln kept hard; rm twin; cp kept twin");
-        request.Workspace = new() { Inputs = { SandboxInput.Tar(tree) }, MaxChangesBytes = 1 << 20 };
+        request.Workspace = new() { Inputs = { SandboxInput.FromTar(tree) }, MaxChangesBytes = 1 << 20 };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -339,7 +339,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     {
         SandboxRequest request = Shell("pwd -P; touch here ../beside; stat -c %u . ..");
         request.WorkingDirectory = directory;
-        request.Workspace = new() { Inputs = { SandboxInput.Tar(new Archive().Directory("rel/1").Link("cur", "rel/1").ToBytes()) } };
+        request.Workspace = new() { Inputs = { SandboxInput.FromTar(new Archive().Directory("rel/1").Link("cur", "rel/1").ToBytes()) } };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -351,7 +351,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     {
         SandboxRequest request = Shell("cat boxer/q; echo new > ~/new; cd; pwd");
         request.Environment["HOME"] = "/home/boxer";
-        request.Workspace = new() { Path = "/home", Inputs = { SandboxInput.Files(SandboxFile.FromText("boxer/q", "there\n")) }, MaxChangesBytes = 1 << 20 };
+        request.Workspace = new() { Path = "/home", Inputs = { SandboxInput.FromFiles(SandboxFile.FromText("boxer/q", "there\n")) }, MaxChangesBytes = 1 << 20 };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -364,7 +364,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     {
         SandboxRequest request = Shell("true");
         request.Limits.DiskBytes = 1 * ByteSize.MiB;
-        request.Workspace = new() { Inputs = { SandboxInput.Tar(new Archive().Add('0', "a\nb\u001b[1m", content: new byte[2 << 20]).ToBytes()) } };
+        request.Workspace = new() { Inputs = { SandboxInput.FromTar(new Archive().Add('0', "a\nb\u001b[1m", content: new byte[2 << 20]).ToBytes()) } };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -402,7 +402,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     {
         Archive archive = Enumerable.Range(0, 9_900).Aggregate(new Archive(), (all, i) => all.File($"d{i % 99}/f{i}", "x"));
         SandboxRequest request = Shell("find . -type f | wc -l; find . -type f | xargs touch");
-        request.Workspace = new() { Inputs = { SandboxInput.Tar(Archive.Gzip(archive.ToBytes())) }, MaxChangesBytes = 64 << 20 };
+        request.Workspace = new() { Inputs = { SandboxInput.FromTar(Archive.Gzip(archive.ToBytes())) }, MaxChangesBytes = 64 << 20 };
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -418,13 +418,13 @@ public sealed class WorkspaceTests(SharedRunner shared)
         {
             Inputs =
             {
-                SandboxInput.Files(SandboxFile.FromText("a", ""), SandboxFile.FromStream("b", _ => throw new IOException("/secret is not there"))),
+                SandboxInput.FromFiles(SandboxFile.FromText("a", ""), SandboxFile.FromStream("b", _ => throw new IOException("/secret is not there"))),
             },
         };
         InvalidSandboxRequestException file = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
         Assert.Equal("Workspace.Inputs[0].Files[1]: its content cannot be read.", file.PublicMessage);
 
-        request.Workspace = new() { Inputs = { SandboxInput.TarFile("/does/not/exist") } };
+        request.Workspace = new() { Inputs = { SandboxInput.FromTarFile("/does/not/exist") } };
         InvalidSandboxRequestException tar = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
         Assert.Equal("Workspace.Inputs[0]: its content cannot be read.", tar.PublicMessage);
     }

@@ -22,7 +22,7 @@ public sealed class WorkspaceProgramTests(ProgramsImage programs)
         (Archive tree, string script, string output) = Make(project, sources);
         SandboxRequest request = ProgramsImage.Shell(script);
         request.User = user;
-        request.Workspace = new() { Inputs = { SandboxInput.Tar(Archive.Gzip(tree.ToBytes())) } };
+        request.Workspace = new() { Inputs = { SandboxInput.FromTar(Archive.Gzip(tree.ToBytes())) } };
 
         (string cold, string pooled) = await programs.RunColdAndPooledAsync(request);
 

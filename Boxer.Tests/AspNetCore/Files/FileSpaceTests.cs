@@ -281,7 +281,7 @@ public sealed class FileSpaceTests : IDisposable
         staged.Publish(path);
     }
 
-    private static async Task<string> ReadAsync(SandboxFile file) => await ReadAsync(await file.OpenAsync(CancellationToken.None));
+    private static async Task<string> ReadAsync(SandboxFile file) => await ReadAsync(await file.OpenReadAsync(CancellationToken.None));
 
     private static async Task<string> ReadAsync(Stream stream)
     {

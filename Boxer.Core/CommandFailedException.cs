@@ -1,0 +1,46 @@
+using System.Globalization;
+using System.Text;
+
+namespace Boxer;
+
+/// <summary>
+/// A command ran and did not succeed; <see cref="SandboxResult.EnsureSuccess"/> throws it. Boxer itself did not fail, so that it is no
+/// <see cref="SandboxException"/>. Its message has up to 2,000 bytes that the command printed, which are as untrusted as the command.
+/// </summary>
+public sealed class CommandFailedException : Exception
+{
+    private const int MostShownBytes = 2_000;
+
+    /// <summary>Creates the exception for a result.</summary>
+    /// <param name="result">The result of the run.</param>
+    public CommandFailedException(SandboxResult result)
+        : base(Describe(result)) => Result = result;
+
+    /// <summary>The result of the run.</summary>
+    public SandboxResult Result { get; }
+
+    private static string Describe(SandboxResult result)
+    {
+        ArgumentNullException.ThrowIfNull(result);
+        string how = $"The command of run {result.Id} did not succeed: {result.Termination}.";
+        return !result.StandardErrorBytes.IsEmpty ? $"{how} Standard error ends with:\n{TailOf(result.StandardErrorBytes)}"
+            : !result.StandardOutputBytes.IsEmpty ? $"{how} Standard error is empty; standard output ends with:\n{TailOf(result.StandardOutputBytes)}"
+            : $"{how} It printed nothing that was kept.";
+    }
+
+    private static string TailOf(ReadOnlyMemory<byte> printed)
+    {
+        ReadOnlySpan<byte> tail = printed.Span[Math.Max(0, printed.Length - MostShownBytes)..];
+
+        // Bytes of a character that began before.
+        while (tail.Length < printed.Length && !tail.IsEmpty && (tail[0] & 0xC0) == 0x80)
+        {
+            tail = tail[1..];
+        }
+
+        return string.Concat(Encoding.UTF8.GetString(tail).TrimEnd().Select(c => IsShown(c) ? c : '\uFFFD'));
+    }
+
+    // Terminals obey control characters.
+    private static bool IsShown(char c) => c is '\n' or '\t' || char.GetUnicodeCategory(c) is not (UnicodeCategory.Control or UnicodeCategory.Format);
+}
