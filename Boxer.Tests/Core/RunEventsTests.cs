@@ -72,6 +72,39 @@ public sealed class RunEventsTests
         Assert.Equal(_stdout, Joined(await reading, SandboxStream.StandardOutput));
     }
 
+    [Fact]
+    public async Task Bytes_that_nobody_keeps_are_put_together_for_a_slow_reader()
+    {
+        var events = new RunEvents(isKept: false);
+        for (int i = 0; i < 20_000; i++)
+        {
+            events.Add(new SandboxDataReceived(SandboxStream.StandardOutput, _stdout.AsSpan(i * 10, 10).ToArray()));
+            events.Add(new SandboxDataReceived(SandboxStream.StandardError, _stderr.AsSpan(i * 10, 10).ToArray()));
+        }
+
+        await using IAsyncEnumerator<SandboxEvent> reader = events.ReadAllAsync().GetAsyncEnumerator(TestContext.Current.CancellationToken);
+        List<SandboxEvent> all = [];
+        while (all.Count < 255)
+        {
+            Assert.True(await reader.MoveNextAsync());
+            all.Add(reader.Current);
+        }
+
+        // The rest of both is under way when more comes.
+        byte[] last = [1, 2, 3];
+        events.Add(new SandboxDataReceived(SandboxStream.StandardOutput, last));
+        events.Add(new SandboxDataReceived(SandboxStream.StandardError, last));
+        events.Complete();
+        while (await reader.MoveNextAsync())
+        {
+            all.Add(reader.Current);
+        }
+
+        Assert.InRange(all.Count, 256, 300);
+        Assert.Equal([.. _stdout, .. last], Joined(all, SandboxStream.StandardOutput));
+        Assert.Equal([.. _stderr, .. last], Joined(all, SandboxStream.StandardError));
+    }
+
     private async Task<List<SandboxEvent>> ReadAsync()
     {
         var all = new List<SandboxEvent>();

@@ -1,0 +1,126 @@
+using Boxer.Hosting;
+using Boxer.PublicApi.Tests.Support;
+
+namespace Boxer.PublicApi.Tests;
+
+/// <summary>Runs in real sandboxes whose output is read while it is printed.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class RunStreamTests(PythonSandboxes sandboxes)
+{
+    private const string Printing = """
+        import sys, time
+        for i in range(200):
+            sys.stdout.buffer.write('é€'.encode()[i % 5:i % 5 + 1]); sys.stdout.flush()
+            if i % 50 == 0: print(i, file=sys.stderr, flush=True); time.sleep(0.01)
+        """;
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task CopyToAsync_gives_all_that_is_printed_and_the_result_keeps_it_only_if_asked(bool isKept)
+    {
+        SandboxRequest request = PythonSandboxes.Python(Printing);
+        request.KeepStandardOutput = isKept;
+        using MemoryStream stdout = new();
+        using MemoryStream stderr = new();
+
+        SandboxResult result = await sandboxes.Runner.StreamAsync(request, Cancel).CopyToAsync(stdout, stderr, Cancel);
+
+        string text = string.Concat(Enumerable.Repeat("é€", 40));
+        result.EnsureSuccess();
+        Assert.Equal((text, "0\n50\n100\n150\n"), (Text(stdout), Text(stderr)));
+        Assert.Equal(isKept ? (text, "0\n50\n100\n150\n") : ("", ""), (result.StandardOutput, result.StandardError));
+    }
+
+    [Fact]
+    public async Task CopyToAsync_decodes_what_a_sandbox_prints_byte_by_byte()
+    {
+        StringWriter stdout = new();
+        StringWriter stderr = new();
+
+        SandboxResult result = await sandboxes.Runner.StreamAsync(PythonSandboxes.Python(Printing), Cancel).CopyToAsync(stdout, stderr, Cancel);
+
+        Assert.Equal((result.StandardOutput, result.StandardError), (stdout.ToString(), stderr.ToString()));
+        Assert.DoesNotContain('\uFFFD', stdout.ToString());
+    }
+
+    [Fact]
+    public async Task The_output_limit_holds_where_nothing_is_kept()
+    {
+        SandboxRequest request = PythonSandboxes.Shell("while :; do echo 0123456789; done");
+        (request.KeepStandardOutput, request.Limits.StandardOutputBytes) = (false, 1 << 20);
+        using MemoryStream stdout = new();
+
+        SandboxResult result = await sandboxes.Runner.StreamAsync(request, Cancel).CopyToAsync(stdout, Stream.Null, Cancel);
+
+        Assert.Equal(TerminationKind.OutputLimit, result.Termination.Kind);
+        Assert.Equal((1 << 20, 0), (stdout.Length, result.StandardOutputBytes.Length));
+    }
+
+    [Fact]
+    public async Task A_slow_reader_gets_everything_where_nothing_is_kept()
+    {
+        SandboxRequest request = PythonSandboxes.Python("import sys\nfor i in range(20000): sys.stdout.write(f'{i}\\n'); sys.stdout.flush()");
+        request.KeepStandardOutput = false;
+        using MemoryStream stdout = new();
+        await foreach (SandboxEvent item in sandboxes.Runner.StreamAsync(request, Cancel))
+        {
+            if (item is SandboxDataReceived received)
+            {
+                stdout.Write(received.Data.Span);
+                await Task.Delay(TimeSpan.FromMilliseconds(20), Cancel);
+            }
+        }
+
+        Assert.Equal(string.Concat(Enumerable.Range(0, 20_000).Select(i => $"{i}\n")), Text(stdout));
+    }
+
+    [Fact]
+    public async Task RunAsync_with_EnsureSuccess_says_why_a_program_failed()
+    {
+        SandboxResult result = await sandboxes.Runner.RunAsync(PythonSandboxes.Python("raise ValueError('no such color')"), Cancel);
+
+        CommandFailedException failure = Assert.Throws<CommandFailedException>(() => result.EnsureSuccess());
+
+        Assert.Contains("exited with code 1", failure.Message, StringComparison.Ordinal);
+        Assert.EndsWith("ValueError: no such color", failure.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Exceptions_have_the_image_the_run_and_whether_a_retry_is_safe()
+    {
+        InvalidSandboxRequestException invalid = await Assert.ThrowsAsync<InvalidSandboxRequestException>(
+            () => sandboxes.Runner.RunAsync(new SandboxRequest(PythonSandboxes.Image, "true") { User = "nobody-here" }, Cancel));
+        ImageNotFoundException missing = await Assert.ThrowsAsync<ImageNotFoundException>(
+            () => sandboxes.Runner.RunAsync(new SandboxRequest("localhost/missing:1", "true") { PullPolicy = Images.PullPolicy.Never }, Cancel));
+
+        Assert.Equal((PythonSandboxes.Image, true), (invalid.Image, invalid.IsRetrySafe));
+        Assert.Equal(("localhost/missing:1", true), (missing.Image, missing.IsRetrySafe));
+        Assert.StartsWith("boxer-", invalid.RunId, StringComparison.Ordinal);
+        Assert.NotEqual(invalid.RunId, missing.RunId);
+    }
+
+    [Fact]
+    public async Task A_retry_is_not_safe_after_the_command_started()
+    {
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(sandboxes.Options());
+        await using IAsyncEnumerator<SandboxEvent> events = runner.StreamAsync(PythonSandboxes.Shell("echo started; sleep 60"), Cancel).GetAsyncEnumerator(Cancel);
+        Assert.True(await events.MoveNextAsync());
+        string id = Assert.IsType<SandboxStarted>(events.Current).Id;
+        Task disposal = runner.DisposeAsync().AsTask();
+
+        SandboxRuntimeException failure = await Assert.ThrowsAsync<SandboxRuntimeException>(async () =>
+        {
+            while (await events.MoveNextAsync())
+            {
+            }
+        });
+
+        await disposal;
+        Assert.Equal((PythonSandboxes.Image, id, false), (failure.Image, failure.RunId, failure.IsRetrySafe));
+    }
+
+    private static string Text(MemoryStream stream) => System.Text.Encoding.UTF8.GetString(stream.ToArray());
+}
