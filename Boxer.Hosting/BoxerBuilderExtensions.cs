@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using Boxer;
 using Boxer.Hosting;
+using Boxer.Hosting.Configuration;
 using Boxer.Images;
 using Boxer.Network;
 using Microsoft.Extensions.Configuration;

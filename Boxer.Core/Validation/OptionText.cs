@@ -1,0 +1,50 @@
+using System.Globalization;
+
+namespace Boxer.Validation;
+
+/// <summary>
+/// Reads values of options from text, as configuration has them. A text that is no such value is a <see cref="FormatException"/> whose message is a
+/// sentence without a subject: it has the text, and what to write instead.
+/// </summary>
+internal static class OptionText
+{
+    internal static string ReadText(string text) => text;
+
+    internal static bool ReadBoolean(string text) =>
+        bool.TryParse(text, out bool value) ? value : throw new FormatException($"'{text}' must be true or false.");
+
+    internal static int ReadInt32(string text) =>
+        int.TryParse(text, NumberStyles.AllowLeadingSign | NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out int value)
+            ? value
+            : throw new FormatException($"'{text}' must be a whole number of at most {int.MaxValue}.");
+
+    internal static long ReadInt64(string text) =>
+        long.TryParse(text, NumberStyles.AllowLeadingSign | NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out long value)
+            ? value
+            : throw new FormatException($"'{text}' must be a whole number of at most {long.MaxValue}, without a unit.");
+
+    internal static double ReadDouble(string text) =>
+        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value)
+            ? value
+            : throw new FormatException($"'{text}' must be a number, such as 1.5.");
+
+    /// <summary>Reads a time as <c>hours:minutes:seconds</c>. A bare number, which .NET reads as days, is refused.</summary>
+    internal static TimeSpan ReadTime(string text)
+    {
+        if (double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number))
+        {
+            string seconds = Math.Abs(number) < TimeSpan.MaxValue.TotalSeconds / 2 ? $"{TimeSpan.FromSeconds(number):c} for {text.Trim()} s" : "00:00:30 for 30 s";
+            throw new FormatException($"'{text}' has no unit; write hours:minutes:seconds, such as {seconds}.");
+        }
+
+        return TimeSpan.TryParse(text, CultureInfo.InvariantCulture, out TimeSpan value)
+            ? value
+            : throw new FormatException($"'{text}' must be a time as hours:minutes:seconds, such as 00:00:30 for 30 s.");
+    }
+
+    internal static T ReadEnum<T>(string text)
+        where T : struct, Enum =>
+        Enum.GetNames<T>().FirstOrDefault(name => name.Equals(text.Trim(), StringComparison.OrdinalIgnoreCase)) is { } found
+            ? Enum.Parse<T>(found)
+            : throw new FormatException($"'{text}' must be one of: {string.Join(", ", Enum.GetNames<T>())}.");
+}

@@ -1,0 +1,33 @@
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Options;
+
+namespace Boxer.Hosting.Configuration;
+
+/// <summary>
+/// Reads the <see cref="BoxerOptions"/> of one runner from configuration. A key that is no option and a value of another type are faults like others: all of
+/// them are reported at once.
+/// </summary>
+internal sealed class BoxerConfiguration(IConfiguration configuration, string runner) : IConfigureNamedOptions<BoxerOptions>, IValidateOptions<BoxerOptions>
+{
+    public void Configure(BoxerOptions options) => Configure(Options.DefaultName, options);
+
+    public void Configure(string? name, BoxerOptions options)
+    {
+        if (name == runner)
+        {
+            BoxerOptionKeys.All.Read(configuration, options, new Faults(configuration));
+        }
+    }
+
+    public ValidateOptionsResult Validate(string? name, BoxerOptions options)
+    {
+        if (name != runner)
+        {
+            return ValidateOptionsResult.Skip;
+        }
+
+        var faults = new Faults(configuration);
+        BoxerOptionKeys.All.Read(configuration, new BoxerOptions(), faults);
+        return faults.All.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(faults.All);
+    }
+}
