@@ -1,5 +1,4 @@
 using Boxer.Images;
-using Boxer.Network;
 using static Boxer.Validation.OptionText;
 
 namespace Boxer.Hosting.Configuration;

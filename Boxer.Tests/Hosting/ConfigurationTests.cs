@@ -1,0 +1,214 @@
+using System.Reflection;
+using System.Text;
+using Boxer.Hosting.Configuration;
+using Boxer.Images;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
+
+namespace Boxer.Tests.Hosting;
+
+public sealed class ConfigurationTests
+{
+    private const string Json = """
+        {
+          "Boxer": {
+            "Home": "/var/lib/boxer",
+            "defaultlimits": { "MemoryBytes": 536870912, "WallClock": "00:01:30", "CpuCores": 0.5, "Pids": null },
+            "IgnoreCgroups": true,
+            "PullPolicy": "always",
+            "MaxConcurrentRuns": 3,
+            "DnsServers": [ "9.9.9.9", "1.1.1.1" ],
+            "AllowedNetworks": [],
+            "Egress": { "Allow": [ "pypi.org:443" ], "BandwidthBitsPerSecond": 8000000 },
+            "Pool": { "Enabled": false, "MaxAge": "1.00:00:00" }
+          }
+        }
+        """;
+
+    private static readonly string[] Flat =
+    [
+        "Boxer:Home=/var/lib/boxer",
+        "Boxer:defaultlimits:MemoryBytes=536870912",
+        "Boxer:defaultlimits:WallClock=00:01:30",
+        "Boxer:defaultlimits:CpuCores=0.5",
+        "Boxer:defaultlimits:Pids=",
+        "Boxer:IgnoreCgroups=True",
+        "Boxer:PullPolicy=always",
+        "Boxer:MaxConcurrentRuns=3",
+        "Boxer:DnsServers:0=9.9.9.9",
+        "Boxer:DnsServers:1=1.1.1.1",
+        "Boxer:AllowedNetworks=",
+        "Boxer:Egress:Allow:0=pypi.org:443",
+        "Boxer:Egress:BandwidthBitsPerSecond=8000000",
+        "Boxer:Pool:Enabled=false",
+        "Boxer:Pool:MaxAge=1.00:00:00",
+    ];
+
+    public static TheoryData<string> Providers => ["json", "environment", "command line", "memory"];
+
+    [Theory]
+    [MemberData(nameof(Providers))]
+    public void Every_provider_gives_the_same_options(string provider)
+    {
+        BoxerOptions options = Read(Build(provider, Json, Flat), before => (before.AllowedNetworks, before.DnsServers, before.DefaultLimits.Pids) = (["none"], ["8.8.8.8"], 5));
+
+        Assert.Equal("/var/lib/boxer", options.Home);
+        Assert.Equal((536_870_912L, TimeSpan.FromSeconds(90), 0.5, null), (options.DefaultLimits.MemoryBytes, options.DefaultLimits.WallClock, options.DefaultLimits.CpuCores, options.DefaultLimits.Pids));
+        Assert.Equal((true, PullPolicy.Always, 3), (options.IgnoreCgroups, options.PullPolicy, options.MaxConcurrentRuns));
+        Assert.Equal(["9.9.9.9", "1.1.1.1"], options.DnsServers);
+        Assert.Empty(options.AllowedNetworks);
+        Assert.Equal(["pypi.org:443"], options.Egress.Allow!);
+        Assert.Equal(8_000_000, options.Egress.BandwidthBitsPerSecond);
+        Assert.Equal((false, TimeSpan.FromDays(1)), (options.Pool.Enabled, options.Pool.MaxAge));
+    }
+
+    [Theory]
+    [MemberData(nameof(Providers))]
+    public void Every_fault_is_reported_by_its_key(string provider)
+    {
+        const string json = """
+            {
+              "Boxer": {
+                "Hoem": "/x",
+                "PullPolicy": "Sometimes",
+                "QueueTimeout": 30,
+                "BootTimeout": "soon",
+                "MaxQueuedRuns": "many",
+                "IgnoreCgroups": "yes",
+                "CpuOvercommit": "1,5 of them",
+                "DnsServers": "9.9.9.9",
+                "Pool": "on",
+                "Platform": "y",
+                "DefaultLimits": { "MemoryMegabytes": 512, "Zzz": 1, "Pids": { "Most": 5 } }
+              }
+            }
+            """;
+        string[] flat =
+        [
+            "Boxer:Hoem=/x", "Boxer:PullPolicy=Sometimes", "Boxer:QueueTimeout=30", "Boxer:BootTimeout=soon", "Boxer:MaxQueuedRuns=many", "Boxer:IgnoreCgroups=yes",
+            "Boxer:CpuOvercommit=1,5 of them", "Boxer:DnsServers=9.9.9.9", "Boxer:Pool=on", "Boxer:Platform=y", "Boxer:DefaultLimits:MemoryMegabytes=512",
+            "Boxer:DefaultLimits:Zzz=1", "Boxer:DefaultLimits:Pids:Most=5",
+        ];
+
+        OptionsValidationException fault = Assert.Throws<OptionsValidationException>(() => Read(Build(provider, json, flat)));
+
+        Assert.Equal(
+            [
+                "BootTimeout: 'soon' must be a time as hours:minutes:seconds, such as 00:00:30 for 30 s.",
+                "CpuOvercommit: '1,5 of them' must be a number, such as 1.5.",
+                "DefaultLimits:MemoryMegabytes: is no option; did you mean MemoryBytes?",
+                "DefaultLimits:Pids: must be a value, not a section or a list.",
+                "DefaultLimits:Zzz: is no option; the options here are CpuCores, CpuTime, DiskBytes, MemoryBytes, OpenFiles, OutputFilesBytes, OutputFilesCount, Pids, StandardOutputBytes, WallClock.",
+                "DnsServers: '9.9.9.9' must be a list: DnsServers:0, DnsServers:1 and so on.",
+                "Hoem: is no option; did you mean Home?",
+                "IgnoreCgroups: 'yes' must be true or false.",
+                "MaxQueuedRuns: 'many' must be a whole number of at most 2147483647.",
+                "Platform: 'y' must be one of: systrap, kvm, ptrace.",
+                "Pool: 'on' must be a section with keys such as Pool:Enabled.",
+                "PullPolicy: 'Sometimes' must be one of: Missing, Always, Never.",
+                "QueueTimeout: '30' has no unit; write hours:minutes:seconds, such as 00:00:30 for 30 s.",
+            ],
+            fault.Failures.Order(StringComparer.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("{}")]
+    [InlineData("""{ "Boxer": null }""")]
+    [InlineData("""{ "Boxer": {} }""")]
+    [InlineData("""{ "Boxer": { "Pool": null, "Home": null, "DnsServers": null, "MaxQueuedRuns": null, "MaxConcurrentRuns": null, "Egress": {} } }""")]
+    public void Keys_without_a_value_leave_the_defaults(string json)
+    {
+        BoxerOptions options = Read(Build("json", json, []));
+
+        var defaults = new BoxerOptions();
+        Assert.Equal((defaults.Home, defaults.MaxQueuedRuns, null), (options.Home, options.MaxQueuedRuns, options.MaxConcurrentRuns));
+        Assert.Equal(defaults.DnsServers, options.DnsServers);
+        Assert.Null(options.Egress.Allow);
+    }
+
+    [Fact]
+    public void An_empty_list_of_what_may_be_reached_allows_nothing()
+    {
+        Assert.Empty(Read(Build("json", """{ "Boxer": { "Egress": { "Allow": [] } } }""", [])).Egress.Allow!);
+        Assert.Empty(Read(Build("environment", "", ["Boxer:Egress:Allow="])).Egress.Allow!);
+    }
+
+    [Fact]
+    public void Layers_of_configuration_replace_single_entries_and_leave_gaps()
+    {
+        IConfiguration configuration = new ConfigurationBuilder()
+            .AddInMemoryCollection([new("Boxer:DnsServers:0", "1.1.1.1"), new("Boxer:DnsServers:10", "3.3.3.3")])
+            .AddInMemoryCollection([new("Boxer:DnsServers:0", "9.9.9.9"), new("Boxer:DnsServers:2", "2.2.2.2")])
+            .Build();
+
+        Assert.Equal(["9.9.9.9", "2.2.2.2", "3.3.3.3"], Read(configuration).DnsServers);
+    }
+
+    [Fact]
+    public void A_whole_configuration_is_read_too()
+    {
+        var services = new ServiceCollection();
+        services.AddBoxer(new ConfigurationBuilder().AddInMemoryCollection([new("MaxQueuedRuns", "x"), new("Pool:MaxAge", "5")]).Build());
+        using ServiceProvider provider = services.BuildServiceProvider();
+
+        OptionsValidationException fault = Assert.Throws<OptionsValidationException>(() => provider.GetRequiredService<IOptions<BoxerOptions>>().Value);
+
+        Assert.Equal(["MaxQueuedRuns", "Pool:MaxAge"], fault.Failures.Select(failure => failure.Split(": ")[0]).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public void Every_option_has_a_key()
+    {
+        IEnumerable<string> options = typeof(BoxerOptions).GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property.CanWrite).Select(property => property.Name);
+
+        Assert.Equal(options.Order(StringComparer.Ordinal), BoxerOptionKeys.All.Order(StringComparer.Ordinal));
+    }
+
+    private static BoxerOptions Read(IConfiguration configuration, Action<BoxerOptions>? before = null)
+    {
+        var services = new ServiceCollection();
+        services.AddBoxer(before ?? (_ => { })).Configure(configuration.GetSection("Boxer"));
+        using ServiceProvider provider = services.BuildServiceProvider();
+        return provider.GetRequiredService<IOptions<BoxerOptions>>().Value;
+    }
+
+    private static IConfiguration Build(string provider, string json, string[] flat)
+    {
+        var builder = new ConfigurationBuilder();
+        if (provider == "json")
+        {
+            return builder.AddJsonStream(new MemoryStream(Encoding.UTF8.GetBytes(json))).Build();
+        }
+
+        if (provider == "command line")
+        {
+            return builder.AddCommandLine([.. flat.Select(pair => $"--{pair}")]).Build();
+        }
+
+        KeyValuePair<string, string?>[] pairs = [.. flat.Select(pair => pair.Split('=', 2)).Select(pair => new KeyValuePair<string, string?>(pair[0], pair[1]))];
+        if (provider == "memory")
+        {
+            return builder.AddInMemoryCollection(pairs).Build();
+        }
+
+        // As a shell names them, under a prefix that nothing else has.
+        string prefix = $"T{Guid.NewGuid():N}_";
+        try
+        {
+            foreach ((string key, string? value) in pairs)
+            {
+                Environment.SetEnvironmentVariable(prefix + key.Replace(":", "__", StringComparison.Ordinal), value);
+            }
+
+            return builder.AddEnvironmentVariables(prefix).Build();
+        }
+        finally
+        {
+            foreach ((string key, _) in pairs)
+            {
+                Environment.SetEnvironmentVariable(prefix + key.Replace(":", "__", StringComparison.Ordinal), null);
+            }
+        }
+    }
+}
