@@ -5,7 +5,7 @@ internal static class NearestName
 {
     private const int MaxLength = 64;
 
-    /// <summary>Finds the known name with the fewest edits (insertion, removal or replacement of a character), upper and lower case being the same.</summary>
+    /// <summary>Finds the known name with the fewest edits (a character inserted, removed or replaced, two neighbours swapped). Upper and lower case are the same.</summary>
     /// <returns>The name, or <see langword="null"/> if more than a third of its characters differ.</returns>
     internal static string? Find(string name, IEnumerable<string> known)
     {
@@ -22,20 +22,23 @@ internal static class NearestName
 
     private static int CountEdits(string from, string to)
     {
-        int[] previous = [.. Enumerable.Range(0, to.Length + 1)];
-        int[] current = new int[to.Length + 1];
-        for (int i = 0; i < from.Length; i++)
+        int[,] edits = new int[from.Length + 1, to.Length + 1];
+        for (int i = 0; i <= from.Length; i++)
         {
-            current[0] = i + 1;
-            for (int j = 0; j < to.Length; j++)
+            for (int j = 0; j <= to.Length; j++)
             {
-                int replaced = previous[j] + (char.ToUpperInvariant(from[i]) == char.ToUpperInvariant(to[j]) ? 0 : 1);
-                current[j + 1] = Math.Min(replaced, Math.Min(previous[j + 1], current[j]) + 1);
+                edits[i, j] = i == 0 || j == 0 ? i + j : Math.Min(
+                    edits[i - 1, j - 1] + (IsSame(i, j) ? 0 : 1),
+                    Math.Min(edits[i - 1, j], edits[i, j - 1]) + 1);
+                if (i > 1 && j > 1 && IsSame(i, j - 1) && IsSame(i - 1, j))
+                {
+                    edits[i, j] = Math.Min(edits[i, j], edits[i - 2, j - 2] + 1);
+                }
             }
-
-            (previous, current) = (current, previous);
         }
 
-        return previous[to.Length];
+        return edits[from.Length, to.Length];
+
+        bool IsSame(int i, int j) => char.ToUpperInvariant(from[i - 1]) == char.ToUpperInvariant(to[j - 1]);
     }
 }

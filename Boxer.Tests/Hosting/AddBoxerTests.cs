@@ -119,9 +119,9 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
         Assert.Equal(
             [
-                "DefaultLimits:MemoryByte: is no option; the options are the properties of BoxerOptions.",
-                "Hoem: is no option; the options are the properties of BoxerOptions.",
-                "MaxQueuedRuns: 'many' cannot be read; see the type of this property of BoxerOptions.",
+                "DefaultLimits:MemoryByte: is no option; did you mean MemoryBytes?",
+                "Hoem: is no option; did you mean Home?",
+                "MaxQueuedRuns: 'many' must be a whole number of at most 2147483647.",
                 "Platform: 'y' must be one of: systrap, kvm, ptrace.",
             ],
             fault.Failures.Order(StringComparer.Ordinal));

@@ -80,8 +80,8 @@ public sealed class BoxerBuilderTests
         {
             Assert.NotNull(provider.GetRequiredKeyedService<ISandboxRunner>("judges"));
             made = [.. provider.GetKeyedServices<INetworkMode>("judges").OfType<Mode>()];
-            Assert.Equal(["with services", "first", "second", "instance"], made.Select(mode => mode.Name));
-            Assert.Equal(["none", "host", "sandbox", "with services"], provider.GetServices<INetworkMode>().Select(mode => mode.Name));
+            Assert.Equal(["with-services", "first", "second", "instance"], made.Select(mode => mode.Name));
+            Assert.Equal(["none", "host", "sandbox", "with-services"], provider.GetServices<INetworkMode>().Select(mode => mode.Name));
         }
 
         Assert.Equal([true, true, true, false], made.Select(mode => mode.IsDisposed));
@@ -163,7 +163,7 @@ public sealed class BoxerBuilderTests
     private sealed class ModeWithServices : Mode
     {
         public ModeWithServices(IOptions<BoxerOptions> options)
-            : base("with services") => Assert.NotNull(options);
+            : base("with-services") => Assert.NotNull(options);
     }
 
     private sealed class Store : IImageStore, IDisposable
