@@ -24,7 +24,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     private const int RunsForEachProcessor = 4;
     private readonly BoxerOptions _options;
     private readonly IReadOnlyList<INetworkMode> _networks;
-    private readonly IImageStore? _images;
+    private readonly RunnerImages? _ownImages;
     private readonly ILoggerFactory _loggers;
     private readonly ILogger _logger;
     private readonly TimeProvider _time;
@@ -68,10 +68,11 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         _options = options.Copy();
         ResourceLimits defaults = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
         _warmUps = new WarmUps(_options.Pool.WarmUps, defaults, _options.Platform);
-        _images = images;
         _loggers = loggers ?? NullLoggerFactory.Instance;
         _logger = _loggers.CreateLogger("Boxer");
         _time = time ?? TimeProvider.System;
+        Images = images ?? new RunnerImages(_options, _loggers, _time);
+        _ownImages = images is null ? (RunnerImages)Images : null;
         long memory = MemoryBudget.Of(options, MachineMemory.ReadBytes());
         var bounds = new AdmissionBounds
         {
@@ -95,6 +96,12 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         _metrics = new BoxerMetrics(() => _admission.Count);
         _disposal = new Lazy<Task>(DisposeOnceAsync);
     }
+
+    /// <summary>
+    /// The images that runs use: the store that was given, or the runner's own, which is disposed with it. What is pulled or imported here needs no
+    /// pull in a run. It needs neither runsc nor <see cref="StartAsync"/>.
+    /// </summary>
+    public IImageStore Images { get; }
 
     /// <summary>What goes with this runner.</summary>
     internal IAsyncDisposable? Owned { get; init; }
@@ -162,6 +169,11 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
         finally
         {
+            if (_ownImages is not null)
+            {
+                await _ownImages.DisposeAsync().ConfigureAwait(false);
+            }
+
             if (Owned is not null)
             {
                 await Owned.DisposeAsync().ConfigureAwait(false);
@@ -521,7 +533,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                 }
             }
 
-            SandboxHost host = await SandboxHost.CreateAsync(_options, _images, IsBusy, _admission, _metrics.Pool, _loggers, _time, _disposing.Token, cancellationToken).ConfigureAwait(false);
+            SandboxHost host = await SandboxHost.CreateAsync(_options, Images, IsBusy, _admission, _metrics.Pool, _loggers, _time, _disposing.Token, cancellationToken).ConfigureAwait(false);
             _host = host;
             if (host.Pool is not null && _networks.FirstOrDefault(mode => mode.Name == SandboxPool<WarmSandbox>.KeptNetwork) is { } kept)
             {

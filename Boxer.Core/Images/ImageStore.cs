@@ -166,18 +166,30 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    /// <summary>
-    /// Takes an image from a file or directory of this host, as if it had been pulled. What the reference named before is not used for
-    /// it any more. The source may be hostile: it is held to what registries are held to.
-    /// </summary>
-    /// <param name="source">Where it is.</param>
-    /// <param name="reference">What it is called from now on, by a tag.</param>
-    /// <param name="progress">Told how far each layer is.</param>
-    /// <param name="cancellationToken">Gives up; nothing half-made is kept.</param>
-    /// <exception cref="ArgumentException">The reference names a digest.</exception>
-    /// <exception cref="ImageNotFoundException">The source does not have the image.</exception>
-    /// <exception cref="ImagePullException">The source could not be read or unpacked.</exception>
-    public async Task<IImageLease> ImportAsync(
+    /// <inheritdoc/>
+    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
+    public async Task<string> PullAsync(ImageReference reference, IProgress<PullProgress>? progress = null, CancellationToken cancellationToken = default)
+    {
+        IImageLease lease = await AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Always, Progress = progress }, cancellationToken).ConfigureAwait(false);
+        await using (lease.ConfigureAwait(false))
+        {
+            return lease.Digest;
+        }
+    }
+
+    /// <inheritdoc/>
+    public async Task<string> ImportAsync(
+        ImageSource source, ImageReference reference, IProgress<PullProgress>? progress = null, CancellationToken cancellationToken = default)
+    {
+        IImageLease lease = await AcquireImportedAsync(source, reference, progress, cancellationToken).ConfigureAwait(false);
+        await using (lease.ConfigureAwait(false))
+        {
+            return lease.Digest;
+        }
+    }
+
+    /// <summary>As <see cref="ImportAsync"/>, and keeps its root until the lease is disposed.</summary>
+    internal async Task<IImageLease> AcquireImportedAsync(
         ImageSource source, ImageReference reference, IProgress<PullProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(source);
@@ -203,8 +215,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         }
     }
 
-    /// <summary>All images, by their names.</summary>
-    /// <param name="cancellationToken">Gives up waiting for one that removes some.</param>
+    /// <inheritdoc/>
     public async Task<IReadOnlyList<ImageInfo>> ListAsync(CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
@@ -212,9 +223,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         return await Task.Run(_collector.List, cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>Removes an image by one of its names, with all that no other image needs.</summary>
-    /// <param name="reference">The name.</param>
-    /// <param name="cancellationToken">Gives up waiting for others who look at the store just now.</param>
+    /// <inheritdoc/>
     public async Task<ImageRemoval> RemoveAsync(ImageReference reference, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(reference);
@@ -232,15 +241,12 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             : ImageRemoval.InUse;
     }
 
-    /// <summary>Removes images that are not in use, and what belongs to none.</summary>
-    /// <param name="unusedFor">
-    /// Those that were not used for so long; <see cref="TimeSpan.Zero"/> for all, <see langword="null"/> for none that has a name.
-    /// </param>
-    /// <param name="cancellationToken">Gives up waiting for others who look at the store just now.</param>
-    /// <exception cref="ArgumentOutOfRangeException"><paramref name="unusedFor"/> is negative.</exception>
+    /// <inheritdoc/>
+    /// <remarks>What pulls of dead processes left, half made or whole, is removed too.</remarks>
     public async Task<ImagePruneResult> PruneAsync(TimeSpan? unusedFor, CancellationToken cancellationToken = default)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(unusedFor ?? TimeSpan.Zero, TimeSpan.Zero, nameof(unusedFor));
+        await CleanAbandonedAsync().ConfigureAwait(false);
         DateTimeOffset now = _options.TimeProvider.GetUtcNow();
         ImageCollector.Result result = await CollectAsync(stored => now - stored.LastUsed >= unusedFor, cancellationToken).ConfigureAwait(false);
         return new(result.Removed.Count, result.Bytes);

@@ -62,7 +62,7 @@ internal sealed class SandboxHost : IAsyncDisposable
 
     /// <summary>Makes it. What was made is given back when a step fails, and the next call starts afresh.</summary>
     /// <param name="options">The options, checked.</param>
-    /// <param name="images">The application's own store, or <see langword="null"/> for ours.</param>
+    /// <param name="images">The application's own store, or a <see cref="RunnerImages"/>.</param>
     /// <param name="isBusy">Whether those who run need the processors; see <see cref="SandboxPool{T}"/>.</param>
     /// <param name="admission">What promises memory to what waits in the pool.</param>
     /// <param name="metrics">What the pool counts.</param>
@@ -72,7 +72,7 @@ internal sealed class SandboxHost : IAsyncDisposable
     /// <param name="cancellationToken">Gives up.</param>
     internal static async Task<SandboxHost> CreateAsync(
         BoxerOptions options,
-        IImageStore? images,
+        IImageStore images,
         Func<bool, bool> isBusy,
         AdmissionQueue admission,
         PoolMetrics metrics,
@@ -89,7 +89,8 @@ internal sealed class SandboxHost : IAsyncDisposable
             PrivateDirectory.Ensure(options.Home);
             string baseDirectory = RuntimeDirectory.DefaultBase();
             await RuntimeDirectory.ReconcileAsync(baseDirectory, time, logger).ConfigureAwait(false);
-            RuntimeDirectory instance = cleanup.Push(RuntimeDirectory.Create(baseDirectory));
+            RunnerImages.Use? own = images is RunnerImages ours ? cleanup.Push(await ours.EnterAsync(cancellationToken).ConfigureAwait(false)) : null;
+            RuntimeDirectory instance = own?.Instance ?? cleanup.Push(RuntimeDirectory.Create(baseDirectory));
             DescriptorPoller poller = cleanup.Push(new DescriptorPoller());
             Runsc runsc = await Runsc.ProbeAsync(poller, options.RunscPath, options.Platform, rootless: !privileged, time, cancellationToken).ConfigureAwait(false);
             CgroupHierarchy? cgroups = null;
@@ -105,24 +106,21 @@ internal sealed class SandboxHost : IAsyncDisposable
                 cgroups.Create();
             }
 
-            InitBinary.Sweep(options.Home, time);
-            string initPath = await InitBinary.InstallAsync(InitBinary.Find(), options.Home, cancellationToken).ConfigureAwait(false);
+            string initPath = own?.InitPath ?? await InstallInitAsync(options, time, cancellationToken).ConfigureAwait(false);
             var programs = new RuntimePrograms(instance.Directory);
             programs.Add(runsc.Path);
             programs.Add(initPath);
-            string roots = Path.Join(instance.Directory, "roots");
-            string topLayer = TopLayer.Create(Path.Join(instance.Directory, "top"), initPath);
             bool bindInit = false;
-            if (images is not null)
+            if (own is not null)
             {
-                bindInit = OverlayMounts.GetUnavailableReason(Path.Join(instance.Directory, "probe")) is not null;
-                images = bindInit ? images : cleanup.Push(new OverlaidImageStore(images, roots, topLayer));
+                images = own.Store;
             }
             else
             {
-                ImageStore store = cleanup.Push(new ImageStore(StoreOptions(options, roots, topLayer, loggers, time)));
-                await store.CleanAbandonedAsync().ConfigureAwait(false);
-                images = store;
+                bindInit = OverlayMounts.GetUnavailableReason(Path.Join(instance.Directory, "probe")) is not null;
+                images = bindInit
+                    ? images
+                    : cleanup.Push(new OverlaidImageStore(images, Path.Join(instance.Directory, "roots"), TopLayer.Create(Path.Join(instance.Directory, "top"), initPath)));
             }
 
             var runtime = new RunscRuntime(
@@ -165,23 +163,9 @@ internal sealed class SandboxHost : IAsyncDisposable
 
     public ValueTask DisposeAsync() => _cleanup.DisposeAsync();
 
-    private static ImageStoreOptions StoreOptions(
-        BoxerOptions options, string roots, string topLayer, ILoggerFactory loggers, TimeProvider time) => new()
-        {
-            Home = options.Home,
-            RootsDirectory = roots,
-            TopLayerDirectory = topLayer,
-            RegistryMirrors = options.RegistryMirrors.ToDictionary(
-                pair => pair.Key, pair => (IReadOnlyList<string>)[.. pair.Value], StringComparer.Ordinal),
-            AllowedRegistries = [.. options.AllowedRegistries],
-            RegistryCertificates = new Dictionary<string, string>(options.RegistryCertificates, StringComparer.Ordinal),
-            InsecureRegistries = [.. options.InsecureRegistries],
-            Credentials = options.DockerConfigPath is { } path ? new DockerConfigCredentials(path) : null,
-            MaxImageStoreBytes = options.MaxImageStoreBytes,
-            MinFreeDiskBytes = options.MinFreeDiskBytes,
-            PullMemoryBytes = MemoryBudget.OfPulls(options, MachineMemory.ReadBytes()),
-            PullTimeout = options.PullTimeout,
-            TimeProvider = time,
-            LoggerFactory = loggers,
-        };
+    private static async Task<string> InstallInitAsync(BoxerOptions options, TimeProvider time, CancellationToken cancellationToken)
+    {
+        InitBinary.Sweep(options.Home, time);
+        return await InitBinary.InstallAsync(InitBinary.Find(), options.Home, cancellationToken).ConfigureAwait(false);
+    }
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Boxer.Hosting;
 using Boxer.Images;
 
 namespace Boxer.Cli;
@@ -45,22 +46,12 @@ internal sealed class CommonOptions
         return options;
     }
 
-    /// <summary>Opens the store that a runner with these options has, and takes away what dead processes left in it.</summary>
-    internal async Task<ImageStore> OpenStoreAsync(ParseResult result)
+    /// <summary>Creates a runner whose images the commands work on; nothing is run.</summary>
+    internal SandboxRunner CreateRunner(ParseResult result)
     {
         BoxerOptions options = Read(result);
-        var store = new ImageStore(new ImageStoreOptions
-        {
-            Home = options.Home,
-            RegistryMirrors = options.RegistryMirrors.ToDictionary(pair => pair.Key, pair => (IReadOnlyList<string>)[.. pair.Value], StringComparer.Ordinal),
-            AllowedRegistries = [.. options.AllowedRegistries],
-            InsecureRegistries = [.. options.InsecureRegistries],
-            RegistryCertificates = new Dictionary<string, string>(options.RegistryCertificates, StringComparer.Ordinal),
-            Credentials = new DockerConfigCredentials(options.DockerConfigPath!),
-            PullTimeout = TimeSpan.FromHours(24),
-        });
-        await store.CleanAbandonedAsync();
-        return store;
+        options.PullTimeout = TimeSpan.FromHours(24);
+        return SandboxRunnerFactory.Create(options);
     }
 
     /// <summary>Reads values of the form NAME=VALUE.</summary>

@@ -16,11 +16,11 @@ internal static class ImageCommands
         var command = new Command("pull", "Pulls an image, or what its tag means now.") { image };
         command.SetAction(async (result, cancellationToken) =>
         {
-            await using ImageStore store = await settings.OpenStoreAsync(result);
+            await using SandboxRunner runner = settings.CreateRunner(result);
+            IImageStore store = runner.Images;
             ImageReference reference = ImageReference.Parse(result.GetRequiredValue(image));
-            await using IImageLease lease = await WithBarsAsync(
-                progress => store.AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Always, Progress = progress }, cancellationToken));
-            await Console.Out.WriteLineAsync($"{reference} {lease.Digest}");
+            string digest = await WithBarsAsync(progress => store.PullAsync(reference, progress, cancellationToken));
+            await Console.Out.WriteLineAsync($"{reference} {digest}");
             return 0;
         });
         return command;
@@ -33,11 +33,12 @@ internal static class ImageCommands
         var command = new Command("import", "Takes an image from a file or directory.") { source, image };
         command.SetAction(async (result, cancellationToken) =>
         {
-            await using ImageStore store = await settings.OpenStoreAsync(result);
+            await using SandboxRunner runner = settings.CreateRunner(result);
+            IImageStore store = runner.Images;
             ImageReference reference = ImageReference.Parse(result.GetRequiredValue(image));
             ImageSource from = ImageSource.Parse(result.GetRequiredValue(source));
-            await using IImageLease lease = await WithBarsAsync(progress => store.ImportAsync(from, reference, progress, cancellationToken));
-            await Console.Out.WriteLineAsync($"{reference} {lease.Digest}");
+            string digest = await WithBarsAsync(progress => store.ImportAsync(from, reference, progress, cancellationToken));
+            await Console.Out.WriteLineAsync($"{reference} {digest}");
             return 0;
         });
         return command;
@@ -49,7 +50,8 @@ internal static class ImageCommands
         var command = new Command("images", "Lists the images that are here.") { quiet };
         command.SetAction(async (result, cancellationToken) =>
         {
-            await using ImageStore store = await settings.OpenStoreAsync(result);
+            await using SandboxRunner runner = settings.CreateRunner(result);
+            IImageStore store = runner.Images;
             IReadOnlyList<ImageInfo> images = await store.ListAsync(cancellationToken);
             if (result.GetValue(quiet))
             {
@@ -85,7 +87,8 @@ internal static class ImageCommands
         var command = new Command("rm", "Removes images that are not in use.") { images };
         command.SetAction(async (result, cancellationToken) =>
         {
-            await using ImageStore store = await settings.OpenStoreAsync(result);
+            await using SandboxRunner runner = settings.CreateRunner(result);
+            IImageStore store = runner.Images;
             int exitCode = 0;
             foreach (ImageReference reference in result.GetRequiredValue(images).Select(ImageReference.Parse).ToList())
             {
@@ -117,7 +120,8 @@ internal static class ImageCommands
         var command = new Command("prune", "Removes what belongs to no image; nothing that is in use.") { all, days };
         command.SetAction(async (result, cancellationToken) =>
         {
-            await using ImageStore store = await settings.OpenStoreAsync(result);
+            await using SandboxRunner runner = settings.CreateRunner(result);
+            IImageStore store = runner.Images;
             TimeSpan? unusedFor = result.GetValue(days) is { } number ? TimeSpan.FromDays(number) : result.GetValue(all) ? TimeSpan.Zero : null;
             ImagePruneResult pruned = await store.PruneAsync(unusedFor, cancellationToken);
             await Console.Out.WriteLineAsync($"{pruned.Images} images, {Show(pruned.Bytes)}");

@@ -72,7 +72,7 @@ public sealed class ProgramsImage : IAsyncLifetime
     internal async Task ImportAsync(ImageSource source, string name)
     {
         await using var store = new ImageStore(new ImageStoreOptions { Home = Home });
-        await using IImageLease lease = await store.ImportAsync(source, ImageReference.Parse(name), cancellationToken: TestContext.Current.CancellationToken);
+        await using IImageLease lease = await store.AcquireImportedAsync(source, ImageReference.Parse(name), cancellationToken: TestContext.Current.CancellationToken);
     }
 
     /// <summary>The paths of the image's layer, as <c>find</c> prints them from the root.</summary>

@@ -337,7 +337,7 @@ public sealed class ImageCollectionTests : IDisposable
         string name = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Reference("a").ToString())));
         Directory.CreateDirectory(_scratch[$"home/references/{name}/in the way"]);
 
-        ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => import ? store.ImportAsync(RootOf("a"), Reference("a"), cancellationToken: Cancel) : AcquireAsync(store, "a"));
+        ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => import ? store.AcquireImportedAsync(RootOf("a"), Reference("a"), cancellationToken: Cancel) : AcquireAsync(store, "a"));
 
         Assert.Contains("test.example/a", fault.Message, StringComparison.Ordinal);
         await store.PruneAsync(TimeSpan.Zero, Cancel);
@@ -357,7 +357,7 @@ public sealed class ImageCollectionTests : IDisposable
         _registry.AddImage("a", "latest", [Layer("large", 4 * Size)]);
 
         ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => import
-            ? store.ImportAsync(RootOf("large", 4 * Size), Reference("a"), cancellationToken: Cancel)
+            ? store.AcquireImportedAsync(RootOf("large", 4 * Size), Reference("a"), cancellationToken: Cancel)
             : store.AcquireAsync(Reference("a"), new ImageAcquireOptions { Policy = PullPolicy.Always }, Cancel));
 
         Assert.Contains("that all images may take here", fault.Message, StringComparison.Ordinal);

@@ -27,7 +27,7 @@ public sealed class ImageSourceTests : IDisposable
         await HostProgram.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
         await using ImageStore store = Store();
 
-        await using IImageLease lease = await store.ImportAsync(ImageSource.Parse(read.Replace("DIR", _scratch.Path, StringComparison.Ordinal)), Local, cancellationToken: Cancel);
+        await using IImageLease lease = await store.AcquireImportedAsync(ImageSource.Parse(read.Replace("DIR", _scratch.Path, StringComparison.Ordinal)), Local, cancellationToken: Cancel);
 
         Assert.Equal(await ScratchDirectory.ListAsync(_scratch["umoci"]), await ScratchDirectory.ListAsync(lease.RootPath));
         Assert.Equal(["/bin/app", "--fast"], lease.Config.Entrypoint);
@@ -58,7 +58,7 @@ public sealed class ImageSourceTests : IDisposable
         await HostProgram.RunAsync("sh", "-c", $"{program} < '{archive}' > '{archive}.z'");
         await using ImageStore store = Store();
 
-        await using IImageLease lease = await store.ImportAsync(ImageSource.Parse($"{kind}:{archive}.z"), Local, cancellationToken: Cancel);
+        await using IImageLease lease = await store.AcquireImportedAsync(ImageSource.Parse($"{kind}:{archive}.z"), Local, cancellationToken: Cancel);
 
         Assert.Equal(await ScratchDirectory.ListAsync(_scratch["umoci"]), await ScratchDirectory.ListAsync(lease.RootPath));
     }
@@ -76,7 +76,7 @@ public sealed class ImageSourceTests : IDisposable
         await HostProgram.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
         await using ImageStore store = Store();
 
-        await using IImageLease lease = await store.ImportAsync(ImageSource.Parse($"oci:{_scratch["copy"]}"), Local, cancellationToken: Cancel);
+        await using IImageLease lease = await store.AcquireImportedAsync(ImageSource.Parse($"oci:{_scratch["copy"]}"), Local, cancellationToken: Cancel);
 
         Assert.Equal(await ScratchDirectory.ListAsync(_scratch["umoci"]), await ScratchDirectory.ListAsync(lease.RootPath));
         Assert.Equal(format == "zstd", File.ReadAllText(ManifestOf(_scratch["copy"])).Contains("tar+zstd", StringComparison.Ordinal));
@@ -86,12 +86,12 @@ public sealed class ImageSourceTests : IDisposable
     public async Task What_a_name_meant_before_is_replaced()
     {
         await using ImageStore store = Store();
-        await using (IImageLease first = await store.ImportAsync(RootOf(new Archive().File("a", "one")), Local, cancellationToken: Cancel))
+        await using (IImageLease first = await store.AcquireImportedAsync(RootOf(new Archive().File("a", "one")), Local, cancellationToken: Cancel))
         {
             Assert.Equal("one", File.ReadAllText(Path.Combine(first.RootPath, "a")));
         }
 
-        await using IImageLease second = await store.ImportAsync(RootOf(new Archive().File("a", "two")), Local, cancellationToken: Cancel);
+        await using IImageLease second = await store.AcquireImportedAsync(RootOf(new Archive().File("a", "two")), Local, cancellationToken: Cancel);
         await using IImageLease found = await store.AcquireAsync(Local, Cancel);
         Assert.Equal("two", File.ReadAllText(Path.Combine(found.RootPath, "a")));
         Assert.Equal(second.Digest, found.Digest);
@@ -110,7 +110,7 @@ public sealed class ImageSourceTests : IDisposable
         File.WriteAllBytes(_scratch["d.tar"], archive.ToBytes());
         await using ImageStore store = Store();
 
-        await using IImageLease lease = await store.ImportAsync(new(ImageSourceKind.DockerArchive, _scratch["d.tar"], "a:1"), Local, cancellationToken: Cancel);
+        await using IImageLease lease = await store.AcquireImportedAsync(new(ImageSourceKind.DockerArchive, _scratch["d.tar"], "a:1"), Local, cancellationToken: Cancel);
 
         Assert.Equal("one", File.ReadAllText(Path.Combine(lease.RootPath, "a")));
     }
@@ -130,7 +130,7 @@ public sealed class ImageSourceTests : IDisposable
         ImageSource source = Tar(ImageSourceKind.DockerArchive, archive.File("manifest.json", """[{"Config":"c.json","Layers":["layer.tar"]}]"""));
         await using ImageStore store = Store();
 
-        await using IImageLease lease = await store.ImportAsync(source, Local, cancellationToken: Cancel);
+        await using IImageLease lease = await store.AcquireImportedAsync(source, Local, cancellationToken: Cancel);
 
         Assert.Equal(isLinkLast ? "/link" : "/file", lease.Config.WorkingDir);
     }

@@ -123,7 +123,7 @@ public sealed class LayerPossessionTests : IDisposable
 
         byte[] blob = Archive.Gzip(Secret);
         File.WriteAllBytes(Path.Combine(blobs, ImageDigest.Sha256Of(blob).Hex), blob);
-        await using IImageLease lease = await store.ImportAsync(source, ImageReference.Parse("local/a"), cancellationToken: Cancel);
+        await using IImageLease lease = await store.AcquireImportedAsync(source, ImageReference.Parse("local/a"), cancellationToken: Cancel);
         Assert.Equal("of another tenant", File.ReadAllText(Path.Combine(lease.RootPath, "secret")));
     }
 
