@@ -83,7 +83,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         {
             if (options.RootsDirectory is not null)
             {
-                RemoveAbandonedRoots(options.RootsDirectory);
+                OverlayMounts.UnmountBelow(options.RootsDirectory);
             }
 
             _directory = new(options.Home);
@@ -115,23 +115,10 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     /// <summary>How this store makes roots.</summary>
     public ImageRootKind RootKind => _kind;
 
-    /// <summary>Unmounts the roots that a dead process left.</summary>
-    /// <param name="rootsDirectory">Its <see cref="ImageStoreOptions.RootsDirectory"/>; it need not exist.</param>
-    public static void RemoveAbandonedRoots(string rootsDirectory)
-    {
-        ArgumentException.ThrowIfNullOrEmpty(rootsDirectory);
-        OverlayMounts.UnmountBelow(rootsDirectory);
-    }
-
     /// <summary>Removes what pulls of dead processes left in the store, half made or whole. Those of living ones are not touched.</summary>
-    public Task CleanAbandonedAsync() => Task.Run(async () =>
+    internal Task CleanAbandonedAsync() => Task.Run(async () =>
     {
-        int count = _directory.RemoveAbandoned();
-        if (count > 0)
-        {
-            ImageLog.RemovedAbandoned(_logger, count, _options.Home);
-        }
-
+        RemoveAbandoned();
         await TryCollectAsync().ConfigureAwait(false);
     });
 
@@ -246,7 +233,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     public async Task<ImagePruneResult> PruneAsync(TimeSpan? unusedFor, CancellationToken cancellationToken = default)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(unusedFor ?? TimeSpan.Zero, TimeSpan.Zero, nameof(unusedFor));
-        await CleanAbandonedAsync().ConfigureAwait(false);
+        await Task.Run(RemoveAbandoned, cancellationToken).ConfigureAwait(false);
         DateTimeOffset now = _options.TimeProvider.GetUtcNow();
         ImageCollector.Result result = await CollectAsync(stored => now - stored.LastUsed >= unusedFor, cancellationToken).ConfigureAwait(false);
         return new(result.Removed.Count, result.Bytes);
@@ -488,6 +475,15 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         if (_kind == ImageRootKind.Overlay)
         {
             _mounts.Unmount(image.Image.Digest.Hex);
+        }
+    }
+
+    private void RemoveAbandoned()
+    {
+        int count = _directory.RemoveAbandoned();
+        if (count > 0)
+        {
+            ImageLog.RemovedAbandoned(_logger, count, _options.Home);
         }
     }
 
