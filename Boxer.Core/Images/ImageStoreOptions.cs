@@ -12,17 +12,16 @@ public sealed record ImageStoreOptions : RegistryClientOptions
     /// <summary>
     /// A directory of this store alone for overlay mounts of images; made when missing. It holds nothing after the store is disposed.
     /// Another store cannot have it meanwhile.
-    /// Mounts that a dead process left there are taken away with <see cref="ImageStore.RemoveAbandonedRoots"/>.
     /// <value>Default <see langword="null"/>: one below <see cref="Home"/>, that <see cref="ImageStore.CleanAbandonedAsync"/> takes away.</value>
     /// </summary>
-    public string? RootsDirectory { get; init; }
+    internal string? RootsDirectory { get; init; }
 
     /// <summary>
     /// A directory whose tree is put on top of every image's root: directories, regular files and symbolic links, owned by root in the
     /// sandbox. It must not change while the store is in use.
     /// <value>Default <see langword="null"/>: nothing is put on top.</value>
     /// </summary>
-    public string? TopLayerDirectory { get; init; }
+    internal string? TopLayerDirectory { get; init; }
 
     /// <summary>
     /// Bytes on the disk that images may take together. Beyond it those are removed that nobody uses, the longest unused first; an image

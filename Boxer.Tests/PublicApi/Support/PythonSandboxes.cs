@@ -22,6 +22,9 @@ public sealed class PythonSandboxes : IAsyncLifetime
     private string? _obstacle;
     private SandboxRunner? _runner;
 
+    /// <summary>The image's files.</summary>
+    internal static ImageSource Source => new(ImageSourceKind.OciLayout, Environment.GetEnvironmentVariable(LayoutVariable)!);
+
     /// <summary>A runner that all tests share.</summary>
     internal ISandboxRunner Runner => _runner ??= SandboxRunnerFactory.Create(Options());
 
@@ -62,7 +65,7 @@ public sealed class PythonSandboxes : IAsyncLifetime
         if (_obstacle is null)
         {
             await using ImageStore store = OpenStore();
-            await using IImageLease image = await store.ImportAsync(new ImageSource(ImageSourceKind.OciLayout, layout!), ImageReference.Parse(Image));
+            await store.ImportAsync(Source, ImageReference.Parse(Image));
         }
     }
 
