@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
 using System.Net;
+using Boxer.Common;
 
 namespace Boxer.Network;
 
@@ -159,7 +160,7 @@ internal sealed class DomainResolver : IAsyncDisposable
                 return Failure();
             }
 
-            IPAddress[] addresses = [.. answer.Addresses.Distinct().Where(address => !SpecialRanges.Contains(address) || OpensPrivate(address)).Take(MostRecords)];
+            IPAddress[] addresses = [.. answer.Addresses.Distinct().Where(address => !SpecialRanges.IsClosedToGuests(address) || OpensPrivate(address)).Take(MostRecords)];
             if (addresses.Length == 0)
             {
                 return new KeptAnswer(answer.Code, [], Now + LeastValidity);

@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
+using Boxer.Common;
 
 namespace Boxer.Network;
 
@@ -53,12 +54,12 @@ internal sealed class Firewall : IDisposable
         var script = new StringBuilder();
         script.AppendLine(CultureInfo.InvariantCulture, $$"""
             add table {{Table}}
-            add set {{Table}} special { type ipv4_addr; flags interval; auto-merge; elements = { {{string.Join(", ", SpecialRanges.IPv4)}} }; }
+            add set {{Table}} special { type ipv4_addr; flags interval; auto-merge; elements = { {{string.Join(", ", SpecialRanges.GuestIPv4)}} }; }
             add set {{Table}} resolvers { type ipv4_addr; }
             add set {{Table}} pool { type ipv4_addr; flags interval; auto-merge; }
             add set {{Table}} owners { type ifname . ipv4_addr; }
             add set {{Table}} listeners { type ipv4_addr . inet_service; }
-            add set {{Table}} special6 { type ipv6_addr; flags interval; auto-merge; elements = { {{string.Join(", ", SpecialRanges.IPv6)}} }; }
+            add set {{Table}} special6 { type ipv6_addr; flags interval; auto-merge; elements = { {{string.Join(", ", SpecialRanges.GuestIPv6)}} }; }
             add set {{Table}} resolvers6 { type ipv6_addr; }
             add set {{Table}} owners6 { type ifname . ipv6_addr; }
             add map {{Table}} zones { typeof iifname : ct zone; }

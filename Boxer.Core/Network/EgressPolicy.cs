@@ -5,7 +5,7 @@ namespace Boxer;
 
 /// <summary>
 /// What a sandbox of the network mode <c>sandbox</c> may reach. The empty policy is the public internet: not this host on any of its
-/// addresses, not private, carrier-grade NAT, link-local, loopback and multicast ranges, and not the metadata services of clouds.
+/// addresses, not private, carrier-grade NAT, link-local, loopback, multicast and reserved ranges, and not the metadata services of clouds.
 /// </summary>
 /// <remarks>
 /// A rule is <c>[tcp://|udp://]DESTINATION[:PORTS]</c>. The destination is an address, a CIDR range, a domain such as

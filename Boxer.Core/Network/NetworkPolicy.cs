@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Boxer.Common;
 
 namespace Boxer.Network;
 
@@ -93,7 +94,7 @@ public sealed class NetworkPolicy
 
         string? name = domain is null ? null : Normalize(domain);
         int first = 0;
-        if (SpecialRanges.Contains(address))
+        if (SpecialRanges.IsClosedToGuests(address))
         {
             // The layer that opens it has let it through.
             while (!Layers[first].PrivateRules.Any(rule => rule.MatchesAddress(address) && rule.MatchesPort(protocol, port)))
@@ -143,7 +144,7 @@ public sealed class EgressLayer
         Allow = allow;
         Deny = deny;
         OpensPrivate = opensPrivate;
-        PrivateRules = opensPrivate ? [.. (allow ?? []).Where(rule => rule.Range is { } range && SpecialRanges.Contains(range))] : [];
+        PrivateRules = opensPrivate ? [.. (allow ?? []).Where(rule => rule.Range is { } range && SpecialRanges.CanBeOpened(range))] : [];
     }
 
     /// <summary>What may be reached, or <see langword="null"/> for all that is public.</summary>

@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Security;
 using System.Net.Sockets;
+using Boxer.Common;
 using Microsoft.Extensions.Logging;
 using Polly;
 using Polly.Retry;
@@ -240,7 +241,7 @@ internal sealed class RegistryHttp : IDisposable
             throw NotPublic(target.IdnHost, target.Port);
         }
 
-        if (!addresses.All(PublicAddress.IsPublic))
+        if (!addresses.All(SpecialRanges.IsPublic))
         {
             throw NotPublic(target.IdnHost, target.Port);
         }
@@ -266,7 +267,7 @@ internal sealed class RegistryHttp : IDisposable
         bool isProxy = _proxy.GetProxy(context.InitialRequestMessage.RequestUri!) is not null;
         if (!isProxy && !MayBePrivate(isConfigured, target.Host, target.Port))
         {
-            IPAddress[] allowed = [.. addresses.Where(PublicAddress.IsPublic)];
+            IPAddress[] allowed = [.. addresses.Where(SpecialRanges.IsPublic)];
             if (allowed.Length == 0 && addresses.Length > 0)
             {
                 throw NotPublic(target.Host, target.Port);

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Security.Cryptography;
 using System.Text;
+using Boxer.Common;
 using Boxer.Images;
 using Microsoft.Extensions.Time.Testing;
 
@@ -651,7 +652,7 @@ public sealed class RegistryClientTests : IDisposable
     [InlineData("fd00::1", false)]
     [InlineData("ff02::1", false)]
     public void Public_addresses_are_told_apart(string address, bool expected) =>
-        Assert.Equal(expected, PublicAddress.IsPublic(IPAddress.Parse(address)));
+        Assert.Equal(expected, SpecialRanges.IsPublic(IPAddress.Parse(address)));
 
     public void Dispose()
     {

@@ -1,0 +1,164 @@
+using System.Net;
+using System.Net.Sockets;
+using Boxer.Common;
+using Boxer.Network;
+
+namespace Boxer.Tests.Core.Common;
+
+/// <summary>The list of special ranges against the entries of the IANA special-purpose address registries.</summary>
+public sealed class SpecialRangesTests
+{
+    /// <summary>
+    /// Every entry of the IANA IPv4 and IPv6 Special-Purpose Address Registries, and how each is treated: reached by registry client and sandboxes
+    /// (public), by sandboxes only (documentation), or by nobody (closed).
+    /// </summary>
+    public static TheoryData<string, string> Registered() => new()
+    {
+        { "0.0.0.0/8", "closed" },
+        { "0.0.0.0/32", "closed" },
+        { "10.0.0.0/8", "closed" },
+        { "100.64.0.0/10", "closed" },
+        { "127.0.0.0/8", "closed" },
+        { "169.254.0.0/16", "closed" },
+        { "172.16.0.0/12", "closed" },
+        { "192.0.0.0/24", "closed" },
+        { "192.0.0.0/29", "closed" },
+        { "192.0.0.8/32", "closed" },
+        { "192.0.0.9/32", "closed" },
+        { "192.0.0.10/32", "closed" },
+        { "192.0.0.170/32", "closed" },
+        { "192.0.0.171/32", "closed" },
+        { "192.0.2.0/24", "documentation" },
+        { "192.31.196.0/24", "public" },
+        { "192.52.193.0/24", "public" },
+        { "192.88.99.0/24", "closed" },
+        { "192.88.99.2/32", "closed" },
+        { "192.168.0.0/16", "closed" },
+        { "192.175.48.0/24", "public" },
+        { "198.18.0.0/15", "closed" },
+        { "198.51.100.0/24", "documentation" },
+        { "203.0.113.0/24", "documentation" },
+        { "240.0.0.0/4", "closed" },
+        { "255.255.255.255/32", "closed" },
+        { "::1/128", "closed" },
+        { "::/128", "closed" },
+        { "64:ff9b:1::/48", "closed" },
+        { "100::/64", "closed" },
+        { "100:0:0:1::/64", "closed" },
+        { "2001::/23", "closed" },
+        { "2001::/32", "closed" },
+        { "2001:1::1/128", "closed" },
+        { "2001:1::2/128", "closed" },
+        { "2001:1::3/128", "closed" },
+        { "2001:2::/48", "closed" },
+        { "2001:3::/32", "closed" },
+        { "2001:4:112::/48", "closed" },
+        { "2001:10::/28", "closed" },
+        { "2001:20::/28", "closed" },
+        { "2001:30::/28", "closed" },
+        { "2001:db8::/32", "documentation" },
+        { "2002::/16", "closed" },
+        { "2620:4f:8000::/48", "public" },
+        { "3fff::/20", "documentation" },
+        { "5f00::/16", "closed" },
+        { "fc00::/7", "closed" },
+        { "fe80::/10", "closed" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Registered))]
+    public void Entries_of_the_registries_are_treated_as_listed(string range, string treatment)
+    {
+        IPNetwork network = IPNetwork.Parse(range);
+        foreach (IPAddress address in (IPAddress[])[network.BaseAddress, Last(network)])
+        {
+            Assert.Equal(treatment == "public", SpecialRanges.IsPublic(address));
+            Assert.Equal(treatment == "closed", SpecialRanges.IsClosedToGuests(address));
+            Assert.Equal(treatment == "closed", Guest(address).Any(closed => closed.Contains(address)));
+        }
+
+        Assert.Equal(treatment == "closed", SpecialRanges.CanBeOpened(network));
+    }
+
+    // The registry client decides by the IPv4 address inside. Sandboxes reach neither form: the firewall knows the IPv4 form only.
+    [Theory]
+    [InlineData("::ffff:8.8.8.8", true)]
+    [InlineData("::ffff:10.0.0.1", false)]
+    [InlineData("64:ff9b::808:808", true)]
+    [InlineData("64:ff9b::a00:1", false)]
+    [InlineData("2606:4700::1111", true)]
+    [InlineData("8.8.8.8", true)]
+    [InlineData("168.63.129.16", false)]
+    [InlineData("168.63.129.17", true)]
+    [InlineData("fe80::1%1", false)]
+    [InlineData("2600::1%1", false)]
+    [InlineData("4000::1", false)]
+    [InlineData("8000::1", false)]
+    [InlineData("ffff::1", false)]
+    public void Addresses_are_public_or_not(string text, bool isPublic)
+    {
+        var address = IPAddress.Parse(text);
+        Assert.Equal(isPublic, SpecialRanges.IsPublic(address));
+        if (address.AddressFamily == AddressFamily.InterNetworkV6 && (address.IsIPv4MappedToIPv6 || text.StartsWith("64:", StringComparison.Ordinal)))
+        {
+            Assert.True(SpecialRanges.IsClosedToGuests(address));
+        }
+    }
+
+    [Fact]
+    public void Ranges_of_the_firewall_do_not_overlap_and_close_all_that_the_list_closes()
+    {
+        foreach (IReadOnlyList<IPNetwork> ranges in (IReadOnlyList<IPNetwork>[])[SpecialRanges.GuestIPv4, SpecialRanges.GuestIPv6])
+        {
+            Assert.DoesNotContain(ranges, range => ranges.Any(other => !other.Equals(range) && other.Contains(range.BaseAddress)));
+        }
+
+        Assert.All(
+            SpecialRanges.All.Where(entry => entry.Use != SpecialUse.Documentation),
+            entry => Assert.Contains(Guest(entry.Range.BaseAddress), closed => Covers(closed, entry.Range)));
+        Assert.All(SpecialRanges.All, entry => Assert.NotEmpty(entry.Source));
+    }
+
+    [Theory]
+    [InlineData("0.0.0.0/0")]
+    [InlineData("8.0.0.0/5")]
+    [InlineData("::/0")]
+    [InlineData("::/3")]
+    [InlineData("8000::/1")]
+    [InlineData("198.51.100.0/24")]
+    public void Wide_and_public_rules_open_nothing_that_is_closed(string range)
+    {
+        Assert.False(SpecialRanges.CanBeOpened(IPNetwork.Parse(range)));
+        var policy = NetworkPolicy.Combine(new EgressPolicy { Allow = [range] }, null, replaces: false);
+        Assert.Empty(policy.Layers[0].PrivateRules);
+    }
+
+    [Theory]
+    [InlineData("10.231.0.0/16", true)]
+    [InlineData("172.31.0.0/24", true)]
+    [InlineData("100.64.0.0/16", false)]
+    [InlineData("8.8.8.0/24", false)]
+    [InlineData("0.0.0.0/0", false)]
+    public void Blocks_of_private_use_are_told_apart(string block, bool isPrivate) => Assert.Equal(isPrivate, SpecialRanges.IsPrivate(IPNetwork.Parse(block)));
+
+    private static IReadOnlyList<IPNetwork> Guest(IPAddress address) =>
+        address.AddressFamily == AddressFamily.InterNetwork ? SpecialRanges.GuestIPv4 : SpecialRanges.GuestIPv6;
+
+    // By bytes, as the firewall does: IPNetwork takes an IPv4-mapped address for the IPv4 address inside.
+    private static bool Covers(IPNetwork range, IPNetwork other) =>
+        range.PrefixLength <= other.PrefixLength
+        && Enumerable.Range(0, range.PrefixLength).All(bit => Bit(range.BaseAddress, bit) == Bit(other.BaseAddress, bit));
+
+    private static bool Bit(IPAddress address, int bit) => (address.GetAddressBytes()[bit / 8] & (0x80 >> (bit % 8))) != 0;
+
+    private static IPAddress Last(IPNetwork network)
+    {
+        byte[] bytes = network.BaseAddress.GetAddressBytes();
+        for (int bit = network.PrefixLength; bit < bytes.Length * 8; bit++)
+        {
+            bytes[bit / 8] |= (byte)(0x80 >> (bit % 8));
+        }
+
+        return new IPAddress(bytes);
+    }
+}
