@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Boxer.Common;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
@@ -23,7 +24,6 @@ internal static class ImageUsers
     private const int MaxFileBytes = 1024 * 1024;
     private const int MaxLineBytes = 64 * 1024;
     private const int MaxGroups = 256;
-    private const int MaxHomeLength = 4095;
 
     /// <summary>
     /// Resolves <c>user</c>, <c>uid</c>, <c>user:group</c> or <c>uid:gid</c> in any mix, as Docker does, with two exceptions on purpose:
@@ -158,12 +158,8 @@ internal static class ImageUsers
     private static string? CleanHome(string home)
     {
         home = home.Length > 1 ? home.TrimEnd('/') : home;
-        if (home.Length == 0 || home.Length > MaxHomeLength || home[0] != '/' || home.Any(c => char.IsControl(c) || c == '\uFFFD'))
-        {
-            return null;
-        }
-
-        return home == "/" || home[1..].Split('/').All(part => part is not ("" or "." or "..")) ? home : null;
+        bool isShown = !home.Any(c => char.IsControl(c) || c == '\uFFFD');
+        return isShown && (home == "/" || CleanPath.TryParse(home, PathKind.Absolute, out _) == PathFaults.None) ? home : null;
     }
 
     private static IEnumerable<string[]> Read(SafeFileHandle root, ReadOnlySpan<byte> path, string shown, bool isNeeded = true)

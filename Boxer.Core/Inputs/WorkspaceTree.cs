@@ -1,4 +1,5 @@
 using System.Text;
+using Boxer.Common;
 using Boxer.Images;
 using Boxer.Runtime.Init;
 
@@ -12,8 +13,6 @@ internal sealed class WorkspaceTree
 {
     /// <summary>The deepest entry: so many names.</summary>
     internal const int MaxDepth = 64;
-
-    private const int MaxPathBytes = InitProtocol.MaxPath - 1;
 
     // The average of names and targets together, which are kept in memory until the workspace is filled.
     private const int TextBytesOfEntry = 256;
@@ -71,9 +70,9 @@ internal sealed class WorkspaceTree
     /// <inheritdoc cref="AddDirectory"/>
     internal IReadOnlyList<string> AddLink(string path, string target)
     {
-        if (target.Length == 0 || Encoding.UTF8.GetByteCount(target) > MaxPathBytes)
+        if (target.Length == 0 || Encoding.UTF8.GetByteCount(target) > CleanPath.MaxRelativeBytes)
         {
-            throw new InvalidDataException($"it is a link to nothing, or to a path of more than {MaxPathBytes} bytes");
+            throw new InvalidDataException($"it is a link to nothing, or to a path of more than {CleanPath.MaxRelativeBytes} bytes");
         }
 
         CountText(target);
@@ -134,15 +133,15 @@ internal sealed class WorkspaceTree
 
     private List<string> Add(string path, Node node)
     {
-        if (Encoding.UTF8.GetByteCount(path) > MaxPathBytes)
+        PathFaults faults = CleanPath.TryParse(path, PathKind.BelowRoot, out CleanPath clean);
+        if (faults != PathFaults.None)
         {
-            throw new InvalidDataException($"its path has more than {MaxPathBytes} bytes");
+            throw new InvalidDataException(faults.HasFlag(PathFaults.TooLong) ? $"its path has more than {CleanPath.MaxRelativeBytes} bytes" : "its path is not clean");
         }
 
-        int depth = path.AsSpan().Count('/') + 1;
-        if (depth > MaxDepth)
+        if (clean.Names > MaxDepth)
         {
-            throw new InvalidDataException($"it is nested {depth} deep; {MaxDepth} are allowed");
+            throw new InvalidDataException($"it is nested {clean.Names} deep; {MaxDepth} are allowed");
         }
 
         List<string> above = [];

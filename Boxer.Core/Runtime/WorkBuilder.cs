@@ -1,4 +1,5 @@
 using System.Text;
+using Boxer.Common;
 using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Network;
@@ -26,7 +27,7 @@ internal static class WorkBuilder
     private const int InitAsRoot = 1;
 
     // A home there would hide what the sandbox needs, or be hidden.
-    private static readonly string[] NoHome = ["/", "/proc", "/sys", "/dev", "/.boxer", "/tmp", OutputDirectory];
+    private static readonly string[] NoHome = ["/tmp", OutputDirectory];
 
     /// <summary>Finds who the command runs as, by the image's own passwd and group.</summary>
     /// <exception cref="InvalidSandboxRequestException">
@@ -198,12 +199,9 @@ internal static class WorkBuilder
     }
 
     private static bool IsMountableHome(string path) =>
-        path.StartsWith('/')
-        && !path.Contains('\0', StringComparison.Ordinal)
-        && path.Length <= InitProtocol.MaxPath
-        && !path.TrimEnd('/').Split('/').Skip(1).Any(name => name is "" or "." or "..")
-        && !NoHome.Contains(path.Length == 1 ? path : path.TrimEnd('/'), StringComparer.Ordinal)
-        && !((string[])["/proc/", "/sys/", "/dev/", "/.boxer/"]).Any(reserved => path.StartsWith(reserved, StringComparison.Ordinal));
+        CleanPath.TryParse(path.TrimEnd('/'), PathKind.Absolute, out CleanPath home) == PathFaults.None
+        && !NoHome.Contains(home.Text, StringComparer.Ordinal)
+        && home.FirstName is not ("proc" or "sys" or "dev" or ".boxer");
 
     // It has whole seconds. The last one is for a program that catches SIGXCPU.
     private static InitResourceLimit CpuTime(TimeSpan limit)

@@ -2,7 +2,6 @@ using System.Net;
 using Boxer.Admission;
 using Boxer.Common;
 using Boxer.Linux;
-using Boxer.Network;
 
 namespace Boxer.Validation;
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Boxer.Common;
 
 namespace Boxer.Images;
 
@@ -18,7 +19,6 @@ internal sealed class LayerArchiveReader(Stream archive)
 
     // The same bound as Go's archive/tar, which the tools that build images use.
     private const int MaxExtendedHeaderBytes = 1024 * 1024;
-    private const int MaxPathBytes = 4095;
 
     // Far beyond any real clock, and within what utimensat(2) takes.
     private const long MaxSeconds = 1L << 40;
@@ -170,9 +170,9 @@ internal sealed class LayerArchiveReader(Stream archive)
         }
 
         byte[] linkName = extended.LongLinkName ?? extended.LinkName ?? CString(_block.AsSpan(157, 100));
-        if (name.Length > MaxPathBytes || linkName.Length > MaxPathBytes)
+        if (name.Length > CleanPath.MaxBytes || linkName.Length > CleanPath.MaxBytes)
         {
-            throw new InvalidDataException($"a name is longer than {MaxPathBytes} bytes");
+            throw new InvalidDataException($"a name is longer than {CleanPath.MaxBytes} bytes");
         }
 
         if (name.Contains((byte)0) || linkName.Contains((byte)0))

@@ -1,11 +1,10 @@
+using Boxer.Common;
+
 namespace Boxer.Images;
 
 /// <summary>A name in a layer, cut into its parts. Each part ends with NUL, ready for a system call.</summary>
 internal static class LayerPath
 {
-    private const int MaxBytes = 4095;
-    private const int MaxPartBytes = 255;
-
     /// <summary>
     /// Cuts a name: leading, trailing and double slashes and <c>.</c> say nothing; <c>..</c> is refused wherever it is.
     /// </summary>
@@ -19,9 +18,9 @@ internal static class LayerPath
             throw new InvalidDataException("an entry has an empty name");
         }
 
-        if (name.Length > MaxBytes)
+        if (name.Length > CleanPath.MaxBytes)
         {
-            throw new InvalidDataException($"a name is longer than {MaxBytes} bytes");
+            throw new InvalidDataException($"a name is longer than {CleanPath.MaxBytes} bytes");
         }
 
         var parts = new List<byte[]>();
@@ -38,9 +37,9 @@ internal static class LayerPath
                 throw new InvalidDataException("a name has \"..\" in it");
             }
 
-            if (part.Length > MaxPartBytes)
+            if (part.Length > CleanPath.MaxNameBytes)
             {
-                throw new InvalidDataException($"a part of a name is longer than {MaxPartBytes} bytes");
+                throw new InvalidDataException($"a part of a name is longer than {CleanPath.MaxNameBytes} bytes");
             }
 
             parts.Add([.. part, 0]);

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Boxer.Common;
 using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
@@ -213,7 +214,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 
     private unsafe void WriteSymbolicLink(SafeFileHandle parent, ulong parentInode, byte[] name, LayerEntry entry)
     {
-        if (entry.LinkName.Length is 0 or > 4095)
+        if (entry.LinkName.Length is 0 or > CleanPath.MaxBytes)
         {
             throw new InvalidDataException("the target of a symbolic link is empty or too long");
         }

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using Boxer.Common;
 
 namespace Boxer.Images;
 
@@ -266,9 +267,9 @@ internal sealed class ImageManifest
             return "";
         }
 
-        if (text.Length > 4095)
+        if (text.Length > CleanPath.MaxBytes)
         {
-            throw Fault("the image's WorkingDir is longer than 4095 characters");
+            throw Fault($"the image's WorkingDir is longer than {CleanPath.MaxBytes} characters");
         }
 
         return Path.GetFullPath(NoNul(text, "WorkingDir"), "/");

@@ -1,3 +1,5 @@
+using Boxer.Common;
+
 namespace Boxer.Runtime.Init;
 
 /// <summary>Something that PID 1 said, checked for form, bounds and order.</summary>
@@ -152,7 +154,7 @@ internal enum InitTruncation : uint
     /// <summary>Directories nested deeper than <see cref="InitProtocol.MaxOutputDepth"/>.</summary>
     Depth = 3,
 
-    /// <summary>Paths longer than <see cref="InitProtocol.MaxOutputPath"/>, or not UTF-8.</summary>
+    /// <summary>Paths longer than <see cref="CleanPath.MaxBytes"/>, or not UTF-8.</summary>
     Path = 4,
 
     /// <summary>Symbolic links, FIFOs, sockets and devices.</summary>

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using System.Text;
+using Boxer.Common;
 
 namespace Boxer.Runtime.Init;
 
@@ -44,15 +45,6 @@ internal static class InitProtocol
 
     /// <summary>The most entries of each other list of START.</summary>
     internal const int MaxItems = 64;
-
-    /// <summary>The longest absolute path in START and FILE_BEGIN, in bytes of UTF-8; a path in the workspace has one less.</summary>
-    internal const int MaxPath = 4_095;
-
-    /// <summary>The longest relative path of an output, in bytes of UTF-8.</summary>
-    internal const int MaxOutputPath = 4_095;
-
-    /// <summary>The longest name in a path, in bytes of UTF-8 (NAME_MAX).</summary>
-    internal const int MaxName = 255;
 
     /// <summary>The deepest directory that is walked; the output directory itself is 0.</summary>
     internal const int MaxOutputDepth = 64;
@@ -258,7 +250,7 @@ internal static class InitProtocol
                 break;
             case InitFrameType.FileFailed:
                 int fileErrno = reader.Number("errno", 1, MaxErrno);
-                result = new InitFileFailed(reader.Text("path", MaxPath), fileErrno);
+                result = new InitFileFailed(reader.Text("path", CleanPath.MaxBytes), fileErrno);
                 break;
             case InitFrameType.Ended:
                 result = DecodeEnded(ref reader);
@@ -278,7 +270,7 @@ internal static class InitProtocol
                 result = new InitOutputFile(reader.OutputPath(), fileMode, size, modifiedAt);
                 break;
             case InitFrameType.OutputLink:
-                string target = reader.Text("target", MaxOutputPath);
+                string target = reader.Text("target", CleanPath.MaxBytes);
                 result = target.Length > 0 ? new InitOutputLink(reader.OutputPath(), target) : throw new InitProtocolException("PID 1 sent a link to nothing.");
                 break;
             case InitFrameType.OutputTruncated:
@@ -414,10 +406,10 @@ internal static class InitProtocol
 
     private static void CheckPath(string path, string name)
     {
-        if (path is not ['/', _, ..] || Encoding.UTF8.GetByteCount(path) > MaxPath || path.Contains('\0')
-            || path[1..].Split('/').Any(part => part is "" or "." or ".." || Encoding.UTF8.GetByteCount(part) > MaxName))
+        // Halves of surrogate pairs are for those to refuse who know where the text is from: they become U+FFFD.
+        if ((CleanPath.TryParse(path, PathKind.Absolute, out _) & ~PathFaults.NotUnicode) != PathFaults.None)
         {
-            throw new ArgumentException($"'{path}' is not a clean absolute path of at most {MaxPath} bytes.", name);
+            throw new ArgumentException($"'{path}' is not a clean absolute path of at most {CleanPath.MaxBytes} bytes.", name);
         }
     }
 
@@ -548,17 +540,8 @@ internal static class InitProtocol
 
         internal string OutputPath()
         {
-            string path = Text("path", MaxOutputPath);
-            foreach (Range range in path.AsSpan().Split('/'))
-            {
-                ReadOnlySpan<char> name = path.AsSpan()[range];
-                if (name is "" or "." or ".." || Encoding.UTF8.GetByteCount(name) > MaxName)
-                {
-                    throw Bad("path");
-                }
-            }
-
-            return path;
+            string path = Text("path", CleanPath.MaxBytes);
+            return CleanPath.TryParse(path, PathKind.InDirectory, out _) == PathFaults.None ? path : throw Bad("path");
         }
 
         internal readonly void End()
