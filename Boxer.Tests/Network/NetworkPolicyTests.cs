@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Text.RegularExpressions;
+using Boxer.Common;
 using Boxer.Network;
 using Boxer.Tests.Support;
 using CsCheck;
@@ -169,7 +170,7 @@ public sealed partial class NetworkPolicyTests
 
             if (rest == "fib daddr type != unicast")
             {
-                return SpecialRanges.Contains(address) && (address.IsIPv6Multicast || (address.AddressFamily == AddressFamily.InterNetwork && address.GetAddressBytes()[0] is 224 or 0 or 127));
+                return SpecialRanges.IsClosedToGuests(address) && (address.IsIPv6Multicast || (address.AddressFamily == AddressFamily.InterNetwork && address.GetAddressBytes()[0] is 224 or 0 or 127));
             }
 
             bool matches = true;
@@ -190,8 +191,8 @@ public sealed partial class NetworkPolicyTests
 
         bool IsIn(string set) => set switch
         {
-            "special" => address.AddressFamily == AddressFamily.InterNetwork && SpecialRanges.Contains(address),
-            "special6" => address.AddressFamily == AddressFamily.InterNetworkV6 && SpecialRanges.Contains(address),
+            "special" => address.AddressFamily == AddressFamily.InterNetwork && SpecialRanges.IsClosedToGuests(address),
+            "special6" => address.AddressFamily == AddressFamily.InterNetworkV6 && SpecialRanges.IsClosedToGuests(address),
             _ => opened.Contains(set),
         };
     }
