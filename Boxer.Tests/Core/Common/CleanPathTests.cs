@@ -142,13 +142,15 @@ public sealed class CleanPathTests
 
         string[] names = (text[0] == '/' ? text[1..] : text).Split('/');
         int most = kind == PathKind.BelowRoot ? 4_094 : 4_095;
-        return (text[0] == '/' != (kind == PathKind.Absolute) ? PathFaults.WrongKind : 0)
-            | (text.Contains('\0') ? PathFaults.Nul : 0)
-            | (IsStrict(text) ? 0 : PathFaults.NotUnicode)
-            | (Encoding.UTF8.GetByteCount(text) > most ? PathFaults.TooLong : 0)
-            | (names.Any(name => Encoding.UTF8.GetByteCount(name) > 255) ? PathFaults.LongName : 0)
-            | (names.Contains("") ? PathFaults.EmptyName : 0)
-            | (names.Contains(".") ? PathFaults.Dot : 0)
-            | (names.Contains("..") ? PathFaults.DotDot : 0);
+        return If(text[0] == '/' != (kind == PathKind.Absolute), PathFaults.WrongKind)
+            | If(text.Contains('\0', StringComparison.Ordinal), PathFaults.Nul)
+            | If(!IsStrict(text), PathFaults.NotUnicode)
+            | If(Encoding.UTF8.GetByteCount(text) > most, PathFaults.TooLong)
+            | If(names.Any(name => Encoding.UTF8.GetByteCount(name) > 255), PathFaults.LongName)
+            | If(names.Contains(""), PathFaults.EmptyName)
+            | If(names.Contains("."), PathFaults.Dot)
+            | If(names.Contains(".."), PathFaults.DotDot);
+
+        static PathFaults If(bool isFault, PathFaults fault) => isFault ? fault : PathFaults.None;
     }
 }
