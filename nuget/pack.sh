@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Packs Boxer.Core, Boxer.Network, Boxer.Hosting and Boxer.AspNetCore into artifacts/nuget, and checks what is in them. They run on this machine's
+# Packs Boxer.Core, Boxer.Network, Boxer.Hosting, Boxer.AspNetCore and Boxer.Testing into artifacts/nuget, and checks what is in them. They run on this machine's
 # processor, and packed on x64 with gcc-aarch64-linux-gnu installed on arm64 too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,7 +16,7 @@ case $(uname -m) in
 esac
 out=artifacts/nuget
 rm -rf "$out"
-for project in Boxer.Core Boxer.Network Boxer.Hosting Boxer.AspNetCore; do
+for project in Boxer.Core Boxer.Network Boxer.Hosting Boxer.AspNetCore Boxer.Testing; do
     dotnet pack "$project" -c Release -o "$out" -v quiet --nologo -clp:NoSummary
     package=$(find "$out" -name "$project.*.nupkg")
     expected=("lib/net10.0/$project.dll" "lib/net10.0/$project.xml" README.md icon.png)

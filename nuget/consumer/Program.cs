@@ -16,6 +16,6 @@ services.AddBoxer(options =>
 await using ServiceProvider provider = services.BuildServiceProvider();
 
 SandboxResult result = await provider.GetRequiredService<ISandboxRunner>().RunAsync(new SandboxRequest(image, command));
-Console.Out.Write(result.Stdout);
-Console.Error.Write(result.Stderr);
+Console.Out.Write(result.StandardOutput);
+Console.Error.Write(result.StandardError);
 return result.ExitCode;
