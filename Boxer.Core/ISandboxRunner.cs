@@ -23,7 +23,7 @@ public interface ISandboxRunner
     Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Runs the command and yields what happens as it happens: <see cref="SandboxStarted"/>, then
+    /// Runs the command and yields what happens as it happens: <see cref="SandboxImagePulling"/> where the image is pulled, <see cref="SandboxStarted"/>, then
     /// <see cref="SandboxDataReceived"/> as it is printed, then one <see cref="SandboxEnded"/> with the whole result.
     /// </summary>
     /// <remarks>

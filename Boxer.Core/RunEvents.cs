@@ -34,6 +34,10 @@ internal sealed class RunEvents(bool isKept = true)
                 ReadOnlyMemory<byte> first = ((SandboxDataReceived)last.Value).Data;
                 last.Value = new SandboxDataReceived(output.Stream, isKept ? From(first, output.Data) : Append(first, output.Data));
             }
+            else if (item is SandboxImagePulling { Layer: { } layer } && FindUnread(layer.Digest) is { } unread)
+            {
+                unread.Value = item;
+            }
             else
             {
                 HasStarted |= item is SandboxStarted;
@@ -73,6 +77,17 @@ internal sealed class RunEvents(bool isKept = true)
         }
 
         return (node?.Value as SandboxDataReceived)?.Stream == stream ? node : null;
+    }
+
+    private LinkedListNode<SandboxEvent>? FindUnread(string layer)
+    {
+        LinkedListNode<SandboxEvent>? node = _waiting.Last;
+        while (node is not null && (node.Value as SandboxImagePulling)?.Layer?.Digest != layer)
+        {
+            node = node.Previous;
+        }
+
+        return node;
     }
 
     private SandboxEvent? Take()

@@ -13,6 +13,33 @@ public abstract class SandboxEvent
     }
 }
 
+/// <summary>
+/// The image of the run is being pulled, by this run or by another that shares the pull. Comes before <see cref="SandboxStarted"/>, and only where
+/// there is a pull: first without a layer, then for each layer, at most every 250 ms and when it is stored. What a slow reader has not read of a
+/// layer is replaced by what is newer.
+/// </summary>
+public sealed class SandboxImagePulling : SandboxEvent
+{
+    /// <summary>Creates the event.</summary>
+    /// <param name="image">The canonical reference of the image.</param>
+    /// <param name="layer">Progress of one layer; <see langword="null"/> in the first event of a pull.</param>
+    public SandboxImagePulling(string image, PullProgress? layer = null)
+    {
+        ArgumentNullException.ThrowIfNull(image);
+        Image = image;
+        Layer = layer;
+    }
+
+    /// <summary>The canonical reference of the image, such as <c>docker.io/library/python:3.12-slim</c>.</summary>
+    public string Image { get; }
+
+    /// <summary>Progress of one layer; <see langword="null"/> in the first event of a pull.</summary>
+    public PullProgress? Layer { get; }
+
+    /// <summary>Returns the image and the progress.</summary>
+    public override string ToString() => Layer is null ? $"pulling: {UntrustedText.Show(Image)}" : $"pulling: {UntrustedText.Show(Image)}, {Layer.Bytes} of {Layer.TotalBytes} bytes";
+}
+
 /// <summary>The command was started.</summary>
 public sealed class SandboxStarted : SandboxEvent
 {

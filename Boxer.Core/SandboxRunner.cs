@@ -253,7 +253,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
             AdmissionQueue.Ticket place = held.Push(_admission.Enter(request.FairnessKey));
             SandboxHost host = await GetHostAsync(_options.QueueTimeout + _options.BootTimeout, cancellationToken).ConfigureAwait(false);
-            (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(host, reference, request, place, held, trace, cancellationToken)).ConfigureAwait(false);
+            (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(host, reference, request, place, held, trace, events, cancellationToken)).ConfigureAwait(false);
             ImageUser user = WorkBuilder.ResolveUser(request, image);
             held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryBytes!.Value, cancellationToken)).ConfigureAwait(false));
             NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
@@ -329,7 +329,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
     // Who waits for a registry keeps no place that runs of images that are here could have.
     private async Task<(IImageLease Image, AdmissionQueue.Ticket Place)> AcquireImageAsync(
-        SandboxHost host, ImageReference reference, SandboxRequest request, AdmissionQueue.Ticket place, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        SandboxHost host, ImageReference reference, SandboxRequest request, AdmissionQueue.Ticket place, CleanupStack held, RunTrace trace, RunEvents events, CancellationToken cancellationToken)
     {
         PullPolicy policy = PolicyOf(request);
         if (policy != PullPolicy.Always || reference.Digest is not null)
@@ -347,8 +347,14 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         place.Dispose();
         using (_admission.EnterPull(request.FairnessKey))
         {
+            using var pulling = new PullEvents(reference.ToString(), events, _time);
+            if (policy == PullPolicy.Missing)
+            {
+                pulling.Begin();
+            }
+
             IImageLease image = held.Push(await trace.StageAsync(
-                "pull", () => host.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = policy }, cancellationToken)).ConfigureAwait(false));
+                "pull", () => host.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = policy, Progress = pulling }, cancellationToken)).ConfigureAwait(false));
             return (image, held.Push(_admission.Enter(request.FairnessKey)));
         }
     }

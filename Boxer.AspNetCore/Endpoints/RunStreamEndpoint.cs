@@ -36,6 +36,12 @@ internal static class RunStreamEndpoint
         {
             while (await NextAsync(events, writer, services.GetRequiredService<TimeProvider>()))
             {
+                if (events.Current is SandboxImagePulling)
+                {
+                    // A pull that fails has a status of its own, which comes before everything that is sent.
+                    continue;
+                }
+
                 progress.Note(events.Current);
                 if (events.Current is SandboxEnded { Result: var result })
                 {

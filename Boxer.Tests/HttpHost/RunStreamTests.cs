@@ -135,6 +135,17 @@ public sealed class RunStreamTests
     }
 
     [Fact]
+    public async Task A_pull_is_not_sent_so_that_one_that_fails_has_its_status()
+    {
+        await using HostFixture host = await HostFixture.StartAsync();
+        host.Runner.Script = (_, _) => Pulls(new ImageNotFoundException("No such image."));
+        Assert.Equal(404, (await StreamAsync(host)).Status);
+
+        host.Runner.Script = (_, _) => Pulls(null);
+        Assert.Equal(["started", "end"], Parse((await StreamAsync(host)).Text).Select(sent => sent.Name));
+    }
+
+    [Fact]
     public async Task What_breaks_after_the_start_is_told_in_the_end_event()
     {
         await using HostFixture host = await HostFixture.StartAsync();
@@ -186,6 +197,20 @@ public sealed class RunStreamTests
         yield return new SandboxStarted("boxer-1");
         yield return Out("early");
         await go;
+        yield return new SandboxEnded(ScriptedRunner.Result(id: "boxer-1"));
+    }
+
+    private static async IAsyncEnumerable<SandboxEvent> Pulls(Exception? fault)
+    {
+        yield return new SandboxImagePulling("docker.io/library/a:1");
+        await Task.Yield();
+        yield return new SandboxImagePulling("docker.io/library/a:1", new Boxer.Images.PullProgress("sha256:0", 1, 2, IsStored: false));
+        if (fault is not null)
+        {
+            throw fault;
+        }
+
+        yield return new SandboxStarted("boxer-1");
         yield return new SandboxEnded(ScriptedRunner.Result(id: "boxer-1"));
     }
 

@@ -130,6 +130,7 @@ public sealed class MainJobTests(SharedRunner shared)
     [Fact]
     public async Task A_reader_that_does_not_read_does_not_hold_its_sandbox()
     {
+        await shared.PullAsync();
         await using IAsyncEnumerator<SandboxEvent> events = shared.Runner.StreamAsync(Python("print('x' * 5_000_000)"), Cancel).GetAsyncEnumerator(Cancel);
         Assert.True(await events.MoveNextAsync());
         Assert.IsType<SandboxStarted>(events.Current);
@@ -258,6 +259,7 @@ public sealed class MainJobTests(SharedRunner shared)
     [Fact]
     public async Task Events_come_as_they_happen_and_end_with_the_whole_result()
     {
+        await shared.PullAsync();
         var events = new List<SandboxEvent>();
         SandboxRequest request = Python("import sys, time; print('one', flush=True); sys.stdin.read(); print('two', file=sys.stderr)");
         await foreach (SandboxEvent item in shared.Runner.StreamAsync(request, Cancel))

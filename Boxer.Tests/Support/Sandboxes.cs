@@ -1,4 +1,5 @@
 using Boxer.Hosting;
+using Boxer.Images;
 
 namespace Boxer.Tests.Support;
 
@@ -33,6 +34,9 @@ public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
             return image.Options();
         }
     }
+
+    /// <summary>Pulls the image, so that a run does not.</summary>
+    internal Task PullAsync() => Runner.Images.PullAsync(ImageReference.Parse(PythonImage.Name), cancellationToken: TestContext.Current.CancellationToken);
 
     /// <summary>Runs it in a sandbox that is booted for it, or in one that waited.</summary>
     internal async Task<SandboxResult> RunAsync(SandboxRequest request, bool pooled)
