@@ -3,16 +3,8 @@ namespace Boxer.AspNetCore.Configuration;
 /// <summary>The host's configuration, complete and checked. <see cref="SettingsBinder"/> has the keys, ranges and defaults.</summary>
 internal sealed record HostSettings
 {
-    private const int ForEachProcessor = 4;
-
     /// <summary>The options of the sandboxes.</summary>
     public required BoxerOptions Sandboxes { get; init; }
-
-    /// <summary>How many sandboxes may run at once, with the default of <see cref="BoxerOptions.MaxConcurrentRuns"/>.</summary>
-    public long MostRunning => Sandboxes.MaxConcurrentRuns ?? Environment.ProcessorCount * ForEachProcessor;
-
-    /// <summary>How many sandboxes may wait, with the default of <see cref="PoolOptions.MaxSandboxes"/>.</summary>
-    public long MostWaiting => Sandboxes.Pool.Enabled == false ? 0 : Sandboxes.Pool.MaxSandboxes ?? Environment.ProcessorCount * ForEachProcessor;
 
     public required ListenAddress ListenAddress { get; init; }
 
@@ -46,6 +38,33 @@ internal sealed record HostSettings
 
     /// <summary>Whether the default omits "host" because other users than this machine's can send requests.</summary>
     public required bool HostNetworkLeftOut { get; init; }
+
+    /// <summary>Copies what is configured to the options of the endpoints. The runner's own networks are those of requests.</summary>
+    public void CopyTo(BoxerHttpOptions options)
+    {
+        foreach (string key in ApiKeys)
+        {
+            options.ApiKeys.Add(new BoxerApiKey(key));
+        }
+
+        foreach (string name in HostNames)
+        {
+            options.HostNames.Add(name);
+        }
+
+        foreach (string network in Sandboxes.AllowedNetworks)
+        {
+            options.AllowedNetworks.Add(network);
+        }
+
+        options.MaxUploadBytes = UploadLimitBytes;
+        options.MaxStoredBytes = UploadQuotaBytes;
+        options.MaxStoredFiles = UploadQuotaFiles;
+        options.MaxRequestBytes = RunBodyLimitBytes;
+        options.MaxInlineOutputBytes = InlineOutputsBytes;
+        options.MaxInlineOutputFiles = InlineOutputsFiles;
+        options.StopGrace = StopGrace;
+    }
 
     /// <summary>Copies what is configured to the options that the container makes.</summary>
     /// <param name="options">The options.</param>

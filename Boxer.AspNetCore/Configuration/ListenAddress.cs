@@ -1,8 +1,6 @@
 using System.Globalization;
 using System.Net;
-using System.Net.Sockets;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
-using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace Boxer.AspNetCore.Configuration;
 
@@ -43,22 +41,6 @@ internal sealed record ListenAddress(IPAddress? Address, int Port)
             && (bracketed || host.Count(c => c == '.') == 3)
             ? new(address, port)
             : null;
-    }
-
-    /// <summary>
-    /// Makes the socket that listens. What it accepts is asked after 15 s of silence whether it is still there, and given up after 30 s
-    /// without a sign: a client whose machine or link is gone says nothing itself.
-    /// </summary>
-    public static Socket CreateSocket(EndPoint endpoint)
-    {
-        const int UserTimeout = 18;
-        Socket socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endpoint);
-        socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
-        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, 15);
-        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, 5);
-        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount, 3);
-        socket.SetRawSocketOption((int)SocketOptionLevel.Tcp, UserTimeout, BitConverter.GetBytes(30_000));
-        return socket;
     }
 
     /// <summary>Makes Kestrel listen there.</summary>

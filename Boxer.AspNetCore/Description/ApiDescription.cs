@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using Boxer.AspNetCore.Contracts;
+using System.Text.Json.Serialization.Metadata;
+using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
 
 namespace Boxer.AspNetCore.Description;
@@ -11,13 +12,8 @@ internal static class ApiDescription
     public static void AddApiDescription(this IServiceCollection services)
     {
         services.ConfigureHttpJsonOptions(options =>
-        {
-            // The description of the API is made with these.
-            options.SerializerOptions.PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower;
-            options.SerializerOptions.NumberHandling = JsonNumberHandling.Strict;
-            options.SerializerOptions.TypeInfoResolverChain.Insert(0, HostJson.Default);
-        });
-        services.AddOpenApi(options =>
+            options.SerializerOptions.TypeInfoResolverChain.Insert(0, HostJson.Default.WithAddedModifier(NameMembers)));
+        services.AddOpenApi(BoxerHttpDefaults.DocumentName, options =>
         {
             options.AddDocumentTransformer((document, _, _) =>
             {
@@ -44,5 +40,37 @@ internal static class ApiDescription
                 return Task.CompletedTask;
             });
         });
+    }
+
+    /// <summary>Maps the document at <c>openapi/v1.json</c>. It is made once.</summary>
+    public static void MapApiDescription(this RouteGroupBuilder routes)
+    {
+        Task<byte[]>? made = null;
+        routes.MapGet("/openapi/v1.json", async (HttpContext context) =>
+        {
+            byte[] document = await (made ??= MakeAsync(context.RequestServices));
+            context.Response.ContentType = "application/json; charset=utf-8";
+            context.Response.ContentLength = document.Length;
+            await context.Response.Body.WriteAsync(document, context.RequestAborted);
+        }).ExcludeFromDescription();
+    }
+
+    private static async Task<byte[]> MakeAsync(IServiceProvider services)
+    {
+        IOpenApiDocumentProvider provider = services.GetRequiredKeyedService<IOpenApiDocumentProvider>(BoxerHttpDefaults.DocumentName);
+        OpenApiDocument document = await provider.GetOpenApiDocumentAsync();
+        using MemoryStream json = new();
+        await document.SerializeAsJsonAsync(json, OpenApiSpecVersion.OpenApi3_1);
+        return json.ToArray();
+    }
+
+    // The application's own JSON options may have other names and let numbers be texts.
+    private static void NameMembers(JsonTypeInfo type)
+    {
+        type.NumberHandling = JsonNumberHandling.Strict;
+        foreach (JsonPropertyInfo property in type.Properties)
+        {
+            property.Name = JsonNamingPolicy.SnakeCaseLower.ConvertName(property.Name);
+        }
     }
 }

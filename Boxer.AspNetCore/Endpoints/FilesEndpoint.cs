@@ -1,10 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Text;
-using Boxer.AspNetCore.Files;
-using Boxer.AspNetCore.Contracts;
-using Boxer.AspNetCore.Security;
-using Boxer.AspNetCore.Configuration;
 using Microsoft.AspNetCore.WebUtilities;
+using Microsoft.Extensions.Options;
 using Microsoft.Net.Http.Headers;
 
 namespace Boxer.AspNetCore.Endpoints;
@@ -18,9 +15,6 @@ internal static class FilesEndpoint
     private const int MaxPathBytes = 16 * 1_024;
 
     private const int MaxBoundaryLength = 100;
-
-    /// <summary>What an upload may take, however large, beside the time for its bytes.</summary>
-    private static readonly TimeSpan LeastUploadTime = TimeSpan.FromSeconds(120);
 
     /// <summary>The least rate that makes an upload of the largest size arrive in time.</summary>
     private const int UploadBytesPerSecond = 32 * 1_024;
@@ -50,18 +44,18 @@ internal static class FilesEndpoint
 
     private static async Task UploadAsync(HttpContext context)
     {
-        HostSettings settings = context.RequestServices.GetRequiredService<HostSettings>();
-        FileSpace space = context.RequestServices.GetRequiredService<ApiKeys>().SpaceOf(context);
+        BoxerHttpOptions options = context.RequestServices.GetRequiredService<IOptions<BoxerHttpOptions>>().Value;
+        FileSpace space = SpaceOf(context);
         RunLifetime lifetime = context.RequestServices.GetRequiredService<RunLifetime>();
         BodyLimit.Set(
-            context, settings.UploadLimitBytes + MultipartOverhead, $"The file has more than {settings.UploadLimitBytes} bytes, the most that one file may have.");
+            context, options.MaxUploadBytes + MultipartOverhead, $"The file has more than {options.MaxUploadBytes} bytes, the most that one file may have.");
 
         string boundary = FindBoundary(context.Request);
         using BodyPlace place = context.RequestServices.GetRequiredService<BodyRoom>().Enter(context);
         using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.End);
         await using WatchedBody body = new(
             context.Request.Body,
-            LeastUploadTime + TimeSpan.FromSeconds(settings.UploadLimitBytes / UploadBytesPerSecond),
+            options.RequestBodyTimeout + TimeSpan.FromSeconds(options.MaxUploadBytes / UploadBytesPerSecond),
             context.RequestServices.GetRequiredService<TimeProvider>(),
             onRead: null,
             end.Token);
@@ -78,7 +72,7 @@ internal static class FilesEndpoint
                 switch (name)
                 {
                     case "file" when file is null:
-                        file = await space.StageAsync(new PartBody(section.Body), settings.UploadLimitBytes, end.Token);
+                        file = await space.StageAsync(new PartBody(section.Body), options.MaxUploadBytes, end.Token);
                         break;
                     case "path" when path is null:
                         path = await ReadPartAsync(() => ReadPathAsync(section.Body, end.Token));
@@ -105,6 +99,8 @@ internal static class FilesEndpoint
         await context.Response.WriteAsJsonAsync(new FileBody(path), HostJson.Relaxed.FileBody, cancellationToken: context.RequestAborted);
     }
 
+    private static FileSpace SpaceOf(HttpContext context) => context.RequestServices.GetRequiredService<FileStore>().GetSpace(Clients.NameOf(context));
+
     private static void Publish(HttpContext context, StagedFile file, string path)
     {
         try
@@ -120,7 +116,7 @@ internal static class FilesEndpoint
     private static async Task DownloadAsync(HttpContext context, string? path)
     {
         CheckPath(context, path);
-        FileSpace space = context.RequestServices.GetRequiredService<ApiKeys>().SpaceOf(context);
+        FileSpace space = SpaceOf(context);
         Stream file = space.OpenRead(path) ?? throw Missing(path);
         await using (file)
         {
@@ -140,7 +136,7 @@ internal static class FilesEndpoint
     private static async Task DeleteAsync(HttpContext context, string? path)
     {
         CheckPath(context, path);
-        FileSpace space = context.RequestServices.GetRequiredService<ApiKeys>().SpaceOf(context);
+        FileSpace space = SpaceOf(context);
         if (space.Delete(path) == 0)
         {
             throw Missing(path);

@@ -1,4 +1,3 @@
-using Boxer.AspNetCore.Contracts;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Boxer.AspNetCore.Endpoints;
@@ -9,6 +8,7 @@ internal static class HealthEndpoint
     public static void MapHealth(this IEndpointRouteBuilder routes)
     {
         routes.MapGet("/healthz", (Delegate)LiveAsync)
+            .AllowAnonymous()
             .WithName("healthz")
             .WithSummary("Says that the host answers.")
             .Produces<HealthBody>()

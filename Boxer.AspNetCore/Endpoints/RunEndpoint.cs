@@ -1,4 +1,3 @@
-using Boxer.AspNetCore.Contracts;
 
 namespace Boxer.AspNetCore.Endpoints;
 

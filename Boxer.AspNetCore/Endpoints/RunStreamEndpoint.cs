@@ -1,6 +1,5 @@
 using System.Text;
 using System.Text.Json;
-using Boxer.AspNetCore.Contracts;
 
 namespace Boxer.AspNetCore.Endpoints;
 

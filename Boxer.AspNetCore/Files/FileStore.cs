@@ -69,7 +69,7 @@ internal sealed partial class FileStore : IDisposable
     public FileSpace GetSpace(string name)
     {
         ArgumentNullException.ThrowIfNull(name);
-        if (!SpaceName().IsMatch(name))
+        if (!IsSpaceName(name))
         {
             throw new ArgumentException("The name of a file space is 1 to 64 lower-case letters, digits and hyphens.", nameof(name));
         }
@@ -89,6 +89,9 @@ internal sealed partial class FileStore : IDisposable
             throw;
         }
     }
+
+    /// <summary>Whether a space can have this name.</summary>
+    internal static bool IsSpaceName(string name) => SpaceName().IsMatch(name);
 
     /// <summary>Lets another process open the store. Files stay where they are.</summary>
     public void Dispose()

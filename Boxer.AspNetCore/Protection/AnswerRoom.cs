@@ -1,13 +1,12 @@
-using Boxer.AspNetCore.Security;
-using Boxer.AspNetCore.Configuration;
+using Microsoft.Extensions.Options;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
 /// Bounds the bytes of answers that wait for their readers. Where they would be too many, the client that holds the most loses its oldest:
 /// it reads the slowest, or asks for the most at once.
 /// </summary>
-internal sealed class AnswerRoom(HostSettings settings, ILogger<AnswerRoom> logger)
+internal sealed class AnswerRoom(IOptions<BoxerHttpOptions> options, IOptions<BoxerOptions> sandboxes, ILogger<AnswerRoom> logger)
 {
     private const long LeastBytes = 256L << 20;
 
@@ -17,7 +16,8 @@ internal sealed class AnswerRoom(HostSettings settings, ILogger<AnswerRoom> logg
     private readonly Lock _lock = new();
     private readonly LinkedList<Held> _held = new();
     private readonly Dictionary<string, long> _clients = new(StringComparer.Ordinal);
-    private readonly long _most = Math.Max(LeastBytes, Largest * ((2 * settings.Sandboxes.DefaultLimits.StandardOutputBytes ?? 0) + (2 * settings.InlineOutputsBytes)));
+    private readonly long _most = options.Value.MaxBufferedAnswerBytes
+        ?? Math.Max(LeastBytes, Largest * ((2 * sandboxes.Value.DefaultLimits.StandardOutputBytes ?? 0) + (2 * options.Value.MaxInlineOutputBytes)));
     private long _bytes;
 
     /// <summary>Notes that an answer is in memory, until it is disposed.</summary>
@@ -25,7 +25,7 @@ internal sealed class AnswerRoom(HostSettings settings, ILogger<AnswerRoom> logg
     /// <param name="bytes">How much it holds.</param>
     public IDisposable Enter(HttpContext context, long bytes)
     {
-        Held own = new(this, ApiKeys.ClientOf(context), bytes, context);
+        Held own = new(this, Clients.ClientOf(context), bytes, context);
         List<Held> givenUp = [];
         lock (_lock)
         {
@@ -42,7 +42,7 @@ internal sealed class AnswerRoom(HostSettings settings, ILogger<AnswerRoom> logg
 
         foreach (Held held in givenUp)
         {
-            HostLog.AnswerGivenUp(logger, held.Client, held.Bytes);
+            HttpLog.AnswerGivenUp(logger, held.Client, held.Bytes);
             held.Context.Abort();
         }
 

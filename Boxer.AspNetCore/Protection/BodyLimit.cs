@@ -1,6 +1,6 @@
 using Microsoft.AspNetCore.Http.Features;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Protection;
 
 /// <summary>The most that the body of a request may have.</summary>
 internal static class BodyLimit

@@ -1,13 +1,12 @@
-using Boxer.AspNetCore.Security;
-using Boxer.AspNetCore.Configuration;
+using Microsoft.Extensions.Options;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
 /// Bounds the bodies that are being read, and the memory that requests hold from their body until their answer. Nobody has more
 /// than half of either, so that what one client sends slowly leaves room for the others.
 /// </summary>
-internal sealed class BodyRoom(HostSettings settings)
+internal sealed class BodyRoom(IOptions<BoxerHttpOptions> options, IOptions<BoxerOptions> sandboxes)
 {
     private const long LeastBytes = 256L << 20;
 
@@ -16,17 +15,17 @@ internal sealed class BodyRoom(HostSettings settings)
 
     private readonly Lock _lock = new();
     private readonly Dictionary<string, Share> _shares = new(StringComparer.Ordinal);
-    private readonly long _mostBytes = Math.Max(LeastBytes, 4 * MemoryForEachByte * settings.RunBodyLimitBytes);
+    private readonly long _mostBytes = options.Value.MaxBufferedRequestBytes ?? Math.Max(LeastBytes, 4 * MemoryForEachByte * options.Value.MaxRequestBytes);
     private readonly Share _all = new();
 
     /// <summary>Half of the connections, so that a body is never what keeps a client from asking whether the host lives.</summary>
-    internal int MostBodies { get; } = DescriptorLimit.ConnectionsOf(settings) / 2;
+    internal int MostBodies { get; } = DescriptorLimit.ConnectionsOf(sandboxes.Value) / 2;
 
     /// <summary>Takes a place for a body, before any of it is read.</summary>
     /// <exception cref="HttpFaultException">429: this client, or all together, send too many already.</exception>
     public BodyPlace Enter(HttpContext context)
     {
-        string client = ApiKeys.ClientOf(context);
+        string client = Clients.ClientOf(context);
         lock (_lock)
         {
             Share share = _shares.GetValueOrDefault(client) ?? new Share();

@@ -3,7 +3,7 @@ using System.Net;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http.Features;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
 /// A transport with so many connections at most, over all its listeners. Those beyond are turned away one after the other: where Kestrel does it, each waits for a

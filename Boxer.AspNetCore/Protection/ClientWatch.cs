@@ -2,7 +2,7 @@ using System.Net.Sockets;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http.Features;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
 /// Ends the request of a client that sends on and on behind it while it runs. The server reads ahead so far and then no more, so it would

@@ -1,7 +1,6 @@
 using System.Globalization;
-using Boxer.AspNetCore.Configuration;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Protection;
 
 /// <summary>RLIMIT_NOFILE of this process. The .NET runtime raises its soft limit to the hard one, and ends a process that has none left.</summary>
 internal static class DescriptorLimit
@@ -20,20 +19,23 @@ internal static class DescriptorLimit
     private static readonly long Most = Read();
 
     /// <summary>How many connections leave enough for the sandboxes that may run and wait.</summary>
-    internal static int ConnectionsOf(HostSettings settings) =>
-        (int)Math.Clamp((Most - ForWork(settings)) / ForEachConnection, FewestConnections, MostConnections);
+    internal static int ConnectionsOf(BoxerOptions options) =>
+        (int)Math.Clamp((Most - ForWork(options)) / ForEachConnection, FewestConnections, MostConnections);
 
     /// <summary>What is wrong with the limit, or <see langword="null"/>.</summary>
-    internal static string? FindFault(HostSettings settings)
+    internal static string? FindFault(BoxerOptions options)
     {
-        long needed = ForWork(settings) + (ForEachConnection * FewestConnections);
+        long needed = ForWork(options) + (ForEachConnection * FewestConnections);
         return Most < needed
-            ? $"this process can have {Most} descriptors open, and with max_concurrent_runs and pool.max_sandboxes as they are it needs {needed}: raise its limit (ulimit -n, LimitNOFILE)."
+            ? $"this process can have {Most} descriptors open, and with the number of sandboxes that may run and wait it needs {needed}: raise its limit (ulimit -n, LimitNOFILE), or lower MaxConcurrentRuns and MaxSandboxes."
             : null;
     }
 
-    private static long ForWork(HostSettings settings) =>
-        ForTheHost + (ForEachSandbox * (settings.MostRunning + settings.MostWaiting)) + (ForEachResolver * settings.MostRunning);
+    private static long ForWork(BoxerOptions options)
+    {
+        SandboxCounts counts = SandboxCounts.Of(options);
+        return ForTheHost + (ForEachSandbox * (counts.Running + counts.Waiting)) + (ForEachResolver * counts.Running);
+    }
 
     // proc_pid_limits(5).
     private static long Read()

@@ -1,4 +1,4 @@
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Protection;
 
 /// <summary>A stream of which nothing but its next bytes can be had, asynchronously.</summary>
 internal abstract class ReadOnlyStream : Stream

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
 /// The body of a request, given up when it is late or when hardly anything of it comes. The server's own least rate is an average since

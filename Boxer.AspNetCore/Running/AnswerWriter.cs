@@ -1,9 +1,8 @@
 using System.IO.Pipelines;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
-using Boxer.AspNetCore.Contracts;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Running;
 
 /// <summary>
 /// Writes the body of an answer member by member, what is large in pieces and no faster than it is read. What a run printed can be many

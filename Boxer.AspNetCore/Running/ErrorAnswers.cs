@@ -1,6 +1,5 @@
-using Boxer.AspNetCore.Files;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Running;
 
 /// <summary>
 /// What each exception is answered with. A <see cref="SandboxException"/> is answered with its public sentence only; its message, which
@@ -19,7 +18,7 @@ internal sealed class ErrorAnswers(RunLifetime lifetime, ILogger<ErrorAnswers> l
                 return HttpAnswer.Failed(StatusCodes.Status413PayloadTooLarge, "the body is too large.");
             case OperationCanceledException when context.RequestAborted.IsCancellationRequested:
             case IOException when context.RequestAborted.IsCancellationRequested:
-                HostLog.ClientGone(logger, context.TraceIdentifier);
+                HttpLog.ClientGone(logger, context.TraceIdentifier);
                 return null;
             case OperationCanceledException or ObjectDisposedException when lifetime.Stopping.IsCancellationRequested:
                 return HttpAnswer.Failed(StatusCodes.Status503ServiceUnavailable, "the host is stopping; the run was ended.");
@@ -38,10 +37,10 @@ internal sealed class ErrorAnswers(RunLifetime lifetime, ILogger<ErrorAnswers> l
             case SandboxCapacityException capacity:
                 return Public(StatusCodes.Status429TooManyRequests, capacity, capacity.PublicMessage, context) with { RetryAfter = capacity.RetryAfter };
             case IOException full when IsDiskFull(full):
-                HostLog.DiskFull(logger, exception, context.TraceIdentifier);
+                HttpLog.DiskFull(logger, exception, context.TraceIdentifier);
                 return HttpAnswer.Failed(StatusCodes.Status507InsufficientStorage, "the disk of this host is full; nothing was stored.");
             default:
-                HostLog.Failed(logger, exception, context.TraceIdentifier);
+                HttpLog.Failed(logger, exception, context.TraceIdentifier);
                 string what = exception is SandboxRuntimeException ? "the sandbox failed" : "the host failed";
                 return HttpAnswer.Failed(
                     StatusCodes.Status500InternalServerError, $"{what}; its log has the reason under request {context.TraceIdentifier}.");
@@ -64,7 +63,7 @@ internal sealed class ErrorAnswers(RunLifetime lifetime, ILogger<ErrorAnswers> l
             return HttpAnswer.Failed(status, sentence);
         }
 
-        HostLog.Answered(logger, context.TraceIdentifier, status, exception.Message);
+        HttpLog.Answered(logger, context.TraceIdentifier, status, exception.Message);
         return HttpAnswer.Failed(status, $"{sentence} The host's log has the reason under request {context.TraceIdentifier}.");
     }
 }

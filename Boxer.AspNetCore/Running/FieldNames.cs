@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Running;
 
 /// <summary>Turns the names of properties in messages of Boxer into those of the HTTP request, or of the configuration.</summary>
 internal static partial class FieldNames
@@ -48,6 +48,9 @@ internal static partial class FieldNames
 
     private static readonly Dictionary<string, string> OptionKeys = new(StringComparer.Ordinal)
     {
+        ["FilesDirectory"] = "home",
+        ["ApiKeys"] = "api_keys",
+        ["HostNames"] = "host_names",
         ["Home"] = "home",
         ["RunscPath"] = "runsc_path",
         ["Platform"] = "platform",

@@ -1,7 +1,6 @@
 using System.IO.Pipelines;
-using Boxer.AspNetCore.Contracts;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Running;
 
 /// <summary>What a request is answered: a run's result or an error.</summary>
 /// <param name="Status">The HTTP status.</param>

@@ -1,4 +1,4 @@
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Running;
 
 /// <summary>A request that is answered with an error.</summary>
 /// <param name="status">The HTTP status.</param>

@@ -1,7 +1,6 @@
 using System.Text.Unicode;
-using Boxer.AspNetCore.Contracts;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Running;
 
 /// <summary>What each end of a run is answered with.</summary>
 internal static class RunAnswers

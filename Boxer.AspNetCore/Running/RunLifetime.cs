@@ -1,10 +1,13 @@
-using Boxer.AspNetCore.Configuration;
+using Microsoft.Extensions.Options;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Running;
 
 /// <summary>Ends running work when the host was told to stop and the grace is over.</summary>
 internal sealed class RunLifetime : IDisposable
 {
+    /// <summary>Time that the end of work may take beyond its grace: answers are written and sandboxes destroyed.</summary>
+    internal static readonly TimeSpan CleanUpTime = TimeSpan.FromSeconds(15);
+
     private readonly CancellationTokenSource _end = new();
     private readonly CancellationTokenRegistration _registration;
     private readonly TimeProvider _time;
@@ -14,10 +17,10 @@ internal sealed class RunLifetime : IDisposable
     private ITimer? _timer;
     private long _stopped;
 
-    public RunLifetime(IHostApplicationLifetime application, HostSettings settings, ISandboxRunner runner, TimeProvider time, ILogger<RunLifetime> logger)
+    public RunLifetime(IHostApplicationLifetime application, IOptions<BoxerHttpOptions> options, ISandboxRunner runner, TimeProvider time, ILogger<RunLifetime> logger)
     {
         _time = time;
-        _grace = settings.StopGrace;
+        _grace = options.Value.StopGrace;
         _runner = runner;
         _logger = logger;
         Stopping = application.ApplicationStopping;
@@ -49,13 +52,13 @@ internal sealed class RunLifetime : IDisposable
     private void StartGrace()
     {
         Volatile.Write(ref _stopped, _time.GetTimestamp());
-        HostLog.Stopping(_logger, _grace.TotalSeconds);
+        HttpLog.Stopping(_logger, _grace.TotalSeconds);
         _timer = _time.CreateTimer(_ => EndWork(), null, _grace, Timeout.InfiniteTimeSpan);
     }
 
     private void EndWork()
     {
-        HostLog.GraceOver(_logger);
+        HttpLog.GraceOver(_logger);
         try
         {
             _end.Cancel();

@@ -1,21 +1,25 @@
-using Boxer.AspNetCore.Configuration;
+using System.Threading.RateLimiting;
+using Microsoft.Extensions.Options;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Running;
 
 /// <summary>
 /// Bounds the run requests that this host holds in memory, from when their body is here until their answer is written. The runner's own
-/// queue bounds only what comes to it in between, and <see cref="BodyRoom"/> what is still being sent.
+/// queue bounds only what comes to it in between, and <see cref="BodyRoom"/> what is still being sent. A rate limiter in front of the endpoint would count
+/// from the first byte of a body: <c>Slow_bodies_do_not_take_the_places_of_runs</c> fails with one.
 /// </summary>
-internal sealed class RunPlaces(HostSettings settings)
+internal sealed class RunPlaces(IOptions<BoxerOptions> options) : IDisposable
 {
-    private readonly long _most = settings.MostRunning + settings.Sandboxes.MaxQueuedRuns + 1;
-    private long _taken;
+    private readonly ConcurrencyLimiter _limiter = new(new ConcurrencyLimiterOptions
+    {
+        PermitLimit = (int)Math.Min(int.MaxValue, SandboxCounts.Of(options.Value).Running + options.Value.MaxQueuedRuns + 1),
+    });
 
     /// <summary>Refuses a request whose body would be read in vain.</summary>
     /// <exception cref="HttpFaultException">429: no place is free.</exception>
     public void CheckFree()
     {
-        if (Interlocked.Read(ref _taken) >= _most)
+        if (_limiter.GetStatistics() is { CurrentAvailablePermits: 0 })
         {
             throw Full();
         }
@@ -23,30 +27,10 @@ internal sealed class RunPlaces(HostSettings settings)
 
     /// <summary>Takes a place.</summary>
     /// <exception cref="HttpFaultException">429: none is free.</exception>
-    public IDisposable Enter()
-    {
-        if (Interlocked.Increment(ref _taken) > _most)
-        {
-            Interlocked.Decrement(ref _taken);
-            throw Full();
-        }
+    public IDisposable Enter() => _limiter.AttemptAcquire() is { IsAcquired: true } lease ? lease : throw Full();
 
-        return new Place(this);
-    }
+    public void Dispose() => _limiter.Dispose();
 
     private static HttpFaultException Full() =>
         new(StatusCodes.Status429TooManyRequests, "too many runs wait already: try again later.", TimeSpan.FromSeconds(1));
-
-    private sealed class Place(RunPlaces places) : IDisposable
-    {
-        private int _left;
-
-        public void Dispose()
-        {
-            if (Interlocked.Exchange(ref _left, 1) == 0)
-            {
-                Interlocked.Decrement(ref places._taken);
-            }
-        }
-    }
 }

@@ -1,17 +1,13 @@
-using Boxer.AspNetCore.Files;
-using Boxer.AspNetCore.Contracts;
-using Boxer.AspNetCore.Security;
-using Boxer.AspNetCore.Configuration;
 using Boxer.Images;
 using Microsoft.Extensions.Options;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Running;
 
 /// <summary>Makes runs of requests; what POST /run and POST /run/stream have in common.</summary>
 internal sealed class RunPreparation(
-    IOptions<BoxerOptions> options,
-    HostSettings settings,
-    ApiKeys keys,
+    IOptions<BoxerHttpOptions> options,
+    AllowedNetworks networks,
+    FileStore store,
     BodyRoom bodies,
     RunPlaces places,
     RunLifetime lifetime,
@@ -19,13 +15,12 @@ internal sealed class RunPreparation(
     ILogger<RunPreparation> logger)
 {
     private const string KeepOutputs = "keep";
-    private static readonly TimeSpan BodyTimeout = TimeSpan.FromSeconds(120);
 
     /// <summary>Reads and checks a request, and holds the files that it names.</summary>
     /// <exception cref="HttpFaultException">The request is wrong; every fault is named.</exception>
     public async Task<PreparedRun> PrepareAsync(HttpContext context)
     {
-        BodyLimit.Set(context, settings.RunBodyLimitBytes, $"the body has more than {settings.RunBodyLimitBytes} bytes; upload what is large with POST /files.");
+        BodyLimit.Set(context, options.Value.MaxRequestBytes, $"the body has more than {options.Value.MaxRequestBytes} bytes; upload what is large with POST /files.");
         places.CheckFree();
         BodyPlace held = bodies.Enter(context);
         IDisposable? place = null;
@@ -35,10 +30,10 @@ internal sealed class RunPreparation(
             RunRequestBody body = await ReadAsync(context, held);
             held.Arrived();
             place = places.Enter();
-            files = keys.SpaceOf(context).BeginRun(new RunUploads { Files = body.Files ?? [], Workspace = body.Workspace?.Uploads ?? [], WorkspaceArchive = body.Workspace?.Archive });
+            files = store.GetSpace(Clients.NameOf(context)).BeginRun(new RunUploads { Files = body.Files ?? [], Workspace = body.Workspace?.Uploads ?? [], WorkspaceArchive = body.Workspace?.Archive });
             FieldNames.NoteUploads(context, files.Inputs.Count);
             return new PreparedRun(
-                MakeRequest(body, files, ApiKeys.NameOf(context), settings),
+                MakeRequest(body, files, Clients.NameOf(context), options.Value),
                 files,
                 [place, held, new ClientWatch(context, time)],
                 body.Persist ?? false,
@@ -57,13 +52,13 @@ internal sealed class RunPreparation(
 
     private async Task<RunRequestBody> ReadAsync(HttpContext context, BodyPlace held)
     {
-        await using WatchedBody body = new(context.Request.Body, BodyTimeout, time, held.Hold, context.RequestAborted);
-        return await RunRequestReader.ReadAsync(body, options.Value.AllowedNetworks, context.RequestAborted);
+        await using WatchedBody body = new(context.Request.Body, options.Value.RequestBodyTimeout, time, held.Hold, context.RequestAborted);
+        return await RunRequestReader.ReadAsync(body, Clients.NetworksOf(context, networks.Names), context.RequestAborted);
     }
 
     private static string OutputsOf(RunRequestBody body) => body.Outputs ?? (body.Persist ?? false ? KeepOutputs : "none");
 
-    private static SandboxRequest MakeRequest(RunRequestBody body, RunFiles files, string client, HostSettings settings)
+    private static SandboxRequest MakeRequest(RunRequestBody body, RunFiles files, string client, BoxerHttpOptions options)
     {
         SandboxRequest request = new(body.Image, body.Cmd)
         {
@@ -83,14 +78,14 @@ internal sealed class RunPreparation(
                 }
                 : null,
             Files = [.. files.Inputs, .. MakeFiles(body.Inputs)],
-            Workspace = MakeWorkspace(body, files, settings),
+            Workspace = MakeWorkspace(body, files, options),
             MergeStandardError = body.MergeStderr ?? false,
             StandardInput = body.StdinBase64,
             StopGrace = TimeSpan.FromMilliseconds(body.StopGraceMs ?? 0),
             OutputFiles = OutputsOf(body) switch
             {
                 KeepOutputs => files.Outputs,
-                "inline" => OutputFilePolicy.InMemoryUpTo(settings.InlineOutputsBytes, settings.InlineOutputsFiles),
+                "inline" => OutputFilePolicy.InMemoryUpTo(options.MaxInlineOutputBytes, options.MaxInlineOutputFiles),
                 _ => OutputFilePolicy.Discard,
             },
         };
@@ -104,7 +99,7 @@ internal sealed class RunPreparation(
     }
 
     // FieldNames knows this order.
-    private static SandboxWorkspace? MakeWorkspace(RunRequestBody body, RunFiles files, HostSettings settings)
+    private static SandboxWorkspace? MakeWorkspace(RunRequestBody body, RunFiles files, BoxerHttpOptions options)
     {
         if (body.Workspace is not { } workspace)
         {
@@ -114,7 +109,7 @@ internal sealed class RunPreparation(
         SandboxWorkspace made = new()
         {
             Inputs = { SandboxInput.FromFiles(MakeFiles(workspace.Files)), SandboxInput.FromFiles(files.WorkspaceFiles) },
-            MaxChangesBytes = body.WorkspaceOut == true ? settings.InlineOutputsBytes : 0,
+            MaxChangesBytes = body.WorkspaceOut == true ? options.MaxInlineOutputBytes : 0,
         };
         made.Path = workspace.Path ?? made.Path;
         if (files.WorkspaceArchive is { } archive)
@@ -188,13 +183,13 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadO
             catch (FileStoreFullException exception)
             {
                 incomplete = $"None was kept: {exception.PublicMessage}";
-                HostLog.OutputsNotKept(logger, result.Id, exception.Message);
+                HttpLog.OutputsNotKept(logger, result.Id, exception.Message);
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
             {
                 // The run was a good one: what it printed is not lost to a fault of this host's disk.
                 incomplete = "None was kept: this host could not store them.";
-                HostLog.OutputsNotKept(logger, result.Id, exception.Message);
+                HttpLog.OutputsNotKept(logger, result.Id, exception.Message);
             }
         }
 
@@ -215,7 +210,7 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadO
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            HostLog.FilesLeft(logger, exception);
+            HttpLog.FilesLeft(logger, exception);
         }
 
         try
@@ -224,7 +219,7 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadO
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            HostLog.FilesLeft(logger, exception);
+            HttpLog.FilesLeft(logger, exception);
         }
         finally
         {

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
-using Boxer.AspNetCore.Contracts;
 
-namespace Boxer.AspNetCore;
+namespace Boxer.AspNetCore.Running;
 
 /// <summary>What a run printed so far, for the answer of one that has no result because this host ended it or failed.</summary>
 internal sealed class RunProgress

@@ -1,5 +1,5 @@
 using System.Net;
-using Boxer.AspNetCore.Configuration;
+using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore.Security;
 
@@ -10,7 +10,7 @@ namespace Boxer.AspNetCore.Security;
 /// has no key to send. Every browser sends a Host header; without one, as HTTP/1.0 clients of health checks ask, it is none. Clients that are
 /// no browsers only notice the check of the name.
 /// </summary>
-internal sealed class BrowserGuard(HostSettings settings, ILogger<BrowserGuard> logger)
+internal sealed class BrowserGuard(IOptions<BoxerHttpOptions> options, ILogger<BrowserGuard> logger)
 {
     private static readonly string[] MachineNames = ["localhost", Environment.MachineName, Dns.GetHostName()];
 
@@ -18,10 +18,10 @@ internal sealed class BrowserGuard(HostSettings settings, ILogger<BrowserGuard> 
     public Task InvokeAsync(HttpContext context, RequestDelegate next)
     {
         HttpRequest request = context.Request;
-        bool open = settings.ApiKeys.Count == 0;
+        bool open = options.Value.ApiKeys.Count == 0;
         if (open && !IsOfThisMachine(request.Host))
         {
-            HostLog.Refused(logger, context.Connection.RemoteIpAddress, "its Host header has a name that is not this host's.");
+            HttpLog.Refused(logger, context.Connection.RemoteIpAddress, "its Host header has a name that is not this host's.");
             throw new HttpFaultException(
                 StatusCodes.Status421MisdirectedRequest,
                 "the Host header has a name that is not this host's; address it by its IP address, as localhost or by this machine's name, or list the name in host_names.");
@@ -31,7 +31,7 @@ internal sealed class BrowserGuard(HostSettings settings, ILogger<BrowserGuard> 
         string site = request.Headers["Sec-Fetch-Site"].ToString();
         if ((origin.Length > 0 && !IsOwnPage(origin, request.Host)) || (open && site is not ("" or "same-origin" or "none")))
         {
-            HostLog.Refused(logger, context.Connection.RemoteIpAddress, "it came from a web page of another site.");
+            HttpLog.Refused(logger, context.Connection.RemoteIpAddress, "it came from a web page of another site.");
             throw new HttpFaultException(StatusCodes.Status403Forbidden, "requests from web pages of other sites are refused; open a page of this host itself.");
         }
 
@@ -45,6 +45,6 @@ internal sealed class BrowserGuard(HostSettings settings, ILogger<BrowserGuard> 
         !host.HasValue
         || IPAddress.TryParse(host.Host.Trim('[', ']'), out _)
         || MachineNames.Contains(host.Host, StringComparer.OrdinalIgnoreCase)
-        || settings.HostNames.Any(name =>
+        || options.Value.HostNames.Any(name =>
             string.Equals(name, host.Host, StringComparison.OrdinalIgnoreCase) || string.Equals(name, host.Value, StringComparison.OrdinalIgnoreCase));
 }

@@ -1,7 +1,5 @@
-using Boxer.AspNetCore;
 using System.Collections;
 using System.Globalization;
-using Boxer.AspNetCore.Files;
 using Boxer.AspNetCore.Configuration;
 using Boxer.Network;
 using Microsoft.Extensions.Options;
@@ -61,81 +59,38 @@ internal static class HostProgram
         }
 
         string home = environment["HOME"] as string is { Length: > 0 } named2 ? named2 : "/root";
-        SettingsSource source = SettingsSource.Read(file, environment, home);
-        HostSettings settings = SettingsBinder.Bind(source, home, out IReadOnlyList<string> faults);
-        WebApplication app;
+        BoxerJsonConfiguration configuration = BoxerJsonConfiguration.Read(file, environment, home);
         try
         {
-            app = HostComposition.Build(settings, addSandboxes);
-        }
-        catch (OptionsValidationException exception)
-        {
-            return await ReportAsync(errors, source.File, Together(faults, exception.Failures.Select(FieldNames.OfOptions)));
-        }
-
-        await using (app)
-        {
-            // What the binder replaced by a default has its fault already.
-            if (Together(faults, FindFaults(app, openFiles: faults.Count == 0)) is { Count: > 0 } all)
-            {
-                return await ReportAsync(errors, source.File, all);
-            }
-
-            if (DescriptorLimit.FindFault(settings) is { } few)
-            {
-                return await ReportMachineAsync(errors, few);
-            }
-
-            Announce(app.Services, settings, source.File);
-            try
-            {
-                await app.RunAsync();
-            }
-            catch (OptionsValidationException exception)
-            {
-                return await ReportAsync(errors, source.File, [.. exception.Failures.Select(FieldNames.OfOptions)]);
-            }
-            catch (SandboxException exception)
-            {
-                return await ReportMachineAsync(errors, FieldNames.OfMachine(exception.Message));
-            }
-            catch (IOException exception) when (exception.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException)
-            {
-                return await ReportAsync(errors, source.File, ["listen_addr: the port is in use; choose another, or stop what listens there."]);
-            }
-            catch (System.Net.Sockets.SocketException exception)
-            {
-                return await ReportAsync(errors, source.File, [$"listen_addr: cannot be listened on ({exception.Message}); choose an address of this machine and a port that is free to this user."]);
-            }
-        }
-
-        return 0;
-    }
-
-    /// <summary>Finds what only the parts themselves can say, before anything listens.</summary>
-    private static List<string> FindFaults(WebApplication app, bool openFiles)
-    {
-        try
-        {
+            await using WebApplication app = HostComposition.Build(configuration, addSandboxes);
             _ = app.Services.GetRequiredService<IOptions<BoxerOptions>>().Value;
-            if (openFiles)
+            if (configuration.Faults.Count > 0)
             {
-                _ = app.Services.GetRequiredService<FileStore>();
+                return await ReportAsync(errors, configuration.File, configuration.Faults);
             }
 
-            return [];
+            Announce(app.Services, configuration);
+            await app.RunAsync();
+            return 0;
         }
         catch (OptionsValidationException exception)
         {
-            return [.. exception.Failures.Select(FieldNames.OfOptions)];
+            // A setting that has a fault was replaced by its default, which may have another.
+            return await ReportAsync(errors, configuration.File, Together(configuration.Faults, BoxerJsonConfiguration.NameFaults(exception)));
         }
-        catch (SandboxPrivilegeException exception)
+        catch (SandboxException exception)
         {
-            return [$"home: {FieldNames.OfMachine(exception.Message)}"];
+            await errors.WriteLineAsync($"boxer: this machine cannot run sandboxes as configured; nothing was started: {BoxerJsonConfiguration.NameFault(exception)}");
+            return MachineFault;
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        catch (IOException exception) when (exception.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException)
         {
-            return [$"home: its directory files cannot be used; give each host a home of its own that is its user's. ({exception.Message})"];
+            return await ReportAsync(errors, configuration.File, ["listen_addr: the port is in use; choose another, or stop what listens there."]);
+        }
+        catch (System.Net.Sockets.SocketException exception)
+        {
+            return await ReportAsync(
+                errors, configuration.File, [$"listen_addr: cannot be listened on ({exception.Message}); choose an address of this machine and a port that is free to this user."]);
         }
     }
 
@@ -146,31 +101,22 @@ internal static class HostProgram
         return all;
     }
 
-    private static void Announce(IServiceProvider services, HostSettings settings, string? file)
+    private static void Announce(IServiceProvider services, BoxerJsonConfiguration configuration)
     {
         ILogger logger = services.GetRequiredService<ILoggerFactory>().CreateLogger("Boxer.HttpHost");
-        HostLog.Configured(logger, file ?? "none, defaults only", settings.Sandboxes.Home);
-        string address = settings.ListenAddress.Address is { } ip
-            ? new System.Net.IPEndPoint(ip, settings.ListenAddress.Port).ToString()
-            : string.Create(CultureInfo.InvariantCulture, $"localhost:{settings.ListenAddress.Port}");
-        if (settings.HostNetworkLeftOut && services.GetServices<INetworkMode>().Any(mode => mode.Name == "host"))
+        HostLog.Configured(logger, configuration.File ?? "none, defaults only", services.GetRequiredService<IOptions<BoxerOptions>>().Value.Home);
+        if (configuration.OmitsHostNetwork && services.GetServices<INetworkMode>().Any(mode => mode.Name == "host"))
         {
-            HostLog.HostNetworkLeftOut(logger, address);
+            HostLog.HostNetworkLeftOut(logger, configuration.ListenAddress);
         }
 
-        if (settings.ApiKeys.Count == 0 && !settings.ListenAddress.IsLoopback)
+        if (configuration.IsOpenToStrangers)
         {
-            HostLog.Open(logger, address);
+            HostLog.Open(logger, configuration.ListenAddress);
         }
     }
 
-    private static async Task<int> ReportMachineAsync(TextWriter errors, string fault)
-    {
-        await errors.WriteLineAsync($"boxer: this machine cannot run sandboxes as configured; nothing was started: {fault}");
-        return MachineFault;
-    }
-
-    private static async Task<int> ReportAsync(TextWriter errors, string? file, List<string> faults)
+    private static async Task<int> ReportAsync(TextWriter errors, string? file, IReadOnlyList<string> faults)
     {
         string count = faults.Count == 1 ? "1 fault" : string.Create(CultureInfo.InvariantCulture, $"{faults.Count} faults");
         await errors.WriteLineAsync($"boxer: the configuration ({file ?? "environment and defaults"}) has {count}; nothing was started:");

@@ -20,7 +20,7 @@ public sealed class ApiKeyTests
         DefaultHttpContext context = new();
         context.Connection.RemoteIpAddress = IPAddress.Parse(address);
 
-        Assert.Equal(client, ApiKeys.ClientOf(context));
+        Assert.Equal(client, Clients.ClientOf(context));
     }
 
     private static readonly JsonObject TwoKeys = new() { ["api_keys"] = new JsonArray("alpha", "beta") };

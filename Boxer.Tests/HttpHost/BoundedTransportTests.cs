@@ -1,6 +1,6 @@
 using System.Net;
 using System.Threading.Channels;
-using Boxer.AspNetCore;
+using Boxer.AspNetCore.Protection;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Time.Testing;
 

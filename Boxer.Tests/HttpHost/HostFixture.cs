@@ -48,12 +48,11 @@ internal sealed class HostFixture : IAsyncDisposable
         complete.TryAdd("listen_addr", "127.0.0.1:0");
         string file = Path.Combine(home, "config.json");
         await File.WriteAllTextAsync(file, complete.ToJsonString());
-        SettingsSource source = SettingsSource.Read(file, new Dictionary<string, string>(StringComparer.Ordinal), home);
-        HostSettings settings = SettingsBinder.Bind(source, home, out IReadOnlyList<string> faults);
-        Assert.Empty(faults);
+        BoxerJsonConfiguration configuration = BoxerJsonConfiguration.Read(file, new Dictionary<string, string>(StringComparer.Ordinal), home);
+        Assert.Empty(configuration.Faults);
 
         ScriptedRunner runner = new();
-        WebApplication app = HostComposition.Build(settings, realSandboxes ? null : services =>
+        WebApplication app = HostComposition.Build(configuration, realSandboxes ? null : services =>
         {
             services.RemoveAll<ILoggerProvider>();
             services.AddSingleton<ISandboxRunner>(runner);

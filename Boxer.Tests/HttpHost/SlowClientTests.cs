@@ -2,9 +2,12 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text.Json.Nodes;
 using Boxer.AspNetCore;
-using Boxer.AspNetCore.Configuration;
+using Boxer.AspNetCore.Protection;
+using Boxer.AspNetCore.Running;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.HttpHost;
@@ -83,7 +86,7 @@ public sealed class SlowClientTests
     [Fact]
     public void What_one_client_sends_leaves_room_for_another()
     {
-        BodyRoom room = new(Settings());
+        BodyRoom room = new(Http, Sandboxes);
         List<BodyPlace> first = [.. Enumerable.Range(0, room.MostBodies / 2).Select(_ => room.Enter(From("10.0.0.1")))];
         Assert.Equal(429, Assert.Throws<HttpFaultException>(() => room.Enter(From("10.0.0.1"))).Status);
         using BodyPlace other = room.Enter(From("10.0.0.2"));
@@ -105,7 +108,7 @@ public sealed class SlowClientTests
     [Fact]
     public void Answers_that_nobody_reads_are_given_up_before_they_are_too_many()
     {
-        AnswerRoom room = new(Settings(), Microsoft.Extensions.Logging.Abstractions.NullLogger<AnswerRoom>.Instance);
+        AnswerRoom room = new(Http, Sandboxes, Microsoft.Extensions.Logging.Abstractions.NullLogger<AnswerRoom>.Instance);
         List<string> aborted = [];
         using IDisposable small = room.Enter(From("10.0.0.2", () => aborted.Add("small")), 20 << 20);
         List<IDisposable> large = [];
@@ -141,7 +144,7 @@ public sealed class SlowClientTests
     [Fact]
     public async Task What_was_accepted_is_asked_whether_it_is_still_there()
     {
-        using Socket listener = ListenAddress.CreateSocket(new IPEndPoint(IPAddress.Loopback, 0));
+        using Socket listener = BoxerHttpWebHostBuilderExtensions.CreateSocket(new IPEndPoint(IPAddress.Loopback, 0));
         listener.Listen();
         using Socket client = new(SocketType.Stream, ProtocolType.Tcp);
         await client.ConnectAsync(listener.LocalEndPoint!, TestContext.Current.CancellationToken);
@@ -159,8 +162,9 @@ public sealed class SlowClientTests
                 BitConverter.ToInt32(userTimeout)));
     }
 
-    private static HostSettings Settings() =>
-        SettingsBinder.Bind(SettingsSource.Read(null, new Dictionary<string, string>(StringComparer.Ordinal), "/nonexistent"), "/nonexistent", out _);
+    private static IOptions<BoxerHttpOptions> Http => Options.Create(new BoxerHttpOptions());
+
+    private static IOptions<BoxerOptions> Sandboxes => Options.Create(new BoxerOptions { DefaultLimits = { StandardOutputBytes = 10 << 20 } });
 
     private static DefaultHttpContext From(string address, Action? abort = null)
     {

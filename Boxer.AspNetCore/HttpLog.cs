@@ -1,20 +1,8 @@
 namespace Boxer.AspNetCore;
 
-/// <summary>Everything that the host logs. The ids are fixed.</summary>
-internal static partial class HostLog
+/// <summary>Everything that the endpoints log. The ids are fixed.</summary>
+internal static partial class HttpLog
 {
-    [LoggerMessage(7000, LogLevel.Information, "Configuration: {File}; files below {Home}.")]
-    public static partial void Configured(ILogger logger, string file, string home);
-
-    [LoggerMessage(
-        7001,
-        LogLevel.Information,
-        "The network mode host is not allowed at {Address}: without allowed_networks it is allowed only on a loopback address without api_keys. List host in allowed_networks to allow it.")]
-    public static partial void HostNetworkLeftOut(ILogger logger, string address);
-
-    [LoggerMessage(7002, LogLevel.Warning, "No api_keys are set: everybody who reaches {Address} can run code and read the files of all others.")]
-    public static partial void Open(ILogger logger, string address);
-
     [LoggerMessage(7003, LogLevel.Error, "Request {RequestId} failed.")]
     public static partial void Failed(ILogger logger, Exception exception, string requestId);
 

@@ -1,0 +1,63 @@
+using System.Globalization;
+using Microsoft.Extensions.Options;
+
+namespace Boxer.AspNetCore;
+
+/// <summary>Validates <see cref="BoxerHttpOptions"/>: every fault at once, each with the option and the remedy.</summary>
+internal sealed class BoxerHttpOptionsValidator : IValidateOptions<BoxerHttpOptions>
+{
+    private const long Gibibyte = 1L << 30;
+    private const int MaxKeyLength = 4_096;
+
+    public ValidateOptionsResult Validate(string? name, BoxerHttpOptions options)
+    {
+        List<string> faults = [];
+        HashSet<string> keys = new(StringComparer.Ordinal);
+        for (int i = 0; i < options.ApiKeys.Count; i++)
+        {
+            // The value is a secret: no message shows it.
+            string key = options.ApiKeys[i].Key;
+            if (key.Length is 0 or > MaxKeyLength || key.Any(c => c is <= ' ' or > '~'))
+            {
+                faults.Add($"ApiKeys[{i}]: must be 1 to {MaxKeyLength} visible ASCII characters without spaces.");
+            }
+            else if (!keys.Add(key))
+            {
+                faults.Add($"ApiKeys[{i}]: is there twice; remove one.");
+            }
+        }
+
+        for (int i = 0; i < options.HostNames.Count; i++)
+        {
+            if (!Uri.TryCreate($"http://{options.HostNames[i]}/", UriKind.Absolute, out Uri? url) || url.AbsolutePath != "/" || url.UserInfo.Length > 0)
+            {
+                faults.Add($"HostNames[{i}]: must be a name that clients use for this host, alone or with a port, such as boxer.example or boxer.example:8080.");
+            }
+        }
+
+        if (options.FilesDirectory is { } directory && !Path.IsPathFullyQualified(directory))
+        {
+            faults.Add("FilesDirectory: must be an absolute path.");
+        }
+
+        Check(nameof(options.MaxUploadBytes), options.MaxUploadBytes, 1, 64 * Gibibyte, "bytes");
+        Check(nameof(options.MaxStoredBytes), options.MaxStoredBytes, 1, long.MaxValue, "bytes");
+        Check(nameof(options.MaxStoredFiles), options.MaxStoredFiles, 1, int.MaxValue, "files");
+        Check(nameof(options.MaxRequestBytes), options.MaxRequestBytes, 1_024, Gibibyte, "bytes");
+        Check(nameof(options.MaxInlineOutputBytes), options.MaxInlineOutputBytes, 0, 64L << 20, "bytes");
+        Check(nameof(options.MaxInlineOutputFiles), options.MaxInlineOutputFiles, 0, 10_000, "files");
+        Check(nameof(options.MaxBufferedRequestBytes), options.MaxBufferedRequestBytes ?? long.MaxValue, 8 * options.MaxRequestBytes, long.MaxValue, "bytes, eight times MaxRequestBytes or more");
+        Check(nameof(options.MaxBufferedAnswerBytes), options.MaxBufferedAnswerBytes ?? long.MaxValue, 1L << 20, long.MaxValue, "bytes");
+        Check(nameof(options.RequestBodyTimeout), (decimal)options.RequestBodyTimeout.TotalSeconds, 1, 3_600, "s");
+        Check(nameof(options.StopGrace), (decimal)options.StopGrace.TotalSeconds, 0, 3_600, "s");
+        return faults.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(faults);
+
+        void Check(string option, decimal value, decimal least, decimal most, string unit)
+        {
+            if (value < least || value > most)
+            {
+                faults.Add(string.Create(CultureInfo.InvariantCulture, $"{option}: must be {least} to {most} {unit}, not {value}."));
+            }
+        }
+    }
+}

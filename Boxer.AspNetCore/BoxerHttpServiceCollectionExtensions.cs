@@ -1,0 +1,77 @@
+using Boxer;
+using Boxer.AspNetCore;
+using Boxer.AspNetCore.Description;
+using Microsoft.AspNetCore.Authentication;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
+
+namespace Microsoft.Extensions.DependencyInjection;
+
+/// <summary>Registers the HTTP facade of Boxer in a container.</summary>
+public static class BoxerHttpServiceCollectionExtensions
+{
+    /// <summary>
+    /// Registers what <c>MapBoxer</c> needs: options, the authentication scheme and policy of <see cref="BoxerHttpDefaults"/>, the file store and the
+    /// OpenAPI document. The runner is registered with <c>AddBoxer</c>, or any <see cref="ISandboxRunner"/>. Calling it again only adds to the options.
+    /// </summary>
+    /// <param name="services">The container's services.</param>
+    /// <param name="configure">Sets options; <see langword="null"/>: the defaults.</param>
+    /// <returns><paramref name="services"/>.</returns>
+    /// <remarks>The options are checked when the host starts. Wrong ones are an <see cref="OptionsValidationException"/> that lists all faults.</remarks>
+    public static IServiceCollection AddBoxerHttp(this IServiceCollection services, Action<BoxerHttpOptions>? configure = null)
+    {
+        ArgumentNullException.ThrowIfNull(services);
+        OptionsBuilder<BoxerHttpOptions> options = services.AddOptions<BoxerHttpOptions>();
+        if (configure is not null)
+        {
+            options.Configure(configure);
+        }
+
+        if (services.Any(service => service.ServiceType == typeof(BoxerHttpRoutes)))
+        {
+            return services;
+        }
+
+        services.AddSingleton<BoxerHttpRoutes>();
+        services.AddSingleton<IValidateOptions<BoxerHttpOptions>, BoxerHttpOptionsValidator>();
+        services.AddOptions<BoxerOptions>();
+        services.AddOptions<HostOptions>().PostConfigure<IOptions<BoxerHttpOptions>>((host, http) =>
+        {
+            TimeSpan needed = http.Value.StopGrace + RunLifetime.CleanUpTime;
+            host.ShutdownTimeout = host.ShutdownTimeout < needed ? needed : host.ShutdownTimeout;
+        });
+        services.AddLogging();
+        services.AddRouting();
+        services.AddHealthChecks();
+        services.AddAuthentication().AddScheme<AuthenticationSchemeOptions, KeyAuthenticationHandler>(BoxerHttpDefaults.AuthenticationScheme, configureOptions: null);
+        services.AddAuthorizationBuilder().AddPolicy(
+            BoxerHttpDefaults.AuthorizationPolicy,
+            policy => policy.AddAuthenticationSchemes(BoxerHttpDefaults.AuthenticationScheme).AddRequirements(new KeyRequirement()));
+        services.AddSingleton<IAuthorizationHandler, KeyRequirementHandler>();
+        services.AddApiDescription();
+        services.TryAddSingleton(TimeProvider.System);
+        services.AddSingleton(OpenFileStore);
+        services.AddSingleton<IHostedService, BoxerHttpStartup>();
+        services.AddSingleton<ApiKeys>();
+        services.AddSingleton<AllowedNetworks>();
+        services.AddSingleton<ErrorHandling>();
+        services.AddSingleton<ErrorAnswers>();
+        services.AddSingleton<BrowserGuard>();
+        services.AddSingleton<RequestGuard>();
+        services.AddSingleton<RunLifetime>();
+        services.AddSingleton<RunPlaces>();
+        services.AddSingleton<BodyRoom>();
+        services.AddSingleton<AnswerRoom>();
+        services.AddSingleton<RunPreparation>();
+        return services;
+    }
+
+    private static FileStore OpenFileStore(IServiceProvider provider)
+    {
+        BoxerHttpOptions options = provider.GetRequiredService<IOptions<BoxerHttpOptions>>().Value;
+        return FileStore.Open(
+            options.FilesDirectory ?? Path.Combine(provider.GetRequiredService<IOptions<BoxerOptions>>().Value.Home, "files"),
+            new FileStoreLimits { MaxBytes = options.MaxStoredBytes, MaxFiles = options.MaxStoredFiles });
+    }
+}
