@@ -56,7 +56,7 @@ internal sealed class Bench : IAsyncDisposable
     internal SandboxRunner MakeRunner(Action<BoxerOptions>? change = null)
     {
         var options = new BoxerOptions { Home = Home, MaxQueuedRuns = 1_000, Pool = { Enabled = false } };
-        options.RegistryMirrors[Registry] = [Url];
+        options.Registries.Add(new() { Name = Registry, Mirrors = [Url] });
         change?.Invoke(options);
         return SandboxRunnerFactory.Create(options);
     }

@@ -1,8 +1,13 @@
+using Boxer.Validation;
+
 namespace Boxer;
 
 /// <summary>Options of a runner. They are read once, when the runner is made.</summary>
 public sealed class BoxerOptions
 {
+    internal static readonly string[] DefaultDnsServers = ["8.8.8.8", "8.8.4.4"];
+    internal static readonly string[] DefaultNetworkBlocks = ["10.231.0.0/16", "172.30.0.0/16", "192.168.208.0/20"];
+
     /// <summary>
     /// Directory of the images and of Boxer's PID 1 (<c>bin/</c>): an absolute path, made when missing with mode 0700; if it exists it must be a
     /// directory of this process's user that nobody else may enter. Several processes may share it. It stays when the runner is disposed.
@@ -22,8 +27,11 @@ public sealed class BoxerOptions
     /// </summary>
     public string Platform { get; set; } = "systrap";
 
-    /// <summary>Limits of runs that do not set their own.</summary>
-    public ResourceLimits DefaultLimits { get; set; } = new();
+    /// <summary>
+    /// Limits of runs that do not set their own. A limit that is <see langword="null"/> here is what it is by default.
+    /// <value>Default: what <see cref="ResourceLimits"/> documents for each limit.</value>
+    /// </summary>
+    public ResourceLimits DefaultLimits { get; set; } = LimitsValidator.Fill(new(), LimitsValidator.BuiltIn);
 
     /// <summary>
     /// The most that a request may ask of each limit; one that asks for more is refused. The defaults must be within it.
@@ -46,16 +54,16 @@ public sealed class BoxerOptions
     public string? CgroupParent { get; set; }
 
     /// <summary>
-    /// Resolvers of sandboxes that have a network, as IP addresses; at most 3.
+    /// Resolvers of sandboxes that have a network, as IP addresses; at most 3. Empty: the default.
     /// <value>Default 8.8.8.8 and 8.8.4.4.</value>
     /// </summary>
-    public IList<string> DnsServers { get; set; } = [];
+    public IList<string> DnsServers { get; set; } = [.. DefaultDnsServers];
 
     /// <summary>
-    /// All places that images of a registry come from, in order, by registry name: base URLs such as
-    /// <c>http://127.0.0.1:5000</c>. The registry itself is tried only if it is listed.
+    /// How registries are reached: mirrors, certificates, insecure ones. One entry for each registry.
+    /// <value>Default empty: each registry itself, by https, with this machine's authorities.</value>
     /// </summary>
-    public IDictionary<string, IList<string>> RegistryMirrors { get; set; } = new Dictionary<string, IList<string>>(StringComparer.Ordinal);
+    public IList<RegistryOptions> Registries { get; set; } = [];
 
     /// <summary>
     /// Registries that images may come from, as <c>host</c> or <c>host:port</c>.
@@ -72,18 +80,6 @@ public sealed class BoxerOptions
     /// <value>Default <see langword="null"/>: registries are asked as anybody.</value>
     /// </summary>
     public string? DockerConfigPath { get; set; }
-
-    /// <summary>
-    /// Files with the certificate authorities (PEM) of registries, by registry as <c>host:port</c>, or <c>host</c> for all its ports that have
-    /// none of their own: they stand in for this machine's.
-    /// </summary>
-    public IDictionary<string, string> RegistryCertificates { get; set; } = new Dictionary<string, string>(StringComparer.Ordinal);
-
-    /// <summary>
-    /// Registries, as <c>host</c> or <c>host:port</c>, whose certificates are not looked at, which are asked over http where https gives
-    /// no connection, and which may be at any address.
-    /// </summary>
-    public IList<string> InsecureRegistries { get; set; } = [];
 
     /// <summary>
     /// When registries are asked for images; <see cref="SandboxRequest.PullPolicy"/> stands in for it, except for
@@ -119,10 +115,10 @@ public sealed class BoxerOptions
 
     /// <summary>
     /// Private IPv4 blocks that sandboxes of the network mode <c>sandbox</c> get their addresses from, in the order in which they are
-    /// tried; /16 to /30. Parts that overlap an address or a route of this host are passed over.
-    /// <value>Default empty: parts of 10.231.0.0/16, 172.30.0.0/16 and 192.168.208.0/20.</value>
+    /// tried; /16 to /30. Parts that overlap an address or a route of this host are passed over. Empty: the default.
+    /// <value>Default 10.231.0.0/16, 172.30.0.0/16 and 192.168.208.0/20.</value>
     /// </summary>
-    public IList<string> NetworkBlocks { get; set; } = [];
+    public IList<string> NetworkBlocks { get; set; } = [.. DefaultNetworkBlocks];
 
     /// <summary>
     /// Whether sandboxes of the network mode <c>sandbox</c> also have a unique local IPv6 address (RFC 4193) with NAT to the outside. Read
@@ -217,9 +213,7 @@ public sealed class BoxerOptions
         copy.Pool = Pool.Copy();
         copy.AllowedRegistries = [.. AllowedRegistries];
         copy.AllowedNetworks = [.. AllowedNetworks];
-        copy.InsecureRegistries = [.. InsecureRegistries];
-        copy.RegistryCertificates = new Dictionary<string, string>(RegistryCertificates, StringComparer.Ordinal);
-        copy.RegistryMirrors = RegistryMirrors.ToDictionary(pair => pair.Key, pair => (IList<string>)[.. pair.Value], StringComparer.Ordinal);
+        copy.Registries = [.. Registries.Select(registry => registry.Copy())];
         return copy;
     }
 

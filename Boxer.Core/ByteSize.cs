@@ -15,7 +15,7 @@ public static class ByteSize
     /// <summary>One tebibyte: 1,099,511,627,776 bytes.</summary>
     public const long TiB = 1024 * GiB;
 
-    private static readonly (long Bytes, string Name)[] Units = [(TiB, "TiB"), (GiB, "GiB"), (MiB, "MiB"), (KiB, "KiB")];
+    private static readonly (long Bytes, string Name)[] Units = [(1024 * 1024 * TiB, "EiB"), (1024 * TiB, "PiB"), (TiB, "TiB"), (GiB, "GiB"), (MiB, "MiB"), (KiB, "KiB")];
 
     /// <summary>Writes a size exactly, in the largest unit that it is a multiple of.</summary>
     internal static string Format(long bytes)

@@ -67,7 +67,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
         _options = options.Copy();
         ResourceLimits defaults = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
-        _warmUps = new WarmUps(_options.Pool.WarmUps, defaults, _options.Platform);
+        _warmUps = new WarmUps(_options.Pool.Images, defaults, _options.Platform);
         _loggers = loggers ?? NullLoggerFactory.Instance;
         _logger = _loggers.CreateLogger("Boxer");
         _time = time ?? TimeProvider.System;
@@ -543,9 +543,9 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             _host = host;
             if (host.Pool is not null && _networks.FirstOrDefault(mode => mode.Name == SandboxPool<WarmSandbox>.KeptNetwork) is { } kept)
             {
-                foreach (string image in _options.Pool.Images.Keys)
+                foreach (PoolImageOptions image in _options.Pool.Images.Where(image => image.Count > 0))
                 {
-                    _ = _pending.Add(KeepWarmAsync(host, ImageReference.Parse(image), kept));
+                    _ = _pending.Add(KeepWarmAsync(host, ImageReference.Parse(image.Image), kept));
                 }
             }
 

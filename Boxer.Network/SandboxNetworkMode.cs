@@ -11,8 +11,6 @@ namespace Boxer.Network;
 /// </summary>
 public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDisposable
 {
-    private static readonly string[] DefaultResolvers = ["8.8.8.8", "8.8.4.4"];
-    private static readonly string[] DefaultBlocks = ["10.231.0.0/16", "172.30.0.0/16", "192.168.208.0/20"];
     private static readonly (int Bit, string Name)[] Capabilities = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
     private readonly Func<BoxerOptions> _options;
     private readonly TimeProvider _time;
@@ -117,7 +115,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
             IList<string> blocks = _options().NetworkBlocks;
             return _instance ??= await NetworkInstance.CreateAsync(
                 _tools,
-                [.. (blocks.Count > 0 ? blocks : DefaultBlocks).Select(IPNetwork.Parse)],
+                [.. (blocks.Count > 0 ? blocks : BoxerOptions.DefaultNetworkBlocks).Select(IPNetwork.Parse)],
                 [.. Resolvers().Select(IPAddress.Parse)],
                 _options().EnableIPv6,
                 _time,
@@ -132,7 +130,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     private string[] Resolvers()
     {
         IList<string> configured = _options().DnsServers;
-        return configured.Count > 0 ? [.. configured] : DefaultResolvers;
+        return configured.Count > 0 ? [.. configured] : BoxerOptions.DefaultDnsServers;
     }
 
     private sealed class Attachment(NetworkInstance instance, GuestLink link, string[] resolvers, TimeProvider time) : INetworkAttachment

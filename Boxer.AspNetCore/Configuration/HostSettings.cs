@@ -85,10 +85,8 @@ internal sealed record HostSettings
         options.Egress = Sandboxes.Egress;
         options.Pool = Sandboxes.Pool;
         options.AllowWiderEgress = Sandboxes.AllowWiderEgress;
-        options.RegistryMirrors = new Dictionary<string, IList<string>>(Sandboxes.RegistryMirrors, StringComparer.Ordinal);
+        options.Registries = Sandboxes.Registries;
         options.AllowedRegistries = [.. Sandboxes.AllowedRegistries];
-        options.InsecureRegistries = [.. Sandboxes.InsecureRegistries];
-        options.RegistryCertificates = new Dictionary<string, string>(Sandboxes.RegistryCertificates, StringComparer.Ordinal);
         options.DockerConfigPath = Sandboxes.DockerConfigPath;
         options.PullPolicy = Sandboxes.PullPolicy;
         options.MaxImageStoreBytes = Sandboxes.MaxImageStoreBytes;

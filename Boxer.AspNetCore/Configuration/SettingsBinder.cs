@@ -72,10 +72,8 @@ internal sealed class SettingsBinder
             AllowWiderEgress = Flag("allow_wider_egress"),
             EnableIPv6 = Flag("enable_ipv6"),
             NetworkBlocks = Texts(_root, "", "network_blocks") ?? [],
-            RegistryMirrors = BindMirrors(),
+            Registries = BindRegistryList(),
             AllowedRegistries = [.. BindRegistries("allowed_registries")],
-            InsecureRegistries = [.. BindRegistries("insecure_registries")],
-            RegistryCertificates = BindCertificates(),
             DockerConfigPath = BindPath("docker_config", homeDirectory),
             PullPolicy = BindPullPolicy(),
             MaxImageStoreBytes = Whole(_root, "", "image_quota_bytes", 1, long.MaxValue),
@@ -244,8 +242,16 @@ internal sealed class SettingsBinder
         pool.MaxSandboxes = (int?)Whole(section, Prefix, "max_sandboxes", 0, 10_000);
         pool.IdleTimeout = Seconds(section, Prefix, "idle_timeout_secs", 1, 86_400) ?? pool.IdleTimeout;
         pool.MaxAge = Seconds(section, Prefix, "max_age_secs", 1, 86_400) ?? pool.MaxAge;
-        BindImages(section, Prefix, "images", "a number of sandboxes", (images, prefix, image) => pool.Images[image] = (int)(Whole(images, prefix, image, 1, 1_000) ?? 1));
-        BindImages(section, Prefix, "warm_ups", "a command", (warmUps, prefix, image) => pool.WarmUps[image] = Texts(warmUps, prefix, image) ?? []);
+        BindImages(section, Prefix, "images", "a number of sandboxes", (images, prefix, image) => pool.Images.Add(new() { Image = image, Count = (int)(Whole(images, prefix, image, 1, 1_000) ?? 1) }));
+        BindImages(section, Prefix, "warm_ups", "a command", (warmUps, prefix, image) =>
+        {
+            if (pool.Images.FirstOrDefault(known => known.Image == image) is not { } found)
+            {
+                pool.Images.Add(found = new() { Image = image, Count = 0 });
+            }
+
+            found.WarmUp = Texts(warmUps, prefix, image) ?? [];
+        });
         return pool;
     }
 
@@ -326,6 +332,32 @@ internal sealed class SettingsBinder
         }
 
         return mirrors;
+    }
+
+    private List<RegistryOptions> BindRegistryList()
+    {
+        List<RegistryOptions> registries = [.. BindMirrors().Select(mirror => new RegistryOptions { Name = mirror.Key, Mirrors = mirror.Value })];
+        foreach ((string name, string file) in BindCertificates())
+        {
+            Find(name).Certificate = file;
+        }
+
+        foreach (string name in BindRegistries("insecure_registries"))
+        {
+            Find(name).Insecure = true;
+        }
+
+        return registries;
+
+        RegistryOptions Find(string name)
+        {
+            if (registries.FirstOrDefault(registry => registry.Name == name) is not { } found)
+            {
+                registries.Add(found = new() { Name = name });
+            }
+
+            return found;
+        }
     }
 
     private List<string> BindRegistries(string key)

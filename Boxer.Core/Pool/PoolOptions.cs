@@ -19,20 +19,10 @@ public sealed class PoolOptions
     public int? MaxSandboxes { get; set; }
 
     /// <summary>
-    /// Images of which at least so many sandboxes of the network mode <c>none</c> always wait, by reference; they are pulled when the runner
-    /// starts, by <see cref="SandboxRunner.StartAsync"/> or its first run. 1 to 1,000 each. All others are kept warm by themselves while they are in use.
+    /// Images of which sandboxes always wait, or that warm up. All others are kept warm by themselves while they are in use.
     /// <value>Default empty.</value>
     /// </summary>
-    public IDictionary<string, int> Images { get; set; } = new Dictionary<string, int>(StringComparer.Ordinal);
-
-    /// <summary>
-    /// Commands that sandboxes of an image run before they wait, by image reference, so that what the run's own command loads is in the
-    /// sandbox's caches already: for example <c>python3 -c pass</c>. It runs as the image's user with the default limits, prints nowhere, and has
-    /// 10 s; it has no terminal, no cgroups, and no network but a loopback of its own. How it ends does not matter, and none of its processes is
-    /// left. What it writes to the image's directories (not <c>/tmp</c>) stays. 1 to 1,024 arguments.
-    /// <value>Default empty: everything that a run does is done once, but for the command.</value>
-    /// </summary>
-    public IDictionary<string, IList<string>> WarmUps { get; set; } = new Dictionary<string, IList<string>>(StringComparer.Ordinal);
+    public IList<PoolImageOptions> Images { get; set; } = [];
 
     /// <summary>
     /// How long sandboxes of an image and network mode wait that nobody runs; 1 s to 24 h.
@@ -49,8 +39,7 @@ public sealed class PoolOptions
     internal PoolOptions Copy()
     {
         var copy = (PoolOptions)MemberwiseClone();
-        copy.Images = new Dictionary<string, int>(Images, StringComparer.Ordinal);
-        copy.WarmUps = WarmUps.ToDictionary(pair => pair.Key, pair => (IList<string>)[.. pair.Value], StringComparer.Ordinal);
+        copy.Images = [.. Images.Select(image => image.Copy())];
         return copy;
     }
 }

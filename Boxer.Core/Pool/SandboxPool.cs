@@ -58,9 +58,9 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         _admission = admission;
         _bootBytes = bootBytes;
         _maxSandboxes = options.MaxSandboxes ?? DefaultMaxSandboxes;
-        foreach ((string image, int minimum) in options.Images)
+        foreach (PoolImageOptions image in options.Images.Where(image => image.Count > 0))
         {
-            _minimums[(ImageReference.Parse(image).ToString(), KeptNetwork)] = minimum;
+            _minimums[(ImageReference.Parse(image.Image).ToString(), KeptNetwork)] = image.Count;
         }
 
         _idleTimeout = options.IdleTimeout;

@@ -6,17 +6,18 @@ namespace Boxer.Pool;
 
 /// <summary>
 /// What a sandbox does before it waits, with the limits that a run has by default: the command of its image in
-/// <see cref="PoolOptions.WarmUps"/>, or else everything that a run does but for the command.
+/// <see cref="PoolImageOptions.WarmUp"/>, or else everything that a run does but for the command.
 /// </summary>
-/// <param name="commands">The commands by image reference.</param>
+/// <param name="images">The images that have commands.</param>
 /// <param name="limits">The limits, filled in.</param>
 /// <param name="platform">The gVisor platform.</param>
-internal sealed class WarmUps(IDictionary<string, IList<string>> commands, ResourceLimits limits, string platform)
+internal sealed class WarmUps(IEnumerable<PoolImageOptions> images, ResourceLimits limits, string platform)
 {
     // No image has it: the directory is ours.
     private const string Missing = "/.boxer/none";
     private readonly Dictionary<string, IReadOnlyList<string>> _commands =
-        commands.ToDictionary(pair => ImageReference.Parse(pair.Key).ToString(), pair => (IReadOnlyList<string>)[.. pair.Value], StringComparer.Ordinal);
+        images.Where(image => image.WarmUp.Count > 0)
+            .ToDictionary(image => ImageReference.Parse(image.Image).ToString(), image => (IReadOnlyList<string>)[.. image.WarmUp], StringComparer.Ordinal);
 
     /// <summary>Puts together what the sandboxes of an image do.</summary>
     /// <param name="reference">What the image is called.</param>

@@ -29,8 +29,6 @@ internal sealed class CommonOptions
         var options = new BoxerOptions
         {
             AllowedRegistries = [.. result.GetValue(_allowed) ?? []],
-            InsecureRegistries = [.. result.GetValue(_insecure) ?? []],
-            RegistryCertificates = Pairs(result, _certificates).ToDictionary(pair => pair.Name, pair => pair.Value, StringComparer.Ordinal),
             DockerConfigPath = Path.GetFullPath(result.GetRequiredValue(_dockerConfig)),
         };
         if (result.GetValue(_home) is { } home)
@@ -40,10 +38,30 @@ internal sealed class CommonOptions
 
         foreach (IGrouping<string, string> places in Pairs(result, _mirrors).GroupBy(pair => pair.Name, pair => pair.Value))
         {
-            options.RegistryMirrors[places.Key] = [.. places];
+            RegistryOf(places.Key).Mirrors = [.. places];
+        }
+
+        foreach ((string name, string file) in Pairs(result, _certificates))
+        {
+            RegistryOf(name).Certificate = file;
+        }
+
+        foreach (string name in result.GetValue(_insecure) ?? [])
+        {
+            RegistryOf(name).Insecure = true;
         }
 
         return options;
+
+        RegistryOptions RegistryOf(string name)
+        {
+            if (options.Registries.FirstOrDefault(registry => registry.Name == name) is not { } found)
+            {
+                options.Registries.Add(found = new() { Name = name });
+            }
+
+            return found;
+        }
     }
 
     /// <summary>Creates a runner whose images the commands work on; nothing is run.</summary>

@@ -33,7 +33,7 @@ builder.Services.AddBoxer(builder.Configuration.GetSection("Boxer")).Configure(o
 {
     foreach (IGrouping<string, string> places in mirrors.GroupBy(mirror => mirror.Registry, mirror => mirror.Url))
     {
-        options.RegistryMirrors[places.Key] = [.. places];
+        options.Registries.Add(new() { Name = places.Key, Mirrors = [.. places] });
     }
 });
 using IHost host = builder.Build();

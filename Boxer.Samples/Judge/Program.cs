@@ -19,7 +19,7 @@ while (rest.TryPeek(out string? option) && option == "--mirror" && rest.Count > 
 {
     rest.Dequeue();
     string[] mirror = rest.Dequeue().Split('=', 2);
-    options.RegistryMirrors[mirror[0]] = [mirror[^1]];
+    options.Registries.Add(new() { Name = mirror[0], Mirrors = [mirror[^1]] });
 }
 
 if (rest.Count != 1)

@@ -94,7 +94,8 @@ public sealed class AddBoxerTests(SharedRunner shared)
             ("Home", "/var/lib/boxer"),
             ("DefaultLimits:MemoryBytes", "536870912"),
             ("DefaultLimits:WallClock", "00:01:30"),
-            ("RegistryMirrors:docker.io:0", "http://127.0.0.1:5000"),
+            ("Registries:0:Name", "docker.io"),
+            ("Registries:0:Mirrors:0", "http://127.0.0.1:5000"),
             ("AllowedNetworks:0", "none"),
             ("DnsServers:0", "9.9.9.9")));
         using ServiceProvider provider = services.BuildServiceProvider();
@@ -103,7 +104,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
         Assert.Equal("/var/lib/boxer", options.Home);
         Assert.Equal((512 * ByteSize.MiB, TimeSpan.FromSeconds(90)), (options.DefaultLimits.MemoryBytes, options.DefaultLimits.WallClock));
-        Assert.Equal("http://127.0.0.1:5000", Assert.Single(options.RegistryMirrors["docker.io"]));
+        Assert.Equal("http://127.0.0.1:5000", Assert.Single(Assert.Single(options.Registries).Mirrors));
         Assert.Equal(("none", "9.9.9.9"), (Assert.Single(options.AllowedNetworks), Assert.Single(options.DnsServers)));
     }
 
@@ -286,10 +287,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
     private static void Take(BoxerOptions options, BoxerOptions found)
     {
         options.Home = found.Home;
-        foreach ((string registry, IList<string> places) in found.RegistryMirrors)
-        {
-            options.RegistryMirrors[registry] = places;
-        }
+        options.Registries = found.Registries;
     }
 
     private static IConfiguration Configuration(params (string Key, string Value)[] values) =>

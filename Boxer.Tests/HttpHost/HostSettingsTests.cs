@@ -23,7 +23,7 @@ public sealed class HostSettingsTests
         Assert.False(options.IgnoreCgroups);
         Assert.Equal(["8.8.8.8", "8.8.4.4"], options.DnsServers);
         Assert.Equal(new ResourceLimits { StandardOutputBytes = 10_485_760 }, options.DefaultLimits);
-        Assert.Empty(options.RegistryMirrors);
+        Assert.Empty(options.Registries);
         Assert.Empty(options.AllowedRegistries);
         Assert.Empty(settings.ApiKeys);
         Assert.Equal(["none", "sandbox", "host"], options.AllowedNetworks);
@@ -76,16 +76,17 @@ public sealed class HostSettingsTests
         Assert.True(options.IgnoreCgroups);
         Assert.Equal("boxes", options.CgroupParent);
         Assert.Equal(["9.9.9.9", "2620:fe::fe"], options.DnsServers);
-        Assert.Equal(["http://127.0.0.1:5000", "https://registry-1.docker.io"], options.RegistryMirrors["docker.io"]);
-        Assert.Equal(["http://localhost:5001"], options.RegistryMirrors["localhost:5001"]);
+        Assert.Equal(["http://127.0.0.1:5000", "https://registry-1.docker.io"], Registry("docker.io").Mirrors);
+        Assert.Equal(["http://localhost:5001"], Registry("localhost:5001").Mirrors);
         Assert.Equal(["10.0.0.5:5000"], options.AllowedRegistries);
-        Assert.Equal(["10.0.0.6:5000"], options.InsecureRegistries);
-        Assert.Equal("/etc/ca.pem", options.RegistryCertificates["a.example"]);
+        Assert.True(Registry("10.0.0.6:5000").Insecure);
+        Assert.Equal("/etc/ca.pem", Registry("a.example").Certificate);
         Assert.Equal(("/home/me/.docker/config.json", Boxer.Images.PullPolicy.Always, 20L, 30L), (options.DockerConfigPath, options.PullPolicy, options.MaxImageStoreBytes, options.MinFreeDiskBytes));
         Assert.Equal(80 * ByteSize.MiB, options.PullMemoryBytes);
         Assert.Equal((true, 31, 32, 33), (options.Pool.Enabled, options.Pool.MaxSandboxes, (int)options.Pool.IdleTimeout.TotalSeconds, (int)options.Pool.MaxAge.TotalSeconds));
-        Assert.Equal(new KeyValuePair<string, int>("python:3.12-slim", 34), Assert.Single(options.Pool.Images));
-        Assert.Equal(["python3", "-c", "pass"], options.Pool.WarmUps["python:3.12-slim"]);
+        PoolImageOptions image = Assert.Single(options.Pool.Images);
+        Assert.Equal(("python:3.12-slim", 34), (image.Image, image.Count));
+        Assert.Equal(["python3", "-c", "pass"], image.WarmUp);
         Assert.Equal(["host"], options.AllowedNetworks);
         Assert.Equal(["boxer.example", "boxer.example:8443"], settings.HostNames);
         Assert.Equal(["10.9.0.0/16"], options.NetworkBlocks);
@@ -114,6 +115,8 @@ public sealed class HostSettingsTests
         Assert.Equal((19L, 20), (settings.InlineOutputsBytes, settings.InlineOutputsFiles));
         Assert.Equal(TimeSpan.FromSeconds(13), settings.StopGrace);
         Assert.Equal(["k"], settings.ApiKeys);
+
+        RegistryOptions Registry(string name) => options.Registries.Single(registry => registry.Name == name);
     }
 
     [Fact]
@@ -226,7 +229,7 @@ public sealed class HostSettingsTests
         Assert.Equal(["1.1.1.1", "1.0.0.1"], settings.Sandboxes.DnsServers);
         Assert.Equal(new ListenAddress(null, 0), settings.ListenAddress);
         Assert.True(settings.Sandboxes.IgnoreCgroups);
-        Assert.Equal(["http://127.0.0.1:5000"], settings.Sandboxes.RegistryMirrors["docker.io"]);
+        Assert.Equal(["http://127.0.0.1:5000"], Assert.Single(settings.Sandboxes.Registries).Mirrors);
         Assert.Equal(1, settings.Sandboxes.MaxQueuedRuns);
     }
 

@@ -68,6 +68,6 @@ public sealed class CliRunTests(PythonImage image)
     {
         BoxerOptions options = image.Options();
         return
-            ["run", "--home", options.Home, .. options.RegistryMirrors.SelectMany(mirror => mirror.Value.SelectMany(url => (string[])["--mirror", $"{mirror.Key}={url}"])), .. options.IgnoreCgroups ? (string[])["--ignore-cgroups"] : [], .. arguments.Where(argument => argument.Length > 0)];
+            ["run", "--home", options.Home, .. options.Registries.SelectMany(registry => registry.Mirrors.SelectMany(url => (string[])["--mirror", $"{registry.Name}={url}"])), .. options.IgnoreCgroups ? (string[])["--ignore-cgroups"] : [], .. arguments.Where(argument => argument.Length > 0)];
     }
 }

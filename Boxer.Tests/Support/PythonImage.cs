@@ -37,7 +37,7 @@ public sealed class PythonImage : IAsyncLifetime
     {
         // What waits would count among the sandboxes of a run; the tests of the pool switch it on. Tests keep more runs open than there are processors.
         var options = new BoxerOptions { Home = Home, Pool = { Enabled = false }, CpuOvercommit = 4 };
-        options.RegistryMirrors["docker.io"] = [Url];
+        options.Registries.Add(new() { Name = "docker.io", Mirrors = [Url] });
         return options;
     }
 

@@ -11,7 +11,7 @@ ServiceCollection services = new();
 services.AddBoxer(options =>
 {
     options.Home = home;
-    options.RegistryMirrors["localhost"] = [mirror];
+    options.Registries.Add(new() { Name = "localhost", Mirrors = [mirror] });
 });
 await using ServiceProvider provider = services.BuildServiceProvider();
 

@@ -16,10 +16,10 @@ public record RegistryClientOptions
     /// <summary>Registries that images may come from; see <see cref="BoxerOptions.AllowedRegistries"/>.</summary>
     public IReadOnlyList<string> AllowedRegistries { get; init; } = [];
 
-    /// <summary>Files with the authorities (PEM) of registries; see <see cref="BoxerOptions.RegistryCertificates"/>.</summary>
+    /// <summary>Files with the authorities (PEM) of registries; see <see cref="RegistryOptions.Certificate"/>.</summary>
     public IReadOnlyDictionary<string, string> RegistryCertificates { get; init; } = new Dictionary<string, string>();
 
-    /// <summary>Registries whose certificates are not looked at; see <see cref="BoxerOptions.InsecureRegistries"/>.</summary>
+    /// <summary>Registries whose certificates are not looked at; see <see cref="RegistryOptions.Insecure"/>.</summary>
     public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
 
     /// <summary>

@@ -88,7 +88,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         SandboxPool<FakeSandbox> pool = Make(options =>
         {
             options.IdleTimeout = TimeSpan.FromSeconds(5);
-            options.Images["python"] = 2;
+            options.Images.Add(new() { Image = "python", Count = 2 });
         });
         pool.Keep(Python, Kept, BootAsync);
         await WaitAsync(() => pool.Count == 2);
@@ -115,7 +115,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         SandboxPool<FakeSandbox> pool = Make(options =>
         {
             options.MaxSandboxes = 2;
-            options.Images["python"] = 2;
+            options.Images.Add(new() { Image = "python", Count = 2 });
         });
         for (int i = 0; i < 50; i++)
         {

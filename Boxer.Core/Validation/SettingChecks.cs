@@ -1,0 +1,85 @@
+using System.Net;
+using System.Net.Sockets;
+using Boxer.Common;
+using Boxer.Images;
+using Boxer.Network;
+
+namespace Boxer.Validation;
+
+/// <summary>Checks of values of <see cref="SettingTable"/> that a range cannot say. Each message is a sentence without a subject.</summary>
+internal static class SettingChecks
+{
+    private const int MostDnsServers = 3;
+    private const int MostRules = 256;
+    private const int MostArguments = 1_024;
+
+    internal static IEnumerable<(string, string)> Home(object value) =>
+        If(value is not string path || !Path.IsPathFullyQualified(path) || path.Contains('\0', StringComparison.Ordinal), $"'{value}' must be an absolute path, such as /var/lib/boxer.");
+
+    internal static IEnumerable<(string, string)> Program(object value) =>
+        If(string.IsNullOrWhiteSpace((string)value), "must be a path or a program name, such as runsc.");
+
+    internal static IEnumerable<(string, string)> CgroupParent(object value) =>
+        If(value is "" || ((string)value).Split('/').Contains("..", StringComparer.Ordinal), $"'{value}' must be a path below the cgroup mount without '..'.");
+
+    internal static IEnumerable<(string, string)> DockerConfigPath(object value) =>
+        If(!Path.IsPathFullyQualified((string)value), $"'{value}' must be an absolute path, such as /root/.docker/config.json.");
+
+    internal static IEnumerable<(string, string)> DnsServers(object value) =>
+        Each(value, server => !IPAddress.TryParse(server, out IPAddress? address) ? $"'{server}' must be an IP address, such as 9.9.9.9."
+            : IPAddress.IsLoopback(address) ? $"'{address}' is this host's loopback, which sandboxes do not reach; name another address of the resolver."
+            : null)
+        .Concat(If(((IList<string>)value).Count > MostDnsServers, $"must have at most {MostDnsServers} entries (resolv.conf(5))."));
+
+    internal static IEnumerable<(string, string)> NetworkBlocks(object value) =>
+        Each(value, text => IPNetwork.TryParse(text, out IPNetwork block) && block.BaseAddress.AddressFamily == AddressFamily.InterNetwork && block.PrefixLength is >= 16 and <= 30 && SpecialRanges.IsPrivate(block)
+            ? null
+            : $"'{text}' must be a private IPv4 range of /16 to /30, such as 10.231.0.0/16.");
+
+    internal static IEnumerable<(string, string)> RegistryNames(object value) =>
+        Each(value, name => IsRegistry(name) ? null : $"'{name}' must be a host or host:port, such as ghcr.io.");
+
+    internal static IEnumerable<(string, string)> RegistryName(object value) =>
+        If(!IsRegistry((string)value), $"'{value}' must be a host or host:port, such as ghcr.io.");
+
+    internal static IEnumerable<(string, string)> Registries(object value) =>
+        ((IList<RegistryOptions>)value).Index()
+            .Where(item => item.Item is { Name.Length: > 0 })
+            .GroupBy(item => item.Item.Name, StringComparer.OrdinalIgnoreCase)
+            .SelectMany(group => group.Skip(1).Select(item => ($"[{item.Index}].Name", $"'{item.Item.Name}' is there twice; put what it has into one entry.")));
+
+    internal static IEnumerable<(string, string)> Mirrors(object value) =>
+        Each(value, place => Uri.TryCreate(place, UriKind.Absolute, out Uri? url) && url.Scheme is "http" or "https" && url is { UserInfo: "", Query: "", Fragment: "" }
+            ? null
+            : $"'{place}' must be an http or https URL without user, query and fragment, such as http://127.0.0.1:5000.");
+
+    internal static IEnumerable<(string, string)> Certificate(object value) =>
+        If(!File.Exists((string)value), $"'{value}' is not a file; name one with certificates in PEM form.");
+
+    internal static IEnumerable<(string, string)> Image(object value) =>
+        ImageReference.TryParse((string)value, out _, out string? fault) ? [] : [("", $"is not an image: {fault}")];
+
+    internal static IEnumerable<(string, string)> PoolImages(object value) =>
+        ((IList<PoolImageOptions>)value).Index()
+            .Where(item => item.Item is { Image.Length: > 0 })
+            .GroupBy(item => ImageReference.TryParse(item.Item.Image, out ImageReference? reference) ? reference.ToString() : item.Item.Image, StringComparer.Ordinal)
+            .SelectMany(group => group.Skip(1).Select(item => ($"[{item.Index}].Image", $"'{item.Item.Image}' is there twice; put what it has into one entry.")));
+
+    internal static IEnumerable<(string, string)> WarmUp(object value)
+    {
+        var command = (IList<string>)value;
+        return If(command.Count > MostArguments, $"has {command.Count} arguments, but must have at most {MostArguments}.")
+            .Concat(If(command.Any(argument => argument is null || argument.Contains('\0', StringComparison.Ordinal)) || command is ["", ..], "must be a program and its arguments, without NUL characters."));
+    }
+
+    internal static IEnumerable<(string, string)> Rules(object value) => ((IList<string>)value).Count > MostRules
+        ? [("", $"must have at most {MostRules} rules; use ranges.")]
+        : Each(value, rule => EgressRule.TryParse(rule, out _, out string? error) ? null : error);
+
+    private static bool IsRegistry(string? name) => !string.IsNullOrWhiteSpace(name) && !name.AsSpan().ContainsAny("/ @");
+
+    private static IEnumerable<(string, string)> If(bool isWrong, string message) => isWrong ? [("", message)] : [];
+
+    private static IEnumerable<(string, string)> Each(object list, Func<string, string?> find) =>
+        ((IList<string>)list).Index().Select(item => ($"[{item.Index}]", find(item.Item))).Where(found => found.Item2 is not null)!;
+}
