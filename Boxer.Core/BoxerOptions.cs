@@ -89,13 +89,13 @@ public sealed class BoxerOptions
     public Images.PullPolicy PullPolicy { get; set; }
 
     /// <summary>
-    /// Bytes on the disk that images may take together; see <see cref="Images.ImageStoreOptions.MaxImageStoreBytes"/>; at least 1.
+    /// Bytes on the disk that images may take together; see <see cref="Images.ImageStoreOptions.MaxImageStoreBytes"/>; at least 1 byte.
     /// <value>Default <see langword="null"/>: as much as there is room.</value>
     /// </summary>
     public long? MaxImageStoreBytes { get; set; }
 
     /// <summary>
-    /// Bytes that stay free on the disk of <see cref="Home"/>; see <see cref="Images.ImageStoreOptions.MinFreeDiskBytes"/>; 0 to fill it.
+    /// Bytes that stay free on the disk of <see cref="Home"/>; see <see cref="Images.ImageStoreOptions.MinFreeDiskBytes"/>; 0 bytes to 1 PiB; 0 to fill it.
     /// <value>Default 256 MiB.</value>
     /// </summary>
     public long MinFreeDiskBytes { get; set; } = 256 * ByteSize.MiB;
@@ -127,7 +127,10 @@ public sealed class BoxerOptions
     /// </summary>
     public bool EnableIPv6 { get; set; }
 
-    /// <summary>What sandboxes of the network mode <c>sandbox</c> may reach, where their request does not say less.</summary>
+    /// <summary>
+    /// What sandboxes of the network mode <c>sandbox</c> may reach, where their request does not say less.
+    /// <value>Default: the empty policy, which is the public internet.</value>
+    /// </summary>
     public EgressPolicy Egress { get; set; } = new();
 
     /// <summary>
@@ -158,7 +161,7 @@ public sealed class BoxerOptions
     public int? MaxConcurrentRunsPerKey { get; set; }
 
     /// <summary>
-    /// Maximum memory (bytes) for all sandboxes of this runner, including pooled ones, plus the memory of pulls
+    /// Maximum memory (32 MiB to 1 PiB) for all sandboxes of this runner, including pooled ones, plus the memory of pulls
     /// (<see cref="PullMemoryBytes"/>). Minimum: pulls plus one run with the default limits. Maximum: the memory of the machine or of this
     /// process's cgroup, less one sixteenth (at least 128 MiB) for the host. Runners do not know of each other: divide a machine's memory among
     /// them.
@@ -181,7 +184,7 @@ public sealed class BoxerOptions
     public int? MaxQueuedRunsPerKey { get; set; }
 
     /// <summary>
-    /// How long a run may wait for a running slot, and as long again for its processors; 0 to 1 h.
+    /// How long a run may wait for a running slot, and as long again for its processors; 0 s to 1 h.
     /// <value>Default 60 s.</value>
     /// </summary>
     public TimeSpan QueueTimeout { get; set; } = TimeSpan.FromSeconds(60);
@@ -198,7 +201,10 @@ public sealed class BoxerOptions
     /// </summary>
     public TimeSpan BootTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>Sandboxes that are booted ahead.</summary>
+    /// <summary>
+    /// Sandboxes that are booted ahead.
+    /// <value>Default: for images in use, where this host can freeze what waits.</value>
+    /// </summary>
     public PoolOptions Pool { get; set; } = new();
 
     /// <summary>A copy that nobody else changes.</summary>

@@ -63,14 +63,14 @@ public sealed record ResourceLimits
     public long? DiskBytes { get; set; }
 
     /// <summary>
-    /// Bytes of standard output, and of standard error; 1 to 1 GiB. A run that prints more ends at once as
+    /// Bytes of standard output, and of standard error; 1 byte to 1 GiB. A run that prints more ends at once as
     /// <see cref="TerminationKind.OutputLimit"/>; the first bytes are kept.
     /// <value>Default 10 MiB.</value>
     /// </summary>
     public long? StandardOutputBytes { get; set; }
 
     /// <summary>
-    /// Bytes of all files under /output that are taken; 1 to 64 GiB. <see cref="DiskBytes"/> bounds what the command can write there.
+    /// Bytes of all files under /output that are taken; 1 byte to 64 GiB. <see cref="DiskBytes"/> bounds what the command can write there.
     /// <value>Default 64 MiB.</value>
     /// </summary>
     public long? OutputFilesBytes { get; set; }

@@ -27,6 +27,7 @@ public sealed class EgressPolicy
     /// What may not be reached, whatever else allows it; at most 256 rules. A rule of an address without protocol and ports is for all
     /// protocols. A domain here is not resolved; whoever knows its address can
     /// still reach that, unless the address is denied too.
+    /// <value>Default empty.</value>
     /// </summary>
     public IList<string> Deny { get; set; } = [];
 
@@ -38,7 +39,7 @@ public sealed class EgressPolicy
 
     /// <summary>
     /// Bytes of one run, both directions together, and what Boxer's resolver asks other resolvers for it; packets after them are
-    /// dropped. 1 to 2^60.
+    /// dropped. 1 byte to 1 EiB.
     /// <value>Default <see langword="null"/>: no limit.</value>
     /// </summary>
     public long? QuotaBytes { get; set; }

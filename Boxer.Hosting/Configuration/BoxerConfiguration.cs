@@ -1,3 +1,4 @@
+using Boxer.Validation;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Options;
 
@@ -15,7 +16,7 @@ internal sealed class BoxerConfiguration(IConfiguration configuration, string ru
     {
         if (name == runner)
         {
-            BoxerOptionKeys.All.Read(configuration, options, new Faults(configuration));
+            Read(options);
         }
     }
 
@@ -26,8 +27,14 @@ internal sealed class BoxerConfiguration(IConfiguration configuration, string ru
             return ValidateOptionsResult.Skip;
         }
 
+        IReadOnlyList<string> faults = Read(new BoxerOptions());
+        return faults.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(faults);
+    }
+
+    private IReadOnlyList<string> Read(BoxerOptions options)
+    {
         var faults = new Faults(configuration);
-        BoxerOptionKeys.All.Read(configuration, new BoxerOptions(), faults);
-        return faults.All.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(faults.All);
+        new OptionKeys(SettingTable.BuiltIn, faults).Read(configuration, SettingTable.BuiltIn.Options, options);
+        return faults.All;
     }
 }

@@ -1,4 +1,3 @@
-using System.Collections;
 using System.Globalization;
 using Boxer.Validation;
 using Microsoft.Extensions.Configuration;
@@ -6,136 +5,95 @@ using Microsoft.Extensions.Configuration;
 namespace Boxer.Hosting.Configuration;
 
 /// <summary>
-/// The keys that a section of the configuration may have, each with the code that sets its property: no reflection, so that it works in programs
-/// compiled ahead of time. Each fault is added to a list, by its key, and does not hide others.
+/// Reads options from configuration by the rows of a <see cref="SettingTable"/>: no reflection, so that it works in programs compiled ahead of time.
+/// Each fault is added to a list, by its key, and does not hide others.
 /// </summary>
-/// <typeparam name="T">The options that the section is for.</typeparam>
-internal sealed class OptionKeys<T> : IEnumerable<string>
-    where T : class
+internal sealed class OptionKeys(SettingTable table, Faults faults)
 {
-    private readonly Dictionary<string, Action<IConfigurationSection, T, Faults>> _readers = new(StringComparer.OrdinalIgnoreCase);
-
-    public IEnumerator<string> GetEnumerator() => _readers.Keys.GetEnumerator();
-
-    IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
-
-    /// <summary>Adds a value that is never <see langword="null"/>: a key without a value leaves the default.</summary>
-    internal void Add<TValue>(string name, Func<string, TValue> parse, Action<T, TValue> set) => Add(name, (section, target, faults) =>
-    {
-        if (!IsEmpty(section) && ReadValue(section, parse, faults, out TValue? value))
-        {
-            set(target, value!);
-        }
-    });
-
-    /// <summary>Adds a value that may be <see langword="null"/>: so it is for a key without a value or with an empty one.</summary>
-    internal void AddNullable<TValue>(string name, Func<string, TValue> parse, Action<T, TValue?> set)
-        where TValue : struct => Add(name, (section, target, faults) =>
-    {
-        if (IsEmpty(section) || section.Value is "")
-        {
-            set(target, null);
-        }
-        else if (ReadValue(section, parse, faults, out TValue value))
-        {
-            set(target, value);
-        }
-    });
-
-    /// <summary>Adds a text that may be <see langword="null"/>.</summary>
-    internal void AddText(string name, Action<T, string?> set) => Add(name, (section, target, faults) =>
-    {
-        if (IsEmpty(section))
-        {
-            set(target, null);
-        }
-        else if (ReadValue(section, text => text, faults, out string? value))
-        {
-            set(target, value);
-        }
-    });
-
-    /// <summary>Adds options within the options.</summary>
-    internal void AddGroup<TGroup>(string name, Func<T, TGroup?> get, OptionKeys<TGroup> keys)
-        where TGroup : class => Add(name, (section, target, faults) =>
-    {
-        if (!string.IsNullOrEmpty(section.Value))
-        {
-            faults.Add(section, $"'{section.Value}' must be a section with keys such as {section.Key}:{keys.First()}.");
-        }
-        else if (get(target) is { } group)
-        {
-            keys.Read(section, group, faults);
-        }
-    });
-
-    /// <summary>Adds a list of texts. It replaces the list that was there; a key without a value leaves it.</summary>
-    internal void AddList(string name, Action<T, IList<string>> set) => Add(name, (section, target, faults) =>
-    {
-        if (!IsEmpty(section) && ReadList(section, faults, ReadText) is { } list)
-        {
-            set(target, list);
-        }
-    });
-
-    /// <summary>Adds a dictionary of lists by name, or of texts. Its entries are set beside those that were there.</summary>
-    internal void AddDictionary<TValue>(string name, Func<IConfigurationSection, Faults, TValue?> read, Func<T, IDictionary<string, TValue>> get) =>
-        Add(name, (section, target, faults) =>
-        {
-            foreach (IConfigurationSection child in section.GetChildren())
-            {
-                if (read(child, faults) is { } value)
-                {
-                    get(target)[child.Key] = value;
-                }
-            }
-        });
-
-    /// <summary>Adds a list of sections. It replaces the list that was there; a key without a value leaves it.</summary>
-    internal void AddItems<TItem>(string name, Func<TItem> create, OptionKeys<TItem> keys, Action<T, IList<TItem>> set)
-        where TItem : class => Add(name, (section, target, faults) =>
-    {
-        if (!IsEmpty(section) && ReadList(section, faults, ReadItem) is { } list)
-        {
-            set(target, list);
-        }
-
-        TItem ReadItem(IConfigurationSection item, Faults itemFaults)
-        {
-            TItem made = create();
-            if (!string.IsNullOrEmpty(item.Value))
-            {
-                itemFaults.Add(item, $"'{item.Value}' must be a section with keys such as {keys.First()}.");
-            }
-
-            keys.Read(item, made, itemFaults);
-            return made;
-        }
-    });
-
-    /// <summary>Reads a section.</summary>
-    internal void Read(IConfiguration section, T target, Faults faults)
+    /// <summary>Reads a section. A key without a value (<c>null</c> in JSON) leaves the default, or sets what may be <see langword="null"/>.</summary>
+    /// <param name="section">The section.</param>
+    /// <param name="settings">The settings that it may have.</param>
+    /// <param name="target">The object that has them.</param>
+    internal void Read(IConfiguration section, IReadOnlyList<Setting> settings, object target)
     {
         foreach (IConfigurationSection child in section.GetChildren())
         {
-            if (_readers.TryGetValue(child.Key, out Action<IConfigurationSection, T, Faults>? read))
+            if (settings.FirstOrDefault(setting => setting.Name.Equals(child.Key, StringComparison.OrdinalIgnoreCase)) is { } setting)
             {
-                read(child, target, faults);
+                Read(child, setting, target);
+                continue;
             }
-            else
-            {
-                string remedy = NearestName.Find(child.Key, _readers.Keys) is { } nearest
-                    ? $"did you mean {nearest}?"
-                    : $"the options here are {string.Join(", ", _readers.Keys.Order(StringComparer.Ordinal))}.";
-                faults.Add(child, $"is no option; {remedy}");
-            }
+
+            string[] known = [.. settings.Select(known => known.Name)];
+            string remedy = NearestName.Find(child.Key, known) is { } nearest
+                ? $"did you mean {nearest}?"
+                : $"the options here are {string.Join(", ", known.Order(StringComparer.Ordinal))}.";
+            faults.Add(child, $"is no option; {remedy}");
         }
     }
 
-    private void Add(string name, Action<IConfigurationSection, T, Faults> read) => _readers.Add(name, read);
+    private void Read(IConfigurationSection section, Setting setting, object target)
+    {
+        bool isEmpty = section.Value is null && !section.GetChildren().Any();
+        switch (setting.Kind)
+        {
+            case SettingKind.Group:
+                ReadGroup(section, setting.Members(table), setting.Get(target));
+                break;
+            case SettingKind.Texts when !isEmpty:
+                if (ReadList(section, ReadText) is { } texts)
+                {
+                    setting.Set(target, texts);
+                }
+
+                break;
+            case SettingKind.Groups when !isEmpty:
+                if (ReadList(section, item => ReadItem(item, setting)) is { } items)
+                {
+                    setting.Set(target, setting.CreateList!(items));
+                }
+
+                break;
+            case SettingKind.Texts or SettingKind.Groups:
+                break;
+            case var kind when isEmpty || (section.Value is "" && kind is not SettingKind.Text):
+                if (setting.IsOptional)
+                {
+                    setting.Set(target, null);
+                }
+                else if (!isEmpty)
+                {
+                    ReadValue(section, setting, target);
+                }
+
+                break;
+            default:
+                ReadValue(section, setting, target);
+                break;
+        }
+    }
+
+    private void ReadGroup(IConfigurationSection section, IReadOnlyList<Setting> settings, object? group)
+    {
+        if (!string.IsNullOrEmpty(section.Value))
+        {
+            faults.Add(section, $"'{section.Value}' must be a section with keys such as {section.Key}:{settings[0].Name}.");
+        }
+        else if (group is not null)
+        {
+            Read(section, settings, group);
+        }
+    }
+
+    private object ReadItem(IConfigurationSection section, Setting setting)
+    {
+        object item = setting.CreateItem!();
+        ReadGroup(section, setting.Members(table), item);
+        return item;
+    }
 
     // A list has the keys 0, 1, 2 and so on. Layers of configuration may leave numbers out; other keys are mistakes.
-    internal static List<TItem>? ReadList<TItem>(IConfigurationSection section, Faults faults, Func<IConfigurationSection, Faults, TItem> read)
+    private List<TItem>? ReadList<TItem>(IConfigurationSection section, Func<IConfigurationSection, TItem> read)
     {
         if (!string.IsNullOrEmpty(section.Value))
         {
@@ -148,7 +106,7 @@ internal sealed class OptionKeys<T> : IEnumerable<string>
         {
             if (int.TryParse(child.Key, NumberStyles.None, CultureInfo.InvariantCulture, out int index))
             {
-                list.Add((index, read(child, faults)));
+                list.Add((index, read(child)));
             }
             else
             {
@@ -159,10 +117,7 @@ internal sealed class OptionKeys<T> : IEnumerable<string>
         return [.. list.OrderBy(item => item.Index).Select(item => item.Item)];
     }
 
-    // null in JSON.
-    private static bool IsEmpty(IConfigurationSection section) => section.Value is null && !section.GetChildren().Any();
-
-    internal static string ReadText(IConfigurationSection section, Faults faults)
+    private string ReadText(IConfigurationSection section)
     {
         if (section.Value is null)
         {
@@ -172,24 +127,21 @@ internal sealed class OptionKeys<T> : IEnumerable<string>
         return section.Value ?? "";
     }
 
-    private static bool ReadValue<TValue>(IConfigurationSection section, Func<string, TValue> parse, Faults faults, out TValue? value)
+    private void ReadValue(IConfigurationSection section, Setting setting, object target)
     {
-        value = default;
         if (section.GetChildren().Any())
         {
             faults.Add(section, "must be a value, not a section or a list.");
-            return false;
+            return;
         }
 
         try
         {
-            value = parse(section.Value ?? "");
-            return true;
+            setting.Set(target, setting.ReadText(section.Value ?? ""));
         }
         catch (FormatException exception)
         {
             faults.Add(section, exception.Message);
-            return false;
         }
     }
 }

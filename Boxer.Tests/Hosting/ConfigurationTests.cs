@@ -2,6 +2,7 @@ using System.Reflection;
 using System.Text;
 using Boxer.Hosting.Configuration;
 using Boxer.Images;
+using Boxer.Validation;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
@@ -162,7 +163,7 @@ public sealed class ConfigurationTests
     {
         IEnumerable<string> options = typeof(BoxerOptions).GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property.CanWrite).Select(property => property.Name);
 
-        Assert.Equal(options.Order(StringComparer.Ordinal), BoxerOptionKeys.All.Order(StringComparer.Ordinal));
+        Assert.Equal(options.Order(StringComparer.Ordinal), SettingTable.BuiltIn.Options.Select(option => option.Name).Order(StringComparer.Ordinal));
     }
 
     private static BoxerOptions Read(IConfiguration configuration, Action<BoxerOptions>? before = null)

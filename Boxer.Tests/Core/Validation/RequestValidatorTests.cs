@@ -96,9 +96,9 @@ public sealed class RequestValidatorTests
         { "endless cpu", request => request.Limits.CpuCores = double.PositiveInfinity, "Limits.CpuCores", "is Infinity, but must be from 0.01 to 1024 cores." },
         { "negative memory", request => request.Limits.MemoryBytes = -1, "Limits.MemoryBytes", "is -1 byte, but must be from 32 MiB to 1 TiB." },
         { "negative pids", request => request.Limits.Pids = -5, "Limits.Pids", "is -5, but must be from 1 to 32768 processes." },
-        { "negative time", request => request.Limits.WallClock = TimeSpan.FromSeconds(-1), "Limits.WallClock", "is -1, but must be from 0.001 to 86400 seconds." },
-        { "no processor time", request => request.Limits.CpuTime = TimeSpan.Zero, "Limits.CpuTime", "is 0, but must be from 0.01 to 86400 seconds." },
-        { "endless time", request => request.Limits.WallClock = Timeout.InfiniteTimeSpan, "Limits.WallClock", "is -0.001, but must be from 0.001 to 86400 seconds." },
+        { "negative time", request => request.Limits.WallClock = TimeSpan.FromSeconds(-1), "Limits.WallClock", "is -1 s, but must be from 1 ms to 24 h." },
+        { "no processor time", request => request.Limits.CpuTime = TimeSpan.Zero, "Limits.CpuTime", "is 0 s, but must be from 10 ms to 24 h." },
+        { "endless time", request => request.Limits.WallClock = Timeout.InfiniteTimeSpan, "Limits.WallClock", "is -1 ms, but must be from 1 ms to 24 h." },
     };
 
     public static TheoryData<string, Action<SandboxRequest>> Edges => new()
@@ -195,7 +195,7 @@ public sealed class RequestValidatorTests
         Assert.Equal(3 * one, Of(null, null, 3 * one));
         Assert.Equal(one, Of(one, 2 * one, 3 * one));
         Assert.Equal(
-            "Limits.CpuTime: is 4, but at most 3 seconds are allowed here.",
+            "Limits.CpuTime: is 4 s, but at most 3 s are allowed here.",
             Assert.Throws<InvalidSandboxRequestException>(() => Of(4 * one, 2 * one, 3 * one)).Message);
     }
 
