@@ -1,0 +1,97 @@
+using System.Reflection;
+using System.Text.RegularExpressions;
+using Microsoft.CodeAnalysis;
+using Microsoft.CodeAnalysis.CSharp;
+
+namespace Boxer.PublicApi.Tests;
+
+/// <summary>The pages for users: their C# compiles against the public API, and the members that they name exist.</summary>
+public sealed partial class PageTests
+{
+    private static readonly string Pages = Path.Combine(AppContext.BaseDirectory, "pages");
+
+    // The variables that a reader has before the first line of an example.
+    private const string Preamble = """
+        public static class Given
+        {
+            public static Microsoft.AspNetCore.Builder.WebApplicationBuilder builder;
+            public static Microsoft.AspNetCore.Builder.WebApplication app;
+            public static Microsoft.Extensions.DependencyInjection.IServiceCollection services;
+            public static Microsoft.Extensions.Configuration.IConfiguration configuration;
+            public static System.IServiceProvider provider;
+            public static Boxer.ISandboxRunner runner;
+            public static Boxer.BoxerOptions options;
+            public static Boxer.SandboxRequest request;
+            public static Boxer.SandboxResult result;
+            public static string home, directory, program;
+            public static System.Collections.Generic.Dictionary<string, System.Collections.Generic.IReadOnlyList<string>> mirrors;
+            public static System.Threading.CancellationToken cancel, cancellationToken;
+        }
+        """;
+
+    // Words of other programs that look like members.
+    private static readonly string[] NotOurs = ["MemAvailable", "MemFree", "MemTotal", "MemoryError"];
+
+    private static readonly Assembly[] Product = [.. Directory.EnumerateFiles(AppContext.BaseDirectory, "Boxer.*.dll").Where(path => !path.EndsWith(".Tests.dll", StringComparison.Ordinal)).Select(Assembly.LoadFrom)];
+
+    public static TheoryData<string> Names => [.. Directory.EnumerateFiles(Pages, "*.md", SearchOption.AllDirectories).Select(path => Path.GetRelativePath(Pages, path)).Order(StringComparer.Ordinal)];
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void Examples_in_CSharp_compile(string page)
+    {
+        string[] blocks = [.. Block().Matches(File.ReadAllText(Path.Combine(Pages, page))).Select(block => block.Groups[1].Value)];
+        MetadataReference[] references =
+            [.. ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator).Select(path => MetadataReference.CreateFromFile(path))];
+
+        Assert.All(blocks, block =>
+        {
+            // A block that only declares types has no statement to begin with.
+            string[] lines = block.Split('\n');
+            string usings = string.Join('\n', lines.TakeWhile(line => line.Length == 0 || line.StartsWith("using ", StringComparison.Ordinal) && !line.Contains('=', StringComparison.Ordinal) && !line.Contains('(', StringComparison.Ordinal)));
+            string program = $"{usings}\n;\n{block[Math.Min(block.Length, usings.Length)..]}";
+            var compilation = CSharpCompilation.Create(
+                "Example",
+                [CSharpSyntaxTree.ParseText(program), CSharpSyntaxTree.ParseText(Usings() + Preamble)],
+                references,
+                new CSharpCompilationOptions(OutputKind.ConsoleApplication));
+            string[] errors = [.. compilation.GetDiagnostics(TestContext.Current.CancellationToken).Where(found => found.Severity == DiagnosticSeverity.Error).Select(found => found.ToString())];
+            Assert.True(errors.Length == 0, $"{string.Join('\n', errors)}\n{block}");
+        });
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void Members_in_code_marks_exist(string page)
+    {
+        // It names types that are not public.
+        if (page == "CONTRIBUTING.md")
+        {
+            return;
+        }
+
+        HashSet<string> known = [.. Product.SelectMany(assembly => assembly.ExportedTypes).SelectMany(type => type.GetMembers().Select(member => member.Name).Append(Plain(type.Name)).Concat(type.Namespace!.Split('.'))), .. NotOurs];
+        IEnumerable<string> named = CodeMark().Matches(Block().Replace(File.ReadAllText(Path.Combine(Pages, page)), "")).Select(mark => mark.Groups[1].Value)
+            .Where(code => Member().IsMatch(code)).SelectMany(code => code.Split('(')[0].Split('.'));
+
+        Assert.Empty(named.Where(name => !known.Contains(name)).Distinct(StringComparer.Ordinal));
+
+        static string Plain(string name) => name.Split('`')[0];
+    }
+
+    private static string Usings() => string.Concat(
+        Product.SelectMany(assembly => assembly.ExportedTypes).Select(type => type.Namespace!)
+            .Concat(["System", "System.Collections.Generic", "System.IO", "System.Linq", "System.Net", "System.Net.Http", "System.Threading", "System.Threading.Tasks"])
+            .Concat(["Microsoft.AspNetCore.Builder", "Microsoft.Extensions.Configuration", "Microsoft.Extensions.DependencyInjection", "Microsoft.Extensions.Hosting", "Microsoft.Extensions.Logging"])
+            .Distinct(StringComparer.Ordinal).Select(space => $"global using {space};\n").Append("global using static Given;\n"));
+
+    [GeneratedRegex("```csharp\n(.*?)```", RegexOptions.Singleline, 1000)]
+    private static partial Regex Block();
+
+    [GeneratedRegex("`([^`\n]+)`", RegexOptions.None, 1000)]
+    private static partial Regex CodeMark();
+
+    // Two words or a dot: single words are names of other things too.
+    [GeneratedRegex(@"^(?:[A-Z][a-z0-9]+){2,}(?:\.[A-Z][A-Za-z0-9]*)*(?:\(.*\))?$|^(?:[A-Z][a-z0-9]+)+(?:\.[A-Z][A-Za-z0-9]*)+(?:\(.*\))?$", RegexOptions.None, 1000)]
+    private static partial Regex Member();
+}
