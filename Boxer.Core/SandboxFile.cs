@@ -5,7 +5,7 @@ namespace Boxer;
 
 /// <summary>
 /// A file for the sandbox. In <see cref="SandboxRequest.Files"/> it appears at <c>/</c> + <see cref="Path"/>, belongs to root, and can be written by user 0
-/// only. In <see cref="SandboxInput.Files"/> it appears in the workspace, belongs to the user of the command, and can be written.
+/// only. In <see cref="SandboxInput.FromFiles"/> it appears in the workspace, belongs to the user of the command, and can be written.
 /// </summary>
 public sealed class SandboxFile
 {

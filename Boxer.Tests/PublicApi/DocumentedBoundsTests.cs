@@ -21,7 +21,7 @@ public sealed partial class DocumentedBoundsTests : IAsyncDisposable
         long name = numbers[1];
 
         await BoundAsync(path, length => new() { Files = [SandboxFile.FromText(Long(length), "")] });
-        await BoundAsync(path, length => new() { Workspace = new() { Inputs = { SandboxInput.Files(SandboxFile.FromText(Long(length), "")) } } });
+        await BoundAsync(path, length => new() { Workspace = new() { Inputs = { SandboxInput.FromFiles(SandboxFile.FromText(Long(length), "")) } } });
         await BoundAsync(name, length => new() { Files = [SandboxFile.FromText(new string('n', (int)length), "")] });
 
         static string Long(long length) => string.Concat(Enumerable.Repeat("d/", (int)(length - 1) / 2)).PadRight((int)length, 'f');

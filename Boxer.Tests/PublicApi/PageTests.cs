@@ -70,7 +70,7 @@ public sealed partial class PageTests
             return;
         }
 
-        HashSet<string> known = [.. Product.SelectMany(assembly => assembly.ExportedTypes).SelectMany(type => type.GetMembers().Select(member => member.Name).Append(Plain(type.Name)).Concat(type.Namespace!.Split('.'))), .. NotOurs];
+        HashSet<string> known = [.. Product.SelectMany(assembly => assembly.ExportedTypes).SelectMany(type => type.GetMembers().Select(member => member.Name).Append(Plain(type.Name)).Concat(type.Namespace!.Split('.'))), .. Product.SelectMany(assembly => assembly.GetName().Name!.Split('.')), .. NotOurs];
         IEnumerable<string> named = CodeMark().Matches(Block().Replace(File.ReadAllText(Path.Combine(Pages, page)), "")).Select(mark => mark.Groups[1].Value)
             .Where(code => Member().IsMatch(code)).SelectMany(code => code.Split('(')[0].Split('.'));
 
