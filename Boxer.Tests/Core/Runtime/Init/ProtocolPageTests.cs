@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
+using Boxer.Common;
 using Boxer.Runtime.Init;
 
 namespace Boxer.Tests.Core.Runtime.Init;
@@ -57,8 +58,8 @@ public sealed partial class ProtocolPageTests
         string[] sentences =
         [
             $"A payload has at most {InitProtocol.MaxPayload:N0} bytes, that of START and WARM_UP at most {InitProtocol.MaxStartPayload >> 20} MiB.",
-            $"absolute, at most {InitProtocol.MaxPath:N0} bytes, names of 1 to {InitProtocol.MaxName} bytes",
-            $"so at most {InitProtocol.MaxPath - 1:N0} bytes; those of outputs have at most {InitProtocol.MaxOutputPath:N0}.",
+            $"absolute, at most {CleanPath.MaxBytes:N0} bytes, names of 1 to {CleanPath.MaxNameBytes} bytes",
+            $"so at most {CleanPath.MaxBytes - 1:N0} bytes; those of outputs have at most {CleanPath.MaxBytes:N0}.",
             $"An id is a u32 other than {InitProtocol.ReservedId} (the reserved one)",
             $"supplementary groups, at most {InitProtocol.MaxGroups:N0}. The groups of user 0 are below {InitProtocol.MappedIds:N0}",
             $"together at most {InitProtocol.MaxStrings:N0}",
