@@ -6,7 +6,7 @@ using CsCheck;
 namespace Boxer.Tests.HttpHost;
 
 /// <summary>Requests that no honest client sends: each has a typed answer, and the host goes on.</summary>
-public sealed class AbuseTests
+public abstract class AbuseTests(ContractHost contract) : ContractTests(contract)
 {
     public static TheoryData<string, string, int> Requests => new()
     {
@@ -28,7 +28,7 @@ public sealed class AbuseTests
     [MemberData(nameof(Requests))]
     public async Task What_is_not_HTTP_is_refused_and_the_host_goes_on(string what, string request, int status)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         using RawClient client = await RawClient.ConnectAsync(host.Address);
 
         await client.SendAsync(request);
@@ -45,7 +45,7 @@ public sealed class AbuseTests
     [InlineData("""{"image": "i", "cmd": ["a"], "egress": {"allow": [ITEMS]}}""", "\"\"", 40_000, "egress.allow: has 40000 entries; at most 32768 are allowed.")]
     public async Task Lists_are_bounded_before_their_items_are_made(string body, string item, int count, string error)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer answer = await host.RunAsync(body.Replace("ITEMS", string.Join(',', Enumerable.Repeat(item, count)), StringComparison.Ordinal));
 
@@ -59,7 +59,7 @@ public sealed class AbuseTests
     [InlineData("""{"image": "\udc00", "cmd": ["a"], "user": "\udc00", "cwd": "\udc00", "network": "\udc00", "pull": "\udc00"}""")]
     public async Task Values_that_cannot_be_read_are_400(string body)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Assert.Equal(400, (await host.RunAsync(body)).Status);
     }
@@ -67,7 +67,7 @@ public sealed class AbuseTests
     [Fact]
     public async Task Bodies_of_any_bytes_have_a_typed_answer()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         string[] words =
         [
             "{", "}", "[", "]", ":", ",", "\"", "\\", "\\ud800", "null", "true", "-0", "1e400", "0.1", "\"image\":\"i\"", "\"cmd\":[\"a\"]", "\"env\":[\"A=\"]",
@@ -89,7 +89,7 @@ public sealed class AbuseTests
     [Fact]
     public async Task Forms_of_any_bytes_have_a_typed_answer()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         string[] words =
         [
             "--b", "--b--", "\r\n", "\r\n\r\n", "\n", "Content-Disposition: form-data; name=file", "Content-Disposition: form-data; name=path", "Content-Disposition: form-data; name=\"",
@@ -111,7 +111,7 @@ public sealed class AbuseTests
     [Fact]
     public async Task Outputs_of_another_key_are_not_found_by_their_id()
     {
-        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["api_keys"] = new JsonArray("first", "second") });
+        await using HostFixture host = await StartAsync(new JsonObject { ["api_keys"] = new JsonArray("first", "second") });
         host.Runner.Script = (request, _) =>
         {
             Directory.CreateDirectory(request.OutputFiles.Directory!);
@@ -135,3 +135,7 @@ public sealed class AbuseTests
         Assert.Equal(200, (await host.DownloadAsync(output, first)).Status);
     }
 }
+
+public sealed class HttpHostAbuseTests() : AbuseTests(ContractHost.HttpHost);
+
+public sealed class MinimalApiAbuseTests() : AbuseTests(ContractHost.MinimalApi);

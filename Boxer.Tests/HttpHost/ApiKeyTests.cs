@@ -5,7 +5,7 @@ using Microsoft.AspNetCore.Http;
 
 namespace Boxer.Tests.HttpHost;
 
-public sealed class ApiKeyTests
+public abstract class ApiKeyTests(ContractHost contract) : ContractTests(contract)
 {
     [Theory]
     [InlineData("192.0.2.7", "192.0.2.7")]
@@ -38,7 +38,7 @@ public sealed class ApiKeyTests
     [InlineData("GET", "/unknown")]
     public async Task Without_a_key_nothing_but_healthz_answers(string method, string path)
     {
-        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+        await using HostFixture host = await StartAsync(TwoKeys);
 
         Answer missing = await SendAsync(host, method, path);
         Answer wrong = await SendAsync(host, method, path, ("Authorization", "Bearer gamma"));
@@ -63,7 +63,7 @@ public sealed class ApiKeyTests
     [InlineData("Authorization", "alpha", 401)]
     public async Task A_key_is_taken_from_either_header(string header, string value, int status)
     {
-        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+        await using HostFixture host = await StartAsync(TwoKeys);
 
         Assert.Equal(status, (await SendAsync(host, "GET", "/files?path=none", (header, value))).Status);
     }
@@ -71,7 +71,7 @@ public sealed class ApiKeyTests
     [Fact]
     public async Task Runs_of_a_key_wait_in_its_own_queue_and_do_not_tell_it()
     {
-        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+        await using HostFixture host = await StartAsync(TwoKeys);
         foreach (string key in (string[])["alpha", "beta", "alpha"])
         {
             using HttpRequestMessage message = new(HttpMethod.Post, "/run") { Content = new StringContent("""{"image": "i", "cmd": ["a"]}""", System.Text.Encoding.UTF8, "application/json") };
@@ -88,7 +88,7 @@ public sealed class ApiKeyTests
     [Fact]
     public async Task A_key_that_is_there_twice_is_refused()
     {
-        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+        await using HostFixture host = await StartAsync(TwoKeys);
 
         Assert.Equal(403, (await SendAsync(host, "GET", "/files?path=none", ("X-API-Key", "alpha"), ("X-API-Key", "beta"))).Status);
     }
@@ -96,7 +96,7 @@ public sealed class ApiKeyTests
     [Fact]
     public async Task Keys_know_nothing_of_each_others_files()
     {
-        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+        await using HostFixture host = await StartAsync(TwoKeys);
         using HttpClient alpha = host.NewClient("alpha");
         using HttpClient beta = host.NewClient("beta");
         host.Runner.Script = (request, _) =>
@@ -126,7 +126,7 @@ public sealed class ApiKeyTests
     [Fact]
     public async Task A_space_on_disk_does_not_tell_its_key()
     {
-        await using HostFixture host = await HostFixture.StartAsync(TwoKeys);
+        await using HostFixture host = await StartAsync(TwoKeys);
         using HttpClient alpha = host.NewClient("alpha");
         await host.UploadAsync("a", "x", alpha);
 
@@ -148,3 +148,7 @@ public sealed class ApiKeyTests
         return await Answer.ReadAsync(response);
     }
 }
+
+public sealed class HttpHostApiKeyTests() : ApiKeyTests(ContractHost.HttpHost);
+
+public sealed class MinimalApiApiKeyTests() : ApiKeyTests(ContractHost.MinimalApi);

@@ -5,7 +5,7 @@ using System.Text.Json.Nodes;
 namespace Boxer.Tests.HttpHost;
 
 /// <summary>Every wrong body of POST /run has its message, and reaches no runner.</summary>
-public sealed class BadRequestTests
+public abstract class BadRequestTests(ContractHost contract) : ContractTests(contract)
 {
     private const string Known = "image, cmd, env, cwd, limits, files, inputs, workspace, workspace_out, stdin, stdin_base64, merge_stderr, stop_grace_ms, user, persist, outputs, network, egress, pull";
     private const string KnownLimits = "cpu_cores, memory_mb, pids_limit, wall_clock_secs, cpu_time_secs, nofile, disk_mb";
@@ -91,7 +91,7 @@ public sealed class BadRequestTests
     [MemberData(nameof(Bodies))]
     public async Task A_wrong_body_is_answered_with_everything_that_is_wrong(string body, string error)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer answer = await host.RunAsync(body);
 
@@ -111,7 +111,7 @@ public sealed class BadRequestTests
     [InlineData("""{"image": "a", "cmd": ["x"], "limits": {"cpu_cores": NaN}}""")]
     public async Task A_body_that_is_not_JSON_is_named_as_that(string body)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer answer = await host.RunAsync(body);
 
@@ -123,7 +123,7 @@ public sealed class BadRequestTests
     [Fact]
     public async Task An_answer_is_short_however_long_a_name_is()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer answer = await host.RunAsync($$"""{"image": "i", "cmd": ["a"], "env": {"{{new string('n', 100_000)}}": 1, "{{new string('m', 100_000)}}=": "x"} }""");
 
@@ -134,7 +134,7 @@ public sealed class BadRequestTests
     [Fact]
     public async Task The_place_of_a_syntax_error_is_named()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer answer = await host.RunAsync("{\"image\": \"i\",\n  \"cmd\" [\"a\"]}");
 
@@ -144,7 +144,7 @@ public sealed class BadRequestTests
     [Fact]
     public async Task Names_that_are_not_text_are_refused()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer surrogate = await host.RunAsync("""{"image": "i", "cmd": ["a"], "\udc00": 1}""");
         byte[] bytes = [.. "{\"image\": \"i\", \"cmd\": [\""u8, 0xff, 0xfe, .. "\"]}"u8];
@@ -158,7 +158,7 @@ public sealed class BadRequestTests
     [Fact]
     public async Task A_deep_body_is_refused()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer answer = await host.RunAsync("{\"image\": \"i\", \"cmd\": " + new string('[', 100_000) + new string(']', 100_000) + "}");
 
@@ -171,7 +171,7 @@ public sealed class BadRequestTests
     [InlineData(false)]
     public async Task A_large_body_is_413_whether_or_not_its_length_is_said(bool chunked)
     {
-        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["run_body_limit_bytes"] = 4_096 });
+        await using HostFixture host = await StartAsync(new JsonObject { ["run_body_limit_bytes"] = 4_096 });
         string body = $$"""{"image": "i", "cmd": ["a"], "stdin": "{{new string('x', 8_192)}}"}""";
         HttpContent content = chunked
             ? new StreamContent(new UnseekableStream(Encoding.UTF8.GetBytes(body)))
@@ -189,7 +189,7 @@ public sealed class BadRequestTests
     [InlineData("/files", "--b\r\n")]
     public async Task A_client_that_sends_far_too_much_sees_the_answer_while_it_still_sends(string path, string start)
     {
-        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["run_body_limit_bytes"] = 4_096, ["upload_limit_bytes"] = 4_096 });
+        await using HostFixture host = await StartAsync(new JsonObject { ["run_body_limit_bytes"] = 4_096, ["upload_limit_bytes"] = 4_096 });
         const int Bytes = 40 << 20;
         using var client = new TcpClient();
         await client.ConnectAsync(host.Address.Host, host.Address.Port, TestContext.Current.CancellationToken);
@@ -208,7 +208,7 @@ public sealed class BadRequestTests
     [Fact]
     public async Task More_requests_than_may_run_and_wait_are_refused_before_their_bodies_are_read()
     {
-        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["max_concurrent_runs"] = 1, ["max_queued_runs"] = 1 });
+        await using HostFixture host = await StartAsync(new JsonObject { ["max_concurrent_runs"] = 1, ["max_queued_runs"] = 1 });
         TaskCompletionSource started = new(), ended = new();
         host.Runner.Script = (_, token) => RunTests.WaitForEnd(started, ended, token);
         using HttpClient runs = host.NewClient();
@@ -232,7 +232,7 @@ public sealed class BadRequestTests
     [Fact]
     public async Task Many_faults_have_a_short_answer()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer answer = await host.RunAsync($$"""{"image": "i", "cmd": [{{string.Join(',', Enumerable.Repeat("1", 10_000))}}]}""");
 
@@ -247,7 +247,7 @@ public sealed class BadRequestTests
     [InlineData("PUT", "/files", 405)]
     public async Task Other_paths_and_methods_have_errors_in_the_same_form(string method, string path, int status)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         using HttpRequestMessage request = new(new HttpMethod(method), new Uri(path, UriKind.Relative));
 
         using HttpResponseMessage response = await host.Client.SendAsync(request, TestContext.Current.CancellationToken);
@@ -262,3 +262,7 @@ public sealed class BadRequestTests
         public override bool CanSeek => false;
     }
 }
+
+public sealed class HttpHostBadRequestTests() : BadRequestTests(ContractHost.HttpHost);
+
+public sealed class MinimalApiBadRequestTests() : BadRequestTests(ContractHost.MinimalApi);

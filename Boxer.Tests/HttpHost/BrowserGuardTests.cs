@@ -6,7 +6,7 @@ using System.Text.Json.Nodes;
 namespace Boxer.Tests.HttpHost;
 
 /// <summary>Requests that web pages send through a visitor's browser to a host without keys: DNS rebinding and requests across sites.</summary>
-public sealed class BrowserGuardTests
+public abstract class BrowserGuardTests(ContractHost contract) : ContractTests(contract)
 {
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
@@ -119,11 +119,11 @@ public sealed class BrowserGuardTests
         Assert.Equal(403, (await SendAsync(client, HttpMethod.Get, "/metrics", "any.example", ("X-API-Key", "k"), ("Origin", "http://evil.example"))).Status);
     }
 
-    private static Task<HostFixture> StartAsync(string listener, JsonObject? config = null)
+    private Task<HostFixture> StartAsync(string listener, JsonObject? config = null)
     {
         config ??= [];
         config["listen_addr"] = listener;
-        return HostFixture.StartAsync(config);
+        return StartAsync(config);
     }
 
     private static HttpClient ClientOf(HostFixture host) => new() { BaseAddress = new Uri($"http://127.0.0.1:{host.Address.Port}") };
@@ -141,3 +141,7 @@ public sealed class BrowserGuardTests
         return ((int)response.StatusCode, await response.Content.ReadAsStringAsync(Cancel));
     }
 }
+
+public sealed class HttpHostBrowserGuardTests() : BrowserGuardTests(ContractHost.HttpHost);
+
+public sealed class MinimalApiBrowserGuardTests() : BrowserGuardTests(ContractHost.MinimalApi);

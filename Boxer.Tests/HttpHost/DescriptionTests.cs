@@ -3,12 +3,12 @@ using System.Text.Json.Nodes;
 namespace Boxer.Tests.HttpHost;
 
 /// <summary>Health, metrics and the description of the API.</summary>
-public sealed class DescriptionTests
+public abstract class DescriptionTests(ContractHost contract) : ContractTests(contract)
 {
     [Fact]
     public async Task Health_is_as_the_contract_has_it()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer live = await host.GetAsync("/healthz");
         Answer ready = await host.GetAsync("/health/ready");
@@ -22,7 +22,7 @@ public sealed class DescriptionTests
     [Fact]
     public async Task Metrics_are_in_the_form_of_Prometheus()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         await host.GetAsync("/healthz");
 
         Answer answer = await host.GetAsync("/metrics");
@@ -35,7 +35,7 @@ public sealed class DescriptionTests
     [Fact]
     public async Task The_description_names_every_path_and_field()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         JsonNode document = (await host.GetAsync("/openapi/v1.json")).Json;
 
@@ -65,7 +65,7 @@ public sealed class DescriptionTests
     [Fact]
     public async Task Swagger_shows_the_description()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer answer = await host.GetAsync("/swagger/index.html");
 
@@ -76,8 +76,12 @@ public sealed class DescriptionTests
     [Fact]
     public async Task The_server_does_not_name_itself()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Assert.Empty((await host.GetAsync("/healthz")).Response.Headers.Server);
     }
 }
+
+public sealed class HttpHostDescriptionTests() : DescriptionTests(ContractHost.HttpHost);
+
+public sealed class MinimalApiDescriptionTests() : DescriptionTests(ContractHost.MinimalApi);

@@ -5,7 +5,7 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.HttpHost;
 
 /// <summary>A disk that is full or read-only is told as that, costs no place, and works again when it is mended.</summary>
-public sealed class DiskFaultTests : IAsyncLifetime
+public abstract class DiskFaultTests(ContractHost contract) : ContractTests(contract), IAsyncLifetime
 {
     private readonly string _home = Directory.CreateTempSubdirectory("boxer-disk-").FullName;
 
@@ -86,6 +86,10 @@ public sealed class DiskFaultTests : IAsyncLifetime
         yield return new SandboxEnded(ScriptedRunner.Result(stdout: "printed", id: "boxer-1"));
     }
 
-    private Task<HostFixture> StartAsync() => HostFixture.StartAsync(
+    private Task<HostFixture> StartAsync() => StartAsync(
         new JsonObject { ["home"] = _home, ["max_concurrent_runs"] = 1, ["max_queued_runs"] = 0 });
 }
+
+public sealed class HttpHostDiskFaultTests() : DiskFaultTests(ContractHost.HttpHost);
+
+public sealed class MinimalApiDiskFaultTests() : DiskFaultTests(ContractHost.MinimalApi);

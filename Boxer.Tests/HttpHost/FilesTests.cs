@@ -4,7 +4,7 @@ using System.Text.Json.Nodes;
 
 namespace Boxer.Tests.HttpHost;
 
-public sealed class FilesTests
+public abstract class FilesTests(ContractHost contract) : ContractTests(contract)
 {
     private static readonly Uri Files = new("/files", UriKind.Relative);
 
@@ -19,7 +19,7 @@ public sealed class FilesTests
     [InlineData("new\nline")]
     public async Task An_upload_comes_back_byte_for_byte(string path)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         byte[] content = [.. Enumerable.Range(0, 100_000).Select(i => (byte)(i * 7))];
 
         Answer uploaded = await host.UploadAsync(path, content);
@@ -56,7 +56,7 @@ public sealed class FilesTests
     [MemberData(nameof(BadPaths))]
     public async Task Paths_that_are_not_clean_and_relative_are_refused_to_write_and_to_read(string path, string error)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer uploaded = await host.UploadAsync(path, "x");
         Answer downloaded = await host.DownloadAsync(path);
@@ -73,7 +73,7 @@ public sealed class FilesTests
     [InlineData("output/boxer-1/x")]
     public async Task Output_is_reserved(string path)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer answer = await host.UploadAsync(path, "x");
 
@@ -93,7 +93,7 @@ public sealed class FilesTests
     [InlineData("/files?path=a,b&path=")]
     public async Task Encoded_tricks_are_400(string query)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Assert.Equal(400, (await host.GetAsync(query)).Status);
     }
@@ -107,7 +107,7 @@ public sealed class FilesTests
     [InlineData("/files?path=dir/a/below")]
     public async Task What_is_not_an_uploaded_file_is_404(string query)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         await host.UploadAsync("dir/a", "x");
 
         Answer answer = await host.GetAsync(query);
@@ -119,7 +119,7 @@ public sealed class FilesTests
     [Fact]
     public async Task An_upload_replaces_the_one_before()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         await host.UploadAsync("a", "first");
         await host.UploadAsync("a", "second");
@@ -130,7 +130,7 @@ public sealed class FilesTests
     [Fact]
     public async Task A_file_and_a_directory_cannot_have_one_path()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         await host.UploadAsync("a", "x");
         await host.UploadAsync("d/e", "x");
 
@@ -144,7 +144,7 @@ public sealed class FilesTests
     [Fact]
     public async Task The_order_of_the_parts_does_not_matter()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         MultipartFormDataContent form = new()
         {
             { new StringContent("first.txt"), "path" },
@@ -158,7 +158,7 @@ public sealed class FilesTests
     [Fact]
     public async Task An_empty_file_is_a_file()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Assert.Equal(200, (await host.UploadAsync("empty", "")).Status);
         Answer answer = await host.DownloadAsync("empty");
@@ -179,7 +179,7 @@ public sealed class FilesTests
     [MemberData(nameof(BadForms))]
     public async Task Forms_with_other_parts_are_refused_and_leave_nothing(string[] parts, string error)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         MultipartFormDataContent form = [];
         foreach (string part in parts)
         {
@@ -202,7 +202,7 @@ public sealed class FilesTests
     [InlineData("multipart/form-data; boundary=b", "--b\r\nno colon\r\n\r\nx\r\n--b--\r\n", "the body is not valid multipart/form-data; it is broken off, or its headers are too large.")]
     public async Task Bodies_that_are_no_form_are_refused(string contentType, string body, string error)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         ByteArrayContent content = new(Encoding.UTF8.GetBytes(body));
         content.Headers.ContentType = MediaTypeHeaderValue.Parse(contentType);
 
@@ -215,7 +215,7 @@ public sealed class FilesTests
     [Fact]
     public async Task A_boundary_or_headers_that_never_end_are_refused()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         ByteArrayContent boundary = new("x"u8.ToArray());
         boundary.Headers.TryAddWithoutValidation("Content-Type", $"multipart/form-data; boundary={new string('b', 5_000)}");
         ByteArrayContent headers = new(Encoding.ASCII.GetBytes($"--b\r\nX: {new string('h', 50_000)}\r\n\r\nx\r\n--b--\r\n"));
@@ -228,7 +228,7 @@ public sealed class FilesTests
     [Fact]
     public async Task A_path_that_is_not_UTF8_is_refused()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         MultipartFormDataContent form = new() { { new ByteArrayContent([0x61, 0xff]), "path" }, { new StringContent("x"), "file" } };
 
         Answer answer = await host.PostAsync("/files", form);
@@ -239,7 +239,7 @@ public sealed class FilesTests
     [Fact]
     public async Task The_upload_limit_is_exact()
     {
-        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["upload_limit_bytes"] = 1_000 });
+        await using HostFixture host = await StartAsync(new JsonObject { ["upload_limit_bytes"] = 1_000 });
 
         Assert.Equal(200, (await host.UploadAsync("fits", new byte[1_000])).Status);
         Answer answer = await host.UploadAsync("over", new byte[1_001]);
@@ -254,7 +254,7 @@ public sealed class FilesTests
     [Fact]
     public async Task A_full_space_is_413_until_something_is_deleted()
     {
-        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["upload_quota_bytes"] = 1_000, ["upload_quota_files"] = 3 });
+        await using HostFixture host = await StartAsync(new JsonObject { ["upload_quota_bytes"] = 1_000, ["upload_quota_files"] = 3 });
 
         Assert.Equal(200, (await host.UploadAsync("a", new byte[600])).Status);
         Answer bytes = await host.UploadAsync("b", new byte[600]);
@@ -274,7 +274,7 @@ public sealed class FilesTests
     [Fact]
     public async Task Uploads_are_deleted_after_a_run_that_used_them_and_others_stay()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         await host.UploadAsync("job/used", "x");
         await host.UploadAsync("job/other", "x");
 
@@ -288,7 +288,7 @@ public sealed class FilesTests
     [Fact]
     public async Task Uploads_stay_where_the_run_never_started()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         await host.UploadAsync("a", "x");
         host.Runner.Throws(new SandboxCapacityException("full", TimeSpan.FromSeconds(1)));
         Assert.Equal(429, (await host.RunAsync("""{"image": "i", "cmd": ["a"], "files": ["a"]}""")).Status);
@@ -303,7 +303,7 @@ public sealed class FilesTests
     [InlineData("/run/stream")]
     public async Task With_persist_uploads_and_outputs_stay(string endpoint)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         await host.UploadAsync("a", "x");
         WriteOutputs(host, ("plot.png", "pixels"), ("sub/deep.txt", "deep"));
 
@@ -325,7 +325,7 @@ public sealed class FilesTests
     [Fact]
     public async Task Outputs_that_do_not_fit_are_named_as_not_kept()
     {
-        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["upload_quota_bytes"] = 5 });
+        await using HostFixture host = await StartAsync(new JsonObject { ["upload_quota_bytes"] = 5 });
         WriteOutputs(host, ("plot.png", "pixels"));
 
         Answer answer = await host.RunAsync("""{"image": "i", "cmd": ["a"], "persist": true}""");
@@ -341,7 +341,7 @@ public sealed class FilesTests
     [Fact]
     public async Task Only_regular_files_among_the_outputs_are_served()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Script = (request, _) =>
         {
             string directory = request.OutputFiles.Directory!;
@@ -364,13 +364,13 @@ public sealed class FilesTests
     {
         string home = Directory.CreateTempSubdirectory("boxer-http-").FullName;
         JsonObject config = new() { ["home"] = home };
-        await using (HostFixture first = await HostFixture.StartAsync(config))
+        await using (HostFixture first = await StartAsync(config))
         {
             await first.UploadAsync("job/a", "kept");
             await File.WriteAllTextAsync(Path.Combine(home, "files/shared/staging/half"), "x", TestContext.Current.CancellationToken);
         }
 
-        await using (HostFixture second = await HostFixture.StartAsync(config))
+        await using (HostFixture second = await StartAsync(config))
         {
             Assert.Equal("kept", (await second.DownloadAsync("job/a")).Text);
             Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(home, "files/shared/staging")));
@@ -382,7 +382,7 @@ public sealed class FilesTests
     [Fact]
     public async Task A_browser_cannot_upload_from_another_site()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         foreach ((string origin, int status) in new[]
         {
             ("http://evil.example", 403),
@@ -403,7 +403,7 @@ public sealed class FilesTests
     [Fact]
     public async Task A_name_that_was_pointed_at_this_host_is_not_believed()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         using HttpRequestMessage request = new(HttpMethod.Post, new Uri("/run", UriKind.Relative)) { Content = new StringContent("{}") };
         request.Headers.Host = "evil.example";
         request.Headers.Add("Origin", "http://evil.example");
@@ -437,3 +437,7 @@ public sealed class FilesTests
             return ScriptedRunner.Events(ScriptedRunner.Result(id: "boxer-9"));
         };
 }
+
+public sealed class HttpHostFilesTests() : FilesTests(ContractHost.HttpHost);
+
+public sealed class MinimalApiFilesTests() : FilesTests(ContractHost.MinimalApi);

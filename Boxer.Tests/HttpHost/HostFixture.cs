@@ -5,6 +5,7 @@ using Boxer.HttpHost;
 using Boxer.AspNetCore.Configuration;
 using Boxer.Network;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Logging;
@@ -36,11 +37,12 @@ internal sealed class HostFixture : IAsyncDisposable
     public Uri Address => new(App.Urls.Single());
 
     /// <summary>Starts a host.</summary>
+    /// <param name="contract">The application.</param>
     /// <param name="config">Keys beside home and listen_addr, as in the configuration file.</param>
     /// <param name="realSandboxes">Use Boxer's own runner.</param>
     /// <param name="configureServices">More registrations, beside the scripted runner.</param>
     public static async Task<HostFixture> StartAsync(
-        JsonObject? config = null, bool realSandboxes = false, Action<IServiceCollection>? configureServices = null)
+        ContractHost contract, JsonObject? config = null, bool realSandboxes = false, Action<IServiceCollection>? configureServices = null)
     {
         string home = Directory.CreateTempSubdirectory("boxer-http-").FullName;
         JsonObject complete = (JsonObject?)config?.DeepClone() ?? [];
@@ -52,7 +54,22 @@ internal sealed class HostFixture : IAsyncDisposable
         Assert.Empty(configuration.Faults);
 
         ScriptedRunner runner = new();
-        WebApplication app = HostComposition.Build(configuration, realSandboxes ? null : services =>
+        WebApplication app = contract == ContractHost.HttpHost
+            ? HostComposition.Build(configuration, realSandboxes ? null : AddScripted)
+            : MinimalApi.Facade.Build([], builder =>
+            {
+                builder.WebHost.ConfigureKestrel(configuration.Listen);
+                if (!realSandboxes)
+                {
+                    AddScripted(builder.Services);
+                }
+
+                configuration.Configure(builder.Services);
+            });
+        await app.StartAsync();
+        return new HostFixture(app, home, runner);
+
+        void AddScripted(IServiceCollection services)
         {
             services.RemoveAll<ILoggerProvider>();
             services.AddSingleton<ISandboxRunner>(runner);
@@ -62,9 +79,7 @@ internal sealed class HostFixture : IAsyncDisposable
             }
 
             configureServices?.Invoke(services);
-        });
-        await app.StartAsync();
-        return new HostFixture(app, home, runner);
+        }
     }
 
     /// <summary>A client with connections of its own.</summary>

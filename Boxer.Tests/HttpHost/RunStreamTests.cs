@@ -3,14 +3,14 @@ using System.Text.Json.Nodes;
 
 namespace Boxer.Tests.HttpHost;
 
-public sealed class RunStreamTests
+public abstract class RunStreamTests(ContractHost contract) : ContractTests(contract)
 {
     private const string Simple = """{"image": "i", "cmd": ["a"]}""";
 
     [Fact]
     public async Task Events_come_in_order_and_the_end_is_the_answer_of_a_run()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => ScriptedRunner.Events(
             ScriptedRunner.Result(stdout: "one\ntwo", stderr: "\"quoted\"\r\n", id: "boxer-1"),
             Out("one\n"), Err("\"quoted\"\r\n"), Out("two"));
@@ -46,7 +46,7 @@ public sealed class RunStreamTests
     public async Task Characters_that_are_cut_between_reads_come_out_whole()
     {
         const string Text = "é日🎲 end";
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         byte[] bytes = Encoding.UTF8.GetBytes(Text);
         host.Runner.Script = (_, _) => ScriptedRunner.Events(
             ScriptedRunner.Result(stdout: Text),
@@ -68,7 +68,7 @@ public sealed class RunStreamTests
     [Fact]
     public async Task Bytes_that_never_become_a_character_are_replaced_at_the_latest_at_the_end()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => ScriptedRunner.Events(
             ScriptedRunner.Result(stdoutBytes: [0x61, 0xf0, 0x9f]),
             new SandboxDataReceived(SandboxStream.StandardOutput, new byte[] { 0x61, 0xf0 }),
@@ -83,7 +83,7 @@ public sealed class RunStreamTests
     [Fact]
     public async Task What_is_printed_is_sent_before_the_run_ends()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         TaskCompletionSource go = new();
         host.Runner.Script = (_, _) => Paused(go.Task);
         using HttpRequestMessage request = new(HttpMethod.Post, new Uri("/run/stream", UriKind.Relative)) { Content = new StringContent(Simple) };
@@ -104,7 +104,7 @@ public sealed class RunStreamTests
     [Fact]
     public async Task A_limit_is_told_in_the_end_event()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => ScriptedRunner.Events(
             ScriptedRunner.Result(new Termination(TerminationKind.WallClockLimit) { Message = "too long" }, "tick", id: "boxer-1"),
             Out("tick"));
@@ -122,7 +122,7 @@ public sealed class RunStreamTests
     [Fact]
     public async Task What_goes_wrong_before_the_start_is_answered_as_by_run()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer bad = await StreamAsync(host, "{}");
         host.Runner.Throws(new ImageNotFoundException("No such image."));
@@ -148,7 +148,7 @@ public sealed class RunStreamTests
     [Fact]
     public async Task What_breaks_after_the_start_is_told_in_the_end_event()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => Breaks();
 
         Answer answer = await StreamAsync(host);
@@ -162,7 +162,7 @@ public sealed class RunStreamTests
     [Fact]
     public async Task A_client_that_goes_away_ends_its_run_and_its_uploads()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         await host.UploadAsync("a", "x");
         TaskCompletionSource started = new(), ended = new();
         host.Runner.Script = (_, token) => RunTests.WaitForEnd(started, ended, token);
@@ -229,3 +229,7 @@ public sealed class RunStreamTests
             return (lines[0]["event: ".Length..], JsonNode.Parse(lines[1]["data: ".Length..])!);
         })];
 }
+
+public sealed class HttpHostRunStreamTests() : RunStreamTests(ContractHost.HttpHost);
+
+public sealed class MinimalApiRunStreamTests() : RunStreamTests(ContractHost.MinimalApi);

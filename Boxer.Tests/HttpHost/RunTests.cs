@@ -5,7 +5,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.HttpHost;
 
-public sealed class RunTests
+public abstract class RunTests(ContractHost contract) : ContractTests(contract)
 {
     private const string Simple = """{"image": "python:3.12-slim", "cmd": ["python3", "-c", "print(42)"]}""";
 
@@ -15,7 +15,7 @@ public sealed class RunTests
     [Fact]
     public async Task A_run_answers_with_every_field_of_the_contract()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(End(TerminationKind.Exited, "exited with 7", code: 7), "42\n", "warn\n", "boxer-1"));
 
         Answer answer = await host.RunAsync(Simple);
@@ -41,7 +41,7 @@ public sealed class RunTests
     [InlineData(TerminationKind.WallClockLimit, 408)]
     public async Task It_is_told_where_what_is_said_about_the_network_is_not_all(TerminationKind end, int status)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(End(end, "ended", code: 0), networkIncomplete: "words"));
 
         Answer answer = await host.RunAsync(Simple);
@@ -52,7 +52,7 @@ public sealed class RunTests
     [Fact]
     public async Task The_request_reaches_the_runner_whole()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         await host.UploadAsync("job/main.py", "print(1)");
         string content = "";
         host.Runner.Script = (request, _) =>
@@ -99,7 +99,7 @@ public sealed class RunTests
     [Fact]
     public async Task Zero_null_and_absent_are_the_defaults()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         Answer answer = await host.RunAsync("""
             {
@@ -123,7 +123,7 @@ public sealed class RunTests
     [InlineData(null)]
     public async Task The_content_type_of_a_run_does_not_matter(string? contentType)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         ByteArrayContent content = new(Encoding.UTF8.GetBytes(Simple));
         if (contentType is not null)
         {
@@ -136,7 +136,7 @@ public sealed class RunTests
     [Fact]
     public async Task A_name_that_was_pointed_at_this_host_is_not_believed_for_reading_either()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         using HttpRequestMessage request = new(HttpMethod.Get, new Uri("/metrics", UriKind.Relative));
         request.Headers.Host = "evil.example:8080";
         using HttpResponseMessage response = await host.Client.SendAsync(request, TestContext.Current.CancellationToken);
@@ -147,7 +147,7 @@ public sealed class RunTests
     [Fact]
     public async Task A_signal_is_an_exit_code_and_a_number()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(End(TerminationKind.Signaled, "killed by SIGSEGV", signal: 11)));
 
         Answer answer = await host.RunAsync(Simple);
@@ -164,7 +164,7 @@ public sealed class RunTests
     [InlineData(TerminationKind.PidsLimit, "pids_limit")]
     public async Task A_limit_of_memory_cpu_time_or_pids_is_an_answer_that_a_person_sees(TerminationKind kind, string termination)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(End(kind, "killed: a limit was reached"), "so far", "oops"));
 
         Answer answer = await host.RunAsync(Simple);
@@ -180,7 +180,7 @@ public sealed class RunTests
     [Fact]
     public async Task Bytes_that_are_not_text_come_as_replacement_characters_and_in_base64()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(stdoutBytes: [0x61, 0xff, 0x00, 0x0a]));
 
         Answer answer = await host.RunAsync(Simple);
@@ -198,7 +198,7 @@ public sealed class RunTests
     [InlineData(TerminationKind.NotStarted, 13, 400, "not_started", "the words")]
     public async Task Other_ends_are_errors_that_keep_what_was_printed(TerminationKind kind, int? errno, int status, string termination, string error)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(End(kind, "the words", errno: errno), "out", "err", "boxer-7"));
 
         Answer answer = await host.RunAsync(Simple);
@@ -220,7 +220,7 @@ public sealed class RunTests
     [InlineData(TerminationKind.OutputLimit)]
     public async Task Large_outputs_come_whole_and_exact_from_answers_in_pieces(TerminationKind kind)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
 
         // Characters and the groups of base64 are cut by every piece; the last byte begins a character that never comes.
         byte[] printed = [.. Encoding.UTF8.GetBytes(string.Concat(Enumerable.Range(0, 60_000).Select(i => $"{i}\0\u00e4\u20ac\U0001F600\n"))), 0xE2];
@@ -238,7 +238,7 @@ public sealed class RunTests
     [InlineData("/run/stream")]
     public async Task What_was_printed_is_in_the_answer_of_a_run_that_broke(string path)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => Broken();
 
         Answer answer = await host.PostAsync(path, new StringContent(Simple));
@@ -280,7 +280,7 @@ public sealed class RunTests
     [MemberData(nameof(Failures))]
     public async Task What_never_ran_has_the_status_of_its_reason(string what, int status, string error)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Throws(what switch
         {
             "notfound" => new ImageNotFoundException("The image x/y:1 was not found.") { PublicMessage = "The image x/y:1 was not found." },
@@ -315,7 +315,7 @@ public sealed class RunTests
     [InlineData(false, "the host failed; its log has the reason under request ")]
     public async Task A_failure_of_ours_says_nothing_of_this_machine(bool ofSandbox, string start)
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Throws(ofSandbox
             ? new SandboxRuntimeException("runsc said: open /secret/path", new IOException("/secret/inner"))
             : new InvalidOperationException("/secret/path"));
@@ -331,7 +331,7 @@ public sealed class RunTests
     [Fact]
     public async Task A_client_that_goes_away_ends_its_run()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         TaskCompletionSource started = new(), ended = new();
         host.Runner.Script = (_, token) => WaitForEnd(started, ended, token);
         using CancellationTokenSource client = new();
@@ -347,7 +347,7 @@ public sealed class RunTests
     [Fact]
     public async Task A_stop_lets_work_end_within_the_grace()
     {
-        HostFixture host = await HostFixture.StartAsync(new JsonObject { ["stop_grace_secs"] = 60 });
+        HostFixture host = await StartAsync(new JsonObject { ["stop_grace_secs"] = 60 });
         TaskCompletionSource started = new(), go = new();
         host.Runner.Script = (_, _) => WaitFor(started, go.Task);
 
@@ -366,7 +366,7 @@ public sealed class RunTests
     [Fact]
     public async Task A_stop_ends_work_after_the_grace()
     {
-        HostFixture host = await HostFixture.StartAsync(new JsonObject { ["stop_grace_secs"] = 0.1 });
+        HostFixture host = await StartAsync(new JsonObject { ["stop_grace_secs"] = 0.1 });
         TaskCompletionSource started = new(), ended = new();
         host.Runner.Script = (_, token) => WaitForEnd(started, ended, token);
 
@@ -388,7 +388,7 @@ public sealed class RunTests
     public async Task A_stop_asks_a_run_so_early_that_its_own_grace_is_over_with_the_hosts(int hostSeconds, int runMilliseconds, int secondsBefore)
     {
         FakeTimeProvider time = new();
-        HostFixture host = await HostFixture.StartAsync(new JsonObject { ["stop_grace_secs"] = hostSeconds }, configureServices: services => services.AddSingleton<TimeProvider>(time));
+        HostFixture host = await StartAsync(new JsonObject { ["stop_grace_secs"] = hostSeconds }, configureServices: services => services.AddSingleton<TimeProvider>(time));
         TaskCompletionSource started = new(), ended = new();
         host.Runner.Script = (_, token) => WaitForEnd(started, ended, token);
 
@@ -450,3 +450,7 @@ public sealed class RunTests
         }
     }
 }
+
+public sealed class HttpHostRunTests() : RunTests(ContractHost.HttpHost);
+
+public sealed class MinimalApiRunTests() : RunTests(ContractHost.MinimalApi);

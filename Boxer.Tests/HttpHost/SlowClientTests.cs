@@ -13,14 +13,14 @@ using Microsoft.Extensions.Time.Testing;
 namespace Boxer.Tests.HttpHost;
 
 /// <summary>Clients that send slowly, or go away without a word, keep nobody else waiting.</summary>
-public sealed class SlowClientTests
+public abstract class SlowClientTests(ContractHost contract) : ContractTests(contract)
 {
     private const string Simple = """{"image": "i", "cmd": ["a"]}""";
 
     [Fact]
     public async Task Slow_bodies_do_not_take_the_places_of_runs()
     {
-        await using HostFixture host = await HostFixture.StartAsync(new JsonObject { ["max_concurrent_runs"] = 1, ["max_queued_runs"] = 1 });
+        await using HostFixture host = await StartAsync(new JsonObject { ["max_concurrent_runs"] = 1, ["max_queued_runs"] = 1 });
         List<RawClient> clients = [];
         for (int i = 0; i < 20; i++)
         {
@@ -39,7 +39,7 @@ public sealed class SlowClientTests
     public async Task A_body_that_falls_silent_is_given_up(string start)
     {
         FakeTimeProvider time = new();
-        await using HostFixture host = await HostFixture.StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
+        await using HostFixture host = await StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
         using RawClient client = await RawClient.ConnectAsync(host.Address);
 
         // Enough that its average is a good one for minutes.
@@ -60,7 +60,7 @@ public sealed class SlowClientTests
     public async Task A_body_that_comes_steadily_but_for_too_long_is_given_up()
     {
         FakeTimeProvider time = new();
-        await using HostFixture host = await HostFixture.StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
+        await using HostFixture host = await StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
         using RawClient client = await RawClient.ConnectAsync(host.Address);
         await client.SendAsync("POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n{");
         Task<string> answer = client.ReadToEndAsync();
@@ -128,7 +128,7 @@ public sealed class SlowClientTests
     [Fact]
     public async Task A_client_that_closes_behind_bytes_that_nobody_reads_ends_its_run()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         TaskCompletionSource started = new(), ended = new();
         host.Runner.Script = (_, token) => RunTests.WaitForEnd(started, ended, token);
         using RawClient client = await RawClient.ConnectAsync(host.Address);
@@ -181,3 +181,7 @@ public sealed class SlowClientTests
         public void Abort() => abort?.Invoke();
     }
 }
+
+public sealed class HttpHostSlowClientTests() : SlowClientTests(ContractHost.HttpHost);
+
+public sealed class MinimalApiSlowClientTests() : SlowClientTests(ContractHost.MinimalApi);

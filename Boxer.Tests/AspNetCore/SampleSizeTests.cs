@@ -1,0 +1,29 @@
+using System.Runtime.CompilerServices;
+
+namespace Boxer.Tests.AspNetCore;
+
+/// <summary>The facade is the package: its hosts stay small and have no route of their own.</summary>
+public sealed class SampleSizeTests
+{
+    private static readonly string[] RouteCalls =
+        ["MapGet(", "MapPost(", "MapPut(", "MapPatch(", "MapDelete(", "MapMethods(", "MapFallback", "MapGroup(", "Map(", "MapWhen(", "MapControllers", "app.Run(async"];
+
+    [Theory]
+    [InlineData("Boxer.HttpHost", 600)]
+    [InlineData("MinimalApi", 60)]
+    public void A_host_is_small_and_maps_no_route_of_its_own(string sample, int mostLines)
+    {
+        string folder = Path.Combine(Root(), "Boxer.Samples", sample);
+        Assert.SkipUnless(Directory.Exists(folder), "The sources are not beside the tests.");
+        string[] sources = [.. Directory.EnumerateFiles(folder, "*.cs", SearchOption.AllDirectories)
+            .Where(file => !file.Contains("/obj/", StringComparison.Ordinal) && !file.Contains("/bin/", StringComparison.Ordinal))
+            .Select(File.ReadAllText)];
+
+        Assert.NotEmpty(sources);
+        Assert.InRange(sources.Sum(source => source.Count(c => c == '\n')), 1, mostLines);
+        Assert.All(sources, source => Assert.All(RouteCalls, call => Assert.DoesNotContain("." + call, source, StringComparison.Ordinal)));
+        Assert.Single(sources, source => source.Contains(".MapBoxer(", StringComparison.Ordinal));
+    }
+
+    private static string Root([CallerFilePath] string path = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(path)!, "..", ".."));
+}
