@@ -137,7 +137,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
     [Fact]
     public async Task A_pull_is_not_sent_so_that_one_that_fails_has_its_status()
     {
-        await using HostFixture host = await HostFixture.StartAsync();
+        await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => Pulls(new ImageNotFoundException("No such image."));
         Assert.Equal(404, (await StreamAsync(host)).Status);
 
