@@ -102,7 +102,7 @@ public sealed class InvalidSandboxRequestException : SandboxException
     }
 
     /// <summary>Creates an exception with one fault.</summary>
-    /// <param name="field">The property that is wrong, for example <c>Limits.MemoryMegabytes</c>.</param>
+    /// <param name="field">The property that is wrong, for example <c>Limits.MemoryBytes</c>.</param>
     /// <param name="message">What is wrong and what to do, for the client.</param>
     public InvalidSandboxRequestException(string field, string message)
         : this(field, message, detail: null, inner: null)

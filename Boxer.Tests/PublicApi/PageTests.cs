@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Text.RegularExpressions;
+using System.Xml.Linq;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
 
@@ -29,8 +30,8 @@ public sealed partial class PageTests
         }
         """;
 
-    // Words of other programs that look like members.
-    private static readonly string[] NotOurs = ["MemAvailable", "MemFree", "MemTotal", "MemoryError"];
+    // Names of other programs and libraries.
+    private static readonly string[] NotOurs = ["Add", "HostOptions", "MemAvailable", "MemFree", "MemTotal", "MemoryError", "ShutdownTimeout"];
 
     private static readonly Assembly[] Product = [.. Directory.EnumerateFiles(AppContext.BaseDirectory, "Boxer.*.dll").Where(path => !path.EndsWith(".Tests.dll", StringComparison.Ordinal)).Select(Assembly.LoadFrom)];
 
@@ -49,7 +50,7 @@ public sealed partial class PageTests
             // A block that only declares types has no statement to begin with.
             string[] lines = block.Split('\n');
             string usings = string.Join('\n', lines.TakeWhile(line => line.Length == 0 || line.StartsWith("using ", StringComparison.Ordinal) && !line.Contains('=', StringComparison.Ordinal) && !line.Contains('(', StringComparison.Ordinal)));
-            string program = $"{usings}\n;\n{block[Math.Min(block.Length, usings.Length)..]}";
+            string program = $"{usings}\nawait Task.CompletedTask;\n{block[Math.Min(block.Length, usings.Length)..]}";
             var compilation = CSharpCompilation.Create(
                 "Example",
                 [CSharpSyntaxTree.ParseText(program), CSharpSyntaxTree.ParseText(Usings() + Preamble)],
@@ -79,6 +80,44 @@ public sealed partial class PageTests
         static string Plain(string name) => name.Split('`')[0];
     }
 
+    [Fact]
+    public void Members_in_code_marks_of_the_documentation_exist()
+    {
+        const BindingFlags All = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static;
+        HashSet<string> known = [.. Product.SelectMany(assembly => assembly.GetTypes()).SelectMany(type => type.GetMembers(All).Select(member => member.Name).Append(type.Name.Split('`')[0])), .. NotOurs];
+        IEnumerable<string> named = Product.Select(assembly => Path.Combine(AppContext.BaseDirectory, assembly.GetName().Name + ".xml")).SelectMany(path => XDocument.Load(path).Descendants("c"))
+            .Select(code => code.Value).Where(code => Member().IsMatch(code)).SelectMany(code => code.Split('(')[0].Split('.'));
+
+        Assert.Empty(named.Where(name => !known.Contains(name)).Distinct(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public void The_map_of_CONTRIBUTING_has_every_folder()
+    {
+        string root = AppContext.BaseDirectory;
+        while (!File.Exists(Path.Combine(root, "Boxer.Core.sln")))
+        {
+            root = Path.GetDirectoryName(root) ?? throw new InvalidOperationException("These tests run in a checkout.");
+        }
+
+        string map = File.ReadAllText(Path.Combine(Pages, "CONTRIBUTING.md"));
+        string[] rows = [.. MapRow().Matches(map).Select(row => row.Groups[1].Value)];
+        string[] product = ["Boxer.Core", "Boxer.Network", "Boxer.Hosting", "Boxer.AspNetCore", "Boxer.Testing"];
+        IEnumerable<string> folders = product.Concat(["Boxer.Samples", "Boxer.Benchmarks", "Boxer.Tests", "docs", "nuget", "scripts"])
+            .Concat(product.SelectMany(project => Directory.EnumerateDirectories(Path.Combine(root, project)).Where(HasCode).Select(folder => Path.GetRelativePath(root, folder))))
+            .Concat(Directory.EnumerateDirectories(Path.Combine(root, "Boxer.Samples")).Where(HasCode).Select(folder => Path.GetRelativePath(root, folder)));
+
+        Assert.All(rows, row => Assert.True(Directory.Exists(Path.Combine(root, row)), row));
+
+        // A row of its own, or named in the row of the folder above it.
+        Assert.All(folders, folder => Assert.True(
+            rows.Contains(folder + "/", StringComparer.Ordinal) || RowOf(Path.GetDirectoryName(folder)!).Contains($"`{Path.GetFileName(folder)}/`", StringComparison.Ordinal), folder));
+
+        static bool HasCode(string folder) => Path.GetFileName(folder) is not ("bin" or "obj") && Directory.EnumerateFiles(folder, "*.*", SearchOption.AllDirectories).Any(file => file.EndsWith(".cs", StringComparison.Ordinal) || file.EndsWith(".py", StringComparison.Ordinal));
+
+        string RowOf(string folder) => map.Split('\n').FirstOrDefault(line => line.StartsWith($"| `{folder}/` |", StringComparison.Ordinal)) ?? "";
+    }
+
     private static string Usings() => string.Concat(
         Product.SelectMany(assembly => assembly.ExportedTypes).Select(type => type.Namespace!)
             .Concat(["System", "System.Collections.Generic", "System.IO", "System.Linq", "System.Net", "System.Net.Http", "System.Threading", "System.Threading.Tasks"])
@@ -90,6 +129,9 @@ public sealed partial class PageTests
 
     [GeneratedRegex("`([^`\n]+)`", RegexOptions.None, 1000)]
     private static partial Regex CodeMark();
+
+    [GeneratedRegex(@"^\| `([^`]+/)` \|", RegexOptions.Multiline, 1000)]
+    private static partial Regex MapRow();
 
     // Two words or a dot: single words are names of other things too.
     [GeneratedRegex(@"^(?:[A-Z][a-z0-9]+){2,}(?:\.[A-Z][A-Za-z0-9]*)*(?:\(.*\))?$|^(?:[A-Z][a-z0-9]+)+(?:\.[A-Z][A-Za-z0-9]*)+(?:\(.*\))?$", RegexOptions.None, 1000)]
