@@ -1,4 +1,3 @@
-using Boxer.Images;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core;

@@ -1,6 +1,5 @@
 using System.Reflection;
 using System.Text;
-using Boxer.Hosting.Configuration;
 using Boxer.Images;
 using Boxer.Validation;
 using Microsoft.Extensions.Configuration;

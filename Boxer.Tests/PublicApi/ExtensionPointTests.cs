@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Network;
 using Boxer.PublicApi.Tests.Support;
