@@ -1,486 +1,235 @@
 using System.Globalization;
 using System.Net;
 using System.Text.Json;
+using Boxer.AspNetCore.Contracts;
 using Boxer.Images;
+using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Configuration;
 
-/// <summary>Makes <see cref="HostSettings"/> of what is set. Every fault is found in one pass; each names its key and the remedy.</summary>
+/// <summary>
+/// Makes <see cref="HostSettings"/> of what is set, by the rows of <see cref="SettingTable"/>. Every fault is found in one pass; each names its key
+/// and the remedy.
+/// </summary>
 internal sealed class SettingsBinder
 {
-    private const long Mebibyte = 1L << 20;
-    private const long Gibibyte = 1L << 30;
     private const int MaxShown = 60;
-
-    // Clients of a host mostly wait: for input, the network, or each other.
-    private const decimal CpuOvercommit = 4;
-
     private static readonly string[] NetworkModes = ["none", "sandbox", "host"];
-
-    private static readonly string[] Keys =
-    [
-        "allow_wider_egress", "allowed_networks", "allowed_registries", "api_keys", "boot_timeout_secs", "cgroup_parent", "cpu_overcommit", "defaults", "dns_servers", "docker_config", "egress", "enable_ipv6", "home", "host_names",
-        "ignore_cgroups", "image_min_free_bytes", "image_quota_bytes", "inline_outputs_bytes", "inline_outputs_files", "insecure_registries", "listen_addr", "max_concurrent_runs", "max_concurrent_runs_per_key", "max_limits", "max_memory_mb", "max_queued_runs",
-        "max_queued_runs_per_key", "network_blocks",
-        "output_limit_bytes", "outputs_limit_bytes", "outputs_limit_files", "platform", "pool", "pull_memory_mb", "pull_policy", "pull_timeout_secs", "queue_timeout_secs", "registry_certificates", "registry_mirrors",
-        "run_body_limit_bytes", "runsc_path", "stop_grace_secs", "upload_limit_bytes", "upload_quota_bytes", "upload_quota_files",
-    ];
-
-    private static readonly string[] EgressKeys = ["allow", "bandwidth_bps", "deny", "quota_bytes"];
-
-    private static readonly string[] PoolKeys = ["enabled", "idle_timeout_secs", "images", "max_age_secs", "max_sandboxes", "warm_ups"];
-
-    private static readonly string[] LimitKeys = ["cpu_cores", "cpu_time_secs", "disk_mb", "memory_mb", "nofile", "pids_limit", "wall_clock_secs"];
-
     private readonly List<string> _faults = [];
+    private readonly SettingTable _table;
     private readonly SettingObject _root;
+    private readonly string _homeDirectory;
 
-    private SettingsBinder(SettingObject root) => _root = root;
+    private SettingsBinder(SettingTable table, SettingObject root, string homeDirectory)
+    {
+        _table = table;
+        _root = root;
+        _homeDirectory = homeDirectory;
+    }
 
     /// <summary>Whether a key may be set at the top of the configuration.</summary>
-    public static bool IsKey(string key) => Keys.Contains(key, StringComparer.Ordinal);
+    public static bool IsKey(string key) => HostKeys.Names(SettingTable.BuiltIn).Contains(key, StringComparer.Ordinal);
 
     /// <summary>Reads everything.</summary>
     /// <param name="source">What is set.</param>
-    /// <param name="homeDirectory">What <c>~</c> stands for.</param>
+    /// <param name="homeDirectory">The directory that <c>~</c> stands for.</param>
     /// <param name="faults">Everything that is wrong; the result may be used only where this is empty.</param>
-    public static HostSettings Bind(SettingsSource source, string homeDirectory, out IReadOnlyList<string> faults)
+    /// <param name="table">The settings that there are; <see langword="null"/>: the built-in ones.</param>
+    public static HostSettings Bind(SettingsSource source, string homeDirectory, out IReadOnlyList<string> faults, SettingTable? table = null)
     {
-        SettingsBinder binder = new(source.Root);
+        SettingsBinder binder = new(table ?? SettingTable.BuiltIn, source.Root, homeDirectory);
         binder._faults.AddRange(source.Faults);
-        HostSettings settings = binder.BindRoot(homeDirectory);
+        HostSettings settings = binder.BindRoot();
         faults = binder._faults;
         return settings;
     }
 
-    private HostSettings BindRoot(string homeDirectory)
+    private HostSettings BindRoot()
     {
-        RefuseUnknown(_root, "", Keys);
+        RefuseUnknown(_root, "", HostKeys.Names(_table));
         ListenAddress listen = BindListenAddress();
         List<string> keys = BindApiKeys();
-        bool ownUsersOnly = listen.IsLoopback && keys.Count == 0;
-        List<string>? networks = BindNetworks();
-        BoxerOptions options = new()
+        BoxerOptions options = new() { Home = Path.Combine(_homeDirectory, ".boxer") };
+        foreach (Setting setting in _table.Options.Where(setting => setting.HostDefault is not null))
         {
-            RunscPath = Text(_root, "", "runsc_path") ?? "runsc",
-            Platform = BindPlatform(),
-            DefaultLimits = BindDefaults(),
-            IgnoreCgroups = Flag("ignore_cgroups"),
-            CgroupParent = Text(_root, "", "cgroup_parent"),
-            DnsServers = [.. BindDnsServers()],
-            Egress = BindEgress(),
-            AllowWiderEgress = Flag("allow_wider_egress"),
-            EnableIPv6 = Flag("enable_ipv6"),
-            NetworkBlocks = Texts(_root, "", "network_blocks") ?? [],
-            Registries = BindRegistryList(),
-            AllowedRegistries = [.. BindRegistries("allowed_registries")],
-            DockerConfigPath = BindPath("docker_config", homeDirectory),
-            PullPolicy = BindPullPolicy(),
-            MaxImageStoreBytes = Whole(_root, "", "image_quota_bytes", 1, long.MaxValue),
-            MinFreeDiskBytes = Whole(_root, "", "image_min_free_bytes", 0, 1L << 50) ?? new BoxerOptions().MinFreeDiskBytes,
-            PullMemoryBytes = Whole(_root, "", "pull_memory_mb", 64, 65_536) * ByteSize.MiB,
-            AllowedNetworks = networks ?? [.. ownUsersOnly ? NetworkModes : NetworkModes[..2]],
-            MaxConcurrentRuns = (int?)Whole(_root, "", "max_concurrent_runs", 1, 10_000),
-            CpuOvercommit = (double)(Number(_root, "", "cpu_overcommit", 1, 100, whole: false) ?? CpuOvercommit),
-            MaxMemoryBytes = Whole(_root, "", "max_memory_mb", 32, 1 << 30) * ByteSize.MiB,
-            MaxQueuedRuns = (int)(Whole(_root, "", "max_queued_runs", 0, 1_000_000) ?? 256),
-            MaxConcurrentRunsPerKey = (int?)Whole(_root, "", "max_concurrent_runs_per_key", 1, 10_000),
-            MaxQueuedRunsPerKey = (int?)Whole(_root, "", "max_queued_runs_per_key", 0, 1_000_000),
-            MaxLimits = BindLimits("max_limits", new ResourceLimits()),
-            QueueTimeout = Seconds(_root, "", "queue_timeout_secs", 0, 3_600) ?? TimeSpan.FromSeconds(60),
-            PullTimeout = Seconds(_root, "", "pull_timeout_secs", 1, 86_400) ?? TimeSpan.FromMinutes(10),
-            BootTimeout = Seconds(_root, "", "boot_timeout_secs", 1, 600) ?? TimeSpan.FromSeconds(30),
-            Pool = BindPool(),
-        };
-        options.Home = BindPath("home", homeDirectory) ?? Path.Combine(homeDirectory, ".boxer");
+            setting.Set(options, setting.HostDefault);
+        }
+
+        Bind(_root, "", _table.Options, options);
+        Bind(_root, "", HostKeys.Top(_table.Limits), options.DefaultLimits);
+        BindOldRegistries(options);
+
+        bool ownUsersOnly = listen.IsLoopback && keys.Count == 0;
+        bool byDefault = !_root.Members.ContainsKey("allowed_networks");
+        if (byDefault)
+        {
+            options.AllowedNetworks = [.. ownUsersOnly ? NetworkModes : NetworkModes[..2]];
+        }
+        else if (_root.Members["allowed_networks"] is SettingList { Items.Count: 0 })
+        {
+            Fault("allowed_networks", "lists no network, so nothing could run; list none, sandbox or host, or remove the key");
+        }
+
+        BoxerHttpOptions http = new();
+        Bind(_root, "", HostKeys.Http, http);
         return new HostSettings
         {
             Sandboxes = options,
+            Http = http,
             ListenAddress = listen,
-            InlineOutputsBytes = Whole(_root, "", "inline_outputs_bytes", 0, 64 * Mebibyte) ?? 4 * Mebibyte,
-            InlineOutputsFiles = (int)(Whole(_root, "", "inline_outputs_files", 0, 10_000) ?? 100),
-            UploadLimitBytes = Whole(_root, "", "upload_limit_bytes", 1, 64 * Gibibyte) ?? 10_485_760,
-            UploadQuotaBytes = Whole(_root, "", "upload_quota_bytes", 1, long.MaxValue) ?? 4 * Gibibyte,
-            UploadQuotaFiles = (int)(Whole(_root, "", "upload_quota_files", 1, int.MaxValue) ?? 100_000),
-            RunBodyLimitBytes = Whole(_root, "", "run_body_limit_bytes", 1_024, Gibibyte) ?? 16L << 20,
-            StopGrace = Seconds(_root, "", "stop_grace_secs", 0, 3_600) ?? TimeSpan.FromSeconds(10),
             ApiKeys = keys,
             HostNames = BindHostNames(),
-            NetworksByDefault = networks is null,
-            HostNetworkLeftOut = networks is null && !ownUsersOnly,
+            NetworksByDefault = byDefault,
+            HostNetworkLeftOut = byDefault && !ownUsersOnly,
         };
     }
 
-    private ListenAddress BindListenAddress()
+    private void Bind(SettingObject section, string prefix, IEnumerable<Setting> settings, object target)
     {
-        string text = Text(_root, "", "listen_addr") ?? "127.0.0.1:8080";
-        if (ListenAddress.Parse(text) is { } address)
+        foreach (Setting setting in settings)
         {
-            return address;
-        }
+            string path = prefix + KeyOf(setting);
+            if (!section.Members.TryGetValue(KeyOf(setting), out SettingNode? node))
+            {
+                continue;
+            }
 
-        Fault("listen_addr", "must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080", _root.Members["listen_addr"]);
-        return new ListenAddress(IPAddress.Loopback, 0);
+            if (setting.Kind == SettingKind.Group)
+            {
+                BindGroup(node, path, setting, setting.Get(target)!);
+            }
+            else if (Read(setting, node, path) is { } value)
+            {
+                setting.Set(target, value);
+                Check(setting, value, path);
+            }
+        }
     }
 
-    private string? BindPath(string key, string homeDirectory)
+    private void BindGroup(SettingNode node, string path, Setting setting, object target)
     {
-        string? path = Text(_root, "", key);
+        // Limits that requests cannot set have keys at the top.
+        Setting[] members = [.. setting.Members(_table).Where(member => target is not ResourceLimits || member.HttpKey is not null)];
+        if (node is not SettingObject section)
+        {
+            Fault(path, "must be an object", node);
+            return;
+        }
+
+        RefuseUnknown(section, path + ".", [.. members.Select(KeyOf), .. target is PoolOptions ? [HostKeys.WarmUps] : (string[])[]]);
+        if (target is PoolOptions pool)
+        {
+            members = [.. members.Where(member => section.Members.GetValueOrDefault(KeyOf(member)) is not SettingObject || member.Kind != SettingKind.Groups)];
+            BindOldImages(section, path + ".", pool);
+        }
+
+        Bind(section, path + ".", members, target);
+    }
+
+    private void Check(Setting setting, object value, string path)
+    {
+        if (setting.LooksAtMachine)
+        {
+            // The runner says so with all else that the machine lacks.
+            return;
+        }
+
+        foreach ((string suffix, string message) in setting.Check?.Invoke(value) ?? [])
+        {
+            string key = setting.Members(_table).Aggregate(suffix, (text, member) => text.Replace($".{member.Name}", $".{KeyOf(member)}", StringComparison.Ordinal));
+            _faults.Add($"{path}{key}: {message}");
+        }
+    }
+
+    private object? Read(Setting setting, SettingNode node, string path) => setting.Kind switch
+    {
+        SettingKind.Flag => ReadFlag(node, path),
+        SettingKind.Number or SettingKind.Size or SettingKind.Time => ReadNumber(setting, node, path),
+        SettingKind.Choice => ReadChoice(setting, node, path),
+        SettingKind.Path => ReadPath(node, path),
+        SettingKind.Texts => ReadTexts(node, path),
+        SettingKind.Groups => ReadItems(setting, node, path),
+        _ => ReadText(node, path),
+    };
+
+    private object? ReadItems(Setting setting, SettingNode node, string path)
+    {
+        if (node is not SettingList list)
+        {
+            Fault(path, "must be a list of objects", node);
+            return null;
+        }
+
+        List<object> items = [];
+        foreach ((int i, SettingNode item) in list.Items.Index())
+        {
+            object made = setting.CreateItem!();
+            string field = string.Create(CultureInfo.InvariantCulture, $"{path}[{i}]");
+            BindGroup(item, field, setting, made);
+            if (item is SettingObject { Members: var members } && KeyOf(setting.Members(_table)[0]) is { } first && !members.ContainsKey(first))
+            {
+                Fault($"{field}.{first}", "is missing");
+            }
+
+            items.Add(made);
+        }
+
+        return setting.CreateList!(items);
+    }
+
+    private string? ReadChoice(SettingNode node, string path, IReadOnlyList<string> choices)
+    {
+        string? text = ReadText(node, path);
+        if (text is null || choices.Contains(text, StringComparer.Ordinal))
+        {
+            return text;
+        }
+
+        Fault(path, $"must be {string.Join(", ", choices.SkipLast(1))} or {choices[^1]}", node);
+        return null;
+    }
+
+    private object? ReadChoice(Setting setting, SettingNode node, string path)
+    {
+        Dictionary<string, object> choices = setting.Choices.ToDictionary(choice => JsonNamingPolicy.SnakeCaseLower.ConvertName(choice.Key), choice => choice.Value, StringComparer.Ordinal);
+        return ReadChoice(node, path, [.. choices.Keys]) is { } text ? choices[text] : null;
+    }
+
+    private string? ReadPath(SettingNode node, string key)
+    {
+        string? path = ReadText(node, key);
         if (path is "~" || (path?.StartsWith("~/", StringComparison.Ordinal) ?? false))
         {
-            path = homeDirectory + path[1..];
+            path = _homeDirectory + path[1..];
         }
 
         if (path is not null && (!Path.IsPathFullyQualified(path) || path.Contains('\0', StringComparison.Ordinal)))
         {
-            Fault(key, "must be an absolute path or start with ~/", _root.Members[key]);
+            Fault(key, "must be an absolute path or start with ~/", node);
             return null;
         }
 
         return path;
     }
 
-    private PullPolicy BindPullPolicy()
+    private string? ReadText(SettingNode node, string path)
     {
-        string policy = Text(_root, "", "pull_policy") ?? "missing";
-        if (policy is not ("missing" or "always" or "never"))
-        {
-            Fault("pull_policy", "must be missing, always or never", _root.Members["pull_policy"]);
-            return PullPolicy.Missing;
-        }
-
-        return Enum.Parse<PullPolicy>(policy, ignoreCase: true);
-    }
-
-    private Dictionary<string, string> BindCertificates()
-    {
-        Dictionary<string, string> files = new(StringComparer.Ordinal);
-        if (Section("registry_certificates") is { } section)
-        {
-            foreach (string registry in section.Members.Keys)
-            {
-                if (Text(section, "registry_certificates.", registry) is { } file)
-                {
-                    files[registry] = file;
-                }
-            }
-        }
-
-        return files;
-    }
-
-    private string BindPlatform()
-    {
-        string platform = Text(_root, "", "platform") ?? "systrap";
-        if (platform is not ("systrap" or "kvm" or "ptrace"))
-        {
-            Fault("platform", "must be systrap, kvm or ptrace", _root.Members["platform"]);
-        }
-
-        return platform;
-    }
-
-    private ResourceLimits BindDefaults()
-    {
-        ResourceLimits limits = new()
-        {
-            StandardOutputBytes = Whole(_root, "", "output_limit_bytes", 1, Gibibyte) ?? 10_485_760,
-            OutputFilesBytes = Whole(_root, "", "outputs_limit_bytes", 1, 64 * Gibibyte),
-            OutputFilesCount = (int?)Whole(_root, "", "outputs_limit_files", 1, 1_000_000),
-        };
-        return BindLimits("defaults", limits);
-    }
-
-    private ResourceLimits BindLimits(string key, ResourceLimits limits)
-    {
-        if (Section(key) is not { } section)
-        {
-            return limits;
-        }
-
-        string prefix = key + ".";
-        RefuseUnknown(section, prefix, LimitKeys);
-        limits.CpuCores = (double?)Number(section, prefix, "cpu_cores", 0.01m, 1_024, whole: false);
-        limits.MemoryBytes = Whole(section, prefix, "memory_mb", 32, 1_048_576) * ByteSize.MiB;
-        limits.Pids = (int?)Whole(section, prefix, "pids_limit", 1, 32_768);
-        limits.WallClock = Seconds(section, prefix, "wall_clock_secs", 0.001m, 86_400);
-        limits.CpuTime = Seconds(section, prefix, "cpu_time_secs", 0.01m, 86_400);
-        limits.OpenFiles = (int?)Whole(section, prefix, "nofile", 8, 1_048_576);
-        limits.DiskBytes = Whole(section, prefix, "disk_mb", 1, 1_048_576) * ByteSize.MiB;
-        return limits;
-    }
-
-    private EgressPolicy BindEgress()
-    {
-        if (Section("egress") is not { } section)
-        {
-            return new EgressPolicy();
-        }
-
-        const string Prefix = "egress.";
-        RefuseUnknown(section, Prefix, EgressKeys);
-        return new EgressPolicy
-        {
-            Allow = Texts(section, Prefix, "allow"),
-            Deny = Texts(section, Prefix, "deny") ?? [],
-            BandwidthBitsPerSecond = Whole(section, Prefix, "bandwidth_bps", 8_000, 100_000_000_000),
-            QuotaBytes = Whole(section, Prefix, "quota_bytes", 1, 1L << 60),
-        };
-    }
-
-    private PoolOptions BindPool()
-    {
-        var pool = new PoolOptions();
-        if (Section("pool") is not { } section)
-        {
-            return pool;
-        }
-
-        const string Prefix = "pool.";
-        RefuseUnknown(section, Prefix, PoolKeys);
-        pool.Enabled = Flag(section, Prefix, "enabled");
-        pool.MaxSandboxes = (int?)Whole(section, Prefix, "max_sandboxes", 0, 10_000);
-        pool.IdleTimeout = Seconds(section, Prefix, "idle_timeout_secs", 1, 86_400) ?? pool.IdleTimeout;
-        pool.MaxAge = Seconds(section, Prefix, "max_age_secs", 1, 86_400) ?? pool.MaxAge;
-        BindImages(section, Prefix, "images", "a number of sandboxes", (images, prefix, image) => pool.Images.Add(new() { Image = image, Count = (int)(Whole(images, prefix, image, 1, 1_000) ?? 1) }));
-        BindImages(section, Prefix, "warm_ups", "a command", (warmUps, prefix, image) =>
-        {
-            if (pool.Images.FirstOrDefault(known => known.Image == image) is not { } found)
-            {
-                pool.Images.Add(found = new() { Image = image, Count = 0 });
-            }
-
-            found.WarmUp = Texts(warmUps, prefix, image) ?? [];
-        });
-        return pool;
-    }
-
-    // An object with something for each image.
-    private void BindImages(SettingObject section, string prefix, string key, string what, Action<SettingObject, string, string> bind)
-    {
-        switch (section.Members.GetValueOrDefault(key))
-        {
-            case null:
-                break;
-            case SettingObject images:
-                foreach (string image in images.Members.Keys)
-                {
-                    if (!Boxer.Images.ImageReference.TryParse(image, out _))
-                    {
-                        Fault($"{prefix}{key}.{image}", "is not the name of an image; write one such as python:3.12-slim");
-                    }
-
-                    bind(images, $"{prefix}{key}.", image);
-                }
-
-                break;
-            case { } other:
-                Fault(prefix + key, $"must be an object with {what} for each image", other);
-                break;
-        }
-    }
-
-    private List<string> BindDnsServers()
-    {
-        List<string> servers = Texts(_root, "", "dns_servers") ?? ["8.8.8.8", "8.8.4.4"];
-        for (int i = 0; i < servers.Count; i++)
-        {
-            if (!IPAddress.TryParse(servers[i], out _))
-            {
-                Fault($"dns_servers[{i}]", $"must be an IP address, not {Quote(servers[i])}");
-            }
-        }
-
-        if (servers.Count > 3)
-        {
-            Fault("dns_servers", "has more than 3 entries; resolv.conf takes 3");
-        }
-
-        return servers;
-    }
-
-    private Dictionary<string, IList<string>> BindMirrors()
-    {
-        Dictionary<string, IList<string>> mirrors = new(StringComparer.Ordinal);
-        foreach (string registry in Section("registry_mirrors")?.Members.Keys.ToList() ?? [])
-        {
-            string key = $"registry_mirrors.{registry}";
-            if (!IsRegistryName(registry))
-            {
-                Fault(key, "is not the name of a registry; write host or host:port, such as docker.io");
-            }
-
-            List<string> places = Texts((SettingObject)_root.Members["registry_mirrors"], "registry_mirrors.", registry) ?? [];
-            for (int i = 0; i < places.Count; i++)
-            {
-                if (!Uri.TryCreate(places[i], UriKind.Absolute, out Uri? url)
-                    || url.Scheme is not ("http" or "https")
-                    || url.UserInfo.Length > 0
-                    || url.Query.Length > 0
-                    || url.Fragment.Length > 0)
-                {
-                    Fault($"{key}[{i}]", $"must be a URL such as http://127.0.0.1:5000, without user, query and fragment, not {Quote(places[i])}");
-                }
-            }
-
-            if (places.Count == 0)
-            {
-                Fault(key, "lists no place, so no image of that registry could be had; list one or remove the key");
-            }
-
-            mirrors.Add(registry, places);
-        }
-
-        return mirrors;
-    }
-
-    private List<RegistryOptions> BindRegistryList()
-    {
-        List<RegistryOptions> registries = [.. BindMirrors().Select(mirror => new RegistryOptions { Name = mirror.Key, Mirrors = mirror.Value })];
-        foreach ((string name, string file) in BindCertificates())
-        {
-            Find(name).Certificate = file;
-        }
-
-        foreach (string name in BindRegistries("insecure_registries"))
-        {
-            Find(name).Insecure = true;
-        }
-
-        return registries;
-
-        RegistryOptions Find(string name)
-        {
-            if (registries.FirstOrDefault(registry => registry.Name == name) is not { } found)
-            {
-                registries.Add(found = new() { Name = name });
-            }
-
-            return found;
-        }
-    }
-
-    private List<string> BindRegistries(string key)
-    {
-        List<string> registries = Texts(_root, "", key) ?? [];
-        for (int i = 0; i < registries.Count; i++)
-        {
-            if (!IsRegistryName(registries[i]))
-            {
-                Fault($"{key}[{i}]", $"must be host or host:port, such as docker.io or 10.0.0.5:5000, not {Quote(registries[i])}");
-            }
-        }
-
-        return registries;
-    }
-
-    private List<string> BindHostNames()
-    {
-        List<string> names = Texts(_root, "", "host_names") ?? [];
-        for (int i = 0; i < names.Count; i++)
-        {
-            // Registries are named in the same way.
-            if (!IsRegistryName(names[i]))
-            {
-                Fault($"host_names[{i}]", $"must be a name that clients use for this host, alone or with a port, such as boxer.example or boxer.example:8080, not {Quote(names[i])}");
-            }
-        }
-
-        return names;
-    }
-
-    private List<string>? BindNetworks()
-    {
-        List<string>? networks = Texts(_root, "", "allowed_networks");
-        if (networks?.Count == 0)
-        {
-            Fault("allowed_networks", "lists no network, so nothing could run; list none, sandbox or host, or remove the key");
-        }
-
-        return networks;
-    }
-
-    private List<string> BindApiKeys()
-    {
-        List<string> keys = Texts(_root, "", "api_keys") ?? [];
-        for (int i = 0; i < keys.Count; i++)
-        {
-            // The value is a secret: no message shows it.
-            if (keys[i].Length == 0 || keys[i].Length > 4_096 || keys[i].Any(c => c is <= ' ' or > '~'))
-            {
-                Fault($"api_keys[{i}]", "must be 1 to 4096 visible ASCII characters without spaces");
-            }
-            else if (keys.IndexOf(keys[i]) < i)
-            {
-                Fault($"api_keys[{i}]", $"is the same as api_keys[{keys.IndexOf(keys[i])}]; remove one");
-            }
-        }
-
-        if (keys.Count == 0 && _root.Members.GetValueOrDefault("api_keys") is SettingList)
-        {
-            Fault("api_keys", "lists no key; list one, or remove the setting to leave the host open");
-        }
-
-        return keys;
-    }
-
-    private static bool IsRegistryName(string text) =>
-        text.Length is > 0 and <= 255
-        && !text.Contains('/', StringComparison.Ordinal)
-        && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or ':' or '[' or ']')
-        && Uri.TryCreate($"https://{text}/", UriKind.Absolute, out Uri? url)
-        && url.AbsolutePath == "/";
-
-    private void RefuseUnknown(SettingObject section, string prefix, string[] keys)
-    {
-        foreach ((string key, SettingNode node) in section.Members.Where(member => !keys.Contains(member.Key, StringComparer.Ordinal)))
-        {
-            Fault($"{prefix}{key}", $"is not a setting{From(node)}; remove it or use one of {string.Join(", ", keys)}");
-        }
-    }
-
-    private SettingObject? Section(string key)
-    {
-        switch (_root.Members.GetValueOrDefault(key))
-        {
-            case SettingObject section:
-                return section;
-            case null:
-                return null;
-            case { } other:
-                Fault(key, "must be an object", other);
-                return null;
-        }
-    }
-
-    private string? Text(SettingObject section, string prefix, string key)
-    {
-        if (!section.Members.TryGetValue(key, out SettingNode? node))
-        {
-            return null;
-        }
-
         string? text = AsText(node);
         if (string.IsNullOrEmpty(text))
         {
-            Fault(prefix + key, "must be a text that is not empty", node);
+            Fault(path, "must be a text that is not empty", node);
             return null;
         }
 
         return text;
     }
 
-    private List<string>? Texts(SettingObject section, string prefix, string key)
+    private List<string>? ReadTexts(SettingNode node, string path)
     {
-        if (!section.Members.TryGetValue(key, out SettingNode? node))
-        {
-            return null;
-        }
-
         if (node is not SettingList list)
         {
             string remedy = node.Variable is null ? "" : $"; number the variables of its items, as in {node.Variable}__0";
-            Fault(prefix + key, $"must be a list of texts{remedy}");
+            Fault(path, $"must be a list of texts{remedy}");
             return null;
         }
 
@@ -493,68 +242,246 @@ internal sealed class SettingsBinder
             }
             else
             {
-                Fault($"{prefix}{key}[{i}]", "must be a text");
+                Fault($"{path}[{i}]", "must be a text");
             }
         }
 
         return texts;
     }
 
-    private bool Flag(string key) => Flag(_root, "", key) ?? false;
-
-    private bool? Flag(SettingObject section, string prefix, string key)
+    private object? ReadFlag(SettingNode node, string path)
     {
-        switch (section.Members.GetValueOrDefault(key))
+        switch (node)
         {
-            case null:
-                return null;
             case SettingScalar { Text: null, Json.ValueKind: JsonValueKind.False }:
                 return false;
             case SettingScalar { Text: null, Json.ValueKind: JsonValueKind.True }:
                 return true;
             case SettingScalar { Text: { } text } when bool.TryParse(text, out bool flag):
                 return flag;
-            case { } other:
-                Fault(prefix + key, "must be true or false", other);
-                return false;
+            default:
+                Fault(path, "must be true or false", node);
+                return null;
         }
     }
 
-    private long? Whole(SettingObject section, string prefix, string key, long min, long max) =>
-        (long?)Number(section, prefix, key, min, max, whole: true);
-
-    private TimeSpan? Seconds(SettingObject section, string prefix, string key, decimal min, decimal max) =>
-        Number(section, prefix, key, min, max, whole: false) is { } seconds ? TimeSpan.FromSeconds((double)seconds) : null;
-
-    private decimal? Number(SettingObject section, string prefix, string key, decimal min, decimal max, bool whole)
+    private object? ReadNumber(Setting setting, SettingNode node, string path)
     {
-        if (!section.Members.TryGetValue(key, out SettingNode? node))
+        (decimal least, decimal most) = setting.NumberRange();
+        decimal? number = node switch
         {
-            return null;
+            SettingScalar { Text: { } text } => decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out decimal parsed) ? parsed : null,
+            SettingScalar { Json: { ValueKind: JsonValueKind.Number } json } => json.TryGetDecimal(out decimal parsed) ? parsed : null,
+            _ => null,
+        };
+        if (number is { } value && value >= least && value <= most && (!setting.IsWhole || value == decimal.Truncate(value)))
+        {
+            return setting.FromNumber(value);
         }
 
-        bool isNumber = node switch
+        string kind = setting.IsWhole ? "whole number" : "number";
+        Fault(path, string.Create(CultureInfo.InvariantCulture, $"must be a {kind} from {least} to {most}"), node);
+        return null;
+    }
+
+    // registry_mirrors, registry_certificates and insecure_registries, which registries replaces.
+    private void BindOldRegistries(BoxerOptions options)
+    {
+        if (_root.Members.ContainsKey(HostKeys.Registries))
         {
-            SettingScalar { Text: { } text } => decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out _),
-            SettingScalar { Json: { ValueKind: JsonValueKind.Number } json } => json.TryGetDecimal(out _),
-            _ => false,
-        };
-        if (isNumber)
-        {
-            SettingScalar scalar = (SettingScalar)node;
-            decimal value = scalar.Text is { } text
-                ? decimal.Parse(text, NumberStyles.Float, CultureInfo.InvariantCulture)
-                : scalar.Json.GetDecimal();
-            if (value >= min && value <= max && (!whole || value == decimal.Truncate(value)))
+            foreach (string old in (string[])[HostKeys.Mirrors, HostKeys.Certificates, HostKeys.Insecure])
             {
-                return value;
+                if (_root.Members.ContainsKey(old))
+                {
+                    Fault(old, $"cannot be there together with {HostKeys.Registries}; put what it has into {HostKeys.Registries}");
+                }
+            }
+
+            return;
+        }
+
+        Setting setting = _table.Options.Single(known => known.HostKey == HostKeys.Registries);
+        foreach ((string name, SettingNode node) in Entries(HostKeys.Mirrors))
+        {
+            string path = $"{HostKeys.Mirrors}.{name}";
+            if (ReadTexts(node, path) is { } places)
+            {
+                RegistryOf(name, path).Mirrors = places;
+                Check(setting.Members(_table).Single(member => member.Name == nameof(RegistryOptions.Mirrors)), places, path);
+                if (places.Count == 0)
+                {
+                    Fault(path, "lists no place, so no image of that registry could be had; list one or remove the key");
+                }
             }
         }
 
-        string kind = whole ? "whole number" : "number";
-        Fault(prefix + key, string.Create(CultureInfo.InvariantCulture, $"must be a {kind} from {min} to {max}"), node);
-        return null;
+        foreach ((string name, SettingNode node) in Entries(HostKeys.Certificates))
+        {
+            string path = $"{HostKeys.Certificates}.{name}";
+            if (ReadText(node, path) is { } file)
+            {
+                RegistryOf(name, path).Certificate = file;
+            }
+        }
+
+        if (_root.Members.TryGetValue(HostKeys.Insecure, out SettingNode? list))
+        {
+            foreach ((int i, string name) in (ReadTexts(list, HostKeys.Insecure) ?? []).Index())
+            {
+                RegistryOf(name, string.Create(CultureInfo.InvariantCulture, $"{HostKeys.Insecure}[{i}]")).Insecure = true;
+            }
+        }
+
+        RegistryOptions RegistryOf(string name, string path)
+        {
+            if (options.Registries.FirstOrDefault(registry => registry.Name == name) is not { } found)
+            {
+                options.Registries.Add(found = new() { Name = name });
+            }
+
+            Check(setting.Members(_table).Single(member => member.Name == nameof(RegistryOptions.Name)), name, path);
+            return found;
+        }
     }
+
+    private IEnumerable<KeyValuePair<string, SettingNode>> Entries(string key)
+    {
+        switch (_root.Members.GetValueOrDefault(key))
+        {
+            case SettingObject section:
+                return section.Members;
+            case null:
+                return [];
+            case { } other:
+                Fault(key, "must be an object", other);
+                return [];
+        }
+    }
+
+    // Images as an object with a number of sandboxes for each, and warm_ups with a command for each: a list of images replaces both.
+    private void BindOldImages(SettingObject section, string prefix, PoolOptions pool)
+    {
+        SettingNode? images = section.Members.GetValueOrDefault("images");
+        SettingNode? warmUps = section.Members.GetValueOrDefault(HostKeys.WarmUps);
+        if (images is SettingList && warmUps is not null)
+        {
+            Fault(prefix + HostKeys.WarmUps, $"cannot be there together with a list in {prefix}images; put each command into warm_up of its image");
+            return;
+        }
+
+        foreach ((string image, SettingNode node) in (images as SettingObject)?.Members ?? [])
+        {
+            if (ReadNumber(_table.PoolImages.Single(member => member.Name == nameof(PoolImageOptions.Count)) with { Least = 1 }, node, $"{prefix}images.{image}") is int count)
+            {
+                ImageOf(image, $"{prefix}images.{image}").Count = count;
+            }
+        }
+
+        if (warmUps is not null and not SettingObject)
+        {
+            Fault(prefix + HostKeys.WarmUps, "must be an object with a command for each image", warmUps);
+        }
+
+        foreach ((string image, SettingNode node) in (warmUps as SettingObject)?.Members ?? [])
+        {
+            if (ReadTexts(node, $"{prefix}{HostKeys.WarmUps}.{image}") is { } command)
+            {
+                ImageOf(image, $"{prefix}{HostKeys.WarmUps}.{image}").WarmUp = command;
+            }
+        }
+
+        PoolImageOptions ImageOf(string name, string path)
+        {
+            if (!ImageReference.TryParse(name, out _))
+            {
+                Fault(path, "is not the name of an image; write one such as python:3.12-slim");
+            }
+
+            if (pool.Images.FirstOrDefault(known => known.Image == name) is not { } found)
+            {
+                pool.Images.Add(found = new() { Image = name, Count = 0 });
+            }
+
+            return found;
+        }
+    }
+
+    private ListenAddress BindListenAddress()
+    {
+        if (!_root.Members.TryGetValue(HostKeys.ListenAddress, out SettingNode? node))
+        {
+            return new ListenAddress(IPAddress.Loopback, 8080);
+        }
+
+        if (ReadText(node, HostKeys.ListenAddress) is { } text)
+        {
+            if (ListenAddress.Parse(text) is { } address)
+            {
+                return address;
+            }
+
+            Fault(HostKeys.ListenAddress, "must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080", node);
+        }
+
+        return new ListenAddress(IPAddress.Loopback, 0);
+    }
+
+    private List<string> BindHostNames()
+    {
+        List<string> names = _root.Members.TryGetValue(HostKeys.HostNames, out SettingNode? node) ? ReadTexts(node, HostKeys.HostNames) ?? [] : [];
+        for (int i = 0; i < names.Count; i++)
+        {
+            if (!IsHostName(names[i]))
+            {
+                Fault($"{HostKeys.HostNames}[{i}]", $"must be a name that clients use for this host, alone or with a port, such as boxer.example or boxer.example:8080, not {Quote(names[i])}");
+            }
+        }
+
+        return names;
+    }
+
+    private List<string> BindApiKeys()
+    {
+        List<string> keys = _root.Members.TryGetValue(HostKeys.ApiKeys, out SettingNode? node) ? ReadTexts(node, HostKeys.ApiKeys) ?? [] : [];
+        for (int i = 0; i < keys.Count; i++)
+        {
+            // The value is a secret: no message shows it.
+            if (keys[i].Length == 0 || keys[i].Length > 4_096 || keys[i].Any(c => c is <= ' ' or > '~'))
+            {
+                Fault($"{HostKeys.ApiKeys}[{i}]", "must be 1 to 4096 visible ASCII characters without spaces");
+            }
+            else if (keys.IndexOf(keys[i]) < i)
+            {
+                Fault($"{HostKeys.ApiKeys}[{i}]", $"is the same as api_keys[{keys.IndexOf(keys[i])}]; remove one");
+            }
+        }
+
+        if (keys.Count == 0 && node is SettingList)
+        {
+            Fault(HostKeys.ApiKeys, "lists no key; list one, or remove the setting to leave the host open");
+        }
+
+        return keys;
+    }
+
+    private static bool IsHostName(string text) =>
+        text.Length is > 0 and <= 255
+        && !text.Contains('/', StringComparison.Ordinal)
+        && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or ':' or '[' or ']')
+        && Uri.TryCreate($"https://{text}/", UriKind.Absolute, out Uri? url)
+        && url.AbsolutePath == "/";
+
+    private void RefuseUnknown(SettingObject section, string prefix, IEnumerable<string> known)
+    {
+        string[] keys = [.. known.Order(StringComparer.Ordinal)];
+        foreach ((string key, SettingNode node) in section.Members.Where(member => !keys.Contains(member.Key, StringComparer.Ordinal)))
+        {
+            string remedy = NearestName.Find(key, keys) is { } nearest ? $"did you mean {nearest}?" : $"remove it or use one of {string.Join(", ", keys)}.";
+            _faults.Add($"{prefix}{key}: is not a setting{From(node)}; {remedy}");
+        }
+    }
+
+    private static string KeyOf(Setting setting) => setting.HttpKey ?? setting.HostKey!;
 
     private static string? AsText(SettingNode node) =>
         node switch

@@ -8,6 +8,9 @@ internal enum SettingKind
     /// <summary>A text.</summary>
     Text,
 
+    /// <summary>A path of this host; <c>~/</c> in the HTTP host's configuration is the home directory.</summary>
+    Path,
+
     /// <summary>One of <see cref="Setting.Choices"/>.</summary>
     Choice,
 
@@ -103,6 +106,9 @@ internal sealed record Setting
 
     /// <summary>Finds what is wrong beyond range and choices: messages with what follows the name of the property.</summary>
     public Func<object, IEnumerable<(string Suffix, string Message)>>? Check { get; init; }
+
+    /// <summary>Whether <see cref="Check"/> looks at this machine.</summary>
+    public bool LooksAtMachine { get; init; }
 
     /// <summary>The unit of the numbers that JSON has for sizes and times, by the end of the key.</summary>
     private long KeyUnit => (HttpKey ?? HostKey)?.EndsWith("_mb", StringComparison.Ordinal) == true ? ByteSize.MiB : 1;

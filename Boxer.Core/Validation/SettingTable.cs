@@ -60,7 +60,7 @@ internal sealed record SettingTable
     [
         Setting.Of<BoxerOptions, string>("Home", options => options.Home ?? "", (options, value) => options.Home = value, "Directory of images and of what runs need on the disk.") with
         {
-            DefaultText = "~/.boxer", HostKey = "home", Check = SettingChecks.Home,
+            Kind = SettingKind.Path, DefaultText = "~/.boxer", HostKey = "home", Check = SettingChecks.Home,
         },
         Setting.Of<BoxerOptions, string>("RunscPath", options => options.RunscPath ?? "", (options, value) => options.RunscPath = value, "Program of gVisor: a path, or a name that is looked up in PATH.") with
         {
@@ -101,7 +101,7 @@ internal sealed record SettingTable
         },
         Setting.Of<BoxerOptions, string?>("DockerConfigPath", options => options.DockerConfigPath, (options, value) => options.DockerConfigPath = value, "File with credentials of registries, as `docker login` writes it.") with
         {
-            IsOptional = true, DefaultText = "none: anonymous access", HostKey = "docker_config", Check = SettingChecks.DockerConfigPath,
+            Kind = SettingKind.Path, IsOptional = true, DefaultText = "none: anonymous access", HostKey = "docker_config", Check = SettingChecks.DockerConfigPath,
         },
         Setting.Of<BoxerOptions, PullPolicy>("PullPolicy", options => options.PullPolicy, (options, value) => options.PullPolicy = value, "When registries are asked for images.") with
         {
@@ -238,7 +238,7 @@ internal sealed record SettingTable
         },
         Setting.Of<RegistryOptions, string?>("Certificate", registry => registry.Certificate, (registry, value) => registry.Certificate = value, "File with the registry's certificate authorities (PEM).") with
         {
-            IsOptional = true, DefaultText = "this machine's", HostKey = "certificate", Check = SettingChecks.Certificate,
+            IsOptional = true, DefaultText = "this machine's", HostKey = "certificate", Check = SettingChecks.Certificate, LooksAtMachine = true,
         },
         Setting.Of<RegistryOptions, bool>("Insecure", registry => registry.Insecure, (registry, value) => registry.Insecure = value, "Whether the certificate is not verified and http is used where https gives no connection.") with
         {

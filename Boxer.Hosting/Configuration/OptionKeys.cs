@@ -56,7 +56,7 @@ internal sealed class OptionKeys(SettingTable table, Faults faults)
                 break;
             case SettingKind.Texts or SettingKind.Groups:
                 break;
-            case var kind when isEmpty || (section.Value is "" && kind is not SettingKind.Text):
+            case var kind when isEmpty || (section.Value is "" && kind is not (SettingKind.Text or SettingKind.Path)):
                 if (setting.IsOptional)
                 {
                     setting.Set(target, null);

@@ -1,5 +1,7 @@
 using System.Net;
+using System.Runtime.CompilerServices;
 using Boxer.HttpHost;
+using Boxer.Validation;
 using Boxer.AspNetCore.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -18,11 +20,11 @@ public sealed class HostSettingsTests
         Assert.Equal("runsc", options.RunscPath);
         Assert.Equal("systrap", options.Platform);
         Assert.Equal(10_485_760, options.DefaultLimits.StandardOutputBytes);
-        Assert.Equal(10_485_760, settings.UploadLimitBytes);
+        Assert.Equal(10_485_760, settings.Http.MaxUploadBytes);
         Assert.Equal(new ListenAddress(IPAddress.Loopback, 8080), settings.ListenAddress);
         Assert.False(options.IgnoreCgroups);
         Assert.Equal(["8.8.8.8", "8.8.4.4"], options.DnsServers);
-        Assert.Equal(new ResourceLimits { StandardOutputBytes = 10_485_760 }, options.DefaultLimits);
+        Assert.Equal(LimitsValidator.BuiltIn, options.DefaultLimits);
         Assert.Empty(options.Registries);
         Assert.Empty(options.AllowedRegistries);
         Assert.Empty(settings.ApiKeys);
@@ -37,10 +39,10 @@ public sealed class HostSettingsTests
         Assert.Equal(TimeSpan.FromSeconds(60), options.QueueTimeout);
         Assert.Equal(TimeSpan.FromMinutes(10), options.PullTimeout);
         Assert.Equal(TimeSpan.FromSeconds(30), options.BootTimeout);
-        Assert.Equal(TimeSpan.FromSeconds(10), settings.StopGrace);
-        Assert.Equal(16 << 20, settings.RunBodyLimitBytes);
-        Assert.Equal(4L << 30, settings.UploadQuotaBytes);
-        Assert.Equal(100_000, settings.UploadQuotaFiles);
+        Assert.Equal(TimeSpan.FromSeconds(10), settings.Http.StopGrace);
+        Assert.Equal(16 << 20, settings.Http.MaxRequestBytes);
+        Assert.Equal(4L << 30, settings.Http.MaxStoredBytes);
+        Assert.Equal(100_000, settings.Http.MaxStoredFiles);
     }
 
     [Fact]
@@ -111,9 +113,9 @@ public sealed class HostSettingsTests
                 OutputFilesCount = 18,
             },
             options.DefaultLimits);
-        Assert.Equal((2L, 2048L, 15L, 16), (settings.UploadLimitBytes, settings.RunBodyLimitBytes, settings.UploadQuotaBytes, settings.UploadQuotaFiles));
-        Assert.Equal((19L, 20), (settings.InlineOutputsBytes, settings.InlineOutputsFiles));
-        Assert.Equal(TimeSpan.FromSeconds(13), settings.StopGrace);
+        Assert.Equal((2L, 2048L, 15L, 16), (settings.Http.MaxUploadBytes, settings.Http.MaxRequestBytes, settings.Http.MaxStoredBytes, settings.Http.MaxStoredFiles));
+        Assert.Equal((19L, 20), (settings.Http.MaxInlineOutputBytes, settings.Http.MaxInlineOutputFiles));
+        Assert.Equal(TimeSpan.FromSeconds(13), settings.Http.StopGrace);
         Assert.Equal(["k"], settings.ApiKeys);
 
         RegistryOptions Registry(string name) => options.Registries.Single(registry => registry.Name == name);
@@ -140,7 +142,7 @@ public sealed class HostSettingsTests
 
         Assert.Equal(
             """
-            allowed_registries[0]: must be host or host:port, such as docker.io or 10.0.0.5:5000, not "https://x".
+            allowed_registries[0]: 'https://x' must be a host or host:port, such as ghcr.io.
             api_keys[0]: must be 1 to 4096 visible ASCII characters without spaces.
             api_keys[1]: must be 1 to 4096 visible ASCII characters without spaces.
             api_keys[3]: is the same as api_keys[2]; remove one.
@@ -154,8 +156,8 @@ public sealed class HostSettingsTests
             defaults.nofile: must be a whole number from 8 to 1048576, not 1.5.
             defaults.pids_limit: must be a whole number from 1 to 32768, not 0.
             defaults.wall_clock_secs: must be a number from 0.001 to 86400, not null.
-            dns_servers: has more than 3 entries; resolv.conf takes 3.
-            dns_servers[0]: must be an IP address, not "dns.example".
+            dns_servers: must have at most 3 entries (resolv.conf(5)).
+            dns_servers[0]: 'dns.example' must be an IP address, such as 9.9.9.9.
             docker_config: must be an absolute path or start with ~/, not "x".
             home: must be an absolute path or start with ~/, not "relative".
             host_names[0]: must be a name that clients use for this host, alone or with a port, such as boxer.example or boxer.example:8080, not "*.example".
@@ -164,12 +166,12 @@ public sealed class HostSettingsTests
             image_quota_bytes: must be a whole number from 1 to 9223372036854775807, not 0.
             inline_outputs_bytes: must be a whole number from 0 to 67108864, not -1.
             inline_outputs_files: must be a whole number from 0 to 10000, not 10001.
-            insecure_registries[0]: must be host or host:port, such as docker.io or 10.0.0.5:5000, not "a/b".
+            insecure_registries[0]: 'a/b' must be a host or host:port, such as ghcr.io.
             listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not "example.org:80".
             max_concurrent_runs: must be a whole number from 1 to 10000, not 0.
             max_memory_mb: must be a whole number from 32 to 1073741824, not 1.
             max_queued_runs: must be a whole number from 0 to 1000000, not -1.
-            memory_mb: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, inline_outputs_bytes, inline_outputs_files, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.
+            memory_mb: is not a setting; did you mean max_memory_mb?
             output_limit_bytes: must be a whole number from 1 to 1073741824, not 0.
             outputs_limit_bytes: must be a whole number from 1 to 68719476736, not 0.
             outputs_limit_files: must be a whole number from 1 to 1000000, not 0.
@@ -178,10 +180,10 @@ public sealed class HostSettingsTests
             pull_timeout_secs: must be a number from 1 to 86400, not 0.
             queue_timeout_secs: must be a number from 0 to 3600, not 3601.
             registry_certificates.a: must be a text that is not empty, not 1.
-            registry_mirrors.a/b: is not the name of a registry; write host or host:port, such as docker.io.
+            registry_mirrors.a/b: 'a/b' must be a host or host:port, such as ghcr.io.
             registry_mirrors.a/b: lists no place, so no image of that registry could be had; list one or remove the key.
-            registry_mirrors.docker.io[0]: must be a URL such as http://127.0.0.1:5000, without user, query and fragment, not "ftp://x".
-            registry_mirrors.docker.io[1]: must be a URL such as http://127.0.0.1:5000, without user, query and fragment, not "http://u:p@x".
+            registry_mirrors.docker.io[0]: 'ftp://x' must be an http or https URL without user, query and fragment, such as http://127.0.0.1:5000.
+            registry_mirrors.docker.io[1]: 'http://u:p@x' must be an http or https URL without user, query and fragment, such as http://127.0.0.1:5000.
             run_body_limit_bytes: must be a whole number from 1024 to 1073741824, not 1.
             runsc_path: must be a text that is not empty, not "".
             stop_grace_secs: must be a number from 0 to 3600, not -1.
@@ -190,6 +192,91 @@ public sealed class HostSettingsTests
             upload_quota_files: must be a whole number from 1 to 2147483647, not a list.
             """.ReplaceLineEndings("\n"),
             string.Join('\n', faults.Order(StringComparer.Ordinal)));
+    }
+
+    [Fact]
+    public void Registries_and_images_of_the_pool_are_lists_of_objects()
+    {
+        HostSettings settings = Bind(
+            """
+            {
+              "registries": [{"name": "docker.io", "mirrors": ["http://127.0.0.1:5000"]}, {"name": "10.0.0.6:5000", "certificate": "/etc/ca.pem", "insecure": true}],
+              "pool": {"images": [{"image": "python:3.12-slim", "count": 2, "warm_up": ["python3", "-c", "pass"]}, {"image": "alpine:3"}]}
+            }
+            """,
+            out IReadOnlyList<string> faults,
+            out _,
+            ("BOXER__max_queued_runs", "1"));
+
+        Assert.Empty(faults);
+        Assert.Equal(
+            [("docker.io", "http://127.0.0.1:5000", null, false), ("10.0.0.6:5000", "", "/etc/ca.pem", true)],
+            settings.Sandboxes.Registries.Select(registry => (registry.Name, string.Join(' ', registry.Mirrors), registry.Certificate, registry.Insecure)));
+        Assert.Equal(
+            [("python:3.12-slim", 2, "python3 -c pass"), ("alpine:3", 1, "")],
+            settings.Sandboxes.Pool.Images.Select(image => (image.Image, image.Count, string.Join(' ', image.WarmUp))));
+    }
+
+    [Fact]
+    public void Variables_name_registries_and_images_by_number()
+    {
+        HostSettings settings = Bind(
+            "{}",
+            out IReadOnlyList<string> faults,
+            out _,
+            ("BOXER__registries__0__name", "localhost:5001"),
+            ("BOXER__registries__0__mirrors__0", "http://localhost:5001"),
+            ("BOXER__pool__images__0__image", "python:3.12-slim"));
+
+        Assert.Empty(faults);
+        Assert.Equal("http://localhost:5001", Assert.Single(Assert.Single(settings.Sandboxes.Registries).Mirrors));
+        Assert.Equal("python:3.12-slim", Assert.Single(settings.Sandboxes.Pool.Images).Image);
+    }
+
+    [Fact]
+    public void Old_and_new_keys_at_once_are_faults_that_name_both_and_objects_in_lists_are_read_strictly()
+    {
+        Bind(
+            """
+            {
+              "registries": [{"name": "a/b", "mirror": []}, {"insecure": 1}, 5, {"name": "docker.io"}, {"name": "docker.io"}], "registry_mirrors": {}, "insecure_registries": [],
+              "pool": {"images": [{"image": "a b", "count": -1}], "warm_ups": {}}
+            }
+            """,
+            out IReadOnlyList<string> faults);
+
+        Assert.Equal(
+            """
+            insecure_registries: cannot be there together with registries; put what it has into registries.
+            pool.images[0].count: must be a whole number from 0 to 1000, not -1.
+            pool.images[0].image: is not an image: REASON
+            pool.warm_ups: cannot be there together with a list in pool.images; put each command into warm_up of its image.
+            registries[0].mirror: is not a setting; did you mean mirrors?
+            registries[0].name: 'a/b' must be a host or host:port, such as ghcr.io.
+            registries[1].insecure: must be true or false, not 1.
+            registries[1].name: is missing.
+            registries[2]: must be an object, not 5.
+            registries[4].name: 'docker.io' is there twice; put what it has into one entry.
+            registry_mirrors: cannot be there together with registries; put what it has into registries.
+            """.ReplaceLineEndings("\n"),
+            string.Join('\n', faults.Order(StringComparer.Ordinal).Select(fault => fault.StartsWith("pool.images[0].image:", StringComparison.Ordinal) ? "pool.images[0].image: is not an image: REASON" : fault)));
+    }
+
+    [Fact]
+    public void A_row_that_is_added_to_the_table_is_a_key_of_the_configuration()
+    {
+        var values = new ConditionalWeakTable<object, object>();
+        Setting added = Setting.Of<ResourceLimits, long?>(
+            "NapBytes", limits => values.TryGetValue(limits, out object? value) ? (long)value : null, (limits, value) => values.AddOrUpdate(limits, value!), "Naps.") with
+        {
+            Default = ByteSize.MiB, Least = ByteSize.MiB, Most = ByteSize.GiB, HttpKey = "nap_mb",
+        };
+        SettingTable table = SettingTable.BuiltIn with { Limits = [.. SettingTable.BuiltIn.Limits, added] };
+
+        HostSettings settings = Bind("""{"defaults": {"nap_mb": 5}, "max_limits": {"nap_mb": 2000}}""", table, out IReadOnlyList<string> faults);
+
+        Assert.Equal(["max_limits.nap_mb: must be a whole number from 1 to 1024, not 2000."], faults);
+        Assert.Equal(5 * ByteSize.MiB, added.Get(settings.Sandboxes.DefaultLimits));
     }
 
     [Theory]
@@ -253,10 +340,9 @@ public sealed class HostSettingsTests
                 "dns_servers: must be a list of texts; number the variables of its items, as in BOXER__dns_servers__0.",
             ],
             faults.Where(fault => !fault.StartsWith("listen_adr:", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
-        Assert.StartsWith(
-            "listen_adr: is not a setting (environment variable BOXER__listen_adr); remove it or use one of ",
-            Assert.Single(faults, fault => fault.StartsWith("listen_adr:", StringComparison.Ordinal)),
-            StringComparison.Ordinal);
+        Assert.Equal(
+            "listen_adr: is not a setting (environment variable BOXER__listen_adr); did you mean listen_addr?",
+            Assert.Single(faults, fault => fault.StartsWith("listen_adr:", StringComparison.Ordinal)));
     }
 
     [Theory]
@@ -337,7 +423,7 @@ public sealed class HostSettingsTests
         Assert.Equal(
             [
                 $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
-                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, inline_outputs_bytes, inline_outputs_files, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, inline_outputs_bytes, inline_outputs_files, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registries, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
                 "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
                 "",
             ],
@@ -428,6 +514,12 @@ public sealed class HostSettingsTests
         new(variables.Append(("HOME", "/nonexistent/home")).Select(v => KeyValuePair.Create(v.Item1, v.Item2)), StringComparer.Ordinal);
 
     private static HostSettings Bind(string json, out IReadOnlyList<string> faults) => Bind(json, out faults, out _);
+
+    private static HostSettings Bind(string json, SettingTable table, out IReadOnlyList<string> faults)
+    {
+        using TemporaryFile file = new(json);
+        return SettingsBinder.Bind(SettingsSource.Read(file.Path, Environment(), "/home/me"), "/home/me", out faults, table);
+    }
 
     private static HostSettings Bind(string json, out IReadOnlyList<string> faults, out string path, params (string Name, string Value)[] variables)
     {

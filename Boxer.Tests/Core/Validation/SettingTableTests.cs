@@ -49,7 +49,7 @@ public sealed partial class SettingTableTests
         object? other = setting.Kind switch
         {
             SettingKind.Flag => true,
-            SettingKind.Text or SettingKind.Choice when value == typeof(string) => "/other",
+            SettingKind.Text or SettingKind.Path or SettingKind.Choice when value == typeof(string) => "/other",
             SettingKind.Choice => setting.Choices.Values.Last(),
             SettingKind.Texts => new List<string> { "other" },
             SettingKind.Group => Activator.CreateInstance(value),
