@@ -6,11 +6,12 @@ using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Network;
 using Boxer.Pool;
-using Boxer.Runtime.Init;
+using Boxer.Running;
 using Boxer.Runtime;
+using Boxer.Runtime.Init;
 using Boxer.Validation;
-using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Boxer;
 
@@ -92,7 +93,12 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             defaults,
             _options.MaxLimits,
             memory,
-            Environment.ProcessorCount);
+            Environment.ProcessorCount)
+        {
+            Egress = CheckedEgress.Parse(_options.Egress),
+            AllowsWiderEgress = _options.AllowWiderEgress,
+            PullPolicy = _options.PullPolicy,
+        };
         _metrics = new BoxerMetrics(() => _admission.Count);
         _disposal = new Lazy<Task>(DisposeOnceAsync);
     }
@@ -231,17 +237,14 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    // Where the operator pulls nothing, no request does.
-    private PullPolicy PolicyOf(SandboxRequest request) =>
-        _options.PullPolicy == PullPolicy.Never ? PullPolicy.Never : request.PullPolicy ?? _options.PullPolicy;
-
-    private async Task<SandboxResult> WalkAsync(string id, SandboxRequest request, RunEvents events, CancellationToken cancellationToken)
+    private async Task<SandboxResult> WalkAsync(string id, SandboxRequest submitted, RunEvents events, CancellationToken cancellationToken)
     {
         using var trace = new RunTrace(_metrics, _time, id);
         var held = new CleanupStack();
         try
         {
-            (ImageReference reference, INetworkMode mode, ResourceLimits limits) = _validator.Validate(request);
+            CheckedRequest request = _validator.Validate(submitted);
+            (ImageReference reference, INetworkMode mode, ResourceLimits limits) = (request.Image, request.Network, request.Limits);
             trace.Network = mode.Name;
             if (mode.GetUnavailableReason() is { } obstacle)
             {
@@ -253,19 +256,19 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
             AdmissionQueue.Ticket place = held.Push(_admission.Enter(request.FairnessKey));
             SandboxHost host = await GetHostAsync(_options.QueueTimeout + _options.BootTimeout, cancellationToken).ConfigureAwait(false);
-            (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(host, reference, request, place, held, trace, events, cancellationToken)).ConfigureAwait(false);
-            ImageUser user = WorkBuilder.ResolveUser(request, image);
+            (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(host, request, place, held, trace, events, cancellationToken)).ConfigureAwait(false);
+            var accounts = new ImageAccounts(image.RootPath);
+            ImageUser user = WorkBuilder.ResolveUser(request.User, image.Config, accounts);
             held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryBytes!.Value, cancellationToken)).ConfigureAwait(false));
-            NetworkPolicy policy = NetworkPolicy.Combine(_options.Egress, request.Egress, _options.AllowWiderEgress);
 
             // A pooled sandbox can always be replaced. A booted one is replaced once, if it waited for processors.
             for (bool mayBootAgain = true; ;)
             {
                 (Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)? warm =
-                    await TakeWarmAsync(host, reference, image.Digest, mode, limits.MemoryBytes!.Value, policy, held, trace, cancellationToken).ConfigureAwait(false);
+                    await TakeWarmAsync(host, reference, image.Digest, mode, limits.MemoryBytes!.Value, request.Egress, held, trace, cancellationToken).ConfigureAwait(false);
                 (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
-                    warm ?? await BootAsync(host, id, image, mode, policy, held, trace, cancellationToken).ConfigureAwait(false);
-                SandboxWork work = WorkBuilder.Build(request, limits, image, user, guest, _options.Platform, host.CountsCpu);
+                    warm ?? await BootAsync(host, id, image, mode, request.Egress, held, trace, cancellationToken).ConfigureAwait(false);
+                SandboxWork work = WorkBuilder.Build(request, image.Config, accounts, user, guest, _options.Platform, host.CountsCpu);
                 Task<IDisposable> promise = place.AcquireProcessorsAsync(limits.CpuCores!.Value, isExclusive: limits.CpuTime is not null, cancellationToken);
                 bool isReplaceable = warm is not null || (mayBootAgain && !promise.IsCompleted);
                 mayBootAgain &= warm is not null;
@@ -329,9 +332,9 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
     // Who waits for a registry keeps no place that runs of images that are here could have.
     private async Task<(IImageLease Image, AdmissionQueue.Ticket Place)> AcquireImageAsync(
-        SandboxHost host, ImageReference reference, SandboxRequest request, AdmissionQueue.Ticket place, CleanupStack held, RunTrace trace, RunEvents events, CancellationToken cancellationToken)
+        SandboxHost host, CheckedRequest request, AdmissionQueue.Ticket place, CleanupStack held, RunTrace trace, RunEvents events, CancellationToken cancellationToken)
     {
-        PullPolicy policy = PolicyOf(request);
+        (ImageReference reference, PullPolicy policy) = (request.Image, request.PullPolicy);
         if (policy != PullPolicy.Always || reference.Digest is not null)
         {
             try

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.IO.Compression;
 using System.Runtime.CompilerServices;
 using Boxer.Images;
+using Boxer.Running;
 using Boxer.Runtime.Init;
 
 namespace Boxer.Inputs;
@@ -19,7 +20,7 @@ internal sealed class WorkspaceSender : IDisposable
     // A header, its long names and its padding.
     private const int ArchiveBytesOfEntry = 4_096;
     private const int MaxArchiveOverhead = 4 << 20;
-    private readonly SandboxWorkspace _workspace;
+    private readonly CheckedWorkspace _workspace;
     private readonly InitChannel _init;
     private readonly DateTimeOffset _now;
     private readonly Action<string> _onField;
@@ -35,7 +36,7 @@ internal sealed class WorkspaceSender : IDisposable
     /// <param name="init">PID 1, which has its work.</param>
     /// <param name="now">The modification time of what has none.</param>
     /// <param name="onField">Called with the property of the request that is being sent.</param>
-    internal WorkspaceSender(SandboxWorkspace workspace, InitChannel init, DateTimeOffset now, Action<string> onField)
+    internal WorkspaceSender(CheckedWorkspace workspace, InitChannel init, DateTimeOffset now, Action<string> onField)
     {
         _onField = onField;
         _workspace = workspace;

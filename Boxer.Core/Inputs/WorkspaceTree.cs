@@ -1,6 +1,7 @@
 using System.Text;
 using Boxer.Common;
 using Boxer.Images;
+using Boxer.Running;
 using Boxer.Runtime.Init;
 
 namespace Boxer.Inputs;
@@ -18,14 +19,14 @@ internal sealed class WorkspaceTree
     private const int TextBytesOfEntry = 256;
     private const int LeastTextBytes = 1 << 20;
     private readonly Dictionary<string, Node> _nodes = new(StringComparer.Ordinal);
-    private readonly SandboxWorkspace _workspace;
+    private readonly CheckedWorkspace _workspace;
     private readonly long _maxTextBytes;
     private long _bytes;
     private long _textBytes;
     private int _entries;
 
     /// <param name="workspace">Where it is, and its bounds.</param>
-    internal WorkspaceTree(SandboxWorkspace workspace)
+    internal WorkspaceTree(CheckedWorkspace workspace)
     {
         _workspace = workspace;
         _maxTextBytes = Math.Max(LeastTextBytes, (long)workspace.MaxEntries * TextBytesOfEntry);
@@ -76,7 +77,7 @@ internal sealed class WorkspaceTree
         }
 
         CountText(target);
-        return StaysInside(path, target, _workspace.Path)
+        return StaysInside(path, target, _workspace.Path.Text)
             ? Add(path, new Node(Kind.Link, 0, target))
             : throw new InvalidDataException($"it is a link to \"{UntrustedText.Show(target)}\", which is outside of the workspace");
     }

@@ -47,9 +47,16 @@ public sealed class NetworkPolicy
     public static NetworkPolicy Combine(EgressPolicy configured, EgressPolicy? requested = null, bool replaces = false)
     {
         ArgumentNullException.ThrowIfNull(configured);
-        EgressPolicy[] policies = requested is null ? [configured] : replaces ? [requested] : [configured, requested];
+        return Combine(CheckedEgress.Parse(configured), requested is null ? null : CheckedEgress.Parse(requested), replaces);
+    }
+
+    /// <summary>Combines policies that were parsed.</summary>
+    /// <inheritdoc cref="Combine(EgressPolicy, EgressPolicy?, bool)"/>
+    internal static NetworkPolicy Combine(CheckedEgress configured, CheckedEgress? requested, bool replaces)
+    {
+        CheckedEgress[] policies = requested is null ? [configured] : replaces ? [requested] : [configured, requested];
         return new(
-            [.. policies.Select((policy, index) => new EgressLayer(policy.Allow is null ? null : Parse(policy.Allow), Parse(policy.Deny), opensPrivate: index == 0))],
+            [.. policies.Select((policy, index) => new EgressLayer(policy.Allow, policy.Deny, opensPrivate: index == 0))],
             policies.Min(policy => policy.BandwidthBitsPerSecond),
             policies.Min(policy => policy.QuotaBytes));
     }
@@ -131,9 +138,6 @@ public sealed class NetworkPolicy
         : !address.IsIPv6Multicast && !IPAddress.IsLoopback(address) && !address.Equals(IPAddress.IPv6Any);
 
     private static string Normalize(string name) => name.TrimEnd('.').ToLowerInvariant();
-
-    private static EgressRule[] Parse(IEnumerable<string> rules) =>
-        [.. rules.Select(text => EgressRule.TryParse(text, out EgressRule? rule, out string? error) ? rule : throw new ArgumentException($"'{text}' {error}"))];
 }
 
 /// <summary>One policy of a <see cref="NetworkPolicy"/>, for modes that make rules of their own of it.</summary>

@@ -59,7 +59,7 @@ internal sealed class WarmSandbox : IWarmSandbox
 
             INetworkAttachment network = held.Push(await mode.PrepareAsync($"boxer-{Guid.NewGuid()}", cancellationToken).ConfigureAwait(false));
             Sandbox sandbox = await host.Runtime.BootAsync(held, image, network.Runtime, cancellationToken).ConfigureAwait(false);
-            await sandbox.WarmUpAsync(warmUps.Build(reference, image), cancellationToken).ConfigureAwait(false);
+            await sandbox.WarmUpAsync(warmUps.Build(reference, image, mode), cancellationToken).ConfigureAwait(false);
             return new(sandbox, network, mode.SupportsFreeze, held);
         }
         catch

@@ -1,5 +1,6 @@
 using Boxer.Images;
 using Boxer.Network;
+using Boxer.Running;
 using Boxer.Runtime;
 
 namespace Boxer.Pool;
@@ -22,10 +23,21 @@ internal sealed class WarmUps(IEnumerable<PoolImageOptions> images, ResourceLimi
     /// <summary>Puts together what the sandboxes of an image do.</summary>
     /// <param name="reference">What the image is called.</param>
     /// <param name="image">The image.</param>
-    internal SandboxWork Build(ImageReference reference, IImageLease image)
+    /// <param name="mode">The network mode, which a warm-up does not use.</param>
+    internal SandboxWork Build(ImageReference reference, IImageLease image, INetworkMode mode)
     {
         string[] command = [.. _commands.GetValueOrDefault(reference.ToString(), [Missing])];
-        var request = new SandboxRequest(reference.ToString(), command);
-        return WorkBuilder.Build(request, limits, image, WorkBuilder.ResolveUser(request, image), new GuestNetwork("", ""), platform, countsCpu: true);
+        var accounts = new ImageAccounts(image.RootPath);
+        ImageUser user = WorkBuilder.ResolveUser(null, image.Config, accounts);
+        var request = new CheckedRequest
+        {
+            Image = reference,
+            PullPolicy = PullPolicy.Never,
+            Network = mode,
+            Egress = NetworkPolicy.Combine(CheckedEgress.Public, null, replaces: false),
+            Command = command,
+            Limits = limits,
+        };
+        return WorkBuilder.Build(request, image.Config, accounts, user, new GuestNetwork("", ""), platform, countsCpu: true);
     }
 }

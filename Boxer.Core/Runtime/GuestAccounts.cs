@@ -16,25 +16,27 @@ internal static class GuestAccounts
     /// <summary>
     /// Makes the two files. A uid or gid without an entry gets one; the entry of the user gets the home, if asked for. All else stays, byte for byte.
     /// </summary>
-    /// <param name="rootPath">The root of the image on this host.</param>
+    /// <param name="accounts">The image's accounts.</param>
     /// <param name="user">The user of the command.</param>
     /// <param name="home">Its home.</param>
     /// <param name="replacesHome">Whether an entry that is there gets this home.</param>
     /// <returns>Those that the image has as regular files of at most 1 MiB: others are left alone.</returns>
-    internal static IEnumerable<InitTextFile> Write(string rootPath, ImageUser user, string home, bool replacesHome)
+    internal static IEnumerable<InitTextFile> Write(ImageAccounts accounts, ImageUser user, string home, bool replacesHome)
     {
         string name = user.Name ?? Number(user.Uid);
-        if (ImageUsers.ReadPlain(rootPath, "etc/passwd\0"u8) is { } passwd)
+        if (Plain(accounts.Passwd) is { } passwd)
         {
             string entry = $"{name}:x:{Number(user.Uid)}:{Number(user.Gid)}::{(IsField(home) ? home : "/")}:/bin/sh";
             yield return new InitTextFile("/etc/passwd", Complete(passwd, user.Uid, user.Name, entry, replacesHome && IsField(home) ? home : null));
         }
 
-        if (ImageUsers.ReadPlain(rootPath, "etc/group\0"u8) is { } group)
+        if (Plain(accounts.Group) is { } group)
         {
             yield return new InitTextFile("/etc/group", Complete(group, user.Gid, null, $"{(user.Gid == user.Uid ? name : Number(user.Gid))}:x:{Number(user.Gid)}:", null));
         }
     }
+
+    private static byte[]? Plain(AccountFile file) => file is { IsPlain: true, IsTooLarge: false } ? file.Content : null;
 
     private static byte[] Complete(byte[] file, uint id, string? name, string entry, string? home)
     {

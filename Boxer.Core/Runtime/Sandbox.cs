@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using Boxer.Inputs;
+using Boxer.Running;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
 using Microsoft.Win32.SafeHandles;
@@ -77,7 +78,7 @@ internal sealed class Sandbox
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
         try
         {
-            await Init.WarmUpAsync(work.Start, either.Token).ConfigureAwait(false);
+            await Init.WarmUpAsync(InitProtocol.ToWarmUp(work.Frame), either.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
         {
@@ -168,7 +169,7 @@ internal sealed class Sandbox
         var outputs = new OutputFiles(work.Outputs);
         try
         {
-            using WorkspaceChanges? changes = work.Start.ChangeEntries > 0 ? new WorkspaceChanges(work.Workspace!.Path, work.Start.ChangeBytes) : null;
+            using WorkspaceChanges? changes = work.Start.ChangeEntries > 0 ? new WorkspaceChanges(work.Workspace!.Path.Text, work.Start.ChangeBytes) : null;
             if (end is InitEnded)
             {
                 await ReceiveFilesAsync(outputs, changes, memory, cancellationToken).ConfigureAwait(false);
@@ -311,7 +312,7 @@ internal sealed class Sandbox
     {
         try
         {
-            await Init.StartAsync(work.Start, cancellationToken).ConfigureAwait(false);
+            await Init.StartAsync(work.Start, work.Frame, cancellationToken).ConfigureAwait(false);
             for (int i = 0; i < work.Files.Count; i++)
             {
                 SandboxFile file = work.Files[i];
@@ -349,7 +350,7 @@ internal sealed class Sandbox
         }
     }
 
-    private async Task FillWorkspaceAsync(SandboxWorkspace? workspace, CancellationToken cancellationToken)
+    private async Task FillWorkspaceAsync(CheckedWorkspace? workspace, CancellationToken cancellationToken)
     {
         if (workspace is null)
         {

@@ -1,3 +1,4 @@
+using Boxer.Running;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
 
@@ -15,9 +16,12 @@ namespace Boxer.Runtime;
 /// <param name="StopGrace">How long a command that must end has for it, after <paramref name="StopSignal"/>.</param>
 /// <param name="StopSignal">The signal that asks it to end.</param>
 internal sealed record SandboxWork(
-    InitStart Start, IReadOnlyList<SandboxFile> Files, SandboxWorkspace? Workspace, ReadOnlyMemory<byte> Stdin, Stream? StdinStream, ResourceLimits Limits, CgroupLimits Cgroup, OutputFilePolicy Outputs,
+    InitStart Start, IReadOnlyList<SandboxFile> Files, CheckedWorkspace? Workspace, ReadOnlyMemory<byte> Stdin, Stream? StdinStream, ResourceLimits Limits, CgroupLimits Cgroup, OutputFilePolicy Outputs,
     TimeSpan StopGrace, int StopSignal)
 {
+    /// <summary>The START frame of <see cref="Start"/>, encoded when the work was put together.</summary>
+    internal required ReadOnlyMemory<byte> Frame { get; init; }
+
     /// <summary>Whether standard output and error are kept for the result.</summary>
     internal bool KeepsPrinted { get; init; } = true;
 }

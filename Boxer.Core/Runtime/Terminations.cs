@@ -46,7 +46,7 @@ internal static class Terminations
             (_, InitFileFailed failed) => new(TerminationKind.NotStarted)
             {
                 Errno = failed.Errno,
-                Message = failed.Path == work.Workspace?.Path
+                Message = failed.Path == work.Workspace?.Path.Text
                     ? $"the workspace {failed.Path} cannot be made in this image: {Describe(failed.Errno)}; choose another path"
                     : $"{Input(failed)}: {Describe(failed.Errno)}{RoomHint(failed, work)}",
             },

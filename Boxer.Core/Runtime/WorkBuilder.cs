@@ -3,6 +3,7 @@ using Boxer.Common;
 using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Network;
+using Boxer.Running;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
 
@@ -33,10 +34,13 @@ internal static class WorkBuilder
     /// <exception cref="InvalidSandboxRequestException">
     /// The image does not know the user, it is PID 1's, or it is user 0 with a group that the user namespace does not have.
     /// </exception>
-    internal static ImageUser ResolveUser(SandboxRequest request, IImageLease image)
+    /// <param name="wanted">The user that the request names, or <see langword="null"/>.</param>
+    /// <param name="config">The image's configuration.</param>
+    /// <param name="accounts">The image's accounts.</param>
+    internal static ImageUser ResolveUser(UserName? wanted, ImageConfig config, ImageAccounts accounts)
     {
-        string name = request.User ?? (image.Config.User.Length > 0 ? image.Config.User : DefaultUser);
-        ImageUser user = ImageUsers.Resolve(image.RootPath, name);
+        string name = wanted?.Text ?? (config.User.Length > 0 ? config.User : DefaultUser);
+        ImageUser user = wanted is null ? ImageUsers.Resolve(accounts, name) : ImageUsers.Resolve(accounts, wanted);
         if (user.Uid == InitProtocol.ReservedId || user.Gid == InitProtocol.ReservedId || user.Groups.Contains(InitProtocol.ReservedId))
         {
             throw new InvalidSandboxRequestException("User", $"'{name}' has the id {InitProtocol.ReservedId}, which is reserved for the sandbox's own PID 1; use another user.");
@@ -54,17 +58,19 @@ internal static class WorkBuilder
     }
 
     /// <summary>Puts the work together.</summary>
-    /// <param name="request">The request, checked.</param>
-    /// <param name="limits">Its limits, filled in.</param>
-    /// <param name="image">The image.</param>
-    /// <param name="user">Who the command runs as.</param>
+    /// <param name="request">The request.</param>
+    /// <param name="config">The image's configuration.</param>
+    /// <param name="accounts">The image's accounts.</param>
+    /// <param name="user">The user of the command.</param>
     /// <param name="network">What the network wants to be written.</param>
     /// <param name="platform">The gVisor platform.</param>
     /// <param name="countsCpu">Whether the processor time of sandboxes is counted; else the command's process has a limit of its own.</param>
     /// <exception cref="InvalidSandboxRequestException">What the image says cannot be handed over.</exception>
-    internal static SandboxWork Build(SandboxRequest request, ResourceLimits limits, IImageLease image, ImageUser user, GuestNetwork network, string platform, bool countsCpu)
+    internal static SandboxWork Build(
+        CheckedRequest request, ImageConfig config, ImageAccounts accounts, ImageUser user, GuestNetwork network, string platform, bool countsCpu)
     {
-        List<KeyValuePair<string, string>> environment = Environment(request, image, user, out string home, out bool hasOwnHome);
+        ResourceLimits limits = request.Limits;
+        List<KeyValuePair<string, string>> environment = Environment(request, config, accounts, user, out string home, out bool hasOwnHome);
         List<InitTmpfs> mounts =
         [
             new("/tmp", SharedMode, 0, 0),
@@ -79,16 +85,16 @@ internal static class WorkBuilder
         if (request.Workspace is { } workspace)
         {
             // A home at the workspace's place or below it is the workspace's: mounted, it would cover what is put there. Parents are mounted before their children.
-            mounts.RemoveAll(mount => (mount.Path + "/").StartsWith(workspace.Path + "/", StringComparison.Ordinal));
-            mounts.Add(new InitTmpfs(workspace.Path, PublicMode, user.Uid, user.Gid, InitTmpfsKind.Workspace));
+            mounts.RemoveAll(mount => (mount.Path + "/").StartsWith(workspace.Path.Text + "/", StringComparison.Ordinal));
+            mounts.Add(new InitTmpfs(workspace.Path.Text, PublicMode, user.Uid, user.Gid, InitTmpfsKind.Workspace));
             mounts.Sort((one, other) => string.CompareOrdinal(one.Path, other.Path));
         }
 
         var start = new InitStart
         {
-            Arguments = Arguments(request, image.Config),
+            Arguments = Arguments(request, config),
             Environment = [.. environment.Select(variable => variable.Key + "=" + variable.Value)],
-            WorkingDirectory = Clean(request.WorkingDirectory ?? request.Workspace?.Path ?? image.Config.WorkingDir) ?? "/",
+            WorkingDirectory = (request.WorkingDirectory ?? request.Workspace?.Path)?.Text ?? Clean(config.WorkingDir) ?? "/",
             UserId = user.Uid,
             GroupId = user.Gid,
             SupplementaryGroups = user.Groups,
@@ -108,7 +114,7 @@ internal static class WorkBuilder
                 new("/etc/hostname", Encoding.UTF8.GetBytes(Hostname + "\n")),
                 new("/etc/hosts", Encoding.UTF8.GetBytes(network.Hosts)),
                 new("/etc/resolv.conf", Encoding.UTF8.GetBytes(network.ResolvConf)),
-                .. GuestAccounts.Write(image.RootPath, user, home, replacesHome: !hasOwnHome),
+                .. GuestAccounts.Write(accounts, user, home, replacesHome: !hasOwnHome),
             ],
             Outputs = Outputs(request.OutputFiles, limits.OutputFilesBytes!.Value, limits.OutputFilesCount!.Value),
             ChangeBytes = Math.Min(request.Workspace?.MaxChangesBytes ?? 0, limits.OutputFilesBytes.Value),
@@ -119,9 +125,9 @@ internal static class WorkBuilder
         };
         var cgroup = new CgroupLimits(
             limits.CpuCores.Value, start.MemoryBytes, HostTasks.Limit(limits.Pids.Value, platform, Processors.Count));
-        Check(start);
-        return new SandboxWork(start, [.. request.Files], request.Workspace, request.StandardInput, request.StandardInputStream, limits, cgroup, request.OutputFiles, request.StopGrace, StopSignal.Parse(image.Config.StopSignal))
+        return new SandboxWork(start, request.Files, request.Workspace, request.StandardInput, request.StandardInputStream, limits, cgroup, request.OutputFiles, request.StopGrace, StopSignal.Parse(config.StopSignal))
         {
+            Frame = Encode(start),
             KeepsPrinted = request.KeepStandardOutput,
         };
     }
@@ -133,23 +139,24 @@ internal static class WorkBuilder
     private static InitOutputs Outputs(OutputFilePolicy outputs, long bytes, int count) =>
         new(OutputDirectory, outputs.Collects ? Math.Min(outputs.MaxBytes ?? bytes, bytes) : 0, Math.Min(outputs.MaxFiles ?? count, count));
 
-    private static IReadOnlyList<string> Arguments(SandboxRequest request, ImageConfig image)
+    private static IReadOnlyList<string> Arguments(CheckedRequest request, ImageConfig image)
     {
         if (!request.UseImageCommand)
         {
-            return [.. request.Command];
+            return request.Command;
         }
 
-        IReadOnlyList<string> arguments = [.. image.Entrypoint, .. (IEnumerable<string>)(request.Command.Count > 0 ? request.Command : image.Cmd)];
+        IReadOnlyList<string> arguments = [.. image.Entrypoint, .. request.Command.Count > 0 ? request.Command : image.Cmd];
         return arguments is [{ Length: > 0 }, ..]
             ? arguments
             : throw new InvalidSandboxRequestException("Command", "is empty, and the image has neither an Entrypoint nor a Cmd; name a program.");
     }
 
-    private static List<KeyValuePair<string, string>> Environment(SandboxRequest request, IImageLease image, ImageUser user, out string home, out bool hasOwnHome)
+    private static List<KeyValuePair<string, string>> Environment(
+        CheckedRequest request, ImageConfig config, ImageAccounts accounts, ImageUser user, out string home, out bool hasOwnHome)
     {
         var variables = new Dictionary<string, string>(StringComparer.Ordinal) { ["PATH"] = DefaultPath, ["HOSTNAME"] = Hostname };
-        foreach (string variable in image.Config.Env)
+        foreach (string variable in config.Env)
         {
             int equals = variable.IndexOf('=', StringComparison.Ordinal);
             if (equals > 0 && !variable.Contains('\0', StringComparison.Ordinal))
@@ -159,11 +166,11 @@ internal static class WorkBuilder
         }
 
         string? own = user.Uid == 0 ? user.Home
-            : user.Home is { } fromPasswd && IsMountableHome(fromPasswd) && fromPasswd != NoHomeOfAnybody && !ImageUsers.IsOfOthers(image.RootPath, fromPasswd, user.Uid) ? fromPasswd
+            : user.Home is { } fromPasswd && IsMountableHome(fromPasswd) && fromPasswd != NoHomeOfAnybody && !accounts.IsOfOthers(fromPasswd, user.Uid) ? fromPasswd
             : null;
         hasOwnHome = own is not null;
         home = request.Environment.TryGetValue("HOME", out string? wanted) ? wanted
-            : variables.TryGetValue("HOME", out string? fromImage) && IsMountableHome(fromImage) && !ImageUsers.IsOfOthers(image.RootPath, fromImage, user.Uid) ? fromImage
+            : variables.TryGetValue("HOME", out string? fromImage) && IsMountableHome(fromImage) && !accounts.IsOfOthers(fromImage, user.Uid) ? fromImage
             : own ?? (user.Uid == 0 ? "/root" : DefaultHome);
         variables["HOME"] = home;
         if (!variables.ContainsKey("LANG") && !variables.ContainsKey("LC_ALL"))
@@ -186,11 +193,11 @@ internal static class WorkBuilder
         path.StartsWith('/') && !path.Contains('\0', StringComparison.Ordinal) ? Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)) : null;
 
     // The request was checked before, so that what does not fit comes from the image.
-    private static void Check(InitStart start)
+    private static byte[] Encode(InitStart start)
     {
         try
         {
-            InitProtocol.EncodeStart(start);
+            return InitProtocol.EncodeStart(start);
         }
         catch (ArgumentException exception)
         {

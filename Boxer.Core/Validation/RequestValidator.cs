@@ -1,22 +1,23 @@
 using System.Text;
+using Boxer.Common;
 using Boxer.Images;
 using Boxer.Network;
+using Boxer.Running;
 using Boxer.Runtime.Init;
 
 namespace Boxer.Validation;
 
-/// <summary>Finds everything that is wrong with a request before anything is started for it.</summary>
+/// <summary>Parses a request, and finds everything that is wrong with it before anything is started for it.</summary>
 internal sealed class RequestValidator
 {
     private const int MaxArgumentBytes = 128 << 10;
     private const int MaxArgumentsBytes = 2 << 20;
     private const int MaxArguments = 32_768;
     private static readonly TimeSpan MaxStopGrace = TimeSpan.FromSeconds(60);
-    private const int MaxPathBytes = 4_095;
-    private const int MaxNameBytes = 255;
     private const int MaxFiles = 10_000;
     private const int MaxStdinBytes = 256 << 20;
     private const int MaxKeyLength = 1_024;
+    private const string NoNul = "must not contain a NUL character.";
     private const string NoUnicode = "must be valid Unicode: it has half of a surrogate pair.";
     private static readonly string[] ReservedDirectories = ["output", "proc", "sys", "dev", ".boxer"];
     private readonly IReadOnlyDictionary<string, INetworkMode> _networks;
@@ -50,9 +51,19 @@ internal sealed class RequestValidator
         _maxMemoryBytes = maxMemoryBytes;
     }
 
-    /// <returns>The image and the network that the request names, and its limits with the defaults filled in.</returns>
+    /// <summary>The operator's egress policy.</summary>
+    internal CheckedEgress Egress { get; init; } = CheckedEgress.Public;
+
+    /// <summary>Whether a request's egress policy replaces the operator's.</summary>
+    internal bool AllowsWiderEgress { get; init; }
+
+    /// <summary>The operator's pull policy. Where that is <see cref="PullPolicy.Never"/>, no request pulls.</summary>
+    internal PullPolicy PullPolicy { get; init; }
+
+    /// <summary>Parses a request.</summary>
+    /// <param name="request">The request. Its lists are used from then on, so nobody else may change them.</param>
     /// <exception cref="InvalidSandboxRequestException">Something is wrong; all of it is listed.</exception>
-    internal (ImageReference Image, INetworkMode Network, ResourceLimits Limits) Validate(SandboxRequest request)
+    internal CheckedRequest Validate(SandboxRequest request)
     {
         var faults = new List<SandboxFault>();
         ImageReference? image = null;
@@ -62,9 +73,10 @@ internal sealed class RequestValidator
         }
 
         INetworkMode? network = ValidateNetwork(request.Network, Add);
+        CheckedEgress? egress = null;
         if (request.Egress is not null)
         {
-            faults.AddRange(EgressValidator.Validate(request.Egress, nameof(request.Egress)));
+            egress = EgressValidator.Check(request.Egress, nameof(request.Egress), faults);
             if (network is { SupportsEgressPolicy: false })
             {
                 Add(nameof(request.Egress), $"cannot be held by the network mode '{network.Name}'; leave it out, or use 'sandbox'.");
@@ -73,10 +85,10 @@ internal sealed class RequestValidator
 
         ValidateCommand(request, Add);
         ValidateEnvironment(request.Environment, Add);
-        ValidateWorkingDirectory(request.WorkingDirectory, Add);
-        ValidateUser(request.User, Add);
+        CleanPath? workingDirectory = ParseWorkingDirectory(request.WorkingDirectory, Add);
+        UserName? user = ParseUser(request.User, Add);
         ValidateFiles(request.Files, "Files", isWorkspace: false, Add);
-        ValidateWorkspace(request, Add);
+        CheckedWorkspace? workspace = ParseWorkspace(request, Add);
         if (request.StandardInputStream is { } stream && (request.StandardInput.Length > 0 || !stream.CanRead))
         {
             Add("StandardInputStream", request.StandardInput.Length > 0 ? "cannot be set together with StandardInput; leave one of them." : "cannot be read from.");
@@ -127,7 +139,33 @@ internal sealed class RequestValidator
             Add("Limits.CpuCores", LimitsValidator.TooManyCores(limits.CpuCores.Value, _processors));
         }
 
-        return faults.Count == 0 ? (image!, network!, limits) : throw new InvalidSandboxRequestException(faults);
+        if (faults.Count > 0)
+        {
+            throw new InvalidSandboxRequestException(faults);
+        }
+
+        return new CheckedRequest
+        {
+            Image = image!,
+            PullPolicy = PullPolicy == PullPolicy.Never ? PullPolicy.Never : request.PullPolicy ?? PullPolicy,
+            Network = network!,
+            Egress = NetworkPolicy.Combine(Egress, egress, AllowsWiderEgress),
+            Command = request.Command.AsReadOnly(),
+            UseImageCommand = request.UseImageCommand,
+            Environment = request.Environment.AsReadOnly(),
+            WorkingDirectory = workingDirectory,
+            User = user,
+            Limits = limits,
+            FairnessKey = request.FairnessKey,
+            Files = request.Files.AsReadOnly(),
+            Workspace = workspace,
+            StandardInput = request.StandardInput,
+            StandardInputStream = request.StandardInputStream,
+            MergeStandardError = request.MergeStandardError,
+            KeepStandardOutput = request.KeepStandardOutput,
+            StopGrace = request.StopGrace,
+            OutputFiles = request.OutputFiles,
+        };
 
         void Add(string field, string message) => faults.Add(new SandboxFault(field, message));
     }
@@ -229,72 +267,73 @@ internal sealed class RequestValidator
         }
     }
 
-    private static void ValidateWorkingDirectory(string? path, Action<string, string> add)
+    private static CleanPath? ParseWorkingDirectory(string? text, Action<string, string> add)
     {
-        if (path is null)
+        const string Field = "WorkingDirectory";
+        if (text is null)
         {
-            return;
+            return null;
         }
 
-        if (!path.StartsWith('/'))
+        PathFaults faults = CleanPath.TryNormalize(text, out CleanPath path);
+        Say(PathFaults.Empty | PathFaults.WrongKind, "must be an absolute path such as /work.");
+        Say(PathFaults.Nul, NoNul);
+        Say(PathFaults.NotUnicode, NoUnicode);
+        Say(PathFaults.TooLong, $"must have at most {CleanPath.MaxBytes} bytes.");
+        Say(PathFaults.DotDot, "must not contain '..'.");
+        if (!faults.HasFlag(PathFaults.TooLong))
         {
-            add("WorkingDirectory", "must be an absolute path such as /work.");
+            Say(PathFaults.LongName, $"must have at most {CleanPath.MaxNameBytes} bytes between slashes.");
         }
 
-        int bytes = Encoding.UTF8.GetByteCount(path);
-        CheckText("WorkingDirectory", path, bytes, MaxPathBytes, add);
-        string[] names = path.Split('/');
-        if (names.Contains("..", StringComparer.Ordinal))
-        {
-            add("WorkingDirectory", "must not contain '..'.");
-        }
+        return faults == PathFaults.None ? path : null;
 
-        if (bytes <= MaxPathBytes && names.Any(name => Encoding.UTF8.GetByteCount(name) > MaxNameBytes))
+        void Say(PathFaults kind, string message)
         {
-            add("WorkingDirectory", $"must have at most {MaxNameBytes} bytes between slashes.");
+            if ((faults & kind) != PathFaults.None)
+            {
+                add(Field, message);
+            }
         }
     }
 
-    private static void ValidateUser(string? user, Action<string, string> add)
+    private static UserName? ParseUser(string? text, Action<string, string> add)
     {
-        if (user is null)
+        if (text is null)
         {
-            return;
+            return null;
         }
 
-        string[] parts = user.Split(':');
-        if (parts.Length > 2 || parts.Any(part => part.Length == 0))
+        UserName? user = UserName.TryParse(text, out IReadOnlyList<(UserFault Fault, string Part)> faults);
+        foreach ((UserFault fault, string part) in faults)
         {
-            add("User", "must be a name or a uid, alone or followed by ':' and a group, such as 1000 or nobody:nogroup.");
-        }
-
-        CheckText("User", user, Encoding.UTF8.GetByteCount(user), MaxNameBytes, add);
-        foreach (string part in parts.Where(part => part.Length > 0 && part.All(char.IsAsciiDigit)))
-        {
-            if (!uint.TryParse(part, out uint id) || id > int.MaxValue)
+            add("User", fault switch
             {
-                add("User", $"{Shorten(part)} is not an id: ids go from 0 to {int.MaxValue}.");
-            }
-            else if (id == InitProtocol.ReservedId)
-            {
-                add("User", $"{part} is reserved for the sandbox's own PID 1; use another id.");
-            }
+                UserFault.Malformed => "must be a name or a uid, alone or followed by ':' and a group, such as 1000 or nobody:nogroup.",
+                UserFault.Nul => NoNul,
+                UserFault.NotUnicode => NoUnicode,
+                UserFault.TooLong => $"must have at most {UserName.MaxBytes} bytes.",
+                UserFault.IdTooLarge => $"{Shorten(part)} is not an id: ids go from 0 to {UserName.MaxId}.",
+                _ => "must not be negative: ids go from 0 upwards.",
+            });
         }
 
-        if (user.StartsWith('-'))
+        if (user is not null && (user.Uid == InitProtocol.ReservedId || user.Gid == InitProtocol.ReservedId))
         {
-            add("User", "must not be negative: ids go from 0 upwards.");
+            add("User", $"{InitProtocol.ReservedId} is reserved for the sandbox's own PID 1; use another id.");
         }
+
+        return user;
     }
 
-    private static void ValidateWorkspace(SandboxRequest request, Action<string, string> add)
+    private static CheckedWorkspace? ParseWorkspace(SandboxRequest request, Action<string, string> add)
     {
         if (request.Workspace is not { } workspace)
         {
-            return;
+            return null;
         }
 
-        if (FindWorkspaceFault(workspace.Path) is { } fault)
+        if (FindWorkspaceFault(workspace.Path, out CleanPath path) is { } fault)
         {
             add("Workspace.Path", fault);
         }
@@ -322,6 +361,8 @@ internal sealed class RequestValidator
             }
         }
 
+        return new CheckedWorkspace(path, workspace.Inputs.AsReadOnly(), workspace.MaxBytes, workspace.MaxEntries, workspace.MaxChangesBytes);
+
         void Range(string field, long value, long least, long most, string unit)
         {
             if (value < least || value > most)
@@ -331,20 +372,19 @@ internal sealed class RequestValidator
         }
     }
 
-    private static string? FindWorkspaceFault(string? path)
+    private static string? FindWorkspaceFault(string? text, out CleanPath path)
     {
-        if (path is not ['/', _, ..] || path.Contains('\0', StringComparison.Ordinal) || !IsUnicode(path))
-        {
-            return "must be an absolute path below '/', such as /workspace, of valid Unicode without NUL.";
-        }
-
-        string[] names = path[1..].Split('/');
-        return names.Any(name => name is "" or "." or ".." || Encoding.UTF8.GetByteCount(name) > MaxNameBytes) || Encoding.UTF8.GetByteCount(path) > MaxPathBytes
-            ? $"'{Shorten(path)}' must be clean: no '..', '.', or empty names, at most {MaxNameBytes} bytes between slashes and {MaxPathBytes} in all."
-            : ReservedDirectories.Contains(names[0], StringComparer.Ordinal)
-            ? $"'{Shorten(path)}' is '/{names[0]}' or below it, which is reserved; choose another directory."
+        PathFaults faults = CleanPath.TryParse(text, PathKind.Absolute, out path);
+        return (faults & (PathFaults.Empty | PathFaults.WrongKind | PathFaults.Nul | PathFaults.NotUnicode)) != PathFaults.None || text == "/"
+            ? "must be an absolute path below '/', such as /workspace, of valid Unicode without NUL."
+            : faults != PathFaults.None
+            ? $"'{Shorten(text)}' must be clean: no '..', '.', or empty names, at most {CleanPath.MaxNameBytes} bytes between slashes and {CleanPath.MaxBytes} in all."
+            : IsReserved(path)
+            ? $"'{Shorten(text)}' is '/{path.FirstName}' or below it, which is reserved; choose another directory."
             : null;
     }
+
+    private static bool IsReserved(CleanPath path) => ReservedDirectories.Contains(path.FirstName.ToString(), StringComparer.Ordinal);
 
     private static void ValidateFiles(IList<SandboxFile> files, string list, bool isWorkspace, Action<string, string> add)
     {
@@ -384,41 +424,16 @@ internal sealed class RequestValidator
         }
     }
 
-    private static string? FindPathFault(string path, bool isWorkspace)
+    private static string? FindPathFault(string text, bool isWorkspace)
     {
-        if (path.Length == 0)
-        {
-            return "must not be empty.";
-        }
-
-        if (path.Contains('\0', StringComparison.Ordinal))
-        {
-            return "must not contain a NUL character.";
-        }
-
-        if (!IsUnicode(path))
-        {
-            return NoUnicode;
-        }
-
-        if (path.StartsWith('/'))
-        {
-            return $"'{Shorten(path)}' must be relative: it appears at {(isWorkspace ? "the workspace" : "'/'")} and that path.";
-        }
-
-        string[] names = path.Split('/');
-        if (names.Any(name => name is "" or "." or ".."))
-        {
-            return $"'{Shorten(path)}' must be clean: no '..', '.', or empty names between slashes.";
-        }
-
-        if (Encoding.UTF8.GetByteCount(path) > MaxPathBytes - 1 || names.Any(name => Encoding.UTF8.GetByteCount(name) > MaxNameBytes))
-        {
-            return $"must have at most {MaxPathBytes - 1} bytes, and {MaxNameBytes} between slashes.";
-        }
-
-        return !isWorkspace && ReservedDirectories.Contains(names[0], StringComparer.Ordinal)
-            ? $"'{Shorten(path)}' is under '{names[0]}/', which is reserved; choose another directory."
+        PathFaults faults = CleanPath.TryParse(text, PathKind.BelowRoot, out CleanPath path);
+        return faults.HasFlag(PathFaults.Empty) ? "must not be empty."
+            : faults.HasFlag(PathFaults.Nul) ? NoNul
+            : faults.HasFlag(PathFaults.NotUnicode) ? NoUnicode
+            : faults.HasFlag(PathFaults.WrongKind) ? $"'{Shorten(text)}' must be relative: it appears at {(isWorkspace ? "the workspace" : "'/'")} and that path."
+            : (faults & PathFaults.Unclean) != PathFaults.None ? $"'{Shorten(text)}' must be clean: no '..', '.', or empty names between slashes."
+            : faults != PathFaults.None ? $"must have at most {CleanPath.MaxRelativeBytes} bytes, and {CleanPath.MaxNameBytes} between slashes."
+            : !isWorkspace && IsReserved(path) ? $"'{Shorten(text)}' is under '{path.FirstName}/', which is reserved; choose another directory."
             : null;
     }
 
@@ -458,10 +473,11 @@ internal sealed class RequestValidator
     {
         if (text.Contains('\0', StringComparison.Ordinal))
         {
-            add(field, "must not contain a NUL character.");
+            add(field, NoNul);
         }
 
-        if (!IsUnicode(text))
+        // Half of a surrogate pair would reach the command as U+FFFD, silently changed.
+        if (!CleanPath.IsUnicode(text))
         {
             add(field, NoUnicode);
         }
@@ -470,20 +486,6 @@ internal sealed class RequestValidator
         {
             add(field, $"must have at most {maxBytes} bytes.");
         }
-    }
-
-    // What is not would reach the command as U+FFFD, silently changed.
-    private static bool IsUnicode(string text)
-    {
-        for (int i = 0; i < text.Length; i++)
-        {
-            if (char.IsSurrogate(text[i]) && (i + 1 >= text.Length || !char.IsSurrogatePair(text[i], text[++i])))
-            {
-                return false;
-            }
-        }
-
-        return true;
     }
 
     private static string Shorten(string? text)

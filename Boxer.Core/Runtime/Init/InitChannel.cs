@@ -53,26 +53,25 @@ internal sealed class InitChannel : IAsyncDisposable
     }
 
     /// <summary>Sends what to run; PID 1 prepares it at once and waits for files and <see cref="GoAsync"/>.</summary>
-    /// <exception cref="ArgumentException"><paramref name="start"/> breaks a bound of <see cref="InitProtocol"/>.</exception>
+    /// <param name="start">The work.</param>
+    /// <param name="frame">Its START frame (<see cref="InitProtocol.EncodeStart"/>).</param>
+    /// <param name="cancellationToken">Cancels the call; the channel is of no use after.</param>
     /// <exception cref="InvalidOperationException">PID 1 is not ready, or this was called before.</exception>
-    internal async Task StartAsync(InitStart start, CancellationToken cancellationToken)
+    internal async Task StartAsync(InitStart start, ReadOnlyMemory<byte> frame, CancellationToken cancellationToken)
     {
-        byte[] frame = InitProtocol.EncodeStart(start);
         _conversation.Begin(start);
         await SendAsync(frame, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Has a command executed before the wait; see PROTOCOL.md.</summary>
-    /// <param name="start">The command and what it is to find; its outputs and what it prints go nowhere.</param>
+    /// <param name="frame">The WARM_UP frame of the command and what it is to find; its outputs and what it prints go nowhere.</param>
     /// <param name="cancellationToken">Gives up; the channel is of no use after.</param>
     /// <returns>How it ended: whatever that is, PID 1 waits.</returns>
-    /// <exception cref="ArgumentException"><paramref name="start"/> breaks a bound of <see cref="InitProtocol"/>.</exception>
     /// <exception cref="InvalidOperationException">PID 1 is not ready, or has its work already.</exception>
     /// <exception cref="InitProtocolException">PID 1 said something else, or reports a fault.</exception>
     /// <exception cref="EndOfStreamException">PID 1 or its sandbox died.</exception>
-    internal async Task<InitWarmedUp> WarmUpAsync(InitStart start, CancellationToken cancellationToken)
+    internal async Task<InitWarmedUp> WarmUpAsync(ReadOnlyMemory<byte> frame, CancellationToken cancellationToken)
     {
-        byte[] frame = InitProtocol.EncodeWarmUp(start);
         _conversation.BeginWarmUp();
         await SendAsync(frame, cancellationToken).ConfigureAwait(false);
         return await ReadEventAsync(cancellationToken).ConfigureAwait(false) switch

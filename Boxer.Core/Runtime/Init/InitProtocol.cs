@@ -99,13 +99,7 @@ internal static class InitProtocol
 
     /// <summary>Encodes a START frame with its header.</summary>
     /// <exception cref="ArgumentException">A value breaks a bound of this class, or a string holds a NUL.</exception>
-    internal static byte[] EncodeStart(InitStart start) => EncodePlan(InitFrameType.Start, start);
-
-    /// <summary>Encodes a WARM_UP frame with its header; its payload is that of START.</summary>
-    /// <exception cref="ArgumentException">A value breaks a bound of this class, or a string holds a NUL.</exception>
-    internal static byte[] EncodeWarmUp(InitStart start) => EncodePlan(InitFrameType.WarmUp, start);
-
-    private static byte[] EncodePlan(InitFrameType type, InitStart start)
+    internal static byte[] EncodeStart(InitStart start)
     {
         ArgumentNullException.ThrowIfNull(start);
         Check(start);
@@ -167,7 +161,16 @@ internal static class InitProtocol
         writer.U32(start.MergeOutput ? 1u : 0u);
         writer.U64((ulong)start.ChangeBytes);
         writer.U32((uint)start.ChangeEntries);
-        return writer.ToFrame(type, MaxStartPayload);
+        return writer.ToFrame(InitFrameType.Start, MaxStartPayload);
+    }
+
+    /// <summary>Makes a WARM_UP frame of a START frame: their payloads are the same.</summary>
+    /// <param name="start">The START frame with its header.</param>
+    internal static byte[] ToWarmUp(ReadOnlyMemory<byte> start)
+    {
+        byte[] frame = start.ToArray();
+        WriteHeader(frame, InitFrameType.WarmUp, frame.Length - HeaderSize);
+        return frame;
     }
 
     /// <summary>Encodes a FILE_BEGIN frame with its header.</summary>

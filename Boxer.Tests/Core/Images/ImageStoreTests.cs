@@ -35,7 +35,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             Assert.StartsWith("sha256:", lease.Digest, StringComparison.Ordinal);
             Assert.Equal(["GREETING=hello world"], lease.Config.Env.Where(line => line.StartsWith("GREETING", StringComparison.Ordinal)));
             Assert.Equal(("/srv", "app"), (lease.Config.WorkingDir, lease.Config.User));
-            Assert.Equal(1000u, ImageUsers.Resolve(root, lease.Config.User).Uid);
+            Assert.Equal(1000u, ImageUsers.Resolve(new ImageAccounts(root), lease.Config.User).Uid);
             Assert.Equal("top", File.ReadAllText(Path.Combine(root, ".boxer", "init")));
             Assert.True(Directory.Exists(Path.Combine(root, "output")));
             Assert.Equal("second", File.ReadAllText(Path.Combine(root, "srv", "changed")));

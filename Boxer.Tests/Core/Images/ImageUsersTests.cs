@@ -43,7 +43,7 @@ public sealed class ImageUsersTests : IDisposable
     [InlineData("slash", 1004, 1004, "", "/", "slash")]
     public void Resolves_by_the_image(string user, uint uid, uint gid, string groups, string? home, string? name)
     {
-        ImageUser resolved = ImageUsers.Resolve(_root.Path, user);
+        ImageUser resolved = ImageUsers.Resolve(new ImageAccounts(_root.Path), user);
 
         Assert.Equal((uid, gid, groups, home, name), (resolved.Uid, resolved.Gid, string.Join(',', resolved.Groups), resolved.Home, resolved.Name));
     }
@@ -62,7 +62,7 @@ public sealed class ImageUsersTests : IDisposable
     [InlineData("99999999999999999999", "too large")]
     public void Refuses_by_name(string user, string message)
     {
-        InvalidSandboxRequestException fault = Assert.Throws<InvalidSandboxRequestException>(() => ImageUsers.Resolve(_root.Path, user));
+        InvalidSandboxRequestException fault = Assert.Throws<InvalidSandboxRequestException>(() => ImageUsers.Resolve(new ImageAccounts(_root.Path), user));
 
         Assert.Equal("User", Assert.Single(fault.Faults).Field);
         Assert.Contains(message, fault.Message, StringComparison.Ordinal);
@@ -75,15 +75,15 @@ public sealed class ImageUsersTests : IDisposable
         File.CreateSymbolicLink(_root["etc/passwd"], "/usr/passwd");
         Directory.CreateDirectory(_root["usr"]);
         File.WriteAllText(_root["usr/passwd"], "inside:x:7:8::/:/bin/sh\n");
-        Assert.Equal(7u, ImageUsers.Resolve(_root.Path, "inside").Uid);
+        Assert.Equal(7u, ImageUsers.Resolve(new ImageAccounts(_root.Path), "inside").Uid);
 
         File.Delete(_root["etc/passwd"]);
         File.CreateSymbolicLink(_root["etc/passwd"], "../../../../../../etc/passwd");
-        Assert.Throws<InvalidSandboxRequestException>(() => ImageUsers.Resolve(_root.Path, "daemon"));
+        Assert.Throws<InvalidSandboxRequestException>(() => ImageUsers.Resolve(new ImageAccounts(_root.Path), "daemon"));
 
         File.Delete(_root["etc/passwd"]);
         File.CreateSymbolicLink(_root["etc/passwd"], "/proc/self/root/etc/passwd");
-        Assert.Throws<InvalidSandboxRequestException>(() => ImageUsers.Resolve(_root.Path, "daemon"));
+        Assert.Throws<InvalidSandboxRequestException>(() => ImageUsers.Resolve(new ImageAccounts(_root.Path), "daemon"));
     }
 
     [Fact]
@@ -91,17 +91,17 @@ public sealed class ImageUsersTests : IDisposable
     {
         File.Delete(_root["etc/passwd"]);
         Directory.CreateDirectory(_root["etc/passwd"]);
-        Assert.Equal(9u, ImageUsers.Resolve(_root.Path, "9").Gid);
+        Assert.Equal(9u, ImageUsers.Resolve(new ImageAccounts(_root.Path), "9").Gid);
 
         Directory.Delete(_root["etc/passwd"]);
         File.WriteAllBytes(_root["etc/passwd"], new byte[(1024 * 1024) + 1]);
-        Assert.Contains("larger than", Assert.Throws<InvalidSandboxRequestException>(() => ImageUsers.Resolve(_root.Path, "app")).Message, StringComparison.Ordinal);
-        Assert.Equal((9u, 9u, null), (ImageUsers.Resolve(_root.Path, "9").Uid, ImageUsers.Resolve(_root.Path, "9").Gid, ImageUsers.Resolve(_root.Path, "9").Name));
+        Assert.Contains("larger than", Assert.Throws<InvalidSandboxRequestException>(() => ImageUsers.Resolve(new ImageAccounts(_root.Path), "app")).Message, StringComparison.Ordinal);
+        Assert.Equal((9u, 9u, null), (ImageUsers.Resolve(new ImageAccounts(_root.Path), "9").Uid, ImageUsers.Resolve(new ImageAccounts(_root.Path), "9").Gid, ImageUsers.Resolve(new ImageAccounts(_root.Path), "9").Name));
 
         File.WriteAllText(_root["etc/passwd"], new string('a', 100_000) + ":x:1:1\nok:x:2:2:::\n");
-        Assert.Equal(2u, ImageUsers.Resolve(_root.Path, "ok").Uid);
+        Assert.Equal(2u, ImageUsers.Resolve(new ImageAccounts(_root.Path), "ok").Uid);
         File.Delete(_root["etc/passwd"]);
-        Assert.Null(ImageUsers.Resolve(_root.Path, "9").Name);
+        Assert.Null(ImageUsers.Resolve(new ImageAccounts(_root.Path), "9").Name);
     }
 
     public void Dispose() => _root.Dispose();

@@ -74,7 +74,7 @@ public sealed class GuestAccountsTests : IDisposable
         // Of a file that is too large to look a user up in, the ids alone are needed.
         ImageUser resolved = user.Contains(':', StringComparison.Ordinal)
             ? new ImageUser(uint.Parse(user.Split(':')[0], null), uint.Parse(user.Split(':')[1], null), [], null, null)
-            : ImageUsers.Resolve(_root.Path, user);
-        return [.. GuestAccounts.Write(_root.Path, resolved, home, replacesHome).Select(file => file.Content.ToArray())];
+            : ImageUsers.Resolve(new ImageAccounts(_root.Path), user);
+        return [.. GuestAccounts.Write(new ImageAccounts(_root.Path), resolved, home, replacesHome).Select(file => file.Content.ToArray())];
     }
 }

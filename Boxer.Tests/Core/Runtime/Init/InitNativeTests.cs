@@ -106,7 +106,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
                 [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeFile, "a"), .. Entry(InitFrameType.TreeFile, "b")],
                 [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeFile, "a"), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
                 [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeLink, "a")],
-                [.. InitProtocol.EncodeWarmUp(WorkspaceStart("true"))],
+                [.. InitProtocol.ToWarmUp(InitProtocol.EncodeStart(WorkspaceStart("true")))],
                 [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeStart(Start("true"))],
                 [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeFileBegin("/a", executable: false), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
                 [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeEmpty(InitFrameType.Go), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],

@@ -1,0 +1,13 @@
+using Boxer.Runtime.Init;
+
+namespace Boxer.Tests.Core.Runtime.Init;
+
+/// <summary>Encodes work and sends it.</summary>
+internal static class InitChannelExtensions
+{
+    internal static Task StartAsync(this InitChannel channel, InitStart start, CancellationToken cancellationToken) =>
+        channel.StartAsync(start, InitProtocol.EncodeStart(start), cancellationToken);
+
+    internal static Task<InitWarmedUp> WarmUpAsync(this InitChannel channel, InitStart start, CancellationToken cancellationToken) =>
+        channel.WarmUpAsync(InitProtocol.ToWarmUp(InitProtocol.EncodeStart(start)), cancellationToken);
+}
