@@ -13,7 +13,7 @@ public static class SandboxEventExtensions
     /// <param name="events">The events of one run.</param>
     /// <param name="standardOutput">Is given standard output; flushed after each write and not closed. May be the same as <paramref name="standardError"/>.</param>
     /// <param name="standardError">Is given standard error; flushed after each write and not closed.</param>
-    /// <param name="cancellationToken">Ends the run at once.</param>
+    /// <param name="cancellationToken">Ends the run, as that of <see cref="ISandboxRunner.StreamAsync"/> does.</param>
     /// <returns>The result of the run.</returns>
     /// <exception cref="InvalidOperationException">The events end without <see cref="SandboxEnded"/>.</exception>
     public static async Task<SandboxResult> CopyToAsync(
@@ -50,7 +50,7 @@ public static class SandboxEventExtensions
     /// <param name="events">The events of one run.</param>
     /// <param name="standardOutput">Is given standard output; flushed after each write and not closed. May be the same as <paramref name="standardError"/>.</param>
     /// <param name="standardError">Is given standard error; flushed after each write and not closed.</param>
-    /// <param name="cancellationToken">Ends the run at once.</param>
+    /// <param name="cancellationToken">Ends the run, as that of <see cref="ISandboxRunner.StreamAsync"/> does.</param>
     /// <returns>The result of the run.</returns>
     /// <exception cref="InvalidOperationException">The events end without <see cref="SandboxEnded"/>.</exception>
     public static async Task<SandboxResult> CopyToAsync(
@@ -82,7 +82,7 @@ public static class SandboxEventExtensions
     /// or before the exception that ends the run. Other events pass as they are.
     /// </summary>
     /// <param name="events">The events of one run.</param>
-    /// <param name="cancellationToken">Ends the run at once.</param>
+    /// <param name="cancellationToken">Ends the run, as that of <see cref="ISandboxRunner.StreamAsync"/> does.</param>
     public static IAsyncEnumerable<SandboxEvent> DecodeText(this IAsyncEnumerable<SandboxEvent> events, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(events);
