@@ -127,8 +127,7 @@ internal sealed class Forwarding : IAsyncDisposable
             await File.WriteAllLinesAsync(AdvertisementsPath, advertised, cancellationToken).ConfigureAwait(false);
 
             // At once: half a note would have the last one switch off what was on.
-            await File.WriteAllLinesAsync(BeforePath + ".new", on, cancellationToken).ConfigureAwait(false);
-            File.Move(BeforePath + ".new", BeforePath, overwrite: true);
+            WholeFile.WriteLines(BeforePath, on);
         }
 
         // The guard first: at no time is anything forwarded that was not before.

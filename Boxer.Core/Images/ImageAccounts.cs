@@ -1,4 +1,5 @@
 using System.Text;
+using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
@@ -25,23 +26,13 @@ internal sealed class ImageAccounts(string rootPath)
     /// <summary>The file /etc/group.</summary>
     internal AccountFile Group => Get(ref _group, "etc/group\0"u8);
 
-    /// <summary>Opens the root.</summary>
-    /// <exception cref="NativeException">It cannot be opened.</exception>
-    internal SafeFileHandle OpenRoot()
-    {
-        SafeFileHandle root = Fcntl.openat(Fcntl.AT_FDCWD, rootPath, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-        Check.Result(root.IsInvalid ? -1 : 0, "open", rootPath);
-        return root;
-    }
-
     /// <summary>Whether a directory of the image has something in it that a user does not own: it is no home to write to.</summary>
     /// <param name="directory">An absolute path in it.</param>
     /// <param name="uid">The user.</param>
     internal bool IsOfOthers(string directory, uint uid)
     {
-        using SafeFileHandle root = OpenRoot();
-        using SafeFileHandle home = Fcntl.openat2(
-            root, Encoding.UTF8.GetBytes(directory + "\0"), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NONBLOCK, Fcntl.RESOLVE_IN_ROOT | Fcntl.RESOLVE_NO_MAGICLINKS);
+        using SafeFileHandle root = DirectoryHandle.OpenNamedToResolve(rootPath);
+        using SafeFileHandle home = DirectoryHandle.TryOpenInTree(root, Encoding.UTF8.GetBytes(directory + "\0"));
         return !home.IsInvalid
             && SysStat.statx(home, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status) == 0
             && status.stx_uid != uid
@@ -56,7 +47,7 @@ internal sealed class ImageAccounts(string rootPath)
         }
 
         AccountFile read;
-        using (SafeFileHandle root = OpenRoot())
+        using (SafeFileHandle root = DirectoryHandle.OpenNamedToResolve(rootPath))
         {
             byte[]? plain = ReadFile(root, path, Fcntl.RESOLVE_NO_SYMLINKS);
             read = new AccountFile(plain ?? ReadFile(root, path, resolve: 0), plain is not null);

@@ -20,6 +20,12 @@ internal sealed class FileLock : IDisposable
 
     internal string Path { get; }
 
+    /// <summary>Whether the path still leads to the locked file, so that nobody removed it before it was locked.</summary>
+    internal bool IsInPlace =>
+        SysStat.statx(_handle, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t locked) == 0
+        && SysStat.statx(Fcntl.AT_FDCWD, Path, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t found) == 0
+        && (locked.stx_ino, locked.stx_dev_major, locked.stx_dev_minor) == (found.stx_ino, found.stx_dev_major, found.stx_dev_minor);
+
     /// <summary>Makes a file and locks it.</summary>
     /// <returns><see langword="null"/> where it exists, or another was faster to lock it.</returns>
     /// <exception cref="NativeException">It cannot be made.</exception>
@@ -44,7 +50,7 @@ internal sealed class FileLock : IDisposable
     /// <returns><see langword="null"/> where somebody holds it.</returns>
     /// <exception cref="NativeException">It cannot be opened or locked.</exception>
     internal static FileLock? TryTakeDirectory(string path) =>
-        TryLock(path, Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0), null, SysFile.LOCK_EX);
+        TryLock(path, DirectoryHandle.Open(path), null, SysFile.LOCK_EX);
 
     public void Dispose()
     {

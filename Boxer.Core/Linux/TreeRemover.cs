@@ -17,14 +17,12 @@ internal static class TreeRemover
     public static void Remove(string path)
     {
         string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
-        using SafeFileHandle parent = Fcntl.openat(
-            Fcntl.AT_FDCWD, Path.GetDirectoryName(full)!, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-        if (parent.IsInvalid && Marshal.GetLastPInvokeError() == Errno.ENOENT)
+        if (!Directory.Exists(Path.GetDirectoryName(full)))
         {
             return;
         }
 
-        Check.Result(parent.IsInvalid ? -1 : 0, "open", Path.GetDirectoryName(full));
+        using SafeFileHandle parent = DirectoryHandle.OpenNamed(Path.GetDirectoryName(full)!);
         Remove(parent, Encoding.UTF8.GetBytes(Path.GetFileName(full) + "\0"), null);
     }
 
@@ -59,16 +57,10 @@ internal static class TreeRemover
 
     private static SafeFileHandle OpenDirectory(SafeFileHandle parent, ReadOnlySpan<byte> name, Action<ulong>? removed)
     {
-        SafeFileHandle directory = Fcntl.openat(parent, name, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
+        SafeFileHandle directory = DirectoryHandle.Open(parent, name);
         try
         {
-            Check.Result(directory.IsInvalid ? -1 : 0, "open");
-            if (removed is not null)
-            {
-                Check.Result(SysStat.statx(directory, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
-                removed(status.stx_ino);
-            }
-
+            removed?.Invoke(DirectoryHandle.Status(directory).stx_ino);
             return directory;
         }
         catch

@@ -29,10 +29,9 @@ internal static class TreeSize
         var linked = new HashSet<ulong>();
         long bytes = 0;
         var waiting = new Stack<Queue<byte[]>>();
-        SafeFileHandle current = Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
+        SafeFileHandle current = DirectoryHandle.Open(path);
         try
         {
-            Check.Result(current.IsInvalid ? -1 : 0, "open", path);
             waiting.Push(Look());
             while (waiting.Count > 0)
             {
@@ -80,8 +79,7 @@ internal static class TreeSize
 
         void Move(ReadOnlySpan<byte> name)
         {
-            SafeFileHandle next = Fcntl.openat(current, name, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
-            Check.Result(next.IsInvalid ? -1 : 0, "open");
+            SafeFileHandle next = DirectoryHandle.Open(current, name);
             current.Dispose();
             current = next;
         }

@@ -1,4 +1,5 @@
 using System.Text;
+using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Runtime.Init;
 using Microsoft.Win32.SafeHandles;
@@ -120,9 +121,7 @@ internal sealed class OutputFiles : IFileReceiver
     {
         if (!_made)
         {
-            using SafeFileHandle parent = Fcntl.openat(
-                Fcntl.AT_FDCWD, Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(_directory!))!, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-            Check.Result(parent.IsInvalid ? -1 : 0, "open", _directory);
+            using SafeFileHandle parent = DirectoryHandle.OpenNamedToResolve(Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(_directory!))!);
             string name = Path.GetFileName(Path.TrimEndingDirectorySeparator(_directory!));
             Check.Result(SysStat.mkdirat(parent, Encoding.UTF8.GetBytes(name + "\0"), 0x1C0), "mkdir", _directory);
             _made = true;

@@ -13,22 +13,16 @@ namespace Boxer.Runtime;
 /// </summary>
 internal sealed class RuntimeDirectory : IAsyncDisposable
 {
-    private const string LockSuffix = ".lock";
     private const string CgroupsFile = "cgroups";
-    private readonly FileLock _lock;
+    private readonly ClaimedDirectory _claimed;
 
-    private RuntimeDirectory(string id, string directory, FileLock @lock)
-    {
-        Id = id;
-        Directory = directory;
-        _lock = @lock;
-    }
+    private RuntimeDirectory(ClaimedDirectory claimed) => _claimed = claimed;
 
     /// <summary>Eight hexadecimal digits, also in the names of links, tables and cgroups.</summary>
-    internal string Id { get; }
+    internal string Id => _claimed.Name;
 
     /// <summary>The directory of this instance.</summary>
-    internal string Directory { get; }
+    internal string Directory => _claimed.Path;
 
     /// <summary>Where instances live: /run/boxer for root, else $XDG_RUNTIME_DIR/boxer, else /tmp/boxer-UID.</summary>
     internal static string DefaultBase()
@@ -48,36 +42,13 @@ internal sealed class RuntimeDirectory : IAsyncDisposable
     internal static RuntimeDirectory Create(string baseDirectory)
     {
         PrivateDirectory.Ensure(baseDirectory);
-        while (true)
+        try
         {
-            string id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(4));
-            string lockFile = Path.Join(baseDirectory, id + LockSuffix);
-            FileLock? held = null;
-            try
-            {
-                held = FileLock.TryCreate(lockFile);
-
-                // Between its creation and its lock, another instance may have taken the file for a dead one's.
-                if (held is null || !File.Exists(lockFile))
-                {
-                    held?.Dispose();
-                    continue;
-                }
-
-                string directory = Path.Join(baseDirectory, id);
-                System.IO.Directory.CreateDirectory(directory, PrivateDirectory.Mode);
-                return new RuntimeDirectory(id, directory, held);
-            }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-            {
-                if (held is not null)
-                {
-                    File.Delete(lockFile);
-                    held.Dispose();
-                }
-
-                throw HostFault.ToException($"Nothing can be made in {baseDirectory}: {exception.Message}", exception);
-            }
+            return new RuntimeDirectory(ClaimedDirectory.Create(baseDirectory, () => Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(4))));
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw HostFault.ToException($"Nothing can be made in {baseDirectory}: {exception.Message}", exception);
         }
     }
 
@@ -90,19 +61,18 @@ internal sealed class RuntimeDirectory : IAsyncDisposable
         }
 
         PrivateDirectory.Ensure(baseDirectory);
-        foreach (string lockFile in System.IO.Directory.GetFiles(baseDirectory, "*" + LockSuffix))
+        foreach (string id in ClaimedDirectory.FindNames(baseDirectory))
         {
-            string id = Path.GetFileNameWithoutExtension(lockFile);
             try
             {
-                using FileLock? held = FileLock.TryTake(lockFile);
-                if (held is null)
+                using ClaimedDirectory? dead = ClaimedDirectory.TryClaim(baseDirectory, id);
+                if (dead is null)
                 {
                     continue;
                 }
 
-                await RemoveAsync(Path.Join(baseDirectory, id), time).ConfigureAwait(false);
-                File.Delete(lockFile);
+                await RemoveAsync(dead.Path, time).ConfigureAwait(false);
+                dead.Forget();
                 Log.InstanceReconciled(logger, id);
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
@@ -113,17 +83,7 @@ internal sealed class RuntimeDirectory : IAsyncDisposable
     }
 
     /// <summary>Whether the process that made an instance lives.</summary>
-    internal static bool IsAlive(string baseDirectory, string id)
-    {
-        string lockFile = Path.Join(baseDirectory, id + LockSuffix);
-        if (!File.Exists(lockFile))
-        {
-            return false;
-        }
-
-        using FileLock? held = FileLock.TryTake(lockFile);
-        return held is null && File.Exists(lockFile);
-    }
+    internal static bool IsAlive(string baseDirectory, string id) => ClaimedDirectory.IsAlive(baseDirectory, id);
 
     /// <summary>Writes down where this instance's cgroups are, before they are made.</summary>
     internal void RecordCgroups(CgroupHierarchy cgroups) => File.WriteAllLines(Path.Join(Directory, CgroupsFile), [.. cgroups.Directories, .. cgroups.MissingParents()]);
@@ -134,11 +94,11 @@ internal sealed class RuntimeDirectory : IAsyncDisposable
         try
         {
             await RemoveAsync(Directory, TimeProvider.System).ConfigureAwait(false);
-            File.Delete(_lock.Path);
+            _claimed.Forget();
         }
         finally
         {
-            _lock.Dispose();
+            _claimed.Dispose();
         }
     }
 

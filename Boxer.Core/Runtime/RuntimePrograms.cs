@@ -36,9 +36,7 @@ internal sealed class RuntimePrograms
             }
 
             // Whole or not at all: what is half written, or never written again, would leave processes behind.
-            string whole = _file + ".new";
-            File.WriteAllLines(whole, _known.Append(found).Select(program => program.ToString()));
-            File.Move(whole, _file, overwrite: true);
+            WholeFile.WriteLines(_file, _known.Append(found).Select(program => program.ToString()));
             _known.Add(found);
         }
     }

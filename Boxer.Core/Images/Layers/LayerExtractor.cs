@@ -1,3 +1,4 @@
+using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
@@ -35,9 +36,7 @@ public sealed class LayerExtractor : ILayerExtractor
         ArgumentException.ThrowIfNullOrEmpty(directory);
         ArgumentNullException.ThrowIfNull(options);
 
-        using SafeFileHandle root = Fcntl.openat(
-            Fcntl.AT_FDCWD, directory, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
-        Check.Result(root.IsInvalid ? -1 : 0, "open", directory);
+        using SafeFileHandle root = DirectoryHandle.Open(directory);
         using var writer = new LayerWriter(root, options);
         var reader = new LayerArchiveReader(archive);
         while (await ReadEntryAsync(reader, cancellationToken).ConfigureAwait(false) is { } entry)

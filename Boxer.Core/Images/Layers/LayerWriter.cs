@@ -12,7 +12,6 @@ namespace Boxer.Images;
 /// <param name="options">How the layer is unpacked.</param>
 internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions options) : IDisposable
 {
-    private const ulong InRoot = Fcntl.RESOLVE_IN_ROOT | Fcntl.RESOLVE_NO_MAGICLINKS | Fcntl.RESOLVE_NO_XDEV;
     private const int MaxPruneDepth = 256;
     /// <summary>What a directory takes on the disk at least.</summary>
     public const long BlockBytes = 4096;
@@ -203,7 +202,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             }
         }
 
-        using SafeFileHandle directory = OpenDirectory(parent, name);
+        using SafeFileHandle directory = DirectoryHandle.Open(parent, name);
         SetOwnerAndMode(directory, entry, unprivilegedMode: 0x1C0, isOurs: isNew && _isParentRoots); // 0700
         ulong inode = Inode(directory);
         Remember(path.Length, DirectoryOverhead);
@@ -320,7 +319,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             }
             else if (existing is { Type: SysStat.S_IFDIR })
             {
-                using SafeFileHandle directory = OpenDirectory(parent, hidden);
+                using SafeFileHandle directory = DirectoryHandle.Open(parent, hidden);
                 Prune(directory, Inode(directory), 1);
                 ForgetParent();
             }
@@ -364,7 +363,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     /// <returns>An invalid handle where there is none: the last error says whether something else is in its way.</returns>
     private SafeFileHandle OpenInRoot(byte[] path, ulong more = 0)
     {
-        SafeFileHandle directory = Fcntl.openat2(root, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, InRoot | more);
+        SafeFileHandle directory = DirectoryHandle.TryOpenInTree(root, path, Fcntl.RESOLVE_NO_XDEV | more);
         return directory.IsInvalid && Marshal.GetLastPInvokeError() is var errno and not (Errno.ENOENT or Errno.ENOTDIR or Errno.ELOOP)
             ? throw new NativeException("openat2", errno, null)
             : directory;
@@ -383,7 +382,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             return;
         }
 
-        using SafeFileHandle listed = OpenDirectory(directory, ".\0"u8);
+        using SafeFileHandle listed = DirectoryHandle.Open(directory, ".\0"u8);
         foreach (byte[] child in Dirent.ReadNames(listed))
         {
             if (!WasWritten(inode, child))
@@ -392,7 +391,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             }
             else if (Find(directory, child) is { Type: SysStat.S_IFDIR })
             {
-                using SafeFileHandle below = OpenDirectory(directory, child);
+                using SafeFileHandle below = DirectoryHandle.Open(directory, child);
                 Prune(below, Inode(below), depth + 1);
             }
         }
@@ -415,7 +414,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             }
 
             _parent = opened;
-            SysStat.statx_t status = Status(opened);
+            SysStat.statx_t status = DirectoryHandle.Status(opened);
             _parentInode = status.stx_ino;
             _isParentRoots = _isRoot && status.stx_gid == 0;
             _parentPath = key;
@@ -433,7 +432,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 
     private SafeFileHandle MakeParents(ReadOnlySpan<byte[]> parts)
     {
-        SafeFileHandle current = OpenDirectory(root, ".\0"u8);
+        SafeFileHandle current = DirectoryHandle.Open(root, ".\0"u8);
         try
         {
             for (int i = 0; i < parts.Length; i++)
@@ -459,7 +458,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private SafeFileHandle OpenNext(SafeFileHandle current, ulong inode, ReadOnlySpan<byte[]> parts)
     {
         // Only a link needs all of the path, for what it names is found from the root.
-        SafeFileHandle next = Fcntl.openat(current, parts[^1], Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
+        SafeFileHandle next = DirectoryHandle.TryOpen(current, parts[^1]);
         if (!next.IsInvalid)
         {
             return next;
@@ -476,7 +475,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         }
 
         MakeDirectory(current, inode, parts[^1], path);
-        return OpenDirectory(current, parts[^1]);
+        return DirectoryHandle.Open(current, parts[^1]);
     }
 
     /// <summary>Makes a directory that the archive has no entry for, yet.</summary>
@@ -496,7 +495,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 
         Count(BlockBytes);
         Check.Result(SysStat.mkdirat(parent, name, ImplicitDirectoryMode), "mkdir");
-        using SafeFileHandle directory = OpenDirectory(parent, name);
+        using SafeFileHandle directory = DirectoryHandle.Open(parent, name);
         if (!Applied && !hidesLower)
         {
             Remember(path.Length, DirectoryOverhead);
@@ -634,7 +633,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 
     private static void SetOpaque(SafeFileHandle parent, byte[] name)
     {
-        using SafeFileHandle directory = OpenDirectory(parent, name);
+        using SafeFileHandle directory = DirectoryHandle.Open(parent, name);
         SetOpaque(directory);
     }
 
@@ -661,24 +660,10 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
         return errno == Errno.ENOENT ? null : throw new NativeException("statx", errno, null);
     }
 
-    private static SafeFileHandle OpenDirectory(SafeFileHandle parent, ReadOnlySpan<byte> name)
-    {
-        SafeFileHandle directory = Fcntl.openat(
-            parent, name, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
-        Check.Result(directory.IsInvalid ? -1 : 0, "open");
-        return directory;
-    }
-
     private static SafeFileHandle CreateFile(SafeFileHandle parent, byte[] name) => Fcntl.openat(
         parent, name, Fcntl.O_WRONLY | Fcntl.O_CREAT | Fcntl.O_EXCL | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0x180);
 
-    private static ulong Inode(SafeFileHandle file) => Status(file).stx_ino;
-
-    private static SysStat.statx_t Status(SafeFileHandle file)
-    {
-        Check.Result(SysStat.statx(file, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
-        return status;
-    }
+    private static ulong Inode(SafeFileHandle directory) => DirectoryHandle.Status(directory).stx_ino;
 }
 
 /// <summary>Questions about the parts of a name.</summary>

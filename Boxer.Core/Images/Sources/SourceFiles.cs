@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
@@ -24,8 +25,7 @@ internal sealed class DirectoryFiles : ISourceFiles
     /// <exception cref="IOException">It cannot be opened.</exception>
     public DirectoryFiles(string path)
     {
-        _directory = Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-        Check.Result(_directory.IsInvalid ? -1 : 0, "open", path);
+        _directory = DirectoryHandle.OpenNamed(path);
     }
 
     /// <inheritdoc/>

@@ -33,8 +33,7 @@ internal sealed class ImageDirectory : IDisposable
     // Many registries may have the same base layer: the last ones are enough.
     private const int MaxOrigins = 100;
     private readonly string _home;
-    private readonly FileLock _lock;
-    private readonly string _temporary;
+    private readonly ClaimedDirectory _temporary;
 
     /// <summary>Checks the directory, and makes what is missing.</summary>
     /// <param name="home">The directory.</param>
@@ -48,7 +47,7 @@ internal sealed class ImageDirectory : IDisposable
             Directory.CreateDirectory(Path.Combine(home, name), PrivateDirectory.Mode);
         }
 
-        (_lock, _temporary) = Lock();
+        _temporary = ClaimedDirectory.Create(TemporaryParent, () => Guid.NewGuid().ToString("N"));
     }
 
     /// <summary>Where an unpacked layer is or would be.</summary>
@@ -95,33 +94,18 @@ internal sealed class ImageDirectory : IDisposable
     }
 
     /// <summary>A path for something that is being made. It does not exist yet; what is left there is removed with this process.</summary>
-    public string NewTemporaryPath() => Path.Combine(_temporary, Guid.NewGuid().ToString("N"));
+    public string NewTemporaryPath() => Path.Combine(_temporary.Path, Guid.NewGuid().ToString("N"));
 
     /// <summary>Puts a directory into place. If it is there already, by somebody who was faster, the new one is removed.</summary>
     /// <param name="temporary">The directory that was made.</param>
     /// <param name="target">Its place.</param>
     public static void Commit(string temporary, string target)
     {
-        using (SafeFileHandle made = OpenDirectory(temporary))
+        Directory.CreateDirectory(Path.GetDirectoryName(target)!, PrivateDirectory.Mode);
+        if (!WholeFile.TryCommitDirectory(temporary, target))
         {
-            Check.Result(Unistd.syncfs(made), "syncfs", temporary);
-        }
-
-        string parent = Path.GetDirectoryName(target)!;
-        Directory.CreateDirectory(parent, PrivateDirectory.Mode);
-        if (Stdio.rename(temporary, target) != 0)
-        {
-            int errno = Marshal.GetLastPInvokeError();
-            if (errno is not (Errno.EEXIST or Errno.ENOTEMPTY))
-            {
-                throw new NativeException("rename", errno, target);
-            }
-
             TreeRemover.Remove(temporary);
-            return;
         }
-
-        Sync(parent);
     }
 
     /// <summary>Puts an unpacked layer into place.</summary>
@@ -194,15 +178,8 @@ internal sealed class ImageDirectory : IDisposable
     /// <param name="target">Its place.</param>
     public static void CommitFile(string temporary, string target)
     {
-        using (SafeFileHandle made = File.OpenHandle(temporary, FileMode.Open, FileAccess.ReadWrite))
-        {
-            RandomAccess.FlushToDisk(made);
-        }
-
-        string parent = Path.GetDirectoryName(target)!;
-        Directory.CreateDirectory(parent, PrivateDirectory.Mode);
-        Check.Result(Stdio.rename(temporary, target), "rename", target);
-        Sync(parent);
+        Directory.CreateDirectory(Path.GetDirectoryName(target)!, PrivateDirectory.Mode);
+        WholeFile.Commit(temporary, target, isDurable: true);
     }
 
     /// <summary>Reads a small blob.</summary>
@@ -385,18 +362,14 @@ internal sealed class ImageDirectory : IDisposable
     public int RemoveAbandoned()
     {
         int removed = 0;
-        foreach (string lockPath in Directory.EnumerateFiles(Path.Combine(_home, "tmp"), "*.lock"))
+        foreach (string name in ClaimedDirectory.FindNames(TemporaryParent))
         {
-            if (lockPath == _lock.Path || FileLock.TryTake(lockPath) is not { } held)
+            using ClaimedDirectory? dead = ClaimedDirectory.TryClaim(TemporaryParent, name);
+            if (dead is not null)
             {
-                continue;
-            }
-
-            using (held)
-            {
-                OverlayMounts.UnmountBelow(lockPath[..^".lock".Length]);
-                TreeRemover.Remove(lockPath[..^".lock".Length]);
-                File.Delete(lockPath);
+                OverlayMounts.UnmountBelow(dead.Path);
+                TreeRemover.Remove(dead.Path);
+                dead.Forget();
                 removed++;
             }
         }
@@ -407,29 +380,12 @@ internal sealed class ImageDirectory : IDisposable
     /// <summary>Removes what this process was making.</summary>
     public void Dispose()
     {
-        TreeRemover.Remove(_temporary);
-        File.Delete(_lock.Path);
-        _lock.Dispose();
+        TreeRemover.Remove(_temporary.Path);
+        _temporary.Forget();
+        _temporary.Dispose();
     }
 
-    private (FileLock Lock, string Temporary) Lock()
-    {
-        while (true)
-        {
-            string temporary = Path.Combine(_home, "tmp", Guid.NewGuid().ToString("N"));
-            if (FileLock.TryCreate(temporary + ".lock") is { } held)
-            {
-                // Between making and locking it, another process may have taken it for a dead one's and removed it.
-                if (File.Exists(held.Path))
-                {
-                    Directory.CreateDirectory(temporary, PrivateDirectory.Mode);
-                    return (held, temporary);
-                }
-
-                held.Dispose();
-            }
-        }
-    }
+    private string TemporaryParent => Path.Combine(_home, "tmp");
 
     private string StoreLockPath => Path.Combine(_home, "store.lock");
 
@@ -442,41 +398,13 @@ internal sealed class ImageDirectory : IDisposable
 
     private void Write(string target, Action<FileStream> write)
     {
-        string temporary = NewTemporaryPath();
-        try
-        {
-            using (var file = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None))
-            {
-                write(file);
-            }
-
-            CommitFile(temporary, target);
-        }
-        catch
-        {
-            File.Delete(temporary);
-            throw;
-        }
+        Directory.CreateDirectory(Path.GetDirectoryName(target)!, PrivateDirectory.Mode);
+        WholeFile.Write(target, NewTemporaryPath(), write, isDurable: true);
     }
 
     private string[] ReadOrigins(ImageDigest digest)
     {
         string path = OriginsPath(digest);
         return File.Exists(path) ? File.ReadAllLines(path) : [];
-    }
-
-    private static void Sync(string directory)
-    {
-        using SafeFileHandle handle = OpenDirectory(directory);
-        Check.Result(Unistd.fsync(handle), "fsync", directory);
-    }
-
-    /// <summary>Opens a directory of the store.</summary>
-    /// <param name="path">Its path.</param>
-    public static SafeFileHandle OpenDirectory(string path)
-    {
-        SafeFileHandle handle = Fcntl.openat(Fcntl.AT_FDCWD, path, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC, 0);
-        Check.Result(handle.IsInvalid ? -1 : 0, "open", path);
-        return handle;
     }
 }

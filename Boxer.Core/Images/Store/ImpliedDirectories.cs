@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
@@ -18,7 +19,7 @@ internal sealed class ImpliedDirectories : IDisposable
 {
     // What a name takes beside its characters: in the set of its layer, in those of this class, and what is found of it.
     private const int NameOverhead = 384;
-    private const ulong Inside = Fcntl.RESOLVE_BENEATH | Fcntl.RESOLVE_NO_SYMLINKS | Fcntl.RESOLVE_NO_XDEV;
+    private const ulong Inside = Fcntl.RESOLVE_NO_SYMLINKS | Fcntl.RESOLVE_NO_XDEV;
     private readonly IReadOnlyList<LayerTree> _layers;
     private readonly List<SafeFileHandle> _roots = [];
     private readonly Found _root;
@@ -38,7 +39,7 @@ internal sealed class ImpliedDirectories : IDisposable
         {
             foreach (LayerTree layer in layers)
             {
-                _roots.Add(ImageDirectory.OpenDirectory(layer.Path));
+                _roots.Add(DirectoryHandle.OpenNamed(layer.Path));
             }
 
             _root = new(null, [.. _roots.Select((root, index) => new Place(index, OverlayMounts.IsOpaque(root)))]);
@@ -72,7 +73,7 @@ internal sealed class ImpliedDirectories : IDisposable
             }
         }
 
-        using SafeFileHandle root = ImageDirectory.OpenDirectory(target);
+        using SafeFileHandle root = DirectoryHandle.OpenNamed(target);
         string[] paths = [.. made.OrderBy(path => path.Length)];
         foreach (string path in paths)
         {
@@ -98,7 +99,7 @@ internal sealed class ImpliedDirectories : IDisposable
             return;
         }
 
-        using SafeFileHandle directory = Fcntl.openat2(root, Bytes(path), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, Inside);
+        using SafeFileHandle directory = DirectoryHandle.TryOpenInTree(root, Bytes(path), Inside);
         Check.Result(directory.IsInvalid ? -1 : 0, "open");
         Check.Result(Unistd.fchown(directory, said.Uid, said.Gid), "chown");
         Check.Result(SysStat.fchmod(directory, said.Mode), "chmod");
@@ -130,13 +131,13 @@ internal sealed class ImpliedDirectories : IDisposable
         var places = new List<Place>();
         foreach (Place place in above.Places)
         {
-            using SafeFileHandle directory = Fcntl.openat2(_roots[place.Layer], Bytes(path), Fcntl.O_RDONLY | Fcntl.O_DIRECTORY, Inside);
+            using SafeFileHandle directory = DirectoryHandle.TryOpenInTree(_roots[place.Layer], Bytes(path), Inside);
             if (!directory.IsInvalid)
             {
                 places.Add(new(place.Layer, OverlayMounts.IsOpaque(directory)));
                 if (said is null && !_layers[place.Layer].Implied.Contains(path))
                 {
-                    Check.Result(SysStat.statx(directory, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
+                    SysStat.statx_t status = DirectoryHandle.Status(directory);
                     said = new(status.stx_uid, status.stx_gid, status.stx_mode & 0xFFFu, new() { tv_sec = status.stx_mtime.tv_sec, tv_nsec = status.stx_mtime.tv_nsec });
                 }
             }

@@ -24,7 +24,7 @@ internal sealed class OverlayMounts(string directory)
             string upper = Directory.CreateDirectory(Path.Combine(scratch, "upper")).FullName;
             string target = Directory.CreateDirectory(Path.Combine(scratch, "root")).FullName;
             File.WriteAllBytes(Path.Combine(lower, "hidden"), []);
-            using (SafeFileHandle parent = Open(upper, Fcntl.O_RDONLY))
+            using (SafeFileHandle parent = DirectoryHandle.Open(upper))
             {
                 Check.Result(SysStat.mknodat(parent, "hidden\0"u8, SysStat.S_IFCHR, 0), "mknod");
                 Check.Result(SysXattr.fsetxattr(parent, "trusted.overlay.opaque", "y"u8, 1, 0), "setxattr");
@@ -49,7 +49,7 @@ internal sealed class OverlayMounts(string directory)
     /// <param name="path">The directory.</param>
     public static bool IsOpaque(string path)
     {
-        using SafeFileHandle handle = Open(path, Fcntl.O_RDONLY);
+        using SafeFileHandle handle = DirectoryHandle.Open(path);
         return IsOpaque(handle);
     }
 
@@ -140,7 +140,7 @@ internal sealed class OverlayMounts(string directory)
             var lower = new StringBuilder("lowerdir=");
             foreach (string layer in layers)
             {
-                SafeFileHandle handle = Open(layer, Fcntl.O_PATH);
+                SafeFileHandle handle = DirectoryHandle.OpenToResolve(layer);
                 lower.Append(handles.Count > 0 ? ":" : "").Append("/proc/self/fd/").Append(handle.DangerousGetHandle());
                 handles.Add(handle);
             }
@@ -153,12 +153,5 @@ internal sealed class OverlayMounts(string directory)
         {
             handles.ForEach(handle => handle.Dispose());
         }
-    }
-
-    private static SafeFileHandle Open(string path, int flags)
-    {
-        SafeFileHandle handle = Fcntl.openat(Fcntl.AT_FDCWD, path, flags | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, 0);
-        Check.Result(handle.IsInvalid ? -1 : 0, "open", path);
-        return handle;
     }
 }

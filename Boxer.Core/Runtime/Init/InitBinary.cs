@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Runtime.Versioning;
 using System.Security.Cryptography;
+using Boxer.Linux;
 
 namespace Boxer.Runtime.Init;
 
@@ -64,29 +65,7 @@ internal static class InitBinary
 
         Directory.CreateDirectory(parent);
         string temporary = Path.Combine(parent, $".{Name}.{Guid.NewGuid():N}");
-        try
-        {
-            var options = new FileStreamOptions
-            {
-                Mode = FileMode.CreateNew,
-                Access = FileAccess.Write,
-                UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-            };
-            var stream = new FileStream(temporary, options);
-            await using (stream.ConfigureAwait(false))
-            {
-                await stream.WriteAsync(content, cancellationToken).ConfigureAwait(false);
-                // Not SetUnixFileMode on create: the umask would take bits away.
-                File.SetUnixFileMode(stream.SafeFileHandle, ExecutableMode);
-            }
-
-            File.Move(temporary, target, overwrite: true);
-        }
-        finally
-        {
-            File.Delete(temporary);
-        }
-
+        WholeFile.Write(target, temporary, file => file.Write(content), ExecutableMode);
         return target;
     }
 
