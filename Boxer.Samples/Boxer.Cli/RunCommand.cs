@@ -48,6 +48,7 @@ internal static class RunCommand
                     CpuTime = result.GetValue(cpuSeconds) is { } cpuTime ? TimeSpan.FromSeconds(cpuTime) : null,
                 },
                 OutputFiles = OutputFilePolicy.Discard,
+                KeepStandardOutput = false,
             };
             foreach ((string name, string value) in CommonOptions.Pairs(result, environment))
             {
@@ -67,23 +68,10 @@ internal static class RunCommand
 
     private static async Task<int> RunAsync(SandboxRunner runner, SandboxRequest request, CancellationToken cancellationToken)
     {
-        SandboxResult? result = null;
         await using Stream stdout = Console.OpenStandardOutput();
         await using Stream stderr = Console.OpenStandardError();
-        await foreach (SandboxEvent item in runner.StreamAsync(request, cancellationToken))
-        {
-            switch (item)
-            {
-                case SandboxDataReceived output:
-                    await (output.Stream == SandboxStream.StandardOutput ? stdout : stderr).WriteAsync(output.Data, cancellationToken);
-                    break;
-                case SandboxEnded ended:
-                    result = ended.Result;
-                    break;
-            }
-        }
-
-        if (result!.Termination.Kind != TerminationKind.Exited)
+        SandboxResult result = await runner.StreamAsync(request, cancellationToken).CopyToAsync(stdout, stderr, cancellationToken);
+        if (result.Termination.Kind != TerminationKind.Exited)
         {
             await Console.Error.WriteLineAsync(result.Termination.Message);
         }

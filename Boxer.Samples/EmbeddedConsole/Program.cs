@@ -42,23 +42,11 @@ try
     await host.StartAsync();
     var runner = host.Services.GetRequiredService<ISandboxRunner>();
     CancellationToken stopping = host.Services.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
-    SandboxResult? result = null;
     await using Stream stdout = Console.OpenStandardOutput();
     await using Stream stderr = Console.OpenStandardError();
-    await foreach (SandboxEvent item in runner.StreamAsync(new SandboxRequest(rest.Dequeue(), rest), stopping))
-    {
-        switch (item)
-        {
-            case SandboxDataReceived output:
-                await (output.Stream == SandboxStream.StandardOutput ? stdout : stderr).WriteAsync(output.Data, stopping);
-                break;
-            case SandboxEnded ended:
-                result = ended.Result;
-                break;
-        }
-    }
-
-    if (result!.Termination.Kind != TerminationKind.Exited)
+    var request = new SandboxRequest(rest.Dequeue(), rest) { KeepStandardOutput = false };
+    SandboxResult result = await runner.StreamAsync(request, stopping).CopyToAsync(stdout, stderr, stopping);
+    if (result.Termination.Kind != TerminationKind.Exited)
     {
         await Console.Error.WriteLineAsync(result.Termination.Message);
     }
