@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Versioning;
 using Boxer.Admission;
 using Boxer.Diagnostics;
 using Boxer.Images;
@@ -20,6 +21,7 @@ namespace Boxer;
 /// see <see cref="BoxerOptions.IgnoreCgroups"/>. Disposing it ends what runs and removes everything that it made on this host, but not
 /// <see cref="BoxerOptions.Home"/> with its images.
 /// </summary>
+[SupportedOSPlatform("linux")]
 public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposable
 {
     private const int RunsForEachProcessor = 4;

@@ -22,7 +22,7 @@ for project in Boxer.Core Boxer.Network Boxer.Hosting Boxer.AspNetCore Boxer.Tes
     expected=("lib/net10.0/$project.dll" "lib/net10.0/$project.xml" README.md icon.png)
     if [[ $project == Boxer.Core ]]; then
         # PID 1 of every sandbox: without it the package cannot run anything.
-        expected+=("runtimes/$rid/native/boxer-init")
+        expected+=("runtimes/$rid/native/boxer-init" "buildTransitive/Boxer.Core.targets")
     fi
     files=$(unzip -Z1 "$package")
     for file in "${expected[@]}"; do

@@ -1,3 +1,4 @@
+using System.Runtime.Versioning;
 using Boxer.Linux;
 using Microsoft.Extensions.Logging;
 
@@ -8,6 +9,7 @@ namespace Boxer.Images;
 /// root for each digest. A reference that was pulled once is asked for again only where <see cref="PullPolicy.Always"/> says so; name a
 /// digest where it matters which image it is. Several processes may use one directory.
 /// </summary>
+[SupportedOSPlatform("linux")]
 public sealed class ImageStore : IImageStore, IAsyncDisposable
 {
     private static readonly TimeSpan NoteInterval = TimeSpan.FromMinutes(1);

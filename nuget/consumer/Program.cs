@@ -1,5 +1,15 @@
 using Boxer;
+using Boxer.Testing;
 using Microsoft.Extensions.DependencyInjection;
+
+if (args is ["--fake"])
+{
+    // As a test of an application does.
+    FakeSandboxRunner fake = new();
+    fake.WhenAny().Returns("faked");
+    Console.Out.Write((await fake.RunAsync(new SandboxRequest("python:3", "true"))).EnsureSuccess().StandardOutput);
+    return 0;
+}
 
 if (args is not [var home, var mirror, var image, .. var command] || command.Length == 0)
 {

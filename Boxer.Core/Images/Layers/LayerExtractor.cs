@@ -1,3 +1,4 @@
+using System.Runtime.Versioning;
 using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
@@ -26,6 +27,7 @@ namespace Boxer.Images;
 /// the directory; if it leads nowhere, the layer is refused, unless the entry is a whiteout: that hides nothing there.
 /// </para>
 /// </remarks>
+[SupportedOSPlatform("linux")]
 public sealed class LayerExtractor : ILayerExtractor
 {
     /// <inheritdoc/>

@@ -1,6 +1,7 @@
-using System.Text;
-using System.Text.Json;
+using System.Runtime.Versioning;
 using System.Text.Json.Serialization;
+using System.Text.Json;
+using System.Text;
 using Boxer.Linux;
 using Boxer.Runtime;
 
@@ -11,6 +12,7 @@ namespace Boxer.Images;
 /// itself, or in the credential helpers that it names (Docker's documentation of <c>docker login</c>, "Credential stores" and
 /// "Credential helpers"). The file is read at each pull, so that what changes in it counts from then on.
 /// </summary>
+[SupportedOSPlatform("linux")]
 public sealed class DockerConfigCredentials : IRegistryCredentials
 {
     private const int MaxBytes = 1024 * 1024;
