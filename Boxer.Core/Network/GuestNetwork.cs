@@ -16,7 +16,7 @@ public sealed record GuestNetwork(string Hosts, string ResolvConf)
     // The host's name is the first of its line, so that it is its own canonical name.
     private const string OwnHosts = "127.0.0.1\tlocalhost\n127.0.0.1\tsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
-    // One attempt for each server: a sandbox that is refused one learns it soon.
+    // Two attempts of 3 s for each server, so that a name that no server answers fails soon.
     private const string ResolverOptions = "options timeout:3 attempts:2\n";
     private static readonly string[] OwnNames = ["localhost", "sandbox", "ip6-localhost", "ip6-loopback"];
 
