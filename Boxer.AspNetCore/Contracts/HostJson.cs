@@ -11,6 +11,7 @@ namespace Boxer.AspNetCore.Contracts;
 [JsonSerializable(typeof(RunRequestBody))]
 [JsonSerializable(typeof(RunResponseBody))]
 [JsonSerializable(typeof(ErrorBody))]
+[JsonSerializable(typeof(RunErrorBody))]
 [JsonSerializable(typeof(StartedBody))]
 [JsonSerializable(typeof(TextBody))]
 [JsonSerializable(typeof(FileBody))]

@@ -21,7 +21,7 @@ internal sealed class RunRequestReader
 
     private const int MaxValues = 100_000;
     private const int MaxShown = 60;
-    private const int MaxStopGraceMs = 60_000;
+    internal const int MaxStopGraceMs = 60_000;
 
     private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "inputs", "workspace", "workspace_out", "stdin", "stdin_base64", "merge_stderr", "stop_grace_ms", "user", "persist", "outputs", "network", "egress", "pull"];
 
@@ -29,9 +29,9 @@ internal sealed class RunRequestReader
 
     private static readonly string[] WorkspaceFields = ["path", "uploads", "files", "archive"];
 
-    private static readonly string[] OutputKinds = ["none", "inline", "keep"];
+    internal static readonly string[] OutputKinds = ["none", "inline", "keep"];
 
-    private static readonly string[] PullPolicies = ["missing", "always", "never"];
+    internal static readonly string[] PullPolicies = ["missing", "always", "never"];
 
     private static readonly string[] EgressFields = ["allow", "deny", "bandwidth_bps", "quota_bytes"];
 

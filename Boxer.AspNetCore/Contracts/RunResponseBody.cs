@@ -121,8 +121,12 @@ internal sealed record TimingsBody(
 /// <param name="MaxRssBytes">The largest resident set of any one process of the command.</param>
 internal sealed record UsageBody(double? CpuMs, double? CommandCpuMs, double? SandboxCpuMs, long? PeakMemoryBytes, long? MaxRssBytes);
 
-/// <summary>Any answer that is not 200, with what the run printed where it ran.</summary>
-internal sealed record ErrorBody
+/// <summary>An answer that is not 200.</summary>
+/// <param name="Error">What is wrong and what to do.</param>
+internal sealed record ErrorBody(string Error);
+
+/// <summary>An answer that is not 200 of a request that may have run: with what it printed, where it ran.</summary>
+internal sealed record RunErrorBody
 {
     /// <summary>The status that POST /run would have had; in the end event of POST /run/stream only.</summary>
     public int? Status { get; init; }

@@ -1,67 +1,69 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
+using Boxer.AspNetCore.Endpoints;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
 
 namespace Boxer.AspNetCore.Description;
 
-/// <summary>The OpenAPI document of the endpoints.</summary>
+/// <summary>Registers and maps the OpenAPI document of the endpoints.</summary>
 internal static class ApiDescription
 {
+    /// <summary>Names of the schemas. A type that is not here is written where it is used.</summary>
+    private static readonly Dictionary<Type, string> Names = new()
+    {
+        [typeof(RunRequestBody)] = "RunRequest",
+        [typeof(LimitsBody)] = "Limits",
+        [typeof(EgressBody)] = "EgressPolicy",
+        [typeof(InputBody)] = "InlineFile",
+        [typeof(WorkspaceBody)] = "Workspace",
+        [typeof(RunResponseBody)] = "RunResult",
+        [typeof(RunErrorBody)] = "RunError",
+        [typeof(ErrorBody)] = "Error",
+        [typeof(OutputBody)] = "OutputFile",
+        [typeof(TimingsBody)] = "Timings",
+        [typeof(UsageBody)] = "Usage",
+        [typeof(DenialBody)] = "NetworkDenial",
+        [typeof(NetworkUsageBody)] = "NetworkUsage",
+        [typeof(StartedBody)] = "RunStarted",
+        [typeof(TextBody)] = "RunText",
+        [typeof(FilesEndpoint.UploadForm)] = "Upload",
+        [typeof(FileBody)] = "StoredFile",
+        [typeof(HealthBody)] = "Health",
+        [typeof(ReadyBody)] = "Readiness",
+        [typeof(CheckBody)] = "HealthCheck",
+        [typeof(LargeText)] = "LargeText",
+        [typeof(IFormFile)] = "IFormFile",
+    };
+
     public static void AddApiDescription(this IServiceCollection services)
     {
         services.ConfigureHttpJsonOptions(options =>
             options.SerializerOptions.TypeInfoResolverChain.Insert(0, HostJson.Default.WithAddedModifier(NameMembers)));
         services.AddOpenApi(BoxerHttpDefaults.DocumentName, options =>
         {
-            options.AddDocumentTransformer((document, _, _) =>
+            options.CreateSchemaReferenceId = type => Names.GetValueOrDefault(type.Type);
+            options.AddDocumentTransformer(async (document, context, cancellationToken) =>
             {
-                document.Info.Title = "Boxer";
-                return Task.CompletedTask;
-            });
-            options.AddSchemaTransformer((schema, context, _) =>
-            {
-                if (context.JsonTypeInfo.Type == typeof(LargeText))
+                foreach (Type type in new[] { typeof(StartedBody), typeof(TextBody) })
                 {
-                    schema.Type = JsonSchemaType.String;
+                    document.AddComponent(Names[type], await context.GetOrCreateSchemaAsync(type, parameterDescription: null, cancellationToken));
                 }
-                else if (context.JsonPropertyInfo is { Name: "env" })
-                {
-                    (schema.Type, schema.Items) = (null, null);
-                    schema.OneOf =
-                    [
-                        new OpenApiSchema { Type = JsonSchemaType.Array, Items = new OpenApiSchema { Type = JsonSchemaType.String } },
-                        new OpenApiSchema { Type = JsonSchemaType.Object, AdditionalProperties = new OpenApiSchema { Type = JsonSchemaType.String } },
-                        new OpenApiSchema { Type = JsonSchemaType.Null },
-                    ];
-                }
-
-                return Task.CompletedTask;
             });
         });
+        services.AddSingleton<ApiDocument>();
     }
 
-    /// <summary>Maps the document at <c>openapi/v1.json</c>. It is made once.</summary>
-    public static void MapApiDescription(this RouteGroupBuilder routes)
-    {
-        Task<byte[]>? made = null;
-        routes.MapGet("/openapi/v1.json", async (HttpContext context) =>
-        {
-            byte[] document = await (made ??= MakeAsync(context.RequestServices));
-            context.Response.ContentType = "application/json; charset=utf-8";
-            context.Response.ContentLength = document.Length;
-            await context.Response.Body.WriteAsync(document, context.RequestAborted);
-        }).ExcludeFromDescription();
-    }
+    /// <summary>Maps the document at <c>openapi/v1.json</c>.</summary>
+    public static void MapApiDescription(this RouteGroupBuilder routes) => routes.MapGet("/openapi/v1.json", (Delegate)SendAsync).ExcludeFromDescription();
 
-    private static async Task<byte[]> MakeAsync(IServiceProvider services)
+    private static async Task SendAsync(HttpContext context)
     {
-        IOpenApiDocumentProvider provider = services.GetRequiredKeyedService<IOpenApiDocumentProvider>(BoxerHttpDefaults.DocumentName);
-        OpenApiDocument document = await provider.GetOpenApiDocumentAsync();
-        using MemoryStream json = new();
-        await document.SerializeAsJsonAsync(json, OpenApiSpecVersion.OpenApi3_1);
-        return json.ToArray();
+        byte[] document = await context.RequestServices.GetRequiredService<ApiDocument>().GetAsync();
+        context.Response.ContentType = "application/json; charset=utf-8";
+        context.Response.ContentLength = document.Length;
+        await context.Response.Body.WriteAsync(document, context.RequestAborted);
     }
 
     // The application's own JSON options may have other names and let numbers be texts.

@@ -1,14 +1,19 @@
-
 namespace Boxer.AspNetCore.Endpoints;
 
-/// <summary>Describes statuses that are answered with an <see cref="ErrorBody"/>.</summary>
+/// <summary>Describes statuses that are answered with an error.</summary>
 internal static class EndpointErrors
 {
-    public static RouteHandlerBuilder ProducesErrors(this RouteHandlerBuilder route, params int[] statuses)
+    /// <summary>Errors with a sentence only.</summary>
+    public static RouteHandlerBuilder ProducesErrors(this RouteHandlerBuilder route, params int[] statuses) => route.Produces<ErrorBody>(statuses);
+
+    /// <summary>Errors that have what the run printed, where it ran.</summary>
+    public static RouteHandlerBuilder ProducesRunErrors(this RouteHandlerBuilder route, params int[] statuses) => route.Produces<RunErrorBody>(statuses);
+
+    private static RouteHandlerBuilder Produces<TBody>(this RouteHandlerBuilder route, int[] statuses)
     {
         foreach (int status in statuses)
         {
-            route.Produces<ErrorBody>(status);
+            route.Produces<TBody>(status);
         }
 
         return route;

@@ -25,6 +25,7 @@ internal static class FilesEndpoint
     {
         routes.MapPost("/files", (Delegate)UploadAsync)
             .WithName("uploadFile")
+            .WithTags("Files")
             .WithSummary("Stores a file that runs can use; what was at the path before is replaced.")
             // Other types get the answer of this endpoint, which says what to send.
             .Accepts<UploadForm>("multipart/form-data", "*/*")
@@ -32,11 +33,13 @@ internal static class FilesEndpoint
             .ProducesErrors(400, 401, 403, 413, 421, 429, 500, 507);
         routes.MapGet("/files", DownloadAsync)
             .WithName("downloadFile")
+            .WithTags("Files")
             .WithSummary("Returns the bytes of an upload, or of an output that was kept.")
-            .Produces<Stream>(contentType: "application/octet-stream")
+            .Produces<IFormFile>(contentType: "application/octet-stream")
             .ProducesErrors(400, 401, 403, 404, 421, 500);
         routes.MapDelete("/files", DeleteAsync)
             .WithName("deleteFile")
+            .WithTags("Files")
             .WithSummary("Deletes a file, or everything below a directory such as output/exec_id.")
             .Produces<FileBody>()
             .ProducesErrors(400, 401, 403, 404, 421, 500);
@@ -220,8 +223,8 @@ internal static class FilesEndpoint
         }
     }
 
-    /// <summary>The body of POST /files, for its description only: it is read as it comes.</summary>
+    /// <summary>The body of POST /files. It is read as it comes, and this type describes it.</summary>
     /// <param name="File">The content.</param>
     /// <param name="Path">A relative, clean path of at most 4096 bytes; not under output/.</param>
-    private sealed record UploadForm(IFormFile File, string Path);
+    internal sealed record UploadForm(IFormFile File, string Path);
 }

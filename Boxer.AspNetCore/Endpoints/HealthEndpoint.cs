@@ -10,11 +10,13 @@ internal static class HealthEndpoint
         routes.MapGet("/healthz", (Delegate)LiveAsync)
             .AllowAnonymous()
             .WithName("healthz")
+            .WithTags("Health")
             .WithSummary("Says that the host answers.")
             .Produces<HealthBody>()
             .ProducesErrors(403, 421);
         routes.MapGet("/health/ready", (Delegate)ReadyAsync)
             .WithName("ready")
+            .WithTags("Health")
             .WithSummary("Says whether runs are taken, and why not.")
             .Produces<ReadyBody>()
             .Produces<ReadyBody>(StatusCodes.Status503ServiceUnavailable)

@@ -7,11 +7,13 @@ internal static class RunEndpoint
     public static void MapRun(this IEndpointRouteBuilder routes) =>
         routes.MapPost("/run", (Delegate)RunAsync)
             .WithName("run")
+            .WithTags("Runs")
             .WithSummary("Runs a command in a sandbox and returns what it left.")
             // Read as JSON whatever its Content-Type: clients that set none are served too.
             .Accepts<RunRequestBody>("application/json", "*/*")
             .Produces<RunResponseBody>()
-            .ProducesErrors(400, 401, 403, 404, 408, 413, 421, 429, 500, 502, 503, 507);
+            .ProducesErrors(401, 403, 404, 413, 421, 429, 502)
+            .ProducesRunErrors(400, 408, 500, 503, 507);
 
     private static async Task RunAsync(HttpContext context)
     {

@@ -14,14 +14,16 @@ internal static class RunStreamEndpoint
     public static void MapRunStream(this IEndpointRouteBuilder routes) =>
         routes.MapPost("/run/stream", (Delegate)StreamAsync)
             .WithName("runStream")
+            .WithTags("Runs")
             .WithSummary("Runs a command in a sandbox and sends what it prints as it prints it.")
             .WithDescription(
-                "Events: started {exec_id}, stdout {text}, stderr {text}, end {status and the body of POST /run}. "
-                + "Errors before the command starts are answered as by POST /run.")
+                "Server-sent events: started (RunStarted), stdout and stderr (RunText), and end (RunEnd: the body of POST /run and its status). "
+                + "The media type's x-events has the schema of each. Errors before the command starts are answered as by POST /run.")
             // Read as JSON whatever its Content-Type: clients that set none are served too.
             .Accepts<RunRequestBody>("application/json", "*/*")
             .Produces<string>(contentType: "text/event-stream")
-            .ProducesErrors(400, 401, 403, 404, 413, 421, 429, 500, 502, 503);
+            .ProducesErrors(401, 403, 404, 413, 421, 429, 502)
+            .ProducesRunErrors(400, 500, 503);
 
     private static async Task StreamAsync(HttpContext context)
     {

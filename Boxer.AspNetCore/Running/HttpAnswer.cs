@@ -7,10 +7,10 @@ namespace Boxer.AspNetCore.Running;
 /// <param name="Run">The body of 200; else <see langword="null"/>.</param>
 /// <param name="Error">The body of everything else.</param>
 /// <param name="RetryAfter">When to try again, of 429.</param>
-internal sealed record HttpAnswer(int Status, RunResponseBody? Run, ErrorBody? Error, TimeSpan? RetryAfter = null)
+internal sealed record HttpAnswer(int Status, RunResponseBody? Run, RunErrorBody? Error, TimeSpan? RetryAfter = null)
 {
     public static HttpAnswer Failed(int status, string error, TimeSpan? retryAfter = null) =>
-        new(status, null, new ErrorBody { Error = error }, retryAfter);
+        new(status, null, new RunErrorBody { Error = error }, retryAfter);
 
     /// <summary>Writes it as the whole response.</summary>
     public async Task WriteAsync(HttpContext context)
@@ -33,5 +33,5 @@ internal sealed record HttpAnswer(int Status, RunResponseBody? Run, ErrorBody? E
 
     private Task WriteBodyAsync(PipeWriter target, CancellationToken cancellationToken) =>
         AnswerWriter.WriteAsync(
-            target, (object?)Run ?? Error!, Run is null ? HostJson.Relaxed.ErrorBody : HostJson.Relaxed.RunResponseBody, cancellationToken);
+            target, (object?)Run ?? Error!, Run is null ? HostJson.Relaxed.RunErrorBody : HostJson.Relaxed.RunResponseBody, cancellationToken);
 }

@@ -21,7 +21,7 @@ internal static class RunAnswers
             new(
                 status,
                 null,
-                new ErrorBody
+                new RunErrorBody
                 {
                     Error = error,
                     ExecId = result.Id,

@@ -45,21 +45,67 @@ public abstract class DescriptionTests(ContractHost contract) : ContractTests(co
         JsonNode schemas = document["components"]!["schemas"]!;
         Assert.Equal(
             ["image", "cmd", "env", "cwd", "limits", "files", "inputs", "workspace", "workspace_out", "stdin", "stdin_base64", "merge_stderr", "stop_grace_ms", "user", "persist", "outputs", "network", "pull", "egress"],
-            Properties("RunRequestBody"));
-        Assert.Equal(["path", "uploads", "files", "archive"], Properties("WorkspaceBody"));
-        Assert.Equal(["path", "content", "content_base64", "executable"], Properties("InputBody"));
-        Assert.Equal(["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "cpu_time_secs", "nofile", "disk_mb"], Properties("LimitsBody"));
+            Properties("RunRequest"));
+        Assert.Equal(["path", "uploads", "files", "archive"], Properties("Workspace"));
+        Assert.Equal(["path", "content", "content_base64", "executable"], Properties("InlineFile"));
+        Assert.Equal(["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "cpu_time_secs", "nofile", "disk_mb"], Properties("Limits"));
         Assert.Superset(
             new HashSet<string>(["exec_id", "exit_code", "stdout", "stderr", "wall_ms", "termination", "timings_ms", "outputs"], StringComparer.Ordinal),
-            Properties("RunResponseBody").ToHashSet(StringComparer.Ordinal));
-        Assert.Equal(["cpu_ms", "command_cpu_ms", "sandbox_cpu_ms", "peak_memory_bytes", "max_rss_bytes"], Properties("UsageBody"));
-        Assert.Superset(new HashSet<string>(["error", "exec_id", "stdout", "stderr"], StringComparer.Ordinal), Properties("ErrorBody").ToHashSet(StringComparer.Ordinal));
-        Assert.Equal(["image", "cmd"], schemas["RunRequestBody"]!["required"]!.AsArray().Select(name => (string)name!));
+            Properties("RunResult").ToHashSet(StringComparer.Ordinal));
+        Assert.Equal(["cpu_ms", "command_cpu_ms", "sandbox_cpu_ms", "peak_memory_bytes", "max_rss_bytes"], Properties("Usage"));
+        Assert.Superset(new HashSet<string>(["error", "exec_id", "stdout", "stderr"], StringComparer.Ordinal), Properties("RunError").ToHashSet(StringComparer.Ordinal));
+        Assert.Equal(["image", "cmd"], schemas["RunRequest"]!["required"]!.AsArray().Select(name => (string)name!));
         Assert.Equal("path", (string)document["paths"]!["/files"]!["get"]!["parameters"]![0]!["name"]!);
-        Assert.Equal("""["array","object","null"]""", new JsonArray([.. schemas["RunRequestBody"]!["properties"]!["env"]!["oneOf"]!.AsArray().Select(kind => kind!["type"]!.DeepClone())]).ToJsonString());
-        Assert.Contains("MiB", (string)schemas["LimitsBody"]!["properties"]!["memory_mb"]!["description"]!, StringComparison.Ordinal);
+        Assert.Equal("""["array","object","null"]""", new JsonArray([.. schemas["RunRequest"]!["properties"]!["env"]!["oneOf"]!.AsArray().Select(kind => kind!["type"]!.DeepClone())]).ToJsonString());
+        Assert.Contains("MiB", (string)schemas["Limits"]!["properties"]!["memory_mb"]!["description"]!, StringComparison.Ordinal);
 
         IEnumerable<string> Properties(string schema) => schemas[schema]!["properties"]!.AsObject().Select(property => property.Key);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task The_description_says_what_is_in_answers_who_may_ask_and_nothing_of_this_program(bool withKeys)
+    {
+        await using HostFixture host = await StartAsync(withKeys ? new JsonObject { ["api_keys"] = new JsonArray("k") } : null);
+
+        JsonObject document = host.Document.Json;
+        JsonNode schemas = document["components"]!["schemas"]!;
+
+        Assert.Equal(["port", "protocol", "count"], Texts(schemas["NetworkDenial"]!["required"]));
+        Assert.Equal(["status"], Texts(schemas["HealthCheck"]!["required"]));
+        Assert.Equal(["path", "size"], Texts(schemas["OutputFile"]!["required"]));
+        Assert.Null(schemas["Usage"]!["required"]);
+        Assert.DoesNotContain(schemas.AsObject(), schema => schema.Key.EndsWith("Body", StringComparison.Ordinal) || schema.Key is "LargeText" or "IFormFile" or "Stream");
+        Assert.Equal(["Runs", "Files", "Health"], document["tags"]!.AsArray().Select(tag => (string)tag!["name"]!));
+        Assert.Equal(["multipart/form-data"], document["paths"]!["/files"]!["post"]!["requestBody"]!["content"]!.AsObject().Select(type => type.Key));
+        Assert.Equal(["started", "stdout", "stderr", "end"], document["paths"]!["/run/stream"]!["post"]!["responses"]!["200"]!["content"]!["text/event-stream"]!["x-events"]!.AsObject().Select(name => name.Key));
+        JsonNode memory = schemas["Limits"]!["properties"]!["memory_mb"]!;
+        Assert.Equal((0, 1_048_576), ((int)memory["minimum"]!, (int)memory["maximum"]!));
+        foreach (string name in new[] { "RunRequest", "RunResult", "Error", "RunError" })
+        {
+            Assert.Empty(host.Document.FindFaults(schemas[name]!["example"], schemas[name]!, name));
+        }
+
+        Assert.Equal(withKeys ? ["bearer", "apiKey"] : [], document["components"]!["securitySchemes"]?.AsObject().Select(scheme => scheme.Key) ?? []);
+        Assert.Equal(withKeys, document["paths"]!["/run"]!["post"]!["responses"]!.AsObject().ContainsKey("401"));
+        Assert.Equal(withKeys ? 0 : null, document["paths"]!["/healthz"]!["get"]!["security"]?.AsArray().Count);
+
+        static IEnumerable<string> Texts(JsonNode? list) => list!.AsArray().Select(text => (string)text!);
+    }
+
+    [Fact]
+    public async Task The_description_is_the_one_in_docs()
+    {
+        await using HostFixture host = await StartAsync();
+
+        string made = (await host.GetAsync("/openapi/v1.json")).Text + "\n";
+        string file = Path.Combine(AppContext.BaseDirectory, "docs", "openapi.json");
+        if (made != await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken))
+        {
+            await File.WriteAllTextAsync(file + ".made", made, TestContext.Current.CancellationToken);
+            Assert.Fail($"The description changed. Where that is meant, docs/openapi.json is {file}.made.");
+        }
     }
 
     [Fact]

@@ -18,15 +18,19 @@ namespace Boxer.Tests.HttpHost;
 /// </summary>
 internal sealed class HostFixture : IAsyncDisposable
 {
-    private HostFixture(WebApplication app, string home, ScriptedRunner runner)
+    private HostFixture(WebApplication app, string home, ScriptedRunner runner, ContractDocument document)
     {
         App = app;
+        Document = document;
         Home = home;
         Runner = runner;
         Client = NewClient();
     }
 
     public WebApplication App { get; }
+
+    /// <summary>The document that every answer to <see cref="Client"/> is checked against.</summary>
+    public ContractDocument Document { get; }
 
     public string Home { get; }
 
@@ -67,7 +71,8 @@ internal sealed class HostFixture : IAsyncDisposable
                 configuration.Configure(builder.Services);
             });
         await app.StartAsync();
-        return new HostFixture(app, home, runner);
+        bool hasKeys = complete.ContainsKey("api_keys");
+        return new HostFixture(app, home, runner, await ContractDocument.OfAsync(app, contract, hasKeys));
 
         void AddScripted(IServiceCollection services)
         {
@@ -85,7 +90,7 @@ internal sealed class HostFixture : IAsyncDisposable
     /// <summary>A client with connections of its own.</summary>
     public HttpClient NewClient(string? apiKey = null)
     {
-        HttpClient client = new() { BaseAddress = Address, Timeout = TimeSpan.FromSeconds(60) };
+        HttpClient client = new(new ContractHandler(Document)) { BaseAddress = Address, Timeout = TimeSpan.FromSeconds(60) };
         if (apiKey is not null)
         {
             client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", apiKey);

@@ -190,7 +190,12 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
 
     private static SandboxDataReceived Err(string text) => new(SandboxStream.StandardError, Encoding.UTF8.GetBytes(text));
 
-    private static Task<Answer> StreamAsync(HostFixture host, string body = Simple) => host.PostAsync("/run/stream", new StringContent(body));
+    private static async Task<Answer> StreamAsync(HostFixture host, string body = Simple)
+    {
+        Answer answer = await host.PostAsync("/run/stream", new StringContent(body));
+        Assert.Empty(answer.Status == 200 ? host.Document.FindEventFaults(answer.Text) : []);
+        return answer;
+    }
 
     private static async IAsyncEnumerable<SandboxEvent> Paused(Task go)
     {
