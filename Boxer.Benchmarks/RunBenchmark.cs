@@ -15,7 +15,7 @@ internal static class RunBenchmark
         await using SandboxRunner warm = bench.MakeRunner(options =>
         {
             options.Pool.Enabled = true;
-            options.Pool.Images.Add(new() { Image = bench.Image, Count = 0, WarmUp = ["python3", "-c", "pass"] });
+            options.Pool.Images = [new() { Image = bench.Image, Count = 0, WarmUp = ["python3", "-c", "pass"] }];
         });
         try
         {

@@ -28,7 +28,7 @@ internal static class WaitingBenchmark
         {
             options.Pool.Enabled = true;
             options.Pool.MaxSandboxes = Waiting;
-            options.Pool.Images.Add(new() { Image = bench.Image, Count = Waiting });
+            options.Pool.Images = [new() { Image = bench.Image, Count = Waiting }];
         });
         await runner.StartAsync().ConfigureAwait(false);
         for (int i = 0; i < 600 && waiting < Waiting; i++)

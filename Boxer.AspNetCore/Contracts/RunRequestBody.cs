@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Boxer.AspNetCore.Contracts;
 
 /// <summary>The body of POST /run and POST /run/stream. Names that are not listed here are refused.</summary>
@@ -132,6 +134,10 @@ internal sealed record EgressBody
 /// <summary>Limits of a run. 0, null or absent: the host's default.</summary>
 internal sealed record LimitsBody
 {
+    /// <summary>The limits as they were read, by the table of limits. The other members describe them to clients.</summary>
+    [JsonIgnore]
+    public ResourceLimits Values { get; init; } = new();
+
     /// <summary>Processor time per wall-clock time, in cores; 0.01 to 1024, and at most the host's processors.</summary>
     public double? CpuCores { get; init; }
 

@@ -1,7 +1,8 @@
 using System.Buffers;
 using System.Globalization;
-using System.Text;
 using System.Text.Json;
+using System.Text;
+using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Contracts;
 
@@ -33,23 +34,25 @@ internal sealed class RunRequestReader
 
     internal static readonly string[] PullPolicies = ["missing", "always", "never"];
 
-    private static readonly string[] EgressFields = ["allow", "deny", "bandwidth_bps", "quota_bytes"];
-
-    private static readonly string[] LimitFields = ["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "cpu_time_secs", "nofile", "disk_mb"];
-
     private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
     private readonly List<string> _faults = [];
     private readonly JsonElement _body;
+    private readonly SettingTable _table;
 
-    private RunRequestReader(JsonElement body) => _body = body;
+    private RunRequestReader(JsonElement body, SettingTable table)
+    {
+        _body = body;
+        _table = table;
+    }
 
     /// <summary>Reads a request.</summary>
     /// <param name="body">The body, read to its end.</param>
     /// <param name="networks">The network modes that may be asked for.</param>
     /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="table">The limits that there are; <see langword="null"/>: the built-in ones.</param>
     /// <exception cref="HttpFaultException">400, with everything that is wrong.</exception>
-    public static async Task<RunRequestBody> ReadAsync(Stream body, IEnumerable<string> networks, CancellationToken cancellationToken)
+    public static async Task<RunRequestBody> ReadAsync(Stream body, IEnumerable<string> networks, CancellationToken cancellationToken, SettingTable? table = null)
     {
         byte[] buffer = ArrayPool<byte>.Shared.Rent(16 << 10);
         try
@@ -70,7 +73,7 @@ internal sealed class RunRequestReader
             }
 
             ReadOnlyMemory<byte> text = buffer.AsMemory(0, length);
-            return Parse(text.Span.StartsWith(ByteOrderMark) ? text[ByteOrderMark.Length..] : text, networks);
+            return Parse(text.Span.StartsWith(ByteOrderMark) ? text[ByteOrderMark.Length..] : text, networks, table ?? SettingTable.BuiltIn);
         }
         finally
         {
@@ -78,7 +81,7 @@ internal sealed class RunRequestReader
         }
     }
 
-    private static RunRequestBody Parse(ReadOnlyMemory<byte> text, IEnumerable<string> networks)
+    private static RunRequestBody Parse(ReadOnlyMemory<byte> text, IEnumerable<string> networks, SettingTable table)
     {
         JsonDocument document;
         try
@@ -103,7 +106,7 @@ internal sealed class RunRequestReader
                 throw HttpFaultException.BadRequest($"the body must be a JSON object, not {Show(document.RootElement)}.");
             }
 
-            return new RunRequestReader(document.RootElement).Read(networks);
+            return new RunRequestReader(document.RootElement, table).Read(networks);
         }
     }
 
@@ -323,26 +326,27 @@ internal sealed class RunRequestReader
 
     private LimitsBody? ReadLimits()
     {
-        if (ReadObject("limits", LimitFields) is not { } limits)
+        Setting[] settings = [.. _table.Limits.Where(limit => limit.HttpKey is not null)];
+        if (ReadObject("limits", [.. settings.Select(setting => setting.HttpKey!)]) is not { } limits)
         {
             return null;
         }
 
-        return new LimitsBody
+        ResourceLimits values = new();
+        foreach (Setting setting in settings)
         {
-            CpuCores = (double?)ReadLimit(limits, "cpu_cores", 0.01m, 1_024, whole: false),
-            MemoryMb = (int?)ReadLimit(limits, "memory_mb", 32, 1_048_576, whole: true),
-            PidsLimit = (int?)ReadLimit(limits, "pids_limit", 1, 32_768, whole: true),
-            WallClockSecs = (double?)ReadLimit(limits, "wall_clock_secs", 0.001m, 86_400, whole: false),
-            CpuTimeSecs = (double?)ReadLimit(limits, "cpu_time_secs", 0.01m, 86_400, whole: false),
-            Nofile = (int?)ReadLimit(limits, "nofile", 8, 1_048_576, whole: true),
-            DiskMb = (int?)ReadLimit(limits, "disk_mb", 1, 1_048_576, whole: true),
-        };
+            if (ReadLimit(limits, setting) is { } value)
+            {
+                setting.Set(values, setting.FromNumber(value));
+            }
+        }
+
+        return new LimitsBody { Values = values };
     }
 
     private EgressBody? ReadEgress()
     {
-        if (ReadObject("egress", EgressFields) is not { } egress)
+        if (ReadObject("egress", [.. _table.Egress.Select(setting => setting.HttpKey!)]) is not { } egress)
         {
             return null;
         }
@@ -404,8 +408,11 @@ internal sealed class RunRequestReader
         return null;
     }
 
-    private decimal? ReadLimit(JsonElement limits, string name, decimal min, decimal max, bool whole)
+    private decimal? ReadLimit(JsonElement limits, Setting setting)
     {
+        string name = setting.HttpKey!;
+        (decimal min, decimal max) = setting.NumberRange();
+        bool whole = setting.IsWhole;
         if (!limits.TryGetProperty(name, out JsonElement element) || element.ValueKind == JsonValueKind.Null)
         {
             return null;
@@ -628,7 +635,8 @@ internal sealed class RunRequestReader
         // A limit with a misspelt name would otherwise be a limit that is silently not held.
         foreach (JsonProperty property in element.EnumerateObject().Where(property => !known.Contains(property.Name, StringComparer.Ordinal)))
         {
-            Fault(prefix + Clip(property.Name), $"is not a field of the request; remove it or use one of {string.Join(", ", known)}");
+            string remedy = NearestName.Find(property.Name, known) is { } nearest ? $"did you mean {nearest}?" : $"remove it or use one of {string.Join(", ", known)}.";
+            AddFault($"{prefix}{Clip(property.Name)}: is not a field of the request; {remedy}");
         }
     }
 
@@ -655,13 +663,15 @@ internal sealed class RunRequestReader
         return clipped.ToString();
     }
 
-    private void Fault(string field, string message)
+    private void Fault(string field, string message) => AddFault($"{field}: {message}.");
+
+    private void AddFault(string fault)
     {
         // A list with a million wrong items needs no answer with a million sentences.
         const int MaxFaults = 50;
         if (_faults.Count < MaxFaults)
         {
-            _faults.Add($"{field}: {message}.");
+            _faults.Add(fault);
         }
         else if (_faults.Count == MaxFaults)
         {

@@ -1,30 +1,13 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
+using Boxer.AspNetCore.Configuration;
+using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Running;
 
-/// <summary>Turns the names of properties in messages of Boxer into those of the HTTP request, or of the configuration.</summary>
+/// <summary>Turns the names of properties in messages of Boxer into those of the HTTP request, or of the configuration, by <see cref="SettingTable"/>.</summary>
 internal static partial class FieldNames
 {
-    private static readonly Dictionary<string, string> Limits = new(StringComparer.Ordinal)
-    {
-        ["CpuCores"] = "cpu_cores",
-        ["MemoryBytes"] = "memory_mb",
-        ["Pids"] = "pids_limit",
-        ["WallClock"] = "wall_clock_secs",
-        ["CpuTime"] = "cpu_time_secs",
-        ["OpenFiles"] = "nofile",
-        ["DiskBytes"] = "disk_mb",
-    };
-
-    // These limits are set for the whole host.
-    private static readonly Dictionary<string, string> HostLimits = new(StringComparer.Ordinal)
-    {
-        ["StandardOutputBytes"] = "output_limit_bytes",
-        ["OutputFilesBytes"] = "outputs_limit_bytes",
-        ["OutputFilesCount"] = "outputs_limit_files",
-    };
-
     private static readonly Dictionary<string, string> RequestFields = new(StringComparer.Ordinal)
     {
         ["Image"] = "image",
@@ -46,52 +29,11 @@ internal static partial class FieldNames
         ["Limits"] = "limits",
     };
 
-    private static readonly Dictionary<string, string> OptionKeys = new(StringComparer.Ordinal)
+    // Lists of BoxerHttpOptions, which have no row.
+    private static readonly Dictionary<string, string> HttpLists = new(StringComparer.Ordinal)
     {
-        ["FilesDirectory"] = "home",
-        ["ApiKeys"] = "api_keys",
-        ["HostNames"] = "host_names",
-        ["Home"] = "home",
-        ["RunscPath"] = "runsc_path",
-        ["Platform"] = "platform",
-        ["IgnoreCgroups"] = "ignore_cgroups",
-        ["CgroupParent"] = "cgroup_parent",
-        ["DnsServers"] = "dns_servers",
-        ["RegistryMirrors"] = "registry_mirrors",
-        ["AllowedRegistries"] = "allowed_registries",
-        ["InsecureRegistries"] = "insecure_registries",
-        ["RegistryCertificates"] = "registry_certificates",
-        ["DockerConfigPath"] = "docker_config",
-        ["PullPolicy"] = "pull_policy",
-        ["MinFreeDiskBytes"] = "image_min_free_bytes",
-        ["MaxImageStoreBytes"] = "image_quota_bytes",
-        ["PullMemoryBytes"] = "pull_memory_mb",
-        ["AllowedNetworks"] = "allowed_networks",
-        ["NetworkBlocks"] = "network_blocks",
-        ["EnableIPv6"] = "enable_ipv6",
-        ["Egress"] = "egress",
-        ["Allow"] = "allow",
-        ["Deny"] = "deny",
-        ["BandwidthBitsPerSecond"] = "bandwidth_bps",
-        ["QuotaBytes"] = "quota_bytes",
-        ["AllowWiderEgress"] = "allow_wider_egress",
-        ["MaxConcurrentRuns"] = "max_concurrent_runs",
-        ["CpuOvercommit"] = "cpu_overcommit",
-        ["MaxMemoryBytes"] = "max_memory_mb",
-        ["MaxQueuedRuns"] = "max_queued_runs",
-        ["MaxConcurrentRunsPerKey"] = "max_concurrent_runs_per_key",
-        ["MaxQueuedRunsPerKey"] = "max_queued_runs_per_key",
-        ["MaxLimits"] = "max_limits",
-        ["QueueTimeout"] = "queue_timeout_secs",
-        ["PullTimeout"] = "pull_timeout_secs",
-        ["BootTimeout"] = "boot_timeout_secs",
-        ["Pool"] = "pool",
-        ["Enabled"] = "enabled",
-        ["MaxSandboxes"] = "max_sandboxes",
-        ["IdleTimeout"] = "idle_timeout_secs",
-        ["MaxAge"] = "max_age_secs",
-        ["Images"] = "images",
-        ["DefaultLimits"] = "defaults",
+        [nameof(BoxerHttpOptions.ApiKeys)] = HostKeys.ApiKeys,
+        [nameof(BoxerHttpOptions.HostNames)] = HostKeys.HostNames,
     };
 
     /// <summary>Notes how many of a request's files are uploads: those after them are its inputs.</summary>
@@ -99,27 +41,74 @@ internal static partial class FieldNames
 
     /// <summary>All faults of a request as one text.</summary>
     public static string OfRequest(InvalidSandboxRequestException exception, HttpContext context) =>
-        string.Join(" ", exception.Faults.Select(fault => $"{OfRequestField(fault.Field, context.Items[typeof(FieldNames)] as int?)}: {OfLimits(fault.Message, "Limits", "limits")}"));
+        string.Join(" ", exception.Faults.Select(fault => $"{OfRequestField(fault.Field, context.Items[typeof(FieldNames)] as int?)}: {OfRequestMessage(fault.Message)}"));
 
     /// <summary>One fault of the options as a line.</summary>
     public static string OfOptions(string failure) =>
-        Word().Replace(
-            OfLimits(OfLimits(failure, "DefaultLimits", "defaults"), "MaxLimits", "max_limits").Replace("BoxerOptions.", "", StringComparison.Ordinal),
-            OfOption);
+        Property().Replace(failure.Replace("BoxerOptions.", "", StringComparison.Ordinal), property => OfOption(property.Value) ?? property.Value);
 
-    /// <summary>What this machine lacks, which may name options in its sentences.</summary>
-    public static string OfMachine(string message) => Option().Replace(message, OfOption);
+    /// <summary>Names the options in a sentence about this machine.</summary>
+    public static string OfMachine(string message) => Option().Replace(message, property => OfOption(property.Value) ?? property.Value);
 
     /// <summary>One property of <see cref="ResourceLimits"/>.</summary>
-    public static string OfLimit(string property) => Limits.GetValueOrDefault(property) ?? HostLimits.GetValueOrDefault(property, property);
+    public static string OfLimit(string property) =>
+        SettingTable.BuiltIn.Limits.FirstOrDefault(limit => limit.Name == property) is { } limit ? KeyOf(limit) : property;
 
-    private static string OfOption(Match property) => OptionKeys.GetValueOrDefault(property.Value, property.Value);
+    /// <summary>The key of a path such as <c>DefaultLimits.MemoryBytes</c> or <c>Registries[0].Name</c>.</summary>
+    /// <returns>The key, or <see langword="null"/> if it is no option.</returns>
+    private static string? OfOption(string path)
+    {
+        string[] names = path.Split('.');
+        return HttpLists.TryGetValue(NameOf(names[0]), out string? list) ? list + names[0][NameOf(names[0]).Length..]
+            : OfPath(names, [.. SettingTable.BuiltIn.Options, .. HostKeys.Http]);
+    }
+
+    private static string? OfPath(IEnumerable<string> names, IReadOnlyList<Setting> settings)
+    {
+        List<string> keys = [];
+        foreach (string name in names)
+        {
+            if (settings.FirstOrDefault(known => known.Name == NameOf(name)) is not { } setting)
+            {
+                return null;
+            }
+
+            if (setting.HttpKey is null && settings == SettingTable.BuiltIn.Limits)
+            {
+                // A limit of the whole host: its key is at the top.
+                keys.Clear();
+            }
+
+            keys.Add(KeyOf(setting) + name[setting.Name.Length..]);
+            settings = setting.Members(SettingTable.BuiltIn);
+        }
+
+        return string.Join('.', keys);
+    }
+
+    private static string OfRequestMessage(string message) => Property().Replace(message, property => property.Value.Contains('.', StringComparison.Ordinal)
+        ? (property.Value.StartsWith("Limits.", StringComparison.Ordinal) ? OfRequestPath(property.Value) : OfOption(property.Value)) ?? property.Value
+        : property.Value);
+
+    private static string? OfRequestPath(string path)
+    {
+        string[] names = path.Split('.');
+        string? members = names[0] switch
+        {
+            "Limits" => OfPath(names[1..], SettingTable.BuiltIn.Limits),
+            "Egress" => OfPath(names[1..], SettingTable.BuiltIn.Egress),
+            _ => null,
+        };
+        return members is null ? null
+            : names[0] == "Limits" && SettingTable.BuiltIn.Limits.Any(limit => limit.HttpKey is null && limit.HostKey == members) ? members
+            : $"{RequestFields[names[0]]}.{members}";
+    }
 
     private static string OfRequestField(string field, int? uploads)
     {
-        if (OfWorkspace(field) is { } ofWorkspace)
+        if ((OfWorkspace(field) ?? OfRequestPath(field)) is { } known)
         {
-            return ofWorkspace;
+            return known;
         }
 
         if (FileNumber().Match(field) is { Success: true } file && int.Parse(file.Groups["number"].ValueSpan, CultureInfo.InvariantCulture) - uploads is >= 0 and var input)
@@ -127,13 +116,12 @@ internal static partial class FieldNames
             return $"inputs[{input}]{(file.Groups["path"].Success ? ".path" : "")}";
         }
 
-        string name = OfLimits(field, "Limits", "limits");
-        Match head = Word().Match(name);
-        if (head is { Success: true, Index: 0 } && RequestFields.TryGetValue(head.Value, out string? mapped))
+        string name = field;
+        string head = new([.. field.TakeWhile(char.IsAsciiLetter)]);
+        if (RequestFields.TryGetValue(head, out string? mapped))
         {
-            name = mapped + name[head.Length..];
+            name = mapped + field[head.Length..];
             name = name.StartsWith("workspace.", StringComparison.Ordinal) ? name.ToLowerInvariant() : name;
-            name = name.StartsWith("egress.", StringComparison.Ordinal) ? OfOptions(name) : name;
         }
 
         // A file has no members in the request: it is its path.
@@ -150,23 +138,12 @@ internal static partial class FieldNames
             _ => "workspace.archive",
         };
 
-    private static string OfLimits(string text, string parent, string mappedParent)
-    {
-        foreach ((string property, string key) in Limits)
-        {
-            text = text.Replace($"{parent}.{property}", $"{mappedParent}.{key}", StringComparison.Ordinal);
-        }
+    private static string NameOf(string part) => part.Split('[')[0];
 
-        foreach ((string property, string key) in HostLimits)
-        {
-            text = text.Replace($"{parent}.{property}", key, StringComparison.Ordinal);
-        }
+    private static string KeyOf(Setting setting) => setting.HttpKey ?? setting.HostKey ?? setting.Name;
 
-        return text;
-    }
-
-    [GeneratedRegex("[A-Z][A-Za-z]+", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
-    private static partial Regex Word();
+    [GeneratedRegex(@"[A-Z][A-Za-z0-9]*(?:\[\d+\]|\.[A-Z][A-Za-z0-9]*)*", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
+    private static partial Regex Property();
 
     [GeneratedRegex(@"^Workspace\.Inputs\[(?<input>\d+)\](?:\.Files(?<file>\[\d+\])?(?<path>\.Path)?)?$", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1_000)]
     private static partial Regex WorkspaceInput();

@@ -67,7 +67,7 @@ internal sealed class RunPreparation(
             FairnessKey = client,
             Network = body.Network ?? "none",
             PullPolicy = body.Pull is null ? null : Enum.Parse<PullPolicy>(body.Pull, ignoreCase: true),
-            Limits = MakeLimits(body.Limits),
+            Limits = body.Limits?.Values ?? new(),
             Egress = body.Egress is { } egress
                 ? new EgressPolicy
                 {
@@ -126,18 +126,6 @@ internal sealed class RunPreparation(
         file.Executable = input.Executable ?? false;
         return file;
     });
-
-    private static ResourceLimits MakeLimits(LimitsBody? limits) =>
-        new()
-        {
-            CpuCores = limits?.CpuCores,
-            MemoryBytes = limits?.MemoryMb * ByteSize.MiB,
-            Pids = limits?.PidsLimit,
-            WallClock = limits?.WallClockSecs is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
-            CpuTime = limits?.CpuTimeSecs is { } cpuSeconds ? TimeSpan.FromSeconds(cpuSeconds) : null,
-            OpenFiles = limits?.Nofile,
-            DiskBytes = limits?.DiskMb * ByteSize.MiB,
-        };
 }
 
 /// <summary>A run that can start. Disposing it lets go of its files.</summary>

@@ -82,7 +82,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
-        options.Pool.Images.Add(new() { Image = PythonImage.Name, Count = 0, WarmUp = ["python3", "-c", "import time; x = b'x' * (70 << 20)\nwhile time.process_time() < 1.2: pass"] });
+        options.Pool.Images = [new() { Image = PythonImage.Name, Count = 0, WarmUp = ["python3", "-c", "import time; x = b'x' * (70 << 20)\nwhile time.process_time() < 1.2: pass"] }];
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         SandboxRequest idle = Command("true");
         idle.Limits = new() { CpuTime = Limit };

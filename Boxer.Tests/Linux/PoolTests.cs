@@ -100,7 +100,7 @@ public sealed class PoolTests(SharedRunner shared)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
-        options.Pool.Images.Add(new() { Image = PythonImage.Name, Count = 0, WarmUp = ["sh", "-c", "id -u > /var/tmp/seen; echo printed; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"] });
+        options.Pool.Images = [new() { Image = PythonImage.Name, Count = 0, WarmUp = ["sh", "-c", "id -u > /var/tmp/seen; echo printed; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"] }];
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         Assert.DoesNotContain("65534", (await runner.RunAsync(SharedRunner.Shell("cat /var/tmp/seen"), Cancel)).StandardOutput, StringComparison.Ordinal);
         SandboxResult warm = await runner.WarmAsync(SharedRunner.Shell("cat /var/tmp/seen"));
@@ -115,14 +115,14 @@ public sealed class PoolTests(SharedRunner shared)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
-        options.Pool.Images.Add(new() { Image = PythonImage.Name, Count = 0, WarmUp = ["sh", "-c", "kill -SEGV $$"] });
+        options.Pool.Images = [new() { Image = PythonImage.Name, Count = 0, WarmUp = ["sh", "-c", "kill -SEGV $$"] }];
         await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
         {
             await runner.WarmAsync(SharedRunner.Command("true"));
         }
 
         options.DefaultLimits.MemoryBytes = 64 * ByteSize.MiB;
-        options.Pool.Images.Add(new() { Image = PythonImage.Name, Count = 0, WarmUp = ["python3", "-c", "x = b'x' * (400 << 20)"] });
+        options.Pool.Images = [new() { Image = PythonImage.Name, Count = 0, WarmUp = ["python3", "-c", "x = b'x' * (400 << 20)"] }];
         await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
         {
             for (int i = 0; i < 3; i++)

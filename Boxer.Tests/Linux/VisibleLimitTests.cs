@@ -61,7 +61,7 @@ public sealed class VisibleLimitTests(SharedRunner shared)
         await using SandboxRunner runner = Make(options =>
         {
             options.Pool.Enabled = true;
-            options.Pool.Images.Add(new() { Image = PythonImage.Name, Count = 0, WarmUp = ["sh", "-c", "exec sh -c \"$1\" >/var/tmp/seen", "sh", script[2]] });
+            options.Pool.Images = [new() { Image = PythonImage.Name, Count = 0, WarmUp = ["sh", "-c", "exec sh -c \"$1\" >/var/tmp/seen", "sh", script[2]] }];
         });
 
         SandboxResult run = await runner.WarmAsync(Command(script));

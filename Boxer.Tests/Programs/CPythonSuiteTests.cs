@@ -72,7 +72,7 @@ public sealed partial class CPythonSuiteTests(ProgramsImage programs)
             options.DefaultLimits = new() { WallClock = TimeSpan.FromMinutes(5) };
             // The pool boots nothing while modules run on all processors.
             (options.Pool.Enabled, options.Pool.MaxSandboxes) = (true, modules.Length);
-            options.Pool.Images.Add(new() { Image = ProgramsImage.Name, Count = modules.Length });
+            options.Pool.Images = [new() { Image = ProgramsImage.Name, Count = modules.Length }];
         });
         string[] before = OwnTraces.Sandboxes();
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);

@@ -37,7 +37,7 @@ public sealed class RandomnessTests(SharedRunner shared)
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
         options.Pool.MaxSandboxes = Runs;
-        options.Pool.Images.Add(new() { Image = PythonImage.Name, Count = Runs, WarmUp = ["python3", "-c", "import random, uuid; print(random.random(), uuid.uuid4())"] });
+        options.Pool.Images = [new() { Image = PythonImage.Name, Count = Runs, WarmUp = ["python3", "-c", "import random, uuid; print(random.random(), uuid.uuid4())"] }];
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
 
         var values = new List<string[]>();

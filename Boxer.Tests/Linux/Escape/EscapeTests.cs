@@ -37,9 +37,9 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         Assert.SkipWhen(network == "sandbox" && !(HostProgram.Exists("nft") && HostProgram.Exists("ip")), "Needs ip and nft in PATH.");
         string program = await File.ReadAllTextAsync(Path.Join(Folder, "canary.py"), Cancel);
         options.Pool.Enabled = pooled;
-        options.Pool.Images.Add(new() { Image = EscapeImage.Name, Count = 0, WarmUp = [
+        options.Pool.Images = [new() { Image = EscapeImage.Name, Count = 0, WarmUp = [
             "sh", "-c", "touch /var/tmp/warmed; exec \"$@\"", "sh", "python3", "-c", program, "--leave", _tag, _backwards, "/tmp/boxer-canary", "/dev/shm/boxer-canary",
-        ] });
+        ] }];
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         await runner.RunAsync(new SandboxRequest(EscapeImage.Name, "true"), Cancel);
         string[] paths = [Path.Join(_directory, "boxer-canary"), Path.Join(options.Home, "boxer-canary"), "/run/boxer/boxer-canary-" + _tag];
@@ -108,7 +108,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         Assert.SkipUnless(RuntimeInformation.ProcessArchitecture == Architecture.X64, "The attack is code for x86-64.");
         BoxerOptions options = image.Options();
         options.Pool.Enabled = true;
-        options.Pool.Images.Add(new() { Image = EscapeImage.RootName, Count = 0, WarmUp = ["sh", "-c", "python3 -c \"$1\" >/var/tmp/tried", "sh", await File.ReadAllTextAsync(Path.Join(Folder, "overwrite.py"), Cancel)] });
+        options.Pool.Images = [new() { Image = EscapeImage.RootName, Count = 0, WarmUp = ["sh", "-c", "python3 -c \"$1\" >/var/tmp/tried", "sh", await File.ReadAllTextAsync(Path.Join(Folder, "overwrite.py"), Cancel)] }];
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         SandboxResult result = await runner.WarmAsync(new SandboxRequest(EscapeImage.RootName, "sh", "-c", "cat /var/tmp/tried; exit 7"));
 
@@ -126,7 +126,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         string program = await File.ReadAllTextAsync(Path.Join(Folder, "leave.py"), Cancel);
         BoxerOptions options = image.Options();
         options.Pool.Enabled = true;
-        options.Pool.Images.Add(new() { Image = EscapeImage.RootName, Count = 0, WarmUp = ["sh", "-c", "python3 -c \"$1\" leave >/var/tmp/taken", "sh", program] });
+        options.Pool.Images = [new() { Image = EscapeImage.RootName, Count = 0, WarmUp = ["sh", "-c", "python3 -c \"$1\" leave >/var/tmp/taken", "sh", program] }];
         options.DefaultLimits.CpuCores = 2;
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         options.Pool.Enabled = false;
