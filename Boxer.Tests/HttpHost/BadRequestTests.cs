@@ -46,7 +46,8 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
             Add("\"network\": \"bridge\"", "network: \"bridge\" is not a network of this host; use one of none, sandbox, host.");
             Add("\"network\": false", "network: must be a text, not false.");
             Add("\"limits\": []", "limits: must be an object, not a list.");
-            Add("\"limits\": {\"memory\": 1}", $"limits.memory: is not a field of the request; remove it or use one of {KnownLimits}.");
+            Add("\"limits\": {\"memory\": 1}", "limits.memory: is not a field of the request; did you mean memory_mb?");
+            Add("\"limits\": {\"fuel\": 1}", $"limits.fuel: is not a field of the request; remove it or use one of {KnownLimits}.");
             Add("\"limits\": {\"memory_mb\": -1}", "limits.memory_mb: must be a whole number from 32 to 1048576, or 0 for the default, not -1.");
             Add("\"limits\": {\"memory_mb\": 256.5}", "limits.memory_mb: must be a whole number from 32 to 1048576, or 0 for the default, not 256.5.");
             Add("\"limits\": {\"memory_mb\": \"256\"}", "limits.memory_mb: must be a whole number from 32 to 1048576, or 0 for the default, not \"256\".");
