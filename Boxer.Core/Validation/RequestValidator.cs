@@ -229,7 +229,7 @@ internal sealed class RequestValidator
 
         if (total > MaxArgumentsBytes)
         {
-            add("Command", $"must have at most {MaxArgumentsBytes} bytes altogether; put more into a file or stdin.");
+            add("Command", $"must have at most {MaxArgumentsBytes} bytes altogether; put more into a file or standard input.");
         }
     }
 

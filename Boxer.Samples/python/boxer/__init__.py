@@ -11,7 +11,7 @@ from ._errors import (
     BoxerProtocolError,
     BoxerTimeoutError,
 )
-from ._models import OutputFile, ResourceLimits, RunEnded, RunEvent, RunOutput, RunResult, RunStarted
+from ._models import OutputFile, ResourceLimits, RunEnded, RunEvent, RunResult, RunStarted, RunText
 from ._version import __version__
 
 __all__ = [
@@ -29,9 +29,9 @@ __all__ = [
     "ResourceLimits",
     "RunEnded",
     "RunEvent",
-    "RunOutput",
     "RunResult",
     "RunStarted",
     "RunStream",
+    "RunText",
     "__version__",
 ]

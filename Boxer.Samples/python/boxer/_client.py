@@ -47,7 +47,7 @@ class BoxerClient:
         egress: Optional[_wire.Egress] = None,
         stdin: Optional[str] = None,
         user: Optional[str] = None,
-        outputs: Optional[str] = None,
+        output_files: Optional[str] = None,
         merge_stderr: bool = False,
         stop_grace_ms: int = 0,
         inputs: Optional[Sequence[_wire.Input]] = None,
@@ -68,7 +68,7 @@ class BoxerClient:
         egress: with ``sandbox``, what may be reached: ``{"allow": ["pypi.org:443"], "deny": [], "bandwidth_bps": ..., "quota_bytes": ...}``.
         stdin: what the command reads from its standard input; default empty.
         user: name or uid, or either with ``:group``; default the image's, else 65534.
-        outputs: what becomes of files under ``/output``: ``none``, ``inline`` (small ones, in ``result.outputs``) or ``keep``; default as ``persist``.
+        output_files: what becomes of files under ``/output``: ``none``, ``inline`` (small ones, in ``result.output_files``) or ``keep``; default as ``persist``.
         merge_stderr: standard error goes into standard output, in the order in which both are written.
         stop_grace_ms: how long the command may still run after it was asked to end, where its wall clock is over, the client is gone or the host stops; 0 to 60000.
         inputs: small files in the request itself, each read-only at ``/<path>``: ``{"path": "job/main.py", "content": "...", "executable": False}``;
@@ -96,7 +96,7 @@ class BoxerClient:
             egress=egress,
             stdin=stdin,
             user=user,
-            outputs=outputs,
+            output_files=output_files,
             merge_stderr=merge_stderr,
             stop_grace_ms=stop_grace_ms,
             inputs=inputs,
@@ -119,7 +119,7 @@ class BoxerClient:
         egress: Optional[_wire.Egress] = None,
         stdin: Optional[str] = None,
         user: Optional[str] = None,
-        outputs: Optional[str] = None,
+        output_files: Optional[str] = None,
         merge_stderr: bool = False,
         stop_grace_ms: int = 0,
         inputs: Optional[Sequence[_wire.Input]] = None,
@@ -145,7 +145,7 @@ class BoxerClient:
             egress=egress,
             stdin=stdin,
             user=user,
-            outputs=outputs,
+            output_files=output_files,
             merge_stderr=merge_stderr,
             stop_grace_ms=stop_grace_ms,
             inputs=inputs,

@@ -67,13 +67,13 @@ class OutputFile:
     """A file that a run left under ``/output``."""
 
     path: str
-    """What ``download_file`` takes: ``output/<exec_id>/<path below /output>``; with ``outputs="inline"`` the path below ``/output``."""
+    """What ``download_file`` takes: ``output/<exec_id>/<path below /output>``; with ``output_files="inline"`` the path below ``/output``."""
 
     size: int
     """Its size in bytes."""
 
     content: Optional[bytes] = None
-    """Its content, with ``outputs="inline"``."""
+    """Its content, with ``output_files="inline"``."""
 
     mode: Optional[str] = None
     """Its permission bits as the command set them, in octal: ``"0644"``."""
@@ -123,10 +123,10 @@ class RunResult:
     network_incomplete: Optional[str] = None
     """Why the host could not read everything that the run did with its network."""
 
-    outputs: List[OutputFile] = field(default_factory=list)
+    output_files: List[OutputFile] = field(default_factory=list)
     """What the command left under ``/output`` and the host kept or sent; empty where neither was asked for."""
 
-    outputs_dropped: int = 0
+    output_files_dropped: int = 0
     """How many files were under ``/output`` and dropped, because nobody asked for them."""
 
     workspace: Optional[bytes] = field(default=None, repr=False)
@@ -154,8 +154,8 @@ class RunResult:
             network_denied=_optional(body, "network_denied", list, []),
             network_incomplete=_optional(body, "network_incomplete", str, None),
             error=_optional(body, "error", str, None),
-            outputs=[file for item in _optional(body, "outputs", list, []) for file in _output(item)],
-            outputs_dropped=_optional(body, "outputs_dropped", int, 0),
+            output_files=[file for item in _optional(body, "outputs", list, []) for file in _output(item)],
+            output_files_dropped=_optional(body, "outputs_dropped", int, 0),
             workspace=_decoded(_optional(body, "workspace_base64", str, None)),
             workspace_incomplete=_optional(body, "workspace_incomplete", str, None),
             raw=body,
@@ -180,7 +180,7 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
-class RunOutput:
+class RunText:
     """The command printed something."""
 
     stream: str
@@ -196,7 +196,7 @@ class RunEnded:
     result: RunResult
 
 
-RunEvent = Union[RunStarted, RunOutput, RunEnded]
+RunEvent = Union[RunStarted, RunText, RunEnded]
 
 
 def _required(body: Mapping[str, Any], name: str, kind: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import IO, Any, Dict, Generator, Iterator, List, Mapping, Optional, 
 import httpx
 
 from ._errors import BoxerAPIError, BoxerConnectionError, BoxerError, BoxerProtocolError, api_error_class
-from ._models import ResourceLimits, RunEnded, RunEvent, RunOutput, RunResult, RunStarted
+from ._models import ResourceLimits, RunEnded, RunEvent, RunResult, RunStarted, RunText
 from ._version import __version__
 
 DEFAULT_URL = "http://localhost:8080"
@@ -129,7 +129,7 @@ def run_call(
     egress: Optional[Egress],
     stdin: Optional[str],
     user: Optional[str],
-    outputs: Optional[str],
+    output_files: Optional[str],
     merge_stderr: bool,
     stop_grace_ms: int,
     inputs: Optional[Sequence[Input]],
@@ -153,8 +153,8 @@ def run_call(
         body["stdin"] = stdin
     if user is not None:
         body["user"] = user
-    if outputs is not None:
-        body["outputs"] = outputs
+    if output_files is not None:
+        body["outputs"] = output_files
     if merge_stderr:
         body["merge_stderr"] = True
     if stop_grace_ms:
@@ -351,7 +351,7 @@ def _event(name: str, data: str) -> Optional[RunEvent]:
     value = body.get("exec_id" if name == "started" else "text")
     if not isinstance(value, str):
         raise BoxerProtocolError(f"the data of the event {name!r} is incomplete")
-    return RunStarted(value) if name == "started" else RunOutput(name, value)
+    return RunStarted(value) if name == "started" else RunText(name, value)
 
 
 def cut_short() -> BoxerConnectionError:

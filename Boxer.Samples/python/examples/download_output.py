@@ -9,6 +9,6 @@ SCRIPT = "open('/output/squares.bin', 'wb').write(bytes(n * n for n in range(16)
 
 with BoxerClient() as client:
     result = client.run(image=IMAGE, cmd=["python3", "-c", SCRIPT], persist=True)
-    for file in result.outputs:
+    for file in result.output_files:
         content = client.download_file(file.path, max_bytes=1024)
         print(f"{file.path.split('/')[-1]}: {file.size} bytes {list(content[:6])} ...")

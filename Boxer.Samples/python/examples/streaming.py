@@ -3,7 +3,7 @@
 import os
 import sys
 
-from boxer import BoxerClient, RunEnded, RunOutput, RunStarted
+from boxer import BoxerClient, RunEnded, RunStarted, RunText
 
 IMAGE = os.environ.get("BOXER_IMAGE", "python:3.12-slim")
 SCRIPT = """\
@@ -18,7 +18,7 @@ with BoxerClient() as client, client.stream(image=IMAGE, cmd=["python3", "-c", S
     for event in events:
         if isinstance(event, RunStarted):
             print(f"started {event.exec_id}")
-        elif isinstance(event, RunOutput):
+        elif isinstance(event, RunText):
             (sys.stdout if event.stream == "stdout" else sys.stderr).write(event.text)
         elif isinstance(event, RunEnded):
             print(f"ended with exit code {event.result.exit_code}")

@@ -25,8 +25,8 @@ from boxer import (
     ResourceLimits,
     RunEnded,
     RunEvent,
-    RunOutput,
     RunStarted,
+    RunText,
 )
 from both import both, call, stream
 
@@ -200,13 +200,13 @@ def test_outputs_are_kept_only_where_asked(kind: str) -> None:
     source = "open('/output/a.bin', 'wb').write(bytes(range(256)))"
     kept = call(kind, URL, "run", IMAGE, python(source), persist=True)
     assert kept.exit_code == 0, kept.stderr
-    assert kept.outputs == [OutputFile(f"output/{kept.exec_id}/a.bin", 256, None, "0644", kept.outputs[0].modified_at)]
-    assert call(kind, URL, "download_file", kept.outputs[0].path) == bytes(range(256))
+    assert kept.output_files == [OutputFile(f"output/{kept.exec_id}/a.bin", 256, None, "0644", kept.output_files[0].modified_at)]
+    assert call(kind, URL, "download_file", kept.output_files[0].path) == bytes(range(256))
 
     dropped = call(kind, URL, "run", IMAGE, python(source))
-    assert (dropped.outputs, dropped.outputs_dropped) == ([], 1)
-    inline = call(kind, URL, "run", IMAGE, python(source), outputs="inline")
-    assert [(file.path, file.content) for file in inline.outputs] == [("a.bin", bytes(range(256)))]
+    assert (dropped.output_files, dropped.output_files_dropped) == ([], 1)
+    inline = call(kind, URL, "run", IMAGE, python(source), output_files="inline")
+    assert [(file.path, file.content) for file in inline.output_files] == [("a.bin", bytes(range(256)))]
     with pytest.raises(BoxerAPIError) as caught:
         call(kind, URL, "download_file", f"output/{dropped.exec_id}/a.bin")
     assert caught.value.status_code == 404
@@ -224,7 +224,7 @@ def test_streaming(kind: str) -> None:
     assert isinstance(last, RunEnded) and last.result is result
     assert result.exec_id == first.exec_id
     assert (result.exit_code, result.stdout, result.stderr) == (5, "one\n", "zwö")
-    printed = [event for event in seen if isinstance(event, RunOutput)]
+    printed = [event for event in seen if isinstance(event, RunText)]
     assert "".join(event.text for event in printed if event.stream == "stdout") == "one\n"
     assert "".join(event.text for event in printed if event.stream == "stderr") == "zwö"
 
@@ -235,7 +235,7 @@ def test_a_stream_that_reaches_the_wall_clock_limit(kind: str) -> None:
     seen: List[RunEvent] = []
     with pytest.raises(BoxerTimeoutError) as caught:
         stream(kind, URL, seen, image=IMAGE, cmd=python(source), limits={"wall_clock_secs": 3})
-    assert "".join(event.text for event in seen if isinstance(event, RunOutput)) == "so far\n"
+    assert "".join(event.text for event in seen if isinstance(event, RunText)) == "so far\n"
     assert caught.value.stdout == "so far\n"
 
 

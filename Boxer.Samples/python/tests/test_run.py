@@ -55,7 +55,7 @@ def test_the_least_request(kind: str, host: FakeHost) -> None:
     assert (result.exec_id, result.exit_code, result.stdout, result.stderr) == (OLD["exec_id"], 0, "42\n", "")
     assert result.wall_ms == 12
     assert (result.termination, result.signal, result.timings_ms) == (None, None, {})
-    assert (result.network_denied, result.network_incomplete, result.outputs, result.raw) == ([], None, [], OLD)
+    assert (result.network_denied, result.network_incomplete, result.output_files, result.raw) == ([], None, [], OLD)
 
 
 @both
@@ -76,7 +76,7 @@ def test_the_whole_request_and_the_whole_answer(kind: str, host: FakeHost) -> No
         network="sandbox",
         stdin="line\n\x00",
         user="1000:1000",
-        outputs="inline",
+        output_files="inline",
         merge_stderr=True,
         stop_grace_ms=500,
         inputs=[{"path": "a", "content": "text"}, {"path": "b", "content": b"\xff", "executable": True}],
@@ -107,8 +107,8 @@ def test_the_whole_request_and_the_whole_answer(kind: str, host: FakeHost) -> No
     assert result.timings_ms == {"queue": 0.1, "image": 2, "sandbox": 88.5}
     assert result.network_denied == NEW["network_denied"]
     assert result.network_incomplete == "more words"
-    assert result.outputs == [OutputFile("output/boxer-1/a.bin", 3, b"abc", "0644", "2001-09-09T01:46:40+00:00")]
-    assert result.outputs_dropped == 2
+    assert result.output_files == [OutputFile("output/boxer-1/a.bin", 3, b"abc", "0644", "2001-09-09T01:46:40+00:00")]
+    assert result.output_files_dropped == 2
     assert (result.workspace, result.workspace_incomplete) == (b"abc", "left out")
     assert result.error == "words"
     assert result.stdout_bytes == "h\u00e9llo ".encode() + b"\xff"

@@ -18,7 +18,7 @@ def read_timeout(limits: Any, timeout: Optional[float] = None) -> Optional[float
     settings = Settings.resolve("http://localhost:1", None, timeout)
     run = run_call(
         settings, "/run", image="i", cmd=["c"], env=None, cwd=None, limits=limits, files=None, persist=False,
-        network="none", egress=None, stdin=None, user=None, outputs=None, merge_stderr=False, stop_grace_ms=0,
+        network="none", egress=None, stdin=None, user=None, output_files=None, merge_stderr=False, stop_grace_ms=0,
         inputs=None, workspace=None, workspace_out=False,
     )  # fmt: skip
     assert run.timeout is not None

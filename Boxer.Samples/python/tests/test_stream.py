@@ -17,9 +17,9 @@ from boxer import (
     BoxerTimeoutError,
     RunEnded,
     RunEvent,
-    RunOutput,
     RunResult,
     RunStarted,
+    RunText,
 )
 from both import both, stream
 from fake_host import Answer, FakeHost
@@ -43,9 +43,9 @@ STREAM = (
 )
 EVENTS = [
     RunStarted("boxer-1"),
-    RunOutput("stdout", "a\n"),
-    RunOutput("stderr", "e"),
-    RunOutput("stdout", "ü\u2028\n"),
+    RunText("stdout", "a\n"),
+    RunText("stderr", "e"),
+    RunText("stdout", "ü\u2028\n"),
     RunEnded(RunResult.from_json(RESULT)),
 ]
 
@@ -138,7 +138,7 @@ def test_leaving_early_closes_the_connection(kind: str, host: FakeHost) -> None:
     host.events(*[flood] * 1000)
 
     def first(event: Any) -> None:
-        assert isinstance(event, RunOutput)
+        assert isinstance(event, RunText)
 
     async def main() -> None:
         async with AsyncBoxerClient(host.url) as client:
