@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Text;
+using Boxer.Common;
 using Microsoft.AspNetCore.WebUtilities;
 using Microsoft.Extensions.Options;
 using Microsoft.Net.Http.Headers;
@@ -219,12 +220,12 @@ internal static class FilesEndpoint
         }
         catch (DecoderFallbackException)
         {
-            throw HttpFaultException.BadRequest("path: The path has too many bytes; at most 4096 are allowed.");
+            throw HttpFaultException.BadRequest($"path: The path has too many bytes; at most {CleanPath.MaxRelativeBytes} are allowed.");
         }
     }
 
     /// <summary>The body of POST /files. It is read as it comes, and this type describes it.</summary>
     /// <param name="File">The content.</param>
-    /// <param name="Path">A relative, clean path of at most 4096 bytes; not under output/.</param>
+    /// <param name="Path">A relative, clean path of at most 4094 bytes; not under output/.</param>
     internal sealed record UploadForm(IFormFile File, string Path);
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Boxer.Common;
 using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
@@ -48,7 +49,7 @@ internal sealed class FileSpace
     }
 
     /// <summary>
-    /// Says what is wrong with a path: it must be relative and clean, at most 4,096 bytes of UTF-8 with names of at most 255, without
+    /// Says what is wrong with a path: it must be relative and clean, at most 4,094 bytes of UTF-8 with names of at most 255, without
     /// NUL, empty names, <c>.</c> and <c>..</c>.
     /// </summary>
     /// <param name="path">The path.</param>
@@ -245,10 +246,7 @@ internal sealed class FileSpace
 
     internal static FileSpace Open(string path, FileStoreLimits limits)
     {
-        PrivateDirectory.Ensure(path);
-        SafeFileHandle directory = Fcntl.openat(
-            Fcntl.AT_FDCWD, path, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_NOFOLLOW | Fcntl.O_CLOEXEC, mode: 0);
-        Check.Result(directory.IsInvalid ? -1 : 0, "open", path);
+        SafeFileHandle directory = PrivateDirectory.Open(path);
         FileSpace space = new(path, directory, limits);
         PrivateDirectory.Ensure(space._data);
         PrivateDirectory.Ensure(space._staging);
@@ -294,7 +292,7 @@ internal sealed class FileSpace
             }
 
             string location = Path.Combine(_data, path);
-            if (Encoding.UTF8.GetByteCount(location) >= StoredPath.MaxBytes)
+            if (Encoding.UTF8.GetByteCount(location) > CleanPath.MaxBytes)
             {
                 throw new InvalidSandboxRequestException("Path", "The path is too long for this host's disk; choose a shorter one.");
             }
@@ -345,7 +343,7 @@ internal sealed class FileSpace
             return [];
         }
 
-        int room = StoredPath.MaxBytes - 2 - Encoding.UTF8.GetByteCount(Path.Combine(_data, path));
+        int room = CleanPath.MaxRelativeBytes - Encoding.UTF8.GetByteCount(Path.Combine(_data, path));
         if (found.Any(file => Encoding.UTF8.GetByteCount(file.Path) > room))
         {
             throw new FileStoreFullException("Some paths of outputs are too long for this host's disk; use shorter ones.");

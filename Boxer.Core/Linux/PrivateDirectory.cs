@@ -1,5 +1,6 @@
 using System.Globalization;
 using Boxer.Native;
+using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Linux;
 
@@ -17,29 +18,43 @@ internal static class PrivateDirectory
     /// <param name="path">An absolute path.</param>
     /// <exception cref="SandboxPrivilegeException">It cannot be made, or is not ours alone; the message says what to do.</exception>
     /// <exception cref="SandboxRuntimeException">There is no room for it.</exception>
-    internal static void Ensure(string path)
+    internal static void Ensure(string path) => Open(path).Dispose();
+
+    /// <summary>As <see cref="Ensure"/>, and opens it to resolve names in it: the directory that is opened is the one that was checked.</summary>
+    /// <param name="path">An absolute path.</param>
+    /// <inheritdoc cref="Ensure"/>
+    internal static SafeFileHandle Open(string path)
     {
         path = Path.TrimEndingDirectorySeparator(path);
-        SysStat.statx_t status;
+        SafeFileHandle directory;
         try
         {
             Create(path);
-            Check.Result(SysStat.statx(Fcntl.AT_FDCWD, path, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out status), "statx", path);
+            directory = DirectoryHandle.OpenToResolve(path);
+        }
+        catch (NativeException) when (new DirectoryInfo(path).LinkTarget is not null)
+        {
+            throw new SandboxPrivilegeException($"{path} is a symbolic link; name the directory itself.");
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             throw HostFault.ToException($"The directory {path} cannot be made: {exception.Message}", exception);
         }
 
-        string? fault =
-            status.Type != SysStat.S_IFDIR ? "is a symbolic link; name the directory itself."
-            : status.stx_uid != Unistd.geteuid() ? $"belongs to the user {status.stx_uid}, but this process is the user {Unistd.geteuid()}; choose another directory."
-            : (status.stx_mode & 0x3F) != 0
-                ? string.Create(CultureInfo.InvariantCulture, $"may be entered by other users (mode {Convert.ToString(status.stx_mode & 0xFFF, 8)}); run chmod 700 on it, or choose another directory.")
-            : null;
-        if (fault is not null)
+        try
         {
-            throw new SandboxPrivilegeException($"{path} {fault}");
+            SysStat.statx_t status = DirectoryHandle.Status(directory);
+            string? fault =
+                status.stx_uid != Unistd.geteuid() ? $"belongs to the user {status.stx_uid}, but this process is the user {Unistd.geteuid()}; choose another directory."
+                : (status.stx_mode & 0x3F) != 0
+                    ? string.Create(CultureInfo.InvariantCulture, $"may be entered by other users (mode {Convert.ToString(status.stx_mode & 0xFFF, 8)}); run chmod 700 on it, or choose another directory.")
+                : null;
+            return fault is null ? directory : throw new SandboxPrivilegeException($"{path} {fault}");
+        }
+        catch
+        {
+            directory.Dispose();
+            throw;
         }
     }
 

@@ -49,7 +49,8 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
         { "a\0b", "path: The path has a NUL character; remove it." },
         { new string('a', 256), "path: The path has a name of more than 255 bytes; shorten it." },
         { string.Concat(Enumerable.Repeat("é", 128)), "path: The path has a name of more than 255 bytes; shorten it." },
-        { string.Concat(Enumerable.Repeat("aaa/", 1_024)) + "a", "path: The path has 4097 bytes; at most 4096 are allowed." },
+        { string.Concat(Enumerable.Repeat("aaa/", 1_023)) + "aaa", "path: The path has 4095 bytes; at most 4094 are allowed." },
+        { string.Concat(Enumerable.Repeat("aaa/", 1_024)) + "a", "path: The path has 4097 bytes; at most 4094 are allowed." },
     };
 
     [Theory]

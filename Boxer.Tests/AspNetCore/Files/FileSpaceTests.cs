@@ -211,7 +211,7 @@ public sealed class FileSpaceTests : IDisposable
         Assert.Contains("has 68 names; at most 67 are allowed.", deep.Message, StringComparison.Ordinal);
 
         InvalidSandboxRequestException longest = await Assert.ThrowsAsync<InvalidSandboxRequestException>(
-            () => PutAsync(string.Join('/', Enumerable.Repeat(new string('a', 255), 16)), "x"));
+            () => PutAsync(string.Join('/', Enumerable.Repeat(new string('a', 254), 16)), "x"));
         Assert.EndsWith("The path is too long for this host's disk; choose a shorter one.", longest.PublicMessage, StringComparison.Ordinal);
         Assert.Empty(Directory.EnumerateFileSystemEntries(_root, "aaaa*", SearchOption.AllDirectories));
     }

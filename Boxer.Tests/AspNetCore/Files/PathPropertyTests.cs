@@ -1,5 +1,6 @@
 using System.Text;
 using Boxer.AspNetCore.Files;
+using Boxer.Common;
 using Boxer.Images;
 using CsCheck;
 using static Boxer.Tests.Support.Generators;
@@ -19,7 +20,7 @@ public sealed class PathPropertyTests
 
     private static readonly Gen<string> Names = Gen.OneOf(Gen.String[1, 60], Pick("...", " ", "\\", "~", new string('x', 255)))
         .Select(name => Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(name.Replace('/', '_').Replace('\0', '_'))))
-        .Where(name => name is not "." and not ".." && Encoding.UTF8.GetByteCount(name) <= StoredPath.MaxNameBytes);
+        .Where(name => name is not "." and not ".." && Encoding.UTF8.GetByteCount(name) <= CleanPath.MaxNameBytes);
 
     [Fact]
     public void A_path_that_is_taken_is_clean_and_stays_below_its_root() =>
