@@ -1,7 +1,10 @@
 using Boxer.Images;
 using Boxer.Network;
+using Boxer.Runtime;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.Hosting;
@@ -16,7 +19,7 @@ internal sealed class BoxerBuilder(IServiceCollection services, string name) : I
     /// <summary>The key of this runner's services; <see langword="null"/>: they have none.</summary>
     internal object? Key => Name.Length == 0 ? null : Name;
 
-    /// <summary>Registers options, their validation and network modes, once for each name.</summary>
+    /// <summary>Registers options, their validation, network modes and the image store, once for each name.</summary>
     /// <returns>The parts, or <see langword="null"/> for a name that is registered already.</returns>
     internal RunnerParts? TryAddParts()
     {
@@ -40,6 +43,8 @@ internal sealed class BoxerBuilder(IServiceCollection services, string name) : I
 
         // The options later: their validation asks for the modes.
         Add<INetworkMode>(provider => new SandboxNetworkMode(() => parts.GetOptions(provider), provider.GetService<TimeProvider>()));
+        Services.TryAdd(Describe<IImageStore>(provider => new RunnerImages(
+            parts.GetOptions(provider).Copy(), provider.GetService<ILoggerFactory>() ?? NullLoggerFactory.Instance, provider.GetService<TimeProvider>() ?? TimeProvider.System)));
         return parts;
     }
 
@@ -68,7 +73,7 @@ internal sealed record RunnerParts(string Name)
     internal SandboxRunner CreateRunner(IServiceProvider provider, IAsyncDisposable? owned = null) => new(
         GetOptions(provider),
         GetNetworkModes(provider),
-        Name.Length == 0 ? provider.GetService<IImageStore>() : provider.GetKeyedService<IImageStore>(Name),
+        Name.Length == 0 ? provider.GetRequiredService<IImageStore>() : provider.GetRequiredKeyedService<IImageStore>(Name),
         provider.GetService<ILoggerFactory>(),
         provider.GetService<TimeProvider>())
     {

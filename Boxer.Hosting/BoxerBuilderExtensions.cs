@@ -27,8 +27,12 @@ public static class BoxerBuilderExtensions
 
     /// <summary>Adds options from a configuration section.</summary>
     /// <param name="builder">The builder of the runner.</param>
-    /// <param name="configuration">The section, for example <c>configuration.GetSection("Boxer")</c>. A key that is no option is a fault.</param>
+    /// <param name="configuration">
+    /// The section, for example <c>configuration.GetSection("Boxer")</c>. Its keys are the properties of <see cref="BoxerOptions"/>. A key that is no
+    /// option is a fault; a list replaces the one that was there; sizes are bytes, times are <c>hours:minutes:seconds</c>.
+    /// </param>
     /// <returns><paramref name="builder"/>.</returns>
+    /// <remarks>Native AOT can be used: no reflection takes part.</remarks>
     public static IBoxerBuilder Configure(this IBoxerBuilder builder, IConfiguration configuration)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -36,6 +40,7 @@ public static class BoxerBuilderExtensions
         var binder = new BoxerConfiguration(configuration, builder.Name);
         builder.Services.AddSingleton<IConfigureOptions<BoxerOptions>>(binder);
         builder.Services.AddSingleton<IValidateOptions<BoxerOptions>>(binder);
+        builder.Services.AddSingleton<IOptionsChangeTokenSource<BoxerOptions>>(new ConfigurationChangeTokenSource<BoxerOptions>(builder.Name, configuration));
         return builder;
     }
 

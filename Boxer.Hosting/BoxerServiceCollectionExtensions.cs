@@ -14,8 +14,8 @@ namespace Microsoft.Extensions.DependencyInjection;
 public static class BoxerServiceCollectionExtensions
 {
     /// <summary>
-    /// Registers <see cref="ISandboxRunner"/> with its options, the network modes <c>none</c>, <c>sandbox</c> and <c>host</c>, a health check
-    /// <c>boxer</c> and a start-up check.
+    /// Registers <see cref="ISandboxRunner"/> and the <see cref="IImageStore"/> that it uses, with options, the network modes <c>none</c>,
+    /// <c>sandbox</c> and <c>host</c>, a health check <c>boxer</c> and a start-up check.
     /// </summary>
     /// <param name="services">The container's services.</param>
     /// <returns>The builder of the runner: it adds network modes, another image store and options.</returns>
@@ -52,16 +52,17 @@ public static class BoxerServiceCollectionExtensions
     public static IBoxerBuilder AddBoxer(this IServiceCollection services, IConfiguration configuration) => services.AddBoxer().Configure(configuration);
 
     /// <summary>
-    /// Registers a further runner under a name: <see cref="ISandboxRunner"/> as a keyed service, with options of its own (the named
-    /// <see cref="BoxerOptions"/>), network modes of its own and the health check <c>boxer:NAME</c>.
+    /// Registers a further runner under a name: <see cref="ISandboxRunner"/> and its <see cref="IImageStore"/> as keyed services, with options of
+    /// its own (the named <see cref="BoxerOptions"/>), network modes of its own and the health check <c>boxer:NAME</c>.
     /// </summary>
     /// <param name="services">The container's services.</param>
     /// <param name="name">The name; <c>[FromKeyedServices("judges")] ISandboxRunner runner</c> is the runner <c>judges</c>.</param>
     /// <returns>The builder of the runner.</returns>
     /// <remarks>
-    /// Runners do not know of each other. Their <see cref="BoxerOptions.MaxMemoryBytes"/> together must fit into the machine; a sum that does
-    /// not fit is logged as a warning at the start. Runners may have one <see cref="BoxerOptions.Home"/>: they then share its images, and each of
-    /// them removes unused images by its own options.
+    /// Runners do not know of each other. Divide the machine among them: <see cref="BoxerOptions.MaxMemoryBytes"/>,
+    /// <see cref="BoxerOptions.MaxConcurrentRuns"/> and <see cref="PoolOptions.MaxSandboxes"/> are for one runner. With a generic host, memory that
+    /// does not fit into the machine is logged as a warning at the start. Runners may have one <see cref="BoxerOptions.Home"/>: they then share its
+    /// images, and each of them removes unused images by its own options.
     /// </remarks>
     /// <exception cref="ArgumentException"><paramref name="name"/> is empty.</exception>
     public static IBoxerBuilder AddBoxer(this IServiceCollection services, string name)
@@ -95,7 +96,7 @@ public static class BoxerServiceCollectionExtensions
         if (builder.TryAddParts() is { } parts)
         {
             services.TryAdd(builder.Describe<ISandboxRunner>(provider => parts.CreateRunner(provider)));
-            services.AddSingleton<IHostedService>(provider => new BoxerStartupService(parts.GetRunner(provider)));
+            services.AddSingleton<IHostedService>(provider => new BoxerStartupService(parts, provider));
             services.AddHealthChecks();
             services.AddSingleton<IConfigureOptions<HealthCheckServiceOptions>>(new BoxerHealthCheckRegistration(parts));
         }

@@ -1,15 +1,65 @@
+using Boxer.Admission;
+using Boxer.Linux;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace Boxer.Hosting;
 
 /// <summary>
-/// Prepares the machine when a generic host starts, so that what is missing is said then and not by the first run. The container disposes
-/// the runner when the host ends.
+/// Prepares the machine for one runner when a generic host starts, so that what is missing is reported then and not by the first run. The container
+/// disposes the runner when the host ends.
 /// </summary>
-internal sealed class BoxerStartupService(ISandboxRunner runner) : IHostedService
+internal sealed class BoxerStartupService : IHostedService, IDisposable
 {
-    public Task StartAsync(CancellationToken cancellationToken) =>
-        runner is SandboxRunner local ? local.StartAsync(cancellationToken) : Task.CompletedTask;
+    private readonly RunnerParts _parts;
+    private readonly IServiceProvider _provider;
+    private readonly ISandboxRunner _runner;
+    private readonly ILogger _logger;
+    private OptionsWatcher? _watcher;
 
-    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    public BoxerStartupService(RunnerParts parts, IServiceProvider provider)
+    {
+        _parts = parts;
+        _provider = provider;
+        _runner = parts.GetRunner(provider);
+        _logger = provider.GetRequiredService<ILoggerFactory>().CreateLogger("Boxer");
+    }
+
+    public async Task StartAsync(CancellationToken cancellationToken)
+    {
+        if (_runner is not SandboxRunner local)
+        {
+            return;
+        }
+
+        WarnOfMemory();
+        _watcher = new OptionsWatcher(_parts, _provider, _logger);
+        await local.StartAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    public Task StopAsync(CancellationToken cancellationToken)
+    {
+        Dispose();
+        return Task.CompletedTask;
+    }
+
+    public void Dispose() => _watcher?.Dispose();
+
+    // Runners do not know of each other; the first one speaks for all.
+    private void WarnOfMemory()
+    {
+        RunnerParts[] all = [.. _provider.GetServices<RunnerParts>()];
+        if (all.Length < 2 || all[0] != _parts)
+        {
+            return;
+        }
+
+        long machine = MachineMemory.ReadBytes();
+        long sum = all.Sum(parts => MemoryBudget.Total(parts.GetOptions(_provider), machine));
+        if (sum > MemoryBudget.Most(machine))
+        {
+            HostingLog.MemoryOvercommitted(_logger, all.Length, sum >> 20, MemoryBudget.Most(machine) >> 20);
+        }
+    }
 }

@@ -27,6 +27,9 @@ internal static class MemoryBudget
     internal static long Of(BoxerOptions options, long machineBytes) =>
         Math.Max(0, Total(options, machineBytes) - OfPulls(options, machineBytes));
 
-    private static long Total(BoxerOptions options, long machineBytes) =>
+    /// <summary>Memory that sandboxes and pulls may take together.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="machineBytes">Memory of the machine, or of the cgroup of this process.</param>
+    internal static long Total(BoxerOptions options, long machineBytes) =>
         options.MaxMemoryBytes ?? Math.Min(machineBytes / 4 * 3, Most(machineBytes));
 }
