@@ -38,7 +38,7 @@ internal sealed class OptionsWatcher : IDisposable
         {
             try
             {
-                string changed = string.Join(", ", FindChanges(SettingTable.BuiltIn.Options, _used, _factory.Create(_name)));
+                string changed = string.Join(", ", FindChanges(SettingTable.BuiltIn.Options, _used, _factory.Create(_name)).Order(StringComparer.Ordinal));
                 if (changed.Length > 0 && changed != _last)
                 {
                     HostingLog.OptionsChanged(_logger, _name, changed);
