@@ -23,14 +23,18 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
     private readonly string _lab = lab;
     private readonly IReadOnlyDictionary<string, IPAddress> _hosts = hosts;
 
+    /// <inheritdoc/>
     public string Name => "lab";
 
-    // A namespace that waits has its link, which is down.
+    /// <inheritdoc/>
+    /// <remarks>A namespace that waits has its link, which is down.</remarks>
     public bool SupportsPooling => true;
 
+    /// <inheritdoc/>
     public string? GetUnavailableReason() => File.Exists($"/run/netns/{_lab}") ? null : $"the namespace {_lab} does not exist; make it with \"ip netns add {_lab}\".";
 
-    // Names carry the process that made them.
+    /// <inheritdoc/>
+    /// <remarks>Names carry the process that made them.</remarks>
     public async Task ReconcileAsync(CancellationToken cancellationToken)
     {
         if (GetUnavailableReason() is not null)
@@ -47,6 +51,7 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
         }
     }
 
+    /// <inheritdoc/>
     public async Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken)
     {
         if (!_free.TryDequeue(out int number))

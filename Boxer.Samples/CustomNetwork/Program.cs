@@ -7,6 +7,7 @@ using System.Net;
 using Boxer;
 using Boxer.Hosting;
 using CustomNetwork;
+using Microsoft.Extensions.DependencyInjection;
 
 const int UsageExitCode = 2;
 const int FailureExitCode = 125;

@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using Boxer.Hosting;
+using Boxer.Network;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Network;
@@ -98,12 +99,25 @@ public sealed partial class NetworkPageTests(PythonImage image, TestInternet int
     }
 
     [Fact]
+    public void A_policy_is_evaluated_by_a_mode()
+    {
+        var address = System.Net.IPAddress.Parse("203.0.113.7");
+        NetworkPolicy policy = NetworkPolicy.Combine(new EgressPolicy { Allow = ["pypi.org:443", "198.51.100.0/24"], Deny = ["198.51.100.11"] });
+        bool isNameAllowed = policy.AllowsName("pypi.org");
+        bool isAllowed = policy.Allows(address, 443, EgressProtocols.Tcp, domain: "pypi.org");
+
+        Assert.Equal((true, true), (isNameAllowed, isAllowed));
+        Assert.False(policy.Allows(address, 443));
+        Assert.False(policy.Allows(System.Net.IPAddress.Parse("198.51.100.11"), 443, domain: "pypi.org"));
+    }
+
+    [Fact]
     public async Task Each_example_of_the_page_is_in_this_file()
     {
         string source = Squeeze(await File.ReadAllTextAsync(Path.Join(AppContext.BaseDirectory, "docs", "NetworkPageTests.cs"), Cancel));
         string[] examples = [.. Blocks(await PageAsync(), "csharp").Select(Squeeze)];
 
-        Assert.Equal(6, examples.Length);
+        Assert.Equal(7, examples.Length);
         Assert.All(examples, example => Assert.Contains(example, source, StringComparison.Ordinal));
 
         static string Squeeze(string text) => string.Join('\n', text.Split('\n').Select(line => line.Trim()).Where(line => line.Length > 0));

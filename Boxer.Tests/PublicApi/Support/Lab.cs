@@ -18,9 +18,9 @@ internal sealed class Lab : IAsyncDisposable
     internal static async Task<Lab> StartAsync()
     {
         var lab = new Lab();
-        foreach (string line in Page.Block("# The lab").Replace("mylab", lab.Name, StringComparison.Ordinal).Split('\n').Where(line => line.StartsWith("ip ", StringComparison.Ordinal)))
+        foreach (string line in (await File.ReadAllLinesAsync(Path.Join(AppContext.BaseDirectory, "pages", "docs", "network.md"))).Where(line => line.StartsWith("ip ", StringComparison.Ordinal) && !line.EndsWith('&')))
         {
-            await RunAsync(line);
+            await RunAsync(line.Replace("mylab", lab.Name, StringComparison.Ordinal));
         }
 
         lab._server = Process.Start(new ProcessStartInfo("ip", ["netns", "exec", lab.Name, "/usr/bin/python3", "-u", "-c", """
