@@ -47,7 +47,7 @@ internal sealed class Bench : IAsyncDisposable
     internal static async Task<Bench> CreateAsync(string image, string registry, string url, int rounds)
     {
         string home = Directory.CreateTempSubdirectory("boxer-bench-").FullName;
-        var store = new ImageStore(new ImageStoreOptions { Home = home, RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { [registry] = [url] } });
+        var store = new ImageStore(new ImageStoreOptions { Home = home, Registries = [new() { Name = registry, Mirrors = [url] }] });
         IImageLease lease = await store.AcquireAsync(ImageReference.Parse(image)).ConfigureAwait(false);
         return new Bench(image, registry, url, rounds, home, store, lease);
     }

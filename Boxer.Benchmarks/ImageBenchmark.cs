@@ -89,13 +89,13 @@ internal static class ImageBenchmark
         ImageStore Open(string name) => new(new ImageStoreOptions
         {
             Home = Path.Combine(work, name),
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { [bench.Registry] = [bench.Url] },
+            Registries = [new() { Name = bench.Registry, Mirrors = [bench.Url] }],
         });
     }
 
     private static async Task<IEnumerable<string>> BlobsAsync(string registry, string url, ImageReference reference)
     {
-        using var client = new RegistryClient(new RegistryClientOptions { RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { [registry] = [url] } });
+        using var client = new RegistryClient(new RegistryClientOptions { Registries = [new() { Name = registry, Mirrors = [url] }] });
         RegistryImage image = await client.GetImageAsync(reference).ConfigureAwait(false);
         return image.Layers.Select(layer => $"{url}/v2/{reference.Repository}/blobs/{layer.Digest}");
     }

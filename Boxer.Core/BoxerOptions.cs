@@ -223,6 +223,6 @@ public sealed class BoxerOptions
         return copy;
     }
 
-    private static string DefaultHome() =>
+    internal static string DefaultHome() =>
         Path.Combine(System.Environment.GetFolderPath(System.Environment.SpecialFolder.UserProfile), ".boxer");
 }

@@ -28,15 +28,6 @@ public sealed class RegistryOptions
     /// </summary>
     public bool Insecure { get; set; }
 
-    internal static Dictionary<string, IReadOnlyList<string>> GetMirrors(IEnumerable<RegistryOptions> registries) =>
-        registries.Where(registry => registry.Mirrors.Count > 0).ToDictionary(registry => registry.Name, registry => (IReadOnlyList<string>)[.. registry.Mirrors], StringComparer.Ordinal);
-
-    internal static Dictionary<string, string> GetCertificates(IEnumerable<RegistryOptions> registries) =>
-        registries.Where(registry => registry.Certificate is not null).ToDictionary(registry => registry.Name, registry => registry.Certificate!, StringComparer.Ordinal);
-
-    internal static string[] GetInsecure(IEnumerable<RegistryOptions> registries) =>
-        [.. registries.Where(registry => registry.Insecure).Select(registry => registry.Name)];
-
     internal RegistryOptions Copy()
     {
         var copy = (RegistryOptions)MemberwiseClone();

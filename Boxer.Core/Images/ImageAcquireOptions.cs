@@ -1,16 +1,16 @@
 namespace Boxer.Images;
 
 /// <summary>How an image is acquired.</summary>
-public sealed record ImageAcquireOptions
+public sealed class ImageAcquireOptions
 {
     /// <summary>
     /// When the registry is asked.
     /// <value>Default <see cref="PullPolicy.Missing"/>.</value>
     /// </summary>
-    public PullPolicy Policy { get; init; }
+    public PullPolicy Policy { get; set; }
 
     /// <summary>Told how far each layer is while the image is pulled, on any thread; must be quick.</summary>
-    public IProgress<PullProgress>? Progress { get; init; }
+    public IProgress<PullProgress>? Progress { get; set; }
 }
 
 /// <summary>When a registry is asked for an image.</summary>

@@ -44,6 +44,8 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     public ImageStore(ImageStoreOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
+        options = options.Copy();
+        RegistryClientOptions registries = options.ForRegistries();
         ArgumentOutOfRangeException.ThrowIfLessThan(options.PullTimeout, TimeSpan.FromSeconds(1));
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxConcurrentPulls, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxImageBytes, 1);
@@ -59,8 +61,8 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             ArgumentOutOfRangeException.ThrowIfLessThan(bytes, 1, nameof(options.MaxImageStoreBytes));
         }
 
-        _places = new(options.RegistryMirrors, options.AllowedRegistries, options.InsecureRegistries);
-        ImagePlatform platform = ImagePlatform.Of(options);
+        _places = new([.. options.Registries], options.AllowedRegistries);
+        ImagePlatform platform = ImagePlatform.Of(registries);
         foreach ((string name, string? path) in (ReadOnlySpan<(string, string?)>)[(nameof(options.Home), options.Home), (nameof(options.RootsDirectory), options.RootsDirectory)])
         {
             if (path is not null && !Path.IsPathFullyQualified(path))
@@ -102,7 +104,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
             _topLayer = _kind == ImageRootKind.Flattened ? TopLayerArchive.Pack(options.TopLayerDirectory) : [];
             _mounts = new(options.RootsDirectory ?? _directory.NewTemporaryPath());
             _pulls = new(options.MaxConcurrentPulls);
-            _puller = new(options, _directory, _kind, platform, new RegistryHttp(_places, options));
+            _puller = new(options, _directory, _kind, platform, new RegistryHttp(_places, registries));
             _ready = new(UnmakeRoot);
             _collector = new(_directory, _ready.TryRetire);
         }

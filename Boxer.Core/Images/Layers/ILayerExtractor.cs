@@ -34,49 +34,51 @@ public sealed record ExtractedLayer
 }
 
 /// <summary>How a layer is unpacked.</summary>
-public sealed record LayerExtractionOptions
+public sealed class LayerExtractionOptions
 {
     /// <summary>What becomes of whiteouts.</summary>
-    public required WhiteoutFormat Whiteouts { get; init; }
+    public required WhiteoutFormat Whiteouts { get; set; }
 
     /// <summary>
     /// Whether entries get the owner, group and security.capability that the archive names. Without it all belong to this process's
     /// user, who keeps read permission on files and every permission on directories. Needs CAP_CHOWN, CAP_FOWNER and CAP_SETFCAP.
     /// </summary>
-    public required bool KeepOwners { get; init; }
+    public required bool KeepOwners { get; set; }
 
     /// <summary>
     /// Files, directories and links that may be made.
     /// <value>Default 1,000,000.</value>
     /// </summary>
-    public int MaxEntries { get; init; } = 1_000_000;
+    public int MaxEntries { get; set; } = 1_000_000;
 
     /// <summary>
     /// Bytes that the layer may take on the disk, in blocks of 4 KiB: its files with the holes of sparse ones, and a block for each directory.
     /// <value>Default 16 GiB.</value>
     /// </summary>
-    public long MaxBytes { get; init; } = 16L * 1024 * 1024 * 1024;
+    public long MaxBytes { get; set; } = 16L * 1024 * 1024 * 1024;
 
     /// <summary>
     /// Whether files keep their setuid and setgid bits. A tree that processes of this host could run them from should be mounted nosuid.
     /// <value>Default <see langword="true"/>.</value>
     /// </summary>
-    public bool KeepSetId { get; init; } = true;
+    public bool KeepSetId { get; set; } = true;
 
     /// <summary>
     /// What becomes of devices and FIFOs. None is ever made.
     /// <value>Default <see cref="SpecialFilePolicy.Skip"/>.</value>
     /// </summary>
-    public SpecialFilePolicy SpecialFiles { get; init; }
+    public SpecialFilePolicy SpecialFiles { get; set; }
 
     /// <summary>Bytes of names that are remembered until the end; a million files of usual names have room in the default.</summary>
-    internal long MaxNameBytes { get; init; } = 128 * 1024 * 1024;
+    internal long MaxNameBytes { get; set; } = 128 * 1024 * 1024;
 
     /// <summary>What the layers of one image may take together.</summary>
-    internal UnpackBudget? Budget { get; init; }
+    internal UnpackBudget? Budget { get; set; }
 
     /// <summary>The budget that remembered names take their memory from; <see langword="null"/>: none.</summary>
-    internal NameMemory? Names { get; init; }
+    internal NameMemory? Names { get; set; }
+
+    internal LayerExtractionOptions Copy() => (LayerExtractionOptions)MemberwiseClone();
 }
 
 /// <summary>What becomes of the devices and FIFOs of a layer.</summary>

@@ -11,14 +11,21 @@ internal sealed class RegistryCertificates : IDisposable
     private readonly HashSet<string> _insecure = new(StringComparer.OrdinalIgnoreCase);
 
     /// <summary>Reads the authorities.</summary>
-    /// <param name="files">PEM files by registry: <c>host:port</c>, or <c>host</c> for all its ports that have none of their own.</param>
-    /// <param name="insecure">Registries whose certificates are not looked at: <c>host:port</c>, or <c>host</c> for port 443.</param>
+    /// <param name="registries">
+    /// The registries. Authorities of a <c>host</c> are for all its ports that have none of their own; a <c>host</c> that is insecure is so at port 443.
+    /// </param>
     /// <exception cref="ArgumentException">A file cannot be read; all faults are in the message.</exception>
-    public RegistryCertificates(IReadOnlyDictionary<string, string> files, IReadOnlyList<string> insecure)
+    public RegistryCertificates(IReadOnlyList<RegistryOptions> registries)
     {
         var faults = new List<string>();
-        foreach ((string registry, string file) in files)
+        foreach (RegistryOptions options in registries)
         {
+            if (options.Certificate is not { } file)
+            {
+                continue;
+            }
+
+            string registry = options.Name;
             var authorities = new X509Certificate2Collection();
             try
             {
@@ -26,19 +33,19 @@ internal sealed class RegistryCertificates : IDisposable
             }
             catch (Exception fault) when (fault is IOException or UnauthorizedAccessException or CryptographicException or ArgumentException)
             {
-                faults.Add($"RegistryCertificates[\"{registry}\"]: {file} cannot be read: {fault.Message}");
+                faults.Add($"Registries[\"{registry}\"].Certificate: {file} cannot be read: {fault.Message}");
                 continue;
             }
 
             if (authorities.Count == 0)
             {
-                faults.Add($"RegistryCertificates[\"{registry}\"]: {file} has no certificate in PEM form.");
+                faults.Add($"Registries[\"{registry}\"].Certificate: {file} has no certificate in PEM form.");
             }
 
             _authorities[HostOf(registry)] = authorities;
         }
 
-        _insecure.UnionWith(insecure.Select(HostOf).Select(registry => registry.Contains(':', StringComparison.Ordinal) && !registry.EndsWith(']') ? registry : registry + ":443"));
+        _insecure.UnionWith(registries.Where(options => options.Insecure).Select(options => HostOf(options.Name)).Select(registry => registry.Contains(':', StringComparison.Ordinal) && !registry.EndsWith(']') ? registry : registry + ":443"));
         if (faults.Count > 0)
         {
             Dispose();

@@ -17,7 +17,7 @@ public sealed class RegistryClient : IDisposable
     {
         ArgumentNullException.ThrowIfNull(options);
         _platform = ImagePlatform.Of(options);
-        _places = new(options.RegistryMirrors, options.AllowedRegistries, options.InsecureRegistries);
+        _places = new([.. options.Registries], options.AllowedRegistries);
         _http = new(_places, options);
     }
 

@@ -4,45 +4,48 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Boxer.Images;
 
-/// <summary>Which registries are asked, and how. They are read once, when the client or the store is made.</summary>
-public record RegistryClientOptions
+/// <summary>Options of a <see cref="RegistryClient"/>. They are read once, when the client is made.</summary>
+public sealed class RegistryClientOptions
 {
     /// <summary>
-    /// All places that images of a registry come from, in order, by registry name: base URLs such as <c>http://127.0.0.1:5000</c>.
-    /// The registry itself is tried only if it is listed.
+    /// How registries are reached: their mirrors, certificate authorities and access, one entry for each registry.
+    /// <value>Default empty: each registry itself, over https at a public address.</value>
     /// </summary>
-    public IReadOnlyDictionary<string, IReadOnlyList<string>> RegistryMirrors { get; init; } = new Dictionary<string, IReadOnlyList<string>>();
+    public IList<RegistryOptions> Registries { get; set; } = [];
 
-    /// <summary>Registries that images may come from; see <see cref="BoxerOptions.AllowedRegistries"/>.</summary>
-    public IReadOnlyList<string> AllowedRegistries { get; init; } = [];
-
-    /// <summary>Files with the authorities (PEM) of registries; see <see cref="RegistryOptions.Certificate"/>.</summary>
-    public IReadOnlyDictionary<string, string> RegistryCertificates { get; init; } = new Dictionary<string, string>();
-
-    /// <summary>Registries whose certificates are not looked at; see <see cref="RegistryOptions.Insecure"/>.</summary>
-    public IReadOnlyList<string> InsecureRegistries { get; init; } = [];
+    /// <summary>
+    /// Registries that images may come from, as <c>host</c> or <c>host:port</c>; see <see cref="BoxerOptions.AllowedRegistries"/>.
+    /// <value>Default empty: every registry at a public address, and those with a mirror.</value>
+    /// </summary>
+    public IList<string> AllowedRegistries { get; set; } = [];
 
     /// <summary>
     /// Knows credentials of registries, such as <see cref="DockerConfigCredentials"/>.
-    /// <value>Default <see langword="null"/>: all are asked as anybody.</value>
+    /// <value>Default <see langword="null"/>: anonymous access.</value>
     /// </summary>
-    public IRegistryCredentials? Credentials { get; init; }
+    public IRegistryCredentials? Credentials { get; set; }
 
     /// <summary>
-    /// The proxy that registries are asked through; never used for loopback addresses.
-    /// <value>Default <see langword="null"/>: what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say (<see cref="HttpClient.DefaultProxy"/>).</value>
+    /// The proxy for requests to registries; never used for loopback addresses.
+    /// <value>Default <see langword="null"/>: the proxy of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY (<see cref="HttpClient.DefaultProxy"/>).</value>
     /// </summary>
-    public IWebProxy? Proxy { get; init; }
+    public IWebProxy? Proxy { get; set; }
 
     /// <summary>
-    /// The platform whose images are taken, as <c>linux/architecture</c> or <c>linux/architecture/variant</c>.
+    /// The platform whose images are used, as <c>linux/architecture</c> or <c>linux/architecture/variant</c>.
     /// <value>Default <see langword="null"/>: this machine's.</value>
     /// </summary>
-    public string? Platform { get; init; }
+    public string? Platform { get; set; }
 
-    /// <summary>The clock of time-outs and retries.</summary>
-    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+    /// <summary>
+    /// The clock of time-outs and retries.
+    /// <value>Default <see cref="System.TimeProvider.System"/>.</value>
+    /// </summary>
+    public TimeProvider TimeProvider { get; set; } = TimeProvider.System;
 
-    /// <summary>Where is logged to.</summary>
-    public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
+    /// <summary>
+    /// Makes loggers.
+    /// <value>Default: nothing is logged.</value>
+    /// </summary>
+    public ILoggerFactory LoggerFactory { get; set; } = NullLoggerFactory.Instance;
 }

@@ -43,7 +43,7 @@ internal sealed class RegistryHttp : IDisposable
     public RegistryHttp(RegistryPlaces places, RegistryClientOptions options)
     {
         _places = places;
-        _certificates = new(options.RegistryCertificates, options.InsecureRegistries);
+        _certificates = new([.. options.Registries]);
         _credentials = options.Credentials;
         _proxy = new(options.Proxy ?? HttpClient.DefaultProxy);
         _time = options.TimeProvider;

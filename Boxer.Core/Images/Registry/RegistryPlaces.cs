@@ -43,27 +43,33 @@ internal sealed class RegistryPlaces
     private readonly HashSet<string> _plain = new(StringComparer.OrdinalIgnoreCase);
 
     /// <summary>Reads the configuration.</summary>
-    /// <param name="mirrors">Base URLs by registry.</param>
+    /// <param name="registries">How registries are reached.</param>
     /// <param name="allowed">Registries as <c>host</c> or <c>host:port</c>.</param>
-    /// <param name="insecure">Registries that may be asked without TLS, as <c>host</c> or <c>host:port</c>.</param>
     /// <exception cref="ArgumentException">An entry is malformed; all faults are in the message.</exception>
-    public RegistryPlaces(IReadOnlyDictionary<string, IReadOnlyList<string>> mirrors, IReadOnlyList<string> allowed, IReadOnlyList<string>? insecure = null)
+    public RegistryPlaces(IReadOnlyList<RegistryOptions> registries, IEnumerable<string> allowed)
     {
         var faults = new List<string>();
-        foreach ((string registry, IReadOnlyList<string> urls) in mirrors)
+        var seen = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
+        foreach (RegistryOptions options in registries)
         {
+            string registry = Canonical(options.Name);
             if (!IsRegistry(registry))
             {
-                faults.Add($"RegistryMirrors: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
+                faults.Add($"Registries: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
             }
 
-            if (urls.Count == 0)
+            if (!seen.Add(registry))
             {
-                faults.Add($"RegistryMirrors[\"{registry}\"] is empty; list at least one base URL, or leave the registry out.");
+                faults.Add($"Registries[\"{registry}\"] is listed twice; put all that is said of it into one entry.");
+            }
+
+            if (options.Mirrors.Count == 0)
+            {
+                continue;
             }
 
             var places = new List<RegistryPlace>();
-            foreach (string url in urls)
+            foreach (string url in options.Mirrors)
             {
                 if (Uri.TryCreate(url, UriKind.Absolute, out Uri? address) && address.Scheme is "http" or "https"
                     && address is { UserInfo: "", Query: "", Fragment: "" })
@@ -83,24 +89,24 @@ internal sealed class RegistryPlaces
                 }
                 else
                 {
-                    faults.Add($"RegistryMirrors[\"{registry}\"]: \"{url}\" is not a base URL; write for example \"http://127.0.0.1:5000\".");
+                    faults.Add($"Registries[\"{registry}\"].Mirrors: \"{url}\" is not a base URL; write for example \"http://127.0.0.1:5000\".");
                 }
             }
 
-            _mirrors[registry == "index.docker.io" ? ImageReference.DefaultRegistry : registry] = places;
+            _mirrors[registry] = places;
         }
 
         Add("AllowedRegistries", allowed, _allowed, isInsecure: false);
-        Add("InsecureRegistries", insecure ?? [], _insecure, isInsecure: true);
+        Add("Registries", registries.Where(registry => registry.Insecure && IsRegistry(registry.Name)).Select(registry => registry.Name), _insecure, isInsecure: true);
 
         if (faults.Count > 0)
         {
             throw new ArgumentException(string.Join(" ", faults));
         }
 
-        void Add(string option, IReadOnlyList<string> registries, HashSet<string> names, bool isInsecure)
+        void Add(string option, IEnumerable<string> listed, HashSet<string> names, bool isInsecure)
         {
-            foreach (string registry in registries)
+            foreach (string registry in listed)
             {
                 if (!IsRegistry(registry))
                 {
@@ -108,7 +114,7 @@ internal sealed class RegistryPlaces
                     continue;
                 }
 
-                names.Add(registry == "index.docker.io" ? ImageReference.DefaultRegistry : registry);
+                names.Add(Canonical(registry));
                 var address = new Uri($"https://{registry}");
                 _trusted.Add(address.IdnHost + ":" + address.Port);
                 if (isInsecure || IsLoopbackName(address))
@@ -160,6 +166,8 @@ internal sealed class RegistryPlaces
     /// <summary>Whether an address may be asked without TLS.</summary>
     /// <param name="address">The address.</param>
     public bool MayBePlain(Uri address) => _plain.Contains(address.IdnHost + ":" + address.Port);
+
+    private static string Canonical(string registry) => registry == "index.docker.io" ? ImageReference.DefaultRegistry : registry;
 
     private static bool IsRegistry(string text) =>
         text.AsSpan().IndexOfAny("/@") < 0 && !text.Any(char.IsWhiteSpace) && text.Length > 0

@@ -457,6 +457,6 @@ public sealed class ImageCollectionTests : IDisposable
         TimeProvider = _time,
         PullTimeout = TimeSpan.FromHours(10),
         MaxImageStoreBytes = quota,
-        RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_registry.Url] },
+        Registries = [new() { Name = "test.example", Mirrors = [_registry.Url] }],
     });
 }

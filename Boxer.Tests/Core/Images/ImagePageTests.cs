@@ -12,10 +12,10 @@ public sealed class ImagePageTests
         using var registry = new ScriptedRegistry();
         registry.AddImage("library/python", "3.12-slim", [new Archive().File("file", "content").ToBytes()]);
         string home = scratch["home"];
-        var mirrors = new Dictionary<string, IReadOnlyList<string>> { ["docker.io"] = [registry.Url] };
+        var mirror = new RegistryOptions { Name = "docker.io", Mirrors = [registry.Url] };
         CancellationToken cancellationToken = TestContext.Current.CancellationToken;
 
-        await using var store = new ImageStore(new ImageStoreOptions { Home = home, RegistryMirrors = mirrors });
+        await using var store = new ImageStore(new ImageStoreOptions { Home = home, Registries = [mirror] });
         await using IImageLease image = await store.AcquireAsync(ImageReference.Parse("python:3.12-slim"), cancellationToken);
         Console.WriteLine($"{image.Digest} {image.RootPath} {string.Join(' ', image.Config.Cmd)}");
 
@@ -29,10 +29,10 @@ public sealed class ImagePageTests
         using var scripted = new ScriptedRegistry();
         scripted.AddImage("library/python", "3.12-slim", [new Archive().File("file", "one").File("gone").ToBytes(), new Archive().File("file", "two").File(".wh.gone").ToBytes()]);
         string directory = Directory.CreateDirectory(scratch["root"]).FullName;
-        var mirrors = new Dictionary<string, IReadOnlyList<string>> { ["docker.io"] = [scripted.Url] };
+        var mirror = new RegistryOptions { Name = "docker.io", Mirrors = [scripted.Url] };
         CancellationToken cancellationToken = TestContext.Current.CancellationToken;
 
-        using var registry = new RegistryClient(new RegistryClientOptions { RegistryMirrors = mirrors });
+        using var registry = new RegistryClient(new RegistryClientOptions { Registries = [mirror] });
         ImageReference python = ImageReference.Parse("python:3.12-slim");
         RegistryImage found = await registry.GetImageAsync(python, cancellationToken);
         var options = new LayerExtractionOptions { Whiteouts = WhiteoutFormat.Applied, KeepOwners = false };

@@ -239,7 +239,7 @@ public sealed class ImageSourceTests : IDisposable
         await HostProgram.RunAsync("sh", "-c", $"head -c 2000000000 /dev/zero | {program} -1 > '{_scratch["bomb"]}'");
         foreach (ImageSourceKind kind in (ImageSourceKind[])[ImageSourceKind.RootArchive, ImageSourceKind.OciArchive])
         {
-            await using ImageStore store = Store(options => options with { MaxImageBytes = 100_000_000 });
+            await using ImageStore store = Store(options => options.With(changed => changed.MaxImageBytes = 100_000_000));
             ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.ImportAsync(new(kind, _scratch["bomb"]), Local, cancellationToken: Cancel));
             Assert.Contains("more than 100000000 bytes", fault.Message, StringComparison.Ordinal);
             Assert.Empty(Directory.EnumerateFileSystemEntries(Directory.EnumerateDirectories(_scratch["home/tmp"]).Single()));
@@ -306,7 +306,7 @@ public sealed class ImageSourceTests : IDisposable
             Home = _scratch["home"],
             RootsDirectory = _scratch["roots"],
             RootKind = ImageRootKind.Flattened,
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["local.example"] = ["http://127.0.0.1:1"] },
+            Registries = [new() { Name = "local.example", Mirrors = ["http://127.0.0.1:1"] }],
         };
         return new ImageStore(change is null ? options : change(options));
     }

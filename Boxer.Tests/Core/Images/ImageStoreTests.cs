@@ -27,7 +27,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         string reference = $"{registry.Host}/team/busybox:{kind.ToString().ToLowerInvariant()}";
 
         string root;
-        await using (ImageStore store = Store(kind, options => options with { TopLayerDirectory = _scratch["top"], AllowedRegistries = [registry.Host] }))
+        await using (ImageStore store = Store(kind, options => options.With(changed => { changed.TopLayerDirectory = _scratch["top"]; changed.AllowedRegistries = [registry.Host]; })))
         {
             IImageLease lease = await store.AcquireAsync(ImageReference.Parse(reference), TestContext.Current.CancellationToken);
             root = lease.RootPath;
@@ -57,11 +57,11 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["home/tmp"]));
 
         // What was pulled serves without a registry, also a later process.
-        await using ImageStore later = Store(kind, options => options with
+        await using ImageStore later = Store(kind, options => options.With(changed =>
         {
-            TopLayerDirectory = _scratch["top"],
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { [registry.Host] = ["http://127.0.0.1:1"] },
-        });
+            changed.TopLayerDirectory = _scratch["top"];
+            changed.Registries = [new() { Name = registry.Host, Mirrors = ["http://127.0.0.1:1"] }];
+        }));
         IImageLease offline = await later.AcquireAsync(ImageReference.Parse(reference), TestContext.Current.CancellationToken);
         Assert.Equal("second", File.ReadAllText(Path.Combine(offline.RootPath, "srv", "changed")));
     }
@@ -75,7 +75,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         await HostProgram.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
         foreach (ImageRootKind kind in (ImageRootKind[])[ImageRootKind.Overlay, ImageRootKind.Flattened])
         {
-            await using ImageStore store = Store(kind, options => options with { AllowedRegistries = [registry.Host] });
+            await using ImageStore store = Store(kind, options => options.With(changed => changed.AllowedRegistries = [registry.Host]));
             IImageLease lease = await store.AcquireAsync(ImageReference.Parse($"{registry.Host}/compare:1"), TestContext.Current.CancellationToken);
 
             Assert.Equal(await ScratchDirectory.ListAsync(_scratch["umoci"]), await ScratchDirectory.ListAsync(lease.RootPath));
@@ -87,7 +87,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     {
         Assert.SkipWhen(registry.Missing is not null, registry.Missing ?? "");
         await PushBusyboxAsync("docker:amd64", "--format", "v2s2");
-        await using ImageStore store = Store(ImageRootKind.Flattened, options => options with { AllowedRegistries = [registry.Host] });
+        await using ImageStore store = Store(ImageRootKind.Flattened, options => options.With(changed => changed.AllowedRegistries = [registry.Host]));
         IImageLease direct = await store.AcquireAsync(ImageReference.Parse($"{registry.Host}/docker:amd64"), TestContext.Current.CancellationToken);
 
         using var client = new HttpClient();
@@ -135,7 +135,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         byte[][] layers = [.. Enumerable.Range(0, 127).Select(i => new Archive().File($"f{i:d3}", "x").ToBytes())];
         _scripted.AddImage("a", "latest", layers);
         _scripted.AddImage("b", "latest", [.. layers, layers[0]]);
-        await using ImageStore store = Store(kind, options => options with { TopLayerDirectory = Directory.CreateDirectory(_scratch["top"]).FullName });
+        await using ImageStore store = Store(kind, options => options.With(changed => changed.TopLayerDirectory = Directory.CreateDirectory(_scratch["top"]).FullName));
 
         Assert.Equal(127, Files((await AcquireAsync(store, "a")).RootPath).Length);
         Assert.Contains("128 layers; 127 are allowed", (await Assert.ThrowsAsync<ImagePullException>(() => AcquireAsync(store, "b"))).Message, StringComparison.Ordinal);
@@ -185,11 +185,11 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             """), ImageMediaTypes.OciIndex);
         foreach ((string platform, string file) in ((string, string)[])[("linux/amd64", "amd"), ("linux/arm64/v8", "arm"), ("linux/arm64", "arm")])
         {
-            await using ImageStore store = Store(ImageRootKind.Flattened, options => options with { Platform = platform, Home = _scratch["home-" + platform.Replace('/', '-')] });
+            await using ImageStore store = Store(ImageRootKind.Flattened, options => options.With(changed => { changed.Platform = platform; changed.Home = _scratch["home-" + platform.Replace('/', '-')]; }));
             Assert.Equal([file], Files((await AcquireAsync(store, "a")).RootPath));
         }
 
-        await using ImageStore other = Store(ImageRootKind.Flattened, options => options with { Platform = "linux/riscv64" });
+        await using ImageStore other = Store(ImageRootKind.Flattened, options => options.With(changed => changed.Platform = "linux/riscv64"));
         ImageNotFoundException fault = await Assert.ThrowsAsync<ImageNotFoundException>(() => AcquireAsync(other, "a"));
         Assert.Contains("not there for linux/riscv64; it is for: windows/amd64, linux/amd64, linux/arm64/v8", fault.Message, StringComparison.Ordinal);
         Assert.Contains("is for linux/arm64, not for linux/riscv64", (await Assert.ThrowsAsync<ImageNotFoundException>(() => AcquireAsync(other, "a:arm"))).Message, StringComparison.Ordinal);
@@ -255,7 +255,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         var time = new FakeTimeProvider();
         string blob = _scripted.AddImage("a", "latest", [new Archive().File("f").ToBytes()]);
         _scripted.Content[blob] = _scripted.Content[blob] with { Gate = Task.Delay(Timeout.Infinite, TestContext.Current.CancellationToken) };
-        await using ImageStore store = Store(ImageRootKind.Flattened, options => options with { TimeProvider = time, PullTimeout = TimeSpan.FromMinutes(1) });
+        await using ImageStore store = Store(ImageRootKind.Flattened, options => options.With(changed => { changed.TimeProvider = time; changed.PullTimeout = TimeSpan.FromMinutes(1); }));
         Task<IImageLease> pull = AcquireAsync(store, "a");
         await WaitAsync(() => _scripted.Requests.Any(request => request.Path == blob));
 
@@ -275,7 +275,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
 
         string blob = _scripted.AddImage("stalls", "latest", [new Archive().File("g", "y").ToBytes()]);
         _scripted.Content[blob] = _scripted.Content[blob] with { Gate = Task.Delay(Timeout.Infinite, TestContext.Current.CancellationToken) };
-        await using ImageStore store = Store(ImageRootKind.Flattened, options => options with { MaxConcurrentPulls = 1 });
+        await using ImageStore store = Store(ImageRootKind.Flattened, options => options.With(changed => changed.MaxConcurrentPulls = 1));
         using var leave = new CancellationTokenSource();
         Task<IImageLease> stalled = store.AcquireAsync(ImageReference.Parse("test.example/stalls"), leave.Token);
         await WaitAsync(() => _scripted.Requests.Any(request => request.Path == blob));
@@ -312,7 +312,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             }
         }
 
-        await using ImageStore store = Store(ImageRootKind.Flattened, options => options with { PullMemoryBytes = PullMemory.LeastBytes });
+        await using ImageStore store = Store(ImageRootKind.Flattened, options => options.With(changed => changed.PullMemoryBytes = PullMemory.LeastBytes));
         using var leave = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         Task<IImageLease>[] stalled = [.. names.Select(name => store.AcquireAsync(ImageReference.Parse("test.example/" + name), leave.Token))];
         await WaitAsync(() => _scripted.Requests.Count(request => stalling.Contains(request.Path)) == stalling.Count);
@@ -366,7 +366,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         File.WriteAllText(_scratch["home/tmp/dead.lock"], "");
         File.WriteAllText(Path.Combine(mine, "work"), "x");
 
-        await using ImageStore other = Store(ImageRootKind.Flattened, options => options with { RootsDirectory = _scratch["other"] });
+        await using ImageStore other = Store(ImageRootKind.Flattened, options => options.With(changed => changed.RootsDirectory = _scratch["other"]));
         await other.CleanAbandonedAsync();
 
         Assert.False(Directory.Exists(_scratch["home/tmp/dead"]));
@@ -387,7 +387,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         File.SetUnixFileMode(_scratch["home"], (UnixFileMode)0x1C0);
         File.SetUnixFileMode(_scratch["roots with space"], (UnixFileMode)0x1C0);
 
-        await using ImageStore store = Store(ImageRootKind.Overlay, options => options with { RootsDirectory = _scratch["roots with space"] });
+        await using ImageStore store = Store(ImageRootKind.Overlay, options => options.With(changed => changed.RootsDirectory = _scratch["roots with space"]));
 
         Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["roots with space"]));
     }
@@ -424,7 +424,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             _ = SysMount.umount2(mount, 0);
         }
 
-        ImageStoreOptions Change(ImageStoreOptions options) => options with { Home = _scratch["link/home"], RootsDirectory = where == "home" ? null : _scratch["link/roots"] };
+        ImageStoreOptions Change(ImageStoreOptions options) => options.With(changed => { changed.Home = _scratch["link/home"]; changed.RootsDirectory = where == "home" ? null : _scratch["link/roots"]; });
     }
 
     [Theory]
@@ -438,7 +438,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             await using IImageLease lease = await AcquireAsync(first, "a");
             foreach (string name in (string[])["roots", "roots/"])
             {
-                ArgumentException fault = Assert.Throws<ArgumentException>(() => Store(kind, options => options with { Home = _scratch["other"], RootsDirectory = _scratch[name] }));
+                ArgumentException fault = Assert.Throws<ArgumentException>(() => Store(kind, options => options.With(changed => { changed.Home = _scratch["other"]; changed.RootsDirectory = _scratch[name]; })));
                 Assert.Equal($"RootsDirectory: {_scratch[name]} is another store's; give each its own.", fault.Message);
             }
 
@@ -493,7 +493,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             _ = SysMount.umount2(disk, 0);
         }
 
-        ImageStoreOptions Change(ImageStoreOptions options) => options with { Home = Path.Combine(disk, "home"), MinFreeDiskBytes = 0 };
+        ImageStoreOptions Change(ImageStoreOptions options) => options.With(changed => { changed.Home = Path.Combine(disk, "home"); changed.MinFreeDiskBytes = 0; });
     }
 
     [Fact]
@@ -514,7 +514,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             Assert.Contains("belongs to the user 65534", Home(_scratch["foreign"]), StringComparison.Ordinal);
         }
 
-        ArgumentException relative = Assert.Throws<ArgumentException>(() => Store(ImageRootKind.Flattened, options => options with { Home = "relative" }));
+        ArgumentException relative = Assert.Throws<ArgumentException>(() => Store(ImageRootKind.Flattened, options => options.With(changed => changed.Home = "relative")));
         Assert.Contains("Home: \"relative\" is not an absolute path", relative.Message, StringComparison.Ordinal);
         using (new ImageDirectory(_scratch["new"]))
         {
@@ -548,7 +548,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             Home = _scratch["home"],
             RootsDirectory = _scratch["roots"],
             RootKind = kind,
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_scripted.Url] },
+            Registries = [new() { Name = "test.example", Mirrors = [_scripted.Url] }],
         };
         return new ImageStore(change is null ? options : change(options));
     }

@@ -83,7 +83,7 @@ public sealed class ImpliedDirectoryTests : IDisposable
         // A name of 4,093 bytes makes 2,046 directories, the names of which have 4 MiB together.
         byte[][] layers = [.. Enumerable.Range(0, 4).Select(i => new Archive().File($"{i}/{string.Join('/', Enumerable.Repeat("a", 2_046))}").ToBytes())];
         _registry.AddImage("a", "latest", layers);
-        await using ImageStore store = Store(ImageRootKind.Overlay, options => options with { PullMemoryBytes = PullMemory.LeastBytes });
+        await using ImageStore store = Store(ImageRootKind.Overlay, options => options.With(changed => changed.PullMemoryBytes = PullMemory.LeastBytes));
         foreach ((int i, byte[] layer) in layers.Index())
         {
             _registry.AddImage($"one{i}", "latest", [layer]);
@@ -136,6 +136,6 @@ public sealed class ImpliedDirectoryTests : IDisposable
         Home = _scratch["home"],
         RootsDirectory = _scratch["roots"],
         RootKind = kind,
-        RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_registry.Url] },
+        Registries = [new() { Name = "test.example", Mirrors = [_registry.Url] }],
     }));
 }

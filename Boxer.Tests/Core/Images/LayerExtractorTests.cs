@@ -257,7 +257,7 @@ public sealed class LayerExtractorTests : IDisposable
         using var counted = new VerifyingStream(content, ImageDigest.Sha256Of(archive), null, "the archive", length => read += length);
 
         InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => new LayerExtractor().ExtractAsync(
-            counted, _root, Options(WhiteoutFormat.Applied) with { MaxBytes = 1_000_000 }, TestContext.Current.CancellationToken));
+            counted, _root, Options(WhiteoutFormat.Applied).With(changed => changed.MaxBytes = 1_000_000), TestContext.Current.CancellationToken));
 
         Assert.Contains("more than 1000000 bytes", fault.Message, StringComparison.Ordinal);
         Assert.InRange(read, 1, 1_000_000);

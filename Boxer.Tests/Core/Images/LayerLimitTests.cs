@@ -42,7 +42,7 @@ public sealed class LayerLimitTests : IDisposable
         InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(Files(6, 6), options));
         Assert.Contains("the image has more than 10 files, directories and links", fault.Message, StringComparison.Ordinal);
 
-        options = options with { Budget = new UnpackBudget(20_000, 100, new DiskRoom(_scratch.Path, 0)) };
+        options = options.With(changed => changed.Budget = new UnpackBudget(20_000, 100, new DiskRoom(_scratch.Path, 0)));
         fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(Files(20, 6), options));
         Assert.Contains("the image unpacks to more than 20000 bytes", fault.Message, StringComparison.Ordinal);
 
@@ -66,7 +66,7 @@ public sealed class LayerLimitTests : IDisposable
                 Home = _scratch["home"],
                 RootKind = kind,
                 MinFreeDiskBytes = 1L << 50,
-                RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [registry.Url] },
+                Registries = [new() { Name = "test.example", Mirrors = [registry.Url] }],
             });
 
             ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel));
@@ -96,7 +96,7 @@ public sealed class LayerLimitTests : IDisposable
         foreach (char type in "346")
         {
             InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(
-                () => ExtractAsync(new Archive().Device("dev/x", type), Applied with { SpecialFiles = SpecialFilePolicy.Reject }));
+                () => ExtractAsync(new Archive().Device("dev/x", type), Applied.With(changed => changed.SpecialFiles = SpecialFilePolicy.Reject)));
             Assert.Contains("Entry \"dev/x\" is refused: it is a device or FIFO", fault.Message, StringComparison.Ordinal);
             await ExtractAsync(new Archive().Device("dev/x", type).File("f"), Applied);
             Assert.Equal(["f"], Directory.EnumerateFileSystemEntries(_scratch["root"]).Select(Path.GetFileName));
@@ -110,7 +110,7 @@ public sealed class LayerLimitTests : IDisposable
         await ExtractAsync(archive, Applied);
         Assert.Equal((0b110_111_101_101, 0b010_111_101_101), (Mode("f"), Mode("d")));
 
-        await ExtractAsync(archive, Applied with { KeepSetId = false });
+        await ExtractAsync(archive, Applied.With(changed => changed.KeepSetId = false));
         Assert.Equal((0b111_101_101, 0b010_111_101_101), (Mode("f"), Mode("d")));
     }
 

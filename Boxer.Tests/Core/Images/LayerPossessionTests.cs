@@ -151,7 +151,7 @@ public sealed class LayerPossessionTests : IDisposable
         {
             Home = _scratch["home"],
             RootKind = kind,
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["private.example"] = [_private.Url], ["evil.example"] = [_evil.Url] },
+            Registries = [new() { Name = "private.example", Mirrors = [_private.Url] }, new() { Name = "evil.example", Mirrors = [_evil.Url] }],
         });
         await (await AcquireAsync(store, "private.example/team/secret")).DisposeAsync();
         return store;

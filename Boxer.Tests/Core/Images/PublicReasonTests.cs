@@ -32,7 +32,7 @@ public sealed class PublicReasonTests : IDisposable
             ? new(401, [], ("WWW-Authenticate", $"Bearer realm=\"{_registry.Url}/token\""))
             : request.Path.StartsWith("/token", StringComparison.Ordinal) ? new(401, [])
             : request.Path.StartsWith("/v2/broken/", StringComparison.Ordinal) ? new(418, []) : null;
-        await using ImageStore store = Store(options => options with { MaxImageBytes = 1_000_000, MaxImageEntries = 10 });
+        await using ImageStore store = Store(options => options.With(changed => { changed.MaxImageBytes = 1_000_000; changed.MaxImageEntries = 10; }));
 
         foreach ((string name, string reason) in ((string, string)[])
         [
@@ -59,7 +59,7 @@ public sealed class PublicReasonTests : IDisposable
     public async Task A_disk_without_room_is_told_without_its_path()
     {
         _registry.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);
-        await using ImageStore store = Store(options => options with { MinFreeDiskBytes = 1L << 50 });
+        await using ImageStore store = Store(options => options.With(changed => changed.MinFreeDiskBytes = 1L << 50));
 
         SandboxException fault = await FailAsync(store, "a");
 
@@ -95,6 +95,6 @@ public sealed class PublicReasonTests : IDisposable
     {
         Home = _scratch["home"],
         RootKind = ImageRootKind.Flattened,
-        RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_registry.Url] },
+        Registries = [new() { Name = "test.example", Mirrors = [_registry.Url] }],
     }));
 }

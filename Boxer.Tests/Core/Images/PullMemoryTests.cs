@@ -311,7 +311,7 @@ public sealed class PullMemoryOfTheProcessTests : IDisposable
             Home = _scratch["home"],
             RootKind = kind,
             PullMemoryBytes = Budget,
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_registry.Url] },
+            Registries = [new() { Name = "test.example", Mirrors = [_registry.Url] }],
         });
         GC.Collect();
         long before = ReadMemory();
@@ -337,7 +337,7 @@ public sealed class PullMemoryOfTheProcessTests : IDisposable
         {
             Home = _scratch["home"],
             PullMemoryBytes = 64L << 20,
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_registry.Url] },
+            Registries = [new() { Name = "test.example", Mirrors = [_registry.Url] }],
         });
 
         ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel));

@@ -33,7 +33,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
 
         Assert.Contains("needs a user name and password", (await FailAsync<ImagePullException>(reference, guarded.Host, null)).Message, StringComparison.Ordinal);
 
-        await using ImageStore store = Store(options => options with { AllowedRegistries = [guarded.Host], Credentials = new DockerConfigCredentials(_scratch["auth.json"]) });
+        await using ImageStore store = Store(options => options.With(changed => { changed.AllowedRegistries = [guarded.Host]; changed.Credentials = new DockerConfigCredentials(_scratch["auth.json"]); }));
         await using IImageLease lease = await store.AcquireAsync(ImageReference.Parse(reference), Cancel);
         Assert.StartsWith("sha256:", lease.Digest, StringComparison.Ordinal);
     }
@@ -57,13 +57,12 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         OciLayout.Write(_scratch["layout"], Layer);
         await secure.PushAsync(_scratch["layout"], "latest", "team/app:1", guarded ? ["--dest-creds=user:pass:word"] : []);
         ImageReference reference = ImageReference.Parse($"{secure.Host}/team/app:1");
-        ImageStoreOptions Change(ImageStoreOptions options) => options with
+        ImageStoreOptions Change(ImageStoreOptions options) => options.With(changed =>
         {
-            AllowedRegistries = how == "insecure" ? [] : [secure.Host],
-            InsecureRegistries = how == "insecure" ? [secure.Host] : [],
-            RegistryCertificates = how is "own" or "other" ? new Dictionary<string, string> { [secure.Host] = _scratch["ca.pem"] } : new Dictionary<string, string>(),
-            Credentials = guarded ? Config($$"""{"auths":{"{{secure.Host}}":{"auth":"{{Basic[6..]}}"} } }""") : null,
-        };
+            changed.AllowedRegistries = how == "insecure" ? [] : [secure.Host];
+            changed.Registries = [new() { Name = secure.Host, Insecure = how == "insecure", Certificate = how is "own" or "other" ? _scratch["ca.pem"] : null }];
+            changed.Credentials = guarded ? Config($$"""{"auths":{"{{secure.Host}}":{"auth":"{{Basic[6..]}}"} } }""") : null;
+        });
         await using ImageStore store = Store(Change);
 
         if (how is "own" or "insecure")
@@ -72,7 +71,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
             Assert.Equal("content", await File.ReadAllTextAsync(Path.Combine(lease.RootPath, "file"), Cancel));
             if (guarded)
             {
-                await using ImageStore anybody = Store(options => Change(options) with { Credentials = null, Home = _scratch["anybody"], RootsDirectory = null });
+                await using ImageStore anybody = Store(options => Change(options).With(changed => { changed.Credentials = null; changed.Home = _scratch["anybody"]; changed.RootsDirectory = null; }));
                 Assert.Contains("needs a user name and password", (await Assert.ThrowsAsync<ImagePullException>(() => anybody.AcquireAsync(reference, Cancel))).Message, StringComparison.Ordinal);
             }
         }
@@ -92,13 +91,17 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         string blob = secure.AddImage("a", "latest", [Layer]);
         _registry.Content["/storage"] = secure.Content[blob];
         secure.Content[blob] = new(307, [], ("Location", _registry.Url + "/storage"));
-        await using ImageStore store = Store(options => options with
+        await using ImageStore store = Store(options => options.With(changed =>
         {
-            AllowedRegistries = [secure.Host, _registry.Host],
-            InsecureRegistries = [_registry.Host],
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [secure.Url], ["plain.example"] = [_registry.Url] },
-            RegistryCertificates = new Dictionary<string, string> { [secure.Host] = _scratch["ca.pem"] },
-        });
+            changed.AllowedRegistries = [secure.Host, _registry.Host];
+            changed.Registries =
+            [
+                new() { Name = "test.example", Mirrors = [secure.Url] },
+                new() { Name = "plain.example", Mirrors = [_registry.Url] },
+                new() { Name = _registry.Host, Insecure = true },
+                new() { Name = secure.Host, Certificate = _scratch["ca.pem"] },
+            ];
+        }));
 
         ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel));
 
@@ -116,11 +119,11 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
             : request.Path == blob ? new(307, [], ("Location", storage.Url + "/storage"))
             : null;
 
-        await using ImageStore store = Store(options => options with
+        await using ImageStore store = Store(options => options.With(changed =>
         {
-            Credentials = Config($$"""{"auths":{"{{_registry.Host}}":{"auth":"{{Basic[6..]}}"} } }"""),
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>>(options.RegistryMirrors) { ["storage.example"] = [storage.Url] },
-        });
+            changed.Credentials = Config($$"""{"auths":{"{{_registry.Host}}":{"auth":"{{Basic[6..]}}"} } }""");
+            changed.Registries = [.. options.Registries, new() { Name = "storage.example", Mirrors = [storage.Url] }];
+        }));
         await using IImageLease lease = await store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel);
 
         Assert.Equal("content", await File.ReadAllTextAsync(Path.Combine(lease.RootPath, "file"), Cancel));
@@ -211,8 +214,8 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     public async Task What_a_user_named_leads_nowhere_where_only_the_operators_places_may()
     {
         _registry.AddImage("a", "latest", [Layer]);
-        var options = new ImageStoreOptions { Home = _scratch["home"], RootsDirectory = _scratch["roots"] };
-        using var client = new RegistryHttp(new RegistryPlaces(new Dictionary<string, IReadOnlyList<string>> { ["m"] = [_registry.Url] }, []), options);
+        var options = new RegistryClientOptions();
+        using var client = new RegistryHttp(new RegistryPlaces([new RegistryOptions { Name = "m", Mirrors = [_registry.Url] }], []), options);
         var target = new Uri(_registry.Url + "/v2/a/manifests/latest");
 
         // First so that a connection is kept open, if it is.
@@ -242,12 +245,11 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         await File.WriteAllTextAsync(_scratch["own.pem"], (how == "other" ? other : authority).ExportCertificatePem(), Cancel);
         using var secure = new ScriptedRegistry(certificate: server);
         secure.AddImage("a", "latest", [Layer]);
-        ImageStoreOptions Change(ImageStoreOptions options) => options with
+        ImageStoreOptions Change(ImageStoreOptions options) => options.With(changed =>
         {
-            AllowedRegistries = how == "insecure" ? [] : [secure.Host],
-            InsecureRegistries = how == "insecure" ? [secure.Host] : [],
-            RegistryCertificates = how is "none" or "insecure" ? new Dictionary<string, string>() : new Dictionary<string, string> { [secure.Host] = _scratch["own.pem"] },
-        };
+            changed.AllowedRegistries = how == "insecure" ? [] : [secure.Host];
+            changed.Registries = [new() { Name = secure.Host, Insecure = how == "insecure", Certificate = how is "none" or "insecure" ? null : _scratch["own.pem"] }];
+        });
         await using ImageStore store = Store(Change);
 
         Task<IImageLease> pull = store.AcquireAsync(ImageReference.Parse($"{secure.Host}/a"), Cancel);
@@ -268,10 +270,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     public void Certificates_that_cannot_be_read_are_told()
     {
         File.WriteAllText(_scratch["empty.pem"], "nothing");
-        ArgumentException fault = Assert.Throws<ArgumentException>(() => Store(options => options with
-        {
-            RegistryCertificates = new Dictionary<string, string> { ["a.example"] = _scratch["missing.pem"], ["b.example"] = _scratch["empty.pem"] },
-        }));
+        ArgumentException fault = Assert.Throws<ArgumentException>(() => Store(options => options.With(changed => changed.Registries = [new() { Name = "a.example", Certificate = _scratch["missing.pem"] }, new() { Name = "b.example", Certificate = _scratch["empty.pem"] }])));
         Assert.Contains("a.example", fault.Message, StringComparison.Ordinal);
         Assert.Contains("empty.pem has no certificate in PEM form", fault.Message, StringComparison.Ordinal);
     }
@@ -283,11 +282,11 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         const string Origin = "http://mirror.invalid:5000";
         proxy.AddImage("a", "latest", [Layer]);
         proxy.Script = request => proxy.Content.GetValueOrDefault(request.Path.Replace(Origin, "", StringComparison.Ordinal));
-        ImageStoreOptions Change(ImageStoreOptions options) => options with
+        ImageStoreOptions Change(ImageStoreOptions options) => options.With(changed =>
         {
-            Proxy = new WebProxy(proxy.Url),
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [Origin], ["local.example"] = [_registry.Url] },
-        };
+            changed.Proxy = new WebProxy(proxy.Url);
+            changed.Registries = [new() { Name = "test.example", Mirrors = [Origin] }, new() { Name = "local.example", Mirrors = [_registry.Url] }];
+        });
         await using ImageStore store = Store(Change);
         await using IImageLease lease = await store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel);
         Assert.Equal("content", await File.ReadAllTextAsync(Path.Combine(lease.RootPath, "file"), Cancel));
@@ -367,7 +366,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         var time = new FakeTimeProvider(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
         int requests = 0;
         _registry.Script = _ => Interlocked.Increment(ref requests) == 1 ? new(503, [], ("Retry-After", "Thu, 01 Jan 2026 00:00:40 GMT")) : null;
-        await using ImageStore store = Store(options => options with { TimeProvider = time });
+        await using ImageStore store = Store(options => options.With(changed => changed.TimeProvider = time));
 
         Task<IImageLease> pull = store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel);
         while (Volatile.Read(ref requests) == 0)
@@ -466,12 +465,17 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
             each.AddImage("a", "latest", [Layer]);
         }
 
-        await using ImageStore store = Store(options => options with
+        await using ImageStore store = Store(options => options.With(changed =>
         {
-            AllowedRegistries = [.. all.Select(each => each.Host)],
-            InsecureRegistries = [insecure.Host],
-            RegistryCertificates = new Dictionary<string, string> { [own.Host] = _scratch["own.pem"], [impostor.Host] = _scratch["own.pem"], ["127.0.0.1"] = _scratch["other.pem"] },
-        });
+            changed.AllowedRegistries = [.. all.Select(each => each.Host)];
+            changed.Registries =
+            [
+                new() { Name = insecure.Host, Insecure = true },
+                new() { Name = own.Host, Certificate = _scratch["own.pem"] },
+                new() { Name = impostor.Host, Certificate = _scratch["own.pem"] },
+                new() { Name = "127.0.0.1", Certificate = _scratch["other.pem"] },
+            ];
+        }));
 
         foreach (ScriptedRegistry believed in (ScriptedRegistry[])[own, any, insecure])
         {
@@ -500,7 +504,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     [InlineData("[::1]:5000", "https://[::1]:5001/v2/", false)]
     public void Insecure_is_a_host_with_its_port(string insecure, string address, bool expected)
     {
-        using var certificates = new RegistryCertificates(new Dictionary<string, string>(), [insecure]);
+        using var certificates = new RegistryCertificates([new RegistryOptions { Name = insecure, Insecure = true }]);
         Assert.Equal(expected, certificates.ValidationFor(new Uri(address)) is { } validation && validation(this, null, null, SslPolicyErrors.RemoteCertificateNotAvailable));
     }
 
@@ -526,13 +530,13 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
             _ => null,
         };
         var time = new FakeTimeProvider(DateTimeOffset.UtcNow);
-        await using ImageStore store = Store(options => options with
+        await using ImageStore store = Store(options => options.With(changed =>
         {
-            TimeProvider = time,
-            PullTimeout = TimeSpan.FromDays(1),
-            AllowedRegistries = [secure.Host, "127.0.0.1:1"],
-            RegistryCertificates = new Dictionary<string, string> { [secure.Host] = _scratch["ca.pem"] },
-        });
+            changed.TimeProvider = time;
+            changed.PullTimeout = TimeSpan.FromDays(1);
+            changed.AllowedRegistries = [secure.Host, "127.0.0.1:1"];
+            changed.Registries = [new() { Name = secure.Host, Certificate = _scratch["ca.pem"] }];
+        }));
 
         // What is waited for between attempts goes by at once.
         Task<IImageLease> pull = store.AcquireAsync(ImageReference.Parse(secure.Host + "/a"), Cancel);
@@ -635,7 +639,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
 
     private async Task PullAsync(string config)
     {
-        await using ImageStore store = Store(options => options with { Credentials = Config(config) });
+        await using ImageStore store = Store(options => options.With(changed => changed.Credentials = Config(config)));
         await using IImageLease lease = await store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel);
         Assert.Equal("content", await File.ReadAllTextAsync(Path.Combine(lease.RootPath, "file"), Cancel));
     }
@@ -643,7 +647,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     private async Task<T> FailAsync<T>(string reference, string? allowed, IRegistryCredentials? credentials)
         where T : Exception
     {
-        await using ImageStore store = Store(options => options with { AllowedRegistries = allowed is null ? [] : [allowed], Credentials = credentials });
+        await using ImageStore store = Store(options => options.With(changed => { changed.AllowedRegistries = allowed is null ? [] : [allowed]; changed.Credentials = credentials; }));
         return await Assert.ThrowsAsync<T>(() => store.AcquireAsync(ImageReference.Parse(reference), Cancel));
     }
 
@@ -654,7 +658,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
             Home = _scratch["home"],
             RootsDirectory = _scratch["roots"],
             RootKind = ImageRootKind.Flattened,
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_registry.Url] },
+            Registries = [new() { Name = "test.example", Mirrors = [_registry.Url] }],
         };
         return new ImageStore(change is null ? options : change(options));
     }

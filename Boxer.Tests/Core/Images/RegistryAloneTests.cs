@@ -108,6 +108,6 @@ public sealed class RegistryAloneTests : IDisposable
     private RegistryClient Client(string? platform = null) => new(new RegistryClientOptions
     {
         Platform = platform,
-        RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_registry.Url] },
+        Registries = [new() { Name = "test.example", Mirrors = [_registry.Url] }],
     });
 }

@@ -103,11 +103,11 @@ public sealed class RegistryClientTests : IDisposable
         byte[] zeros = new Archive().Add('0', "zeros", content: new byte[8 * 1024 * 1024]).ToBytes();
         _registry.AddImage("a", "latest", [zeros]);
 
-        Assert.Contains("more than 1000000 bytes", (await FailAsync<ImagePullException>("a", options => options with { MaxImageBytes = 1_000_000 })).Message, StringComparison.Ordinal);
+        Assert.Contains("more than 1000000 bytes", (await FailAsync<ImagePullException>("a", options => options.With(changed => changed.MaxImageBytes = 1_000_000))).Message, StringComparison.Ordinal);
         Assert.Contains("more than 5", (await FailAsync<ImagePullException>("b", options =>
         {
             _registry.AddImage("b", "latest", [Enumerable.Range(0, 6).Aggregate(new Archive(), (archive, i) => archive.File($"f{i}")).ToBytes()]);
-            return options with { MaxImageEntries = 5 };
+            return options.With(changed => changed.MaxImageEntries = 5);
         })).Message, StringComparison.Ordinal);
         Assert.Empty(Files("layers").Concat(Files("roots")).Concat(Files("references")));
     }
@@ -120,7 +120,7 @@ public sealed class RegistryClientTests : IDisposable
         byte[] hostile = Archive.Gzip(new Archive().File("good").File("../escape").ToBytes());
         _registry.AddImage("a", "latest", [Layer, new Archive().File("good").File("../escape").ToBytes()]);
 
-        ImagePullException fault = await FailAsync<ImagePullException>("a", options => options with { RootKind = kind });
+        ImagePullException fault = await FailAsync<ImagePullException>("a", options => options.With(changed => changed.RootKind = kind));
 
         Assert.Contains("The image test.example/a:latest", fault.Message, StringComparison.Ordinal);
         Assert.Contains($"layer {ImageDigest.Sha256Of(hostile)}: Entry \"../escape\" is refused: a name has \"..\" in it.", fault.Message, StringComparison.Ordinal);
@@ -206,11 +206,11 @@ public sealed class RegistryClientTests : IDisposable
             _ => null,
         };
 
-        await using ImageStore store = Store(options => options with
+        await using ImageStore store = Store(options => options.With(changed =>
         {
             // The storage is another host that may be reached.
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>>(options.RegistryMirrors) { ["storage.example"] = [storage.Url] },
-        });
+            changed.Registries = [.. options.Registries, new() { Name = "storage.example", Mirrors = [storage.Url] }];
+        }));
         await using IImageLease lease = await AcquireAsync(store, "a");
 
         Assert.Equal("/token?service=registry&scope=repository%3Aa%3Apull", Assert.Single(_registry.Requests, request => request.Path.StartsWith("/token", StringComparison.Ordinal)).Path);
@@ -354,7 +354,7 @@ public sealed class RegistryClientTests : IDisposable
         };
         _registry.Content[path] = _registry.Content[path] with { Drip = 1, Pause = TimeSpan.FromMilliseconds(10) };
 
-        ImagePullException fault = await FailAsync<ImagePullException>("a", options => options with { TimeProvider = time, PullTimeout = TimeSpan.FromDays(1) });
+        ImagePullException fault = await FailAsync<ImagePullException>("a", options => options.With(changed => { changed.TimeProvider = time; changed.PullTimeout = TimeSpan.FromDays(1); }));
 
         Assert.Matches($"{(which == "manifest" ? "the manifest" : $"blob {path.Split('/')[^1]}")} comes too slowly: [0-9]+ bytes in 30 s", fault.Message);
         Assert.Single(_registry.Requests, request => request.Path == path);
@@ -368,7 +368,7 @@ public sealed class RegistryClientTests : IDisposable
         string blob = _registry.AddImage("a", "latest", [new Archive().Add('0', "file", content: random).ToBytes()]);
         _registry.Content[blob] = _registry.Content[blob] with { Drip = 5 };
         _registry.AddImage("b", "latest", [Layer]);
-        await using ImageStore store = Store(options => options with { MaxConcurrentPulls = 1, TimeProvider = time });
+        await using ImageStore store = Store(options => options.With(changed => { changed.MaxConcurrentPulls = 1; changed.TimeProvider = time; }));
         Task<IImageLease> slow = AcquireAsync(store, "a");
         while (!_registry.Requests.Any(request => request.Path == blob))
         {
@@ -476,10 +476,7 @@ public sealed class RegistryClientTests : IDisposable
         using var other = new ScriptedRegistry("127.0.0.2");
         _registry.Script = request => new(307, [], ("Location", other.Url + request.Path));
         other.Script = request => new(307, [], ("Location", _registry.Url + request.Path));
-        ImageStoreOptions Both(ImageStoreOptions options) => options with
-        {
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>>(options.RegistryMirrors) { ["other.example"] = [other.Url] },
-        };
+        ImageStoreOptions Both(ImageStoreOptions options) => options.With(changed => changed.Registries = [.. options.Registries, new() { Name = "other.example", Mirrors = [other.Url] }]);
         Assert.Contains("redirects more than 5 times", (await FailAsync<ImagePullException>("a", Both)).Message, StringComparison.Ordinal);
         Assert.InRange(_registry.Requests.Count + other.Requests.Count, 1, 10);
 
@@ -583,7 +580,7 @@ public sealed class RegistryClientTests : IDisposable
         _registry.AddImage("b", "latest", [Layer], blobs: [Archive.Gzip([.. two, 0])]);
         Assert.Contains("has the digest", (await FailAsync<ImagePullException>("b")).Message, StringComparison.Ordinal);
         _registry.AddImage("c", "latest", [[.. Layer, .. new byte[8_000_000]]]);
-        Assert.Contains("more than 1000000 bytes", (await FailAsync<ImagePullException>("c", options => options with { MaxImageBytes = 1_000_000 })).Message, StringComparison.Ordinal);
+        Assert.Contains("more than 1000000 bytes", (await FailAsync<ImagePullException>("c", options => options.With(changed => changed.MaxImageBytes = 1_000_000))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -591,10 +588,7 @@ public sealed class RegistryClientTests : IDisposable
     {
         using var empty = new ScriptedRegistry();
         _registry.AddImage("library/a", "latest", [Layer]);
-        await using ImageStore store = Store(options => options with
-        {
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["docker.io"] = [empty.Url, _registry.Url] },
-        });
+        await using ImageStore store = Store(options => options.With(changed => changed.Registries = [new() { Name = "docker.io", Mirrors = [empty.Url, _registry.Url] }]));
         await using IImageLease lease = await store.AcquireAsync(ImageReference.Parse("a"), TestContext.Current.CancellationToken);
 
         Assert.Single(empty.Requests);
@@ -607,14 +601,14 @@ public sealed class RegistryClientTests : IDisposable
     public void Places_follow_the_configuration()
     {
         static string[] For(RegistryPlaces places, string reference) => [.. places.For(ImageReference.Parse(reference)).Select(place => place.ToString())];
-        var open = new RegistryPlaces(new Dictionary<string, IReadOnlyList<string>> { ["mirrored.example"] = ["http://10.0.0.1:5000/prefix/", "https://docker.io"] }, []);
+        var open = new RegistryPlaces([new RegistryOptions { Name = "mirrored.example", Mirrors = ["http://10.0.0.1:5000/prefix/", "https://docker.io"] }], []);
         Assert.Equal(["https://registry-1.docker.io"], For(open, "a"));
         Assert.Equal(["http://10.0.0.1:5000/prefix", "https://registry-1.docker.io"], For(open, "mirrored.example/a"));
         Assert.Equal(["https://localhost:5000"], For(open, "localhost:5000/a"));
         Assert.True(open.MayBePrivate("10.0.0.1", 5000));
         Assert.False(open.MayBePrivate("10.0.0.1", 5001));
 
-        var listed = new RegistryPlaces(new Dictionary<string, IReadOnlyList<string>>(), ["localhost:5000", "[::1]:5000", "private.example"]);
+        var listed = new RegistryPlaces([], ["localhost:5000", "[::1]:5000", "private.example"]);
         Assert.Equal(["https://localhost:5000", "http://localhost:5000"], For(listed, "localhost:5000/a"));
         Assert.Equal(["https://[::1]:5000", "http://[::1]:5000"], For(listed, "[::1]:5000/a"));
         Assert.True(listed.MayBePrivate("::1", 5000));
@@ -622,8 +616,8 @@ public sealed class RegistryClientTests : IDisposable
         Assert.Contains("docker.io are not allowed", Assert.Throws<InvalidSandboxRequestException>(() => For(listed, "a")).Message, StringComparison.Ordinal);
 
         ArgumentException fault = Assert.Throws<ArgumentException>(() => new RegistryPlaces(
-            new Dictionary<string, IReadOnlyList<string>> { ["a/b"] = [], ["c"] = ["127.0.0.1:5000", "ftp://x", "http://user@x", "http://x/?q"] }, ["http://x", ""]));
-        Assert.Equal(8, fault.Message.Split("; write ").Length + fault.Message.Split("is empty").Length - 2);
+            [new RegistryOptions { Name = "a/b" }, new RegistryOptions { Name = "c", Mirrors = ["127.0.0.1:5000", "ftp://x", "http://user@x", "http://x/?q"] }, new RegistryOptions { Name = "C" }], ["http://x", ""]));
+        Assert.Equal(8, fault.Message.Split("; write ").Length + fault.Message.Split("is listed twice").Length - 2);
     }
 
     [Theory]
@@ -667,7 +661,7 @@ public sealed class RegistryClientTests : IDisposable
             Home = _scratch["home"],
             RootsDirectory = _scratch["roots"],
             RootKind = ImageRootKind.Flattened,
-            RegistryMirrors = new Dictionary<string, IReadOnlyList<string>> { ["test.example"] = [_registry.Url] },
+            Registries = [new() { Name = "test.example", Mirrors = [_registry.Url] }],
         };
         return new ImageStore(change is null ? options : change(options));
     }
@@ -689,7 +683,7 @@ public sealed class RegistryClientTests : IDisposable
         where T : Exception
     {
         var time = new FakeTimeProvider(DateTimeOffset.UtcNow);
-        await using ImageStore store = Store(options => options with { TimeProvider = time, PullTimeout = TimeSpan.FromDays(1) });
+        await using ImageStore store = Store(options => options.With(changed => { changed.TimeProvider = time; changed.PullTimeout = TimeSpan.FromDays(1); }));
         Task<IImageLease> pull = AcquireAsync(store, reference);
         while (await Task.WhenAny(pull, Task.Delay(20, TestContext.Current.CancellationToken)) != pull)
         {

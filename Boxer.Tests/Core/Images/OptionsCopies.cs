@@ -1,0 +1,21 @@
+using Boxer.Images;
+
+namespace Boxer.Tests.Core.Images;
+
+/// <summary>Options like others but for something.</summary>
+internal static class OptionsCopies
+{
+    internal static ImageStoreOptions With(this ImageStoreOptions options, Action<ImageStoreOptions> change)
+    {
+        ImageStoreOptions copy = options.Copy();
+        change(copy);
+        return copy;
+    }
+
+    internal static LayerExtractionOptions With(this LayerExtractionOptions options, Action<LayerExtractionOptions> change)
+    {
+        LayerExtractionOptions copy = options.Copy();
+        change(copy);
+        return copy;
+    }
+}
