@@ -160,6 +160,20 @@ internal sealed record Setting
         ({ } least, { } most) => $"from {Format(least, withUnit: false)} to {Format(most, withUnit: true)}",
     };
 
+    /// <summary>The sentence, the range and the default, in the unit that JSON and the command line have.</summary>
+    internal string Describe()
+    {
+        string unit = Kind switch
+        {
+            SettingKind.Time => "seconds",
+            SettingKind.Size => KeyUnit == ByteSize.MiB ? "MiB" : "bytes",
+            _ => Unit,
+        };
+        (decimal least, decimal most) = NumberRange();
+        string byDefault = Default is null ? DefaultText!.Replace("`", "", StringComparison.Ordinal) : ToNumber(Default).ToString(CultureInfo.InvariantCulture);
+        return string.Create(CultureInfo.InvariantCulture, $"{Text} {least} to {most} {unit}. Default: {byDefault}.");
+    }
+
     /// <summary>Writes a value with its unit.</summary>
     internal string Format(object? value, bool withUnit = true)
     {

@@ -1,13 +1,14 @@
 using System.CommandLine;
 using Boxer.Hosting;
 using Boxer.Images;
+using Boxer.Validation;
 
 namespace Boxer.Cli;
 
 /// <summary>Runs a command in a sandbox.</summary>
 internal static class RunCommand
 {
-    internal static Command Make(CommonOptions settings)
+    internal static Command Make(CommonOptions settings, SettingTable? table = null)
     {
         Argument<string> image = new("IMAGE") { Description = "The image, such as python:3.12-slim." };
         Argument<string[]> arguments = new("COMMAND") { Description = "The whole command; the image's own one where it is left out. Put -- before it where it has options of this program." };
@@ -15,18 +16,19 @@ internal static class RunCommand
         Option<string[]> environment = new("--env", "-e") { Description = "A variable, as NAME=VALUE; may be given again." };
         Option<string?> user = new("--user", "-u") { Description = "A name, a uid, or either with :group. Default: the image's, else 65534." };
         Option<string?> directory = new("--workdir", "-w") { Description = "The directory that the command starts in. Default: the image's, else /." };
-        Option<int?> memory = new("--memory-mb") { Description = "Memory in MiB." };
-        Option<double?> cpus = new("--cpus") { Description = "Processor time per wall-clock time." };
-        Option<int?> pids = new("--pids") { Description = "Processes and threads of one user." };
-        Option<double?> seconds = new("--timeout") { Description = "Seconds from the start of the command to its end." };
-        Option<double?> cpuSeconds = new("--cpu-time") { Description = "Seconds of processor time, on all cores together." };
+        LimitOption[] limits = [.. (table ?? SettingTable.BuiltIn).Limits.Where(limit => limit.CliOption is not null).Select(limit => new LimitOption(limit))];
         Option<PullPolicy?> pull = new("--pull") { Description = "When the registry is asked for the image." };
         Option<bool> interactive = new("--interactive", "-i") { Description = "Give the command this program's standard input. Without it the command reads nothing." };
         Option<bool> ignoreCgroups = new("--ignore-cgroups") { Description = "Run without limits of memory and processors." };
         var command = new Command("run", "Runs a command in a sandbox, and ends as it ended.")
         {
-            network, environment, user, directory, memory, cpus, pids, seconds, cpuSeconds, pull, interactive, ignoreCgroups, image, arguments,
+            network, environment, user, directory, pull, interactive, ignoreCgroups, image, arguments,
         };
+        foreach (LimitOption limit in limits)
+        {
+            command.Options.Add(limit.Option);
+        }
+
         command.SetAction(async (result, cancellationToken) =>
         {
             BoxerOptions options = settings.Read(result);
@@ -39,17 +41,14 @@ internal static class RunCommand
                 User = result.GetValue(user),
                 WorkingDirectory = result.GetValue(directory),
                 PullPolicy = result.GetValue(pull),
-                Limits = new ResourceLimits
-                {
-                    MemoryBytes = result.GetValue(memory) * ByteSize.MiB,
-                    CpuCores = result.GetValue(cpus),
-                    Pids = result.GetValue(pids),
-                    WallClock = result.GetValue(seconds) is { } time ? TimeSpan.FromSeconds(time) : null,
-                    CpuTime = result.GetValue(cpuSeconds) is { } cpuTime ? TimeSpan.FromSeconds(cpuTime) : null,
-                },
                 OutputFiles = OutputFilePolicy.Discard,
                 KeepStandardOutput = false,
             };
+            foreach (LimitOption limit in limits)
+            {
+                limit.CopyTo(request.Limits, result);
+            }
+
             foreach ((string name, string value) in CommonOptions.Pairs(result, environment))
             {
                 request.Environment[name] = value;
