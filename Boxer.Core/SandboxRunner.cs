@@ -114,6 +114,12 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     /// <summary>What goes with this runner.</summary>
     internal IAsyncDisposable? Owned { get; init; }
 
+    /// <summary>Name of this runner in its container; <see langword="null"/>: none.</summary>
+    internal string? Name
+    {
+        init => _metrics.Runner.Name = value;
+    }
+
     /// <summary>
     /// Prepares this host: takes away what dead instances left, looks for runsc, makes cgroups and directories. Runs do it by themselves;
     /// an application that calls it when it starts learns at once what is missing.

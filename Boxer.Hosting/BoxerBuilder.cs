@@ -78,6 +78,7 @@ internal sealed record RunnerParts(string Name)
         provider.GetService<TimeProvider>())
     {
         Owned = owned,
+        Name = Name.Length == 0 ? null : Name,
     };
 
     /// <summary>What <see cref="IOptions{TOptions}"/> is for options without a name.</summary>

@@ -38,7 +38,7 @@ internal sealed class OptionsWatcher : IDisposable
         {
             try
             {
-                string changed = string.Join(", ", FindChanges(SettingTable.BuiltIn.Options, _used, _factory.Create(_name)).Order(StringComparer.Ordinal));
+                string changed = string.Join(", ", SettingTable.BuiltIn.FindDifferences(_used, _factory.Create(_name)).Order(StringComparer.Ordinal));
                 if (changed.Length > 0 && changed != _last)
                 {
                     HostingLog.OptionsChanged(_logger, _name, changed);
@@ -58,20 +58,4 @@ internal sealed class OptionsWatcher : IDisposable
             }
         }
     }
-
-    private static IEnumerable<string> FindChanges(IReadOnlyList<Setting> settings, object used, object now) =>
-        settings.SelectMany(setting => FindChanges(setting, setting.Get(used), setting.Get(now)));
-
-    private static IEnumerable<string> FindChanges(Setting setting, object? used, object? now) => (setting.Kind, used, now) switch
-    {
-        (SettingKind.Group, { } usedGroup, { } nowGroup) =>
-            FindChanges(setting.Members(SettingTable.BuiltIn), usedGroup, nowGroup).Select(name => $"{setting.Name}:{name}"),
-        (SettingKind.Groups, IEnumerable<object> usedItems, IEnumerable<object> nowItems) =>
-            IsSame(setting, [.. usedItems], [.. nowItems]) ? [] : [setting.Name],
-        (SettingKind.Texts, IEnumerable<string> usedTexts, IEnumerable<string> nowTexts) => usedTexts.SequenceEqual(nowTexts, StringComparer.Ordinal) ? [] : [setting.Name],
-        _ => Equals(used, now) ? [] : [setting.Name],
-    };
-
-    private static bool IsSame(Setting setting, object[] used, object[] now) =>
-        used.Length == now.Length && used.Zip(now).All(pair => !FindChanges(setting.Members(SettingTable.BuiltIn), pair.First, pair.Second).Any());
 }

@@ -25,9 +25,9 @@ internal sealed class BoxerMetrics : IDisposable
         _runs = _meter.CreateCounter<long>("boxer.runs", "{run}", "Runs that ended or were rejected, by network, and by termination or error.type.");
         _durations = _meter.CreateHistogram("boxer.run.duration", "s", "Time of a whole run, by network, and by termination or error.type.", advice: Durations);
         _stages = _meter.CreateHistogram("boxer.stage.duration", "s", "Time of one stage of a run.", advice: Durations);
-        Pool = new PoolMetrics(_meter);
-        _meter.CreateObservableUpDownCounter("boxer.runs.active", () => admission().Running, "{run}", "Runs that hold a running slot, until their sandbox is gone.");
-        _meter.CreateObservableUpDownCounter("boxer.runs.queued", () => admission().Waiting, "{run}", "Runs that have no running slot yet: they wait for one or for their image, or prepare the host.");
+        Pool = new PoolMetrics(_meter, Runner);
+        _meter.CreateObservableUpDownCounter("boxer.runs.active", () => new Measurement<int>(admission().Running, Runner.Join()), "{run}", "Runs that hold a running slot, until their sandbox is gone.");
+        _meter.CreateObservableUpDownCounter("boxer.runs.queued", () => new Measurement<int>(admission().Waiting, Runner.Join()), "{run}", "Runs that have no running slot yet: they wait for one or for their image, or prepare the host.");
     }
 
     /// <summary>Bounds for what takes from half a millisecond to minutes, in seconds.</summary>
@@ -35,6 +35,8 @@ internal sealed class BoxerMetrics : IDisposable
         new() { HistogramBucketBoundaries = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300] };
 
     internal ActivitySource Activities { get; }
+
+    internal RunnerTag Runner { get; } = new();
 
     /// <summary>What the pool counts.</summary>
     internal PoolMetrics Pool { get; }
@@ -47,13 +49,13 @@ internal sealed class BoxerMetrics : IDisposable
         RunEnded(new KeyValuePair<string, object?>(ErrorType, exception.GetType().FullName), network, duration);
 
     internal void Stage(string stage, TimeSpan duration) =>
-        _stages.Record(duration.TotalSeconds, new KeyValuePair<string, object?>("stage", stage));
+        _stages.Record(duration.TotalSeconds, Runner.Join(new KeyValuePair<string, object?>("stage", stage)));
 
     private void RunEnded(KeyValuePair<string, object?> how, string network, TimeSpan duration)
     {
-        var where = new KeyValuePair<string, object?>("network", network);
-        _runs.Add(1, how, where);
-        _durations.Record(duration.TotalSeconds, how, where);
+        TagList tags = Runner.Join(how, new("network", network));
+        _runs.Add(1, tags);
+        _durations.Record(duration.TotalSeconds, tags);
     }
 
     public void Dispose()

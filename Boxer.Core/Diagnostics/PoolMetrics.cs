@@ -10,13 +10,15 @@ internal sealed class PoolMetrics
         new() { HistogramBucketBoundaries = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 1800, 3600] };
 
     private readonly Meter _meter;
+    private readonly RunnerTag _runner;
     private readonly Counter<long> _takes;
     private readonly Histogram<double> _boots;
     private readonly Histogram<double> _ages;
 
-    internal PoolMetrics(Meter meter)
+    internal PoolMetrics(Meter meter, RunnerTag? runner = null)
     {
         _meter = meter;
+        _runner = runner ?? new RunnerTag();
         _takes = meter.CreateCounter<long>("boxer.pool.takes", "{run}", "Runs that wanted a sandbox of the pool, by whether one waited.");
         _boots = meter.CreateHistogram("boxer.pool.boot.duration", "s", "Time of a boot ahead.", advice: BoxerMetrics.Durations);
         _ages = meter.CreateHistogram("boxer.pool.age", "s", "How long a sandbox waited for its run.", advice: Ages);
@@ -24,11 +26,11 @@ internal sealed class PoolMetrics
 
     /// <summary>Shows how many wait.</summary>
     internal void Observe(Func<int> waiting) =>
-        _meter.CreateObservableUpDownCounter("boxer.pool.sandboxes", waiting, "{sandbox}", "Sandboxes that wait for a run.");
+        _meter.CreateObservableUpDownCounter("boxer.pool.sandboxes", () => new Measurement<int>(waiting(), _runner.Join()), "{sandbox}", "Sandboxes that wait for a run.");
 
-    internal void Taken(bool hit) => _takes.Add(1, new KeyValuePair<string, object?>("hit", hit));
+    internal void Taken(bool hit) => _takes.Add(1, _runner.Join(new KeyValuePair<string, object?>("hit", hit)));
 
-    internal void Booted(TimeSpan time) => _boots.Record(time.TotalSeconds);
+    internal void Booted(TimeSpan time) => _boots.Record(time.TotalSeconds, _runner.Join());
 
-    internal void Age(TimeSpan age) => _ages.Record(age.TotalSeconds);
+    internal void Age(TimeSpan age) => _ages.Record(age.TotalSeconds, _runner.Join());
 }

@@ -6,6 +6,7 @@ using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.Tests.Hosting;
@@ -282,6 +283,52 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
         Assert.Equal(before, Instances());
         await Assert.ThrowsAsync<ObjectDisposedException>(() => ((SandboxRunner)runner).StartAsync(Cancel));
+    }
+
+    [Fact]
+    public async Task A_container_that_is_disposed_synchronously_closes_its_image_stores_after_its_runners()
+    {
+        BoxerOptions found = shared.Options;
+        string[] before = Instances();
+        var services = new ServiceCollection();
+        services.AddBoxer(options => Take(options, found));
+        services.AddBoxer("judges", options => Take(options, found));
+        ServiceProvider provider = services.BuildServiceProvider();
+        IImageStore[] stores = [provider.GetRequiredService<IImageStore>(), provider.GetRequiredKeyedService<IImageStore>("judges")];
+        await Task.WhenAll(stores.Select(store => store.ListAsync(Cancel)));
+        Assert.Equal("42\n", (await provider.GetRequiredKeyedService<ISandboxRunner>("judges").RunAsync(SharedRunner.Python("print(42)"), Cancel)).StandardOutput);
+        Assert.Equal(before.Length + 2, Instances().Length);
+
+        await Task.Run(provider.Dispose, Cancel);
+
+        Assert.Equal(before, Instances());
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => stores[0].ListAsync(Cancel));
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => stores[1].ListAsync(Cancel));
+    }
+
+    [Fact]
+    public async Task Runners_that_may_use_more_memory_than_the_machine_has_are_reported_once()
+    {
+        string home = Directory.CreateTempSubdirectory("boxer-home-").FullName;
+        try
+        {
+            var log = new LogLines();
+            HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+            builder.Logging.AddProvider(log);
+            builder.Services.AddBoxer(options => (options.Home, options.RunscPath) = (home, "/nowhere/runsc"));
+            builder.Services.AddBoxer("judges", options => (options.Home, options.RunscPath) = (home, "/nowhere/runsc"));
+            using IHost host = builder.Build();
+
+            await Assert.ThrowsAsync<SandboxRuntimeException>(() => host.StartAsync(Cancel));
+
+            string line = Assert.Single(log.All, line => line.Contains("runners", StringComparison.Ordinal));
+            Assert.StartsWith("The 2 runners of this application may use ", line, StringComparison.Ordinal);
+            Assert.EndsWith(" MiB for sandboxes. Set MaxMemoryBytes of each.", line, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Directory.Delete(home, recursive: true);
+        }
     }
 
     private static void Take(BoxerOptions options, BoxerOptions found)

@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using System.Diagnostics.Metrics;
 using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Network;
@@ -139,6 +141,37 @@ public sealed class BoxerBuilderTests
 
         Assert.Contains("Platform: ", fault.Message, StringComparison.Ordinal);
         Assert.Contains("MaxQueuedRuns: ", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Measurements_of_a_named_runner_have_its_name()
+    {
+        var heard = new ConcurrentQueue<string>();
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = (instrument, self) =>
+        {
+            if (instrument is { Meter.Name: "Boxer", Name: "boxer.runs" or "boxer.runs.active" })
+            {
+                self.EnableMeasurementEvents(instrument);
+            }
+        };
+        listener.SetMeasurementEventCallback<long>((instrument, _, tags, _) => Hear(instrument, tags));
+        listener.SetMeasurementEventCallback<int>((instrument, _, tags, _) => Hear(instrument, tags));
+        listener.Start();
+        string name = $"judges-{Guid.NewGuid():N}";
+        var services = new ServiceCollection();
+        services.AddBoxer(name);
+        await using ServiceProvider provider = services.BuildServiceProvider();
+
+        await Assert.ThrowsAsync<InvalidSandboxRequestException>(
+            () => provider.GetRequiredKeyedService<ISandboxRunner>(name).RunAsync(new SandboxRequest("image", "true") { Network = "nowhere" }, Cancel));
+        listener.RecordObservableInstruments();
+
+        Assert.Contains($"boxer.runs {name}", heard);
+        Assert.Contains($"boxer.runs.active {name}", heard);
+
+        void Hear(Instrument instrument, ReadOnlySpan<KeyValuePair<string, object?>> tags) =>
+            heard.Enqueue($"{instrument.Name} {tags.ToArray().FirstOrDefault(tag => tag.Key == "runner").Value}");
     }
 
     private class Mode(string name) : INetworkMode, IAsyncDisposable

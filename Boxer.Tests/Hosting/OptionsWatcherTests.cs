@@ -1,9 +1,7 @@
-using System.Collections.Concurrent;
 using Boxer.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Configuration.Memory;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 
 namespace Boxer.Tests.Hosting;
 
@@ -24,8 +22,8 @@ public sealed class OptionsWatcherTests
 
         Assert.Equal(
             [
-                "Options of the runner '' changed: DefaultLimits:Pids, MaxQueuedRuns. They are read once; restart the application to apply them.",
-                "Options of the runner '' changed: DefaultLimits:Pids, DnsServers, MaxQueuedRuns, Pool:Images. They are read once; restart the application to apply them.",
+                "Options of the runner '' changed: DefaultLimits.Pids, MaxQueuedRuns. They are read once; restart the application to apply them.",
+                "Options of the runner '' changed: DefaultLimits.Pids, DnsServers, MaxQueuedRuns, Pool.Images. They are read once; restart the application to apply them.",
             ],
             watched.Log);
     }
@@ -61,11 +59,11 @@ public sealed class OptionsWatcherTests
         var services = new ServiceCollection();
         IBoxerBuilder builder = name.Length == 0 ? services.AddBoxer(root.GetSection("Boxer")) : services.AddBoxer(name, root.GetSection("Boxer"));
         ServiceProvider provider = builder.Services.BuildServiceProvider();
-        var log = new Lines();
+        var log = new LogLines();
         return new Watched(root, provider, new OptionsWatcher(new RunnerParts(name), provider, log), log);
     }
 
-    private sealed class Watched(IConfigurationRoot root, ServiceProvider provider, OptionsWatcher watcher, Lines lines) : IDisposable
+    private sealed class Watched(IConfigurationRoot root, ServiceProvider provider, OptionsWatcher watcher, LogLines lines) : IDisposable
     {
         public IEnumerable<string> Log => lines.All;
 
@@ -77,22 +75,6 @@ public sealed class OptionsWatcherTests
         {
             watcher.Dispose();
             provider.Dispose();
-        }
-    }
-
-    private sealed class Lines : ILogger
-    {
-        public ConcurrentQueue<string> All { get; } = new();
-
-        public IDisposable? BeginScope<TState>(TState state)
-            where TState : notnull => null;
-
-        public bool IsEnabled(LogLevel logLevel) => true;
-
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
-        {
-            Assert.Equal(LogLevel.Warning, logLevel);
-            All.Enqueue(formatter(state, exception));
         }
     }
 }

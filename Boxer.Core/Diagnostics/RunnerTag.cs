@@ -1,0 +1,23 @@
+using System.Diagnostics;
+
+namespace Boxer.Diagnostics;
+
+/// <summary>
+/// Adds the tag <c>runner</c> to measurements of a runner that has a name, so that several runners of a process do not count as one.
+/// </summary>
+internal sealed class RunnerTag
+{
+    /// <summary>Name of the runner; <see langword="null"/>: no tag is added.</summary>
+    internal string? Name { get; set; }
+
+    internal TagList Join(params ReadOnlySpan<KeyValuePair<string, object?>> tags)
+    {
+        var list = new TagList(tags);
+        if (Name is not null)
+        {
+            list.Add("runner", Name);
+        }
+
+        return list;
+    }
+}
