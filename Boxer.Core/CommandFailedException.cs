@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Boxer.Common;
 
 namespace Boxer;
 
@@ -38,9 +39,6 @@ public sealed class CommandFailedException : Exception
             tail = tail[1..];
         }
 
-        return string.Concat(Encoding.UTF8.GetString(tail).TrimEnd().Select(c => IsShown(c) ? c : '\uFFFD'));
+        return UntrustedText.ShowLines(UntrustedText.Decode(tail).TrimEnd());
     }
-
-    // Terminals obey control characters.
-    private static bool IsShown(char c) => c is '\n' or '\t' || char.GetUnicodeCategory(c) is not (UnicodeCategory.Control or UnicodeCategory.Format);
 }

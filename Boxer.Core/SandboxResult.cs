@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Boxer.Common;
 using Boxer.Images;
 using Boxer.Network;
 
@@ -183,7 +184,7 @@ public sealed class SandboxResult
 
         public ReadOnlyMemory<byte> Bytes => bytes;
 
-        public string Text => LazyInitializer.EnsureInitialized(ref _text, () => Encoding.UTF8.GetString(bytes.Span));
+        public string Text => LazyInitializer.EnsureInitialized(ref _text, () => UntrustedText.Decode(bytes.Span));
     }
 }
 

@@ -1,3 +1,4 @@
+using Boxer.Common;
 using Boxer.Images;
 
 namespace Boxer;

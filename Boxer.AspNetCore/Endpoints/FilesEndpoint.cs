@@ -20,8 +20,6 @@ internal static class FilesEndpoint
     /// <summary>The least rate that makes an upload of the largest size arrive in time.</summary>
     private const int UploadBytesPerSecond = 32 * 1_024;
 
-    private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
-
     public static void MapFiles(this IEndpointRouteBuilder routes)
     {
         routes.MapPost("/files", (Delegate)UploadAsync)
@@ -209,19 +207,11 @@ internal static class FilesEndpoint
     {
         byte[] bytes = new byte[MaxPathBytes];
         int length = await body.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, cancellationToken);
-        try
-        {
-            // A path of the whole buffer is too long whatever follows it: the rules say so.
-            return StrictUtf8.GetString(bytes, 0, length);
-        }
-        catch (DecoderFallbackException) when (length < bytes.Length)
-        {
-            throw HttpFaultException.BadRequest("path: The path is not valid UTF-8; encode it so.");
-        }
-        catch (DecoderFallbackException)
-        {
-            throw HttpFaultException.BadRequest($"path: The path has too many bytes; at most {CleanPath.MaxRelativeBytes} are allowed.");
-        }
+
+        // A path of the whole buffer is too long whatever follows it: the rules say so.
+        return UntrustedText.TryDecode(bytes.AsSpan(0, length), out string? path) ? path : throw HttpFaultException.BadRequest(length < bytes.Length
+            ? "path: The path is not valid UTF-8; encode it so."
+            : $"path: The path has too many bytes; at most {CleanPath.MaxRelativeBytes} are allowed.");
     }
 
     /// <summary>The body of POST /files. It is read as it comes, and this type describes it.</summary>

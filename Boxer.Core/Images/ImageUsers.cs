@@ -126,7 +126,7 @@ internal static class ImageUsers
             length = length < 0 ? content.Length - start : length;
             if (length is > 0 and <= MaxLineBytes)
             {
-                yield return Encoding.UTF8.GetString(content, start, length).Split(':');
+                yield return UntrustedText.Decode(content.AsSpan(start, length)).Split(':');
             }
 
             start += length + 1;

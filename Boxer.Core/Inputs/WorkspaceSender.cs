@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.IO.Compression;
 using System.Runtime.CompilerServices;
+using Boxer.Common;
 using Boxer.Images;
 using Boxer.Running;
 using Boxer.Runtime.Init;

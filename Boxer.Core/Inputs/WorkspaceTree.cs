@@ -46,17 +46,8 @@ internal sealed class WorkspaceTree
 
     /// <summary>Decodes a name of an archive.</summary>
     /// <exception cref="InvalidDataException">It is not UTF-8.</exception>
-    internal static string Decode(ReadOnlySpan<byte> name)
-    {
-        try
-        {
-            return InitProtocol.StrictUtf8.GetString(name);
-        }
-        catch (DecoderFallbackException exception)
-        {
-            throw new InvalidDataException("a name is not UTF-8", exception);
-        }
-    }
+    internal static string Decode(ReadOnlySpan<byte> name) =>
+        UntrustedText.TryDecode(name, out string? text) ? text : throw new InvalidDataException("a name is not UTF-8");
 
     /// <summary>Adds a directory.</summary>
     /// <returns>The directories above it that are new, from the top.</returns>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Boxer.Common;
 using Boxer.Native;
 
 namespace Boxer.Linux;
@@ -113,7 +114,7 @@ internal static class ProcessTable
     {
         try
         {
-            return Encoding.UTF8.GetString(File.ReadAllBytes(file));
+            return UntrustedText.Decode(File.ReadAllBytes(file));
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

@@ -1,4 +1,5 @@
 using System.Text;
+using Boxer.Common;
 
 namespace Boxer.Runtime;
 
@@ -70,7 +71,7 @@ internal static class HostCommand
             stdout.StopWhenDrained();
             stderr.StopWhenDrained();
             await Task.WhenAll(stdout.Completion, stderr.Completion).ConfigureAwait(false);
-            return new Result(exitCode, Encoding.UTF8.GetString(stdout.Kept.Span), Encoding.UTF8.GetString(stderr.Kept.Span), stdout.Exceeded.IsCompleted);
+            return new Result(exitCode, UntrustedText.Decode(stdout.Kept.Span), UntrustedText.Decode(stderr.Kept.Span), stdout.Exceeded.IsCompleted);
         }
         catch (TimeoutException exception)
         {

@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
+using Boxer.Common;
 using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Native;
@@ -177,7 +178,7 @@ internal sealed class RunscRuntime : ISandboxRuntime
     private async Task<string> ExplainAsync(string what, OutputReader said)
     {
         await FinishAsync(said).ConfigureAwait(false);
-        string text = Encoding.UTF8.GetString(said.Kept.Span).Trim();
+        string text = UntrustedText.Decode(said.Kept.Span).Trim();
         return $"The sandbox {what}. {_runsc.Path} said: {(text.Length == 0 ? "nothing" : text)}";
     }
 

@@ -500,7 +500,7 @@ internal sealed class LayerArchiveReader(Stream archive)
                     throw new InvalidDataException("an extended header is malformed");
                 }
 
-                Set(Encoding.UTF8.GetString(record[..equals]), record[(equals + 1)..]);
+                Set(UntrustedText.Decode(record[..equals]), record[(equals + 1)..]);
                 content = content[length..];
             }
         }

@@ -71,5 +71,5 @@ internal static class LayerPath
     /// <summary>A name for a message: printable, at most 200 characters.</summary>
     /// <param name="name">The name as bytes.</param>
     public static string Show(ReadOnlySpan<byte> name) =>
-        $"\"{UntrustedText.Show(System.Text.Encoding.UTF8.GetString(name[..Math.Min(name.Length, 200)]).TrimEnd('\0'))}\"";
+        $"\"{UntrustedText.Show(name.TrimEnd((byte)0))}\"";
 }

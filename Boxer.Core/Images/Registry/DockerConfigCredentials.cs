@@ -1,7 +1,8 @@
 using System.Runtime.Versioning;
-using System.Text.Json.Serialization;
-using System.Text.Json;
 using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Boxer.Common;
 using Boxer.Linux;
 using Boxer.Runtime;
 

@@ -1,3 +1,5 @@
+using Boxer.Common;
+
 namespace Boxer.Images;
 
 /// <summary>

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Boxer.Common;
 
 namespace Boxer.Images;
 

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Boxer.Common;
 using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
@@ -98,7 +99,7 @@ internal sealed class ArchiveFiles : ISourceFiles
                 }
 
                 // The last one of a name counts, as where archives are unpacked.
-                string name = Normalize("", Encoding.UTF8.GetString(entry.Name));
+                string name = Normalize("", UntrustedText.Decode(entry.Name));
                 files._files.Remove(name);
                 files._links.Remove(name);
                 switch (entry.Type)
@@ -107,10 +108,10 @@ internal sealed class ArchiveFiles : ISourceFiles
                         files._files[name] = (reader.Position, entry.Size);
                         break;
                     case LayerEntryType.SymbolicLink:
-                        files._links[name] = Normalize(name, Encoding.UTF8.GetString(entry.LinkName));
+                        files._links[name] = Normalize(name, UntrustedText.Decode(entry.LinkName));
                         break;
                     case LayerEntryType.HardLink:
-                        files._links[name] = Normalize("", Encoding.UTF8.GetString(entry.LinkName));
+                        files._links[name] = Normalize("", UntrustedText.Decode(entry.LinkName));
                         break;
                     default:
                         break;

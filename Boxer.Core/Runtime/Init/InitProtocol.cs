@@ -55,9 +55,6 @@ internal static class InitProtocol
     private const int MaxStage = 256;
     private const int MaxErrno = 4_095;
 
-    /// <summary>UTF-8 that throws <see cref="DecoderFallbackException"/> for bytes that are none.</summary>
-    internal static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
-
     /// <summary>
     /// The capabilities that PID 1 needs in the bounding, effective and permitted sets of the OCI spec, by their OCI names.
     /// No command gets any of them here; one of user 0 gets some in a user namespace of its own, which cannot be more than these.
@@ -531,14 +528,7 @@ internal static class InitProtocol
                 throw Bad(field);
             }
 
-            try
-            {
-                return StrictUtf8.GetString(bytes[..^1]);
-            }
-            catch (DecoderFallbackException)
-            {
-                throw Bad(field);
-            }
+            return UntrustedText.TryDecode(bytes[..^1], out string? text) ? text : throw Bad(field);
         }
 
         internal string OutputPath()

@@ -1,4 +1,5 @@
 using System.Text;
+using Boxer.Common;
 using Boxer.Images;
 using Boxer.Native;
 using Boxer.Tests.Support;
