@@ -25,7 +25,8 @@ public sealed partial class PageTests
             public static Boxer.SandboxRequest request;
             public static Boxer.SandboxResult result;
             public static string home, directory, program;
-            public static System.Collections.Generic.Dictionary<string, System.Collections.Generic.IReadOnlyList<string>> mirrors;
+            public static Boxer.RegistryOptions mirror;
+            public static System.Net.IPAddress address;
             public static System.Threading.CancellationToken cancel, cancellationToken;
         }
         """;
