@@ -20,7 +20,7 @@ public sealed class RequestValidatorTests
         { "half a surrogate pair", request => request.Command.Add("\ud800"), "Command[1]", "must be valid Unicode: it has half of a surrogate pair." },
         { "long argument", request => request.Command.Add(new string('a', (128 << 10) + 1)), "Command[1]", "must have at most 131072 bytes." },
         { "many arguments", request => Repeat(32_768, () => request.Command.Add("a")), "Command", "must have at most 32768 entries." },
-        { "large arguments", request => Repeat(17, () => request.Command.Add(new string('a', 128 << 10))), "Command", "must have at most 2097152 bytes altogether; put more into a file or stdin." },
+        { "large arguments", request => Repeat(17, () => request.Command.Add(new string('a', 128 << 10))), "Command", "must have at most 2097152 bytes altogether; put more into a file or standard input." },
         { "variable without a name", request => request.Environment[""] = "a", "Environment[]", "must have a name that is not empty and has no '='." },
         { "variable with =", request => request.Environment["a=b"] = "c", "Environment[a=b]", "must have a name that is not empty and has no '='." },
         { "NUL in a variable", request => request.Environment["A"] = "\0", "Environment[A]", "must not contain a NUL character." },
