@@ -96,7 +96,7 @@ dotnet_tests() {
 
 # Tests that see only the public API of the packages.
 public_api_tests() {
-    timeout --foreground --kill-after=10 300 dotnet Boxer.Tests/PublicApi/bin/Release/net10.0/Boxer.PublicApi.Tests.dll -noColor \
+    timeout --foreground --kill-after=10 900 dotnet Boxer.Tests/PublicApi/bin/Release/net10.0/Boxer.PublicApi.Tests.dll -noColor \
         -result-junit "$results/public-api.xml"
 }
 

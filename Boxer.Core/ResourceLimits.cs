@@ -1,3 +1,6 @@
+using System.Globalization;
+using Boxer.Validation;
+
 namespace Boxer;
 
 /// <summary>
@@ -80,4 +83,11 @@ public sealed record ResourceLimits
     /// <value>Default 1,000.</value>
     /// </summary>
     public int? OutputFilesCount { get; set; }
+
+    /// <summary>Returns the limits that are set, by name; "defaults" where none is.</summary>
+    public override string ToString()
+    {
+        string set = string.Join(", ", SettingTable.BuiltIn.Limits.Where(limit => limit.Get(this) is not null).Select(limit => string.Create(CultureInfo.InvariantCulture, $"{limit.Name} {limit.Get(this)}")));
+        return set.Length > 0 ? set : "defaults";
+    }
 }

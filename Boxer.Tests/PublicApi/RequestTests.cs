@@ -76,6 +76,9 @@ public sealed class RequestTests
         Assert.Equal("python:3: true (network sandbox, 1 variables, 1 files, workspace /w with 1 inputs)", text);
         Assert.Equal("f (executable)", request.Files[0].ToString());
         Assert.Equal("1 files", request.Workspace!.Inputs[0].ToString());
+        Assert.Equal("Pids 7", request.Limits.ToString());
+        Assert.Equal("CpuCores 0.5, WallClock 00:00:30", new ResourceLimits { CpuCores = 0.5, WallClock = TimeSpan.FromSeconds(30) }.ToString());
+        Assert.Equal("defaults", new ResourceLimits().ToString());
         Assert.Equal("tar archive", SandboxInput.FromTar(default(ReadOnlyMemory<byte>)).ToString());
         Assert.Equal(["in memory", "in memory, up to 5 bytes and 6 files", "dropped", "/x"], new[] { OutputFilePolicy.InMemory, OutputFilePolicy.InMemoryUpTo(5, 6), OutputFilePolicy.Discard, OutputFilePolicy.ToDirectory("/x") }.Select(policy => policy.ToString()));
         request.Command.Add(new string('x', 100_000));
