@@ -22,6 +22,8 @@ trap '[[ -n $summarized ]] || say "0 passed, 1 failed"' EXIT
 
 step "Looking for what is missing"
 install_packages musl-tools libc6-dev gcc iproute2 nftables busybox-static mmdebstrap umoci skopeo python3
+# A package of its own in Debian, a part of nodejs elsewhere.
+command -v npm >/dev/null || install_packages nodejs npm
 export DOTNET_EnableDiagnostics=0
 ensure_docker_registry
 ensure_runsc

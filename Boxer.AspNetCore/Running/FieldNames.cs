@@ -1,12 +1,16 @@
+using System.Collections.Frozen;
 using System.Globalization;
-using System.Text.RegularExpressions;
+using System.Text;
 using Boxer.AspNetCore.Configuration;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Running;
 
-/// <summary>Turns the names of properties in messages of Boxer into those of the HTTP request, or of the configuration, by <see cref="SettingTable"/>.</summary>
-internal static partial class FieldNames
+/// <summary>
+/// Names properties of requests and options as the HTTP request and the configuration do. The path of a fault is mapped member by member; limits and
+/// options have their names in <see cref="SettingTable"/>. In a sentence, the path of a property is replaced where it is written as a whole.
+/// </summary>
+internal static class FieldNames
 {
     private static readonly Dictionary<string, string> RequestFields = new(StringComparer.Ordinal)
     {
@@ -27,131 +31,177 @@ internal static partial class FieldNames
         ["OutputFiles"] = "outputs",
         ["Path"] = "path",
         ["Limits"] = "limits",
+        ["Uploads"] = "uploads",
+        ["Archive"] = "archive",
     };
 
-    // Lists of BoxerHttpOptions, which have no row.
-    private static readonly Dictionary<string, string> HttpLists = new(StringComparer.Ordinal)
+    // Options of the endpoints that have no row.
+    private static readonly Dictionary<string, string> HttpOptions = new(StringComparer.Ordinal)
     {
+        [nameof(BoxerHttpOptions.FilesDirectory)] = "home",
         [nameof(BoxerHttpOptions.ApiKeys)] = HostKeys.ApiKeys,
         [nameof(BoxerHttpOptions.HostNames)] = HostKeys.HostNames,
     };
+
+    private static readonly FrozenDictionary<string, string> OptionPaths = FindPaths(HttpOptions, [.. SettingTable.BuiltIn.Options, .. HostKeys.Http]);
+    private static readonly FrozenDictionary<string, string> RequestPaths = FindPaths(
+        RequestFields.Append(new("MaxLimits", "max_limits")).ToDictionary(StringComparer.Ordinal), [], ("Limits", SettingTable.BuiltIn.Limits), ("MaxLimits", SettingTable.BuiltIn.Limits), ("Egress", SettingTable.BuiltIn.Egress));
 
     /// <summary>Notes how many of a request's files are uploads: those after them are its inputs.</summary>
     public static void NoteUploads(HttpContext context, int uploads) => context.Items[typeof(FieldNames)] = uploads;
 
     /// <summary>All faults of a request as one text.</summary>
     public static string OfRequest(InvalidSandboxRequestException exception, HttpContext context) =>
-        string.Join(" ", exception.Faults.Select(fault => $"{OfRequestField(fault.Field, context.Items[typeof(FieldNames)] as int?)}: {OfRequestMessage(fault.Message)}"));
+        string.Join(" ", exception.Faults.Select(fault => $"{OfRequestField(fault.Field, context.Items[typeof(FieldNames)] as int?)}: {InSentence(fault.Message, RequestPaths)}"));
 
-    /// <summary>One fault of the options as a line.</summary>
-    public static string OfOptions(string failure) =>
-        Property().Replace(failure.Replace("BoxerOptions.", "", StringComparison.Ordinal), property => OfOption(property.Value) ?? property.Value);
+    /// <summary>One fault of the options, its path before a colon, as a line.</summary>
+    public static string OfOptions(string failure)
+    {
+        int colon = failure.IndexOf(": ", StringComparison.Ordinal);
+        return colon < 0 ? InSentence(failure, OptionPaths) : OfOption(failure[..colon]) + InSentence(failure[colon..], OptionPaths);
+    }
 
-    /// <summary>Names the options in a sentence about this machine.</summary>
-    public static string OfMachine(string message) => Option().Replace(message, property => OfOption(property.Value) ?? property.Value);
+    /// <summary>A sentence about this machine, which may name options.</summary>
+    public static string OfMachine(string message) => InSentence(message, OptionPaths);
 
     /// <summary>One property of <see cref="ResourceLimits"/>.</summary>
     public static string OfLimit(string property) =>
-        SettingTable.BuiltIn.Limits.FirstOrDefault(limit => limit.Name == property) is { } limit ? KeyOf(limit) : property;
+        SettingTable.BuiltIn.Limits.FirstOrDefault(setting => setting.Name == property) is { } limit ? limit.HttpKey ?? limit.HostKey ?? property : property;
 
-    /// <summary>The key of a path such as <c>DefaultLimits.MemoryBytes</c> or <c>Registries[0].Name</c>.</summary>
-    /// <returns>The key, or <see langword="null"/> if it is no option.</returns>
-    private static string? OfOption(string path)
+    private static string OfOption(string path)
     {
-        string[] names = path.Split('.');
-        return HttpLists.TryGetValue(NameOf(names[0]), out string? list) ? list + names[0][NameOf(names[0]).Length..]
-            : OfPath(names, [.. SettingTable.BuiltIn.Options, .. HostKeys.Http]);
-    }
-
-    private static string? OfPath(IEnumerable<string> names, IReadOnlyList<Setting> settings)
-    {
-        List<string> keys = [];
-        foreach (string name in names)
+        string name = path.StartsWith("BoxerOptions.", StringComparison.Ordinal) ? path["BoxerOptions.".Length..] : path;
+        string mapped = "";
+        string known = "";
+        foreach (Step step in Split(name))
         {
-            if (settings.FirstOrDefault(known => known.Name == NameOf(name)) is not { } setting)
+            known = known.Length == 0 ? step.Name : $"{known}.{step.Name}";
+            if (OptionPaths.TryGetValue(known, out string? key))
             {
-                return null;
+                // Limits of the whole host have a name without those of the objects around them.
+                mapped = key.Contains('.', StringComparison.Ordinal) ? $"{mapped}.{key[(key.LastIndexOf('.') + 1)..]}" : key;
+            }
+            else
+            {
+                mapped += (mapped.Length == 0 ? "" : ".") + step.Name;
             }
 
-            if (setting.HttpKey is null && settings == SettingTable.BuiltIn.Limits)
-            {
-                // A limit of the whole host: its key is at the top.
-                keys.Clear();
-            }
-
-            keys.Add(KeyOf(setting) + name[setting.Name.Length..]);
-            settings = setting.Members(SettingTable.BuiltIn);
+            mapped += step.Index;
         }
 
-        return string.Join('.', keys);
-    }
-
-    private static string OfRequestMessage(string message) => Property().Replace(message, property => property.Value.Contains('.', StringComparison.Ordinal)
-        ? (property.Value.StartsWith("Limits.", StringComparison.Ordinal) ? OfRequestPath(property.Value) : OfOption(property.Value)) ?? property.Value
-        : property.Value);
-
-    private static string? OfRequestPath(string path)
-    {
-        string[] names = path.Split('.');
-        string? members = names[0] switch
-        {
-            "Limits" => OfPath(names[1..], SettingTable.BuiltIn.Limits),
-            "Egress" => OfPath(names[1..], SettingTable.BuiltIn.Egress),
-            _ => null,
-        };
-        return members is null ? null
-            : names[0] == "Limits" && SettingTable.BuiltIn.Limits.Any(limit => limit.HttpKey is null && limit.HostKey == members) ? members
-            : $"{RequestFields[names[0]]}.{members}";
+        return mapped;
     }
 
     private static string OfRequestField(string field, int? uploads)
     {
-        if ((OfWorkspace(field) ?? OfRequestPath(field)) is { } known)
+        Step[] steps = [.. Split(field)];
+        switch (steps)
         {
-            return known;
-        }
+            case [{ Name: "Limits" }, var limit]:
+                return RequestPaths.GetValueOrDefault($"Limits.{limit.Name}", $"limits.{limit.Name}");
+            case [{ Name: "Egress" }, var member]:
+                return RequestPaths.GetValueOrDefault($"Egress.{member.Name}", $"egress.{member.Name}") + member.Index;
+            case [{ Name: "Files", Number: { } number }, ..] when number - uploads is >= 0 and var input:
+                return string.Create(CultureInfo.InvariantCulture, $"inputs[{input}]{(steps.Length > 1 ? ".path" : "")}");
 
-        if (FileNumber().Match(field) is { Success: true } file && int.Parse(file.Groups["number"].ValueSpan, CultureInfo.InvariantCulture) - uploads is >= 0 and var input)
-        {
-            return $"inputs[{input}]{(file.Groups["path"].Success ? ".path" : "")}";
-        }
+            // A file has no members in the request: it is its path.
+            case [{ Name: "Files", Number: not null } file, { Name: "Path" }]:
+                return $"files{file.Index}";
 
-        string name = field;
-        string head = new([.. field.TakeWhile(char.IsAsciiLetter)]);
-        if (RequestFields.TryGetValue(head, out string? mapped))
-        {
-            name = mapped + field[head.Length..];
-            name = name.StartsWith("workspace.", StringComparison.Ordinal) ? name.ToLowerInvariant() : name;
+            // The inputs of a workspace are its files, its uploads, and its archive, in this order; an upload may be a directory of many.
+            case [{ Name: "Workspace" }, { Name: "Inputs", Number: 0 }, .. var rest]:
+                return $"workspace.files{(rest.Length > 0 ? rest[0].Index : "")}{(rest.Length > 1 ? ".path" : "")}";
+            case [{ Name: "Workspace" }, { Name: "Inputs", Number: 1 }, ..]:
+                return "workspace.uploads";
+            case [{ Name: "Workspace" }, { Name: "Inputs", Number: not null }, ..]:
+                return "workspace.archive";
+            default:
+                return string.Join('.', steps.Select(step => RequestFields.GetValueOrDefault(step.Name, step.Name) + step.Index));
         }
-
-        // A file has no members in the request: it is its path.
-        return name.StartsWith("files[", StringComparison.Ordinal) ? name.Replace("].Path", "]", StringComparison.Ordinal) : name;
     }
 
-    // The inputs of a workspace are its files, its uploads, and its archive, in this order; an upload may be a directory of many.
-    private static string? OfWorkspace(string field) =>
-        WorkspaceInput().Match(field) is not { Success: true } match ? null
-        : match.Groups["input"].Value switch
+    /// <summary>Replaces paths of properties that are written as a whole. One name alone is replaced only where it is no English word.</summary>
+    private static string InSentence(string sentence, FrozenDictionary<string, string> paths)
+    {
+        StringBuilder named = new();
+        for (int at = 0; at < sentence.Length;)
         {
-            "0" => $"workspace.files{match.Groups["file"].Value}{(match.Groups["path"].Success ? ".path" : "")}",
-            "1" => "workspace.uploads",
-            _ => "workspace.archive",
-        };
+            int end = at;
+            while (end < sentence.Length && IsOfPath(sentence[end]))
+            {
+                end++;
+            }
 
-    private static string NameOf(string part) => part.Split('[')[0];
+            // A dot at the end is that of the sentence.
+            int length = sentence[at..end].TrimEnd('.').Length;
+            string word = sentence.Substring(at, length);
+            named.Append(length > 0 && IsProperty(word) && paths.TryGetValue(word.Replace("BoxerOptions.", "", StringComparison.Ordinal), out string? key) ? key : word);
+            at += length;
+            if (at < sentence.Length)
+            {
+                named.Append(sentence[at++]);
+            }
+        }
 
-    private static string KeyOf(Setting setting) => setting.HttpKey ?? setting.HostKey ?? setting.Name;
+        return named.ToString();
+    }
 
-    [GeneratedRegex(@"[A-Z][A-Za-z0-9]*(?:\[\d+\]|\.[A-Z][A-Za-z0-9]*)*", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
-    private static partial Regex Property();
+    // Not a part of a path of this host either.
+    private static bool IsOfPath(char c) => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-' or '/';
 
-    [GeneratedRegex(@"^Workspace\.Inputs\[(?<input>\d+)\](?:\.Files(?<file>\[\d+\])?(?<path>\.Path)?)?$", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1_000)]
-    private static partial Regex WorkspaceInput();
+    private static bool IsProperty(string word) => word == "Home" || word.Skip(1).Any(char.IsAsciiLetterUpper);
 
-    [GeneratedRegex(@"^Files\[(?<number>\d+)\](?<path>\.Path)?$", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1_000)]
-    private static partial Regex FileNumber();
+    private static IEnumerable<Step> Split(string path)
+    {
+        for (int at = 0; at < path.Length;)
+        {
+            int end = path.AsSpan(at).IndexOfAny('.', '[') is >= 0 and var found ? at + found : path.Length;
+            string name = path[at..end];
+            string index = "";
+            if (end < path.Length && path[end] == '[')
+            {
+                // A variable's name, which is what is in brackets once, may have any character.
+                int close = name == "Environment" ? path.LastIndexOf(']') : path.IndexOf(']', end);
+                close = close < 0 ? path.Length - 1 : close;
+                index = path[end..(close + 1)];
+                end = close + 1;
+            }
 
-    // Not what is a part of a path, and no word that sentences begin with.
-    [GeneratedRegex("(?<![/A-Za-z0-9._-])(?:[A-Z][a-z]+(?:[A-Z][a-z0-9]*)+|Home)(?![/A-Za-z0-9])", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1_000)]
-    private static partial Regex Option();
+            yield return new(name, index);
+            at = end + 1;
+        }
+    }
+
+    private static FrozenDictionary<string, string> FindPaths(
+        Dictionary<string, string> names, IReadOnlyList<Setting> settings, params (string Name, IReadOnlyList<Setting> Members)[] groups)
+    {
+        Dictionary<string, string> paths = new(names, StringComparer.Ordinal);
+        AddAll(settings, "", "");
+        foreach ((string name, IReadOnlyList<Setting> members) in groups)
+        {
+            AddAll(members, name + ".", names[name] + ".");
+        }
+
+        return paths.ToFrozenDictionary(StringComparer.Ordinal);
+
+        void AddAll(IReadOnlyList<Setting> all, string prefix, string keyPrefix)
+        {
+            foreach (Setting setting in all)
+            {
+                // A limit that requests cannot set is one of the whole host.
+                bool isLimit = all == SettingTable.BuiltIn.Limits;
+                string key = isLimit && setting.HttpKey is null ? setting.HostKey! : keyPrefix + (setting.HttpKey ?? setting.HostKey);
+                paths[prefix + setting.Name] = key;
+                AddAll(setting.Members(SettingTable.BuiltIn), $"{prefix}{setting.Name}.", key + ".");
+            }
+        }
+    }
+
+    /// <summary>A member of a path.</summary>
+    /// <param name="Name">Its name.</param>
+    /// <param name="Index">The index in brackets, or empty.</param>
+    private sealed record Step(string Name, string Index)
+    {
+        public int? Number => Index.Length > 2 && int.TryParse(Index[1..^1], NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : null;
+    }
 }
