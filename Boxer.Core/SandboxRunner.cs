@@ -329,7 +329,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     {
         try
         {
-            return await network.ReportAsync(cancellationToken).ConfigureAwait(false);
+            return (await network.ReportAsync(cancellationToken).ConfigureAwait(false)).Bound();
         }
         catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
         {

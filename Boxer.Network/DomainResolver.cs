@@ -118,7 +118,7 @@ internal sealed class DomainResolver : IAsyncDisposable
     private DnsReply Deny(string name)
     {
         string key = name.Length > MostNameLength ? name[..MostNameLength] : name;
-        if (_denied.Count < NetworkReport.MostDenied || _denied.ContainsKey(key))
+        if (_denied.Count < NetworkReport.MaxDenied || _denied.ContainsKey(key))
         {
             _denied.AddOrUpdate(key, 1, (_, count) => count + 1);
         }

@@ -232,7 +232,7 @@ internal sealed class Firewall : IDisposable
             }
         }
 
-        return [.. denied.OrderByDescending(denial => denial.Count).Take(NetworkReport.MostDenied)];
+        return [.. denied.OrderByDescending(denial => denial.Count).Take(NetworkReport.MaxDenied)];
 
         static string Text(JsonElement element) => element.ValueKind == JsonValueKind.String ? element.GetString()! : element.GetRawText();
     }

@@ -182,7 +182,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
             {
                 BytesIn = received,
                 BytesOut = sent,
-                Denied = [.. denied.Select(denial => _resolver?.NameOf(denial) ?? denial).Concat(_resolver?.Denied ?? []).OrderByDescending(denial => denial.Count).Take(NetworkReport.MostDenied)],
+                Denied = [.. denied.Select(denial => _resolver?.NameOf(denial) ?? denial).Concat(_resolver?.Denied ?? []).OrderByDescending(denial => denial.Count).Take(NetworkReport.MaxDenied)],
             };
         }
 

@@ -3,7 +3,8 @@ namespace Boxer.Network;
 /// <summary>What a run did with its network.</summary>
 public sealed record NetworkReport
 {
-    internal const int MostDenied = 100;
+    /// <summary>Maximum number of entries in <see cref="Denied"/>: 100. A runner drops the least frequent of a mode that reports more.</summary>
+    public const int MaxDenied = 100;
 
     /// <summary>Nothing.</summary>
     public static NetworkReport None { get; } = new();
@@ -14,8 +15,11 @@ public sealed record NetworkReport
     /// <summary>Bytes that went out, headers of IP included; <see langword="null"/> where the mode does not count.</summary>
     public long? BytesOut { get; init; }
 
-    /// <summary>What was refused, the most frequent first; at most 100.</summary>
+    /// <summary>What was refused, the most frequent first; at most <see cref="MaxDenied"/>.</summary>
     public IReadOnlyList<NetworkDenial> Denied { get; init; } = [];
+
+    /// <summary>As what a result has, whatever a mode made.</summary>
+    internal NetworkReport Bound() => Denied.Count <= MaxDenied ? this : this with { Denied = [.. Denied.OrderByDescending(denial => denial.Count).Take(MaxDenied)] };
 }
 
 /// <summary>Something that a sandbox tried to reach and was refused.</summary>

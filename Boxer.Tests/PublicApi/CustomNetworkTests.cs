@@ -105,6 +105,17 @@ public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
         }
     }
 
+    [Fact]
+    public async Task A_result_has_the_most_frequent_denials_of_a_mode_that_reports_more()
+    {
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(sandboxes.Options(), configure: boxer => boxer.AddNetworkMode(new Chatty()));
+
+        SandboxResult result = await runner.RunAsync(new SandboxRequest(PythonSandboxes.Image, "true") { Network = "chatty" }, Cancel);
+
+        Assert.Equal(Enumerable.Range(51, NetworkReport.MaxDenied).Reverse().Select(count => (long)count), result.Network.Denied.Select(denial => denial.Count));
+        Assert.Equal(7, result.Network.BytesIn);
+    }
+
     private static SandboxRunner Create(BoxerOptions options, Lab lab, bool supportsFreeze) => Create(options, lab.Name, supportsFreeze);
 
     private static SandboxRunner Create(BoxerOptions options, string lab, bool supportsFreeze)
@@ -126,6 +137,30 @@ public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
 
         Assert.Equal(isPooled, result.Timings.Sandbox == TimeSpan.Zero);
         return result;
+    }
+
+    /// <summary>Loopback only, and much to tell of it.</summary>
+    private sealed class Chatty : INetworkMode, INetworkAttachment
+    {
+        public string Name => "chatty";
+
+        public bool SupportsPooling => false;
+
+        public RuntimeNetwork Runtime { get; } = new(NetworkStack.None);
+
+        public string? GetUnavailableReason() => null;
+
+        public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) => Task.FromResult<INetworkAttachment>(this);
+
+        public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) => Task.FromResult(GuestNetwork.Create());
+
+        public Task<NetworkReport> ReportAsync(CancellationToken cancellationToken) => Task.FromResult(new NetworkReport
+        {
+            BytesIn = 7,
+            Denied = [.. Enumerable.Range(1, 150).Select(i => new NetworkDenial($"192.0.2.{i}", null, 80, "tcp", i))],
+        });
+
+        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
     }
 
     /// <summary>The same mode, whose sandboxes are not frozen.</summary>

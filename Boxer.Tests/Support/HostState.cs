@@ -23,20 +23,25 @@ internal static class HostState
         ? [.. Directory.GetFiles("/run/netns", "bx*").Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal)]
         : [];
 
+    /// <summary>Those of them that have a sandbox.</summary>
+    public static Task<string[]> RunningNamespacesAsync() => NamespacesAsync(processes => processes.Length > 0);
+
     /// <summary>Those of them whose sandbox is frozen.</summary>
-    public static async Task<string[]> FrozenNamespacesAsync()
+    public static Task<string[]> FrozenNamespacesAsync() => NamespacesAsync(processes => processes.Any(IsFrozen));
+
+    private static async Task<string[]> NamespacesAsync(Func<string[], bool> isWanted)
     {
-        List<string> frozen = [];
+        List<string> found = [];
         foreach (string name in Namespaces())
         {
             string[] processes = (await HostProgram.RunAsync("sh", "-c", $"ip netns pids {name} || true")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
-            if (processes.Any(IsFrozen))
+            if (isWanted(processes))
             {
-                frozen.Add(name);
+                found.Add(name);
             }
         }
 
-        return [.. frozen];
+        return [.. found];
     }
 
     // By the freezer of v1, or the cgroup of v2.
