@@ -1,80 +1,186 @@
+using System.Globalization;
 using System.Text.Json;
+using System.Text.RegularExpressions;
+using Boxer.AspNetCore.Configuration;
 using Boxer.Hosting.Configuration;
 using Boxer.Validation;
 using Microsoft.Extensions.Configuration;
 
 namespace Boxer.Tests.Core.Validation;
 
-/// <summary>docs/configuration.md has every option of the table, and its file can be read.</summary>
-public sealed class ConfigurationPageTests
+/// <summary>docs/configuration.md and the tables of README.md are those of the table of options, and the examples are valid and complete.</summary>
+public sealed partial class ConfigurationPageTests
 {
-    private static readonly string Page = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "docs", "configuration.md"));
+    private static readonly string Page = Read("configuration.md");
 
-    private static readonly string Json = Page.Split("```json\n")[1].Split("```")[0];
-
-    public static TheoryData<string> Groups => ["Options", "Limits", "Pool", "PoolImages", "Registries", "Egress"];
+    public static TheoryData<string> Groups => ["Limits", "Options", "Pool", "Pool images", "Egress", "Registries", "HTTP host"];
 
     [Theory]
     [MemberData(nameof(Groups))]
-    public void The_page_has_a_row_for_each_setting(string group)
+    public void A_table_of_the_page_is_that_of_its_options(string group)
     {
-        string table = string.Concat(SettingsOf(group).Select(Row));
+        string expected = MakeTable(group, SettingsOf(SettingTable.BuiltIn, group));
 
-        Assert.True(Page.Contains("|---|---|---|---|---|\n" + table, StringComparison.Ordinal), $"docs/configuration.md must have this table of {group}:\n{table}");
+        Assert.True(TableOf(Page, group) == expected, $"The table under \"### {group}\" of docs/configuration.md must be:\n{expected}");
     }
 
     [Fact]
-    public void The_file_sets_each_option()
+    public void A_row_that_is_added_to_the_table_is_missing_on_the_page()
     {
-        using JsonDocument document = JsonDocument.Parse(Json);
+        Setting added = SettingTable.BuiltIn.Options[0] with { Name = "Added", HostKey = "added" };
+        SettingTable table = SettingTable.BuiltIn with { Options = [.. SettingTable.BuiltIn.Options, added] };
 
-        Assert.Empty(FindMissing(SettingTable.BuiltIn.Options, document.RootElement.GetProperty("Boxer"), ""));
+        string expected = MakeTable("Options", SettingsOf(table, "Options"));
+
+        Assert.Contains("| `Added` | ~/.boxer | | `added` |", expected, StringComparison.Ordinal);
+        Assert.NotEqual(expected, TableOf(Page, "Options"));
     }
 
     [Fact]
-    public void The_file_is_read_without_faults()
+    public void The_appsettings_json_of_the_page_has_every_option_and_is_valid()
     {
-        using var stream = new MemoryStream(System.Text.Encoding.UTF8.GetBytes(Json));
-        IConfiguration section = new ConfigurationBuilder().AddJsonStream(stream).Build().GetSection("Boxer");
-        var options = new BoxerOptions();
+        string json = ExampleAfter("## appsettings.json with every option");
+        using JsonDocument document = JsonDocument.Parse(json);
+        AssertComplete(document.RootElement.GetProperty("Boxer"), SettingTable.BuiltIn.Options, setting => setting.Name);
+
+        IConfiguration section = new ConfigurationBuilder().AddJsonStream(new MemoryStream(System.Text.Encoding.UTF8.GetBytes(json))).Build().GetSection("Boxer");
         var faults = new Faults(section);
+        var options = new BoxerOptions();
         new OptionKeys(SettingTable.BuiltIn, faults).Read(section, SettingTable.BuiltIn.Options, options);
 
         Assert.Empty(faults.All);
-        Assert.Equal((2, "docker.io", TimeSpan.FromMinutes(5)), (options.Pool.Images.Single().Count, options.Registries[0].Name, options.Pool.IdleTimeout));
+        Assert.All(options.Registries.Where(registry => registry.Certificate is not null), registry => registry.Certificate = Path.Combine(AppContext.BaseDirectory, "Boxer.Core.xml"));
+        Assert.Empty(OptionsValidator.Validate(options, ["none", "sandbox", "host"], 16 * ByteSize.GiB, 4));
+        Assert.Equal((512 * ByteSize.MiB, TimeSpan.FromSeconds(30), "python:3.12-slim", "registry.example:5000"), (options.DefaultLimits.MemoryBytes, options.DefaultLimits.WallClock, options.Pool.Images[0].Image, options.Registries[1].Name));
     }
 
-    private static IReadOnlyList<Setting> SettingsOf(string group) => group switch
+    [Fact]
+    public void The_config_json_of_the_page_has_every_key_and_is_valid()
     {
-        "Options" => SettingTable.BuiltIn.Options,
-        "Limits" => SettingTable.BuiltIn.Limits,
-        "Pool" => SettingTable.BuiltIn.Pool,
-        "PoolImages" => SettingTable.BuiltIn.PoolImages,
-        "Registries" => SettingTable.BuiltIn.Registries,
-        _ => SettingTable.BuiltIn.Egress,
-    };
-
-    private static string Row(Setting setting)
-    {
-        string byDefault = (setting.DefaultText ?? setting.Format(setting.Default, withUnit: false)) + (setting.HostDefault is null ? "" : $"; {setting.Format(setting.HostDefault, withUnit: false)} in the HTTP host");
-        return $"| `{setting.Name}` | {byDefault} | {(setting.Choices.Count > 0 ? string.Join(", ", setting.Choices.Keys) : setting.Range())} | `{setting.HttpKey ?? setting.HostKey}` | {setting.Text} |\n";
-    }
-
-    private static IEnumerable<string> FindMissing(IReadOnlyList<Setting> settings, JsonElement section, string prefix)
-    {
-        foreach (Setting setting in settings)
+        string json = ExampleAfter("## config.json of the HTTP host with every key");
+        using JsonDocument document = JsonDocument.Parse(json, new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip });
+        string[] old = [HostKeys.Mirrors, HostKeys.Certificates, HostKeys.Insecure];
+        Assert.Equal(
+            HostKeys.Names(SettingTable.BuiltIn).Except(old).Order(StringComparer.Ordinal),
+            document.RootElement.EnumerateObject().Select(property => property.Name).Order(StringComparer.Ordinal));
+        AssertComplete(document.RootElement, SettingTable.BuiltIn.Options, setting => setting.HttpKey ?? setting.HostKey!);
+        string file = Path.GetTempFileName();
+        try
         {
-            if (!section.TryGetProperty(setting.Name, out JsonElement value))
-            {
-                yield return prefix + setting.Name;
-                continue;
-            }
+            File.WriteAllText(file, json);
 
-            JsonElement? inner = setting.Kind switch { SettingKind.Group => value, SettingKind.Groups => value[0], _ => null };
-            foreach (string missing in inner is { } group ? FindMissing(setting.Members(SettingTable.BuiltIn), group, $"{prefix}{setting.Name}.") : [])
-            {
-                yield return missing;
-            }
+            HostSettings settings = SettingsBinder.Bind(SettingsSource.Read(file, new Dictionary<string, string>(), "/home/me"), "/home/me", out IReadOnlyList<string> faults);
+
+            Assert.Empty(faults);
+            Assert.Equal((512 * ByteSize.MiB, TimeSpan.FromSeconds(30)), (settings.Sandboxes.DefaultLimits.MemoryBytes, settings.Sandboxes.DefaultLimits.WallClock));
+        }
+        finally
+        {
+            File.Delete(file);
         }
     }
+
+    [Fact]
+    public void Readme_names_every_key_of_the_host_with_its_default()
+    {
+        string table = Between(Read("README.md"), "| key, default | |", "\n\n");
+        Assert.All(HostKeys.Names(SettingTable.BuiltIn), key => Assert.Contains($"`{key}`", table, StringComparison.Ordinal));
+        IEnumerable<Setting> settings = [.. SettingTable.BuiltIn.Options, .. SettingTable.BuiltIn.Pool, .. SettingTable.BuiltIn.Limits, .. HostKeys.Http];
+        Assert.All(settings.Where(setting => setting.Kind is SettingKind.Number or SettingKind.Size or SettingKind.Time && (setting.HostDefault ?? setting.Default) is not null), setting =>
+        {
+            object value = setting.HostDefault ?? setting.Default!;
+            string key = setting.HttpKey ?? setting.HostKey!;
+            string[] spellings = [setting.ToNumber(value).ToString(CultureInfo.InvariantCulture), setting.Format(value)];
+            Assert.True(spellings.Any(spelling => Regex.IsMatch(table, $@"`{key}` {Regex.Escape(spelling)}\b")), $"README.md must say `{key}` {spellings[0]}.");
+        });
+    }
+
+    [Fact]
+    public void Readme_names_every_limit_with_its_default()
+    {
+        string table = Between(Read("README.md"), "| limit, default | what happens at it |", "\n\n");
+        Assert.All(SettingTable.BuiltIn.Limits, limit => Assert.Contains(
+            $"`{limit.Name}` {(limit.Default is null ? "none" : Display(limit, limit.Default, withUnit: false))}", table, StringComparison.Ordinal));
+    }
+
+    private static IReadOnlyList<Setting> SettingsOf(SettingTable table, string group) => group switch
+    {
+        "Limits" => table.Limits,
+        "Options" => table.Options,
+        "Pool" => table.Pool,
+        "Pool images" => table.PoolImages,
+        "Egress" => table.Egress,
+        "Registries" => table.Registries,
+        _ => HostKeys.Http,
+    };
+
+    private static string MakeTable(string group, IReadOnlyList<Setting> settings)
+    {
+        string command = group == "Limits" ? " | `boxer run`" : "";
+        List<string> lines = [$"| C# | default | range | key of the HTTP host{command} | |", $"|---|---|---|---|{(command.Length > 0 ? "---|" : "")}---|"];
+        foreach (Setting setting in settings)
+        {
+            string byDefault = setting.DefaultText ?? Display(setting, setting.Default, withUnit: false);
+            string host = setting.HostDefault is null ? "" : $" ({setting.Format(setting.HostDefault)} there)";
+            string range = setting.Choices.Count > 0 ? string.Join(", ", setting.Choices.Keys.Select(choice => $"`{choice}`")) : DisplayRange(setting);
+            string option = group != "Limits" ? "" : setting.CliOption is null ? " |" : $" `{setting.CliOption}` |";
+            lines.Add($"| `{setting.Name}` | {byDefault} |{(range.Length > 0 ? $" {range}" : "")} | `{setting.HttpKey ?? setting.HostKey}`{host} |{option} {setting.Text} |");
+        }
+
+        return string.Join('\n', lines);
+    }
+
+    private static string DisplayRange(Setting setting) => (setting.Least, setting.Most) switch
+    {
+        (null, _) => "",
+        ({ } least, null) => $"at least {Display(setting, least, withUnit: true)}",
+        ({ } least, { } most) => $"{Display(setting, least, withUnit: false)} to {Display(setting, most, withUnit: true)}",
+    };
+
+    // Long numbers have commas on pages.
+    private static string Display(Setting setting, object? value, bool withUnit) => Digits().Replace(setting.Format(value, withUnit), "$0,");
+
+    private static void AssertComplete(JsonElement element, IReadOnlyList<Setting> settings, Func<Setting, string> nameOf) => Assert.All(settings, setting =>
+    {
+        // The key of a limit of the whole host is at the top.
+        if (settings == SettingTable.BuiltIn.Limits && nameOf(setting) == setting.HostKey)
+        {
+            return;
+        }
+
+        Assert.True(element.TryGetProperty(nameOf(setting), out JsonElement value), $"{nameOf(setting)} is missing in the example.");
+        IReadOnlyList<Setting> members = setting.Members(SettingTable.BuiltIn);
+        if (setting.Kind == SettingKind.Group)
+        {
+            AssertComplete(value, members, nameOf);
+        }
+        else if (setting.Kind == SettingKind.Groups)
+        {
+            Assert.All(members, member => Assert.Contains(value.EnumerateArray(), item => item.TryGetProperty(nameOf(member), out _)));
+        }
+    });
+
+    private static string TableOf(string page, string group) => Between(page, $"### {group}\n", "\n\n", afterStart: true, skipProse: true);
+
+    private static string ExampleAfter(string heading)
+    {
+        string rest = Page[Page.IndexOf(heading, StringComparison.Ordinal)..];
+        int start = rest.IndexOf("```json\n", StringComparison.Ordinal) + "```json\n".Length;
+        return rest[start..rest.IndexOf("\n```", start, StringComparison.Ordinal)];
+    }
+
+    private static string Between(string text, string start, string end, bool afterStart = false, bool skipProse = false)
+    {
+        int from = text.IndexOf(start, StringComparison.Ordinal);
+        Assert.True(from >= 0, $"'{start}' is missing.");
+        from += afterStart ? start.Length : 0;
+        from = skipProse ? text.IndexOf("\n|", from - 1, StringComparison.Ordinal) + 1 : from;
+        int to = text.IndexOf(end, from, StringComparison.Ordinal);
+        return (to < 0 ? text[from..] : text[from..to]).TrimEnd('\n');
+    }
+
+    private static string Read(string name) => File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "docs", name)).ReplaceLineEndings("\n");
+
+    [GeneratedRegex(@"\d(?=(?:\d{3})+\b)(?<!\.\d*)", RegexOptions.None, matchTimeoutMilliseconds: 1_000)]
+    private static partial Regex Digits();
 }
