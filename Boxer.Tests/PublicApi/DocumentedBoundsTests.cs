@@ -2,7 +2,10 @@ using System.Buffers;
 using System.Globalization;
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
+using Boxer.AspNetCore;
 using Boxer.Network;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
 
 namespace Boxer.PublicApi.Tests;
 
@@ -62,6 +65,34 @@ public sealed partial class DocumentedBoundsTests : IAsyncDisposable
         }
     }
 
+    [Fact]
+    public void Bounds_of_the_HTTP_facade()
+    {
+        Range("MaxUploadBytes", (options, value) => options.MaxUploadBytes = value);
+        Range("MaxRequestBytes", (options, value) => options.MaxRequestBytes = value);
+        Range("MaxInlineOutputBytes", (options, value) => options.MaxInlineOutputBytes = value);
+        Range("MaxInlineOutputFiles", (options, value) => options.MaxInlineOutputFiles = (int)value);
+
+        static void Range(string name, Action<BoxerHttpOptions, long> set)
+        {
+            long[] range = NumbersOf("P:Boxer.AspNetCore.BoxerHttpOptions." + name, "Boxer.AspNetCore");
+            Assert.Equal((name, true, true, false, false), (name, IsAccepted(range[0]), IsAccepted(range[1]), IsAccepted(range[0] - 1), IsAccepted(range[1] + 1)));
+
+            bool IsAccepted(long value)
+            {
+                using ServiceProvider provider = new ServiceCollection().AddBoxerHttp(options => set(options, value)).BuildServiceProvider();
+                try
+                {
+                    return provider.GetRequiredService<IOptions<BoxerHttpOptions>>().Value is not null;
+                }
+                catch (OptionsValidationException)
+                {
+                    return false;
+                }
+            }
+        }
+    }
+
     private async Task BoundAsync(long most, Func<long, Settings> make)
     {
         Assert.True(await IsAcceptedAsync(make(most)), $"{most} is refused");
@@ -86,9 +117,9 @@ public sealed partial class DocumentedBoundsTests : IAsyncDisposable
     }
 
     // The numbers of the summary, with their units of bytes, in their order.
-    private static long[] NumbersOf(string member)
+    private static long[] NumbersOf(string member, string assembly = "Boxer.Core")
     {
-        string summary = XDocument.Load(Path.Combine(AppContext.BaseDirectory, "Boxer.Core.xml")).Descendants("member")
+        string summary = XDocument.Load(Path.Combine(AppContext.BaseDirectory, assembly + ".xml")).Descendants("member")
             .Single(element => (string?)element.Attribute("name") == member).Element("summary")!.Nodes().OfType<XText>().Aggregate("", (text, node) => text + node.Value);
         return [.. Number().Matches(summary).Select(number => long.Parse(number.Groups[1].ValueSpan, NumberStyles.AllowThousands, CultureInfo.InvariantCulture) << number.Groups[2].Value switch
         {
