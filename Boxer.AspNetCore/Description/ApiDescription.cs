@@ -43,6 +43,7 @@ internal static class ApiDescription
             options.SerializerOptions.TypeInfoResolverChain.Insert(0, HostJson.Default.WithAddedModifier(NameMembers)));
         services.AddOpenApi(BoxerHttpDefaults.DocumentName, options =>
         {
+            options.ShouldInclude = endpoint => endpoint.GroupName == BoxerHttpDefaults.DocumentName;
             options.CreateSchemaReferenceId = type => Names.GetValueOrDefault(type.Type);
             options.AddDocumentTransformer(async (document, context, cancellationToken) =>
             {

@@ -1,0 +1,241 @@
+using System.Net.Http.Json;
+using System.Security.Claims;
+using System.Text.Encodings.Web;
+using System.Text.Json.Nodes;
+using Boxer.AspNetCore;
+using Boxer.AspNetCore.Configuration;
+using Boxer.Testing;
+using Microsoft.AspNetCore.Authentication;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace Boxer.PublicApi.Tests;
+
+/// <summary>The HTTP facade as a part of an application that has more than it.</summary>
+public sealed class AspNetCoreTests : IAsyncLifetime
+{
+    private readonly string _files = Directory.CreateTempSubdirectory("boxer-facade-").FullName;
+    private readonly FakeSandboxRunner _runner = new();
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    public ValueTask InitializeAsync()
+    {
+        _runner.WhenAny().Returns("42\n");
+        return default;
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        Directory.Delete(_files, recursive: true);
+        return default;
+    }
+
+    [Fact]
+    public async Task The_endpoints_are_below_a_prefix_and_leave_the_rest_of_the_application_alone()
+    {
+        await using WebApplication app = await StartAsync(http => http.ApiKeys.Add(new BoxerApiKey("secret")), app =>
+        {
+            app.MapBoxer("/sandboxes");
+            app.MapGet("/own", () => "own");
+        });
+        using HttpClient client = ClientOf(app);
+
+        Assert.Equal("own", await client.GetStringAsync("/own", Cancel));
+        Assert.Equal("""{"ok":true}""", await client.GetStringAsync("/sandboxes/healthz", Cancel));
+        Assert.Equal((401, "an API key is needed; send it as Authorization: Bearer KEY or as X-API-Key: KEY."), await RunAsync(client, "/sandboxes/run"));
+        Assert.Equal(404, (int)(await client.GetAsync("/run", Cancel)).StatusCode);
+        client.DefaultRequestHeaders.Add("X-API-Key", "wrong");
+        Assert.Equal((403, "the API key is not one of this host's."), await RunAsync(client, "/sandboxes/run"));
+        client.DefaultRequestHeaders.Remove("X-API-Key");
+        client.DefaultRequestHeaders.Add("X-API-Key", "secret");
+        Assert.Equal((200, "42\n"), await RunAsync(client, "/sandboxes/run"));
+        JsonNode document = (await client.GetFromJsonAsync<JsonNode>("/sandboxes/openapi/v1.json", Cancel))!;
+        Assert.Equal(
+            ["/sandboxes/files", "/sandboxes/health/ready", "/sandboxes/healthz", "/sandboxes/run", "/sandboxes/run/stream"],
+            document["paths"]!.AsObject().Select(path => path.Key).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_guarded_application_asks_for_a_key_everywhere_but_for_its_health()
+    {
+        await using WebApplication app = await StartAsync(http => http.ApiKeys.Add(new BoxerApiKey("secret")), app =>
+        {
+            app.UseBoxerHttp();
+            app.MapBoxer();
+            app.MapGet("/own", () => "own");
+        });
+        using HttpClient client = ClientOf(app);
+
+        Assert.Equal("""{"ok":true}""", await client.GetStringAsync("/healthz", Cancel));
+        Assert.Equal(401, (int)(await client.GetAsync("/own", Cancel)).StatusCode);
+        Assert.Equal(401, (int)(await client.GetAsync("/unknown", Cancel)).StatusCode);
+        client.DefaultRequestHeaders.Authorization = new("Bearer", "secret");
+        Assert.Equal("own", await client.GetStringAsync("/own", Cancel));
+        Assert.Equal(404, (int)(await client.GetAsync("/unknown", Cancel)).StatusCode);
+    }
+
+    [Fact]
+    public async Task A_page_of_another_site_is_refused_by_the_endpoints_themselves()
+    {
+        await using WebApplication app = await StartAsync(_ => { }, app => app.MapBoxer());
+        using HttpClient client = ClientOf(app);
+        client.DefaultRequestHeaders.Add("Origin", "http://evil.example");
+
+        Assert.Equal((403, "requests from web pages of other sites are refused; open a page of this host itself."), await RunAsync(client, "/run"));
+        Assert.Empty(_runner.Requests);
+    }
+
+    [Fact]
+    public async Task A_key_may_use_fewer_networks_than_others()
+    {
+        await using WebApplication app = await StartAsync(
+            http =>
+            {
+                http.ApiKeys.Add(new BoxerApiKey("all"));
+                http.ApiKeys.Add(new BoxerApiKey("alone") { AllowedNetworks = ["none"] });
+            },
+            app => app.MapBoxer());
+        using HttpClient all = ClientOf(app, "all");
+        using HttpClient alone = ClientOf(app, "alone");
+
+        Assert.Equal(200, (await RunAsync(all, "/run", "sandbox")).Status);
+        Assert.Equal((400, "network: \"host\" is not a network of this host; use one of none, sandbox."), await RunAsync(all, "/run", "host"));
+        Assert.Equal(200, (await RunAsync(alone, "/run", "none")).Status);
+        Assert.Equal((400, "network: \"sandbox\" is not a network of this host; use one of none."), await RunAsync(alone, "/run", "sandbox"));
+        Assert.Equal(2, _runner.Requests.Select(request => request.FairnessKey).Distinct().Count());
+        Assert.DoesNotContain("alone", new BoxerApiKey("alone") { AllowedNetworks = ["none"] }.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Users_of_another_scheme_have_files_of_their_own()
+    {
+        await using WebApplication app = await StartAsync(
+            _ => { },
+            app => app.MapBoxer().RequireAuthorization("users"),
+            services =>
+            {
+                services.AddAuthentication("named").AddScheme<AuthenticationSchemeOptions, NamedUsers>("named", null);
+                services.AddAuthorizationBuilder().AddPolicy("users", policy => policy.AddAuthenticationSchemes("named").RequireAuthenticatedUser());
+            });
+        using HttpClient nobody = ClientOf(app);
+        using HttpClient ann = ClientOf(app);
+        using HttpClient bob = ClientOf(app);
+        ann.DefaultRequestHeaders.Add("X-User", "ann");
+        bob.DefaultRequestHeaders.Add("X-User", "bob");
+
+        Assert.Equal(401, (int)(await nobody.GetAsync("/files?path=a", Cancel)).StatusCode);
+        using MultipartFormDataContent form = new() { { new ByteArrayContent([1]), "file", "a" }, { new StringContent("a"), "path" } };
+        Assert.Equal(200, (int)(await ann.PostAsync("/files", form, Cancel)).StatusCode);
+        Assert.Equal(200, (int)(await ann.GetAsync("/files?path=a", Cancel)).StatusCode);
+        Assert.Equal(404, (int)(await bob.GetAsync("/files?path=a", Cancel)).StatusCode);
+        Assert.All(Directory.EnumerateDirectories(_files), space => Assert.DoesNotContain("ann", Path.GetFileName(space), StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Wrong_options_keep_the_application_from_starting_and_are_listed_together()
+    {
+        OptionsValidationException exception = await Assert.ThrowsAsync<OptionsValidationException>(() => StartAsync(
+            http =>
+            {
+                http.ApiKeys.Add(new BoxerApiKey("has space"));
+                http.HostNames.Add("a/b");
+                http.FilesDirectory = "relative";
+                http.MaxUploadBytes = 0;
+                http.MaxStoredBytes = 0;
+                http.MaxStoredFiles = 0;
+                http.MaxRequestBytes = 1;
+                http.MaxInlineOutputBytes = -1;
+                http.MaxInlineOutputFiles = -1;
+                http.MaxBufferedRequestBytes = 1;
+                http.MaxBufferedAnswerBytes = 1;
+                http.RequestBodyTimeout = TimeSpan.Zero;
+                http.StopGrace = TimeSpan.FromHours(2);
+            },
+            app => app.MapBoxer()));
+
+        Assert.Equal(
+            ["ApiKeys[0]", "HostNames[0]", "FilesDirectory", "MaxUploadBytes", "MaxStoredBytes", "MaxStoredFiles", "MaxRequestBytes", "MaxInlineOutputBytes", "MaxInlineOutputFiles", "MaxBufferedRequestBytes", "MaxBufferedAnswerBytes", "RequestBodyTimeout", "StopGrace"],
+            exception.Failures.Select(failure => failure.Split(':')[0]));
+        Assert.DoesNotContain("has space", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void What_is_not_registered_is_said()
+    {
+        using WebApplication app = WebApplication.CreateSlimBuilder().Build();
+
+        Assert.Contains("AddBoxerHttp", Assert.Throws<InvalidOperationException>(() => app.MapBoxer()).Message, StringComparison.Ordinal);
+        Assert.Contains("AddBoxerHttp", Assert.Throws<InvalidOperationException>(() => app.UseBoxerHttp()).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_JSON_file_configures_a_host()
+    {
+        string file = Path.Combine(_files, "config.json");
+        File.WriteAllText(file, """{"home": "~/boxes", "listen_addr": ":9", "upload_limit_bytes": 5, "allowed_networks": ["none"], "defaults": {"memory_mb": 64}}""");
+        BoxerJsonConfiguration configuration = BoxerJsonConfiguration.Read(file, new Dictionary<string, string>(StringComparer.Ordinal), "/home/me");
+        ServiceCollection services = new();
+        services.AddBoxerHttp();
+        configuration.Configure(services);
+        using ServiceProvider provider = services.BuildServiceProvider();
+
+        Assert.Empty(configuration.Faults);
+        Assert.Equal((file, "[::]:9", true, false), (configuration.File, configuration.ListenAddress, configuration.IsOpenToStrangers, configuration.OmitsHostNetwork));
+        BoxerOptions options = provider.GetRequiredService<IOptions<BoxerOptions>>().Value;
+        Assert.Equal(("/home/me/boxes", 64 << 20), (options.Home, options.DefaultLimits.MemoryBytes));
+        Assert.Equal((5, "none"), (provider.GetRequiredService<IOptions<BoxerHttpOptions>>().Value.MaxUploadBytes, Assert.Single(provider.GetRequiredService<IOptions<BoxerHttpOptions>>().Value.AllowedNetworks)));
+        Assert.Equal("defaults.memory_mb: is bad.", Assert.Single(BoxerJsonConfiguration.NameFaults(new OptionsValidationException("", typeof(BoxerOptions), ["DefaultLimits.MemoryBytes: is bad."]))));
+        Assert.Equal("max_memory_mb is too much.", BoxerJsonConfiguration.NameFault(new SandboxPrivilegeException("MaxMemoryBytes is too much.")));
+    }
+
+    private async Task<WebApplication> StartAsync(Action<BoxerHttpOptions> configure, Action<WebApplication> map, Action<IServiceCollection>? register = null)
+    {
+        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
+        builder.WebHost.UseBoxerServerLimits().UseUrls("http://127.0.0.1:0");
+        builder.Logging.ClearProviders();
+        builder.Services.AddSingleton<ISandboxRunner>(_runner);
+        builder.Services.AddBoxerHttp(http =>
+        {
+            http.FilesDirectory = _files;
+            configure(http);
+        });
+        register?.Invoke(builder.Services);
+        WebApplication app = builder.Build();
+        map(app);
+        await app.StartAsync(Cancel);
+        return app;
+    }
+
+    private static HttpClient ClientOf(WebApplication app, string? key = null)
+    {
+        HttpClient client = new() { BaseAddress = new Uri(app.Urls.Single()) };
+        if (key is not null)
+        {
+            client.DefaultRequestHeaders.Authorization = new("Bearer", key);
+        }
+
+        return client;
+    }
+
+    private static async Task<(int Status, string Text)> RunAsync(HttpClient client, string path, string network = "none")
+    {
+        using HttpResponseMessage response = await client.PostAsJsonAsync(path, new { image = "i", cmd = new[] { "a" }, network }, Cancel);
+        JsonNode body = (await response.Content.ReadFromJsonAsync<JsonNode>(Cancel))!;
+        return ((int)response.StatusCode, (string)(body["error"] ?? body["stdout"])!);
+    }
+
+    /// <summary>A scheme of the application: the user's name is in a header.</summary>
+    private sealed class NamedUsers(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory loggers, UrlEncoder encoder)
+        : AuthenticationHandler<AuthenticationSchemeOptions>(options, loggers, encoder)
+    {
+        protected override Task<AuthenticateResult> HandleAuthenticateAsync() => Task.FromResult(
+            (string?)Request.Headers["X-User"] is { } name
+                ? AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(new ClaimsIdentity([new Claim(ClaimTypes.NameIdentifier, name)], "named")), "named"))
+                : AuthenticateResult.NoResult());
+    }
+}
