@@ -25,6 +25,7 @@ namespace Boxer;
 public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposable
 {
     private const int RunsForEachProcessor = 4;
+    private readonly CheckedOptions _checked;
     private readonly BoxerOptions _options;
     private readonly IReadOnlyList<INetworkMode> _networks;
     private readonly RunnerImages? _ownImages;
@@ -55,32 +56,19 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(networks);
-        var byName = new Dictionary<string, INetworkMode>(StringComparer.Ordinal);
-        foreach (INetworkMode mode in networks)
-        {
-            byName[NetworkName.Check(mode.Name)] = mode;
-        }
-
-        _networks = [.. byName.Values];
-        IReadOnlyList<SandboxFault> faults = OptionsValidator.Validate(options, byName.Keys);
-        if (faults.Count > 0)
-        {
-            throw new ArgumentException(string.Join(" ", faults.Select(fault => $"{fault.Field}: {fault.Message}")), nameof(options));
-        }
-
-        _options = options.Copy();
-        ResourceLimits defaults = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
-        _warmUps = new WarmUps(_options.Pool.Images, defaults, _options.Platform);
+        _checked = CheckedOptions.Check(options, networks);
+        _options = options = _checked.Values;
+        _networks = [.. _checked.Networks.Values];
+        _warmUps = new WarmUps(_checked.PoolImages, _checked.DefaultLimits, _options.Platform);
         _loggers = loggers ?? NullLoggerFactory.Instance;
         _logger = _loggers.CreateLogger("Boxer");
         _time = time ?? TimeProvider.System;
         Images = images ?? new RunnerImages(_options, _loggers, _time);
         _ownImages = images is null ? (RunnerImages)Images : null;
-        long memory = MemoryBudget.Of(options, MachineMemory.ReadBytes());
         var bounds = new AdmissionBounds
         {
             Running = options.MaxConcurrentRuns ?? Environment.ProcessorCount * RunsForEachProcessor,
-            MemoryBytes = memory,
+            MemoryBytes = _checked.MemoryBytes,
             Processors = Environment.ProcessorCount,
             CpuOvercommit = options.CpuOvercommit,
             Waiting = options.MaxQueuedRuns,
@@ -90,14 +78,14 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         };
         _admission = new AdmissionQueue(bounds, _time) { IdleWanted = () => _host?.Pool?.GiveUpMemory() };
         _validator = new RequestValidator(
-            byName,
-            options.AllowedNetworks.Count > 0 ? [.. options.AllowedNetworks] : byName.Keys,
-            defaults,
+            _checked.Networks,
+            _checked.AllowedNetworks,
+            _checked.DefaultLimits,
             _options.MaxLimits,
-            memory,
+            _checked.MemoryBytes,
             Environment.ProcessorCount)
         {
-            Egress = CheckedEgress.Parse(_options.Egress),
+            Egress = _checked.Egress,
             AllowsWiderEgress = _options.AllowWiderEgress,
             PullPolicy = _options.PullPolicy,
         };
@@ -550,13 +538,13 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                 }
             }
 
-            SandboxHost host = await SandboxHost.CreateAsync(_options, Images, IsBusy, _admission, _metrics.Pool, _loggers, _time, _disposing.Token, cancellationToken).ConfigureAwait(false);
+            SandboxHost host = await SandboxHost.CreateAsync(_checked, Images, IsBusy, _admission, _metrics.Pool, _loggers, _time, _disposing.Token, cancellationToken).ConfigureAwait(false);
             _host = host;
             if (host.Pool is not null && _networks.FirstOrDefault(mode => mode.Name == SandboxPool<WarmSandbox>.KeptNetwork) is { } kept)
             {
-                foreach (PoolImageOptions image in _options.Pool.Images.Where(image => image.Count > 0))
+                foreach (PoolImage image in _checked.PoolImages.Where(image => image.Count > 0))
                 {
-                    _ = _pending.Add(KeepWarmAsync(host, ImageReference.Parse(image.Image), kept));
+                    _ = _pending.Add(KeepWarmAsync(host, image.Image, kept));
                 }
             }
 

@@ -50,7 +50,7 @@ internal sealed class DomainResolver : IAsyncDisposable
     private readonly long _began;
     private TimeSpan _paced;
 
-    internal DomainResolver(GuestLink link, NetworkPolicy policy, IEnumerable<string> upstream, Firewall firewall, TimeProvider time)
+    internal DomainResolver(GuestLink link, NetworkPolicy policy, IEnumerable<IPAddress> upstream, Firewall firewall, TimeProvider time)
     {
         _link = link;
         _policy = policy;
@@ -58,7 +58,7 @@ internal sealed class DomainResolver : IAsyncDisposable
         _time = time;
         _began = time.GetTimestamp();
         _upstream = new UpstreamResolver(
-            [.. upstream.Select(address => new IPEndPoint(IPAddress.Parse(address), DnsPort))], policy.QuotaBytes is null ? null : link.Mark, time);
+            [.. upstream.Select(address => new IPEndPoint(address, DnsPort))], policy.QuotaBytes is null ? null : link.Mark, time);
         _listener = new DnsListener(link.IPv6 is null ? [link.Addresses] : [link.Addresses, link.IPv6], AnswerAsync, time);
     }
 

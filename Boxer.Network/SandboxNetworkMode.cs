@@ -18,6 +18,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     private readonly SemaphoreSlim _gate = new(1, 1);
     private readonly List<NetworkInstance> _lost = [];
     private NetworkInstance? _instance;
+    private IPAddress[]? _resolvers;
     private bool _disposed;
 
     /// <summary>Makes the mode. This host is not touched before the first sandbox.</summary>
@@ -116,7 +117,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
             return _instance ??= await NetworkInstance.CreateAsync(
                 _tools,
                 [.. (blocks.Count > 0 ? blocks : BoxerOptions.DefaultNetworkBlocks).Select(IPNetwork.Parse)],
-                [.. Resolvers().Select(IPAddress.Parse)],
+                Resolvers(),
                 _options().EnableIPv6,
                 _time,
                 cancellationToken).ConfigureAwait(false);
@@ -127,13 +128,14 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
         }
     }
 
-    private string[] Resolvers()
+    // The options do not change, and are there when the first sandbox is made.
+    private IPAddress[] Resolvers()
     {
         IList<string> configured = _options().DnsServers;
-        return configured.Count > 0 ? [.. configured] : BoxerOptions.DefaultDnsServers;
+        return _resolvers ??= [.. (configured.Count > 0 ? configured : BoxerOptions.DefaultDnsServers).Select(IPAddress.Parse)];
     }
 
-    private sealed class Attachment(NetworkInstance instance, GuestLink link, string[] resolvers, TimeProvider time) : INetworkAttachment
+    private sealed class Attachment(NetworkInstance instance, GuestLink link, IPAddress[] resolvers, TimeProvider time) : INetworkAttachment
     {
         private NetworkPolicy? _policy;
         private DomainResolver? _resolver;
@@ -168,7 +170,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
                 throw;
             }
 
-            return GuestNetwork.Create(resolvers.Select(IPAddress.Parse));
+            return GuestNetwork.Create(resolvers);
         }
 
         public async Task<NetworkReport> ReportAsync(CancellationToken cancellationToken)

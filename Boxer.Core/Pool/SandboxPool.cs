@@ -44,6 +44,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
     /// <summary>Starts an empty pool.</summary>
     /// <param name="options">How many wait, and how long.</param>
+    /// <param name="images">The images of the options, parsed.</param>
     /// <param name="isBusy">
     /// Whether those who run need the processors, so that nothing is booted ahead; told whether it is urgent, because none waits.
     /// </param>
@@ -53,14 +54,14 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     /// <param name="time">The clock.</param>
     /// <param name="logger">Where it logs to.</param>
     internal SandboxPool(
-        PoolOptions options, Func<bool, bool> isBusy, AdmissionQueue admission, long bootBytes, PoolMetrics metrics, TimeProvider time, ILogger logger)
+        PoolOptions options, IEnumerable<PoolImage> images, Func<bool, bool> isBusy, AdmissionQueue admission, long bootBytes, PoolMetrics metrics, TimeProvider time, ILogger logger)
     {
         _admission = admission;
         _bootBytes = bootBytes;
         _maxSandboxes = options.MaxSandboxes ?? DefaultMaxSandboxes;
-        foreach (PoolImageOptions image in options.Images.Where(image => image.Count > 0))
+        foreach (PoolImage image in images.Where(image => image.Count > 0))
         {
-            _minimums[(ImageReference.Parse(image.Image).ToString(), KeptNetwork)] = image.Count;
+            _minimums[(image.Image.ToString(), KeptNetwork)] = image.Count;
         }
 
         _idleTimeout = options.IdleTimeout;

@@ -12,13 +12,13 @@ namespace Boxer.Pool;
 /// <param name="images">The images that have commands.</param>
 /// <param name="limits">The limits, filled in.</param>
 /// <param name="platform">The gVisor platform.</param>
-internal sealed class WarmUps(IEnumerable<PoolImageOptions> images, ResourceLimits limits, string platform)
+internal sealed class WarmUps(IEnumerable<PoolImage> images, ResourceLimits limits, string platform)
 {
     // No image has it: the directory is ours.
     private const string Missing = "/.boxer/none";
     private readonly Dictionary<string, IReadOnlyList<string>> _commands =
         images.Where(image => image.WarmUp.Count > 0)
-            .ToDictionary(image => ImageReference.Parse(image.Image).ToString(), image => (IReadOnlyList<string>)[.. image.WarmUp], StringComparer.Ordinal);
+            .ToDictionary(image => image.Image.ToString(), image => image.WarmUp, StringComparer.Ordinal);
 
     /// <summary>Puts together what the sandboxes of an image do.</summary>
     /// <param name="reference">What the image is called.</param>

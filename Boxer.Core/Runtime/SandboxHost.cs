@@ -4,6 +4,7 @@ using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Pool;
+using Boxer.Running;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
 using Boxer.Validation;
@@ -61,7 +62,7 @@ internal sealed class SandboxHost : IAsyncDisposable
     }
 
     /// <summary>Makes it. What was made is given back when a step fails, and the next call starts afresh.</summary>
-    /// <param name="options">The options, checked.</param>
+    /// <param name="checkedOptions">The options.</param>
     /// <param name="images">The application's own store, or a <see cref="RunnerImages"/>.</param>
     /// <param name="isBusy">Whether those who run need the processors; see <see cref="SandboxPool{T}"/>.</param>
     /// <param name="admission">What promises memory to what waits in the pool.</param>
@@ -71,7 +72,7 @@ internal sealed class SandboxHost : IAsyncDisposable
     /// <param name="stopping">Says that the runner is disposed: from then on nothing is waited for without end.</param>
     /// <param name="cancellationToken">Gives up.</param>
     internal static async Task<SandboxHost> CreateAsync(
-        BoxerOptions options,
+        CheckedOptions checkedOptions,
         IImageStore images,
         Func<bool, bool> isBusy,
         AdmissionQueue admission,
@@ -81,6 +82,7 @@ internal sealed class SandboxHost : IAsyncDisposable
         CancellationToken stopping,
         CancellationToken cancellationToken)
     {
+        BoxerOptions options = checkedOptions.Values;
         ILogger logger = loggers.CreateLogger("Boxer");
         bool privileged = Unistd.geteuid() == 0;
         var cleanup = new CleanupStack();
@@ -137,9 +139,8 @@ internal sealed class SandboxHost : IAsyncDisposable
                 stopping);
 
             // Given back first: what waits needs all the rest.
-            ResourceLimits defaults = LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn);
             SandboxPool<WarmSandbox>? pool = (options.Pool.Enabled ?? cgroups?.CanFreeze == true)
-                ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, isBusy, admission, defaults.MemoryBytes!.Value, metrics, time, logger))
+                ? cleanup.Push(new SandboxPool<WarmSandbox>(options.Pool, checkedOptions.PoolImages, isBusy, admission, checkedOptions.DefaultLimits.MemoryBytes!.Value, metrics, time, logger))
                 : null;
             Log.InstanceReady(logger, instance.Id, runsc.Version, options.Platform, cgroups?.Description ?? "no cgroups");
             return new SandboxHost(

@@ -358,7 +358,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     {
         var options = new PoolOptions();
         change?.Invoke(options);
-        return _pool = new(options, _ => _isBusy, _admission, BootBytes, new PoolMetrics(_meter), _time, NullLogger.Instance);
+        return _pool = new(options, PoolImage.Parse(options), _ => _isBusy, _admission, BootBytes, new PoolMetrics(_meter), _time, NullLogger.Instance);
     }
 
     // To the end of its boots: the first are not taken while others are asked for.

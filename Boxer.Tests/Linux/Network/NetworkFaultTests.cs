@@ -248,7 +248,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         var link = new GuestLink("00000", "bx0000000000000", "bx00000000-00000", new AddressPair(IPAddress.Loopback, IPAddress.Loopback), new AddressPair(IPAddress.Parse("2001:db8::1"), IPAddress.Parse("2001:db8::2")), 1, 1);
         int before = Sockets();
 
-        SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => new DomainResolver(link, Policy, ["127.0.0.1"], firewall, TimeProvider.System));
+        SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => new DomainResolver(link, Policy, [IPAddress.Loopback], firewall, TimeProvider.System));
 
         Assert.Contains("127.0.0.1 and 2001:db8::1", fault.Message, StringComparison.Ordinal);
         Assert.InRange(Sockets(), 0, before + 5);
