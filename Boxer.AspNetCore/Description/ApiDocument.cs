@@ -145,7 +145,7 @@ internal sealed class ApiDocument(IServiceProvider services, ApiKeys keys, Allow
                 bool isOptional = RemoveNull(member);
                 if (!isOptional)
                 {
-                    required.Add(property);
+                    required.Add((JsonNode)property);
                 }
                 else if (isRequest)
                 {

@@ -21,7 +21,12 @@ public sealed class ConfigurationTests
             "DnsServers": [ "9.9.9.9", "1.1.1.1" ],
             "AllowedNetworks": [],
             "Egress": { "Allow": [ "pypi.org:443" ], "BandwidthBitsPerSecond": 8000000 },
-            "Pool": { "Enabled": false, "MaxAge": "1.00:00:00" }
+            "Pool": {
+              "Enabled": false,
+              "MaxAge": "1.00:00:00",
+              "Images": [ { "Image": "python:3.12-slim", "Count": 1, "WarmUp": [ "python3", "-c", "pass" ] }, { "Image": "127.0.0.1:5000/box:2" } ]
+            },
+            "Registries": [ { "Name": "127.0.0.1:5000", "Mirrors": [ "http://127.0.0.1:5000" ], "Certificate": null, "Insecure": true } ]
           }
         }
         """;
@@ -43,6 +48,15 @@ public sealed class ConfigurationTests
         "Boxer:Egress:BandwidthBitsPerSecond=8000000",
         "Boxer:Pool:Enabled=false",
         "Boxer:Pool:MaxAge=1.00:00:00",
+        "Boxer:Pool:Images:0:Image=python:3.12-slim",
+        "Boxer:Pool:Images:0:Count=1",
+        "Boxer:Pool:Images:0:WarmUp:0=python3",
+        "Boxer:Pool:Images:0:WarmUp:1=-c",
+        "Boxer:Pool:Images:0:WarmUp:2=pass",
+        "Boxer:Pool:Images:1:Image=127.0.0.1:5000/box:2",
+        "Boxer:Registries:0:Name=127.0.0.1:5000",
+        "Boxer:Registries:0:Mirrors:0=http://127.0.0.1:5000",
+        "Boxer:Registries:0:Insecure=true",
     ];
 
     public static TheoryData<string> Providers => ["json", "environment", "command line", "memory"];
@@ -61,6 +75,9 @@ public sealed class ConfigurationTests
         Assert.Equal(["pypi.org:443"], options.Egress.Allow!);
         Assert.Equal(8_000_000, options.Egress.BandwidthBitsPerSecond);
         Assert.Equal((false, TimeSpan.FromDays(1)), (options.Pool.Enabled, options.Pool.MaxAge));
+        Assert.Equal(["python:3.12-slim 1 python3 -c pass", "127.0.0.1:5000/box:2 1 "], options.Pool.Images.Select(image => $"{image.Image} {image.Count} {string.Join(' ', image.WarmUp)}"));
+        RegistryOptions registry = Assert.Single(options.Registries);
+        Assert.Equal(("127.0.0.1:5000", "http://127.0.0.1:5000", null, true), (registry.Name, Assert.Single(registry.Mirrors), registry.Certificate, registry.Insecure));
     }
 
     [Theory]
