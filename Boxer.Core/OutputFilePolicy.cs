@@ -1,6 +1,6 @@
 namespace Boxer;
 
-/// <summary>What becomes of the files that a command writes under <c>/output</c>.</summary>
+/// <summary>Destination of the files that a command writes under <c>/output</c>.</summary>
 public sealed class OutputFilePolicy
 {
     private OutputFilePolicy(bool collect, string? directory, long? maxBytes = null, int? maxFiles = null)
@@ -11,28 +11,28 @@ public sealed class OutputFilePolicy
         MaxFiles = maxFiles;
     }
 
-    /// <summary>They are in <see cref="SandboxResult.OutputFiles"/> as bytes.</summary>
+    /// <summary>Keeps the files in memory: <see cref="SandboxResult.OutputFiles"/> has their contents.</summary>
     public static OutputFilePolicy InMemory { get; } = new(collect: true, directory: null);
 
     /// <summary>
-    /// Drops the files with the sandbox; <see cref="SandboxResult.OutputFilesDropped"/> says how many there were.
+    /// Drops the files with the sandbox. <see cref="SandboxResult.OutputFilesDropped"/> says how many there were at least.
     /// </summary>
     public static OutputFilePolicy Discard { get; } = new(collect: false, directory: null);
 
     /// <summary>Whether the files are brought out, into memory or to <see cref="Directory"/>.</summary>
     public bool Collects { get; }
 
-    /// <summary>The most bytes of all of them that are taken; <see langword="null"/> for the limit of the run.</summary>
+    /// <summary>Maximum number of bytes of all files together; <see langword="null"/> for <see cref="ResourceLimits.OutputFilesBytes"/>.</summary>
     public long? MaxBytes { get; }
 
-    /// <summary>The most of them that are taken; <see langword="null"/> for the limit of the run.</summary>
+    /// <summary>Maximum number of entries that are looked at; <see langword="null"/> for <see cref="ResourceLimits.OutputFilesCount"/>.</summary>
     public int? MaxFiles { get; }
 
-    /// <summary>The directory of this host that they are written to; <see langword="null"/> where they are kept in memory or dropped.</summary>
+    /// <summary>Directory of this host that the files are written to; <see langword="null"/> where they are kept in memory or dropped.</summary>
     public string? Directory { get; }
 
     /// <summary>
-    /// They are in <see cref="SandboxResult.OutputFiles"/> as bytes, up to a size and a number that are smaller than what the run may write;
+    /// Keeps the files in memory, up to a size and a number that are smaller than the limits of the run.
     /// <see cref="SandboxResult.OutputFilesIncomplete"/> says what did not fit.
     /// </summary>
     /// <param name="maxBytes">The most bytes of all files together: 0 or more; at most <see cref="ResourceLimits.OutputFilesBytes"/> come.</param>
@@ -45,7 +45,7 @@ public sealed class OutputFilePolicy
         return new(collect: true, directory: null, maxBytes, maxFiles);
     }
 
-    /// <summary>They are written below a directory of this host, with their modes and times, and <see cref="SandboxResult.OutputFiles"/> tells where.</summary>
+    /// <summary>Writes the files below a directory of this host, with their modes and times. <see cref="SandboxOutputFile.HostPath"/> is the path of each.</summary>
     /// <param name="directory">
     /// An absolute path that does not exist, in a directory that does; else the request is refused. It is made when the first file or directory comes. If
     /// somebody else made it meanwhile, nothing is written, and <see cref="SandboxResult.OutputFilesIncomplete"/> says so. This process's user can read and
@@ -57,6 +57,6 @@ public sealed class OutputFilePolicy
         return new(collect: true, directory);
     }
 
-    /// <summary>Returns the directory, or whether they are kept in memory or dropped.</summary>
+    /// <summary>Returns the directory, or whether the files are kept in memory or dropped.</summary>
     public override string ToString() => Directory ?? (!Collects ? "dropped" : MaxBytes is null ? "in memory" : $"in memory, up to {MaxBytes} bytes and {MaxFiles} files");
 }

@@ -1,0 +1,27 @@
+using System.Reflection;
+using Boxer.Hosting;
+using Boxer.Network;
+using Boxer.Testing;
+
+namespace Boxer.PublicApi.Tests;
+
+/// <summary>Code outside this repository can make an object of every public class, for its fakes and its own parts.</summary>
+public sealed class MakeableTests
+{
+    private static readonly Assembly[] Product = [typeof(ISandboxRunner).Assembly, typeof(NoneNetworkMode).Assembly, typeof(SandboxRunnerFactory).Assembly, typeof(FakeSandboxRunner).Assembly];
+
+    // Another object that can be made has these: FakeSandboxRunner.WhenAny, NetworkPolicy.Combine.
+    private static readonly Type[] HandedOut = [typeof(FakeSandboxAnswer), typeof(EgressLayer)];
+
+    public static TheoryData<Type> Classes => [.. Product.SelectMany(assembly => assembly.ExportedTypes).Where(type => type is { IsClass: true, IsAbstract: false } && !type.IsSubclassOf(typeof(Delegate)))];
+
+    [Theory]
+    [MemberData(nameof(Classes))]
+    public void Each_class_has_a_public_constructor_or_factory(Type type)
+    {
+        bool isMakeable = type.GetConstructors().Length > 0
+            || type.GetMethods(BindingFlags.Public | BindingFlags.Static).Any(method => method.ReturnType == type || method.GetParameters().Any(parameter => parameter.IsOut && parameter.ParameterType.GetElementType() == type));
+
+        Assert.Equal(!HandedOut.Contains(type), isMakeable);
+    }
+}
