@@ -16,8 +16,8 @@ public abstract class SandboxEvent
 
 /// <summary>
 /// The image of the run is being pulled, by this run or by another that shares the pull. Comes before <see cref="SandboxStarted"/>, and only where
-/// there is a pull: first without a layer, then for each layer, at most every 250 ms and when it is stored. What a slow reader has not read of a
-/// layer is replaced by what is newer.
+/// there is a pull: first without a layer, then for each layer, at most every 250 ms and when it is stored. A newer event replaces an
+/// unread one of the same layer.
 /// </summary>
 public sealed class SandboxImagePulling : SandboxEvent
 {

@@ -233,7 +233,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     }
 
     /// <inheritdoc/>
-    /// <remarks>What pulls of dead processes left, half made or whole, is removed too.</remarks>
+    /// <remarks>Leftovers of pulls of dead processes are removed too.</remarks>
     public async Task<ImagePruneResult> PruneAsync(TimeSpan? unusedFor, CancellationToken cancellationToken = default)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(unusedFor ?? TimeSpan.Zero, TimeSpan.Zero, nameof(unusedFor));

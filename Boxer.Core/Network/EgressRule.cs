@@ -5,7 +5,7 @@ using System.Net.Sockets;
 
 namespace Boxer.Network;
 
-/// <summary>A rule of an <see cref="EgressPolicy"/>, parsed: a range of addresses or a domain, and what of it.</summary>
+/// <summary>A rule of an <see cref="EgressPolicy"/>, parsed: a range of addresses or a domain, with protocols and ports.</summary>
 public sealed class EgressRule
 {
     private const int MaxDomain = 253;
@@ -33,16 +33,16 @@ public sealed class EgressRule
     /// <summary>Its domain in lower case, A-labels and no dot at the end (RFC 5890), or <see langword="null"/> where it names addresses.</summary>
     public string? Domain { get; }
 
-    /// <summary>Whether it is for what is below <see cref="Domain"/>, and not for the domain itself.</summary>
+    /// <summary>Whether it matches only names below <see cref="Domain"/>, and not the domain itself.</summary>
     public bool IncludesOnlySubdomains { get; }
 
     /// <summary>Its ports; empty: all.</summary>
     public IReadOnlyList<PortRange> Ports { get; }
 
-    // Whoever denies an address means all that goes there, ICMP and tunnels included.
+    // A denial without protocol and ports covers ICMP and tunnels too.
     internal bool IsForAll => Ports.Count == 0 && Protocols == (EgressProtocols.Tcp | EgressProtocols.Udp);
 
-    /// <summary>Whether it is for this name.</summary>
+    /// <summary>Whether its domain matches a name. <see langword="false"/> for a rule of addresses.</summary>
     /// <param name="name">A domain name in lower case without a dot at the end.</param>
     public bool MatchesName(string name)
     {

@@ -32,7 +32,7 @@ public sealed class NetworkPolicy
     public long? QuotaBytes { get; }
 
     /// <summary>
-    /// Whether the mode answers names itself, by <see cref="AllowsName"/>: there is a list of what may be reached, or a domain that may not.
+    /// Whether the mode has to answer names itself, by <see cref="AllowsName"/>: a policy has a list of allowed destinations, or denies a domain.
     /// Ports 53 (DNS) and 853 (DNS over TLS) of other machines are closed then.
     /// </summary>
     public bool FiltersNames { get; }
