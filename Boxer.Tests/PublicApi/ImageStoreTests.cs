@@ -98,6 +98,26 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
+    public async Task A_run_tells_of_a_pull_by_a_store_of_the_application()
+    {
+        BoxerOptions options = Options();
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
+        await runner.Images.ImportAsync(PythonSandboxes.Source, Reference, cancellationToken: Cancel);
+        await using var pulling = new SandboxRunner(options, [new NoneNetworkMode()], new Pulling(runner.Images));
+
+        List<SandboxEvent> events = [];
+        await foreach (SandboxEvent item in pulling.StreamAsync(new SandboxRequest(Name, "true"), Cancel))
+        {
+            events.Add(item);
+        }
+
+        Assert.Equal(
+            [(Reference.ToString(), null), (Reference.ToString(), new PullProgress("sha256:1", 5, 5, IsStored: true))],
+            events.TakeWhile(item => item is not SandboxStarted).Cast<SandboxImagePulling>().Select(pull => (pull.Image, pull.Layer)));
+        Assert.Equal(0, Assert.IsType<SandboxEnded>(events[^1]).Result.ExitCode);
+    }
+
+    [Fact]
     public async Task A_store_that_only_serves_runs_says_so()
     {
         IImageStore store = new OnlyImage();
@@ -123,6 +143,21 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
         public int Count => _count;
 
         public void Report(PullProgress value) => Interlocked.Increment(ref _count);
+    }
+
+    /// <summary>Has no image until it is asked to pull it.</summary>
+    private sealed class Pulling(IImageStore inner) : IImageStore
+    {
+        public Task<IImageLease> AcquireAsync(ImageReference reference, ImageAcquireOptions options, CancellationToken cancellationToken = default)
+        {
+            if (options.Policy == PullPolicy.Never)
+            {
+                throw new ImageNotFoundException("It is not here yet.");
+            }
+
+            options.Progress?.Report(new PullProgress("sha256:1", 5, 5, IsStored: true));
+            return inner.AcquireAsync(reference, options, cancellationToken);
+        }
     }
 
     private sealed class OnlyImage : IImageStore
