@@ -1,4 +1,6 @@
 using System.Globalization;
+using Boxer.AspNetCore.Configuration;
+using Boxer.Validation;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore;
@@ -6,7 +8,6 @@ namespace Boxer.AspNetCore;
 /// <summary>Validates <see cref="BoxerHttpOptions"/>: every fault at once, each with the option and the remedy.</summary>
 internal sealed class BoxerHttpOptionsValidator : IValidateOptions<BoxerHttpOptions>
 {
-    private const long Gibibyte = 1L << 30;
     private const int MaxKeyLength = 4_096;
 
     public ValidateOptionsResult Validate(string? name, BoxerHttpOptions options)
@@ -40,16 +41,10 @@ internal sealed class BoxerHttpOptionsValidator : IValidateOptions<BoxerHttpOpti
             faults.Add("FilesDirectory: must be an absolute path.");
         }
 
-        Check(nameof(options.MaxUploadBytes), options.MaxUploadBytes, 1, 64 * Gibibyte, "bytes");
-        Check(nameof(options.MaxStoredBytes), options.MaxStoredBytes, 1, long.MaxValue, "bytes");
-        Check(nameof(options.MaxStoredFiles), options.MaxStoredFiles, 1, int.MaxValue, "files");
-        Check(nameof(options.MaxRequestBytes), options.MaxRequestBytes, 1_024, Gibibyte, "bytes");
-        Check(nameof(options.MaxInlineOutputBytes), options.MaxInlineOutputBytes, 0, 64L << 20, "bytes");
-        Check(nameof(options.MaxInlineOutputFiles), options.MaxInlineOutputFiles, 0, 10_000, "files");
+        faults.AddRange(SettingTable.BuiltIn.Validate(HostKeys.Http, options, "").Select(fault => $"{fault.Field}: {fault.Message}"));
         Check(nameof(options.MaxBufferedRequestBytes), options.MaxBufferedRequestBytes ?? long.MaxValue, 8 * options.MaxRequestBytes, long.MaxValue, "bytes, eight times MaxRequestBytes or more");
         Check(nameof(options.MaxBufferedAnswerBytes), options.MaxBufferedAnswerBytes ?? long.MaxValue, 1L << 20, long.MaxValue, "bytes");
         Check(nameof(options.RequestBodyTimeout), (decimal)options.RequestBodyTimeout.TotalSeconds, 1, 3_600, "s");
-        Check(nameof(options.StopGrace), (decimal)options.StopGrace.TotalSeconds, 0, 3_600, "s");
         return faults.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(faults);
 
         void Check(string option, decimal value, decimal least, decimal most, string unit)

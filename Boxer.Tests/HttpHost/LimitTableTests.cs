@@ -1,10 +1,13 @@
 using System.Runtime.CompilerServices;
-using System.Text;
 using System.Text.Json;
+using System.Text;
 using System.Xml.Linq;
+using Boxer.AspNetCore.Configuration;
 using Boxer.AspNetCore.Contracts;
 using Boxer.AspNetCore.Running;
+using Boxer.AspNetCore;
 using Boxer.Validation;
+using Microsoft.Extensions.Options;
 
 namespace Boxer.Tests.HttpHost;
 
@@ -44,6 +47,23 @@ public sealed class LimitTableTests
             (decimal least, decimal most) = limit.Value.NumberRange();
             Assert.Contains(FormattableString.Invariant($"{least} to {most}"), described[limit.Key], StringComparison.Ordinal);
         });
+    }
+
+    [Fact]
+    public void Options_of_the_endpoints_are_validated_by_their_rows()
+    {
+        ValidateOptionsResult result = new BoxerHttpOptionsValidator().Validate(
+            null, new BoxerHttpOptions { MaxUploadBytes = 0, MaxStoredFiles = 0, MaxRequestBytes = 2 * ByteSize.GiB, StopGrace = TimeSpan.FromDays(1) });
+
+        Assert.Equal(
+            [
+                "MaxRequestBytes: is 2 GiB, but must be from 1 KiB to 1 GiB.",
+                "MaxStoredFiles: is 0, but must be at least 1 files.",
+                "MaxUploadBytes: is 0 bytes, but must be from 1 byte to 64 GiB.",
+                "StopGrace: is 24 h, but must be from 0 s to 1 h.",
+            ],
+            result.Failures!.Order(StringComparer.Ordinal));
+        Assert.All(HostKeys.Http, setting => Assert.Equal(setting.Default, setting.Get(new BoxerHttpOptions())));
     }
 
     [Theory]
