@@ -107,11 +107,7 @@ public sealed partial record ImageReference
             }
         }
 
-        if (registry == "index.docker.io")
-        {
-            registry = DefaultRegistry;
-        }
-
+        registry = RegistryName.Canonical(registry);
         if (registry.Length > MaxRegistryLength || !RegistryPattern().IsMatch(registry))
         {
             return $"{shown} is not an image reference: \"{(registry.Length <= 100 ? registry : registry[..100] + "...")}\" is not a host or host:port.";

@@ -37,10 +37,10 @@ internal static class SettingChecks
             : $"'{text}' must be a private IPv4 range of /16 to /30, such as 10.231.0.0/16.");
 
     internal static IEnumerable<(string, string)> RegistryNames(object value) =>
-        Each(value, name => IsRegistry(name) ? null : $"'{name}' must be a host or host:port, such as ghcr.io.");
+        Each(value, name => Images.RegistryName.IsValid(name) ? null : $"'{name}' must be a host or host:port, such as ghcr.io.");
 
     internal static IEnumerable<(string, string)> RegistryName(object value) =>
-        If(!IsRegistry((string)value), $"'{value}' must be a host or host:port, such as ghcr.io.");
+        If(!Images.RegistryName.IsValid((string)value), $"'{value}' must be a host or host:port, such as ghcr.io.");
 
     internal static IEnumerable<(string, string)> Registries(object value) =>
         ((IList<RegistryOptions>)value).Index()
@@ -49,7 +49,7 @@ internal static class SettingChecks
             .SelectMany(group => group.Skip(1).Select(item => ($"[{item.Index}].Name", $"'{item.Item.Name}' is there twice; put what it has into one entry.")));
 
     internal static IEnumerable<(string, string)> Mirrors(object value) =>
-        Each(value, place => Uri.TryCreate(place, UriKind.Absolute, out Uri? url) && url.Scheme is "http" or "https" && url is { UserInfo: "", Query: "", Fragment: "" }
+        Each(value, place => Images.RegistryName.TryParseMirror(place, out _)
             ? null
             : $"'{place}' must be an http or https URL without user, query and fragment, such as http://127.0.0.1:5000.");
 
@@ -75,8 +75,6 @@ internal static class SettingChecks
     internal static IEnumerable<(string, string)> Rules(object value) => ((IList<string>)value).Count > MostRules
         ? [("", $"must have at most {MostRules} rules; use ranges.")]
         : Each(value, rule => EgressRule.TryParse(rule, out _, out string? error) ? null : error);
-
-    private static bool IsRegistry(string? name) => !string.IsNullOrWhiteSpace(name) && !name.AsSpan().ContainsAny("/ @");
 
     private static IEnumerable<(string, string)> If(bool isWrong, string message) => isWrong ? [("", message)] : [];
 

@@ -19,7 +19,6 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
     private const int MaxBytes = 1024 * 1024;
     private const string IdentityTokenUser = "<token>";
     private static readonly TimeSpan HelperTimeout = TimeSpan.FromSeconds(30);
-    private static readonly string[] DockerHub = ["https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io"];
     private readonly string _path;
 
     /// <summary>Reads credentials from a file.</summary>
@@ -46,7 +45,7 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
             return null;
         }
 
-        string[] names = registry == ImageReference.DefaultRegistry ? [.. DockerHub, registry] : [registry];
+        IReadOnlyList<string> names = RegistryName.CredentialNames(registry);
         foreach (string name in names)
         {
             if (config.CredentialHelpers?.GetValueOrDefault(name) is { Length: > 0 } helper)

@@ -42,10 +42,10 @@ internal sealed class RegistryCertificates : IDisposable
                 faults.Add($"Registries[\"{registry}\"].Certificate: {file} has no certificate in PEM form.");
             }
 
-            _authorities[HostOf(registry)] = authorities;
+            _authorities[RegistryName.HostOf(registry)] = authorities;
         }
 
-        _insecure.UnionWith(registries.Where(options => options.Insecure).Select(options => HostOf(options.Name)).Select(registry => registry.Contains(':', StringComparison.Ordinal) && !registry.EndsWith(']') ? registry : registry + ":443"));
+        _insecure.UnionWith(registries.Where(options => options.Insecure).Select(options => RegistryName.HostOf(options.Name)).Select(registry => registry.Contains(':', StringComparison.Ordinal) && !registry.EndsWith(']') ? registry : registry + ":443"));
         if (faults.Count > 0)
         {
             Dispose();
@@ -66,10 +66,6 @@ internal sealed class RegistryCertificates : IDisposable
             ? (_, certificate, chain, errors) => isInsecure || IsIssuedBy(authorities!, certificate, chain, errors)
             : null;
     }
-
-    // Docker Hub's registry does not answer under the name that its images have.
-    private static string HostOf(string registry) =>
-        registry is ImageReference.DefaultRegistry or "index.docker.io" ? RegistryPlace.DockerHubHost : registry;
 
     private static bool IsIssuedBy(X509Certificate2Collection authorities, X509Certificate? certificate, X509Chain? chain, SslPolicyErrors errors)
     {

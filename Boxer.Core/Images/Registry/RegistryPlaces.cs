@@ -11,11 +11,8 @@ namespace Boxer.Images;
 /// <param name="IsFallback">Whether it is the place before it, over http: asked only if that one gave no answer about the image.</param>
 internal sealed record RegistryPlace(Uri BaseAddress, bool IsConfigured, bool IsFallback = false)
 {
-    /// <summary>Where Docker Hub's registry answers.</summary>
-    public const string DockerHubHost = "registry-1.docker.io";
-
     /// <summary>The place by the name that its credentials are kept under.</summary>
-    public string Registry => BaseAddress.Host == DockerHubHost ? ImageReference.DefaultRegistry : BaseAddress.Authority;
+    public string Registry => BaseAddress.Host == RegistryName.DockerHubHost ? ImageReference.DefaultRegistry : BaseAddress.Authority;
 
     /// <summary>Whether an address is at this place: its scheme, host and port.</summary>
     /// <param name="address">The address.</param>
@@ -52,8 +49,8 @@ internal sealed class RegistryPlaces
         var seen = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
         foreach (RegistryOptions options in registries)
         {
-            string registry = Canonical(options.Name);
-            if (!IsRegistry(registry))
+            string registry = RegistryName.Canonical(options.Name);
+            if (!RegistryName.IsValid(registry))
             {
                 faults.Add($"Registries: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
             }
@@ -71,16 +68,9 @@ internal sealed class RegistryPlaces
             var places = new List<RegistryPlace>();
             foreach (string url in options.Mirrors)
             {
-                if (Uri.TryCreate(url, UriKind.Absolute, out Uri? address) && address.Scheme is "http" or "https"
-                    && address is { UserInfo: "", Query: "", Fragment: "" })
+                if (RegistryName.TryParseMirror(url, out Uri? address))
                 {
-                    // Docker Hub's registry does not answer under the name that its images have.
-                    if (address is { Scheme: "https", Host: ImageReference.DefaultRegistry or "index.docker.io", IsDefaultPort: true })
-                    {
-                        address = new Uri($"https://{RegistryPlace.DockerHubHost}");
-                    }
-
-                    places.Add(new(new Uri(address.AbsoluteUri.TrimEnd('/') + "/"), IsConfigured: true));
+                    places.Add(new(address, IsConfigured: true));
                     _trusted.Add(address.IdnHost + ":" + address.Port);
                     if (address.Scheme == Uri.UriSchemeHttp)
                     {
@@ -97,7 +87,7 @@ internal sealed class RegistryPlaces
         }
 
         Add("AllowedRegistries", allowed, _allowed, isInsecure: false);
-        Add("Registries", registries.Where(registry => registry.Insecure && IsRegistry(registry.Name)).Select(registry => registry.Name), _insecure, isInsecure: true);
+        Add("Registries", registries.Where(registry => registry.Insecure && RegistryName.IsValid(registry.Name)).Select(registry => registry.Name), _insecure, isInsecure: true);
 
         if (faults.Count > 0)
         {
@@ -108,13 +98,13 @@ internal sealed class RegistryPlaces
         {
             foreach (string registry in listed)
             {
-                if (!IsRegistry(registry))
+                if (!RegistryName.IsValid(registry))
                 {
                     faults.Add($"{option}: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
                     continue;
                 }
 
-                names.Add(Canonical(registry));
+                names.Add(RegistryName.Canonical(registry));
                 var address = new Uri($"https://{registry}");
                 _trusted.Add(address.IdnHost + ":" + address.Port);
                 if (isInsecure || IsLoopbackName(address))
@@ -146,7 +136,7 @@ internal sealed class RegistryPlaces
                 $"allowed: {string.Join(", ", _allowed.Concat(_mirrors.Keys).Distinct().Order(StringComparer.Ordinal))}");
         }
 
-        string host = reference.Registry == ImageReference.DefaultRegistry ? RegistryPlace.DockerHubHost : reference.Registry;
+        string host = RegistryName.HostOf(reference.Registry);
         if (!Uri.TryCreate($"https://{host}/", UriKind.Absolute, out Uri? secure))
         {
             throw new InvalidSandboxRequestException("Image", $"{reference.Registry} is not a host or host:port; check its port.");
@@ -166,12 +156,6 @@ internal sealed class RegistryPlaces
     /// <summary>Whether an address may be asked without TLS.</summary>
     /// <param name="address">The address.</param>
     public bool MayBePlain(Uri address) => _plain.Contains(address.IdnHost + ":" + address.Port);
-
-    private static string Canonical(string registry) => registry == "index.docker.io" ? ImageReference.DefaultRegistry : registry;
-
-    private static bool IsRegistry(string text) =>
-        text.AsSpan().IndexOfAny("/@") < 0 && !text.Any(char.IsWhiteSpace) && text.Length > 0
-        && Uri.TryCreate($"https://{text}/", UriKind.Absolute, out Uri? address) && address is { Host.Length: > 0, UserInfo: "", AbsolutePath: "/" };
 
     private static bool IsLoopbackName(Uri address) =>
         string.Equals(address.IdnHost, "localhost", StringComparison.OrdinalIgnoreCase)
