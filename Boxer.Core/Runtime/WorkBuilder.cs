@@ -133,7 +133,7 @@ internal static class WorkBuilder
     }
 
     // The kernel counts pages, and would round down.
-    private static long ToPages(long bytes) => (bytes + System.Environment.SystemPageSize - 1) / System.Environment.SystemPageSize * System.Environment.SystemPageSize;
+    internal static long ToPages(long bytes) => (bytes + System.Environment.SystemPageSize - 1) / System.Environment.SystemPageSize * System.Environment.SystemPageSize;
 
     // Dropped outputs are counted only: 0 bytes of room make PID 1 report their number.
     private static InitOutputs Outputs(OutputFilePolicy outputs, long bytes, int count) =>

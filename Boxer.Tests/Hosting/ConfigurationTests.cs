@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Text;
+using Boxer.Hosting.Configuration;
 using Boxer.Images;
 using Boxer.Validation;
 using Microsoft.Extensions.Configuration;
@@ -180,6 +181,26 @@ public sealed class ConfigurationTests
         IEnumerable<string> options = typeof(BoxerOptions).GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property.CanWrite).Select(property => property.Name);
 
         Assert.Equal(options.Order(StringComparer.Ordinal), SettingTable.BuiltIn.Options.Select(option => option.Name).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public void A_row_that_is_added_to_the_table_is_a_key()
+    {
+        var values = new System.Runtime.CompilerServices.ConditionalWeakTable<object, object>();
+        Setting added = Setting.Of<PoolOptions, TimeSpan?>(
+            "NapTime", pool => values.TryGetValue(pool, out object? value) ? (TimeSpan)value : null, (pool, value) => values.AddOrUpdate(pool, value!), "Time of naps.") with
+        {
+            Default = TimeSpan.FromSeconds(1), Least = TimeSpan.Zero, Most = TimeSpan.FromMinutes(5), HostKey = "nap_time_secs",
+        };
+        SettingTable table = SettingTable.BuiltIn with { Pool = [.. SettingTable.BuiltIn.Pool, added] };
+        IConfiguration configuration = new ConfigurationBuilder().AddInMemoryCollection([new("Pool:NapTime", "00:00:07"), new("Pool:NapTimes", "1")]).Build();
+        var faults = new Faults(configuration);
+        var options = new BoxerOptions();
+
+        new OptionKeys(table, faults).Read(configuration, table.Options, options);
+
+        Assert.Equal(["Pool:NapTimes: is no option; did you mean NapTime?"], faults.All);
+        Assert.Equal(TimeSpan.FromSeconds(7), added.Get(options.Pool));
     }
 
     private static BoxerOptions Read(IConfiguration configuration, Action<BoxerOptions>? before = null)
