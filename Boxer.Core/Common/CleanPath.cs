@@ -166,7 +166,7 @@ internal readonly record struct CleanPath
     }
 }
 
-/// <summary>Where a <see cref="CleanPath"/> begins.</summary>
+/// <summary>The start of a <see cref="CleanPath"/>.</summary>
 internal enum PathKind
 {
     /// <summary>At the root: it begins with a slash.</summary>

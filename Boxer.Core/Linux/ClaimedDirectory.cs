@@ -6,7 +6,7 @@ namespace Boxer.Linux;
 
 /// <summary>
 /// A directory that is one process's as long as that lives. A locked file beside it, <c>NAME.lock</c> (flock(2)), says so; the lock ends with the
-/// process, however it ends. Whoever finds the lock free may claim the directory and remove it.
+/// process, however it ends. Another process that finds the lock free may claim the directory and remove it.
 /// </summary>
 /// <remarks>
 /// The lock file is made before the directory and removed after it, so that no directory is without one, whenever a process is killed. Both are
@@ -108,10 +108,10 @@ internal sealed class ClaimedDirectory : IDisposable
         return held is null && File.Exists(lockFile);
     }
 
-    /// <summary>Removes the lock file. Call it when the directory is gone: from then on nobody looks for that.</summary>
+    /// <summary>Removes the lock file, after the directory was removed.</summary>
     internal void Forget() => File.Delete(_lock.Path);
 
-    /// <summary>Gives the claim up. A directory that is still there is left for whoever claims it.</summary>
+    /// <summary>Releases the lock. A directory that is still there is left to the next claim.</summary>
     public void Dispose() => _lock.Dispose();
 
     // Not Directory.CreateDirectory, which is content with one that is there, or with a link.
