@@ -1,5 +1,4 @@
 using Boxer.Common;
-using Boxer.Images;
 
 namespace Boxer;
 

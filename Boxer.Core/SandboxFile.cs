@@ -1,6 +1,5 @@
 using System.Text;
 using Boxer.Common;
-using Boxer.Images;
 
 namespace Boxer;
 

@@ -1,7 +1,6 @@
 using System.IO.Pipelines;
 using System.Text;
 using Boxer.Common;
-using Boxer.Images;
 
 namespace Boxer;
 

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using Boxer.Common;
-using Boxer.Images;
 using Boxer.Network;
 
 namespace Boxer;

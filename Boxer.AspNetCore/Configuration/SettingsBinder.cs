@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Net;
 using System.Text.Json;
-using Boxer.AspNetCore.Contracts;
 using Boxer.Images;
 using Boxer.Validation;
 

@@ -1,8 +1,5 @@
 using System.Globalization;
-using System.Text;
 using Boxer.Common;
-using Boxer.Native;
-using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Images;
 

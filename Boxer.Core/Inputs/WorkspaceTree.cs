@@ -2,7 +2,6 @@ using System.Text;
 using Boxer.Common;
 using Boxer.Images;
 using Boxer.Running;
-using Boxer.Runtime.Init;
 
 namespace Boxer.Inputs;
 

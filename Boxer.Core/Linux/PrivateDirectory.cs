@@ -32,9 +32,9 @@ internal static class PrivateDirectory
             Create(path);
             directory = DirectoryHandle.OpenToResolve(path);
         }
-        catch (NativeException) when (new DirectoryInfo(path).LinkTarget is not null)
+        catch (NativeException exception) when (new DirectoryInfo(path).LinkTarget is not null)
         {
-            throw new SandboxPrivilegeException($"{path} is a symbolic link; name the directory itself.");
+            throw new SandboxPrivilegeException($"{path} is a symbolic link; name the directory itself.", exception);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

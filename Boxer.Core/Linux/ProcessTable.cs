@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text;
 using Boxer.Common;
 using Boxer.Native;
 

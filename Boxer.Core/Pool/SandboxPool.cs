@@ -1,6 +1,5 @@
 using Boxer.Admission;
 using Boxer.Diagnostics;
-using Boxer.Images;
 using Microsoft.Extensions.Logging;
 
 namespace Boxer.Pool;

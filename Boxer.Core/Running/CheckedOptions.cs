@@ -1,5 +1,4 @@
 using Boxer.Admission;
-using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Network;
 using Boxer.Pool;

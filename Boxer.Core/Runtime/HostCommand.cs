@@ -1,4 +1,3 @@
-using System.Text;
 using Boxer.Common;
 
 namespace Boxer.Runtime;

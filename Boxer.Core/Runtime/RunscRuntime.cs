@@ -1,6 +1,5 @@
 using System.Net.Sockets;
 using System.Security.Cryptography;
-using System.Text;
 using Boxer.Common;
 using Boxer.Images;
 using Boxer.Linux;

@@ -7,7 +7,6 @@ using Boxer.Pool;
 using Boxer.Running;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
-using Boxer.Validation;
 using Microsoft.Extensions.Logging;
 
 namespace Boxer.Runtime;

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Boxer.Common;
-using Boxer.Images;
 using Boxer.Native;
 using Boxer.Runtime.Init;
 

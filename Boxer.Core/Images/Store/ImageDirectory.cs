@@ -1,10 +1,8 @@
-using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Boxer.Linux;
 using Boxer.Native;
-using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Images;
 
