@@ -4,7 +4,7 @@ using Boxer.Network;
 namespace Boxer;
 
 /// <summary>
-/// What a sandbox of the network mode <c>sandbox</c> may reach. The empty policy is the public internet: not this host on any of its
+/// Destinations that a sandbox may reach, of the network mode <c>sandbox</c> or another one that enforces policies. The empty policy is the public internet: not this host on any of its
 /// addresses, not private, carrier-grade NAT, link-local, loopback, multicast and reserved ranges, and not the metadata services of clouds.
 /// </summary>
 /// <remarks>

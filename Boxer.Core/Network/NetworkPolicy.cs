@@ -66,6 +66,7 @@ public sealed class NetworkPolicy
     /// it, addresses that are not public are refused unless the operator's rules open them, and every layer must let the destination through.
     /// </summary>
     /// <remarks>
+    /// Ports 53 and 853 of TCP and UDP are refused where <see cref="FiltersNames"/>: the mode answers names itself.
     /// The policy does not know addresses of this host and of other sandboxes, and the mode's own resolvers: the mode refuses the first
     /// whatever the answer is, and may let the last through.
     /// </remarks>
