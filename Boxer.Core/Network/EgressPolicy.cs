@@ -4,8 +4,8 @@ using Boxer.Network;
 namespace Boxer;
 
 /// <summary>
-/// Destinations that a sandbox may reach, of the network mode <c>sandbox</c> or another one that enforces policies. The empty policy is the public internet: not this host on any of its
-/// addresses, not private, carrier-grade NAT, link-local, loopback, multicast and reserved ranges, and not the metadata services of clouds.
+/// Destinations that a sandbox may reach, of the network mode <c>sandbox</c> or another one that enforces policies. The empty policy is the
+/// public internet: not this host on any of its addresses, not private, carrier-grade NAT, link-local, loopback, multicast and reserved ranges, and not the metadata services of clouds.
 /// </summary>
 /// <remarks>
 /// A rule is <c>[tcp://|udp://]DESTINATION[:PORTS]</c>. The destination is an address, a CIDR range, a domain such as
