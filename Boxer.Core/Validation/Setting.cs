@@ -155,7 +155,7 @@ internal sealed record Setting
     internal string Range() => (Least, Most) switch
     {
         (null, null) => "",
-        ({ } least, null) => $"at least {Format(least, withUnit: true)}",
+        ({ } least, null) => $"at least {(this with { Unit = least is 1 ? Unit.TrimEnd('s') : Unit }).Format(least, withUnit: true)}",
         (null, { } most) => $"at most {Format(most, withUnit: true)}",
         ({ } least, { } most) => $"from {Format(least, withUnit: false)} to {Format(most, withUnit: true)}",
     };

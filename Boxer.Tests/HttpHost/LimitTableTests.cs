@@ -58,7 +58,7 @@ public sealed class LimitTableTests
         Assert.Equal(
             [
                 "MaxRequestBytes: is 2 GiB, but must be from 1 KiB to 1 GiB.",
-                "MaxStoredFiles: is 0, but must be at least 1 files.",
+                "MaxStoredFiles: is 0, but must be at least 1 file.",
                 "MaxUploadBytes: is 0 bytes, but must be from 1 byte to 64 GiB.",
                 "StopGrace: is 24 h, but must be from 0 s to 1 h.",
             ],

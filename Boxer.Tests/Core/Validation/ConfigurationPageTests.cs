@@ -130,12 +130,7 @@ public sealed partial class ConfigurationPageTests
         return string.Join('\n', lines);
     }
 
-    private static string DisplayRange(Setting setting) => (setting.Least, setting.Most) switch
-    {
-        (null, _) => "",
-        ({ } least, null) => $"at least {Display(setting, least, withUnit: true)}",
-        ({ } least, { } most) => $"{Display(setting, least, withUnit: false)} to {Display(setting, most, withUnit: true)}",
-    };
+    private static string DisplayRange(Setting setting) => Digits().Replace(setting.Range().Replace("from ", "", StringComparison.Ordinal), "$0,");
 
     // Long numbers have commas on pages.
     private static string Display(Setting setting, object? value, bool withUnit) => Digits().Replace(setting.Format(value, withUnit), "$0,");
