@@ -68,15 +68,7 @@ internal sealed class SettingsSource
                 return null;
             }
 
-            using JsonDocument document = JsonDocument.Parse(
-                System.IO.File.ReadAllBytes(file),
-                new JsonDocumentOptions
-                {
-                    AllowDuplicateProperties = false,
-                    AllowTrailingCommas = true,
-                    CommentHandling = JsonCommentHandling.Skip,
-                    MaxDepth = 8,
-                });
+            using JsonDocument document = StrictJson.Parse(System.IO.File.ReadAllBytes(file), isOfAPerson: true);
             CheckStrings(document.RootElement);
             if (Convert(document.RootElement) is SettingObject root)
             {
@@ -87,7 +79,7 @@ internal sealed class SettingsSource
         }
         catch (JsonException exception)
         {
-            faults.Add($"{file}: is not valid JSON: {Sentence(exception)}");
+            faults.Add($"{file}: is not valid JSON: {StrictJson.Explain(exception)}");
         }
         catch (InvalidOperationException)
         {
@@ -99,14 +91,6 @@ internal sealed class SettingsSource
         }
 
         return null;
-    }
-
-    private static string Sentence(JsonException exception)
-    {
-        string reason = exception.Message.Split(" Path:")[0].Split(" LineNumber:")[0];
-        return exception.LineNumber is { } line
-            ? string.Create(CultureInfo.InvariantCulture, $"line {line + 1}, byte {exception.BytePositionInLine + 1}: {reason}")
-            : reason;
     }
 
     private static SettingNode Convert(JsonElement element)

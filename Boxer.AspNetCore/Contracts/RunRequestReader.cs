@@ -15,7 +15,6 @@ internal sealed class RunRequestReader
     /// <summary>Input files of one run.</summary>
     internal const int MaxFiles = 1_000;
 
-    private const int MaxDepth = 8;
 
     /// <summary>Entries of a list that has no smaller bound; what a command may have.</summary>
     private const int MaxItems = 32_768;
@@ -87,11 +86,11 @@ internal sealed class RunRequestReader
         try
         {
             CountValues(text.Span);
-            document = JsonDocument.Parse(text, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = MaxDepth });
+            document = StrictJson.Parse(text, isOfAPerson: false);
         }
         catch (JsonException exception)
         {
-            throw HttpFaultException.BadRequest($"the body is not valid JSON: {Explain(exception)}");
+            throw HttpFaultException.BadRequest($"the body is not valid JSON: {StrictJson.Explain(exception)}");
         }
         catch (InvalidOperationException)
         {
@@ -113,7 +112,7 @@ internal sealed class RunRequestReader
     /// <summary>A document costs many times the bytes of a value that is short: too many are refused before one is made.</summary>
     private static void CountValues(ReadOnlySpan<byte> text)
     {
-        Utf8JsonReader reader = new(text, new JsonReaderOptions { MaxDepth = MaxDepth });
+        Utf8JsonReader reader = new(text, new JsonReaderOptions { MaxDepth = StrictJson.MaxDepth });
         for (int values = 0; reader.Read(); values++)
         {
             if (values == MaxValues)
@@ -121,14 +120,6 @@ internal sealed class RunRequestReader
                 throw HttpFaultException.BadRequest($"the body has more than {MaxValues} values; put what is large into one text, or upload it with POST /files.");
             }
         }
-    }
-
-    private static string Explain(JsonException exception)
-    {
-        string reason = exception.Message.Split(" Path:")[0].Split(" LineNumber:")[0];
-        return exception.LineNumber is { } line
-            ? string.Create(CultureInfo.InvariantCulture, $"line {line + 1}, byte {exception.BytePositionInLine + 1}: {reason}")
-            : reason;
     }
 
     private RunRequestBody Read(IEnumerable<string> networks)

@@ -4,7 +4,8 @@ namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
 /// Bounds the bytes of answers that wait for their readers. Where they would be too many, the client that holds the most loses its oldest:
-/// it reads the slowest, or asks for the most at once.
+/// it reads the slowest, or asks for the most at once (<c>Answers_that_nobody_reads_are_given_up_before_they_are_too_many</c>). The server's least rate
+/// of answers bounds the time of each, and not how many there are.
 /// </summary>
 internal sealed class AnswerRoom(IOptions<BoxerHttpOptions> options, IOptions<BoxerOptions> sandboxes, ILogger<AnswerRoom> logger)
 {

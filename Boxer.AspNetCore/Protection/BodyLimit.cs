@@ -2,7 +2,10 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Boxer.AspNetCore.Protection;
 
-/// <summary>The most that the body of a request may have.</summary>
+/// <summary>
+/// The most that the body of a request may have. The server's own limit alone resets the connection of a client that still sends:
+/// <c>A_client_that_sends_far_too_much_sees_the_answer_while_it_still_sends</c>.
+/// </summary>
 internal static class BodyLimit
 {
     /// <summary>Sets the limit, and refuses a body that says itself that it has more.</summary>

@@ -4,7 +4,8 @@ namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
 /// Bounds the bodies that are being read, and the memory that requests hold from their body until their answer. Nobody has more
-/// than half of either, so that what one client sends slowly leaves room for the others.
+/// than half of either, so that what one client sends slowly leaves room for the others, as <c>What_one_client_sends_leaves_room_for_another</c> shows.
+/// A rate limiter counts requests and no bytes.
 /// </summary>
 internal sealed class BodyRoom(IOptions<BoxerHttpOptions> options, IOptions<BoxerOptions> sandboxes)
 {

@@ -6,8 +6,9 @@ using Microsoft.AspNetCore.Http.Features;
 namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
-/// A transport with so many connections at most, over all its listeners. Those beyond are turned away one after the other: where Kestrel does it, each waits for a
-/// work item of its own, and a burst of them takes every descriptor there is. A connection counts until its socket is closed, for which its client has some time.
+/// A transport with so many connections at most, over all its listeners. Those beyond are turned away one after the other: where Kestrel does it, each
+/// waits for a work item of its own, and a burst of them takes every descriptor there is (<c>Downloads_that_nobody_reads_leave_descriptors_for_runs</c>). A
+/// connection counts until its socket is closed, for which its client has some time.
 /// </summary>
 /// <param name="transport">What listens.</param>
 /// <param name="most">How many connections are open at most.</param>

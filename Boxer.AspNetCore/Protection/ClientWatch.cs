@@ -6,7 +6,7 @@ namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
 /// Ends the request of a client that sends on and on behind it while it runs. The server reads ahead so far and then no more, so it would
-/// not see such a client go. No client has a use for that: the answer comes first.
+/// not see such a client go, and <c>A_client_that_closes_behind_bytes_that_nobody_reads_ends_its_run</c> fails. No client has a use for that: the answer comes first.
 /// </summary>
 internal sealed class ClientWatch : IDisposable
 {

@@ -4,7 +4,7 @@ namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
 /// The body of a request, given up when it is late or when hardly anything of it comes. The server's own least rate is an average since
-/// the body began: after a fast start it allows hours of silence.
+/// the body began: after a fast start it allows hours of silence, and <c>A_body_that_falls_silent_is_given_up</c> never ends with it alone.
 /// </summary>
 internal sealed class WatchedBody : ReadOnlyStream
 {
