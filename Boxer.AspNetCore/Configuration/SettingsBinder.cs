@@ -248,7 +248,7 @@ internal sealed class SettingsBinder
         return texts;
     }
 
-    private object? ReadFlag(SettingNode node, string path)
+    private bool? ReadFlag(SettingNode node, string path)
     {
         switch (node)
         {
@@ -343,7 +343,7 @@ internal sealed class SettingsBinder
         }
     }
 
-    private IEnumerable<KeyValuePair<string, SettingNode>> Entries(string key)
+    private Dictionary<string, SettingNode> Entries(string key)
     {
         switch (_root.Members.GetValueOrDefault(key))
         {

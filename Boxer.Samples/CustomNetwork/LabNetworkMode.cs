@@ -88,7 +88,7 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
         string printed = "";
         foreach (string line in lines.Split('\n'))
         {
-            var start = new ProcessStartInfo("ip", line.Split(' ')) { RedirectStandardOutput = true, RedirectStandardError = true };
+            var start = new ProcessStartInfo("ip", line.Split(' ')) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true };
             using Process ip = Process.Start(start)!;
             Task<string> errors = ip.StandardError.ReadToEndAsync(cancellationToken);
             printed = await ip.StandardOutput.ReadToEndAsync(cancellationToken);
