@@ -10,18 +10,15 @@ namespace Boxer.AspNetCore.Configuration;
 /// Makes <see cref="HostSettings"/> of what is set, by the rows of <see cref="SettingTable"/>. Every fault is found in one pass; each names its key
 /// and the remedy.
 /// </summary>
-internal sealed class SettingsBinder
+internal sealed class SettingsBinder : StrictReader
 {
-    private const int MaxShown = 60;
     private static readonly string[] NetworkModes = ["none", "sandbox", "host"];
-    private readonly List<string> _faults = [];
-    private readonly SettingTable _table;
     private readonly SettingObject _root;
     private readonly string _homeDirectory;
 
     private SettingsBinder(SettingTable table, SettingObject root, string homeDirectory)
+        : base(table, int.MaxValue)
     {
-        _table = table;
         _root = root;
         _homeDirectory = homeDirectory;
     }
@@ -37,25 +34,29 @@ internal sealed class SettingsBinder
     public static HostSettings Bind(SettingsSource source, string homeDirectory, out IReadOnlyList<string> faults, SettingTable? table = null)
     {
         SettingsBinder binder = new(table ?? SettingTable.BuiltIn, source.Root, homeDirectory);
-        binder._faults.AddRange(source.Faults);
+        foreach (string fault in source.Faults)
+        {
+            binder.AddFault(fault);
+        }
+
         HostSettings settings = binder.BindRoot();
-        faults = binder._faults;
+        faults = binder.Faults;
         return settings;
     }
 
     private HostSettings BindRoot()
     {
-        RefuseUnknown(_root, "", HostKeys.Names(_table));
+        RefuseUnknown(_root, "", HostKeys.Names(Table));
         ListenAddress listen = BindListenAddress();
         List<string> keys = BindApiKeys();
         BoxerOptions options = new() { Home = Path.Combine(_homeDirectory, ".boxer") };
-        foreach (Setting setting in _table.Options.Where(setting => setting.HostDefault is not null))
+        foreach (Setting setting in Table.Options.Where(setting => setting.HostDefault is not null))
         {
             setting.Set(options, setting.HostDefault);
         }
 
-        Bind(_root, "", _table.Options, options);
-        Bind(_root, "", HostKeys.Top(_table.Limits), options.DefaultLimits);
+        Bind(_root, "", Table.Options, options);
+        Bind(_root, "", HostKeys.Top(Table.Limits), options.DefaultLimits);
         BindOldRegistries(options);
 
         bool ownUsersOnly = listen.IsLoopback && keys.Count == 0;
@@ -108,7 +109,7 @@ internal sealed class SettingsBinder
     private void BindGroup(SettingNode node, string path, Setting setting, object target)
     {
         // Limits that requests cannot set have keys at the top.
-        Setting[] members = [.. setting.Members(_table).Where(member => target is not ResourceLimits || member.HttpKey is not null)];
+        Setting[] members = [.. setting.Members(Table).Where(member => target is not ResourceLimits || member.HttpKey is not null)];
         if (node is not SettingObject section)
         {
             Fault(path, "must be an object", node);
@@ -135,8 +136,8 @@ internal sealed class SettingsBinder
 
         foreach ((string suffix, string message) in setting.Check?.Invoke(value) ?? [])
         {
-            string key = setting.Members(_table).Aggregate(suffix, (text, member) => text.Replace($".{member.Name}", $".{KeyOf(member)}", StringComparison.Ordinal));
-            _faults.Add($"{path}{key}: {message}");
+            string key = setting.Members(Table).Aggregate(suffix, (text, member) => text.Replace($".{member.Name}", $".{KeyOf(member)}", StringComparison.Ordinal));
+            AddFault($"{path}{key}: {message}");
         }
     }
 
@@ -165,7 +166,7 @@ internal sealed class SettingsBinder
             object made = setting.CreateItem!();
             string field = string.Create(CultureInfo.InvariantCulture, $"{path}[{i}]");
             BindGroup(item, field, setting, made);
-            if (item is SettingObject { Members: var members } && KeyOf(setting.Members(_table)[0]) is { } first && !members.ContainsKey(first))
+            if (item is SettingObject { Members: var members } && KeyOf(setting.Members(Table)[0]) is { } first && !members.ContainsKey(first))
             {
                 Fault($"{field}.{first}", "is missing");
             }
@@ -176,22 +177,10 @@ internal sealed class SettingsBinder
         return setting.CreateList!(items);
     }
 
-    private string? ReadChoice(SettingNode node, string path, IReadOnlyList<string> choices)
-    {
-        string? text = ReadText(node, path);
-        if (text is null || choices.Contains(text, StringComparer.Ordinal))
-        {
-            return text;
-        }
-
-        Fault(path, $"must be {string.Join(", ", choices.SkipLast(1))} or {choices[^1]}", node);
-        return null;
-    }
-
     private object? ReadChoice(Setting setting, SettingNode node, string path)
     {
         Dictionary<string, object> choices = setting.Choices.ToDictionary(choice => JsonNamingPolicy.SnakeCaseLower.ConvertName(choice.Key), choice => choice.Value, StringComparer.Ordinal);
-        return ReadChoice(node, path, [.. choices.Keys]) is { } text ? choices[text] : null;
+        return Choose(ReadText(node, path), [.. choices.Keys], path, () => Show(node) + From(node)) is { } text ? choices[text] : null;
     }
 
     private string? ReadPath(SettingNode node, string key)
@@ -266,21 +255,13 @@ internal sealed class SettingsBinder
 
     private object? ReadNumber(Setting setting, SettingNode node, string path)
     {
-        (decimal least, decimal most) = setting.NumberRange();
         decimal? number = node switch
         {
             SettingScalar { Text: { } text } => decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out decimal parsed) ? parsed : null,
             SettingScalar { Json: { ValueKind: JsonValueKind.Number } json } => json.TryGetDecimal(out decimal parsed) ? parsed : null,
             _ => null,
         };
-        if (number is { } value && value >= least && value <= most && (!setting.IsWhole || value == decimal.Truncate(value)))
-        {
-            return setting.FromNumber(value);
-        }
-
-        string kind = setting.IsWhole ? "whole number" : "number";
-        Fault(path, string.Create(CultureInfo.InvariantCulture, $"must be a {kind} from {least} to {most}"), node);
-        return null;
+        return ToValue(setting, number, path, () => Show(node) + From(node));
     }
 
     // registry_mirrors, registry_certificates and insecure_registries, which registries replaces.
@@ -299,14 +280,14 @@ internal sealed class SettingsBinder
             return;
         }
 
-        Setting setting = _table.Options.Single(known => known.HostKey == HostKeys.Registries);
+        Setting setting = Table.Options.Single(known => known.HostKey == HostKeys.Registries);
         foreach ((string name, SettingNode node) in Entries(HostKeys.Mirrors))
         {
             string path = $"{HostKeys.Mirrors}.{name}";
             if (ReadTexts(node, path) is { } places)
             {
                 RegistryOf(name, path).Mirrors = places;
-                Check(setting.Members(_table).Single(member => member.Name == nameof(RegistryOptions.Mirrors)), places, path);
+                Check(setting.Members(Table).Single(member => member.Name == nameof(RegistryOptions.Mirrors)), places, path);
                 if (places.Count == 0)
                 {
                     Fault(path, "lists no place, so no image of that registry could be had; list one or remove the key");
@@ -338,7 +319,7 @@ internal sealed class SettingsBinder
                 options.Registries.Add(found = new() { Name = name });
             }
 
-            Check(setting.Members(_table).Single(member => member.Name == nameof(RegistryOptions.Name)), name, path);
+            Check(setting.Members(Table).Single(member => member.Name == nameof(RegistryOptions.Name)), name, path);
             return found;
         }
     }
@@ -370,7 +351,7 @@ internal sealed class SettingsBinder
 
         foreach ((string image, SettingNode node) in (images as SettingObject)?.Members ?? [])
         {
-            if (ReadNumber(_table.PoolImages.Single(member => member.Name == nameof(PoolImageOptions.Count)) with { Least = 1 }, node, $"{prefix}images.{image}") is int count)
+            if (ReadNumber(Table.PoolImages.Single(member => member.Name == nameof(PoolImageOptions.Count)) with { Least = 1 }, node, $"{prefix}images.{image}") is int count)
             {
                 ImageOf(image, $"{prefix}images.{image}").Count = count;
             }
@@ -473,10 +454,9 @@ internal sealed class SettingsBinder
     private void RefuseUnknown(SettingObject section, string prefix, IEnumerable<string> known)
     {
         string[] keys = [.. known.Order(StringComparer.Ordinal)];
-        foreach ((string key, SettingNode node) in section.Members.Where(member => !keys.Contains(member.Key, StringComparer.Ordinal)))
+        foreach ((string key, SettingNode node) in section.Members)
         {
-            string remedy = NearestName.Find(key, keys) is { } nearest ? $"did you mean {nearest}?" : $"remove it or use one of {string.Join(", ", keys)}.";
-            _faults.Add($"{prefix}{key}: is not a setting{From(node)}; {remedy}");
+            RefuseUnless(prefix, key, keys, $"is not a setting{From(node)}");
         }
     }
 
@@ -492,23 +472,14 @@ internal sealed class SettingsBinder
 
     private static string From(SettingNode node) => node.Variable is { } variable ? $" (environment variable {variable})" : "";
 
-    private static string Quote(string text) => JsonSerializer.Serialize(text.Length > MaxShown ? text[..MaxShown] + "..." : text, HostJson.Default.String);
+    private static string Quote(string text) => JsonSerializer.Serialize(Clip(text), HostJson.Default.String);
 
-    private static string Show(SettingNode node)
+    private static string Show(SettingNode node) => node switch
     {
-        switch (node)
-        {
-            case SettingScalar { Text: { } text }:
-                return Quote(text);
-            case SettingScalar { Json: var json }:
-                string raw = json.GetRawText();
-                return raw.Length > MaxShown ? raw[..MaxShown] + "..." : raw;
-            default:
-                return node is SettingList ? "a list" : "an object";
-        }
-    }
+        SettingScalar { Text: { } text } => Quote(text),
+        SettingScalar { Json: var json } => Show(json),
+        _ => node is SettingList ? "a list" : "an object",
+    };
 
     private void Fault(string key, string message, SettingNode found) => Fault(key, $"{message}, not {Show(found)}{From(found)}");
-
-    private void Fault(string key, string message) => _faults.Add($"{key}: {message}.");
 }

@@ -10,7 +10,7 @@ namespace Boxer.AspNetCore.Contracts;
 /// Reads the body of a run request strictly: wrong types, values out of range and names that nobody knows are all reported at once, by
 /// their names in the body.
 /// </summary>
-internal sealed class RunRequestReader
+internal sealed class RunRequestReader : StrictReader
 {
     /// <summary>Input files of one run.</summary>
     internal const int MaxFiles = 1_000;
@@ -20,7 +20,7 @@ internal sealed class RunRequestReader
     private const int MaxItems = 32_768;
 
     private const int MaxValues = 100_000;
-    private const int MaxShown = 60;
+    private const int MaxFaults = 50;
     internal const int MaxStopGraceMs = 60_000;
 
     private static readonly string[] Fields = ["image", "cmd", "env", "cwd", "limits", "files", "inputs", "workspace", "workspace_out", "stdin", "stdin_base64", "merge_stderr", "stop_grace_ms", "user", "persist", "outputs", "network", "egress", "pull"];
@@ -35,15 +35,10 @@ internal sealed class RunRequestReader
 
     private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
-    private readonly List<string> _faults = [];
     private readonly JsonElement _body;
-    private readonly SettingTable _table;
 
     private RunRequestReader(JsonElement body, SettingTable table)
-    {
-        _body = body;
-        _table = table;
-    }
+        : base(table, MaxFaults) => _body = body;
 
     /// <summary>Reads a request.</summary>
     /// <param name="body">The body, read to its end.</param>
@@ -147,7 +142,7 @@ internal sealed class RunRequestReader
             Egress = ReadEgress(),
             Pull = ReadPull(),
         };
-        return _faults.Count == 0 ? request : throw HttpFaultException.BadRequest(string.Join(" ", _faults));
+        return Faults.Count == 0 ? request : throw HttpFaultException.BadRequest(string.Join(" ", Faults));
     }
 
     private string ReadImage()
@@ -317,7 +312,7 @@ internal sealed class RunRequestReader
 
     private LimitsBody? ReadLimits()
     {
-        Setting[] settings = [.. _table.Limits.Where(limit => limit.HttpKey is not null)];
+        Setting[] settings = [.. Table.Limits.Where(limit => limit.HttpKey is not null)];
         if (ReadObject("limits", [.. settings.Select(setting => setting.HttpKey!)]) is not { } limits)
         {
             return null;
@@ -328,7 +323,7 @@ internal sealed class RunRequestReader
         {
             if (ReadLimit(limits, setting) is { } value)
             {
-                setting.Set(values, setting.FromNumber(value));
+                setting.Set(values, value);
             }
         }
 
@@ -337,7 +332,7 @@ internal sealed class RunRequestReader
 
     private EgressBody? ReadEgress()
     {
-        if (ReadObject("egress", [.. _table.Egress.Select(setting => setting.HttpKey!)]) is not { } egress)
+        if (ReadObject("egress", [.. Table.Egress.Select(setting => setting.HttpKey!)]) is not { } egress)
         {
             return null;
         }
@@ -399,34 +394,15 @@ internal sealed class RunRequestReader
         return null;
     }
 
-    private decimal? ReadLimit(JsonElement limits, Setting setting)
+    private object? ReadLimit(JsonElement limits, Setting setting)
     {
-        string name = setting.HttpKey!;
-        (decimal min, decimal max) = setting.NumberRange();
-        bool whole = setting.IsWhole;
-        if (!limits.TryGetProperty(name, out JsonElement element) || element.ValueKind == JsonValueKind.Null)
+        if (!limits.TryGetProperty(setting.HttpKey!, out JsonElement element) || element.ValueKind == JsonValueKind.Null)
         {
             return null;
         }
 
-        if (element.ValueKind == JsonValueKind.Number && element.TryGetDecimal(out decimal value))
-        {
-            if (value == 0)
-            {
-                return null;
-            }
-
-            if (value >= min && value <= max && (!whole || value == decimal.Truncate(value)))
-            {
-                return value;
-            }
-        }
-
-        string kind = whole ? "whole number" : "number";
-        Fault(
-            $"limits.{name}",
-            string.Create(CultureInfo.InvariantCulture, $"must be a {kind} from {min} to {max}, or 0 for the default, not {Show(element)}"));
-        return null;
+        decimal? number = element.ValueKind == JsonValueKind.Number && element.TryGetDecimal(out decimal value) ? value : null;
+        return number == 0 ? null : ToValue(setting, number, $"limits.{setting.HttpKey}", () => Show(element), ", or 0 for the default");
     }
 
     private bool? ReadFlag(string name)
@@ -493,16 +469,7 @@ internal sealed class RunRequestReader
         return null;
     }
 
-    private string? ReadOutputs()
-    {
-        string? outputs = NullIfEmpty(ReadText("outputs"));
-        if (outputs is not null && !OutputKinds.Contains(outputs, StringComparer.Ordinal))
-        {
-            Fault("outputs", $"must be none, inline or keep, not {Quote(outputs)}");
-        }
-
-        return outputs;
-    }
+    private string? ReadOutputs() => ReadChoice("outputs", OutputKinds);
 
     private string? ReadNetwork(string[] networks)
     {
@@ -515,16 +482,9 @@ internal sealed class RunRequestReader
         return network;
     }
 
-    private string? ReadPull()
-    {
-        string? pull = NullIfEmpty(ReadText("pull"));
-        if (pull is not null && !PullPolicies.Contains(pull, StringComparer.Ordinal))
-        {
-            Fault("pull", $"must be {string.Join(", ", PullPolicies[..2])} or {PullPolicies[2]}, not {Quote(pull)}");
-        }
+    private string? ReadPull() => ReadChoice("pull", PullPolicies);
 
-        return pull;
-    }
+    private string? ReadChoice(string name, string[] choices) => NullIfEmpty(ReadText(name)) is { } text ? Choose(text, choices, name, () => Quote(text)) : null;
 
     private JsonElement? ReadObject(string name, string[] fields)
     {
@@ -623,50 +583,13 @@ internal sealed class RunRequestReader
 
     private void RefuseUnknown(JsonElement element, string prefix, string[] known)
     {
-        // A limit with a misspelt name would otherwise be a limit that is silently not held.
-        foreach (JsonProperty property in element.EnumerateObject().Where(property => !known.Contains(property.Name, StringComparer.Ordinal)))
+        foreach (JsonProperty property in element.EnumerateObject())
         {
-            string remedy = NearestName.Find(property.Name, known) is { } nearest ? $"did you mean {nearest}?" : $"remove it or use one of {string.Join(", ", known)}.";
-            AddFault($"{prefix}{Clip(property.Name)}: is not a field of the request; {remedy}");
+            RefuseUnless(prefix, property.Name, known, "is not a field of the request");
         }
     }
 
     private static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
 
     private static string Quote(string text) => '"' + Clip(text) + '"';
-
-    private static string Show(JsonElement element) =>
-        element.ValueKind switch
-        {
-            JsonValueKind.Object => "an object",
-            JsonValueKind.Array => "a list",
-            _ => Clip(element.GetRawText()),
-        };
-
-    private static string Clip(string text)
-    {
-        StringBuilder clipped = new(text, 0, Math.Min(text.Length, MaxShown), MaxShown + 3);
-        if (text.Length > MaxShown)
-        {
-            clipped.Append("...");
-        }
-
-        return clipped.ToString();
-    }
-
-    private void Fault(string field, string message) => AddFault($"{field}: {message}.");
-
-    private void AddFault(string fault)
-    {
-        // A list with a million wrong items needs no answer with a million sentences.
-        const int MaxFaults = 50;
-        if (_faults.Count < MaxFaults)
-        {
-            _faults.Add(fault);
-        }
-        else if (_faults.Count == MaxFaults)
-        {
-            _faults.Add("There is more that is wrong.");
-        }
-    }
 }
