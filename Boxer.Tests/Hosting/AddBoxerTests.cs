@@ -307,6 +307,36 @@ public sealed class AddBoxerTests(SharedRunner shared)
     }
 
     [Fact]
+    public async Task A_file_that_changes_while_the_host_runs_is_reported_with_the_options_that_need_a_restart()
+    {
+        BoxerOptions found = shared.Options;
+        string directory = Directory.CreateTempSubdirectory("boxer-settings-").FullName;
+        try
+        {
+            string file = Path.Join(directory, "appsettings.json");
+            await File.WriteAllTextAsync(file, """{ "Boxer": { "MaxQueuedRuns": 4 } }""", Cancel);
+            var log = new LogLines();
+            HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+            builder.Logging.AddProvider(log);
+            builder.Configuration.AddJsonFile(file, optional: false, reloadOnChange: true);
+            builder.Services.AddBoxer(builder.Configuration.GetSection("Boxer")).Configure(options => Take(options, found));
+            using IHost host = builder.Build();
+            await host.StartAsync(Cancel);
+
+            await File.WriteAllTextAsync(file, """{ "Boxer": { "MaxQueuedRuns": 5, "Pool": { "Enabled": false } } }""", Cancel);
+            await Until.IsSoAsync(() => !log.All.IsEmpty, seconds: 30);
+
+            Assert.Equal("Options of the runner '' changed: MaxQueuedRuns, Pool.Enabled. They are read once; restart the application to apply them.", log.All.Last());
+            Assert.Equal(4, host.Services.GetRequiredService<IOptions<BoxerOptions>>().Value.MaxQueuedRuns);
+            await host.StopAsync(Cancel);
+        }
+        finally
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+    }
+
+    [Fact]
     public async Task Runners_that_may_use_more_memory_than_the_machine_has_are_reported_once()
     {
         string home = Directory.CreateTempSubdirectory("boxer-home-").FullName;
