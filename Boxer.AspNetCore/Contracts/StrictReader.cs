@@ -5,8 +5,8 @@ using Boxer.Validation;
 namespace Boxer.AspNetCore.Contracts;
 
 /// <summary>
-/// What reading requests and reading the configuration have in common: every fault is found in one pass and has its JSON name and the remedy, unknown names
-/// are faults, and numbers have the range of their row in <see cref="SettingTable"/>.
+/// Common part of the readers of requests and of the configuration: every fault is found in one pass and has its JSON name and the remedy, unknown
+/// names are faults, and numbers have the range of their row in <see cref="SettingTable"/>.
 /// </summary>
 /// <param name="table">The settings that there are.</param>
 /// <param name="mostFaults">Maximum number of faults; further ones are counted as one.</param>

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace Boxer.Validation;
 
-/// <summary>What the value of a <see cref="Setting"/> is.</summary>
+/// <summary>Kinds of values of a <see cref="Setting"/>.</summary>
 internal enum SettingKind
 {
     /// <summary>A text.</summary>
@@ -50,7 +50,7 @@ internal sealed record Setting
     /// <summary>Type of the value, without <see langword="null"/>.</summary>
     public required Type Type { get; init; }
 
-    /// <summary>One sentence: what the setting is.</summary>
+    /// <summary>Description of the setting in one sentence.</summary>
     public required string Text { get; init; }
 
     /// <summary>Gets the value from the object that has it.</summary>

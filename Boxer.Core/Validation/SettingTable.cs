@@ -132,7 +132,7 @@ internal sealed record SettingTable
         {
             Default = false, HostKey = "enable_ipv6",
         },
-        Setting.Of<BoxerOptions, EgressPolicy>("Egress", options => options.Egress, (options, value) => options.Egress = value, "What sandboxes of the mode `sandbox` may reach.") with
+        Setting.Of<BoxerOptions, EgressPolicy>("Egress", options => options.Egress, (options, value) => options.Egress = value, "Destinations that sandboxes of the mode `sandbox` may reach.") with
         {
             DefaultText = "the public internet", HostKey = "egress", Members = table => table.Egress,
         },
@@ -249,11 +249,11 @@ internal sealed record SettingTable
     /// <summary>Settings of <see cref="EgressPolicy"/>.</summary>
     public IReadOnlyList<Setting> Egress { get; init; } =
     [
-        Setting.Of<EgressPolicy, IList<string>?>("Allow", policy => policy.Allow, (policy, value) => policy.Allow = value, "Rules of what may be reached, and nothing else; at most 256.") with
+        Setting.Of<EgressPolicy, IList<string>?>("Allow", policy => policy.Allow, (policy, value) => policy.Allow = value, "Rules of destinations that may be reached, and no others; at most 256.") with
         {
             IsOptional = true, DefaultText = "all that is public", HttpKey = "allow", Check = SettingChecks.Rules,
         },
-        Setting.Of<EgressPolicy, IList<string>>("Deny", policy => policy.Deny, (policy, value) => policy.Deny = value, "Rules of what may not be reached, whatever else allows it; at most 256.") with
+        Setting.Of<EgressPolicy, IList<string>>("Deny", policy => policy.Deny, (policy, value) => policy.Deny = value, "Rules of destinations that may not be reached, even if another rule allows them; at most 256.") with
         {
             Default = Array.Empty<string>(), DefaultText = "none", HttpKey = "deny", Check = SettingChecks.Rules,
         },
