@@ -66,14 +66,14 @@ public sealed class BoxerHttpOptions
     public int MaxInlineOutputFiles { get; set; } = 100;
 
     /// <summary>
-    /// Maximum memory of all requests from their body until their answer, in bytes; at least eight times <see cref="MaxRequestBytes"/>. A byte of a body
+    /// Maximum memory of all requests from their body until their answer, in bytes; at least eight times <see cref="MaxRequestBytes"/>, at most 1 TiB. A byte of a body
     /// takes four. One client can have half of it. A request beyond it is 429.
     /// <value>Default <see langword="null"/>: 256 MiB, or 16 times <see cref="MaxRequestBytes"/> where that is more.</value>
     /// </summary>
     public long? MaxBufferedRequestBytes { get; set; }
 
     /// <summary>
-    /// Maximum memory of all answers that wait for their readers, in bytes; at least 1 MiB. Beyond it the client that holds the most loses its oldest answer.
+    /// Maximum memory of all answers that wait for their readers, in bytes; 1 MiB to 1 TiB. Beyond it the client that holds the most loses its oldest answer.
     /// <value>Default <see langword="null"/>: 256 MiB, or four of the largest answers where that is more.</value>
     /// </summary>
     public long? MaxBufferedAnswerBytes { get; set; }

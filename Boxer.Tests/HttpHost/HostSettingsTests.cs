@@ -58,7 +58,7 @@ public sealed class HostSettingsTests
               "registry_mirrors": {"docker.io": ["http://127.0.0.1:5000", "https://registry-1.docker.io"], "localhost:5001": ["http://localhost:5001"]},
               "api_keys": ["k"], "allowed_networks": ["host"], "allowed_registries": ["10.0.0.5:5000"], "cgroup_parent": "boxes",
               "host_names": ["boxer.example", "boxer.example:8443"], "max_concurrent_runs": 7, "cpu_overcommit": 1.5, "max_memory_mb": 8000, "max_queued_runs": 9, "max_concurrent_runs_per_key": 35, "max_queued_runs_per_key": 36, "max_limits": {"memory_mb": 512, "cpu_time_secs": 60}, "queue_timeout_secs": 10, "pull_timeout_secs": 11,
-              "boot_timeout_secs": 12, "stop_grace_secs": 13, "inline_outputs_bytes": 19, "inline_outputs_files": 20, "run_body_limit_bytes": 2048, "upload_quota_bytes": 15,
+              "boot_timeout_secs": 12, "stop_grace_secs": 13, "inline_outputs_bytes": 19, "inline_outputs_files": 20, "run_body_limit_bytes": 2048, "body_timeout_secs": 21, "buffered_requests_bytes": 16384, "buffered_answers_bytes": 1048577, "upload_quota_bytes": 15,
               "upload_quota_files": 16, "outputs_limit_bytes": 17, "outputs_limit_files": 18,
               "docker_config": "~/.docker/config.json", "insecure_registries": ["10.0.0.6:5000"], "registry_certificates": {"a.example": "/etc/ca.pem"},
               "pull_policy": "always", "image_quota_bytes": 20, "image_min_free_bytes": 30, "pull_memory_mb": 80,
@@ -116,6 +116,7 @@ public sealed class HostSettingsTests
         Assert.Equal((2L, 2048L, 15L, 16), (settings.Http.MaxUploadBytes, settings.Http.MaxRequestBytes, settings.Http.MaxStoredBytes, settings.Http.MaxStoredFiles));
         Assert.Equal((19L, 20), (settings.Http.MaxInlineOutputBytes, settings.Http.MaxInlineOutputFiles));
         Assert.Equal(TimeSpan.FromSeconds(13), settings.Http.StopGrace);
+        Assert.Equal((16_384L, 1_048_577L, 21), (settings.Http.MaxBufferedRequestBytes, settings.Http.MaxBufferedAnswerBytes, settings.Http.RequestBodyTimeout.TotalSeconds));
         Assert.Equal(["k"], settings.ApiKeys);
 
         RegistryOptions Registry(string name) => options.Registries.Single(registry => registry.Name == name);
@@ -423,7 +424,7 @@ public sealed class HostSettingsTests
         Assert.Equal(
             [
                 $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
-                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, boot_timeout_secs, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, inline_outputs_bytes, inline_outputs_files, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registries, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, body_timeout_secs, boot_timeout_secs, buffered_answers_bytes, buffered_requests_bytes, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, inline_outputs_bytes, inline_outputs_files, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registries, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
                 "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
                 "",
             ],
