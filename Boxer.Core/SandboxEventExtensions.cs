@@ -11,8 +11,8 @@ public static class SandboxEventExtensions
     /// <see langword="false"/> where the result need not have it again.
     /// </summary>
     /// <param name="events">The events of one run.</param>
-    /// <param name="standardOutput">Is given standard output; flushed after each write and not closed. May be the same as <paramref name="standardError"/>.</param>
-    /// <param name="standardError">Is given standard error; flushed after each write and not closed.</param>
+    /// <param name="standardOutput">Receives standard output; flushed after each write and not closed. May be the same as <paramref name="standardError"/>.</param>
+    /// <param name="standardError">Receives standard error; flushed after each write and not closed.</param>
     /// <param name="cancellationToken">Ends the run, as that of <see cref="ISandboxRunner.StreamAsync"/> does.</param>
     /// <returns>The result of the run.</returns>
     /// <exception cref="InvalidOperationException">The events end without <see cref="SandboxEnded"/>.</exception>
@@ -48,8 +48,8 @@ public static class SandboxEventExtensions
 
     /// <summary>Writes what the command prints to two writers as it comes, decoded as UTF-8 across events, and returns the result.</summary>
     /// <param name="events">The events of one run.</param>
-    /// <param name="standardOutput">Is given standard output; flushed after each write and not closed. May be the same as <paramref name="standardError"/>.</param>
-    /// <param name="standardError">Is given standard error; flushed after each write and not closed.</param>
+    /// <param name="standardOutput">Receives standard output; flushed after each write and not closed. May be the same as <paramref name="standardError"/>.</param>
+    /// <param name="standardError">Receives standard error; flushed after each write and not closed.</param>
     /// <param name="cancellationToken">Ends the run, as that of <see cref="ISandboxRunner.StreamAsync"/> does.</param>
     /// <returns>The result of the run.</returns>
     /// <exception cref="InvalidOperationException">The events end without <see cref="SandboxEnded"/>.</exception>

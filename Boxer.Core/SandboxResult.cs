@@ -183,7 +183,7 @@ public sealed class SandboxResult
 
         public ReadOnlyMemory<byte> Bytes => bytes;
 
-        public string Text => LazyInitializer.EnsureInitialized(ref _text, () => UntrustedText.Decode(bytes.Span));
+        public string Text => _text ?? LazyInitializer.EnsureInitialized(ref _text, () => UntrustedText.Decode(bytes.Span));
     }
 }
 

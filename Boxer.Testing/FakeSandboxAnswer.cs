@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Boxer.Testing;
 
 /// <summary>
-/// Takes the answer to the requests that a <see cref="FakeSandboxRunner"/> was told of. Each of its methods adds an answer and returns the runner.
+/// Takes the answer to some requests of a <see cref="FakeSandboxRunner"/>. Each method adds an answer and returns the runner.
 /// Functions may be called by several threads at once.
 /// </summary>
 public sealed class FakeSandboxAnswer

@@ -37,22 +37,22 @@ public sealed class FakeSandboxRunner : ISandboxRunner
         }
     }
 
-    /// <summary>Says what is answered to every request. Where several answers match a request, the one that was added last is given.</summary>
-    /// <returns>Takes the answer.</returns>
+    /// <summary>Begins an answer to every request. If several answers match a request, the runner gives the one that was added last.</summary>
+    /// <returns>An object that takes the answer; without one nothing is added.</returns>
     public FakeSandboxAnswer WhenAny() => new(this, _ => true, "any request");
 
-    /// <summary>Says what is answered to requests for an image. Where several answers match a request, the one that was added last is given.</summary>
+    /// <summary>Begins an answer to requests for an image. If several answers match a request, the runner gives the one that was added last.</summary>
     /// <param name="image">The image reference, as requests write it.</param>
-    /// <returns>Takes the answer.</returns>
+    /// <returns>An object that takes the answer; without one nothing is added.</returns>
     public FakeSandboxAnswer WhenImage(string image)
     {
         ArgumentNullException.ThrowIfNull(image);
         return new(this, request => request.Image == image, $"image {image}");
     }
 
-    /// <summary>Says what is answered to requests whose command starts with some words. Where several answers match a request, the one that was added last is given.</summary>
+    /// <summary>Begins an answer to requests whose command starts with some words. If several answers match a request, the runner gives the one that was added last.</summary>
     /// <param name="words">The first words of the command, such as <c>"git", "clone"</c>.</param>
-    /// <returns>Takes the answer.</returns>
+    /// <returns>An object that takes the answer; without one nothing is added.</returns>
     public FakeSandboxAnswer WhenCommand(params IEnumerable<string> words)
     {
         ArgumentNullException.ThrowIfNull(words);
@@ -60,10 +60,10 @@ public sealed class FakeSandboxRunner : ISandboxRunner
         return new(this, request => request.Command.Take(start.Length).SequenceEqual(start, StringComparer.Ordinal), $"command {string.Join(' ', start)}");
     }
 
-    /// <summary>Says what is answered to requests that a predicate accepts. Where several answers match a request, the one that was added last is given.</summary>
-    /// <param name="predicate">Whether a request is meant. It is given a copy, and may be called by several threads at once.</param>
+    /// <summary>Begins an answer to requests that a predicate accepts. If several answers match a request, the runner gives the one that was added last.</summary>
+    /// <param name="predicate">Returns whether it accepts a copy of the request. Several threads may call it at once.</param>
     /// <param name="description">The name of the predicate in the error for a request that nothing matches. Default its text in the source.</param>
-    /// <returns>Takes the answer.</returns>
+    /// <returns>An object that takes the answer; without one nothing is added.</returns>
     public FakeSandboxAnswer When(Func<SandboxRequest, bool> predicate, [CallerArgumentExpression(nameof(predicate))] string description = "")
     {
         ArgumentNullException.ThrowIfNull(predicate);

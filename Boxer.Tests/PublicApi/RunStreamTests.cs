@@ -122,5 +122,24 @@ public sealed class RunStreamTests(PythonSandboxes sandboxes)
         Assert.Equal((PythonSandboxes.Image, id, false), (failure.Image, failure.RunId, failure.IsRetrySafe));
     }
 
+    [Fact]
+    public async Task A_retry_is_not_safe_where_standard_input_failed_while_the_command_ran()
+    {
+        SandboxRequest request = PythonSandboxes.Shell("cat");
+        request.StandardInputStream = new BrokenStream();
+
+        InvalidSandboxRequestException failure = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => sandboxes.Runner.RunAsync(request, Cancel));
+
+        Assert.Equal(("StandardInputStream", false), (failure.Faults[0].Field, failure.IsRetrySafe));
+        Assert.DoesNotContain("unplugged", failure.PublicMessage, StringComparison.Ordinal);
+    }
+
+    private sealed class BrokenStream : MemoryStream
+    {
+        public override int Read(byte[] buffer, int offset, int count) => throw new IOException("unplugged");
+
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => throw new IOException("unplugged");
+    }
+
     private static string Text(MemoryStream stream) => System.Text.Encoding.UTF8.GetString(stream.ToArray());
 }
