@@ -30,6 +30,7 @@ public abstract class DiskFaultTests(ContractHost contract) : ContractTests(cont
         }
 
         Directory.Delete(_home);
+        GC.SuppressFinalize(this);
     }
 
     [Fact]

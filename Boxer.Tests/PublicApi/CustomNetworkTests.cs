@@ -88,7 +88,7 @@ public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
     public async Task A_lab_that_is_full_refuses_runs_until_one_ends()
     {
         await using Lab lab = await Lab.StartAsync();
-        INetworkMode mode = new LabNetworkMode(lab.Name, Lab.Bridge, Lab.Network, new Dictionary<string, IPAddress>(StringComparer.Ordinal));
+        var mode = new LabNetworkMode(lab.Name, Lab.Bridge, Lab.Network, new Dictionary<string, IPAddress>(StringComparer.Ordinal));
         var links = new List<INetworkAttachment>();
         for (int i = 0; i < 100; i++)
         {

@@ -130,7 +130,7 @@ public sealed partial class DocumentedBoundsTests : IAsyncDisposable
         })];
     }
 
-    [GeneratedRegex(@"(?<![\w.])([0-9][0-9,]*)(?: (KiB|MiB|GiB))?\b", RegexOptions.None, 1000)]
+    [GeneratedRegex(@"(?<![\w.])(?<number>[0-9][0-9,]*)(?: (?<unit>KiB|MiB|GiB))?\b", RegexOptions.None, 1000)]
     private static partial Regex Number();
 
     private sealed record Settings

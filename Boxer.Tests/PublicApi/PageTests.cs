@@ -54,7 +54,7 @@ public sealed partial class PageTests
             string program = $"{usings}\nawait Task.CompletedTask;\n{block[Math.Min(block.Length, usings.Length)..]}";
             var compilation = CSharpCompilation.Create(
                 "Example",
-                [CSharpSyntaxTree.ParseText(program), CSharpSyntaxTree.ParseText(Usings() + Preamble)],
+                [CSharpSyntaxTree.ParseText(program, cancellationToken: TestContext.Current.CancellationToken), CSharpSyntaxTree.ParseText(Usings() + Preamble, cancellationToken: TestContext.Current.CancellationToken)],
                 references,
                 new CSharpCompilationOptions(OutputKind.ConsoleApplication));
             string[] errors = [.. compilation.GetDiagnostics(TestContext.Current.CancellationToken).Where(found => found.Severity == DiagnosticSeverity.Error).Select(found => found.ToString())];
@@ -125,13 +125,13 @@ public sealed partial class PageTests
             .Concat(["Microsoft.AspNetCore.Builder", "Microsoft.Extensions.Configuration", "Microsoft.Extensions.DependencyInjection", "Microsoft.Extensions.Hosting", "Microsoft.Extensions.Logging"])
             .Distinct(StringComparer.Ordinal).Select(space => $"global using {space};\n").Append("global using static Given;\n"));
 
-    [GeneratedRegex("```csharp\n(.*?)```", RegexOptions.Singleline, 1000)]
+    [GeneratedRegex("```csharp\n(?<code>.*?)```", RegexOptions.Singleline, 1000)]
     private static partial Regex Block();
 
-    [GeneratedRegex("`([^`\n]+)`", RegexOptions.None, 1000)]
+    [GeneratedRegex("`(?<name>[^`\n]+)`", RegexOptions.None, 1000)]
     private static partial Regex CodeMark();
 
-    [GeneratedRegex(@"^\| `([^`]+/)` \|", RegexOptions.Multiline, 1000)]
+    [GeneratedRegex(@"^\| `(?<folder>[^`]+/)` \|", RegexOptions.Multiline, 1000)]
     private static partial Regex MapRow();
 
     // Two words or a dot: single words are names of other things too.

@@ -35,7 +35,7 @@ internal sealed class Lab : IAsyncDisposable
             server = http.server.ThreadingHTTPServer(("10.77.0.1", 80), Page)
             print("ready")
             server.serve_forever()
-            """]) { RedirectStandardOutput = true })!;
+            """]) { UseShellExecute = false, RedirectStandardOutput = true })!;
         Assert.Equal("ready", await lab._server.StandardOutput.ReadLineAsync());
         return lab;
     }

@@ -26,7 +26,7 @@ public sealed partial class ProtocolPageTests
         Assert.StartsWith($"# The protocol of boxer-init, version {InitProtocol.Version}\n", Page, StringComparison.Ordinal);
         Assert.Contains($"{VersionOf(InitFrameType.Start)} of START and WARM_UP", Page, StringComparison.Ordinal);
         Assert.Contains($"{VersionOf(InitFrameType.Go)} of all others", Page, StringComparison.Ordinal);
-        int reports = int.Parse(Regex.Match(Page, "([0-9]+) of ENDED and OUTPUT_FILE", RegexOptions.None, TimeSpan.FromSeconds(1)).Groups[1].ValueSpan, CultureInfo.InvariantCulture);
+        int reports = int.Parse(Regex.Match(Page, "(?<count>[0-9]+) of ENDED and OUTPUT_FILE", RegexOptions.None, TimeSpan.FromSeconds(1)).Groups[1].ValueSpan, CultureInfo.InvariantCulture);
         InitProtocol.ReadHeader([0, 0, 0, 0, .. LittleEndian((int)InitFrameType.Ended), .. LittleEndian(reports)]);
 
         static int VersionOf(InitFrameType type)
@@ -89,9 +89,9 @@ public sealed partial class ProtocolPageTests
         Assert.Contains($"u32 kind}}, at most {InitProtocol.MaxItems}; kind 0: mounted; 1: mounted unless the image has an entry there, which then stays; 2: the workspace", Page, StringComparison.Ordinal);
     }
 
-    [GeneratedRegex(@"^\| 0x([0-9A-F]{4}) \| ([A-Z_]+) \|", RegexOptions.Multiline, 1000)]
+    [GeneratedRegex(@"^\| 0x(?<type>[0-9A-F]{4}) \| (?<name>[A-Z_]+) \|", RegexOptions.Multiline, 1000)]
     private static partial Regex FrameRow();
 
-    [GeneratedRegex(@"(?:^|, )([0-9]+) ", RegexOptions.None, 1000)]
+    [GeneratedRegex(@"(?:^|, )(?<item>[0-9]+) ", RegexOptions.None, 1000)]
     private static partial Regex ItemNumber();
 }
