@@ -1,6 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Boxer.AspNetCore.Endpoints;
 
 namespace Boxer.AspNetCore.Contracts;
 
@@ -17,6 +18,8 @@ namespace Boxer.AspNetCore.Contracts;
 [JsonSerializable(typeof(FileBody))]
 [JsonSerializable(typeof(HealthBody))]
 [JsonSerializable(typeof(ReadyBody))]
+[JsonSerializable(typeof(FilesEndpoint.UploadForm))]
+[JsonSerializable(typeof(IFormFile))]
 [JsonSerializable(typeof(string))]
 internal sealed partial class HostJson : JsonSerializerContext
 {
