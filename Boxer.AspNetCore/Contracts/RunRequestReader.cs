@@ -1,7 +1,6 @@
 using System.Buffers;
 using System.Globalization;
 using System.Text.Json;
-using System.Text;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Contracts;

@@ -30,7 +30,11 @@ public sealed class LimitOptionTests
         Setting added = Setting.Of<ResourceLimits, TimeSpan?>(
             "NapTime", limits => values.TryGetValue(limits, out object? value) ? (TimeSpan)value : null, (limits, value) => values.AddOrUpdate(limits, value!), "Time of naps.") with
         {
-            Default = TimeSpan.FromSeconds(1), Least = TimeSpan.FromMilliseconds(1), Most = TimeSpan.FromMinutes(1), HttpKey = "nap_secs", CliOption = "--nap",
+            Default = TimeSpan.FromSeconds(1),
+            Least = TimeSpan.FromMilliseconds(1),
+            Most = TimeSpan.FromMinutes(1),
+            HttpKey = "nap_secs",
+            CliOption = "--nap",
         };
         Command command = RunCommand.Make(new CommonOptions(), SettingTable.BuiltIn with { Limits = [.. SettingTable.BuiltIn.Limits, added] });
         var option = new LimitOption(added);

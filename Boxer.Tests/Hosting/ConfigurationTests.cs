@@ -190,7 +190,10 @@ public sealed class ConfigurationTests
         Setting added = Setting.Of<PoolOptions, TimeSpan?>(
             "NapTime", pool => values.TryGetValue(pool, out object? value) ? (TimeSpan)value : null, (pool, value) => values.AddOrUpdate(pool, value!), "Time of naps.") with
         {
-            Default = TimeSpan.FromSeconds(1), Least = TimeSpan.Zero, Most = TimeSpan.FromMinutes(5), HostKey = "nap_time_secs",
+            Default = TimeSpan.FromSeconds(1),
+            Least = TimeSpan.Zero,
+            Most = TimeSpan.FromMinutes(5),
+            HostKey = "nap_time_secs",
         };
         SettingTable table = SettingTable.BuiltIn with { Pool = [.. SettingTable.BuiltIn.Pool, added] };
         IConfiguration configuration = new ConfigurationBuilder().AddInMemoryCollection([new("Pool:NapTime", "00:00:07"), new("Pool:NapTimes", "1")]).Build();

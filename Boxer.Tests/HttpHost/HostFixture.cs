@@ -1,8 +1,8 @@
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json.Nodes;
-using Boxer.HttpHost;
 using Boxer.AspNetCore.Configuration;
+using Boxer.HttpHost;
 using Boxer.Network;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;

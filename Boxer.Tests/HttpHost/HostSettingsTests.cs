@@ -1,8 +1,8 @@
 using System.Net;
 using System.Runtime.CompilerServices;
+using Boxer.AspNetCore.Configuration;
 using Boxer.HttpHost;
 using Boxer.Validation;
-using Boxer.AspNetCore.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Boxer.Tests.HttpHost;
@@ -270,7 +270,10 @@ public sealed class HostSettingsTests
         Setting added = Setting.Of<ResourceLimits, long?>(
             "NapBytes", limits => values.TryGetValue(limits, out object? value) ? (long)value : null, (limits, value) => values.AddOrUpdate(limits, value!), "Naps.") with
         {
-            Default = ByteSize.MiB, Least = ByteSize.MiB, Most = ByteSize.GiB, HttpKey = "nap_mb",
+            Default = ByteSize.MiB,
+            Least = ByteSize.MiB,
+            Most = ByteSize.GiB,
+            HttpKey = "nap_mb",
         };
         SettingTable table = SettingTable.BuiltIn with { Limits = [.. SettingTable.BuiltIn.Limits, added] };
 

@@ -1,11 +1,11 @@
 using System.Runtime.CompilerServices;
-using System.Text.Json;
 using System.Text;
+using System.Text.Json;
 using System.Xml.Linq;
+using Boxer.AspNetCore;
 using Boxer.AspNetCore.Configuration;
 using Boxer.AspNetCore.Contracts;
 using Boxer.AspNetCore.Running;
-using Boxer.AspNetCore;
 using Boxer.Validation;
 using Microsoft.Extensions.Options;
 
@@ -21,7 +21,9 @@ public sealed class LimitTableTests
         Setting added = Setting.Of<ResourceLimits, TimeSpan?>(
             "NapTime", limits => values.TryGetValue(limits, out object? value) ? (TimeSpan)value : null, (limits, value) => values.AddOrUpdate(limits, value!), "Naps.") with
         {
-            Least = TimeSpan.FromMilliseconds(1), Most = TimeSpan.FromMinutes(1), HttpKey = "nap_secs",
+            Least = TimeSpan.FromMilliseconds(1),
+            Most = TimeSpan.FromMinutes(1),
+            HttpKey = "nap_secs",
         };
         SettingTable table = SettingTable.BuiltIn with { Limits = [.. SettingTable.BuiltIn.Limits, added] };
 

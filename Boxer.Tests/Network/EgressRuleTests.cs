@@ -1,6 +1,6 @@
 using System.Net;
-using Boxer.Validation;
 using Boxer.Network;
+using Boxer.Validation;
 
 namespace Boxer.Tests.Network;
 

@@ -1,7 +1,7 @@
 using System.Text;
-using Boxer.Validation;
 using Boxer.Hosting;
 using Boxer.Network;
+using Boxer.Validation;
 
 namespace Boxer.Tests.Core.Validation;
 

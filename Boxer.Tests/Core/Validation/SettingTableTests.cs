@@ -115,7 +115,10 @@ public sealed partial class SettingTableTests
             (options, value) => values.AddOrUpdate(options, value!),
             "Time that a run naps.") with
         {
-            Default = TimeSpan.FromSeconds(1), Least = TimeSpan.Zero, Most = TimeSpan.FromMinutes(5), HostKey = "nap_time_secs",
+            Default = TimeSpan.FromSeconds(1),
+            Least = TimeSpan.Zero,
+            Most = TimeSpan.FromMinutes(5),
+            HostKey = "nap_time_secs",
         };
         SettingTable table = SettingTable.BuiltIn with { Options = [.. SettingTable.BuiltIn.Options, added] };
         BoxerOptions options = new(), other = new();
