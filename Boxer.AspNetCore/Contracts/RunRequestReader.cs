@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Unicode;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Contracts;
@@ -76,6 +77,12 @@ internal sealed class RunRequestReader : StrictReader
 
     private static RunRequestBody Parse(ReadOnlyMemory<byte> text, IEnumerable<string> networks, SettingTable table)
     {
+        // The parser does not look into texts: what is wrong with one would throw wherever it is read or shown.
+        if (!Utf8.IsValid(text.Span))
+        {
+            throw HttpFaultException.BadRequest("the body is not valid UTF-8; encode it so.");
+        }
+
         JsonDocument document;
         try
         {
@@ -88,7 +95,7 @@ internal sealed class RunRequestReader : StrictReader
         }
         catch (InvalidOperationException)
         {
-            // The check for duplicates decodes names, and throws this for those that are not valid UTF-8 or UTF-16.
+            // The check for duplicates decodes names, and throws this for those with half of a surrogate pair.
             throw HttpFaultException.BadRequest("the body has a name that is not valid Unicode; remove it.");
         }
 
@@ -442,9 +449,16 @@ internal sealed class RunRequestReader : StrictReader
 
     private byte[]? AsBytes(string field, JsonElement element)
     {
-        if (element.ValueKind == JsonValueKind.String && element.TryGetBytesFromBase64(out byte[]? bytes))
+        try
         {
-            return bytes;
+            if (element.ValueKind == JsonValueKind.String && element.TryGetBytesFromBase64(out byte[]? bytes))
+            {
+                return bytes;
+            }
+        }
+        catch (InvalidOperationException)
+        {
+            // Half of a surrogate pair: no base64 either.
         }
 
         Fault(field, $"must be a text in base64, not {Show(element)}");

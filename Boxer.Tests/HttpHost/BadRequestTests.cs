@@ -156,6 +156,29 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
         Assert.Empty(host.Runner.Requests);
     }
 
+    [Theory]
+    [InlineData("\"image\": \"\u00ff\"")]
+    [InlineData("\"image\": \"i\", \"persist\": \"\u00ff\"")]
+    [InlineData("\"image\": \"i\", \"limits\": {\"memory_mb\": \"\u00ff\"}")]
+    [InlineData("\"image\": \"i\", \"limits\": {\"\u00ff\": 1}")]
+    [InlineData("\"image\": \"i\", \"limits\": {\"\\ud800\": 1}")]
+    [InlineData("\"image\": \"i\", \"env\": {\"\\ud800\": \"x\"}")]
+    [InlineData("\"image\": \"i\", \"stdin_base64\": \"\u00ff\"")]
+    [InlineData("\"image\": \"i\", \"stdin_base64\": \"\\ud800\"")]
+    [InlineData("\"image\": \"i\", \"inputs\": [{\"path\": \"a\", \"content_base64\": \"\\ud800\"}]")]
+    [InlineData("\"image\": \"i\", \"inputs\": \"\u00ff\"")]
+    [InlineData("\"image\": \"i\", \"stop_grace_ms\": \"\\ud800\"")]
+    [InlineData("\"image\": \"i\", \"egress\": {\"allow\": \"\u00ff\"}")]
+    public async Task Texts_that_are_not_Unicode_are_the_fault_of_the_client_wherever_they_are(string members)
+    {
+        await using HostFixture host = await StartAsync();
+
+        Answer answer = await host.PostAsync("/run", new ByteArrayContent(Encoding.Latin1.GetBytes($"{{\"cmd\": [\"a\"], {members}}}")));
+
+        Assert.Equal(400, answer.Status);
+        Assert.Empty(host.Runner.Requests);
+    }
+
     [Fact]
     public async Task A_deep_body_is_refused()
     {
