@@ -7,6 +7,7 @@ namespace Boxer.AspNetCore.Protection;
 /// <summary>
 /// Ends the request of a client that sends on and on behind it while it runs. The server reads ahead so far and then no more, so it would
 /// not see such a client go, and <c>A_client_that_closes_behind_bytes_that_nobody_reads_ends_its_run</c> fails. No client has a use for that: the answer comes first.
+/// Over HTTP/2 the bytes may be of any other request, and the server reads on.
 /// </summary>
 internal sealed class ClientWatch : IDisposable
 {
@@ -27,7 +28,8 @@ internal sealed class ClientWatch : IDisposable
     /// <param name="time">The clock.</param>
     public ClientWatch(HttpContext context, TimeProvider time)
     {
-        _socket = context.Features.Get<IConnectionSocketFeature>()?.Socket;
+        string protocol = context.Request.Protocol;
+        _socket = HttpProtocol.IsHttp11(protocol) || HttpProtocol.IsHttp10(protocol) ? context.Features.Get<IConnectionSocketFeature>()?.Socket : null;
         _request = context.Features.Get<IHttpRequestLifetimeFeature>();
         _timer = time.CreateTimer(_ => Look(), null, Period, Period);
     }

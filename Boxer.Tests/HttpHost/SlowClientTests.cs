@@ -4,8 +4,10 @@ using System.Text.Json.Nodes;
 using Boxer.AspNetCore;
 using Boxer.AspNetCore.Protection;
 using Boxer.AspNetCore.Running;
-using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
 using Microsoft.Extensions.Time.Testing;
@@ -54,6 +56,46 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
         Assert.Contains("HTTP/1.1 400 Bad Request", await answer, StringComparison.Ordinal);
         Assert.Contains("the body arrives too slowly: fewer than 3600 bytes came within 15 s.", await answer, StringComparison.Ordinal);
         Assert.DoesNotContain(Directory.GetFiles(host.Home, "*", SearchOption.AllDirectories), file => file.Contains("/staging/", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("HTTP/1.1", true)]
+    [InlineData("HTTP/2", false)]
+    public async Task Bytes_behind_a_request_are_its_own_only_where_no_other_shares_its_connection(string protocol, bool isEnded)
+    {
+        CancellationToken cancel = TestContext.Current.CancellationToken;
+        FakeTimeProvider time = new();
+        using TcpListener listener = new(IPAddress.Loopback, 0);
+        listener.Start();
+        using TcpClient client = new();
+        await client.ConnectAsync((IPEndPoint)listener.LocalEndpoint, cancel);
+        using Socket accepted = await listener.AcceptSocketAsync(cancel);
+        await client.GetStream().WriteAsync(new byte[] { 1 }, cancel);
+        Assert.True(accepted.Poll(TimeSpan.FromSeconds(10), SelectMode.SelectRead));
+        DefaultHttpContext context = new();
+        context.Request.Protocol = protocol;
+        context.Features.Set<IConnectionSocketFeature>(new AcceptedSocket(accepted));
+        WatchedRequest request = new();
+        context.Features.Set<IHttpRequestLifetimeFeature>(request);
+
+        using ClientWatch watch = new(context, time);
+        for (int i = 0; i < 5; i++)
+        {
+            time.Advance(ClientWatch.Period);
+        }
+
+        Assert.Equal(isEnded, request.IsAborted);
+    }
+
+    private sealed record AcceptedSocket(Socket Socket) : IConnectionSocketFeature;
+
+    private sealed class WatchedRequest : IHttpRequestLifetimeFeature
+    {
+        public bool IsAborted { get; private set; }
+
+        public CancellationToken RequestAborted { get; set; }
+
+        public void Abort() => IsAborted = true;
     }
 
     [Fact]
