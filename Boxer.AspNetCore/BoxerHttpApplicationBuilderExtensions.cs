@@ -8,8 +8,9 @@ namespace Microsoft.AspNetCore.Builder;
 public static class BoxerHttpApplicationBuilderExtensions
 {
     /// <summary>
-    /// Maps the endpoints below a prefix: runs, files, health and <c>openapi/v1.json</c>. They require the policy
-    /// <see cref="BoxerHttpDefaults.AuthorizationPolicy"/>, except for <c>healthz</c>, and refuse requests of other sites' web pages.
+    /// Maps the endpoints below a prefix: runs, files, health and <c>openapi/v1.json</c>. Where <see cref="BoxerHttpOptions.ApiKeys"/> has keys, they require the
+    /// policy <see cref="BoxerHttpDefaults.AuthorizationPolicy"/>, else what the application requires of its endpoints: its fallback policy, if it has one.
+    /// <c>healthz</c> requires nothing. All of them refuse requests of other sites' web pages.
     /// </summary>
     /// <param name="endpoints">The application's routes.</param>
     /// <param name="prefix">A path such as <c>/</c> or <c>/sandboxes</c>.</param>
@@ -25,7 +26,14 @@ public static class BoxerHttpApplicationBuilderExtensions
         string path = "/" + prefix.Trim('/');
         RouteGroupBuilder group = endpoints.MapGroup(path);
         routes.AddHealth(new PathString(path == "/" ? "/healthz" : path + "/healthz"));
-        group.RequireAuthorization(BoxerHttpDefaults.AuthorizationPolicy).WithGroupName(BoxerHttpDefaults.DocumentName);
+        group.WithGroupName(BoxerHttpDefaults.DocumentName).WithMetadata(new OwnBodyLimit());
+
+        // A policy that lets everybody in would take the place of the application's fallback policy, and its scheme that of the default one.
+        if (services.GetRequiredService<ApiKeys>().AreRequired)
+        {
+            group.RequireAuthorization(BoxerHttpDefaults.AuthorizationPolicy);
+        }
+
         group.MapRun();
         group.MapRunStream();
         group.MapFiles();

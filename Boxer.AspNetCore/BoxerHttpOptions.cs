@@ -6,7 +6,7 @@ public sealed class BoxerHttpOptions
     /// <summary>
     /// Keys of clients. With at least one, every endpoint but <c>GET /healthz</c> requires a key, sent as <c>Authorization: Bearer KEY</c> or
     /// <c>X-API-Key: KEY</c>, and each key has a file space and a place in the queue of its own.
-    /// <value>Default empty: everybody who reaches the endpoints can use them, unless the application requires authorization of its own.</value>
+    /// <value>Default empty: everybody who reaches the endpoints can use them, unless the application requires authorization of its own, by its fallback policy or one that it names.</value>
     /// </summary>
     public IList<BoxerApiKey> ApiKeys { get; } = [];
 

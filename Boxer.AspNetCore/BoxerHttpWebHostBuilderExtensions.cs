@@ -59,8 +59,7 @@ public static class BoxerHttpWebHostBuilderExtensions
         options.AllowSynchronousIO = false;
         options.ConfigureEndpointDefaults(listen => listen.Protocols = HttpProtocols.Http1);
 
-        // Whoever reads a body sets its limit first: BodyLimit. The others are Kestrel's defaults or tighter, written down because they are part of the defence.
-        options.Limits.MaxRequestBodySize = null;
+        // Kestrel's defaults or tighter, written down because they are part of the defence. The size of bodies is that of each endpoint: OwnBodyLimit.
         options.Limits.MaxRequestHeaderCount = 64;
         options.Limits.MaxRequestHeadersTotalSize = 32 * 1_024;
         options.Limits.MaxRequestLineSize = 16 * 1_024;

@@ -43,6 +43,11 @@ internal static class ApiDescription
         {
             options.ShouldInclude = endpoint => endpoint.GroupName == BoxerHttpDefaults.DocumentName;
             options.CreateSchemaReferenceId = type => Names.GetValueOrDefault(type.Type);
+            options.AddOperationTransformer((operation, context, _) =>
+            {
+                operation.OperationId = context.Description.ActionDescriptor.EndpointMetadata.OfType<OperationId>().LastOrDefault()?.Name ?? operation.OperationId;
+                return Task.CompletedTask;
+            });
             options.AddDocumentTransformer(async (document, context, cancellationToken) =>
             {
                 foreach (Type type in new[] { typeof(StartedBody), typeof(TextBody) })

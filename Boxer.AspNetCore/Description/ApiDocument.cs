@@ -233,13 +233,18 @@ internal sealed class ApiDocument(IServiceProvider services, ApiKeys keys, Allow
 
         foreach ((string status, JsonNode? response) in responses)
         {
-            response!["description"] = Meanings[status];
-            if (status == "429")
+            // The application can have added statuses of its own.
+            if (Meanings.TryGetValue(status, out string? meaning))
             {
-                response["headers"] = new JsonObject { ["Retry-After"] = new JsonObject { ["description"] = "Seconds.", ["schema"] = new JsonObject { ["type"] = "integer" } } };
+                response!["description"] = meaning;
             }
 
-            if (response["content"]?["text/event-stream"] is JsonObject events)
+            if (status == "429")
+            {
+                response!["headers"] = new JsonObject { ["Retry-After"] = new JsonObject { ["description"] = "Seconds.", ["schema"] = new JsonObject { ["type"] = "integer" } } };
+            }
+
+            if (response!["content"]?["text/event-stream"] is JsonObject events)
             {
                 events["schema"] = new JsonObject { ["type"] = "string", ["description"] = "Server-sent events; the data of each is one line of JSON." };
                 events["x-events"] = new JsonObject

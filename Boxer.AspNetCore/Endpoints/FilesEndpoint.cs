@@ -22,21 +22,21 @@ internal static class FilesEndpoint
     public static void MapFiles(this IEndpointRouteBuilder routes)
     {
         routes.MapPost("/files", (Delegate)UploadAsync)
-            .WithName("uploadFile")
+            .WithOperationId("uploadFile")
             .WithTags("Files")
             .WithSummary("Stores a file that runs can use; what was at the path before is replaced.")
             // Other types get the answer of this endpoint, which says what to send.
             .Accepts<UploadForm>("multipart/form-data", "*/*")
             .Produces<FileBody>()
-            .ProducesErrors(400, 401, 403, 413, 421, 429, 500, 507);
+            .ProducesErrors(400, 401, 403, 413, 421, 429, 500, 503, 507);
         routes.MapGet("/files", DownloadAsync)
-            .WithName("downloadFile")
+            .WithOperationId("downloadFile")
             .WithTags("Files")
             .WithSummary("Returns the bytes of an upload, or of an output that was kept.")
             .Produces<IFormFile>(contentType: "application/octet-stream")
             .ProducesErrors(400, 401, 403, 404, 421, 500);
         routes.MapDelete("/files", DeleteAsync)
-            .WithName("deleteFile")
+            .WithOperationId("deleteFile")
             .WithTags("Files")
             .WithSummary("Deletes a file, or everything below a directory such as output/exec_id.")
             .Produces<FileBody>()

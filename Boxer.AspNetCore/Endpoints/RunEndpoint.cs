@@ -6,7 +6,7 @@ internal static class RunEndpoint
 {
     public static void MapRun(this IEndpointRouteBuilder routes) =>
         routes.MapPost("/run", (Delegate)RunAsync)
-            .WithName("run")
+            .WithOperationId("run")
             .WithTags("Runs")
             .WithSummary("Runs a command in a sandbox and returns what it left.")
             // Read as JSON whatever its Content-Type: clients that set none are served too.

@@ -13,7 +13,7 @@ internal static class RunStreamEndpoint
 
     public static void MapRunStream(this IEndpointRouteBuilder routes) =>
         routes.MapPost("/run/stream", (Delegate)StreamAsync)
-            .WithName("runStream")
+            .WithOperationId("runStream")
             .WithTags("Runs")
             .WithSummary("Runs a command in a sandbox and sends what it prints as it prints it.")
             .WithDescription(

@@ -1,4 +1,5 @@
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Http.Metadata;
 
 namespace Boxer.AspNetCore.Protection;
 
@@ -28,4 +29,10 @@ internal static class BodyLimit
             throw new HttpFaultException(StatusCodes.Status413PayloadTooLarge, message);
         }
     }
+}
+
+/// <summary>Keeps the server's own limit away from an endpoint that sets one with <see cref="BodyLimit"/>, or reads no body.</summary>
+internal sealed class OwnBodyLimit : IRequestSizeLimitMetadata
+{
+    public long? MaxRequestBodySize => null;
 }

@@ -17,6 +17,9 @@ internal static class HostComposition
         builder.WebHost.UseKestrelCore();
         builder.WebHost.UseBoxerServerLimits();
         builder.WebHost.ConfigureKestrel(configuration.Listen);
+
+        // Unknown paths too: a client that still sends sees the answer. No endpoint reads a body without a limit of its own.
+        builder.WebHost.ConfigureKestrel(server => server.Limits.MaxRequestBodySize = null);
         builder.Logging.AddSimpleConsole(console => console.SingleLine = true);
         builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
         builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Information);

@@ -2,13 +2,17 @@ using System.Net.Http.Json;
 using System.Security.Claims;
 using System.Text.Encodings.Web;
 using System.Text.Json.Nodes;
+using System.Text.Json.Serialization.Metadata;
 using Boxer.AspNetCore;
 using Boxer.AspNetCore.Configuration;
 using Boxer.Testing;
 using Microsoft.AspNetCore.Authentication;
+using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Json;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -134,6 +138,102 @@ public sealed class AspNetCoreTests : IAsyncLifetime
         Assert.Equal(200, (int)(await ann.GetAsync("/files?path=a", Cancel)).StatusCode);
         Assert.Equal(404, (int)(await bob.GetAsync("/files?path=a", Cancel)).StatusCode);
         Assert.All(Directory.EnumerateDirectories(_files), space => Assert.DoesNotContain("ann", Path.GetFileName(space), StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Without_keys_the_authorization_of_the_application_holds(bool byFallback)
+    {
+        await using WebApplication app = await StartAsync(
+            _ => { },
+            app => _ = byFallback ? app.MapBoxer() : app.MapBoxer().RequireAuthorization("users"),
+            services =>
+            {
+                services.AddAuthentication("named").AddScheme<AuthenticationSchemeOptions, NamedUsers>("named", null);
+                AuthorizationPolicy users = new AuthorizationPolicyBuilder().RequireAuthenticatedUser().Build();
+                services.AddAuthorizationBuilder().AddPolicy("users", users).SetFallbackPolicy(byFallback ? users : null);
+            });
+        using HttpClient nobody = ClientOf(app);
+        using HttpClient ann = ClientOf(app);
+        ann.DefaultRequestHeaders.Add("X-User", "ann");
+
+        foreach (string path in new[] { "/files?path=a", "/health/ready", "/openapi/v1.json" })
+        {
+            Assert.Equal(401, (int)(await nobody.GetAsync(path, Cancel)).StatusCode);
+        }
+
+        Assert.Equal(401, (int)(await nobody.PostAsJsonAsync("/run", new { image = "i", cmd = new[] { "a" } }, Cancel)).StatusCode);
+        Assert.Empty(_runner.Requests);
+        Assert.Equal("""{"ok":true}""", await nobody.GetStringAsync("/healthz", Cancel));
+        Assert.Equal((200, "42\n"), await RunAsync(ann, "/run"));
+        Assert.StartsWith("user-", Assert.Single(_runner.Requests).FairnessKey, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Bodies_for_other_endpoints_stay_bounded()
+    {
+        await using WebApplication app = await StartAsync(_ => { }, app =>
+        {
+            app.MapBoxer();
+            app.MapPost("/own", async context => await context.Request.Body.CopyToAsync(Stream.Null, context.RequestAborted));
+        });
+        using HttpClient client = ClientOf(app);
+        using ByteArrayContent large = new(new byte[31 << 20]);
+        client.DefaultRequestHeaders.ExpectContinue = true;
+
+        Assert.Equal(413, (int)(await client.PostAsync("/own", large, Cancel)).StatusCode);
+    }
+
+    [Fact]
+    public async Task Readiness_tells_nothing_of_other_checks()
+    {
+        await using WebApplication app = await StartAsync(_ => { }, app => app.MapBoxer(), services =>
+            services.AddHealthChecks().AddCheck("database", () => throw new InvalidOperationException("Host=db.internal;Password=secret")));
+        using HttpClient client = ClientOf(app);
+
+        using HttpResponseMessage answer = await client.GetAsync("/health/ready", Cancel);
+        Assert.Equal((200, """{"ready":true,"checks":{}}"""), ((int)answer.StatusCode, await answer.Content.ReadAsStringAsync(Cancel)));
+    }
+
+    [Fact]
+    public async Task The_document_needs_no_reflection()
+    {
+        await using WebApplication app = await StartAsync(_ => { }, app => app.MapBoxer(), services =>
+            services.PostConfigure<JsonOptions>(json =>
+            {
+                // What an application compiled ahead of time has.
+                foreach (DefaultJsonTypeInfoResolver reflection in json.SerializerOptions.TypeInfoResolverChain.OfType<DefaultJsonTypeInfoResolver>().ToList())
+                {
+                    json.SerializerOptions.TypeInfoResolverChain.Remove(reflection);
+                }
+            }));
+        using HttpClient client = ClientOf(app);
+
+        using HttpResponseMessage answer = await client.GetAsync("/openapi/v1.json", Cancel);
+        string text = await answer.Content.ReadAsStringAsync(Cancel);
+        Assert.True(answer.IsSuccessStatusCode, text);
+        await using WebApplication usual = await StartAsync(http => http.FilesDirectory = Path.Combine(_files, "usual"), app => app.MapBoxer());
+        using HttpClient other = ClientOf(usual);
+        Assert.Equal(await other.GetStringAsync("/openapi/v1.json", Cancel), text);
+    }
+
+    [Fact]
+    public async Task Names_and_further_answers_of_endpoints_are_the_application_s()
+    {
+        await using WebApplication app = await StartAsync(_ => { }, app =>
+        {
+            app.MapBoxer("/a").WithMetadata(new ProducesResponseTypeMetadata(StatusCodes.Status418ImATeapot, typeof(string), ["text/plain"]));
+            app.MapGet("/run", () => "own").WithName("run");
+            app.MapGet("/link", (LinkGenerator links) => links.GetPathByName("run"));
+        });
+        using HttpClient client = ClientOf(app);
+
+        Assert.Equal("/run", await client.GetStringAsync("/link", Cancel));
+        JsonNode document = (await client.GetFromJsonAsync<JsonNode>("/a/openapi/v1.json", Cancel))!;
+        JsonNode run = document["paths"]!["/a/run"]!["post"]!;
+        Assert.Equal("run", (string?)run["operationId"]);
+        Assert.NotNull(run["responses"]!["418"]);
     }
 
     [Fact]
