@@ -324,9 +324,11 @@ public sealed class AddBoxerTests(SharedRunner shared)
             await host.StartAsync(Cancel);
 
             await File.WriteAllTextAsync(file, """{ "Boxer": { "MaxQueuedRuns": 5, "Pool": { "Enabled": false } } }""", Cancel);
-            await Until.IsSoAsync(() => !log.All.IsEmpty, seconds: 30);
+            await Until.IsSoAsync(() => log.All.Any(line => line.StartsWith("Options of", StringComparison.Ordinal)), seconds: 30);
 
-            Assert.Equal("Options of the runner '' changed: MaxQueuedRuns, Pool.Enabled. They are read once; restart the application to apply them.", log.All.Last());
+            Assert.Equal(
+                "Options of the runner '' changed: MaxQueuedRuns, Pool.Enabled. They are read once; restart the application to apply them.",
+                Assert.Single(log.All, line => line.StartsWith("Options of", StringComparison.Ordinal)));
             Assert.Equal(4, host.Services.GetRequiredService<IOptions<BoxerOptions>>().Value.MaxQueuedRuns);
             await host.StopAsync(Cancel);
         }
