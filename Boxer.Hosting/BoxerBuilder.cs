@@ -57,6 +57,12 @@ internal sealed class BoxerBuilder(IServiceCollection services, string name) : I
         new(typeof(T), Key, (provider, _) => factory(provider), ServiceLifetime.Singleton);
 }
 
+/// <summary>Has the runner that a container made. A decorator hides it from <see cref="ISandboxRunner"/>.</summary>
+internal sealed class LocalRunner
+{
+    internal SandboxRunner? Runner { get; set; }
+}
+
 /// <summary>Finds the parts of one runner in a container.</summary>
 internal sealed record RunnerParts(string Name)
 {
@@ -67,13 +73,21 @@ internal sealed record RunnerParts(string Name)
     internal IEnumerable<INetworkMode> GetNetworkModes(IServiceProvider provider) =>
         Name.Length == 0 ? provider.GetServices<INetworkMode>() : provider.GetKeyedServices<INetworkMode>(Name);
 
-    internal ISandboxRunner GetRunner(IServiceProvider provider) =>
-        Name.Length == 0 ? provider.GetRequiredService<ISandboxRunner>() : provider.GetRequiredKeyedService<ISandboxRunner>(Name);
+    internal T GetService<T>(IServiceProvider provider)
+        where T : class =>
+        Name.Length == 0 ? provider.GetRequiredService<T>() : provider.GetRequiredKeyedService<T>(Name);
+
+    internal LocalRunner GetLocalRunner(IServiceProvider provider) => GetService<LocalRunner>(provider);
+
+    /// <summary>Finds the runner of this machine that the application's <see cref="ISandboxRunner"/> is, or has inside.</summary>
+    /// <returns>The runner, or <see langword="null"/> where the application has another, such as a fake.</returns>
+    internal SandboxRunner? FindRunner(IServiceProvider provider) =>
+        GetService<ISandboxRunner>(provider) as SandboxRunner ?? GetLocalRunner(provider).Runner;
 
     internal SandboxRunner CreateRunner(IServiceProvider provider, IAsyncDisposable? owned = null) => new(
         GetOptions(provider),
         GetNetworkModes(provider),
-        Name.Length == 0 ? provider.GetRequiredService<IImageStore>() : provider.GetRequiredKeyedService<IImageStore>(Name),
+        GetService<IImageStore>(provider),
         provider.GetService<ILoggerFactory>(),
         provider.GetService<TimeProvider>())
     {

@@ -4,18 +4,18 @@ using Microsoft.Extensions.Options;
 namespace Boxer.Hosting;
 
 /// <summary>The health check <c>boxer</c>, or <c>boxer:NAME</c>: whether this machine is prepared to run sandboxes.</summary>
-internal sealed class BoxerHealthCheck(ISandboxRunner runner) : IHealthCheck
+internal sealed class BoxerHealthCheck(SandboxRunner? runner) : IHealthCheck
 {
     public async Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default)
     {
-        if (runner is not SandboxRunner local)
+        if (runner is null)
         {
             return HealthCheckResult.Healthy();
         }
 
         try
         {
-            await local.StartAsync(cancellationToken).ConfigureAwait(false);
+            await runner.StartAsync(cancellationToken).ConfigureAwait(false);
             return HealthCheckResult.Healthy();
         }
         catch (SandboxException exception)
@@ -34,5 +34,5 @@ internal sealed class BoxerHealthCheck(ISandboxRunner runner) : IHealthCheck
 internal sealed class BoxerHealthCheckRegistration(RunnerParts parts) : IConfigureOptions<HealthCheckServiceOptions>
 {
     public void Configure(HealthCheckServiceOptions options) => options.Registrations.Add(new HealthCheckRegistration(
-        parts.Name.Length == 0 ? "boxer" : $"boxer:{parts.Name}", provider => new BoxerHealthCheck(parts.GetRunner(provider)), failureStatus: null, tags: ["ready"]));
+        parts.Name.Length == 0 ? "boxer" : $"boxer:{parts.Name}", provider => new BoxerHealthCheck(parts.FindRunner(provider)), failureStatus: null, tags: ["ready"]));
 }

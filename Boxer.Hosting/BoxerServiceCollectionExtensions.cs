@@ -26,6 +26,11 @@ public static class BoxerServiceCollectionExtensions
     /// requests.
     /// </para>
     /// <para>
+    /// The runner is registered as <see cref="SandboxRunner"/> too. A decorator takes that one, and the application registers it as
+    /// <see cref="ISandboxRunner"/>, before or after this call; the start-up check and the health check then are for the runner inside. The
+    /// container disposes the runner.
+    /// </para>
+    /// <para>
     /// With a generic host, the options and the machine are checked when the host starts, and a fault keeps it from starting. In a bare
     /// container the options are checked when the runner is resolved, and the machine by the first run. Wrong options are an
     /// <see cref="OptionsValidationException"/> that lists all faults. Options are read once; a later change of the configuration is logged as a warning.
@@ -95,7 +100,9 @@ public static class BoxerServiceCollectionExtensions
         var builder = new BoxerBuilder(services, name);
         if (builder.TryAddParts() is { } parts)
         {
-            services.TryAdd(builder.Describe<ISandboxRunner>(provider => parts.CreateRunner(provider)));
+            services.Add(builder.Describe(_ => new LocalRunner()));
+            services.TryAdd(builder.Describe(provider => parts.GetLocalRunner(provider).Runner = parts.CreateRunner(provider)));
+            services.TryAdd(builder.Describe<ISandboxRunner>(provider => parts.GetService<SandboxRunner>(provider)));
             services.AddSingleton<IHostedService>(provider => new BoxerStartupService(parts, provider));
             services.AddHealthChecks();
             services.AddSingleton<IConfigureOptions<HealthCheckServiceOptions>>(new BoxerHealthCheckRegistration(parts));

@@ -14,7 +14,7 @@ internal sealed class BoxerStartupService : IHostedService, IDisposable
 {
     private readonly RunnerParts _parts;
     private readonly IServiceProvider _provider;
-    private readonly ISandboxRunner _runner;
+    private readonly SandboxRunner? _runner;
     private readonly ILogger _logger;
     private OptionsWatcher? _watcher;
 
@@ -22,20 +22,20 @@ internal sealed class BoxerStartupService : IHostedService, IDisposable
     {
         _parts = parts;
         _provider = provider;
-        _runner = parts.GetRunner(provider);
+        _runner = parts.FindRunner(provider);
         _logger = provider.GetRequiredService<ILoggerFactory>().CreateLogger("Boxer");
     }
 
     public async Task StartAsync(CancellationToken cancellationToken)
     {
-        if (_runner is not SandboxRunner local)
+        if (_runner is null)
         {
             return;
         }
 
         WarnOfMemory();
         _watcher = new OptionsWatcher(_parts, _provider, _logger);
-        await local.StartAsync(cancellationToken).ConfigureAwait(false);
+        await _runner.StartAsync(cancellationToken).ConfigureAwait(false);
     }
 
     public Task StopAsync(CancellationToken cancellationToken)

@@ -23,14 +23,16 @@ internal static class LimitsValidator
     /// <param name="ceiling">The most of each.</param>
     /// <param name="prefix">What comes before the name of a field.</param>
     /// <param name="table">The limits that there are; <see langword="null"/>: the built-in ones.</param>
-    internal static IEnumerable<SandboxFault> FindAbove(ResourceLimits limits, ResourceLimits ceiling, string prefix, SettingTable? table = null)
+    /// <param name="ceilingName">Name of the option that has the ceiling, for who can raise it.</param>
+    internal static IEnumerable<SandboxFault> FindAbove(ResourceLimits limits, ResourceLimits ceiling, string prefix, SettingTable? table = null, string? ceilingName = null)
     {
         foreach (Setting setting in (table ?? SettingTable.BuiltIn).Limits)
         {
             // NaN is out of range and not above.
             if (setting.Get(limits) is IComparable value && setting.Get(ceiling) is { } most && value.CompareTo(most) > 0 && most is not double.NaN)
             {
-                yield return new($"{prefix}.{setting.Name}", $"is {setting.Format(value, withUnit: false)}, but at most {setting.Format(most)} are allowed here.");
+                string remedy = ceilingName is null ? "are allowed here." : $"are allowed by {ceilingName}; lower it, or raise {ceilingName}.{setting.Name}.";
+                yield return new($"{prefix}.{setting.Name}", $"is {setting.Format(value, withUnit: false)}, but at most {setting.Format(most)} {remedy}");
             }
         }
     }

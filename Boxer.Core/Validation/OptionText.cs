@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.RegularExpressions;
 
 namespace Boxer.Validation;
 
@@ -6,7 +7,7 @@ namespace Boxer.Validation;
 /// Reads values of options from text, as configuration has them. A text that is no such value is a <see cref="FormatException"/> whose message is a
 /// sentence without a subject: it has the text, and what to write instead.
 /// </summary>
-internal static class OptionText
+internal static partial class OptionText
 {
     internal static string ReadText(string text) => text;
 
@@ -22,6 +23,31 @@ internal static class OptionText
         long.TryParse(text, NumberStyles.AllowLeadingSign | NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out long value)
             ? value
             : throw new FormatException($"'{text}' must be a whole number of at most {long.MaxValue}, without a unit.");
+
+    /// <summary>Reads a number of bytes. With a unit, such as <c>512M</c>, it is refused: the message has the number to write.</summary>
+    internal static long ReadSize(string text)
+    {
+        if (long.TryParse(text, NumberStyles.AllowLeadingSign | NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out long value))
+        {
+            return value;
+        }
+
+        long bytes = 512 * ByteSize.MiB;
+        Match number = WithUnit().Match(text);
+        if (number.Success && long.TryParse(number.Groups["count"].Value, NumberStyles.None, CultureInfo.InvariantCulture, out long count))
+        {
+            long unit = char.ToUpperInvariant(number.Groups["unit"].Value[0]) switch
+            {
+                'K' => ByteSize.KiB,
+                'M' => ByteSize.MiB,
+                'G' => ByteSize.GiB,
+                _ => ByteSize.TiB,
+            };
+            bytes = count is > 0 && count <= long.MaxValue / unit ? count * unit : bytes;
+        }
+
+        throw new FormatException($"'{text}' must be a number of bytes, such as {bytes} for {ByteSize.Format(bytes)}.");
+    }
 
     internal static double ReadDouble(string text) =>
         double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value)
@@ -47,4 +73,7 @@ internal static class OptionText
         Enum.GetNames<T>().FirstOrDefault(name => name.Equals(text.Trim(), StringComparison.OrdinalIgnoreCase)) is { } found
             ? Enum.Parse<T>(found)
             : throw new FormatException($"'{text}' must be one of: {string.Join(", ", Enum.GetNames<T>())}.");
+
+    [GeneratedRegex(@"^\s*(?<count>\d{1,19})\s*(?<unit>[KMGT])i?B?\s*$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex WithUnit();
 }

@@ -48,7 +48,7 @@ internal static class OptionsValidator
         SandboxFault? cores = defaults.CpuCores > processors
             ? new($"{Prefix}.{nameof(defaults.CpuCores)}", LimitsValidator.TooManyCores(defaults.CpuCores.Value, processors))
             : null;
-        IEnumerable<SandboxFault> above = options.MaxLimits is null ? [] : LimitsValidator.FindAbove(LimitsValidator.Fill(defaults, LimitsValidator.BuiltIn), options.MaxLimits, Prefix)
+        IEnumerable<SandboxFault> above = options.MaxLimits is null ? [] : LimitsValidator.FindAbove(LimitsValidator.Fill(defaults, LimitsValidator.BuiltIn), options.MaxLimits, Prefix, ceilingName: nameof(options.MaxLimits))
             .Where(fault => !wrong.Contains(fault.Field.Replace(Prefix, nameof(options.MaxLimits), StringComparison.Ordinal)));
         return ((SandboxFault?[])[cores, .. above]).OfType<SandboxFault>().Where(fault => !wrong.Contains(fault.Field));
     }

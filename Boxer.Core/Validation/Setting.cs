@@ -197,7 +197,7 @@ internal sealed record Setting
     {
         SettingKind.Flag => OptionText.ReadBoolean(text),
         SettingKind.Time => OptionText.ReadTime(text),
-        SettingKind.Size => OptionText.ReadInt64(text),
+        SettingKind.Size => OptionText.ReadSize(text),
         SettingKind.Number when Type == typeof(int) => OptionText.ReadInt32(text),
         SettingKind.Number when Type == typeof(long) => OptionText.ReadInt64(text),
         SettingKind.Number => OptionText.ReadDouble(text),

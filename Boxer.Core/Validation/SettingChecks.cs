@@ -40,7 +40,8 @@ internal static class SettingChecks
         Each(value, name => Images.RegistryName.IsValid(name) ? null : $"'{name}' must be a host or host:port, such as ghcr.io.");
 
     internal static IEnumerable<(string, string)> RegistryName(object value) =>
-        If(!Images.RegistryName.IsValid((string)value), $"'{value}' must be a host or host:port, such as ghcr.io.");
+        (string)value == "" ? [("", "is missing; write a host or host:port, such as ghcr.io.")]
+            : If(!Images.RegistryName.IsValid((string)value), $"'{value}' must be a host or host:port, such as ghcr.io.");
 
     internal static IEnumerable<(string, string)> Registries(object value) =>
         ((IList<RegistryOptions>)value).Index()
@@ -57,7 +58,8 @@ internal static class SettingChecks
         If(!File.Exists((string)value), $"'{value}' is not a file; name one with certificates in PEM form.");
 
     internal static IEnumerable<(string, string)> Image(object value) =>
-        ImageReference.TryParse((string)value, out _, out string? fault) ? [] : [("", $"is not an image: {fault}")];
+        (string)value == "" ? [("", "is missing; write an image reference, such as python:3.12-slim.")]
+            : ImageReference.TryParse((string)value, out _, out string? fault) ? [] : [("", $"is not an image: {fault}")];
 
     internal static IEnumerable<(string, string)> PoolImages(object value) =>
         ((IList<PoolImageOptions>)value).Index()

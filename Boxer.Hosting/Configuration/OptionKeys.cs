@@ -41,14 +41,14 @@ internal sealed class OptionKeys(SettingTable table, Faults faults)
                 ReadGroup(section, setting.Members(table), setting.Get(target));
                 break;
             case SettingKind.Texts when !isEmpty:
-                if (ReadList(section, ReadText) is { } texts)
+                if (ReadList(section, "", ReadText) is { } texts)
                 {
                     setting.Set(target, texts);
                 }
 
                 break;
             case SettingKind.Groups when !isEmpty:
-                if (ReadList(section, item => ReadItem(item, setting)) is { } items)
+                if (ReadList(section, $":{setting.Members(table)[0].Name}", item => ReadItem(item, setting)) is { } items)
                 {
                     setting.Set(target, setting.CreateList!(items));
                 }
@@ -77,7 +77,7 @@ internal sealed class OptionKeys(SettingTable table, Faults faults)
     {
         if (!string.IsNullOrEmpty(section.Value))
         {
-            faults.Add(section, $"'{section.Value}' must be a section with keys such as {section.Key}:{settings[0].Name}.");
+            faults.Add(section, $"'{section.Value}' must be a section with keys such as {faults.Name(section)}:{settings[0].Name}.");
         }
         else if (group is not null)
         {
@@ -93,11 +93,11 @@ internal sealed class OptionKeys(SettingTable table, Faults faults)
     }
 
     // A list has the keys 0, 1, 2 and so on. Layers of configuration may leave numbers out; other keys are mistakes.
-    private List<TItem>? ReadList<TItem>(IConfigurationSection section, Func<IConfigurationSection, TItem> read)
+    private List<TItem>? ReadList<TItem>(IConfigurationSection section, string suffix, Func<IConfigurationSection, TItem> read)
     {
         if (!string.IsNullOrEmpty(section.Value))
         {
-            faults.Add(section, $"'{section.Value}' must be a list: {section.Key}:0, {section.Key}:1 and so on.");
+            faults.Add(section, $"'{section.Value}' must be a list: {KeysOf(section, suffix)}.");
             return null;
         }
 
@@ -110,12 +110,14 @@ internal sealed class OptionKeys(SettingTable table, Faults faults)
             }
             else
             {
-                faults.Add(child, $"must be in a list: {section.Key}:0, {section.Key}:1 and so on.");
+                faults.Add(child, $"must be in a list: {KeysOf(section, suffix)}.");
             }
         }
 
         return [.. list.OrderBy(item => item.Index).Select(item => item.Item)];
     }
+
+    private string KeysOf(IConfigurationSection list, string suffix) => $"{faults.Name(list)}:0{suffix}, {faults.Name(list)}:1{suffix} and so on";
 
     private string ReadText(IConfigurationSection section)
     {
@@ -153,9 +155,8 @@ internal sealed class Faults(IConfiguration root)
 
     internal IReadOnlyList<string> All => _all;
 
-    internal void Add(IConfigurationSection section, string message)
-    {
-        string path = root is IConfigurationSection own ? section.Path[(own.Path.Length + 1)..] : section.Path;
-        _all.Add($"{path}: {message}");
-    }
+    internal void Add(IConfigurationSection section, string message) => _all.Add($"{Name(section)}: {message}");
+
+    /// <summary>The key of a section within the root.</summary>
+    internal string Name(IConfigurationSection section) => root is IConfigurationSection own ? section.Path[(own.Path.Length + 1)..] : section.Path;
 }

@@ -55,6 +55,55 @@ public sealed class BoxerBuilderTests
         Assert.Throws<ArgumentException>(() => services.AddBoxer(""));
     }
 
+    [Theory]
+    [InlineData("")]
+    [InlineData("judges")]
+    public async Task A_decorated_runner_is_checked_at_the_start_and_disposed_with_the_container(string name)
+    {
+        DirectoryInfo home = Directory.CreateTempSubdirectory("boxer-home-");
+        try
+        {
+            object? key = name.Length == 0 ? null : name;
+            HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+            IBoxerBuilder boxer = key is null ? builder.Services.AddBoxer() : builder.Services.AddBoxer(name);
+            boxer.Configure(options => (options.Home, options.RunscPath) = (home.FullName, "/nowhere/runsc"));
+            builder.Services.AddKeyedSingleton<ISandboxRunner>(key, (provider, _) => new Decorator(provider.GetRequiredKeyedService<SandboxRunner>(key)));
+            Decorator decorator;
+            using (IHost host = builder.Build())
+            {
+                await Assert.ThrowsAsync<SandboxRuntimeException>(() => host.StartAsync(Cancel));
+
+                decorator = Assert.IsType<Decorator>(host.Services.GetRequiredKeyedService<ISandboxRunner>(key));
+                HealthReport health = await host.Services.GetRequiredService<HealthCheckService>().CheckHealthAsync(Cancel);
+                Assert.Equal(HealthStatus.Unhealthy, health.Status);
+            }
+
+            await Assert.ThrowsAsync<ObjectDisposedException>(() => decorator.RunAsync(new SandboxRequest("image", "true"), Cancel));
+        }
+        finally
+        {
+            home.Delete(recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task Another_runner_of_the_application_keeps_its_place_and_no_other_is_made()
+    {
+        var services = new ServiceCollection();
+        services.AddSingleton<ISandboxRunner>(new Other());
+        services.AddBoxer(options => options.RunscPath = "/nowhere/runsc");
+        await using ServiceProvider provider = services.BuildServiceProvider();
+
+        foreach (IHostedService service in provider.GetServices<IHostedService>())
+        {
+            await service.StartAsync(Cancel);
+        }
+
+        Assert.IsType<Other>(provider.GetRequiredService<ISandboxRunner>());
+        HealthReport health = await provider.GetRequiredService<HealthCheckService>().CheckHealthAsync(Cancel);
+        Assert.Equal(HealthStatus.Healthy, health.Status);
+    }
+
     [Fact]
     public async Task Faults_of_a_named_runner_keep_the_host_from_starting()
     {
@@ -197,6 +246,20 @@ public sealed class BoxerBuilderTests
     {
         public ModeWithServices(IOptions<BoxerOptions> options)
             : base("with-services") => Assert.NotNull(options);
+    }
+
+    private sealed class Decorator(ISandboxRunner inner) : ISandboxRunner
+    {
+        public Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default) => inner.RunAsync(request, cancellationToken);
+
+        public IAsyncEnumerable<SandboxEvent> StreamAsync(SandboxRequest request, CancellationToken cancellationToken = default) => inner.StreamAsync(request, cancellationToken);
+    }
+
+    private sealed class Other : ISandboxRunner
+    {
+        public Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+
+        public IAsyncEnumerable<SandboxEvent> StreamAsync(SandboxRequest request, CancellationToken cancellationToken = default) => throw new NotSupportedException();
     }
 
     private sealed class Store : IImageStore, IDisposable

@@ -131,6 +131,29 @@ public sealed class ConfigurationTests
     }
 
     [Theory]
+    [InlineData("""{ "Pool": { "Images": { "python:3.12-slim": 1 } } }""", "Pool:Images:python: must be in a list: Pool:Images:0:Image, Pool:Images:1:Image and so on.")]
+    [InlineData("""{ "Pool": { "Images": "python:3.12-slim" } }""", "Pool:Images: 'python:3.12-slim' must be a list: Pool:Images:0:Image, Pool:Images:1:Image and so on.")]
+    [InlineData("""{ "Pool": { "Images": [ { "Image": "python", "WarmUp": "true" } ] } }""", "Pool:Images:0:WarmUp: 'true' must be a list: Pool:Images:0:WarmUp:0, Pool:Images:0:WarmUp:1 and so on.")]
+    [InlineData("""{ "DefaultLimits": { "MemoryBytes": "512M" } }""", "DefaultLimits:MemoryBytes: '512M' must be a number of bytes, such as 536870912 for 512 MiB.")]
+    [InlineData("""{ "DefaultLimits": { "MemoryBytes": "2 GB" } }""", "DefaultLimits:MemoryBytes: '2 GB' must be a number of bytes, such as 2147483648 for 2 GiB.")]
+    [InlineData("""{ "DefaultLimits": { "MemoryBytes": "much" } }""", "DefaultLimits:MemoryBytes: 'much' must be a number of bytes, such as 536870912 for 512 MiB.")]
+    [InlineData("""{ "DefaultLimits": { "MemoryBytes": "9999999999 TiB" } }""", "DefaultLimits:MemoryBytes: '9999999999 TiB' must be a number of bytes, such as 536870912 for 512 MiB.")]
+    public void A_mistake_is_reported_with_the_whole_key_and_what_to_write(string boxer, string message)
+    {
+        OptionsValidationException fault = Assert.Throws<OptionsValidationException>(() => Read(Build("json", $$"""{ "Boxer": {{boxer}} }""", [])));
+
+        Assert.Equal([message], fault.Failures);
+    }
+
+    [Fact]
+    public void A_text_in_place_of_an_image_is_reported_with_the_whole_key()
+    {
+        OptionsValidationException fault = Assert.Throws<OptionsValidationException>(() => Read(Build("json", """{ "Boxer": { "Pool": { "Images": [ "python" ] } } }""", [])));
+
+        Assert.Contains("Pool:Images:0: 'python' must be a section with keys such as Pool:Images:0:Image.", fault.Failures);
+    }
+
+    [Theory]
     [InlineData("{}")]
     [InlineData("""{ "Boxer": null }""")]
     [InlineData("""{ "Boxer": {} }""")]
