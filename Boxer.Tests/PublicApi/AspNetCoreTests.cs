@@ -115,8 +115,10 @@ public sealed class AspNetCoreTests : IAsyncLifetime
         Assert.DoesNotContain("alone", new BoxerApiKey("alone") { AllowedNetworks = ["none"] }.ToString(), StringComparison.Ordinal);
     }
 
-    [Fact]
-    public async Task Users_of_another_scheme_have_files_of_their_own()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Users_of_another_scheme_have_files_of_their_own(bool isNamedByPolicy)
     {
         await using WebApplication app = await StartAsync(
             _ => { },
@@ -124,7 +126,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
             services =>
             {
                 services.AddAuthentication("named").AddScheme<AuthenticationSchemeOptions, NamedUsers>("named", null);
-                services.AddAuthorizationBuilder().AddPolicy("users", policy => policy.AddAuthenticationSchemes("named").RequireAuthenticatedUser());
+                services.AddAuthorizationBuilder().AddPolicy("users", policy => policy.AddAuthenticationSchemes(isNamedByPolicy ? ["named"] : []).RequireAuthenticatedUser());
             });
         using HttpClient nobody = ClientOf(app);
         using HttpClient ann = ClientOf(app);
