@@ -12,7 +12,7 @@ public interface ISandboxRunner
 {
     /// <summary>Runs the command to its end and returns everything it left.</summary>
     /// <remarks>
-    /// Each <see cref="SandboxException"/> has the image, the identifier of the run, and whether the command was started
+    /// Each <see cref="SandboxException"/> has the image, the identifier of the run, and whether the command may have run
     /// (<see cref="SandboxException.IsRetrySafe"/>).
     /// </remarks>
     /// <param name="request">What to run. It is copied before this returns, but for the contents of files and standard input, and not changed.</param>

@@ -20,8 +20,8 @@ internal sealed class RunEvents(bool isKept = true)
     private readonly LinkedList<SandboxEvent> _waiting = new();
     private readonly Channel<bool> _news = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
 
-    /// <summary>Whether the command was started.</summary>
-    internal bool HasStarted { get; private set; }
+    /// <summary>Whether the command may have run: a sandbox was told to start it.</summary>
+    internal bool MayHaveStarted { get; set; }
 
     /// <summary>Tells something.</summary>
     /// <param name="item">The event.</param>
@@ -40,7 +40,6 @@ internal sealed class RunEvents(bool isKept = true)
             }
             else
             {
-                HasStarted |= item is SandboxStarted;
                 _waiting.AddLast(item);
             }
         }

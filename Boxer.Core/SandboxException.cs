@@ -48,7 +48,7 @@ public abstract class SandboxException : Exception
     /// <value>
     /// Default <see langword="true"/> for <see cref="InvalidSandboxRequestException"/>, <see cref="ImageNotFoundException"/>,
     /// <see cref="ImagePullException"/>, <see cref="SandboxCapacityException"/> and <see cref="SandboxPrivilegeException"/>; <see langword="false"/>
-    /// for others. A runner sets it to whether the command was started.
+    /// for others. A runner sets it to <see langword="false"/> once it told the sandbox to start the command, and before that to <see langword="true"/>.
     /// </value>
     /// </summary>
     public bool IsRetrySafe { get; set; }
@@ -64,7 +64,7 @@ public abstract class SandboxException : Exception
 
     /// <summary>Notes the run that failed. Runs may share one failure, such as that of a pull: each gets an exception of its own.</summary>
     /// <returns>This exception, or a copy of it where it is another run's already.</returns>
-    internal SandboxException ForRun(string image, string runId, bool hasStarted)
+    internal SandboxException ForRun(string image, string runId, bool mayHaveStarted)
     {
         SandboxException own = this;
         if (Interlocked.CompareExchange(ref _runId, runId, null) is not null)
@@ -74,7 +74,7 @@ public abstract class SandboxException : Exception
         }
 
         own.Image = image;
-        own.IsRetrySafe = !hasStarted;
+        own.IsRetrySafe = !mayHaveStarted;
         return own;
     }
 }

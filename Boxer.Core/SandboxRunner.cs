@@ -217,7 +217,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
         catch (OperationCanceledException) when (_disposing.IsCancellationRequested && !callers.IsCancellationRequested)
         {
-            events.Complete(new SandboxRuntimeException("The runner was disposed while the command ran.").ForRun(request.Image, id, events.HasStarted));
+            events.Complete(new SandboxRuntimeException("The runner was disposed while the command ran.").ForRun(request.Image, id, events.MayHaveStarted));
         }
         catch (OperationCanceledException exception) when (callers.IsCancellationRequested)
         {
@@ -225,7 +225,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
         catch (SandboxException exception)
         {
-            events.Complete(exception.ForRun(request.Image, id, events.HasStarted));
+            events.Complete(exception.ForRun(request.Image, id, events.MayHaveStarted));
         }
         catch (Exception exception)
         {
@@ -288,8 +288,13 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                 {
                     lost = exception;
                 }
+                finally
+                {
+                    events.MayHaveStarted = sandbox.MayHaveStarted;
+                }
 
                 // What is frozen does not show that it was killed. The run has done nothing yet.
+                events.MayHaveStarted = false;
                 Log.WaitingSandboxDied(_logger, id, lost);
                 sandbox.Kill();
             }

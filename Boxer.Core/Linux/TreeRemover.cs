@@ -17,13 +17,20 @@ internal static class TreeRemover
     public static void Remove(string path)
     {
         string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
-        if (!Directory.Exists(Path.GetDirectoryName(full)))
+        SafeFileHandle parent;
+        try
+        {
+            parent = DirectoryHandle.OpenNamed(Path.GetDirectoryName(full)!);
+        }
+        catch (NativeException exception) when (exception.Errno == Errno.ENOENT)
         {
             return;
         }
 
-        using SafeFileHandle parent = DirectoryHandle.OpenNamed(Path.GetDirectoryName(full)!);
-        Remove(parent, Encoding.UTF8.GetBytes(Path.GetFileName(full) + "\0"), null);
+        using (parent)
+        {
+            Remove(parent, Encoding.UTF8.GetBytes(Path.GetFileName(full) + "\0"), null);
+        }
     }
 
     /// <summary>Removes a file or a tree; nothing if it does not exist.</summary>

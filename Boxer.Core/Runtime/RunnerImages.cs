@@ -1,4 +1,5 @@
 using Boxer.Admission;
+using Boxer.Diagnostics;
 using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Runtime.Init;
@@ -80,7 +81,10 @@ internal sealed class RunnerImages : IImageStore, IAsyncDisposable, IDisposable
     /// <summary>As <see cref="DisposeAsync"/>, for containers that are disposed synchronously.</summary>
     public void Dispose() => DisposeAsync().AsTask().GetAwaiter().GetResult();
 
-    /// <summary>Ends pulls and unmounts the roots. Runners that use it are disposed before.</summary>
+    /// <summary>
+    /// Ends pulls and unmounts the roots. Runners that use it are disposed before. A failure to do so is logged, and the next start on this host
+    /// tries again.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         await _gate.WaitAsync().ConfigureAwait(false);
@@ -89,6 +93,11 @@ internal sealed class RunnerImages : IImageStore, IAsyncDisposable, IDisposable
             _isDisposed = true;
             _kept = null;
             await CloseAsync().ConfigureAwait(false);
+        }
+        catch (AggregateException exception)
+        {
+            // As for a runner: no reason to end an application otherwise than in order.
+            Log.RunnerLeft(_loggers.CreateLogger("Boxer"), exception);
         }
         finally
         {

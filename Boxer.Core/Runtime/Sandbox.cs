@@ -45,6 +45,9 @@ internal sealed class Sandbox
     /// <summary>Whether the command was started: until then another sandbox can stand in for this one.</summary>
     internal bool HasStarted { get; private set; }
 
+    /// <summary>Whether PID 1 was told to start the command, which may have run before anything was heard of it.</summary>
+    internal bool MayHaveStarted { get; private set; }
+
     /// <summary>
     /// Whether it still waits: its process has not ended, PID 1 has said nothing and not hung up, and the kernel has killed nothing in it for want
     /// of memory or refused it a process or thread, which what is frozen does not show.
@@ -327,6 +330,7 @@ internal sealed class Sandbox
             await FillWorkspaceAsync(work.Workspace, cancellationToken).ConfigureAwait(false);
             _field = null;
             usage.StartCount();
+            MayHaveStarted = true;
             await Init.GoAsync(cancellationToken).ConfigureAwait(false);
             while (true)
             {

@@ -46,7 +46,7 @@ internal static class SettingChecks
     internal static IEnumerable<(string, string)> Registries(object value) =>
         ((IList<RegistryOptions>)value).Index()
             .Where(item => item.Item is { Name.Length: > 0 })
-            .GroupBy(item => item.Item.Name, StringComparer.OrdinalIgnoreCase)
+            .GroupBy(item => Images.RegistryName.Canonical(item.Item.Name), StringComparer.OrdinalIgnoreCase)
             .SelectMany(group => group.Skip(1).Select(item => ($"[{item.Index}].Name", $"'{item.Item.Name}' is there twice; put what it has into one entry.")));
 
     internal static IEnumerable<(string, string)> Mirrors(object value) =>

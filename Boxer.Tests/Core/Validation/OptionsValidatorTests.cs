@@ -28,6 +28,7 @@ public sealed class OptionsValidatorTests
         { "Registries[0]", options => options.Registries = [null!], "must not be null." },
         { "Registries[1].Name", options => options.Registries = [new() { Name = "docker.io" }, new()], "is missing; write a host or host:port, such as ghcr.io." },
         { "Registries[1].Name", options => options.Registries = [new() { Name = "docker.io" }, new() { Name = "Docker.io" }], "'Docker.io' is there twice; put what it has into one entry." },
+        { "Registries[1].Name", options => options.Registries = [new() { Name = "docker.io" }, new() { Name = "index.docker.io" }], "'index.docker.io' is there twice; put what it has into one entry." },
         { "Registries[0].Mirrors", options => options.Registries = [new() { Name = "docker.io", Mirrors = null! }], "must not be null." },
         { "Registries[0].Mirrors[1]", options => options.Registries = [new() { Name = "docker.io", Mirrors = ["https://a.example", "a.example"] }], "'a.example' must be an http or https URL without user, query and fragment, such as http://127.0.0.1:5000." },
         { "AllowedRegistries", options => options.AllowedRegistries = null!, "must not be null." },

@@ -9,18 +9,18 @@ namespace Boxer.Tests.Linux.Faults;
 [Collection(Sandboxes.Name)]
 public sealed class LyingInitTests(PythonImage image)
 {
-    // Before the command started only our own program can have spoken; after, it is the guest's doing.
-    private static readonly (string Name, string Program, string Fault)[] BeforeTheStart =
+    // Before the command started only our own program can have spoken; after, it is the guest's doing. Once told to start the command, it may have done so.
+    private static readonly (string Name, string Program, string Fault, bool IsRetrySafe)[] BeforeTheStart =
     [
-        ("another version", "ready(3); silence()", "speaks protocol version 3"),
-        ("started before it is ready", "started(); silence()", "booted with something else"),
-        ("ready twice", "ready(); ready(); silence()", "PID 1 sent InitReady"),
-        ("ended before it started", "go(); ended(); silence()", "PID 1 sent InitEnded"),
-        ("outputs before it started", "go(); directory('a'); silence()", "PID 1 sent InitOutputDirectory"),
-        ("gone after ready", "ready()", "ended before the command ran"),
-        ("half a frame", "go(); s.sendall(b'\\x10\\0\\0')", "ended before the command ran"),
-        ("a frame of 2 GiB", "go(); s.sendall(struct.pack('<IHH', 1 << 31, 0x8002, 1)); silence()", "announced a frame of"),
-        ("a fault", "go(); send(11, struct.pack('<I', 5) + text('bad luck')); silence()", "bad luck (errno 5)"),
+        ("another version", "ready(3); silence()", "speaks protocol version 3", true),
+        ("started before it is ready", "started(); silence()", "booted with something else", true),
+        ("ready twice", "ready(); ready(); silence()", "PID 1 sent InitReady", false),
+        ("ended before it started", "go(); ended(); silence()", "PID 1 sent InitEnded", false),
+        ("outputs before it started", "go(); directory('a'); silence()", "PID 1 sent InitOutputDirectory", false),
+        ("gone after ready", "ready()", "ended before the command ran", false),
+        ("half a frame", "go(); s.sendall(b'\\x10\\0\\0')", "ended before the command ran", false),
+        ("a frame of 2 GiB", "go(); s.sendall(struct.pack('<IHH', 1 << 31, 0x8002, 1)); silence()", "announced a frame of", false),
+        ("a fault", "go(); send(11, struct.pack('<I', 5) + text('bad luck')); silence()", "bad luck (errno 5)", false),
     ];
 
     private static readonly (string Name, string Program, TerminationKind End, bool IsIncomplete)[] AfterTheStart =
@@ -68,11 +68,11 @@ public sealed class LyingInitTests(PythonImage image)
     {
         image.Require();
         await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
-        foreach ((string name, string program, string message) in BeforeTheStart)
+        foreach ((string name, string program, string message, bool isRetrySafe) in BeforeTheStart)
         {
             faulty.Runsc.Lie(program);
             Exception? fault = await Record.ExceptionAsync(() => faulty.Runner.RunAsync(Command("true"), Cancel));
-            Assert.True(fault is SandboxRuntimeException && fault.Message.Contains(message, StringComparison.Ordinal), $"{name}: {fault}");
+            Assert.True(fault is SandboxRuntimeException { IsRetrySafe: var safe } && safe == isRetrySafe && fault.Message.Contains(message, StringComparison.Ordinal), $"{name}: {fault}");
         }
     }
 
