@@ -53,7 +53,10 @@ public sealed class BoxerJsonConfiguration
         return new(settings, source.File, faults);
     }
 
-    /// <summary>Sets the options of the runner and of the endpoints to what is configured.</summary>
+    /// <summary>
+    /// Sets the options of the runner and of the endpoints to what is configured. Without <c>allowed_networks</c> the network mode <c>host</c> is allowed where
+    /// <c>listen_addr</c> is a loopback address and there are no keys: the host listens there, and nowhere else, with <see cref="Listen"/>.
+    /// </summary>
     /// <param name="services">The services of the host.</param>
     public void Configure(IServiceCollection services)
     {

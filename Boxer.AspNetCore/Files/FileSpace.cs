@@ -29,7 +29,6 @@ internal sealed class FileSpace
 
     private readonly Dictionary<string, StoredFile> _files = new(StringComparer.Ordinal);
     private readonly Lock _lock = new();
-    private readonly SafeFileHandle _directory;
     private readonly string _path;
     private readonly string _data;
     private readonly string _staging;
@@ -39,10 +38,9 @@ internal sealed class FileSpace
     private long _bytes;
     private long _count;
 
-    private FileSpace(string path, SafeFileHandle directory, FileStoreLimits limits)
+    private FileSpace(string path, FileStoreLimits limits)
     {
         _path = path;
-        _directory = directory;
         _data = Path.Combine(path, DataName);
         _staging = Path.Combine(path, StagingName);
         _limits = limits;
@@ -246,8 +244,8 @@ internal sealed class FileSpace
 
     internal static FileSpace Open(string path, FileStoreLimits limits)
     {
-        SafeFileHandle directory = PrivateDirectory.Open(path);
-        FileSpace space = new(path, directory, limits);
+        PrivateDirectory.Ensure(path);
+        FileSpace space = new(path, limits);
         PrivateDirectory.Ensure(space._data);
         PrivateDirectory.Ensure(space._staging);
         foreach (StoredFile file in FindFiles(space._data))
@@ -415,8 +413,11 @@ internal sealed class FileSpace
     private FileStream Open(StoredFile file)
     {
         byte[] path = Encoding.UTF8.GetBytes(Path.GetRelativePath(_path, file.Location) + '\0');
+
+        // Not held: an application can have any number of users, each with a space, and this process has few descriptors.
+        using SafeFileHandle directory = DirectoryHandle.OpenToResolve(_path);
         SafeFileHandle handle = Fcntl.openat2(
-            _directory,
+            directory,
             path,
             Fcntl.O_RDONLY | Fcntl.O_NONBLOCK,
             Fcntl.RESOLVE_IN_ROOT | Fcntl.RESOLVE_NO_SYMLINKS | Fcntl.RESOLVE_NO_XDEV);

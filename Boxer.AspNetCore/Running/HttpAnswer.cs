@@ -22,6 +22,8 @@ internal sealed record HttpAnswer(int Status, RunResponseBody? Run, RunErrorBody
             response.Headers.RetryAfter = Math.Max(1, (long)Math.Ceiling(wait.TotalSeconds)).ToString(System.Globalization.CultureInfo.InvariantCulture);
         }
 
+        // The authorization of an application answers before ErrorHandling is asked.
+        response.Headers.XContentTypeOptions = "nosniff";
         response.ContentType = "application/json; charset=utf-8";
         await WriteBodyAsync(response.BodyWriter, context.RequestAborted);
     }

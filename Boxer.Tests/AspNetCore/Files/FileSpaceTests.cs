@@ -51,6 +51,17 @@ public sealed class FileSpaceTests : IDisposable
     public void Names_of_spaces_cannot_leave_the_root(string name) => Assert.Throws<ArgumentException>(() => _store.GetSpace(name));
 
     [Fact]
+    public async Task A_space_holds_no_descriptor()
+    {
+        await PutAsync("a", "x");
+        _space.OpenRead("a")!.Dispose();
+
+        Assert.DoesNotContain(
+            Directory.EnumerateFileSystemEntries("/proc/self/fd").Select(descriptor => new FileInfo(descriptor).LinkTarget),
+            target => target?.StartsWith(Path.Combine(_root, "one"), StringComparison.Ordinal) ?? false);
+    }
+
+    [Fact]
     public async Task Two_runs_that_use_one_upload_at_once_both_read_the_whole_of_it()
     {
         await PutAsync("shared", "content");
