@@ -54,7 +54,7 @@ public sealed class BoxerOptions
     public string? CgroupParent { get; set; }
 
     /// <summary>
-    /// Resolvers of sandboxes that have a network, as IP addresses; at most 3. Empty: the default.
+    /// Resolvers of sandboxes that have a network, as IP addresses; at most 3. Assign a list to replace the default; empty is the default too.
     /// <value>Default 8.8.8.8 and 8.8.4.4.</value>
     /// </summary>
     public IList<string> DnsServers { get; set; } = [.. DefaultDnsServers];
@@ -115,7 +115,8 @@ public sealed class BoxerOptions
 
     /// <summary>
     /// Private IPv4 blocks that sandboxes of the network mode <c>sandbox</c> get their addresses from, in the order in which they are
-    /// tried; /16 to /30. Parts that overlap an address or a route of this host are passed over. Empty: the default.
+    /// tried; /16 to /30. Parts that overlap an address or a route of this host are passed over. Assign a list to replace the default;
+    /// empty is the default too.
     /// <value>Default 10.231.0.0/16, 172.30.0.0/16 and 192.168.208.0/20.</value>
     /// </summary>
     public IList<string> NetworkBlocks { get; set; } = [.. DefaultNetworkBlocks];

@@ -11,7 +11,7 @@ internal static class GuestNamespace
         var options = new BoxerOptions { DnsServers = [resolver], EnableIPv6 = ipv6 };
         if (block is not null)
         {
-            options.NetworkBlocks.Add(block);
+            options.NetworkBlocks = [block];
         }
 
         return new SandboxNetworkMode(() => options, time, programs is null ? null : [programs]);
