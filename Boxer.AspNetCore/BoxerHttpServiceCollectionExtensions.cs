@@ -45,8 +45,9 @@ public static class BoxerHttpServiceCollectionExtensions
         services.AddRouting();
         services.AddHealthChecks();
         services.AddAuthentication().AddScheme<AuthenticationSchemeOptions, KeyAuthenticationHandler>(BoxerHttpDefaults.AuthenticationScheme, configureOptions: null);
-        services.AddAuthorization();
-        services.AddOptions<AuthorizationOptions>().Configure<ApiKeys>(AddPolicy);
+        services.AddAuthorizationBuilder().AddPolicy(
+            BoxerHttpDefaults.AuthorizationPolicy,
+            policy => policy.AddAuthenticationSchemes(BoxerHttpDefaults.AuthenticationScheme).AddRequirements(new KeyRequirement()));
         services.AddSingleton<IAuthorizationHandler, KeyRequirementHandler>();
         services.AddApiDescription();
         services.TryAddSingleton(TimeProvider.System);
@@ -65,19 +66,6 @@ public static class BoxerHttpServiceCollectionExtensions
         services.AddSingleton<RunPreparation>();
         return services;
     }
-
-    // Endpoints whose policies name a scheme see the users of that one alone: without keys, those of the application's default scheme count.
-    private static void AddPolicy(AuthorizationOptions authorization, ApiKeys keys) => authorization.AddPolicy(
-        BoxerHttpDefaults.AuthorizationPolicy,
-        policy =>
-        {
-            if (keys.AreRequired)
-            {
-                policy.AddAuthenticationSchemes(BoxerHttpDefaults.AuthenticationScheme);
-            }
-
-            policy.AddRequirements(new KeyRequirement());
-        });
 
     private static FileStore OpenFileStore(IServiceProvider provider)
     {

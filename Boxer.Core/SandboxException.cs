@@ -44,7 +44,7 @@ public abstract class SandboxException : Exception
 
     /// <summary>
     /// Whether the request can be sent again without running its command twice: the command was not started. It may fail again for the same
-    /// reason, as an invalid request does.
+    /// reason, as an invalid request does: retry <see cref="SandboxCapacityException"/> and <see cref="ImagePullException"/>.
     /// <value>
     /// Default <see langword="true"/> for <see cref="InvalidSandboxRequestException"/>, <see cref="ImageNotFoundException"/>,
     /// <see cref="ImagePullException"/>, <see cref="SandboxCapacityException"/> and <see cref="SandboxPrivilegeException"/>; <see langword="false"/>

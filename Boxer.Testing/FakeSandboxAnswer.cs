@@ -82,7 +82,9 @@ public sealed class FakeSandboxAnswer
     }
 
     /// <summary>Answers with events.</summary>
-    /// <param name="events">The events, the last a <see cref="SandboxEnded"/>.</param>
+    /// <param name="events">
+    /// The events, the last a <see cref="SandboxEnded"/>. <see cref="ISandboxRunner.RunAsync"/> returns its result as it is: give it what the events printed.
+    /// </param>
     /// <returns>The runner.</returns>
     public FakeSandboxRunner Streams(params IEnumerable<SandboxEvent> events)
     {

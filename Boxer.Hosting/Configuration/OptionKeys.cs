@@ -25,7 +25,9 @@ internal sealed class OptionKeys(SettingTable table, Faults faults)
             }
 
             string[] known = [.. settings.Select(known => known.Name)];
-            string remedy = NearestName.Find(child.Key, known) is { } nearest
+            string remedy = child.GetChildren().Any(inner => known.Contains(inner.Key, StringComparer.OrdinalIgnoreCase))
+                ? $"it has options: pass this section, as GetSection(\"{child.Key}\") does."
+                : NearestName.Find(child.Key, known) is { } nearest
                 ? $"did you mean {nearest}?"
                 : $"the options here are {string.Join(", ", known.Order(StringComparer.Ordinal))}.";
             faults.Add(child, $"is no option; {remedy}");

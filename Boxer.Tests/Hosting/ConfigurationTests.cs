@@ -153,6 +153,18 @@ public sealed class ConfigurationTests
         Assert.Contains("Pool:Images:0: 'python' must be a section with keys such as Pool:Images:0:Image.", fault.Failures);
     }
 
+    [Fact]
+    public void A_configuration_whose_section_has_the_options_names_the_section()
+    {
+        var services = new ServiceCollection();
+        services.AddBoxer(new ConfigurationBuilder().AddInMemoryCollection([new("Boxer:Home", "/srv/boxer")]).Build());
+        using ServiceProvider provider = services.BuildServiceProvider();
+
+        OptionsValidationException fault = Assert.Throws<OptionsValidationException>(() => provider.GetRequiredService<IOptions<BoxerOptions>>().Value);
+
+        Assert.Equal(["Boxer: is no option; it has options: pass this section, as GetSection(\"Boxer\") does."], fault.Failures);
+    }
+
     [Theory]
     [InlineData("{}")]
     [InlineData("""{ "Boxer": null }""")]
