@@ -1,5 +1,4 @@
 using System.Text.Json;
-using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 using Boxer.AspNetCore.Endpoints;
 
@@ -38,7 +37,12 @@ internal static class ApiDescription
     public static void AddApiDescription(this IServiceCollection services)
     {
         services.ConfigureHttpJsonOptions(options =>
-            options.SerializerOptions.TypeInfoResolverChain.Insert(0, HostJson.Default.WithAddedModifier(NameMembers)));
+        {
+            // These options are the application's too: numbers, texts and lists stay as it reads and writes them.
+            IList<IJsonTypeInfoResolver> chain = options.SerializerOptions.TypeInfoResolverChain;
+            chain.Insert(0, new OwnTypes(HostJson.Default.WithAddedModifier(NameMembers)));
+            chain.Add(HostJson.Default);
+        });
         services.AddOpenApi(BoxerHttpDefaults.DocumentName, options =>
         {
             options.ShouldInclude = endpoint => endpoint.GroupName == BoxerHttpDefaults.DocumentName;
@@ -70,13 +74,17 @@ internal static class ApiDescription
         await context.Response.Body.WriteAsync(document, context.RequestAborted);
     }
 
-    // The application's own JSON options may have other names and let numbers be texts.
+    // The application's own JSON options may have other names.
     private static void NameMembers(JsonTypeInfo type)
     {
-        type.NumberHandling = JsonNumberHandling.Strict;
         foreach (JsonPropertyInfo property in type.Properties)
         {
             property.Name = JsonNamingPolicy.SnakeCaseLower.ConvertName(property.Name);
         }
+    }
+
+    private sealed class OwnTypes(IJsonTypeInfoResolver all) : IJsonTypeInfoResolver
+    {
+        public JsonTypeInfo? GetTypeInfo(Type type, JsonSerializerOptions options) => type.Assembly == typeof(OwnTypes).Assembly ? all.GetTypeInfo(type, options) : null;
     }
 }

@@ -65,6 +65,7 @@ internal sealed class ApiDocument(IServiceProvider services, ApiKeys keys, Allow
         Inline(document, schemas, "LargeText", new JsonObject { ["type"] = "string" });
         Inline(document, schemas, "IFormFile", new JsonObject { ["type"] = "string", ["format"] = "binary" });
         CleanDescriptions(document);
+        CleanNumbers(document);
         DescribeSchemas(schemas, networks.Names);
         foreach (JsonObject operation in document["paths"]!.AsObject().SelectMany(path => path.Value!.AsObject()).Select(method => (JsonObject)method.Value!))
         {
@@ -115,6 +116,23 @@ internal sealed class ApiDocument(IServiceProvider services, ApiKeys keys, Allow
             if (found["description"] is JsonValue description && description.TryGetValue(out string? text))
             {
                 found["description"] = WebUtility.HtmlDecode(text.ReplaceLineEndings(" "));
+            }
+        }
+    }
+
+    // The application's own JSON options may let numbers be texts; these endpoints do not.
+    private static void CleanNumbers(JsonNode node)
+    {
+        foreach (JsonObject found in FindObjects(node))
+        {
+            if (found["type"] is JsonArray types && types.Any(type => (string?)type is "integer" or "number") && types.FirstOrDefault(type => (string?)type == "string") is { } text)
+            {
+                types.Remove(text);
+                found.Remove("pattern");
+                if (types is [{ } only])
+                {
+                    found["type"] = only.DeepClone();
+                }
             }
         }
     }

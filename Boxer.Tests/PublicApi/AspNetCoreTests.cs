@@ -11,7 +11,7 @@ using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Http.Json;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -202,7 +202,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     public async Task The_document_needs_no_reflection()
     {
         await using WebApplication app = await StartAsync(_ => { }, app => app.MapBoxer(), services =>
-            services.PostConfigure<JsonOptions>(json =>
+            services.PostConfigure<Microsoft.AspNetCore.Http.Json.JsonOptions>(json =>
             {
                 // What an application compiled ahead of time has.
                 foreach (DefaultJsonTypeInfoResolver reflection in json.SerializerOptions.TypeInfoResolverChain.OfType<DefaultJsonTypeInfoResolver>().ToList())
@@ -236,6 +236,27 @@ public sealed class AspNetCoreTests : IAsyncLifetime
         JsonNode run = document["paths"]!["/a/run"]!["post"]!;
         Assert.Equal("run", (string?)run["operationId"]);
         Assert.NotNull(run["responses"]!["418"]);
+    }
+
+    [Fact]
+    public async Task Numbers_of_the_application_are_read_as_it_says()
+    {
+        await using WebApplication app = await StartAsync(_ => { }, app =>
+        {
+            app.MapBoxer("/a");
+            app.MapPost("/member", (Counted body) => body.Count);
+            app.MapPost("/list", (List<int> body) => body.Single());
+            app.MapPost("/long", (long[] body) => body.Single());
+            app.MapPost("/bare", ([FromBody] int body) => body);
+        });
+        using HttpClient client = ClientOf(app);
+
+        foreach ((string path, string body) in new[] { ("/member", """{"count":"5"}"""), ("/list", """["5"]"""), ("/long", """["5"]"""), ("/bare", "\"5\"") })
+        {
+            using StringContent content = new(body, System.Text.Encoding.UTF8, "application/json");
+            using HttpResponseMessage answer = await client.PostAsync(path, content, Cancel);
+            Assert.Equal((path, 200, "5"), (path, (int)answer.StatusCode, await answer.Content.ReadAsStringAsync(Cancel)));
+        }
     }
 
     [Fact]
@@ -330,6 +351,8 @@ public sealed class AspNetCoreTests : IAsyncLifetime
         JsonNode body = (await response.Content.ReadFromJsonAsync<JsonNode>(Cancel))!;
         return ((int)response.StatusCode, (string)(body["error"] ?? body["stdout"])!);
     }
+
+    private sealed record Counted(int Count);
 
     /// <summary>A scheme of the application: the user's name is in a header.</summary>
     private sealed class NamedUsers(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory loggers, UrlEncoder encoder)
