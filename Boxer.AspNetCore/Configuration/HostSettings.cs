@@ -6,24 +6,24 @@ namespace Boxer.AspNetCore.Configuration;
 internal sealed record HostSettings
 {
     /// <summary>The options of the sandboxes.</summary>
-    public required BoxerOptions Sandboxes { get; init; }
+    public BoxerOptions Sandboxes { get; } = new();
 
-    public required ListenAddress ListenAddress { get; init; }
+    public required ListenAddress ListenAddress { get; set; }
 
     /// <summary>Limits of the endpoints.</summary>
-    public required BoxerHttpOptions Http { get; init; }
+    public BoxerHttpOptions Http { get; } = new();
 
     /// <summary>Keys that clients must show one of; empty: open to everybody who reaches the port.</summary>
-    public required IReadOnlyList<string> ApiKeys { get; init; }
+    public IReadOnlyList<string> ApiKeys { get; set; } = [];
 
     /// <summary>Names that the Host header may have where there are no keys, beside the addresses and names of this machine.</summary>
-    public required IReadOnlyList<string> HostNames { get; init; }
+    public IReadOnlyList<string> HostNames { get; set; } = [];
 
     /// <summary>Whether allowed_networks was left to its default.</summary>
-    public required bool NetworksByDefault { get; init; }
+    public bool NetworksByDefault { get; set; }
 
     /// <summary>Whether the default omits "host" because other users than this machine's can send requests.</summary>
-    public required bool HostNetworkLeftOut { get; init; }
+    public bool HostNetworkLeftOut { get; set; }
 
     /// <summary>Copies what is configured to the options of the endpoints. The runner's own networks are those of requests.</summary>
     public void CopyTo(BoxerHttpOptions options)

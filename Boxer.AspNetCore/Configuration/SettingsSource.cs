@@ -1,6 +1,9 @@
+using System.Buffers;
 using System.Collections;
 using System.Globalization;
+using System.Text.Encodings.Web;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace Boxer.AspNetCore.Configuration;
 
@@ -19,15 +22,19 @@ internal sealed class SettingsSource
     private const string LongPrefix = "BOXER__";
     private const int MaxFileBytes = 1 << 20;
 
-    private SettingsSource(SettingObject root, string? file, IReadOnlyList<string> faults)
+    private SettingsSource(JsonElement root, IReadOnlyDictionary<string, string> variables, string? file, IReadOnlyList<string> faults)
     {
         Root = root;
+        Variables = variables;
         File = file;
         Faults = faults;
     }
 
-    /// <summary>Everything that is set.</summary>
-    public SettingObject Root { get; }
+    /// <summary>Everything that is set, as one document. Registry names as keys have the colons that IConfiguration splits keys at.</summary>
+    public JsonElement Root { get; }
+
+    /// <summary>The variables that values come from, by their path; see <see cref="StrictReader.Plain"/>.</summary>
+    public IReadOnlyDictionary<string, string> Variables { get; }
 
     /// <summary>The file that was read; <see langword="null"/> where there is none.</summary>
     public string? File { get; }
@@ -41,7 +48,7 @@ internal sealed class SettingsSource
         List<string> faults = [];
         string? named = fileArgument ?? (environment[FileVariable] as string is { Length: > 0 } variable ? variable : null);
         string file = named ?? Path.Combine(homeDirectory, ".boxer", "config.json");
-        SettingObject? root = null;
+        JsonObject? root = null;
         bool exists = System.IO.File.Exists(file);
         if (exists)
         {
@@ -53,12 +60,13 @@ internal sealed class SettingsSource
             faults.Add($"{origin}: there is no file {file}; name one that exists.");
         }
 
-        root ??= new SettingObject(null, new(StringComparer.Ordinal));
-        ReadEnvironment(root, environment, faults);
-        return new SettingsSource(root, exists ? file : null, faults);
+        root ??= [];
+        Dictionary<string, string> variables = new(StringComparer.Ordinal);
+        ReadEnvironment(root, environment, variables, faults);
+        return new SettingsSource(ToElement(root), variables, exists ? file : null, faults);
     }
 
-    private static SettingObject? ReadFile(string file, List<string> faults)
+    private static JsonObject? ReadFile(string file, List<string> faults)
     {
         try
         {
@@ -70,9 +78,9 @@ internal sealed class SettingsSource
 
             using JsonDocument document = StrictJson.Parse(System.IO.File.ReadAllBytes(file), isOfAPerson: true);
             CheckStrings(document.RootElement);
-            if (Convert(document.RootElement) is SettingObject root)
+            if (document.RootElement.ValueKind == JsonValueKind.Object)
             {
-                return root;
+                return JsonObject.Create(document.RootElement.Clone());
             }
 
             faults.Add($"{file}: is not a JSON object; write {{ \"key\": value, ... }}.");
@@ -93,28 +101,21 @@ internal sealed class SettingsSource
         return null;
     }
 
-    private static SettingNode Convert(JsonElement element)
+    private static JsonElement ToElement(JsonObject root)
     {
-        switch (element.ValueKind)
+        ArrayBufferWriter<byte> buffer = new();
+        using (Utf8JsonWriter writer = new(buffer, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
         {
-            case JsonValueKind.Object:
-                Dictionary<string, SettingNode> members = new(StringComparer.Ordinal);
-                foreach (JsonProperty property in element.EnumerateObject())
-                {
-                    members.Add(property.Name, Convert(property.Value));
-                }
-
-                return new SettingObject(null, members);
-            case JsonValueKind.Array:
-                return new SettingList(null, [.. element.EnumerateArray().Select(Convert)]);
-            default:
-                return new SettingScalar(null, element.Clone(), null);
+            root.WriteTo(writer);
         }
+
+        using var document = JsonDocument.Parse(buffer.WrittenMemory);
+        return document.RootElement.Clone();
     }
 
-    private static void ReadEnvironment(SettingObject root, IDictionary environment, List<string> faults)
+    private static void ReadEnvironment(JsonObject root, IDictionary environment, Dictionary<string, string> variables, List<string> faults)
     {
-        SettingObject fromVariables = new(null, new(StringComparer.Ordinal));
+        JsonObject fromVariables = [];
         Dictionary<string, string> seen = new(StringComparer.Ordinal);
         foreach (string name in environment.Keys.Cast<string>().Order(StringComparer.Ordinal))
         {
@@ -137,64 +138,61 @@ internal sealed class SettingsSource
                 continue;
             }
 
-            Put(fromVariables, path, name, environment[name] as string ?? "");
+            if (path.Length > StrictJson.MaxDepth)
+            {
+                faults.Add($"{name}: has more than {StrictJson.MaxDepth} levels; no setting has.");
+                continue;
+            }
+
+            Put(fromVariables, path, environment[name] as string ?? "");
+            for (int levels = 1; levels <= path.Length; levels++)
+            {
+                variables.TryAdd(StrictReader.Plain(string.Join('.', path[..levels])), name);
+            }
         }
 
-        foreach ((string key, SettingNode node) in fromVariables.Members)
+        foreach ((string key, JsonNode? node) in fromVariables)
         {
-            bool merged = node is SettingObject { Members: var members }
-                && root.Members.GetValueOrDefault(key) is SettingObject present
-                && Merge(present, members);
-            if (!merged)
+            if (node is JsonObject members && root[key] is JsonObject present)
             {
-                root.Members[key] = Listed(node);
+                foreach ((string member, JsonNode? value) in members)
+                {
+                    present[member] = Listed(value!);
+                }
+            }
+            else
+            {
+                root[key] = Listed(node!);
             }
         }
     }
 
-    private static bool Merge(SettingObject target, Dictionary<string, SettingNode> members)
-    {
-        foreach ((string key, SettingNode node) in members)
-        {
-            target.Members[key] = Listed(node);
-        }
-
-        return true;
-    }
-
-    private static void Put(SettingObject target, string[] path, string variable, string value)
+    private static void Put(JsonObject target, string[] path, string value)
     {
         foreach (string name in path[..^1])
         {
-            if (target.Members.GetValueOrDefault(name) is not SettingObject next)
+            if (target[name] is not JsonObject next)
             {
-                next = new SettingObject(variable, new(StringComparer.Ordinal));
-                target.Members[name] = next;
+                target[name] = next = [];
             }
 
             target = next;
         }
 
-        target.Members[path[^1]] = new SettingScalar(variable, default, value);
+        target[path[^1]] = value;
     }
 
-    /// <summary>Turns objects whose names are 0, 1, 2 ... into lists.</summary>
-    private static SettingNode Listed(SettingNode node)
+    /// <summary>Copies a value, with lists for objects whose names are 0, 1, 2 ...</summary>
+    private static JsonNode Listed(JsonNode node)
     {
-        if (node is not SettingObject { Members: var members } target)
+        if (node is not JsonObject members)
         {
-            return node;
+            return node.DeepClone();
         }
 
-        List<SettingNode> items = [];
-        while (members.TryGetValue(items.Count.ToString(CultureInfo.InvariantCulture), out SettingNode? item))
-        {
-            items.Add(Listed(item));
-        }
-
-        return items.Count == members.Count
-            ? new SettingList(target.Variable, items)
-            : target with { Members = members.ToDictionary(member => member.Key, member => Listed(member.Value), StringComparer.Ordinal) };
+        return Enumerable.Range(0, members.Count).All(i => members.ContainsKey(i.ToString(CultureInfo.InvariantCulture)))
+            ? new JsonArray([.. Enumerable.Range(0, members.Count).Select(i => Listed(members[i.ToString(CultureInfo.InvariantCulture)]!))])
+            : new JsonObject(members.Select(member => KeyValuePair.Create(member.Key, (JsonNode?)Listed(member.Value!))));
     }
 
     // A string is decoded only when it is read, and an escaped half of a surrogate pair throws InvalidOperationException then.

@@ -89,6 +89,9 @@ internal sealed record Setting
     /// <summary>Name in the HTTP host's configuration where requests cannot set it; that of a limit is at the top and sets the default.</summary>
     public string? HostKey { get; init; }
 
+    /// <summary>Name in JSON.</summary>
+    public string Key => HttpKey ?? HostKey ?? Name;
+
     /// <summary>The default of the HTTP host, where it is another one.</summary>
     public object? HostDefault { get; init; }
 
@@ -111,7 +114,7 @@ internal sealed record Setting
     public bool LooksAtMachine { get; init; }
 
     /// <summary>The unit of the numbers that JSON has for sizes and times, by the end of the key.</summary>
-    private long KeyUnit => (HttpKey ?? HostKey)?.EndsWith("_mb", StringComparison.Ordinal) == true ? ByteSize.MiB : 1;
+    private long KeyUnit => Key.EndsWith("_mb", StringComparison.Ordinal) ? ByteSize.MiB : 1;
 
     /// <summary>Makes a setting. Its kind follows from the type of its property: numbers of 64 bits are sizes, unless they have a unit.</summary>
     internal static Setting Of<TOwner, TValue>(string name, Func<TOwner, TValue> get, Action<TOwner, TValue> set, string text)
