@@ -114,7 +114,7 @@ start_host() {
         result "the host starts"
         say_time
     else
-        result "the host starts" "$(tail -n 20 "$log")"
+        result "the host starts" "$(grep -v "^   at " "$log" | tail -n 20)"
         finish
     fi
 }
