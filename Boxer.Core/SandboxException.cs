@@ -1,3 +1,4 @@
+using System.Globalization;
 using Boxer.Common;
 
 namespace Boxer;
@@ -133,13 +134,58 @@ public sealed class InvalidSandboxRequestException : SandboxException
         : throw new ArgumentException("There must be at least one fault.", nameof(faults));
 }
 
-/// <summary>One thing that is wrong with a request or with options.</summary>
+/// <summary>One thing that is wrong with a request or with options. Two are equal if they have the same property and the same message.</summary>
 /// <param name="Field">The property, for example <c>Limits.MemoryBytes</c> or <c>Files[0].Path</c>.</param>
 /// <param name="Message">What is wrong and what to do, as a sentence.</param>
 public sealed record SandboxFault(string Field, string Message)
 {
+    private readonly string? _format;
+
+    /// <summary>Creates a fault whose message names other properties, so that a facade can name them in its own way: see <see cref="FormatMessage"/>.</summary>
+    /// <param name="field">The property that is wrong.</param>
+    /// <param name="format">The message as a composite format: <c>{0}</c> stands for the first of the other properties.</param>
+    /// <param name="relatedFields">The other properties, for example <c>Limits.WallClock</c>.</param>
+    public SandboxFault(string field, string format, IReadOnlyList<string> relatedFields)
+        : this(field, Fill(format, relatedFields, name => name))
+    {
+        _format = format;
+        RelatedFields = relatedFields;
+    }
+
+    /// <summary>What is wrong and what to do, as a sentence.</summary>
+    public string Message
+    {
+        get;
+        init
+        {
+            field = value;
+            _format = null;
+            RelatedFields = [];
+        }
+    } = Message;
+
+    /// <summary>Other properties that <see cref="Message"/> names.</summary>
+    public IReadOnlyList<string> RelatedFields { get; private init; } = [];
+
+    /// <summary>Returns the message with other names for <see cref="RelatedFields"/>, such as those of an HTTP request.</summary>
+    /// <param name="nameOf">Returns the name of a property.</param>
+    public string FormatMessage(Func<string, string> nameOf)
+    {
+        ArgumentNullException.ThrowIfNull(nameOf);
+        return _format is null ? Message : Fill(_format, RelatedFields, nameOf);
+    }
+
+    /// <inheritdoc/>
+    public bool Equals(SandboxFault? other) => other is not null && (Field, Message) == (other.Field, other.Message);
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => HashCode.Combine(Field, Message);
+
     /// <summary>Returns the property and the message.</summary>
     public override string ToString() => $"{Field}: {Message}";
+
+    private static string Fill(string format, IReadOnlyList<string> fields, Func<string, string> nameOf) =>
+        string.Format(CultureInfo.InvariantCulture, format, [.. fields.Select(nameOf)]);
 }
 
 /// <summary>No place that the image may come from has it; or it is not in the store, and <see cref="Images.PullPolicy.Never"/> applies. A retry is safe.</summary>

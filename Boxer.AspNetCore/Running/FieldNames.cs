@@ -8,7 +8,8 @@ namespace Boxer.AspNetCore.Running;
 
 /// <summary>
 /// Names properties of requests and options as the HTTP request and the configuration do. The path of a fault is mapped member by member; limits and
-/// options have their names in <see cref="SettingTable"/>. In a sentence, the path of a property is replaced where it is written as a whole.
+/// options have their names in <see cref="SettingTable"/>. Faults of requests list the fields that they name; those of options and of this machine are
+/// only sentences, in which the path of a property is replaced where it is written as a whole.
 /// </summary>
 internal static class FieldNames
 {
@@ -51,18 +52,21 @@ internal static class FieldNames
     public static void NoteUploads(HttpContext context, int uploads) => context.Items[typeof(FieldNames)] = uploads;
 
     /// <summary>All faults of a request as one text.</summary>
-    public static string OfRequest(InvalidSandboxRequestException exception, HttpContext context) =>
-        string.Join(" ", exception.Faults.Select(fault => $"{OfRequestField(fault.Field, context.Items[typeof(FieldNames)] as int?)}: {InSentence(fault.Message, RequestPaths)}"));
+    public static string OfRequest(InvalidSandboxRequestException exception, HttpContext context)
+    {
+        int? uploads = context.Items[typeof(FieldNames)] as int?;
+        return string.Join(" ", exception.Faults.Select(fault => $"{OfRequestField(fault.Field, uploads)}: {fault.FormatMessage(field => OfRequestField(field, uploads))}"));
+    }
 
     /// <summary>One fault of the options, its path before a colon, as a line.</summary>
     public static string OfOptions(string failure)
     {
         int colon = failure.IndexOf(": ", StringComparison.Ordinal);
-        return colon < 0 ? InSentence(failure, OptionPaths) : OfOption(failure[..colon]) + InSentence(failure[colon..], OptionPaths);
+        return colon < 0 ? InSentence(failure) : OfOption(failure[..colon]) + InSentence(failure[colon..]);
     }
 
     /// <summary>A sentence about this machine, which may name options.</summary>
-    public static string OfMachine(string message) => InSentence(message, OptionPaths);
+    public static string OfMachine(string message) => InSentence(message);
 
     /// <summary>One property of <see cref="ResourceLimits"/>.</summary>
     public static string OfLimit(string property) =>
@@ -97,10 +101,8 @@ internal static class FieldNames
         Step[] steps = [.. Split(field)];
         switch (steps)
         {
-            case [{ Name: "Limits" }, var limit]:
-                return RequestPaths.GetValueOrDefault($"Limits.{limit.Name}", $"limits.{limit.Name}");
-            case [{ Name: "Egress" }, var member]:
-                return RequestPaths.GetValueOrDefault($"Egress.{member.Name}", $"egress.{member.Name}") + member.Index;
+            case [{ Name: "Limits" or "MaxLimits" or "Egress" } group, var member]:
+                return RequestPaths.GetValueOrDefault($"{group.Name}.{member.Name}", $"{RequestPaths[group.Name]}.{member.Name}") + member.Index;
             case [{ Name: "Files", Number: { } number }, ..] when number - uploads is >= 0 and var input:
                 return string.Create(CultureInfo.InvariantCulture, $"inputs[{input}]{(steps.Length > 1 ? ".path" : "")}");
 
@@ -121,7 +123,7 @@ internal static class FieldNames
     }
 
     /// <summary>Replaces paths of properties that are written as a whole. One name alone is replaced only where it is no English word.</summary>
-    private static string InSentence(string sentence, FrozenDictionary<string, string> paths)
+    private static string InSentence(string sentence)
     {
         StringBuilder named = new();
         for (int at = 0; at < sentence.Length;)
@@ -135,7 +137,7 @@ internal static class FieldNames
             // A dot at the end is that of the sentence.
             int length = sentence[at..end].TrimEnd('.').Length;
             string word = sentence.Substring(at, length);
-            named.Append(length > 0 && IsProperty(word) && paths.TryGetValue(word.Replace("BoxerOptions.", "", StringComparison.Ordinal), out string? key) ? key : word);
+            named.Append(length > 0 && IsProperty(word) && OptionPaths.TryGetValue(word.Replace("BoxerOptions.", "", StringComparison.Ordinal), out string? key) ? key : word);
             at += length;
             if (at < sentence.Length)
             {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using Boxer.Common;
 using Boxer.Images;
@@ -91,7 +92,9 @@ internal sealed class RequestValidator
         CheckedWorkspace? workspace = ParseWorkspace(request, Add);
         if (request.StandardInputStream is { } stream && (request.StandardInput.Length > 0 || !stream.CanRead))
         {
-            Add("StandardInputStream", request.StandardInput.Length > 0 ? "cannot be set together with StandardInput; leave one of them." : "cannot be read from.");
+            faults.Add(request.StandardInput.Length > 0
+                ? new("StandardInputStream", "cannot be set together with {0}; leave one of them.", ["StandardInput"])
+                : new("StandardInputStream", "cannot be read from."));
         }
 
         if (request.StandardInput.Length > MaxStdinBytes)
@@ -107,7 +110,7 @@ internal sealed class RequestValidator
         ResourceLimits limits = LimitsValidator.Fill(request.Limits ?? new(), _defaultLimits);
         if (request.StopGrace > TimeSpan.Zero && _maxLimits.WallClock is { } most && limits.WallClock <= most && limits.WallClock + request.StopGrace > most)
         {
-            Add("StopGrace", $"and Limits.WallClock together must be at most {most.TotalSeconds:0.###} s, as MaxLimits.WallClock says; lower one of them.");
+            faults.Add(new("StopGrace", string.Create(CultureInfo.InvariantCulture, $"and {{0}} together must be at most {most.TotalSeconds:0.###} s, as {{1}} says; lower one of them."), ["Limits.WallClock", "MaxLimits.WallClock"]));
         }
 
         if (request.Limits is null)
@@ -125,7 +128,7 @@ internal sealed class RequestValidator
             Add("FairnessKey", $"must have at most {MaxKeyLength} characters.");
         }
 
-        ValidateOutputs(request.OutputFiles, limits, Add);
+        ValidateOutputs(request.OutputFiles, limits, faults);
         SandboxFault[] outOfRange = [.. LimitsValidator.Validate(limits, "Limits")];
         outOfRange = [.. outOfRange, .. LimitsValidator.FindAbove(limits, _maxLimits, "Limits").ExceptBy(outOfRange.Select(fault => fault.Field), fault => fault.Field)];
         faults.AddRange(outOfRange);
@@ -437,11 +440,11 @@ internal sealed class RequestValidator
             : null;
     }
 
-    private static void ValidateOutputs(OutputFilePolicy? outputs, ResourceLimits limits, Action<string, string> add)
+    private static void ValidateOutputs(OutputFilePolicy? outputs, ResourceLimits limits, List<SandboxFault> faults)
     {
         if (outputs is null)
         {
-            add("OutputFiles", "must not be null.");
+            faults.Add(new("OutputFiles", "must not be null."));
             return;
         }
 
@@ -449,7 +452,7 @@ internal sealed class RequestValidator
         {
             if (outputs.Collects && limits.OutputFilesBytes > Array.MaxLength)
             {
-                add("Limits.OutputFilesBytes", $"must be at most {Array.MaxLength} where OutputFiles are kept in memory; name a directory for more.");
+                faults.Add(new("Limits.OutputFilesBytes", $"must be at most {Array.MaxLength} where {{0}} are kept in memory; name a directory for more.", ["OutputFiles"]));
             }
 
             return;
@@ -457,15 +460,15 @@ internal sealed class RequestValidator
 
         if (!Path.IsPathFullyQualified(directory))
         {
-            add("OutputFiles", "must be an absolute path of this host.");
+            faults.Add(new("OutputFiles", "must be an absolute path of this host."));
         }
         else if (Path.Exists(directory))
         {
-            add("OutputFiles", "must be a directory that does not exist yet.");
+            faults.Add(new("OutputFiles", "must be a directory that does not exist yet."));
         }
         else if (!Directory.Exists(Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(directory))))
         {
-            add("OutputFiles", "must be a directory whose parent exists.");
+            faults.Add(new("OutputFiles", "must be a directory whose parent exists."));
         }
     }
 

@@ -33,6 +33,19 @@ public sealed class FieldNamesTests
         Assert.Equal($"{name}: is bad.", FieldNames.OfRequest(new InvalidSandboxRequestException(field, "is bad."), context));
     }
 
+    [Fact]
+    public void Other_fields_in_a_message_are_named_as_in_the_body_and_words_of_the_client_stay()
+    {
+        InvalidSandboxRequestException exception = new(
+            new SandboxFault("StopGrace", "and {0} together must be at most 5 s, as {1} says.", ["Limits.WallClock", "MaxLimits.WallClock"]),
+            new SandboxFault("Limits.OutputFilesBytes", "must be less where {0} are kept.", ["OutputFiles"]),
+            new SandboxFault("Files[0].Path", "'StopGrace/MaxLimits.WallClock' is there twice, as StandardInput."));
+
+        Assert.Equal(
+            "stop_grace_ms: and limits.wall_clock_secs together must be at most 5 s, as max_limits.wall_clock_secs says. outputs_limit_bytes: must be less where outputs are kept. files[0]: 'StopGrace/MaxLimits.WallClock' is there twice, as StandardInput.",
+            FieldNames.OfRequest(exception, new DefaultHttpContext()));
+    }
+
     [Theory]
     [InlineData("DefaultLimits.MemoryBytes: is 5.", "defaults.memory_mb: is 5.")]
     [InlineData("MaxLimits.WallClock: is 5.", "max_limits.wall_clock_secs: is 5.")]

@@ -349,6 +349,23 @@ public sealed class HostSettingsTests
             Assert.Single(faults, fault => fault.StartsWith("listen_adr:", StringComparison.Ordinal)));
     }
 
+    [Fact]
+    public void A_variable_with_more_levels_than_any_setting_is_a_fault_and_others_are_read()
+    {
+        HostSettings settings = Bind(
+            "{}",
+            out IReadOnlyList<string> faults,
+            out _,
+            ("BOXER__defaults__" + string.Join("__", Enumerable.Repeat("a", 1_000)), "1"),
+            ("BOXER__registry_certificates__[::1]:5000", "/etc/ca.pem"),
+            ("BOXER__registry_certificates__a.example", ""));
+
+        Assert.Equal(2, faults.Count);
+        Assert.EndsWith(": has more than 8 levels; no setting has.", faults[0], StringComparison.Ordinal);
+        Assert.Equal("registry_certificates.a.example: must be a text that is not empty, not \"\" (environment variable BOXER__registry_certificates__a.example).", faults[1]);
+        Assert.Equal(("[::1]:5000", "/etc/ca.pem"), (Assert.Single(settings.Sandboxes.Registries).Name, settings.Sandboxes.Registries[0].Certificate));
+    }
+
     [Theory]
     [InlineData(":8080", "::", 8080)]
     [InlineData("127.0.0.1:8080", "127.0.0.1", 8080)]

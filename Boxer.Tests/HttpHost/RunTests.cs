@@ -289,7 +289,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
             "privilege" => new SandboxPrivilegeException($"{host.Home} is not writable."),
             _ => new InvalidSandboxRequestException(
             [
-                new("Limits.MemoryBytes", "Must be at least Limits.MemoryBytes 32."),
+                new("Limits.MemoryBytes", "Must be at least {0} 32.", ["Limits.MemoryBytes"]),
                 new("Command[1]", "Too long."),
                 new("Files[0].Path", "Reserved."),
                 new("User", "No such user."),

@@ -51,6 +51,18 @@ public sealed class ExceptionTests
     }
 
     [Fact]
+    public void A_fault_names_other_properties_as_the_caller_does()
+    {
+        SandboxFault fault = new("StopGrace", "and {0} are too long.", ["Limits.WallClock"]);
+
+        Assert.Equal(new SandboxFault("StopGrace", "and Limits.WallClock are too long."), fault);
+        Assert.Equal(["Limits.WallClock"], fault.RelatedFields);
+        Assert.Equal("and limits.wall_clock_secs are too long.", fault.FormatMessage(_ => "limits.wall_clock_secs"));
+        Assert.Equal("is {0}.", (fault with { Message = "is {0}." }).FormatMessage(_ => "x"));
+        Assert.Equal("is {0}.", new SandboxFault("User", "is {0}.").FormatMessage(_ => "x"));
+    }
+
+    [Fact]
     public void An_invalid_request_lists_its_faults()
     {
         InvalidSandboxRequestException exception = new(new SandboxFault("Image", "is wrong."), new SandboxFault("User", "is unknown."));
