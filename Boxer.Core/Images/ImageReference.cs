@@ -17,6 +17,9 @@ public sealed partial record ImageReference
     // A DNS name has at most 253 characters (RFC 1035, 2.3.4), a port at most 6 with its colon.
     private const int MaxRegistryLength = 259;
 
+    // Milliseconds. What is matched is short. A machine that stalls for a second is no reason to refuse a reference.
+    private const int MatchTimeout = 60_000;
+
     private ImageReference(string registry, string repository, string? tag, string? digest)
     {
         Registry = registry;
@@ -137,30 +140,30 @@ public sealed partial record ImageReference
             repository = "library/" + repository;
         }
 
+        if (repository.Length > MaxRepositoryLength)
+        {
+            return $"{shown} is not an image reference: the repository has more than {MaxRepositoryLength} characters.";
+        }
+
         if (!RepositoryPattern().IsMatch(repository))
         {
             return $"{shown} is not an image reference: a repository is made of lower-case letters and digits, "
                 + "with single '.', '_', double '__' or '-' between them and '/' between parts.";
         }
 
-        if (repository.Length > MaxRepositoryLength)
-        {
-            return $"{shown} is not an image reference: the repository has more than {MaxRepositoryLength} characters.";
-        }
-
         reference = new(registry, repository, tag ?? (digest is null ? "latest" : null), digest);
         return null;
     }
 
-    [GeneratedRegex(@"\A(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?\z", RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex(@"\A(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?\z", RegexOptions.ExplicitCapture, MatchTimeout)]
     private static partial Regex RegistryPattern();
 
-    [GeneratedRegex(@"\A[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*\z", RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex(@"\A[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*\z", RegexOptions.ExplicitCapture, MatchTimeout)]
     private static partial Regex RepositoryPattern();
 
-    [GeneratedRegex(@"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\z", RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex(@"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\z", RegexOptions.ExplicitCapture, MatchTimeout)]
     private static partial Regex TagPattern();
 
-    [GeneratedRegex(@"\A[a-f0-9]{64}\z", RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex(@"\A[a-f0-9]{64}\z", RegexOptions.ExplicitCapture, MatchTimeout)]
     private static partial Regex IdPattern();
 }

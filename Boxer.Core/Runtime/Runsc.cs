@@ -103,9 +103,9 @@ internal sealed partial class Runsc
     }
 
     // "runsc version release-20240729.0", and "runsc version 0.0~20240729.0" from Debian; builds from source have other words.
-    [GeneratedRegex(@"^runsc version (?<version>\S{1,100})(\s|$)", RegexOptions.Multiline | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex(@"^runsc version (?<version>\S{1,100})(\s|$)", RegexOptions.Multiline | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 60_000)]
     private static partial Regex VersionLine { get; }
 
-    [GeneratedRegex(@"20\d{6}", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex(@"20\d{6}", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 60_000)]
     private static partial Regex ReleaseDate { get; }
 }
