@@ -89,10 +89,13 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
         foreach (string line in lines.Split('\n'))
         {
             var start = new ProcessStartInfo("ip", line.Split(' ')) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true };
+            cancellationToken.ThrowIfCancellationRequested();
+
+            // Waited for whatever is cancelled: what it makes is known, and can be taken away.
             using Process ip = Process.Start(start)!;
-            Task<string> errors = ip.StandardError.ReadToEndAsync(cancellationToken);
-            printed = await ip.StandardOutput.ReadToEndAsync(cancellationToken);
-            await ip.WaitForExitAsync(cancellationToken);
+            Task<string> errors = ip.StandardError.ReadToEndAsync(CancellationToken.None);
+            printed = await ip.StandardOutput.ReadToEndAsync(CancellationToken.None);
+            await ip.WaitForExitAsync(CancellationToken.None);
             if (ip.ExitCode != 0)
             {
                 throw new SandboxRuntimeException($"\"ip {line}\" failed: {await errors}");
@@ -132,7 +135,7 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
         // The namespace takes its end of the link with it, and with that the other end.
         public async ValueTask DisposeAsync()
         {
-            if (IsUsable)
+            if (File.Exists(Runtime.NamespacePath))
             {
                 await IpAsync($"netns delete {Namespace}");
             }
