@@ -38,6 +38,9 @@ public sealed class CrashTests(PythonImage image)
         image.Require();
         await using SandboxRunner neighbour = SandboxRunnerFactory.Create(image.Options());
         await using OpenRun neighboursRun = await OpenRun.StartAsync(neighbour, Shell(OpenRun.Counting));
+
+        // Sandboxes of an earlier test may still be on their way out.
+        await WaitForAsync(async () => await HostState.CountSandboxesAsync() == 1 ? 1 : 0, atLeast: 1);
         string[] before = await HostState.ReadAsync();
 
         // With sandboxes that wait frozen, too.
