@@ -130,8 +130,8 @@ internal static class Kind
 
     /// <summary>A list of texts.</summary>
     /// <param name="most">Maximum number of entries.</param>
-    /// <param name="kind">What the list must be, in words.</param>
-    /// <param name="item">What each entry must be, in words.</param>
+    /// <param name="kind">The kind of the list, in words.</param>
+    /// <param name="item">The kind of each entry, in words.</param>
     internal static Kind<List<string>> Texts(int most = MaxItems, string kind = "a list of texts", string item = "a text") =>
         List(TextItem(item), most, kind);
 
@@ -139,7 +139,7 @@ internal static class Kind
     /// <param name="fields">The fields of each.</param>
     /// <param name="make">Makes an object.</param>
     /// <param name="most">Maximum number of entries.</param>
-    /// <param name="members">What is in each, in words.</param>
+    /// <param name="members">The members of each, in words.</param>
     internal static Kind<List<T>> Objects<T>(Fields<T> fields, Func<T> make, int most = int.MaxValue, string members = "") =>
         List(
             (reader, value, path) =>
@@ -209,7 +209,7 @@ internal static class Kind
                 reader.Wrong(path, kind, value);
             }
 
-            // What stands in for a wrong item causes no second fault about it.
+            // The stand-in for a wrong item causes no second fault about it.
             return value.ValueKind == JsonValueKind.String && text(reader, value, path) is { } read ? read : "?=";
         };
     }

@@ -25,7 +25,7 @@ internal sealed class StrictReader(string unknown, int mostFaults = int.MaxValue
     /// <param name="path">Its path; empty: it is the whole document.</param>
     /// <param name="fields">The fields that there are.</param>
     /// <param name="owner">Gets their values.</param>
-    /// <param name="kind">What must be there, in words.</param>
+    /// <param name="kind">The kind that is expected, in words.</param>
     public void Read<TOwner>(JsonElement value, string path, Fields<TOwner> fields, TOwner owner, string kind = "an object")
     {
         if (value.ValueKind != JsonValueKind.Object)

@@ -196,7 +196,7 @@ internal static class FilesEndpoint
     }
 
     /// <summary>A part as it comes: what goes wrong with it is not taken for a fault of the disk that it is written to.</summary>
-    private sealed class PartBody(Stream part) : ReadOnlyStream
+    private sealed class PartBody(Stream part) : ForwardStream
     {
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
             await ReadPartAsync(() => part.ReadAsync(buffer, cancellationToken).AsTask());

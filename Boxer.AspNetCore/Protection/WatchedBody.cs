@@ -1,4 +1,5 @@
 using System.Globalization;
+using Boxer.Common;
 
 namespace Boxer.AspNetCore.Protection;
 
@@ -6,7 +7,7 @@ namespace Boxer.AspNetCore.Protection;
 /// The body of a request, given up when it is late or when hardly anything of it comes. The server's own least rate is an average since
 /// the body began: after a fast start it allows hours of silence, and <c>A_body_that_falls_silent_is_given_up</c> never ends with it alone.
 /// </summary>
-internal sealed class WatchedBody : ReadOnlyStream
+internal sealed class WatchedBody : ForwardStream
 {
     /// <summary>How often it is looked whether something came.</summary>
     internal static readonly TimeSpan Period = TimeSpan.FromSeconds(15);

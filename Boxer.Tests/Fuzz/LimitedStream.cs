@@ -1,4 +1,4 @@
-using Boxer.Images;
+using Boxer.Common;
 
 namespace Boxer.Fuzz;
 

@@ -1,3 +1,4 @@
+using Boxer.Common;
 namespace Boxer.Images;
 
 /// <summary>

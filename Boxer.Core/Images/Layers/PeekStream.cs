@@ -1,3 +1,4 @@
+using Boxer.Common;
 namespace Boxer.Images;
 
 /// <summary>Reads ahead, as much as is there, so that what comes next can be looked at.</summary>

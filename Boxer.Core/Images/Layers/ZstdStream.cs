@@ -1,3 +1,4 @@
+using Boxer.Common;
 using Microsoft.Win32.SafeHandles;
 using ZstdSharp.Unsafe;
 

@@ -1,3 +1,4 @@
+using Boxer.Common;
 namespace Boxer.Images;
 
 /// <summary>A body that goes on where it broke off, with another request from there on.</summary>

@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using Boxer.Common;
 
 namespace Boxer.Images;
 

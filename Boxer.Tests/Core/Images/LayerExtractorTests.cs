@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Formats.Tar;
 using System.Text;
+using Boxer.Common;
 using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Native;

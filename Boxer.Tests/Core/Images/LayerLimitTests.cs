@@ -1,3 +1,4 @@
+using Boxer.Common;
 using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Native;

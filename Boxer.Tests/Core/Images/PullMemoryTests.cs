@@ -1,4 +1,5 @@
 using System.Globalization;
+using Boxer.Common;
 using Boxer.Images;
 
 namespace Boxer.Tests.Core.Images;

@@ -1,4 +1,4 @@
-namespace Boxer.Images;
+namespace Boxer.Common;
 
 /// <summary>A stream that is only read, asynchronously and once.</summary>
 internal abstract class ForwardStream : Stream
