@@ -43,7 +43,9 @@ public sealed class TestInternet : IAsyncLifetime
             return;
         }
 
-        await HostProgram.RunAsync("sh", "-ec", $"""
+        // A test run that was killed leaves them.
+        await RemoveAsync();
+        await HostProgram.RunAsync("sh", "-exc", $"""
             ip netns add {Name}
             ip link add {Link} type veth peer name eth0 netns {Name}
             ip addr add {HostAddress}/24 dev {Link}
@@ -53,17 +55,17 @@ public sealed class TestInternet : IAsyncLifetime
             for address in {Web} {OtherWeb} {Resolver}; do ip -n {Name} addr add $address/24 dev eth0; done
             for address in {Metadata} {Lan} {CarrierNat}; do ip -n {Name} addr add $address/32 dev eth0; ip route add $address via {Web} dev {Link}; done
             ip -n {Name} route add default via {HostAddress}
-            for range in {string.Join(' ', Blackholes)}; do ip route add blackhole $range metric 4096; done
+            for range in {string.Join(' ', Blackholes)}; do ip route replace blackhole $range metric 4096; done
             """);
         if (HasIPv6)
         {
-            await HostProgram.RunAsync("sh", "-ec", $"""
+            await HostProgram.RunAsync("sh", "-exc", $"""
                 ip addr add {HostAddress6}/64 dev {Link} nodad
                 ip -n {Name} addr add {Web6}/64 dev eth0 nodad
                 ip -n {Name} addr add {Metadata6}/128 dev eth0 nodad
-                ip -n {Name} -6 route add default via {HostAddress6}
-                ip -6 route add {Metadata6} via {Web6} dev {Link}
-                ip -6 route add blackhole fc00::/7 metric 4096
+                ip -n {Name} -6 route replace default via {HostAddress6}
+                ip -6 route replace {Metadata6} via {Web6} dev {Link}
+                ip -6 route replace blackhole fc00::/7 metric 4096
                 """);
         }
 
@@ -86,11 +88,15 @@ public sealed class TestInternet : IAsyncLifetime
             _servers.Dispose();
         }
 
-        await HostProgram.RunAsync("sh", "-c", $"""
-            for range in {string.Join(' ', Blackholes)}; do ip route del blackhole $range metric 4096; done
-            {(HasIPv6 ? "ip -6 route del blackhole fc00::/7 metric 4096" : "")}
-            ip link del {Link}
-            ip netns del {Name}
-            """);
+        await RemoveAsync();
     }
+
+    // Whatever of it is there. The last line fails where anything stays.
+    private static Task<string> RemoveAsync() => HostProgram.RunAsync("sh", "-c", $"""
+        for range in {string.Join(' ', Blackholes)}; do ip route del blackhole $range metric 4096; done
+        {(HasIPv6 ? "ip -6 route del blackhole fc00::/7 metric 4096" : "")}
+        ip link del {Link}
+        ip netns del {Name}
+        [ ! -e /sys/class/net/{Link} ] && [ ! -e /run/netns/{Name} ] && [ -z "$(ip route show type blackhole; ip -6 route show type blackhole)" ]
+        """);
 }
