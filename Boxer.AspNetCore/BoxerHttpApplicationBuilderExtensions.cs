@@ -26,7 +26,7 @@ public static class BoxerHttpApplicationBuilderExtensions
         string path = "/" + prefix.Trim('/');
         RouteGroupBuilder group = endpoints.MapGroup(path);
         routes.AddHealth(new PathString(path == "/" ? "/healthz" : path + "/healthz"));
-        group.WithGroupName(BoxerHttpDefaults.DocumentName).WithMetadata(new OwnBodyLimit());
+        group.WithGroupName(BoxerHttpDefaults.DocumentName).WithMetadata(new OwnRequestSizeLimit());
 
         // A policy that lets everybody in would take the place of the application's fallback policy, and its scheme that of the default one.
         if (services.GetRequiredService<ApiKeys>().AreRequired)

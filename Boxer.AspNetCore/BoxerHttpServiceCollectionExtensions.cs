@@ -38,7 +38,7 @@ public static class BoxerHttpServiceCollectionExtensions
         services.AddOptions<BoxerOptions>();
         services.AddOptions<HostOptions>().PostConfigure<IOptions<BoxerHttpOptions>>((host, http) =>
         {
-            TimeSpan needed = http.Value.StopGrace + RunLifetime.CleanUpTime;
+            TimeSpan needed = http.Value.StopGrace + GracefulShutdown.CleanUpTime;
             host.ShutdownTimeout = host.ShutdownTimeout < needed ? needed : host.ShutdownTimeout;
         });
         services.AddLogging();
@@ -56,13 +56,13 @@ public static class BoxerHttpServiceCollectionExtensions
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<AllowedNetworks>();
         services.AddSingleton<ErrorHandling>();
-        services.AddSingleton<ErrorAnswers>();
+        services.AddSingleton<ErrorResponses>();
         services.AddSingleton<BrowserGuard>();
         services.AddSingleton<RequestGuard>();
-        services.AddSingleton<RunLifetime>();
-        services.AddSingleton<RunPlaces>();
-        services.AddSingleton<BodyRoom>();
-        services.AddSingleton<AnswerRoom>();
+        services.AddSingleton<GracefulShutdown>();
+        services.AddSingleton<RunRequestLimiter>();
+        services.AddSingleton<RequestBodyBudget>();
+        services.AddSingleton<ResponseBudget>();
         services.AddSingleton<RunPreparation>();
         return services;
     }

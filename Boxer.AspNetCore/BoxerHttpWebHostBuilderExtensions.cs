@@ -59,7 +59,7 @@ public static class BoxerHttpWebHostBuilderExtensions
         options.AllowSynchronousIO = false;
         options.ConfigureEndpointDefaults(listen => listen.Protocols = HttpProtocols.Http1);
 
-        // Kestrel's defaults or tighter, written down because they are part of the defence. The size of bodies is that of each endpoint: OwnBodyLimit.
+        // Kestrel's defaults or tighter, written down because they are part of the defence. The size of bodies is that of each endpoint: OwnRequestSizeLimit.
         options.Limits.MaxRequestHeaderCount = 64;
         options.Limits.MaxRequestHeadersTotalSize = 32 * 1_024;
         options.Limits.MaxRequestLineSize = 16 * 1_024;

@@ -47,14 +47,14 @@ internal static class FilesEndpoint
     {
         BoxerHttpOptions options = context.RequestServices.GetRequiredService<IOptions<BoxerHttpOptions>>().Value;
         FileSpace space = SpaceOf(context);
-        RunLifetime lifetime = context.RequestServices.GetRequiredService<RunLifetime>();
-        BodyLimit.Set(
+        GracefulShutdown lifetime = context.RequestServices.GetRequiredService<GracefulShutdown>();
+        RequestSizeLimit.Set(
             context, options.MaxUploadBytes + MultipartOverhead, $"The file has more than {options.MaxUploadBytes} bytes, the most that one file may have.");
 
         string boundary = FindBoundary(context.Request);
-        using BodyPlace place = context.RequestServices.GetRequiredService<BodyRoom>().Enter(context);
+        using RequestBodyLease place = context.RequestServices.GetRequiredService<RequestBodyBudget>().Enter(context);
         using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.End);
-        await using WatchedBody body = new(
+        await using TimedRequestBody body = new(
             context.Request.Body,
             options.RequestBodyTimeout + TimeSpan.FromSeconds(options.MaxUploadBytes / UploadBytesPerSecond),
             context.RequestServices.GetRequiredService<TimeProvider>(),

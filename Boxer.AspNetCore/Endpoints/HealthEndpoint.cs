@@ -36,7 +36,7 @@ internal static class HealthEndpoint
             entry => entry.Key,
             entry => new CheckBody(Name(entry.Value.Status), entry.Value.Description),
             StringComparer.Ordinal);
-        bool stopping = services.GetRequiredService<RunLifetime>().Stopping.IsCancellationRequested;
+        bool stopping = services.GetRequiredService<GracefulShutdown>().Stopping.IsCancellationRequested;
         if (stopping)
         {
             checks["host"] = new CheckBody(Name(HealthStatus.Unhealthy), "The host is stopping.");

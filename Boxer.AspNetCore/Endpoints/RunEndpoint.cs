@@ -20,7 +20,7 @@ internal static class RunEndpoint
         IServiceProvider services = context.RequestServices;
         ISandboxRunner runner = services.GetRequiredService<ISandboxRunner>();
         using PreparedRun run = await services.GetRequiredService<RunPreparation>().PrepareAsync(context);
-        RunProgress progress = new();
+        PartialOutput progress = new();
         try
         {
             await foreach (SandboxEvent happened in runner.StreamAsync(run.Request, run.End))
@@ -32,12 +32,12 @@ internal static class RunEndpoint
                 }
                 else if (happened is SandboxEnded { Result: var result })
                 {
-                    using IDisposable room = services.GetRequiredService<AnswerRoom>().Enter(context, RunAnswers.BytesOf(result));
+                    using IDisposable room = services.GetRequiredService<ResponseBudget>().Enter(context, RunResponses.BytesOf(result));
                     await run.Complete(result).WriteAsync(context);
                 }
             }
         }
-        catch (Exception exception) when (progress.IsUnderWay && services.GetRequiredService<ErrorAnswers>().For(exception, context) is { } answer)
+        catch (Exception exception) when (progress.IsUnderWay && services.GetRequiredService<ErrorResponses>().For(exception, context) is { } answer)
         {
             await progress.AddTo(answer).WriteAsync(context);
         }

@@ -32,7 +32,7 @@ internal static class RunStreamEndpoint
         using PreparedRun run = await services.GetRequiredService<RunPreparation>().PrepareAsync(context);
         await using IAsyncEnumerator<SandboxEvent> events = runner.StreamAsync(run.Request, run.End).GetAsyncEnumerator(run.End);
         EventWriter writer = new(context.Response, context.RequestAborted);
-        RunProgress progress = new();
+        PartialOutput progress = new();
         try
         {
             while (await NextAsync(events, writer, services.GetRequiredService<TimeProvider>()))
@@ -46,8 +46,8 @@ internal static class RunStreamEndpoint
                 progress.Note(events.Current);
                 if (events.Current is SandboxEnded { Result: var result })
                 {
-                    using IDisposable room = services.GetRequiredService<AnswerRoom>().Enter(context, RunAnswers.BytesOf(result));
-                    HttpAnswer answer = run.Complete(result);
+                    using IDisposable room = services.GetRequiredService<ResponseBudget>().Enter(context, RunResponses.BytesOf(result));
+                    ApiResponse answer = run.Complete(result);
                     if (!writer.HasStarted)
                     {
                         await answer.WriteAsync(context);
@@ -67,7 +67,7 @@ internal static class RunStreamEndpoint
             }
         }
         catch (Exception exception) when (writer.HasStarted
-            && services.GetRequiredService<ErrorAnswers>().For(exception, context) is { } answer)
+            && services.GetRequiredService<ErrorResponses>().For(exception, context) is { } answer)
         {
             await writer.EndAsync(progress.IsUnderWay ? progress.AddTo(answer) : answer);
         }
@@ -130,7 +130,7 @@ internal static class RunStreamEndpoint
             }
         }
 
-        public async Task EndAsync(HttpAnswer answer)
+        public async Task EndAsync(ApiResponse answer)
         {
             await SendTextAsync(SandboxStream.StandardOutput, default, flush: true);
             await SendTextAsync(SandboxStream.StandardError, default, flush: true);

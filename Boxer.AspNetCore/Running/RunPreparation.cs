@@ -8,9 +8,9 @@ internal sealed class RunPreparation(
     IOptions<BoxerHttpOptions> options,
     AllowedNetworks networks,
     FileStore store,
-    BodyRoom bodies,
-    RunPlaces places,
-    RunLifetime lifetime,
+    RequestBodyBudget bodies,
+    RunRequestLimiter places,
+    GracefulShutdown lifetime,
     TimeProvider time,
     ILogger<RunPreparation> logger)
 {
@@ -20,9 +20,9 @@ internal sealed class RunPreparation(
     /// <exception cref="HttpFaultException">The request is wrong; every fault is named.</exception>
     public async Task<PreparedRun> PrepareAsync(HttpContext context)
     {
-        BodyLimit.Set(context, options.Value.MaxRequestBytes, $"the body has more than {options.Value.MaxRequestBytes} bytes; upload what is large with POST /files.");
+        RequestSizeLimit.Set(context, options.Value.MaxRequestBytes, $"the body has more than {options.Value.MaxRequestBytes} bytes; upload what is large with POST /files.");
         places.CheckFree();
-        BodyPlace held = bodies.Enter(context);
+        RequestBodyLease held = bodies.Enter(context);
         IDisposable? place = null;
         RunFiles? files = null;
         try
@@ -35,7 +35,7 @@ internal sealed class RunPreparation(
             return new PreparedRun(
                 MakeRequest(body, files, Clients.NameOf(context), options.Value),
                 files,
-                [place, held, new ClientWatch(context, time)],
+                [place, held, new DisconnectMonitor(context, time)],
                 body.Persist ?? false,
                 OutputsOf(body) == KeepOutputs,
                 lifetime.BeginRun(TimeSpan.FromMilliseconds(body.StopGraceMs ?? 0), context.RequestAborted),
@@ -50,9 +50,9 @@ internal sealed class RunPreparation(
         }
     }
 
-    private async Task<RunRequestBody> ReadAsync(HttpContext context, BodyPlace held)
+    private async Task<RunRequestBody> ReadAsync(HttpContext context, RequestBodyLease held)
     {
-        await using WatchedBody body = new(context.Request.Body, options.Value.RequestBodyTimeout, time, held.Hold, context.RequestAborted);
+        await using TimedRequestBody body = new(context.Request.Body, options.Value.RequestBodyTimeout, time, held.Hold, context.RequestAborted);
         return await RunRequestReader.ReadAsync(body, Clients.NetworksOf(context, networks.Names), context.RequestAborted);
     }
 
@@ -136,7 +136,7 @@ internal sealed class RunPreparation(
 /// <param name="keepsOutputs">Whether its outputs are kept.</param>
 /// <param name="end">Ends it.</param>
 /// <param name="logger">Where faults of the disk go.</param>
-internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadOnlyList<IDisposable> held, bool persist, bool keepsOutputs, RunEnd end, ILogger logger) : IDisposable
+internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadOnlyList<IDisposable> held, bool persist, bool keepsOutputs, RunCancellation end, ILogger logger) : IDisposable
 {
     private bool _started;
 
@@ -152,7 +152,7 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadO
     public void MarkStarted() => _started = true;
 
     /// <summary>Keeps or throws away what the run left, and makes the answer.</summary>
-    public HttpAnswer Complete(SandboxResult result)
+    public ApiResponse Complete(SandboxResult result)
     {
         _started = result.Termination.Kind != TerminationKind.NotStarted;
         IReadOnlyList<OutputBody> outputs = [];
@@ -181,7 +181,7 @@ internal sealed class PreparedRun(SandboxRequest request, RunFiles files, IReadO
             }
         }
 
-        return RunAnswers.For(result, outputs, incomplete);
+        return RunResponses.For(result, outputs, incomplete);
     }
 
     private static OutputBody Describe(SandboxOutputFile? file, string path, long size, Base64Text? content) =>

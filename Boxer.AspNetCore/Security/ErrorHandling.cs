@@ -1,7 +1,7 @@
 namespace Boxer.AspNetCore.Security;
 
 /// <summary>Turns exceptions into answers, and bare statuses such as 404 of an unknown path into bodies; the outermost middleware.</summary>
-internal sealed class ErrorHandling(ErrorAnswers answers)
+internal sealed class ErrorHandling(ErrorResponses answers)
 {
     public async Task InvokeAsync(HttpContext context, RequestDelegate next)
     {
@@ -11,14 +11,14 @@ internal sealed class ErrorHandling(ErrorAnswers answers)
             await next(context);
             if (context.Response is { HasStarted: false, StatusCode: >= 400, ContentType: null, ContentLength: null })
             {
-                await HttpAnswer.Failed(context.Response.StatusCode, Describe(context)).WriteAsync(context);
+                await ApiResponse.Failed(context.Response.StatusCode, Describe(context)).WriteAsync(context);
             }
         }
 #pragma warning disable CA1031 // Whatever it is, the client gets an answer and the log the reason.
         catch (Exception exception)
 #pragma warning restore CA1031
         {
-            HttpAnswer? answer = answers.For(exception, context);
+            ApiResponse? answer = answers.For(exception, context);
             if (answer is null || context.Response.HasStarted)
             {
                 context.Abort();

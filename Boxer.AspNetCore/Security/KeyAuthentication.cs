@@ -59,16 +59,16 @@ internal sealed class KeyAuthenticationHandler(
         {
             Response.Headers.WWWAuthenticate = "Bearer";
             HttpLog.Refused(logger, Context.Connection.RemoteIpAddress, "it has no API key.");
-            await HttpAnswer.Failed(StatusCodes.Status401Unauthorized, "an API key is needed; send it as Authorization: Bearer KEY or as X-API-Key: KEY.").WriteAsync(Context);
+            await ApiResponse.Failed(StatusCodes.Status401Unauthorized, "an API key is needed; send it as Authorization: Bearer KEY or as X-API-Key: KEY.").WriteAsync(Context);
             return;
         }
 
         HttpLog.Refused(logger, Context.Connection.RemoteIpAddress, "its API key is not one of this host's.");
-        await HttpAnswer.Failed(StatusCodes.Status403Forbidden, "the API key is not one of this host's.").WriteAsync(Context);
+        await ApiResponse.Failed(StatusCodes.Status403Forbidden, "the API key is not one of this host's.").WriteAsync(Context);
     }
 
     protected override Task HandleForbiddenAsync(AuthenticationProperties properties) =>
-        HttpAnswer.Failed(StatusCodes.Status403Forbidden, "the API key does not allow this.").WriteAsync(Context);
+        ApiResponse.Failed(StatusCodes.Status403Forbidden, "the API key does not allow this.").WriteAsync(Context);
 
     private static string? PresentedKey(HttpRequest request)
     {

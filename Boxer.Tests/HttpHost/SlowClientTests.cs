@@ -78,10 +78,10 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
         WatchedRequest request = new();
         context.Features.Set<IHttpRequestLifetimeFeature>(request);
 
-        using ClientWatch watch = new(context, time);
+        using DisconnectMonitor watch = new(context, time);
         for (int i = 0; i < 5; i++)
         {
-            time.Advance(ClientWatch.Period);
+            time.Advance(DisconnectMonitor.Period);
         }
 
         Assert.Equal(isEnded, request.IsAborted);
@@ -128,10 +128,10 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
     [Fact]
     public void What_one_client_sends_leaves_room_for_another()
     {
-        BodyRoom room = new(Http, Sandboxes);
-        List<BodyPlace> first = [.. Enumerable.Range(0, room.MostBodies / 2).Select(_ => room.Enter(From("10.0.0.1")))];
-        Assert.Equal(429, Assert.Throws<HttpFaultException>(() => room.Enter(From("10.0.0.1"))).Status);
-        using BodyPlace other = room.Enter(From("10.0.0.2"));
+        RequestBodyBudget budget = new(Http, Sandboxes);
+        List<RequestBodyLease> first = [.. Enumerable.Range(0, budget.MostBodies / 2).Select(_ => budget.Enter(From("10.0.0.1")))];
+        Assert.Equal(429, Assert.Throws<HttpFaultException>(() => budget.Enter(From("10.0.0.1"))).Status);
+        using RequestBodyLease other = budget.Enter(From("10.0.0.2"));
 
         // 128 MiB are half of what all may hold, and each byte of a body takes four.
         first[0].Hold(32 << 20);
@@ -140,7 +140,7 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
 
         // What was held comes back, and only once.
         first[0].Arrived();
-        using BodyPlace next = room.Enter(From("10.0.0.1"));
+        using RequestBodyLease next = budget.Enter(From("10.0.0.1"));
         first[0].Dispose();
         first[0].Dispose();
         first[1].Hold(32 << 20);
@@ -150,20 +150,20 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
     [Fact]
     public void Answers_that_nobody_reads_are_given_up_before_they_are_too_many()
     {
-        AnswerRoom room = new(Http, Sandboxes, Microsoft.Extensions.Logging.Abstractions.NullLogger<AnswerRoom>.Instance);
+        ResponseBudget budget = new(Http, Sandboxes, Microsoft.Extensions.Logging.Abstractions.NullLogger<ResponseBudget>.Instance);
         List<string> aborted = [];
-        using IDisposable small = room.Enter(From("10.0.0.2", () => aborted.Add("small")), 20 << 20);
+        using IDisposable small = budget.Enter(From("10.0.0.2", () => aborted.Add("small")), 20 << 20);
         List<IDisposable> large = [];
         for (int i = 0; i < 12; i++)
         {
             string name = $"large {i}";
-            large.Add(room.Enter(From("10.0.0.1", () => aborted.Add(name)), 20 << 20));
+            large.Add(budget.Enter(From("10.0.0.1", () => aborted.Add(name)), 20 << 20));
         }
 
         // 256 MiB are the most: the oldest of the client that holds the most is the one that goes.
         Assert.Equal(["large 0"], aborted);
         large.ForEach(answer => answer.Dispose());
-        using IDisposable again = room.Enter(From("10.0.0.1"), 200 << 20);
+        using IDisposable again = budget.Enter(From("10.0.0.1"), 200 << 20);
         Assert.Equal(["large 0"], aborted);
     }
 

@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace Boxer.AspNetCore.Running;
 
 /// <summary>What a run printed so far, for the answer of one that has no result because this host ended it or failed.</summary>
-internal sealed class RunProgress
+internal sealed class PartialOutput
 {
     private readonly List<ReadOnlyMemory<byte>> _stdout = [];
     private readonly List<ReadOnlyMemory<byte>> _stderr = [];
@@ -33,7 +33,7 @@ internal sealed class RunProgress
     }
 
     /// <summary>An error with what is known of the run.</summary>
-    public HttpAnswer AddTo(HttpAnswer answer) =>
+    public ApiResponse AddTo(ApiResponse answer) =>
         answer with
         {
             Error = answer.Error! with { ExecId = _id, Stdout = new PrintedText(_stdout), Stderr = new PrintedText(_stderr) },

@@ -7,7 +7,7 @@ namespace Boxer.AspNetCore.Protection;
 /// it reads the slowest, or asks for the most at once (<c>Answers_that_nobody_reads_are_given_up_before_they_are_too_many</c>). The server's least rate
 /// of answers bounds the time of each, and not how many there are.
 /// </summary>
-internal sealed class AnswerRoom(IOptions<BoxerHttpOptions> options, IOptions<BoxerOptions> sandboxes, ILogger<AnswerRoom> logger)
+internal sealed class ResponseBudget(IOptions<BoxerHttpOptions> options, IOptions<BoxerOptions> sandboxes, ILogger<ResponseBudget> logger)
 {
     private const long LeastBytes = 256L << 20;
 
@@ -83,9 +83,9 @@ internal sealed class AnswerRoom(IOptions<BoxerHttpOptions> options, IOptions<Bo
 
     private sealed class Held : IDisposable
     {
-        private readonly AnswerRoom _room;
+        private readonly ResponseBudget _room;
 
-        public Held(AnswerRoom room, string client, long bytes, HttpContext context)
+        public Held(ResponseBudget room, string client, long bytes, HttpContext context)
         {
             _room = room;
             Client = client;

@@ -3,9 +3,9 @@ using System.Text.Unicode;
 namespace Boxer.AspNetCore.Running;
 
 /// <summary>What each end of a run is answered with.</summary>
-internal static class RunAnswers
+internal static class RunResponses
 {
-    public static HttpAnswer For(SandboxResult result, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
+    public static ApiResponse For(SandboxResult result, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
     {
         Termination end = result.Termination;
         return end.Kind switch
@@ -14,10 +14,10 @@ internal static class RunAnswers
             TerminationKind.OutputLimit => Failed(StatusCodes.Status507InsufficientStorage, end.Message),
             TerminationKind.NotStarted => Failed(StatusCodes.Status400BadRequest, end.Message),
             TerminationKind.SandboxDied => Failed(StatusCodes.Status500InternalServerError, end.Message),
-            _ => new HttpAnswer(StatusCodes.Status200OK, Ended(result, outputs, outputsIncomplete), null),
+            _ => new ApiResponse(StatusCodes.Status200OK, Ended(result, outputs, outputsIncomplete), null),
         };
 
-        HttpAnswer Failed(int status, string error) =>
+        ApiResponse Failed(int status, string error) =>
             new(
                 status,
                 null,

@@ -8,7 +8,7 @@ namespace Boxer.AspNetCore.Running;
 /// Writes the body of an answer member by member, what is large in pieces and no faster than it is read. What a run printed can be many
 /// times as large as JSON, and the serializer makes the whole of a text before any of it is sent.
 /// </summary>
-internal static class AnswerWriter
+internal static class StreamingJsonWriter
 {
     private const int MostPending = 64 << 10;
 

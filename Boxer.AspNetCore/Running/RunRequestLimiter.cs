@@ -5,10 +5,10 @@ namespace Boxer.AspNetCore.Running;
 
 /// <summary>
 /// Bounds the run requests that this host holds in memory, from when their body is here until their answer is written. The runner's own
-/// queue bounds only what comes to it in between, and <see cref="BodyRoom"/> what is still being sent. A rate limiter in front of the endpoint would count
+/// queue bounds only what comes to it in between, and <see cref="RequestBodyBudget"/> what is still being sent. A rate limiter in front of the endpoint would count
 /// from the first byte of a body: <c>Slow_bodies_do_not_take_the_places_of_runs</c> fails with one.
 /// </summary>
-internal sealed class RunPlaces(IOptions<BoxerOptions> options) : IDisposable
+internal sealed class RunRequestLimiter(IOptions<BoxerOptions> options) : IDisposable
 {
     private readonly ConcurrencyLimiter _limiter = new(new ConcurrencyLimiterOptions
     {

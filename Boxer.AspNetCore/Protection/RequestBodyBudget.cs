@@ -7,7 +7,7 @@ namespace Boxer.AspNetCore.Protection;
 /// than half of either, so that what one client sends slowly leaves room for the others, as <c>What_one_client_sends_leaves_room_for_another</c> shows.
 /// A rate limiter counts requests and no bytes.
 /// </summary>
-internal sealed class BodyRoom(IOptions<BoxerHttpOptions> options, IOptions<BoxerOptions> sandboxes)
+internal sealed class RequestBodyBudget(IOptions<BoxerHttpOptions> options, IOptions<BoxerOptions> sandboxes)
 {
     private const long LeastBytes = 256L << 20;
 
@@ -24,7 +24,7 @@ internal sealed class BodyRoom(IOptions<BoxerHttpOptions> options, IOptions<Boxe
 
     /// <summary>Takes a place for a body, before any of it is read.</summary>
     /// <exception cref="HttpFaultException">429: this client, or all together, send too many already.</exception>
-    public BodyPlace Enter(HttpContext context)
+    public RequestBodyLease Enter(HttpContext context)
     {
         string client = Clients.ClientOf(context);
         lock (_lock)
@@ -38,7 +38,7 @@ internal sealed class BodyRoom(IOptions<BoxerHttpOptions> options, IOptions<Boxe
             _shares[client] = share;
             share.Bodies++;
             _all.Bodies++;
-            return new BodyPlace(this, client);
+            return new RequestBodyLease(this, client);
         }
     }
 
@@ -86,8 +86,8 @@ internal sealed class BodyRoom(IOptions<BoxerHttpOptions> options, IOptions<Boxe
     }
 }
 
-/// <summary>A body in a <see cref="BodyRoom"/>. Disposing it gives back what it still has; used by one thread at a time.</summary>
-internal sealed class BodyPlace(BodyRoom room, string client) : IDisposable
+/// <summary>A body in a <see cref="RequestBodyBudget"/>. Disposing it gives back what it still has; used by one thread at a time.</summary>
+internal sealed class RequestBodyLease(RequestBodyBudget room, string client) : IDisposable
 {
     private int _bodies = 1;
     private long _bytes;

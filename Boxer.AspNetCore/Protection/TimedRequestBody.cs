@@ -7,7 +7,7 @@ namespace Boxer.AspNetCore.Protection;
 /// The body of a request, given up when it is late or when hardly anything of it comes. The server's own least rate is an average since
 /// the body began: after a fast start it allows hours of silence, and <c>A_body_that_falls_silent_is_given_up</c> never ends with it alone.
 /// </summary>
-internal sealed class WatchedBody : ForwardStream
+internal sealed class TimedRequestBody : ForwardStream
 {
     /// <summary>How often it is looked whether something came.</summary>
     internal static readonly TimeSpan Period = TimeSpan.FromSeconds(15);
@@ -32,7 +32,7 @@ internal sealed class WatchedBody : ForwardStream
     /// <param name="time">The clock.</param>
     /// <param name="onRead">Is told how many bytes came.</param>
     /// <param name="cancellationToken">Gives up; those of single reads are not looked at.</param>
-    public WatchedBody(Stream body, TimeSpan deadline, TimeProvider time, Action<int>? onRead, CancellationToken cancellationToken)
+    public TimedRequestBody(Stream body, TimeSpan deadline, TimeProvider time, Action<int>? onRead, CancellationToken cancellationToken)
     {
         _body = body;
         _deadline = deadline;

@@ -9,7 +9,7 @@ namespace Boxer.AspNetCore.Protection;
 /// not see such a client go, and <c>A_client_that_closes_behind_bytes_that_nobody_reads_ends_its_run</c> fails. No client has a use for that: the answer comes first.
 /// Over HTTP/2 the bytes may be of any other request, and the server reads on.
 /// </summary>
-internal sealed class ClientWatch : IDisposable
+internal sealed class DisconnectMonitor : IDisposable
 {
     /// <summary>How often it is looked whether there is something that the server does not read.</summary>
     internal static readonly TimeSpan Period = TimeSpan.FromMilliseconds(500);
@@ -26,7 +26,7 @@ internal sealed class ClientWatch : IDisposable
 
     /// <param name="context">A request whose body was read.</param>
     /// <param name="time">The clock.</param>
-    public ClientWatch(HttpContext context, TimeProvider time)
+    public DisconnectMonitor(HttpContext context, TimeProvider time)
     {
         string protocol = context.Request.Protocol;
         _socket = HttpProtocol.IsHttp11(protocol) || HttpProtocol.IsHttp10(protocol) ? context.Features.Get<IConnectionSocketFeature>()?.Socket : null;

@@ -7,7 +7,7 @@ namespace Boxer.AspNetCore.Protection;
 /// The most that the body of a request may have. The server's own limit alone resets the connection of a client that still sends:
 /// <c>A_client_that_sends_far_too_much_sees_the_answer_while_it_still_sends</c>.
 /// </summary>
-internal static class BodyLimit
+internal static class RequestSizeLimit
 {
     /// <summary>Sets the limit, and refuses a body that says itself that it has more.</summary>
     /// <param name="context">The request; nothing of its body was read.</param>
@@ -31,8 +31,8 @@ internal static class BodyLimit
     }
 }
 
-/// <summary>Keeps the server's own limit away from an endpoint that sets one with <see cref="BodyLimit"/>, or reads no body.</summary>
-internal sealed class OwnBodyLimit : IRequestSizeLimitMetadata
+/// <summary>Keeps the server's own limit away from an endpoint that sets one with <see cref="RequestSizeLimit"/>, or reads no body.</summary>
+internal sealed class OwnRequestSizeLimit : IRequestSizeLimitMetadata
 {
     public long? MaxRequestBodySize => null;
 }

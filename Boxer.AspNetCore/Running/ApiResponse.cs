@@ -7,9 +7,9 @@ namespace Boxer.AspNetCore.Running;
 /// <param name="Run">The body of 200; else <see langword="null"/>.</param>
 /// <param name="Error">The body of everything else.</param>
 /// <param name="RetryAfter">When to try again, of 429.</param>
-internal sealed record HttpAnswer(int Status, RunResponseBody? Run, RunErrorBody? Error, TimeSpan? RetryAfter = null)
+internal sealed record ApiResponse(int Status, RunResponseBody? Run, RunErrorBody? Error, TimeSpan? RetryAfter = null)
 {
-    public static HttpAnswer Failed(int status, string error, TimeSpan? retryAfter = null) =>
+    public static ApiResponse Failed(int status, string error, TimeSpan? retryAfter = null) =>
         new(status, null, new RunErrorBody { Error = error }, retryAfter);
 
     /// <summary>Writes it as the whole response.</summary>
@@ -34,6 +34,6 @@ internal sealed record HttpAnswer(int Status, RunResponseBody? Run, RunErrorBody
             .WriteBodyAsync(target, cancellationToken);
 
     private Task WriteBodyAsync(PipeWriter target, CancellationToken cancellationToken) =>
-        AnswerWriter.WriteAsync(
+        StreamingJsonWriter.WriteAsync(
             target, (object?)Run ?? Error!, Run is null ? HostJson.Relaxed.RunErrorBody : HostJson.Relaxed.RunResponseBody, cancellationToken);
 }

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Options;
 namespace Boxer.AspNetCore.Running;
 
 /// <summary>Ends running work when the host was told to stop and the grace is over.</summary>
-internal sealed class RunLifetime : IDisposable
+internal sealed class GracefulShutdown : IDisposable
 {
     /// <summary>Time that the end of work may take beyond its grace: answers are written and sandboxes destroyed.</summary>
     internal static readonly TimeSpan CleanUpTime = TimeSpan.FromSeconds(15);
@@ -17,7 +17,7 @@ internal sealed class RunLifetime : IDisposable
     private ITimer? _timer;
     private long _stopped;
 
-    public RunLifetime(IHostApplicationLifetime application, IOptions<BoxerHttpOptions> options, ISandboxRunner runner, TimeProvider time, ILogger<RunLifetime> logger)
+    public GracefulShutdown(IHostApplicationLifetime application, IOptions<BoxerHttpOptions> options, ISandboxRunner runner, TimeProvider time, ILogger<GracefulShutdown> logger)
     {
         _time = time;
         _grace = options.Value.StopGrace;
@@ -36,7 +36,7 @@ internal sealed class RunLifetime : IDisposable
     /// <summary>Makes the token that ends a run.</summary>
     /// <param name="stopGrace">How long the command has for its end: it is asked that much before this host's own grace is over.</param>
     /// <param name="aborted">Cancelled when the client is gone.</param>
-    public RunEnd BeginRun(TimeSpan stopGrace, CancellationToken aborted)
+    public RunCancellation BeginRun(TimeSpan stopGrace, CancellationToken aborted)
     {
         TimeSpan left = Volatile.Read(ref _stopped) is > 0 and var stopped ? _grace - _time.GetElapsedTime(stopped) : _grace;
         return new(this, stopGrace < left ? left - stopGrace : TimeSpan.Zero, _time, aborted);
@@ -78,7 +78,7 @@ internal sealed class RunLifetime : IDisposable
 }
 
 /// <summary>What ends one run from outside.</summary>
-internal sealed class RunEnd : IDisposable
+internal sealed class RunCancellation : IDisposable
 {
     private readonly CancellationTokenSource _asked;
     private readonly CancellationTokenRegistration _registration;
@@ -88,7 +88,7 @@ internal sealed class RunEnd : IDisposable
     /// <param name="delay">How long the run may go on after the host was told to stop.</param>
     /// <param name="time">The clock.</param>
     /// <param name="aborted">Cancelled when the client is gone.</param>
-    public RunEnd(RunLifetime lifetime, TimeSpan delay, TimeProvider time, CancellationToken aborted)
+    public RunCancellation(GracefulShutdown lifetime, TimeSpan delay, TimeProvider time, CancellationToken aborted)
     {
         _asked = new CancellationTokenSource(Timeout.InfiniteTimeSpan, time);
         _registration = lifetime.Stopping.UnsafeRegister(_ => _asked.CancelAfter(delay), null);
