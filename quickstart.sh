@@ -139,7 +139,7 @@ services.AddBoxer(options => options.DefaultLimits.MemoryBytes = 512 * ByteSize.
 await using var provider = services.BuildServiceProvider();
 var runner = provider.GetRequiredService<ISandboxRunner>();
 var result = await runner.RunAsync(new SandboxRequest("$image", "python3", "-c", "print(6 * 7)"));
-Console.Write(result.Stdout);
+Console.Write(result.StandardOutput);
 CSHARP
 dotnet run -c Release artifacts/hello.cs
 TEXT
