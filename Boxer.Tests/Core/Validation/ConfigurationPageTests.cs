@@ -8,7 +8,7 @@ using Microsoft.Extensions.Configuration;
 
 namespace Boxer.Tests.Core.Validation;
 
-/// <summary>docs/configuration.md and the tables of README.md are those of the table of options, and the examples are valid and complete.</summary>
+/// <summary>Compares docs/configuration.md and the tables of docs/server.md and docs/limits.md with the table of options; the examples are valid and complete.</summary>
 public sealed partial class ConfigurationPageTests
 {
     private static readonly string Page = Read("configuration.md");
@@ -81,9 +81,9 @@ public sealed partial class ConfigurationPageTests
     }
 
     [Fact]
-    public void Readme_names_every_key_of_the_host_with_its_default()
+    public void Server_page_names_every_key_of_the_host_with_its_default()
     {
-        string table = Between(Read("README.md"), "| key, default | |", "\n\n");
+        string table = Between(Read("server.md"), "| key, default | meaning |", "\n\n");
         Assert.All(HostKeys.Names(SettingTable.BuiltIn), key => Assert.Contains($"`{key}`", table, StringComparison.Ordinal));
         IEnumerable<Setting> settings = [.. SettingTable.BuiltIn.Options, .. SettingTable.BuiltIn.Pool, .. SettingTable.BuiltIn.Limits, .. HostKeys.Http];
         Assert.All(settings.Where(setting => setting.Kind is SettingKind.Number or SettingKind.Size or SettingKind.Time && (setting.HostDefault ?? setting.Default) is not null), setting =>
@@ -91,14 +91,14 @@ public sealed partial class ConfigurationPageTests
             object value = setting.HostDefault ?? setting.Default!;
             string key = setting.HttpKey ?? setting.HostKey!;
             string[] spellings = [setting.ToNumber(value).ToString(CultureInfo.InvariantCulture), setting.Format(value)];
-            Assert.True(spellings.Any(spelling => Regex.IsMatch(table, $@"`{key}` {Regex.Escape(spelling)}\b")), $"README.md must say `{key}` {spellings[0]}.");
+            Assert.True(spellings.Any(spelling => Regex.IsMatch(table, $@"`{key}` {Regex.Escape(spelling)}\b")), $"docs/server.md must say `{key}` {spellings[0]}.");
         });
     }
 
     [Fact]
-    public void Readme_names_every_limit_with_its_default()
+    public void Limits_page_names_every_limit_with_its_default()
     {
-        string table = Between(Read("README.md"), "| limit, default | what happens at it |", "\n\n");
+        string table = Between(Read("limits.md"), "| limit, default | result when it is reached |", "\n\n");
         Assert.All(SettingTable.BuiltIn.Limits, limit => Assert.Contains(
             $"`{limit.Name}` {(limit.Default is null ? "none" : Display(limit, limit.Default, withUnit: false))}", table, StringComparison.Ordinal));
     }
