@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json;
+using Boxer.Native;
 
 namespace Boxer.Benchmarks;
 

@@ -1,5 +1,7 @@
 using Boxer.Hosting;
 using Boxer.Images;
+using Boxer.Images.Store;
+using Boxer.Runtime;
 
 namespace Boxer.Benchmarks;
 

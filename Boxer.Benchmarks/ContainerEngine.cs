@@ -1,3 +1,4 @@
+using Boxer.Native;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;

@@ -1,3 +1,5 @@
+using Boxer.Linux;
+using Boxer.Runtime;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;

@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using Boxer.Images;
+using Boxer.Images.Registry;
+using Boxer.Images.Store;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Boxer.Pool;
 
 namespace Boxer.Benchmarks;
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Boxer.Networking;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Boxer.Linux;
 
 namespace Boxer.Benchmarks;
 

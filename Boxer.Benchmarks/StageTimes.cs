@@ -1,3 +1,4 @@
+using Boxer.Runtime;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;

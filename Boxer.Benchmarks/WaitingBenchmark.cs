@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using Boxer.Linux;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;

@@ -1,3 +1,6 @@
+using Boxer.Native;
+using Boxer.Networking;
+
 namespace Boxer.Benchmarks;
 
 /// <summary>A command, and what it prints where it ran rightly.</summary>

@@ -1,4 +1,5 @@
-using Boxer.Validation;
+using Boxer.Images.Store;
+using Boxer.Networking;
 
 namespace Boxer;
 
@@ -31,7 +32,7 @@ public sealed class BoxerOptions
     /// Limits of runs that do not set their own. A limit that is <see langword="null"/> here is what it is by default.
     /// <value>Default: what <see cref="ResourceLimits"/> documents for each limit.</value>
     /// </summary>
-    public ResourceLimits DefaultLimits { get; set; } = LimitsValidator.Fill(new(), LimitsValidator.BuiltIn);
+    public ResourceLimits DefaultLimits { get; set; } = ResourceLimits.Defaults;
 
     /// <summary>
     /// The most that a request may ask of each limit; one that asks for more is refused. The defaults must be within it.
@@ -75,7 +76,7 @@ public sealed class BoxerOptions
     public IList<string> AllowedRegistries { get; set; } = [];
 
     /// <summary>
-    /// The file with the credentials of registries, as <c>docker login</c> writes it; see <see cref="Images.DockerConfigCredentials"/>.
+    /// The file with the credentials of registries, as <c>docker login</c> writes it; see <see cref="Images.Registry.DockerConfigCredentials"/>.
     /// Whoever may run an image can then run what these credentials show.
     /// <value>Default <see langword="null"/>: registries are asked as anybody.</value>
     /// </summary>
@@ -89,19 +90,19 @@ public sealed class BoxerOptions
     public Images.PullPolicy PullPolicy { get; set; }
 
     /// <summary>
-    /// Bytes on the disk that images may take together; see <see cref="Images.ImageStoreOptions.MaxImageStoreBytes"/>; at least 1 byte.
+    /// Bytes on the disk that images may take together; see <see cref="Images.Store.ImageStoreOptions.MaxImageStoreBytes"/>; at least 1 byte.
     /// <value>Default <see langword="null"/>: as much as there is room.</value>
     /// </summary>
     public long? MaxImageStoreBytes { get; set; }
 
     /// <summary>
-    /// Bytes that stay free on the disk of <see cref="Home"/>; see <see cref="Images.ImageStoreOptions.MinFreeDiskBytes"/>; 0 bytes to 1 PiB; 0 to fill it.
+    /// Bytes that stay free on the disk of <see cref="Home"/>; see <see cref="Images.Store.ImageStoreOptions.MinFreeDiskBytes"/>; 0 bytes to 1 PiB; 0 to fill it.
     /// <value>Default 256 MiB.</value>
     /// </summary>
     public long MinFreeDiskBytes { get; set; } = 256 * ByteSize.MiB;
 
     /// <summary>
-    /// Memory in bytes of this process that pulls together may take; see <see cref="Images.ImageStoreOptions.PullMemoryBytes"/>; 64 MiB to 64 GiB. It is
+    /// Memory in bytes of this process that pulls together may take; see <see cref="Images.Store.ImageStoreOptions.PullMemoryBytes"/>; 64 MiB to 64 GiB. It is
     /// taken off <see cref="MaxMemoryBytes"/>.
     /// <value>Default <see langword="null"/>: a sixteenth of <see cref="MaxMemoryBytes"/>, at least 64 MiB and at most 512 MiB.</value>
     /// </summary>

@@ -1,5 +1,4 @@
 using System.Globalization;
-using Boxer.Validation;
 
 namespace Boxer;
 
@@ -9,6 +8,21 @@ namespace Boxer;
 /// </summary>
 public sealed record ResourceLimits
 {
+    /// <summary>Limits of a run where neither its request nor <see cref="BoxerOptions.DefaultLimits"/> sets one; a new copy.</summary>
+    internal static ResourceLimits Defaults => new()
+    {
+        CpuCores = 1,
+        MemoryBytes = 256 * ByteSize.MiB,
+        Pids = 64,
+        WallClock = TimeSpan.FromSeconds(30),
+        CpuTime = null,
+        OpenFiles = 256,
+        DiskBytes = 128 * ByteSize.MiB,
+        StandardOutputBytes = 10 * ByteSize.MiB,
+        OutputFilesBytes = 64 * ByteSize.MiB,
+        OutputFilesCount = 1_000,
+    };
+
     /// <summary>
     /// Processor time per wall-clock time, in cores; 0.01 to 1,024, and at most what this machine has. Held by the cgroup's cpu quota, and
     /// promised to the command while it runs (<see cref="BoxerOptions.CpuOvercommit"/>). The command sees as many processors, rounded up.
@@ -87,7 +101,20 @@ public sealed record ResourceLimits
     /// <summary>Returns the limits that are set, by name; "defaults" where none is.</summary>
     public override string ToString()
     {
-        string set = string.Join(", ", SettingTable.BuiltIn.Limits.Where(limit => limit.Get(this) is not null).Select(limit => string.Create(CultureInfo.InvariantCulture, $"{limit.Name} {limit.Get(this)}")));
+        (string Name, object? Value)[] limits =
+        [
+            (nameof(CpuCores), CpuCores),
+            (nameof(MemoryBytes), MemoryBytes),
+            (nameof(Pids), Pids),
+            (nameof(WallClock), WallClock),
+            (nameof(CpuTime), CpuTime),
+            (nameof(OpenFiles), OpenFiles),
+            (nameof(DiskBytes), DiskBytes),
+            (nameof(StandardOutputBytes), StandardOutputBytes),
+            (nameof(OutputFilesBytes), OutputFilesBytes),
+            (nameof(OutputFilesCount), OutputFilesCount),
+        ];
+        string set = string.Join(", ", limits.Where(limit => limit.Value is not null).Select(limit => string.Create(CultureInfo.InvariantCulture, $"{limit.Name} {limit.Value}")));
         return set.Length > 0 ? set : "defaults";
     }
 }

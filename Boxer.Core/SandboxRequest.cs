@@ -1,6 +1,7 @@
 using System.IO.Pipelines;
 using System.Text;
 using Boxer.Common;
+using Boxer.Networking;
 
 namespace Boxer;
 

@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Boxer.Common;
-using Boxer.Network;
+using Boxer.Networking;
 
 namespace Boxer;
 

@@ -2,10 +2,13 @@ using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Versioning;
 using Boxer.Admission;
+using Boxer.Common;
 using Boxer.Diagnostics;
+using Boxer.Machine;
 using Boxer.Images;
+using Boxer.Images.Store;
 using Boxer.Linux;
-using Boxer.Network;
+using Boxer.Networking;
 using Boxer.Pool;
 using Boxer.Running;
 using Boxer.Runtime;
@@ -36,12 +39,12 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     private readonly AdmissionQueue _admission;
     private readonly RequestValidator _validator;
     private readonly BoxerMetrics _metrics;
-    private readonly SharedOperations<SandboxHost> _starts = new();
+    private readonly SharedOperations<PreparedHost> _starts = new();
     private readonly SemaphoreSlim _starting = new(1, 1);
     private readonly CancellationTokenSource _disposing = new();
     private readonly Lazy<Task> _disposal;
     private readonly BackgroundTasks _pending = new();
-    private volatile SandboxHost? _host;
+    private volatile PreparedHost? _host;
     private int _disposed;
 
     /// <summary>Makes a runner. The host is not touched before <see cref="StartAsync"/> or the first run.</summary>
@@ -251,10 +254,10 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             }
 
             AdmissionQueue.Ticket place = held.Push(_admission.Enter(request.FairnessKey));
-            SandboxHost host = await GetHostAsync(_options.QueueTimeout + _options.BootTimeout, cancellationToken).ConfigureAwait(false);
+            PreparedHost host = await GetHostAsync(_options.QueueTimeout + _options.BootTimeout, cancellationToken).ConfigureAwait(false);
             (IImageLease image, place) = await trace.StageAsync("image", () => AcquireImageAsync(host, request, place, held, trace, events, cancellationToken)).ConfigureAwait(false);
             var accounts = new ImageAccounts(image.RootPath);
-            ImageUser user = WorkBuilder.ResolveUser(request.User, image.Config, accounts);
+            ImageUser user = CommandPlanner.ResolveUser(request.User, image.Config, accounts);
             held.Push(await trace.StageAsync("queue", () => place.AcquireSlotAsync(limits.MemoryBytes!.Value, cancellationToken)).ConfigureAwait(false));
 
             // A pooled sandbox can always be replaced. A booted one is replaced once, if it waited for processors.
@@ -264,7 +267,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                     await TakeWarmAsync(host, reference, image.Digest, mode, limits.MemoryBytes!.Value, request.Egress, held, trace, cancellationToken).ConfigureAwait(false);
                 (Sandbox sandbox, INetworkAttachment network, GuestNetwork guest) =
                     warm ?? await BootAsync(host, id, image, mode, request.Egress, held, trace, cancellationToken).ConfigureAwait(false);
-                SandboxWork work = WorkBuilder.Build(request, image.Config, accounts, user, guest, _options.Platform, host.CountsCpu);
+                CommandPlan work = CommandPlanner.Build(request, image.Config, accounts, user, guest, _options.Platform, host.CountsCpu);
                 Task<IDisposable> promise = place.AcquireProcessorsAsync(limits.CpuCores!.Value, isExclusive: limits.CpuTime is not null, cancellationToken);
                 bool isReplaceable = warm is not null || (mayBootAgain && !promise.IsCompleted);
                 mayBootAgain &= warm is not null;
@@ -333,7 +336,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
 
     // Who waits for a registry keeps no place that runs of images that are here could have.
     private async Task<(IImageLease Image, AdmissionQueue.Ticket Place)> AcquireImageAsync(
-        SandboxHost host, CheckedRequest request, AdmissionQueue.Ticket place, CleanupStack held, RunTrace trace, RunEvents events, CancellationToken cancellationToken)
+        PreparedHost host, CheckedRequest request, AdmissionQueue.Ticket place, CleanupStack held, RunTrace trace, RunEvents events, CancellationToken cancellationToken)
     {
         (ImageReference reference, PullPolicy policy) = (request.Image, request.PullPolicy);
         if (policy != PullPolicy.Always || reference.Digest is not null)
@@ -363,7 +366,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    private async Task KeepWarmAsync(SandboxHost host, ImageReference reference, INetworkMode mode)
+    private async Task KeepWarmAsync(PreparedHost host, ImageReference reference, INetworkMode mode)
     {
         await Task.Yield();
         try
@@ -371,7 +374,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             IImageLease image = await host.Images.AcquireAsync(reference, new ImageAcquireOptions { Policy = _options.PullPolicy }, _disposing.Token).ConfigureAwait(false);
             string digest = image.Digest;
             await image.DisposeAsync().ConfigureAwait(false);
-            host.Pool!.Keep(new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(host, reference, digest, mode, _warmUps, cancel));
+            host.Pool!.Keep(new PoolKey(digest, mode.Name), reference.ToString(), cancel => PooledSandbox.BootAsync(host.Launcher, host.Images, reference, digest, mode, _warmUps, cancel));
         }
         catch (Exception exception)
         {
@@ -380,13 +383,13 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    private WarmSandbox? TakeWarm(SandboxHost host, ImageReference reference, string digest, INetworkMode mode, long memoryBytes) => mode.SupportsPooling
+    private PooledSandbox? TakeWarm(PreparedHost host, ImageReference reference, string digest, INetworkMode mode, long memoryBytes) => mode.SupportsPooling
         ? host.Pool?.Take(
-            new PoolKey(digest, mode.Name), reference.ToString(), cancel => WarmSandbox.BootAsync(host, reference, digest, mode, _warmUps, cancel), memoryBytes)
+            new PoolKey(digest, mode.Name), reference.ToString(), cancel => PooledSandbox.BootAsync(host.Launcher, host.Images, reference, digest, mode, _warmUps, cancel), memoryBytes)
         : null;
 
     private async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)?> TakeWarmAsync(
-        SandboxHost host, ImageReference reference, string digest, INetworkMode mode, long memoryBytes, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        PreparedHost host, ImageReference reference, string digest, INetworkMode mode, long memoryBytes, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
         while (TakeWarm(host, reference, digest, mode, memoryBytes) is { } warm)
         {
@@ -405,7 +408,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     }
 
     // Those who run come before those who may run later: where a mode has no more, what waits gives up its own.
-    private static async Task<INetworkAttachment> PrepareAsync(SandboxHost host, string id, INetworkMode mode, CancellationToken cancellationToken)
+    private static async Task<INetworkAttachment> PrepareAsync(PreparedHost host, string id, INetworkMode mode, CancellationToken cancellationToken)
     {
         while (true)
         {
@@ -424,7 +427,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     }
 
     private static async Task<(Sandbox Sandbox, INetworkAttachment Network, GuestNetwork Guest)> BootAsync(
-        SandboxHost host, string id, IImageLease image, INetworkMode mode, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
+        PreparedHost host, string id, IImageLease image, INetworkMode mode, NetworkPolicy policy, CleanupStack held, RunTrace trace, CancellationToken cancellationToken)
     {
         INetworkAttachment network = held.Push(await trace.StageAsync("network", () => PrepareAsync(host, id, mode, cancellationToken)).ConfigureAwait(false));
 
@@ -433,7 +436,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         Sandbox sandbox;
         try
         {
-            sandbox = await trace.StageAsync("sandbox", () => host.Runtime.BootAsync(held, image, network.Runtime, cancellationToken)).ConfigureAwait(false);
+            sandbox = await trace.StageAsync("sandbox", () => host.Launcher.BootAsync(held, image, network.Runtime, cancellationToken)).ConfigureAwait(false);
         }
         finally
         {
@@ -498,7 +501,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     }
 
     // Those who wait share one attempt, and its failure; whoever comes later makes another.
-    private async ValueTask<SandboxHost> GetHostAsync(TimeSpan patience, CancellationToken cancellationToken)
+    private async ValueTask<PreparedHost> GetHostAsync(TimeSpan patience, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         if (_host is { } ready)
@@ -519,7 +522,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
     }
 
-    private async Task<SandboxHost> MakeHostAsync(CancellationToken cancellationToken)
+    private async Task<PreparedHost> MakeHostAsync(CancellationToken cancellationToken)
     {
         // An attempt that everybody gave up may still be on its way out.
         await _starting.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -543,9 +546,9 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
                 }
             }
 
-            SandboxHost host = await SandboxHost.CreateAsync(_checked, Images, IsBusy, _admission, _metrics.Pool, _loggers, _time, _disposing.Token, cancellationToken).ConfigureAwait(false);
+            PreparedHost host = await PreparedHost.CreateAsync(_checked, Images, IsBusy, _admission, _metrics.Pool, _loggers, _time, _disposing.Token, cancellationToken).ConfigureAwait(false);
             _host = host;
-            if (host.Pool is not null && _networks.FirstOrDefault(mode => mode.Name == SandboxPool<WarmSandbox>.KeptNetwork) is { } kept)
+            if (host.Pool is not null && _networks.FirstOrDefault(mode => mode.Name == SandboxPool<PooledSandbox>.KeptNetwork) is { } kept)
             {
                 foreach (PoolImage image in _checked.PoolImages.Where(image => image.Count > 0))
                 {

@@ -1,5 +1,7 @@
+using Boxer.Machine;
 using Boxer.Images;
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.Runtime;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;

@@ -4,6 +4,7 @@ using Boxer.Hosting;
 using Boxer.Hosting.Configuration;
 using Boxer.Images;
 using Boxer.Network;
+using Boxer.Networking;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;

@@ -2,6 +2,7 @@ using Boxer;
 using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Network;
+using Boxer.Networking;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Diagnostics.HealthChecks;

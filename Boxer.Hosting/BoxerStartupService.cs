@@ -1,5 +1,7 @@
 using Boxer.Admission;
 using Boxer.Linux;
+using Boxer.Runtime.Cgroups;
+using Boxer.Validation;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Net;
+using Boxer.Images.Layers;
 using Boxer.Linux;
 
 namespace Boxer.Network;

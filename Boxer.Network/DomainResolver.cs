@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using Boxer.Common;
+using Boxer.Networking;
 
 namespace Boxer.Network;
 

@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
 using Boxer.Common;
+using Boxer.Networking;
 
 namespace Boxer.Network;
 

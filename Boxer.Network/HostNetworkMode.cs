@@ -1,4 +1,5 @@
 using Boxer.Native;
+using Boxer.Networking;
 
 namespace Boxer.Network;
 
@@ -23,7 +24,7 @@ public sealed class HostNetworkMode : INetworkMode
 
     private sealed class Attachment : INetworkAttachment
     {
-        public RuntimeNetwork Runtime { get; } = new(NetworkStack.Host);
+        public NetworkConfiguration Runtime { get; } = new(NetworkStack.Host);
 
         public async Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) =>
             GuestNetwork.Create() with { ResolvConf = await ReadAsync("/etc/resolv.conf", cancellationToken).ConfigureAwait(false) };

@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Net;
+using Boxer.Common;
+using Boxer.Machine;
 using Boxer.Runtime;
 
 namespace Boxer.Network;
@@ -12,7 +14,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
     private static readonly TimeSpan WatchInterval = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan CheckInterval = TimeSpan.FromSeconds(30);
     private readonly NetworkTools _tools;
-    private readonly RuntimeDirectory _instance;
+    private readonly InstanceDirectory _instance;
     private readonly AddressPool _pool;
     private readonly IReadOnlyList<Forwarding> _forwarding;
     private readonly TimeProvider _time;
@@ -23,7 +25,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
     private readonly Task _watching;
     private long _checked;
 
-    private NetworkInstance(NetworkTools tools, RuntimeDirectory instance, Firewall firewall, AddressPool pool, IReadOnlyList<Forwarding> forwarding, TimeProvider time)
+    private NetworkInstance(NetworkTools tools, InstanceDirectory instance, Firewall firewall, AddressPool pool, IReadOnlyList<Forwarding> forwarding, TimeProvider time)
     {
         _time = time;
         _checked = time.GetTimestamp();
@@ -41,7 +43,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
     internal Firewall Firewall { get; }
 
     /// <summary>Where instances share what they share.</summary>
-    internal static string SharedDirectory => Path.Join(RuntimeDirectory.DefaultBase(), "network");
+    internal static string SharedDirectory => Path.Join(InstanceDirectory.DefaultBase(), "network");
 
     /// <summary>Makes it; what was made is given back when a step fails.</summary>
     internal static async Task<NetworkInstance> CreateAsync(
@@ -50,7 +52,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
         var cleanup = new CleanupStack();
         try
         {
-            RuntimeDirectory instance = cleanup.Push(RuntimeDirectory.Create(RuntimeDirectory.DefaultBase()));
+            InstanceDirectory instance = cleanup.Push(InstanceDirectory.Create(InstanceDirectory.DefaultBase()));
             var pool = cleanup.Push(new AddressPool(Path.Join(SharedDirectory, "addresses"), blocks, token => HostNetworks.FindAsync(tools, token), time));
             var firewall = new Firewall(tools, instance.Id, ipv6 ? UniqueLocal.PrefixOf(instance.Id) : null);
             cleanup.Push(new Undo(() => Firewall.DeleteTableAsync(tools, firewall.Table, CancellationToken.None)));
@@ -77,13 +79,13 @@ internal sealed class NetworkInstance : IAsyncDisposable
     {
         await RemoveAsync(tools, IsDead, cancellationToken).ConfigureAwait(false);
         string[] tables = [.. (await FindTablesAsync(tools, cancellationToken).ConfigureAwait(false))
-            .Where(id => !RuntimeDirectory.IsAlive(RuntimeDirectory.DefaultBase(), id))];
+            .Where(id => !InstanceDirectory.IsAlive(InstanceDirectory.DefaultBase(), id))];
         foreach (string id in tables)
         {
             await Firewall.DeleteTableAsync(tools, Firewall.TableOf(id), cancellationToken).ConfigureAwait(false);
         }
 
-        await ForeignFirewalls.RemoveAsync(tools, id => !RuntimeDirectory.IsAlive(RuntimeDirectory.DefaultBase(), id)).ConfigureAwait(false);
+        await ForeignFirewalls.RemoveAsync(tools, id => !InstanceDirectory.IsAlive(InstanceDirectory.DefaultBase(), id)).ConfigureAwait(false);
         await Forwarding.ReconcileAsync(Forwarding.IPv4, tools, SharedDirectory, time).ConfigureAwait(false);
         await Forwarding.ReconcileAsync(Forwarding.IPv6, tools, SharedDirectory, time).ConfigureAwait(false);
     }
@@ -201,7 +203,7 @@ internal sealed class NetworkInstance : IAsyncDisposable
     }
 
     private static bool IsDead(string name) =>
-        LinkNames.InstanceOf(name) is { } id && !RuntimeDirectory.IsAlive(RuntimeDirectory.DefaultBase(), id);
+        LinkNames.InstanceOf(name) is { } id && !InstanceDirectory.IsAlive(InstanceDirectory.DefaultBase(), id);
 
     private static async Task<IEnumerable<string>> FindTablesAsync(NetworkTools tools, CancellationToken cancellationToken)
     {

@@ -1,3 +1,5 @@
+using Boxer.Networking;
+
 namespace Boxer.Network;
 
 /// <summary>
@@ -21,7 +23,7 @@ public sealed class NoneNetworkMode : INetworkMode
 
     private sealed class Attachment : INetworkAttachment
     {
-        public RuntimeNetwork Runtime { get; } = new(NetworkStack.None);
+        public NetworkConfiguration Runtime { get; } = new(NetworkStack.None);
 
         public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) => Task.FromResult(GuestNetwork.Create());
 

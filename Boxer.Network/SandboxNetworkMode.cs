@@ -1,6 +1,8 @@
 using System.Net;
 using Boxer.Linux;
 using Boxer.Native;
+using Boxer.Networking;
+using Boxer.Runtime;
 
 namespace Boxer.Network;
 
@@ -142,7 +144,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
         private (long In, long Out) _before;
         private int _disposed;
 
-        public RuntimeNetwork Runtime { get; } = new(NetworkStack.Sandbox, link.NamespacePath);
+        public NetworkConfiguration Runtime { get; } = new(NetworkStack.Sandbox, link.NamespacePath);
 
         public bool IsUsable => instance.IsUsable(link);
 

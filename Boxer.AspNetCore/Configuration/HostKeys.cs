@@ -1,3 +1,4 @@
+using Boxer.Pool;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Configuration;

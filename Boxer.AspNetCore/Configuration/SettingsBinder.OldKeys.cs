@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Boxer.Images;
+using Boxer.Pool;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Configuration;

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json;
+using Boxer.Native;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Configuration;

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Boxer.Native;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Contracts;

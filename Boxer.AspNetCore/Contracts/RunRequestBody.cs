@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Boxer.Common;
 
 namespace Boxer.AspNetCore.Contracts;
 

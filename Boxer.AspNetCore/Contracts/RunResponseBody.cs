@@ -1,3 +1,7 @@
+using Boxer.Images;
+using Boxer.Native;
+using Boxer.Runtime;
+
 namespace Boxer.AspNetCore.Contracts;
 
 /// <summary>A run that ended: the answer 200 of POST /run.</summary>

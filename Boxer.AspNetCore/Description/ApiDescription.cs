@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Boxer.AspNetCore.Endpoints;
+using Boxer.Networking;
 
 namespace Boxer.AspNetCore.Description;
 

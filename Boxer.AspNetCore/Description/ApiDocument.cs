@@ -1,6 +1,7 @@
 using System.Net;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Boxer.Networking;
 using Boxer.Validation;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;

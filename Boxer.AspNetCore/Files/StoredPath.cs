@@ -1,5 +1,6 @@
 using System.Text;
 using Boxer.Common;
+using Boxer.Runtime.Init;
 
 namespace Boxer.AspNetCore.Files;
 

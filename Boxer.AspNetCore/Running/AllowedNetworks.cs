@@ -1,4 +1,5 @@
 using Boxer.Network;
+using Boxer.Networking;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore.Running;

@@ -2,6 +2,8 @@ using System.Collections.Frozen;
 using System.Globalization;
 using System.Text;
 using Boxer.AspNetCore.Configuration;
+using Boxer.Images;
+using Boxer.Runtime;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Running;

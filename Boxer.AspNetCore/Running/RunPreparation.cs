@@ -1,4 +1,6 @@
 using Boxer.Images;
+using Boxer.Networking;
+using Boxer.Runtime;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore.Running;

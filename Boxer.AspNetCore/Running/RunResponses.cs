@@ -1,4 +1,7 @@
 using System.Text.Unicode;
+using Boxer.Images;
+using Boxer.Native;
+using Boxer.Runtime;
 
 namespace Boxer.AspNetCore.Running;
 

@@ -2,9 +2,9 @@ using System.Buffers;
 using System.IO.Compression;
 using System.Runtime.CompilerServices;
 using Boxer.Common;
-using Boxer.Images;
-using Boxer.Running;
+using Boxer.Images.Layers;
 using Boxer.Runtime.Init;
+using Boxer.Validation;
 
 namespace Boxer.Inputs;
 

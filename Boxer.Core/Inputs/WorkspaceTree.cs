@@ -1,7 +1,7 @@
 using System.Text;
 using Boxer.Common;
-using Boxer.Images;
-using Boxer.Running;
+using Boxer.Images.Layers;
+using Boxer.Validation;
 
 namespace Boxer.Inputs;
 

@@ -1,5 +1,7 @@
 using Boxer.Admission;
+using Boxer.Common;
 using Boxer.Diagnostics;
+using Boxer.Validation;
 using Microsoft.Extensions.Logging;
 
 namespace Boxer.Pool;
@@ -10,7 +12,7 @@ namespace Boxer.Pool;
 /// </summary>
 /// <typeparam name="T">The sandboxes.</typeparam>
 internal sealed class SandboxPool<T> : IAsyncDisposable
-    where T : class, IWarmSandbox
+    where T : class, IPooledSandbox
 {
     private static readonly TimeSpan Tick = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan FirstPause = TimeSpan.FromSeconds(1);
@@ -57,7 +59,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     {
         _admission = admission;
         _bootBytes = bootBytes;
-        _maxSandboxes = options.MaxSandboxes ?? DefaultMaxSandboxes;
+        _maxSandboxes = options.MaxSandboxes ?? PoolOptions.DefaultMaxSandboxes;
         foreach (PoolImage image in images.Where(image => image.Count > 0))
         {
             _minimums[(image.Image.ToString(), KeptNetwork)] = image.Count;
@@ -76,8 +78,6 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
 
     /// <summary>The network mode of <see cref="PoolOptions.Images"/>.</summary>
     internal const string KeptNetwork = "none";
-
-    internal static int DefaultMaxSandboxes => Environment.ProcessorCount * 4;
 
     /// <summary>Sandboxes that wait.</summary>
     internal int Count

@@ -1,7 +1,7 @@
 using Boxer.Images;
-using Boxer.Network;
-using Boxer.Running;
+using Boxer.Networking;
 using Boxer.Runtime;
+using Boxer.Validation;
 
 namespace Boxer.Pool;
 
@@ -24,11 +24,11 @@ internal sealed class WarmUps(IEnumerable<PoolImage> images, ResourceLimits limi
     /// <param name="reference">What the image is called.</param>
     /// <param name="image">The image.</param>
     /// <param name="mode">The network mode, which a warm-up does not use.</param>
-    internal SandboxWork Build(ImageReference reference, IImageLease image, INetworkMode mode)
+    internal CommandPlan Build(ImageReference reference, IImageLease image, INetworkMode mode)
     {
         string[] command = [.. _commands.GetValueOrDefault(reference.ToString(), [Missing])];
         var accounts = new ImageAccounts(image.RootPath);
-        ImageUser user = WorkBuilder.ResolveUser(null, image.Config, accounts);
+        ImageUser user = CommandPlanner.ResolveUser(null, image.Config, accounts);
         var request = new CheckedRequest
         {
             Image = reference,
@@ -38,6 +38,6 @@ internal sealed class WarmUps(IEnumerable<PoolImage> images, ResourceLimits limi
             Command = command,
             Limits = limits,
         };
-        return WorkBuilder.Build(request, image.Config, accounts, user, new GuestNetwork("", ""), platform, countsCpu: true);
+        return CommandPlanner.Build(request, image.Config, accounts, user, new GuestNetwork("", ""), platform, countsCpu: true);
     }
 }

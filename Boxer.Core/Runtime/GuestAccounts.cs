@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text;
-using Boxer.Images;
 using Boxer.Runtime.Init;
 
 namespace Boxer.Runtime;

@@ -1,6 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using Boxer.Network;
+using Boxer.Networking;
 using Boxer.Runtime.Init;
 
 namespace Boxer.Runtime;
@@ -17,7 +17,7 @@ internal static partial class OciSpec
     /// <param name="rootPath">The root.</param>
     /// <param name="initPath">PID 1's program to mount at <see cref="InitPath"/>, or <see langword="null"/> where the root has it.</param>
     /// <param name="network">How the sandbox joins its network.</param>
-    internal static byte[] Write(string rootPath, string? initPath, RuntimeNetwork network)
+    internal static byte[] Write(string rootPath, string? initPath, NetworkConfiguration network)
     {
         List<Mount> mounts = [new("/proc", "proc", "proc", []), new("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", "ro"])];
         if (initPath is not null)

@@ -1,8 +1,9 @@
 using System.Runtime.CompilerServices;
 using Boxer.Inputs;
-using Boxer.Running;
+using Boxer.Processes;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
+using Boxer.Validation;
 using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime;
@@ -26,14 +27,14 @@ internal sealed class Sandbox
     private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan OutputsTimeout = TimeSpan.FromSeconds(60);
     private const string Destroyed = "The sandbox was destroyed before its files were out.";
-    private readonly SandboxParts _parts;
+    private readonly SandboxResources _parts;
     private readonly DescriptorPoller _poller;
     private readonly TimeProvider _time;
 
     // The property of the request that is being sent.
     private string? _field;
 
-    internal Sandbox(SandboxParts parts, DescriptorPoller poller, TimeProvider time)
+    internal Sandbox(SandboxResources parts, DescriptorPoller poller, TimeProvider time)
     {
         _parts = parts;
         _poller = poller;
@@ -74,7 +75,7 @@ internal sealed class Sandbox
     /// <param name="work">The command; its files, input and outputs are left out.</param>
     /// <param name="cancellationToken">Gives up; the sandbox is of no use after.</param>
     /// <exception cref="SandboxRuntimeException">The sandbox broke, or the command did not end in time.</exception>
-    internal async Task WarmUpAsync(SandboxWork work, CancellationToken cancellationToken)
+    internal async Task WarmUpAsync(CommandPlan work, CancellationToken cancellationToken)
     {
         _parts.Cgroup?.Apply(work.Cgroup);
         using var deadline = new CancellationTokenSource(WarmUpTimeout, _time);
@@ -102,7 +103,7 @@ internal sealed class Sandbox
     /// <param name="cancellationToken">Destroys the sandbox, after the grace of the work where its command runs.</param>
     /// <exception cref="SandboxRuntimeException">The sandbox broke before the command ran.</exception>
     internal async Task<SandboxEnd> RunAsync(
-        SandboxWork work,
+        CommandPlan work,
         IDisposable processors,
         Action onStarted,
         Action<SandboxStream, ReadOnlyMemory<byte>> onOutput,
@@ -111,7 +112,7 @@ internal sealed class Sandbox
     {
         _parts.Cgroup?.Apply(work.Cgroup);
         _parts.Cgroup?.SetCpuWeight(Cgroup.CommandWeight);
-        using OutOfMemoryWatch? memory = _parts.Cgroup is null ? null : new OutOfMemoryWatch(_parts.Cgroup, _poller, _time);
+        using OutOfMemoryMonitor? memory = _parts.Cgroup is null ? null : new OutOfMemoryMonitor(_parts.Cgroup, _poller, _time);
         TimeSpan wallClock = work.Limits.WallClock!.Value;
         TimeSpan startPatience = wallClock > HandOverPatience ? wallClock : HandOverPatience;
         using var clock = new CancellationTokenSource(startPatience, _time);
@@ -124,7 +125,7 @@ internal sealed class Sandbox
         using var stdin = new InputWriter(_poller, _parts.Stdin!, _time);
         using OutputReader stdout = Reader(_parts.Stdout!, SandboxStream.StandardOutput);
         using OutputReader stderr = Reader(_parts.Stderr!, SandboxStream.StandardError);
-        var usage = new UsageWatch(_parts.Cgroup, work.Limits.CpuTime, work.Cgroup.CpuCores, _time);
+        var usage = new UsageMonitor(_parts.Cgroup, work.Limits.CpuTime, work.Cgroup.CpuCores, _time);
         await using ConfiguredAsyncDisposable watched = usage.ConfigureAwait(false);
         DateTimeOffset handedOverAt = _time.GetUtcNow();
         long start = _time.GetTimestamp();
@@ -311,7 +312,7 @@ internal sealed class Sandbox
     }
 
     /// <summary>Start, files, go, and what comes until the command is over.</summary>
-    private async Task<InitEvent> ConverseAsync(SandboxWork work, UsageWatch usage, Progress progress, CancellationToken cancellationToken)
+    private async Task<InitEvent> ConverseAsync(CommandPlan work, UsageMonitor usage, Progress progress, CancellationToken cancellationToken)
     {
         try
         {
@@ -401,7 +402,7 @@ internal sealed class Sandbox
     }
 
     /// <summary>Until the command is over, its grace is, or one of the limits is reached.</summary>
-    private async Task AskToEndAsync(SandboxWork work, Task<InitEvent> command, (Task? Task, TerminationKind Kind)[] limits, CancellationToken cancellationToken)
+    private async Task AskToEndAsync(CommandPlan work, Task<InitEvent> command, (Task? Task, TerminationKind Kind)[] limits, CancellationToken cancellationToken)
     {
         try
         {
@@ -465,7 +466,7 @@ internal sealed class Sandbox
     }
 
     // If receiving the outputs fails, the changes are lost too: they follow on the same socket.
-    private async Task ReceiveFilesAsync(OutputFiles outputs, WorkspaceChanges? changes, OutOfMemoryWatch? memory, CancellationToken cancellationToken)
+    private async Task ReceiveFilesAsync(OutputFiles outputs, WorkspaceChanges? changes, OutOfMemoryMonitor? memory, CancellationToken cancellationToken)
     {
         bool isWhole = await ReceiveAsync(outputs, memory, cancellationToken).ConfigureAwait(false);
         if (changes is not null && isWhole)
@@ -479,7 +480,7 @@ internal sealed class Sandbox
     }
 
     /// <returns>Whether all came.</returns>
-    private async Task<bool> ReceiveAsync(IFileReceiver receiver, OutOfMemoryWatch? memory, CancellationToken cancellationToken)
+    private async Task<bool> ReceiveAsync(IFileReceiver receiver, OutOfMemoryMonitor? memory, CancellationToken cancellationToken)
     {
         using var deadline = new CancellationTokenSource(OutputsTimeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
@@ -520,7 +521,7 @@ internal sealed class Sandbox
         return false;
     }
 
-    private static async Task<SandboxUsage> ReadUsageAsync(InitEvent end, UsageWatch usage)
+    private static async Task<SandboxUsage> ReadUsageAsync(InitEvent end, UsageMonitor usage)
     {
         (TimeSpan? cpu, long? peakMemoryBytes) = await usage.StopAsync().ConfigureAwait(false);
         var ended = end as InitEnded;

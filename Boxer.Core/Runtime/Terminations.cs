@@ -12,7 +12,7 @@ internal static class Terminations
     /// <param name="stopped">Why we stopped it, or <see langword="null"/> when it ended by itself. It outranks the report.</param>
     /// <param name="end">What PID 1 reported last; <see cref="InitClosed"/> when it died.</param>
     /// <param name="work">The work.</param>
-    internal static Termination From(TerminationKind? stopped, InitEvent end, SandboxWork work)
+    internal static Termination From(TerminationKind? stopped, InitEvent end, CommandPlan work)
     {
         ResourceLimits limits = work.Limits;
         return (stopped, end) switch
@@ -67,9 +67,9 @@ internal static class Terminations
         ? $"the input file {UntrustedText.Show(failed.Path)} could not be put into the sandbox"
         : $"\"{UntrustedText.Show(failed.Path)}\" could not be put into the workspace";
 
-    private static string RoomHint(InitFileFailed failed, SandboxWork work) => failed.Errno == Errno.ENOSPC ? $" ({Room(work)})" : "";
+    private static string RoomHint(InitFileFailed failed, CommandPlan work) => failed.Errno == Errno.ENOSPC ? $" ({Room(work)})" : "";
 
-    private static string Room(SandboxWork work) =>
+    private static string Room(CommandPlan work) =>
         $"/tmp, $HOME, /dev/shm{(work.Workspace is null ? "" : ", the workspace")} and /output have {ByteSize.Format(work.Limits.DiskBytes!.Value)} together";
 
     // Nothing counts the forks that failed. A command that waits for one is at its limit.
@@ -81,7 +81,7 @@ internal static class Terminations
     private static string DescribeEnd(InitEnded ended) =>
         ended.Signal is { } signal ? $"killed by signal {signal}" : $"exited with code {ended.ExitCode}";
 
-    private static string DescribeNotStarted(InitNotStarted failure, SandboxWork work) => failure switch
+    private static string DescribeNotStarted(InitNotStarted failure, CommandPlan work) => failure switch
     {
         { Stage: InitStage.Execute, Errno: Errno.ENOENT } =>
             $"the command '{work.Start.Arguments[0]}', or the interpreter that it needs (of its #! line, or its dynamic loader), was not found in the image",

@@ -1,4 +1,4 @@
-using Boxer.Network;
+using Boxer.Networking;
 
 namespace Boxer.Validation;
 

@@ -3,9 +3,6 @@ namespace Boxer.Validation;
 /// <summary>Limits against the table, for requests and for the defaults in the options.</summary>
 internal static class LimitsValidator
 {
-    /// <summary>The defaults of the table.</summary>
-    internal static ResourceLimits BuiltIn { get; } = MakeDefaults();
-
     /// <summary><paramref name="limits"/>, and what is <see langword="null"/> there from <paramref name="defaults"/>.</summary>
     internal static ResourceLimits Fill(ResourceLimits limits, ResourceLimits defaults)
     {
@@ -49,16 +46,5 @@ internal static class LimitsValidator
     {
         table ??= SettingTable.BuiltIn;
         return table.Validate(table.Limits, limits, prefix + ".");
-    }
-
-    private static ResourceLimits MakeDefaults()
-    {
-        var defaults = new ResourceLimits();
-        foreach (Setting setting in SettingTable.BuiltIn.Limits)
-        {
-            setting.Set(defaults, setting.Default);
-        }
-
-        return defaults;
     }
 }

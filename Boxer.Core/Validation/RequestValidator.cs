@@ -2,8 +2,7 @@ using System.Globalization;
 using System.Text;
 using Boxer.Common;
 using Boxer.Images;
-using Boxer.Network;
-using Boxer.Running;
+using Boxer.Networking;
 using Boxer.Runtime.Init;
 
 namespace Boxer.Validation;

@@ -2,7 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using Boxer.Common;
 using Boxer.Images;
-using Boxer.Network;
+using Boxer.Networking;
 
 namespace Boxer.Validation;
 

@@ -1,4 +1,6 @@
 using Boxer.Images;
+using Boxer.Images.Layers;
+using Boxer.Networking;
 
 namespace Boxer.Validation;
 
@@ -15,19 +17,19 @@ internal sealed record SettingTable
     [
         Setting.Of<ResourceLimits, double?>("CpuCores", limits => limits.CpuCores, (limits, value) => limits.CpuCores = value, "Processor time per wall-clock time.") with
         {
-            Default = 1.0, Least = 0.01, Most = 1_024.0, Unit = "cores", HttpKey = "cpu_cores", CliOption = "--cpus",
+            Default = ResourceLimits.Defaults.CpuCores, Least = 0.01, Most = 1_024.0, Unit = "cores", HttpKey = "cpu_cores", CliOption = "--cpus",
         },
         Setting.Of<ResourceLimits, long?>("MemoryBytes", limits => limits.MemoryBytes, (limits, value) => limits.MemoryBytes = value, "Memory of the whole sandbox.") with
         {
-            Default = 256 * ByteSize.MiB, Least = 32 * ByteSize.MiB, Most = ByteSize.TiB, HttpKey = "memory_mb", CliOption = "--memory-mb",
+            Default = ResourceLimits.Defaults.MemoryBytes, Least = 32 * ByteSize.MiB, Most = ByteSize.TiB, HttpKey = "memory_mb", CliOption = "--memory-mb",
         },
         Setting.Of<ResourceLimits, int?>("Pids", limits => limits.Pids, (limits, value) => limits.Pids = value, "Processes and threads of each user.") with
         {
-            Default = 64, Least = 1, Most = 32_768, Unit = "processes", HttpKey = "pids_limit", CliOption = "--pids",
+            Default = ResourceLimits.Defaults.Pids, Least = 1, Most = 32_768, Unit = "processes", HttpKey = "pids_limit", CliOption = "--pids",
         },
         Setting.Of<ResourceLimits, TimeSpan?>("WallClock", limits => limits.WallClock, (limits, value) => limits.WallClock = value, "Time from the start of the command to its end.") with
         {
-            Default = TimeSpan.FromSeconds(30), Least = TimeSpan.FromMilliseconds(1), Most = TimeSpan.FromHours(24), HttpKey = "wall_clock_secs", CliOption = "--timeout",
+            Default = ResourceLimits.Defaults.WallClock, Least = TimeSpan.FromMilliseconds(1), Most = TimeSpan.FromHours(24), HttpKey = "wall_clock_secs", CliOption = "--timeout",
         },
         Setting.Of<ResourceLimits, TimeSpan?>("CpuTime", limits => limits.CpuTime, (limits, value) => limits.CpuTime = value, "Processor time of the whole sandbox, on all cores together.") with
         {
@@ -35,23 +37,23 @@ internal sealed record SettingTable
         },
         Setting.Of<ResourceLimits, int?>("OpenFiles", limits => limits.OpenFiles, (limits, value) => limits.OpenFiles = value, "Open descriptors of one process.") with
         {
-            Default = 256, Least = 8, Most = 1_048_576, Unit = "descriptors", HttpKey = "nofile", CliOption = "--open-files",
+            Default = ResourceLimits.Defaults.OpenFiles, Least = 8, Most = 1_048_576, Unit = "descriptors", HttpKey = "nofile", CliOption = "--open-files",
         },
         Setting.Of<ResourceLimits, long?>("DiskBytes", limits => limits.DiskBytes, (limits, value) => limits.DiskBytes = value, "Size of /tmp, $HOME, /dev/shm, the workspace and /output together; they are in memory.") with
         {
-            Default = 128 * ByteSize.MiB, Least = ByteSize.MiB, Most = ByteSize.TiB, HttpKey = "disk_mb", CliOption = "--disk-mb",
+            Default = ResourceLimits.Defaults.DiskBytes, Least = ByteSize.MiB, Most = ByteSize.TiB, HttpKey = "disk_mb", CliOption = "--disk-mb",
         },
         Setting.Of<ResourceLimits, long?>("StandardOutputBytes", limits => limits.StandardOutputBytes, (limits, value) => limits.StandardOutputBytes = value, "Size of standard output, and of standard error.") with
         {
-            Default = 10 * ByteSize.MiB, Least = 1L, Most = ByteSize.GiB, HostKey = "output_limit_bytes",
+            Default = ResourceLimits.Defaults.StandardOutputBytes, Least = 1L, Most = ByteSize.GiB, HostKey = "output_limit_bytes",
         },
         Setting.Of<ResourceLimits, long?>("OutputFilesBytes", limits => limits.OutputFilesBytes, (limits, value) => limits.OutputFilesBytes = value, "Size of all files under /output that are taken.") with
         {
-            Default = 64 * ByteSize.MiB, Least = 1L, Most = 64 * ByteSize.GiB, HostKey = "outputs_limit_bytes",
+            Default = ResourceLimits.Defaults.OutputFilesBytes, Least = 1L, Most = 64 * ByteSize.GiB, HostKey = "outputs_limit_bytes",
         },
         Setting.Of<ResourceLimits, int?>("OutputFilesCount", limits => limits.OutputFilesCount, (limits, value) => limits.OutputFilesCount = value, "Files and directories under /output that are taken.") with
         {
-            Default = 1_000, Least = 1, Most = 1_000_000, Unit = "files", HostKey = "outputs_limit_files",
+            Default = ResourceLimits.Defaults.OutputFilesCount, Least = 1, Most = 1_000_000, Unit = "files", HostKey = "outputs_limit_files",
         },
     ];
 

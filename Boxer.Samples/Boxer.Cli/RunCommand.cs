@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Boxer.Hosting;
 using Boxer.Images;
+using Boxer.Runtime;
 using Boxer.Validation;
 
 namespace Boxer.Cli;

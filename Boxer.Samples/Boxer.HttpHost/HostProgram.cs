@@ -2,6 +2,7 @@ using System.Collections;
 using System.Globalization;
 using Boxer.AspNetCore.Configuration;
 using Boxer.Network;
+using Boxer.Networking;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.HttpHost;

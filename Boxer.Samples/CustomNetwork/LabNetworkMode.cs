@@ -5,6 +5,8 @@ using System.Net;
 using System.Text.Json;
 using Boxer;
 using Boxer.Network;
+using Boxer.Networking;
+using Boxer.Runtime;
 
 namespace CustomNetwork;
 
@@ -115,7 +117,7 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
         // Never used again: a link goes some time after its namespace.
         public string Port { get; } = $"bl{Guid.NewGuid():N}"[..15];
 
-        public RuntimeNetwork Runtime => new(NetworkStack.Sandbox, $"/run/netns/{Namespace}");
+        public NetworkConfiguration Runtime => new(NetworkStack.Sandbox, $"/run/netns/{Namespace}");
 
         public bool IsUsable => File.Exists(Runtime.NamespacePath) && mode.GetUnavailableReason() is null;
 

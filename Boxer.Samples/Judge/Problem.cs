@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Boxer;
+using Boxer.Runtime;
 
 namespace Judge;
 

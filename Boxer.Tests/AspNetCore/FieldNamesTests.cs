@@ -1,4 +1,5 @@
 using Boxer.AspNetCore.Running;
+using Boxer.Runtime;
 using Boxer.Validation;
 using Microsoft.AspNetCore.Http;
 

@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Globalization;
 using Boxer.Images;
+using Boxer.Images.Roots;
+using Boxer.Images.Store;
 using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Tests.Core.Images;

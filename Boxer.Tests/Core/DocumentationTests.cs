@@ -1,8 +1,11 @@
 using System.Diagnostics.Metrics;
 using System.Xml.Linq;
 using Boxer.Admission;
+using Boxer.Common;
 using Boxer.Diagnostics;
+using Boxer.Linux;
 using Boxer.Runtime;
+using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
 using Boxer.Validation;
 
@@ -16,8 +19,8 @@ public sealed class DocumentationTests
     {
         XElement member = XDocument.Load(Path.Combine(AppContext.BaseDirectory, "Boxer.Core.xml")).Descendants("member")
             .Single(element => (string?)element.Attribute("name") == "P:Boxer.Termination.Message");
-        var work = new SandboxWork(
-            Start: null!, Files: [], Workspace: null, Stdin: default, StdinStream: null, Limits: LimitsValidator.BuiltIn, Cgroup: null!, Outputs: OutputFilePolicy.Discard, StopGrace: TimeSpan.Zero, StopSignal: 15)
+        var work = new CommandPlan(
+            Start: null!, Files: [], Workspace: null, Stdin: default, StdinStream: null, Limits: ResourceLimits.Defaults, Cgroup: null!, Outputs: OutputFilePolicy.Discard, StopGrace: TimeSpan.Zero, StopSignal: 15)
         { Frame = default };
 
         Assert.Equal(Terminations.From(TerminationKind.WallClockLimit, new InitClosed(), work).Message, member.Descendants("c").Single().Value);

@@ -1,3 +1,4 @@
+using Boxer.Running;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core;

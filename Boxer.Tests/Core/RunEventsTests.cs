@@ -1,3 +1,5 @@
+using Boxer.Running;
+
 namespace Boxer.Tests.Core;
 
 public sealed class RunEventsTests

@@ -1,4 +1,5 @@
 using Boxer.Images;
+using Boxer.Images.Layers;
 
 namespace Boxer.Fuzz;
 

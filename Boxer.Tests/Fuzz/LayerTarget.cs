@@ -1,4 +1,5 @@
 using Boxer.Images;
+using Boxer.Images.Layers;
 using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;

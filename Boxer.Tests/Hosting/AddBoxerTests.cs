@@ -1,6 +1,8 @@
 using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Network;
+using Boxer.Networking;
+using Boxer.Runtime;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -412,7 +414,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
         private sealed class Attachment(OwnMode mode) : INetworkAttachment
         {
-            public RuntimeNetwork Runtime { get; } = new(mode.Namespace is null ? NetworkStack.None : NetworkStack.Sandbox, mode.Namespace);
+            public NetworkConfiguration Runtime { get; } = new(mode.Namespace is null ? NetworkStack.None : NetworkStack.Sandbox, mode.Namespace);
 
             public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken)
             {

@@ -3,6 +3,7 @@ using System.Diagnostics.Metrics;
 using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Network;
+using Boxer.Networking;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;

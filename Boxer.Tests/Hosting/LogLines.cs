@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Boxer.Diagnostics;
 using Microsoft.Extensions.Logging;
 
 namespace Boxer.Tests.Hosting;

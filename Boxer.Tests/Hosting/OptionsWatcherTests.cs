@@ -1,3 +1,4 @@
+using Boxer.Diagnostics;
 using Boxer.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Configuration.Memory;

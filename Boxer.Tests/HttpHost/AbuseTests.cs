@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json.Nodes;
+using Boxer.Runtime;
 using Boxer.Tests.Support;
 using CsCheck;
 

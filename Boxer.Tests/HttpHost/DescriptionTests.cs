@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Boxer.Networking;
 
 namespace Boxer.Tests.HttpHost;
 

@@ -1,4 +1,5 @@
 using Boxer.Network;
+using Boxer.Networking;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
 

@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using Boxer.AspNetCore.Configuration;
 using Boxer.HttpHost;
 using Boxer.Network;
+using Boxer.Networking;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection;

@@ -2,6 +2,7 @@ using System.Net;
 using System.Runtime.CompilerServices;
 using Boxer.AspNetCore.Configuration;
 using Boxer.HttpHost;
+using Boxer.Images;
 using Boxer.Validation;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -24,7 +25,7 @@ public sealed class HostSettingsTests
         Assert.Equal(new ListenAddress(IPAddress.Loopback, 8080), settings.ListenAddress);
         Assert.False(options.IgnoreCgroups);
         Assert.Equal(["8.8.8.8", "8.8.4.4"], options.DnsServers);
-        Assert.Equal(LimitsValidator.BuiltIn, options.DefaultLimits);
+        Assert.Equal(ResourceLimits.Defaults, options.DefaultLimits);
         Assert.Empty(options.Registries);
         Assert.Empty(options.AllowedRegistries);
         Assert.Empty(settings.ApiKeys);

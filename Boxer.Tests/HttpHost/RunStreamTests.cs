@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json.Nodes;
+using Boxer.Images;
 
 namespace Boxer.Tests.HttpHost;
 

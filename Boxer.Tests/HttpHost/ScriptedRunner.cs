@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using System.Text;
+using Boxer.Images;
+using Boxer.Runtime;
 
 namespace Boxer.Tests.HttpHost;
 

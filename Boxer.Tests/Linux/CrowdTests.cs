@@ -1,4 +1,5 @@
 using Boxer.Hosting;
+using Boxer.Native;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;

@@ -1,4 +1,8 @@
 using System.Text;
+using Boxer.Images;
+using Boxer.Native;
+using Boxer.Networking;
+using Boxer.Runtime;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 

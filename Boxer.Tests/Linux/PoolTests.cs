@@ -1,4 +1,6 @@
 using Boxer.Hosting;
+using Boxer.Native;
+using Boxer.Runtime;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;

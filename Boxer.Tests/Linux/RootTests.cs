@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Boxer.Hosting;
+using Boxer.Images;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;

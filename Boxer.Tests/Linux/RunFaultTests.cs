@@ -1,6 +1,8 @@
 using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Network;
+using Boxer.Networking;
+using Boxer.Runtime;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 
@@ -201,7 +203,7 @@ public sealed class RunFaultTests(SharedRunner shared)
 
         public bool SupportsPooling => false;
 
-        public RuntimeNetwork Runtime { get; } = new(NetworkStack.None);
+        public NetworkConfiguration Runtime { get; } = new(NetworkStack.None);
 
         public string? GetUnavailableReason() => null;
 

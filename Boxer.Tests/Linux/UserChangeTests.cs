@@ -1,3 +1,4 @@
+using Boxer.Native;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 

@@ -1,5 +1,6 @@
 using System.Net;
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.Validation;
 
 namespace Boxer.Tests.Network;

@@ -1,5 +1,6 @@
 using System.Net;
 using Boxer.Network;
+using Boxer.Networking;
 
 namespace Boxer.Tests.Network;
 

@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using System.Text.RegularExpressions;
 using Boxer.Common;
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.Tests.Support;
 using CsCheck;
 

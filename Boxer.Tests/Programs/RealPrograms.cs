@@ -1,6 +1,7 @@
 using System.IO.Compression;
 using Boxer.Hosting;
 using Boxer.Images;
+using Boxer.Images.Store;
 using Boxer.Native;
 using Boxer.Tests.Support;
 

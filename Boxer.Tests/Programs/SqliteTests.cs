@@ -1,3 +1,4 @@
+using Boxer.Runtime;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;

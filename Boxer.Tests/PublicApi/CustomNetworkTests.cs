@@ -1,7 +1,9 @@
 using System.Net;
 using Boxer.Hosting;
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.PublicApi.Tests.Support;
+using Boxer.Runtime;
 using CustomNetwork;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -146,7 +148,7 @@ public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
 
         public bool SupportsPooling => false;
 
-        public RuntimeNetwork Runtime { get; } = new(NetworkStack.None);
+        public NetworkConfiguration Runtime { get; } = new(NetworkStack.None);
 
         public string? GetUnavailableReason() => null;
 

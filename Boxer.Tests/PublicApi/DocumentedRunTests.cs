@@ -1,4 +1,6 @@
+using Boxer.Native;
 using Boxer.PublicApi.Tests.Support;
+using Boxer.Runtime;
 
 namespace Boxer.PublicApi.Tests;
 

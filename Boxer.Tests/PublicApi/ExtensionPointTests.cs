@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using Boxer.Images;
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.PublicApi.Tests.Support;
 
 namespace Boxer.PublicApi.Tests;
@@ -202,7 +203,7 @@ public sealed class ExtensionPointTests(PythonSandboxes sandboxes)
 
         private sealed class Attachment(NotedMode mode) : INetworkAttachment
         {
-            public RuntimeNetwork Runtime { get; } = new(NetworkStack.None);
+            public NetworkConfiguration Runtime { get; } = new(NetworkStack.None);
 
             public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken)
             {

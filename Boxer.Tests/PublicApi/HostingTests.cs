@@ -1,6 +1,8 @@
 using Boxer.Hosting;
 using Boxer.Images;
+using Boxer.Images.Store;
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.PublicApi.Tests.Support;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -161,7 +163,7 @@ public sealed class HostingTests(PythonSandboxes sandboxes)
 
         private sealed class Attachment(Resolver resolver) : INetworkAttachment
         {
-            public RuntimeNetwork Runtime { get; } = new(NetworkStack.None);
+            public NetworkConfiguration Runtime { get; } = new(NetworkStack.None);
 
             public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) =>
                 Task.FromResult(new GuestNetwork("127.0.0.1\tlocalhost\n", $"nameserver {resolver.Address}\n"));

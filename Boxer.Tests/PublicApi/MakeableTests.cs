@@ -1,6 +1,7 @@
 using System.Reflection;
 using Boxer.Hosting;
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.Testing;
 
 namespace Boxer.PublicApi.Tests;

@@ -2,6 +2,9 @@ using System.Reflection;
 using System.Runtime.Versioning;
 using Boxer.Hosting;
 using Boxer.Images;
+using Boxer.Images.Layers;
+using Boxer.Images.Registry;
+using Boxer.Images.Store;
 using Boxer.Network;
 using Boxer.Testing;
 

@@ -1,3 +1,7 @@
+using Boxer.Images;
+using Boxer.Networking;
+using Boxer.Runtime;
+
 namespace Boxer.PublicApi.Tests;
 
 /// <summary>Requests, files and inputs that another runner reads.</summary>

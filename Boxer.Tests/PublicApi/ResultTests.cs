@@ -1,4 +1,6 @@
 using System.Text;
+using Boxer.Images;
+using Boxer.Runtime;
 
 namespace Boxer.PublicApi.Tests;
 

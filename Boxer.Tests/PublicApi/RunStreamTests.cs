@@ -1,4 +1,5 @@
 using Boxer.Hosting;
+using Boxer.Images;
 using Boxer.PublicApi.Tests.Support;
 
 namespace Boxer.PublicApi.Tests;

@@ -1,4 +1,5 @@
 using Boxer.Network;
+using Boxer.Networking;
 
 namespace Boxer.Tests.Support;
 

@@ -1,3 +1,5 @@
+using Boxer.Runtime;
+
 namespace Boxer.Tests.Support;
 
 /// <summary>Runs in sandboxes that waited.</summary>

@@ -1,6 +1,6 @@
 using System.IO.Compression;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Layers;
 
 /// <summary>Decompresses layers by what they begin with: gzip (RFC 1952), zstd (RFC 8878), or neither.</summary>
 internal static class Decompression

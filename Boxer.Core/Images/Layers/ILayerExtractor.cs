@@ -1,4 +1,4 @@
-namespace Boxer.Images;
+namespace Boxer.Images.Layers;
 
 /// <summary>Unpacks the layers of images. Implementations are safe for concurrent use on different directories.</summary>
 public interface ILayerExtractor

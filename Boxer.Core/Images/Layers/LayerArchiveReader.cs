@@ -1,7 +1,7 @@
 using System.Globalization;
 using Boxer.Common;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Layers;
 
 /// <summary>
 /// Reads the tar formats that layers come in: ustar, PAX, GNU and the old one before them.

@@ -1,4 +1,4 @@
-namespace Boxer.Images;
+namespace Boxer.Images.Layers;
 
 /// <summary>The type of an entry of a tar archive, by its typeflag (pax(1)).</summary>
 internal enum LayerEntryType

@@ -3,7 +3,7 @@ using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Layers;
 
 /// <summary>
 /// Unpacks layers with names that the kernel resolves inside the directory (openat2(2), Linux 5.6): symbolic links of the layer lead

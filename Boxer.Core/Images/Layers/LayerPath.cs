@@ -1,6 +1,6 @@
 using Boxer.Common;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Layers;
 
 /// <summary>A name in a layer, cut into its parts. Each part ends with NUL, ready for a system call.</summary>
 internal static class LayerPath

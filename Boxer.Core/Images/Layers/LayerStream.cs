@@ -1,5 +1,7 @@
 using Boxer.Common;
-namespace Boxer.Images;
+using Boxer.Images.Manifests;
+
+namespace Boxer.Images.Layers;
 
 /// <summary>
 /// A layer's archive out of its blob. Whoever has read it to its end has the bytes that the image names: size and digest of the blob and the

@@ -5,7 +5,7 @@ using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Layers;
 
 /// <summary>Writes the entries of one layer below an open directory.</summary>
 /// <param name="root">The directory; not disposed.</param>

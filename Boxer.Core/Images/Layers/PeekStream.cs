@@ -1,5 +1,5 @@
 using Boxer.Common;
-namespace Boxer.Images;
+namespace Boxer.Images.Layers;
 
 /// <summary>Reads ahead, as much as is there, so that what comes next can be looked at.</summary>
 /// <param name="content">The stream to read; not disposed.</param>

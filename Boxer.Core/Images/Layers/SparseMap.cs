@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Layers;
 
 /// <summary>Which parts of a sparse file an archive has (GNU tar manual, "Storing Sparse Files").</summary>
 /// <param name="Chunks">The parts.</param>

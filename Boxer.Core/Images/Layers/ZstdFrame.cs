@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Layers;
 
 /// <summary>The header of a zstd frame (RFC 8878, 3.1): how much memory its decompressor allocates is told there.</summary>
 /// <param name="WindowBytes">The window, or the content where that is less.</param>

@@ -2,7 +2,7 @@ using Boxer.Common;
 using Microsoft.Win32.SafeHandles;
 using ZstdSharp.Unsafe;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Layers;
 
 /// <summary>
 /// Decompresses zstd frames one after the other. The memory that a frame takes is known from its header, and is taken before the decompressor

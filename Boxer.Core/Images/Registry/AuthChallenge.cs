@@ -1,7 +1,7 @@
 using System.Net.Http.Headers;
 using System.Text;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Registry;
 
 /// <summary>What a WWW-Authenticate header asks for (RFC 9110, 11.6.1; distribution's token specification).</summary>
 /// <param name="Scheme">The scheme in lower case.</param>

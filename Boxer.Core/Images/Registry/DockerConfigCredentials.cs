@@ -3,10 +3,11 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Boxer.Common;
+using Boxer.Images.Manifests;
 using Boxer.Linux;
-using Boxer.Runtime;
+using Boxer.Processes;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Registry;
 
 /// <summary>
 /// Credentials that <c>docker login</c>, <c>podman login</c> and <c>skopeo login</c> keep: passwords and identity tokens in the file

@@ -2,7 +2,7 @@ using System.Net.Security;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Registry;
 
 /// <summary>Whose certificates are believed, registry by registry: this machine's authorities, a registry's own ones in their place, or anybody.</summary>
 internal sealed class RegistryCertificates : IDisposable

@@ -1,6 +1,8 @@
 using Boxer.Common;
+using Boxer.Images.Layers;
+using Boxer.Images.Manifests;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Registry;
 
 /// <summary>
 /// A client of registries (OCI distribution specification) that keeps nothing: manifests and blobs, from the places that its options name, each
@@ -8,7 +10,7 @@ namespace Boxer.Images;
 /// </summary>
 public sealed class RegistryClient : IDisposable
 {
-    private readonly RegistryPlaces _places;
+    private readonly RegistryEndpoints _places;
     private readonly RegistryHttp _http;
     private readonly ImagePlatform _platform;
 
@@ -18,7 +20,7 @@ public sealed class RegistryClient : IDisposable
     public RegistryClient(RegistryClientOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
-        _platform = ImagePlatform.Of(options);
+        _platform = ImagePlatform.ParseOrCurrent(options.Platform);
         _places = new([.. options.Registries], options.AllowedRegistries);
         _http = new(_places, options);
     }

@@ -2,7 +2,7 @@ using System.Net;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Registry;
 
 /// <summary>Options of a <see cref="RegistryClient"/>. They are read once, when the client is made.</summary>
 public sealed class RegistryClientOptions

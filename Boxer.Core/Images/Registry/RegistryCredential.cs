@@ -1,4 +1,4 @@
-namespace Boxer.Images;
+namespace Boxer.Images.Registry;
 
 /// <summary>Who a registry knows this process as. Not a record: its text would show the secret.</summary>
 public sealed class RegistryCredential

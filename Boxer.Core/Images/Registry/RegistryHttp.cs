@@ -3,14 +3,15 @@ using System.Net.Http.Headers;
 using System.Net.Security;
 using System.Net.Sockets;
 using Boxer.Common;
+using Boxer.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Polly;
 using Polly.Retry;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Registry;
 
 /// <summary>
-/// The HTTP side of the OCI distribution protocol. It connects only where <see cref="RegistryPlaces"/> lets it, whatever name led
+/// The HTTP side of the OCI distribution protocol. It connects only where <see cref="RegistryEndpoints"/> lets it, whatever name led
 /// there: names are resolved here and the address that is connected to is the one that was checked. Through a proxy that is the proxy's:
 /// then the name must have public addresses only, as far as this host knows it. Safe for concurrent use.
 /// </summary>
@@ -21,7 +22,7 @@ internal sealed class RegistryHttp : IDisposable
     /// <summary>A place that says nothing for so long is given up, so that the next one is asked.</summary>
     public static readonly TimeSpan Silence = TimeSpan.FromSeconds(30);
 
-    private readonly RegistryPlaces _places;
+    private readonly RegistryEndpoints _places;
     private readonly RegistryCertificates _certificates;
     private readonly IRegistryCredentials? _credentials;
     private readonly RegistryProxy _proxy;
@@ -40,14 +41,14 @@ internal sealed class RegistryHttp : IDisposable
     /// <param name="places">Where it may connect.</param>
     /// <param name="options">Credentials, certificates, clock and logger.</param>
     /// <exception cref="ArgumentException">A certificate cannot be read.</exception>
-    public RegistryHttp(RegistryPlaces places, RegistryClientOptions options)
+    public RegistryHttp(RegistryEndpoints places, RegistryClientOptions options)
     {
         _places = places;
         _certificates = new([.. options.Registries]);
         _credentials = options.Credentials;
         _proxy = new(options.Proxy ?? HttpClient.DefaultProxy);
         _time = options.TimeProvider;
-        _logger = options.LoggerFactory.CreateLogger<ImageStore>();
+        _logger = options.LoggerFactory.CreateLogger(ImageLog.Category);
         _retry = new ResiliencePipelineBuilder { TimeProvider = options.TimeProvider }
             .AddRetry(new RetryStrategyOptions
             {
@@ -72,11 +73,11 @@ internal sealed class RegistryHttp : IDisposable
     /// <param name="ask">Asks one, which is the asker's from then on; given also what it is called.</param>
     /// <exception cref="ImageNotFoundException">No place has it.</exception>
     /// <exception cref="ImagePullException">It could not be had.</exception>
-    public async Task<T> AskAsync<T>(ImageReference reference, IReadOnlyList<RegistryPlace> places, Func<RegistryRepository, string, Task<T>> ask)
+    public async Task<T> AskAsync<T>(ImageReference reference, IReadOnlyList<RegistryEndpoint> places, Func<RegistryRepository, string, Task<T>> ask)
     {
         var faults = new List<RegistryException>();
         bool isReached = false;
-        foreach (RegistryPlace place in places)
+        foreach (RegistryEndpoint place in places)
         {
             if (place.IsFallback && isReached)
             {
@@ -116,7 +117,7 @@ internal sealed class RegistryHttp : IDisposable
             : new ImagePullException($"The image {reference} could not be pulled: {reasons}.", faults[^1]) { PublicMessage = publicMessage };
     }
 
-    private RegistryRepository Open(RegistryPlace place, ImageReference reference) => new(this, _places, place, reference, _credentials, _time);
+    private RegistryRepository Open(RegistryEndpoint place, ImageReference reference) => new(this, _places, place, reference, _credentials, _time);
 
     /// <summary>Does something again that failed for now.</summary>
     /// <param name="action">What is done.</param>
@@ -129,7 +130,7 @@ internal sealed class RegistryHttp : IDisposable
     /// <param name="request">The request.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="RegistryException">There was no answer.</exception>
-    public async Task<HttpResponseMessage> SendAsync(RegistryPlace place, HttpRequestMessage request, CancellationToken cancellationToken)
+    public async Task<HttpResponseMessage> SendAsync(RegistryEndpoint place, HttpRequestMessage request, CancellationToken cancellationToken)
     {
         using var silent = new CancellationTokenSource(Silence, TimeProvider.System);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(silent.Token, cancellationToken);

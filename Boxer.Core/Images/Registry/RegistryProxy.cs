@@ -1,6 +1,6 @@
 using System.Net;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Registry;
 
 /// <summary>A proxy that is not used for this host's loopback, as other tools have it.</summary>
 /// <param name="inner">The proxy.</param>

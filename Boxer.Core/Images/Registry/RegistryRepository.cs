@@ -3,14 +3,9 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json;
+using Boxer.Images.Manifests;
 
-namespace Boxer.Images;
-
-/// <summary>A manifest as a place gave it, with the digest that it was verified against or that it has.</summary>
-/// <param name="Content">Its bytes.</param>
-/// <param name="MediaType">What the place calls it.</param>
-/// <param name="Digest">Its digest.</param>
-internal sealed record FetchedManifest(byte[] Content, string? MediaType, ImageDigest Digest);
+namespace Boxer.Images.Registry;
 
 /// <summary>
 /// One repository at one place, asked as anybody or with the credential that is known for the place. What fails for now is tried again,
@@ -26,8 +21,8 @@ internal sealed class RegistryRepository : IImageContent
     private static readonly TimeSpan MaxRetryAfter = TimeSpan.FromSeconds(60);
 
     private readonly RegistryHttp _client;
-    private readonly RegistryPlaces _places;
-    private readonly RegistryPlace _place;
+    private readonly RegistryEndpoints _places;
+    private readonly RegistryEndpoint _place;
     private readonly ImageReference _reference;
     private readonly IRegistryCredentials? _credentials;
     private readonly TimeProvider _time;
@@ -42,7 +37,7 @@ internal sealed class RegistryRepository : IImageContent
     /// <param name="credentials">Knows who this process is at the place; <see langword="null"/>: anybody.</param>
     /// <param name="time">The clock.</param>
     public RegistryRepository(
-        RegistryHttp client, RegistryPlaces places, RegistryPlace place, ImageReference reference, IRegistryCredentials? credentials, TimeProvider time)
+        RegistryHttp client, RegistryEndpoints places, RegistryEndpoint place, ImageReference reference, IRegistryCredentials? credentials, TimeProvider time)
     {
         _credentials = credentials;
         _time = time;

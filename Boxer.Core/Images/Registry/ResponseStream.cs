@@ -1,5 +1,5 @@
 using Boxer.Common;
-namespace Boxer.Images;
+namespace Boxer.Images.Registry;
 
 /// <summary>
 /// The body of a response: disposing it ends the response, a connection that breaks is a registry's fault and not a disk's, and one that drips is given up.

@@ -1,5 +1,5 @@
 using Boxer.Common;
-namespace Boxer.Images;
+namespace Boxer.Images.Registry;
 
 /// <summary>A body that goes on where it broke off, with another request from there on.</summary>
 /// <param name="open">Opens it at an offset.</param>

@@ -1,8 +1,10 @@
 using System.Security.Cryptography;
 using System.Text.Json;
 using Boxer.Common;
+using Boxer.Images.Layers;
+using Boxer.Images.Manifests;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Sources;
 
 /// <summary>
 /// An image whose source has no manifest: one is made of its config and its layers, the same for the same content. The files are read

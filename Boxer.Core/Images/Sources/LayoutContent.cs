@@ -1,7 +1,8 @@
 using System.Text.Json;
 using Boxer.Common;
+using Boxer.Images.Manifests;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Sources;
 
 /// <summary>An image of an OCI image layout (OCI image spec, image-layout.md).</summary>
 /// <param name="files">The layout's files; disposed with this.</param>

@@ -1,11 +1,12 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using Boxer.Common;
+using Boxer.Images.Layers;
 using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Sources;
 
 /// <summary>The files of a layout, by their names in it.</summary>
 internal interface ISourceFiles : IDisposable

@@ -1,7 +1,8 @@
 using System.Collections.Concurrent;
+using Boxer.Images.Manifests;
 using Boxer.Linux;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Store;
 
 /// <summary>
 /// Finds what of a store belongs to which image, and removes what belongs to none. Where something is removed, the caller holds the store

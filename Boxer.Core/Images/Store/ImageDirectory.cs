@@ -1,10 +1,12 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Boxer.Images.Manifests;
+using Boxer.Images.Roots;
 using Boxer.Linux;
 using Boxer.Native;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Store;
 
 /// <summary>
 /// The files of a store, below one directory that is this process's user's alone. Content is kept by digest; it is made under

@@ -1,7 +1,12 @@
+using Boxer.Diagnostics;
+using Boxer.Images.Layers;
+using Boxer.Images.Manifests;
+using Boxer.Images.Registry;
+using Boxer.Images.Sources;
 using Boxer.Linux;
 using Microsoft.Extensions.Logging;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Store;
 
 /// <summary>Brings images from registries into a store.</summary>
 internal sealed class ImagePuller : IDisposable
@@ -33,7 +38,7 @@ internal sealed class ImagePuller : IDisposable
         _kind = kind;
         _platform = platform;
         _http = http;
-        _logger = options.LoggerFactory.CreateLogger<ImageStore>();
+        _logger = options.LoggerFactory.CreateLogger(ImageLog.Category);
         _memory = new(options.PullMemoryBytes);
     }
 
@@ -76,7 +81,7 @@ internal sealed class ImagePuller : IDisposable
     /// <exception cref="ImagePullException">It could not be pulled.</exception>
     public async Task<T> PullAsync<T>(
         ImageReference reference,
-        IReadOnlyList<RegistryPlace> places,
+        IReadOnlyList<RegistryEndpoint> places,
         Func<StoredImage, FileLock, CancellationToken, Task<T>> makeRoot,
         IProgress<PullProgress> progress,
         CancellationToken cancellationToken)
@@ -177,7 +182,7 @@ internal sealed class ImagePuller : IDisposable
     public void Dispose() => _http.Dispose();
 
     /// <summary>What one image may take.</summary>
-    public UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new DiskRoom(_options.Home, _options.MinFreeDiskBytes));
+    public UnpackBudget NewBudget() => new(_options.MaxImageBytes, _options.MaxImageEntries, new FreeDiskSpace(_options.Home, _options.MinFreeDiskBytes));
 
     // A blob that is stored as it comes only passes through a buffer.
     private long ComingBytes => _kind == ImageRootKind.Overlay ? LayerBufferBytes : 2 * CopyBytes;

@@ -2,7 +2,7 @@ using System.Buffers;
 using System.Threading.Channels;
 using Boxer.Common;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Store;
 
 /// <summary>Reads ahead while what was read is used, so that download, hashes and decompression overlap with writing.</summary>
 internal sealed class ReadAheadStream : ForwardStream

@@ -1,6 +1,6 @@
 using Boxer.Linux;
 
-namespace Boxer.Images;
+namespace Boxer.Images.Store;
 
 /// <summary>An image that this process has a root of.</summary>
 /// <param name="Image">The image.</param>

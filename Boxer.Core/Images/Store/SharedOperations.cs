@@ -1,4 +1,4 @@
-namespace Boxer.Images;
+namespace Boxer.Images.Store;
 
 /// <summary>
 /// Operations that callers share by key: one runs, all wait for it, each may give up by itself, and the last to give up cancels it.

@@ -1,4 +1,6 @@
-namespace Boxer.Images;
+using Boxer.Images.Manifests;
+
+namespace Boxer.Images.Store;
 
 /// <summary>An image whose manifest, config and layers are in the store.</summary>
 /// <param name="Digest">The digest of the manifest.</param>

@@ -1,4 +1,4 @@
-namespace Boxer.Images;
+namespace Boxer.Images.Store;
 
 /// <summary>A reference that the store knows.</summary>
 /// <param name="Reference">The reference.</param>

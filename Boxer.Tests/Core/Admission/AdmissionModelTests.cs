@@ -1,4 +1,6 @@
 using Boxer.Admission;
+using Boxer.Linux;
+using Boxer.Native;
 using CsCheck;
 using Microsoft.Extensions.Time.Testing;
 

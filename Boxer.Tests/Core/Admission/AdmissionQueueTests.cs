@@ -1,4 +1,5 @@
 using Boxer.Admission;
+using Boxer.Linux;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Admission;

@@ -1,5 +1,6 @@
 using System.Text;
 using Boxer.Images;
+using Boxer.Runtime;
 
 namespace Boxer.Tests.Core.Images;
 

@@ -1,4 +1,7 @@
 using Boxer.Images;
+using Boxer.Images.Layers;
+using Boxer.Images.Registry;
+using Boxer.Images.Store;
 
 namespace Boxer.Tests.Core.Images;
 

@@ -1,6 +1,8 @@
 using System.Text;
 using Boxer.Common;
 using Boxer.Images;
+using Boxer.Images.Manifests;
+using Boxer.Images.Store;
 using Boxer.Native;
 using Boxer.Tests.Support;
 

@@ -2,8 +2,12 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Boxer.Images;
+using Boxer.Images.Layers;
+using Boxer.Images.Manifests;
+using Boxer.Images.Store;
 using Boxer.Linux;
 using Boxer.Native;
+using Boxer.Runtime;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Time.Testing;
 

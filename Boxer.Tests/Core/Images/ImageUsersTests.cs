@@ -1,4 +1,5 @@
 using Boxer.Images;
+using Boxer.Runtime;
 
 namespace Boxer.Tests.Core.Images;
 

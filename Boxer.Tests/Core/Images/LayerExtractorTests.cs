@@ -3,6 +3,8 @@ using System.Formats.Tar;
 using System.Text;
 using Boxer.Common;
 using Boxer.Images;
+using Boxer.Images.Layers;
+using Boxer.Images.Manifests;
 using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Tests.Support;

@@ -1,5 +1,8 @@
 using Boxer.Common;
 using Boxer.Images;
+using Boxer.Images.Layers;
+using Boxer.Images.Roots;
+using Boxer.Images.Store;
 using Boxer.Linux;
 using Boxer.Native;
 
@@ -36,14 +39,14 @@ public sealed class LayerLimitTests : IDisposable
         {
             Whiteouts = WhiteoutFormat.Applied,
             KeepOwners = false,
-            Budget = new UnpackBudget(100_000, 10, new DiskRoom(_scratch.Path, 0)),
+            Budget = new UnpackBudget(100_000, 10, new FreeDiskSpace(_scratch.Path, 0)),
         };
         await ExtractAsync(Files(0, 6), options);
 
         InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(Files(6, 6), options));
         Assert.Contains("the image has more than 10 files, directories and links", fault.Message, StringComparison.Ordinal);
 
-        options = options.With(changed => changed.Budget = new UnpackBudget(20_000, 100, new DiskRoom(_scratch.Path, 0)));
+        options = options.With(changed => changed.Budget = new UnpackBudget(20_000, 100, new FreeDiskSpace(_scratch.Path, 0)));
         fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(Files(20, 6), options));
         Assert.Contains("the image unpacks to more than 20000 bytes", fault.Message, StringComparison.Ordinal);
 

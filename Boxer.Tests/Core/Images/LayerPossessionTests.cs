@@ -1,4 +1,6 @@
 using Boxer.Images;
+using Boxer.Images.Manifests;
+using Boxer.Images.Store;
 
 namespace Boxer.Tests.Core.Images;
 

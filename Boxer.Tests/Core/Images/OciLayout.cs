@@ -1,5 +1,6 @@
 using System.Text;
 using Boxer.Images;
+using Boxer.Images.Manifests;
 
 namespace Boxer.Tests.Core.Images;
 

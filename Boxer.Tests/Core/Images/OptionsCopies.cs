@@ -1,4 +1,6 @@
 using Boxer.Images;
+using Boxer.Images.Layers;
+using Boxer.Images.Store;
 
 namespace Boxer.Tests.Core.Images;
 

@@ -1,5 +1,7 @@
 using System.Text;
 using Boxer.Images;
+using Boxer.Images.Manifests;
+using Boxer.Images.Store;
 
 namespace Boxer.Tests.Core.Images;
 

@@ -1,6 +1,8 @@
 using System.Globalization;
 using Boxer.Common;
 using Boxer.Images;
+using Boxer.Images.Layers;
+using Boxer.Images.Store;
 
 namespace Boxer.Tests.Core.Images;
 

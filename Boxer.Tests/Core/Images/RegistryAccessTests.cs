@@ -3,7 +3,10 @@ using System.Net;
 using System.Net.Security;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using Boxer.Common;
 using Boxer.Images;
+using Boxer.Images.Registry;
+using Boxer.Images.Store;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Time.Testing;
 
@@ -215,18 +218,18 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     {
         _registry.AddImage("a", "latest", [Layer]);
         var options = new RegistryClientOptions();
-        using var client = new RegistryHttp(new RegistryPlaces([new RegistryOptions { Name = "m", Mirrors = [_registry.Url] }], []), options);
+        using var client = new RegistryHttp(new RegistryEndpoints([new RegistryOptions { Name = "m", Mirrors = [_registry.Url] }], []), options);
         var target = new Uri(_registry.Url + "/v2/a/manifests/latest");
 
         // First so that a connection is kept open, if it is.
         using (var request = new HttpRequestMessage(HttpMethod.Get, target))
-        using (HttpResponseMessage answer = await client.SendAsync(new RegistryPlace(new Uri(_registry.Url), IsConfigured: true), request, Cancel))
+        using (HttpResponseMessage answer = await client.SendAsync(new RegistryEndpoint(new Uri(_registry.Url), IsConfigured: true), request, Cancel))
         {
             Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
         }
 
         using var again = new HttpRequestMessage(HttpMethod.Get, target);
-        RegistryException fault = await Assert.ThrowsAsync<RegistryException>(() => client.SendAsync(new RegistryPlace(new Uri("https://public.example"), IsConfigured: false), again, Cancel));
+        RegistryException fault = await Assert.ThrowsAsync<RegistryException>(() => client.SendAsync(new RegistryEndpoint(new Uri("https://public.example"), IsConfigured: false), again, Cancel));
         Assert.Contains("has no public address", fault.Message, StringComparison.Ordinal);
         Assert.Single(_registry.Requests);
     }

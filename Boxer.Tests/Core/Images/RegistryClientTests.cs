@@ -3,6 +3,9 @@ using System.Security.Cryptography;
 using System.Text;
 using Boxer.Common;
 using Boxer.Images;
+using Boxer.Images.Manifests;
+using Boxer.Images.Registry;
+using Boxer.Images.Store;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Images;
@@ -600,22 +603,22 @@ public sealed class RegistryClientTests : IDisposable
     [Fact]
     public void Places_follow_the_configuration()
     {
-        static string[] For(RegistryPlaces places, string reference) => [.. places.For(ImageReference.Parse(reference)).Select(place => place.ToString())];
-        var open = new RegistryPlaces([new RegistryOptions { Name = "mirrored.example", Mirrors = ["http://10.0.0.1:5000/prefix/", "https://docker.io"] }], []);
+        static string[] For(RegistryEndpoints places, string reference) => [.. places.For(ImageReference.Parse(reference)).Select(place => place.ToString())];
+        var open = new RegistryEndpoints([new RegistryOptions { Name = "mirrored.example", Mirrors = ["http://10.0.0.1:5000/prefix/", "https://docker.io"] }], []);
         Assert.Equal(["https://registry-1.docker.io"], For(open, "a"));
         Assert.Equal(["http://10.0.0.1:5000/prefix", "https://registry-1.docker.io"], For(open, "mirrored.example/a"));
         Assert.Equal(["https://localhost:5000"], For(open, "localhost:5000/a"));
         Assert.True(open.MayBePrivate("10.0.0.1", 5000));
         Assert.False(open.MayBePrivate("10.0.0.1", 5001));
 
-        var listed = new RegistryPlaces([], ["localhost:5000", "[::1]:5000", "private.example"]);
+        var listed = new RegistryEndpoints([], ["localhost:5000", "[::1]:5000", "private.example"]);
         Assert.Equal(["https://localhost:5000", "http://localhost:5000"], For(listed, "localhost:5000/a"));
         Assert.Equal(["https://[::1]:5000", "http://[::1]:5000"], For(listed, "[::1]:5000/a"));
         Assert.True(listed.MayBePrivate("::1", 5000));
         Assert.Equal(["https://private.example"], For(listed, "private.example/a"));
         Assert.Contains("docker.io are not allowed", Assert.Throws<InvalidSandboxRequestException>(() => For(listed, "a")).Message, StringComparison.Ordinal);
 
-        ArgumentException fault = Assert.Throws<ArgumentException>(() => new RegistryPlaces(
+        ArgumentException fault = Assert.Throws<ArgumentException>(() => new RegistryEndpoints(
             [new RegistryOptions { Name = "a/b" }, new RegistryOptions { Name = "c", Mirrors = ["127.0.0.1:5000", "ftp://x", "http://user@x", "http://x/?q"] }, new RegistryOptions { Name = "C" }], ["http://x", ""]));
         Assert.Equal(8, fault.Message.Split("; write ").Length + fault.Message.Split("is listed twice").Length - 2);
     }

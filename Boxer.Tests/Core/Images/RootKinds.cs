@@ -1,4 +1,6 @@
 using Boxer.Images;
+using Boxer.Images.Roots;
+using Boxer.Images.Store;
 
 namespace Boxer.Tests.Core.Images;
 

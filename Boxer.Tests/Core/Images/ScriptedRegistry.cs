@@ -7,6 +7,7 @@ using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Boxer.Images;
+using Boxer.Images.Manifests;
 
 namespace Boxer.Tests.Core.Images;
 

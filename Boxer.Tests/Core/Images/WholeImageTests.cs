@@ -1,5 +1,8 @@
 using System.Text.Json;
 using Boxer.Images;
+using Boxer.Images.Manifests;
+using Boxer.Images.Roots;
+using Boxer.Images.Store;
 using Boxer.Native;
 using Boxer.Tests.Support;
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Boxer.Machine;
 using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Runtime;
@@ -75,7 +76,7 @@ public sealed class FileLockTests : IDisposable
         await HostProgram.RunAsync("mount", "-t", "tmpfs", "-o", "nr_inodes=1,mode=0700", "tmpfs", full);
         try
         {
-            SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => RuntimeDirectory.Create(full));
+            SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => InstanceDirectory.Create(full));
             Assert.Contains(full, fault.Message, StringComparison.Ordinal);
         }
         finally

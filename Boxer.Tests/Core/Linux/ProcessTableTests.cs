@@ -1,3 +1,4 @@
+using Boxer.Machine;
 using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Runtime;
@@ -64,7 +65,7 @@ public sealed class ProcessTableTests : IDisposable
     public async Task Dead_instances_are_removed_despite_strangers_with_their_arguments()
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to be two users.");
-        RuntimeDirectory living = RuntimeDirectory.Create(_scratch["base"]);
+        InstanceDirectory living = InstanceDirectory.Create(_scratch["base"]);
         string dead = Directory.CreateDirectory(_scratch["base/0123abcd"]).FullName;
         File.WriteAllText(dead + ".lock", "");
         new RuntimePrograms(dead).Add(Program);
@@ -73,7 +74,7 @@ public sealed class ProcessTableTests : IDisposable
         using var otherUser = new Stranger(Argument, Nobody, Program);
         using var neighbour = new Stranger($"--root={living.Directory}/s/x/state", Nobody);
 
-        await RuntimeDirectory.ReconcileAsync(_scratch["base"], TimeProvider.System, NullLogger.Instance);
+        await InstanceDirectory.ReconcileAsync(_scratch["base"], TimeProvider.System, NullLogger.Instance);
         Assert.False(Path.Exists(dead) || Path.Exists(dead + ".lock"));
         await living.DisposeAsync();
 

@@ -1,8 +1,11 @@
 using System.Diagnostics.Metrics;
 using Boxer.Admission;
 using Boxer.Diagnostics;
+using Boxer.Images;
+using Boxer.Linux;
 using Boxer.Pool;
 using Boxer.Tests.Support;
+using Boxer.Validation;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
@@ -421,7 +424,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
 
     private static Task WaitAsync(Func<bool> condition) => Until.IsSoAsync(condition, seconds: 30);
 
-    private sealed class FakeSandbox : IWarmSandbox
+    private sealed class FakeSandbox : IPooledSandbox
     {
         public const int Bytes = 10;
 

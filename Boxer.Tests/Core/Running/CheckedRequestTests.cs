@@ -1,8 +1,11 @@
 using System.Net;
 using Boxer.Common;
 using Boxer.Images;
+using Boxer.Native;
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.Running;
+using Boxer.Runtime;
 using Boxer.Validation;
 
 namespace Boxer.Tests.Core.Running;
@@ -39,7 +42,7 @@ public sealed class CheckedRequestTests
         Assert.Equal(["python3", "-c", "1"], result.Command);
         Assert.Equal(("/a/b/c", "/w/x"), (result.WorkingDirectory?.Text, result.Workspace?.Path.Text));
         Assert.Equal(new UserName("app:50", "app", null, "50", 50), result.User);
-        Assert.Equal((7, LimitsValidator.BuiltIn.MemoryBytes), (result.Limits.Pids, result.Limits.MemoryBytes));
+        Assert.Equal((7, ResourceLimits.Defaults.MemoryBytes), (result.Limits.Pids, result.Limits.MemoryBytes));
         Assert.Equal(("key", true, false, TimeSpan.FromSeconds(1), 3L), (result.FairnessKey, result.MergeStandardError, result.KeepStandardOutput, result.StopGrace, result.Workspace!.MaxChangesBytes));
         Assert.Equal(OutputFilePolicy.Discard, result.OutputFiles);
         Assert.Equal("b", Assert.Single(result.Environment).Value);
@@ -94,9 +97,9 @@ public sealed class CheckedRequestTests
         Assert.Equal("pypi.org", Assert.Single(result.Egress.Allow!).Text);
         Assert.Equal(["none"], result.AllowedNetworks);
         Assert.Equal(["lab", "none", "sandbox"], result.Networks.Keys.Order(StringComparer.Ordinal));
-        Boxer.Pool.PoolImage image = Assert.Single(result.PoolImages);
+        PoolImage image = Assert.Single(result.PoolImages);
         Assert.Equal((ImageReference.Parse("python"), 2, "true"), (image.Image, image.Count, Assert.Single(image.WarmUp)));
-        Assert.Equal(LimitsValidator.BuiltIn.MemoryBytes, result.DefaultLimits.MemoryBytes);
+        Assert.Equal(ResourceLimits.Defaults.MemoryBytes, result.DefaultLimits.MemoryBytes);
         Assert.InRange(result.MemoryBytes, 1, long.MaxValue);
         Assert.Equal(["lab", "none", "sandbox"], CheckedOptions.Check(new BoxerOptions(), Modes).AllowedNetworks.Order(StringComparer.Ordinal));
         Assert.Throws<ArgumentException>(() => CheckedOptions.Check(new BoxerOptions { Egress = new EgressPolicy { Deny = ["a b"] } }, Modes));

@@ -1,4 +1,5 @@
 using Boxer.Runtime;
+using Boxer.Runtime.Cgroups;
 
 namespace Boxer.Tests.Core.Runtime;
 

@@ -1,3 +1,4 @@
+using Boxer.Machine;
 using Boxer.Runtime;
 using Boxer.Tests.Core.Images;
 using Boxer.Tests.Hosting;
@@ -34,7 +35,7 @@ public sealed class RunnerImagesTests : IDisposable
         finally
         {
             File.Delete(programs);
-            await RuntimeDirectory.ReconcileAsync(RuntimeDirectory.DefaultBase(), TimeProvider.System, loggers.CreateLogger("test"));
+            await InstanceDirectory.ReconcileAsync(InstanceDirectory.DefaultBase(), TimeProvider.System, loggers.CreateLogger("test"));
         }
 
         Assert.False(Directory.Exists(directory));

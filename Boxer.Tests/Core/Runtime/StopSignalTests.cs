@@ -1,3 +1,4 @@
+using Boxer.Common;
 using Boxer.Runtime;
 
 namespace Boxer.Tests.Core.Runtime;

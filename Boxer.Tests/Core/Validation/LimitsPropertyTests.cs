@@ -58,9 +58,9 @@ public sealed class LimitsPropertyTests
         Gen.Select(Limits, Limits).Sample(
             (limits, defaults) =>
             {
-                ResourceLimits all = LimitsValidator.Fill(limits, LimitsValidator.Fill(defaults, LimitsValidator.BuiltIn));
+                ResourceLimits all = LimitsValidator.Fill(limits, LimitsValidator.Fill(defaults, ResourceLimits.Defaults));
                 Assert.All(typeof(ResourceLimits).GetProperties(), property =>
-                    Assert.Equal(property.GetValue(limits) ?? property.GetValue(defaults) ?? property.GetValue(LimitsValidator.BuiltIn), property.GetValue(all)));
+                    Assert.Equal(property.GetValue(limits) ?? property.GetValue(defaults) ?? property.GetValue(ResourceLimits.Defaults), property.GetValue(all)));
             },
             iter: 2_000);
 

@@ -1,4 +1,5 @@
 using Boxer.Admission;
+using Boxer.Images;
 using Boxer.Validation;
 
 namespace Boxer.Tests.Core.Validation;
@@ -160,14 +161,14 @@ public sealed class OptionsValidatorTests
                 OutputFilesBytes = 64 << 20,
                 OutputFilesCount = 1_000,
             },
-            LimitsValidator.Fill(options.DefaultLimits, LimitsValidator.BuiltIn));
+            LimitsValidator.Fill(options.DefaultLimits, ResourceLimits.Defaults));
     }
 
     [Fact]
     public void A_limit_comes_from_the_request_then_the_options_then_the_documentation()
     {
         ResourceLimits limits = LimitsValidator.Fill(
-            new() { Pids = 3 }, LimitsValidator.Fill(new() { Pids = 2, OpenFiles = 20 }, LimitsValidator.BuiltIn));
+            new() { Pids = 3 }, LimitsValidator.Fill(new() { Pids = 2, OpenFiles = 20 }, ResourceLimits.Defaults));
 
         Assert.Equal((3, 20, 256 * ByteSize.MiB), (limits.Pids, limits.OpenFiles, limits.MemoryBytes));
     }

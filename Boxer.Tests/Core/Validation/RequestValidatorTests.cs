@@ -1,6 +1,10 @@
 using System.Text;
 using Boxer.Hosting;
+using Boxer.Linux;
 using Boxer.Network;
+using Boxer.Networking;
+using Boxer.Runtime;
+using Boxer.Runtime.Init;
 using Boxer.Validation;
 
 namespace Boxer.Tests.Core.Validation;
@@ -185,7 +189,7 @@ public sealed class RequestValidatorTests
         {
             SandboxRequest request = Good();
             request.Limits.CpuTime = asked;
-            ResourceLimits defaults = LimitsValidator.Fill(new() { CpuTime = byDefault }, LimitsValidator.BuiltIn);
+            ResourceLimits defaults = LimitsValidator.Fill(new() { CpuTime = byDefault }, ResourceLimits.Defaults);
             return new RequestValidator(Modes, ["none"], defaults, new() { CpuTime = most }, MostMemory, Processors).Validate(request).Limits.CpuTime;
         }
 
@@ -264,7 +268,7 @@ public sealed class RequestValidatorTests
     {
         try
         {
-            new RequestValidator(Modes, ["none"], LimitsValidator.BuiltIn, new(), MostMemory, Processors).Validate(request);
+            new RequestValidator(Modes, ["none"], ResourceLimits.Defaults, new(), MostMemory, Processors).Validate(request);
             return [];
         }
         catch (InvalidSandboxRequestException exception)

@@ -1,3 +1,4 @@
+using Boxer.Machine;
 using Boxer.Network;
 using Boxer.Runtime;
 using Boxer.Tests.Support;
@@ -48,7 +49,7 @@ public sealed class DirectoryFaultTests(PythonImage image) : IAsyncLifetime
         image.Require();
         await MountAsync("nr_inodes=2");
 
-        SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => RuntimeDirectory.Create(_mount));
+        SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => InstanceDirectory.Create(_mount));
 
         Assert.Contains($"Nothing can be made in {_mount}", fault.Message, StringComparison.Ordinal);
         Assert.Empty(Directory.GetFileSystemEntries(_mount));

@@ -1,4 +1,5 @@
 using Boxer.Native;
+using Boxer.Runtime;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 

@@ -3,7 +3,9 @@ using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using System.Text.Json.Nodes;
+using Boxer.Diagnostics;
 using Boxer.Images;
+using Boxer.Images.Manifests;
 using Boxer.Tests.Core.Images;
 using Boxer.Tests.Support;
 

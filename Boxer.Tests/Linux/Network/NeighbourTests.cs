@@ -1,4 +1,5 @@
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Time.Testing;
 

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Time.Testing;
 

@@ -1,5 +1,6 @@
 using Boxer.Hosting;
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Network;

@@ -4,6 +4,7 @@ using System.Text;
 using System.Text.RegularExpressions;
 using Boxer.Hosting;
 using Boxer.Network;
+using Boxer.Networking;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Time.Testing;
 

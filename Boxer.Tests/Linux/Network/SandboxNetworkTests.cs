@@ -1,4 +1,5 @@
 using Boxer.Hosting;
+using Boxer.Networking;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Network;

@@ -1,5 +1,6 @@
 using Boxer.Hosting;
 using Boxer.Images;
+using Boxer.Images.Store;
 
 namespace Boxer.PublicApi.Tests.Support;
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Boxer.Common;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 

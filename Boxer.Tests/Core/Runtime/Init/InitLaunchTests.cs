@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Boxer.Common;
 using Boxer.Runtime.Init;
 using Boxer.Tests.Support;
 

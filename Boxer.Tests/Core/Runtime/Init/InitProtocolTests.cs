@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using Boxer.Native;
 using Boxer.Runtime.Init;
 using CsCheck;
 

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using System.Text;
+using Boxer.Native;
 using Boxer.Runtime.Init;
 
 namespace Boxer.Tests.Core.Runtime.Init;

@@ -1,0 +1,163 @@
+using System.Net;
+
+namespace Boxer.Images.Registry;
+
+/// <summary>A place that images of a registry come from.</summary>
+/// <param name="BaseAddress">Scheme, host, port and path before <c>v2/</c>; ends with a slash.</param>
+/// <param name="IsConfigured">
+/// Whether the operator named it. Where a user did, what it redirects to must be at public addresses, also at a name that the operator
+/// named for other images.
+/// </param>
+/// <param name="IsFallback">Whether it is the place before it, over http: asked only if that one gave no answer about the image.</param>
+internal sealed record RegistryEndpoint(Uri BaseAddress, bool IsConfigured, bool IsFallback = false)
+{
+    /// <summary>The place by the name that its credentials are kept under.</summary>
+    public string Registry => BaseAddress.Host == RegistryName.DockerHubHost ? ImageReference.DefaultRegistry : BaseAddress.Authority;
+
+    /// <summary>Whether an address is at this place: its scheme, host and port.</summary>
+    /// <param name="address">The address.</param>
+    public bool Has(Uri address) =>
+        Uri.Compare(address, BaseAddress, UriComponents.SchemeAndServer, UriFormat.SafeUnescaped, StringComparison.OrdinalIgnoreCase) == 0;
+
+    /// <inheritdoc/>
+    public override string ToString() => BaseAddress.GetLeftPart(UriPartial.Path).TrimEnd('/');
+}
+
+/// <summary>
+/// Where images may come from: the mirrors of a registry in order, else the registry itself, as far as the operator allows it.
+/// </summary>
+/// <remarks>
+/// A mirror states its scheme and may be anywhere. A registry itself is asked over https at public addresses only; if it is listed
+/// as allowed it may be at any address, and if it is listed and its name is a loopback one (<c>localhost</c> or an address) it is also
+/// asked over http where https gave no connection. So is one that is insecure.
+/// </remarks>
+internal sealed class RegistryEndpoints
+{
+    private readonly Dictionary<string, List<RegistryEndpoint>> _mirrors = new(StringComparer.OrdinalIgnoreCase);
+    private readonly HashSet<string> _allowed = new(StringComparer.OrdinalIgnoreCase);
+    private readonly HashSet<string> _trusted = new(StringComparer.OrdinalIgnoreCase);
+    private readonly HashSet<string> _insecure = new(StringComparer.OrdinalIgnoreCase);
+    private readonly HashSet<string> _plain = new(StringComparer.OrdinalIgnoreCase);
+
+    /// <summary>Reads the configuration.</summary>
+    /// <param name="registries">How registries are reached.</param>
+    /// <param name="allowed">Registries as <c>host</c> or <c>host:port</c>.</param>
+    /// <exception cref="ArgumentException">An entry is malformed; all faults are in the message.</exception>
+    public RegistryEndpoints(IReadOnlyList<RegistryOptions> registries, IEnumerable<string> allowed)
+    {
+        var faults = new List<string>();
+        var seen = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
+        foreach (RegistryOptions options in registries)
+        {
+            string registry = RegistryName.Canonical(options.Name);
+            if (!RegistryName.IsValid(registry))
+            {
+                faults.Add($"Registries: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
+            }
+
+            if (!seen.Add(registry))
+            {
+                faults.Add($"Registries[\"{registry}\"] is listed twice; put all that is said of it into one entry.");
+            }
+
+            if (options.Mirrors.Count == 0)
+            {
+                continue;
+            }
+
+            var places = new List<RegistryEndpoint>();
+            foreach (string url in options.Mirrors)
+            {
+                if (RegistryName.TryParseMirror(url, out Uri? address))
+                {
+                    places.Add(new(address, IsConfigured: true));
+                    _trusted.Add(address.IdnHost + ":" + address.Port);
+                    if (address.Scheme == Uri.UriSchemeHttp)
+                    {
+                        _plain.Add(address.IdnHost + ":" + address.Port);
+                    }
+                }
+                else
+                {
+                    faults.Add($"Registries[\"{registry}\"].Mirrors: \"{url}\" is not a base URL; write for example \"http://127.0.0.1:5000\".");
+                }
+            }
+
+            _mirrors[registry] = places;
+        }
+
+        Add("AllowedRegistries", allowed, _allowed, isInsecure: false);
+        Add("Registries", registries.Where(registry => registry.Insecure && RegistryName.IsValid(registry.Name)).Select(registry => registry.Name), _insecure, isInsecure: true);
+
+        if (faults.Count > 0)
+        {
+            throw new ArgumentException(string.Join(" ", faults));
+        }
+
+        void Add(string option, IEnumerable<string> listed, HashSet<string> names, bool isInsecure)
+        {
+            foreach (string registry in listed)
+            {
+                if (!RegistryName.IsValid(registry))
+                {
+                    faults.Add($"{option}: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
+                    continue;
+                }
+
+                names.Add(RegistryName.Canonical(registry));
+                var address = new Uri($"https://{registry}");
+                _trusted.Add(address.IdnHost + ":" + address.Port);
+                if (isInsecure || IsLoopbackName(address))
+                {
+                    var plain = new Uri($"http://{registry}");
+                    _trusted.Add(plain.IdnHost + ":" + plain.Port);
+                    _plain.Add(plain.IdnHost + ":" + plain.Port);
+                }
+            }
+        }
+    }
+
+    /// <summary>All places to ask for an image, in order.</summary>
+    /// <param name="reference">The image.</param>
+    /// <exception cref="InvalidSandboxRequestException">The operator does not allow the registry.</exception>
+    public IReadOnlyList<RegistryEndpoint> For(ImageReference reference)
+    {
+        if (_mirrors.TryGetValue(reference.Registry, out List<RegistryEndpoint>? mirrors))
+        {
+            return mirrors;
+        }
+
+        bool listed = _allowed.Contains(reference.Registry);
+        if (_allowed.Count > 0 && !listed)
+        {
+            throw new InvalidSandboxRequestException(
+                "Image",
+                $"images of the registry {reference.Registry} are not allowed here; use another registry, or ask the operator of this host.",
+                $"allowed: {string.Join(", ", _allowed.Concat(_mirrors.Keys).Distinct().Order(StringComparer.Ordinal))}");
+        }
+
+        string host = RegistryName.HostOf(reference.Registry);
+        if (!Uri.TryCreate($"https://{host}/", UriKind.Absolute, out Uri? secure))
+        {
+            throw new InvalidSandboxRequestException("Image", $"{reference.Registry} is not a host or host:port; check its port.");
+        }
+
+        bool isInsecure = _insecure.Contains(reference.Registry);
+        return isInsecure || (listed && IsLoopbackName(secure))
+            ? [new(secure, IsConfigured: true), new(new Uri($"http://{host}/"), IsConfigured: true, IsFallback: true)]
+            : [new(secure, IsConfigured: listed)];
+    }
+
+    /// <summary>Whether a host may be at an address that is not public.</summary>
+    /// <param name="host">The host.</param>
+    /// <param name="port">The port.</param>
+    public bool MayBePrivate(string host, int port) => _trusted.Contains($"{host.Trim('[', ']')}:{port}") || _trusted.Contains($"{host}:{port}");
+
+    /// <summary>Whether an address may be asked without TLS.</summary>
+    /// <param name="address">The address.</param>
+    public bool MayBePlain(Uri address) => _plain.Contains(address.IdnHost + ":" + address.Port);
+
+    private static bool IsLoopbackName(Uri address) =>
+        string.Equals(address.IdnHost, "localhost", StringComparison.OrdinalIgnoreCase)
+        || (IPAddress.TryParse(address.IdnHost, out IPAddress? literal) && IPAddress.IsLoopback(literal));
+}

@@ -1,0 +1,157 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using Boxer.Linux;
+using Boxer.Native;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Images.Roots;
+
+/// <summary>Read-only overlay mounts (kernel's Documentation/filesystems/overlayfs.rst) below one directory.</summary>
+/// <param name="directory">The directory.</param>
+internal sealed class OverlayMounts(string directory)
+{
+    private readonly Lock _lock = new();
+    private readonly HashSet<string> _mounted = new(StringComparer.Ordinal);
+
+    /// <summary>Whether this process may make whiteouts and overlay mounts on the file system of a directory.</summary>
+    /// <param name="scratch">A path that does not exist, in that directory; it does not exist afterwards.</param>
+    /// <returns><see langword="null"/> if it may, else why not.</returns>
+    public static string? GetUnavailableReason(string scratch)
+    {
+        try
+        {
+            string lower = Directory.CreateDirectory(Path.Combine(scratch, "lower")).FullName;
+            string upper = Directory.CreateDirectory(Path.Combine(scratch, "upper")).FullName;
+            string target = Directory.CreateDirectory(Path.Combine(scratch, "root")).FullName;
+            File.WriteAllBytes(Path.Combine(lower, "hidden"), []);
+            using (SafeFileHandle parent = DirectoryHandle.Open(upper))
+            {
+                Check.Result(SysStat.mknodat(parent, "hidden\0"u8, SysStat.S_IFCHR, 0), "mknod");
+                Check.Result(SysXattr.fsetxattr(parent, "trusted.overlay.opaque", "y"u8, 1, 0), "setxattr");
+            }
+
+            Mount([upper, lower], target);
+            bool hides = !File.Exists(Path.Combine(target, "hidden"));
+            Detach(target);
+            return hides ? null : "overlayfs does not honour whiteouts here";
+        }
+        catch (IOException fault)
+        {
+            return fault.Message;
+        }
+        finally
+        {
+            TreeRemover.Remove(scratch);
+        }
+    }
+
+    /// <summary>Whether a directory is marked as hiding what is below it.</summary>
+    /// <param name="path">The directory.</param>
+    public static bool IsOpaque(string path)
+    {
+        using SafeFileHandle handle = DirectoryHandle.Open(path);
+        return IsOpaque(handle);
+    }
+
+    /// <summary>Whether a directory is marked as hiding what is below it.</summary>
+    /// <param name="directory">The directory.</param>
+    public static bool IsOpaque(SafeFileHandle directory)
+    {
+        Span<byte> value = stackalloc byte[1];
+        return SysXattr.fgetxattr(directory, "trusted.overlay.opaque", value, 1) == 1 && value[0] == (byte)'y';
+    }
+
+    /// <summary>Mounts layers, once for each name.</summary>
+    /// <param name="name">The name of the mount point.</param>
+    /// <param name="layers">The directories of the layers, from the top down; at least two.</param>
+    /// <returns>The mount point.</returns>
+    public string Mount(string name, IReadOnlyList<string> layers)
+    {
+        string target = Path.Combine(directory, name);
+        lock (_lock)
+        {
+            if (!_mounted.Contains(target))
+            {
+                Directory.CreateDirectory(target);
+                Mount(layers, target);
+                _mounted.Add(target);
+            }
+        }
+
+        return target;
+    }
+
+    /// <summary>Unmounts what <see cref="Mount(string, IReadOnlyList{string})"/> mounted at a name, if anything.</summary>
+    /// <param name="name">The name of the mount point.</param>
+    public void Unmount(string name)
+    {
+        string target = Path.Combine(directory, name);
+        lock (_lock)
+        {
+            if (_mounted.Remove(target))
+            {
+                Detach(target);
+            }
+        }
+    }
+
+    /// <summary>Unmounts everything.</summary>
+    /// <returns>Mount points that were in use: they go when the last user does.</returns>
+    public IReadOnlyList<string> UnmountAll()
+    {
+        lock (_lock)
+        {
+            string[] busy = [.. _mounted.Where(target => !Detach(target))];
+            _mounted.Clear();
+            return busy;
+        }
+    }
+
+    /// <summary>Unmounts whatever is mounted below a directory, and removes the mount points.</summary>
+    /// <param name="directory">A directory that no living process uses; it need not exist.</param>
+    public static void UnmountBelow(string directory)
+    {
+        foreach (string target in MountTable.Below(directory))
+        {
+            Detach(target);
+        }
+    }
+
+    /// <returns><see langword="false"/> if it is in use.</returns>
+    private static bool Detach(string target)
+    {
+        bool idle = SysMount.umount2(target, 0) == 0;
+        if (!idle)
+        {
+            int errno = Marshal.GetLastPInvokeError();
+            Check.Result(errno == Errno.EBUSY ? SysMount.umount2(target, SysMount.MNT_DETACH) : throw new NativeException("umount", errno, target), "umount", target);
+        }
+
+        Directory.Delete(target);
+        return idle;
+    }
+
+    private static void Mount(IReadOnlyList<string> layers, string target)
+    {
+        var handles = new List<SafeFileHandle>();
+        try
+        {
+            // By descriptor: short, so that all fit the page that mount(2) takes, and without characters that the option would split at.
+            var lower = new StringBuilder("lowerdir=");
+            foreach (string layer in layers)
+            {
+                SafeFileHandle handle = DirectoryHandle.OpenToResolve(layer);
+                lower.Append(handles.Count > 0 ? ":" : "").Append("/proc/self/fd/").Append(handle.DangerousGetHandle());
+                handles.Add(handle);
+            }
+
+            Check.Result(
+                SysMount.mount("boxer-image", target, "overlay", SysMount.MS_RDONLY | SysMount.MS_NOSUID | SysMount.MS_NODEV, lower.ToString()),
+                "mount", target);
+        }
+        finally
+        {
+            handles.ForEach(handle => handle.Dispose());
+        }
+    }
+}

@@ -1,0 +1,221 @@
+using System.Text;
+using Boxer.Common;
+using Boxer.Images;
+using Boxer.Linux;
+using Boxer.Networking;
+using Boxer.Runtime.Cgroups;
+using Boxer.Runtime.Init;
+using Boxer.Validation;
+
+namespace Boxer.Runtime;
+
+/// <summary>Puts together what is handed over to a sandbox, from the request, the image and the network.</summary>
+internal static class CommandPlanner
+{
+    internal const string OutputDirectory = "/output";
+    private const string DefaultUser = "65534";
+    private const string DefaultHome = "/home/boxer";
+    private const string NoHomeOfAnybody = "/nonexistent";
+    private const string DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    private const string Hostname = "sandbox";
+    private const uint SharedMode = 0x3FF; // 01777
+    private const uint PrivateMode = 0x1C0; // 0700
+    private const uint PublicMode = 0x1ED; // 0755
+
+    // gVisor counts a process for the user that made it, and PID 1 made the command's first process: as itself, or for user 0 as user 0.
+    // Without this the limit would be one off: more for other users, less for user 0, for whom PID 1 itself counts too.
+    private const int FirstProcess = 1;
+    private const int InitAsRoot = 1;
+
+    // A home there would hide what the sandbox needs, or be hidden.
+    private static readonly string[] NoHome = ["/tmp", OutputDirectory];
+
+    /// <summary>Finds who the command runs as, by the image's own passwd and group.</summary>
+    /// <exception cref="InvalidSandboxRequestException">
+    /// The image does not know the user, it is PID 1's, or it is user 0 with a group that the user namespace does not have.
+    /// </exception>
+    /// <param name="wanted">The user that the request names, or <see langword="null"/>.</param>
+    /// <param name="config">The image's configuration.</param>
+    /// <param name="accounts">The image's accounts.</param>
+    internal static ImageUser ResolveUser(UserName? wanted, ImageConfig config, ImageAccounts accounts)
+    {
+        string name = wanted?.Text ?? (config.User.Length > 0 ? config.User : DefaultUser);
+        ImageUser user = wanted is null ? ImageUsers.Resolve(accounts, name) : ImageUsers.Resolve(accounts, wanted);
+        if (user.Uid == InitProtocol.ReservedId || user.Gid == InitProtocol.ReservedId || user.Groups.Contains(InitProtocol.ReservedId))
+        {
+            throw new InvalidSandboxRequestException("User", $"'{name}' has the id {InitProtocol.ReservedId}, which is reserved for the sandbox's own PID 1; use another user.");
+        }
+
+        if (user.Uid != 0)
+        {
+            return user;
+        }
+
+        // Groups that the image adds and user 0 cannot have are left out.
+        return user.Gid < InitProtocol.MappedIds
+            ? user with { Groups = [.. user.Groups.Where(group => group < InitProtocol.MappedIds)] }
+            : throw new InvalidSandboxRequestException("User", $"'{name}' is user 0 in group {user.Gid}; user 0 has ids up to {InitProtocol.MappedIds - 1} only. Give another group, such as 0:0.");
+    }
+
+    /// <summary>Puts the work together.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="config">The image's configuration.</param>
+    /// <param name="accounts">The image's accounts.</param>
+    /// <param name="user">The user of the command.</param>
+    /// <param name="network">What the network wants to be written.</param>
+    /// <param name="platform">The gVisor platform.</param>
+    /// <param name="countsCpu">Whether the processor time of sandboxes is counted; else the command's process has a limit of its own.</param>
+    /// <exception cref="InvalidSandboxRequestException">What the image says cannot be handed over.</exception>
+    internal static CommandPlan Build(
+        CheckedRequest request, ImageConfig config, ImageAccounts accounts, ImageUser user, GuestNetwork network, string platform, bool countsCpu)
+    {
+        ResourceLimits limits = request.Limits;
+        List<KeyValuePair<string, string>> environment = Environment(request, config, accounts, user, out string home, out bool hasOwnHome);
+        List<InitTmpfs> mounts =
+        [
+            new("/tmp", SharedMode, 0, 0),
+            new("/dev/shm", SharedMode, 0, 0),
+            new(OutputDirectory, SharedMode, 0, 0),
+        ];
+        if (Clean(home) is { } directory && IsMountableHome(directory))
+        {
+            mounts.Add(new InitTmpfs(directory, PrivateMode, user.Uid, user.Gid, InitTmpfsKind.UnlessUsed));
+        }
+
+        if (request.Workspace is { } workspace)
+        {
+            // A home at the workspace's place or below it is the workspace's: mounted, it would cover what is put there. Parents are mounted before their children.
+            mounts.RemoveAll(mount => (mount.Path + "/").StartsWith(workspace.Path.Text + "/", StringComparison.Ordinal));
+            mounts.Add(new InitTmpfs(workspace.Path.Text, PublicMode, user.Uid, user.Gid, InitTmpfsKind.Workspace));
+            mounts.Sort((one, other) => string.CompareOrdinal(one.Path, other.Path));
+        }
+
+        var start = new InitStart
+        {
+            Arguments = Arguments(request, config),
+            Environment = [.. environment.Select(variable => variable.Key + "=" + variable.Value)],
+            WorkingDirectory = (request.WorkingDirectory ?? request.Workspace?.Path)?.Text ?? Clean(config.WorkingDir) ?? "/",
+            UserId = user.Uid,
+            GroupId = user.Gid,
+            SupplementaryGroups = user.Groups,
+            Capabilities = user.Uid == 0 ? InitCapabilities.All : InitCapabilities.None,
+            ResourceLimits =
+            [
+                Both(InitResource.Processes, limits.Pids!.Value + (user.Uid == 0 ? InitAsRoot : -FirstProcess)),
+                Both(InitResource.OpenFiles, limits.OpenFiles!.Value),
+                Both(InitResource.Core, 0),
+                .. countsCpu || limits.CpuTime is not { } cpuTime ? (InitResourceLimit[])[] : [CpuTime(cpuTime)],
+            ],
+            Hostname = Hostname,
+            Tmpfs = mounts,
+            TmpfsBytes = ToPages(limits.DiskBytes!.Value),
+            TextFiles =
+            [
+                new("/etc/hostname", Encoding.UTF8.GetBytes(Hostname + "\n")),
+                new("/etc/hosts", Encoding.UTF8.GetBytes(network.Hosts)),
+                new("/etc/resolv.conf", Encoding.UTF8.GetBytes(network.ResolvConf)),
+                .. GuestAccounts.Write(accounts, user, home, replacesHome: !hasOwnHome),
+            ],
+            Outputs = Outputs(request.OutputFiles, limits.OutputFilesBytes!.Value, limits.OutputFilesCount!.Value),
+            ChangeBytes = Math.Min(request.Workspace?.MaxChangesBytes ?? 0, limits.OutputFilesBytes.Value),
+            ChangeEntries = request.Workspace is { MaxChangesBytes: > 0, MaxEntries: var entries } ? entries : 0,
+            MergeOutput = request.MergeStandardError,
+            MemoryBytes = ToPages(limits.MemoryBytes!.Value),
+            CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, Cgroup.PeriodMicroseconds),
+        };
+        var cgroup = new CgroupLimits(
+            limits.CpuCores.Value, start.MemoryBytes, HostTasks.Limit(limits.Pids.Value, platform, Processors.Count));
+        return new CommandPlan(start, request.Files, request.Workspace, request.StandardInput, request.StandardInputStream, limits, cgroup, request.OutputFiles, request.StopGrace, StopSignal.Parse(config.StopSignal))
+        {
+            Frame = Encode(start),
+            KeepsPrinted = request.KeepStandardOutput,
+        };
+    }
+
+    // The kernel counts pages, and would round down.
+    internal static long ToPages(long bytes) => (bytes + System.Environment.SystemPageSize - 1) / System.Environment.SystemPageSize * System.Environment.SystemPageSize;
+
+    // Dropped outputs are counted only: 0 bytes of room make PID 1 report their number.
+    private static InitOutputs Outputs(OutputFilePolicy outputs, long bytes, int count) =>
+        new(OutputDirectory, outputs.Collects ? Math.Min(outputs.MaxBytes ?? bytes, bytes) : 0, Math.Min(outputs.MaxFiles ?? count, count));
+
+    private static IReadOnlyList<string> Arguments(CheckedRequest request, ImageConfig image)
+    {
+        if (!request.UseImageCommand)
+        {
+            return request.Command;
+        }
+
+        IReadOnlyList<string> arguments = [.. image.Entrypoint, .. request.Command.Count > 0 ? request.Command : image.Cmd];
+        return arguments is [{ Length: > 0 }, ..]
+            ? arguments
+            : throw new InvalidSandboxRequestException("Command", "is empty, and the image has neither an Entrypoint nor a Cmd; name a program.");
+    }
+
+    private static List<KeyValuePair<string, string>> Environment(
+        CheckedRequest request, ImageConfig config, ImageAccounts accounts, ImageUser user, out string home, out bool hasOwnHome)
+    {
+        var variables = new Dictionary<string, string>(StringComparer.Ordinal) { ["PATH"] = DefaultPath, ["HOSTNAME"] = Hostname };
+        foreach (string variable in config.Env)
+        {
+            int equals = variable.IndexOf('=', StringComparison.Ordinal);
+            if (equals > 0 && !variable.Contains('\0', StringComparison.Ordinal))
+            {
+                variables[variable[..equals]] = variable[(equals + 1)..];
+            }
+        }
+
+        string? own = user.Uid == 0 ? user.Home
+            : user.Home is { } fromPasswd && IsMountableHome(fromPasswd) && fromPasswd != NoHomeOfAnybody && !accounts.IsOfOthers(fromPasswd, user.Uid) ? fromPasswd
+            : null;
+        hasOwnHome = own is not null;
+        home = request.Environment.TryGetValue("HOME", out string? wanted) ? wanted
+            : variables.TryGetValue("HOME", out string? fromImage) && IsMountableHome(fromImage) && !accounts.IsOfOthers(fromImage, user.Uid) ? fromImage
+            : own ?? (user.Uid == 0 ? "/root" : DefaultHome);
+        variables["HOME"] = home;
+        if (!variables.ContainsKey("LANG") && !variables.ContainsKey("LC_ALL"))
+        {
+            variables["LANG"] = "C.UTF-8";
+        }
+
+        // Where pip and others put programs of a user without root.
+        variables["PATH"] += $":{home.TrimEnd('/')}/.local/bin";
+        foreach ((string name, string value) in request.Environment)
+        {
+            variables[name] = value;
+        }
+
+        return [.. variables];
+    }
+
+    // Without dots, doubled slashes and one at the end; a path that is none has no clean form.
+    private static string? Clean(string path) =>
+        path.StartsWith('/') && !path.Contains('\0', StringComparison.Ordinal) ? Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)) : null;
+
+    // The request was checked before, so that what does not fit comes from the image.
+    private static byte[] Encode(InitStart start)
+    {
+        try
+        {
+            return InitProtocol.EncodeStart(start);
+        }
+        catch (ArgumentException exception)
+        {
+            throw new InvalidSandboxRequestException("Image", $"its configuration cannot be used: {exception.Message}");
+        }
+    }
+
+    private static bool IsMountableHome(string path) =>
+        CleanPath.TryParse(path.TrimEnd('/'), PathKind.Absolute, out CleanPath home) == PathFaults.None
+        && !NoHome.Contains(home.Text, StringComparer.Ordinal)
+        && home.FirstName is not ("proc" or "sys" or "dev" or ".boxer");
+
+    // It has whole seconds. The last one is for a program that catches SIGXCPU.
+    private static InitResourceLimit CpuTime(TimeSpan limit)
+    {
+        var seconds = (ulong)Math.Ceiling(limit.TotalSeconds);
+        return new InitResourceLimit(InitResource.Cpu, seconds, seconds + 1);
+    }
+
+    private static InitResourceLimit Both(InitResource resource, int value) => new(resource, (ulong)value, (ulong)value);
+}

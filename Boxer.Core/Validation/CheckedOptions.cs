@@ -1,0 +1,64 @@
+using Boxer.Networking;
+using Boxer.Runtime.Cgroups;
+
+namespace Boxer.Validation;
+
+/// <summary>The options of a runner after validation: a copy that nobody changes, with the texts in it parsed once and the defaults filled in.</summary>
+internal sealed record CheckedOptions
+{
+    private CheckedOptions()
+    {
+    }
+
+    /// <summary>The copy, for values that are no text.</summary>
+    internal required BoxerOptions Values { get; init; }
+
+    /// <summary>The network modes by name; a later one replaced an earlier one of the same name.</summary>
+    internal required IReadOnlyDictionary<string, INetworkMode> Networks { get; init; }
+
+    /// <summary>Names of the modes that requests may use.</summary>
+    internal required IReadOnlySet<string> AllowedNetworks { get; init; }
+
+    /// <summary>Limits of runs that set none; only <see cref="ResourceLimits.CpuTime"/> may be <see langword="null"/>.</summary>
+    internal required ResourceLimits DefaultLimits { get; init; }
+
+    /// <summary>Destinations that sandboxes may reach.</summary>
+    internal required CheckedEgress Egress { get; init; }
+
+    /// <summary>Images that are kept warm, or that warm up.</summary>
+    internal required IReadOnlyList<PoolImage> PoolImages { get; init; }
+
+    /// <summary>Memory that all sandboxes together may be promised, in bytes.</summary>
+    internal required long MemoryBytes { get; init; }
+
+    /// <summary>Checks and parses options.</summary>
+    /// <param name="options">The options; they are copied.</param>
+    /// <param name="networks">The network modes.</param>
+    /// <exception cref="ArgumentException">The options are wrong; every fault is listed. Or a mode has a name that no request could use.</exception>
+    internal static CheckedOptions Check(BoxerOptions options, IEnumerable<INetworkMode> networks)
+    {
+        var byName = new Dictionary<string, INetworkMode>(StringComparer.Ordinal);
+        foreach (INetworkMode mode in networks)
+        {
+            byName[NetworkName.Check(mode.Name)] = mode;
+        }
+
+        IReadOnlyList<SandboxFault> faults = OptionsValidator.Validate(options, byName.Keys);
+        if (faults.Count > 0)
+        {
+            throw new ArgumentException(string.Join(" ", faults.Select(fault => $"{fault.Field}: {fault.Message}")), nameof(options));
+        }
+
+        BoxerOptions copy = options.Copy();
+        return new CheckedOptions
+        {
+            Values = copy,
+            Networks = byName,
+            AllowedNetworks = (copy.AllowedNetworks.Count > 0 ? (IEnumerable<string>)copy.AllowedNetworks : byName.Keys).ToHashSet(StringComparer.Ordinal),
+            DefaultLimits = LimitsValidator.Fill(copy.DefaultLimits, ResourceLimits.Defaults),
+            Egress = CheckedEgress.Parse(copy.Egress),
+            PoolImages = PoolImage.Parse(copy.Pool),
+            MemoryBytes = MemoryBudget.Of(copy, MachineMemory.ReadBytes()),
+        };
+    }
+}
