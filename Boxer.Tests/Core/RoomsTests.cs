@@ -47,14 +47,14 @@ public sealed class RoomsTests
         string[] wrong =
         [
             .. from type in Core.Types
-               from dependency in type.Dependencies
+               from dependency in type.Dependencies.Where(dependency => dependency.Target is not GenericParameter)
                let source = RoomOf(type)
                let target = RoomOf(dependency.Target)
                where source is not null && target is not null && Array.IndexOf(Stairs, target) > Array.IndexOf(Stairs, source)
                select $"{source} needs {target}: {type.FullName} uses {dependency.Target.FullName}",
         ];
 
-        Assert.Equal([], wrong.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal));
+        Assert.True(wrong.Length == 0, string.Join('\n', wrong.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)));
     }
 
     [Fact]
@@ -80,7 +80,7 @@ public sealed class RoomsTests
                select $"{file} has {found}",
         ];
 
-        Assert.Equal([], wrong);
+        Assert.True(wrong.Length == 0, string.Join('\n', wrong));
     }
 
     private static string SourceFolder([CallerFilePath] string path = "") => Path.GetFullPath(Path.Join(Path.GetDirectoryName(path), "..", "..", "Boxer.Core"));
