@@ -3,21 +3,25 @@ using Boxer.Networking;
 
 namespace Boxer;
 
-/// <summary>Options of a runner. They are read once, when the runner is made.</summary>
+/// <summary>
+/// Options of a runner. The runner copies them when it is created; later changes have no effect. Invalid options make the constructor throw an
+/// <see cref="ArgumentException"/> that lists every fault.
+/// </summary>
 public sealed class BoxerOptions
 {
     internal static readonly string[] DefaultDnsServers = ["8.8.8.8", "8.8.4.4"];
     internal static readonly string[] DefaultNetworkBlocks = ["10.231.0.0/16", "172.30.0.0/16", "192.168.208.0/20"];
 
     /// <summary>
-    /// Directory of the images and of Boxer's PID 1 (<c>bin/</c>): an absolute path, made when missing with mode 0700; if it exists it must be a
-    /// directory of this process's user that nobody else may enter. Several processes may share it. It stays when the runner is disposed.
+    /// Absolute path of the directory for images and for Boxer's PID 1 (<c>bin/</c>). It is created with mode 0700 if it does not exist. An
+    /// existing directory must belong to this process's user and be closed to all others. Several processes may share it. It is kept when the
+    /// runner is disposed.
     /// <value>Default <c>~/.boxer</c>.</value>
     /// </summary>
     public string Home { get; set; } = DefaultHome();
 
     /// <summary>
-    /// The runsc program: a path, or a name that is looked up in PATH.
+    /// Path of the runsc program, or a name that is looked up in PATH.
     /// <value>Default <c>runsc</c>.</value>
     /// </summary>
     public string RunscPath { get; set; } = "runsc";
@@ -29,115 +33,116 @@ public sealed class BoxerOptions
     public string Platform { get; set; } = "systrap";
 
     /// <summary>
-    /// Limits of runs that do not set their own. A limit that is <see langword="null"/> here is what it is by default.
-    /// <value>Default: what <see cref="ResourceLimits"/> documents for each limit.</value>
+    /// Limits of runs that do not set their own. A <see langword="null"/> limit here has its documented default.
+    /// <value>Default: the defaults documented in <see cref="ResourceLimits"/>.</value>
     /// </summary>
     public ResourceLimits DefaultLimits { get; set; } = ResourceLimits.Defaults;
 
     /// <summary>
-    /// The most that a request may ask of each limit; one that asks for more is refused. The defaults must be within it.
-    /// <value>Default: what <see cref="ResourceLimits"/> documents for what is <see langword="null"/>, and for memory what
-    /// <see cref="MaxMemoryBytes"/> says.</value>
+    /// Highest value that a request may set for each limit. A request with a higher value is rejected. <see cref="DefaultLimits"/> must not be
+    /// higher.
+    /// <value>Default: all <see langword="null"/>. A null limit is bounded by its documented range, memory also by <see cref="MaxMemoryBytes"/>.</value>
     /// </summary>
     public ResourceLimits MaxLimits { get; set; } = new();
 
     /// <summary>
-    /// Run without cgroups: cpu and memory limits are not held, nor is a limit of processes for all users that user 0 becomes together, and every result
-    /// names them in <see cref="SandboxResult.UnenforcedLimits"/>. <see cref="ResourceLimits.CpuTime"/> then limits only the command's own process.
-    /// <value>Default <see langword="false"/>: a host where they cannot be held is refused.</value>
+    /// Whether to run without cgroups. CPU and memory limits are then not enforced, nor is a limit on the processes of all users that user 0 can
+    /// become. Every result lists them in <see cref="SandboxResult.UnenforcedLimits"/>. <see cref="ResourceLimits.CpuTime"/> then limits only the
+    /// command's own process.
+    /// <value>Default <see langword="false"/>: the runner does not start on a host that cannot enforce them.</value>
     /// </summary>
     public bool IgnoreCgroups { get; set; }
 
     /// <summary>
-    /// Where Boxer makes its cgroups, relative to the cgroup mount.
-    /// <value>Default <see langword="null"/>: on v1 below this process's own cgroup, on v2 at the root of the hierarchy.</value>
+    /// Parent of Boxer's cgroups, as a path relative to the cgroup mount.
+    /// <value>Default <see langword="null"/>: this process's own cgroup on cgroup v1, the root of the hierarchy on v2.</value>
     /// </summary>
     public string? CgroupParent { get; set; }
 
     /// <summary>
-    /// Resolvers of sandboxes that have a network, as IP addresses; at most 3. Assign a list to replace the default; empty is the default too.
+    /// DNS resolvers of sandboxes that have a network, as IP addresses; at most 3. Assign a list to replace the default. An empty list means the
+    /// default too.
     /// <value>Default 8.8.8.8 and 8.8.4.4.</value>
     /// </summary>
     public IList<string> DnsServers { get; set; } = [.. DefaultDnsServers];
 
     /// <summary>
-    /// How registries are reached: mirrors, certificates, insecure ones. One entry for each registry.
-    /// <value>Default empty: each registry itself, by https, with this machine's authorities.</value>
+    /// Access to registries: mirrors, certificates, and insecure registries. At most one entry for each registry.
+    /// <value>Default empty: each registry is contacted directly over https, with the certificate authorities of this machine.</value>
     /// </summary>
     public IList<RegistryOptions> Registries { get; set; } = [];
 
     /// <summary>
-    /// Registries that images may come from, as <c>host</c> or <c>host:port</c>.
-    /// <value>
-    /// Default empty: every registry that is reached over https at a public address, checked at the address that is connected to.
-    /// Loopback, private and link-local addresses only if listed here or a mirror.
-    /// </value>
+    /// Registries that images may come from, as <c>host</c> or <c>host:port</c>. Loopback, private and link-local addresses are contacted only if
+    /// listed here or configured as a mirror.
+    /// <value>Default empty: every registry that is reached over https at a public address. The address is checked when the connection is made.</value>
     /// </summary>
     public IList<string> AllowedRegistries { get; set; } = [];
 
     /// <summary>
-    /// The file with the credentials of registries, as <c>docker login</c> writes it; see <see cref="Images.Registry.DockerConfigCredentials"/>.
-    /// Whoever may run an image can then run what these credentials show.
-    /// <value>Default <see langword="null"/>: registries are asked as anybody.</value>
+    /// Absolute path of the file with registry credentials, as <c>docker login</c> writes it; see
+    /// <see cref="Images.Registry.DockerConfigCredentials"/>. Anyone who may run images can then run every image that these credentials give access
+    /// to.
+    /// <value>Default <see langword="null"/>: anonymous access.</value>
     /// </summary>
     public string? DockerConfigPath { get; set; }
 
     /// <summary>
-    /// When registries are asked for images; <see cref="SandboxRequest.PullPolicy"/> stands in for it, except for
-    /// <see cref="Images.PullPolicy.Never"/>.
+    /// When images are pulled. <see cref="SandboxRequest.PullPolicy"/> overrides it, except for <see cref="Images.PullPolicy.Never"/>.
     /// <value>Default <see cref="Images.PullPolicy.Missing"/>.</value>
     /// </summary>
     public Images.PullPolicy PullPolicy { get; set; }
 
     /// <summary>
-    /// Bytes on the disk that images may take together; see <see cref="Images.Store.ImageStoreOptions.MaxImageStoreBytes"/>; at least 1 byte.
-    /// <value>Default <see langword="null"/>: as much as there is room.</value>
+    /// Maximum disk space in bytes for all images together; at least 1 byte. See <see cref="Images.Store.ImageStoreOptions.MaxImageStoreBytes"/>.
+    /// <value>Default <see langword="null"/>: the whole disk, less <see cref="MinFreeDiskBytes"/>.</value>
     /// </summary>
     public long? MaxImageStoreBytes { get; set; }
 
     /// <summary>
-    /// Bytes that stay free on the disk of <see cref="Home"/>; see <see cref="Images.Store.ImageStoreOptions.MinFreeDiskBytes"/>; 0 bytes to 1 PiB; 0 to fill it.
+    /// Disk space in bytes that stays free on the disk of <see cref="Home"/>; 0 bytes to 1 PiB; 0 allows filling it. See
+    /// <see cref="Images.Store.ImageStoreOptions.MinFreeDiskBytes"/>.
     /// <value>Default 256 MiB.</value>
     /// </summary>
     public long MinFreeDiskBytes { get; set; } = 256 * ByteSize.MiB;
 
     /// <summary>
-    /// Memory in bytes of this process that pulls together may take; see <see cref="Images.Store.ImageStoreOptions.PullMemoryBytes"/>; 64 MiB to 64 GiB. It is
-    /// taken off <see cref="MaxMemoryBytes"/>.
+    /// Maximum memory in bytes of this process for all pulls together; 64 MiB to 64 GiB. It is subtracted from <see cref="MaxMemoryBytes"/>. See
+    /// <see cref="Images.Store.ImageStoreOptions.PullMemoryBytes"/>.
     /// <value>Default <see langword="null"/>: a sixteenth of <see cref="MaxMemoryBytes"/>, at least 64 MiB and at most 512 MiB.</value>
     /// </summary>
     public long? PullMemoryBytes { get; set; }
 
     /// <summary>
     /// Names of the network modes that requests may use.
-    /// <value>Default empty: all that are registered.</value>
+    /// <value>Default empty: all registered modes.</value>
     /// </summary>
     public IList<string> AllowedNetworks { get; set; } = [];
 
     /// <summary>
-    /// Private IPv4 blocks that sandboxes of the network mode <c>sandbox</c> get their addresses from, in the order in which they are
-    /// tried; /16 to /30. Parts that overlap an address or a route of this host are passed over. Assign a list to replace the default;
-    /// empty is the default too.
+    /// Private IPv4 blocks for the addresses of sandboxes in the network mode <c>sandbox</c>, in order of preference; /16 to /30. Parts that
+    /// overlap an address or a route of this host are skipped. Assign a list to replace the default. An empty list means the default too.
     /// <value>Default 10.231.0.0/16, 172.30.0.0/16 and 192.168.208.0/20.</value>
     /// </summary>
     public IList<string> NetworkBlocks { get; set; } = [.. DefaultNetworkBlocks];
 
     /// <summary>
-    /// Whether sandboxes of the network mode <c>sandbox</c> also have a unique local IPv6 address (RFC 4193) with NAT to the outside. Read
-    /// at the first such sandbox. While they run, this host forwards IPv6; what it does with router advertisements stays as it was.
-    /// <value>Default <see langword="false"/>: no packet leaves them by IPv6.</value>
+    /// Whether sandboxes of the network mode <c>sandbox</c> also have a unique local IPv6 address (RFC 4193) with NAT to the outside. The value is
+    /// read when the first such sandbox starts. This host forwards IPv6 while such sandboxes run; its handling of router advertisements does not
+    /// change.
+    /// <value>Default <see langword="false"/>: no IPv6 packet leaves a sandbox.</value>
     /// </summary>
     public bool EnableIPv6 { get; set; }
 
     /// <summary>
-    /// What sandboxes of the network mode <c>sandbox</c> may reach, where their request does not say less.
-    /// <value>Default: the empty policy, which is the public internet.</value>
+    /// Destinations that sandboxes of the network mode <c>sandbox</c> may reach. <see cref="SandboxRequest.Egress"/> can restrict it further.
+    /// <value>Default: the empty policy, which allows the public internet.</value>
     /// </summary>
     public EgressPolicy Egress { get; set; } = new();
 
     /// <summary>
-    /// Whether <see cref="SandboxRequest.Egress"/> stands in for <see cref="Egress"/>, private addresses included.
-    /// <value>Default <see langword="false"/>: a request can only tighten it.</value>
+    /// Whether <see cref="SandboxRequest.Egress"/> replaces <see cref="Egress"/>, including for private addresses.
+    /// <value>Default <see langword="false"/>: a request can only restrict it further.</value>
     /// </summary>
     public bool AllowWiderEgress { get; set; }
 
@@ -148,68 +153,70 @@ public sealed class BoxerOptions
     public int? MaxConcurrentRuns { get; set; }
 
     /// <summary>
-    /// How many processors may be promised to commands for each processor of this machine; 1 to 100. A command is promised its
-    /// <see cref="ResourceLimits.CpuCores"/> from its hand-over to its end, and waits with its sandbox ready until they can be promised.
-    /// More than 1 suits commands that mostly wait: they then share the processors, and each may be slower than its limit says. While a run
-    /// with a CPU-time limit has processors, no more are promised than this machine has.
-    /// <value>Default 1: each command has what it was promised.</value>
+    /// Processors that may be promised to commands for each processor of this machine; 1 to 100. A command is promised its
+    /// <see cref="ResourceLimits.CpuCores"/> from its hand-over to its end. Until they are available the run waits with its sandbox ready. Values
+    /// above 1 suit commands that mostly wait: they share the processors, and each may be slower than its limit allows. While a run with a CPU-time
+    /// limit holds processors, promises do not exceed the processors of this machine.
+    /// <value>Default 1: each command gets the processors it was promised.</value>
     /// </summary>
     public double CpuOvercommit { get; set; } = 1;
 
     /// <summary>
-    /// Of <see cref="MaxConcurrentRuns"/>, how many of one <see cref="SandboxRequest.FairnessKey"/>; 1 to 10,000.
-    /// <value>Default <see langword="null"/>: all, where no other key wants one.</value>
+    /// Maximum number of concurrent runs of one <see cref="SandboxRequest.FairnessKey"/>, as part of <see cref="MaxConcurrentRuns"/>; 1 to 10,000.
+    /// <value>Default <see langword="null"/>: all of them, while no other key wants any.</value>
     /// </summary>
     public int? MaxConcurrentRunsPerKey { get; set; }
 
     /// <summary>
-    /// Maximum memory (32 MiB to 1 PiB) for all sandboxes of this runner, including pooled ones, plus the memory of pulls
-    /// (<see cref="PullMemoryBytes"/>). Minimum: pulls plus one run with the default limits. Maximum: the memory of the machine or of this
-    /// process's cgroup, less one sixteenth (at least 128 MiB) for the host. Runners do not know of each other: divide a machine's memory among
-    /// them.
+    /// Maximum memory in bytes (32 MiB to 1 PiB) for all sandboxes of this runner, including pooled ones, plus the memory of pulls
+    /// (<see cref="PullMemoryBytes"/>). It must cover the pulls and one run with the default limits. It must not exceed the memory of the machine
+    /// or of this process's cgroup, less one sixteenth (at least 128 MiB) for the host. Runners do not know of each other: divide a machine's
+    /// memory among them.
     /// <value>Default <see langword="null"/>: three quarters of this machine's memory, or of the limit of this process's cgroup.</value>
     /// </summary>
     public long? MaxMemoryBytes { get; set; }
 
     /// <summary>
-    /// Maximum number of queued runs beyond <see cref="MaxConcurrentRuns"/>; 0 to 1,000,000. Where memory keeps fewer runs from running at once, more wait:
-    /// the sum of both is the bound. As many runs as that sum may wait for their images besides. Further runs are rejected. Where all places are taken, the
-    /// last run of the key that has most gives up its place to a key that has fewer.
+    /// Maximum number of queued runs beyond <see cref="MaxConcurrentRuns"/>; 0 to 1,000,000. Further runs are rejected. If memory allows fewer
+    /// concurrent runs, more may be queued: the sum of both options bounds running and queued runs together. The same number of runs may
+    /// additionally wait for their images. When the queue is full, a run of a key with few runs displaces the last queued run of the key with the
+    /// most.
     /// <value>Default 256.</value>
     /// </summary>
     public int MaxQueuedRuns { get; set; } = 256;
 
     /// <summary>
-    /// Of <see cref="MaxQueuedRuns"/>, how many of one <see cref="SandboxRequest.FairnessKey"/>; 0 to 1,000,000.
-    /// <value>Default <see langword="null"/>: all, where no other key wants one.</value>
+    /// Maximum number of queued runs of one <see cref="SandboxRequest.FairnessKey"/>, as part of <see cref="MaxQueuedRuns"/>; 0 to 1,000,000.
+    /// <value>Default <see langword="null"/>: all of them, while no other key wants any.</value>
     /// </summary>
     public int? MaxQueuedRunsPerKey { get; set; }
 
     /// <summary>
-    /// How long a run may wait for a running slot, and as long again for its processors; 0 s to 1 h.
+    /// Maximum time that a run waits for a running slot, and again for its processors; 0 s to 1 h. A run that waits longer is rejected with a
+    /// <see cref="SandboxCapacityException"/>.
     /// <value>Default 60 s.</value>
     /// </summary>
     public TimeSpan QueueTimeout { get; set; } = TimeSpan.FromSeconds(60);
 
     /// <summary>
-    /// How long one image may take to be pulled, however many runs wait for it; 1 s to 24 h.
+    /// Maximum time that the pull of one image may take, however many runs wait for it; 1 s to 24 h.
     /// <value>Default 10 min.</value>
     /// </summary>
     public TimeSpan PullTimeout { get; set; } = TimeSpan.FromMinutes(10);
 
     /// <summary>
-    /// How long a sandbox may take to boot; 1 s to 10 min.
+    /// Maximum time that the boot of a sandbox may take; 1 s to 10 min.
     /// <value>Default 30 s.</value>
     /// </summary>
     public TimeSpan BootTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>
-    /// Sandboxes that are booted ahead.
-    /// <value>Default: for images in use, where this host can freeze what waits.</value>
+    /// Options of the pool of booted sandboxes.
+    /// <value>Default: sandboxes are booted ahead for images in use, if this host can freeze them.</value>
     /// </summary>
     public PoolOptions Pool { get; set; } = new();
 
-    /// <summary>A copy that nobody else changes.</summary>
+    /// <summary>Returns a deep copy.</summary>
     internal BoxerOptions Copy()
     {
         var copy = (BoxerOptions)MemberwiseClone();

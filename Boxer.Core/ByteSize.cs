@@ -17,7 +17,7 @@ public static class ByteSize
 
     private static readonly (long Bytes, string Name)[] Units = [(1024 * 1024 * TiB, "EiB"), (1024 * TiB, "PiB"), (TiB, "TiB"), (GiB, "GiB"), (MiB, "MiB"), (KiB, "KiB")];
 
-    /// <summary>Writes a size exactly, in the largest unit that it is a multiple of.</summary>
+    /// <summary>Formats a size exactly, in the largest unit that divides it.</summary>
     internal static string Format(long bytes)
     {
         foreach ((long unit, string name) in Units)
@@ -31,6 +31,6 @@ public static class ByteSize
         return string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{bytes} {(bytes is 1 or -1 ? "byte" : "bytes")}");
     }
 
-    /// <summary>Writes a size as <see cref="Format"/>, rounded down to MiB.</summary>
+    /// <summary>Formats a size like <see cref="Format"/>, rounded down to whole MiB.</summary>
     internal static string Round(long bytes) => bytes < MiB ? Format(bytes) : Format(bytes / MiB * MiB);
 }

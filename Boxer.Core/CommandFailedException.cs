@@ -3,8 +3,8 @@ using Boxer.Common;
 namespace Boxer;
 
 /// <summary>
-/// A command ran and did not succeed; <see cref="SandboxResult.EnsureSuccess"/> throws it. Boxer itself did not fail, so that it is no
-/// <see cref="SandboxException"/>. Its message has up to 2,000 bytes that the command printed, which are as untrusted as the command.
+/// The exception that <see cref="SandboxResult.EnsureSuccess"/> throws for a command that ran and did not succeed. Boxer itself did not fail, so it
+/// is not a <see cref="SandboxException"/>. The message contains up to 2,000 bytes of the command's output, which are as untrusted as the command.
 /// </summary>
 public sealed class CommandFailedException : Exception
 {
@@ -31,7 +31,7 @@ public sealed class CommandFailedException : Exception
     {
         ReadOnlySpan<byte> tail = printed.Span[Math.Max(0, printed.Length - MostShownBytes)..];
 
-        // Bytes of a character that began before.
+        // Skips the rest of a character that began before the tail.
         while (tail.Length < printed.Length && !tail.IsEmpty && (tail[0] & 0xC0) == 0x80)
         {
             tail = tail[1..];

@@ -11,33 +11,31 @@ public sealed class OutputFilePolicy
         MaxFiles = maxFiles;
     }
 
-    /// <summary>Keeps the files in memory: <see cref="SandboxResult.OutputFiles"/> has their contents.</summary>
+    /// <summary>Keeps the files in memory. <see cref="SandboxResult.OutputFiles"/> has their contents.</summary>
     public static OutputFilePolicy InMemory { get; } = new(collect: true, directory: null);
 
-    /// <summary>
-    /// Drops the files with the sandbox. <see cref="SandboxResult.OutputFilesDropped"/> says how many there were at least.
-    /// </summary>
+    /// <summary>Discards the files with the sandbox. <see cref="SandboxResult.OutputFilesDropped"/> has their minimum number.</summary>
     public static OutputFilePolicy Discard { get; } = new(collect: false, directory: null);
 
-    /// <summary>Whether the files are brought out, into memory or to <see cref="Directory"/>.</summary>
+    /// <summary>Whether the files are collected, into memory or into <see cref="Directory"/>.</summary>
     public bool Collects { get; }
 
-    /// <summary>Maximum number of bytes of all files together; <see langword="null"/> for <see cref="ResourceLimits.OutputFilesBytes"/>.</summary>
+    /// <summary>Maximum number of bytes of all files together; <see langword="null"/> means <see cref="ResourceLimits.OutputFilesBytes"/>.</summary>
     public long? MaxBytes { get; }
 
-    /// <summary>Maximum number of entries that are looked at; <see langword="null"/> for <see cref="ResourceLimits.OutputFilesCount"/>.</summary>
+    /// <summary>Maximum number of collected entries; <see langword="null"/> means <see cref="ResourceLimits.OutputFilesCount"/>.</summary>
     public int? MaxFiles { get; }
 
-    /// <summary>Directory of this host that the files are written to; <see langword="null"/> where they are kept in memory or dropped.</summary>
+    /// <summary>Directory of this host that the files are written to; <see langword="null"/> if they are kept in memory or discarded.</summary>
     public string? Directory { get; }
 
     /// <summary>
-    /// Keeps the files in memory, up to a size and a number that are smaller than the limits of the run.
-    /// <see cref="SandboxResult.OutputFilesIncomplete"/> says what did not fit.
+    /// Keeps the files in memory, with tighter bounds than the limits of the run. <see cref="SandboxResult.OutputFilesIncomplete"/> tells if files
+    /// were omitted.
     /// </summary>
-    /// <param name="maxBytes">The most bytes of all files together: 0 or more; at most <see cref="ResourceLimits.OutputFilesBytes"/> come.</param>
-    /// <param name="maxFiles">The most entries that are looked at: 0 or more; at most <see cref="ResourceLimits.OutputFilesCount"/>.</param>
-    /// <exception cref="ArgumentOutOfRangeException">One is negative.</exception>
+    /// <param name="maxBytes">Maximum number of bytes of all files together; 0 or more. <see cref="ResourceLimits.OutputFilesBytes"/> still applies.</param>
+    /// <param name="maxFiles">Maximum number of collected entries; 0 or more. <see cref="ResourceLimits.OutputFilesCount"/> still applies.</param>
+    /// <exception cref="ArgumentOutOfRangeException">A parameter is negative.</exception>
     public static OutputFilePolicy InMemoryUpTo(long maxBytes, int maxFiles)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(maxBytes);
@@ -45,11 +43,14 @@ public sealed class OutputFilePolicy
         return new(collect: true, directory: null, maxBytes, maxFiles);
     }
 
-    /// <summary>Writes the files below a directory of this host, with their modes and times. <see cref="SandboxOutputFile.HostPath"/> is the path of each.</summary>
+    /// <summary>
+    /// Writes the files to a directory of this host, with their modes and times. <see cref="SandboxOutputFile.HostPath"/> has the path of each.
+    /// </summary>
     /// <param name="directory">
-    /// An absolute path that does not exist, in a directory that does; else the request is refused. It is made when the first file or directory comes. If
-    /// somebody else made it meanwhile, nothing is written, and <see cref="SandboxResult.OutputFilesIncomplete"/> says so. This process's user can read and
-    /// write all files, and nobody else can write them, whatever the command set.
+    /// Absolute path that does not exist, in an existing directory; otherwise the request is rejected. The directory is created for the first
+    /// output file or directory. If another program created it in the meantime, nothing is written and
+    /// <see cref="SandboxResult.OutputFilesIncomplete"/> says so. This process's user can read and write all files and nobody else can write them,
+    /// whatever modes the command set.
     /// </param>
     public static OutputFilePolicy ToDirectory(string directory)
     {
@@ -57,6 +58,6 @@ public sealed class OutputFilePolicy
         return new(collect: true, directory);
     }
 
-    /// <summary>Returns the directory, or whether the files are kept in memory or dropped.</summary>
+    /// <summary>Returns the directory, or "in memory" or "dropped".</summary>
     public override string ToString() => Directory ?? (!Collects ? "dropped" : MaxBytes is null ? "in memory" : $"in memory, up to {MaxBytes} bytes and {MaxFiles} files");
 }

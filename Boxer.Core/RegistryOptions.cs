@@ -1,29 +1,30 @@
 namespace Boxer;
 
-/// <summary>How one registry is reached.</summary>
+/// <summary>Access to one registry.</summary>
 public sealed class RegistryOptions
 {
     /// <summary>
-    /// The registry, as <c>host</c> or <c>host:port</c>. <see cref="Certificate"/> of a <c>host</c> is for all its ports that have none of their own.
+    /// Name of the registry, as <c>host</c> or <c>host:port</c>. <see cref="Certificate"/> of a <c>host</c> applies to all its ports without an
+    /// entry of their own.
     /// <value>Required: there is no default.</value>
     /// </summary>
     public string Name { get; set; } = "";
 
     /// <summary>
-    /// All places that images of the registry come from, in order: base URLs such as <c>http://127.0.0.1:5000</c>. The registry itself is tried
-    /// only if it is listed.
+    /// Base URLs that images of the registry are pulled from, in order, such as <c>http://127.0.0.1:5000</c>. The registry itself is tried only if
+    /// it is listed.
     /// <value>Default empty: the registry itself.</value>
     /// </summary>
     public IList<string> Mirrors { get; set; } = [];
 
     /// <summary>
-    /// The file with the certificate authorities (PEM) of the registry. They replace this machine's.
-    /// <value>Default <see langword="null"/>: this machine's.</value>
+    /// Path of the file with the registry's certificate authorities (PEM). They replace those of this machine.
+    /// <value>Default <see langword="null"/>: the certificate authorities of this machine.</value>
     /// </summary>
     public string? Certificate { get; set; }
 
     /// <summary>
-    /// Whether the registry's certificate is not verified, http is used where https gives no connection, and the registry may be at any address.
+    /// Whether to accept any certificate, to fall back to http if an https connection fails, and to allow any address for the registry.
     /// <value>Default <see langword="false"/>.</value>
     /// </summary>
     public bool Insecure { get; set; }

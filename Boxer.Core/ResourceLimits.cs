@@ -3,12 +3,15 @@ using System.Globalization;
 namespace Boxer;
 
 /// <summary>
-/// Limits of one run. In <see cref="SandboxRequest.Limits"/> a <see langword="null"/> means the default of
-/// <see cref="BoxerOptions.DefaultLimits"/>, and there it means the default named here.
+/// Limits of one run. A <see langword="null"/> in <see cref="SandboxRequest.Limits"/> means the value of <see cref="BoxerOptions.DefaultLimits"/>.
+/// A <see langword="null"/> there means the default documented at the property. A request with a value out of range is rejected with an
+/// <see cref="InvalidSandboxRequestException"/>.
 /// </summary>
 public sealed record ResourceLimits
 {
-    /// <summary>Limits of a run where neither its request nor <see cref="BoxerOptions.DefaultLimits"/> sets one; a new copy.</summary>
+    /// <summary>
+    /// The documented defaults, as a new copy. They apply where neither the request nor <see cref="BoxerOptions.DefaultLimits"/> sets a limit.
+    /// </summary>
     internal static ResourceLimits Defaults => new()
     {
         CpuCores = 1,
@@ -24,81 +27,84 @@ public sealed record ResourceLimits
     };
 
     /// <summary>
-    /// Processor time per wall-clock time, in cores; 0.01 to 1,024, and at most what this machine has. Held by the cgroup's cpu quota, and
-    /// promised to the command while it runs (<see cref="BoxerOptions.CpuOvercommit"/>). The command sees as many processors, rounded up.
+    /// Maximum processor time per wall-clock time, in cores; 0.01 to 1,024, and at most the processors of this machine. The cgroup's CPU quota
+    /// enforces it. The command is promised these cores while it runs (see <see cref="BoxerOptions.CpuOvercommit"/>), and sees as many processors,
+    /// rounded up.
     /// <value>Default 1.</value>
     /// </summary>
     public double? CpuCores { get; set; }
 
     /// <summary>
-    /// Memory of the whole sandbox in bytes: the command, its files in memory and the gVisor kernel itself; 32 MiB to 1 TiB, rounded up to whole pages.
-    /// Held by the memory cgroup; a run that reaches it ends as <see cref="TerminationKind.MemoryLimit"/>. The command reads it in /proc/meminfo
-    /// and in its memory cgroup.
+    /// Maximum memory of the whole sandbox in bytes: the command, its files in memory and the gVisor kernel; 32 MiB to 1 TiB, rounded up to whole
+    /// pages. The memory cgroup enforces it. A run that reaches it ends as <see cref="TerminationKind.MemoryLimit"/>. The command can read the
+    /// limit in /proc/meminfo and in its memory cgroup.
     /// <value>Default 256 MiB.</value>
     /// </summary>
     public long? MemoryBytes { get; set; }
 
     /// <summary>
-    /// Processes and threads of the command's user; 1 to 32,768. Held by RLIMIT_NPROC (getrlimit(2)): the next fork fails with EAGAIN.
-    /// User 0 can become other users, and each of them may have as many. The host's pids cgroup limits all of them together; a run that reaches
-    /// it ends as <see cref="TerminationKind.PidsLimit"/>. With <see cref="BoxerOptions.IgnoreCgroups"/> nothing limits them together.
+    /// Maximum number of processes and threads of the command's user; 1 to 32,768. RLIMIT_NPROC (getrlimit(2)) enforces it: the next fork fails
+    /// with EAGAIN. User 0 can become other users, each with the same limit. The host's pids cgroup bounds all users together; a run that reaches
+    /// that bound ends as <see cref="TerminationKind.PidsLimit"/>. With <see cref="BoxerOptions.IgnoreCgroups"/> there is no bound for all users
+    /// together.
     /// <value>Default 64.</value>
     /// </summary>
     public int? Pids { get; set; }
 
     /// <summary>
-    /// Time from the start of the command to its end; 1 ms to 24 h. Waiting for a slot or for processors does not count, nor does putting files in.
-    /// A run that reaches it ends as <see cref="TerminationKind.WallClockLimit"/>. A request whose files are not in within as long, but at least
-    /// 10 s, is refused.
+    /// Maximum time from the start of the command to its end; 1 ms to 24 h. Time spent queued, waiting for processors or sending input files does
+    /// not count. A run that reaches it ends as <see cref="TerminationKind.WallClockLimit"/>. Sending the input files may take as long, but at
+    /// least 10 s; a request whose files take longer is rejected.
     /// <value>Default 30 s.</value>
     /// </summary>
     public TimeSpan? WallClock { get; set; }
 
     /// <summary>
-    /// Processor time of the whole sandbox, from the start of the command to its end, on all cores together: user and system time of every
-    /// process of the command, and of the gVisor kernel that serves them; 10 ms to 24 h. A command that sleeps or waits uses none.
-    /// A run that reaches it ends as <see cref="TerminationKind.CpuTimeLimit"/>. The cgroup is sampled while the command runs. A run
-    /// exceeds the limit by at most 0.1 s per core, plus the time that ending it takes. With <see cref="BoxerOptions.IgnoreCgroups"/>,
-    /// RLIMIT_CPU (getrlimit(2)) limits the command's own process and its threads, in whole seconds rounded up. Children count only after they
-    /// have ended. <see cref="SandboxResult.UnenforcedLimits"/> then names it. A host with cgroup v1 and no cpuacct controller does the same.
-    /// <value>Default <see langword="null"/>: as much as <see cref="BoxerOptions.MaxLimits"/> allows, else no limit.</value>
+    /// Maximum processor time of the whole sandbox from the start of the command to its end, on all cores together; 10 ms to 24 h. It counts user
+    /// and system time of every process of the command and of the gVisor kernel that serves them. A sleeping or waiting command uses none. A run
+    /// that reaches it ends as <see cref="TerminationKind.CpuTimeLimit"/>. The cgroup is sampled while the command runs, so a run exceeds the limit
+    /// by at most 0.1 s per core, plus the time needed to kill it. With <see cref="BoxerOptions.IgnoreCgroups"/>, and on a host with cgroup v1 and
+    /// no cpuacct controller, RLIMIT_CPU (getrlimit(2)) limits the command's own process and its threads instead, in whole seconds rounded up.
+    /// Child processes then count only after they have ended, and <see cref="SandboxResult.UnenforcedLimits"/> lists this limit.
+    /// <value>Default <see langword="null"/>: the value of <see cref="BoxerOptions.MaxLimits"/>; if that is null too, no limit.</value>
     /// </summary>
     public TimeSpan? CpuTime { get; set; }
 
     /// <summary>
-    /// Open descriptors of one process; 8 to 1,048,576. Held by RLIMIT_NOFILE (getrlimit(2)).
+    /// Maximum number of open file descriptors of one process; 8 to 1,048,576. RLIMIT_NOFILE (getrlimit(2)) enforces it.
     /// <value>Default 256.</value>
     /// </summary>
     public int? OpenFiles { get; set; }
 
     /// <summary>
-    /// Size in bytes of /tmp, $HOME, /dev/shm, the workspace and /output together; 1 MiB to 1 TiB, rounded up to whole pages. They are in memory, so what is in them also counts as
-    /// <see cref="MemoryBytes"/>. A write that does not fit fails with ENOSPC; where the command then fails too, the run ends as
-    /// <see cref="TerminationKind.DiskLimit"/>. Files elsewhere are bounded by the memory alone.
+    /// Maximum size in bytes of /tmp, $HOME, /dev/shm, the workspace and /output together; 1 MiB to 1 TiB, rounded up to whole pages. These
+    /// directories are in memory, so their files also count towards <see cref="MemoryBytes"/>. A write that exceeds it fails with ENOSPC. If the
+    /// command then fails too, the run ends as <see cref="TerminationKind.DiskLimit"/>. Files elsewhere are bounded by memory only.
     /// <value>Default 128 MiB.</value>
     /// </summary>
     public long? DiskBytes { get; set; }
 
     /// <summary>
-    /// Bytes of standard output, and of standard error; 1 byte to 1 GiB. A run that prints more ends at once as
-    /// <see cref="TerminationKind.OutputLimit"/>; the first bytes are kept.
+    /// Maximum number of bytes of standard output, and again of standard error; 1 byte to 1 GiB. A run that prints more ends at once as
+    /// <see cref="TerminationKind.OutputLimit"/>. The bytes before the limit are kept.
     /// <value>Default 10 MiB.</value>
     /// </summary>
     public long? StandardOutputBytes { get; set; }
 
     /// <summary>
-    /// Bytes of all files under /output that are taken; 1 byte to 64 GiB. <see cref="DiskBytes"/> bounds what the command can write there.
+    /// Maximum number of bytes of all files collected from /output; 1 byte to 64 GiB. <see cref="DiskBytes"/> bounds what the command can write
+    /// there.
     /// <value>Default 64 MiB.</value>
     /// </summary>
     public long? OutputFilesBytes { get; set; }
 
     /// <summary>
-    /// Entries under /output that are looked at, files, directories and links alike; 1 to 1,000,000. What comes after them is left out.
+    /// Maximum number of entries under /output that are collected, files, directories and links alike; 1 to 1,000,000. Further entries are omitted.
     /// <value>Default 1,000.</value>
     /// </summary>
     public int? OutputFilesCount { get; set; }
 
-    /// <summary>Returns the limits that are set, by name; "defaults" where none is.</summary>
+    /// <summary>Returns the limits that are set, by name; "defaults" if none is.</summary>
     public override string ToString()
     {
         (string Name, object? Value)[] limits =

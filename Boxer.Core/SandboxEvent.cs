@@ -4,9 +4,7 @@ using Boxer.Images;
 
 namespace Boxer;
 
-/// <summary>
-/// Something that happened in a run; see <see cref="ISandboxRunner.StreamAsync"/>. Later versions may add kinds: ignore those that are not known.
-/// </summary>
+/// <summary>Base class for events of a run; see <see cref="ISandboxRunner.StreamAsync"/>. Later versions may add kinds: ignore unknown ones.</summary>
 public abstract class SandboxEvent
 {
     private protected SandboxEvent()
@@ -15,9 +13,9 @@ public abstract class SandboxEvent
 }
 
 /// <summary>
-/// The image of the run is being pulled, by this run or by another that shares the pull. Comes before <see cref="SandboxStarted"/>, and only where
-/// there is a pull: first without a layer, then for each layer, at most every 250 ms and when it is stored. A newer event replaces an
-/// unread one of the same layer.
+/// Reports that the image of the run is being pulled, by this run or by another that shares the pull. Sent before <see cref="SandboxStarted"/>, and
+/// only if the image is pulled: first once without a layer, then for each layer at most every 250 ms and when it is stored. A newer event replaces
+/// an unread one of the same layer.
 /// </summary>
 public sealed class SandboxImagePulling : SandboxEvent
 {
@@ -41,7 +39,7 @@ public sealed class SandboxImagePulling : SandboxEvent
     public override string ToString() => Layer is null ? $"pulling: {UntrustedText.Show(Image)}" : $"pulling: {UntrustedText.Show(Image)}, {Layer.Bytes} of {Layer.TotalBytes} bytes";
 }
 
-/// <summary>The command was started.</summary>
+/// <summary>Reports that the command was started.</summary>
 public sealed class SandboxStarted : SandboxEvent
 {
     /// <summary>Creates the event.</summary>
@@ -59,11 +57,11 @@ public sealed class SandboxStarted : SandboxEvent
     public override string ToString() => $"started: {UntrustedText.Show(Id)}";
 }
 
-/// <summary>The command printed something.</summary>
+/// <summary>Reports output of the command as bytes.</summary>
 public sealed class SandboxDataReceived : SandboxEvent
 {
     /// <summary>Creates the event.</summary>
-    /// <param name="stream">The stream that was printed to.</param>
+    /// <param name="stream">The stream that the command wrote to.</param>
     /// <param name="data">The bytes; not copied.</param>
     public SandboxDataReceived(SandboxStream stream, ReadOnlyMemory<byte> data)
     {
@@ -71,20 +69,20 @@ public sealed class SandboxDataReceived : SandboxEvent
         Data = data;
     }
 
-    /// <summary>Creates the event for text.</summary>
-    /// <param name="stream">The stream that was printed to.</param>
-    /// <param name="text">The text; printed as UTF-8.</param>
+    /// <summary>Creates the event from text.</summary>
+    /// <param name="stream">The stream that the command wrote to.</param>
+    /// <param name="text">The text; encoded as UTF-8.</param>
     public SandboxDataReceived(SandboxStream stream, string text)
         : this(stream, Encoding.UTF8.GetBytes(text))
     {
     }
 
-    /// <summary>The stream that was printed to.</summary>
+    /// <summary>The stream that the command wrote to.</summary>
     public SandboxStream Stream { get; }
 
     /// <summary>
-    /// The bytes. They never change. A character of several bytes may be cut between two events:
-    /// <see cref="SandboxEventExtensions.DecodeText"/> puts it together.
+    /// The bytes. They never change. A multi-byte character may be split between two events; <see cref="SandboxEventExtensions.DecodeText"/> joins
+    /// it.
     /// </summary>
     public ReadOnlyMemory<byte> Data { get; }
 
@@ -92,11 +90,14 @@ public sealed class SandboxDataReceived : SandboxEvent
     public override string ToString() => $"{Stream}: {Data.Length} bytes";
 }
 
-/// <summary>The command printed text. <see cref="SandboxEventExtensions.DecodeText"/> makes it of <see cref="SandboxDataReceived"/>; runners do not send it.</summary>
+/// <summary>
+/// Reports output of the command as text. <see cref="SandboxEventExtensions.DecodeText"/> creates it from <see cref="SandboxDataReceived"/>;
+/// runners do not send it.
+/// </summary>
 public sealed class SandboxTextReceived : SandboxEvent
 {
     /// <summary>Creates the event.</summary>
-    /// <param name="stream">The stream that was printed to.</param>
+    /// <param name="stream">The stream that the command wrote to.</param>
     /// <param name="text">The text.</param>
     public SandboxTextReceived(SandboxStream stream, string text)
     {
@@ -105,17 +106,17 @@ public sealed class SandboxTextReceived : SandboxEvent
         Text = text;
     }
 
-    /// <summary>The stream that was printed to.</summary>
+    /// <summary>The stream that the command wrote to.</summary>
     public SandboxStream Stream { get; }
 
-    /// <summary>The text; bytes that are not UTF-8 are U+FFFD.</summary>
+    /// <summary>The text. Bytes that are not UTF-8 are U+FFFD.</summary>
     public string Text { get; }
 
     /// <summary>Returns the stream and the number of characters.</summary>
     public override string ToString() => $"{Stream}: {Text.Length} characters";
 }
 
-/// <summary>The run is over. Always the last event.</summary>
+/// <summary>Reports the end of the run. Always the last event.</summary>
 public sealed class SandboxEnded : SandboxEvent
 {
     /// <summary>Creates the event.</summary>
@@ -126,7 +127,7 @@ public sealed class SandboxEnded : SandboxEvent
         Result = result;
     }
 
-    /// <summary>The whole result, with everything that was printed unless <see cref="SandboxRequest.KeepStandardOutput"/> is <see langword="false"/>.</summary>
+    /// <summary>The whole result, including the output unless <see cref="SandboxRequest.KeepStandardOutput"/> is <see langword="false"/>.</summary>
     public SandboxResult Result { get; }
 
     /// <summary>Returns a description of the result.</summary>

@@ -3,17 +3,19 @@ using System.Text;
 
 namespace Boxer;
 
-/// <summary>Reads the events of <see cref="ISandboxRunner.StreamAsync"/>.</summary>
+/// <summary>Copies or decodes the events of <see cref="ISandboxRunner.StreamAsync"/>.</summary>
 public static class SandboxEventExtensions
 {
     /// <summary>
-    /// Writes what the command prints to two streams as it comes, and returns the result. Set <see cref="SandboxRequest.KeepStandardOutput"/> to
-    /// <see langword="false"/> where the result need not have it again.
+    /// Writes the output of the command to two streams as it arrives, and returns the result. Set <see cref="SandboxRequest.KeepStandardOutput"/>
+    /// to <see langword="false"/> if the result need not contain the output again.
     /// </summary>
     /// <param name="events">The events of one run.</param>
-    /// <param name="standardOutput">Receives standard output; flushed after each write and not closed. May be the same as <paramref name="standardError"/>.</param>
+    /// <param name="standardOutput">
+    /// Receives standard output; flushed after each write and not closed. May be the same as <paramref name="standardError"/>.
+    /// </param>
     /// <param name="standardError">Receives standard error; flushed after each write and not closed.</param>
-    /// <param name="cancellationToken">Ends the run, as that of <see cref="ISandboxRunner.StreamAsync"/> does.</param>
+    /// <param name="cancellationToken">Ends the run, as the token of <see cref="ISandboxRunner.StreamAsync"/> does.</param>
     /// <returns>The result of the run.</returns>
     /// <exception cref="InvalidOperationException">The events end without <see cref="SandboxEnded"/>.</exception>
     public static async Task<SandboxResult> CopyToAsync(
@@ -46,11 +48,13 @@ public static class SandboxEventExtensions
         throw WithoutEnd();
     }
 
-    /// <summary>Writes what the command prints to two writers as it comes, decoded as UTF-8 across events, and returns the result.</summary>
+    /// <summary>Writes the output of the command to two writers as it arrives, decoded as UTF-8 across events, and returns the result.</summary>
     /// <param name="events">The events of one run.</param>
-    /// <param name="standardOutput">Receives standard output; flushed after each write and not closed. May be the same as <paramref name="standardError"/>.</param>
+    /// <param name="standardOutput">
+    /// Receives standard output; flushed after each write and not closed. May be the same as <paramref name="standardError"/>.
+    /// </param>
     /// <param name="standardError">Receives standard error; flushed after each write and not closed.</param>
-    /// <param name="cancellationToken">Ends the run, as that of <see cref="ISandboxRunner.StreamAsync"/> does.</param>
+    /// <param name="cancellationToken">Ends the run, as the token of <see cref="ISandboxRunner.StreamAsync"/> does.</param>
     /// <returns>The result of the run.</returns>
     /// <exception cref="InvalidOperationException">The events end without <see cref="SandboxEnded"/>.</exception>
     public static async Task<SandboxResult> CopyToAsync(
@@ -77,12 +81,12 @@ public static class SandboxEventExtensions
     }
 
     /// <summary>
-    /// Replaces each <see cref="SandboxDataReceived"/> by a <see cref="SandboxTextReceived"/>. A character whose bytes come with several events is
-    /// in the last of them. Bytes of a stream that are no whole character at its end are U+FFFD, in one more event before <see cref="SandboxEnded"/>
-    /// or before the exception that ends the run. Other events pass as they are.
+    /// Replaces each <see cref="SandboxDataReceived"/> by a <see cref="SandboxTextReceived"/>. A character whose bytes are split between events is
+    /// in the last of them. An incomplete character at the end of a stream becomes U+FFFD, in one more event before <see cref="SandboxEnded"/> or
+    /// before the exception that ends the run. Other events are passed on unchanged.
     /// </summary>
     /// <param name="events">The events of one run.</param>
-    /// <param name="cancellationToken">Ends the run, as that of <see cref="ISandboxRunner.StreamAsync"/> does.</param>
+    /// <param name="cancellationToken">Ends the run, as the token of <see cref="ISandboxRunner.StreamAsync"/> does.</param>
     public static IAsyncEnumerable<SandboxEvent> DecodeText(this IAsyncEnumerable<SandboxEvent> events, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(events);

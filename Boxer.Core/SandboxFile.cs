@@ -4,8 +4,9 @@ using Boxer.Common;
 namespace Boxer;
 
 /// <summary>
-/// A file for the sandbox. In <see cref="SandboxRequest.Files"/> it appears at <c>/</c> + <see cref="Path"/>, belongs to root, and can be written by user 0
-/// only. In <see cref="SandboxInput.FromFiles"/> it appears in the workspace, belongs to the user of the command, and can be written.
+/// An input file for the sandbox. In <see cref="SandboxRequest.Files"/> it appears at <c>/</c> + <see cref="Path"/>, belongs to root, and can be
+/// written only by user 0. In <see cref="SandboxInput.FromFiles"/> it appears in the workspace, belongs to the user of the command, and can be
+/// written.
 /// </summary>
 public sealed class SandboxFile
 {
@@ -20,52 +21,53 @@ public sealed class SandboxFile
 
     /// <summary>
     /// Path of the file, relative to the root of the sandbox or to the workspace: clean, without <c>..</c>, at most 4,094 bytes, and 255 between
-    /// slashes. Relative to the root it is not under a reserved directory (<c>output</c>, <c>proc</c>, <c>sys</c>, <c>dev</c>, <c>.boxer</c>).
+    /// slashes. A path relative to the root must not be in a reserved directory (<c>output</c>, <c>proc</c>, <c>sys</c>, <c>dev</c>,
+    /// <c>.boxer</c>).
     /// </summary>
     public string Path { get; }
 
     /// <summary>
-    /// Whether the file can be executed: mode 0555 instead of 0444; in a workspace 0755 instead of 0644.
+    /// Whether the file is executable: mode 0555 instead of 0444, and in a workspace 0755 instead of 0644.
     /// <value>Default <see langword="false"/>.</value>
     /// </summary>
     public bool Executable { get; set; }
 
-    /// <summary>A file with this text, as UTF-8 without a byte order mark.</summary>
-    /// <param name="path">Where it appears; see <see cref="Path"/>.</param>
-    /// <param name="text">Its content.</param>
+    /// <summary>Creates a file from text, encoded as UTF-8 without a byte order mark.</summary>
+    /// <param name="path">Path of the file; see <see cref="Path"/>.</param>
+    /// <param name="text">Content of the file.</param>
     public static SandboxFile FromText(string path, string text)
     {
         ArgumentNullException.ThrowIfNull(text);
         return FromBytes(path, Encoding.UTF8.GetBytes(text));
     }
 
-    /// <summary>A file with these bytes.</summary>
-    /// <param name="path">Where it appears; see <see cref="Path"/>.</param>
-    /// <param name="content">Its content; not copied.</param>
+    /// <summary>Creates a file from bytes.</summary>
+    /// <param name="path">Path of the file; see <see cref="Path"/>.</param>
+    /// <param name="content">Content of the file; not copied.</param>
     public static SandboxFile FromBytes(string path, ReadOnlyMemory<byte> content) =>
         new(path, _ => ValueTask.FromResult<Stream>(ReadOnlyMemoryStream(content)));
 
-    /// <summary>A file whose content is read when the run starts. The stream is disposed after it was read.</summary>
-    /// <param name="path">Where it appears; see <see cref="Path"/>.</param>
-    /// <param name="open">Opens the content, once for each run, and again where the sandbox is found dead before the command started.</param>
+    /// <summary>Creates a file whose content is read when the run starts. The stream is disposed after reading.</summary>
+    /// <param name="path">Path of the file; see <see cref="Path"/>.</param>
+    /// <param name="open">Opens the content, once for each run, and again if the sandbox is found dead before the command started.</param>
     public static SandboxFile FromStream(string path, Func<CancellationToken, ValueTask<Stream>> open)
     {
         ArgumentNullException.ThrowIfNull(open);
         return new(path, open);
     }
 
-    /// <summary>A copy of a file of this host, read when the run starts.</summary>
-    /// <param name="path">Where it appears; see <see cref="Path"/>.</param>
-    /// <param name="hostPath">The file on this host; symbolic links are followed, so it must be trusted.</param>
+    /// <summary>Creates a copy of a file of this host, which is read when the run starts.</summary>
+    /// <param name="path">Path of the file; see <see cref="Path"/>.</param>
+    /// <param name="hostPath">The file on this host. Symbolic links are followed, so the path must be trusted.</param>
     public static SandboxFile FromHostFile(string path, string hostPath)
     {
         ArgumentException.ThrowIfNullOrEmpty(hostPath);
         return new(path, _ => ValueTask.FromResult<Stream>(File.OpenRead(hostPath)));
     }
 
-    /// <summary>Opens the content, as a runner does. A file of <see cref="FromStream"/> may allow it once only.</summary>
-    /// <param name="cancellationToken">Is given to what opens the content.</param>
-    /// <returns>A stream for the caller to dispose.</returns>
+    /// <summary>Opens the content, as a runner does. A file of <see cref="FromStream"/> may support this only once.</summary>
+    /// <param name="cancellationToken">Passed to the delegate that opens the content.</param>
+    /// <returns>A stream that the caller must dispose.</returns>
     /// <exception cref="IOException">The file of this host cannot be opened.</exception>
     /// <exception cref="UnauthorizedAccessException">This process may not open the file of this host.</exception>
     public ValueTask<Stream> OpenReadAsync(CancellationToken cancellationToken = default) => _open(cancellationToken);

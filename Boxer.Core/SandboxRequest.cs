@@ -5,14 +5,14 @@ using Boxer.Networking;
 
 namespace Boxer;
 
-/// <summary>One command to run in one sandbox.</summary>
+/// <summary>A command to run in a sandbox of its own.</summary>
 public sealed class SandboxRequest
 {
-    /// <summary>Makes a request for <paramref name="command"/> in <paramref name="image"/>.</summary>
-    /// <param name="image">An image reference as Docker writes it, for example <c>python:3.12-slim</c>.</param>
+    /// <summary>Creates a request to run <paramref name="command"/> in <paramref name="image"/>.</summary>
+    /// <param name="image">An image reference as in Docker, for example <c>python:3.12-slim</c>.</param>
     /// <param name="command">
-    /// The whole command: program and arguments. The image's Entrypoint and Cmd are not used, unless <see cref="UseImageCommand"/> says
-    /// so. A program without a slash is looked up in the PATH of the run.
+    /// The whole command: program and arguments. The image's Entrypoint and Cmd are ignored unless <see cref="UseImageCommand"/> is set. A program
+    /// without a slash is looked up in the PATH of the run.
     /// </param>
     public SandboxRequest(string image, params IEnumerable<string> command)
     {
@@ -22,7 +22,7 @@ public sealed class SandboxRequest
         Command = [.. command];
     }
 
-    /// <summary>Creates a copy, for example to change some properties of it. Contents of files and of standard input are shared.</summary>
+    /// <summary>Creates a copy, for example to change some properties. Contents of files and of standard input are shared.</summary>
     /// <param name="other">The request to copy.</param>
     public SandboxRequest(SandboxRequest other)
     {
@@ -51,60 +51,62 @@ public sealed class SandboxRequest
     /// <summary>The image reference.</summary>
     public string Image { get; init; }
 
-    /// <summary>The whole command: program and arguments; at least one, unless <see cref="UseImageCommand"/> is set.</summary>
+    /// <summary>The whole command: program and arguments; at least one entry, unless <see cref="UseImageCommand"/> is set.</summary>
     public IList<string> Command { get; }
 
     /// <summary>
-    /// Whether the image's own command is run, as <c>docker run</c> does: its Entrypoint, followed by <see cref="Command"/> or, where
-    /// that is empty, by its Cmd.
+    /// Whether to run the image's own command, as <c>docker run</c> does: its Entrypoint, followed by <see cref="Command"/> or, if that is empty,
+    /// by its Cmd.
     /// <value>Default <see langword="false"/>.</value>
     /// </summary>
     public bool UseImageCommand { get; set; }
 
     /// <summary>
-    /// When the registry is asked for the image.
-    /// <value>Default <see langword="null"/>: as <see cref="BoxerOptions.PullPolicy"/> says.</value>
+    /// When the image is pulled.
+    /// <value>Default <see langword="null"/>: <see cref="BoxerOptions.PullPolicy"/>.</value>
     /// </summary>
     public Images.PullPolicy? PullPolicy { get; set; }
 
     /// <summary>
-    /// Variables added to those of the image's config and to those that Boxer sets (<c>PATH</c>, <c>HOME</c>, <c>HOSTNAME</c>, <c>LANG</c>); these win over both.
+    /// Environment variables of the command. They override those of the image's config and those that Boxer sets (<c>PATH</c>, <c>HOME</c>,
+    /// <c>HOSTNAME</c>, <c>LANG</c>).
     /// </summary>
     public IDictionary<string, string> Environment { get; } = new Dictionary<string, string>(StringComparer.Ordinal);
 
     /// <summary>
-    /// The absolute directory that the command starts in, made when it is missing.
+    /// Absolute path of the directory that the command starts in. It is created if it does not exist.
     /// <value>Default <see langword="null"/>: <see cref="Workspace"/>, else the image's WorkingDir, else <c>/</c>.</value>
     /// </summary>
     public string? WorkingDirectory { get; set; }
 
     /// <summary>
-    /// Who the command runs as: a name from the image's passwd, a uid, or either with <c>:group</c>.
-    /// Only user 0 has capabilities: those that installing packages takes, in a user namespace of its own inside the sandbox.
+    /// User of the command: a name from the image's passwd, a uid, or either with <c>:group</c>. Only user 0 has capabilities: those needed to
+    /// install packages, in a user namespace of its own inside the sandbox.
     /// <value>Default <see langword="null"/>: the image's User, else 65534.</value>
     /// </summary>
     public string? User { get; set; }
 
     /// <summary>
-    /// The name of the network mode.
+    /// Name of the network mode.
     /// <value>Default <c>none</c>: loopback only.</value>
     /// </summary>
     public string Network { get; set; } = "none";
 
     /// <summary>
-    /// What the run may reach with a network mode that holds it, which is <c>sandbox</c>. It tightens <see cref="BoxerOptions.Egress"/>.
-    /// <value>Default <see langword="null"/>: what the options say.</value>
+    /// Destinations that the run may reach, for network modes with egress policies, such as <c>sandbox</c>. It restricts
+    /// <see cref="BoxerOptions.Egress"/> further, or replaces it if <see cref="BoxerOptions.AllowWiderEgress"/> is set.
+    /// <value>Default <see langword="null"/>: <see cref="BoxerOptions.Egress"/>.</value>
     /// </summary>
     public EgressPolicy? Egress { get; set; }
 
-    /// <summary>Limits of this run; what is left <see langword="null"/> comes from <see cref="BoxerOptions.DefaultLimits"/>.</summary>
+    /// <summary>Limits of this run. A <see langword="null"/> limit has the value of <see cref="BoxerOptions.DefaultLimits"/>.</summary>
     public ResourceLimits Limits { get; set; } = new();
 
     /// <summary>
-    /// On whose behalf the run is, such as the name of a tenant; at most 1,024 characters. While runs wait, keys are served in turn, whatever each
-    /// has waiting; see also <see cref="BoxerOptions.MaxQueuedRunsPerKey"/> and <see cref="BoxerOptions.MaxConcurrentRunsPerKey"/>. The
-    /// sandbox does not see it.
-    /// <value>Default <see langword="null"/>: all runs without one, and those whose key is empty, are as one key.</value>
+    /// Key for fair queueing, such as the name of a tenant; at most 1,024 characters. Keys take turns while runs are queued, however many runs each
+    /// has queued. See also <see cref="BoxerOptions.MaxQueuedRunsPerKey"/> and <see cref="BoxerOptions.MaxConcurrentRunsPerKey"/>. The sandbox does
+    /// not see it.
+    /// <value>Default <see langword="null"/>: all runs without a key, and those with an empty one, share one key.</value>
     /// </summary>
     public string? FairnessKey { get; set; }
 
@@ -112,55 +114,56 @@ public sealed class SandboxRequest
     public IList<SandboxFile> Files { get; init; } = [];
 
     /// <summary>
-    /// A directory that the command can write, with files in it.
+    /// Directory that the command can write, with input files in it.
     /// <value>Default <see langword="null"/>: none.</value>
     /// </summary>
     public SandboxWorkspace? Workspace { get; set; }
 
-    /// <summary>What the command reads from its standard input, then end of file; at most 256 MiB.</summary>
+    /// <summary>Standard input of the command, followed by end of file; at most 256 MiB.</summary>
     public ReadOnlyMemory<byte> StandardInput { get; set; }
 
     /// <summary>
-    /// What the command reads from its standard input, in place of <see cref="StandardInput"/>: read from when the command has started, 64 KiB beyond what its pipe
-    /// (64 KiB too) holds, and not after its end. A stream that never ends does not hold the run; one that throws ends it with an
-    /// <see cref="InvalidSandboxRequestException"/>. It is not disposed, and its request can be sent once.
+    /// Stream that is copied to the command's standard input, instead of <see cref="StandardInput"/>. It is read while the command runs, at most 64
+    /// KiB beyond the 64 KiB that the command's pipe holds, and not after the command's end. A stream that never ends does not delay the run. A
+    /// stream that throws ends the run with an <see cref="InvalidSandboxRequestException"/>. The stream is not disposed, and a request with a
+    /// stream can be sent only once.
     /// <value>Default <see langword="null"/>.</value>
     /// </summary>
     public Stream? StandardInputStream { get; set; }
 
     /// <summary>
-    /// Whether the command's standard error goes into its standard output, as <c>2&gt;&amp;1</c> in a shell: in the order in which it is written, which two
-    /// streams do not keep. <see cref="SandboxResult.StandardErrorBytes"/> is then empty, and <see cref="ResourceLimits.StandardOutputBytes"/> bounds both together.
+    /// Whether the command's standard error goes into its standard output, like <c>2&gt;&amp;1</c> in a shell. The order of writes is kept, which
+    /// two separate streams do not do. <see cref="SandboxResult.StandardErrorBytes"/> is then empty, and
+    /// <see cref="ResourceLimits.StandardOutputBytes"/> bounds both together.
     /// <value>Default <see langword="false"/>.</value>
     /// </summary>
     public bool MergeStandardError { get; set; }
 
     /// <summary>
-    /// Whether the result has what the command printed. With <see langword="false"/>, <see cref="SandboxResult.StandardOutputBytes"/> and
-    /// <see cref="SandboxResult.StandardErrorBytes"/> are empty and no memory is kept for them: for callers of
-    /// <see cref="ISandboxRunner.StreamAsync"/>, who have had the bytes already. <see cref="ResourceLimits.StandardOutputBytes"/> bounds what is printed
-    /// all the same.
+    /// Whether the result contains the command's output. With <see langword="false"/>, <see cref="SandboxResult.StandardOutputBytes"/> and
+    /// <see cref="SandboxResult.StandardErrorBytes"/> are empty and take no memory: for callers of <see cref="ISandboxRunner.StreamAsync"/>, who
+    /// have already received the bytes. <see cref="ResourceLimits.StandardOutputBytes"/> still bounds the output.
     /// <value>Default <see langword="true"/>.</value>
     /// </summary>
     public bool KeepStandardOutput { get; set; } = true;
 
     /// <summary>
-    /// How long a command may still run after it was asked to end, where its wall clock is over or the caller cancels: 0 to 60 s. The image's StopSignal,
-    /// else SIGTERM, goes to the command's process group. When the command's own process ends, or after this time, everything else is killed. The
-    /// other limits are enforced meanwhile, the running slot is kept, and a cancelled run throws when it is over. With
-    /// <see cref="ResourceLimits.WallClock"/> it is at most what <see cref="BoxerOptions.MaxLimits"/> has for that. Where another limit is reached, or the runner is disposed,
-    /// everything is killed at once.
+    /// Time that the command gets to stop when its wall-clock limit is reached or the caller cancels: 0 to 60 s. The image's StopSignal, else
+    /// SIGTERM, is sent to the command's process group. Everything is killed when the command's own process ends or this time is over. Meanwhile
+    /// the other limits are enforced, the running slot is kept, and a cancelled run throws only at its end. If <see cref="BoxerOptions.MaxLimits"/>
+    /// sets <see cref="ResourceLimits.WallClock"/>, wall clock and grace together must not exceed it. When another limit is reached or the runner
+    /// is disposed, everything is killed at once.
     /// <value>Default 0: everything is killed at once.</value>
     /// </summary>
     public TimeSpan StopGrace { get; set; }
 
     /// <summary>
-    /// What becomes of the files that the command writes under <c>/output</c>.
+    /// Destination of the files that the command writes under <c>/output</c>.
     /// <value>Default <see cref="OutputFilePolicy.InMemory"/>.</value>
     /// </summary>
     public OutputFilePolicy OutputFiles { get; set; } = OutputFilePolicy.InMemory;
 
-    /// <summary>Sets <see cref="StandardInputStream"/> to what a pipe gives.</summary>
+    /// <summary>Sets <see cref="StandardInputStream"/> to a stream that reads a pipe.</summary>
     /// <param name="reader">The pipe; it is not completed.</param>
     /// <returns>This request.</returns>
     public SandboxRequest WithStandardInput(PipeReader reader)
@@ -180,8 +183,8 @@ public sealed class SandboxRequest
     }
 
     /// <summary>
-    /// Returns the image, the command and the network, printable and shortened, and how many variables and files there are: neither values of
-    /// variables nor contents.
+    /// Returns the image, the command and the network, printable and shortened, and the number of variables and files. Values of variables and
+    /// contents are not included.
     /// </summary>
     public override string ToString() =>
         $"{UntrustedText.Show(Image)}: {UntrustedText.Show(string.Join(' ', Command.Take(20)))} (network {UntrustedText.Show(Network)}, {Environment.Count} variables, {Files.Count} files{(Workspace is null ? "" : $", workspace {Workspace}")})";

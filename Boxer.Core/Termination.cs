@@ -2,29 +2,29 @@ using Boxer.Common;
 
 namespace Boxer;
 
-/// <summary>Why a run ended.</summary>
+/// <summary>Reason why a run ended.</summary>
 public enum TerminationKind
 {
-    /// <summary>The command exited by itself: <see cref="Termination.ExitCode"/> is set.</summary>
+    /// <summary>The command exited by itself; <see cref="Termination.ExitCode"/> is set.</summary>
     Exited,
 
-    /// <summary>A signal ended the command: <see cref="Termination.Signal"/> is set.</summary>
+    /// <summary>A signal ended the command; <see cref="Termination.Signal"/> is set.</summary>
     Signaled,
 
     /// <summary>
-    /// The command reached <see cref="ResourceLimits.WallClock"/> and was killed, or ended within <see cref="SandboxRequest.StopGrace"/> after it was asked to.
+    /// The command reached <see cref="ResourceLimits.WallClock"/> and was killed, or it stopped within <see cref="SandboxRequest.StopGrace"/>.
     /// </summary>
     WallClockLimit,
 
-    /// <summary>The sandbox used as much processor time as <see cref="ResourceLimits.CpuTime"/> allows, and was killed if it was not over by then.</summary>
+    /// <summary>The sandbox used up <see cref="ResourceLimits.CpuTime"/>. It was killed unless it had already ended.</summary>
     CpuTimeLimit,
 
-    /// <summary>The sandbox reached <see cref="ResourceLimits.MemoryBytes"/>, whatever the command made of it.</summary>
+    /// <summary>The sandbox reached <see cref="ResourceLimits.MemoryBytes"/>, however the command reacted.</summary>
     MemoryLimit,
 
     /// <summary>
-    /// The processes and threads of all users of the sandbox together took more of the host than <see cref="ResourceLimits.Pids"/> allows for, and
-    /// the sandbox was killed. A single user meets its limit before that: its fork fails with EAGAIN and the run goes on.
+    /// Processes and threads of all users of the sandbox together exceeded the host's bound that follows from <see cref="ResourceLimits.Pids"/>,
+    /// and the sandbox was killed. A single user reaches its own limit first: its fork fails with EAGAIN and the run goes on.
     /// </summary>
     PidsLimit,
 
@@ -32,23 +32,23 @@ public enum TerminationKind
     OutputLimit,
 
     /// <summary>
-    /// The command failed, and the directories of <see cref="ResourceLimits.DiskBytes"/> were full at its end. <see cref="Termination.ExitCode"/> or
-    /// <see cref="Termination.Signal"/> is set.
+    /// The command failed, and the directories of <see cref="ResourceLimits.DiskBytes"/> were full at its end. <see cref="Termination.ExitCode"/>
+    /// or <see cref="Termination.Signal"/> is set.
     /// </summary>
     DiskLimit,
 
-    /// <summary>The command, or an input file before it, could not be put in place or started: <see cref="Termination.Errno"/> says why.</summary>
+    /// <summary>The command could not be started, or an input file could not be created; <see cref="Termination.Errno"/> has the reason.</summary>
     NotStarted,
 
     /// <summary>
-    /// The sandbox ended without saying how the command ended. Either the command broke it from inside, or this host killed it: its memory, or its
-    /// processes, or those of a cgroup above the sandbox's own, were used up.
+    /// The sandbox ended without reporting how the command ended. Either the command broke it from inside, or this host killed it because memory or
+    /// processes, its own or of a cgroup above, were used up.
     /// </summary>
     SandboxDied,
 }
 
 /// <summary>
-/// How a run ended. Exit code and signal are apart: a command that exits with 137 was not killed. Two are equal if all their properties are.
+/// Describes how a run ended. Exit code and signal are separate: a command that exits with 137 was not killed. Two are equal if all properties are.
 /// </summary>
 public sealed record Termination
 {
@@ -57,28 +57,30 @@ public sealed record Termination
 
     internal Termination(TerminationKind kind) => Kind = kind;
 
-    /// <summary>Why the run ended.</summary>
+    /// <summary>Reason why the run ended.</summary>
     public TerminationKind Kind { get; }
 
     /// <summary>
-    /// The exit code, 0 to 255, where the command exited by itself: with <see cref="TerminationKind.Exited"/> always, and with
-    /// <see cref="TerminationKind.DiskLimit"/> unless <see cref="Signal"/> is set. Else <see langword="null"/>.
+    /// The exit code, 0 to 255, of a command that exited by itself: always with <see cref="TerminationKind.Exited"/>, and with
+    /// <see cref="TerminationKind.DiskLimit"/> unless <see cref="Signal"/> is set. Otherwise <see langword="null"/>.
     /// </summary>
     public int? ExitCode { get; internal init; }
 
-    /// <summary>The number of the signal (signal(7)) that ended the command; <see langword="null"/> where none did.</summary>
+    /// <summary>The number of the signal (signal(7)) that ended the command; <see langword="null"/> if none did.</summary>
     public int? Signal { get; internal init; }
 
-    /// <summary>The errno (errno(3)) of the step that failed, where <see cref="Kind"/> is <see cref="TerminationKind.NotStarted"/>; else <see langword="null"/>.</summary>
+    /// <summary>
+    /// The errno (errno(3)) of the failed step if <see cref="Kind"/> is <see cref="TerminationKind.NotStarted"/>; otherwise <see langword="null"/>.
+    /// </summary>
     public int? Errno { get; internal init; }
 
-    /// <summary>A sentence for a person, for example <c>killed: the command reached its wall-clock limit of 30 s</c>.</summary>
+    /// <summary>Description for people, for example <c>killed: the command reached its wall-clock limit of 30 s</c>.</summary>
     public string Message { get; internal init; } = "";
 
     /// <summary>Whether the command exited by itself with code 0.</summary>
     public bool IsSuccess => Kind == TerminationKind.Exited && ExitCode == 0;
 
-    /// <summary>Creates the end of a command that exited by itself.</summary>
+    /// <summary>Creates the termination of a command that exited by itself.</summary>
     /// <param name="exitCode">The exit code, 0 to 255.</param>
     /// <exception cref="ArgumentOutOfRangeException">The code is out of range.</exception>
     public static Termination Exited(int exitCode)
@@ -87,7 +89,7 @@ public sealed record Termination
         return new(TerminationKind.Exited) { ExitCode = exitCode, Message = $"exited with code {exitCode}" };
     }
 
-    /// <summary>Creates the end of a command that a signal ended.</summary>
+    /// <summary>Creates the termination of a command that a signal ended.</summary>
     /// <param name="signal">The number of the signal, 1 to 64.</param>
     /// <exception cref="ArgumentOutOfRangeException">The number is out of range.</exception>
     public static Termination Signaled(int signal)
@@ -96,13 +98,15 @@ public sealed record Termination
         return new(TerminationKind.Signaled) { Signal = signal, Message = $"killed by signal {signal}" };
     }
 
-    /// <summary>Creates the end of a run that reached a limit.</summary>
+    /// <summary>Creates the termination of a run that reached a limit.</summary>
     /// <param name="kind">The limit: one of the kinds whose names end in <c>Limit</c>.</param>
-    /// <param name="message">The sentence for a person; <see langword="null"/>: one that names the limit.</param>
-    /// <param name="exitCode">With <see cref="TerminationKind.DiskLimit"/>, the exit code of the command, 0 to 255. Default 1 unless <paramref name="signal"/> is set.</param>
-    /// <param name="signal">With <see cref="TerminationKind.DiskLimit"/>, the signal that ended the command, 1 to 64.</param>
+    /// <param name="message">Description for people; <see langword="null"/> for one that names the limit.</param>
+    /// <param name="exitCode">
+    /// Exit code of the command with <see cref="TerminationKind.DiskLimit"/>, 0 to 255. Default 1 unless <paramref name="signal"/> is set.
+    /// </param>
+    /// <param name="signal">Signal that ended the command with <see cref="TerminationKind.DiskLimit"/>, 1 to 64.</param>
     /// <exception cref="ArgumentException">
-    /// The kind is not a limit, or another limit than that of the disk comes with an exit code or signal, or the limit of the disk with both.
+    /// The kind is not a limit, or a limit other than the disk limit has an exit code or signal, or the disk limit has both.
     /// </exception>
     /// <exception cref="ArgumentOutOfRangeException">The exit code or the signal is out of range.</exception>
     public static Termination Limit(TerminationKind kind, string? message = null, int? exitCode = null, int? signal = null)
@@ -133,9 +137,9 @@ public sealed record Termination
         return new(kind) { ExitCode = end.ExitCode, Signal = end.Signal, Message = message ?? $"{end.Message}, and its disk was full" };
     }
 
-    /// <summary>Creates the end of a run whose command could not be started.</summary>
+    /// <summary>Creates the termination of a run whose command could not be started.</summary>
     /// <param name="errno">The errno (errno(3)), 1 or more; 2 for a command that does not exist.</param>
-    /// <param name="message">The sentence for a person; <see langword="null"/>: one that names the errno.</param>
+    /// <param name="message">Description for people; <see langword="null"/> for one that names the errno.</param>
     /// <exception cref="ArgumentOutOfRangeException">The errno is less than 1.</exception>
     public static Termination NotStarted(int errno, string? message = null)
     {
@@ -143,8 +147,8 @@ public sealed record Termination
         return new(TerminationKind.NotStarted) { Errno = errno, Message = message ?? $"the command could not be started (errno {errno})" };
     }
 
-    /// <summary>Creates the end of a run whose sandbox went away before it reported how the command ended.</summary>
-    /// <param name="message">The sentence for a person; <see langword="null"/>: one that says so.</param>
+    /// <summary>Creates the termination of a run whose sandbox ended before it reported how the command ended.</summary>
+    /// <param name="message">Description for people; <see langword="null"/> for a general one.</param>
     public static Termination SandboxDied(string? message = null) =>
         new(TerminationKind.SandboxDied) { Message = message ?? "the sandbox died before it reported how the command ended" };
 
