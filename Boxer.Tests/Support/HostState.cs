@@ -1,11 +1,24 @@
+using System.Collections.Concurrent;
+using Boxer.Linux;
+
 namespace Boxer.Tests.Support;
 
-/// <summary>Everything on this host that Boxer could leave.</summary>
+/// <summary>
+/// Traces of Boxer in this process's view of the machine: the instances in its /run/boxer with their mounts, cgroups and processes, and the
+/// network of its namespace. A test process that scripts/isolate.sh starts sees its own alone.
+/// </summary>
 internal static class HostState
 {
+    private const string Base = "/run/boxer";
+
+    // Cgroups are those of the whole machine, whichever namespaces this process is in: only an id tells which are ours.
+    private static readonly ConcurrentDictionary<string, bool> Instances = new(StringComparer.Ordinal);
+    private static readonly FileSystemWatcher Watcher = Watch();
+
+    /// <summary>Reads all traces, to compare them with those before.</summary>
     public static async Task<string[]> ReadAsync() =>
     [
-        .. List("/run/boxer"),
+        .. List(Base),
         .. (await File.ReadAllLinesAsync("/proc/mounts", TestContext.Current.CancellationToken)).Where(line => line.Contains("boxer", StringComparison.Ordinal) && !line.Contains("/tmp/boxer-", StringComparison.Ordinal)),
         .. Cgroups(),
         .. Processes().Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal),
@@ -16,6 +29,7 @@ internal static class HostState
         .. List("/run/netns"),
     ];
 
+    /// <summary>Counts the sandboxes that run.</summary>
     public static Task<int> CountSandboxesAsync() => Task.FromResult(Processes().Count(line => line.StartsWith("runsc-sandbox", StringComparison.Ordinal)));
 
     /// <summary>The network namespaces of sandboxes.</summary>
@@ -72,19 +86,37 @@ internal static class HostState
 
     private static IEnumerable<string> Cgroups() =>
         new DirectoryInfo("/sys/fs/cgroup").EnumerateDirectories("boxer-*", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4, AttributesToSkip = FileAttributes.ReparsePoint, IgnoreInaccessible = true })
-            .Select(directory => directory.FullName).Order(StringComparer.Ordinal);
+            .Where(directory => IsKnown(directory.Name["boxer-".Length..])).Select(directory => directory.FullName).Order(StringComparer.Ordinal);
 
-    // Only what works for a directory of /run/boxer: other tests may drive runsc by themselves.
+    // Other tests may drive runsc by themselves: those processes have another root.
     private static IEnumerable<string> Processes()
     {
         foreach ((_, string commandLine) in ProcessList.Read())
         {
-            // What it is and whose, without the arguments that differ as it starts.
+            // Without the arguments that differ from start to start.
             string[] arguments = commandLine.Split('\0');
-            if (arguments.FirstOrDefault(argument => argument.StartsWith("--root=/run/boxer/", StringComparison.Ordinal)) is { } root)
+            const string Root = $"--root={Base}/";
+            if (arguments.FirstOrDefault(argument => argument.StartsWith(Root, StringComparison.Ordinal)) is { } root && IsKnown(root[Root.Length..].Split('/')[0]))
             {
                 yield return $"{arguments[0]} {root}";
             }
         }
+    }
+
+    private static bool IsKnown(string instance) => Instances.ContainsKey(instance);
+
+    // An instance may be gone from the directory while a cgroup of it is left: each that ever was there is remembered.
+    private static FileSystemWatcher Watch()
+    {
+        PrivateDirectory.Ensure(Base);
+        var watcher = new FileSystemWatcher(Base) { NotifyFilter = NotifyFilters.DirectoryName };
+        watcher.Created += (_, made) => Instances.TryAdd(Path.GetFileName(made.FullPath), true);
+        watcher.EnableRaisingEvents = true;
+        foreach (string path in Directory.GetDirectories(Base))
+        {
+            Instances.TryAdd(Path.GetFileName(path), true);
+        }
+
+        return watcher;
     }
 }
