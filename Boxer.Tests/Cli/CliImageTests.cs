@@ -5,7 +5,6 @@ using Boxer.Images.Roots;
 using Boxer.Images.Store;
 using Boxer.Linux;
 using Boxer.Native;
-using Boxer.Tests.Core.Images;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Cli;

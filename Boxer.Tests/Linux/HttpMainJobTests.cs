@@ -4,7 +4,6 @@ using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Boxer.Tests.Core.Images;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;

@@ -2,7 +2,6 @@ using System.Formats.Tar;
 using System.Globalization;
 using System.Text;
 using Boxer.Runtime;
-using Boxer.Tests.Core.Images;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 

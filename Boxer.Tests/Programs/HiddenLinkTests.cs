@@ -1,5 +1,4 @@
 using Boxer.Images;
-using Boxer.Tests.Core.Images;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;

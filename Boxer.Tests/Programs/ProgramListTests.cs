@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using Boxer.Images;
-using Boxer.Tests.Core.Images;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;

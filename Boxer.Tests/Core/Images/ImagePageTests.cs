@@ -2,6 +2,7 @@ using Boxer.Images;
 using Boxer.Images.Layers;
 using Boxer.Images.Registry;
 using Boxer.Images.Store;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images;
 

@@ -2,6 +2,7 @@ using System.Text;
 using Boxer.Images;
 using Boxer.Images.Manifests;
 using Boxer.Images.Store;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images;
 

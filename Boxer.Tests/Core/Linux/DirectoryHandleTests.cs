@@ -1,7 +1,7 @@
 using System.Text;
 using Boxer.Linux;
 using Boxer.Native;
-using Boxer.Tests.Core.Images;
+using Boxer.Tests.Support;
 using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Tests.Core.Linux;

@@ -2,7 +2,6 @@ using Boxer.Machine;
 using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Runtime;
-using Boxer.Tests.Core.Images;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Logging.Abstractions;
 

@@ -1,6 +1,6 @@
 using Boxer.Linux;
 using Boxer.Native;
-using Boxer.Tests.Core.Images;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Linux;
 

@@ -1,7 +1,7 @@
 using System.Text;
 using Boxer.Images;
 using Boxer.Runtime;
-using Boxer.Tests.Core.Images;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Runtime;
 

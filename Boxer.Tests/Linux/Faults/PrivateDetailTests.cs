@@ -6,7 +6,6 @@ using System.Text.Json.Nodes;
 using Boxer.Diagnostics;
 using Boxer.Images;
 using Boxer.Images.Manifests;
-using Boxer.Tests.Core.Images;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Faults;

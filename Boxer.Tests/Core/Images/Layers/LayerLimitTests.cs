@@ -1,0 +1,236 @@
+using Boxer.Common;
+using Boxer.Images;
+using Boxer.Images.Layers;
+using Boxer.Images.Roots;
+using Boxer.Images.Store;
+using Boxer.Linux;
+using Boxer.Native;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Core.Images.Layers;
+
+/// <summary>What a layer may take, and what becomes of what it should not have.</summary>
+public sealed class LayerLimitTests : IDisposable
+{
+    private readonly ScratchDirectory _scratch = new();
+
+    public LayerLimitTests() => Directory.CreateDirectory(_scratch["root"]);
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Directories_count_by_what_they_take_on_the_disk()
+    {
+        var archive = new Archive();
+        for (int i = 0; i < 100; i++)
+        {
+            archive.File($"{i}/{string.Concat(Enumerable.Repeat("d/", 100))}f");
+        }
+
+        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(archive, new() { Whiteouts = WhiteoutFormat.Applied, KeepOwners = false, MaxBytes = 1_000_000 }));
+
+        Assert.Contains("the files of the layer have more than 1000000 bytes", fault.Message, StringComparison.Ordinal);
+        Assert.InRange(TreeSize.Measure(_scratch["root"]), 900_000, 1_100_000);
+    }
+
+    [Fact]
+    public async Task Layers_of_one_image_share_their_bounds()
+    {
+        var options = new LayerExtractionOptions
+        {
+            Whiteouts = WhiteoutFormat.Applied,
+            KeepOwners = false,
+            Budget = new UnpackBudget(100_000, 10, new FreeDiskSpace(_scratch.Path, 0)),
+        };
+        await ExtractAsync(Files(0, 6), options);
+
+        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(Files(6, 6), options));
+        Assert.Contains("the image has more than 10 files, directories and links", fault.Message, StringComparison.Ordinal);
+
+        options = options.With(changed => changed.Budget = new UnpackBudget(20_000, 100, new FreeDiskSpace(_scratch.Path, 0)));
+        fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(Files(20, 6), options));
+        Assert.Contains("the image unpacks to more than 20000 bytes", fault.Message, StringComparison.Ordinal);
+
+        static Archive Files(int first, int count) => Enumerable.Range(first, count).Aggregate(new Archive(), (archive, i) => archive.File($"f{i}", "x"));
+    }
+
+    [Fact]
+    public async Task A_disk_without_room_is_told_before_it_is_full()
+    {
+        using var registry = new ScriptedRegistry();
+        registry.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);
+        foreach (ImageRootKind kind in (ImageRootKind[])[ImageRootKind.Overlay, ImageRootKind.Flattened])
+        {
+            if (kind == ImageRootKind.Overlay && OverlayMounts.GetUnavailableReason(_scratch["probe"]) is not null)
+            {
+                continue;
+            }
+
+            await using var store = new ImageStore(new ImageStoreOptions
+            {
+                Home = _scratch["home"],
+                RootKind = kind,
+                MinFreeDiskBytes = 1L << 50,
+                Registries = [new() { Name = "test.example", Mirrors = [registry.Url] }],
+            });
+
+            ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel));
+
+            Assert.Contains($"the disk of {_scratch["home"]} has ", fault.Message, StringComparison.Ordinal);
+            Assert.Contains("of which 1125899906842624 stay free; make room on it, or lower MinFreeDiskBytes", fault.Message, StringComparison.Ordinal);
+            Assert.Empty(Directory.EnumerateDirectories(_scratch["home/tmp"]).SelectMany(Directory.EnumerateFileSystemEntries));
+        }
+    }
+
+    [Fact]
+    public async Task Opaque_whiteouts_of_one_directory_look_at_it_once()
+    {
+        await ExtractAsync(Enumerable.Range(0, 20_000).Aggregate(new Archive(), (archive, i) => archive.File($"d/{i}")), Applied);
+        Archive upper = Enumerable.Range(0, 20_000).Aggregate(new Archive(), (archive, i) => archive.File($"d/new{i}").File("d/.wh..wh..opq"));
+
+        // Were each of them to look at all, it would be 400 million names: the test would not end in hours.
+        await ExtractAsync(upper, Applied);
+
+        Assert.Equal(20_000, Directory.EnumerateFiles(_scratch["root/d"]).Count(path => Path.GetFileName(path).StartsWith("new", StringComparison.Ordinal)));
+        Assert.Equal(20_000, Directory.EnumerateFiles(_scratch["root/d"]).Count());
+    }
+
+    [Fact]
+    public async Task Devices_are_refused_where_that_is_wanted()
+    {
+        foreach (char type in "346")
+        {
+            InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(
+                () => ExtractAsync(new Archive().Device("dev/x", type), Applied.With(changed => changed.SpecialFiles = SpecialFilePolicy.Reject)));
+            Assert.Contains("Entry \"dev/x\" is refused: it is a device or FIFO", fault.Message, StringComparison.Ordinal);
+            await ExtractAsync(new Archive().Device("dev/x", type).File("f"), Applied);
+            Assert.Equal(["f"], Directory.EnumerateFileSystemEntries(_scratch["root"]).Select(Path.GetFileName));
+        }
+    }
+
+    [Fact]
+    public async Task Setuid_bits_are_kept_or_taken_away()
+    {
+        Archive archive = new Archive().File("f", "x", 0b110_111_101_101).Directory("d", 0b010_111_101_101);
+        await ExtractAsync(archive, Applied);
+        Assert.Equal((0b110_111_101_101, 0b010_111_101_101), (Mode("f"), Mode("d")));
+
+        await ExtractAsync(archive, Applied.With(changed => changed.KeepSetId = false));
+        Assert.Equal((0b111_101_101, 0b010_111_101_101), (Mode("f"), Mode("d")));
+    }
+
+    [Fact]
+    public async Task The_archive_is_read_to_its_end()
+    {
+        using var archive = new MemoryStream([.. new Archive().File("f").ToBytes(), .. new byte[300_000]]);
+
+        await new LayerExtractor().ExtractAsync(archive, _scratch["root"], Applied, Cancel);
+
+        Assert.Equal(archive.Length, archive.Position);
+    }
+
+    [Theory]
+    [InlineData("explicit")]
+    [InlineData("implied")]
+    [InlineData("written")]
+    public async Task Names_that_are_remembered_are_bounded(string kind)
+    {
+        string deep = string.Join('/', Enumerable.Repeat(new string('d', 250), 15));
+        Archive archive = Enumerable.Range(0, 300).Aggregate(new Archive(), (all, i) => kind switch
+        {
+            "explicit" => all.Directory($"{deep}/{i}"),
+            "implied" => all.File($"{deep}/{i}/f"),
+            _ => all.File($"{i}/{new string('f', 250)}").File($"{i}/{new string('g', 250)}"),
+        });
+        LayerExtractionOptions options = new()
+        {
+            Whiteouts = kind == "implied" ? WhiteoutFormat.Overlay : WhiteoutFormat.Applied,
+            KeepOwners = false,
+            MaxNameBytes = kind == "written" ? 300_000 : 1_000_000,
+        };
+
+        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(archive, options));
+
+        Assert.Contains($"the names of the layer's files and directories are together longer than {options.MaxNameBytes} bytes", fault.Message, StringComparison.Ordinal);
+        Assert.Equal(128 * 1024 * 1024, new LayerExtractionOptions { Whiteouts = WhiteoutFormat.Applied, KeepOwners = false }.MaxNameBytes);
+    }
+
+    [Fact]
+    public async Task Who_gives_up_need_not_wait_for_what_little_unpacks_to_much()
+    {
+        using var compressed = new MemoryStream();
+        await using (var zstd = new ZstdSharp.CompressionStream(compressed, leaveOpen: true))
+        {
+            await zstd.WriteAsync(new byte[32 * 1024 * 1024], Cancel);
+        }
+
+        // All of it is read at once: nothing more is asked for that would see the end.
+        Assert.InRange(compressed.Length, 1, 64 * 1024);
+        compressed.Position = 0;
+        await using Stream plain = await Decompression.OpenAsync(compressed, null, Cancel);
+        var buffer = new byte[4096];
+        await plain.ReadExactlyAsync(buffer, Cancel);
+        using var gaveUp = new CancellationTokenSource();
+        await gaveUp.CancelAsync();
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await plain.ReadExactlyAsync(buffer, gaveUp.Token));
+    }
+
+    [Fact]
+    public async Task Who_gives_up_need_not_wait_for_entries_that_were_read()
+    {
+        using var gaveUp = new CancellationTokenSource();
+        Archive entries = Enumerable.Range(0, 20).Aggregate(new Archive(), (archive, i) => archive.Directory($"d{i}"));
+        using var archive = new Pieces([entries.ToBytes()]) { Ended = gaveUp.Cancel };
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => new LayerExtractor().ExtractAsync(archive, _scratch["root"], Applied, gaveUp.Token));
+
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["root"]));
+    }
+
+    public void Dispose() => _scratch.Dispose();
+
+    private static LayerExtractionOptions Applied => new() { Whiteouts = WhiteoutFormat.Applied, KeepOwners = Unistd.geteuid() == 0 };
+
+    private int Mode(string name) => (int)File.GetUnixFileMode(_scratch["root/" + name]);
+
+    private Task<ExtractedLayer> ExtractAsync(Archive archive, LayerExtractionOptions options) =>
+        new LayerExtractor().ExtractAsync(new MemoryStream(archive.ToBytes()), _scratch["root"], options, Cancel);
+
+    /// <summary>What is made only as it is read; does not look at who gives up.</summary>
+    private sealed class Pieces(IEnumerable<byte[]> pieces) : ForwardStream
+    {
+        private readonly IEnumerator<byte[]> _pieces = pieces.GetEnumerator();
+        private ReadOnlyMemory<byte> _rest;
+
+        public int Given { get; private set; }
+
+        /// <summary>Called as the last bytes of a piece are given.</summary>
+        public Action? Ended { get; init; }
+
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            if (_rest.Length == 0 && _pieces.MoveNext())
+            {
+                Given++;
+                _rest = _pieces.Current;
+            }
+
+            int length = Math.Min(buffer.Length, _rest.Length);
+            _rest[..length].CopyTo(buffer);
+            _rest = _rest[length..];
+            if (length > 0 && _rest.Length == 0)
+            {
+                Ended?.Invoke();
+            }
+
+            return ValueTask.FromResult(length);
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            _pieces.Dispose();
+            base.Dispose(disposing);
+        }
+    }
+}

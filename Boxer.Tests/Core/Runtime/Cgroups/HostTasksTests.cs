@@ -1,0 +1,17 @@
+using Boxer.Runtime;
+using Boxer.Runtime.Cgroups;
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Core.Runtime.Cgroups;
+
+public sealed class HostTasksTests
+{
+    [Theory]
+    [InlineData("systrap", 64, 2, 392)]
+    [InlineData("systrap", 1, 64, 450)]
+    [InlineData("kvm", 512, 4, 3216)]
+    [InlineData("ptrace", 64, 2, 4608)]
+    [InlineData("ptrace", 32_768, 2, 2_097_664)]
+    public void A_sandbox_has_tasks_of_the_host_for_its_limit_of_processes(string platform, int pids, int processors, int expected) =>
+        Assert.Equal(expected, HostTasks.Limit(pids, platform, processors));
+}

@@ -1,0 +1,20 @@
+using Boxer.Images;
+using Boxer.Images.Roots;
+using Boxer.Images.Store;
+
+namespace Boxer.Tests.Support;
+
+/// <summary>The ways in which roots are made.</summary>
+internal static class RootKinds
+{
+    public static TheoryData<ImageRootKind> All => [ImageRootKind.Overlay, ImageRootKind.Flattened];
+
+    public static void SkipUnlessPossible(ImageRootKind kind)
+    {
+        if (kind == ImageRootKind.Overlay)
+        {
+            string? obstacle = OverlayMounts.GetUnavailableReason(Path.Combine(Path.GetTempPath(), "boxer-probe-" + Guid.NewGuid().ToString("N")));
+            Assert.SkipWhen(obstacle is not null, obstacle ?? "");
+        }
+    }
+}
