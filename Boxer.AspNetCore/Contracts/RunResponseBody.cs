@@ -1,228 +1,170 @@
-using Boxer.Images;
-using Boxer.Native;
-using Boxer.Runtime;
+using System.Text.Json.Serialization;
 
 namespace Boxer.AspNetCore.Contracts;
 
-/// <summary>A run that ended: the answer 200 of POST /run.</summary>
-internal sealed record RunResponseBody
+/// <summary>Members that the responses of all runs have. In an error response they are absent if the command did not run.</summary>
+internal abstract record RunBody
 {
-    /// <summary>The status that POST /run would have had; in the end event of POST /run/stream only.</summary>
+    /// <summary>The status that POST /run would have returned. Only in the end event of POST /run/stream.</summary>
+    [JsonPropertyOrder(-3)]
     public int? Status { get; init; }
 
-    /// <summary>The identifier of the run, boxer- and a UUID.</summary>
-    public required string ExecId { get; init; }
+    /// <summary>Identifier of the run: boxer- and a UUID.</summary>
+    [JsonPropertyOrder(-1)]
+    public string? ExecId { get; init; }
 
-    /// <summary>The exit code; 128 + n for signal n, 137 for the memory limit and the limit of processor time.</summary>
-    public required int ExitCode { get; init; }
-
-    /// <summary>Standard output; bytes that are not UTF-8 are U+FFFD.</summary>
-    public required LargeText Stdout { get; init; }
+    /// <summary>Standard output. Bytes that are not valid UTF-8 are replaced by U+FFFD.</summary>
+    public LargeText? Stdout { get; init; }
 
     /// <summary>
-    /// Standard error; bytes that are not UTF-8 are U+FFFD. After a memory or cpu-time limit its last line, which starts with "boxer:", says so.
+    /// Standard error. Bytes that are not valid UTF-8 are replaced by U+FFFD. With status 200, a run that a limit on memory, processor time or
+    /// processes ended has a last line that starts with "boxer:" and names the limit.
     /// </summary>
-    public required LargeText Stderr { get; init; }
+    public LargeText? Stderr { get; init; }
 
-    /// <summary>Milliseconds from the hand-over (putting files in included) to the end of the command.</summary>
-    public required long WallMs { get; init; }
+    /// <summary>Milliseconds from the hand-over (including copying files in) to the end of the command.</summary>
+    public long? WallMs { get; init; }
 
-    /// <summary>Why the run ended: exited, signaled, cpu_time_limit, memory_limit, pids_limit or disk_limit.</summary>
-    public required string Termination { get; init; }
+    /// <summary>The reason why the run ended.</summary>
+    public string? Termination { get; init; }
 
-    /// <summary>The number of the signal that ended the command.</summary>
-    public int? Signal { get; init; }
-
-    /// <summary>Why the run ended, in words, where a limit ended it.</summary>
-    public string? Error { get; init; }
-
-    /// <summary>Standard output as it was, in base64; only where it is not UTF-8.</summary>
+    /// <summary>The bytes of standard output in base64. Only if they are not valid UTF-8.</summary>
     public LargeText? StdoutBase64 { get; init; }
 
-    /// <summary>Standard error as it was, in base64; only where it is not UTF-8.</summary>
+    /// <summary>The bytes of standard error in base64. Only if they are not valid UTF-8.</summary>
     public LargeText? StderrBase64 { get; init; }
 
-    /// <summary>What the command wrote under /output and was kept, or comes with this answer; empty where neither was asked for.</summary>
-    public required IReadOnlyList<OutputBody> Outputs { get; init; }
+    /// <summary>Files under /output that were kept or are included in this response. Empty if neither was requested.</summary>
+    public IReadOnlyList<OutputBody>? Outputs { get; init; }
 
-    /// <summary>Why outputs is not everything that was under /output.</summary>
+    /// <summary>The reason why outputs does not contain everything under /output.</summary>
     public string? OutputsIncomplete { get; init; }
 
     /// <summary>
-    /// How many files and links were under /output and dropped, at least, because the request did not ask for them. Absent where there were
-    /// none, and where the sandbox was destroyed before they could be counted.
+    /// Minimum number of files and links under /output that were dropped because the request did not ask for them. Absent if there were none, or if
+    /// the sandbox was destroyed before they could be counted.
     /// </summary>
     public long? OutputsDropped { get; init; }
 
     /// <summary>
-    /// What the command changed or made in its workspace, as a tar archive in base64; only with workspace_out, and where there was any. Deletions are not reported. The archive is untrusted.
+    /// Files that the command created or changed in its workspace, as a tar archive in base64. Only with workspace_out, and if there are any.
+    /// Deletions are not reported. Treat the archive as untrusted.
     /// </summary>
     public LargeText? WorkspaceBase64 { get; init; }
 
-    /// <summary>Why workspace_base64 is not everything.</summary>
+    /// <summary>The reason why workspace_base64 is incomplete.</summary>
     public string? WorkspaceIncomplete { get; init; }
 
-    /// <summary>The digest of the image's manifest.</summary>
-    public required string ImageDigest { get; init; }
+    /// <summary>Digest of the image's manifest.</summary>
+    public string? ImageDigest { get; init; }
 
     /// <summary>Milliseconds of each stage.</summary>
-    public required TimingsBody TimingsMs { get; init; }
+    public TimingsBody? TimingsMs { get; init; }
 
-    /// <summary>What the run used.</summary>
-    public required UsageBody Usage { get; init; }
+    /// <summary>Resource usage of the run.</summary>
+    public UsageBody? Usage { get; init; }
 
-    /// <summary>Limits that this host cannot hold, or not as documented; only where it was configured to run without cgroups.</summary>
+    /// <summary>Limits that this host cannot enforce as documented. Only if it is configured to run without cgroups.</summary>
     public IReadOnlyList<string>? UnenforcedLimits { get; init; }
 
-    /// <summary>What was refused to the run, the most frequent first; at most 100.</summary>
+    /// <summary>Connections and names that were denied, most frequent first; at most 100.</summary>
     public IReadOnlyList<DenialBody>? NetworkDenied { get; init; }
 
-    /// <summary>Why network_denied and network_usage are not everything.</summary>
+    /// <summary>The reason why network_denied and network_usage are incomplete.</summary>
     public string? NetworkIncomplete { get; init; }
 
-    /// <summary>What went over its network, where that is counted.</summary>
+    /// <summary>Network traffic of the run, if the network mode counts it.</summary>
     public NetworkUsageBody? NetworkUsage { get; init; }
 }
 
-/// <summary>Something that a run tried to reach and was refused.</summary>
-/// <param name="Address">The address; absent where a name was refused.</param>
-/// <param name="Domain">The name, where it is known.</param>
+/// <summary>The result of a run: the 200 response of POST /run.</summary>
+internal sealed record RunResponseBody : RunBody
+{
+    /// <summary>The exit code. 128 + n for signal n; 137 if a limit on memory or processor time ended the run.</summary>
+    public required int ExitCode { get; init; }
+
+    /// <summary>Number of the signal that ended the command.</summary>
+    public int? Signal { get; init; }
+
+    /// <summary>A message, if a limit ended the run.</summary>
+    public string? Error { get; init; }
+}
+
+/// <summary>An error response of a request that may have run. The members of a run are absent if the command did not run.</summary>
+internal sealed record RunErrorBody : RunBody
+{
+    /// <summary>The fault and its remedy.</summary>
+    [JsonPropertyOrder(-2)]
+    public required string Error { get; init; }
+}
+
+/// <summary>A destination that a run tried to reach and that was denied.</summary>
+/// <param name="Address">The address; absent if a name was denied.</param>
+/// <param name="Domain">The name, if it is known.</param>
 /// <param name="Port">The port; 0 for protocols without ports.</param>
 /// <param name="Protocol">tcp, udp, icmp, dns, or the number of another protocol.</param>
-/// <param name="Count">How often.</param>
+/// <param name="Count">Number of attempts.</param>
 internal sealed record DenialBody(string? Address, string? Domain, int Port, string Protocol, long Count);
 
-/// <summary>Bytes over the network of a run.</summary>
-/// <param name="BytesIn">What came in.</param>
-/// <param name="BytesOut">What went out.</param>
+/// <summary>Network traffic of a run.</summary>
+/// <param name="BytesIn">Bytes received.</param>
+/// <param name="BytesOut">Bytes sent.</param>
 internal sealed record NetworkUsageBody(long BytesIn, long BytesOut);
 
-/// <summary>A file that a run left.</summary>
-/// <param name="Path">What GET /files takes: output/exec_id/path. Of one that comes with the answer: its path below /output.</param>
-/// <param name="Size">Bytes.</param>
-/// <param name="Mode">Its permission bits as the command set them, in octal, such as 0644.</param>
-/// <param name="ModifiedAt">When it was modified, as the command says.</param>
-/// <param name="ContentBase64">Its content; only with outputs inline.</param>
+/// <summary>A file that a run wrote under /output.</summary>
+/// <param name="Path">The path for GET /files: output/exec_id/path. With outputs inline, the path below /output.</param>
+/// <param name="Size">Size in bytes.</param>
+/// <param name="Mode">Permission bits as the command set them, in octal, such as 0644.</param>
+/// <param name="ModifiedAt">Time of the last modification, as the command set it.</param>
+/// <param name="ContentBase64">The content in base64. Only with outputs inline.</param>
 internal sealed record OutputBody(string Path, long Size, string? Mode, DateTimeOffset? ModifiedAt, LargeText? ContentBase64);
 
 /// <summary>Milliseconds of each stage of a run.</summary>
-/// <param name="Queue">Time spent waiting for a running slot, plus time spent waiting for processors with the sandbox ready.</param>
-/// <param name="Image">Finding or pulling the image, and its root.</param>
+/// <param name="Queue">Time spent waiting for a running slot, plus time spent waiting for processors after the sandbox was ready.</param>
+/// <param name="Image">Finding or pulling the image, and preparing its root file system.</param>
 /// <param name="Network">Preparing the network attachment.</param>
-/// <param name="Sandbox">Booting the sandbox, or taking one that is booted.</param>
+/// <param name="Sandbox">Booting the sandbox, or taking one from the pool.</param>
 /// <param name="Run">From hand-over to the end of the command.</param>
-/// <param name="Outputs">Bringing the files under /output out.</param>
-/// <param name="Cleanup">The part of the clean-up that the answer waited for.</param>
+/// <param name="Outputs">Copying the files under /output out.</param>
+/// <param name="Cleanup">Clean-up that the response waited for.</param>
 /// <param name="Total">From the start of the run to its result.</param>
 internal sealed record TimingsBody(
     double Queue, double Image, double Network, double Sandbox, double Run, double Outputs, double Cleanup, double Total);
 
-/// <summary>Resource usage of a run, for every end. A value that this host cannot measure is left out.</summary>
-/// <param name="CpuMs">Milliseconds of processor time: sandbox_cpu_ms, and without cgroups command_cpu_ms.</param>
-/// <param name="CommandCpuMs">Of the command and its children, as the sandbox's kernel counted it.</param>
-/// <param name="SandboxCpuMs">Of the whole sandbox from the start of the command to its end; what limits.cpu_time_secs bounds.</param>
-/// <param name="PeakMemoryBytes">The most anonymous and shared memory of the whole sandbox: at least this much, as it is looked at now and then.</param>
-/// <param name="MaxRssBytes">The largest resident set of any one process of the command.</param>
+/// <summary>Resource usage of a run, whatever ended it. Values that this host cannot measure are absent.</summary>
+/// <param name="CpuMs">Milliseconds of processor time: sandbox_cpu_ms, or command_cpu_ms if the host has no cgroups.</param>
+/// <param name="CommandCpuMs">Milliseconds of processor time of the command and its children, as counted by the sandbox's kernel.</param>
+/// <param name="SandboxCpuMs">Milliseconds of processor time of the whole sandbox from the start of the command to its end; limits.cpu_time_secs limits it.</param>
+/// <param name="PeakMemoryBytes">Peak of anonymous and shared memory of the whole sandbox. It is sampled, so the true peak may be higher.</param>
+/// <param name="MaxRssBytes">Largest resident set of any single process of the command.</param>
 internal sealed record UsageBody(double? CpuMs, double? CommandCpuMs, double? SandboxCpuMs, long? PeakMemoryBytes, long? MaxRssBytes);
 
-/// <summary>An answer that is not 200.</summary>
-/// <param name="Error">What is wrong and what to do.</param>
+/// <summary>An error response.</summary>
+/// <param name="Error">The fault and its remedy.</param>
 internal sealed record ErrorBody(string Error);
 
-/// <summary>An answer that is not 200 of a request that may have run: with what it printed, where it ran.</summary>
-internal sealed record RunErrorBody
-{
-    /// <summary>The status that POST /run would have had; in the end event of POST /run/stream only.</summary>
-    public int? Status { get; init; }
-
-    /// <summary>What is wrong and what to do.</summary>
-    public required string Error { get; init; }
-
-    /// <summary>The identifier of the run, where it ran.</summary>
-    public string? ExecId { get; init; }
-
-    /// <summary>Standard output until the end, where it ran.</summary>
-    public LargeText? Stdout { get; init; }
-
-    /// <summary>Standard error until the end, where it ran.</summary>
-    public LargeText? Stderr { get; init; }
-
-    /// <summary>Standard output as it was, in base64; only where it is not UTF-8.</summary>
-    public LargeText? StdoutBase64 { get; init; }
-
-    /// <summary>Standard error as it was, in base64; only where it is not UTF-8.</summary>
-    public LargeText? StderrBase64 { get; init; }
-
-    /// <summary>Milliseconds from the hand-over (putting files in included) to the end of the command, where it ran.</summary>
-    public long? WallMs { get; init; }
-
-    /// <summary>Why the run ended, where it ran: wall_clock_limit, output_limit, not_started or sandbox_died.</summary>
-    public string? Termination { get; init; }
-
-    /// <summary>What the command wrote under /output and was kept, or comes with this answer.</summary>
-    public IReadOnlyList<OutputBody>? Outputs { get; init; }
-
-    /// <summary>Why outputs is not everything that was under /output.</summary>
-    public string? OutputsIncomplete { get; init; }
-
-    /// <summary>
-    /// How many files and links were under /output and dropped, at least, because the request did not ask for them. Absent where there were
-    /// none, and where the sandbox was destroyed before they could be counted.
-    /// </summary>
-    public long? OutputsDropped { get; init; }
-
-    /// <summary>
-    /// What the command changed or made in its workspace, as a tar archive in base64; only with workspace_out, and where there was any. Deletions are not reported. The archive is untrusted.
-    /// </summary>
-    public LargeText? WorkspaceBase64 { get; init; }
-
-    /// <summary>Why workspace_base64 is not everything.</summary>
-    public string? WorkspaceIncomplete { get; init; }
-
-    /// <summary>The digest of the image's manifest, where it ran.</summary>
-    public string? ImageDigest { get; init; }
-
-    /// <summary>Milliseconds of each stage, where it ran.</summary>
-    public TimingsBody? TimingsMs { get; init; }
-
-    /// <summary>What the run used, where it ran.</summary>
-    public UsageBody? Usage { get; init; }
-
-    /// <summary>Limits that this host cannot hold, or not as documented, where it ran; only where it was configured to run without cgroups.</summary>
-    public IReadOnlyList<string>? UnenforcedLimits { get; init; }
-
-    /// <summary>What was refused to the run, where it ran, the most frequent first; at most 100.</summary>
-    public IReadOnlyList<DenialBody>? NetworkDenied { get; init; }
-
-    /// <summary>Why network_denied and network_usage are not everything, where it ran.</summary>
-    public string? NetworkIncomplete { get; init; }
-
-    /// <summary>What went over its network, where it ran and that is counted.</summary>
-    public NetworkUsageBody? NetworkUsage { get; init; }
-}
-
 /// <summary>The data of the started event of POST /run/stream.</summary>
-/// <param name="ExecId">The identifier of the run.</param>
+/// <param name="ExecId">Identifier of the run.</param>
 internal sealed record StartedBody(string ExecId);
 
 /// <summary>The data of the stdout and stderr events of POST /run/stream.</summary>
-/// <param name="Text">What was printed; characters are never cut between two events.</param>
+/// <param name="Text">The output. A character is never split between two events.</param>
 internal sealed record TextBody(string Text);
 
-/// <summary>The answer of POST /files and DELETE /files.</summary>
+/// <summary>The response of POST /files and DELETE /files.</summary>
 /// <param name="Path">The path of the file.</param>
 internal sealed record FileBody(string Path);
 
-/// <summary>The answer of GET /healthz.</summary>
-/// <param name="Ok">Always true: the host answers.</param>
+/// <summary>The response of GET /healthz.</summary>
+/// <param name="Ok">Always true.</param>
 internal sealed record HealthBody(bool Ok);
 
-/// <summary>The answer of GET /health/ready.</summary>
-/// <param name="Ready">Whether runs are taken.</param>
-/// <param name="Checks">Each check by name: healthy, degraded or unhealthy, and why.</param>
+/// <summary>The response of GET /health/ready.</summary>
+/// <param name="Ready">Whether the host accepts runs.</param>
+/// <param name="Checks">The checks by name.</param>
 internal sealed record ReadyBody(bool Ready, IReadOnlyDictionary<string, CheckBody> Checks);
 
-/// <summary>One check.</summary>
+/// <summary>A health check.</summary>
 /// <param name="Status">healthy, degraded or unhealthy.</param>
-/// <param name="Description">Why.</param>
+/// <param name="Description">The reason, if there is one.</param>
 internal sealed record CheckBody(string Status, string? Description);

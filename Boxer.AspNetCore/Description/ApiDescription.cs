@@ -5,10 +5,10 @@ using Boxer.Networking;
 
 namespace Boxer.AspNetCore.Description;
 
-/// <summary>Registers and maps the OpenAPI document of the endpoints.</summary>
+/// <summary>Registers and maps the OpenAPI document.</summary>
 internal static class ApiDescription
 {
-    /// <summary>Names of the schemas. A type that is not here is written where it is used.</summary>
+    /// <summary>Names of the schemas. Schemas of other types are inlined.</summary>
     private static readonly Dictionary<Type, string> Names = new()
     {
         [typeof(RunRequestBody)] = "RunRequest",
@@ -39,9 +39,9 @@ internal static class ApiDescription
     {
         services.ConfigureHttpJsonOptions(options =>
         {
-            // These options are the application's too: numbers, texts and lists stay as it reads and writes them.
+            // The application shares these options: only types of this assembly are affected.
             IList<IJsonTypeInfoResolver> chain = options.SerializerOptions.TypeInfoResolverChain;
-            chain.Insert(0, new OwnTypes(HostJson.Default.WithAddedModifier(NameMembers)));
+            chain.Insert(0, new OwnTypes(HostJson.Default.WithAddedModifier(SetMemberNames)));
             chain.Add(HostJson.Default);
         });
         services.AddOpenApi(BoxerHttpDefaults.DocumentName, options =>
@@ -75,8 +75,8 @@ internal static class ApiDescription
         await context.Response.Body.WriteAsync(document, context.RequestAborted);
     }
 
-    // The application's own JSON options may have other names.
-    private static void NameMembers(JsonTypeInfo type)
+    // The application's JSON options may use another naming policy.
+    private static void SetMemberNames(JsonTypeInfo type)
     {
         foreach (JsonPropertyInfo property in type.Properties)
         {

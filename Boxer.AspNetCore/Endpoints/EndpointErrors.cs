@@ -1,12 +1,12 @@
 namespace Boxer.AspNetCore.Endpoints;
 
-/// <summary>Describes statuses that are answered with an error.</summary>
+/// <summary>Describes the error statuses of endpoints.</summary>
 internal static class EndpointErrors
 {
-    /// <summary>Errors with a sentence only.</summary>
+    /// <summary>Adds errors with a message only.</summary>
     public static RouteHandlerBuilder ProducesErrors(this RouteHandlerBuilder route, params int[] statuses) => route.Produces<ErrorBody>(statuses);
 
-    /// <summary>Errors that have what the run printed, where it ran.</summary>
+    /// <summary>Adds errors that include the output of the run, if it ran.</summary>
     public static RouteHandlerBuilder ProducesRunErrors(this RouteHandlerBuilder route, params int[] statuses) => route.Produces<RunErrorBody>(statuses);
 
     private static RouteHandlerBuilder Produces<TBody>(this RouteHandlerBuilder route, int[] statuses)

@@ -9,14 +9,14 @@ namespace Boxer.AspNetCore.Endpoints;
 /// <summary>POST, GET and DELETE /files.</summary>
 internal static class FilesEndpoint
 {
-    /// <summary>What a multipart body may have beside the file: boundaries, headers and the path.</summary>
+    /// <summary>Maximum size of the parts of a multipart body other than the file: boundaries, headers and the path.</summary>
     private const int MultipartOverhead = 64 * 1_024;
 
     private const int MaxPathBytes = 16 * 1_024;
 
     private const int MaxBoundaryLength = 100;
 
-    /// <summary>The least rate that makes an upload of the largest size arrive in time.</summary>
+    /// <summary>Rate at which an upload of the maximum size still arrives before its deadline.</summary>
     private const int UploadBytesPerSecond = 32 * 1_024;
 
     public static void MapFiles(this IEndpointRouteBuilder routes)
@@ -24,21 +24,21 @@ internal static class FilesEndpoint
         routes.MapPost("/files", (Delegate)UploadAsync)
             .WithOperationId("uploadFile")
             .WithTags("Files")
-            .WithSummary("Stores a file that runs can use; what was at the path before is replaced.")
-            // Other types get the answer of this endpoint, which says what to send.
+            .WithSummary("Stores a file for runs. An existing file at the path is replaced.")
+            // Other content types reach the endpoint too, whose error explains what to send.
             .Accepts<UploadForm>("multipart/form-data", "*/*")
             .Produces<FileBody>()
             .ProducesErrors(400, 401, 403, 413, 421, 429, 500, 503, 507);
         routes.MapGet("/files", DownloadAsync)
             .WithOperationId("downloadFile")
             .WithTags("Files")
-            .WithSummary("Returns the bytes of an upload, or of an output that was kept.")
+            .WithSummary("Returns the bytes of an upload or of a kept output.")
             .Produces<IFormFile>(contentType: "application/octet-stream")
             .ProducesErrors(400, 401, 403, 404, 421, 500);
         routes.MapDelete("/files", DeleteAsync)
             .WithOperationId("deleteFile")
             .WithTags("Files")
-            .WithSummary("Deletes a file, or everything below a directory such as output/exec_id.")
+            .WithSummary("Deletes a file, or all files below a directory such as output/exec_id.")
             .Produces<FileBody>()
             .ProducesErrors(400, 401, 403, 404, 421, 500);
     }
@@ -47,13 +47,13 @@ internal static class FilesEndpoint
     {
         BoxerHttpOptions options = context.RequestServices.GetRequiredService<IOptions<BoxerHttpOptions>>().Value;
         FileSpace space = SpaceOf(context);
-        GracefulShutdown lifetime = context.RequestServices.GetRequiredService<GracefulShutdown>();
+        GracefulShutdown shutdown = context.RequestServices.GetRequiredService<GracefulShutdown>();
         RequestSizeLimit.Set(
             context, options.MaxUploadBytes + MultipartOverhead, $"The file has more than {options.MaxUploadBytes} bytes, the most that one file may have.");
 
         string boundary = FindBoundary(context.Request);
-        using RequestBodyLease place = context.RequestServices.GetRequiredService<RequestBodyBudget>().Enter(context);
-        using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.End);
+        using RequestBodyLease lease = context.RequestServices.GetRequiredService<RequestBodyBudget>().Reserve(context);
+        using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, shutdown.GraceOver);
         await using TimedRequestBody body = new(
             context.Request.Body,
             options.RequestBodyTimeout + TimeSpan.FromSeconds(options.MaxUploadBytes / UploadBytesPerSecond),
@@ -61,11 +61,17 @@ internal static class FilesEndpoint
             onRead: null,
             end.Token);
         MultipartReader reader = new(boundary, body) { HeadersCountLimit = 16, HeadersLengthLimit = 16 * 1_024 };
+        string path = await StoreAsync(context, reader, space, options.MaxUploadBytes, end.Token);
+        await context.Response.WriteAsJsonAsync(new FileBody(path), HostJson.Relaxed.FileBody, cancellationToken: context.RequestAborted);
+    }
+
+    private static async Task<string> StoreAsync(HttpContext context, MultipartReader reader, FileSpace space, long maxBytes, CancellationToken cancellationToken)
+    {
         StagedFile? file = null;
         string? path = null;
         try
         {
-            while (await NextSectionAsync(reader, end.Token) is { } section)
+            while (await ReadPartAsync(() => reader.ReadNextSectionAsync(cancellationToken)) is { } section)
             {
                 string? name = ContentDispositionHeaderValue.TryParse(section.ContentDisposition, out ContentDispositionHeaderValue? disposition)
                     ? HeaderUtilities.RemoveQuotes(disposition.Name).Value
@@ -73,10 +79,10 @@ internal static class FilesEndpoint
                 switch (name)
                 {
                     case "file" when file is null:
-                        file = await space.StageAsync(new PartBody(section.Body), options.MaxUploadBytes, end.Token);
+                        file = await space.StageAsync(new PartBody(section.Body), maxBytes, cancellationToken);
                         break;
                     case "path" when path is null:
-                        path = await ReadPartAsync(() => ReadPathAsync(section.Body, end.Token));
+                        path = await ReadPartAsync(() => ReadPathAsync(section.Body, cancellationToken));
                         break;
                     case "file" or "path":
                         throw HttpFaultException.BadRequest($"{name}: is there twice; send one.");
@@ -91,13 +97,12 @@ internal static class FilesEndpoint
             }
 
             Publish(context, file, path);
+            return path;
         }
         finally
         {
             file?.Dispose();
         }
-
-        await context.Response.WriteAsJsonAsync(new FileBody(path), HostJson.Relaxed.FileBody, cancellationToken: context.RequestAborted);
     }
 
     private static FileSpace SpaceOf(HttpContext context) => context.RequestServices.GetRequiredService<FileStore>().GetSpace(Clients.NameOf(context));
@@ -126,7 +131,7 @@ internal static class FilesEndpoint
             response.ContentLength = file.Length;
             response.Headers.CacheControl = "no-store";
 
-            // Whatever was stored here, a browser saves it and never shows it.
+            // A browser must download stored content, never render it.
             ContentDispositionHeaderValue disposition = new("attachment");
             disposition.SetHttpFileName(Path.GetFileName(path));
             response.Headers.ContentDisposition = disposition.ToString();
@@ -156,7 +161,7 @@ internal static class FilesEndpoint
             throw HttpFaultException.BadRequest("path: name one file, as in GET /files?path=job/main.py.");
         }
 
-        if (FileSpace.FindPathFault(path) is { } fault)
+        if (StoredPath.FindFault(path) is { } fault)
         {
             throw HttpFaultException.BadRequest($"path: The path {fault}");
         }
@@ -177,12 +182,7 @@ internal static class FilesEndpoint
             : throw HttpFaultException.BadRequest($"the body's Content-Type has no boundary that can be used; {Remedy}");
     }
 
-    private static async Task<MultipartSection?> NextSectionAsync(MultipartReader reader, CancellationToken cancellationToken)
-    {
-        return await ReadPartAsync(() => reader.ReadNextSectionAsync(cancellationToken));
-    }
-
-    /// <summary>What the reader throws for bodies that are not multipart, or end too early, is the client's fault.</summary>
+    /// <summary>Maps the exceptions of the reader for malformed or truncated bodies to 400.</summary>
     private static async Task<T> ReadPartAsync<T>(Func<Task<T>> read)
     {
         try
@@ -195,7 +195,7 @@ internal static class FilesEndpoint
         }
     }
 
-    /// <summary>A part as it comes: what goes wrong with it is not taken for a fault of the disk that it is written to.</summary>
+    /// <summary>Reads a part, and keeps its failures apart from failures of the disk that it is written to.</summary>
     private sealed class PartBody(Stream part) : ForwardStream
     {
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
@@ -207,14 +207,14 @@ internal static class FilesEndpoint
         byte[] bytes = new byte[MaxPathBytes];
         int length = await body.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, cancellationToken);
 
-        // A path of the whole buffer is too long whatever follows it: the rules say so.
+        // A path that fills the buffer exceeds the maximum length.
         return UntrustedText.TryDecode(bytes.AsSpan(0, length), out string? path) ? path : throw HttpFaultException.BadRequest(length < bytes.Length
             ? "path: The path is not valid UTF-8; encode it so."
             : $"path: The path has too many bytes; at most {CleanPath.MaxRelativeBytes} are allowed.");
     }
 
-    /// <summary>The body of POST /files. It is read as it comes, and this type describes it.</summary>
-    /// <param name="File">The content.</param>
-    /// <param name="Path">A relative, clean path of at most 4094 bytes; not under output/.</param>
+    /// <summary>The body of POST /files.</summary>
+    /// <param name="File">The content of the file.</param>
+    /// <param name="Path">The relative path, without empty, . or .. segments, at most 4094 bytes. Not under output/.</param>
     internal sealed record UploadForm(IFormFile File, string Path);
 }

@@ -11,13 +11,13 @@ internal static class HealthEndpoint
             .AllowAnonymous()
             .WithOperationId("healthz")
             .WithTags("Health")
-            .WithSummary("Says that the host answers.")
+            .WithSummary("Reports that the host is alive.")
             .Produces<HealthBody>()
             .ProducesErrors(403, 421);
         routes.MapGet("/health/ready", (Delegate)ReadyAsync)
             .WithOperationId("ready")
             .WithTags("Health")
-            .WithSummary("Says whether runs are taken, and why not.")
+            .WithSummary("Reports whether the host accepts runs.")
             .Produces<ReadyBody>()
             .Produces<ReadyBody>(StatusCodes.Status503ServiceUnavailable)
             .ProducesErrors(401, 403, 421);
@@ -29,7 +29,7 @@ internal static class HealthEndpoint
     private static async Task ReadyAsync(HttpContext context)
     {
         IServiceProvider services = context.RequestServices;
-        // Other checks say nothing of runs, and what they describe may be private: of one that throws, it is the exception's message.
+        // Only Boxer's checks: the descriptions of other checks may be private, such as the message of an exception.
         HealthReport report = await services.GetRequiredService<HealthCheckService>().CheckHealthAsync(
             check => check.Name == "boxer" || check.Name.StartsWith("boxer:", StringComparison.Ordinal), context.RequestAborted);
         Dictionary<string, CheckBody> checks = report.Entries.ToDictionary(

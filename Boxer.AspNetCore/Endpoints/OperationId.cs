@@ -1,12 +1,12 @@
 namespace Boxer.AspNetCore.Endpoints;
 
-/// <summary>The name of an operation in the OpenAPI document. Names of endpoints are the application's: two of one name, and it can make no link by any.</summary>
-/// <param name="Name">The name.</param>
+/// <summary>The identifier of an operation in the OpenAPI document. Endpoint names would serve too, but they must be unique in the application, which may have its own.</summary>
+/// <param name="Name">The identifier.</param>
 internal sealed record OperationId(string Name);
 
-/// <summary>Names operations.</summary>
+/// <summary>Sets identifiers of operations.</summary>
 internal static class OperationIds
 {
-    /// <summary>Names the operation of a route.</summary>
+    /// <summary>Sets the identifier of a route's operation.</summary>
     public static RouteHandlerBuilder WithOperationId(this RouteHandlerBuilder route, string name) => route.WithMetadata(new OperationId(name));
 }

@@ -1,4 +1,3 @@
-
 namespace Boxer.AspNetCore.Endpoints;
 
 /// <summary>POST /run.</summary>
@@ -8,8 +7,8 @@ internal static class RunEndpoint
         routes.MapPost("/run", (Delegate)RunAsync)
             .WithOperationId("run")
             .WithTags("Runs")
-            .WithSummary("Runs a command in a sandbox and returns what it left.")
-            // Read as JSON whatever its Content-Type: clients that set none are served too.
+            .WithSummary("Runs a command in a sandbox and returns its result.")
+            // The body is parsed as JSON whatever its Content-Type: some clients send none.
             .Accepts<RunRequestBody>("application/json", "*/*")
             .Produces<RunResponseBody>()
             .ProducesErrors(401, 403, 404, 413, 421, 429, 502)
@@ -20,26 +19,20 @@ internal static class RunEndpoint
         IServiceProvider services = context.RequestServices;
         ISandboxRunner runner = services.GetRequiredService<ISandboxRunner>();
         using PreparedRun run = await services.GetRequiredService<RunPreparation>().PrepareAsync(context);
-        PartialOutput progress = new();
         try
         {
-            await foreach (SandboxEvent happened in runner.StreamAsync(run.Request, run.End))
+            await foreach (SandboxEvent item in run.StreamAsync(runner))
             {
-                progress.Note(happened);
-                if (happened is SandboxStarted)
+                if (item is SandboxEnded { Result: var result })
                 {
-                    run.MarkStarted();
-                }
-                else if (happened is SandboxEnded { Result: var result })
-                {
-                    using IDisposable room = services.GetRequiredService<ResponseBudget>().Enter(context, RunResponses.BytesOf(result));
+                    using IDisposable reservation = services.GetRequiredService<ResponseBudget>().Reserve(context, RunResponses.BytesOf(result));
                     await run.Complete(result).WriteAsync(context);
                 }
             }
         }
-        catch (Exception exception) when (progress.IsUnderWay && services.GetRequiredService<ErrorResponses>().For(exception, context) is { } answer)
+        catch (Exception exception) when (run.IsRunning && services.GetRequiredService<ErrorResponses>().For(exception, context) is { } response)
         {
-            await progress.AddTo(answer).WriteAsync(context);
+            await run.AddOutputTo(response).WriteAsync(context);
         }
     }
 }

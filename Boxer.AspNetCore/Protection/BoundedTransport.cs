@@ -6,16 +6,16 @@ using Microsoft.AspNetCore.Http.Features;
 namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
-/// A transport with so many connections at most, over all its listeners. Those beyond are turned away one after the other: where Kestrel does it, each
-/// waits for a work item of its own, and a burst of them takes every descriptor there is (<c>Downloads_that_nobody_reads_leave_descriptors_for_runs</c>). A
-/// connection counts until its socket is closed, for which its client has some time.
+/// Limits the number of open connections over all listeners. Further connections are closed at once, in the accept loop. With Kestrel's own limit
+/// each rejected connection waits for a work item, and a burst of them uses up all descriptors (test:
+/// <c>Downloads_that_nobody_reads_leave_descriptors_for_runs</c>). A connection counts until its socket is closed.
 /// </summary>
-/// <param name="transport">What listens.</param>
-/// <param name="most">How many connections are open at most.</param>
+/// <param name="transport">The transport that listens.</param>
+/// <param name="maxConnections">Maximum number of open connections.</param>
 /// <param name="time">The clock.</param>
-internal sealed class BoundedTransport(IConnectionListenerFactory transport, int most, TimeProvider time) : IConnectionListenerFactory
+internal sealed class BoundedTransport(IConnectionListenerFactory transport, int maxConnections, TimeProvider time) : IConnectionListenerFactory
 {
-    /// <summary>How long a client may take for the rest of its last answer, which no data rate holds for any more.</summary>
+    /// <summary>Time that a client has to read the rest of its last response. Kestrel's minimum data rate no longer applies then.</summary>
     internal static readonly TimeSpan ClosingTime = TimeSpan.FromSeconds(15);
 
     private int _open;
@@ -25,7 +25,7 @@ internal sealed class BoundedTransport(IConnectionListenerFactory transport, int
 
     private bool TryOpen()
     {
-        if (Interlocked.Increment(ref _open) <= most)
+        if (Interlocked.Increment(ref _open) <= maxConnections)
         {
             return true;
         }
@@ -43,7 +43,7 @@ internal sealed class BoundedTransport(IConnectionListenerFactory transport, int
         }
         catch (TimeoutException)
         {
-            connection.Abort(new ConnectionAbortedException("The client does not take the rest of its answer."));
+            connection.Abort(new ConnectionAbortedException("The client does not read the rest of its response."));
             await closing;
         }
         finally
@@ -97,7 +97,7 @@ internal sealed class BoundedTransport(IConnectionListenerFactory transport, int
 
         public override void Abort(ConnectionAbortedException abortReason) => connection.Abort(abortReason);
 
-        // Called more than once where a connection fails early.
+        // Kestrel disposes a connection more than once if it fails early.
         public override async ValueTask DisposeAsync()
         {
             if (Interlocked.Exchange(ref _isDisposed, 1) == 0)

@@ -2,43 +2,46 @@ using System.Globalization;
 
 namespace Boxer.AspNetCore.Protection;
 
-/// <summary>RLIMIT_NOFILE of this process. The .NET runtime raises its soft limit to the hard one, and ends a process that has none left.</summary>
+/// <summary>
+/// Divides this process's descriptors (RLIMIT_NOFILE) among sandboxes and connections. The .NET runtime raises the soft limit to the hard one, and
+/// a process that runs out of descriptors crashes.
+/// </summary>
 internal static class DescriptorLimit
 {
-    // The runtime keeps two for each assembly; pulls, the store and the log have the rest.
-    private const int ForTheHost = 400;
-    private const int ForEachSandbox = 16;
+    // The runtime keeps two descriptors per assembly open; pulls, the image store and the log use the rest.
+    private const int PerHost = 400;
+    private const int PerSandbox = 16;
 
-    // The sockets of the resolver of a run with an allow-list: those that it listens at, of its sandbox's connections, and upstream.
-    private const int ForEachResolver = 20;
+    // The resolver of a run with an allow-list: its listening sockets, the sandbox's connections and the upstream sockets.
+    private const int PerResolver = 20;
 
-    // Its socket, and the file that is sent or received over it.
-    private const int ForEachConnection = 2;
-    private const int FewestConnections = 64;
-    private const int MostConnections = 4_096;
-    private static readonly long Most = Read();
+    // The socket, and the file that is sent or received over it.
+    private const int PerConnection = 2;
+    private const int MinConnections = 64;
+    private const int MaxConnections = 4_096;
+    private static readonly long MaxDescriptors = ReadLimit();
 
-    /// <summary>How many connections leave enough for the sandboxes that may run and wait.</summary>
+    /// <summary>Gets the number of connections that leaves enough descriptors for all running and pooled sandboxes.</summary>
     internal static int ConnectionsOf(BoxerOptions options) =>
-        (int)Math.Clamp((Most - ForWork(options)) / ForEachConnection, FewestConnections, MostConnections);
+        (int)Math.Clamp((MaxDescriptors - WithoutConnections(options)) / PerConnection, MinConnections, MaxConnections);
 
-    /// <summary>What is wrong with the limit, or <see langword="null"/>.</summary>
+    /// <summary>Returns a message if the limit is too low for the options, otherwise <see langword="null"/>.</summary>
     internal static string? FindFault(BoxerOptions options)
     {
-        long needed = ForWork(options) + (ForEachConnection * FewestConnections);
-        return Most < needed
-            ? $"this process can have {Most} descriptors open, and with the number of sandboxes that may run and wait it needs {needed}: raise its limit (ulimit -n, LimitNOFILE), or lower MaxConcurrentRuns and MaxSandboxes."
+        long needed = WithoutConnections(options) + (PerConnection * MinConnections);
+        return MaxDescriptors < needed
+            ? $"this process can have {MaxDescriptors} descriptors open, and with the number of sandboxes that may run and wait it needs {needed}: raise its limit (ulimit -n, LimitNOFILE), or lower MaxConcurrentRuns and MaxSandboxes."
             : null;
     }
 
-    private static long ForWork(BoxerOptions options)
+    private static long WithoutConnections(BoxerOptions options)
     {
         SandboxCounts counts = SandboxCounts.Of(options);
-        return ForTheHost + (ForEachSandbox * (counts.Running + counts.Waiting)) + (ForEachResolver * counts.Running);
+        return PerHost + (PerSandbox * (counts.Running + counts.Pooled)) + (PerResolver * counts.Running);
     }
 
     // proc_pid_limits(5).
-    private static long Read()
+    private static long ReadLimit()
     {
         const string Line = "Max open files";
         string? limit = File.ReadLines("/proc/self/limits").FirstOrDefault(line => line.StartsWith(Line, StringComparison.Ordinal));

@@ -3,55 +3,57 @@ using Microsoft.Extensions.Options;
 namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
-/// Bounds the bodies that are being read, and the memory that requests hold from their body until their answer. Nobody has more
-/// than half of either, so that what one client sends slowly leaves room for the others, as <c>What_one_client_sends_leaves_room_for_another</c> shows.
-/// A rate limiter counts requests and no bytes.
+/// Limits the number of bodies that are being received, and the memory that requests hold from their body until their response. One client can
+/// have at most half of either, so that a slow client leaves capacity for others (test: <c>One_client_leaves_capacity_for_another</c>).
+/// A rate limiter would count requests, not bytes.
 /// </summary>
 internal sealed class RequestBodyBudget(IOptions<BoxerHttpOptions> options, IOptions<BoxerOptions> sandboxes)
 {
-    private const long LeastBytes = 256L << 20;
+    private const long MinBytes = 256L << 20;
 
-    // The buffer that doubles as the body comes, and its texts in UTF-16.
-    private const int MemoryForEachByte = 4;
+    // The receive buffer doubles as the body arrives, and its strings are UTF-16.
+    private const int MemoryPerByte = 4;
 
     private readonly Lock _lock = new();
-    private readonly Dictionary<string, Share> _shares = new(StringComparer.Ordinal);
-    private readonly long _mostBytes = options.Value.MaxBufferedRequestBytes ?? Math.Max(LeastBytes, 4 * MemoryForEachByte * options.Value.MaxRequestBytes);
+    private readonly Dictionary<string, Share> _clients = new(StringComparer.Ordinal);
+    private readonly long _maxBytes = options.Value.MaxBufferedRequestBytes ?? Math.Max(MinBytes, 4 * MemoryPerByte * options.Value.MaxRequestBytes);
     private readonly Share _all = new();
 
-    /// <summary>Half of the connections, so that a body is never what keeps a client from asking whether the host lives.</summary>
-    internal int MostBodies { get; } = DescriptorLimit.ConnectionsOf(sandboxes.Value) / 2;
+    /// <summary>Maximum number of bodies: half of the connections, so that slow bodies cannot block health checks.</summary>
+    internal int MaxBodies { get; } = DescriptorLimit.ConnectionsOf(sandboxes.Value) / 2;
 
-    /// <summary>Takes a place for a body, before any of it is read.</summary>
-    /// <exception cref="HttpFaultException">429: this client, or all together, send too many already.</exception>
-    public RequestBodyLease Enter(HttpContext context)
+    /// <summary>Counts a body, before any of it is read.</summary>
+    /// <param name="context">The request.</param>
+    /// <exception cref="HttpFaultException">This client, or all clients together, send too many bodies (429).</exception>
+    public RequestBodyLease Reserve(HttpContext context)
     {
-        string client = Clients.ClientOf(context);
+        string client = Clients.BudgetKeyOf(context);
         lock (_lock)
         {
-            Share share = _shares.GetValueOrDefault(client) ?? new Share();
-            if (_all.Bodies >= MostBodies || share.Bodies >= MostBodies / 2)
+            Share share = _clients.GetValueOrDefault(client) ?? new Share();
+            if (_all.Bodies >= MaxBodies || share.Bodies >= MaxBodies / 2)
             {
-                throw Full("too many bodies are being sent already: try again later.");
+                throw Exceeded("too many bodies are being sent already: try again later.");
             }
 
-            _shares[client] = share;
+            _clients[client] = share;
             share.Bodies++;
             _all.Bodies++;
             return new RequestBodyLease(this, client);
         }
     }
 
-    /// <returns>The memory that was reserved.</returns>
-    internal long Reserve(string client, int bodyBytes)
+    /// <summary>Counts the memory of a part of a body.</summary>
+    /// <returns>The memory, in bytes.</returns>
+    internal long ReserveMemory(string client, int bodyBytes)
     {
-        long bytes = (long)bodyBytes * MemoryForEachByte;
+        long bytes = (long)bodyBytes * MemoryPerByte;
         lock (_lock)
         {
-            Share share = _shares[client];
-            if (_all.Bytes + bytes > _mostBytes || share.Bytes + bytes > _mostBytes / 2)
+            Share share = _clients[client];
+            if (_all.Bytes + bytes > _maxBytes || share.Bytes + bytes > _maxBytes / 2)
             {
-                throw Full("the requests that are here already hold too many bytes: try again later.");
+                throw Exceeded("the requests that are here already hold too many bytes: try again later.");
             }
 
             share.Bytes += bytes;
@@ -60,23 +62,23 @@ internal sealed class RequestBodyBudget(IOptions<BoxerHttpOptions> options, IOpt
         }
     }
 
-    internal void Leave(string client, int bodies, long bytes)
+    internal void Release(string client, int bodies, long bytes)
     {
         lock (_lock)
         {
-            Share share = _shares[client];
+            Share share = _clients[client];
             share.Bodies -= bodies;
             share.Bytes -= bytes;
             _all.Bodies -= bodies;
             _all.Bytes -= bytes;
             if (share is { Bodies: 0, Bytes: 0 })
             {
-                _shares.Remove(client);
+                _clients.Remove(client);
             }
         }
     }
 
-    private static HttpFaultException Full(string message) => new(StatusCodes.Status429TooManyRequests, message, TimeSpan.FromSeconds(1));
+    private static HttpFaultException Exceeded(string message) => new(StatusCodes.Status429TooManyRequests, message, TimeSpan.FromSeconds(1));
 
     private sealed class Share
     {
@@ -86,27 +88,28 @@ internal sealed class RequestBodyBudget(IOptions<BoxerHttpOptions> options, IOpt
     }
 }
 
-/// <summary>A body in a <see cref="RequestBodyBudget"/>. Disposing it gives back what it still has; used by one thread at a time.</summary>
-internal sealed class RequestBodyLease(RequestBodyBudget room, string client) : IDisposable
+/// <summary>The share of one body in a <see cref="RequestBodyBudget"/>. Disposing it releases the rest. Not safe for concurrent use.</summary>
+internal sealed class RequestBodyLease(RequestBodyBudget budget, string client) : IDisposable
 {
     private int _bodies = 1;
     private long _bytes;
 
-    /// <summary>More of it is in memory.</summary>
-    /// <exception cref="HttpFaultException">429: there is no room.</exception>
-    public void Hold(int bytes)
+    /// <summary>Counts a further part of the body.</summary>
+    /// <param name="bytes">Size of the part, in bytes.</param>
+    /// <exception cref="HttpFaultException">The budget is exceeded (429).</exception>
+    public void Add(int bytes)
     {
         if (bytes > 0)
         {
-            _bytes += room.Reserve(client, bytes);
+            _bytes += budget.ReserveMemory(client, bytes);
         }
     }
 
-    /// <summary>All of it is here and read: the buffer is given back. The texts that were in it count on.</summary>
-    public void Arrived()
+    /// <summary>Releases the receive buffer after the body was parsed. The parsed strings still count.</summary>
+    public void ReleaseBuffer()
     {
         long buffer = _bytes / 2;
-        room.Leave(client, _bodies, buffer);
+        budget.Release(client, _bodies, buffer);
         _bodies = 0;
         _bytes -= buffer;
     }
@@ -115,7 +118,7 @@ internal sealed class RequestBodyLease(RequestBodyBudget room, string client) : 
     {
         if (_bodies > 0 || _bytes > 0)
         {
-            room.Leave(client, _bodies, _bytes);
+            budget.Release(client, _bodies, _bytes);
             _bodies = 0;
             _bytes = 0;
         }

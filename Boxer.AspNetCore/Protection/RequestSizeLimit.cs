@@ -4,23 +4,23 @@ using Microsoft.AspNetCore.Http.Metadata;
 namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
-/// The most that the body of a request may have. The server's own limit alone resets the connection of a client that still sends:
-/// <c>A_client_that_sends_far_too_much_sees_the_answer_while_it_still_sends</c>.
+/// Limits the size of a request's body. Kestrel's own limit alone resets the connection while the client is still sending, so that the client
+/// never sees the response (test: <c>A_client_that_sends_far_too_much_sees_the_answer_while_it_still_sends</c>).
 /// </summary>
 internal static class RequestSizeLimit
 {
-    /// <summary>Sets the limit, and refuses a body that says itself that it has more.</summary>
-    /// <param name="context">The request; nothing of its body was read.</param>
-    /// <param name="bytes">The limit.</param>
-    /// <param name="message">What to answer.</param>
-    /// <exception cref="HttpFaultException">413.</exception>
+    /// <summary>Sets the limit, and rejects a body whose declared length exceeds it.</summary>
+    /// <param name="context">The request; its body must not have been read yet.</param>
+    /// <param name="bytes">Maximum size of the body, in bytes.</param>
+    /// <param name="message">The message of the error.</param>
+    /// <exception cref="HttpFaultException">The declared length exceeds the limit (413).</exception>
     public static void Set(HttpContext context, long bytes, string message)
     {
         bool tooLarge = context.Request.ContentLength > bytes;
         if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
         {
-            // The server reads on for a few seconds what is left unread, except past its own limit: there it would reset the connection,
-            // and a client that is still sending would not see the answer.
+            // Kestrel drains an unread body for a few seconds, so that a client that is still sending sees the response.
+            // Beyond its own limit it resets the connection instead.
             limit.MaxRequestBodySize = tooLarge ? null : bytes;
         }
 
@@ -31,7 +31,7 @@ internal static class RequestSizeLimit
     }
 }
 
-/// <summary>Keeps the server's own limit away from an endpoint that sets one with <see cref="RequestSizeLimit"/>, or reads no body.</summary>
+/// <summary>Disables Kestrel's own limit for endpoints that call <see cref="RequestSizeLimit"/> or read no body.</summary>
 internal sealed class OwnRequestSizeLimit : IRequestSizeLimitMetadata
 {
     public long? MaxRequestBodySize => null;

@@ -3,95 +3,95 @@ using Microsoft.Extensions.Options;
 namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
-/// Bounds the bytes of answers that wait for their readers. Where they would be too many, the client that holds the most loses its oldest:
-/// it reads the slowest, or asks for the most at once (<c>Answers_that_nobody_reads_are_given_up_before_they_are_too_many</c>). The server's least rate
-/// of answers bounds the time of each, and not how many there are.
+/// Limits the memory of responses that clients have not read yet. When the limit is exceeded, the client with the most buffered bytes loses its
+/// oldest response: it reads the slowest or requests the most at once (test: <c>Unread_responses_are_dropped_when_they_exceed_the_budget</c>).
+/// The server's minimum data rate limits the time of each response, but not their number.
 /// </summary>
 internal sealed class ResponseBudget(IOptions<BoxerHttpOptions> options, IOptions<BoxerOptions> sandboxes, ILogger<ResponseBudget> logger)
 {
-    private const long LeastBytes = 256L << 20;
+    private const long MinBytes = 256L << 20;
 
-    // So that a few of the largest always fit.
-    private const int Largest = 4;
+    // At least this many responses of the maximum size fit.
+    private const int LargestResponses = 4;
 
     private readonly Lock _lock = new();
-    private readonly LinkedList<Held> _held = new();
-    private readonly Dictionary<string, long> _clients = new(StringComparer.Ordinal);
-    private readonly long _most = options.Value.MaxBufferedAnswerBytes
-        ?? Math.Max(LeastBytes, Largest * ((2 * sandboxes.Value.DefaultLimits.StandardOutputBytes ?? 0) + (2 * options.Value.MaxInlineOutputBytes)));
+    private readonly LinkedList<BufferedResponse> _responses = new();
+    private readonly Dictionary<string, long> _bytesByClient = new(StringComparer.Ordinal);
+    private readonly long _maxBytes = options.Value.MaxBufferedAnswerBytes
+        ?? Math.Max(MinBytes, LargestResponses * ((2 * sandboxes.Value.DefaultLimits.StandardOutputBytes ?? 0) + (2 * options.Value.MaxInlineOutputBytes)));
     private long _bytes;
 
-    /// <summary>Notes that an answer is in memory, until it is disposed.</summary>
-    /// <param name="context">Whose answer it is.</param>
-    /// <param name="bytes">How much it holds.</param>
-    public IDisposable Enter(HttpContext context, long bytes)
+    /// <summary>Counts a response until the returned object is disposed. May abort other requests to stay within the limit.</summary>
+    /// <param name="context">The request that the response belongs to.</param>
+    /// <param name="bytes">Memory of the response, in bytes.</param>
+    public IDisposable Reserve(HttpContext context, long bytes)
     {
-        Held own = new(this, Clients.ClientOf(context), bytes, context);
-        List<Held> givenUp = [];
+        BufferedResponse added = new(this, Clients.BudgetKeyOf(context), bytes, context);
+        List<BufferedResponse> dropped = [];
         lock (_lock)
         {
-            _held.AddLast(own.Node);
-            Count(own, bytes);
-            while (_bytes > _most)
+            _responses.AddLast(added.Node);
+            Count(added, bytes);
+            while (_bytes > _maxBytes)
             {
-                string greediest = _clients.MaxBy(client => client.Value).Key;
-                Held oldest = _held.First(held => held.Client == greediest);
+                string largest = _bytesByClient.MaxBy(client => client.Value).Key;
+                BufferedResponse oldest = _responses.First(response => response.Client == largest);
                 Remove(oldest);
-                givenUp.Add(oldest);
+                dropped.Add(oldest);
             }
         }
 
-        foreach (Held held in givenUp)
+        foreach (BufferedResponse response in dropped)
         {
-            HttpLog.AnswerGivenUp(logger, held.Client, held.Bytes);
-            held.Context.Abort();
+            HttpLog.ResponseDropped(logger, response.Client, response.Bytes);
+            response.Context.Abort();
         }
 
-        return own;
+        return added;
     }
 
-    private void Leave(Held held)
+    private void Release(BufferedResponse response)
     {
         lock (_lock)
         {
-            if (held.Node.List is not null)
+            if (response.Node.List is not null)
             {
-                Remove(held);
+                Remove(response);
             }
         }
     }
 
-    private void Remove(Held held)
+    private void Remove(BufferedResponse response)
     {
-        _held.Remove(held.Node);
-        Count(held, -held.Bytes);
+        _responses.Remove(response.Node);
+        Count(response, -response.Bytes);
     }
 
-    private void Count(Held held, long bytes)
+    private void Count(BufferedResponse response, long bytes)
     {
         _bytes += bytes;
-        long left = _clients.GetValueOrDefault(held.Client) + bytes;
-        if (left == 0)
+        long total = _bytesByClient.GetValueOrDefault(response.Client) + bytes;
+        if (total == 0)
         {
-            _clients.Remove(held.Client);
+            _bytesByClient.Remove(response.Client);
         }
         else
         {
-            _clients[held.Client] = left;
+            _bytesByClient[response.Client] = total;
         }
     }
 
-    private sealed class Held : IDisposable
+    private sealed class BufferedResponse : IDisposable
     {
-        private readonly ResponseBudget _room;
+        private readonly ResponseBudget _budget;
 
-        public Held(ResponseBudget room, string client, long bytes, HttpContext context)
+        public BufferedResponse(ResponseBudget budget, string client, long bytes, HttpContext context)
         {
-            _room = room;
+            _budget = budget;
             Client = client;
             Bytes = bytes;
             Context = context;
-            Node = new LinkedListNode<Held>(this);
+            Node = new LinkedListNode<BufferedResponse>(this);
         }
 
         public string Client { get; }
@@ -100,8 +100,8 @@ internal sealed class ResponseBudget(IOptions<BoxerHttpOptions> options, IOption
 
         public HttpContext Context { get; }
 
-        public LinkedListNode<Held> Node { get; }
+        public LinkedListNode<BufferedResponse> Node { get; }
 
-        public void Dispose() => _room.Leave(this);
+        public void Dispose() => _budget.Release(this);
     }
 }

@@ -1,13 +1,13 @@
 namespace Boxer.AspNetCore.Protection;
 
-/// <summary>Sandboxes that a runner with these options has at most.</summary>
-/// <param name="Running">Sandboxes that run at once.</param>
-/// <param name="Waiting">Sandboxes that were booted ahead.</param>
-internal sealed record SandboxCounts(long Running, long Waiting)
+/// <summary>Maximum numbers of sandboxes of a runner with certain options.</summary>
+/// <param name="Running">Sandboxes that run commands at the same time.</param>
+/// <param name="Pooled">Booted sandboxes in the pool.</param>
+internal sealed record SandboxCounts(long Running, long Pooled)
 {
-    private const int ForEachProcessor = 4;
+    private const int PerProcessor = 4;
 
     public static SandboxCounts Of(BoxerOptions options) => new(
-        options.MaxConcurrentRuns ?? Environment.ProcessorCount * ForEachProcessor,
-        options.Pool.Enabled == false ? 0 : options.Pool.MaxSandboxes ?? Environment.ProcessorCount * ForEachProcessor);
+        options.MaxConcurrentRuns ?? Environment.ProcessorCount * PerProcessor,
+        options.Pool.Enabled == false ? 0 : options.Pool.MaxSandboxes ?? Environment.ProcessorCount * PerProcessor);
 }

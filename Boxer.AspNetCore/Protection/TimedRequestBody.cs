@@ -4,50 +4,51 @@ using Boxer.Common;
 namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
-/// The body of a request, given up when it is late or when hardly anything of it comes. The server's own least rate is an average since
-/// the body began: after a fast start it allows hours of silence, and <c>A_body_that_falls_silent_is_given_up</c> never ends with it alone.
+/// Reads the body of a request, and fails with 400 when it exceeds its deadline or stalls. Kestrel's minimum data rate is an average over the
+/// whole body: after a fast start it allows hours of silence (test: <c>A_body_that_stalls_is_rejected</c>).
 /// </summary>
 internal sealed class TimedRequestBody : ForwardStream
 {
-    /// <summary>How often it is looked whether something came.</summary>
+    /// <summary>Interval of the checks for progress.</summary>
     internal static readonly TimeSpan Period = TimeSpan.FromSeconds(15);
 
-    private const int LeastBytes = 3_600;
+    private const int MinBytesPerPeriod = 3_600;
 
     private readonly Lock _lock = new();
     private readonly Stream _body;
     private readonly TimeSpan _deadline;
     private readonly TimeProvider _time;
     private readonly Action<int>? _onRead;
-    private readonly long _began;
+    private readonly long _started;
     private readonly CancellationTokenSource _end;
     private readonly ITimer _timer;
     private long _bytes;
     private TimeSpan _waited;
-    private long? _waitsSince;
+    private long? _waitingSince;
     private string? _fault;
 
-    /// <param name="body">The body as the server has it.</param>
-    /// <param name="deadline">How long the whole may take.</param>
+    /// <summary>Starts the deadline and the checks.</summary>
+    /// <param name="body">The body that Kestrel provides.</param>
+    /// <param name="deadline">Maximum time for the whole body.</param>
     /// <param name="time">The clock.</param>
-    /// <param name="onRead">Is told how many bytes came.</param>
-    /// <param name="cancellationToken">Gives up; those of single reads are not looked at.</param>
+    /// <param name="onRead">Called with the number of bytes of each read.</param>
+    /// <param name="cancellationToken">Cancels all reads; the tokens of single reads are ignored.</param>
     public TimedRequestBody(Stream body, TimeSpan deadline, TimeProvider time, Action<int>? onRead, CancellationToken cancellationToken)
     {
         _body = body;
         _deadline = deadline;
         _time = time;
         _onRead = onRead;
-        _began = time.GetTimestamp();
+        _started = time.GetTimestamp();
         _end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        _timer = time.CreateTimer(_ => Look(), null, Period, Period);
+        _timer = time.CreateTimer(_ => Check(), null, Period, Period);
     }
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         lock (_lock)
         {
-            _waitsSince = _time.GetTimestamp();
+            _waitingSince = _time.GetTimestamp();
         }
 
         int read = 0;
@@ -63,8 +64,8 @@ internal sealed class TimedRequestBody : ForwardStream
         {
             lock (_lock)
             {
-                _waited += _time.GetElapsedTime(_waitsSince.Value);
-                _waitsSince = null;
+                _waited += _time.GetElapsedTime(_waitingSince.Value);
+                _waitingSince = null;
                 _bytes += read;
             }
         }
@@ -79,13 +80,13 @@ internal sealed class TimedRequestBody : ForwardStream
         lock (_lock)
         {
             _end.Dispose();
-            _fault ??= "the body was let go of.";
+            _fault ??= "the body was released.";
         }
 
         base.Dispose(disposing);
     }
 
-    private void Look()
+    private void Check()
     {
         lock (_lock)
         {
@@ -94,20 +95,7 @@ internal sealed class TimedRequestBody : ForwardStream
                 return;
             }
 
-            TimeSpan waits = _waitsSince is { } since ? _time.GetElapsedTime(since) : TimeSpan.Zero;
-
-            // Where this host was busy with what it had, the client is not to blame.
-            bool slow = _bytes < LeastBytes && _waited + waits >= Period / 2;
-            _bytes = 0;
-            _waited = -waits;
-            if (_time.GetElapsedTime(_began) >= _deadline)
-            {
-                _fault = string.Create(CultureInfo.InvariantCulture, $"the body did not arrive within {_deadline.TotalSeconds:0} s.");
-            }
-            else if (slow && _waitsSince is not null)
-            {
-                _fault = string.Create(CultureInfo.InvariantCulture, $"the body arrives too slowly: fewer than {LeastBytes} bytes came within {Period.TotalSeconds:0} s.");
-            }
+            _fault = FindFault();
         }
 
         try
@@ -119,7 +107,21 @@ internal sealed class TimedRequestBody : ForwardStream
         }
         catch (ObjectDisposedException)
         {
-            // It was let go of at this moment.
+            // The body was disposed at the same moment.
         }
+    }
+
+    private string? FindFault()
+    {
+        // Only time spent waiting for the client counts, not time that this host spent on the bytes.
+        TimeSpan waiting = _waitingSince is { } since ? _time.GetElapsedTime(since) : TimeSpan.Zero;
+        bool stalled = _bytes < MinBytesPerPeriod && _waited + waiting >= Period / 2;
+        _bytes = 0;
+        _waited = -waiting;
+        return _time.GetElapsedTime(_started) >= _deadline
+            ? string.Create(CultureInfo.InvariantCulture, $"the body did not arrive within {_deadline.TotalSeconds:0} s.")
+            : stalled && _waitingSince is not null
+            ? string.Create(CultureInfo.InvariantCulture, $"the body arrives too slowly: fewer than {MinBytesPerPeriod} bytes came within {Period.TotalSeconds:0} s.")
+            : null;
     }
 }

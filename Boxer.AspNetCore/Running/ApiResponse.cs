@@ -2,17 +2,17 @@ using System.IO.Pipelines;
 
 namespace Boxer.AspNetCore.Running;
 
-/// <summary>What a request is answered: a run's result or an error.</summary>
+/// <summary>A JSON response: the result of a run, or an error.</summary>
 /// <param name="Status">The HTTP status.</param>
-/// <param name="Run">The body of 200; else <see langword="null"/>.</param>
-/// <param name="Error">The body of everything else.</param>
-/// <param name="RetryAfter">When to try again, of 429.</param>
+/// <param name="Run">The body of 200; otherwise <see langword="null"/>.</param>
+/// <param name="Error">The body of other statuses; <see langword="null"/> for 200.</param>
+/// <param name="RetryAfter">Time after which to retry, for 429.</param>
 internal sealed record ApiResponse(int Status, RunResponseBody? Run, RunErrorBody? Error, TimeSpan? RetryAfter = null)
 {
     public static ApiResponse Failed(int status, string error, TimeSpan? retryAfter = null) =>
         new(status, null, new RunErrorBody { Error = error }, retryAfter);
 
-    /// <summary>Writes it as the whole response.</summary>
+    /// <summary>Writes the whole HTTP response.</summary>
     public async Task WriteAsync(HttpContext context)
     {
         HttpResponse response = context.Response;
@@ -22,13 +22,13 @@ internal sealed record ApiResponse(int Status, RunResponseBody? Run, RunErrorBod
             response.Headers.RetryAfter = Math.Max(1, (long)Math.Ceiling(wait.TotalSeconds)).ToString(System.Globalization.CultureInfo.InvariantCulture);
         }
 
-        // The authorization of an application answers before ErrorHandling is asked.
+        // Set here too: an application's authorization may respond before ErrorHandling runs.
         response.Headers.XContentTypeOptions = "nosniff";
         response.ContentType = "application/json; charset=utf-8";
         await WriteBodyAsync(response.BodyWriter, context.RequestAborted);
     }
 
-    /// <summary>Writes the data of the end event: the same body, with the status in it.</summary>
+    /// <summary>Writes the data of the <c>end</c> event: the same body, with the status in it.</summary>
     public Task WriteEventDataAsync(PipeWriter target, CancellationToken cancellationToken) =>
         (this with { Run = Run is null ? null : Run with { Status = Status }, Error = Error is null ? null : Error with { Status = Status } })
             .WriteBodyAsync(target, cancellationToken);

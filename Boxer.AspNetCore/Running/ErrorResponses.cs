@@ -1,13 +1,12 @@
-
 namespace Boxer.AspNetCore.Running;
 
 /// <summary>
-/// What each exception is answered with. A <see cref="SandboxException"/> is answered with its public sentence only; its message, which
-/// names paths, addresses and what programs of this host printed, goes to the log.
+/// Maps exceptions to responses. Clients see only the public message of a <see cref="SandboxException"/>. Its full message, which may contain
+/// paths, addresses and output of this host's programs, goes to the log.
 /// </summary>
-internal sealed class ErrorResponses(GracefulShutdown lifetime, ILogger<ErrorResponses> logger)
+internal sealed class ErrorResponses(GracefulShutdown shutdown, ILogger<ErrorResponses> logger)
 {
-    /// <summary>The answer for an exception that ended a request; <see langword="null"/> where nobody is there to read one.</summary>
+    /// <summary>Gets the response for an exception that ended a request; <see langword="null"/> if the client has disconnected.</summary>
     public ApiResponse? For(Exception exception, HttpContext context)
     {
         switch (exception)
@@ -20,7 +19,7 @@ internal sealed class ErrorResponses(GracefulShutdown lifetime, ILogger<ErrorRes
             case IOException when context.RequestAborted.IsCancellationRequested:
                 HttpLog.ClientGone(logger, context.TraceIdentifier);
                 return null;
-            case OperationCanceledException or ObjectDisposedException when lifetime.Stopping.IsCancellationRequested:
+            case OperationCanceledException or ObjectDisposedException when shutdown.Stopping.IsCancellationRequested:
                 return ApiResponse.Failed(StatusCodes.Status503ServiceUnavailable, "the host is stopping; the run was ended.");
             case BadHttpRequestException:
                 return ApiResponse.Failed(StatusCodes.Status400BadRequest, "the body was not sent as HTTP asks for, or too slowly.");
@@ -41,13 +40,13 @@ internal sealed class ErrorResponses(GracefulShutdown lifetime, ILogger<ErrorRes
                 return ApiResponse.Failed(StatusCodes.Status507InsufficientStorage, "the disk of this host is full; nothing was stored.");
             default:
                 HttpLog.Failed(logger, exception, context.TraceIdentifier);
-                string what = exception is SandboxRuntimeException ? "the sandbox failed" : "the host failed";
+                string failure = exception is SandboxRuntimeException ? "the sandbox failed" : "the host failed";
                 return ApiResponse.Failed(
-                    StatusCodes.Status500InternalServerError, $"{what}; its log has the reason under request {context.TraceIdentifier}.");
+                    StatusCodes.Status500InternalServerError, $"{failure}; its log has the reason under request {context.TraceIdentifier}.");
         }
     }
 
-    /// <summary>Whether a device, or this user's share of it, has no room.</summary>
+    /// <summary>Whether a device or this user's quota is full.</summary>
     private static bool IsDiskFull(IOException exception)
     {
         const int NoSpace = 28;
@@ -55,15 +54,15 @@ internal sealed class ErrorResponses(GracefulShutdown lifetime, ILogger<ErrorRes
         return exception.HResult is NoSpace or OverQuota;
     }
 
-    /// <summary>Answers with what is public of an exception. If it has more than that, the rest is logged and the answer says where.</summary>
-    private ApiResponse Public(int status, SandboxException exception, string sentence, HttpContext context)
+    /// <summary>Uses the public message of an exception. If the full message says more, it is logged, and the response refers to the log.</summary>
+    private ApiResponse Public(int status, SandboxException exception, string message, HttpContext context)
     {
         if (exception.Message == exception.PublicMessage)
         {
-            return ApiResponse.Failed(status, sentence);
+            return ApiResponse.Failed(status, message);
         }
 
-        HttpLog.Answered(logger, context.TraceIdentifier, status, exception.Message);
-        return ApiResponse.Failed(status, $"{sentence} The host's log has the reason under request {context.TraceIdentifier}.");
+        HttpLog.ErrorResponse(logger, context.TraceIdentifier, status, exception.Message);
+        return ApiResponse.Failed(status, $"{message} The host's log has the reason under request {context.TraceIdentifier}.");
     }
 }

@@ -2,13 +2,13 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore.Running;
 
-/// <summary>Ends running work when the host was told to stop and the grace is over.</summary>
+/// <summary>Ends running work when the application stops: commands are asked to end within the grace period, and killed after it.</summary>
 internal sealed class GracefulShutdown : IDisposable
 {
-    /// <summary>Time that the end of work may take beyond its grace: answers are written and sandboxes destroyed.</summary>
+    /// <summary>Time after the grace period in which responses are written and sandboxes destroyed.</summary>
     internal static readonly TimeSpan CleanUpTime = TimeSpan.FromSeconds(15);
 
-    private readonly CancellationTokenSource _end = new();
+    private readonly CancellationTokenSource _graceOver = new();
     private readonly CancellationTokenRegistration _registration;
     private readonly TimeProvider _time;
     private readonly TimeSpan _grace;
@@ -27,16 +27,16 @@ internal sealed class GracefulShutdown : IDisposable
         _registration = Stopping.Register(StartGrace);
     }
 
-    /// <summary>The host was told to stop: it takes no new work.</summary>
+    /// <summary>Cancelled when the application begins to stop. No new work is accepted then.</summary>
     public CancellationToken Stopping { get; }
 
-    /// <summary>The grace is over: what still runs is to end.</summary>
-    public CancellationToken End => _end.Token;
+    /// <summary>Cancelled when the grace period is over.</summary>
+    public CancellationToken GraceOver => _graceOver.Token;
 
-    /// <summary>Makes the token that ends a run.</summary>
-    /// <param name="stopGrace">How long the command has for its end: it is asked that much before this host's own grace is over.</param>
-    /// <param name="aborted">Cancelled when the client is gone.</param>
-    public RunCancellation BeginRun(TimeSpan stopGrace, CancellationToken aborted)
+    /// <summary>Creates the cancellation of one run.</summary>
+    /// <param name="stopGrace">The run's own grace period. The command is asked to end this much before the application's grace period is over.</param>
+    /// <param name="aborted">Cancelled when the client disconnects.</param>
+    public RunCancellation CreateCancellation(TimeSpan stopGrace, CancellationToken aborted)
     {
         TimeSpan left = Volatile.Read(ref _stopped) is > 0 and var stopped ? _grace - _time.GetElapsedTime(stopped) : _grace;
         return new(this, stopGrace < left ? left - stopGrace : TimeSpan.Zero, _time, aborted);
@@ -46,7 +46,7 @@ internal sealed class GracefulShutdown : IDisposable
     {
         _registration.Dispose();
         _timer?.Dispose();
-        _end.Dispose();
+        _graceOver.Dispose();
     }
 
     private void StartGrace()
@@ -61,15 +61,15 @@ internal sealed class GracefulShutdown : IDisposable
         HttpLog.GraceOver(_logger);
         try
         {
-            _end.Cancel();
+            _graceOver.Cancel();
         }
         catch (ObjectDisposedException)
         {
-            // Everything ended by itself and the host is gone.
+            // All work has ended, and the application with it.
             return;
         }
 
-        // Kills those that were asked to end, and have not.
+        // Disposing the runner kills commands that did not end when they were asked to.
         if (_runner is IAsyncDisposable disposable)
         {
             _ = disposable.DisposeAsync().AsTask();
@@ -77,22 +77,23 @@ internal sealed class GracefulShutdown : IDisposable
     }
 }
 
-/// <summary>What ends one run from outside.</summary>
+/// <summary>The cancellation of one run: by its client, or by the application that stops.</summary>
 internal sealed class RunCancellation : IDisposable
 {
-    private readonly CancellationTokenSource _asked;
+    private readonly CancellationTokenSource _stopped;
     private readonly CancellationTokenRegistration _registration;
     private readonly CancellationTokenSource _any;
 
-    /// <param name="lifetime">The lifetime of the host.</param>
-    /// <param name="delay">How long the run may go on after the host was told to stop.</param>
+    /// <summary>Links the causes.</summary>
+    /// <param name="shutdown">The shutdown of the application.</param>
+    /// <param name="delay">Time that the run may continue after the application begins to stop.</param>
     /// <param name="time">The clock.</param>
-    /// <param name="aborted">Cancelled when the client is gone.</param>
-    public RunCancellation(GracefulShutdown lifetime, TimeSpan delay, TimeProvider time, CancellationToken aborted)
+    /// <param name="aborted">Cancelled when the client disconnects.</param>
+    public RunCancellation(GracefulShutdown shutdown, TimeSpan delay, TimeProvider time, CancellationToken aborted)
     {
-        _asked = new CancellationTokenSource(Timeout.InfiniteTimeSpan, time);
-        _registration = lifetime.Stopping.UnsafeRegister(_ => _asked.CancelAfter(delay), null);
-        _any = CancellationTokenSource.CreateLinkedTokenSource(aborted, lifetime.End, _asked.Token);
+        _stopped = new CancellationTokenSource(Timeout.InfiniteTimeSpan, time);
+        _registration = shutdown.Stopping.UnsafeRegister(_ => _stopped.CancelAfter(delay), null);
+        _any = CancellationTokenSource.CreateLinkedTokenSource(aborted, shutdown.GraceOver, _stopped.Token);
     }
 
     public CancellationToken Token => _any.Token;
@@ -101,6 +102,6 @@ internal sealed class RunCancellation : IDisposable
     {
         _registration.Dispose();
         _any.Dispose();
-        _asked.Dispose();
+        _stopped.Dispose();
     }
 }

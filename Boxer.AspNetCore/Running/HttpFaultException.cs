@@ -1,9 +1,9 @@
 namespace Boxer.AspNetCore.Running;
 
-/// <summary>A request that is answered with an error.</summary>
+/// <summary>Ends a request with an error response.</summary>
 /// <param name="status">The HTTP status.</param>
-/// <param name="message">What is wrong and what to do.</param>
-/// <param name="retryAfter">When to try again, of 429.</param>
+/// <param name="message">The fault and its remedy.</param>
+/// <param name="retryAfter">Time after which to retry, for 429.</param>
 internal sealed class HttpFaultException(int status, string message, TimeSpan? retryAfter = null) : Exception(message)
 {
     public int Status => status;

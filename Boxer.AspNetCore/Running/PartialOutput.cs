@@ -2,29 +2,29 @@ using System.Runtime.InteropServices;
 
 namespace Boxer.AspNetCore.Running;
 
-/// <summary>What a run printed so far, for the answer of one that has no result because this host ended it or failed.</summary>
+/// <summary>Collects the output of a run, for the error response of a run that ends without a result.</summary>
 internal sealed class PartialOutput
 {
     private readonly List<ReadOnlyMemory<byte>> _stdout = [];
     private readonly List<ReadOnlyMemory<byte>> _stderr = [];
     private string? _id;
 
-    /// <summary>Whether the command was started and its result did not come.</summary>
-    public bool IsUnderWay => _id is not null;
+    /// <summary>Whether the command has started and there is no result yet.</summary>
+    public bool IsRunning => _id is not null;
 
-    /// <summary>Notes an event.</summary>
-    public void Note(SandboxEvent happened)
+    /// <summary>Adds the output of an event.</summary>
+    public void Add(SandboxEvent item)
     {
-        switch (happened)
+        switch (item)
         {
             case SandboxStarted started:
                 _id = started.Id;
                 break;
             case SandboxDataReceived output:
-                Add(output.Stream == SandboxStream.StandardOutput ? _stdout : _stderr, output.Data);
+                Append(output.Stream == SandboxStream.StandardOutput ? _stdout : _stderr, output.Data);
                 break;
             case SandboxEnded:
-                // The result has it all.
+                // The result contains the whole output.
                 _id = null;
                 _stdout.Clear();
                 _stderr.Clear();
@@ -32,15 +32,15 @@ internal sealed class PartialOutput
         }
     }
 
-    /// <summary>An error with what is known of the run.</summary>
-    public ApiResponse AddTo(ApiResponse answer) =>
-        answer with
+    /// <summary>Adds the run's identifier and output to an error response.</summary>
+    public ApiResponse AddTo(ApiResponse response) =>
+        response with
         {
-            Error = answer.Error! with { ExecId = _id, Stdout = new PrintedText(_stdout), Stderr = new PrintedText(_stderr) },
+            Error = response.Error! with { ExecId = _id, Stdout = new PrintedText(_stdout), Stderr = new PrintedText(_stderr) },
         };
 
-    /// <summary>The runner's bytes never change, and what follows in one array is one piece: a command may print byte by byte.</summary>
-    private static void Add(List<ReadOnlyMemory<byte>> pieces, ReadOnlyMemory<byte> data)
+    // A command may print byte by byte: pieces that are adjacent in one array are joined. The runner never changes bytes that it has reported.
+    private static void Append(List<ReadOnlyMemory<byte>> pieces, ReadOnlyMemory<byte> data)
     {
         if (pieces.Count > 0
             && MemoryMarshal.TryGetArray(pieces[^1], out ArraySegment<byte> last)

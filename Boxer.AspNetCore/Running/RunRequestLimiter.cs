@@ -4,9 +4,9 @@ using Microsoft.Extensions.Options;
 namespace Boxer.AspNetCore.Running;
 
 /// <summary>
-/// Bounds the run requests that this host holds in memory, from when their body is here until their answer is written. The runner's own
-/// queue bounds only what comes to it in between, and <see cref="RequestBodyBudget"/> what is still being sent. A rate limiter in front of the endpoint would count
-/// from the first byte of a body: <c>Slow_bodies_do_not_take_the_places_of_runs</c> fails with one.
+/// Limits the run requests in memory, from the end of their body until their response is written. The runner's queue limits only the runs inside
+/// it, and <see cref="RequestBodyBudget"/> only the bodies that are being received. A rate limiter in front of the endpoint would count from the
+/// first byte of a body (test: <c>Slow_bodies_do_not_use_up_the_run_limit</c>).
 /// </summary>
 internal sealed class RunRequestLimiter(IOptions<BoxerOptions> options) : IDisposable
 {
@@ -15,22 +15,22 @@ internal sealed class RunRequestLimiter(IOptions<BoxerOptions> options) : IDispo
         PermitLimit = (int)Math.Min(int.MaxValue, SandboxCounts.Of(options.Value).Running + options.Value.MaxQueuedRuns + 1),
     });
 
-    /// <summary>Refuses a request whose body would be read in vain.</summary>
-    /// <exception cref="HttpFaultException">429: no place is free.</exception>
-    public void CheckFree()
+    /// <summary>Rejects a request before its body is read, if the limit is reached already.</summary>
+    /// <exception cref="HttpFaultException">The limit is reached (429).</exception>
+    public void CheckAvailable()
     {
         if (_limiter.GetStatistics() is { CurrentAvailablePermits: 0 })
         {
-            throw Full();
+            throw Exceeded();
         }
     }
 
-    /// <summary>Takes a place.</summary>
-    /// <exception cref="HttpFaultException">429: none is free.</exception>
-    public IDisposable Enter() => _limiter.AttemptAcquire() is { IsAcquired: true } lease ? lease : throw Full();
+    /// <summary>Counts a request until the returned object is disposed.</summary>
+    /// <exception cref="HttpFaultException">The limit is reached (429).</exception>
+    public IDisposable Acquire() => _limiter.AttemptAcquire() is { IsAcquired: true } lease ? lease : throw Exceeded();
 
     public void Dispose() => _limiter.Dispose();
 
-    private static HttpFaultException Full() =>
+    private static HttpFaultException Exceeded() =>
         new(StatusCodes.Status429TooManyRequests, "too many runs wait already: try again later.", TimeSpan.FromSeconds(1));
 }

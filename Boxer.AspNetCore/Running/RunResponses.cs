@@ -5,123 +5,102 @@ using Boxer.Runtime;
 
 namespace Boxer.AspNetCore.Running;
 
-/// <summary>What each end of a run is answered with.</summary>
+/// <summary>Maps the results of runs to responses.</summary>
 internal static class RunResponses
 {
+    /// <summary>Gets the response for a result.</summary>
+    /// <param name="result">The result.</param>
+    /// <param name="outputs">Output files that were kept or are included.</param>
+    /// <param name="outputsIncomplete">The reason why <paramref name="outputs"/> is incomplete, or <see langword="null"/>.</param>
     public static ApiResponse For(SandboxResult result, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
     {
         Termination end = result.Termination;
-        return end.Kind switch
+        int status = end.Kind switch
         {
-            TerminationKind.WallClockLimit => Failed(StatusCodes.Status408RequestTimeout, end.Message),
-            TerminationKind.OutputLimit => Failed(StatusCodes.Status507InsufficientStorage, end.Message),
-            TerminationKind.NotStarted => Failed(StatusCodes.Status400BadRequest, end.Message),
-            TerminationKind.SandboxDied => Failed(StatusCodes.Status500InternalServerError, end.Message),
-            _ => new ApiResponse(StatusCodes.Status200OK, Ended(result, outputs, outputsIncomplete), null),
+            TerminationKind.WallClockLimit => StatusCodes.Status408RequestTimeout,
+            TerminationKind.OutputLimit => StatusCodes.Status507InsufficientStorage,
+            TerminationKind.NotStarted => StatusCodes.Status400BadRequest,
+            TerminationKind.SandboxDied => StatusCodes.Status500InternalServerError,
+            _ => StatusCodes.Status200OK,
         };
+        if (status != StatusCodes.Status200OK)
+        {
+            return new(status, null, Fill(new RunErrorBody { Error = end.Message }, result, outputs, outputsIncomplete));
+        }
 
-        ApiResponse Failed(int status, string error) =>
-            new(
-                status,
-                null,
-                new RunErrorBody
-                {
-                    Error = error,
-                    ExecId = result.Id,
-                    Stdout = new PrintedText(result.StandardOutputBytes),
-                    Stderr = new PrintedText(result.StandardErrorBytes),
-                    StdoutBase64 = Base64(result.StandardOutputBytes),
-                    StderrBase64 = Base64(result.StandardErrorBytes),
-                    WallMs = (long)result.Timings.Run.TotalMilliseconds,
-                    Termination = Name(end.Kind),
-                    Outputs = outputs,
-                    OutputsIncomplete = outputsIncomplete,
-                    OutputsDropped = Dropped(result),
-                    WorkspaceBase64 = result.WorkspaceChanges.IsEmpty ? null : new Base64Text(result.WorkspaceChanges),
-                    WorkspaceIncomplete = result.WorkspaceIncomplete,
-                    ImageDigest = result.ImageDigest,
-                    TimingsMs = Timings(result),
-                    Usage = Usage(result),
-                    UnenforcedLimits = Unenforced(result),
-                    NetworkDenied = Denied(result),
-                    NetworkIncomplete = result.NetworkIncomplete,
-                    NetworkUsage = NetworkUsage(result),
-                });
+        RunResponseBody body = new()
+        {
+            ExitCode = result.ExitCode,
+            Signal = end.Signal,
+            Error = end.Kind is TerminationKind.Exited or TerminationKind.Signaled ? null : end.Message,
+        };
+        return new(status, Fill(body, result, outputs, outputsIncomplete), null);
     }
 
-    /// <summary>What an answer holds in memory.</summary>
+    /// <summary>Gets the memory that the response of a result needs, in bytes.</summary>
     public static long BytesOf(SandboxResult result) =>
         (long)result.StandardOutputBytes.Length + result.StandardErrorBytes.Length + result.WorkspaceChanges.Length + result.OutputFiles.Sum(file => (long)file.Content.Length);
 
-    private static RunResponseBody Ended(SandboxResult result, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
+    private static TBody Fill<TBody>(TBody body, SandboxResult result, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
+        where TBody : RunBody => body with
+    {
+        ExecId = result.Id,
+        Stdout = new PrintedText(result.StandardOutputBytes),
+        Stderr = new PrintedText(result.StandardErrorBytes, LimitLine(result)),
+        WallMs = (long)result.Timings.Run.TotalMilliseconds,
+        Termination = Name(result.Termination.Kind),
+        StdoutBase64 = Base64(result.StandardOutputBytes),
+        StderrBase64 = Base64(result.StandardErrorBytes),
+        Outputs = outputs,
+        OutputsIncomplete = outputsIncomplete,
+        OutputsDropped = result.OutputFilesDropped > 0 ? result.OutputFilesDropped : null,
+        WorkspaceBase64 = result.WorkspaceChanges.IsEmpty ? null : new Base64Text(result.WorkspaceChanges),
+        WorkspaceIncomplete = result.WorkspaceIncomplete,
+        ImageDigest = result.ImageDigest,
+        TimingsMs = Timings(result.Timings),
+        Usage = Usage(result.Usage),
+        UnenforcedLimits = result.UnenforcedLimits.Count > 0 ? [.. result.UnenforcedLimits.Select(FieldNames.OfLimit)] : null,
+        NetworkDenied = Denied(result),
+        NetworkIncomplete = result.NetworkIncomplete,
+        NetworkUsage = result.Network is { BytesIn: { } received, BytesOut: { } sent } ? new NetworkUsageBody(received, sent) : null,
+    };
+
+    /// <summary>Gets the line behind standard error that names the limit, for clients that show only the exit code and the two streams.</summary>
+    private static string LimitLine(SandboxResult result)
     {
         Termination end = result.Termination;
-        string tail = "";
-        if (end.Kind is TerminationKind.MemoryLimit or TerminationKind.CpuTimeLimit or TerminationKind.PidsLimit)
+        if (end.Kind is not (TerminationKind.MemoryLimit or TerminationKind.CpuTimeLimit or TerminationKind.PidsLimit))
         {
-            // Clients that know nothing but the exit code and the two streams would otherwise show a bare 137.
-            string newline = result.StandardErrorBytes.IsEmpty || result.StandardErrorBytes.Span[^1] == (byte)'\n' ? "" : "\n";
-            tail = $"{newline}boxer: {end.Message}\n";
+            return "";
         }
 
-        return new RunResponseBody
-        {
-            ExecId = result.Id,
-            ExitCode = result.ExitCode,
-            Stdout = new PrintedText(result.StandardOutputBytes),
-            Stderr = new PrintedText(result.StandardErrorBytes, tail),
-            WallMs = (long)result.Timings.Run.TotalMilliseconds,
-            Termination = Name(end.Kind),
-            Signal = end.Signal,
-            Error = end.Kind is TerminationKind.Exited or TerminationKind.Signaled ? null : end.Message,
-            StdoutBase64 = Base64(result.StandardOutputBytes),
-            StderrBase64 = Base64(result.StandardErrorBytes),
-            Outputs = outputs,
-            OutputsIncomplete = outputsIncomplete,
-            OutputsDropped = Dropped(result),
-            WorkspaceBase64 = result.WorkspaceChanges.IsEmpty ? null : new Base64Text(result.WorkspaceChanges),
-            WorkspaceIncomplete = result.WorkspaceIncomplete,
-            ImageDigest = result.ImageDigest,
-            TimingsMs = Timings(result),
-            Usage = Usage(result),
-            UnenforcedLimits = Unenforced(result),
-            NetworkDenied = Denied(result),
-            NetworkIncomplete = result.NetworkIncomplete,
-            NetworkUsage = NetworkUsage(result),
-        };
+        string newline = result.StandardErrorBytes.IsEmpty || result.StandardErrorBytes.Span[^1] == (byte)'\n' ? "" : "\n";
+        return $"{newline}boxer: {end.Message}\n";
     }
 
-    private static long? Dropped(SandboxResult result) => result.OutputFilesDropped > 0 ? result.OutputFilesDropped : null;
-
-    private static TimingsBody Timings(SandboxResult result) =>
+    private static TimingsBody Timings(SandboxTimings timings) =>
         new(
-            Milliseconds(result.Timings.Queue),
-            Milliseconds(result.Timings.Image),
-            Milliseconds(result.Timings.Network),
-            Milliseconds(result.Timings.Sandbox),
-            Milliseconds(result.Timings.Run),
-            Milliseconds(result.Timings.OutputFiles),
-            Milliseconds(result.Timings.Cleanup),
-            Milliseconds(result.Timings.Total));
+            Milliseconds(timings.Queue),
+            Milliseconds(timings.Image),
+            Milliseconds(timings.Network),
+            Milliseconds(timings.Sandbox),
+            Milliseconds(timings.Run),
+            Milliseconds(timings.OutputFiles),
+            Milliseconds(timings.Cleanup),
+            Milliseconds(timings.Total));
 
-    private static UsageBody Usage(SandboxResult result) =>
+    private static UsageBody Usage(SandboxUsage usage) =>
         new(
-            result.Usage.Cpu is { } cpu ? Milliseconds(cpu) : null,
-            result.Usage.CommandCpu is { } command ? Milliseconds(command) : null,
-            result.Usage.SandboxCpu is { } sandbox ? Milliseconds(sandbox) : null,
-            result.Usage.PeakMemoryBytes,
-            result.Usage.MaxResidentBytes);
+            usage.Cpu is { } cpu ? Milliseconds(cpu) : null,
+            usage.CommandCpu is { } command ? Milliseconds(command) : null,
+            usage.SandboxCpu is { } sandbox ? Milliseconds(sandbox) : null,
+            usage.PeakMemoryBytes,
+            usage.MaxResidentBytes);
 
     private static IReadOnlyList<DenialBody>? Denied(SandboxResult result) =>
         result.Network.Denied.Count > 0
             ? [.. result.Network.Denied.Select(denial => new DenialBody(denial.Address, denial.Domain, denial.Port, denial.Protocol, denial.Count))]
             : null;
-
-    private static NetworkUsageBody? NetworkUsage(SandboxResult result) =>
-        result.Network is { BytesIn: { } received, BytesOut: { } sent } ? new NetworkUsageBody(received, sent) : null;
-
-    private static IReadOnlyList<string>? Unenforced(SandboxResult result) =>
-        result.UnenforcedLimits.Count > 0 ? [.. result.UnenforcedLimits.Select(FieldNames.OfLimit)] : null;
 
     private static string Name(TerminationKind kind) =>
         kind switch

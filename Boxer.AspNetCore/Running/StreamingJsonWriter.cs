@@ -5,18 +5,18 @@ using System.Text.Json.Serialization.Metadata;
 namespace Boxer.AspNetCore.Running;
 
 /// <summary>
-/// Writes the body of an answer member by member, what is large in pieces and no faster than it is read. What a run printed can be many
-/// times as large as JSON, and the serializer makes the whole of a text before any of it is sent.
+/// Writes a response body member by member. Large texts are written in pieces, no faster than the client reads: as JSON, output can be many times
+/// larger than its bytes, and the serializer would hold the whole string in memory before sending any of it.
 /// </summary>
 internal static class StreamingJsonWriter
 {
-    private const int MostPending = 64 << 10;
+    private const int MaxPendingBytes = 64 << 10;
 
-    /// <summary>Writes it as one JSON object.</summary>
-    /// <param name="target">Where to; flushed only where much is waiting.</param>
+    /// <summary>Writes a body as one JSON object.</summary>
+    /// <param name="target">Receives the JSON; flushed whenever more than 64 KiB are pending.</param>
     /// <param name="body">The body.</param>
-    /// <param name="type">Its members.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="type">The members of the body.</param>
+    /// <param name="cancellationToken">Cancels the operation; the JSON is incomplete then.</param>
     public static async Task WriteAsync(PipeWriter target, object body, JsonTypeInfo type, CancellationToken cancellationToken)
     {
         await using Utf8JsonWriter writer = new(target, new JsonWriterOptions { Encoder = type.Options.Encoder });
@@ -66,7 +66,7 @@ internal static class StreamingJsonWriter
 
     private static async Task FlushAsync(PipeWriter target, Utf8JsonWriter writer, CancellationToken cancellationToken)
     {
-        if (writer.BytesPending + target.UnflushedBytes > MostPending)
+        if (writer.BytesPending + target.UnflushedBytes > MaxPendingBytes)
         {
             await writer.FlushAsync(cancellationToken);
             await target.FlushAsync(cancellationToken);

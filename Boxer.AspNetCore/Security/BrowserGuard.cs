@@ -21,7 +21,7 @@ internal sealed class BrowserGuard(IOptions<BoxerHttpOptions> options, ILogger<B
         bool open = options.Value.ApiKeys.Count == 0;
         if (open && !IsOfThisMachine(request.Host))
         {
-            HttpLog.Refused(logger, context.Connection.RemoteIpAddress, "its Host header has a name that is not this host's.");
+            HttpLog.Rejected(logger, context.Connection.RemoteIpAddress, "its Host header has a name that is not this host's.");
             throw new HttpFaultException(
                 StatusCodes.Status421MisdirectedRequest,
                 "the Host header has a name that is not this host's; address it by its IP address, as localhost or by this machine's name, or list the name in host_names.");
@@ -31,7 +31,7 @@ internal sealed class BrowserGuard(IOptions<BoxerHttpOptions> options, ILogger<B
         string site = request.Headers["Sec-Fetch-Site"].ToString();
         if ((origin.Length > 0 && !IsOwnPage(origin, request.Host)) || (open && site is not ("" or "same-origin" or "none")))
         {
-            HttpLog.Refused(logger, context.Connection.RemoteIpAddress, "it came from a web page of another site.");
+            HttpLog.Rejected(logger, context.Connection.RemoteIpAddress, "it came from a web page of another site.");
             throw new HttpFaultException(StatusCodes.Status403Forbidden, "requests from web pages of other sites are refused; open a page of this host itself.");
         }
 

@@ -6,12 +6,12 @@ using System.Text;
 
 namespace Boxer.AspNetCore.Security;
 
-/// <summary>Names the client that sent a request, by its claims. Without authentication there is one name for all.</summary>
+/// <summary>Identifies the client of a request by its claims. Without authentication all clients share one name.</summary>
 internal static class Clients
 {
     private const string SharedName = "shared";
 
-    /// <summary>The name of the client: its file space and its place in the queue. It does not tell a key or a user's identifier.</summary>
+    /// <summary>Gets the name of the client, which selects its file space and its share of the queue. The name does not reveal a key or a user's identifier.</summary>
     public static string NameOf(HttpContext context)
     {
         ClaimsPrincipal user = context.User;
@@ -25,22 +25,24 @@ internal static class Clients
             : SharedName;
     }
 
-    /// <summary>The client that bounds of memory and connections count for: its name, or its network where it has none.</summary>
-    public static string ClientOf(HttpContext context) => NameOf(context) is not SharedName and var name ? name : NetworkOf(context.Connection.RemoteIpAddress);
+    /// <summary>Gets the key by which memory and connections are counted: the client's name, or its address block if it has no name.</summary>
+    public static string BudgetKeyOf(HttpContext context) => NameOf(context) is not SharedName and var name ? name : AddressBlockOf(context.Connection.RemoteIpAddress);
 
-    /// <summary>Network modes that the client may use, of those that are allowed.</summary>
-    public static string[] NetworksOf(HttpContext context, string[] allowed)
+    /// <summary>Gets the network modes that the client may use.</summary>
+    /// <param name="context">The request.</param>
+    /// <param name="allowed">The network modes that the host allows.</param>
+    public static string[] AllowedNetworksOf(HttpContext context, string[] allowed)
     {
         HashSet<string> own = [.. context.User.FindAll(BoxerHttpDefaults.NetworkClaim).Select(claim => claim.Value)];
         return own.Count == 0 ? allowed : [.. allowed.Where(own.Contains)];
     }
 
-    /// <summary>A name that says nothing of the secret. Keys are compared by another hash than this one.</summary>
+    /// <summary>Derives a name from a secret without revealing it. Keys are compared by a different hash.</summary>
     public static string HashedName(string prefix, string salt, string secret) =>
         prefix + Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(salt + secret)).AsSpan(0, 20));
 
-    /// <summary>The IPv4 address, also of one that came mapped to IPv6; of IPv6 the /64, whose addresses are all one client's to choose from.</summary>
-    internal static string NetworkOf(IPAddress? address)
+    /// <summary>Gets the address block of one client: the IPv4 address (mapped to IPv6 or not), or the /64 of an IPv6 address, from which a client can pick any address.</summary>
+    internal static string AddressBlockOf(IPAddress? address)
     {
         const int Prefix = 64;
         switch (address)

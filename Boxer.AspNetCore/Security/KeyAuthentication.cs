@@ -58,12 +58,12 @@ internal sealed class KeyAuthenticationHandler(
         if ((await HandleAuthenticateOnceSafeAsync()).Failure is null)
         {
             Response.Headers.WWWAuthenticate = "Bearer";
-            HttpLog.Refused(logger, Context.Connection.RemoteIpAddress, "it has no API key.");
+            HttpLog.Rejected(logger, Context.Connection.RemoteIpAddress, "it has no API key.");
             await ApiResponse.Failed(StatusCodes.Status401Unauthorized, "an API key is needed; send it as Authorization: Bearer KEY or as X-API-Key: KEY.").WriteAsync(Context);
             return;
         }
 
-        HttpLog.Refused(logger, Context.Connection.RemoteIpAddress, "its API key is not one of this host's.");
+        HttpLog.Rejected(logger, Context.Connection.RemoteIpAddress, "its API key is not one of this host's.");
         await ApiResponse.Failed(StatusCodes.Status403Forbidden, "the API key is not one of this host's.").WriteAsync(Context);
     }
 

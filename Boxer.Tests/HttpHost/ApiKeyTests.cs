@@ -21,7 +21,7 @@ public abstract class ApiKeyTests(ContractHost contract) : ContractTests(contrac
         DefaultHttpContext context = new();
         context.Connection.RemoteIpAddress = IPAddress.Parse(address);
 
-        Assert.Equal(client, Clients.ClientOf(context));
+        Assert.Equal(client, Clients.BudgetKeyOf(context));
     }
 
     private static readonly JsonObject TwoKeys = new() { ["api_keys"] = new JsonArray("alpha", "beta") };

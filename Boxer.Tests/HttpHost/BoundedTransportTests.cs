@@ -17,7 +17,7 @@ public sealed class BoundedTransportTests
     public async Task Those_beyond_are_turned_away_and_a_place_is_given_back_once_over_all_listeners()
     {
         var sockets = new Sockets();
-        var transport = new BoundedTransport(sockets, most: 2, _time);
+        var transport = new BoundedTransport(sockets, maxConnections: 2, _time);
         await using IConnectionListener one = await transport.BindAsync(Endpoint, Cancel);
         await using IConnectionListener two = await transport.BindAsync(Endpoint, Cancel);
 
@@ -44,7 +44,7 @@ public sealed class BoundedTransportTests
     public async Task A_client_that_does_not_take_the_rest_is_cut_off_and_counts_until_then()
     {
         var sockets = new Sockets();
-        await using IConnectionListener listener = await new BoundedTransport(sockets, most: 1, _time).BindAsync(Endpoint, Cancel);
+        await using IConnectionListener listener = await new BoundedTransport(sockets, maxConnections: 1, _time).BindAsync(Endpoint, Cancel);
         Socket slow = sockets.Connect();
         slow.TakesItsTime = true;
         ConnectionContext accepted = (await AcceptAsync(listener, slow))!;

@@ -14,13 +14,13 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.HttpHost;
 
-/// <summary>Clients that send slowly, or go away without a word, keep nobody else waiting.</summary>
+/// <summary>Tests of clients that send slowly, stop reading or disconnect silently.</summary>
 public abstract class SlowClientTests(ContractHost contract) : ContractTests(contract)
 {
     private const string Simple = """{"image": "i", "cmd": ["a"]}""";
 
     [Fact]
-    public async Task Slow_bodies_do_not_take_the_places_of_runs()
+    public async Task Slow_bodies_do_not_use_up_the_run_limit()
     {
         await using HostFixture host = await StartAsync(new JsonObject { ["max_concurrent_runs"] = 1, ["max_queued_runs"] = 1 });
         List<RawClient> clients = [];
@@ -38,13 +38,13 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
     [Theory]
     [InlineData("POST /files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000\r\n\r\n--b\r\nContent-Disposition: form-data; name=file\r\n\r\n")]
     [InlineData("POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{")]
-    public async Task A_body_that_falls_silent_is_given_up(string start)
+    public async Task A_body_that_stalls_is_rejected(string start)
     {
         FakeTimeProvider time = new();
         await using HostFixture host = await StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
         using RawClient client = await RawClient.ConnectAsync(host.Address);
 
-        // Enough that its average is a good one for minutes.
+        // Enough bytes that the average rate stays above the minimum for minutes.
         await client.SendAsync(start + new string(' ', 100_000));
         Task<string> answer = client.ReadToEndAsync();
         for (int i = 0; i < 100 && !answer.IsCompleted; i++)
@@ -61,7 +61,7 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
     [Theory]
     [InlineData("HTTP/1.1", true)]
     [InlineData("HTTP/2", false)]
-    public async Task Bytes_behind_a_request_are_its_own_only_where_no_other_shares_its_connection(string protocol, bool isEnded)
+    public async Task DisconnectMonitor_aborts_a_request_with_unread_bytes_behind_it_except_over_http2(string protocol, bool isEnded)
     {
         CancellationToken cancel = TestContext.Current.CancellationToken;
         FakeTimeProvider time = new();
@@ -78,7 +78,7 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
         WatchedRequest request = new();
         context.Features.Set<IHttpRequestLifetimeFeature>(request);
 
-        using DisconnectMonitor watch = new(context, time);
+        using DisconnectMonitor monitor = new(context, time);
         for (int i = 0; i < 5; i++)
         {
             time.Advance(DisconnectMonitor.Period);
@@ -99,7 +99,7 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
     }
 
     [Fact]
-    public async Task A_body_that_comes_steadily_but_for_too_long_is_given_up()
+    public async Task A_body_that_exceeds_its_deadline_is_rejected()
     {
         FakeTimeProvider time = new();
         await using HostFixture host = await StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
@@ -114,11 +114,11 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
             }
             catch (IOException)
             {
-                // It was given up.
+                // The host closed the connection.
             }
 
             await Task.WhenAny(answer, Task.Delay(TimeSpan.FromMilliseconds(100), TimeProvider.System, TestContext.Current.CancellationToken));
-            // Little, so that a busy machine that reads a few pieces late is not taken for a client that sends too slowly.
+            // Small steps: on a busy machine the host may read late, which must not look like a slow client.
             time.Advance(TimeSpan.FromSeconds(3));
         }
 
@@ -126,49 +126,49 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
     }
 
     [Fact]
-    public void What_one_client_sends_leaves_room_for_another()
+    public void One_client_leaves_capacity_for_another()
     {
         RequestBodyBudget budget = new(Http, Sandboxes);
-        List<RequestBodyLease> first = [.. Enumerable.Range(0, budget.MostBodies / 2).Select(_ => budget.Enter(From("10.0.0.1")))];
-        Assert.Equal(429, Assert.Throws<HttpFaultException>(() => budget.Enter(From("10.0.0.1"))).Status);
-        using RequestBodyLease other = budget.Enter(From("10.0.0.2"));
+        List<RequestBodyLease> first = [.. Enumerable.Range(0, budget.MaxBodies / 2).Select(_ => budget.Reserve(From("10.0.0.1")))];
+        Assert.Equal(429, Assert.Throws<HttpFaultException>(() => budget.Reserve(From("10.0.0.1"))).Status);
+        using RequestBodyLease other = budget.Reserve(From("10.0.0.2"));
 
-        // 128 MiB are half of what all may hold, and each byte of a body takes four.
-        first[0].Hold(32 << 20);
-        Assert.Equal(429, Assert.Throws<HttpFaultException>(() => first[1].Hold(1)).Status);
-        other.Hold(1);
+        // One client can have half of the 256 MiB; each byte of a body counts four times.
+        first[0].Add(32 << 20);
+        Assert.Equal(429, Assert.Throws<HttpFaultException>(() => first[1].Add(1)).Status);
+        other.Add(1);
 
-        // What was held comes back, and only once.
-        first[0].Arrived();
-        using RequestBodyLease next = budget.Enter(From("10.0.0.1"));
+        // The memory is released, and only once.
+        first[0].ReleaseBuffer();
+        using RequestBodyLease next = budget.Reserve(From("10.0.0.1"));
         first[0].Dispose();
         first[0].Dispose();
-        first[1].Hold(32 << 20);
+        first[1].Add(32 << 20);
         first.ForEach(place => place.Dispose());
     }
 
     [Fact]
-    public void Answers_that_nobody_reads_are_given_up_before_they_are_too_many()
+    public void Unread_responses_are_dropped_when_they_exceed_the_budget()
     {
         ResponseBudget budget = new(Http, Sandboxes, Microsoft.Extensions.Logging.Abstractions.NullLogger<ResponseBudget>.Instance);
         List<string> aborted = [];
-        using IDisposable small = budget.Enter(From("10.0.0.2", () => aborted.Add("small")), 20 << 20);
+        using IDisposable small = budget.Reserve(From("10.0.0.2", () => aborted.Add("small")), 20 << 20);
         List<IDisposable> large = [];
         for (int i = 0; i < 12; i++)
         {
             string name = $"large {i}";
-            large.Add(budget.Enter(From("10.0.0.1", () => aborted.Add(name)), 20 << 20));
+            large.Add(budget.Reserve(From("10.0.0.1", () => aborted.Add(name)), 20 << 20));
         }
 
-        // 256 MiB are the most: the oldest of the client that holds the most is the one that goes.
+        // The limit is 256 MiB: the client with the most bytes loses its oldest response.
         Assert.Equal(["large 0"], aborted);
         large.ForEach(answer => answer.Dispose());
-        using IDisposable again = budget.Enter(From("10.0.0.1"), 200 << 20);
+        using IDisposable again = budget.Reserve(From("10.0.0.1"), 200 << 20);
         Assert.Equal(["large 0"], aborted);
     }
 
     [Fact]
-    public async Task A_client_that_closes_behind_bytes_that_nobody_reads_ends_its_run()
+    public async Task A_client_that_closes_behind_unread_bytes_ends_its_run()
     {
         await using HostFixture host = await StartAsync();
         TaskCompletionSource started = new(), ended = new();
@@ -184,7 +184,7 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
     }
 
     [Fact]
-    public async Task What_was_accepted_is_asked_whether_it_is_still_there()
+    public async Task CreateSocket_sets_keep_alive_on_accepted_connections()
     {
         using Socket listener = BoxerHttpWebHostBuilderExtensions.CreateSocket(new IPEndPoint(IPAddress.Loopback, 0));
         listener.Listen();

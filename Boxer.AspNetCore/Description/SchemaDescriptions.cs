@@ -1,0 +1,165 @@
+using System.Text.Json.Nodes;
+using Boxer.Validation;
+
+namespace Boxer.AspNetCore.Description;
+
+/// <summary>Adds required members, values, ranges and examples to schemas.</summary>
+internal static class SchemaDescriptions
+{
+    private static readonly string[] RequestSchemas = ["RunRequest", "Limits", "EgressPolicy", "InlineFile", "Workspace", "Upload"];
+
+    private static readonly Dictionary<(string Schema, string Property), string[]> Values = new()
+    {
+        [("RunRequest", "outputs")] = RunRequestReader.OutputKinds,
+        [("RunRequest", "pull")] = RunRequestReader.PullPolicies,
+        [("RunResult", "termination")] = ["exited", "signaled", "cpu_time_limit", "memory_limit", "pids_limit", "disk_limit"],
+        [("RunError", "termination")] = ["wall_clock_limit", "output_limit", "not_started", "sandbox_died"],
+        [("HealthCheck", "status")] = ["healthy", "degraded", "unhealthy"],
+    };
+
+    /// <summary>Members of <see cref="RunBody"/> that every result has. An error response lacks them if the command did not run.</summary>
+    private static readonly string[] ResultMembers = ["exec_id", "stdout", "stderr", "wall_ms", "termination", "outputs", "image_digest", "timings_ms", "usage"];
+
+    /// <summary>Completes all schemas.</summary>
+    /// <param name="schemas">The schemas by name.</param>
+    /// <param name="networks">The network modes that requests may use.</param>
+    internal static void Add(JsonObject schemas, string[] networks)
+    {
+        foreach ((string name, JsonNode? schema) in schemas)
+        {
+            AddMembers(name, schema!.AsObject());
+        }
+
+        AddRequest((JsonObject)schemas["RunRequest"]!["properties"]!, networks);
+        SetRanges(schemas, "Limits", SettingTable.BuiltIn.Limits, isZeroDefault: true);
+        SetRanges(schemas, "EgressPolicy", SettingTable.BuiltIn.Egress, isZeroDefault: false);
+        Examples.Add(schemas);
+        schemas["RunEnd"] = new JsonObject
+        {
+            ["description"] = "The data of the end event: the body that POST /run would have returned, and its status.",
+            ["anyOf"] = new JsonArray(Reference("RunResult"), Reference("RunError")),
+        };
+    }
+
+    internal static JsonObject Reference(string schema) => new() { ["$ref"] = $"#/components/schemas/{schema}" };
+
+    private static void AddMembers(string name, JsonObject schema)
+    {
+        bool isRequest = RequestSchemas.Contains(name);
+        JsonObject members = schema["properties"]!.AsObject();
+        JsonArray required = [];
+        foreach ((string property, JsonNode? description) in members.ToList())
+        {
+            bool isOptional = RemoveNull((JsonObject)description!) && !(name == "RunResult" && ResultMembers.Contains(property));
+            if (!isOptional)
+            {
+                required.Add((JsonNode)property);
+            }
+            else if (isRequest)
+            {
+                // In a request null means absent; a response has no null.
+                AddNull(members, property);
+            }
+
+            if (Values.TryGetValue((name, property), out string[]? values))
+            {
+                SetValues((JsonObject)members[property]!, values, isOptional && isRequest);
+            }
+        }
+
+        schema.Remove("required");
+        if (required.Count > 0)
+        {
+            schema.Insert(0, "required", required);
+        }
+    }
+
+    private static void AddRequest(JsonObject request, string[] networks)
+    {
+        SetValues((JsonObject)request["network"]!, networks, isNullable: true);
+        request["env"] = new JsonObject
+        {
+            ["description"] = request["env"]!["description"]!.DeepClone(),
+            ["oneOf"] = new JsonArray(
+                new JsonObject { ["type"] = "array", ["items"] = new JsonObject { ["type"] = "string" } },
+                new JsonObject { ["type"] = "object", ["additionalProperties"] = new JsonObject { ["type"] = "string" } },
+                new JsonObject { ["type"] = "null" }),
+        };
+        request["cmd"]!["minItems"] = 1;
+        request["files"]!["maxItems"] = RunRequestReader.MaxFiles;
+        request["inputs"]!["maxItems"] = RunRequestReader.MaxFiles;
+        request["stop_grace_ms"]!["minimum"] = 0;
+        request["stop_grace_ms"]!["maximum"] = RunRequestReader.MaxStopGraceMs;
+    }
+
+    private static void SetRanges(JsonObject schemas, string schema, IReadOnlyList<Setting> table, bool isZeroDefault)
+    {
+        foreach (Setting setting in table.Where(setting => setting.HttpKey is not null && setting.Least is not null))
+        {
+            JsonObject member = (JsonObject)schemas[schema]!["properties"]![setting.HttpKey!]!;
+            (decimal least, decimal most) = setting.NumberRange();
+            member["minimum"] = isZeroDefault ? 0 : least;
+            member["maximum"] = most;
+        }
+    }
+
+    private static void SetValues(JsonObject member, string[] values, bool isNullable)
+    {
+        JsonArray all = [.. values.Select(value => (JsonNode)value)];
+        if (isNullable)
+        {
+            all.Add((JsonNode?)null);
+        }
+
+        member["enum"] = all;
+    }
+
+    /// <summary>Removes null from the types of a member.</summary>
+    /// <returns>Whether it was there.</returns>
+    private static bool RemoveNull(JsonObject member)
+    {
+        if (member["type"] is JsonArray types)
+        {
+            string[] left = [.. types.Select(type => (string)type!).Where(type => type != "null")];
+            bool had = left.Length < types.Count;
+            member["type"] = left.Length == 1 ? left[0] : new JsonArray([.. left.Select(type => (JsonNode)type)]);
+            return had;
+        }
+
+        if (member["oneOf"] is JsonArray choices && choices.FirstOrDefault(choice => (string?)choice!["type"] == "null") is { } nothing)
+        {
+            choices.Remove(nothing);
+            if (choices is [JsonObject only])
+            {
+                member.Remove("oneOf");
+                foreach ((string key, JsonNode? value) in only)
+                {
+                    member[key] = value?.DeepClone();
+                }
+            }
+
+            return true;
+        }
+
+        return false;
+    }
+
+    private static void AddNull(JsonObject members, string name)
+    {
+        JsonObject member = (JsonObject)members[name]!;
+        if (member["type"] is JsonValue type)
+        {
+            member["type"] = new JsonArray("null", (string)type!);
+        }
+        else if (member["$ref"] is not null)
+        {
+            JsonObject nullable = new() { ["oneOf"] = new JsonArray(new JsonObject { ["type"] = "null" }, new JsonObject { ["$ref"] = member["$ref"]!.DeepClone() }) };
+            if (member["description"] is { } description)
+            {
+                nullable["description"] = description.DeepClone();
+            }
+
+            members[name] = nullable;
+        }
+    }
+}
