@@ -3,17 +3,17 @@ using Boxer.Runtime.Cgroups;
 
 namespace Boxer.Validation;
 
-/// <summary>The options of a runner after validation: a copy that nobody changes, with the texts in it parsed once and the defaults filled in.</summary>
+/// <summary>Validated options of a runner: a private copy, with texts parsed once and defaults filled in.</summary>
 internal sealed record CheckedOptions
 {
     private CheckedOptions()
     {
     }
 
-    /// <summary>The copy, for values that are no text.</summary>
+    /// <summary>The copy, for values that need no parsing.</summary>
     internal required BoxerOptions Values { get; init; }
 
-    /// <summary>The network modes by name; a later one replaced an earlier one of the same name.</summary>
+    /// <summary>The network modes by name. A later mode replaces an earlier one of the same name.</summary>
     internal required IReadOnlyDictionary<string, INetworkMode> Networks { get; init; }
 
     /// <summary>Names of the modes that requests may use.</summary>
@@ -25,16 +25,16 @@ internal sealed record CheckedOptions
     /// <summary>Destinations that sandboxes may reach.</summary>
     internal required CheckedEgress Egress { get; init; }
 
-    /// <summary>Images that are kept warm, or that warm up.</summary>
+    /// <summary>Images with a minimum number of pooled sandboxes or with a warm-up command.</summary>
     internal required IReadOnlyList<PoolImage> PoolImages { get; init; }
 
     /// <summary>Memory that all sandboxes together may be promised, in bytes.</summary>
     internal required long MemoryBytes { get; init; }
 
-    /// <summary>Checks and parses options.</summary>
+    /// <summary>Validates and parses options.</summary>
     /// <param name="options">The options; they are copied.</param>
     /// <param name="networks">The network modes.</param>
-    /// <exception cref="ArgumentException">The options are wrong; every fault is listed. Or a mode has a name that no request could use.</exception>
+    /// <exception cref="ArgumentException">The options are invalid and every fault is listed, or a mode has a name that no request could use.</exception>
     internal static CheckedOptions Check(BoxerOptions options, IEnumerable<INetworkMode> networks)
     {
         var byName = new Dictionary<string, INetworkMode>(StringComparer.Ordinal);

@@ -1,9 +1,9 @@
 namespace Boxer.Validation;
 
-/// <summary>Limits against the table, for requests and for the defaults in the options.</summary>
+/// <summary>Validates limits against the table, for requests and for the default limits in the options.</summary>
 internal static class LimitsValidator
 {
-    /// <summary><paramref name="limits"/>, and what is <see langword="null"/> there from <paramref name="defaults"/>.</summary>
+    /// <summary>Returns <paramref name="limits"/>, with the values of <paramref name="defaults"/> for those that are <see langword="null"/>.</summary>
     internal static ResourceLimits Fill(ResourceLimits limits, ResourceLimits defaults)
     {
         var filled = new ResourceLimits();
@@ -15,17 +15,17 @@ internal static class LimitsValidator
         return filled;
     }
 
-    /// <summary>Finds the limits that are higher than a ceiling has them; <see langword="null"/> there is no ceiling.</summary>
+    /// <summary>Finds the limits that exceed a maximum.</summary>
     /// <param name="limits">The limits.</param>
-    /// <param name="ceiling">The most of each.</param>
-    /// <param name="prefix">What comes before the name of a field.</param>
-    /// <param name="table">The limits that there are; <see langword="null"/>: the built-in ones.</param>
-    /// <param name="ceilingName">Name of the option that has the ceiling, for who can raise it.</param>
+    /// <param name="ceiling">Maximum of each limit; <see langword="null"/> for no maximum.</param>
+    /// <param name="prefix">Path of the property that has the limits.</param>
+    /// <param name="table">The table of limits; <see langword="null"/> for the built-in one.</param>
+    /// <param name="ceilingName">Name of the option that has the maximum, if the reader of the message can raise it.</param>
     internal static IEnumerable<SandboxFault> FindAbove(ResourceLimits limits, ResourceLimits ceiling, string prefix, SettingTable? table = null, string? ceilingName = null)
     {
         foreach (Setting setting in (table ?? SettingTable.BuiltIn).Limits)
         {
-            // NaN is out of range and not above.
+            // NaN is out of range, which is another fault.
             if (setting.Get(limits) is IComparable value && setting.Get(ceiling) is { } most && value.CompareTo(most) > 0 && most is not double.NaN)
             {
                 string remedy = ceilingName is null ? "are allowed here." : $"are allowed by {ceilingName}; lower it, or raise {ceilingName}.{setting.Name}.";
@@ -34,14 +34,14 @@ internal static class LimitsValidator
         }
     }
 
-    /// <summary>Says that a limit asks for more processors than the machine has.</summary>
+    /// <summary>Returns the message for a limit of more cores than the machine has.</summary>
     internal static string TooManyCores(double cores, int processors) =>
         FormattableString.Invariant($"is {cores}, but this machine has {processors} processors; ask for at most {processors}.");
 
-    /// <summary>Finds the limits that are out of range; <see langword="null"/> is in range.</summary>
+    /// <summary>Finds the limits that are out of range. A <see langword="null"/> limit is in range.</summary>
     /// <param name="limits">The limits.</param>
-    /// <param name="prefix">What comes before the name of a field.</param>
-    /// <param name="table">The limits that there are; <see langword="null"/>: the built-in ones.</param>
+    /// <param name="prefix">Path of the property that has the limits.</param>
+    /// <param name="table">The table of limits; <see langword="null"/> for the built-in one.</param>
     internal static IEnumerable<SandboxFault> Validate(ResourceLimits limits, string prefix, SettingTable? table = null)
     {
         table ??= SettingTable.BuiltIn;

@@ -1,11 +1,11 @@
 namespace Boxer.Validation;
 
-/// <summary>Finds the name that somebody may have meant.</summary>
+/// <summary>Suggests a known name for a misspelt one.</summary>
 internal static class NearestName
 {
     private const int MaxLength = 64;
 
-    /// <summary>Finds the known name with the fewest edits (a character inserted, removed or replaced, two neighbours swapped). Upper and lower case are the same.</summary>
+    /// <summary>Finds the known name with the fewest edits (a character inserted, removed or replaced, or two neighbours swapped), ignoring case.</summary>
     /// <returns>The name, or <see langword="null"/> if more than a third of its characters differ.</returns>
     internal static string? Find(string name, IEnumerable<string> known)
     {

@@ -4,13 +4,11 @@ using System.Text.RegularExpressions;
 namespace Boxer.Validation;
 
 /// <summary>
-/// Reads values of options from text, as configuration has them. A text that is no such value is a <see cref="FormatException"/> whose message is a
-/// sentence without a subject: it has the text, and what to write instead.
+/// Reads values of options from the text of .NET configuration. Invalid text throws a <see cref="FormatException"/> whose message is a sentence
+/// without its subject: it contains the text and a valid example.
 /// </summary>
 internal static partial class OptionText
 {
-    internal static string ReadText(string text) => text;
-
     internal static bool ReadBoolean(string text) =>
         bool.TryParse(text, out bool value) ? value : throw new FormatException($"'{text}' must be true or false.");
 
@@ -24,7 +22,7 @@ internal static partial class OptionText
             ? value
             : throw new FormatException($"'{text}' must be a whole number of at most {long.MaxValue}, without a unit.");
 
-    /// <summary>Reads a number of bytes. With a unit, such as <c>512M</c>, it is refused: the message has the number to write.</summary>
+    /// <summary>Reads a number of bytes. A number with a unit, such as <c>512M</c>, is rejected with a message that has the number of bytes to write.</summary>
     internal static long ReadSize(string text)
     {
         if (long.TryParse(text, NumberStyles.AllowLeadingSign | NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out long value))
@@ -54,7 +52,7 @@ internal static partial class OptionText
             ? value
             : throw new FormatException($"'{text}' must be a number, such as 1.5.");
 
-    /// <summary>Reads a time as <c>hours:minutes:seconds</c>. A bare number, which .NET reads as days, is refused.</summary>
+    /// <summary>Reads a time as <c>hours:minutes:seconds</c>. A bare number, which .NET reads as days, is rejected.</summary>
     internal static TimeSpan ReadTime(string text)
     {
         if (double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number))
@@ -67,12 +65,6 @@ internal static partial class OptionText
             ? value
             : throw new FormatException($"'{text}' must be a time as hours:minutes:seconds, such as 00:00:30 for 30 s.");
     }
-
-    internal static T ReadEnum<T>(string text)
-        where T : struct, Enum =>
-        Enum.GetNames<T>().FirstOrDefault(name => name.Equals(text.Trim(), StringComparison.OrdinalIgnoreCase)) is { } found
-            ? Enum.Parse<T>(found)
-            : throw new FormatException($"'{text}' must be one of: {string.Join(", ", Enum.GetNames<T>())}.");
 
     [GeneratedRegex(@"^\s*(?<count>\d{1,19})\s*(?<unit>[KMGT])i?B?\s*$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex WithUnit();

@@ -2,23 +2,27 @@ using Boxer.Runtime.Cgroups;
 
 namespace Boxer.Validation;
 
-/// <summary>Finds everything that is wrong with the options, without changing anything on the host: each value against the table, then values with each other.</summary>
+/// <summary>
+/// Finds all faults of the options without changing anything on the host: first of each value against the table, then of values that contradict
+/// each other.
+/// </summary>
 internal static class OptionsValidator
 {
     private const string DefaultMemory = $"{nameof(BoxerOptions.DefaultLimits)}.{nameof(ResourceLimits.MemoryBytes)}";
 
+    /// <summary>Finds all faults of the options.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="networks">The network modes that there are.</param>
-    /// <param name="machineBytes">What the machine has; <see langword="null"/>: this one.</param>
-    /// <param name="machineProcessors">The processors that it has; <see langword="null"/>: this one.</param>
-    /// <param name="table">The options that there are; <see langword="null"/>: the built-in ones.</param>
+    /// <param name="networks">Names of the registered network modes.</param>
+    /// <param name="machineBytes">Memory of the machine in bytes; <see langword="null"/> for this machine's.</param>
+    /// <param name="machineProcessors">Number of processors of the machine; <see langword="null"/> for this machine's.</param>
+    /// <param name="table">The table of options; <see langword="null"/> for the built-in one.</param>
     internal static IReadOnlyList<SandboxFault> Validate(
         BoxerOptions options, IReadOnlyCollection<string> networks, long? machineBytes = null, int? machineProcessors = null, SettingTable? table = null)
     {
         table ??= SettingTable.BuiltIn;
         List<SandboxFault> faults = [.. table.Validate(table.Options, options, "")];
 
-        // A value that is wrong by itself is one fault, not two.
+        // An invalid value is one fault, not two.
         HashSet<string> wrong = [.. faults.Select(fault => fault.Field)];
         faults.AddRange(((SandboxFault?[])
         [
@@ -82,7 +86,7 @@ internal static class OptionsValidator
     {
         int most = options.Pool?.MaxSandboxes ?? PoolOptions.DefaultMaxSandboxes;
         return most >= 0 && options.Pool?.Images?.Sum(image => (long)(image?.Count ?? 0)) > most
-            ? new("Pool.Images", $"wants more sandboxes than the {most} that may wait; lower the numbers, or raise Pool.MaxSandboxes.")
+            ? new("Pool.Images", $"need more than the {most} pooled sandboxes that are allowed; lower the counts, or raise Pool.MaxSandboxes.")
             : null;
     }
 }

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace Boxer.Validation;
 
-/// <summary>Kinds of values of a <see cref="Setting"/>.</summary>
+/// <summary>Kind of value of a <see cref="Setting"/>.</summary>
 internal enum SettingKind
 {
     /// <summary>A text.</summary>
@@ -37,86 +37,87 @@ internal enum SettingKind
 }
 
 /// <summary>
-/// One limit or option: a row of <see cref="SettingTable"/>. Validation, configuration, HTTP requests, the command line and the pages about
-/// options are made of it or checked against it.
+/// A limit or option: a row of <see cref="SettingTable"/>. Validation, configuration, HTTP requests, the command line and the documentation of
+/// options are generated from it or checked against it.
 /// </summary>
 internal sealed record Setting
 {
     /// <summary>Name of the C# property.</summary>
     public required string Name { get; init; }
 
+    /// <summary>Kind of the value.</summary>
     public required SettingKind Kind { get; init; }
 
-    /// <summary>Type of the value, without <see langword="null"/>.</summary>
+    /// <summary>Type of the value, without <see cref="Nullable{T}"/>.</summary>
     public required Type Type { get; init; }
 
-    /// <summary>Description of the setting in one sentence.</summary>
+    /// <summary>Description in one sentence.</summary>
     public required string Text { get; init; }
 
-    /// <summary>Gets the value from the object that has it.</summary>
+    /// <summary>Gets the value from its owner.</summary>
     public required Func<object, object?> Get { get; init; }
 
-    /// <summary>Sets the value; <see langword="null"/> only where <see cref="IsOptional"/>.</summary>
+    /// <summary>Sets the value on its owner; <see langword="null"/> only if <see cref="IsOptional"/>.</summary>
     public required Action<object, object?> Set { get; init; }
 
     /// <summary>Whether the value may be <see langword="null"/>.</summary>
     public bool IsOptional { get; init; }
 
-    /// <summary>The value that applies unless another is set.</summary>
+    /// <summary>Value that applies unless another is set.</summary>
     public object? Default { get; init; }
 
-    /// <summary>The default in words, where it depends on the machine or on other settings.</summary>
+    /// <summary>Description of a default that depends on the machine or on other settings.</summary>
     public string? DefaultText { get; init; }
 
-    /// <summary>The least value, of <see cref="Type"/>; <see langword="null"/>: no bound.</summary>
+    /// <summary>Minimum, of <see cref="Type"/>; <see langword="null"/> for none.</summary>
     public IComparable? Least { get; init; }
 
-    /// <summary>The most value, of <see cref="Type"/>; <see langword="null"/>: no bound.</summary>
+    /// <summary>Maximum, of <see cref="Type"/>; <see langword="null"/> for none.</summary>
     public IComparable? Most { get; init; }
 
-    /// <summary>The unit of a number, in the plural.</summary>
+    /// <summary>Unit of a number, in the plural.</summary>
     public string Unit { get; init; } = "";
 
-    /// <summary>The values of a choice by name.</summary>
+    /// <summary>Values of a choice by name.</summary>
     public IReadOnlyDictionary<string, object> Choices { get; init; } = new Dictionary<string, object>();
 
     /// <summary>
-    /// Name in the objects of HTTP requests that have it (<c>limits</c>, <c>egress</c>), and in the same objects of the HTTP host's configuration;
-    /// <see langword="null"/>: requests cannot set it.
+    /// Key in the objects of HTTP requests that have it (<c>limits</c>, <c>egress</c>), and in the same objects of the HTTP host's configuration;
+    /// <see langword="null"/> if requests cannot set it.
     /// </summary>
     public string? HttpKey { get; init; }
 
-    /// <summary>Name in the HTTP host's configuration where requests cannot set it; that of a limit is at the top and sets the default.</summary>
+    /// <summary>Key in the HTTP host's configuration if requests cannot set it. The key of a limit is at the top level and sets the default.</summary>
     public string? HostKey { get; init; }
 
-    /// <summary>Name in JSON.</summary>
+    /// <summary>Key in JSON.</summary>
     public string Key => HttpKey ?? HostKey ?? Name;
 
-    /// <summary>The default of the HTTP host, where it is another one.</summary>
+    /// <summary>Default of the HTTP host, if it differs.</summary>
     public object? HostDefault { get; init; }
 
-    /// <summary>Option of the command line; <see langword="null"/>: it has none.</summary>
+    /// <summary>Option of the command line; <see langword="null"/> for none.</summary>
     public string? CliOption { get; init; }
 
-    /// <summary>Settings of the object, or of each object in the list.</summary>
+    /// <summary>Returns the settings of the object, or of each object in the list.</summary>
     public Func<SettingTable, IReadOnlyList<Setting>> Members { get; init; } = _ => [];
 
-    /// <summary>Makes an object for the list.</summary>
+    /// <summary>Creates an object for the list.</summary>
     public Func<object>? CreateItem { get; init; }
 
-    /// <summary>Makes the list that <see cref="Set"/> takes.</summary>
+    /// <summary>Creates the list for <see cref="Set"/>.</summary>
     public Func<IEnumerable<object>, object>? CreateList { get; init; }
 
-    /// <summary>Finds what is wrong beyond range and choices: messages with what follows the name of the property.</summary>
+    /// <summary>Finds faults beyond range and choices. Each has the suffix to the property's name and a message.</summary>
     public Func<object, IEnumerable<(string Suffix, string Message)>>? Check { get; init; }
 
-    /// <summary>Whether <see cref="Check"/> looks at this machine.</summary>
+    /// <summary>Whether <see cref="Check"/> depends on this machine.</summary>
     public bool LooksAtMachine { get; init; }
 
-    /// <summary>The unit of the numbers that JSON has for sizes and times, by the end of the key.</summary>
+    /// <summary>Unit of sizes in JSON, in bytes; the end of the key tells.</summary>
     private long KeyUnit => Key.EndsWith("_mb", StringComparison.Ordinal) ? ByteSize.MiB : 1;
 
-    /// <summary>Makes a setting. Its kind follows from the type of its property: numbers of 64 bits are sizes, unless they have a unit.</summary>
+    /// <summary>Creates a setting. The type of the property determines its kind: 64-bit numbers are sizes unless they have a unit.</summary>
     internal static Setting Of<TOwner, TValue>(string name, Func<TOwner, TValue> get, Action<TOwner, TValue> set, string text)
     {
         Type type = Nullable.GetUnderlyingType(typeof(TValue)) ?? typeof(TValue);
@@ -139,8 +140,8 @@ internal sealed record Setting
         };
     }
 
-    /// <summary>Finds what is wrong with a value by itself.</summary>
-    /// <returns>A sentence without a subject, or <see langword="null"/>.</returns>
+    /// <summary>Finds the fault of a value by itself.</summary>
+    /// <returns>A sentence without its subject, or <see langword="null"/>.</returns>
     internal string? FindFault(object value)
     {
         // NaN compares as less than every number.
@@ -163,7 +164,7 @@ internal sealed record Setting
         ({ } least, { } most) => $"from {Format(least, withUnit: false)} to {Format(most, withUnit: true)}",
     };
 
-    /// <summary>The sentence, the range and the default, in the unit that JSON and the command line have.</summary>
+    /// <summary>Returns the description, the range and the default, in the unit of JSON and the command line.</summary>
     internal string Describe()
     {
         string unit = Kind switch
@@ -177,7 +178,7 @@ internal sealed record Setting
         return string.Create(CultureInfo.InvariantCulture, $"{Text} {least} to {most} {unit}. Default: {byDefault}.");
     }
 
-    /// <summary>Writes a value with its unit.</summary>
+    /// <summary>Formats a value with its unit.</summary>
     internal string Format(object? value, bool withUnit = true)
     {
         string text = value switch
@@ -194,8 +195,8 @@ internal sealed record Setting
         return withUnit && Kind == SettingKind.Number && Unit.Length > 0 ? $"{text} {Unit}" : text;
     }
 
-    /// <summary>Reads a value from text, as .NET configuration has it.</summary>
-    /// <exception cref="FormatException">It is no such value; the message is a sentence without a subject.</exception>
+    /// <summary>Reads a value from the text of .NET configuration.</summary>
+    /// <exception cref="FormatException">The text is invalid; the message is a sentence without its subject.</exception>
     internal object ReadText(string text) => Kind switch
     {
         SettingKind.Flag => OptionText.ReadBoolean(text),
@@ -209,7 +210,7 @@ internal sealed record Setting
         _ => text,
     };
 
-    /// <summary>Makes a value of the number that JSON has for it: sizes in bytes, or MiB for keys that end with <c>_mb</c>, and times in seconds.</summary>
+    /// <summary>Converts a number of JSON to a value. Sizes are in bytes, or in MiB for keys that end with <c>_mb</c>; times are in seconds.</summary>
     internal object FromNumber(decimal number) => Kind switch
     {
         SettingKind.Time => TimeSpan.FromSeconds((double)number),
@@ -219,7 +220,7 @@ internal sealed record Setting
         _ => (double)number,
     };
 
-    /// <summary>The number that JSON has for a value; see <see cref="FromNumber"/>.</summary>
+    /// <summary>Converts a value to its number in JSON; see <see cref="FromNumber"/>.</summary>
     internal decimal ToNumber(object value) => value switch
     {
         TimeSpan time => (decimal)time.Ticks / TimeSpan.TicksPerSecond,
@@ -228,15 +229,15 @@ internal sealed record Setting
         _ => throw new ArgumentException($"{Name} is no number.", nameof(value)),
     };
 
-    /// <summary>Whether the number that JSON has for it must be whole.</summary>
+    /// <summary>Whether the number in JSON must be whole.</summary>
     internal bool IsWhole => Kind == SettingKind.Size || Type == typeof(int) || Type == typeof(long);
 
-    /// <summary>The least and the most number that JSON may have for it.</summary>
+    /// <summary>Returns the minimum and maximum of the number in JSON.</summary>
     internal (decimal Least, decimal Most) NumberRange() => (
         Least is null ? decimal.MinValue : ToNumber(Least),
         Most is not null ? ToNumber(Most) : Type == typeof(int) ? int.MaxValue : long.MaxValue);
 
-    // In the largest unit that has it exactly.
+    // Uses the largest unit that divides the time.
     private static string FormatTime(TimeSpan time)
     {
         (long ticks, string unit) = time.Ticks switch

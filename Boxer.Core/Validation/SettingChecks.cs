@@ -6,7 +6,7 @@ using Boxer.Networking;
 
 namespace Boxer.Validation;
 
-/// <summary>Checks of values of <see cref="SettingTable"/> that a range cannot say. Each message is a sentence without a subject.</summary>
+/// <summary>Checks of values of <see cref="SettingTable"/> beyond ranges and choices. Each message is a sentence without its subject.</summary>
 internal static class SettingChecks
 {
     private const int MostDnsServers = 3;
@@ -27,7 +27,7 @@ internal static class SettingChecks
 
     internal static IEnumerable<(string, string)> DnsServers(object value) =>
         Each(value, server => !IPAddress.TryParse(server, out IPAddress? address) ? $"'{server}' must be an IP address, such as 9.9.9.9."
-            : IPAddress.IsLoopback(address) ? $"'{address}' is this host's loopback, which sandboxes do not reach; name another address of the resolver."
+            : IPAddress.IsLoopback(address) ? $"'{address}' is this host's loopback address, which sandboxes cannot reach; use another address of the resolver."
             : null)
         .Concat(If(((IList<string>)value).Count > MostDnsServers, $"must have at most {MostDnsServers} entries (resolv.conf(5))."));
 

@@ -5,11 +5,12 @@ using Boxer.Networking;
 namespace Boxer.Validation;
 
 /// <summary>
-/// The one table of limits and options. A new one needs its property and its row here; tests find both, the documentation of the property included.
+/// The one table of limits and options. A new one needs its property and a row here. Tests check that both exist and that the property's
+/// documentation agrees with the row.
 /// </summary>
 internal sealed record SettingTable
 {
-    /// <summary>The settings that there are.</summary>
+    /// <summary>The built-in table.</summary>
     internal static SettingTable BuiltIn { get; } = new();
 
     /// <summary>Settings of <see cref="ResourceLimits"/>.</summary>
@@ -269,13 +270,13 @@ internal sealed record SettingTable
         },
     ];
 
-    /// <summary>Finds the settings that two options differ in, by path: changes after a runner was made need a restart to take effect.</summary>
+    /// <summary>Finds the paths of the settings in which two options differ. Changes after a runner was created need a restart to take effect.</summary>
     internal IEnumerable<string> FindDifferences(BoxerOptions first, BoxerOptions second) => FindDifferences(Options, first, second, "");
 
-    /// <summary>Finds what is wrong with the values of an object, each by itself.</summary>
+    /// <summary>Finds the faults of each value of an object by itself.</summary>
     /// <param name="settings">The settings of the object.</param>
     /// <param name="owner">The object.</param>
-    /// <param name="prefix">Its path, with a dot at its end, or empty.</param>
+    /// <param name="prefix">Path of the object with a dot at its end, or empty.</param>
     internal IEnumerable<SandboxFault> Validate(IReadOnlyList<Setting> settings, object owner, string prefix)
     {
         foreach (Setting setting in settings)

@@ -123,7 +123,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     [InlineData("""{"workspace": {"path": "/proc/x"}}""", "workspace.path: '/proc/x' is '/proc' or below it, which is reserved; choose another directory.")]
     [InlineData("""{"workspace": {"files": [{"path": "a"}, {"path": "/b"}]}}""", "workspace.files[1].path: '/b' must be relative: it appears at the workspace and that path.")]
     [InlineData("""{"inputs": [{"path": "a"}, {"path": "proc/b"}]}""", "inputs[1].path: 'proc/b' is under 'proc/', which is reserved; choose another directory.")]
-    [InlineData("""{"workspace": {"files": [{"path": "a"}, {"path": "a/b"}]}}""", "workspace.files: 'a' is a file, and the directory of another.")]
+    [InlineData("""{"workspace": {"files": [{"path": "a"}, {"path": "a/b"}]}}""", "workspace.files: 'a' is both a file and the directory of another file.")]
     [InlineData("""{"workspace": {"archive": "bad.tar"}}""", "workspace.archive: the entry \"l\" is refused: it is a link to \"/etc\", which is outside of the workspace.")]
     [InlineData("""{"workspace": {"path": "/etc/passwd"}}""", "the workspace /etc/passwd cannot be made in this image: Not a directory; choose another path")]
     public async Task What_is_wrong_with_a_workspace_is_said_by_the_names_of_the_request(string body, string error)

@@ -169,7 +169,7 @@ public sealed class MainJobTests(SharedRunner shared)
 
         request.Egress = new EgressPolicy();
         InvalidSandboxRequestException fault = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
-        Assert.Contains("Egress: cannot be held by the network mode 'host'", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("Egress: is not supported by the network mode 'host'", fault.Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -82,7 +82,7 @@ public sealed class HttpNetworkTests(PythonImage image, TestInternet internet) :
         Assert.Contains("host", await RefusalAsync(host, off), StringComparison.Ordinal);
         string faults = await RefusalAsync(host, wrong);
         Assert.All((string[])["egress.allow[1]", "egress.deny[0]", "egress.bandwidth_bps", "egress.quota_bytes"], field => Assert.Contains(field, faults, StringComparison.Ordinal));
-        Assert.Contains("cannot be held by the network mode 'none'", await RefusalAsync(host, unheld), StringComparison.Ordinal);
+        Assert.Contains("is not supported by the network mode 'none'", await RefusalAsync(host, unheld), StringComparison.Ordinal);
     }
 
     private Task<HostProcess> StartAsync(JsonObject? settings = null)
