@@ -5,13 +5,12 @@ using Boxer.Linux;
 namespace Boxer.AspNetCore.Files;
 
 /// <summary>
-/// Uploads and kept outputs of a host, in spaces that know nothing of each other. A space is a directory below the store's root:
-/// <c>data</c> has its files under their own paths, <c>staging</c> what is still arriving or going.
-/// Safe for concurrent use within one process; a second process on the same root is refused.
+/// Uploads and kept outputs of a host, in one separate <see cref="FileSpace"/> per client. A space is a directory below the store's root. Safe for
+/// concurrent use within one process; a second process cannot open the same root.
 /// </summary>
 /// <remarks>
-/// Guests never reach these directories: input files are copied into a sandbox and outputs come out of it as bytes, so nothing hostile
-/// can make a symbolic link here. What is served is only what the store itself wrote or found as a regular file when it was opened.
+/// Guests cannot access these directories: files are copied into and out of sandboxes as bytes, so hostile code cannot create symbolic links here.
+/// The store serves only files that it wrote itself, or found as regular files when it was opened.
 /// </remarks>
 internal sealed partial class FileStore : IDisposable
 {
@@ -28,11 +27,11 @@ internal sealed partial class FileStore : IDisposable
         _ownership = ownership;
     }
 
-    /// <summary>Opens a store, and removes what a process that died left half-written in it.</summary>
-    /// <param name="root">An absolute path; made with mode 0700 when missing, else a directory of this process's user that nobody else may enter.</param>
-    /// <param name="limits">What each space may hold.</param>
-    /// <exception cref="SandboxPrivilegeException">The directory is not this process's alone.</exception>
-    /// <exception cref="IOException">Another process has the store open.</exception>
+    /// <summary>Opens a store, and removes partial files of a process that died.</summary>
+    /// <param name="root">An absolute path. The directory is created with mode 0700 if it is missing; an existing one must be accessible to this process's user only.</param>
+    /// <param name="limits">Limits of each space.</param>
+    /// <exception cref="SandboxPrivilegeException">Other users may access the directory.</exception>
+    /// <exception cref="IOException">Another process has opened the store.</exception>
     public static FileStore Open(string root, FileStoreLimits limits)
     {
         ArgumentException.ThrowIfNullOrEmpty(root);
@@ -50,7 +49,7 @@ internal sealed partial class FileStore : IDisposable
         {
             foreach (string space in Directory.EnumerateDirectories(root))
             {
-                PrivateDirectory.DeleteTree(Path.Combine(space, FileSpace.StagingName));
+                PrivateDirectory.DeleteTree(Path.Combine(space, SpaceDirectory.StagingName));
             }
 
             return new FileStore(root, limits, ownership);
@@ -62,9 +61,9 @@ internal sealed partial class FileStore : IDisposable
         }
     }
 
-    /// <summary>The space of this name, made when it is first asked for.</summary>
+    /// <summary>Gets a space by name; creates it on first use.</summary>
     /// <param name="name">1 to 64 lower-case letters, digits and hyphens.</param>
-    /// <exception cref="SandboxPrivilegeException">The space's directory is not this process's alone.</exception>
+    /// <exception cref="SandboxPrivilegeException">Other users may access the space's directory.</exception>
     /// <exception cref="IOException">The space's directory cannot be used.</exception>
     public FileSpace GetSpace(string name)
     {
@@ -76,24 +75,24 @@ internal sealed partial class FileStore : IDisposable
 
         ObjectDisposedException.ThrowIf(_disposed, this);
 
-        // What is in it is counted when it is opened: nobody waits for that of another space.
-        Lazy<FileSpace> space = _spaces.GetOrAdd(name, _ => new(() => FileSpace.Open(Path.Combine(_root, name), _limits)));
+        // Opening a space counts its files. Lazy keeps callers of other spaces from waiting for that.
+        Lazy<FileSpace> space = _spaces.GetOrAdd(name, _ => new(() => new FileSpace(Path.Combine(_root, name), _limits)));
         try
         {
             return space.Value;
         }
         catch
         {
-            // So that the next call tries again.
+            // The next call tries again.
             _spaces.TryRemove(KeyValuePair.Create(name, space));
             throw;
         }
     }
 
-    /// <summary>Whether a space can have this name.</summary>
+    /// <summary>Whether a name is valid for a space.</summary>
     internal static bool IsSpaceName(string name) => SpaceName().IsMatch(name);
 
-    /// <summary>Lets another process open the store. Files stay where they are.</summary>
+    /// <summary>Closes the store, so that another process can open it. Files stay in place.</summary>
     public void Dispose()
     {
         _disposed = true;

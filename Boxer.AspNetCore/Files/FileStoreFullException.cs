@@ -1,6 +1,6 @@
 namespace Boxer.AspNetCore.Files;
 
-/// <summary>The bytes do not fit. Nothing was stored, and what was stored before is unchanged.</summary>
+/// <summary>The file exceeds a limit of its space. Nothing was stored, and stored files are unchanged.</summary>
 internal sealed class FileStoreFullException : SandboxException
 {
     internal FileStoreFullException(string message)

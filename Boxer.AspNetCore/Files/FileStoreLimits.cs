@@ -1,16 +1,16 @@
 namespace Boxer.AspNetCore.Files;
 
-/// <summary>What one <see cref="FileSpace"/> may hold: uploads, kept outputs and uploads that are still arriving, together.</summary>
+/// <summary>Limits of one <see cref="FileSpace"/>: uploads, kept outputs and uploads that are still arriving, together.</summary>
 internal sealed record FileStoreLimits
 {
     /// <summary>
-    /// Bytes of one space; 0 or more.
+    /// Maximum bytes of one space; 0 or more.
     /// <value>Default 4 GiB.</value>
     /// </summary>
     public long MaxBytes { get; init; } = 4L << 30;
 
     /// <summary>
-    /// Files and directories of one space; 0 or more.
+    /// Maximum number of files and directories of one space; 0 or more.
     /// <value>Default 100,000.</value>
     /// </summary>
     public int MaxFiles { get; init; } = 100_000;

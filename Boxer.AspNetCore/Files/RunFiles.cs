@@ -1,8 +1,8 @@
 namespace Boxer.AspNetCore.Files;
 
 /// <summary>
-/// The files that one run uses. Until this is disposed their content stays as it was, also when they are replaced or deleted meanwhile;
-/// so two runs that use the same upload at once both see the whole of it.
+/// The files that one run uses. Their content stays the same until this object is disposed, even if they are replaced or deleted meanwhile, so that
+/// concurrent runs with the same upload all see its whole content.
 /// </summary>
 internal sealed class RunFiles : IDisposable
 {
@@ -21,22 +21,22 @@ internal sealed class RunFiles : IDisposable
         WorkspaceArchive = archive is null ? null : SandboxInput.FromTar(_ => ValueTask.FromResult(space.OpenRead(archive)));
     }
 
-    /// <summary>The uploads as <see cref="SandboxRequest.Files"/>, executable, in the order that was asked for.</summary>
+    /// <summary>Uploads for <see cref="SandboxRequest.Files"/>, executable, in the order of the request.</summary>
     public IReadOnlyList<SandboxFile> Inputs { get; }
 
-    /// <summary>The uploads for the run's workspace, executable.</summary>
+    /// <summary>Uploads for the run's workspace, executable.</summary>
     public IReadOnlyList<SandboxFile> WorkspaceFiles { get; }
 
-    /// <summary>The archive for the run's workspace, or <see langword="null"/>.</summary>
+    /// <summary>Archive for the run's workspace; <see langword="null"/> if there is none.</summary>
     public SandboxInput? WorkspaceArchive { get; }
 
-    /// <summary>Where the run's outputs go until <see cref="KeepOutputs"/>; removed with this.</summary>
+    /// <summary>Temporary place of the run's outputs. It is deleted with this object, unless <see cref="KeepOutputs"/> moves it.</summary>
     public OutputFilePolicy Outputs => OutputFilePolicy.ToDirectory(_outputs);
 
-    /// <summary>Moves the run's outputs to <c>output/&lt;runId&gt;/</c>, all or none of them.</summary>
+    /// <summary>Moves the run's outputs to <c>output/&lt;runId&gt;/</c>, all or none.</summary>
     /// <param name="runId">The identifier of the run, <see cref="SandboxResult.Id"/>.</param>
     /// <returns>The paths and sizes in the space.</returns>
-    /// <exception cref="FileStoreFullException">They do not fit; none was kept.</exception>
+    /// <exception cref="FileStoreFullException">The outputs exceed the limits of the space; none was kept.</exception>
     public IReadOnlyList<StoredFileInfo> KeepOutputs(string runId)
     {
         ArgumentException.ThrowIfNullOrEmpty(runId);
@@ -44,7 +44,7 @@ internal sealed class RunFiles : IDisposable
         return _space.KeepOutputs(_outputs, runId);
     }
 
-    /// <summary>Deletes the uploads that the run used, except those that were replaced since.</summary>
+    /// <summary>Deletes the uploads that the run used, unless they were replaced meanwhile.</summary>
     public void DeleteInputs()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
@@ -61,7 +61,7 @@ internal sealed class RunFiles : IDisposable
         }
     }
 
-    // An upload has no mode: whether it is a program is for the command to know.
+    // Uploads have no mode, so all of them are executable.
     private static SandboxFile ToInput(FileSpace space, StoredFile file)
     {
         SandboxFile input = SandboxFile.FromStream(file.Path, _ => ValueTask.FromResult(space.OpenRead(file)));
@@ -70,29 +70,29 @@ internal sealed class RunFiles : IDisposable
     }
 }
 
-/// <summary>The uploads that one run gets, by their paths in the space.</summary>
+/// <summary>Uploads of one run, by their paths in the space.</summary>
 internal sealed class RunUploads
 {
     /// <summary>
-    /// The uploads that appear at <c>/</c> and their path, each once.
+    /// Uploads that appear at <c>/</c> and their path, each listed once.
     /// <value>Default empty.</value>
     /// </summary>
     public IReadOnlyList<string> Files { get; init; } = [];
 
     /// <summary>
-    /// The uploads that are put into the workspace at their path; a directory stands for all files below it.
+    /// Uploads that are copied into the workspace under their path. A directory stands for all files below it.
     /// <value>Default empty.</value>
     /// </summary>
     public IReadOnlyList<string> Workspace { get; init; } = [];
 
     /// <summary>
-    /// A tar archive that is unpacked into the workspace.
+    /// Tar archive that is unpacked into the workspace.
     /// <value>Default <see langword="null"/>: none.</value>
     /// </summary>
     public string? WorkspaceArchive { get; init; }
 }
 
 /// <summary>A file in a <see cref="FileSpace"/>.</summary>
-/// <param name="Path">Its path in the space.</param>
-/// <param name="Size">Its size in bytes.</param>
+/// <param name="Path">Path in the space.</param>
+/// <param name="Size">Size in bytes.</param>
 internal sealed record StoredFileInfo(string Path, long Size);

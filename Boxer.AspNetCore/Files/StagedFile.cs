@@ -1,6 +1,6 @@
 namespace Boxer.AspNetCore.Files;
 
-/// <summary>A file that has arrived in a <see cref="FileSpace"/> and has no path yet. Disposing it forgets one that was not published.</summary>
+/// <summary>A file that was stored in a <see cref="FileSpace"/> and has no path yet. Disposing it deletes the file unless it was published.</summary>
 internal sealed class StagedFile : IDisposable
 {
     private readonly FileSpace _space;
@@ -12,23 +12,23 @@ internal sealed class StagedFile : IDisposable
         Location = location;
     }
 
-    /// <summary>Its size in bytes.</summary>
+    /// <summary>Size in bytes.</summary>
     public long Size { get; internal set; }
 
     internal string Location { get; }
 
     /// <summary>
-    /// Gives the file its path. What was there before is replaced at once; runs that use it keep what they began with.
+    /// Gives the file its path. An existing file is replaced atomically; runs that use it keep its old content.
     /// </summary>
-    /// <param name="path">See <see cref="FileSpace.FindPathFault"/>; not under <c>output/</c>.</param>
+    /// <param name="path">A path that <see cref="StoredPath.FindFault"/> accepts; not under <c>output/</c>.</param>
     /// <exception cref="InvalidSandboxRequestException">The path cannot be used.</exception>
-    /// <exception cref="InvalidOperationException">The file was published or disposed before.</exception>
+    /// <exception cref="InvalidOperationException">The file was published or disposed already.</exception>
     public void Publish(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
         if (_done)
         {
-            throw new InvalidOperationException("The staged file was published or disposed before.");
+            throw new InvalidOperationException("The staged file was published or disposed already.");
         }
 
         _space.Publish(this, path);
@@ -41,7 +41,7 @@ internal sealed class StagedFile : IDisposable
         if (!_done)
         {
             _done = true;
-            _space.Forget(this);
+            _space.Discard(this);
         }
     }
 }

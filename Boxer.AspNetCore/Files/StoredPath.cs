@@ -4,18 +4,19 @@ using Boxer.Runtime.Init;
 
 namespace Boxer.AspNetCore.Files;
 
-/// <summary>The rules of names in a <see cref="FileSpace"/>. They look at the text only; nothing is resolved.</summary>
+/// <summary>Rules for paths in a <see cref="FileSpace"/>. They check the text only; nothing is resolved on disk.</summary>
 internal static class StoredPath
 {
     /// <summary>
-    /// Maximum number of names in a path: output/, the run, the directories that PID 1 walks (InitProtocol.MaxOutputDepth) and a file.
+    /// Maximum number of segments in a path: output/, the run, the directories that PID 1 walks (InitProtocol.MaxOutputDepth), and a file.
     /// </summary>
     internal const int MaxNames = 67;
 
-    /// <summary>The directory that outputs of runs are kept in; uploads cannot go there.</summary>
+    /// <summary>Directory of kept outputs; uploads cannot use it.</summary>
     internal const string OutputDirectory = "output";
 
-    /// <summary>Says what is wrong with a path, or <see langword="null"/>. A run can have every upload as a file of its sandbox, so the bounds are those of such files.</summary>
+    /// <summary>Checks a path. Every upload can be a file of a sandbox, so the limits are those of such files.</summary>
+    /// <returns>The rest of a message that starts with "The path"; <see langword="null"/> if the path is valid.</returns>
     internal static string? FindFault(string path)
     {
         PathFaults faults = CleanPath.TryParse(path, PathKind.BelowRoot, out CleanPath clean);
@@ -33,7 +34,7 @@ internal static class StoredPath
             : null;
     }
 
-    /// <summary>Whether a clean path is in the directory of outputs, or is that directory.</summary>
+    /// <summary>Whether a valid path is the directory of outputs or below it.</summary>
     internal static bool IsOutput(string path) =>
         path == OutputDirectory || path.StartsWith(OutputDirectory + "/", StringComparison.Ordinal);
 }

@@ -65,8 +65,8 @@ public sealed class FileSpaceTests : IDisposable
     public async Task Two_runs_that_use_one_upload_at_once_both_read_the_whole_of_it()
     {
         await PutAsync("shared", "content");
-        using RunFiles first = _space.BeginRun(["shared"]);
-        using RunFiles second = _space.BeginRun(["shared"]);
+        using RunFiles first = _space.BeginRun(new RunUploads { Files = ["shared"] });
+        using RunFiles second = _space.BeginRun(new RunUploads { Files = ["shared"] });
 
         first.DeleteInputs();
         first.Dispose();
@@ -82,7 +82,7 @@ public sealed class FileSpaceTests : IDisposable
     public async Task A_run_reads_what_was_there_when_it_began_and_does_not_delete_what_came_later()
     {
         await PutAsync("a", "old");
-        using RunFiles run = _space.BeginRun(["a"]);
+        using RunFiles run = _space.BeginRun(new RunUploads { Files = ["a"] });
 
         await PutAsync("a", "new");
 
@@ -133,7 +133,7 @@ public sealed class FileSpaceTests : IDisposable
     {
         await PutAsync("a", new string('x', 60));
         await Assert.ThrowsAsync<FileStoreFullException>(() => PutAsync("b", new string('x', 60)));
-        using (RunFiles run = _space.BeginRun(["a"]))
+        using (RunFiles run = _space.BeginRun(new RunUploads { Files = ["a"] }))
         {
             // Deleted, but a run may still read it: it is still on the disk.
             _space.Delete("a");
@@ -242,7 +242,7 @@ public sealed class FileSpaceTests : IDisposable
     public async Task What_was_there_stays_where_the_new_cannot_be_put_in_its_place(bool inUse)
     {
         await PutAsync("a", "old");
-        using RunFiles? run = inUse ? _space.BeginRun(["a"]) : null;
+        using RunFiles? run = inUse ? _space.BeginRun(new RunUploads { Files = ["a"] }) : null;
         StagedFile staged = await _space.StageAsync(new MemoryStream("new"u8.ToArray()), 100, TestContext.Current.CancellationToken);
         Directory.GetFiles(Path.Combine(_root, "one/staging")).ToList().ForEach(File.Delete);
 
@@ -271,7 +271,7 @@ public sealed class FileSpaceTests : IDisposable
     public void Faults_of_a_run_are_listed_all_at_once()
     {
         InvalidSandboxRequestException exception =
-            Assert.Throws<InvalidSandboxRequestException>(() => _space.BeginRun(["missing", "../up", "output/x"]));
+            Assert.Throws<InvalidSandboxRequestException>(() => _space.BeginRun(new RunUploads { Files = ["missing", "../up", "output/x"] }));
 
         Assert.Equal(["Files[0]", "Files[1]", "Files[2]"], exception.Faults.Select(fault => fault.Field));
     }

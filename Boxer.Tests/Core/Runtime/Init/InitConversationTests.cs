@@ -56,7 +56,7 @@ public sealed class InitConversationTests
             conversation.Accept(new InitOutputDirectory(path, 0));
         }
 
-        Assert.Null(FileSpace.FindPathFault($"output/boxer-1/{path}"));
+        Assert.Null(StoredPath.FindFault($"output/boxer-1/{path}"));
         conversation.Accept(new InitOutputDirectory(path, 0));
         Assert.Throws<InitProtocolException>(() => conversation.Accept(new InitOutputFile(path + "/f", 0, 0, default)));
     }
