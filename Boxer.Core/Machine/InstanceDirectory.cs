@@ -1,16 +1,14 @@
 using System.Security.Cryptography;
-using Boxer.Diagnostics;
 using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Runtime;
 using Boxer.Runtime.Cgroups;
-using Microsoft.Extensions.Logging;
 
 namespace Boxer.Machine;
 
 /// <summary>
-/// What one runner has on this host while it lives: a name, a locked file that says that it lives, and a directory for everything
-/// that must not outlive it. The lock goes with the process, however that ends; whoever starts next takes away what is left.
+/// The directory of one instance on this host: it has a name, a locked file while its process lives, and everything that must not outlive it. The
+/// lock ends with the process, however that ends; then <see cref="StartupReconciler"/> of the next start removes the rest.
 /// </summary>
 internal sealed class InstanceDirectory : IAsyncDisposable
 {
@@ -19,13 +17,13 @@ internal sealed class InstanceDirectory : IAsyncDisposable
 
     private InstanceDirectory(ClaimedDirectory claimed) => _claimed = claimed;
 
-    /// <summary>Eight hexadecimal digits, also in the names of links, tables and cgroups.</summary>
+    /// <summary>Identifier of the instance: eight hexadecimal digits, also in the names of links, tables and cgroups.</summary>
     internal string Id => _claimed.Name;
 
     /// <summary>The directory of this instance.</summary>
     internal string Directory => _claimed.Path;
 
-    /// <summary>Where instances live: /run/boxer for root, else $XDG_RUNTIME_DIR/boxer, else /tmp/boxer-UID.</summary>
+    /// <summary>Gets the directory of all instances: /run/boxer for root, else $XDG_RUNTIME_DIR/boxer, else /tmp/boxer-UID.</summary>
     internal static string DefaultBase()
     {
         if (Unistd.geteuid() == 0)
@@ -37,9 +35,10 @@ internal sealed class InstanceDirectory : IAsyncDisposable
         return string.IsNullOrEmpty(runtime) ? $"/tmp/boxer-{Unistd.geteuid()}" : Path.Join(runtime, "boxer");
     }
 
-    /// <summary>Makes a new instance.</summary>
-    /// <exception cref="SandboxPrivilegeException">Its directory cannot be made.</exception>
-    /// <exception cref="SandboxRuntimeException">There is no room for it.</exception>
+    /// <summary>Creates a new instance.</summary>
+    /// <param name="baseDirectory">The directory of all instances.</param>
+    /// <exception cref="SandboxPrivilegeException">The directory cannot be created.</exception>
+    /// <exception cref="SandboxRuntimeException">The file system is full.</exception>
     internal static InstanceDirectory Create(string baseDirectory)
     {
         PrivateDirectory.Ensure(baseDirectory);
@@ -53,40 +52,33 @@ internal sealed class InstanceDirectory : IAsyncDisposable
         }
     }
 
-    /// <summary>Takes away what dead instances left: processes, cgroups, mounts, directories. Live ones are not touched.</summary>
-    internal static async Task ReconcileAsync(string baseDirectory, TimeProvider time, ILogger logger)
+    /// <summary>Whether the process of an instance lives.</summary>
+    /// <param name="baseDirectory">The directory of all instances.</param>
+    /// <param name="id">The identifier of the instance.</param>
+    internal static bool IsAlive(string baseDirectory, string id) => ClaimedDirectory.IsAlive(baseDirectory, id);
+
+    /// <summary>Removes everything of an instance: processes, cgroups, mounts and the directory itself.</summary>
+    /// <param name="directory">The directory of the instance, which must be dead or the caller's own.</param>
+    /// <param name="time">The clock.</param>
+    internal static async Task RemoveAsync(string directory, TimeProvider time)
     {
-        if (!System.IO.Directory.Exists(baseDirectory))
+        await RemoveCgroupsAsync(directory, time).ConfigureAwait(false);
+
+        // Without cgroups, the runtime's processes are known by their executable and the directory in their arguments.
+        await ProcessTable.EndRuntimeAsync(directory, RuntimePrograms.Read(directory), time).ConfigureAwait(false);
+        foreach (string mountPoint in MountTable.Below(directory))
         {
-            return;
+            _ = SysMount.umount2(mountPoint, SysMount.MNT_DETACH);
         }
 
-        PrivateDirectory.Ensure(baseDirectory);
-        foreach (string id in ClaimedDirectory.FindNames(baseDirectory))
+        if (System.IO.Directory.Exists(directory))
         {
-            try
-            {
-                using ClaimedDirectory? dead = ClaimedDirectory.TryClaim(baseDirectory, id);
-                if (dead is null)
-                {
-                    continue;
-                }
-
-                await RemoveAsync(dead.Path, time).ConfigureAwait(false);
-                dead.Forget();
-                Log.InstanceReconciled(logger, id);
-            }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-            {
-                Log.ReconcileFailed(logger, id, exception);
-            }
+            System.IO.Directory.Delete(directory, recursive: true);
         }
     }
 
-    /// <summary>Whether the process that made an instance lives.</summary>
-    internal static bool IsAlive(string baseDirectory, string id) => ClaimedDirectory.IsAlive(baseDirectory, id);
-
-    /// <summary>Writes down where this instance's cgroups are, before they are made.</summary>
+    /// <summary>Records where the cgroups of this instance are. Call it before they are created, so that the next start finds them.</summary>
+    /// <param name="cgroups">The cgroups.</param>
     internal void RecordCgroups(CgroupHierarchy cgroups) => File.WriteAllLines(Path.Join(Directory, CgroupsFile), [.. cgroups.Directories, .. cgroups.MissingParents()]);
 
     /// <inheritdoc/>
@@ -103,29 +95,19 @@ internal sealed class InstanceDirectory : IAsyncDisposable
         }
     }
 
-    private static async Task RemoveAsync(string directory, TimeProvider time)
+    private static async Task RemoveCgroupsAsync(string directory, TimeProvider time)
     {
-        string cgroups = Path.Join(directory, CgroupsFile);
-        if (File.Exists(cgroups))
+        string file = Path.Join(directory, CgroupsFile);
+        if (!File.Exists(file))
         {
-            // Only names that an instance gives: a damaged file must not make us kill strangers.
-            string name = "boxer-" + Path.GetFileName(directory);
-            string[] lines = File.ReadAllLines(cgroups);
-            string[] recorded = [.. lines.Where(line => Path.GetFileName(line) == name)];
-            await CgroupHierarchy.RemoveAsync(recorded, time).ConfigureAwait(false);
-            CgroupHierarchy.RemoveEmpty(lines.Where(line => recorded.Any(child => child.StartsWith(line + "/", StringComparison.Ordinal))));
+            return;
         }
 
-        // Without cgroups, the runtime's processes are known by their executable and the directory in their arguments.
-        await ProcessTable.EndRuntimeAsync(directory, RuntimePrograms.Read(directory), time).ConfigureAwait(false);
-        foreach (string mountPoint in MountTable.Below(directory))
-        {
-            _ = SysMount.umount2(mountPoint, SysMount.MNT_DETACH);
-        }
-
-        if (System.IO.Directory.Exists(directory))
-        {
-            System.IO.Directory.Delete(directory, recursive: true);
-        }
+        // Only names that an instance gives: a damaged file must not make us kill processes of others.
+        string name = "boxer-" + Path.GetFileName(directory);
+        string[] lines = File.ReadAllLines(file);
+        string[] recorded = [.. lines.Where(line => Path.GetFileName(line) == name)];
+        await CgroupHierarchy.RemoveAsync(recorded, time).ConfigureAwait(false);
+        CgroupHierarchy.RemoveEmpty(lines.Where(line => recorded.Any(child => child.StartsWith(line + "/", StringComparison.Ordinal))));
     }
 }

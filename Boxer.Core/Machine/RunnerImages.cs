@@ -12,8 +12,8 @@ using Microsoft.Extensions.Logging;
 namespace Boxer.Machine;
 
 /// <summary>
-/// The image store of a runner, opened by whichever comes first: the runner's start, or a caller that manages images. Both use one store, so that
-/// what is pulled here is there for runs, and what runs is in use here. Nothing is opened before.
+/// The image store of a runner. The first use opens it: the runner's start, or a caller that manages images. Both use the same store, so that
+/// images pulled here are there for runs, and images of runs are in use here.
 /// </summary>
 internal sealed class RunnerImages : IImageStore, IAsyncDisposable, IDisposable
 {
@@ -25,12 +25,12 @@ internal sealed class RunnerImages : IImageStore, IAsyncDisposable, IDisposable
     private int _hosts;
     private bool _hasInstanceUser;
 
-    // Once a caller has used it, it stays open for the next.
+    // Set by the first use of a caller: the store then stays open for the next one.
     private volatile ImageStore? _kept;
     private bool _isDisposed;
 
-    /// <param name="options">The options, which do not change.</param>
-    /// <param name="loggers">Makes loggers.</param>
+    /// <param name="options">The options; they must not change.</param>
+    /// <param name="loggers">Creates the loggers.</param>
     /// <param name="time">The clock.</param>
     internal RunnerImages(BoxerOptions options, ILoggerFactory loggers, TimeProvider time)
     {
@@ -64,7 +64,8 @@ internal sealed class RunnerImages : IImageStore, IAsyncDisposable, IDisposable
     public async Task<ImagePruneResult> PruneAsync(TimeSpan? unusedFor, CancellationToken cancellationToken = default) =>
         await (await OpenAsync(cancellationToken).ConfigureAwait(false)).PruneAsync(unusedFor, cancellationToken).ConfigureAwait(false);
 
-    /// <summary>Opens it for a runner's start, until the use is disposed.</summary>
+    /// <summary>Opens the store for a runner. It stays open at least until the result is disposed.</summary>
+    /// <param name="cancellationToken">Cancels the operation.</param>
     internal async Task<Use> EnterAsync(CancellationToken cancellationToken)
     {
         await _gate.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -82,11 +83,11 @@ internal sealed class RunnerImages : IImageStore, IAsyncDisposable, IDisposable
         }
     }
 
-    /// <summary>As <see cref="DisposeAsync"/>, for containers that are disposed synchronously.</summary>
+    /// <summary>Disposes the store as <see cref="DisposeAsync"/> does, for containers that are disposed synchronously.</summary>
     public void Dispose() => DisposeAsync().AsTask().GetAwaiter().GetResult();
 
     /// <summary>
-    /// Ends pulls and unmounts the roots. Runners that use it are disposed before. A failure to do so is logged, and the next start on this host
+    /// Cancels pulls and unmounts the roots. Dispose the runners that use the store first. A failure is logged, and the next start on this host
     /// tries again.
     /// </summary>
     public async ValueTask DisposeAsync()
@@ -100,7 +101,7 @@ internal sealed class RunnerImages : IImageStore, IAsyncDisposable, IDisposable
         }
         catch (AggregateException exception)
         {
-            // As for a runner: no reason to end an application otherwise than in order.
+            // As for a runner: this must not keep an application from an orderly end.
             Log.RunnerLeft(_loggers.CreateLogger("Boxer"), exception);
         }
         finally
@@ -139,14 +140,12 @@ internal sealed class RunnerImages : IImageStore, IAsyncDisposable, IDisposable
         try
         {
             PrivateDirectory.Ensure(_options.Home);
-            string baseDirectory = InstanceDirectory.DefaultBase();
-            await InstanceDirectory.ReconcileAsync(baseDirectory, _time, _loggers.CreateLogger("Boxer")).ConfigureAwait(false);
-            InstanceDirectory instance = cleanup.Push(InstanceDirectory.Create(baseDirectory));
-            InitBinary.Sweep(_options.Home, _time);
+            await new StartupReconciler(_options.Home, _time, _loggers.CreateLogger("Boxer")).ReconcileAsync().ConfigureAwait(false);
+            InstanceDirectory instance = cleanup.Push(InstanceDirectory.Create(InstanceDirectory.DefaultBase()));
             string initPath = await InitBinary.InstallAsync(InitBinary.Find(), _options.Home, cancellationToken).ConfigureAwait(false);
             string topLayer = TopLayer.Create(Path.Join(instance.Directory, "top"), initPath);
             ImageStore store = cleanup.Push(new ImageStore(StoreOptions(Path.Join(instance.Directory, "roots"), topLayer)));
-            await store.CleanAbandonedAsync().ConfigureAwait(false);
+            await StartupReconciler.ReconcileImagesAsync(store).ConfigureAwait(false);
             return _opened = new Opened(instance, initPath, store, cleanup);
         }
         catch (Exception exception) when (HostFault.Is(exception))
@@ -207,11 +206,13 @@ internal sealed class RunnerImages : IImageStore, IAsyncDisposable, IDisposable
 
     private sealed record Opened(InstanceDirectory Instance, string InitPath, ImageStore Store, CleanupStack Cleanup);
 
-    /// <summary>A runner's use of the store, with what was made for both.</summary>
+    /// <summary>A runner's use of the store. Disposing it ends the use.</summary>
     /// <param name="images">The store.</param>
     /// <param name="store">The store, opened.</param>
-    /// <param name="initPath">PID 1's program.</param>
-    /// <param name="instance">The directory of the store, for the runner too; <see langword="null"/> for all but one that use it at a time.</param>
+    /// <param name="initPath">The path of PID 1's program on this host.</param>
+    /// <param name="instance">
+    /// The instance directory of the store, for the runner too. One runner at a time gets it; <see langword="null"/> for the others.
+    /// </param>
     internal sealed class Use(RunnerImages images, ImageStore store, string initPath, InstanceDirectory? instance) : IAsyncDisposable
     {
         internal ImageStore Store => store;

@@ -3,8 +3,8 @@ using Boxer.Runtime;
 namespace Boxer.Machine;
 
 /// <summary>
-/// The layer that is put on top of every image: PID 1's program and the directories that a sandbox mounts on. As the topmost layer it
-/// wins over whatever an image has at these names.
+/// The layer on top of every image: PID 1's program and the directories that a sandbox mounts on. As the topmost layer it takes
+/// precedence over everything that an image has at these paths.
 /// </summary>
 internal static class TopLayer
 {
@@ -13,6 +13,9 @@ internal static class TopLayer
 
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
+    /// <summary>Creates the layer.</summary>
+    /// <param name="directory">The directory to create it in.</param>
+    /// <param name="initPath">The path of PID 1's program on this host.</param>
     /// <returns><paramref name="directory"/>.</returns>
     internal static string Create(string directory, string initPath)
     {
@@ -29,7 +32,7 @@ internal static class TopLayer
         return directory;
     }
 
-    // Set apart from making it, because the umask takes bits away.
+    // The mode is set separately, because the umask clears bits when the directory is created.
     private static void Make(string path, UnixFileMode mode)
     {
         Directory.CreateDirectory(path);

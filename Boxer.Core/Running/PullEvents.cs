@@ -2,21 +2,24 @@ using Boxer.Images;
 
 namespace Boxer.Running;
 
-/// <summary>Makes events of a pull that a run waits for: at most <see cref="MaxLayers"/> layers, and each at most every <see cref="Interval"/> and at its end.</summary>
+/// <summary>
+/// Turns the progress of a pull into events of the run that waits for it: for at most <see cref="MaxLayers"/> layers, each at most once every
+/// <see cref="Interval"/> and at its end.
+/// </summary>
 /// <param name="image">The canonical reference of the image.</param>
-/// <param name="events">Where events go.</param>
+/// <param name="events">Receives the events.</param>
 /// <param name="time">The clock.</param>
 internal sealed class PullEvents(string image, RunEvents events, TimeProvider time) : IProgress<PullProgress>, IDisposable
 {
     internal const int MaxLayers = 128;
     internal static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(250);
     private readonly Lock _lock = new();
-    private readonly Dictionary<string, long> _told = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, long> _reportedAt = new(StringComparer.Ordinal);
     private readonly List<PullProgress> _ready = [];
     private bool _hasBegun;
     private bool _hasEnded;
 
-    /// <summary>Tells that a pull is under way, once.</summary>
+    /// <summary>Reports that a pull is under way, once.</summary>
     internal void Begin()
     {
         lock (_lock)
@@ -41,16 +44,16 @@ internal sealed class PullEvents(string image, RunEvents events, TimeProvider ti
         lock (_lock)
         {
             long now = time.GetTimestamp();
-            bool isKnown = _told.TryGetValue(value.Digest, out long told);
-            if (_hasEnded || (isKnown ? !value.IsStored && time.GetElapsedTime(told, now) < Interval : _told.Count == MaxLayers))
+            bool isKnown = _reportedAt.TryGetValue(value.Digest, out long reportedAt);
+            if (_hasEnded || (isKnown ? !value.IsStored && time.GetElapsedTime(reportedAt, now) < Interval : _reportedAt.Count == MaxLayers))
             {
                 return;
             }
 
-            _told[value.Digest] = now;
+            _reportedAt[value.Digest] = now;
             if (!_hasBegun && value.IsStored)
             {
-                // An image of which all is here is not pulled.
+                // An image is not pulled if all its layers are here.
                 _ready.Add(value);
                 return;
             }
@@ -60,7 +63,7 @@ internal sealed class PullEvents(string image, RunEvents events, TimeProvider ti
         }
     }
 
-    /// <summary>Tells nothing any more: the run goes on.</summary>
+    /// <summary>Stops reporting: the run goes on.</summary>
     public void Dispose()
     {
         lock (_lock)

@@ -4,26 +4,26 @@ using System.Threading.Channels;
 namespace Boxer.Running;
 
 /// <summary>
-/// The events of one run, from those who make them to the one who reads them. What is printed and not read yet is put together, so that a reader
-/// that is slow costs no more than what it will read; nobody waits for it.
+/// Queue of the events of one run, with many writers and one reader. Unread output is merged, so that a slow reader takes no more memory than the
+/// output itself, and writers never wait for it.
 /// </summary>
 /// <param name="isKept">
-/// Whether the bytes of a stream are parts of one array that grows, which the result keeps: their offset there is their place in the stream.
-/// Otherwise each event has an array that nobody else has.
+/// Whether the bytes of a stream are parts of one growing array, which the result keeps: their offset there is their place in the stream.
+/// Otherwise each event has an array of its own.
 /// </param>
 internal sealed class RunEvents(bool isKept = true)
 {
-    // So that how the two streams alternate is kept for all but the slowest.
-    private const int MostWaiting = 256;
-    private const int MostBytes = 64 << 10;
+    // Up to this number of unread events, the order of standard output and error is kept. Beyond it, output joins the last event of its stream.
+    private const int MaxInOrder = 256;
+    private const int MaxEventBytes = 64 << 10;
     private readonly Lock _lock = new();
-    private readonly LinkedList<SandboxEvent> _waiting = new();
-    private readonly Channel<bool> _news = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
+    private readonly LinkedList<SandboxEvent> _unread = new();
+    private readonly Channel<bool> _changes = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
 
-    /// <summary>Whether the command may have run: a sandbox was told to start it.</summary>
+    /// <summary>Whether the command may have run: the start was sent to a sandbox.</summary>
     internal bool MayHaveStarted { get; set; }
 
-    /// <summary>Tells something.</summary>
+    /// <summary>Adds an event.</summary>
     /// <param name="item">The event.</param>
     internal void Add(SandboxEvent item)
     {
@@ -32,33 +32,33 @@ internal sealed class RunEvents(bool isKept = true)
             if (item is SandboxDataReceived output && FindLast(output.Stream) is { } last)
             {
                 ReadOnlyMemory<byte> first = ((SandboxDataReceived)last.Value).Data;
-                last.Value = new SandboxDataReceived(output.Stream, isKept ? From(first, output.Data) : Append(first, output.Data));
+                last.Value = new SandboxDataReceived(output.Stream, isKept ? Extend(first, output.Data) : Append(first, output.Data));
             }
-            else if (item is SandboxImagePulling { Layer: { } layer } && FindUnread(layer.Digest) is { } unread)
+            else if (item is SandboxImagePulling { Layer: { } layer } && FindLayer(layer.Digest) is { } unread)
             {
                 unread.Value = item;
             }
             else
             {
-                _waiting.AddLast(item);
+                _unread.AddLast(item);
             }
         }
 
-        _news.Writer.TryWrite(true);
+        _changes.Writer.TryWrite(true);
     }
 
-    /// <summary>Nothing more comes.</summary>
-    /// <param name="fault">What the reader is given instead.</param>
-    internal void Complete(Exception? fault = null) => _news.Writer.Complete(fault);
+    /// <summary>Ends the queue.</summary>
+    /// <param name="fault">The exception that the reader gets after the events; <see langword="null"/>: none.</param>
+    internal void Complete(Exception? fault = null) => _changes.Writer.Complete(fault);
 
-    /// <summary>Reads them, once.</summary>
+    /// <summary>Reads the events. Call it once.</summary>
     internal async IAsyncEnumerable<SandboxEvent> ReadAllAsync()
     {
         bool isOpen;
         do
         {
-            isOpen = await _news.Reader.WaitToReadAsync().ConfigureAwait(false);
-            _news.Reader.TryRead(out _);
+            isOpen = await _changes.Reader.WaitToReadAsync().ConfigureAwait(false);
+            _changes.Reader.TryRead(out _);
             while (Take() is { } item)
             {
                 yield return item;
@@ -69,8 +69,8 @@ internal sealed class RunEvents(bool isKept = true)
 
     private LinkedListNode<SandboxEvent>? FindLast(SandboxStream stream)
     {
-        LinkedListNode<SandboxEvent>? node = _waiting.Last;
-        while (_waiting.Count >= MostWaiting && node is not null && (node.Value as SandboxDataReceived)?.Stream != stream)
+        LinkedListNode<SandboxEvent>? node = _unread.Last;
+        while (_unread.Count >= MaxInOrder && node is not null && (node.Value as SandboxDataReceived)?.Stream != stream)
         {
             node = node.Previous;
         }
@@ -78,10 +78,10 @@ internal sealed class RunEvents(bool isKept = true)
         return (node?.Value as SandboxDataReceived)?.Stream == stream ? node : null;
     }
 
-    private LinkedListNode<SandboxEvent>? FindUnread(string layer)
+    private LinkedListNode<SandboxEvent>? FindLayer(string digest)
     {
-        LinkedListNode<SandboxEvent>? node = _waiting.Last;
-        while (node is not null && (node.Value as SandboxImagePulling)?.Layer?.Digest != layer)
+        LinkedListNode<SandboxEvent>? node = _unread.Last;
+        while (node is not null && (node.Value as SandboxImagePulling)?.Layer?.Digest != digest)
         {
             node = node.Previous;
         }
@@ -93,30 +93,30 @@ internal sealed class RunEvents(bool isKept = true)
     {
         lock (_lock)
         {
-            if (_waiting.First is not { } first)
+            if (_unread.First is not { } first)
             {
                 return null;
             }
 
-            if (first.Value is SandboxDataReceived { Data.Length: > MostBytes } output)
+            if (first.Value is SandboxDataReceived { Data.Length: > MaxEventBytes } output)
             {
-                first.Value = new SandboxDataReceived(output.Stream, output.Data[MostBytes..]);
-                return new SandboxDataReceived(output.Stream, output.Data[..MostBytes]);
+                first.Value = new SandboxDataReceived(output.Stream, output.Data[MaxEventBytes..]);
+                return new SandboxDataReceived(output.Stream, output.Data[..MaxEventBytes]);
             }
 
-            _waiting.RemoveFirst();
+            _unread.RemoveFirst();
             return first.Value;
         }
     }
 
-    private static ReadOnlyMemory<byte> From(ReadOnlyMemory<byte> first, ReadOnlyMemory<byte> next)
+    private static ReadOnlyMemory<byte> Extend(ReadOnlyMemory<byte> first, ReadOnlyMemory<byte> next)
     {
         MemoryMarshal.TryGetArray(first, out ArraySegment<byte> start);
         MemoryMarshal.TryGetArray(next, out ArraySegment<byte> end);
         return end.Array.AsMemory(start.Offset, end.Offset + end.Count - start.Offset);
     }
 
-    // What was read before is in front of it, and the array behind it nobody else's.
+    // The array may have bytes in front that were read before. The bytes behind belong to nobody else.
     private static ReadOnlyMemory<byte> Append(ReadOnlyMemory<byte> first, ReadOnlyMemory<byte> next)
     {
         MemoryMarshal.TryGetArray(first, out ArraySegment<byte> segment);

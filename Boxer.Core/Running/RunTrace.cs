@@ -1,12 +1,10 @@
 using System.Diagnostics;
 using Boxer.Diagnostics;
-using Boxer.Networking;
 using Boxer.Runtime;
-using Microsoft.Extensions.Logging;
 
 namespace Boxer.Running;
 
-/// <summary>Times the stages of one run, for its result, its activity and the histograms.</summary>
+/// <summary>Measures the stages of one run, for its result, its activity and the histograms.</summary>
 internal sealed class RunTrace : IDisposable
 {
     private readonly BoxerMetrics _metrics;
@@ -16,6 +14,9 @@ internal sealed class RunTrace : IDisposable
     private readonly Activity? _activity;
     private readonly Dictionary<string, TimeSpan> _stages = new(StringComparer.Ordinal);
 
+    /// <param name="metrics">The meter and the activity source.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="id">The identifier of the run.</param>
     internal RunTrace(BoxerMetrics metrics, TimeProvider time, string id)
     {
         _metrics = metrics;
@@ -26,10 +27,12 @@ internal sealed class RunTrace : IDisposable
         _activity?.SetTag("boxer.run.id", id);
     }
 
-    /// <summary>The network mode, once it is known to be one: what a request says is no tag of a metric.</summary>
+    /// <summary>Name of the network mode. Set it after validation: text of a request must not become a tag of a metric.</summary>
     internal string Network { get; set; } = "unknown";
 
-    /// <summary>Times one stage.</summary>
+    /// <summary>Runs and measures one stage.</summary>
+    /// <param name="stage">The name of the stage.</param>
+    /// <param name="action">The stage.</param>
     internal async Task<T> StageAsync<T>(string stage, Func<Task<T>> action)
     {
         long start = _time.GetTimestamp();
@@ -49,59 +52,36 @@ internal sealed class RunTrace : IDisposable
         }
     }
 
-    /// <summary>Makes the result of a run that came to its end.</summary>
-    internal SandboxResult End(SandboxEnd end, NetworkReport? network, string imageDigest, IReadOnlyList<string> unenforcedLimits, ILogger logger)
+    /// <summary>Ends the trace of a run that came to its end.</summary>
+    /// <param name="outcome">The outcome of the command.</param>
+    /// <param name="imageDigest">The digest of the image.</param>
+    /// <returns>The times of the stages.</returns>
+    internal SandboxTimings End(CommandOutcome outcome, string imageDigest)
     {
-        Record("run", end.RunTime);
-        Record("outputs", end.OutputsTime);
-        AddSpan("boxer.command", end.HandedOverAt, end.RunTime);
-        AddSpan("boxer.outputs", end.HandedOverAt + end.RunTime, end.OutputsTime);
+        Record("run", outcome.RunTime);
+        Record("outputs", outcome.OutputsTime);
+        AddSpan("boxer.command", outcome.HandedOverAt, outcome.RunTime);
+        AddSpan("boxer.outputs", outcome.HandedOverAt + outcome.RunTime, outcome.OutputsTime);
         TimeSpan total = _time.GetElapsedTime(_start);
         _activity?.SetTag("boxer.image.digest", imageDigest);
         _activity?.SetTag("boxer.network", Network);
-        _activity?.SetTag("boxer.termination", end.Termination.Kind.ToString());
-        _metrics.RunEnded(end.Termination.Kind, Network, total);
-        if (end.Outputs.Fault is not null)
+        _activity?.SetTag("boxer.termination", outcome.Termination.Kind.ToString());
+        _metrics.RunEnded(outcome.Termination.Kind, Network, total);
+        return new SandboxTimings
         {
-            Log.OutputsNotWritten(logger, _id, end.Outputs.Fault);
-        }
-
-        Log.RunEnded(logger, _id, imageDigest, end.Termination.Kind, (long)total.TotalMilliseconds);
-        if (end.Termination.Kind == TerminationKind.SandboxDied)
-        {
-            Log.RunDied(logger, _id, imageDigest, (long)total.TotalMilliseconds);
-        }
-
-        return new SandboxResult(end.Termination)
-        {
-            Id = _id,
-            StandardOutputBytes = end.Stdout,
-            StandardErrorBytes = end.Stderr,
-            OutputFiles = end.Outputs.Files,
-            OutputFilesIncomplete = end.Outputs.Incomplete,
-            OutputFilesDropped = end.Outputs.Dropped,
-            WorkspaceChanges = end.Changes?.Archive ?? default,
-            WorkspaceIncomplete = end.Changes?.Incomplete,
-            Network = network ?? NetworkReport.None,
-            NetworkIncomplete = network is null ? "This host could not read what the run did with its network." : null,
-            ImageDigest = imageDigest,
-            Usage = end.Usage,
-            Timings = new SandboxTimings
-            {
-                Queue = _stages.GetValueOrDefault("queue") + _stages.GetValueOrDefault("processors"),
-                Image = _stages.GetValueOrDefault("image"),
-                Network = _stages.GetValueOrDefault("network"),
-                Sandbox = _stages.GetValueOrDefault("sandbox"),
-                Run = end.RunTime,
-                OutputFiles = end.OutputsTime,
-                Cleanup = end.CleanupTime,
-                Total = total,
-            },
-            UnenforcedLimits = unenforcedLimits,
+            Queue = _stages.GetValueOrDefault("queue") + _stages.GetValueOrDefault("processors"),
+            Image = _stages.GetValueOrDefault("image"),
+            Network = _stages.GetValueOrDefault("network"),
+            Sandbox = _stages.GetValueOrDefault("sandbox"),
+            Run = outcome.RunTime,
+            OutputFiles = outcome.OutputsTime,
+            Cleanup = outcome.CleanupTime,
+            Total = total,
         };
     }
 
-    /// <summary>Notes that the run did not come to an end.</summary>
+    /// <summary>Ends the trace of a run that failed.</summary>
+    /// <param name="exception">The failure.</param>
     internal void Fail(Exception exception)
     {
         _activity?.SetStatus(ActivityStatusCode.Error, exception.Message);
@@ -109,9 +89,10 @@ internal sealed class RunTrace : IDisposable
         _metrics.RunFailed(exception, Network, _time.GetElapsedTime(_start));
     }
 
-    /// <summary>Times what is taken away when the run is over, and its caller may be gone.</summary>
+    /// <summary>Starts the activity of the clean-up, which goes on after the run's own activity has ended.</summary>
     internal Activity? StartCleanup() => _activity is null ? null : _metrics.Activities.StartActivity("boxer.cleanup", ActivityKind.Internal, _activity.Context);
 
+    /// <inheritdoc/>
     public void Dispose() => _activity?.Dispose();
 
     private void AddSpan(string name, DateTimeOffset start, TimeSpan duration)
@@ -125,7 +106,7 @@ internal sealed class RunTrace : IDisposable
 
     private void Record(string stage, TimeSpan duration)
     {
-        // A stage is repeated where another sandbox stands in for one that died.
+        // A stage is repeated if another sandbox replaces one that died.
         _stages[stage] = _stages.GetValueOrDefault(stage) + duration;
         _metrics.Stage(stage, duration);
     }

@@ -27,7 +27,7 @@ internal sealed record CommandPlan(
 }
 
 /// <summary>How the work ended.</summary>
-internal sealed record SandboxEnd(
+internal sealed record CommandOutcome(
     Termination Termination,
     ReadOnlyMemory<byte> Stdout,
     ReadOnlyMemory<byte> Stderr,

@@ -102,7 +102,7 @@ internal sealed class Sandbox
     /// <param name="killing">Destroys the sandbox at once.</param>
     /// <param name="cancellationToken">Destroys the sandbox, after the grace of the work where its command runs.</param>
     /// <exception cref="SandboxRuntimeException">The sandbox broke before the command ran.</exception>
-    internal async Task<SandboxEnd> RunAsync(
+    internal async Task<CommandOutcome> RunAsync(
         CommandPlan work,
         IDisposable processors,
         Action onStarted,
@@ -226,7 +226,7 @@ internal sealed class Sandbox
                     : "The sandbox ended before the command ran.");
             }
 
-            return new SandboxEnd(
+            return new CommandOutcome(
                 Terminations.From(stopped, end, work),
                 stdout.Kept,
                 stderr.Kept,

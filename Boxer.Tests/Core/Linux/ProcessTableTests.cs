@@ -73,7 +73,7 @@ public sealed class ProcessTableTests : IDisposable
         using var otherUser = new Stranger(Argument, Nobody, Program);
         using var neighbour = new Stranger($"--root={living.Directory}/s/x/state", Nobody);
 
-        await InstanceDirectory.ReconcileAsync(_scratch["base"], TimeProvider.System, NullLogger.Instance);
+        await StartupReconciler.ReconcileInstancesAsync(_scratch["base"], TimeProvider.System, NullLogger.Instance);
         Assert.False(Path.Exists(dead) || Path.Exists(dead + ".lock"));
         await living.DisposeAsync();
 

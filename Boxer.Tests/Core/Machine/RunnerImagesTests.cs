@@ -35,7 +35,7 @@ public sealed class RunnerImagesTests : IDisposable
         finally
         {
             File.Delete(programs);
-            await InstanceDirectory.ReconcileAsync(InstanceDirectory.DefaultBase(), TimeProvider.System, loggers.CreateLogger("test"));
+            await StartupReconciler.ReconcileInstancesAsync(InstanceDirectory.DefaultBase(), TimeProvider.System, loggers.CreateLogger("test"));
         }
 
         Assert.False(Directory.Exists(directory));

@@ -1,0 +1,115 @@
+using Boxer.Admission;
+using Boxer.Common;
+using Boxer.Diagnostics;
+using Boxer.Images;
+using Boxer.Networking;
+using Boxer.Runtime;
+using Boxer.Validation;
+using Microsoft.Extensions.Logging;
+
+namespace Boxer.Pool;
+
+/// <summary>The pool of one runner: boots sandboxes of images and network modes ahead, and gives them to runs.</summary>
+internal sealed class RunnerPool : IAsyncDisposable
+{
+    private readonly CheckedOptions _options;
+    private readonly SandboxLauncher _launcher;
+    private readonly IImageStore _images;
+    private readonly AdmissionQueue _admission;
+    private readonly ILogger _logger;
+    private readonly CancellationToken _stopping;
+    private readonly WarmUps _warmUps;
+    private readonly SandboxPool<PooledSandbox> _pool;
+    private readonly BackgroundTasks _keeping = new();
+
+    /// <summary>Starts an empty pool.</summary>
+    /// <param name="options">The options of the runner.</param>
+    /// <param name="launcher">Boots the sandboxes.</param>
+    /// <param name="images">The image store.</param>
+    /// <param name="admission">Promises memory to the sandboxes of the pool, and knows the demand for processors.</param>
+    /// <param name="metrics">The metrics of the pool.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="logger">The log.</param>
+    /// <param name="stopping">Cancelled when the runner is disposed: ends the wait for images.</param>
+    internal RunnerPool(
+        CheckedOptions options,
+        SandboxLauncher launcher,
+        IImageStore images,
+        AdmissionQueue admission,
+        PoolMetrics metrics,
+        TimeProvider time,
+        ILogger logger,
+        CancellationToken stopping)
+    {
+        _options = options;
+        _launcher = launcher;
+        _images = images;
+        _admission = admission;
+        _logger = logger;
+        _stopping = stopping;
+        _warmUps = new WarmUps(options.PoolImages, options.DefaultLimits, options.Values.Platform);
+        _pool = new SandboxPool<PooledSandbox>(
+            options.Values.Pool, options.PoolImages, IsBusy, admission, options.DefaultLimits.MemoryBytes!.Value, metrics, time, logger);
+    }
+
+    /// <summary>Takes a sandbox for a run, and has the pool replace it.</summary>
+    /// <param name="reference">The image as the request names it.</param>
+    /// <param name="digest">The digest of the image.</param>
+    /// <param name="mode">The network mode.</param>
+    /// <param name="memoryBytes">The memory limit of the run, in bytes.</param>
+    /// <returns>The sandbox, awake; the caller disposes it. <see langword="null"/> if none waits.</returns>
+    internal PooledSandbox? Take(ImageReference reference, string digest, INetworkMode mode, long memoryBytes) =>
+        mode.SupportsPooling ? _pool.Take(new PoolKey(digest, mode.Name), reference.ToString(), BootOf(reference, digest, mode), memoryBytes) : null;
+
+    /// <summary>Starts to keep sandboxes of the images that the options list with a number.</summary>
+    internal void KeepListedImages()
+    {
+        if (_options.Networks.TryGetValue(SandboxPool<PooledSandbox>.KeptNetwork, out INetworkMode? mode))
+        {
+            foreach (PoolImage image in _options.PoolImages.Where(image => image.Count > 0))
+            {
+                _ = _keeping.Add(KeepAsync(image.Image, mode));
+            }
+        }
+    }
+
+    /// <inheritdoc cref="SandboxPool{T}.GiveUpAsync"/>
+    internal Task<bool> GiveUpAsync(string network, TimeSpan pause) => _pool.GiveUpAsync(network, pause);
+
+    /// <inheritdoc cref="SandboxPool{T}.GiveUpMemory"/>
+    internal void GiveUpMemory() => _pool.GiveUpMemory();
+
+    /// <summary>Checks now whether something should be booted, instead of at the next tick.</summary>
+    internal void Wake() => _pool.Wake();
+
+    /// <summary>Destroys the sandboxes of the pool.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await _keeping.WhenAllAsync().ConfigureAwait(false);
+        await _pool.DisposeAsync().ConfigureAwait(false);
+    }
+
+    // Runs get the processors first. The pool boots with the rest: half of them, or all if no sandbox of an image waits.
+    private bool IsBusy(bool isUrgent) =>
+        _admission.IsAnyWaiting || _admission.Count.Running >= Math.Max(1, isUrgent ? Environment.ProcessorCount : Environment.ProcessorCount / 2);
+
+    private async Task KeepAsync(ImageReference reference, INetworkMode mode)
+    {
+        await Task.Yield();
+        try
+        {
+            IImageLease image = await _images.AcquireAsync(reference, new ImageAcquireOptions { Policy = _options.Values.PullPolicy }, _stopping).ConfigureAwait(false);
+            string digest = image.Digest;
+            await image.DisposeAsync().ConfigureAwait(false);
+            _pool.Keep(new PoolKey(digest, mode.Name), reference.ToString(), BootOf(reference, digest, mode));
+        }
+        catch (Exception exception)
+        {
+            // The first run of the image reports the fault, and the pool keeps the image from then on.
+            Log.PoolImageFailed(_logger, reference.ToString(), exception);
+        }
+    }
+
+    private Func<CancellationToken, Task<PooledSandbox>> BootOf(ImageReference reference, string digest, INetworkMode mode) =>
+        cancellationToken => PooledSandbox.BootAsync(_launcher, _images, reference, digest, mode, _warmUps, cancellationToken);
+}
