@@ -1,12 +1,13 @@
 /*
- * boxer-init: PID 1 of a sandbox, and the launch step of the sandbox's runtime on the host.
+ * PID 1 of a sandbox. Its control socket is descriptor 3. PROTOCOL.md, beside this file, describes the frames on the socket and the
+ * reasons for the order of steps.
  *
- *   boxer-init launch [--cgroup FILE]... [--netns PATH] [--hide-net-core-sysctls] [--hide-attributes] [--fds N] -- PROGRAM [ARG]...
- *   boxer-init                        as PID 1, with the control socket as descriptor 3
- *
- * PROTOCOL.md, beside this file, describes what goes over the socket and why things are done in this order.
+ * The guest is hostile: it can call, signal and trace everything that gVisor lets it. Read "What protects PID 1" in PROTOCOL.md
+ * before a change.
  */
 #define _GNU_SOURCE
+#include "boxer-init.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -34,16 +35,15 @@
 #include <unistd.h>
 
 enum {
-    /* Versions: of the protocol; of the layout of START and WARM_UP; of ENDED and OUTPUT_FILE; of all other frames. */
+    /* The protocol's version, then layout versions: START and WARM_UP; ENDED and OUTPUT_FILE; all other frames. */
     VERSION = 4,
     PLAN_VERSION = 4,
     REPORT_VERSION = 2,
     FRAME_VERSION = 1,
     CONTROL = 3,
     RESERVED_ID = 0x7FFFFF00,
-    /* Ids of the user namespace of a command of user 0: 0 to one less. */
+    /* Number of ids, from 0 on, in the user namespace of a command of user 0. */
     MAPPED_IDS = 65536,
-    LAUNCH_FAILED = 125,
     HEADER_SIZE = 8,
     MAX_START = 6 << 20,
     MAX_PAYLOAD = 64 << 10,
@@ -55,16 +55,16 @@ enum {
     MAX_HOSTNAME = 64,
     MAX_STAGE = 256,
     MAX_DEPTH = 64,
-    /* Entries of a workspace that are looked at for changes. */
+    /* Maximum number of workspace entries examined for changes. */
     MAX_WALK = 200000,
     MAX_LINKS = 8,
     MAX_PROCESSORS = 8192,
     MAX_MEMINFO = 1024,
     SCRATCH_BYTES = 16 << 20,
-    /* Of cpu.cfs_quota_us, in microseconds. */
+    /* Period of cpu.cfs_quota_us, in microseconds. */
     CPU_PERIOD = 100000,
     LEAST_MEMORY = 1024,
-    /* A host that takes nothing for this long is treated as gone. */
+    /* A host that reads nothing for this long is treated as gone. */
     STALL_MILLISECONDS = 60000,
 };
 
@@ -96,9 +96,9 @@ enum frame_type {
     OUTPUT_LINK = 0x800D,
 };
 
-/* Flags of a directory of the tmpfs. */
+/* Kinds of directories of the tmpfs; 0 is an ordinary one. */
 enum {
-    LEAVE_USED = 1,
+    UNLESS_USED = 1,
     WORKSPACE = 2,
 };
 
@@ -116,6 +116,9 @@ enum stage {
     STAGE_USER_NAMESPACE = 12,
 };
 
+/* Kind of WARMED_UP for a command that could not be executed; other kinds are as in ENDED. */
+enum { WARM_UP_NOT_STARTED = 2 };
+
 enum truncation {
     CUT_BYTES = 1,
     CUT_ENTRIES = 2,
@@ -126,7 +129,7 @@ enum truncation {
     CUT_REASONS = 7,
 };
 
-/* The kernel's own headers are not among those of every libc. */
+/* Not every libc comes with the kernel's own headers. */
 struct capability_header {
     uint32_t version;
     int pid;
@@ -140,218 +143,35 @@ struct capability_data {
 
 static const uint32_t CAPABILITY_VERSION_3 = 0x20080522;
 
-/* CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SYS_CHROOT, SETFCAP: installing packages and changing the user take these. */
+/* CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SYS_CHROOT, SETFCAP: enough to install packages and to change the user. */
 static const uint64_t ALLOWED_CAPABILITIES = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 18 | 1u << 31;
 
-struct bpf_instruction {
-    uint16_t code;
-    uint8_t jump_true;
-    uint8_t jump_false;
-    uint32_t value;
-};
+/* Repeats a system call that a signal interrupted. */
+#define RETRY(call)                                   \
+    ({                                                \
+        __typeof__(call) result_;                     \
+        do                                            \
+            result_ = (call);                         \
+        while (result_ == -1 && errno == EINTR);      \
+        result_;                                      \
+    })
 
-struct bpf_program {
-    uint16_t length;
-    struct bpf_instruction *instructions;
-};
-
-enum bpf_code {
-    BPF_LOAD_WORD = 0x20,
-    BPF_JUMP_EQUAL = 0x15,
-    BPF_JUMP_SET = 0x45,
-    BPF_RETURN = 0x06,
-};
-
-#define SECCOMP_ALLOW 0x7FFF0000u
-#define SECCOMP_ERRNO 0x00050000u
-#if defined(__x86_64__)
-#define AUDIT_ARCHITECTURE 0xC000003Eu
-#elif defined(__aarch64__)
-#define AUDIT_ARCHITECTURE 0xC00000B7u
-#else
-#error "boxer-init is for x86-64 and arm64"
-#endif
-
-/* Where struct seccomp_data has what a filter looks at (seccomp(2)). */
-enum call_field {
-    CALL_NUMBER = 0,
-    CALL_ARCHITECTURE = 4,
-    CALL_FIRST_ARGUMENT = 16,
-    CALL_SECOND_ARGUMENT = 24,
-};
-
-static int install_filter(struct bpf_program *program)
-{
-    return prctl(PR_SET_SECCOMP, 2 /* SECCOMP_MODE_FILTER */, program, 0, 0);
-}
-
-/* ---- descriptors ---- */
-
-static void close_from(unsigned int first)
-{
-    if (syscall(SYS_close_range, first, ~0u, 0) == 0)
-        return;
-    DIR *directory = opendir("/proc/self/fd");
-    if (directory == NULL) {
-        for (int fd = (int)first; fd < 65536; fd++)
-            close(fd);
-        return;
-    }
-    struct dirent *entry;
-    while ((entry = readdir(directory)) != NULL) {
-        char *end;
-        long fd = strtol(entry->d_name, &end, 10);
-        if (end != entry->d_name && *end == '\0' && fd >= (long)first && fd != dirfd(directory))
-            close((int)fd);
-    }
-    closedir(directory);
-}
-
-static void reset_signals(void)
-{
-    for (int signal_number = 1; signal_number < NSIG; signal_number++)
-        signal(signal_number, SIG_DFL);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* ---- launch: on the host ---- */
-
-_Noreturn static void launch_fail(const char *step, const char *object)
+static void close_keeping_errno(int fd)
 {
     int error = errno;
-    dprintf(STDERR_FILENO, "boxer-init: %s%s%s: %s\n", step, object != NULL ? " " : "", object != NULL ? object : "", strerror(error));
-    _exit(LAUNCH_FAILED);
-}
-
-_Noreturn static void launch_usage(const char *fault)
-{
-    dprintf(STDERR_FILENO,
-        "boxer-init: %s: usage: boxer-init launch [--cgroup FILE]... [--netns PATH] [--hide-net-core-sysctls] "
-        "[--hide-attributes] [--fds N] -- PROGRAM [ARG]...\n",
-        fault);
-    _exit(LAUNCH_FAILED);
-}
-
-static void join_cgroup(const char *procs)
-{
-    int fd = open(procs, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, "0\n", 2) != 2)
-        launch_fail("join cgroup", procs);
     close(fd);
+    errno = error;
 }
 
-/*
- * Where the whole machine is out of memory, sandboxes go before the process that runs them (proc_pid_oom_score_adj(5)). Lowering
- * the score takes a privilege, so it is added to what the process has.
- */
-static void offer_to_oom_killer(void)
+/* Closes a descriptor of the state, if it is open, and marks it closed. */
+static void close_fd(int *fd)
 {
-    enum { MORE = 500, MOST = 1000 };
-    char text[16] = "";
-    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
-    if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
-        launch_fail("read", "/proc/self/oom_score_adj");
-    long score = strtol(text, NULL, 10) + MORE;
-    int length = snprintf(text, sizeof text, "%ld", score < MOST ? score : MOST);
-    if (pwrite(fd, text, (size_t)length, 0) != length)
-        launch_fail("set", "/proc/self/oom_score_adj");
-    close(fd);
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
 }
 
-/*
- * From here on fgetxattr(2) says that a file has no such attribute: the runtimes that need this pad its values with zeros, and ask it of
- * symbolic links, which fails with EBADF. What a guest calls is not concerned: the runtime's own filter or tracer comes first.
- */
-static void hide_attributes(void)
-{
-    struct bpf_instruction filter[] = {
-        { BPF_LOAD_WORD, 0, 0, CALL_ARCHITECTURE },
-        { BPF_JUMP_EQUAL, 0, 3, AUDIT_ARCHITECTURE },
-        { BPF_LOAD_WORD, 0, 0, CALL_NUMBER },
-        { BPF_JUMP_EQUAL, 0, 1, SYS_fgetxattr },
-        { BPF_RETURN, 0, 0, SECCOMP_ERRNO | ENODATA },
-        { BPF_RETURN, 0, 0, SECCOMP_ALLOW },
-    };
-    struct bpf_program program = { sizeof filter / sizeof filter[0], filter };
-
-    /* Without CAP_SYS_ADMIN a filter needs no_new_privs, which runtimes without root can have. */
-    if (install_filter(&program) != 0
-        && (errno != EACCES || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || install_filter(&program) != 0))
-        launch_fail("hide attributes", NULL);
-}
-
-static long take_number(const char *option, const char *value, long least, long most)
-{
-    char *end;
-    long number = strtol(value, &end, 10);
-    if (*value == '\0' || *end != '\0' || number < least || number > most)
-        launch_usage(option);
-    return number;
-}
-
-_Noreturn static void launch(int argc, char **argv)
-{
-    const char *netns = NULL;
-    int hides_sysctls = 0;
-    int hides_attributes = 0;
-    long fds = -1;
-    int i = 2;
-
-    /* .NET ignores SIGPIPE, and what is ignored stays ignored over exec. */
-    reset_signals();
-    offer_to_oom_killer();
-    for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        const char *option = argv[i];
-        if (strcmp(option, "--hide-net-core-sysctls") == 0) {
-            hides_sysctls = 1;
-            continue;
-        }
-        if (strcmp(option, "--hide-attributes") == 0) {
-            hides_attributes = 1;
-            continue;
-        }
-        if (i + 1 >= argc)
-            launch_usage(option);
-        const char *value = argv[++i];
-        if (strcmp(option, "--cgroup") == 0) {
-            join_cgroup(value);
-        } else if (strcmp(option, "--netns") == 0) {
-            netns = value;
-        } else if (strcmp(option, "--fds") == 0) {
-            fds = take_number(option, value, 3, 65536);
-        } else {
-            launch_usage(option);
-        }
-    }
-    if (i + 1 >= argc)
-        launch_usage("no program");
-
-    if (netns != NULL) {
-        int fd = open(netns, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || setns(fd, CLONE_NEWNET) != 0)
-            launch_fail("join network namespace", netns);
-        close(fd);
-    }
-    if (hides_sysctls) {
-        /* Slave, not private: an unmount on the host must not be held up by this namespace. */
-        if (unshare(CLONE_NEWNS) != 0)
-            launch_fail("unshare mount namespace", NULL);
-        if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0)
-            launch_fail("make mounts slaves", NULL);
-        if (mount("tmpfs", "/proc/sys/net/core", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4096,mode=0555") != 0)
-            launch_fail("mount over", "/proc/sys/net/core");
-    }
-    if (fds >= 0)
-        close_from((unsigned int)fds);
-    if (hides_attributes)
-        hide_attributes();
-    execvp(argv[i + 1], &argv[i + 1]);
-    launch_fail("exec", argv[i + 1]);
-}
-
-/* ---- PID 1: state ---- */
+/* ---- state ---- */
 
 struct limit {
     uint32_t resource;
@@ -363,7 +183,7 @@ struct tmpfs {
     uint32_t mode;
     uint32_t uid;
     uint32_t gid;
-    uint32_t flags;
+    uint32_t kind;
 };
 
 struct text_file {
@@ -373,13 +193,13 @@ struct text_file {
 };
 
 /*
- * What START says, in memory that init and its child share: init reads and checks it, the child uses it and says in it where
- * it failed. The pointers hold in both, because the mapping is older than the fork.
+ * A START or WARM_UP frame, in memory that PID 1 and its child share: PID 1 reads and checks it, the child uses it and records in it
+ * which step failed. The pointers are valid in both processes, because the mapping is older than the fork.
  */
 struct plan {
     uint32_t failed_stage;
     uint32_t failed_errno;
-    int is_quiet;
+    int is_warm_up;
     uid_t uid;
     gid_t gid;
     uint64_t capabilities;
@@ -414,13 +234,13 @@ struct processors {
     uint8_t bits[MAX_PROCESSORS / 8];
 };
 
-/* A directory of the plan, in the plan's order; the path is a copy. It is not mounted where the image uses the directory. */
+/* A directory of the plan, in the plan's order; the path is a copy. A directory that the image uses is not mounted. */
 struct mount_point {
     struct tmpfs tmpfs;
     int is_mounted;
 };
 
-/* A text file that is made and has no content yet; the path is a copy. */
+/* A text file that has been created and has no content yet; the path is a copy. */
 struct empty_file {
     char *path;
     int fd;
@@ -468,7 +288,7 @@ static uint8_t buffer[HEADER_SIZE + MAX_PAYLOAD];
 static uint8_t outgoing[2 * (HEADER_SIZE + MAX_PAYLOAD)];
 static size_t outgoing_length;
 
-/* ---- PID 1: little-endian ---- */
+/* ---- little-endian ---- */
 
 static uint32_t get32(const uint8_t *from)
 {
@@ -500,7 +320,7 @@ static uint8_t *put_text(uint8_t *to, const char *text, size_t length)
     return to + length + 1;
 }
 
-/* ---- PID 1: the end ---- */
+/* ---- killing and reaping ---- */
 
 static pid_t reap_one(void)
 {
@@ -516,7 +336,7 @@ static pid_t reap_one(void)
     return pid;
 }
 
-/* Kills and reaps every process but this one. ECHILD is proof: what lives is a child, or has an ancestor that is. */
+/* Kills and reaps every process but this one. ECHILD proves that none is left: each is a child of PID 1, or has an ancestor that is. */
 static void kill_all(void)
 {
     for (;;) {
@@ -525,7 +345,7 @@ static void kill_all(void)
         while ((pid = reap_one()) > 0) { }
         if (pid < 0 && errno == ECHILD)
             return;
-        /* Woken by SIGCHLD; the time is for one that forked between two kills. */
+        /* SIGCHLD ends the wait. The timeout is for a process that forked between two kills. */
         sigset_t all;
         sigfillset(&all);
         sigdelset(&all, SIGCHLD);
@@ -539,25 +359,29 @@ _Noreturn static void leave(int code)
     _exit(code);
 }
 
-/* ---- PID 1: sending ---- */
+/* ---- sending ---- */
+
+/* Exits if the host is gone. */
+static void wait_until_writable(void)
+{
+    struct pollfd poll_fd = { .fd = CONTROL, .events = POLLOUT };
+    int ready = poll(&poll_fd, 1, STALL_MILLISECONDS);
+    if (ready == 0 || (ready < 0 && errno != EINTR) || (ready > 0 && (poll_fd.revents & (POLLHUP | POLLERR)) != 0))
+        leave(1);
+}
 
 static void send_bytes(const uint8_t *bytes, size_t length)
 {
     while (length > 0) {
-        ssize_t sent = send(CONTROL, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent = RETRY(send(CONTROL, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT));
         if (sent > 0) {
             bytes += sent;
             length -= (size_t)sent;
-            continue;
+        } else if (sent < 0 && errno != EAGAIN) {
+            leave(1);
+        } else {
+            wait_until_writable();
         }
-        if (sent < 0 && errno == EINTR)
-            continue;
-        struct pollfd poll_fd = { .fd = CONTROL, .events = POLLOUT };
-        if (sent < 0 && errno != EAGAIN)
-            leave(1);
-        int ready = poll(&poll_fd, 1, STALL_MILLISECONDS);
-        if (ready == 0 || (ready < 0 && errno != EINTR) || (ready > 0 && (poll_fd.revents & (POLLHUP | POLLERR)) != 0))
-            leave(1);
     }
 }
 
@@ -567,7 +391,7 @@ static void flush(void)
     outgoing_length = 0;
 }
 
-/* Queues the frame whose payload is at buffer + HEADER_SIZE. Frames go out together: each send wakes the host. */
+/* Queues the frame whose payload is at buffer + HEADER_SIZE. Frames are sent together, because each send wakes the host. */
 static void send_buffer(enum frame_type type, size_t length)
 {
     put32(buffer, (uint32_t)length);
@@ -590,7 +414,7 @@ _Noreturn static void fault(const char *stage, const char *object, int error)
 {
     char text[MAX_STAGE];
     int length = snprintf(text, sizeof text, "%s%s%.200s", stage, object != NULL ? " " : "", object != NULL ? object : "");
-    /* A path may hold any byte; a stage is printable ASCII. */
+    /* A path can have any byte; a stage is printable ASCII. */
     for (int i = 0; i < length; i++)
         if (text[i] < ' ' || text[i] > '~')
             text[i] = '?';
@@ -605,7 +429,7 @@ _Noreturn static void malformed(const char *what)
     fault("malformed", what, EBADMSG);
 }
 
-/* ---- PID 1: parsing START ---- */
+/* ---- reading payloads ---- */
 
 struct reader {
     const uint8_t *at;
@@ -647,7 +471,7 @@ static uint32_t take_id(struct reader *reader, const char *field)
     return id;
 }
 
-/* A string is followed by a NUL that its length does not count, and holds no other: it is used in place. */
+/* A text ends with a NUL that its length does not count, and has no other NUL, so it is used in place. */
 static const char *take_text(struct reader *reader, const char *field)
 {
     uint32_t length = take32(reader, field);
@@ -659,7 +483,7 @@ static const char *take_text(struct reader *reader, const char *field)
     return (const char *)text;
 }
 
-/* Names between slashes, none of them empty, "." or "..". */
+/* Checks names between slashes: none may be empty, too long, "." or "..". */
 static void check_names(const char *names, const char *field)
 {
     for (const char *name = names;;) {
@@ -672,7 +496,7 @@ static void check_names(const char *names, const char *field)
     }
 }
 
-/* An absolute path; links in it are followed, inside the sandbox. */
+/* Returns an absolute path. Links in it are followed: they stay in the sandbox. */
 static const char *take_path(struct reader *reader, const char *field)
 {
     const char *path = take_text(reader, field);
@@ -682,7 +506,7 @@ static const char *take_path(struct reader *reader, const char *field)
     return path;
 }
 
-/* A path below the workspace. */
+/* Returns a path below the workspace. */
 static const char *take_relative(struct reader *reader, const char *field)
 {
     const char *path = take_text(reader, field);
@@ -692,84 +516,117 @@ static const char *take_relative(struct reader *reader, const char *field)
     return path;
 }
 
-static void parse_start(size_t length)
+/* Returns a path, or the one other text that the field may have. */
+static const char *take_path_or(struct reader *reader, const char *other, const char *field)
 {
-    struct reader reader = { plan->payload, plan->payload + length };
+    struct reader start = *reader;
+    if (strcmp(take_text(reader, field), other) == 0)
+        return other;
+    *reader = start;
+    return take_path(reader, field);
+}
 
-    plan->uid = take_id(&reader, "uid");
-    plan->gid = take_id(&reader, "gid");
-    plan->capabilities = take64(&reader, "capabilities");
+static void take_end(const struct reader *reader, const char *field)
+{
+    if (reader->at != reader->end)
+        malformed(field);
+}
+
+/* ---- reading START and WARM_UP ---- */
+
+static void take_identity(struct reader *reader)
+{
+    plan->uid = take_id(reader, "uid");
+    plan->gid = take_id(reader, "gid");
+    plan->capabilities = take64(reader, "capabilities");
     if (plan->capabilities != 0 && (plan->uid != 0 || (plan->capabilities & ~ALLOWED_CAPABILITIES) != 0))
         malformed("capabilities");
-    plan->group_count = take_count(&reader, MAX_GROUPS, "groups");
+    plan->group_count = take_count(reader, MAX_GROUPS, "groups");
     for (uint32_t i = 0; i < plan->group_count; i++)
-        plan->groups[i] = take_id(&reader, "groups");
-    plan->limit_count = take_count(&reader, MAX_ITEMS, "limits");
+        plan->groups[i] = take_id(reader, "groups");
+}
+
+static void take_limits(struct reader *reader)
+{
+    plan->limit_count = take_count(reader, MAX_ITEMS, "limits");
     for (uint32_t i = 0; i < plan->limit_count; i++) {
         struct limit *limit = &plan->limits[i];
-        limit->resource = take32(&reader, "limits");
-        limit->value.rlim_cur = take64(&reader, "limits");
-        limit->value.rlim_max = take64(&reader, "limits");
+        limit->resource = take32(reader, "limits");
+        limit->value.rlim_cur = take64(reader, "limits");
+        limit->value.rlim_max = take64(reader, "limits");
     }
-    plan->hostname = take_text(&reader, "hostname");
-    if (strlen(plan->hostname) > MAX_HOSTNAME)
-        malformed("hostname");
-    struct reader saved = reader;
-    plan->cwd = take_text(&saved, "cwd");
-    if (strcmp(plan->cwd, "/") == 0)
-        reader = saved;
-    else
-        plan->cwd = take_path(&reader, "cwd");
-    plan->tmpfs_size = take64(&reader, "tmpfs");
+}
+
+static void take_tmpfs(struct reader *reader)
+{
+    plan->tmpfs_size = take64(reader, "tmpfs");
     if (plan->tmpfs_size == 0 || plan->tmpfs_size > INT64_MAX)
         malformed("tmpfs");
-    plan->tmpfs_count = take_count(&reader, MAX_ITEMS, "tmpfs");
-    int workspaces = 0;
+    plan->tmpfs_count = take_count(reader, MAX_ITEMS, "tmpfs");
     plan->workspace = NULL;
     for (uint32_t i = 0; i < plan->tmpfs_count; i++) {
         struct tmpfs *tmpfs = &plan->tmpfs[i];
-        tmpfs->path = take_path(&reader, "tmpfs");
-        tmpfs->mode = take32(&reader, "tmpfs");
-        tmpfs->uid = take_id(&reader, "tmpfs");
-        tmpfs->gid = take_id(&reader, "tmpfs");
-        tmpfs->flags = take32(&reader, "tmpfs");
-        workspaces += tmpfs->flags == WORKSPACE;
-        /* A warm-up has none. */
-        if (tmpfs->mode > 07777 || tmpfs->flags > WORKSPACE || workspaces > !plan->is_quiet)
+        tmpfs->path = take_path(reader, "tmpfs");
+        tmpfs->mode = take32(reader, "tmpfs");
+        tmpfs->uid = take_id(reader, "tmpfs");
+        tmpfs->gid = take_id(reader, "tmpfs");
+        tmpfs->kind = take_count(reader, WORKSPACE, "tmpfs");
+        if (tmpfs->mode > 07777)
             malformed("tmpfs");
-        if (tmpfs->flags == WORKSPACE)
-            plan->workspace = tmpfs->path;
+        if (tmpfs->kind != WORKSPACE)
+            continue;
+        /* A run has at most one workspace, a warm-up none. */
+        if (plan->workspace != NULL || plan->is_warm_up)
+            malformed("tmpfs");
+        plan->workspace = tmpfs->path;
     }
-    plan->text_count = take_count(&reader, MAX_ITEMS, "text files");
+}
+
+static void take_text_files(struct reader *reader)
+{
+    plan->text_count = take_count(reader, MAX_ITEMS, "text files");
     for (uint32_t i = 0; i < plan->text_count; i++) {
         struct text_file *text = &plan->texts[i];
-        text->path = take_path(&reader, "text files");
-        text->length = take32(&reader, "text files");
-        text->content = take(&reader, text->length, "text files");
+        text->path = take_path(reader, "text files");
+        text->length = take32(reader, "text files");
+        text->content = take(reader, text->length, "text files");
     }
-    saved = reader;
-    plan->output = take_text(&saved, "output");
-    if (plan->output[0] == '\0')
-        reader = saved;
-    else
-        plan->output = take_path(&reader, "output");
-    plan->output_bytes = take64(&reader, "output");
-    plan->output_entries = take32(&reader, "output");
+}
 
-    uint32_t used = take_count(&reader, MAX_STRINGS, "arguments");
+static void take_command(struct reader *reader)
+{
+    uint32_t used = take_count(reader, MAX_STRINGS, "arguments");
     if (used == 0)
         malformed("arguments");
     plan->argv = plan->strings;
     for (uint32_t i = 0; i < used; i++)
-        plan->argv[i] = (char *)take_text(&reader, "arguments");
+        plan->argv[i] = (char *)take_text(reader, "arguments");
     if (plan->argv[0][0] == '\0')
         malformed("arguments");
     plan->argv[used] = NULL;
     plan->envp = plan->strings + used + 1;
-    uint32_t variables = take_count(&reader, MAX_STRINGS - used, "environment");
+    uint32_t variables = take_count(reader, MAX_STRINGS - used, "environment");
     for (uint32_t i = 0; i < variables; i++)
-        plan->envp[i] = (char *)take_text(&reader, "environment");
+        plan->envp[i] = (char *)take_text(reader, "environment");
     plan->envp[variables] = NULL;
+}
+
+static void parse_plan(size_t length)
+{
+    struct reader reader = { plan->payload, plan->payload + length };
+
+    take_identity(&reader);
+    take_limits(&reader);
+    plan->hostname = take_text(&reader, "hostname");
+    if (strlen(plan->hostname) > MAX_HOSTNAME)
+        malformed("hostname");
+    plan->cwd = take_path_or(&reader, "/", "cwd");
+    take_tmpfs(&reader);
+    take_text_files(&reader);
+    plan->output = take_path_or(&reader, "", "output");
+    plan->output_bytes = take64(&reader, "output");
+    plan->output_entries = take32(&reader, "output");
+    take_command(&reader);
     plan->memory_bytes = take64(&reader, "memory");
     plan->cpu_quota = take32(&reader, "processor time");
     if (plan->memory_bytes < LEAST_MEMORY || plan->memory_bytes > INT64_MAX || plan->cpu_quota < 1 || plan->cpu_quota > INT32_MAX)
@@ -777,17 +634,16 @@ static void parse_start(size_t length)
     plan->merges_output = take_count(&reader, 1, "flags");
     plan->change_bytes = take64(&reader, "changes");
     plan->change_entries = take32(&reader, "changes");
-    if (plan->change_entries > 0 && workspaces == 0)
+    if (plan->change_entries > 0 && plan->workspace == NULL)
         malformed("changes");
-    if (reader.at != reader.end)
-        malformed("end of START");
+    take_end(&reader, "end of START");
 }
 
-/* ---- PID 1: preparation ---- */
+/* ---- preparation ---- */
 
 static int make_directories(const char *path, uid_t uid, gid_t gid, int parents_only);
 
-/* Makes what a link of the image names and does not have (home -> var/home). Returns 0 where something is there then. */
+/* Makes the missing target of a link of the image (home -> var/home). Returns 0 if the target exists afterwards. */
 static int make_target(const char *link)
 {
     static int depth;
@@ -815,10 +671,7 @@ static int make_target(const char *link)
     return made;
 }
 
-/*
- * Makes a directory and its parents; those that are made belong to root, the last one to the given ids.
- * Returns 0, or -1 with errno.
- */
+/* Makes a directory and its missing parents. Parents belong to root, the directory to the given ids. Returns 0, or -1 with errno. */
 static int make_directories(const char *path, uid_t uid, gid_t gid, int parents_only)
 {
     char prefix[MAX_PATH + 1];
@@ -842,7 +695,12 @@ static int make_directories(const char *path, uid_t uid, gid_t gid, int parents_
     return 0;
 }
 
-/* Whether the image has something in this directory, which a mount would hide. */
+static int is_dots(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* Returns 1 if the directory has entries, which a mount would hide. */
 static int is_used(const char *path)
 {
     int used = 0;
@@ -856,9 +714,15 @@ static int is_used(const char *path)
     }
     struct dirent *entry;
     while (!used && (entry = readdir(directory)) != NULL)
-        used = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+        used = !is_dots(entry->d_name);
     closedir(directory);
     return used;
+}
+
+static void unmount(const char *path, int flags)
+{
+    if (umount2(path, flags) != 0)
+        fault("unmount", path, errno);
 }
 
 static char *copy_text(const char *text)
@@ -869,13 +733,13 @@ static char *copy_text(const char *text)
     return copy;
 }
 
-/* The file system of all directories is mounted here while they are bound. Every root has this directory. */
+/* Mount point of the one tmpfs while its directories are bound to their paths. Every root has this directory. */
 static const char TMPFS_ROOT[] = "/.boxer";
 
 static void file_failed(int error);
 
-/* The image has a file at its path, or on the way there: the request is wrong, and not the sandbox. */
-static void refuse_workspace(struct mount_point *point, int error)
+/* The image has a file at the workspace's path or at a parent: the request is wrong, not the sandbox. */
+static void reject_workspace(struct mount_point *point, int error)
 {
     point->is_mounted = 0;
     strcpy(file_path, point->tmpfs.path);
@@ -889,13 +753,13 @@ static void mount_directory(const struct tmpfs *tmpfs)
     snprintf(source, sizeof source, "%s/%u", TMPFS_ROOT, mount_count++);
     point->tmpfs = *tmpfs;
     point->tmpfs.path = copy_text(tmpfs->path);
-    point->is_mounted = tmpfs->flags != LEAVE_USED || !is_used(tmpfs->path);
+    point->is_mounted = tmpfs->kind != UNLESS_USED || !is_used(tmpfs->path);
     if (!point->is_mounted)
         return;
-    /* gVisor mounts a directory on a file, and nothing can then be made where the file was. */
+    /* gVisor mounts a directory on a file, and no entries can then be made there. */
     struct stat info;
-    if (tmpfs->flags == WORKSPACE && stat(tmpfs->path, &info) == 0 && !S_ISDIR(info.st_mode)) {
-        refuse_workspace(point, ENOTDIR);
+    if (tmpfs->kind == WORKSPACE && stat(tmpfs->path, &info) == 0 && !S_ISDIR(info.st_mode)) {
+        reject_workspace(point, ENOTDIR);
         return;
     }
     if (mkdir(source, 0700) != 0 || chown(source, tmpfs->uid, tmpfs->gid) != 0 || chmod(source, tmpfs->mode) != 0)
@@ -903,21 +767,21 @@ static void mount_directory(const struct tmpfs *tmpfs)
     for (int attempt = 0; mount(source, tmpfs->path, NULL, MS_BIND | MS_NOSUID | MS_NODEV, NULL) != 0; attempt++) {
         if (attempt == 0 && errno == ENOENT && make_directories(tmpfs->path, 0, 0, 0) == 0)
             continue;
-        if (tmpfs->flags != WORKSPACE)
+        if (tmpfs->kind != WORKSPACE)
             fault("mount", tmpfs->path, errno);
-        refuse_workspace(point, errno);
+        reject_workspace(point, errno);
         return;
     }
-    if (tmpfs->flags == WORKSPACE && (workspace_fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+    if (tmpfs->kind == WORKSPACE && (workspace_fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         fault("open", tmpfs->path, errno);
 }
 
-/* The directories are in one file system, so that its size is the bound of them all together. */
+/* The directories are in one file system, so that its size limits all of them together. */
 static void mount_directories(void)
 {
     char options[64];
     snprintf(options, sizeof options, "size=%llu,mode=0700", (unsigned long long)plan->tmpfs_size);
-    /* A warm-up of user 0 may have put something else there. */
+    /* A warm-up of user 0 can have replaced it. */
     struct stat info;
     if (lstat(TMPFS_ROOT, &info) != 0 || !S_ISDIR(info.st_mode)) {
         unlink(TMPFS_ROOT);
@@ -927,8 +791,8 @@ static void mount_directories(void)
         fault("mount", TMPFS_ROOT, errno);
     for (uint32_t i = 0; i < plan->tmpfs_count; i++)
         mount_directory(&plan->tmpfs[i]);
-    if (plan->tmpfs_count > 0 && umount2(TMPFS_ROOT, MNT_DETACH) != 0)
-        fault("unmount", TMPFS_ROOT, errno);
+    if (plan->tmpfs_count > 0)
+        unmount(TMPFS_ROOT, MNT_DETACH);
     mounted_size = plan->tmpfs_size;
 }
 
@@ -936,13 +800,13 @@ static void unmount_directories(void)
 {
     while (mount_count > 0) {
         struct mount_point *point = &mounts[--mount_count];
-        if (point->is_mounted && umount2(point->tmpfs.path, 0) != 0)
-            fault("unmount", point->tmpfs.path, errno);
+        if (point->is_mounted)
+            unmount(point->tmpfs.path, 0);
         free((char *)point->tmpfs.path);
     }
 }
 
-/* Whether the mounts that are there are those of the plan. */
+/* Returns 1 if the present mounts are those of the plan. */
 static int are_mounts_wanted(void)
 {
     int same = mount_count == plan->tmpfs_count && mounted_size == plan->tmpfs_size;
@@ -950,42 +814,48 @@ static int are_mounts_wanted(void)
         const struct tmpfs *there = &mounts[i].tmpfs;
         const struct tmpfs *wanted = &plan->tmpfs[i];
         same = strcmp(there->path, wanted->path) == 0 && there->mode == wanted->mode && there->uid == wanted->uid && there->gid == wanted->gid
-            && there->flags == wanted->flags;
+            && there->kind == wanted->kind;
     }
     return same;
 }
 
+static int remove_existing(int directory, const char *name)
+{
+    return unlinkat(directory, name, 0) == 0 || errno == ENOENT ? 0 : -1;
+}
+
 /*
- * Opens a new file in place of what is there; a link there is removed and not followed. It has its mode at once: nobody is
- * there to look at it before GO.
+ * Opens a new file, in place of an existing file or link; the link is not followed. The file has its final mode at once: no process of
+ * the guest runs before GO. Returns the descriptor, or -1 with errno.
  */
-static int create_file(const char *path, mode_t mode)
+static int create_at(int directory, const char *name, mode_t mode, uid_t uid, gid_t gid)
 {
     int fd;
-    for (int attempt = 0; (fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)) < 0; attempt++) {
-        if (attempt > 0 || (errno != EEXIST && errno != ENOENT))
+    for (int attempt = 0; (fd = openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)) < 0; attempt++)
+        if (attempt > 0 || errno != EEXIST || remove_existing(directory, name) != 0)
             return -1;
-        if (errno == EEXIST ? unlink(path) != 0 : make_directories(path, 0, 0, 1) != 0)
-            return -1;
-    }
-    if (fchown(fd, 0, 0) != 0) {
-        int error = errno;
-        close(fd);
-        errno = error;
+    if (fchown(fd, uid, gid) != 0) {
+        close_keeping_errno(fd);
         return -1;
     }
+    return fd;
+}
+
+/* Creates a file of root, and its missing parents. */
+static int create_file(const char *path, mode_t mode)
+{
+    int fd = create_at(AT_FDCWD, path, mode, 0, 0);
+    if (fd < 0 && errno == ENOENT && make_directories(path, 0, 0, 1) == 0)
+        fd = create_at(AT_FDCWD, path, mode, 0, 0);
     return fd;
 }
 
 static int write_all(int fd, const uint8_t *bytes, size_t length)
 {
     while (length > 0) {
-        ssize_t written = write(fd, bytes, length);
-        if (written < 0) {
-            if (errno == EINTR)
-                continue;
+        ssize_t written = RETRY(write(fd, bytes, length));
+        if (written < 0)
             return -1;
-        }
         bytes += written;
         length -= (size_t)written;
     }
@@ -1000,16 +870,22 @@ static int create_text(const char *path)
     return fd;
 }
 
-static void write_text(const struct text_file *text)
+/* Returns the descriptor of a file that make_ahead() created, once; or -1. */
+static int take_empty_file(const char *path)
 {
-    int fd = -1;
     for (uint32_t i = 0; i < empty_file_count; i++) {
-        if (empty_files[i].fd >= 0 && strcmp(empty_files[i].path, text->path) == 0) {
-            fd = empty_files[i].fd;
+        if (empty_files[i].fd >= 0 && strcmp(empty_files[i].path, path) == 0) {
+            int fd = empty_files[i].fd;
             empty_files[i].fd = -1;
-            break;
+            return fd;
         }
     }
+    return -1;
+}
+
+static void write_text(const struct text_file *text)
+{
+    int fd = take_empty_file(text->path);
     if (fd < 0)
         fd = create_text(text->path);
     if (write_all(fd, text->content, text->length) != 0)
@@ -1021,13 +897,12 @@ static void forget_empty_files(void)
 {
     while (empty_file_count > 0) {
         struct empty_file *file = &empty_files[--empty_file_count];
-        if (file->fd >= 0)
-            close(file->fd);
+        close_fd(&file->fd);
         free(file->path);
     }
 }
 
-/* What the next plan probably wants is made while nobody waits for it: mounts and text files, with nothing in them. */
+/* Makes the mounts and the empty text files that the next plan probably has, while no run waits for them. */
 static void make_ahead(void)
 {
     mount_directories();
@@ -1038,20 +913,20 @@ static void make_ahead(void)
     }
 }
 
-/* ---- PID 1: what programs read about the sandbox ---- */
+/* ---- files that show programs their limits ---- */
 
 /*
- * The kernel of the sandbox knows the host's memory, and shows as many processors as it uses itself: on fewer of them it would be
- * slower. Programs size themselves by the limits of cgroups, by their affinity and by files of /proc and /sys, so PID 1 narrows the
- * affinity that a command inherits, and mounts files of its own over those while it waits, read-only, with descriptors to write
- * what the run's limits come to. They are closed before anything of a guest runs: user 0 could open them through /proc/1/fd. A mount
- * that this kernel does not have is left out: programs then see the host's.
+ * The sandbox's kernel shows the host's memory and all processors that it uses; with fewer processors it would be slower. Programs size
+ * themselves by cgroup limits, by their affinity and by files of /proc and /sys. PID 1 therefore narrows the affinity that a command
+ * inherits. At boot it mounts its own files over those of the kernel, read-only, and keeps descriptors to write the run's limits.
+ * It closes the descriptors before the guest's code runs: user 0 could open them through /proc/1/fd. If the kernel lacks one of these
+ * mounts, PID 1 leaves it out, and programs see the host's values.
  */
 static const char CGROUPS[] = "/sys/fs/cgroup";
 
 enum { VIEW_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC };
 
-/* Binds a file or directory over another, read-only; undone where it cannot be read-only. */
+/* Binds a file or directory over another, read-only. Removes the mount if it cannot be read-only. */
 static int bind_read_only(const char *source, const char *target)
 {
     if (mount(source, target, NULL, MS_BIND, NULL) != 0)
@@ -1059,8 +934,7 @@ static int bind_read_only(const char *source, const char *target)
     if (mount(NULL, target, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | VIEW_FLAGS, NULL) == 0)
         return 0;
     int error = errno;
-    if (umount2(target, MNT_DETACH) != 0)
-        fault("unmount", target, errno);
+    unmount(target, MNT_DETACH);
     errno = error;
     return -1;
 }
@@ -1074,11 +948,10 @@ static int mount_scratch(void)
 
 static void unmount_scratch(void)
 {
-    if (umount2(CGROUPS, MNT_DETACH) != 0)
-        fault("unmount", CGROUPS, errno);
+    unmount(CGROUPS, MNT_DETACH);
 }
 
-/* Text of the sandbox's kernel. */
+/* A file's text, as the sandbox's kernel wrote it. */
 struct text {
     char *bytes;
     size_t length;
@@ -1089,22 +962,21 @@ static struct text cpu_statistics;
 
 static void read_text(struct text *text, const char *path)
 {
-    size_t room = 0;
+    size_t capacity = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     for (ssize_t got = 1; fd >= 0 && got > 0; text->length += (size_t)got) {
-        if (text->length == room && (text->bytes = realloc(text->bytes, room += 64 << 10)) == NULL)
+        if (text->length == capacity && (text->bytes = realloc(text->bytes, capacity += 64 << 10)) == NULL)
             fault("realloc", NULL, errno);
-        got = read(fd, text->bytes + text->length, room - text->length);
+        got = RETRY(read(fd, text->bytes + text->length, capacity - text->length));
         if (got < 0)
             fault("read", path, errno);
     }
-    if (fd >= 0)
-        close(fd);
+    close_fd(&fd);
 }
 
 enum shown_file { MEMINFO, CPUINFO, STATISTICS, SHOWN_FILES };
 
-/* A file that stands in for one of the kernel's. fd is to write to it, or -1. */
+/* A file that PID 1 mounts over one of the kernel's. fd is open for writing, or -1. */
 static struct view {
     const char *source;
     const char *target;
@@ -1121,7 +993,7 @@ static int processor_list_fd = -1;
 static int processor_directory_fd = -1;
 static int are_processors_shown;
 
-/* A directory as the kernel's: lists of processors, and a directory for each. */
+/* Mounts a directory like the kernel's: lists of processors, and a directory for each processor. */
 static void show_processors(void)
 {
     static const char directory[] = "/sys/fs/cgroup/processors";
@@ -1142,8 +1014,8 @@ static void show_processors(void)
 }
 
 /*
- * The files are in a tmpfs that has no path any more, so that only PID 1's descriptors write them. They belong to PID 1's id: a
- * read-only mount does not keep user 0 from changing the mode of a file of its own.
+ * The files are in a tmpfs that has no path afterwards, so only PID 1's descriptors can write them. They belong to the reserved id: a
+ * read-only mount does not prevent user 0 from changing the mode of its own files.
  */
 static void show_file(struct view *file)
 {
@@ -1167,8 +1039,8 @@ static void show_files(void)
 }
 
 /*
- * Mounts a controller read-only. limit: the file of it that PID 1 keeps open for writing, through a mount that has no path any
- * more; or NULL. Returns the descriptor, or -1.
+ * Mounts a cgroup controller read-only. limit is the name of the controller's file that PID 1 opens for writing, through a mount that
+ * has no path afterwards; or NULL. Returns the descriptor of that file, or -1.
  */
 static int mount_controller(const char *controller, const char *limit)
 {
@@ -1181,10 +1053,9 @@ static int mount_controller(const char *controller, const char *limit)
     if (limit != NULL && mount("cgroup", path, "cgroup", VIEW_FLAGS, controller) == 0) {
         snprintf(file, sizeof file, "%s/%s", path, limit);
         fd = open(file, O_WRONLY | O_CLOEXEC);
-        if (umount2(path, MNT_DETACH) != 0)
-            fault("unmount", path, errno);
+        unmount(path, MNT_DETACH);
     }
-    /* A controller whose limit cannot be written would show a wrong limit. */
+    /* A controller whose limit PID 1 cannot write would show a wrong limit. */
     if (limit == NULL || fd >= 0)
         mount("cgroup", path, "cgroup", MS_RDONLY | VIEW_FLAGS, controller);
     return fd;
@@ -1196,7 +1067,7 @@ static void show_cgroups(void)
         return;
     memory_limit_fd = mount_controller("memory", "memory.limit_in_bytes");
     cpu_quota_fd = mount_controller("cpu", "cpu.cfs_quota_us");
-    /* Java reads no limit where one of these is missing. */
+    /* Java reads no limit if one of these is missing. */
     mount_controller("cpuacct", NULL);
     cpuset_fd = mount_controller("cpuset", "cpuset.cpus");
     are_cgroups_shown = mount(NULL, CGROUPS, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | VIEW_FLAGS, NULL) == 0;
@@ -1204,19 +1075,12 @@ static void show_cgroups(void)
         unmount_scratch();
 }
 
-static void close_view(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 /*
- * gVisor mounts the root over an empty directory of its own. chroot(2), and ".." through a descriptor from before, lead down to it. It is
- * read-only, but gVisor lets its owner change mode, times and attributes all the same, and those of a warm-up would still be there for the
- * run. Before one of user 0, who alone gets there, PID 1 gives it to the reserved id. Anywhere else than in gVisor the way leads to a directory of
- * somebody's, which has at least this root in it: one that is not empty, or cannot be read, is left alone. Returns 0, or -1 with errno; the
- * working directory is / then.
+ * gVisor mounts the root over an empty directory of its own. A process of user 0 gets there with chroot(2) and "..", through a
+ * descriptor that it opened before. The directory is read-only, but gVisor lets its owner change mode, times and attributes all the same,
+ * and the changes of a warm-up would remain for the run. So PID 1 gives the directory to the reserved id before a warm-up of user 0.
+ * Outside of gVisor the path leads to a directory of another owner, which contains at least this root: PID 1 leaves a directory alone
+ * that is not empty or not readable. Returns 0, or -1 with errno. Changes the working directory to /.
  */
 static int close_lower_root(void)
 {
@@ -1241,16 +1105,16 @@ static int close_lower_root(void)
     return result;
 }
 
-/* Mounts all again, with descriptors to write to. */
+/* Mounts the files and cgroups again, with open descriptors for the next run's limits. */
 static void renew_views(void)
 {
     for (int i = 0; i < SHOWN_FILES; i++) {
-        if (shown_files[i].is_shown && umount2(shown_files[i].target, MNT_DETACH) != 0)
-            fault("unmount", shown_files[i].target, errno);
+        if (shown_files[i].is_shown)
+            unmount(shown_files[i].target, MNT_DETACH);
         shown_files[i].is_shown = 0;
     }
-    if (are_processors_shown && umount2(SYSTEM_PROCESSORS, MNT_DETACH) != 0)
-        fault("unmount", SYSTEM_PROCESSORS, errno);
+    if (are_processors_shown)
+        unmount(SYSTEM_PROCESSORS, MNT_DETACH);
     if (are_cgroups_shown)
         unmount_scratch();
     are_processors_shown = 0;
@@ -1260,9 +1124,9 @@ static void renew_views(void)
 }
 
 /*
- * A warm-up has /proc and /dev of its own: whoever is user 0 can make files in /dev, and change the modes of what is in both.
- * The settings in /proc/sys belong to the sandbox's kernel, however often they are mounted, so they are read-only. So do the files
- * of cgroups and of terminals, whose modes it would change for the run: it has none. PID 1's files cover those of the new /proc too.
+ * A warm-up has a /proc and a /dev of its own, because user 0 can create files in /dev and change modes in both. /proc/sys is read-only:
+ * its settings belong to the sandbox's kernel, whichever mount they are changed through. A warm-up has no cgroup files and no terminals:
+ * modes changed there would remain for the run. PID 1's files cover those of the new /proc too.
  */
 static void mount_for_warm_up(void)
 {
@@ -1275,7 +1139,7 @@ static void mount_for_warm_up(void)
     are_cgroups_shown = 0;
     if (mount_scratch() == 0) {
         for (int i = 0; i < SHOWN_FILES; i++) {
-            close_view(&shown_files[i].fd);
+            close_fd(&shown_files[i].fd);
             if (shown_files[i].is_shown)
                 show_file(&shown_files[i]);
         }
@@ -1287,13 +1151,11 @@ static void mount_for_warm_up(void)
 
 static void unmount_after_warm_up(void)
 {
-    if (umount2("/dev", MNT_DETACH) != 0)
-        fault("unmount", "/dev", errno);
-    if (umount2("/proc", MNT_DETACH) != 0)
-        fault("unmount", "/proc", errno);
+    unmount("/dev", MNT_DETACH);
+    unmount("/proc", MNT_DETACH);
 }
 
-/* gVisor lets every process change these of every other, and a command inherits them from PID 1. */
+/* gVisor lets every process change these values of every other process, and a command inherits them from PID 1. */
 static void restore_scheduling(void)
 {
     if (setpriority(PRIO_PROCESS, 0, 0) != 0)
@@ -1327,14 +1189,14 @@ static void show_memory(void)
     write_view(memory_limit_fd, text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)plan->memory_bytes));
 }
 
-/* How many processors the command is to see. */
+/* Returns the number of processors that the command sees. */
 static long count_processors(void)
 {
     long wanted = ((long)plan->cpu_quota + CPU_PERIOD - 1) / CPU_PERIOD;
     return wanted < own_processor_count ? wanted : own_processor_count;
 }
 
-/* Inherited by what PID 1 makes from here on. */
+/* Children that PID 1 makes afterwards inherit the affinity. */
 static void narrow_affinity(void)
 {
     struct processors few = { 0 };
@@ -1354,7 +1216,7 @@ static int starts_with(const char *text, const char *end, const char *start)
     return (size_t)(end - text) >= length && memcmp(text, start, length) == 0;
 }
 
-/* The processors are paragraphs, and each says how many there are. */
+/* Writes the first paragraphs, one for each processor, with their numbers of processors changed. */
 static void write_cpuinfo(long count)
 {
     const char *at = cpuinfo.bytes;
@@ -1380,7 +1242,7 @@ static void write_cpuinfo(long count)
     free(text);
 }
 
-/* The processors are lines after that of their sum. */
+/* Writes the line of the sum, the lines of the first processors, and the lines that follow those of all processors. */
 static void write_statistics(long count)
 {
     size_t head = 0;
@@ -1418,22 +1280,20 @@ static void show_limits(void)
     write_statistics(count);
     list_processors(count);
     for (int i = 0; i < SHOWN_FILES; i++)
-        close_view(&shown_files[i].fd);
-    close_view(&processor_list_fd);
-    close_view(&processor_directory_fd);
-    close_view(&memory_limit_fd);
-    close_view(&cpu_quota_fd);
-    close_view(&cpuset_fd);
+        close_fd(&shown_files[i].fd);
+    close_fd(&processor_list_fd);
+    close_fd(&processor_directory_fd);
+    close_fd(&memory_limit_fd);
+    close_fd(&cpu_quota_fd);
+    close_fd(&cpuset_fd);
 }
 
-/* ---- PID 1: input files ---- */
+/* ---- input files ---- */
 
 static void file_failed(int error)
 {
     send_payload_end(FILE_FAILED, put_text(put32(buffer + HEADER_SIZE, (uint32_t)error), file_path, strlen(file_path)));
-    if (file_fd >= 0)
-        close(file_fd);
-    file_fd = -1;
+    close_fd(&file_fd);
     kill_all();
     state = OVER;
 }
@@ -1443,11 +1303,10 @@ static void file_begin(const uint8_t *payload, size_t length)
     struct reader reader = { payload, payload + length };
     if (file_fd >= 0)
         malformed("FILE_BEGIN");
-    uint32_t flags = take_count(&reader, 1, "file flags");
+    uint32_t is_executable = take_count(&reader, 1, "file flags");
     strcpy(file_path, take_path(&reader, "file path"));
-    if (reader.at != reader.end)
-        malformed("end of FILE_BEGIN");
-    file_fd = create_file(file_path, flags != 0 ? 0555 : 0444);
+    take_end(&reader, "end of FILE_BEGIN");
+    file_fd = create_file(file_path, is_executable ? 0555 : 0444);
     if (file_fd < 0)
         file_failed(errno);
 }
@@ -1469,27 +1328,19 @@ static void file_end(size_t length)
         return;
     }
     has_file_time = 0;
-    close(file_fd);
-    file_fd = -1;
+    close_fd(&file_fd);
 }
 
-/* ---- PID 1: the workspace ---- */
+/* ---- the workspace ---- */
 
 /*
- * Entries come below the workspace's own directory and belong to the command's user. No step follows a link: those in a workspace are the
- * caller's, and an entry below one would go where it leads. The directory of the last entry stays open, because most entries are beside it.
+ * Entries are made below the workspace's own directory and belong to the command's user. No step of a path follows a link: links in a
+ * workspace come from the caller, and could lead out of it. The directory of the last entry stays open, because most entries are beside it.
  */
 static int tree_fd = -1;
 static char tree_directory[MAX_PATH + 1];
 
-static void close_tree(void)
-{
-    if (tree_fd >= 0)
-        close(tree_fd);
-    tree_fd = -1;
-}
-
-/* Returns the last name of the path, once its directory is open as tree_fd; NULL where that failed, with errno. */
+/* Opens the path's directory as tree_fd. Returns the path's last name, or NULL with errno. */
 static const char *enter_tree(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -1497,7 +1348,7 @@ static const char *enter_tree(const char *path)
     const char *name = slash == NULL ? path : slash + 1;
     if (tree_fd >= 0 && strlen(tree_directory) == length && memcmp(tree_directory, path, length) == 0)
         return name;
-    close_tree();
+    close_fd(&tree_fd);
     memcpy(tree_directory, path, length);
     tree_directory[length] = '\0';
     tree_fd = fcntl(workspace_fd, F_DUPFD_CLOEXEC, 0);
@@ -1507,37 +1358,18 @@ static const char *enter_tree(const char *path)
         memcpy(step, at, size);
         step[size] = '\0';
         int below = openat(tree_fd, step, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        int error = errno;
-        close(tree_fd);
+        close_keeping_errno(tree_fd);
         tree_fd = below;
-        errno = error;
         at += size + 1;
     }
     return tree_fd < 0 ? NULL : name;
 }
 
-/* Every entry but a directory takes the place of what has its name. The host checks that this is not a directory. */
-static int make_room(const char *name)
-{
-    return unlinkat(tree_fd, name, 0) == 0 || errno == ENOENT ? 0 : -1;
-}
-
+/* Creates a file in place of an existing file or link. The host checks that it is not a directory. */
 static int create_in_tree(const char *path, mode_t mode)
 {
     const char *name = enter_tree(path);
-    if (name == NULL)
-        return -1;
-    int fd;
-    for (int attempt = 0; (fd = openat(tree_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)) < 0; attempt++)
-        if (attempt > 0 || errno != EEXIST || make_room(name) != 0)
-            return -1;
-    if (fchown(fd, plan->uid, plan->gid) != 0) {
-        int error = errno;
-        close(fd);
-        errno = error;
-        return -1;
-    }
-    return fd;
+    return name == NULL ? -1 : create_at(tree_fd, name, mode, plan->uid, plan->gid);
 }
 
 static int make_tree_directory(const char *path, mode_t mode, const struct timespec times[2])
@@ -1549,9 +1381,7 @@ static int make_tree_directory(const char *path, mode_t mode, const struct times
     if (fd < 0)
         return -1;
     int made = fchown(fd, plan->uid, plan->gid) == 0 && fchmod(fd, mode) == 0 && futimens(fd, times) == 0;
-    int error = errno;
-    close(fd);
-    errno = error;
+    close_keeping_errno(fd);
     return made ? 0 : -1;
 }
 
@@ -1560,12 +1390,15 @@ static int make_tree_link(const char *path, const char *target, const struct tim
     const char *name = enter_tree(path);
     if (name == NULL)
         return -1;
-    if (symlinkat(target, tree_fd, name) != 0 && (errno != EEXIST || make_room(name) != 0 || symlinkat(target, tree_fd, name) != 0))
+    if (symlinkat(target, tree_fd, name) != 0
+        && (errno != EEXIST || remove_existing(tree_fd, name) != 0 || symlinkat(target, tree_fd, name) != 0))
         return -1;
-    return fchownat(tree_fd, name, plan->uid, plan->gid, AT_SYMLINK_NOFOLLOW) != 0 || utimensat(tree_fd, name, times, AT_SYMLINK_NOFOLLOW) != 0 ? -1 : 0;
+    if (fchownat(tree_fd, name, plan->uid, plan->gid, AT_SYMLINK_NOFOLLOW) != 0)
+        return -1;
+    return utimensat(tree_fd, name, times, AT_SYMLINK_NOFOLLOW);
 }
 
-/* A hard link of an archive becomes a file of its own. */
+/* Copies a file of the workspace: a hard link of an archive becomes a separate file. */
 static int copy_in_tree(const char *path, const char *source, mode_t mode, const struct timespec times[2])
 {
     static uint8_t piece[MAX_PAYLOAD];
@@ -1577,15 +1410,13 @@ static int copy_in_tree(const char *path, const char *source, mode_t mode, const
     errno = EINVAL;
     int to = fstat(from, &info) != 0 || !S_ISREG(info.st_mode) ? -1 : create_in_tree(path, mode);
     ssize_t got = -1;
-    while (to >= 0 && (got = read(from, piece, sizeof piece)) > 0)
+    while (to >= 0 && (got = RETRY(read(from, piece, sizeof piece))) > 0)
         if (write_all(to, piece, (size_t)got) != 0)
             break;
     int copied = to >= 0 && got == 0 && futimens(to, times) == 0;
-    int error = errno;
-    close(from);
+    close_keeping_errno(from);
     if (to >= 0)
-        close(to);
-    errno = error;
+        close_keeping_errno(to);
     return copied ? 0 : -1;
 }
 
@@ -1600,8 +1431,7 @@ static void take_tree(uint32_t type, const uint8_t *payload, size_t length)
     file_time[1].tv_nsec = (long)take_count(&reader, 999999999, "time");
     const char *path = take_relative(&reader, "path");
     const char *other = type == TREE_LINK ? take_text(&reader, "target") : type == TREE_COPY ? take_relative(&reader, "source") : NULL;
-    if (reader.at != reader.end)
-        malformed("end of an entry");
+    take_end(&reader, "end of an entry");
     strcpy(file_path, path);
     int result = type == TREE_DIRECTORY ? make_tree_directory(path, mode, file_time)
         : type == TREE_LINK ? make_tree_link(path, other, file_time)
@@ -1615,7 +1445,7 @@ static void take_tree(uint32_t type, const uint8_t *payload, size_t length)
     }
 }
 
-/* ---- the child, until it is the command ---- */
+/* ---- the child, until it executes the command ---- */
 
 _Noreturn static void child_fail(enum stage stage)
 {
@@ -1644,8 +1474,8 @@ static int drop_from_bounding_set(uint64_t dropped)
 }
 
 /*
- * A namespace that has the ids below MAPPED_IDS only, the same as outside. The reserved one does not exist in it, so no capability held
- * in it reaches PID 1 or its files. PID 1 writes the maps, because that takes a capability outside.
+ * Enters a user namespace with the ids below MAPPED_IDS, the same inside as outside. It does not have the reserved id, so no capability in
+ * it reaches PID 1 or its files. PID 1 writes the maps, because that needs a capability outside.
  */
 static int enter_user_namespace(int socket)
 {
@@ -1659,14 +1489,13 @@ static int enter_user_namespace(int socket)
 }
 
 /*
- * Refuses what gVisor would let a command do beyond its limits.
- * New user namespaces: in one of its own a process has every capability, and gVisor takes those for RLIMIT_NPROC and for mounts:
- * 300 processes of 64, and a tmpfs without a size. clone3 has its flags in memory, where a filter cannot look; every libc falls
- * back to clone.
- * F_SETSIG: user 0 may have any signal sent to any process when a descriptor becomes ready, SIGKILL to PID 1 too. SIGIO, which is
- * sent without it, PID 1 blocks.
+ * Installs a filter that rejects calls with which a command could exceed its limits under gVisor.
+ * New user namespaces: a process has every capability in its own, and gVisor accepts those for RLIMIT_NPROC and for mounts: 300
+ * processes of 64, and a tmpfs without a size. clone3 has its flags in memory, which a filter cannot read; every libc falls back to clone.
+ * F_SETSIG: user 0 could have any signal sent to any process when a descriptor becomes ready, also SIGKILL to PID 1. SIGIO, which is
+ * sent without F_SETSIG, is blocked in PID 1.
  */
-static int refuse_calls(void)
+static int install_command_filter(void)
 {
     enum { CLONE3 = 435, SET_SIGNAL = 10 };
     struct bpf_instruction filter[] = {
@@ -1689,7 +1518,16 @@ static int refuse_calls(void)
     return install_filter(&program);
 }
 
-/* As execvpe(3), without its shell for files of an unknown format. */
+/* Returns the value of PATH in the command's environment, or a default. */
+static const char *search_path(void)
+{
+    for (char **variable = plan->envp; *variable != NULL; variable++)
+        if (strncmp(*variable, "PATH=", 5) == 0)
+            return *variable + 5;
+    return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+}
+
+/* Executes the command like execvpe(3), without its fallback to a shell. Returns only on failure, with errno. */
 static void execute(void)
 {
     const char *name = plan->argv[0];
@@ -1698,16 +1536,9 @@ static void execute(void)
         return;
     }
 
-    const char *path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    for (char **variable = plan->envp; *variable != NULL; variable++) {
-        if (strncmp(*variable, "PATH=", 5) == 0) {
-            path = *variable + 5;
-            break;
-        }
-    }
     int denied = 0;
     errno = ENOENT;
-    for (;;) {
+    for (const char *path = search_path();; path++) {
         char full[MAX_PATH + 1];
         size_t length = strcspn(path, ":");
         int needed = snprintf(full, sizeof full, "%.*s%s%s", (int)(length > MAX_PATH ? MAX_PATH : length), path, length > 0 ? "/" : "", name);
@@ -1718,13 +1549,14 @@ static void execute(void)
             else if (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG && errno != ELOOP)
                 return;
         }
-        if (path[length] == '\0')
+        path += length;
+        if (*path == '\0')
             break;
-        path += length + 1;
     }
     errno = denied ? EACCES : ENOENT;
 }
 
+/* Replaces the standard streams by /dev/null. */
 static int open_null(void)
 {
     int fd = open("/dev/null", O_RDWR);
@@ -1739,20 +1571,11 @@ static int open_null(void)
 }
 
 /*
- * socket: of a child that makes a user namespace, for a command of user 0; else -1, and then this runs in init's own
- * memory. Ids are changed by system calls, as a libc would look for threads of init.
+ * Changes ids and capabilities by system calls: libc's functions also change every thread that libc knows of, and a child in PID 1's
+ * memory shares that list. socket is as for become_command().
  */
-_Noreturn static void become_command(int socket)
+static void change_identity(int socket)
 {
-    /*
-     * System V memory, semaphores and queues outlive their processes, but not their namespace; so do ports that connections have
-     * used. The host learns no failing stage of a warm-up.
-     */
-    if (plan->is_quiet && unshare(CLONE_NEWIPC | CLONE_NEWNET) != 0)
-        child_fail(STAGE_USER_NAMESPACE);
-    for (uint32_t i = 0; i < plan->limit_count; i++)
-        if (setrlimit((int)plan->limits[i].resource, &plan->limits[i].value) != 0)
-            child_fail(STAGE_LIMITS);
     if (socket >= 0) {
         if (enter_user_namespace(socket) != 0)
             child_fail(STAGE_USER_NAMESPACE);
@@ -1768,18 +1591,36 @@ _Noreturn static void become_command(int socket)
         child_fail(STAGE_UID);
     if (set_capabilities((uint32_t)plan->capabilities, (uint32_t)(plan->capabilities >> 32)) != 0)
         child_fail(STAGE_CAPABILITIES);
-    if (refuse_calls() != 0)
+}
+
+/*
+ * socket connects to PID 1 if the child makes a user namespace, for a command of user 0. Otherwise it is -1, and the child runs in
+ * PID 1's memory.
+ */
+_Noreturn static void become_command(int socket)
+{
+    /*
+     * System V memory, semaphores and queues outlive their processes, but not their namespace; so do ports that connections used.
+     * The host does not learn the failed stage of a warm-up.
+     */
+    if (plan->is_warm_up && unshare(CLONE_NEWIPC | CLONE_NEWNET) != 0)
+        child_fail(STAGE_USER_NAMESPACE);
+    for (uint32_t i = 0; i < plan->limit_count; i++)
+        if (setrlimit((int)plan->limits[i].resource, &plan->limits[i].value) != 0)
+            child_fail(STAGE_LIMITS);
+    change_identity(socket);
+    if (install_command_filter() != 0)
         child_fail(STAGE_SECCOMP);
     if (setsid() < 0)
         child_fail(STAGE_SESSION);
     umask(022);
     if (chdir(plan->cwd) != 0)
         child_fail(STAGE_CWD);
-    if (plan->is_quiet && open_null() != 0)
+    if (plan->is_warm_up && open_null() != 0)
         child_fail(STAGE_EXEC);
     if (plan->merges_output && dup2(STDOUT_FILENO, STDERR_FILENO) < 0)
         child_fail(STAGE_EXEC);
-    /* Init ignores no signal, and an exec ends its handling of SIGCHLD. */
+    /* PID 1 ignores no signal, and an exec resets its handler of SIGCHLD. */
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -1787,9 +1628,9 @@ _Noreturn static void become_command(int socket)
     child_fail(STAGE_EXEC);
 }
 
-/* ---- PID 1: its child ---- */
+/* ---- PID 1's child ---- */
 
-/* Keeps the capabilities over the change of uid, and none that can be inherited. */
+/* Takes the reserved id. Keeps the capabilities, but none that a child could inherit. */
 static void become_reserved(void)
 {
     struct capability_header header = { CAPABILITY_VERSION_3, 0 };
@@ -1804,8 +1645,8 @@ static void become_reserved(void)
     if (set_capabilities(data[0].permitted, data[1].permitted) != 0)
         fault("capset", NULL, errno);
     /*
-     * Not dumpable, as setresuid(2) leaves it, has the files in /proc/1 belong to root, which the command may be. Their true
-     * owner is the reserved id; tracing it still takes that id, or a capability that no command has.
+     * setresuid(2) makes the process not dumpable, and then root, which the command may be, owns the files in /proc/1. Dumpable, they
+     * belong to the reserved id. Tracing PID 1 still needs that id, or a capability that no command has.
      */
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
@@ -1817,8 +1658,8 @@ static int spawned(void *unused)
 }
 
 /*
- * In init's own memory, while init waits for its exec (vfork(2)): with systrap a fork costs some 8 ms more, for the pages that
- * are copied and the host process that a new address space is.
+ * Creates the child in PID 1's own memory; PID 1 waits for its exec (vfork(2)). With systrap a fork costs some 8 ms more: pages are copied,
+ * and a new address space is a process of the host.
  */
 static void spawn_child(void)
 {
@@ -1826,18 +1667,18 @@ static void spawn_child(void)
     child = clone(spawned, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
     if (child < 0)
         fault("clone", NULL, errno);
-    /* The memory is not dumpable since its other user changed its ids. */
+    /* The child made the shared memory not dumpable when it changed its ids. */
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
 /*
- * A child that waits for GO, for a command of user 0: init writes the maps of the user namespace that it makes. It is made as
- * user 0, for whom it is counted then (RLIMIT_NPROC).
+ * Creates a child that waits for GO, for a command of user 0: PID 1 writes the maps of the child's user namespace. The child is created as
+ * user 0, so that RLIMIT_NPROC counts it for that user.
  */
 static void fork_child(void)
 {
     int pair[2];
-    /* Sockets, as a pipe of PID 1 can be opened through /proc/1/fd. */
+    /* Sockets: the guest could open a pipe of PID 1 through /proc/1/fd. */
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         fault("socketpair", NULL, errno);
     if (setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
@@ -1847,12 +1688,9 @@ static void fork_child(void)
         fault("fork", NULL, errno);
     if (child == 0) {
         uint8_t go;
-        ssize_t got;
         close(CONTROL);
         close(pair[0]);
-        while ((got = read(pair[1], &go, 1)) < 0 && errno == EINTR)
-            continue;
-        if (got != 1)
+        if (RETRY(read(pair[1], &go, 1)) != 1)
             _exit(127);
         become_command(pair[1]);
     }
@@ -1868,48 +1706,63 @@ static void release_child(void)
         fault("go", NULL, errno);
 }
 
-/* The command's own: the host must see their end when the command's processes are gone. */
-static void close_standard(void)
+/* Closes PID 1's copies: the host must see the end of the streams when the command's processes have ended. */
+static void close_standard_streams(void)
 {
     for (int fd = 0; fd < CONTROL; fd++)
         close(fd);
 }
 
 /*
- * The command's user becomes the owner of its streams, so that it can open them by name (/dev/stdout, /proc/self/fd/1). gVisor keeps an owner
- * of its own for each. If it refuses, they open for user 0 only.
+ * Makes the command's user the owner of its streams, so that it can open them by name (/dev/stdout, /proc/self/fd/1). gVisor keeps a
+ * separate owner for each. If gVisor refuses, only user 0 can open them.
  */
-static void give_standard(void)
+static void chown_standard_streams(void)
 {
     for (int fd = 0; fd < CONTROL; fd++)
         fchown(fd, plan->uid, (gid_t)-1);
 }
 
 /*
- * A warm-up of user 0 could open the streams of the run through /proc/1/fd, write to them and change their modes. Meanwhile they are on
- * their way through a socket, which does not open.
+ * Receiving end of a socket pair that contains the standard streams during a warm-up. A warm-up of user 0 could otherwise open them
+ * through /proc/1/fd, write to them and change their modes; a socket cannot be opened there.
  */
 static int standard_socket = -1;
 
-union standard_message {
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(CONTROL * sizeof(int))];
+struct standard_message {
+    char byte;
+    struct iovec content;
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(CONTROL * sizeof(int))];
+    } control;
+    struct msghdr header;
 };
 
-static void hide_standard(void)
+static void prepare_message(struct standard_message *message)
+{
+    *message = (struct standard_message){ 0 };
+    message->content = (struct iovec){ &message->byte, 1 };
+    message->header = (struct msghdr){
+        .msg_iov = &message->content,
+        .msg_iovlen = 1,
+        .msg_control = &message->control,
+        .msg_controllen = sizeof message->control,
+    };
+}
+
+static void hide_standard_streams(void)
 {
     int pair[2];
-    char byte = 0;
-    struct iovec content = { &byte, 1 };
-    union standard_message control = { 0 };
-    struct msghdr message = { .msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    struct standard_message message;
+    prepare_message(&message);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message.header);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(CONTROL * sizeof(int));
     for (int fd = 0; fd < CONTROL; fd++)
         memcpy(CMSG_DATA(header) + (size_t)fd * sizeof fd, &fd, sizeof fd);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 || sendmsg(pair[0], &message, MSG_NOSIGNAL) != 1)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 || sendmsg(pair[0], &message.header, MSG_NOSIGNAL) != 1)
         fault("hide", "the standard streams", errno);
     close(pair[0]);
     standard_socket = pair[1];
@@ -1918,34 +1771,34 @@ static void hide_standard(void)
             fault("hide", "the standard streams", errno);
 }
 
-static void return_standard(void)
+static void restore_standard_streams(void)
 {
-    char byte;
-    struct iovec content = { &byte, 1 };
-    union standard_message control;
-    struct msghdr message = { .msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-    if (recvmsg(standard_socket, &message, MSG_CMSG_CLOEXEC) != 1 || CMSG_FIRSTHDR(&message) == NULL
-        || CMSG_FIRSTHDR(&message)->cmsg_len != CMSG_LEN(CONTROL * sizeof(int)))
+    struct standard_message message;
+    prepare_message(&message);
+    if (recvmsg(standard_socket, &message.header, MSG_CMSG_CLOEXEC) != 1 || CMSG_FIRSTHDR(&message.header) == NULL
+        || CMSG_FIRSTHDR(&message.header)->cmsg_len != CMSG_LEN(CONTROL * sizeof(int)))
         fault("return", "the standard streams", errno);
     for (int standard = 0; standard < CONTROL; standard++) {
         int fd;
-        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)) + (size_t)standard * sizeof fd, sizeof fd);
+        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message.header)) + (size_t)standard * sizeof fd, sizeof fd);
         if (dup2(fd, standard) < 0)
             fault("return", "the standard streams", errno);
         close(fd);
     }
-    close(standard_socket);
-    standard_socket = -1;
+    close_fd(&standard_socket);
 }
 
-/* Returns the working directory's path in the workspace; NULL where it is not below it. */
+/* Returns the working directory's path in the workspace, or NULL if it is not below the workspace. */
 static const char *cwd_in_workspace(void)
 {
     size_t length = plan->workspace == NULL ? 0 : strlen(plan->workspace);
     return length > 0 && strncmp(plan->cwd, plan->workspace, length) == 0 && plan->cwd[length] == '/' ? plan->cwd + length + 1 : NULL;
 }
 
-/* Makes the working directory in the workspace, for the command's user. What is there already stays as it is, and a link is the command's to follow. */
+/*
+ * Makes the working directory in the workspace, for the command's user. Existing entries stay as they are. A link on the way ends the
+ * attempt; the command may follow it.
+ */
 static void make_cwd_in_workspace(void)
 {
     const char *path = cwd_in_workspace();
@@ -1956,17 +1809,19 @@ static void make_cwd_in_workspace(void)
         memcpy(prefix, path, length);
         prefix[length] = '\0';
         const char *name = enter_tree(prefix);
-        if (name == NULL || (mkdirat(tree_fd, name, 0755) == 0 ? fchownat(tree_fd, name, plan->uid, plan->gid, AT_SYMLINK_NOFOLLOW) : -(errno != EEXIST)) != 0)
+        if (name == NULL)
+            return;
+        if (mkdirat(tree_fd, name, 0755) == 0 ? fchownat(tree_fd, name, plan->uid, plan->gid, AT_SYMLINK_NOFOLLOW) != 0 : errno != EEXIST)
             return;
     }
 }
 
 static void prepare(size_t length)
 {
-    parse_start(length);
+    parse_plan(length);
     plan->failed_stage = 0;
     int are_wanted = are_mounts_wanted();
-    /* With other mounts their paths may lead elsewhere; and one that is open keeps what it is in from being unmounted. */
+    /* With other mounts the files' paths may lead elsewhere. An open file also keeps its mount from being unmounted. */
     if (!are_wanted)
         forget_empty_files();
     narrow_affinity();
@@ -1982,7 +1837,10 @@ static void prepare(size_t length)
     for (uint32_t i = 0; i < plan->text_count; i++)
         write_text(&plan->texts[i]);
     forget_empty_files();
-    /* A directory that cannot be made is the command's to fail on, with the errno of its chdir. One in the workspace comes after the workspace's entries. */
+    /*
+     * If the directory cannot be made, the command's chdir fails and reports the reason. A directory in the workspace is made after the
+     * workspace's entries.
+     */
     if (plan->cwd[1] != '\0' && cwd_in_workspace() == NULL) {
         is_cwd_made = access(plan->cwd, F_OK) != 0;
         make_directories(plan->cwd, plan->uid, plan->gid, 0);
@@ -1994,16 +1852,17 @@ static void prepare(size_t length)
     }
 }
 
-/* ---- PID 1: outputs ---- */
+/* ---- outputs and changes of the workspace ---- */
 
+/* Number of omitted entries, by reason. */
 static uint64_t cut[CUT_REASONS];
 static uint64_t bytes_left;
 static uint64_t entries_left;
 static uint64_t walk_left;
 
-/* The walk of a workspace sends only what is newer than its run, and links too. */
+/* The walk of a workspace sends only entries that the command changed, and also symbolic links. */
 static int walks_changes;
-static struct timespec began;
+static struct timespec command_began;
 static char output_path[MAX_PATH + 1];
 
 static void send_cut(enum truncation reason, uint64_t count)
@@ -2011,7 +1870,7 @@ static void send_cut(enum truncation reason, uint64_t count)
     send_payload_end(OUTPUT_TRUNCATED, put64(put32(buffer + HEADER_SIZE, (uint32_t)reason), count));
 }
 
-/* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
+/* Checks RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
 static int is_utf8(const char *text)
 {
     const uint8_t *at = (const uint8_t *)text;
@@ -2031,47 +1890,49 @@ static int is_utf8(const char *text)
     return 1;
 }
 
+static uint8_t *put_time(uint8_t *to, struct timespec time)
+{
+    /* gVisor has negative nanoseconds in times before 1970. */
+    int32_t nanoseconds = (int32_t)time.tv_nsec;
+    int64_t seconds = time.tv_sec - (nanoseconds < 0);
+    return put32(put64(to, (uint64_t)seconds), (uint32_t)(nanoseconds < 0 ? nanoseconds + 1000000000 : nanoseconds));
+}
+
+static void send_content(int fd, uint64_t size)
+{
+    while (size > 0) {
+        ssize_t got = RETRY(read(fd, buffer + HEADER_SIZE, size < MAX_PAYLOAD ? (size_t)size : MAX_PAYLOAD));
+        if (got <= 0) {
+            /* Reported at once, because this frame ends the file. */
+            send_cut(CUT_UNREADABLE, 1);
+            return;
+        }
+        send_buffer(OUTPUT_DATA, (size_t)got);
+        size -= (uint64_t)got;
+    }
+}
+
 static void send_file(int directory, const char *name, size_t length)
 {
     int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     struct stat info;
     if (fd < 0 || fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         cut[CUT_UNREADABLE]++;
-        if (fd >= 0)
-            close(fd);
-        return;
-    }
-    uint64_t size = (uint64_t)info.st_size;
-    if (size > bytes_left) {
+    } else if ((uint64_t)info.st_size > bytes_left) {
         cut[CUT_BYTES]++;
-        close(fd);
-        return;
+    } else {
+        uint64_t size = (uint64_t)info.st_size;
+        bytes_left -= size;
+        uint8_t *at = put_time(put64(put32(buffer + HEADER_SIZE, info.st_mode & 0777), size), info.st_mtim);
+        send_payload_end(OUTPUT_FILE, put_text(at, output_path, length));
+        send_content(fd, size);
     }
-    bytes_left -= size;
-    uint8_t *at = put64(put32(buffer + HEADER_SIZE, info.st_mode & 0777), size);
-    /* gVisor has negative nanoseconds in times before 1970. */
-    int32_t nanoseconds = (int32_t)info.st_mtim.tv_nsec;
-    int64_t seconds = info.st_mtim.tv_sec - (nanoseconds < 0);
-    at = put32(put64(at, (uint64_t)seconds), (uint32_t)(nanoseconds < 0 ? nanoseconds + 1000000000 : nanoseconds));
-    send_payload_end(OUTPUT_FILE, put_text(at, output_path, length));
-    while (size > 0) {
-        ssize_t got = read(fd, buffer + HEADER_SIZE, size < MAX_PAYLOAD ? (size_t)size : MAX_PAYLOAD);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0) {
-            /* Said at once, and ends the file. */
-            send_cut(CUT_UNREADABLE, 1);
-            break;
-        }
-        send_buffer(OUTPUT_DATA, (size_t)got);
-        size -= (uint64_t)got;
-    }
-    close(fd);
+    close_fd(&fd);
 }
 
 /*
- * The files that were at each path of the workspace when the command began. A status change alone does not tell what is new at a path: what is in a
- * directory that was renamed has none, nor has, in gVisor, a file with another link.
+ * A path of the workspace and the file that was there when the command began. The status change time alone does not reveal every change:
+ * entries of a renamed directory keep theirs, and so does, in gVisor, a file with another link.
  */
 struct known {
     uint64_t path;
@@ -2080,9 +1941,9 @@ struct known {
 
 static struct known *known;
 static size_t known_count;
-static size_t known_room;
+static size_t known_capacity;
 
-/* FNV-1a. A command that finds two paths with one hash hides changes of its own. */
+/* FNV-1a. A command that constructs two paths with the same hash only hides its own changes. */
 static uint64_t hash_path(size_t length)
 {
     uint64_t hash = 0xCBF29CE484222325u;
@@ -2096,7 +1957,7 @@ static int compare_known(const void *one, const void *other)
     return memcmp(one, other, sizeof(struct known));
 }
 
-/* Returns the length of output_path with the name, or 0 where it is too long. */
+/* Appends a name to the path in output_path. Returns the new length, or 0 if the path is too long. */
 static size_t append_name(size_t prefix, const char *name)
 {
     size_t length = prefix + (prefix > 0) + strlen(name);
@@ -2108,12 +1969,7 @@ static size_t append_name(size_t prefix, const char *name)
     return length;
 }
 
-static int is_dots(const char *name)
-{
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
-/* Before the command runs: everything there was made by PID 1. Closes the directory. */
+/* Runs before the command: PID 1 made every entry. Closes the directory. */
 static void remember_directory(int fd, size_t prefix)
 {
     DIR *directory = fdopendir(fd);
@@ -2125,7 +1981,7 @@ static void remember_directory(int fd, size_t prefix)
         struct stat info;
         if (length == 0 || fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
             continue;
-        if (known_count == known_room && (known = realloc(known, (known_room += 4096) * sizeof *known)) == NULL)
+        if (known_count == known_capacity && (known = realloc(known, (known_capacity += 4096) * sizeof *known)) == NULL)
             fault("realloc", NULL, errno);
         known[known_count++] = (struct known){ hash_path(length), info.st_ino };
         int below = S_ISDIR(info.st_mode) ? openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
@@ -2135,16 +1991,16 @@ static void remember_directory(int fd, size_t prefix)
     closedir(directory);
 }
 
-/* The clock is that of time stamps, which on Linux is behind the precise one. */
+/* Uses the clock of time stamps, which on Linux is behind the precise clock. */
 static void remember_workspace(void)
 {
-    /* Not a copy of the descriptor, which would share its position with the walk after the end. */
+    /* Not a duplicate: it would share its position with the walk after the end. */
     int fd = openat(workspace_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         fault("open", "the workspace", errno);
     remember_directory(fd, 0);
     qsort(known, known_count, sizeof *known, compare_known);
-    clock_gettime(CLOCK_REALTIME_COARSE, &began);
+    clock_gettime(CLOCK_REALTIME_COARSE, &command_began);
 }
 
 static int is_changed(size_t length, const struct stat *info)
@@ -2152,7 +2008,9 @@ static int is_changed(size_t length, const struct stat *info)
     if (!walks_changes)
         return 1;
     struct known entry = { hash_path(length), info->st_ino };
-    return info->st_ctim.tv_sec > began.tv_sec || (info->st_ctim.tv_sec == began.tv_sec && info->st_ctim.tv_nsec >= began.tv_nsec)
+    const struct timespec *changed = &info->st_ctim;
+    return changed->tv_sec > command_began.tv_sec
+        || (changed->tv_sec == command_began.tv_sec && changed->tv_nsec >= command_began.tv_nsec)
         || bsearch(&entry, known, known_count, sizeof *known, compare_known) == NULL;
 }
 
@@ -2168,7 +2026,58 @@ static void send_link(int directory, const char *name, size_t length)
     send_payload_end(OUTPUT_LINK, put_text(put_text(buffer + HEADER_SIZE, target, (size_t)got), output_path, length));
 }
 
-/* Returns 0 when the walk is to stop. Closes the directory. */
+static int send_directory(int fd, size_t prefix, int depth);
+
+/* Opens and sends a directory of the walk. Returns 0 if the walk must stop. */
+static int send_subdirectory(int parent, const char *name, size_t length, const struct stat *info, int depth, int is_sent)
+{
+    if (depth >= MAX_DEPTH) {
+        cut[CUT_DEPTH]++;
+        return 1;
+    }
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) {
+        cut[CUT_UNREADABLE]++;
+        return 1;
+    }
+    if (is_sent)
+        send_payload_end(OUTPUT_DIRECTORY, put_text(put32(buffer + HEADER_SIZE, info->st_mode & 0777), output_path, length));
+    return send_directory(fd, length, depth + 1);
+}
+
+/* Sends one entry of a directory. Returns 0 if the walk must stop. */
+static int send_entry(int directory, const char *name, size_t prefix, int depth)
+{
+    struct stat info;
+    size_t length = append_name(prefix, name);
+    int is_there = fstatat(directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+    int is_sent = !is_there || length == 0 || is_changed(length, &info);
+    if (walk_left == 0 || (is_sent && entries_left == 0)) {
+        cut[CUT_ENTRIES]++;
+        return 0;
+    }
+    walk_left--;
+    if (is_sent)
+        entries_left--;
+    else if (!S_ISDIR(info.st_mode))
+        return 1;
+
+    if (length == 0 || !is_utf8(name))
+        cut[CUT_PATH]++;
+    else if (!is_there)
+        cut[CUT_UNREADABLE]++;
+    else if (S_ISDIR(info.st_mode))
+        return send_subdirectory(directory, name, length, &info, depth, is_sent);
+    else if (S_ISREG(info.st_mode))
+        send_file(directory, name, length);
+    else if (S_ISLNK(info.st_mode) && walks_changes)
+        send_link(directory, name, length);
+    else
+        cut[CUT_NOT_REGULAR]++;
+    return 1;
+}
+
+/* Sends the entries of a directory. Returns 0 if the walk must stop. Closes the directory. */
 static int send_directory(int fd, size_t prefix, int depth)
 {
     DIR *directory = fdopendir(fd);
@@ -2179,50 +2088,9 @@ static int send_directory(int fd, size_t prefix, int depth)
     }
     int go_on = 1;
     struct dirent *entry;
-    while (go_on && (errno = 0, entry = readdir(directory)) != NULL) {
-        const char *name = entry->d_name;
-        if (is_dots(name))
-            continue;
-        struct stat info;
-        size_t length = append_name(prefix, name);
-        int is_there = fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
-        int is_sent = !is_there || length == 0 || is_changed(length, &info);
-        if (walk_left == 0 || (is_sent && entries_left == 0)) {
-            cut[CUT_ENTRIES]++;
-            go_on = 0;
-            break;
-        }
-        walk_left--;
-        if (is_sent)
-            entries_left--;
-        else if (!S_ISDIR(info.st_mode))
-            continue;
-
-        if (length == 0 || !is_utf8(name)) {
-            cut[CUT_PATH]++;
-            continue;
-        }
-        if (!is_there) {
-            cut[CUT_UNREADABLE]++;
-        } else if (S_ISREG(info.st_mode)) {
-            send_file(fd, name, length);
-        } else if (S_ISLNK(info.st_mode) && walks_changes) {
-            send_link(fd, name, length);
-        } else if (!S_ISDIR(info.st_mode)) {
-            cut[CUT_NOT_REGULAR]++;
-        } else if (depth >= MAX_DEPTH) {
-            cut[CUT_DEPTH]++;
-        } else {
-            int below = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-            if (below < 0) {
-                cut[CUT_UNREADABLE]++;
-                continue;
-            }
-            if (is_sent)
-                send_payload_end(OUTPUT_DIRECTORY, put_text(put32(buffer + HEADER_SIZE, info.st_mode & 0777), output_path, length));
-            go_on = send_directory(below, length, depth + 1);
-        }
-    }
+    while (go_on && (errno = 0, entry = readdir(directory)) != NULL)
+        if (!is_dots(entry->d_name))
+            go_on = send_entry(fd, entry->d_name, prefix, depth);
     if (go_on && errno != 0)
         cut[CUT_UNREADABLE]++;
     closedir(directory);
@@ -2244,21 +2112,38 @@ static void send_outputs(int fd, uint64_t bytes, uint64_t entries, int only_chan
     send_buffer(OUTPUT_DONE, 0);
 }
 
-/* ---- PID 1: the run ---- */
+/* ---- the run ---- */
 
 static uint64_t microseconds(struct timeval time)
 {
     return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
 }
 
-/* Processes and threads of the command when KILL came; 0 where it did not. */
+/* Number of the command's processes and threads when KILL arrived; 0 if it did not arrive. */
 static uint32_t tasks_at_kill;
 
-/* A command that waits for a thread which it could not make shows it only by their number. */
+/* The number is the only sign of a command that waits for a thread which it could not create. */
 static uint32_t count_tasks(void)
 {
     struct sysinfo info;
     return sysinfo(&info) == 0 && info.procs > 1 ? info.procs - 1u : 0;
+}
+
+/* Writes how a child ended: kind and value. */
+static uint8_t *put_status(uint8_t *to, int status)
+{
+    int signaled = WIFSIGNALED(status);
+    return put32(put32(to, (uint32_t)signaled), (uint32_t)(signaled ? WTERMSIG(status) : WEXITSTATUS(status)));
+}
+
+/* Returns 1 if the one tmpfs has no free block. Every mounted directory of the plan is part of it. */
+static uint32_t is_tmpfs_full(void)
+{
+    struct statvfs info;
+    for (uint32_t i = 0; i < mount_count; i++)
+        if (mounts[i].is_mounted)
+            return statvfs(mounts[i].tmpfs.path, &info) == 0 && info.f_bavail == 0;
+    return 0;
 }
 
 static void report_end(void)
@@ -2267,20 +2152,11 @@ static void report_end(void)
 
     struct rusage usage = { 0 };
     getrusage(RUSAGE_CHILDREN, &usage);
-    uint32_t is_full = 0;
-    uint32_t mounted = 0;
-    while (mounted < mount_count && !mounts[mounted].is_mounted)
-        mounted++;
-    struct statvfs info;
-    if (mounted < mount_count && statvfs(mounts[mounted].tmpfs.path, &info) == 0)
-        is_full = info.f_bavail == 0;
-    int signaled = WIFSIGNALED(child_status);
-    uint8_t *at = put32(buffer + HEADER_SIZE, (uint32_t)signaled);
-    at = put32(at, (uint32_t)(signaled ? WTERMSIG(child_status) : WEXITSTATUS(child_status)));
+    uint8_t *at = put_status(buffer + HEADER_SIZE, child_status);
     at = put64(at, microseconds(usage.ru_utime) - microseconds(warm_up_usage.ru_utime));
     at = put64(at, microseconds(usage.ru_stime) - microseconds(warm_up_usage.ru_stime));
     at = put64(at, (uint64_t)max_resident * 1024);
-    send_payload_end(ENDED, put32(put32(at, is_full), tasks_at_kill));
+    send_payload_end(ENDED, put32(put32(at, is_tmpfs_full()), tasks_at_kill));
     state = OVER;
     if (output_fd >= 0)
         send_outputs(output_fd, plan->output_bytes, plan->output_entries, 0);
@@ -2298,9 +2174,7 @@ static int write_map(const char *name)
     if (fd < 0)
         return -1;
     ssize_t written = write(fd, map, (size_t)length);
-    int error = errno;
-    close(fd);
-    errno = error;
+    close_keeping_errno(fd);
     return written == length ? 0 : -1;
 }
 
@@ -2312,7 +2186,7 @@ static void map_ids(void)
     send(child_socket, answer, sizeof answer, MSG_NOSIGNAL);
 }
 
-/* The child is the command, or could not become it. */
+/* The child has executed the command, or has failed to. */
 static void report_start(void)
 {
     if (state == WARMING_UP) {
@@ -2328,23 +2202,22 @@ static void report_start(void)
     }
 }
 
-/* A forked child's end of the socket is closed by its exec or its death. */
+/* Reads from a forked child. Its exec or its end closes its side of the socket. */
 static void read_child(void)
 {
     uint8_t asks;
-    ssize_t got = recv(child_socket, &asks, 1, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+    ssize_t got = RETRY(recv(child_socket, &asks, 1, MSG_DONTWAIT));
+    if (got < 0 && errno == EAGAIN)
         return;
     if (got == 1) {
         map_ids();
         return;
     }
-    close(child_socket);
-    child_socket = -1;
+    close_fd(&child_socket);
     report_start();
 }
 
-/* A command that is not user 0 has started when this returns, or has failed to. */
+/* Releases the waiting child of user 0. For other users it starts the command, and reports the result before it returns. */
 static void start_command(void)
 {
     if (child_socket >= 0) {
@@ -2364,61 +2237,83 @@ static void take_signal(const uint8_t *payload, size_t length)
         kill(-child, (int)number);
 }
 
+static void take_kill(size_t length)
+{
+    if (length != 0)
+        malformed("KILL");
+    if (state < EXECUTING)
+        leave(0);
+    if (state != OVER) {
+        tasks_at_kill = state == RUNNING ? count_tasks() : 0;
+        kill(-1, SIGKILL);
+    }
+}
+
+static void begin_run(size_t length)
+{
+    prepare(length);
+    chown_standard_streams();
+    if (state != OVER)
+        state = WAITING_FOR_GO;
+}
+
+static void begin_warm_up(size_t length)
+{
+    plan->is_warm_up = 1;
+    hide_standard_streams();
+    forget_empty_files();
+    unmount_directories();
+    mount_for_warm_up();
+    prepare(length);
+    if (plan->uid == 0 && close_lower_root() != 0)
+        fault("close", "the root below", errno);
+    state = WARMING_UP;
+    start_command();
+}
+
+static void begin_command(void)
+{
+    make_cwd_in_workspace();
+    close_fd(&tree_fd);
+    if (plan->change_entries > 0)
+        remember_workspace();
+    state = EXECUTING;
+    start_command();
+    close_standard_streams();
+}
+
+static void handle_input(uint32_t type, const uint8_t *payload, size_t length)
+{
+    if (type == FILE_BEGIN)
+        file_begin(payload, length);
+    else if (type == FILE_DATA)
+        file_data(payload, length);
+    else if (type == FILE_END)
+        file_end(length);
+    else if (type >= TREE_DIRECTORY && type <= TREE_COPY)
+        take_tree(type, payload, length);
+    else if (type == GO && length == 0 && file_fd < 0)
+        begin_command();
+    else
+        malformed("order of frames");
+}
+
 static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
 {
-    if (type == KILL) {
-        if (length != 0)
-            malformed("KILL");
-        if (state < EXECUTING)
-            leave(0);
-        if (state != OVER) {
-            tasks_at_kill = state == RUNNING ? count_tasks() : 0;
-            kill(-1, SIGKILL);
-        }
-        return;
-    }
-    if (type == SIGNAL) {
+    if (type == KILL)
+        take_kill(length);
+    else if (type == SIGNAL)
         take_signal(payload, length);
-        return;
-    }
-    /* After a file that failed, the host may be sending more. */
-    if (state == OVER)
-        return;
-    if (state == WAITING_FOR_START && type == START) {
-        prepare(length);
-        give_standard();
-        if (state != OVER)
-            state = WAITING_FOR_GO;
-    } else if (state == WAITING_FOR_START && type == WARM_UP) {
-        plan->is_quiet = 1;
-        hide_standard();
-        forget_empty_files();
-        unmount_directories();
-        mount_for_warm_up();
-        prepare(length);
-        if (plan->uid == 0 && close_lower_root() != 0)
-            fault("close", "the root below", errno);
-        state = WARMING_UP;
-        start_command();
-    } else if (state == WAITING_FOR_GO && type == FILE_BEGIN) {
-        file_begin(payload, length);
-    } else if (state == WAITING_FOR_GO && type == FILE_DATA) {
-        file_data(payload, length);
-    } else if (state == WAITING_FOR_GO && type == FILE_END) {
-        file_end(length);
-    } else if (state == WAITING_FOR_GO && type >= TREE_DIRECTORY && type <= TREE_COPY) {
-        take_tree(type, payload, length);
-    } else if (state == WAITING_FOR_GO && type == GO && length == 0 && file_fd < 0) {
-        make_cwd_in_workspace();
-        close_tree();
-        if (plan->change_entries > 0)
-            remember_workspace();
-        state = EXECUTING;
-        start_command();
-        close_standard();
-    } else {
+    else if (state == OVER)
+        return; /* The host may still be sending when a file fails. */
+    else if (state == WAITING_FOR_START && type == START)
+        begin_run(length);
+    else if (state == WAITING_FOR_START && type == WARM_UP)
+        begin_warm_up(length);
+    else if (state == WAITING_FOR_GO)
+        handle_input(type, payload, length);
+    else
         malformed("order of frames");
-    }
 }
 
 static int is_plan(uint32_t type)
@@ -2426,59 +2321,71 @@ static int is_plan(uint32_t type)
     return type == START || type == WARM_UP;
 }
 
-/* Returns the length of the payload, once it is allowed. */
+/* Checks a header. Returns the length of the payload. */
 static size_t check_header(const uint8_t *header, uint32_t *type)
 {
     size_t length = get32(header);
     *type = (uint32_t)(header[4] | header[5] << 8);
     if ((header[6] | header[7] << 8) != (is_plan(*type) ? PLAN_VERSION : FRAME_VERSION))
         malformed("version");
-    /* The child may be using the plan: nothing may touch it once it was told to go. */
+    /* The child reads the plan, so nothing may change it after START. */
     if (is_plan(*type) ? state != WAITING_FOR_START || length > MAX_START : length > MAX_PAYLOAD)
         malformed("length");
     return length;
 }
 
-/* Reads what is there, never waits, and hands over each frame when it is complete. */
-static void read_control(void)
+/* The plan that is being received. Its payload goes directly to the shared memory. */
+static uint32_t plan_type;
+static size_t plan_got;
+static size_t plan_length;
+
+/* Receives available bytes and never waits. Returns their number, 0 if there are none. Exits at the end of the socket. */
+static size_t receive(uint8_t *to, size_t capacity)
+{
+    ssize_t got = RETRY(recv(CONTROL, to, capacity, MSG_DONTWAIT));
+    if (got < 0 && errno == EAGAIN)
+        return 0;
+    if (got <= 0)
+        leave(0);
+    return (size_t)got;
+}
+
+static void receive_plan(void)
+{
+    plan_got += receive(plan->payload + plan_got, plan_length - plan_got);
+    if (plan_got == plan_length)
+        handle_frame(plan_type, NULL, plan_length);
+}
+
+/* Copies the first bytes of a plan's payload. Returns their number. */
+static size_t begin_plan(uint32_t type, size_t length, const uint8_t *payload, size_t available)
+{
+    plan_type = type;
+    plan_length = length;
+    plan_got = available < length ? available : length;
+    memcpy(plan->payload, payload, plan_got);
+    return plan_got;
+}
+
+/* Receives frames and handles each that is complete. */
+static void receive_frames(void)
 {
     static uint8_t incoming[HEADER_SIZE + MAX_PAYLOAD];
     static size_t incoming_length;
-    static uint32_t plan_type;
-    static size_t plan_got;
-    static size_t plan_length;
 
-    int in_plan = plan_got < plan_length;
-    ssize_t got = in_plan ? recv(CONTROL, plan->payload + plan_got, plan_length - plan_got, MSG_DONTWAIT)
-                          : recv(CONTROL, incoming + incoming_length, sizeof incoming - incoming_length, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (got <= 0)
-        leave(0);
-    if (in_plan) {
-        plan_got += (size_t)got;
-        if (plan_got == plan_length)
-            handle_frame(plan_type, NULL, plan_length);
-        return;
-    }
-
-    incoming_length += (size_t)got;
+    incoming_length += receive(incoming + incoming_length, sizeof incoming - incoming_length);
     size_t used = 0;
     while (incoming_length - used >= HEADER_SIZE) {
         uint32_t type;
         size_t length = check_header(incoming + used, &type);
-        size_t there = incoming_length - used - HEADER_SIZE;
+        size_t available = incoming_length - used - HEADER_SIZE;
         const uint8_t *payload = incoming + used + HEADER_SIZE;
         if (is_plan(type)) {
-            plan_type = type;
-            plan_length = length;
-            plan_got = there < length ? there : length;
-            memcpy(plan->payload, payload, plan_got);
-            used += HEADER_SIZE + plan_got;
+            used += HEADER_SIZE + begin_plan(type, length, payload, available);
             if (plan_got < plan_length)
                 break;
         } else {
-            if (there < length)
+            if (available < length)
                 break;
             used += HEADER_SIZE + length;
         }
@@ -2486,6 +2393,14 @@ static void read_control(void)
     }
     incoming_length -= used;
     memmove(incoming, incoming + used, incoming_length);
+}
+
+static void read_control(void)
+{
+    if (plan_got < plan_length)
+        receive_plan();
+    else
+        receive_frames();
 }
 
 static volatile sig_atomic_t child_signaled;
@@ -2496,7 +2411,7 @@ static void on_child_signal(int signal_number)
     child_signaled = 1;
 }
 
-/* Signals come in ppoll only. */
+/* Signals are blocked except in ppoll, so none arrives here. */
 static void reap(void)
 {
     if (!child_signaled)
@@ -2505,39 +2420,36 @@ static void reap(void)
     while (reap_one() > 0) { }
 }
 
-/* All is made as it was before, but for what the command left in the root and what the sandbox's kernel has learned. */
+/* Restores the state before the warm-up, except for files written to the root and the caches of the sandbox's kernel. */
 static void finish_warm_up(void)
 {
     kill_all();
-    return_standard();
+    restore_standard_streams();
     while (child_socket >= 0)
         read_child();
-    int signaled = WIFSIGNALED(child_status);
-    uint8_t *at = put32(buffer + HEADER_SIZE, warm_up_errno != 0 ? 2 : (uint32_t)signaled);
-    at = put32(at, warm_up_errno != 0 ? warm_up_errno : (uint32_t)(signaled ? WTERMSIG(child_status) : WEXITSTATUS(child_status)));
+    uint8_t *at = buffer + HEADER_SIZE;
+    at = warm_up_errno != 0 ? put32(put32(at, WARM_UP_NOT_STARTED), warm_up_errno) : put_status(at, child_status);
     send_payload_end(WARMED_UP, at);
     getrusage(RUSAGE_CHILDREN, &warm_up_usage);
     max_resident = 0;
 
-    if (output_fd >= 0)
-        close(output_fd);
-    output_fd = -1;
+    close_fd(&output_fd);
     unmount_directories();
     unmount_after_warm_up();
-    /* It belongs to the warm-up's user. One with entries stays. */
+    /* The directory belongs to the warm-up's user. A directory with entries remains. */
     if (is_cwd_made)
         rmdir(plan->cwd);
     renew_views();
     restore_scheduling();
     make_ahead();
-    plan->is_quiet = 0;
+    plan->is_warm_up = 0;
     child_ended = 0;
     state = WAITING_FOR_START;
 }
 
 /*
- * Takes every path away from the program that PID 1 executes. gVisor lets a running program be written, and its overlay then
- * moves the text of the process to the written file: a guest that may write the file writes PID 1.
+ * Removes every path of the program that PID 1 executes. gVisor permits writing to a running program, and its overlay then moves the text
+ * of the process to the written file: a guest that can write the file could change PID 1.
  */
 static void hide_program(void)
 {
@@ -2546,11 +2458,32 @@ static void hide_program(void)
     if (length < 0)
         fault("readlink", "/proc/self/exe", errno);
     path[length] = '\0';
-    /* EINVAL: it is a file of the root, and not mounted on one. */
+    /* EINVAL: the program is a file of the root, not a mount. */
     if (umount2(path, MNT_DETACH) != 0 && errno != EINVAL)
         fault("unmount", path, errno);
     if (unlink(path) != 0)
         fault("unlink", path, errno);
+}
+
+static void read_processors(void)
+{
+    if (syscall(SYS_sched_getaffinity, 0, sizeof own_processors, &own_processors) < 0)
+        fault("read", "the processors", errno);
+    for (long number = 0; number < MAX_PROCESSORS; number++)
+        own_processor_count += own_processors.bits[number / 8] >> number % 8 & 1;
+    read_text(&cpuinfo, "/proc/cpuinfo");
+    read_text(&cpu_statistics, "/proc/stat");
+}
+
+/* Drops the privileges that no command has, once: commands inherit the result. */
+static void drop_privileges(void)
+{
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (drop_from_bounding_set(~0ull) != 0)
+        fault("bounding set", NULL, errno);
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        fault("no_new_privs", NULL, errno);
+    become_reserved();
 }
 
 static void boot(void)
@@ -2569,24 +2502,13 @@ static void boot(void)
     if (plan == MAP_FAILED)
         fault("mmap", NULL, errno);
     hide_program();
-    if (syscall(SYS_sched_getaffinity, 0, sizeof own_processors, &own_processors) < 0)
-        fault("read", "the processors", errno);
-    for (long number = 0; number < MAX_PROCESSORS; number++)
-        own_processor_count += own_processors.bits[number / 8] >> number % 8 & 1;
-    read_text(&cpuinfo, "/proc/cpuinfo");
-    read_text(&cpu_statistics, "/proc/stat");
-    /* What is the same for every command is inherited. */
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (drop_from_bounding_set(~0ull) != 0)
-        fault("bounding set", NULL, errno);
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        fault("no_new_privs", NULL, errno);
-    become_reserved();
-    /* The runtime mounts a tmpfs of its own there, which would lie below the one of the plan. */
+    read_processors();
+    drop_privileges();
+    /* The runtime mounts its own tmpfs there, which would be below the plan's. */
     umount2("/tmp", UMOUNT_NOFOLLOW);
-    /* An image that has an mtab keeps it. */
+    /* Fails if the image has an mtab, which then stays. */
     symlink("/proc/mounts", "/etc/mtab");
-    /* It is then the same with and without a warm-up. */
+    /* Also without a warm-up, so that the directory is the same for every run. */
     close_lower_root();
     show_files();
     show_cgroups();
@@ -2631,8 +2553,8 @@ int main(int argc, char **argv)
     int type = 0;
     socklen_t size = sizeof type;
     if (argc > 1)
-        launch_usage("unknown command");
-    /* Also a safeguard: PID 1 kills every process it can see. */
+        reject_usage("unknown command");
+    /* PID 1 kills every process that it can see. */
     if (getpid() != 1) {
         dprintf(STDERR_FILENO, "boxer-init: not PID 1\n");
         return LAUNCH_FAILED;

@@ -215,8 +215,8 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
         return Encoding.Latin1.GetString(all.ToArray());
     }
 
-    private static string SourcePath([CallerFilePath] string path = "") =>
-        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(path)!, "../../../../Boxer.Core/Runtime/Init/boxer-init.c"));
+    private static string SourcePath(string name, [CallerFilePath] string path = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(path)!, "../../../../Boxer.Core/Runtime/Init", name));
 
     private async Task<InitSandbox> BootAsync()
     {
@@ -237,7 +237,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
             return;
         }
 
-        if (!File.Exists(SourcePath()))
+        if (!File.Exists(SourcePath("boxer-init.c")))
         {
             InitFixture.Copy(InitBinary.Find(), target);
             return;
@@ -245,7 +245,9 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
 
         try
         {
-            InitFixture.Compile(SourcePath(), target, "-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan", "-static-libubsan");
+            InitFixture.Compile(
+                SourcePath("boxer-init.c"), target, SourcePath("boxer-launch.c"), "-std=c11", "-g", "-O1", "-fsanitize=address,undefined",
+                "-fno-sanitize-recover=all", "-static-libasan", "-static-libubsan");
         }
         catch (InvalidOperationException)
         {
