@@ -2,13 +2,13 @@ using System.Collections.Concurrent;
 
 namespace Boxer.Common;
 
-/// <summary>Tasks that go on behind their callers, so that whoever takes away what they use can wait for them first.</summary>
+/// <summary>Tasks that continue after their callers have returned. Their owner waits for them before it disposes what they use.</summary>
 internal sealed class BackgroundTasks
 {
     private readonly ConcurrentDictionary<Task, byte> _running = new();
 
-    /// <summary>Notes a task until it has ended.</summary>
-    /// <returns>The task.</returns>
+    /// <summary>Adds a task until it has ended.</summary>
+    /// <returns>The same task.</returns>
     internal Task Add(Task task)
     {
         _running[task] = 0;
@@ -21,7 +21,7 @@ internal sealed class BackgroundTasks
         return task;
     }
 
-    /// <summary>Waits until none is left, those that are added meanwhile too. How they end is theirs.</summary>
+    /// <summary>Waits until all tasks have ended, also those added meanwhile. Ignores their exceptions.</summary>
     internal async Task WhenAllAsync()
     {
         while (!_running.IsEmpty)

@@ -3,19 +3,19 @@ using System.Runtime.InteropServices;
 namespace Boxer.Common;
 
 /// <summary>
-/// A path that was parsed: names with single slashes between them, none of them empty, <c>.</c> or <c>..</c>, without NUL, in Unicode that UTF-8 can
-/// express, within the bounds of Linux. It is text only: nothing is resolved.
+/// Parsed path: names with single slashes between them, none of them empty, <c>.</c> or <c>..</c>, without NUL, valid Unicode, within the limits
+/// of Linux. Only the text is checked; the file system is not used.
 /// </summary>
 [StructLayout(LayoutKind.Auto)]
 internal readonly record struct CleanPath
 {
-    /// <summary>Most bytes of a path in one system call: PATH_MAX of Linux (limits.h, 4,096) counts the NUL at its end. PROTOCOL.md has the same.</summary>
+    /// <summary>Maximum number of bytes of a path. PATH_MAX of Linux (limits.h, 4,096) also counts the NUL at the end. PROTOCOL.md has the same limit.</summary>
     internal const int MaxBytes = 4_095;
 
-    /// <summary>Most bytes of a path that is put below a directory of one byte, the root: a slash comes before it.</summary>
+    /// <summary>Maximum number of bytes of a path below the root: a slash is put before it.</summary>
     internal const int MaxRelativeBytes = MaxBytes - 1;
 
-    /// <summary>Most bytes of a name: NAME_MAX of Linux (limits.h).</summary>
+    /// <summary>Maximum number of bytes of a name: NAME_MAX of Linux (limits.h).</summary>
     internal const int MaxNameBytes = 255;
 
     private readonly string? _text;
@@ -26,16 +26,16 @@ internal readonly record struct CleanPath
         Names = names;
     }
 
-    /// <summary>The root directory.</summary>
+    /// <summary>Gets the root directory.</summary>
     internal static CleanPath Root => default;
 
-    /// <summary>The path as it was parsed.</summary>
+    /// <summary>Text of the path.</summary>
     internal string Text => _text ?? "/";
 
-    /// <summary>Number of names in it; 0 for the root.</summary>
+    /// <summary>Number of names; 0 for the root.</summary>
     internal int Names { get; }
 
-    /// <summary>Its first name; empty for the root.</summary>
+    /// <summary>First name; empty for the root.</summary>
     internal ReadOnlySpan<char> FirstName
     {
         get
@@ -46,10 +46,11 @@ internal readonly record struct CleanPath
         }
     }
 
-    /// <summary>Parses a path. All faults are found, so that callers can report them in their own order and words.</summary>
-    /// <param name="text">The path.</param>
-    /// <param name="kind">Where it begins.</param>
-    /// <param name="path">The path, if there is no fault.</param>
+    /// <summary>Parses a path.</summary>
+    /// <param name="text">Text of the path.</param>
+    /// <param name="kind">Start of the path.</param>
+    /// <param name="path">The parsed path, if it has no fault.</param>
+    /// <returns>All faults, so that callers can report them in their own order and words.</returns>
     internal static PathFaults TryParse(string? text, PathKind kind, out CleanPath path)
     {
         path = default;
@@ -79,11 +80,12 @@ internal readonly record struct CleanPath
     }
 
     /// <summary>
-    /// Parses an absolute path as programs take it: <c>.</c>, doubled slashes and one at the end are taken out. <c>..</c> is a fault, because only
-    /// the links on the way say where it leads.
+    /// Parses an absolute path and removes <c>.</c>, doubled slashes and a slash at the end. <c>..</c> is a fault, because its target depends on
+    /// symbolic links.
     /// </summary>
-    /// <param name="text">The path.</param>
-    /// <param name="path">The path, if there is no fault; it may be the root.</param>
+    /// <param name="text">Text of the path.</param>
+    /// <param name="path">The parsed path, if it has no fault; it can be the root.</param>
+    /// <returns>All faults.</returns>
     internal static PathFaults TryNormalize(string text, out CleanPath path)
     {
         PathFaults faults = TryParse(text, PathKind.Absolute, out path) & ~(PathFaults.EmptyName | PathFaults.Dot);
@@ -96,7 +98,7 @@ internal readonly record struct CleanPath
         return faults;
     }
 
-    /// <summary>Whether a text is Unicode that UTF-8 can express: it has no half of a surrogate pair.</summary>
+    /// <summary>Whether a text is valid Unicode: it has no half of a surrogate pair.</summary>
     internal static bool IsUnicode(ReadOnlySpan<char> text)
     {
         int at = text.IndexOfAnyInRange('\uD800', '\uDFFF');
@@ -114,7 +116,7 @@ internal readonly record struct CleanPath
     /// <inheritdoc/>
     public override string ToString() => Text;
 
-    // One pass: names are told apart and bytes of UTF-8 are counted.
+    // Checks names and counts bytes of UTF-8 in one pass.
     private static PathFaults Scan(ReadOnlySpan<char> text, out long bytes, out int names)
     {
         PathFaults faults = PathFaults.None;
@@ -166,39 +168,39 @@ internal readonly record struct CleanPath
     }
 }
 
-/// <summary>The start of a <see cref="CleanPath"/>.</summary>
+/// <summary>Start of a <see cref="CleanPath"/>.</summary>
 internal enum PathKind
 {
-    /// <summary>At the root: it begins with a slash.</summary>
+    /// <summary>The root: the path begins with a slash.</summary>
     Absolute,
 
-    /// <summary>Below the root, or below a longer directory that is opened first: a slash is put before it.</summary>
+    /// <summary>Relative to the root, or to another directory that is opened first: the limit leaves space for a slash before it.</summary>
     BelowRoot,
 
-    /// <summary>In an open directory: it has all bytes of a system call for itself.</summary>
+    /// <summary>Relative to an open directory: the path may use the whole limit of a system call.</summary>
     InDirectory,
 }
 
-/// <summary>Faults of a path. Several can be there at once.</summary>
+/// <summary>Faults of a path. A path can have several.</summary>
 [Flags]
 internal enum PathFaults
 {
     /// <summary>None.</summary>
     None = 0,
 
-    /// <summary>It is empty.</summary>
+    /// <summary>The path is empty.</summary>
     Empty = 1 << 0,
 
-    /// <summary>It is relative where it must be absolute, or the reverse.</summary>
+    /// <summary>The path is relative but must be absolute, or the reverse.</summary>
     WrongKind = 1 << 1,
 
-    /// <summary>It has a NUL character.</summary>
+    /// <summary>The path has a NUL character.</summary>
     Nul = 1 << 2,
 
-    /// <summary>It has half of a surrogate pair.</summary>
+    /// <summary>The path has half of a surrogate pair.</summary>
     NotUnicode = 1 << 3,
 
-    /// <summary>It has too many bytes of UTF-8.</summary>
+    /// <summary>The path has too many bytes of UTF-8.</summary>
     TooLong = 1 << 4,
 
     /// <summary>A name has more than <see cref="CleanPath.MaxNameBytes"/> bytes of UTF-8.</summary>

@@ -1,10 +1,12 @@
 namespace Boxer.Common;
 
-/// <summary>What a run holds, given back in reverse order. A step that fails does not keep the others from being done.</summary>
+/// <summary>Releases the resources of a run in reverse order. A step that fails does not prevent the others.</summary>
 internal sealed class CleanupStack : IAsyncDisposable
 {
     private readonly Stack<Func<ValueTask>> _steps = new();
 
+    /// <summary>Adds a resource.</summary>
+    /// <returns>The same resource.</returns>
     internal T Push<T>(T held)
     {
         _steps.Push(held switch
@@ -21,7 +23,7 @@ internal sealed class CleanupStack : IAsyncDisposable
         return held;
     }
 
-    /// <summary>Gives everything back while a failure is on its way up, which is not to be hidden by another.</summary>
+    /// <summary>Releases all resources after another failure, which exceptions of the release must not hide.</summary>
     internal async ValueTask AbandonAsync()
     {
         try
@@ -30,10 +32,11 @@ internal sealed class CleanupStack : IAsyncDisposable
         }
         catch (AggregateException)
         {
-            // What is left is the next start's to take away.
+            // The next start removes leftovers.
         }
     }
 
+    /// <summary>Releases all resources.</summary>
     /// <exception cref="AggregateException">Some steps failed; all were tried.</exception>
     public async ValueTask DisposeAsync()
     {

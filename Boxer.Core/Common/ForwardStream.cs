@@ -1,6 +1,6 @@
 namespace Boxer.Common;
 
-/// <summary>A stream that is only read, asynchronously and once.</summary>
+/// <summary>Read-only stream that can only be read forward and asynchronously.</summary>
 internal abstract class ForwardStream : Stream
 {
     /// <inheritdoc/>

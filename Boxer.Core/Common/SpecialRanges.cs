@@ -4,14 +4,14 @@ using System.Net.Sockets;
 namespace Boxer.Common;
 
 /// <summary>
-/// The one list of address ranges that are not the public internet: the IANA special-purpose address registries (RFC 6890), and addresses that
-/// clouds give their own services. The registry client, egress policies, the resolver and the firewall use it.
+/// Address ranges outside of the public internet: the IANA special-purpose address registries (RFC 6890), and addresses of cloud services. The
+/// registry client, egress policies, the resolver and the firewall all use this list.
 /// </summary>
 internal static class SpecialRanges
 {
     private static readonly IPNetwork Nat64 = IPNetwork.Parse("64:ff9b::/96");
 
-    /// <summary>All entries. Ranges may overlap.</summary>
+    /// <summary>All entries. Ranges can overlap.</summary>
     internal static IReadOnlyList<SpecialRange> All { get; } =
     [
         new("0.0.0.0/8", "this network", "RFC 791"),
@@ -46,32 +46,32 @@ internal static class SpecialRanges
         new("fec0::/10", "site-local, deprecated", "RFC 3879"),
         new("ff00::/8", "multicast", "RFC 4291"),
 
-        // Global unicast addresses are in 2000::/3. The rest is not assigned to anybody.
+        // Global unicast addresses are in 2000::/3. The rest is not assigned.
         new("::/3", "outside of global unicast", "RFC 4291", SpecialUse.Unassigned),
         new("4000::/2", "outside of global unicast", "RFC 4291", SpecialUse.Unassigned),
         new("8000::/1", "outside of global unicast", "RFC 4291", SpecialUse.Unassigned),
     ];
 
-    /// <summary>IPv4 ranges that sandboxes do not reach unless the operator opens them.</summary>
+    /// <summary>IPv4 ranges that sandboxes cannot reach unless the operator allows them.</summary>
     internal static IReadOnlyList<IPNetwork> GuestIPv4 { get; } = Guest(AddressFamily.InterNetwork);
 
-    /// <summary>IPv6 ranges that sandboxes do not reach unless the operator opens them.</summary>
+    /// <summary>IPv6 ranges that sandboxes cannot reach unless the operator allows them.</summary>
     internal static IReadOnlyList<IPNetwork> GuestIPv6 { get; } = Guest(AddressFamily.InterNetworkV6);
 
     /// <summary>Whether a block is in a range for private use (RFC 1918).</summary>
     internal static bool IsPrivate(IPNetwork block) => All.Any(entry => entry.Use == SpecialUse.Private && entry.Covers(block));
 
     /// <summary>
-    /// Whether a rule for a range may open it to sandboxes: all of the range is in one entry. A wider rule was not meant to open what is not public.
+    /// Whether a rule for a range may open it to sandboxes: one entry must contain the whole range. A wider rule is not meant to open private ranges.
     /// </summary>
     internal static bool CanBeOpened(IPNetwork range) => All.Any(entry => entry.Use is not (SpecialUse.Documentation or SpecialUse.Unassigned) && entry.Covers(range));
 
-    /// <summary>Whether sandboxes do not reach an address unless the operator opens it.</summary>
+    /// <summary>Whether sandboxes cannot reach an address unless the operator allows it.</summary>
     internal static bool IsClosedToGuests(IPAddress address) => All.Any(entry => entry.Use != SpecialUse.Documentation && entry.Range.Contains(address));
 
     /// <summary>
-    /// Whether an address is one of the public internet, as registries and token services must have. An IPv4 address inside an IPv6 one (IPv4-mapped,
-    /// NAT64) counts as itself.
+    /// Whether an address belongs to the public internet, which is required of registries and token services. An IPv6 address that contains an IPv4
+    /// address (IPv4-mapped, NAT64) counts as that IPv4 address.
     /// </summary>
     internal static bool IsPublic(IPAddress address)
     {
@@ -87,7 +87,7 @@ internal static class SpecialRanges
         return (address.AddressFamily == AddressFamily.InterNetwork || address.ScopeId == 0) && !All.Any(entry => entry.Range.Contains(address));
     }
 
-    // Without those that another one covers.
+    // Ranges that another one covers are left out.
     private static IReadOnlyList<IPNetwork> Guest(AddressFamily family)
     {
         SpecialRange[] closed = [.. All.Where(entry => entry.Use != SpecialUse.Documentation && entry.Range.BaseAddress.AddressFamily == family)];
@@ -95,11 +95,11 @@ internal static class SpecialRanges
     }
 }
 
-/// <summary>One entry of <see cref="SpecialRanges"/>.</summary>
-/// <param name="Cidr">The range.</param>
-/// <param name="Name">Its purpose.</param>
-/// <param name="Source">The document that assigns it.</param>
-/// <param name="Use">How it is treated.</param>
+/// <summary>Entry of <see cref="SpecialRanges"/>.</summary>
+/// <param name="Cidr">Range in CIDR notation.</param>
+/// <param name="Name">Purpose of the range.</param>
+/// <param name="Source">Document that assigns the range.</param>
+/// <param name="Use">Treatment of the range.</param>
 internal sealed record SpecialRange(string Cidr, string Name, string Source, SpecialUse Use = SpecialUse.Special)
 {
     internal IPNetwork Range { get; } = IPNetwork.Parse(Cidr);
@@ -107,20 +107,20 @@ internal sealed record SpecialRange(string Cidr, string Name, string Source, Spe
     internal bool Covers(IPNetwork other) => Range.PrefixLength <= other.PrefixLength && Range.Contains(other.BaseAddress);
 }
 
-/// <summary>How a <see cref="SpecialRange"/> is treated.</summary>
+/// <summary>Treatment of a <see cref="SpecialRange"/>.</summary>
 internal enum SpecialUse
 {
     /// <summary>Not public.</summary>
     Special,
 
-    /// <summary>Not public, and for private networks: sandboxes' own addresses may be in it.</summary>
+    /// <summary>Not public, for private networks. Addresses of sandboxes can be in it.</summary>
     Private,
 
     /// <summary>
-    /// No registry is there. Sandboxes may reach it: whatever answers in it is no private service, and examples of rules use it.
+    /// Closed to registries. Sandboxes may reach it: it contains no private service, and examples of rules use it.
     /// </summary>
     Documentation,
 
-    /// <summary>Not public, and nothing that a rule may open.</summary>
+    /// <summary>Not public. A rule cannot open it.</summary>
     Unassigned,
 }

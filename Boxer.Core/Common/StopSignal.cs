@@ -2,23 +2,23 @@ using System.Globalization;
 
 namespace Boxer.Common;
 
-/// <summary>The signal that asks a command to end.</summary>
+/// <summary>Signal that asks a command to end.</summary>
 internal static class StopSignal
 {
     private const int Terminate = 15;
     private const int MostSignals = 64;
     private const int FirstRealTime = 34;
 
-    // signal(7), x86-64 and ARM: the number of a name is its place.
+    // signal(7), x86-64 and ARM: the index of a name is its number.
     private static readonly string[] Names =
     [
         "", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP",
         "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
 
-    /// <summary>Finds the number of what an image's configuration says, such as <c>SIGQUIT</c>, <c>3</c> or <c>SIGRTMIN+3</c>.</summary>
-    /// <param name="text">The text; untrusted.</param>
-    /// <returns>1 to 64; SIGTERM for what is no signal.</returns>
+    /// <summary>Parses a signal of an image's configuration, such as <c>SIGQUIT</c>, <c>3</c> or <c>SIGRTMIN+3</c>.</summary>
+    /// <param name="text">Untrusted text.</param>
+    /// <returns>Number of the signal, 1 to 64; SIGTERM if the text is not a signal.</returns>
     internal static int Parse(string text)
     {
         string name = text.StartsWith("SIG", StringComparison.OrdinalIgnoreCase) ? text[3..] : text;

@@ -3,26 +3,26 @@ using System.Globalization;
 namespace Boxer.Common;
 
 /// <summary>
-/// The user of a command as requests and image configurations write it, parsed: a name or an id, alone or followed by <c>:</c> and a group. Digits
-/// always mean an id.
+/// Parsed user of a command, in the notation of requests and image configurations: a name or an id, alone or followed by <c>:</c> and a group.
+/// Digits always mean an id.
 /// </summary>
-/// <param name="Text">The text.</param>
-/// <param name="Owner">The user's name, or digits.</param>
-/// <param name="Uid">The user's id, or <see langword="null"/> for a name.</param>
-/// <param name="Group">The group's name, or digits; <see langword="null"/> where none is given.</param>
-/// <param name="Gid">The group's id, or <see langword="null"/>.</param>
+/// <param name="Text">Whole text.</param>
+/// <param name="Owner">Name of the user, or digits.</param>
+/// <param name="Uid">Id of the user; <see langword="null"/> for a name.</param>
+/// <param name="Group">Name of the group, or digits; <see langword="null"/> if the text has no group.</param>
+/// <param name="Gid">Id of the group; <see langword="null"/> for a name or without a group.</param>
 internal sealed record UserName(string Text, string Owner, uint? Uid, string? Group, uint? Gid)
 {
-    /// <summary>The highest id: the kernel takes -1 for "no change" (chown(2)), and ids are signed in many programs.</summary>
+    /// <summary>Highest id. The kernel interprets -1 as "no change" (chown(2)), and many programs use signed ids.</summary>
     internal const uint MaxId = int.MaxValue;
 
-    /// <summary>Most bytes of the text in UTF-8.</summary>
+    /// <summary>Maximum number of bytes of the text in UTF-8.</summary>
     internal const int MaxBytes = 255;
 
-    /// <summary>Parses a user. All faults are found, so that callers can report them in their own words.</summary>
-    /// <param name="text">The text.</param>
-    /// <param name="faults">Each fault, and the part of the text that it is about.</param>
-    /// <returns><see langword="null"/> where there are faults.</returns>
+    /// <summary>Parses a user. Finds all faults, so that callers can report them in their own words.</summary>
+    /// <param name="text">Text to parse.</param>
+    /// <param name="faults">Each fault with the part of the text that has it.</param>
+    /// <returns><see langword="null"/> if the text has faults.</returns>
     internal static UserName? TryParse(string text, out IReadOnlyList<(UserFault Fault, string Part)> faults)
     {
         List<(UserFault, string)> found = [];
@@ -57,9 +57,9 @@ internal sealed record UserName(string Text, string Owner, uint? Uid, string? Gr
         return found.Count > 0 ? null : new UserName(text, parts[0], Id(parts[0]), parts.ElementAtOrDefault(1), parts.Length > 1 ? Id(parts[1]) : null);
     }
 
-    /// <summary>Reads an id of digits only.</summary>
-    /// <param name="text">The digits.</param>
-    /// <param name="id">The id.</param>
+    /// <summary>Parses an id.</summary>
+    /// <param name="text">Digits.</param>
+    /// <param name="id">The id, at most <see cref="MaxId"/>.</param>
     internal static bool TryId(string text, out uint id) =>
         uint.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out id) && id <= MaxId;
 
@@ -68,24 +68,24 @@ internal sealed record UserName(string Text, string Owner, uint? Uid, string? Gr
     private static uint? Id(string part) => IsId(part) && TryId(part, out uint id) ? id : null;
 }
 
-/// <summary>A fault of the text of a <see cref="UserName"/>.</summary>
+/// <summary>Fault of the text of a <see cref="UserName"/>.</summary>
 internal enum UserFault
 {
-    /// <summary>It has an empty part, more than two parts or a control character.</summary>
+    /// <summary>The text has an empty part, more than two parts or a control character.</summary>
     Malformed,
 
-    /// <summary>It has a NUL character.</summary>
+    /// <summary>The text has a NUL character.</summary>
     Nul,
 
-    /// <summary>It has half of a surrogate pair.</summary>
+    /// <summary>The text has half of a surrogate pair.</summary>
     NotUnicode,
 
-    /// <summary>It has more than <see cref="UserName.MaxBytes"/> bytes.</summary>
+    /// <summary>The text has more than <see cref="UserName.MaxBytes"/> bytes.</summary>
     TooLong,
 
     /// <summary>An id is higher than <see cref="UserName.MaxId"/>.</summary>
     IdTooLarge,
 
-    /// <summary>It begins with a minus sign.</summary>
+    /// <summary>The text begins with a minus sign.</summary>
     Negative,
 }

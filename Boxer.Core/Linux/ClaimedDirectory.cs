@@ -5,12 +5,12 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Linux;
 
 /// <summary>
-/// A directory that is one process's as long as that lives. A locked file beside it, <c>NAME.lock</c> (flock(2)), says so; the lock ends with the
-/// process, however it ends. Another process that finds the lock free may claim the directory and remove it.
+/// Directory that belongs to one process while the process is alive. The process locks a file beside it, <c>NAME.lock</c> (flock(2)); the
+/// kernel releases the lock at the end of the process. Another process that finds the lock free may claim the directory and remove it.
 /// </summary>
 /// <remarks>
-/// The lock file is made before the directory and removed after it, so that no directory is without one, whenever a process is killed. Both are
-/// in a directory that nobody else may enter (<see cref="PrivateDirectory"/>).
+/// The lock file is created before the directory and removed after it, so that every directory has one, whenever a process is killed. Both are
+/// in a directory that no other user can enter (<see cref="PrivateDirectory"/>).
 /// </remarks>
 internal sealed class ClaimedDirectory : IDisposable
 {
@@ -24,23 +24,23 @@ internal sealed class ClaimedDirectory : IDisposable
         _lock = @lock;
     }
 
-    /// <summary>Its path.</summary>
+    /// <summary>Path of the directory.</summary>
     internal string Path { get; }
 
-    /// <summary>Its name.</summary>
+    /// <summary>Name of the directory.</summary>
     internal string Name => System.IO.Path.GetFileName(Path);
 
-    /// <summary>Makes a directory and claims it.</summary>
-    /// <param name="parent">The directory that it is made in, which is this process's user's alone.</param>
-    /// <param name="makeName">Gives a new random name each time.</param>
-    /// <exception cref="NativeException">It cannot be made; nothing is left.</exception>
+    /// <summary>Creates a directory and claims it.</summary>
+    /// <param name="parent">Parent directory, which only the user of this process can enter.</param>
+    /// <param name="makeName">Returns a new random name at each call.</param>
+    /// <exception cref="NativeException">The directory cannot be created; no lock file remains.</exception>
     internal static ClaimedDirectory Create(string parent, Func<string> makeName)
     {
         while (true)
         {
             string path = System.IO.Path.Join(parent, makeName());
 
-            // Between making and locking it, another process may have taken the file for a dead one's and removed it.
+            // Before this process locked the file, another one may have taken it for a leftover and removed it.
             FileLock? held = FileLock.TryCreate(path + LockSuffix);
             if (held is not { IsInPlace: true })
             {
@@ -56,7 +56,7 @@ internal sealed class ClaimedDirectory : IDisposable
                     return claimed;
                 }
 
-                // Somebody else's of the same name, whose lock file is gone: it is left alone.
+                // A directory of the same name exists whose lock file is missing. It belongs to another process.
                 claimed.Forget();
                 claimed.Dispose();
             }
@@ -69,16 +69,16 @@ internal sealed class ClaimedDirectory : IDisposable
         }
     }
 
-    /// <summary>Names of the directories that are or were claimed, also of those that were not made or are removed already.</summary>
-    /// <param name="parent">The directory that they are in.</param>
+    /// <summary>Finds the names of claimed directories, also of directories that do not exist yet or any more.</summary>
+    /// <param name="parent">Parent directory.</param>
     internal static IReadOnlyList<string> FindNames(string parent) =>
         [.. Directory.EnumerateFiles(parent, "*" + LockSuffix).Select(path => System.IO.Path.GetFileName(path)[..^LockSuffix.Length])];
 
     /// <summary>Claims the directory of a dead process, to remove it and then <see cref="Forget"/> it.</summary>
-    /// <param name="parent">The directory that it is in.</param>
-    /// <param name="name">Its name.</param>
-    /// <returns><see langword="null"/> where its process lives, or somebody else removes it.</returns>
-    /// <exception cref="NativeException">The lock cannot be taken.</exception>
+    /// <param name="parent">Parent directory.</param>
+    /// <param name="name">Name of the directory.</param>
+    /// <returns><see langword="null"/> if its process is alive, or another process removes it.</returns>
+    /// <exception cref="NativeException">The lock file cannot be locked.</exception>
     internal static ClaimedDirectory? TryClaim(string parent, string name)
     {
         string path = System.IO.Path.Join(parent, name);
@@ -88,14 +88,14 @@ internal sealed class ClaimedDirectory : IDisposable
             return new ClaimedDirectory(path, held);
         }
 
-        // Another one was faster and has removed it meanwhile.
+        // Another process has removed it meanwhile.
         held?.Dispose();
         return null;
     }
 
-    /// <summary>Whether the process that claimed a directory lives.</summary>
-    /// <param name="parent">The directory that it is in.</param>
-    /// <param name="name">Its name.</param>
+    /// <summary>Whether the process that claimed a directory is alive.</summary>
+    /// <param name="parent">Parent directory.</param>
+    /// <param name="name">Name of the directory.</param>
     internal static bool IsAlive(string parent, string name)
     {
         string lockFile = System.IO.Path.Join(parent, name + LockSuffix);
@@ -108,13 +108,13 @@ internal sealed class ClaimedDirectory : IDisposable
         return held is null && File.Exists(lockFile);
     }
 
-    /// <summary>Removes the lock file, after the directory was removed.</summary>
+    /// <summary>Removes the lock file. Call it after removing the directory.</summary>
     internal void Forget() => File.Delete(_lock.Path);
 
-    /// <summary>Releases the lock. A directory that is still there is left to the next claim.</summary>
+    /// <summary>Releases the lock. If the directory still exists, another process can claim it.</summary>
     public void Dispose() => _lock.Dispose();
 
-    // Not Directory.CreateDirectory, which is content with one that is there, or with a link.
+    // Not Directory.CreateDirectory: it also succeeds if the directory, or a link to one, exists.
     private static bool TryMake(string parent, string name)
     {
         using SafeFileHandle handle = DirectoryHandle.OpenNamedToResolve(parent);

@@ -5,8 +5,8 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Linux;
 
 /// <summary>
-/// A file that is locked as long as its process lives, however that ends (flock(2)). Not by way of <see cref="FileShare"/>, whose locks
-/// an environment variable of .NET switches off.
+/// Lock on a file (flock(2)). The kernel releases it at the end of the process, however the process ends. It does not use
+/// <see cref="FileShare"/>, because an environment variable of .NET disables those locks.
 /// </summary>
 internal sealed class FileLock : IDisposable
 {
@@ -18,36 +18,37 @@ internal sealed class FileLock : IDisposable
         _handle = handle;
     }
 
+    /// <summary>Path of the locked file.</summary>
     internal string Path { get; }
 
-    /// <summary>Whether the path still leads to the locked file, so that nobody removed it before it was locked.</summary>
+    /// <summary>Whether the locked file is still at its path. Another process may have removed it before the lock.</summary>
     internal bool IsInPlace =>
         SysStat.statx(_handle, "\0"u8, Fcntl.AT_EMPTY_PATH, SysStat.STATX_BASIC_STATS, out SysStat.statx_t locked) == 0
         && SysStat.statx(Fcntl.AT_FDCWD, Path, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t found) == 0
         && (locked.stx_ino, locked.stx_dev_major, locked.stx_dev_minor) == (found.stx_ino, found.stx_dev_major, found.stx_dev_minor);
 
-    /// <summary>Makes a file and locks it.</summary>
-    /// <returns><see langword="null"/> where it exists, or another was faster to lock it.</returns>
-    /// <exception cref="NativeException">It cannot be made.</exception>
+    /// <summary>Creates a file and locks it.</summary>
+    /// <returns><see langword="null"/> if the file exists or another process has just locked it.</returns>
+    /// <exception cref="NativeException">The file cannot be created.</exception>
     internal static FileLock? TryCreate(string path) => TryTake(path, Fcntl.O_CREAT | Fcntl.O_EXCL, Errno.EEXIST);
 
-    /// <summary>Locks a file that is there.</summary>
-    /// <returns><see langword="null"/> where it does not exist, or somebody holds it.</returns>
+    /// <summary>Locks an existing file.</summary>
+    /// <returns><see langword="null"/> if the file does not exist or is locked.</returns>
     /// <exception cref="NativeException">It cannot be opened or locked.</exception>
     internal static FileLock? TryTake(string path) => TryTake(path, 0, Errno.ENOENT);
 
-    /// <summary>Locks a file, and makes it where it is not there.</summary>
-    /// <returns><see langword="null"/> where somebody holds it.</returns>
-    /// <exception cref="NativeException">It cannot be made, opened or locked.</exception>
+    /// <summary>Locks a file, and creates it if it is missing.</summary>
+    /// <returns><see langword="null"/> if the file is locked.</returns>
+    /// <exception cref="NativeException">The file cannot be created, opened or locked.</exception>
     internal static FileLock? TryTakeOrCreate(string path) => TryTake(path, Fcntl.O_CREAT, Errno.EEXIST);
 
-    /// <summary>Locks a file together with others who do so, and makes it where it is not there.</summary>
-    /// <returns><see langword="null"/> where somebody holds it alone.</returns>
-    /// <exception cref="NativeException">It cannot be made, opened or locked.</exception>
+    /// <summary>Acquires a shared lock on a file, and creates the file if it is missing.</summary>
+    /// <returns><see langword="null"/> if the file has an exclusive lock.</returns>
+    /// <exception cref="NativeException">The file cannot be created, opened or locked.</exception>
     internal static FileLock? TryShare(string path) => TryTake(path, Fcntl.O_CREAT, Errno.EEXIST, SysFile.LOCK_SH);
 
     /// <summary>Locks a directory.</summary>
-    /// <returns><see langword="null"/> where somebody holds it.</returns>
+    /// <returns><see langword="null"/> if the directory is locked.</returns>
     /// <exception cref="NativeException">It cannot be opened or locked.</exception>
     internal static FileLock? TryTakeDirectory(string path) =>
         TryLock(path, DirectoryHandle.Open(path), null, SysFile.LOCK_EX);
@@ -56,7 +57,7 @@ internal sealed class FileLock : IDisposable
     {
         if (!_handle.IsClosed)
         {
-            // A child that is being started has the descriptor until it becomes another program, and with it the lock.
+            // A child that is being started has the descriptor, and with it the lock, until its exec.
             _ = SysFile.flock(_handle, SysFile.LOCK_UN);
         }
 

@@ -2,17 +2,17 @@ using Boxer.Native;
 
 namespace Boxer.Linux;
 
-/// <summary>Room that is left to others on the disk of a directory.</summary>
-/// <param name="directory">The directory.</param>
-/// <param name="reserve">Bytes that must stay free.</param>
+/// <summary>Keeps space free on the disk of a directory, for other users of the disk.</summary>
+/// <param name="directory">Directory on the disk.</param>
+/// <param name="reserve">Bytes that must stay free; 0 disables the check.</param>
 internal sealed class FreeDiskSpace(string directory, long reserve)
 {
-    // Also where files are many and small, others must be able to make some.
+    // Many small files can use up the inodes before the space.
     private const ulong InodeReserve = 10_000;
 
-    /// <summary>Looks whether there is room beyond the reserve.</summary>
-    /// <param name="bytes">The bytes that are needed.</param>
-    /// <exception cref="IOException">There is not.</exception>
+    /// <summary>Verifies that the disk has enough free space and inodes besides the reserve.</summary>
+    /// <param name="bytes">Number of bytes needed.</param>
+    /// <exception cref="IOException">The disk has not.</exception>
     public void Verify(long bytes)
     {
         Check.Result(SysStatvfs.statvfs(directory, out SysStatvfs.statvfs_t status), "statvfs", directory);
@@ -22,7 +22,7 @@ internal sealed class FreeDiskSpace(string directory, long reserve)
             throw new IOException($"the disk of {directory} has {free} bytes left, of which {reserve} stay free; make room on it, or lower MinFreeDiskBytes", Errno.ENOSPC);
         }
 
-        // Btrfs and others make inodes as they are needed, and count none.
+        // Some file systems, such as Btrfs, create inodes on demand and report none.
         if (reserve > 0 && status.f_files > 0 && status.f_favail < InodeReserve)
         {
             throw new IOException($"the disk of {directory} has {status.f_favail} inodes left, of which {InodeReserve} stay free; make room on it, or set MinFreeDiskBytes to 0", Errno.ENOSPC);

@@ -3,24 +3,28 @@ using Boxer.Native;
 
 namespace Boxer.Linux;
 
-/// <summary>What goes wrong on a host, however its libraries call it.</summary>
+/// <summary>Classifies exceptions of failures of the host.</summary>
 internal static class HostFault
 {
-    /// <summary>Whether the host failed, and not the program: a socket's failures are of another kind than those of files.</summary>
+    /// <summary>Whether an exception means that the host failed, and not the program.</summary>
     internal static bool Is(Exception exception) => exception is IOException or UnauthorizedAccessException or SocketException;
 
-    /// <summary>Whether something of the host is used up for now: room, inodes, descriptors, memory.</summary>
+    /// <summary>Whether an exception means that the host is short of disk space, inodes, descriptors or memory.</summary>
     internal static bool IsShortage(Exception exception) =>
         exception is IOException { HResult: Errno.ENOSPC or Errno.EDQUOT or Errno.EMFILE or Errno.ENFILE or Errno.ENOMEM };
 
-    /// <summary>As what a failure to make something is told: a shortage passes, a privilege that is lacking does not.</summary>
+    /// <summary>
+    /// Converts a failure to create something: a shortage, which is temporary, to a <see cref="SandboxRuntimeException"/>; other failures to a
+    /// <see cref="SandboxPrivilegeException"/>.
+    /// </summary>
     internal static SandboxException ToException(string message, Exception exception) =>
         IsShortage(exception) ? new SandboxRuntimeException(message, exception) : new SandboxPrivilegeException(message, exception);
 
-    /// <summary>What keeps files from being made in a directory, with the remedy; <see langword="null"/> for nothing.</summary>
-    /// <param name="directory">The directory.</param>
-    /// <param name="option">The option that names it.</param>
-    /// <param name="cause">What failed: where it says that there was no room in the directory, there may be some again.</param>
+    /// <summary>Finds the reason why files cannot be created in a directory, with a remedy.</summary>
+    /// <param name="directory">Directory to check.</param>
+    /// <param name="option">Option that names the directory.</param>
+    /// <param name="cause">Failure that led to the check. If it says that the directory was full, the check does not try again.</param>
+    /// <returns><see langword="null"/> if files can be created.</returns>
     internal static SandboxException? FindInDirectory(string directory, string option, Exception cause)
     {
         const int ProbeBytes = 4096;
@@ -60,7 +64,7 @@ internal static class HostFault
         }
         catch (Exception exception) when (Is(exception))
         {
-            // It could not be made either.
+            // It could not be created either.
         }
     }
 }

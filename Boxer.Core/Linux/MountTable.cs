@@ -2,10 +2,10 @@ using Boxer.Native;
 
 namespace Boxer.Linux;
 
-/// <summary>The mounts of this process's namespace (proc(5), mountinfo).</summary>
+/// <summary>Reads the mounts of this process's namespace (proc(5), mountinfo).</summary>
 internal static class MountTable
 {
-    /// <summary>The mount points below a directory, by paths without symbolic links, the last made first: it may be on top of another.</summary>
+    /// <summary>Finds the mount points below a directory, the newest first: it can cover an older one. The paths have no symbolic links.</summary>
     internal static IEnumerable<string> Below(string directory)
     {
         string prefix = Stdlib.RealPath(directory) + "/";
@@ -15,7 +15,7 @@ internal static class MountTable
             .Reverse();
     }
 
-    /// <summary>A field of proc(5), in which space, tab, newline and backslash are octal.</summary>
+    /// <summary>Decodes a field of proc(5), in which space, tab, newline and backslash are octal.</summary>
     internal static string Unescape(string field) =>
         field.Replace("\\040", " ", StringComparison.Ordinal).Replace("\\011", "\t", StringComparison.Ordinal)
             .Replace("\\012", "\n", StringComparison.Ordinal).Replace("\\134", "\\", StringComparison.Ordinal);

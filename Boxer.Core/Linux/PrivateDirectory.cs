@@ -4,24 +4,26 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Linux;
 
-/// <summary>Directories that only this process's user may enter.</summary>
+/// <summary>Directories that only the user of this process can enter.</summary>
 internal static class PrivateDirectory
 {
+    /// <summary>Mode of such directories: 0700.</summary>
     internal const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
+    /// <summary>Mode of files that only the user of this process can read and write: 0600.</summary>
     internal const UnixFileMode FileMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
     /// <summary>
-    /// Makes a directory, and parents that are missing, with mode 0700. One that is there must be a directory of this process's user that
-    /// nobody else may enter.
+    /// Creates a directory and its missing parents with mode 0700. An existing directory must belong to the user of this process, and no other
+    /// user may be able to enter it.
     /// </summary>
-    /// <param name="path">An absolute path.</param>
-    /// <exception cref="SandboxPrivilegeException">It cannot be made, or is not ours alone; the message says what to do.</exception>
-    /// <exception cref="SandboxRuntimeException">There is no room for it.</exception>
+    /// <param name="path">Absolute path.</param>
+    /// <exception cref="SandboxPrivilegeException">The directory cannot be created, or is not private. The message has a remedy.</exception>
+    /// <exception cref="SandboxRuntimeException">The disk is full.</exception>
     internal static void Ensure(string path) => Open(path).Dispose();
 
-    /// <summary>As <see cref="Ensure"/>, and opens it to resolve names in it: the directory that is opened is the one that was checked.</summary>
-    /// <param name="path">An absolute path.</param>
+    /// <summary>Does the same as <see cref="Ensure"/>, and returns the checked directory, opened to resolve names in it.</summary>
+    /// <param name="path">Absolute path.</param>
     /// <inheritdoc cref="Ensure"/>
     internal static SafeFileHandle Open(string path)
     {
@@ -58,7 +60,7 @@ internal static class PrivateDirectory
         }
     }
 
-    /// <summary>Makes a directory and parents that are missing, with mode 0700; what is there stays as it is.</summary>
+    /// <summary>Creates a directory and its missing parents with mode 0700. Existing directories stay as they are.</summary>
     internal static void Create(string path)
     {
         // Directory.CreateDirectory gives its mode to the last directory only.
@@ -70,7 +72,7 @@ internal static class PrivateDirectory
         Directory.CreateDirectory(path, Mode);
     }
 
-    /// <summary>Removes a directory and everything in it, if it exists. Symbolic links are removed, never followed.</summary>
+    /// <summary>Removes a directory and everything in it, if it exists. Removes symbolic links without following them.</summary>
     internal static void DeleteTree(string path)
     {
         if (Directory.Exists(path))

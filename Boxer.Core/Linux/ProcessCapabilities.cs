@@ -2,10 +2,10 @@ using System.Globalization;
 
 namespace Boxer.Linux;
 
-/// <summary>The capabilities of this process (capabilities(7); proc(5), status).</summary>
+/// <summary>Reads the capabilities of this process (capabilities(7); proc(5), status).</summary>
 internal static class ProcessCapabilities
 {
-    /// <summary>Those that are not in the effective set.</summary>
+    /// <summary>Finds the names of wanted capabilities that are not in the effective set.</summary>
     internal static IEnumerable<string> Lacking(IEnumerable<(int Bit, string Name)> wanted)
     {
         const string Field = "CapEff:";

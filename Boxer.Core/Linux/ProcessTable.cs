@@ -4,21 +4,21 @@ using Boxer.Native;
 
 namespace Boxer.Linux;
 
-/// <summary>The processes of this host (proc(5)).</summary>
+/// <summary>Finds and ends processes of this host (proc(5)).</summary>
 internal static class ProcessTable
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(10);
 
     /// <summary>
-    /// Ends the runtime's processes of a directory: those that this user runs, whose executable is one of <paramref name="programs"/>, and that
-    /// have <c>--root=</c> with a path below <paramref name="directory"/> among their arguments. Also ends those that they start meanwhile.
-    /// Anybody can run a program with such arguments: processes of other users and other programs are neither killed nor waited for.
+    /// Ends the processes of the runtime for a directory: those of this user whose executable is one of <paramref name="programs"/> and that have
+    /// an argument <c>--root=</c> with a path below <paramref name="directory"/>. Repeats until no such process is left, because they can start others.
+    /// Any user can start a program with such an argument, so processes of other users and of other programs are ignored.
     /// </summary>
-    /// <param name="directory">The directory.</param>
-    /// <param name="programs">The executables of the runtime.</param>
-    /// <param name="time">Paces the look-ups.</param>
-    /// <exception cref="IOException">Some do not end.</exception>
+    /// <param name="directory">Directory of the runtime.</param>
+    /// <param name="programs">Executables of the runtime.</param>
+    /// <param name="time">Clock of the pauses between searches.</param>
+    /// <exception cref="IOException">Processes still run 10 s after they were killed.</exception>
     internal static async Task EndRuntimeAsync(string directory, IReadOnlySet<FileIdentity> programs, TimeProvider time)
     {
         long start = time.GetTimestamp();
@@ -33,10 +33,10 @@ internal static class ProcessTable
         }
     }
 
-    /// <summary>The path that leads to the executable of a process.</summary>
+    /// <summary>Gets the path in /proc of the executable of a process.</summary>
     internal static string ExecutablePath(int process) => string.Create(CultureInfo.InvariantCulture, $"/proc/{process}/exe");
 
-    /// <summary>Lists a process and those that it started, directly or not.</summary>
+    /// <summary>Lists a process and its descendants.</summary>
     internal static IReadOnlyList<int> ReadTree(int root)
     {
         ILookup<int, int> children = ReadIds().Select(id => (Id: id, Parent: ReadParent(id))).ToLookup(process => process.Parent, process => process.Id);
@@ -60,7 +60,7 @@ internal static class ProcessTable
         }
     }
 
-    // "pid (comm) state ppid ...", where comm may hold anything (proc_pid_stat(5)).
+    // "pid (comm) state ppid ...", where comm can contain any character (proc_pid_stat(5)).
     private static int ReadParent(int id)
     {
         try
@@ -74,8 +74,8 @@ internal static class ProcessTable
         }
     }
 
-    // A process that vanished meanwhile cannot be read or signalled, and does not count. The arguments of others are not even read: they
-    // can be as long as those others want.
+    // A process that ended meanwhile cannot be read or signalled, and does not count. The arguments of other users' processes are not read: they
+    // can have any length.
     private static bool KillRuntime(string directory, IReadOnlySet<FileIdentity> programs)
     {
         bool found = false;
@@ -99,8 +99,8 @@ internal static class ProcessTable
     private static bool NamesDirectory(string commandLine, string directory) =>
         commandLine.Split('\0').Any(argument => argument.StartsWith("--root=" + directory + "/", StringComparison.Ordinal));
 
-    // The real user and the effective one: a program that is set-user-ID to this user was started by another. The owner of the directory in
-    // /proc does not say it, because that is root for a process that keeps debuggers out.
+    // Compares the real and the effective user: another user can start a program that is set-user-ID to this one. The owner of the directory in
+    // /proc is no proof, because it is root for a process that is not dumpable.
     private static bool IsOwn(string status)
     {
         const string Field = "Uid:";

@@ -2,16 +2,16 @@ using System.Globalization;
 
 namespace Boxer.Linux;
 
-/// <summary>The processors that this process may use, by its affinity, which the programs that it starts inherit.</summary>
+/// <summary>Processors that this process may use by its affinity. The programs that it starts inherit the affinity.</summary>
 internal static class Processors
 {
     private const string Key = "Cpus_allowed_list:";
     private static readonly Lazy<int> Allowed = new(() => Read(File.ReadAllLines("/proc/self/status")));
 
-    /// <summary>Their number. .NET's own is less where a cgroup gives this process less time.</summary>
+    /// <summary>Number of processors. <see cref="Environment.ProcessorCount"/> is lower if the cgroup of this process limits its time.</summary>
     internal static int Count => Allowed.Value;
 
-    /// <summary>Reads the number from the lines of /proc/self/status (proc(5)), such as <c>0-3,6</c>.</summary>
+    /// <summary>Reads the number from the lines of /proc/self/status (proc(5)), whose list has a form such as <c>0-3,6</c>.</summary>
     internal static int Read(IEnumerable<string> status)
     {
         string? list = status.FirstOrDefault(line => line.StartsWith(Key, StringComparison.Ordinal))?[Key.Length..].Trim();

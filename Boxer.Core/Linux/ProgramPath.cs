@@ -1,11 +1,11 @@
 namespace Boxer.Linux;
 
-/// <summary>Finds programs as a shell does.</summary>
+/// <summary>Finds programs like a shell.</summary>
 internal static class ProgramPath
 {
     /// <summary>Finds a program.</summary>
-    /// <param name="nameOrPath">A path, or a name that is looked up in PATH.</param>
-    /// <returns>Its path; <see langword="null"/> where there is none.</returns>
+    /// <param name="nameOrPath">Path, or a name to look up in PATH.</param>
+    /// <returns>Path of the program, or <see langword="null"/> if it does not exist.</returns>
     internal static string? Find(string nameOrPath)
     {
         if (nameOrPath.Contains('/', StringComparison.Ordinal))

@@ -6,14 +6,15 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Linux;
 
 /// <summary>
-/// Removes trees that untrusted layers made. They may be deeper than a path is long or a stack is high, so subdirectories are moved up
-/// to the top of their tree and removed there: no recursion, two open directories, no symbolic link followed. What is cut off in the
-/// middle leaves nothing outside the tree.
+/// Removes trees that untrusted layers created. They can be deeper than the limits of paths and of the stack, so subdirectories are moved up
+/// to the top of their tree and removed there: without recursion, with two open directories, and without following symbolic links. An interrupted
+/// removal leaves nothing outside the tree.
 /// </summary>
 internal static class TreeRemover
 {
-    /// <summary>Removes a file or a tree; nothing if it does not exist.</summary>
-    /// <param name="path">A path of this process's own.</param>
+    /// <summary>Removes a file or a tree, if it exists.</summary>
+    /// <param name="path">Trusted path.</param>
+    /// <exception cref="NativeException">An entry cannot be removed.</exception>
     public static void Remove(string path)
     {
         string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
@@ -33,10 +34,11 @@ internal static class TreeRemover
         }
     }
 
-    /// <summary>Removes a file or a tree; nothing if it does not exist.</summary>
-    /// <param name="parent">The directory it is in.</param>
-    /// <param name="name">Its name, ending with NUL.</param>
-    /// <param name="removed">Told the inode of each directory that goes, before its number can be used again.</param>
+    /// <summary>Removes a file or a tree, if it exists.</summary>
+    /// <param name="parent">Parent directory.</param>
+    /// <param name="name">Name with a NUL at its end.</param>
+    /// <param name="removed">Called with the inode number of each directory before the removal frees the number.</param>
+    /// <exception cref="NativeException">An entry cannot be removed.</exception>
     public static void Remove(SafeFileHandle parent, ReadOnlySpan<byte> name, Action<ulong>? removed)
     {
         if (RemoveFile(parent, name))
@@ -97,7 +99,7 @@ internal static class TreeRemover
         }
     }
 
-    /// <returns><see langword="false"/> if it is a directory.</returns>
+    /// <returns><see langword="false"/> if the name is a directory.</returns>
     private static bool RemoveFile(SafeFileHandle parent, ReadOnlySpan<byte> name)
     {
         if (Unistd.unlinkat(parent, name, 0) == 0)

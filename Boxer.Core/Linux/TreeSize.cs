@@ -3,14 +3,15 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Linux;
 
-/// <summary>What trees take on the disk. They may be deeper than a path is long. No symbolic link is followed.</summary>
+/// <summary>Measures the disk space of trees. They can be deeper than the limit of paths. Symbolic links are not followed.</summary>
 internal static class TreeSize
 {
     private const int BlockBytes = 512;
 
-    /// <summary>Bytes on the disk of a file, or of a directory with all below it; 0 where it does not exist.</summary>
-    /// <param name="path">A path of this process's own, which nobody moves anything in meanwhile.</param>
-    /// <exception cref="NativeException">A part cannot be looked at.</exception>
+    /// <summary>Measures a file, or a directory with everything below it.</summary>
+    /// <param name="path">Trusted path. No process may move entries below it meanwhile.</param>
+    /// <returns>Bytes on the disk; 0 if the path does not exist.</returns>
+    /// <exception cref="NativeException">An entry cannot be read.</exception>
     public static long Measure(string path)
     {
         if (SysStat.statx(Fcntl.AT_FDCWD, path, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status) != 0)
@@ -22,10 +23,10 @@ internal static class TreeSize
         return status.Type == SysStat.S_IFDIR ? bytes + MeasureBelow(path) : bytes;
     }
 
-    // One directory is open at a time, and the way back up is its "..".
+    // One directory is open at a time; the walk returns to its parent through "..".
     private static long MeasureBelow(string path)
     {
-        // A file of several names is one file.
+        // A file with several names counts once.
         var linked = new HashSet<ulong>();
         long bytes = 0;
         var waiting = new Stack<Queue<byte[]>>();

@@ -5,25 +5,25 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Linux;
 
 /// <summary>
-/// Makes files and directories beside their place and renames them into it, so that whatever is in place is whole, whenever the process or the
-/// machine ends.
+/// Creates files and directories at a temporary path and renames them to their final path. A file at its final path is therefore always
+/// complete, whenever the process or the machine stops.
 /// </summary>
 internal static class WholeFile
 {
     /// <summary>Writes a file.</summary>
-    /// <param name="target">Its place. A file that is there is replaced; a symbolic link that is there is replaced, not followed.</param>
+    /// <param name="target">Final path. An existing file or symbolic link is replaced; the link is not followed.</param>
     /// <param name="temporary">
-    /// A path on the same file system, for this writer alone. What a killed writer left there is replaced, and on failure nothing is left.
+    /// Path on the same file system that no other writer uses. A leftover of a killed writer is replaced. On failure the file is removed.
     /// </param>
-    /// <param name="write">Writes its content.</param>
-    /// <param name="mode">Its mode, whatever the umask is.</param>
-    /// <param name="isDurable">Whether it is to survive a crash of the machine.</param>
-    /// <exception cref="IOException">It cannot be written; what was in its place is still there.</exception>
+    /// <param name="write">Writes the content.</param>
+    /// <param name="mode">Mode of the file, independent of the umask.</param>
+    /// <param name="isDurable">Whether the file must survive a crash of the machine.</param>
+    /// <exception cref="IOException">The file cannot be written. An earlier file at the final path still exists.</exception>
     internal static void Write(string target, string temporary, Action<FileStream> write, UnixFileMode mode = PrivateDirectory.FileMode, bool isDurable = false)
     {
         try
         {
-            // The new file is nobody else's: one that is there, or a link, is not written to.
+            // The file must be new: an existing file or link must not be written to.
             File.Delete(temporary);
             using (var file = new FileStream(temporary, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = FileShare.None, UnixCreateMode = PrivateDirectory.FileMode }))
             {
@@ -46,8 +46,8 @@ internal static class WholeFile
 
     /// <summary>Writes lines of text.</summary>
     /// <inheritdoc cref="Write"/>
-    /// <param name="target">The place of the file.</param>
-    /// <param name="lines">The lines.</param>
+    /// <param name="target">Final path.</param>
+    /// <param name="lines">Lines of the file.</param>
     internal static void WriteLines(string target, IEnumerable<string> lines) => Write(target, target + ".new", file =>
     {
         using var writer = new StreamWriter(file, leaveOpen: true);
@@ -58,10 +58,10 @@ internal static class WholeFile
         }
     });
 
-    /// <summary>Puts a file into its place, over one that is there.</summary>
-    /// <param name="temporary">The file that was made.</param>
-    /// <param name="target">Its place, in a directory that exists.</param>
-    /// <param name="isDurable">Whether it is to survive a crash of the machine.</param>
+    /// <summary>Moves a file to its final path and replaces an existing file.</summary>
+    /// <param name="temporary">Path of the new file.</param>
+    /// <param name="target">Final path, in an existing directory.</param>
+    /// <param name="isDurable">Whether the file must survive a crash of the machine.</param>
     internal static void Commit(string temporary, string target, bool isDurable)
     {
         if (isDurable)
@@ -77,10 +77,10 @@ internal static class WholeFile
         }
     }
 
-    /// <summary>Puts a directory into its place, so that it survives a crash of the machine.</summary>
-    /// <param name="temporary">The directory that was made.</param>
-    /// <param name="target">Its place, in a directory that exists.</param>
-    /// <returns><see langword="false"/> if another one is there, by somebody who was faster.</returns>
+    /// <summary>Moves a directory to its final path, so that it survives a crash of the machine.</summary>
+    /// <param name="temporary">Path of the new directory.</param>
+    /// <param name="target">Final path, in an existing directory.</param>
+    /// <returns><see langword="false"/> if another writer has created the final path first.</returns>
     internal static bool TryCommitDirectory(string temporary, string target)
     {
         using (SafeFileHandle made = DirectoryHandle.Open(temporary))

@@ -5,13 +5,14 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Native;
 
-/// <summary>dirent.h, through getdents64(2): names are bytes and need not be UTF-8.</summary>
+/// <summary>dirent.h, through getdents64(2): names are bytes that need not be UTF-8.</summary>
 internal static unsafe partial class Dirent
 {
     private const int NameOffset = 19;
 
-    /// <summary>The names in an open directory, each ending with NUL, without <c>.</c> and <c>..</c>.</summary>
-    /// <param name="directory">The directory, opened for reading and not read from before.</param>
+    /// <summary>Reads the names in an open directory, each with a NUL at its end, without <c>.</c> and <c>..</c>.</summary>
+    /// <param name="directory">Directory, opened for reading; no names may have been read from this handle before.</param>
+    /// <exception cref="NativeException">The directory cannot be read.</exception>
     public static List<byte[]> ReadNames(SafeFileHandle directory)
     {
         nint number = RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 217 : 61;

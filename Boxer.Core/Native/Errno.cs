@@ -1,6 +1,6 @@
 namespace Boxer.Native;
 
-/// <summary>errno.h: the numbers that Boxer tells apart; the same on x86-64 and arm64.</summary>
+/// <summary>errno.h: the numbers that Boxer distinguishes. They are the same on x86-64 and arm64.</summary>
 internal static class Errno
 {
     public const int EPERM = 1;
@@ -18,12 +18,10 @@ internal static class Errno
     public const int ENFILE = 23;
     public const int EMFILE = 24;
     public const int ENOSPC = 28;
-    public const int EROFS = 30;
     public const int ERANGE = 34;
     public const int ENAMETOOLONG = 36;
     public const int ENOSYS = 38;
     public const int ENOTEMPTY = 39;
     public const int ELOOP = 40;
-    public const int EOPNOTSUPP = 95;
     public const int EDQUOT = 122;
 }

@@ -28,7 +28,7 @@ internal static unsafe partial class Fcntl
     public const ulong RESOLVE_BENEATH = 0x08;
     public const ulong RESOLVE_IN_ROOT = 0x10;
 
-    // These two differ between the architectures.
+    // The values of these two depend on the architecture.
     public static readonly int O_DIRECTORY = RuntimeInformation.ProcessArchitecture is Architecture.Arm64 or Architecture.Arm ? 0x4000 : 0x10000;
     public static readonly int O_NOFOLLOW = RuntimeInformation.ProcessArchitecture is Architecture.Arm64 or Architecture.Arm ? 0x8000 : 0x20000;
 
@@ -42,27 +42,27 @@ internal static unsafe partial class Fcntl
         public ulong resolve;
     }
 
-    /// <summary>fcntl(2) with an integer argument. It is variadic in C: correct on x86-64 and arm64 Linux, where such arguments travel as others do.</summary>
+    /// <summary>fcntl(2) with an integer argument. The C function is variadic; x86-64 and arm64 Linux pass such arguments like any others.</summary>
     [LibraryImport("libc", SetLastError = true)]
     public static partial int fcntl(SafeHandle fd, int command, int argument);
 
-    /// <summary>openat(2) for a path of this process's own.</summary>
+    /// <summary>openat(2) for a trusted path.</summary>
     [LibraryImport("libc", SetLastError = true)]
     public static partial SafeFileHandle openat(int dirfd, [MarshalAs(UnmanagedType.LPUTF8Str)] string path, int flags, uint mode);
 
     /// <summary>openat(2).</summary>
-    /// <param name="dirfd">The directory.</param>
-    /// <param name="path">A name that ends with NUL.</param>
+    /// <param name="dirfd">Directory of the name.</param>
+    /// <param name="path">Name with a NUL at its end.</param>
     /// <param name="flags">Flags.</param>
-    /// <param name="mode">Mode of a file that is made.</param>
+    /// <param name="mode">Mode of a new file.</param>
     [LibraryImport("libc", SetLastError = true)]
     public static partial SafeFileHandle openat(SafeFileHandle dirfd, ReadOnlySpan<byte> path, int flags, uint mode);
 
     /// <summary>openat2(2), Linux 5.6. The C library has no wrapper.</summary>
-    /// <param name="dirfd">The directory that the path starts in.</param>
-    /// <param name="path">A path that ends with NUL.</param>
-    /// <param name="flags">Flags as for open(2).</param>
-    /// <param name="resolve">How the path is resolved.</param>
+    /// <param name="dirfd">Directory that the path starts in.</param>
+    /// <param name="path">Path with a NUL at its end.</param>
+    /// <param name="flags">Flags of open(2).</param>
+    /// <param name="resolve">Flags that restrict the resolution of the path.</param>
     /// <returns>The descriptor, or an invalid handle with the last error set.</returns>
     public static SafeFileHandle openat2(SafeFileHandle dirfd, ReadOnlySpan<byte> path, int flags, ulong resolve)
     {
@@ -73,7 +73,7 @@ internal static unsafe partial class Fcntl
         {
             fixed (byte* pointer = path)
             {
-                // With RESOLVE_IN_ROOT a rename elsewhere during the walk is answered with EAGAIN: openat2(2).
+                // With RESOLVE_IN_ROOT the call returns EAGAIN if another process renames a directory meanwhile: openat2(2).
                 for (int attempt = 0; ; attempt++)
                 {
                     nint descriptor = syscall(SYS_openat2, dirfd.DangerousGetHandle(), pointer, &how, (nuint)sizeof(open_how));
@@ -82,8 +82,7 @@ internal static unsafe partial class Fcntl
                         return new SafeFileHandle(descriptor, ownsHandle: true);
                     }
 
-                    int errno = Marshal.GetLastPInvokeError();
-                    if (!(errno == Errno.EINTR || (errno == Errno.EAGAIN && attempt < 64)))
+                    if (!Check.IsInterrupted(descriptor) && !(Marshal.GetLastPInvokeError() == Errno.EAGAIN && attempt < 64))
                     {
                         return new SafeFileHandle(-1, ownsHandle: true);
                     }

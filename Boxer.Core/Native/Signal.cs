@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Boxer.Native;
 
-/// <summary>signal.h</summary>
+/// <summary>signal.h.</summary>
 internal static partial class Signal
 {
     public const int SIGKILL = 9;

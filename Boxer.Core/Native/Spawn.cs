@@ -2,13 +2,13 @@ using System.Runtime.InteropServices;
 
 namespace Boxer.Native;
 
-/// <summary>spawn.h</summary>
+/// <summary>spawn.h.</summary>
 internal static unsafe partial class Spawn
 {
-    /// <summary>Larger than posix_spawn_file_actions_t of glibc (80 bytes on 64 bit) and of musl (80).</summary>
+    /// <summary>Size to allocate for a posix_spawn_file_actions_t, in bytes. The type has 80 bytes in glibc (64 bit) and in musl.</summary>
     public const int SizeOfPosixSpawnFileActions = 256;
 
-    /// <summary>posix_spawn(3). Returns the error number instead of setting errno.</summary>
+    /// <summary>posix_spawn(3). Returns the error number; does not set errno.</summary>
     [LibraryImport("libc")]
     public static partial int posix_spawn(out int pid, byte* path, void* fileActions, void* attributes, byte** argv, byte** envp);
 
@@ -18,7 +18,7 @@ internal static unsafe partial class Spawn
     [LibraryImport("libc")]
     public static partial int posix_spawn_file_actions_destroy(void* fileActions);
 
-    /// <summary>Gives the child <paramref name="fd"/> as <paramref name="newFd"/>, without FD_CLOEXEC, also where both are the same.</summary>
+    /// <summary>Passes <paramref name="fd"/> to the child as <paramref name="newFd"/>, without FD_CLOEXEC, even if both are equal.</summary>
     [LibraryImport("libc")]
     public static partial int posix_spawn_file_actions_adddup2(void* fileActions, int fd, int newFd);
 }

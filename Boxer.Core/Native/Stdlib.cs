@@ -6,8 +6,8 @@ namespace Boxer.Native;
 internal static unsafe partial class Stdlib
 {
     /// <summary>realpath(3).</summary>
-    /// <param name="path">A path of this process's own.</param>
-    /// <returns>The path without symbolic links; as it is, in full, where there is nothing at it.</returns>
+    /// <param name="path">Trusted path.</param>
+    /// <returns>The path without symbolic links. If the path does not exist, its absolute form.</returns>
     public static string RealPath(string path)
     {
         byte* resolved = realpath(path, null);

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Boxer.Native;
 
-/// <summary>sys/epoll.h</summary>
+/// <summary>sys/epoll.h.</summary>
 internal static unsafe partial class SysEpoll
 {
     public const int EPOLL_CLOEXEC = 0x80000;
@@ -18,7 +18,7 @@ internal static unsafe partial class SysEpoll
     [LibraryImport("libc", SetLastError = true)]
     public static partial int epoll_create1(int flags);
 
-    /// <summary>epoll_ctl(2); <paramref name="event"/> points to what <see cref="WriteEpollEvent"/> wrote.</summary>
+    /// <summary>epoll_ctl(2); <paramref name="event"/> points to an event that <see cref="WriteEpollEvent"/> wrote.</summary>
     [LibraryImport("libc", SetLastError = true)]
     public static partial int epoll_ctl(int epfd, int op, int fd, byte* @event);
 

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Boxer.Native;
 
-/// <summary>sys/eventfd.h</summary>
+/// <summary>sys/eventfd.h.</summary>
 internal static partial class SysEventfd
 {
     public const int EFD_CLOEXEC = 0x80000;

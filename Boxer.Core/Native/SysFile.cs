@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Boxer.Native;
 
-/// <summary>sys/file.h</summary>
+/// <summary>sys/file.h.</summary>
 internal static partial class SysFile
 {
     public const int LOCK_SH = 1;

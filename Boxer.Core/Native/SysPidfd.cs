@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Boxer.Native;
 
-/// <summary>sys/pidfd.h and the part of sys/wait.h that works on a pidfd</summary>
+/// <summary>sys/pidfd.h and the part of sys/wait.h for pidfds.</summary>
 internal static unsafe partial class SysPidfd
 {
     public const int P_PID = 1;
@@ -10,11 +10,11 @@ internal static unsafe partial class SysPidfd
     public const int WEXITED = 4;
     public const int CLD_EXITED = 1;
 
-    /// <summary>The numbers of these calls are the same on every architecture.</summary>
+    // These numbers are the same on every architecture.
     private const long SYS_pidfd_send_signal = 424;
     private const long SYS_pidfd_open = 434;
 
-    /// <summary>pidfd_open(2): through syscall(2), because older C libraries have no wrapper.</summary>
+    /// <summary>pidfd_open(2), through syscall(2): older C libraries have no wrapper.</summary>
     public static int pidfd_open(int pid, uint flags) => (int)syscall(SYS_pidfd_open, pid, flags, 0, 0);
 
     /// <summary>pidfd_send_signal(2).</summary>

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Boxer.Native;
 
-/// <summary>sys/socket.h</summary>
+/// <summary>sys/socket.h.</summary>
 internal static unsafe partial class SysSocket
 {
     public const int AF_UNIX = 1;

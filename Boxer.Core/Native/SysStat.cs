@@ -3,7 +3,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Native;
 
-/// <summary>sys/stat.h. Paths end with NUL.</summary>
+/// <summary>sys/stat.h. Paths have a NUL at their end.</summary>
 internal static unsafe partial class SysStat
 {
     public const ushort S_IFMT = 0xF000;
@@ -33,9 +33,9 @@ internal static unsafe partial class SysStat
     [LibraryImport("libc", SetLastError = true)]
     public static partial int statx(int dirfd, [MarshalAs(UnmanagedType.LPUTF8Str)] string path, int flags, uint mask, out statx_t buffer);
 
-    /// <summary>mknodat(2), by number: C libraries before glibc 2.33 do not export it.</summary>
-    /// <param name="dirfd">The directory.</param>
-    /// <param name="path">The name.</param>
+    /// <summary>mknodat(2), through syscall(2): C libraries before glibc 2.33 do not export it.</summary>
+    /// <param name="dirfd">Directory of the name.</param>
+    /// <param name="path">Name with a NUL at its end.</param>
     /// <param name="mode">Type and mode.</param>
     /// <param name="dev">Device number.</param>
     public static int mknodat(SafeFileHandle dirfd, ReadOnlySpan<byte> path, uint mode, uint dev)
@@ -92,7 +92,7 @@ internal static unsafe partial class SysStat
         public uint stx_dev_minor;
         private fixed ulong _spare2[14];
 
-        /// <summary>The type bits of the mode.</summary>
+        /// <summary>File type bits of the mode.</summary>
         public readonly ushort Type => (ushort)(stx_mode & S_IFMT);
     }
 

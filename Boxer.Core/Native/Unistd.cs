@@ -3,7 +3,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Native;
 
-/// <summary>unistd.h. Paths end with NUL.</summary>
+/// <summary>unistd.h. Paths have a NUL at their end.</summary>
 internal static unsafe partial class Unistd
 {
     [LibraryImport("libc")]
@@ -15,11 +15,43 @@ internal static unsafe partial class Unistd
     [LibraryImport("libc", SetLastError = true)]
     public static partial int pipe2(int* fds, int flags);
 
-    [LibraryImport("libc", SetLastError = true)]
-    public static partial nint read(SafeHandle fd, byte* buffer, nint count);
+    /// <summary>read(2), repeated if a signal interrupts it.</summary>
+    /// <param name="fd">Descriptor to read from.</param>
+    /// <param name="buffer">Buffer to fill.</param>
+    /// <returns>Number of bytes, 0 at the end of the file, or -1 with the last error set.</returns>
+    public static int Read(SafeHandle fd, Span<byte> buffer)
+    {
+        fixed (byte* pointer = buffer)
+        {
+            nint count;
+            do
+            {
+                count = read(fd, pointer, buffer.Length);
+            }
+            while (Check.IsInterrupted(count));
 
-    [LibraryImport("libc", SetLastError = true)]
-    public static partial nint write(SafeHandle fd, byte* buffer, nint count);
+            return (int)count;
+        }
+    }
+
+    /// <summary>write(2), repeated if a signal interrupts it.</summary>
+    /// <param name="fd">Descriptor to write to.</param>
+    /// <param name="data">Bytes to write.</param>
+    /// <returns>Number of bytes, which can be less than all, or -1 with the last error set.</returns>
+    public static int Write(SafeHandle fd, ReadOnlySpan<byte> data)
+    {
+        fixed (byte* pointer = data)
+        {
+            nint count;
+            do
+            {
+                count = write(fd, pointer, data.Length);
+            }
+            while (Check.IsInterrupted(count));
+
+            return (int)count;
+        }
+    }
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int unlinkat(SafeFileHandle dirfd, ReadOnlySpan<byte> path, int flags);
@@ -42,4 +74,10 @@ internal static unsafe partial class Unistd
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int syncfs(SafeFileHandle fd);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial nint read(SafeHandle fd, byte* buffer, nint count);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial nint write(SafeHandle fd, byte* buffer, nint count);
 }

@@ -5,8 +5,8 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Processes;
 
 /// <summary>
-/// A program started with posix_spawn(3): its descriptors are named one by one and nothing else is inherited by luck, and it is
-/// held by a pidfd, so that a signal never reaches a stranger that got the same number.
+/// Child process started with posix_spawn(3). It inherits exactly the descriptors that its caller names. A pidfd refers to it, so that a
+/// signal never reaches another process that got the same id.
 /// </summary>
 internal sealed class ChildProcess : IDisposable
 {
@@ -21,59 +21,31 @@ internal sealed class ChildProcess : IDisposable
         Exited = WaitAsync();
     }
 
-    /// <summary>The process id.</summary>
+    /// <summary>Process id.</summary>
     internal int Id { get; }
 
-    /// <summary>Completes when the process has ended and is reaped: its exit code, or 128 + the signal.</summary>
+    /// <summary>
+    /// Completes when the process has ended and is reaped, with its exit code, or 128 + the signal; -1 if another part of this process reaped it.
+    /// </summary>
     internal Task<int> Exited { get; }
 
     /// <summary>Starts a program.</summary>
-    /// <param name="poller">Waits for the end.</param>
-    /// <param name="path">The program: an absolute path.</param>
-    /// <param name="arguments">Its arguments, without argv[0].</param>
-    /// <param name="environment">Its whole environment, as <c>NAME=value</c>.</param>
-    /// <param name="descriptors">What becomes descriptor 0, 1, 2, ... of the child.</param>
-    internal static unsafe ChildProcess Start(
+    /// <param name="poller">Poller that waits for the end of the process.</param>
+    /// <param name="path">Absolute path of the program.</param>
+    /// <param name="arguments">Arguments, without argv[0].</param>
+    /// <param name="environment">Whole environment, as <c>NAME=value</c>.</param>
+    /// <param name="descriptors">Descriptors 0, 1, 2, ... of the child.</param>
+    /// <exception cref="NativeException">The program cannot be started.</exception>
+    internal static ChildProcess Start(
         DescriptorPoller poller,
         string path,
         IReadOnlyList<string> arguments,
         IReadOnlyList<string> environment,
         ReadOnlySpan<SafeHandle> descriptors)
     {
-        byte* actions = stackalloc byte[Spawn.SizeOfPosixSpawnFileActions];
-        Check.Error(Spawn.posix_spawn_file_actions_init(actions), "posix_spawn_file_actions_init");
-        byte** argv = null;
-        byte** envp = null;
-        byte* program = null;
-        int pid;
-        try
-        {
-            // The duplicates are made in order, so a source must not be a number that was given away before.
-            for (int i = 0; i < descriptors.Length; i++)
-            {
-                int source = descriptors[i].DangerousGetHandle().ToInt32();
-                if (source < i)
-                {
-                    throw new InvalidOperationException($"Descriptor {source} would be overwritten before it is handed over.");
-                }
+        int pid = SpawnProcess(path, arguments, environment, descriptors);
 
-                Check.Error(Spawn.posix_spawn_file_actions_adddup2(actions, source, i), "posix_spawn_file_actions_adddup2");
-            }
-
-            program = (byte*)Marshal.StringToCoTaskMemUTF8(path);
-            argv = ToNative([path, .. arguments]);
-            envp = ToNative(environment);
-            Check.Error(Spawn.posix_spawn(out pid, program, actions, null, argv, envp), "posix_spawn", path);
-        }
-        finally
-        {
-            Marshal.FreeCoTaskMem((nint)program);
-            Free(argv);
-            Free(envp);
-            _ = Spawn.posix_spawn_file_actions_destroy(actions);
-        }
-
-        // Our child stays a zombie until we reap it, so the number cannot be another process's yet.
+        // The child stays a zombie until this class reaps it, so no other process can have its id yet.
         var pidfd = new SafeFileHandle(SysPidfd.pidfd_open(pid, 0), ownsHandle: true);
         try
         {
@@ -89,7 +61,7 @@ internal sealed class ChildProcess : IDisposable
         }
     }
 
-    /// <summary>Kills the process; nothing happens if it has ended.</summary>
+    /// <summary>Kills the process, if it has not ended.</summary>
     internal void Kill()
     {
         try
@@ -98,15 +70,51 @@ internal sealed class ChildProcess : IDisposable
         }
         catch (ObjectDisposedException)
         {
-            // It has ended.
+            // The process has ended.
         }
     }
 
-    /// <summary>Closes the pidfd. Called after <see cref="Exited"/> has completed.</summary>
+    /// <summary>Closes the pidfd. Call it after <see cref="Exited"/> has completed.</summary>
     public void Dispose()
     {
         _registration.Dispose();
         _pidfd.Dispose();
+    }
+
+    private static unsafe int SpawnProcess(string path, IReadOnlyList<string> arguments, IReadOnlyList<string> environment, ReadOnlySpan<SafeHandle> descriptors)
+    {
+        byte* actions = stackalloc byte[Spawn.SizeOfPosixSpawnFileActions];
+        Check.Error(Spawn.posix_spawn_file_actions_init(actions), "posix_spawn_file_actions_init");
+        byte** argv = null;
+        byte** envp = null;
+        byte* program = null;
+        try
+        {
+            // The duplicates are made in order, so a source must not be a number that an earlier duplicate has overwritten.
+            for (int i = 0; i < descriptors.Length; i++)
+            {
+                int source = descriptors[i].DangerousGetHandle().ToInt32();
+                if (source < i)
+                {
+                    throw new InvalidOperationException($"Descriptor {source} would be overwritten before it is duplicated.");
+                }
+
+                Check.Error(Spawn.posix_spawn_file_actions_adddup2(actions, source, i), "posix_spawn_file_actions_adddup2");
+            }
+
+            program = (byte*)Marshal.StringToCoTaskMemUTF8(path);
+            argv = ToNative([path, .. arguments]);
+            envp = ToNative(environment);
+            Check.Error(Spawn.posix_spawn(out int pid, program, actions, null, argv, envp), "posix_spawn", path);
+            return pid;
+        }
+        finally
+        {
+            Marshal.FreeCoTaskMem((nint)program);
+            Free(argv);
+            Free(envp);
+            _ = Spawn.posix_spawn_file_actions_destroy(actions);
+        }
     }
 
     private async Task<int> WaitAsync()
@@ -126,9 +134,9 @@ internal sealed class ChildProcess : IDisposable
         {
             result = SysPidfd.waitid(idType, id, info, SysPidfd.WEXITED);
         }
-        while (result < 0 && Marshal.GetLastPInvokeError() == Errno.EINTR);
+        while (Check.IsInterrupted(result));
 
-        // Somebody else in this process reaped it (a wait for any child): how it ended is lost, that it ended is not.
+        // Another part of this process reaped the child with a wait for any child, so its status is lost.
         if (result < 0)
         {
             return -1;

@@ -6,8 +6,8 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Processes;
 
 /// <summary>
-/// Waits for descriptors that .NET has no asynchronous wait for: pipes of a sandbox, pidfds, cgroup events. One thread serves all
-/// sandboxes of a runner, so that no thread of the pool blocks while a sandbox is quiet.
+/// Waits for descriptors for which .NET has no asynchronous wait: pipes of a sandbox, pidfds, cgroup events. One thread serves all
+/// sandboxes of a runner, so that an idle sandbox blocks no thread of the thread pool.
 /// </summary>
 internal sealed unsafe class DescriptorPoller : IDisposable
 {
@@ -38,7 +38,8 @@ internal sealed unsafe class DescriptorPoller : IDisposable
         _thread.Start();
     }
 
-    /// <summary>Makes a descriptor known. The registration is disposed before the descriptor is closed.</summary>
+    /// <summary>Registers a descriptor.</summary>
+    /// <param name="descriptor">Descriptor to wait for. Dispose the registration before it is closed.</param>
     internal Registration Register(SafeHandle descriptor)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
@@ -47,7 +48,7 @@ internal sealed unsafe class DescriptorPoller : IDisposable
         _registrations[key] = registration;
         try
         {
-            // Armed by the first wait: without EPOLLONESHOT the poller would report a hang-up at once.
+            // The first wait arms the registration. Without EPOLLONESHOT the poller would report a hang-up at once.
             Control(SysEpoll.EPOLL_CTL_ADD, descriptor, SysEpoll.EPOLLONESHOT, key);
         }
         catch
@@ -68,8 +69,7 @@ internal sealed unsafe class DescriptorPoller : IDisposable
         }
 
         _disposed = true;
-        ulong one = 1;
-        _ = Unistd.write(_wakeUp, (byte*)&one, sizeof(ulong));
+        _ = Unistd.Write(_wakeUp, BitConverter.GetBytes(1ul));
         _thread.Join();
         foreach (Registration registration in _registrations.Values)
         {
@@ -105,7 +105,7 @@ internal sealed unsafe class DescriptorPoller : IDisposable
         }
     }
 
-    /// <summary>A descriptor that can be waited for, by one waiter at a time.</summary>
+    /// <summary>Registration of a descriptor, for one waiter at a time.</summary>
     internal sealed class Registration : IDisposable
     {
         private readonly DescriptorPoller _poller;
@@ -122,7 +122,8 @@ internal sealed unsafe class DescriptorPoller : IDisposable
             _key = key;
         }
 
-        /// <summary>Completes when one of the events, an error or a hang-up is there, or when this is disposed.</summary>
+        /// <summary>Waits for one of the events, an error, a hang-up, or the disposal of this registration.</summary>
+        /// <param name="events">Events of epoll(7).</param>
         internal Task WaitAsync(uint events)
         {
             lock (_gate)
@@ -132,7 +133,7 @@ internal sealed unsafe class DescriptorPoller : IDisposable
                     return Task.CompletedTask;
                 }
 
-                // A wait that was abandoned (its reader had something else to do) is taken up again.
+                // Continues an earlier wait that its caller abandoned.
                 if (_waiter is { Task.IsCompleted: false } pending)
                 {
                     return pending.Task;

@@ -2,23 +2,32 @@ using Boxer.Common;
 
 namespace Boxer.Processes;
 
-/// <summary>Runs a program of this host to its end: both pipes drained past the kept part, a deadline, the exit code in the answer.</summary>
+/// <summary>Runs a program of this host until it ends or a deadline passes. Both output pipes are drained; the first bytes are kept.</summary>
 internal static class HostCommand
 {
     private const int KeptBytes = 4 << 20;
 
-    // It goes into messages.
+    // Errors are quoted in messages.
     private const int KeptErrorBytes = 4096;
 
-    /// <summary>What a program left.</summary>
-    /// <param name="ExitCode">Its exit code, or 128 + the signal.</param>
-    /// <param name="Stdout">The first of what it printed.</param>
-    /// <param name="Stderr">The first 4,096 bytes of its errors.</param>
-    /// <param name="IsCut">Whether it printed more than is kept.</param>
+    /// <summary>Result of a program.</summary>
+    /// <param name="ExitCode">Exit code, or 128 + the signal.</param>
+    /// <param name="Stdout">First part of the standard output.</param>
+    /// <param name="Stderr">First 4,096 bytes of the standard error.</param>
+    /// <param name="IsCut">Whether the standard output was longer than <paramref name="Stdout"/>.</param>
     internal sealed record Result(int ExitCode, string Stdout, string Stderr, bool IsCut = false);
 
-    /// <summary>Runs it, with <see cref="ChildEnvironment"/> where no other environment is given.</summary>
-    /// <exception cref="SandboxRuntimeException">It could not be started, or did not end in time.</exception>
+    /// <summary>Runs a program.</summary>
+    /// <param name="poller">Poller for its pipes and its end.</param>
+    /// <param name="path">Absolute path of the program.</param>
+    /// <param name="arguments">Arguments, without argv[0].</param>
+    /// <param name="timeout">Time after which the program is killed.</param>
+    /// <param name="time">Clock of the timeout.</param>
+    /// <param name="cancellationToken">Kills the program.</param>
+    /// <param name="input">Standard input.</param>
+    /// <param name="environment">Whole environment, as <c>NAME=value</c>; <see langword="null"/> for <see cref="ChildEnvironment"/>.</param>
+    /// <param name="keptBytes">Maximum number of bytes to keep of the standard output.</param>
+    /// <exception cref="SandboxRuntimeException">The program cannot be started, or did not end in time.</exception>
     internal static async Task<Result> RunAsync(
         DescriptorPoller poller,
         string path,
@@ -86,7 +95,7 @@ internal static class HostCommand
         }
     }
 
-    /// <summary>What the programs of this host get as their environment: never this process's own, which may hold secrets.</summary>
+    /// <summary>Environment of programs of this host. They do not get this process's environment, which may contain secrets.</summary>
     internal static IReadOnlyList<string> ChildEnvironment { get; } =
         ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"];
 }

@@ -4,12 +4,12 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Processes;
 
-/// <summary>Writes the standard input of a command into its pipe, then closes it. A command that does not read is no fault.</summary>
+/// <summary>Writes the standard input of a command into its pipe, then closes it. A command that does not read its input is not an error.</summary>
 internal sealed class InputWriter : IDisposable
 {
     private const int AheadBytes = 64 << 10;
 
-    // A read that heeds its token is over by then, so that the caller can read on.
+    // Time for a cancelled read to end, so that the caller can use the stream again.
     private static readonly TimeSpan Settling = TimeSpan.FromSeconds(0.1);
     private readonly TimeProvider _time;
     private readonly SafeFileHandle _pipe;
@@ -25,7 +25,8 @@ internal sealed class InputWriter : IDisposable
         _registration = poller.Register(pipe);
     }
 
-    /// <summary>Completes when everything was written, or the reader is gone, or this was disposed.</summary>
+    /// <summary>Writes all of the input. Completes early if the pipe has no reader any more or this writer is disposed.</summary>
+    /// <param name="data">Input of the command.</param>
     internal async Task WriteAsync(ReadOnlyMemory<byte> data)
     {
         try
@@ -39,19 +40,20 @@ internal sealed class InputWriter : IDisposable
     }
 
     /// <summary>
-    /// As <see cref="WriteAsync"/>, of a stream that is read no faster than the command reads, and not disposed. A read that does not heed its
-    /// token is not waited for when this is disposed.
+    /// Writes a stream, read no faster than the command reads its input. Completes early like <see cref="WriteAsync"/>. When this writer is
+    /// disposed, a pending read is cancelled; a read that ignores its cancellation token is abandoned.
     /// </summary>
-    /// <exception cref="Exception">What the stream threw.</exception>
+    /// <param name="source">Stream to read; it is not disposed.</param>
+    /// <exception cref="Exception">Any exception of the stream.</exception>
     internal async Task CopyAsync(Stream source)
     {
-        // Not of a pool: a read that was given up may still write to it.
+        // Not from a pool: an abandoned read may still write to it.
         var buffer = new byte[AheadBytes];
         try
         {
             while (!_disposed)
             {
-                // On a thread of its own: some streams block where they should wait.
+                // On another thread: some streams block instead of waiting asynchronously.
                 Task<int> read = Task.Run(() => source.ReadAsync(buffer, _ended.Token).AsTask(), CancellationToken.None);
                 if (await Task.WhenAny(read, _disposal.Task).ConfigureAwait(false) != read)
                 {
@@ -110,34 +112,15 @@ internal sealed class InputWriter : IDisposable
         return data.Length == 0;
     }
 
-    /// <returns>The number of bytes, 0 when the pipe is full, -1 when it has no reader.</returns>
-    private unsafe int Write(ReadOnlySpan<byte> data)
+    /// <returns>Number of bytes, 0 if the pipe is full, -1 if it has no reader.</returns>
+    private int Write(ReadOnlySpan<byte> data)
     {
-        fixed (byte* start = data)
+        if (_pipe.IsClosed)
         {
-            while (true)
-            {
-                if (_pipe.IsClosed)
-                {
-                    return -1;
-                }
-
-                nint count = Unistd.write(_pipe, start, data.Length);
-                if (count >= 0)
-                {
-                    return (int)count;
-                }
-
-                switch (Marshal.GetLastPInvokeError())
-                {
-                    case Errno.EINTR:
-                        continue;
-                    case Errno.EAGAIN:
-                        return 0;
-                    default:
-                        return -1;
-                }
-            }
+            return -1;
         }
+
+        int count = Unistd.Write(_pipe, data);
+        return count < 0 && Marshal.GetLastPInvokeError() == Errno.EAGAIN ? 0 : count;
     }
 }

@@ -6,8 +6,9 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Processes;
 
 /// <summary>
-/// Reads a pipe of a child: takes the first bytes, tells when there were more, and goes on reading so that the writer is never stuck.
-/// It ends at end of file, or on request when the pipe is empty: end of file comes late, since the runtime holds the other end too.
+/// Reads a pipe of a child: keeps the first bytes, reports if there were more, and continues to read so that the writer never blocks.
+/// It stops at the end of the file, or on request when the pipe is empty: the end of the file comes late, because the runtime has the other
+/// end open too.
 /// </summary>
 internal sealed class OutputReader : IDisposable
 {
@@ -24,12 +25,13 @@ internal sealed class OutputReader : IDisposable
     private volatile bool _disposed;
     private readonly TaskCompletionSource _exceeded = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    /// <param name="poller">Waits for the pipe.</param>
-    /// <param name="pipe">Our end, not blocking.</param>
-    /// <param name="limit">How many bytes are taken.</param>
-    /// <param name="onData">Is given every chunk that is taken. The bytes never change after.</param>
-    /// <param name="leavesOpen">Whether the pipe is for another reader after this one, and not disposed with it.</param>
-    /// <param name="keeps">Whether the chunks are parts of <see cref="Kept"/>. Otherwise each has an array of its own, and nothing is kept.</param>
+    /// <summary>Initializes a reader; <see cref="Start"/> begins to read.</summary>
+    /// <param name="poller">Poller that waits for the pipe.</param>
+    /// <param name="pipe">This process's end of the pipe, non-blocking.</param>
+    /// <param name="limit">Maximum number of bytes to accept.</param>
+    /// <param name="onData">Receives each accepted chunk. The bytes do not change afterwards.</param>
+    /// <param name="leavesOpen">Whether the pipe stays open for a later reader when this one is disposed.</param>
+    /// <param name="keeps">Whether the chunks are parts of <see cref="Kept"/>. Otherwise each chunk has its own array, and <see cref="Kept"/> stays empty.</param>
     internal OutputReader(
         DescriptorPoller poller, SafeFileHandle pipe, long limit, Func<ReadOnlyMemory<byte>, ValueTask>? onData = null, bool leavesOpen = false, bool keeps = true)
     {
@@ -41,19 +43,19 @@ internal sealed class OutputReader : IDisposable
         _registration = poller.Register(pipe);
     }
 
-    /// <summary>What was kept; whole once <see cref="Completion"/> has completed.</summary>
+    /// <summary>Kept bytes; complete once <see cref="Completion"/> has completed.</summary>
     internal ReadOnlyMemory<byte> Kept => _kept.GetBuffer().AsMemory(0, (int)_kept.Length);
 
-    /// <summary>Completes when there was more than is taken.</summary>
+    /// <summary>Completes when the child has written more than the limit.</summary>
     internal Task Exceeded => _exceeded.Task;
 
-    /// <summary>Completes when nothing more is read; fails only if the receiver of the chunks did.</summary>
+    /// <summary>Completes when reading has ended. Fails only if the receiver of the chunks fails.</summary>
     internal Task Completion { get; private set; } = Task.CompletedTask;
 
     /// <summary>Starts reading.</summary>
     internal void Start() => Completion = Task.Run(ReadAsync);
 
-    /// <summary>Nothing more will be written: read what is there and end.</summary>
+    /// <summary>Stops reading once the pipe is empty. Call it when nothing more will be written.</summary>
     internal void StopWhenDrained() => _stop.TrySetResult();
 
     public void Dispose()
@@ -74,7 +76,7 @@ internal sealed class OutputReader : IDisposable
         {
             while (true)
             {
-                // Asked before the read: what was written before the request is then read for sure.
+                // Checked before the read, so that bytes written before the request are read for certain.
                 bool stopping = _stop.Task.IsCompleted;
                 int count = Read(buffer);
                 if (count > 0)
@@ -123,34 +125,15 @@ internal sealed class OutputReader : IDisposable
         return _kept.GetBuffer().AsMemory(start, data.Length);
     }
 
-    /// <returns>The number of bytes, 0 at the end of file, -1 when the pipe is empty.</returns>
-    private unsafe int Read(byte[] buffer)
+    /// <returns>Number of bytes, 0 at the end of the file, -1 if the pipe is empty.</returns>
+    private int Read(byte[] buffer)
     {
-        fixed (byte* start = buffer)
+        if (_disposed || _pipe.IsClosed)
         {
-            while (true)
-            {
-                if (_disposed || _pipe.IsClosed)
-                {
-                    return 0;
-                }
-
-                nint count = Unistd.read(_pipe, start, buffer.Length);
-                if (count >= 0)
-                {
-                    return (int)count;
-                }
-
-                switch (Marshal.GetLastPInvokeError())
-                {
-                    case Errno.EINTR:
-                        continue;
-                    case Errno.EAGAIN:
-                        return -1;
-                    default:
-                        return 0;
-                }
-            }
+            return 0;
         }
+
+        int count = Unistd.Read(_pipe, buffer);
+        return count >= 0 ? count : Marshal.GetLastPInvokeError() == Errno.EAGAIN ? -1 : 0;
     }
 }

@@ -3,7 +3,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Processes;
 
-/// <summary>A pipe (pipe(7)) between this process and a child: our end does not block, the child's end does.</summary>
+/// <summary>Pipe (pipe(7)) between this process and a child. This process's end is non-blocking, the child's end blocks.</summary>
 internal sealed class Pipe : IDisposable
 {
     private Pipe(SafeFileHandle ours, SafeFileHandle theirs)
@@ -12,18 +12,22 @@ internal sealed class Pipe : IDisposable
         Theirs = theirs;
     }
 
+    /// <summary>End of this process.</summary>
     internal SafeFileHandle Ours { get; }
 
+    /// <summary>End of the child.</summary>
     internal SafeFileHandle Theirs { get; }
 
-    /// <summary>A pipe that we read and the child writes.</summary>
+    /// <summary>Creates a pipe that this process reads and the child writes.</summary>
+    /// <exception cref="NativeException">The process has no free descriptors.</exception>
     internal static Pipe ForReading()
     {
         (SafeFileHandle read, SafeFileHandle write) = Create();
         return new Pipe(SetNonBlocking(read, write), write);
     }
 
-    /// <summary>A pipe that we write and the child reads.</summary>
+    /// <summary>Creates a pipe that this process writes and the child reads.</summary>
+    /// <exception cref="NativeException">The process has no free descriptors.</exception>
     internal static Pipe ForWriting()
     {
         (SafeFileHandle read, SafeFileHandle write) = Create();
@@ -43,7 +47,7 @@ internal sealed class Pipe : IDisposable
         return (new SafeFileHandle(ends[0], ownsHandle: true), new SafeFileHandle(ends[1], ownsHandle: true));
     }
 
-    // O_NONBLOCK belongs to the open file description, and the two ends have one each.
+    // O_NONBLOCK is a flag of the open file description. Each end has its own.
     private static SafeFileHandle SetNonBlocking(SafeFileHandle end, SafeFileHandle other)
     {
         try

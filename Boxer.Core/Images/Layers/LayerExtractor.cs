@@ -119,16 +119,11 @@ public sealed class LayerExtractor : ILayerExtractor
     }
 
     // One call: .NET's would first ask each file whether it can seek.
-    private static unsafe void Append(SafeFileHandle file, ReadOnlySpan<byte> content)
+    private static void Append(SafeFileHandle file, ReadOnlySpan<byte> content)
     {
         while (content.Length > 0)
         {
-            fixed (byte* start = content)
-            {
-                nint written = Unistd.write(file, start, (nint)content.Length);
-                int errno = System.Runtime.InteropServices.Marshal.GetLastPInvokeError();
-                content = content[(written >= 0 ? (int)written : errno == Errno.EINTR ? 0 : throw new NativeException("write", errno, null))..];
-            }
+            content = content[Check.Result(Unistd.Write(file, content), "write")..];
         }
     }
 }

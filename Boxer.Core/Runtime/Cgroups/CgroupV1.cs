@@ -131,11 +131,7 @@ internal sealed class CgroupV1 : Cgroup
         }
     }
 
-    internal override unsafe void AcknowledgeOutOfMemory(SafeFileHandle descriptor)
-    {
-        ulong count;
-        _ = Unistd.read(descriptor, (byte*)&count, sizeof(ulong));
-    }
+    internal override void AcknowledgeOutOfMemory(SafeFileHandle descriptor) => _ = Unistd.Read(descriptor, stackalloc byte[sizeof(ulong)]);
 
     internal override void Freeze()
     {
