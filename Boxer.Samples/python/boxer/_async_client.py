@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any, AsyncGenerator, Dict, Optional, Sequence, Type, Union
+from typing import Any, AsyncGenerator, Dict, Optional, Type, Union
 
 import httpx
 
@@ -12,7 +12,7 @@ from ._models import RunEnded, RunEvent, RunResult
 
 class AsyncBoxerClient:
     """
-    The client for ``async`` code: :class:`BoxerClient` with the same arguments; safe to share between tasks.
+    The asynchronous version of :class:`BoxerClient`, with the same arguments. Tasks can share it.
 
     base_url, api_key, timeout: see :class:`BoxerClient`.
     transport: an asynchronous httpx transport.
@@ -29,114 +29,36 @@ class AsyncBoxerClient:
         self._settings = _wire.Settings.resolve(base_url, api_key, timeout)
         self._http = httpx.AsyncClient(transport=transport, **self._settings.client_arguments())
 
-    async def run(
-        self,
-        image: str,
-        cmd: Sequence[str],
-        *,
-        env: Optional[_wire.Env] = None,
-        cwd: Optional[str] = None,
-        limits: Optional[_wire.Limits] = None,
-        files: Optional[Sequence[str]] = None,
-        persist: bool = False,
-        network: str = "none",
-        egress: Optional[_wire.Egress] = None,
-        stdin: Optional[str] = None,
-        user: Optional[str] = None,
-        output_files: Optional[str] = None,
-        merge_stderr: bool = False,
-        stop_grace_ms: int = 0,
-        inputs: Optional[Sequence[_wire.Input]] = None,
-        workspace: Optional[_wire.Workspace] = None,
-        workspace_out: bool = False,
-    ) -> RunResult:
-        """Runs a command and waits for its end; see :meth:`BoxerClient.run`. Cancelling ends the run."""
-        call = _wire.run_call(
-            self._settings,
-            "/run",
-            image=image,
-            cmd=cmd,
-            env=env,
-            cwd=cwd,
-            limits=limits,
-            files=files,
-            persist=persist,
-            network=network,
-            egress=egress,
-            stdin=stdin,
-            user=user,
-            output_files=output_files,
-            merge_stderr=merge_stderr,
-            stop_grace_ms=stop_grace_ms,
-            inputs=inputs,
-            workspace=workspace,
-            workspace_out=workspace_out,
-        )
+    @_wire.with_arguments_of(_wire.run_body)
+    async def run(self, *args: Any, **kwargs: Any) -> RunResult:
+        """Runs a command in a new sandbox and waits for its end; see :meth:`BoxerClient.run`. Cancelling the task ends the run."""
+        call = _wire.run_call(self._settings, "/run", _wire.run_body(*args, **kwargs))
         return _wire.run_result(await self._send(call))
 
-    def stream(
-        self,
-        image: str,
-        cmd: Sequence[str],
-        *,
-        env: Optional[_wire.Env] = None,
-        cwd: Optional[str] = None,
-        limits: Optional[_wire.Limits] = None,
-        files: Optional[Sequence[str]] = None,
-        persist: bool = False,
-        network: str = "none",
-        egress: Optional[_wire.Egress] = None,
-        stdin: Optional[str] = None,
-        user: Optional[str] = None,
-        output_files: Optional[str] = None,
-        merge_stderr: bool = False,
-        stop_grace_ms: int = 0,
-        inputs: Optional[Sequence[_wire.Input]] = None,
-        workspace: Optional[_wire.Workspace] = None,
-        workspace_out: bool = False,
-    ) -> AsyncRunStream:
+    @_wire.with_arguments_of(_wire.run_body)
+    def stream(self, *args: Any, **kwargs: Any) -> AsyncRunStream:
         """
-        Runs a command and gives its output as it is printed; see :meth:`BoxerClient.stream`.
+        Runs a command and streams its output; see :meth:`BoxerClient.stream`.
 
-        Leave a loop over it early only inside ``async with``: else its connection stays open until it is collected.
+        Use ``async with`` if a loop over the stream may end early; otherwise the connection stays open until garbage collection.
         """
-        call = _wire.run_call(
-            self._settings,
-            "/run/stream",
-            image=image,
-            cmd=cmd,
-            env=env,
-            cwd=cwd,
-            limits=limits,
-            files=files,
-            persist=persist,
-            network=network,
-            egress=egress,
-            stdin=stdin,
-            user=user,
-            output_files=output_files,
-            merge_stderr=merge_stderr,
-            stop_grace_ms=stop_grace_ms,
-            inputs=inputs,
-            workspace=workspace,
-            workspace_out=workspace_out,
-        )
+        call = _wire.run_call(self._settings, "/run/stream", _wire.run_body(*args, **kwargs))
         return AsyncRunStream(self._http, call)
 
     async def upload_file(self, remote_path: str, content: _wire.Content) -> str:
-        """Stores bytes, text (as UTF-8) or a binary file at a relative path of the host; returns that path."""
+        """Uploads bytes, text (as UTF-8) or a binary file object to a relative path on the host; returns the path."""
         return _wire.uploaded_path(await self._send(_wire.upload_call(remote_path, content)))
 
     async def upload_path(self, local: Union[str, os.PathLike[str]], remote: str) -> str:
-        """Stores a local file at a relative path of the host; returns that path."""
+        """Uploads a local file to a relative path on the host; returns the path."""
         with open(local, "rb") as file:
             return await self.upload_file(remote, file)
 
     async def download_file(self, path: str, *, max_bytes: Optional[int] = None) -> bytes:
         """
-        The bytes of an upload, or of an output at ``output/<exec_id>/<path>``.
+        Returns the bytes of an upload, or of an output at ``output/<exec_id>/<path>``.
 
-        max_bytes: raise :class:`BoxerError` as soon as there are more; default no bound.
+        max_bytes: maximum size; raises :class:`BoxerError` if the file is larger; default no limit.
         """
         request = _wire.download_call(path).build(self._http)
         download = _wire.Download(max_bytes)
@@ -153,11 +75,11 @@ class AsyncBoxerClient:
         return download.content()
 
     async def health(self) -> Dict[str, Any]:
-        """What ``/healthz`` says: ``{"ok": True}`` for a host that answers."""
-        return _wire.json_answer(await self._send(_wire.health_call()))
+        """Returns the response of ``/healthz``: ``{"ok": True}``."""
+        return _wire.json_body(await self._send(_wire.health_call()))
 
     async def aclose(self) -> None:
-        """Closes the connections. The client cannot be used any more."""
+        """Closes all connections. The client can no longer be used."""
         await self._http.aclose()
 
     async def __aenter__(self) -> AsyncBoxerClient:
@@ -197,7 +119,7 @@ class AsyncRunStream:
         return await self._events.__anext__()
 
     async def aclose(self) -> None:
-        """Closes the connection. A run that has not ended is ended by the host."""
+        """Closes the connection. The host ends a run that is still active."""
         await self._events.aclose()
 
     async def __aenter__(self) -> AsyncRunStream:

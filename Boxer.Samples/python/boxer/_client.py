@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any, Dict, Generator, Optional, Sequence, Type, Union
+from typing import Any, Dict, Generator, Optional, Type, Union
 
 import httpx
 
@@ -12,14 +12,14 @@ from ._models import RunEnded, RunEvent, RunResult
 
 class BoxerClient:
     """
-    A client of one host; safe to share between threads.
+    A client for one Boxer host. Threads can share it.
 
     base_url: address of the host; default ``$BOXER_URL``, else ``http://localhost:8080``.
-    api_key: key of the host; default ``$BOXER_API_KEY``, else none. It is sent as it is: use https beyond loopback.
-    timeout: seconds that the host may be silent before a call fails with :class:`BoxerConnectionError`; ``math.inf``
-        for no bound. Default ``None``: for runs with ``wall_clock_secs`` that time and 720 s for the host's queue (60),
-        image pull (600), boot (30) and the way back (30); no bound for runs without; 60 s for everything else.
-    transport: an httpx transport, for example for a Unix socket or a private certificate authority.
+    api_key: API key; default ``$BOXER_API_KEY``, else none. It is sent unencrypted over http: use https for remote hosts.
+    timeout: seconds without data from the host after which a call fails with :class:`BoxerConnectionError`; ``math.inf``
+        for no timeout. Default ``None``: for runs with ``wall_clock_secs`` that time plus 720 s for the host's queue (60),
+        image pull (600), boot (30) and transfer (30); no timeout for other runs; 60 s for all other calls.
+    transport: an httpx transport, for example for a Unix socket or a private certificate authority; default httpx's own.
     """
 
     def __init__(
@@ -33,141 +33,65 @@ class BoxerClient:
         self._settings = _wire.Settings.resolve(base_url, api_key, timeout)
         self._http = httpx.Client(transport=transport, **self._settings.client_arguments())
 
-    def run(
-        self,
-        image: str,
-        cmd: Sequence[str],
-        *,
-        env: Optional[_wire.Env] = None,
-        cwd: Optional[str] = None,
-        limits: Optional[_wire.Limits] = None,
-        files: Optional[Sequence[str]] = None,
-        persist: bool = False,
-        network: str = "none",
-        egress: Optional[_wire.Egress] = None,
-        stdin: Optional[str] = None,
-        user: Optional[str] = None,
-        output_files: Optional[str] = None,
-        merge_stderr: bool = False,
-        stop_grace_ms: int = 0,
-        inputs: Optional[Sequence[_wire.Input]] = None,
-        workspace: Optional[_wire.Workspace] = None,
-        workspace_out: bool = False,
-    ) -> RunResult:
+    @_wire.with_arguments_of(_wire.run_body)
+    def run(self, *args: Any, **kwargs: Any) -> RunResult:
         """
-        Runs a command in a sandbox of its own and waits for its end.
+        Runs a command in a new sandbox and waits for its end.
 
         image: an image reference, for example ``python:3.12-slim``.
-        cmd: the whole command: program and arguments.
-        env: variables as a mapping or as ``["NAME=value"]``, added to those of the image.
-        cwd: absolute directory to start in; default the workspace, else the image's, else ``/``.
-        limits: limits as :class:`ResourceLimits` or as a mapping with the same names; default the host's.
-        files: paths uploaded before; each appears read-only at ``/<path>``.
-        persist: keep these uploads, and what the run writes under ``/output`` as ``output/<exec_id>/<path>``.
+        cmd: the program and its arguments.
+        env: environment variables as a mapping or as ``["NAME=value"]``, added to the image's.
+        cwd: absolute path of the working directory; default the workspace, else the image's, else ``/``.
+        limits: :class:`ResourceLimits`, or a mapping with the same names; default the host's limits.
+        files: paths of uploaded files; each appears read-only at ``/<path>``.
+        persist: whether the host keeps these uploads, and files under ``/output`` as ``output/<exec_id>/<path>``; default false.
         network: ``none``, ``sandbox`` or ``host``.
-        egress: with ``sandbox``, what may be reached: ``{"allow": ["pypi.org:443"], "deny": [], "bandwidth_bps": ..., "quota_bytes": ...}``.
-        stdin: what the command reads from its standard input; default empty.
-        user: name or uid, or either with ``:group``; default the image's, else 65534.
-        output_files: what becomes of files under ``/output``: ``none``, ``inline`` (small ones, in ``result.output_files``) or ``keep``; default as ``persist``.
-        merge_stderr: standard error goes into standard output, in the order in which both are written.
-        stop_grace_ms: how long the command may still run after it was asked to end, where its wall clock is over, the client is gone or the host stops; 0 to 60000.
-        inputs: small files in the request itself, each read-only at ``/<path>``: ``{"path": "job/main.py", "content": "...", "executable": False}``;
-            bytes as content are sent as they are.
-        workspace: a directory that the command can write, and starts in: ``{"path": "/workspace", "files": [inputs], "uploads": [paths], "archive": path}``,
-            where everything may be left out; ``archive`` is the path of an uploaded tar archive.
-        workspace_out: what the command changed in its workspace comes back as ``result.workspace``, a tar archive.
+        egress: with ``sandbox``, the allowed destinations: ``{"allow": ["pypi.org:443"], "deny": [], "bandwidth_bps": ..., "quota_bytes": ...}``.
+        stdin: text for the command's standard input; default empty.
+        user: a user name or uid, optionally with ``:group``; default the image's, else 65534.
+        output_files: what the host does with files under ``/output``: ``none`` (drops them), ``inline`` (returns small ones in ``result.output_files``) or
+            ``keep`` (keeps them for :meth:`download_file`); default ``keep`` with ``persist``, else ``none``.
+        merge_stderr: whether standard error is written to standard output, in order; default false.
+        stop_grace_ms: milliseconds that the command has to end after it was asked to, because of its wall-clock limit, a disconnected client or a
+            stopping host; 0 to 60000; default 0.
+        inputs: small files in the request, each read-only at ``/<path>``: ``{"path": "job/main.py", "content": "...", "executable": False}``;
+            the content is text or bytes.
+        workspace: a writable working directory: ``{"path": "/workspace", "files": [inputs], "uploads": [paths], "archive": path}``. All keys are
+            optional; ``archive`` is the path of an uploaded tar archive.
+        workspace_out: whether ``result.workspace`` returns the changed files of the workspace, as a tar archive; default false.
 
-        A command that fails is a result, with its ``exit_code``. Raises :class:`BoxerTimeoutError` at the wall-clock
-        limit, :class:`BoxerOutputLimitError` at the output limit, :class:`BoxerCapacityError` when too many runs wait,
-        another :class:`BoxerAPIError` for what the host refuses, :class:`BoxerConnectionError` when it is not reached.
-        Nothing is ever sent twice.
+        A command that fails returns a result with its ``exit_code``. Raises :class:`BoxerTimeoutError` at the wall-clock
+        limit, :class:`BoxerOutputLimitError` at the output limit, :class:`BoxerCapacityError` when the host is busy, another
+        :class:`BoxerAPIError` when the host rejects the request, and :class:`BoxerConnectionError` when the connection fails.
+        The client never retries a request.
         """
-        call = _wire.run_call(
-            self._settings,
-            "/run",
-            image=image,
-            cmd=cmd,
-            env=env,
-            cwd=cwd,
-            limits=limits,
-            files=files,
-            persist=persist,
-            network=network,
-            egress=egress,
-            stdin=stdin,
-            user=user,
-            output_files=output_files,
-            merge_stderr=merge_stderr,
-            stop_grace_ms=stop_grace_ms,
-            inputs=inputs,
-            workspace=workspace,
-            workspace_out=workspace_out,
-        )
+        call = _wire.run_call(self._settings, "/run", _wire.run_body(*args, **kwargs))
         return _wire.run_result(self._send(call))
 
-    def stream(
-        self,
-        image: str,
-        cmd: Sequence[str],
-        *,
-        env: Optional[_wire.Env] = None,
-        cwd: Optional[str] = None,
-        limits: Optional[_wire.Limits] = None,
-        files: Optional[Sequence[str]] = None,
-        persist: bool = False,
-        network: str = "none",
-        egress: Optional[_wire.Egress] = None,
-        stdin: Optional[str] = None,
-        user: Optional[str] = None,
-        output_files: Optional[str] = None,
-        merge_stderr: bool = False,
-        stop_grace_ms: int = 0,
-        inputs: Optional[Sequence[_wire.Input]] = None,
-        workspace: Optional[_wire.Workspace] = None,
-        workspace_out: bool = False,
-    ) -> RunStream:
+    @_wire.with_arguments_of(_wire.run_body)
+    def stream(self, *args: Any, **kwargs: Any) -> RunStream:
         """
-        Runs a command and gives its output as it is printed; arguments and errors are those of :meth:`run`.
+        Runs a command and streams its output. Arguments and errors are the same as for :meth:`run`.
 
-        The request is sent when the first event is asked for. Closing the stream early ends the run.
+        Iterating sends the request. Closing the stream early ends the run.
         """
-        call = _wire.run_call(
-            self._settings,
-            "/run/stream",
-            image=image,
-            cmd=cmd,
-            env=env,
-            cwd=cwd,
-            limits=limits,
-            files=files,
-            persist=persist,
-            network=network,
-            egress=egress,
-            stdin=stdin,
-            user=user,
-            output_files=output_files,
-            merge_stderr=merge_stderr,
-            stop_grace_ms=stop_grace_ms,
-            inputs=inputs,
-            workspace=workspace,
-            workspace_out=workspace_out,
-        )
+        call = _wire.run_call(self._settings, "/run/stream", _wire.run_body(*args, **kwargs))
         return RunStream(self._http, call)
 
     def upload_file(self, remote_path: str, content: _wire.Content) -> str:
-        """Stores bytes, text (as UTF-8) or a binary file at a relative path of the host; returns that path."""
+        """Uploads bytes, text (as UTF-8) or a binary file object to a relative path on the host; returns the path."""
         return _wire.uploaded_path(self._send(_wire.upload_call(remote_path, content)))
 
     def upload_path(self, local: Union[str, os.PathLike[str]], remote: str) -> str:
-        """Stores a local file at a relative path of the host; returns that path."""
+        """Uploads a local file to a relative path on the host; returns the path."""
         with open(local, "rb") as file:
             return self.upload_file(remote, file)
 
     def download_file(self, path: str, *, max_bytes: Optional[int] = None) -> bytes:
         """
-        The bytes of an upload, or of an output at ``output/<exec_id>/<path>``.
+        Returns the bytes of an upload, or of an output at ``output/<exec_id>/<path>``.
 
-        max_bytes: raise :class:`BoxerError` as soon as there are more; default no bound.
+        max_bytes: maximum size; raises :class:`BoxerError` if the file is larger; default no limit.
         """
         request = _wire.download_call(path).build(self._http)
         download = _wire.Download(max_bytes)
@@ -184,11 +108,11 @@ class BoxerClient:
         return download.content()
 
     def health(self) -> Dict[str, Any]:
-        """What ``/healthz`` says: ``{"ok": True}`` for a host that answers."""
-        return _wire.json_answer(self._send(_wire.health_call()))
+        """Returns the response of ``/healthz``: ``{"ok": True}``."""
+        return _wire.json_body(self._send(_wire.health_call()))
 
     def close(self) -> None:
-        """Closes the connections. The client cannot be used any more."""
+        """Closes all connections. The client can no longer be used."""
         self._http.close()
 
     def __enter__(self) -> BoxerClient:
@@ -228,7 +152,7 @@ class RunStream:
         return next(self._events)
 
     def close(self) -> None:
-        """Closes the connection. A run that has not ended is ended by the host."""
+        """Closes the connection. The host ends a run that is still active."""
         self._events.close()
 
     def __enter__(self) -> RunStream:

@@ -5,40 +5,40 @@ from typing import Any, Mapping, Optional
 
 
 class BoxerError(Exception):
-    """Base of everything this package raises about a host. Wrong arguments are ``ValueError`` or ``TypeError``."""
+    """Base class of all errors about a host. Invalid arguments raise ``ValueError`` or ``TypeError`` instead."""
 
 
 class BoxerConnectionError(BoxerError):
-    """The host could not be reached, went away or stayed silent for too long. Whether a run took place is not known."""
+    """The host could not be reached, closed the connection or timed out. The run may or may not have happened."""
 
 
 class BoxerProtocolError(BoxerError):
-    """The answer is not one that a Boxer host gives."""
+    """The response is not from a Boxer host."""
 
 
 class BoxerAPIError(BoxerError):
-    """The host answered with an error status."""
+    """The host returned an error status."""
 
     status_code: int
     """The HTTP status."""
 
     message: str
-    """The host's own words, else a description of the answer."""
+    """The host's error message, or a description of the response if it has none."""
 
     exec_id: Optional[str]
-    """The identifier of the run, where one took place."""
+    """Identifier of the run; ``None`` if the command did not run."""
 
     stdout: str
-    """What the run had printed to standard output."""
+    """Standard output of the run so far."""
 
     stderr: str
-    """What the run had printed to standard error."""
+    """Standard error of the run so far."""
 
     retry_after: Optional[float]
-    """Seconds after which the host suggests to try again, where it does."""
+    """Seconds after which to retry, if the host suggests it."""
 
     raw: Mapping[str, Any]
-    """The whole JSON body; empty where it was none."""
+    """The whole JSON body; empty if the response had none."""
 
     def __init__(
         self,
@@ -62,24 +62,24 @@ class BoxerAPIError(BoxerError):
 
     @property
     def termination(self) -> Optional[str]:
-        """Why the run ended, where one took place: ``wall_clock_limit``, ``output_limit``, ``not_started`` or ``sandbox_died``."""
+        """The reason why the run ended, if it ran: ``wall_clock_limit``, ``output_limit``, ``not_started`` or ``sandbox_died``."""
         value = self.raw.get("termination")
         return value if isinstance(value, str) else None
 
     @property
     def usage(self) -> Mapping[str, float]:
-        """What the run used, as in ``RunResult.usage``; empty where none took place."""
+        """Resource usage as in ``RunResult.usage``; empty if the command did not run."""
         value = self.raw.get("usage")
         return value if isinstance(value, dict) else {}
 
     @property
     def stdout_bytes(self) -> bytes:
-        """Standard output as it was, where the host sent it; else ``stdout`` as UTF-8."""
+        """Standard output as bytes."""
         return printed_bytes(self.raw, "stdout_base64", self.stdout)
 
     @property
     def stderr_bytes(self) -> bytes:
-        """Standard error as it was, where the host sent it; else ``stderr`` as UTF-8."""
+        """Standard error as bytes."""
         return printed_bytes(self.raw, "stderr_base64", self.stderr)
 
     def __str__(self) -> str:
@@ -87,22 +87,22 @@ class BoxerAPIError(BoxerError):
 
 
 class BoxerTimeoutError(BoxerAPIError):
-    """408: the run reached its wall-clock limit. What it printed until then is in ``stdout`` and ``stderr``."""
+    """408: the run exceeded its wall-clock limit. ``stdout`` and ``stderr`` have the output until then."""
 
 
 class BoxerOutputLimitError(BoxerAPIError):
-    """507: the run printed more than the host allows, or the host's disk is full. The first bytes are in ``stdout`` and ``stderr``."""
+    """507: the run exceeded the output limit, or the host's disk is full. ``stdout`` and ``stderr`` have the first bytes of the output."""
 
 
 class BoxerCapacityError(BoxerAPIError):
-    """429: too many runs wait, or the host has no more room for requests. Nothing was run; try again after ``retry_after`` seconds."""
+    """429: the host is busy. Nothing was run; retry after ``retry_after`` seconds."""
 
 
 _BY_STATUS = {408: BoxerTimeoutError, 429: BoxerCapacityError, 507: BoxerOutputLimitError}
 
 
 def printed_bytes(raw: Mapping[str, Any], name: str, text: str) -> bytes:
-    """What was printed: the host sends bytes only where the text does not say it all."""
+    """The bytes of an output. The host sends them only if they are not valid UTF-8."""
     encoded = raw.get(name)
     return base64.b64decode(encoded) if isinstance(encoded, str) else text.encode("utf-8")
 

@@ -11,7 +11,7 @@ from ._errors import BoxerProtocolError, printed_bytes
 
 @dataclass(frozen=True)
 class ResourceLimits:
-    """Limits of one run. ``None`` or 0 means the host's default; the host refuses what is out of range."""
+    """Limits of one run. ``None`` or 0 means the host's default. The host rejects values out of range."""
 
     cpu_cores: Optional[float] = None
     """Processor time per wall-clock time, in cores."""
@@ -20,19 +20,19 @@ class ResourceLimits:
     """Memory of the whole sandbox in MiB."""
 
     pids_limit: Optional[int] = None
-    """Processes and threads of the command's user."""
+    """Maximum number of processes and threads of the command's user."""
 
     wall_clock_secs: Optional[float] = None
     """Seconds from the start of the command to its end."""
 
     nofile: Optional[int] = None
-    """Open descriptors of one process."""
+    """Maximum number of open descriptors of one process."""
 
     disk_mb: Optional[int] = None
-    """Size in MiB of /tmp, $HOME, /dev/shm, the workspace and /output together, which count as memory too."""
+    """Size in MiB of /tmp, $HOME, /dev/shm, the workspace and /output together. Their contents also count as memory."""
 
     cpu_time_secs: Optional[float] = None
-    """Seconds of processor time of the whole sandbox, on all cores together. Default: no limit, unless the host has one."""
+    """Seconds of processor time of the whole sandbox, on all cores together. Default: the host's limit, if it has one."""
 
     def __post_init__(self) -> None:
         for name, value in self.to_dict().items():
@@ -43,7 +43,7 @@ class ResourceLimits:
 
     @classmethod
     def from_mapping(cls, limits: Mapping[str, Optional[float]]) -> ResourceLimits:
-        """Makes limits from a mapping; raises ``ValueError`` for a key that is no limit."""
+        """Creates limits from a mapping; raises ``ValueError`` for unknown keys."""
         names = [item.name for item in dataclasses.fields(cls)]
         for key in limits:
             if key not in names:
@@ -54,7 +54,7 @@ class ResourceLimits:
         return cls(**values)
 
     def to_dict(self) -> Dict[str, float]:
-        """The limits that are set, by their names in the HTTP contract."""
+        """The limits that are set, by their names in the HTTP API."""
         values = ((item.name, getattr(self, item.name)) for item in dataclasses.fields(self))
         return {name: value for name, value in values if value is not None}
 
@@ -64,83 +64,83 @@ _FRACTIONS = frozenset({"cpu_cores", "wall_clock_secs", "cpu_time_secs"})
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file that a run left under ``/output``."""
+    """A file that a run wrote under ``/output``."""
 
     path: str
-    """What ``download_file`` takes: ``output/<exec_id>/<path below /output>``; with ``output_files="inline"`` the path below ``/output``."""
+    """The path for ``download_file``: ``output/<exec_id>/<path below /output>``. With ``output_files="inline"``, the path below ``/output``."""
 
     size: int
-    """Its size in bytes."""
+    """Size in bytes."""
 
     content: Optional[bytes] = None
-    """Its content, with ``output_files="inline"``."""
+    """The content, with ``output_files="inline"``."""
 
     mode: Optional[str] = None
-    """Its permission bits as the command set them, in octal: ``"0644"``."""
+    """Permission bits as the command set them, in octal: ``"0644"``."""
 
     modified_at: Optional[str] = None
-    """When it was modified, as the command says: RFC 3339."""
+    """Time of the last modification as the command set it, in RFC 3339 format."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left. What an older host does not report is ``None`` or empty."""
+    """The result of a run. Values that an older host does not report are ``None`` or empty."""
 
     exec_id: str
-    """The identifier of the run: ``boxer-`` and a UUID."""
+    """Identifier of the run: ``boxer-`` and a UUID."""
 
     exit_code: int
-    """The exit code as a shell gives it: 128 + n for signal n, 137 for the limits of memory, of processor time and of processes."""
+    """The exit code as in a shell: 128 + n for signal n; 137 if a limit on memory, processor time or processes ended the run."""
 
     stdout: str
-    """Standard output; bytes that are not UTF-8 are U+FFFD."""
+    """Standard output. Bytes that are not valid UTF-8 are replaced by U+FFFD."""
 
     stderr: str
-    """Standard error; bytes that are not UTF-8 are U+FFFD."""
+    """Standard error. Bytes that are not valid UTF-8 are replaced by U+FFFD."""
 
     wall_ms: float
-    """How long the command ran, in milliseconds."""
+    """Milliseconds that the command ran."""
 
     termination: Optional[str] = None
-    """Why the run ended: ``exited``, ``signaled``, ``cpu_time_limit``, ``memory_limit``, ``pids_limit`` or ``disk_limit``."""
+    """The reason why the run ended: ``exited``, ``signaled``, ``cpu_time_limit``, ``memory_limit``, ``pids_limit`` or ``disk_limit``."""
 
     signal: Optional[int] = None
-    """The number of the signal that ended the command, where one did."""
+    """Number of the signal that ended the command, if one did."""
 
     error: Optional[str] = None
-    """Why the run ended, in words, where a limit ended it."""
+    """A message, if a limit ended the run."""
 
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds that each stage took."""
 
     usage: Mapping[str, float] = field(default_factory=dict)
-    """What the run used: ``cpu_ms``, ``command_cpu_ms``, ``sandbox_cpu_ms``, ``peak_memory_bytes`` (at least) and ``max_rss_bytes``, where the
-    host can tell."""
+    """Resource usage: ``cpu_ms``, ``command_cpu_ms``, ``sandbox_cpu_ms``, ``peak_memory_bytes`` (a lower bound) and ``max_rss_bytes``. Values that
+    the host cannot measure are missing."""
 
     network_denied: List[Any] = field(default_factory=list)
-    """What the network mode refused, as the host reports it."""
+    """Connections and names that the network mode denied, as the host reports them."""
 
     network_incomplete: Optional[str] = None
-    """Why the host could not read everything that the run did with its network."""
+    """The reason why ``network_denied`` is incomplete."""
 
     output_files: List[OutputFile] = field(default_factory=list)
-    """What the command left under ``/output`` and the host kept or sent; empty where neither was asked for."""
+    """Files under ``/output`` that the host kept or returned; empty if neither was requested."""
 
     output_files_dropped: int = 0
-    """How many files were under ``/output`` and dropped, because nobody asked for them."""
+    """Number of files under ``/output`` that were dropped because the request did not ask for them."""
 
     workspace: Optional[bytes] = field(default=None, repr=False)
-    """What the command changed or made in its workspace, as a tar archive; with ``workspace_out``. It is untrusted: unpack it into an empty directory."""
+    """Files that the command created or changed in its workspace, as a tar archive; with ``workspace_out``. The archive is untrusted: unpack it into an empty directory."""
 
     workspace_incomplete: Optional[str] = None
-    """Why ``workspace`` is not everything."""
+    """The reason why ``workspace`` is incomplete."""
 
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The whole JSON body, with what this version of the package has no field for."""
+    """The whole JSON body, including members that this version of the package does not know."""
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> RunResult:
-        """Reads an answer of ``POST /run``; raises :class:`BoxerProtocolError` where it is none."""
+        """Parses a response of ``POST /run``; raises :class:`BoxerProtocolError` for anything else."""
         return cls(
             exec_id=_required(body, "exec_id", str),
             exit_code=_required(body, "exit_code", int),
@@ -163,25 +163,25 @@ class RunResult:
 
     @property
     def stdout_bytes(self) -> bytes:
-        """Standard output as it was, where the host sent it; else ``stdout`` as UTF-8."""
+        """Standard output as bytes."""
         return printed_bytes(self.raw, "stdout_base64", self.stdout)
 
     @property
     def stderr_bytes(self) -> bytes:
-        """Standard error as it was, where the host sent it; else ``stderr`` as UTF-8."""
+        """Standard error as bytes."""
         return printed_bytes(self.raw, "stderr_base64", self.stderr)
 
 
 @dataclass(frozen=True)
 class RunStarted:
-    """The command was started."""
+    """The command has started."""
 
     exec_id: str
 
 
 @dataclass(frozen=True)
 class RunText:
-    """The command printed something."""
+    """The command wrote output."""
 
     stream: str
     """``"stdout"`` or ``"stderr"``."""
@@ -191,7 +191,7 @@ class RunText:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """The run is over; always the last event."""
+    """The run has ended; always the last event."""
 
     result: RunResult
 
@@ -202,7 +202,7 @@ RunEvent = Union[RunStarted, RunText, RunEnded]
 def _required(body: Mapping[str, Any], name: str, kind: Any) -> Any:
     value = body.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise BoxerProtocolError(f"the answer has no usable {name!r}; is this the address of a Boxer host?")
+        raise BoxerProtocolError(f"the response has no usable {name!r}; is this the address of a Boxer host?")
     return value
 
 

@@ -1,16 +1,17 @@
-"""Requests and answers of the HTTP contract: all that the two clients share, without sending anything."""
+"""Requests and responses of the HTTP contract, shared by both clients. Nothing here sends a request."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import email.utils
+import inspect
 import json
 import math
 import os
 import time
 from dataclasses import dataclass, field
-from typing import IO, Any, Dict, Generator, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import IO, TYPE_CHECKING, Any, Callable, Dict, Generator, Iterator, List, Mapping, Optional, Sequence, TypeVar, Union
 
 import httpx
 
@@ -20,8 +21,8 @@ from ._version import __version__
 
 DEFAULT_URL = "http://localhost:8080"
 
-# Seconds. A host is silent during a run for as long as it may wait in the queue, be pulled, boot and run;
-# these are the host's own defaults, and MARGIN is for clean-up and the way back.
+# Seconds. During a run the host sends nothing while it queues, pulls the image, boots and runs.
+# These are the host's defaults; MARGIN covers clean-up and transfer.
 CONNECT = 10.0
 WRITE = 60.0
 READ = 60.0
@@ -37,9 +38,16 @@ Input = Mapping[str, Any]
 Workspace = Mapping[str, Any]
 Content = Union[bytes, bytearray, memoryview, str, IO[bytes]]
 
+R = TypeVar("R")
+if TYPE_CHECKING:
+    # Not in typing before Python 3.10.
+    from typing_extensions import Concatenate, ParamSpec
+
+    P = ParamSpec("P")
+
 
 class _BearerAuth(httpx.Auth):
-    """The API key as a bearer token. An httpx.Auth, so that a .netrc entry of the host cannot replace it."""
+    """Sends the API key as a bearer token. As an httpx.Auth it takes precedence over a .netrc entry of the host."""
 
     def __init__(self, api_key: str) -> None:
         self._api_key = api_key
@@ -51,7 +59,7 @@ class _BearerAuth(httpx.Auth):
 
 @dataclass(frozen=True)
 class Settings:
-    """How to reach a host."""
+    """Settings of the connection to a host."""
 
     base_url: str
     auth: Optional[httpx.Auth] = field(repr=False)
@@ -59,19 +67,19 @@ class Settings:
 
     @staticmethod
     def resolve(base_url: Optional[str], api_key: Optional[str], timeout: Optional[float]) -> Settings:
-        """Arguments, else the environment, else defaults."""
+        """Uses arguments first, then the environment, then defaults."""
         url = (base_url or os.environ.get("BOXER_URL") or DEFAULT_URL).strip()
         _check_url(url)
         key = (os.environ.get("BOXER_API_KEY", "") if api_key is None else api_key).strip()
-        # The key itself never becomes part of a message.
+        # Messages never contain the key.
         if any(not "!" <= character <= "~" for character in key):
-            raise ValueError("api_key: only printable ASCII without spaces can be sent.")
+            raise ValueError("api_key: must be printable ASCII without spaces.")
         if timeout is not None and not timeout > 0:
             raise ValueError("timeout: must be more than 0 seconds, or None.")
         return Settings(url, _BearerAuth(key) if key else None, timeout)
 
     def client_arguments(self) -> Dict[str, Any]:
-        """Arguments that httpx.Client and httpx.AsyncClient share."""
+        """Arguments for httpx.Client and httpx.AsyncClient."""
         return {
             "base_url": self.base_url,
             "auth": self.auth,
@@ -80,7 +88,7 @@ class Settings:
         }
 
     def silence(self, seconds: Optional[float]) -> httpx.Timeout:
-        """A timeout that lets the host be silent for so long, unless the user chose otherwise."""
+        """A timeout that allows the host to be silent for this long, unless the user set a timeout."""
         read = seconds if self.timeout is None else self.timeout
         if read is not None and math.isinf(read):
             read = None
@@ -114,72 +122,86 @@ class Call:
         return client.build_request(self.method, self.path, **arguments)
 
 
-def run_call(
-    settings: Settings,
-    path: str,
-    *,
+def run_body(
     image: str,
     cmd: Sequence[str],
-    env: Optional[Env],
-    cwd: Optional[str],
-    limits: Optional[Limits],
-    files: Optional[Sequence[str]],
-    persist: bool,
-    network: str,
-    egress: Optional[Egress],
-    stdin: Optional[str],
-    user: Optional[str],
-    output_files: Optional[str],
-    merge_stderr: bool,
-    stop_grace_ms: int,
-    inputs: Optional[Sequence[Input]],
-    workspace: Optional[Workspace],
-    workspace_out: bool,
-) -> Call:
-    """A request of ``/run`` or ``/run/stream``; what is left to the host's defaults is not sent."""
-    body: Dict[str, Any] = {"image": image, "cmd": _strings("cmd", cmd), "network": network, "persist": persist}
-    if env:
-        body["env"] = _env(env)
-    if cwd is not None:
-        body["cwd"] = cwd
-    checked = limits if isinstance(limits, ResourceLimits) else ResourceLimits.from_mapping(limits or {})
-    if checked.to_dict():
-        body["limits"] = checked.to_dict()
-    if egress is not None:
-        body["egress"] = dict(egress)
-    if files:
-        body["files"] = _strings("files", files)
-    if stdin is not None:
-        body["stdin"] = stdin
-    if user is not None:
-        body["user"] = user
-    if output_files is not None:
-        body["outputs"] = output_files
-    if merge_stderr:
-        body["merge_stderr"] = True
-    if stop_grace_ms:
-        body["stop_grace_ms"] = stop_grace_ms
-    if inputs:
-        body["inputs"] = [_input(one) for one in inputs]
-    if workspace is not None:
-        body["workspace"] = {**workspace, **({"files": [_input(one) for one in workspace["files"]]} if workspace.get("files") else {})}
-    if workspace_out:
-        body["workspace_out"] = True
+    *,
+    env: Optional[Env] = None,
+    cwd: Optional[str] = None,
+    limits: Optional[Limits] = None,
+    files: Optional[Sequence[str]] = None,
+    persist: bool = False,
+    network: str = "none",
+    egress: Optional[Egress] = None,
+    stdin: Optional[str] = None,
+    user: Optional[str] = None,
+    output_files: Optional[str] = None,
+    merge_stderr: bool = False,
+    stop_grace_ms: int = 0,
+    inputs: Optional[Sequence[Input]] = None,
+    workspace: Optional[Workspace] = None,
+    workspace_out: bool = False,
+) -> Dict[str, Any]:
+    """
+    The body of ``/run`` and ``/run/stream``, without fields that are left to the host's defaults.
 
-    # Without a limit of the request the host's default holds, which is not known here: no bound then.
-    wall = checked.wall_clock_secs
-    timeout = settings.silence(QUEUE + PULL + BOOT + wall + stop_grace_ms / 1000 + MARGIN if wall and wall > 0 else None)
+    This is the only declaration of the arguments of runs. :func:`with_arguments_of` gives them to the methods of both clients.
+    """
+    checked = limits if isinstance(limits, ResourceLimits) else ResourceLimits.from_mapping(limits or {})
+    optional = {
+        "env": _env(env) if env else None,
+        "cwd": cwd,
+        "limits": checked.to_dict() or None,
+        "egress": None if egress is None else dict(egress),
+        "files": _strings("files", files) if files else None,
+        "stdin": stdin,
+        "user": user,
+        "outputs": output_files,
+        "merge_stderr": merge_stderr or None,
+        "stop_grace_ms": stop_grace_ms or None,
+        "inputs": [_input(item) for item in inputs] if inputs else None,
+        "workspace": None if workspace is None else _workspace(workspace),
+        "workspace_out": workspace_out or None,
+    }
+    body: Dict[str, Any] = {"image": image, "cmd": _strings("cmd", cmd), "network": network, "persist": persist}
+    body.update((name, value) for name, value in optional.items() if value is not None)
+    return body
+
+
+def with_arguments_of(source: Callable[P, Any]) -> Callable[[Callable[..., R]], Callable[Concatenate[Any, P], R]]:
+    """Declares to type checkers and to ``help()`` that a method takes the arguments of a function."""
+
+    def declare(method: Callable[..., R]) -> Callable[Concatenate[Any, P], R]:
+        own = inspect.signature(method)
+        parameters = [own.parameters["self"], *inspect.signature(source).parameters.values()]
+        setattr(method, "__signature__", own.replace(parameters=parameters))
+        return method
+
+    return declare
+
+
+def run_call(settings: Settings, path: str, body: Dict[str, Any]) -> Call:
+    """A request to ``/run`` or ``/run/stream``."""
+    wall = body.get("limits", {}).get("wall_clock_secs")
+    grace = body.get("stop_grace_ms", 0) / 1000
+    # Without a limit in the request the host's default applies, which is unknown here: wait without a timeout.
+    timeout = settings.silence(QUEUE + PULL + BOOT + wall + grace + MARGIN if wall and wall > 0 else None)
     content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
     return Call("POST", path, {"content": content, "headers": headers}, timeout)
 
 
-def _input(one: Input) -> Dict[str, Any]:
-    """A file in a request; JSON has no bytes, so those go as base64."""
-    content = one.get("content")
+def _workspace(workspace: Workspace) -> Dict[str, Any]:
+    files = workspace.get("files")
+    return {**workspace, "files": [_input(item) for item in files]} if files else dict(workspace)
+
+
+def _input(item: Input) -> Dict[str, Any]:
+    """A file in the request. Bytes are encoded in base64."""
+    content = item.get("content")
     if not isinstance(content, (bytes, bytearray, memoryview)):
-        return dict(one)
-    rest = {name: value for name, value in one.items() if name != "content"}
+        return dict(item)
+    rest = {name: value for name, value in item.items() if name != "content"}
     return {**rest, "content_base64": base64.b64encode(bytes(content)).decode("ascii")}
 
 
@@ -192,9 +214,9 @@ def upload_call(remote_path: str, content: Content) -> Call:
     elif content.seekable():
         data = content
     else:
-        # A pipe has no length that could be declared.
+        # A pipe has no known length, which the upload must declare.
         data = content.read()
-    # The host takes the name from `path`; a file name of its own would only be one more thing to encode.
+    # The host uses only `path`, so the part needs no file name.
     part = ("file", data, "application/octet-stream")
     return Call("POST", "/files", {"data": {"path": remote_path}, "files": {"file": part}})
 
@@ -209,7 +231,7 @@ def health_call() -> Call:
 
 @contextlib.contextmanager
 def transport_errors(request: httpx.Request) -> Iterator[None]:
-    """Turns what httpx raises while it sends or reads into errors of this package."""
+    """Maps httpx errors to errors of this package."""
     where = f"{request.method} {request.url.copy_with(query=None)}"
     try:
         yield
@@ -225,27 +247,27 @@ def transport_errors(request: httpx.Request) -> Iterator[None]:
 
 
 def run_result(response: httpx.Response) -> RunResult:
-    return RunResult.from_json(json_answer(response))
+    return RunResult.from_json(json_body(response))
 
 
 def uploaded_path(response: httpx.Response) -> str:
-    path = json_answer(response).get("path")
+    path = json_body(response).get("path")
     if not isinstance(path, str):
-        raise BoxerProtocolError("the answer to the upload has no 'path'; is this the address of a Boxer host?")
+        raise BoxerProtocolError("the response to the upload has no 'path'; is this the address of a Boxer host?")
     return path
 
 
-def json_answer(response: httpx.Response) -> Dict[str, Any]:
-    """The body of a good answer; raises what another one says. The body must have been read."""
+def json_body(response: httpx.Response) -> Dict[str, Any]:
+    """The JSON body of a successful response; raises for other responses. The body must have been read."""
     check_status(response)
     body = _json_object(response.content)
     if body is None:
-        raise BoxerProtocolError(f"the answer is not JSON but {_excerpt(response)}; is this the address of a Boxer host?")
+        raise BoxerProtocolError(f"the response is not JSON but {_excerpt(response)}; is this the address of a Boxer host?")
     return body
 
 
 def check_status(response: httpx.Response) -> None:
-    """Raises unless the status is 200. The body must have been read if it is not."""
+    """Raises unless the status is 200. The body of other responses must have been read."""
     if response.status_code == 200:
         return
     body = _json_object(response.content) or {}
@@ -257,10 +279,10 @@ def check_status(response: httpx.Response) -> None:
 
 
 def check_events(response: httpx.Response) -> None:
-    """Raises unless a good answer is a stream of events."""
+    """Raises unless the response is a stream of events."""
     kind = response.headers.get("Content-Type", "")
     if kind.split(";")[0].strip().lower() != "text/event-stream":
-        raise BoxerProtocolError(f"the answer is not a stream of events but {kind!r}; is this the address of a Boxer host?")
+        raise BoxerProtocolError(f"the response is not a stream of events but {kind!r}; is this the address of a Boxer host?")
 
 
 def api_error(status: int, message: str, body: Mapping[str, Any], retry_after: Optional[float] = None) -> BoxerAPIError:
@@ -280,7 +302,7 @@ def api_error(status: int, message: str, body: Mapping[str, Any], retry_after: O
 
 
 class Download:
-    """The bytes of a file as they come in, with an optional bound."""
+    """The received bytes of a file, with an optional limit."""
 
     def __init__(self, max_bytes: Optional[int]) -> None:
         self._max_bytes = max_bytes
@@ -297,7 +319,7 @@ class Download:
 
 class EventReader:
     """
-    Decodes server-sent events (HTML standard, section 9.2) of ``/run/stream``. Works on bytes: httpx's own line
+    Decodes the server-sent events (HTML standard, section 9.2) of ``/run/stream``. It works on bytes, because httpx's line
     decoder also splits at characters such as U+2028, which JSON may contain.
     """
 
@@ -336,13 +358,13 @@ class EventReader:
 
 def _event(name: str, data: str) -> Optional[RunEvent]:
     if name not in ("started", "stdout", "stderr", "end"):
-        # A comment that keeps the connection alive, or an event of a newer host.
+        # A keep-alive comment, or an event of a newer host.
         return None
     body = _json_object(data)
     if body is None:
         raise BoxerProtocolError(f"the data of the event {name!r} is not a JSON object")
     if name == "end":
-        # The status that /run would have had, which comes too late for the status line.
+        # The status that /run would have returned; the status line was already sent.
         status = body.get("status", 200)
         if isinstance(status, int) and status != 200:
             message = body.get("error")
@@ -359,7 +381,7 @@ def cut_short() -> BoxerConnectionError:
 
 
 def _strings(name: str, values: Sequence[str]) -> List[str]:
-    # A string is a sequence of strings too, and never what is meant.
+    # A string is a sequence of strings too, but passing one is always a mistake.
     if isinstance(values, (str, bytes)):
         raise TypeError(f"{name}: must be a list of strings, not one {type(values).__name__}")
     items = list(values)
@@ -375,7 +397,7 @@ def _env(env: Env) -> List[str]:
     for key in env:
         if isinstance(key, str) and "=" in key:
             raise ValueError(f"env: the name {key!r} must not contain '='")
-    # Values may be secrets: a wrong one is named by its key.
+    # Values may be secrets, so messages contain only names.
     for key, value in env.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"env: name and value of {key!r} must be strings")
@@ -396,7 +418,7 @@ def _excerpt(response: httpx.Response) -> str:
 
 
 def _retry_after(response: httpx.Response) -> Optional[float]:
-    """Seconds of a Retry-After header, which is a number or a date (RFC 9110, section 10.2.3)."""
+    """Seconds in the Retry-After header, which is a number or a date (RFC 9110, section 10.2.3)."""
     value: str = response.headers.get("Retry-After", "").strip()
     if not value:
         return None

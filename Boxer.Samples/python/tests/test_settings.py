@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import stat
 from pathlib import Path
@@ -9,18 +10,14 @@ import httpx
 import pytest
 
 from boxer import AsyncBoxerClient, BoxerClient
-from boxer._wire import Settings, run_call
+from boxer._wire import Settings, run_body, run_call
 from both import both, call
 from fake_host import FakeHost
 
 
 def read_timeout(limits: Any, timeout: Optional[float] = None) -> Optional[float]:
     settings = Settings.resolve("http://localhost:1", None, timeout)
-    run = run_call(
-        settings, "/run", image="i", cmd=["c"], env=None, cwd=None, limits=limits, files=None, persist=False,
-        network="none", egress=None, stdin=None, user=None, output_files=None, merge_stderr=False, stop_grace_ms=0,
-        inputs=None, workspace=None, workspace_out=False,
-    )  # fmt: skip
+    run = run_call(settings, "/run", run_body("i", ["c"], limits=limits))
     assert run.timeout is not None
     return run.timeout.read
 
@@ -111,3 +108,17 @@ def test_a_transport_can_be_given() -> None:
 
     with BoxerClient("http://localhost:1", transport=httpx.MockTransport(answer)) as client:
         assert client.health() == {"ok": True, "pid": os.getpid()}
+
+
+@pytest.mark.parametrize("client", [BoxerClient, AsyncBoxerClient])
+@pytest.mark.parametrize("method", ["run", "stream"])
+def test_run_and_stream_show_their_arguments_in_help(client: Any, method: str) -> None:
+    signature = inspect.signature(getattr(client, method))
+    assert list(signature.parameters)[:3] == ["self", "image", "cmd"]
+    assert signature.parameters["network"].default == "none"
+
+
+@both
+def test_an_unknown_argument_is_a_type_error(kind: str, host: FakeHost) -> None:
+    with pytest.raises(TypeError, match="unknown"):
+        call(kind, host.url, "run", "image", ["command"], unknown=1)
