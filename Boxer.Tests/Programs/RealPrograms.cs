@@ -9,6 +9,7 @@ namespace Boxer.Tests.Programs;
 
 /// <summary>The tests of real programs share one image and its runners, and run one after the other.</summary>
 [CollectionDefinition(Name)]
+[Trait("Needs", "sandboxes")]
 public sealed class RealPrograms : ICollectionFixture<ProgramsImage>
 {
     internal const string Name = "real programs";

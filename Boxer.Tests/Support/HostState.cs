@@ -30,36 +30,27 @@ internal static class HostState
     ];
 
     /// <summary>Counts the sandboxes that run.</summary>
-    public static Task<int> CountSandboxesAsync() => Task.FromResult(Processes().Count(line => line.StartsWith("runsc-sandbox", StringComparison.Ordinal)));
+    public static Task<int> CountSandboxesAsync() => Task.FromResult(SandboxProcesses().Count());
 
-    /// <summary>The network namespaces of sandboxes.</summary>
+    /// <summary>Lists the network namespaces of sandboxes.</summary>
     public static string[] Namespaces() => Directory.Exists("/run/netns")
         ? [.. Directory.GetFiles("/run/netns", "bx*").Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal)]
         : [];
 
-    /// <summary>Those of them that have a sandbox.</summary>
-    public static Task<string[]> RunningNamespacesAsync() => NamespacesAsync(processes => processes.Length > 0);
+    /// <summary>Lists those that a sandbox runs in.</summary>
+    public static Task<string[]> RunningNamespacesAsync() => Task.FromResult(NamespacesOf(_ => true));
 
-    /// <summary>Those of them whose sandbox is frozen.</summary>
-    public static Task<string[]> FrozenNamespacesAsync() => NamespacesAsync(processes => processes.Any(IsFrozen));
+    /// <summary>Lists those whose sandbox is frozen.</summary>
+    public static Task<string[]> FrozenNamespacesAsync() => Task.FromResult(NamespacesOf(IsFrozen));
 
-    private static async Task<string[]> NamespacesAsync(Func<string[], bool> isWanted)
+    private static string[] NamespacesOf(Func<int, bool> isWanted)
     {
-        List<string> found = [];
-        foreach (string name in Namespaces())
-        {
-            string[] processes = (await HostProgram.RunAsync("sh", "-c", $"ip netns pids {name} || true")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
-            if (isWanted(processes))
-            {
-                found.Add(name);
-            }
-        }
-
-        return [.. found];
+        FileIdentity?[] wanted = [.. SandboxProcesses().Where(isWanted).Select(process => FileIdentity.Of($"/proc/{process}/ns/net"))];
+        return [.. Namespaces().Where(name => FileIdentity.Of($"/run/netns/{name}") is { } identity && wanted.Contains(identity))];
     }
 
     // By the freezer of v1, or the cgroup of v2.
-    private static bool IsFrozen(string process)
+    private static bool IsFrozen(int process)
     {
         try
         {
@@ -71,7 +62,7 @@ internal static class HostState
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            // It went meanwhile.
+            // The process ended meanwhile.
             return false;
         }
     }
@@ -88,17 +79,21 @@ internal static class HostState
         new DirectoryInfo("/sys/fs/cgroup").EnumerateDirectories("boxer-*", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4, AttributesToSkip = FileAttributes.ReparsePoint, IgnoreInaccessible = true })
             .Where(directory => IsKnown(directory.Name["boxer-".Length..])).Select(directory => directory.FullName).Order(StringComparer.Ordinal);
 
+    // Without the arguments that differ from start to start.
+    private static IEnumerable<string> Processes() => RuntimeProcesses().Select(process => $"{process.Program} {process.Root}");
+
+    private static IEnumerable<int> SandboxProcesses() => RuntimeProcesses().Where(process => process.Program == "runsc-sandbox").Select(process => process.Id);
+
     // Other tests may drive runsc by themselves: those processes have another root.
-    private static IEnumerable<string> Processes()
+    private static IEnumerable<(int Id, string Program, string Root)> RuntimeProcesses()
     {
-        foreach ((_, string commandLine) in ProcessList.Read())
+        const string Root = $"--root={Base}/";
+        foreach ((int id, string commandLine) in ProcessList.Read())
         {
-            // Without the arguments that differ from start to start.
             string[] arguments = commandLine.Split('\0');
-            const string Root = $"--root={Base}/";
             if (arguments.FirstOrDefault(argument => argument.StartsWith(Root, StringComparison.Ordinal)) is { } root && IsKnown(root[Root.Length..].Split('/')[0]))
             {
-                yield return $"{arguments[0]} {root}";
+                yield return (id, arguments[0], root);
             }
         }
     }

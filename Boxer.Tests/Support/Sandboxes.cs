@@ -3,8 +3,12 @@ using Boxer.Images;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>The tests that run real sandboxes share one runner and run one after the other: they measure limits of this machine.</summary>
+/// <summary>
+/// Tests that run real sandboxes, as root. They share one runner and run one after the other, because many compare the traces on the host
+/// before and after. The trait keeps them out of test.sh --quick.
+/// </summary>
 [CollectionDefinition(Name)]
+[Trait("Needs", "sandboxes")]
 public sealed class Sandboxes : ICollectionFixture<SharedRunner>
 {
     internal const string Name = "sandboxes";

@@ -6,6 +6,7 @@ namespace Boxer.PublicApi.Tests.Support;
 
 /// <summary>The tests that run real sandboxes, one after the other, with one image and one runner.</summary>
 [CollectionDefinition(Name)]
+[Trait("Needs", "sandboxes")]
 public sealed class Sandboxes : ICollectionFixture<PythonSandboxes>
 {
     internal const string Name = "sandboxes";

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs a command as root with a network, a process table, mounts, /run/boxer and /run/netns of its own:
+#
+#   scripts/isolate.sh COMMAND [ARGUMENT...]
+#
+# Tests look at all that Boxer could leave on a machine. Started by this, they see only their own sandboxes, links and firewall rules,
+# so that several test processes run side by side. The network has loopback alone. Files, cgroups and memory are those of the machine.
+# The exit code is the command's. All processes end with this script.
+set -euo pipefail
+
+if [[ ${1:-} != --inside ]]; then
+    exec unshare --net --mount --pid --fork --kill-child --mount-proc "$0" --inside "$@"
+fi
+shift
+
+# A sysfs shows the network that it was mounted in; the cgroups below it are kept.
+cgroups=$(mktemp -d)
+mount --rbind /sys/fs/cgroup "$cgroups"
+mount -t sysfs sysfs /sys
+mount --rbind "$cgroups" /sys/fs/cgroup
+umount -l "$cgroups"
+rmdir "$cgroups"
+mkdir -p /run/boxer /run/netns
+mount -t tmpfs -o mode=700 tmpfs /run/boxer
+mount -t tmpfs -o mode=755 tmpfs /run/netns
+ip link set lo up
+
+# Not by exec: this shell is the first process and reaps the processes that tests orphan.
+status=0
+"$@" || status=$?
+exit "$status"
