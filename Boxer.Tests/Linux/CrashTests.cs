@@ -27,7 +27,7 @@ public sealed class CrashTests(PythonImage image)
 
         await runner.DisposeAsync();
 
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
         await Assert.ThrowsAsync<SandboxRuntimeException>(() => running);
         await Assert.ThrowsAsync<ObjectDisposedException>(() => runner.RunAsync(Python("print(42)"), Cancel));
     }
@@ -58,7 +58,7 @@ public sealed class CrashTests(PythonImage image)
             await next.StartAsync(Cancel);
         }
 
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
         await neighboursRun.PrintsAsync();
         await neighboursRun.StopCountingAsync();
     }
@@ -81,7 +81,7 @@ public sealed class CrashTests(PythonImage image)
             await next.StartAsync(Cancel);
         }
 
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
     }
 
     [Fact]
@@ -206,7 +206,7 @@ public sealed class CrashTests(PythonImage image)
         }
     }
 
-    private static async Task AssertTakenAwayAsync(string[] before, string what, BoxerOptions options, string home)
+    private static async Task AssertTakenAwayAsync(string[] before, string context, BoxerOptions options, string home)
     {
         options.Home = home;
         await using (SandboxRunner next = SandboxRunnerFactory.Create(options))
@@ -215,8 +215,7 @@ public sealed class CrashTests(PythonImage image)
             Assert.Equal("next\n", (await next.RunAsync(Shell("echo next"), Cancel)).StandardOutput);
         }
 
-        string[] after = await HostState.ReadAsync();
-        Assert.True(before.SequenceEqual(after, StringComparer.Ordinal), $"{what}: new are {string.Join('\n', after.Except(before, StringComparer.Ordinal))}; gone are {string.Join('\n', before.Except(after, StringComparer.Ordinal))}");
+        await HostState.AssertSameAsync(before, context);
         Assert.Empty(Directory.GetFileSystemEntries(Path.Join(home, "tmp")));
     }
 

@@ -80,7 +80,7 @@ public sealed class CrowdTests(SharedRunner shared)
             await using OpenRun left = await OpenRun.StartAsync(runner, counting);
         }
 
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
     }
 
     [Fact]

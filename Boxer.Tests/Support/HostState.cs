@@ -29,6 +29,15 @@ internal static class HostState
         .. List("/run/netns"),
     ];
 
+    /// <summary>Asserts that all traces are as they were before, and names each that is new or gone.</summary>
+    public static async Task AssertSameAsync(string[] before, string context = "")
+    {
+        string[] after = await ReadAsync();
+        Assert.True(
+            before.SequenceEqual(after, StringComparer.Ordinal),
+            $"{context} The traces on this host changed.\nNew:\n{Difference(after, before)}\nGone:\n{Difference(before, after)}");
+    }
+
     /// <summary>Counts the sandboxes that run.</summary>
     public static Task<int> CountSandboxesAsync() => Task.FromResult(SandboxProcesses().Count());
 
@@ -42,6 +51,10 @@ internal static class HostState
 
     /// <summary>Lists those whose sandbox is frozen.</summary>
     public static Task<string[]> FrozenNamespacesAsync() => Task.FromResult(NamespacesOf(IsFrozen));
+
+    private static string Difference(string[] some, string[] others) => string.Join('\n', Lines(some).Except(Lines(others), StringComparer.Ordinal));
+
+    private static IEnumerable<string> Lines(string[] traces) => traces.SelectMany(trace => trace.Split('\n'));
 
     private static string[] NamespacesOf(Func<int, bool> isWanted)
     {

@@ -1,16 +1,21 @@
+using System.Runtime.CompilerServices;
+
 namespace Boxer.Tests.Support;
 
-/// <summary>Waits for what comes about by itself.</summary>
+/// <summary>Waits for a state that other threads or processes bring about.</summary>
 internal static class Until
 {
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(10);
 
-    /// <summary>Waits until something is so. The test fails where it never is, by counting: a busy machine gets more time.</summary>
-    internal static async Task IsSoAsync(Func<bool> isSo, int seconds)
+    /// <summary>Waits until a condition holds. Counts pauses instead of reading a clock: a busy machine gets more time.</summary>
+    /// <param name="isSo">The condition.</param>
+    /// <param name="seconds">The pauses' sum, after which the test fails.</param>
+    /// <param name="text">The condition in the message, from the compiler.</param>
+    internal static async Task IsSoAsync(Func<bool> isSo, int seconds, [CallerArgumentExpression(nameof(isSo))] string text = "")
     {
         for (TimeSpan waited = TimeSpan.Zero; !isSo(); waited += Pause)
         {
-            Assert.True(waited < TimeSpan.FromSeconds(seconds), "It never was so.");
+            Assert.True(waited < TimeSpan.FromSeconds(seconds), $"After {seconds} s this is still not so: {text}");
             await Task.Delay(Pause, TestContext.Current.CancellationToken);
         }
     }

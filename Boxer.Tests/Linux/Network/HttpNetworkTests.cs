@@ -64,7 +64,7 @@ public sealed class HttpNetworkTests(PythonImage image, TestInternet internet) :
         }
 
         Assert.Equal(0, await two.StopAsync());
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
     }
 
     [Fact]

@@ -78,7 +78,7 @@ public sealed class IPv6Tests(PythonImage image, TestInternet internet) : Intern
             Assert.Contains(report.Denied, denial => denial.Address == TestInternet.HostAddress6);
         }
 
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
     }
 
     [Fact]

@@ -119,7 +119,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
                 Assert.Equal("refused", await GuestNamespace.FetchAsync(guest, TestInternet.HostAddress, 22));
             }
 
-            Assert.Equal(before, await HostState.ReadAsync());
+            await HostState.AssertSameAsync(before);
         }
         finally
         {

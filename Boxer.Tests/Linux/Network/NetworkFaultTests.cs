@@ -106,7 +106,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
                 await next.ApplyAsync(Policy, Cancel);
             }
 
-            Assert.Equal(before, await HostState.ReadAsync());
+            await HostState.AssertSameAsync(before);
         }
 
         Assert.InRange(faults, 10, 40);
@@ -300,7 +300,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         string left = await HostProgram.RunAsync("nft", "list", "table", "ip", "boxertest");
         await HostProgram.RunAsync("nft", "delete", "table", "ip", "boxertest");
         Assert.DoesNotContain("boxer 00000dea", left, StringComparison.Ordinal);
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
     }
 
     [Fact]
@@ -341,7 +341,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
             Assert.Contains("hello", await GuestNamespace.FetchAsync(second), StringComparison.Ordinal);
         }
 
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
     }
 
     [Fact]
@@ -507,7 +507,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         Assert.Contains("hello", await GuestNamespace.FetchAsync(first), StringComparison.Ordinal);
         await first.DisposeAsync();
         await one.DisposeAsync();
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
     }
 
     private static NetworkPolicy Open { get; } = NetworkPolicy.Combine(new EgressPolicy(), null, replaces: false);

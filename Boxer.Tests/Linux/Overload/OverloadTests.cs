@@ -55,7 +55,7 @@ public sealed class OverloadTests(PythonImage image)
             await WaitAsync(() => Descriptors(host) < descriptors + 80);
         }
 
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
     }
 
     [Fact]
@@ -105,7 +105,7 @@ public sealed class OverloadTests(PythonImage image)
             }
         }
 
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
     }
 
     [Fact]
@@ -156,7 +156,7 @@ public sealed class OverloadTests(PythonImage image)
         }
 
         Assert.True(hasFailed);
-        Assert.Equal(before, await HostState.ReadAsync());
+        await HostState.AssertSameAsync(before);
 
         static async Task LimitAsync(HostProcess host, string most)
         {
