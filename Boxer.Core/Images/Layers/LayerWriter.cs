@@ -28,7 +28,6 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private const int MaxInlineTarget = 59;
     private const uint ImplicitDirectoryMode = 0x1ED; // 0755
     private const uint SetIdBits = 0xC00; // 06000
-    private const string OverlayOpaque = "trusted.overlay.opaque";
 
     // What this layer made, by directory and name, so that its whiteouts spare it; only needed where whiteouts are applied.
     private readonly Dictionary<ulong, HashSet<string>> _written = [];
@@ -299,7 +298,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
             }
             else
             {
-                SetOpaque(parent);
+                OpaqueDirectory.Mark(parent);
             }
 
             return;
@@ -510,7 +509,7 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
 
         if (hidesLower)
         {
-            SetOpaque(directory);
+            OpaqueDirectory.Mark(directory);
         }
     }
 
@@ -634,11 +633,8 @@ internal sealed class LayerWriter(SafeFileHandle root, LayerExtractionOptions op
     private static void SetOpaque(SafeFileHandle parent, byte[] name)
     {
         using SafeFileHandle directory = DirectoryHandle.Open(parent, name);
-        SetOpaque(directory);
+        OpaqueDirectory.Mark(directory);
     }
-
-    private static void SetOpaque(SafeFileHandle directory) =>
-        Check.Result(SysXattr.fsetxattr(directory, OverlayOpaque, "y"u8, 1, 0), "setxattr");
 
     private static unsafe void SetTimes(SysStat.timespec_t* times, long seconds, long nanoseconds)
     {

@@ -62,7 +62,7 @@ internal sealed class PullMemory(long total)
             .AsPublic("its zstd window takes more memory than this host gives to one layer")
         : TakeAsync(_forWindows, bytes, cancellationToken);
 
-    /// <summary>Waits for what <see cref="ImpliedDirectories"/> takes, as for a window.</summary>
+    /// <summary>Waits for the memory to restore the implied directories of an image, in the queue of windows.</summary>
     /// <param name="bytes">How many bytes.</param>
     /// <param name="cancellationToken">Leaves the queue.</param>
     /// <returns>Gives them back when it is disposed.</returns>

@@ -13,8 +13,8 @@ internal interface IImageContent : IDisposable
     /// <param name="cancellationToken">Gives up.</param>
     Task<FetchedManifest> GetManifestAsync(ImageDigest digest, CancellationToken cancellationToken);
 
-    /// <summary>Names where the blobs come from, in one line.</summary>
-    string Place { get; }
+    /// <summary>Name of the origin of the blobs, in one line: the address of a repository's registry, or <c>file</c>.</summary>
+    string Origin { get; }
 
     /// <summary>Asks the registry (HEAD) whether this repository has a blob. False for files of this host, which are read instead.</summary>
     /// <param name="descriptor">The blob's descriptor.</param>

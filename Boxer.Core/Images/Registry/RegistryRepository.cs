@@ -64,7 +64,7 @@ internal sealed class RegistryRepository : IImageContent
         GetManifestAsync(digest.ToString(), digest, cancellationToken);
 
     /// <inheritdoc/>
-    public string Place => _place.BaseAddress.AbsoluteUri;
+    public string Origin => _place.BaseAddress.AbsoluteUri;
 
     /// <inheritdoc/>
     public async Task<bool> HasBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken)

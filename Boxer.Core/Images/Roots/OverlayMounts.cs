@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Boxer.Images.Layers;
 using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
@@ -27,7 +28,7 @@ internal sealed class OverlayMounts(string directory)
             using (SafeFileHandle parent = DirectoryHandle.Open(upper))
             {
                 Check.Result(SysStat.mknodat(parent, "hidden\0"u8, SysStat.S_IFCHR, 0), "mknod");
-                Check.Result(SysXattr.fsetxattr(parent, "trusted.overlay.opaque", "y"u8, 1, 0), "setxattr");
+                OpaqueDirectory.Mark(parent);
             }
 
             Mount([upper, lower], target);
@@ -43,22 +44,6 @@ internal sealed class OverlayMounts(string directory)
         {
             TreeRemover.Remove(scratch);
         }
-    }
-
-    /// <summary>Whether a directory is marked as hiding what is below it.</summary>
-    /// <param name="path">The directory.</param>
-    public static bool IsOpaque(string path)
-    {
-        using SafeFileHandle handle = DirectoryHandle.Open(path);
-        return IsOpaque(handle);
-    }
-
-    /// <summary>Whether a directory is marked as hiding what is below it.</summary>
-    /// <param name="directory">The directory.</param>
-    public static bool IsOpaque(SafeFileHandle directory)
-    {
-        Span<byte> value = stackalloc byte[1];
-        return SysXattr.fgetxattr(directory, "trusted.overlay.opaque", value, 1) == 1 && value[0] == (byte)'y';
     }
 
     /// <summary>Mounts layers, once for each name.</summary>

@@ -104,7 +104,7 @@ internal sealed class ArchiveContent : IImageContent
         throw new RegistryException("it has no index", RegistryFaultKind.NotFound);
 
     /// <inheritdoc/>
-    public string Place => "file";
+    public string Origin => "file";
 
     /// <inheritdoc/>
     public Task<bool> HasBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken) => Task.FromResult(false);

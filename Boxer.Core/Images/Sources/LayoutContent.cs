@@ -61,7 +61,7 @@ internal sealed class LayoutContent(ISourceFiles files, string? name) : IImageCo
     }
 
     /// <inheritdoc/>
-    public string Place => "file";
+    public string Origin => "file";
 
     /// <inheritdoc/>
     public Task<bool> HasBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken) => Task.FromResult(false);

@@ -1,203 +1,267 @@
-using System.Collections.Concurrent;
-using Boxer.Images.Manifests;
+using Boxer.Diagnostics;
+using Boxer.Images.Disk;
+using Boxer.Images.Roots;
 using Boxer.Linux;
+using Microsoft.Extensions.Logging;
 
 namespace Boxer.Images.Store;
 
 /// <summary>
-/// Finds what of a store belongs to which image, and removes what belongs to none. Where something is removed, the caller holds the store
-/// alone (<see cref="ImageDirectory.TryLock"/>), so that nobody adds to it or looks for it meanwhile.
+/// Removes images and content that no image needs. It holds the exclusive lock of the store meanwhile, so that no process adds content or looks
+/// for it.
 /// </summary>
+/// <param name="options">Quota, directory and logger of the store.</param>
 /// <param name="directory">The store's files.</param>
-/// <param name="retire">Makes this process give an image up; tells whether it had no use for it.</param>
-internal sealed class ImageCollector(ImageDirectory directory, Func<ImageDigest, bool> retire)
+/// <param name="inventory">The content of each image.</param>
+/// <param name="ready">Images that this process has ready.</param>
+internal sealed class ImageCollector(ImageStoreOptions options, ImageDirectory directory, ImageInventory inventory, ReadyImages ready)
 {
-    // What is in place does not change.
-    private readonly ConcurrentDictionary<string, long> _sizes = new(StringComparer.Ordinal);
+    private const int Attempts = 20;
+    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(50);
+    private readonly ILogger _logger = options.LoggerFactory.CreateLogger(ImageLog.Category);
+    private volatile bool _isBehind;
 
-    /// <summary>What was found and removed, also where the removing failed half-way.</summary>
-    internal sealed class Result
+    /// <summary>Removes unfinished content of dead processes.</summary>
+    public void RemoveAbandoned()
     {
-        /// <summary>References that are gone.</summary>
-        public List<StoredReference> Removed { get; } = [];
-
-        /// <summary>What was taken out of its place; still to be removed, without the lock.</summary>
-        public List<string> Discarded { get; } = [];
-
-        /// <summary>What that frees.</summary>
-        public long Bytes { get; set; }
-    }
-
-    /// <summary>All images.</summary>
-    public IReadOnlyList<ImageInfo> List() =>
-    [
-        .. directory.ReadReferences()
-            .Select(reference => (reference, contents: Reach(reference.Manifest)))
-            .Where(image => image.contents is not null)
-            .Select(image => new ImageInfo(image.reference.Reference.ToString(), image.reference.Manifest.ToString(), image.contents!.Sum(Size), image.reference.LastUsed))
-            .OrderBy(image => image.Reference, StringComparer.Ordinal),
-    ];
-
-    /// <summary>What an image takes on the disk.</summary>
-    /// <param name="manifest">The digest of its manifest.</param>
-    public long Measure(ImageDigest manifest) => Reach(manifest)?.Sum(Size) ?? 0;
-
-    /// <summary>Measures what is kept, so that it is known when nobody else may add anything.</summary>
-    public void MeasureAhead()
-    {
-        foreach (string content in directory.Contents())
+        int count = 0;
+        foreach (ClaimedDirectory abandoned in directory.ClaimAbandoned())
         {
-            try
+            using (abandoned)
             {
-                _ = Size(content);
+                OverlayMounts.UnmountBelow(abandoned.Path);
+                TreeRemover.Remove(abandoned.Path);
+                abandoned.Forget();
+                count++;
             }
-            catch (IOException)
-            {
-                // It was taken out of its place meanwhile.
-            }
+        }
+
+        if (count > 0)
+        {
+            ImageLog.RemovedAbandoned(_logger, count, options.Home);
         }
     }
 
-    /// <summary>Removes references, and then all that no image needs that is referred to or held.</summary>
-    /// <param name="isToGo">Whether a reference is to go, unless its image is in use.</param>
-    /// <param name="quota">Bytes that what stays may have; beyond it images go that nobody uses, the longest unused first.</param>
-    /// <param name="result">What was removed.</param>
-    public void Collect(Func<StoredReference, bool> isToGo, long? quota, Result result)
+    /// <summary>Removes references, and content that no other image needs. Images in use stay.</summary>
+    /// <param name="isUnwanted">Whether a reference is to be removed.</param>
+    /// <param name="cancellationToken">Cancels the wait for other users of the store.</param>
+    public async Task<CollectedImages> CollectAsync(Func<StoredReference, bool> isUnwanted, CancellationToken cancellationToken)
     {
-        foreach (string content in directory.ObsoleteRoots().ToList())
+        while (true)
         {
-            Discard(content);
+            if (await Task.Run(() => TryCollect(isUnwanted, null), cancellationToken).ConfigureAwait(false) is { } result)
+            {
+                return result;
+            }
+
+            await Task.Delay(Interval, cancellationToken).ConfigureAwait(false);
         }
+    }
 
-        // Nothing changes meanwhile.
-        var known = new Dictionary<ImageDigest, List<string>?>();
-        List<StoredReference> staying = [];
-        foreach (StoredReference reference in directory.ReadReferences())
+    /// <summary>
+    /// Removes content that no image needs, and unused images beyond the quota. While others keep using the store it stops after a second, and
+    /// <see cref="CollectAfterAddingAsync"/> tries again.
+    /// </summary>
+    public async Task TryCollectAsync()
+    {
+        try
         {
-            if ((isToGo(reference) || ReachOnce(reference.Manifest) is null) && IsIdle(reference.Manifest))
+            for (int attempt = 0; attempt < Attempts; attempt++)
             {
-                Remove(reference);
-            }
-            else
-            {
-                staying.Add(reference);
-            }
-        }
-
-        foreach (IGrouping<ImageDigest, StoredReference> image in staying.GroupBy(reference => reference.Manifest).OrderBy(image => image.Max(reference => reference.LastUsed)).ToList())
-        {
-            if (quota is null || Needed(staying, ReachOnce) is not { } stay || stay.Sum(Size) <= quota)
-            {
-                break;
-            }
-
-            if (IsIdle(image.Key))
-            {
-                foreach (StoredReference reference in image)
+                if (TryCollect(_ => false, options.MaxImageStoreBytes) is not null)
                 {
-                    Remove(reference);
-                    staying.Remove(reference);
+                    _isBehind = false;
+                    return;
+                }
+
+                await Task.Delay(Interval, TimeProvider.System).ConfigureAwait(false);
+            }
+
+            _isBehind = true;
+        }
+        catch (IOException fault)
+        {
+            ImageLog.NotCollected(_logger, fault);
+        }
+    }
+
+    /// <summary>Collects after an image was added, if there is a quota or an earlier collection could not run.</summary>
+    public Task CollectAfterAddingAsync() => options.MaxImageStoreBytes is not null || _isBehind ? TryCollectAsync() : Task.CompletedTask;
+
+    /// <summary>Rejects an image that is larger than the quota of the whole store.</summary>
+    /// <param name="reference">The image.</param>
+    /// <param name="image">Digest of its manifest.</param>
+    /// <exception cref="ImagePullException">The image is larger than the quota.</exception>
+    public Task RejectBeyondQuotaAsync(ImageReference reference, ImageDigest image) => options.MaxImageStoreBytes is not { } quota
+        ? Task.CompletedTask
+        : Task.Run(() =>
+        {
+            long needs = inventory.Measure(image);
+            if (needs > quota)
+            {
+                string message = $"The image {reference} takes {needs} bytes on the disk, more than the {quota} that all images may take here.";
+                throw new ImagePullException(message) { PublicMessage = message };
+            }
+        });
+
+    /// <returns><see langword="null"/> while others use the store.</returns>
+    private CollectedImages? TryCollect(Func<StoredReference, bool> isUnwanted, long? quota)
+    {
+        var result = new CollectedImages();
+        if (quota is not null)
+        {
+            inventory.MeasureAll();
+        }
+
+        try
+        {
+            using FileLock? exclusive = directory.TryLock();
+            if (exclusive is null)
+            {
+                return null;
+            }
+
+            new Collection(directory, inventory, ready, result).Run(isUnwanted, quota);
+        }
+        finally
+        {
+            // Deleting takes long, and needs no lock.
+            foreach (string discarded in result.Discarded)
+            {
+                TreeRemover.Remove(discarded);
+            }
+        }
+
+        if (result.Discarded.Count > 0)
+        {
+            ImageLog.Collected(_logger, result.Removed.Count, result.Bytes);
+        }
+
+        return result;
+    }
+
+    /// <summary>One collection, under the exclusive lock of the store.</summary>
+    private sealed class Collection(ImageDirectory directory, ImageInventory inventory, ReadyImages ready, CollectedImages result)
+    {
+        // The content of an image does not change under the lock.
+        private readonly Dictionary<ImageDigest, IReadOnlyList<string>?> _contents = [];
+
+        public void Run(Func<StoredReference, bool> isUnwanted, long? quota)
+        {
+            foreach (string root in directory.ObsoleteRoots().ToList())
+            {
+                Discard(root);
+            }
+
+            List<StoredReference> staying = RemoveUnwanted(isUnwanted);
+            if (quota is not null)
+            {
+                RemoveBeyond(quota.Value, staying);
+            }
+
+            if (FindNeeded(staying) is { } needed)
+            {
+                foreach (string content in directory.Contents().Where(content => !needed.Contains(directory.OwnerOf(content))))
+                {
+                    Discard(content);
                 }
             }
         }
 
-        if (Needed(staying, ReachOnce) is not { } needed)
+        /// <returns>References that stay.</returns>
+        private List<StoredReference> RemoveUnwanted(Func<StoredReference, bool> isUnwanted)
         {
-            return;
+            List<StoredReference> staying = [];
+            foreach (StoredReference reference in directory.ReadReferences())
+            {
+                if ((isUnwanted(reference) || FindContents(reference.Manifest) is null) && IsIdle(reference.Manifest))
+                {
+                    Remove(reference);
+                }
+                else
+                {
+                    staying.Add(reference);
+                }
+            }
+
+            return staying;
         }
 
-        foreach (string content in directory.Contents().Where(content => !needed.Contains(directory.OwnerOf(content))))
+        // The least recently used first.
+        private void RemoveBeyond(long quota, List<StoredReference> staying)
         {
-            Discard(content);
+            foreach (IGrouping<ImageDigest, StoredReference> image in staying.GroupBy(reference => reference.Manifest).OrderBy(image => image.Max(reference => reference.LastUsed)).ToList())
+            {
+                if (FindNeeded(staying) is not { } needed || needed.Sum(inventory.Measure) <= quota)
+                {
+                    break;
+                }
+
+                if (IsIdle(image.Key))
+                {
+                    foreach (StoredReference reference in image)
+                    {
+                        Remove(reference);
+                        staying.Remove(reference);
+                    }
+                }
+            }
         }
 
-        List<string>? ReachOnce(ImageDigest manifest) => known.TryGetValue(manifest, out List<string>? contents) ? contents : known[manifest] = Reach(manifest);
+        private bool IsIdle(ImageDigest manifest) => ready.TryRetire(manifest) && !directory.IsHeld(manifest);
 
-        void Discard(string content)
+        /// <returns>
+        /// Content that must stay. <see langword="null"/> if it is not known, because the manifest of an image in use is damaged or follows the
+        /// rules of another version: then everything stays until the image is idle.
+        /// </returns>
+        private HashSet<string>? FindNeeded(List<StoredReference> references)
         {
-            long size = Size(content);
+            // A held image may have no reference any more: its tag may mean another image by now.
+            ImageDigest[] referred = [.. references.Select(reference => reference.Manifest).Distinct()];
+            IEnumerable<ImageDigest> held = directory.Holds().Except(referred).Where(manifest => !IsIdle(manifest));
+            var needed = new HashSet<string>(StringComparer.Ordinal);
+            foreach (ImageDigest manifest in referred.Concat(held))
+            {
+                if (FindContents(manifest) is not { } contents)
+                {
+                    return null;
+                }
+
+                needed.UnionWith(contents);
+                needed.Add(directory.RootOwner(manifest));
+            }
+
+            return needed;
+        }
+
+        private IReadOnlyList<string>? FindContents(ImageDigest manifest) =>
+            _contents.TryGetValue(manifest, out IReadOnlyList<string>? contents) ? contents : _contents[manifest] = inventory.FindContents(manifest);
+
+        private void Discard(string content)
+        {
+            long size = inventory.Measure(content);
             result.Discarded.Add(directory.Discard(content));
             result.Bytes += size;
-            _sizes.TryRemove(content, out _);
+            inventory.Forget(content);
         }
 
-        void Remove(StoredReference reference)
+        private void Remove(StoredReference reference)
         {
             directory.RemoveReference(reference.Reference);
             result.Removed.Add(reference);
         }
     }
+}
 
-    private bool IsIdle(ImageDigest manifest) => retire(manifest) && !directory.IsHeld(manifest);
+/// <summary>Images and content that a collection removed.</summary>
+internal sealed class CollectedImages
+{
+    /// <summary>References that were removed.</summary>
+    public List<StoredReference> Removed { get; } = [];
 
-    /// <returns>
-    /// What must stay; <see langword="null"/> where it is not known, because an image is in use whose manifest is damaged or of another
-    /// version's rules: then all stays until it is not.
-    /// </returns>
-    private HashSet<string>? Needed(IReadOnlyList<StoredReference> references, Func<ImageDigest, List<string>?> reach)
-    {
-        // A tag may mean another image by now than the one that somebody still uses.
-        ImageDigest[] referred = [.. references.Select(reference => reference.Manifest).Distinct()];
-        IEnumerable<ImageDigest> held = directory.Holds().Except(referred).Where(manifest => !IsIdle(manifest));
-        var needed = new HashSet<string>(StringComparer.Ordinal);
-        foreach (ImageDigest manifest in referred.Concat(held))
-        {
-            if (reach(manifest) is not { } contents)
-            {
-                return null;
-            }
+    /// <summary>Content that was moved away from its final path, and is then deleted.</summary>
+    public List<string> Discarded { get; } = [];
 
-            needed.UnionWith(contents);
-            needed.Add(directory.RootOwner(manifest));
-        }
-
-        return needed;
-    }
-
-    private long Size(string content)
-    {
-        if (_sizes.TryGetValue(content, out long known))
-        {
-            return known;
-        }
-
-        long size = TreeSize.Measure(content);
-        if (Path.Exists(content))
-        {
-            _sizes[content] = size;
-        }
-
-        return size;
-    }
-
-    /// <returns>The contents that an image has, or will have; <see langword="null"/> where it cannot be read.</returns>
-    private List<string>? Reach(ImageDigest manifest)
-    {
-        if (directory.ReadBlob(manifest, ImageContent.MaxManifestBytes) is not { } content)
-        {
-            return null;
-        }
-
-        try
-        {
-            if (ImageManifest.Read(content, null, ImagePlatform.Current, out _) is not { } image || directory.ReadBlob(image.Config.Digest, image.Config.Size) is not { } config)
-            {
-                return null;
-            }
-
-            image.ReadConfig(config, null, out IReadOnlyList<ImageLayer> layers);
-            return
-            [
-                directory.BlobPath(manifest),
-                directory.BlobPath(image.Config.Digest),
-                .. layers.SelectMany(layer => (string[])[directory.LayerPath(layer.DiffId), directory.ImpliedPath(layer.DiffId), directory.BlobPath(layer.Blob.Digest), directory.OriginsPath(layer.Blob.Digest)]),
-                .. directory.Roots(manifest),
-            ];
-        }
-        catch (RegistryException)
-        {
-            // Of other rules than these: it is pulled afresh where it is wanted.
-            return null;
-        }
-    }
+    /// <summary>Bytes on the disk that this freed.</summary>
+    public long Bytes { get; set; }
 }

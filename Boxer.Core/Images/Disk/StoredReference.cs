@@ -1,7 +1,7 @@
-namespace Boxer.Images.Store;
+namespace Boxer.Images.Disk;
 
 /// <summary>A reference that the store knows.</summary>
 /// <param name="Reference">The reference.</param>
-/// <param name="Manifest">The digest of the manifest that it was resolved to.</param>
-/// <param name="LastUsed">When it was last used.</param>
+/// <param name="Manifest">Digest of the manifest that the reference was resolved to.</param>
+/// <param name="LastUsed">Time of its last use.</param>
 internal sealed record StoredReference(ImageReference Reference, ImageDigest Manifest, DateTimeOffset LastUsed);

@@ -1,11 +1,11 @@
 using System.Runtime.InteropServices;
 using System.Text;
-using Boxer.Images.Roots;
+using Boxer.Images.Layers;
 using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
-namespace Boxer.Images.Layers;
+namespace Boxer.Images.Roots;
 
 /// <summary>A layer as it is unpacked for overlayfs.</summary>
 /// <param name="Path">Its directory.</param>
@@ -43,7 +43,7 @@ internal sealed class ImpliedDirectories : IDisposable
                 _roots.Add(DirectoryHandle.OpenNamed(layer.Path));
             }
 
-            _root = new(null, [.. _roots.Select((root, index) => new Place(index, OverlayMounts.IsOpaque(root)))]);
+            _root = new(null, [.. _roots.Select((root, index) => new Place(index, OpaqueDirectory.IsMarked(root)))]);
         }
         catch
         {
@@ -135,7 +135,7 @@ internal sealed class ImpliedDirectories : IDisposable
             using SafeFileHandle directory = DirectoryHandle.TryOpenInTree(_roots[place.Layer], Bytes(path), Inside);
             if (!directory.IsInvalid)
             {
-                places.Add(new(place.Layer, OverlayMounts.IsOpaque(directory)));
+                places.Add(new(place.Layer, OpaqueDirectory.IsMarked(directory)));
                 if (said is null && !_layers[place.Layer].Implied.Contains(path))
                 {
                     SysStat.statx_t status = DirectoryHandle.Status(directory);

@@ -1,9 +1,9 @@
 using Boxer.Images.Manifests;
 
-namespace Boxer.Images.Store;
+namespace Boxer.Images.Disk;
 
 /// <summary>An image whose manifest, config and layers are in the store.</summary>
-/// <param name="Digest">The digest of the manifest.</param>
-/// <param name="Config">What it says about processes.</param>
-/// <param name="Layers">Its layers, from the lowest up.</param>
+/// <param name="Digest">Digest of the manifest.</param>
+/// <param name="Config">Settings of the image's processes.</param>
+/// <param name="Layers">The layers, from the bottom up.</param>
 internal sealed record StoredImage(ImageDigest Digest, ImageConfig Config, IReadOnlyList<ImageLayer> Layers);

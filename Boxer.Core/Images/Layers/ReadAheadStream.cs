@@ -2,7 +2,7 @@ using System.Buffers;
 using System.Threading.Channels;
 using Boxer.Common;
 
-namespace Boxer.Images.Store;
+namespace Boxer.Images.Layers;
 
 /// <summary>Reads ahead while what was read is used, so that download, hashes and decompression overlap with writing.</summary>
 internal sealed class ReadAheadStream : ForwardStream

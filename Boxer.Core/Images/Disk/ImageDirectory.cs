@@ -1,43 +1,45 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Boxer.Diagnostics;
+using Boxer.Images.Layers;
 using Boxer.Images.Manifests;
-using Boxer.Images.Roots;
 using Boxer.Linux;
 using Boxer.Native;
+using Microsoft.Extensions.Logging;
 
-namespace Boxer.Images.Store;
+namespace Boxer.Images.Disk;
 
 /// <summary>
-/// The files of a store, below one directory that is this process's user's alone. Content is kept by digest; it is made under
-/// <c>tmp</c>, synced, and renamed into place, so that what is in place is whole.
+/// The files of a store, below one directory that only this process's user may enter. Content is kept by digest. It is written under
+/// <c>tmp</c>, synced, and renamed into place, so that content in place is always complete.
 /// </summary>
 /// <remarks>
 /// <code>
 /// layers/sha256/&lt;diff id&gt;/       a layer, unpacked for overlayfs
-/// layers/sha256/&lt;diff id&gt;.implied  the directories that its archive has no entry for, if any
-/// roots/sha256/&lt;manifest&gt;-&lt;top&gt;/ a flattened root, with the top layer that was put on it
-/// roots/sha256/&lt;manifest&gt;-implied/ what ImpliedDirectories puts on the layers of an image
+/// layers/sha256/&lt;diff id&gt;.implied  the layer's implied directories (those without an entry in the archive), if any
+/// roots/sha256/&lt;manifest&gt;-&lt;top&gt;/ a flattened root, including this top layer
+/// roots/sha256/&lt;manifest&gt;-implied/ the tree of ImpliedDirectories for an image
 /// blobs/sha256/&lt;digest&gt;         manifests, configs, and the layers of flattened roots
-/// blobs/sha256/&lt;digest&gt;.origins the places that gave the blob of a layer, and the diff id that it was seen to have
-/// references/&lt;sha256 of text&gt;   which manifest a reference was resolved to; its time says when that was last used
-/// images/&lt;algorithm&gt;-&lt;hex&gt;      locked together (flock(2)) by the processes that have the image ready
-/// store.lock                    locked together by those who add or look for content, alone by one who removes
-/// tmp/&lt;id&gt;/, tmp/&lt;id&gt;.lock      what one process is making; the lock is held (flock(2)) while it lives
+/// blobs/sha256/&lt;digest&gt;.origins the origins that delivered the blob of a layer, with the diff id that was verified
+/// references/&lt;sha256 of text&gt;   the manifest that a reference was resolved to; the file's time is the last use
+/// images/&lt;algorithm&gt;-&lt;hex&gt;      shared lock (flock(2)) of each process that has the image ready
+/// store.lock                    shared lock of processes that add or look for content, exclusive lock of one that removes
+/// tmp/&lt;id&gt;/, tmp/&lt;id&gt;.lock      unfinished content of one process, which holds the lock while it lives
 /// </code>
 /// </remarks>
 internal sealed class ImageDirectory : IDisposable
 {
     private static readonly TimeSpan LockInterval = TimeSpan.FromMilliseconds(5);
 
-    // Many registries may have the same base layer: the last ones are enough.
+    // Many registries may have the same base layer: the most recent ones are enough.
     private const int MaxOrigins = 100;
     private readonly string _home;
     private readonly ClaimedDirectory _temporary;
 
-    /// <summary>Checks the directory, and makes what is missing.</summary>
+    /// <summary>Checks the directory, and creates missing parts.</summary>
     /// <param name="home">The directory.</param>
-    /// <exception cref="SandboxPrivilegeException">It is not a directory of this process's user alone.</exception>
+    /// <exception cref="SandboxPrivilegeException">Other users may enter the directory, or it is not a directory.</exception>
     public ImageDirectory(string home)
     {
         _home = home;
@@ -50,40 +52,44 @@ internal sealed class ImageDirectory : IDisposable
         _temporary = ClaimedDirectory.Create(TemporaryParent, () => Guid.NewGuid().ToString("N"));
     }
 
-    /// <summary>Where an unpacked layer is or would be.</summary>
-    /// <param name="diffId">Its diff id.</param>
+    /// <summary>Gets the path of an unpacked layer, which need not exist.</summary>
+    /// <param name="diffId">The layer's diff id.</param>
     public string LayerPath(ImageDigest diffId) => Path.Combine(_home, "layers", diffId.Algorithm, diffId.Hex);
 
-    /// <summary>Where it is told which directories a layer has no entry for; there is no such file where it has all.</summary>
+    /// <summary>Gets the path of the file that lists a layer's implied directories. A layer without any has no such file.</summary>
     /// <param name="diffId">The layer's diff id.</param>
     public string ImpliedPath(ImageDigest diffId) => LayerPath(diffId) + ".implied";
 
-    /// <summary>Where the tree is or would be that is put on the layers of an image.</summary>
-    /// <param name="manifest">The digest of the manifest.</param>
+    /// <summary>Gets the path of the tree that restores the implied directories of an image; it need not exist.</summary>
+    /// <param name="manifest">Digest of the image's manifest.</param>
     public string ImpliedRootPath(ImageDigest manifest) => Path.Combine(_home, "roots", manifest.Algorithm, $"{manifest.Hex}-implied");
 
-    /// <summary>Where a flattened root is or would be.</summary>
-    /// <param name="manifest">The digest of the manifest.</param>
-    /// <param name="top">The digest of the top layer.</param>
+    /// <summary>Gets the path of a flattened root, which need not exist.</summary>
+    /// <param name="manifest">Digest of the image's manifest.</param>
+    /// <param name="top">Digest of the top layer's archive.</param>
     public string RootPath(ImageDigest manifest, ImageDigest top) =>
         Path.Combine(_home, "roots", manifest.Algorithm, $"{manifest.Hex}-{top.Hex[..16]}");
 
-    /// <summary>Where a blob is or would be.</summary>
-    /// <param name="digest">Its digest.</param>
+    /// <summary>Gets the path of an empty layer, and creates it if missing.</summary>
+    /// <param name="number">Number of the empty layer: overlayfs rejects the same directory twice.</param>
+    public string MakeEmptyLayer(int number) => Directory.CreateDirectory(Path.Combine(_home, "layers", $"empty{number}")).FullName;
+
+    /// <summary>Gets the path of a blob, which need not exist.</summary>
+    /// <param name="digest">The blob's digest.</param>
     public string BlobPath(ImageDigest digest) => Path.Combine(_home, "blobs", digest.Algorithm, digest.Hex);
 
-    /// <summary>The file that lists which places gave the blob of a layer.</summary>
-    /// <param name="digest">Its digest.</param>
+    /// <summary>Gets the path of the file that lists the origins of a layer's blob.</summary>
+    /// <param name="digest">The blob's digest.</param>
     public string OriginsPath(ImageDigest digest) => BlobPath(digest) + ".origins";
 
-    /// <summary>Whether a place gave the blob of a layer, whole and verified.</summary>
-    /// <param name="digest">Its digest.</param>
-    /// <param name="origin">The diff id that the blob was found to have, and the place.</param>
+    /// <summary>Gets whether an origin has delivered the verified blob of a layer before.</summary>
+    /// <param name="digest">The blob's digest.</param>
+    /// <param name="origin">The diff id that was verified, and the origin.</param>
     public bool HasOrigin(ImageDigest digest, string origin) => ReadOrigins(digest).Contains(origin, StringComparer.Ordinal);
 
-    /// <summary>Records that a place delivered the verified blob of a layer. Two concurrent calls may lose one record; that place is then read again.</summary>
-    /// <param name="digest">Its digest.</param>
-    /// <param name="origin">The diff id that the blob was found to have, and the place.</param>
+    /// <summary>Records that an origin has delivered the verified blob of a layer. Two concurrent calls may lose one record; the blob is then read from that origin again.</summary>
+    /// <param name="digest">The blob's digest.</param>
+    /// <param name="origin">The diff id that was verified, and the origin.</param>
     public void AddOrigin(ImageDigest digest, string origin)
     {
         string[] known = ReadOrigins(digest);
@@ -93,12 +99,20 @@ internal sealed class ImageDirectory : IDisposable
         }
     }
 
-    /// <summary>A path for something that is being made. It does not exist yet; what is left there is removed with this process.</summary>
+    /// <summary>Gets a new path for unfinished content. Leftovers at that path are removed when this process ends, or after it.</summary>
     public string NewTemporaryPath() => Path.Combine(_temporary.Path, Guid.NewGuid().ToString("N"));
 
-    /// <summary>Puts a directory into place. If it is there already, by somebody who was faster, the new one is removed.</summary>
-    /// <param name="temporary">The directory that was made.</param>
-    /// <param name="target">Its place.</param>
+    /// <summary>Creates an empty directory for a tree. Its mode, 0755, is that of a root that no archive has an entry for.</summary>
+    /// <param name="path">The directory.</param>
+    public static void MakeRoot(string path)
+    {
+        Directory.CreateDirectory(path);
+        File.SetUnixFileMode(path, (UnixFileMode)0x1ED); // 0755
+    }
+
+    /// <summary>Moves a finished directory to its final path. If another process was faster, its directory stays and this one is removed.</summary>
+    /// <param name="temporary">The finished directory.</param>
+    /// <param name="target">The final path.</param>
     public static void Commit(string temporary, string target)
     {
         Directory.CreateDirectory(Path.GetDirectoryName(target)!, PrivateDirectory.Mode);
@@ -108,15 +122,15 @@ internal sealed class ImageDirectory : IDisposable
         }
     }
 
-    /// <summary>Puts an unpacked layer into place.</summary>
-    /// <param name="temporary">The directory that was made.</param>
-    /// <param name="diffId">Its diff id.</param>
-    /// <param name="implied">The directories that it has no entry for.</param>
+    /// <summary>Moves an unpacked layer to its final path.</summary>
+    /// <param name="temporary">The unpacked layer.</param>
+    /// <param name="diffId">The layer's diff id.</param>
+    /// <param name="implied">The layer's implied directories.</param>
     public void CommitLayer(string temporary, ImageDigest diffId, IReadOnlyList<ReadOnlyMemory<byte>> implied)
     {
         if (implied.Count > 0)
         {
-            // Before the layer: where that is, this is too.
+            // Before the layer, so that no layer is in place without this file.
             Write(ImpliedPath(diffId), file =>
             {
                 foreach (ReadOnlyMemory<byte> path in implied)
@@ -130,9 +144,9 @@ internal sealed class ImageDirectory : IDisposable
         Commit(temporary, LayerPath(diffId));
     }
 
-    /// <summary>Counts the directories that a layer has no entry for.</summary>
-    /// <param name="diffId">Its diff id.</param>
-    /// <returns>How many there are, and the bytes of their paths.</returns>
+    /// <summary>Counts the implied directories of a layer.</summary>
+    /// <param name="diffId">The layer's diff id.</param>
+    /// <returns>Number of directories, and bytes of all their paths.</returns>
     public (long Count, long Bytes) CountImplied(ImageDigest diffId)
     {
         if (!File.Exists(ImpliedPath(diffId)))
@@ -152,9 +166,9 @@ internal sealed class ImageDirectory : IDisposable
         return (count, file.Length - count);
     }
 
-    /// <summary>Reads which directories a layer has no entry for.</summary>
-    /// <param name="diffId">Its diff id.</param>
-    /// <returns>Their paths: Latin-1, so that every byte of a name is a character.</returns>
+    /// <summary>Reads the implied directories of a layer.</summary>
+    /// <param name="diffId">The layer's diff id.</param>
+    /// <returns>Paths in Latin-1: every byte of a name is one character.</returns>
     public IReadOnlySet<string> ReadImplied(ImageDigest diffId)
     {
         var paths = new HashSet<string>(StringComparer.Ordinal);
@@ -166,26 +180,26 @@ internal sealed class ImageDirectory : IDisposable
                 paths.Add(Encoding.Latin1.GetString(content[path]));
             }
 
-            // After the last NUL there is none.
+            // The part after the last NUL is not a path.
             paths.Remove("");
         }
 
         return paths;
     }
 
-    /// <summary>Puts a file into place, over what is there.</summary>
-    /// <param name="temporary">The file that was made.</param>
-    /// <param name="target">Its place.</param>
+    /// <summary>Moves a finished file to its final path, and replaces an existing file.</summary>
+    /// <param name="temporary">The finished file.</param>
+    /// <param name="target">The final path.</param>
     public static void CommitFile(string temporary, string target)
     {
         Directory.CreateDirectory(Path.GetDirectoryName(target)!, PrivateDirectory.Mode);
         WholeFile.Commit(temporary, target, isDurable: true);
     }
 
-    /// <summary>Reads a small blob.</summary>
-    /// <param name="digest">Its digest.</param>
-    /// <param name="maxBytes">The bytes that it may have: what a digest names may be a layer.</param>
-    /// <returns>Its bytes; <see langword="null"/> if it is not there, damaged or larger.</returns>
+    /// <summary>Reads a small blob, such as a manifest or a config.</summary>
+    /// <param name="digest">The blob's digest.</param>
+    /// <param name="maxBytes">Maximum size in bytes. The digest may be that of a layer.</param>
+    /// <returns>The blob's bytes; <see langword="null"/> if it is missing, damaged or larger.</returns>
     public byte[]? ReadBlob(ImageDigest digest, long maxBytes)
     {
         var file = new FileInfo(BlobPath(digest));
@@ -198,15 +212,39 @@ internal sealed class ImageDirectory : IDisposable
         return digest.Of(content) == digest ? content : null;
     }
 
+    /// <summary>Deletes the blob of a layer if its content has another digest.</summary>
+    /// <param name="blob">The blob, which exists.</param>
+    /// <param name="logger">Receives a warning if the blob is damaged.</param>
+    /// <param name="cancellationToken">Cancels the operation; the blob stays.</param>
+    public async Task RemoveIfDamagedAsync(ImageDescriptor blob, ILogger logger, CancellationToken cancellationToken)
+    {
+        string path = BlobPath(blob.Digest);
+        FileStream file = File.OpenRead(path);
+        await using (file.ConfigureAwait(false))
+        {
+            using var verifying = new VerifyingStream(file, blob.Digest, null, $"blob {blob.Digest}");
+            try
+            {
+                await verifying.CompleteAsync(cancellationToken).ConfigureAwait(false);
+            }
+            catch (RegistryException fault)
+            {
+                ImageLog.StoreDamaged(logger, blob.Digest.ToString(), fault.Message);
+                File.Delete(path);
+            }
+        }
+    }
+
     /// <summary>
-    /// Keeps the manifest and the config of an image, and holds the image: from then on all that it names stays, also what comes into its
-    /// place later.
+    /// Stores the manifest and the config of an image, and holds the image. While it is held, no process removes content that it names, including
+    /// content that is added later.
     /// </summary>
-    /// <param name="digest">The digest of the manifest.</param>
+    /// <param name="digest">Digest of the manifest.</param>
     /// <param name="manifest">The manifest.</param>
-    /// <param name="configDigest">The digest of the config.</param>
+    /// <param name="configDigest">Digest of the config.</param>
     /// <param name="config">The config.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="cancellationToken">Cancels the wait for a removal of content.</param>
+    /// <returns>The lock that holds the image.</returns>
     public async Task<FileLock> HoldAsync(ImageDigest digest, byte[] manifest, ImageDigest configDigest, byte[] config, CancellationToken cancellationToken)
     {
         using FileLock shared = await ShareAsync(cancellationToken).ConfigureAwait(false);
@@ -224,22 +262,22 @@ internal sealed class ImageDirectory : IDisposable
         }
     }
 
-    /// <summary>Remembers which manifest a reference was resolved to.</summary>
+    /// <summary>Stores the manifest that a reference was resolved to.</summary>
     /// <param name="reference">The reference.</param>
-    /// <param name="manifest">The digest of the manifest.</param>
+    /// <param name="manifest">Digest of the manifest.</param>
     public void WriteReference(ImageReference reference, ImageDigest manifest) =>
         Write(ReferencePath(reference), JsonSerializer.SerializeToUtf8Bytes(
             new StoredReferenceJson { Reference = reference.ToString(), Digest = manifest.ToString() }, RegistryJson.Default.StoredReferenceJson));
 
-    /// <summary>All references with what they were resolved to. What cannot be read is left out.</summary>
+    /// <summary>Reads all references. Damaged ones are left out.</summary>
     public IReadOnlyList<StoredReference> ReadReferences() =>
         [.. Directory.EnumerateFiles(Path.Combine(_home, "references")).Select(ReadReference).OfType<StoredReference>()];
 
-    /// <summary>Forgets a reference.</summary>
+    /// <summary>Removes a reference.</summary>
     /// <param name="reference">The reference.</param>
     public void RemoveReference(ImageReference reference) => File.Delete(ReferencePath(reference));
 
-    /// <summary>Says that a reference is used now.</summary>
+    /// <summary>Stores the time of the last use of a reference.</summary>
     /// <param name="reference">The reference.</param>
     /// <param name="now">The time.</param>
     public void Touch(ImageReference reference, DateTimeOffset now)
@@ -250,12 +288,12 @@ internal sealed class ImageDirectory : IDisposable
         }
         catch (IOException)
         {
-            // Forgotten meanwhile; whoever has the image keeps it.
+            // The reference was removed meanwhile. Users of the image keep it.
         }
     }
 
-    /// <summary>Keeps those away who remove content.</summary>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <summary>Takes the shared lock of the store, which keeps processes from removing content.</summary>
+    /// <param name="cancellationToken">Cancels the wait for a removal of content.</param>
     public async Task<FileLock> ShareAsync(CancellationToken cancellationToken)
     {
         FileLock? shared;
@@ -267,17 +305,18 @@ internal sealed class ImageDirectory : IDisposable
         return shared;
     }
 
-    /// <summary>Keeps everybody else away, to remove content.</summary>
-    /// <returns><see langword="null"/> where somebody adds or removes some.</returns>
+    /// <summary>Takes the exclusive lock of the store, to remove content.</summary>
+    /// <returns>The lock; <see langword="null"/> while another process or call adds or removes content.</returns>
     public FileLock? TryLock() => FileLock.TryTakeOrCreate(StoreLockPath);
 
-    /// <summary>Holds an image, so that no process removes what it names. The caller keeps those away who remove content.</summary>
-    /// <param name="digest">The digest of its manifest.</param>
+    /// <summary>Holds an image, so that no process removes content that it names. The caller has the shared lock of the store.</summary>
+    /// <param name="digest">Digest of the image's manifest.</param>
+    /// <returns>The lock that holds the image.</returns>
     public FileLock Hold(ImageDigest digest) =>
         FileLock.TryShare(HoldPath(digest)) ?? throw new IOException($"{HoldPath(digest)} is locked by another program");
 
-    /// <summary>Whether some process holds an image.</summary>
-    /// <param name="digest">The digest of its manifest.</param>
+    /// <summary>Gets whether any process holds an image.</summary>
+    /// <param name="digest">Digest of the image's manifest.</param>
     public bool IsHeld(ImageDigest digest)
     {
         using FileLock? taken = FileLock.TryTakeOrCreate(HoldPath(digest));
@@ -289,29 +328,29 @@ internal sealed class ImageDirectory : IDisposable
         return taken is null;
     }
 
-    /// <summary>Images that some process held, and may still hold.</summary>
+    /// <summary>Gets the images that some process holds or has held.</summary>
     public IEnumerable<ImageDigest> Holds() => Directory.GetFiles(Path.Combine(_home, "images"))
         .Select(path => ImageDigest.TryParse(Path.GetFileName(path).Replace('-', ':'), out ImageDigest digest) ? digest : (ImageDigest?)null)
         .OfType<ImageDigest>();
 
-    /// <summary>Everything that is kept: layers, flattened roots and blobs; what tells about a layer after the layer.</summary>
+    /// <summary>Gets the paths of all content: layers, flattened roots and blobs. Files about layers come after the layers.</summary>
     public IEnumerable<string> Contents() => ((string[])["layers", "roots", "blobs"])
         .SelectMany(kind => Directory.GetDirectories(Path.Combine(_home, kind), "sha*"))
         .SelectMany(directory => (string[])[.. Directory.GetDirectories(directory), .. Directory.GetFiles(directory)]);
 
-    /// <summary>What a content belongs to: a root to its image, all else to itself.</summary>
-    /// <param name="content">One of <see cref="Contents"/>.</param>
+    /// <summary>Gets the owner of content: a root belongs to its image, everything else to itself.</summary>
+    /// <param name="content">A path of <see cref="Contents"/>.</param>
     public string OwnerOf(string content) =>
         content.StartsWith(Path.Combine(_home, "roots") + "/", StringComparison.Ordinal)
             ? Path.Combine(Path.GetDirectoryName(content)!, Path.GetFileName(content).Split('-')[0])
             : content;
 
-    /// <summary>What the roots of an image belong to, those that are not made yet too.</summary>
-    /// <param name="manifest">The digest of its manifest.</param>
+    /// <summary>Gets the owner of the roots of an image, including roots that do not exist yet.</summary>
+    /// <param name="manifest">Digest of the image's manifest.</param>
     public string RootOwner(ImageDigest manifest) => Path.Combine(_home, "roots", manifest.Algorithm, manifest.Hex);
 
-    /// <summary>Flattened roots of an image, and what is put on its layers.</summary>
-    /// <param name="manifest">The digest of its manifest.</param>
+    /// <summary>Gets the paths of an image's flattened roots and of its tree of implied directories, as far as they exist.</summary>
+    /// <param name="manifest">Digest of the image's manifest.</param>
     public IEnumerable<string> Roots(ImageDigest manifest)
     {
         string directory = Path.Combine(_home, "roots", manifest.Algorithm);
@@ -319,16 +358,16 @@ internal sealed class ImageDirectory : IDisposable
     }
 
     /// <summary>
-    /// Roots as one file, <c>roots/sha256/&lt;manifest&gt;-&lt;top&gt;.erofs</c>, which earlier versions of Boxer made. Only those that a process
-    /// of such a version may still use, because it holds the image, are left out.
+    /// Gets roots in the form of one file, <c>roots/sha256/&lt;manifest&gt;-&lt;top&gt;.erofs</c>, which earlier versions of Boxer made. Roots of held
+    /// images are left out: a process of such a version may still use them.
     /// </summary>
     public IEnumerable<string> ObsoleteRoots() => Contents().Where(content => content.EndsWith(".erofs", StringComparison.Ordinal)
         && ImageDigest.TryParse(Path.GetFileName(Path.GetDirectoryName(content)) + ":" + Path.GetFileName(content).Split('-')[0], out ImageDigest manifest)
         && !IsHeld(manifest));
 
-    /// <summary>Takes content out of its place, at once and whole.</summary>
+    /// <summary>Moves content away from its final path, atomically.</summary>
     /// <param name="path">The content.</param>
-    /// <returns>Where it is now, to be removed.</returns>
+    /// <returns>The new path, for the caller to delete.</returns>
     public string Discard(string path)
     {
         string discarded = NewTemporaryPath();
@@ -336,12 +375,12 @@ internal sealed class ImageDirectory : IDisposable
         return discarded;
     }
 
-    /// <summary>Reads which manifest a reference was resolved to.</summary>
+    /// <summary>Reads the manifest that a reference was resolved to.</summary>
     /// <param name="reference">The reference.</param>
-    /// <returns>The digest of the manifest; <see langword="null"/> if that is not known.</returns>
+    /// <returns>Digest of the manifest; <see langword="null"/> if the reference is unknown or damaged.</returns>
     public ImageDigest? ReadReference(ImageReference reference) => ReadReference(ReferencePath(reference))?.Manifest;
 
-    // A damaged file is as good as none: the image is resolved again.
+    // A damaged file counts as missing: the reference is resolved again.
     private StoredReference? ReadReference(string path)
     {
         try
@@ -357,27 +396,12 @@ internal sealed class ImageDirectory : IDisposable
         }
     }
 
-    /// <summary>Removes what processes left that are dead: those whose lock nobody holds.</summary>
-    /// <returns>How many there were.</returns>
-    public int RemoveAbandoned()
-    {
-        int removed = 0;
-        foreach (string name in ClaimedDirectory.FindNames(TemporaryParent))
-        {
-            using ClaimedDirectory? dead = ClaimedDirectory.TryClaim(TemporaryParent, name);
-            if (dead is not null)
-            {
-                OverlayMounts.UnmountBelow(dead.Path);
-                TreeRemover.Remove(dead.Path);
-                dead.Forget();
-                removed++;
-            }
-        }
+    /// <summary>Claims the unfinished content of dead processes: directories whose lock nobody holds.</summary>
+    /// <returns>Directories to delete, forget and dispose, one at a time.</returns>
+    public IEnumerable<ClaimedDirectory> ClaimAbandoned() =>
+        ClaimedDirectory.FindNames(TemporaryParent).Select(name => ClaimedDirectory.TryClaim(TemporaryParent, name)).OfType<ClaimedDirectory>();
 
-        return removed;
-    }
-
-    /// <summary>Removes what this process was making.</summary>
+    /// <summary>Removes the unfinished content of this process.</summary>
     public void Dispose()
     {
         TreeRemover.Remove(_temporary.Path);
