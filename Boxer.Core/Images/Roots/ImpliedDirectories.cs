@@ -79,7 +79,7 @@ internal sealed class ImpliedDirectories : IDisposable
         foreach (string path in paths)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            budget.TakeEntry(LayerWriter.BlockBytes);
+            budget.TakeEntry(LayerRecord.BlockBytes);
             Check.Result(SysStat.mkdirat(root, Bytes(path), 0x1ED), "mkdir"); // 0755
         }
 

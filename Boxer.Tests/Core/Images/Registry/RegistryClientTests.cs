@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Boxer.Common;
 using Boxer.Images;
+using Boxer.Images.Disk;
 using Boxer.Images.Manifests;
 using Boxer.Images.Registry;
 using Boxer.Images.Store;

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using Boxer.Images;
+using Boxer.Images.Disk;
 using Boxer.Images.Store;
 using Boxer.Linux;
 using Boxer.Tests.Support;

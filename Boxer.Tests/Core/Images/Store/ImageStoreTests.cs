@@ -4,6 +4,7 @@ using System.Text.Json;
 using Boxer.Images;
 using Boxer.Images.Layers;
 using Boxer.Images.Manifests;
+using Boxer.Images.Disk;
 using Boxer.Images.Store;
 using Boxer.Linux;
 using Boxer.Native;
