@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Benchmarks on this machine, as root: installs what is missing, builds, serves the local Python image from a registry on loopback, prints a
-# report and writes it to a file. Timings are only worth something on a machine that does nothing else.
+# report and writes it to a file. Timings are meaningful only on an idle machine.
 #
 #   ./bench.sh [ROUNDS [REPORT]]
 #       Ratios of cases that run interleaved; the registry also has the image with a small layer more, and as one layer. REPORT is by default
@@ -50,7 +50,7 @@ fi
 require_root
 work=$(mktemp -d)
 measuring=
-# What measures takes down its hosts itself, given the time.
+# The benchmark stops its hosts itself if it is given the time.
 clean_up() {
     if [[ -n $measuring ]]; then
         kill "$measuring" 2>/dev/null || true

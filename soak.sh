@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs the HTTP host for a while under a random mix of everything that clients do, kills it and starts others beside it, and
-# checks every answer and the machine afterwards:
+# Runs the HTTP host under a random mix of client requests, kills it and starts further hosts beside it, and checks every answer
+# and the machine afterwards:
 #
 #   ./soak.sh MINUTES [SEED]        as root
 #
-# The last line says what was seen: "soak: N runs in M min, seed S: ok=…, …, wrong=0, left=0". The exit code is 1 where anything
-# was answered wrongly or anything is left. The same seed makes each client do the same again.
+# The last line is a summary: "soak: N runs in M min, seed S: ok=…, …, wrong=0, left=0". The exit code is 1 after a wrong answer
+# or if anything is left on the machine. The same seed repeats the same requests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -24,7 +24,7 @@ ensure_dotnet
 layout=$(cache_folder)/python-image
 scripts/python-image.sh "$layout"
 host=Boxer.Samples/Boxer.HttpHost/bin/Release/net10.0/Boxer.HttpHost.dll
-# Where test.sh has just built it, nothing is to be done.
+# test.sh has built the host already.
 [[ -f $host && -n ${BOXER_SOAK_BUILT:-} ]] || quietly dotnet build Boxer.Samples/Boxer.HttpHost -c Release --nologo -v quiet
 
 # Hosts that are killed would leave the sockets of their runtime's diagnostics in /tmp.
@@ -33,7 +33,7 @@ work=$(mktemp -d)
 failed=1
 finish() {
     stop_registry
-    # The logs of the hosts, where something was wrong.
+    # Print the logs of the hosts after a failure.
     if [[ $failed -ne 0 ]]; then
         tail -n 40 "$work"/*.log 2>/dev/null || true
     fi

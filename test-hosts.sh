@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the reference host on other machines than this one: small software-emulated ones, one after the other, on a fresh Debian
-# or Ubuntu as root. Boxer.Tests/Linux/vm/run.sh says what each scenario is; without arguments, all of them.
+# Runs the reference host in small emulated machines, one after the other. Run as root on Debian or Ubuntu; missing packages are
+# installed. Boxer.Tests/Linux/vm/run.sh describes each scenario; without arguments, all of them run.
 #
 #   ./test-hosts.sh [SCENARIO...]
 #

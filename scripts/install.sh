@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # Sourced by quickstart.sh, test.sh, test-programs.sh, test-hosts.sh and bench.sh: installs what is missing on Debian or Ubuntu, as root, from the
-# sources that this machine's apt is configured with. Nothing is done where nothing is missing.
+# sources that this machine's apt is configured with. Installed packages are left alone.
 
 # The first runsc that works as Boxer uses it (systrap platform, --overlay2, --pass-fd), by the date in its version.
 oldest_runsc=20230801
 
-# No script that sources this ends without a word.
+# A script that sources this file never fails silently.
 report_faults() { trap 'printf "%s: line %s failed: %s\n" "${0##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR; }
 report_faults
 
@@ -13,7 +13,7 @@ say() { printf '%s\n' "$*"; }
 
 step() { printf '\n==> %s\n' "$*"; }
 
-# One clear line, and the end of the script.
+# die MESSAGE: prints one line and ends the script.
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 1
@@ -45,7 +45,7 @@ quietly() {
     return "$status"
 }
 
-# True when apt knows no packages, or what it knows is older than a week.
+# Returns true if apt's package lists are missing or older than a week.
 package_lists_are_stale() {
     local lists
     lists=$(apt-config shell lists Dir::State::lists/d)
@@ -85,7 +85,7 @@ install_packages() {
     fi
 }
 
-# Where these scripts keep what is slow to make or to fetch.
+# cache_folder: prints the folder in which these scripts keep files that are slow to make or to fetch.
 cache_folder() { printf '%s' "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/boxer"; }
 
 # unpack_package PACKAGE FOLDER: the files of a package, without installing it. Does nothing where FOLDER exists.
@@ -183,7 +183,7 @@ add_backports() {
             apt-get indextargets --format '$(REPO_URI)|$(SOURCESENTRY)' "Created-By: Packages" "Component: main" "$release"
         done) || return 1
     key=$(key_of_source "$entry")
-    # Where each of them keeps runsc.
+    # Debian has runsc in main, Ubuntu in universe.
     component=main
     ! grep -qx 'ID=ubuntu' /etc/os-release || component=universe
     printf 'deb %s%s %s-backports %s\n' "${key:+[signed-by=$key] }" "$site" "$codename" "$component" >"$list"
