@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Text.Json;
-using Boxer.Native;
 
 namespace Boxer.Benchmarks;
 

@@ -1,7 +1,6 @@
 using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Images.Store;
-using Boxer.Runtime;
 
 namespace Boxer.Benchmarks;
 

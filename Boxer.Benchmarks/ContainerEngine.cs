@@ -1,4 +1,3 @@
-using Boxer.Native;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;

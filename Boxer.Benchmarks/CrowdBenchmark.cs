@@ -1,5 +1,3 @@
-using Boxer.Linux;
-using Boxer.Runtime;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;

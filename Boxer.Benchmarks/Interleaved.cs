@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Boxer.Pool;
 
 namespace Boxer.Benchmarks;
 

@@ -1,5 +1,4 @@
 using System.Globalization;
-using Boxer.Linux;
 
 namespace Boxer.Benchmarks;
 

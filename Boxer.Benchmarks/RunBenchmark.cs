@@ -1,5 +1,3 @@
-using Boxer.Native;
-
 namespace Boxer.Benchmarks;
 
 /// <summary>One run after the other, cold and from the pool, against a bare <c>runsc run</c> of the same command and against others' ways.</summary>

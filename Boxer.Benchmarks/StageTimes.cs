@@ -1,4 +1,3 @@
-using Boxer.Runtime;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;

@@ -1,5 +1,4 @@
 using System.Diagnostics.Metrics;
-using Boxer.Linux;
 using Spectre.Console;
 
 namespace Boxer.Benchmarks;

@@ -1,4 +1,3 @@
-using Boxer.Native;
 using Boxer.Networking;
 
 namespace Boxer.Benchmarks;

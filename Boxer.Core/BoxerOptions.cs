@@ -1,4 +1,3 @@
-using Boxer.Images.Store;
 using Boxer.Networking;
 
 namespace Boxer;

@@ -2,7 +2,6 @@ using Boxer.Machine;
 using Boxer.Images;
 using Boxer.Network;
 using Boxer.Networking;
-using Boxer.Runtime;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Logging;

@@ -3,7 +3,6 @@ using Boxer;
 using Boxer.Hosting;
 using Boxer.Hosting.Configuration;
 using Boxer.Images;
-using Boxer.Network;
 using Boxer.Networking;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;

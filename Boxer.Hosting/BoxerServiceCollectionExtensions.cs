@@ -1,7 +1,6 @@
 using Boxer;
 using Boxer.Hosting;
 using Boxer.Images;
-using Boxer.Network;
 using Boxer.Networking;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;

@@ -1,5 +1,3 @@
-using Boxer.Admission;
-using Boxer.Linux;
 using Boxer.Runtime.Cgroups;
 using Boxer.Validation;
 using Microsoft.Extensions.DependencyInjection;

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Net;
-using Boxer.Images.Layers;
 using Boxer.Linux;
 
 namespace Boxer.Network;

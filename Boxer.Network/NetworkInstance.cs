@@ -3,7 +3,6 @@ using System.Globalization;
 using System.Net;
 using Boxer.Common;
 using Boxer.Machine;
-using Boxer.Runtime;
 
 namespace Boxer.Network;
 

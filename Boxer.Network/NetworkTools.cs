@@ -1,7 +1,6 @@
 using System.Text;
 using System.Text.Json;
 using Boxer.Processes;
-using Boxer.Runtime;
 
 namespace Boxer.Network;
 

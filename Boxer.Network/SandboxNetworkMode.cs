@@ -2,7 +2,6 @@ using System.Net;
 using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Networking;
-using Boxer.Runtime;
 
 namespace Boxer.Network;
 

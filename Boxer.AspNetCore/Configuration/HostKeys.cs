@@ -1,4 +1,3 @@
-using Boxer.Pool;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Configuration;

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using Boxer.Images;
-using Boxer.Pool;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Configuration;

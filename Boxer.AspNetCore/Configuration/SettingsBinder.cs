@@ -1,6 +1,5 @@
 using System.Net;
 using System.Text.Json;
-using Boxer.Native;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Configuration;

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text.Json;
-using Boxer.Native;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Contracts;

@@ -1,5 +1,4 @@
 using System.Text.Json.Serialization;
-using Boxer.Common;
 
 namespace Boxer.AspNetCore.Contracts;
 

@@ -1,7 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Boxer.AspNetCore.Endpoints;
-using Boxer.Networking;
 
 namespace Boxer.AspNetCore.Description;
 

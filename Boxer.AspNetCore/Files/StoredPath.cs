@@ -1,6 +1,5 @@
 using System.Text;
 using Boxer.Common;
-using Boxer.Runtime.Init;
 
 namespace Boxer.AspNetCore.Files;
 

@@ -1,4 +1,3 @@
-using Boxer.Network;
 using Boxer.Networking;
 using Microsoft.Extensions.Options;
 

@@ -2,8 +2,6 @@ using System.Collections.Frozen;
 using System.Globalization;
 using System.Text;
 using Boxer.AspNetCore.Configuration;
-using Boxer.Images;
-using Boxer.Runtime;
 using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Running;

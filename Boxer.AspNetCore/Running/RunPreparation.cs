@@ -1,6 +1,5 @@
 using Boxer.Images;
 using Boxer.Networking;
-using Boxer.Runtime;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore.Running;

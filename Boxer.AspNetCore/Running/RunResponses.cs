@@ -1,7 +1,4 @@
 using System.Text.Unicode;
-using Boxer.Images;
-using Boxer.Native;
-using Boxer.Runtime;
 
 namespace Boxer.AspNetCore.Running;
 

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using Boxer.Hosting;
-using Boxer.Images;
 using Boxer.Images.Registry;
 
 namespace Boxer.Cli;

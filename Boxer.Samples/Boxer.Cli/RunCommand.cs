@@ -1,7 +1,6 @@
 using System.CommandLine;
 using Boxer.Hosting;
 using Boxer.Images;
-using Boxer.Runtime;
 using Boxer.Validation;
 
 namespace Boxer.Cli;

@@ -1,7 +1,6 @@
 using System.Collections;
 using System.Globalization;
 using Boxer.AspNetCore.Configuration;
-using Boxer.Network;
 using Boxer.Networking;
 using Microsoft.Extensions.Options;
 

@@ -4,9 +4,7 @@ using System.Globalization;
 using System.Net;
 using System.Text.Json;
 using Boxer;
-using Boxer.Network;
 using Boxer.Networking;
-using Boxer.Runtime;
 
 namespace CustomNetwork;
 

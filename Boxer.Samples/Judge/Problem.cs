@@ -1,6 +1,5 @@
 using System.Text.Json;
 using Boxer;
-using Boxer.Runtime;
 
 namespace Judge;
 

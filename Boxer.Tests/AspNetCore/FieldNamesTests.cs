@@ -1,5 +1,4 @@
 using Boxer.AspNetCore.Running;
-using Boxer.Runtime;
 using Boxer.Validation;
 using Microsoft.AspNetCore.Http;
 

@@ -1,13 +1,9 @@
 using System.Diagnostics.Metrics;
 using System.Xml.Linq;
 using Boxer.Admission;
-using Boxer.Common;
 using Boxer.Diagnostics;
-using Boxer.Linux;
 using Boxer.Runtime;
-using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
-using Boxer.Validation;
 
 namespace Boxer.Tests.Core;
 

@@ -1,4 +1,3 @@
-using Boxer.Images;
 using Boxer.Images.Layers;
 
 namespace Boxer.Fuzz;

@@ -1,4 +1,3 @@
-using Boxer.Images;
 using Boxer.Images.Layers;
 using Boxer.Linux;
 using Boxer.Native;

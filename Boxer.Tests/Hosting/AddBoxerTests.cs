@@ -1,8 +1,6 @@
 using Boxer.Hosting;
 using Boxer.Images;
-using Boxer.Network;
 using Boxer.Networking;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;

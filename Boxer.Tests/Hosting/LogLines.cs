@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using Boxer.Diagnostics;
 using Microsoft.Extensions.Logging;
 
 namespace Boxer.Tests.Hosting;

@@ -1,4 +1,3 @@
-using Boxer.Diagnostics;
 using Boxer.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Configuration.Memory;

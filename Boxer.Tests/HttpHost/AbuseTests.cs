@@ -1,6 +1,5 @@
 using System.Text;
 using System.Text.Json.Nodes;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 using CsCheck;
 

@@ -1,7 +1,6 @@
 using System.Net;
 using System.Text.Json.Nodes;
 using Boxer.AspNetCore.Security;
-using Boxer.Runtime;
 using Microsoft.AspNetCore.Http;
 
 namespace Boxer.Tests.HttpHost;

@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using Boxer.Networking;
 
 namespace Boxer.Tests.HttpHost;
 

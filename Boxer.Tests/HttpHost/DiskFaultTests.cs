@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 using Boxer.Native;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.HttpHost;

@@ -1,8 +1,6 @@
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json.Nodes;
-using Boxer.Native;
-using Boxer.Runtime;
 
 namespace Boxer.Tests.HttpHost;
 

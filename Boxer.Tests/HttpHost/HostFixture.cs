@@ -3,7 +3,6 @@ using System.Text;
 using System.Text.Json.Nodes;
 using Boxer.AspNetCore.Configuration;
 using Boxer.HttpHost;
-using Boxer.Network;
 using Boxer.Networking;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;

@@ -2,7 +2,6 @@ using System.Net;
 using System.Runtime.CompilerServices;
 using Boxer.AspNetCore.Configuration;
 using Boxer.HttpHost;
-using Boxer.Images;
 using Boxer.Validation;
 using Microsoft.Extensions.DependencyInjection;
 

@@ -1,7 +1,5 @@
 using System.Text;
 using System.Text.Json.Nodes;
-using Boxer.Native;
-using Boxer.Runtime;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
 

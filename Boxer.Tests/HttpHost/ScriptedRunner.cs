@@ -1,8 +1,6 @@
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using System.Text;
-using Boxer.Images;
-using Boxer.Runtime;
 
 namespace Boxer.Tests.HttpHost;
 

@@ -1,5 +1,4 @@
 using Boxer.Hosting;
-using Boxer.Native;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;

@@ -1,6 +1,5 @@
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
-using Boxer.Diagnostics;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;

@@ -1,5 +1,4 @@
 using Boxer.Hosting;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 

@@ -1,8 +1,5 @@
 using System.Text;
-using Boxer.Images;
-using Boxer.Native;
 using Boxer.Networking;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 

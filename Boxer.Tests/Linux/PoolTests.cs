@@ -1,6 +1,4 @@
 using Boxer.Hosting;
-using Boxer.Native;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using Boxer.Hosting;
-using Boxer.Images;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;

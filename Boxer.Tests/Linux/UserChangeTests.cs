@@ -1,4 +1,3 @@
-using Boxer.Native;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 

@@ -1,7 +1,6 @@
 using System.Formats.Tar;
 using System.Globalization;
 using System.Text;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 

@@ -1,4 +1,3 @@
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;

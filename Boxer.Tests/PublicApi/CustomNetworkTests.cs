@@ -1,9 +1,7 @@
 using System.Net;
 using Boxer.Hosting;
-using Boxer.Network;
 using Boxer.Networking;
 using Boxer.PublicApi.Tests.Support;
-using Boxer.Runtime;
 using CustomNetwork;
 using Microsoft.Extensions.DependencyInjection;
 

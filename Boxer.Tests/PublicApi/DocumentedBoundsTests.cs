@@ -3,7 +3,6 @@ using System.Globalization;
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using Boxer.AspNetCore;
-using Boxer.Network;
 using Boxer.Networking;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;

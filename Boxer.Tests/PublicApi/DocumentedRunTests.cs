@@ -1,6 +1,4 @@
-using Boxer.Native;
 using Boxer.PublicApi.Tests.Support;
-using Boxer.Runtime;
 
 namespace Boxer.PublicApi.Tests;
 

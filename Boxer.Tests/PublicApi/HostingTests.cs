@@ -1,7 +1,6 @@
 using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Images.Store;
-using Boxer.Network;
 using Boxer.Networking;
 using Boxer.PublicApi.Tests.Support;
 using Microsoft.Extensions.Configuration;

@@ -1,7 +1,6 @@
 using System.Reflection;
 using System.Runtime.Versioning;
 using Boxer.Hosting;
-using Boxer.Images;
 using Boxer.Images.Layers;
 using Boxer.Images.Registry;
 using Boxer.Images.Store;

@@ -1,6 +1,4 @@
-using Boxer.Images;
 using Boxer.Networking;
-using Boxer.Runtime;
 
 namespace Boxer.PublicApi.Tests;
 

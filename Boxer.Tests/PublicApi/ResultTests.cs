@@ -1,6 +1,4 @@
 using System.Text;
-using Boxer.Images;
-using Boxer.Runtime;
 
 namespace Boxer.PublicApi.Tests;
 

@@ -1,5 +1,4 @@
 using Boxer.Hosting;
-using Boxer.Images;
 using Boxer.PublicApi.Tests.Support;
 
 namespace Boxer.PublicApi.Tests;

@@ -1,5 +1,3 @@
-using Boxer.Runtime;
-
 namespace Boxer.Tests.Support;
 
 /// <summary>Runs in sandboxes that waited.</summary>

@@ -1,7 +1,6 @@
 using System.Text;
 using Boxer.AspNetCore.Files;
 using Boxer.Common;
-using Boxer.Images;
 using Boxer.Images.Layers;
 using CsCheck;
 using static Boxer.Tests.Support.Generators;

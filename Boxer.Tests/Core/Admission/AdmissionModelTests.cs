@@ -1,6 +1,4 @@
 using Boxer.Admission;
-using Boxer.Linux;
-using Boxer.Native;
 using CsCheck;
 using Microsoft.Extensions.Time.Testing;
 

@@ -1,5 +1,4 @@
 using Boxer.Admission;
-using Boxer.Linux;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Admission;

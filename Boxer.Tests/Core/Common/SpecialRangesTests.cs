@@ -1,7 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
 using Boxer.Common;
-using Boxer.Network;
 using Boxer.Networking;
 
 namespace Boxer.Tests.Core.Common;

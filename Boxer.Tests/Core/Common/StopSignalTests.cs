@@ -1,6 +1,4 @@
 using Boxer.Common;
-using Boxer.Runtime;
-using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Common;
 

@@ -3,8 +3,6 @@ using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using Boxer.Diagnostics;
 using Boxer.Hosting;
-using Boxer.Images;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Diagnostics;

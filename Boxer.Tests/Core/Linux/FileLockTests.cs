@@ -2,7 +2,6 @@ using System.Globalization;
 using Boxer.Machine;
 using Boxer.Linux;
 using Boxer.Native;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 using Microsoft.Win32.SafeHandles;
 

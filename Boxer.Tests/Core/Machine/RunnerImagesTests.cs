@@ -1,5 +1,4 @@
 using Boxer.Machine;
-using Boxer.Runtime;
 using Boxer.Tests.Hosting;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Logging;

@@ -1,7 +1,5 @@
 using System.Net;
-using Boxer.Network;
 using Boxer.Networking;
-using Boxer.Tests.Support;
 using Boxer.Validation;
 
 namespace Boxer.Tests.Core.Networking;

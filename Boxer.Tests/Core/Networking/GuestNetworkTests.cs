@@ -1,7 +1,5 @@
 using System.Net;
-using Boxer.Network;
 using Boxer.Networking;
-using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Networking;
 

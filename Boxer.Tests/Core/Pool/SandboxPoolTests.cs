@@ -1,8 +1,6 @@
 using System.Diagnostics.Metrics;
 using Boxer.Admission;
 using Boxer.Diagnostics;
-using Boxer.Images;
-using Boxer.Linux;
 using Boxer.Pool;
 using Boxer.Tests.Support;
 using Boxer.Validation;

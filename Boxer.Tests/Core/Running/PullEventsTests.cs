@@ -1,5 +1,4 @@
 using Boxer.Running;
-using Boxer.Tests.Support;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Running;

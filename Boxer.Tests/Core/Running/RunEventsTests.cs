@@ -1,5 +1,4 @@
 using Boxer.Running;
-using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Running;
 

@@ -1,5 +1,4 @@
 using System.Text;
-using Boxer.Images;
 using Boxer.Runtime;
 using Boxer.Tests.Support;
 

@@ -1,4 +1,3 @@
-using Boxer.Images;
 using Boxer.Runtime;
 using Boxer.Tests.Support;
 

@@ -1,4 +1,3 @@
-using Boxer.Network;
 using Boxer.Networking;
 using Boxer.Processes;
 using Boxer.Runtime;

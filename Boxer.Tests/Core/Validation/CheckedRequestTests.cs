@@ -1,12 +1,7 @@
 using System.Net;
 using Boxer.Common;
 using Boxer.Images;
-using Boxer.Native;
-using Boxer.Network;
 using Boxer.Networking;
-using Boxer.Running;
-using Boxer.Runtime;
-using Boxer.Tests.Support;
 using Boxer.Validation;
 
 namespace Boxer.Tests.Core.Validation;

@@ -1,5 +1,3 @@
-using Boxer.Admission;
-using Boxer.Images;
 using Boxer.Validation;
 
 namespace Boxer.Tests.Core.Validation;

@@ -1,10 +1,7 @@
 using System.Text;
 using Boxer.Hosting;
-using Boxer.Linux;
 using Boxer.Network;
 using Boxer.Networking;
-using Boxer.Runtime;
-using Boxer.Runtime.Init;
 using Boxer.Validation;
 
 namespace Boxer.Tests.Core.Validation;

@@ -3,7 +3,6 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text.Json;
 using Boxer.Hosting;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Escape;

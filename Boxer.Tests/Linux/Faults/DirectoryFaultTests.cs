@@ -1,6 +1,5 @@
 using Boxer.Machine;
 using Boxer.Network;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Faults;

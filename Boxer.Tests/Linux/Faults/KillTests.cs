@@ -1,5 +1,4 @@
 using Boxer.Native;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
 

@@ -1,6 +1,4 @@
 using Boxer.Network;
-using Boxer.Runtime;
-using Boxer.Runtime.Init;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Time.Testing;
 using static Boxer.Tests.Support.SharedRunner;

@@ -3,8 +3,6 @@ using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using System.Text.Json.Nodes;
-using Boxer.Diagnostics;
-using Boxer.Images;
 using Boxer.Images.Manifests;
 using Boxer.Tests.Support;
 

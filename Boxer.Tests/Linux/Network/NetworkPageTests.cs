@@ -1,6 +1,5 @@
 using System.Text.RegularExpressions;
 using Boxer.Hosting;
-using Boxer.Network;
 using Boxer.Networking;
 using Boxer.Tests.Support;
 

@@ -1,5 +1,4 @@
 using System.Text;
-using Boxer.Images;
 using Boxer.Images.Layers;
 using Boxer.Native;
 using Boxer.Tests.Support;

@@ -1,6 +1,4 @@
-using Boxer.Runtime;
 using Boxer.Runtime.Cgroups;
-using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Runtime.Cgroups;
 

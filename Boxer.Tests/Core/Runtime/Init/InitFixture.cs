@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Boxer.Common;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 

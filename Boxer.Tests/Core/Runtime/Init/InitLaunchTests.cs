@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Boxer.Common;
 using Boxer.Runtime.Init;
 using Boxer.Tests.Support;
 

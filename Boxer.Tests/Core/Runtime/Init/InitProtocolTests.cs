@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Text;
-using Boxer.Native;
 using Boxer.Runtime.Init;
 using CsCheck;
 

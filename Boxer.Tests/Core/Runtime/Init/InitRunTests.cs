@@ -1,6 +1,5 @@
 using System.Net.Sockets;
 using System.Text;
-using Boxer.Native;
 using Boxer.Runtime.Init;
 
 namespace Boxer.Tests.Core.Runtime.Init;
