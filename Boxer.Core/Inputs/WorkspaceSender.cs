@@ -69,7 +69,7 @@ internal sealed class WorkspaceSender : IDisposable
 
         foreach ((string path, (uint mode, long seconds, uint nanoseconds)) in _directories)
         {
-            await AppendAsync(InitProtocol.EncodeTreeEntry(InitFrameType.TreeDirectory, mode, seconds, nanoseconds, path), cancellationToken).ConfigureAwait(false);
+            await AppendAsync(InitEncoder.EncodeTreeEntry(InitFrameType.TreeDirectory, mode, seconds, nanoseconds, path), cancellationToken).ConfigureAwait(false);
         }
 
         await FlushAsync(cancellationToken).ConfigureAwait(false);
@@ -109,7 +109,7 @@ internal sealed class WorkspaceSender : IDisposable
                 }
             }
 
-            await AppendAsync(InitProtocol.EncodeEmpty(InitFrameType.FileEnd), cancellationToken).ConfigureAwait(false);
+            await AppendAsync(InitEncoder.EncodeEmpty(InitFrameType.FileEnd), cancellationToken).ConfigureAwait(false);
         }
         catch (InvalidDataException exception)
         {
@@ -193,7 +193,7 @@ internal sealed class WorkspaceSender : IDisposable
                 _tree.Grow(path, entry.Size);
                 await AppendAsync(Entry(InitFrameType.TreeFile, path), cancellationToken).ConfigureAwait(false);
                 await SendContentAsync(reader, entry, cancellationToken).ConfigureAwait(false);
-                await AppendAsync(InitProtocol.EncodeEmpty(InitFrameType.FileEnd), cancellationToken).ConfigureAwait(false);
+                await AppendAsync(InitEncoder.EncodeEmpty(InitFrameType.FileEnd), cancellationToken).ConfigureAwait(false);
                 break;
             case LayerEntryType.SymbolicLink:
                 await SendLinkAsync(WorkspaceTree.Decode(entry.LinkName)).ConfigureAwait(false);
@@ -228,7 +228,7 @@ internal sealed class WorkspaceSender : IDisposable
         }
 
         byte[] Entry(InitFrameType type, string name, string? other = null) =>
-            InitProtocol.EncodeTreeEntry(type, entry.Mode & Permissions, entry.ModifiedSeconds, (uint)entry.ModifiedNanoseconds, name, other);
+            InitEncoder.EncodeTreeEntry(type, entry.Mode & Permissions, entry.ModifiedSeconds, (uint)entry.ModifiedNanoseconds, name, other);
     }
 
     // Holes of sparse files are sent as zeros.
@@ -268,7 +268,7 @@ internal sealed class WorkspaceSender : IDisposable
         }
     }
 
-    private byte[] EntryOfNow(InitFrameType type, uint mode, string path) => InitProtocol.EncodeTreeEntry(type, mode, _now.ToUnixTimeSeconds(), 0, path);
+    private byte[] EntryOfNow(InitFrameType type, uint mode, string path) => InitEncoder.EncodeTreeEntry(type, mode, _now.ToUnixTimeSeconds(), 0, path);
 
     private async Task AppendDataAsync(ReadOnlyMemory<byte> data, CancellationToken cancellationToken)
     {

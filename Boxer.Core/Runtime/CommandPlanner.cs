@@ -197,7 +197,7 @@ internal static class CommandPlanner
     {
         try
         {
-            return InitProtocol.EncodeStart(start);
+            return InitEncoder.EncodeStart(start);
         }
         catch (ArgumentException exception)
         {

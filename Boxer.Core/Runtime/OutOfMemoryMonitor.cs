@@ -22,7 +22,7 @@ internal sealed class OutOfMemoryMonitor : IDisposable
     {
         _cgroup = cgroup;
         _time = time;
-        (_descriptor, _events) = cgroup.OpenOutOfMemoryWatch();
+        (_descriptor, _events) = cgroup.OpenOutOfMemoryEvents();
         try
         {
             _registration = poller.Register(_descriptor);

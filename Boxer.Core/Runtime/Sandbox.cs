@@ -82,7 +82,7 @@ internal sealed class Sandbox
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
         try
         {
-            await Init.WarmUpAsync(InitProtocol.ToWarmUp(work.Frame), either.Token).ConfigureAwait(false);
+            await Init.WarmUpAsync(InitEncoder.ToWarmUp(work.Frame), either.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
         {

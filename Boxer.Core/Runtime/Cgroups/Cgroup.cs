@@ -4,35 +4,35 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime.Cgroups;
 
-/// <summary>What a cgroup holds.</summary>
-/// <param name="CpuCores">Cores.</param>
-/// <param name="MemoryBytes">Memory; swap is not given on top.</param>
-/// <param name="HostPids">Host processes and threads: those of the sandbox's kernel, which has some for each process and thread of the command.</param>
+/// <summary>Limits of a cgroup.</summary>
+/// <param name="CpuCores">Processor time, in cores.</param>
+/// <param name="MemoryBytes">Memory in bytes, swap included.</param>
+/// <param name="HostPids">Host processes and threads. The sandbox's kernel has some for each process and thread of the command.</param>
 internal sealed record CgroupLimits(double CpuCores, long MemoryBytes, int HostPids);
 
-/// <summary>What the kernel did in a cgroup for want of memory.</summary>
+/// <summary>Kills by the kernel's out-of-memory killer in a cgroup.</summary>
 internal enum OutOfMemory
 {
-    /// <summary>Nothing.</summary>
+    /// <summary>No kill.</summary>
     None,
 
-    /// <summary>It killed, because the cgroup reached its own limit.</summary>
+    /// <summary>A kill because the cgroup reached its own limit.</summary>
     OwnLimit,
 
-    /// <summary>It killed, because a cgroup above this one, or the machine, had no more.</summary>
+    /// <summary>A kill because a cgroup above this one, or the machine, was out of memory.</summary>
     Host,
 }
 
-/// <summary>The cgroup of one sandbox. Disposing removes it; what is in it is killed.</summary>
+/// <summary>Cgroup of one sandbox. Disposing kills its processes and removes it.</summary>
 internal abstract class Cgroup : IAsyncDisposable
 {
-    /// <summary>Processor time of a sandbox whose command runs, against others that want it: what the kernel gives every cgroup.</summary>
+    /// <summary>Weight of processor time of a sandbox whose command runs: the kernel's default.</summary>
     internal const int CommandWeight = 100;
 
-    /// <summary>The same of a sandbox that is booted or waits: it takes what commands leave, so that it does not use up their wall clocks.</summary>
+    /// <summary>Weight of processor time of a sandbox that boots or waits. It is lower, so that such a sandbox does not delay running commands.</summary>
     internal const int WaitingWeight = 25;
 
-    /// <summary>How often the kernel renews the quota of processor time.</summary>
+    /// <summary>Period after which the kernel renews the quota of processor time, in microseconds.</summary>
     internal const int PeriodMicroseconds = 100_000;
 
     private const string PidsLimitFile = "pids.max";
@@ -52,42 +52,50 @@ internal abstract class Cgroup : IAsyncDisposable
         _time = time;
     }
 
-    /// <summary>One directory for each hierarchy.</summary>
+    /// <summary>Directories of the cgroup, one for each hierarchy.</summary>
     internal IReadOnlyList<string> Directories { get; }
 
-    /// <summary>The files that a process writes its id to, to join.</summary>
+    /// <summary>Files to which a process writes its id to join the cgroup.</summary>
     internal IEnumerable<string> ProcsFiles => Directories.Select(directory => Path.Join(directory, "cgroup.procs"));
 
-    /// <summary>Sets the limits.</summary>
+    /// <summary>Sets all limits.</summary>
+    /// <exception cref="InvalidSandboxRequestException">The sandbox already uses more memory than the limit.</exception>
     internal abstract void Apply(CgroupLimits limits);
 
-    /// <summary>Sets the limit of processor time alone.</summary>
+    /// <summary>Sets only the limit of processor time.</summary>
     internal abstract void SetCpu(double cores);
 
-    /// <summary>Sets how much processor time it gets where others want some too.</summary>
-    /// <param name="weight">1 to 10,000; the kernel's default is 100.</param>
+    /// <summary>Sets the share of processor time when other cgroups compete for it.</summary>
+    /// <param name="weight">Weight, 1 to 10,000; the kernel's default is 100.</param>
     internal abstract void SetCpuWeight(int weight);
 
-    /// <summary>Whether the kernel killed something in the cgroup for want of memory, and whose limit it was.</summary>
+    /// <summary>Reads whether the out-of-memory killer killed a process in the cgroup, and whose limit was reached.</summary>
     internal abstract OutOfMemory ReadOutOfMemory();
 
     /// <summary>
-    /// Processor time, user and system, of all that ever was in it; <see langword="null"/> where the kernel does not say, here and below.
+    /// Reads the processor time, user and system, of all processes that were ever in the cgroup; <see langword="null"/> if the kernel does not
+    /// report it.
     /// </summary>
     internal abstract TimeSpan? ReadCpu();
 
-    /// <summary>Memory that it has now and that is not page cache of files: anonymous and shared (tmpfs, memfd).</summary>
+    /// <summary>
+    /// Reads the memory in use in bytes, without the page cache of files: anonymous and shared memory (tmpfs, memfd); <see langword="null"/> if the
+    /// kernel does not report it.
+    /// </summary>
     internal abstract long? ReadMemory();
 
-    /// <summary>The most memory that it was ever charged with, page cache too: that is what its limit is compared with.</summary>
+    /// <summary>
+    /// Reads the highest memory charge so far in bytes, with page cache, which the kernel compares with the limit; <see langword="null"/> if the kernel
+    /// does not report it.
+    /// </summary>
     internal abstract long? ReadPeakCharge();
 
-    /// <summary>Number of forks that the kernel refused in it for want of pids; <see langword="null"/> where the kernel does not count them.</summary>
+    /// <summary>Reads the number of forks that failed because of a limit of pids; <see langword="null"/> if the kernel does not count them.</summary>
     internal long? ReadRefusedForks() => File.Exists(Path.Join(_pids, PidsEventsFile)) ? ReadKey(_pids, PidsEventsFile, "max"u8) : null;
 
     /// <summary>
-    /// Whether it has as many pids as its limit, or had. Where not, forks were refused for the limit of a cgroup above. Older kernels keep no
-    /// peak; there it is so while at least three quarters of the limit are in use.
+    /// Whether the cgroup has, or had, as many pids as its limit. Otherwise the limit of a cgroup above refused forks. Older kernels do not record
+    /// the peak; then the result is true while at least three quarters of the limit are in use.
     /// </summary>
     internal bool IsAtPidsLimit()
     {
@@ -95,24 +103,24 @@ internal abstract class Cgroup : IAsyncDisposable
         return ReadNumber(_pids, "pids.peak") is { } peak ? !(peak < limit) : !(ReadNumber(_pids, "pids.current") < limit * 3 / 4);
     }
 
-    /// <summary>Opens a descriptor that becomes ready when <see cref="ReadOutOfMemory"/> may have changed.</summary>
+    /// <summary>Opens a descriptor that becomes ready when the result of <see cref="ReadOutOfMemory"/> may have changed.</summary>
     /// <returns>The descriptor, and the epoll events to wait for.</returns>
-    internal abstract (SafeFileHandle Descriptor, uint Events) OpenOutOfMemoryWatch();
+    internal abstract (SafeFileHandle Descriptor, uint Events) OpenOutOfMemoryEvents();
 
-    /// <summary>Makes the descriptor wait for the next change.</summary>
+    /// <summary>Resets the descriptor of <see cref="OpenOutOfMemoryEvents"/> to wait for the next change.</summary>
     internal abstract void AcknowledgeOutOfMemory(SafeFileHandle descriptor);
 
-    /// <summary>Begins to freeze what is in it. Without a freezer nothing happens.</summary>
+    /// <summary>Begins to freeze the processes in the cgroup, if the host has a freezer.</summary>
     internal abstract void Freeze();
 
-    /// <summary>Makes what is in it go on.</summary>
+    /// <summary>Thaws the processes in the cgroup.</summary>
     internal abstract void Thaw();
 
-    /// <summary>Lists the processes in it.</summary>
+    /// <summary>Lists the processes in the cgroup.</summary>
     internal IReadOnlyList<int> ReadProcesses() => ReadProcesses(ProcsFiles.First());
 
-    /// <summary>Sends SIGKILL to everything in it, once. What is forked meanwhile needs another call.</summary>
-    /// <returns>Whether something was there.</returns>
+    /// <summary>Sends SIGKILL to each process in the cgroup once. Processes that fork meanwhile need another call.</summary>
+    /// <returns>Whether the cgroup had processes.</returns>
     internal virtual bool Kill()
     {
         bool found = false;
@@ -131,7 +139,11 @@ internal abstract class Cgroup : IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync() => await RemoveAsync(Directories, () => Kill(), _time).ConfigureAwait(false);
 
-    /// <summary>Kills what is in the directories and removes them.</summary>
+    /// <summary>Kills the processes in the directories and removes the directories.</summary>
+    /// <param name="directories">Directories of cgroups.</param>
+    /// <param name="kill">Kills their processes.</param>
+    /// <param name="time">Clock of the pauses between attempts.</param>
+    /// <exception cref="IOException">A directory still has processes 10 s after they were killed.</exception>
     internal static async Task RemoveAsync(IReadOnlyList<string> directories, Action kill, TimeProvider time)
     {
         long start = time.GetTimestamp();
@@ -150,21 +162,23 @@ internal abstract class Cgroup : IAsyncDisposable
                 throw new IOException($"The cgroup {left} still has processes {RemovalPatience.TotalSeconds:0} s after they were killed.");
             }
 
-            // Most are gone at once.
+            // Most cgroups are empty at once.
             await Task.Delay(elapsed < RemovalPatience / 10 ? RemovalPause : LongRemovalPause, time).ConfigureAwait(false);
         }
     }
 
+    /// <summary>Reads a file <c>cgroup.procs</c>.</summary>
+    /// <returns>Process ids; none if the file cannot be read.</returns>
     internal static IReadOnlyList<int> ReadProcesses(string procsFile)
     {
         try
         {
-            // As bytes, here and below, because a clean-up reads these files every few milliseconds.
+            // This class parses bytes, not text, because a clean-up reads these files every few milliseconds.
             List<int> found = [];
             ReadOnlySpan<byte> content = File.ReadAllBytes(procsFile);
             foreach (Range line in content.Split((byte)'\n'))
             {
-                // Those of another PID namespace are 0; after the last there is nothing.
+                // Processes of another PID namespace are 0. The text after the last line is empty.
                 if (content[line] is { Length: > 0 } number && int.Parse(number, CultureInfo.InvariantCulture) is > 0 and int pid)
                 {
                     found.Add(pid);
@@ -179,7 +193,7 @@ internal abstract class Cgroup : IAsyncDisposable
         }
     }
 
-    // Tasks that a warm-up left in runsc do not count against the run.
+    // Tasks that runsc keeps after a warm-up do not count against the run.
     private protected void SetPids(int limit)
     {
         long kept = Math.Max(0, (ReadNumber(_pids, "pids.current") ?? 0) - HostTasks.Idle);
@@ -196,7 +210,7 @@ internal abstract class Cgroup : IAsyncDisposable
 
     private protected static long? ReadKey(string directory, string file, ReadOnlySpan<byte> key) => FindKey(File.ReadAllBytes(Path.Join(directory, file)), key);
 
-    // Both from one reading, because the kernel sums up all keys for each.
+    // Reads both keys at once, because the kernel computes all keys for each read.
     private protected static long? ReadSum(string directory, string file, ReadOnlySpan<byte> first, ReadOnlySpan<byte> second)
     {
         ReadOnlySpan<byte> content = File.ReadAllBytes(Path.Join(directory, file));

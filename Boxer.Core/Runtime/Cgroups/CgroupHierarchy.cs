@@ -1,8 +1,8 @@
 namespace Boxer.Runtime.Cgroups;
 
 /// <summary>
-/// The cgroups of one instance: a directory <c>boxer-&lt;instance&gt;</c> with one cgroup for each sandbox in it. The process of the
-/// application is never moved.
+/// Cgroups of one instance: a directory <c>boxer-&lt;instance&gt;</c> with one cgroup for each sandbox in it. The process of the
+/// application stays in its own cgroup.
 /// </summary>
 internal sealed class CgroupHierarchy : IAsyncDisposable
 {
@@ -18,18 +18,18 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
         _time = time;
     }
 
-    /// <summary>The directories of the instance, one for each hierarchy; they may not exist yet.</summary>
+    /// <summary>Directories of the instance, one for each hierarchy. They need not exist yet.</summary>
     internal IReadOnlyList<string> Directories => _v2 is not null ? [_v2] : [.. _v1!.Values.Distinct(StringComparer.Ordinal)];
 
-    /// <summary>For logs.</summary>
+    /// <summary>Version of cgroups, for logs.</summary>
     internal string Description => _v2 is not null ? "cgroup v2" : "cgroup v1";
 
-    /// <summary>Finds where the cgroups of an instance go, without making anything.</summary>
-    /// <param name="mounts">The controllers of this host.</param>
-    /// <param name="parent">The configured parent, relative to the mount, or <see langword="null"/>.</param>
-    /// <param name="instanceId">The instance.</param>
-    /// <param name="time">Paces removal.</param>
-    /// <exception cref="SandboxPrivilegeException">This host has no usable hierarchy.</exception>
+    /// <summary>Finds the place for the cgroups of an instance. Does not create directories.</summary>
+    /// <param name="mounts">Mounted controllers of this host.</param>
+    /// <param name="parent">Configured parent, relative to the mount point; <see langword="null"/> for the cgroup of this process.</param>
+    /// <param name="instanceId">Id of the instance.</param>
+    /// <param name="time">Clock of the pauses between attempts to remove a cgroup.</param>
+    /// <exception cref="SandboxPrivilegeException">This host has no usable hierarchy. The message has a remedy.</exception>
     internal static CgroupHierarchy Locate(CgroupMounts mounts, string? parent, string instanceId, TimeProvider time)
     {
         string name = "boxer-" + instanceId;
@@ -65,8 +65,8 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
         throw new SandboxPrivilegeException("No cgroup hierarchy with cpu, memory and pids is mounted: mount cgroup2, or set IgnoreCgroups to run without cpu and memory limits.");
     }
 
-    /// <summary>Makes the directories of the instance.</summary>
-    /// <exception cref="SandboxPrivilegeException">They cannot be made.</exception>
+    /// <summary>Creates the directories of the instance.</summary>
+    /// <exception cref="SandboxPrivilegeException">They cannot be created. The message has a remedy.</exception>
     internal void Create()
     {
         try
@@ -92,7 +92,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
         }
     }
 
-    // The pool needs it, and nobody else.
+    // Only the pool needs the freezer, so its absence is not an error.
     private void CreateFreezer()
     {
         if (!_v1!.TryGetValue(CgroupV1.Freezer, out string? freezer))
@@ -110,13 +110,14 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
         }
     }
 
-    /// <summary>Whether what is in a sandbox's cgroup can be frozen.</summary>
+    /// <summary>Whether sandboxes can be frozen.</summary>
     internal bool CanFreeze => _v2 is not null ? CgroupV2.CanFreeze(_v2) : _v1!.ContainsKey(CgroupV1.Freezer);
 
-    /// <summary>Whether a sandbox's cgroup counts processor time.</summary>
+    /// <summary>Whether the cgroups of sandboxes count processor time.</summary>
     internal bool CountsCpu => _v2 is not null || _v1!.ContainsKey("cpuacct");
 
-    /// <summary>Makes the cgroup of one sandbox, which waits.</summary>
+    /// <summary>Creates the cgroup of one sandbox, with the weight of a waiting one.</summary>
+    /// <param name="name">Name of the cgroup.</param>
     internal Cgroup CreateCgroup(string name)
     {
         Cgroup cgroup = _v2 is not null
@@ -139,7 +140,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
         }
     }
 
-    /// <summary>The directories above the instance's that are not there yet, and so are this instance's to take away again.</summary>
+    /// <summary>Finds missing parents of the instance's directories, which <see cref="Create"/> creates and the instance removes again.</summary>
     internal IEnumerable<string> MissingParents()
     {
         foreach (string directory in Directories)
@@ -151,7 +152,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
         }
     }
 
-    /// <summary>Removes directories in which nothing is; others stay.</summary>
+    /// <summary>Removes empty directories. Others stay.</summary>
     internal static void RemoveEmpty(IEnumerable<string> directories)
     {
         foreach (string directory in directories.OrderByDescending(directory => directory.Length))
@@ -162,18 +163,21 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
             {
-                // It has another instance's, or was not made.
+                // The directory has cgroups of another instance, or was not created.
             }
         }
     }
 
-    /// <summary>Removes the directories of the instance and everything in them.</summary>
+    /// <summary>Kills the processes in the directories of the instance, and removes the directories.</summary>
     public async ValueTask DisposeAsync() => await RemoveAsync(Directories, _time).ConfigureAwait(false);
 
-    /// <summary>Removes what an instance left: kills every process in its directories, then removes them.</summary>
+    /// <summary>Removes leftovers of an instance: kills every process in its directories, and removes the directories.</summary>
+    /// <param name="instanceDirectories">Directories of the instance; they need not exist.</param>
+    /// <param name="time">Clock of the pauses between attempts.</param>
+    /// <exception cref="IOException">A directory still has processes 10 s after they were killed.</exception>
     internal static async Task RemoveAsync(IReadOnlyList<string> instanceDirectories, TimeProvider time)
     {
-        // All hierarchies at once: what is to be thawed is in one, and what is to be killed in all.
+        // All hierarchies at once: processes must be killed in all of them, but thawed in one.
         string[] directories = [.. instanceDirectories.Where(Directory.Exists).SelectMany(instance => (string[])[.. Directory.GetDirectories(instance), instance])];
         if (directories.Length > 0)
         {
@@ -188,7 +192,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
             _ = Native.Signal.kill(pid, Native.Signal.SIGKILL);
         }
 
-        // What is frozen in a cgroup of v1 dies only when it goes on.
+        // A frozen process in a cgroup of v1 dies only when it is thawed.
         foreach (string directory in directories)
         {
             CgroupV1.Thaw(directory);

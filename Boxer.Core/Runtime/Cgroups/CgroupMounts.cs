@@ -3,7 +3,7 @@ using Boxer.Linux;
 
 namespace Boxer.Runtime.Cgroups;
 
-/// <summary>Where the cgroup controllers are on this host, for this process (cgroups(7), proc(5)).</summary>
+/// <summary>Mount points of cgroup controllers on this host, and the cgroups of this process (cgroups(7), proc(5)).</summary>
 internal sealed class CgroupMounts
 {
     private readonly Dictionary<string, (string MountPoint, string OwnDirectory)> _v1 = new(StringComparer.Ordinal);
@@ -16,57 +16,36 @@ internal sealed class CgroupMounts
         _ownUnified = ownUnified;
     }
 
-    /// <summary>The mount point of a cgroup v2 hierarchy, or <see langword="null"/>.</summary>
+    /// <summary>Mount point of a cgroup v2 hierarchy, or <see langword="null"/>.</summary>
     internal string? Unified { get; }
 
-    /// <summary>Reads this process's view.</summary>
+    /// <summary>Reads the mounts and cgroups of this process.</summary>
     internal static CgroupMounts Read() =>
         Parse(File.ReadAllLines("/proc/self/mountinfo"), File.ReadAllLines("/proc/self/cgroup"));
 
     /// <summary>Parses /proc/self/mountinfo and /proc/self/cgroup.</summary>
     internal static CgroupMounts Parse(IEnumerable<string> mountInfo, IEnumerable<string> ownCgroups)
     {
-        var ownPaths = new Dictionary<string, string>(StringComparer.Ordinal);
-        foreach (string line in ownCgroups)
-        {
-            string[] fields = line.Split(':', 3);
-            if (fields.Length == 3)
-            {
-                // The unified hierarchy has no controllers in its line.
-                foreach (string controller in fields[1].Split(','))
-                {
-                    ownPaths[controller] = fields[2];
-                }
-            }
-        }
-
+        Dictionary<string, string> ownPaths = ParseOwnPaths(ownCgroups);
         string? unified = null;
         string unifiedRoot = "/";
         var v1 = new List<(string MountPoint, string MountRoot, string[] Controllers)>();
         foreach (string line in mountInfo)
         {
-            int separator = line.IndexOf(" - ", StringComparison.Ordinal);
-            if (separator < 0)
+            if (line.Split(" - ", 2) is not [var left, var right]
+                || left.Split(' ') is not [_, _, _, var root, var mountPoint, ..]
+                || right.Split(' ') is not [var type, _, var options, ..])
             {
                 continue;
             }
 
-            string[] left = line[..separator].Split(' ');
-            string[] right = line[(separator + 3)..].Split(' ');
-            if (left.Length < 5 || right.Length < 3)
+            if (type == "cgroup2" && unified is null)
             {
-                continue;
+                (unified, unifiedRoot) = (MountTable.Unescape(mountPoint), MountTable.Unescape(root));
             }
-
-            string mountPoint = MountTable.Unescape(left[4]);
-            if (right[0] == "cgroup2")
+            else if (type == "cgroup")
             {
-                unifiedRoot = unified is null ? MountTable.Unescape(left[3]) : unifiedRoot;
-                unified ??= mountPoint;
-            }
-            else if (right[0] == "cgroup")
-            {
-                v1.Add((mountPoint, MountTable.Unescape(left[3]), right[2].Split(',')));
+                v1.Add((MountTable.Unescape(mountPoint), MountTable.Unescape(root), options.Split(',')));
             }
         }
 
@@ -83,13 +62,13 @@ internal sealed class CgroupMounts
         return mounts;
     }
 
-    /// <summary>The v1 directory of this process's own cgroup for a controller, or <see langword="null"/> where it is not mounted.</summary>
+    /// <summary>Gets the directory of this process's cgroup for a v1 controller, or <see langword="null"/> if the controller is not mounted.</summary>
     internal string? OwnDirectory(string controller) => _v1.TryGetValue(controller, out (string, string Own) found) ? found.Own : null;
 
-    /// <summary>The v1 mount point of a controller, or <see langword="null"/> where it is not mounted.</summary>
+    /// <summary>Gets the mount point of a v1 controller, or <see langword="null"/> if the controller is not mounted.</summary>
     internal string? MountPoint(string controller) => _v1.TryGetValue(controller, out (string MountPoint, string) found) ? found.MountPoint : null;
 
-    /// <summary>The least memory limit of this process's own cgroup and those above it, in bytes; <see langword="null"/> for none.</summary>
+    /// <summary>Reads the lowest memory limit of this process's cgroup and those above it, in bytes; <see langword="null"/> without a limit.</summary>
     internal long? ReadMemoryLimit()
     {
         (string? own, string? mountPoint, string file) = OwnDirectory("memory") is { } v1
@@ -108,9 +87,28 @@ internal sealed class CgroupMounts
         return least;
     }
 
+    /// <summary>Joins a mount point and a path in it that may begin and end with a slash.</summary>
     internal static string Join(string directory, string relative) => Path.Join(directory, relative.Trim('/')).TrimEnd('/');
 
-    // Inside a container the mount may show only a part of the hierarchy, and the path then starts at that part.
+    private static Dictionary<string, string> ParseOwnPaths(IEnumerable<string> ownCgroups)
+    {
+        var paths = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (string line in ownCgroups)
+        {
+            if (line.Split(':', 3) is [_, var controllers, var path])
+            {
+                // The line of the unified hierarchy has no controllers, so its key is empty.
+                foreach (string controller in controllers.Split(','))
+                {
+                    paths[controller] = path;
+                }
+            }
+        }
+
+        return paths;
+    }
+
+    // In a container the mount can show only a part of the hierarchy. The path then starts at that part.
     private static string RelativeTo(string mountRoot, string path) =>
         mountRoot != "/" && (path == mountRoot || path.StartsWith(mountRoot + "/", StringComparison.Ordinal)) ? path[mountRoot.Length..] : path;
 }

@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime.Cgroups;
 
-/// <summary>A cgroup in the v1 hierarchies (cgroups(7); kernel documentation admin-guide/cgroup-v1).</summary>
+/// <summary>Cgroup in the v1 hierarchies (cgroups(7); kernel documentation admin-guide/cgroup-v1).</summary>
 internal sealed class CgroupV1 : Cgroup
 {
     private const int LeastQuotaMicroseconds = 1_000;
@@ -12,7 +12,7 @@ internal sealed class CgroupV1 : Cgroup
     private const string MemoryFile = "memory.limit_in_bytes";
     private const string MemoryAndSwapFile = "memory.memsw.limit_in_bytes";
 
-    // The kernel charges in batches, so that the last bytes below a limit may not show.
+    // The kernel charges memory in batches, so the recorded peak can be below the limit by a few batches.
     private const int ChargedAhead = 2 << 20;
 
     private readonly string _cpu;
@@ -29,7 +29,7 @@ internal sealed class CgroupV1 : Cgroup
         _freezer = directories.GetValueOrDefault(Freezer);
     }
 
-    /// <summary>The controller that freezes, where the host has it.</summary>
+    /// <summary>Name of the freezer controller, which not every host has.</summary>
     internal const string Freezer = "freezer";
 
     internal override void Apply(CgroupLimits limits)
@@ -40,7 +40,7 @@ internal sealed class CgroupV1 : Cgroup
         SetCpu(limits.CpuCores);
     }
 
-    // The kernel refuses (EINVAL) a memory limit above that of memory and swap. A sandbox that waited has limits already, so the order matters.
+    // The kernel rejects (EINVAL) a memory limit above the limit of memory and swap. A sandbox of the pool has limits already, so the order matters.
     private void SetMemory(long bytes)
     {
         bool countsSwap = File.Exists(Path.Join(_memory, MemoryAndSwapFile));
@@ -63,12 +63,12 @@ internal sealed class CgroupV1 : Cgroup
 
         if (!countsSwap && File.Exists(Path.Join(_memory, "memory.swappiness")))
         {
-            // A kernel that does not account for swap: without this the sandbox would be swapped out past its limit.
+            // The kernel does not count swap. With swappiness 0 it does not swap out the sandbox's memory past the limit.
             Write(_memory, "memory.swappiness", "0");
         }
     }
 
-    // The least of the cgroups above, for our period; null where none that this process can see has one.
+    // Returns the lowest quota of the visible cgroups above, converted to Boxer's period; null if none has a quota.
     private long? LeastQuotaAbove()
     {
         long? least = null;
@@ -92,17 +92,17 @@ internal sealed class CgroupV1 : Cgroup
         }
         catch (IOException exception) when (exception.HResult == Errno.EINVAL && LeastQuotaAbove() is { } most && most < quota)
         {
-            // In v1 a cgroup cannot be given more than those above it, though it gets no more than they have in any case, as in v2.
+            // In v1 the kernel rejects a quota above that of a parent. In v2 it accepts it; the parent's quota limits the cgroup in both cases.
             WriteQuota(most);
         }
 
         void WriteQuota(long value) => Write(_cpu, "cpu.cfs_quota_us", value.ToString(CultureInfo.InvariantCulture));
     }
 
-    // 1024 shares are what 100 is in v2.
+    // 1024 shares are equivalent to a weight of 100 in v2.
     internal override void SetCpuWeight(int weight) => Write(_cpu, "cpu.shares", (weight * 1024 / 100).ToString(CultureInfo.InvariantCulture));
 
-    // By the most it ever had, because newer kernels do not count failed charges any more.
+    // Compares the peak with the limit, because newer kernels do not count failed charges.
     internal override OutOfMemory ReadOutOfMemory() =>
         (ReadKey(_memory, "memory.oom_control", "oom_kill"u8) ?? 0) == 0 ? OutOfMemory.None
         : ReadNumber(_memory, "memory.max_usage_in_bytes") + ChargedAhead < ReadNumber(_memory, MemoryFile) ? OutOfMemory.Host
@@ -115,7 +115,7 @@ internal sealed class CgroupV1 : Cgroup
 
     internal override long? ReadPeakCharge() => ReadNumber(_memory, "memory.max_usage_in_bytes");
 
-    internal override (SafeFileHandle Descriptor, uint Events) OpenOutOfMemoryWatch()
+    internal override (SafeFileHandle Descriptor, uint Events) OpenOutOfMemoryEvents()
     {
         var notification = new SafeFileHandle(Check.Result(SysEventfd.eventfd(0, SysEventfd.EFD_CLOEXEC | SysEventfd.EFD_NONBLOCK), "eventfd"), ownsHandle: true);
         try
@@ -143,7 +143,7 @@ internal sealed class CgroupV1 : Cgroup
 
     internal override void Thaw() => Thaw(_freezer);
 
-    // What is frozen dies only when it goes on.
+    // A frozen process dies only when it is thawed.
     internal override bool Kill()
     {
         bool found = base.Kill();
@@ -151,8 +151,8 @@ internal sealed class CgroupV1 : Cgroup
         return found;
     }
 
-    /// <summary>Makes what is in a directory go on, if it is one of a freezer.</summary>
-    /// <param name="directory">The directory.</param>
+    /// <summary>Thaws the processes in a directory, if it belongs to the freezer.</summary>
+    /// <param name="directory">Directory of a cgroup, or <see langword="null"/>.</param>
     internal static void Thaw(string? directory)
     {
         if (directory is not null && File.Exists(Path.Join(directory, StateFile)))
@@ -161,5 +161,6 @@ internal sealed class CgroupV1 : Cgroup
         }
     }
 
+    /// <summary>Converts cores to microseconds of processor time in a period; at least 1,000, the kernel's minimum.</summary>
     internal static long Quota(double cores, int period) => Math.Max(LeastQuotaMicroseconds, (long)Math.Round(cores * period));
 }

@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime.Cgroups;
 
-/// <summary>A cgroup in the v2 hierarchy (kernel documentation admin-guide/cgroup-v2).</summary>
+/// <summary>Cgroup in the v2 hierarchy (kernel documentation admin-guide/cgroup-v2).</summary>
 internal sealed class CgroupV2 : Cgroup
 {
     private const string FreezeFile = "cgroup.freeze";
@@ -18,7 +18,7 @@ internal sealed class CgroupV2 : Cgroup
 
     internal override void Apply(CgroupLimits limits)
     {
-        // The sandbox is one unit: when the kernel must kill, nothing of it is to go on half-dead.
+        // If the out-of-memory killer kills one process of the sandbox, it must kill all of them.
         Write(_directory, "memory.oom.group", "1");
         if (File.Exists(Path.Join(_directory, "memory.swap.max")))
         {
@@ -35,7 +35,7 @@ internal sealed class CgroupV2 : Cgroup
 
     internal override void SetCpuWeight(int weight) => Write(_directory, "cpu.weight", weight.ToString(CultureInfo.InvariantCulture));
 
-    // "oom" counts what reached the limit of this cgroup; kills for a limit above it are not among them.
+    // "oom" counts only events for the limit of this cgroup, not for a limit above it.
     internal override OutOfMemory ReadOutOfMemory() =>
         (ReadKey(_directory, "memory.events", "oom_kill"u8) ?? 0) == 0 ? OutOfMemory.None
         : (ReadKey(_directory, "memory.events", "oom"u8) ?? 0) == 0 ? OutOfMemory.Host
@@ -47,8 +47,8 @@ internal sealed class CgroupV2 : Cgroup
 
     internal override long? ReadPeakCharge() => ReadNumber(_directory, "memory.peak");
 
-    // The kernel reports a change of this file as an exceptional condition, against what was last read of the same descriptor.
-    internal override (SafeFileHandle Descriptor, uint Events) OpenOutOfMemoryWatch()
+    // The kernel reports a change of this file since the last read of the same descriptor as an exceptional condition.
+    internal override (SafeFileHandle Descriptor, uint Events) OpenOutOfMemoryEvents()
     {
         SafeFileHandle file = File.OpenHandle(Path.Join(_directory, "memory.events"));
         try
@@ -69,8 +69,8 @@ internal sealed class CgroupV2 : Cgroup
         RandomAccess.Read(descriptor, content, 0);
     }
 
-    /// <summary>Whether what is in a cgroup can be frozen: since Linux 5.2.</summary>
-    /// <param name="directory">Its directory.</param>
+    /// <summary>Whether a cgroup can be frozen: since Linux 5.2.</summary>
+    /// <param name="directory">Directory of the cgroup.</param>
     internal static bool CanFreeze(string directory) => File.Exists(Path.Join(directory, FreezeFile));
 
     internal override void Freeze()

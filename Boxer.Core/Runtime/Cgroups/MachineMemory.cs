@@ -2,10 +2,10 @@ using System.Globalization;
 
 namespace Boxer.Runtime.Cgroups;
 
-/// <summary>The memory that this process's sandboxes can have at all.</summary>
+/// <summary>Memory that all sandboxes of this process can have together.</summary>
 internal static class MachineMemory
 {
-    /// <summary>In bytes: the machine's memory (proc(5), meminfo), or the limit of this process's own cgroup where that is less.</summary>
+    /// <summary>Reads the memory of the machine (proc(5), meminfo) in bytes, or the limit of this process's cgroup if that is lower.</summary>
     internal static long ReadBytes()
     {
         string line = File.ReadLines("/proc/meminfo").First(line => line.StartsWith("MemTotal:", StringComparison.Ordinal));

@@ -5,7 +5,7 @@ using Boxer.Linux;
 
 namespace Boxer.Runtime.Init;
 
-/// <summary>The boxer-init program as a file on this host.</summary>
+/// <summary>Finds and installs the boxer-init program on this host.</summary>
 [UnsupportedOSPlatform("windows")]
 internal static class InitBinary
 {
@@ -15,7 +15,8 @@ internal static class InitBinary
     private const UnixFileMode ExecutableMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
         | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
 
-    /// <summary>Where the file of this processor may be, in the order in which it is looked for.</summary>
+    /// <summary>Gets the possible paths of the program for this processor, in search order.</summary>
+    /// <exception cref="PlatformNotSupportedException">The program does not exist for this processor.</exception>
     internal static IReadOnlyList<string> Candidates()
     {
         string architecture = RuntimeInformation.ProcessArchitecture switch
@@ -35,8 +36,8 @@ internal static class InitBinary
         ];
     }
 
-    /// <summary>Finds the file that was built or installed with this assembly. It may lack the permission to be executed.</summary>
-    /// <exception cref="FileNotFoundException">It is in none of the places; the message lists them.</exception>
+    /// <summary>Finds the program that was built or installed with this assembly. The file may lack the permission to execute it.</summary>
+    /// <exception cref="FileNotFoundException">None of the paths exists. The message lists them.</exception>
     internal static string Find()
     {
         IReadOnlyList<string> candidates = Candidates();
@@ -45,13 +46,13 @@ internal static class InitBinary
     }
 
     /// <summary>
-    /// Installs an executable copy as <c>bin/HASH/boxer-init</c>, because packages do not keep the permission to execute.
-    /// An existing copy is used only if its content and mode are right.
+    /// Installs an executable copy as <c>bin/HASH/boxer-init</c>, because packages do not preserve the permission to execute.
+    /// Uses an existing copy only if its content and mode are correct.
     /// </summary>
-    /// <param name="source">The file from <see cref="Find"/>.</param>
-    /// <param name="directory">An existing directory that only this user can write to.</param>
-    /// <param name="cancellationToken">Gives up; nothing is left behind.</param>
-    /// <returns>The absolute path of the copy.</returns>
+    /// <param name="source">Path from <see cref="Find"/>.</param>
+    /// <param name="directory">Existing directory that only this user can write to.</param>
+    /// <param name="cancellationToken">Cancels the operation; no partial copy remains.</param>
+    /// <returns>Absolute path of the copy.</returns>
     internal static async Task<string> InstallAsync(string source, string directory, CancellationToken cancellationToken)
     {
         byte[] content = await File.ReadAllBytesAsync(source, cancellationToken).ConfigureAwait(false);
@@ -69,9 +70,9 @@ internal static class InitBinary
         return target;
     }
 
-    /// <summary>Takes away the copies that nobody finished.</summary>
-    /// <param name="directory">The home.</param>
-    /// <param name="time">The clock: another process may be at one that is young.</param>
+    /// <summary>Removes unfinished copies that are older than an hour. Another process may still be writing a younger one.</summary>
+    /// <param name="directory">Directory that was given to <see cref="InstallAsync"/>.</param>
+    /// <param name="time">Clock for the age of the files.</param>
     internal static void Sweep(string directory, TimeProvider time)
     {
         string bin = Path.Combine(directory, "bin");

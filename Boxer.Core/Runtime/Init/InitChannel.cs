@@ -4,12 +4,11 @@ using System.Net.Sockets;
 namespace Boxer.Runtime.Init;
 
 /// <summary>
-/// The host's end of the control socket of one sandbox. Sends may come from any thread; one reader at a time.
+/// Host's end of the control socket of one sandbox. Any thread may send; only one may read at a time.
 /// </summary>
 /// <remarks>
-/// A send to a PID 1 that has closed the socket ends quietly: why it did, and then <see cref="InitClosed"/>, come from
-/// <see cref="ReadEventAsync"/>, which is the one place to learn how a sandbox fares. A send that was cancelled in the middle of
-/// a frame closes the sending side, on which PID 1 kills everything and exits.
+/// A send succeeds if PID 1 has closed the socket: <see cref="ReadEventAsync"/> alone reports the state of a sandbox, first the reason and then
+/// <see cref="InitClosed"/>. A send that is cancelled in the middle of a frame closes the sending side; PID 1 then kills every process and exits.
 /// </remarks>
 internal sealed class InitChannel : IAsyncDisposable
 {
@@ -23,20 +22,21 @@ internal sealed class InitChannel : IAsyncDisposable
     private bool _readClosed;
     private int _disposed;
 
-    /// <summary>Takes over the socket.</summary>
-    /// <param name="socket">The host's end of an AF_UNIX stream socketpair; disposed with this channel.</param>
+    /// <summary>Initializes a channel.</summary>
+    /// <param name="socket">Host's end of an AF_UNIX stream socketpair. The channel disposes it.</param>
     internal InitChannel(Socket socket)
     {
         ArgumentNullException.ThrowIfNull(socket);
         _socket = socket;
     }
 
-    /// <summary>Whether PID 1 has neither said anything that was not read, nor hung up.</summary>
+    /// <summary>Whether there is nothing to read: neither an event nor the end of the socket.</summary>
     internal bool IsSilent => _start == _end && !_socket.Poll(0, SelectMode.SelectRead);
 
     /// <summary>Waits until PID 1 has booted.</summary>
-    /// <exception cref="InitProtocolException">PID 1 said something else, or speaks another version, or reports a fault.</exception>
-    /// <exception cref="EndOfStreamException">PID 1 or its sandbox died before.</exception>
+    /// <param name="cancellationToken">Cancels the wait.</param>
+    /// <exception cref="InitProtocolException">PID 1 sent another event, uses another version, or reports a fault.</exception>
+    /// <exception cref="EndOfStreamException">PID 1 or its sandbox died.</exception>
     internal async Task ReadReadyAsync(CancellationToken cancellationToken)
     {
         switch (await ReadEventAsync(cancellationToken).ConfigureAwait(false))
@@ -52,23 +52,23 @@ internal sealed class InitChannel : IAsyncDisposable
         }
     }
 
-    /// <summary>Sends what to run; PID 1 prepares it at once and waits for files and <see cref="GoAsync"/>.</summary>
-    /// <param name="start">The work.</param>
-    /// <param name="frame">Its START frame (<see cref="InitProtocol.EncodeStart"/>).</param>
-    /// <param name="cancellationToken">Cancels the call; the channel is of no use after.</param>
-    /// <exception cref="InvalidOperationException">PID 1 is not ready, or this was called before.</exception>
+    /// <summary>Sends START. PID 1 prepares the run at once and waits for files and <see cref="GoAsync"/>.</summary>
+    /// <param name="start">Description of the run.</param>
+    /// <param name="frame">Its START frame (<see cref="InitEncoder.EncodeStart"/>).</param>
+    /// <param name="cancellationToken">Cancels the send; the channel cannot be used afterwards.</param>
+    /// <exception cref="InvalidOperationException">PID 1 is not ready, or START was sent before.</exception>
     internal async Task StartAsync(InitStart start, ReadOnlyMemory<byte> frame, CancellationToken cancellationToken)
     {
         _conversation.Begin(start);
         await SendAsync(frame, cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>Has a command executed before the wait; see PROTOCOL.md.</summary>
-    /// <param name="frame">The WARM_UP frame of the command and what it is to find; its outputs and what it prints go nowhere.</param>
-    /// <param name="cancellationToken">Gives up; the channel is of no use after.</param>
-    /// <returns>How it ended: whatever that is, PID 1 waits.</returns>
-    /// <exception cref="InvalidOperationException">PID 1 is not ready, or has its work already.</exception>
-    /// <exception cref="InitProtocolException">PID 1 said something else, or reports a fault.</exception>
+    /// <summary>Runs a command to warm up the sandbox (see PROTOCOL.md), and waits for its end.</summary>
+    /// <param name="frame">WARM_UP frame of the command. Its output is discarded.</param>
+    /// <param name="cancellationToken">Cancels the wait; the channel cannot be used afterwards.</param>
+    /// <returns>End of the command. PID 1 is then ready for START, however the command ended.</returns>
+    /// <exception cref="InvalidOperationException">PID 1 is not ready, or START was sent before.</exception>
+    /// <exception cref="InitProtocolException">PID 1 sent another event, or reports a fault.</exception>
     /// <exception cref="EndOfStreamException">PID 1 or its sandbox died.</exception>
     internal async Task<InitWarmedUp> WarmUpAsync(ReadOnlyMemory<byte> frame, CancellationToken cancellationToken)
     {
@@ -83,16 +83,16 @@ internal sealed class InitChannel : IAsyncDisposable
         };
     }
 
-    /// <summary>Sends one input file; call it between <see cref="StartAsync"/> and <see cref="GoAsync"/>, one at a time.</summary>
-    /// <param name="path">The absolute path in the sandbox; parents are made, an existing file is replaced.</param>
-    /// <param name="executable">Mode 0555 instead of 0444.</param>
-    /// <param name="content">The content, read to its end.</param>
-    /// <param name="cancellationToken">Gives up; the channel is of no use after.</param>
+    /// <summary>Sends one input file. Call it between <see cref="StartAsync"/> and <see cref="GoAsync"/>, for one file at a time.</summary>
+    /// <param name="path">Absolute path in the sandbox. PID 1 makes missing parents and replaces an existing file.</param>
+    /// <param name="executable">Whether the file has the mode 0555 instead of 0444.</param>
+    /// <param name="content">Content, read to its end.</param>
+    /// <param name="cancellationToken">Cancels the send; the channel cannot be used afterwards.</param>
     /// <exception cref="ArgumentException">The path is not a clean absolute path.</exception>
     internal async Task SendFileAsync(string path, bool executable, Stream content, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(content);
-        await SendAsync(InitProtocol.EncodeFileBegin(path, executable), cancellationToken).ConfigureAwait(false);
+        await SendAsync(InitEncoder.EncodeFileBegin(path, executable), cancellationToken).ConfigureAwait(false);
         byte[] buffer = ArrayPool<byte>.Shared.Rent(InitProtocol.HeaderSize + InitProtocol.MaxPayload);
         try
         {
@@ -109,32 +109,37 @@ internal sealed class InitChannel : IAsyncDisposable
             ArrayPool<byte>.Shared.Return(buffer);
         }
 
-        await SendAsync(InitProtocol.EncodeEmpty(InitFrameType.FileEnd), cancellationToken).ConfigureAwait(false);
+        await SendAsync(InitEncoder.EncodeEmpty(InitFrameType.FileEnd), cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>Sends whole frames of the workspace; call it as <see cref="SendFileAsync"/>.</summary>
+    /// <summary>Sends complete frames of the workspace. Call it between <see cref="StartAsync"/> and <see cref="GoAsync"/>.</summary>
+    /// <param name="frames">Frames, one after the other.</param>
+    /// <param name="cancellationToken">Cancels the send; the channel cannot be used afterwards.</param>
     internal Task SendFramesAsync(ReadOnlyMemory<byte> frames, CancellationToken cancellationToken) => SendAsync(frames, cancellationToken);
 
-    /// <summary>Has the command executed.</summary>
+    /// <summary>Starts the command.</summary>
+    /// <param name="cancellationToken">Cancels the send; the channel cannot be used afterwards.</param>
     internal Task GoAsync(CancellationToken cancellationToken) =>
-        SendAsync(InitProtocol.EncodeEmpty(InitFrameType.Go), cancellationToken);
+        SendAsync(InitEncoder.EncodeEmpty(InitFrameType.Go), cancellationToken);
 
-    /// <summary>Has every process killed; the end is reported as usual. Before <see cref="GoAsync"/>, PID 1 just exits.</summary>
+    /// <summary>Kills every process of the command. PID 1 reports the end as usual. Before <see cref="GoAsync"/>, it exits.</summary>
+    /// <param name="cancellationToken">Cancels the send; the channel cannot be used afterwards.</param>
     internal Task KillAsync(CancellationToken cancellationToken) =>
-        SendAsync(InitProtocol.EncodeEmpty(InitFrameType.Kill), cancellationToken);
+        SendAsync(InitEncoder.EncodeEmpty(InitFrameType.Kill), cancellationToken);
 
     /// <summary>Sends a signal to the command's process group.</summary>
-    /// <param name="signal">1 to 64.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="signal">Number of the signal, 1 to 64.</param>
+    /// <param name="cancellationToken">Cancels the send; the channel cannot be used afterwards.</param>
     internal Task SignalAsync(int signal, CancellationToken cancellationToken) =>
-        SendAsync(InitProtocol.EncodeSignal(signal), cancellationToken);
+        SendAsync(InitEncoder.EncodeSignal(signal), cancellationToken);
 
     /// <summary>
-    /// Reads the next event. After a run without outputs, or after <see cref="InitOutputDone"/>, there is nothing to wait for:
+    /// Reads the next event. After the end of a run without outputs, or after the last <see cref="InitOutputDone"/>, no event follows:
     /// dispose the channel, and PID 1 exits.
     /// </summary>
-    /// <returns>The event; <see cref="InitClosed"/> at the end, again and again.</returns>
-    /// <exception cref="InitProtocolException">PID 1 broke the protocol; destroy the sandbox.</exception>
+    /// <param name="cancellationToken">Cancels the read; a later read continues it.</param>
+    /// <returns>The event. At the end of the socket, each read returns <see cref="InitClosed"/>.</returns>
+    /// <exception cref="InitProtocolException">PID 1 violated the protocol. Destroy the sandbox.</exception>
     internal async ValueTask<InitEvent> ReadEventAsync(CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed) != 0, this);
@@ -149,13 +154,13 @@ internal sealed class InitChannel : IAsyncDisposable
             return new InitClosed();
         }
 
-        InitEvent initEvent = InitProtocol.Decode(type, _received.AsMemory(_start + InitProtocol.HeaderSize, length));
+        InitEvent initEvent = InitDecoder.Decode(type, _received.AsMemory(_start + InitProtocol.HeaderSize, length));
         _start += InitProtocol.HeaderSize + length;
         _conversation.Accept(initEvent);
         return initEvent;
     }
 
-    /// <summary>Closes the socket; PID 1 kills what is left and exits. No read may be under way.</summary>
+    /// <summary>Closes the socket. PID 1 kills every process and exits. No read may be pending.</summary>
     public ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _disposed, 1) == 0)
@@ -168,7 +173,7 @@ internal sealed class InitChannel : IAsyncDisposable
         return ValueTask.CompletedTask;
     }
 
-    // A frame that is cut off by the end of the stream is dropped: PID 1 died while it wrote.
+    // An incomplete frame at the end of the stream is dropped: PID 1 died while it wrote.
     private async ValueTask<bool> FillAsync(int count, CancellationToken cancellationToken)
     {
         while (_end - _start < count)
@@ -247,7 +252,7 @@ internal sealed class InitChannel : IAsyncDisposable
         }
         catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
         {
-            // Closed already, which is what was wanted.
+            // The socket is already closed.
         }
     }
 

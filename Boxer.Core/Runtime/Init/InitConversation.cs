@@ -1,8 +1,8 @@
 namespace Boxer.Runtime.Init;
 
 /// <summary>
-/// The order of what PID 1 may say, and the bounds over many frames. Feed it every decoded event; it throws at the first
-/// that does not fit.
+/// Checks the order of events of PID 1, and limits that apply to several frames. Give it every decoded event; it throws at the first
+/// violation.
 /// </summary>
 internal sealed class InitConversation
 {
@@ -26,16 +26,16 @@ internal sealed class InitConversation
         Over,
     }
 
-    /// <summary>Whether PID 1 has said all that it has to say.</summary>
+    /// <summary>Whether PID 1 has sent its last event.</summary>
     internal bool IsOver => _state == State.Over;
 
-    /// <summary>The host has sent START.</summary>
+    /// <summary>Records that the host sends START.</summary>
     /// <exception cref="InvalidOperationException">PID 1 is not ready, or START was sent before.</exception>
     internal void Begin(InitStart start)
     {
         if (_state != State.Ready || _begun || _warming)
         {
-            throw new InvalidOperationException("START is sent once, after READY.");
+            throw new InvalidOperationException("START can be sent once, after READY.");
         }
 
         _begun = true;
@@ -50,20 +50,20 @@ internal sealed class InitConversation
         }
     }
 
-    /// <summary>The host has sent WARM_UP.</summary>
-    /// <exception cref="InvalidOperationException">PID 1 is not ready, or warms up already, or START was sent before.</exception>
+    /// <summary>Records that the host sends WARM_UP.</summary>
+    /// <exception cref="InvalidOperationException">PID 1 is not ready, a warm-up is running, or START was sent before.</exception>
     internal void BeginWarmUp()
     {
         if (_state != State.Ready || _begun || _warming)
         {
-            throw new InvalidOperationException("WARM_UP is sent after READY, and before START.");
+            throw new InvalidOperationException("WARM_UP can be sent after READY and before START.");
         }
 
         _warming = true;
     }
 
     /// <summary>Checks the next event.</summary>
-    /// <exception cref="InitProtocolException">It does not fit.</exception>
+    /// <exception cref="InitProtocolException">The event is out of order or exceeds a limit.</exception>
     internal void Accept(InitEvent initEvent)
     {
         if (_state == State.Over)
@@ -129,7 +129,7 @@ internal sealed class InitConversation
         }
     }
 
-    // The next of what was asked for: all of them have bounds and names of their own.
+    // Each walk has its own limits and its own names.
     private void BeginWalk()
     {
         _directories.Clear();
@@ -150,12 +150,12 @@ internal sealed class InitConversation
             throw new InitProtocolException($"PID 1 sent an output below more than {InitProtocol.MaxOutputDepth} directories.");
         }
 
-        // So an output can be written without asking what is there: each path is new and below a directory that was announced. Of a workspace directories
-        // that did not change are not announced; nothing is below a file or link.
+        // The receiver can therefore write an output without checking for existing files: each path is new, and its directory was announced. Unchanged
+        // directories of a workspace are not announced, but no path is below a file or link.
         int slash = path.LastIndexOf('/');
         if (_directories.Contains(path) || _files.Contains(path) || (!_walk.IsWorkspace && slash >= 0 && !_directories.Contains(path[..slash])))
         {
-            throw new InitProtocolException("PID 1 sent an output path twice, or one outside of every directory it announced.");
+            throw new InitProtocolException("PID 1 sent an output path twice, or one outside of the directories that it announced.");
         }
 
         for (; slash > 0; slash = path.LastIndexOf('/', slash - 1))
@@ -175,7 +175,7 @@ internal sealed class InitConversation
             throw Unexpected(truncated);
         }
 
-        // One for each reason at the end, and one for each file that could not be read to its end.
+        // PID 1 sends one frame for each reason at the end, and one for each file that it could not read to its end.
         _fileRest = 0;
         if (!endsFile && ++_truncations > Enum.GetValues<InitTruncation>().Length)
         {

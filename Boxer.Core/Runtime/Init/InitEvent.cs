@@ -2,97 +2,96 @@ using Boxer.Common;
 
 namespace Boxer.Runtime.Init;
 
-/// <summary>Something that PID 1 said, checked for form, bounds and order.</summary>
+/// <summary>Event of PID 1, checked for form, limits and order.</summary>
 internal abstract record InitEvent;
 
-/// <summary>PID 1 waits for its work.</summary>
-/// <param name="ProtocolVersion">The version it speaks.</param>
+/// <summary>PID 1 is ready for START or WARM_UP.</summary>
+/// <param name="ProtocolVersion">Version of its protocol.</param>
 internal sealed record InitReady(int ProtocolVersion) : InitEvent;
 
-/// <summary>The command was executed.</summary>
+/// <summary>The command has started.</summary>
 internal sealed record InitStarted : InitEvent;
 
-/// <summary>The command could not be executed; nothing more follows but <see cref="InitClosed"/>.</summary>
-/// <param name="Stage">The step that failed.</param>
-/// <param name="Errno">Its error number.</param>
+/// <summary>The command could not be executed. Only <see cref="InitClosed"/> follows.</summary>
+/// <param name="Stage">Step that failed.</param>
+/// <param name="Errno">Error number of the step.</param>
 internal sealed record InitNotStarted(InitStage Stage, int Errno) : InitEvent;
 
-/// <summary>An input file could not be written; the command was not started, and nothing more follows.</summary>
-/// <param name="Path">The path as it was sent, or what PID 1 claims it to be.</param>
-/// <param name="Errno">The error number, for example 28 (ENOSPC).</param>
+/// <summary>An input file could not be written. The command does not start. Only <see cref="InitClosed"/> follows.</summary>
+/// <param name="Path">Path of the file, according to PID 1.</param>
+/// <param name="Errno">Error number, for example 28 (ENOSPC).</param>
 internal sealed record InitFileFailed(string Path, int Errno) : InitEvent;
 
-/// <summary>The command ended and every other process is gone.</summary>
+/// <summary>The command and every other process have ended.</summary>
 internal sealed record InitEnded : InitEvent
 {
-    /// <summary>The exit code, 0 to 255; <see langword="null"/> when it died of a signal.</summary>
+    /// <summary>Exit code, 0 to 255; <see langword="null"/> if a signal killed the command.</summary>
     public int? ExitCode { get; init; }
 
-    /// <summary>The signal it died of, 1 to 64; else <see langword="null"/>.</summary>
+    /// <summary>Signal that killed the command, 1 to 64; otherwise <see langword="null"/>.</summary>
     public int? Signal { get; init; }
 
-    /// <summary>User time of the command and of every process it left (getrusage(2), RUSAGE_CHILDREN of PID 1).</summary>
+    /// <summary>User time of all processes of the command (getrusage(2), RUSAGE_CHILDREN of PID 1).</summary>
     public TimeSpan UserCpu { get; init; }
 
-    /// <summary>System time of the same.</summary>
+    /// <summary>System time of all processes of the command.</summary>
     public TimeSpan SystemCpu { get; init; }
 
-    /// <summary>The largest resident set of any of them, in bytes; 0 if the sandbox's kernel does not say.</summary>
+    /// <summary>Largest resident set of a process of the command, in bytes; 0 if the sandbox's kernel does not report it.</summary>
     public long MaxResidentBytes { get; init; }
 
     /// <summary>Whether the tmpfs had no free block at the end.</summary>
     public bool IsTmpfsFull { get; init; }
 
-    /// <summary>Processes and threads of the command when KILL came; 0 where it did not.</summary>
+    /// <summary>Number of processes and threads of the command when KILL arrived; 0 without a KILL.</summary>
     public int TasksAtKill { get; init; }
 }
 
-/// <summary>A directory under the output directory; it comes before its entries.</summary>
-/// <param name="Path">Its path relative to the output directory, with <c>/</c> between names.</param>
-/// <param name="Mode">Its permission bits.</param>
+/// <summary>Directory below the output directory or the workspace. It comes before its entries.</summary>
+/// <param name="Path">Relative path, with <c>/</c> between names.</param>
+/// <param name="Mode">Permission bits.</param>
 internal sealed record InitOutputDirectory(string Path, uint Mode) : InitEvent;
 
-/// <summary>A file under the output directory; <paramref name="Size"/> bytes of <see cref="InitOutputData"/> follow.</summary>
-/// <param name="Path">Its path relative to the output directory, with <c>/</c> between names.</param>
-/// <param name="Mode">Its permission bits.</param>
-/// <param name="Size">Its size in bytes.</param>
-/// <param name="ModifiedAt">When it was modified, as the command says.</param>
+/// <summary>File below the output directory or the workspace. <paramref name="Size"/> bytes of <see cref="InitOutputData"/> follow.</summary>
+/// <param name="Path">Relative path, with <c>/</c> between names.</param>
+/// <param name="Mode">Permission bits.</param>
+/// <param name="Size">Size in bytes.</param>
+/// <param name="ModifiedAt">Modification time, which the command can set to any value.</param>
 internal sealed record InitOutputFile(string Path, uint Mode, long Size, DateTimeOffset ModifiedAt) : InitEvent;
 
-/// <summary>A symbolic link of the workspace.</summary>
-/// <param name="Path">Its path relative to the workspace, with <c>/</c> between names.</param>
-/// <param name="Target">What it says, which may lead anywhere.</param>
+/// <summary>Symbolic link of the workspace.</summary>
+/// <param name="Path">Path relative to the workspace, with <c>/</c> between names.</param>
+/// <param name="Target">Target of the link. It can be any path.</param>
 internal sealed record InitOutputLink(string Path, string Target) : InitEvent;
 
-/// <summary>The next bytes of the file announced last.</summary>
-/// <param name="Data">The bytes; valid until the next read of the channel.</param>
+/// <summary>Next bytes of the last announced file.</summary>
+/// <param name="Data">Bytes, valid until the next read of the channel.</param>
 internal sealed record InitOutputData(ReadOnlyMemory<byte> Data) : InitEvent;
 
 /// <summary>
-/// Something was left out. <see cref="InitTruncation.Unreadable"/> may come in the middle of a file and ends it;
-/// what was received of it is not the file.
+/// PID 1 omitted entries. <see cref="InitTruncation.Unreadable"/> can come in the middle of a file and ends it; the file is then incomplete.
 /// </summary>
-/// <param name="Reason">Why.</param>
-/// <param name="Count">How many entries; at least 1.</param>
+/// <param name="Reason">Reason of the omission.</param>
+/// <param name="Count">Number of omitted entries, at least 1.</param>
 internal sealed record InitOutputTruncated(InitTruncation Reason, long Count) : InitEvent;
 
-/// <summary>All output was sent, or all changes of the workspace.</summary>
+/// <summary>PID 1 has sent all outputs, or all changes of the workspace.</summary>
 internal sealed record InitOutputDone : InitEvent;
 
-/// <summary>PID 1 gave up: a frame it could not take, or a step of the preparation that failed. It exits.</summary>
-/// <param name="Stage">What it was doing, printable ASCII.</param>
-/// <param name="Errno">The error number, 0 if there is none.</param>
+/// <summary>PID 1 received an invalid frame, or a step of the preparation failed. PID 1 exits.</summary>
+/// <param name="Stage">Step that failed, in printable ASCII.</param>
+/// <param name="Errno">Error number, or 0.</param>
 internal sealed record InitFault(string Stage, int Errno) : InitEvent;
 
-/// <summary>The command of a warm-up is over, every process of it is gone, and PID 1 waits for its work.</summary>
-/// <param name="End">How it ended.</param>
-/// <param name="Value">The exit code, signal or error number of that.</param>
+/// <summary>The command of a warm-up and all its processes have ended. PID 1 is ready for START or WARM_UP.</summary>
+/// <param name="End">Kind of end.</param>
+/// <param name="Value">Exit code, signal or error number.</param>
 internal sealed record InitWarmedUp(InitWarmUpEnd End, int Value) : InitEvent;
 
-/// <summary>PID 1 closed the socket or died. Whether that was due is for the caller to know from the events before.</summary>
+/// <summary>PID 1 closed the socket or died. The events before show whether the run was complete.</summary>
 internal sealed record InitClosed : InitEvent;
 
-/// <summary>The steps between GO and the command. <see cref="UserNamespace"/> comes after <see cref="ResourceLimits"/>, all others in the order of their numbers.</summary>
+/// <summary>Steps between GO and the command. <see cref="UserNamespace"/> comes after <see cref="ResourceLimits"/>; the others come in the order of their numbers.</summary>
 internal enum InitStage : uint
 {
     /// <summary>setrlimit(2).</summary>
@@ -113,7 +112,7 @@ internal enum InitStage : uint
     /// <summary>capset(2).</summary>
     Capabilities = 7,
 
-    /// <summary>The seccomp filter.</summary>
+    /// <summary>Installing the seccomp filter.</summary>
     Seccomp = 8,
 
     /// <summary>setsid(2).</summary>
@@ -122,33 +121,33 @@ internal enum InitStage : uint
     /// <summary>chdir(2).</summary>
     WorkingDirectory = 10,
 
-    /// <summary>execve(2): 2 (ENOENT) where the program does not exist.</summary>
+    /// <summary>execve(2). The error number is 2 (ENOENT) if the program does not exist.</summary>
     Execute = 11,
 
-    /// <summary>The user namespace, where capabilities were asked for.</summary>
+    /// <summary>Creating the user namespace of a command of user 0.</summary>
     UserNamespace = 12,
 }
 
-/// <summary>How the command of a warm-up ended.</summary>
+/// <summary>Kinds of ends of a warm-up's command.</summary>
 internal enum InitWarmUpEnd : uint
 {
-    /// <summary>By itself.</summary>
+    /// <summary>The command exited.</summary>
     Exited = 0,
 
-    /// <summary>By a signal.</summary>
+    /// <summary>A signal killed the command.</summary>
     Signaled = 1,
 
-    /// <summary>It could not be executed.</summary>
+    /// <summary>The command could not be executed.</summary>
     NotStarted = 2,
 }
 
-/// <summary>Why something under the output directory was left out.</summary>
+/// <summary>Reasons to omit entries of the output directory or of the workspace.</summary>
 internal enum InitTruncation : uint
 {
-    /// <summary>Files that did not fit in the bytes left.</summary>
+    /// <summary>Files larger than the remaining bytes.</summary>
     Bytes = 1,
 
-    /// <summary>More directory entries than asked for; the walk stopped.</summary>
+    /// <summary>More directory entries than allowed; the walk stopped.</summary>
     Entries = 2,
 
     /// <summary>Directories nested deeper than <see cref="InitProtocol.MaxOutputDepth"/>.</summary>
@@ -160,6 +159,6 @@ internal enum InitTruncation : uint
     /// <summary>Symbolic links, FIFOs, sockets and devices.</summary>
     NotRegular = 5,
 
-    /// <summary>Files and directories that could not be read, or not to the end.</summary>
+    /// <summary>Files and directories that could not be read completely.</summary>
     Unreadable = 6,
 }

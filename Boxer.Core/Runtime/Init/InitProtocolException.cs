@@ -1,6 +1,6 @@
 namespace Boxer.Runtime.Init;
 
-/// <summary>PID 1 said something that the protocol does not allow. The channel cannot be used any more.</summary>
+/// <summary>Violation of the protocol by PID 1. The channel cannot be used any more.</summary>
 internal sealed class InitProtocolException : Exception
 {
     internal InitProtocolException(string message)

@@ -1,26 +1,26 @@
 namespace Boxer.Runtime.Init;
 
-/// <summary>What makes one run differ from another: the content of the START frame.</summary>
+/// <summary>Description of a run for PID 1: the content of the START frame.</summary>
 internal sealed record InitStart
 {
-    /// <summary>The whole command; the first entry is looked up in the PATH of <see cref="Environment"/> if it has no slash.</summary>
+    /// <summary>Command with its arguments. PID 1 looks up a first entry without a slash in the PATH of <see cref="Environment"/>.</summary>
     public required IReadOnlyList<string> Arguments { get; init; }
 
-    /// <summary>The whole environment as <c>NAME=value</c>.</summary>
+    /// <summary>Whole environment, as <c>NAME=value</c>.</summary>
     public IReadOnlyList<string> Environment { get; init; } = [];
 
-    /// <summary>The absolute directory to start in; made, and owned by the user, when it is missing.</summary>
+    /// <summary>Absolute path of the working directory. A missing directory is made and belongs to the user.</summary>
     public string WorkingDirectory { get; init; } = "/";
 
-    /// <summary>The user; never <see cref="InitProtocol.ReservedId"/>.</summary>
+    /// <summary>User id; not <see cref="InitProtocol.ReservedId"/>.</summary>
     public required uint UserId { get; init; }
 
-    /// <summary>The group; never <see cref="InitProtocol.ReservedId"/>.</summary>
+    /// <summary>Group id; not <see cref="InitProtocol.ReservedId"/>.</summary>
     public required uint GroupId { get; init; }
 
     /// <summary>
-    /// Capabilities of the command in a user namespace of its own, which has the ids below <see cref="InitProtocol.MappedIds"/> only.
-    /// Only for user 0; every other user has none.
+    /// Capabilities of a command of user 0 in its own user namespace, which has only the ids below <see cref="InitProtocol.MappedIds"/>.
+    /// Must be none for other users.
     /// </summary>
     public InitCapabilities Capabilities { get; init; }
 
@@ -30,38 +30,38 @@ internal sealed record InitStart
     /// <summary>Limits of setrlimit(2) for the command.</summary>
     public IReadOnlyList<InitResourceLimit> ResourceLimits { get; init; } = [];
 
-    /// <summary>The sandbox's host name, at most 64 bytes; empty leaves it.</summary>
+    /// <summary>Host name of the sandbox, at most 64 bytes; empty for no change.</summary>
     public string Hostname { get; init; } = "";
 
-    /// <summary>Directories in memory to mount, in this order.</summary>
+    /// <summary>Directories of the tmpfs, in the order of mounting.</summary>
     public IReadOnlyList<InitTmpfs> Tmpfs { get; init; } = [];
 
-    /// <summary>The most that all of <see cref="Tmpfs"/> may hold together, in bytes; 1 or more.</summary>
+    /// <summary>Size of the tmpfs in bytes, at least 1. It limits all directories of <see cref="Tmpfs"/> together.</summary>
     public long TmpfsBytes { get; init; } = 1;
 
-    /// <summary>Small files to write after the mounts, owned by root, mode 0644.</summary>
+    /// <summary>Small files that PID 1 writes after the mounts. They belong to root and have the mode 0644.</summary>
     public IReadOnlyList<InitTextFile> TextFiles { get; init; } = [];
 
-    /// <summary>The directory to stream after the end; <see langword="null"/>: none.</summary>
+    /// <summary>Directory to send after the end; <see langword="null"/> for none.</summary>
     public InitOutputs? Outputs { get; init; }
 
-    /// <summary>The memory that programs read in /proc/meminfo and in the memory cgroup, in bytes; at least <see cref="InitProtocol.LeastMemory"/>.</summary>
+    /// <summary>Memory in bytes that programs read in /proc/meminfo and in the memory cgroup; at least <see cref="InitProtocol.LeastMemory"/>.</summary>
     public required long MemoryBytes { get; init; }
 
-    /// <summary>The processor time that programs read in the cpu cgroup, in microseconds for each 100,000; at least 1.</summary>
+    /// <summary>Processor time that programs read in the cpu cgroup, in microseconds per 100,000; at least 1.</summary>
     public required int CpuQuota { get; init; }
 
-    /// <summary>The most bytes of the workspace's changed files that are streamed after the end.</summary>
+    /// <summary>Maximum number of bytes of changed files of the workspace to send after the end.</summary>
     public long ChangeBytes { get; init; }
 
-    /// <summary>The most changed entries of the workspace that are streamed after the end; 0: none are looked for.</summary>
+    /// <summary>Maximum number of changed entries of the workspace to send after the end; 0 to send no changes.</summary>
     public int ChangeEntries { get; init; }
 
-    /// <summary>Whether standard error goes where standard output goes.</summary>
+    /// <summary>Whether standard error goes to standard output.</summary>
     public bool MergeOutput { get; init; }
 }
 
-/// <summary>Capabilities that the command may have, as bits of capset(2).</summary>
+/// <summary>Capabilities that a command can have, as bits of capset(2).</summary>
 [Flags]
 internal enum InitCapabilities : ulong
 {
@@ -96,71 +96,62 @@ internal enum InitCapabilities : ulong
     SetFileCapabilities = 1ul << 31,
 
     /// <summary>
-    /// Everything that user 0 gets: installing packages, becoming another user (su, gosu, nginx) and chroot. RLIMIT_NPROC holds for each user that
-    /// the run changes to, and the host's pids cgroup for all of them together.
+    /// All capabilities of user 0: enough to install packages, to become another user (su, gosu, nginx) and for chroot. RLIMIT_NPROC limits each user
+    /// that the run changes to; the host's pids cgroup limits all of them together.
     /// </summary>
     All = ChangeOwner | OverrideAccess | ActAsOwner | KeepSetId | Kill | SetGroupId | SetUserId | ChangeRoot | SetFileCapabilities,
 }
 
-/// <summary>One limit of setrlimit(2); <see cref="ulong.MaxValue"/> is no limit.</summary>
-/// <param name="Resource">The number of the resource, one of <see cref="InitResource"/>.</param>
-/// <param name="Soft">The soft limit.</param>
-/// <param name="Hard">The hard limit.</param>
+/// <summary>Limit of setrlimit(2); <see cref="ulong.MaxValue"/> means no limit.</summary>
+/// <param name="Resource">Resource to limit.</param>
+/// <param name="Soft">Soft limit.</param>
+/// <param name="Hard">Hard limit.</param>
 internal sealed record InitResourceLimit(InitResource Resource, ulong Soft, ulong Hard);
 
-/// <summary>Resources of setrlimit(2), by their Linux numbers.</summary>
+/// <summary>Resources of setrlimit(2) that Boxer limits, by their Linux numbers.</summary>
 internal enum InitResource : uint
 {
     /// <summary>RLIMIT_CPU, seconds.</summary>
     Cpu = 0,
 
-    /// <summary>RLIMIT_FSIZE, bytes.</summary>
-    FileSize = 1,
-
-    /// <summary>RLIMIT_STACK, bytes.</summary>
-    Stack = 3,
-
     /// <summary>RLIMIT_CORE, bytes.</summary>
     Core = 4,
 
-    /// <summary>RLIMIT_NPROC, processes and threads of the user.</summary>
+    /// <summary>RLIMIT_NPROC, number of processes and threads of the user.</summary>
     Processes = 6,
 
-    /// <summary>RLIMIT_NOFILE, one more than the highest descriptor.</summary>
+    /// <summary>RLIMIT_NOFILE, one more than the highest descriptor number.</summary>
     OpenFiles = 7,
-
-    /// <summary>RLIMIT_MEMLOCK, bytes.</summary>
-    LockedMemory = 8,
 }
 
-/// <summary>A directory of the one tmpfs, to mount with nosuid and nodev; where it is missing, it is made.</summary>
-/// <param name="Path">The absolute path.</param>
-/// <param name="Mode">The mode of its root, for example octal 1777.</param>
-/// <param name="UserId">The owner of its root.</param>
-/// <param name="GroupId">The group of its root.</param>
-/// <param name="Kind">What is special about it.</param>
+/// <summary>Directory of the tmpfs, mounted with nosuid and nodev. A missing directory is made.</summary>
+/// <param name="Path">Absolute path.</param>
+/// <param name="Mode">Mode, for example octal 1777.</param>
+/// <param name="UserId">Owner.</param>
+/// <param name="GroupId">Group.</param>
+/// <param name="Kind">Kind of directory.</param>
 internal sealed record InitTmpfs(string Path, uint Mode, uint UserId, uint GroupId, InitTmpfsKind Kind = InitTmpfsKind.Plain);
 
-/// <summary>What is special about a directory of the one tmpfs.</summary>
+/// <summary>Kinds of directories of the tmpfs.</summary>
 internal enum InitTmpfsKind : uint
 {
-    /// <summary>Nothing.</summary>
+    /// <summary>Always mounted.</summary>
     Plain = 0,
 
-    /// <summary>It is left alone if it has an entry: what the image put there stays.</summary>
+    /// <summary>Not mounted if the image has entries in the directory.</summary>
     UnlessUsed = 1,
 
-    /// <summary>TREE frames fill it; at most one.</summary>
+    /// <summary>The workspace, which TREE frames fill. A run has at most one.</summary>
     Workspace = 2,
 }
 
-/// <summary>A small file, owned by root, mode 0644; an existing one is replaced.</summary>
-/// <param name="Path">The absolute path.</param>
-/// <param name="Content">The content.</param>
+/// <summary>Small file of root with the mode 0644. It replaces an existing file.</summary>
+/// <param name="Path">Absolute path.</param>
+/// <param name="Content">Content of the file.</param>
 internal sealed record InitTextFile(string Path, ReadOnlyMemory<byte> Content);
 
-/// <summary>The directory whose files are streamed after the end.</summary>
-/// <param name="Path">The absolute path.</param>
-/// <param name="MaxBytes">The most bytes of all files together; a file that does not fit is left out.</param>
-/// <param name="MaxEntries">The most directory entries that are looked at, whatever they are.</param>
+/// <summary>Directory whose files are sent after the end.</summary>
+/// <param name="Path">Absolute path.</param>
+/// <param name="MaxBytes">Maximum number of bytes of all files together. A file that exceeds the rest is omitted.</param>
+/// <param name="MaxEntries">Maximum number of directory entries to examine, of any kind.</param>
 internal sealed record InitOutputs(string Path, long MaxBytes, int MaxEntries);

@@ -247,7 +247,7 @@ public sealed class RequestValidatorTests
             MemoryBytes = 1 << 28,
             CpuQuota = 100_000,
         };
-        Assert.NotEmpty(Boxer.Runtime.Init.InitProtocol.EncodeStart(start));
+        Assert.NotEmpty(Boxer.Runtime.Init.InitEncoder.EncodeStart(start));
     }
 
     [Fact]

@@ -40,7 +40,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
         await sandbox.Channel.SendFramesAsync(
             new[]
             {
-                Entry(InitFrameType.TreeDirectory, "d"), Entry(InitFrameType.TreeFile, "d/f"), Data("of a file\n"), InitProtocol.EncodeEmpty(InitFrameType.FileEnd),
+                Entry(InitFrameType.TreeDirectory, "d"), Entry(InitFrameType.TreeFile, "d/f"), Data("of a file\n"), InitEncoder.EncodeEmpty(InitFrameType.FileEnd),
                 Entry(InitFrameType.TreeLink, "l", "d"), Entry(InitFrameType.TreeLink, "l", "d/f"), Entry(InitFrameType.TreeCopy, "copy", "d/f"), Entry(InitFrameType.TreeDirectory, "d"),
             }.SelectMany(frame => frame).ToArray(),
             TestContext.Current.CancellationToken);
@@ -73,7 +73,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
         Assert.Equal(new InitFileFailed(path, errno), await sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken));
     }
 
-    private static byte[] Entry(InitFrameType type, string path, string? other = null) => InitProtocol.EncodeTreeEntry(type, 0x1ED, 1_000, 0, path, other);
+    private static byte[] Entry(InitFrameType type, string path, string? other = null) => InitEncoder.EncodeTreeEntry(type, 0x1ED, 1_000, 0, path, other);
 
     private static byte[] Data(string text)
     {
@@ -97,19 +97,19 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     {
         foreach (byte[] frame in (byte[][])
             [
-                InitProtocol.EncodeEmpty(InitFrameType.Go),
-                InitProtocol.EncodeEmpty(InitFrameType.FileEnd),
-                InitProtocol.EncodeFileBegin("/a", executable: false),
-                InitProtocol.EncodeEmpty(InitFrameType.Ready),
+                InitEncoder.EncodeEmpty(InitFrameType.Go),
+                InitEncoder.EncodeEmpty(InitFrameType.FileEnd),
+                InitEncoder.EncodeFileBegin("/a", executable: false),
+                InitEncoder.EncodeEmpty(InitFrameType.Ready),
                 Entry(InitFrameType.TreeFile, "a"),
-                [.. InitProtocol.EncodeStart(Start("true")), .. Entry(InitFrameType.TreeFile, "a")],
-                [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeFile, "a"), .. Entry(InitFrameType.TreeFile, "b")],
-                [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeFile, "a"), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
-                [.. InitProtocol.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeLink, "a")],
-                [.. InitProtocol.ToWarmUp(InitProtocol.EncodeStart(WorkspaceStart("true")))],
-                [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeStart(Start("true"))],
-                [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeFileBegin("/a", executable: false), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
-                [.. InitProtocol.EncodeStart(Start("true")), .. InitProtocol.EncodeEmpty(InitFrameType.Go), .. InitProtocol.EncodeEmpty(InitFrameType.Go)],
+                [.. InitEncoder.EncodeStart(Start("true")), .. Entry(InitFrameType.TreeFile, "a")],
+                [.. InitEncoder.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeFile, "a"), .. Entry(InitFrameType.TreeFile, "b")],
+                [.. InitEncoder.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeFile, "a"), .. InitEncoder.EncodeEmpty(InitFrameType.Go)],
+                [.. InitEncoder.EncodeStart(WorkspaceStart("true")), .. Entry(InitFrameType.TreeLink, "a")],
+                [.. InitEncoder.ToWarmUp(InitEncoder.EncodeStart(WorkspaceStart("true")))],
+                [.. InitEncoder.EncodeStart(Start("true")), .. InitEncoder.EncodeStart(Start("true"))],
+                [.. InitEncoder.EncodeStart(Start("true")), .. InitEncoder.EncodeFileBegin("/a", executable: false), .. InitEncoder.EncodeEmpty(InitFrameType.Go)],
+                [.. InitEncoder.EncodeStart(Start("true")), .. InitEncoder.EncodeEmpty(InitFrameType.Go), .. InitEncoder.EncodeEmpty(InitFrameType.Go)],
             ])
         {
             await using InitSandbox sandbox = await BootAsync();
@@ -172,12 +172,12 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
             return garbage;
         }
 
-        byte[] start = InitProtocol.EncodeStart(WorkspaceStart("true", "argument"));
+        byte[] start = InitEncoder.EncodeStart(WorkspaceStart("true", "argument"));
         byte[] whole =
         [
-            .. start, .. InitProtocol.EncodeFileBegin("/in/file", executable: true), .. InitProtocol.EncodeEmpty(InitFrameType.FileEnd),
+            .. start, .. InitEncoder.EncodeFileBegin("/in/file", executable: true), .. InitEncoder.EncodeEmpty(InitFrameType.FileEnd),
             .. Entry(InitFrameType.TreeDirectory, "d"), .. Entry(InitFrameType.TreeLink, "d/l", "../x"), .. Entry(InitFrameType.TreeFile, "d/f"), .. Data("x"),
-            .. InitProtocol.EncodeEmpty(InitFrameType.FileEnd), .. Entry(InitFrameType.TreeCopy, "c", "d/f"), .. InitProtocol.EncodeEmpty(InitFrameType.Go),
+            .. InitEncoder.EncodeEmpty(InitFrameType.FileEnd), .. Entry(InitFrameType.TreeCopy, "c", "d/f"), .. InitEncoder.EncodeEmpty(InitFrameType.Go),
         ];
         if (kind == 1)
         {

@@ -58,7 +58,7 @@ public sealed class InitProtocolTests
             .. Text("B=ü"), .. U64(1L << 32), .. U32(50_000), .. U32(1), .. U64(7), .. U32(8),
         ];
         byte[] expected = [.. U32((uint)payload.Length), 1, 0, 4, 0, .. payload];
-        Assert.Equal(expected, InitProtocol.EncodeStart(start));
+        Assert.Equal(expected, InitEncoder.EncodeStart(start));
     }
 
     public static TheoryData<string, object> BadStarts() => new()
@@ -97,7 +97,7 @@ public sealed class InitProtocolTests
     public void Start_that_breaks_a_bound_is_refused(string fault, object start)
     {
         Assert.NotEmpty(fault);
-        Assert.Throws<ArgumentException>(() => InitProtocol.EncodeStart((InitStart)start));
+        Assert.Throws<ArgumentException>(() => InitEncoder.EncodeStart((InitStart)start));
     }
 
     [Theory]
@@ -109,7 +109,7 @@ public sealed class InitProtocolTests
     [InlineData("/a/../b")]
     [InlineData("/a\0")]
     public void File_path_that_is_not_clean_is_refused(string path) =>
-        Assert.Throws<ArgumentException>(() => InitProtocol.EncodeFileBegin(path, executable: false));
+        Assert.Throws<ArgumentException>(() => InitEncoder.EncodeFileBegin(path, executable: false));
 
     [Theory]
     [InlineData("")]
@@ -118,15 +118,15 @@ public sealed class InitProtocolTests
     [InlineData("a/../b")]
     [InlineData("a\0")]
     public void Path_of_an_entry_that_is_not_clean_is_refused(string path) =>
-        Assert.Throws<ArgumentException>(() => InitProtocol.EncodeTreeEntry(InitFrameType.TreeFile, 0, 0, 0, path));
+        Assert.Throws<ArgumentException>(() => InitEncoder.EncodeTreeEntry(InitFrameType.TreeFile, 0, 0, 0, path));
 
     [Fact]
     public void Entries_of_a_workspace_have_the_layout_that_the_protocol_page_gives()
     {
         byte[] entry = [.. U32(0x1ED), .. U64(unchecked((ulong)-2)), .. U32(3), .. Text("a/b")];
-        Assert.Equal([.. U32((uint)entry.Length), 9, 0, 1, 0, .. entry], InitProtocol.EncodeTreeEntry(InitFrameType.TreeDirectory, 0x1ED, -2, 3, "a/b"));
+        Assert.Equal([.. U32((uint)entry.Length), 9, 0, 1, 0, .. entry], InitEncoder.EncodeTreeEntry(InitFrameType.TreeDirectory, 0x1ED, -2, 3, "a/b"));
         byte[] link = [.. entry, .. Text("../c")];
-        Assert.Equal([.. U32((uint)link.Length), 11, 0, 1, 0, .. link], InitProtocol.EncodeTreeEntry(InitFrameType.TreeLink, 0x1ED, -2, 3, "a/b", "../c"));
+        Assert.Equal([.. U32((uint)link.Length), 11, 0, 1, 0, .. link], InitEncoder.EncodeTreeEntry(InitFrameType.TreeLink, 0x1ED, -2, 3, "a/b", "../c"));
     }
 
     [Fact]
@@ -200,7 +200,7 @@ public sealed class InitProtocolTests
     public void Frame_that_is_not_well_formed_is_refused(string fault, ushort type, byte[] payload)
     {
         Assert.NotEmpty(fault);
-        Assert.Throws<InitProtocolException>(() => InitProtocol.Decode((InitFrameType)type, payload));
+        Assert.Throws<InitProtocolException>(() => InitDecoder.Decode((InitFrameType)type, payload));
     }
 
     [Fact]
@@ -218,7 +218,7 @@ public sealed class InitProtocolTests
         {
             try
             {
-                InitProtocol.Decode((InitFrameType)type, payload);
+                InitDecoder.Decode((InitFrameType)type, payload);
             }
             catch (InitProtocolException)
             {
@@ -231,7 +231,7 @@ public sealed class InitProtocolTests
         {
             try
             {
-                InitProtocol.Decode((InitFrameType)type, (byte[])[.. numbers.SelectMany(U32), .. tail]);
+                InitDecoder.Decode((InitFrameType)type, (byte[])[.. numbers.SelectMany(U32), .. tail]);
             }
             catch (InitProtocolException)
             {
@@ -247,15 +247,15 @@ public sealed class InitProtocolTests
             byte[] payload = [.. U32(0), .. Text(path)];
             if (clean)
             {
-                return ((InitOutputDirectory)InitProtocol.Decode(InitFrameType.OutputDirectory, payload)).Path == path;
+                return ((InitOutputDirectory)InitDecoder.Decode(InitFrameType.OutputDirectory, payload)).Path == path;
             }
 
             // A lone surrogate is U+FFFD after encoding, which is a path like any other.
-            return HasLoneSurrogate(path) || Record.Exception(() => InitProtocol.Decode(InitFrameType.OutputDirectory, payload)) is InitProtocolException;
+            return HasLoneSurrogate(path) || Record.Exception(() => InitDecoder.Decode(InitFrameType.OutputDirectory, payload)) is InitProtocolException;
         });
 
     private static bool HasLoneSurrogate(string text) => text.EnumerateRunes().Any(rune => rune == Rune.ReplacementChar);
 
     private static InitEvent Decode(InitFrameType type, params byte[][] parts) =>
-        InitProtocol.Decode(type, parts.SelectMany(part => part).ToArray());
+        InitDecoder.Decode(type, parts.SelectMany(part => part).ToArray());
 }
