@@ -98,7 +98,7 @@ public sealed partial class ConfigurationPageTests
     [Fact]
     public void Limits_page_names_every_limit_with_its_default()
     {
-        string table = Between(Read("limits.md"), "| limit, default | result when it is reached |", "\n\n");
+        string table = Between(Read("limits.md"), "| limit, default | over HTTP | result when it is reached |", "\n\n");
         Assert.All(SettingTable.BuiltIn.Limits, limit => Assert.Contains(
             $"`{limit.Name}` {(limit.Default is null ? "none" : Display(limit, limit.Default, withUnit: false))}", table, StringComparison.Ordinal));
     }
