@@ -119,7 +119,7 @@ internal sealed class HostPreparation : IAsyncDisposable
             }
 
             _ready = await PrepareAsync(cancellationToken).ConfigureAwait(false);
-            _ready.Pool?.KeepListedImages();
+            _ready.Pool?.FillListedImages();
             return _ready;
         }
         finally

@@ -1,35 +1,35 @@
 namespace Boxer.Pool;
 
-/// <summary>How many sandboxes of one key should wait, by how often some were taken lately and how long a boot takes.</summary>
+/// <summary>Recent demand for the sandboxes of one key: how often runs asked for one, and how long a boot takes.</summary>
 internal sealed class Demand
 {
-    /// <summary>What counts as lately.</summary>
+    /// <summary>Period of the runs that count.</summary>
     internal static readonly TimeSpan Window = TimeSpan.FromSeconds(2);
 
-    // A boot of this machine lately, in seconds; before the first it is a guess.
+    // Moving average of the duration of boots; a guess before the first one.
     private const double FirstGuess = 0.3;
     private const double Weight = 0.3;
 
     private readonly Queue<TimeSpan> _taken = new();
     private double _bootSeconds = FirstGuess;
 
-    /// <summary>When one was last taken.</summary>
+    /// <summary>Time of the last run that asked for a sandbox.</summary>
     internal TimeSpan LastTaken { get; private set; }
 
-    /// <summary>One was wanted.</summary>
+    /// <summary>Records a run that asked for a sandbox.</summary>
     /// <param name="now">The time.</param>
-    internal void Take(TimeSpan now)
+    internal void AddRun(TimeSpan now)
     {
         LastTaken = now;
         Forget(now);
         _taken.Enqueue(now);
     }
 
-    /// <summary>One was booted.</summary>
-    /// <param name="time">How long that took.</param>
-    internal void Booted(TimeSpan time) => _bootSeconds += Weight * (time.TotalSeconds - _bootSeconds);
+    /// <summary>Records the duration of a boot.</summary>
+    /// <param name="duration">The duration.</param>
+    internal void AddBoot(TimeSpan duration) => _bootSeconds += Weight * (duration.TotalSeconds - _bootSeconds);
 
-    /// <summary>As many as are taken while one boots, and one more.</summary>
+    /// <summary>Returns the number of sandboxes that should be ready: as many as runs take during one boot, and one more.</summary>
     /// <param name="now">The time.</param>
     internal int Target(TimeSpan now)
     {

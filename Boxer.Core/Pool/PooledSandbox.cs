@@ -5,13 +5,13 @@ using Boxer.Runtime;
 
 namespace Boxer.Pool;
 
-/// <summary>A booted sandbox with its network and its image. It serves one run and is destroyed: disposing gives all of it back.</summary>
+/// <summary>A booted sandbox with its network and its image lease. It serves one run. Disposing it destroys the sandbox and releases both.</summary>
 internal sealed class PooledSandbox : IPooledSandbox
 {
-    // Where this host does not say what a sandbox had: somewhat more than one that did nothing takes.
+    // Assumed memory if the host does not measure it: somewhat more than an idle sandbox takes.
     private const long UsualBytes = 32 * ByteSize.MiB;
 
-    // What a hand-over takes beside it: buffers of the runtime, and of the kernel for it.
+    // Additional memory of a hand-over: buffers of the runtime, and of the kernel for it.
     private const long HandOverBytes = 16 * ByteSize.MiB;
     private readonly CleanupStack _held;
     private readonly bool _mayFreeze;
@@ -27,7 +27,7 @@ internal sealed class PooledSandbox : IPooledSandbox
     /// <summary>The sandbox.</summary>
     internal Sandbox Sandbox { get; }
 
-    /// <summary>Its network, of which nothing is open yet.</summary>
+    /// <summary>The network of the sandbox. All traffic is blocked until a policy is applied.</summary>
     internal INetworkAttachment Network { get; }
 
     /// <inheritdoc/>
@@ -39,14 +39,14 @@ internal sealed class PooledSandbox : IPooledSandbox
     /// <inheritdoc/>
     public long LeastBytes => (Sandbox.ReadMemory() ?? UsualBytes) + HandOverBytes;
 
-    /// <summary>Boots one.</summary>
+    /// <summary>Boots a sandbox and warms it up.</summary>
     /// <param name="launcher">Boots sandboxes.</param>
     /// <param name="images">The store that has the image.</param>
-    /// <param name="reference">The image, which is here.</param>
-    /// <param name="digest">What it must be: a tag may mean another image by now.</param>
+    /// <param name="reference">Reference of the image, which must be in the store.</param>
+    /// <param name="digest">Expected digest of the image: the reference may name another image by now.</param>
     /// <param name="mode">The network mode.</param>
-    /// <param name="warmUps">What it does before it waits.</param>
-    /// <param name="cancellationToken">Gives up; what was made is given back.</param>
+    /// <param name="warmUps">The warm-up commands.</param>
+    /// <param name="cancellationToken">Cancels the boot; everything created so far is removed.</param>
     internal static async Task<PooledSandbox> BootAsync(
         SandboxLauncher launcher, IImageStore images, ImageReference reference, string digest, INetworkMode mode, WarmUps warmUps, CancellationToken cancellationToken)
     {
@@ -56,7 +56,7 @@ internal sealed class PooledSandbox : IPooledSandbox
             IImageLease image = held.Push(await images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Never }, cancellationToken).ConfigureAwait(false));
             if (image.Digest != digest)
             {
-                throw new ImageNotFoundException($"{reference} is {image.Digest} now, and not {digest} any more.");
+                throw new ImageNotFoundException($"{reference} is now {image.Digest}, no longer {digest}.");
             }
 
             INetworkAttachment network = held.Push(await mode.PrepareAsync($"boxer-{Guid.NewGuid()}", cancellationToken).ConfigureAwait(false));

@@ -20,7 +20,7 @@ internal sealed class RunnerPool : IAsyncDisposable
     private readonly CancellationToken _stopping;
     private readonly WarmUps _warmUps;
     private readonly SandboxPool<PooledSandbox> _pool;
-    private readonly BackgroundTasks _keeping = new();
+    private readonly BackgroundTasks _filling = new();
 
     /// <summary>Starts an empty pool.</summary>
     /// <param name="options">The options of the runner.</param>
@@ -52,48 +52,48 @@ internal sealed class RunnerPool : IAsyncDisposable
             options.Values.Pool, options.PoolImages, IsBusy, admission, options.DefaultLimits.MemoryBytes!.Value, metrics, time, logger);
     }
 
-    /// <summary>Takes a sandbox for a run, and has the pool replace it.</summary>
+    /// <summary>Takes a sandbox for a run and triggers the boot of another one.</summary>
     /// <param name="reference">The image as the request names it.</param>
     /// <param name="digest">The digest of the image.</param>
     /// <param name="mode">The network mode.</param>
     /// <param name="memoryBytes">The memory limit of the run, in bytes.</param>
-    /// <returns>The sandbox, awake; the caller disposes it. <see langword="null"/> if none waits.</returns>
+    /// <returns>A thawed sandbox that the caller must dispose; <see langword="null"/> if none is ready.</returns>
     internal PooledSandbox? Take(ImageReference reference, string digest, INetworkMode mode, long memoryBytes) =>
         mode.SupportsPooling ? _pool.Take(new PoolKey(digest, mode.Name), reference.ToString(), BootOf(reference, digest, mode), memoryBytes) : null;
 
-    /// <summary>Starts to keep sandboxes of the images that the options list with a number.</summary>
-    internal void KeepListedImages()
+    /// <summary>Starts to boot the minimum number of sandboxes of the images that the options list.</summary>
+    internal void FillListedImages()
     {
-        if (_options.Networks.TryGetValue(SandboxPool<PooledSandbox>.KeptNetwork, out INetworkMode? mode))
+        if (_options.Networks.TryGetValue(PoolImage.NetworkName, out INetworkMode? mode))
         {
             foreach (PoolImage image in _options.PoolImages.Where(image => image.Count > 0))
             {
-                _ = _keeping.Add(KeepAsync(image.Image, mode));
+                _ = _filling.Add(FillAsync(image.Image, mode));
             }
         }
     }
 
-    /// <inheritdoc cref="SandboxPool{T}.GiveUpAsync"/>
-    internal Task<bool> GiveUpAsync(string network, TimeSpan pause) => _pool.GiveUpAsync(network, pause);
+    /// <inheritdoc cref="SandboxPool{T}.EvictOneAsync"/>
+    internal Task<bool> EvictOneAsync(string network, TimeSpan pause) => _pool.EvictOneAsync(network, pause);
 
-    /// <inheritdoc cref="SandboxPool{T}.GiveUpMemory"/>
-    internal void GiveUpMemory() => _pool.GiveUpMemory();
+    /// <inheritdoc cref="SandboxPool{T}.EvictForMemory"/>
+    internal void EvictForMemory() => _pool.EvictForMemory();
 
-    /// <summary>Checks now whether something should be booted, instead of at the next tick.</summary>
-    internal void Wake() => _pool.Wake();
+    /// <inheritdoc cref="SandboxPool{T}.TriggerRefill"/>
+    internal void TriggerRefill() => _pool.TriggerRefill();
 
     /// <summary>Destroys the sandboxes of the pool.</summary>
     public async ValueTask DisposeAsync()
     {
-        await _keeping.WhenAllAsync().ConfigureAwait(false);
+        await _filling.WhenAllAsync().ConfigureAwait(false);
         await _pool.DisposeAsync().ConfigureAwait(false);
     }
 
-    // Runs get the processors first. The pool boots with the rest: half of them, or all if no sandbox of an image waits.
+    // Runs get the processors first. The pool boots with the rest: half of them, or all if no sandbox of an image is ready.
     private bool IsBusy(bool isUrgent) =>
         _admission.IsAnyWaiting || _admission.Count.Running >= Math.Max(1, isUrgent ? Environment.ProcessorCount : Environment.ProcessorCount / 2);
 
-    private async Task KeepAsync(ImageReference reference, INetworkMode mode)
+    private async Task FillAsync(ImageReference reference, INetworkMode mode)
     {
         await Task.Yield();
         try
@@ -101,11 +101,11 @@ internal sealed class RunnerPool : IAsyncDisposable
             IImageLease image = await _images.AcquireAsync(reference, new ImageAcquireOptions { Policy = _options.Values.PullPolicy }, _stopping).ConfigureAwait(false);
             string digest = image.Digest;
             await image.DisposeAsync().ConfigureAwait(false);
-            _pool.Keep(new PoolKey(digest, mode.Name), reference.ToString(), BootOf(reference, digest, mode));
+            _pool.Fill(new PoolKey(digest, mode.Name), reference.ToString(), BootOf(reference, digest, mode));
         }
         catch (Exception exception)
         {
-            // The first run of the image reports the fault, and the pool keeps the image from then on.
+            // The first run of the image reports the fault, and adds the image to the pool.
             Log.PoolImageFailed(_logger, reference.ToString(), exception);
         }
     }

@@ -319,6 +319,6 @@ internal sealed class Run
         }
 
         _services.Metrics.Stage("cleanup", _services.Time.GetElapsedTime(start));
-        _services.Host.Ready?.Pool?.Wake();
+        _services.Host.Ready?.Pool?.TriggerRefill();
     }
 }

@@ -70,7 +70,7 @@ internal sealed class SandboxSource(PreparedHost host, CheckedRequest request, I
         return new RunSandbox(sandbox, network, await applying.ConfigureAwait(false), IsPooled: false);
     }
 
-    // Runs come before sandboxes that may serve a run later: if the mode has no network left, the pool destroys one of its own.
+    // Runs come before sandboxes that may serve a run later: if the mode has no network left, the pool evicts a sandbox.
     private async Task<INetworkAttachment> PrepareNetworkAsync(CancellationToken cancellationToken)
     {
         INetworkMode mode = request.Network;
@@ -82,7 +82,7 @@ internal sealed class SandboxSource(PreparedHost host, CheckedRequest request, I
             }
             catch (SandboxCapacityException exception)
             {
-                if (host.Pool is null || !await host.Pool.GiveUpAsync(mode.Name, exception.RetryAfter).WaitAsync(cancellationToken).ConfigureAwait(false))
+                if (host.Pool is null || !await host.Pool.EvictOneAsync(mode.Name, exception.RetryAfter).WaitAsync(cancellationToken).ConfigureAwait(false))
                 {
                     throw;
                 }

@@ -9,7 +9,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Pool;
 
-/// <summary>The pool with sandboxes that are none, and a clock of the test's own.</summary>
+/// <summary><see cref="SandboxPool{T}"/> with fake sandboxes and a fake clock.</summary>
 public sealed class SandboxPoolTests : IAsyncDisposable
 {
     private const string Kept = "docker.io/library/python:latest";
@@ -25,11 +25,11 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     public SandboxPoolTests() =>
         _admission = new(new AdmissionBounds { Running = 100, MemoryBytes = 1_000, Processors = 2, Waiting = 10, Timeout = TimeSpan.FromMinutes(1) }, _time)
         {
-            IdleWanted = () => _pool!.GiveUpMemory(),
+            IdleWanted = () => _pool!.EvictForMemory(),
         };
 
     [Fact]
-    public async Task What_is_in_use_is_kept_warm_and_frozen_and_each_serves_once()
+    public async Task Take_triggers_the_boot_of_a_frozen_sandbox_and_each_serves_one_run()
     {
         SandboxPool<FakeSandbox> pool = Make();
         Assert.Null(pool.Take(Python, "python", BootAsync));
@@ -47,7 +47,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task Take_leaves_one_that_has_more_memory_than_the_run_may_have()
+    public async Task Take_skips_a_sandbox_with_more_memory_than_the_limit_of_the_run()
     {
         SandboxPool<FakeSandbox> pool = Make();
         pool.Take(Python, "python", BootAsync);
@@ -59,7 +59,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task Demand_sizes_it_within_its_bound()
+    public async Task MaxSandboxes_bounds_the_pool_under_demand()
     {
         SandboxPool<FakeSandbox> pool = Make(options => options.MaxSandboxes = 3);
         await FillAsync(pool, least: 3);
@@ -69,7 +69,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task An_unused_pool_goes_down_to_nothing()
+    public async Task IdleTimeout_evicts_all_sandboxes_of_an_unused_image()
     {
         SandboxPool<FakeSandbox> pool = Make(options => options.IdleTimeout = TimeSpan.FromSeconds(20));
         pool.Take(Python, "python", BootAsync);
@@ -84,14 +84,14 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task A_minimum_waits_for_ever_and_follows_its_reference()
+    public async Task Fill_keeps_the_minimum_and_follows_its_reference()
     {
         SandboxPool<FakeSandbox> pool = Make(options =>
         {
             options.IdleTimeout = TimeSpan.FromSeconds(5);
             options.Images.Add(new() { Image = "python", Count = 2 });
         });
-        pool.Keep(Python, Kept, BootAsync);
+        pool.Fill(Python, Kept, BootAsync);
         await WaitAsync(() => pool.Count == 2);
         FakeSandbox[] old = [.. _all];
 
@@ -99,19 +99,19 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         await TickAsync(2);
         Assert.Equal(2, pool.Count);
 
-        // Another name of the same image changes nothing.
+        // A run with another reference of the same image changes nothing.
         Assert.NotNull(pool.Take(Python, "docker.io/library/other:latest", BootAsync));
         _time.Advance(TimeSpan.FromMinutes(10));
         await WaitAsync(() => pool.Count == 2);
         old = [.. _all];
 
-        // The tag means another image now.
+        // The reference names another image now.
         pool.Take(Python with { ImageDigest = "sha256:newer" }, Kept, BootAsync);
         await WaitAsync(() => old.Count(sandbox => !sandbox.IsDestroyed) == 1 && pool.Count == 2);
     }
 
     [Fact]
-    public async Task A_minimum_has_its_room_in_a_full_pool()
+    public async Task A_minimum_displaces_other_images_in_a_full_pool()
     {
         SandboxPool<FakeSandbox> pool = Make(options =>
         {
@@ -126,13 +126,13 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         await WaitAsync(() => pool.Count == 2);
         FakeSandbox[] others = Frozen();
 
-        pool.Keep(Python, Kept, BootAsync);
+        pool.Fill(Python, Kept, BootAsync);
 
         await WaitAsync(() => others.All(sandbox => sandbox.IsDestroyed) && pool.Count == 2);
     }
 
     [Fact]
-    public async Task What_died_or_is_too_old_is_not_handed_over()
+    public async Task Take_skips_dead_sandboxes_and_MaxAge_evicts_old_ones()
     {
         SandboxPool<FakeSandbox> pool = Make(options => options.MaxAge = TimeSpan.FromMinutes(1));
         pool.Take(Python, "python", BootAsync);
@@ -149,13 +149,13 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         FakeSandbox[] aged = [.. _all];
         _time.Advance(TimeSpan.FromSeconds(61));
 
-        // One goes with each tick.
+        // Each tick evicts one.
         await TickAsync(aged.Length);
         await WaitAsync(() => aged.All(sandbox => sandbox.IsDestroyed));
     }
 
     [Fact]
-    public async Task Nothing_is_booted_ahead_while_those_who_run_need_the_processors()
+    public async Task The_pool_boots_nothing_while_runs_need_the_processors()
     {
         SandboxPool<FakeSandbox> pool = Make();
         _isBusy = true;
@@ -164,12 +164,12 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         Assert.Empty(_all);
 
         _isBusy = false;
-        pool.Wake();
+        pool.TriggerRefill();
         await WaitAsync(() => pool.Count > 0);
     }
 
     [Fact]
-    public async Task A_boot_that_fails_is_tried_again_later_and_later()
+    public async Task A_failed_boot_is_retried_with_growing_delays()
     {
         SandboxPool<FakeSandbox> pool = Make();
         int attempts = 0;
@@ -191,7 +191,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task One_of_a_network_is_given_up_for_a_run_and_none_is_booted_ahead_for_a_while()
+    public async Task EvictOneAsync_evicts_one_of_the_network_mode_and_pauses_its_boots()
     {
         SandboxPool<FakeSandbox> pool = Make();
         PoolKey other = Python with { Network = "other" };
@@ -201,10 +201,10 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         await WaitAsync(() => pool.Count == 4);
         FakeSandbox[] others = _all[2..].ToArray();
 
-        Assert.True(await pool.GiveUpAsync(other.Network, TimeSpan.FromMinutes(1)));
+        Assert.True(await pool.EvictOneAsync(other.Network, TimeSpan.FromMinutes(1)));
         Assert.Equal(1, others.Count(sandbox => sandbox.IsDestroyed));
-        Assert.True(await pool.GiveUpAsync(other.Network, TimeSpan.FromMinutes(1)));
-        Assert.False(await pool.GiveUpAsync(other.Network, TimeSpan.FromMinutes(1)));
+        Assert.True(await pool.EvictOneAsync(other.Network, TimeSpan.FromMinutes(1)));
+        Assert.False(await pool.EvictOneAsync(other.Network, TimeSpan.FromMinutes(1)));
         Assert.Equal(2, pool.Count);
         await TickAsync(3);
         Assert.Null(pool.Take(other, "python", BootAsync));
@@ -216,25 +216,25 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task What_waits_has_a_share_of_the_memory_and_gives_up_only_what_a_run_lacks()
+    public async Task EvictForMemory_evicts_only_the_memory_that_a_run_is_short_of()
     {
         SandboxPool<FakeSandbox> pool = Make();
         await FillAsync(pool);
         int count = pool.Count;
         Assert.Equal(count * FakeSandbox.Bytes, _admission.PromisedBytes);
 
-        // Two of those that wait make room for it.
+        // Evicts two sandboxes.
         using AdmissionQueue.Ticket place = _admission.Enter(null);
         using (await place.AcquireSlotAsync(1_000 - ((count - 2) * FakeSandbox.Bytes), TestContext.Current.CancellationToken))
         {
             Assert.Equal((count - 2, 1_000), (pool.Count, _admission.PromisedBytes));
 
-            // There is no room to boot another.
+            // No memory is left to boot another sandbox.
             _isBusy = false;
             await TickAsync(2);
             Assert.Equal(count - 2, pool.Count);
 
-            // What is taken is the run's.
+            // The promise of the run covers a sandbox that is taken.
             Assert.NotNull(pool.Take(Python, "python", BootAsync));
             Assert.Equal(1_000 - FakeSandbox.Bytes, _admission.PromisedBytes);
         }
@@ -244,7 +244,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task No_more_go_for_a_run_than_it_lacks_though_many_go_at_once()
+    public async Task EvictForMemory_evicts_no_more_than_needed_with_many_evictions_at_once()
     {
         const int Staying = 1;
         for (int round = 0; round < 200; round++)
@@ -258,7 +258,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task One_that_is_being_booted_is_given_up_for_memory()
+    public async Task EvictForMemory_evicts_a_sandbox_whose_boot_is_under_way()
     {
         SandboxPool<FakeSandbox> pool = Make();
         var gate = new TaskCompletionSource();
@@ -282,7 +282,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task One_that_is_being_booted_is_given_up_when_it_is_there()
+    public async Task EvictOneAsync_waits_for_a_boot_under_way_and_evicts_its_sandbox()
     {
         SandboxPool<FakeSandbox> pool = Make();
         var gate = new TaskCompletionSource();
@@ -295,17 +295,17 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         });
         await begun.Task;
 
-        Task<bool> givingUp = pool.GiveUpAsync(Python.Network, TimeSpan.FromMinutes(1));
-        Assert.False(givingUp.IsCompleted);
+        Task<bool> evicting = pool.EvictOneAsync(Python.Network, TimeSpan.FromMinutes(1));
+        Assert.False(evicting.IsCompleted);
         gate.SetResult();
 
-        Assert.True(await givingUp);
+        Assert.True(await evicting);
         Assert.True(Assert.Single(_all).IsDestroyed);
         Assert.Equal(0, pool.Count);
     }
 
     [Fact]
-    public async Task What_cannot_be_thawed_is_destroyed_and_the_next_is_taken()
+    public async Task Take_evicts_a_sandbox_that_cannot_be_thawed_and_takes_the_next()
     {
         SandboxPool<FakeSandbox> pool = Make();
         for (int i = 0; i < 20; i++)
@@ -322,7 +322,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task Disposing_destroys_what_waits_and_what_is_being_booted()
+    public async Task DisposeAsync_destroys_ready_and_booting_sandboxes()
     {
         SandboxPool<FakeSandbox> pool = Make();
         var gate = new TaskCompletionSource();
@@ -362,7 +362,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         return _pool = new(options, PoolImage.Parse(options), _ => _isBusy, _admission, BootBytes, new PoolMetrics(_meter), _time, NullLogger.Instance);
     }
 
-    // To the end of its boots: the first are not taken while others are asked for.
+    // Fills the pool and waits for the end of its boots. No sandbox is taken meanwhile.
     private async Task FillAsync(SandboxPool<FakeSandbox> pool, int least = 4)
     {
         _isBusy = true;
@@ -372,7 +372,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         }
 
         _isBusy = false;
-        pool.Wake();
+        pool.TriggerRefill();
         await WaitAsync(() => pool.Count >= least);
         _isBusy = true;
         await WaitAsync(() => pool.Count * FakeSandbox.Bytes == _admission.PromisedBytes);
@@ -402,7 +402,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         return taken;
     }
 
-    // Those that wait: some may have been taken while the test asked for many.
+    // The sandboxes that are ready: some may have been taken while the test asked for many.
     private FakeSandbox[] Frozen()
     {
         lock (_all)
