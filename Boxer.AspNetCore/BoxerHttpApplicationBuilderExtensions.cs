@@ -4,17 +4,17 @@ using Boxer.AspNetCore.Endpoints;
 
 namespace Microsoft.AspNetCore.Builder;
 
-/// <summary>Puts the HTTP facade of Boxer into an application.</summary>
+/// <summary>Adds the HTTP facade of Boxer to an application.</summary>
 public static class BoxerHttpApplicationBuilderExtensions
 {
     /// <summary>
-    /// Maps the endpoints below a prefix: runs, files, health and <c>openapi/v1.json</c>. Where <see cref="BoxerHttpOptions.ApiKeys"/> has keys, they require the
-    /// policy <see cref="BoxerHttpDefaults.AuthorizationPolicy"/>, else what the application requires of its endpoints: its fallback policy, if it has one.
-    /// <c>healthz</c> requires nothing. All of them refuse requests of other sites' web pages.
+    /// Maps the endpoints below a prefix: runs, files, health and <c>openapi/v1.json</c>. If <see cref="BoxerHttpOptions.ApiKeys"/> is set, the endpoints
+    /// require the policy <see cref="BoxerHttpDefaults.AuthorizationPolicy"/>; otherwise they require the application's fallback policy, if it has one.
+    /// <c>healthz</c> allows anonymous access. All endpoints reject requests from web pages of other sites.
     /// </summary>
-    /// <param name="endpoints">The application's routes.</param>
+    /// <param name="endpoints">The route builder of the application.</param>
     /// <param name="prefix">A path such as <c>/</c> or <c>/sandboxes</c>.</param>
-    /// <returns>A builder of conventions for all of the endpoints, for example more authorization, names or rate limits.</returns>
+    /// <returns>A convention builder for all endpoints, for example to add authorization or rate limits.</returns>
     /// <exception cref="InvalidOperationException"><c>AddBoxerHttp</c> was not called.</exception>
     public static IEndpointConventionBuilder MapBoxer(this IEndpointRouteBuilder endpoints, string prefix = "/")
     {
@@ -28,7 +28,7 @@ public static class BoxerHttpApplicationBuilderExtensions
         routes.AddHealth(new PathString(path == "/" ? "/healthz" : path + "/healthz"));
         group.WithGroupName(BoxerHttpDefaults.DocumentName).WithMetadata(new OwnRequestSizeLimit());
 
-        // A policy that lets everybody in would take the place of the application's fallback policy, and its scheme that of the default one.
+        // Without keys no policy is set: a policy that allows everyone would override the application's fallback policy.
         if (services.GetRequiredService<ApiKeys>().AreRequired)
         {
             group.RequireAuthorization(BoxerHttpDefaults.AuthorizationPolicy);
@@ -51,12 +51,13 @@ public static class BoxerHttpApplicationBuilderExtensions
     }
 
     /// <summary>
-    /// Guards everything that the application answers as <see cref="MapBoxer"/> guards its own endpoints, unknown paths and endpoints of other packages
-    /// too: a key where there are any, no requests of other sites' web pages, and errors as JSON. For applications that are nothing but the facade.
-    /// Call it before other middleware.
+    /// Protects the whole application as <see cref="MapBoxer"/> protects its own endpoints, including unknown paths and endpoints of other packages: API
+    /// keys are required if any are set, requests from web pages of other sites are rejected, and errors are JSON. Use it in applications that only
+    /// host the facade. Call it before other middleware.
     /// </summary>
     /// <param name="app">The application.</param>
     /// <returns><paramref name="app"/>.</returns>
+    /// <exception cref="InvalidOperationException"><c>AddBoxerHttp</c> was not called.</exception>
     public static IApplicationBuilder UseBoxerHttp(this IApplicationBuilder app)
     {
         ArgumentNullException.ThrowIfNull(app);

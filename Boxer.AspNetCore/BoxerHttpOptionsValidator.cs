@@ -4,22 +4,20 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore;
 
-/// <summary>Validates <see cref="BoxerHttpOptions"/>: every fault at once, each with the option and the remedy.</summary>
+/// <summary>Validates <see cref="BoxerHttpOptions"/>. All faults are reported at once, each with the option and the remedy.</summary>
 internal sealed class BoxerHttpOptionsValidator : IValidateOptions<BoxerHttpOptions>
 {
-    private const int MaxKeyLength = 4_096;
-
     public ValidateOptionsResult Validate(string? name, BoxerHttpOptions options)
     {
         List<string> faults = [];
         HashSet<string> keys = new(StringComparer.Ordinal);
         for (int i = 0; i < options.ApiKeys.Count; i++)
         {
-            // The value is a secret: no message shows it.
+            // Keys are secret: messages must not contain them.
             string key = options.ApiKeys[i].Key;
-            if (key.Length is 0 or > MaxKeyLength || key.Any(c => c is <= ' ' or > '~'))
+            if (!BoxerApiKey.IsValid(key))
             {
-                faults.Add($"ApiKeys[{i}]: must be 1 to {MaxKeyLength} visible ASCII characters without spaces.");
+                faults.Add($"ApiKeys[{i}]: must be 1 to {BoxerApiKey.MaxLength} visible ASCII characters without spaces.");
             }
             else if (!keys.Add(key))
             {

@@ -12,13 +12,14 @@ namespace Microsoft.Extensions.DependencyInjection;
 public static class BoxerHttpServiceCollectionExtensions
 {
     /// <summary>
-    /// Registers what <c>MapBoxer</c> needs: options, the authentication scheme and policy of <see cref="BoxerHttpDefaults"/>, the file store and the
-    /// OpenAPI document. The runner is registered with <c>AddBoxer</c>, or any <see cref="ISandboxRunner"/>. Calling it again only adds to the options.
+    /// Registers the services of <c>MapBoxer</c>: options, the authentication scheme and policy of <see cref="BoxerHttpDefaults"/>, the file store and
+    /// the OpenAPI document. Register the runner separately, with <c>AddBoxer</c> or as another <see cref="ISandboxRunner"/>. Further calls only add
+    /// to the options.
     /// </summary>
     /// <param name="services">The container's services.</param>
-    /// <param name="configure">Sets options; <see langword="null"/>: the defaults.</param>
+    /// <param name="configure">Sets options; <see langword="null"/> for the defaults.</param>
     /// <returns><paramref name="services"/>.</returns>
-    /// <remarks>The options are checked when the host starts. Wrong ones are an <see cref="OptionsValidationException"/> that lists all faults.</remarks>
+    /// <remarks>The options are validated when the host starts. Invalid options throw an <see cref="OptionsValidationException"/> that lists all faults.</remarks>
     public static IServiceCollection AddBoxerHttp(this IServiceCollection services, Action<BoxerHttpOptions>? configure = null)
     {
         ArgumentNullException.ThrowIfNull(services);
@@ -52,7 +53,7 @@ public static class BoxerHttpServiceCollectionExtensions
         services.AddApiDescription();
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton(OpenFileStore);
-        services.AddSingleton<IHostedService, BoxerHttpStartup>();
+        services.AddSingleton<IHostedService, BoxerHttpStartupCheck>();
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<AllowedNetworks>();
         services.AddSingleton<ErrorHandling>();

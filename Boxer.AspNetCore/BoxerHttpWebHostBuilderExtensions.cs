@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using Boxer;
+using Boxer.AspNetCore;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
@@ -8,13 +9,13 @@ using Microsoft.Extensions.Options;
 
 namespace Microsoft.AspNetCore.Hosting;
 
-/// <summary>Bounds what clients can take of a server.</summary>
+/// <summary>Protects a server against clients that use too many resources.</summary>
 public static class BoxerHttpWebHostBuilderExtensions
 {
     /// <summary>
-    /// Bounds connections, headers, data rates and idle time of Kestrel for clients that are not trusted, for the whole application: HTTP/1.1 only, as
-    /// many connections as leave the descriptors that sandboxes need, and a client that is gone is noticed after 30 s. The host does not start
-    /// where this process has too few descriptors.
+    /// Sets Kestrel's limits for untrusted clients, for the whole application: HTTP/1.1 only, limits on headers, data rates and idle time, a limit on
+    /// connections that leaves enough descriptors for sandboxes, and keep-alive probes that detect a lost client after 30 s. The application does not
+    /// start if its descriptor limit (RLIMIT_NOFILE) is too low.
     /// </summary>
     /// <param name="builder">The builder of an application that uses Kestrel.</param>
     /// <returns><paramref name="builder"/>.</returns>
@@ -23,7 +24,7 @@ public static class BoxerHttpWebHostBuilderExtensions
         ArgumentNullException.ThrowIfNull(builder);
         return builder.ConfigureServices(services =>
         {
-            services.Configure<KestrelServerOptions>(Bound);
+            services.Configure<KestrelServerOptions>(SetLimits);
             services.Configure<SocketTransportOptions>(options => options.CreateBoundListenSocket = CreateSocket);
             services.AddSingleton<IHostedService, DescriptorCheck>();
             services.AddSingleton<IConnectionListenerFactory>(provider => new BoundedTransport(
@@ -34,8 +35,8 @@ public static class BoxerHttpWebHostBuilderExtensions
     }
 
     /// <summary>
-    /// Makes the socket that listens. What it accepts is asked after 15 s of silence whether it is still there, and given up after 30 s
-    /// without a sign: a client whose machine or link is gone says nothing itself.
+    /// Creates the listening socket. Accepted connections are probed after 15 s of silence and closed after 30 s without a response, because a client
+    /// whose machine or network is lost does not close its connection.
     /// </summary>
     internal static Socket CreateSocket(EndPoint endpoint)
     {
@@ -53,13 +54,13 @@ public static class BoxerHttpWebHostBuilderExtensions
         return socket;
     }
 
-    private static void Bound(KestrelServerOptions options)
+    private static void SetLimits(KestrelServerOptions options)
     {
         options.AddServerHeader = false;
         options.AllowSynchronousIO = false;
         options.ConfigureEndpointDefaults(listen => listen.Protocols = HttpProtocols.Http1);
 
-        // Kestrel's defaults or tighter, written down because they are part of the defence. The size of bodies is that of each endpoint: OwnRequestSizeLimit.
+        // Kestrel's defaults or stricter values, set explicitly because the protection depends on them. Each endpoint sets its own body limit: RequestSizeLimit.
         options.Limits.MaxRequestHeaderCount = 64;
         options.Limits.MaxRequestHeadersTotalSize = 32 * 1_024;
         options.Limits.MaxRequestLineSize = 16 * 1_024;
@@ -69,20 +70,14 @@ public static class BoxerHttpWebHostBuilderExtensions
         options.Limits.MinResponseDataRate = new MinDataRate(bytesPerSecond: 16 * 1_024, gracePeriod: TimeSpan.FromSeconds(10));
     }
 
-    /// <summary>Keeps the host from starting where this process has too few descriptors.</summary>
-    private sealed class DescriptorCheck(IOptions<BoxerOptions> options) : IHostedLifecycleService
+    private sealed class DescriptorCheck(IOptions<BoxerOptions> options) : StartupCheck
     {
-        public Task StartingAsync(CancellationToken cancellationToken) =>
-            DescriptorLimit.FindFault(options.Value) is { } fault ? throw new SandboxPrivilegeException(fault) : Task.CompletedTask;
-
-        public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-
-        public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-
-        public Task StoppingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-
-        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-
-        public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+        protected override void Check()
+        {
+            if (DescriptorLimit.FindFault(options.Value) is { } fault)
+            {
+                throw new SandboxPrivilegeException(fault);
+            }
+        }
     }
 }

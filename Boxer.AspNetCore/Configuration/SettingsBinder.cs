@@ -185,7 +185,7 @@ internal sealed partial class SettingsBinder(SettingTable table, string homeDire
         : keys.Index().Select(key => (StrictReader.Item("", key.Index), FindFault(keys, key.Index))).Where(fault => fault.Item2.Length > 0);
 
     private static string FindFault(List<string> keys, int i) =>
-        keys[i].Length is 0 or > 4_096 || keys[i].Any(c => c is <= ' ' or > '~') ? "must be 1 to 4096 visible ASCII characters without spaces"
+        !BoxerApiKey.IsValid(keys[i]) ? $"must be 1 to {BoxerApiKey.MaxLength} visible ASCII characters without spaces"
         : keys.IndexOf(keys[i]) < i ? $"is the same as {HostKeys.ApiKeys}[{keys.IndexOf(keys[i])}]; remove one"
         : "";
 

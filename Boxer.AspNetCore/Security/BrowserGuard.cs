@@ -3,18 +3,18 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore.Security;
 
-/// <summary>
-/// Refuses what web pages of other sites send through a visitor's browser. A browser names the page's origin or its relation to this host
-/// in such requests. It does not where it takes the page for this host's own because the page's name was pointed here (DNS rebinding);
-/// then the name in the Host header gives it away. Without keys that name must therefore be one of this machine's. With keys such a page
-/// has no key to send. Every browser sends a Host header; without one, as HTTP/1.0 clients of health checks ask, it is none. Clients that are
-/// no browsers only notice the check of the name.
-/// </summary>
+/// <summary>Rejects requests that web pages of other sites send through a visitor's browser.</summary>
+/// <remarks>
+/// Browsers send the page's origin, or its relation to this host, with such requests. In a DNS rebinding attack the page's own name resolves to this
+/// host, so the browser treats the page as this host's; only the name in the Host header reveals it. Without API keys, that name must therefore be
+/// one of this machine's. With API keys the check is not needed, because the page has no key. A request without a Host header is not from a browser
+/// (HTTP/1.0 health checks send none). Clients other than browsers are only affected by the check of the name.
+/// </remarks>
 internal sealed class BrowserGuard(IOptions<BoxerHttpOptions> options, ILogger<BrowserGuard> logger)
 {
     private static readonly string[] MachineNames = ["localhost", Environment.MachineName, Dns.GetHostName()];
 
-    /// <summary>Checks where a request comes from and where it was sent to; a middleware.</summary>
+    /// <summary>Middleware that checks the origin and the Host header of a request.</summary>
     public Task InvokeAsync(HttpContext context, RequestDelegate next)
     {
         HttpRequest request = context.Request;

@@ -1,7 +1,7 @@
 namespace Boxer.AspNetCore.Security;
 
-/// <summary>Turns exceptions into answers, and bare statuses such as 404 of an unknown path into bodies; the outermost middleware.</summary>
-internal sealed class ErrorHandling(ErrorResponses answers)
+/// <summary>Outermost middleware: maps exceptions to responses, and adds a body to statuses without one, such as 404 for an unknown path.</summary>
+internal sealed class ErrorHandling(ErrorResponses errors)
 {
     public async Task InvokeAsync(HttpContext context, RequestDelegate next)
     {
@@ -14,18 +14,18 @@ internal sealed class ErrorHandling(ErrorResponses answers)
                 await ApiResponse.Failed(context.Response.StatusCode, Describe(context)).WriteAsync(context);
             }
         }
-#pragma warning disable CA1031 // Whatever it is, the client gets an answer and the log the reason.
+#pragma warning disable CA1031 // Every exception needs a response; the log has the reason.
         catch (Exception exception)
 #pragma warning restore CA1031
         {
-            ApiResponse? answer = answers.For(exception, context);
-            if (answer is null || context.Response.HasStarted)
+            ApiResponse? response = errors.For(exception, context);
+            if (response is null || context.Response.HasStarted)
             {
                 context.Abort();
                 return;
             }
 
-            await answer.WriteAsync(context);
+            await response.WriteAsync(context);
         }
     }
 

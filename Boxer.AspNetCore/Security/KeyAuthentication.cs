@@ -8,17 +8,17 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore.Security;
 
-/// <summary>The keys of the options, as hashes.</summary>
+/// <summary>The API keys of the options, as hashes.</summary>
 internal sealed class ApiKeys
 {
     private readonly List<(byte[] Hash, ClaimsPrincipal Client)> _keys;
 
-    public ApiKeys(IOptions<BoxerHttpOptions> options) => _keys = [.. options.Value.ApiKeys.Select(key => (Hash(key.Key), MakePrincipal(key)))];
+    public ApiKeys(IOptions<BoxerHttpOptions> options) => _keys = [.. options.Value.ApiKeys.Select(key => (Hash(key.Key), CreatePrincipal(key)))];
 
     /// <summary>Whether clients need a key.</summary>
     public bool AreRequired => _keys.Count > 0;
 
-    /// <summary>Compares hashes, each in constant time, and all of them: neither a key nor its place shows in the time it takes.</summary>
+    /// <summary>Finds the client of a key. All hashes are compared, each in constant time, so that the duration reveals neither a key nor its position.</summary>
     public ClaimsPrincipal? Find(string presented)
     {
         byte[] hash = Hash(presented);
@@ -31,7 +31,7 @@ internal sealed class ApiKeys
         return found;
     }
 
-    private static ClaimsPrincipal MakePrincipal(BoxerApiKey key)
+    private static ClaimsPrincipal CreatePrincipal(BoxerApiKey key)
     {
         string name = Clients.HashedName("key-", "boxer file space\n", key.Key);
         List<Claim> claims = [new(ClaimTypes.NameIdentifier, name), new(BoxerHttpDefaults.ClientClaim, name)];
@@ -42,7 +42,7 @@ internal sealed class ApiKeys
     private static byte[] Hash(string key) => SHA256.HashData(Encoding.UTF8.GetBytes(key));
 }
 
-/// <summary>Authenticates requests by a key. A missing key is challenged with 401, a wrong one with 403.</summary>
+/// <summary>Authenticates requests by API key. A missing key is rejected with 401, an unknown key with 403.</summary>
 internal sealed class KeyAuthenticationHandler(
     IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory loggers, UrlEncoder encoder, ApiKeys keys, ILogger<ApiKeys> logger)
     : AuthenticationHandler<AuthenticationSchemeOptions>(options, loggers, encoder)
@@ -80,10 +80,10 @@ internal sealed class KeyAuthenticationHandler(
     }
 }
 
-/// <summary>Requires a key, where the options have any.</summary>
+/// <summary>Requires an API key if any is set.</summary>
 internal sealed class KeyRequirement : IAuthorizationRequirement;
 
-/// <summary>Decides <see cref="KeyRequirement"/>.</summary>
+/// <summary>Evaluates <see cref="KeyRequirement"/>.</summary>
 internal sealed class KeyRequirementHandler(ApiKeys keys) : AuthorizationHandler<KeyRequirement>
 {
     protected override Task HandleRequirementAsync(AuthorizationHandlerContext context, KeyRequirement requirement)

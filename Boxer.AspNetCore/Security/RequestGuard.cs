@@ -2,14 +2,14 @@ using Microsoft.AspNetCore.Authentication;
 
 namespace Boxer.AspNetCore.Security;
 
-/// <summary>Puts errors in one form, refuses requests of other sites' pages, and asks for a key; for single endpoints, or for a whole application.</summary>
+/// <summary>Applies error handling, the browser check and API keys to single endpoints or to a whole application.</summary>
 internal sealed class RequestGuard(ErrorHandling errors, BrowserGuard browsers, ApiKeys keys, BoxerHttpRoutes routes)
 {
-    /// <summary>Guards an endpoint whose key was checked by its authorization policy.</summary>
+    /// <summary>Protects an endpoint. Its authorization policy has checked the key.</summary>
     public Task GuardEndpointAsync(HttpContext context, RequestDelegate next) =>
         context.Items.ContainsKey(typeof(RequestGuard)) ? next(context) : errors.InvokeAsync(context, inner => browsers.InvokeAsync(inner, next));
 
-    /// <summary>Guards everything that an application answers, unknown paths too.</summary>
+    /// <summary>Protects all paths of an application, including unknown ones.</summary>
     public Task GuardApplicationAsync(HttpContext context, RequestDelegate next)
     {
         context.Items[typeof(RequestGuard)] = true;
