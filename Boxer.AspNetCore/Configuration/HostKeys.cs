@@ -2,7 +2,7 @@ using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Configuration;
 
-/// <summary>The keys of the host's configuration: those of <see cref="SettingTable"/>, and its own.</summary>
+/// <summary>The keys of the host's configuration: those of <see cref="SettingTable"/> and its own.</summary>
 internal static class HostKeys
 {
     internal const string ListenAddress = "listen_addr";
@@ -14,7 +14,7 @@ internal static class HostKeys
     internal const string Insecure = "insecure_registries";
     internal const string WarmUps = "warm_ups";
 
-    /// <summary>Settings of <see cref="BoxerHttpOptions"/> that are values.</summary>
+    /// <summary>Settings of <see cref="BoxerHttpOptions"/> with a single value.</summary>
     internal static IReadOnlyList<Setting> Http { get; } =
     [
         Setting.Of<BoxerHttpOptions, long>("MaxUploadBytes", options => options.MaxUploadBytes, (options, value) => options.MaxUploadBytes = value, "Size of one upload.") with
@@ -59,10 +59,10 @@ internal static class HostKeys
         },
     ];
 
-    /// <summary>Settings of <see cref="BoxerOptions"/> at the top of the configuration, and of its limits that requests cannot set.</summary>
+    /// <summary>All settings at the top of the configuration: options, limits that requests cannot set, and options of the endpoints.</summary>
     internal static IReadOnlyList<Setting> Top(SettingTable table) => [.. table.Options, .. Top(table.Limits), .. Http];
 
-    /// <summary>The limits of a whole host: their keys are at the top.</summary>
+    /// <summary>The limits of the whole host, which requests cannot set. Their keys are at the top.</summary>
     internal static IEnumerable<Setting> Top(IEnumerable<Setting> limits) => limits.Where(limit => limit.HttpKey is null);
 
     /// <summary>Names of the keys at the top of the configuration.</summary>

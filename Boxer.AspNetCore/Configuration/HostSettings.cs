@@ -2,10 +2,10 @@ using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Configuration;
 
-/// <summary>The host's configuration, complete and checked. <see cref="HostKeys"/> and <see cref="SettingTable"/> have the keys, ranges and defaults.</summary>
+/// <summary>The complete, validated configuration of the host. <see cref="HostKeys"/> and <see cref="SettingTable"/> define the keys, ranges and defaults.</summary>
 internal sealed record HostSettings
 {
-    /// <summary>The options of the sandboxes.</summary>
+    /// <summary>The options of the runner.</summary>
     public BoxerOptions Sandboxes { get; } = new();
 
     public required ListenAddress ListenAddress { get; set; }
@@ -13,19 +13,19 @@ internal sealed record HostSettings
     /// <summary>Limits of the endpoints.</summary>
     public BoxerHttpOptions Http { get; } = new();
 
-    /// <summary>Keys that clients must show one of; empty: open to everybody who reaches the port.</summary>
+    /// <summary>API keys; empty if everyone who can reach the port may send requests.</summary>
     public IReadOnlyList<string> ApiKeys { get; set; } = [];
 
-    /// <summary>Names that the Host header may have where there are no keys, beside the addresses and names of this machine.</summary>
+    /// <summary>Further names that the Host header may contain if there are no API keys.</summary>
     public IReadOnlyList<string> HostNames { get; set; } = [];
 
-    /// <summary>Whether allowed_networks was left to its default.</summary>
-    public bool NetworksByDefault { get; set; }
+    /// <summary>Whether allowed_networks has its default.</summary>
+    public bool HasDefaultNetworks { get; set; }
 
-    /// <summary>Whether the default omits "host" because other users than this machine's can send requests.</summary>
-    public bool HostNetworkLeftOut { get; set; }
+    /// <summary>Whether the default omits "host", because not only users of this machine can send requests.</summary>
+    public bool OmitsHostNetwork { get; set; }
 
-    /// <summary>Copies what is configured to the options of the endpoints. The runner's own networks are those of requests.</summary>
+    /// <summary>Copies the configuration to the options of the endpoints. Requests may use the networks that the runner allows.</summary>
     public void CopyTo(BoxerHttpOptions options)
     {
         foreach (string key in ApiKeys)
@@ -49,10 +49,10 @@ internal sealed record HostSettings
         }
     }
 
-    /// <summary>Copies what is configured to the options that the container makes.</summary>
+    /// <summary>Copies the configuration to the options of the runner.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="modes">The network modes that are registered. The default of allowed_networks is cut down to them; what was
-    /// configured is not, and a mode that does not exist is a fault.</param>
+    /// <param name="modes">The registered network modes. The default of allowed_networks omits modes that are not registered; a configured mode
+    /// that is not registered is a fault.</param>
     public void CopyTo(BoxerOptions options, IReadOnlyCollection<string> modes)
     {
         BoxerOptions copy = Sandboxes.Copy();
@@ -61,6 +61,6 @@ internal sealed record HostSettings
             setting.Set(options, setting.Get(copy));
         }
 
-        options.AllowedNetworks = [.. copy.AllowedNetworks.Where(name => !NetworksByDefault || modes.Contains(name))];
+        options.AllowedNetworks = [.. copy.AllowedNetworks.Where(name => !HasDefaultNetworks || modes.Contains(name))];
     }
 }

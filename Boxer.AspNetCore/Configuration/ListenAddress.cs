@@ -4,15 +4,15 @@ using Microsoft.AspNetCore.Server.Kestrel.Core;
 
 namespace Boxer.AspNetCore.Configuration;
 
-/// <summary>Where the host listens: <c>:8080</c> (every address), <c>127.0.0.1:8080</c>, <c>[::1]:8080</c> or <c>localhost:8080</c>.</summary>
-/// <param name="Address">The address; <see langword="null"/> for <c>localhost</c>, which is both loopback addresses.</param>
-/// <param name="Port">The port; 0 for any that is free.</param>
+/// <summary>An address that the host listens on: <c>:8080</c> (all addresses), <c>127.0.0.1:8080</c>, <c>[::1]:8080</c> or <c>localhost:8080</c>.</summary>
+/// <param name="Address">The address; <see langword="null"/> for <c>localhost</c>, which means both loopback addresses.</param>
+/// <param name="Port">The port; 0 for any free port.</param>
 internal sealed record ListenAddress(IPAddress? Address, int Port)
 {
     /// <summary>Whether only this machine can reach it.</summary>
     public bool IsLoopback => Address is null || IPAddress.IsLoopback(Address);
 
-    /// <summary>Reads an address, or returns <see langword="null"/>.</summary>
+    /// <summary>Parses an address; returns <see langword="null"/> if it is invalid.</summary>
     public static ListenAddress? Parse(string text)
     {
         int colon = text.LastIndexOf(':');
@@ -37,13 +37,13 @@ internal sealed record ListenAddress(IPAddress? Address, int Port)
         bool bracketed = host.StartsWith('[') && host.EndsWith(']');
         return IPAddress.TryParse(bracketed ? host[1..^1] : host, out IPAddress? address)
             && bracketed == host.Contains(':', StringComparison.Ordinal)
-            // inet_aton forms such as 127.1 or 2130706433 are a mistake more often than a wish.
+            // Short forms of inet_aton such as 127.1 or 2130706433 are mostly mistakes.
             && (bracketed || host.Count(c => c == '.') == 3)
             ? new(address, port)
             : null;
     }
 
-    /// <summary>Makes Kestrel listen there.</summary>
+    /// <summary>Makes Kestrel listen on the address.</summary>
     public void Bind(KestrelServerOptions options)
     {
         if (Address is null && Port != 0)
@@ -56,7 +56,7 @@ internal sealed record ListenAddress(IPAddress? Address, int Port)
         }
         else
         {
-            // Two loopback addresses cannot share a port that is not known yet: localhost:0 is the IPv4 one.
+            // Two addresses cannot share a port that is not known yet, so localhost:0 is IPv4 only.
             options.Listen(Address ?? IPAddress.Loopback, Port);
         }
     }

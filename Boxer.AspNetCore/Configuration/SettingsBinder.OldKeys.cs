@@ -4,10 +4,10 @@ using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Configuration;
 
-/// <content>Keys of earlier versions, with names of registries and images as keys of objects. Lists of objects replace them.</content>
+/// <content>Keys of earlier versions: objects with names of registries or images as keys. Lists of objects have replaced them.</content>
 internal sealed partial class SettingsBinder
 {
-    // registry_mirrors, registry_certificates and insecure_registries, which registries replaces.
+    // registry_mirrors, registry_certificates and insecure_registries are replaced by registries.
     private Fields<HostSettings> AddOldRegistries(Fields<HostSettings> root)
     {
         Kind<object> mirrors = KindOf(table.Registries.Single(member => member.Name == nameof(RegistryOptions.Mirrors)));
@@ -49,7 +49,7 @@ internal sealed partial class SettingsBinder
         return found;
     }
 
-    // Images as an object with a number of sandboxes for each, and warm_ups with a command for each: a list of images replaces both.
+    // Old form of pool: images is an object of counts, and warm_ups an object of commands. A list of images has replaced both.
     private void ReadPool(StrictReader reader, JsonElement value, string path, PoolOptions options)
     {
         Setting images = table.Pool.Single(member => member.Name == nameof(PoolOptions.Images));

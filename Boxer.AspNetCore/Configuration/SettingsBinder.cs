@@ -5,21 +5,21 @@ using Boxer.Validation;
 namespace Boxer.AspNetCore.Configuration;
 
 /// <summary>
-/// Makes <see cref="HostSettings"/> of what is set, by the rows of <see cref="SettingTable"/>. Every fault is found in one pass; each names its key
-/// and the remedy. A new setting is a row of the table, or a line in <see cref="Root"/> where it is the host's own.
+/// Creates <see cref="HostSettings"/> from the sources, by the rows of <see cref="SettingTable"/>. All faults are found in one pass; each has its key
+/// and the remedy. A new setting needs a row of the table, or a line in <see cref="CreateRoot"/> if it belongs to the host.
 /// </summary>
 internal sealed partial class SettingsBinder(SettingTable table, string homeDirectory)
 {
     private static readonly string[] NetworkModes = ["none", "sandbox", "host"];
 
-    /// <summary>Whether a key may be set at the top of the configuration.</summary>
+    /// <summary>Whether a key exists at the top of the configuration.</summary>
     public static bool IsKey(string key) => HostKeys.Names(SettingTable.BuiltIn).Contains(key, StringComparer.Ordinal);
 
-    /// <summary>Reads everything.</summary>
-    /// <param name="source">What is set.</param>
-    /// <param name="homeDirectory">The directory that <c>~</c> stands for.</param>
-    /// <param name="faults">Everything that is wrong; the result may be used only where this is empty.</param>
-    /// <param name="table">The settings that there are; <see langword="null"/>: the built-in ones.</param>
+    /// <summary>Reads all settings.</summary>
+    /// <param name="source">The sources.</param>
+    /// <param name="homeDirectory">The directory that <c>~</c> refers to.</param>
+    /// <param name="faults">All faults. Use the result only if there are none.</param>
+    /// <param name="table">The table; <see langword="null"/> for the built-in one.</param>
     public static HostSettings Bind(SettingsSource source, string homeDirectory, out IReadOnlyList<string> faults, SettingTable? table = null)
     {
         SettingsBinder binder = new(table ?? SettingTable.BuiltIn, homeDirectory);
@@ -29,14 +29,14 @@ internal sealed partial class SettingsBinder(SettingTable table, string homeDire
             reader.Fault(fault);
         }
 
-        HostSettings settings = binder.MakeDefaults();
-        reader.Read(source.Root, "", binder.Root(), settings);
-        SettleNetworks(reader, source.Root, settings);
+        HostSettings settings = binder.CreateDefaults();
+        reader.Read(source.Root, "", binder.CreateRoot(), settings);
+        SetDefaultNetworks(reader, source.Root, settings);
         faults = reader.Faults;
         return settings;
     }
 
-    private Fields<HostSettings> Root()
+    private Fields<HostSettings> CreateRoot()
     {
         Fields<HostSettings> root = new Fields<HostSettings>()
             .Add(HostKeys.ListenAddress, ReadListenAddress, (settings, address) => settings.ListenAddress = address)
@@ -49,7 +49,7 @@ internal sealed partial class SettingsBinder(SettingTable table, string homeDire
         return AddOldRegistries(root).Sorted();
     }
 
-    /// <summary>Adds rows of the table: groups are read into the objects that are there.</summary>
+    /// <summary>Adds settings. A group is read into the existing object of its property.</summary>
     private Fields<T> AddRows<T>(Fields<T> fields, IEnumerable<Setting> settings, Func<T, object> ownerOf, string? firstMissing = null)
     {
         foreach (Setting setting in settings)
@@ -74,7 +74,7 @@ internal sealed partial class SettingsBinder(SettingTable table, string homeDire
         return fields;
     }
 
-    // Limits that requests cannot set have keys at the top.
+    // Limits that requests cannot set are at the top of the configuration.
     private Fields<object> MembersOf(Setting setting) => AddRows(
         new Fields<object>(),
         setting.Members(table).Where(member => setting.Type != typeof(ResourceLimits) || member.HttpKey is not null),
@@ -94,7 +94,7 @@ internal sealed partial class SettingsBinder(SettingTable table, string homeDire
             _ => ReadText,
         };
 
-        // The runner looks at the machine, and says all that it lacks at once.
+        // The runner itself checks the machine, and reports everything that is missing at once.
         return setting.Check is not { } find || setting.LooksAtMachine ? kind : (reader, value, path) =>
         {
             object? read = kind(reader, value, path);
@@ -151,7 +151,7 @@ internal sealed partial class SettingsBinder(SettingTable table, string homeDire
         return null;
     }
 
-    // No message shows a value: it may be a secret.
+    // Values may be secrets: messages must not contain them.
     private static List<string>? ReadTexts(StrictReader reader, JsonElement value, string path)
     {
         if (value.ValueKind != JsonValueKind.Array)
@@ -179,7 +179,7 @@ internal sealed partial class SettingsBinder(SettingTable table, string homeDire
         return address;
     }
 
-    // A value is a secret: no message shows it.
+    // Keys are secret: messages must not contain them.
     private static IEnumerable<(string, string)> CheckApiKeys(List<string> keys) => keys.Count == 0
         ? [("", "lists no key; list one, or remove the setting to leave the host open")]
         : keys.Index().Select(key => (StrictReader.Item("", key.Index), FindFault(keys, key.Index))).Where(fault => fault.Item2.Length > 0);
@@ -200,7 +200,7 @@ internal sealed partial class SettingsBinder(SettingTable table, string homeDire
         && Uri.TryCreate($"https://{text}/", UriKind.Absolute, out Uri? url)
         && url.AbsolutePath == "/";
 
-    private HostSettings MakeDefaults()
+    private HostSettings CreateDefaults()
     {
         HostSettings settings = new() { ListenAddress = new ListenAddress(IPAddress.Loopback, 8080) };
         settings.Sandboxes.Home = Path.Combine(homeDirectory, ".boxer");
@@ -212,12 +212,12 @@ internal sealed partial class SettingsBinder(SettingTable table, string homeDire
         return settings;
     }
 
-    private static void SettleNetworks(StrictReader reader, JsonElement root, HostSettings settings)
+    private static void SetDefaultNetworks(StrictReader reader, JsonElement root, HostSettings settings)
     {
         bool ownUsersOnly = settings.ListenAddress.IsLoopback && settings.ApiKeys.Count == 0;
-        settings.NetworksByDefault = !reader.Has(root, "allowed_networks", out JsonElement networks);
-        settings.HostNetworkLeftOut = settings.NetworksByDefault && !ownUsersOnly;
-        if (settings.NetworksByDefault)
+        settings.HasDefaultNetworks = !reader.Has(root, "allowed_networks", out JsonElement networks);
+        settings.OmitsHostNetwork = settings.HasDefaultNetworks && !ownUsersOnly;
+        if (settings.HasDefaultNetworks)
         {
             settings.Sandboxes.AllowedNetworks = [.. ownUsersOnly ? NetworkModes : NetworkModes[..2]];
         }

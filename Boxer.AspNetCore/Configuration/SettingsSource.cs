@@ -8,14 +8,13 @@ using System.Text.Json.Nodes;
 namespace Boxer.AspNetCore.Configuration;
 
 /// <summary>
-/// Reads the configuration file and the environment variables over it. A variable is <c>BOXER__key</c> with <c>__</c> between levels
-/// and before the number of an item, as in .NET: <c>BOXER__defaults__memory_mb=512</c>, <c>BOXER__dns_servers__0=9.9.9.9</c>. For known
-/// keys the short form <c>BOXER_key</c> does too; other variables that start with <c>BOXER_</c> are not the host's. A list or a mirror
-/// from variables replaces that of the file.
+/// Reads the configuration file and the environment variables that override it. A variable is <c>BOXER__key</c>, with <c>__</c> between levels and
+/// before the index of an item, as in .NET: <c>BOXER__defaults__memory_mb=512</c>, <c>BOXER__dns_servers__0=9.9.9.9</c>. Known keys may have the short
+/// form <c>BOXER_key</c>; other variables that start with <c>BOXER_</c> are ignored. A list or a mirror from variables replaces the one of the file.
 /// </summary>
 internal sealed class SettingsSource
 {
-    /// <summary>The variable that names the file.</summary>
+    /// <summary>The variable with the path of the file.</summary>
     internal const string FileVariable = "BOXER_CONFIG";
 
     private const string ShortPrefix = "BOXER_";
@@ -30,19 +29,19 @@ internal sealed class SettingsSource
         Faults = faults;
     }
 
-    /// <summary>Everything that is set, as one document. Registry names as keys have the colons that IConfiguration splits keys at.</summary>
+    /// <summary>All settings as one document. IConfiguration cannot be used: it would split registry names at their colons.</summary>
     public JsonElement Root { get; }
 
-    /// <summary>The variables that values come from, by their path; see <see cref="StrictReader.Plain"/>.</summary>
+    /// <summary>The variables that set values, by path; see <see cref="StrictReader.Plain"/>.</summary>
     public IReadOnlyDictionary<string, string> Variables { get; }
 
-    /// <summary>The file that was read; <see langword="null"/> where there is none.</summary>
+    /// <summary>The file that was read; <see langword="null"/> if there was none.</summary>
     public string? File { get; }
 
-    /// <summary>Why the file cannot be read.</summary>
+    /// <summary>Faults of the file and of the names of variables.</summary>
     public IReadOnlyList<string> Faults { get; }
 
-    /// <summary>Reads the file that the command line, else the environment, else the default path names, and the environment.</summary>
+    /// <summary>Reads the environment, and the file from the command line, else from the environment, else from the default path.</summary>
     public static SettingsSource Read(string? fileArgument, IDictionary environment, string homeDirectory)
     {
         List<string> faults = [];
@@ -76,7 +75,7 @@ internal sealed class SettingsSource
                 return null;
             }
 
-            using JsonDocument document = StrictJson.Parse(System.IO.File.ReadAllBytes(file), isOfAPerson: true);
+            using JsonDocument document = StrictJson.Parse(System.IO.File.ReadAllBytes(file), allowComments: true);
             CheckStrings(document.RootElement);
             if (document.RootElement.ValueKind == JsonValueKind.Object)
             {
@@ -119,50 +118,60 @@ internal sealed class SettingsSource
         Dictionary<string, string> seen = new(StringComparer.Ordinal);
         foreach (string name in environment.Keys.Cast<string>().Order(StringComparer.Ordinal))
         {
-            bool isLong = name.StartsWith(LongPrefix, StringComparison.OrdinalIgnoreCase);
-            if ((!isLong && !name.StartsWith(ShortPrefix, StringComparison.OrdinalIgnoreCase)) || name == FileVariable)
+            if (KeyOf(name) is not { } key)
             {
                 continue;
             }
 
-            string key = name[(isLong ? LongPrefix : ShortPrefix).Length..].ToLowerInvariant();
             string[] path = key.Split("__");
-            if (!isLong && !SettingsBinder.IsKey(path[0]))
-            {
-                continue;
-            }
-
             if (!seen.TryAdd(key, name))
             {
                 faults.Add($"{name}: says the same as {seen[key]}; set one of them.");
-                continue;
             }
-
-            if (path.Length > StrictJson.MaxDepth)
+            else if (path.Length > StrictJson.MaxDepth)
             {
                 faults.Add($"{name}: has more than {StrictJson.MaxDepth} levels; no setting has.");
-                continue;
             }
-
-            Put(fromVariables, path, environment[name] as string ?? "");
-            for (int levels = 1; levels <= path.Length; levels++)
+            else
             {
-                variables.TryAdd(StrictReader.Plain(string.Join('.', path[..levels])), name);
+                Put(fromVariables, path, environment[name] as string ?? "");
+                for (int levels = 1; levels <= path.Length; levels++)
+                {
+                    variables.TryAdd(StrictReader.Plain(string.Join('.', path[..levels])), name);
+                }
             }
         }
 
+        Merge(root, fromVariables);
+    }
+
+    /// <summary>Gets the key that a variable sets; <see langword="null"/> if it sets none.</summary>
+    private static string? KeyOf(string variable)
+    {
+        bool isLong = variable.StartsWith(LongPrefix, StringComparison.OrdinalIgnoreCase);
+        if ((!isLong && !variable.StartsWith(ShortPrefix, StringComparison.OrdinalIgnoreCase)) || variable == FileVariable)
+        {
+            return null;
+        }
+
+        string key = variable[(isLong ? LongPrefix : ShortPrefix).Length..].ToLowerInvariant();
+        return isLong || SettingsBinder.IsKey(key.Split("__")[0]) ? key : null;
+    }
+
+    private static void Merge(JsonObject root, JsonObject fromVariables)
+    {
         foreach ((string key, JsonNode? node) in fromVariables)
         {
             if (node is JsonObject members && root[key] is JsonObject present)
             {
                 foreach ((string member, JsonNode? value) in members)
                 {
-                    present[member] = Listed(value!);
+                    present[member] = WithLists(value!);
                 }
             }
             else
             {
-                root[key] = Listed(node!);
+                root[key] = WithLists(node!);
             }
         }
     }
@@ -182,8 +191,8 @@ internal sealed class SettingsSource
         target[path[^1]] = value;
     }
 
-    /// <summary>Copies a value, with lists for objects whose names are 0, 1, 2 ...</summary>
-    private static JsonNode Listed(JsonNode node)
+    /// <summary>Copies a value. Objects whose names are 0, 1, 2 and so on become lists.</summary>
+    private static JsonNode WithLists(JsonNode node)
     {
         if (node is not JsonObject members)
         {
@@ -191,11 +200,11 @@ internal sealed class SettingsSource
         }
 
         return Enumerable.Range(0, members.Count).All(i => members.ContainsKey(i.ToString(CultureInfo.InvariantCulture)))
-            ? new JsonArray([.. Enumerable.Range(0, members.Count).Select(i => Listed(members[i.ToString(CultureInfo.InvariantCulture)]!))])
-            : new JsonObject(members.Select(member => KeyValuePair.Create(member.Key, (JsonNode?)Listed(member.Value!))));
+            ? new JsonArray([.. Enumerable.Range(0, members.Count).Select(i => WithLists(members[i.ToString(CultureInfo.InvariantCulture)]!))])
+            : new JsonObject(members.Select(member => KeyValuePair.Create(member.Key, (JsonNode?)WithLists(member.Value!))));
     }
 
-    // A string is decoded only when it is read, and an escaped half of a surrogate pair throws InvalidOperationException then.
+    // Strings are decoded when they are read; an escaped unpaired surrogate throws InvalidOperationException then.
     private static void CheckStrings(JsonElement element)
     {
         switch (element.ValueKind)

@@ -4,26 +4,26 @@ using Boxer.Validation;
 
 namespace Boxer.AspNetCore.Contracts;
 
-/// <summary>The fields of a JSON object, in the order in which they are read. A new field is one more <c>Add</c>.</summary>
-/// <typeparam name="TOwner">The object that gets their values.</typeparam>
+/// <summary>The fields of a JSON object, in reading order. A new field needs one more <c>Add</c>.</summary>
+/// <typeparam name="TOwner">The object that receives the values.</typeparam>
 internal sealed class Fields<TOwner> : IEnumerable<Field<TOwner>>
 {
     private readonly List<Field<TOwner>> _fields = [];
     private readonly HashSet<string> _names = new(StringComparer.Ordinal);
 
-    /// <summary>The names that there are.</summary>
+    /// <summary>All names.</summary>
     public IReadOnlySet<string> Names => _names;
 
-    /// <summary>The names as messages list them.</summary>
+    /// <summary>The names in the order in which messages list them.</summary>
     public IReadOnlyList<string> Listed { get; private set; } = [];
 
     /// <summary>Adds a field.</summary>
-    /// <param name="name">Its name.</param>
-    /// <param name="kind">Reads its value.</param>
-    /// <param name="set">Takes the value, where there was no fault.</param>
-    /// <param name="missing">The fault where it is not there; <see langword="null"/>: it may be absent.</param>
-    /// <param name="excludes">A field that cannot be there together with it.</param>
-    /// <param name="remedy">The remedy where both are there.</param>
+    /// <param name="name">Name of the field.</param>
+    /// <param name="kind">Reads the value.</param>
+    /// <param name="set">Sets the value; not called for an invalid value.</param>
+    /// <param name="missing">The message if the field is missing; <see langword="null"/> if it is optional.</param>
+    /// <param name="excludes">A field that excludes this one.</param>
+    /// <param name="remedy">The remedy if both are present.</param>
     public Fields<TOwner> Add<T>(string name, Kind<T> kind, Action<TOwner, T> set, string? missing = null, string? excludes = null, string remedy = "leave one of them")
     {
         return Add(new Field<TOwner>(name, Read) { Missing = missing, Excludes = excludes, Remedy = remedy });
@@ -37,14 +37,14 @@ internal sealed class Fields<TOwner> : IEnumerable<Field<TOwner>>
         }
     }
 
-    /// <summary>Adds rows of the table of settings.</summary>
-    /// <param name="settings">The rows.</param>
-    /// <param name="kind">Reads the value of one.</param>
-    /// <param name="ownerOf">The object that has the values.</param>
+    /// <summary>Adds a field for each of some settings.</summary>
+    /// <param name="settings">The settings.</param>
+    /// <param name="kind">Gets the reader for a setting.</param>
+    /// <param name="ownerOf">Gets the object that has the property of the setting.</param>
     public Fields<TOwner> Add(IEnumerable<Setting> settings, Func<Setting, Kind<object>> kind, Func<TOwner, object> ownerOf) =>
         settings.Aggregate(this, (fields, setting) => fields.Add(setting.Key, kind(setting), (owner, value) => setting.Set(ownerOf(owner), value)));
 
-    /// <summary>Adds a field that is read in its own way.</summary>
+    /// <summary>Adds a field with its own reader.</summary>
     public Fields<TOwner> Add(Field<TOwner> field)
     {
         _fields.Add(field);
@@ -53,7 +53,7 @@ internal sealed class Fields<TOwner> : IEnumerable<Field<TOwner>>
         return this;
     }
 
-    /// <summary>Lists the names by the alphabet.</summary>
+    /// <summary>Sorts the names in messages alphabetically.</summary>
     public Fields<TOwner> Sorted()
     {
         Listed = [.. Listed.Order(StringComparer.Ordinal)];
@@ -68,8 +68,8 @@ internal sealed class Fields<TOwner> : IEnumerable<Field<TOwner>>
 }
 
 /// <summary>A field of a JSON object.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Read">Reads its value, which has the path, into the object.</param>
+/// <param name="Name">Name of the field.</param>
+/// <param name="Read">Reads the value at a path into the object.</param>
 internal sealed record Field<TOwner>(string Name, Action<StrictReader, TOwner, JsonElement, string> Read)
 {
     public string? Missing { get; init; }

@@ -5,7 +5,7 @@ using Boxer.AspNetCore.Endpoints;
 
 namespace Boxer.AspNetCore.Contracts;
 
-/// <summary>How bodies are written: snake_case names, absent members left out.</summary>
+/// <summary>Serializer of bodies: snake_case names; null members are omitted.</summary>
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
@@ -24,8 +24,8 @@ namespace Boxer.AspNetCore.Contracts;
 internal sealed partial class HostJson : JsonSerializerContext
 {
     /// <summary>
-    /// The context to write with. Text is escaped no more than JSON asks for: every answer is application/json and nosniff, so none of
-    /// it is ever read as HTML.
+    /// The context for responses. It escapes only what JSON requires: responses are application/json with nosniff, so no browser interprets them as
+    /// HTML.
     /// </summary>
     public static HostJson Relaxed { get; } = new(new JsonSerializerOptions
     {

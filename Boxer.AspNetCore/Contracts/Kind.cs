@@ -5,16 +5,16 @@ using Boxer.Validation;
 namespace Boxer.AspNetCore.Contracts;
 
 /// <summary>Reads a value of one kind.</summary>
-/// <returns>The value; <see langword="null"/> where it is another kind, which is a fault then, or says nothing.</returns>
+/// <returns>The value; <see langword="null"/> if it is invalid (the reader has the fault then) or means the default.</returns>
 internal delegate T? Kind<out T>(StrictReader reader, JsonElement value, string path);
 
-/// <summary>The kinds of values that requests and the configuration have.</summary>
+/// <summary>The kinds of values in requests and in the configuration.</summary>
 internal static class Kind
 {
-    /// <summary>Entries of a list that has no smaller bound; what a command may have.</summary>
+    /// <summary>Maximum number of items of a list without a smaller limit, such as a command.</summary>
     internal const int MaxItems = 32_768;
 
-    /// <summary>A text.</summary>
+    /// <summary>A string.</summary>
     internal static Kind<string> Text(bool allowNul = false) => (reader, value, path) =>
     {
         if (value.ValueKind != JsonValueKind.String)
@@ -43,7 +43,7 @@ internal static class Kind
         return text;
     };
 
-    /// <summary>A text of some that are allowed.</summary>
+    /// <summary>One of some strings.</summary>
     internal static Kind<string> Choice(IReadOnlyList<string> choices, Kind<string> text) => (reader, value, path) =>
     {
         string? read = text(reader, value, path);
@@ -85,14 +85,14 @@ internal static class Kind
         }
         catch (InvalidOperationException)
         {
-            // Half of a surrogate pair: no base64 either.
+            // An unpaired surrogate: not base64 either.
         }
 
         reader.Wrong(path, "a text in base64", value);
         return null;
     };
 
-    /// <summary>A whole number, whose range is in words if it is less than that of 64 bits.</summary>
+    /// <summary>A whole number. The range is given in words for messages, unless it is that of 64 bits.</summary>
     internal static Kind<long?> Whole(long least = long.MinValue, long most = long.MaxValue, string range = "") => (reader, value, path) =>
     {
         if (value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out long number) && number >= least && number <= most)
@@ -104,9 +104,9 @@ internal static class Kind
         return null;
     };
 
-    /// <summary>A number in the range and the unit of a row of the table.</summary>
-    /// <param name="setting">The row.</param>
-    /// <param name="zeroIsDefault">Whether 0 says nothing.</param>
+    /// <summary>A number in the range and unit of a setting.</summary>
+    /// <param name="setting">The setting.</param>
+    /// <param name="zeroIsDefault">Whether 0 means the default.</param>
     internal static Kind<object> Number(Setting setting, bool zeroIsDefault = false) => (reader, value, path) =>
     {
         decimal number = 0;
@@ -128,23 +128,23 @@ internal static class Kind
         return null;
     };
 
-    /// <summary>A list of texts.</summary>
-    /// <param name="most">Maximum number of entries.</param>
-    /// <param name="kind">The kind of the list, in words.</param>
-    /// <param name="item">The kind of each entry, in words.</param>
+    /// <summary>A list of strings.</summary>
+    /// <param name="most">Maximum number of items.</param>
+    /// <param name="kind">The kind of the list, for messages.</param>
+    /// <param name="item">The kind of each item, for messages.</param>
     internal static Kind<List<string>> Texts(int most = MaxItems, string kind = "a list of texts", string item = "a text") =>
         List(TextItem(item), most, kind);
 
     /// <summary>A list of objects.</summary>
-    /// <param name="fields">The fields of each.</param>
-    /// <param name="make">Makes an object.</param>
-    /// <param name="most">Maximum number of entries.</param>
-    /// <param name="members">The members of each, in words.</param>
-    internal static Kind<List<T>> Objects<T>(Fields<T> fields, Func<T> make, int most = int.MaxValue, string members = "") =>
+    /// <param name="fields">The fields of each object.</param>
+    /// <param name="create">Creates an object.</param>
+    /// <param name="most">Maximum number of items.</param>
+    /// <param name="members">The members of each object, for messages.</param>
+    internal static Kind<List<T>> Objects<T>(Fields<T> fields, Func<T> create, int most = int.MaxValue, string members = "") =>
         List(
             (reader, value, path) =>
             {
-                T made = make();
+                T made = create();
                 reader.Read(value, path, fields, made, "an object" + members);
                 return made;
             },
@@ -160,10 +160,10 @@ internal static class Kind
         return value.ValueKind == JsonValueKind.Object ? made : null;
     };
 
-    /// <summary>Makes an empty text say nothing.</summary>
+    /// <summary>Treats an empty string as absent.</summary>
     internal static Kind<string> OrEmpty(this Kind<string> kind) => (reader, value, path) => kind(reader, value, path) is { Length: > 0 } text ? text : null;
 
-    /// <summary>Checks a value that was read: each fault has what follows its path, and a sentence without its subject and its full stop.</summary>
+    /// <summary>Checks a value. Each fault has a suffix of the path, and a sentence without subject and full stop.</summary>
     internal static Kind<T> Check<T>(this Kind<T> kind, Func<T, IEnumerable<(string Suffix, string Message)>> find) => (reader, value, path) =>
     {
         T? read = kind(reader, value, path);
@@ -175,7 +175,7 @@ internal static class Kind
         return read;
     };
 
-    /// <summary>Makes a list of an array.</summary>
+    /// <summary>A list.</summary>
     private static Kind<List<T>> List<T>(Kind<T> item, int most, string kind) => (reader, value, path) =>
     {
         if (value.ValueKind != JsonValueKind.Array)
@@ -209,7 +209,7 @@ internal static class Kind
                 reader.Wrong(path, kind, value);
             }
 
-            // The stand-in for a wrong item causes no second fault about it.
+            // The placeholder for an invalid item causes no second fault.
             return value.ValueKind == JsonValueKind.String && text(reader, value, path) is { } read ? read : "?=";
         };
     }

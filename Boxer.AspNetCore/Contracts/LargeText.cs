@@ -5,12 +5,12 @@ using System.Text.Json.Serialization;
 
 namespace Boxer.AspNetCore.Contracts;
 
-/// <summary>A text of an answer that is written in pieces, so that there is never a second copy of the whole.</summary>
+/// <summary>A text of a response that is written in pieces, so that memory never holds a second copy of it.</summary>
 [JsonConverter(typeof(LargeTextConverter))]
 internal abstract class LargeText
 {
     /// <summary>Writes the next piece.</summary>
-    /// <returns>Whether there is more.</returns>
+    /// <returns>Whether there are further pieces.</returns>
     public abstract bool WriteNext(Utf8JsonWriter writer);
 
     internal sealed class LargeTextConverter : JsonConverter<LargeText>
@@ -26,9 +26,9 @@ internal abstract class LargeText
     }
 }
 
-/// <summary>What was printed; bytes that are not UTF-8 are U+FFFD. It is written once.</summary>
+/// <summary>Output of a command. Bytes that are not valid UTF-8 are replaced by U+FFFD. It can be written once.</summary>
 /// <param name="pieces">The bytes.</param>
-/// <param name="tail">What the host has to say behind them.</param>
+/// <param name="tail">Text of the host behind the output.</param>
 internal sealed class PrintedText(IReadOnlyList<ReadOnlyMemory<byte>> pieces, string tail = "") : LargeText
 {
     private const int PieceBytes = 16 << 10;
@@ -77,7 +77,7 @@ internal sealed class PrintedText(IReadOnlyList<ReadOnlyMemory<byte>> pieces, st
     }
 }
 
-/// <summary>Bytes in base64. It is written once.</summary>
+/// <summary>Bytes in base64. They can be written once.</summary>
 internal sealed class Base64Text(ReadOnlyMemory<byte> bytes) : LargeText
 {
     private const int PieceBytes = 48 << 10;

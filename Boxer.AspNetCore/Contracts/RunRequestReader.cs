@@ -6,12 +6,12 @@ using Boxer.Validation;
 namespace Boxer.AspNetCore.Contracts;
 
 /// <summary>
-/// Reads the body of a run request strictly: wrong types, values out of range and names that nobody knows are all reported at once, by
-/// their names in the body. A new field is one line in the table of its object, and a member of <see cref="RunRequestBody"/>.
+/// Reads the body of a run request strictly. Wrong types, values out of range and unknown names are all reported at once, by their names in the body.
+/// A new field needs a line in the table of its object, and a member of <see cref="RunRequestBody"/>.
 /// </summary>
 internal static class RunRequestReader
 {
-    /// <summary>Input files of one run.</summary>
+    /// <summary>Maximum number of input files of one run.</summary>
     internal const int MaxFiles = 1_000;
 
     internal const int MaxStopGraceMs = 60_000;
@@ -58,11 +58,11 @@ internal static class RunRequestReader
     private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
     /// <summary>Reads a request.</summary>
-    /// <param name="body">The body, read to its end.</param>
-    /// <param name="networks">The network modes that may be asked for.</param>
-    /// <param name="cancellationToken">Gives up.</param>
-    /// <param name="table">The limits that there are; <see langword="null"/>: the built-in ones.</param>
-    /// <exception cref="HttpFaultException">400, with everything that is wrong.</exception>
+    /// <param name="body">The body; read to its end.</param>
+    /// <param name="networks">The network modes that the client may use.</param>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <param name="table">The settings; <see langword="null"/> for the built-in table.</param>
+    /// <exception cref="HttpFaultException">The body is invalid (400). The message lists all faults.</exception>
     public static async Task<RunRequestBody> ReadAsync(Stream body, IEnumerable<string> networks, CancellationToken cancellationToken, SettingTable? table = null)
     {
         byte[] buffer = ArrayPool<byte>.Shared.Rent(16 << 10);
@@ -75,7 +75,7 @@ internal static class RunRequestReader
                 length += read;
                 if (length == buffer.Length)
                 {
-                    // As it comes, whatever length was announced.
+                    // The declared length is not trusted.
                     byte[] larger = ArrayPool<byte>.Shared.Rent(2 * length);
                     buffer.CopyTo(larger, 0);
                     ArrayPool<byte>.Shared.Return(buffer);
@@ -120,7 +120,7 @@ internal static class RunRequestReader
 
     private static RunRequestBody Parse(ReadOnlyMemory<byte> text, string[] networks, Fields<RunRequestBody> fields)
     {
-        // The parser does not look into texts: what is wrong with one would throw wherever it is read or shown.
+        // The parser does not validate strings: an invalid one would throw wherever it is read later.
         if (!Utf8.IsValid(text.Span))
         {
             throw HttpFaultException.BadRequest("the body is not valid UTF-8; encode it so.");
@@ -130,7 +130,7 @@ internal static class RunRequestReader
         try
         {
             CountValues(text.Span);
-            document = StrictJson.Parse(text, isOfAPerson: false);
+            document = StrictJson.Parse(text, allowComments: false);
         }
         catch (JsonException exception)
         {
@@ -138,7 +138,7 @@ internal static class RunRequestReader
         }
         catch (InvalidOperationException)
         {
-            // The check for duplicates decodes names, and throws this for those with half of a surrogate pair.
+            // Thrown by the check for duplicates for a name with an unpaired surrogate.
             throw HttpFaultException.BadRequest("the body has a name that is not valid Unicode; remove it.");
         }
 
@@ -171,7 +171,7 @@ internal static class RunRequestReader
         return reader.Faults.Count == 0 ? run : throw HttpFaultException.BadRequest(string.Join(" ", reader.Faults));
     }
 
-    /// <summary>A document costs many times the bytes of a value that is short: too many are refused before one is made.</summary>
+    /// <summary>Limits the number of values. In a parsed document a short value needs many times its bytes, so the limit is checked before parsing.</summary>
     private static void CountValues(ReadOnlySpan<byte> text)
     {
         Utf8JsonReader reader = new(text, new JsonReaderOptions { MaxDepth = StrictJson.MaxDepth });

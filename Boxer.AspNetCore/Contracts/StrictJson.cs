@@ -3,26 +3,26 @@ using System.Text.Json;
 
 namespace Boxer.AspNetCore.Contracts;
 
-/// <summary>Parses bodies of requests and the configuration: no name is there twice, and nothing is nested deeply.</summary>
+/// <summary>Parses request bodies and the configuration. Duplicate names and deep nesting are errors.</summary>
 internal static class StrictJson
 {
-    /// <summary>The most levels of objects and lists.</summary>
+    /// <summary>Maximum depth of objects and lists.</summary>
     internal const int MaxDepth = 8;
 
     /// <summary>Parses a document.</summary>
     /// <param name="text">JSON in UTF-8.</param>
-    /// <param name="isOfAPerson">Whether comments and trailing commas are fine.</param>
-    /// <exception cref="JsonException">It is not valid JSON, or a name is there twice; see <see cref="Explain"/>.</exception>
+    /// <param name="allowComments">Whether comments and trailing commas are allowed.</param>
+    /// <exception cref="JsonException">The text is not valid JSON or has a duplicate name; see <see cref="Explain"/>.</exception>
     /// <exception cref="InvalidOperationException">A name is not valid Unicode.</exception>
-    public static JsonDocument Parse(ReadOnlyMemory<byte> text, bool isOfAPerson) => JsonDocument.Parse(text, new JsonDocumentOptions
+    public static JsonDocument Parse(ReadOnlyMemory<byte> text, bool allowComments) => JsonDocument.Parse(text, new JsonDocumentOptions
     {
         AllowDuplicateProperties = false,
-        AllowTrailingCommas = isOfAPerson,
-        CommentHandling = isOfAPerson ? JsonCommentHandling.Skip : JsonCommentHandling.Disallow,
+        AllowTrailingCommas = allowComments,
+        CommentHandling = allowComments ? JsonCommentHandling.Skip : JsonCommentHandling.Disallow,
         MaxDepth = MaxDepth,
     });
 
-    /// <summary>Says where and why a document is not valid.</summary>
+    /// <summary>Gets the position and the reason of an error.</summary>
     public static string Explain(JsonException exception)
     {
         string reason = exception.Message.Split(" Path:")[0].Split(" LineNumber:")[0];

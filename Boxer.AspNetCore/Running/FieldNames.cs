@@ -7,9 +7,9 @@ using Boxer.Validation;
 namespace Boxer.AspNetCore.Running;
 
 /// <summary>
-/// Names properties of requests and options as the HTTP request and the configuration do. The path of a fault is mapped member by member; limits and
-/// options have their names in <see cref="SettingTable"/>. Faults of requests list the fields that they name; those of options and of this machine are
-/// only sentences, in which the path of a property is replaced where it is written as a whole.
+/// Translates names of properties in faults to the names of the HTTP request and of the configuration. The path of a fault is mapped member by member;
+/// <see cref="SettingTable"/> has the names of limits and options. Faults of requests list the fields that they mention. Faults of options and of this
+/// machine are plain sentences, in which whole paths of properties are replaced.
 /// </summary>
 internal static class FieldNames
 {
@@ -36,7 +36,7 @@ internal static class FieldNames
         ["Archive"] = "archive",
     };
 
-    // Options of the endpoints that have no row.
+    // Options of the endpoints that are not in the table.
     private static readonly Dictionary<string, string> HttpOptions = new(StringComparer.Ordinal)
     {
         [nameof(BoxerHttpOptions.FilesDirectory)] = "home",
@@ -48,27 +48,27 @@ internal static class FieldNames
     private static readonly FrozenDictionary<string, string> RequestPaths = FindPaths(
         RequestFields.Append(new("MaxLimits", "max_limits")).ToDictionary(StringComparer.Ordinal), [], ("Limits", SettingTable.BuiltIn.Limits), ("MaxLimits", SettingTable.BuiltIn.Limits), ("Egress", SettingTable.BuiltIn.Egress));
 
-    /// <summary>Notes how many of a request's files are uploads: those after them are its inputs.</summary>
-    public static void NoteUploads(HttpContext context, int uploads) => context.Items[typeof(FieldNames)] = uploads;
+    /// <summary>Sets the number of uploads among the files of a request. The files after them are its inputs.</summary>
+    public static void SetUploadCount(HttpContext context, int uploads) => context.Items[typeof(FieldNames)] = uploads;
 
-    /// <summary>All faults of a request as one text.</summary>
+    /// <summary>Gets all faults of a request as one text.</summary>
     public static string OfRequest(InvalidSandboxRequestException exception, HttpContext context)
     {
         int? uploads = context.Items[typeof(FieldNames)] as int?;
         return string.Join(" ", exception.Faults.Select(fault => $"{OfRequestField(fault.Field, uploads)}: {fault.FormatMessage(field => OfRequestField(field, uploads))}"));
     }
 
-    /// <summary>One fault of the options, its path before a colon, as a line.</summary>
+    /// <summary>Gets a fault of the options, which has its path before a colon.</summary>
     public static string OfOptions(string failure)
     {
         int colon = failure.IndexOf(": ", StringComparison.Ordinal);
         return colon < 0 ? InSentence(failure) : OfOption(failure[..colon]) + InSentence(failure[colon..]);
     }
 
-    /// <summary>A sentence about this machine, which may name options.</summary>
+    /// <summary>Gets a sentence about this machine, which may mention options.</summary>
     public static string OfMachine(string message) => InSentence(message);
 
-    /// <summary>One property of <see cref="ResourceLimits"/>.</summary>
+    /// <summary>Gets the name of a property of <see cref="ResourceLimits"/>.</summary>
     public static string OfLimit(string property) =>
         SettingTable.BuiltIn.Limits.FirstOrDefault(setting => setting.Name == property) is { } limit ? limit.HttpKey ?? limit.HostKey ?? property : property;
 
@@ -82,7 +82,7 @@ internal static class FieldNames
             known = known.Length == 0 ? step.Name : $"{known}.{step.Name}";
             if (OptionPaths.TryGetValue(known, out string? key))
             {
-                // Limits of the whole host have a name without those of the objects around them.
+                // A limit of the whole host has a name without the names of its parents.
                 mapped = key.Contains('.', StringComparison.Ordinal) ? $"{mapped}.{key[(key.LastIndexOf('.') + 1)..]}" : key;
             }
             else
@@ -106,11 +106,11 @@ internal static class FieldNames
             case [{ Name: "Files", Number: { } number }, ..] when number - uploads is >= 0 and var input:
                 return string.Create(CultureInfo.InvariantCulture, $"inputs[{input}]{(steps.Length > 1 ? ".path" : "")}");
 
-            // A file has no members in the request: it is its path.
+            // In the request a file is only its path.
             case [{ Name: "Files", Number: not null } file, { Name: "Path" }]:
                 return $"files{file.Index}";
 
-            // The inputs of a workspace are its files, its uploads, and its archive, in this order; an upload may be a directory of many.
+            // The inputs of a workspace are its files, its uploads and its archive, in this order. An upload may be a directory of many files.
             case [{ Name: "Workspace" }, { Name: "Inputs", Number: 0 }, .. var rest]:
                 return $"workspace.files{(rest.Length > 0 ? rest[0].Index : "")}{(rest.Length > 1 ? ".path" : "")}";
             case [{ Name: "Workspace" }, { Name: "Inputs", Number: 1 }, ..]:
@@ -122,7 +122,7 @@ internal static class FieldNames
         }
     }
 
-    /// <summary>Replaces paths of properties that are written as a whole. One name alone is replaced only where it is no English word.</summary>
+    /// <summary>Replaces whole paths of properties. A single name is replaced only if it cannot be an English word.</summary>
     private static string InSentence(string sentence)
     {
         StringBuilder named = new();
@@ -134,7 +134,7 @@ internal static class FieldNames
                 end++;
             }
 
-            // A dot at the end is that of the sentence.
+            // A dot at the end belongs to the sentence.
             int length = sentence[at..end].TrimEnd('.').Length;
             string word = sentence.Substring(at, length);
             named.Append(length > 0 && IsProperty(word) && OptionPaths.TryGetValue(word.Replace("BoxerOptions.", "", StringComparison.Ordinal), out string? key) ? key : word);
@@ -148,7 +148,7 @@ internal static class FieldNames
         return named.ToString();
     }
 
-    // Not a part of a path of this host either.
+    // A slash too: names in paths of this host are not replaced.
     private static bool IsOfPath(char c) => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-' or '/';
 
     private static bool IsProperty(string word) => word == "Home" || word.Skip(1).Any(char.IsAsciiLetterUpper);
@@ -162,7 +162,7 @@ internal static class FieldNames
             string index = "";
             if (end < path.Length && path[end] == '[')
             {
-                // A variable's name, which is what is in brackets once, may have any character.
+                // The name of an environment variable may contain brackets.
                 int close = name == "Environment" ? path.LastIndexOf(']') : path.IndexOf(']', end);
                 close = close < 0 ? path.Length - 1 : close;
                 index = path[end..(close + 1)];
@@ -190,7 +190,7 @@ internal static class FieldNames
         {
             foreach (Setting setting in all)
             {
-                // A limit that requests cannot set is one of the whole host.
+                // A limit that requests cannot set applies to the whole host.
                 bool isLimit = all == SettingTable.BuiltIn.Limits;
                 string key = isLimit && setting.HttpKey is null ? setting.HostKey! : keyPrefix + (setting.HttpKey ?? setting.HostKey);
                 paths[prefix + setting.Name] = key;
@@ -200,7 +200,7 @@ internal static class FieldNames
     }
 
     /// <summary>A member of a path.</summary>
-    /// <param name="Name">Its name.</param>
+    /// <param name="Name">The name.</param>
     /// <param name="Index">The index in brackets, or empty.</param>
     private sealed record Step(string Name, string Index)
     {

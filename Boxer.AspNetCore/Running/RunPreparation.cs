@@ -34,7 +34,7 @@ internal sealed class RunPreparation(
             permit = limiter.Acquire();
             string client = Clients.NameOf(context);
             files = store.GetSpace(client).BeginRun(new RunUploads { Files = body.Files ?? [], Workspace = body.Workspace?.Uploads ?? [], WorkspaceArchive = body.Workspace?.Archive });
-            FieldNames.NoteUploads(context, files.Inputs.Count);
+            FieldNames.SetUploadCount(context, files.Inputs.Count);
             return new PreparedRun(
                 CreateRequest(body, files, client, options.Value),
                 files,

@@ -10,7 +10,7 @@ internal static partial class HostLog
         7001,
         LogLevel.Information,
         "The network mode host is not allowed at {Address}: without allowed_networks it is allowed only on a loopback address without api_keys. List host in allowed_networks to allow it.")]
-    public static partial void HostNetworkLeftOut(ILogger logger, string address);
+    public static partial void OmitsHostNetwork(ILogger logger, string address);
 
     [LoggerMessage(7002, LogLevel.Warning, "No api_keys are set: everybody who reaches {Address} can run code and read the files of all others.")]
     public static partial void Open(ILogger logger, string address);

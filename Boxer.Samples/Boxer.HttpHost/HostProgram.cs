@@ -107,7 +107,7 @@ internal static class HostProgram
         HostLog.Configured(logger, configuration.File ?? "none, defaults only", services.GetRequiredService<IOptions<BoxerOptions>>().Value.Home);
         if (configuration.OmitsHostNetwork && services.GetServices<INetworkMode>().Any(mode => mode.Name == "host"))
         {
-            HostLog.HostNetworkLeftOut(logger, configuration.ListenAddress);
+            HostLog.OmitsHostNetwork(logger, configuration.ListenAddress);
         }
 
         if (configuration.IsOpenToStrangers)

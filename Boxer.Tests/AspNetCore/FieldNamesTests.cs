@@ -28,7 +28,7 @@ public sealed class FieldNamesTests
     public void A_field_of_a_request_is_named_as_in_its_body(string field, string name)
     {
         DefaultHttpContext context = new();
-        FieldNames.NoteUploads(context, 2);
+        FieldNames.SetUploadCount(context, 2);
 
         Assert.Equal($"{name}: is bad.", FieldNames.OfRequest(new InvalidSandboxRequestException(field, "is bad."), context));
     }

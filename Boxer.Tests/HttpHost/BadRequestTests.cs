@@ -261,7 +261,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
         Answer answer = await host.RunAsync($$"""{"image": "i", "cmd": [{{string.Join(',', Enumerable.Repeat("1", 10_000))}}]}""");
 
         Assert.Equal(400, answer.Status);
-        Assert.EndsWith("cmd[49]: must be a text, not 1. There is more that is wrong.", answer.Error, StringComparison.Ordinal);
+        Assert.EndsWith("cmd[49]: must be a text, not 1. There are further faults.", answer.Error, StringComparison.Ordinal);
     }
 
     [Theory]

@@ -29,7 +29,7 @@ public sealed class HostSettingsTests
         Assert.Empty(options.AllowedRegistries);
         Assert.Empty(settings.ApiKeys);
         Assert.Equal(["none", "sandbox", "host"], options.AllowedNetworks);
-        Assert.False(settings.HostNetworkLeftOut);
+        Assert.False(settings.OmitsHostNetwork);
         Assert.Empty(settings.HostNames);
         Assert.Null(options.CgroupParent);
         Assert.Null(options.MaxConcurrentRuns);
@@ -406,7 +406,7 @@ public sealed class HostSettingsTests
 
         Assert.Empty(faults);
         Assert.Equal(networks, string.Join(' ', settings.Sandboxes.AllowedNetworks));
-        Assert.Equal(networks == "none sandbox", settings.HostNetworkLeftOut);
+        Assert.Equal(networks == "none sandbox", settings.OmitsHostNetwork);
     }
 
     [Fact]
@@ -429,7 +429,7 @@ public sealed class HostSettingsTests
 
         Assert.Empty(faults);
         Assert.Equal(["none", "host"], settings.Sandboxes.AllowedNetworks);
-        Assert.False(settings.HostNetworkLeftOut);
+        Assert.False(settings.OmitsHostNetwork);
     }
 
     [Fact]
