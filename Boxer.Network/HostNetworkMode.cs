@@ -4,8 +4,8 @@ using Boxer.Networking;
 namespace Boxer.Network;
 
 /// <summary>
-/// The mode <c>host</c>: the host's own network stack, with its loopback services, addresses and ports. Nothing is filtered: it is for
-/// trusted work only. Needs root.
+/// The mode <c>host</c>: sandboxes use the host's own network stack, with its loopback services, addresses and ports. Nothing is filtered, so
+/// use it for trusted code only. Requires root.
 /// </summary>
 public sealed class HostNetworkMode : INetworkMode
 {

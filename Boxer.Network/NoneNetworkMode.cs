@@ -3,8 +3,8 @@ using Boxer.Networking;
 namespace Boxer.Network;
 
 /// <summary>
-/// The mode <c>none</c>: a sandbox has its own loopback interface and no other. Every connect to an outside address fails at once with
-/// ENETUNREACH or EHOSTUNREACH (gVisor releases differ), and names other than <c>localhost</c> do not resolve. It needs no privilege.
+/// The mode <c>none</c>: a sandbox has its own loopback interface and no other. Connecting to any other address fails at once with
+/// ENETUNREACH or EHOSTUNREACH, depending on the gVisor release, and names other than <c>localhost</c> do not resolve. Requires no privilege.
 /// </summary>
 public sealed class NoneNetworkMode : INetworkMode
 {

@@ -1,14 +1,15 @@
 using System.Net;
 using Boxer.Linux;
 using Boxer.Native;
+using Boxer.Network.Tools;
 using Boxer.Networking;
 
 namespace Boxer.Network;
 
 /// <summary>
-/// The mode <c>sandbox</c>: a network namespace for each sandbox, joined to this host by a link of two addresses, with NAT to the outside
-/// and no way to other sandboxes. An <see cref="EgressPolicy"/> says what may be reached. Needs uid 0 with CAP_NET_ADMIN and
-/// CAP_SYS_ADMIN, and the programs ip, tc and nft.
+/// The mode <c>sandbox</c>: each sandbox has a network namespace with a link to this host and NAT to the outside. Sandboxes cannot reach each
+/// other, and reach only destinations that the <see cref="EgressPolicy"/> allows. Requires uid 0 with CAP_NET_ADMIN and CAP_SYS_ADMIN, and the
+/// programs ip, tc and nft.
 /// </summary>
 public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDisposable
 {
@@ -17,14 +18,17 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     private readonly TimeProvider _time;
     private readonly NetworkTools _tools;
     private readonly SemaphoreSlim _gate = new(1, 1);
-    private readonly List<NetworkInstance> _lost = [];
+    private readonly List<NetworkInstance> _lostInstances = [];
     private NetworkInstance? _instance;
     private IPAddress[]? _resolvers;
     private bool _disposed;
 
-    /// <summary>Makes the mode. This host is not touched before the first sandbox.</summary>
-    /// <param name="options">The options; <see cref="BoxerOptions.DnsServers"/>, <see cref="BoxerOptions.NetworkBlocks"/> and <see cref="BoxerOptions.EnableIPv6"/> are read at the first sandbox.</param>
-    /// <param name="time">The clock; <see langword="null"/>: the system's.</param>
+    /// <summary>Creates the mode. It changes nothing on this host before the first sandbox.</summary>
+    /// <param name="options">
+    /// The options. <see cref="BoxerOptions.DnsServers"/>, <see cref="BoxerOptions.NetworkBlocks"/> and <see cref="BoxerOptions.EnableIPv6"/> are read
+    /// when the first sandbox is created.
+    /// </param>
+    /// <param name="time">The clock; <see langword="null"/>: <see cref="TimeProvider.System"/>.</param>
     public SandboxNetworkMode(BoxerOptions options, TimeProvider? time = null)
         : this(() => options, time)
     {
@@ -42,7 +46,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     public string Name => "sandbox";
 
     /// <inheritdoc/>
-    /// <remarks>What waits has its link and addresses, and all of it is dropped.</remarks>
+    /// <remarks>The link of a pooled sandbox exists, and the firewall drops all of its traffic.</remarks>
     public bool SupportsPooling => true;
 
     /// <inheritdoc/>
@@ -51,16 +55,16 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     /// <inheritdoc/>
     public string? GetUnavailableReason()
     {
-        string[] lacking =
+        string[] missing =
         [
             .. Unistd.geteuid() == 0 ? (string[])[] : ["uid 0"],
             .. ProcessCapabilities.Lacking(Capabilities),
-            .. _tools.Missing.Select(name => $"the program {name}"),
+            .. _tools.MissingPrograms.Select(name => $"the program {name}"),
             .. _options().EnableIPv6 && !Directory.Exists("/proc/sys/net/ipv6") ? (string[])["IPv6 in the kernel, which EnableIPv6 wants"] : [],
         ];
-        return lacking.Length == 0
+        return missing.Length == 0
             ? null
-            : $"this process lacks {string.Join(", ", lacking)}; run it as root with these capabilities and with iproute2 and nftables installed, or use the mode 'none'.";
+            : $"this process lacks {string.Join(", ", missing)}; run it as root with these capabilities and with iproute2 and nftables installed, or use the mode 'none'.";
     }
 
     /// <inheritdoc/>
@@ -71,13 +75,13 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
     public async Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken)
     {
         NetworkInstance instance = await GetInstanceAsync(cancellationToken).ConfigureAwait(false);
-        return new Attachment(instance, await instance.AddLinkAsync(cancellationToken).ConfigureAwait(false), Resolvers(), _time);
+        return new SandboxNetworkAttachment(instance, await instance.AddLinkAsync(cancellationToken).ConfigureAwait(false), Resolvers(), _time);
     }
 
-    /// <summary>As <see cref="DisposeAsync"/>, for containers that are disposed synchronously.</summary>
+    /// <summary>Same as <see cref="DisposeAsync"/>, for containers that are disposed synchronously.</summary>
     public void Dispose() => DisposeAsync().AsTask().GetAwaiter().GetResult();
 
-    /// <summary>Takes away what this mode has on this host. Its sandboxes must be gone.</summary>
+    /// <summary>Removes links, firewall rules and other settings of this mode from this host. All of its sandboxes must have ended.</summary>
     public async ValueTask DisposeAsync()
     {
         await _gate.WaitAsync().ConfigureAwait(false);
@@ -89,7 +93,7 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
             }
 
             _disposed = true;
-            foreach (NetworkInstance instance in _instance is null ? _lost : [.. _lost, _instance])
+            foreach (NetworkInstance instance in _instance is null ? _lostInstances : [.. _lostInstances, _instance])
             {
                 await instance.DisposeAsync().ConfigureAwait(false);
             }
@@ -108,9 +112,9 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
         try
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            if (_instance is { IsLost: true } lost)
+            if (_instance is { Monitor.IsTableLost: true } lost)
             {
-                _lost.Add(lost);
+                _lostInstances.Add(lost);
                 _instance = null;
             }
 
@@ -129,89 +133,10 @@ public sealed class SandboxNetworkMode : INetworkMode, IAsyncDisposable, IDispos
         }
     }
 
-    // The options do not change, and are there when the first sandbox is made.
+    // Read at the first sandbox, when the options are complete.
     private IPAddress[] Resolvers()
     {
         IList<string> configured = _options().DnsServers;
         return _resolvers ??= [.. (configured.Count > 0 ? configured : BoxerOptions.DefaultDnsServers).Select(IPAddress.Parse)];
-    }
-
-    private sealed class Attachment(NetworkInstance instance, GuestLink link, IPAddress[] resolvers, TimeProvider time) : INetworkAttachment
-    {
-        private NetworkPolicy? _policy;
-        private DomainResolver? _resolver;
-        private (long In, long Out) _before;
-        private int _disposed;
-
-        public NetworkConfiguration Runtime { get; } = new(NetworkStack.Sandbox, link.NamespacePath);
-
-        public bool IsUsable => instance.IsUsable(link);
-
-        public async Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken)
-        {
-            // Again, because it may have been prepared long ago.
-            await instance.CheckForeignAsync(cancellationToken).ConfigureAwait(false);
-            _before = NetworkInstance.ReadUsage(link);
-            if (policy.FiltersNames)
-            {
-                _resolver = new DomainResolver(link, policy, resolvers, instance.Firewall, time);
-            }
-
-            _policy = policy;
-            try
-            {
-                await Task.WhenAll(
-                    policy.BandwidthBitsPerSecond is { } bits ? instance.ShapeAsync(link, bits, cancellationToken) : Task.CompletedTask,
-                    instance.Firewall.AddAsync(link, policy, _resolver?.Port, cancellationToken)).ConfigureAwait(false);
-            }
-            catch (SandboxException)
-            {
-                // If somebody took the table away, whoever asks next whether it is usable is told.
-                await instance.LookAsync(cancellationToken).ConfigureAwait(false);
-                throw;
-            }
-
-            return GuestNetwork.Create(resolvers);
-        }
-
-        public async Task<NetworkReport> ReportAsync(CancellationToken cancellationToken)
-        {
-            (long received, long sent) = NetworkInstance.ReadUsage(link);
-            (received, sent) = (received - _before.In, sent - _before.Out);
-
-            // Who sent nothing was refused nothing.
-            IReadOnlyList<NetworkDenial> denied = sent == 0 ? [] : await instance.Firewall.ReadDeniedAsync(link, cancellationToken).ConfigureAwait(false);
-            return new NetworkReport
-            {
-                BytesIn = received,
-                BytesOut = sent,
-                Denied = [.. denied.Select(denial => _resolver?.NameOf(denial) ?? denial).Concat(_resolver?.Denied ?? []).OrderByDescending(denial => denial.Count).Take(NetworkReport.MaxDenied)],
-            };
-        }
-
-        public async ValueTask DisposeAsync()
-        {
-            if (Interlocked.Exchange(ref _disposed, 1) != 0)
-            {
-                return;
-            }
-
-            try
-            {
-                if (_policy is not null && !instance.IsLost)
-                {
-                    await instance.Firewall.RemoveAsync(link, _policy, _resolver?.Port).ConfigureAwait(false);
-                }
-            }
-            finally
-            {
-                if (_resolver is not null)
-                {
-                    await _resolver.DisposeAsync().ConfigureAwait(false);
-                }
-
-                await instance.RemoveLinkAsync(link, wasOpen: _policy is not null).ConfigureAwait(false);
-            }
-        }
     }
 }

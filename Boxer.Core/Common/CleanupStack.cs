@@ -23,6 +23,9 @@ internal sealed class CleanupStack : IAsyncDisposable
         return held;
     }
 
+    /// <summary>Adds an operation to run at the clean-up.</summary>
+    internal void Defer(Func<Task> operation) => _steps.Push(() => new ValueTask(operation()));
+
     /// <summary>Releases all resources after another failure, which exceptions of the release must not hide.</summary>
     internal async ValueTask AbandonAsync()
     {

@@ -12,7 +12,7 @@ public sealed class EgressRuleTests
     [InlineData("udp://203.0.113.7:123", "203.0.113.7/32", EgressProtocols.Udp, "123-123")]
     [InlineData("tcp://[2001:db8::/32]:443", "2001:db8::/32", EgressProtocols.Tcp, "443-443")]
     [InlineData("2001:db8::1", "2001:db8::1/128", EgressProtocols.Tcp | EgressProtocols.Udp, "")]
-    public void Addresses_and_ranges_are_read(string text, string range, EgressProtocols protocols, string ports)
+    public void TryParse_reads_addresses_and_ranges(string text, string range, EgressProtocols protocols, string ports)
     {
         Assert.True(EgressRule.TryParse(text, out EgressRule? rule, out string? error), error);
 
@@ -29,7 +29,7 @@ public sealed class EgressRuleTests
     [InlineData("*.pypi.org", "a.b.pypi.org", true)]
     [InlineData("*.pypi.org", "pypi.org", false)]
     [InlineData("*.pypi.org", "evilpypi.org", false)]
-    public void Domains_match_whole_names(string text, string name, bool matches)
+    public void MatchesName_compares_whole_labels(string text, string name, bool matches)
     {
         Assert.True(EgressRule.TryParse(text, out EgressRule? rule, out string? error), error);
         Assert.Equal(matches, rule.MatchesName(name));
@@ -52,7 +52,7 @@ public sealed class EgressRuleTests
     [InlineData("ex\"ample.org")]
     [InlineData("a.example }; flush ruleset")]
     [InlineData("b\u00fccher.example")]
-    public void Other_rules_are_faults_that_name_their_place(string text)
+    public void Validate_reports_malformed_rules_with_their_index(string text)
     {
         SandboxFault fault = Assert.Single(EgressValidator.Validate(new EgressPolicy { Allow = ["pypi.org", text] }, "Egress"));
 
@@ -61,7 +61,7 @@ public sealed class EgressRuleTests
     }
 
     [Fact]
-    public void A_request_tightens_and_only_replaces_where_that_is_allowed()
+    public void Combine_tightens_the_configured_policy_and_replaces_it_only_if_allowed()
     {
         var configured = new EgressPolicy { Allow = ["10.0.0.5:5432"], QuotaBytes = 100 };
         var requested = new EgressPolicy { Allow = ["pypi.org"], QuotaBytes = 200, BandwidthBitsPerSecond = 9_000 };

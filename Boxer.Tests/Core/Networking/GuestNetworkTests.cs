@@ -8,7 +8,7 @@ public sealed class GuestNetworkTests
     private const string OwnHosts = "127.0.0.1\tlocalhost\n127.0.0.1\tsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
     [Fact]
-    public void Files_have_the_sandboxs_own_names_the_servers_and_further_hosts()
+    public void Create_writes_own_names_DNS_servers_and_further_hosts()
     {
         Assert.Equal(new GuestNetwork(OwnHosts, ""), GuestNetwork.Create());
         Assert.Equal(
@@ -29,11 +29,11 @@ public sealed class GuestNetworkTests
     [InlineData("b\u00fccher.example")]
     [InlineData("localhost")]
     [InlineData("SANDBOX")]
-    public void Other_names_are_refused(string name) =>
+    public void Create_rejects_invalid_and_own_host_names(string name) =>
         Assert.Contains($"'{name}'", Assert.Throws<ArgumentException>(() => GuestNetwork.Create(null, [KeyValuePair.Create(name, IPAddress.Loopback)])).Message, StringComparison.Ordinal);
 
     [Fact]
-    public void Too_many_servers_and_hosts_are_refused()
+    public void Create_rejects_more_than_3_servers_or_1024_hosts()
     {
         Assert.Throws<ArgumentException>(() => GuestNetwork.Create(Enumerable.Repeat(IPAddress.Loopback, 4)));
         Assert.Throws<ArgumentException>(() => GuestNetwork.Create(null, Enumerable.Range(0, 1_025).Select(i => KeyValuePair.Create($"h{i}", IPAddress.Loopback))));
@@ -45,7 +45,7 @@ public sealed class GuestNetworkTests
     [InlineData("own mode")]
     [InlineData("-own")]
     [InlineData("own_mode")]
-    public void A_mode_whose_name_no_request_can_use_is_refused(string name) =>
+    public void SandboxRunner_rejects_a_mode_whose_name_no_request_can_use(string name) =>
         Assert.Contains($"'{name}'", Assert.Throws<ArgumentException>(() => new SandboxRunner(new BoxerOptions(), [new NamedMode(name)])).Message, StringComparison.Ordinal);
 
     private sealed class NamedMode(string name) : INetworkMode

@@ -1,6 +1,10 @@
 using System.Globalization;
 using System.Net;
 using Boxer.Network;
+using Boxer.Network.Dns;
+using Boxer.Network.Firewalls;
+using Boxer.Network.Links;
+using Boxer.Network.Tools;
 using Boxer.Networking;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Time.Testing;
@@ -249,7 +253,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         var link = new GuestLink("00000", "bx0000000000000", "bx00000000-00000", new AddressPair(IPAddress.Loopback, IPAddress.Loopback), new AddressPair(IPAddress.Parse("2001:db8::1"), IPAddress.Parse("2001:db8::2")), 1, 1);
         int before = Sockets();
 
-        SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => new DomainResolver(link, Policy, [IPAddress.Loopback], firewall, TimeProvider.System));
+        SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => new FilteringResolver(link, Policy, [IPAddress.Loopback], firewall, TimeProvider.System));
 
         Assert.Contains("127.0.0.1 and 2001:db8::1", fault.Message, StringComparison.Ordinal);
         Assert.InRange(Sockets(), 0, before + 5);
@@ -265,7 +269,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     {
         var link = new GuestLink("00000", "bx0000000000000", "bx00000000-00000", new AddressPair(IPAddress.Loopback, IPAddress.Loopback), null, 1, 1);
 
-        (string ours, string theirs) = link.Lines(hasIPv6);
+        (string ours, string theirs) = link.CreationCommands(hasIPv6);
 
         Assert.Equal((hasIPv6, hasIPv6), (ours.Contains("addrgenmode", StringComparison.Ordinal), theirs.Contains("addrgenmode", StringComparison.Ordinal)));
     }

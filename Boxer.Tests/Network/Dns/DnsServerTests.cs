@@ -1,12 +1,13 @@
 using System.Net;
 using System.Net.Sockets;
-using Boxer.Network;
+using Boxer.Network.Dns;
+using Boxer.Network.Links;
 using Microsoft.Extensions.Time.Testing;
 
-namespace Boxer.Tests.Network;
+namespace Boxer.Tests.Network.Dns;
 
-/// <summary>What a sandbox may do to the sockets of its resolver, from an address of loopback.</summary>
-public sealed class DnsListenerTests
+/// <summary>Tests of <see cref="DnsServer"/> on loopback, with a second loopback address in the place of the sandbox.</summary>
+public sealed class DnsServerTests
 {
     private static readonly AddressPair Pair = new(IPAddress.Loopback, IPAddress.Parse("127.0.0.2"));
     private static readonly byte[] Query = DnsMessage.WriteQuery(7, "denied.example.test", DnsType.A);
@@ -15,11 +16,11 @@ public sealed class DnsListenerTests
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_connection_that_sends_20000_questions_at_once_gets_an_answer_every_5_ms()
+    public async Task A_connection_that_sends_20000_queries_at_once_gets_a_response_every_5_ms()
     {
         var time = new FakeTimeProvider();
         int asked = 0;
-        await using var listener = new DnsListener([Pair], _ => Task.FromResult(new DnsReply(Interlocked.Increment(ref asked) > 0 ? DnsCode.NameError : DnsCode.NoError)), time);
+        await using var listener = new DnsServer([Pair], _ => Task.FromResult(new DnsResponse(Interlocked.Increment(ref asked) > 0 ? DnsCode.NameError : DnsCode.NoError)), time);
         using Socket connection = await ConnectAsync(listener);
         await using var stream = new NetworkStream(connection);
         Task sending = stream.WriteAsync(Enumerable.Repeat(Framed, 20_000).SelectMany(query => query).ToArray(), Cancel).AsTask();
@@ -38,12 +39,12 @@ public sealed class DnsListenerTests
     }
 
     [Fact]
-    public async Task A_connection_is_closed_after_30_s_also_while_its_question_waits()
+    public async Task A_connection_is_closed_after_30_s_even_if_a_query_is_pending()
     {
         var time = new FakeTimeProvider();
         var asked = new TaskCompletionSource();
-        var answer = new TaskCompletionSource<DnsReply>();
-        await using var listener = new DnsListener(
+        var answer = new TaskCompletionSource<DnsResponse>();
+        await using var listener = new DnsServer(
             [Pair],
             _ =>
             {
@@ -57,14 +58,14 @@ public sealed class DnsListenerTests
 
         time.Advance(TimeSpan.FromSeconds(31));
         Assert.Equal(0, await connection.ReceiveAsync(new byte[100], Cancel).AsTask().WaitAsync(TimeSpan.FromSeconds(20), Cancel));
-        answer.SetResult(new DnsReply(DnsCode.NameError));
+        answer.SetResult(new DnsResponse(DnsCode.NameError));
     }
 
     [Fact]
-    public async Task Whoever_is_not_the_sandbox_is_not_answered()
+    public async Task Only_the_sandbox_gets_responses()
     {
         int asked = 0;
-        await using var listener = new DnsListener([Pair], _ => Task.FromResult(new DnsReply(Interlocked.Increment(ref asked) > 0 ? DnsCode.NameError : DnsCode.NoError)), TimeProvider.System);
+        await using var listener = new DnsServer([Pair], _ => Task.FromResult(new DnsResponse(Interlocked.Increment(ref asked) > 0 ? DnsCode.NameError : DnsCode.NoError)), TimeProvider.System);
         using var stranger = new UdpClient(new IPEndPoint(IPAddress.Loopback, 0));
         await stranger.SendAsync(Query, new IPEndPoint(Pair.Host, listener.Port), Cancel);
         using Socket other = await ConnectAsync(listener, IPAddress.Loopback);
@@ -81,7 +82,7 @@ public sealed class DnsListenerTests
         Assert.Equal((2, 0), (asked, stranger.Available));
     }
 
-    private static async Task<Socket> ConnectAsync(DnsListener listener, IPAddress? from = null)
+    private static async Task<Socket> ConnectAsync(DnsServer listener, IPAddress? from = null)
     {
         var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         socket.Bind(new IPEndPoint(from ?? Pair.Guest, 0));

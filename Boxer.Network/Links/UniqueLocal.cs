@@ -1,14 +1,14 @@
 using System.Buffers.Binary;
 using System.Net;
 
-namespace Boxer.Network;
+namespace Boxer.Network.Links;
 
-/// <summary>Unique local IPv6 addresses (RFC 4193): the identifier of an instance is random, and no number of a link comes twice.</summary>
+/// <summary>Unique local IPv6 addresses (RFC 4193). The identifier of an instance is random, and each link has another number.</summary>
 internal static class UniqueLocal
 {
     private const int PrefixBits = 48;
 
-    /// <summary>The /48 of an instance.</summary>
+    /// <summary>The /48 range of an instance.</summary>
     internal static IPNetwork PrefixOf(string instanceId)
     {
         Span<byte> bytes = stackalloc byte[16];
@@ -18,7 +18,7 @@ internal static class UniqueLocal
         return new IPNetwork(new IPAddress(bytes), PrefixBits);
     }
 
-    /// <summary>The /127 of a link (RFC 6164).</summary>
+    /// <summary>The /127 range of a link (RFC 6164).</summary>
     internal static AddressPair PairOf(IPNetwork prefix, uint number)
     {
         byte[] bytes = prefix.BaseAddress.GetAddressBytes();

@@ -3,32 +3,34 @@ using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 
-namespace Boxer.Network;
+namespace Boxer.Network.Dns;
 
 /// <summary>
-/// Asks the configured resolvers for the addresses of names, for one sandbox. The number of bytes that it sends is bounded, because a
-/// sandbox chooses what is asked for. Each query has a port and an identifier of its own, both random, and only the server that was
-/// asked is listened to.
+/// Resolves names for one sandbox with the configured DNS servers. The bytes of its queries are bounded, because a sandbox can choose names
+/// that carry data out. Each query has a random port and a random identifier, and only the queried server can answer it.
 /// </summary>
 internal sealed class UpstreamResolver : IDisposable
 {
-    /// <summary>Bytes of queries that one run sends at most.</summary>
-    internal const int MostBytes = 1 << 20;
+    /// <summary>Maximum size of all queries together, in bytes.</summary>
+    internal const int MaxBytes = 1 << 20;
 
-    /// <summary>Sockets that it has open at most.</summary>
-    internal const int MostAtOnce = 8;
+    // Each concurrent query has a socket.
+    private const int MaxConcurrentQueries = 8;
 
-    private const int MostStrays = 16;
-    private const int ReceivedBytes = 4_096;
+    // Someone who guesses identifiers has few attempts.
+    private const int MaxStrayAnswers = 16;
+    private const int MaxAnswerBytes = 4_096;
     private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(3);
     private readonly IReadOnlyList<IPEndPoint> _servers;
     private readonly uint? _priority;
     private readonly TimeProvider _time;
-    private readonly SemaphoreSlim _slots = new(MostAtOnce, MostAtOnce);
+    private readonly SemaphoreSlim _slots = new(MaxConcurrentQueries, MaxConcurrentQueries);
     private int _sent;
 
-    /// <param name="servers">The servers, which are asked in this order until one knows.</param>
-    /// <param name="priority">The priority of its packets (socket(7)), by which the firewall finds the quota that they count in; <see langword="null"/>: none.</param>
+    /// <param name="servers">The DNS servers, in the order in which they are queried until one answers.</param>
+    /// <param name="priority">
+    /// Priority of the sent packets (SO_PRIORITY, socket(7)): the firewall counts them in the quota with this priority. <see langword="null"/>: none.
+    /// </param>
     /// <param name="time">The clock.</param>
     internal UpstreamResolver(IReadOnlyList<IPEndPoint> servers, uint? priority, TimeProvider time)
     {
@@ -37,15 +39,19 @@ internal sealed class UpstreamResolver : IDisposable
         _time = time;
     }
 
-    /// <summary>Asks for the addresses of a host name; <see langword="null"/> if no server answers, or too much was sent before.</summary>
-    internal async Task<DnsAnswer?> AskAsync(string name, DnsType type, CancellationToken cancellationToken)
+    /// <summary>Resolves a host name.</summary>
+    /// <param name="name">The name.</param>
+    /// <param name="type"><see cref="DnsType.A"/> or <see cref="DnsType.Aaaa"/>.</param>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <returns><see langword="null"/> if no server answers, or the queries reached <see cref="MaxBytes"/>.</returns>
+    internal async Task<UpstreamAnswer?> ResolveAsync(string name, DnsType type, CancellationToken cancellationToken)
     {
         await _slots.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
             foreach (IPEndPoint server in _servers)
             {
-                if (await AskAsync(server, name, type, cancellationToken).ConfigureAwait(false) is { Code: DnsCode.NoError or DnsCode.NameError, IsTruncated: false } answer)
+                if (await QueryAsync(server, name, type, cancellationToken).ConfigureAwait(false) is { Code: DnsCode.NoError or DnsCode.NameError, IsTruncated: false } answer)
                 {
                     return answer;
                 }
@@ -61,14 +67,14 @@ internal sealed class UpstreamResolver : IDisposable
 
     public void Dispose() => _slots.Dispose();
 
-    private async Task<DnsAnswer?> AskAsync(IPEndPoint server, string name, DnsType type, CancellationToken cancellationToken)
+    private async Task<UpstreamAnswer?> QueryAsync(IPEndPoint server, string name, DnsType type, CancellationToken cancellationToken)
     {
         using var timeout = new CancellationTokenSource(Timeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timeout.Token);
         try
         {
-            DnsAnswer? answer = await AskByUdpAsync(server, name, type, either.Token).ConfigureAwait(false);
-            return answer is { IsTruncated: true } ? await AskByTcpAsync(server, name, type, either.Token).ConfigureAwait(false) : answer;
+            UpstreamAnswer? answer = await QueryOverUdpAsync(server, name, type, either.Token).ConfigureAwait(false);
+            return answer is { IsTruncated: true } ? await QueryOverTcpAsync(server, name, type, either.Token).ConfigureAwait(false) : answer;
         }
         catch (Exception exception) when (exception is SocketException or IOException || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested))
         {
@@ -76,25 +82,23 @@ internal sealed class UpstreamResolver : IDisposable
         }
     }
 
-    private async Task<DnsAnswer?> AskByUdpAsync(IPEndPoint server, string name, DnsType type, CancellationToken cancellationToken)
+    private async Task<UpstreamAnswer?> QueryOverUdpAsync(IPEndPoint server, string name, DnsType type, CancellationToken cancellationToken)
     {
         ushort id = RandomId();
         byte[] query = DnsMessage.WriteQuery(id, name, type);
-        if (!MaySend(query.Length))
+        if (!TryCount(query.Length))
         {
             return null;
         }
 
-        // The kernel chooses a random port, and passes on what comes from the server only.
+        // The kernel chooses a random port. A connected socket receives datagrams of its server only.
         using Socket socket = await ConnectAsync(server, SocketType.Dgram, ProtocolType.Udp, cancellationToken).ConfigureAwait(false);
         await socket.SendAsync(query, cancellationToken).ConfigureAwait(false);
-        var received = new byte[ReceivedBytes];
-
-        // Somebody who guesses identifiers has a few tries.
-        for (int stray = 0; stray < MostStrays; stray++)
+        var received = new byte[MaxAnswerBytes];
+        for (int stray = 0; stray < MaxStrayAnswers; stray++)
         {
             int length = await socket.ReceiveAsync(received, cancellationToken).ConfigureAwait(false);
-            if (DnsMessage.ParseAnswer(received.AsSpan(0, length), id, name, type) is { } answer)
+            if (UpstreamAnswer.Parse(received.AsSpan(0, length), id, name, type) is { } answer)
             {
                 return answer;
             }
@@ -103,11 +107,11 @@ internal sealed class UpstreamResolver : IDisposable
         return null;
     }
 
-    private async Task<DnsAnswer?> AskByTcpAsync(IPEndPoint server, string name, DnsType type, CancellationToken cancellationToken)
+    private async Task<UpstreamAnswer?> QueryOverTcpAsync(IPEndPoint server, string name, DnsType type, CancellationToken cancellationToken)
     {
         ushort id = RandomId();
         byte[] query = DnsMessage.WriteQuery(id, name, type);
-        if (!MaySend(query.Length))
+        if (!TryCount(query.Length))
         {
             return null;
         }
@@ -120,7 +124,7 @@ internal sealed class UpstreamResolver : IDisposable
         await stream.ReadExactlyAsync(prefix, cancellationToken).ConfigureAwait(false);
         var received = new byte[BinaryPrimitives.ReadUInt16BigEndian(prefix)];
         await stream.ReadExactlyAsync(received, cancellationToken).ConfigureAwait(false);
-        return DnsMessage.ParseAnswer(received, id, name, type);
+        return UpstreamAnswer.Parse(received, id, name, type);
     }
 
     private async Task<Socket> ConnectAsync(IPEndPoint server, SocketType type, ProtocolType protocol, CancellationToken cancellationToken)
@@ -145,8 +149,8 @@ internal sealed class UpstreamResolver : IDisposable
         }
     }
 
-    // What is refused is not added: a sum that goes on for ever would come round.
-    private bool MaySend(int bytes) => Volatile.Read(ref _sent) <= MostBytes && Interlocked.Add(ref _sent, bytes) <= MostBytes;
+    // Once the bound is reached, the sum stops growing, so that it cannot overflow.
+    private bool TryCount(int bytes) => Volatile.Read(ref _sent) <= MaxBytes && Interlocked.Add(ref _sent, bytes) <= MaxBytes;
 
     private static ushort RandomId() => (ushort)RandomNumberGenerator.GetInt32(ushort.MaxValue + 1);
 }

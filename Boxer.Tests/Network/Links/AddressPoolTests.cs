@@ -1,9 +1,11 @@
 using System.Net;
-using Boxer.Network;
+using Boxer.Network.Links;
+using Boxer.Network.Tools;
 using Microsoft.Extensions.Time.Testing;
 
-namespace Boxer.Tests.Network;
+namespace Boxer.Tests.Network.Links;
 
+/// <summary>Tests of <see cref="AddressPool"/> and <see cref="HostAddressRanges"/>.</summary>
 public sealed class AddressPoolTests : IDisposable
 {
     private readonly string _directory = Directory.CreateTempSubdirectory("boxer-pool-").FullName;
@@ -14,7 +16,7 @@ public sealed class AddressPoolTests : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact]
-    public async Task Two_instances_never_give_the_same()
+    public async Task AcquireAsync_never_returns_a_pair_of_another_instance()
     {
         using AddressPool one = Pool("10.231.0.0/23");
         using AddressPool two = Pool("10.231.0.0/23");
@@ -26,7 +28,7 @@ public sealed class AddressPoolTests : IDisposable
     }
 
     [Fact]
-    public async Task Two_instances_with_blocks_of_different_sizes_never_give_the_same()
+    public async Task AcquireAsync_never_returns_a_pair_of_another_instance_with_another_block_size()
     {
         using AddressPool one = Pool("10.231.0.128/25");
         using AddressPool two = Pool("10.231.0.0/23");
@@ -36,7 +38,7 @@ public sealed class AddressPoolTests : IDisposable
     }
 
     [Fact]
-    public async Task Blocks_may_be_parts_of_one_another()
+    public async Task AcquireAsync_uses_overlapping_blocks_once_and_reports_when_all_are_used()
     {
         using var pool = new AddressPool(
             _directory,
@@ -48,11 +50,11 @@ public sealed class AddressPoolTests : IDisposable
         Assert.Equal("10.231.0.2", $"{(await TakeAsync(pool)).Host}");
         SandboxCapacityException none = await Assert.ThrowsAsync<SandboxCapacityException>(() => TakeAsync(pool));
         Assert.Contains("NetworkBlocks", none.Message, StringComparison.Ordinal);
-        Assert.Equal("All addresses for sandboxes are in use or rest: try again later.", none.PublicMessage);
+        Assert.Equal("All sandbox addresses are in use or wait for reuse. Try again later.", none.PublicMessage);
     }
 
     [Fact]
-    public async Task What_overlaps_an_address_or_a_route_is_passed_over()
+    public async Task AcquireAsync_skips_parts_that_overlap_an_address_or_a_route()
     {
         using AddressPool pool = Pool("10.231.0.0/23", used: ["10.231.0.128/25"]);
 
@@ -60,12 +62,12 @@ public sealed class AddressPoolTests : IDisposable
     }
 
     [Fact]
-    public async Task An_address_rests_before_it_is_given_again()
+    public async Task ReleaseAsync_delays_the_reuse_of_a_pair_with_traffic()
     {
         using AddressPool pool = Pool("10.231.0.0/30");
         AddressPair first = await TakeAsync(pool);
         await TakeAsync(pool);
-        await pool.GiveBackAsync(first, wasOpen: true);
+        await pool.ReleaseAsync(first, hadTraffic: true);
 
         await Assert.ThrowsAsync<SandboxCapacityException>(() => TakeAsync(pool));
         _time.Advance(TimeSpan.FromMinutes(1));
@@ -73,26 +75,26 @@ public sealed class AddressPoolTests : IDisposable
     }
 
     [Fact]
-    public async Task An_address_that_nothing_passed_is_given_again_at_once()
+    public async Task ReleaseAsync_allows_the_reuse_of_a_pair_without_traffic_at_once()
     {
         using AddressPool pool = Pool("10.231.0.0/31");
         AddressPair pair = await TakeAsync(pool);
-        await pool.GiveBackAsync(pair, wasOpen: false);
+        await pool.ReleaseAsync(pair, hadTraffic: false);
 
         Assert.Equal(pair, await TakeAsync(pool));
     }
 
     [Fact]
-    public void Default_and_refusing_routes_are_no_conflict()
+    public void HostAddressRanges_Parse_leaves_out_default_and_refusing_routes()
     {
-        IReadOnlyList<IPNetwork> used = HostNetworks.Parse(
+        IReadOnlyList<IPNetwork> used = HostAddressRanges.Parse(
             """[{"addr_info":[{"family":"inet","local":"192.0.2.9","prefixlen":24},{"family":"inet6","local":"::1","prefixlen":128}]},{}]""",
             """[{"dst":"default"},{"type":"blackhole","dst":"10.0.0.0/8"},{"type":"unreachable","dst":"172.16.0.0/12"},{"dst":"10.9.0.0/16"},{"type":"local","dst":"127.0.0.1"}]""");
 
         Assert.Equal(["192.0.2.0/24", "10.9.0.0/16", "127.0.0.1/32"], used.Select(network => network.ToString()));
     }
 
-    private static Task<AddressPair> TakeAsync(AddressPool pool) => pool.TakeAsync(_ => Task.CompletedTask, Cancel);
+    private static Task<AddressPair> TakeAsync(AddressPool pool) => pool.AcquireAsync(_ => Task.CompletedTask, Cancel);
 
     private AddressPool Pool(string block, string[]? used = null) =>
         new(_directory, [IPNetwork.Parse(block)], _ => Task.FromResult<IReadOnlyList<IPNetwork>>([.. (used ?? []).Select(IPNetwork.Parse)]), _time);

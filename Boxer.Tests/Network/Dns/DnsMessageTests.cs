@@ -1,11 +1,11 @@
 using System.Buffers.Binary;
 using System.Net;
-using Boxer.Network;
+using Boxer.Network.Dns;
 using CsCheck;
 
-namespace Boxer.Tests.Network;
+namespace Boxer.Tests.Network.Dns;
 
-/// <summary>Messages of DNS, from sandboxes and from upstream resolvers: both may send anything.</summary>
+/// <summary>Tests of <see cref="DnsQuery"/>, <see cref="DnsResponse"/> and <see cref="UpstreamAnswer"/> with well-formed and hostile DNS messages.</summary>
 public sealed class DnsMessageTests
 {
     private const string Name = "web.example.test";
@@ -13,7 +13,7 @@ public sealed class DnsMessageTests
     private static readonly byte[] Address = [198, 51, 100, 10];
     private static readonly byte[] Other = [9, (byte)'t', (byte)'a', (byte)'r', (byte)'g', (byte)'e', (byte)'t', (byte)'-', (byte)'-', (byte)'x', 0];
 
-    /// <summary>What is wrong with an answer, its records, and the addresses that are read; null: the answer is discarded.</summary>
+    /// <summary>A description, the records of an answer, how many it announces, and the expected addresses; null: the answer is rejected.</summary>
     public static TheoryData<string, byte[], int, string[]?> Answers => new()
     {
         { "right", Record(Owner, 1, Address), 1, ["198.51.100.10"] },
@@ -44,49 +44,49 @@ public sealed class DnsMessageTests
 
     [Theory]
     [MemberData(nameof(Answers))]
-    public void ParseAnswer_reads_addresses_of_the_name_alone_and_discards_what_is_malformed(string what, byte[] records, int count, string[]? addresses)
+    public void UpstreamAnswer_Parse_reads_addresses_of_the_name_only_and_rejects_malformed_answers(string description, byte[] records, int count, string[]? addresses)
     {
-        Assert.NotEmpty(what);
-        Assert.Equal(addresses, DnsMessage.ParseAnswer(Answer(records, count), 7, Name, DnsType.A)?.Addresses.Select(address => address.ToString()));
+        Assert.NotEmpty(description);
+        Assert.Equal(addresses, UpstreamAnswer.Parse(Answer(records, count), 7, Name, DnsType.A)?.Addresses.Select(address => address.ToString()));
     }
 
     [Fact]
-    public void ParseAnswer_follows_16_aliases_and_no_more()
+    public void UpstreamAnswer_Parse_follows_at_most_16_aliases()
     {
         Assert.Single(Chain(16).Addresses);
         Assert.Empty(Chain(17).Addresses);
 
-        static DnsAnswer Chain(int aliases)
+        static UpstreamAnswer Chain(int aliases)
         {
             byte[] Link(int number) => number == 0 ? Owner : [1, (byte)('a' + number), 0];
             byte[] records = [.. Enumerable.Range(0, aliases).SelectMany(number => Record(Link(number), 5, Link(number + 1))), .. Record(Link(aliases), 1, Address)];
-            return DnsMessage.ParseAnswer(Answer(records, aliases + 1), 7, Name, DnsType.A)!;
+            return UpstreamAnswer.Parse(Answer(records, aliases + 1), 7, Name, DnsType.A)!;
         }
     }
 
     [Fact]
-    public void ParseAnswer_discards_answers_to_other_questions()
+    public void UpstreamAnswer_Parse_rejects_answers_to_other_queries()
     {
         byte[] right = Answer(Record(Owner, 1, Address), 1);
-        Assert.NotNull(DnsMessage.ParseAnswer(right, 7, Name, DnsType.A));
-        Assert.Null(DnsMessage.ParseAnswer(right, 8, Name, DnsType.A));
-        Assert.Null(DnsMessage.ParseAnswer(right, 7, "other.example.test", DnsType.A));
-        Assert.Null(DnsMessage.ParseAnswer(right, 7, Name, DnsType.Aaaa));
-        Assert.Null(DnsMessage.ParseAnswer(DnsMessage.WriteQuery(7, Name, DnsType.A), 7, Name, DnsType.A));
+        Assert.NotNull(UpstreamAnswer.Parse(right, 7, Name, DnsType.A));
+        Assert.Null(UpstreamAnswer.Parse(right, 8, Name, DnsType.A));
+        Assert.Null(UpstreamAnswer.Parse(right, 7, "other.example.test", DnsType.A));
+        Assert.Null(UpstreamAnswer.Parse(right, 7, Name, DnsType.Aaaa));
+        Assert.Null(UpstreamAnswer.Parse(DnsMessage.WriteQuery(7, Name, DnsType.A), 7, Name, DnsType.A));
         right[5] = 2;
-        Assert.Null(DnsMessage.ParseAnswer(right, 7, Name, DnsType.A));
+        Assert.Null(UpstreamAnswer.Parse(right, 7, Name, DnsType.A));
     }
 
     [Fact]
-    public void ParseAnswer_takes_the_least_time_to_live_and_none_for_one_that_is_negative()
+    public void UpstreamAnswer_Parse_uses_the_shortest_time_to_live_and_0_for_a_negative_one()
     {
         byte[] records = [.. Record(Owner, 5, Other, 90), .. Record(Other, 1, Address, 300)];
-        Assert.Equal(90u, DnsMessage.ParseAnswer(Answer(records, 2), 7, Name, DnsType.A)!.Seconds);
-        Assert.Equal(0u, DnsMessage.ParseAnswer(Answer(Record(Owner, 1, Address, uint.MaxValue), 1), 7, Name, DnsType.A)!.Seconds);
+        Assert.Equal(90u, UpstreamAnswer.Parse(Answer(records, 2), 7, Name, DnsType.A)!.Seconds);
+        Assert.Equal(0u, UpstreamAnswer.Parse(Answer(Record(Owner, 1, Address, uint.MaxValue), 1), 7, Name, DnsType.A)!.Seconds);
     }
 
     [Fact]
-    public void ParseQuery_says_what_is_wrong_and_is_silent_on_what_is_no_query()
+    public void DnsQuery_Parse_reports_the_fault_and_ignores_other_messages()
     {
         byte[] right = DnsMessage.WriteQuery(7, Name, DnsType.A);
         Assert.Equal(DnsCode.NoError, Fault());
@@ -97,11 +97,11 @@ public sealed class DnsMessageTests
         Assert.Equal(DnsCode.FormatError, Fault((9, 1)));
         Assert.Equal(DnsCode.FormatError, Fault((12, 0xC0), (13, 12)));
         Assert.Equal(DnsCode.FormatError, Fault((12, 60)));
-        Assert.Equal(DnsCode.NoError, DnsMessage.ParseQuery((byte[])[.. right[..12], .. LongName(255), 0, 1, 0, 1])?.Fault);
-        Assert.Equal(DnsCode.FormatError, DnsMessage.ParseQuery((byte[])[.. right[..12], .. LongName(256), 0, 1, 0, 1])?.Fault);
-        Assert.Equal(DnsCode.FormatError, DnsMessage.ParseQuery(right.AsMemory(0, right.Length - 1))?.Fault);
+        Assert.Equal(DnsCode.NoError, DnsQuery.Parse((byte[])[.. right[..12], .. LongName(255), 0, 1, 0, 1])?.Fault);
+        Assert.Equal(DnsCode.FormatError, DnsQuery.Parse((byte[])[.. right[..12], .. LongName(256), 0, 1, 0, 1])?.Fault);
+        Assert.Equal(DnsCode.FormatError, DnsQuery.Parse(right.AsMemory(0, right.Length - 1))?.Fault);
         Assert.Null(Fault((2, 0x81)));
-        Assert.Null(DnsMessage.ParseQuery(right.AsMemory(0, 11)));
+        Assert.Null(DnsQuery.Parse(right.AsMemory(0, 11)));
 
         DnsCode? Fault(params (int At, byte Value)[] changes)
         {
@@ -111,48 +111,48 @@ public sealed class DnsMessageTests
                 query[at] = value;
             }
 
-            return DnsMessage.ParseQuery(query)?.Fault;
+            return DnsQuery.Parse(query)?.Fault;
         }
     }
 
     [Fact]
-    public void A_reply_has_the_letters_of_the_question_and_the_query_that_goes_upstream_has_not() =>
+    public void DnsResponse_Write_keeps_the_letter_case_of_the_query_and_DnsQuery_Name_is_lower_case() =>
         Gen.Select(Gen.OneOf(Gen.Char['a', 'z'], Gen.Char['A', 'Z'], Gen.Char['0', '9'], Gen.Const('-'), Gen.Const('_')).Array[1, 20].Array[1, 6], Gen.UShort).Sample((labels, id) =>
         {
             string name = string.Join('.', labels.Select(label => new string(label)));
             byte[] asked = DnsMessage.WriteQuery(id, name, DnsType.A);
-            DnsQuery query = DnsMessage.ParseQuery(asked)!;
+            DnsQuery query = DnsQuery.Parse(asked)!;
             Assert.Equal((id, name.ToLowerInvariant(), DnsType.A), (query.Id, query.Name, query.Type));
 
-            byte[] reply = DnsMessage.WriteReply(query, new DnsReply(DnsCode.NoError, [IPAddress.Parse("198.51.100.10")], 60), DnsMessage.MostDatagram);
+            byte[] reply = new DnsResponse(DnsCode.NoError, [IPAddress.Parse("198.51.100.10")], 60).Write(query, DnsMessage.MaxDatagramBytes);
             Assert.Equal(asked[12..], reply[12..asked.Length]);
-            Assert.Equal(["198.51.100.10"], DnsMessage.ParseAnswer(reply, id, query.Name, DnsType.A)!.Addresses.Select(address => address.ToString()));
+            Assert.Equal(["198.51.100.10"], UpstreamAnswer.Parse(reply, id, query.Name, DnsType.A)!.Addresses.Select(address => address.ToString()));
         });
 
     [Fact]
-    public void A_dot_within_a_label_does_not_make_two_of_it()
+    public void DnsQuery_Name_escapes_a_dot_inside_a_label()
     {
         byte[] query = DnsMessage.WriteQuery(7, Name, DnsType.A);
         query[12] = 11;
         query[16] = (byte)'.';
-        Assert.Equal(@"web\046example.test", DnsMessage.ParseQuery(query)!.Name);
+        Assert.Equal(@"web\046example.test", DnsQuery.Parse(query)!.Name);
     }
 
     [Fact]
-    public void A_reply_that_does_not_fit_says_so_and_has_what_fits()
+    public void DnsResponse_Write_truncates_addresses_that_do_not_fit()
     {
-        DnsQuery query = DnsMessage.ParseQuery(DnsMessage.WriteQuery(7, Name, DnsType.Aaaa))!;
-        var reply = new DnsReply(DnsCode.NoError, [.. Enumerable.Range(1, 64).Select(number => IPAddress.Parse($"2001:db8::{number:x}"))], 60);
+        DnsQuery query = DnsQuery.Parse(DnsMessage.WriteQuery(7, Name, DnsType.Aaaa))!;
+        var reply = new DnsResponse(DnsCode.NoError, [.. Enumerable.Range(1, 64).Select(number => IPAddress.Parse($"2001:db8::{number:x}"))], 60);
 
-        byte[] cut = DnsMessage.WriteReply(query, reply, DnsMessage.MostDatagram);
-        Assert.InRange(cut.Length, DnsMessage.MostDatagram - 28, DnsMessage.MostDatagram);
-        Assert.True(DnsMessage.ParseAnswer(cut, 7, Name, DnsType.Aaaa)!.IsTruncated);
-        DnsAnswer whole = DnsMessage.ParseAnswer(DnsMessage.WriteReply(query, reply, ushort.MaxValue), 7, Name, DnsType.Aaaa)!;
+        byte[] cut = reply.Write(query, DnsMessage.MaxDatagramBytes);
+        Assert.InRange(cut.Length, DnsMessage.MaxDatagramBytes - 28, DnsMessage.MaxDatagramBytes);
+        Assert.True(UpstreamAnswer.Parse(cut, 7, Name, DnsType.Aaaa)!.IsTruncated);
+        UpstreamAnswer whole = UpstreamAnswer.Parse(reply.Write(query, ushort.MaxValue), 7, Name, DnsType.Aaaa)!;
         Assert.Equal(reply.Addresses, whole.Addresses);
     }
 
     [Fact]
-    public void Any_bytes_are_read_without_a_fault_and_a_reply_to_them_fits()
+    public void Any_bytes_can_be_parsed_and_a_response_to_them_fits_into_a_datagram()
     {
         byte[] answer = Answer([.. Record(Owner, 5, Other), .. Record(Other, 1, Address)], 2);
         byte[] query = DnsMessage.WriteQuery(7, Name, DnsType.A);
@@ -169,12 +169,12 @@ public sealed class DnsMessageTests
         Gen.OneOf(Gen.Byte.Array[0, 600], mutated, mutated).Sample(
             bytes =>
             {
-                DnsMessage.ParseAnswer(bytes, 7, Name, DnsType.A);
-                DnsMessage.ParseAnswer(bytes, bytes.Length < 2 ? (ushort)0 : BinaryPrimitives.ReadUInt16BigEndian(bytes), Name, DnsType.Aaaa);
-                if (DnsMessage.ParseQuery(bytes) is { } read)
+                UpstreamAnswer.Parse(bytes, 7, Name, DnsType.A);
+                UpstreamAnswer.Parse(bytes, bytes.Length < 2 ? (ushort)0 : BinaryPrimitives.ReadUInt16BigEndian(bytes), Name, DnsType.Aaaa);
+                if (DnsQuery.Parse(bytes) is { } read)
                 {
                     Assert.True(read.Name.All(character => character is > ' ' and <= '~' && !char.IsAsciiLetterUpper(character)), read.Name);
-                    Assert.InRange(DnsMessage.WriteReply(read, new DnsReply(DnsCode.NoError, [IPAddress.IPv6Loopback], 1), DnsMessage.MostDatagram).Length, 12, DnsMessage.MostDatagram);
+                    Assert.InRange(new DnsResponse(DnsCode.NoError, [IPAddress.IPv6Loopback], 1).Write(read, DnsMessage.MaxDatagramBytes).Length, 12, DnsMessage.MaxDatagramBytes);
                 }
             },
             iter: 200_000);
@@ -188,7 +188,7 @@ public sealed class DnsMessageTests
         return message;
     }
 
-    // Three labels of 63 characters, and what is left.
+    // A name of exactly this length: three labels of 63 characters and one with the rest.
     private static byte[] LongName(int bytes) =>
         [.. Enumerable.Repeat<byte[]>([63, .. new byte[63]], 3).SelectMany(label => label), (byte)(bytes - 194), .. new byte[bytes - 194], 0];
 

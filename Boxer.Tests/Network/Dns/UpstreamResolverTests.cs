@@ -1,12 +1,12 @@
 using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
-using Boxer.Network;
+using Boxer.Network.Dns;
 using Microsoft.Extensions.Time.Testing;
 
-namespace Boxer.Tests.Network;
+namespace Boxer.Tests.Network.Dns;
 
-/// <summary>Questions to upstream resolvers, which are servers of the test's own on loopback and answer as the test says.</summary>
+/// <summary>Tests of <see cref="UpstreamResolver"/> with DNS servers on loopback that the tests control.</summary>
 public sealed class UpstreamResolverTests : IDisposable
 {
     private const string Name = "web.example.test";
@@ -19,11 +19,11 @@ public sealed class UpstreamResolverTests : IDisposable
     public void Dispose() => _server.Dispose();
 
     [Fact]
-    public async Task AskAsync_ignores_answers_to_other_questions()
+    public async Task ResolveAsync_ignores_answers_to_other_queries()
     {
         using Socket other = Bind(SocketType.Dgram);
         using UpstreamResolver resolver = Make(_server);
-        Task<DnsAnswer?> asking = resolver.AskAsync(Name, DnsType.A, Cancel);
+        Task<UpstreamAnswer?> asking = resolver.ResolveAsync(Name, DnsType.A, Cancel);
         (byte[] query, EndPoint peer) = await ReceiveAsync(_server);
 
         byte[] wrong = Reply(query, Wrong);
@@ -38,14 +38,14 @@ public sealed class UpstreamResolverTests : IDisposable
     }
 
     [Fact]
-    public async Task Each_query_has_a_port_and_an_identifier_of_its_own()
+    public async Task ResolveAsync_uses_a_new_port_and_identifier_for_each_query()
     {
         using UpstreamResolver resolver = Make(_server);
         HashSet<int> ports = [];
         HashSet<int> identifiers = [];
         for (int number = 0; number < 50; number++)
         {
-            Task<DnsAnswer?> asking = resolver.AskAsync(Name, DnsType.A, Cancel);
+            Task<UpstreamAnswer?> asking = resolver.ResolveAsync(Name, DnsType.A, Cancel);
             (byte[] query, EndPoint peer) = await ReceiveAsync(_server);
             ports.Add(((IPEndPoint)peer).Port);
             identifiers.Add(BinaryPrimitives.ReadUInt16BigEndian(query));
@@ -58,12 +58,12 @@ public sealed class UpstreamResolverTests : IDisposable
     }
 
     [Fact]
-    public async Task An_answer_that_is_cut_is_asked_for_by_tcp()
+    public async Task ResolveAsync_repeats_a_query_over_TCP_if_the_answer_is_truncated()
     {
         using Socket listener = Bind(SocketType.Stream, ((IPEndPoint)_server.LocalEndPoint!).Port);
         listener.Listen();
         using UpstreamResolver resolver = Make(_server);
-        Task<DnsAnswer?> asking = resolver.AskAsync(Name, DnsType.A, Cancel);
+        Task<UpstreamAnswer?> asking = resolver.ResolveAsync(Name, DnsType.A, Cancel);
         (byte[] query, EndPoint peer) = await ReceiveAsync(_server);
         byte[] cut = Reply(query, Wrong);
         cut[2] |= 0x02;
@@ -79,7 +79,7 @@ public sealed class UpstreamResolverTests : IDisposable
     }
 
     [Fact]
-    public async Task Another_server_is_asked_where_one_refuses_is_silent_or_is_not_there()
+    public async Task ResolveAsync_tries_the_next_server_if_one_refuses_times_out_or_is_down()
     {
         using Socket gone = Bind(SocketType.Dgram);
         using Socket silent = Bind(SocketType.Dgram);
@@ -87,7 +87,7 @@ public sealed class UpstreamResolverTests : IDisposable
         var time = new FakeTimeProvider();
         using UpstreamResolver resolver = Make(time, gone, refusing, silent, _server);
         gone.Dispose();
-        Task<DnsAnswer?> asking = resolver.AskAsync(Name, DnsType.A, Cancel);
+        Task<UpstreamAnswer?> asking = resolver.ResolveAsync(Name, DnsType.A, Cancel);
 
         (byte[] query, EndPoint peer) = await ReceiveAsync(refusing);
         byte[] refusal = Reply(query, Wrong);
@@ -101,10 +101,10 @@ public sealed class UpstreamResolverTests : IDisposable
     }
 
     [Fact]
-    public async Task AskAsync_gives_up_after_16_stray_answers()
+    public async Task ResolveAsync_fails_after_16_stray_answers()
     {
         using UpstreamResolver resolver = Make(_server);
-        Task<DnsAnswer?> asking = resolver.AskAsync(Name, DnsType.A, Cancel);
+        Task<UpstreamAnswer?> asking = resolver.ResolveAsync(Name, DnsType.A, Cancel);
         (byte[] query, EndPoint peer) = await ReceiveAsync(_server);
         byte[] guess = Reply(query, Wrong);
         guess[0] ^= 1;
@@ -118,7 +118,7 @@ public sealed class UpstreamResolverTests : IDisposable
     }
 
     [Fact]
-    public async Task The_bytes_of_all_queries_are_bounded()
+    public async Task ResolveAsync_fails_once_the_queries_reach_MaxBytes()
     {
         using UpstreamResolver resolver = Make(_server);
         using var done = new CancellationTokenSource();
@@ -136,30 +136,30 @@ public sealed class UpstreamResolverTests : IDisposable
             Cancel);
         string name = string.Join('.', Enumerable.Repeat(new string('a', 49), 3));
         int answered = 0;
-        while (await resolver.AskAsync(name, DnsType.A, Cancel) is not null)
+        while (await resolver.ResolveAsync(name, DnsType.A, Cancel) is not null)
         {
             answered++;
         }
 
-        Assert.Null(await resolver.AskAsync(Name, DnsType.A, Cancel));
+        Assert.Null(await resolver.ResolveAsync(Name, DnsType.A, Cancel));
         await done.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => serving);
-        Assert.Equal((UpstreamResolver.MostBytes / 167, UpstreamResolver.MostBytes / 167 * 167L), (answered, seen));
+        Assert.Equal((UpstreamResolver.MaxBytes / 167, UpstreamResolver.MaxBytes / 167 * 167L), (answered, seen));
     }
 
     [Fact]
-    public async Task Refused_queries_do_not_bring_the_bound_of_all_bytes_back()
+    public async Task ResolveAsync_still_fails_after_rejected_queries_of_more_bytes_than_an_int_holds()
     {
         using UpstreamResolver resolver = Make(_server);
 
-        // Together more than an int holds. No datagram holds one of them.
+        // The names have more bytes together than an int holds. Each is too long for a datagram.
         string name = new('a', 8 << 20);
         for (int number = 0; number <= 256; number++)
         {
-            Assert.Null(await resolver.AskAsync(name, DnsType.A, Cancel));
+            Assert.Null(await resolver.ResolveAsync(name, DnsType.A, Cancel));
         }
 
-        Assert.Null(await resolver.AskAsync(Name, DnsType.A, Cancel));
+        Assert.Null(await resolver.ResolveAsync(Name, DnsType.A, Cancel));
         Assert.Equal(0, _server.Available);
     }
 
@@ -183,5 +183,5 @@ public sealed class UpstreamResolverTests : IDisposable
     }
 
     private static byte[] Reply(byte[] query, IPAddress address) =>
-        DnsMessage.WriteReply(DnsMessage.ParseQuery(query)!, new DnsReply(DnsCode.NoError, [address], 60), DnsMessage.MostDatagram);
+        new DnsResponse(DnsCode.NoError, [address], 60).Write(DnsQuery.Parse(query)!, DnsMessage.MaxDatagramBytes);
 }
