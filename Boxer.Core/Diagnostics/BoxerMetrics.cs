@@ -17,6 +17,7 @@ internal sealed class BoxerMetrics : IDisposable
     private readonly Histogram<double> _durations;
     private readonly Histogram<double> _stages;
 
+    /// <param name="admission">Gets the number of running and of waiting runs.</param>
     internal BoxerMetrics(Func<(int Running, int Waiting)> admission)
     {
         string? version = typeof(BoxerMetrics).Assembly.GetName().Version?.ToString(3);
@@ -30,24 +31,36 @@ internal sealed class BoxerMetrics : IDisposable
         _meter.CreateObservableUpDownCounter("boxer.runs.queued", () => new Measurement<int>(admission().Waiting, Runner.Join()), "{run}", "Runs that have no running slot yet: they wait for one or for their image, or prepare the host.");
     }
 
-    /// <summary>Bounds for what takes from half a millisecond to minutes, in seconds.</summary>
+    /// <summary>Histogram buckets for durations from half a millisecond to minutes, in seconds.</summary>
     internal static InstrumentAdvice<double> Durations { get; } =
         new() { HistogramBucketBoundaries = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300] };
 
+    /// <summary>The activity source.</summary>
     internal ActivitySource Activities { get; }
 
+    /// <summary>The tag of the runner.</summary>
     internal RunnerTag Runner { get; } = new();
 
-    /// <summary>What the pool counts.</summary>
+    /// <summary>The metrics of the pool.</summary>
     internal PoolMetrics Pool { get; }
 
+    /// <summary>Records a run that came to its end.</summary>
+    /// <param name="termination">How it ended.</param>
+    /// <param name="network">The network mode.</param>
+    /// <param name="duration">The time of the whole run.</param>
     internal void RunEnded(TerminationKind termination, string network, TimeSpan duration) =>
         RunEnded(new KeyValuePair<string, object?>("termination", termination.ToString()), network, duration);
 
-    /// <summary>A run that did not come to an end.</summary>
+    /// <summary>Records a run that failed or was rejected.</summary>
+    /// <param name="exception">The failure.</param>
+    /// <param name="network">The network mode.</param>
+    /// <param name="duration">The time of the whole run.</param>
     internal void RunFailed(Exception exception, string network, TimeSpan duration) =>
         RunEnded(new KeyValuePair<string, object?>(ErrorType, exception.GetType().FullName), network, duration);
 
+    /// <summary>Records one stage of a run.</summary>
+    /// <param name="stage">The name of the stage.</param>
+    /// <param name="duration">The time of the stage.</param>
     internal void Stage(string stage, TimeSpan duration) =>
         _stages.Record(duration.TotalSeconds, Runner.Join(new KeyValuePair<string, object?>("stage", stage)));
 
@@ -58,6 +71,7 @@ internal sealed class BoxerMetrics : IDisposable
         _durations.Record(duration.TotalSeconds, tags);
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         _meter.Dispose();

@@ -8,34 +8,34 @@ internal static partial class Log
     [LoggerMessage(1000, LogLevel.Information, "Boxer instance {InstanceId} is ready: runsc {RunscVersion}, platform {Platform}, {Cgroups}.")]
     public static partial void InstanceReady(ILogger logger, string instanceId, string runscVersion, string platform, string cgroups);
 
-    [LoggerMessage(1001, LogLevel.Information, "Took away what the dead instance {InstanceId} had left.")]
+    [LoggerMessage(1001, LogLevel.Information, "Removed leftovers of dead instance {InstanceId}.")]
     public static partial void InstanceReconciled(ILogger logger, string instanceId);
 
-    [LoggerMessage(1002, LogLevel.Warning, "Could not take away everything that the dead instance {InstanceId} had left; the next start tries again.")]
+    [LoggerMessage(1002, LogLevel.Warning, "Could not remove all leftovers of dead instance {InstanceId}; the next start tries again.")]
     public static partial void ReconcileFailed(ILogger logger, string instanceId, Exception exception);
 
-    [LoggerMessage(1003, LogLevel.Warning, "Cgroups are ignored: cpu and memory limits are not held.")]
+    [LoggerMessage(1003, LogLevel.Warning, "Cgroups are ignored: cpu and memory limits are not enforced.")]
     public static partial void CgroupsIgnored(ILogger logger);
 
-    [LoggerMessage(1004, LogLevel.Warning, "Could not take away what dead instances had left of the network mode '{Mode}'; the next start tries again.")]
+    [LoggerMessage(1004, LogLevel.Warning, "Could not remove leftovers of dead instances of the network mode '{Mode}'; the next start tries again.")]
     public static partial void NetworkReconcileFailed(ILogger logger, string mode, Exception exception);
 
-    [LoggerMessage(1005, LogLevel.Warning, "A sandbox could not be booted ahead; the pool tries again in {Seconds:0} s, and runs boot their own meanwhile.")]
+    [LoggerMessage(1005, LogLevel.Warning, "The pool could not boot a sandbox. It tries again in {Seconds:0} s; runs boot their own meanwhile.")]
     public static partial void PoolBootFailed(ILogger logger, double seconds, Exception exception);
 
-    [LoggerMessage(1006, LogLevel.Error, "A sandbox of the pool could not be taken away; the next start tries again.")]
+    [LoggerMessage(1006, LogLevel.Error, "A sandbox of the pool could not be removed; the next start tries again.")]
     public static partial void PoolCleanupFailed(ILogger logger, Exception exception);
 
     [LoggerMessage(1007, LogLevel.Warning, "The image {Image} could not be made ready for the pool.")]
     public static partial void PoolImageFailed(ILogger logger, string image, Exception exception);
 
-    [LoggerMessage(1008, LogLevel.Warning, "A sandbox of the pool is lost; it is taken away, and another takes its place.")]
+    [LoggerMessage(1008, LogLevel.Warning, "A sandbox of the pool is lost. The pool removes and replaces it.")]
     public static partial void PoolSandboxLost(ILogger logger, Exception exception);
 
-    [LoggerMessage(1009, LogLevel.Warning, "Run {RunId}: the sandbox that waited for it was dead; it gets another.")]
+    [LoggerMessage(1009, LogLevel.Warning, "Run {RunId}: its sandbox died while it waited; the run gets another one.")]
     public static partial void WaitingSandboxDied(ILogger logger, string runId, Exception? exception);
 
-    [LoggerMessage(1010, LogLevel.Error, "The sandbox in {Directory} does not end. What it has is not given to others before it is gone.")]
+    [LoggerMessage(1010, LogLevel.Error, "The sandbox in {Directory} does not end. Its slot, memory and processors are not released before it is gone.")]
     public static partial void SandboxStuck(ILogger logger, string directory, Exception exception);
 
     [LoggerMessage(1015, LogLevel.Error, "The runner could not remove everything that it created on this host. The next start removes the rest.")]
@@ -50,9 +50,9 @@ internal static partial class Log
     [LoggerMessage(1103, LogLevel.Warning, "Run {RunId}: its output files could not be written.")]
     public static partial void OutputsNotWritten(ILogger logger, string runId, Exception exception);
 
-    [LoggerMessage(1104, LogLevel.Warning, "Run {RunId}: what it did with its network could not be read.")]
+    [LoggerMessage(1104, LogLevel.Warning, "Run {RunId}: its network report could not be read.")]
     public static partial void NetworkNotReported(ILogger logger, string runId, Exception exception);
 
-    [LoggerMessage(1102, LogLevel.Error, "Run {RunId}: cleaning up failed; the next start tries again.")]
+    [LoggerMessage(1102, LogLevel.Error, "Run {RunId}: clean-up failed; the next start tries again.")]
     public static partial void CleanupFailed(ILogger logger, string runId, Exception exception);
 }

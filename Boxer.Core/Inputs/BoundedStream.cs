@@ -2,15 +2,15 @@ using Boxer.Common;
 
 namespace Boxer.Inputs;
 
-/// <summary>Decompressed data. It throws when more than a number of bytes were read, and where the compressed data is damaged.</summary>
+/// <summary>Decompressed data with a maximum length. Reading beyond it fails, and so does damaged data.</summary>
 /// <param name="content">The stream; not disposed.</param>
-/// <param name="most">The number.</param>
-internal sealed class BoundedStream(Stream content, long most) : ForwardStream
+/// <param name="maxBytes">Maximum number of bytes.</param>
+internal sealed class BoundedStream(Stream content, long maxBytes) : ForwardStream
 {
-    private long _left = most;
+    private long _left = maxBytes;
 
     /// <inheritdoc/>
-    /// <exception cref="InvalidDataException">There is more.</exception>
+    /// <exception cref="InvalidDataException">The data is longer, or damaged.</exception>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();

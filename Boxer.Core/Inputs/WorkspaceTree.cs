@@ -6,29 +6,29 @@ using Boxer.Validation;
 namespace Boxer.Inputs;
 
 /// <summary>
-/// The entries of a workspace so far, by path, and the bounds of it all. Paths are relative, with <c>/</c> between names. An
-/// <see cref="InvalidDataException"/> of it is the end of a sentence for clients that begins with the entry.
+/// The entries of a workspace so far, by path; checks each new one and the limits of all together. Paths are relative, with <c>/</c> between names.
+/// The message of an <see cref="InvalidDataException"/> is the end of a sentence for clients; the sentence begins with the entry.
 /// </summary>
 internal sealed class WorkspaceTree
 {
-    /// <summary>The deepest entry: so many names.</summary>
+    /// <summary>Maximum number of names in a path.</summary>
     internal const int MaxDepth = 64;
 
-    // The average of names and targets together, which are kept in memory until the workspace is filled.
-    private const int TextBytesOfEntry = 256;
-    private const int LeastTextBytes = 1 << 20;
+    // Maximum average length of name and target of an entry. They are kept in memory until the workspace is filled.
+    private const int TextLengthOfEntry = 256;
+    private const int MinTextLength = 1 << 20;
     private readonly Dictionary<string, Node> _nodes = new(StringComparer.Ordinal);
     private readonly CheckedWorkspace _workspace;
-    private readonly long _maxTextBytes;
+    private readonly long _maxTextLength;
     private long _bytes;
-    private long _textBytes;
+    private long _textLength;
     private int _entries;
 
-    /// <param name="workspace">Where it is, and its bounds.</param>
+    /// <param name="workspace">The path and the limits of the workspace.</param>
     internal WorkspaceTree(CheckedWorkspace workspace)
     {
         _workspace = workspace;
-        _maxTextBytes = Math.Max(LeastTextBytes, (long)workspace.MaxEntries * TextBytesOfEntry);
+        _maxTextLength = Math.Max(MinTextLength, (long)workspace.MaxEntries * TextLengthOfEntry);
     }
 
     private enum Kind
@@ -38,26 +38,31 @@ internal sealed class WorkspaceTree
         Link,
     }
 
-    /// <summary>Cuts a name of an archive.</summary>
+    /// <summary>Parses a name of an archive.</summary>
+    /// <param name="name">The name.</param>
     /// <returns>The path; empty for the workspace itself.</returns>
-    /// <exception cref="InvalidDataException">The name is refused.</exception>
+    /// <exception cref="InvalidDataException">The name is rejected.</exception>
     internal static string Parse(ReadOnlySpan<byte> name) => string.Join('/', LayerPath.Split(name).Select(part => Decode(part.AsSpan(0, part.Length - 1))));
 
     /// <summary>Decodes a name of an archive.</summary>
-    /// <exception cref="InvalidDataException">It is not UTF-8.</exception>
+    /// <param name="name">The name.</param>
+    /// <exception cref="InvalidDataException">The name is not UTF-8.</exception>
     internal static string Decode(ReadOnlySpan<byte> name) =>
         UntrustedText.TryDecode(name, out string? text) ? text : throw new InvalidDataException("a name is not UTF-8");
 
     /// <summary>Adds a directory.</summary>
-    /// <returns>The directories above it that are new, from the top.</returns>
-    /// <exception cref="InvalidDataException">It is refused.</exception>
+    /// <param name="path">The path.</param>
+    /// <returns>The new directories above it, from the top.</returns>
+    /// <exception cref="InvalidDataException">The entry is rejected.</exception>
     internal IReadOnlyList<string> AddDirectory(string path) => Add(path, new Node(Kind.Directory, 0, null));
 
-    /// <summary>Adds a file whose bytes are counted by <see cref="Grow"/>.</summary>
+    /// <summary>Adds an empty file; <see cref="Grow"/> counts its content.</summary>
     /// <inheritdoc cref="AddDirectory"/>
     internal IReadOnlyList<string> AddFile(string path) => Add(path, new Node(Kind.File, 0, null));
 
     /// <summary>Adds a symbolic link.</summary>
+    /// <param name="path">The path.</param>
+    /// <param name="target">The target of the link.</param>
     /// <inheritdoc cref="AddDirectory"/>
     internal IReadOnlyList<string> AddLink(string path, string target)
     {
@@ -72,8 +77,10 @@ internal sealed class WorkspaceTree
             : throw new InvalidDataException($"it is a link to \"{UntrustedText.Show(target)}\", which is outside of the workspace");
     }
 
-    /// <summary>Counts bytes of a file.</summary>
-    /// <exception cref="InvalidDataException">They are too many.</exception>
+    /// <summary>Counts content of a file.</summary>
+    /// <param name="path">The path of the file.</param>
+    /// <param name="bytes">The number of bytes.</param>
+    /// <exception cref="InvalidDataException">The workspace gets too large.</exception>
     internal void Grow(string path, long bytes)
     {
         if (bytes > _workspace.MaxBytes - _bytes)
@@ -86,14 +93,15 @@ internal sealed class WorkspaceTree
         _nodes[path] = file with { Size = file.Size + bytes };
     }
 
-    /// <summary>Looks at what a hard link names.</summary>
+    /// <summary>Finds the entry that a hard link names.</summary>
+    /// <param name="path">The path of the entry.</param>
     /// <returns>The size of a file, or the target of a symbolic link.</returns>
-    /// <exception cref="InvalidDataException">It is neither.</exception>
+    /// <exception cref="InvalidDataException">There is no such entry, or it is a directory.</exception>
     internal (long Size, string? Target) FindLinked(string path) => _nodes.TryGetValue(path, out Node? node) && node.Kind != Kind.Directory
         ? (node.Size, node.Target)
         : throw new InvalidDataException($"it is a hard link to \"{UntrustedText.Show(path)}\", which is no file or link that came before it");
 
-    /// <summary>Whether a link leads to a place in the workspace, by its text: links on its way are not followed.</summary>
+    /// <summary>Whether a link leads to a path in the workspace, by its text alone: links on the way are not followed.</summary>
     /// <param name="path">The path of the link.</param>
     /// <param name="target">The target.</param>
     /// <param name="workspace">The absolute path of the workspace.</param>
@@ -172,10 +180,10 @@ internal sealed class WorkspaceTree
 
     private void CountText(string text)
     {
-        _textBytes += text.Length;
-        if (_textBytes > _maxTextBytes)
+        _textLength += text.Length;
+        if (_textLength > _maxTextLength)
         {
-            throw new InvalidDataException($"with it names and links have more than {_maxTextBytes} characters together, the most that a workspace may have here");
+            throw new InvalidDataException($"with it names and links have more than {_maxTextLength} characters together, the most that a workspace may have here");
         }
     }
 

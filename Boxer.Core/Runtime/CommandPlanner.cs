@@ -9,9 +9,10 @@ using Boxer.Validation;
 
 namespace Boxer.Runtime;
 
-/// <summary>Puts together what is handed over to a sandbox, from the request, the image and the network.</summary>
+/// <summary>Creates the plan of a command from the request, the image and the network.</summary>
 internal static class CommandPlanner
 {
+    /// <summary>The directory whose files are returned.</summary>
     internal const string OutputDirectory = "/output";
     private const string DefaultUser = "65534";
     private const string DefaultHome = "/home/boxer";
@@ -22,21 +23,21 @@ internal static class CommandPlanner
     private const uint PrivateMode = 0x1C0; // 0700
     private const uint PublicMode = 0x1ED; // 0755
 
-    // gVisor counts a process for the user that made it, and PID 1 made the command's first process: as itself, or for user 0 as user 0.
-    // Without this the limit would be one off: more for other users, less for user 0, for whom PID 1 itself counts too.
+    // gVisor counts a process for the user that created it. PID 1 creates the command's first process as itself, or as user 0 for user 0.
+    // Without this the limit would be off by one: higher for other users, lower for user 0, for whom PID 1 itself counts too.
     private const int FirstProcess = 1;
     private const int InitAsRoot = 1;
 
-    // A home there would hide what the sandbox needs, or be hidden.
+    // Not usable as $HOME: a tmpfs here would shadow a system mount, or be shadowed by one.
     private static readonly string[] NoHome = ["/tmp", OutputDirectory];
 
-    /// <summary>Finds who the command runs as, by the image's own passwd and group.</summary>
-    /// <exception cref="InvalidSandboxRequestException">
-    /// The image does not know the user, it is PID 1's, or it is user 0 with a group that the user namespace does not have.
-    /// </exception>
-    /// <param name="wanted">The user that the request names, or <see langword="null"/>.</param>
+    /// <summary>Finds the user of the command in the image's own passwd and group.</summary>
+    /// <param name="wanted">The user of the request; <see langword="null"/>: the image's.</param>
     /// <param name="config">The image's configuration.</param>
     /// <param name="accounts">The image's accounts.</param>
+    /// <exception cref="InvalidSandboxRequestException">
+    /// The image does not know the user, the user is PID 1's, or it is user 0 with a group that the user namespace does not have.
+    /// </exception>
     internal static ImageUser ResolveUser(UserName? wanted, ImageConfig config, ImageAccounts accounts)
     {
         string name = wanted?.Text ?? (config.User.Length > 0 ? config.User : DefaultUser);
@@ -51,21 +52,21 @@ internal static class CommandPlanner
             return user;
         }
 
-        // Groups that the image adds and user 0 cannot have are left out.
+        // Supplementary groups of the image that user 0 cannot have are left out.
         return user.Gid < InitProtocol.MappedIds
             ? user with { Groups = [.. user.Groups.Where(group => group < InitProtocol.MappedIds)] }
             : throw new InvalidSandboxRequestException("User", $"'{name}' is user 0 in group {user.Gid}; user 0 has ids up to {InitProtocol.MappedIds - 1} only. Give another group, such as 0:0.");
     }
 
-    /// <summary>Puts the work together.</summary>
+    /// <summary>Creates the plan.</summary>
     /// <param name="request">The request.</param>
     /// <param name="config">The image's configuration.</param>
     /// <param name="accounts">The image's accounts.</param>
     /// <param name="user">The user of the command.</param>
-    /// <param name="network">What the network wants to be written.</param>
+    /// <param name="network">The files of the network.</param>
     /// <param name="platform">The gVisor platform.</param>
-    /// <param name="countsCpu">Whether the processor time of sandboxes is counted; else the command's process has a limit of its own.</param>
-    /// <exception cref="InvalidSandboxRequestException">What the image says cannot be handed over.</exception>
+    /// <param name="countsCpu">Whether the processor time of sandboxes is counted; otherwise the command's process gets an rlimit.</param>
+    /// <exception cref="InvalidSandboxRequestException">The configuration of the image cannot be used.</exception>
     internal static CommandPlan Build(
         CheckedRequest request, ImageConfig config, ImageAccounts accounts, ImageUser user, GuestNetwork network, string platform, bool countsCpu)
     {
@@ -84,7 +85,7 @@ internal static class CommandPlanner
 
         if (request.Workspace is { } workspace)
         {
-            // A home at the workspace's place or below it is the workspace's: mounted, it would cover what is put there. Parents are mounted before their children.
+            // A home at or below the workspace is part of the workspace: a mount of its own would cover the inputs. Parents are mounted before their children.
             mounts.RemoveAll(mount => (mount.Path + "/").StartsWith(workspace.Path.Text + "/", StringComparison.Ordinal));
             mounts.Add(new InitTmpfs(workspace.Path.Text, PublicMode, user.Uid, user.Gid, InitTmpfsKind.Workspace));
             mounts.Sort((one, other) => string.CompareOrdinal(one.Path, other.Path));
@@ -132,10 +133,11 @@ internal static class CommandPlanner
         };
     }
 
-    // The kernel counts pages, and would round down.
+    /// <summary>Rounds up to whole pages: the kernel counts pages, and would round down.</summary>
+    /// <param name="bytes">The number of bytes.</param>
     internal static long ToPages(long bytes) => (bytes + System.Environment.SystemPageSize - 1) / System.Environment.SystemPageSize * System.Environment.SystemPageSize;
 
-    // Dropped outputs are counted only: 0 bytes of room make PID 1 report their number.
+    // Outputs that are dropped are only counted: with a limit of 0 bytes PID 1 reports their number.
     private static InitOutputs Outputs(OutputFilePolicy outputs, long bytes, int count) =>
         new(OutputDirectory, outputs.Collects ? Math.Min(outputs.MaxBytes ?? bytes, bytes) : 0, Math.Min(outputs.MaxFiles ?? count, count));
 
@@ -178,7 +180,7 @@ internal static class CommandPlanner
             variables["LANG"] = "C.UTF-8";
         }
 
-        // Where pip and others put programs of a user without root.
+        // The directory where pip and others install the programs of a user without root.
         variables["PATH"] += $":{home.TrimEnd('/')}/.local/bin";
         foreach ((string name, string value) in request.Environment)
         {
@@ -188,11 +190,11 @@ internal static class CommandPlanner
         return [.. variables];
     }
 
-    // Without dots, doubled slashes and one at the end; a path that is none has no clean form.
+    // Removes dots, doubled slashes and a slash at the end. Text that is no absolute path has no clean form.
     private static string? Clean(string path) =>
         path.StartsWith('/') && !path.Contains('\0', StringComparison.Ordinal) ? Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)) : null;
 
-    // The request was checked before, so that what does not fit comes from the image.
+    // The request was validated before, so that a value that does not fit comes from the image.
     private static byte[] Encode(InitStart start)
     {
         try
@@ -210,7 +212,7 @@ internal static class CommandPlanner
         && !NoHome.Contains(home.Text, StringComparer.Ordinal)
         && home.FirstName is not ("proc" or "sys" or "dev" or ".boxer");
 
-    // It has whole seconds. The last one is for a program that catches SIGXCPU.
+    // RLIMIT_CPU counts whole seconds. The last second is for a program that catches SIGXCPU.
     private static InitResourceLimit CpuTime(TimeSpan limit)
     {
         var seconds = (ulong)Math.Ceiling(limit.TotalSeconds);

@@ -13,13 +13,14 @@ internal static class GuestAccounts
     private const int HomeField = 5;
 
     /// <summary>
-    /// Makes the two files. A uid or gid without an entry gets one; the entry of the user gets the home, if asked for. All else stays, byte for byte.
+    /// Creates the two files. A uid or gid without an entry gets one; the entry of the user gets the home if <paramref name="replacesHome"/> is set. The
+    /// rest stays as it is, byte for byte.
     /// </summary>
     /// <param name="accounts">The image's accounts.</param>
     /// <param name="user">The user of the command.</param>
-    /// <param name="home">Its home.</param>
-    /// <param name="replacesHome">Whether an entry that is there gets this home.</param>
-    /// <returns>Those that the image has as regular files of at most 1 MiB: others are left alone.</returns>
+    /// <param name="home">The home of the user.</param>
+    /// <param name="replacesHome">Whether an existing entry gets this home.</param>
+    /// <returns>The files that the image has as regular files of at most 1 MiB. Others are not changed.</returns>
     internal static IEnumerable<InitTextFile> Write(ImageAccounts accounts, ImageUser user, string home, bool replacesHome)
     {
         string name = user.Name ?? Number(user.Uid);
@@ -70,7 +71,7 @@ internal static class GuestAccounts
         return Encoding.Latin1.GetBytes(string.Join(':', fields));
     }
 
-    /// <returns>Nothing where the line has fewer fields.</returns>
+    /// <returns>The field; empty if the line has fewer fields.</returns>
     private static ReadOnlySpan<byte> Field(ReadOnlySpan<byte> line, int number)
     {
         for (; number > 0; number--)

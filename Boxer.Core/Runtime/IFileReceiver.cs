@@ -2,16 +2,20 @@ using Boxer.Runtime.Init;
 
 namespace Boxer.Runtime;
 
-/// <summary>Takes the files that PID 1 streams after the end of a command.</summary>
+/// <summary>Receives the files that PID 1 sends after the end of a command.</summary>
 internal interface IFileReceiver
 {
-    /// <summary>Takes the next event.</summary>
-    /// <exception cref="IOException">This host cannot take it.</exception>
+    /// <summary>Receives the next event.</summary>
+    /// <param name="message">The event.</param>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="IOException">This host cannot store it.</exception>
     ValueTask AcceptAsync(InitEvent message, CancellationToken cancellationToken);
 
-    /// <summary>Notes why nothing more comes; a file that is not whole is thrown away.</summary>
-    ValueTask GiveUpAsync(string reason);
+    /// <summary>Ends the reception before all files came. An incomplete file is removed.</summary>
+    /// <param name="reason">The reason, as a sentence for the result.</param>
+    ValueTask InterruptAsync(string reason);
 
-    /// <summary>Notes that this host cannot write what comes.</summary>
+    /// <summary>Ends the reception because this host cannot store the files.</summary>
+    /// <param name="fault">The failure.</param>
     ValueTask FailAsync(Exception fault);
 }

@@ -6,16 +6,16 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Runtime;
 
 /// <summary>
-/// An image's /etc/passwd and /etc/group, read once for a run. They are hostile: they are opened inside the root whatever their symbolic links
-/// say, and must be regular files.
+/// An image's /etc/passwd and /etc/group, read once for a run. They are untrusted: symbolic links are followed inside the root only, and the files
+/// must be regular.
 /// </summary>
 /// <param name="rootPath">The root of the image on this host.</param>
 internal sealed class ImageAccounts(string rootPath)
 {
-    /// <summary>Most bytes of a file that is looked into.</summary>
+    /// <summary>Maximum size of a file that is read, in bytes.</summary>
     internal const int MaxFileBytes = 1 << 20;
 
-    // A queued run waits with them. Larger ones, which no usual image has, are read again.
+    // A queued run keeps the files in memory. Larger ones, which no usual image has, are read again.
     private const int KeptBytes = 64 << 10;
     private AccountFile? _passwd;
     private AccountFile? _group;
@@ -26,8 +26,8 @@ internal sealed class ImageAccounts(string rootPath)
     /// <summary>The file /etc/group.</summary>
     internal AccountFile Group => Get(ref _group, "etc/group\0"u8);
 
-    /// <summary>Whether a directory of the image has something in it that a user does not own: it is no home to write to.</summary>
-    /// <param name="directory">An absolute path in it.</param>
+    /// <summary>Whether a directory of the image has content and belongs to another user: it cannot be a home to write to.</summary>
+    /// <param name="directory">An absolute path in the image.</param>
     /// <param name="uid">The user.</param>
     internal bool IsOfOthers(string directory, uint uid)
     {
@@ -57,7 +57,7 @@ internal sealed class ImageAccounts(string rootPath)
         return read;
     }
 
-    // Reads at most one byte more than is allowed, so that a larger file shows. O_NONBLOCK: opening a FIFO does not wait for a writer.
+    // Reads at most one byte more than is allowed, to detect a larger file. O_NONBLOCK: opening a FIFO does not wait for a writer.
     private static byte[]? ReadFile(SafeFileHandle root, ReadOnlySpan<byte> path, ulong resolve)
     {
         using SafeFileHandle file = Fcntl.openat2(
@@ -82,10 +82,10 @@ internal sealed class ImageAccounts(string rootPath)
 }
 
 /// <summary>A file of accounts.</summary>
-/// <param name="Content">Its bytes; <see langword="null"/> where there is no such regular file. One byte more than is allowed stands for a larger file.</param>
-/// <param name="IsPlain">Whether it is no symbolic link and below none.</param>
+/// <param name="Content">The content; <see langword="null"/> if there is no such regular file. One byte more than is allowed stands for a larger file.</param>
+/// <param name="IsPlain">Whether the path leads through no symbolic link.</param>
 internal sealed record AccountFile(byte[]? Content, bool IsPlain)
 {
-    /// <summary>Whether it has more than <see cref="ImageAccounts.MaxFileBytes"/>.</summary>
+    /// <summary>Whether the file is larger than <see cref="ImageAccounts.MaxFileBytes"/>.</summary>
     internal bool IsTooLarge => Content is { Length: > ImageAccounts.MaxFileBytes };
 }

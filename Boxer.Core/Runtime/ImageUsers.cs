@@ -3,17 +3,17 @@ using Boxer.Common;
 
 namespace Boxer.Runtime;
 
-/// <summary>Who a command runs as.</summary>
+/// <summary>The user of a command.</summary>
 /// <param name="Uid">The user id.</param>
 /// <param name="Gid">The group id.</param>
 /// <param name="Groups">Supplementary group ids.</param>
-/// <param name="Home">The home directory that the image's passwd names: absolute and clean; else <see langword="null"/>.</param>
-/// <param name="Name">The name in the image's passwd; <see langword="null"/> where the uid is not in it.</param>
+/// <param name="Home">The home directory in the image's passwd, absolute and clean; <see langword="null"/>: none.</param>
+/// <param name="Name">The name in the image's passwd; <see langword="null"/> if the uid is not in it.</param>
 internal sealed record ImageUser(uint Uid, uint Gid, IReadOnlyList<uint> Groups, string? Home, string? Name);
 
 /// <summary>
-/// Resolves users by an image's own /etc/passwd and /etc/group, which are hostile: nothing in them reaches a command but numbers, the user's
-/// name and a clean home directory.
+/// Resolves users by an image's own /etc/passwd and /etc/group, which are untrusted: only numbers, the name of the user and a clean home directory
+/// reach a command.
 /// </summary>
 internal static class ImageUsers
 {
@@ -21,9 +21,9 @@ internal static class ImageUsers
     private const int MaxGroups = 256;
 
     /// <summary>
-    /// Resolves <c>user</c>, <c>uid</c>, <c>user:group</c> or <c>uid:gid</c> in any mix, as Docker does, with two exceptions on purpose:
-    /// digits always mean an id, never a name that an image made of digits; and a uid that is not in passwd has the gid of the same
-    /// number instead of 0, also where passwd is over 1 MiB. Supplementary groups are those that list the user, unless a group is given.
+    /// Resolves <c>user</c>, <c>uid</c>, <c>user:group</c> or <c>uid:gid</c> in any mix, as Docker does, with two intended exceptions. Digits always
+    /// mean an id, never a name that consists of digits. A uid that is not in passwd, or whose passwd is over 1 MiB, gets the gid of the same number
+    /// instead of 0. Supplementary groups are those that list the user; if a group is given, there are none.
     /// </summary>
     /// <param name="accounts">The image's accounts.</param>
     /// <param name="user">The user.</param>

@@ -6,16 +6,17 @@ using Boxer.Runtime.Init;
 namespace Boxer.Runtime;
 
 /// <summary>
-/// The runtime configuration of a sandbox (OCI runtime spec, config.md). Everything in it is ours: nothing of an image, a request or a
-/// registry reaches it.
+/// The runtime configuration of a sandbox (OCI runtime spec, config.md). It contains only values of Boxer: nothing of an image, a request or a registry
+/// reaches it.
 /// </summary>
 internal static partial class OciSpec
 {
+    /// <summary>The path of PID 1's program in the sandbox.</summary>
     internal const string InitPath = "/.boxer/init";
 
     /// <summary>Writes config.json.</summary>
-    /// <param name="rootPath">The root.</param>
-    /// <param name="initPath">PID 1's program to mount at <see cref="InitPath"/>, or <see langword="null"/> where the root has it.</param>
+    /// <param name="rootPath">The root of the image on this host.</param>
+    /// <param name="initPath">The program to mount at <see cref="InitPath"/>; <see langword="null"/> if the root has it.</param>
     /// <param name="network">How the sandbox joins its network.</param>
     internal static byte[] Write(string rootPath, string? initPath, NetworkConfiguration network)
     {
@@ -39,7 +40,7 @@ internal static partial class OciSpec
                 [],
                 "/",
                 new Capabilities(InitProtocol.RequiredCapabilities, InitProtocol.RequiredCapabilities, InitProtocol.RequiredCapabilities)),
-            // Writable, because the runtime puts a thrown-away layer in memory on top: --overlay2=root:memory.
+            // Writable, because the runtime puts a temporary layer in memory on top: --overlay2=root:memory.
             new RootSpec(rootPath, Readonly: false),
             "sandbox",
             mounts,

@@ -4,11 +4,11 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime;
 
-/// <summary>Watches whether the kernel kills in a cgroup for want of memory: how the processes end does not tell.</summary>
+/// <summary>Watches whether the kernel kills processes of a cgroup for lack of memory: the way they end does not show it.</summary>
 internal sealed class OutOfMemoryMonitor : IDisposable
 {
-    // A notification comes before the kill that it is about, and also for the want of a cgroup above, where it may kill elsewhere.
-    private const int Looks = 40;
+    // A notification comes before the kill. It also comes if a cgroup above lacks memory, and then the kernel may kill elsewhere.
+    private const int Checks = 40;
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(10);
     private readonly Cgroup _cgroup;
     private readonly SafeFileHandle _descriptor;
@@ -18,6 +18,9 @@ internal sealed class OutOfMemoryMonitor : IDisposable
     private readonly TaskCompletionSource _killed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _disposed;
 
+    /// <param name="cgroup">The cgroup.</param>
+    /// <param name="poller">Waits for the kernel's notifications.</param>
+    /// <param name="time">The clock.</param>
     internal OutOfMemoryMonitor(Cgroup cgroup, DescriptorPoller poller, TimeProvider time)
     {
         _cgroup = cgroup;
@@ -36,9 +39,10 @@ internal sealed class OutOfMemoryMonitor : IDisposable
         _ = WatchAsync();
     }
 
-    /// <summary>Completes when something was killed; never, if nothing is.</summary>
+    /// <summary>Completes when a process was killed; otherwise never.</summary>
     internal Task Killed => _killed.Task;
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         _disposed = true;
@@ -53,7 +57,7 @@ internal sealed class OutOfMemoryMonitor : IDisposable
             while (_cgroup.ReadOutOfMemory() == OutOfMemory.None)
             {
                 await _registration.WaitAsync(_events).ConfigureAwait(false);
-                for (int look = 0; !_disposed && look < Looks && _cgroup.ReadOutOfMemory() == OutOfMemory.None; look++)
+                for (int check = 0; !_disposed && check < Checks && _cgroup.ReadOutOfMemory() == OutOfMemory.None; check++)
                 {
                     await Task.Delay(Pause, _time).ConfigureAwait(false);
                 }
@@ -63,13 +67,13 @@ internal sealed class OutOfMemoryMonitor : IDisposable
                     return;
                 }
 
-                // Until then the descriptor stays ready.
+                // Without this the descriptor stays ready.
                 _cgroup.AcknowledgeOutOfMemory(_descriptor);
             }
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ObjectDisposedException)
         {
-            // The cgroup is gone, and with it what could be killed.
+            // The cgroup is gone, and with it everything that could be killed.
             return;
         }
 

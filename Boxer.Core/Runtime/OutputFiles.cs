@@ -7,8 +7,8 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Runtime;
 
 /// <summary>
-/// Takes the files that PID 1 streams, in memory or into a directory of this host. Names and bounds were checked when they were decoded
-/// (<see cref="InitConversation"/>), because PID 1 may be a guest's by now.
+/// Receives the files under /output, in memory or into a directory of this host. <see cref="InitConversation"/> has checked their names and bounds,
+/// because the guest may control PID 1 by now.
 /// </summary>
 internal sealed class OutputFiles : IFileReceiver
 {
@@ -19,23 +19,24 @@ internal sealed class OutputFiles : IFileReceiver
     private readonly List<string> _notes = [];
     private InitOutputFile? _current;
     private Stream? _stream;
-    private long _left;
+    private long _remaining;
     private long _unstorable;
-    private bool _made;
+    private bool _isDirectoryMade;
 
-    /// <param name="outputs">Where they go.</param>
+    /// <param name="outputs">The treatment of the files.</param>
     internal OutputFiles(OutputFilePolicy outputs)
     {
         _directory = outputs.Directory;
         _isCounted = !outputs.Collects;
     }
 
+    /// <summary>The files that were received.</summary>
     internal IReadOnlyList<SandboxOutputFile> Files => _files;
 
-    /// <summary>How many there were, where they are only counted.</summary>
+    /// <summary>Number of files, if they are only counted.</summary>
     internal long Dropped { get; private set; }
 
-    /// <summary>Why something is missing, or <see langword="null"/>.</summary>
+    /// <summary>The reason why files are missing; <see langword="null"/> if none are.</summary>
     internal string? Incomplete
     {
         get
@@ -50,7 +51,7 @@ internal sealed class OutputFiles : IFileReceiver
         }
     }
 
-    /// <summary>What this host failed with to write them, for the log: it has paths of this host in it.</summary>
+    /// <summary>The failure of this host to write them, for the log: its message has paths of this host.</summary>
     internal Exception? Fault { get; private set; }
 
     /// <inheritdoc/>
@@ -58,7 +59,7 @@ internal sealed class OutputFiles : IFileReceiver
     {
         if (_isCounted)
         {
-            // Room for 0 bytes was asked for: those with content come as a number.
+            // PID 1 was asked for at most 0 bytes: it reports the number of files that have content.
             Dropped += message is InitOutputFile ? 1 : message is InitOutputTruncated { Reason: not InitTruncation.Entries } cut ? Math.Min(cut.Count, int.MaxValue) : 0;
             return;
         }
@@ -68,18 +69,18 @@ internal sealed class OutputFiles : IFileReceiver
             case InitOutputDirectory directory:
                 if (_directory is not null)
                 {
-                    MakeRoot();
+                    MakeDirectory();
                     Store(() => Directory.CreateDirectory(Path.Join(_directory, directory.Path)));
                 }
 
                 break;
             case InitOutputFile file:
-                (_current, _left) = (file, file.Size);
+                (_current, _remaining) = (file, file.Size);
                 _stream = Open(file);
                 await EndFileAsync().ConfigureAwait(false);
                 break;
             case InitOutputData data:
-                _left -= data.Data.Length;
+                _remaining -= data.Data.Length;
                 await _stream!.WriteAsync(data.Data, cancellationToken).ConfigureAwait(false);
                 await EndFileAsync().ConfigureAwait(false);
                 break;
@@ -91,7 +92,7 @@ internal sealed class OutputFiles : IFileReceiver
     }
 
     /// <inheritdoc/>
-    public async ValueTask GiveUpAsync(string reason)
+    public async ValueTask InterruptAsync(string reason)
     {
         await AbandonAsync().ConfigureAwait(false);
         _notes.Add(reason);
@@ -101,30 +102,30 @@ internal sealed class OutputFiles : IFileReceiver
     public ValueTask FailAsync(Exception fault)
     {
         Fault = fault;
-        return GiveUpAsync("This host could not write them all.");
+        return InterruptAsync("This host could not write them all.");
     }
 
-    /// <summary>Throws everything away, because nobody will be told where it is.</summary>
+    /// <summary>Removes all files, for a run without a result.</summary>
     internal async ValueTask DiscardAsync()
     {
         await AbandonAsync().ConfigureAwait(false);
         _files.Clear();
-        if (_made)
+        if (_isDirectoryMade)
         {
-            _made = false;
+            _isDirectoryMade = false;
             Directory.Delete(_directory!, recursive: true);
         }
     }
 
-    // The directory is this run's alone: one that another made meanwhile is not shared, and never removed.
-    private void MakeRoot()
+    // The directory belongs to this run alone. One that somebody else created meanwhile is not used, and never removed.
+    private void MakeDirectory()
     {
-        if (!_made)
+        if (!_isDirectoryMade)
         {
             using SafeFileHandle parent = DirectoryHandle.OpenNamedToResolve(Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(_directory!))!);
             string name = Path.GetFileName(Path.TrimEndingDirectorySeparator(_directory!));
             Check.Result(SysStat.mkdirat(parent, Encoding.UTF8.GetBytes(name + "\0"), 0x1C0), "mkdir", _directory);
-            _made = true;
+            _isDirectoryMade = true;
         }
     }
 
@@ -135,13 +136,13 @@ internal sealed class OutputFiles : IFileReceiver
             return new MemoryStream();
         }
 
-        MakeRoot();
+        MakeDirectory();
         Stream? stream = null;
         Store(() => stream = new FileStream(Path.Join(_directory, file.Path), FileMode.CreateNew, FileAccess.Write));
         return stream ?? Stream.Null;
     }
 
-    // What fits in the sandbox may be too long below the directory on this host: the guest's doing, and no failure of the run.
+    // A path that is short enough in the sandbox may be too long below the directory on this host. That is the guest's doing, not a failure of the run.
     private void Store(Action action)
     {
         try
@@ -156,17 +157,17 @@ internal sealed class OutputFiles : IFileReceiver
 
     private async ValueTask EndFileAsync()
     {
-        if (_current is null || _left > 0)
+        if (_current is null || _remaining > 0)
         {
             return;
         }
 
-        // What is still in its buffer may find the disk full: then it is not whole, and AbandonAsync finds it.
+        // Flushing may find the disk full: the file is then incomplete, and AbandonAsync removes it.
         await _stream!.FlushAsync().ConfigureAwait(false);
         UnixFileMode mode = (UnixFileMode)_current.Mode;
         if (_stream is FileStream file)
         {
-            // Whatever the command set, this host's user can read and delete it, and no other can write it.
+            // Whatever mode the command set, this host's user can read and delete the file, and no other user can write it.
             File.SetUnixFileMode(file.SafeFileHandle, (mode & ~OthersWrite) | UnixFileMode.UserRead | UnixFileMode.UserWrite);
             File.SetLastWriteTimeUtc(file.SafeFileHandle, _current.ModifiedAt.UtcDateTime);
         }
@@ -218,6 +219,8 @@ internal sealed class OutputFiles : IFileReceiver
         }
     }
 
+    /// <summary>Describes why PID 1 left something out, as a sentence.</summary>
+    /// <param name="truncated">The report of PID 1.</param>
     internal static string Describe(InitOutputTruncated truncated) => truncated.Reason switch
     {
         InitTruncation.Bytes => $"{truncated.Count} files did not fit in the limit of bytes.",

@@ -6,21 +6,21 @@ using Boxer.Processes;
 
 namespace Boxer.Runtime;
 
-/// <summary>The runsc program of this host: where it is, how old it is, and how it is called.</summary>
+/// <summary>The runsc program of this host: its path, its version, and its arguments.</summary>
 internal sealed partial class RunscCommandLine
 {
     /// <summary>The first release with --overlay2 and --pass-fd.</summary>
     internal const int OldestRelease = 20230801;
 
     /// <summary>
-    /// From this release on a network works on Linux 6.11 and newer. Before, runsc takes every network namespace for the host's when it
-    /// finds /proc/sys/net/core there, which since then is in all of them (google/gvisor#10704).
+    /// First release whose networks work on Linux 6.11 and newer. Older releases take every network namespace with /proc/sys/net/core for the host's,
+    /// and since Linux 6.11 all namespaces have it (google/gvisor#10704).
     /// </summary>
     private const int KnowsNewNetworkNamespaces = 20240901;
 
     /// <summary>
-    /// From this release on attributes of an image's files have their values. Before, runsc pads them with zeros, and answers EBADF for those
-    /// of symbolic links (google/gvisor#11049).
+    /// First release that returns the right values of extended attributes of an image's files. Older releases pad them with zeros, and answer EBADF for
+    /// those of symbolic links (google/gvisor#11049).
     /// </summary>
     private const int KnowsAttributes = 20250505;
     private static readonly Version ShowsCoreSysctls = new(6, 11);
@@ -39,20 +39,27 @@ internal sealed partial class RunscCommandLine
         _rootless = rootless;
     }
 
-    /// <summary>Its absolute path.</summary>
+    /// <summary>The absolute path of runsc.</summary>
     internal string Path { get; }
 
-    /// <summary>Its version as it prints it.</summary>
+    /// <summary>The version as runsc prints it.</summary>
     internal string Version { get; }
 
-    /// <summary>Whether it can join a network namespace only where /proc/sys/net/core is hidden from it.</summary>
+    /// <summary>Whether runsc can join a network namespace only if /proc/sys/net/core is hidden from it.</summary>
     internal bool HidesCoreSysctls { get; }
 
-    /// <summary>Whether it gives wrong answers about attributes of an image's files, unless these are hidden from it.</summary>
+    /// <summary>Whether runsc returns wrong extended attributes of an image's files, unless they are hidden from it.</summary>
     internal bool HidesAttributes { get; }
 
-    /// <summary>Finds runsc and checks that it is new enough.</summary>
-    /// <exception cref="SandboxRuntimeException">It is missing, broken or too old.</exception>
+    /// <summary>Finds runsc and checks its version.</summary>
+    /// <param name="poller">Waits for the process.</param>
+    /// <param name="nameOrPath">The name in PATH, or the path.</param>
+    /// <param name="platform">The gVisor platform.</param>
+    /// <param name="rootless">Whether runsc runs without root.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <param name="kernel">The version of Linux; <see langword="null"/>: this host's.</param>
+    /// <exception cref="SandboxRuntimeException">runsc is missing, broken or too old.</exception>
     internal static async Task<RunscCommandLine> ProbeAsync(
         DescriptorPoller poller, string nameOrPath, string platform, bool rootless, TimeProvider time, CancellationToken cancellationToken, Version? kernel = null)
     {
@@ -77,12 +84,12 @@ internal sealed partial class RunscCommandLine
             path, version, platform, rootless, NeedsHiddenSysctls(release, kernel ?? Environment.OSVersion.Version), release is null or < KnowsAttributes);
     }
 
-    /// <summary>Whether a release needs them hidden; of builds without a date it is not known, and does no harm.</summary>
+    // A build without a date may need it too. Hiding them does no harm.
     private static bool NeedsHiddenSysctls(int? release, Version kernel) =>
         kernel >= ShowsCoreSysctls && (release is null || release < KnowsNewNetworkNamespaces);
 
-    /// <summary>The arguments that run a bundle and pass descriptor 3 on as 3.</summary>
-    /// <param name="directory">The sandbox's directory: bundle and state are in it, so that it goes as a whole.</param>
+    /// <summary>Creates the arguments that run a bundle and pass descriptor 3 on as 3.</summary>
+    /// <param name="directory">The directory of the sandbox, with bundle and state, so that it is removed as a whole.</param>
     /// <param name="id">The container id.</param>
     /// <param name="network">How the sandbox joins its network.</param>
     internal IReadOnlyList<string> RunArguments(string directory, string id, NetworkConfiguration network)

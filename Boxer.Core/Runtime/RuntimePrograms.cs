@@ -3,8 +3,8 @@ using Boxer.Linux;
 namespace Boxer.Runtime;
 
 /// <summary>
-/// The executables that processes of one instance run: runsc and boxer-init. They are written down in the instance's directory, so that
-/// whoever cleans up after a dead instance knows its processes from those of others that only carry its directory in their arguments.
+/// The executables that the processes of one instance run: runsc and boxer-init. They are recorded in the directory of the instance. The clean-up of a
+/// dead instance kills only processes that run one of them, and not every process that has the directory in its arguments.
 /// </summary>
 internal sealed class RuntimePrograms
 {
@@ -19,8 +19,9 @@ internal sealed class RuntimePrograms
         _file = Path.Join(instanceDirectory, FileName);
     }
 
-    /// <summary>Adds the file that a path leads to: a program, or the executable of a process.</summary>
-    /// <exception cref="IOException">It could not be written down.</exception>
+    /// <summary>Adds the file of a path: a program, or the executable of a process.</summary>
+    /// <param name="path">The path.</param>
+    /// <exception cref="IOException">The record could not be written.</exception>
     internal void Add(string path)
     {
         if (FileIdentity.Of(path) is not { } found)
@@ -35,16 +36,17 @@ internal sealed class RuntimePrograms
                 return;
             }
 
-            // Whole or not at all: what is half written, or never written again, would leave processes behind.
+            // Atomically: after a record that is cut off, processes would be left behind.
             WholeFile.WriteLines(_file, _known.Append(found).Select(program => program.ToString()));
             _known.Add(found);
         }
     }
 
-    /// <summary>Adds the executable of a process that this instance started. A script in place of runsc shows only so what it runs.</summary>
+    /// <summary>Adds the executable of a process that this instance started. RunscPath may be a script, whose interpreter and programs are found only so.</summary>
+    /// <param name="process">The process id.</param>
     internal void AddOf(int process) => Add(ProcessTable.ExecutablePath(process));
 
-    /// <summary>The executables known until now.</summary>
+    /// <summary>Gets the executables added so far.</summary>
     internal IReadOnlySet<FileIdentity> Known()
     {
         lock (_lock)
@@ -53,8 +55,8 @@ internal sealed class RuntimePrograms
         }
     }
 
-    /// <summary>Reads those of an instance that is dead.</summary>
-    /// <param name="instanceDirectory">Its directory.</param>
+    /// <summary>Reads the executables that an instance recorded.</summary>
+    /// <param name="instanceDirectory">The directory of the instance.</param>
     internal static IReadOnlySet<FileIdentity> Read(string instanceDirectory)
     {
         string file = Path.Join(instanceDirectory, FileName);

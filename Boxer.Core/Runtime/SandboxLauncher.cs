@@ -18,7 +18,7 @@ internal sealed class SandboxLauncher
 {
     private const int DiagnosticBytes = 4096;
 
-    // Who has died is reaped at once, and what it said is in the pipe; a machine may be busy.
+    // A dead process is reaped at once, and its output is in the pipe. The machine may be busy.
     private static readonly TimeSpan DiagnosticPatience = TimeSpan.FromSeconds(1);
     private readonly RunscCommandLine _runsc;
     private readonly string _initPath;
@@ -32,17 +32,17 @@ internal sealed class SandboxLauncher
     private readonly ILogger _logger;
     private readonly CancellationToken _stopping;
 
-    /// <param name="runsc">The program.</param>
-    /// <param name="initPath">The executable boxer-init of this host.</param>
-    /// <param name="bindInit">Whether roots lack it, so that it is mounted into each sandbox.</param>
-    /// <param name="directory">Where the sandboxes' directories go.</param>
-    /// <param name="programs">The executables that their processes run.</param>
-    /// <param name="cgroups">Where their cgroups go, or <see langword="null"/> for none.</param>
+    /// <param name="runsc">The runsc program.</param>
+    /// <param name="initPath">The path of boxer-init on this host.</param>
+    /// <param name="bindInit">Whether boxer-init is mounted into each sandbox, because the roots lack it.</param>
+    /// <param name="directory">The parent of the sandboxes' directories.</param>
+    /// <param name="programs">The executables that the sandboxes' processes run.</param>
+    /// <param name="cgroups">The parent of the sandboxes' cgroups; <see langword="null"/>: none.</param>
     /// <param name="poller">Waits for descriptors.</param>
-    /// <param name="bootTimeout">How long a boot may take.</param>
+    /// <param name="bootTimeout">Maximum time of a boot.</param>
     /// <param name="time">The clock.</param>
-    /// <param name="logger">Is told of sandboxes that cannot be ended.</param>
-    /// <param name="stopping">Says that they are not to be waited for any more.</param>
+    /// <param name="logger">The log.</param>
+    /// <param name="stopping">Cancelled when the runner is disposed: sandboxes that do not end are then no longer waited for.</param>
     internal SandboxLauncher(
         RunscCommandLine runsc,
         string initPath,
@@ -70,8 +70,8 @@ internal sealed class SandboxLauncher
     }
 
     /// <summary>Boots a sandbox whose PID 1 waits for a command.</summary>
-    /// <param name="held">Gets the sandbox's resources before they are made: also those of a sandbox that did not boot take time to end.</param>
-    /// <param name="image">The image; the caller holds it until the sandbox is gone.</param>
+    /// <param name="held">Takes over the sandbox's resources before they are created: those of a sandbox that did not boot take time to end, too.</param>
+    /// <param name="image">The image; the caller keeps the lease until the sandbox is gone.</param>
     /// <param name="network">The network that the sandbox joins.</param>
     /// <param name="cancellationToken">Cancels the boot.</param>
     /// <exception cref="SandboxRuntimeException">The sandbox did not boot.</exception>
@@ -83,24 +83,24 @@ internal sealed class SandboxLauncher
             throw new SandboxRuntimeException($"The root {rootPath} has no file {OciSpec.InitPath} to mount PID 1 on: put an empty one there, or run as root.");
         }
 
-        // Short, because the runtime makes a socket below it, whose path has room for 107 bytes (unix(7)).
+        // Short, because the runtime creates a socket below it, whose path has at most 107 bytes (unix(7)).
         string id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(6));
-        SandboxResources parts = held.Push(new SandboxResources(Path.Join(_directory, id), _programs, _time, _logger, _stopping));
+        SandboxResources resources = held.Push(new SandboxResources(Path.Join(_directory, id), _programs, _time, _logger, _stopping));
         try
         {
-            Directory.CreateDirectory(parts.Directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            File.WriteAllBytes(Path.Join(parts.Directory, "config.json"), OciSpec.Write(rootPath, _bindInit ? _initPath : null, network));
-            parts.Cgroup = _cgroups?.CreateCgroup(id);
-            Start(parts, id, network);
-            await WaitForInitAsync(parts, cancellationToken).ConfigureAwait(false);
+            Directory.CreateDirectory(resources.Directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            File.WriteAllBytes(Path.Join(resources.Directory, "config.json"), OciSpec.Write(rootPath, _bindInit ? _initPath : null, network));
+            resources.Cgroup = _cgroups?.CreateCgroup(id);
+            Start(resources, id, network);
+            await WaitForInitAsync(resources, cancellationToken).ConfigureAwait(false);
 
-            // Without a cgroup they are looked for by their programs when the sandbox ends, and a script in place of runsc has others below it.
-            foreach (int process in parts.Cgroup is null ? ProcessTable.ReadTree(parts.Process!.Id) : [parts.Process!.Id])
+            // Without a cgroup the processes are found by their executables when the sandbox ends. A script as RunscPath has further processes below it.
+            foreach (int process in resources.Cgroup is null ? ProcessTable.ReadTree(resources.Process!.Id) : [resources.Process!.Id])
             {
                 _programs.AddOf(process);
             }
 
-            return new Sandbox(parts, _poller, _time);
+            return new Sandbox(resources, _poller, _time);
         }
         catch (Exception exception) when (HostFault.Is(exception))
         {
@@ -108,17 +108,17 @@ internal sealed class SandboxLauncher
         }
     }
 
-    private void Start(SandboxResources parts, string id, NetworkConfiguration network)
+    private void Start(SandboxResources resources, string id, NetworkConfiguration network)
     {
-        Pipe stdin = parts.Own(Pipe.ForWriting());
-        Pipe stdout = parts.Own(Pipe.ForReading());
-        Pipe stderr = parts.Own(Pipe.ForReading());
+        Pipe stdin = resources.Own(Pipe.ForWriting());
+        Pipe stdout = resources.Own(Pipe.ForReading());
+        Pipe stderr = resources.Own(Pipe.ForReading());
         (Socket ours, SafeFileHandle theirs) = SocketPair();
-        parts.Init = new InitChannel(ours);
+        resources.Init = new InitChannel(ours);
         using (theirs)
         {
             List<string> arguments = ["launch", "--fds", "4"];
-            foreach (string file in parts.Cgroup?.ProcsFiles ?? [])
+            foreach (string file in resources.Cgroup?.ProcsFiles ?? [])
             {
                 arguments.AddRange(["--cgroup", file]);
             }
@@ -137,64 +137,64 @@ internal sealed class SandboxLauncher
                 arguments.Add("--hide-attributes");
             }
 
-            arguments.AddRange(["--", _runsc.Path, .. _runsc.RunArguments(parts.Directory, id, network)]);
-            parts.Process = ChildProcess.Start(
+            arguments.AddRange(["--", _runsc.Path, .. _runsc.RunArguments(resources.Directory, id, network)]);
+            resources.Process = ChildProcess.Start(
                 _poller, _initPath, arguments, HostCommand.ChildEnvironment, [stdin.Theirs, stdout.Theirs, stderr.Theirs, theirs]);
         }
 
         stdin.Theirs.Dispose();
         stdout.Theirs.Dispose();
         stderr.Theirs.Dispose();
-        parts.Stdin = stdin.Ours;
-        parts.Stdout = stdout.Ours;
-        parts.Stderr = stderr.Ours;
+        resources.Stdin = stdin.Ours;
+        resources.Stdout = stdout.Ours;
+        resources.Stderr = stderr.Ours;
     }
 
-    private async Task WaitForInitAsync(SandboxResources parts, CancellationToken cancellationToken)
+    private async Task WaitForInitAsync(SandboxResources resources, CancellationToken cancellationToken)
     {
         using var deadline = new CancellationTokenSource(_bootTimeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
 
-        // Until the hand-over only the runtime itself can write there. One that has much to say would wait for a reader, and not end.
-        using var said = new OutputReader(_poller, parts.Stderr!, DiagnosticBytes, leavesOpen: true);
-        said.Start();
+        // Until the hand-over only the runtime itself can write there. Without a reader, a runtime with long messages would block and not end.
+        using var messages = new OutputReader(_poller, resources.Stderr!, DiagnosticBytes, leavesOpen: true);
+        messages.Start();
         try
         {
-            await parts.Init!.ReadReadyAsync(either.Token).ConfigureAwait(false);
-            await FinishAsync(said).ConfigureAwait(false);
+            await resources.Init!.ReadReadyAsync(either.Token).ConfigureAwait(false);
+            await FinishAsync(messages).ConfigureAwait(false);
         }
         catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
         {
-            parts.Kill();
-            throw new SandboxRuntimeException(await ExplainAsync($"did not boot within {_bootTimeout.TotalSeconds:0.###} s", said).ConfigureAwait(false), exception);
+            resources.Kill();
+            throw new SandboxRuntimeException(await ExplainAsync($"did not boot within {_bootTimeout.TotalSeconds:0.###} s", messages).ConfigureAwait(false), exception);
         }
         catch (EndOfStreamException exception)
         {
-            await Task.WhenAny(parts.Process!.Exited, Task.Delay(DiagnosticPatience, _time, cancellationToken)).ConfigureAwait(false);
-            string exit = parts.Process.Exited.IsCompletedSuccessfully ? $" (exit code {parts.Process.Exited.Result})" : "";
-            throw new SandboxRuntimeException(await ExplainAsync("ended while it booted" + exit, said).ConfigureAwait(false), exception);
+            await Task.WhenAny(resources.Process!.Exited, Task.Delay(DiagnosticPatience, _time, cancellationToken)).ConfigureAwait(false);
+            string exit = resources.Process.Exited.IsCompletedSuccessfully ? $" (exit code {resources.Process.Exited.Result})" : "";
+            throw new SandboxRuntimeException(await ExplainAsync("ended while it booted" + exit, messages).ConfigureAwait(false), exception);
         }
         catch (InitProtocolException exception)
         {
-            parts.Kill();
-            throw new SandboxRuntimeException(await ExplainAsync($"booted with something else than boxer-init ({exception.Message})", said).ConfigureAwait(false), exception);
+            resources.Kill();
+            throw new SandboxRuntimeException(await ExplainAsync($"booted with something else than boxer-init ({exception.Message})", messages).ConfigureAwait(false), exception);
         }
     }
 
-    private async Task<string> ExplainAsync(string what, OutputReader said)
+    private async Task<string> ExplainAsync(string what, OutputReader messages)
     {
-        await FinishAsync(said).ConfigureAwait(false);
-        string text = UntrustedText.Decode(said.Kept.Span).Trim();
+        await FinishAsync(messages).ConfigureAwait(false);
+        string text = UntrustedText.Decode(messages.Kept.Span).Trim();
         return $"The sandbox {what}. {_runsc.Path} said: {(text.Length == 0 ? "nothing" : text)}";
     }
 
-    // What is there, and of one that writes on no more.
-    private async Task FinishAsync(OutputReader said)
+    // Reads what is in the pipe now. A process that goes on writing is not waited for.
+    private async Task FinishAsync(OutputReader messages)
     {
-        said.StopWhenDrained();
-        await Task.WhenAny(said.Completion, Task.Delay(DiagnosticPatience, _time)).ConfigureAwait(false);
-        said.Dispose();
-        await said.Completion.ConfigureAwait(false);
+        messages.StopWhenDrained();
+        await Task.WhenAny(messages.Completion, Task.Delay(DiagnosticPatience, _time)).ConfigureAwait(false);
+        messages.Dispose();
+        await messages.Completion.ConfigureAwait(false);
     }
 
     private static unsafe (Socket Ours, SafeFileHandle Theirs) SocketPair()

@@ -9,7 +9,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime;
 
-/// <summary>What one sandbox has on this host. Disposing gives all of it back, also when only a part was made.</summary>
+/// <summary>Everything that one sandbox has on this host. Disposing removes all of it, also if only a part was created.</summary>
 internal sealed class SandboxResources : IAsyncDisposable
 {
     private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
@@ -20,11 +20,11 @@ internal sealed class SandboxResources : IAsyncDisposable
     private readonly ILogger _logger;
     private readonly CancellationToken _stopping;
 
-    /// <param name="directory">Its directory.</param>
+    /// <param name="directory">The directory of the sandbox.</param>
     /// <param name="programs">The executables that its processes run.</param>
     /// <param name="time">The clock.</param>
-    /// <param name="logger">Is told if it cannot be ended.</param>
-    /// <param name="stopping">Says that its end is not to be waited for without end any more.</param>
+    /// <param name="logger">The log.</param>
+    /// <param name="stopping">Cancelled when the runner is disposed: a sandbox that does not end is then no longer waited for.</param>
     internal SandboxResources(string directory, RuntimePrograms programs, TimeProvider time, ILogger logger, CancellationToken stopping)
     {
         Directory = directory;
@@ -34,20 +34,29 @@ internal sealed class SandboxResources : IAsyncDisposable
         _stopping = stopping;
     }
 
+    /// <summary>The directory: bundle, and state of the runtime.</summary>
     internal string Directory { get; }
 
+    /// <summary>The cgroup; <see langword="null"/> if cgroups are ignored.</summary>
     internal Cgroup? Cgroup { get; set; }
 
+    /// <summary>The process of the runtime.</summary>
     internal ChildProcess? Process { get; set; }
 
+    /// <summary>The channel to PID 1.</summary>
     internal InitChannel? Init { get; set; }
 
+    /// <summary>The host's end of standard input.</summary>
     internal SafeFileHandle? Stdin { get; set; }
 
+    /// <summary>The host's end of standard output.</summary>
     internal SafeFileHandle? Stdout { get; set; }
 
+    /// <summary>The host's end of standard error.</summary>
     internal SafeFileHandle? Stderr { get; set; }
 
+    /// <summary>Takes over a pipe.</summary>
+    /// <param name="pipe">The pipe.</param>
     internal Pipe Own(Pipe pipe)
     {
         _pipes.Add(pipe);
@@ -64,15 +73,15 @@ internal sealed class SandboxResources : IAsyncDisposable
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            // Whoever disposes this tries again, and says so.
+            // The disposal tries again, and reports a failure.
         }
     }
 
     /// <summary>
-    /// Each part is given back also where another cannot be. It returns when nothing of the sandbox runs any more, so that what it uses is
-    /// not promised to others.
+    /// Removes each part, also if another part cannot be removed. Returns when no process of the sandbox is left, so that its memory and processors are
+    /// not promised to others before.
     /// </summary>
-    /// <exception cref="AggregateException">Some could not; all were tried.</exception>
+    /// <exception cref="AggregateException">Some parts could not be removed; all were tried.</exception>
     public ValueTask DisposeAsync()
     {
         var steps = new CleanupStack();
@@ -114,11 +123,11 @@ internal sealed class SandboxResources : IAsyncDisposable
         }
     }
 
-    // A process that the kernel holds (a disk that does not answer) does not die. Its place is not given to others before it is gone, except
-    // that a runner which is disposed goes without it.
+    // A process that waits in the kernel (a disk that does not answer) does not die. Its slot is not released before it is gone. Only a runner that is
+    // disposed stops waiting.
     private async Task UntilGoneAsync(Func<Task> end)
     {
-        for (bool isTold = false; ; isTold = true)
+        for (bool isLogged = false; ; isLogged = true)
         {
             try
             {
@@ -127,7 +136,7 @@ internal sealed class SandboxResources : IAsyncDisposable
             }
             catch (IOException exception) when (!_stopping.IsCancellationRequested)
             {
-                if (!isTold)
+                if (!isLogged)
                 {
                     Log.SandboxStuck(_logger, Directory, exception);
                 }
@@ -137,7 +146,7 @@ internal sealed class SandboxResources : IAsyncDisposable
         }
     }
 
-    // A process of the runtime that is about to die may still make a file.
+    // A process of the runtime that is about to die may still create a file.
     private async Task DeleteAsync()
     {
         const int Attempts = 20;

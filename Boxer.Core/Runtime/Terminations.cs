@@ -6,15 +6,16 @@ using Boxer.Runtime.Init;
 
 namespace Boxer.Runtime;
 
-/// <summary>Says how a run ended, from why we stopped it and from what PID 1 reported.</summary>
+/// <summary>Creates the <see cref="Termination"/> of a run, from the limit that stopped it and the last report of PID 1.</summary>
 internal static class Terminations
 {
-    /// <param name="stopped">Why we stopped it, or <see langword="null"/> when it ended by itself. It outranks the report.</param>
-    /// <param name="end">What PID 1 reported last; <see cref="InitClosed"/> when it died.</param>
-    /// <param name="work">The work.</param>
-    internal static Termination From(TerminationKind? stopped, InitEvent end, CommandPlan work)
+    /// <summary>Creates the termination.</summary>
+    /// <param name="stopped">The limit that ended the command; <see langword="null"/> if it ended by itself. It outranks the report.</param>
+    /// <param name="end">The last report of PID 1; <see cref="InitClosed"/> if PID 1 died.</param>
+    /// <param name="plan">The command.</param>
+    internal static Termination From(TerminationKind? stopped, InitEvent end, CommandPlan plan)
     {
-        ResourceLimits limits = work.Limits;
+        ResourceLimits limits = plan.Limits;
         return (stopped, end) switch
         {
             (TerminationKind.MemoryLimit, _) => new(TerminationKind.MemoryLimit)
@@ -23,7 +24,7 @@ internal static class Terminations
             },
             (TerminationKind.PidsLimit, _) => new(TerminationKind.PidsLimit)
             {
-                Message = $"killed: the sandbox reached {work.Cgroup.HostPids} processes and threads of this host, the limit of all its users together where each may have {limits.Pids}: a higher limit may help",
+                Message = $"killed: the sandbox reached {plan.Cgroup.HostPids} processes and threads of this host, the limit of all its users together where each may have {limits.Pids}: a higher limit may help",
             },
             (TerminationKind.OutputLimit, _) => new(TerminationKind.OutputLimit)
             {
@@ -41,20 +42,20 @@ internal static class Terminations
             (_, InitNotStarted notStarted) => new(TerminationKind.NotStarted)
             {
                 Errno = notStarted.Errno,
-                Message = DescribeNotStarted(notStarted, work),
+                Message = DescribeNotStarted(notStarted, plan),
             },
             (_, InitFileFailed failed) => new(TerminationKind.NotStarted)
             {
                 Errno = failed.Errno,
-                Message = failed.Path == work.Workspace?.Path.Text
+                Message = failed.Path == plan.Workspace?.Path.Text
                     ? $"the workspace {failed.Path} cannot be made in this image: {Describe(failed.Errno)}; choose another path"
-                    : $"{Input(failed)}: {Describe(failed.Errno)}{RoomHint(failed, work)}",
+                    : $"{DescribeInput(failed)}: {Describe(failed.Errno)}{DiskHint(failed, plan)}",
             },
             (_, InitEnded { IsTmpfsFull: true } ended) when ended.ExitCode != 0 => new(TerminationKind.DiskLimit)
             {
                 ExitCode = ended.ExitCode,
                 Signal = ended.Signal,
-                Message = $"{DescribeEnd(ended)}, and its disk was full ({Room(work)})",
+                Message = $"{DescribeEnd(ended)}, and its disk was full ({DescribeDisk(plan)})",
             },
             (_, InitEnded { Signal: { } signal } ended) => new(TerminationKind.Signaled) { Signal = signal, Message = DescribeEnd(ended) },
             (_, InitEnded ended) => new(TerminationKind.Exited) { ExitCode = ended.ExitCode, Message = DescribeEnd(ended) },
@@ -62,17 +63,17 @@ internal static class Terminations
         };
     }
 
-    // Only those of a workspace are relative.
-    private static string Input(InitFileFailed failed) => failed.Path.StartsWith('/')
+    // Only the paths of a workspace are relative.
+    private static string DescribeInput(InitFileFailed failed) => failed.Path.StartsWith('/')
         ? $"the input file {UntrustedText.Show(failed.Path)} could not be put into the sandbox"
         : $"\"{UntrustedText.Show(failed.Path)}\" could not be put into the workspace";
 
-    private static string RoomHint(InitFileFailed failed, CommandPlan work) => failed.Errno == Errno.ENOSPC ? $" ({Room(work)})" : "";
+    private static string DiskHint(InitFileFailed failed, CommandPlan plan) => failed.Errno == Errno.ENOSPC ? $" ({DescribeDisk(plan)})" : "";
 
-    private static string Room(CommandPlan work) =>
-        $"/tmp, $HOME, /dev/shm{(work.Workspace is null ? "" : ", the workspace")} and /output have {ByteSize.Format(work.Limits.DiskBytes!.Value)} together";
+    private static string DescribeDisk(CommandPlan plan) =>
+        $"/tmp, $HOME, /dev/shm{(plan.Workspace is null ? "" : ", the workspace")} and /output have {ByteSize.Format(plan.Limits.DiskBytes!.Value)} together";
 
-    // Nothing counts the forks that failed. A command that waits for one is at its limit.
+    // Failed forks are not counted anywhere. A command that waits for one is at its limit.
     private static string TasksHint(InitEvent end, ResourceLimits limits) =>
         end is InitEnded { TasksAtKill: var tasks } && tasks >= limits.Pids
             ? $"; it had {tasks} processes and threads, and more than {limits.Pids} are not allowed: a higher limit may help"
@@ -81,14 +82,14 @@ internal static class Terminations
     private static string DescribeEnd(InitEnded ended) =>
         ended.Signal is { } signal ? $"killed by signal {signal}" : $"exited with code {ended.ExitCode}";
 
-    private static string DescribeNotStarted(InitNotStarted failure, CommandPlan work) => failure switch
+    private static string DescribeNotStarted(InitNotStarted failure, CommandPlan plan) => failure switch
     {
         { Stage: InitStage.Execute, Errno: Errno.ENOENT } =>
-            $"the command '{work.Start.Arguments[0]}', or the interpreter that it needs (of its #! line, or its dynamic loader), was not found in the image",
+            $"the command '{plan.Start.Arguments[0]}', or the interpreter that it needs (of its #! line, or its dynamic loader), was not found in the image",
         { Stage: InitStage.Execute } =>
-            $"the command '{work.Start.Arguments[0]}' cannot be executed: {Describe(failure.Errno)}",
+            $"the command '{plan.Start.Arguments[0]}' cannot be executed: {Describe(failure.Errno)}",
         { Stage: InitStage.WorkingDirectory } =>
-            $"the working directory '{work.Start.WorkingDirectory}' cannot be entered: {Describe(failure.Errno)}",
+            $"the working directory '{plan.Start.WorkingDirectory}' cannot be entered: {Describe(failure.Errno)}",
         _ => $"the command could not be started ({failure.Stage}): {Describe(failure.Errno)}",
     };
 

@@ -3,16 +3,16 @@ using Boxer.Runtime.Cgroups;
 namespace Boxer.Runtime;
 
 /// <summary>
-/// Samples the processor time, memory and refused forks of a sandbox from its hand-over on. The kernel counts processor time but has no limit
-/// for it, its own peak of memory includes page cache, and not every kernel reports a refused fork (pids.events of cgroup v1).
+/// Samples the processor time, memory and refused forks of a sandbox from the hand-over on. The kernel counts processor time but has no limit for
+/// it; its peak of memory includes page cache; and not every kernel reports a refused fork (pids.events of cgroup v1).
 /// </summary>
 internal sealed class UsageMonitor : IAsyncDisposable
 {
-    // Most runs are short; a look takes some 50 microseconds.
+    // Most runs are short. A sample takes about 50 microseconds.
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(10);
     private static readonly TimeSpan LongestPause = TimeSpan.FromMilliseconds(100);
 
-    // Timers of a busy machine are late by as much.
+    // On a busy machine timers are late by about this much.
     private static readonly TimeSpan ShortestPause = TimeSpan.FromMilliseconds(5);
     private readonly Cgroup? _cgroup;
     private readonly TimeSpan? _cpuLimit;
@@ -21,16 +21,16 @@ internal sealed class UsageMonitor : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _cpuExceeded = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _forkRefused = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly Task _looking;
+    private readonly Task _sampling;
     private TimeSpan _cpuBefore;
     private TimeSpan? _lastCpu;
     private long _refusedBefore;
     private long? _peakMemoryBytes;
     private volatile bool _isLimited;
 
-    /// <param name="cgroup">The sandbox's, with nothing of the run in it yet; <see langword="null"/>: nothing is known of its use.</param>
-    /// <param name="cpuLimit">The most processor time; <see langword="null"/>: no bound.</param>
-    /// <param name="cores">The cgroup's quota.</param>
+    /// <param name="cgroup">The cgroup of the sandbox, before the hand-over; <see langword="null"/>: nothing is sampled.</param>
+    /// <param name="cpuLimit">Maximum processor time; <see langword="null"/>: no limit.</param>
+    /// <param name="cores">The quota of the cgroup, in processors.</param>
     /// <param name="time">The clock.</param>
     internal UsageMonitor(Cgroup? cgroup, TimeSpan? cpuLimit, double cores, TimeProvider time)
     {
@@ -40,10 +40,10 @@ internal sealed class UsageMonitor : IAsyncDisposable
         _time = time;
         _cpuBefore = cgroup?.ReadCpu() ?? TimeSpan.Zero;
         _refusedBefore = Read(() => cgroup?.ReadRefusedForks()) ?? 0;
-        _looking = cgroup is null ? Task.CompletedTask : LookAsync();
+        _sampling = cgroup is null ? Task.CompletedTask : SampleAsync();
     }
 
-    /// <summary>Starts the count of processor time anew, and applies the limit from now on: the command is about to start.</summary>
+    /// <summary>Restarts the count of processor time, and enforces the limit from now on. Call it just before the command starts.</summary>
     internal void StartCount()
     {
         _cpuBefore = Read(() => _cgroup?.ReadCpu()) ?? _cpuBefore;
@@ -51,43 +51,44 @@ internal sealed class UsageMonitor : IAsyncDisposable
         _isLimited = true;
     }
 
-    /// <summary>Completes when the limit of processor time is reached; never, if it is not.</summary>
+    /// <summary>Completes when the limit of processor time is reached; otherwise never.</summary>
     internal Task CpuExceeded => _cpuExceeded.Task;
 
     /// <summary>
-    /// Completes when the host's kernel has refused the sandbox a process or thread; never, if it does not. gVisor's kernel seldom survives that: it
-    /// hangs for seconds, then crashes.
+    /// Completes when the host's kernel has refused the sandbox a process or thread; otherwise never. gVisor's kernel seldom survives that: it hangs
+    /// for seconds, then crashes.
     /// </summary>
     internal Task ForkRefused => _forkRefused.Task;
 
-    /// <summary>Whether that was for the sandbox's own limit, and not for the limit of a cgroup above.</summary>
+    /// <summary>Whether a fork was refused because of the sandbox's own limit, and not because of a cgroup above.</summary>
     internal bool IsOwnPidsLimit { get; private set; }
 
     /// <summary>Ends the sampling with a last sample.</summary>
-    /// <returns>Processor time since <see cref="StartCount"/>, and the most memory that was seen; <see langword="null"/> where the kernel does not say.</returns>
+    /// <returns>Processor time since <see cref="StartCount"/>, and the highest sample of memory; <see langword="null"/> if the kernel does not report it.</returns>
     internal async Task<(TimeSpan? Cpu, long? PeakMemoryBytes)> StopAsync()
     {
         await _stop.CancelAsync().ConfigureAwait(false);
-        await _looking.ConfigureAwait(false);
-        LookAtMemory();
-        LookAtForks();
-        return (LookAtCpu() ?? _lastCpu, _peakMemoryBytes);
+        await _sampling.ConfigureAwait(false);
+        SampleMemory();
+        SampleForks();
+        return (SampleCpu() ?? _lastCpu, _peakMemoryBytes);
     }
 
+    /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync().ConfigureAwait(false);
-        await _looking.ConfigureAwait(false);
+        await _sampling.ConfigureAwait(false);
         _stop.Dispose();
     }
 
     /// <summary>
-    /// Time within which a sandbox cannot use up the rest of its limit: it has no more processors than the machine, and no more of their time
-    /// than its quota for each period.
+    /// Calculates a time within which a sandbox cannot use up the rest of its limit: it has no more processors than the machine, and no more of
+    /// their time than its quota for each period.
     /// </summary>
-    /// <param name="left">What is left.</param>
-    /// <param name="cores">Its quota.</param>
-    /// <param name="processors">Processors of the machine.</param>
+    /// <param name="left">The rest of the limit.</param>
+    /// <param name="cores">The quota, in processors.</param>
+    /// <param name="processors">Number of processors of the machine.</param>
     internal static TimeSpan SafePause(TimeSpan left, double cores, int processors)
     {
         TimeSpan byProcessors = left / processors;
@@ -95,7 +96,7 @@ internal sealed class UsageMonitor : IAsyncDisposable
         return byProcessors > byQuota ? byProcessors : byQuota;
     }
 
-    private async Task LookAsync()
+    private async Task SampleAsync()
     {
         TimeSpan memoryPause = FirstPause;
         long lastMemory = _time.GetTimestamp();
@@ -116,20 +117,20 @@ internal sealed class UsageMonitor : IAsyncDisposable
 
             if (_cpuLimit is not null)
             {
-                cpu = LookAtCpu() ?? cpu;
+                cpu = SampleCpu() ?? cpu;
             }
 
             if (_time.GetElapsedTime(lastMemory) >= memoryPause)
             {
-                LookAtMemory();
-                LookAtForks();
+                SampleMemory();
+                SampleForks();
                 lastMemory = _time.GetTimestamp();
                 memoryPause = memoryPause * 2 < LongestPause ? memoryPause * 2 : LongestPause;
             }
         }
     }
 
-    private TimeSpan? LookAtCpu()
+    private TimeSpan? SampleCpu()
     {
         TimeSpan? cpu = Read(() => _cgroup?.ReadCpu()) - _cpuBefore;
         if (_isLimited && cpu >= _cpuLimit)
@@ -141,7 +142,7 @@ internal sealed class UsageMonitor : IAsyncDisposable
         return cpu;
     }
 
-    private void LookAtMemory()
+    private void SampleMemory()
     {
         if (Read(() => _cgroup?.ReadMemory()) is { } bytes && !(bytes < _peakMemoryBytes))
         {
@@ -149,7 +150,7 @@ internal sealed class UsageMonitor : IAsyncDisposable
         }
     }
 
-    private void LookAtForks()
+    private void SampleForks()
     {
         if (!_forkRefused.Task.IsCompleted && Read(() => _cgroup?.ReadRefusedForks()) > _refusedBefore)
         {

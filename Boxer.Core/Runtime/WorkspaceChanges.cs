@@ -5,12 +5,12 @@ using Boxer.Runtime.Init;
 namespace Boxer.Runtime;
 
 /// <summary>
-/// Puts the changed entries of a workspace, which PID 1 streams, into a tar archive. Names and bounds were checked when they were decoded
-/// (<see cref="InitConversation"/>), because PID 1 may be a guest's by now.
+/// Writes the changed entries of a workspace into a tar archive. <see cref="InitConversation"/> has checked their names and bounds, because the guest may
+/// control PID 1 by now.
 /// </summary>
 internal sealed class WorkspaceChanges : IFileReceiver, IDisposable
 {
-    // The mark of the end.
+    // The end-of-archive mark.
     private const int EndBytes = 1_024;
 
     // Linux shows all permissions for every symbolic link.
@@ -22,12 +22,12 @@ internal sealed class WorkspaceChanges : IFileReceiver, IDisposable
     private readonly List<string> _notes = [];
     private InitOutputFile? _file;
     private MemoryStream? _content;
-    private long _linksOut;
-    private long _withoutRoom;
+    private long _linksOutside;
+    private long _tooLarge;
     private bool _hasEntries;
 
     /// <param name="workspace">The absolute path of the workspace.</param>
-    /// <param name="maxBytes">The most bytes of the archive.</param>
+    /// <param name="maxBytes">Maximum size of the archive, in bytes.</param>
     internal WorkspaceChanges(string workspace, long maxBytes)
     {
         _workspace = workspace;
@@ -35,10 +35,10 @@ internal sealed class WorkspaceChanges : IFileReceiver, IDisposable
         _tar = new TarWriter(_bytes, TarEntryFormat.Pax, leaveOpen: true);
     }
 
-    /// <summary>The archive; empty where nothing was changed.</summary>
+    /// <summary>The archive, after <see cref="Complete"/>; empty if nothing was changed.</summary>
     internal ReadOnlyMemory<byte> Archive { get; private set; }
 
-    /// <summary>Why something is missing, or <see langword="null"/>.</summary>
+    /// <summary>The reason why entries are missing; <see langword="null"/> if none are.</summary>
     internal string? Incomplete
     {
         get
@@ -46,8 +46,8 @@ internal sealed class WorkspaceChanges : IFileReceiver, IDisposable
             string[] notes =
             [
                 .. _notes,
-                .. _withoutRoom == 0 ? (string[])[] : [$"{_withoutRoom} entries did not fit in the limit of bytes."],
-                .. _linksOut == 0 ? (string[])[] : [$"{_linksOut} symbolic links led out of the workspace."],
+                .. _tooLarge == 0 ? (string[])[] : [$"{_tooLarge} entries did not fit in the limit of bytes."],
+                .. _linksOutside == 0 ? (string[])[] : [$"{_linksOutside} symbolic links led out of the workspace."],
             ];
             return notes.Length > 0 ? string.Join(" ", notes) : null;
         }
@@ -65,7 +65,7 @@ internal sealed class WorkspaceChanges : IFileReceiver, IDisposable
                 Write(new PaxTarEntry(TarEntryType.SymbolicLink, link.Path) { LinkName = link.Target, Mode = AllPermissions });
                 break;
             case InitOutputLink:
-                _linksOut++;
+                _linksOutside++;
                 break;
             case InitOutputFile file:
                 (_file, _content) = (file, new MemoryStream((int)file.Size));
@@ -85,7 +85,7 @@ internal sealed class WorkspaceChanges : IFileReceiver, IDisposable
     }
 
     /// <inheritdoc/>
-    public ValueTask GiveUpAsync(string reason)
+    public ValueTask InterruptAsync(string reason)
     {
         (_file, _content) = (null, null);
         _notes.Add(reason);
@@ -93,7 +93,7 @@ internal sealed class WorkspaceChanges : IFileReceiver, IDisposable
     }
 
     /// <inheritdoc/>
-    public ValueTask FailAsync(Exception fault) => GiveUpAsync("This host could not take them all.");
+    public ValueTask FailAsync(Exception fault) => InterruptAsync("This host could not take them all.");
 
     /// <summary>Ends the archive.</summary>
     internal void Complete()
@@ -117,7 +117,7 @@ internal sealed class WorkspaceChanges : IFileReceiver, IDisposable
         (_file, _content) = (null, null);
     }
 
-    // Headers count too: names and targets of links may be longer than what is in the files.
+    // Headers count too: names and targets of links may be longer than the content of the files.
     private void Write(PaxTarEntry entry)
     {
         long before = _bytes.Length;
@@ -125,7 +125,7 @@ internal sealed class WorkspaceChanges : IFileReceiver, IDisposable
         if (_bytes.Length > _maxBytes - EndBytes)
         {
             _bytes.SetLength(before);
-            _withoutRoom++;
+            _tooLarge++;
         }
         else
         {

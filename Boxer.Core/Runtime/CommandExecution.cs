@@ -1,0 +1,454 @@
+using Boxer.Common;
+using Boxer.Processes;
+using Boxer.Runtime.Cgroups;
+using Boxer.Runtime.Init;
+
+namespace Boxer.Runtime;
+
+/// <summary>
+/// One command in one sandbox, from the hand-over to the outcome. <see cref="RunAsync"/> is called once; disposing ends the reading and sampling.
+/// The sandbox outlives it.
+/// </summary>
+internal sealed class CommandExecution : IAsyncDisposable
+{
+    // Minimum time for the hand-over. The wall clock restarts when the command starts.
+    private static readonly TimeSpan HandOverPatience = TimeSpan.FromSeconds(10);
+
+    // After a kill PID 1 has only to reap and to report; a sandbox that takes longer is destroyed.
+    private static readonly TimeSpan KillGrace = TimeSpan.FromSeconds(2);
+
+    // A command that prints without end is ended soon, even if its files are lost with the sandbox.
+    private static readonly TimeSpan FloodGrace = TimeSpan.FromSeconds(0.5);
+    private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
+    private readonly SandboxResources _sandbox;
+    private readonly CommandPlan _plan;
+    private readonly DescriptorPoller _poller;
+    private readonly TimeProvider _time;
+    private readonly Action _onStarted;
+    private readonly Action<SandboxStream, ReadOnlyMemory<byte>> _onOutput;
+    private readonly CommandInputs _inputs;
+    private readonly StartGate _gate = new();
+    private readonly CancellationTokenSource _destroyed = new();
+    private readonly TaskCompletionSource _cancelled = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TimeSpan _startPatience;
+    private readonly CancellationTokenSource _clock;
+    private readonly CleanupStack _held = new();
+
+    // Set by RunAsync before the hand-over.
+    private OutOfMemoryMonitor? _memory;
+    private UsageMonitor _usage = null!;
+    private CommandStreams _streams = null!;
+    private Task<InitEvent> _command = null!;
+
+    // Whether a cancelled command is asked to end first. A cancellation before its start, or after it is over, destroys the sandbox at once.
+    private volatile bool _hasGrace;
+
+    // The limit for which the command was stopped; null when it ended by itself.
+    private TerminationKind? _stopped;
+    private volatile bool _mayHaveStarted;
+
+    /// <param name="sandbox">The sandbox, whose PID 1 waits.</param>
+    /// <param name="plan">The command.</param>
+    /// <param name="poller">Waits for descriptors.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="onStarted">Called when the command has started, before any call of <paramref name="onOutput"/>.</param>
+    /// <param name="onOutput">Receives what the command prints.</param>
+    internal CommandExecution(
+        SandboxResources sandbox,
+        CommandPlan plan,
+        DescriptorPoller poller,
+        TimeProvider time,
+        Action onStarted,
+        Action<SandboxStream, ReadOnlyMemory<byte>> onOutput)
+    {
+        _sandbox = sandbox;
+        _plan = plan;
+        _poller = poller;
+        _time = time;
+        _onStarted = onStarted;
+        _onOutput = onOutput;
+        _inputs = new CommandInputs(Init, plan, time);
+        _hasGrace = plan.StopGrace > TimeSpan.Zero;
+        _startPatience = WallClock > HandOverPatience ? WallClock : HandOverPatience;
+        _clock = new CancellationTokenSource(_startPatience, time);
+    }
+
+    private InitChannel Init => _sandbox.Init!;
+
+    private TimeSpan WallClock => _plan.Limits.WallClock!.Value;
+
+    /// <summary>Whether the command has started.</summary>
+    internal bool HasStarted => _gate.HasStarted;
+
+    /// <summary>Whether PID 1 was told to start the command, which may then have run before PID 1 reported it.</summary>
+    internal bool MayHaveStarted => _mayHaveStarted;
+
+    /// <summary>Hands the command over and waits for its outcome.</summary>
+    /// <param name="processors">The processors that the command is promised; disposed when the command has ended.</param>
+    /// <param name="killing">Destroys the sandbox at once.</param>
+    /// <param name="cancellationToken">Destroys the sandbox; a command that runs has its grace first.</param>
+    /// <exception cref="SandboxRuntimeException">The sandbox broke before the command ran.</exception>
+    /// <exception cref="InvalidSandboxRequestException">An input is rejected, or cannot be read.</exception>
+    internal async Task<CommandOutcome> RunAsync(IDisposable processors, CancellationToken killing, CancellationToken cancellationToken)
+    {
+        PrepareSandbox();
+        DateTimeOffset handedOverAt = _time.GetUtcNow();
+        long start = _time.GetTimestamp();
+        _held.Push(killing.UnsafeRegister(_ => Destroy(), null));
+        _held.Push(cancellationToken.UnsafeRegister(_ => Cancel(), null));
+        _streams.Start();
+        _command = ConverseAsync(_destroyed.Token);
+        InitEvent end = await WaitForEndAsync().ConfigureAwait(false);
+        _gate.Release();
+        processors.Dispose();
+        SandboxUsage usage = await ReadUsageAsync(end).ConfigureAwait(false);
+        cancellationToken.ThrowIfCancellationRequested();
+        ThrowIfInputFailed();
+        TimeSpan runTime = _time.GetElapsedTime(start);
+        var outputs = new OutputFiles(_plan.Outputs);
+        try
+        {
+            using WorkspaceChanges? changes = _plan.Start.ChangeEntries > 0 ? new WorkspaceChanges(_plan.Workspace!.Path.Text, _plan.Start.ChangeBytes) : null;
+            await ReceiveFilesAsync(end, new CommandFiles(_sandbox, outputs, changes, _time), cancellationToken).ConfigureAwait(false);
+            changes?.Complete();
+            TimeSpan outputsTime = _time.GetElapsedTime(start) - runTime;
+            OutOfMemory outOfMemory = _sandbox.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None;
+            await DrainAsync(end, cancellationToken).ConfigureAwait(false);
+            TerminationKind? stopped = FindLimit(end, outOfMemory, usage.Cpu);
+            ThrowIfNotStarted(end, stopped);
+            return new CommandOutcome(
+                Terminations.From(stopped, end, _plan),
+                _streams.Stdout,
+                _streams.Stderr,
+                outputs,
+                changes,
+                usage,
+                handedOverAt,
+                runTime,
+                outputsTime,
+                CleanupTime: _time.GetElapsedTime(start) - runTime - outputsTime);
+        }
+        catch
+        {
+            // Without a result nobody learns where the files are.
+            await outputs.DiscardAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>Ends the reading and sampling.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        try
+        {
+            await _held.DisposeAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            _gate.Release();
+            _clock.Dispose();
+            _destroyed.Dispose();
+        }
+    }
+
+    private void PrepareSandbox()
+    {
+        Cgroup? cgroup = _sandbox.Cgroup;
+        if (cgroup is not null)
+        {
+            cgroup.Apply(_plan.Cgroup);
+            cgroup.SetCpuWeight(Cgroup.CommandWeight);
+            _memory = _held.Push(new OutOfMemoryMonitor(cgroup, _poller, _time));
+        }
+
+        _streams = new CommandStreams(_held, _sandbox, _plan, _gate, _onOutput, _poller, _time);
+        _usage = _held.Push(new UsageMonitor(cgroup, _plan.Limits.CpuTime, _plan.Cgroup.CpuCores, _time));
+    }
+
+    /// <summary>Sends the inputs and GO, and reads what PID 1 reports until the command is over.</summary>
+    private async Task<InitEvent> ConverseAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await _inputs.SendAsync(cancellationToken).ConfigureAwait(false);
+            _usage.StartCount();
+            _mayHaveStarted = true;
+            await Init.GoAsync(cancellationToken).ConfigureAwait(false);
+            while (true)
+            {
+                InitEvent message = await Init.ReadEventAsync(cancellationToken).ConfigureAwait(false);
+                if (message is not InitStarted)
+                {
+                    return message;
+                }
+
+                _gate.Start(() =>
+                {
+                    _clock.CancelAfter(WallClock);
+                    _onStarted();
+                });
+            }
+        }
+        catch (InitProtocolException) when (HasStarted)
+        {
+            // Only our own program spoke before the command ran; afterwards it may be the guest's doing.
+            return new InitClosed();
+        }
+        catch (OperationCanceledException)
+        {
+            return new InitClosed();
+        }
+    }
+
+    /// <summary>Waits until the command ends, and stops it if it reaches a limit first.</summary>
+    private async Task<InitEvent> WaitForEndAsync()
+    {
+        (Task?, TerminationKind)[] limits =
+        [
+            (_memory?.Killed, TerminationKind.MemoryLimit),
+            (_streams.StdoutExceeded, TerminationKind.OutputLimit),
+            (_streams.StderrExceeded, TerminationKind.OutputLimit),
+            (_usage.CpuExceeded, TerminationKind.CpuTimeLimit),
+            (_usage.ForkRefused, TerminationKind.PidsLimit),
+            (AsTask(_destroyed.Token), TerminationKind.SandboxDied),
+            (FaultOf(_streams.Input), TerminationKind.SandboxDied),
+        ];
+        _stopped = await WaitAsync(
+            [.. limits, (AsTask(_clock.Token), TerminationKind.WallClockLimit), (_cancelled.Task, TerminationKind.WallClockLimit)]).ConfigureAwait(false);
+        bool isAsked = _stopped == TerminationKind.WallClockLimit && _hasGrace && HasStarted;
+        if (isAsked)
+        {
+            await AskToEndAsync(limits).ConfigureAwait(false);
+        }
+
+        _hasGrace = false;
+        return _stopped is not { } reason || (isAsked && _command.IsCompleted)
+            ? await _command.ConfigureAwait(false)
+            : await StopAsync(reason).ConfigureAwait(false);
+    }
+
+    /// <returns>The first of the reasons; <see langword="null"/> if the command ended first.</returns>
+    private async Task<TerminationKind?> WaitAsync((Task? Task, TerminationKind Kind)[] reasons)
+    {
+        Task first = await Task.WhenAny([_command, .. reasons.Select(reason => reason.Task).OfType<Task>()]).ConfigureAwait(false);
+        return first == _command ? null : reasons.First(reason => reason.Task == first).Kind;
+    }
+
+    /// <summary>Sends the stop signal, and waits until the command is over, its grace is over, or it reaches a limit.</summary>
+    private async Task AskToEndAsync((Task? Task, TerminationKind Kind)[] limits)
+    {
+        try
+        {
+            await Init.SignalAsync(_plan.StopSignal, _destroyed.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            return;
+        }
+
+        using var grace = new CancellationTokenSource(_plan.StopGrace, _time);
+        await WaitAsync([.. limits, (AsTask(grace.Token), TerminationKind.WallClockLimit)]).ConfigureAwait(false);
+    }
+
+    /// <summary>Has PID 1 kill the command and report; destroys the sandbox if that cannot work or takes too long.</summary>
+    private async Task<InitEvent> StopAsync(TerminationKind reason)
+    {
+        // A sandbox in which the kernel killed a process, or refused a thread, has lost some part; its PID 1 may be stuck.
+        if (reason is not (TerminationKind.MemoryLimit or TerminationKind.PidsLimit or TerminationKind.SandboxDied))
+        {
+            RaiseCpu();
+            using var grace = new CancellationTokenSource(reason == TerminationKind.OutputLimit ? FloodGrace : KillGrace, _time);
+            try
+            {
+                await Init.KillAsync(grace.Token).ConfigureAwait(false);
+                return await _command.WaitAsync(grace.Token).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException)
+            {
+                // The sandbox is destroyed below.
+            }
+        }
+
+        _sandbox.Kill();
+        await _destroyed.CancelAsync().ConfigureAwait(false);
+        try
+        {
+            return await _command.WaitAsync(KillGrace, _time).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            // The content of a file ignores its cancellation token. Nobody needs the result of that read any more.
+            _ = _command.ContinueWith(static late => _ = late.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+            return new InitClosed();
+        }
+    }
+
+    // PID 1 then gets its turn among the processes of the command.
+    private void RaiseCpu()
+    {
+        try
+        {
+            if (_plan.Cgroup.CpuCores < 1)
+            {
+                _sandbox.Cgroup?.SetCpu(1);
+            }
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // A cgroup above may have less.
+        }
+    }
+
+    private void Cancel()
+    {
+        if (_hasGrace && HasStarted)
+        {
+            _cancelled.TrySetResult();
+        }
+        else
+        {
+            Destroy();
+        }
+    }
+
+    private void Destroy()
+    {
+        _sandbox.Kill();
+        _destroyed.Cancel();
+    }
+
+    private async Task ReceiveFilesAsync(InitEvent end, CommandFiles files, CancellationToken cancellationToken)
+    {
+        if (end is InitEnded)
+        {
+            await files.ReceiveAsync(_memory, cancellationToken).ConfigureAwait(false);
+        }
+        else if (HasStarted)
+        {
+            await files.SkipAsync("The sandbox was destroyed before its files were out.").ConfigureAwait(false);
+        }
+    }
+
+    // Everything that the command printed is in the pipes, and after a report of PID 1 no process is left to print.
+    private async Task DrainAsync(InitEvent end, CancellationToken cancellationToken)
+    {
+        bool isReported = end is InitEnded;
+        if (!isReported)
+        {
+            _sandbox.Kill();
+        }
+
+        if (end is InitClosed)
+        {
+            // A sandbox that does not die prints no more either; its disposal goes on waiting.
+            await Task.WhenAny(_sandbox.Process!.Exited, Task.Delay(ExitPatience, _time, cancellationToken)).ConfigureAwait(false);
+            cancellationToken.ThrowIfCancellationRequested();
+        }
+
+        Task drained = _streams.DrainAsync();
+        if (isReported && !drained.IsCompleted && await Task.WhenAny(drained, Task.Delay(KillGrace, _time, cancellationToken)).ConfigureAwait(false) != drained)
+        {
+            // A process prints on in spite of the report.
+            _sandbox.Kill();
+        }
+
+        await drained.WaitAsync(cancellationToken).ConfigureAwait(false);
+        await _streams.CloseInputAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>Finds the limit that ended the command, from everything that is known after its end.</summary>
+    /// <returns><see langword="null"/> if it ended by itself.</returns>
+    private TerminationKind? FindLimit(InitEvent end, OutOfMemory outOfMemory, TimeSpan? cpu)
+    {
+        if (outOfMemory != OutOfMemory.None)
+        {
+            return outOfMemory == OutOfMemory.OwnLimit ? TerminationKind.MemoryLimit : TerminationKind.SandboxDied;
+        }
+
+        if (_usage.ForkRefused.IsCompleted && (_stopped is not null || end is not InitEnded))
+        {
+            // A command that came to its end nevertheless did not need the process. One that has not started may get another sandbox.
+            return _usage.IsOwnPidsLimit && HasStarted ? TerminationKind.PidsLimit : TerminationKind.SandboxDied;
+        }
+
+        if (_stopped is not null)
+        {
+            return _stopped;
+        }
+
+        if (_streams.StdoutExceeded.IsCompleted || _streams.StderrExceeded.IsCompleted)
+        {
+            return TerminationKind.OutputLimit;
+        }
+
+        // Reached between two samples. Without cgroups: RLIMIT_CPU, or children that have ended.
+        return end is InitEnded && cpu >= _plan.Limits.CpuTime ? TerminationKind.CpuTimeLimit : null;
+    }
+
+    private void ThrowIfInputFailed()
+    {
+        if (_streams.Input is { IsFaulted: true, Exception.InnerException: { } unreadable })
+        {
+            throw new InvalidSandboxRequestException(nameof(SandboxRequest.StandardInputStream), "it cannot be read.", unreadable.Message, unreadable);
+        }
+    }
+
+    private void ThrowIfNotStarted(InitEvent end, TerminationKind? stopped)
+    {
+        if (HasStarted)
+        {
+            return;
+        }
+
+        if (stopped == TerminationKind.WallClockLimit)
+        {
+            string patience = $"{_startPatience.TotalSeconds:0.###} s";
+            throw _inputs.Field is { } field
+                ? new InvalidSandboxRequestException(field, $"its content did not come within {patience}.")
+                : new SandboxRuntimeException($"The command did not start within {patience} of its hand-over.");
+        }
+
+        if (stopped is null && end is InitClosed or InitFault)
+        {
+            throw new SandboxRuntimeException(end is InitFault fault
+                ? $"The sandbox could not be prepared: {fault.Stage} (errno {fault.Errno})."
+                : "The sandbox ended before the command ran.");
+        }
+    }
+
+    private async Task<SandboxUsage> ReadUsageAsync(InitEvent end)
+    {
+        (TimeSpan? cpu, long? peakMemoryBytes) = await _usage.StopAsync().ConfigureAwait(false);
+        var ended = end as InitEnded;
+        return new SandboxUsage
+        {
+            CommandCpu = ended?.UserCpu + ended?.SystemCpu,
+            SandboxCpu = cpu,
+            PeakMemoryBytes = peakMemoryBytes,
+            MaxResidentBytes = ended?.MaxResidentBytes is > 0 and { } bytes ? bytes : null,
+        };
+    }
+
+    /// <returns>A task that completes when the given one fails, and otherwise never.</returns>
+    private static Task FaultOf(Task task)
+    {
+        var source = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        _ = task.ContinueWith(
+            failed =>
+            {
+                _ = failed.Exception;
+                source.TrySetResult();
+            },
+            CancellationToken.None,
+            TaskContinuationOptions.OnlyOnFaulted,
+            TaskScheduler.Default);
+        return source.Task;
+    }
+
+    private static Task AsTask(CancellationToken token)
+    {
+        var source = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        token.UnsafeRegister(static state => ((TaskCompletionSource)state!).TrySetResult(), source);
+        return source.Task;
+    }
+}

@@ -1,0 +1,66 @@
+using Boxer.Inputs;
+using Boxer.Runtime.Init;
+
+namespace Boxer.Runtime;
+
+/// <summary>Sends the inputs of one command to PID 1: the START frame, files, and the workspace.</summary>
+/// <param name="init">The channel to PID 1.</param>
+/// <param name="plan">The command.</param>
+/// <param name="time">The clock.</param>
+internal sealed class CommandInputs(InitChannel init, CommandPlan plan, TimeProvider time)
+{
+    private volatile string? _field;
+
+    /// <summary>The property of the request that is being sent; <see langword="null"/> before and after.</summary>
+    internal string? Field => _field;
+
+    /// <summary>Sends all of them. The command does not start before <see cref="InitChannel.GoAsync"/>.</summary>
+    /// <param name="cancellationToken">Cancels the operation; the sandbox is of no use afterwards.</param>
+    /// <exception cref="InvalidSandboxRequestException">A file or an input of the workspace is rejected, or cannot be read.</exception>
+    internal async Task SendAsync(CancellationToken cancellationToken)
+    {
+        await init.StartAsync(plan.Start, plan.Frame, cancellationToken).ConfigureAwait(false);
+        for (int i = 0; i < plan.Files.Count; i++)
+        {
+            _field = $"Files[{i}]";
+            await SendFileAsync(plan.Files[i], _field, cancellationToken).ConfigureAwait(false);
+        }
+
+        if (plan.Workspace is { } workspace)
+        {
+            using var sender = new WorkspaceSender(workspace, init, time.GetUtcNow(), field => _field = field);
+            await sender.SendAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        _field = null;
+    }
+
+    private async Task SendFileAsync(SandboxFile file, string field, CancellationToken cancellationToken)
+    {
+        Stream content;
+        try
+        {
+            content = await file.OpenReadAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(field, exception);
+        }
+
+        await using (content.ConfigureAwait(false))
+        {
+            try
+            {
+                await init.SendFileAsync("/" + file.Path, file.Executable, content, cancellationToken).ConfigureAwait(false);
+            }
+            catch (Exception exception) when (exception is (IOException or UnauthorizedAccessException) and not EndOfStreamException)
+            {
+                // The content failed: the socket to PID 1 fails with other exceptions.
+                throw Unreadable(field, exception);
+            }
+        }
+    }
+
+    private static InvalidSandboxRequestException Unreadable(string field, Exception exception) =>
+        new(field, "its content cannot be read.", exception.Message, exception);
+}

@@ -1,0 +1,95 @@
+using Boxer.Common;
+using Boxer.Processes;
+using Microsoft.Win32.SafeHandles;
+
+namespace Boxer.Runtime;
+
+/// <summary>Standard input, output and error of one command, on the host's side.</summary>
+internal sealed class CommandStreams
+{
+    private readonly CommandPlan _plan;
+    private readonly StartGate _gate;
+    private readonly InputWriter _stdin;
+    private readonly OutputReader _stdout;
+    private readonly OutputReader _stderr;
+
+    /// <param name="held">Takes over the streams, also if a later one cannot be opened.</param>
+    /// <param name="sandbox">The sandbox, with the host's ends of the pipes.</param>
+    /// <param name="plan">The input, and the limit of the output.</param>
+    /// <param name="gate">Holds back the output, and the input stream, until the command has started.</param>
+    /// <param name="onOutput">Receives the output.</param>
+    /// <param name="poller">Waits for the pipes.</param>
+    /// <param name="time">The clock.</param>
+    internal CommandStreams(
+        CleanupStack held,
+        SandboxResources sandbox,
+        CommandPlan plan,
+        StartGate gate,
+        Action<SandboxStream, ReadOnlyMemory<byte>> onOutput,
+        DescriptorPoller poller,
+        TimeProvider time)
+    {
+        _plan = plan;
+        _gate = gate;
+        _stdin = held.Push(new InputWriter(poller, sandbox.Stdin!, time));
+        _stdout = held.Push(Reader(sandbox.Stdout!, SandboxStream.StandardOutput));
+        _stderr = held.Push(Reader(sandbox.Stderr!, SandboxStream.StandardError));
+
+        OutputReader Reader(SafeFileHandle pipe, SandboxStream stream) => new(
+            poller, pipe, plan.Limits.StandardOutputBytes!.Value, data => ForwardAsync(stream, data), keeps: plan.KeepsPrinted);
+
+        async ValueTask ForwardAsync(SandboxStream stream, ReadOnlyMemory<byte> data)
+        {
+            await gate.Opened.ConfigureAwait(false);
+            onOutput(stream, data);
+        }
+    }
+
+    /// <summary>Completes when the input was written, or the command reads no more. Fails if the caller's input stream cannot be read.</summary>
+    internal Task Input { get; private set; } = Task.CompletedTask;
+
+    /// <summary>Completes when standard output is over its limit; otherwise never.</summary>
+    internal Task StdoutExceeded => _stdout.Exceeded;
+
+    /// <summary>Completes when standard error is over its limit; otherwise never.</summary>
+    internal Task StderrExceeded => _stderr.Exceeded;
+
+    /// <summary>Standard output, if the plan keeps it; complete after <see cref="DrainAsync"/>.</summary>
+    internal ReadOnlyMemory<byte> Stdout => _stdout.Kept;
+
+    /// <summary>Standard error, if the plan keeps it; complete after <see cref="DrainAsync"/>.</summary>
+    internal ReadOnlyMemory<byte> Stderr => _stderr.Kept;
+
+    /// <summary>Starts to read and write.</summary>
+    internal void Start()
+    {
+        _stdout.Start();
+        _stderr.Start();
+        Input = _plan.StdinStream is { } stream ? CopyInputAsync(stream) : _stdin.WriteAsync(_plan.Stdin);
+    }
+
+    /// <summary>Reads what is in the pipes to the end.</summary>
+    internal Task DrainAsync()
+    {
+        _stdout.StopWhenDrained();
+        _stderr.StopWhenDrained();
+        return Task.WhenAll(_stdout.Completion, _stderr.Completion);
+    }
+
+    /// <summary>Stops writing the input.</summary>
+    internal async Task CloseInputAsync()
+    {
+        _stdin.Dispose();
+        await Input.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    // The stream can be read only once. A sandbox that died before its command started may be replaced, and must not have read from it.
+    private async Task CopyInputAsync(Stream source)
+    {
+        await _gate.Opened.ConfigureAwait(false);
+        if (_gate.HasStarted)
+        {
+            await _stdin.CopyAsync(source).ConfigureAwait(false);
+        }
+    }
+}
