@@ -38,6 +38,7 @@ internal sealed class CommandExecution : IAsyncDisposable
     private OutOfMemoryMonitor? _memory;
     private UsageMonitor _usage = null!;
     private CommandStreams _streams = null!;
+    private CommandLimits _limits = null!;
     private Task<InitEvent> _command = null!;
 
     // Whether a cancelled command is asked to end first. A cancellation before its start, or after it is over, destroys the sandbox at once.
@@ -97,6 +98,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         _held.Push(killing.UnsafeRegister(_ => Destroy(), null));
         _held.Push(cancellationToken.UnsafeRegister(_ => Cancel(), null));
         _streams.Start();
+        _limits = new CommandLimits(_plan, _memory, _usage, _streams, AsTask(_destroyed.Token));
         _command = ConverseAsync(_destroyed.Token);
         InitEvent end = await WaitForEndAsync().ConfigureAwait(false);
         _gate.Release();
@@ -114,7 +116,7 @@ internal sealed class CommandExecution : IAsyncDisposable
             TimeSpan outputsTime = _time.GetElapsedTime(start) - runTime;
             OutOfMemory outOfMemory = _sandbox.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None;
             await DrainAsync(end, cancellationToken).ConfigureAwait(false);
-            TerminationKind? stopped = FindLimit(end, outOfMemory, usage.Cpu);
+            TerminationKind? stopped = _limits.Find(_stopped, end, HasStarted, outOfMemory, usage.Cpu);
             ThrowIfNotStarted(end, stopped);
             return new CommandOutcome(
                 Terminations.From(stopped, end, _plan),
@@ -203,22 +205,11 @@ internal sealed class CommandExecution : IAsyncDisposable
     /// <summary>Waits until the command ends, and stops it if it reaches a limit first.</summary>
     private async Task<InitEvent> WaitForEndAsync()
     {
-        (Task?, TerminationKind)[] limits =
-        [
-            (_memory?.Killed, TerminationKind.MemoryLimit),
-            (_streams.StdoutExceeded, TerminationKind.OutputLimit),
-            (_streams.StderrExceeded, TerminationKind.OutputLimit),
-            (_usage.CpuExceeded, TerminationKind.CpuTimeLimit),
-            (_usage.ForkRefused, TerminationKind.PidsLimit),
-            (AsTask(_destroyed.Token), TerminationKind.SandboxDied),
-            (FaultOf(_streams.Input), TerminationKind.SandboxDied),
-        ];
-        _stopped = await WaitAsync(
-            [.. limits, (AsTask(_clock.Token), TerminationKind.WallClockLimit), (_cancelled.Task, TerminationKind.WallClockLimit)]).ConfigureAwait(false);
+        _stopped = await _limits.WaitAsync(_command, AsTask(_clock.Token), _cancelled.Task).ConfigureAwait(false);
         bool isAsked = _stopped == TerminationKind.WallClockLimit && _hasGrace && HasStarted;
         if (isAsked)
         {
-            await AskToEndAsync(limits).ConfigureAwait(false);
+            await AskToEndAsync().ConfigureAwait(false);
         }
 
         _hasGrace = false;
@@ -227,15 +218,8 @@ internal sealed class CommandExecution : IAsyncDisposable
             : await StopAsync(reason).ConfigureAwait(false);
     }
 
-    /// <returns>The first of the reasons; <see langword="null"/> if the command ended first.</returns>
-    private async Task<TerminationKind?> WaitAsync((Task? Task, TerminationKind Kind)[] reasons)
-    {
-        Task first = await Task.WhenAny([_command, .. reasons.Select(reason => reason.Task).OfType<Task>()]).ConfigureAwait(false);
-        return first == _command ? null : reasons.First(reason => reason.Task == first).Kind;
-    }
-
     /// <summary>Sends the stop signal, and waits until the command is over, its grace is over, or it reaches a limit.</summary>
-    private async Task AskToEndAsync((Task? Task, TerminationKind Kind)[] limits)
+    private async Task AskToEndAsync()
     {
         try
         {
@@ -247,7 +231,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         }
 
         using var grace = new CancellationTokenSource(_plan.StopGrace, _time);
-        await WaitAsync([.. limits, (AsTask(grace.Token), TerminationKind.WallClockLimit)]).ConfigureAwait(false);
+        await _limits.WaitAsync(_command, AsTask(grace.Token)).ConfigureAwait(false);
     }
 
     /// <summary>Has PID 1 kill the command and report; destroys the sandbox if that cannot work or takes too long.</summary>
@@ -356,35 +340,6 @@ internal sealed class CommandExecution : IAsyncDisposable
         await _streams.CloseInputAsync().ConfigureAwait(false);
     }
 
-    /// <summary>Finds the limit that ended the command, from everything that is known after its end.</summary>
-    /// <returns><see langword="null"/> if it ended by itself.</returns>
-    private TerminationKind? FindLimit(InitEvent end, OutOfMemory outOfMemory, TimeSpan? cpu)
-    {
-        if (outOfMemory != OutOfMemory.None)
-        {
-            return outOfMemory == OutOfMemory.OwnLimit ? TerminationKind.MemoryLimit : TerminationKind.SandboxDied;
-        }
-
-        if (_usage.ForkRefused.IsCompleted && (_stopped is not null || end is not InitEnded))
-        {
-            // A command that came to its end nevertheless did not need the process. One that has not started may get another sandbox.
-            return _usage.IsOwnPidsLimit && HasStarted ? TerminationKind.PidsLimit : TerminationKind.SandboxDied;
-        }
-
-        if (_stopped is not null)
-        {
-            return _stopped;
-        }
-
-        if (_streams.StdoutExceeded.IsCompleted || _streams.StderrExceeded.IsCompleted)
-        {
-            return TerminationKind.OutputLimit;
-        }
-
-        // Reached between two samples. Without cgroups: RLIMIT_CPU, or children that have ended.
-        return end is InitEnded && cpu >= _plan.Limits.CpuTime ? TerminationKind.CpuTimeLimit : null;
-    }
-
     private void ThrowIfInputFailed()
     {
         if (_streams.Input is { IsFaulted: true, Exception.InnerException: { } unreadable })
@@ -427,22 +382,6 @@ internal sealed class CommandExecution : IAsyncDisposable
             PeakMemoryBytes = peakMemoryBytes,
             MaxResidentBytes = ended?.MaxResidentBytes is > 0 and { } bytes ? bytes : null,
         };
-    }
-
-    /// <returns>A task that completes when the given one fails, and otherwise never.</returns>
-    private static Task FaultOf(Task task)
-    {
-        var source = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        _ = task.ContinueWith(
-            failed =>
-            {
-                _ = failed.Exception;
-                source.TrySetResult();
-            },
-            CancellationToken.None,
-            TaskContinuationOptions.OnlyOnFaulted,
-            TaskScheduler.Default);
-        return source.Task;
     }
 
     private static Task AsTask(CancellationToken token)

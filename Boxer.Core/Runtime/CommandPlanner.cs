@@ -71,27 +71,35 @@ internal static class CommandPlanner
         CheckedRequest request, ImageConfig config, ImageAccounts accounts, ImageUser user, GuestNetwork network, string platform, bool countsCpu)
     {
         ResourceLimits limits = request.Limits;
+        InitStart start = Start(request, config, accounts, user, network, countsCpu);
+        var cgroup = new CgroupLimits(limits.CpuCores!.Value, start.MemoryBytes, HostTasks.Limit(limits.Pids!.Value, platform, Processors.Count));
+        return new CommandPlan(
+            start,
+            request.Files,
+            request.Workspace,
+            request.StandardInput,
+            request.StandardInputStream,
+            limits,
+            cgroup,
+            request.OutputFiles,
+            request.StopGrace,
+            StopSignal.Parse(config.StopSignal))
+        {
+            Frame = Encode(start),
+            KeepsPrinted = request.KeepStandardOutput,
+        };
+    }
+
+    /// <summary>Rounds up to whole pages: the kernel counts pages, and would round down.</summary>
+    /// <param name="bytes">The number of bytes.</param>
+    internal static long ToPages(long bytes) => (bytes + System.Environment.SystemPageSize - 1) / System.Environment.SystemPageSize * System.Environment.SystemPageSize;
+
+    private static InitStart Start(
+        CheckedRequest request, ImageConfig config, ImageAccounts accounts, ImageUser user, GuestNetwork network, bool countsCpu)
+    {
+        ResourceLimits limits = request.Limits;
         List<KeyValuePair<string, string>> environment = Environment(request, config, accounts, user, out string home, out bool hasOwnHome);
-        List<InitTmpfs> mounts =
-        [
-            new("/tmp", SharedMode, 0, 0),
-            new("/dev/shm", SharedMode, 0, 0),
-            new(OutputDirectory, SharedMode, 0, 0),
-        ];
-        if (Clean(home) is { } directory && IsMountableHome(directory))
-        {
-            mounts.Add(new InitTmpfs(directory, PrivateMode, user.Uid, user.Gid, InitTmpfsKind.UnlessUsed));
-        }
-
-        if (request.Workspace is { } workspace)
-        {
-            // A home at or below the workspace is part of the workspace: a mount of its own would cover the inputs. Parents are mounted before their children.
-            mounts.RemoveAll(mount => (mount.Path + "/").StartsWith(workspace.Path.Text + "/", StringComparison.Ordinal));
-            mounts.Add(new InitTmpfs(workspace.Path.Text, PublicMode, user.Uid, user.Gid, InitTmpfsKind.Workspace));
-            mounts.Sort((one, other) => string.CompareOrdinal(one.Path, other.Path));
-        }
-
-        var start = new InitStart
+        return new InitStart
         {
             Arguments = Arguments(request, config),
             Environment = [.. environment.Select(variable => variable.Key + "=" + variable.Value)],
@@ -108,7 +116,7 @@ internal static class CommandPlanner
                 .. countsCpu || limits.CpuTime is not { } cpuTime ? (InitResourceLimit[])[] : [CpuTime(cpuTime)],
             ],
             Hostname = Hostname,
-            Tmpfs = mounts,
+            Tmpfs = Mounts(request.Workspace, user, home),
             TmpfsBytes = ToPages(limits.DiskBytes!.Value),
             TextFiles =
             [
@@ -124,18 +132,31 @@ internal static class CommandPlanner
             MemoryBytes = ToPages(limits.MemoryBytes!.Value),
             CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, Cgroup.PeriodMicroseconds),
         };
-        var cgroup = new CgroupLimits(
-            limits.CpuCores.Value, start.MemoryBytes, HostTasks.Limit(limits.Pids.Value, platform, Processors.Count));
-        return new CommandPlan(start, request.Files, request.Workspace, request.StandardInput, request.StandardInputStream, limits, cgroup, request.OutputFiles, request.StopGrace, StopSignal.Parse(config.StopSignal))
-        {
-            Frame = Encode(start),
-            KeepsPrinted = request.KeepStandardOutput,
-        };
     }
 
-    /// <summary>Rounds up to whole pages: the kernel counts pages, and would round down.</summary>
-    /// <param name="bytes">The number of bytes.</param>
-    internal static long ToPages(long bytes) => (bytes + System.Environment.SystemPageSize - 1) / System.Environment.SystemPageSize * System.Environment.SystemPageSize;
+    private static List<InitTmpfs> Mounts(CheckedWorkspace? workspace, ImageUser user, string home)
+    {
+        List<InitTmpfs> mounts =
+        [
+            new("/tmp", SharedMode, 0, 0),
+            new("/dev/shm", SharedMode, 0, 0),
+            new(OutputDirectory, SharedMode, 0, 0),
+        ];
+        if (Clean(home) is { } directory && IsMountableHome(directory))
+        {
+            mounts.Add(new InitTmpfs(directory, PrivateMode, user.Uid, user.Gid, InitTmpfsKind.UnlessUsed));
+        }
+
+        if (workspace is not null)
+        {
+            // A home at or below the workspace is part of the workspace: a mount of its own would cover the inputs. Parents are mounted before their children.
+            mounts.RemoveAll(mount => (mount.Path + "/").StartsWith(workspace.Path.Text + "/", StringComparison.Ordinal));
+            mounts.Add(new InitTmpfs(workspace.Path.Text, PublicMode, user.Uid, user.Gid, InitTmpfsKind.Workspace));
+            mounts.Sort((one, other) => string.CompareOrdinal(one.Path, other.Path));
+        }
+
+        return mounts;
+    }
 
     // Outputs that are dropped are only counted: with a limit of 0 bytes PID 1 reports their number.
     private static InitOutputs Outputs(OutputFilePolicy outputs, long bytes, int count) =>

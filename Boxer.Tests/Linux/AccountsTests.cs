@@ -3,7 +3,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>What programs look up about who they are and where: accounts, names of the host, mounts, language.</summary>
+/// <summary>Lookups of programs: accounts, host names, mounts, language.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class AccountsTests(SharedRunner shared)
 {
@@ -50,7 +50,7 @@ public sealed class AccountsTests(SharedRunner shared)
     [InlineData("LANG", "C", "/home/boxer C")]
     [InlineData("LC_ALL", "C", "/home/boxer C.UTF-8 C")]
     [InlineData("HOSTNAME", "mine", "/home/boxer C.UTF-8")]
-    public async Task What_a_request_sets_stays(string name, string value, string expected)
+    public async Task Environment_of_a_request_takes_precedence(string name, string value, string expected)
     {
         SandboxRequest request = Shell($"""
             test "${name}" = {value} || echo "{name} is ${name}"

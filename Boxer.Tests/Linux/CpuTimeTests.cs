@@ -99,7 +99,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_request_without_it_does_not_pass_the_most_that_is_allowed()
+    public async Task A_request_without_CpuTime_is_bounded_by_MaxLimits()
     {
         BoxerOptions options = shared.Options;
         options.MaxLimits.CpuTime = Limit;
@@ -117,7 +117,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     [InlineData(TerminationKind.OutputLimit, "cat /dev/zero", false)]
     [InlineData(TerminationKind.MemoryLimit, "python3 -c 'x = b\"x\" * (1 << 30)'", false)]
     [InlineData(TerminationKind.DiskLimit, "cat /dev/zero > /tmp/x", true)]
-    public async Task Every_end_comes_with_what_was_used(TerminationKind kind, string script, bool isReported)
+    public async Task Every_termination_comes_with_its_usage(TerminationKind kind, string script, bool isReported)
     {
         SandboxRequest request = Shell($"python3 -c 'import time; x = b\"x\" * (30 << 20); time.sleep(1)'; {script}");
         request.Limits = new() { WallClock = TimeSpan.FromSeconds(10), DiskBytes = 4 * ByteSize.MiB, StandardOutputBytes = 1 << 20 };
@@ -131,7 +131,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_run_that_its_wall_clock_ends_says_the_processor_time_that_it_had()
+    public async Task A_run_that_reaches_its_WallClock_reports_its_processor_time()
     {
         SandboxRequest request = Python("import time\nwhile time.process_time() < 1.5: pass\ntime.sleep(600)");
         request.Limits = new() { WallClock = TimeSpan.FromSeconds(12) };
@@ -143,7 +143,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Memory_is_what_the_command_has_also_where_the_image_is_read_for_the_first_time()
+    public async Task PeakMemoryBytes_leaves_out_the_image_that_is_read_for_the_first_time()
     {
         const string Holder = "import time; x = b'x' * (100 << 20); time.sleep(1.5)";
         SandboxRequest reader = Shell("find / -xdev -type f -exec cat {} + > /dev/null 2>&1; sleep 0.5");

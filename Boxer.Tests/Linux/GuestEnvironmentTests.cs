@@ -3,7 +3,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>What a command finds: user, home, files, network, and what it may change.</summary>
+/// <summary>The environment of a command: user, home, files, network, and permissions.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class GuestEnvironmentTests(SharedRunner shared)
 {
@@ -75,7 +75,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_user_that_the_image_does_not_know_is_refused()
+    public async Task A_user_that_the_image_does_not_know_is_rejected()
     {
         SandboxRequest request = Shell("id");
         request.User = "mallory";

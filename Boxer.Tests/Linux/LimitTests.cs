@@ -11,7 +11,7 @@ public sealed class LimitTests(SharedRunner shared)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Where_the_whole_machine_is_out_of_memory_sandboxes_go_first()
+    public async Task Sandboxes_are_killed_first_if_the_machine_is_out_of_memory()
     {
         string[] before = OwnTraces.Sandboxes();
         await foreach (SandboxEvent item in shared.Runner.StreamAsync(Shell("echo up; sleep 1000"), Cancel))
@@ -26,7 +26,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Wall_clock_keeps_what_was_printed_and_the_files()
+    public async Task WallClock_limit_keeps_output_and_files()
     {
         SandboxRequest request = Shell("echo before; echo kept > /output/file; sleep 100; echo after");
         request.Limits.WallClock = TimeSpan.FromSeconds(2);
@@ -43,7 +43,7 @@ public sealed class LimitTests(SharedRunner shared)
     [InlineData("echo up; kill -STOP $$")]
     [InlineData("echo up; exec >&- 2>&-; sleep 100")]
     [InlineData("(setsid sleep 100 &) ; echo up; sleep 100")]
-    public async Task Wall_clock_ends_programs_that_resist(string script)
+    public async Task WallClock_limit_ends_programs_that_resist(string script)
     {
         SandboxRequest request = Shell(script);
         request.Limits.WallClock = TimeSpan.FromSeconds(2);
@@ -54,7 +54,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_run_ends_with_its_command_though_a_daemon_keeps_the_pipes()
+    public async Task A_run_ends_with_its_command_although_a_daemon_keeps_the_pipes()
     {
         SandboxRequest request = Shell("(setsid sleep 1000 &); echo done");
 
@@ -67,7 +67,7 @@ public sealed class LimitTests(SharedRunner shared)
     [InlineData("print('up', flush=True); a = bytearray(1 << 30)\nfor i in range(0, 1 << 30, 4096): a[i] = 1")]
     [InlineData("import os; print('up', flush=True); f = open('/dev/shm/x', 'wb')\nfor i in range(512): f.write(bytes(1 << 20))")]
     [InlineData("import os; print('up', flush=True)\nfor i in range(40):\n  if os.fork() == 0:\n    a = bytearray(b'x' * (20 << 20)); os.read(0, 1); os.pause() if hasattr(os, 'pause') else __import__('time').sleep(100)\n__import__('time').sleep(100)")]
-    public async Task Memory_is_named_as_the_limit_it_is(string program)
+    public async Task MemoryBytes_is_named_as_the_limit(string program)
     {
         SandboxRequest request = Python(program);
         request.Limits.DiskBytes = 1024 * ByteSize.MiB;
@@ -79,7 +79,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Memory_is_named_though_the_parent_shell_exits_with_zero()
+    public async Task MemoryBytes_is_named_although_the_parent_shell_exits_with_zero()
     {
         SandboxRequest request = Shell("python3 -c 'b = bytearray(b\"x\" * (1 << 30))'; exit 0");
 
@@ -101,7 +101,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_time_out_is_not_taken_for_a_lack_of_memory()
+    public async Task A_timeout_is_not_reported_as_a_lack_of_memory()
     {
         SandboxRequest request = Python("a = bytearray(b'x' * (100 << 20)); print('up', flush=True)\nwhile True: pass");
         request.Limits.WallClock = TimeSpan.FromSeconds(3);
@@ -128,7 +128,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_flood_of_a_command_that_then_ends_is_named_too()
+    public async Task A_flood_of_a_command_that_then_ends_is_named_as_OutputLimit()
     {
         SandboxRequest request = Shell("head -c 5000 /dev/zero");
         request.Limits.StandardOutputBytes = 4999;
@@ -139,7 +139,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task As_many_bytes_as_the_limit_are_no_flood()
+    public async Task Output_of_exactly_the_limit_is_no_flood()
     {
         SandboxRequest request = Shell("head -c 5000 /dev/zero");
         request.Limits.StandardOutputBytes = 5000;
@@ -263,7 +263,7 @@ public sealed class LimitTests(SharedRunner shared)
     [InlineData("65534", false)]
     [InlineData("0", true)]
     [InlineData("65534", true)]
-    public async Task What_is_written_has_one_budget_wherever_it_is(string user, bool pooled)
+    public async Task DiskBytes_limits_all_directories_together(string user, bool pooled)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = pooled;
@@ -282,7 +282,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_command_that_waits_for_a_thread_that_it_could_not_make_is_told_of_its_limit()
+    public async Task A_command_that_waits_for_a_refused_thread_is_reported_with_its_limit()
     {
         SandboxRequest request = Python("""
             import threading, time
@@ -307,7 +307,7 @@ public sealed class LimitTests(SharedRunner shared)
     [InlineData("1969-07-20T20:17:40.5Z", "1969-07-20T20:17:40.5000000+00:00")]
     [InlineData("1970-01-01T00:00:00Z", "1970-01-01T00:00:00.0000000+00:00")]
     [InlineData("2038-01-20T00:00:00.25Z", "2038-01-20T00:00:00.2500000+00:00")]
-    public async Task Outputs_have_the_time_that_the_command_set(string given, string expected)
+    public async Task Output_files_keep_their_modification_time(string given, string expected)
     {
         SandboxResult result = await shared.Runner.RunAsync(Shell($"touch -d {given} /output/a; echo b >/output/b"), Cancel);
 
@@ -346,7 +346,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Output_files_beyond_the_bounds_are_left_out_and_said_to_be()
+    public async Task Output_files_beyond_the_limits_are_left_out_and_reported()
     {
         SandboxRequest tooMany = Shell("cd /output; for i in 1 2 3 4 5 6; do echo $i > $i; done");
         tooMany.Limits.OutputFilesCount = 5;

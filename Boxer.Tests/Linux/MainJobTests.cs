@@ -5,7 +5,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>What Boxer is for, on a real image from a real registry in real sandboxes.</summary>
+/// <summary>The main job of Boxer, with a real image of a real registry in real sandboxes.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class MainJobTests(SharedRunner shared)
 {
@@ -34,7 +34,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_script_that_was_put_in_writes_a_binary_file_to_output()
+    public async Task An_input_script_writes_a_binary_file_to_output()
     {
         SandboxRequest request = Command("python3", "/job/main.py");
         request.Files.Add(SandboxFile.FromText("job/main.py", """
@@ -53,7 +53,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_request_can_be_changed_as_soon_as_it_was_handed_over()
+    public async Task A_request_can_be_changed_after_RunAsync_returned()
     {
         SandboxRequest request = Command("cat");
         var runs = new List<Task<SandboxResult>>();
@@ -78,7 +78,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Output_paths_that_are_too_long_here_cost_only_themselves()
+    public async Task Output_paths_that_are_too_long_for_this_host_cost_only_themselves()
     {
         string directory = Path.Join(Directory.CreateTempSubdirectory("boxer-out-").FullName, "out");
         SandboxRequest request = Python("""
@@ -107,7 +107,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_directory_for_outputs_is_one_runs_alone()
+    public async Task An_output_directory_belongs_to_one_run()
     {
         string directory = Path.Join(Directory.CreateTempSubdirectory("boxer-out-").FullName, "out");
         try
@@ -129,7 +129,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_reader_that_does_not_read_does_not_hold_its_sandbox()
+    public async Task A_slow_reader_does_not_hold_up_its_sandbox()
     {
         await shared.PullAsync();
         await using IAsyncEnumerator<SandboxEvent> events = shared.Runner.StreamAsync(Python("print('x' * 5_000_000)"), Cancel).GetAsyncEnumerator(Cancel);
@@ -212,7 +212,7 @@ public sealed class MainJobTests(SharedRunner shared)
     [InlineData("no-such-program", 2, 127)]
     [InlineData("/no/such/program", 2, 127)]
     [InlineData("/etc/passwd", 13, 126)]
-    public async Task A_command_that_cannot_be_executed_is_an_end_of_its_own(string program, int errno, int exitCode)
+    public async Task A_command_that_cannot_be_executed_ends_as_NotStarted(string program, int errno, int exitCode)
     {
         SandboxResult result = await shared.Runner.RunAsync(Command(program), Cancel);
 

@@ -18,7 +18,7 @@ public sealed class MergeOutputTests(SharedRunner shared)
     [InlineData("65534", false)]
     [InlineData("0", true)]
     [InlineData("65534", true)]
-    public async Task Both_streams_come_as_one_in_their_true_order(string user, bool pooled)
+    public async Task MergeStandardError_merges_both_streams_in_their_order(string user, bool pooled)
     {
         SandboxRequest request = Python(Alternates);
         (request.MergeStandardError, request.User) = (true, user);
@@ -29,7 +29,7 @@ public sealed class MergeOutputTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Without_it_they_stay_apart()
+    public async Task Without_MergeStandardError_the_streams_stay_apart()
     {
         SandboxResult result = await shared.Runner.RunAsync(Python(Alternates), Cancel);
 

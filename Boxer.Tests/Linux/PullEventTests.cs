@@ -4,7 +4,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>A run tells that its image is pulled, from a real registry and with real sandboxes.</summary>
+/// <summary>Events of a pull during a run, with a real registry and real sandboxes.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class PullEventTests(PythonImage image) : IDisposable
 {
@@ -13,7 +13,7 @@ public sealed class PullEventTests(PythonImage image) : IDisposable
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_run_tells_of_a_pull_while_there_is_one_and_of_nothing_else()
+    public async Task A_run_reports_a_pull_only_while_there_is_one()
     {
         image.Require();
         BoxerOptions options = image.Options();

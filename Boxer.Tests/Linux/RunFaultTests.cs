@@ -6,14 +6,14 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>What a run has done is told whatever fails after it, and nothing that others do slowly holds a run up.</summary>
+/// <summary>A failure after the command does not lose the result of a run, and a slow part does not hold up other runs.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class RunFaultTests(SharedRunner shared)
 {
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Runs_and_their_runner_end_though_strangers_carry_their_directories_in_arguments()
+    public async Task Runs_end_although_foreign_processes_carry_their_directories_in_arguments()
     {
         BoxerOptions options = shared.Options;
         options.IgnoreCgroups = true;
@@ -48,7 +48,7 @@ public sealed class RunFaultTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_stop_that_has_to_leave_something_is_in_order_and_the_next_start_takes_it_away()
+    public async Task DisposeAsync_succeeds_with_leftovers_that_the_next_start_removes()
     {
         string[] before = OwnTraces.Instances();
         string directory;
@@ -73,7 +73,7 @@ public sealed class RunFaultTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_network_that_cannot_be_reported_does_not_lose_the_run()
+    public async Task A_missing_network_report_does_not_lose_the_run()
     {
         await using var runner = new SandboxRunner(shared.Options, [new SilentMode()]);
 
@@ -104,7 +104,7 @@ public sealed class RunFaultTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Files_that_went_with_the_sandbox_are_said_to_be_missing()
+    public async Task Files_lost_with_the_sandbox_are_reported_as_missing()
     {
         SandboxRequest request = Python("open('/output/file', 'w').write('x'); x = bytearray(b'x' * (1 << 30))");
         request.Limits.MemoryBytes = 128 * ByteSize.MiB;
@@ -117,7 +117,7 @@ public sealed class RunFaultTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Content_that_never_comes_and_does_not_heed_its_token_does_not_hang_the_run()
+    public async Task Content_that_never_comes_and_ignores_its_token_does_not_hang_the_run()
     {
         SandboxRequest request = Command("true");
         request.Files.Add(SandboxFile.FromStream("in", _ => new ValueTask<Stream>(new TaskCompletionSource<Stream>().Task)));
@@ -194,7 +194,7 @@ public sealed class RunFaultTests(SharedRunner shared)
         }
     }
 
-    /// <summary>Loopback only, and nothing to tell of it.</summary>
+    /// <summary>A network mode with loopback only, whose report fails.</summary>
     private sealed class SilentMode : INetworkMode, INetworkAttachment
     {
         public string Name => "none";

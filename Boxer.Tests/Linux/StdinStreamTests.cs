@@ -51,7 +51,7 @@ public sealed class StdinStreamTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_stream_without_an_end_is_read_at_the_pace_of_the_command_and_not_after_its_end()
+    public async Task A_stdin_stream_is_read_at_the_pace_of_the_command_and_not_after_its_end()
     {
         await using var zeros = new Source(_ => ValueTask.CompletedTask);
         SandboxRequest request = Shell("head -c 100000 | wc -c; sleep 1");
@@ -63,7 +63,7 @@ public sealed class StdinStreamTests(SharedRunner shared)
 
         Assert.Equal("100000\n", result.StandardOutput);
 
-        // What head took, what is in the pipe, and what is ahead.
+        // The bytes that head read, those in the pipe, and those that were read ahead.
         Assert.InRange(read, 100_000, 100_000 + (4 * 65_536));
         Assert.Equal((read, false), (zeros.Given, zeros.IsDisposed));
     }
@@ -72,7 +72,7 @@ public sealed class StdinStreamTests(SharedRunner shared)
     [InlineData("heeds its token")]
     [InlineData("does not")]
     [InlineData("blocks")]
-    public async Task A_stream_that_gives_nothing_does_not_hold_the_run(string kind)
+    public async Task A_stdin_stream_without_data_does_not_hold_up_the_run(string kind)
     {
         var never = new TaskCompletionSource();
         using var blocked = new ManualResetEventSlim();
@@ -97,7 +97,7 @@ public sealed class StdinStreamTests(SharedRunner shared)
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task A_stream_that_throws_ends_the_run(bool isCancelled)
+    public async Task A_stdin_stream_that_throws_ends_the_run(bool isCancelled)
     {
         await using var broken = new Source(_ => throw (isCancelled ? new TaskCanceledException("secret") : new IOException("secret")));
         SandboxRequest request = Shell("sleep 1000");

@@ -26,7 +26,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     }
 
     [Fact]
-    public async Task Every_process_of_its_group_is_asked()
+    public async Task Every_process_of_the_group_gets_the_stop_signal()
     {
         SandboxResult result = await RunAsync("""
             trap 'echo shell' TERM
@@ -38,7 +38,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     }
 
     [Fact]
-    public async Task What_does_not_end_is_killed_when_its_time_is_over()
+    public async Task A_command_that_does_not_end_is_killed_after_its_StopGrace()
     {
         SandboxResult result = await RunAsync("trap 'echo no' TERM; echo hi; while :; do sleep 0.1; done", graceSeconds: 2);
 
@@ -47,7 +47,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     }
 
     [Fact]
-    public async Task The_other_limits_are_held_meanwhile()
+    public async Task Other_limits_are_enforced_during_the_StopGrace()
     {
         SandboxResult flood = await RunAsync("trap 'exec yes' TERM; while :; do sleep 0.1; done", graceSeconds: 60);
         SandboxResult memory = await RunAsync("trap 'exec python3 -c \"x = bytes(1) * (1 << 30)\"' TERM; while :; do sleep 0.1; done", graceSeconds: 60);
@@ -58,7 +58,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     }
 
     [Fact]
-    public async Task A_command_that_is_killed_for_another_limit_is_not_asked()
+    public async Task A_command_that_is_killed_for_another_limit_gets_no_stop_signal()
     {
         SandboxRequest request = Shell("trap 'echo asked >&2' TERM; exec 3>&2; yes & wait");
         (request.StopGrace, request.Limits.StandardOutputBytes) = (TimeSpan.FromSeconds(20), 1 << 20);
@@ -72,7 +72,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     [Theory]
     [InlineData(true, "hi\nbye\n")]
     [InlineData(false, "hi\n")]
-    public async Task A_caller_who_cancels_asks_it_too_and_a_runner_that_is_disposed_kills_it(bool cancels, string expected)
+    public async Task A_cancelled_run_has_its_StopGrace_and_a_disposed_runner_kills_it(bool cancels, string expected)
     {
         using var source = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         await using SandboxRunner runner = SandboxRunnerFactory.Create(shared.Options);
@@ -84,7 +84,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
         {
             await foreach (SandboxEvent item in runner.StreamAsync(request, source.Token))
             {
-                // Of its children the shell speaks on standard error.
+                // The shell reports its children on standard error.
                 if (item is SandboxDataReceived { Stream: SandboxStream.StandardOutput } output)
                 {
                     said.Append(Encoding.UTF8.GetString(output.Data.Span));
@@ -106,7 +106,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     }
 
     [Fact]
-    public async Task The_signal_is_the_one_that_the_image_names()
+    public async Task The_stop_signal_is_the_images()
     {
         image.Require();
         Assert.SkipUnless(HostProgram.Exists("umoci"), "Needs umoci in PATH.");
@@ -136,7 +136,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     [InlineData(-1, "must be from 0 to 60 s.")]
     [InlineData(61, "must be from 0 to 60 s.")]
     [InlineData(2, "and Limits.WallClock together must be at most 5 s, as MaxLimits.WallClock says; lower one of them.")]
-    public async Task A_grace_out_of_its_range_is_refused(int seconds, string message)
+    public async Task A_StopGrace_out_of_range_is_rejected(int seconds, string message)
     {
         BoxerOptions options = shared.Options;
         (options.MaxLimits.WallClock, options.DefaultLimits.WallClock) = (TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(4));

@@ -102,7 +102,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     [InlineData("/home/boxer/src", null, "/home/boxer/src")]
     [InlineData("/usr/local/lib", "/usr", "/usr")]
     [InlineData("/workspace", "/workspace/sub", "/workspace/sub")]
-    public async Task It_is_where_the_request_says_and_is_the_working_directory_unless_that_is_set(string path, string? directory, string expected)
+    public async Task A_workspace_is_at_its_path_and_is_the_default_working_directory(string path, string? directory, string expected)
     {
         SandboxRequest request = Shell($"pwd; cat {path}/sub/file; echo more >> {path}/sub/file; echo own > {path}/own; touch /tmp/x ~/y /dev/shm/z /output/w; cat {path}/sub/file");
         request.WorkingDirectory = directory;
@@ -114,7 +114,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task An_empty_one_can_be_written_and_shares_the_limit_of_the_disk()
+    public async Task An_empty_workspace_can_be_written_and_shares_the_disk_limit()
     {
         SandboxRequest request = Shell("touch here && df --output=size -m . /tmp | tail -2; head -c 9M /dev/zero > big");
         request.Limits.DiskBytes = 8 * ByteSize.MiB;
@@ -128,7 +128,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task What_does_not_fit_in_the_limit_of_the_disk_is_said_by_its_path()
+    public async Task An_input_beyond_the_disk_limit_is_reported_by_its_path()
     {
         SandboxRequest request = Shell("true");
         request.Limits.DiskBytes = 8 * ByteSize.MiB;
@@ -195,7 +195,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
 
     [Theory]
     [MemberData(nameof(Attacks))]
-    public async Task A_hostile_archive_is_refused_by_the_name_of_its_entry_and_nothing_runs(string attack, string expected)
+    public async Task A_hostile_archive_is_rejected_by_the_name_of_its_entry_and_nothing_runs(string attack, string expected)
     {
         SandboxRequest request = Shell("echo ran");
         request.Workspace = new() { Inputs = { SandboxInput.FromFiles(), SandboxInput.FromTar(Make(attack)) }, MaxBytes = 1_000, MaxEntries = 20 };
@@ -253,7 +253,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Names_take_a_bounded_part_of_this_hosts_memory()
+    public async Task Names_of_a_workspace_take_a_bounded_part_of_this_hosts_memory()
     {
         string directory = string.Join('/', Enumerable.Repeat(new string('n', 250), 16));
         Archive archive = Enumerable.Range(0, 500).Aggregate(new Archive(), (all, i) => all.File(directory + i));
@@ -272,7 +272,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Links_that_are_inside_by_their_text_lead_nothing_of_ours_out_of_it()
+    public async Task Links_inside_a_workspace_by_their_text_lead_no_file_of_the_host_out_of_it()
     {
         // Resolved, a/b/l2 is above the workspace: the command may look there, and what is put in does not follow it.
         byte[] archive = new Archive().Link("a/b/l1", "../..").Link("a/b/l2", "l1/../..").ToBytes();
@@ -287,7 +287,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task What_was_changed_comes_back_as_an_archive(bool pooled)
+    public async Task Workspace_changes_come_back_as_an_archive(bool pooled)
     {
         byte[] tree = new Archive().File("kept", "kept").File("changed", "old").File("mode", "m").File("gone", "g").Directory("d").File("d/same", "s").ToBytes();
         SandboxRequest request = Shell("""
@@ -316,7 +316,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task What_has_another_place_comes_back_too()
+    public async Task Moved_and_linked_entries_of_a_workspace_come_back()
     {
         byte[] tree = new Archive().File("src/a", "a").File("src/b", "b").File("kept", "k").File("twin", "t").ToBytes();
         SandboxRequest request = Shell("mkdir n; mv src n/src; ln kept hard; rm twin; cp kept twin");
@@ -334,7 +334,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     [InlineData("/workspace/cur", "/workspace/rel/1")]
     [InlineData("/workspace/new/deep", "/workspace/new/deep")]
     [InlineData("/workspace/rel/1", "/workspace/rel/1")]
-    public async Task A_working_directory_in_it_is_the_users_and_may_be_a_link(string directory, string expected)
+    public async Task A_working_directory_in_a_workspace_is_the_users_and_may_be_a_link(string directory, string expected)
     {
         SandboxRequest request = Shell("pwd -P; touch here ../beside; stat -c %u . ..");
         request.WorkingDirectory = directory;
@@ -346,7 +346,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_home_in_it_is_a_directory_of_it()
+    public async Task A_home_in_a_workspace_is_a_directory_of_it()
     {
         SandboxRequest request = Shell("cat boxer/q; echo new > ~/new; cd; pwd");
         request.Environment["HOME"] = "/home/boxer";
@@ -371,7 +371,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task What_comes_back_is_bounded_and_nothing_does_unless_it_is_asked_for()
+    public async Task Workspace_changes_are_bounded_and_returned_only_on_request()
     {
         SandboxRequest request = Shell("head -c 20000 /dev/zero > big; echo small > small");
         request.Workspace = new() { MaxChangesBytes = 10_000 };
@@ -397,7 +397,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Ten_thousand_files_come_and_go()
+    public async Task A_workspace_of_ten_thousand_files_goes_in_and_out()
     {
         Archive archive = Enumerable.Range(0, 9_900).Aggregate(new Archive(), (all, i) => all.File($"d{i % 99}/f{i}", "x"));
         SandboxRequest request = Shell("find . -type f | wc -l; find . -type f | xargs touch");
@@ -410,7 +410,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_content_that_cannot_be_read_is_told_by_its_place_in_the_request()
+    public async Task Content_that_cannot_be_read_is_reported_by_its_field()
     {
         SandboxRequest request = Shell("true");
         request.Workspace = new()

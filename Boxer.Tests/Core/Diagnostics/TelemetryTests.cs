@@ -7,7 +7,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Diagnostics;
 
-/// <summary>What a listener of the activity source and the meter hears of runs.</summary>
+/// <summary>Activities and measurements of runs, as a listener gets them.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class TelemetryTests(SharedRunner shared)
 {
@@ -35,7 +35,7 @@ public sealed class TelemetryTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_run_that_fails_says_so()
+    public async Task A_failed_run_is_an_activity_with_an_error()
     {
         _ = shared.Runner;
         var ended = new ConcurrentQueue<Activity>();
@@ -52,7 +52,7 @@ public sealed class TelemetryTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task The_meter_counts_runs_and_times_every_stage_without_what_requests_say()
+    public async Task The_meter_counts_runs_and_measures_every_stage_without_text_of_requests()
     {
         _ = shared.Runner;
         var heard = new ConcurrentQueue<(string Instrument, double Value, string Tags)>();

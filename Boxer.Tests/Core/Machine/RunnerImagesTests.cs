@@ -12,7 +12,7 @@ public sealed class RunnerImagesTests : IDisposable
     public void Dispose() => _scratch.Dispose();
 
     [Fact]
-    public async Task DisposeAsync_logs_what_it_could_not_remove()
+    public async Task DisposeAsync_logs_a_failure_to_remove()
     {
         CancellationToken cancel = TestContext.Current.CancellationToken;
         using var log = new LogLines();

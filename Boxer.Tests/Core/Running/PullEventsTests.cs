@@ -10,7 +10,7 @@ public sealed class PullEventsTests
     private readonly RunEvents _events = new();
 
     [Fact]
-    public async Task A_layer_is_told_at_most_every_interval_and_when_it_is_stored()
+    public async Task A_layer_is_reported_at_most_every_interval_and_when_it_is_stored()
     {
         using var pull = new PullEvents(Image, _events, _time);
         Task<List<string>> reading = ReadAsync();
@@ -35,7 +35,7 @@ public sealed class PullEventsTests
     }
 
     [Fact]
-    public async Task Of_a_reader_that_does_not_read_one_event_waits_for_each_layer()
+    public async Task For_a_slow_reader_one_event_of_each_layer_waits()
     {
         using var pull = new PullEvents(Image, _events, _time);
         pull.Begin();
@@ -54,7 +54,7 @@ public sealed class PullEventsTests
     }
 
     [Fact]
-    public async Task An_image_of_which_all_is_here_is_not_pulled()
+    public async Task An_image_whose_layers_are_all_here_is_not_reported_as_pulled()
     {
         using (var pull = new PullEvents(Image, _events, _time))
         {

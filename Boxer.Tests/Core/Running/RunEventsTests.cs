@@ -9,12 +9,12 @@ public sealed class RunEventsTests
     private readonly RunEvents _events = new();
 
     [Fact]
-    public async Task Single_bytes_to_a_reader_that_does_not_read_are_put_together()
+    public async Task Unread_bytes_are_merged()
     {
         _events.Add(new SandboxStarted("id"));
         for (int i = 0; i < _stdout.Length; i++)
         {
-            // As a buffer that grows: the offset stays, the array does not.
+            // Like a growing buffer: the offset stays, the array does not.
             byte[] array = i < 100 ? [.. _stdout] : _stdout;
             _events.Add(new SandboxDataReceived(SandboxStream.StandardOutput, array.AsMemory(i, 1)));
         }
@@ -28,7 +28,7 @@ public sealed class RunEventsTests
     }
 
     [Fact]
-    public async Task Streams_that_alternate_keep_their_turns_up_to_a_bound()
+    public async Task Alternating_streams_keep_their_order_up_to_a_bound()
     {
         for (int i = 0; i < 100_000; i++)
         {
@@ -46,7 +46,7 @@ public sealed class RunEventsTests
     }
 
     [Fact]
-    public async Task What_was_told_before_a_fault_is_read_before_it()
+    public async Task Events_before_a_failure_are_read_before_it()
     {
         _events.Add(new SandboxStarted("id"));
         _events.Complete(new SandboxRuntimeException("no"));
@@ -75,7 +75,7 @@ public sealed class RunEventsTests
     }
 
     [Fact]
-    public async Task Bytes_that_nobody_keeps_are_put_together_for_a_slow_reader()
+    public async Task Unread_bytes_that_the_result_does_not_keep_are_merged()
     {
         var events = new RunEvents(isKept: false);
         for (int i = 0; i < 20_000; i++)

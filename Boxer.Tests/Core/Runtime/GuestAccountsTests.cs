@@ -31,11 +31,11 @@ public sealed class GuestAccountsTests : IDisposable
     [InlineData("app", true, "app:x:1000:1001::/home/ä:/bin/sh")]
     [InlineData("1000", true, "app:x:1000:1001::/home/ä:/bin/sh")]
     [InlineData("app", false, "app:x:1000:1001::/nonexistent:/bin/sh")]
-    public void The_users_own_entry_has_the_home_that_is_asked_for(string user, bool replacesHome, string entry) =>
+    public void The_users_own_entry_gets_the_requested_home(string user, bool replacesHome, string entry) =>
         Assert.Equal([Passwd.Replace("app:x:1000:1001::/nonexistent:/bin/sh", entry, StringComparison.Ordinal), Group + "1001:x:1001:\n"], Write(user, "/home/ä", replacesHome));
 
     [Fact]
-    public void An_entry_that_is_cut_short_is_made_whole() =>
+    public void An_entry_with_too_few_fields_is_completed() =>
         Assert.Equal(Passwd.Replace("short:x:1002:1002\n", "short:x:1002:1002::/h\n", StringComparison.Ordinal), Write("short", "/h", replacesHome: true)[0]);
 
     [Fact]
@@ -49,7 +49,7 @@ public sealed class GuestAccountsTests : IDisposable
     }
 
     [Fact]
-    public void What_is_no_plain_file_of_bounded_size_is_left_alone()
+    public void GuestAccounts_changes_only_plain_files_of_bounded_size()
     {
         File.Move(_root["etc/passwd"], _root["etc/real"]);
         File.CreateSymbolicLink(_root["etc/passwd"], "real");
@@ -70,7 +70,7 @@ public sealed class GuestAccountsTests : IDisposable
 
     private byte[][] Files(string user, string home, bool replacesHome)
     {
-        // Of a file that is too large to look a user up in, the ids alone are needed.
+        // A file that is too large for looking up a user is not needed for plain ids.
         ImageUser resolved = user.Contains(':', StringComparison.Ordinal)
             ? new ImageUser(uint.Parse(user.Split(':')[0], null), uint.Parse(user.Split(':')[1], null), [], null, null)
             : ImageUsers.Resolve(new ImageAccounts(_root.Path), user);

@@ -42,7 +42,7 @@ public sealed class ImageUsersTests : IDisposable
     [InlineData("dots", 1002, 1002, "", null, "dots")]
     [InlineData("relative", 1003, 1003, "", null, "relative")]
     [InlineData("slash", 1004, 1004, "", "/", "slash")]
-    public void Resolves_by_the_image(string user, uint uid, uint gid, string groups, string? home, string? name)
+    public void Resolve_follows_the_images_accounts(string user, uint uid, uint gid, string groups, string? home, string? name)
     {
         ImageUser resolved = ImageUsers.Resolve(new ImageAccounts(_root.Path), user);
 
@@ -61,7 +61,7 @@ public sealed class ImageUsersTests : IDisposable
     [InlineData("4294967295", "too large")]
     [InlineData("1:4294967295", "too large")]
     [InlineData("99999999999999999999", "too large")]
-    public void Refuses_by_name(string user, string message)
+    public void Resolve_rejects_an_unknown_user_by_name(string user, string message)
     {
         InvalidSandboxRequestException fault = Assert.Throws<InvalidSandboxRequestException>(() => ImageUsers.Resolve(new ImageAccounts(_root.Path), user));
 
@@ -88,7 +88,7 @@ public sealed class ImageUsersTests : IDisposable
     }
 
     [Fact]
-    public void Anything_but_a_small_file_is_no_passwd()
+    public void Only_a_small_regular_file_is_read_as_passwd()
     {
         File.Delete(_root["etc/passwd"]);
         Directory.CreateDirectory(_root["etc/passwd"]);

@@ -16,14 +16,14 @@ public sealed class RunscCommandLineTests : IDisposable
     [InlineData("runsc version 0.0~20240729.0", "0.0~20240729.0")]
     [InlineData("runsc version release-20230801.0", "release-20230801.0")]
     [InlineData("runsc version VERSION_MISSING", "VERSION_MISSING")]
-    public async Task A_release_that_is_new_enough_is_taken(string line, string version)
+    public async Task ProbeAsync_accepts_a_release_that_is_new_enough(string line, string version)
     {
         RunscCommandLine runsc = await ProbeAsync($"echo '{line}'; echo 'spec: 1.1.0-rc.1'");
 
         Assert.Equal((version, Path.Join(_directory, "runsc")), (runsc.Version, runsc.Path));
     }
 
-    // Of each kind a program; that of newer releases was never run against a network here.
+    // One version of each kind. Newer releases were never run against a network here.
     [Theory]
     [InlineData("runsc version 0.0~20240729.0", "6.18", true)]
     [InlineData("runsc version 0.0~20240729.0", "6.11", true)]
@@ -55,7 +55,7 @@ public sealed class RunscCommandLineTests : IDisposable
     [InlineData("runsc version 0.0~20221219.0", "is 0.0~20221219.0: a release of 20230801 or newer is needed.")]
     [InlineData("runc version 1.1.12", "did not tell a version: is it gVisor's runsc?")]
     [InlineData("", "did not tell a version: is it gVisor's runsc?")]
-    public async Task Another_program_or_an_old_release_is_refused(string line, string message)
+    public async Task ProbeAsync_rejects_another_program_or_an_old_release(string line, string message)
     {
         SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => ProbeAsync($"echo '{line}'"));
 
@@ -63,7 +63,7 @@ public sealed class RunscCommandLineTests : IDisposable
     }
 
     [Fact]
-    public async Task A_program_that_fails_is_quoted()
+    public async Task ProbeAsync_quotes_a_program_that_fails()
     {
         SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(
             () => ProbeAsync("echo 'runsc version release-20240729.0'; echo 'wrong libc' >&2; exit 3"));
@@ -73,7 +73,7 @@ public sealed class RunscCommandLineTests : IDisposable
     }
 
     [Fact]
-    public async Task A_program_that_floods_its_output_is_bounded()
+    public async Task ProbeAsync_bounds_the_output_of_a_program()
     {
         SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => ProbeAsync("head -c 100000000 /dev/zero; exit 1"));
 
@@ -92,7 +92,7 @@ public sealed class RunscCommandLineTests : IDisposable
     }
 
     [Fact]
-    public async Task A_program_that_hangs_is_killed_when_the_caller_gives_up()
+    public async Task ProbeAsync_kills_a_program_that_hangs_when_the_caller_cancels()
     {
         string pidFile = Path.Join(_directory, "pid");
         using var impatient = new CancellationTokenSource();
@@ -110,7 +110,7 @@ public sealed class RunscCommandLineTests : IDisposable
     }
 
     [Fact]
-    public async Task A_program_that_is_missing_or_cannot_be_started_is_named()
+    public async Task ProbeAsync_names_a_program_that_is_missing_or_cannot_be_started()
     {
         using var poller = new DescriptorPoller();
         string text = Path.Join(_directory, "text");
@@ -128,7 +128,7 @@ public sealed class RunscCommandLineTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task It_is_called_without_logs_and_rootless_only_where_it_must(bool rootless)
+    public async Task RunArguments_have_no_logs_and_rootless_only_without_root(bool rootless)
     {
         await WriteAsync("echo 'runsc version release-20240729.0'");
         using var poller = new DescriptorPoller();

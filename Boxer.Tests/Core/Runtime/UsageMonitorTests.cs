@@ -14,7 +14,7 @@ public sealed class UsageMonitorTests : IDisposable
     public void Dispose() => Directory.Delete(_root, recursive: true);
 
     [Fact]
-    public void No_sandbox_can_use_more_than_what_is_left_before_the_next_look() =>
+    public void SafePause_ends_before_a_sandbox_can_use_up_its_limit() =>
         Gen.Select(Gen.Double[0.001, 100_000], Gen.Double[0.01, 64], Gen.Int[1, 128]).Sample(
             (left, cores, processors) =>
             {
@@ -41,7 +41,7 @@ public sealed class UsageMonitorTests : IDisposable
     }
 
     [Fact]
-    public async Task The_limit_is_noticed_though_some_looks_failed()
+    public async Task The_limit_is_noticed_although_some_samples_failed()
     {
         Put(cpuMilliseconds: 0);
         await using UsageMonitor watch = Start(TimeSpan.FromSeconds(1));
@@ -56,7 +56,7 @@ public sealed class UsageMonitorTests : IDisposable
     }
 
     [Fact]
-    public async Task What_was_read_last_is_told_where_the_last_read_fails()
+    public async Task StopAsync_returns_the_last_good_sample_if_the_last_read_fails()
     {
         Put(cpuMilliseconds: 0);
         await using UsageMonitor watch = Start(TimeSpan.FromSeconds(1));
@@ -67,7 +67,7 @@ public sealed class UsageMonitorTests : IDisposable
     }
 
     [Fact]
-    public async Task The_most_memory_that_was_seen_is_told_though_it_was_given_back()
+    public async Task StopAsync_returns_the_highest_memory_although_it_was_freed()
     {
         Put(cpuMilliseconds: 0, memory: 10_000);
         await using UsageMonitor watch = Start(null);
@@ -104,7 +104,7 @@ public sealed class UsageMonitorTests : IDisposable
     }
 
     [Fact]
-    public async Task Without_a_cgroup_nothing_is_known()
+    public async Task Without_a_cgroup_usage_is_null()
     {
         await using var watch = new UsageMonitor(null, TimeSpan.FromSeconds(1), 1, _time);
 

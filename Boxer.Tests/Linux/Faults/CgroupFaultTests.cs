@@ -14,7 +14,7 @@ public sealed class CgroupFaultTests(PythonImage image)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_parent_with_less_cpu_gives_what_it_has()
+    public async Task A_parent_cgroup_with_less_cpu_limits_the_run()
     {
         image.Require();
         Assert.SkipUnless(File.Exists(Path.Join(Cpu, "cpu.cfs_quota_us")), "Needs cgroup v1: v2 takes a limit above that of the parent.");
@@ -41,7 +41,7 @@ public sealed class CgroupFaultTests(PythonImage image)
                 }
             }
 
-            // Those of the other hierarchies the runner had made.
+            // The runner had created the cgroups of the other hierarchies.
             Assert.Equal([above], Parents());
         }
         finally
@@ -51,7 +51,7 @@ public sealed class CgroupFaultTests(PythonImage image)
     }
 
     [Fact]
-    public async Task A_hierarchy_that_refuses_is_a_typed_failure_and_leaves_nothing_in_the_others()
+    public async Task A_cgroup_hierarchy_that_refuses_is_a_typed_failure_without_leftovers()
     {
         image.Require();
         Assert.SkipUnless(File.Exists(Path.Join(Cpu, "cpu.cfs_quota_us")), "Needs cgroup v1.");

@@ -24,7 +24,7 @@ public sealed class DirectoryFaultTests(PythonImage image) : IAsyncLifetime
     [InlineData("ro", typeof(SandboxPrivilegeException), "make it writable, or name another directory in Home")]
     [InlineData("nr_inodes=6", typeof(SandboxRuntimeException), "There is no room, or no inode, left in")]
     [InlineData("size=64k", typeof(SandboxRuntimeException), "There is no room, or no inode, left in")]
-    public async Task A_home_that_cannot_be_written_to_is_told_with_the_remedy_and_works_when_it_can(string mounted, Type type, string message)
+    public async Task A_home_that_cannot_be_written_is_reported_with_the_remedy_and_recovers(string mounted, Type type, string message)
     {
         image.Require();
         await MountAsync(mounted);
@@ -43,7 +43,7 @@ public sealed class DirectoryFaultTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_full_directory_of_instances_is_no_want_of_privilege_and_nothing_is_left()
+    public async Task A_full_instance_directory_is_no_privilege_fault_and_leaves_nothing()
     {
         image.Require();
         await MountAsync("nr_inodes=2");

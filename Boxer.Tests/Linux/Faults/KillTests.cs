@@ -13,7 +13,7 @@ public sealed class KillTests(PythonImage image)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task While_a_command_runs_it_is_the_end_of_its_sandbox()
+    public async Task A_kill_while_a_command_runs_ends_as_SandboxDied()
     {
         image.Require();
         await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
@@ -40,7 +40,7 @@ public sealed class KillTests(PythonImage image)
     }
 
     [Fact]
-    public async Task While_it_boots_it_is_a_typed_failure()
+    public async Task A_kill_while_the_sandbox_boots_is_a_typed_failure()
     {
         image.Require();
         await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
@@ -60,7 +60,7 @@ public sealed class KillTests(PythonImage image)
     }
 
     [Fact]
-    public async Task While_files_come_out_they_are_said_to_be_incomplete_or_the_sandbox_to_have_died()
+    public async Task A_kill_while_files_come_out_is_reported_as_incomplete_or_SandboxDied()
     {
         image.Require();
         await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);

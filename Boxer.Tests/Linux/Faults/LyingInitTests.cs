@@ -64,7 +64,7 @@ public sealed class LyingInitTests(PythonImage image)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Before_the_command_started_it_is_a_typed_failure()
+    public async Task A_lie_before_the_command_started_is_a_typed_failure()
     {
         image.Require();
         await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
@@ -77,7 +77,7 @@ public sealed class LyingInitTests(PythonImage image)
     }
 
     [Fact]
-    public async Task After_it_the_run_has_an_end_and_what_was_printed()
+    public async Task A_lie_after_the_start_ends_the_run_and_keeps_its_output()
     {
         image.Require();
         await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
@@ -94,7 +94,7 @@ public sealed class LyingInitTests(PythonImage image)
                 SandboxResult result = await faulty.Runner.RunAsync(request, Cancel);
                 Assert.True((result.Termination.Kind, result.StandardOutput) == (end, "printed"), $"{name}: {result.Termination.Kind}, '{result.StandardOutput}'");
 
-                // Of those that never came to their outputs others say what is missing.
+                // A run that never came to its outputs reports them as missing in another way.
                 Assert.True(end != TerminationKind.Exited || isIncomplete == result.OutputFilesIncomplete is not null, $"{name}: {result.OutputFilesIncomplete}");
                 Assert.Empty(Directory.EnumerateFiles(outputs, "evil", SearchOption.AllDirectories));
             }
@@ -106,7 +106,7 @@ public sealed class LyingInitTests(PythonImage image)
     }
 
     [Fact]
-    public async Task What_it_says_of_a_workspace_becomes_at_most_a_part_of_an_archive()
+    public async Task Lies_about_a_workspace_become_at_most_a_part_of_an_archive()
     {
         image.Require();
         await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
@@ -124,7 +124,7 @@ public sealed class LyingInitTests(PythonImage image)
     }
 
     [Fact]
-    public async Task Silence_among_the_outputs_does_not_hold_the_run_up()
+    public async Task Silence_among_the_outputs_does_not_hold_up_the_run()
     {
         image.Require();
         var time = new FakeTimeProvider();

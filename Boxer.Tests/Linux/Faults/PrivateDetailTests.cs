@@ -104,7 +104,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task No_answer_about_a_pull_tells_a_path_an_address_or_a_secret_and_the_log_does()
+    public async Task No_response_about_a_pull_has_a_path_an_address_or_a_secret_and_the_log_does()
     {
         await PullFaultsAsync();
 
@@ -115,7 +115,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task No_answer_about_a_run_tells_a_path_or_a_tools_output_and_the_log_does()
+    public async Task No_response_about_a_run_has_a_path_or_a_tools_output_and_the_log_does()
     {
         await RunAsync(200, PythonImage.Name);
         await RequestFaultsAsync();

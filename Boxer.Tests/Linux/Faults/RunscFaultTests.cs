@@ -35,7 +35,7 @@ public sealed class RunscFaultTests(PythonImage image)
     }
 
     [Fact]
-    public async Task A_runtime_that_was_removed_is_named_until_it_is_back()
+    public async Task A_removed_runsc_is_named_until_it_is_back()
     {
         image.Require();
         await using FaultyRuntime faulty = await FaultyRuntime.StartAsync(image.Options(), Cancel);
@@ -48,7 +48,7 @@ public sealed class RunscFaultTests(PythonImage image)
     }
 
     [Fact]
-    public async Task Callers_share_one_attempt_of_a_runtime_that_hangs_and_the_next_makes_another()
+    public async Task Concurrent_callers_share_one_preparation_and_the_next_starts_another()
     {
         image.Require();
         const int Callers = 20;
@@ -81,7 +81,7 @@ public sealed class RunscFaultTests(PythonImage image)
     }
 
     [Fact]
-    public async Task Who_waits_longer_than_the_queue_allows_for_a_host_that_gets_ready_is_told_so()
+    public async Task A_run_is_rejected_if_the_host_is_not_ready_within_the_QueueTimeout()
     {
         image.Require();
         var time = new FakeTimeProvider();
@@ -100,7 +100,7 @@ public sealed class RunscFaultTests(PythonImage image)
     }
 
     [Fact]
-    public async Task The_place_of_a_runtime_that_does_not_die_is_not_given_to_others()
+    public async Task The_slot_of_a_sandbox_that_does_not_die_is_not_released()
     {
         image.Require();
         const string Freezer = "/sys/fs/cgroup/freezer";

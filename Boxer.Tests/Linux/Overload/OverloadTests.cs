@@ -47,7 +47,7 @@ public sealed class OverloadTests(PythonImage image)
             Assert.All(answers, (answer, number) => Assert.True(answer.Status != 200 || (string?)answer.Body["stdout"] == $"{number}\n", $"{number}: {answer.Body}"));
             Assert.All(answers.Where(answer => answer.Status == 429), answer => Assert.True(answer.RetryAfter > TimeSpan.Zero, "429 without Retry-After"));
 
-            // As many as run and wait at once are never turned away.
+            // Runs within the limits of running and waiting are never rejected.
             Assert.InRange(answers.Count(answer => answer.Status == 200), Running + Queue, Callers);
             Assert.Contains(answers, answer => answer.Status == 429);
             Assert.InRange(PeakMegabytes(host), 1, MostMegabytes);
@@ -61,7 +61,7 @@ public sealed class OverloadTests(PythonImage image)
     [Fact]
     public async Task Floods_deep_bodies_large_bodies_and_readers_that_do_not_read_leave_the_host_small()
     {
-        // What bodies and answers may hold (SECURITY.md), with a runtime and its garbage around them: a process that needs more ends there.
+        // The budget of bodies and responses (SECURITY.md) plus .NET and its garbage. A process that needs more memory ends here.
         const int MostMegabytes = 1_536;
         const int Each = 12;
         image.Require();
@@ -109,7 +109,7 @@ public sealed class OverloadTests(PythonImage image)
     }
 
     [Fact]
-    public async Task Descriptors_that_run_out_at_any_stage_cost_that_run_alone_unless_the_runtime_cannot_start_a_thread()
+    public async Task Running_out_of_descriptors_costs_one_run_unless_dotnet_cannot_start_a_thread()
     {
         const int Most = 80;
         const int MostEnds = 5;
@@ -132,7 +132,7 @@ public sealed class OverloadTests(PythonImage image)
                 {
                     Assert.InRange(left, 1, Most);
 
-                    // What was is taken down behind its answer.
+                    // The previous run is cleaned up after its response.
                     await WaitAsync(() => OwnDescriptors(host) <= rested);
                     await LimitAsync(host, (Descriptors(host) + left).ToString(CultureInfo.InvariantCulture));
                     (int status, JsonNode body, _) = await RunAsync(host.Client, "echo", "few");
@@ -147,7 +147,7 @@ public sealed class OverloadTests(PythonImage image)
             }
             catch (Exception exception) when (exception is HttpRequestException or IOException)
             {
-                // It is gone: then by the runtime, which is not in our hands. What is left is the next start's to take away.
+                // .NET itself ended the host, which cannot be prevented. The next start removes the leftovers.
                 if (++ends > MostEnds || !await host.IsOutOfThreadsAsync())
                 {
                     throw;
