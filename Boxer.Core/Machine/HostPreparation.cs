@@ -136,7 +136,7 @@ internal sealed class HostPreparation : IAsyncDisposable
         var cleanup = new CleanupStack();
         try
         {
-            return await PrepareAsync(reconciler, cleanup, cancellationToken).ConfigureAwait(false);
+            return await CreateAsync(reconciler, cleanup, cancellationToken).ConfigureAwait(false);
         }
         catch (Exception exception) when (HostFault.Is(exception))
         {
@@ -151,7 +151,7 @@ internal sealed class HostPreparation : IAsyncDisposable
         }
     }
 
-    private async Task<PreparedHost> PrepareAsync(StartupReconciler reconciler, CleanupStack cleanup, CancellationToken cancellationToken)
+    private async Task<PreparedHost> CreateAsync(StartupReconciler reconciler, CleanupStack cleanup, CancellationToken cancellationToken)
     {
         BoxerOptions options = _options.Values;
         PrivateDirectory.Ensure(options.Home);

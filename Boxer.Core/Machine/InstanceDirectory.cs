@@ -48,7 +48,7 @@ internal sealed class InstanceDirectory : IAsyncDisposable
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw HostFault.ToException($"Nothing can be made in {baseDirectory}: {exception.Message}", exception);
+            throw HostFault.ToException($"Nothing can be created in {baseDirectory}: {exception.Message}", exception);
         }
     }
 

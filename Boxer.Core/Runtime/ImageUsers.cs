@@ -30,41 +30,42 @@ internal static class ImageUsers
     /// <exception cref="InvalidSandboxRequestException">The image does not know the user or the group.</exception>
     public static ImageUser Resolve(ImageAccounts accounts, UserName user)
     {
-        (_, string owner, uint? uid, string? group, uint? gid) = user;
-        string[]? entry = null;
+        (_, string owner, uint? givenUid, string? group, uint? givenGid) = user;
+        string[]? entry = FindEntry(accounts, owner, givenUid);
+        uint uid = givenUid ?? ParseId(entry![2]);
+        string? name = entry is not null && entry[0].Length > 0 && !entry[0].Any(char.IsControl) ? entry[0] : null;
+        string? home = entry is { Length: >= 6 } ? CleanHome(entry[5]) : null;
+        if (group is not null)
+        {
+            return new(uid, givenGid ?? FindGroup(accounts, group), [], home, name);
+        }
+
+        uint gid = entry is not null ? ParseId(entry[3]) : uid;
+        return new(uid, gid, name is null ? [] : GroupsOf(accounts, name, gid), home, name);
+    }
+
+    private static string[]? FindEntry(ImageAccounts accounts, string owner, uint? uid)
+    {
         foreach (string[] fields in Read(accounts.Passwd, "/etc/passwd", isNeeded: uid is null))
         {
             if (fields.Length >= 4 && UserName.TryId(fields[2], out uint id) && UserName.TryId(fields[3], out _) && (uid is null ? fields[0] == owner : id == uid))
             {
-                entry = fields;
-                break;
+                return fields;
             }
         }
 
-        if (uid is null && entry is null)
-        {
-            throw new InvalidSandboxRequestException("User", $"the image has no user \"{owner}\" in /etc/passwd; give a uid, or a name that is in it.");
-        }
+        return uid is not null
+            ? null
+            : throw new InvalidSandboxRequestException("User", $"the image has no user \"{owner}\" in /etc/passwd; give a uid, or a name that is in it.");
+    }
 
-        uint resolvedUid = uid ?? ParseId(entry![2]);
-        string? name = entry is not null && entry[0].Length > 0 && !entry[0].Any(char.IsControl) ? entry[0] : null;
-        string? home = entry is { Length: >= 6 } ? CleanHome(entry[5]) : null;
-        if (group is null)
-        {
-            uint own = entry is not null ? ParseId(entry[3]) : resolvedUid;
-            return new(resolvedUid, own, name is null ? [] : GroupsOf(accounts, name, own), home, name);
-        }
-
-        if (gid is { } givenGid)
-        {
-            return new(resolvedUid, givenGid, [], home, name);
-        }
-
+    private static uint FindGroup(ImageAccounts accounts, string group)
+    {
         foreach (string[] fields in Read(accounts.Group, "/etc/group"))
         {
             if (fields.Length >= 3 && fields[0] == group && UserName.TryId(fields[2], out uint id))
             {
-                return new(resolvedUid, id, [], home, name);
+                return id;
             }
         }
 
@@ -101,7 +102,7 @@ internal static class ImageUsers
 
     /// <summary>Parses a user and resolves it.</summary>
     /// <inheritdoc cref="Resolve(ImageAccounts, UserName)"/>
-    /// <exception cref="InvalidSandboxRequestException">The text is no user, or the image does not know it.</exception>
+    /// <exception cref="InvalidSandboxRequestException">The text is no user, or the image does not know the user.</exception>
     public static ImageUser Resolve(ImageAccounts accounts, string user) => Resolve(accounts, Parse(user));
 
     private static UserName Parse(string text) => UserName.TryParse(text, out IReadOnlyList<(UserFault Fault, string Part)> faults) ?? throw new InvalidSandboxRequestException(

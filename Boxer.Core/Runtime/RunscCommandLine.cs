@@ -70,7 +70,7 @@ internal sealed partial class RunscCommandLine
         if (result.ExitCode != 0 || !match.Success)
         {
             throw new SandboxRuntimeException(
-                $"{path} --version exited with {result.ExitCode} and did not tell a version: is it gVisor's runsc? {result.Stderr.Trim()}".TrimEnd());
+                $"{path} --version exited with {result.ExitCode} and printed no version: is it gVisor's runsc? {result.Stderr.Trim()}".TrimEnd());
         }
 
         string version = match.Groups["version"].Value;

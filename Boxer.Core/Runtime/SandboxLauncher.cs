@@ -117,29 +117,8 @@ internal sealed class SandboxLauncher
         resources.Init = new InitChannel(ours);
         using (theirs)
         {
-            List<string> arguments = ["launch", "--fds", "4"];
-            foreach (string file in resources.Cgroup?.ProcsFiles ?? [])
-            {
-                arguments.AddRange(["--cgroup", file]);
-            }
-
-            if (network.NamespacePath is { } namespacePath)
-            {
-                arguments.AddRange(["--netns", namespacePath]);
-                if (_runsc.HidesCoreSysctls)
-                {
-                    arguments.Add("--hide-net-core-sysctls");
-                }
-            }
-
-            if (_runsc.HidesAttributes)
-            {
-                arguments.Add("--hide-attributes");
-            }
-
-            arguments.AddRange(["--", _runsc.Path, .. _runsc.RunArguments(resources.Directory, id, network)]);
             resources.Process = ChildProcess.Start(
-                _poller, _initPath, arguments, HostCommand.ChildEnvironment, [stdin.Theirs, stdout.Theirs, stderr.Theirs, theirs]);
+                _poller, _initPath, Arguments(resources, id, network), HostCommand.ChildEnvironment, [stdin.Theirs, stdout.Theirs, stderr.Theirs, theirs]);
         }
 
         stdin.Theirs.Dispose();
@@ -148,6 +127,33 @@ internal sealed class SandboxLauncher
         resources.Stdin = stdin.Ours;
         resources.Stdout = stdout.Ours;
         resources.Stderr = stderr.Ours;
+    }
+
+    /// <summary>Creates the arguments of boxer-init's launch step, which joins cgroup and network namespace and then executes runsc.</summary>
+    private List<string> Arguments(SandboxResources resources, string id, NetworkConfiguration network)
+    {
+        List<string> arguments = ["launch", "--fds", "4"];
+        foreach (string file in resources.Cgroup?.ProcsFiles ?? [])
+        {
+            arguments.AddRange(["--cgroup", file]);
+        }
+
+        if (network.NamespacePath is { } namespacePath)
+        {
+            arguments.AddRange(["--netns", namespacePath]);
+            if (_runsc.HidesCoreSysctls)
+            {
+                arguments.Add("--hide-net-core-sysctls");
+            }
+        }
+
+        if (_runsc.HidesAttributes)
+        {
+            arguments.Add("--hide-attributes");
+        }
+
+        arguments.AddRange(["--", _runsc.Path, .. _runsc.RunArguments(resources.Directory, id, network)]);
+        return arguments;
     }
 
     private async Task WaitForInitAsync(SandboxResources resources, CancellationToken cancellationToken)

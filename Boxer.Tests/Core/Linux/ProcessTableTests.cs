@@ -1,13 +1,10 @@
-using Boxer.Machine;
 using Boxer.Linux;
 using Boxer.Native;
-using Boxer.Runtime;
 using Boxer.Tests.Support;
-using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Boxer.Tests.Core.Linux;
 
-/// <summary>Which processes are taken for the runtime's, and so are ended: anybody can carry the directory of an instance in an argument.</summary>
+/// <summary>Processes that are taken for the runtime's, and so are ended: any process can carry the directory of an instance in an argument.</summary>
 public sealed class ProcessTableTests : IDisposable
 {
     private const int Nobody = 65534;
@@ -58,28 +55,6 @@ public sealed class ProcessTableTests : IDisposable
             Assert.Contains(process.ExitCode, (int[])[0, 128 + Signal.SIGKILL]);
             process.Dispose();
         }
-    }
-
-    [Fact]
-    public async Task Dead_instances_are_removed_despite_strangers_with_their_arguments()
-    {
-        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to be two users.");
-        InstanceDirectory living = InstanceDirectory.Create(_scratch["base"]);
-        string dead = Directory.CreateDirectory(_scratch["base/0123abcd"]).FullName;
-        File.WriteAllText(dead + ".lock", "");
-        new RuntimePrograms(dead).Add(Program);
-        using var own = new Stranger(Argument, shell: Program);
-        using var otherProgram = new Stranger(Argument);
-        using var otherUser = new Stranger(Argument, Nobody, Program);
-        using var neighbour = new Stranger($"--root={living.Directory}/s/x/state", Nobody);
-
-        await StartupReconciler.ReconcileInstancesAsync(_scratch["base"], TimeProvider.System, NullLogger.Instance);
-        Assert.False(Path.Exists(dead) || Path.Exists(dead + ".lock"));
-        await living.DisposeAsync();
-
-        Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["base"]));
-        await Until.IsSoAsync(() => !own.IsAlive, 30);
-        Assert.All([otherProgram, otherUser, neighbour], stranger => Assert.True(stranger.IsAlive));
     }
 
     public void Dispose() => _scratch.Dispose();

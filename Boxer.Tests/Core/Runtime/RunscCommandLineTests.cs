@@ -53,8 +53,8 @@ public sealed class RunscCommandLineTests : IDisposable
     [Theory]
     [InlineData("runsc version release-20220110.0", "is release-20220110.0: a release of 20230801 or newer is needed.")]
     [InlineData("runsc version 0.0~20221219.0", "is 0.0~20221219.0: a release of 20230801 or newer is needed.")]
-    [InlineData("runc version 1.1.12", "did not tell a version: is it gVisor's runsc?")]
-    [InlineData("", "did not tell a version: is it gVisor's runsc?")]
+    [InlineData("runc version 1.1.12", "printed no version: is it gVisor's runsc?")]
+    [InlineData("", "printed no version: is it gVisor's runsc?")]
     public async Task ProbeAsync_rejects_another_program_or_an_old_release(string line, string message)
     {
         SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => ProbeAsync($"echo '{line}'"));

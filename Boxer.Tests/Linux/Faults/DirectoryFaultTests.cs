@@ -50,7 +50,7 @@ public sealed class DirectoryFaultTests(PythonImage image) : IAsyncLifetime
 
         SandboxRuntimeException fault = Assert.Throws<SandboxRuntimeException>(() => InstanceDirectory.Create(_mount));
 
-        Assert.Contains($"Nothing can be made in {_mount}", fault.Message, StringComparison.Ordinal);
+        Assert.Contains($"Nothing can be created in {_mount}", fault.Message, StringComparison.Ordinal);
         Assert.Empty(Directory.GetFileSystemEntries(_mount));
     }
 
