@@ -14,7 +14,7 @@ internal sealed class InitConversation
     private readonly Queue<(long MaxBytes, int MaxEntries, bool IsWorkspace)> _walks = new();
     private (long MaxBytes, int MaxEntries, bool IsWorkspace) _walk;
     private long _bytes;
-    private long _fileRest;
+    private long _fileBytesLeft;
     private int _truncations;
 
     private enum State
@@ -96,37 +96,56 @@ internal sealed class InitConversation
             case InitEnded when _state == State.Running:
                 BeginWalk();
                 break;
-            case InitOutputDirectory directory when _state == State.Outputs && _fileRest == 0:
+            default:
+                AcceptOutput(initEvent);
+                break;
+        }
+    }
+
+    private void AcceptOutput(InitEvent initEvent)
+    {
+        switch (initEvent)
+        {
+            case var _ when _state != State.Outputs:
+                throw Unexpected(initEvent);
+            case InitOutputData data when data.Data.Length <= _fileBytesLeft:
+                _fileBytesLeft -= data.Data.Length;
+                break;
+            case InitOutputTruncated truncated:
+                AcceptTruncation(truncated);
+                break;
+            case var _ when _fileBytesLeft > 0:
+                throw Unexpected(initEvent);
+            case InitOutputDirectory directory:
                 AcceptEntry(directory.Path);
                 _directories.Add(directory.Path);
                 break;
-            case InitOutputFile file when _state == State.Outputs && _fileRest == 0:
+            case InitOutputFile file:
                 AcceptEntry(file.Path);
+                AcceptSize(file.Size);
                 _files.Add(file.Path);
-                if (file.Size > _walk.MaxBytes - _bytes)
-                {
-                    throw new InitProtocolException($"PID 1 sent more output than the {_walk.MaxBytes} bytes asked for.");
-                }
-
-                _bytes += file.Size;
-                _fileRest = file.Size;
                 break;
-            case InitOutputLink link when _state == State.Outputs && _fileRest == 0 && _walk.IsWorkspace:
+            case InitOutputLink link when _walk.IsWorkspace:
                 AcceptEntry(link.Path);
                 _files.Add(link.Path);
                 break;
-            case InitOutputData data when _state == State.Outputs && data.Data.Length <= _fileRest:
-                _fileRest -= data.Data.Length;
-                break;
-            case InitOutputTruncated truncated when _state == State.Outputs:
-                AcceptTruncation(truncated);
-                break;
-            case InitOutputDone when _state == State.Outputs && _fileRest == 0:
+            case InitOutputDone:
                 BeginWalk();
                 break;
             default:
                 throw Unexpected(initEvent);
         }
+    }
+
+    private void AcceptSize(long size)
+    {
+        if (size > _walk.MaxBytes - _bytes)
+        {
+            throw new InitProtocolException($"PID 1 sent more output than the {_walk.MaxBytes} bytes asked for.");
+        }
+
+        _bytes += size;
+        _fileBytesLeft = size;
     }
 
     // Each walk has its own limits and its own names.
@@ -169,14 +188,14 @@ internal sealed class InitConversation
 
     private void AcceptTruncation(InitOutputTruncated truncated)
     {
-        bool endsFile = _fileRest > 0;
+        bool endsFile = _fileBytesLeft > 0;
         if (endsFile && truncated.Reason != InitTruncation.Unreadable)
         {
             throw Unexpected(truncated);
         }
 
         // PID 1 sends one frame for each reason at the end, and one for each file that it could not read to its end.
-        _fileRest = 0;
+        _fileBytesLeft = 0;
         if (!endsFile && ++_truncations > Enum.GetValues<InitTruncation>().Length)
         {
             throw Unexpected(truncated);

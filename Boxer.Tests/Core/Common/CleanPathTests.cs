@@ -5,7 +5,7 @@ using static Boxer.Tests.Support.Generators;
 
 namespace Boxer.Tests.Core.Common;
 
-/// <summary>The one parser of paths against the rules of Linux and against .NET's own encoder.</summary>
+/// <summary>The parser of paths, compared with the rules of Linux and with .NET's encoder.</summary>
 public sealed class CleanPathTests
 {
     private static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
@@ -27,7 +27,7 @@ public sealed class CleanPathTests
     private static readonly Gen<PathKind> Kinds = Pick(PathKind.Absolute, PathKind.BelowRoot, PathKind.InDirectory);
 
     [Fact]
-    public void Faults_are_those_of_the_rules() =>
+    public void TryParse_finds_the_faults_of_the_rules() =>
         Gen.Select(Paths, Kinds).Sample(
             (text, kind) =>
             {
@@ -38,7 +38,7 @@ public sealed class CleanPathTests
             iter: 100_000);
 
     [Fact]
-    public void A_path_that_is_taken_names_one_thing_below_its_root() =>
+    public void TryParse_accepts_only_paths_that_stay_below_their_root() =>
         Gen.Select(Paths, Kinds).Sample(
             (text, kind) =>
             {
@@ -50,14 +50,14 @@ public sealed class CleanPathTests
                     Assert.Equal(full.Count(character => character == '/'), path.Names);
                     Assert.Equal(full.Split('/')[1], path.FirstName.ToString());
 
-                    // With the NUL it fits in one system call.
+                    // The path with its NUL fits in one system call.
                     Assert.InRange(Strict.GetByteCount(kind == PathKind.InDirectory ? text : full) + 1, 2, 4_096);
                 }
             },
             iter: 100_000);
 
     [Fact]
-    public void A_normalized_path_is_that_of_the_system() =>
+    public void TryNormalize_agrees_with_the_system() =>
         Paths.Sample(
             text =>
             {
@@ -76,7 +76,7 @@ public sealed class CleanPathTests
     [InlineData("/./.", "/")]
     [InlineData("/a//b/./c/", "/a/b/c")]
     [InlineData("/a", "/a")]
-    public void Paths_are_normalized(string text, string expected)
+    public void TryNormalize_removes_dots_and_slashes(string text, string expected)
     {
         Assert.Equal(PathFaults.None, CleanPath.TryNormalize(text, out CleanPath path));
         Assert.Equal(expected, path.Text);
@@ -86,7 +86,7 @@ public sealed class CleanPathTests
     [InlineData(nameof(PathKind.Absolute), 4_095)]
     [InlineData(nameof(PathKind.BelowRoot), 4_094)]
     [InlineData(nameof(PathKind.InDirectory), 4_095)]
-    public void The_longest_path_fits_in_a_system_call(string where, int most)
+    public void TryParse_accepts_the_longest_path_of_a_system_call(string where, int most)
     {
         PathKind kind = Enum.Parse<PathKind>(where);
         string longest = kind == PathKind.Absolute ? "/" + Long(most - 1) : Long(most);
@@ -95,12 +95,12 @@ public sealed class CleanPathTests
     }
 
     [Fact]
-    public void Unicode_is_told_from_halves_of_pairs() =>
+    public void IsUnicode_rejects_halves_of_surrogate_pairs() =>
         Gen.OneOf(Pick(Words).Array[0, 8].Select(string.Concat), Gen.String).Sample(
             text => Assert.Equal(IsStrict(text), CleanPath.IsUnicode(text)),
             iter: 50_000);
 
-    // Names of at most 200 bytes, of two bytes each character where there is room.
+    // Makes names of at most 200 bytes, with two bytes for each character if possible.
     private static string Long(int bytes)
     {
         var path = new StringBuilder();

@@ -5,12 +5,12 @@ using Boxer.Networking;
 
 namespace Boxer.Tests.Core.Common;
 
-/// <summary>The list of special ranges against the entries of the IANA special-purpose address registries.</summary>
+/// <summary>The list of special ranges, compared with the IANA special-purpose address registries.</summary>
 public sealed class SpecialRangesTests
 {
     /// <summary>
-    /// Every entry of the IANA IPv4 and IPv6 Special-Purpose Address Registries, and how each is treated: reached by registry client and sandboxes
-    /// (public), by sandboxes only (documentation), or by nobody (closed).
+    /// Every entry of the IANA IPv4 and IPv6 Special-Purpose Address Registries with its treatment: reachable for the registry client and sandboxes
+    /// (public), only for sandboxes (documentation), or for neither (closed).
     /// </summary>
     public static TheoryData<string, string> Registered() => new()
     {
@@ -67,7 +67,7 @@ public sealed class SpecialRangesTests
 
     [Theory]
     [MemberData(nameof(Registered))]
-    public void Entries_of_the_registries_are_treated_as_listed(string range, string treatment)
+    public void All_treats_entries_of_the_registries_as_listed(string range, string treatment)
     {
         IPNetwork network = IPNetwork.Parse(range);
         foreach (IPAddress address in (IPAddress[])[network.BaseAddress, Last(network)])
@@ -80,7 +80,7 @@ public sealed class SpecialRangesTests
         Assert.Equal(treatment == "closed", SpecialRanges.CanBeOpened(network));
     }
 
-    // The registry client decides by the IPv4 address inside. Sandboxes reach neither form: the firewall knows the IPv4 form only.
+    // The registry client uses the IPv4 address in the IPv6 address. Sandboxes reach neither form: the firewall only knows the IPv4 form.
     [Theory]
     [InlineData("::ffff:8.8.8.8", true)]
     [InlineData("::ffff:10.0.0.1", false)]
@@ -95,7 +95,7 @@ public sealed class SpecialRangesTests
     [InlineData("4000::1", false)]
     [InlineData("8000::1", false)]
     [InlineData("ffff::1", false)]
-    public void Addresses_are_public_or_not(string text, bool isPublic)
+    public void IsPublic_classifies_addresses(string text, bool isPublic)
     {
         var address = IPAddress.Parse(text);
         Assert.Equal(isPublic, SpecialRanges.IsPublic(address));
@@ -106,7 +106,7 @@ public sealed class SpecialRangesTests
     }
 
     [Fact]
-    public void Ranges_of_the_firewall_do_not_overlap_and_close_all_that_the_list_closes()
+    public void GuestIPv4_and_GuestIPv6_do_not_overlap_and_cover_all_closed_ranges()
     {
         foreach (IReadOnlyList<IPNetwork> ranges in (IReadOnlyList<IPNetwork>[])[SpecialRanges.GuestIPv4, SpecialRanges.GuestIPv6])
         {
@@ -126,7 +126,7 @@ public sealed class SpecialRangesTests
     [InlineData("::/3")]
     [InlineData("8000::/1")]
     [InlineData("198.51.100.0/24")]
-    public void Wide_and_public_rules_open_nothing_that_is_closed(string range)
+    public void CanBeOpened_rejects_wide_and_public_ranges(string range)
     {
         Assert.False(SpecialRanges.CanBeOpened(IPNetwork.Parse(range)));
         var policy = NetworkPolicy.Combine(new EgressPolicy { Allow = [range] }, null, replaces: false);
@@ -139,12 +139,12 @@ public sealed class SpecialRangesTests
     [InlineData("100.64.0.0/16", false)]
     [InlineData("8.8.8.0/24", false)]
     [InlineData("0.0.0.0/0", false)]
-    public void Blocks_of_private_use_are_told_apart(string block, bool isPrivate) => Assert.Equal(isPrivate, SpecialRanges.IsPrivate(IPNetwork.Parse(block)));
+    public void IsPrivate_recognizes_blocks_for_private_use(string block, bool isPrivate) => Assert.Equal(isPrivate, SpecialRanges.IsPrivate(IPNetwork.Parse(block)));
 
     private static IReadOnlyList<IPNetwork> Guest(IPAddress address) =>
         address.AddressFamily == AddressFamily.InterNetwork ? SpecialRanges.GuestIPv4 : SpecialRanges.GuestIPv6;
 
-    // By bytes, as the firewall does: IPNetwork takes an IPv4-mapped address for the IPv4 address inside.
+    // Compares bytes, like the firewall: IPNetwork converts an IPv4-mapped address to the IPv4 address.
     private static bool Covers(IPNetwork range, IPNetwork other) =>
         range.PrefixLength <= other.PrefixLength
         && Enumerable.Range(0, range.PrefixLength).All(bit => Bit(range.BaseAddress, bit) == Bit(other.BaseAddress, bit));

@@ -25,5 +25,5 @@ public sealed class StopSignalTests
     [InlineData("99999999999999", 15)]
     [InlineData("SIGNAL", 15)]
     [InlineData("TERM\n", 15)]
-    public void What_an_image_says_is_a_number(string text, int number) => Assert.Equal(number, StopSignal.Parse(text));
+    public void Parse_returns_the_number_of_a_signal(string text, int number) => Assert.Equal(number, StopSignal.Parse(text));
 }

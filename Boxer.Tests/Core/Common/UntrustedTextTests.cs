@@ -5,13 +5,13 @@ using CsCheck;
 
 namespace Boxer.Tests.Core.Common;
 
-/// <summary>Text of others is decoded without surprises and shown without effects.</summary>
+/// <summary>Untrusted text is decoded exactly and shown without control characters.</summary>
 public sealed class UntrustedTextTests
 {
     private static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     [Fact]
-    public void Bytes_are_decoded_strictly_where_no_two_may_become_one() =>
+    public void TryDecode_rejects_invalid_bytes_and_Decode_replaces_them() =>
         Gen.OneOf(Gen.Byte.Array[0, 12], Gen.String.Select(Encoding.UTF8.GetBytes)).Sample(
             bytes =>
             {
@@ -23,7 +23,7 @@ public sealed class UntrustedTextTests
             iter: 50_000);
 
     [Fact]
-    public void What_is_shown_is_printable_and_short() =>
+    public void Show_is_printable_and_short() =>
         Gen.String.Sample(
             text =>
             {
@@ -43,14 +43,14 @@ public sealed class UntrustedTextTests
     [InlineData("a\u2028b", "a\uFFFDb")]
     [InlineData("a\nb\tc", "a\uFFFDb\uFFFDc")]
     [InlineData("ä €", "ä €")]
-    public void Marks_that_change_a_line_are_replaced(string text, string shown)
+    public void Show_replaces_marks_that_change_a_line(string text, string shown)
     {
         Assert.Equal(shown, UntrustedText.Show(text));
         Assert.Equal(shown, UntrustedText.Show(Encoding.UTF8.GetBytes(text)));
     }
 
     [Fact]
-    public void Lines_are_kept_where_several_are_shown() =>
+    public void ShowLines_keeps_lines() =>
         Assert.Equal("a\nb\tc\uFFFDd", UntrustedText.ShowLines("a\nb\tc\u001bd"));
 
     private static bool IsEffect(char character) => char.GetUnicodeCategory(character)

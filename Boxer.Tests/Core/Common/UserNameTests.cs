@@ -4,7 +4,7 @@ using static Boxer.Tests.Support.Generators;
 
 namespace Boxer.Tests.Core.Common;
 
-/// <summary>Users as requests and images write them.</summary>
+/// <summary>Users in the notation of requests and images.</summary>
 public sealed class UserNameTests
 {
     [Theory]
@@ -14,7 +14,7 @@ public sealed class UserNameTests
     [InlineData("app:50", "app", null, "50", 50u)]
     [InlineData("2147483647:2147483647", "2147483647", 2147483647u, "2147483647", 2147483647u)]
     [InlineData("1a:b1", "1a", null, "b1", null)]
-    public void Names_and_ids_are_told_apart(string text, string owner, uint? uid, string? group, uint? gid)
+    public void TryParse_distinguishes_names_and_ids(string text, string owner, uint? uid, string? group, uint? gid)
     {
         Assert.Equal(new UserName(text, owner, uid, group, gid), UserName.TryParse(text, out IReadOnlyList<(UserFault Fault, string Part)> faults));
         Assert.Empty(faults);
@@ -31,21 +31,21 @@ public sealed class UserNameTests
     [InlineData("99999999999999999999:99999999999999999999", "IdTooLarge,IdTooLarge")]
     [InlineData("-1", "Negative")]
     [InlineData("-1:\0:4294967295", "Malformed,Nul,IdTooLarge,Negative")]
-    public void Every_fault_is_found(string text, string expected)
+    public void TryParse_finds_every_fault(string text, string expected)
     {
         Assert.Null(UserName.TryParse(text, out IReadOnlyList<(UserFault Fault, string Part)> faults));
         Assert.Equal(expected, string.Join(',', faults.Select(fault => fault.Fault)));
     }
 
     [Fact]
-    public void Half_of_a_surrogate_pair_is_a_fault()
+    public void TryParse_rejects_half_of_a_surrogate_pair()
     {
         Assert.Null(UserName.TryParse("a\uD800", out IReadOnlyList<(UserFault Fault, string Part)> faults));
         Assert.Equal(UserFault.NotUnicode, Assert.Single(faults).Fault);
     }
 
     [Fact]
-    public void A_user_has_at_most_255_bytes()
+    public void TryParse_rejects_more_than_255_bytes()
     {
         Assert.NotNull(UserName.TryParse(new string('ä', 127), out _));
         Assert.Null(UserName.TryParse(new string('ä', 128), out IReadOnlyList<(UserFault Fault, string Part)> faults));
@@ -53,7 +53,7 @@ public sealed class UserNameTests
     }
 
     [Fact]
-    public void Any_text_is_a_user_or_has_a_fault() =>
+    public void TryParse_returns_a_user_or_a_fault_for_any_text() =>
         Gen.OneOf(Gen.String, Pick("a", "1", ":", "-", "\0", "\n", "2147483648", "\uD800").Array[0, 6].Select(string.Concat)).Sample(
             text =>
             {

@@ -4,7 +4,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Linux;
 
-/// <summary>Claims of directories, and every state that a killed process can leave.</summary>
+/// <summary>Claims of directories, and every state in which a killed process can leave them.</summary>
 public sealed class ClaimedDirectoryTests : IDisposable
 {
     private readonly ScratchDirectory _scratch = new();
@@ -14,7 +14,7 @@ public sealed class ClaimedDirectoryTests : IDisposable
     public void Dispose() => _scratch.Dispose();
 
     [Fact]
-    public void A_claimed_directory_is_private_and_nobody_else_can_claim_it()
+    public void Create_makes_a_private_directory_that_nobody_else_can_claim()
     {
         using ClaimedDirectory claimed = ClaimedDirectory.Create(Parent, () => "one");
 
@@ -26,7 +26,7 @@ public sealed class ClaimedDirectoryTests : IDisposable
     }
 
     [Fact]
-    public void A_directory_that_is_removed_and_forgotten_leaves_nothing()
+    public void Forget_after_removal_leaves_nothing()
     {
         using (ClaimedDirectory claimed = ClaimedDirectory.Create(Parent, () => "one"))
         {
@@ -38,14 +38,14 @@ public sealed class ClaimedDirectoryTests : IDisposable
         Assert.Empty(Directory.GetFileSystemEntries(Parent));
     }
 
-    // The lock goes with the process, which here is a dispose: the file and the directory stay.
+    // A dispose stands for the end of the process: it releases the lock and keeps the file and the directory.
     [Theory]
     [InlineData("after the lock file was made")]
     [InlineData("after the directory was made")]
     [InlineData("while it was filled")]
     [InlineData("while it was removed")]
     [InlineData("before the lock file was removed")]
-    public void Whatever_a_killed_process_left_is_claimed_once_and_removed(string killed)
+    public void TryClaim_claims_leftovers_of_a_killed_process_once(string killed)
     {
         using (ClaimedDirectory dead = ClaimedDirectory.Create(Parent, () => "dead"))
         {
@@ -74,7 +74,7 @@ public sealed class ClaimedDirectoryTests : IDisposable
     }
 
     [Fact]
-    public void A_name_that_is_taken_in_any_way_is_not_used_and_stays_as_it_is()
+    public void Create_does_not_use_or_change_an_existing_name()
     {
         string outside = Directory.CreateDirectory(Path.Join(Parent, "outside")).FullName;
         Directory.CreateDirectory(Path.Join(Parent, "directory"));
@@ -94,7 +94,7 @@ public sealed class ClaimedDirectoryTests : IDisposable
     }
 
     [Fact]
-    public void A_lock_file_that_is_a_link_is_not_followed_by_who_claims()
+    public void TryClaim_does_not_follow_a_lock_file_that_is_a_link()
     {
         string outside = Path.Join(Parent, "outside");
         File.WriteAllText(outside, "kept");
@@ -105,7 +105,7 @@ public sealed class ClaimedDirectoryTests : IDisposable
     }
 
     [Fact]
-    public void A_lock_file_that_was_removed_before_it_was_locked_is_no_claim()
+    public void TryClaim_fails_if_the_lock_file_was_removed_before_the_lock()
     {
         string path = Path.Join(Parent, "a.lock");
         using FileLock held = FileLock.TryCreate(path)!;
@@ -120,7 +120,7 @@ public sealed class ClaimedDirectoryTests : IDisposable
     }
 
     [Fact]
-    public void Nothing_is_left_where_it_cannot_be_made()
+    public void Create_leaves_nothing_if_it_fails()
     {
         string missing = Path.Join(Parent, "missing");
         Assert.Throws<NativeException>(() => ClaimedDirectory.Create(missing, () => "one"));
@@ -128,14 +128,14 @@ public sealed class ClaimedDirectoryTests : IDisposable
     }
 
     [Fact]
-    public async Task Many_claimants_and_sweepers_never_share_a_directory()
+    public async Task Create_and_TryClaim_never_share_a_directory_under_concurrency()
     {
         int claims = 0;
         await Parallel.ForEachAsync(Enumerable.Range(0, 16), TestContext.Current.CancellationToken, (worker, _) =>
         {
             for (int i = 0; i < 50; i++)
             {
-                // Few names, so that they meet.
+                // Few names, so that claimants collide.
                 using (ClaimedDirectory claimed = ClaimedDirectory.Create(Parent, () => Random.Shared.Next(4).ToString(null, null) + worker % 4))
                 {
                     string mine = Path.Join(claimed.Path, "mine");

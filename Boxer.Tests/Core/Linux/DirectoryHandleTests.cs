@@ -6,7 +6,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Tests.Core.Linux;
 
-/// <summary>Directories are opened, and nothing else is, whatever a link says.</summary>
+/// <summary>Only directories are opened, whatever links lead to.</summary>
 public sealed class DirectoryHandleTests : IDisposable
 {
     private readonly ScratchDirectory _scratch = new();
@@ -31,7 +31,7 @@ public sealed class DirectoryHandleTests : IDisposable
     [InlineData("link", false, true)]
     [InlineData("tree/file", false, false)]
     [InlineData("missing", false, false)]
-    public void Paths_of_this_process_are_no_links_and_those_of_operators_may_be(string path, bool opens, bool opensNamed)
+    public void Open_rejects_links_and_OpenNamed_follows_them(string path, bool opens, bool opensNamed)
     {
         path = _scratch[path];
         Assert.Equal(opens, Opens(() => DirectoryHandle.Open(path)));
@@ -51,7 +51,7 @@ public sealed class DirectoryHandleTests : IDisposable
     [InlineData("file", false, false)]
     [InlineData("../etc", true, false)]
     [InlineData("missing", false, false)]
-    public void Names_in_a_tree_stay_in_it(string path, bool opensByName, bool opensInTree)
+    public void TryOpenInTree_stays_in_the_tree(string path, bool opensByName, bool opensInTree)
     {
         using SafeFileHandle tree = DirectoryHandle.Open(_scratch["tree"]);
         byte[] name = Encoding.UTF8.GetBytes(path + "\0");
@@ -73,7 +73,7 @@ public sealed class DirectoryHandleTests : IDisposable
     }
 
     [Fact]
-    public void A_child_does_not_inherit_it()
+    public void Open_returns_a_handle_that_children_do_not_inherit()
     {
         const int F_GETFD = 1;
         using SafeFileHandle tree = DirectoryHandle.Open(_scratch["tree"]);

@@ -15,7 +15,7 @@ public sealed class FileLockTests : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact]
-    public void A_lock_is_held_until_it_is_let_go_also_against_this_process()
+    public void TryTake_fails_until_the_lock_is_released_also_in_this_process()
     {
         string path = Path.Join(_directory, "a.lock");
         Assert.Null(FileLock.TryTake(path));
@@ -32,7 +32,7 @@ public sealed class FileLockTests : IDisposable
     }
 
     [Fact]
-    public void A_lock_that_is_let_go_is_free_also_where_a_child_still_has_its_descriptor()
+    public void Dispose_releases_the_lock_even_if_a_child_has_its_descriptor()
     {
         string path = Path.Join(_directory, "a.lock");
         FileLock held = FileLock.TryCreate(path)!;
@@ -47,7 +47,7 @@ public sealed class FileLockTests : IDisposable
     }
 
     [Fact]
-    public void A_directory_is_locked_as_a_file_is()
+    public void TryTakeDirectory_locks_a_directory()
     {
         using (FileLock? first = FileLock.TryTakeDirectory(_directory))
         {
@@ -60,7 +60,7 @@ public sealed class FileLockTests : IDisposable
     }
 
     [Fact]
-    public void A_link_is_not_followed_and_what_cannot_be_made_is_an_error()
+    public void TryTakeOrCreate_does_not_follow_a_link_and_throws_if_it_cannot_create_the_file()
     {
         File.CreateSymbolicLink(Path.Join(_directory, "link"), "/etc/passwd");
         Assert.Throws<NativeException>(() => FileLock.TryTakeOrCreate(Path.Join(_directory, "link")));
@@ -68,7 +68,7 @@ public sealed class FileLockTests : IDisposable
     }
 
     [Fact]
-    public async Task An_instance_that_cannot_be_made_is_an_error_and_not_an_endless_attempt()
+    public async Task InstanceDirectory_Create_throws_if_the_directory_cannot_be_made()
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to mount a file system without room.");
         string full = Directory.CreateDirectory(Path.Join(_directory, "full")).FullName;

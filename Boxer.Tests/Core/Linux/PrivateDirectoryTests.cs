@@ -5,7 +5,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Tests.Core.Linux;
 
-/// <summary>Directories that must be this process's user's alone.</summary>
+/// <summary>Directories that only the user of this process can enter.</summary>
 public sealed class PrivateDirectoryTests : IDisposable
 {
     private readonly ScratchDirectory _scratch = new();
@@ -13,7 +13,7 @@ public sealed class PrivateDirectoryTests : IDisposable
     public void Dispose() => _scratch.Dispose();
 
     [Fact]
-    public void What_is_missing_is_made_for_this_user_alone()
+    public void Ensure_makes_missing_directories_private()
     {
         PrivateDirectory.Ensure(_scratch["a/b/c/"]);
         PrivateDirectory.Ensure(_scratch["a/b/c"]);
@@ -25,7 +25,7 @@ public sealed class PrivateDirectoryTests : IDisposable
     [InlineData(UnixFileMode.GroupExecute)]
     [InlineData(UnixFileMode.OtherRead)]
     [InlineData(UnixFileMode.GroupWrite)]
-    public void A_directory_that_others_may_enter_is_refused(UnixFileMode more)
+    public void Ensure_rejects_a_directory_that_others_can_enter(UnixFileMode more)
     {
         Directory.CreateDirectory(_scratch["open"]);
         File.SetUnixFileMode(_scratch["open"], PrivateDirectory.Mode | more);
@@ -35,7 +35,7 @@ public sealed class PrivateDirectoryTests : IDisposable
     }
 
     [Fact]
-    public void A_directory_of_another_user_is_refused_also_where_it_cannot_be_read()
+    public void Ensure_rejects_a_directory_of_another_user_even_if_it_is_unreadable()
     {
         Assert.SkipWhen(Unistd.geteuid() != 0, "Needs root: the owner is changed.");
         Directory.CreateDirectory(_scratch["theirs"], PrivateDirectory.Mode);
@@ -49,7 +49,7 @@ public sealed class PrivateDirectoryTests : IDisposable
     }
 
     [Fact]
-    public void A_link_is_refused_and_a_file_too()
+    public void Ensure_rejects_a_link_and_a_file()
     {
         PrivateDirectory.Ensure(_scratch["real"]);
         Directory.CreateSymbolicLink(_scratch["link"], _scratch["real"]);
@@ -60,7 +60,7 @@ public sealed class PrivateDirectoryTests : IDisposable
     }
 
     [Fact]
-    public void The_directory_that_is_opened_is_the_one_that_was_checked()
+    public void Open_returns_the_checked_directory()
     {
         using SafeFileHandle checkedOne = PrivateDirectory.Open(_scratch["one"]);
         ulong inode = FileIdentity.Of(_scratch["one"])!.Value.Inode;

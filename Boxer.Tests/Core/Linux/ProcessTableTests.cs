@@ -4,7 +4,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Linux;
 
-/// <summary>Processes that are taken for the runtime's, and so are ended: any process can carry the directory of an instance in an argument.</summary>
+/// <summary>The clean-up ends only processes of the runtime, although any process can have the directory of an instance as an argument.</summary>
 public sealed class ProcessTableTests : IDisposable
 {
     private const int Nobody = 65534;
@@ -12,7 +12,7 @@ public sealed class ProcessTableTests : IDisposable
 
     public ProcessTableTests()
     {
-        // The stand-in for the runtime: another user may run it too.
+        // Stands for the runtime. Another user can execute it too.
         File.Copy("/bin/sh", Program);
         File.SetUnixFileMode(_scratch.Path, (UnixFileMode)0x1ED);
         File.SetUnixFileMode(Program, (UnixFileMode)0x1ED);
@@ -41,7 +41,7 @@ public sealed class ProcessTableTests : IDisposable
     }
 
     [Fact]
-    public async Task EndRuntimeAsync_counts_none_that_vanish_meanwhile()
+    public async Task EndRuntimeAsync_ignores_processes_that_end_meanwhile()
     {
         System.Diagnostics.Process[] brief = [.. Enumerable.Range(0, 20).Select(_ => HostProgram.Start(Program, "-c", ":", "sh", Argument))];
 
@@ -50,7 +50,7 @@ public sealed class ProcessTableTests : IDisposable
         Assert.Null(fault);
         foreach (System.Diagnostics.Process process in brief)
         {
-            // By itself, or killed.
+            // The process has ended, by itself or killed.
             await process.WaitForExitAsync(Cancel);
             Assert.Contains(process.ExitCode, (int[])[0, 128 + Signal.SIGKILL]);
             process.Dispose();

@@ -11,14 +11,14 @@ public sealed class TreeRemoverTests : IDisposable
     public void Dispose() => _scratch.Dispose();
 
     [Fact]
-    public void Remove_does_nothing_where_there_is_nothing()
+    public void Remove_does_nothing_if_the_path_does_not_exist()
     {
         TreeRemover.Remove(Path.Join(_scratch.Path, "missing"));
         TreeRemover.Remove(Path.Join(_scratch.Path, "missing", "below"));
     }
 
     [Fact]
-    public void Remove_says_that_it_cannot_look()
+    public void Remove_throws_if_it_cannot_open_the_parent()
     {
         string file = Path.Join(_scratch.Path, "file");
         File.WriteAllText(file, "");

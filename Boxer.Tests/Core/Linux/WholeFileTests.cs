@@ -4,7 +4,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Linux;
 
-/// <summary>Files and directories that are whole or not there.</summary>
+/// <summary>Files and directories at their final path are complete.</summary>
 public sealed class WholeFileTests : IDisposable
 {
     private readonly ScratchDirectory _scratch = new();
@@ -14,7 +14,7 @@ public sealed class WholeFileTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void A_file_is_written_and_replaced(bool isDurable)
+    public void Write_creates_and_replaces_a_file(bool isDurable)
     {
         string target = _scratch["file"];
         WholeFile.Write(target, _scratch["temporary"], file => file.Write("one"u8), isDurable: isDurable);
@@ -26,7 +26,7 @@ public sealed class WholeFileTests : IDisposable
     }
 
     [Fact]
-    public void A_write_that_fails_leaves_what_was_there_and_nothing_else()
+    public void Write_that_fails_leaves_the_earlier_file_and_nothing_else()
     {
         string target = _scratch["file"];
         File.WriteAllText(target, "old");
@@ -43,7 +43,7 @@ public sealed class WholeFileTests : IDisposable
     }
 
     [Fact]
-    public void A_killed_writers_leftover_is_replaced()
+    public void Write_replaces_a_leftover_of_a_killed_writer()
     {
         File.WriteAllText(_scratch["file.new"], "half of a longer tex");
 
@@ -54,7 +54,7 @@ public sealed class WholeFileTests : IDisposable
     }
 
     [Fact]
-    public void Links_in_the_way_are_replaced_and_not_followed()
+    public void Write_replaces_links_without_following_them()
     {
         string outside = _scratch["outside"];
         File.WriteAllText(outside, "kept");
@@ -69,7 +69,7 @@ public sealed class WholeFileTests : IDisposable
     }
 
     [Fact]
-    public void A_directory_is_put_into_place_unless_another_one_is_there()
+    public void TryCommitDirectory_moves_a_directory_unless_the_target_exists()
     {
         string target = _scratch["target"];
         Directory.CreateDirectory(_scratch["one/a"]);

@@ -14,7 +14,7 @@ public sealed class CgroupMountsTests
     ];
 
     [Fact]
-    public void A_hybrid_host_has_v1_controllers_and_a_unified_mount()
+    public void Parse_finds_v1_controllers_and_the_unified_mount_of_a_hybrid_host()
     {
         CgroupMounts mounts = CgroupMounts.Parse(V1Mounts, ["4:memory:/app", "3:cpu,cpuacct:/", "2:pids:/app/x", "1:name=systemd:/", "0::/app"]);
 
@@ -27,7 +27,7 @@ public sealed class CgroupMountsTests
     }
 
     [Fact]
-    public void A_v2_host_has_no_v1_controllers()
+    public void Parse_finds_no_v1_controllers_on_a_v2_host()
     {
         CgroupMounts mounts = CgroupMounts.Parse(["30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw"], ["0::/user.slice"]);
 
@@ -36,7 +36,7 @@ public sealed class CgroupMountsTests
     }
 
     [Fact]
-    public void A_container_sees_its_part_of_the_hierarchy_as_the_root_of_the_mount()
+    public void Parse_starts_paths_at_the_root_of_the_mount_in_a_container()
     {
         CgroupMounts mounts = CgroupMounts.Parse(
             ["32 25 0:28 /docker/abc /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"], ["4:memory:/docker/abc/app"]);
@@ -45,7 +45,7 @@ public sealed class CgroupMountsTests
     }
 
     [Fact]
-    public void Mount_points_are_unescaped_and_lines_of_another_form_are_passed_over()
+    public void Parse_decodes_mount_points_and_skips_malformed_lines()
     {
         CgroupMounts mounts = CgroupMounts.Parse(
             ["", "garbage", "1 - cgroup", @"32 25 0:28 / /mnt/a\040b\134c rw - cgroup cgroup rw,memory"], ["", "4:memory", "4:memory:/"]);
@@ -54,7 +54,7 @@ public sealed class CgroupMountsTests
     }
 
     [Fact]
-    public void The_machine_that_this_runs_on_can_be_read()
+    public void Read_finds_the_mounts_of_this_machine()
     {
         CgroupMounts mounts = CgroupMounts.Read();
 

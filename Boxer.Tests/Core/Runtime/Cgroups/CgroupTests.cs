@@ -3,7 +3,7 @@ using Boxer.Runtime.Cgroups;
 
 namespace Boxer.Tests.Core.Runtime.Cgroups;
 
-/// <summary>Both versions over plain directories: what is written and what is read. Linux/ and its emulated machine try them on kernels.</summary>
+/// <summary>Files that both versions of cgroups write and read, in plain directories. The tests in Linux/ and its emulated machine use real kernels.</summary>
 public sealed class CgroupTests : IDisposable
 {
     private readonly string _root = Directory.CreateTempSubdirectory("boxer-cgroup-").FullName;
@@ -11,7 +11,7 @@ public sealed class CgroupTests : IDisposable
     public void Dispose() => Directory.Delete(_root, recursive: true);
 
     [Fact]
-    public void V2_is_told_all_limits_and_dies_as_one()
+    public void Apply_v2_writes_all_limits_and_the_oom_group()
     {
         Cgroup cgroup = V2();
         Put("memory.swap.max", "max");
@@ -26,7 +26,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void A_sandbox_that_waits_weighs_less_than_one_whose_command_runs()
+    public void CreateCgroup_sets_a_lower_cpu_weight_than_that_of_a_running_command()
     {
         V2().SetCpuWeight(Cgroup.WaitingWeight);
         Assert.Equal("25", Read("cpu.weight"));
@@ -37,7 +37,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void V2_without_swap_accounting_is_left_alone_about_it()
+    public void Apply_v2_skips_swap_without_swap_accounting()
     {
         V2().Apply(new CgroupLimits(0.01, 100 << 20, 600));
 
@@ -46,7 +46,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void V2_usage_is_read_where_the_kernel_tells()
+    public void ReadCpu_ReadMemory_and_ReadPeakCharge_v2_read_reported_usage()
     {
         Cgroup cgroup = V2();
         Put("cpu.stat", "usage_usec 1500000\nuser_usec 1000000\n");
@@ -67,7 +67,7 @@ public sealed class CgroupTests : IDisposable
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void Forks_are_refused_for_a_limit_of_its_own_or_of_a_cgroup_above(bool isV2)
+    public void IsAtPidsLimit_distinguishes_its_own_limit_from_that_of_a_cgroup_above(bool isV2)
     {
         Cgroup cgroup = isV2 ? V2() : V1();
         Assert.Null(cgroup.ReadRefusedForks());
@@ -85,7 +85,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void V2_is_killed_by_its_own_file_where_there_is_one()
+    public void Kill_v2_uses_cgroup_kill_if_it_exists()
     {
         Cgroup cgroup = V2();
         Put("cgroup.procs", "");
@@ -96,7 +96,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void V1_is_told_all_limits()
+    public void Apply_v1_writes_all_limits()
     {
         Cgroup cgroup = V1();
         Put("memory.memsw.limit_in_bytes", "0");
@@ -112,7 +112,7 @@ public sealed class CgroupTests : IDisposable
     [InlineData(64, 128)]
     [InlineData(128, 64)]
     [InlineData(64, 64)]
-    public void V1_without_swap_accounting_changes_its_memory_limit_and_is_not_swapped_out(int before, int after)
+    public void Apply_v1_without_swap_accounting_sets_the_memory_limit_and_disables_swapping(int before, int after)
     {
         Cgroup cgroup = V1();
         Put("memory.swappiness", "60");
@@ -156,7 +156,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void V1_that_is_not_there_any_more_is_no_want_of_memory()
+    public void Apply_v1_throws_DirectoryNotFoundException_for_a_removed_cgroup()
     {
         Cgroup cgroup = new CgroupV1(
             ((string[])["cpu", "memory", "pids"]).ToDictionary(controller => controller, _ => Path.Join(_root, "gone"), StringComparer.Ordinal), TimeProvider.System);
@@ -165,7 +165,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void V1_usage_is_read()
+    public void ReadCpu_ReadMemory_and_ReadPeakCharge_v1_read_usage()
     {
         Cgroup cgroup = V1();
         Put("cpuacct.usage", "2500000000\n");
@@ -181,7 +181,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void A_kernel_that_does_not_count_kills_has_none()
+    public void ReadOutOfMemory_is_None_if_the_kernel_does_not_count_kills()
     {
         Cgroup cgroup = V1();
         Put("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n");
@@ -190,7 +190,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void Numbers_that_are_none_count_as_unknown()
+    public void ReadCpu_ReadMemory_and_ReadPeakCharge_return_null_for_malformed_files()
     {
         Cgroup cgroup = V1();
         Put("cpuacct.usage", "garbage");
@@ -200,7 +200,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void A_host_without_controllers_is_refused_with_the_remedy()
+    public void Locate_rejects_a_host_without_controllers_with_a_remedy()
     {
         SandboxPrivilegeException none = Assert.Throws<SandboxPrivilegeException>(() => Locate([], []));
         Assert.Contains("mount cgroup2, or set IgnoreCgroups", none.Message, StringComparison.Ordinal);
@@ -212,7 +212,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void V2_controllers_are_enabled_on_the_way_down_and_only_those_that_are_not()
+    public void Create_v2_enables_only_missing_controllers_at_each_level()
     {
         Put("cgroup.controllers", "cpu memory pids io");
         Put("cgroup.subtree_control", "cpu\n");
@@ -228,7 +228,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void Without_the_privilege_the_remedy_is_named()
+    public void Create_without_the_privilege_names_a_remedy()
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to make a directory that even root cannot write to.");
         CgroupHierarchy hierarchy = Locate([.. ((string[])["cpu", "memory", "pids"]).Select(name => $"31 25 0:27 / /proc/self rw - cgroup c rw,{name}")], ["3:cpu,memory,pids:/"]);

@@ -10,6 +10,6 @@ public sealed class HostTasksTests
     [InlineData("kvm", 512, 4, 3216)]
     [InlineData("ptrace", 64, 2, 4608)]
     [InlineData("ptrace", 32_768, 2, 2_097_664)]
-    public void A_sandbox_has_tasks_of_the_host_for_its_limit_of_processes(string platform, int pids, int processors, int expected) =>
+    public void Limit_depends_on_platform_processes_and_processors(string platform, int pids, int processors, int expected) =>
         Assert.Equal(expected, HostTasks.Limit(pids, platform, processors));
 }

@@ -1,6 +1,6 @@
 namespace Boxer.Tests.Core.Runtime.Init;
 
-/// <summary>What a guest tries against its PID 1. It prints one line for everything that it should not have been able to do.</summary>
+/// <summary>Attacks of a guest on its PID 1. The program prints one line for each attack that succeeds.</summary>
 internal static class InitAttack
 {
     internal const string Source = """

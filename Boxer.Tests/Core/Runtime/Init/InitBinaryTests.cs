@@ -7,7 +7,7 @@ public sealed class InitBinaryTests : IDisposable
     private readonly string _directory = Directory.CreateTempSubdirectory("boxer-init-binary-").FullName;
 
     [Fact]
-    public void Build_puts_the_program_beside_this_assembly()
+    public void Find_returns_the_program_that_the_build_puts_beside_this_assembly()
     {
         string found = InitBinary.Find();
         Assert.StartsWith(AppContext.BaseDirectory, found, StringComparison.Ordinal);
@@ -15,7 +15,7 @@ public sealed class InitBinaryTests : IDisposable
     }
 
     [Fact]
-    public async Task Copy_is_executable_and_made_once()
+    public async Task InstallAsync_makes_one_executable_copy()
     {
         string source = Source("content");
         string first = await InitBinary.InstallAsync(source, _directory, TestContext.Current.CancellationToken);
@@ -31,7 +31,7 @@ public sealed class InitBinaryTests : IDisposable
     }
 
     [Fact]
-    public async Task Copy_that_was_changed_is_replaced()
+    public async Task InstallAsync_replaces_a_changed_copy()
     {
         string source = Source("content");
         string copy = await InitBinary.InstallAsync(source, _directory, TestContext.Current.CancellationToken);
@@ -41,7 +41,7 @@ public sealed class InitBinaryTests : IDisposable
     }
 
     [Fact]
-    public async Task Link_or_lost_permission_is_replaced()
+    public async Task InstallAsync_replaces_a_link_and_a_copy_without_permission()
     {
         string source = Source("content");
         string copy = await InitBinary.InstallAsync(source, _directory, TestContext.Current.CancellationToken);
@@ -57,7 +57,7 @@ public sealed class InitBinaryTests : IDisposable
     }
 
     [Fact]
-    public async Task Many_at_once_end_with_one_file()
+    public async Task InstallAsync_concurrently_leaves_one_file()
     {
         string source = Source(new string('x', 100_000));
         string[] copies = await Task.WhenAll(Enumerable.Range(0, 16).Select(_ => InitBinary.InstallAsync(source, _directory, CancellationToken.None)));
@@ -66,7 +66,7 @@ public sealed class InitBinaryTests : IDisposable
     }
 
     [Fact]
-    public async Task Copies_that_nobody_finished_go_and_young_ones_stay()
+    public async Task Sweep_removes_old_unfinished_copies_and_keeps_young_ones()
     {
         string copy = await InitBinary.InstallAsync(Source("content"), _directory, TestContext.Current.CancellationToken);
         string left = Path.Combine(Path.GetDirectoryName(copy)!, ".boxer-init.0123");

@@ -2,7 +2,7 @@ using Boxer.Runtime.Init;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 
-/// <summary>Encodes work and sends it.</summary>
+/// <summary>Encodes a run and sends it.</summary>
 internal static class InitChannelExtensions
 {
     internal static Task StartAsync(this InitChannel channel, InitStart start, CancellationToken cancellationToken) =>

@@ -4,7 +4,7 @@ using CsCheck;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 
-/// <summary>The host's end against a PID 1 that the test plays.</summary>
+/// <summary>The host's end of the socket, with the test as PID 1.</summary>
 public sealed class InitChannelTests : IAsyncLifetime
 {
     private readonly string _directory = Directory.CreateTempSubdirectory("boxer-init-channel-").FullName;
@@ -32,9 +32,9 @@ public sealed class InitChannelTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Frames_that_come_byte_by_byte_are_put_together()
+    public async Task ReadEventAsync_assembles_frames_that_arrive_byte_by_byte()
     {
-        byte[] frames = [.. Frame(InitFrameType.Ready, InitProtocolTests.U32(InitProtocol.Version)), .. Frame(InitFrameType.Fault, [.. InitProtocolTests.U32(5), .. InitProtocolTests.Text("x")])];
+        byte[] frames = [.. Frame(InitFrameType.Ready, InitFrames.U32(InitProtocol.Version)), .. Frame(InitFrameType.Fault, [.. InitFrames.U32(5), .. InitFrames.Text("x")])];
         Task reading = _channel.ReadReadyAsync(Cancellation);
         foreach (byte value in frames)
         {
@@ -46,12 +46,12 @@ public sealed class InitChannelTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Frames_that_come_together_are_taken_apart_and_the_end_stays_the_end()
+    public async Task ReadEventAsync_separates_frames_that_arrive_together_and_repeats_the_end()
     {
-        byte[] frames = [.. Frame(InitFrameType.Ready, InitProtocolTests.U32(InitProtocol.Version)), .. Frame(InitFrameType.Started), 1, 2, 3];
+        byte[] frames = [.. Frame(InitFrameType.Ready, InitFrames.U32(InitProtocol.Version)), .. Frame(InitFrameType.Started), 1, 2, 3];
         await _guest.SendAsync(frames, Cancellation);
         await _channel.ReadReadyAsync(Cancellation);
-        await _channel.StartAsync(InitProtocolTests.Start("a"), Cancellation);
+        await _channel.StartAsync(InitFrames.Start("a"), Cancellation);
         Assert.IsType<InitStarted>(await _channel.ReadEventAsync(Cancellation));
         _guest.Shutdown(SocketShutdown.Both);
         Assert.IsType<InitClosed>(await _channel.ReadEventAsync(Cancellation));
@@ -59,38 +59,38 @@ public sealed class InitChannelTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Pid_1_that_dies_before_ready_is_an_end_of_stream()
+    public async Task ReadReadyAsync_throws_EndOfStreamException_if_pid_1_dies()
     {
         _guest.Dispose();
         await Assert.ThrowsAsync<EndOfStreamException>(() => _channel.ReadReadyAsync(Cancellation));
     }
 
     [Fact]
-    public async Task Pid_1_that_cannot_boot_says_why()
+    public async Task ReadReadyAsync_reports_the_fault_of_pid_1()
     {
-        await _guest.SendAsync(Frame(InitFrameType.Fault, [.. InitProtocolTests.U32(1), .. InitProtocolTests.Text("capset")]), Cancellation);
+        await _guest.SendAsync(Frame(InitFrameType.Fault, [.. InitFrames.U32(1), .. InitFrames.Text("capset")]), Cancellation);
         InitProtocolException exception = await Assert.ThrowsAsync<InitProtocolException>(() => _channel.ReadReadyAsync(Cancellation));
         Assert.Contains("capset", exception.Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task Forged_end_before_the_start_is_refused()
+    public async Task ReadEventAsync_rejects_a_forged_end_before_the_start()
     {
-        await _guest.SendAsync(Frame(InitFrameType.Ready, InitProtocolTests.U32(InitProtocol.Version)), Cancellation);
+        await _guest.SendAsync(Frame(InitFrameType.Ready, InitFrames.U32(InitProtocol.Version)), Cancellation);
         await _channel.ReadReadyAsync(Cancellation);
         await _guest.SendAsync(Frame(InitFrameType.Ended, new byte[36]), Cancellation);
         await Assert.ThrowsAsync<InitProtocolException>(() => _channel.ReadEventAsync(Cancellation).AsTask());
     }
 
     [Fact]
-    public async Task Sends_to_a_dead_pid_1_end_quietly_and_its_last_words_are_read()
+    public async Task SendFileAsync_to_a_dead_pid_1_succeeds_and_ReadEventAsync_returns_its_last_event()
     {
         await _guest.SendAsync(
-            (byte[])[.. Frame(InitFrameType.Ready, InitProtocolTests.U32(InitProtocol.Version)), .. Frame(InitFrameType.Fault, [.. InitProtocolTests.U32(28), .. InitProtocolTests.Text("mount")])],
+            (byte[])[.. Frame(InitFrameType.Ready, InitFrames.U32(InitProtocol.Version)), .. Frame(InitFrameType.Fault, [.. InitFrames.U32(28), .. InitFrames.Text("mount")])],
             Cancellation);
         await _channel.ReadReadyAsync(Cancellation);
         _guest.Dispose();
-        await _channel.StartAsync(InitProtocolTests.Start("a"), Cancellation);
+        await _channel.StartAsync(InitFrames.Start("a"), Cancellation);
         using var content = new MemoryStream(new byte[10 << 20]);
         await _channel.SendFileAsync("/a", executable: false, content, Cancellation);
         await _channel.GoAsync(Cancellation);
@@ -99,13 +99,13 @@ public sealed class InitChannelTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Send_that_is_cancelled_within_a_frame_ends_the_conversation()
+    public async Task StartAsync_cancelled_within_a_frame_closes_the_sending_side()
     {
-        await _guest.SendAsync(Frame(InitFrameType.Ready, InitProtocolTests.U32(InitProtocol.Version)), Cancellation);
+        await _guest.SendAsync(Frame(InitFrameType.Ready, InitFrames.U32(InitProtocol.Version)), Cancellation);
         await _channel.ReadReadyAsync(Cancellation);
         using var cancellation = new CancellationTokenSource();
-        // Nobody reads, so 4 MiB do not fit.
-        Task sending = _channel.StartAsync(InitProtocolTests.Start("a", new string('a', 4_000_000)), cancellation.Token);
+        // The test does not read, so 4 MB do not fit into the socket.
+        Task sending = _channel.StartAsync(InitFrames.Start("a", new string('a', 4_000_000)), cancellation.Token);
         await cancellation.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => sending);
         await _channel.GoAsync(Cancellation);
@@ -122,7 +122,7 @@ public sealed class InitChannelTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Garbage_never_does_worse_than_a_protocol_exception() =>
+    public async Task ReadEventAsync_throws_only_protocol_exceptions_for_garbage() =>
         await Gen.Byte.Array[0, 200].SampleAsync(
             async garbage =>
             {

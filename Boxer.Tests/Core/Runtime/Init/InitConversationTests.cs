@@ -18,7 +18,7 @@ public sealed class InitConversationTests
     ];
 
     [Fact]
-    public void Whole_run_with_outputs_is_accepted()
+    public void Accept_takes_a_whole_run_with_outputs()
     {
         InitConversation conversation = Ended();
         conversation.Accept(new InitOutputDirectory("d", 0));
@@ -34,7 +34,7 @@ public sealed class InitConversationTests
     }
 
     [Fact]
-    public void Changes_of_a_workspace_come_after_the_outputs_with_bounds_of_their_own()
+    public void Accept_takes_changes_of_a_workspace_after_the_outputs_with_limits_of_their_own()
     {
         InitConversation conversation = Changed();
         conversation.Accept(new InitOutputFile("d/f", 0, 4, default));
@@ -46,7 +46,7 @@ public sealed class InitConversationTests
     }
 
     [Fact]
-    public void Outputs_are_as_deep_as_a_file_space_can_keep_them_and_no_deeper()
+    public void Accept_limits_the_depth_of_outputs_to_that_of_a_file_space()
     {
         InitConversation conversation = Running(new InitOutputs("/output", 10, 100));
         conversation.Accept(new InitEnded { ExitCode = 0 });
@@ -62,7 +62,7 @@ public sealed class InitConversationTests
     }
 
     [Fact]
-    public void Run_without_outputs_is_over_at_its_end()
+    public void IsOver_at_the_end_of_a_run_without_outputs()
     {
         InitConversation conversation = Running(outputs: null);
         conversation.Accept(new InitEnded { ExitCode = 0 });
@@ -112,22 +112,22 @@ public sealed class InitConversationTests
 
     [Theory]
     [MemberData(nameof(Violations), DisableDiscoveryEnumeration = true)]
-    public void Out_of_order_is_refused(string violation, Action act)
+    public void Accept_rejects_events_out_of_order(string violation, Action act)
     {
         Assert.NotEmpty(violation);
         Assert.Throws<InitProtocolException>(act);
     }
 
     [Fact]
-    public void Start_is_sent_once_and_after_ready()
+    public void Begin_is_called_once_and_after_ready()
     {
-        Assert.Throws<InvalidOperationException>(() => new InitConversation().Begin(InitProtocolTests.Start("a")));
+        Assert.Throws<InvalidOperationException>(() => new InitConversation().Begin(InitFrames.Start("a")));
         InitConversation conversation = Begun();
-        Assert.Throws<InvalidOperationException>(() => conversation.Begin(InitProtocolTests.Start("a")));
+        Assert.Throws<InvalidOperationException>(() => conversation.Begin(InitFrames.Start("a")));
     }
 
     [Fact]
-    public void No_sequence_gets_past_the_bounds() =>
+    public void Accept_enforces_the_limits_for_every_sequence() =>
         Gen.Int[0, All.Length - 1].Array[0, 30].Sample(indexes =>
         {
             InitConversation conversation = Begun();
@@ -167,14 +167,14 @@ public sealed class InitConversationTests
     }
 
     [Fact]
-    public void Start_comes_after_the_warm_up()
+    public void Begin_and_BeginWarmUp_throw_during_a_warm_up_and_before_ready()
     {
-        Assert.Throws<InvalidOperationException>(() => Warming().Begin(InitProtocolTests.Start("a")));
+        Assert.Throws<InvalidOperationException>(() => Warming().Begin(InitFrames.Start("a")));
         Assert.Throws<InvalidOperationException>(() => Warming().BeginWarmUp());
         Assert.Throws<InvalidOperationException>(() => Begun().BeginWarmUp());
         Assert.Throws<InvalidOperationException>(() => new InitConversation().BeginWarmUp());
         WarmedUp().BeginWarmUp();
-        WarmedUp().Begin(InitProtocolTests.Start("a"));
+        WarmedUp().Begin(InitFrames.Start("a"));
     }
 
     private static InitConversation Warming()
@@ -194,14 +194,14 @@ public sealed class InitConversationTests
     private static InitConversation Begun(InitOutputs? outputs = null)
     {
         InitConversation conversation = Ready();
-        conversation.Begin(InitProtocolTests.Start("a") with { Outputs = outputs ?? Outputs });
+        conversation.Begin(InitFrames.Start("a") with { Outputs = outputs ?? Outputs });
         return conversation;
     }
 
     private static InitConversation Running(InitOutputs? outputs)
     {
         InitConversation conversation = Ready();
-        conversation.Begin(InitProtocolTests.Start("a") with { Outputs = outputs });
+        conversation.Begin(InitFrames.Start("a") with { Outputs = outputs });
         conversation.Accept(new InitStarted());
         return conversation;
     }
@@ -210,7 +210,7 @@ public sealed class InitConversationTests
     private static InitConversation Changed()
     {
         InitConversation conversation = Ready();
-        conversation.Begin(InitProtocolTests.Start("a") with { Outputs = Outputs, ChangeBytes = 4, ChangeEntries = 2 });
+        conversation.Begin(InitFrames.Start("a") with { Outputs = Outputs, ChangeBytes = 4, ChangeEntries = 2 });
         Feed(conversation, new InitStarted(), new InitEnded { ExitCode = 0 }, new InitOutputDirectory("d", 0), new InitOutputFile("d/f", 0, 0, default), new InitOutputDone());
         return conversation;
     }

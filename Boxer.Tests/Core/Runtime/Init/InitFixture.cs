@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 
-/// <summary>A root with busybox and the attack program, and what this machine can do.</summary>
+/// <summary>Root directory with busybox and the attack program.</summary>
 public sealed class InitFixture : IDisposable
 {
     private static readonly string[] Applets =
@@ -17,7 +17,7 @@ public sealed class InitFixture : IDisposable
             return;
         }
 
-        // A temporary directory is for its owner; the root of a sandbox is for every user in it.
+        // Only its owner can enter a temporary directory, but every user of the sandbox must be able to enter the root.
         File.SetUnixFileMode(Root, (UnixFileMode)0x1ED);
         Directory.CreateDirectory(Path.Combine(Root, "bin"));
         foreach (string name in (string[])["proc", "dev", "etc", "home", ".boxer"])
@@ -39,12 +39,12 @@ public sealed class InitFixture : IDisposable
         File.SetUnixFileMode(Path.Combine(Root, "bin", "unknown-format"), (UnixFileMode)0x1ED);
     }
 
-    /// <summary>Why nothing real can be run here; null where it can.</summary>
+    /// <summary>Reason why this machine cannot run the tests, or null.</summary>
     public string? Unable { get; }
 
     public string Root { get; } = Directory.CreateTempSubdirectory("boxer-init-root-").FullName;
 
-    // Not Directory.Delete: damaged frames leave names that are not UTF-8.
+    // Not Directory.Delete: tests with damaged frames create names that are not UTF-8.
     public void Dispose() => Run("rm", "-rf", "--", Root);
 
     internal static void Copy(string from, string to)

@@ -4,7 +4,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 
-/// <summary><c>boxer-init launch</c>, the step between this process and the sandbox's runtime.</summary>
+/// <summary><c>boxer-init launch</c> (boxer-launch.c), the step between this process and the sandbox's runtime.</summary>
 public sealed class InitLaunchTests : IDisposable
 {
     private readonly string _directory = Directory.CreateTempSubdirectory("boxer-init-launch-").FullName;
@@ -22,7 +22,7 @@ public sealed class InitLaunchTests : IDisposable
 
     [Theory]
     [MemberData(nameof(BadCommandLines))]
-    public async Task Command_line_that_is_wrong_is_refused(string fault, string[] arguments)
+    public async Task Launch_rejects_a_wrong_command_line(string fault, string[] arguments)
     {
         (int code, _, string stderr) = await RunAsync(arguments);
         Assert.Equal(125, code);
@@ -33,21 +33,21 @@ public sealed class InitLaunchTests : IDisposable
     [InlineData("boxer-init: exec /missing/program: No such file or directory\n", "--", "/missing/program")]
     [InlineData("boxer-init: join cgroup /missing/procs: No such file or directory\n", "--cgroup", "/missing/procs", "--", "true")]
     [InlineData("boxer-init: join network namespace /missing/net: No such file or directory\n", "--netns", "/missing/net", "--", "true")]
-    public async Task Step_that_fails_is_named_in_one_line(string expected, params string[] arguments)
+    public async Task Launch_names_a_failed_step_in_one_line(string expected, params string[] arguments)
     {
         (int code, _, string stderr) = await RunAsync(["launch", .. arguments]);
         Assert.Equal((125, expected), (code, stderr));
     }
 
     [Fact]
-    public async Task Program_gets_its_arguments_and_its_exit_code_is_passed_on()
+    public async Task Launch_passes_arguments_to_the_program_and_its_exit_code_back()
     {
         (int code, string stdout, _) = await RunAsync(["launch", "--", "sh", "-c", "echo \"$1\"; exit 7", "sh", "a b"]);
         Assert.Equal((7, "a b\n"), (code, stdout));
     }
 
     [Fact]
-    public async Task Each_cgroup_is_written_to()
+    public async Task Launch_joins_each_cgroup()
     {
         string[] procs = [Path.Combine(_directory, "one"), Path.Combine(_directory, "two")];
         foreach (string file in procs)
@@ -61,15 +61,15 @@ public sealed class InitLaunchTests : IDisposable
     }
 
     [Fact]
-    public async Task Signals_are_as_a_program_expects_them()
+    public async Task Launch_resets_signals()
     {
-        // .NET ignores SIGPIPE, and so would whatever it starts.
+        // .NET ignores SIGPIPE, and its children inherit that.
         (_, string stdout, _) = await RunAsync(["launch", "--", "sh", "-c", "grep -E 'Sig(Ign|Blk)' /proc/self/status"]);
         Assert.Equal("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n", stdout);
     }
 
     [Fact]
-    public async Task Descriptors_from_n_on_are_closed()
+    public async Task Launch_closes_descriptors_from_n_on()
     {
         string program = InitBinary.Find();
         (int code, string stdout, _) = await RunProcessAsync("sh", ["-c", "exec 3</dev/null 4</dev/null 9</dev/null; exec \"$0\" launch --fds 4 -- sh -c 'for i in 3 4 9; do [ -e /proc/$$/fd/$i ] && echo $i; done; exit 0'", program]);
@@ -77,7 +77,7 @@ public sealed class InitLaunchTests : IDisposable
     }
 
     [Fact]
-    public async Task Sysctls_are_hidden_from_the_program_alone()
+    public async Task Launch_hides_sysctls_only_from_the_program()
     {
         if (Environment.UserName != "root")
         {
@@ -90,7 +90,7 @@ public sealed class InitLaunchTests : IDisposable
     }
 
     [Fact]
-    public async Task Attributes_are_hidden_from_the_program_and_its_children_where_a_descriptor_is_asked()
+    public async Task Launch_hides_attributes_from_the_program_and_its_children_for_calls_with_a_descriptor()
     {
         string file = Path.Join(_directory, "file");
         await File.WriteAllTextAsync(file, "", TestContext.Current.CancellationToken);

@@ -7,17 +7,17 @@ using Boxer.Runtime.Init;
 namespace Boxer.Tests.Core.Runtime.Init;
 
 /// <summary>
-/// boxer-init built with the address and undefined-behaviour sanitizers, as PID 1 of namespaces of this machine: whatever the
-/// host sends, it reports or exits, and is never killed by a signal of its own making.
+/// boxer-init built with the address and undefined-behaviour sanitizers, as PID 1 of namespaces of this machine. Whatever the host sends, it
+/// reports a fault or exits, and never crashes.
 /// </summary>
 public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFixture>
 {
     private const int Rounds = 60;
 
     [Fact]
-    public async Task Run_is_the_same_on_linux()
+    public async Task Start_and_go_run_a_command_on_linux_as_in_gvisor()
     {
-        // The root is shared with the other tests here, whose files stay in it. What is above it is this machine's.
+        // The tests of this class share the root, and their files stay in it. Its parent directory belongs to this machine.
         string above = Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(fixture.Root))!;
         string before = InitFixture.Run("stat", "-c", "%u %g %a", above);
         await using InitSandbox sandbox = await BootAsync();
@@ -33,7 +33,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     }
 
     [Fact]
-    public async Task A_workspace_is_filled_without_a_step_over_a_link()
+    public async Task Tree_frames_fill_the_workspace_and_follow_no_link()
     {
         await using InitSandbox sandbox = await BootAsync();
         await sandbox.Channel.StartAsync(WorkspaceStart("sh", "-c", "cat copy; stat -c %a:%Y copy d; readlink l; echo x >> d/f; ln -s f d/m"), TestContext.Current.CancellationToken);
@@ -63,7 +63,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     [InlineData("TreeCopy", "copy", "missing", 2)]
     [InlineData("TreeFile", "missing/f", null, 2)]
     [InlineData("TreeFile", "d", null, 21)]
-    public async Task An_entry_over_a_link_or_a_directory_fails_by_its_path(string frame, string path, string? other, int errno)
+    public async Task Tree_frames_over_a_link_or_a_directory_fail_with_their_path(string frame, string path, string? other, int errno)
     {
         await using InitSandbox sandbox = await BootAsync();
         await sandbox.Channel.StartAsync(WorkspaceStart("true"), TestContext.Current.CancellationToken);
@@ -93,7 +93,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     };
 
     [Fact]
-    public async Task Frames_in_wrong_order_are_faults()
+    public async Task Frames_in_the_wrong_order_are_faults()
     {
         foreach (byte[] frame in (byte[][])
             [
@@ -121,7 +121,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     }
 
     [Fact]
-    public async Task Kill_before_go_just_ends_it()
+    public async Task Kill_before_go_exits()
     {
         await using InitSandbox sandbox = await BootAsync();
         await sandbox.Channel.StartAsync(Start("true"), TestContext.Current.CancellationToken);
@@ -131,7 +131,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     }
 
     [Fact]
-    public async Task Garbage_and_damaged_frames_never_crash_or_hang_it()
+    public async Task Garbage_and_damaged_frames_never_crash_or_hang_pid_1()
     {
         const int Seed = 20_261_123;
         var random = new Random(Seed);
@@ -148,7 +148,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     }
 
     [Fact]
-    public async Task Program_refuses_to_be_anything_but_pid_1()
+    public async Task Program_exits_if_it_is_not_pid_1()
     {
         Skip();
         using var process = Process.Start(new ProcessStartInfo(InitBinary.Find()) { RedirectStandardError = true, UseShellExecute = false })!;
@@ -209,7 +209,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
         }
         catch (SocketException exception) when (exception.SocketErrorCode == SocketError.ConnectionReset)
         {
-            // It closed with frames of ours unread.
+            // PID 1 closed the socket with unread frames of the test.
         }
 
         return Encoding.Latin1.GetString(all.ToArray());
@@ -228,7 +228,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
         return await InitSandbox.StartNativeAsync(fixture.Root);
     }
 
-    // With the sanitizers where the compiler has them, and with the libraries that they need.
+    // Installs the program with the sanitizers and their libraries, if the compiler has them.
     private static void Install(string root)
     {
         string target = Built(root);

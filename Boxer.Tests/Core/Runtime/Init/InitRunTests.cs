@@ -10,7 +10,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     [Theory]
     [InlineData(65534u)]
     [InlineData(0u)]
-    public async Task Run_finds_what_start_says(uint user)
+    public async Task Start_prepares_everything_that_the_command_finds(uint user)
     {
         InitRun run = await RunAsync(
             InitSandbox.Start(user, "sh", "-c", """
@@ -67,42 +67,42 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     [InlineData("not-executable", 13)]
     [InlineData("/etc", 13)]
     [InlineData("unknown-format", 8)]
-    public async Task Program_that_cannot_be_executed_is_named_with_its_errno(string program, int errno)
+    public async Task NotStarted_has_the_errno_of_a_program_that_cannot_be_executed(string program, int errno)
     {
         InitRun run = await RunAsync(InitSandbox.Start(65534, program));
         Assert.Equal([new InitNotStarted(InitStage.Execute, errno)], run.Events);
     }
 
     [Fact]
-    public async Task Directory_that_cannot_be_entered_is_named_with_its_errno()
+    public async Task NotStarted_has_the_errno_of_a_working_directory_that_cannot_be_entered()
     {
         InitRun run = await RunAsync(InitSandbox.Start(65534, "true") with { WorkingDirectory = "/bin/sh/x" });
         Assert.Equal([new InitNotStarted(InitStage.WorkingDirectory, 20)], run.Events);
     }
 
     [Fact]
-    public async Task Exit_code_127_is_not_a_missing_program()
+    public async Task Ended_distinguishes_exit_code_127_from_a_missing_program()
     {
         InitRun run = await RunAsync(InitSandbox.Start(65534, "sh", "-c", "exit 127"));
         Assert.Equal(127, run.Ended?.ExitCode);
     }
 
     [Fact]
-    public async Task Death_by_signal_is_told_apart_from_an_exit_code()
+    public async Task Ended_distinguishes_a_signal_from_an_exit_code()
     {
         InitRun run = await RunAsync(InitSandbox.Start(65534, "sh", "-c", "kill -SEGV $$"));
         Assert.Equal((null, 11), (run.Ended?.ExitCode, run.Ended?.Signal));
     }
 
     [Fact]
-    public async Task What_the_command_leaves_running_is_killed_before_the_end_is_reported()
+    public async Task Ended_comes_after_all_processes_of_the_command_were_killed()
     {
         InitRun run = await RunAsync(InitSandbox.Start(65534, "sh", "-c", "(while :; do echo x; sleep 0.01; done) & (sleep 1000 & sleep 1000) & exit 3"));
         Assert.Equal(3, run.Ended?.ExitCode);
     }
 
     [Fact]
-    public async Task Kill_ends_everything_and_is_reported()
+    public async Task Kill_ends_all_processes_and_reports_the_end()
     {
         Skip();
         await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
@@ -130,7 +130,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     }
 
     [Fact]
-    public async Task Host_that_goes_away_ends_the_sandbox()
+    public async Task Sandbox_ends_when_the_host_closes_the_socket()
     {
         Skip();
         await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
@@ -143,28 +143,28 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     }
 
     [Fact]
-    public async Task File_that_does_not_fit_is_named_and_nothing_is_started()
+    public async Task FileFailed_names_a_file_that_does_not_fit_and_the_command_does_not_start()
     {
         InitRun run = await RunAsync(InitSandbox.Start(65534, "true"), ("/dev/shm/big", false, new string('x', 9 << 20)), ("/job/other", false, "x"));
         Assert.Equal([new InitFileFailed("/dev/shm/big", 28)], run.Events);
     }
 
     [Fact]
-    public async Task File_in_place_of_a_directory_is_named()
+    public async Task FileFailed_names_a_file_in_place_of_a_directory()
     {
         InitRun run = await RunAsync(InitSandbox.Start(65534, "true"), ("/bin", false, "x"));
         Assert.Equal("/bin", Assert.IsType<InitFileFailed>(Assert.Single(run.Events)).Path);
     }
 
     [Fact]
-    public async Task Preparation_that_fails_is_a_fault_that_says_where()
+    public async Task Fault_names_the_failed_step_of_the_preparation()
     {
         InitRun run = await RunAsync(InitSandbox.Start(65534, "true") with { Tmpfs = [new("/bin/sh/x", 0x1ED, 0, 0)] });
         Assert.Equal(new InitFault("mount /bin/sh/x", 20), run.Events[0]);
     }
 
     [Fact]
-    public async Task Prepared_home_of_the_user_is_left_alone()
+    public async Task Start_does_not_mount_over_a_directory_of_kind_UnlessUsed_with_entries()
     {
         InitRun run = await RunAsync(
             InitSandbox.Start(0, "sh", "-c", "ls /bin/true; touch /full/x; stat -c %u /full") with
@@ -177,7 +177,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     }
 
     [Fact]
-    public async Task Full_memory_file_system_is_counted()
+    public async Task Ended_reports_a_full_tmpfs()
     {
         InitRun run = await RunAsync(InitSandbox.Start(65534, "sh", "-c", "cat /dev/zero > /tmp/x; exit 0"));
         Assert.True(run.Ended?.IsTmpfsFull);
@@ -185,7 +185,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     }
 
     [Fact]
-    public async Task Outputs_are_regular_files_within_bounds()
+    public async Task Outputs_are_regular_files_within_limits()
     {
         InitRun run = await RunAsync(
             InitSandbox.Start(65534, "sh", "-c", """
@@ -203,7 +203,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     }
 
     [Fact]
-    public async Task Walk_stops_at_the_entries_asked_for()
+    public async Task Outputs_stop_at_the_maximum_number_of_entries()
     {
         InitRun run = await RunAsync(InitSandbox.Start(65534, "sh", "-c", "cd /output; for i in $(yes x | head -150); do n=x$n; : > ${#n}; done"));
         Assert.Equal(100, run.Files().Count);
@@ -211,7 +211,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     }
 
     [Fact]
-    public async Task Output_directory_that_the_command_replaces_with_a_link_is_not_followed()
+    public async Task Outputs_do_not_follow_a_link_in_place_of_the_output_directory()
     {
         InitRun run = await RunAsync(InitSandbox.Start(0, "sh", "-c", "mv /output /elsewhere; ln -s /etc /output; echo kept > /elsewhere/a 2>/dev/null; exit 0"));
         Assert.DoesNotContain("hosts", run.Files().Keys);
@@ -221,7 +221,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     [InlineData(65534u, 0ul)]
     [InlineData(0u, 0ul)]
     [InlineData(0u, (ulong)InitCapabilities.All)]
-    public async Task Guest_gets_nowhere_against_pid_1(uint user, ulong capabilities)
+    public async Task Guest_cannot_attack_pid_1(uint user, ulong capabilities)
     {
         string[] command = capabilities == 0 ? ["attack"] : ["attack", "with-capabilities"];
         InitRun run = await RunAsync(InitSandbox.Start(user, command) with { Capabilities = (InitCapabilities)capabilities });
@@ -230,7 +230,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     }
 
     [Fact]
-    public async Task User_0_with_capabilities_can_do_what_packages_need_in_a_namespace_of_65536_ids()
+    public async Task User_0_with_capabilities_can_install_packages_in_a_namespace_of_65536_ids()
     {
         InitRun run = await RunAsync(
             InitSandbox.Start(0, "sh", "-c", "echo x > /tmp/f && chown 33:44 /tmp/f && chmod 600 /tmp/f && cat /tmp/f && stat -c '%u %g' /tmp/f && cat /proc/self/uid_map")
@@ -263,7 +263,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     [Theory]
     [InlineData(65534u)]
     [InlineData(0u)]
-    public async Task After_a_warm_up_a_run_is_as_without_it(uint user)
+    public async Task WarmUp_does_not_change_the_run(uint user)
     {
         Skip();
         await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
@@ -279,7 +279,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
         InitRun cold = await other.RunAsync(start);
         InitRun warm = await sandbox.RunAsync(start);
 
-        // Other process ids; all the rest alike.
+        // Only process ids differ.
         Assert.Equal(WithoutNumbers(cold.Stdout), WithoutNumbers(warm.Stdout));
         Assert.Equal(WithoutNumbers(cold.Stderr), WithoutNumbers(warm.Stderr));
         Assert.Equal(0, warm.Ended?.ExitCode);
@@ -292,7 +292,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     [InlineData(65534u, 0u)]
     [InlineData(0u, 65534u)]
     [InlineData(65534u, 1000u)]
-    public async Task A_run_may_want_something_else_than_the_warm_up(uint warmedUser, uint user)
+    public async Task WarmUp_may_differ_from_the_run(uint warmedUser, uint user)
     {
         Skip();
         CancellationToken cancellationToken = TestContext.Current.CancellationToken;
@@ -332,7 +332,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     [Theory]
     [InlineData(65534u)]
     [InlineData(0u)]
-    public async Task A_warm_up_leaves_the_limit_of_processes_as_it_is(uint user)
+    public async Task WarmUp_does_not_change_the_limit_of_processes(uint user)
     {
         Skip();
         const string Forks = "i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); echo $i; done";
@@ -348,7 +348,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
     }
 
     [Fact]
-    public async Task A_warm_up_that_does_not_end_can_be_given_up()
+    public async Task WarmUpAsync_can_be_cancelled()
     {
         Skip();
         await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);

@@ -7,8 +7,8 @@ using Boxer.Runtime.Init;
 namespace Boxer.Tests.Core.Runtime.Init;
 
 /// <summary>
-/// A real boxer-init as PID 1, under runsc or in namespaces of its own, with no more around it than these tests need. A Python
-/// launcher connects to a socket of ours and hands it on as descriptor 3.
+/// Real boxer-init as PID 1, under runsc or in Linux namespaces, with only the environment that these tests need. A Python launcher connects to
+/// a socket of the test and passes it on as descriptor 3.
 /// </summary>
 internal sealed class InitSandbox : IAsyncDisposable
 {
@@ -41,7 +41,7 @@ internal sealed class InitSandbox : IAsyncDisposable
 
     internal InitChannel Channel { get; }
 
-    /// <summary>What a run of the tests starts from: uid and gid, and the usual memory file systems.</summary>
+    /// <summary>Gets the usual run of the tests, with the given uid as user and group.</summary>
     internal static InitStart Start(uint user, params string[] arguments) => new()
     {
         Arguments = arguments,
@@ -61,7 +61,7 @@ internal sealed class InitSandbox : IAsyncDisposable
         CpuQuota = 100_000,
     };
 
-    /// <summary>Boots one under runsc and waits for its READY.</summary>
+    /// <summary>Boots a sandbox under runsc and waits for READY.</summary>
     internal static async Task<InitSandbox> BootAsync(string root)
     {
         string directory = Directory.CreateTempSubdirectory("boxer-init-").FullName;
@@ -99,7 +99,7 @@ internal sealed class InitSandbox : IAsyncDisposable
         return sandbox;
     }
 
-    /// <summary>Starts one as PID 1 of namespaces of this machine, inside <paramref name="root"/>, and waits for its READY.</summary>
+    /// <summary>Starts PID 1 in namespaces of this machine, in <paramref name="root"/>, and waits for READY.</summary>
     internal static async Task<InitSandbox> StartNativeAsync(string root)
     {
         InitSandbox sandbox = await LaunchAsync(
@@ -124,10 +124,10 @@ internal sealed class InitSandbox : IAsyncDisposable
         return await CollectAsync(start.Outputs is not null);
     }
 
-    /// <summary>Reads events to the end, closes the socket, and waits until the sandbox is gone.</summary>
+    /// <summary>Reads events to the end, closes the socket, and waits for the end of the sandbox.</summary>
     internal async Task<InitRun> CollectAsync(bool withOutputs = true)
     {
-        // Nothing here takes seconds; a PID 1 that is silent must fail its test and not hold up the others.
+        // No run takes seconds. A PID 1 that does not answer must fail its test without delaying the others.
         using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         var run = new InitRun();
         while (!run.IsOver && !(run.Ended is not null && !withOutputs))
@@ -143,7 +143,7 @@ internal sealed class InitSandbox : IAsyncDisposable
         return run;
     }
 
-    /// <summary>Waits until the process is gone, which must not take long.</summary>
+    /// <summary>Waits for the end of the process, for at most 60 s.</summary>
     internal async Task<int> WaitAsync()
     {
         await _process.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
@@ -202,7 +202,7 @@ internal sealed class InitSandbox : IAsyncDisposable
     }
 }
 
-/// <summary>All that one run said.</summary>
+/// <summary>Events and output of one run.</summary>
 internal sealed class InitRun
 {
     private readonly List<InitEvent> _events = [];

@@ -5,7 +5,7 @@ using Boxer.Runtime.Init;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 
-/// <summary>PROTOCOL.md names the frames, versions, stages, reasons and bounds that both sides have.</summary>
+/// <summary>PROTOCOL.md has the frames, versions, stages, reasons and limits of both sides.</summary>
 public sealed partial class ProtocolPageTests
 {
     private static readonly string Page = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "docs", "PROTOCOL.md"));
