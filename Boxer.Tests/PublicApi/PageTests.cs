@@ -92,15 +92,32 @@ public sealed partial class PageTests
         Assert.Empty(named.Where(name => !known.Contains(name)).Distinct(StringComparer.Ordinal));
     }
 
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void Links_lead_to_files_and_headings(string page)
+    {
+        string root = Checkout();
+        string folder = Path.GetDirectoryName(Path.Combine(root, page))!;
+        IEnumerable<string> links = Link().Matches(Fenced().Replace(File.ReadAllText(Path.Combine(Pages, page)), "")).Select(link => link.Groups["target"].Value)
+            .Where(link => !link.StartsWith("https://", StringComparison.Ordinal));
+
+        Assert.All(links, link =>
+        {
+            string[] parts = link.Split('#');
+            string target = parts[0].Length == 0 ? Path.Combine(root, page) : Path.Combine(folder, parts[0]);
+            Assert.True(Path.Exists(target), $"{link} does not exist.");
+            Assert.True(parts.Length == 1 || Anchors(File.ReadAllText(target)).Contains(parts[1], StringComparer.Ordinal), $"{link} names no heading.");
+        });
+
+        // The anchor of a heading is its text in lower case: spaces become hyphens, and punctuation is left out.
+        static IEnumerable<string> Anchors(string text) => Heading().Matches(Fenced().Replace(text, ""))
+            .Select(heading => string.Concat(heading.Groups["text"].Value.ToLowerInvariant().Where(letter => char.IsLetterOrDigit(letter) || letter is ' ' or '-' or '_')).Replace(' ', '-'));
+    }
+
     [Fact]
     public void The_map_of_CONTRIBUTING_has_every_folder()
     {
-        string root = AppContext.BaseDirectory;
-        while (!File.Exists(Path.Combine(root, "Boxer.Core.sln")))
-        {
-            root = Path.GetDirectoryName(root) ?? throw new InvalidOperationException("These tests run in a checkout.");
-        }
-
+        string root = Checkout();
         string map = File.ReadAllText(Path.Combine(Pages, "CONTRIBUTING.md"));
         string[] rows = [.. MapRow().Matches(map).Select(row => row.Groups[1].Value)];
         string[] product = ["Boxer.Core", "Boxer.Network", "Boxer.Hosting", "Boxer.AspNetCore", "Boxer.Testing"];
@@ -119,6 +136,17 @@ public sealed partial class PageTests
         string RowOf(string folder) => map.Split('\n').FirstOrDefault(line => line.StartsWith($"| `{folder}/` |", StringComparison.Ordinal)) ?? "";
     }
 
+    private static string Checkout()
+    {
+        string root = AppContext.BaseDirectory;
+        while (!File.Exists(Path.Combine(root, "Boxer.Core.sln")))
+        {
+            root = Path.GetDirectoryName(root) ?? throw new InvalidOperationException("These tests run in a checkout.");
+        }
+
+        return root;
+    }
+
     private static string Usings() => string.Concat(
         Product.SelectMany(assembly => assembly.ExportedTypes).Select(type => type.Namespace!)
             .Concat(["System", "System.Collections.Generic", "System.IO", "System.Linq", "System.Net", "System.Net.Http", "System.Threading", "System.Threading.Tasks"])
@@ -127,6 +155,15 @@ public sealed partial class PageTests
 
     [GeneratedRegex("```csharp\n(?<code>.*?)```", RegexOptions.Singleline, 1000)]
     private static partial Regex Block();
+
+    [GeneratedRegex("```.*?```", RegexOptions.Singleline, 1000)]
+    private static partial Regex Fenced();
+
+    [GeneratedRegex(@"\]\((?<target>[^)\s]+)\)", RegexOptions.None, 1000)]
+    private static partial Regex Link();
+
+    [GeneratedRegex("^#+ (?<text>.+)$", RegexOptions.Multiline, 1000)]
+    private static partial Regex Heading();
 
     [GeneratedRegex("`(?<name>[^`\n]+)`", RegexOptions.None, 1000)]
     private static partial Regex CodeMark();
