@@ -1,13 +1,13 @@
 namespace Boxer.Networking;
 
-/// <summary>An <see cref="EgressPolicy"/> whose rules were parsed.</summary>
-/// <param name="Allow">Destinations that may be reached; <see langword="null"/>: all public ones.</param>
-/// <param name="Deny">Destinations that may not be reached.</param>
+/// <summary>An <see cref="EgressPolicy"/> with parsed rules.</summary>
+/// <param name="Allow">Allowed destinations; <see langword="null"/>: all public ones.</param>
+/// <param name="Deny">Denied destinations.</param>
 /// <param name="BandwidthBitsPerSecond">Bits per second in each direction, or <see langword="null"/> for no limit.</param>
 /// <param name="QuotaBytes">Bytes in both directions together, or <see langword="null"/> for no limit.</param>
 internal sealed record CheckedEgress(IReadOnlyList<EgressRule>? Allow, IReadOnlyList<EgressRule> Deny, long? BandwidthBitsPerSecond, long? QuotaBytes)
 {
-    /// <summary>The policy that the options have by default: all public destinations.</summary>
+    /// <summary>The default policy of the options: all public destinations.</summary>
     internal static CheckedEgress Public { get; } = new(null, [], null, null);
 
     /// <summary>Parses the rules of a policy.</summary>

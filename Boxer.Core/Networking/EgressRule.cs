@@ -5,7 +5,7 @@ using System.Net.Sockets;
 
 namespace Boxer.Networking;
 
-/// <summary>A rule of an <see cref="EgressPolicy"/>, parsed: a range of addresses or a domain, with protocols and ports.</summary>
+/// <summary>A parsed rule of an <see cref="EgressPolicy"/>: an address range or a domain, with protocols and ports.</summary>
 public sealed class EgressRule
 {
     private const int MaxDomain = 253;
@@ -21,29 +21,29 @@ public sealed class EgressRule
         Ports = ports;
     }
 
-    /// <summary>The rule as it was written.</summary>
+    /// <summary>The text of the rule.</summary>
     public string Text { get; }
 
-    /// <summary>Its protocols.</summary>
+    /// <summary>The protocols that the rule matches.</summary>
     public EgressProtocols Protocols { get; }
 
-    /// <summary>Its addresses, or <see langword="null"/> where it names a domain.</summary>
+    /// <summary>The address range; <see langword="null"/> for a domain rule.</summary>
     public IPNetwork? Range { get; }
 
-    /// <summary>Its domain in lower case, A-labels and no dot at the end (RFC 5890), or <see langword="null"/> where it names addresses.</summary>
+    /// <summary>The domain in lower case, with A-labels (RFC 5890) and without a dot at the end; <see langword="null"/> for an address rule.</summary>
     public string? Domain { get; }
 
-    /// <summary>Whether it matches only names below <see cref="Domain"/>, and not the domain itself.</summary>
+    /// <summary>Whether the rule matches only names below <see cref="Domain"/>, and not the domain itself.</summary>
     public bool IncludesOnlySubdomains { get; }
 
-    /// <summary>Its ports; empty: all.</summary>
+    /// <summary>The ports that the rule matches; empty: all ports.</summary>
     public IReadOnlyList<PortRange> Ports { get; }
 
-    // A denial without protocol and ports covers ICMP and tunnels too.
-    internal bool IsForAll => Ports.Count == 0 && Protocols == (EgressProtocols.Tcp | EgressProtocols.Udp);
+    // As a denial, such a rule also matches ICMP and tunnels.
+    internal bool HasNoProtocolAndPorts => Ports.Count == 0 && Protocols == (EgressProtocols.Tcp | EgressProtocols.Udp);
 
-    /// <summary>Whether its domain matches a name. <see langword="false"/> for a rule of addresses.</summary>
-    /// <param name="name">A domain name in lower case without a dot at the end.</param>
+    /// <summary>Whether the domain of the rule matches a name; <see langword="false"/> for an address rule.</summary>
+    /// <param name="name">A domain name in lower case, without a dot at the end.</param>
     public bool MatchesName(string name)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -53,17 +53,18 @@ public sealed class EgressRule
                 : name == Domain);
     }
 
-    /// <summary>Whether its range has an address.</summary>
+    /// <summary>Whether the range of the rule contains an address; <see langword="false"/> for a domain rule.</summary>
     internal bool MatchesAddress(IPAddress address) => Range is { } range && range.Contains(address);
 
-    /// <summary>Whether it is for a port of one protocol.</summary>
+    /// <summary>Whether the rule matches a port of a protocol.</summary>
     internal bool MatchesPort(EgressProtocols protocol, int port) =>
         (Protocols & protocol) != EgressProtocols.None && (Ports.Count == 0 || Ports.Any(range => range.First <= port && port <= range.Last));
 
     /// <summary>Parses a rule.</summary>
     /// <param name="text">The rule.</param>
-    /// <param name="rule">The rule, if there is no error.</param>
-    /// <param name="error">What is wrong and what to do, as a sentence without a subject.</param>
+    /// <param name="rule">The rule; <see langword="null"/> if the text is malformed.</param>
+    /// <param name="error">The fault and its remedy, as a sentence without a subject; <see langword="null"/> if there is none.</param>
+    /// <returns>Whether the text is a rule.</returns>
     public static bool TryParse(string? text, [NotNullWhen(true)] out EgressRule? rule, [NotNullWhen(false)] out string? error)
     {
         rule = null;
@@ -73,34 +74,35 @@ public sealed class EgressRule
             return false;
         }
 
-        EgressProtocols protocols = EgressProtocols.Tcp | EgressProtocols.Udp;
-        string rest = text;
-        int scheme = text.IndexOf("://", StringComparison.Ordinal);
-        if (scheme >= 0)
-        {
-            rest = text[(scheme + 3)..];
-            switch (text[..scheme])
-            {
-                case "tcp":
-                    protocols = EgressProtocols.Tcp;
-                    break;
-                case "udp":
-                    protocols = EgressProtocols.Udp;
-                    break;
-                default:
-                    error = $"has the protocol '{text[..scheme]}'; use tcp:// or udp://, or leave it out for both.";
-                    return false;
-            }
-        }
-
-        (string destination, string? portText, error) = Split(rest);
-        if (error is not null)
+        if (!TryTakeProtocols(text, out EgressProtocols protocols, out string rest, out error))
         {
             return false;
         }
 
-        List<PortRange> ports = [];
-        foreach (string item in portText?.Split(',') ?? [])
+        (string destination, string? portText, error) = SplitPorts(rest);
+        return error is null
+            && TryParsePorts(portText, out List<PortRange> ports, out error)
+            && TryCreate(text, protocols, destination, ports, out rule, out error);
+    }
+
+    private static bool TryTakeProtocols(string text, out EgressProtocols protocols, out string rest, [NotNullWhen(false)] out string? error)
+    {
+        int scheme = text.IndexOf("://", StringComparison.Ordinal);
+        rest = scheme < 0 ? text : text[(scheme + 3)..];
+        protocols = scheme < 0 ? EgressProtocols.Tcp | EgressProtocols.Udp : text[..scheme] switch
+        {
+            "tcp" => EgressProtocols.Tcp,
+            "udp" => EgressProtocols.Udp,
+            _ => EgressProtocols.None,
+        };
+        error = protocols == EgressProtocols.None ? $"has the protocol '{text[..scheme]}'; use tcp:// or udp://, or leave it out for both." : null;
+        return error is null;
+    }
+
+    private static bool TryParsePorts(string? text, out List<PortRange> ports, [NotNullWhen(false)] out string? error)
+    {
+        ports = [];
+        foreach (string item in text?.Split(',') ?? [])
         {
             if (!PortRange.TryParse(item, out PortRange range))
             {
@@ -111,10 +113,11 @@ public sealed class EgressRule
             ports.Add(range);
         }
 
-        return TryMake(text, protocols, destination, ports, out rule, out error);
+        error = null;
+        return true;
     }
 
-    private static (string Destination, string? Ports, string? Error) Split(string rest)
+    private static (string Destination, string? Ports, string? Error) SplitPorts(string rest)
     {
         if (rest.StartsWith('['))
         {
@@ -122,14 +125,14 @@ public sealed class EgressRule
             return close < 0 ? ("", null, "has a '[' without ']'; write an IPv6 address with a port as [2001:db8::1]:443.")
                 : close == rest.Length - 1 ? (rest[1..close], null, null)
                 : rest[close + 1] == ':' ? (rest[1..close], rest[(close + 2)..], null)
-                : ("", null, "has something else than ':' after ']'; write [2001:db8::/64]:443.");
+                : ("", null, "has a character other than ':' after ']'; write [2001:db8::/64]:443.");
         }
 
         int first = rest.IndexOf(':', StringComparison.Ordinal);
         return first >= 0 && first == rest.LastIndexOf(':') ? (rest[..first], rest[(first + 1)..], null) : (rest, null, null);
     }
 
-    private static bool TryMake(
+    private static bool TryCreate(
         string text, EgressProtocols protocols, string destination, List<PortRange> ports, [NotNullWhen(true)] out EgressRule? rule, [NotNullWhen(false)] out string? error)
     {
         rule = null;
@@ -174,15 +177,15 @@ public sealed class EgressRule
             return true;
         }
 
-        // The parser clears bits after the prefix; whoever wrote them meant something else.
+        // The parser clears bits after the prefix. Reject them, because the range is not the one that was meant.
         return IPNetwork.TryParse(text, out range) && range.BaseAddress.Equals(address);
     }
 
-    // No scope, and no IPv4 in IPv6, which would be another address to the firewall.
+    // A scope is not part of a rule. An IPv4-mapped IPv6 address would be another address to the firewall.
     private static bool IsPlain(IPAddress address) =>
         address.AddressFamily == AddressFamily.InterNetwork || (address.ScopeId == 0 && !address.IsIPv4MappedToIPv6);
 
-    // The parser takes 1 and 1.2 for addresses too.
+    // The parser also accepts 1 and 1.2 as addresses.
     private static bool IsWhole(string text, IPAddress address) =>
         address.AddressFamily != AddressFamily.InterNetwork || text.Count(character => character == '.') == 3;
 
@@ -199,11 +202,11 @@ public sealed class EgressRule
     public override string ToString() => Text;
 }
 
-/// <summary>Protocols over IP.</summary>
+/// <summary>Protocols that an egress rule matches.</summary>
 [Flags]
 public enum EgressProtocols
 {
-    /// <summary>None.</summary>
+    /// <summary>Neither TCP nor UDP.</summary>
     None = 0,
 
     /// <summary>TCP.</summary>
@@ -213,9 +216,9 @@ public enum EgressProtocols
     Udp = 2,
 }
 
-/// <summary>Ports from <paramref name="First"/> to <paramref name="Last"/>, both included.</summary>
-/// <param name="First">The first, from 1.</param>
-/// <param name="Last">The last, to 65,535.</param>
+/// <summary>A range of ports.</summary>
+/// <param name="First">The first port; at least 1.</param>
+/// <param name="Last">The last port, included; at most 65,535.</param>
 [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
 public readonly record struct PortRange(ushort First, ushort Last)
 {

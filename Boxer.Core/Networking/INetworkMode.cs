@@ -1,16 +1,16 @@
 namespace Boxer.Networking;
 
 /// <summary>
-/// A network mode: gives each sandbox its network. Applications register their own modes; a request names one by <see cref="Name"/>.
-/// Implementations are safe for concurrent use. Everything that they need is public; docs/network.md has an example.
+/// A network mode: gives each sandbox its network. Applications can register their own modes; a request names one by <see cref="Name"/>.
+/// Implementations must be safe for concurrent use. See docs/network.md for an example.
 /// </summary>
 public interface INetworkMode
 {
-    /// <summary>The name that requests use: 1 to 32 lower-case letters, digits and <c>-</c>, the first a letter. It does not change.</summary>
+    /// <summary>The name that requests use: 1 to 32 lower-case letters, digits and <c>-</c>, starting with a letter. It must not change.</summary>
     string Name { get; }
 
     /// <summary>
-    /// Whether sandboxes of this mode are booted ahead and wait for a run. If <see langword="false"/>, each run boots its own.
+    /// Whether the pool may keep booted sandboxes of this mode. If <see langword="false"/>, each run boots a sandbox of its own.
     /// </summary>
     bool SupportsPooling { get; }
 
@@ -21,15 +21,15 @@ public interface INetworkMode
     bool SupportsEgressPolicy => false;
 
     /// <summary>
-    /// Whether a sandbox of this mode is frozen while it waits in the pool or for processors. A frozen sandbox takes no processor time, and answers
-    /// nothing on its network. One that is not frozen takes 2 to 5 % of a processor.
+    /// Whether a sandbox of this mode is frozen while it is in the pool or waits for processors. A frozen sandbox uses no processor time and does not
+    /// respond on its network. A sandbox that is not frozen uses 2 to 5 % of a processor.
     /// <value>Default <see langword="true"/>.</value>
     /// </summary>
     bool SupportsFreeze => true;
 
     /// <summary>
-    /// Removes leftovers of dead processes of this mode, and nothing of living ones. Called when a runner starts. An exception is logged, and the
-    /// start goes on.
+    /// Removes leftovers of dead processes that used this mode, and nothing of living ones. Called when a runner starts. An exception is logged and
+    /// does not stop the start.
     /// </summary>
     /// <param name="cancellationToken">Cancels the removal; the next start tries again.</param>
     Task ReconcileAsync(CancellationToken cancellationToken) => Task.CompletedTask;
@@ -42,27 +42,27 @@ public interface INetworkMode
     string? GetUnavailableReason();
 
     /// <summary>
-    /// Creates the network of one sandbox, with all traffic dropped. Called before the sandbox boots; with <see cref="SupportsPooling"/>, the sandbox
-    /// may then wait for hours.
+    /// Creates the network of one sandbox, with all traffic dropped. Called before the sandbox boots. With <see cref="SupportsPooling"/>, the sandbox
+    /// may stay in the pool for hours.
     /// </summary>
     /// <param name="sandboxId">The identifier of the sandbox, unique on this host: <c>boxer-</c> and a UUID.</param>
     /// <param name="cancellationToken">Cancels the creation; everything that was created is removed.</param>
     /// <exception cref="SandboxCapacityException">
-    /// There is no room for another network now. Waiting sandboxes of the mode are then destroyed for the run, and this is called again; without
-    /// any, the run fails with the exception.
+    /// No further network can be created now. The runner then evicts pooled sandboxes of the mode and calls this method again. If there are none, the
+    /// run fails with the exception.
     /// </exception>
     Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken);
 }
 
-/// <summary>The network of one sandbox. Disposing it removes everything; it is disposed once the sandbox is gone.</summary>
+/// <summary>The network of one sandbox. Disposing it removes the network. It is disposed after the sandbox has ended.</summary>
 public interface INetworkAttachment : IAsyncDisposable
 {
     /// <summary>How the runtime joins it.</summary>
     NetworkConfiguration Runtime { get; }
 
     /// <summary>
-    /// Whether a waiting sandbox with this network can still serve a run; otherwise it is destroyed. Read once a second for each waiting sandbox and
-    /// when a run takes one: an implementation starts no process and waits for nothing.
+    /// Whether a pooled sandbox with this network can still serve a run; otherwise it is evicted. Read once a second for each pooled sandbox and when
+    /// a run takes one, so it must return at once and start no process.
     /// <value>Default <see langword="true"/>.</value>
     /// </summary>
     bool IsUsable => true;
@@ -73,7 +73,7 @@ public interface INetworkAttachment : IAsyncDisposable
     /// does not start.
     /// </param>
     /// <param name="cancellationToken">Cancels the run; its command does not start.</param>
-    /// <returns>The files that tell the command about its network: <see cref="GuestNetwork.Create"/>.</returns>
+    /// <returns>The files that configure host names and DNS for the command: see <see cref="GuestNetwork.Create"/>.</returns>
     Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken);
 
     /// <summary>

@@ -5,9 +5,9 @@ internal static class NetworkName
 {
     private const int MaxLength = 32;
 
-    /// <summary>Checks the name of a mode, which is a label of metrics and part of a JSON body too.</summary>
+    /// <summary>Checks the name of a mode. It is also a label of metrics and part of JSON bodies.</summary>
     /// <returns><paramref name="name"/>.</returns>
-    /// <exception cref="ArgumentException">It is none.</exception>
+    /// <exception cref="ArgumentException">The name is invalid.</exception>
     internal static string Check(string? name) =>
         name is { Length: > 0 and <= MaxLength } && char.IsAsciiLetterLower(name[0]) && name.All(character => char.IsAsciiLetterLower(character) || char.IsAsciiDigit(character) || character == '-')
             ? name

@@ -5,8 +5,8 @@ using Boxer.Common;
 namespace Boxer.Networking;
 
 /// <summary>
-/// The policy of one run's network: the operator's <see cref="EgressPolicy"/> and the request's, parsed. A destination must be let through by
-/// every layer.
+/// The network policy of one run: the <see cref="EgressPolicy"/> of the operator and that of the request, parsed. A destination must be allowed
+/// by every layer.
 /// </summary>
 public sealed class NetworkPolicy
 {
@@ -22,26 +22,26 @@ public sealed class NetworkPolicy
         FiltersNames = layers.Any(layer => layer.Allow is not null || layer.Deny.Any(rule => rule.Domain is not null));
     }
 
-    /// <summary>The policies that hold, the operator's first; one or two.</summary>
+    /// <summary>The policies that apply, the operator's first; one or two.</summary>
     public IReadOnlyList<EgressLayer> Layers { get; }
 
-    /// <summary>Bits per second in each direction, or <see langword="null"/> for no limit.</summary>
+    /// <summary>Maximum bandwidth in each direction, in bits per second; <see langword="null"/>: no limit.</summary>
     public long? BandwidthBitsPerSecond { get; }
 
-    /// <summary>Bytes in both directions together, or <see langword="null"/> for no limit.</summary>
+    /// <summary>Maximum traffic in both directions together, in bytes; <see langword="null"/>: no limit.</summary>
     public long? QuotaBytes { get; }
 
     /// <summary>
-    /// Whether the mode has to answer names itself, by <see cref="AllowsName"/>: a policy has a list of allowed destinations, or denies a domain.
-    /// Ports 53 (DNS) and 853 (DNS over TLS) of other machines are closed then.
+    /// Whether the mode must answer DNS queries itself, according to <see cref="AllowsName"/>, because a layer has a list of allowed destinations or
+    /// denies a domain. Ports 53 (DNS) and 853 (DNS over TLS) of other machines are then denied.
     /// </summary>
     public bool FiltersNames { get; }
 
     /// <summary>Combines the policies of the operator and of a request, as a run does.</summary>
-    /// <param name="configured">The operator's: <see cref="BoxerOptions.Egress"/>.</param>
-    /// <param name="requested">The request's: <see cref="SandboxRequest.Egress"/>; <see langword="null"/> for none.</param>
+    /// <param name="configured">The policy of the operator: <see cref="BoxerOptions.Egress"/>.</param>
+    /// <param name="requested">The policy of the request: <see cref="SandboxRequest.Egress"/>; <see langword="null"/>: none.</param>
     /// <param name="replaces">
-    /// Whether the request's stands in for the operator's (<see cref="BoxerOptions.AllowWiderEgress"/>); else both must let a destination through.
+    /// Whether the policy of the request replaces the operator's (<see cref="BoxerOptions.AllowWiderEgress"/>). Otherwise both must allow a destination.
     /// </param>
     /// <exception cref="ArgumentException">A rule is malformed; the message names it.</exception>
     public static NetworkPolicy Combine(EgressPolicy configured, EgressPolicy? requested = null, bool replaces = false)
@@ -50,7 +50,7 @@ public sealed class NetworkPolicy
         return Combine(CheckedEgress.Parse(configured), requested is null ? null : CheckedEgress.Parse(requested), replaces);
     }
 
-    /// <summary>Combines policies that were parsed.</summary>
+    /// <summary>Combines parsed policies.</summary>
     /// <inheritdoc cref="Combine(EgressPolicy, EgressPolicy?, bool)"/>
     internal static NetworkPolicy Combine(CheckedEgress configured, CheckedEgress? requested, bool replaces)
     {
@@ -62,22 +62,24 @@ public sealed class NetworkPolicy
     }
 
     /// <summary>
-    /// Evaluates the policy for a destination, with the same answer as the network mode <c>sandbox</c>: what is denied is refused whatever allows
-    /// it, addresses that are not public are refused unless the operator's rules open them, and every layer must let the destination through.
+    /// Evaluates the policy for a destination, with the same result as in the network mode <c>sandbox</c>. A denial overrides every other rule. An
+    /// address that is not public is denied unless the operator's rules open it. Every layer must allow the destination.
     /// </summary>
     /// <remarks>
-    /// Ports 53 and 853 of TCP and UDP are refused where <see cref="FiltersNames"/>: the mode answers names itself.
-    /// The policy does not know addresses of this host and of other sandboxes, and the mode's own resolvers: the mode refuses the first
-    /// whatever the answer is, and may let the last through.
+    /// TCP and UDP ports 53 and 853 are denied if <see cref="FiltersNames"/> is set, because the mode answers DNS queries itself.
+    /// The policy does not know the addresses of this host, of other sandboxes and of the mode's DNS servers. The mode must deny the first two
+    /// whatever the result is, and may allow the last.
     /// </remarks>
-    /// <param name="address">The destination. An IPv4 address that is mapped to IPv6 is never public; map it back before.</param>
-    /// <param name="port">The port, 0 to 65,535; ignored for other protocols than TCP and UDP.</param>
-    /// <param name="protocol">TCP or UDP; both: whether both are allowed; <see cref="EgressProtocols.None"/>: another protocol, such as ICMP.</param>
-    /// <param name="domain">
-    /// The name that the mode resolved the address from, never one that the sandbox only claims; <see langword="null"/> where it resolved none:
-    /// rules of domains then allow nothing, and deny nothing.
+    /// <param name="address">The destination. An IPv4-mapped IPv6 address is never allowed: convert it to IPv4 first.</param>
+    /// <param name="port">The port, 0 to 65,535; ignored for protocols other than TCP and UDP.</param>
+    /// <param name="protocol">
+    /// TCP or UDP; both flags: whether both are allowed; <see cref="EgressProtocols.None"/>: another protocol, such as ICMP.
     /// </param>
-    /// <returns>Whether a connection to the destination is let through.</returns>
+    /// <param name="domain">
+    /// The name that the mode itself resolved to the address; never a name that the sandbox only claims. <see langword="null"/> if it resolved none:
+    /// domain rules then match nothing.
+    /// </param>
+    /// <returns>Whether the destination is allowed.</returns>
     /// <exception cref="ArgumentOutOfRangeException">The port or the protocol is out of range.</exception>
     public bool Allows(IPAddress address, int port, EgressProtocols protocol = EgressProtocols.Tcp, string? domain = null)
     {
@@ -90,11 +92,11 @@ public sealed class NetworkPolicy
             return Allows(address, port, EgressProtocols.Tcp, domain) && Allows(address, port, EgressProtocols.Udp, domain);
         }
 
-        // IPNetwork takes an address that is mapped for the one that it is mapped from.
+        // IPNetwork.Contains treats an IPv4-mapped address as the IPv4 address.
         if (address.IsIPv4MappedToIPv6
-            || !IsOfOneMachine(address)
+            || !IsUnicastToOtherMachine(address)
             || (FiltersNames && protocol != EgressProtocols.None && port is DnsPort or DnsOverTlsPort)
-            || Layers.Any(layer => layer.Deny.Any(rule => rule.MatchesAddress(address) && (rule.IsForAll || rule.MatchesPort(protocol, port))))
+            || Layers.Any(layer => layer.Deny.Any(rule => rule.MatchesAddress(address) && (rule.HasNoProtocolAndPorts || rule.MatchesPort(protocol, port))))
             || (domain is not null && !AllowsName(domain)))
         {
             return false;
@@ -104,7 +106,7 @@ public sealed class NetworkPolicy
         int first = 0;
         if (SpecialRanges.IsClosedToGuests(address))
         {
-            // The layer that opens it has let it through.
+            // A layer that opens the address allows it. Later layers are still evaluated.
             while (!Layers[first].PrivateRules.Any(rule => rule.MatchesAddress(address) && rule.MatchesPort(protocol, port)))
             {
                 if (++first == Layers.Count)
@@ -121,8 +123,8 @@ public sealed class NetworkPolicy
     }
 
     /// <summary>
-    /// Whether a name may be resolved for the sandbox: no layer denies it, and each that has a list allows it. The addresses are to be checked by
-    /// <see cref="Allows"/> with the name: one that is not public stays closed.
+    /// Whether a name may be resolved for the sandbox: no layer denies it, and each layer with a list of allowed destinations allows it. Check each
+    /// resolved address with <see cref="Allows"/> and the name: an address that is not public stays denied.
     /// </summary>
     /// <param name="name">A domain name, in any letter case.</param>
     public bool AllowsName(string name)
@@ -133,15 +135,15 @@ public sealed class NetworkPolicy
             !layer.Deny.Any(rule => rule.MatchesName(normal)) && (layer.Allow is null || layer.Allow.Any(rule => rule.MatchesName(normal))));
     }
 
-    // No rule opens loopback, multicast and broadcast addresses: none of them is a way to one other machine.
-    private static bool IsOfOneMachine(IPAddress address) => address.AddressFamily == AddressFamily.InterNetwork
+    // No rule opens loopback, multicast and broadcast addresses, because none of them is the address of one other machine.
+    private static bool IsUnicastToOtherMachine(IPAddress address) => address.AddressFamily == AddressFamily.InterNetwork
         ? address.GetAddressBytes() is not [0 or 127 or (>= 224 and < 240), ..] and not [255, 255, 255, 255]
         : !address.IsIPv6Multicast && !IPAddress.IsLoopback(address) && !address.Equals(IPAddress.IPv6Any);
 
     private static string Normalize(string name) => name.TrimEnd('.').ToLowerInvariant();
 }
 
-/// <summary>One policy of a <see cref="NetworkPolicy"/>, for modes that make rules of their own of it.</summary>
+/// <summary>One policy of a <see cref="NetworkPolicy"/>, for modes that translate it to rules of their own.</summary>
 public sealed class EgressLayer
 {
     internal EgressLayer(IReadOnlyList<EgressRule>? allow, IReadOnlyList<EgressRule> deny, bool opensPrivate)
@@ -152,15 +154,15 @@ public sealed class EgressLayer
         PrivateRules = opensPrivate ? [.. (allow ?? []).Where(rule => rule.Range is { } range && SpecialRanges.CanBeOpened(range))] : [];
     }
 
-    /// <summary>What may be reached, or <see langword="null"/> for all that is public.</summary>
+    /// <summary>Rules of allowed destinations; <see langword="null"/>: all public ones.</summary>
     public IReadOnlyList<EgressRule>? Allow { get; }
 
-    /// <summary>What may not be reached.</summary>
+    /// <summary>Rules of denied destinations.</summary>
     public IReadOnlyList<EgressRule> Deny { get; }
 
-    /// <summary>The rules of <see cref="Allow"/> that open addresses that are not public: those whose whole range is not.</summary>
+    /// <summary>The rules of <see cref="Allow"/> that open addresses that are not public, because no address of their range is public.</summary>
     public IReadOnlyList<EgressRule> PrivateRules { get; }
 
-    /// <summary>Whether addresses in <see cref="Allow"/> may be private ones.</summary>
+    /// <summary>Whether rules of <see cref="Allow"/> may open private addresses.</summary>
     internal bool OpensPrivate { get; }
 }

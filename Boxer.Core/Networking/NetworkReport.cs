@@ -1,34 +1,34 @@
 namespace Boxer.Networking;
 
-/// <summary>What a run did with its network.</summary>
+/// <summary>The network traffic of a run.</summary>
 public sealed record NetworkReport
 {
-    /// <summary>Maximum number of entries in <see cref="Denied"/>: 100. A runner drops the least frequent of a mode that reports more.</summary>
+    /// <summary>Maximum number of entries in <see cref="Denied"/>: 100. If a mode reports more, the runner drops the least frequent ones.</summary>
     public const int MaxDenied = 100;
 
-    /// <summary>Nothing.</summary>
+    /// <summary>A report without traffic counts and denials.</summary>
     public static NetworkReport None { get; } = new();
 
-    /// <summary>Bytes that came in, headers of IP included; <see langword="null"/> where the mode does not count.</summary>
+    /// <summary>Received bytes, IP headers included; <see langword="null"/> if the mode does not count them.</summary>
     public long? BytesIn { get; init; }
 
-    /// <summary>Bytes that went out, headers of IP included; <see langword="null"/> where the mode does not count.</summary>
+    /// <summary>Sent bytes, IP headers included; <see langword="null"/> if the mode does not count them.</summary>
     public long? BytesOut { get; init; }
 
-    /// <summary>What was refused, the most frequent first; at most <see cref="MaxDenied"/>.</summary>
+    /// <summary>Denied destinations and names, the most frequent first; at most <see cref="MaxDenied"/>.</summary>
     public IReadOnlyList<NetworkDenial> Denied { get; init; } = [];
 
-    /// <summary>As what a result has, whatever a mode made.</summary>
+    /// <summary>Keeps at most <see cref="MaxDenied"/> denials, for reports of any mode.</summary>
     internal NetworkReport Bound() => Denied.Count <= MaxDenied ? this : this with { Denied = [.. Denied.OrderByDescending(denial => denial.Count).Take(MaxDenied)] };
 }
 
-/// <summary>Something that a sandbox tried to reach and was refused.</summary>
-/// <param name="Address">The address, or <see langword="null"/> where a name was refused.</param>
-/// <param name="Domain">The name that was refused, or that the address was resolved from, where it is known.</param>
-/// <param name="Port">The port; 0 for protocols without ports, 53 where a name was refused.</param>
+/// <summary>A destination or a name that a sandbox was denied.</summary>
+/// <param name="Address">The address; <see langword="null"/> if a name was denied.</param>
+/// <param name="Domain">The denied name, or the name that resolved to the address; <see langword="null"/> if unknown.</param>
+/// <param name="Port">The port; 0 for protocols without ports, 53 if a name was denied.</param>
 /// <param name="Protocol">
-/// The protocol by its name in this host's <c>/etc/protocols</c>, such as <c>tcp</c>, <c>udp</c>, <c>icmp</c> or <c>gre</c>; its number where it has none there.
-/// <c>dns</c> where a name was refused.
+/// Name of the protocol in this host's <c>/etc/protocols</c>, such as <c>tcp</c>, <c>udp</c>, <c>icmp</c> or <c>gre</c>, or its number if it has no
+/// name there. <c>dns</c> if a name was denied.
 /// </param>
-/// <param name="Count">How many packets or queries were refused.</param>
+/// <param name="Count">Number of denied packets or DNS queries.</param>
 public sealed record NetworkDenial(string? Address, string? Domain, int Port, string Protocol, long Count);

@@ -153,7 +153,7 @@ internal sealed class SandboxRules(string table, GuestLink guest, NetworkPolicy 
         yield return Rule("from", $"ct state != new drop");
         foreach (EgressRule rule in policy.Layers.SelectMany(layer => layer.Deny).Where(rule => rule.Range is not null))
         {
-            foreach (string match in Matches(rule, ofAnyProtocol: rule.IsForAll))
+            foreach (string match in Matches(rule, ofAnyProtocol: rule.HasNoProtocolAndPorts))
             {
                 yield return Rule("from", $"{match} goto deny_{_number}");
             }
