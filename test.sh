@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Everything but real programs and what takes long (those are in test-programs.sh), on a fresh Debian or Ubuntu as root: installs what the
-# tests need, builds with warnings as errors, and runs
+# Runs the tests:
 #
-#   the style checks, the .NET tests, half a minute of fuzzing, two minutes of soak, the Python client's tests (by itself and against
-#   a live host), the packages from a project outside the solution, and the host on cgroup v2 in a software-emulated machine.
+#   ./test.sh --quick    the fast loop: build, fast style checks, unit tests. Needs no root, starts no sandbox, installs nothing.
+#   ./test.sh            all but real programs and long tests (those are in test-programs.sh), on Debian or Ubuntu as root: installs
+#                        what the tests need, builds with warnings as errors, and runs the style checks, the .NET tests, half a minute
+#                        of fuzzing, two minutes of soak, the Python client's tests (alone and against a live host), the packages from
+#                        a project outside the solution, and the host on cgroup v2 in an emulated machine.
 #
-# Every step runs, also after one that failed. The last line is "N passed, N failed" (", N skipped"); each skipped and each
-# failed test is named above it with the reason. The exit code is 1 where anything failed.
+# Every step runs, also after a failed one. Steps that run side by side print when all of them have ended. The last line is
+# "N passed, N failed" (", N skipped"). Above it, each skipped and each failed test is named with the reason. Logs and results are kept
+# in TestResults. The exit code is 1 if anything failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -15,10 +18,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=scripts/registry.sh
 . scripts/registry.sh
 
-[[ $# -eq 0 ]] || die "takes no arguments."
-require_root
+quick=
+if [[ $# -eq 1 && $1 == --quick ]]; then
+    quick=1
+elif [[ $# -gt 0 ]]; then
+    die "usage: $0 [--quick]"
+else
+    require_root
+fi
 
-results=$PWD/TestResults
+results=$PWD/TestResults${quick:+/quick}
 rm -rf "$results"
 mkdir -p "$results"
 work=$(mktemp -d)
@@ -32,8 +41,8 @@ stop_host() {
     fi
 }
 
-# suite NAME RESULTS COMMAND...: runs a step whose tests are in the file RESULTS, or which is one test itself ("-").
-# A step that fails ends itself and not this script; what it started ends with it.
+# suite NAME RESULTS COMMAND...: runs a step whose tests are in the file RESULTS, or that is one test itself ("-").
+# A step that fails ends itself and not this script. The processes that it started end with it.
 suite() {
     local name=$1 file=$2 status began=$SECONDS
     shift 2
@@ -54,32 +63,43 @@ suite() {
     return 0
 }
 
-# Also where a step before the first suite fails, the last line says so.
+# start_lane NAME: runs the suites of the function NAME beside those of other lanes.
+lanes=()
+start_lane() {
+    set -m
+    "$1" </dev/null >"$results/$1.log" 2>&1 &
+    set +m
+    lanes+=("$1 $!")
+}
+
+# Waits for all lanes and prints their output.
+end_lanes() {
+    local lane name pid
+    for lane in "${lanes[@]}"; do
+        read -r name pid <<<"$lane"
+        wait "$pid" || printf 'the lane %s\t%s\t-\n' "$name" "$?" >>"$results/suites.tsv"
+        cat "$results/$name.log"
+    done
+    lanes=()
+}
+
+# The last line says so also if a step before the first suite fails.
 summarized=
-beside_pid=
 clean_up() {
-    if [[ -n $beside_pid ]]; then
-        kill -- -"$beside_pid" 2>/dev/null || true
-        wait "$beside_pid" || true
-    fi
+    local lane
+    for lane in "${lanes[@]}"; do
+        kill -- -"${lane##* }" 2>/dev/null || true
+        wait "${lane##* }" || true
+    done
     rm -rf --one-file-system "$work" || true
 }
 trap 'clean_up; [[ -n $summarized ]] || say "0 passed, 1 failed"' EXIT
 
-step "Looking for what is missing"
-install_packages musl-tools libc6-dev gcc curl git iproute2 nftables iptables busybox-static mmdebstrap umoci skopeo zstd qemu-system-x86 xz-utils \
-    unzip python3 python3-httpx python3-pytest python3-pip python3-setuptools python3-wheel mypy shellcheck
-export PYTHONDONTWRITEBYTECODE=1
-# Hosts that tests kill would leave the sockets of their runtime's diagnostics in /tmp.
-export DOTNET_EnableDiagnostics=0
-ensure_docker_registry
-ensure_afl_fuzz
-ensure_runsc
-ensure_dotnet
-layout=$(cache_folder)/python-image
-scripts/python-image.sh "$layout"
-export BOXER_TEST_IMAGE_LAYOUT=$layout
-say "$(runsc --version | head -n 1), .NET SDK $(dotnet --version), image $layout"
+summarize() {
+    step "Results"
+    summarized=1
+    /usr/bin/python3 scripts/summarize-tests.py "$results"
+}
 
 build() { dotnet build Boxer.Core.sln -c Release --nologo -v quiet -clp:NoSummary; }
 
@@ -89,16 +109,16 @@ shell_scripts() {
     shellcheck -x "${files[@]}"
 }
 
-dotnet_tests() {
-    timeout --foreground --kill-after=10 1200 dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -trait- Script=test-programs.sh \
-        -result-junit "$results/dotnet.xml"
+# tests DLL NAME ARGUMENT...: runs the tests of an assembly that the arguments select. Long collections are printed whole when they differ.
+tests() {
+    local dll=$1 name=$2
+    shift 2
+    timeout --foreground --kill-after=10 1200 "${isolated[@]}" dotnet "$dll" -noColor -noLogo -printMaxStringLength 1000 "$@" -trait- Script=test-programs.sh \
+        -result-junit "$results/$name.xml"
 }
-
-# Tests that see only the public API of the packages.
-public_api_tests() {
-    timeout --foreground --kill-after=10 900 dotnet Boxer.Tests/PublicApi/bin/Release/net10.0/Boxer.PublicApi.Tests.dll -noColor \
-        -result-junit "$results/public-api.xml"
-}
+isolated=()
+boxer_tests=Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll
+public_tests=Boxer.Tests/PublicApi/bin/Release/net10.0/Boxer.PublicApi.Tests.dll
 
 python_client() {
     cd Boxer.Samples/python
@@ -110,7 +130,46 @@ python_types() {
     /usr/bin/mypy --cache-dir "$work/mypy" boxer examples tests
 }
 
-# The package that pip installs: what is in it, and that it works without the checkout.
+export PYTHONDONTWRITEBYTECODE=1
+# Hosts that tests kill would leave the sockets of their runtime's diagnostics in /tmp.
+export DOTNET_EnableDiagnostics=0
+
+# The fast loop. Checks whose program is not installed are left out, with a word.
+has() {
+    command -v "$1" >/dev/null || { say "($1 is not installed: its check is left out.)"; return 1; }
+}
+
+quick_style() {
+    suite "whitespace" - dotnet format whitespace . --folder --verify-no-changes --exclude '**/obj/**' '**/bin/**' artifacts TestResults
+    if has shellcheck; then suite "shell scripts" - shell_scripts; fi
+    if has mypy; then suite "types of the Python client" - python_types; fi
+}
+
+if [[ -n $quick ]]; then
+    dotnet --version >/dev/null 2>&1 || die "needs the .NET 10 SDK on PATH (https://dotnet.microsoft.com/download/dotnet/10.0)."
+    suite "build" - build
+    start_lane quick_style
+    unset BOXER_TEST_IMAGE_LAYOUT BOXER_TEST_PROGRAMS_LAYOUT
+    suite "unit tests" "$results/unit.xml" tests "$boxer_tests" unit -trait- Needs=sandboxes -trait- Pace=slow
+    suite "public API" "$results/public-api.xml" tests "$public_tests" public-api -trait- Needs=sandboxes
+    end_lanes
+    summarize
+    exit
+fi
+
+step "Looking for what is missing"
+install_packages musl-tools libc6-dev gcc curl git iproute2 nftables iptables busybox-static mmdebstrap umoci skopeo zstd qemu-system-x86 xz-utils \
+    unzip util-linux python3 python3-httpx python3-pytest python3-pip python3-setuptools python3-wheel mypy shellcheck
+ensure_docker_registry
+ensure_afl_fuzz
+ensure_runsc
+ensure_dotnet
+layout=$(cache_folder)/python-image
+scripts/python-image.sh "$layout"
+export BOXER_TEST_IMAGE_LAYOUT=$layout
+say "$(runsc --version | head -n 1), .NET SDK $(dotnet --version), image $layout"
+
+# The package that pip installs: its files, and that it works without the checkout.
 python_package() {
     cp -r Boxer.Samples/python "$work/package"
     /usr/bin/python3 -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$work/wheel" "$work/package"
@@ -156,24 +215,24 @@ packages() {
 
 cgroup2_machine() { Boxer.Tests/Linux/vm/run.sh cgroup2 | tee "$results/cgroup2.tap"; }
 
-# start_beside FUNCTION: starts suites beside those of this script, which wait more than they compute.
-start_beside() {
-    say "(The steps that run beside the next one are told of after it.)"
-    set -m
-    "$1" </dev/null >"$results/beside.log" 2>&1 &
-    beside_pid=$!
-    set +m
+# Tests of sandboxes compare the whole machine before and after. Those in folders below Linux run beside the others: each of these
+# processes has a network, a process table and instances of its own.
+sandboxes_deep() {
+    isolated=(scripts/isolate.sh)
+    suite "sandboxes, deep" "$results/sandboxes-deep.xml" tests "$boxer_tests" sandboxes-deep -trait Needs=sandboxes -namespace 'Boxer.Tests.Linux.*'
 }
 
-end_beside() {
-    wait "$beside_pid" || printf 'steps that run beside others\t%s\t-\n' "$?" >>"$results/suites.tsv"
-    beside_pid=
-    cat "$results/beside.log"
+sandboxes() {
+    isolated=(scripts/isolate.sh)
+    suite "sandboxes" "$results/sandboxes.xml" tests "$boxer_tests" sandboxes -trait Needs=sandboxes -namespace- 'Boxer.Tests.Linux.*'
+    suite "public API" "$results/public-api.xml" tests "$public_tests" public-api
 }
 
-# What has nothing to do with the sandboxes, links and rules of this machine: .NET tests compare them with what they were.
-beside_dotnet() {
-    renice -n 19 "$BASHPID" >/dev/null
+# Nothing here waits for sandboxes of this machine.
+unit_and_style() {
+    renice -n 10 "$BASHPID" >/dev/null
+    isolated=(scripts/isolate.sh)
+    suite ".NET" "$results/dotnet.xml" tests "$boxer_tests" dotnet -trait- Needs=sandboxes
     suite "style of C#" - dotnet format Boxer.Core.sln --no-restore --verify-no-changes
     suite "shell scripts" - shell_scripts
     suite "types of the Python client" - python_types
@@ -184,20 +243,19 @@ beside_dotnet() {
 }
 
 # The soak looks at its own instances, and is to stand others beside them.
-beside_soak() {
+live_client_and_packages() {
     suite "Python client with a live host" "$results/python-live.xml" python_client_live
     suite "packages" - packages
 }
 
-suite "build" - build
-start_beside beside_dotnet
-suite ".NET" "$results/dotnet.xml" dotnet_tests
-suite "public API" "$results/public-api.xml" public_api_tests
-end_beside
-start_beside beside_soak
-suite "soak" - env BOXER_SOAK_BUILT=1 ./soak.sh 2
-end_beside
+soak() { suite "soak" - env BOXER_SOAK_BUILT=1 ./soak.sh 2; }
 
-step "Results"
-summarized=1
-/usr/bin/python3 scripts/summarize-tests.py "$results"
+suite "build" - build
+start_lane sandboxes_deep
+start_lane sandboxes
+start_lane unit_and_style
+end_lanes
+start_lane soak
+start_lane live_client_and_packages
+end_lanes
+summarize

@@ -10,6 +10,7 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Cli;
 
 /// <summary>The commands on images, as processes of their own.</summary>
+[Slow]
 public sealed class CliImageTests : IDisposable
 {
     private const int LargeFiles = 400;

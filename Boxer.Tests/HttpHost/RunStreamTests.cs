@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json.Nodes;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.HttpHost;
 
@@ -160,6 +161,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
+    [Slow]
     public async Task A_client_that_goes_away_ends_its_run_and_its_uploads()
     {
         await using HostFixture host = await StartAsync();

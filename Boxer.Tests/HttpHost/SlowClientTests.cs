@@ -99,6 +99,7 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
     }
 
     [Fact]
+    [Slow]
     public async Task A_body_that_exceeds_its_deadline_is_rejected()
     {
         FakeTimeProvider time = new();
@@ -168,6 +169,7 @@ public abstract class SlowClientTests(ContractHost contract) : ContractTests(con
     }
 
     [Fact]
+    [Slow]
     public async Task A_client_that_closes_behind_unread_bytes_ends_its_run()
     {
         await using HostFixture host = await StartAsync();

@@ -2,6 +2,7 @@ using System.Text;
 using Boxer.AspNetCore.Files;
 using Boxer.Common;
 using Boxer.Images.Layers;
+using Boxer.Tests.Support;
 using CsCheck;
 using static Boxer.Tests.Support.Generators;
 
@@ -42,6 +43,7 @@ public sealed class PathPropertyTests
         Names.Array[1, 10].Sample(names => Assert.Null(StoredPath.FindFault(string.Join('/', names))), iter: 10_000);
 
     [Fact]
+    [Slow]
     public async Task Whatever_is_stored_is_read_back_and_nothing_is_made_outside()
     {
         string top = Directory.CreateTempSubdirectory("boxer-paths-").FullName;

@@ -244,6 +244,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     }
 
     [Fact]
+    [Slow]
     public async Task EvictForMemory_evicts_no_more_than_needed_with_many_evictions_at_once()
     {
         const int Staying = 1;

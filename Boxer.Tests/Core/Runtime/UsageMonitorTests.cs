@@ -1,5 +1,6 @@
 using Boxer.Runtime;
 using Boxer.Runtime.Cgroups;
+using Boxer.Tests.Support;
 using CsCheck;
 using Microsoft.Extensions.Time.Testing;
 
@@ -28,6 +29,7 @@ public sealed class UsageMonitorTests : IDisposable
             iter: 20_000);
 
     [Fact]
+    [Slow]
     public async Task Use_before_the_command_starts_is_not_charged()
     {
         Put(cpuMilliseconds: 1_000);

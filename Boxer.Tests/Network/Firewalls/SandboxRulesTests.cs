@@ -41,6 +41,7 @@ public sealed partial class SandboxRulesTests
         new EgressPolicy { Allow = kind == 0 ? null : allow, Deny = deny, QuotaBytes = kind == 2 ? 1_000 : null });
 
     [Fact]
+    [Slow]
     public void InstallationScript_and_NetworkPolicy_Allows_agree() =>
         Gen.Select(
             Policies,

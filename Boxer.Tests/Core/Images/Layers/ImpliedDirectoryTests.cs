@@ -76,6 +76,7 @@ public sealed class ImpliedDirectoryTests : IDisposable
     }
 
     [Theory]
+    [Slow]
     [InlineData(false)]
     [InlineData(true)]
     public async Task Those_that_take_more_memory_than_one_image_may_have_are_refused_also_of_layers_that_are_stored(bool areStored)

@@ -40,6 +40,7 @@ public sealed class LayerDifferentialTests : IDisposable
     private static Dictionary<string, Case> Cases { get; } = MakeCases();
 
     [Theory]
+    [Slow]
     [MemberData(nameof(Names))]
     public async Task Archive_is_unpacked_as_other_tools_unpack_it(string name)
     {

@@ -192,6 +192,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
+    [Slow]
     public async Task A_file_has_as_many_links_as_the_file_system_takes_and_no_more_is_a_clear_error()
     {
         const int Links = 66_000; // ext4 takes 65,000
@@ -208,6 +209,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
+    [Slow]
     public async Task A_million_entries_end_at_the_bound()
     {
         // Whiteouts of nothing are the cheapest that counts; of directories fewer do.
@@ -224,6 +226,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
+    [Slow]
     public async Task Trees_of_a_thousand_levels_are_made_hidden_and_removed()
     {
         string deep = string.Concat(Enumerable.Repeat("d/", 1000));
@@ -407,6 +410,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
+    [Slow]
     public async Task Trees_deeper_than_a_path_are_removed()
     {
         var archive = new Archive();

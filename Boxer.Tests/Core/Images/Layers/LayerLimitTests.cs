@@ -83,6 +83,7 @@ public sealed class LayerLimitTests : IDisposable
     }
 
     [Fact]
+    [Slow]
     public async Task Opaque_whiteouts_of_one_directory_look_at_it_once()
     {
         await ExtractAsync(Enumerable.Range(0, 20_000).Aggregate(new Archive(), (archive, i) => archive.File($"d/{i}")), Applied);

@@ -286,6 +286,7 @@ public sealed class PullMemoryTests
 }
 
 /// <summary>Memory of this process under many hostile pulls at once. Runs alone, because the memory of the whole process is measured.</summary>
+[Slow]
 [Collection(nameof(PullMemoryOfTheProcessTests))]
 public sealed class PullMemoryOfTheProcessTests : IDisposable
 {

@@ -41,6 +41,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     }
 
     [Theory]
+    [Slow]
     [InlineData("own", false)]
     [InlineData("own", true)]
     [InlineData("insecure", false)]
@@ -234,6 +235,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     }
 
     [Theory]
+    [Slow]
     [InlineData("own", null)]
     [InlineData("none", "no secure connection")]
     [InlineData("other", "no secure connection")]
@@ -448,6 +450,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     }
 
     [Fact]
+    [Slow]
     public async Task What_is_believed_of_one_port_is_not_of_another()
     {
         using X509Certificate2 authority = Authority("Own");
@@ -511,6 +514,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     }
 
     [Theory]
+    [Slow]
     [InlineData("429", "answered 429 for manifest latest of a and asks to be left alone for 3600 s")]
     [InlineData("403", "answered 403 for manifest latest of a")]
     [InlineData("digest", "has the digest sha256:")]

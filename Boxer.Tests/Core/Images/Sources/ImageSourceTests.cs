@@ -16,6 +16,7 @@ public sealed class ImageSourceTests : IDisposable
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Theory]
+    [Slow]
     [InlineData("oci:DIR/copy:v1", "oci:DIR/copy:v1")]
     [InlineData("oci:DIR/copy:v1", "oci:DIR/copy")]
     [InlineData("oci-archive:DIR/copy.tar:v1", "oci-archive:DIR/copy.tar:v1")]
@@ -44,6 +45,7 @@ public sealed class ImageSourceTests : IDisposable
     }
 
     [Theory]
+    [Slow]
     [InlineData("gzip", "docker-archive")]
     [InlineData("zstd", "docker-archive")]
     [InlineData("gzip", "oci-archive")]
@@ -235,6 +237,7 @@ public sealed class ImageSourceTests : IDisposable
     }
 
     [Theory]
+    [Slow]
     [InlineData("gzip")]
     [InlineData("zstd")]
     public async Task A_bomb_is_given_up_at_its_limit(string program)

@@ -20,6 +20,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     private readonly ScriptedRegistry _scripted = new();
 
     [Theory]
+    [Slow]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
     public async Task Image_of_a_real_registry_becomes_a_root(ImageRootKind kind)
     {

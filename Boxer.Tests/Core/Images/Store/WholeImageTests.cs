@@ -9,6 +9,7 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Core.Images.Store;
 
 /// <summary>Images that other tools made, from a real registry, against what umoci unpacks of them: every entry with all that is known of it.</summary>
+[Slow]
 public sealed class WholeImageTests(RegistryFixture registry) : IClassFixture<RegistryFixture>, IDisposable
 {
     private readonly ScratchDirectory _scratch = new();

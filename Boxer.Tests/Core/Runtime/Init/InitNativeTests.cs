@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using System.Text;
 using Boxer.Runtime.Init;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 
@@ -93,6 +94,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     };
 
     [Fact]
+    [Slow]
     public async Task Frames_in_the_wrong_order_are_faults()
     {
         foreach (byte[] frame in (byte[][])
@@ -131,6 +133,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     }
 
     [Fact]
+    [Slow]
     public async Task Garbage_and_damaged_frames_never_crash_or_hang_pid_1()
     {
         const int Seed = 20_261_123;

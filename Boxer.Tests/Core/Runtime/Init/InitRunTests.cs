@@ -1,10 +1,12 @@
 using System.Net.Sockets;
 using System.Text;
 using Boxer.Runtime.Init;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 
 /// <summary>The real boxer-init as PID 1 of a real runsc.</summary>
+[Slow]
 public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixture>
 {
     [Theory]
