@@ -4,8 +4,8 @@
 #   scripts/isolate.sh COMMAND [ARGUMENT...]
 #
 # Tests look at all that Boxer could leave on a machine. Started by this, they see only their own sandboxes, links and firewall rules,
-# so that several test processes run side by side. The network has loopback alone. Files, cgroups and memory are those of the machine.
-# The exit code is the command's. All processes end with this script.
+# so that several test processes run side by side. The network has loopback and a default route to nowhere. Files, cgroups and memory
+# are those of the machine. The exit code is the command's. All processes end with this script.
 set -euo pipefail
 
 if [[ ${1:-} != --inside ]]; then
@@ -24,6 +24,12 @@ mkdir -p /run/boxer /run/netns
 mount -t tmpfs -o mode=700 tmpfs /run/boxer
 mount -t tmpfs -o mode=755 tmpfs /run/netns
 ip link set lo up
+# A firewall is asked only about packets that have a route.
+ip link add uplink0 type veth peer name uplink1
+ip addr add 198.18.0.1/30 dev uplink0
+ip link set uplink0 arp off up
+ip link set uplink1 up
+ip route add default dev uplink0
 
 # Not by exec: this shell is the first process and reaps the processes that tests orphan.
 status=0
