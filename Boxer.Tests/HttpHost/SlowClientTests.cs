@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using Boxer.AspNetCore;
 using Boxer.AspNetCore.Protection;
 using Boxer.AspNetCore.Running;
+using Boxer.Tests.Support;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
