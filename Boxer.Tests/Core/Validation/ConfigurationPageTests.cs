@@ -103,6 +103,14 @@ public sealed partial class ConfigurationPageTests
             $"`{limit.Name}` {(limit.Default is null ? "none" : Display(limit, limit.Default, withUnit: false))}", table, StringComparison.Ordinal));
     }
 
+    [Fact]
+    public void Aspnetcore_page_names_every_option_of_the_endpoints_with_its_default()
+    {
+        string table = Between(Read("aspnetcore.md"), "| option, default | meaning |", "\n\n");
+        Assert.All(HostKeys.Http, option => Assert.Contains(
+            $"`{option.Name}`{(option.Default is null ? "" : $" {Display(option, option.Default, withUnit: false)}")}", table, StringComparison.Ordinal));
+    }
+
     private static IReadOnlyList<Setting> SettingsOf(SettingTable table, string group) => group switch
     {
         "Limits" => table.Limits,
