@@ -3,36 +3,36 @@ using System.Text.Json;
 
 namespace Boxer.Benchmarks;
 
-/// <summary><c>runsc</c> as it is called by hand, on the same root as Boxer's sandboxes.</summary>
-/// <param name="root">The root.</param>
+/// <summary>Runs <c>runsc</c> directly, on the same root file system as Boxer's sandboxes.</summary>
+/// <param name="root">Path of the root file system.</param>
 internal sealed class BareRunsc(string root) : IDisposable
 {
     private readonly string _work = Directory.CreateTempSubdirectory("boxer-bench-runsc-").FullName;
 
-    /// <summary><c>runsc run</c> of a command, to its end.</summary>
+    /// <summary>Runs a command with <c>runsc run</c>.</summary>
     internal async Task RunAsync(Workload workload)
     {
-        string id = NewBundle(workload.Command);
+        string id = CreateBundle(workload.Command);
         workload.Check(await HostProgram.RunAsync("runsc", RunArguments(id)).ConfigureAwait(false));
     }
 
-    /// <summary>How many a second <see cref="RunAsync"/> makes, one after the other.</summary>
-    internal async Task<double> RateAsync(Workload workload, int runs)
+    /// <summary>Measures how many calls of <see cref="RunAsync"/> are made per second, one at a time.</summary>
+    internal async Task<double> MeasureRateAsync(Workload workload, int runs)
     {
         long start = Stopwatch.GetTimestamp();
         for (int i = 0; i < runs; i++)
         {
-            Interruption.ThrowIfAsked();
+            Interruption.ThrowIfRequested();
             await RunAsync(workload).ConfigureAwait(false);
         }
 
         return runs / Stopwatch.GetElapsedTime(start).TotalSeconds;
     }
 
-    /// <summary>Boots a container that does nothing.</summary>
+    /// <summary>Boots an idle container.</summary>
     internal async Task<BootedContainer> BootAsync()
     {
-        string id = NewBundle(["sleep", "86400"]);
+        string id = CreateBundle(["sleep", "86400"]);
         var container = new BootedContainer(StateArgument, id, HostProgram.Start("runsc", RunArguments(id)));
         await container.WaitAsync().ConfigureAwait(false);
         return container;
@@ -45,7 +45,7 @@ internal sealed class BareRunsc(string root) : IDisposable
     private string[] RunArguments(string id) =>
         [StateArgument, "--platform=systrap", "--network=none", "--ignore-cgroups", "--overlay2=root:memory", "run", $"--bundle={_work}/{id}", id];
 
-    private string NewBundle(IReadOnlyList<string> command)
+    private string CreateBundle(IReadOnlyList<string> command)
     {
         string id = Guid.NewGuid().ToString("N");
         Directory.CreateDirectory(Path.Combine(_work, id));
@@ -62,19 +62,19 @@ internal sealed class BareRunsc(string root) : IDisposable
     }
 }
 
-/// <summary>A container of <c>runsc</c> that other commands run in.</summary>
-/// <param name="state">The argument that says where its state is.</param>
-/// <param name="id">Its name.</param>
-/// <param name="process">The <c>runsc run</c> that waits for it.</param>
+/// <summary>A booted container of <c>runsc</c> for further commands.</summary>
+/// <param name="state">The argument with the directory of its state.</param>
+/// <param name="id">The identifier of the container.</param>
+/// <param name="process">The process <c>runsc run</c>.</param>
 internal sealed class BootedContainer(string state, string id, Process process) : IAsyncDisposable
 {
     private static readonly TimeSpan BootTimeout = TimeSpan.FromSeconds(30);
 
-    /// <summary><c>runsc exec</c> of a command, to its end.</summary>
+    /// <summary>Runs a command with <c>runsc exec</c>.</summary>
     internal async Task ExecAsync(Workload workload) =>
         workload.Check(await HostProgram.RunAsync("runsc", [state, "exec", "--user=65534:65534", id, .. workload.Command]).ConfigureAwait(false));
 
-    /// <summary>Waits until commands can run in it.</summary>
+    /// <summary>Waits until the container can run commands.</summary>
     internal async Task WaitAsync()
     {
         long start = Stopwatch.GetTimestamp();

@@ -4,7 +4,7 @@ using Boxer.Images.Store;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>What all benchmarks share: the image, ready in a store, and <c>runsc</c> on its root.</summary>
+/// <summary>The state that all benchmarks share: the image in a store, and <c>runsc</c> on its root.</summary>
 internal sealed class Bench : IAsyncDisposable
 {
     private readonly ImageStore _store;
@@ -28,19 +28,19 @@ internal sealed class Bench : IAsyncDisposable
     /// <summary>The registry that the image names.</summary>
     internal string Registry { get; }
 
-    /// <summary>Its mirror, over http.</summary>
+    /// <summary>URL of the mirror of the registry.</summary>
     internal string Url { get; }
 
-    /// <summary>How skopeo names the image there.</summary>
+    /// <summary>The image in the notation of skopeo.</summary>
     internal string SkopeoSource => SkopeoSourceOf(ImageReference.Parse(Image));
 
-    /// <summary>How often each case is measured.</summary>
+    /// <summary>Number of measurements of each case.</summary>
     internal int Rounds { get; }
 
-    /// <summary>The image's root.</summary>
+    /// <summary>Path of the root file system of the image.</summary>
     internal string Root => _lease.RootPath;
 
-    /// <summary>What everything is compared with.</summary>
+    /// <summary>The program that everything is compared with.</summary>
     internal BareRunsc Runsc { get; }
 
     private string Home { get; }
@@ -53,8 +53,8 @@ internal sealed class Bench : IAsyncDisposable
         return new Bench(image, registry, url, rounds, home, store, lease);
     }
 
-    /// <summary>Makes a runner; only what is about the pool has one.</summary>
-    internal SandboxRunner MakeRunner(Action<BoxerOptions>? change = null)
+    /// <summary>Creates a runner, without a pool by default.</summary>
+    internal SandboxRunner CreateRunner(Action<BoxerOptions>? change = null)
     {
         var options = new BoxerOptions { Home = Home, MaxQueuedRuns = 1_000, Pool = { Enabled = false } };
         options.Registries.Add(new() { Name = Registry, Mirrors = [Url] });
@@ -62,7 +62,7 @@ internal sealed class Bench : IAsyncDisposable
         return SandboxRunnerFactory.Create(options);
     }
 
-    /// <summary>How skopeo names another image of the registry.</summary>
+    /// <summary>Another image of the registry, in the notation of skopeo.</summary>
     internal string SkopeoSourceOf(ImageReference image) => $"docker://{new Uri(Url).Authority}/{image.Repository}:{image.Tag}";
 
     public async ValueTask DisposeAsync()

@@ -7,26 +7,26 @@ using System.Text.Json.Nodes;
 namespace Boxer.Benchmarks;
 
 /// <summary>
-/// The HTTP host of one of two commits that are compared, as its clients see it: requests, answers and metrics that both commits know.
+/// A client of the HTTP host of one of two compared commits. It uses only requests, responses and metrics that both commits have.
 /// </summary>
 internal sealed class ComparedHost(HttpHostProcess process, string image) : IAsyncDisposable
 {
-    // Its answer to GET /metrics may be 300 ms old.
+    // The response to GET /metrics can be 300 ms old.
     private static readonly TimeSpan Rest = TimeSpan.FromMilliseconds(350);
 
-    // A sandbox that was booted ahead is counted a moment before it is frozen.
+    // The metrics count a pooled sandbox shortly before it is frozen.
     private static readonly TimeSpan Freeze = TimeSpan.FromMilliseconds(100);
-    private const int LongestWait = 200;
+    private const int MaxWaits = 200;
     private const int IdleRests = 4;
     private const double IdleShare = 0.1;
     private readonly HttpClient _client = process.Client;
 
     /// <summary>Starts the host of a commit.</summary>
     /// <param name="commit">The commit.</param>
-    /// <param name="image">The image that it runs.</param>
+    /// <param name="image">The image of its runs.</param>
     /// <param name="registry">The registry that the image names.</param>
-    /// <param name="url">Its mirror.</param>
-    /// <param name="settings">Keys of its configuration that both commits have; the commit's own win.</param>
+    /// <param name="url">URL of the mirror of the registry.</param>
+    /// <param name="settings">Configuration keys that both commits have. The keys of the commit override them.</param>
     internal static async Task<ComparedHost> StartAsync(ComparedCommit commit, string image, string registry, string url, JsonObject settings)
     {
         var all = (JsonObject)settings.DeepClone();
@@ -39,11 +39,11 @@ internal sealed class ComparedHost(HttpHostProcess process, string image) : IAsy
     }
 
     /// <summary>Runs a command.</summary>
-    /// <param name="workload">The command, whose answer is checked.</param>
-    /// <param name="more">More keys of the request; <see langword="null"/> for none.</param>
-    /// <returns>The time until the whole answer was there, and the answer.</returns>
-    /// <exception cref="InvalidOperationException">The answer is wrong.</exception>
-    internal async Task<(TimeSpan Time, JsonElement Answer)> RunAsync(Workload workload, JsonObject? more = null)
+    /// <param name="workload">The command.</param>
+    /// <param name="more">Additional keys of the request; <see langword="null"/>: none.</param>
+    /// <returns>The time until the whole response was received, and the response.</returns>
+    /// <exception cref="InvalidOperationException">The run failed or its output is wrong.</exception>
+    internal async Task<(TimeSpan Time, JsonElement Response)> RunAsync(Workload workload, JsonObject? more = null)
     {
         var request = (JsonObject?)more?.DeepClone() ?? [];
         request["image"] = image;
@@ -52,10 +52,10 @@ internal sealed class ComparedHost(HttpHostProcess process, string image) : IAsy
         using HttpResponseMessage response = await _client.PostAsJsonAsync("/run", request).ConfigureAwait(false);
         string text = await response.Content.ReadAsStringAsync().ConfigureAwait(false);
         TimeSpan time = Stopwatch.GetElapsedTime(start);
-        JsonElement answer = JsonElement.Parse(text);
-        return response.IsSuccessStatusCode && answer.GetProperty("exit_code").GetInt32() == 0 && answer.GetProperty("stdout").GetString() == workload.Answer
-            ? (time, answer)
-            : throw new InvalidOperationException($"A run of `{workload.Name}` was answered with {(int)response.StatusCode}: {text}");
+        JsonElement result = JsonElement.Parse(text);
+        return response.IsSuccessStatusCode && result.GetProperty("exit_code").GetInt32() == 0 && result.GetProperty("stdout").GetString() == workload.ExpectedOutput
+            ? (time, result)
+            : throw new InvalidOperationException($"A run of `{workload.Name}` had the response {(int)response.StatusCode}: {text}");
     }
 
     /// <summary>Uploads a file.</summary>
@@ -69,62 +69,62 @@ internal sealed class ComparedHost(HttpHostProcess process, string image) : IAsy
     /// <summary>Downloads a file.</summary>
     internal Task<byte[]> DownloadAsync(string path) => _client.GetByteArrayAsync($"/files?path={Uri.EscapeDataString(path)}");
 
-    /// <summary>Deletes a file, or a directory with what is in it.</summary>
+    /// <summary>Deletes a file, or a directory with its content.</summary>
     internal async Task DeleteAsync(string path)
     {
         using HttpResponseMessage response = await _client.DeleteAsync($"/files?path={Uri.EscapeDataString(path)}").ConfigureAwait(false);
         response.EnsureSuccessStatusCode();
     }
 
-    /// <summary>Waits until its pool, which has room for one sandbox, is full.</summary>
-    /// <returns>How many runs found a sandbox in the pool until now.</returns>
+    /// <summary>Waits until the pool, which is configured for one sandbox, is full.</summary>
+    /// <returns>Number of runs so far that got a pooled sandbox.</returns>
     internal async Task<long> WaitForPoolAsync()
     {
-        for (int attempt = 0; attempt < LongestWait; attempt++)
+        for (int attempt = 0; attempt < MaxWaits; attempt++)
         {
             await RestAsync().ConfigureAwait(false);
-            (int waiting, long hits) = await ReadPoolAsync().ConfigureAwait(false);
-            if (waiting == 1)
+            (int pooled, long hits) = await ReadPoolAsync().ConfigureAwait(false);
+            if (pooled == 1)
             {
                 await Task.Delay(Freeze).ConfigureAwait(false);
                 return hits;
             }
         }
 
-        throw new InvalidOperationException($"The pool of process {process.Id} was not filled.");
+        throw new InvalidOperationException($"The pool of the host, process {process.Id}, was not filled in time.");
     }
 
-    /// <summary>Waits until the host has nothing left to do: the number of sandboxes that wait stays as it is, and its process uses no processor.</summary>
+    /// <summary>Waits until the host is idle: the number of pooled sandboxes does not change, and the process uses no processor time.</summary>
     internal async Task WaitUntilIdleAsync()
     {
         int before = -1;
-        for (int attempt = 0, idle = 0; attempt < LongestWait; attempt++)
+        for (int attempt = 0, idle = 0; attempt < MaxWaits; attempt++)
         {
             TimeSpan used = process.ProcessorTime;
             await RestAsync().ConfigureAwait(false);
             TimeSpan since = process.ProcessorTime - used;
-            (int waiting, _) = await ReadPoolAsync().ConfigureAwait(false);
-            idle = waiting == before && since < IdleShare * Rest ? idle + 1 : 0;
-            before = waiting;
+            (int pooled, _) = await ReadPoolAsync().ConfigureAwait(false);
+            idle = pooled == before && since < IdleShare * Rest ? idle + 1 : 0;
+            before = pooled;
             if (idle == IdleRests)
             {
                 return;
             }
         }
 
-        throw new InvalidOperationException($"The host, process {process.Id}, always has something to do.");
+        throw new InvalidOperationException($"The host, process {process.Id}, did not become idle in time.");
     }
 
-    /// <summary>Lets what the last run left in the background end.</summary>
+    /// <summary>Waits for background work of the last run to end.</summary>
     internal static Task RestAsync()
     {
-        Interruption.ThrowIfAsked();
+        Interruption.ThrowIfRequested();
         return Task.Delay(Rest);
     }
 
     public ValueTask DisposeAsync() => process.DisposeAsync();
 
-    private async Task<(int Waiting, long Hits)> ReadPoolAsync()
+    private async Task<(int Pooled, long Hits)> ReadPoolAsync()
     {
         string[] lines = (await _client.GetStringAsync("/metrics").ConfigureAwait(false)).Split('\n');
         return ((int)Sum("boxer_pool_sandboxes", ""), (long)Sum("boxer_pool_takes_total", "hit=\"true\""));

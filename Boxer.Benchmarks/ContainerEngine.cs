@@ -2,13 +2,13 @@ using Spectre.Console;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>docker or podman of this machine, with the image.</summary>
+/// <summary>Docker or Podman on this machine, with the image loaded.</summary>
 internal sealed class ContainerEngine : IAsyncDisposable
 {
-    /// <summary>The name that the image has in the archive that <see cref="FindAsync"/> wants.</summary>
+    /// <summary>Name of the image in the archive for <see cref="FindAsync"/>.</summary>
     internal const string Image = "localhost/boxer-bench:3";
 
-    // What they set otherwise is more than some hosts let them.
+    // The default limits of the engines are higher than some hosts permit.
     private static readonly string[] Limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
     private readonly string _program;
     private readonly string[] _options;
@@ -20,19 +20,19 @@ internal sealed class ContainerEngine : IAsyncDisposable
         Name = $"{program} run with {runtime}";
     }
 
-    /// <summary>What tables call it.</summary>
+    /// <summary>Name in tables.</summary>
     internal string Name { get; }
 
-    /// <summary>Looks for them, gives each that works the image, and says of each other why not.</summary>
-    /// <param name="archive">The image, as <c>docker save</c> writes it.</param>
-    /// <param name="directory">Where podman may keep things; nothing of the user's own is touched.</param>
+    /// <summary>Finds the working engines and loads the image into them. Prints the reason for each other one.</summary>
+    /// <param name="archive">The image, in the format of <c>docker save</c>.</param>
+    /// <param name="directory">Directory for the state of Podman, so that the user's own state is not changed.</param>
     internal static async Task<IReadOnlyList<ContainerEngine>> FindAsync(string archive, string directory)
     {
         var found = new List<ContainerEngine>();
         string[] runtime = HostProgram.Exists("runc") ? ["--runtime=runc"] : [];
         foreach ((string program, string[] options, string format) in ((string, string[], string)[])
         [
-            // The one of this machine, whatever the environment names.
+            // The local daemon, whatever DOCKER_HOST is set to.
             ("docker", ["--host=unix:///var/run/docker.sock"], "{{.DefaultRuntime}}"),
             ("podman", [$"--root={directory}/podman", $"--runroot={directory}/podman-run", "--cgroup-manager=cgroupfs", .. runtime], "{{.Host.OCIRuntime.Name}}"),
         ])
@@ -53,17 +53,17 @@ internal sealed class ContainerEngine : IAsyncDisposable
             }
             catch (InvalidOperationException exception)
             {
-                AnsiConsole.WriteLine($"{program}: installed, but it does not work here: {exception.Message.Trim()}");
+                AnsiConsole.WriteLine($"{program}: installed, but does not work on this machine: {exception.Message.Trim()}");
             }
         }
 
         return found;
     }
 
-    /// <summary>Runs a command in a container of its own, which is removed.</summary>
+    /// <summary>Runs a command in a new container, and removes the container.</summary>
     internal async Task RunAsync(Workload workload) =>
         workload.Check(await HostProgram.RunAsync(_program, [.. _options, "run", "--network=none", "--rm", .. Limits, Image, .. workload.Command]).ConfigureAwait(false));
 
-    /// <summary>Takes the image away.</summary>
+    /// <summary>Removes the image.</summary>
     public async ValueTask DisposeAsync() => await HostProgram.RunAsync(_program, [.. _options, "rmi", "--force", Image]).ConfigureAwait(false);
 }

@@ -5,7 +5,7 @@ using System.Text.Json.Nodes;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>The HTTP host as a process of its own, on a free port of loopback, with a home of its own.</summary>
+/// <summary>An HTTP host process on a free loopback port, with a home directory of its own.</summary>
 internal sealed class HttpHostProcess : IAsyncDisposable
 {
     private readonly Process _process;
@@ -19,14 +19,14 @@ internal sealed class HttpHostProcess : IAsyncDisposable
         _client = new HttpClient { BaseAddress = new Uri(address), Timeout = TimeSpan.FromMinutes(2) };
     }
 
-    /// <summary>Its process.</summary>
+    /// <summary>The process id.</summary>
     internal int Id => _process.Id;
 
-    /// <summary>Starts it and waits until it listens.</summary>
+    /// <summary>Starts a host and waits until it listens.</summary>
     /// <param name="registry">The registry that images name.</param>
-    /// <param name="url">Its mirror.</param>
-    /// <param name="program">Path of its Boxer.HttpHost.dll; <see langword="null"/> for the one that was built with this program.</param>
-    /// <param name="settings">More keys of its configuration; <see langword="null"/> for none.</param>
+    /// <param name="url">URL of the mirror of the registry.</param>
+    /// <param name="program">Path of Boxer.HttpHost.dll; <see langword="null"/>: the one that was built with this program.</param>
+    /// <param name="settings">Additional configuration keys; <see langword="null"/>: none.</param>
     internal static async Task<HttpHostProcess> StartAsync(string registry, string url, string? program = null, JsonObject? settings = null)
     {
         string directory = Directory.CreateTempSubdirectory("boxer-bench-host-").FullName;
@@ -51,13 +51,13 @@ internal sealed class HttpHostProcess : IAsyncDisposable
 
         process.Dispose();
         Directory.Delete(directory, recursive: true);
-        throw new InvalidOperationException("The host ended without listening: " + await errors.ConfigureAwait(false));
+        throw new InvalidOperationException("The host exited before it listened: " + await errors.ConfigureAwait(false));
     }
 
-    /// <summary>Speaks to it.</summary>
+    /// <summary>The client of the host.</summary>
     internal HttpClient Client => _client;
 
-    /// <summary>Processor time that its process has used.</summary>
+    /// <summary>Processor time of the process so far.</summary>
     internal TimeSpan ProcessorTime
     {
         get
@@ -68,7 +68,7 @@ internal sealed class HttpHostProcess : IAsyncDisposable
     }
 
     /// <summary>Runs a command through <c>POST /run</c>.</summary>
-    /// <returns>Whether it was answered rightly.</returns>
+    /// <returns>Whether the run succeeded with the expected output.</returns>
     internal async Task<bool> RunAsync(string image, Workload workload)
     {
         using HttpResponseMessage response = await _client.PostAsJsonAsync("/run", new { image, cmd = workload.Command }).ConfigureAwait(false);
@@ -77,8 +77,8 @@ internal sealed class HttpHostProcess : IAsyncDisposable
             return false;
         }
 
-        JsonElement answer = await response.Content.ReadFromJsonAsync<JsonElement>().ConfigureAwait(false);
-        return answer.GetProperty("exit_code").GetInt32() == 0 && answer.GetProperty("stdout").GetString() == workload.Answer;
+        JsonElement result = await response.Content.ReadFromJsonAsync<JsonElement>().ConfigureAwait(false);
+        return result.GetProperty("exit_code").GetInt32() == 0 && result.GetProperty("stdout").GetString() == workload.ExpectedOutput;
     }
 
     public async ValueTask DisposeAsync()

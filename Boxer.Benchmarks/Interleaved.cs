@@ -2,22 +2,22 @@ using System.Diagnostics;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>Runs cases in turn, each round in another order, so that whatever else the machine does hits all of them alike.</summary>
+/// <summary>Runs cases in turn, each round in another order, so that other load of the machine affects all of them alike.</summary>
 internal static class Interleaved
 {
-    // Until the compiler is through with what each run uses.
+    // Until all code that a run uses is compiled.
     private const int WarmUps = 15;
 
-    // For the caches of the machine.
+    // For warm caches of the machine.
     private const int CompiledWarmUps = 2;
 
-    /// <param name="rounds">How often each case is measured; rounds that warm up come before.</param>
+    /// <param name="rounds">Number of measurements of each case; rounds that warm up come first.</param>
     /// <param name="cases">The cases.</param>
     internal static Task<IReadOnlyList<Series>> RunAsync(int rounds, params IReadOnlyList<Case> cases) =>
         RunAsync(rounds, TimeSpan.Zero, cases);
 
-    /// <param name="rounds">How often each case is measured; rounds that warm up come before.</param>
-    /// <param name="rest">How long nothing is done before each measurement.</param>
+    /// <param name="rounds">Number of measurements of each case; rounds that warm up come first.</param>
+    /// <param name="rest">Pause before each measurement.</param>
     /// <param name="cases">The cases.</param>
     internal static async Task<IReadOnlyList<Series>> RunAsync(int rounds, TimeSpan rest, params IReadOnlyList<Case> cases)
     {
@@ -32,7 +32,7 @@ internal static class Interleaved
                     continue;
                 }
 
-                Interruption.ThrowIfAsked();
+                Interruption.ThrowIfRequested();
                 await Task.Delay(rest).ConfigureAwait(false);
                 long start = Stopwatch.GetTimestamp();
                 await cases[index].WorkAsync(round >= 0).ConfigureAwait(false);
@@ -47,12 +47,12 @@ internal static class Interleaved
     }
 }
 
-/// <summary>One of several things that are compared.</summary>
-/// <param name="Name">What tables call it.</param>
-/// <param name="WorkAsync">Does it once; is told whether that is measured.</param>
-/// <param name="IsCompiled">Whether nothing that it needs is still to be compiled: other programs do it, or it ran often before.</param>
+/// <summary>One of the cases that are compared.</summary>
+/// <param name="Name">Name in tables.</param>
+/// <param name="WorkAsync">Does the work once. Its argument is whether the time is measured.</param>
+/// <param name="IsCompiled">Whether all of its code is compiled: another program does the work, or it ran often before.</param>
 internal sealed record Case(string Name, Func<bool, Task> WorkAsync, bool IsCompiled = false)
 {
-    /// <summary>A case that other programs do.</summary>
+    /// <summary>A case whose work another program does.</summary>
     internal static Case Peer(string name, Func<Task> work) => new(name, _ => work(), IsCompiled: true);
 }

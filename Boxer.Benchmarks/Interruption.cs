@@ -2,24 +2,24 @@ using System.Runtime.InteropServices;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>SIGINT and SIGTERM end the measuring between two runs, so that what was made is taken down.</summary>
+/// <summary>Ends the benchmarks between two runs on SIGINT or SIGTERM, so that their resources are released.</summary>
 internal sealed class Interruption : IDisposable
 {
-    private static readonly CancellationTokenSource Asked = new();
+    private static readonly CancellationTokenSource Requested = new();
 
     private readonly PosixSignalRegistration[] _registrations = [.. ((PosixSignal[])[PosixSignal.SIGINT, PosixSignal.SIGTERM]).Select(signal => PosixSignalRegistration.Create(signal, context =>
     {
-        // The second one ends the process.
-        context.Cancel = !IsAsked;
-        Asked.Cancel();
+        // A second signal ends the process.
+        context.Cancel = !IsRequested;
+        Requested.Cancel();
     }))];
 
-    /// <summary>Whether it was asked for.</summary>
-    internal static bool IsAsked => Asked.IsCancellationRequested;
+    /// <summary>Whether a signal was received.</summary>
+    internal static bool IsRequested => Requested.IsCancellationRequested;
 
-    /// <summary>Ends the measuring if it is to end.</summary>
-    /// <exception cref="OperationCanceledException">It is.</exception>
-    internal static void ThrowIfAsked() => Asked.Token.ThrowIfCancellationRequested();
+    /// <summary>Throws if a signal was received.</summary>
+    /// <exception cref="OperationCanceledException">A signal was received.</exception>
+    internal static void ThrowIfRequested() => Requested.Token.ThrowIfCancellationRequested();
 
     public void Dispose() => Array.ForEach(_registrations, registration => registration.Dispose());
 }

@@ -2,44 +2,44 @@ using System.Diagnostics;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>Many callers at once.</summary>
-/// <param name="Rate">How many calls a second were answered rightly.</param>
-/// <param name="Lost">How many failed or were answered wrongly.</param>
-/// <param name="Times">How long the right answers took.</param>
+/// <summary>The result of calls by many concurrent callers.</summary>
+/// <param name="Rate">Correct results per second.</param>
+/// <param name="Lost">Number of calls that failed or had a wrong result.</param>
+/// <param name="Times">Times of the calls with a correct result.</param>
 internal sealed record Load(double Rate, int Lost, Series Times)
 {
-    /// <summary>Calls until so many calls were made.</summary>
-    /// <param name="name">What tables call it.</param>
-    /// <param name="callers">Callers at once; each waits for its answer before its next call.</param>
-    /// <param name="calls">Calls of all together.</param>
-    /// <param name="call">Calls once, and tells whether the answer is right.</param>
+    /// <summary>Makes a number of calls.</summary>
+    /// <param name="name">Name in tables.</param>
+    /// <param name="callers">Number of concurrent callers; each makes one call at a time.</param>
+    /// <param name="calls">Number of calls of all callers together.</param>
+    /// <param name="call">Makes a call, and returns whether the result is correct.</param>
     internal static async Task<Load> RunAsync(string name, int callers, int calls, Func<Task<bool>> call)
     {
         int left = calls;
-        int right = 0;
+        int correct = 0;
         var times = new Series(name);
         long start = Stopwatch.GetTimestamp();
         await Task.WhenAll(Enumerable.Range(0, callers).Select(_ => Task.Run(async () =>
         {
             while (Interlocked.Decrement(ref left) >= 0)
             {
-                Interruption.ThrowIfAsked();
+                Interruption.ThrowIfRequested();
                 long begin = Stopwatch.GetTimestamp();
-                if (await IsRightAsync(call).ConfigureAwait(false))
+                if (await IsCorrectAsync(call).ConfigureAwait(false))
                 {
                     TimeSpan time = Stopwatch.GetElapsedTime(begin);
                     lock (times)
                     {
-                        right++;
+                        correct++;
                         times.Add(time);
                     }
                 }
             }
         }))).ConfigureAwait(false);
-        return new Load(right / Stopwatch.GetElapsedTime(start).TotalSeconds, calls - right, times);
+        return new Load(correct / Stopwatch.GetElapsedTime(start).TotalSeconds, calls - correct, times);
     }
 
-    private static async Task<bool> IsRightAsync(Func<Task<bool>> call)
+    private static async Task<bool> IsCorrectAsync(Func<Task<bool>> call)
     {
         try
         {
@@ -51,8 +51,8 @@ internal sealed record Load(double Rate, int Lost, Series Times)
         }
     }
 
-    /// <summary>Its cells in a table with <see cref="Columns"/>.</summary>
-    /// <param name="bare">How many a second a bare <c>runsc run</c> makes.</param>
+    /// <summary>The cells of a row in a table with <see cref="Columns"/>.</summary>
+    /// <param name="bare">Runs per second of a bare <c>runsc run</c>.</param>
     internal IEnumerable<string> Cells(double bare) =>
     [
         Times.Name,

@@ -4,13 +4,13 @@ using Spectre.Console;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>What this machine is, and what is measured on it.</summary>
+/// <summary>Prints the machine and the versions of the measured software.</summary>
 internal static class Machine
 {
     internal static async Task PrintAsync()
     {
         string[] runsc = (await HostProgram.RunAsync("runsc", "--version").ConfigureAwait(false)).Split('\n');
-        string model = File.ReadLines("/proc/cpuinfo").FirstOrDefault(line => line.StartsWith("model name", StringComparison.Ordinal))?.Split(": ")[^1] ?? "of a model that is not told";
+        string model = File.ReadLines("/proc/cpuinfo").FirstOrDefault(line => line.StartsWith("model name", StringComparison.Ordinal))?.Split(": ")[^1] ?? "of an unknown model";
         Table table = new Table().AddColumns("machine", "").HideHeaders();
         Row("date", TimeProvider.System.GetUtcNow().ToString("yyyy-MM-dd HH:mm 'UTC'", CultureInfo.InvariantCulture));
         Row("commit", await CommitAsync().ConfigureAwait(false));
@@ -33,7 +33,7 @@ internal static class Machine
         }
         catch (Exception exception) when (exception is InvalidOperationException or System.ComponentModel.Win32Exception)
         {
-            return "not known";
+            return "unknown";
         }
     }
 }

@@ -4,20 +4,20 @@ using Spectre.Console;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>What the mode <c>sandbox</c> costs over <c>none</c>, and many sandboxes at once.</summary>
+/// <summary>The cost of the mode <c>sandbox</c> compared with <c>none</c>, and many concurrent sandboxes with a network.</summary>
 internal static class NetworkBenchmark
 {
-    private const int AtOnce = 50;
+    private const int ConcurrentRuns = 50;
 
-    // One is booted ahead meanwhile: the same for all cases.
+    // Gives the pool time to boot a sandbox. All cases rest, also those without a pool.
     private static readonly TimeSpan Rest = TimeSpan.FromMilliseconds(250);
 
     internal static async Task RunAsync(Bench bench)
     {
-        await using SandboxRunner runner = bench.MakeRunner(options => (options.MaxConcurrentRuns, options.CpuOvercommit) = (AtOnce, AtOnce));
-        await using SandboxRunner pool = bench.MakeRunner(options => options.Pool.Enabled = true);
+        await using SandboxRunner runner = bench.CreateRunner(options => (options.MaxConcurrentRuns, options.CpuOvercommit) = (ConcurrentRuns, ConcurrentRuns));
+        await using SandboxRunner pool = bench.CreateRunner(options => options.Pool.Enabled = true);
         var policy = new EgressPolicy { Allow = ["pypi.org:443", "*.pythonhosted.org:443"], QuotaBytes = 1 << 30 };
-        var made = new Series("made");
+        var created = new Series("created");
         var hits = new StageTimes("pool, sandbox");
         IReadOnlyList<Series> series = await Interleaved.RunAsync(
             bench.Rounds,
@@ -29,7 +29,7 @@ internal static class NetworkBenchmark
                 SandboxResult result = await Workload.True.RunAsync(runner, bench.Image, "sandbox").ConfigureAwait(false);
                 if (measured)
                 {
-                    made.Add(result.Timings.Network);
+                    created.Add(result.Timings.Network);
                 }
             }),
             new Case("boxer, cold, sandbox, allowed domains and quota", _ => Workload.True.RunAsync(runner, bench.Image, "sandbox", policy)),
@@ -43,13 +43,13 @@ internal static class NetworkBenchmark
             })).ConfigureAwait(false);
 
         Tables.Print($"true, {bench.Rounds} rounds", series);
-        AnsiConsole.WriteLine($"network made before the boot: p50 {made.Percentile(0.5):0.0} ms, p95 {made.Percentile(0.95):0.0} ms");
-        StageTimes.Print("true, with its policy laid at the hand-over", hits);
+        AnsiConsole.WriteLine($"network created before the boot: p50 {created.Percentile(0.5):0.0} ms, p95 {created.Percentile(0.95):0.0} ms");
+        StageTimes.Print("true, with the policy installed at the hand-over", hits);
 
         long start = Stopwatch.GetTimestamp();
-        SandboxResult[] results = await Task.WhenAll(Enumerable.Range(0, AtOnce).Select(number => runner.RunAsync(
+        SandboxResult[] results = await Task.WhenAll(Enumerable.Range(0, ConcurrentRuns).Select(number => runner.RunAsync(
             new SandboxRequest(bench.Image, "sh", "-c", $"sleep 2; echo {number}") { Network = "sandbox", Limits = new() { MemoryBytes = 32 * ByteSize.MiB } }))).ConfigureAwait(false);
-        int right = results.Where((result, number) => result.StandardOutput == $"{number}\n").Count();
-        AnsiConsole.WriteLine($"{AtOnce} in mode sandbox at once, each sleeping 2 s: {right} right in {Stopwatch.GetElapsedTime(start).TotalSeconds:0.0} s");
+        int correct = results.Where((result, number) => result.StandardOutput == $"{number}\n").Count();
+        AnsiConsole.WriteLine($"{ConcurrentRuns} concurrent runs in mode sandbox, each sleeping 2 s: {correct} correct in {Stopwatch.GetElapsedTime(start).TotalSeconds:0.0} s");
     }
 }

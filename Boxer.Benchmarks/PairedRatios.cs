@@ -1,29 +1,29 @@
 namespace Boxer.Benchmarks;
 
 /// <summary>
-/// Measurements of two commits in pairs. The ratio of each pair is new / old, so that a value above 1 is a loss; the median of these ratios has
-/// an interval of at least 95 % that assumes nothing about how they are distributed (binomial order statistics, as in the sign test).
+/// Measurements of two commits in pairs. The ratio of a pair is new / old: a value above 1 means that the new commit is slower. The confidence
+/// interval of the median of the ratios is at least 95 %, for any distribution (binomial order statistics, as in the sign test).
 /// </summary>
 internal sealed class PairedRatios
 {
-    /// <summary>Fewest pairs that an interval of 95 % can be made of.</summary>
-    internal const int LeastPairs = 6;
+    /// <summary>Minimum number of pairs for an interval of 95 %.</summary>
+    internal const int MinPairs = 6;
 
-    /// <summary>Most pairs: the probabilities of more do not fit a double.</summary>
-    internal const int MostPairs = 1_000;
+    /// <summary>Maximum number of pairs. The probabilities of more do not fit into a double.</summary>
+    internal const int MaxPairs = 1_000;
 
-    /// <summary>Largest ratio that passes for no loss.</summary>
+    /// <summary>Maximum ratio that does not count as slower.</summary>
     internal const double Tolerance = 1.05;
 
-    // Probability beyond each end of the interval.
-    private const double Beyond = 0.025;
+    // Probability outside each end of the interval.
+    private const double TailProbability = 0.025;
 
-    /// <param name="pairs">The measurements; <see cref="LeastPairs"/> to <see cref="MostPairs"/>.</param>
-    /// <exception cref="ArgumentOutOfRangeException">There are too few or too many.</exception>
+    /// <param name="pairs">The measurements; <see cref="MinPairs"/> to <see cref="MaxPairs"/>.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There are too few or too many pairs.</exception>
     internal PairedRatios(IReadOnlyCollection<(double Old, double New)> pairs)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(pairs.Count, LeastPairs, nameof(pairs));
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(pairs.Count, MostPairs, nameof(pairs));
+        ArgumentOutOfRangeException.ThrowIfLessThan(pairs.Count, MinPairs, nameof(pairs));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(pairs.Count, MaxPairs, nameof(pairs));
         double[] ratios = [.. pairs.Select(pair => pair.New / pair.Old).Order()];
         Count = ratios.Length;
         Old = Middle([.. pairs.Select(pair => pair.Old).Order()]);
@@ -56,7 +56,7 @@ internal sealed class PairedRatios
     internal bool IsSlower => Lower > Tolerance;
 
     /// <summary>
-    /// Gets the rank, from either end, of the ratios that bound the interval: the largest k for which a fair coin that is thrown
+    /// Gets the rank, from either end, of the ratios that bound the interval: the largest k for which a fair coin that is tossed
     /// <paramref name="count"/> times shows less than k heads with a probability of at most 2.5 %.
     /// </summary>
     internal static int Rank(int count)
@@ -64,7 +64,7 @@ internal sealed class PairedRatios
         double probability = Math.Pow(0.5, count);
         double below = probability;
         int rank = 0;
-        while (below <= Beyond)
+        while (below <= TailProbability)
         {
             rank++;
             probability *= (double)(count - rank + 1) / rank;

@@ -2,17 +2,17 @@ using System.Globalization;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>What the processors of this machine do.</summary>
+/// <summary>Measures the processors of this machine.</summary>
 internal static class Processors
 {
-    private static readonly TimeSpan Watch = TimeSpan.FromSeconds(4);
+    private static readonly TimeSpan Duration = TimeSpan.FromSeconds(4);
 
-    /// <summary>Watches them for 4 s.</summary>
-    /// <returns>How busy they are, in percent of one.</returns>
-    internal static async Task<double> BusyAsync()
+    /// <summary>Measures for 4 s how busy the processors are.</summary>
+    /// <returns>Used processor time, in percent of one processor.</returns>
+    internal static async Task<double> MeasureBusyAsync()
     {
         (long idle, long all) first = Read();
-        await Task.Delay(Watch).ConfigureAwait(false);
+        await Task.Delay(Duration).ConfigureAwait(false);
         (long idle, long all) second = Read();
         return 100.0 * Environment.ProcessorCount * (1 - ((double)(second.idle - first.idle) / (second.all - first.all)));
     }

@@ -1,29 +1,30 @@
-// Measures on this machine, prints a report and writes it to a file. ./bench.sh makes all that it needs. Run as root.
+// Measures on this machine, prints a report and writes it to a file. ./bench.sh prepares everything and runs it. Requires root.
 //
 //   Boxer.Benchmarks IMAGE REGISTRY=URL REPORT [ROUNDS]
 //   Boxer.Benchmarks --against IMAGE REGISTRY=URL REPORT PAIRS OLD_NAME OLD_HOST OLD_CONFIG NEW_NAME NEW_HOST NEW_CONFIG [ROWS]
 //
-// The first measures Boxer against its peers, all cases of one table interleaved in one run. IMAGE is pulled from the mirror URL of REGISTRY, and
-// so are the tags TAG-more (a small layer more) and TAG-flat (the same in one layer). The second compares the HTTP hosts of two commits, each
-// given as its name, the path of its Boxer.HttpHost.dll and a JSON object with more keys of its configuration, in all rows or in those of ROWS (names
-// with commas between them); exit code 1 where a row is slower.
+// The first form compares Boxer with other programs; the cases of a table are interleaved in one run. IMAGE is pulled from the mirror URL of
+// REGISTRY, and so are the tags TAG-more (with one more small layer) and TAG-flat (with all files in one layer).
+//
+// The second form compares the HTTP hosts of two commits. Each is given as its name, the path of its Boxer.HttpHost.dll and a JSON object with
+// additional configuration keys. ROWS selects groups of rows, separated by commas; all by default. The exit code is 1 if a row is slower.
 using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Boxer.Benchmarks;
 using Spectre.Console;
 
-const int LeastWidth = 140;
+const int MinWidth = 140;
 bool isComparison = args is ["--against", ..];
 string[] rest = isComparison ? args[1..] : args;
 if ((isComparison ? rest.Length is < 10 or > 11 : rest.Length is < 3 or > 4)
     || rest[1].Split('=', 2) is not [var registry, var url]
     || !int.TryParse(rest.ElementAtOrDefault(3) ?? "20", out int rounds) || rounds < 1)
 {
-    await Console.Error.WriteLineAsync("usage: ./bench.sh says what to give.");
+    await Console.Error.WriteLineAsync("Wrong arguments. Run ./bench.sh; its first lines describe the arguments.");
     return 2;
 }
 
-AnsiConsole.Profile.Width = Math.Max(AnsiConsole.Profile.Width, LeastWidth);
+AnsiConsole.Profile.Width = Math.Max(AnsiConsole.Profile.Width, MinWidth);
 AnsiConsole.Record();
 using var interruption = new Interruption();
 try
@@ -33,33 +34,33 @@ try
     if (isComparison)
     {
         var comparison = new Comparison(ReadCommit(4), ReadCommit(7), rest[0], registry, url, rounds, rest.ElementAtOrDefault(10)?.Split(',') ?? []);
-        bool isFine = await comparison.RunAsync();
+        bool isNotSlower = await comparison.RunAsync();
         PrintTime(start);
-        return isFine ? 0 : 1;
+        return isNotSlower ? 0 : 1;
     }
 
-    AnsiConsole.WriteLine($"this process when it starts: {Memory.Describe()}");
+    AnsiConsole.WriteLine($"this process at its start: {Memory.Describe()}");
     await using (Bench bench = await Bench.CreateAsync(rest[0], registry, url, rounds))
     {
-        await PartAsync("One run after the other", RunBenchmark.RunAsync, bench);
+        await PartAsync("One run at a time", RunBenchmark.RunAsync, bench);
         await PartAsync("Network modes", NetworkBenchmark.RunAsync, bench);
         await PartAsync("Many callers", ThroughputBenchmark.RunAsync, bench);
         await PartAsync("The HTTP host", HttpHostBenchmark.RunAsync, bench);
-        await PartAsync("Sandboxes that wait", WaitingBenchmark.RunAsync, bench);
-        await PartAsync("Beside others", CrowdBenchmark.RunAsync, bench);
+        await PartAsync("Pooled sandboxes", PoolBenchmark.RunAsync, bench);
+        await PartAsync("Beside other sandboxes", CrowdBenchmark.RunAsync, bench);
         await PartAsync("Images", ImageBenchmark.RunAsync, bench);
     }
 
     PrintTime(start);
 }
-catch (OperationCanceledException) when (Interruption.IsAsked)
+catch (OperationCanceledException) when (Interruption.IsRequested)
 {
     AnsiConsole.WriteLine("Interrupted.");
     return 1;
 }
 finally
 {
-    // What was measured before a failure is worth something too.
+    // Keeps the measurements before a failure.
     await File.WriteAllTextAsync(rest[2], AnsiConsole.ExportText());
 }
 
@@ -67,7 +68,7 @@ return 0;
 
 ComparedCommit ReadCommit(int at) => new(rest[at], rest[at + 1], JsonNode.Parse(rest[at + 2])!.AsObject());
 
-static void PrintTime(long start) => AnsiConsole.WriteLine($"All took {Stopwatch.GetElapsedTime(start).TotalSeconds:0} s.");
+static void PrintTime(long start) => AnsiConsole.WriteLine($"Total time: {Stopwatch.GetElapsedTime(start).TotalSeconds:0} s.");
 
 static async Task PartAsync(string title, Func<Bench, Task> run, Bench bench)
 {

@@ -1,6 +1,6 @@
 namespace Boxer.Benchmarks;
 
-/// <summary>What was measured of one case.</summary>
+/// <summary>The measured times of one case.</summary>
 internal sealed class Series(string name)
 {
     private readonly List<double> _milliseconds = [];
@@ -11,7 +11,8 @@ internal sealed class Series(string name)
 
     internal void Add(TimeSpan time) => _milliseconds.Add(time.TotalMilliseconds);
 
-    /// <summary>The value that a share of all is not above (nearest rank), in milliseconds.</summary>
+    /// <summary>The percentile by nearest rank, in milliseconds.</summary>
+    /// <param name="share">The share of the times that are not above it; 0.5 is the median.</param>
     internal double Percentile(double share)
     {
         double[] sorted = [.. _milliseconds.Order()];

@@ -2,8 +2,8 @@ using Spectre.Console;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>The stages of the runs of one case that found a sandbox that waited.</summary>
-/// <param name="name">What tables call the case.</param>
+/// <summary>Stage times of the runs of one case that got a pooled sandbox.</summary>
+/// <param name="name">Name of the case in tables.</param>
 internal sealed class StageTimes(string name)
 {
     private static readonly (string Name, Func<SandboxTimings, TimeSpan> Read)[] Stages =
@@ -41,13 +41,13 @@ internal sealed class StageTimes(string name)
     }
 
     /// <summary>Prints the stages of several cases side by side.</summary>
-    /// <param name="title">What ran.</param>
+    /// <param name="title">Name of the command.</param>
     /// <param name="cases">The cases.</param>
     internal static void Print(string title, params IEnumerable<StageTimes> cases)
     {
-        AnsiConsole.WriteLine(string.Join("; ", cases.Select(one => $"{one._name}: {one._hits} of {one._runs} found a sandbox that waited")));
+        AnsiConsole.WriteLine(string.Join("; ", cases.Select(one => $"{one._name}: {one._hits} of {one._runs} got a pooled sandbox")));
         StageTimes[] measured = [.. cases.Where(one => one._hits > 0)];
-        Table table = Tables.Make($"stages of {title}, ms", measured.SelectMany(one => (string[])[$"{one._name}: p50", "p95", "p99"]));
+        Table table = Tables.Create($"stages of {title}, ms", measured.SelectMany(one => (string[])[$"{one._name}: p50", "p95", "p99"]));
         for (int i = 0; i < Stages.Length; i++)
         {
             table.AddRow([Stages[i].Name, .. measured.SelectMany(one => ((double[])[0.5, 0.95, 0.99]).Select(share => $"{one._series[i].Percentile(share):0.00}"))]);
@@ -56,7 +56,7 @@ internal sealed class StageTimes(string name)
         AnsiConsole.Write(table);
     }
 
-    /// <summary>Prints what the stages mean that are not in <see cref="SandboxTimings"/>.</summary>
+    /// <summary>Prints the meaning of the rows that are not in <see cref="SandboxTimings"/>.</summary>
     internal static void Explain() => AnsiConsole.WriteLine(
-        "Own overhead is the total without run (hand-over to the end of the command) and outputs: all that is neither the guest's nor the sentry's work.");
+        "Own overhead is the total without run (hand-over to the end of the command) and outputs: the time that neither the guest nor the sentry needs.");
 }

@@ -2,14 +2,15 @@ using Spectre.Console;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>Prints what was measured, each case with its ratio to the first.</summary>
+/// <summary>Tables of the report.</summary>
 internal static class Tables
 {
-    /// <param name="title">What was measured.</param>
+    /// <summary>Prints the times of cases, each with its ratio to the first case.</summary>
+    /// <param name="title">Title of the table.</param>
     /// <param name="series">The cases.</param>
     internal static void Print(string title, IReadOnlyList<Series> series)
     {
-        Table table = Make(title, "p50 ms", "p95 ms", "p99 ms", "p50 ratio", "p95 ratio", "p99 / p50");
+        Table table = Create(title, "p50 ms", "p95 ms", "p99 ms", "p50 ratio", "p95 ratio", "p99 / p50");
         foreach (Series one in series)
         {
             table.AddRow(
@@ -25,10 +26,10 @@ internal static class Tables
         AnsiConsole.Write(table);
     }
 
-    /// <summary>A table whose first column is what the rows are about, and whose others are numbers.</summary>
-    /// <param name="title">What the rows are about.</param>
-    /// <param name="columns">The numbers.</param>
-    internal static Table Make(string title, params IEnumerable<string> columns)
+    /// <summary>Creates a table with one column of names and further columns of numbers.</summary>
+    /// <param name="title">Header of the first column.</param>
+    /// <param name="columns">Headers of the other columns.</param>
+    internal static Table Create(string title, params IEnumerable<string> columns)
     {
         Table table = new Table().AddColumn(new TableColumn(Markup.Escape(title)));
         foreach (string column in columns)

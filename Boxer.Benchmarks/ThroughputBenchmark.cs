@@ -2,7 +2,7 @@ using Spectre.Console;
 
 namespace Boxer.Benchmarks;
 
-/// <summary>Many callers in this process, against <c>runsc run</c> one after the other.</summary>
+/// <summary>Runs of many concurrent callers in this process, compared with <c>runsc run</c> one at a time.</summary>
 internal static class ThroughputBenchmark
 {
     private static readonly int[] Callers = [1, 2, 8, 32, 128];
@@ -11,9 +11,9 @@ internal static class ThroughputBenchmark
     {
         Workload workload = Workload.Python;
         string idle = Memory.Describe();
-        await using SandboxRunner cold = bench.MakeRunner();
-        await using SandboxRunner pool = bench.MakeRunner(options => options.Pool.Enabled = true);
-        double before = await bench.Runsc.RateAsync(workload, bench.Rounds).ConfigureAwait(false);
+        await using SandboxRunner cold = bench.CreateRunner();
+        await using SandboxRunner pool = bench.CreateRunner(options => options.Pool.Enabled = true);
+        double before = await bench.Runsc.MeasureRateAsync(workload, bench.Rounds).ConfigureAwait(false);
         var loads = new List<Load>();
         foreach (int callers in Callers)
         {
@@ -22,15 +22,15 @@ internal static class ThroughputBenchmark
                 loads.Add(await Load.RunAsync($"callers: {callers}, {name}", callers, Math.Max(bench.Rounds * 2, callers), async () =>
                 {
                     SandboxResult result = await runner.RunAsync(new SandboxRequest(bench.Image, [.. workload.Command])).ConfigureAwait(false);
-                    return result.ExitCode == 0 && result.StandardOutput == workload.Answer;
+                    return result.ExitCode == 0 && result.StandardOutput == workload.ExpectedOutput;
                 }).ConfigureAwait(false));
             }
         }
 
-        double after = await bench.Runsc.RateAsync(workload, bench.Rounds).ConfigureAwait(false);
+        double after = await bench.Runsc.MeasureRateAsync(workload, bench.Rounds).ConfigureAwait(false);
         double bare = (before + after) / 2;
-        Table table = Tables.Make($"{workload.Name}, at least one run for each caller", Load.Columns);
-        table.AddRow("bare runsc run, one after the other, before and after", $"{bare:0.0}", "1.00", "", "", "", "");
+        Table table = Tables.Create($"{workload.Name}, at least one run for each caller", Load.Columns);
+        table.AddRow("bare runsc run, one at a time, before and after", $"{bare:0.0}", "1.00", "", "", "", "");
         foreach (Load load in loads)
         {
             table.AddRow([.. load.Cells(bare)]);

@@ -2,10 +2,10 @@ using Boxer.Benchmarks;
 
 namespace Boxer.Tests.Benchmarks;
 
-/// <summary>The statistics of <c>./bench.sh --against</c>, on data whose results are known.</summary>
+/// <summary>Tests of the statistics of <c>./bench.sh --against</c>, with data whose results are known.</summary>
 public sealed class PairedRatiosTests
 {
-    /// <summary>Ranks as tables of the sign test print them for 95 %.</summary>
+    /// <summary>Ranks from published tables of the sign test for 95 %.</summary>
     [Theory]
     [InlineData(6, 1)]
     [InlineData(8, 1)]
@@ -18,12 +18,12 @@ public sealed class PairedRatiosTests
     [InlineData(60, 22)]
     [InlineData(100, 40)]
     [InlineData(1_000, 469)]
-    public void Rank_is_that_of_the_sign_test(int count, int rank) => Assert.Equal(rank, PairedRatios.Rank(count));
+    public void Rank_equals_that_of_the_sign_test(int count, int rank) => Assert.Equal(rank, PairedRatios.Rank(count));
 
     [Fact]
-    public void Ratios_of_pairs_give_their_median_and_an_interval_by_rank()
+    public void PairedRatios_has_the_median_and_the_interval_by_rank()
     {
-        // The ratios are 1.01 to 1.20, in no order; their old values differ a thousandfold, which a ratio of medians would not survive.
+        // The ratios are 1.01 to 1.20, in random order. The old values differ by a factor of 1,000, so that a ratio of medians would be wrong.
         (double, double)[] pairs = [.. Enumerable.Range(1, 20).Select(i => i * 8 % 21).Select(i => (Old: i % 2 == 0 ? 1.0 : 1_000.0, Ratio: 1 + (i / 100.0)))
             .Select(pair => (pair.Old, pair.Old * pair.Ratio))];
 
@@ -41,7 +41,7 @@ public sealed class PairedRatiosTests
     [InlineData(1.0, false)]
     [InlineData(1.05, false)]
     [InlineData(1.051, true)]
-    public void A_row_is_slower_only_where_the_whole_interval_is_above_the_tolerance(double lowest, bool isSlower)
+    public void IsSlower_only_if_the_whole_interval_is_above_the_tolerance(double lowest, bool isSlower)
     {
         // Ten pairs: the interval begins at the second smallest ratio.
         (double, double)[] pairs = [(1, 0.5), (1, lowest), .. Enumerable.Repeat((1.0, 2.0), 8)];
@@ -50,7 +50,7 @@ public sealed class PairedRatiosTests
     }
 
     [Fact]
-    public void The_same_measurements_on_both_sides_are_no_loss()
+    public void IsSlower_is_false_for_equal_measurements()
     {
         var ratios = new PairedRatios([.. Enumerable.Range(1, 60).Select(i => ((double)i, (double)i))]);
 
@@ -60,6 +60,6 @@ public sealed class PairedRatiosTests
     [Theory]
     [InlineData(5)]
     [InlineData(1_001)]
-    public void Numbers_of_pairs_that_have_no_interval_are_refused(int count) =>
+    public void PairedRatios_rejects_numbers_of_pairs_without_an_interval(int count) =>
         Assert.Throws<ArgumentOutOfRangeException>(() => new PairedRatios([.. Enumerable.Repeat((1.0, 1.0), count)]));
 }

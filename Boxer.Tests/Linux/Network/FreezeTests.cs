@@ -4,7 +4,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Network;
 
-/// <summary>Whether what waits is frozen, as its network mode says.</summary>
+/// <summary>Tests that sandboxes are frozen while they wait, according to <see cref="INetworkMode.SupportsFreeze"/>.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class FreezeTests(PythonImage image)
 {
@@ -13,7 +13,7 @@ public sealed class FreezeTests(PythonImage image)
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task What_waits_in_the_pool_is_frozen_where_the_mode_supports_it(bool supportsFreeze)
+    public async Task SupportsFreeze_decides_whether_a_pooled_sandbox_is_frozen(bool supportsFreeze)
     {
         image.Require();
         BoxerOptions options = image.Options();
@@ -30,7 +30,7 @@ public sealed class FreezeTests(PythonImage image)
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task A_run_that_waits_for_processors_is_frozen_where_the_mode_supports_it(bool supportsFreeze)
+    public async Task SupportsFreeze_decides_whether_a_run_that_waits_for_processors_is_frozen(bool supportsFreeze)
     {
         image.Require();
         BoxerOptions options = image.Options();
@@ -54,7 +54,7 @@ public sealed class FreezeTests(PythonImage image)
         Assert.Equal(0, (await second!).ExitCode);
     }
 
-    // Of one that is not to be frozen it is looked for a while: it may be about to.
+    // A sandbox that must not be frozen is observed for a while, because it could be frozen later.
     private static async Task AssertFrozenAsync(bool expected)
     {
         if (expected)

@@ -5,11 +5,11 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Network;
 
-/// <summary>Networks over HTTP: hosts as processes of their own, with real sandboxes in the tests' internet.</summary>
+/// <summary>Tests of network modes over HTTP: real sandboxes of host processes, with the internet of the tests.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class HttpNetworkTests(PythonImage image, TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
 {
-    // Each host has one of its own.
+    // Each host has its own.
     private readonly List<string> _homes = [];
 
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -41,7 +41,7 @@ public sealed class HttpNetworkTests(PythonImage image, TestInternet internet) :
     }
 
     [Fact]
-    public async Task Two_hosts_on_one_machine_do_not_disturb_each_other_also_when_one_is_killed()
+    public async Task Two_hosts_on_one_machine_do_not_disturb_each_other_even_if_one_is_killed()
     {
         string[] before = await HostState.ReadAsync();
         await using HostProcess one = await StartAsync();
@@ -56,7 +56,7 @@ public sealed class HttpNetworkTests(PythonImage image, TestInternet internet) :
         await Assert.ThrowsAnyAsync<HttpRequestException>(() => running);
         Assert.StartsWith("hello", await FetchAsync(two), StringComparison.Ordinal);
 
-        // The third takes away what the first left, and nothing of the second's.
+        // The third host removes leftovers of the first one, and nothing of the second one.
         await using (HostProcess three = await StartAsync())
         {
             Assert.StartsWith("hello", await FetchAsync(three), StringComparison.Ordinal);
@@ -68,7 +68,7 @@ public sealed class HttpNetworkTests(PythonImage image, TestInternet internet) :
     }
 
     [Fact]
-    public async Task A_mode_that_is_switched_off_and_wrong_policies_are_refused_with_all_faults_at_once()
+    public async Task Disabled_modes_and_malformed_policies_are_rejected_with_all_faults_at_once()
     {
         await using HostProcess host = await StartAsync(new JsonObject { ["allowed_networks"] = new JsonArray("none", "sandbox") });
         JsonObject off = Body("true");

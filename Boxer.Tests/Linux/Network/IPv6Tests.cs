@@ -5,7 +5,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Network;
 
-/// <summary>IPv6 in the mode <c>sandbox</c>: nothing of it where it is off, and the same policy where it is on.</summary>
+/// <summary>Tests of IPv6 in the mode <c>sandbox</c>: off, no IPv6 packet passes; on, the policy applies to it as to IPv4.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class IPv6Tests(PythonImage image, TestInternet internet) : InternetTests(internet)
 {
@@ -16,7 +16,7 @@ public sealed class IPv6Tests(PythonImage image, TestInternet internet) : Intern
     }
 
     [Fact]
-    public async Task Where_it_is_off_no_frame_of_it_passes_also_while_this_host_forwards_it()
+    public async Task IPv6_off_no_frame_passes_even_if_the_host_forwards_IPv6()
     {
         await using SandboxNetworkMode on = GuestNamespace.Mode(ipv6: true);
         await using INetworkAttachment neighbour = await AttachAsync(on, new EgressPolicy());
@@ -26,7 +26,7 @@ public sealed class IPv6Tests(PythonImage image, TestInternet internet) : Intern
         Assert.Contains("hello", await GuestNamespace.FetchAsync(neighbour, TestInternet.Web6), StringComparison.Ordinal);
         int before = await DatagramsAsync();
 
-        // As who owns the namespace may: addresses of its own choice, a route, and the host's link as a neighbour.
+        // An owner of the namespace can set any address, a route, and the host's end of the link as a neighbour.
         string link = Path.GetFileName(guest.Runtime.NamespacePath!).Replace("-", "", StringComparison.Ordinal);
         string mac = (await File.ReadAllTextAsync($"/sys/class/net/{link}/address", Cancel)).Trim();
         foreach (string source in (string[])["2001:db8:51:9::2", TestInternet.Web6, neighbourAddress])
@@ -54,7 +54,7 @@ public sealed class IPv6Tests(PythonImage image, TestInternet internet) : Intern
     }
 
     [Fact]
-    public async Task Where_it_is_on_the_public_internet_is_reached_and_nothing_else_and_this_host_is_as_before_afterwards()
+    public async Task IPv6_on_only_the_public_internet_is_reached_and_the_settings_of_the_host_are_restored()
     {
         string[] before = await HostState.ReadAsync();
         string advertisements = await File.ReadAllTextAsync("/proc/sys/net/ipv6/conf/btest0/accept_ra", Cancel);
@@ -63,7 +63,7 @@ public sealed class IPv6Tests(PythonImage image, TestInternet internet) : Intern
             await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy());
             await using INetworkAttachment neighbour = await AttachAsync(mode, new EgressPolicy());
 
-            // A router takes no advertisements unless it is told so: this host must not lose its own way out.
+            // A router ignores router advertisements by default. The host must keep its own default route.
             Assert.Equal("1\n", advertisements);
             Assert.Equal("2\n", await File.ReadAllTextAsync("/proc/sys/net/ipv6/conf/btest0/accept_ra", Cancel));
 
@@ -82,7 +82,7 @@ public sealed class IPv6Tests(PythonImage image, TestInternet internet) : Intern
     }
 
     [Fact]
-    public async Task Policies_hold_for_it_by_range_and_by_name()
+    public async Task IPv6_on_policies_apply_by_range_and_by_name()
     {
         const string Ask = """
             import socket
@@ -116,9 +116,9 @@ public sealed class IPv6Tests(PythonImage image, TestInternet internet) : Intern
     }
 
     [Fact]
-    public async Task A_resolver_answers_its_sandbox_by_IPv6_and_nobody_else()
+    public async Task IPv6_on_the_resolver_answers_its_own_sandbox_only()
     {
-        // The addresses in the answer, or the exception.
+        // Prints the addresses in the answer, or the exception.
         const string Ask = """
             import socket, struct, sys
             query = struct.pack("!HHHHHH", 7, 0x100, 1, 0, 0, 0) + b"\3web\7example\4test\0" + struct.pack("!HH", 28, 1)

@@ -2,8 +2,8 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Network;
 
-/// <summary>Tests that need nothing but the tests' own internet.</summary>
-/// <param name="internet">It; where it cannot be, the tests are skipped.</param>
+/// <summary>Tests that need only the internet of the tests.</summary>
+/// <param name="internet">The internet of the tests. If it cannot be created, the tests are skipped.</param>
 public abstract class InternetTests(TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
 {
     protected static CancellationToken Cancel => TestContext.Current.CancellationToken;

@@ -5,14 +5,14 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Linux.Network;
 
-/// <summary>The mode <c>sandbox</c> beside others on one host: who had an address before, and firewalls of others.</summary>
+/// <summary>Tests of the mode <c>sandbox</c> beside earlier sandboxes, other firewalls and other networks of one host.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class NeighbourTests(TestInternet internet) : InternetTests(internet)
 {
     [Fact]
-    public async Task Who_inherits_an_address_inherits_no_flow_of_it()
+    public async Task A_sandbox_with_a_reused_address_receives_no_flow_of_the_earlier_sandbox()
     {
-        // Sends from a fixed port; says what comes back within a time.
+        // Sends from a fixed port, and prints the response that arrives within a time.
         const string Talk = """
             import socket, sys, time
             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", 7777)); s.settimeout(float(sys.argv[1]))
@@ -33,7 +33,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
         await Assert.ThrowsAsync<SandboxCapacityException>(() => mode.PrepareAsync("too early", Cancel));
         time.Advance(TimeSpan.FromSeconds(61));
 
-        // The server still sends to the flow of the first.
+        // The server still sends to the flow of the first sandbox.
         await using INetworkAttachment second = await mode.PrepareAsync("second", Cancel);
         await second.ApplyAsync(GuestNamespace.Policy(new EgressPolicy { Allow = [] }), Cancel);
         Assert.Equal(address, await GuestNamespace.AddressAsync(second));
@@ -42,7 +42,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
         Assert.Equal(sent, await DatagramsAsync());
         await second.DisposeAsync();
 
-        // The same with a policy that lets it send: nothing of the first's comes before it has.
+        // The same with a policy that lets the second sandbox send: it receives nothing of the first one before it sends.
         time.Advance(TimeSpan.FromSeconds(61));
         await using INetworkAttachment third = await mode.PrepareAsync("third", Cancel);
         await third.ApplyAsync(GuestNamespace.Policy(), Cancel);
@@ -51,7 +51,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
     }
 
     [Fact]
-    public async Task A_firewall_that_comes_later_is_seen_within_half_a_minute()
+    public async Task A_firewall_that_is_installed_later_is_detected_within_30_s()
     {
         const string Table = "inet btest_later";
         var time = new FakeTimeProvider();
@@ -66,7 +66,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
                 Assert.Equal("refused", await GuestNamespace.FetchAsync(first));
             }
 
-            // Also by one that was prepared before.
+            // Also for a network that was prepared before.
             time.Advance(TimeSpan.FromSeconds(31));
             await waiting.ApplyAsync(GuestNamespace.Policy(), Cancel);
             Assert.Contains("hello", await GuestNamespace.FetchAsync(waiting), StringComparison.Ordinal);
@@ -84,7 +84,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
     }
 
     [Fact]
-    public async Task An_address_of_this_host_that_comes_into_a_block_later_keeps_its_connections()
+    public async Task An_address_of_the_host_that_is_added_to_a_block_later_keeps_its_connections()
     {
         const string Later = "10.231.200.200";
         await using SandboxNetworkMode mode = GuestNamespace.Mode(block: "10.231.200.0/24");
@@ -103,7 +103,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
     [Theory]
     [InlineData("policy drop", "")]
     [InlineData("policy accept", "counter reject with icmpx admin-prohibited")]
-    public async Task A_firewall_that_drops_what_comes_in_lets_names_through_to_our_resolver_and_nothing_else(string policy, string last)
+    public async Task A_firewall_that_drops_input_accepts_only_DNS_packets_to_the_resolver(string policy, string last)
     {
         const string Table = "inet btest_input";
         string script = $"add table {Table}; add chain {Table} input {{ type filter hook input priority 0; {policy}; }}; add rule {Table} input iifname != \"bx*\" accept";
@@ -128,7 +128,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
     }
 
     [Fact]
-    public async Task Rules_of_the_old_kind_let_our_links_through_and_are_as_before_afterwards()
+    public async Task Rules_of_iptables_legacy_accept_the_links_and_are_restored_afterwards()
     {
         Assert.SkipUnless(HostProgram.Exists("iptables-legacy"), "Needs iptables-legacy in PATH.");
         const string Old = "iptables-legacy";
@@ -153,7 +153,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
 
             Assert.Equal(before, await HostProgram.RunAsync(Old, "-S"));
 
-            // Where they cannot be added to, no run starts, and it is said what to do.
+            // If rules cannot be added, no run starts, and the message has the remedy.
             string programs = Directory.CreateTempSubdirectory("boxer-tools-").FullName;
             foreach (string name in (string[])["ip", "tc", "nft"])
             {
@@ -163,7 +163,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
             await using (SandboxNetworkMode mode = GuestNamespace.Mode(programs: programs))
             {
                 SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => mode.PrepareAsync("refused", Cancel));
-                Assert.Contains("let links named bx* through", fault.Message, StringComparison.Ordinal);
+                Assert.Contains("Accept links named bx*", fault.Message, StringComparison.Ordinal);
                 Assert.Contains("iptables", fault.Message, StringComparison.Ordinal);
             }
 
@@ -182,7 +182,7 @@ public sealed class NeighbourTests(TestInternet internet) : InternetTests(intern
         return attachment;
     }
 
-    // With the resolv.conf that a guest would have.
+    // With the resolv.conf of a guest.
     private static Task<string> InNamedAsync(INetworkAttachment guest, string program) =>
         GuestNamespace.RunAsync(
             guest, "unshare", "-m", "sh", "-ec", $"echo nameserver {TestInternet.Resolver} >/tmp/boxer-resolv.conf; mount --bind /tmp/boxer-resolv.conf /etc/resolv.conf; rm /tmp/boxer-resolv.conf; exec /usr/bin/python3 -c \"{program}\"");

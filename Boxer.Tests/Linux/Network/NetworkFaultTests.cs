@@ -11,7 +11,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Linux.Network;
 
-/// <summary>The mode <c>sandbox</c> without sandboxes: what it makes, what it leaves, and what it does where a program fails.</summary>
+/// <summary>Tests of <see cref="SandboxNetworkMode"/> without sandboxes: failing programs, leftovers, and concurrent instances.</summary>
 [LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
@@ -31,7 +31,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     {
         internet.Require();
 
-        // Each does what the real one does, but the call of a number fails: before it did anything, or after it did everything.
+        // Each stand-in runs the real program, but the call with a given number fails: before it did anything, or after it did everything.
         foreach (string name in (string[])["ip", "tc", "nft", "iptables-legacy", "iptables-legacy-restore"])
         {
             string path = Path.Join(_directory, name);
@@ -68,7 +68,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     [Theory]
     [InlineData(1)]
     [InlineData(-1)]
-    public async Task Each_call_that_fails_is_a_typed_failure_and_nothing_is_left(int sign)
+    public async Task A_failing_call_of_a_program_is_a_typed_failure_and_leaves_nothing(int sign)
     {
         string[] before = await HostState.ReadAsync();
         int faults = 0;
@@ -105,7 +105,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
                 Assert.True(wasMade || failure!.Message.Contains("exited with 1", StringComparison.Ordinal), failure?.Message);
                 Assert.True(wasMade || ((SandboxRuntimeException)failure!).PublicMessage == "The sandbox could not be started, or broke.", failure?.Message);
 
-                // Who comes next is not hurt.
+                // The next sandbox is not affected.
                 await using INetworkAttachment next = await mode.PrepareAsync("two", Cancel);
                 await next.ApplyAsync(Policy, Cancel);
             }
@@ -121,7 +121,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     [InlineData("echo '{}'")]
     [InlineData("echo '{\"nftables\": [{\"table\": {}}, {\"rule\": {\"comment\": 1}}, {\"chain\": {\"hook\": []}}]}'")]
     [InlineData("head -c 70000000 /dev/zero")]
-    public async Task A_tool_that_prints_what_is_not_understood_is_a_typed_failure_and_nothing_is_left(string garbage)
+    public async Task Malformed_output_of_a_program_is_a_typed_failure_and_leaves_nothing(string garbage)
     {
         string[] before = OwnTraces.Instances();
         List<string> instances = [];
@@ -145,7 +145,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
                 {
                     faults++;
 
-                    // Who comes next is not hurt.
+                    // The next sandbox is not affected.
                     await using INetworkAttachment next = await mode.PrepareAsync("two", Cancel);
                     await next.ApplyAsync(Policy, Cancel);
                 }
@@ -164,7 +164,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task A_tool_that_hangs_is_ended_and_a_typed_failure()
+    public async Task A_program_that_hangs_is_killed_and_is_a_typed_failure()
     {
         await UseGarbageAsync(0, "");
         await File.WriteAllTextAsync(Path.Join(_directory, "all"), "exec sleep 1000", Cancel);
@@ -183,7 +183,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task The_watch_survives_what_it_does_not_understand_and_then_sees_that_the_rules_are_gone()
+    public async Task RulesMonitor_survives_malformed_output_and_then_detects_that_the_table_was_deleted()
     {
         string[] before = OwnTraces.Instances();
         string[] instances;
@@ -195,7 +195,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
             instances = [.. OwnTraces.Instances().Except(before, StringComparer.Ordinal)];
             await attachment.ApplyAsync(Open, Cancel);
 
-            // Every tool prints garbage for a while, as one does that another release has replaced.
+            // Every program prints garbage for a while, like a program of an incompatible release.
             await File.WriteAllTextAsync(Path.Join(_directory, "all"), "echo '{'", Cancel);
             int calls = await CallsAsync();
             await AdvanceAsync(time, async () => await CallsAsync() > calls + 3);
@@ -221,7 +221,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task A_host_with_ten_thousand_rules_can_have_sandboxes()
+    public async Task PrepareAsync_works_on_a_host_with_ten_thousand_rules()
     {
         string rules = Path.Join(_directory, "rules");
         await File.WriteAllTextAsync(
@@ -240,13 +240,13 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
             await HostProgram.RunAsync("nft", "delete", "table", "ip", "boxertest");
         }
 
-        // Few with sets of their own: nft looks at each set for each (1.0.6), and takes half a minute for all.
+        // Few rules have a set: nft 1.0.6 compares every set with every other, and would take half a minute if all had one.
         static string Rule(int i) =>
             $"add rule ip boxertest many ip saddr 198.18.{i / 250}.{i % 250} tcp dport {(i % 20 == 0 ? "{ 80, 443 }" : "80")} counter accept comment \"service number {i}\"\n";
     }
 
     [Fact]
-    public void A_resolver_that_cannot_listen_on_all_addresses_is_a_typed_failure_that_leaves_no_socket()
+    public void FilteringResolver_that_cannot_listen_on_all_addresses_is_a_typed_failure_and_leaves_no_socket()
     {
         using var tools = new NetworkTools(TimeProvider.System);
         using var firewall = new Firewall(tools, "00000000", null);
@@ -258,14 +258,14 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         Assert.Contains("127.0.0.1 and 2001:db8::1", fault.Message, StringComparison.Ordinal);
         Assert.InRange(Sockets(), 0, before + 5);
 
-        // Those of others come and go; twenty attempts would leave forty.
+        // Other tests open and close sockets. Twenty attempts would leave forty.
         static int Sockets() => Directory.GetFiles("/proc/self/fd").Count(path => new FileInfo(path).LinkTarget?.StartsWith("socket:", StringComparison.Ordinal) == true);
     }
 
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void A_kernel_without_IPv6_is_not_told_how_its_addresses_are_chosen(bool hasIPv6)
+    public void CreationCommands_set_addrgenmode_only_if_the_kernel_has_IPv6(bool hasIPv6)
     {
         var link = new GuestLink("00000", "bx0000000000000", "bx00000000-00000", new AddressPair(IPAddress.Loopback, IPAddress.Loopback), null, 1, 1);
 
@@ -275,7 +275,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task Two_instances_may_reconcile_what_a_dead_one_left_at_once()
+    public async Task ReconcileAsync_of_two_instances_can_run_at_the_same_time()
     {
         string[] before = await HostState.ReadAsync();
         const string Dead = "bx00000dea";
@@ -287,7 +287,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
 
         await HostProgram.RunAsync("nft", "add table ip boxertest; add chain ip boxertest forward { type filter hook forward priority 0; policy drop; }; add rule ip boxertest forward iifname \"bx00000dea*\" accept comment \"boxer 00000dea\"");
 
-        // Each has looked before one has removed anything.
+        // Each instance lists the leftovers before either has removed any.
         await File.WriteAllTextAsync(Path.Join(_directory, "fails"), "0", Cancel);
         await File.WriteAllTextAsync(Path.Join(_directory, "count"), "0", Cancel);
         foreach (string name in (string[])["ip", "nft"])
@@ -308,7 +308,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task Forwarding_that_somebody_switched_off_is_said_to_the_next_instance()
+    public async Task PrepareAsync_fails_if_forwarding_was_switched_off_while_another_instance_needs_it()
     {
         const string Forwarding = "/proc/sys/net/ipv4/conf/all/forwarding";
         await using SandboxNetworkMode one = GuestNamespace.Mode();
@@ -324,7 +324,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task Where_somebody_takes_the_rules_away_sandboxes_lose_their_links_and_later_ones_are_held_again()
+    public async Task Deleted_tables_cut_the_links_of_their_sandboxes_and_later_sandboxes_are_filtered_again()
     {
         string[] before = await HostState.ReadAsync();
         await using (SandboxNetworkMode mode = GuestNamespace.Mode())
@@ -349,7 +349,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task A_host_that_takes_no_redirects_takes_none_afterwards()
+    public async Task Accept_redirects_of_the_host_is_restored()
     {
         const string Redirects = "/proc/sys/net/ipv4/conf/all/accept_redirects";
         string[] forwarding = [await File.ReadAllTextAsync("/proc/sys/net/ipv4/conf/all/forwarding", Cancel), await File.ReadAllTextAsync(Redirects, Cancel)];
@@ -374,7 +374,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task A_hand_over_is_one_call_and_one_that_lost_its_link_is_not_usable()
+    public async Task ApplyAsync_makes_one_call_and_IsUsable_is_false_without_the_link()
     {
         await File.WriteAllTextAsync(Path.Join(_directory, "count"), "0", Cancel);
         await File.WriteAllTextAsync(Path.Join(_directory, "fails"), "0", Cancel);
@@ -382,7 +382,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         await using INetworkAttachment silent = await mode.PrepareAsync("silent", Cancel);
         await using INetworkAttachment waiting = await mode.PrepareAsync("waiting", Cancel);
 
-        // What a mode makes ahead it makes after the first was handed out.
+        // Waits until no more calls are made.
         int before = await CallsAsync();
         for (int last = -1; last != before; before = await CallsAsync())
         {
@@ -395,7 +395,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         await silent.ApplyAsync(Limited(bandwidth: null), Cancel);
         Assert.Equal(before + 1, await CallsAsync());
 
-        // Who sent nothing was refused nothing.
+        // No packets sent, so nothing can have been denied.
         Assert.Empty((await silent.ReportAsync(Cancel)).Denied);
         Assert.Equal(before + 1, await CallsAsync());
 
@@ -405,7 +405,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task A_denied_address_is_denied_to_every_protocol()
+    public async Task A_denied_address_is_denied_for_every_protocol()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment open = await mode.PrepareAsync("open", Cancel);
@@ -429,7 +429,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task A_guest_cannot_fill_the_connection_tracking_of_this_host()
+    public async Task A_guest_cannot_fill_the_connection_tracking_table_of_the_host()
     {
         const string Flows = "/proc/net/nf_conntrack";
         Assert.SkipUnless(File.Exists(Flows), $"This kernel has no {Flows}.");
@@ -440,7 +440,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
         await neighbour.ApplyAsync(Open, Cancel);
         int before = await CountAsync();
 
-        // 40,000 flows in seven seconds, from 40 sockets to 1,000 ports each.
+        // Sends 40,000 flows in seven seconds: from 40 sockets to 1,000 ports each.
         await GuestNamespace.PythonAsync(hostile, $"""
             import socket, time
             sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(40)]
@@ -460,7 +460,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task A_missing_program_is_an_obstacle_that_is_named()
+    public async Task GetUnavailableReason_names_a_missing_program()
     {
         File.Delete(Path.Join(_directory, "tc"));
         await using SandboxNetworkMode mode = Mode(_directory);
@@ -469,7 +469,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
     }
 
     [Fact]
-    public async Task A_hundred_attachments_leave_the_counts_where_they_were()
+    public async Task A_hundred_attachments_leave_no_traces()
     {
         await using SandboxNetworkMode mode = Mode();
         await using INetworkAttachment first = await mode.PrepareAsync("first", Cancel);
@@ -483,7 +483,7 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
 
         Assert.Equal(before, await StateAsync());
 
-        // Counters move, and so do the addresses, which rest: the rules without them.
+        // The rules without counters and without the addresses of the pool, which change.
         static async Task<string[]> StateAsync() =>
         [
             .. (await HostState.ReadAsync()).Where(line => !line.Contains("table ", StringComparison.Ordinal)),
@@ -518,10 +518,10 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
 
     private static SandboxNetworkMode Mode(string? directory = null, TimeProvider? time = null) => GuestNamespace.Mode(time, programs: directory, ipv6: TestInternet.HasIPv6);
 
-    // The watch of the rules makes calls of its own: each puts the new count in place at once.
+    // RulesMonitor makes calls too. Each call replaces the file with the count in one step.
     private async Task<int> CallsAsync() => int.Parse(await File.ReadAllTextAsync(Path.Join(_directory, "count"), Cancel), CultureInfo.InvariantCulture);
 
-    // The call of a number prints something else where it is to print JSON; none, for 0.
+    // The call with a given number prints garbage instead of JSON; no call if the number is 0.
     private async Task UseGarbageAsync(int number, string garbage)
     {
         await File.WriteAllTextAsync(Path.Join(_directory, "garbage"), garbage, Cancel);

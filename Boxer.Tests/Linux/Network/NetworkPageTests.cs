@@ -5,7 +5,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Network;
 
-/// <summary>What docs/network.md shows, run. Each C# block of the page stands in this file, word for word.</summary>
+/// <summary>Runs the examples of docs/network.md. This file contains each C# block of the page word for word.</summary>
 [Collection(Sandboxes.Name)]
 public sealed partial class NetworkPageTests(PythonImage image, TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
 {
@@ -55,7 +55,7 @@ public sealed partial class NetworkPageTests(PythonImage image, TestInternet int
         SandboxRequest request = Request();
         request.Egress = new() { Allow = ["example.com:80,443", "*.example.com:443"] };
 
-        // By its address a site is open as soon as its name was resolved, at the ports of the rule.
+        // Once its name was resolved, the address of a site is open at the ports of the rule.
         Assert.Equal(["example.com", "198.51.100.10"], await ReachedAsync(request));
     }
 

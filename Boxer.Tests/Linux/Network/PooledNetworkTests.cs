@@ -5,7 +5,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Network;
 
-/// <summary>The mode <c>sandbox</c> in sandboxes that were booted ahead: what waits reaches nothing, and a run is held as in any other.</summary>
+/// <summary>Tests of the mode <c>sandbox</c> in pooled sandboxes: a waiting sandbox reaches nothing, and each run has its own policy.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class PooledNetworkTests(PythonImage image, TestInternet internet) : InternetTests(internet)
 {
@@ -19,7 +19,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
     private static readonly string[] Urls = ["web.example.test", "other.example.test", $"{TestInternet.Web}:8080", TestInternet.OtherWeb, TestInternet.Lan];
 
     [Fact]
-    public async Task Each_run_has_the_policy_of_its_own_request_and_the_resolver_of_the_options()
+    public async Task A_run_from_the_pool_has_the_policy_of_its_request_and_the_DNS_servers_of_the_options()
     {
         await using SandboxRunner runner = Make(options => options.DnsServers = [TestInternet.Lan]);
         (EgressPolicy? Policy, string[] Reached, string Denied)[] cases =
@@ -45,7 +45,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
     }
 
     [Fact]
-    public async Task With_IPv6_too()
+    public async Task A_run_from_the_pool_can_use_IPv6()
     {
         Assert.SkipUnless(TestInternet.HasIPv6, "Needs IPv6 in the kernel.");
         await using SandboxRunner runner = Make(options => options.EnableIPv6 = true);
@@ -59,7 +59,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
     }
 
     [Fact]
-    public async Task A_quota_and_a_bandwidth_hold_and_only_the_runs_own_bytes_count()
+    public async Task A_run_from_the_pool_has_its_quota_and_bandwidth_and_only_its_own_bytes_count()
     {
         await using SandboxRunner runner = Make();
         SandboxRequest quota = Python($"""
@@ -73,7 +73,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
         Assert.Equal(["100000", "TimeoutError"], over.StandardOutput.TrimEnd().Split('\n'));
         Assert.InRange(over.Network.BytesIn ?? 0, 900_000, 1_100_000);
 
-        // As in SandboxNetworkTests: a slow machine only adds to it.
+        // A slow machine only increases the time, as in SandboxNetworkTests.
         SandboxRequest bandwidth = Python($"""
             import time, urllib.request
             def is_delayed(request):
@@ -95,7 +95,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
     }
 
     [Fact]
-    public async Task Neighbours_from_the_pool_do_not_reach_each_other()
+    public async Task Sandboxes_from_the_pool_cannot_reach_each_other()
     {
         const string Listen = """
             import socket, threading, time
@@ -128,7 +128,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
             """),
             Cancel);
 
-        // What was sent had two seconds to arrive.
+        // The packets had two seconds to arrive.
         await victim.PrintsAsync(10);
         Assert.Equal([address, "up"], (await victim.StopAsync()).TrimEnd().Split('\n').Distinct());
         Assert.Equal((true, "refused\n", ""), (attacker.IsWarm(), attacker.StandardOutput, attacker.StandardError));
@@ -138,7 +138,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Where_the_rules_are_taken_away_those_that_wait_go_and_runs_get_others(bool isLookedFor)
+    public async Task Pooled_sandboxes_are_evicted_if_their_table_was_deleted_and_runs_get_new_ones(bool isLookedFor)
     {
         await using SandboxRunner runner = Make();
         await runner.WarmAsync(Probe());
@@ -150,7 +150,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
             await Until.IsSoAsync(() => !HostState.Namespaces().Intersect(waiting).Any(), seconds: 30);
         }
 
-        // Else the run is the first to find out.
+        // Otherwise the run is the first to detect it.
         SandboxResult next = await runner.RunAsync(Probe(), Cancel);
         Assert.Equal(($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", false), (next.StandardOutput, next.IsWarm()));
         SandboxResult warm = await runner.WarmAsync(Probe());
@@ -167,7 +167,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
     }
 
     [Fact]
-    public async Task A_link_that_somebody_took_away_is_not_handed_over()
+    public async Task A_pooled_sandbox_without_its_link_is_not_used()
     {
         await using SandboxRunner runner = Make();
         SandboxRequest request = SharedRunner.Command("python3", "-c", Fetch, TestInternet.Web);
@@ -184,14 +184,14 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
     }
 
     [Fact]
-    public async Task Where_addresses_run_short_one_that_waits_gives_its_own_to_a_run()
+    public async Task A_pooled_sandbox_is_evicted_if_a_run_needs_its_address()
     {
         const string Other = "python:other";
         await HostProgram.RunAsync(
             "skopeo", "copy", "--quiet", "--format", "v2s2", "--src-tls-verify=false", "--dest-tls-verify=false",
             $"docker://{image.Url[7..]}/library/{PythonImage.Name}", $"docker://{image.Url[7..]}/library/{Other}");
 
-        // Two pairs: one rests after the first run, the other is that of a sandbox that waits.
+        // There are two pairs. One waits for reuse after the first run, and a pooled sandbox has the other.
         await using SandboxRunner runner = Make(options => options.NetworkBlocks = ["10.231.200.0/30"]);
         var request = new SandboxRequest(PythonImage.Name, "python3", "-c", Fetch, TestInternet.Web) { Network = "sandbox" };
         Assert.False((await runner.RunAsync(request, Cancel)).IsWarm());
@@ -201,12 +201,12 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
         Assert.Equal(($"{TestInternet.Web} 200\n", false), (other.StandardOutput, other.IsWarm()));
         Assert.DoesNotContain(waiting, HostState.Namespaces());
 
-        // Nothing is left now, and none waits that could give.
+        // Now all addresses are in use, and no pooled sandbox can be evicted.
         await Assert.ThrowsAsync<SandboxCapacityException>(() => runner.RunAsync(request, Cancel));
     }
 
     [Fact]
-    public async Task What_waits_reaches_nothing_and_what_it_tried_is_not_counted()
+    public async Task A_pooled_sandbox_reaches_nothing_and_its_attempts_do_not_count_in_a_run()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode(ipv6: TestInternet.HasIPv6);
         await using INetworkAttachment neighbour = await mode.PrepareAsync("neighbour", Cancel);
@@ -216,7 +216,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
         string own = await GuestNamespace.AddressAsync(waiting);
         int datagrams = await DatagramsAsync();
 
-        // As its kernel could that a guest took over: with sockets, and with frames of any source.
+        // An escaped guest can send on sockets, and frames with any source address.
         string mac = (await File.ReadAllTextAsync($"/sys/class/net/{Path.GetFileName(waiting.Runtime.NamespacePath!).Replace("-", "", StringComparison.Ordinal)}/address", Cancel)).Trim();
         string arrived = await GuestNamespace.PythonAsync(waiting, $$"""
             import socket, struct

@@ -10,12 +10,12 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Linux.Network;
 
-/// <summary>Names in the mode <c>sandbox</c>: who is asked, what is answered, and what an answer opens.</summary>
+/// <summary>Tests of DNS in the mode <c>sandbox</c>: the queried servers, the responses, and the addresses that a response opens.</summary>
 [LongTests]
 [Collection(Sandboxes.Name)]
 public sealed partial class ResolverTests(PythonImage image, TestInternet internet) : InternetTests(internet)
 {
-    // ask(): code and addresses of an answer. The server is one that does not exist: whoever answers was put there by a redirect.
+    // ask() returns the code and the addresses of a response. The queried server does not exist, so a response shows that the query was redirected.
     private const string Client = """
         import socket, struct, time
         from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +82,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         """;
 
     [Fact]
-    public async Task With_an_allow_list_every_server_is_ours_and_knows_allowed_names_only()
+    public async Task With_an_allow_list_queries_to_any_server_are_redirected_and_only_allowed_names_resolve()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test", "*.sub.example.test"] });
@@ -98,7 +98,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task A_name_that_is_asked_for_many_times_at_once_is_always_answered()
+    public async Task Many_concurrent_queries_for_a_name_are_all_answered()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["*.many.example.test"] });
@@ -112,7 +112,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task Names_are_bounded_in_length_and_number_so_that_they_carry_little_out()
+    public async Task Length_and_number_of_resolved_names_are_bounded()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["*.many.example.test"] });
@@ -132,7 +132,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task A_list_of_ranges_alone_answers_no_name_and_opens_no_dns_over_tls()
+    public async Task An_allow_list_of_ranges_resolves_no_name_and_opens_no_DNS_over_TLS()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["198.51.100.0/24"] });
@@ -143,7 +143,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task A_denied_domain_is_not_resolved_and_the_rest_is()
+    public async Task A_denied_domain_is_not_resolved_and_others_are()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Deny = ["other.example.test", "*.sub.example.test"] });
@@ -152,7 +152,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task Without_an_allow_list_the_configured_resolver_is_asked_also_a_private_one_and_no_other_private_port()
+    public async Task Without_an_allow_list_the_configured_server_is_reached_even_if_private_but_only_its_DNS_port()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode(resolver: TestInternet.Lan);
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy());
@@ -162,7 +162,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task A_configured_resolver_may_be_this_host_itself_and_only_its_port_is_reached()
+    public async Task A_configured_server_can_be_this_host_and_only_its_DNS_port_is_reached()
     {
         using var server = new UdpClient(new IPEndPoint(IPAddress.Parse(TestInternet.HostAddress), 53));
         using var other = new UdpClient(new IPEndPoint(IPAddress.Parse(TestInternet.HostAddress), 5353));
@@ -183,13 +183,13 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task Questions_to_a_resolver_that_is_this_host_and_its_answers_count_in_the_quota()
+    public async Task DNS_packets_to_and_from_a_server_on_this_host_count_in_the_quota()
     {
         using var server = new UdpClient(new IPEndPoint(IPAddress.Parse(TestInternet.HostAddress), 53));
         await using SandboxNetworkMode mode = GuestNamespace.Mode(resolver: TestInternet.HostAddress);
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { QuotaBytes = 4_000 });
 
-        // Packets of 128 and of 328 bytes: eight of each fit.
+        // Eight queries of 128 bytes and eight responses of 328 bytes fit.
         Task<string> asking = GuestNamespace.PythonAsync(guest, $"""
             import socket
             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2); s.connect(("{TestInternet.HostAddress}", 53))
@@ -219,7 +219,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task An_address_stays_open_for_30_s_after_each_answer_and_is_asked_for_again_when_the_answer_expires()
+    public async Task An_address_stays_open_for_30_s_after_each_answer_and_is_resolved_again_when_the_answer_expires()
     {
         var time = new FakeTimeProvider();
         await using SandboxNetworkMode mode = GuestNamespace.Mode(time);
@@ -232,7 +232,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         await AskAsync(guest, "ask('web.example.test')");
         Assert.Equal(1, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
 
-        // The firewall's clock is real.
+        // The clock of the firewall is real.
         await Task.Delay(TimeSpan.FromSeconds(4), Cancel);
         int left = await SecondsLeftAsync();
         Assert.InRange(left, 1, 86);
@@ -243,7 +243,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task An_address_of_two_names_stays_open_for_the_longer_answer_whichever_came_last()
+    public async Task An_address_of_two_names_stays_open_for_the_longer_answer_in_any_order()
     {
         using var tools = new CountedTools();
         await using SandboxNetworkMode mode = GuestNamespace.Mode(programs: tools.Path);
@@ -251,7 +251,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
         int changes = tools.Changes;
 
-        // The short answer comes while the long one is being opened.
+        // The short answer arrives while the addresses of the long one are being opened.
         tools.HoldChanges();
         Task<string[]> longer = AskAsync(guest, "ask('hour.many.example.test', wait=15)");
         while (tools.Changes == changes)
@@ -274,27 +274,27 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task An_answer_that_does_not_fit_a_datagram_says_so_and_is_whole_by_tcp()
+    public async Task A_response_that_does_not_fit_into_a_datagram_is_truncated_and_complete_over_TCP()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["*.many.example.test"] });
 
         string[] answers = await AskAsync(guest, "ask('wide.many.example.test', edns=True)", "ask('wide.many.example.test', tcp=True)");
 
-        // A datagram has 512 bytes, also where the question takes more.
+        // A datagram has at most 512 bytes, even if the query accepts more.
         string[] addresses = [.. Enumerable.Range(0, 60).Select(number => $"203.0.113.{number}")];
         Assert.Equal([$"0 cut {string.Join(' ', addresses[..29])}", $"0 {string.Join(' ', addresses)}"], answers);
     }
 
     [Fact]
-    public async Task Connections_that_are_reset_leave_no_socket()
+    public async Task Reset_connections_leave_no_socket()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
         Assert.Equal(["0 198.51.100.10"], await AskAsync(guest, "ask('web.example.test', tcp=True)"));
         int before = Sockets();
 
-        // Before a message, within one, and while its answer is on its way.
+        // Resets before a message, inside one, and before its response.
         (string[] reset, int most) = await CountSocketsAsync(AskAsync(
             guest,
             "[reset(1000), reset(1000, b'\\0'), reset(1000, b'\\0\\x22' + bytes(20))]",
@@ -308,7 +308,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task A_run_that_resets_connections_takes_a_few_descriptors_and_names_are_resolved(bool isPooled)
+    public async Task A_run_that_resets_connections_uses_few_descriptors_and_names_still_resolve(bool isPooled)
     {
         image.Require();
         BoxerOptions options = image.Options();
@@ -339,7 +339,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task Connections_that_are_silent_or_slow_are_closed_and_others_are_answered_meanwhile()
+    public async Task Silent_and_slow_connections_are_closed_and_others_are_answered_meanwhile()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
@@ -355,11 +355,11 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task Ten_thousand_questions_in_any_letter_case_are_one_upstream_and_open_the_address_once()
+    public async Task Ten_thousand_queries_in_any_letter_case_send_one_upstream_query_and_open_the_address_once()
     {
         using var tools = new CountedTools();
 
-        // With a clock that stands still: what is looked at now and then is not counted.
+        // The clock stands still, so that the periodic checks make no calls.
         await using SandboxNetworkMode mode = GuestNamespace.Mode(new FakeTimeProvider(), tools.Path);
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
         int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
@@ -373,7 +373,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task Many_names_are_opened_together()
+    public async Task Addresses_of_many_names_are_opened_in_one_batch()
     {
         using var tools = new CountedTools();
         await using SandboxNetworkMode mode = GuestNamespace.Mode(programs: tools.Path);
@@ -388,7 +388,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task Nobody_but_its_sandbox_reaches_a_resolver()
+    public async Task Only_its_own_sandbox_reaches_a_resolver()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
@@ -414,7 +414,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
         Assert.Contains("hello", await GuestNamespace.FetchAsync(guest), StringComparison.Ordinal);
 
-        // Some 140 bytes each, with their answers.
+        // About 140 bytes each, with the answer.
         string[] answers = await AskAsync(guest, "[ask(f'none{i}.many.example.test') for i in range(60)]");
 
         Assert.StartsWith("['3', ", answers[0], StringComparison.Ordinal);
@@ -424,13 +424,13 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task Resolver_answers_other_queries_with_their_code()
+    public async Task Other_queries_get_the_matching_response_code()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test", "*.sub.example.test"] });
         int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
 
-        // Any, a transfer, mail, another class, names that are none of hosts, a status query, two questions, and a response.
+        // ANY, a transfer, MX, another class, names that are not host names, a status query, two questions, and a response.
         string[] answers = await AskAsync(
             guest,
             "ask('web.example.test', kind=255)", "ask('web.example.test', kind=252, tcp=True)", "ask('web.example.test', kind=15)", "ask('web.example.test', of=3)",
@@ -442,7 +442,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
     }
 
     [Fact]
-    public async Task Private_ranges_are_the_operators_to_open()
+    public async Task Only_rules_of_the_operator_open_private_ranges()
     {
         var lan = new EgressPolicy { Allow = [$"{TestInternet.Lan}:80", "rebind.example.test"] };
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
@@ -458,20 +458,20 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         Assert.Equal("refused", await GuestNamespace.FetchAsync(both, TestInternet.Lan));
         Assert.Equal("refused", await GuestNamespace.FetchAsync(both));
 
-        // A name with a private address is told only where that address was opened.
+        // A name resolves to a private address only if that address is open.
         Assert.Equal(["0 10.99.0.7"], await AskAsync(configured, "ask('rebind.example.test')"));
         Assert.Equal(["0"], await AskAsync(requested, "ask('rebind.example.test')"));
     }
 
     [Fact]
-    public async Task A_flood_of_queries_is_dropped_before_it_costs_this_host_much()
+    public async Task A_flood_of_queries_is_dropped_by_the_firewall()
     {
         await using SandboxNetworkMode mode = GuestNamespace.Mode();
         await using INetworkAttachment guest = await AttachAsync(mode, new EgressPolicy { Allow = ["web.example.test"] });
 
         string[] answers = await AskAsync(guest, "flood()", "time.sleep(4)", "ask('web.example.test')");
 
-        // Of 30,000: what the resolver saw of them, and that it still answers when the flood is over.
+        // Of 30,000 queries, the number that the resolver saw; and it still answers after the flood.
         NetworkDenial flood = Assert.Single((await guest.ReportAsync(Cancel)).Denied, denial => denial.Protocol == "dns");
         Assert.Equal("unknown.test", flood.Domain);
         Assert.InRange(flood.Count, 1, 15_000);
@@ -485,7 +485,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         return attachment;
     }
 
-    // What each comes to.
+    // Returns the result of each query.
     private static async Task<string[]> AskAsync(INetworkAttachment guest, params string[] expressions)
     {
         const string Flood = """
@@ -498,7 +498,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         return (await GuestNamespace.PythonAsync(guest, Client + Flood + string.Concat(expressions.Select(expression => $"print({expression})\n")))).TrimEnd().Split('\n');
     }
 
-    // For how long the address is open still.
+    // Returns how long the address stays open.
     private static async Task<int> SecondsLeftAsync()
     {
         Match match = Expires.Match(await HostProgram.RunAsync("nft", "list", "ruleset"));
@@ -507,14 +507,14 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         int Number(string group) => match.Groups[group].Success ? int.Parse(match.Groups[group].ValueSpan, null) : 0;
     }
 
-    // From this host, which no policy holds.
+    // Queries from this host, which has no policy.
     private static async Task<string> GuestFreeFetchAsync(string page)
     {
         using var client = new HttpClient();
         return await client.GetStringAsync(new Uri($"http://{TestInternet.Web}/{page}"), Cancel);
     }
 
-    /// <summary>The programs of the network mode, which count how often rules are changed, and wait with a change where they are to.</summary>
+    /// <summary>Stand-ins for the programs of the network mode: they count the changes of rules, and delay a change on request.</summary>
     private sealed class CountedTools : IDisposable
     {
         internal CountedTools()
@@ -538,7 +538,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         public void Dispose() => Directory.Delete(Path, recursive: true);
     }
 
-    // What it comes to, and the most sockets that this process had meanwhile: those that are lost go when their objects are collected.
+    // Returns the result, and the maximum number of sockets of this process meanwhile. Leaked sockets close when their objects are collected.
     private static async Task<(T Result, int Most)> CountSocketsAsync<T>(Task<T> work)
     {
         int most = Sockets();

@@ -4,11 +4,11 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Network;
 
-/// <summary>The mode <c>sandbox</c> against an internet of the tests' own.</summary>
+/// <summary>Tests of the mode <c>sandbox</c> in real sandboxes, with the internet of the tests.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
 {
-    // Prints for each address and port what a connect to it comes to.
+    // Prints the result of a connect to each address and port.
     private const string Probe = """
         import socket, sys, time, errno
         for target in sys.argv[1:]:
@@ -43,7 +43,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
     public ValueTask DisposeAsync() => _runner?.DisposeAsync() ?? ValueTask.CompletedTask;
 
     [Fact]
-    public async Task The_public_internet_is_reached_by_name_and_address_from_a_private_one()
+    public async Task The_public_internet_is_reached_by_name_and_by_address_from_a_private_address()
     {
         SandboxResult result = await ProbeAsync(null, $"{TestInternet.Web}:80", "web.example.test:8080");
 
@@ -53,7 +53,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
     }
 
     [Fact]
-    public async Task This_host_private_ranges_and_metadata_are_refused_at_once_and_named()
+    public async Task The_host_private_ranges_and_metadata_services_are_denied_at_once_and_reported()
     {
         string[] targets =
         [
@@ -70,7 +70,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
     }
 
     [Fact]
-    public async Task An_allow_list_opens_what_it_names_and_nothing_else()
+    public async Task An_allow_list_opens_only_its_destinations()
     {
         var policy = new EgressPolicy { Allow = [$"tcp://{TestInternet.Web}:80"] };
         SandboxResult result = await ProbeAsync(policy, $"{TestInternet.Web}:80", $"{TestInternet.Web}:8080", $"{TestInternet.OtherWeb}:80", "web.example.test:80");
@@ -81,7 +81,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
     }
 
     [Fact]
-    public async Task Allowed_domains_are_resolved_and_opened_and_others_are_not()
+    public async Task Only_allowed_domains_are_resolved_and_opened()
     {
         var policy = new EgressPolicy { Allow = ["web.example.test:80", "*.sub.example.test", "rebind.example.test"] };
         SandboxResult result = await ProbeAsync(
@@ -97,7 +97,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
     [Theory]
     [InlineData("inet btest_other", "forward", "type filter hook forward priority 0; policy drop;")]
     [InlineData("ip filter", "DOCKER-USER", "")]
-    public async Task Another_firewall_that_drops_is_told_to_let_our_links_through(string table, string chain, string hook)
+    public async Task A_firewall_that_drops_gets_rules_that_accept_the_links(string table, string chain, string hook)
     {
         string script = $"add table {table}; add chain {table} {chain} {{ {hook} }}";
         if (chain == "DOCKER-USER")
@@ -120,7 +120,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
     }
 
     [Fact]
-    public async Task A_quota_ends_the_traffic()
+    public async Task A_quota_stops_the_traffic()
     {
         SandboxRequest request = SharedRunner.Python($"""
             import urllib.request
@@ -140,9 +140,9 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
     }
 
     [Fact]
-    public async Task A_bandwidth_delays_what_goes_in_either_direction()
+    public async Task A_bandwidth_limits_each_direction()
     {
-        // 2 MB at 8 Mbit/s are two seconds, less the burst. Without the limit they are milliseconds; a slow machine only adds to them.
+        // 2 MB at 8 Mbit/s take two seconds, less the burst. Without the limit they take milliseconds. A slow machine only increases the time.
         SandboxRequest request = SharedRunner.Python($"""
             import time, urllib.request
             def is_delayed(request):
@@ -161,7 +161,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
     }
 
     [Fact]
-    public async Task Two_sandboxes_cannot_reach_each_other_and_forged_frames_go_nowhere()
+    public async Task Two_sandboxes_cannot_reach_each_other_and_forged_frames_are_dropped()
     {
         const string Listen = """
             import socket, sys, threading, time
@@ -183,7 +183,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
             ? shown.Split("inet ")[1].Split('/')[0]
             : await PeerOfHostEndAsync();
 
-        // From another sandbox, and from its namespace as an escaped kernel of it would: raw frames with forged sources, and IPv6.
+        // Sends from another sandbox, and raw frames with forged sources and IPv6 from its namespace, as an escaped guest could.
         SandboxResult attacker = await ProbeAsync(null, $"{victimAddress}:7000");
         Assert.Contains(" at once", attacker.StandardOutput, StringComparison.Ordinal);
         SandboxRequest idle = SharedRunner.Shell(OpenRun.Counting);
@@ -209,7 +209,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
             for _ in range(5): raw.send(b"\xff" * 6 + source + b"\x08\x06" + arp)
             """);
 
-        // What was sent had two seconds to arrive.
+        // The packets had two seconds to arrive.
         await listening.PrintsAsync(10);
         Assert.Equal(["listening"], (await listening.StopAsync()).TrimEnd().Split('\n').Distinct());
 
@@ -223,7 +223,7 @@ public sealed class SandboxNetworkTests(PythonImage image, TestInternet internet
     }
 
     [Fact]
-    public async Task Nothing_is_left_after_the_runner()
+    public async Task A_disposed_runner_leaves_nothing()
     {
         string[] before = await StateAsync();
         await ProbeAsync(null, $"{TestInternet.Web}:80");
