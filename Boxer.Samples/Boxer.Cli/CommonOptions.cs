@@ -4,15 +4,15 @@ using Boxer.Images.Registry;
 
 namespace Boxer.Cli;
 
-/// <summary>Options that every command takes.</summary>
+/// <summary>Options of all commands.</summary>
 internal sealed class CommonOptions
 {
-    private readonly Option<string?> _home = new("--home") { Description = "Where images are kept. Default: ~/.boxer.", Recursive = true };
-    private readonly Option<string[]> _mirrors = new("--mirror") { Description = "A place that images of a registry come from, as REGISTRY=URL; may be given again.", Recursive = true };
-    private readonly Option<string[]> _allowed = new("--allow-registry") { Description = "A registry, as HOST[:PORT], that may be at a private address; no other registries then.", Recursive = true };
-    private readonly Option<string[]> _insecure = new("--insecure-registry") { Description = "A registry, as HOST[:PORT], that is asked without looking at its certificate, or over http.", Recursive = true };
-    private readonly Option<string[]> _certificates = new("--registry-ca") { Description = "The authorities (PEM) of a registry, as HOST=FILE.", Recursive = true };
-    private readonly Option<string> _dockerConfig = new("--docker-config") { Description = "The file with the credentials of registries.", DefaultValueFactory = _ => DockerConfigCredentials.DefaultPath, Recursive = true };
+    private readonly Option<string?> _home = new("--home") { Description = "Directory of the image store. Default: ~/.boxer.", Recursive = true };
+    private readonly Option<string[]> _mirrors = new("--mirror") { Description = "A mirror of a registry, as REGISTRY=URL. May be repeated.", Recursive = true };
+    private readonly Option<string[]> _allowed = new("--allow-registry") { Description = "A registry, as HOST[:PORT], that may have a private address. If given, no other registries are allowed. May be repeated.", Recursive = true };
+    private readonly Option<string[]> _insecure = new("--insecure-registry") { Description = "A registry, as HOST[:PORT], whose certificate is not checked and that may use http. May be repeated.", Recursive = true };
+    private readonly Option<string[]> _certificates = new("--registry-ca") { Description = "Certificate authorities (PEM) of a registry, as HOST=FILE. May be repeated.", Recursive = true };
+    private readonly Option<string> _dockerConfig = new("--docker-config") { Description = "File with the credentials of registries.", DefaultValueFactory = _ => DockerConfigCredentials.DefaultPath, Recursive = true };
 
     internal void AddTo(Command root)
     {
@@ -22,8 +22,8 @@ internal sealed class CommonOptions
         }
     }
 
-    /// <summary>The options of a runner.</summary>
-    /// <exception cref="FormatException">One of them is malformed.</exception>
+    /// <summary>Gets the options of the runner.</summary>
+    /// <exception cref="FormatException">An option is malformed.</exception>
     internal BoxerOptions Read(ParseResult result)
     {
         var options = new BoxerOptions
@@ -36,9 +36,9 @@ internal sealed class CommonOptions
             options.Home = Path.GetFullPath(home);
         }
 
-        foreach (IGrouping<string, string> places in Pairs(result, _mirrors).GroupBy(pair => pair.Name, pair => pair.Value))
+        foreach (IGrouping<string, string> urls in Pairs(result, _mirrors).GroupBy(pair => pair.Name, pair => pair.Value))
         {
-            RegistryOf(places.Key).Mirrors = [.. places];
+            RegistryOf(urls.Key).Mirrors = [.. urls];
         }
 
         foreach ((string name, string file) in Pairs(result, _certificates))
@@ -64,7 +64,7 @@ internal sealed class CommonOptions
         }
     }
 
-    /// <summary>Creates a runner whose images the commands work on; nothing is run.</summary>
+    /// <summary>Creates a runner for commands on its image store.</summary>
     internal SandboxRunner CreateRunner(ParseResult result)
     {
         BoxerOptions options = Read(result);

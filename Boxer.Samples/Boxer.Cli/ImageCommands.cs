@@ -5,7 +5,7 @@ using Spectre.Console;
 
 namespace Boxer.Cli;
 
-/// <summary>Commands on the store of images.</summary>
+/// <summary>Commands on the image store.</summary>
 internal static class ImageCommands
 {
     private const int WideEnough = 250;
@@ -13,7 +13,7 @@ internal static class ImageCommands
     internal static Command Pull(CommonOptions settings)
     {
         Argument<string> image = Image("The image, such as python:3.12-slim.");
-        var command = new Command("pull", "Pulls an image, or what its tag means now.") { image };
+        var command = new Command("pull", "Pulls an image, or the current image of its tag.") { image };
         command.SetAction(async (result, cancellationToken) =>
         {
             await using SandboxRunner runner = settings.CreateRunner(result);
@@ -29,8 +29,8 @@ internal static class ImageCommands
     internal static Command Import(CommonOptions settings)
     {
         Argument<string> source = new("SOURCE") { Description = "oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE] or rootfs:FILE." };
-        Argument<string> image = Image("What it is called from now on, by a tag.");
-        var command = new Command("import", "Takes an image from a file or directory.") { source, image };
+        Argument<string> image = Image("The name of the image, with a tag.");
+        var command = new Command("import", "Imports an image from a file or directory.") { source, image };
         command.SetAction(async (result, cancellationToken) =>
         {
             await using SandboxRunner runner = settings.CreateRunner(result);
@@ -46,8 +46,8 @@ internal static class ImageCommands
 
     internal static Command List(CommonOptions settings)
     {
-        Option<bool> quiet = new("--quiet", "-q") { Description = "Only the names." };
-        var command = new Command("images", "Lists the images that are here.") { quiet };
+        Option<bool> quiet = new("--quiet", "-q") { Description = "Prints only names." };
+        var command = new Command("images", "Lists the images of the local store.") { quiet };
         command.SetAction(async (result, cancellationToken) =>
         {
             await using SandboxRunner runner = settings.CreateRunner(result);
@@ -83,7 +83,7 @@ internal static class ImageCommands
 
     internal static Command Remove(CommonOptions settings)
     {
-        Argument<string[]> images = new("IMAGE") { Description = "Images, by their names.", Arity = ArgumentArity.OneOrMore };
+        Argument<string[]> images = new("IMAGE") { Description = "Names of the images.", Arity = ArgumentArity.OneOrMore };
         var command = new Command("rm", "Removes images that are not in use.") { images };
         command.SetAction(async (result, cancellationToken) =>
         {
@@ -95,7 +95,7 @@ internal static class ImageCommands
                 switch (await store.RemoveAsync(reference, cancellationToken))
                 {
                     case ImageRemoval.NotFound:
-                        await Console.Error.WriteLineAsync($"{reference} is not here; \"boxer images\" lists what is.");
+                        await Console.Error.WriteLineAsync($"{reference} is not in the local store; \"boxer images\" lists its images.");
                         exitCode = ExitCodes.Refused;
                         break;
                     case ImageRemoval.InUse:
@@ -115,9 +115,9 @@ internal static class ImageCommands
 
     internal static Command Prune(CommonOptions settings)
     {
-        Option<bool> all = new("--all", "-a") { Description = "Also images that have a name." };
-        Option<double?> days = new("--unused-days") { Description = "Also images that were not used for so many days." };
-        var command = new Command("prune", "Removes what belongs to no image; nothing that is in use.") { all, days };
+        Option<bool> all = new("--all", "-a") { Description = "Also removes images with a name." };
+        Option<double?> days = new("--unused-days") { Description = "Also removes images that were not used for this number of days." };
+        var command = new Command("prune", "Removes data that belongs to no image. Images in use are never removed.") { all, days };
         command.SetAction(async (result, cancellationToken) =>
         {
             await using SandboxRunner runner = settings.CreateRunner(result);
@@ -130,7 +130,7 @@ internal static class ImageCommands
         return command;
     }
 
-    /// <summary>Shows a bar for each layer while something is pulled; nothing where nobody watches.</summary>
+    /// <summary>Shows a progress bar for each layer of a pull, unless standard error is redirected.</summary>
     internal static async Task<T> WithBarsAsync<T>(Func<IProgress<PullProgress>?, Task<T>> pull)
     {
         if (Console.IsErrorRedirected)

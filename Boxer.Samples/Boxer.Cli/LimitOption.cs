@@ -3,7 +3,7 @@ using Boxer.Validation;
 
 namespace Boxer.Cli;
 
-/// <summary>An option for a limit: a row of the table of limits.</summary>
+/// <summary>The option of one limit in <see cref="SettingTable"/>.</summary>
 internal sealed class LimitOption
 {
     private readonly Setting _limit;
@@ -25,7 +25,7 @@ internal sealed class LimitOption
 
     internal Option Option => (Option?)_whole ?? _number!;
 
-    /// <summary>Sets the limit where the option is given.</summary>
+    /// <summary>Sets the limit if the option is given.</summary>
     /// <exception cref="OverflowException">The number is too large for any limit.</exception>
     internal void CopyTo(ResourceLimits limits, ParseResult result)
     {

@@ -1,14 +1,14 @@
-// Images and runs at a prompt:
+// Runs commands in sandboxes and manages images:
 //
 //   boxer pull IMAGE            boxer images          boxer rm IMAGE...
 //   boxer import SOURCE IMAGE   boxer prune [--all]   boxer run IMAGE [COMMAND [ARG...]]
 //
-// Exits with 0; with 1 where an image was not there or in use, or an argument is wrong; with 125 where something failed; run exits as its command did.
+// Exit codes: 0; 1 if an image was missing or in use, or an argument is invalid; 125 for other failures. run exits with the exit code of its command.
 using System.CommandLine;
 using Boxer;
 using Boxer.Cli;
 
-var root = new RootCommand("Runs OCI images in gVisor sandboxes, and keeps images.");
+var root = new RootCommand("Runs OCI images in gVisor sandboxes, and manages the image store.");
 var settings = new CommonOptions();
 settings.AddTo(root);
 root.Subcommands.Add(ImageCommands.Pull(settings));
@@ -16,7 +16,7 @@ root.Subcommands.Add(ImageCommands.List(settings));
 root.Subcommands.Add(ImageCommands.Remove(settings));
 root.Subcommands.Add(ImageCommands.Import(settings));
 root.Subcommands.Add(ImageCommands.Prune(settings));
-root.Subcommands.Add(RunCommand.Make(settings));
+root.Subcommands.Add(RunCommand.Create(settings));
 try
 {
     return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
@@ -29,7 +29,7 @@ catch (Exception exception) when (exception is SandboxException or ArgumentExcep
 
 namespace Boxer.Cli
 {
-    /// <summary>What the program exits with by itself.</summary>
+    /// <summary>Exit codes of the program itself.</summary>
     internal static class ExitCodes
     {
         internal const int Refused = 1;

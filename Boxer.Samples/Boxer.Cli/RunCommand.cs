@@ -5,64 +5,84 @@ using Boxer.Validation;
 
 namespace Boxer.Cli;
 
-/// <summary>Runs a command in a sandbox.</summary>
-internal static class RunCommand
+/// <summary>The command <c>run</c>: runs a command in a sandbox.</summary>
+internal sealed class RunCommand
 {
-    internal static Command Make(CommonOptions settings, SettingTable? table = null)
+    private readonly Argument<string> _image = new("IMAGE") { Description = "The image, such as python:3.12-slim." };
+    private readonly Argument<string[]> _arguments = new("COMMAND") { Description = "The program and its arguments. Default: the image's command. Put -- before it if it contains options of this program." };
+    private readonly Option<string> _network = new("--network") { Description = "none, sandbox or host.", DefaultValueFactory = _ => "none" };
+    private readonly Option<string[]> _environment = new("--env", "-e") { Description = "An environment variable, as NAME=VALUE. May be repeated." };
+    private readonly Option<string?> _user = new("--user", "-u") { Description = "A user name or uid, optionally with :group. Default: the image's, else 65534." };
+    private readonly Option<string?> _directory = new("--workdir", "-w") { Description = "Working directory of the command. Default: the image's, else /." };
+    private readonly Option<PullPolicy?> _pull = new("--pull") { Description = "When to contact the registry." };
+    private readonly Option<bool> _interactive = new("--interactive", "-i") { Description = "Passes this program's standard input to the command. Without it the command's standard input is empty." };
+    private readonly Option<bool> _ignoreCgroups = new("--ignore-cgroups") { Description = "Runs without limits on memory and processors." };
+    private readonly LimitOption[] _limits;
+    private readonly CommonOptions _settings;
+
+    private RunCommand(CommonOptions settings, SettingTable table)
     {
-        Argument<string> image = new("IMAGE") { Description = "The image, such as python:3.12-slim." };
-        Argument<string[]> arguments = new("COMMAND") { Description = "The whole command; the image's own one where it is left out. Put -- before it where it has options of this program." };
-        Option<string> network = new("--network") { Description = "none, sandbox or host.", DefaultValueFactory = _ => "none" };
-        Option<string[]> environment = new("--env", "-e") { Description = "A variable, as NAME=VALUE; may be given again." };
-        Option<string?> user = new("--user", "-u") { Description = "A name, a uid, or either with :group. Default: the image's, else 65534." };
-        Option<string?> directory = new("--workdir", "-w") { Description = "The directory that the command starts in. Default: the image's, else /." };
-        LimitOption[] limits = [.. (table ?? SettingTable.BuiltIn).Limits.Where(limit => limit.CliOption is not null).Select(limit => new LimitOption(limit))];
-        Option<PullPolicy?> pull = new("--pull") { Description = "When the registry is asked for the image." };
-        Option<bool> interactive = new("--interactive", "-i") { Description = "Give the command this program's standard input. Without it the command reads nothing." };
-        Option<bool> ignoreCgroups = new("--ignore-cgroups") { Description = "Run without limits of memory and processors." };
-        var command = new Command("run", "Runs a command in a sandbox, and ends as it ended.")
+        _settings = settings;
+        _limits = [.. table.Limits.Where(limit => limit.CliOption is not null).Select(limit => new LimitOption(limit))];
+    }
+
+    /// <summary>Creates the command.</summary>
+    /// <param name="settings">The options of all commands.</param>
+    /// <param name="table">The limits; <see langword="null"/> for the built-in table.</param>
+    internal static Command Create(CommonOptions settings, SettingTable? table = null)
+    {
+        RunCommand run = new(settings, table ?? SettingTable.BuiltIn);
+        Command command = new("run", "Runs a command in a sandbox and exits with its exit code.")
         {
-            network, environment, user, directory, pull, interactive, ignoreCgroups, image, arguments,
+            run._network, run._environment, run._user, run._directory, run._pull, run._interactive, run._ignoreCgroups, run._image, run._arguments,
         };
-        foreach (LimitOption limit in limits)
+        foreach (LimitOption limit in run._limits)
         {
             command.Options.Add(limit.Option);
         }
 
-        command.SetAction(async (result, cancellationToken) =>
-        {
-            BoxerOptions options = settings.Read(result);
-            options.IgnoreCgroups = result.GetValue(ignoreCgroups);
-            string[] own = result.GetValue(arguments) ?? [];
-            var request = new SandboxRequest(result.GetRequiredValue(image), own)
-            {
-                UseImageCommand = own.Length == 0,
-                Network = result.GetRequiredValue(network),
-                User = result.GetValue(user),
-                WorkingDirectory = result.GetValue(directory),
-                PullPolicy = result.GetValue(pull),
-                OutputFiles = OutputFilePolicy.Discard,
-                KeepStandardOutput = false,
-            };
-            foreach (LimitOption limit in limits)
-            {
-                limit.CopyTo(request.Limits, result);
-            }
-
-            foreach ((string name, string value) in CommonOptions.Pairs(result, environment))
-            {
-                request.Environment[name] = value;
-            }
-
-            if (result.GetValue(interactive))
-            {
-                request.StandardInputStream = Console.OpenStandardInput();
-            }
-
-            await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
-            return await RunAsync(runner, request, cancellationToken);
-        });
+        command.SetAction(run.RunAsync);
         return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellationToken)
+    {
+        BoxerOptions options = _settings.Read(parsed);
+        options.IgnoreCgroups = parsed.GetValue(_ignoreCgroups);
+        SandboxRequest request = CreateRequest(parsed);
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
+        return await RunAsync(runner, request, cancellationToken);
+    }
+
+    private SandboxRequest CreateRequest(ParseResult parsed)
+    {
+        string[] arguments = parsed.GetValue(_arguments) ?? [];
+        SandboxRequest request = new(parsed.GetRequiredValue(_image), arguments)
+        {
+            UseImageCommand = arguments.Length == 0,
+            Network = parsed.GetRequiredValue(_network),
+            User = parsed.GetValue(_user),
+            WorkingDirectory = parsed.GetValue(_directory),
+            PullPolicy = parsed.GetValue(_pull),
+            OutputFiles = OutputFilePolicy.Discard,
+            KeepStandardOutput = false,
+        };
+        foreach (LimitOption limit in _limits)
+        {
+            limit.CopyTo(request.Limits, parsed);
+        }
+
+        foreach ((string name, string value) in CommonOptions.Pairs(parsed, _environment))
+        {
+            request.Environment[name] = value;
+        }
+
+        if (parsed.GetValue(_interactive))
+        {
+            request.StandardInputStream = Console.OpenStandardInput();
+        }
+
+        return request;
     }
 
     private static async Task<int> RunAsync(SandboxRunner runner, SandboxRequest request, CancellationToken cancellationToken)

@@ -4,27 +4,28 @@ using OpenTelemetry.Resources;
 
 namespace Boxer.HttpHost;
 
-/// <summary>Puts the host together: listener, log, services, endpoints, metrics and the page that shows the API.</summary>
+/// <summary>Composes the host: listener, logging, services, endpoints, metrics and the page that shows the API.</summary>
 internal static class HostComposition
 {
-    /// <summary>Makes the application; nothing is started.</summary>
+    /// <summary>Builds the application without starting it.</summary>
     /// <param name="configuration">The configuration.</param>
     /// <param name="addSandboxes">Registers the <see cref="ISandboxRunner"/>; <see langword="null"/> for Boxer's own.</param>
     public static WebApplication Build(BoxerJsonConfiguration configuration, Action<IServiceCollection>? addSandboxes = null)
     {
-        // Empty: neither an appsettings.json of the current directory nor ASPNETCORE_* variables are this host's configuration.
+        // An empty builder reads neither appsettings.json of the current directory nor ASPNETCORE_* variables.
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.WebHost.UseKestrelCore();
         builder.WebHost.UseBoxerServerLimits();
         builder.WebHost.ConfigureKestrel(configuration.Listen);
 
-        // Unknown paths too: a client that still sends sees the answer. No endpoint reads a body without a limit of its own.
+        // With a server-wide limit, a client that is still sending to an unknown path would get a reset instead of the response.
+        // Every endpoint that reads a body sets its own limit.
         builder.WebHost.ConfigureKestrel(server => server.Limits.MaxRequestBodySize = null);
         builder.Logging.AddSimpleConsole(console => console.SingleLine = true);
         builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
         builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Information);
 
-        // A start that fails is told in a sentence, not as a stack trace.
+        // HostProgram reports a failed start in one sentence, so the stack trace is not logged.
         builder.Logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
 
         IServiceCollection services = builder.Services;

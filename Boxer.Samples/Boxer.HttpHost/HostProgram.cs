@@ -9,10 +9,10 @@ namespace Boxer.HttpHost;
 /// <summary>The command line of the host.</summary>
 internal static class HostProgram
 {
-    /// <summary>The exit code where the command line or the configuration is wrong: the host did not listen.</summary>
+    /// <summary>Exit code for an invalid command line or configuration. The host did not listen.</summary>
     internal const int ConfigurationFault = 2;
 
-    /// <summary>The exit code where this machine cannot run sandboxes as configured: the host did not listen.</summary>
+    /// <summary>Exit code if this machine cannot run sandboxes as configured. The host did not listen.</summary>
     internal const int MachineFault = 1;
 
     private const string Usage = """
@@ -20,14 +20,14 @@ internal static class HostProgram
 
         Runs untrusted code in gVisor sandboxes for HTTP clients.
 
-          --config FILE   JSON configuration; else $BOXER_CONFIG, else ~/.boxer/config.json if it is there
-          --help          this text
+          --config FILE   JSON configuration. Default: $BOXER_CONFIG, else ~/.boxer/config.json if it exists.
+          --help          Shows this text.
 
         Every key can also be set as an environment variable: BOXER__listen_addr, BOXER__defaults__memory_mb, BOXER__dns_servers__0.
         """;
 
-    /// <summary>Runs the host until it is told to stop.</summary>
-    /// <returns>0 after a stop that was asked for, 1 for a machine that cannot run sandboxes, 2 for a wrong configuration.</returns>
+    /// <summary>Runs the host until it is asked to stop.</summary>
+    /// <returns>The exit code: 0 after a requested stop, 1 if this machine cannot run sandboxes, 2 for an invalid configuration.</returns>
     public static async Task<int> RunAsync(
         string[] arguments,
         IDictionary environment,
@@ -41,25 +41,30 @@ internal static class HostProgram
             return 0;
         }
 
-        string? file;
-        switch (arguments)
+        if (!TryParse(arguments, out string? file))
         {
-            case []:
-                file = null;
-                break;
-            case ["--config", { Length: > 0 } named]:
-                file = named;
-                break;
-            case [{ } one] when one.StartsWith("--config=", StringComparison.Ordinal) && one.Length > "--config=".Length:
-                file = one["--config=".Length..];
-                break;
-            default:
-                await errors.WriteLineAsync("boxer: the arguments cannot be used." + Environment.NewLine + Usage);
-                return ConfigurationFault;
+            await errors.WriteLineAsync("boxer: invalid arguments." + Environment.NewLine + Usage);
+            return ConfigurationFault;
         }
 
-        string home = environment["HOME"] as string is { Length: > 0 } named2 ? named2 : "/root";
-        BoxerJsonConfiguration configuration = BoxerJsonConfiguration.Read(file, environment, home);
+        string home = environment["HOME"] as string is { Length: > 0 } variable ? variable : "/root";
+        return await RunAsync(BoxerJsonConfiguration.Read(file, environment, home), errors, addSandboxes);
+    }
+
+    private static bool TryParse(string[] arguments, out string? file)
+    {
+        const string Option = "--config=";
+        file = arguments switch
+        {
+            ["--config", { Length: > 0 } next] => next,
+            [var one] when one.StartsWith(Option, StringComparison.Ordinal) && one.Length > Option.Length => one[Option.Length..],
+            _ => null,
+        };
+        return file is not null || arguments.Length == 0;
+    }
+
+    private static async Task<int> RunAsync(BoxerJsonConfiguration configuration, TextWriter errors, Action<IServiceCollection>? addSandboxes)
+    {
         try
         {
             await using WebApplication app = HostComposition.Build(configuration, addSandboxes);
@@ -69,14 +74,14 @@ internal static class HostProgram
                 return await ReportAsync(errors, configuration.File, configuration.Faults);
             }
 
-            Announce(app.Services, configuration);
+            LogConfiguration(app.Services, configuration);
             await app.RunAsync();
             return 0;
         }
         catch (OptionsValidationException exception)
         {
-            // A setting that has a fault was replaced by its default, which may have another.
-            return await ReportAsync(errors, configuration.File, Together(configuration.Faults, BoxerJsonConfiguration.NameFaults(exception)));
+            // A setting with a fault was replaced by its default, which may have another fault: both are reported once.
+            return await ReportAsync(errors, configuration.File, Combine(configuration.Faults, BoxerJsonConfiguration.NameFaults(exception)));
         }
         catch (SandboxException exception)
         {
@@ -94,25 +99,25 @@ internal static class HostProgram
         }
     }
 
-    private static List<string> Together(IEnumerable<string> first, IEnumerable<string> second)
+    private static List<string> Combine(IEnumerable<string> first, IEnumerable<string> second)
     {
         List<string> all = [.. first];
         all.AddRange(second.Where(fault => !all.Any(known => known.Split(':')[0] == fault.Split(':')[0])));
         return all;
     }
 
-    private static void Announce(IServiceProvider services, BoxerJsonConfiguration configuration)
+    private static void LogConfiguration(IServiceProvider services, BoxerJsonConfiguration configuration)
     {
         ILogger logger = services.GetRequiredService<ILoggerFactory>().CreateLogger("Boxer.HttpHost");
         HostLog.Configured(logger, configuration.File ?? "none, defaults only", services.GetRequiredService<IOptions<BoxerOptions>>().Value.Home);
         if (configuration.OmitsHostNetwork && services.GetServices<INetworkMode>().Any(mode => mode.Name == "host"))
         {
-            HostLog.OmitsHostNetwork(logger, configuration.ListenAddress);
+            HostLog.HostNetworkOmitted(logger, configuration.ListenAddress);
         }
 
         if (configuration.IsOpenToStrangers)
         {
-            HostLog.Open(logger, configuration.ListenAddress);
+            HostLog.OpenToStrangers(logger, configuration.ListenAddress);
         }
     }
 

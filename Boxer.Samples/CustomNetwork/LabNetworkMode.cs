@@ -9,12 +9,12 @@ using Boxer.Networking;
 namespace CustomNetwork;
 
 /// <summary>
-/// The network mode <c>lab</c>: sandboxes reach the machines of a network that the operator prepared, a bridge in a network namespace, and nothing
-/// else: not this host, not the internet, not each other. One process uses a lab at a time.
+/// The network mode <c>lab</c>. Sandboxes can reach the machines of a network that the operator prepared (a bridge in a network namespace), but not this
+/// host, the internet or each other. Only one process can use a lab at a time.
 /// </summary>
 /// <param name="lab">The namespace of the lab, as <c>ip netns add</c> names it.</param>
-/// <param name="bridge">The bridge in it. Its network is a /24 whose addresses from .100 to .199 are for sandboxes.</param>
-/// <param name="network">Its first three numbers, such as <c>10.77.0</c>.</param>
+/// <param name="bridge">The bridge in the namespace. Its network is a /24; sandboxes use the addresses from .100 to .199.</param>
+/// <param name="network">The first three numbers of the network, such as <c>10.77.0</c>.</param>
 /// <param name="hosts">Names of machines in the lab.</param>
 public sealed class LabNetworkMode(string lab, string bridge, string network, IReadOnlyDictionary<string, IPAddress> hosts) : INetworkMode
 {
@@ -27,14 +27,14 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
     public string Name => "lab";
 
     /// <inheritdoc/>
-    /// <remarks>A namespace that waits has its link, which is down.</remarks>
+    /// <remarks>The link of a pooled sandbox is down until a run uses it.</remarks>
     public bool SupportsPooling => true;
 
     /// <inheritdoc/>
     public string? GetUnavailableReason() => File.Exists($"/run/netns/{_lab}") ? null : $"the namespace {_lab} does not exist; make it with \"ip netns add {_lab}\".";
 
     /// <inheritdoc/>
-    /// <remarks>Names carry the process that made them.</remarks>
+    /// <remarks>The name of a namespace contains the process that created it.</remarks>
     public async Task ReconcileAsync(CancellationToken cancellationToken)
     {
         if (GetUnavailableReason() is not null)
@@ -62,7 +62,7 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
         var link = new Link(this, number);
         try
         {
-            // The sandbox's end is up, and the lab's is not: nothing passes it. Ports that are isolated do not reach each other.
+            // The lab's end of the link stays down, so no traffic passes. Isolated ports cannot reach each other.
             await IpAsync(
                 $"""
                 netns add {link.Namespace}
@@ -91,7 +91,7 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
             var start = new ProcessStartInfo("ip", line.Split(' ')) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true };
             cancellationToken.ThrowIfCancellationRequested();
 
-            // Waited for whatever is cancelled: what it makes is known, and can be taken away.
+            // The process is awaited even if the operation is cancelled, so that its changes are complete and can be removed.
             using Process ip = Process.Start(start)!;
             Task<string> errors = ip.StandardError.ReadToEndAsync(CancellationToken.None);
             printed = await ip.StandardOutput.ReadToEndAsync(CancellationToken.None);
@@ -112,7 +112,7 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
 
         public string Namespace { get; } = string.Create(CultureInfo.InvariantCulture, $"{Prefix}{Environment.ProcessId}-{number}");
 
-        // Never used again: a link goes some time after its namespace.
+        // A new name each time: the kernel removes a link some time after its namespace.
         public string Port { get; } = $"bl{Guid.NewGuid():N}"[..15];
 
         public NetworkConfiguration Runtime => new(NetworkStack.Sandbox, $"/run/netns/{Namespace}");
@@ -132,7 +132,7 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
             return new NetworkReport { BytesIn = received - _before.In, BytesOut = sent - _before.Out };
         }
 
-        // The namespace takes its end of the link with it, and with that the other end.
+        // Deleting the namespace deletes both ends of the link.
         public async ValueTask DisposeAsync()
         {
             if (File.Exists(Runtime.NamespacePath))
@@ -143,7 +143,7 @@ public sealed class LabNetworkMode(string lab, string bridge, string network, IR
             mode._free.Enqueue(number);
         }
 
-        // The lab sends what the sandbox gets.
+        // The lab's transmitted bytes are the sandbox's received bytes.
         private async Task<(long In, long Out)> CountAsync(CancellationToken cancellationToken)
         {
             using var links = JsonDocument.Parse(await IpAsync($"-n {mode._lab} -s -j link show {Port}", cancellationToken));

@@ -1,8 +1,8 @@
-// Runs one command in a sandbox that reaches the machines of a prepared network and nothing else:
+// Runs one command in a sandbox that can reach only the machines of a prepared network:
 //
 //   CustomNetwork LAB BRIDGE IMAGE COMMAND [ARG...]
 //
-// docs/network.md shows how a lab is prepared.
+// docs/network.md explains how to prepare a lab.
 using System.Net;
 using Boxer;
 using Boxer.Hosting;

@@ -1,8 +1,8 @@
-// Runs one command in a sandbox inside this process, and ends as it ended:
+// Runs one command in a sandbox from a generic host, and exits with its exit code:
 //
 //   EmbeddedConsole [--mirror REGISTRY=URL]... IMAGE COMMAND [ARG...]
 //
-// Options come from the section Boxer of appsettings.json or of the environment, for example Boxer__DefaultLimits__MemoryBytes=536870912.
+// Options are read from the section Boxer of appsettings.json or of the environment, for example Boxer__DefaultLimits__MemoryBytes=536870912.
 using Boxer;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -31,9 +31,9 @@ HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicati
 builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
 builder.Services.AddBoxer(builder.Configuration.GetSection("Boxer")).Configure(options =>
 {
-    foreach (IGrouping<string, string> places in mirrors.GroupBy(mirror => mirror.Registry, mirror => mirror.Url))
+    foreach (IGrouping<string, string> group in mirrors.GroupBy(mirror => mirror.Registry, mirror => mirror.Url))
     {
-        options.Registries.Add(new() { Name = places.Key, Mirrors = [.. places] });
+        options.Registries.Add(new() { Name = group.Key, Mirrors = [.. group] });
     }
 });
 using IHost host = builder.Build();

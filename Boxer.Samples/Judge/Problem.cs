@@ -3,18 +3,18 @@ using Boxer;
 
 namespace Judge;
 
-/// <summary>What problem.json says; limits that are not set are Boxer's defaults.</summary>
+/// <summary>Contents of problem.json. Limits that are not set have Boxer's defaults.</summary>
 internal sealed record Settings
 {
     public required string Image { get; init; }
 
-    /// <summary>The command; the submission is the file /job/submission.</summary>
+    /// <summary>The command that runs a submission, which is the file /job/submission.</summary>
     public required IReadOnlyList<string> Command { get; init; }
 
-    /// <summary>Processor time of a submission for one test: the verdict.</summary>
+    /// <summary>Maximum processor time of a submission for one test, in seconds. It decides the verdict.</summary>
     public required double CpuTimeSecs { get; init; }
 
-    /// <summary>The net under it, for submissions that sleep: several times as much.</summary>
+    /// <summary>Maximum wall-clock time for one test, in seconds, for submissions that sleep. Use several times the processor time.</summary>
     public double? WallClockSecs { get; init; }
 
     public int? MemoryMb { get; init; }
@@ -38,7 +38,7 @@ internal sealed class Problem
         Submissions = submissions;
     }
 
-    /// <summary>The files of the submissions.</summary>
+    /// <summary>Paths of the submissions.</summary>
     public IReadOnlyList<string> Submissions { get; }
 
     public static Problem Read(string folder)
@@ -53,7 +53,7 @@ internal sealed class Problem
         return new Problem(settings, tests, [.. Directory.GetFiles(Path.Join(folder, "submissions")).Order(StringComparer.Ordinal)]);
     }
 
-    /// <summary>Runs one submission on the tests, in their order, until one is not accepted.</summary>
+    /// <summary>Runs one submission on the tests in order, until it fails one.</summary>
     public async Task<Judgement> JudgeAsync(ISandboxRunner runner, string submission, CancellationToken cancellationToken)
     {
         string name = Path.GetFileName(submission);
@@ -97,10 +97,10 @@ internal sealed class Problem
     }
 }
 
-/// <summary>What is printed of a submission.</summary>
-/// <param name="Submission">Its file.</param>
+/// <summary>The verdict on a submission, as printed.</summary>
+/// <param name="Submission">Name of the file.</param>
 /// <param name="Verdict">See <see cref="Verdicts"/>.</param>
-/// <param name="Test">The test at which it failed.</param>
-/// <param name="CpuSecs">The most processor time that it took for a test.</param>
-/// <param name="End">How its last run ended.</param>
+/// <param name="Test">The test that it failed; <see langword="null"/> if it passed all.</param>
+/// <param name="CpuSecs">Maximum processor time that it used for a test, in seconds.</param>
+/// <param name="End">The end of its last run.</param>
 internal sealed record Judgement(string Submission, string Verdict, string? Test, double CpuSecs, string? End);

@@ -1,8 +1,8 @@
-// Judges the submissions of a problem and prints a line of JSON for each:
+// Judges the submissions of a problem, and prints one line of JSON for each:
 //
 //   Judge [--mirror REGISTRY=URL]... FOLDER
 //
-// FOLDER has problem.json, tests/NAME.in with tests/NAME.out, and submissions/. docs/judge.md explains the limits and the verdicts.
+// FOLDER contains problem.json, tests/NAME.in with tests/NAME.out, and submissions/. docs/judge.md explains the limits and the verdicts.
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using Boxer;
@@ -12,7 +12,7 @@ using Judge;
 const int UsageExitCode = 2;
 const int FailureExitCode = 125;
 
-// A submission waits for the processors that it is promised. How long does not count for its verdict.
+// A submission waits until its processors are free. This time does not count for its verdict.
 var options = new BoxerOptions { QueueTimeout = TimeSpan.FromHours(1) };
 var rest = new Queue<string>(args);
 while (rest.TryPeek(out string? option) && option == "--mirror" && rest.Count > 1)

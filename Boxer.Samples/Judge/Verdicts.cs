@@ -2,17 +2,17 @@ using Boxer;
 
 namespace Judge;
 
-/// <summary>Verdicts, by how a run ended and what it printed.</summary>
+/// <summary>Maps the end and the output of a run to a verdict.</summary>
 internal static class Verdicts
 {
     public const string Accepted = "AC";
 
-    /// <summary>The submission could not be judged, by no fault of its own: judge it again.</summary>
+    /// <summary>The submission could not be judged because of an internal failure; judge it again.</summary>
     public const string InternalError = "IE";
 
-    /// <summary>Gives the verdict of one run.</summary>
-    /// <param name="result">The run.</param>
-    /// <param name="expected">What it should have printed.</param>
+    /// <summary>Gets the verdict on one run.</summary>
+    /// <param name="result">The result of the run.</param>
+    /// <param name="expected">The expected output.</param>
     public static string Of(SandboxResult result, string expected) => result.Termination.Kind switch
     {
         TerminationKind.CpuTimeLimit or TerminationKind.WallClockLimit => "TLE",
@@ -22,7 +22,7 @@ internal static class Verdicts
         _ => "RE",
     };
 
-    // Spaces at the ends of lines, and empty lines at the end, do not count. Other spaces are the difference between WA and PLE.
+    // Spaces at the ends of lines and empty lines at the end are ignored. An output that differs only in other spaces is PLE, not WA.
     private static string Compare(string printed, string expected) =>
         Lines(printed).SequenceEqual(Lines(expected)) ? Accepted
         : Words(printed).SequenceEqual(Words(expected)) ? "PLE"

@@ -7,7 +7,7 @@ await MinimalApi.Facade.Build(args).RunAsync();
 namespace MinimalApi
 {
     /// <summary>
-    /// Runs untrusted code over HTTP. Keys are read from the configuration, for example the variable <c>Keys__0</c>, and options of the sandboxes
+    /// Runs untrusted code over HTTP. API keys are read from the configuration, for example from the variable <c>Keys__0</c>, and options of the runner
     /// from its section <c>Boxer</c>, for example <c>--Boxer:MaxConcurrentRuns 4</c>.
     /// </summary>
     internal static class Facade

@@ -11,7 +11,7 @@ public sealed class LimitOptionTests
     [Fact]
     public void Every_limit_of_requests_has_an_option_whose_help_says_range_and_default()
     {
-        Command command = RunCommand.Make(new CommonOptions());
+        Command command = RunCommand.Create(new CommonOptions());
 
         Assert.All(SettingTable.BuiltIn.Limits.Where(limit => limit.HttpKey is not null), limit =>
             Assert.Equal(limit.Describe(), Assert.Single(command.Options, option => option.Name == limit.CliOption).Description));
@@ -36,7 +36,7 @@ public sealed class LimitOptionTests
             HttpKey = "nap_secs",
             CliOption = "--nap",
         };
-        Command command = RunCommand.Make(new CommonOptions(), SettingTable.BuiltIn with { Limits = [.. SettingTable.BuiltIn.Limits, added] });
+        Command command = RunCommand.Create(new CommonOptions(), SettingTable.BuiltIn with { Limits = [.. SettingTable.BuiltIn.Limits, added] });
         var option = new LimitOption(added);
         ResourceLimits limits = new();
 
