@@ -10,18 +10,18 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.Hosting;
 
-/// <summary>Registers the parts of one runner. The services of a named runner have its name as their key, those of the other one have no key.</summary>
+/// <summary>Registers the services of one runner. The services of a named runner have its name as their key; those of the default runner have no key.</summary>
 internal sealed class BoxerBuilder(IServiceCollection services, string name) : IBoxerBuilder
 {
     public string Name { get; } = name;
 
     public IServiceCollection Services { get; } = services;
 
-    /// <summary>The key of this runner's services; <see langword="null"/>: they have none.</summary>
+    /// <summary>The key of this runner's services; <see langword="null"/> for the default runner.</summary>
     internal object? Key => Name.Length == 0 ? null : Name;
 
     /// <summary>Registers options, their validation, network modes and the image store, once for each name.</summary>
-    /// <returns>The parts, or <see langword="null"/> for a name that is registered already.</returns>
+    /// <returns>The parts; <see langword="null"/> if the name is registered already.</returns>
     internal RunnerParts? TryAddParts()
     {
         if (Services.Any(service => service.ImplementationInstance is RunnerParts parts && parts.Name == Name))
@@ -42,7 +42,7 @@ internal sealed class BoxerBuilder(IServiceCollection services, string name) : I
         Add<INetworkMode>(_ => new NoneNetworkMode());
         Add<INetworkMode>(_ => new HostNetworkMode());
 
-        // The options later: their validation asks for the modes.
+        // The mode reads the options lazily, because their validation resolves the modes.
         Add<INetworkMode>(provider => new SandboxNetworkMode(() => parts.GetOptions(provider), provider.GetService<TimeProvider>()));
         Services.TryAdd(Describe<IImageStore>(provider => new RunnerImages(
             parts.GetOptions(provider).Copy(), provider.GetService<ILoggerFactory>() ?? NullLoggerFactory.Instance, provider.GetService<TimeProvider>() ?? TimeProvider.System)));
@@ -58,16 +58,16 @@ internal sealed class BoxerBuilder(IServiceCollection services, string name) : I
         new(typeof(T), Key, (provider, _) => factory(provider), ServiceLifetime.Singleton);
 }
 
-/// <summary>Has the runner that a container made. A decorator hides it from <see cref="ISandboxRunner"/>.</summary>
+/// <summary>Holds the runner that the container created, which a decorator may hide behind <see cref="ISandboxRunner"/>.</summary>
 internal sealed class LocalRunner
 {
     internal SandboxRunner? Runner { get; set; }
 }
 
-/// <summary>Finds the parts of one runner in a container.</summary>
+/// <summary>Resolves the services of one runner.</summary>
 internal sealed record RunnerParts(string Name)
 {
-    /// <summary>Gets the options that the runner is made of. They are made once; later changes are not seen.</summary>
+    /// <summary>Gets the options of the runner. They are created once and do not change later.</summary>
     internal BoxerOptions GetOptions(IServiceProvider provider) =>
         Name.Length == 0 ? provider.GetRequiredService<IOptions<BoxerOptions>>().Value : provider.GetRequiredKeyedService<NamedOptions>(Name).Value;
 
@@ -80,8 +80,8 @@ internal sealed record RunnerParts(string Name)
 
     internal LocalRunner GetLocalRunner(IServiceProvider provider) => GetService<LocalRunner>(provider);
 
-    /// <summary>Finds the runner of this machine that the application's <see cref="ISandboxRunner"/> is, or has inside.</summary>
-    /// <returns>The runner, or <see langword="null"/> where the application has another, such as a fake.</returns>
+    /// <summary>Finds Boxer's own runner: the application's <see cref="ISandboxRunner"/>, or the runner that it wraps.</summary>
+    /// <returns>The runner; <see langword="null"/> if the application uses another implementation, such as a fake.</returns>
     internal SandboxRunner? FindRunner(IServiceProvider provider) =>
         GetService<ISandboxRunner>(provider) as SandboxRunner ?? GetLocalRunner(provider).Runner;
 
@@ -96,7 +96,7 @@ internal sealed record RunnerParts(string Name)
         Name = Name.Length == 0 ? null : Name,
     };
 
-    /// <summary>What <see cref="IOptions{TOptions}"/> is for options without a name.</summary>
+    /// <summary>The counterpart of <see cref="IOptions{TOptions}"/> for named options.</summary>
     internal sealed class NamedOptions(IOptionsFactory<BoxerOptions> factory, string name)
     {
         private readonly Lazy<BoxerOptions> _value = new(() => factory.Create(name));

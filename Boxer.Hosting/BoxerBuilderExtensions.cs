@@ -10,10 +10,10 @@ using Microsoft.Extensions.Options;
 
 namespace Microsoft.Extensions.DependencyInjection;
 
-/// <summary>Configures a runner of a container.</summary>
+/// <summary>Configures one runner of a container.</summary>
 public static class BoxerBuilderExtensions
 {
-    /// <summary>Adds options set in code. Calls take effect in their order, together with those that read configuration.</summary>
+    /// <summary>Sets options in code. All <c>Configure</c> calls take effect in their order.</summary>
     /// <param name="builder">The builder of the runner.</param>
     /// <param name="configure">Sets options.</param>
     /// <returns><paramref name="builder"/>.</returns>
@@ -25,14 +25,14 @@ public static class BoxerBuilderExtensions
         return builder;
     }
 
-    /// <summary>Adds options from a configuration section.</summary>
+    /// <summary>Sets options from a configuration section.</summary>
     /// <param name="builder">The builder of the runner.</param>
     /// <param name="configuration">
-    /// The section, for example <c>configuration.GetSection("Boxer")</c>. Its keys are the properties of <see cref="BoxerOptions"/>. A key that is no
-    /// option is a fault; a list replaces the one that was there; sizes are bytes, times are <c>hours:minutes:seconds</c>.
+    /// The section, for example <c>configuration.GetSection("Boxer")</c>. Its keys are the properties of <see cref="BoxerOptions"/>. Unknown keys are
+    /// faults. A list replaces an earlier list. Sizes are in bytes; times are <c>hours:minutes:seconds</c>.
     /// </param>
     /// <returns><paramref name="builder"/>.</returns>
-    /// <remarks>Native AOT can be used: no reflection takes part.</remarks>
+    /// <remarks>It works with Native AOT, because it uses no reflection.</remarks>
     public static IBoxerBuilder Configure(this IBoxerBuilder builder, IConfiguration configuration)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -44,16 +44,16 @@ public static class BoxerBuilderExtensions
         return builder;
     }
 
-    /// <summary>Adds a network mode that requests of this runner can name. The container makes it and disposes it after the runner.</summary>
+    /// <summary>Adds a network mode that requests to this runner can use. The container creates it, and disposes it after the runner.</summary>
     /// <typeparam name="T">
-    /// The mode. Services of its constructor come out of the container; a mode of a named runner can ask for its name with
+    /// The mode. The container provides the services of its constructor. A mode of a named runner can get the name with
     /// <see cref="ServiceKeyAttribute"/>.
     /// </typeparam>
     /// <param name="builder">The builder of the runner.</param>
     /// <returns><paramref name="builder"/>.</returns>
     /// <remarks>
-    /// A further call with the same type changes nothing. Of two modes with one <see cref="INetworkMode.Name"/>, the later one is used, so that
-    /// Boxer's own modes can be replaced.
+    /// A further call with the same type has no effect. If two modes have the same <see cref="INetworkMode.Name"/>, the later one is used, so that Boxer's
+    /// own modes can be replaced.
     /// </remarks>
     public static IBoxerBuilder AddNetworkMode<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] T>(this IBoxerBuilder builder)
         where T : class, INetworkMode
@@ -63,11 +63,11 @@ public static class BoxerBuilderExtensions
         return builder;
     }
 
-    /// <summary>Adds a network mode that requests of this runner can name. The container disposes it after the runner.</summary>
+    /// <summary>Adds a network mode that requests to this runner can use. The container disposes it after the runner.</summary>
     /// <param name="builder">The builder of the runner.</param>
-    /// <param name="factory">Makes the mode, once for each container.</param>
+    /// <param name="factory">Creates the mode; called once for each container.</param>
     /// <returns><paramref name="builder"/>.</returns>
-    /// <remarks>Each call adds a mode. Of two modes with one <see cref="INetworkMode.Name"/>, the later one is used.</remarks>
+    /// <remarks>Each call adds a mode. If two modes have the same <see cref="INetworkMode.Name"/>, the later one is used.</remarks>
     public static IBoxerBuilder AddNetworkMode(this IBoxerBuilder builder, Func<IServiceProvider, INetworkMode> factory)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -76,11 +76,11 @@ public static class BoxerBuilderExtensions
         return builder;
     }
 
-    /// <summary>Adds a network mode that requests of this runner can name. The caller disposes it, after the container.</summary>
+    /// <summary>Adds a network mode that requests to this runner can use. The caller disposes it, after the container.</summary>
     /// <param name="builder">The builder of the runner.</param>
     /// <param name="mode">The mode.</param>
     /// <returns><paramref name="builder"/>.</returns>
-    /// <remarks>Each call adds a mode. Of two modes with one <see cref="INetworkMode.Name"/>, the later one is used.</remarks>
+    /// <remarks>Each call adds a mode. If two modes have the same <see cref="INetworkMode.Name"/>, the later one is used.</remarks>
     public static IBoxerBuilder AddNetworkMode(this IBoxerBuilder builder, INetworkMode mode)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -89,14 +89,14 @@ public static class BoxerBuilderExtensions
         return builder;
     }
 
-    /// <summary>Replaces the image store of this runner. The container makes it and disposes it after the runner.</summary>
+    /// <summary>Replaces the image store of this runner. The container creates it, and disposes it after the runner.</summary>
     /// <typeparam name="T">
-    /// The store. Services of its constructor come out of the container; a store of a named runner can ask for its name with
+    /// The store. The container provides the services of its constructor. A store of a named runner can get the name with
     /// <see cref="ServiceKeyAttribute"/>.
     /// </typeparam>
     /// <param name="builder">The builder of the runner.</param>
     /// <returns><paramref name="builder"/>.</returns>
-    /// <remarks>The last call counts. Options of images (<see cref="BoxerOptions.MaxImageStoreBytes"/>, registries and so on) are not used then.</remarks>
+    /// <remarks>The last call takes effect. Options for images (<see cref="BoxerOptions.MaxImageStoreBytes"/>, registries and so on) have no effect then.</remarks>
     public static IBoxerBuilder UseImageStore<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] T>(this IBoxerBuilder builder)
         where T : class, IImageStore
     {
@@ -106,9 +106,9 @@ public static class BoxerBuilderExtensions
 
     /// <summary>Replaces the image store of this runner. The container disposes it after the runner.</summary>
     /// <param name="builder">The builder of the runner.</param>
-    /// <param name="factory">Makes the store, once for each container.</param>
+    /// <param name="factory">Creates the store; called once for each container.</param>
     /// <returns><paramref name="builder"/>.</returns>
-    /// <remarks>The last call counts.</remarks>
+    /// <remarks>The last call takes effect.</remarks>
     public static IBoxerBuilder UseImageStore(this IBoxerBuilder builder, Func<IServiceProvider, IImageStore> factory)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -120,7 +120,7 @@ public static class BoxerBuilderExtensions
     /// <param name="builder">The builder of the runner.</param>
     /// <param name="store">The store.</param>
     /// <returns><paramref name="builder"/>.</returns>
-    /// <remarks>The last call counts.</remarks>
+    /// <remarks>The last call takes effect.</remarks>
     public static IBoxerBuilder UseImageStore(this IBoxerBuilder builder, IImageStore store)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -140,6 +140,6 @@ public static class BoxerBuilderExtensions
         return builder;
     }
 
-    // The services of the runner without a name have no key.
+    // The services of the default runner have no key.
     private static string? Key(IBoxerBuilder builder) => builder.Name.Length == 0 ? null : builder.Name;
 }

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.Hosting;
 
-/// <summary>The health check <c>boxer</c>, or <c>boxer:NAME</c>: whether this machine is prepared to run sandboxes.</summary>
+/// <summary>The health check <c>boxer</c>, or <c>boxer:NAME</c>: checks whether this machine is prepared to run sandboxes.</summary>
 internal sealed class BoxerHealthCheck(SandboxRunner? runner) : IHealthCheck
 {
     public async Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default)
@@ -20,7 +20,7 @@ internal sealed class BoxerHealthCheck(SandboxRunner? runner) : IHealthCheck
         }
         catch (SandboxException exception)
         {
-            // Descriptions are often shown to whoever asks; the log has the exception.
+            // Descriptions are often shown to anonymous clients, so they have only the public message. The log has the exception.
             return HealthCheckResult.Unhealthy(exception.PublicMessage, exception);
         }
         catch (ObjectDisposedException exception)

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.Hosting;
 
-/// <summary>Validates the <see cref="BoxerOptions"/> of one runner: every fault at once, each with the key and the remedy.</summary>
+/// <summary>Validates the <see cref="BoxerOptions"/> of one runner: all faults are reported at once, each with the key and the remedy.</summary>
 internal sealed class BoxerOptionsValidator(RunnerParts parts, IServiceProvider provider) : IValidateOptions<BoxerOptions>
 {
     public ValidateOptionsResult Validate(string? name, BoxerOptions options)
@@ -13,7 +13,7 @@ internal sealed class BoxerOptionsValidator(RunnerParts parts, IServiceProvider 
             return ValidateOptionsResult.Skip;
         }
 
-        // Asked now and not before, so that a network mode may have IOptions in its constructor.
+        // The modes are resolved here, not in the constructor, so that a network mode may depend on IOptions.
         IReadOnlyList<SandboxFault> faults = OptionsValidator.Validate(
             options, [.. parts.GetNetworkModes(provider).Select(mode => mode.Name).Distinct(StringComparer.Ordinal)]);
         return faults.Count == 0

@@ -14,26 +14,26 @@ namespace Microsoft.Extensions.DependencyInjection;
 public static class BoxerServiceCollectionExtensions
 {
     /// <summary>
-    /// Registers <see cref="ISandboxRunner"/> and the <see cref="IImageStore"/> that it uses, with options, the network modes <c>none</c>,
-    /// <c>sandbox</c> and <c>host</c>, a health check <c>boxer</c> and a start-up check.
+    /// Registers <see cref="ISandboxRunner"/> and its <see cref="IImageStore"/>, with options, the network modes <c>none</c>, <c>sandbox</c> and
+    /// <c>host</c>, the health check <c>boxer</c> and a start-up check.
     /// </summary>
     /// <param name="services">The container's services.</param>
-    /// <returns>The builder of the runner: it adds network modes, another image store and options.</returns>
+    /// <returns>The builder of the runner, which adds network modes, another image store and options.</returns>
     /// <remarks>
     /// <para>
-    /// Calls add up: each call adds its options, and everything else is registered by the first call. An <see cref="ISandboxRunner"/> or
-    /// <see cref="IImageStore"/> that the application registered before is kept. Each registered <see cref="INetworkMode"/> can be named by
-    /// requests.
+    /// Each call adds its options; only the first call registers everything else. An <see cref="ISandboxRunner"/> or <see cref="IImageStore"/> that the
+    /// application registered before is kept. Requests can use every registered <see cref="INetworkMode"/>.
     /// </para>
     /// <para>
-    /// The runner is registered as <see cref="SandboxRunner"/> too. A decorator takes that one, and the application registers it as
-    /// <see cref="ISandboxRunner"/>, before or after this call; the start-up check and the health check then are for the runner inside. The
-    /// container disposes the runner.
+    /// The runner is also registered as <see cref="SandboxRunner"/>. A decorator can wrap that service; the application registers the decorator as
+    /// <see cref="ISandboxRunner"/>, before or after this call. The start-up check and the health check then use the wrapped runner. The container
+    /// disposes the runner.
     /// </para>
     /// <para>
-    /// With a generic host, the options and the machine are checked when the host starts, and a fault keeps it from starting. In a bare
-    /// container the options are checked when the runner is resolved, and the machine by the first run. Wrong options are an
-    /// <see cref="OptionsValidationException"/> that lists all faults. Options are read once; a later change of the configuration is logged as a warning.
+    /// With a generic host, the options and the machine are checked when the host starts; a fault keeps it from starting. In a plain container the
+    /// options are checked when the runner is resolved, and the machine is checked by the first run. Invalid options throw an
+    /// <see cref="OptionsValidationException"/> that lists all faults. Options are read once; later changes of the configuration are logged as a
+    /// warning.
     /// </para>
     /// </remarks>
     public static IBoxerBuilder AddBoxer(this IServiceCollection services)
@@ -57,17 +57,17 @@ public static class BoxerServiceCollectionExtensions
     public static IBoxerBuilder AddBoxer(this IServiceCollection services, IConfiguration configuration) => services.AddBoxer().Configure(configuration);
 
     /// <summary>
-    /// Registers a further runner under a name: <see cref="ISandboxRunner"/> and its <see cref="IImageStore"/> as keyed services, with options of
-    /// its own (the named <see cref="BoxerOptions"/>), network modes of its own and the health check <c>boxer:NAME</c>.
+    /// Registers a further runner under a name: <see cref="ISandboxRunner"/> and its <see cref="IImageStore"/> as keyed services, with its own options (the
+    /// named <see cref="BoxerOptions"/>), its own network modes and the health check <c>boxer:NAME</c>.
     /// </summary>
     /// <param name="services">The container's services.</param>
-    /// <param name="name">The name; <c>[FromKeyedServices("judges")] ISandboxRunner runner</c> is the runner <c>judges</c>.</param>
+    /// <param name="name">The name and service key; <c>[FromKeyedServices("judges")] ISandboxRunner runner</c> resolves the runner <c>judges</c>.</param>
     /// <returns>The builder of the runner.</returns>
     /// <remarks>
-    /// Runners do not know of each other. Divide the machine among them: <see cref="BoxerOptions.MaxMemoryBytes"/>,
-    /// <see cref="BoxerOptions.MaxConcurrentRuns"/> and <see cref="PoolOptions.MaxSandboxes"/> are for one runner. With a generic host, memory that
-    /// does not fit into the machine is logged as a warning at the start. Runners may have one <see cref="BoxerOptions.Home"/>: they then share its
-    /// images, and each of them removes unused images by its own options.
+    /// Runners are independent. Divide the machine among them: <see cref="BoxerOptions.MaxMemoryBytes"/>,
+    /// <see cref="BoxerOptions.MaxConcurrentRuns"/> and <see cref="PoolOptions.MaxSandboxes"/> apply to one runner. A generic host logs a warning at
+    /// start-up if the memory of all runners exceeds that of the machine. Runners with the same <see cref="BoxerOptions.Home"/> share its images, and
+    /// each of them evicts unused images by its own options.
     /// </remarks>
     /// <exception cref="ArgumentException"><paramref name="name"/> is empty.</exception>
     public static IBoxerBuilder AddBoxer(this IServiceCollection services, string name)

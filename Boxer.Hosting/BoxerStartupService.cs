@@ -7,8 +7,8 @@ using Microsoft.Extensions.Logging;
 namespace Boxer.Hosting;
 
 /// <summary>
-/// Prepares the machine for one runner when a generic host starts, so that what is missing is reported then and not by the first run. The container
-/// disposes the runner when the host ends.
+/// Prepares the machine for one runner when a generic host starts, so that missing requirements are reported at start-up instead of by the first run. The
+/// container disposes the runner when the host ends.
 /// </summary>
 internal sealed class BoxerStartupService : IHostedService, IDisposable
 {
@@ -46,7 +46,7 @@ internal sealed class BoxerStartupService : IHostedService, IDisposable
 
     public void Dispose() => _watcher?.Dispose();
 
-    // Runners do not know of each other; the first one speaks for all.
+    // Runners are independent, so the first one checks the memory of all.
     private void WarnOfMemory()
     {
         RunnerParts[] all = [.. _provider.GetServices<RunnerParts>()];

@@ -9,8 +9,8 @@ namespace Boxer.Hosting;
 public interface IBoxerBuilder
 {
     /// <summary>
-    /// Name of the runner: the key of its keyed services and the name of its options. Empty
-    /// (<see cref="Microsoft.Extensions.Options.Options.DefaultName"/>) for the runner without a name, whose services have no key.
+    /// Name of the runner, which is the key of its services and the name of its options. Empty
+    /// (<see cref="Microsoft.Extensions.Options.Options.DefaultName"/>) for the default runner, whose services have no key.
     /// </summary>
     string Name { get; }
 

@@ -31,7 +31,7 @@ internal sealed class OptionsWatcher : IDisposable
 
     public void Dispose() => _registrations.ForEach(registration => registration.Dispose());
 
-    // On the thread of whoever reloads the configuration, which an exception would break.
+    // Called on the thread that reloads the configuration: an exception would break the reload.
     private void Compare()
     {
         lock (_lock)

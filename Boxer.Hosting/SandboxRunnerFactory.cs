@@ -8,14 +8,14 @@ namespace Boxer.Hosting;
 public static class SandboxRunnerFactory
 {
     /// <summary>Creates a runner with Boxer's own network modes. Disposing it also disposes its network modes and its image store.</summary>
-    /// <param name="options">The options; they are copied. <see langword="null"/>: the defaults.</param>
-    /// <param name="loggers">Creates loggers; <see langword="null"/>: nothing is logged.</param>
+    /// <param name="options">The options; they are copied. <see langword="null"/> for the defaults.</param>
+    /// <param name="loggers">Creates loggers; <see langword="null"/> to log nothing.</param>
     /// <param name="configure">
     /// Adds network modes, another image store, services for them and further options:
-    /// <c>SandboxRunnerFactory.Create(configure: boxer => boxer.AddNetworkMode&lt;MyMode&gt;())</c>. <see langword="null"/>: adds nothing.
+    /// <c>SandboxRunnerFactory.Create(configure: boxer => boxer.AddNetworkMode&lt;MyMode&gt;())</c>. <see langword="null"/> to add nothing.
     /// </param>
-    /// <returns>The runner. The machine is not touched before its first run or <see cref="SandboxRunner.StartAsync"/>.</returns>
-    /// <exception cref="ArgumentException">The options are wrong; every fault is listed.</exception>
+    /// <returns>The runner. It does not change the machine before its first run or <see cref="SandboxRunner.StartAsync"/>.</returns>
+    /// <exception cref="ArgumentException">The options are invalid; the message lists all faults.</exception>
     public static SandboxRunner Create(BoxerOptions? options = null, ILoggerFactory? loggers = null, Action<IBoxerBuilder>? configure = null)
     {
         BoxerOptions given = (options ?? new BoxerOptions()).Copy();
@@ -50,7 +50,7 @@ public static class SandboxRunnerFactory
         }
     }
 
-    /// <summary>Options that begin with what the caller gave.</summary>
+    /// <summary>Creates options as a copy of the caller's.</summary>
     private sealed class GivenOptions(
         BoxerOptions given,
         IEnumerable<IConfigureOptions<BoxerOptions>> setups,

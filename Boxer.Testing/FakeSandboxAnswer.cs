@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Boxer.Testing;
 
 /// <summary>
-/// Takes the answer to some requests of a <see cref="FakeSandboxRunner"/>. Each method adds an answer and returns the runner.
-/// Functions may be called by several threads at once.
+/// Defines the answer to some requests of a <see cref="FakeSandboxRunner"/>. Each method adds an answer and returns the runner. Several threads may
+/// call the passed functions at once.
 /// </summary>
 public sealed class FakeSandboxAnswer
 {
@@ -20,7 +20,7 @@ public sealed class FakeSandboxAnswer
     }
 
     /// <summary>Answers with exit code 0.</summary>
-    /// <param name="standardOutput">The text that the command prints to standard output.</param>
+    /// <param name="standardOutput">Standard output of the command.</param>
     /// <returns>The runner.</returns>
     public FakeSandboxRunner Returns(string standardOutput)
     {
@@ -30,7 +30,7 @@ public sealed class FakeSandboxAnswer
 
     /// <summary>Answers with a result.</summary>
     /// <param name="result">
-    /// The result. Where <see cref="SandboxRequest.KeepStandardOutput"/> is <see langword="false"/>, the caller gets a copy without what was printed.
+    /// The result. If <see cref="SandboxRequest.KeepStandardOutput"/> is <see langword="false"/>, the caller gets a copy without the output.
     /// </param>
     /// <returns>The runner.</returns>
     public FakeSandboxRunner Returns(SandboxResult result)
@@ -39,8 +39,8 @@ public sealed class FakeSandboxAnswer
         return Returns(_ => result);
     }
 
-    /// <summary>Answers with a result made of the request.</summary>
-    /// <param name="result">Makes the result. What it throws, the run throws.</param>
+    /// <summary>Answers with a result that depends on the request.</summary>
+    /// <param name="result">Creates the result. The run throws its exceptions.</param>
     /// <returns>The runner.</returns>
     public FakeSandboxRunner Returns(Func<SandboxRequest, SandboxResult> result)
     {
@@ -48,8 +48,8 @@ public sealed class FakeSandboxAnswer
         return Returns((request, _) => Task.FromResult(result(request)));
     }
 
-    /// <summary>Answers with a result made of the request, later: a run that takes its time or waits for its cancellation.</summary>
-    /// <param name="result">Makes the result. What it throws, the run throws.</param>
+    /// <summary>Answers with a result that depends on the request, asynchronously, for example to simulate a slow run or to wait for cancellation.</summary>
+    /// <param name="result">Creates the result. The run throws its exceptions.</param>
     /// <returns>The runner.</returns>
     public FakeSandboxRunner Returns(Func<SandboxRequest, CancellationToken, Task<SandboxResult>> result)
     {
@@ -60,7 +60,7 @@ public sealed class FakeSandboxAnswer
     /// <summary>Answers with an exception.</summary>
     /// <param name="exception">
     /// The exception. A <see cref="SandboxException"/> gets the request's <see cref="SandboxException.Image"/> and a <see cref="SandboxException.RunId"/>
-    /// where it has none.
+    /// if it has none.
     /// </param>
     /// <returns>The runner.</returns>
     public FakeSandboxRunner Throws(Exception exception)
@@ -69,10 +69,10 @@ public sealed class FakeSandboxAnswer
         return Throws(_ => exception);
     }
 
-    /// <summary>Answers with an exception made of the request.</summary>
+    /// <summary>Answers with an exception that depends on the request.</summary>
     /// <param name="exception">
-    /// Makes the exception. A <see cref="SandboxException"/> gets the request's <see cref="SandboxException.Image"/> and a
-    /// <see cref="SandboxException.RunId"/> where it has none.
+    /// Creates the exception. A <see cref="SandboxException"/> gets the request's <see cref="SandboxException.Image"/> and a
+    /// <see cref="SandboxException.RunId"/> if it has none.
     /// </param>
     /// <returns>The runner.</returns>
     public FakeSandboxRunner Throws(Func<SandboxRequest, Exception> exception)
@@ -83,7 +83,8 @@ public sealed class FakeSandboxAnswer
 
     /// <summary>Answers with events.</summary>
     /// <param name="events">
-    /// The events, the last a <see cref="SandboxEnded"/>. <see cref="ISandboxRunner.RunAsync"/> returns its result as it is: give it what the events printed.
+    /// The events; the last one is a <see cref="SandboxEnded"/>. <see cref="ISandboxRunner.RunAsync"/> returns its result unchanged, so the result should
+    /// contain the output of the events.
     /// </param>
     /// <returns>The runner.</returns>
     public FakeSandboxRunner Streams(params IEnumerable<SandboxEvent> events)
@@ -93,8 +94,8 @@ public sealed class FakeSandboxAnswer
         return Streams((_, _) => EventsOf(all));
     }
 
-    /// <summary>Answers with events made of the request, as slowly as the test wants.</summary>
-    /// <param name="events">Makes the events, the last a <see cref="SandboxEnded"/>. What it throws, the run throws.</param>
+    /// <summary>Answers with events that depend on the request, at the pace of the test.</summary>
+    /// <param name="events">Creates the events; the last one is a <see cref="SandboxEnded"/>. The run throws its exceptions.</param>
     /// <returns>The runner.</returns>
     public FakeSandboxRunner Streams(Func<SandboxRequest, CancellationToken, IAsyncEnumerable<SandboxEvent>> events)
     {

@@ -3,7 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Boxer.Testing;
 
 /// <summary>
-/// A runner for tests: it answers as the test says and records the requests. Safe for concurrent use. It validates no request and holds no limit.
+/// A runner for tests. It returns the answers that the test defines and records the requests, but runs nothing: it neither validates requests nor
+/// enforces limits. Safe for concurrent use.
 /// </summary>
 /// <example>
 /// <code>
@@ -22,9 +23,9 @@ public sealed class FakeSandboxRunner : ISandboxRunner
     private readonly List<SandboxRequest> _requests = [];
 
     /// <summary>
-    /// Copies of the requests so far, in the order in which their runs started, also of those that no answer matched. The contents of their files and
-    /// workspace are in memory, so that they can be read after the call: see <see cref="SandboxFileExtensions"/>.
-    /// A <see cref="SandboxRequest.StandardInputStream"/> is the caller's own and not read.
+    /// Copies of the requests so far, in the order in which their runs started, including those that no answer matched. The contents of their files and
+    /// workspace are in memory, so that tests can read them after the call; see <see cref="SandboxFileExtensions"/>. A
+    /// <see cref="SandboxRequest.StandardInputStream"/> belongs to the caller and is not read.
     /// </summary>
     public IReadOnlyList<SandboxRequest> Requests
     {
@@ -37,22 +38,22 @@ public sealed class FakeSandboxRunner : ISandboxRunner
         }
     }
 
-    /// <summary>Begins an answer to every request. If several answers match a request, the runner gives the one that was added last.</summary>
-    /// <returns>An object that takes the answer; without one nothing is added.</returns>
+    /// <summary>Defines an answer to every request. If several answers match a request, the last one is used.</summary>
+    /// <returns>An object whose methods set the answer. Until then nothing is added.</returns>
     public FakeSandboxAnswer WhenAny() => new(this, _ => true, "any request");
 
-    /// <summary>Begins an answer to requests for an image. If several answers match a request, the runner gives the one that was added last.</summary>
-    /// <param name="image">The image reference, as requests write it.</param>
-    /// <returns>An object that takes the answer; without one nothing is added.</returns>
+    /// <summary>Defines an answer to requests for an image. If several answers match a request, the last one is used.</summary>
+    /// <param name="image">The image reference exactly as in the requests.</param>
+    /// <returns>An object whose methods set the answer. Until then nothing is added.</returns>
     public FakeSandboxAnswer WhenImage(string image)
     {
         ArgumentNullException.ThrowIfNull(image);
         return new(this, request => request.Image == image, $"image {image}");
     }
 
-    /// <summary>Begins an answer to requests whose command starts with some words. If several answers match a request, the runner gives the one that was added last.</summary>
+    /// <summary>Defines an answer to requests whose command starts with some words. If several answers match a request, the last one is used.</summary>
     /// <param name="words">The first words of the command, such as <c>"git", "clone"</c>.</param>
-    /// <returns>An object that takes the answer; without one nothing is added.</returns>
+    /// <returns>An object whose methods set the answer. Until then nothing is added.</returns>
     public FakeSandboxAnswer WhenCommand(params IEnumerable<string> words)
     {
         ArgumentNullException.ThrowIfNull(words);
@@ -60,20 +61,20 @@ public sealed class FakeSandboxRunner : ISandboxRunner
         return new(this, request => request.Command.Take(start.Length).SequenceEqual(start, StringComparer.Ordinal), $"command {string.Join(' ', start)}");
     }
 
-    /// <summary>Begins an answer to requests that a predicate accepts. If several answers match a request, the runner gives the one that was added last.</summary>
-    /// <param name="predicate">Returns whether it accepts a copy of the request. Several threads may call it at once.</param>
-    /// <param name="description">The name of the predicate in the error for a request that nothing matches. Default its text in the source.</param>
-    /// <returns>An object that takes the answer; without one nothing is added.</returns>
+    /// <summary>Defines an answer to requests that a predicate accepts. If several answers match a request, the last one is used.</summary>
+    /// <param name="predicate">Gets a copy of the request, and returns whether the answer is for it. Several threads may call it at once.</param>
+    /// <param name="description">The name of the predicate in the error for a request without an answer. Default: its source text.</param>
+    /// <returns>An object whose methods set the answer. Until then nothing is added.</returns>
     public FakeSandboxAnswer When(Func<SandboxRequest, bool> predicate, [CallerArgumentExpression(nameof(predicate))] string description = "")
     {
         ArgumentNullException.ThrowIfNull(predicate);
         return new(this, predicate, description);
     }
 
-    /// <summary>Gives the result of the answer that matches.</summary>
+    /// <summary>Returns the result of the matching answer.</summary>
     /// <param name="request">The request.</param>
-    /// <param name="cancellationToken">Is given to the answer.</param>
-    /// <exception cref="InvalidOperationException">No answer matches, or one that streams has no <see cref="SandboxEnded"/>.</exception>
+    /// <param name="cancellationToken">Passed to the answer; also ends the enumeration of events.</param>
+    /// <exception cref="InvalidOperationException">No answer matches, or the events of the answer have no <see cref="SandboxEnded"/>.</exception>
     public async Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default)
     {
         await foreach (SandboxEvent item in StreamAsync(request, cancellationToken).ConfigureAwait(false))
@@ -88,12 +89,12 @@ public sealed class FakeSandboxRunner : ISandboxRunner
     }
 
     /// <summary>
-    /// Gives the events of the answer that matches: those that it streams, or <see cref="SandboxStarted"/>, what its result printed, and
-    /// <see cref="SandboxEnded"/>. Nothing is recorded before the first event is asked for.
+    /// Returns the events of the matching answer: the events that it streams, or <see cref="SandboxStarted"/>, the output of its result and
+    /// <see cref="SandboxEnded"/>. The request is recorded when the enumeration starts.
     /// </summary>
     /// <param name="request">The request.</param>
-    /// <param name="cancellationToken">Is given to the answer.</param>
-    /// <exception cref="InvalidOperationException">No answer matches; thrown at the first event.</exception>
+    /// <param name="cancellationToken">Passed to the answer; also ends the enumeration of events.</param>
+    /// <exception cref="InvalidOperationException">No answer matches; thrown when the enumeration starts.</exception>
     public IAsyncEnumerable<SandboxEvent> StreamAsync(SandboxRequest request, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(request);
@@ -119,7 +120,7 @@ public sealed class FakeSandboxRunner : ISandboxRunner
             rules = [.. _rules];
         }
 
-        // The predicate and the answer may change what they are given.
+        // The predicate and the answer get copies, because they may change them.
         Rule rule = rules.LastOrDefault(rule => rule.Matches(new SandboxRequest(request))) ?? throw new InvalidOperationException(DescribeMismatch(request, rules));
         await foreach (SandboxEvent item in rule.Answer(new SandboxRequest(request), cancellationToken).ConfigureAwait(false))
         {
@@ -129,7 +130,7 @@ public sealed class FakeSandboxRunner : ISandboxRunner
     }
 
     private static string DescribeMismatch(SandboxRequest request, Rule[] rules) => rules.Length == 0
-        ? $"The fake runner has no answer for '{request}': it has none at all. Add one, such as WhenAny().Returns(\"\")."
+        ? $"The fake runner has no answer for '{request}': it has no answers. Add one, such as WhenAny().Returns(\"\")."
         : $"The fake runner has no answer for '{request}'. It has answers for: {string.Join("; ", rules.Select(rule => rule.Description))}.";
 
     internal sealed record Rule(Func<SandboxRequest, bool> Matches, string Description, Func<SandboxRequest, CancellationToken, IAsyncEnumerable<SandboxEvent>> Answer);

@@ -1,6 +1,6 @@
 namespace Boxer.Testing;
 
-/// <summary>Brings the contents of a request's files into memory: some can be read once only, and others are gone after the call.</summary>
+/// <summary>Reads the contents of a request's files into memory. Some files can be read only once, and others may be deleted after the call.</summary>
 internal static class RequestContents
 {
     internal static async Task ReadAsync(SandboxRequest request, CancellationToken cancellationToken)

@@ -5,8 +5,8 @@ using Microsoft.Extensions.Options;
 namespace Boxer.Hosting.Configuration;
 
 /// <summary>
-/// Reads the <see cref="BoxerOptions"/> of one runner from configuration. A key that is no option and a value of another type are faults like others: all of
-/// them are reported at once.
+/// Reads the <see cref="BoxerOptions"/> of one runner from configuration. Unknown keys and values of the wrong type are faults; all faults are reported
+/// at once.
 /// </summary>
 internal sealed class BoxerConfiguration(IConfiguration configuration, string runner) : IConfigureNamedOptions<BoxerOptions>, IValidateOptions<BoxerOptions>
 {

@@ -5,15 +5,15 @@ using Microsoft.Extensions.Configuration;
 namespace Boxer.Hosting.Configuration;
 
 /// <summary>
-/// Reads options from configuration by the rows of a <see cref="SettingTable"/>: no reflection, so that it works in programs compiled ahead of time.
-/// Each fault is added to a list, by its key, and does not hide others.
+/// Reads options from configuration by the rows of a <see cref="SettingTable"/>. It uses no reflection, so that it works in programs compiled ahead of
+/// time. All faults are collected, each with its key.
 /// </summary>
 internal sealed class OptionKeys(SettingTable table, Faults faults)
 {
-    /// <summary>Reads a section. A key without a value (<c>null</c> in JSON) leaves the default, or sets what may be <see langword="null"/>.</summary>
+    /// <summary>Reads a section. A key without a value (<c>null</c> in JSON) keeps the default, or sets an optional option to <see langword="null"/>.</summary>
     /// <param name="section">The section.</param>
-    /// <param name="settings">The settings that it may have.</param>
-    /// <param name="target">The object that has them.</param>
+    /// <param name="settings">The settings of the section.</param>
+    /// <param name="target">The object that has the properties.</param>
     internal void Read(IConfiguration section, IReadOnlyList<Setting> settings, object target)
     {
         foreach (IConfigurationSection child in section.GetChildren())
@@ -30,7 +30,7 @@ internal sealed class OptionKeys(SettingTable table, Faults faults)
                 : NearestName.Find(child.Key, known) is { } nearest
                 ? $"did you mean {nearest}?"
                 : $"the options here are {string.Join(", ", known.Order(StringComparer.Ordinal))}.";
-            faults.Add(child, $"is no option; {remedy}");
+            faults.Add(child, $"is not an option; {remedy}");
         }
     }
 
@@ -94,7 +94,7 @@ internal sealed class OptionKeys(SettingTable table, Faults faults)
         return item;
     }
 
-    // A list has the keys 0, 1, 2 and so on. Layers of configuration may leave numbers out; other keys are mistakes.
+    // A list has the keys 0, 1, 2 and so on. Merged configuration sources may leave gaps; other keys are mistakes.
     private List<TItem>? ReadList<TItem>(IConfigurationSection section, string suffix, Func<IConfigurationSection, TItem> read)
     {
         if (!string.IsNullOrEmpty(section.Value))
@@ -150,7 +150,7 @@ internal sealed class OptionKeys(SettingTable table, Faults faults)
     }
 }
 
-/// <summary>Faults of a section of the configuration, each by its key within it.</summary>
+/// <summary>Collects the faults of a configuration section, each with its key in the section.</summary>
 internal sealed class Faults(IConfiguration root)
 {
     private readonly List<string> _all = [];

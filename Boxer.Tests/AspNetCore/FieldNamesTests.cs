@@ -4,7 +4,7 @@ using Microsoft.AspNetCore.Http;
 
 namespace Boxer.Tests.AspNetCore;
 
-/// <summary>Faults are named as the client and the operator write the field, and no sentence is changed otherwise.</summary>
+/// <summary>Tests that faults use the field names of clients and operators, and that sentences are otherwise unchanged.</summary>
 public sealed class FieldNamesTests
 {
     [Theory]

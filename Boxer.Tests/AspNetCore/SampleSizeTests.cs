@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace Boxer.Tests.AspNetCore;
 
-/// <summary>The facade is the package: its hosts stay small and have no route of their own.</summary>
+/// <summary>Tests that hosts stay small and define no routes: the facade is in the package.</summary>
 public sealed class SampleSizeTests
 {
     private static readonly string[] RouteCalls =

@@ -9,7 +9,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Cli;
 
-/// <summary>The commands on images, as processes of their own.</summary>
+/// <summary>Tests of the image commands, each in its own process.</summary>
 [Slow]
 public sealed class CliImageTests : IDisposable
 {
@@ -65,7 +65,7 @@ public sealed class CliImageTests : IDisposable
     [InlineData(125, "must have the form NAME=VALUE", "images", "--mirror", "nonsense")]
     [InlineData(1, "Required argument 'IMAGE' missing", "pull")]
     [InlineData(1, "'nonsense'", "nonsense")]
-    public async Task What_is_wrong_is_told_in_one_line(int exitCode, string message, params string[] arguments)
+    public async Task Errors_are_printed_in_one_line(int exitCode, string message, params string[] arguments)
     {
         CliResult result = await CliProcess.RunAsync([.. arguments, .. Common]);
 
@@ -91,7 +91,7 @@ public sealed class CliImageTests : IDisposable
     [InlineData("gzip", "registry")]
     [InlineData("zstd", "registry")]
     [InlineData("gzip", "rootfs")]
-    public async Task A_layer_that_is_larger_than_the_memory_is_unpacked(string program, string source)
+    public async Task A_layer_larger_than_memory_is_unpacked(string program, string source)
     {
         const int Size = 400_000_000;
         const string HeapOfAllObjects = "0x3000000"; // 48 MiB
@@ -110,9 +110,9 @@ public sealed class CliImageTests : IDisposable
         Assert.Equal(Size, Directory.EnumerateFiles(_scratch["home/layers"], "zeros", SearchOption.AllDirectories).Sum(path => new FileInfo(path).Length));
     }
 
-    // Killed when each of the registry's requests comes, and in steps after the last one: while it unpacks, syncs and renames.
+    // The process is killed at each request to the registry, and at intervals after the last one, while it unpacks, syncs and renames.
     [Fact]
-    public async Task A_pull_that_is_killed_at_any_point_leaves_nothing_half_made_in_use()
+    public async Task A_pull_that_is_killed_at_any_point_leaves_no_partial_image_in_use()
     {
         byte[][] layers = [.. Enumerable.Range(0, 4).Select(i => Enumerable.Range(0, 40).Aggregate(new Archive(), (archive, n) => archive.File($"layer{i}/file{n}", new string((char)('a' + i), 20_000))).ToBytes())];
         _registry.AddImage("a", "latest", layers);
@@ -152,17 +152,17 @@ public sealed class CliImageTests : IDisposable
         Assert.Single(MountTable.Below(_scratch["home"]));
     }
 
-    // Killed as soon as there is something half made, and a little later each time.
+    // The process is killed as soon as there is a partial root, and a little later each time.
     [Theory]
     [InlineData("unpack")]
     [InlineData("flatten")]
-    public async Task A_process_that_is_killed_while_it_makes_a_root_leaves_nothing(string what)
+    public async Task A_process_that_is_killed_while_it_creates_a_root_leaves_nothing(string what)
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "needs root: overlay mounts");
         Assert.SkipUnless(HostProgram.Exists("setpriv"), "not installed: setpriv");
         AddLargeImage();
 
-        // Without CAP_SYS_ADMIN there are no mounts, so that roots are flattened.
+        // Without CAP_SYS_ADMIN nothing can be mounted, so roots are flattened.
         string[] launcher = what == "flatten" ? ["setpriv", "--bounding-set=-sys_admin"] : [];
         bool IsUnderWay() => Making().Count(directory => Directory.EnumerateDirectories(directory, "layer*").Any()) >= (what == "flatten" ? 1 : 2);
         int killed = 0;
@@ -216,12 +216,13 @@ public sealed class CliImageTests : IDisposable
 
     private string[] CommandOf(params string[] arguments) => ["dotnet", Path.Join(AppContext.BaseDirectory, "boxer.dll"), .. arguments, .. Common];
 
-    // What processes are making, or have taken out of its place to remove it.
+    // Entries that processes are creating, or have moved aside to remove.
     private string[] Making() => Directory.Exists(_scratch["home/tmp"])
         ? [.. Directory.GetDirectories(_scratch["home/tmp"]).SelectMany(directory => Directory.Exists(directory) ? Directory.GetDirectories(directory) : [])]
         : [];
 
-    /// <summary>Starts a command and kills it some milliseconds after something happened; tells whether it was not done by then.</summary>
+    /// <summary>Starts a command and kills it some milliseconds after an event.</summary>
+    /// <returns>Whether the command was still running.</returns>
     private static async Task<bool> KillAsync(string[] command, Func<bool> happens, int delay)
     {
         using Process process = HostProgram.Start(command[0], command[1..]);
@@ -236,7 +237,7 @@ public sealed class CliImageTests : IDisposable
             }
             catch (DirectoryNotFoundException)
             {
-                // It is being renamed or removed.
+                // The entry is being renamed or removed.
             }
 
             await Task.Delay(1, Cancel);
@@ -256,7 +257,7 @@ public sealed class CliImageTests : IDisposable
         }
     }
 
-    /// <summary>The image is right, and nothing else is there of those that died.</summary>
+    /// <summary>Asserts that the image is correct and that killed processes left nothing else.</summary>
     private async Task AssertNothingIsLeftAsync(ImageRootKind? kind)
     {
         Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["home/tmp"]));
@@ -266,7 +267,7 @@ public sealed class CliImageTests : IDisposable
         Assert.Equal(3 * LargeFiles, Directory.EnumerateFiles(lease.RootPath, "file*", SearchOption.AllDirectories).Count(IsWhole));
     }
 
-    // What is in its place is whole, whoever died.
+    // Published entries are complete, whichever process was killed.
     private void AssertWhole(int files = 40)
     {
         foreach (string layer in Directory.Exists(_scratch["home/layers/sha256"]) ? Directory.GetDirectories(_scratch["home/layers/sha256"]) : [])

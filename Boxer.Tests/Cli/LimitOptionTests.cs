@@ -5,11 +5,11 @@ using Boxer.Validation;
 
 namespace Boxer.Tests.Cli;
 
-/// <summary>The options for limits are those of the table.</summary>
+/// <summary>Tests that the options for limits are exactly those of the table.</summary>
 public sealed class LimitOptionTests
 {
     [Fact]
-    public void Every_limit_of_requests_has_an_option_whose_help_says_range_and_default()
+    public void Every_limit_has_an_option_with_range_and_default_in_its_help()
     {
         Command command = RunCommand.Create(new CommonOptions());
 
@@ -24,7 +24,7 @@ public sealed class LimitOptionTests
     }
 
     [Fact]
-    public void A_row_that_is_added_to_the_table_is_an_option()
+    public void SettingTable_rows_are_options()
     {
         var values = new ConditionalWeakTable<object, object>();
         Setting added = Setting.Of<ResourceLimits, TimeSpan?>(

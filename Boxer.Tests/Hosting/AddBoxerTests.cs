@@ -17,7 +17,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_bare_container_runs_a_command_and_leaves_nothing()
+    public async Task A_plain_container_runs_a_command_and_leaves_nothing()
     {
         BoxerOptions found = shared.Options;
         string[] before = Instances();
@@ -56,7 +56,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Calling_it_twice_adds_to_the_options_and_registers_once()
+    public async Task AddBoxer_twice_adds_options_and_registers_once()
     {
         var services = new ServiceCollection();
         services.AddBoxer(options => options.MaxQueuedRuns = 7);
@@ -73,7 +73,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task What_the_application_registers_wins()
+    public async Task AddBoxer_keeps_services_of_the_application()
     {
         var runner = new OwnRunner();
         var services = new ServiceCollection();
@@ -110,7 +110,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
     }
 
     [Fact]
-    public void Keys_that_are_no_option_and_values_of_another_type_are_faults_like_others()
+    public void Unknown_keys_and_values_of_the_wrong_type_are_faults()
     {
         var services = new ServiceCollection();
         services.AddBoxer(Configuration(("DefaultLimits:MemoryByte", "512"), ("Hoem", "/x"), ("MaxQueuedRuns", "many")));
@@ -121,8 +121,8 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
         Assert.Equal(
             [
-                "DefaultLimits:MemoryByte: is no option; did you mean MemoryBytes?",
-                "Hoem: is no option; did you mean Home?",
+                "DefaultLimits:MemoryByte: is not an option; did you mean MemoryBytes?",
+                "Hoem: is not an option; did you mean Home?",
                 "MaxQueuedRuns: 'many' must be a whole number of at most 2147483647.",
                 "Platform: 'y' must be one of: systrap, kvm, ptrace.",
             ],
@@ -130,7 +130,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_host_with_wrong_options_does_not_start_and_hears_all_faults()
+    public async Task A_host_with_invalid_options_does_not_start_and_reports_all_faults()
     {
         HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         string home = Path.Join(Path.GetTempPath(), "boxer-never-" + Guid.NewGuid().ToString("N"));
@@ -173,7 +173,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_network_mode_of_the_application_is_used_by_its_name_and_always_given_back()
+    public async Task A_network_mode_of_the_application_is_used_and_always_released()
     {
         BoxerOptions found = shared.Options;
         var mode = new OwnMode();
@@ -229,7 +229,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_home_that_holds_files_of_others_is_not_hidden()
+    public async Task A_home_with_files_of_other_users_is_not_shadowed()
     {
         BoxerOptions found = shared.Options;
         string root = Directory.CreateTempSubdirectory("boxer-root-").FullName;

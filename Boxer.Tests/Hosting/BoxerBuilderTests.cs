@@ -87,7 +87,7 @@ public sealed class BoxerBuilderTests
     }
 
     [Fact]
-    public async Task Another_runner_of_the_application_keeps_its_place_and_no_other_is_made()
+    public async Task A_runner_of_the_application_is_kept_and_no_other_is_created()
     {
         var services = new ServiceCollection();
         services.AddSingleton<ISandboxRunner>(new Other());
@@ -139,7 +139,7 @@ public sealed class BoxerBuilderTests
     }
 
     [Fact]
-    public async Task UseImageStore_replaces_the_store_of_one_runner_and_the_last_call_counts()
+    public async Task UseImageStore_replaces_the_store_of_one_runner_and_the_last_call_takes_effect()
     {
         var first = new Store();
         var last = new Store();

@@ -64,7 +64,7 @@ public sealed class ConfigurationTests
 
     [Theory]
     [MemberData(nameof(Providers))]
-    public void Every_provider_gives_the_same_options(string provider)
+    public void Every_configuration_provider_sets_the_same_options(string provider)
     {
         BoxerOptions options = Read(Build(provider, Json, Flat), before => (before.AllowedNetworks, before.DnsServers, before.DefaultLimits.Pids) = (["none"], ["8.8.8.8"], 5));
 
@@ -115,11 +115,11 @@ public sealed class ConfigurationTests
             [
                 "BootTimeout: 'soon' must be a time as hours:minutes:seconds, such as 00:00:30 for 30 s.",
                 "CpuOvercommit: '1,5 of them' must be a number, such as 1.5.",
-                "DefaultLimits:MemoryMegabytes: is no option; did you mean MemoryBytes?",
+                "DefaultLimits:MemoryMegabytes: is not an option; did you mean MemoryBytes?",
                 "DefaultLimits:Pids: must be a value, not a section or a list.",
-                "DefaultLimits:Zzz: is no option; the options here are CpuCores, CpuTime, DiskBytes, MemoryBytes, OpenFiles, OutputFilesBytes, OutputFilesCount, Pids, StandardOutputBytes, WallClock.",
+                "DefaultLimits:Zzz: is not an option; the options here are CpuCores, CpuTime, DiskBytes, MemoryBytes, OpenFiles, OutputFilesBytes, OutputFilesCount, Pids, StandardOutputBytes, WallClock.",
                 "DnsServers: '9.9.9.9' must be a list: DnsServers:0, DnsServers:1 and so on.",
-                "Hoem: is no option; did you mean Home?",
+                "Hoem: is not an option; did you mean Home?",
                 "IgnoreCgroups: 'yes' must be true or false.",
                 "MaxQueuedRuns: 'many' must be a whole number of at most 2147483647.",
                 "Platform: 'y' must be one of: systrap, kvm, ptrace.",
@@ -138,7 +138,7 @@ public sealed class ConfigurationTests
     [InlineData("""{ "DefaultLimits": { "MemoryBytes": "2 GB" } }""", "DefaultLimits:MemoryBytes: '2 GB' must be a number of bytes, such as 2147483648 for 2 GiB.")]
     [InlineData("""{ "DefaultLimits": { "MemoryBytes": "much" } }""", "DefaultLimits:MemoryBytes: 'much' must be a number of bytes, such as 536870912 for 512 MiB.")]
     [InlineData("""{ "DefaultLimits": { "MemoryBytes": "9999999999 TiB" } }""", "DefaultLimits:MemoryBytes: '9999999999 TiB' must be a number of bytes, such as 536870912 for 512 MiB.")]
-    public void A_mistake_is_reported_with_the_whole_key_and_what_to_write(string boxer, string message)
+    public void A_mistake_is_reported_with_its_full_key_and_the_remedy(string boxer, string message)
     {
         OptionsValidationException fault = Assert.Throws<OptionsValidationException>(() => Read(Build("json", $$"""{ "Boxer": {{boxer}} }""", [])));
 
@@ -146,7 +146,7 @@ public sealed class ConfigurationTests
     }
 
     [Fact]
-    public void A_text_in_place_of_an_image_is_reported_with_the_whole_key()
+    public void A_string_instead_of_an_image_is_reported_with_its_full_key()
     {
         OptionsValidationException fault = Assert.Throws<OptionsValidationException>(() => Read(Build("json", """{ "Boxer": { "Pool": { "Images": [ "python" ] } } }""", [])));
 
@@ -154,7 +154,7 @@ public sealed class ConfigurationTests
     }
 
     [Fact]
-    public void A_configuration_whose_section_has_the_options_names_the_section()
+    public void A_parent_of_the_section_is_reported_with_the_section_to_use()
     {
         var services = new ServiceCollection();
         services.AddBoxer(new ConfigurationBuilder().AddInMemoryCollection([new("Boxer:Home", "/srv/boxer")]).Build());
@@ -162,7 +162,7 @@ public sealed class ConfigurationTests
 
         OptionsValidationException fault = Assert.Throws<OptionsValidationException>(() => provider.GetRequiredService<IOptions<BoxerOptions>>().Value);
 
-        Assert.Equal(["Boxer: is no option; it has options: pass this section, as GetSection(\"Boxer\") does."], fault.Failures);
+        Assert.Equal(["Boxer: is not an option; it has options: pass this section, as GetSection(\"Boxer\") does."], fault.Failures);
     }
 
     [Theory]
@@ -170,7 +170,7 @@ public sealed class ConfigurationTests
     [InlineData("""{ "Boxer": null }""")]
     [InlineData("""{ "Boxer": {} }""")]
     [InlineData("""{ "Boxer": { "Pool": null, "Home": null, "DnsServers": null, "MaxQueuedRuns": null, "MaxConcurrentRuns": null, "Egress": {} } }""")]
-    public void Keys_without_a_value_leave_the_defaults(string json)
+    public void Keys_without_a_value_keep_the_defaults(string json)
     {
         BoxerOptions options = Read(Build("json", json, []));
 
@@ -181,14 +181,14 @@ public sealed class ConfigurationTests
     }
 
     [Fact]
-    public void An_empty_list_of_what_may_be_reached_allows_nothing()
+    public void An_empty_allow_list_allows_nothing()
     {
         Assert.Empty(Read(Build("json", """{ "Boxer": { "Egress": { "Allow": [] } } }""", [])).Egress.Allow!);
         Assert.Empty(Read(Build("environment", "", ["Boxer:Egress:Allow="])).Egress.Allow!);
     }
 
     [Fact]
-    public void Layers_of_configuration_replace_single_entries_and_leave_gaps()
+    public void Later_sources_replace_single_items_and_may_leave_gaps()
     {
         IConfiguration configuration = new ConfigurationBuilder()
             .AddInMemoryCollection([new("Boxer:DnsServers:0", "1.1.1.1"), new("Boxer:DnsServers:10", "3.3.3.3")])
@@ -199,7 +199,7 @@ public sealed class ConfigurationTests
     }
 
     [Fact]
-    public void A_whole_configuration_is_read_too()
+    public void Configure_accepts_a_whole_configuration()
     {
         var services = new ServiceCollection();
         services.AddBoxer(new ConfigurationBuilder().AddInMemoryCollection([new("MaxQueuedRuns", "x"), new("Pool:MaxAge", "5")]).Build());
@@ -219,7 +219,7 @@ public sealed class ConfigurationTests
     }
 
     [Fact]
-    public void A_row_that_is_added_to_the_table_is_a_key()
+    public void SettingTable_rows_are_keys()
     {
         var values = new System.Runtime.CompilerServices.ConditionalWeakTable<object, object>();
         Setting added = Setting.Of<PoolOptions, TimeSpan?>(
@@ -237,7 +237,7 @@ public sealed class ConfigurationTests
 
         new OptionKeys(table, faults).Read(configuration, table.Options, options);
 
-        Assert.Equal(["Pool:NapTimes: is no option; did you mean NapTime?"], faults.All);
+        Assert.Equal(["Pool:NapTimes: is not an option; did you mean NapTime?"], faults.All);
         Assert.Equal(TimeSpan.FromSeconds(7), added.Get(options.Pool));
     }
 
@@ -268,7 +268,7 @@ public sealed class ConfigurationTests
             return builder.AddInMemoryCollection(pairs).Build();
         }
 
-        // As a shell names them, under a prefix that nothing else has.
+        // Named as in a shell, under a unique prefix.
         string prefix = $"T{Guid.NewGuid():N}_";
         try
         {

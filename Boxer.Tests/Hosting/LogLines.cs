@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Boxer.Tests.Hosting;
 
-/// <summary>Keeps the warnings and errors that are logged.</summary>
+/// <summary>Collects logged warnings and errors.</summary>
 internal sealed class LogLines : ILogger, ILoggerProvider
 {
     public ConcurrentQueue<string> All { get; } = new();
@@ -25,6 +25,6 @@ internal sealed class LogLines : ILogger, ILoggerProvider
 
     public void Dispose()
     {
-        // What was logged stays for the test.
+        // The lines stay available to the test.
     }
 }

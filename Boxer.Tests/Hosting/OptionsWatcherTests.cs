@@ -29,7 +29,7 @@ public sealed class OptionsWatcherTests
     }
 
     [Fact]
-    public void Changed_options_that_are_wrong_are_logged_with_their_faults()
+    public void Changed_options_that_are_invalid_are_logged_with_their_faults()
     {
         using Watched watched = Watch("judges");
 
@@ -37,7 +37,7 @@ public sealed class OptionsWatcherTests
         watched.Reload();
 
         string line = Assert.Single(watched.Log);
-        Assert.StartsWith("Options of the runner 'judges' changed and are wrong now: the next start of the application would fail. MaxQueuedRuns: ", line, StringComparison.Ordinal);
+        Assert.StartsWith("Options of the runner 'judges' changed and are invalid now: the next start of the application would fail. MaxQueuedRuns: ", line, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -5,7 +5,7 @@ using CsCheck;
 
 namespace Boxer.Tests.HttpHost;
 
-/// <summary>Requests that no honest client sends: each has a typed answer, and the host goes on.</summary>
+/// <summary>Tests of hostile requests: each gets a typed response, and the host keeps serving.</summary>
 public abstract class AbuseTests(ContractHost contract) : ContractTests(contract)
 {
     public static TheoryData<string, string, int> Requests => new()
@@ -26,7 +26,7 @@ public abstract class AbuseTests(ContractHost contract) : ContractTests(contract
 
     [Theory]
     [MemberData(nameof(Requests))]
-    public async Task What_is_not_HTTP_is_refused_and_the_host_goes_on(string what, string request, int status)
+    public async Task Malformed_HTTP_is_rejected_and_the_host_keeps_serving(string what, string request, int status)
     {
         await using HostFixture host = await StartAsync();
         using RawClient client = await RawClient.ConnectAsync(host.Address);
@@ -43,7 +43,7 @@ public abstract class AbuseTests(ContractHost contract) : ContractTests(contract
     [InlineData("""{"image": "i", "cmd": ["a"], "env": [ITEMS]}""", "\"\"", 40_000, "env: has 40000 entries; at most 32768 are allowed.")]
     [InlineData("""{"image": "i", "cmd": ["a"], "files": [ITEMS]}""", "\"\"", 40_000, "files: has 40000 entries; at most 1000 are allowed.")]
     [InlineData("""{"image": "i", "cmd": ["a"], "egress": {"allow": [ITEMS]}}""", "\"\"", 40_000, "egress.allow: has 40000 entries; at most 32768 are allowed.")]
-    public async Task Lists_are_bounded_before_their_items_are_made(string body, string item, int count, string error)
+    public async Task List_lengths_are_checked_before_items_are_created(string body, string item, int count, string error)
     {
         await using HostFixture host = await StartAsync();
 
@@ -57,7 +57,7 @@ public abstract class AbuseTests(ContractHost contract) : ContractTests(contract
     [InlineData("""{"image": "i", "cmd": ["a"], "egress": {"allow": ["\ud800"]}}""")]
     [InlineData("""{"image": "i", "cmd": ["a"], "egress": {"quota_bytes": 1e999999}}""")]
     [InlineData("""{"image": "\udc00", "cmd": ["a"], "user": "\udc00", "cwd": "\udc00", "network": "\udc00", "pull": "\udc00"}""")]
-    public async Task Values_that_cannot_be_read_are_400(string body)
+    public async Task Unreadable_values_are_400(string body)
     {
         await using HostFixture host = await StartAsync();
 
@@ -65,7 +65,7 @@ public abstract class AbuseTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task Bodies_of_any_bytes_have_a_typed_answer()
+    public async Task Random_run_bodies_get_a_typed_response()
     {
         await using HostFixture host = await StartAsync();
         string[] words =
@@ -87,7 +87,7 @@ public abstract class AbuseTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task Forms_of_any_bytes_have_a_typed_answer()
+    public async Task Random_upload_forms_get_a_typed_response()
     {
         await using HostFixture host = await StartAsync();
         string[] words =
@@ -109,7 +109,7 @@ public abstract class AbuseTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task Outputs_of_another_key_are_not_found_by_their_id()
+    public async Task Outputs_of_another_key_are_404()
     {
         await using HostFixture host = await StartAsync(new JsonObject { ["api_keys"] = new JsonArray("first", "second") });
         host.Runner.Script = (request, _) =>

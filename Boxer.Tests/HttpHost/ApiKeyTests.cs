@@ -15,7 +15,7 @@ public abstract class ApiKeyTests(ContractHost contract) : ContractTests(contrac
     [InlineData("2001:db8:1:3::7", "2001:db8:1:3::/64")]
     [InlineData("fe80::7%1", "fe80::/64")]
     [InlineData("::1", "::/64")]
-    public void Clients_without_keys_are_told_apart_by_address_and_of_IPv6_by_network(string address, string client)
+    public void BudgetKeyOf_separates_clients_without_keys_by_address_and_IPv6_by_network(string address, string client)
     {
         DefaultHttpContext context = new();
         context.Connection.RemoteIpAddress = IPAddress.Parse(address);
@@ -36,7 +36,7 @@ public abstract class ApiKeyTests(ContractHost contract) : ContractTests(contrac
     [InlineData("GET", "/swagger/index.html")]
     [InlineData("GET", "/healthz/../run")]
     [InlineData("GET", "/unknown")]
-    public async Task Without_a_key_nothing_but_healthz_answers(string method, string path)
+    public async Task Without_a_key_only_healthz_is_accessible(string method, string path)
     {
         await using HostFixture host = await StartAsync(TwoKeys);
 
@@ -63,7 +63,7 @@ public abstract class ApiKeyTests(ContractHost contract) : ContractTests(contrac
     [InlineData("Authorization", "Bearer ", 401)]
     [InlineData("Authorization", "Basic alpha", 401)]
     [InlineData("Authorization", "alpha", 401)]
-    public async Task A_key_is_taken_from_either_header(string header, string value, int status)
+    public async Task A_key_is_accepted_in_either_header(string header, string value, int status)
     {
         await using HostFixture host = await StartAsync(TwoKeys);
 
@@ -71,7 +71,7 @@ public abstract class ApiKeyTests(ContractHost contract) : ContractTests(contrac
     }
 
     [Fact]
-    public async Task Runs_of_a_key_wait_in_its_own_queue_and_do_not_tell_it()
+    public async Task Runs_of_a_key_have_their_own_fairness_key_which_does_not_reveal_it()
     {
         await using HostFixture host = await StartAsync(TwoKeys);
         foreach (string key in (string[])["alpha", "beta", "alpha"])
@@ -88,7 +88,7 @@ public abstract class ApiKeyTests(ContractHost contract) : ContractTests(contrac
     }
 
     [Fact]
-    public async Task A_key_that_is_there_twice_is_refused()
+    public async Task A_duplicate_key_is_rejected()
     {
         await using HostFixture host = await StartAsync(TwoKeys);
 
@@ -96,7 +96,7 @@ public abstract class ApiKeyTests(ContractHost contract) : ContractTests(contrac
     }
 
     [Fact]
-    public async Task Keys_know_nothing_of_each_others_files()
+    public async Task Keys_cannot_access_each_others_files()
     {
         await using HostFixture host = await StartAsync(TwoKeys);
         using HttpClient alpha = host.NewClient("alpha");
@@ -126,7 +126,7 @@ public abstract class ApiKeyTests(ContractHost contract) : ContractTests(contrac
     }
 
     [Fact]
-    public async Task A_space_on_disk_does_not_tell_its_key()
+    public async Task The_directory_of_a_space_does_not_reveal_its_key()
     {
         await using HostFixture host = await StartAsync(TwoKeys);
         using HttpClient alpha = host.NewClient("alpha");

@@ -4,7 +4,7 @@ using System.Text.Json.Nodes;
 
 namespace Boxer.Tests.HttpHost;
 
-/// <summary>Every wrong body of POST /run has its message, and reaches no runner.</summary>
+/// <summary>Tests of invalid bodies of POST /run: each gets its message, and none reaches the runner.</summary>
 public abstract class BadRequestTests(ContractHost contract) : ContractTests(contract)
 {
     private const string Known = "image, cmd, env, cwd, limits, files, inputs, workspace, workspace_out, stdin, stdin_base64, merge_stderr, stop_grace_ms, user, persist, outputs, network, egress, pull";
@@ -90,7 +90,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
 
     [Theory]
     [MemberData(nameof(Bodies))]
-    public async Task A_wrong_body_is_answered_with_everything_that_is_wrong(string body, string error)
+    public async Task An_invalid_body_gets_all_its_faults(string body, string error)
     {
         await using HostFixture host = await StartAsync();
 
@@ -110,7 +110,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
     [InlineData("""{"image": "a", "cmd": ["x"],}""")]
     [InlineData("""{"image": "a", /* no */ "cmd": ["x"]}""")]
     [InlineData("""{"image": "a", "cmd": ["x"], "limits": {"cpu_cores": NaN}}""")]
-    public async Task A_body_that_is_not_JSON_is_named_as_that(string body)
+    public async Task A_body_that_is_not_JSON_is_reported_as_such(string body)
     {
         await using HostFixture host = await StartAsync();
 
@@ -122,7 +122,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
     }
 
     [Fact]
-    public async Task An_answer_is_short_however_long_a_name_is()
+    public async Task Long_names_are_shortened_in_errors()
     {
         await using HostFixture host = await StartAsync();
 
@@ -133,7 +133,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
     }
 
     [Fact]
-    public async Task The_place_of_a_syntax_error_is_named()
+    public async Task A_syntax_error_is_reported_with_its_position()
     {
         await using HostFixture host = await StartAsync();
 
@@ -143,7 +143,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
     }
 
     [Fact]
-    public async Task Names_that_are_not_text_are_refused()
+    public async Task Names_that_are_not_valid_Unicode_are_rejected()
     {
         await using HostFixture host = await StartAsync();
 
@@ -169,7 +169,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
     [InlineData("\"image\": \"i\", \"inputs\": \"\u00ff\"")]
     [InlineData("\"image\": \"i\", \"stop_grace_ms\": \"\\ud800\"")]
     [InlineData("\"image\": \"i\", \"egress\": {\"allow\": \"\u00ff\"}")]
-    public async Task Texts_that_are_not_Unicode_are_the_fault_of_the_client_wherever_they_are(string members)
+    public async Task Strings_that_are_not_valid_Unicode_are_400_everywhere(string members)
     {
         await using HostFixture host = await StartAsync();
 
@@ -180,7 +180,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
     }
 
     [Fact]
-    public async Task A_deep_body_is_refused()
+    public async Task A_deeply_nested_body_is_rejected()
     {
         await using HostFixture host = await StartAsync();
 
@@ -193,7 +193,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task A_large_body_is_413_whether_or_not_its_length_is_said(bool chunked)
+    public async Task A_large_body_is_413_with_and_without_a_declared_length(bool chunked)
     {
         await using HostFixture host = await StartAsync(new JsonObject { ["run_body_limit_bytes"] = 4_096 });
         string body = $$"""{"image": "i", "cmd": ["a"], "stdin": "{{new string('x', 8_192)}}"}""";
@@ -230,7 +230,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
     }
 
     [Fact]
-    public async Task More_requests_than_may_run_and_wait_are_refused_before_their_bodies_are_read()
+    public async Task Requests_beyond_the_run_limit_are_rejected_before_their_bodies_are_read()
     {
         await using HostFixture host = await StartAsync(new JsonObject { ["max_concurrent_runs"] = 1, ["max_queued_runs"] = 1 });
         TaskCompletionSource started = new(), ended = new();
@@ -254,7 +254,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
     }
 
     [Fact]
-    public async Task Many_faults_have_a_short_answer()
+    public async Task Many_faults_get_a_short_response()
     {
         await using HostFixture host = await StartAsync();
 
@@ -269,7 +269,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
     [InlineData("GET", "/", 404)]
     [InlineData("GET", "/etc/passwd", 404)]
     [InlineData("PUT", "/files", 405)]
-    public async Task Other_paths_and_methods_have_errors_in_the_same_form(string method, string path, int status)
+    public async Task Unknown_paths_and_methods_get_JSON_errors(string method, string path, int status)
     {
         await using HostFixture host = await StartAsync();
         using HttpRequestMessage request = new(new HttpMethod(method), new Uri(path, UriKind.Relative));

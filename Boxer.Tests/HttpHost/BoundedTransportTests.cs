@@ -14,7 +14,7 @@ public sealed class BoundedTransportTests
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Those_beyond_are_turned_away_and_a_place_is_given_back_once_over_all_listeners()
+    public async Task Connections_beyond_the_limit_of_all_listeners_are_closed_and_each_is_released_once()
     {
         var sockets = new Sockets();
         var transport = new BoundedTransport(sockets, maxConnections: 2, _time);
@@ -41,7 +41,7 @@ public sealed class BoundedTransportTests
     }
 
     [Fact]
-    public async Task A_client_that_does_not_take_the_rest_is_cut_off_and_counts_until_then()
+    public async Task A_closing_connection_counts_until_it_is_aborted_after_its_time()
     {
         var sockets = new Sockets();
         await using IConnectionListener listener = await new BoundedTransport(sockets, maxConnections: 1, _time).BindAsync(Endpoint, Cancel);
@@ -69,7 +69,7 @@ public sealed class BoundedTransportTests
         return accepted;
     }
 
-    /// <summary>Connections come when a test wants, to whichever listener accepts.</summary>
+    /// <summary>A transport whose connections the test creates, for whichever listener accepts.</summary>
     private sealed class Sockets : IConnectionListenerFactory, IConnectionListener
     {
         private readonly Channel<Socket> _backlog = Channel.CreateUnbounded<Socket>();

@@ -5,7 +5,7 @@ using System.Text.Json.Nodes;
 
 namespace Boxer.Tests.HttpHost;
 
-/// <summary>Requests that web pages send through a visitor's browser to a host without keys: DNS rebinding and requests across sites.</summary>
+/// <summary>Tests of requests that web pages send through a visitor's browser: DNS rebinding and cross-site requests.</summary>
 public abstract class BrowserGuardTests(ContractHost contract) : ContractTests(contract)
 {
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -14,7 +14,7 @@ public abstract class BrowserGuardTests(ContractHost contract) : ContractTests(c
 
     [Theory]
     [MemberData(nameof(Listeners))]
-    public async Task A_name_that_was_pointed_at_a_host_without_keys_is_refused_at_every_path(string listener)
+    public async Task A_rebound_name_is_rejected_at_every_path_of_a_host_without_keys(string listener)
     {
         await using HostFixture host = await StartAsync(listener);
         using HttpClient client = ClientOf(host);
@@ -32,7 +32,7 @@ public abstract class BrowserGuardTests(ContractHost contract) : ContractTests(c
             {
                 (int status, string text) = await SendAsync(client, method, path, name);
 
-                // Kestrel itself refuses what is no name.
+                // Kestrel itself rejects invalid names.
                 Assert.True(status == 421 || (status == 400 && name.Contains('[', StringComparison.Ordinal)), $"{method} {path} for {name}: {status} {text}");
                 Assert.DoesNotContain("secret", text, StringComparison.Ordinal);
                 Assert.True(status == 400 || text.Contains("host_names", StringComparison.Ordinal), text);
@@ -45,7 +45,7 @@ public abstract class BrowserGuardTests(ContractHost contract) : ContractTests(c
 
     [Theory]
     [MemberData(nameof(Listeners))]
-    public async Task Addresses_and_names_of_this_machine_are_answered_with_any_port(string listener)
+    public async Task Addresses_and_names_of_this_machine_are_accepted_with_any_port(string listener)
     {
         await using HostFixture host = await StartAsync(listener);
         using HttpClient client = ClientOf(host);
@@ -62,7 +62,7 @@ public abstract class BrowserGuardTests(ContractHost contract) : ContractTests(c
     [InlineData("GET /healthz HTTP/1.0\r\nOrigin: http://evil.example\r\n\r\n", "403")]
     [InlineData("GET /healthz HTTP/1.0\r\nSec-Fetch-Site: cross-site\r\n\r\n", "403")]
     [InlineData("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", "400")]
-    public async Task Requests_without_a_Host_header_are_answered_because_no_browser_sends_such(string request, string status)
+    public async Task Requests_without_a_Host_header_are_accepted_because_browsers_always_send_one(string request, string status)
     {
         await using HostFixture host = await StartAsync("127.0.0.1:0");
         using var client = new TcpClient();
@@ -74,7 +74,7 @@ public abstract class BrowserGuardTests(ContractHost contract) : ContractTests(c
     }
 
     [Fact]
-    public async Task Names_that_the_operator_lists_are_answered_exactly_as_listed()
+    public async Task Listed_host_names_are_accepted_exactly_as_listed()
     {
         await using HostFixture host = await StartAsync(":0", new JsonObject { ["host_names"] = new JsonArray("boxer.example", "only.example:8443") });
         using HttpClient client = ClientOf(host);
@@ -97,7 +97,7 @@ public abstract class BrowserGuardTests(ContractHost contract) : ContractTests(c
     [InlineData("anything", 403)]
     [InlineData("same-origin", 200)]
     [InlineData("none", 200)]
-    public async Task Requests_that_a_browser_sends_for_another_site_are_refused(string site, int status)
+    public async Task Cross_site_browser_requests_are_rejected(string site, int status)
     {
         await using HostFixture host = await StartAsync("127.0.0.1:0");
         using HttpClient client = ClientOf(host);
@@ -109,7 +109,7 @@ public abstract class BrowserGuardTests(ContractHost contract) : ContractTests(c
     }
 
     [Fact]
-    public async Task With_keys_the_name_does_not_matter_because_no_page_has_a_key()
+    public async Task With_keys_any_Host_header_is_accepted_because_pages_have_no_key()
     {
         await using HostFixture host = await StartAsync(":0", new JsonObject { ["api_keys"] = new JsonArray("k") });
         using HttpClient client = ClientOf(host);

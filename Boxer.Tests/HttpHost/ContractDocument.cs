@@ -8,8 +8,8 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Boxer.Tests.HttpHost;
 
 /// <summary>
-/// An OpenAPI document that answers are checked against: the status and the content type are documented, everything required is there, and nothing is
-/// there that the document does not name.
+/// Checks responses against the OpenAPI document: status and content type must be documented, required members present, and other members
+/// documented.
 /// </summary>
 internal sealed class ContractDocument(JsonObject document)
 {
@@ -17,12 +17,12 @@ internal sealed class ContractDocument(JsonObject document)
 
     public JsonObject Json => document;
 
-    /// <summary>The document of an application. Those of one kind, with or without keys, have the same.</summary>
+    /// <summary>Gets the document of an application. It is the same for all hosts of one kind, with or without keys.</summary>
     public static Task<ContractDocument> OfAsync(WebApplication app, ContractHost contract, bool hasKeys) =>
         Known.GetOrAdd((contract, hasKeys), _ => new(async () =>
             new ContractDocument((JsonObject)JsonNode.Parse(await app.Services.GetRequiredService<ApiDocument>().GetAsync())!))).Value;
 
-    /// <summary>Finds what is wrong with a value.</summary>
+    /// <summary>Finds the differences of a value from a schema.</summary>
     public IEnumerable<string> FindFaults(JsonNode? value, JsonNode schema, string path)
     {
         if ((string?)schema["$ref"] is { } reference)
@@ -38,7 +38,7 @@ internal sealed class ContractDocument(JsonObject document)
         return FindOwnFaults(value, schema, path);
     }
 
-    /// <summary>Finds what is wrong with server-sent events.</summary>
+    /// <summary>Finds the differences of server-sent events from the document.</summary>
     public IEnumerable<string> FindEventFaults(string text)
     {
         JsonNode events = document["paths"]!["/run/stream"]!["post"]!["responses"]!["200"]!["content"]!["text/event-stream"]!["x-events"]!;
@@ -54,7 +54,7 @@ internal sealed class ContractDocument(JsonObject document)
         }
     }
 
-    /// <summary>Finds what is wrong with an answer; its body is read where it is JSON.</summary>
+    /// <summary>Finds the differences of a response from the document. JSON bodies are read.</summary>
     public async Task<IReadOnlyList<string>> FindFaultsAsync(string method, string path, HttpResponseMessage response)
     {
         string status = ((int)response.StatusCode).ToString(CultureInfo.InvariantCulture);
@@ -63,7 +63,7 @@ internal sealed class ContractDocument(JsonObject document)
         JsonNode? schema;
         if (described is null)
         {
-            // Unknown paths and methods, and what other packages answer.
+            // Unknown paths and methods, and endpoints of other packages.
             if ((int)response.StatusCode < 400)
             {
                 return [];
@@ -158,7 +158,7 @@ internal sealed class ContractDocument(JsonObject document)
     }
 }
 
-/// <summary>Checks every answer against the document.</summary>
+/// <summary>Checks every response against the document.</summary>
 internal sealed class ContractHandler(ContractDocument document) : DelegatingHandler(new SocketsHttpHandler())
 {
     protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)

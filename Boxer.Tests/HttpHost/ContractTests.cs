@@ -9,11 +9,11 @@ public enum ContractHost
     /// <summary>The reference host.</summary>
     HttpHost,
 
-    /// <summary>The smallest application over the package.</summary>
+    /// <summary>The smallest application that uses the package.</summary>
     MinimalApi,
 }
 
-/// <summary>Tests of the HTTP contract, which each application that serves it passes.</summary>
+/// <summary>Base class of tests of the HTTP contract. Each application that serves the contract runs them.</summary>
 public abstract class ContractTests(ContractHost contract)
 {
     private protected Task<HostFixture> StartAsync(JsonObject? config = null, bool realSandboxes = false, Action<IServiceCollection>? configureServices = null) =>

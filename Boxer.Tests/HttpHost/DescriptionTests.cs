@@ -2,11 +2,11 @@ using System.Text.Json.Nodes;
 
 namespace Boxer.Tests.HttpHost;
 
-/// <summary>Health, metrics and the description of the API.</summary>
+/// <summary>Tests of health, metrics and the OpenAPI document.</summary>
 public abstract class DescriptionTests(ContractHost contract) : ContractTests(contract)
 {
     [Fact]
-    public async Task Health_is_as_the_contract_has_it()
+    public async Task Health_responses_match_the_contract()
     {
         await using HostFixture host = await StartAsync();
 
@@ -20,7 +20,7 @@ public abstract class DescriptionTests(ContractHost contract) : ContractTests(co
     }
 
     [Fact]
-    public async Task Metrics_are_in_the_form_of_Prometheus()
+    public async Task Metrics_have_the_Prometheus_format()
     {
         await using HostFixture host = await StartAsync();
         await host.GetAsync("/healthz");
@@ -33,7 +33,7 @@ public abstract class DescriptionTests(ContractHost contract) : ContractTests(co
     }
 
     [Fact]
-    public async Task The_description_names_every_path_and_field()
+    public async Task The_OpenAPI_document_has_every_path_and_field()
     {
         await using HostFixture host = await StartAsync();
 
@@ -65,7 +65,7 @@ public abstract class DescriptionTests(ContractHost contract) : ContractTests(co
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task The_description_says_what_is_in_answers_who_may_ask_and_nothing_of_this_program(bool withKeys)
+    public async Task The_OpenAPI_document_has_required_members_and_security_but_no_internal_names(bool withKeys)
     {
         await using HostFixture host = await StartAsync(withKeys ? new JsonObject { ["api_keys"] = new JsonArray("k") } : null);
 
@@ -95,7 +95,7 @@ public abstract class DescriptionTests(ContractHost contract) : ContractTests(co
     }
 
     [Fact]
-    public async Task The_description_is_the_one_in_docs()
+    public async Task The_OpenAPI_document_is_the_one_in_docs()
     {
         await using HostFixture host = await StartAsync();
 
@@ -104,12 +104,12 @@ public abstract class DescriptionTests(ContractHost contract) : ContractTests(co
         if (made != await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken))
         {
             await File.WriteAllTextAsync(file + ".made", made, TestContext.Current.CancellationToken);
-            Assert.Fail($"The description changed. Where that is meant, docs/openapi.json is {file}.made.");
+            Assert.Fail($"The OpenAPI document changed. If that is intended, copy {file}.made to docs/openapi.json.");
         }
     }
 
     [Fact]
-    public async Task Swagger_shows_the_description()
+    public async Task Swagger_shows_the_OpenAPI_document()
     {
         await using HostFixture host = await StartAsync();
 

@@ -4,12 +4,12 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.HttpHost;
 
-/// <summary>A disk that is full or read-only is told as that, costs no place, and works again when it is mended.</summary>
+/// <summary>Tests of a full or read-only disk: it is reported, releases all resources, and works again after it is repaired.</summary>
 public abstract class DiskFaultTests(ContractHost contract) : ContractTests(contract), IAsyncLifetime
 {
     private readonly string _home = Directory.CreateTempSubdirectory("boxer-disk-").FullName;
 
-    // The host has its lock open for writing, so that its whole home cannot be made read-only.
+    // The host has its lock file open for writing, so its whole home cannot be remounted read-only.
     private string Space => Path.Combine(_home, "files/shared");
 
     public async ValueTask InitializeAsync()
@@ -34,7 +34,7 @@ public abstract class DiskFaultTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
-    public async Task A_full_disk_is_no_fault_of_the_form()
+    public async Task A_full_disk_is_507_not_a_fault_of_the_form()
     {
         await using HostFixture host = await StartAsync();
 
@@ -47,7 +47,7 @@ public abstract class DiskFaultTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
-    public async Task Files_that_cannot_be_deleted_cost_no_place()
+    public async Task A_failed_delete_after_a_run_releases_its_permit()
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => RemountedAsync();
@@ -63,7 +63,7 @@ public abstract class DiskFaultTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
-    public async Task What_was_printed_is_not_lost_with_outputs_that_cannot_be_kept()
+    public async Task Output_is_returned_even_if_output_files_cannot_be_kept()
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Script = (request, _) =>

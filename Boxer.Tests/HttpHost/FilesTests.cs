@@ -17,7 +17,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     [InlineData("a%2fb?x=1&y#z+")]
     [InlineData("outputs/x")]
     [InlineData("new\nline")]
-    public async Task An_upload_comes_back_byte_for_byte(string path)
+    public async Task A_download_returns_the_uploaded_bytes(string path)
     {
         await using HostFixture host = await StartAsync();
         byte[] content = [.. Enumerable.Range(0, 100_000).Select(i => (byte)(i * 7))];
@@ -55,7 +55,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
 
     [Theory]
     [MemberData(nameof(BadPaths))]
-    public async Task Paths_that_are_not_clean_and_relative_are_refused_to_write_and_to_read(string path, string error)
+    public async Task Paths_that_are_not_clean_and_relative_are_rejected_for_upload_and_download(string path, string error)
     {
         await using HostFixture host = await StartAsync();
 
@@ -72,7 +72,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     [InlineData("output")]
     [InlineData("output/x")]
     [InlineData("output/boxer-1/x")]
-    public async Task Output_is_reserved(string path)
+    public async Task Uploads_below_output_are_rejected(string path)
     {
         await using HostFixture host = await StartAsync();
 
@@ -92,7 +92,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     [InlineData("/files?path=")]
     [InlineData("/files?path=a&path=b")]
     [InlineData("/files?path=a,b&path=")]
-    public async Task Encoded_tricks_are_400(string query)
+    public async Task Encoded_path_traversal_is_400(string query)
     {
         await using HostFixture host = await StartAsync();
 
@@ -106,7 +106,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     [InlineData("/files?path=%ff%fe")]
     [InlineData("/files?path=dir")]
     [InlineData("/files?path=dir/a/below")]
-    public async Task What_is_not_an_uploaded_file_is_404(string query)
+    public async Task Downloads_of_unknown_files_are_404(string query)
     {
         await using HostFixture host = await StartAsync();
         await host.UploadAsync("dir/a", "x");
@@ -118,7 +118,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task An_upload_replaces_the_one_before()
+    public async Task An_upload_replaces_the_file_at_its_path()
     {
         await using HostFixture host = await StartAsync();
 
@@ -157,7 +157,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task An_empty_file_is_a_file()
+    public async Task Empty_files_can_be_stored()
     {
         await using HostFixture host = await StartAsync();
 
@@ -178,7 +178,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
 
     [Theory]
     [MemberData(nameof(BadForms))]
-    public async Task Forms_with_other_parts_are_refused_and_leave_nothing(string[] parts, string error)
+    public async Task Forms_with_other_parts_are_rejected_and_nothing_is_stored(string[] parts, string error)
     {
         await using HostFixture host = await StartAsync();
         MultipartFormDataContent form = [];
@@ -201,7 +201,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     [InlineData("multipart/form-data; boundary=b", "", "the body is not valid multipart/form-data; it is broken off, or its headers are too large.")]
     [InlineData("multipart/form-data; boundary=b", "--b\r\nContent-Disposition: attachment\r\n\r\nx\r\n--b--\r\n", "the body has a part that is neither file nor path; send these two.")]
     [InlineData("multipart/form-data; boundary=b", "--b\r\nno colon\r\n\r\nx\r\n--b--\r\n", "the body is not valid multipart/form-data; it is broken off, or its headers are too large.")]
-    public async Task Bodies_that_are_no_form_are_refused(string contentType, string body, string error)
+    public async Task Bodies_that_are_not_multipart_are_rejected(string contentType, string body, string error)
     {
         await using HostFixture host = await StartAsync();
         ByteArrayContent content = new(Encoding.UTF8.GetBytes(body));
@@ -214,7 +214,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task A_boundary_or_headers_that_never_end_are_refused()
+    public async Task Endless_boundaries_and_part_headers_are_rejected()
     {
         await using HostFixture host = await StartAsync();
         ByteArrayContent boundary = new("x"u8.ToArray());
@@ -227,7 +227,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task A_path_that_is_not_UTF8_is_refused()
+    public async Task A_path_that_is_not_UTF8_is_rejected()
     {
         await using HostFixture host = await StartAsync();
         MultipartFormDataContent form = new() { { new ByteArrayContent([0x61, 0xff]), "path" }, { new StringContent("x"), "file" } };
@@ -253,7 +253,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task A_full_space_is_413_until_something_is_deleted()
+    public async Task A_full_space_is_413_until_a_file_is_deleted()
     {
         await using HostFixture host = await StartAsync(new JsonObject { ["upload_quota_bytes"] = 1_000, ["upload_quota_files"] = 3 });
 
@@ -273,7 +273,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task Uploads_are_deleted_after_a_run_that_used_them_and_others_stay()
+    public async Task A_run_deletes_only_the_uploads_that_it_used()
     {
         await using HostFixture host = await StartAsync();
         await host.UploadAsync("job/used", "x");
@@ -287,7 +287,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task Uploads_stay_where_the_run_never_started()
+    public async Task Uploads_stay_if_the_command_never_started()
     {
         await using HostFixture host = await StartAsync();
         await host.UploadAsync("a", "x");
@@ -324,7 +324,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task Outputs_that_do_not_fit_are_named_as_not_kept()
+    public async Task Outputs_that_exceed_the_quota_are_reported_as_not_kept()
     {
         await using HostFixture host = await StartAsync(new JsonObject { ["upload_quota_bytes"] = 5 });
         WriteOutputs(host, ("plot.png", "pixels"));
@@ -361,7 +361,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task Files_survive_a_restart_and_half_written_ones_do_not()
+    public async Task Files_survive_a_restart_and_partial_ones_do_not()
     {
         string home = Directory.CreateTempSubdirectory("boxer-http-").FullName;
         JsonObject config = new() { ["home"] = home };
@@ -402,7 +402,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     }
 
     [Fact]
-    public async Task A_name_that_was_pointed_at_this_host_is_not_believed()
+    public async Task A_rebound_name_cannot_upload()
     {
         await using HostFixture host = await StartAsync();
         using HttpRequestMessage request = new(HttpMethod.Post, new Uri("/run", UriKind.Relative)) { Content = new StringContent("{}") };

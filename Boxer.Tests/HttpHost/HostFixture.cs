@@ -13,8 +13,8 @@ using Microsoft.Extensions.Logging;
 namespace Boxer.Tests.HttpHost;
 
 /// <summary>
-/// The real host on a free port of loopback, with a home of its own that is removed at the end. With a <see cref="ScriptedRunner"/>,
-/// or with Boxer's own runner where <see cref="StartAsync"/> is told so.
+/// The real host on a free loopback port, with a temporary home directory. It uses a <see cref="ScriptedRunner"/>, or Boxer's own runner if
+/// <see cref="StartAsync"/> asks for it.
 /// </summary>
 internal sealed class HostFixture : IAsyncDisposable
 {
@@ -29,7 +29,7 @@ internal sealed class HostFixture : IAsyncDisposable
 
     public WebApplication App { get; }
 
-    /// <summary>The document that every answer to <see cref="Client"/> is checked against.</summary>
+    /// <summary>The OpenAPI document that every response to <see cref="Client"/> is checked against.</summary>
     public ContractDocument Document { get; }
 
     public string Home { get; }
@@ -42,9 +42,9 @@ internal sealed class HostFixture : IAsyncDisposable
 
     /// <summary>Starts a host.</summary>
     /// <param name="contract">The application.</param>
-    /// <param name="config">Keys beside home and listen_addr, as in the configuration file.</param>
-    /// <param name="realSandboxes">Use Boxer's own runner.</param>
-    /// <param name="configureServices">More registrations, beside the scripted runner.</param>
+    /// <param name="config">Configuration keys in addition to home and listen_addr.</param>
+    /// <param name="realSandboxes">Whether to use Boxer's own runner.</param>
+    /// <param name="configureServices">Further registrations.</param>
     public static async Task<HostFixture> StartAsync(
         ContractHost contract, JsonObject? config = null, bool realSandboxes = false, Action<IServiceCollection>? configureServices = null)
     {
@@ -87,7 +87,7 @@ internal sealed class HostFixture : IAsyncDisposable
         }
     }
 
-    /// <summary>A client with connections of its own.</summary>
+    /// <summary>Creates a client with its own connections.</summary>
     public HttpClient NewClient(string? apiKey = null)
     {
         HttpClient client = new(new ContractHandler(Document)) { BaseAddress = Address, Timeout = TimeSpan.FromSeconds(60) };
@@ -141,7 +141,7 @@ internal sealed class HostFixture : IAsyncDisposable
     }
 }
 
-/// <summary>A network mode for its name only: the scripted runner makes no networks.</summary>
+/// <summary>A network mode that has only a name: the scripted runner creates no networks.</summary>
 internal sealed class NamedMode(string name) : INetworkMode
 {
     public string Name => name;
@@ -153,7 +153,7 @@ internal sealed class NamedMode(string name) : INetworkMode
     public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) => throw new NotSupportedException();
 }
 
-/// <summary>A response that was read.</summary>
+/// <summary>A response with its body.</summary>
 internal sealed record Answer(int Status, string Text, byte[] Bytes, HttpResponseMessage Response)
 {
     public JsonNode Json => JsonNode.Parse(Text)!;

@@ -10,7 +10,7 @@ namespace Boxer.Tests.HttpHost;
 public sealed class HostSettingsTests
 {
     [Fact]
-    public void The_defaults_are_those_of_the_contract()
+    public void The_defaults_match_the_contract()
     {
         HostSettings settings = Bind("{}", out IReadOnlyList<string> faults);
 
@@ -51,7 +51,7 @@ public sealed class HostSettingsTests
         HostSettings settings = Bind(
             """
             {
-              // comments and trailing commas are fine
+              // comments and trailing commas are allowed
               "home": "~/boxes", "runsc_path": "/opt/runsc", "platform": "ptrace", "output_limit_bytes": 1, "upload_limit_bytes": 2,
               "listen_addr": "127.0.0.1:9", "ignore_cgroups": true, "dns_servers": ["9.9.9.9", "2620:fe::fe"],
               "defaults": {"cpu_cores": 0.5, "memory_mb": 64, "pids_limit": 3, "wall_clock_secs": 4.5, "cpu_time_secs": 5.5, "nofile": 16, "disk_mb": 6},
@@ -235,7 +235,7 @@ public sealed class HostSettingsTests
     }
 
     [Fact]
-    public void Old_and_new_keys_at_once_are_faults_that_name_both_and_objects_in_lists_are_read_strictly()
+    public void Old_and_new_keys_together_are_faults_and_objects_in_lists_are_read_strictly()
     {
         Bind(
             """
@@ -264,7 +264,7 @@ public sealed class HostSettingsTests
     }
 
     [Fact]
-    public void A_row_that_is_added_to_the_table_is_a_key_of_the_configuration()
+    public void SettingTable_rows_are_keys_of_the_configuration()
     {
         var values = new ConditionalWeakTable<object, object>();
         Setting added = Setting.Of<ResourceLimits, long?>(
@@ -290,7 +290,7 @@ public sealed class HostSettingsTests
     [InlineData("[]", "FILE: is not a JSON object; write { \"key\": value, ... }.")]
     [InlineData("""{"home": "\ud800"}""", "FILE: has a string that is not valid Unicode; correct its \\u escapes.")]
     [InlineData("""{"dns_servers": [[[[[[[[[[]]]]]]]]]]}""", "FILE: is not valid JSON: ")]
-    public void A_broken_file_is_named(string json, string start)
+    public void An_invalid_file_is_reported(string json, string start)
     {
         Bind(json, out IReadOnlyList<string> faults, out string file);
 
@@ -298,7 +298,7 @@ public sealed class HostSettingsTests
     }
 
     [Fact]
-    public void Variables_win_over_the_file()
+    public void Variables_override_the_file()
     {
         HostSettings settings = Bind(
             """{"defaults": {"memory_mb": 64, "nofile": 16}, "dns_servers": ["9.9.9.9"], "max_queued_runs": 1}""",
@@ -350,7 +350,7 @@ public sealed class HostSettingsTests
     }
 
     [Fact]
-    public void A_variable_with_more_levels_than_any_setting_is_a_fault_and_others_are_read()
+    public void A_variable_with_too_many_levels_is_a_fault_and_others_are_still_read()
     {
         HostSettings settings = Bind(
             "{}",
@@ -372,7 +372,7 @@ public sealed class HostSettingsTests
     [InlineData("[::1]:8080", "::1", 8080)]
     [InlineData("localhost:0", null, 0)]
     [InlineData("0.0.0.0:65535", "0.0.0.0", 65_535)]
-    public void Listen_addresses_are_read(string text, string? address, int port) =>
+    public void ListenAddress_parses_valid_addresses(string text, string? address, int port) =>
         Assert.Equal(new ListenAddress(address is null ? null : IPAddress.Parse(address), port), ListenAddress.Parse(text));
 
     [Theory]
@@ -387,7 +387,7 @@ public sealed class HostSettingsTests
     [InlineData("example.org:80")]
     [InlineData("http://127.0.0.1:80")]
     [InlineData(" 127.0.0.1:80")]
-    public void Other_listen_addresses_are_not(string text) => Assert.Null(ListenAddress.Parse(text));
+    public void ListenAddress_rejects_invalid_addresses(string text) => Assert.Null(ListenAddress.Parse(text));
 
     [Theory]
     [InlineData(":8080", false, "none sandbox")]
@@ -399,7 +399,7 @@ public sealed class HostSettingsTests
     [InlineData("127.9.9.9:80", false, "none sandbox host")]
     [InlineData("[::1]:80", false, "none sandbox host")]
     [InlineData("localhost:80", false, "none sandbox host")]
-    public void The_host_network_is_a_default_only_where_strangers_cannot_ask_for_it(string listen, bool withKey, string networks)
+    public void The_host_network_is_a_default_only_on_loopback_without_keys(string listen, bool withKey, string networks)
     {
         string keys = withKey ? """, "api_keys": ["k"]""" : "";
         HostSettings settings = Bind($$"""{"listen_addr": "{{listen}}"{{keys}}}""", out IReadOnlyList<string> faults);
@@ -410,7 +410,7 @@ public sealed class HostSettingsTests
     }
 
     [Fact]
-    public void The_default_networks_are_those_that_exist_and_configured_ones_are_not_dropped()
+    public void Default_networks_omit_missing_modes_and_configured_ones_do_not()
     {
         BoxerOptions byDefault = new(), configured = new();
         Bind("{}", out _).CopyTo(byDefault, ["none"]);
@@ -423,7 +423,7 @@ public sealed class HostSettingsTests
     [Theory]
     [InlineData(":8080")]
     [InlineData("127.0.0.1:8080")]
-    public void The_host_network_that_is_named_is_allowed_whoever_may_ask(string listen)
+    public void A_configured_host_network_is_allowed_at_any_address(string listen)
     {
         HostSettings settings = Bind($$"""{"listen_addr": "{{listen}}", "api_keys": ["k"], "allowed_networks": ["none", "host"]}""", out IReadOnlyList<string> faults);
 
@@ -433,7 +433,7 @@ public sealed class HostSettingsTests
     }
 
     [Fact]
-    public async Task The_program_says_all_faults_and_ends_with_2_before_it_listens()
+    public async Task HostProgram_prints_all_faults_and_exits_with_2_before_it_listens()
     {
         using TemporaryFile file = new("""{"listen_addr": "x", "nonsense": 1}""");
         StringWriter output = new(), errors = new();
@@ -452,7 +452,7 @@ public sealed class HostSettingsTests
     }
 
     [Fact]
-    public async Task Faults_that_only_Boxer_can_find_are_said_with_the_others()
+    public async Task Faults_of_the_runner_are_printed_with_the_others()
     {
         using TemporaryFile file = new("""{"listen_addr": "x", "cgroup_parent": "a/../b", "allowed_networks": ["bridge"], "api_keys": [" "]}""");
         StringWriter errors = new();
@@ -466,7 +466,7 @@ public sealed class HostSettingsTests
     }
 
     [Fact]
-    public async Task An_address_that_is_not_of_this_machine_is_a_fault_of_its_key()
+    public async Task An_address_of_another_machine_is_a_fault_of_listen_addr()
     {
         string home = Directory.CreateTempSubdirectory("boxer-listen-").FullName;
         try
@@ -510,7 +510,7 @@ public sealed class HostSettingsTests
     [InlineData("--config=")]
     [InlineData("--port", "80")]
     [InlineData("serve")]
-    public async Task Other_arguments_are_refused(params string[] arguments)
+    public async Task Unknown_arguments_are_rejected(params string[] arguments)
     {
         StringWriter errors = new();
 
@@ -519,7 +519,7 @@ public sealed class HostSettingsTests
     }
 
     [Fact]
-    public async Task A_fault_that_only_Boxer_can_find_is_told_by_its_key()
+    public async Task A_fault_of_the_runner_is_reported_by_its_key()
     {
         using TemporaryFile file = new("""{"listen_addr": "127.0.0.1:0", "home": "/nonexistent/boxer-test", "allowed_networks": ["none", "host", "sandbox"]}""");
         StringWriter errors = new();

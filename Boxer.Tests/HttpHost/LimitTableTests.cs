@@ -11,11 +11,11 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.Tests.HttpHost;
 
-/// <summary>The limits of HTTP requests are those of the table.</summary>
+/// <summary>Tests that HTTP requests have exactly the limits of the table.</summary>
 public sealed class LimitTableTests
 {
     [Fact]
-    public async Task A_row_that_is_added_to_the_table_is_a_limit_of_requests()
+    public async Task SettingTable_rows_are_limits_of_requests()
     {
         var values = new ConditionalWeakTable<object, object>();
         Setting added = Setting.Of<ResourceLimits, TimeSpan?>(
@@ -37,7 +37,7 @@ public sealed class LimitTableTests
     }
 
     [Fact]
-    public void The_body_describes_every_limit_of_the_table_with_its_range()
+    public void LimitsBody_documents_every_limit_with_its_range()
     {
         Dictionary<string, Setting> limits = SettingTable.BuiltIn.Limits.Where(limit => limit.HttpKey is not null).ToDictionary(limit => limit.HttpKey!, StringComparer.Ordinal);
         Dictionary<string, string> described = typeof(LimitsBody).GetProperties().Where(property => property.Name is not (nameof(LimitsBody.Values) or "EqualityContract"))
@@ -52,7 +52,7 @@ public sealed class LimitTableTests
     }
 
     [Fact]
-    public void Options_of_the_endpoints_are_validated_by_their_rows()
+    public void BoxerHttpOptions_are_validated_by_the_table()
     {
         ValidateOptionsResult result = new BoxerHttpOptionsValidator().Validate(
             null, new BoxerHttpOptions { MaxUploadBytes = 0, MaxStoredFiles = 0, MaxRequestBytes = 2 * ByteSize.GiB, StopGrace = TimeSpan.FromDays(1) });
@@ -78,7 +78,7 @@ public sealed class LimitTableTests
     [InlineData("Egress.Allow[2]: Name it.", "egress.allow[2]: Name it.")]
     [InlineData("MaxUploadBytes: must be more.", "upload_limit_bytes: must be more.")]
     [InlineData("ApiKeys[1]: is there twice; remove one.", "api_keys[1]: is there twice; remove one.")]
-    public void Options_in_messages_are_named_by_their_keys(string message, string named) => Assert.Equal(named, FieldNames.OfOptions(message));
+    public void FieldNames_OfOptions_replaces_properties_by_keys(string message, string named) => Assert.Equal(named, FieldNames.OfOptions(message));
 
     private static Task<RunRequestBody> ReadAsync(string json, SettingTable table) =>
         RunRequestReader.ReadAsync(new MemoryStream(Encoding.UTF8.GetBytes(json)), ["none"], TestContext.Current.CancellationToken, table);

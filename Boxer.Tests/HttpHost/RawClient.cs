@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Boxer.Tests.HttpHost;
 
-/// <summary>A client that sends the bytes that a test wants, as slowly as it wants.</summary>
+/// <summary>A client that sends raw bytes at the pace of the test.</summary>
 internal sealed class RawClient : IDisposable
 {
     private readonly TcpClient _client = new();
@@ -21,7 +21,7 @@ internal sealed class RawClient : IDisposable
 
     public async Task SendAsync(byte[] bytes) => await _client.GetStream().WriteAsync(bytes, TestContext.Current.CancellationToken);
 
-    /// <summary>Reads until the server closes, or resets, the connection.</summary>
+    /// <summary>Reads until the server closes or resets the connection.</summary>
     public async Task<string> ReadToEndAsync()
     {
         MemoryStream all = new();
@@ -36,13 +36,13 @@ internal sealed class RawClient : IDisposable
         }
         catch (IOException)
         {
-            // A reset is an end too.
+            // A reset ends the response too.
         }
 
         return Encoding.UTF8.GetString(all.ToArray());
     }
 
-    /// <summary>Reads the first line of the answer.</summary>
+    /// <summary>Reads the first line of the response.</summary>
     public async Task<string?> ReadStatusAsync()
     {
         using StreamReader reader = new(_client.GetStream(), Encoding.ASCII, leaveOpen: true);

@@ -9,7 +9,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
     private const string Simple = """{"image": "i", "cmd": ["a"]}""";
 
     [Fact]
-    public async Task Events_come_in_order_and_the_end_is_the_answer_of_a_run()
+    public async Task Events_are_in_order_and_the_end_event_is_the_response_of_run()
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => ScriptedRunner.Events(
@@ -44,7 +44,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
-    public async Task Characters_that_are_cut_between_reads_come_out_whole()
+    public async Task Characters_split_between_reads_are_joined()
     {
         const string Text = "é日🎲 end";
         await using HostFixture host = await StartAsync();
@@ -67,7 +67,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
-    public async Task Bytes_that_never_become_a_character_are_replaced_at_the_latest_at_the_end()
+    public async Task Incomplete_characters_are_replaced_at_the_end()
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => ScriptedRunner.Events(
@@ -82,7 +82,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
-    public async Task What_is_printed_is_sent_before_the_run_ends()
+    public async Task Output_is_sent_before_the_run_ends()
     {
         await using HostFixture host = await StartAsync();
         TaskCompletionSource go = new();
@@ -103,7 +103,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
-    public async Task A_limit_is_told_in_the_end_event()
+    public async Task A_limit_is_reported_in_the_end_event()
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => ScriptedRunner.Events(
@@ -121,7 +121,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
-    public async Task What_goes_wrong_before_the_start_is_answered_as_by_run()
+    public async Task Errors_before_the_start_have_the_status_of_run()
     {
         await using HostFixture host = await StartAsync();
 
@@ -136,7 +136,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
-    public async Task A_pull_is_not_sent_so_that_one_that_fails_has_its_status()
+    public async Task Pull_events_are_not_sent_so_that_a_failed_pull_has_its_status()
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => Pulls(new ImageNotFoundException("No such image."));
@@ -147,7 +147,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
-    public async Task What_breaks_after_the_start_is_told_in_the_end_event()
+    public async Task Failures_after_the_start_are_reported_in_the_end_event()
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => Breaks();
@@ -162,7 +162,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
 
     [Fact]
     [Slow]
-    public async Task A_client_that_goes_away_ends_its_run_and_its_uploads()
+    public async Task A_disconnect_ends_the_run_and_deletes_its_uploads()
     {
         await using HostFixture host = await StartAsync();
         await host.UploadAsync("a", "x");

@@ -13,7 +13,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
         new(kind) { ExitCode = code, Signal = signal, Errno = errno, Message = message };
 
     [Fact]
-    public async Task A_run_answers_with_every_field_of_the_contract()
+    public async Task Run_returns_every_field_of_the_contract()
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(End(TerminationKind.Exited, "exited with 7", code: 7), "42\n", "warn\n", "boxer-1"));
@@ -39,7 +39,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     [Theory]
     [InlineData(TerminationKind.Exited, 200)]
     [InlineData(TerminationKind.WallClockLimit, 408)]
-    public async Task It_is_told_where_what_is_said_about_the_network_is_not_all(TerminationKind end, int status)
+    public async Task An_incomplete_network_report_is_marked_as_such(TerminationKind end, int status)
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(End(end, "ended", code: 0), networkIncomplete: "words"));
@@ -50,7 +50,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     }
 
     [Fact]
-    public async Task The_request_reaches_the_runner_whole()
+    public async Task Every_field_of_the_request_reaches_the_runner()
     {
         await using HostFixture host = await StartAsync();
         await host.UploadAsync("job/main.py", "print(1)");
@@ -97,7 +97,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     }
 
     [Fact]
-    public async Task Zero_null_and_absent_are_the_defaults()
+    public async Task Zero_null_and_absent_mean_the_defaults()
     {
         await using HostFixture host = await StartAsync();
 
@@ -134,7 +134,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     }
 
     [Fact]
-    public async Task A_name_that_was_pointed_at_this_host_is_not_believed_for_reading_either()
+    public async Task A_rebound_name_cannot_read()
     {
         await using HostFixture host = await StartAsync();
         using HttpRequestMessage request = new(HttpMethod.Get, new Uri("/metrics", UriKind.Relative));
@@ -145,7 +145,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     }
 
     [Fact]
-    public async Task A_signal_is_an_exit_code_and_a_number()
+    public async Task A_signal_sets_exit_code_and_signal()
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(End(TerminationKind.Signaled, "killed by SIGSEGV", signal: 11)));
@@ -162,7 +162,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     [InlineData(TerminationKind.MemoryLimit, "memory_limit")]
     [InlineData(TerminationKind.CpuTimeLimit, "cpu_time_limit")]
     [InlineData(TerminationKind.PidsLimit, "pids_limit")]
-    public async Task A_limit_of_memory_cpu_time_or_pids_is_an_answer_that_a_person_sees(TerminationKind kind, string termination)
+    public async Task Memory_cpu_time_and_pids_limits_are_200_with_a_message(TerminationKind kind, string termination)
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(End(kind, "killed: a limit was reached"), "so far", "oops"));
@@ -178,7 +178,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     }
 
     [Fact]
-    public async Task Bytes_that_are_not_text_come_as_replacement_characters_and_in_base64()
+    public async Task Output_that_is_not_UTF8_is_returned_with_replacement_characters_and_in_base64()
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(stdoutBytes: [0x61, 0xff, 0x00, 0x0a]));
@@ -196,7 +196,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     [InlineData(TerminationKind.SandboxDied, null, 500, "sandbox_died", "the words")]
     [InlineData(TerminationKind.NotStarted, 2, 400, "not_started", "the words")]
     [InlineData(TerminationKind.NotStarted, 13, 400, "not_started", "the words")]
-    public async Task Other_ends_are_errors_that_keep_what_was_printed(TerminationKind kind, int? errno, int status, string termination, string error)
+    public async Task Other_ends_are_errors_with_the_output(TerminationKind kind, int? errno, int status, string termination, string error)
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Returns(ScriptedRunner.Result(End(kind, "the words", errno: errno), "out", "err", "boxer-7"));
@@ -218,11 +218,11 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     [Theory]
     [InlineData(TerminationKind.Exited)]
     [InlineData(TerminationKind.OutputLimit)]
-    public async Task Large_outputs_come_whole_and_exact_from_answers_in_pieces(TerminationKind kind)
+    public async Task Large_outputs_are_returned_exactly(TerminationKind kind)
     {
         await using HostFixture host = await StartAsync();
 
-        // Characters and the groups of base64 are cut by every piece; the last byte begins a character that never comes.
+        // Pieces split characters and base64 groups; the last byte starts an incomplete character.
         byte[] printed = [.. Encoding.UTF8.GetBytes(string.Concat(Enumerable.Range(0, 60_000).Select(i => $"{i}\0\u00e4\u20ac\U0001F600\n"))), 0xE2];
         host.Runner.Returns(ScriptedRunner.Result(End(kind, "the words", code: kind == TerminationKind.Exited ? 0 : null), stdoutBytes: printed));
 
@@ -236,7 +236,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     [Theory]
     [InlineData("/run")]
     [InlineData("/run/stream")]
-    public async Task What_was_printed_is_in_the_answer_of_a_run_that_broke(string path)
+    public async Task A_failed_run_returns_its_output_so_far(string path)
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Script = (_, _) => Broken();
@@ -260,7 +260,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
         }
     }
 
-    // The id of the request follows.
+    // The identifier of the request follows.
     private const string InLog = " The host's log has the reason under request ";
 
     public static TheoryData<string, int, string> Failures => new()
@@ -278,7 +278,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
 
     [Theory]
     [MemberData(nameof(Failures))]
-    public async Task What_never_ran_has_the_status_of_its_reason(string what, int status, string error)
+    public async Task Exceptions_are_mapped_to_statuses(string what, int status, string error)
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Throws(what switch
@@ -313,7 +313,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     [Theory]
     [InlineData(true, "the sandbox failed; its log has the reason under request ")]
     [InlineData(false, "the host failed; its log has the reason under request ")]
-    public async Task A_failure_of_ours_says_nothing_of_this_machine(bool ofSandbox, string start)
+    public async Task Internal_failures_reveal_nothing_about_this_machine(bool ofSandbox, string start)
     {
         await using HostFixture host = await StartAsync();
         host.Runner.Throws(ofSandbox
@@ -329,7 +329,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     }
 
     [Fact]
-    public async Task A_client_that_goes_away_ends_its_run()
+    public async Task A_disconnect_ends_the_run()
     {
         await using HostFixture host = await StartAsync();
         TaskCompletionSource started = new(), ended = new();
@@ -345,7 +345,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     }
 
     [Fact]
-    public async Task A_stop_lets_work_end_within_the_grace()
+    public async Task A_stop_lets_runs_end_within_the_grace_period()
     {
         HostFixture host = await StartAsync(new JsonObject { ["stop_grace_secs"] = 60 });
         TaskCompletionSource started = new(), go = new();
@@ -364,7 +364,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     }
 
     [Fact]
-    public async Task A_stop_ends_work_after_the_grace()
+    public async Task A_stop_ends_runs_after_the_grace_period()
     {
         HostFixture host = await StartAsync(new JsonObject { ["stop_grace_secs"] = 0.1 });
         TaskCompletionSource started = new(), ended = new();
@@ -385,7 +385,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
     [Theory]
     [InlineData(60, 20_000, 39)]
     [InlineData(10, 60_000, 0)]
-    public async Task A_stop_asks_a_run_so_early_that_its_own_grace_is_over_with_the_hosts(int hostSeconds, int runMilliseconds, int secondsBefore)
+    public async Task A_stop_asks_commands_early_enough_for_their_own_grace_period(int hostSeconds, int runMilliseconds, int secondsBefore)
     {
         FakeTimeProvider time = new();
         HostFixture host = await StartAsync(new JsonObject { ["stop_grace_secs"] = hostSeconds }, configureServices: services => services.AddSingleton<TimeProvider>(time));

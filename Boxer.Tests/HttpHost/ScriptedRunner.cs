@@ -4,12 +4,12 @@ using System.Text;
 
 namespace Boxer.Tests.HttpHost;
 
-/// <summary>A runner that does what a test says, behind the real host.</summary>
+/// <summary>A runner that the test controls, behind the real host.</summary>
 internal sealed class ScriptedRunner : ISandboxRunner
 {
     private readonly ConcurrentQueue<SandboxRequest> _requests = new();
 
-    /// <summary>What every run does.</summary>
+    /// <summary>The behaviour of every run.</summary>
     public Func<SandboxRequest, CancellationToken, IAsyncEnumerable<SandboxEvent>> Script { get; set; } = (_, _) => Events(Result());
 
     public IReadOnlyCollection<SandboxRequest> Requests => _requests;

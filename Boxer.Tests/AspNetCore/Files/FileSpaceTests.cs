@@ -22,7 +22,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task Only_the_owner_can_enter_and_parents_that_were_made_too()
+    public async Task Directories_and_created_parents_are_private()
     {
         await PutAsync("a/b/c", "x");
 
@@ -35,7 +35,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public void A_second_process_on_the_same_root_is_refused_until_the_first_lets_go()
+    public void Open_fails_while_another_process_has_the_root()
     {
         Assert.Throws<IOException>(() => FileStore.Open(_root, new FileStoreLimits()));
         _store.Dispose();
@@ -48,10 +48,10 @@ public sealed class FileSpaceTests : IDisposable
     [InlineData("A")]
     [InlineData("a/b")]
     [InlineData("a\n")]
-    public void Names_of_spaces_cannot_leave_the_root(string name) => Assert.Throws<ArgumentException>(() => _store.GetSpace(name));
+    public void GetSpace_rejects_names_that_leave_the_root(string name) => Assert.Throws<ArgumentException>(() => _store.GetSpace(name));
 
     [Fact]
-    public async Task A_space_holds_no_descriptor()
+    public async Task A_space_keeps_no_descriptor_open()
     {
         await PutAsync("a", "x");
         _space.OpenRead("a")!.Dispose();
@@ -62,7 +62,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task Two_runs_that_use_one_upload_at_once_both_read_the_whole_of_it()
+    public async Task BeginRun_gives_concurrent_runs_the_whole_upload()
     {
         await PutAsync("shared", "content");
         using RunFiles first = _space.BeginRun(new RunUploads { Files = ["shared"] });
@@ -79,7 +79,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task A_run_reads_what_was_there_when_it_began_and_does_not_delete_what_came_later()
+    public async Task A_run_reads_the_content_from_its_start_and_does_not_delete_a_later_upload()
     {
         await PutAsync("a", "old");
         using RunFiles run = _space.BeginRun(new RunUploads { Files = ["a"] });
@@ -95,7 +95,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task An_open_download_goes_on_when_its_file_is_replaced_or_deleted()
+    public async Task OpenRead_keeps_its_content_when_the_file_is_replaced_or_deleted()
     {
         await PutAsync("a", "first");
         Stream download = _space.OpenRead("a")!;
@@ -106,7 +106,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task Empty_directories_go_with_their_last_file()
+    public async Task Delete_removes_empty_directories()
     {
         await PutAsync("d/e/f", "x");
         Assert.Equal(1, _space.Delete("d/e/f"));
@@ -117,7 +117,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task Deleting_a_directory_deletes_what_is_below_it_only()
+    public async Task Delete_of_a_directory_deletes_only_files_below_it()
     {
         await PutAsync("d/a", "x");
         await PutAsync("d/b/c", "x");
@@ -129,13 +129,13 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task All_that_is_on_disk_counts_and_what_goes_makes_room()
+    public async Task The_quota_counts_everything_on_disk_and_releases_deleted_files()
     {
         await PutAsync("a", new string('x', 60));
         await Assert.ThrowsAsync<FileStoreFullException>(() => PutAsync("b", new string('x', 60)));
         using (RunFiles run = _space.BeginRun(new RunUploads { Files = ["a"] }))
         {
-            // Deleted, but a run may still read it: it is still on the disk.
+            // The run may still read the deleted file, so it still counts.
             _space.Delete("a");
             await Assert.ThrowsAsync<FileStoreFullException>(() => PutAsync("b", new string('x', 60)));
         }
@@ -148,7 +148,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task What_was_there_before_counts_after_a_restart()
+    public async Task The_quota_counts_existing_files_after_a_restart()
     {
         await PutAsync("a", new string('x', 60));
         _store.Dispose();
@@ -159,7 +159,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task An_upload_that_breaks_off_leaves_nothing()
+    public async Task StageAsync_leaves_nothing_when_the_upload_fails()
     {
         await Assert.ThrowsAsync<IOException>(() => _space.StageAsync(new BrokenStream(), 1_000, TestContext.Current.CancellationToken));
 
@@ -168,7 +168,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task Links_and_pipes_that_somebody_put_there_are_not_found()
+    public async Task Links_in_the_directory_are_ignored()
     {
         await PutAsync("a", "x");
         _store.Dispose();
@@ -184,7 +184,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task A_file_that_became_a_link_is_not_followed()
+    public async Task OpenRead_does_not_follow_links()
     {
         await PutAsync("d/a", "x");
         string file = Path.Combine(_root, "one/data/d/a");
@@ -203,7 +203,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task Directories_count_as_files_and_are_given_back()
+    public async Task Directories_count_as_files_and_are_released()
     {
         await PutAsync("a/b/c/file", "x");
 
@@ -215,7 +215,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task Paths_that_are_too_deep_or_too_long_for_the_disk_are_refused_and_leave_nothing()
+    public async Task Publish_rejects_paths_that_are_too_deep_or_too_long_and_leaves_nothing()
     {
         InvalidSandboxRequestException deep = await Assert.ThrowsAsync<InvalidSandboxRequestException>(
             () => PutAsync(string.Join('/', Enumerable.Repeat("a", 68)), "x"));
@@ -228,7 +228,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public void A_root_that_is_a_link_is_refused()
+    public void Open_rejects_a_root_that_is_a_link()
     {
         string link = Path.Combine(Path.GetDirectoryName(_root)!, "link");
         Directory.CreateSymbolicLink(link, "/etc");
@@ -239,7 +239,7 @@ public sealed class FileSpaceTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task What_was_there_stays_where_the_new_cannot_be_put_in_its_place(bool inUse)
+    public async Task Publish_keeps_the_old_file_when_the_move_fails(bool inUse)
     {
         await PutAsync("a", "old");
         using RunFiles? run = inUse ? _space.BeginRun(new RunUploads { Files = ["a"] }) : null;
@@ -257,7 +257,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public async Task A_staged_file_has_one_path_only()
+    public async Task A_staged_file_can_be_published_once()
     {
         StagedFile staged = await StageAsync("x");
         staged.Publish("a");
@@ -268,7 +268,7 @@ public sealed class FileSpaceTests : IDisposable
     }
 
     [Fact]
-    public void Faults_of_a_run_are_listed_all_at_once()
+    public void BeginRun_lists_all_faults()
     {
         InvalidSandboxRequestException exception =
             Assert.Throws<InvalidSandboxRequestException>(() => _space.BeginRun(new RunUploads { Files = ["missing", "../up", "output/x"] }));

@@ -8,7 +8,7 @@ using static Boxer.Tests.Support.Generators;
 
 namespace Boxer.Tests.AspNetCore.Files;
 
-/// <summary>Any path at all: it is refused, or it names one thing below its root.</summary>
+/// <summary>Property tests: a path is either rejected or names one file below its root.</summary>
 public sealed class PathPropertyTests
 {
     private static readonly string[] Words = ["a", "b.txt", "output", ".", "..", "...", "", "/", "//", "\0", "\\", " ", "~", "%2e%2e", "ä", "\uD800", "\u202E", "a\nb", new string('x', 255), new string('x', 256), new string('ä', 128)];
@@ -24,13 +24,13 @@ public sealed class PathPropertyTests
         .Where(name => name is not "." and not ".." && Encoding.UTF8.GetByteCount(name) <= CleanPath.MaxNameBytes);
 
     [Fact]
-    public void A_path_that_is_taken_is_clean_and_stays_below_its_root() =>
+    public void StoredPath_accepts_only_clean_paths_below_the_root() =>
         Paths.Sample(
             path =>
             {
                 if (StoredPath.FindFault(path) is null)
                 {
-                    // Nothing was left to normalise.
+                    // An accepted path is already normalized.
                     Assert.Equal("/srv/space/" + path, Path.GetFullPath("/srv/space/" + path));
                     Assert.DoesNotContain('\0', path);
                     Assert.Equal(path, Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(path)));
@@ -39,12 +39,12 @@ public sealed class PathPropertyTests
             iter: 50_000);
 
     [Fact]
-    public void A_path_of_names_that_Linux_takes_is_taken() =>
+    public void StoredPath_accepts_every_name_that_Linux_accepts() =>
         Names.Array[1, 10].Sample(names => Assert.Null(StoredPath.FindFault(string.Join('/', names))), iter: 10_000);
 
     [Fact]
     [Slow]
-    public async Task Whatever_is_stored_is_read_back_and_nothing_is_made_outside()
+    public async Task Published_files_are_read_back_and_nothing_is_created_outside()
     {
         string top = Directory.CreateTempSubdirectory("boxer-paths-").FullName;
         string root = Path.Join(top, "home", "files");
@@ -84,7 +84,7 @@ public sealed class PathPropertyTests
     }
 
     [Fact]
-    public void The_parts_of_a_name_in_a_layer_are_names_and_never_lead_up() =>
+    public void LayerPath_Split_returns_plain_names_only() =>
         Gen.OneOf(Gen.Byte.Array[0, 40], Paths.Select(Encoding.UTF8.GetBytes)).Sample(
             name =>
             {
