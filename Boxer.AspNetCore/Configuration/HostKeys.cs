@@ -33,27 +33,27 @@ internal static class HostKeys
         {
             Default = 16 * ByteSize.MiB, Least = ByteSize.KiB, Most = ByteSize.GiB, HostKey = "run_body_limit_bytes",
         },
-        Setting.Of<BoxerHttpOptions, long>("MaxInlineOutputBytes", options => options.MaxInlineOutputBytes, (options, value) => options.MaxInlineOutputBytes = value, "Size of output files, and of a workspace that comes back, in one answer.") with
+        Setting.Of<BoxerHttpOptions, long>("MaxInlineOutputBytes", options => options.MaxInlineOutputBytes, (options, value) => options.MaxInlineOutputBytes = value, "Size of output files in one response, and of a returned workspace.") with
         {
             Default = 4 * ByteSize.MiB, Least = 0L, Most = 64 * ByteSize.MiB, HostKey = "inline_outputs_bytes",
         },
-        Setting.Of<BoxerHttpOptions, int>("MaxInlineOutputFiles", options => options.MaxInlineOutputFiles, (options, value) => options.MaxInlineOutputFiles = value, "Output files in one answer.") with
+        Setting.Of<BoxerHttpOptions, int>("MaxInlineOutputFiles", options => options.MaxInlineOutputFiles, (options, value) => options.MaxInlineOutputFiles = value, "Number of output files in one response.") with
         {
             Default = 100, Least = 0, Most = 10_000, Unit = "files", HostKey = "inline_outputs_files",
         },
-        Setting.Of<BoxerHttpOptions, long?>("MaxBufferedRequestBytes", options => options.MaxBufferedRequestBytes, (options, value) => options.MaxBufferedRequestBytes = value, "Memory of all requests, from their body until their answer.") with
+        Setting.Of<BoxerHttpOptions, long?>("MaxBufferedRequestBytes", options => options.MaxBufferedRequestBytes, (options, value) => options.MaxBufferedRequestBytes = value, "Memory of all requests, from their body until their response.") with
         {
-            DefaultText = "256 MiB, or 16 times MaxRequestBytes where that is more", Least = 8 * ByteSize.KiB, Most = ByteSize.TiB, HostKey = "buffered_requests_bytes",
+            DefaultText = "256 MiB, or 16 times MaxRequestBytes if that is more", Least = 8 * ByteSize.KiB, Most = ByteSize.TiB, HostKey = "buffered_requests_bytes",
         },
-        Setting.Of<BoxerHttpOptions, long?>("MaxBufferedAnswerBytes", options => options.MaxBufferedAnswerBytes, (options, value) => options.MaxBufferedAnswerBytes = value, "Memory of all answers that wait for their readers.") with
+        Setting.Of<BoxerHttpOptions, long?>("MaxBufferedAnswerBytes", options => options.MaxBufferedAnswerBytes, (options, value) => options.MaxBufferedAnswerBytes = value, "Memory of all responses that clients have not read yet.") with
         {
-            DefaultText = "256 MiB, or four of the largest answers where that is more", Least = ByteSize.MiB, Most = ByteSize.TiB, HostKey = "buffered_answers_bytes",
+            DefaultText = "256 MiB, or four of the largest responses if that is more", Least = ByteSize.MiB, Most = ByteSize.TiB, HostKey = "buffered_answers_bytes",
         },
-        Setting.Of<BoxerHttpOptions, TimeSpan>("RequestBodyTimeout", options => options.RequestBodyTimeout, (options, value) => options.RequestBodyTimeout = value, "Time for the body of a run request to arrive; an upload has more by its size.") with
+        Setting.Of<BoxerHttpOptions, TimeSpan>("RequestBodyTimeout", options => options.RequestBodyTimeout, (options, value) => options.RequestBodyTimeout = value, "Time for the body of a run request to arrive; uploads have more, by the maximum upload size.") with
         {
             Default = TimeSpan.FromSeconds(120), Least = TimeSpan.FromSeconds(1), Most = TimeSpan.FromHours(1), HostKey = "body_timeout_secs",
         },
-        Setting.Of<BoxerHttpOptions, TimeSpan>("StopGrace", options => options.StopGrace, (options, value) => options.StopGrace = value, "Time that running work has to end when the host stops.") with
+        Setting.Of<BoxerHttpOptions, TimeSpan>("StopGrace", options => options.StopGrace, (options, value) => options.StopGrace = value, "Time that running commands have to end when the host stops.") with
         {
             Default = TimeSpan.FromSeconds(10), Least = TimeSpan.Zero, Most = TimeSpan.FromHours(1), HostKey = "stop_grace_secs",
         },

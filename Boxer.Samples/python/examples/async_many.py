@@ -1,4 +1,4 @@
-"""Many runs at once; a host that is full is asked again when it says so."""
+"""Many runs at once. Runs that a busy host rejects are retried after the time that it suggests."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What a run writes under /output is kept with persist=True and can be downloaded."""
+"""Files that a run writes under /output are kept with persist=True and can be downloaded."""
 
 import os
 

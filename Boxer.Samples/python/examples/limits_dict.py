@@ -1,4 +1,4 @@
-"""Limits as a dict; the run that does not end by itself is ended, and what it printed is kept."""
+"""Limits as a dict. The wall-clock limit ends the second run; the error has its output."""
 
 import os
 

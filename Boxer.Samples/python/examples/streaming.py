@@ -1,4 +1,4 @@
-"""Output as it is printed."""
+"""Streams output while the command runs."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A script is uploaded, appears in the sandbox below /, and reads its standard input."""
+"""Uploads a script, which appears in the sandbox below / and reads its standard input."""
 
 import os
 

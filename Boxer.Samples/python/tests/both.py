@@ -1,4 +1,4 @@
-"""Calls the two clients alike, so that each test of an answer runs against both."""
+"""Helpers that run each test with both clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ both = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
 def call(kind: str, url: str, method: str, *args: Any, settings: Any = None, **kwargs: Any) -> Any:
-    """The answer of one method of a fresh client."""
+    """Calls a method of a new client and returns its result."""
     if kind == "sync":
         with BoxerClient(url, **(settings or {})) as client:
             return getattr(client, method)(*args, **kwargs)
@@ -26,7 +26,7 @@ def call(kind: str, url: str, method: str, *args: Any, settings: Any = None, **k
 
 
 def stream(kind: str, url: str, seen: List[RunEvent], *, settings: Any = None, **kwargs: Any) -> Any:
-    """Adds the events of a stream to ``seen`` as they come, and gives the stream's result."""
+    """Adds the events of a stream to ``seen`` as they arrive, and returns the stream's result."""
     if kind == "sync":
         with BoxerClient(url, **(settings or {})) as client, client.stream(**kwargs) as events:
             for event in events:

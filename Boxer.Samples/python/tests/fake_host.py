@@ -1,4 +1,4 @@
-"""A host on 127.0.0.1 that speaks the HTTP contract with prepared answers and remembers what it was asked."""
+"""A host on 127.0.0.1 that returns prepared responses and records requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Tuple, Union
 
 @dataclass
 class Answer:
-    """``body`` is sent in these parts, each as a chunk of its own where there are several."""
+    """A prepared response. Several parts of ``body`` are sent as separate chunks."""
 
     status: int
     body: Union[bytes, List[bytes]]
@@ -40,7 +40,7 @@ class Request:
 
 
 class FakeHost:
-    """Starts on entry, stops on exit."""
+    """A host that starts on entry and stops on exit."""
 
     def __init__(self) -> None:
         self.answers: Dict[Tuple[str, str], Answer] = {}
@@ -62,10 +62,10 @@ class FakeHost:
                 pass
 
         class Server(ThreadingHTTPServer):
-            # More connections at once than the default of 5 may wait for.
+            # Tests open more connections at once than the default backlog of 5.
             request_queue_size = 256
             def handle_error(self, request: Any, client_address: Any) -> None:
-                # A client that closes its connection is what some tests are about.
+                # Some tests close their connection early.
                 if not isinstance(sys.exc_info()[1], ConnectionError):
                     super().handle_error(request, client_address)
 
@@ -88,14 +88,14 @@ class FakeHost:
         return self.requests[-1]
 
     def json(self, method: str, path: str, status: int, body: Any, **headers: str) -> None:
-        """Prepares a JSON answer."""
+        """Prepares a JSON response."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.answers[method, path] = Answer(
             status, json.dumps(body).encode(), {"Content-Type": "application/json; charset=utf-8", **named}
         )
 
     def events(self, *parts: bytes, **options: Any) -> None:
-        """Prepares a stream of events, sent in these parts."""
+        """Prepares a stream of events that is sent in these parts."""
         headers = {"Content-Type": "text/event-stream"}
         self.answers["POST", "/run/stream"] = Answer(200, list(parts), headers, **options)
 
@@ -149,7 +149,7 @@ class FakeHost:
 
 
 def multipart(request: Request) -> Dict[str, bytes]:
-    """The fields of a multipart request, as the standard library reads them."""
+    """Parses the fields of a multipart request with the standard library."""
     head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
     message = email.message_from_bytes(head + request.body, _class=EmailMessage, policy=email.policy.HTTP)
     assert isinstance(message, EmailMessage)

@@ -64,7 +64,7 @@ def test_each_status_of_the_contract(kind: str, host: FakeHost, status: int, exp
 
 
 @both
-def test_what_the_run_printed_is_on_the_error(kind: str, host: FakeHost) -> None:
+def test_an_error_has_the_output_of_the_run(kind: str, host: FakeHost) -> None:
     host.json("POST", "/run", 408, TIMEOUT)
     with pytest.raises(BoxerTimeoutError) as caught:
         call(kind, host.url, "run", "i", ["c"])
@@ -92,7 +92,7 @@ def test_retry_after_as_a_date(kind: str, host: FakeHost) -> None:
 
 
 @both
-def test_an_error_of_something_between(kind: str, host: FakeHost) -> None:
+def test_an_error_of_a_proxy(kind: str, host: FakeHost) -> None:
     host.answers["POST", "/run"] = Answer(502, b"<html>Bad gateway</html>" + b" " * 5000 + b"end", {})
     with pytest.raises(BoxerAPIError, match="HTTP 502: '<html>Bad gateway</html>'") as caught:
         call(kind, host.url, "run", "i", ["c"])
@@ -111,7 +111,7 @@ def test_a_redirect_is_not_followed_with_the_key(kind: str, host: FakeHost) -> N
 
 
 @both
-def test_fields_of_a_wrong_type_do_not_hide_the_error(kind: str, host: FakeHost) -> None:
+def test_fields_of_the_wrong_type_do_not_hide_the_error(kind: str, host: FakeHost) -> None:
     host.json("POST", "/run", 500, {"error": None, "stdout": 1, "stderr": [], "exec_id": {}})
     with pytest.raises(BoxerAPIError, match="HTTP 500: ") as caught:
         call(kind, host.url, "run", "i", ["c"])
@@ -119,7 +119,7 @@ def test_fields_of_a_wrong_type_do_not_hide_the_error(kind: str, host: FakeHost)
 
 
 @both
-def test_what_a_run_used_and_printed_is_in_its_error(kind: str, host: FakeHost) -> None:
+def test_an_error_has_usage_and_output_of_the_run(kind: str, host: FakeHost) -> None:
     host.json("POST", "/run", 408, {**TIMEOUT, "stdout": "\ufffd", "stdout_base64": "/w==", "usage": {"peak_memory_bytes": 7}})
 
     with pytest.raises(BoxerTimeoutError) as caught:

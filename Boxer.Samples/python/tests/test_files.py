@@ -65,14 +65,14 @@ def test_upload_of_a_local_file(kind: str, host: FakeHost, tmp_path: Path) -> No
 
 
 @both
-def test_upload_of_a_text_file_is_refused(kind: str, host: FakeHost) -> None:
+def test_upload_of_a_text_file_object_is_a_type_error(kind: str, host: FakeHost) -> None:
     with pytest.raises(TypeError):
         call(kind, host.url, "upload_file", "a", io.StringIO("text"))
     assert host.requests == []
 
 
 @both
-def test_a_download_is_bounded_while_it_comes_in(kind: str, host: FakeHost) -> None:
+def test_max_bytes_is_checked_during_the_download(kind: str, host: FakeHost) -> None:
     host.files["a"] = b"12345"
     assert call(kind, host.url, "download_file", "a", max_bytes=5) == b"12345"
     with pytest.raises(BoxerError, match=r"larger than max_bytes \(4\)"):
@@ -92,14 +92,14 @@ def test_a_download_that_is_cut_short(kind: str, host: FakeHost) -> None:
 
 
 @both
-def test_an_upload_answer_without_a_path(kind: str, host: FakeHost) -> None:
+def test_an_upload_response_without_a_path(kind: str, host: FakeHost) -> None:
     host.json("POST", "/files", 200, {})
     with pytest.raises(BoxerError, match="'path'"):
         call(kind, host.url, "upload_file", "a", b"")
 
 
 @both
-def test_a_host_that_refuses_a_body_without_reading_it(kind: str) -> None:
+def test_a_host_that_rejects_a_body_without_reading_it(kind: str) -> None:
     answer = b'{"error":"too large"}'
     head = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(answer)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -113,7 +113,7 @@ def test_a_host_that_refuses_a_body_without_reading_it(kind: str) -> None:
         thread = threading.Thread(target=refuse)
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        # The reset that follows the answer can overtake it.
+        # The connection reset can arrive before the response.
         with pytest.raises(BoxerError, match="HTTP 413: too large|over the host's limit|/files: ") as caught:
             call(kind, url, "upload_file", "a", bytes(20_000_000))
         thread.join()

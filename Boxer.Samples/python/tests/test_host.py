@@ -1,4 +1,4 @@
-"""Against a live host: $BOXER_URL, with $BOXER_IMAGE as an image that has python3 (and $BOXER_API_KEY where it needs one)."""
+"""Tests against a live host at $BOXER_URL. $BOXER_IMAGE is an image with python3; $BOXER_API_KEY is the API key, if the host needs one."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_bytes_that_are_not_utf_8(client: BoxerClient) -> None:
 
 
 @both
-def test_the_wall_clock_limit_keeps_what_was_printed(kind: str) -> None:
+def test_the_wall_clock_limit_keeps_the_output(kind: str) -> None:
     source = "import time; print('so far', flush=True); time.sleep(600)"
     with pytest.raises(BoxerTimeoutError) as caught:
         call(kind, URL, "run", IMAGE, python(source), limits={"wall_clock_secs": 3})
@@ -107,7 +107,7 @@ def test_the_wall_clock_limit_keeps_what_was_printed(kind: str) -> None:
 
 
 @both
-def test_the_cpu_time_limit_and_what_was_used(kind: str) -> None:
+def test_the_cpu_time_limit_and_usage(kind: str) -> None:
     source = "print('so far', flush=True)\nwhile True: pass"
     result = call(kind, URL, "run", IMAGE, python(source), limits=ResourceLimits(cpu_time_secs=0.5))
     assert (result.termination, result.exit_code, result.stdout) == ("cpu_time_limit", 137, "so far\n")
@@ -144,7 +144,7 @@ def test_the_memory_limit_is_a_result(client: BoxerClient) -> None:
         ({"env": ["no equals sign"]}, {400}),
     ],
 )
-def test_what_the_host_refuses(client: BoxerClient, arguments: Any, statuses: Any) -> None:
+def test_rejected_requests(client: BoxerClient, arguments: Any, statuses: Any) -> None:
     for method in ("run", "stream"):
         with pytest.raises(BoxerAPIError) as caught:
             answer: Any = getattr(client, method)(**{"image": IMAGE, "cmd": ["true"], **arguments})
@@ -165,7 +165,7 @@ def test_upload_and_download(kind: str, tmp_path: Path) -> None:
 
 
 @both
-def test_files_that_are_none(kind: str) -> None:
+def test_missing_files(kind: str) -> None:
     with pytest.raises(BoxerAPIError) as caught:
         call(kind, URL, "download_file", f"test/{uuid.uuid4()}")
     assert caught.value.status_code == 404
@@ -176,7 +176,7 @@ def test_files_that_are_none(kind: str) -> None:
 
 
 @both
-def test_a_workspace_is_written_and_comes_back(kind: str) -> None:
+def test_a_workspace_is_written_and_returned(kind: str) -> None:
     with io.BytesIO() as tar:
         with tarfile.open(fileobj=tar, mode="w:gz") as writer:
             member = tarfile.TarInfo("run.sh")
@@ -196,7 +196,7 @@ def test_a_workspace_is_written_and_comes_back(kind: str) -> None:
 
 
 @both
-def test_outputs_are_kept_only_where_asked(kind: str) -> None:
+def test_outputs_are_kept_only_on_request(kind: str) -> None:
     source = "open('/output/a.bin', 'wb').write(bytes(range(256)))"
     kept = call(kind, URL, "run", IMAGE, python(source), persist=True)
     assert kept.exit_code == 0, kept.stderr

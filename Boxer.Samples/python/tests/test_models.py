@@ -27,25 +27,25 @@ def test_limits_that_are_not_set_are_not_sent() -> None:
         ({"wall_clock_secs": [1]}, "wall_clock_secs must be a number, not list"),
     ],
 )
-def test_limits_of_a_wrong_type_are_named(limits: Any, words: str) -> None:
+def test_limits_of_the_wrong_type_are_reported_by_name(limits: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         ResourceLimits(**limits)
     with pytest.raises(TypeError, match=words):
         ResourceLimits.from_mapping(limits)
 
 
-def test_values_are_left_to_the_host() -> None:
+def test_ranges_are_checked_by_the_host() -> None:
     assert ResourceLimits(memory_mb=-1).to_dict() == {"memory_mb": -1}
 
 
-def test_a_misspelt_limit_is_named_with_the_near_one() -> None:
+def test_a_misspelt_limit_gets_a_suggestion() -> None:
     with pytest.raises(ValueError, match=r"unknown key 'memory'; did you mean 'memory_mb'\?"):
         ResourceLimits.from_mapping({"memory": 64})
     with pytest.raises(ValueError, match="unknown key 'xyzzy'; known are cpu_cores, memory_mb"):
         ResourceLimits.from_mapping({"xyzzy": 1})
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     for name in boxer.__all__:
         assert getattr(boxer, name) is not None
     assert issubclass(BoxerTimeoutError, BoxerAPIError)

@@ -40,7 +40,7 @@ NEW = {
 
 
 @both
-def test_the_least_request(kind: str, host: FakeHost) -> None:
+def test_the_smallest_request(kind: str, host: FakeHost) -> None:
     host.json("POST", "/run", 200, OLD)
 
     result = call(kind, host.url, "run", image="python:3.12-slim", cmd=["python3", "-c", "print(42)"])
@@ -59,7 +59,7 @@ def test_the_least_request(kind: str, host: FakeHost) -> None:
 
 
 @both
-def test_the_whole_request_and_the_whole_answer(kind: str, host: FakeHost) -> None:
+def test_every_request_and_response_field(kind: str, host: FakeHost) -> None:
     host.json("POST", "/run", 200, NEW)
 
     result = call(
@@ -153,7 +153,7 @@ def test_arguments_that_cannot_be_sent(kind: str, host: FakeHost, arguments: Any
 
 @both
 @pytest.mark.parametrize("missing", ["exec_id", "exit_code", "stdout", "stderr", "wall_ms"])
-def test_an_answer_without_a_field_of_the_contract(kind: str, host: FakeHost, missing: str) -> None:
+def test_a_response_without_a_field_of_the_contract(kind: str, host: FakeHost, missing: str) -> None:
     host.json("POST", "/run", 200, {name: value for name, value in OLD.items() if name != missing})
     with pytest.raises(BoxerProtocolError, match=missing):
         call(kind, host.url, "run", "i", ["c"])
@@ -161,14 +161,14 @@ def test_an_answer_without_a_field_of_the_contract(kind: str, host: FakeHost, mi
 
 @both
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"", b"\xff"])
-def test_an_answer_that_is_no_json_object(kind: str, host: FakeHost, body: bytes) -> None:
+def test_a_response_that_is_not_a_json_object(kind: str, host: FakeHost, body: bytes) -> None:
     host.answers["POST", "/run"] = Answer(200, body)
     with pytest.raises(BoxerProtocolError, match="not JSON"):
         call(kind, host.url, "run", "i", ["c"])
 
 
 @both
-def test_the_answer_may_take_longer_than_the_timeout_of_httpx(kind: str, host: FakeHost) -> None:
+def test_a_run_may_take_longer_than_the_default_timeout_of_httpx(kind: str, host: FakeHost) -> None:
     host.json("POST", "/run", 200, OLD)
     host.answers["POST", "/run"].delay = 5.5
     assert call(kind, host.url, "run", "i", ["c"]).exit_code == 0
@@ -183,7 +183,7 @@ def test_a_silent_host(kind: str, host: FakeHost) -> None:
 
 
 @both
-def test_a_host_that_is_not_there(kind: str, host: FakeHost) -> None:
+def test_an_unreachable_host(kind: str, host: FakeHost) -> None:
     with FakeHost() as gone:
         url = gone.url
     with pytest.raises(BoxerConnectionError, match=f"POST {url}/run: "):
@@ -225,7 +225,7 @@ def test_a_cancelled_run_closes_its_connection(host: FakeHost) -> None:
 
 
 @both
-def test_egress_is_sent_as_it_is(kind: str, host: FakeHost) -> None:
+def test_egress_is_sent_unchanged(kind: str, host: FakeHost) -> None:
     host.json("POST", "/run", 200, OLD)
     call(kind, host.url, "run", image="i", cmd=["a"], network="sandbox", egress={"allow": ["pypi.org:443"], "quota_bytes": 5})
     assert host.last.json["egress"] == {"allow": ["pypi.org:443"], "quota_bytes": 5}

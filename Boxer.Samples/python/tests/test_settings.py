@@ -22,7 +22,7 @@ def read_timeout(limits: Any, timeout: Optional[float] = None) -> Optional[float
     return run.timeout.read
 
 
-def test_the_address_comes_from_argument_environment_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_comes_from_argument_environment_or_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BOXER_URL", raising=False)
     assert repr(BoxerClient()) == "BoxerClient('http://localhost:8080')"
     monkeypatch.setenv("BOXER_URL", "http://127.0.0.1:1")
@@ -31,12 +31,12 @@ def test_the_address_comes_from_argument_environment_default(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("url", ["localhost:8080", "ftp://localhost", "http://", "http://h/?a=1", "http://h:notaport"])
-def test_an_address_that_is_none_is_refused(url: str) -> None:
+def test_an_invalid_address_is_rejected(url: str) -> None:
     with pytest.raises(ValueError, match="base_url: "):
         BoxerClient(url)
 
 
-def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
+def test_a_password_in_the_address_is_rejected_and_not_shown() -> None:
     with pytest.raises(ValueError, match="use api_key") as caught:
         BoxerClient("http://user:hunter2@localhost:8080")
     assert "hunter2" not in str(caught.value)
@@ -81,7 +81,7 @@ def test_the_key_is_never_shown(client: Any) -> None:
         assert bad not in str(caught.value)
 
 
-def test_silence_is_bounded_by_the_wall_clock_limit_where_there_is_one() -> None:
+def test_the_read_timeout_follows_the_wall_clock_limit() -> None:
     assert read_timeout(None) is None
     assert read_timeout({"memory_mb": 64}) is None
     assert read_timeout({"wall_clock_secs": 0}) is None
@@ -91,7 +91,7 @@ def test_silence_is_bounded_by_the_wall_clock_limit_where_there_is_one() -> None
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
-def test_a_timeout_that_is_none_is_refused(timeout: float) -> None:
+def test_an_invalid_timeout_is_rejected(timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout: "):
         BoxerClient("http://localhost:1", timeout=timeout)
 
@@ -102,7 +102,7 @@ def test_an_address_may_have_a_path(kind: str, host: FakeHost) -> None:
     assert call(kind, host.url + "/behind/proxy/", "health") == {"ok": True}
 
 
-def test_a_transport_can_be_given() -> None:
+def test_a_custom_transport_is_used() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"ok": True, "pid": os.getpid()})
 

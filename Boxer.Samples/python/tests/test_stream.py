@@ -53,7 +53,7 @@ EVENTS = [
 @both
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
-def test_events_however_they_are_cut(kind: str, host: FakeHost, size: int, line_end: bytes) -> None:
+def test_events_in_chunks_of_any_size(kind: str, host: FakeHost, size: int, line_end: bytes) -> None:
     wire = STREAM.replace(b"\n", line_end)
     host.events(*(wire[start : start + size] for start in range(0, len(wire), size)))
     seen: List[RunEvent] = []
@@ -66,7 +66,7 @@ def test_events_however_they_are_cut(kind: str, host: FakeHost, size: int, line_
 
 
 @both
-def test_a_large_end(kind: str, host: FakeHost) -> None:
+def test_a_large_end_event(kind: str, host: FakeHost) -> None:
     body = {**RESULT, "stdout": "x" * 10_000_000}
     host.events(b"event: end\ndata: " + json.dumps(body).encode() + b"\n\n")
     seen: List[RunEvent] = []
@@ -78,7 +78,7 @@ def test_a_large_end(kind: str, host: FakeHost) -> None:
     ("status", "expected"),
     [(400, BoxerAPIError), (408, BoxerTimeoutError), (429, BoxerCapacityError), (507, BoxerOutputLimitError)],
 )
-def test_an_end_that_is_an_error(kind: str, host: FakeHost, status: int, expected: Any) -> None:
+def test_an_end_event_with_an_error_status(kind: str, host: FakeHost, status: int, expected: Any) -> None:
     body = {"status": status, "error": "words", "exec_id": "boxer-1", "stdout": "a\n", "stderr": "e"}
     host.events(STREAM[:80], b"event: end\ndata: " + json.dumps(body).encode() + b"\n\n")
     seen: List[RunEvent] = []
@@ -91,7 +91,7 @@ def test_an_end_that_is_an_error(kind: str, host: FakeHost, status: int, expecte
 
 
 @both
-def test_an_end_with_the_memory_limit_is_a_result(kind: str, host: FakeHost) -> None:
+def test_an_end_event_with_the_memory_limit_is_a_result(kind: str, host: FakeHost) -> None:
     body = {**RESULT, "status": 200, "exit_code": 137, "termination": "memory_limit", "error": "words"}
     host.events(b"event: end\ndata: " + json.dumps(body).encode() + b"\n\n")
     result = stream(kind, host.url, [], image="i", cmd=["c"])
@@ -119,14 +119,14 @@ def test_a_stream_that_ends_before_the_run(kind: str, host: FakeHost, abort: boo
         b"event: end\n\n",
     ],
 )
-def test_events_that_are_none(kind: str, host: FakeHost, wire: bytes) -> None:
+def test_invalid_events(kind: str, host: FakeHost, wire: bytes) -> None:
     host.events(wire)
     with pytest.raises(BoxerProtocolError):
         stream(kind, host.url, [], image="i", cmd=["c"])
 
 
 @both
-def test_an_answer_that_is_no_stream(kind: str, host: FakeHost) -> None:
+def test_a_response_that_is_not_a_stream(kind: str, host: FakeHost) -> None:
     host.answers["POST", "/run/stream"] = Answer(200, b"<html>", {"Content-Type": "text/html"})
     with pytest.raises(BoxerProtocolError, match="'text/html'"):
         stream(kind, host.url, [], image="i", cmd=["c"])
@@ -160,7 +160,7 @@ def test_leaving_early_closes_the_connection(kind: str, host: FakeHost) -> None:
 
 
 @both
-def test_nothing_is_sent_before_the_first_event_is_asked_for(kind: str, host: FakeHost) -> None:
+def test_iterating_sends_the_request(kind: str, host: FakeHost) -> None:
     async def main() -> None:
         async with AsyncBoxerClient(host.url) as client, client.stream("i", ["c"]):
             pass
