@@ -1,37 +1,37 @@
 namespace Boxer.Images;
 
-/// <summary>How an image is acquired.</summary>
+/// <summary>Options of acquiring an image.</summary>
 public sealed class ImageAcquireOptions
 {
     /// <summary>
-    /// When the registry is asked.
+    /// When registries are asked for the image.
     /// <value>Default <see cref="PullPolicy.Missing"/>.</value>
     /// </summary>
     public PullPolicy Policy { get; set; }
 
-    /// <summary>Told how far each layer is while the image is pulled, on any thread; must be quick.</summary>
+    /// <summary>Receives the progress of each layer of a pull, on any thread; must return quickly. <see langword="null"/>: not reported.</summary>
     public IProgress<PullProgress>? Progress { get; set; }
 }
 
-/// <summary>When a registry is asked for an image.</summary>
+/// <summary>When registries are asked for an image.</summary>
 public enum PullPolicy
 {
-    /// <summary>When the image is not in the store.</summary>
+    /// <summary>If the image is not in the store.</summary>
     Missing,
 
     /// <summary>
-    /// Every time, to see what a tag means now; what is in the store already is not pulled again. A reference by digest always means the
-    /// same, and is not asked for again.
+    /// Every time, to resolve a tag anew. Content in the store is not downloaded again. A reference by digest always means the same image, and is not
+    /// asked for again.
     /// </summary>
     Always,
 
-    /// <summary>Never: an image that is not in the store is not found.</summary>
+    /// <summary>Never. An image that is not in the store is not found.</summary>
     Never,
 }
 
-/// <summary>How far a layer of a pull is.</summary>
-/// <param name="Digest">The digest of the layer's blob.</param>
-/// <param name="Bytes">The bytes of the blob that came until now.</param>
-/// <param name="TotalBytes">The bytes of the blob.</param>
-/// <param name="IsStored">Whether the layer is whole and in the store.</param>
+/// <summary>Progress of one layer of a pull.</summary>
+/// <param name="Digest">Digest of the layer's blob.</param>
+/// <param name="Bytes">Bytes of the blob that were received so far.</param>
+/// <param name="TotalBytes">Size of the blob in bytes.</param>
+/// <param name="IsStored">Whether the complete layer is in the store.</param>
 public sealed record PullProgress(string Digest, long Bytes, long TotalBytes, bool IsStored);

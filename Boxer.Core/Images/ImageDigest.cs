@@ -4,7 +4,7 @@ using System.Security.Cryptography;
 
 namespace Boxer.Images;
 
-/// <summary>A digest as OCI writes it, for example <c>sha256:</c> and 64 hexadecimal digits (OCI image spec, descriptor.md).</summary>
+/// <summary>A digest in OCI's form, for example <c>sha256:</c> and 64 hexadecimal digits (OCI image spec, descriptor.md).</summary>
 internal readonly record struct ImageDigest
 {
     private static readonly SearchValues<char> HexDigits = SearchValues.Create("0123456789abcdef");
@@ -18,12 +18,13 @@ internal readonly record struct ImageDigest
     /// <summary><c>sha256</c>, <c>sha384</c> or <c>sha512</c>.</summary>
     public string Algorithm { get; }
 
-    /// <summary>The hash in lower-case hexadecimal digits: safe as a file name.</summary>
+    /// <summary>The hash in lower-case hexadecimal digits. Safe as a file name.</summary>
     public string Hex { get; }
 
-    /// <summary>Parses a digest; upper-case digits and other algorithms are refused.</summary>
+    /// <summary>Parses a digest. Upper-case digits and other algorithms are rejected.</summary>
     /// <param name="text">The text.</param>
     /// <param name="digest">The digest.</param>
+    /// <returns>Whether the text is a digest.</returns>
     public static bool TryParse([NotNullWhen(true)] string? text, out ImageDigest digest)
     {
         digest = default;
@@ -45,15 +46,15 @@ internal readonly record struct ImageDigest
         return true;
     }
 
-    /// <summary>The SHA-256 digest of <paramref name="content"/>.</summary>
+    /// <summary>Computes the SHA-256 digest of <paramref name="content"/>.</summary>
     /// <param name="content">The bytes.</param>
     public static ImageDigest Sha256Of(ReadOnlySpan<byte> content) => new("sha256", Convert.ToHexStringLower(SHA256.HashData(content)));
 
-    /// <summary>The digest of what was appended to a hash that is SHA-256.</summary>
+    /// <summary>Gets the digest of the data that was appended to a SHA-256 hash.</summary>
     /// <param name="hash">The hash; it is reset.</param>
     public static ImageDigest Sha256Of(IncrementalHash hash) => new("sha256", Convert.ToHexStringLower(hash.GetHashAndReset()));
 
-    /// <summary>The digest of <paramref name="content"/> by the same algorithm.</summary>
+    /// <summary>Computes the digest of <paramref name="content"/> with the same algorithm.</summary>
     /// <param name="content">The bytes.</param>
     public ImageDigest Of(ReadOnlySpan<byte> content)
     {
@@ -62,7 +63,7 @@ internal readonly record struct ImageDigest
         return FromHash(hash);
     }
 
-    /// <summary>An empty hash of this algorithm.</summary>
+    /// <summary>Creates an empty hash of this algorithm.</summary>
     public IncrementalHash NewHash() => IncrementalHash.CreateHash(Algorithm switch
     {
         "sha256" => HashAlgorithmName.SHA256,
@@ -70,7 +71,7 @@ internal readonly record struct ImageDigest
         _ => HashAlgorithmName.SHA512,
     });
 
-    /// <summary>The digest of what was appended to a hash of this algorithm.</summary>
+    /// <summary>Gets the digest of the data that was appended to a hash of this algorithm.</summary>
     /// <param name="hash">The hash; it is reset.</param>
     public ImageDigest FromHash(IncrementalHash hash) => new(Algorithm, Convert.ToHexStringLower(hash.GetHashAndReset()));
 

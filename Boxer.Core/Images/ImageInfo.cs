@@ -1,26 +1,26 @@
 namespace Boxer.Images;
 
-/// <summary>An image of a store.</summary>
-/// <param name="Reference">What it is called, in its canonical form.</param>
-/// <param name="Digest">The digest of its manifest, <c>sha256:...</c>.</param>
-/// <param name="Bytes">What it takes on the disk; layers that it shares with others count for each of them.</param>
-/// <param name="LastUsed">When it was last pulled or run, to the minute.</param>
+/// <summary>An image in a store.</summary>
+/// <param name="Reference">Its reference in canonical form.</param>
+/// <param name="Digest">Digest of its manifest, <c>sha256:...</c>.</param>
+/// <param name="Bytes">Bytes that it takes on the disk. Layers shared by several images count for each of them.</param>
+/// <param name="LastUsed">Time of its last pull or run, accurate to a minute.</param>
 public sealed record ImageInfo(string Reference, string Digest, long Bytes, DateTimeOffset LastUsed);
 
-/// <summary>What became of an image that was to be removed.</summary>
+/// <summary>Result of removing an image.</summary>
 public enum ImageRemoval
 {
-    /// <summary>It was removed, with everything that no other image needs.</summary>
+    /// <summary>The image was removed, with all content that no other image needs.</summary>
     Removed,
 
-    /// <summary>The store does not have it.</summary>
+    /// <summary>The store does not have the image.</summary>
     NotFound,
 
-    /// <summary>A run uses it, or another process has it ready; it was left as it is.</summary>
+    /// <summary>The image was not removed, because a run uses it or another process has it ready.</summary>
     InUse,
 }
 
-/// <summary>What was removed from a store.</summary>
-/// <param name="Images">References that are gone.</param>
-/// <param name="Bytes">What that freed on the disk.</param>
+/// <summary>Result of pruning a store.</summary>
+/// <param name="Images">Number of removed references.</param>
+/// <param name="Bytes">Bytes that this freed on the disk.</param>
 public sealed record ImagePruneResult(int Images, long Bytes);

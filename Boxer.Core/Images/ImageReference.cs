@@ -4,12 +4,12 @@ using System.Text.RegularExpressions;
 namespace Boxer.Images;
 
 /// <summary>
-/// The name of an image, by Docker's grammar (github.com/distribution/reference): <c>python:3.12-slim</c> means
+/// The name of an image, in Docker's grammar (github.com/distribution/reference): <c>python:3.12-slim</c> means
 /// <c>docker.io/library/python:3.12-slim</c>. Equal references have the same canonical text.
 /// </summary>
 public sealed partial record ImageReference
 {
-    /// <summary>The registry of references that name none.</summary>
+    /// <summary>Registry of references that name none: Docker Hub.</summary>
     public const string DefaultRegistry = "docker.io";
 
     private const int MaxRepositoryLength = 255;
@@ -17,7 +17,7 @@ public sealed partial record ImageReference
     // A DNS name has at most 253 characters (RFC 1035, 2.3.4), a port at most 6 with its colon.
     private const int MaxRegistryLength = 259;
 
-    // Milliseconds. What is matched is short. A machine that stalls for a second is no reason to refuse a reference.
+    // Milliseconds. Matched texts are short; the time only covers a machine that stalls.
     private const int MatchTimeout = 60_000;
 
     private ImageReference(string registry, string repository, string? tag, string? digest)
@@ -28,21 +28,21 @@ public sealed partial record ImageReference
         Digest = digest;
     }
 
-    /// <summary>The registry as <c>host</c> or <c>host:port</c>; <c>docker.io</c> where the text named none.</summary>
+    /// <summary>Registry as <c>host</c> or <c>host:port</c>; <c>docker.io</c> if the text named none.</summary>
     public string Registry { get; }
 
-    /// <summary>The repository in the registry, for example <c>library/python</c>.</summary>
+    /// <summary>Repository in the registry, for example <c>library/python</c>.</summary>
     public string Repository { get; }
 
-    /// <summary>The tag; <c>latest</c> where the text named neither tag nor digest, <see langword="null"/> where it named only a digest.</summary>
+    /// <summary>Tag; <c>latest</c> if the text named neither a tag nor a digest, <see langword="null"/> if it named only a digest.</summary>
     public string? Tag { get; }
 
-    /// <summary>The digest, for example <c>sha256:...</c>; it says which image is meant even where there is a tag too.</summary>
+    /// <summary>Digest, for example <c>sha256:...</c>; <see langword="null"/> if the text named none. A digest takes precedence over the tag.</summary>
     public string? Digest { get; }
 
     /// <summary>Parses a reference.</summary>
-    /// <param name="text">The reference as a user writes it.</param>
-    /// <exception cref="FormatException">The text is not a reference; the message says why and what to write.</exception>
+    /// <param name="text">The reference, in short or canonical form.</param>
+    /// <exception cref="FormatException">The text is not a reference; the message has the reason and the remedy.</exception>
     public static ImageReference Parse(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
@@ -51,16 +51,16 @@ public sealed partial record ImageReference
     }
 
     /// <summary>Parses a reference.</summary>
-    /// <param name="text">The reference as a user writes it.</param>
+    /// <param name="text">The reference, in short or canonical form.</param>
     /// <param name="reference">The reference.</param>
     /// <returns>Whether the text is a reference.</returns>
     public static bool TryParse([NotNullWhen(true)] string? text, [NotNullWhen(true)] out ImageReference? reference) =>
         TryParse(text, out reference, out _);
 
     /// <summary>Parses a reference.</summary>
-    /// <param name="text">The reference as a user writes it.</param>
+    /// <param name="text">The reference, in short or canonical form.</param>
     /// <param name="reference">The reference.</param>
-    /// <param name="fault">Why the text is not a reference and what to write, as a sentence.</param>
+    /// <param name="fault">The reason why the text is not a reference, and the remedy, as a sentence.</param>
     /// <returns>Whether the text is a reference.</returns>
     public static bool TryParse(
         [NotNullWhen(true)] string? text, [NotNullWhen(true)] out ImageReference? reference, [NotNullWhen(false)] out string? fault)
@@ -69,7 +69,7 @@ public sealed partial record ImageReference
         return fault is null && reference is not null;
     }
 
-    /// <summary>The canonical text: registry, repository, tag and digest.</summary>
+    /// <summary>Gets the canonical text: registry, repository, tag and digest.</summary>
     public override string ToString() =>
         $"{Registry}/{Repository}{(Tag is null ? "" : ":" + Tag)}{(Digest is null ? "" : "@" + Digest)}";
 
@@ -97,7 +97,7 @@ public sealed partial record ImageReference
             }
         }
 
-        // Docker's rule: what stands before the first slash is a host if it has a dot or a colon, is localhost, or has an upper-case letter.
+        // Docker's rule: the part before the first slash is a host if it has a dot, a colon or an upper-case letter, or is localhost.
         string registry = DefaultRegistry;
         int slash = rest.IndexOf('/', StringComparison.Ordinal);
         if (slash >= 0)
@@ -129,7 +129,7 @@ public sealed partial record ImageReference
             return $"{shown} is not an image reference: the repository must be lower-case.";
         }
 
-        // Docker refuses a bare image id, because it could not be told from a name.
+        // Docker rejects a bare image id, because it looks like a name.
         if (registry == DefaultRegistry && tag is null && digest is null && IdPattern().IsMatch(text))
         {
             return $"{shown} is not an image reference: 64 hexadecimal digits are an image id; write name@sha256:... instead.";

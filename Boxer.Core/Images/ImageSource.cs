@@ -1,10 +1,11 @@
 namespace Boxer.Images;
 
-/// <summary>A file or directory of this host that an image is imported from (the names of containers-transports(5)).</summary>
-/// <param name="Kind">What it is.</param>
-/// <param name="Path">Its path.</param>
+/// <summary>A file or directory of this host to import an image from, named as in containers-transports(5).</summary>
+/// <param name="Kind">Kind of the source.</param>
+/// <param name="Path">Path of the file or directory.</param>
 /// <param name="Name">
-/// Which of its images: a tag or reference as it names them; <see langword="null"/> where it has one only. Not for <see cref="ImageSourceKind.RootArchive"/>.
+/// Tag or reference of the image in the source; <see langword="null"/> if the source has only one image. Not used with
+/// <see cref="ImageSourceKind.RootArchive"/>.
 /// </param>
 public sealed record ImageSource(ImageSourceKind Kind, string Path, string? Name = null)
 {
@@ -18,7 +19,7 @@ public sealed record ImageSource(ImageSourceKind Kind, string Path, string? Name
 
     /// <summary>Parses <c>oci:PATH[:TAG]</c>, <c>oci-archive:PATH[:TAG]</c>, <c>docker-archive:PATH[:REFERENCE]</c> or <c>rootfs:PATH</c>.</summary>
     /// <param name="text">The text.</param>
-    /// <exception cref="FormatException">It is none of these; the message says what to write.</exception>
+    /// <exception cref="FormatException">The text has none of these forms; the message lists them.</exception>
     public static ImageSource Parse(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
@@ -48,7 +49,7 @@ public sealed record ImageSource(ImageSourceKind Kind, string Path, string? Name
     public override string ToString() => Prefixes.First(prefix => prefix.Kind == Kind).Prefix + Path + (Name is null ? "" : ":" + Name);
 }
 
-/// <summary>What an <see cref="ImageSource"/> is.</summary>
+/// <summary>Kinds of <see cref="ImageSource"/>.</summary>
 public enum ImageSourceKind
 {
     /// <summary>The directory of an OCI image layout (OCI image spec, image-layout.md).</summary>
@@ -57,9 +58,9 @@ public enum ImageSourceKind
     /// <summary>A tar archive of an OCI image layout, plain or compressed with gzip or zstd.</summary>
     OciArchive,
 
-    /// <summary>What <c>docker save</c> writes: a tar archive with a manifest.json, plain or compressed with gzip or zstd.</summary>
+    /// <summary>The output of <c>docker save</c>: a tar archive with a manifest.json, plain or compressed with gzip or zstd.</summary>
     DockerArchive,
 
-    /// <summary>A tar archive of a root file system, plain or compressed with gzip or zstd. It becomes an image of one layer without config.</summary>
+    /// <summary>A tar archive of a root file system, plain or compressed with gzip or zstd. The image has one layer and no config.</summary>
     RootArchive,
 }

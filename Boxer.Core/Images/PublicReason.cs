@@ -3,19 +3,20 @@ using Boxer.Native;
 namespace Boxer.Images;
 
 /// <summary>
-/// The public part of an image's fault: the message of the fault itself may name places, paths and options of this host. Only what is marked is told.
+/// The part of an image's fault that clients may see. The message of the fault itself may name endpoints, paths and options of this host, so only
+/// reasons that are marked as public are shown.
 /// </summary>
 internal static class PublicReason
 {
     private const string Key = "Boxer.PublicReason";
     private const string NoRoom = "this host has no room for it";
 
-    /// <summary>Marks a fault whose message speaks of the image and limits alone.</summary>
+    /// <summary>Marks a fault whose message is public: it names only the image and limits.</summary>
     /// <param name="fault">The fault.</param>
     public static T AsPublic<T>(this T fault)
         where T : Exception => fault.AsPublic(fault.Message);
 
-    /// <summary>Marks a fault with what clients are told in place of its message.</summary>
+    /// <summary>Marks a fault with the reason that clients see instead of its message.</summary>
     /// <param name="fault">The fault.</param>
     /// <param name="reason">The end of a sentence that names the image, without a full stop.</param>
     public static T AsPublic<T>(this T fault, string reason)
@@ -27,7 +28,7 @@ internal static class PublicReason
 
     /// <summary>Gets the public reason of a fault, or of the one that caused it.</summary>
     /// <param name="fault">The fault.</param>
-    /// <returns><see langword="null"/> where that is nothing.</returns>
+    /// <returns>The reason; <see langword="null"/> if there is none.</returns>
     public static string? Of(Exception? fault)
     {
         for (; fault is not null; fault = fault.InnerException)
@@ -46,9 +47,9 @@ internal static class PublicReason
         return null;
     }
 
-    /// <summary>A sentence for clients.</summary>
+    /// <summary>Makes a sentence for clients.</summary>
     /// <param name="what">The operation that failed, as a sentence without a full stop.</param>
-    /// <param name="faults">Why.</param>
+    /// <param name="faults">The faults, whose public reasons the sentence has.</param>
     public static string Tell(string what, params IEnumerable<Exception?> faults)
     {
         string why = string.Join("; ", faults.Select(Of).OfType<string>().Distinct(StringComparer.Ordinal));

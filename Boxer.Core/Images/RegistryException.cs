@@ -1,28 +1,28 @@
 namespace Boxer.Images;
 
-/// <summary>What a registry's fault means for a pull.</summary>
+/// <summary>Kinds of registry faults.</summary>
 internal enum RegistryFaultKind
 {
-    /// <summary>The place is broken, refuses, or lies.</summary>
+    /// <summary>The endpoint fails, rejects the request, or sends wrong data.</summary>
     Failed,
 
-    /// <summary>The place says that it has no such image, or none that it shows to anybody.</summary>
+    /// <summary>The endpoint has no such image, or does not show it to this process.</summary>
     NotFound,
 
     /// <summary>The same request may succeed soon.</summary>
     Transient,
 }
 
-/// <summary>One place could not give what was asked for. The store turns it into a public exception.</summary>
+/// <summary>A registry endpoint or file could not deliver the requested content. The store turns this into a public exception.</summary>
 internal sealed class RegistryException(string message, RegistryFaultKind kind = RegistryFaultKind.Failed, Exception? inner = null)
     : Exception(message, inner)
 {
-    /// <summary>What it means.</summary>
+    /// <summary>Kind of the fault.</summary>
     public RegistryFaultKind Kind { get; } = kind;
 
-    /// <summary>Whether there was no connection, or none with TLS: nobody said anything about the image.</summary>
+    /// <summary>Whether no connection, or no TLS connection, could be made, so that the endpoint has said nothing about the image.</summary>
     public bool IsUnreached { get; init; }
 
-    /// <summary>How long the place asks to be left alone.</summary>
+    /// <summary>Time that the endpoint asks to wait before the next request.</summary>
     public TimeSpan? RetryAfter { get; init; }
 }

@@ -2,14 +2,14 @@ using System.IO.Compression;
 
 namespace Boxer.Images.Layers;
 
-/// <summary>Decompresses layers by what they begin with: gzip (RFC 1952), zstd (RFC 8878), or neither.</summary>
+/// <summary>Decompresses layers. The first bytes tell the format: gzip (RFC 1952), zstd (RFC 8878), or neither.</summary>
 internal static class Decompression
 {
     private const int MagicLength = 4;
 
-    /// <summary>Opens what a stream holds.</summary>
+    /// <summary>Opens the uncompressed content of a stream.</summary>
     /// <param name="content">The stream; not disposed.</param>
-    /// <param name="memory">Budget for the windows of zstd; <see langword="null"/> for none.</param>
+    /// <param name="memory">Memory budget of zstd windows; <see langword="null"/>: unlimited.</param>
     /// <param name="cancellationToken">Cancels the read of the first bytes.</param>
     public static async Task<Stream> OpenAsync(Stream content, PullMemory? memory, CancellationToken cancellationToken)
     {
@@ -20,7 +20,7 @@ internal static class Decompression
             : whole;
     }
 
-    /// <summary>Whether what <see cref="OpenAsync"/> gave decompresses.</summary>
-    /// <param name="opened">What it gave.</param>
+    /// <summary>Gets whether a stream was compressed.</summary>
+    /// <param name="opened">The stream that <see cref="OpenAsync"/> returned.</param>
     public static bool IsCompressed(Stream opened) => opened is not PeekStream;
 }

@@ -85,7 +85,7 @@ internal sealed class LayerArchiveReader
             switch (type)
             {
                 case (byte)'x':
-                    // As in Go's archive/tar, the last of several headers counts, and GNU's long names override the names in it.
+                    // The last of several headers counts, and GNU's long names override the names in it, as in Go's archive/tar.
                     extended = new() { LongName = extended.LongName, LongLinkName = extended.LongLinkName };
                     extended.Read(await ReadExtendedAsync(size, cancellationToken).ConfigureAwait(false));
                     break;

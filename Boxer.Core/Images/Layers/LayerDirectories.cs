@@ -45,7 +45,7 @@ internal sealed class LayerDirectories(SafeFileHandle root, LayerExtractionOptio
 
         CloseParent();
 
-        // Where whiteouts are applied, every directory on the way counts as written by this layer, so each one is opened.
+        // With applied whiteouts, every directory on the way counts as written by this layer, so each one is opened.
         SafeFileHandle opened = OpenInRoot(path);
         if (opened.IsInvalid || options.Whiteouts == WhiteoutFormat.Applied)
         {

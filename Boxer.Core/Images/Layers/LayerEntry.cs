@@ -12,15 +12,15 @@ internal enum LayerEntryType
     Fifo = '6',
 }
 
-/// <summary>One entry of a layer, as the archive says it.</summary>
+/// <summary>An entry of a layer, as the archive describes it.</summary>
 internal sealed record LayerEntry
 {
     public required LayerEntryType Type { get; init; }
 
-    /// <summary>The name as bytes: it need not be UTF-8. Never holds NUL.</summary>
+    /// <summary>Name as bytes, which need not be UTF-8. Never contains NUL.</summary>
     public required byte[] Name { get; init; }
 
-    /// <summary>What a link names. Never holds NUL.</summary>
+    /// <summary>Target of a link. Never contains NUL.</summary>
     public required byte[] LinkName { get; init; }
 
     /// <summary>Permission bits with setuid, setgid and sticky.</summary>
@@ -30,15 +30,16 @@ internal sealed record LayerEntry
 
     public required uint Gid { get; init; }
 
-    /// <summary>Bytes of the file; 0 for all but files.</summary>
+    /// <summary>Size of a file in bytes, including holes; 0 for other entries.</summary>
     public required long Size { get; init; }
 
     /// <summary>
-    /// Where the content that follows belongs, ascending; all else of the file is zero. <see langword="null"/>: the content is the file.
+    /// Parts of a sparse file that the content in the archive fills, in ascending order; the rest of the file is zero. <see langword="null"/>: the
+    /// file is not sparse.
     /// </summary>
     public IReadOnlyList<SparseChunk>? Chunks { get; init; }
 
-    /// <summary>Seconds since 1970.</summary>
+    /// <summary>Modification time in seconds since 1970.</summary>
     public required long ModifiedSeconds { get; init; }
 
     /// <summary>Nanoseconds after <see cref="ModifiedSeconds"/>.</summary>
@@ -49,7 +50,7 @@ internal sealed record LayerEntry
 }
 
 /// <summary>A part of a sparse file that has content.</summary>
-/// <param name="Offset">Where it begins in the file.</param>
-/// <param name="Length">Its bytes.</param>
+/// <param name="Offset">Offset in the file.</param>
+/// <param name="Length">Length in bytes.</param>
 [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
 internal readonly record struct SparseChunk(long Offset, long Length);

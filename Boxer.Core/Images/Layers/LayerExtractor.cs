@@ -6,25 +6,28 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Images.Layers;
 
 /// <summary>
-/// Unpacks layers with names that the kernel resolves inside the directory (openat2(2), Linux 5.6): symbolic links of the layer lead
-/// nowhere else, and the last part of a name is never followed.
+/// Unpacks layers. The kernel resolves all names inside the directory (openat2(2), Linux 5.6), so symbolic links of the layer cannot lead out of it,
+/// and the last part of a name is never followed.
 /// </summary>
 /// <remarks>
-/// <para>Names: leading slashes are dropped; <c>..</c>, NUL and an empty name are refused, and so is anything but a directory as the root.</para>
+/// <para>
+/// Names: leading slashes are dropped. Names with <c>..</c> or NUL and empty names are rejected, and so is anything but a directory as the root.
+/// </para>
 /// <para>
 /// Kept: regular files, directories, symbolic links with their targets as they are, hard links inside the layer, permission bits with
-/// setuid, setgid (<see cref="LayerExtractionOptions.KeepSetId"/>) and sticky, modification times, attributes of the <c>user.</c> name space (where the file system takes them;
-/// <c>user.overlay.</c> never) and, with <see cref="LayerExtractionOptions.KeepOwners"/>, owner, group and <c>security.capability</c>.
+/// setuid, setgid (<see cref="LayerExtractionOptions.KeepSetId"/>) and sticky, modification times, attributes of the <c>user.</c> name space
+/// (<c>user.overlay.</c> excepted, and only if the file system supports them), and, with <see cref="LayerExtractionOptions.KeepOwners"/>, owner, group
+/// and <c>security.capability</c>.
 /// </para>
 /// <para>
-/// Left out: devices and FIFOs, unless they are to be refused (a sandbox has its own /dev, and no device is ever made on the host), and all
-/// other attributes, so that no layer can bring overlayfs, access list or security module semantics of its own.
+/// Omitted: devices and FIFOs, unless they are rejected (a sandbox has its own /dev, and no device is ever created on the host), and all other
+/// attributes, so that no layer can add overlayfs, access list or security module semantics.
 /// </para>
 /// <para>Sparse files (all formats of GNU tar) keep their holes.</para>
-/// <para>Refused: unknown entry types, hard links to anything but files and symbolic links, links whose target is missing.</para>
+/// <para>Rejected: unknown entry types, hard links to anything but files and symbolic links, and hard links whose target is missing.</para>
 /// <para>
-/// Directories that an archive leaves out are made with mode 0755. An entry below a symbolic link goes where the link leads inside
-/// the directory; if it leads nowhere, the layer is refused, unless the entry is a whiteout: that hides nothing there.
+/// Directories without an entry are created with mode 0755. An entry below a symbolic link is written where the link leads inside the directory. If
+/// it leads nowhere, the layer is rejected, unless the entry is a whiteout, which hides nothing there.
 /// </para>
 /// </remarks>
 [SupportedOSPlatform("linux")]
@@ -55,12 +58,12 @@ public sealed class LayerExtractor : ILayerExtractor
             }
             catch (InvalidDataException fault)
             {
-                throw Refused(entry, fault);
+                throw Rejected(entry, fault);
             }
             catch (NativeException fault) when (fault.Errno is Errno.EINVAL or Errno.ENAMETOOLONG or Errno.ELOOP or Errno.E2BIG or Errno.ERANGE)
             {
-                // The entry is at fault, and not this host.
-                throw Refused(entry, fault);
+                // These errors are caused by the entry, not by this host.
+                throw Rejected(entry, fault);
             }
             catch (NativeException fault)
             {
@@ -73,11 +76,11 @@ public sealed class LayerExtractor : ILayerExtractor
         return new() { ImpliedDirectories = writer.ImpliedDirectories() };
     }
 
-    // A read that fails meanwhile may have a reason that says less to clients.
-    private static InvalidDataException Refused(LayerEntry entry, Exception fault)
+    // A fault of reading the archive may have a public reason of its own, which shows clients less.
+    private static InvalidDataException Rejected(LayerEntry entry, Exception fault)
     {
-        var refused = new InvalidDataException($"Entry {LayerPath.Show(entry.Name)} is refused: {fault.Message}.", fault);
-        return refused.AsPublic(PublicReason.Of(fault) ?? refused.Message);
+        var rejected = new InvalidDataException($"Entry {LayerPath.Show(entry.Name)} is refused: {fault.Message}.", fault);
+        return rejected.AsPublic(PublicReason.Of(fault) ?? rejected.Message);
     }
 
     private static async ValueTask<LayerEntry?> ReadEntryAsync(LayerArchiveReader reader, CancellationToken cancellationToken)

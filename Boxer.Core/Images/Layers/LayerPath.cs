@@ -2,15 +2,15 @@ using Boxer.Common;
 
 namespace Boxer.Images.Layers;
 
-/// <summary>A name in a layer, cut into its parts. Each part ends with NUL, ready for a system call.</summary>
+/// <summary>Splits and joins names in a layer. Each part ends with NUL, ready for a system call.</summary>
 internal static class LayerPath
 {
     /// <summary>
-    /// Cuts a name: leading, trailing and double slashes and <c>.</c> say nothing; <c>..</c> is refused wherever it is.
+    /// Splits a name into its parts. Leading, trailing and double slashes and <c>.</c> are ignored; <c>..</c> is rejected anywhere.
     /// </summary>
     /// <param name="name">The name, without NUL.</param>
     /// <returns>The parts; none for the root.</returns>
-    /// <exception cref="InvalidDataException">The name is refused.</exception>
+    /// <exception cref="InvalidDataException">The name is rejected.</exception>
     public static byte[][] Split(ReadOnlySpan<byte> name)
     {
         if (name.Length == 0)
@@ -48,7 +48,7 @@ internal static class LayerPath
         return [.. parts];
     }
 
-    /// <summary>The parts as one path that ends with NUL, relative to the root.</summary>
+    /// <summary>Joins parts to one path that ends with NUL, relative to the root.</summary>
     /// <param name="parts">The parts.</param>
     public static byte[] Join(ReadOnlySpan<byte[]> parts)
     {
@@ -68,7 +68,7 @@ internal static class LayerPath
         return [.. path];
     }
 
-    /// <summary>A name for a message: printable, at most 200 characters.</summary>
+    /// <summary>Formats a name for a message: printable, at most 200 characters.</summary>
     /// <param name="name">The name as bytes.</param>
     public static string Show(ReadOnlySpan<byte> name) =>
         $"\"{UntrustedText.Show(name.TrimEnd((byte)0))}\"";

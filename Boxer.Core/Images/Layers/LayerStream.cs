@@ -4,8 +4,8 @@ using Boxer.Images.Manifests;
 namespace Boxer.Images.Layers;
 
 /// <summary>
-/// A layer's archive out of its blob. Whoever has read it to its end has the bytes that the image names: size and digest of the blob and the
-/// digest of the archive are verified by then, with all that is behind the end of the compressed data.
+/// The archive of a layer, decompressed from its blob. A read of its end verifies the size and digest of the blob and the digest of the archive,
+/// including bytes of the blob after the compressed data.
 /// </summary>
 internal sealed class LayerStream : ForwardStream
 {
@@ -20,21 +20,21 @@ internal sealed class LayerStream : ForwardStream
         _archive = archive;
     }
 
-    /// <summary>Opens it.</summary>
-    /// <param name="body">The blob as it comes; not disposed.</param>
+    /// <summary>Opens the archive of a layer.</summary>
+    /// <param name="body">The blob, not verified; not disposed.</param>
     /// <param name="layer">The layer.</param>
-    /// <param name="came">Told of bytes of the blob as they are read; may throw.</param>
-    /// <param name="unpacked">Told of bytes of the archive as they are read; may throw.</param>
-    /// <param name="memory">Budget for the memory of decompression; <see langword="null"/> for none.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="onRead">Called with the number of bytes of each read of the blob; may throw.</param>
+    /// <param name="onUnpacked">Called with the number of bytes of each read of the archive; may throw.</param>
+    /// <param name="memory">Memory budget of decompression; <see langword="null"/>: unlimited.</param>
+    /// <param name="cancellationToken">Cancels the read of the first bytes.</param>
     public static async Task<LayerStream> OpenAsync(
-        Stream body, ImageLayer layer, Action<int>? came, Action<int>? unpacked, PullMemory? memory, CancellationToken cancellationToken)
+        Stream body, ImageLayer layer, Action<int>? onRead, Action<int>? onUnpacked, PullMemory? memory, CancellationToken cancellationToken)
     {
-        var blob = new VerifyingStream(body, layer.Blob.Digest, layer.Blob.Size, $"blob {layer.Blob.Digest}", came);
+        var blob = new VerifyingStream(body, layer.Blob.Digest, layer.Blob.Size, $"blob {layer.Blob.Digest}", onRead);
         try
         {
             Stream plain = await Decompression.OpenAsync(blob, memory, cancellationToken).ConfigureAwait(false);
-            return new(blob, plain, new VerifyingStream(plain, layer.DiffId, null, $"the layer of blob {layer.Blob.Digest}", unpacked));
+            return new(blob, plain, new VerifyingStream(plain, layer.DiffId, null, $"the layer of blob {layer.Blob.Digest}", onUnpacked));
         }
         catch
         {
@@ -44,7 +44,7 @@ internal sealed class LayerStream : ForwardStream
     }
 
     /// <inheritdoc/>
-    /// <exception cref="RegistryException">The content is not what was named.</exception>
+    /// <exception cref="RegistryException">The content has another size or digest.</exception>
     /// <exception cref="InvalidDataException">The compressed data is malformed.</exception>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {

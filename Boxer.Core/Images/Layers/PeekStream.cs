@@ -1,20 +1,21 @@
 using Boxer.Common;
+
 namespace Boxer.Images.Layers;
 
-/// <summary>Reads ahead, as much as is there, so that what comes next can be looked at.</summary>
+/// <summary>Buffers a stream, so that the next bytes can be inspected before they are read.</summary>
 /// <param name="content">The stream to read; not disposed.</param>
 internal sealed class PeekStream(Stream content) : ForwardStream
 {
-    // Decompressors ask for a few KiB at a time; larger reads cost less.
+    // Decompressors read a few KiB at a time. Larger reads are cheaper.
     private const int BufferSize = 128 * 1024;
     private readonly byte[] _buffer = new byte[BufferSize];
     private int _start;
     private int _end;
 
-    /// <summary>Looks at what comes next.</summary>
-    /// <param name="length">The bytes wanted at least.</param>
+    /// <summary>Gets the next bytes without consuming them.</summary>
+    /// <param name="length">Minimum number of bytes.</param>
     /// <param name="cancellationToken">Cancels the read.</param>
-    /// <returns>All that was read ahead: fewer bytes than wanted only where there are no more.</returns>
+    /// <returns>All buffered bytes; fewer than the minimum only at the end of the stream.</returns>
     public async ValueTask<ReadOnlyMemory<byte>> PeekAsync(int length, CancellationToken cancellationToken)
     {
         if (_end - _start < length)
@@ -28,7 +29,8 @@ internal sealed class PeekStream(Stream content) : ForwardStream
         return _buffer.AsMemory(_start, _end - _start);
     }
 
-    /// <summary>Passes over bytes that were looked at.</summary>
+    /// <summary>Consumes bytes that <see cref="PeekAsync"/> returned.</summary>
+    /// <param name="length">Number of bytes.</param>
     public void Skip(int length) => _start += length;
 
     /// <inheritdoc/>

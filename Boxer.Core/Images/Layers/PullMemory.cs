@@ -1,16 +1,16 @@
 namespace Boxer.Images.Layers;
 
 /// <summary>
-/// The bytes of this process's memory that pulls and imports of one store may take together. A layer takes its buffers first and the windows of
-/// its decompressor after, and waits for either in the order of arrival.
+/// The memory budget of all pulls and imports of one store. A layer takes its buffers first and then the windows of its decompressor, and waits for
+/// either in order of arrival.
 /// </summary>
 /// <remarks>
-/// Windows have one half for themselves, and one window may take no more: the first that waits gets it once the others end. Whoever holds a
-/// window waits for nothing else, so no two layers can wait for each other. The other half is for buffers and names. Buffers of downloads take
-/// at most a half of it and those of layers that are here three quarters, so that neither waits for the other where it need not, and names,
-/// which do not wait, find room beside either.
+/// One half of the budget is for windows, and one window may take no more than that: the first in the queue gets it once the others end. A holder of
+/// a window waits for nothing else, so no two layers can wait for each other. The other half is for buffers and names. Buffers of downloads take at
+/// most half of it and buffers of stored layers three quarters. So stored layers rarely wait for downloads, and names, which never wait, have
+/// space beside either.
 /// </remarks>
-/// <param name="total">Bytes.</param>
+/// <param name="total">The budget in bytes.</param>
 internal sealed class PullMemory(long total)
 {
     private readonly Lock _lock = new();
@@ -20,15 +20,15 @@ internal sealed class PullMemory(long total)
     private long _buffers;
     private long _windows;
 
-    /// <summary>The least that may be configured: a window of 8 MiB, which every decoder should take (RFC 8878), has room in it several times.</summary>
+    /// <summary>Minimum budget in bytes. It has space for several windows of 8 MiB, which every decoder should support (RFC 8878).</summary>
     public const long LeastBytes = 64L << 20;
 
-    /// <summary>The most that may be configured.</summary>
+    /// <summary>Maximum budget in bytes.</summary>
     public const long MostBytes = 64L << 30;
 
     private long Half => total / 2;
 
-    /// <summary>Bytes that are taken now.</summary>
+    /// <summary>Bytes in use now.</summary>
     public long Used
     {
         get
@@ -40,42 +40,42 @@ internal sealed class PullMemory(long total)
         }
     }
 
-    /// <summary>Waits for the buffers of a layer that comes from a registry or a file. Whoever holds a window must not.</summary>
-    /// <param name="bytes">How many bytes.</param>
-    /// <param name="cancellationToken">Leaves the queue.</param>
-    /// <returns>Gives them back when it is disposed.</returns>
+    /// <summary>Waits for the buffers of a layer from a registry or a file. A holder of a window must not call this.</summary>
+    /// <param name="bytes">Number of bytes.</param>
+    /// <param name="cancellationToken">Cancels the wait.</param>
+    /// <returns>A lease, which releases the memory when it is disposed.</returns>
     public ValueTask<Lease> TakeBuffersAsync(long bytes, CancellationToken cancellationToken) => TakeAsync(_forBuffers, bytes, cancellationToken);
 
-    /// <summary>Waits for the buffers of a layer that is stored, not behind those that come from elsewhere. Whoever holds a window must not.</summary>
-    /// <param name="bytes">How many bytes.</param>
-    /// <param name="cancellationToken">Leaves the queue.</param>
-    /// <returns>Gives them back when it is disposed.</returns>
+    /// <summary>Waits for the buffers of a stored layer, ahead of layers from registries or files. A holder of a window must not call this.</summary>
+    /// <param name="bytes">Number of bytes.</param>
+    /// <param name="cancellationToken">Cancels the wait.</param>
+    /// <returns>A lease, which releases the memory when it is disposed.</returns>
     public ValueTask<Lease> TakeStoredBuffersAsync(long bytes, CancellationToken cancellationToken) => TakeAsync(_forStoredBuffers, bytes, cancellationToken);
 
-    /// <summary>Waits for the window of a decompressor. Whoever holds one gives it back before asking for a larger one.</summary>
-    /// <param name="bytes">How many bytes.</param>
-    /// <param name="cancellationToken">Leaves the queue.</param>
-    /// <returns>Gives them back when it is disposed.</returns>
-    /// <exception cref="InvalidDataException">One window may not take so much.</exception>
+    /// <summary>Waits for the window of a decompressor. A holder of a window releases it before asking for a larger one.</summary>
+    /// <param name="bytes">Number of bytes.</param>
+    /// <param name="cancellationToken">Cancels the wait.</param>
+    /// <returns>A lease, which releases the memory when it is disposed.</returns>
+    /// <exception cref="InvalidDataException">One window must not take this much.</exception>
     public ValueTask<Lease> TakeWindowAsync(long bytes, CancellationToken cancellationToken) => bytes > Half
         ? throw TooMuch($"the zstd data takes {bytes} bytes of memory to decompress", "layer")
             .AsPublic("its zstd window takes more memory than this host gives to one layer")
         : TakeAsync(_forWindows, bytes, cancellationToken);
 
     /// <summary>Waits for the memory to restore the implied directories of an image, in the queue of windows.</summary>
-    /// <param name="bytes">How many bytes.</param>
-    /// <param name="cancellationToken">Leaves the queue.</param>
-    /// <returns>Gives them back when it is disposed.</returns>
-    /// <exception cref="InvalidDataException">One image may not take so much.</exception>
+    /// <param name="bytes">Number of bytes.</param>
+    /// <param name="cancellationToken">Cancels the wait.</param>
+    /// <returns>A lease, which releases the memory when it is disposed.</returns>
+    /// <exception cref="InvalidDataException">One image must not take this much.</exception>
     public ValueTask<Lease> TakeImpliedAsync(long bytes, CancellationToken cancellationToken) => bytes > Half
         ? throw TooMuch("the directories that the layers have no entries for take too much memory", "image")
             .AsPublic("the directories that its layers have no entries for take more memory than this host gives to one image")
         : TakeAsync(_forWindows, bytes, cancellationToken);
 
-    /// <summary>Takes memory for names of files that are remembered, without waiting: a writer does not wait half-way.</summary>
-    /// <param name="bytes">How many bytes.</param>
-    /// <returns>Gives them back when it is disposed.</returns>
-    /// <exception cref="IOException">There is not so much.</exception>
+    /// <summary>Takes memory for file names, without waiting: a layer that is half written must not wait.</summary>
+    /// <param name="bytes">Number of bytes.</param>
+    /// <returns>A lease, which releases the memory when it is disposed.</returns>
+    /// <exception cref="IOException">There is not enough memory left.</exception>
     public Lease TakeNames(long bytes)
     {
         lock (_lock)
@@ -121,7 +121,7 @@ internal sealed class PullMemory(long total)
     private InvalidDataException TooMuch(string what, string one) =>
         new($"{what}, and half of the {total} bytes that pulls may take is the most for one {one}; raise PullMemoryBytes");
 
-    // Names are counted with the buffers.
+    // Names count as buffers.
     private bool Fits(LinkedList<Waiter> queue, long bytes) =>
         queue == _forWindows ? _windows + bytes <= total - Half
         : _buffers + bytes <= (queue == _forStoredBuffers ? Half - (Half / 4) : Half / 2);
@@ -144,7 +144,7 @@ internal sealed class PullMemory(long total)
         }
     }
 
-    // Windows first: a layer that waits for one has buffers already, and gives both back soonest.
+    // Windows first: a layer that waits for one has buffers already, and releases both soonest.
     private void GrantWaiting()
     {
         foreach (LinkedList<Waiter> queue in (ReadOnlySpan<LinkedList<Waiter>>)[_forWindows, _forStoredBuffers, _forBuffers])
@@ -157,7 +157,7 @@ internal sealed class PullMemory(long total)
         }
     }
 
-    private void GiveBack(LinkedList<Waiter> queue, long bytes)
+    private void Release(LinkedList<Waiter> queue, long bytes)
     {
         lock (_lock)
         {
@@ -166,7 +166,7 @@ internal sealed class PullMemory(long total)
         }
     }
 
-    /// <summary>Memory that was taken.</summary>
+    /// <summary>Memory in use.</summary>
     public sealed class Lease : IDisposable
     {
         private readonly LinkedList<Waiter> _queue;
@@ -179,14 +179,14 @@ internal sealed class PullMemory(long total)
             Bytes = bytes;
         }
 
-        /// <summary>Bytes taken.</summary>
+        /// <summary>Number of bytes.</summary>
         public long Bytes { get; }
 
         /// <inheritdoc/>
-        public void Dispose() => Interlocked.Exchange(ref _memory, null)?.GiveBack(_queue, Bytes);
+        public void Dispose() => Interlocked.Exchange(ref _memory, null)?.Release(_queue, Bytes);
     }
 
-    /// <summary>A request that waits.</summary>
+    /// <summary>A waiting request.</summary>
     internal sealed class Waiter(long bytes)
     {
         public long Bytes { get; } = bytes;
@@ -195,17 +195,17 @@ internal sealed class PullMemory(long total)
     }
 }
 
-/// <summary>Memory for the names of one layer, taken in steps as they are remembered.</summary>
+/// <summary>Memory for the file names of one layer, taken in steps as the names grow.</summary>
 /// <param name="memory">The budget.</param>
 internal sealed class NameMemory(PullMemory memory) : IDisposable
 {
-    // The first is part of the layer's buffers, and most layers do with it.
+    // The first step is part of the layer's buffers, and enough for most layers.
     private const long Step = 1 << 20;
     private readonly List<PullMemory.Lease> _leases = [];
 
-    /// <summary>Says how much the names take now.</summary>
-    /// <param name="bytes">How many bytes.</param>
-    /// <exception cref="IOException">There is not so much.</exception>
+    /// <summary>Takes the memory that the names need now.</summary>
+    /// <param name="bytes">Number of bytes.</param>
+    /// <exception cref="IOException">There is not enough memory left.</exception>
     public void Grow(long bytes)
     {
         while (bytes >= Step * (_leases.Count + 1))

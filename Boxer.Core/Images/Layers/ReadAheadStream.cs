@@ -4,7 +4,7 @@ using Boxer.Common;
 
 namespace Boxer.Images.Layers;
 
-/// <summary>Reads ahead while what was read is used, so that download, hashes and decompression overlap with writing.</summary>
+/// <summary>Reads a stream ahead on another thread, so that download, hashing and decompression overlap with writing.</summary>
 internal sealed class ReadAheadStream : ForwardStream
 {
     private const int BufferBytes = 128 * 1024;
@@ -22,8 +22,8 @@ internal sealed class ReadAheadStream : ForwardStream
     private int _position;
 
     /// <summary>Starts reading.</summary>
-    /// <param name="inner">What is read, on another thread until this is disposed; not disposed.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="inner">The stream to read until this one is disposed; not disposed.</param>
+    /// <param name="cancellationToken">Cancels the reading.</param>
     public ReadAheadStream(Stream inner, CancellationToken cancellationToken)
     {
         _inner = inner;
@@ -43,7 +43,7 @@ internal sealed class ReadAheadStream : ForwardStream
                 _free.Writer.TryWrite(used);
             }
 
-            // What stopped the reading is thrown here, after all that came before it.
+            // A fault of reading ahead is thrown here, after all bytes before it.
             if (!await _filled.Reader.WaitToReadAsync(cancellationToken).ConfigureAwait(false))
             {
                 return 0;
@@ -58,7 +58,7 @@ internal sealed class ReadAheadStream : ForwardStream
         return length;
     }
 
-    /// <summary>Ends the reading, and waits until nothing is read any more.</summary>
+    /// <summary>Stops reading ahead, and waits for its end.</summary>
     public override async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync().ConfigureAwait(false);
@@ -79,7 +79,7 @@ internal sealed class ReadAheadStream : ForwardStream
             {
                 byte[] buffer = await TakeBufferAsync().ConfigureAwait(false);
 
-                // Decompressors give a little at a time: each hand-over should be worth it.
+                // Decompressors return a few bytes at a time. Half a buffer makes a hand-over worthwhile.
                 length = await _inner.ReadAtLeastAsync(buffer.AsMemory(0, BufferBytes), BufferBytes / 2, throwOnEndOfStream: false, _stop.Token).ConfigureAwait(false);
                 if (length > 0)
                 {
@@ -96,7 +96,7 @@ internal sealed class ReadAheadStream : ForwardStream
         _filled.Writer.Complete(fault);
     }
 
-    // Most layers are small: they do with one.
+    // Most layers are small and need only one buffer.
     private async ValueTask<byte[]> TakeBufferAsync()
     {
         if (_free.Reader.TryRead(out byte[]? free))

@@ -2,20 +2,20 @@ using System.Globalization;
 
 namespace Boxer.Images.Layers;
 
-/// <summary>Which parts of a sparse file an archive has (GNU tar manual, "Storing Sparse Files").</summary>
+/// <summary>The parts of a sparse file that an archive has (GNU tar manual, "Storing Sparse Files").</summary>
 /// <param name="Chunks">The parts.</param>
-/// <param name="RealSize">The bytes of the file, holes included.</param>
+/// <param name="RealSize">Size of the file in bytes, holes included.</param>
 internal sealed record SparseMap(IReadOnlyList<SparseChunk> Chunks, long RealSize)
 {
-    /// <summary>So many parts have room in the bytes that an extended header may have.</summary>
+    /// <summary>Maximum number of parts: as many as fit into an extended header.</summary>
     public const int MaxChunks = 100_000;
 
-    /// <summary>Beyond any disk, and small enough to be added up.</summary>
+    /// <summary>Maximum size of a file in bytes. Beyond any disk, and sums of such sizes do not overflow.</summary>
     public const long MaxSize = 1L << 50;
 
-    /// <summary>Checks that the parts follow each other, are within the file, and are all of the content.</summary>
-    /// <param name="contentSize">The bytes of content in the archive.</param>
-    /// <exception cref="InvalidDataException">They do not.</exception>
+    /// <summary>Verifies that the parts are in order, lie within the file, and match the content.</summary>
+    /// <param name="contentSize">Bytes of content in the archive.</param>
+    /// <exception cref="InvalidDataException">The map is malformed.</exception>
     public void Verify(long contentSize)
     {
         long end = 0;
@@ -38,7 +38,7 @@ internal sealed record SparseMap(IReadOnlyList<SparseChunk> Chunks, long RealSiz
     }
 }
 
-/// <summary>What the records <c>GNU.sparse.*</c> of an extended header say: the formats 0.0, 0.1 and 1.0.</summary>
+/// <summary>The records <c>GNU.sparse.*</c> of an extended header, in the formats 0.0, 0.1 and 1.0.</summary>
 internal sealed class SparseRecords
 {
     private readonly List<long> _numbers = [];
@@ -47,18 +47,19 @@ internal sealed class SparseRecords
     private bool _hasVersion;
     private byte[]? _name;
 
-    /// <summary>The name of the file, where its header has another one for readers that know nothing of holes.</summary>
+    /// <summary>Name of the file, if its header has another name for readers without support for sparse files.</summary>
     public byte[]? Name => _hasVersion || _hasMap || _numbers.Count > 0 ? _name : null;
 
-    /// <summary>The bytes of the file.</summary>
+    /// <summary>Size of the file in bytes, holes included.</summary>
     public long RealSize { get; private set; }
 
-    /// <summary>Whether the map is before the content (format 1.0).</summary>
+    /// <summary>Whether the map precedes the content (format 1.0).</summary>
     public bool IsInContent { get; private set; }
 
-    /// <summary>Takes one record.</summary>
+    /// <summary>Reads one record.</summary>
     /// <param name="key">Its key after <c>GNU.sparse.</c>.</param>
     /// <param name="value">Its value.</param>
+    /// <exception cref="InvalidDataException">The record is malformed.</exception>
     public void Set(string key, ReadOnlySpan<byte> value)
     {
         _any = true;
@@ -95,13 +96,14 @@ internal sealed class SparseRecords
 
                 break;
             default:
-                // minor is 0 in all that there are, and numblocks says again what the map says.
+                // All formats have minor 0, and numblocks repeats the length of the map.
                 break;
         }
     }
 
-    /// <summary>The map of the formats 0.0 and 0.1.</summary>
-    /// <returns><see langword="null"/> where the file is not sparse.</returns>
+    /// <summary>Gets the map of the formats 0.0 and 0.1.</summary>
+    /// <returns>The map; <see langword="null"/> if the file is not sparse.</returns>
+    /// <exception cref="InvalidDataException">The map is malformed.</exception>
     public SparseMap? ToMap()
     {
         if (!_any || (_numbers.Count == 0 && !_hasMap && RealSize == 0))

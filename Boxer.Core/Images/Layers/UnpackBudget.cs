@@ -2,15 +2,15 @@ using Boxer.Linux;
 
 namespace Boxer.Images.Layers;
 
-/// <summary>What the layers of one image may unpack to together, and the room that stays on the disk meanwhile. Safe for concurrent use.</summary>
-/// <param name="maxBytes">Bytes of archives, and as many on the disk.</param>
-/// <param name="maxEntries">Files, directories and links.</param>
-/// <param name="room">Looks whether there is room on the disk.</param>
-internal sealed class UnpackBudget(long maxBytes, long maxEntries, FreeDiskSpace room)
+/// <summary>The limits of unpacking all layers of one image. Safe for concurrent use.</summary>
+/// <param name="maxBytes">Maximum bytes of archives, and also maximum bytes on the disk.</param>
+/// <param name="maxEntries">Maximum number of files, directories and links.</param>
+/// <param name="freeSpace">Free space that must remain on the disk.</param>
+internal sealed class UnpackBudget(long maxBytes, long maxEntries, FreeDiskSpace freeSpace)
 {
-    private const long BytesBetweenLooks = 16 * 1024 * 1024;
+    private const long BytesBetweenChecks = 16 * 1024 * 1024;
 
-    // An inode takes room too; on the usual file systems not more than this.
+    // Maximum size of an inode on usual file systems.
     private const long InodeBytes = 1024;
 
     private long _archiveBytes;
@@ -18,9 +18,9 @@ internal sealed class UnpackBudget(long maxBytes, long maxEntries, FreeDiskSpace
     private long _entries;
     private long _written;
 
-    /// <summary>Takes bytes of an archive.</summary>
-    /// <param name="bytes">How many.</param>
-    /// <exception cref="InvalidDataException">There are not so many left.</exception>
+    /// <summary>Counts bytes of an archive.</summary>
+    /// <param name="bytes">Number of bytes.</param>
+    /// <exception cref="InvalidDataException">The image is too large.</exception>
     public void TakeArchive(long bytes)
     {
         if (Interlocked.Add(ref _archiveBytes, bytes) > maxBytes)
@@ -29,10 +29,10 @@ internal sealed class UnpackBudget(long maxBytes, long maxEntries, FreeDiskSpace
         }
     }
 
-    /// <summary>Takes a file, directory or link.</summary>
-    /// <param name="bytes">What it takes on the disk.</param>
-    /// <exception cref="InvalidDataException">There is not so much left.</exception>
-    /// <exception cref="IOException">The disk has no room.</exception>
+    /// <summary>Counts a file, directory or link.</summary>
+    /// <param name="bytes">Bytes that it takes on the disk.</param>
+    /// <exception cref="InvalidDataException">The image is too large or has too many entries.</exception>
+    /// <exception cref="IOException">The disk has not enough free space.</exception>
     public void TakeEntry(long bytes)
     {
         if (Interlocked.Increment(ref _entries) > maxEntries)
@@ -48,15 +48,15 @@ internal sealed class UnpackBudget(long maxBytes, long maxEntries, FreeDiskSpace
         Write(bytes + InodeBytes);
     }
 
-    /// <summary>Says that bytes are about to be written.</summary>
-    /// <param name="bytes">How many.</param>
-    /// <exception cref="IOException">The disk has no room.</exception>
+    /// <summary>Counts bytes before they are written, and checks the free space of the disk once in 16 MiB.</summary>
+    /// <param name="bytes">Number of bytes.</param>
+    /// <exception cref="IOException">The disk has not enough free space.</exception>
     public void Write(long bytes)
     {
         long before = Interlocked.Add(ref _written, bytes) - bytes;
-        if (before == 0 || before / BytesBetweenLooks != (before + bytes) / BytesBetweenLooks)
+        if (before == 0 || before / BytesBetweenChecks != (before + bytes) / BytesBetweenChecks)
         {
-            room.Verify(bytes);
+            freeSpace.Verify(bytes);
         }
     }
 

@@ -2,15 +2,15 @@ using System.Buffers.Binary;
 
 namespace Boxer.Images.Layers;
 
-/// <summary>The header of a zstd frame (RFC 8878, 3.1): how much memory its decompressor allocates is told there.</summary>
-/// <param name="WindowBytes">The window, or the content where that is less.</param>
+/// <summary>The header of a zstd frame (RFC 8878, 3.1), which tells how much memory its decompressor needs.</summary>
+/// <param name="WindowBytes">Size of the window in bytes, or of the content if that is smaller.</param>
 internal readonly record struct ZstdFrame(long WindowBytes)
 {
-    /// <summary>The bytes that a header has at most.</summary>
+    /// <summary>Maximum size of a header in bytes.</summary>
     public const int MaxHeaderBytes = 18;
 
     /// <summary>
-    /// The largest window that is accepted, as by zstd's own program without options and by container engines; a larger one is refused.
+    /// Maximum size of a window in bytes, as in zstd's own program without options and in container engines. Larger windows are rejected.
     /// </summary>
     public const long MostWindowBytes = 128L << 20;
 
@@ -18,21 +18,24 @@ internal readonly record struct ZstdFrame(long WindowBytes)
     private const int SkippableHeaderBytes = 8;
     private const int TwoByteSizeBase = 256;
 
-    /// <summary>Whether data begins with a frame.</summary>
+    /// <summary>Gets whether data begins with a frame.</summary>
+    /// <param name="start">The first bytes of the data.</param>
     public static bool IsFrame(ReadOnlySpan<byte> start) => start.Length >= 4 && BinaryPrimitives.ReadUInt32LittleEndian(start) == Magic;
 
-    /// <summary>Whether data begins with a frame of an application's own data, which is passed over.</summary>
+    /// <summary>Gets whether data begins with a frame that decompressors skip.</summary>
+    /// <param name="start">The first bytes of the data.</param>
     public static bool IsSkippable(ReadOnlySpan<byte> start) => start is [>= 0x50 and <= 0x5f, 0x2a, 0x4d, 0x18, ..];
 
-    /// <summary>The bytes of a frame that is passed over, its header included.</summary>
+    /// <summary>Gets the size in bytes of a frame that decompressors skip, its header included.</summary>
+    /// <param name="start">The first bytes of the frame.</param>
     /// <exception cref="InvalidDataException">The header is cut off.</exception>
     public static long SkippableBytes(ReadOnlySpan<byte> start) => start.Length >= SkippableHeaderBytes
         ? SkippableHeaderBytes + (long)BinaryPrimitives.ReadUInt32LittleEndian(start[4..])
         : throw CutOff();
 
     /// <summary>Reads a header.</summary>
-    /// <param name="start">The first <see cref="MaxHeaderBytes"/> of the frame, or all there is.</param>
-    /// <exception cref="InvalidDataException">It is malformed, or asks for a window that is refused.</exception>
+    /// <param name="start">The first <see cref="MaxHeaderBytes"/> of the frame, or all of it if it is shorter.</param>
+    /// <exception cref="InvalidDataException">The header is malformed, or its window is too large.</exception>
     public static ZstdFrame Read(ReadOnlySpan<byte> start)
     {
         if (!IsFrame(start))
@@ -77,6 +80,6 @@ internal readonly record struct ZstdFrame(long WindowBytes)
             : throw new InvalidDataException($"the zstd data needs a window of {window} bytes; {MostWindowBytes} are allowed").AsPublic();
     }
 
-    /// <summary>The fault of data that ends too early.</summary>
+    /// <summary>Creates the fault of data that ends too early.</summary>
     public static InvalidDataException CutOff() => new("the zstd data is cut off");
 }

@@ -5,14 +5,14 @@ using ZstdSharp.Unsafe;
 namespace Boxer.Images.Layers;
 
 /// <summary>
-/// Decompresses zstd frames one after the other. The memory that a frame takes is known from its header, and is taken before the decompressor
-/// allocates any.
+/// Decompresses zstd frames one after the other. The header of a frame tells how much memory it needs, and the budget is charged before the
+/// decompressor allocates.
 /// </summary>
 /// <param name="content">The compressed data; not disposed.</param>
-/// <param name="memory">Budget for the memory; <see langword="null"/> for none.</param>
+/// <param name="memory">Memory budget; <see langword="null"/>: unlimited.</param>
 internal sealed class ZstdStream(PeekStream content, PullMemory? memory) : ForwardStream
 {
-    // Beside the window: the decompressor's tables, a block as it comes, and two that are being written.
+    // Memory beside the window: the decompressor's tables, one input block, and two output blocks.
     private const long DecoderBytes = 1L << 20;
     private const int MaxWindowLog = 27;
 
@@ -27,7 +27,7 @@ internal sealed class ZstdStream(PeekStream content, PullMemory? memory) : Forwa
     {
         while (buffer.Length > 0)
         {
-            // A few compressed bytes can expand for a long time without another read, so cancellation is checked here.
+            // A few compressed bytes can expand for a long time without another read of the input.
             cancellationToken.ThrowIfCancellationRequested();
             if (!_isInFrame && !await BeginFrameAsync(cancellationToken).ConfigureAwait(false))
             {
@@ -57,7 +57,7 @@ internal sealed class ZstdStream(PeekStream content, PullMemory? memory) : Forwa
     {
         if (disposing)
         {
-            GiveBack();
+            Release();
         }
 
         base.Dispose(disposing);
@@ -89,7 +89,7 @@ internal sealed class ZstdStream(PeekStream content, PullMemory? memory) : Forwa
         }
     }
 
-    // A decompressor keeps its memory from frame to frame. A larger frame gives it back first: a layer that waits for a window holds none.
+    // A decompressor keeps its memory from frame to frame. Before a larger frame it is released: a layer that waits for a window must hold none.
     private async ValueTask TakeAsync(long bytes, CancellationToken cancellationToken)
     {
         if (_decoder is not null && bytes <= _capacity)
@@ -97,13 +97,13 @@ internal sealed class ZstdStream(PeekStream content, PullMemory? memory) : Forwa
             return;
         }
 
-        GiveBack();
+        Release();
         _lease = memory is null ? null : await memory.TakeWindowAsync(bytes, cancellationToken).ConfigureAwait(false);
         _capacity = bytes;
         _decoder = new Decoder(MaxWindowLog);
     }
 
-    private void GiveBack()
+    private void Release()
     {
         _decoder?.Dispose();
         _decoder = null;
@@ -111,7 +111,7 @@ internal sealed class ZstdStream(PeekStream content, PullMemory? memory) : Forwa
         _lease = null;
     }
 
-    /// <summary>The library's streaming decompressor, which stops where a frame ends.</summary>
+    /// <summary>The library's streaming decompressor, which stops at the end of a frame.</summary>
     private sealed unsafe class Decoder : SafeHandleZeroOrMinusOneIsInvalid
     {
         public Decoder(int maxWindowLog)

@@ -1,7 +1,7 @@
 namespace Boxer.Images.Manifests;
 
-/// <summary>A manifest as a place gave it, with the digest that it was verified against or that it has.</summary>
-/// <param name="Content">Its bytes.</param>
-/// <param name="MediaType">What the place calls it.</param>
-/// <param name="Digest">Its digest.</param>
+/// <summary>A manifest as it was received.</summary>
+/// <param name="Content">The manifest's bytes.</param>
+/// <param name="MediaType">The media type that it was sent with; <see langword="null"/> if none.</param>
+/// <param name="Digest">The manifest's digest, verified if it was requested by digest.</param>
 internal sealed record FetchedManifest(byte[] Content, string? MediaType, ImageDigest Digest);

@@ -1,48 +1,50 @@
 namespace Boxer.Images.Manifests;
 
-/// <summary>Where the manifest and the blobs of one image are read from. Nothing that it gives is verified, unless it says so.</summary>
+/// <summary>The manifest and the blobs of one image in a repository or file. Content is not verified, unless a member says so.</summary>
 internal interface IImageContent : IDisposable
 {
-    /// <summary>Gets the manifest or index that was asked for, verified where a digest was named.</summary>
-    /// <param name="cancellationToken">Gives up.</param>
-    /// <exception cref="RegistryException">There is none, or it is not what was named.</exception>
+    /// <summary>Gets the manifest or index of the image, verified if the image is named by digest.</summary>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="RegistryException">There is none, or it has another digest.</exception>
     Task<FetchedManifest> GetManifestAsync(CancellationToken cancellationToken);
 
     /// <summary>Gets a manifest by its digest, verified.</summary>
     /// <param name="digest">The digest.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="RegistryException">There is none, or it has another digest.</exception>
     Task<FetchedManifest> GetManifestAsync(ImageDigest digest, CancellationToken cancellationToken);
 
     /// <summary>Name of the origin of the blobs, in one line: the address of a repository's registry, or <c>file</c>.</summary>
     string Origin { get; }
 
-    /// <summary>Asks the registry (HEAD) whether this repository has a blob. False for files of this host, which are read instead.</summary>
+    /// <summary>Asks the registry (HEAD) whether this repository has a blob. Files of this host give <see langword="false"/>, and are read instead.</summary>
     /// <param name="descriptor">The blob's descriptor.</param>
-    /// <param name="cancellationToken">Cancels the question.</param>
+    /// <param name="cancellationToken">Cancels the request.</param>
     Task<bool> HasBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken);
 
-    /// <summary>Opens a blob as it comes.</summary>
-    /// <param name="descriptor">Its descriptor.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <summary>Opens a blob. Its content is not verified.</summary>
+    /// <param name="descriptor">The blob's descriptor.</param>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="RegistryException">There is no such blob, or it could not be opened.</exception>
     Task<Stream> OpenBlobAsync(ImageDescriptor descriptor, CancellationToken cancellationToken);
 }
 
-/// <summary>What all places give in the same way.</summary>
+/// <summary>Extension methods of <see cref="IImageContent"/>.</summary>
 internal static class ImageContent
 {
     private const int MaxIndexDepth = 2;
 
-    /// <summary>The bytes that a config may have.</summary>
+    /// <summary>Maximum size of a config in bytes.</summary>
     public const int MaxConfigBytes = 8 * 1024 * 1024;
 
-    /// <summary>The bytes that a manifest or an index may have.</summary>
+    /// <summary>Maximum size of a manifest or an index in bytes.</summary>
     public const int MaxManifestBytes = 4 * 1024 * 1024;
 
-    /// <summary>Gets the manifest of the image for a platform, by way of the indexes that lead to it.</summary>
-    /// <param name="content">Where from.</param>
+    /// <summary>Gets the manifest of the image for a platform, through the indexes that lead to it.</summary>
+    /// <param name="content">The image.</param>
     /// <param name="platform">The platform.</param>
-    /// <param name="cancellationToken">Gives up.</param>
-    /// <exception cref="RegistryException">There is none, or it is malformed or not what was named.</exception>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="RegistryException">There is none, it is malformed, or it has another digest.</exception>
     public static async Task<(FetchedManifest Fetched, ImageManifest Manifest)> GetImageManifestAsync(
         this IImageContent content, ImagePlatform platform, CancellationToken cancellationToken)
     {
@@ -64,9 +66,10 @@ internal static class ImageContent
     }
 
     /// <summary>Gets a config, verified.</summary>
-    /// <param name="content">Where from.</param>
-    /// <param name="descriptor">Its descriptor.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="content">The image.</param>
+    /// <param name="descriptor">The config's descriptor.</param>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="RegistryException">There is none, it is too large, or it has another digest.</exception>
     public static async Task<byte[]> GetConfigAsync(this IImageContent content, ImageDescriptor descriptor, CancellationToken cancellationToken)
     {
         if (descriptor.Size > MaxConfigBytes)

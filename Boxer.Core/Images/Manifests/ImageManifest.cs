@@ -12,36 +12,36 @@ internal static class ImageMediaTypes
     public const string OciManifest = "application/vnd.oci.image.manifest.v1+json";
     public const string OciIndex = "application/vnd.oci.image.index.v1+json";
 
-    /// <summary>What a registry is asked for.</summary>
+    /// <summary>Media types that registries are asked for.</summary>
     public static readonly IReadOnlyList<string> AcceptedManifests = [OciIndex, DockerList, OciManifest, DockerManifest];
 
     public const string OciConfig = "application/vnd.oci.image.config.v1+json";
     public const string OciLayer = "application/vnd.oci.image.layer.v1.tar";
     private const string DockerLayer = "application/vnd.docker.image.rootfs.diff.tar";
 
-    /// <summary>What layers may be.</summary>
+    /// <summary>Media types of layers.</summary>
     public static readonly IReadOnlyList<string> Layers =
         [OciLayer, OciLayer + "+gzip", OciLayer + "+zstd", DockerLayer, DockerLayer + ".gzip", DockerLayer + ".zstd"];
 }
 
-/// <summary>What names a blob or a manifest.</summary>
-/// <param name="MediaType">What it is.</param>
-/// <param name="Digest">Its digest.</param>
-/// <param name="Size">Its size in bytes.</param>
+/// <summary>The description of a blob or a manifest (OCI image spec, descriptor.md).</summary>
+/// <param name="MediaType">Media type of the content.</param>
+/// <param name="Digest">Digest of the content.</param>
+/// <param name="Size">Size of the content in bytes.</param>
 internal sealed record ImageDescriptor(string MediaType, ImageDigest Digest, long Size);
 
 /// <summary>A layer of an image.</summary>
-/// <param name="Blob">The blob it comes as.</param>
-/// <param name="DiffId">The digest of the uncompressed archive.</param>
+/// <param name="Blob">The layer's blob.</param>
+/// <param name="DiffId">Digest of the uncompressed archive.</param>
 internal sealed record ImageLayer(ImageDescriptor Blob, ImageDigest DiffId);
 
-/// <summary>The platform that images are chosen for.</summary>
-/// <param name="Os">The operating system, <c>linux</c>.</param>
-/// <param name="Architecture">The architecture by Go's name.</param>
-/// <param name="Variant">The variant, or <see langword="null"/>.</param>
+/// <summary>A platform that images are chosen for.</summary>
+/// <param name="Os">Operating system, <c>linux</c>.</param>
+/// <param name="Architecture">Architecture, by Go's name.</param>
+/// <param name="Variant">Variant of the architecture; <see langword="null"/> if none.</param>
 internal sealed record ImagePlatform(string Os, string Architecture, string? Variant)
 {
-    /// <summary>This machine's.</summary>
+    /// <summary>The platform of this machine.</summary>
     public static ImagePlatform Current { get; } = RuntimeInformation.OSArchitecture switch
     {
         System.Runtime.InteropServices.Architecture.X64 => new("linux", "amd64", null),
@@ -49,14 +49,14 @@ internal sealed record ImagePlatform(string Os, string Architecture, string? Var
         System.Runtime.InteropServices.Architecture other => new("linux", other.ToString().ToLowerInvariant(), null),
     };
 
-    /// <summary>The one that options name, or this machine's.</summary>
-    /// <param name="platform">os/architecture or os/architecture/variant; <see langword="null"/>: that of this machine.</param>
-    /// <exception cref="ArgumentException">The text is no platform.</exception>
+    /// <summary>Parses the platform of options.</summary>
+    /// <param name="platform"><c>linux/architecture</c> or <c>linux/architecture/variant</c>; <see langword="null"/>: the platform of this machine.</param>
+    /// <exception cref="ArgumentException">The text is not a platform.</exception>
     public static ImagePlatform ParseOrCurrent(string? platform) => platform is null ? Current : Parse(platform);
 
     /// <summary>Parses <c>linux/architecture</c> or <c>linux/architecture/variant</c>.</summary>
     /// <param name="text">The text.</param>
-    /// <exception cref="ArgumentException">The text is no platform.</exception>
+    /// <exception cref="ArgumentException">The text is not a platform.</exception>
     public static ImagePlatform Parse(string text) => text.Split('/') switch
     {
         ["linux", { Length: > 0 } architecture] => new("linux", architecture, null),
@@ -68,11 +68,11 @@ internal sealed record ImagePlatform(string Os, string Architecture, string? Var
     public override string ToString() => $"{Os}/{Architecture}{(Variant is null ? "" : "/" + Variant)}";
 }
 
-/// <summary>Reads manifests, indexes and configs. Everything in them is untrusted.</summary>
+/// <summary>The manifest of an image. Reads manifests, indexes and configs, which are untrusted.</summary>
 internal sealed class ImageManifest
 {
     /// <summary>
-    /// Docker builds and pulls no image of more layers; so many lower directories also fit the page of options that mount(2) takes.
+    /// Maximum number of layers, as in Docker. This many lower directories also fit the page of options of mount(2).
     /// </summary>
     public const int MaxLayers = 127;
 
@@ -84,19 +84,19 @@ internal sealed class ImageManifest
         _layers = layers;
     }
 
-    /// <summary>The config.</summary>
+    /// <summary>Descriptor of the config.</summary>
     public ImageDescriptor Config { get; }
 
     /// <summary>Sum of the sizes of the layers' blobs in bytes.</summary>
     public long LayerBytes => _layers.Sum(layer => layer.Size);
 
-    /// <summary>Reads a manifest, or chooses from an index.</summary>
-    /// <param name="content">The bytes.</param>
-    /// <param name="contentType">What the place calls them, if that is known.</param>
-    /// <param name="platform">The platform that is wanted.</param>
-    /// <param name="chosen">The manifest to get next, if this is an index.</param>
-    /// <returns>The manifest; <see langword="null"/> if this is an index.</returns>
-    /// <exception cref="RegistryException">The content is malformed, not supported, or has nothing for the platform.</exception>
+    /// <summary>Reads a manifest, or chooses a manifest from an index.</summary>
+    /// <param name="content">The bytes of the manifest or index.</param>
+    /// <param name="contentType">The media type that they were sent with; <see langword="null"/> if none.</param>
+    /// <param name="platform">The platform.</param>
+    /// <param name="chosen">For an index, the chosen manifest.</param>
+    /// <returns>The manifest; <see langword="null"/> for an index.</returns>
+    /// <exception cref="RegistryException">The content is malformed, not supported, or has no image for the platform.</exception>
     public static ImageManifest? Read(ReadOnlySpan<byte> content, string? contentType, ImagePlatform platform, out ImageDescriptor? chosen)
     {
         chosen = null;
@@ -107,7 +107,7 @@ internal sealed class ImageManifest
         }
         catch (JsonException fault)
         {
-            throw Fault($"the manifest is malformed at {RegistryJson.Place(fault)}");
+            throw Fault($"the manifest is malformed at {RegistryJson.Position(fault)}");
         }
 
         if (json.SchemaVersion == 1 || json.FsLayers is not null)
@@ -115,7 +115,7 @@ internal sealed class ImageManifest
             throw Fault("the image has a Docker schema 1 manifest, which carries no layer digests that can be trusted; push it again with a current tool");
         }
 
-        // The document says itself what it is; where it does not, its content must leave no doubt (OCI security advisory GHSA-77vh-xpmg-72qh).
+        // The document names its own media type, or its content is unambiguous (OCI security advisory GHSA-77vh-xpmg-72qh).
         bool isIndex = json.Manifests is not null;
         if (isIndex == (json.Layers is not null || json.Config is not null))
         {
@@ -143,11 +143,11 @@ internal sealed class ImageManifest
         return ReadImage(json);
     }
 
-    /// <summary>Reads the config and joins it with the manifest.</summary>
+    /// <summary>Reads the config, and joins its diff ids with the layers of the manifest.</summary>
     /// <param name="content">The bytes of the config.</param>
-    /// <param name="platform">The platform that is wanted; <see langword="null"/> for any.</param>
-    /// <param name="layers">The layers, from the lowest up.</param>
-    /// <exception cref="RegistryException">The config is malformed, or of another platform.</exception>
+    /// <param name="platform">The platform; <see langword="null"/>: any.</param>
+    /// <param name="layers">The layers, from the bottom up.</param>
+    /// <exception cref="RegistryException">The config is malformed, or for another platform.</exception>
     public ImageConfig ReadConfig(ReadOnlySpan<byte> content, ImagePlatform? platform, out IReadOnlyList<ImageLayer> layers)
     {
         ConfigJson json;
@@ -157,7 +157,7 @@ internal sealed class ImageManifest
         }
         catch (JsonException fault)
         {
-            throw Fault($"the image's config is malformed at {RegistryJson.Place(fault)}");
+            throw Fault($"the image's config is malformed at {RegistryJson.Position(fault)}");
         }
 
         if (platform is not null
@@ -177,7 +177,7 @@ internal sealed class ImageManifest
         layers = [.. _layers.Zip(diffIds, (layer, text) => new ImageLayer(layer, ReadDigest(text)))];
         return new()
         {
-            // A name without value unsets a variable for tools that build on the image; there is nothing to unset here.
+            // For build tools, a name without a value unsets a variable. Here it has no effect.
             Env = [.. (json.Config?.Env ?? []).Where(line => line is not null && line.IndexOf('=', StringComparison.Ordinal) > 0).Select(line => NoNul(line!, "Env"))],
             WorkingDir = ReadWorkingDir(json.Config?.WorkingDir ?? ""),
             User = NoNul(json.Config?.User ?? "", "User"),
@@ -187,12 +187,12 @@ internal sealed class ImageManifest
         };
     }
 
-    // The image alone is at fault: clients may know why.
+    // These faults are about the image only, so clients may see them.
     private static RegistryException Fault(string message, RegistryFaultKind kind = RegistryFaultKind.Failed) => new RegistryException(message, kind).AsPublic();
 
     private static ImageDescriptor Choose(List<DescriptorJson?> manifests, ImagePlatform platform)
     {
-        // Attestations are listed beside the images that they are about, with a platform that does not exist.
+        // Attestations are listed beside their images, with a platform that does not exist.
         DescriptorJson[] images = [.. manifests.OfType<DescriptorJson>().Where(entry =>
             entry.Annotations?.ContainsKey("vnd.docker.reference.type") != true
             && entry.MediaType is null or ImageMediaTypes.OciManifest or ImageMediaTypes.DockerManifest or ImageMediaTypes.OciIndex or ImageMediaTypes.DockerList)];
@@ -229,13 +229,13 @@ internal sealed class ImageManifest
         return new(config, [.. layers.Select(layer =>
         {
             ImageDescriptor blob = ReadDescriptor(layer);
-            RefuseUnlessLayer(blob.MediaType);
+            RequireLayer(blob.MediaType);
             return blob;
         })]);
     }
 
-    // How a layer is compressed is seen at its content, as Docker and containerd do: tools call all of them gzip.
-    private static void RefuseUnlessLayer(string mediaType)
+    // The content of a layer tells its compression, as in Docker and containerd: some tools call every layer gzip.
+    private static void RequireLayer(string mediaType)
     {
         if (mediaType.Contains("foreign", StringComparison.Ordinal) || mediaType.Contains("nondistributable", StringComparison.Ordinal))
         {
@@ -248,7 +248,7 @@ internal sealed class ImageManifest
         }
     }
 
-    // Beyond any disk, and small enough to be added up.
+    // Beyond any disk, and sums of such sizes do not overflow.
     private const long MaxBlobBytes = 1L << 50;
 
     private static ImageDescriptor ReadDescriptor(DescriptorJson? json) =>
@@ -259,7 +259,7 @@ internal sealed class ImageManifest
     private static ImageDigest ReadDigest(string? text) =>
         ImageDigest.TryParse(text, out ImageDigest digest) ? digest : throw Fault($"the image names a malformed digest: {UntrustedText.Show(text ?? "")}");
 
-    // A relative directory is below the root, as Docker has it; dots are taken out of the text, as in a path that is opened by nobody yet.
+    // A relative directory is below the root, as in Docker. Dots are resolved in the text only; no file is looked up.
     private static string ReadWorkingDir(string text)
     {
         if (text.Length == 0)

@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 
 namespace Boxer.Images.Manifests;
 
-/// <summary>An image manifest or index, Docker's or OCI's.</summary>
+/// <summary>An image manifest or index of Docker or OCI.</summary>
 internal sealed record ManifestJson
 {
     public int SchemaVersion { get; init; }
@@ -19,7 +19,7 @@ internal sealed record ManifestJson
     public JsonElement? FsLayers { get; init; }
 }
 
-/// <summary>OCI image spec, descriptor.md.</summary>
+/// <summary>A descriptor (OCI image spec, descriptor.md).</summary>
 internal sealed record DescriptorJson
 {
     public string? MediaType { get; init; }
@@ -33,7 +33,7 @@ internal sealed record DescriptorJson
     public Dictionary<string, string?>? Annotations { get; init; }
 }
 
-/// <summary>OCI image spec, image-index.md, platform.</summary>
+/// <summary>The platform of an image in an index (OCI image spec, image-index.md).</summary>
 internal sealed record PlatformJson
 {
     public string? Os { get; init; }
@@ -43,7 +43,7 @@ internal sealed record PlatformJson
     public string? Variant { get; init; }
 }
 
-/// <summary>OCI image spec, config.md.</summary>
+/// <summary>The config of an image (OCI image spec, config.md).</summary>
 internal sealed record ConfigJson
 {
     public string? Os { get; init; }
@@ -56,7 +56,7 @@ internal sealed record ConfigJson
     public RootFilesJson? RootFiles { get; init; }
 }
 
-/// <summary>The part of a config that is about processes.</summary>
+/// <summary>The part of a config about processes.</summary>
 internal sealed record ProcessJson
 {
     [JsonPropertyName("Env")]
@@ -78,7 +78,7 @@ internal sealed record ProcessJson
     public string? StopSignal { get; init; }
 }
 
-/// <summary>The part of a config that names the layers as they are unpacked.</summary>
+/// <summary>The part of a config with the digests of the uncompressed layers.</summary>
 internal sealed record RootFilesJson
 {
     public string? Type { get; init; }
@@ -87,7 +87,7 @@ internal sealed record RootFilesJson
     public List<string?>? DiffIds { get; init; }
 }
 
-/// <summary>One image in the manifest.json of an archive that <c>docker save</c> wrote.</summary>
+/// <summary>An image in the manifest.json of an archive of <c>docker save</c>.</summary>
 internal sealed record DockerArchiveJson
 {
     [JsonPropertyName("Config")]
@@ -100,7 +100,7 @@ internal sealed record DockerArchiveJson
     public List<string?>? Layers { get; init; }
 }
 
-/// <summary>What a token service answers.</summary>
+/// <summary>The response of a token service.</summary>
 internal sealed record TokenJson
 {
     public string? Token { get; init; }
@@ -109,19 +109,19 @@ internal sealed record TokenJson
     public string? AccessToken { get; init; }
 }
 
-/// <summary>What a registry says when it refuses (OCI distribution spec, error codes).</summary>
+/// <summary>The body of a registry's error response (OCI distribution spec, error codes).</summary>
 internal sealed record ErrorsJson
 {
     public List<ErrorJson?>? Errors { get; init; }
 }
 
-/// <summary>One error.</summary>
+/// <summary>An error in <see cref="ErrorsJson"/>.</summary>
 internal sealed record ErrorJson
 {
     public string? Code { get; init; }
 }
 
-/// <summary>Which image a reference was resolved to, as the store keeps it.</summary>
+/// <summary>The image that a reference was resolved to, as a store keeps it.</summary>
 internal sealed record StoredReferenceJson
 {
     public string? Reference { get; init; }
@@ -130,7 +130,7 @@ internal sealed record StoredReferenceJson
 }
 
 /// <summary>
-/// Readers and writers. A property that is there twice, also in another case, is refused: two readers could see different images.
+/// Readers and writers of JSON. Duplicate properties, also in another case, are rejected: two readers could see different images.
 /// </summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, PropertyNameCaseInsensitive = true, AllowDuplicateProperties = false, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(ManifestJson))]
@@ -141,7 +141,7 @@ internal sealed record StoredReferenceJson
 [JsonSerializable(typeof(StoredReferenceJson))]
 internal sealed partial class RegistryJson : JsonSerializerContext
 {
-    /// <summary>Where a document is wrong. The reader's own message quotes it, whatever and however much is in it.</summary>
-    /// <param name="fault">What the reader said.</param>
-    public static string Place(JsonException fault) => $"line {fault.LineNumber + 1}, byte {fault.BytePositionInLine + 1}";
+    /// <summary>Gets the position of a fault in a document, for messages. The reader's own message is not used: it quotes the document at any length.</summary>
+    /// <param name="fault">The fault.</param>
+    public static string Position(JsonException fault) => $"line {fault.LineNumber + 1}, byte {fault.BytePositionInLine + 1}";
 }

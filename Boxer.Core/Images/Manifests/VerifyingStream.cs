@@ -4,22 +4,22 @@ using Boxer.Common;
 namespace Boxer.Images.Manifests;
 
 /// <summary>
-/// Checks the size and the digest of what is read through it. What was read may be trusted only after
-/// <see cref="CompleteAsync"/> returned.
+/// Verifies the size and the digest of the content that is read through it. Content can be trusted only once its end was read, or
+/// <see cref="CompleteAsync"/> has returned.
 /// </summary>
-/// <param name="inner">Where it is read from; not disposed.</param>
-/// <param name="expected">The digest it must have.</param>
-/// <param name="size">How long it must be; <see langword="null"/> if that is not known.</param>
-/// <param name="what">What it is, for messages.</param>
-/// <param name="counted">Told of bytes as they are read; may throw.</param>
-internal sealed class VerifyingStream(Stream inner, ImageDigest expected, long? size, string what, Action<int>? counted = null) : ForwardStream
+/// <param name="inner">The content; not disposed.</param>
+/// <param name="expected">Expected digest.</param>
+/// <param name="size">Expected size in bytes; <see langword="null"/> if unknown.</param>
+/// <param name="what">Name of the content, for messages.</param>
+/// <param name="onRead">Called with the number of bytes of each read; may throw.</param>
+internal sealed class VerifyingStream(Stream inner, ImageDigest expected, long? size, string what, Action<int>? onRead = null) : ForwardStream
 {
     private readonly IncrementalHash _hash = expected.NewHash();
     private long _length;
     private bool _ended;
 
     /// <inheritdoc/>
-    /// <exception cref="RegistryException">The content is not what was named.</exception>
+    /// <exception cref="RegistryException">The content has another size or digest.</exception>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         if (_ended || buffer.Length == 0)
@@ -41,14 +41,14 @@ internal sealed class VerifyingStream(Stream inner, ImageDigest expected, long? 
             throw new RegistryException($"{what} is longer than the {size} bytes that its manifest names").AsPublic();
         }
 
-        counted?.Invoke(length);
+        onRead?.Invoke(length);
         _hash.AppendData(buffer.Span[..length]);
         return length;
     }
 
-    /// <summary>Reads what is left, up to the end, and verifies all of it.</summary>
-    /// <param name="cancellationToken">Gives up.</param>
-    /// <exception cref="RegistryException">The content is not what was named.</exception>
+    /// <summary>Reads the rest of the content, and verifies all of it.</summary>
+    /// <param name="cancellationToken">Cancels the read; the content remains unverified.</param>
+    /// <exception cref="RegistryException">The content has another size or digest.</exception>
     public async Task CompleteAsync(CancellationToken cancellationToken)
     {
         var buffer = new byte[32 * 1024];
@@ -72,7 +72,7 @@ internal sealed class VerifyingStream(Stream inner, ImageDigest expected, long? 
     {
         if (_length < size)
         {
-            // A connection that was cut looks like this too.
+            // An interrupted connection looks the same.
             throw new RegistryException($"{what} ended after {_length} of {size} bytes", RegistryFaultKind.Transient);
         }
 

@@ -3,9 +3,9 @@ using System.Text;
 
 namespace Boxer.Images.Registry;
 
-/// <summary>What a WWW-Authenticate header asks for (RFC 9110, 11.6.1; distribution's token specification).</summary>
+/// <summary>A challenge of a WWW-Authenticate header (RFC 9110, 11.6.1; distribution's token specification).</summary>
 /// <param name="Scheme">The scheme in lower case.</param>
-/// <param name="Parameters">Its parameters.</param>
+/// <param name="Parameters">Its parameters, by name in any case.</param>
 internal sealed record AuthChallenge(string Scheme, IReadOnlyDictionary<string, string> Parameters)
 {
     /// <summary>Reads the challenges of a response.</summary>

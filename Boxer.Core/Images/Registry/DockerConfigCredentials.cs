@@ -10,9 +10,9 @@ using Boxer.Processes;
 namespace Boxer.Images.Registry;
 
 /// <summary>
-/// Credentials that <c>docker login</c>, <c>podman login</c> and <c>skopeo login</c> keep: passwords and identity tokens in the file
-/// itself, or in the credential helpers that it names (Docker's documentation of <c>docker login</c>, "Credential stores" and
-/// "Credential helpers"). The file is read at each pull, so that what changes in it counts from then on.
+/// Reads the credentials of <c>docker login</c>, <c>podman login</c> and <c>skopeo login</c>: passwords and identity tokens in Docker's config.json,
+/// or in the credential helpers that it names (Docker's documentation of <c>docker login</c>, "Credential stores" and "Credential helpers"). The
+/// file is read at each pull, so changes take effect at the next pull.
 /// </summary>
 [SupportedOSPlatform("linux")]
 public sealed class DockerConfigCredentials : IRegistryCredentials
@@ -22,15 +22,15 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
     private static readonly TimeSpan HelperTimeout = TimeSpan.FromSeconds(30);
     private readonly string _path;
 
-    /// <summary>Reads credentials from a file.</summary>
-    /// <param name="path">The file. Where it is missing all registries are asked as anybody.</param>
+    /// <summary>Creates a source of the credentials in a file.</summary>
+    /// <param name="path">Path of the file. If it is missing, access is anonymous.</param>
     public DockerConfigCredentials(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         _path = path;
     }
 
-    /// <summary>Where Docker keeps the file: <c>$DOCKER_CONFIG/config.json</c>, else <c>~/.docker/config.json</c>.</summary>
+    /// <summary>Path of Docker's own file: <c>$DOCKER_CONFIG/config.json</c>, or <c>~/.docker/config.json</c> if the variable is not set.</summary>
     public static string DefaultPath { get; } = Path.Combine(
         Environment.GetEnvironmentVariable("DOCKER_CONFIG") is { Length: > 0 } directory
             ? directory
@@ -61,7 +61,7 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
             return stored;
         }
 
-        // Old versions wrote URLs. Another path is a part of a registry, whose credential is not the registry's (containers-auth.json(5)).
+        // Old versions wrote URLs. An entry with another path is for a part of a registry, and not for the registry (containers-auth.json(5)).
         return (names.Select(name => config.Entries?.GetValueOrDefault(name)).FirstOrDefault(entry => entry is not null)
             ?? (config.Entries ?? []).FirstOrDefault(entry => names.Contains(HostOf(entry.Key), StringComparer.OrdinalIgnoreCase)).Value) is { } found ? Read(found, registry) : null;
     }
@@ -89,7 +89,7 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
         }
         catch (JsonException fault)
         {
-            throw new InvalidDataException($"{_path} is malformed at {RegistryJson.Place(fault)}", fault);
+            throw new InvalidDataException($"{_path} is malformed at {RegistryJson.Position(fault)}", fault);
         }
         catch (Exception fault) when (fault is IOException or UnauthorizedAccessException)
         {
@@ -120,7 +120,7 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
         }
         catch (FormatException)
         {
-            // As a missing colon.
+            // Handled as a missing colon.
         }
 
         throw new InvalidDataException($"{_path}: the entry of {registry} is no user name and password; log in again");
@@ -149,7 +149,7 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
 
         if (result.ExitCode != 0)
         {
-            // The one message that the protocol fixes.
+            // The only message that the protocol defines.
             return result.Stdout.Contains("credentials not found", StringComparison.OrdinalIgnoreCase)
                 ? null
                 : throw new InvalidDataException($"{name} failed for {server}: {UntrustedText.Show((result.Stdout + result.Stderr).Trim())}");
@@ -168,7 +168,7 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
         }
     }
 
-    // A helper is the operator's own program, and finds its own secrets by the environment (HOME, AWS_PROFILE and the like).
+    // A helper is the operator's own program, and finds its secrets through the environment (HOME, AWS_PROFILE and the like).
     private static List<string> HelperEnvironment()
     {
         var environment = new List<string>();
@@ -181,7 +181,7 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
     }
 }
 
-/// <summary>The part of Docker's config.json that is about credentials.</summary>
+/// <summary>The part of Docker's config.json about credentials.</summary>
 internal sealed record DockerConfigJson
 {
     [JsonPropertyName("auths")]
@@ -194,7 +194,7 @@ internal sealed record DockerConfigJson
     public string? CredentialStore { get; init; }
 }
 
-/// <summary>What is kept of one registry.</summary>
+/// <summary>The credentials of one registry.</summary>
 internal sealed record DockerEntryJson
 {
     [JsonPropertyName("auth")]
@@ -204,7 +204,7 @@ internal sealed record DockerEntryJson
     public string? IdentityToken { get; init; }
 }
 
-/// <summary>What a credential helper answers.</summary>
+/// <summary>The output of a credential helper.</summary>
 internal sealed record HelperAnswerJson
 {
     [JsonPropertyName("Username")]
@@ -214,7 +214,7 @@ internal sealed record HelperAnswerJson
     public string? Secret { get; init; }
 }
 
-/// <summary>Readers.</summary>
+/// <summary>Readers of JSON.</summary>
 [JsonSerializable(typeof(DockerConfigJson))]
 [JsonSerializable(typeof(HelperAnswerJson))]
 internal sealed partial class DockerConfigContext : JsonSerializerContext;

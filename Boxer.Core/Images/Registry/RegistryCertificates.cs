@@ -4,15 +4,19 @@ using System.Security.Cryptography.X509Certificates;
 
 namespace Boxer.Images.Registry;
 
-/// <summary>Whose certificates are believed, registry by registry: this machine's authorities, a registry's own ones in their place, or anybody.</summary>
+/// <summary>
+/// Decides which server certificates are trusted: those of this machine's authorities, those of a registry's own authorities instead, or any
+/// certificate of an insecure registry.
+/// </summary>
 internal sealed class RegistryCertificates : IDisposable
 {
     private readonly Dictionary<string, X509Certificate2Collection> _authorities = new(StringComparer.OrdinalIgnoreCase);
     private readonly HashSet<string> _insecure = new(StringComparer.OrdinalIgnoreCase);
 
-    /// <summary>Reads the authorities.</summary>
+    /// <summary>Reads the certificates of the authorities.</summary>
     /// <param name="registries">
-    /// The registries. Authorities of a <c>host</c> are for all its ports that have none of their own; a <c>host</c> that is insecure is so at port 443.
+    /// The registries. Authorities of a <c>host</c> apply to all its ports without authorities of their own. An insecure <c>host</c> is insecure at port
+    /// 443 only.
     /// </param>
     /// <exception cref="ArgumentException">A file cannot be read; all faults are in the message.</exception>
     public RegistryCertificates(IReadOnlyList<RegistryOptions> registries)
@@ -53,9 +57,9 @@ internal sealed class RegistryCertificates : IDisposable
         }
     }
 
-    /// <summary>How the certificate of a server is looked at.</summary>
+    /// <summary>Gets the validation of a server's certificate.</summary>
     /// <param name="target">The server.</param>
-    /// <returns><see langword="null"/> for as this machine does it.</returns>
+    /// <returns>The validation; <see langword="null"/>: that of this machine.</returns>
     public RemoteCertificateValidationCallback? ValidationFor(Uri target)
     {
         string host = target.IdnHost.Contains(':', StringComparison.Ordinal) ? $"[{target.IdnHost.Trim('[', ']')}]" : target.IdnHost;

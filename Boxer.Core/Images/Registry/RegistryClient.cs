@@ -5,32 +5,33 @@ using Boxer.Images.Manifests;
 namespace Boxer.Images.Registry;
 
 /// <summary>
-/// A client of registries (OCI distribution specification) that keeps nothing: manifests and blobs, from the places that its options name, each
-/// verified against its digest. What fails for now is tried again, and a blob goes on where it broke off. Safe for concurrent use.
+/// A client of registries (OCI distribution specification) that stores nothing. It gets manifests and blobs from the registries and mirrors of its
+/// options, and verifies their digests. Transient failures are retried, and an interrupted download of a blob resumes where it stopped. Safe for
+/// concurrent use.
 /// </summary>
 public sealed class RegistryClient : IDisposable
 {
-    private readonly RegistryEndpoints _places;
+    private readonly RegistryEndpoints _endpoints;
     private readonly RegistryHttp _http;
     private readonly ImagePlatform _platform;
 
-    /// <summary>Makes a client.</summary>
-    /// <param name="options">Its options.</param>
-    /// <exception cref="ArgumentException">An option cannot be honoured; the message names it and says what to do.</exception>
+    /// <summary>Creates a client.</summary>
+    /// <param name="options">Options of the client.</param>
+    /// <exception cref="ArgumentException">An option is invalid; the message names it and the remedy.</exception>
     public RegistryClient(RegistryClientOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
         _platform = ImagePlatform.ParseOrCurrent(options.Platform);
-        _places = new([.. options.Registries], options.AllowedRegistries);
-        _http = new(_places, options);
+        _endpoints = new([.. options.Registries], options.AllowedRegistries);
+        _http = new(_endpoints, options);
     }
 
-    /// <summary>Gets what a reference names, an image or an index, as the registry has it. By tag, it says what the tag means now.</summary>
+    /// <summary>Gets the manifest or index that a reference names, as the registry has it. Resolves a tag to its present digest.</summary>
     /// <param name="reference">The reference.</param>
-    /// <param name="cancellationToken">Gives up.</param>
-    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
-    /// <exception cref="ImageNotFoundException">No place has it.</exception>
-    /// <exception cref="ImagePullException">It could not be had.</exception>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed.</exception>
+    /// <exception cref="ImageNotFoundException">No registry or mirror has the image.</exception>
+    /// <exception cref="ImagePullException">The manifest could not be fetched.</exception>
     public Task<RegistryManifest> GetManifestAsync(ImageReference reference, CancellationToken cancellationToken = default) =>
         AskAsync(reference, async repository =>
         {
@@ -43,10 +44,10 @@ public sealed class RegistryClient : IDisposable
 
     /// <summary>Gets the image that a reference means for the platform of the options, with its config.</summary>
     /// <param name="reference">The reference.</param>
-    /// <param name="cancellationToken">Gives up.</param>
-    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
-    /// <exception cref="ImageNotFoundException">No place has it, for this platform.</exception>
-    /// <exception cref="ImagePullException">It could not be had, or is not an image that can be used.</exception>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed.</exception>
+    /// <exception cref="ImageNotFoundException">No registry or mirror has the image for this platform.</exception>
+    /// <exception cref="ImagePullException">The image could not be fetched, is malformed, or is not supported.</exception>
     public Task<RegistryImage> GetImageAsync(ImageReference reference, CancellationToken cancellationToken = default) =>
         AskAsync(reference, async repository =>
         {
@@ -62,19 +63,19 @@ public sealed class RegistryClient : IDisposable
             }
         });
 
-    /// <summary>Opens a blob as it is in the registry: a layer compressed as it was pushed, a config.</summary>
-    /// <param name="reference">An image of its repository.</param>
-    /// <param name="digest">Its digest, <c>sha256:...</c>.</param>
-    /// <param name="size">Its size in bytes.</param>
-    /// <param name="cancellationToken">Gives up opening it.</param>
+    /// <summary>Opens a blob as it is in the registry: a config, or a layer with the compression that it was pushed with.</summary>
+    /// <param name="reference">Any image of the blob's repository.</param>
+    /// <param name="digest">Digest of the blob, <c>sha256:...</c>.</param>
+    /// <param name="size">Size of the blob in bytes.</param>
+    /// <param name="cancellationToken">Cancels opening the blob.</param>
     /// <returns>
-    /// A stream that is read forwards and asynchronously. Its end comes only where digest and size are right: trust nothing of it before. Reading
-    /// throws <see cref="ImagePullException"/> where they are not, or where the registry does not give all.
+    /// A forward-only stream with asynchronous reads. Do not trust its content before its end: the digest and size are verified there. A read throws
+    /// <see cref="ImagePullException"/> if they are wrong, or if the registry does not deliver the whole blob.
     /// </returns>
-    /// <exception cref="ArgumentException">The digest is malformed, or the size negative.</exception>
-    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
-    /// <exception cref="ImageNotFoundException">No place shows the repository.</exception>
-    /// <exception cref="ImagePullException">It could not be had.</exception>
+    /// <exception cref="ArgumentException">The digest is malformed, or the size is negative.</exception>
+    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed.</exception>
+    /// <exception cref="ImageNotFoundException">No registry or mirror shows the repository.</exception>
+    /// <exception cref="ImagePullException">The blob could not be opened.</exception>
     public Task<Stream> OpenBlobAsync(ImageReference reference, string digest, long size, CancellationToken cancellationToken = default)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(size);
@@ -82,19 +83,19 @@ public sealed class RegistryClient : IDisposable
         return OpenAsync(reference, descriptor, body => Task.FromResult<Stream>(new VerifyingStream(body, descriptor.Digest, size, $"blob {descriptor.Digest}")), cancellationToken);
     }
 
-    /// <summary>Opens a layer as the tar archive that it is, for an <see cref="ILayerExtractor"/>.</summary>
-    /// <param name="reference">An image of its repository.</param>
+    /// <summary>Opens a layer as an uncompressed tar archive, for an <see cref="ILayerExtractor"/>.</summary>
+    /// <param name="reference">Any image of the layer's repository.</param>
     /// <param name="layer">The layer.</param>
-    /// <param name="cancellationToken">Gives up opening it.</param>
+    /// <param name="cancellationToken">Cancels opening the layer.</param>
     /// <returns>
-    /// A stream that is read forwards and asynchronously. Its end comes only where the digests of the blob and of the archive are right; an
-    /// <see cref="ILayerExtractor"/> reads up to there. How much it unpacks to is not bounded, and reading takes up to 128 MiB for a zstd window. It throws
-    /// <see cref="ImagePullException"/> where they are not, or where the registry does not give all.
+    /// A forward-only stream with asynchronous reads. The digests of the blob and of the archive are verified at its end, which an
+    /// <see cref="ILayerExtractor"/> reads. A read throws <see cref="ImagePullException"/> if they are wrong, or if the registry does not deliver the
+    /// whole layer. The length of the archive is not limited. Reading takes up to 128 MiB of memory for a zstd window.
     /// </returns>
-    /// <exception cref="ArgumentException">A digest is malformed, or the size negative.</exception>
-    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed here.</exception>
-    /// <exception cref="ImageNotFoundException">No place shows the repository.</exception>
-    /// <exception cref="ImagePullException">It could not be had.</exception>
+    /// <exception cref="ArgumentException">A digest is malformed, or the size is negative.</exception>
+    /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed.</exception>
+    /// <exception cref="ImageNotFoundException">No registry or mirror shows the repository.</exception>
+    /// <exception cref="ImagePullException">The layer could not be opened.</exception>
     public Task<Stream> OpenLayerAsync(ImageReference reference, RegistryLayer layer, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(layer);
@@ -105,13 +106,13 @@ public sealed class RegistryClient : IDisposable
             reference, wanted.Blob, async body => await LayerStream.OpenAsync(body, wanted, null, null, null, cancellationToken).ConfigureAwait(false), cancellationToken);
     }
 
-    /// <summary>Ends this client. Streams that it opened are read to their ends, but do not go on where they break off.</summary>
+    /// <summary>Disposes the client. Streams that it has opened can be read further, but an interrupted download is not resumed.</summary>
     public void Dispose() => _http.Dispose();
 
     private async Task<T> AskAsync<T>(ImageReference reference, Func<RegistryRepository, Task<T>> ask)
     {
         ArgumentNullException.ThrowIfNull(reference);
-        return await _http.AskAsync(reference, _places.For(reference), (repository, _) => ask(repository)).ConfigureAwait(false);
+        return await _http.AskAsync(reference, _endpoints.For(reference), (repository, _) => ask(repository)).ConfigureAwait(false);
     }
 
     private Task<Stream> OpenAsync(ImageReference reference, ImageDescriptor blob, Func<Stream, Task<Stream>> read, CancellationToken cancellationToken) =>
@@ -135,7 +136,7 @@ public sealed class RegistryClient : IDisposable
         ? digest
         : throw new ArgumentException($"\"{UntrustedText.Show(text ?? "")}\" is not a digest; give it as the registry does, such as sha256: and 64 digits.", parameter);
 
-    /// <summary>Content with its faults as those that the client throws.</summary>
+    /// <summary>Content whose faults are those of the client.</summary>
     private sealed class RegistryContentStream(ImageReference reference, RegistryRepository repository, Stream body, Stream content) : ForwardStream
     {
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
@@ -164,21 +165,21 @@ public sealed class RegistryClient : IDisposable
     }
 }
 
-/// <summary>A manifest as a registry has it.</summary>
-/// <param name="Digest">Its digest, <c>sha256:...</c>: verified.</param>
-/// <param name="MediaType">What the registry says it is, <c>application/vnd.oci.image.index.v1+json</c> or another; empty where it says nothing.</param>
-/// <param name="Content">Its bytes. Untrusted.</param>
+/// <summary>A manifest or index in a registry.</summary>
+/// <param name="Digest">Verified digest, <c>sha256:...</c>.</param>
+/// <param name="MediaType">Media type that the registry names, for example <c>application/vnd.oci.image.index.v1+json</c>; empty if it names none.</param>
+/// <param name="Content">The manifest's bytes. Untrusted.</param>
 public sealed record RegistryManifest(string Digest, string MediaType, ReadOnlyMemory<byte> Content);
 
-/// <summary>An image as a registry has it.</summary>
-/// <param name="Digest">The digest of its manifest, <c>sha256:...</c>.</param>
-/// <param name="Config">What it says about its processes. Untrusted.</param>
-/// <param name="Layers">Its layers, from the lowest up.</param>
+/// <summary>An image in a registry.</summary>
+/// <param name="Digest">Digest of its manifest, <c>sha256:...</c>.</param>
+/// <param name="Config">Settings of its processes. Untrusted.</param>
+/// <param name="Layers">Its layers, from the bottom up.</param>
 public sealed record RegistryImage(string Digest, ImageConfig Config, IReadOnlyList<RegistryLayer> Layers);
 
-/// <summary>A layer as a registry has it.</summary>
-/// <param name="Digest">The digest of its blob.</param>
-/// <param name="Size">The bytes of its blob.</param>
-/// <param name="MediaType">The media type of its blob; how it is compressed is seen at its content.</param>
-/// <param name="DiffId">The digest of its uncompressed archive.</param>
+/// <summary>A layer in a registry.</summary>
+/// <param name="Digest">Digest of its blob.</param>
+/// <param name="Size">Size of its blob in bytes.</param>
+/// <param name="MediaType">Media type of its blob. The content tells the compression, whatever the media type is.</param>
+/// <param name="DiffId">Digest of its uncompressed archive.</param>
 public sealed record RegistryLayer(string Digest, long Size, string MediaType, string DiffId);

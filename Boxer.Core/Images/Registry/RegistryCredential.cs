@@ -1,6 +1,6 @@
 namespace Boxer.Images.Registry;
 
-/// <summary>Who a registry knows this process as. Not a record: its text would show the secret.</summary>
+/// <summary>A credential of a registry. Not a record, so that its text does not show the secret.</summary>
 public sealed class RegistryCredential
 {
     private RegistryCredential(string? userName, string secret)
@@ -15,10 +15,10 @@ public sealed class RegistryCredential
     /// <summary>The password or the identity token.</summary>
     internal string Secret { get; }
 
-    /// <summary>A user name with a password or an access token (RFC 7617).</summary>
-    /// <param name="userName">The user name; without a colon.</param>
+    /// <summary>Creates a credential of a user name with a password or an access token (RFC 7617).</summary>
+    /// <param name="userName">The user name, without a colon.</param>
     /// <param name="password">The password or access token.</param>
-    /// <exception cref="ArgumentException">The user name has a colon in it.</exception>
+    /// <exception cref="ArgumentException">The user name contains a colon.</exception>
     public static RegistryCredential FromPassword(string userName, string password)
     {
         ArgumentNullException.ThrowIfNull(userName);
@@ -28,8 +28,8 @@ public sealed class RegistryCredential
             : new(userName, password);
     }
 
-    /// <summary>A refresh token that a token service trades for access tokens (distribution's token specification, OAuth2).</summary>
-    /// <param name="token">The token.</param>
+    /// <summary>Creates a credential of an identity token, which a token service exchanges for access tokens (distribution's token specification, OAuth2).</summary>
+    /// <param name="token">The identity token (refresh token).</param>
     public static RegistryCredential FromIdentityToken(string token)
     {
         ArgumentException.ThrowIfNullOrEmpty(token);
@@ -37,15 +37,15 @@ public sealed class RegistryCredential
     }
 }
 
-/// <summary>Knows credentials of registries. Implementations are safe for concurrent use.</summary>
+/// <summary>A source of registry credentials. Implementations are safe for concurrent use.</summary>
 public interface IRegistryCredentials
 {
     /// <summary>Finds the credential of a registry.</summary>
     /// <param name="registry">
-    /// The registry that is asked, as <c>host</c> or <c>host:port</c>: the mirror's, where one is asked. <c>docker.io</c> for Docker Hub.
+    /// The registry, or the mirror that is asked instead of it, as <c>host</c> or <c>host:port</c>; <c>docker.io</c> for Docker Hub.
     /// </param>
-    /// <param name="cancellationToken">Gives up.</param>
-    /// <returns>The credential; <see langword="null"/> to ask as anybody.</returns>
-    /// <exception cref="InvalidDataException">What is known cannot be read; the message says what to mend.</exception>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <returns>The credential; <see langword="null"/> for anonymous access.</returns>
+    /// <exception cref="InvalidDataException">The stored credentials cannot be read; the message names the remedy.</exception>
     ValueTask<RegistryCredential?> FindAsync(string registry, CancellationToken cancellationToken);
 }

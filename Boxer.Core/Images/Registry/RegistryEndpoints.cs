@@ -2,19 +2,19 @@ using System.Net;
 
 namespace Boxer.Images.Registry;
 
-/// <summary>A place that images of a registry come from.</summary>
-/// <param name="BaseAddress">Scheme, host, port and path before <c>v2/</c>; ends with a slash.</param>
+/// <summary>An endpoint that images of a registry can be pulled from: the registry itself, or a mirror.</summary>
+/// <param name="BaseAddress">Scheme, host, port and path before <c>v2/</c>, with a slash at its end.</param>
 /// <param name="IsConfigured">
-/// Whether the operator named it. Where a user did, what it redirects to must be at public addresses, also at a name that the operator
-/// named for other images.
+/// Whether the operator configured it. Redirects of an endpoint that only a user named must lead to public addresses, also those to hosts that the
+/// operator configured for other images.
 /// </param>
-/// <param name="IsFallback">Whether it is the place before it, over http: asked only if that one gave no answer about the image.</param>
+/// <param name="IsFallback">Whether it is the endpoint before it in the list, over http. It is asked only if that one could not be reached.</param>
 internal sealed record RegistryEndpoint(Uri BaseAddress, bool IsConfigured, bool IsFallback = false)
 {
-    /// <summary>The place by the name that its credentials are kept under.</summary>
+    /// <summary>Name of the endpoint in the lookup of credentials.</summary>
     public string Registry => BaseAddress.Host == RegistryName.DockerHubHost ? ImageReference.DefaultRegistry : BaseAddress.Authority;
 
-    /// <summary>Whether an address is at this place: its scheme, host and port.</summary>
+    /// <summary>Gets whether an address has the scheme, host and port of this endpoint.</summary>
     /// <param name="address">The address.</param>
     public bool Has(Uri address) =>
         Uri.Compare(address, BaseAddress, UriComponents.SchemeAndServer, UriFormat.SafeUnescaped, StringComparison.OrdinalIgnoreCase) == 0;
@@ -24,12 +24,12 @@ internal sealed record RegistryEndpoint(Uri BaseAddress, bool IsConfigured, bool
 }
 
 /// <summary>
-/// Where images may come from: the mirrors of a registry in order, else the registry itself, as far as the operator allows it.
+/// The endpoints that images may be pulled from: the mirrors of a registry in order, or the registry itself, as far as the operator allows it.
 /// </summary>
 /// <remarks>
-/// A mirror states its scheme and may be anywhere. A registry itself is asked over https at public addresses only; if it is listed
-/// as allowed it may be at any address, and if it is listed and its name is a loopback one (<c>localhost</c> or an address) it is also
-/// asked over http where https gave no connection. So is one that is insecure.
+/// A mirror may have any address, and is asked with the scheme of its URL. A registry itself is asked over https. It must have a public address,
+/// unless it is listed as allowed. A listed registry with a loopback name (<c>localhost</c> or an address) is also asked over http if https gives no
+/// connection, and so is an insecure registry.
 /// </remarks>
 internal sealed class RegistryEndpoints
 {
@@ -65,12 +65,12 @@ internal sealed class RegistryEndpoints
                 continue;
             }
 
-            var places = new List<RegistryEndpoint>();
+            var endpoints = new List<RegistryEndpoint>();
             foreach (string url in options.Mirrors)
             {
                 if (RegistryName.TryParseMirror(url, out Uri? address))
                 {
-                    places.Add(new(address, IsConfigured: true));
+                    endpoints.Add(new(address, IsConfigured: true));
                     _trusted.Add(address.IdnHost + ":" + address.Port);
                     if (address.Scheme == Uri.UriSchemeHttp)
                     {
@@ -83,7 +83,7 @@ internal sealed class RegistryEndpoints
                 }
             }
 
-            _mirrors[registry] = places;
+            _mirrors[registry] = endpoints;
         }
 
         Add("AllowedRegistries", allowed, _allowed, isInsecure: false);
@@ -117,7 +117,7 @@ internal sealed class RegistryEndpoints
         }
     }
 
-    /// <summary>All places to ask for an image, in order.</summary>
+    /// <summary>Gets the endpoints to ask for an image, in order.</summary>
     /// <param name="reference">The image.</param>
     /// <exception cref="InvalidSandboxRequestException">The operator does not allow the registry.</exception>
     public IReadOnlyList<RegistryEndpoint> For(ImageReference reference)
@@ -148,12 +148,12 @@ internal sealed class RegistryEndpoints
             : [new(secure, IsConfigured: listed)];
     }
 
-    /// <summary>Whether a host may be at an address that is not public.</summary>
+    /// <summary>Gets whether a host may have an address that is not public.</summary>
     /// <param name="host">The host.</param>
     /// <param name="port">The port.</param>
     public bool MayBePrivate(string host, int port) => _trusted.Contains($"{host.Trim('[', ']')}:{port}") || _trusted.Contains($"{host}:{port}");
 
-    /// <summary>Whether an address may be asked without TLS.</summary>
+    /// <summary>Gets whether an address may be asked without TLS.</summary>
     /// <param name="address">The address.</param>
     public bool MayBePlain(Uri address) => _plain.Contains(address.IdnHost + ":" + address.Port);
 

@@ -11,18 +11,18 @@ using Polly.Retry;
 namespace Boxer.Images.Registry;
 
 /// <summary>
-/// The HTTP side of the OCI distribution protocol. It connects only where <see cref="RegistryEndpoints"/> lets it, whatever name led
-/// there: names are resolved here and the address that is connected to is the one that was checked. Through a proxy that is the proxy's:
-/// then the name must have public addresses only, as far as this host knows it. Safe for concurrent use.
+/// Sends requests to registries. It connects only to addresses that <see cref="RegistryEndpoints"/> allows: it resolves each name itself, checks the
+/// addresses, and connects to a checked one. A proxy resolves names by itself; then all addresses of the name must be public, if this host can resolve
+/// it. Safe for concurrent use.
 /// </summary>
 internal sealed class RegistryHttp : IDisposable
 {
     private const int MaxRetries = 3;
 
-    /// <summary>A place that says nothing for so long is given up, so that the next one is asked.</summary>
+    /// <summary>Maximum time without any data from an endpoint. After it the next endpoint is asked.</summary>
     public static readonly TimeSpan Silence = TimeSpan.FromSeconds(30);
 
-    private readonly RegistryEndpoints _places;
+    private readonly RegistryEndpoints _endpoints;
     private readonly RegistryCertificates _certificates;
     private readonly IRegistryCredentials? _credentials;
     private readonly RegistryProxy _proxy;
@@ -31,19 +31,19 @@ internal sealed class RegistryHttp : IDisposable
 
     private readonly ILogger _logger;
 
-    // Apart, so that a place that a user named never gets a connection to where only the operator's places may lead, and that what is
-    // believed of one registry is believed of no other.
+    // Separate clients, so that endpoints that users named share no connections with endpoints that the operator configured, and so that each
+    // registry's own certificates are trusted for that registry only.
     private readonly Lock _lock = new();
     private readonly Dictionary<(bool IsConfigured, string Authority), HttpClient> _clients = [];
     private bool _isDisposed;
 
-    /// <summary>Makes a client.</summary>
-    /// <param name="places">Where it may connect.</param>
+    /// <summary>Creates a client.</summary>
+    /// <param name="endpoints">Addresses that it may connect to.</param>
     /// <param name="options">Credentials, certificates, clock and logger.</param>
     /// <exception cref="ArgumentException">A certificate cannot be read.</exception>
-    public RegistryHttp(RegistryEndpoints places, RegistryClientOptions options)
+    public RegistryHttp(RegistryEndpoints endpoints, RegistryClientOptions options)
     {
-        _places = places;
+        _endpoints = endpoints;
         _certificates = new([.. options.Registries]);
         _credentials = options.Credentials;
         _proxy = new(options.Proxy ?? HttpClient.DefaultProxy);
@@ -67,28 +67,29 @@ internal sealed class RegistryHttp : IDisposable
             .Build();
     }
 
-    /// <summary>Asks the places of an image in order, until one gives what is wanted.</summary>
+    /// <summary>Asks the endpoints of an image in order, until one delivers the content.</summary>
     /// <param name="reference">The image.</param>
-    /// <param name="places">The places.</param>
-    /// <param name="ask">Asks one, which is the asker's from then on; given also what it is called.</param>
-    /// <exception cref="ImageNotFoundException">No place has it.</exception>
-    /// <exception cref="ImagePullException">It could not be had.</exception>
-    public async Task<T> AskAsync<T>(ImageReference reference, IReadOnlyList<RegistryEndpoint> places, Func<RegistryRepository, string, Task<T>> ask)
+    /// <param name="endpoints">The endpoints.</param>
+    /// <param name="ask">Asks one endpoint, by its repository and its name for messages. It disposes the repository.</param>
+    /// <returns>The result of <paramref name="ask"/>.</returns>
+    /// <exception cref="ImageNotFoundException">No endpoint has the image.</exception>
+    /// <exception cref="ImagePullException">The content could not be fetched.</exception>
+    public async Task<T> AskAsync<T>(ImageReference reference, IReadOnlyList<RegistryEndpoint> endpoints, Func<RegistryRepository, string, Task<T>> ask)
     {
         var faults = new List<RegistryException>();
         bool isReached = false;
-        foreach (RegistryEndpoint place in places)
+        foreach (RegistryEndpoint endpoint in endpoints)
         {
-            if (place.IsFallback && isReached)
+            if (endpoint.IsFallback && isReached)
             {
                 continue;
             }
 
-            RegistryRepository repository = Open(place, reference);
+            RegistryRepository repository = Open(endpoint, reference);
             RegistryException fault;
             try
             {
-                return await ask(repository, place.ToString()).ConfigureAwait(false);
+                return await ask(repository, endpoint.ToString()).ConfigureAwait(false);
             }
             catch (RegistryException thrown)
             {
@@ -96,14 +97,14 @@ internal sealed class RegistryHttp : IDisposable
             }
             catch (InvalidDataException thrown)
             {
-                fault = new RegistryException($"an image from {place}: {thrown.Message}", RegistryFaultKind.Failed, thrown);
+                fault = new RegistryException($"an image from {endpoint}: {thrown.Message}", RegistryFaultKind.Failed, thrown);
             }
 
             isReached = repository.IsReached || !fault.IsUnreached;
-            ImageLog.PlaceFailed(_logger, reference.ToString(), place.ToString(), fault.Message);
-            if (place.IsFallback && fault.Kind == RegistryFaultKind.NotFound)
+            ImageLog.PlaceFailed(_logger, reference.ToString(), endpoint.ToString(), fault.Message);
+            if (endpoint.IsFallback && fault.Kind == RegistryFaultKind.NotFound)
             {
-                // It is the registry and has spoken: what it made of https says nothing. Else that is the reason, a certificate mostly.
+                // The registry has answered over http, so its fault over https does not matter. Otherwise that fault, mostly a certificate, is the reason.
                 faults.RemoveAt(faults.Count - 1);
             }
 
@@ -117,32 +118,33 @@ internal sealed class RegistryHttp : IDisposable
             : new ImagePullException($"The image {reference} could not be pulled: {reasons}.", faults[^1]) { PublicMessage = publicMessage };
     }
 
-    private RegistryRepository Open(RegistryEndpoint place, ImageReference reference) => new(this, _places, place, reference, _credentials, _time);
+    private RegistryRepository Open(RegistryEndpoint endpoint, ImageReference reference) => new(this, _endpoints, endpoint, reference, _credentials, _time);
 
-    /// <summary>Does something again that failed for now.</summary>
-    /// <param name="action">What is done.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <summary>Runs an action, and retries it after transient faults.</summary>
+    /// <param name="action">The action.</param>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="RegistryException">The action failed.</exception>
     public ValueTask<T> RetryAsync<T>(Func<CancellationToken, ValueTask<T>> action, CancellationToken cancellationToken) =>
         _retry.ExecuteAsync(action, cancellationToken);
 
-    /// <summary>Sends a request; does not follow redirects.</summary>
-    /// <param name="place">The place that led to it.</param>
+    /// <summary>Sends a request. Redirects are not followed.</summary>
+    /// <param name="endpoint">The endpoint that the request belongs to.</param>
     /// <param name="request">The request.</param>
-    /// <param name="cancellationToken">Gives up.</param>
-    /// <exception cref="RegistryException">There was no answer.</exception>
-    public async Task<HttpResponseMessage> SendAsync(RegistryEndpoint place, HttpRequestMessage request, CancellationToken cancellationToken)
+    /// <param name="cancellationToken">Cancels the request.</param>
+    /// <exception cref="RegistryException">There was no response.</exception>
+    public async Task<HttpResponseMessage> SendAsync(RegistryEndpoint endpoint, HttpRequestMessage request, CancellationToken cancellationToken)
     {
         using var silent = new CancellationTokenSource(Silence, TimeProvider.System);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(silent.Token, cancellationToken);
         Uri target = request.RequestUri!;
         try
         {
-            if (!_proxy.IsBypassed(target) && !MayBePrivate(place.IsConfigured, target.IdnHost, target.Port))
+            if (!_proxy.IsBypassed(target) && !MayBePrivate(endpoint.IsConfigured, target.IdnHost, target.Port))
             {
-                await RefuseUnlessPublicAsync(target, either.Token).ConfigureAwait(false);
+                await RequirePublicAsync(target, either.Token).ConfigureAwait(false);
             }
 
-            return await ClientFor(place.IsConfigured, target).SendAsync(request, HttpCompletionOption.ResponseHeadersRead, either.Token).ConfigureAwait(false);
+            return await ClientFor(endpoint.IsConfigured, target).SendAsync(request, HttpCompletionOption.ResponseHeadersRead, either.Token).ConfigureAwait(false);
         }
         catch (HttpRequestException fault)
         {
@@ -155,18 +157,18 @@ internal sealed class RegistryHttp : IDisposable
             }
 
             throw fault.HttpRequestError is HttpRequestError.SecureConnectionError
-                ? new RegistryException($"no secure connection to {target.Authority}: {(fault.InnerException ?? fault).Message}", RegistryFaultKind.Failed, fault) { IsUnreached = place.Has(target) }
+                ? new RegistryException($"no secure connection to {target.Authority}: {(fault.InnerException ?? fault).Message}", RegistryFaultKind.Failed, fault) { IsUnreached = endpoint.Has(target) }
                 : new RegistryException($"no answer from {target.Authority}: {fault.Message}", RegistryFaultKind.Transient, fault)
                 {
-                    IsUnreached = fault.HttpRequestError is HttpRequestError.ConnectionError && place.Has(target),
+                    IsUnreached = fault.HttpRequestError is HttpRequestError.ConnectionError && endpoint.Has(target),
                 };
         }
         catch (OperationCanceledException fault) when (!cancellationToken.IsCancellationRequested)
         {
-            // A connection that was not made in time has a cause of its own.
+            // Only a timeout of the connection has an inner TimeoutException.
             throw new RegistryException($"no answer from {target.Authority} in time", RegistryFaultKind.Transient, fault)
             {
-                IsUnreached = fault.InnerException is TimeoutException && place.Has(target),
+                IsUnreached = fault.InnerException is TimeoutException && endpoint.Has(target),
             };
         }
     }
@@ -186,7 +188,7 @@ internal sealed class RegistryHttp : IDisposable
         _certificates.Dispose();
     }
 
-    private bool MayBePrivate(bool isConfigured, string host, int port) => isConfigured && _places.MayBePrivate(host, port);
+    private bool MayBePrivate(bool isConfigured, string host, int port) => isConfigured && _endpoints.MayBePrivate(host, port);
 
     private HttpClient ClientFor(bool isConfigured, Uri target)
     {
@@ -224,7 +226,7 @@ internal sealed class RegistryHttp : IDisposable
         return client;
     }
 
-    private static async Task RefuseUnlessPublicAsync(Uri target, CancellationToken cancellationToken)
+    private static async Task RequirePublicAsync(Uri target, CancellationToken cancellationToken)
     {
         IPAddress[] addresses;
         try
@@ -233,12 +235,12 @@ internal sealed class RegistryHttp : IDisposable
         }
         catch (SocketException)
         {
-            // Behind many a proxy no foreign name is known.
+            // Hosts behind a proxy often cannot resolve public names.
             return;
         }
         catch (ArgumentException)
         {
-            // 0.0.0.0 and its like are no address of a host.
+            // 0.0.0.0 and similar addresses are not those of a host.
             throw NotPublic(target.IdnHost, target.Port);
         }
 
@@ -264,7 +266,7 @@ internal sealed class RegistryHttp : IDisposable
             throw NotPublic(target.Host, target.Port);
         }
 
-        // A proxy is the operator's own choice, and where it leads was looked at before.
+        // The operator chooses the proxy, and the target behind it was checked before.
         bool isProxy = _proxy.GetProxy(context.InitialRequestMessage.RequestUri!) is not null;
         if (!isProxy && !MayBePrivate(isConfigured, target.Host, target.Port))
         {

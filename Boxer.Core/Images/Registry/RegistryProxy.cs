@@ -2,7 +2,7 @@ using System.Net;
 
 namespace Boxer.Images.Registry;
 
-/// <summary>A proxy that is not used for this host's loopback, as other tools have it.</summary>
+/// <summary>A proxy that, as in other tools, is not used for loopback addresses.</summary>
 /// <param name="inner">The proxy.</param>
 internal sealed class RegistryProxy(IWebProxy inner) : IWebProxy
 {

@@ -1,20 +1,21 @@
 using Boxer.Common;
+
 namespace Boxer.Images.Registry;
 
 /// <summary>
-/// The body of a response: disposing it ends the response, a connection that breaks is a registry's fault and not a disk's, and one that drips is given up.
+/// The body of a response. Disposing it disposes the response. Broken, silent and very slow connections are registry faults.
 /// </summary>
 /// <param name="response">The response.</param>
 /// <param name="body">Its body.</param>
-/// <param name="what">What it is, for messages.</param>
-/// <param name="time">The clock that tells how fast it comes.</param>
+/// <param name="what">Name of the content, for messages.</param>
+/// <param name="time">The clock that measures the transfer rate.</param>
 internal sealed class ResponseStream(HttpResponseMessage response, Stream body, string what, TimeProvider time) : ForwardStream
 {
-    // A place that says next to nothing is given up as one that is silent: it would hold a pull for as long as that may take.
+    // Minimum number of bytes in each period of silence: a slower transfer would delay a pull until its timeout.
     private const int LeastBytes = 30 * 1024;
 
     private TimeSpan _waited;
-    private long _came;
+    private long _received;
 
     /// <inheritdoc/>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
@@ -40,21 +41,21 @@ internal sealed class ResponseStream(HttpResponseMessage response, Stream body, 
 
     private void Measure(TimeSpan waited, int length)
     {
-        // No read waits longer than the silence is borne: then it was the clock that jumped.
+        // No read waits longer than the maximum silence. If it seems so, the clock has jumped.
         _waited += waited > RegistryHttp.Silence ? TimeSpan.Zero : waited;
-        _came += length;
+        _received += length;
         if (_waited < RegistryHttp.Silence)
         {
             return;
         }
 
-        if (_came < LeastBytes && length > 0)
+        if (_received < LeastBytes && length > 0)
         {
-            throw new RegistryException($"{what} comes too slowly: {_came} bytes in {_waited.TotalSeconds:0} s");
+            throw new RegistryException($"{what} comes too slowly: {_received} bytes in {_waited.TotalSeconds:0} s");
         }
 
         _waited = TimeSpan.Zero;
-        _came = 0;
+        _received = 0;
     }
 
     /// <inheritdoc/>

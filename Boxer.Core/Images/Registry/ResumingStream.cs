@@ -1,10 +1,11 @@
 using Boxer.Common;
+
 namespace Boxer.Images.Registry;
 
-/// <summary>A body that goes on where it broke off, with another request from there on.</summary>
-/// <param name="open">Opens it at an offset.</param>
-/// <param name="size">Its bytes.</param>
-/// <param name="what">What it is, for messages.</param>
+/// <summary>A blob whose download resumes after an interruption, with another request from that position.</summary>
+/// <param name="open">Opens the blob at an offset.</param>
+/// <param name="size">Size of the blob in bytes.</param>
+/// <param name="what">Name of the blob, for messages.</param>
 internal sealed class ResumingStream(Func<long, CancellationToken, Task<Stream>> open, long size, string what) : ForwardStream
 {
     private const int MaxIdleResumes = 3;
@@ -14,8 +15,8 @@ internal sealed class ResumingStream(Func<long, CancellationToken, Task<Stream>>
     private int _resumes;
     private int _idleResumes;
 
-    /// <summary>Opens it at its beginning.</summary>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <summary>Opens the blob at its beginning.</summary>
+    /// <param name="cancellationToken">Cancels the operation.</param>
     public async Task OpenAsync(CancellationToken cancellationToken) => _current = await open(0, cancellationToken).ConfigureAwait(false);
 
     /// <inheritdoc/>

@@ -5,8 +5,8 @@ using Boxer.Linux;
 namespace Boxer.Images.Roots;
 
 /// <summary>
-/// Gives the roots of an application's own store with a layer on top, as overlay mounts: nothing is written to them, also not the mount
-/// points that a runtime would make.
+/// Puts a layer on top of the roots of an application's own store, with overlay mounts. The roots themselves are not written to, not even the mount
+/// points that a runtime needs.
 /// </summary>
 internal sealed class OverlaidImageStore : IImageStore, IDisposable
 {
@@ -16,9 +16,11 @@ internal sealed class OverlaidImageStore : IImageStore, IDisposable
     private readonly Lock _lock = new();
     private readonly Dictionary<string, int> _users = new(StringComparer.Ordinal);
 
+    /// <summary>Creates a store.</summary>
     /// <param name="inner">The application's store.</param>
-    /// <param name="directory">A directory of this process alone for the mounts.</param>
-    /// <param name="topLayer">The directory that is put on top.</param>
+    /// <param name="directory">Directory of the mounts, which no other process uses.</param>
+    /// <param name="topLayer">Directory of the layer to put on top.</param>
+    /// <exception cref="SandboxPrivilegeException">Other users may enter the directory.</exception>
     public OverlaidImageStore(IImageStore inner, string directory, string topLayer)
     {
         PrivateDirectory.Ensure(directory);
@@ -42,7 +44,7 @@ internal sealed class OverlaidImageStore : IImageStore, IDisposable
         }
     }
 
-    /// <summary>Unmounts everything. The application's store stays as it is.</summary>
+    /// <summary>Unmounts all roots. The application's store is not disposed.</summary>
     public void Dispose() => _mounts.UnmountAll();
 
     private static string Name(string rootPath) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(rootPath)));
@@ -57,7 +59,7 @@ internal sealed class OverlaidImageStore : IImageStore, IDisposable
         }
     }
 
-    // With its last user, because what the store gives at the same path later is another tree.
+    // Unmounted with its last user: the store may put another tree at the same path later.
     private void Release(string rootPath)
     {
         lock (_lock)

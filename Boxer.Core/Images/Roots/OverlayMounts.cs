@@ -14,9 +14,9 @@ internal sealed class OverlayMounts(string directory)
     private readonly Lock _lock = new();
     private readonly HashSet<string> _mounted = new(StringComparer.Ordinal);
 
-    /// <summary>Whether this process may make whiteouts and overlay mounts on the file system of a directory.</summary>
-    /// <param name="scratch">A path that does not exist, in that directory; it does not exist afterwards.</param>
-    /// <returns><see langword="null"/> if it may, else why not.</returns>
+    /// <summary>Tries whether this process can make whiteouts and overlay mounts in a directory.</summary>
+    /// <param name="scratch">A new path in that directory, which is removed again.</param>
+    /// <returns>The reason why it cannot; <see langword="null"/> if it can.</returns>
     public static string? GetUnavailableReason(string scratch)
     {
         try
@@ -46,10 +46,11 @@ internal sealed class OverlayMounts(string directory)
         }
     }
 
-    /// <summary>Mounts layers, once for each name.</summary>
-    /// <param name="name">The name of the mount point.</param>
-    /// <param name="layers">The directories of the layers, from the top down; at least two.</param>
-    /// <returns>The mount point.</returns>
+    /// <summary>Mounts layers, unless they are mounted at this name already.</summary>
+    /// <param name="name">Name of the mount point.</param>
+    /// <param name="layers">Directories of the layers, from the top down; at least two.</param>
+    /// <returns>Path of the mount point.</returns>
+    /// <exception cref="IOException">The mount failed.</exception>
     public string Mount(string name, IReadOnlyList<string> layers)
     {
         string target = Path.Combine(directory, name);
@@ -66,8 +67,8 @@ internal sealed class OverlayMounts(string directory)
         return target;
     }
 
-    /// <summary>Unmounts what <see cref="Mount(string, IReadOnlyList{string})"/> mounted at a name, if anything.</summary>
-    /// <param name="name">The name of the mount point.</param>
+    /// <summary>Unmounts a mount of <see cref="Mount(string, IReadOnlyList{string})"/>, if there is one.</summary>
+    /// <param name="name">Name of the mount point.</param>
     public void Unmount(string name)
     {
         string target = Path.Combine(directory, name);
@@ -80,8 +81,8 @@ internal sealed class OverlayMounts(string directory)
         }
     }
 
-    /// <summary>Unmounts everything.</summary>
-    /// <returns>Mount points that were in use: they go when the last user does.</returns>
+    /// <summary>Unmounts all mounts.</summary>
+    /// <returns>Mount points that are still in use. Each disappears with its last user.</returns>
     public IReadOnlyList<string> UnmountAll()
     {
         lock (_lock)
@@ -92,7 +93,7 @@ internal sealed class OverlayMounts(string directory)
         }
     }
 
-    /// <summary>Unmounts whatever is mounted below a directory, and removes the mount points.</summary>
+    /// <summary>Unmounts everything below a directory, and removes the mount points.</summary>
     /// <param name="directory">A directory that no living process uses; it need not exist.</param>
     public static void UnmountBelow(string directory)
     {
@@ -102,7 +103,7 @@ internal sealed class OverlayMounts(string directory)
         }
     }
 
-    /// <returns><see langword="false"/> if it is in use.</returns>
+    /// <returns><see langword="false"/> if the mount is still in use.</returns>
     private static bool Detach(string target)
     {
         bool idle = SysMount.umount2(target, 0) == 0;
@@ -121,7 +122,7 @@ internal sealed class OverlayMounts(string directory)
         var handles = new List<SafeFileHandle>();
         try
         {
-            // By descriptor: short, so that all fit the page that mount(2) takes, and without characters that the option would split at.
+            // Paths of descriptors are short, so that all fit into the page of options of mount(2), and have no characters that separate options.
             var lower = new StringBuilder("lowerdir=");
             foreach (string layer in layers)
             {

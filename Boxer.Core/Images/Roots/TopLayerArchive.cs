@@ -2,11 +2,11 @@ using System.Formats.Tar;
 
 namespace Boxer.Images.Roots;
 
-/// <summary>The directory that is put on top of flattened roots, as a layer: it goes through the same extractor as the image's own.</summary>
+/// <summary>Packs the top layer of flattened roots as an archive, so that the same extractor unpacks it as the layers of images.</summary>
 internal static class TopLayerArchive
 {
-    /// <summary>Packs a directory. The same content gives the same bytes, so that its digest names it.</summary>
-    /// <param name="directory">The directory; <see langword="null"/> for none.</param>
+    /// <summary>Packs a directory. Equal content gives equal bytes, so that the digest identifies it.</summary>
+    /// <param name="directory">The directory; <see langword="null"/>: an empty archive.</param>
     public static byte[] Pack(string? directory)
     {
         using var archive = new MemoryStream();

@@ -7,8 +7,8 @@ using Boxer.Images.Manifests;
 namespace Boxer.Images.Sources;
 
 /// <summary>
-/// An image whose source has no manifest: one is made of its config and its layers, the same for the same content. The files are read
-/// once for their digests before anything is unpacked.
+/// An image from a source without a manifest. A manifest is made from its config and layers; equal content gives an equal manifest. The files are read
+/// once for their digests, before anything is unpacked.
 /// </summary>
 internal sealed class ArchiveContent : IImageContent
 {
@@ -25,10 +25,11 @@ internal sealed class ArchiveContent : IImageContent
         _layers = layers;
     }
 
-    /// <summary>Reads what <c>docker save</c> wrote (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format").</summary>
-    /// <param name="files">The archive's files; disposed with what is returned.</param>
-    /// <param name="name">Which image, by one of its references; <see langword="null"/> where there is one only.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <summary>Reads an archive of <c>docker save</c> (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format").</summary>
+    /// <param name="files">The archive's files; disposed with the returned image.</param>
+    /// <param name="name">A reference of the image; <see langword="null"/> if the archive has only one image.</param>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="RegistryException">There is no such image, or the archive is malformed.</exception>
     public static async Task<ArchiveContent> OfDockerAsync(ISourceFiles files, string? name, CancellationToken cancellationToken)
     {
         byte[] list = await SourceReader.ReadAsync(files, "manifest.json", ImageContent.MaxManifestBytes, cancellationToken).ConfigureAwait(false);
@@ -39,7 +40,7 @@ internal sealed class ArchiveContent : IImageContent
         }
         catch (JsonException fault)
         {
-            throw new RegistryException($"manifest.json is malformed at {RegistryJson.Place(fault)}");
+            throw new RegistryException($"manifest.json is malformed at {RegistryJson.Position(fault)}");
         }
 
         DockerArchiveJson[] named = name is null ? images : [.. images.Where(image => image.RepoTags?.Any(tag => IsNamed(tag, name)) == true)];
@@ -70,13 +71,14 @@ internal sealed class ArchiveContent : IImageContent
         return new(files, config, Manifest(config, descriptors), byDigest);
     }
 
-    /// <summary>Makes an image of the archive of a root file system.</summary>
-    /// <param name="files">Has the archive; disposed with what is returned.</param>
-    /// <param name="name">Its name.</param>
-    /// <param name="platform">The platform that it is for.</param>
-    /// <param name="limit">The bytes that it may unpack to.</param>
-    /// <param name="memory">Budget for the memory of decompression.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <summary>Makes an image from the archive of a root file system.</summary>
+    /// <param name="files">The files that contain the archive; disposed with the returned image.</param>
+    /// <param name="name">The archive's name.</param>
+    /// <param name="platform">Platform of the image.</param>
+    /// <param name="limit">Maximum size of the uncompressed archive in bytes.</param>
+    /// <param name="memory">Memory budget of decompression.</param>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="InvalidDataException">The archive is malformed or too large.</exception>
     public static async Task<ArchiveContent> OfRootAsync(ISourceFiles files, string name, ImagePlatform platform, long limit, PullMemory memory, CancellationToken cancellationToken)
     {
         ImageDescriptor layer = await DescribeAsync(files, name, cancellationToken).ConfigureAwait(false);
@@ -116,7 +118,7 @@ internal sealed class ArchiveContent : IImageContent
     /// <inheritdoc/>
     public void Dispose() => _files.Dispose();
 
-    // A name without a registry is docker.io's, and one without a tag is latest, on both sides.
+    // References are compared in canonical form.
     private static bool IsNamed(string? tag, string name) =>
         tag == name || (ImageReference.TryParse(tag, out ImageReference? one) && ImageReference.TryParse(name, out ImageReference? other) && one == other);
 

@@ -4,9 +4,9 @@ using Boxer.Images.Manifests;
 
 namespace Boxer.Images.Sources;
 
-/// <summary>An image of an OCI image layout (OCI image spec, image-layout.md).</summary>
-/// <param name="files">The layout's files; disposed with this.</param>
-/// <param name="name">Which image, by its org.opencontainers.image.ref.name; <see langword="null"/> where there is one only.</param>
+/// <summary>An image in an OCI image layout (OCI image spec, image-layout.md).</summary>
+/// <param name="files">The layout's files; disposed with this image.</param>
+/// <param name="name">The image's org.opencontainers.image.ref.name; <see langword="null"/> if the layout has only one image.</param>
 internal sealed class LayoutContent(ISourceFiles files, string? name) : IImageContent
 {
     private const string ReferenceName = "org.opencontainers.image.ref.name";
@@ -22,7 +22,7 @@ internal sealed class LayoutContent(ISourceFiles files, string? name) : IImageCo
         }
         catch (JsonException fault)
         {
-            throw new RegistryException($"index.json is malformed at {RegistryJson.Place(fault)}");
+            throw new RegistryException($"index.json is malformed at {RegistryJson.Position(fault)}");
         }
 
         DescriptorJson[] named = name is null ? manifests : [.. manifests.Where(entry => entry.Annotations?.GetValueOrDefault(ReferenceName) == name)];
@@ -32,7 +32,7 @@ internal sealed class LayoutContent(ISourceFiles files, string? name) : IImageCo
                 name is null ? "index.json names no image" : $"index.json names no image \"{name}\"; it names: {Names(manifests)}", RegistryFaultKind.NotFound);
         }
 
-        // One image for several platforms is listed side by side by some tools: then the index itself is what was asked for.
+        // Some tools list the platforms of one image side by side. Then the index itself is the image's index.
         bool isIndex = named.Length > 1 && named.All(entry => entry.Platform is not null);
         if (named.Length > 1 && !isIndex)
         {
@@ -82,17 +82,19 @@ internal sealed class LayoutContent(ISourceFiles files, string? name) : IImageCo
 /// <summary>Reads files of a source.</summary>
 internal static class SourceReader
 {
-    /// <summary>Opens a file that must be there.</summary>
+    /// <summary>Opens a file that must exist.</summary>
     /// <param name="files">The files.</param>
-    /// <param name="name">Its name.</param>
+    /// <param name="name">The file's name.</param>
+    /// <exception cref="RegistryException">There is no such file.</exception>
     public static Stream Open(ISourceFiles files, string name) =>
         files.Open(name) ?? throw new RegistryException($"there is no file {UntrustedText.Show(name)} in it", RegistryFaultKind.NotFound);
 
-    /// <summary>Reads a small file that must be there.</summary>
+    /// <summary>Reads a small file that must exist.</summary>
     /// <param name="files">The files.</param>
-    /// <param name="name">Its name.</param>
-    /// <param name="limit">The bytes that it may have.</param>
-    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="name">The file's name.</param>
+    /// <param name="limit">Maximum size in bytes.</param>
+    /// <param name="cancellationToken">Cancels the read.</param>
+    /// <exception cref="RegistryException">There is no such file, or it is too large.</exception>
     public static async Task<byte[]> ReadAsync(ISourceFiles files, string name, int limit, CancellationToken cancellationToken)
     {
         using Stream file = Open(files, name);

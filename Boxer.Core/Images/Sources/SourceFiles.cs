@@ -8,23 +8,24 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Images.Sources;
 
-/// <summary>The files of a layout, by their names in it.</summary>
+/// <summary>The files of a source of images, by name.</summary>
 internal interface ISourceFiles : IDisposable
 {
     /// <summary>Opens a file.</summary>
-    /// <param name="name">Its name, with slashes.</param>
-    /// <returns>It, seekable; <see langword="null"/> where there is none.</returns>
+    /// <param name="name">The file's name, with slashes.</param>
+    /// <returns>A seekable stream; <see langword="null"/> if there is no such file.</returns>
     /// <exception cref="InvalidDataException">It is not a regular file.</exception>
     Stream? Open(string name);
 }
 
-/// <summary>Files below a directory. Whoever made it may be hostile: no symbolic link in it is followed, and no FIFO is waited for.</summary>
+/// <summary>Files below a directory, whose content may be hostile: symbolic links are not followed, and opening a FIFO does not block.</summary>
 internal sealed class DirectoryFiles : ISourceFiles
 {
     private readonly SafeFileHandle _directory;
 
+    /// <summary>Opens a directory.</summary>
     /// <param name="path">The directory.</param>
-    /// <exception cref="IOException">It cannot be opened.</exception>
+    /// <exception cref="IOException">The directory cannot be opened.</exception>
     public DirectoryFiles(string path)
     {
         _directory = DirectoryHandle.OpenNamed(path);
@@ -57,12 +58,15 @@ internal sealed class DirectoryFiles : ISourceFiles
     public void Dispose() => _directory.Dispose();
 }
 
-/// <summary>Files in a tar archive. Links in it are followed by name, once, as <c>docker save</c> of old made them for layers that are there twice.</summary>
+/// <summary>
+/// Files in a tar archive. A link to another file of the archive is followed by name, once: old versions of <c>docker save</c> wrote links for
+/// repeated layers.
+/// </summary>
 internal sealed class ArchiveFiles : ISourceFiles
 {
     private const int MaxEntries = 100_000;
 
-    // Tools name files by digests; so much is far more than they need.
+    // Far more than tools need, which name files by digests.
     private const int MaxNameBytes = 16 * 1024 * 1024;
     private readonly string _path;
     private readonly Dictionary<string, (long Offset, long Length)> _files = new(StringComparer.Ordinal);
@@ -73,10 +77,10 @@ internal sealed class ArchiveFiles : ISourceFiles
         _path = path;
     }
 
-    /// <summary>Reads where the files are.</summary>
+    /// <summary>Opens an archive, and finds the positions of its files.</summary>
     /// <param name="path">The archive, not compressed.</param>
-    /// <param name="cancellationToken">Gives up.</param>
-    /// <exception cref="InvalidDataException">It is malformed.</exception>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="InvalidDataException">The archive is malformed.</exception>
     public static async Task<ArchiveFiles> OpenAsync(string path, CancellationToken cancellationToken)
     {
         var files = new ArchiveFiles(path);
@@ -99,7 +103,7 @@ internal sealed class ArchiveFiles : ISourceFiles
                     throw new InvalidDataException($"the names in the archive are together longer than {MaxNameBytes} bytes");
                 }
 
-                // The last one of a name counts, as where archives are unpacked.
+                // The last entry of a name counts, as in unpacking.
                 string name = Normalize("", UntrustedText.Decode(entry.Name));
                 files._files.Remove(name);
                 files._links.Remove(name);
@@ -140,10 +144,10 @@ internal sealed class ArchiveFiles : ISourceFiles
     /// <inheritdoc/>
     public void Dispose()
     {
-        // What was opened is its opener's.
+        // Opened files belong to their openers.
     }
 
-    // In text only: nothing of it is ever looked up on this host.
+    // Works on the text only; no file of this host is looked up.
     private static string Normalize(string beside, string name) =>
         Path.GetFullPath(name, "/" + Path.GetDirectoryName(beside))[1..];
 

@@ -1,10 +1,10 @@
 namespace Boxer.Images.Store;
 
 /// <summary>
-/// Operations that callers share by key: one runs, all wait for it, each may give up by itself, and the last to give up cancels it.
-/// What it returned or threw is not remembered.
+/// Operations that concurrent callers share by key: one runs, and all callers wait for it. Cancelling one caller does not affect the others; cancelling
+/// the last one cancels the operation. Results and faults are not remembered.
 /// </summary>
-/// <typeparam name="T">The result.</typeparam>
+/// <typeparam name="T">Type of the result.</typeparam>
 internal sealed class SharedOperations<T> : IAsyncDisposable
 {
     private readonly Lock _lock = new();
@@ -14,9 +14,9 @@ internal sealed class SharedOperations<T> : IAsyncDisposable
 
     /// <summary>Joins the operation of a key, or starts it.</summary>
     /// <param name="key">The key.</param>
-    /// <param name="start">The operation; what it reports goes to all who wait, its token is cancelled when nobody waits any more.</param>
-    /// <param name="progress">Told how far it is from now on.</param>
-    /// <param name="cancellationToken">Gives up waiting.</param>
+    /// <param name="start">The operation. Its progress goes to all callers; its token is cancelled when no caller waits any more.</param>
+    /// <param name="progress">Receives progress from now on; <see langword="null"/>: not reported.</param>
+    /// <param name="cancellationToken">Cancels the wait; the operation ends with its last caller.</param>
     public async Task<T> RunAsync(
         string key, Func<IProgress<PullProgress>, CancellationToken, Task<T>> start, IProgress<PullProgress>? progress, CancellationToken cancellationToken)
     {
@@ -32,7 +32,7 @@ internal sealed class SharedOperations<T> : IAsyncDisposable
         }
     }
 
-    /// <summary>Cancels what runs and waits for its end.</summary>
+    /// <summary>Cancels all operations, and waits for their ends.</summary>
     public async ValueTask DisposeAsync()
     {
         Task[] running;
@@ -77,7 +77,7 @@ internal sealed class SharedOperations<T> : IAsyncDisposable
                 return;
             }
 
-            // Whoever comes now starts afresh instead of joining what is being cancelled.
+            // A later caller starts a new operation instead of joining a cancelled one.
             if (_current.TryGetValue(key, out Operation? current) && current == operation)
             {
                 _current.Remove(key);
@@ -131,7 +131,7 @@ internal sealed class SharedOperations<T> : IAsyncDisposable
                 }
                 catch (Exception)
                 {
-                    // One caller's listener is no matter of the others: it is told nothing more.
+                    // A faulty listener must not affect other callers. It receives no more reports.
                     Remove(listener);
                 }
             }
