@@ -9,7 +9,7 @@ namespace Boxer.Images;
 internal static class PublicReason
 {
     private const string Key = "Boxer.PublicReason";
-    private const string NoRoom = "this host has no room for it";
+    private const string NoSpace = "this host has not enough disk space for it";
 
     /// <summary>Marks a fault whose message is public: it names only the image and limits.</summary>
     /// <param name="fault">The fault.</param>
@@ -40,7 +40,7 @@ internal static class PublicReason
 
             if (fault is IOException { HResult: Errno.ENOSPC or Errno.EDQUOT })
             {
-                return NoRoom;
+                return NoSpace;
             }
         }
 

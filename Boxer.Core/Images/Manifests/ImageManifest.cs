@@ -209,7 +209,7 @@ internal sealed class ImageManifest
 
         string offered = string.Join(", ", images.Where(entry => entry.Platform is not null).Take(20)
             .Select(entry => UntrustedText.Show($"{entry.Platform!.Os}/{entry.Platform.Architecture}{(string.IsNullOrEmpty(entry.Platform.Variant) ? "" : "/" + entry.Platform.Variant)}")));
-        throw Fault($"the image is not there for {platform}; it is for: {(offered.Length > 0 ? offered : "nothing")}", RegistryFaultKind.NotFound);
+        throw Fault($"the image is not available for {platform}, only for: {(offered.Length > 0 ? offered : "nothing")}", RegistryFaultKind.NotFound);
     }
 
     private static ImageManifest ReadImage(ManifestJson json)

@@ -164,7 +164,7 @@ public sealed class DockerConfigCredentials : IRegistryCredentials
         }
         catch (Exception fault) when (fault is JsonException or ArgumentException)
         {
-            throw new InvalidDataException($"{name} gave a malformed answer for {server}", fault);
+            throw new InvalidDataException($"{name} returned a malformed response for {server}", fault);
         }
     }
 

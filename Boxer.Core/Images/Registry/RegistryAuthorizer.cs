@@ -99,11 +99,11 @@ internal sealed class RegistryAuthorizer(
             string? token = string.IsNullOrEmpty(json?.Token) ? json?.AccessToken : json.Token;
             return !string.IsNullOrEmpty(token) && token.All(char.IsAscii) && !token.Any(c => char.IsControl(c) || c == ' ')
                 ? token
-                : throw new RegistryException($"the token service {address.Authority} gave no token");
+                : throw new RegistryException($"the token service {address.Authority} returned no token");
         }
         catch (JsonException fault)
         {
-            throw new RegistryException($"the token service {address.Authority} gave a malformed answer", RegistryFaultKind.Failed, fault);
+            throw new RegistryException($"the token service {address.Authority} returned a malformed response", RegistryFaultKind.Failed, fault);
         }
     }
 
@@ -136,7 +136,7 @@ internal sealed class RegistryAuthorizer(
             || !(address.Scheme == Uri.UriSchemeHttps
                 || (address.Scheme == Uri.UriSchemeHttp && endpoint.BaseAddress.Scheme == Uri.UriSchemeHttp && endpoints.MayBePlain(address))))
         {
-            throw new RegistryException($"{endpoint} names a token service that is refused because it is not https");
+            throw new RegistryException($"{endpoint} names a token service that is rejected because it is not https");
         }
 
         return credential is null || endpoint.Has(address) || IsRelated(address.IdnHost, endpoint.BaseAddress.IdnHost) || endpoints.MayBePrivate(address.IdnHost, address.Port)

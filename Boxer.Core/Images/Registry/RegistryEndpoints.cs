@@ -57,7 +57,7 @@ internal sealed class RegistryEndpoints
 
             if (!seen.Add(registry))
             {
-                faults.Add($"Registries[\"{registry}\"] is listed twice; put all that is said of it into one entry.");
+                faults.Add($"Registries[\"{registry}\"] is listed twice; merge the entries.");
             }
 
             if (options.Mirrors.Count == 0)

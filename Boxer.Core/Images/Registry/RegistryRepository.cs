@@ -120,7 +120,7 @@ internal sealed class RegistryRepository : IImageContent
         while (bytes > 0)
         {
             int length = await body.ReadAsync(buffer.AsMemory(0, (int)Math.Min(bytes, buffer.Length)), cancellationToken).ConfigureAwait(false);
-            bytes -= length > 0 ? length : throw new RegistryException($"{what} ended before where it broke off", RegistryFaultKind.Transient);
+            bytes -= length > 0 ? length : throw new RegistryException($"{what} ended before the position of its interruption", RegistryFaultKind.Transient);
         }
     }
 
@@ -214,11 +214,11 @@ internal sealed class RegistryRepository : IImageContent
     {
         if (location is null || !Uri.TryCreate(from, location, out Uri? target) || target.UserInfo.Length > 0)
         {
-            throw new RegistryException($"{from.Authority} redirects to nowhere");
+            throw new RegistryException($"{from.Authority} redirects without a valid location");
         }
 
         bool allowed = target.Scheme == Uri.UriSchemeHttps
             || (target.Scheme == Uri.UriSchemeHttp && from.Scheme == Uri.UriSchemeHttp && _endpoints.MayBePlain(target));
-        return allowed ? target : throw new RegistryException($"{from.Authority} redirects to {target.Scheme}://{target.Authority}, which is refused because it is not https");
+        return allowed ? target : throw new RegistryException($"{from.Authority} redirects to {target.Scheme}://{target.Authority}, which is rejected because it is not https");
     }
 }

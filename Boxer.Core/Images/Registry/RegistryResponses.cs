@@ -74,7 +74,7 @@ internal sealed class RegistryResponses(RegistryEndpoint endpoint, string reposi
             TimeSpan? retryAfter = response.Headers.RetryAfter?.Delta ?? (response.Headers.RetryAfter?.Date - time.GetUtcNow());
             retryAfter = retryAfter < TimeSpan.Zero ? TimeSpan.Zero : retryAfter;
             return new(
-                retryAfter > MaxRetryAfter ? $"{text} and asks to be left alone for {retryAfter.Value.TotalSeconds.ToString("0", CultureInfo.InvariantCulture)} s" : text,
+                retryAfter > MaxRetryAfter ? $"{text} and asks to wait {retryAfter.Value.TotalSeconds.ToString("0", CultureInfo.InvariantCulture)} s before the next request" : text,
                 retryAfter > MaxRetryAfter ? RegistryFaultKind.Failed : RegistryFaultKind.Transient)
             {
                 RetryAfter = retryAfter,
@@ -85,7 +85,7 @@ internal sealed class RegistryResponses(RegistryEndpoint endpoint, string reposi
     }
 
     /// <summary>Creates the fault of a credential that the endpoint rejects.</summary>
-    public RegistryException CredentialRejected() => new($"{endpoint} refuses the credential that is known for {endpoint.Registry}; log in again");
+    public RegistryException CredentialRejected() => new($"{endpoint} rejects the credential of {endpoint.Registry}; log in again");
 
     /// <summary>Creates the fault of a repository that does not exist, or is not visible without other credentials.</summary>
     public RegistryException NotVisible() =>

@@ -31,7 +31,7 @@ internal sealed class ResponseStream(HttpResponseMessage response, Stream body, 
         }
         catch (OperationCanceledException fault) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new RegistryException($"{what} stopped coming for {RegistryHttp.Silence.TotalSeconds:0} s", RegistryFaultKind.Transient, fault);
+            throw new RegistryException($"{what} stalled for {RegistryHttp.Silence.TotalSeconds:0} s", RegistryFaultKind.Transient, fault);
         }
         catch (Exception fault) when (fault is IOException or HttpRequestException)
         {
@@ -51,7 +51,7 @@ internal sealed class ResponseStream(HttpResponseMessage response, Stream body, 
 
         if (_received < LeastBytes && length > 0)
         {
-            throw new RegistryException($"{what} comes too slowly: {_received} bytes in {_waited.TotalSeconds:0} s");
+            throw new RegistryException($"{what} is received too slowly: {_received} bytes in {_waited.TotalSeconds:0} s");
         }
 
         _waited = TimeSpan.Zero;

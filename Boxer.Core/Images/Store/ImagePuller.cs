@@ -85,7 +85,7 @@ internal sealed class ImagePuller : IDisposable
 
             if (policy == PullPolicy.Never)
             {
-                string message = $"The image {reference} is not in the store, and nothing is pulled here: import it, or pull it beforehand.";
+                string message = $"The image {reference} is not in the local store and pulling is disabled (PullPolicy.Never). Pull or import it first.";
                 throw new ImageNotFoundException(message) { PublicMessage = message };
             }
 

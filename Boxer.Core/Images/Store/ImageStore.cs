@@ -52,7 +52,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         {
             PrivateDirectory.Ensure(options.RootsDirectory);
             _rootsLock = FileLock.TryTakeDirectory(options.RootsDirectory)
-                ?? throw new ArgumentException($"RootsDirectory: {options.RootsDirectory} is another store's; give each its own.");
+                ?? throw new ArgumentException($"RootsDirectory: {options.RootsDirectory} is in use by another store; give each store its own directory.");
         }
 
         try
@@ -167,7 +167,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         if (reference.Digest is not null)
         {
-            throw new ArgumentException($"{reference} names a digest, which the image has or has not; call it by a tag.", nameof(reference));
+            throw new ArgumentException($"{reference} names a digest, which an import cannot choose; name the image by a tag.", nameof(reference));
         }
 
         while (true)
@@ -257,7 +257,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
 
         if (_options.RootKind == ImageRootKind.Overlay)
         {
-            throw new SandboxPrivilegeException($"Overlay mounts cannot be made: {obstacle}. Run as root, or leave RootKind out for flattened trees.");
+            throw new SandboxPrivilegeException($"Overlay mounts cannot be made: {obstacle}. Run as root, or leave RootKind unset for flattened trees.");
         }
 
         ImageLog.Flattening(_logger, obstacle);

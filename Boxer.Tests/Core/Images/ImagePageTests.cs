@@ -6,7 +6,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images;
 
-/// <summary>What docs/images.md shows, run. Its C# blocks stand in this file, word for word.</summary>
+/// <summary>Runs the examples of docs/images.md. Its C# blocks are in this file, word for word.</summary>
 public sealed class ImagePageTests
 {
     [Fact]

@@ -24,7 +24,7 @@ public sealed class ImageReferenceTests
     [InlineData("[::1]:5000/a", "[::1]:5000", "a", "latest", null)]
     [InlineData("127.0.0.1:5000/a__b/c-d/e---f/g.h_i", "127.0.0.1:5000", "a__b/c-d/e---f/g.h_i", "latest", null)]
     [InlineData("a:_tag.x-Y", "docker.io", "library/a", "_tag.x-Y", null)]
-    public void Reads_what_docker_reads(string text, string registry, string repository, string? tag, string? digest)
+    public void Parse_accepts_references_that_Docker_accepts(string text, string registry, string repository, string? tag, string? digest)
     {
         ImageReference reference = ImageReference.Parse(text);
 
@@ -59,7 +59,7 @@ public sealed class ImageReferenceTests
     [InlineData("http://host/a", "not a host")]
     [InlineData("user@host/a", "must be a digest")]
     [InlineData("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "image id")]
-    public void Refuses_what_docker_refuses(string text, string message)
+    public void Parse_rejects_references_that_Docker_rejects(string text, string message)
     {
         Assert.False(ImageReference.TryParse(text, out _, out string? fault));
         Assert.Contains(message, fault, StringComparison.Ordinal);
@@ -68,7 +68,7 @@ public sealed class ImageReferenceTests
     }
 
     [Fact]
-    public void Lengths_are_bounded_as_docker_bounds_them()
+    public void Parse_bounds_lengths_as_Docker_does()
     {
         Assert.True(ImageReference.TryParse("h.x/" + new string('a', 255), out _));
         Assert.False(ImageReference.TryParse("h.x/" + new string('a', 256), out _));

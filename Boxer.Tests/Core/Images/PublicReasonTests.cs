@@ -6,7 +6,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images;
 
-/// <summary>What clients are told of an image that cannot be used: the reason where it is the image's or a limit's, and nothing of this host.</summary>
+/// <summary>Messages for clients about unusable images: they have reasons about the image or a limit, and nothing about this host.</summary>
 public sealed class PublicReasonTests : IDisposable
 {
     private static readonly string Platform = ImagePlatform.Current.ToString();
@@ -16,7 +16,7 @@ public sealed class PublicReasonTests : IDisposable
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Faults_of_the_image_are_told()
+    public async Task PublicMessage_has_faults_of_the_image()
     {
         _registry.AddImage("config", "latest", [new Archive().File("f").ToBytes()], "s390x");
         _registry.AddManifest("index", "latest", Encoding.UTF8.GetBytes($$"""
@@ -40,7 +40,7 @@ public sealed class PublicReasonTests : IDisposable
         foreach ((string name, string reason) in ((string, string)[])
         [
             ("config", $"could not be pulled: the image is for linux/s390x, not for {Platform}."),
-            ("index", $"could not be pulled: the image is not there for {Platform}; it is for: linux/s390x."),
+            ("index", $"could not be pulled: the image is not available for {Platform}, only for: linux/s390x."),
             ("schema1", "could not be pulled: the image has a Docker schema 1 manifest, which carries no layer digests that can be trusted; push it again with a current tool."),
             ("entry", "could not be pulled: Entry \"../x\" is refused: a name has \"..\" in it."),
             ("archive", "could not be pulled: one of its layers is malformed."),
@@ -59,7 +59,7 @@ public sealed class PublicReasonTests : IDisposable
     }
 
     [Fact]
-    public async Task A_disk_without_room_is_told_without_its_path()
+    public async Task PublicMessage_of_a_full_disk_has_no_path()
     {
         _registry.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);
         await using ImageStore store = Store(options => options.With(changed => changed.MinFreeDiskBytes = 1L << 50));
@@ -67,11 +67,11 @@ public sealed class PublicReasonTests : IDisposable
         SandboxException fault = await FailAsync(store, "a");
 
         Assert.Contains(_scratch["home"], fault.Message, StringComparison.Ordinal);
-        Assert.Equal("The image test.example/a:latest could not be unpacked: this host has no room for it.", fault.PublicMessage);
+        Assert.Equal("The image test.example/a:latest could not be unpacked: this host has not enough disk space for it.", fault.PublicMessage);
     }
 
     [Fact]
-    public async Task An_import_tells_no_path_of_its_source()
+    public async Task PublicMessage_of_an_import_has_no_path()
     {
         await using ImageStore store = Store(options => options);
 

@@ -2,7 +2,7 @@ using Boxer.Images;
 
 namespace Boxer.Tests.Core.Images;
 
-/// <summary>Names of registries, which images, options and credentials share.</summary>
+/// <summary>Names of registries in references, options and credentials.</summary>
 public sealed class RegistryNameTests
 {
     [Theory]
@@ -20,7 +20,7 @@ public sealed class RegistryNameTests
     [InlineData("ghcr.io:port", false)]
     [InlineData("ghcr.io:70000", false)]
     [InlineData("ghcr.io?x", false)]
-    public void Hosts_with_and_without_a_port_are_names(string? text, bool isValid) => Assert.Equal(isValid, RegistryName.IsValid(text));
+    public void IsValid_accepts_hosts_with_and_without_a_port(string? text, bool isValid) => Assert.Equal(isValid, RegistryName.IsValid(text));
 
     [Theory]
     [InlineData("docker.io", "docker.io", "registry-1.docker.io")]
@@ -54,7 +54,7 @@ public sealed class RegistryNameTests
     [InlineData("mirror.example", null)]
     [InlineData("", null)]
     [InlineData(null, null)]
-    public void Mirrors_are_plain_urls(string? text, string? expected)
+    public void TryParseMirror_accepts_plain_URLs(string? text, string? expected)
     {
         Assert.Equal(expected is not null, RegistryName.TryParseMirror(text, out Uri? address));
         Assert.Equal(expected, address?.AbsoluteUri);

@@ -6,7 +6,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images.Layers;
 
-/// <summary>Layers that have no entry for a directory, because only what is in it changed: tools other than Docker write them.</summary>
+/// <summary>Layers without an entry for a directory, because only its content changed: tools other than Docker write them.</summary>
 public sealed class ImpliedDirectoryTests : IDisposable
 {
     private readonly ScratchDirectory _scratch = new();
@@ -41,7 +41,7 @@ public sealed class ImpliedDirectoryTests : IDisposable
     }
 
     [Fact]
-    public async Task They_are_kept_with_the_image_and_go_with_it()
+    public async Task The_tree_of_implied_directories_is_removed_with_its_image()
     {
         Skip(ImageRootKind.Overlay);
         _registry.AddImage("a", "latest", [new Archive().Directory("tmp", 0b1_111_111_111).ToBytes(), new Archive().File("tmp/one").ToBytes()]);
@@ -63,7 +63,7 @@ public sealed class ImpliedDirectoryTests : IDisposable
     }
 
     [Fact]
-    public async Task Layers_that_have_all_entries_or_nothing_below_them_need_no_tree()
+    public async Task Layers_with_all_entries_or_without_lower_layers_need_no_tree()
     {
         Skip(ImageRootKind.Overlay);
         _registry.AddImage("a", "latest", [new Archive().File("only/here").ToBytes(), new Archive().Directory("d").File("d/f").ToBytes()]);
@@ -79,11 +79,11 @@ public sealed class ImpliedDirectoryTests : IDisposable
     [Slow]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Those_that_take_more_memory_than_one_image_may_have_are_refused_also_of_layers_that_are_stored(bool areStored)
+    public async Task Implied_directories_that_take_too_much_memory_are_rejected_also_in_stored_layers(bool areStored)
     {
         Skip(ImageRootKind.Overlay);
 
-        // A name of 4,093 bytes makes 2,046 directories, the names of which have 4 MiB together.
+        // A name of 4,093 bytes creates 2,046 directories, whose names have 4 MiB together.
         byte[][] layers = [.. Enumerable.Range(0, 4).Select(i => new Archive().File($"{i}/{string.Join('/', Enumerable.Repeat("a", 2_046))}").ToBytes())];
         _registry.AddImage("a", "latest", layers);
         await using ImageStore store = Store(ImageRootKind.Overlay, options => options.With(changed => changed.PullMemoryBytes = PullMemory.LeastBytes));

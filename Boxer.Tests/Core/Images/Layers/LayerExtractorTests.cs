@@ -31,15 +31,15 @@ public sealed class LayerExtractorTests : IDisposable
         File.WriteAllText(Path.Combine(_outside, "directory", "file"), Canary);
     }
 
-    /// <summary>Each attack: layers from the lowest up, and what the message of the refusal has; null if it does nothing.</summary>
+    /// <summary>Attacks: layers from the bottom up, and a part of the rejection's message; null if the attack is harmless.</summary>
     public static TheoryData<string> Attacks => [.. AttackTable("/outside").Keys];
 
     [Theory]
     [MemberData(nameof(Attacks))]
-    public async Task Attack_changes_nothing_outside(string name)
+    public async Task ExtractAsync_of_an_attack_changes_nothing_outside(string name)
     {
         (Archive[] layers, string? refusal) = AttackTable(_outside)[name];
-        // For overlayfs each layer has a directory of its own.
+        // Each layer has a directory of its own for overlayfs.
         foreach (WhiteoutFormat format in layers.Length > 1 ? [WhiteoutFormat.Applied] : Formats())
         {
             TreeRemover.Remove(_root);
@@ -72,7 +72,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task Entries_below_a_symlink_stay_in_the_root()
+    public async Task Entries_below_a_symbolic_link_stay_in_the_root()
     {
         await ExtractAsync(new Archive().Directory("real").Link("up", "../../../real").Link("absolute", "/real").File("up/a", "1").File("absolute/b", "2"), WhiteoutFormat.Applied);
 
@@ -82,7 +82,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task What_takes_a_place_is_all_that_is_there()
+    public async Task An_entry_replaces_everything_at_its_name()
     {
         foreach (WhiteoutFormat format in Formats())
         {
@@ -107,7 +107,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task Modes_are_kept_to_the_bit_with_their_owners()
+    public async Task Modes_and_owners_are_kept_exactly()
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "owners need root");
         int[] modes = [Convert.ToInt32("4711", 8), Convert.ToInt32("2755", 8), Convert.ToInt32("6777", 8), Convert.ToInt32("1777", 8), Convert.ToInt32("7000", 8), 0, Convert.ToInt32("7777", 8)];
@@ -132,7 +132,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task Attributes_with_a_meaning_to_the_host_are_left_out()
+    public async Task Attributes_with_a_meaning_to_the_host_are_omitted()
     {
         byte[] value = "x"u8.ToArray();
         string[] names =
@@ -156,7 +156,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task Attributes_that_a_file_system_has_no_room_for_are_left_out_and_the_rest_is_there()
+    public async Task Attributes_that_the_file_system_has_no_space_for_are_omitted()
     {
         (string, byte[])[] many = [.. Enumerable.Range(0, 5000).Select(i => ($"SCHILY.xattr.user.a{i}", new byte[100]))];
 
@@ -168,14 +168,14 @@ public sealed class LayerExtractorTests : IDisposable
             InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(new Archive().File("cap", records: ("SCHILY.xattr.security.capability", new byte[600_000])), WhiteoutFormat.Applied));
             Assert.Contains("Entry \"cap\" is refused: setxattr: Argument list too long", fault.Message, StringComparison.Ordinal);
 
-            // Malformed, as the kernel sees it.
+            // Malformed for the kernel.
             fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(new Archive().File("cap", records: ("SCHILY.xattr.security.capability", new byte[3])), WhiteoutFormat.Applied));
             Assert.Contains("Entry \"cap\" is refused: setxattr: Invalid argument", fault.Message, StringComparison.Ordinal);
         }
     }
 
     [Fact]
-    public async Task Messages_show_nothing_that_a_terminal_obeys()
+    public async Task Messages_contain_no_control_characters()
     {
         const string Evil = "\u001b[2J\u0007\u009b31m\r\n\u202e\u2066\u2028\u200f";
         string utf8 = Encoding.Latin1.GetString(Encoding.UTF8.GetBytes(Evil));
@@ -186,14 +186,14 @@ public sealed class LayerExtractorTests : IDisposable
             Assert.Contains('\uFFFD', message);
         }
 
-        // A name that is refused by nobody is a name.
+        // Nothing rejects this name, so it is written.
         await ExtractAsync(new Archive().File(utf8, "x"), WhiteoutFormat.Applied);
         Assert.Equal("x", File.ReadAllText(Assert.Single(Directory.EnumerateFiles(_root))));
     }
 
     [Fact]
     [Slow]
-    public async Task A_file_has_as_many_links_as_the_file_system_takes_and_no_more_is_a_clear_error()
+    public async Task More_hard_links_than_the_file_system_supports_are_a_clear_error()
     {
         const int Links = 66_000; // ext4 takes 65,000
         Archive archive = Enumerable.Range(1, Links).Aggregate(new Archive().File("f", "x"), (archive, i) => archive.HardLink($"h{i}", "f"));
@@ -210,9 +210,9 @@ public sealed class LayerExtractorTests : IDisposable
 
     [Fact]
     [Slow]
-    public async Task A_million_entries_end_at_the_bound()
+    public async Task MaxEntries_bounds_a_layer()
     {
-        // Whiteouts of nothing are the cheapest that counts; of directories fewer do.
+        // Whiteouts of nothing are the cheapest entries; fewer directories are enough.
         byte[] whiteout = new Archive().File(".wh.absent").ToEntries();
         using var endless = new RepeatedStream(whiteout, 1_000_001);
         InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => new LayerExtractor().ExtractAsync(
@@ -227,7 +227,7 @@ public sealed class LayerExtractorTests : IDisposable
 
     [Fact]
     [Slow]
-    public async Task Trees_of_a_thousand_levels_are_made_hidden_and_removed()
+    public async Task Trees_of_a_thousand_levels_are_created_hidden_and_removed()
     {
         string deep = string.Concat(Enumerable.Repeat("d/", 1000));
         foreach (WhiteoutFormat format in Formats())
@@ -244,7 +244,7 @@ public sealed class LayerExtractorTests : IDisposable
         await ExtractAsync(new Archive().File("d/.wh..wh..opq"), WhiteoutFormat.Applied);
         Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(_root, "d")));
 
-        // What the layer itself made is looked through, but not to any depth.
+        // The layer's own directories are searched, but not to any depth.
         InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(new Archive().File(deep + "f", "x").File("d/.wh..wh..opq"), WhiteoutFormat.Applied, maxEntries: 5000));
         Assert.Contains("more than 256 levels", fault.Message, StringComparison.Ordinal);
     }
@@ -252,7 +252,7 @@ public sealed class LayerExtractorTests : IDisposable
     [Theory]
     [InlineData("gzip")]
     [InlineData("zstd")]
-    public async Task A_bomb_is_not_unpacked_beyond_the_bound(string kind)
+    public async Task MaxBytes_bounds_a_decompression_bomb(string kind)
     {
         byte[] archive = new Archive().Add('0', "zeros", content: new byte[64 * 1024 * 1024]).File("after").ToBytes();
         using var compressor = new ZstdSharp.Compressor(1);
@@ -271,7 +271,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task Tree_is_what_tar_unpacks()
+    public async Task ExtractAsync_gives_the_tree_that_tar_unpacks()
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "owners need root");
         string source = _scratch["source"];
@@ -338,7 +338,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task Extended_headers_do_not_add_up_without_bound()
+    public async Task Extended_headers_of_an_entry_are_bounded_together()
     {
         var archive = new Archive();
         byte[] record = Encoding.ASCII.GetBytes("600012 SCHILY.xattr.user.a=" + new string('a', 599_984) + "\n");
@@ -355,7 +355,7 @@ public sealed class LayerExtractorTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task A_directory_in_place_of_a_file_of_its_own_layer_hides_what_lower_layers_have(bool link)
+    public async Task A_directory_that_replaces_a_file_of_its_layer_hides_lower_layers(bool link)
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "opaque directories of overlayfs need root");
         Archive archive = link ? new Archive().Link("f", "elsewhere") : new Archive().File("f", "1");
@@ -366,7 +366,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task Whiteouts_become_what_overlayfs_understands()
+    public async Task Whiteouts_take_the_form_of_overlayfs()
     {
         Assert.SkipUnless(Unistd.geteuid() == 0, "whiteouts of overlayfs need root");
         await ExtractAsync(
@@ -383,7 +383,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task Applied_whiteouts_spare_what_their_own_layer_made()
+    public async Task Applied_whiteouts_spare_entries_of_their_own_layer()
     {
         await ExtractAsync(
             new Archive().Directory("d").File("d/old", "0").File("d/sub/old", "0").File("gone", "0").File("both", "0").File("dir/old", "0").File("file/old", "0"),
@@ -399,7 +399,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task Without_owners_everything_stays_ours_and_readable()
+    public async Task Without_KeepOwners_everything_belongs_to_this_user_and_is_readable()
     {
         var archive = new Archive().Directory("d", 0).File("d/f", "x", 0, 12, 34);
         await new LayerExtractor().ExtractAsync(
@@ -428,7 +428,7 @@ public sealed class LayerExtractorTests : IDisposable
         }
         catch (Exception fault) when (fault is InvalidDataException or IOException)
         {
-            // The kernel follows 40 symbolic links at most.
+            // The kernel follows at most 40 symbolic links.
             message = fault.Message;
         }
 
@@ -438,7 +438,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public async Task Archives_of_dotnet_are_read()
+    public async Task Archives_of_System_Formats_Tar_are_read()
     {
         using var stream = new MemoryStream();
         using (var writer = new TarWriter(stream, TarEntryFormat.Pax, leaveOpen: true))
@@ -454,7 +454,7 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    public void Garbage_never_breaks_the_reader()
+    public void LayerArchiveReader_rejects_garbage_with_a_message()
     {
         byte[] honest = new Archive().Directory("d").File("d/f", "content").Link("l", "d").HardLink("h", "d/f").File(new string('n', 150), "x").ToBytes();
         CsCheck.Check.Sample(
@@ -475,7 +475,7 @@ public sealed class LayerExtractorTests : IDisposable
                 }
                 catch (Exception fault) when (fault is InvalidDataException or IOException)
                 {
-                    // Refused, with a message: the only other outcome there may be.
+                    // A rejection with a message is the only other allowed outcome.
                     Assert.NotEmpty(fault.Message);
                 }
             },
@@ -570,12 +570,12 @@ public sealed class LayerExtractorTests : IDisposable
     [InlineData("posix", "0.0")]
     [InlineData("posix", "0.1")]
     [InlineData("posix", "1.0")]
-    public async Task Sparse_files_of_tar_are_what_they_were_and_keep_their_holes(string format, string version)
+    public async Task Sparse_files_of_tar_keep_their_content_and_holes(string format, string version)
     {
         string source = Directory.CreateDirectory(_scratch["source"]).FullName;
         using (FileStream file = File.Create(Path.Combine(source, "holes")))
         {
-            // More parts than a header has room for.
+            // More parts than fit into a header.
             for (int i = 0; i < 40; i++)
             {
                 file.Position = i * 1_000_000L;
@@ -645,7 +645,7 @@ public sealed class LayerExtractorTests : IDisposable
         return output;
     }
 
-    /// <summary>The same bytes again and again.</summary>
+    /// <summary>The same bytes repeated.</summary>
     private sealed class RepeatedStream(byte[] part, long times) : ForwardStream
     {
         private long _left = part.Length * times;

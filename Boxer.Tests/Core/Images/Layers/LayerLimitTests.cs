@@ -9,7 +9,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images.Layers;
 
-/// <summary>What a layer may take, and what becomes of what it should not have.</summary>
+/// <summary>Limits of layers, and content that layers should not have.</summary>
 public sealed class LayerLimitTests : IDisposable
 {
     private readonly ScratchDirectory _scratch = new();
@@ -19,7 +19,7 @@ public sealed class LayerLimitTests : IDisposable
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Directories_count_by_what_they_take_on_the_disk()
+    public async Task Directories_count_with_their_blocks_on_the_disk()
     {
         var archive = new Archive();
         for (int i = 0; i < 100; i++)
@@ -34,7 +34,7 @@ public sealed class LayerLimitTests : IDisposable
     }
 
     [Fact]
-    public async Task Layers_of_one_image_share_their_bounds()
+    public async Task UnpackBudget_is_shared_by_the_layers_of_an_image()
     {
         var options = new LayerExtractionOptions
         {
@@ -55,7 +55,7 @@ public sealed class LayerLimitTests : IDisposable
     }
 
     [Fact]
-    public async Task A_disk_without_room_is_told_before_it_is_full()
+    public async Task MinFreeDiskBytes_stops_a_pull_before_the_disk_is_full()
     {
         using var registry = new ScriptedRegistry();
         registry.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);
@@ -84,12 +84,12 @@ public sealed class LayerLimitTests : IDisposable
 
     [Fact]
     [Slow]
-    public async Task Opaque_whiteouts_of_one_directory_look_at_it_once()
+    public async Task Repeated_opaque_whiteouts_of_a_directory_list_it_once()
     {
         await ExtractAsync(Enumerable.Range(0, 20_000).Aggregate(new Archive(), (archive, i) => archive.File($"d/{i}")), Applied);
         Archive upper = Enumerable.Range(0, 20_000).Aggregate(new Archive(), (archive, i) => archive.File($"d/new{i}").File("d/.wh..wh..opq"));
 
-        // Were each of them to look at all, it would be 400 million names: the test would not end in hours.
+        // If each whiteout listed the directory, 400 million names would be read: the test would run for hours.
         await ExtractAsync(upper, Applied);
 
         Assert.Equal(20_000, Directory.EnumerateFiles(_scratch["root/d"]).Count(path => Path.GetFileName(path).StartsWith("new", StringComparison.Ordinal)));
@@ -97,7 +97,7 @@ public sealed class LayerLimitTests : IDisposable
     }
 
     [Fact]
-    public async Task Devices_are_refused_where_that_is_wanted()
+    public async Task SpecialFilePolicy_Reject_rejects_devices()
     {
         foreach (char type in "346")
         {
@@ -110,7 +110,7 @@ public sealed class LayerLimitTests : IDisposable
     }
 
     [Fact]
-    public async Task Setuid_bits_are_kept_or_taken_away()
+    public async Task KeepSetId_keeps_or_clears_setuid_bits()
     {
         Archive archive = new Archive().File("f", "x", 0b110_111_101_101).Directory("d", 0b010_111_101_101);
         await ExtractAsync(archive, Applied);
@@ -121,7 +121,7 @@ public sealed class LayerLimitTests : IDisposable
     }
 
     [Fact]
-    public async Task The_archive_is_read_to_its_end()
+    public async Task ExtractAsync_reads_the_archive_to_its_end()
     {
         using var archive = new MemoryStream([.. new Archive().File("f").ToBytes(), .. new byte[300_000]]);
 
@@ -134,7 +134,7 @@ public sealed class LayerLimitTests : IDisposable
     [InlineData("explicit")]
     [InlineData("implied")]
     [InlineData("written")]
-    public async Task Names_that_are_remembered_are_bounded(string kind)
+    public async Task MaxNameBytes_bounds_the_names_in_memory(string kind)
     {
         string deep = string.Join('/', Enumerable.Repeat(new string('d', 250), 15));
         Archive archive = Enumerable.Range(0, 300).Aggregate(new Archive(), (all, i) => kind switch
@@ -157,7 +157,7 @@ public sealed class LayerLimitTests : IDisposable
     }
 
     [Fact]
-    public async Task Who_gives_up_need_not_wait_for_what_little_unpacks_to_much()
+    public async Task Cancellation_does_not_wait_for_a_few_bytes_that_decompress_to_many()
     {
         using var compressed = new MemoryStream();
         await using (var zstd = new ZstdSharp.CompressionStream(compressed, leaveOpen: true))
@@ -165,7 +165,7 @@ public sealed class LayerLimitTests : IDisposable
             await zstd.WriteAsync(new byte[32 * 1024 * 1024], Cancel);
         }
 
-        // All of it is read at once: nothing more is asked for that would see the end.
+        // One read returns everything, so the extractor needs no further read that would see the end.
         Assert.InRange(compressed.Length, 1, 64 * 1024);
         compressed.Position = 0;
         await using Stream plain = await Decompression.OpenAsync(compressed, null, Cancel);
@@ -178,7 +178,7 @@ public sealed class LayerLimitTests : IDisposable
     }
 
     [Fact]
-    public async Task Who_gives_up_need_not_wait_for_entries_that_were_read()
+    public async Task Cancellation_does_not_wait_for_buffered_entries()
     {
         using var gaveUp = new CancellationTokenSource();
         Archive entries = Enumerable.Range(0, 20).Aggregate(new Archive(), (archive, i) => archive.Directory($"d{i}"));
@@ -198,7 +198,7 @@ public sealed class LayerLimitTests : IDisposable
     private Task<ExtractedLayer> ExtractAsync(Archive archive, LayerExtractionOptions options) =>
         new LayerExtractor().ExtractAsync(new MemoryStream(archive.ToBytes()), _scratch["root"], options, Cancel);
 
-    /// <summary>What is made only as it is read; does not look at who gives up.</summary>
+    /// <summary>Content that is made as it is read. It ignores cancellation.</summary>
     private sealed class Pieces(IEnumerable<byte[]> pieces) : ForwardStream
     {
         private readonly IEnumerator<byte[]> _pieces = pieces.GetEnumerator();
@@ -206,7 +206,7 @@ public sealed class LayerLimitTests : IDisposable
 
         public int Given { get; private set; }
 
-        /// <summary>Called as the last bytes of a piece are given.</summary>
+        /// <summary>Called with the last bytes of a piece.</summary>
         public Action? Ended { get; init; }
 
         public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)

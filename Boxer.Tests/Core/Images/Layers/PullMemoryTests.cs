@@ -7,7 +7,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images.Layers;
 
-/// <summary>One budget of memory for all pulls: the order of waiting, its bounds, and that everything comes back.</summary>
+/// <summary>The memory budget of pulls: the order of waiting, its bounds, and the release of memory.</summary>
 public sealed class PullMemoryTests
 {
     private const long Mebibyte = 1L << 20;
@@ -15,7 +15,7 @@ public sealed class PullMemoryTests
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task TakeWindowAsync_serves_in_turn_also_where_a_later_request_would_fit()
+    public async Task TakeWindowAsync_serves_in_turn_even_if_a_later_request_would_fit()
     {
         var memory = new PullMemory(200);
         PullMemory.Lease first = await memory.TakeWindowAsync(50, Cancel);
@@ -36,7 +36,7 @@ public sealed class PullMemoryTests
     }
 
     [Fact]
-    public async Task TakeWindowAsync_that_is_cancelled_leaves_the_queue_to_those_behind()
+    public async Task TakeWindowAsync_that_is_cancelled_leaves_the_queue()
     {
         var memory = new PullMemory(200);
         PullMemory.Lease held = await memory.TakeWindowAsync(50, Cancel);
@@ -56,7 +56,7 @@ public sealed class PullMemoryTests
     }
 
     [Fact]
-    public async Task One_window_has_half_at_most_and_half_is_kept_for_windows()
+    public async Task One_window_takes_at_most_half_and_half_is_reserved_for_windows()
     {
         var memory = new PullMemory(100);
 
@@ -81,7 +81,7 @@ public sealed class PullMemoryTests
     }
 
     [Fact]
-    public async Task Buffers_and_windows_that_wait_leave_memory_for_names_and_for_stored_layers()
+    public async Task Waiting_buffers_and_windows_leave_memory_for_names_and_stored_layers()
     {
         var memory = new PullMemory(PullMemory.LeastBytes);
         using PullMemory.Lease window = await memory.TakeWindowAsync(PullMemory.LeastBytes / 2, Cancel);
@@ -111,7 +111,7 @@ public sealed class PullMemoryTests
     }
 
     [Fact]
-    public void Names_of_a_layer_are_taken_in_steps_beyond_the_first_and_come_back()
+    public void NameMemory_takes_steps_after_the_first_and_releases_them()
     {
         var memory = new PullMemory(PullMemory.LeastBytes);
         using (NameMemory names = new(memory))
@@ -130,7 +130,7 @@ public sealed class PullMemoryTests
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(3)]
-    public async Task Layers_that_hold_a_part_and_wait_for_more_all_end_within_the_budget(int seed)
+    public async Task Layers_that_hold_buffers_and_wait_for_windows_all_end_within_the_budget(int seed)
     {
         const long Total = 64;
         var memory = new PullMemory(Total);
@@ -162,7 +162,7 @@ public sealed class PullMemoryTests
     }
 
     [Fact]
-    public async Task Each_frame_takes_its_memory_before_it_is_decompressed_and_all_comes_back()
+    public async Task Each_zstd_frame_takes_its_memory_before_decompression_and_releases_it()
     {
         byte[] content = new byte[3_000_000];
         new Random(7).NextBytes(content.AsSpan(0, 500_000));
@@ -191,7 +191,7 @@ public sealed class PullMemoryTests
     }
 
     [Fact]
-    public async Task A_frame_waits_for_its_memory_and_can_be_given_up()
+    public async Task A_zstd_frame_waits_for_its_memory_and_can_be_cancelled()
     {
         var memory = new PullMemory(16 * Mebibyte);
         PullMemory.Lease held = await memory.TakeWindowAsync(4 * Mebibyte, Cancel);
@@ -227,7 +227,7 @@ public sealed class PullMemoryTests
     [InlineData("502a4d18ffffffff00", "is cut off")]
     [InlineData("502a4d180000000000", "is malformed")]
     [InlineData("28b52ffd08500100001f8b", "is malformed")]
-    public async Task Headers_that_lie_cost_nothing(string frame, string message)
+    public async Task Malformed_zstd_headers_take_no_memory(string frame, string message)
     {
         var memory = new PullMemory(512 * Mebibyte);
         await using (Stream plain = await Decompression.OpenAsync(new MemoryStream(Convert.FromHexString(frame)), memory, Cancel))
@@ -240,7 +240,7 @@ public sealed class PullMemoryTests
     }
 
     [Fact]
-    public async Task Data_that_is_cut_off_anywhere_is_refused()
+    public async Task Truncated_zstd_data_is_rejected()
     {
         byte[] frame = Compress(new byte[1_000], 20);
         for (int length = 5; length < frame.Length; length++)
@@ -270,7 +270,7 @@ public sealed class PullMemoryTests
         }
     }
 
-    /// <summary>Gives a few bytes at a time.</summary>
+    /// <summary>Returns a few bytes at a time.</summary>
     private sealed class Drip(byte[] content) : ForwardStream
     {
         private int _position;
@@ -334,7 +334,7 @@ public sealed class PullMemoryOfTheProcessTests : IDisposable
     }
 
     [Fact]
-    public async Task A_window_that_the_budget_has_no_room_for_is_refused_by_name()
+    public async Task A_window_larger_than_the_budget_is_rejected_and_names_PullMemoryBytes()
     {
         (byte[] blob, ImageDigest diffId) = Bomb(130 << 20);
         _registry.AddImage("a", "latest", [diffId], [blob]);
@@ -358,7 +358,7 @@ public sealed class PullMemoryOfTheProcessTests : IDisposable
         _scratch.Dispose();
     }
 
-    /// <summary>An empty archive of so many bytes, as a frame of a few KiB that asks for a window of 128 MiB and fills it: blocks of one repeated byte.</summary>
+    /// <summary>An empty archive as a zstd frame of a few KiB, which asks for a window of 128 MiB and fills it: blocks of one repeated byte.</summary>
     private static (byte[] Blob, ImageDigest DiffId) Bomb(int length)
     {
         using var frame = new MemoryStream();
@@ -382,6 +382,6 @@ public sealed class PullMemoryOfTheProcessTests : IDisposable
     }
 }
 
-/// <summary>Nothing else runs meanwhile.</summary>
+/// <summary>The collection runs alone.</summary>
 [CollectionDefinition(nameof(PullMemoryOfTheProcessTests), DisableParallelization = true)]
 public sealed class PullMemoryOfTheProcess;

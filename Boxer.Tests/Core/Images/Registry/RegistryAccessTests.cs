@@ -11,7 +11,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Images.Registry;
 
-/// <summary>Who a store is to registries, how it reaches them, and how it goes on where they break off.</summary>
+/// <summary>Credentials, TLS, proxies and resumed downloads of registries.</summary>
 public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixture<RegistryFixture>, IDisposable
 {
     private const string Basic = "Basic dXNlcjpwYXNzOndvcmQ="; // user, pass:word
@@ -23,7 +23,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task What_skopeo_logged_in_to_is_pulled_from()
+    public async Task DockerConfigCredentials_reads_the_login_of_skopeo()
     {
         Assert.SkipWhen(registry.Missing is not null, registry.Missing ?? "");
         await using var guarded = new RegistryFixture { Accounts = Accounts };
@@ -48,7 +48,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     [InlineData("insecure", true)]
     [InlineData("none", false)]
     [InlineData("other", true)]
-    public async Task A_real_registry_with_tls_is_pulled_from_as_the_operator_says(string how, bool guarded)
+    public async Task A_real_registry_with_TLS_is_pulled_from_with_its_certificate_or_insecurely(string how, bool guarded)
     {
         Assert.SkipWhen(registry.Missing is not null, registry.Missing ?? "");
         using X509Certificate2 authority = Authority("Own");
@@ -108,12 +108,12 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
 
         ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel));
 
-        Assert.Contains($"redirects to http://{_registry.Host}, which is refused because it is not https", fault.Message, StringComparison.Ordinal);
+        Assert.Contains($"redirects to http://{_registry.Host}, which is rejected because it is not https", fault.Message, StringComparison.Ordinal);
         Assert.Empty(_registry.Requests);
     }
 
     [Fact]
-    public async Task Basic_credentials_go_to_the_place_and_follow_no_redirect()
+    public async Task Basic_credentials_are_sent_to_the_registry_and_not_along_redirects()
     {
         using var storage = new ScriptedRegistry("127.0.0.3");
         string blob = _registry.AddImage("a", "latest", [Layer]);
@@ -138,7 +138,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     [InlineData("url")]
     [InlineData("helper")]
     [InlineData("store")]
-    public async Task Token_services_get_the_password(string kept)
+    public async Task A_token_service_gets_the_password(string kept)
     {
         _registry.AddImage("a", "latest", [Layer]);
         _registry.Script = request => request switch
@@ -162,7 +162,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Identity_tokens_are_traded(bool helped)
+    public async Task Identity_tokens_are_exchanged_for_access_tokens(bool helped)
     {
         _registry.AddImage("a", "latest", [Layer]);
         _registry.Script = request => request switch
@@ -184,10 +184,10 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     [InlineData("""{"credsStore":"../../bin/sh"}""", "credential helper '../../bin/sh'")]
     [InlineData("""{"credsStore":"not-installed"}""", "docker-credential-not-installed is not in PATH")]
     [InlineData("""{"credsStore":"FAILS"}""", "out of order")]
-    [InlineData("""{"credsStore":"NONSENSE"}""", "gave a malformed answer")]
+    [InlineData("""{"credsStore":"NONSENSE"}""", "returned a malformed response")]
     [InlineData("""{"credsStore":"NOTFOUND"}""", "needs a user name and password")]
-    [InlineData("""{"auths":{"HOST":{"auth":"dXNlcjp3cm9uZw=="}}}""", "refuses the credential that is known for HOST; log in again")]
-    public async Task What_is_wrong_with_credentials_is_told(string config, string message)
+    [InlineData("""{"auths":{"HOST":{"auth":"dXNlcjp3cm9uZw=="}}}""", "rejects the credential of HOST; log in again")]
+    public async Task Faults_of_credentials_are_explained(string config, string message)
     {
         _registry.Script = _ => new(401, [], ("WWW-Authenticate", "Basic realm=\"x\""));
         config = config.Replace("FAILS", Helper("echo out of order; exit 3"), StringComparison.Ordinal)
@@ -202,7 +202,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     }
 
     [Fact]
-    public async Task No_secret_goes_to_a_token_service_that_has_nothing_to_do_with_the_place()
+    public async Task An_unrelated_token_service_gets_no_secret()
     {
         using var odd = new ScriptedRegistry("127.0.0.2");
         _registry.Script = _ => new(401, [], ("WWW-Authenticate", $"Bearer realm=\"https://{odd.Host}/token\",service=\"s\""));
@@ -214,14 +214,14 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     }
 
     [Fact]
-    public async Task What_a_user_named_leads_nowhere_where_only_the_operators_places_may()
+    public async Task A_registry_named_by_a_user_cannot_redirect_to_configured_private_addresses()
     {
         _registry.AddImage("a", "latest", [Layer]);
         var options = new RegistryClientOptions();
         using var client = new RegistryHttp(new RegistryEndpoints([new RegistryOptions { Name = "m", Mirrors = [_registry.Url] }], []), options);
         var target = new Uri(_registry.Url + "/v2/a/manifests/latest");
 
-        // First so that a connection is kept open, if it is.
+        // First, so that a kept connection would be reused.
         using (var request = new HttpRequestMessage(HttpMethod.Get, target))
         using (HttpResponseMessage answer = await client.SendAsync(new RegistryEndpoint(new Uri(_registry.Url), IsConfigured: true), request, Cancel))
         {
@@ -241,7 +241,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     [InlineData("other", "no secure connection")]
     [InlineData("name", "no secure connection")]
     [InlineData("insecure", null)]
-    public async Task Certificates_are_believed_as_the_operator_says(string how, string? message)
+    public async Task Certificates_are_trusted_as_configured(string how, string? message)
     {
         using X509Certificate2 authority = Authority("Own");
         using X509Certificate2 other = Authority("Other");
@@ -264,14 +264,14 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         }
         else
         {
-            // What is asked next is http, which this registry does not speak.
+            // The next request is http, which this registry does not support.
             Assert.Contains(message, (await Assert.ThrowsAsync<ImagePullException>(() => pull)).Message, StringComparison.Ordinal);
             Assert.Empty(secure.Requests);
         }
     }
 
     [Fact]
-    public void Certificates_that_cannot_be_read_are_told()
+    public void Unreadable_certificates_are_explained()
     {
         File.WriteAllText(_scratch["empty.pem"], "nothing");
         ArgumentException fault = Assert.Throws<ArgumentException>(() => Store(options => options.With(changed => changed.Registries = [new() { Name = "a.example", Certificate = _scratch["missing.pem"] }, new() { Name = "b.example", Certificate = _scratch["empty.pem"] }])));
@@ -280,7 +280,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     }
 
     [Fact]
-    public async Task Registries_are_asked_through_the_proxy_and_private_addresses_are_not()
+    public async Task Registries_are_asked_through_the_proxy_unless_their_addresses_are_private()
     {
         using var proxy = new ScriptedRegistry("127.0.0.4");
         const string Origin = "http://mirror.invalid:5000";
@@ -296,7 +296,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         Assert.Equal("content", await File.ReadAllTextAsync(Path.Combine(lease.RootPath, "file"), Cancel));
         Assert.All(proxy.Requests, request => Assert.StartsWith(Origin, request.Path, StringComparison.Ordinal));
 
-        // Loopback is never asked through it.
+        // The proxy is never used for loopback addresses.
         _registry.AddImage("b", "latest", [Layer]);
         await using IImageLease local = await store.AcquireAsync(ImageReference.Parse("local.example/b"), Cancel);
 
@@ -307,7 +307,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     }
 
     [Fact]
-    public async Task A_blob_goes_on_where_it_broke_off()
+    public async Task An_interrupted_blob_resumes_where_it_stopped()
     {
         byte[] layer = new Archive().Add('0', "file", content: RandomNumberGenerator.GetBytes(3_000_000)).ToBytes();
         string blob = _registry.AddImage("a", "latest", [layer]);
@@ -339,7 +339,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     [Theory]
     [InlineData("bytes 0-9/10", "answered 206")]
     [InlineData("nonsense", "answered 206")]
-    public async Task A_part_that_was_not_asked_for_is_refused(string range, string message)
+    public async Task A_wrong_range_of_a_blob_is_rejected(string range, string message)
     {
         string blob = _registry.AddImage("a", "latest", [Layer]);
         byte[] body = _registry.Content[blob].Body;
@@ -351,7 +351,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     }
 
     [Fact]
-    public async Task A_blob_that_breaks_off_again_and_again_is_given_up()
+    public async Task A_blob_that_is_interrupted_again_and_again_fails()
     {
         string blob = _registry.AddImage("a", "latest", [Layer]);
         byte[] body = _registry.Content[blob].Body;
@@ -386,16 +386,16 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         await pull;
 
         _registry.Script = _ => new(429, [], ("Retry-After", "Thu, 01 Jan 2026 01:00:00 GMT"));
-        Assert.Contains("left alone for", (await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/b"), Cancel))).Message, StringComparison.Ordinal);
+        Assert.Contains("asks to wait", (await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/b"), Cancel))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task Policies_say_when_the_registry_is_asked()
+    public async Task PullPolicy_decides_when_the_registry_is_asked()
     {
         await using ImageStore store = Store();
         ImageReference tag = ImageReference.Parse("test.example/a");
         Task<IImageLease> AcquireAsync(ImageReference reference, PullPolicy policy) => store.AcquireAsync(reference, new ImageAcquireOptions { Policy = policy }, Cancel);
-        Assert.Contains("is not in the store", (await Assert.ThrowsAsync<ImageNotFoundException>(() => AcquireAsync(tag, PullPolicy.Never))).Message, StringComparison.Ordinal);
+        Assert.Contains("is not in the local store", (await Assert.ThrowsAsync<ImageNotFoundException>(() => AcquireAsync(tag, PullPolicy.Never))).Message, StringComparison.Ordinal);
         Assert.Empty(_registry.Requests);
         _registry.AddImage("a", "latest", [Layer]);
         string first = (await AcquireAsync(tag, PullPolicy.Missing)).Digest;
@@ -409,7 +409,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
         Assert.NotEqual(first, second);
         Assert.Equal(second, (await AcquireAsync(tag, PullPolicy.Missing)).Digest);
 
-        // What is there is not pulled again, and a digest is not asked for.
+        // A stored image is not pulled again, and the registry is not asked for a digest.
         before = _registry.Requests.Count;
         Assert.Equal(second, (await AcquireAsync(tag, PullPolicy.Always)).Digest);
         Assert.Equal(before + 1, _registry.Requests.Count);
@@ -420,7 +420,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     }
 
     [Fact]
-    public async Task All_who_wait_are_told_how_far_a_pull_is()
+    public async Task All_callers_of_a_pull_receive_its_progress()
     {
         string blob = _registry.AddImage("a", "latest", [new Archive().Add('0', "file", content: RandomNumberGenerator.GetBytes(3_000_000)).ToBytes(), Layer]);
         var gate = new TaskCompletionSource();
@@ -451,7 +451,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
 
     [Fact]
     [Slow]
-    public async Task What_is_believed_of_one_port_is_not_of_another()
+    public async Task Certificates_of_one_port_are_not_trusted_at_another()
     {
         using X509Certificate2 authority = Authority("Own");
         using X509Certificate2 other = Authority("Other");
@@ -507,7 +507,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     [InlineData("[::1]", "https://[::1]:5000/v2/", false)]
     [InlineData("[::1]:5000", "https://[::1]:5000/v2/", true)]
     [InlineData("[::1]:5000", "https://[::1]:5001/v2/", false)]
-    public void Insecure_is_a_host_with_its_port(string insecure, string address, bool expected)
+    public void Insecure_applies_to_a_host_with_its_port(string insecure, string address, bool expected)
     {
         using var certificates = new RegistryCertificates([new RegistryOptions { Name = insecure, Insecure = true }]);
         Assert.Equal(expected, certificates.ValidationFor(new Uri(address)) is { } validation && validation(this, null, null, SslPolicyErrors.RemoteCertificateNotAvailable));
@@ -515,12 +515,12 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
 
     [Theory]
     [Slow]
-    [InlineData("429", "answered 429 for manifest latest of a and asks to be left alone for 3600 s")]
+    [InlineData("429", "answered 429 for manifest latest of a and asks to wait 3600 s before the next request")]
     [InlineData("403", "answered 403 for manifest latest of a")]
     [InlineData("digest", "has the digest sha256:")]
     [InlineData("layer", "answered 403 for blob sha256:")]
     [InlineData("elsewhere", "no answer from 127.0.0.1:1: ")]
-    public async Task Http_is_not_asked_where_https_gave_an_answer(string how, string message)
+    public async Task Http_is_not_tried_after_an_answer_over_https(string how, string message)
     {
         using X509Certificate2 authority = Authority("Own");
         using X509Certificate2 server = Certificate(authority, "127.0.0.1");
@@ -544,7 +544,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
             changed.Registries = [new() { Name = secure.Host, Certificate = _scratch["ca.pem"] }];
         }));
 
-        // What is waited for between attempts goes by at once.
+        // The clock skips the delays between attempts.
         Task<IImageLease> pull = store.AcquireAsync(ImageReference.Parse(secure.Host + "/a"), Cancel);
         while (await Task.WhenAny(pull, Task.Delay(20, Cancel)) != pull)
         {
@@ -553,7 +553,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
 
         ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => pull);
 
-        // Over http there would be another reason: this registry does not speak it.
+        // A request over http would fail with another reason: this registry does not support it.
         Assert.Contains(message, fault.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("; ", fault.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("no answer from " + secure.Host, fault.Message, StringComparison.Ordinal);
@@ -578,7 +578,7 @@ public sealed class RegistryAccessTests(RegistryFixture registry) : IClassFixtur
     }
 
     [Fact]
-    public async Task A_listener_that_throws_ends_no_pull()
+    public async Task A_progress_listener_that_throws_does_not_fail_the_pull()
     {
         string blob = _registry.AddImage("a", "latest", [new Archive().Add('0', "file", content: RandomNumberGenerator.GetBytes(2_000_000)).ToBytes()]);
         var gate = new TaskCompletionSource();

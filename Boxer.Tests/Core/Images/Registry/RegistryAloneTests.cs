@@ -6,7 +6,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images.Registry;
 
-/// <summary>The client of registries by itself.</summary>
+/// <summary><see cref="RegistryClient"/> without a store.</summary>
 public sealed class RegistryAloneTests : IDisposable
 {
     private static readonly byte[] Layer = new Archive().File("file", "content").ToBytes();
@@ -16,7 +16,7 @@ public sealed class RegistryAloneTests : IDisposable
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Manifests_images_and_blobs_come_verified()
+    public async Task Manifests_images_blobs_and_layers_are_verified()
     {
         _registry.AddImage("a", "latest", [Layer]);
         using RegistryClient client = Client();
@@ -36,7 +36,7 @@ public sealed class RegistryAloneTests : IDisposable
     }
 
     [Fact]
-    public async Task An_index_is_given_as_it_is_and_chosen_from()
+    public async Task GetManifestAsync_returns_an_index_unchanged_and_GetImageAsync_chooses_from_it()
     {
         _registry.AddImage("a", "amd64", [Layer], architecture: "amd64");
         _registry.AddImage("a", "arm64", [Layer], architecture: "arm64");
@@ -54,11 +54,11 @@ public sealed class RegistryAloneTests : IDisposable
 
         using RegistryClient other = Client("linux/s390x");
         ImageNotFoundException fault = await Assert.ThrowsAsync<ImageNotFoundException>(() => other.GetImageAsync(Reference("a"), Cancel));
-        Assert.Contains("it is for: linux/amd64, linux/arm64", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("only for: linux/amd64, linux/arm64", fault.Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task What_is_not_what_was_named_has_no_end()
+    public async Task OpenBlobAsync_and_OpenLayerAsync_fail_at_the_end_of_wrong_content()
     {
         string blob = _registry.AddImage("a", "latest", [Layer]);
         byte[] lie = Archive.Gzip(new Archive().File("file", "another").ToBytes());
@@ -69,7 +69,7 @@ public sealed class RegistryAloneTests : IDisposable
         Assert.Contains("A part of test.example/a:latest could not be pulled: blob ", (await FailAsync(client.OpenBlobAsync(Reference("a"), layer.Digest, layer.Size, Cancel))).Message, StringComparison.Ordinal);
         Assert.Contains("could not be pulled", (await FailAsync(client.OpenLayerAsync(Reference("a"), layer, Cancel))).Message, StringComparison.Ordinal);
 
-        // The blob is right, and what is in it is not.
+        // The blob is right, but the archive in it is not.
         _registry.Content[blob.Replace(layer.Digest, ImageDigest.Sha256Of(lie).ToString(), StringComparison.Ordinal)] = new(200, lie);
         RegistryLayer other = layer with { Digest = ImageDigest.Sha256Of(lie).ToString(), Size = lie.Length };
         Assert.Contains($"instead of {layer.DiffId}", (await FailAsync(client.OpenLayerAsync(Reference("a"), other, Cancel))).Message, StringComparison.Ordinal);
@@ -80,7 +80,7 @@ public sealed class RegistryAloneTests : IDisposable
     }
 
     [Fact]
-    public async Task Refusals_have_the_exceptions_of_a_store()
+    public async Task Faults_are_those_of_a_store()
     {
         using RegistryClient client = Client();
 

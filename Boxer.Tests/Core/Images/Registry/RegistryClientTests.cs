@@ -12,7 +12,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Images.Registry;
 
-/// <summary>What a store makes of registries that lie, refuse or break.</summary>
+/// <summary>A store against registries that send wrong data, reject requests or break.</summary>
 public sealed class RegistryClientTests : IDisposable
 {
     private static readonly byte[] Layer = new Archive().File("file", "content").ToBytes();
@@ -21,7 +21,7 @@ public sealed class RegistryClientTests : IDisposable
     private readonly ScriptedRegistry _registry = new();
 
     [Fact]
-    public async Task Wrong_digest_is_refused_and_leaves_nothing()
+    public async Task AcquireAsync_rejects_content_with_a_wrong_digest_and_leaves_nothing()
     {
         string blob = _registry.AddImage("a", "latest", [Layer]);
         byte[] lie = _registry.Content[blob].Body.ToArray();
@@ -35,7 +35,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task Right_digest_of_wrong_content_is_refused()
+    public async Task AcquireAsync_rejects_wrong_content_with_the_right_digest()
     {
         byte[] other = Archive.Gzip(new Archive().File("file", "other").ToBytes());
         _registry.AddImage("a", "latest", [Layer], blobs: [other]);
@@ -47,7 +47,7 @@ public sealed class RegistryClientTests : IDisposable
     [Theory]
     [InlineData("manifest")]
     [InlineData("config")]
-    public async Task Wrong_digest_of_json_is_refused(string which)
+    public async Task AcquireAsync_rejects_manifests_and_configs_with_a_wrong_digest(string which)
     {
         _registry.AddImage("a", "latest", [Layer]);
         string path = which == "manifest"
@@ -60,7 +60,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task Manifest_that_is_not_what_its_header_names_is_refused()
+    public async Task AcquireAsync_rejects_a_manifest_that_differs_from_its_digest_header()
     {
         _registry.AddImage("a", "latest", [Layer]);
         const string Path = "/v2/a/manifests/latest";
@@ -71,7 +71,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task Short_body_is_tried_again_then_refused()
+    public async Task AcquireAsync_retries_a_short_body_and_then_fails()
     {
         string blob = _registry.AddImage("a", "latest", [Layer]);
         ScriptedAnswer whole = _registry.Content[blob];
@@ -92,7 +92,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task Endless_bodies_are_cut_off()
+    public async Task Endless_bodies_end_at_their_limit()
     {
         string blob = _registry.AddImage("a", "latest", [Layer]);
         _registry.Content[blob] = _registry.Content[blob] with { Endless = true };
@@ -103,7 +103,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task Bomb_ends_at_the_bound()
+    public async Task A_decompression_bomb_ends_at_its_limit()
     {
         byte[] zeros = new Archive().Add('0', "zeros", content: new byte[8 * 1024 * 1024]).ToBytes();
         _registry.AddImage("a", "latest", [zeros]);
@@ -119,7 +119,7 @@ public sealed class RegistryClientTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task A_refusal_names_image_layer_and_entry(ImageRootKind kind)
+    public async Task A_rejection_names_the_image_the_layer_and_the_entry(ImageRootKind kind)
     {
         RootKinds.SkipUnlessPossible(kind);
         byte[] hostile = Archive.Gzip(new Archive().File("good").File("../escape").ToBytes());
@@ -145,7 +145,7 @@ public sealed class RegistryClientTests : IDisposable
     [Theory]
     [InlineData("truncated")]
     [InlineData("flipped")]
-    public async Task Damaged_gzip_with_right_digest_is_refused(string how)
+    public async Task AcquireAsync_rejects_damaged_gzip_with_the_right_digest(string how)
     {
         byte[] blob = Archive.Gzip(Layer);
         if (how == "truncated")
@@ -164,7 +164,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task Unlisted_loopback_is_not_connected_to()
+    public async Task Loopback_addresses_are_rejected_unless_they_are_listed()
     {
         using var other = new ScriptedRegistry("127.0.0.2");
         other.AddImage("a", "latest", [Layer]);
@@ -197,7 +197,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task Token_is_asked_for_once_and_follows_no_redirect()
+    public async Task A_token_is_requested_once_and_not_sent_along_redirects()
     {
         using var storage = new ScriptedRegistry("127.0.0.3");
         string blob = _registry.AddImage("a", "latest", [Layer]);
@@ -213,7 +213,7 @@ public sealed class RegistryClientTests : IDisposable
 
         await using ImageStore store = Store(options => options.With(changed =>
         {
-            // The storage is another host that may be reached.
+            // The storage is another host, which may be reached.
             changed.Registries = [.. options.Registries, new() { Name = "storage.example", Mirrors = [storage.Url] }];
         }));
         await using IImageLease lease = await AcquireAsync(store, "a");
@@ -227,15 +227,15 @@ public sealed class RegistryClientTests : IDisposable
     [InlineData("http://token.example/token")]
     [InlineData("file:///etc/passwd")]
     [InlineData("nonsense")]
-    public async Task Token_service_without_tls_is_refused(string realm)
+    public async Task A_token_service_without_TLS_is_rejected(string realm)
     {
         _registry.Script = _ => new(401, [], ("WWW-Authenticate", $"Bearer realm=\"{realm}\""));
 
-        Assert.Contains("token service that is refused", (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
+        Assert.Contains("token service that is rejected", (await FailAsync<ImagePullException>("a")).Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task Refusals_are_told_apart()
+    public async Task Error_statuses_give_different_faults()
     {
         Assert.Contains("MANIFEST_UNKNOWN", (await FailAsync<ImageNotFoundException>("missing")).Message, StringComparison.Ordinal);
 
@@ -255,7 +255,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task Busy_registry_is_asked_again()
+    public async Task A_busy_registry_is_asked_again()
     {
         _registry.AddImage("a", "latest", [Layer]);
         int requests = 0;
@@ -272,11 +272,11 @@ public sealed class RegistryClientTests : IDisposable
         }
 
         _registry.Script = _ => new(429, [], ("Retry-After", "3600"));
-        Assert.Contains("left alone for 3600 s", (await FailAsync<ImagePullException>("b")).Message, StringComparison.Ordinal);
+        Assert.Contains("wait 3600 s before the next request", (await FailAsync<ImagePullException>("b")).Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task A_layer_that_is_named_as_config_is_not_read_into_memory()
+    public async Task A_config_with_the_digest_of_a_layer_is_not_read_into_memory()
     {
         byte[] layer = new Archive().Add('0', "zeros", content: new byte[64 * 1024 * 1024]).ToBytes();
         string blob = _registry.AddImage("a", "latest", [layer], blobs: [layer]);
@@ -303,9 +303,9 @@ public sealed class RegistryClientTests : IDisposable
     [Theory]
     [InlineData("manifest")]
     [InlineData("config")]
-    public async Task Messages_about_json_do_not_quote_it(string which)
+    public async Task Messages_about_malformed_JSON_do_not_quote_it(string which)
     {
-        // The reader tells the path to where it is wrong, which is as long and as odd as its author wants.
+        // The reader names the path of the fault, and the document decides how long and odd that is.
         string name = "\\u001b[31m\\u202e\\n" + new string('x', 10_000);
         foreach ((string json, string place) in ((string, string)[])
             [
@@ -334,7 +334,7 @@ public sealed class RegistryClientTests : IDisposable
     [Theory]
     [InlineData("os", "OS")]
     [InlineData("rootfs", "RootFS")]
-    public async Task A_config_that_says_the_same_twice_in_two_cases_is_refused(string name, string other)
+    public async Task A_config_with_duplicate_properties_in_two_cases_is_rejected(string name, string other)
     {
         string config = Encoding.UTF8.GetString(Config());
         AddImage(Encoding.UTF8.GetBytes(config.Replace($"\"{name}\":", $"\"{other}\":null,\"{name}\":", StringComparison.Ordinal)), [], 0);
@@ -346,9 +346,9 @@ public sealed class RegistryClientTests : IDisposable
     [InlineData("manifest")]
     [InlineData("config")]
     [InlineData("layer")]
-    public async Task A_body_that_comes_too_slowly_is_given_up(string which)
+    public async Task A_body_that_is_received_too_slowly_is_a_fault(string which)
     {
-        // Each look at the clock is a second, so each read takes one.
+        // The clock advances by a second at each look, so each read takes one.
         var time = new FakeTimeProvider { AutoAdvanceAmount = TimeSpan.FromSeconds(1) };
         string layer = _registry.AddImage("a", "latest", [Layer]);
         string path = which switch
@@ -361,12 +361,12 @@ public sealed class RegistryClientTests : IDisposable
 
         ImagePullException fault = await FailAsync<ImagePullException>("a", options => options.With(changed => { changed.TimeProvider = time; changed.PullTimeout = TimeSpan.FromDays(1); }));
 
-        Assert.Matches($"{(which == "manifest" ? "the manifest" : $"blob {path.Split('/')[^1]}")} comes too slowly: [0-9]+ bytes in 30 s", fault.Message);
+        Assert.Matches($"{(which == "manifest" ? "the manifest" : $"blob {path.Split('/')[^1]}")} is received too slowly: [0-9]+ bytes in 30 s", fault.Message);
         Assert.Single(_registry.Requests, request => request.Path == path);
     }
 
     [Fact]
-    public async Task A_body_that_drips_ends_with_the_time_of_the_pull_and_holds_up_no_other()
+    public async Task A_slow_body_ends_with_the_pull_timeout_and_delays_no_other_pull()
     {
         var time = new FakeTimeProvider();
         byte[] random = RandomNumberGenerator.GetBytes(1_000_000);
@@ -387,13 +387,13 @@ public sealed class RegistryClientTests : IDisposable
 
         Assert.Contains("was not pulled within 600 s", (await Assert.ThrowsAsync<ImagePullException>(() => slow)).Message, StringComparison.Ordinal);
 
-        // Its place, the only one, is free again.
+        // The only concurrent pull is free again.
         await using IImageLease lease = await AcquireAsync(store, "b");
         Assert.Equal("content", File.ReadAllText(Path.Combine(lease.RootPath, "file")));
     }
 
     [Fact]
-    public async Task Thousands_of_entries_of_an_index_are_looked_through_and_not_told()
+    public async Task An_index_with_thousands_of_entries_is_searched_and_not_listed_in_the_message()
     {
         _registry.AddImage("a", "right", [Layer]);
         ImageDigest digest = ImageDigest.Sha256Of(_registry.Content["/v2/a/manifests/right"].Body);
@@ -416,7 +416,7 @@ public sealed class RegistryClientTests : IDisposable
     [InlineData("more", "names 3 layers, its manifest 2")]
     [InlineData("malformed", "malformed digest: sha256:../../etc")]
     [InlineData("swapped", "has the digest")]
-    public async Task A_config_that_lies_about_layers_is_refused(string how, string message)
+    public async Task A_config_with_other_layers_than_the_manifest_is_rejected(string how, string message)
     {
         byte[][] archives = [Layer, new Archive().File("other", "x").ToBytes()];
         string[] diffIds = [.. archives.Select(archive => ImageDigest.Sha256Of(archive).ToString())];
@@ -433,7 +433,7 @@ public sealed class RegistryClientTests : IDisposable
     [InlineData(-1, true)]
     [InlineData(1, false)]
     [InlineData(1, true)]
-    public async Task A_blob_that_is_not_as_long_as_its_descriptor_says_is_refused(int more, bool isLengthStated)
+    public async Task A_blob_with_another_size_than_its_descriptor_is_rejected(int more, bool isLengthStated)
     {
         byte[] blob = Archive.Gzip(Layer);
         AddImage(Config(Layer), [blob], more);
@@ -450,9 +450,9 @@ public sealed class RegistryClientTests : IDisposable
     [InlineData("manifest", "the manifest is malformed")]
     [InlineData("index", "the manifest is malformed")]
     [InlineData("config", "the image's config is malformed")]
-    [InlineData("token", "malformed answer")]
+    [InlineData("token", "malformed response")]
     [InlineData("error", "answered 418")]
-    public async Task Json_that_is_nested_deeply_is_refused(string which, string message)
+    public async Task Deeply_nested_JSON_is_rejected(string which, string message)
     {
         string deep = new string('[', 10_000) + new string(']', 10_000);
         byte[] nested = Encoding.UTF8.GetBytes($$"""{"schemaVersion":2,"{{(which == "index" ? "manifests" : which == "error" ? "errors" : which == "token" ? "token" : "annotations")}}":{{deep}}}""");
@@ -476,7 +476,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task Redirects_and_demands_for_tokens_in_a_loop_end()
+    public async Task Loops_of_redirects_and_challenges_end()
     {
         using var other = new ScriptedRegistry("127.0.0.2");
         _registry.Script = request => new(307, [], ("Location", other.Url + request.Path));
@@ -485,7 +485,7 @@ public sealed class RegistryClientTests : IDisposable
         Assert.Contains("redirects more than 5 times", (await FailAsync<ImagePullException>("a", Both)).Message, StringComparison.Ordinal);
         Assert.InRange(_registry.Requests.Count + other.Requests.Count, 1, 10);
 
-        // A token service that wants a token itself, or sends elsewhere.
+        // A token service that requires a token itself, or redirects.
         foreach (int status in (int[])[401, 307])
         {
             _registry.Requests.Clear();
@@ -498,7 +498,7 @@ public sealed class RegistryClientTests : IDisposable
             Assert.InRange(_registry.Requests.Count, 2, 4);
         }
 
-        // Each token is one that has just ended.
+        // Each token has just expired.
         _registry.Requests.Clear();
         int tokens = 0;
         _registry.Script = request => request.Path.StartsWith("/token", StringComparison.Ordinal)
@@ -509,7 +509,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task A_token_that_ends_during_a_pull_is_renewed()
+    public async Task A_token_that_expires_during_a_pull_is_renewed()
     {
         string blob = _registry.AddImage("a", "latest", [Layer]);
         int tokens = 0;
@@ -529,14 +529,14 @@ public sealed class RegistryClientTests : IDisposable
 
     [Theory]
     [InlineData("Retry-After", "99999999999999999999", "answered 503")]
-    [InlineData("Retry-After", "2147483647", "left alone for 2147483647 s")]
+    [InlineData("Retry-After", "2147483647", "wait 2147483647 s before the next request")]
     [InlineData("Retry-After", "-5", "answered 503")]
-    [InlineData("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT", "left alone for")]
+    [InlineData("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT", "asks to wait")]
     [InlineData("Retry-After", "Mon, 01 Jan 0001 00:00:00 GMT", "answered 503")]
     [InlineData("Content-Length", "-5", "answered 503")]
     [InlineData("Content-Length", "9999999999999999999999", "answered 503")]
     [InlineData("Content-Length", "nonsense", "answered 503")]
-    public async Task Headers_that_make_no_sense_are_survived(string name, string value, string message)
+    public async Task Malformed_headers_are_ignored_or_rejected(string name, string value, string message)
     {
         _registry.Script = _ => new(503, [], (name, value)) { StatedLength = name == "Content-Length" ? -1 : null };
 
@@ -547,7 +547,7 @@ public sealed class RegistryClientTests : IDisposable
     [Theory]
     [InlineData(5_000, 100)]
     [InlineData(1, 500_000)]
-    public async Task Headers_without_end_are_cut_off(int count, int length)
+    public async Task Endless_headers_end_at_their_limit(int count, int length)
     {
         _registry.AddImage("a", "latest", [Layer]);
         ScriptedAnswer answer = _registry.Content["/v2/a/manifests/latest"];
@@ -562,7 +562,7 @@ public sealed class RegistryClientTests : IDisposable
     [Theory]
     [InlineData(-20, "the manifest is malformed")]
     [InlineData(20, "could not be read to its end")]
-    public async Task A_manifest_whose_length_is_a_lie_is_refused(int more, string message)
+    public async Task A_manifest_with_a_wrong_Content_Length_is_rejected(int more, string message)
     {
         _registry.AddImage("a", "latest", [Layer]);
         ScriptedAnswer answer = _registry.Content["/v2/a/manifests/latest"];
@@ -572,7 +572,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task What_follows_the_end_of_an_archive_counts_for_its_digest_and_its_size_only()
+    public async Task Bytes_after_the_end_of_an_archive_only_count_for_digest_and_size()
     {
         byte[] two = [.. Layer, .. new Archive().File("smuggled", "x").ToBytes()];
         _registry.AddImage("a", "latest", [two]);
@@ -589,7 +589,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public async Task Next_place_is_asked_and_the_origin_only_if_listed()
+    public async Task The_next_mirror_is_asked_and_the_registry_itself_only_if_it_is_listed()
     {
         using var empty = new ScriptedRegistry();
         _registry.AddImage("library/a", "latest", [Layer]);
@@ -603,7 +603,7 @@ public sealed class RegistryClientTests : IDisposable
     }
 
     [Fact]
-    public void Places_follow_the_configuration()
+    public void RegistryEndpoints_For_follows_the_configuration()
     {
         static string[] For(RegistryEndpoints places, string reference) => [.. places.For(ImageReference.Parse(reference)).Select(place => place.ToString())];
         var open = new RegistryEndpoints([new RegistryOptions { Name = "mirrored.example", Mirrors = ["http://10.0.0.1:5000/prefix/", "https://docker.io"] }], []);
@@ -650,7 +650,7 @@ public sealed class RegistryClientTests : IDisposable
     [InlineData("fe80::1", false)]
     [InlineData("fd00::1", false)]
     [InlineData("ff02::1", false)]
-    public void Public_addresses_are_told_apart(string address, bool expected) =>
+    public void SpecialRanges_IsPublic_tells_public_addresses(string address, bool expected) =>
         Assert.Equal(expected, SpecialRanges.IsPublic(IPAddress.Parse(address)));
 
     public void Dispose()
@@ -683,7 +683,7 @@ public sealed class RegistryClientTests : IDisposable
         return fault;
     }
 
-    // What is waited for between attempts goes by at once.
+    // The clock skips the delays between attempts.
     private async Task<T> FailForwardedAsync<T>(string reference)
         where T : Exception
     {

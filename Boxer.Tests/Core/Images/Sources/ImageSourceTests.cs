@@ -8,7 +8,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images.Sources;
 
-/// <summary>Images from files of this host, made by the programs that make such files, and by hand where they would not.</summary>
+/// <summary>Images from files of this host, written by usual tools, and by hand for hostile content.</summary>
 public sealed class ImageSourceTests : IDisposable
 {
     private readonly ScratchDirectory _scratch = new();
@@ -24,7 +24,7 @@ public sealed class ImageSourceTests : IDisposable
     [InlineData("docker-archive:DIR/copy.tar:team/app:v1", "docker-archive:DIR/copy.tar:team/app:v1")]
     [InlineData("docker-archive:DIR/copy.tar:team/app:v1", "docker-archive:DIR/copy.tar:docker.io/team/app:v1")]
     [InlineData("docker-archive:DIR/copy.tar:team/app:v1", "docker-archive:DIR/copy.tar")]
-    public async Task What_skopeo_wrote_is_what_umoci_unpacks(string written, string read)
+    public async Task ImportAsync_of_a_source_of_skopeo_gives_the_tree_that_umoci_unpacks(string written, string read)
     {
         await MakeLayoutAsync();
         await HostProgram.RunAsync("skopeo", "copy", $"oci:{_scratch["layout"]}:latest", written.Replace("DIR", _scratch.Path, StringComparison.Ordinal));
@@ -38,7 +38,7 @@ public sealed class ImageSourceTests : IDisposable
         Assert.Equal(["serve", "8080"], lease.Config.Cmd);
         Assert.Equal("SIGQUIT", lease.Config.StopSignal);
 
-        // By its name from now on, without any place to ask.
+        // By its name, without any registry to ask.
         await using IImageLease again = await store.AcquireAsync(Local, Cancel);
         Assert.Equal(lease.Digest, again.Digest);
         Assert.Empty(Directory.EnumerateFileSystemEntries(Directory.EnumerateDirectories(_scratch["home/tmp"]).Single()));
@@ -75,7 +75,7 @@ public sealed class ImageSourceTests : IDisposable
     {
         await MakeLayoutAsync();
 
-        // By way of an archive whose layers are plain: skopeo compresses only what is not.
+        // Through an archive with plain layers: skopeo compresses only uncompressed layers.
         await HostProgram.RunAsync("skopeo", "copy", $"oci:{_scratch["layout"]}:latest", $"docker-archive:{_scratch["plain.tar"]}:a:1");
         await HostProgram.RunAsync("skopeo", "copy", "--dest-compress-format", format, "--format", "oci", $"docker-archive:{_scratch["plain.tar"]}", $"oci:{_scratch["copy"]}:v1");
         await HostProgram.RunAsync("umoci", "raw", "unpack", "--image", _scratch["layout"] + ":latest", _scratch["umoci"]);
@@ -88,7 +88,7 @@ public sealed class ImageSourceTests : IDisposable
     }
 
     [Fact]
-    public async Task What_a_name_meant_before_is_replaced()
+    public async Task ImportAsync_replaces_the_image_of_a_reference()
     {
         await using ImageStore store = Store();
         await using (IImageLease first = await store.AcquireImportedAsync(RootOf(new Archive().File("a", "one")), Local, cancellationToken: Cancel))
@@ -103,7 +103,7 @@ public sealed class ImageSourceTests : IDisposable
     }
 
     [Fact]
-    public async Task Layers_of_docker_that_are_links_to_others_are_found()
+    public async Task Layers_of_docker_save_that_are_links_are_found()
     {
         byte[] layer = new Archive().File("a", "one").ToBytes();
         string config = $$"""{"os":"linux","architecture":"{{ImagePlatform.Current.Architecture}}","rootfs":{"type":"layers","diff_ids":["{{ImageDigest.Sha256Of(layer)}}","{{ImageDigest.Sha256Of(layer)}}"]} }""";
@@ -144,7 +144,7 @@ public sealed class ImageSourceTests : IDisposable
 
     private static string LongName { get; } = string.Join('/', Enumerable.Repeat(new string('n', 250), 16));
 
-    // The reader tells the path to where it is wrong, which is as long and as odd as its author wants.
+    // The reader names the path of the fault, and the document decides how long and odd that is.
     private static string OddJson { get; } = "{\n \"\\u001b[31m\\u202e\\n" + new string('x', 10_000) + "\": tru}";
 
     private static Dictionary<string, (Func<ImageSourceTests, ImageSource> Make, string Message)> RefusalTable { get; } = new(StringComparer.Ordinal)
@@ -219,7 +219,7 @@ public sealed class ImageSourceTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Refusals))]
-    public async Task What_cannot_be_imported_is_said_and_leaves_nothing(string name)
+    public async Task ImportAsync_explains_faults_and_leaves_nothing(string name)
     {
         (Func<ImageSourceTests, ImageSource> make, string message) = RefusalTable[name];
         ImageSource source = make(this);
@@ -240,7 +240,7 @@ public sealed class ImageSourceTests : IDisposable
     [Slow]
     [InlineData("gzip")]
     [InlineData("zstd")]
-    public async Task A_bomb_is_given_up_at_its_limit(string program)
+    public async Task A_decompression_bomb_ends_at_its_limit(string program)
     {
         await HostProgram.RunAsync("sh", "-c", $"head -c 2000000000 /dev/zero | {program} -1 > '{_scratch["bomb"]}'");
         foreach (ImageSourceKind kind in (ImageSourceKind[])[ImageSourceKind.RootArchive, ImageSourceKind.OciArchive])
@@ -255,7 +255,7 @@ public sealed class ImageSourceTests : IDisposable
     [Theory]
     [InlineData("gzip")]
     [InlineData("zstd")]
-    public async Task A_compressed_layer_that_is_cut_off_is_refused(string program)
+    public async Task A_truncated_compressed_layer_is_rejected(string program)
     {
         File.WriteAllBytes(_scratch["whole"], new Archive().File("a", new string('a', 100_000)).ToBytes());
         await HostProgram.RunAsync("sh", "-c", $"{program} < '{_scratch["whole"]}' > '{_scratch["z"]}'; truncate -s -20 '{_scratch["z"]}'");
@@ -265,7 +265,7 @@ public sealed class ImageSourceTests : IDisposable
     }
 
     [Fact]
-    public async Task A_window_of_gigabytes_is_refused()
+    public async Task A_zstd_window_of_gigabytes_is_rejected()
     {
         await HostProgram.RunAsync("sh", "-c", $"head -c 300000000 /dev/zero | zstd --ultra --long=31 -1 > '{_scratch["z"]}'");
         await using ImageStore store = Store();
@@ -278,7 +278,7 @@ public sealed class ImageSourceTests : IDisposable
     [InlineData("docker-archive:/a.tar:b:1", ImageSourceKind.DockerArchive, "/a.tar", "b:1")]
     [InlineData("oci:layout", ImageSourceKind.OciLayout, "layout", null)]
     [InlineData("rootfs:/a:b.tar", ImageSourceKind.RootArchive, "/a:b.tar", null)]
-    public void Sources_are_parsed(string text, ImageSourceKind kind, string path, string? name)
+    public void ImageSource_Parse_reads_all_kinds(string text, ImageSourceKind kind, string path, string? name)
     {
         ImageSource source = ImageSource.Parse(text);
         Assert.Equal((kind, path, name), (source.Kind, source.Path, source.Name));
@@ -290,7 +290,7 @@ public sealed class ImageSourceTests : IDisposable
     [InlineData("oci:")]
     [InlineData("oci:a:")]
     [InlineData("/a.tar")]
-    public void Other_texts_are_no_sources(string text) => Assert.Contains("write oci:DIRECTORY", Assert.Throws<FormatException>(() => ImageSource.Parse(text)).Message, StringComparison.Ordinal);
+    public void ImageSource_Parse_rejects_other_texts(string text) => Assert.Contains("write oci:DIRECTORY", Assert.Throws<FormatException>(() => ImageSource.Parse(text)).Message, StringComparison.Ordinal);
 
     public void Dispose() => _scratch.Dispose();
 

@@ -10,7 +10,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Images.Store;
 
-/// <summary>What of a store stays and what goes: leases, quota, removal, other processes.</summary>
+/// <summary>Removal of images and content: leases, quota, pruning, other processes.</summary>
 public sealed class ImageCollectionTests : IDisposable
 {
     private const int Size = 400_000;
@@ -22,7 +22,7 @@ public sealed class ImageCollectionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task Beyond_the_quota_the_longest_unused_goes_and_never_what_runs(ImageRootKind kind)
+    public async Task MaxImageStoreBytes_evicts_the_least_recently_used_and_never_an_image_in_use(ImageRootKind kind)
     {
         RootKinds.SkipUnlessPossible(kind);
         long quota = (long)(Size * (kind == ImageRootKind.Flattened ? 4.9 : 2.5));
@@ -45,13 +45,13 @@ public sealed class ImageCollectionTests : IDisposable
         Assert.Equal(["a", "d"], await NamesAsync(store));
         Assert.True((await store.ListAsync(Cancel)).Sum(image => image.Bytes) <= quota);
 
-        // What went is pulled again.
+        // The evicted image is pulled again.
         await using IImageLease again = await AcquireAsync(store, "c");
         Assert.Equal("c", Content(again));
     }
 
     [Fact]
-    public async Task An_image_beyond_the_quota_is_refused_and_leaves_nothing()
+    public async Task An_image_larger_than_MaxImageStoreBytes_is_rejected_and_leaves_nothing()
     {
         await using ImageStore store = Store(ImageRootKind.Flattened, quota: Size / 2);
         Add("a");
@@ -65,7 +65,7 @@ public sealed class ImageCollectionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task Removal_spares_what_others_share_and_what_is_in_use(ImageRootKind kind)
+    public async Task RemoveAsync_keeps_shared_layers_and_images_in_use(ImageRootKind kind)
     {
         RootKinds.SkipUnlessPossible(kind);
         byte[] shared = Layer("shared");
@@ -87,7 +87,7 @@ public sealed class ImageCollectionTests : IDisposable
     }
 
     [Fact]
-    public async Task Another_process_keeps_what_it_has_ready()
+    public async Task RemoveAsync_keeps_images_that_another_process_has_ready()
     {
         Add("a");
         await using ImageStore store = Store(ImageRootKind.Flattened);
@@ -108,7 +108,7 @@ public sealed class ImageCollectionTests : IDisposable
     }
 
     [Fact]
-    public async Task A_tag_that_moved_keeps_the_old_image_for_as_long_as_it_runs()
+    public async Task The_old_image_of_a_moved_tag_stays_while_it_is_in_use()
     {
         Add("a");
         await using ImageStore store = Store(ImageRootKind.Flattened);
@@ -125,7 +125,7 @@ public sealed class ImageCollectionTests : IDisposable
     }
 
     [Fact]
-    public async Task Prune_spares_what_was_used_lately()
+    public async Task PruneAsync_keeps_recently_used_images()
     {
         Add("a");
         Add("b");
@@ -141,7 +141,7 @@ public sealed class ImageCollectionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task A_failed_pull_leaves_nothing_also_of_layers_that_were_right(ImageRootKind kind)
+    public async Task A_failed_pull_leaves_nothing_not_even_its_good_layers(ImageRootKind kind)
     {
         RootKinds.SkipUnlessPossible(kind);
         _registry.AddImage("a", "latest", [Layer("right"), new Archive().File("../wrong").ToBytes()]);
@@ -153,7 +153,7 @@ public sealed class ImageCollectionTests : IDisposable
     }
 
     [Fact]
-    public async Task Whole_layers_that_a_dead_process_left_are_removed_and_images_stay()
+    public async Task CleanAbandonedAsync_removes_complete_layers_of_dead_processes_and_keeps_images()
     {
         Add("a");
         await using (ImageStore first = Store(ImageRootKind.Flattened))
@@ -174,7 +174,7 @@ public sealed class ImageCollectionTests : IDisposable
     }
 
     [Fact]
-    public async Task CleanAbandoned_removes_roots_of_one_file_that_an_earlier_version_made_once_no_process_holds_their_images()
+    public async Task CleanAbandonedAsync_removes_roots_of_earlier_versions_once_no_process_holds_their_images()
     {
         Add("a");
         Add("b");
@@ -210,7 +210,7 @@ public sealed class ImageCollectionTests : IDisposable
     }
 
     [Fact]
-    public async Task Pulls_removals_and_runs_at_once_get_along()
+    public async Task Concurrent_pulls_removals_and_uses_do_not_disturb_each_other()
     {
         foreach (int i in Enumerable.Range(0, 6))
         {
@@ -236,7 +236,7 @@ public sealed class ImageCollectionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task A_pull_that_stalls_holds_up_no_removal_and_loses_nothing(ImageRootKind kind)
+    public async Task A_stalled_pull_delays_no_removal_and_loses_nothing(ImageRootKind kind)
     {
         RootKinds.SkipUnlessPossible(kind);
         string came = _registry.AddImage("stalls", "latest", [new Archive().File("came").ToBytes(), new Archive().File("late").ToBytes()]);
@@ -259,7 +259,7 @@ public sealed class ImageCollectionTests : IDisposable
 
         string[] before = Kept("layers", "blobs");
 
-        // What is beyond the quota goes, in either store, and what is told to.
+        // In both stores, images beyond the quota are evicted, and removed images are gone.
         await UseAsync(store, "a");
         await UseAsync(store, "b");
         Assert.Equal(["b"], await NamesAsync(store));
@@ -279,7 +279,7 @@ public sealed class ImageCollectionTests : IDisposable
         Assert.Equal(["came", "late"], Directory.EnumerateFiles(lease.RootPath).Select(Path.GetFileName).Order(StringComparer.Ordinal));
         Assert.Single(_registry.Requests, request => request.Path == came);
 
-        // Only so that what waits for ever fails.
+        // Only so that an endless wait fails.
         static Task<T> Soon<T>(Task<T> task) => task.WaitAsync(TimeSpan.FromSeconds(20), Cancel);
 
         async Task UseAsync(ImageStore user, string name) => await (await Soon(AcquireAsync(user, name))).DisposeAsync();
@@ -288,7 +288,7 @@ public sealed class ImageCollectionTests : IDisposable
     [Theory]
     [InlineData("damaged")]
     [InlineData("refused")]
-    public async Task What_is_in_use_stays_also_where_its_manifest_cannot_be_read(string how)
+    public async Task An_image_in_use_stays_even_if_its_manifest_cannot_be_read(string how)
     {
         Add("a");
         await using ImageStore store = Store(ImageRootKind.Flattened);
@@ -302,7 +302,7 @@ public sealed class ImageCollectionTests : IDisposable
         }
         else
         {
-            // As another version's process would, whose rules let the image be.
+            // As a process of another version, whose rules accept the image.
             byte[] refused = """{"schemaVersion":2,"config":null,"layers":[]}"""u8.ToArray();
             await File.WriteAllBytesAsync(_scratch["home/blobs/sha256/" + ImageDigest.Sha256Of(refused).Hex], refused, Cancel);
             using var directory = new ImageDirectory(_scratch["home"]);
@@ -321,7 +321,7 @@ public sealed class ImageCollectionTests : IDisposable
         Assert.Equal(before.Order(), Kept().Order());
         Assert.Equal("a", Content(lease));
 
-        // And goes with its last user.
+        // The image is removed after its last use.
         hold?.Dispose();
         await lease.DisposeAsync();
         await store.PruneAsync(TimeSpan.Zero, Cancel);
@@ -332,7 +332,7 @@ public sealed class ImageCollectionTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task A_name_that_cannot_be_written_leaves_no_use_behind(bool import)
+    public async Task A_reference_that_cannot_be_written_leaves_no_use_behind(bool import)
     {
         Add("a");
         await using ImageStore store = Store(ImageRootKind.Flattened);
@@ -350,7 +350,7 @@ public sealed class ImageCollectionTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task What_is_beyond_the_quota_takes_no_name_of_what_is_not(bool import)
+    public async Task An_image_larger_than_the_quota_does_not_take_over_a_reference(bool import)
     {
         Add("a");
         await using ImageStore store = Store(ImageRootKind.Flattened, quota: 3 * Size);
@@ -374,7 +374,7 @@ public sealed class ImageCollectionTests : IDisposable
     }
 
     [Fact]
-    public async Task A_broken_name_that_goes_is_not_taken_for_one_in_use()
+    public async Task RemoveAsync_removes_a_damaged_reference()
     {
         Add("a");
         await using ImageStore store = Store(ImageRootKind.Flattened);
@@ -392,7 +392,7 @@ public sealed class ImageCollectionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task Trees_deeper_than_a_path_is_long_count_and_are_removed(ImageRootKind kind)
+    public async Task Trees_deeper_than_the_longest_path_are_measured_and_removed(ImageRootKind kind)
     {
         RootKinds.SkipUnlessPossible(kind);
         string deep = string.Join('/', Enumerable.Repeat(new string('d', 250), 15));
@@ -422,7 +422,7 @@ public sealed class ImageCollectionTests : IDisposable
         _scratch.Dispose();
     }
 
-    // Each of random content, so that it does not compress.
+    // Random content does not compress.
     private static byte[] Layer(string name, int size = Size) => new Archive().Add('0', name, content: RandomNumberGenerator.GetBytes(size)).ToBytes();
 
     private static string Content(IImageLease lease) => Path.GetFileName(Directory.EnumerateFiles(lease.RootPath).Single());

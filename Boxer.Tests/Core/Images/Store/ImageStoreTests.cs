@@ -62,7 +62,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         Assert.DoesNotContain(root + " ", File.ReadAllText("/proc/self/mounts") + (kind == ImageRootKind.Overlay ? "" : "no"), StringComparison.Ordinal);
         Assert.Empty(Directory.EnumerateFileSystemEntries(_scratch["home/tmp"]));
 
-        // What was pulled serves without a registry, also a later process.
+        // A pulled image needs no registry any more, also in a later process.
         await using ImageStore later = Store(kind, options => options.With(changed =>
         {
             changed.TopLayerDirectory = _scratch["top"];
@@ -73,7 +73,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public async Task Root_is_what_umoci_unpacks()
+    public async Task AcquireAsync_makes_the_root_that_umoci_unpacks()
     {
         Assert.SkipWhen(registry.Missing is not null, registry.Missing ?? "");
         Assert.SkipUnless(Unistd.geteuid() == 0, "owners need root");
@@ -135,7 +135,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task As_many_layers_as_docker_allows(ImageRootKind kind)
+    public async Task An_image_with_as_many_layers_as_Docker_allows_is_pulled(ImageRootKind kind)
     {
         RootKinds.SkipUnlessPossible(kind);
         byte[][] layers = [.. Enumerable.Range(0, 127).Select(i => new Archive().File($"f{i:d3}", "x").ToBytes())];
@@ -165,7 +165,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     [InlineData("""{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"$D","size":1},"layers":[null]}""", "malformed descriptor")]
     [InlineData("""{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"$D","size":1},"layers":[{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":"$D","size":1}]}""", "foreign layer")]
     [InlineData("""{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"$D","size":1},"layers":[{"mediaType":"application/x","digest":"$D","size":1}]}""", "type that is not supported")]
-    public async Task Manifests_are_refused_by_name(string manifest, string message)
+    public async Task Unsupported_manifests_are_rejected_with_their_kind(string manifest, string message)
     {
         _scripted.AddManifest("a", "latest", Encoding.UTF8.GetBytes(manifest.Replace("$D", "sha256:" + new string('0', 64), StringComparison.Ordinal)), "application/json");
         await using ImageStore store = Store(ImageRootKind.Flattened);
@@ -176,7 +176,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public async Task Index_is_chosen_from_by_platform()
+    public async Task An_image_is_chosen_from_an_index_by_platform()
     {
         _scripted.AddImage("a", "arm", [new Archive().File("arm").ToBytes()], "arm64");
         _scripted.AddImage("a", "amd", [new Archive().File("amd").ToBytes()], "amd64");
@@ -197,12 +197,12 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
 
         await using ImageStore other = Store(ImageRootKind.Flattened, options => options.With(changed => changed.Platform = "linux/riscv64"));
         ImageNotFoundException fault = await Assert.ThrowsAsync<ImageNotFoundException>(() => AcquireAsync(other, "a"));
-        Assert.Contains("not there for linux/riscv64; it is for: windows/amd64, linux/amd64, linux/arm64/v8", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("not available for linux/riscv64, only for: windows/amd64, linux/amd64, linux/arm64/v8", fault.Message, StringComparison.Ordinal);
         Assert.Contains("is for linux/arm64, not for linux/riscv64", (await Assert.ThrowsAsync<ImageNotFoundException>(() => AcquireAsync(other, "a:arm"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task Callers_share_one_pull_and_leave_by_themselves()
+    public async Task AcquireAsync_callers_share_one_pull_and_cancel_independently()
     {
         string blob = _scripted.AddImage("a", "latest", [new Archive().File("f").ToBytes()]);
         var gate = new TaskCompletionSource();
@@ -224,7 +224,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public async Task Pull_ends_when_its_last_caller_leaves_and_the_next_starts_afresh()
+    public async Task A_pull_ends_with_its_last_caller_and_the_next_starts_anew()
     {
         string blob = _scripted.AddImage("a", "latest", [new Archive().File("f").ToBytes()]);
         ScriptedAnswer whole = _scripted.Content[blob];
@@ -243,7 +243,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public async Task Failed_pull_is_not_remembered()
+    public async Task A_failed_pull_is_not_remembered()
     {
         await using ImageStore store = Store(ImageRootKind.Flattened);
         await Assert.ThrowsAsync<ImageNotFoundException>(() => AcquireAsync(store, "a"));
@@ -256,7 +256,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public async Task Pull_that_takes_too_long_is_a_pull_fault()
+    public async Task PullTimeout_is_an_ImagePullException()
     {
         var time = new FakeTimeProvider();
         string blob = _scripted.AddImage("a", "latest", [new Archive().File("f").ToBytes()]);
@@ -271,7 +271,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public async Task Pulls_that_stall_do_not_hold_up_what_is_stored()
+    public async Task Stalled_pulls_do_not_delay_stored_images()
     {
         _scripted.AddImage("here", "latest", [new Archive().File("f", "x").ToBytes()]);
         await using (ImageStore first = Store(ImageRootKind.Flattened))
@@ -293,7 +293,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public async Task Layers_that_stall_do_not_take_the_memory_of_what_is_stored()
+    public async Task Stalled_layers_do_not_take_the_memory_of_stored_images()
     {
         CancellationToken cancel = TestContext.Current.CancellationToken;
         _scripted.AddImage("here", "latest", [new Archive().File("f", "x").ToBytes()]);
@@ -302,7 +302,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             await AcquireAsync(first, "here");
         }
 
-        // Its layer is here, and its root is made again.
+        // The layer is stored, and the root is made again.
         TreeRemover.Remove(_scratch["home/roots"]);
         Directory.CreateDirectory(_scratch["home/roots"]);
         var stalling = new HashSet<string>();
@@ -330,7 +330,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public async Task A_store_that_cannot_be_written_to_is_a_pull_fault()
+    public async Task A_store_without_write_permission_is_an_ImagePullException()
     {
         _scripted.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);
         await using ImageStore store = Store(ImageRootKind.Flattened);
@@ -342,7 +342,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public async Task Damaged_store_is_pulled_again()
+    public async Task Damaged_content_is_pulled_again()
     {
         _scripted.AddImage("a", "latest", [new Archive().File("f", "x").ToBytes()]);
         await using (ImageStore store = Store(ImageRootKind.Flattened))
@@ -363,7 +363,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public async Task What_dead_processes_left_is_removed_and_what_living_ones_make_is_not()
+    public async Task CleanAbandonedAsync_removes_leftovers_of_dead_processes_only()
     {
         await using ImageStore living = Store(ImageRootKind.Flattened);
         string mine = Directory.EnumerateDirectories(_scratch["home/tmp"]).Single();
@@ -381,7 +381,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public async Task Mounts_of_a_dead_process_are_taken_away()
+    public async Task Mounts_of_a_dead_process_are_unmounted()
     {
         RootKinds.SkipUnlessPossible(ImageRootKind.Overlay);
         foreach (string name in (string[])["home", "roots with space/mount"])
@@ -408,7 +408,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         Directory.CreateSymbolicLink(_scratch["link"], _scratch["real"]);
         await using (Store(ImageRootKind.Overlay, Change))
         {
-            // Makes the directories.
+            // Creates the directories.
         }
 
         string left = Directory.CreateDirectory(_scratch[where == "home" ? "real/home/tmp/dead" : "real/roots"]).FullName;
@@ -435,7 +435,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task A_directory_of_roots_is_one_stores(ImageRootKind kind)
+    public async Task RootsDirectory_belongs_to_one_store(ImageRootKind kind)
     {
         RootKinds.SkipUnlessPossible(kind);
         _scripted.AddImage("a", "latest", [new Archive().File("f").ToBytes()]);
@@ -445,7 +445,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
             foreach (string name in (string[])["roots", "roots/"])
             {
                 ArgumentException fault = Assert.Throws<ArgumentException>(() => Store(kind, options => options.With(changed => { changed.Home = _scratch["other"]; changed.RootsDirectory = _scratch[name]; })));
-                Assert.Equal($"RootsDirectory: {_scratch[name]} is another store's; give each its own.", fault.Message);
+                Assert.Equal($"RootsDirectory: {_scratch[name]} is in use by another store; give each store its own directory.", fault.Message);
             }
 
             Assert.Equal(["f"], Files(lease.RootPath));
@@ -463,7 +463,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task A_full_disk_is_one_clear_fault_and_leaves_nothing(ImageRootKind kind)
+    public async Task A_full_disk_is_a_clear_fault_and_leaves_nothing(ImageRootKind kind)
     {
         RootKinds.SkipUnlessPossible(kind);
         Assert.SkipUnless(Unistd.geteuid() == 0, "a small disk of its own needs root");
@@ -471,7 +471,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
         Check.Result(SysMount.mount("boxer-test", disk, "tmpfs", 0, "size=2m"), "mount");
         try
         {
-            // More than the disk, and for a flattened root also what fits it once and not twice.
+            // Larger than the disk; for a flattened root also a size that fits once and not twice.
             foreach (int size in kind == ImageRootKind.Overlay ? (int[])[3_000_000] : [3_000_000, 1_200_000])
             {
                 byte[] layer = new Archive().Add('0', "f", content: RandomNumberGenerator.GetBytes(size)).ToBytes();
@@ -503,7 +503,7 @@ public sealed class ImageStoreTests(RegistryFixture registry) : IClassFixture<Re
     }
 
     [Fact]
-    public void Home_must_be_ours_alone()
+    public void ImageDirectory_must_not_be_open_to_other_users()
     {
         Directory.CreateDirectory(_scratch["open"]);
         File.SetUnixFileMode(_scratch["open"], (UnixFileMode)0x1E8);

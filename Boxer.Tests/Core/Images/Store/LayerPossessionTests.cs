@@ -5,7 +5,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images.Store;
 
-/// <summary>A layer or config of the store becomes part of another image only where the image's own place has it: its digest is no key to it.</summary>
+/// <summary>A stored layer or config becomes part of another image only if that image's own origin has it: a digest gives no access to content.</summary>
 public sealed class LayerPossessionTests : IDisposable
 {
     private static readonly byte[] Secret = new Archive().File("secret", "of another tenant").ToBytes();
@@ -20,14 +20,14 @@ public sealed class LayerPossessionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task Digests_of_a_private_layer_are_no_key_to_it_at_another_registry(ImageRootKind kind)
+    public async Task The_digests_of_a_private_layer_give_no_access_to_it_through_another_registry(ImageRootKind kind)
     {
         await using ImageStore store = await StoreWithSecretAsync(kind);
         byte[] blob = Archive.Gzip(Secret);
         _evil.AddImage("a", "latest", [SecretDigest], [blob]);
         _evil.AddImage("b", "latest", [SecretDigest], [Archive.Gzip(new Archive().ToBytes())]);
 
-        // It says that it has everything, and gives what it likes.
+        // The registry claims to have every blob, and sends other content.
         _evil.Script = request => request.Method == "HEAD" ? new(200, []) { StatedLength = blob.Length }
             : request.Path == $"/v2/a/blobs/{ImageDigest.Sha256Of(blob)}" ? new(200, new byte[blob.Length])
             : null;
@@ -38,7 +38,7 @@ public sealed class LayerPossessionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task The_manifest_of_a_private_image_is_no_key_to_its_config_and_layers(ImageRootKind kind)
+    public async Task The_manifest_of_a_private_image_gives_no_access_to_its_config_and_layers(ImageRootKind kind)
     {
         await using ImageStore store = await StoreWithSecretAsync(kind);
         byte[] manifest = _private.Content["/v2/team/secret/manifests/latest"].Body;
@@ -47,7 +47,7 @@ public sealed class LayerPossessionTests : IDisposable
         await RefusedAsync(store, "evil.example/a");
         await RefusedAsync(store, $"evil.example/a@{ImageDigest.Sha256Of(manifest)}");
 
-        // With the config, which is less of a secret, too.
+        // Also with the config, which is less secret.
         foreach ((string path, ScriptedAnswer answer) in _private.Content.Where(pair => pair.Value.Body.AsSpan().IndexOf("diff_ids"u8) >= 0))
         {
             _evil.Content[path.Replace("/v2/team/secret/", "/v2/a/", StringComparison.Ordinal)] = answer;
@@ -58,7 +58,7 @@ public sealed class LayerPossessionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task Another_repository_of_the_same_registry_has_it_only_where_the_registry_says_so(ImageRootKind kind)
+    public async Task Another_repository_of_the_registry_uses_a_stored_layer_only_if_the_registry_confirms_it(ImageRootKind kind)
     {
         await using ImageStore store = await StoreWithSecretAsync(kind);
         string hidden = _private.AddImage("evil/a", "latest", [Secret]);
@@ -74,7 +74,7 @@ public sealed class LayerPossessionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task Another_registry_that_has_the_layer_is_read_once_and_believed_from_then_on(ImageRootKind kind)
+    public async Task Another_registry_must_deliver_a_stored_layer_once(ImageRootKind kind)
     {
         await using ImageStore store = await StoreWithSecretAsync(kind);
         string first = _evil.AddImage("a", "latest", [Secret]);
@@ -93,7 +93,7 @@ public sealed class LayerPossessionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task A_layer_is_read_again_where_the_registry_does_not_answer_HEAD(ImageRootKind kind)
+    public async Task A_layer_is_downloaded_again_if_the_registry_does_not_support_HEAD(ImageRootKind kind)
     {
         await using ImageStore store = await StoreWithSecretAsync(kind);
         string blob = _private.AddImage("team/b", "latest", [Secret]);
@@ -106,7 +106,7 @@ public sealed class LayerPossessionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(RootKinds.All), MemberType = typeof(RootKinds))]
-    public async Task Files_of_this_host_must_have_what_they_name(ImageRootKind kind)
+    public async Task Imported_files_must_contain_the_layers_that_they_name(ImageRootKind kind)
     {
         await using ImageStore store = await StoreWithSecretAsync(kind);
         string blobs = Directory.CreateDirectory(_scratch["layout/blobs/sha256"]).FullName;

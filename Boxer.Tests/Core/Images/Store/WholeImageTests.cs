@@ -8,14 +8,14 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Images.Store;
 
-/// <summary>Images that other tools made, from a real registry, against what umoci unpacks of them: every entry with all that is known of it.</summary>
+/// <summary>Images of other tools, from a real registry, compared with the trees that umoci unpacks: every entry with all its attributes.</summary>
 [Slow]
 public sealed class WholeImageTests(RegistryFixture registry) : IClassFixture<RegistryFixture>, IDisposable
 {
     private readonly ScratchDirectory _scratch = new();
 
     [Fact]
-    public async Task Debian_with_Python_is_what_umoci_unpacks()
+    public async Task Debian_with_Python_has_the_tree_that_umoci_unpacks()
     {
         string? layout = Environment.GetEnvironmentVariable(PythonImage.LayoutVariable);
         Assert.SkipWhen(string.IsNullOrEmpty(layout), $"Needs {PythonImage.LayoutVariable} to name an OCI layout with Python: run ./test.sh.");
@@ -23,14 +23,14 @@ public sealed class WholeImageTests(RegistryFixture registry) : IClassFixture<Re
         string expected = await UmociAsync(layout!);
         Assert.InRange(expected.Count(c => c == '\n'), 5_000, 200_000);
 
-        // Devices and FIFOs are left out.
+        // Devices and FIFOs are omitted.
         expected = string.Concat(expected.Split('\n', StringSplitOptions.RemoveEmptyEntries).Where(line => !line.Contains(" 0o20", StringComparison.Ordinal)).Select(line => line + '\n'));
 
         await AssertSameAsync(layout!, "debian/python:1", expected);
     }
 
     [Fact]
-    public async Task Layers_that_change_all_there_is_are_what_umoci_unpacks()
+    public async Task Layers_that_change_everything_have_the_tree_that_umoci_unpacks()
     {
         Require();
         await MakeAsync();
@@ -66,7 +66,7 @@ public sealed class WholeImageTests(RegistryFixture registry) : IClassFixture<Re
     [Theory]
     [InlineData(ImageRootKind.Flattened)]
     [InlineData(ImageRootKind.Overlay)]
-    public async Task A_layer_that_leaves_a_directory_out_says_nothing_of_it(ImageRootKind kind)
+    public async Task A_layer_without_an_entry_for_a_directory_does_not_change_its_attributes(ImageRootKind kind)
     {
         Require();
         await HostProgram.RunAsync("sh", "-ec", """
@@ -93,7 +93,7 @@ public sealed class WholeImageTests(RegistryFixture registry) : IClassFixture<Re
         Assert.SkipUnless(File.Exists("/usr/bin/python3"), "not installed: python3");
     }
 
-    // Both kinds of roots, each with a store of its own, so that nothing is taken from the other's.
+    // Both kinds of roots, each with a store of its own, so that they share no content.
     private async Task AssertSameAsync(string? layout, string name, string expected, ImageRootKind? only = null)
     {
         if (layout is not null)
@@ -139,7 +139,7 @@ public sealed class WholeImageTests(RegistryFixture registry) : IClassFixture<Re
         return [.. manifest.RootElement.GetProperty("layers").EnumerateArray().Select(layer => layer.GetProperty("mediaType").GetString()!)];
     }
 
-    /// <summary>An image of four layers: files of all kinds; changes of each; changes back; and once more.</summary>
+    /// <summary>An image of four layers: files of all kinds, changes of each, changes back, and the changes again.</summary>
     private Task<string> MakeAsync() => HostProgram.RunAsync("sh", "-ec", """
         cd "$1"
         umoci init --layout layout
