@@ -73,6 +73,7 @@ public sealed partial record ImageReference
     public override string ToString() =>
         $"{Registry}/{Repository}{(Tag is null ? "" : ":" + Tag)}{(Digest is null ? "" : "@" + Digest)}";
 
+    /// <returns>The reason why the text is not a reference; <see langword="null"/> if it is one.</returns>
     private static string? Read(string text, out ImageReference? reference)
     {
         reference = null;
@@ -81,78 +82,101 @@ public sealed partial record ImageReference
             return "The image reference is empty; write for example \"python:3.12-slim\".";
         }
 
-        string shown = text.Length <= 100 ? text : text[..100] + "...";
-        shown = $"\"{string.Concat(shown.Select(c => char.IsControl(c) ? '\uFFFD' : c))}\"";
-
         string rest = text;
-        string? digest = null;
-        int at = rest.IndexOf('@', StringComparison.Ordinal);
-        if (at >= 0)
+        string? digest = TakeDigest(ref rest);
+        if (digest is not null && !ImageDigest.TryParse(digest, out _))
         {
-            digest = rest[(at + 1)..];
-            rest = rest[..at];
-            if (!ImageDigest.TryParse(digest, out _))
-            {
-                return $"{shown} is not an image reference: what follows @ must be a digest such as sha256: and 64 digits of 0-9 a-f.";
-            }
+            return $"{Show(text)} is not an image reference: what follows @ must be a digest such as sha256: and 64 digits of 0-9 a-f.";
         }
 
-        // Docker's rule: the part before the first slash is a host if it has a dot, a colon or an upper-case letter, or is localhost.
-        string registry = DefaultRegistry;
-        int slash = rest.IndexOf('/', StringComparison.Ordinal);
-        if (slash >= 0)
-        {
-            string first = rest[..slash];
-            if (first.AsSpan().ContainsAny(".:") || first == "localhost" || first.Any(char.IsUpper))
-            {
-                registry = first;
-                rest = rest[(slash + 1)..];
-            }
-        }
-
-        registry = RegistryName.Canonical(registry);
+        string registry = RegistryName.Canonical(TakeRegistry(ref rest));
         if (registry.Length > MaxRegistryLength || !RegistryPattern().IsMatch(registry))
         {
-            return $"{shown} is not an image reference: \"{(registry.Length <= 100 ? registry : registry[..100] + "...")}\" is not a host or host:port.";
+            return $"{Show(text)} is not an image reference: \"{(registry.Length <= 100 ? registry : registry[..100] + "...")}\" is not a host or host:port.";
         }
 
-        int colon = rest.IndexOf(':', StringComparison.Ordinal);
-        string? tag = colon < 0 ? null : rest[(colon + 1)..];
-        string repository = colon < 0 ? rest : rest[..colon];
+        string? tag = TakeTag(ref rest);
         if (tag is not null && !TagPattern().IsMatch(tag))
         {
-            return $"{shown} is not an image reference: a tag has 1 to 128 letters, digits, '_', '.' and '-', and does not start with '.' or '-'.";
-        }
-
-        if (repository.Any(char.IsUpper))
-        {
-            return $"{shown} is not an image reference: the repository must be lower-case.";
+            return $"{Show(text)} is not an image reference: a tag has 1 to 128 letters, digits, '_', '.' and '-', and does not start with '.' or '-'.";
         }
 
         // Docker rejects a bare image id, because it looks like a name.
         if (registry == DefaultRegistry && tag is null && digest is null && IdPattern().IsMatch(text))
         {
-            return $"{shown} is not an image reference: 64 hexadecimal digits are an image id; write name@sha256:... instead.";
+            return $"{Show(text)} is not an image reference: 64 hexadecimal digits are an image id; write name@sha256:... instead.";
         }
 
-        if (registry == DefaultRegistry && !repository.Contains('/', StringComparison.Ordinal))
+        string repository = registry == DefaultRegistry && !rest.Contains('/', StringComparison.Ordinal) ? "library/" + rest : rest;
+        if (FindRepositoryFault(repository) is { } fault)
         {
-            repository = "library/" + repository;
-        }
-
-        if (repository.Length > MaxRepositoryLength)
-        {
-            return $"{shown} is not an image reference: the repository has more than {MaxRepositoryLength} characters.";
-        }
-
-        if (!RepositoryPattern().IsMatch(repository))
-        {
-            return $"{shown} is not an image reference: a repository is made of lower-case letters and digits, "
-                + "with single '.', '_', double '__' or '-' between them and '/' between parts.";
+            return $"{Show(text)} is not an image reference: {fault}";
         }
 
         reference = new(registry, repository, tag ?? (digest is null ? "latest" : null), digest);
         return null;
+    }
+
+    private static string Show(string text)
+    {
+        string shown = text.Length <= 100 ? text : text[..100] + "...";
+        return $"\"{string.Concat(shown.Select(c => char.IsControl(c) ? '\uFFFD' : c))}\"";
+    }
+
+    private static string? TakeDigest(ref string rest)
+    {
+        int at = rest.IndexOf('@', StringComparison.Ordinal);
+        if (at < 0)
+        {
+            return null;
+        }
+
+        string digest = rest[(at + 1)..];
+        rest = rest[..at];
+        return digest;
+    }
+
+    // Docker's rule: the part before the first slash is a host if it has a dot, a colon or an upper-case letter, or is localhost.
+    private static string TakeRegistry(ref string rest)
+    {
+        int slash = rest.IndexOf('/', StringComparison.Ordinal);
+        string first = slash < 0 ? "" : rest[..slash];
+        if (first.AsSpan().ContainsAny(".:") || first == "localhost" || first.Any(char.IsUpper))
+        {
+            rest = rest[(slash + 1)..];
+            return first;
+        }
+
+        return DefaultRegistry;
+    }
+
+    private static string? TakeTag(ref string rest)
+    {
+        int colon = rest.IndexOf(':', StringComparison.Ordinal);
+        if (colon < 0)
+        {
+            return null;
+        }
+
+        string tag = rest[(colon + 1)..];
+        rest = rest[..colon];
+        return tag;
+    }
+
+    private static string? FindRepositoryFault(string repository)
+    {
+        if (repository.Any(char.IsUpper))
+        {
+            return "the repository must be lower-case.";
+        }
+
+        if (repository.Length > MaxRepositoryLength)
+        {
+            return $"the repository has more than {MaxRepositoryLength} characters.";
+        }
+
+        return RepositoryPattern().IsMatch(repository) ? null
+            : "a repository is made of lower-case letters and digits, with single '.', '_', double '__' or '-' between them and '/' between parts.";
     }
 
     [GeneratedRegex(@"\A(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?\z", RegexOptions.ExplicitCapture, MatchTimeout)]

@@ -60,60 +60,17 @@ internal sealed class RegistryEndpoints
                 faults.Add($"Registries[\"{registry}\"] is listed twice; merge the entries.");
             }
 
-            if (options.Mirrors.Count == 0)
+            if (options.Mirrors.Count > 0)
             {
-                continue;
+                _mirrors[registry] = ReadMirrors(registry, options.Mirrors, faults);
             }
-
-            var endpoints = new List<RegistryEndpoint>();
-            foreach (string url in options.Mirrors)
-            {
-                if (RegistryName.TryParseMirror(url, out Uri? address))
-                {
-                    endpoints.Add(new(address, IsConfigured: true));
-                    _trusted.Add(address.IdnHost + ":" + address.Port);
-                    if (address.Scheme == Uri.UriSchemeHttp)
-                    {
-                        _plain.Add(address.IdnHost + ":" + address.Port);
-                    }
-                }
-                else
-                {
-                    faults.Add($"Registries[\"{registry}\"].Mirrors: \"{url}\" is not a base URL; write for example \"http://127.0.0.1:5000\".");
-                }
-            }
-
-            _mirrors[registry] = endpoints;
         }
 
-        Add("AllowedRegistries", allowed, _allowed, isInsecure: false);
-        Add("Registries", registries.Where(registry => registry.Insecure && RegistryName.IsValid(registry.Name)).Select(registry => registry.Name), _insecure, isInsecure: true);
-
+        AddNames("AllowedRegistries", allowed, _allowed, isInsecure: false, faults);
+        AddNames("Registries", registries.Where(registry => registry.Insecure && RegistryName.IsValid(registry.Name)).Select(registry => registry.Name), _insecure, isInsecure: true, faults);
         if (faults.Count > 0)
         {
             throw new ArgumentException(string.Join(" ", faults));
-        }
-
-        void Add(string option, IEnumerable<string> listed, HashSet<string> names, bool isInsecure)
-        {
-            foreach (string registry in listed)
-            {
-                if (!RegistryName.IsValid(registry))
-                {
-                    faults.Add($"{option}: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
-                    continue;
-                }
-
-                names.Add(RegistryName.Canonical(registry));
-                var address = new Uri($"https://{registry}");
-                _trusted.Add(address.IdnHost + ":" + address.Port);
-                if (isInsecure || IsLoopbackName(address))
-                {
-                    var plain = new Uri($"http://{registry}");
-                    _trusted.Add(plain.IdnHost + ":" + plain.Port);
-                    _plain.Add(plain.IdnHost + ":" + plain.Port);
-                }
-            }
         }
     }
 
@@ -155,7 +112,53 @@ internal sealed class RegistryEndpoints
 
     /// <summary>Gets whether an address may be asked without TLS.</summary>
     /// <param name="address">The address.</param>
-    public bool MayBePlain(Uri address) => _plain.Contains(address.IdnHost + ":" + address.Port);
+    public bool MayBePlain(Uri address) => _plain.Contains(Authority(address));
+
+    private List<RegistryEndpoint> ReadMirrors(string registry, IList<string> urls, List<string> faults)
+    {
+        var endpoints = new List<RegistryEndpoint>();
+        foreach (string url in urls)
+        {
+            if (!RegistryName.TryParseMirror(url, out Uri? address))
+            {
+                faults.Add($"Registries[\"{registry}\"].Mirrors: \"{url}\" is not a base URL; write for example \"http://127.0.0.1:5000\".");
+                continue;
+            }
+
+            endpoints.Add(new(address, IsConfigured: true));
+            _trusted.Add(Authority(address));
+            if (address.Scheme == Uri.UriSchemeHttp)
+            {
+                _plain.Add(Authority(address));
+            }
+        }
+
+        return endpoints;
+    }
+
+    private void AddNames(string option, IEnumerable<string> listed, HashSet<string> names, bool isInsecure, List<string> faults)
+    {
+        foreach (string registry in listed)
+        {
+            if (!RegistryName.IsValid(registry))
+            {
+                faults.Add($"{option}: \"{registry}\" is not a registry; write a host or host:port such as \"docker.io\".");
+                continue;
+            }
+
+            names.Add(RegistryName.Canonical(registry));
+            var address = new Uri($"https://{registry}");
+            _trusted.Add(Authority(address));
+            if (isInsecure || IsLoopbackName(address))
+            {
+                string plain = Authority(new Uri($"http://{registry}"));
+                _trusted.Add(plain);
+                _plain.Add(plain);
+            }
+        }
+    }
+
+    private static string Authority(Uri address) => address.IdnHost + ":" + address.Port;
 
     private static bool IsLoopbackName(Uri address) =>
         string.Equals(address.IdnHost, "localhost", StringComparison.OrdinalIgnoreCase)
