@@ -126,45 +126,52 @@ internal readonly record struct CleanPath
         long nameBytes = 0;
         for (int i = 0; i <= text.Length; i++)
         {
-            if (i == text.Length || text[i] == '/')
+            if (i < text.Length && text[i] != '/')
             {
-                faults |= text[start..i] switch
-                {
-                    "" => PathFaults.EmptyName,
-                    "." => PathFaults.Dot,
-                    ".." => PathFaults.DotDot,
-                    _ => nameBytes > MaxNameBytes ? PathFaults.LongName : PathFaults.None,
-                };
-                names++;
-                bytes += nameBytes + (i < text.Length ? 1 : 0);
-                nameBytes = 0;
-                start = i + 1;
+                nameBytes += CountBytes(text, ref i, ref faults);
                 continue;
             }
 
-            char character = text[i];
-            if (character == '\0')
-            {
-                faults |= PathFaults.Nul;
-            }
-
-            nameBytes += character <= '\u007F' ? 1 : character <= '\u07FF' ? 2 : 3;
-            if (char.IsSurrogate(character))
-            {
-                if (i + 1 < text.Length && char.IsSurrogatePair(character, text[i + 1]))
-                {
-                    // Four bytes for both.
-                    nameBytes++;
-                    i++;
-                }
-                else
-                {
-                    faults |= PathFaults.NotUnicode;
-                }
-            }
+            faults |= CheckName(text[start..i], nameBytes);
+            names++;
+            bytes += nameBytes + (i < text.Length ? 1 : 0);
+            nameBytes = 0;
+            start = i + 1;
         }
 
         return faults;
+    }
+
+    private static PathFaults CheckName(ReadOnlySpan<char> name, long bytes) => name switch
+    {
+        "" => PathFaults.EmptyName,
+        "." => PathFaults.Dot,
+        ".." => PathFaults.DotDot,
+        _ => bytes > MaxNameBytes ? PathFaults.LongName : PathFaults.None,
+    };
+
+    // Counts the bytes of a character in UTF-8. Moves to the second half of a surrogate pair.
+    private static int CountBytes(ReadOnlySpan<char> text, ref int index, ref PathFaults faults)
+    {
+        char character = text[index];
+        if (character == '\0')
+        {
+            faults |= PathFaults.Nul;
+        }
+
+        if (!char.IsSurrogate(character))
+        {
+            return character <= '\u007F' ? 1 : character <= '\u07FF' ? 2 : 3;
+        }
+
+        if (index + 1 < text.Length && char.IsSurrogatePair(character, text[index + 1]))
+        {
+            index++;
+            return 4;
+        }
+
+        faults |= PathFaults.NotUnicode;
+        return 3;
     }
 }
 

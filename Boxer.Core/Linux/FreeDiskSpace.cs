@@ -19,13 +19,13 @@ internal sealed class FreeDiskSpace(string directory, long reserve)
         ulong free = status.f_bavail * status.f_frsize;
         if (reserve > 0 && free < (ulong)reserve + (ulong)bytes)
         {
-            throw new IOException($"the disk of {directory} has {free} bytes left, of which {reserve} stay free; make room on it, or lower MinFreeDiskBytes", Errno.ENOSPC);
+            throw new IOException($"the disk of {directory} has {free} bytes left, and {reserve} must stay free; free space on it, or lower MinFreeDiskBytes", Errno.ENOSPC);
         }
 
         // Some file systems, such as Btrfs, create inodes on demand and report none.
         if (reserve > 0 && status.f_files > 0 && status.f_favail < InodeReserve)
         {
-            throw new IOException($"the disk of {directory} has {status.f_favail} inodes left, of which {InodeReserve} stay free; make room on it, or set MinFreeDiskBytes to 0", Errno.ENOSPC);
+            throw new IOException($"the disk of {directory} has {status.f_favail} inodes left, and {InodeReserve} must stay free; free some on it, or set MinFreeDiskBytes to 0", Errno.ENOSPC);
         }
     }
 }

@@ -43,7 +43,7 @@ internal static class HostFault
         {
             return IsFull(exception)
                 ? NoRoom(exception)
-                : ToException($"Nothing can be written to {directory}: make it writable, or name another directory in {option}. {exception.Message}", exception);
+                : ToException($"The directory {directory} is not writable: make it writable, or set {option} to another directory. {exception.Message}", exception);
         }
         finally
         {
@@ -51,7 +51,7 @@ internal static class HostFault
         }
 
         SandboxRuntimeException NoRoom(Exception exception) =>
-            new($"There is no room, or no inode, left in {directory}: make room, or name another directory in {option}.", exception);
+            new($"There is no free space or no free inode in {directory}: free some, or set {option} to another directory.", exception);
     }
 
     private static bool IsFull(Exception exception) => exception is IOException { HResult: Errno.ENOSPC or Errno.EDQUOT };

@@ -36,11 +36,11 @@ internal static class PrivateDirectory
         }
         catch (NativeException exception) when (new DirectoryInfo(path).LinkTarget is not null)
         {
-            throw new SandboxPrivilegeException($"{path} is a symbolic link; name the directory itself.", exception);
+            throw new SandboxPrivilegeException($"{path} is a symbolic link; use the path of the directory itself.", exception);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw HostFault.ToException($"The directory {path} cannot be made: {exception.Message}", exception);
+            throw HostFault.ToException($"The directory {path} cannot be created: {exception.Message}", exception);
         }
 
         try
@@ -49,7 +49,7 @@ internal static class PrivateDirectory
             string? fault =
                 status.stx_uid != Unistd.geteuid() ? $"belongs to the user {status.stx_uid}, but this process is the user {Unistd.geteuid()}; choose another directory."
                 : (status.stx_mode & 0x3F) != 0
-                    ? string.Create(CultureInfo.InvariantCulture, $"may be entered by other users (mode {Convert.ToString(status.stx_mode & 0xFFF, 8)}); run chmod 700 on it, or choose another directory.")
+                    ? string.Create(CultureInfo.InvariantCulture, $"can be entered by other users (mode {Convert.ToString(status.stx_mode & 0xFFF, 8)}); run chmod 700 on it, or choose another directory.")
                 : null;
             return fault is null ? directory : throw new SandboxPrivilegeException($"{path} {fault}");
         }

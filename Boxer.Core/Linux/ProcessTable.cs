@@ -26,7 +26,7 @@ internal static class ProcessTable
         {
             if (time.GetElapsedTime(start) > Patience)
             {
-                throw new IOException($"Processes of {directory} run {Patience.TotalSeconds:0} s after they were killed.");
+                throw new IOException($"Processes of {directory} still run {Patience.TotalSeconds:0} s after they were killed.");
             }
 
             await Task.Delay(Pause, time).ConfigureAwait(false);

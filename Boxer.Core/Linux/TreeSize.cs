@@ -20,69 +20,74 @@ internal static class TreeSize
         }
 
         long bytes = (long)status.stx_blocks * BlockBytes;
-        return status.Type == SysStat.S_IFDIR ? bytes + MeasureBelow(path) : bytes;
+        if (status.Type != SysStat.S_IFDIR)
+        {
+            return bytes;
+        }
+
+        using var walk = new Walk(path);
+        return bytes + walk.MeasureAll();
     }
 
-    // One directory is open at a time; the walk returns to its parent through "..".
-    private static long MeasureBelow(string path)
+    /// <summary>Walk of a tree. One directory is open at a time; the walk returns to its parent through "..".</summary>
+    private sealed class Walk(string path) : IDisposable
     {
         // A file with several names counts once.
-        var linked = new HashSet<ulong>();
-        long bytes = 0;
-        var waiting = new Stack<Queue<byte[]>>();
-        SafeFileHandle current = DirectoryHandle.Open(path);
-        try
+        private readonly HashSet<ulong> _linked = [];
+        private readonly Stack<Queue<byte[]>> _waiting = new();
+        private SafeFileHandle _current = DirectoryHandle.Open(path);
+        private long _bytes;
+
+        internal long MeasureAll()
         {
-            waiting.Push(Look());
-            while (waiting.Count > 0)
+            _waiting.Push(MeasureCurrent());
+            while (_waiting.TryPeek(out Queue<byte[]>? siblings))
             {
-                if (waiting.Peek().TryDequeue(out byte[]? below))
+                if (siblings.TryDequeue(out byte[]? below))
                 {
                     Move(below);
-                    waiting.Push(Look());
+                    _waiting.Push(MeasureCurrent());
+                    continue;
                 }
-                else
+
+                _waiting.Pop();
+                if (_waiting.Count > 0)
                 {
-                    waiting.Pop();
-                    if (waiting.Count > 0)
-                    {
-                        Move("..\0"u8);
-                    }
+                    Move("..\0"u8);
                 }
             }
-        }
-        finally
-        {
-            current.Dispose();
+
+            return _bytes;
         }
 
-        return bytes;
+        public void Dispose() => _current.Dispose();
 
-        Queue<byte[]> Look()
+        // Returns the subdirectories, which are still to be measured.
+        private Queue<byte[]> MeasureCurrent()
         {
             var directories = new Queue<byte[]>();
-            foreach (byte[] name in Dirent.ReadNames(current))
+            foreach (byte[] name in Dirent.ReadNames(_current))
             {
-                Check.Result(SysStat.statx(current, name, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
+                Check.Result(SysStat.statx(_current, name, Fcntl.AT_SYMLINK_NOFOLLOW, SysStat.STATX_BASIC_STATS, out SysStat.statx_t status), "statx");
                 if (status.Type == SysStat.S_IFDIR)
                 {
                     directories.Enqueue(name);
                 }
 
-                if (status.Type == SysStat.S_IFDIR || status.stx_nlink == 1 || linked.Add(status.stx_ino))
+                if (status.Type == SysStat.S_IFDIR || status.stx_nlink == 1 || _linked.Add(status.stx_ino))
                 {
-                    bytes += (long)status.stx_blocks * BlockBytes;
+                    _bytes += (long)status.stx_blocks * BlockBytes;
                 }
             }
 
             return directories;
         }
 
-        void Move(ReadOnlySpan<byte> name)
+        private void Move(ReadOnlySpan<byte> name)
         {
-            SafeFileHandle next = DirectoryHandle.Open(current, name);
-            current.Dispose();
-            current = next;
+            SafeFileHandle next = DirectoryHandle.Open(_current, name);
+            _current.Dispose();
+            _current = next;
         }
     }
 }

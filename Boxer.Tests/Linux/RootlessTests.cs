@@ -125,7 +125,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
     {
         InvalidOperationException fault = await Assert.ThrowsAsync<InvalidOperationException>(() => StartAsync([]));
 
-        Assert.Contains("Cannot make cgroups", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("Cannot create cgroups", fault.Message, StringComparison.Ordinal);
         Assert.Contains("Run as root, name a delegated subtree in cgroup_parent, or set ignore_cgroups", fault.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("   at ", fault.Message, StringComparison.Ordinal);
     }

@@ -88,7 +88,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             throw new SandboxPrivilegeException(
-                $"Cannot make cgroups: {exception.Message} Run as root, name a delegated subtree in CgroupParent, or set IgnoreCgroups to run without cpu and memory limits.", exception);
+                $"Cannot create cgroups: {exception.Message} Run as root, name a delegated subtree in CgroupParent, or set IgnoreCgroups to run without cpu and memory limits.", exception);
         }
     }
 

@@ -21,7 +21,7 @@ internal static class InitDecoder
 
         var reader = new PayloadReader(payload.Span, type);
 
-        // Named arguments are evaluated in the order of the fields in the frame.
+        // C# evaluates named arguments in their written order, which is the order of the fields in the frame.
         InitEvent result = type switch
         {
             InitFrameType.Ready => new InitReady(reader.Number("protocol version", 1, ushort.MaxValue)),

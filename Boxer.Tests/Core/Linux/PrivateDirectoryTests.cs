@@ -31,7 +31,7 @@ public sealed class PrivateDirectoryTests : IDisposable
         File.SetUnixFileMode(_scratch["open"], PrivateDirectory.Mode | more);
 
         SandboxPrivilegeException fault = Assert.Throws<SandboxPrivilegeException>(() => PrivateDirectory.Ensure(_scratch["open"]));
-        Assert.Contains("may be entered by other users", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("can be entered by other users", fault.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -56,7 +56,7 @@ public sealed class PrivateDirectoryTests : IDisposable
         File.WriteAllText(_scratch["file"], "");
 
         Assert.Contains("is a symbolic link", Assert.Throws<SandboxPrivilegeException>(() => PrivateDirectory.Ensure(_scratch["link"])).Message, StringComparison.Ordinal);
-        Assert.Contains("cannot be made", Assert.Throws<SandboxPrivilegeException>(() => PrivateDirectory.Ensure(_scratch["file"])).Message, StringComparison.Ordinal);
+        Assert.Contains("cannot be created", Assert.Throws<SandboxPrivilegeException>(() => PrivateDirectory.Ensure(_scratch["file"])).Message, StringComparison.Ordinal);
     }
 
     [Fact]

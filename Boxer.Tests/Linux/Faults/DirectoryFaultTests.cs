@@ -21,9 +21,9 @@ public sealed class DirectoryFaultTests(PythonImage image) : IAsyncLifetime
     }
 
     [Theory]
-    [InlineData("ro", typeof(SandboxPrivilegeException), "make it writable, or name another directory in Home")]
-    [InlineData("nr_inodes=6", typeof(SandboxRuntimeException), "There is no room, or no inode, left in")]
-    [InlineData("size=64k", typeof(SandboxRuntimeException), "There is no room, or no inode, left in")]
+    [InlineData("ro", typeof(SandboxPrivilegeException), "make it writable, or set Home to another directory")]
+    [InlineData("nr_inodes=6", typeof(SandboxRuntimeException), "There is no free space or no free inode in")]
+    [InlineData("size=64k", typeof(SandboxRuntimeException), "There is no free space or no free inode in")]
     public async Task A_home_that_cannot_be_written_is_reported_with_the_remedy_and_recovers(string mounted, Type type, string message)
     {
         image.Require();

@@ -77,7 +77,7 @@ public sealed class LayerLimitTests : IDisposable
             ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(() => store.AcquireAsync(ImageReference.Parse("test.example/a"), Cancel));
 
             Assert.Contains($"the disk of {_scratch["home"]} has ", fault.Message, StringComparison.Ordinal);
-            Assert.Contains("of which 1125899906842624 stay free; make room on it, or lower MinFreeDiskBytes", fault.Message, StringComparison.Ordinal);
+            Assert.Contains("and 1125899906842624 must stay free; free space on it, or lower MinFreeDiskBytes", fault.Message, StringComparison.Ordinal);
             Assert.Empty(Directory.EnumerateDirectories(_scratch["home/tmp"]).SelectMany(Directory.EnumerateFileSystemEntries));
         }
     }

@@ -12,7 +12,7 @@ chown boxer:boxer /home/boxer
 
 start_registry
 launch ''
-refuses "without cgroups it does not start and says what to do" "Cannot make cgroups" "set ignore_cgroups"
+refuses "without cgroups it does not start and says what to do" "Cannot create cgroups" "set ignore_cgroups"
 
 start_host '"ignore_cgroups": true'
 fault=
