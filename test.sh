@@ -2,6 +2,8 @@
 # Runs the tests:
 #
 #   ./test.sh --quick    the fast loop: build, fast style checks, unit tests. Needs no root, starts no sandbox, installs nothing.
+#   ./test.sh NAME       build, then the .NET tests whose class and method contain NAME: PoolTests, or PoolTests.Limits_hold_in_it. Tests
+#                        of sandboxes need root, and the image that a run of all tests builds.
 #   ./test.sh            all but real programs and long tests (those are in test-programs.sh), on Debian or Ubuntu as root: installs
 #                        what the tests need, builds with warnings as errors, and runs the style checks, the .NET tests, half a minute
 #                        of fuzzing, two minutes of soak, the Python client's tests (alone and against a live host), the packages from
@@ -18,16 +20,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=scripts/registry.sh
 . scripts/registry.sh
 
-quick=
-if [[ $# -eq 1 && $1 == --quick ]]; then
-    quick=1
-elif [[ $# -gt 0 ]]; then
-    die "usage: $0 [--quick]"
-else
-    require_root
-fi
+case $#-${1:-} in
+    0-) mode=all ;;
+    1---quick) mode=quick ;;
+    1-[A-Za-z]*) mode=named ;;
+    *) die "usage: $0 [--quick | NAME]" ;;
+esac
+[[ $mode != all ]] || require_root
 
-results=$PWD/TestResults${quick:+/quick}
+results=$PWD/TestResults
+[[ $mode == all ]] || results+=/$mode
 rm -rf "$results"
 mkdir -p "$results"
 work=$(mktemp -d)
@@ -109,11 +111,11 @@ shell_scripts() {
     shellcheck -x "${files[@]}"
 }
 
-# tests DLL NAME ARGUMENT...: runs the tests of an assembly that the arguments select. Long collections are printed whole when they differ.
+# tests DLL NAME ARGUMENT...: runs the tests of an assembly that the arguments select.
 tests() {
     local dll=$1 name=$2
     shift 2
-    timeout --foreground --kill-after=10 1200 "${isolated[@]}" dotnet "$dll" -noColor -noLogo -printMaxStringLength 1000 "$@" -trait- Script=test-programs.sh \
+    timeout --foreground --kill-after=10 1200 "${isolated[@]}" dotnet "$dll" -noColor -noLogo -printMaxStringLength 1000 "$@" \
         -result-junit "$results/$name.xml"
 }
 isolated=()
@@ -145,14 +147,37 @@ quick_style() {
     if has mypy; then suite "types of the Python client" - python_types; fi
 }
 
-if [[ -n $quick ]]; then
+# The tests whose names contain the argument, in both assemblies. As root, sandboxes have a network and instances of their own.
+named_tests() {
+    local name found=
+    layout=$(cache_folder)/python-image
+    if [[ $(id -u) -eq 0 ]]; then
+        isolated=(scripts/isolate.sh)
+        ensure_docker_registry
+        if [[ -f $layout/index.json ]]; then export BOXER_TEST_IMAGE_LAYOUT=$layout; fi
+        if [[ -f ${layout%/*}/programs-image/index.json ]]; then export BOXER_TEST_PROGRAMS_LAYOUT=${layout%/*}/programs-image; fi
+    fi
+    for name in boxer_tests public_tests; do
+        if [[ $(dotnet "${!name}" -noLogo -list methods -method "*$1*") == *"$1"* ]]; then
+            found=1
+            suite "$name" "$results/$name.xml" tests "${!name}" "$name" -method "*$1*"
+        fi
+    done
+    [[ -n $found ]] || die "no test has $1 in its name."
+}
+
+if [[ $mode != all ]]; then
     dotnet --version >/dev/null 2>&1 || die "needs the .NET 10 SDK on PATH (https://dotnet.microsoft.com/download/dotnet/10.0)."
     suite "build" - build
-    start_lane quick_style
-    unset BOXER_TEST_IMAGE_LAYOUT BOXER_TEST_PROGRAMS_LAYOUT
-    suite "unit tests" "$results/unit.xml" tests "$boxer_tests" unit -trait- Needs=sandboxes -trait- Pace=slow
-    suite "public API" "$results/public-api.xml" tests "$public_tests" public-api -trait- Needs=sandboxes
-    end_lanes
+    if [[ $mode == quick ]]; then
+        start_lane quick_style
+        unset BOXER_TEST_IMAGE_LAYOUT BOXER_TEST_PROGRAMS_LAYOUT
+        suite "unit tests" "$results/unit.xml" tests "$boxer_tests" unit -trait- Needs=sandboxes -trait- Pace=slow -trait- Script=test-programs.sh
+        suite "public API" "$results/public-api.xml" tests "$public_tests" public-api -trait- Needs=sandboxes
+        end_lanes
+    else
+        named_tests "$1"
+    fi
     summarize
     exit
 fi
@@ -215,16 +240,16 @@ packages() {
 
 cgroup2_machine() { Boxer.Tests/Linux/vm/run.sh cgroup2 | tee "$results/cgroup2.tap"; }
 
-# Tests of sandboxes compare the whole machine before and after. Those in folders below Linux run beside the others: each of these
-# processes has a network, a process table and instances of its own.
+# Tests of sandboxes compare their whole machine before and after, one after the other. Those in folders below Linux run beside the
+# others: each of these processes has a network, a process table and instances of its own.
 sandboxes_deep() {
     isolated=(scripts/isolate.sh)
-    suite "sandboxes, deep" "$results/sandboxes-deep.xml" tests "$boxer_tests" sandboxes-deep -trait Needs=sandboxes -namespace 'Boxer.Tests.Linux.*'
+    suite "sandboxes, deep" "$results/sandboxes-deep.xml" tests "$boxer_tests" sandboxes-deep -trait Needs=sandboxes -trait- Script=test-programs.sh -namespace 'Boxer.Tests.Linux.*'
 }
 
 sandboxes() {
     isolated=(scripts/isolate.sh)
-    suite "sandboxes" "$results/sandboxes.xml" tests "$boxer_tests" sandboxes -trait Needs=sandboxes -namespace- 'Boxer.Tests.Linux.*'
+    suite "sandboxes" "$results/sandboxes.xml" tests "$boxer_tests" sandboxes -trait Needs=sandboxes -trait- Script=test-programs.sh -namespace- 'Boxer.Tests.Linux.*'
     suite "public API" "$results/public-api.xml" tests "$public_tests" public-api
 }
 
@@ -232,7 +257,7 @@ sandboxes() {
 unit_and_style() {
     renice -n 10 "$BASHPID" >/dev/null
     isolated=(scripts/isolate.sh)
-    suite ".NET" "$results/dotnet.xml" tests "$boxer_tests" dotnet -trait- Needs=sandboxes
+    suite ".NET" "$results/dotnet.xml" tests "$boxer_tests" dotnet -trait- Needs=sandboxes -trait- Script=test-programs.sh
     suite "style of C#" - dotnet format Boxer.Core.sln --no-restore --verify-no-changes
     suite "shell scripts" - shell_scripts
     suite "types of the Python client" - python_types
