@@ -11,6 +11,9 @@ internal static class HostState
 {
     private const string Base = "/run/boxer";
 
+    // The first run with the mode sandbox creates the directory of its locks, and nothing removes it.
+    private const string KeptForTheMachine = Base + "/network";
+
     // Cgroups are those of the whole machine, whichever namespaces this process is in: only an id tells which are ours.
     private static readonly ConcurrentDictionary<string, bool> Instances = new(StringComparer.Ordinal);
     private static readonly FileSystemWatcher Watcher = Watch();
@@ -18,7 +21,7 @@ internal static class HostState
     /// <summary>Reads all traces, to compare them with those before.</summary>
     public static async Task<string[]> ReadAsync() =>
     [
-        .. List(Base),
+        .. List(Base).Where(path => path != KeptForTheMachine),
         .. (await File.ReadAllLinesAsync("/proc/mounts", TestContext.Current.CancellationToken)).Where(line => line.Contains("boxer", StringComparison.Ordinal) && !line.Contains("/tmp/boxer-", StringComparison.Ordinal)),
         .. Cgroups(),
         .. Processes().Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal),
