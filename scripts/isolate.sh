@@ -21,7 +21,7 @@ mount --rbind "$cgroups" /sys/fs/cgroup
 umount -l "$cgroups"
 rmdir "$cgroups"
 # Copies of the mounts of other instances would come and go with them.
-awk '$2 ~ "^/run/(boxer|netns)/" { print $2 }' /proc/self/mounts | sort -r | xargs -r umount -l
+awk '$2 ~ "^/run/(boxer|netns)/" { print $2 }' /proc/self/mounts | sort -r | xargs -r umount -l || true
 mkdir -p /run/boxer /run/netns
 mount -t tmpfs -o mode=700 tmpfs /run/boxer
 mount -t tmpfs -o mode=755 tmpfs /run/netns
