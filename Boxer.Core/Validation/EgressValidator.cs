@@ -11,7 +11,7 @@ internal static class EgressValidator
     internal static IEnumerable<SandboxFault> Validate(EgressPolicy policy, string prefix) =>
         SettingTable.BuiltIn.Validate(SettingTable.BuiltIn.Egress, policy, prefix + ".");
 
-    /// <summary>Parses a policy.</summary>
+    /// <summary>Parses a policy. Each rule is parsed once, for the fault and for the result.</summary>
     /// <param name="policy">The policy.</param>
     /// <param name="prefix">Path of the property that has the policy.</param>
     /// <param name="faults">Receives the faults.</param>
@@ -19,7 +19,18 @@ internal static class EgressValidator
     internal static CheckedEgress? Check(EgressPolicy policy, string prefix, List<SandboxFault> faults)
     {
         int before = faults.Count;
-        faults.AddRange(Validate(policy, prefix));
-        return faults.Count == before ? CheckedEgress.Parse(policy) : null;
+        EgressRule[]? allow = null;
+        EgressRule[] deny = [];
+        Setting[] settings =
+        [
+            .. SettingTable.BuiltIn.Egress.Select(setting => setting.Name switch
+            {
+                nameof(EgressPolicy.Allow) => setting with { Check = value => SettingChecks.ParseRules(value, out allow) },
+                nameof(EgressPolicy.Deny) => setting with { Check = value => SettingChecks.ParseRules(value, out deny) },
+                _ => setting,
+            }),
+        ];
+        faults.AddRange(SettingTable.BuiltIn.Validate(settings, policy, prefix + "."));
+        return faults.Count == before ? new CheckedEgress(allow, deny, policy.BandwidthBitsPerSecond, policy.QuotaBytes) : null;
     }
 }

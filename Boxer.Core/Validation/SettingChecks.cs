@@ -74,9 +74,38 @@ internal static class SettingChecks
             .Concat(If(command.Any(argument => argument is null || argument.Contains('\0', StringComparison.Ordinal)) || command is ["", ..], "must be a program and its arguments, without NUL characters."));
     }
 
-    internal static IEnumerable<(string, string)> Rules(object value) => ((IList<string>)value).Count > MostRules
-        ? [("", $"must have at most {MostRules} rules; use ranges.")]
-        : Each(value, rule => EgressRule.TryParse(rule, out _, out string? error) ? null : error);
+    internal static IEnumerable<(string, string)> Rules(object value) => ParseRules(value, out _);
+
+    /// <summary>Parses egress rules.</summary>
+    /// <param name="value">The list of texts.</param>
+    /// <param name="rules">The well-formed rules; empty if there are too many.</param>
+    /// <returns>The faults of the list.</returns>
+    internal static IReadOnlyList<(string, string)> ParseRules(object value, out EgressRule[] rules)
+    {
+        var texts = (IList<string>)value;
+        if (texts.Count > MostRules)
+        {
+            rules = [];
+            return [("", $"must have at most {MostRules} rules; use ranges.")];
+        }
+
+        List<EgressRule> parsed = [];
+        List<(string, string)> faults = [];
+        for (int i = 0; i < texts.Count; i++)
+        {
+            if (EgressRule.TryParse(texts[i], out EgressRule? rule, out string? error))
+            {
+                parsed.Add(rule);
+            }
+            else
+            {
+                faults.Add(($"[{i}]", error));
+            }
+        }
+
+        rules = [.. parsed];
+        return faults;
+    }
 
     private static IEnumerable<(string, string)> If(bool isWrong, string message) => isWrong ? [("", message)] : [];
 
