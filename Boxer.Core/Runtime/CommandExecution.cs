@@ -13,12 +13,6 @@ internal sealed class CommandExecution : IAsyncDisposable
 {
     // Minimum time for the hand-over. The wall clock restarts when the command starts.
     private static readonly TimeSpan HandOverPatience = TimeSpan.FromSeconds(10);
-
-    // After a kill PID 1 has only to reap and to report; a sandbox that takes longer is destroyed.
-    private static readonly TimeSpan KillGrace = TimeSpan.FromSeconds(2);
-
-    // A command that prints without end is ended soon, even if its files are lost with the sandbox.
-    private static readonly TimeSpan FloodGrace = TimeSpan.FromSeconds(0.5);
     private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
     private readonly SandboxResources _sandbox;
     private readonly CommandPlan _plan;
@@ -28,8 +22,7 @@ internal sealed class CommandExecution : IAsyncDisposable
     private readonly Action<SandboxStream, ReadOnlyMemory<byte>> _onOutput;
     private readonly CommandInputs _inputs;
     private readonly StartGate _gate = new();
-    private readonly CancellationTokenSource _destroyed = new();
-    private readonly TaskCompletionSource _cancelled = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly CommandStopper _stopper;
     private readonly TimeSpan _startPatience;
     private readonly CancellationTokenSource _clock;
     private readonly CleanupStack _held = new();
@@ -40,9 +33,6 @@ internal sealed class CommandExecution : IAsyncDisposable
     private CommandStreams _streams = null!;
     private CommandLimits _limits = null!;
     private Task<InitEvent> _command = null!;
-
-    // Whether a cancelled command is asked to end first. A cancellation before its start, or after it is over, destroys the sandbox at once.
-    private volatile bool _hasGrace;
 
     // The limit for which the command was stopped; null when it ended by itself.
     private TerminationKind? _stopped;
@@ -69,7 +59,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         _onStarted = onStarted;
         _onOutput = onOutput;
         _inputs = new CommandInputs(Init, plan, time);
-        _hasGrace = plan.StopGrace > TimeSpan.Zero;
+        _stopper = new CommandStopper(sandbox, plan, _gate, time);
         _startPatience = WallClock > HandOverPatience ? WallClock : HandOverPatience;
         _clock = new CancellationTokenSource(_startPatience, time);
     }
@@ -95,11 +85,11 @@ internal sealed class CommandExecution : IAsyncDisposable
         PrepareSandbox();
         DateTimeOffset handedOverAt = _time.GetUtcNow();
         long start = _time.GetTimestamp();
-        _held.Push(killing.UnsafeRegister(_ => Destroy(), null));
-        _held.Push(cancellationToken.UnsafeRegister(_ => Cancel(), null));
+        _held.Push(killing.UnsafeRegister(_ => _stopper.Destroy(), null));
+        _held.Push(cancellationToken.UnsafeRegister(_ => _stopper.Cancel(), null));
         _streams.Start();
-        _limits = new CommandLimits(_plan, _memory, _usage, _streams, AsTask(_destroyed.Token));
-        _command = ConverseAsync(_destroyed.Token);
+        _limits = new CommandLimits(_plan, _memory, _usage, _streams, _stopper.Destroyed);
+        _command = ConverseAsync(_stopper.Destroyed);
         InitEvent end = await WaitForEndAsync().ConfigureAwait(false);
         _gate.Release();
         processors.Dispose();
@@ -149,7 +139,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         {
             _gate.Release();
             _clock.Dispose();
-            _destroyed.Dispose();
+            _stopper.Dispose();
         }
     }
 
@@ -205,100 +195,8 @@ internal sealed class CommandExecution : IAsyncDisposable
     /// <summary>Waits until the command ends, and stops it if it reaches a limit first.</summary>
     private async Task<InitEvent> WaitForEndAsync()
     {
-        _stopped = await _limits.WaitAsync(_command, AsTask(_clock.Token), _cancelled.Task).ConfigureAwait(false);
-        bool isAsked = _stopped == TerminationKind.WallClockLimit && _hasGrace && HasStarted;
-        if (isAsked)
-        {
-            await AskToEndAsync().ConfigureAwait(false);
-        }
-
-        _hasGrace = false;
-        return _stopped is not { } reason || (isAsked && _command.IsCompleted)
-            ? await _command.ConfigureAwait(false)
-            : await StopAsync(reason).ConfigureAwait(false);
-    }
-
-    /// <summary>Sends the stop signal, and waits until the command is over, its grace is over, or it reaches a limit.</summary>
-    private async Task AskToEndAsync()
-    {
-        try
-        {
-            await Init.SignalAsync(_plan.StopSignal, _destroyed.Token).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException)
-        {
-            return;
-        }
-
-        using var grace = new CancellationTokenSource(_plan.StopGrace, _time);
-        await _limits.WaitAsync(_command, AsTask(grace.Token)).ConfigureAwait(false);
-    }
-
-    /// <summary>Has PID 1 kill the command and report; destroys the sandbox if that cannot work or takes too long.</summary>
-    private async Task<InitEvent> StopAsync(TerminationKind reason)
-    {
-        // A sandbox in which the kernel killed a process, or refused a thread, has lost some part; its PID 1 may be stuck.
-        if (reason is not (TerminationKind.MemoryLimit or TerminationKind.PidsLimit or TerminationKind.SandboxDied))
-        {
-            RaiseCpu();
-            using var grace = new CancellationTokenSource(reason == TerminationKind.OutputLimit ? FloodGrace : KillGrace, _time);
-            try
-            {
-                await Init.KillAsync(grace.Token).ConfigureAwait(false);
-                return await _command.WaitAsync(grace.Token).ConfigureAwait(false);
-            }
-            catch (OperationCanceledException)
-            {
-                // The sandbox is destroyed below.
-            }
-        }
-
-        _sandbox.Kill();
-        await _destroyed.CancelAsync().ConfigureAwait(false);
-        try
-        {
-            return await _command.WaitAsync(KillGrace, _time).ConfigureAwait(false);
-        }
-        catch (TimeoutException)
-        {
-            // The content of a file ignores its cancellation token. Nobody needs the result of that read any more.
-            _ = _command.ContinueWith(static late => _ = late.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
-            return new InitClosed();
-        }
-    }
-
-    // PID 1 then gets its turn among the processes of the command.
-    private void RaiseCpu()
-    {
-        try
-        {
-            if (_plan.Cgroup.CpuCores < 1)
-            {
-                _sandbox.Cgroup?.SetCpu(1);
-            }
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            // A cgroup above may have less.
-        }
-    }
-
-    private void Cancel()
-    {
-        if (_hasGrace && HasStarted)
-        {
-            _cancelled.TrySetResult();
-        }
-        else
-        {
-            Destroy();
-        }
-    }
-
-    private void Destroy()
-    {
-        _sandbox.Kill();
-        _destroyed.Cancel();
+        _stopped = await _limits.WaitAsync(_command, _clock.Token, _stopper.Cancelled).ConfigureAwait(false);
+        return await _stopper.EndAsync(_command, _stopped, _limits).ConfigureAwait(false);
     }
 
     private async Task ReceiveFilesAsync(InitEvent end, CommandFiles files, CancellationToken cancellationToken)
@@ -330,7 +228,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         }
 
         Task drained = _streams.DrainAsync();
-        if (isReported && !drained.IsCompleted && await Task.WhenAny(drained, Task.Delay(KillGrace, _time, cancellationToken)).ConfigureAwait(false) != drained)
+        if (isReported && !drained.IsCompleted && await Task.WhenAny(drained, Task.Delay(CommandStopper.KillGrace, _time, cancellationToken)).ConfigureAwait(false) != drained)
         {
             // A process prints on in spite of the report.
             _sandbox.Kill();
@@ -382,12 +280,5 @@ internal sealed class CommandExecution : IAsyncDisposable
             PeakMemoryBytes = peakMemoryBytes,
             MaxResidentBytes = ended?.MaxResidentBytes is > 0 and { } bytes ? bytes : null,
         };
-    }
-
-    private static Task AsTask(CancellationToken token)
-    {
-        var source = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        token.UnsafeRegister(static state => ((TaskCompletionSource)state!).TrySetResult(), source);
-        return source.Task;
     }
 }

@@ -8,8 +8,8 @@ namespace Boxer.Runtime;
 /// <param name="memory">Watches the memory; <see langword="null"/> without cgroups.</param>
 /// <param name="usage">Watches processor time and refused forks.</param>
 /// <param name="streams">Standard input, output and error.</param>
-/// <param name="destroyed">Completes when the sandbox is destroyed.</param>
-internal sealed class CommandLimits(CommandPlan plan, OutOfMemoryMonitor? memory, UsageMonitor usage, CommandStreams streams, Task destroyed)
+/// <param name="destroyed">Cancelled when the sandbox is destroyed.</param>
+internal sealed class CommandLimits(CommandPlan plan, OutOfMemoryMonitor? memory, UsageMonitor usage, CommandStreams streams, CancellationToken destroyed)
 {
     private readonly (Task? Task, TerminationKind Kind)[] _reasons =
     [
@@ -18,19 +18,20 @@ internal sealed class CommandLimits(CommandPlan plan, OutOfMemoryMonitor? memory
         (streams.StderrExceeded, TerminationKind.OutputLimit),
         (usage.CpuExceeded, TerminationKind.CpuTimeLimit),
         (usage.ForkRefused, TerminationKind.PidsLimit),
-        (destroyed, TerminationKind.SandboxDied),
+        (AsTask(destroyed), TerminationKind.SandboxDied),
         (FaultOf(streams.Input), TerminationKind.SandboxDied),
     ];
 
     /// <summary>Waits until the command ends, reaches a limit, or must end for another reason.</summary>
     /// <param name="command">The command.</param>
-    /// <param name="stops">Tasks that complete when the command must end for another reason: its wall clock, or a cancellation.</param>
+    /// <param name="stops">Cancelled when the command must end for another reason: its wall clock, or a cancellation.</param>
     /// <returns>The limit that was reached, <see cref="TerminationKind.WallClockLimit"/> for <paramref name="stops"/>; <see langword="null"/> if the command ended first.</returns>
-    internal async Task<TerminationKind?> WaitAsync(Task command, params Task[] stops)
+    internal async Task<TerminationKind?> WaitAsync(Task command, params CancellationToken[] stops)
     {
-        Task first = await Task.WhenAny([command, .. _reasons.Select(reason => reason.Task).OfType<Task>(), .. stops]).ConfigureAwait(false);
+        Task[] others = [.. stops.Select(AsTask)];
+        Task first = await Task.WhenAny([command, .. _reasons.Select(reason => reason.Task).OfType<Task>(), .. others]).ConfigureAwait(false);
         return first == command ? null
-            : stops.Contains(first) ? TerminationKind.WallClockLimit
+            : others.Contains(first) ? TerminationKind.WallClockLimit
             : _reasons.First(reason => reason.Task == first).Kind;
     }
 
@@ -81,6 +82,13 @@ internal sealed class CommandLimits(CommandPlan plan, OutOfMemoryMonitor? memory
             CancellationToken.None,
             TaskContinuationOptions.OnlyOnFaulted,
             TaskScheduler.Default);
+        return source.Task;
+    }
+
+    private static Task AsTask(CancellationToken token)
+    {
+        var source = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        token.UnsafeRegister(static state => ((TaskCompletionSource)state!).TrySetResult(), source);
         return source.Task;
     }
 }
