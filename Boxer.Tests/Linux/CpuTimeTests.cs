@@ -4,14 +4,14 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>Processor time is bounded for the sandbox as a whole: whatever uses it is charged, and whatever waits is not.</summary>
+/// <summary>CpuTime limits the sandbox as a whole: every use of a processor counts, and waiting does not.</summary>
 [LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class CpuTimeTests(SharedRunner shared)
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(1);
 
-    // The documented overshoot for each core, and an allowance for ending the command on a machine that does other things too.
+    // The documented overshoot per core, and an allowance for ending the command on a busy machine.
     private static readonly TimeSpan Overshoot = TimeSpan.FromSeconds(0.1);
     private static readonly TimeSpan Ending = TimeSpan.FromSeconds(0.3);
 

@@ -4,7 +4,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>Every limit is held and told apart, and what was printed before the end is in the result.</summary>
+/// <summary>Every limit is enforced and named, and the output before the end is in the result.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class LimitTests(SharedRunner shared)
 {
@@ -174,7 +174,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     /// <summary>
-    /// RLIMIT_NPROC counts for each user, so that user 0 has as many processes for each user that it becomes. The host's cgroup ends that.
+    /// RLIMIT_NPROC counts per user: user 0 has the full limit again for each user that it becomes. The cgroup of the host limits them together.
     /// </summary>
     [Theory]
     [InlineData(false)]
@@ -209,7 +209,7 @@ public sealed class LimitTests(SharedRunner shared)
         Assert.Equal((TerminationKind.Exited, 0, "up\nall\n"), (result.Termination.Kind, result.ExitCode, result.StandardOutput));
     }
 
-    // Each user makes as many processes as it may, and says so; the next one begins then.
+    // Each user creates as many processes as it can and reports that; then the next one starts.
     private static string BombOfUsers(int users, string then) => $"""
         import os, time
         print("up", flush=True)

@@ -117,7 +117,7 @@ public sealed class MainJobTests(SharedRunner shared)
             Task<SandboxResult>[] runs = [shared.Runner.RunAsync(request, Cancel), shared.Runner.RunAsync(request, Cancel)];
             SandboxResult[] results = await Task.WhenAll(runs);
 
-            // The other is told as it ended, but for its files.
+            // The other run has its result, without its files.
             Assert.Equal("a", Assert.Single(results.Single(result => result.OutputFilesIncomplete is null).OutputFiles).Path);
             Assert.Empty(results.Single(result => result.OutputFilesIncomplete is not null).OutputFiles);
             Assert.True(File.Exists(Path.Join(directory, "a")));
@@ -290,7 +290,7 @@ public sealed class MainJobTests(SharedRunner shared)
             }
         }
 
-        // A runner whose slots leaked would not answer.
+        // A runner that leaked its slot would not start another run.
         Assert.Equal("42\n", (await shared.Runner.RunAsync(Python("print(42)"), Cancel)).StandardOutput);
     }
 

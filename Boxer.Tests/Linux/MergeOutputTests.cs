@@ -4,7 +4,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>Standard output and error in the order in which they are written, where a request wants that.</summary>
+/// <summary>MergeStandardError: standard output and error in the order in which they are written.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class MergeOutputTests(SharedRunner shared)
 {

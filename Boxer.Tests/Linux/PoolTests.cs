@@ -3,7 +3,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>Runs in sandboxes that were booted ahead: the same as in others, and nothing of one run is left for the next.</summary>
+/// <summary>Runs in pooled sandboxes: they behave as in booted ones, and nothing of one run reaches the next.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class PoolTests(SharedRunner shared)
 {
@@ -75,7 +75,7 @@ public sealed class PoolTests(SharedRunner shared)
     [Fact]
     public async Task What_waits_takes_no_processor_time_and_goes_with_the_runner()
     {
-        // Whatever an earlier test left is not this one's.
+        // Sandboxes of earlier tests do not count.
         await using (SandboxRunner reconciling = Make())
         {
             await reconciling.StartAsync(Cancel);
@@ -137,7 +137,7 @@ public sealed class PoolTests(SharedRunner shared)
     [Fact]
     public async Task A_run_whose_waiting_sandbox_was_killed_gets_another()
     {
-        // A place of its own, so that only what this test booted is killed.
+        // An instance of its own, so that only sandboxes of this test are killed.
         string parent = "boxertest-" + Guid.NewGuid().ToString("N")[..8];
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
@@ -185,7 +185,7 @@ public sealed class PoolTests(SharedRunner shared)
         }
         catch (IOException)
         {
-            // It is gone.
+            // The process has ended.
             return "";
         }
     }

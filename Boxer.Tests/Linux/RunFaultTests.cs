@@ -37,7 +37,7 @@ public sealed class RunFaultTests(SharedRunner shared)
                 Assert.NotEmpty(instances);
             }
 
-            // The strangers have them in their arguments, and nothing else is left.
+            // Only the foreign processes still have the directories in their arguments.
             Assert.All(await OwnTraces.FindAsync(instances), trace => Assert.StartsWith("/bin/sh\0", trace, StringComparison.Ordinal));
             Assert.All(strangers, stranger => Assert.True(stranger.IsAlive));
         }
@@ -58,7 +58,7 @@ public sealed class RunFaultTests(SharedRunner shared)
             directory = OwnTraces.Instances().Except(before, StringComparer.Ordinal).Select(id => $"/run/boxer/{id}").Single(instance => File.Exists(Path.Join(instance, "programs")));
             File.Delete(Path.Join(directory, "programs"));
 
-            // Reading it fails.
+            // Reading this file fails.
             File.CreateSymbolicLink(Path.Join(directory, "programs"), "/proc/self/mem");
         }
 
@@ -91,7 +91,7 @@ public sealed class RunFaultTests(SharedRunner shared)
         request.OutputFiles = OutputFilePolicy.ToDirectory(Path.Join(parent, "outputs"));
         request.Files.Add(SandboxFile.FromStream("in", _ =>
         {
-            // After the request was checked.
+            // The directory is removed after the request was validated.
             Directory.Delete(parent);
             return ValueTask.FromResult(Stream.Null);
         }));
@@ -154,7 +154,7 @@ public sealed class RunFaultTests(SharedRunner shared)
         Task<SandboxResult>[] pulls = [.. Enumerable.Range(0, 2).Select(i => runner.RunAsync(new SandboxRequest($"missing:{i}", "true"), end.Token))];
         await images.Asked.Task.WaitAsync(Cancel);
 
-        // One more pull is refused; what is here goes on, and then fails by the store's own word.
+        // One more pull is rejected. A run whose image is here goes on, and fails with the store's own message.
         await Assert.ThrowsAsync<SandboxCapacityException>(() => runner.RunAsync(new SandboxRequest("missing:3", "true"), Cancel));
         Assert.Equal("reached", (await Assert.ThrowsAsync<ImagePullException>(() => runner.RunAsync(new SandboxRequest("here", "true"), Cancel))).Message);
 
@@ -165,7 +165,7 @@ public sealed class RunFaultTests(SharedRunner shared)
         }
     }
 
-    /// <summary>Knows one image, and pulls others for ever.</summary>
+    /// <summary>An image store that has one image, and whose pulls never end.</summary>
     private sealed class StalledImages : IImageStore
     {
         private int _asked;

@@ -3,7 +3,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>A command opens its standard streams by their names, whoever it runs as.</summary>
+/// <summary>A command of any user opens its standard streams by their names.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class StandardStreamsTests(SharedRunner shared)
 {

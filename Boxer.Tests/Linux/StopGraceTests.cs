@@ -5,7 +5,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>A command that must end is asked to, where its request gives it time; and what it has printed comes out.</summary>
+/// <summary>A command with a StopGrace is asked to end first, and its output is delivered.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
 {

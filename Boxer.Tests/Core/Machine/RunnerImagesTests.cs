@@ -23,7 +23,7 @@ public sealed class RunnerImagesTests : IDisposable
         string directory = use.Instance!.Directory;
         await use.DisposeAsync();
 
-        // It cannot be read, so that the processes of the instance cannot be found.
+        // The file cannot be read, so that the processes of the instance cannot be found.
         string programs = Path.Join(directory, "programs");
         File.CreateSymbolicLink(programs, "/proc/self/mem");
         try

@@ -27,7 +27,7 @@ public sealed class PullEventsTests
         pull.Report(new("b", 1, 1, IsStored: true));
         _events.Complete();
 
-        // A reader that keeps up sees at least the beginning and the end.
+        // A fast reader sees at least the first and the last event.
         List<string> told = await reading;
         Assert.Equal("begins", told[0]);
         Assert.Equal("a 1000 True", told[^1]);

@@ -92,7 +92,7 @@ public sealed class RunEventsTests
             all.Add(reader.Current);
         }
 
-        // The rest of both is under way when more comes.
+        // The rest of both streams is unread when more output comes.
         byte[] last = [1, 2, 3];
         events.Add(new SandboxDataReceived(SandboxStream.StandardOutput, last));
         events.Add(new SandboxDataReceived(SandboxStream.StandardError, last));

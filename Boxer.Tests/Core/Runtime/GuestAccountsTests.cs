@@ -70,7 +70,7 @@ public sealed class GuestAccountsTests : IDisposable
 
     private byte[][] Files(string user, string home, bool replacesHome)
     {
-        // A file that is too large for looking up a user is not needed for plain ids.
+        // Plain ids need no file, so that one that is too large does no harm.
         ImageUser resolved = user.Contains(':', StringComparison.Ordinal)
             ? new ImageUser(uint.Parse(user.Split(':')[0], null), uint.Parse(user.Split(':')[1], null), [], null, null)
             : ImageUsers.Resolve(new ImageAccounts(_root.Path), user);

@@ -4,7 +4,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Runtime;
 
-/// <summary>The accounts of an image are read once, and never from outside of its root.</summary>
+/// <summary>The accounts of an image are read once, and only from inside its root.</summary>
 public sealed class ImageAccountsTests : IDisposable
 {
     private readonly ScratchDirectory _scratch = new();

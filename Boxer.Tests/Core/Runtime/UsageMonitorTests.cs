@@ -6,7 +6,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Runtime;
 
-/// <summary>When a sandbox is looked at, over plain files. Linux/CpuTimeTests tries it on sandboxes.</summary>
+/// <summary>Sampling of a cgroup that consists of plain files. Linux/CpuTimeTests uses real sandboxes.</summary>
 public sealed class UsageMonitorTests : IDisposable
 {
     private readonly string _root = Directory.CreateTempSubdirectory("boxer-usage-").FullName;
@@ -21,7 +21,7 @@ public sealed class UsageMonitorTests : IDisposable
             {
                 double pause = UsageMonitor.SafePause(TimeSpan.FromSeconds(left), cores, processors).TotalSeconds;
 
-                // The quota of a period may be used up in its last and in the next one's first moment.
+                // The quotas of two periods may be used up at the end of one and the start of the next.
                 double most = Math.Min(pause * processors, (pause + 0.1) * cores);
                 Assert.True(most <= left + 0.000_1, $"{most} s can be used within {pause} s, and {left} s are left");
                 Assert.True(pause > 0);

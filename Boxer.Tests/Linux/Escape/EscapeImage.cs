@@ -3,8 +3,8 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Linux.Escape;
 
 /// <summary>
-/// The Python image with two programs more: one that sets user and group to 0, and one that has every capability. And the same image for
-/// user 0, who then runs its warm-ups.
+/// The Python image with two more programs: one that sets user and group to 0, and one that has every capability. And the same image with
+/// user 0, which then runs its warm-ups.
 /// </summary>
 public sealed class EscapeImage(PythonImage image) : IAsyncLifetime
 {
@@ -13,7 +13,7 @@ public sealed class EscapeImage(PythonImage image) : IAsyncLifetime
 
     private readonly string _home = Directory.CreateTempSubdirectory("boxer-escape-").FullName;
 
-    /// <summary>Options that find it, with a home of these tests' own; or the test is skipped.</summary>
+    /// <summary>Gets options that find the image, with a home for these tests alone; skips the test without the image.</summary>
     internal BoxerOptions Options()
     {
         image.Require();

@@ -8,8 +8,8 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Linux.Escape;
 
 /// <summary>
-/// Everything that <c>escape.py</c> tries from inside, as user 65534 and as user 0, comes to what <c>expected.txt</c> says; and what
-/// <c>canary.py</c> put out on this host, in a sandbox beside it and in the warm-up of its own is neither found nor touched.
+/// The result of each attempt of <c>escape.py</c> from inside, as user 65534 and as user 0, is listed in <c>expected.txt</c>. The canaries that
+/// <c>canary.py</c> put on this host, in a neighbouring sandbox and in the warm-up are neither found nor touched.
 /// </summary>
 [Collection(Sandboxes.Name)]
 public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>, IDisposable
@@ -57,7 +57,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
                 SandboxResult result = await AttackAsync(runner, network, pooled, user, facts);
 
                 Assert.Equal(Expected(network, user), result.StandardOutput.Split('\n', StringSplitOptions.RemoveEmptyEntries));
-                // The warm-up did put its canaries out, and this sandbox had one.
+                // The warm-up placed its canaries, and this sandbox had a warm-up.
                 Assert.Equal(pooled ? "warmed\n" : "", result.StandardError);
                 Assert.Equal(["escape-mark"], result.OutputFiles.Select(output => output.Path));
             }
@@ -66,7 +66,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
             host.StandardInput.Close();
             string touched = (await host.StandardOutput.ReadToEndAsync(Cancel)).Trim();
 
-            // The mode host is there to reach this port.
+            // Reaching this port is the purpose of the mode host.
             Assert.Equal(network == "host" ? $"('127.0.0.1', {port})" : "untouched", touched);
             await host.WaitForExitAsync(Cancel);
         }
@@ -116,7 +116,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         Assert.Equal(7, result.ExitCode);
     }
 
-    /// <summary>A run in a sandbox that a warm-up of user 0 was in finds all that leave.py tries to change as a run in another does.</summary>
+    /// <summary>After a warm-up of user 0 that tries to change everything in leave.py, a run finds the same as in a sandbox without it.</summary>
     [Theory]
     [InlineData("0", "none")]
     [InlineData("65534", "none")]
@@ -139,7 +139,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         Assert.Equal(cold.StandardOutput + cold.StandardError, warm.StandardOutput + warm.StandardError);
         Assert.Equal((0, network == "none"), (warm.ExitCode, warm.StandardOutput.EndsWith("connected\n", StringComparison.Ordinal)));
 
-        // The warm-up did change what it could.
+        // The warm-up changed everything that it could.
         Assert.Superset(
             new HashSet<string> { "file in /dev/shm", "mode of /proc", "mode in /proc", "priority of PID 1", "process of another user" },
             taken.StandardOutput.Split('\n').ToHashSet());
@@ -148,11 +148,11 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         Assert.DoesNotContain("below the root", taken.StandardOutput, StringComparison.Ordinal);
     }
 
-    // The home is these tests' alone, and all pulls are over.
+    // The home belongs to these tests alone, and all pulls are over.
     private static async Task<string> ImagesAsync(string home) =>
         await TreeListing.ReadAsync(Path.Join(home, "layers")) + await TreeListing.ReadAsync(Path.Join(home, "roots"));
 
-    /// <summary>A run of the other user's that has canaries too.</summary>
+    /// <summary>A run of the other user, which has canaries too.</summary>
     private SandboxRequest Neighbour(string network, string program) => new(
         EscapeImage.Name, "sh", "-c", "sleep 1000 | python3 -c \"$@\"", "sh", program, _tag, _backwards, "/tmp/boxer-canary", "/dev/shm/boxer-canary")
     {

@@ -4,7 +4,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux.Faults;
 
-/// <summary>Cgroups that are refused or narrower than what is asked for.</summary>
+/// <summary>Cgroups that the kernel rejects, or that allow less than a run wants.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class CgroupFaultTests(PythonImage image)
 {

@@ -4,7 +4,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Faults;
 
-/// <summary>Directories that cannot be written to: the message says which, why, and what to do.</summary>
+/// <summary>Directories that cannot be written: the message names the directory, the cause and the remedy.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class DirectoryFaultTests(PythonImage image) : IAsyncLifetime
 {

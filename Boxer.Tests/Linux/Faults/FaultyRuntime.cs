@@ -3,7 +3,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Faults;
 
-/// <summary>A runner over a runsc that does what a test wants, with a run beside that must not notice.</summary>
+/// <summary>A runner with a scripted runsc, and a neighbouring run that must not notice.</summary>
 internal sealed class FaultyRuntime : IAsyncDisposable
 {
     private readonly string[] _instances;
@@ -22,7 +22,7 @@ internal sealed class FaultyRuntime : IAsyncDisposable
 
     public StandInRunsc Runsc { get; }
 
-    /// <summary>The sandboxes that are there without the test.</summary>
+    /// <summary>Sandboxes that do not belong to the test.</summary>
     public string[] Neighbours { get; }
 
     public static async Task<FaultyRuntime> StartAsync(BoxerOptions options, CancellationToken cancellationToken)

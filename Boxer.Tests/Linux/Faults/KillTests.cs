@@ -4,7 +4,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux.Faults;
 
-/// <summary>Somebody kills a process of a sandbox: that run alone ends, as what it is, with what was printed.</summary>
+/// <summary>A process of a sandbox is killed: that run alone ends, with the right termination and its output.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class KillTests(PythonImage image)
 {
@@ -53,7 +53,7 @@ public sealed class KillTests(PythonImage image)
             Exception? fault = await Record.ExceptionAsync(() => run);
             Termination? end = fault is null ? (await run).Termination : null;
 
-            // It may have been faster.
+            // The boot may have been faster than the kill.
             Assert.True(fault is SandboxRuntimeException || end?.Kind == TerminationKind.SandboxDied, $"{kind}: {fault} {end}");
             await WaitAsync(() => !OwnTraces.Sandboxes().Except(faulty.Neighbours, StringComparer.Ordinal).Any());
         }
@@ -84,7 +84,7 @@ public sealed class KillTests(PythonImage image)
         }
     }
 
-    // Whether there is one: a look may miss a process that is just becoming another program.
+    // Returns whether there was one: a process that is just executing another program may be missed.
     private static bool Kill(string sandbox, string kind) =>
         OwnTraces.FindProcess(sandbox, kind) is { } process && Signal.kill(process, Signal.SIGKILL) == 0;
 

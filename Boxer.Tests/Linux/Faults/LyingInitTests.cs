@@ -5,11 +5,11 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux.Faults;
 
-/// <summary>A PID 1 that does not say the truth: each run ends in bounds, with what was printed, and others do not notice.</summary>
+/// <summary>A PID 1 that lies: each run ends in bounded time with its output, and other runs do not notice.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class LyingInitTests(PythonImage image)
 {
-    // Before the command started only our own program can have spoken; after, it is the guest's doing. Once told to start the command, it may have done so.
+    // Before the start only our own program can have spoken; afterwards it is the guest's doing. After GO the command may have started.
     private static readonly (string Name, string Program, string Fault, bool IsRetrySafe)[] BeforeTheStart =
     [
         ("another version", "ready(3); silence()", "speaks protocol version 3", true),
@@ -143,7 +143,7 @@ public sealed class LyingInitTests(PythonImage image)
             Task<SandboxResult> run = runner.RunAsync(request, Cancel);
             while (!run.IsCompleted)
             {
-                // Only what comes after them is to take time.
+                // Only the events after them take time.
                 time.Advance(Directory.Exists(Path.Join(directory, "a")) ? TimeSpan.FromSeconds(1) : TimeSpan.Zero);
                 await Task.Delay(20, Cancel);
             }

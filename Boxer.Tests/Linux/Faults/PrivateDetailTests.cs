@@ -9,13 +9,13 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Linux.Faults;
 
 /// <summary>
-/// No answer of the HTTP host tells a path, an address or a secret of its configuration, whatever fails; its log does. Each of them has a
-/// marker, and every answer is searched for all markers.
+/// No response of the HTTP host contains a path, an address or a secret of its configuration, whatever fails; the log does. Each of them has a
+/// marker, and every response is searched for all markers.
 /// </summary>
 [Collection(Sandboxes.Name)]
 public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
 {
-    // Registries that requests name; the addresses behind them are private.
+    // Registries that requests name. The addresses of their mirrors are private.
     private const string Mirrored = "mirrored.example";
     private const string Dead = "dead.example";
     private const string Secure = "secure.example";
@@ -25,7 +25,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
     private const string WithoutUser = "withoutuser.example";
     private const string NoHelper = "nohelper.example";
 
-    // Nothing listens there.
+    // A port on which nothing listens.
     private const string Nowhere = "127.0.0.1:1";
 
     private static readonly string[] Guarded = [Failing, Malformed, WithoutUser, NoHelper];
@@ -218,7 +218,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
         _runsc.PutBack();
     }
 
-    // Only of cgroup v1 can one hierarchy be made to refuse.
+    // Only with cgroup v1 can a single hierarchy be made to fail.
     private async Task<string[]> CgroupFaultsAsync()
     {
         string parent = $"/sys/fs/cgroup/pids/{_mark}-parent";
@@ -238,7 +238,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
         await RunAsync(200, PythonImage.Name, ("persist", true), ("cmd", new JsonArray("sh", "-c", "echo x >/output/x")));
     });
 
-    // Answers of the mirrored registry, by repository.
+    // Responses of the mirrored registry, by repository.
     private ScriptedAnswer? Answer(ScriptedRequest request)
     {
         ScriptedRegistry own = _registries[Mirrored];

@@ -6,7 +6,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux.Faults;
 
-/// <summary>A runtime that fails in every way: a typed failure of that run alone, and nothing left.</summary>
+/// <summary>A runsc that fails in every way: a typed failure of that run alone, and no leftovers.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class RunscFaultTests(PythonImage image)
 {
@@ -61,7 +61,7 @@ public sealed class RunscFaultTests(PythonImage image)
         Task<SandboxResult>[] runs = [.. Enumerable.Range(0, Callers).Select(_ => runner.RunAsync(Command("true"), Cancel))];
         await WaitAsync(() => runsc.Probes == 1);
 
-        // The timer is set a little after the program has started.
+        // The timer starts a little after the program.
         while (!runs.Any(run => run.IsCompleted))
         {
             time.Advance(TimeSpan.FromSeconds(1));
@@ -139,7 +139,7 @@ public sealed class RunscFaultTests(PythonImage image)
                 }
                 catch (SandboxCapacityException)
                 {
-                    // Until it is cleaned up.
+                    // The earlier run may still be cleaned up.
                 }
             }
         }

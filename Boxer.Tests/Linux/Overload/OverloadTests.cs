@@ -11,7 +11,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Overload;
 
-/// <summary>More than the HTTP host can do, and more than this machine has: each is answered, and afterwards all is as before.</summary>
+/// <summary>Overload of the HTTP host and of this machine: each request has a response, and afterwards the host is as before.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class OverloadTests(PythonImage image)
 {
@@ -190,13 +190,13 @@ public sealed class OverloadTests(PythonImage image)
         {
             await DownloadAsync(Limit - Backlog);
 
-            // None waits in the backlog when this one is turned away.
+            // No connection waits in the backlog when this one is rejected.
             using (RawClient? last = await TryDownloadAsync())
             {
                 Assert.Empty(last is null ? "" : await last.ReadToEndAsync());
             }
 
-            // All at once: they wait in the backlog when it goes on.
+            // All connect at once: they wait in the backlog when the host goes on.
             await HostProgram.RunAsync("kill", "-STOP", $"{host.Process.Id}");
             try
             {
@@ -207,7 +207,7 @@ public sealed class OverloadTests(PythonImage image)
                 await HostProgram.RunAsync("kill", "-CONT", $"{host.Process.Id}");
             }
 
-            // On a connection from before: those beyond the bound are turned away, and what a run needs is left.
+            // On an earlier connection: further connections are rejected, and the descriptors that a run needs are left.
             await AssertRunsAsync(client);
         }
         finally
@@ -239,7 +239,7 @@ public sealed class OverloadTests(PythonImage image)
             }
             catch (Exception exception) when (exception is IOException or SocketException)
             {
-                // Turned away already.
+                // The host has rejected this connection already.
                 return null;
             }
         }
@@ -270,7 +270,7 @@ public sealed class OverloadTests(PythonImage image)
 
     private static int Descriptors(HostProcess host) => Directory.GetFileSystemEntries($"/proc/{host.Process.Id}/fd").Length;
 
-    // Without the files of code, which the runtime opens as it is first wanted and keeps.
+    // Without assemblies, which .NET opens at their first use and keeps open.
     private static int OwnDescriptors(HostProcess host) =>
         Directory.GetFileSystemEntries($"/proc/{host.Process.Id}/fd").Count(path => new FileInfo(path).LinkTarget is { } target && !target.EndsWith(".dll", StringComparison.Ordinal));
 
@@ -279,7 +279,7 @@ public sealed class OverloadTests(PythonImage image)
 
     private static Task WaitAsync(Func<bool> isSo) => Until.IsSoAsync(isSo, seconds: 30);
 
-    /// <summary>A cgroup (v1) in which a process has so much memory; sandboxes have theirs elsewhere.</summary>
+    /// <summary>A cgroup (v1) with a memory limit for a process. Sandboxes have cgroups elsewhere.</summary>
     private sealed class MemoryCgroup : IDisposable
     {
         public MemoryCgroup(int megabytes)
