@@ -21,7 +21,7 @@ internal sealed class BoxerHttpOptionsValidator : IValidateOptions<BoxerHttpOpti
             }
             else if (!keys.Add(key))
             {
-                faults.Add($"ApiKeys[{i}]: is there twice; remove one.");
+                faults.Add($"ApiKeys[{i}]: is listed twice; remove one.");
             }
         }
 

@@ -18,7 +18,7 @@ internal sealed class BoxerHttpStartupCheck(IOptions<BoxerHttpOptions> options, 
             throw new OptionsValidationException(
                 Options.DefaultName,
                 typeof(BoxerHttpOptions),
-                [$"{nameof(BoxerHttpOptions.FilesDirectory)}: cannot be used; give each host a directory of its own that is its user's. ({exception.Message})"]);
+                [$"{nameof(BoxerHttpOptions.FilesDirectory)}: cannot be used; give each host its own directory, owned by its user. ({exception.Message})"]);
         }
     }
 }

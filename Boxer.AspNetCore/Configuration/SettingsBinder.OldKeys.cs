@@ -17,7 +17,7 @@ internal sealed partial class SettingsBinder
                 RegistryOf(reader, settings, name, $"{path}.{name}").Mirrors = (List<string>)places;
                 if (places is List<string> { Count: 0 })
                 {
-                    reader.Fault($"{path}.{name}", "lists no place, so no image of that registry could be had; list one or remove the key");
+                    reader.Fault($"{path}.{name}", "lists no mirror, so no image of that registry could be pulled; list one or remove the key");
                 }
             })))
             .Add(Old(HostKeys.Certificates, (reader, settings, value, path) =>
@@ -65,7 +65,7 @@ internal sealed partial class SettingsBinder
             options);
         if (value.ValueKind == JsonValueKind.Object && value.TryGetProperty(HostKeys.WarmUps, out _) && value.TryGetProperty(images.Key, out JsonElement present) && present.ValueKind == JsonValueKind.Array)
         {
-            reader.Fault($"{path}.{HostKeys.WarmUps}", $"cannot be there together with a list in {path}.{images.Key}; put each command into warm_up of its image");
+            reader.Fault($"{path}.{HostKeys.WarmUps}", $"cannot be combined with a list in {path}.{images.Key}; put each command into warm_up of its image");
         }
 
         void ReadImages(StrictReader reader, PoolOptions pool, JsonElement value, string path)

@@ -71,7 +71,7 @@ internal sealed class SettingsSource
         {
             if (new FileInfo(file).Length > MaxFileBytes)
             {
-                faults.Add($"{file}: is larger than 1 MiB; that is no configuration.");
+                faults.Add($"{file}: is larger than 1 MiB, the maximum size of a configuration.");
                 return null;
             }
 
@@ -126,11 +126,11 @@ internal sealed class SettingsSource
             string[] path = key.Split("__");
             if (!seen.TryAdd(key, name))
             {
-                faults.Add($"{name}: says the same as {seen[key]}; set one of them.");
+                faults.Add($"{name}: sets the same key as {seen[key]}; set one of them.");
             }
             else if (path.Length > StrictJson.MaxDepth)
             {
-                faults.Add($"{name}: has more than {StrictJson.MaxDepth} levels; no setting has.");
+                faults.Add($"{name}: has more than {StrictJson.MaxDepth} levels, which is more than any setting has.");
             }
             else
             {

@@ -123,7 +123,7 @@ internal static class RunRequestReader
         // The parser does not validate strings: an invalid one would throw wherever it is read later.
         if (!Utf8.IsValid(text.Span))
         {
-            throw HttpFaultException.BadRequest("the body is not valid UTF-8; encode it so.");
+            throw HttpFaultException.BadRequest("the body is not valid UTF-8; encode it as UTF-8.");
         }
 
         JsonDocument document;

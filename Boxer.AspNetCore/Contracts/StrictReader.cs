@@ -57,7 +57,7 @@ internal sealed class StrictReader(string unknown, int maxFaults = int.MaxValue,
 
             if (field.Excludes is { } other && Has(value, other, out _))
             {
-                Fault(prefix + field.Name, $"cannot be there together with {other}; {field.Remedy}");
+                Fault(prefix + field.Name, $"cannot be combined with {other}; {field.Remedy}");
             }
 
             field.Read(this, owner, member, prefix + field.Name);

@@ -49,7 +49,7 @@ internal static class FilesEndpoint
         FileSpace space = SpaceOf(context);
         GracefulShutdown shutdown = context.RequestServices.GetRequiredService<GracefulShutdown>();
         RequestSizeLimit.Set(
-            context, options.MaxUploadBytes + MultipartOverhead, $"The file has more than {options.MaxUploadBytes} bytes, the most that one file may have.");
+            context, options.MaxUploadBytes + MultipartOverhead, $"The file is larger than {options.MaxUploadBytes} bytes, the maximum size of one file.");
 
         string boundary = FindBoundary(context.Request);
         using RequestBodyLease lease = context.RequestServices.GetRequiredService<RequestBodyBudget>().Reserve(context);
@@ -85,7 +85,7 @@ internal static class FilesEndpoint
                         path = await ReadPartAsync(() => ReadPathAsync(section.Body, cancellationToken));
                         break;
                     case "file" or "path":
-                        throw HttpFaultException.BadRequest($"{name}: is there twice; send one.");
+                        throw HttpFaultException.BadRequest($"{name}: appears twice; send it once.");
                     default:
                         throw HttpFaultException.BadRequest("the body has a part that is neither file nor path; send these two.");
                 }
@@ -209,7 +209,7 @@ internal static class FilesEndpoint
 
         // A path that fills the buffer exceeds the maximum length.
         return UntrustedText.TryDecode(bytes.AsSpan(0, length), out string? path) ? path : throw HttpFaultException.BadRequest(length < bytes.Length
-            ? "path: The path is not valid UTF-8; encode it so."
+            ? "path: The path is not valid UTF-8; encode it as UTF-8."
             : $"path: The path has too many bytes; at most {CleanPath.MaxRelativeBytes} are allowed.");
     }
 

@@ -64,7 +64,7 @@ internal sealed class FileSpace
                 {
                     if (staged.Size + read > maxBytes)
                     {
-                        throw new FileStoreFullException($"The file has more than {maxBytes} bytes, the most that one file may have.");
+                        throw new FileStoreFullException($"The file is larger than {maxBytes} bytes, the maximum size of one file.");
                     }
 
                     _quota.Reserve(read, files: 0);

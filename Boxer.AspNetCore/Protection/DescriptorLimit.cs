@@ -30,7 +30,7 @@ internal static class DescriptorLimit
     {
         long needed = WithoutConnections(options) + (PerConnection * MinConnections);
         return MaxDescriptors < needed
-            ? $"this process can have {MaxDescriptors} descriptors open, and with the number of sandboxes that may run and wait it needs {needed}: raise its limit (ulimit -n, LimitNOFILE), or lower MaxConcurrentRuns and MaxSandboxes."
+            ? $"this process can have {MaxDescriptors} descriptors open, but it needs {needed} for the configured numbers of running and pooled sandboxes: raise its limit (ulimit -n, LimitNOFILE), or lower MaxConcurrentRuns and MaxSandboxes."
             : null;
     }
 

@@ -33,7 +33,7 @@ internal sealed class RequestBodyBudget(IOptions<BoxerHttpOptions> options, IOpt
             Share share = _clients.GetValueOrDefault(client) ?? new Share();
             if (_all.Bodies >= MaxBodies || share.Bodies >= MaxBodies / 2)
             {
-                throw Exceeded("too many bodies are being sent already: try again later.");
+                throw Exceeded("too many request bodies are being sent: try again later.");
             }
 
             _clients[client] = share;
@@ -53,7 +53,7 @@ internal sealed class RequestBodyBudget(IOptions<BoxerHttpOptions> options, IOpt
             Share share = _clients[client];
             if (_all.Bytes + bytes > _maxBytes || share.Bytes + bytes > _maxBytes / 2)
             {
-                throw Exceeded("the requests that are here already hold too many bytes: try again later.");
+                throw Exceeded("buffered requests already use too much memory: try again later.");
             }
 
             share.Bytes += bytes;

@@ -22,7 +22,7 @@ internal sealed class ErrorResponses(GracefulShutdown shutdown, ILogger<ErrorRes
             case OperationCanceledException or ObjectDisposedException when shutdown.Stopping.IsCancellationRequested:
                 return ApiResponse.Failed(StatusCodes.Status503ServiceUnavailable, "the host is stopping; the run was ended.");
             case BadHttpRequestException:
-                return ApiResponse.Failed(StatusCodes.Status400BadRequest, "the body was not sent as HTTP asks for, or too slowly.");
+                return ApiResponse.Failed(StatusCodes.Status400BadRequest, "the body violates HTTP or arrived too slowly.");
             case InvalidSandboxRequestException invalid:
                 return Public(StatusCodes.Status400BadRequest, invalid, FieldNames.OfRequest(invalid, context), context);
             case SandboxPrivilegeException privilege:

@@ -32,5 +32,5 @@ internal sealed class RunRequestLimiter(IOptions<BoxerOptions> options) : IDispo
     public void Dispose() => _limiter.Dispose();
 
     private static HttpFaultException Exceeded() =>
-        new(StatusCodes.Status429TooManyRequests, "too many runs wait already: try again later.", TimeSpan.FromSeconds(1));
+        new(StatusCodes.Status429TooManyRequests, "too many runs are queued: try again later.", TimeSpan.FromSeconds(1));
 }

@@ -32,8 +32,8 @@ internal sealed class ErrorHandling(ErrorResponses errors)
     private static string Describe(HttpContext context) =>
         context.Response.StatusCode switch
         {
-            StatusCodes.Status404NotFound => "there is nothing at this path; /openapi/v1.json lists what there is.",
-            StatusCodes.Status405MethodNotAllowed => $"this path does not take {context.Request.Method}; /openapi/v1.json lists what it takes.",
+            StatusCodes.Status404NotFound => "this path does not exist; /openapi/v1.json lists the endpoints.",
+            StatusCodes.Status405MethodNotAllowed => $"this path does not support {context.Request.Method}; /openapi/v1.json lists its methods.",
             _ => "the request was refused.",
         };
 }

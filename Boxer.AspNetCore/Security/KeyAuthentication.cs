@@ -59,7 +59,7 @@ internal sealed class KeyAuthenticationHandler(
         {
             Response.Headers.WWWAuthenticate = "Bearer";
             HttpLog.Rejected(logger, Context.Connection.RemoteIpAddress, "it has no API key.");
-            await ApiResponse.Failed(StatusCodes.Status401Unauthorized, "an API key is needed; send it as Authorization: Bearer KEY or as X-API-Key: KEY.").WriteAsync(Context);
+            await ApiResponse.Failed(StatusCodes.Status401Unauthorized, "an API key is required; send it as Authorization: Bearer KEY or as X-API-Key: KEY.").WriteAsync(Context);
             return;
         }
 

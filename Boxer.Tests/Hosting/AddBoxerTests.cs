@@ -355,7 +355,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
 
             string line = Assert.Single(log.All, line => line.Contains("runners", StringComparison.Ordinal));
             Assert.StartsWith("The 2 runners of this application may use ", line, StringComparison.Ordinal);
-            Assert.EndsWith(" MiB for sandboxes. Set MaxMemoryBytes of each.", line, StringComparison.Ordinal);
+            Assert.EndsWith(" MiB for sandboxes. Lower MaxMemoryBytes of each.", line, StringComparison.Ordinal);
         }
         finally
         {

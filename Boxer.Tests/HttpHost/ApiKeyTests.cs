@@ -43,7 +43,7 @@ public abstract class ApiKeyTests(ContractHost contract) : ContractTests(contrac
         Answer missing = await SendAsync(host, method, path);
         Answer wrong = await SendAsync(host, method, path, ("Authorization", "Bearer gamma"));
 
-        Assert.Equal((401, "an API key is needed; send it as Authorization: Bearer KEY or as X-API-Key: KEY."), (missing.Status, missing.Error));
+        Assert.Equal((401, "an API key is required; send it as Authorization: Bearer KEY or as X-API-Key: KEY."), (missing.Status, missing.Error));
         Assert.Equal("nosniff", missing.Response.Headers.GetValues("X-Content-Type-Options").Single());
         Assert.Equal("nosniff", wrong.Response.Headers.GetValues("X-Content-Type-Options").Single());
         Assert.Equal("Bearer", missing.Response.Headers.WwwAuthenticate.ToString());

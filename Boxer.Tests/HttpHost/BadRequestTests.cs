@@ -37,7 +37,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
             Add("\"env\": 5", "env: must be a list of texts or an object, not 5.");
             Add("\"outputs\": \"all\"", "outputs: must be none, inline or keep, not \"all\".");
             Add("\"stdin_base64\": \"%\"", "stdin_base64: must be a text in base64, not \"%\".");
-            Add("\"stdin_base64\": \"YQ==\", \"stdin\": \"\"", "stdin_base64: cannot be there together with stdin; leave one of them.");
+            Add("\"stdin_base64\": \"YQ==\", \"stdin\": \"\"", "stdin_base64: cannot be combined with stdin; leave one of them.");
             Add("\"merge_stderr\": 1", "merge_stderr: must be true or false, not 1.");
             Add("\"stop_grace_ms\": 60001", "stop_grace_ms: must be a whole number from 0 to 60000, not 60001.");
             Add("\"stop_grace_ms\": -1", "stop_grace_ms: must be a whole number from 0 to 60000, not -1.");
@@ -75,7 +75,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
             Add("\"inputs\": {}", "inputs: must be a list of objects with path and content, not an object.");
             Add("\"inputs\": [1, {}]", "inputs[0]: must be an object with path and content, not 1. inputs[1].path: is missing; give a relative path such as src/main.py.");
             Add("\"inputs\": [{\"path\": 1, \"content\": 2, \"executable\": 3}]", "inputs[0].path: must be a text, not 1. inputs[0].content: must be a text, not 2. inputs[0].executable: must be true or false, not 3.");
-            Add("\"inputs\": [{\"path\": \"a\", \"content\": \"\", \"content_base64\": \"%\"}]", "inputs[0].content_base64: cannot be there together with content; leave one of them. inputs[0].content_base64: must be a text in base64, not \"%\".");
+            Add("\"inputs\": [{\"path\": \"a\", \"content\": \"\", \"content_base64\": \"%\"}]", "inputs[0].content_base64: cannot be combined with content; leave one of them. inputs[0].content_base64: must be a text in base64, not \"%\".");
             Add("\"inputs\": [{\"path\": \"a\", \"mode\": 1}]", "inputs[0].mode: is not a field of the request; remove it or use one of path, content, content_base64, executable.");
             Add("\"workspace\": \"/w\"", "workspace: must be an object, not \"/w\".");
             Add("\"workspace\": {\"dir\": \"/w\"}", "workspace.dir: is not a field of the request; remove it or use one of path, uploads, files, archive.");
@@ -247,7 +247,7 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
 
         Assert.Equal("HTTP/1.1 429 Too Many Requests", await client.ReadStatusAsync());
         Answer answer = await host.RunAsync("""{"image": "i", "cmd": ["a"]}""");
-        Assert.Equal((429, "too many runs wait already: try again later."), (answer.Status, answer.Error));
+        Assert.Equal((429, "too many runs are queued: try again later."), (answer.Status, answer.Error));
         Assert.Equal(TimeSpan.FromSeconds(1), answer.Response.Headers.RetryAfter?.Delta);
         runs.CancelPendingRequests();
         await Task.WhenAll(three).ContinueWith(_ => { }, TestContext.Current.CancellationToken, TaskContinuationOptions.None, TaskScheduler.Default);

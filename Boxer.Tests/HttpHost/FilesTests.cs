@@ -171,8 +171,8 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     {
         { ["file"], "path: the part is missing; send file and path as multipart/form-data." },
         { ["path"], "file: the part is missing; send file and path as multipart/form-data." },
-        { ["file", "path", "file"], "file: is there twice; send one." },
-        { ["path", "path", "file"], "path: is there twice; send one." },
+        { ["file", "path", "file"], "file: appears twice; send it once." },
+        { ["path", "path", "file"], "path: appears twice; send it once." },
         { ["file", "path", "mode"], "the body has a part that is neither file nor path; send these two." },
     };
 
@@ -234,7 +234,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
 
         Answer answer = await host.PostAsync("/files", form);
 
-        Assert.Equal((400, "path: The path is not valid UTF-8; encode it so."), (answer.Status, answer.Error));
+        Assert.Equal((400, "path: The path is not valid UTF-8; encode it as UTF-8."), (answer.Status, answer.Error));
     }
 
     [Fact]
@@ -246,7 +246,7 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
         Answer answer = await host.UploadAsync("over", new byte[1_001]);
         Answer far = await host.UploadAsync("far", new byte[1_000_000]);
 
-        Assert.Equal((413, "The file has more than 1000 bytes, the most that one file may have."), (answer.Status, answer.Error));
+        Assert.Equal((413, "The file is larger than 1000 bytes, the maximum size of one file."), (answer.Status, answer.Error));
         Assert.Equal(413, far.Status);
         Assert.Equal(404, (await host.DownloadAsync("over")).Status);
         Assert.Equal(["fits"], Stored(host));

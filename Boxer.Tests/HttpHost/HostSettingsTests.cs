@@ -182,7 +182,7 @@ public sealed class HostSettingsTests
             queue_timeout_secs: must be a number from 0 to 3600, not 3601.
             registry_certificates.a: must be a text that is not empty, not 1.
             registry_mirrors.a/b: 'a/b' must be a host or host:port, such as ghcr.io.
-            registry_mirrors.a/b: lists no place, so no image of that registry could be had; list one or remove the key.
+            registry_mirrors.a/b: lists no mirror, so no image of that registry could be pulled; list one or remove the key.
             registry_mirrors.docker.io[0]: 'ftp://x' must be an http or https URL without user, query and fragment, such as http://127.0.0.1:5000.
             registry_mirrors.docker.io[1]: 'http://u:p@x' must be an http or https URL without user, query and fragment, such as http://127.0.0.1:5000.
             run_body_limit_bytes: must be a whole number from 1024 to 1073741824, not 1.
@@ -248,17 +248,17 @@ public sealed class HostSettingsTests
 
         Assert.Equal(
             """
-            insecure_registries: cannot be there together with registries; put what it has into registries.
+            insecure_registries: cannot be combined with registries; put what it has into registries.
             pool.images[0].count: must be a whole number from 0 to 1000, not -1.
             pool.images[0].image: is not an image: REASON
-            pool.warm_ups: cannot be there together with a list in pool.images; put each command into warm_up of its image.
+            pool.warm_ups: cannot be combined with a list in pool.images; put each command into warm_up of its image.
             registries[0].mirror: is not a setting; did you mean mirrors?
             registries[0].name: 'a/b' must be a host or host:port, such as ghcr.io.
             registries[1].insecure: must be true or false, not 1.
             registries[1].name: is missing.
             registries[2]: must be an object, not 5.
             registries[4].name: 'docker.io' is there twice; put what it has into one entry.
-            registry_mirrors: cannot be there together with registries; put what it has into registries.
+            registry_mirrors: cannot be combined with registries; put what it has into registries.
             """.ReplaceLineEndings("\n"),
             string.Join('\n', faults.Order(StringComparer.Ordinal).Select(fault => fault.StartsWith("pool.images[0].image:", StringComparison.Ordinal) ? "pool.images[0].image: is not an image: REASON" : fault)));
     }
@@ -339,7 +339,7 @@ public sealed class HostSettingsTests
 
         Assert.Equal(
             [
-                "BOXER_max_queued_runs: says the same as BOXER__max_queued_runs; set one of them.",
+                "BOXER_max_queued_runs: sets the same key as BOXER__max_queued_runs; set one of them.",
                 "defaults.memory_mb: must be a whole number from 32 to 1048576, not \"lots\" (environment variable BOXER__defaults__memory_mb).",
                 "dns_servers: must be a list of texts; number the variables of its items, as in BOXER__dns_servers__0.",
             ],
@@ -361,7 +361,7 @@ public sealed class HostSettingsTests
             ("BOXER__registry_certificates__a.example", ""));
 
         Assert.Equal(2, faults.Count);
-        Assert.EndsWith(": has more than 8 levels; no setting has.", faults[0], StringComparison.Ordinal);
+        Assert.EndsWith(": has more than 8 levels, which is more than any setting has.", faults[0], StringComparison.Ordinal);
         Assert.Equal("registry_certificates.a.example: must be a text that is not empty, not \"\" (environment variable BOXER__registry_certificates__a.example).", faults[1]);
         Assert.Equal(("[::1]:5000", "/etc/ca.pem"), (Assert.Single(settings.Sandboxes.Registries).Name, settings.Sandboxes.Registries[0].Certificate));
     }

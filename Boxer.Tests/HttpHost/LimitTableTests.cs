@@ -77,7 +77,7 @@ public sealed class LimitTableTests
     [InlineData("Pool.Images[0].WarmUp: must be a program and its arguments, without NUL characters.", "pool.images[0].warm_up: must be a program and its arguments, without NUL characters.")]
     [InlineData("Egress.Allow[2]: Name it.", "egress.allow[2]: Name it.")]
     [InlineData("MaxUploadBytes: must be more.", "upload_limit_bytes: must be more.")]
-    [InlineData("ApiKeys[1]: is there twice; remove one.", "api_keys[1]: is there twice; remove one.")]
+    [InlineData("ApiKeys[1]: is listed twice; remove one.", "api_keys[1]: is listed twice; remove one.")]
     public void FieldNames_OfOptions_replaces_properties_by_keys(string message, string named) => Assert.Equal(named, FieldNames.OfOptions(message));
 
     private static Task<RunRequestBody> ReadAsync(string json, SettingTable table) =>

@@ -51,7 +51,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
 
         Assert.Equal("own", await client.GetStringAsync("/own", Cancel));
         Assert.Equal("""{"ok":true}""", await client.GetStringAsync("/sandboxes/healthz", Cancel));
-        Assert.Equal((401, "an API key is needed; send it as Authorization: Bearer KEY or as X-API-Key: KEY."), await RunAsync(client, "/sandboxes/run"));
+        Assert.Equal((401, "an API key is required; send it as Authorization: Bearer KEY or as X-API-Key: KEY."), await RunAsync(client, "/sandboxes/run"));
         Assert.Equal(404, (int)(await client.GetAsync("/run", Cancel)).StatusCode);
         client.DefaultRequestHeaders.Add("X-API-Key", "wrong");
         Assert.Equal((403, "the API key is not one of this host's."), await RunAsync(client, "/sandboxes/run"));
