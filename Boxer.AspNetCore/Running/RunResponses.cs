@@ -39,28 +39,31 @@ internal static class RunResponses
         (long)result.StandardOutputBytes.Length + result.StandardErrorBytes.Length + result.WorkspaceChanges.Length + result.OutputFiles.Sum(file => (long)file.Content.Length);
 
     private static TBody Fill<TBody>(TBody body, SandboxResult result, IReadOnlyList<OutputBody> outputs, string? outputsIncomplete)
-        where TBody : RunBody => body with
+        where TBody : RunBody
     {
-        ExecId = result.Id,
-        Stdout = new PrintedText(result.StandardOutputBytes),
-        Stderr = new PrintedText(result.StandardErrorBytes, LimitLine(result)),
-        WallMs = (long)result.Timings.Run.TotalMilliseconds,
-        Termination = Name(result.Termination.Kind),
-        StdoutBase64 = Base64(result.StandardOutputBytes),
-        StderrBase64 = Base64(result.StandardErrorBytes),
-        Outputs = outputs,
-        OutputsIncomplete = outputsIncomplete,
-        OutputsDropped = result.OutputFilesDropped > 0 ? result.OutputFilesDropped : null,
-        WorkspaceBase64 = result.WorkspaceChanges.IsEmpty ? null : new Base64Text(result.WorkspaceChanges),
-        WorkspaceIncomplete = result.WorkspaceIncomplete,
-        ImageDigest = result.ImageDigest,
-        TimingsMs = Timings(result.Timings),
-        Usage = Usage(result.Usage),
-        UnenforcedLimits = result.UnenforcedLimits.Count > 0 ? [.. result.UnenforcedLimits.Select(FieldNames.OfLimit)] : null,
-        NetworkDenied = Denied(result),
-        NetworkIncomplete = result.NetworkIncomplete,
-        NetworkUsage = result.Network is { BytesIn: { } received, BytesOut: { } sent } ? new NetworkUsageBody(received, sent) : null,
-    };
+        return body with
+        {
+            ExecId = result.Id,
+            Stdout = new PrintedText(result.StandardOutputBytes),
+            Stderr = new PrintedText(result.StandardErrorBytes, LimitLine(result)),
+            WallMs = (long)result.Timings.Run.TotalMilliseconds,
+            Termination = Name(result.Termination.Kind),
+            StdoutBase64 = Base64(result.StandardOutputBytes),
+            StderrBase64 = Base64(result.StandardErrorBytes),
+            Outputs = outputs,
+            OutputsIncomplete = outputsIncomplete,
+            OutputsDropped = result.OutputFilesDropped > 0 ? result.OutputFilesDropped : null,
+            WorkspaceBase64 = result.WorkspaceChanges.IsEmpty ? null : new Base64Text(result.WorkspaceChanges),
+            WorkspaceIncomplete = result.WorkspaceIncomplete,
+            ImageDigest = result.ImageDigest,
+            TimingsMs = Timings(result.Timings),
+            Usage = Usage(result.Usage),
+            UnenforcedLimits = result.UnenforcedLimits.Count > 0 ? [.. result.UnenforcedLimits.Select(FieldNames.OfLimit)] : null,
+            NetworkDenied = Denied(result),
+            NetworkIncomplete = result.NetworkIncomplete,
+            NetworkUsage = result.Network is { BytesIn: { } received, BytesOut: { } sent } ? new NetworkUsageBody(received, sent) : null,
+        };
+    }
 
     /// <summary>Gets the line behind standard error that names the limit, for clients that show only the exit code and the two streams.</summary>
     private static string LimitLine(SandboxResult result)

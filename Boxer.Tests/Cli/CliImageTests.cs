@@ -38,7 +38,7 @@ public sealed class CliImageTests : IDisposable
 
         CliResult missing = await CliProcess.RunAsync(["rm", "test.example/team/app:v1", "test.example/team/other:v1", .. Common]);
         Assert.Equal((1, "test.example/team/app:v1\n"), (missing.ExitCode, missing.Stdout));
-        Assert.StartsWith("test.example/team/other:v1 is not here", missing.Stderr, StringComparison.Ordinal);
+        Assert.StartsWith("test.example/team/other:v1 is not in the local store", missing.Stderr, StringComparison.Ordinal);
         Assert.Equal("", (await CliProcess.RunAsync(["images", "-q", .. Common])).Stdout);
         Assert.Empty(Directory.EnumerateFiles(_scratch["home/blobs"], "*", SearchOption.AllDirectories));
     }

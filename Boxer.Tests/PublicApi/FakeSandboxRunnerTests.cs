@@ -166,7 +166,7 @@ public sealed class FakeSandboxRunnerTests
     [Fact]
     public async Task A_request_that_nothing_matches_is_a_clear_error_and_recorded()
     {
-        Assert.Contains("none at all", (await MismatchAsync()).Message, StringComparison.Ordinal);
+        Assert.Contains("it has no answers", (await MismatchAsync()).Message, StringComparison.Ordinal);
         _runner.WhenImage("python:3").Returns("");
         _runner.WhenCommand("git", "clone").Returns("");
         _runner.When(request => request.Network == "host").Returns("");
