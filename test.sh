@@ -65,33 +65,48 @@ suite() {
     return 0
 }
 
-# start_lane NAME: runs the suites of the function NAME beside those of other lanes.
-lanes=()
-start_lane() {
+# side_by_side WORKERS JOB...: runs the suites of each function JOB, so many jobs at once, and prints their output in this order when all
+# have ended. The longest jobs come first, so that none is left alone at the end.
+worker_pids=()
+side_by_side() {
+    local count=$1 job pid
+    shift
+    mkdir "$work/taken"
     set -m
-    "$1" </dev/null >"$results/$1.log" 2>&1 &
+    for ((; count > 0; count--)); do
+        take_jobs "$@" </dev/null &
+        worker_pids+=("$!")
+    done
     set +m
-    lanes+=("$1 $!")
+    for pid in "${worker_pids[@]}"; do
+        wait "$pid" || printf 'jobs side by side\t%s\t-\n' "$?" >>"$results/suites.tsv"
+    done
+    worker_pids=()
+    for job in "$@"; do
+        cat "$results/$job.log"
+    done
 }
 
-# Waits for all lanes and prints their output.
-end_lanes() {
-    local lane name pid
-    for lane in "${lanes[@]}"; do
-        read -r name pid <<<"$lane"
-        wait "$pid" || printf 'the lane %s\t%s\t-\n' "$name" "$?" >>"$results/suites.tsv"
-        cat "$results/$name.log"
+take_jobs() {
+    local job began
+    for job in "$@"; do
+        # Only one worker can make the directory.
+        if mkdir "$work/taken/$job" 2>/dev/null; then
+            began=$SECONDS
+            say "Started $job."
+            "$job" >"$results/$job.log" 2>&1
+            say "Ended $job after $((SECONDS - began)) s; its output comes below."
+        fi
     done
-    lanes=()
 }
 
 # The last line says so also if a step before the first suite fails.
 summarized=
 clean_up() {
-    local lane
-    for lane in "${lanes[@]}"; do
-        kill -- -"${lane##* }" 2>/dev/null || true
-        wait "${lane##* }" || true
+    local pid
+    for pid in "${worker_pids[@]}"; do
+        kill -- -"$pid" 2>/dev/null || true
+        wait "$pid" || true
     done
     rm -rf --one-file-system "$work" || true
 }
@@ -104,6 +119,8 @@ summarize() {
 }
 
 build() { dotnet build Boxer.Core.sln -c Release --nologo -v quiet -clp:NoSummary; }
+
+whitespace() { dotnet format whitespace . --folder --verify-no-changes --exclude '**/obj/**' '**/bin/**' artifacts TestResults; }
 
 shell_scripts() {
     local files
@@ -142,7 +159,7 @@ has() {
 }
 
 quick_style() {
-    suite "whitespace" - dotnet format whitespace . --folder --verify-no-changes --exclude '**/obj/**' '**/bin/**' artifacts TestResults
+    suite "whitespace" - whitespace
     if has shellcheck; then suite "shell scripts" - shell_scripts; fi
     if has mypy; then suite "types of the Python client" - python_types; fi
 }
@@ -166,15 +183,17 @@ named_tests() {
     [[ -n $found ]] || die "no test has $1 in its name."
 }
 
+quick_tests() {
+    suite "unit tests" "$results/unit.xml" tests "$boxer_tests" unit -trait- Needs=sandboxes -trait- Pace=slow -trait- Script=test-programs.sh
+    suite "public API" "$results/public-api.xml" tests "$public_tests" public-api -trait- Needs=sandboxes
+}
+
 if [[ $mode != all ]]; then
     dotnet --version >/dev/null 2>&1 || die "needs the .NET 10 SDK on PATH (https://dotnet.microsoft.com/download/dotnet/10.0)."
     suite "build" - build
     if [[ $mode == quick ]]; then
-        start_lane quick_style
         unset BOXER_TEST_IMAGE_LAYOUT BOXER_TEST_PROGRAMS_LAYOUT
-        suite "unit tests" "$results/unit.xml" tests "$boxer_tests" unit -trait- Needs=sandboxes -trait- Pace=slow -trait- Script=test-programs.sh
-        suite "public API" "$results/public-api.xml" tests "$public_tests" public-api -trait- Needs=sandboxes
-        end_lanes
+        side_by_side 2 quick_tests quick_style
     else
         named_tests "$1"
     fi
@@ -240,47 +259,49 @@ packages() {
 
 cgroup2_machine() { Boxer.Tests/Linux/vm/run.sh cgroup2 | tee "$results/cgroup2.tap"; }
 
-# Tests of sandboxes compare their whole machine before and after, one after the other. Those in folders below Linux run beside the
-# others: each of these processes has a network, a process table and instances of its own.
-sandboxes_deep() {
-    isolated=(scripts/isolate.sh)
-    suite "sandboxes, deep" "$results/sandboxes-deep.xml" tests "$boxer_tests" sandboxes-deep -trait Needs=sandboxes -trait- Script=test-programs.sh -namespace 'Boxer.Tests.Linux.*'
+# Tests of sandboxes compare their whole machine before and after, one after the other. Each process of tests has a network, a process
+# table and instances of its own, so that several run side by side.
+isolated=(scripts/isolate.sh)
+
+sandboxes_in_folders() {
+    suite "sandboxes, folders below Linux" "$results/sandboxes-folders.xml" tests "$boxer_tests" sandboxes-folders \
+        -trait Needs=sandboxes -trait- Script=test-programs.sh -namespace 'Boxer.Tests.Linux.*'
 }
 
 sandboxes() {
-    isolated=(scripts/isolate.sh)
-    suite "sandboxes" "$results/sandboxes.xml" tests "$boxer_tests" sandboxes -trait Needs=sandboxes -trait- Script=test-programs.sh -namespace- 'Boxer.Tests.Linux.*'
-    suite "public API" "$results/public-api.xml" tests "$public_tests" public-api
+    suite "sandboxes" "$results/sandboxes.xml" tests "$boxer_tests" sandboxes \
+        -trait Needs=sandboxes -trait- Script=test-programs.sh -namespace- 'Boxer.Tests.Linux.*'
 }
 
-# Nothing here waits for sandboxes of this machine.
-unit_and_style() {
-    renice -n 10 "$BASHPID" >/dev/null
-    isolated=(scripts/isolate.sh)
-    suite ".NET" "$results/dotnet.xml" tests "$boxer_tests" dotnet -trait- Needs=sandboxes -trait- Script=test-programs.sh
-    suite "style of C#" - dotnet format Boxer.Core.sln --no-restore --verify-no-changes
+unit_tests() {
+    suite "unit tests" "$results/unit.xml" tests "$boxer_tests" unit -trait- Needs=sandboxes -trait- Script=test-programs.sh
+}
+
+public_api() { suite "public API" "$results/public-api.xml" tests "$public_tests" public-api; }
+
+# The soak starts and kills hosts of its own, and looks at their instances alone.
+soak() { suite "soak" - env BOXER_SOAK_BUILT=1 ./soak.sh 2; }
+
+emulated_machine() { suite "host on cgroup v2" "$results/cgroup2.tap" cgroup2_machine; }
+
+package_consumers() { suite "packages" - packages; }
+
+live_client() { suite "Python client with a live host" "$results/python-live.xml" python_client_live; }
+
+fuzzing() { suite "fuzzing of layers" - Boxer.Tests/Fuzz/run.sh 30; }
+
+# The build has run the analyzers already.
+csharp_style() { dotnet format style Boxer.Core.sln --no-restore --verify-no-changes; }
+
+style() {
+    suite "whitespace" - whitespace
+    suite "style of C#" - csharp_style
     suite "shell scripts" - shell_scripts
     suite "types of the Python client" - python_types
     suite "Python client" "$results/python.xml" python_client
     suite "Python package" - python_package
-    suite "fuzzing of layers" - Boxer.Tests/Fuzz/run.sh 30
-    suite "host on cgroup v2" "$results/cgroup2.tap" cgroup2_machine
 }
-
-# The soak looks at its own instances, and is to stand others beside them.
-live_client_and_packages() {
-    suite "Python client with a live host" "$results/python-live.xml" python_client_live
-    suite "packages" - packages
-}
-
-soak() { suite "soak" - env BOXER_SOAK_BUILT=1 ./soak.sh 2; }
 
 suite "build" - build
-start_lane sandboxes_deep
-start_lane sandboxes
-start_lane unit_and_style
-end_lanes
-start_lane soak
-start_lane live_client_and_packages
-end_lanes
+side_by_side 3 sandboxes_in_folders sandboxes unit_tests soak emulated_machine style public_api package_consumers live_client fuzzing
 summarize
