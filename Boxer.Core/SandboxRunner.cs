@@ -48,7 +48,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         time ??= TimeProvider.System;
         ILogger logger = loggers.CreateLogger("Boxer");
         Images = images ?? (_ownImages = new RunnerImages(checkedOptions.Values, loggers, time));
-        var admission = new AdmissionQueue(BoundsOf(checkedOptions), time) { IdleWanted = () => _host?.Ready?.Pool?.EvictForMemory() };
+        var admission = new AdmissionQueue(BoundsOf(checkedOptions), time);
         _metrics = new BoxerMetrics(() => admission.Count);
         _host = new HostPreparation(checkedOptions, Images, admission, _metrics.Pool, logger, time, _disposing.Token);
         _services = new RunServices

@@ -1,29 +1,29 @@
 namespace Boxer.Admission;
 
-/// <summary>What an <see cref="AdmissionQueue"/> holds to.</summary>
+/// <summary>Bounds of an <see cref="AdmissionQueue"/> and of its <see cref="ResourceLedger"/>.</summary>
 internal sealed record AdmissionBounds
 {
-    /// <summary>Runs at once.</summary>
+    /// <summary>Maximum number of concurrent runs.</summary>
     public required int Running { get; init; }
 
-    /// <summary>Memory in bytes that those who run and what waits in the pool may be promised together.</summary>
+    /// <summary>Memory in bytes that runs and pooled sandboxes may be promised together.</summary>
     public required long MemoryBytes { get; init; }
 
-    /// <summary>Processors of this machine.</summary>
+    /// <summary>Number of processors of this machine.</summary>
     public required int Processors { get; init; }
 
-    /// <summary>How many processors may be promised for each of <see cref="Processors"/>, at least 1.</summary>
+    /// <summary>Processors that may be promised for each of <see cref="Processors"/>, at least 1.</summary>
     public double CpuOvercommit { get; init; } = 1;
 
-    /// <summary>Runs that may wait beyond <see cref="Running"/>. As many as both together may wait for their images besides.</summary>
+    /// <summary>Maximum number of queued runs beyond <see cref="Running"/>. As many runs as both together may additionally wait for their images.</summary>
     public required int Waiting { get; init; }
 
-    /// <summary>Of these, how many of one key may run.</summary>
+    /// <summary>Maximum number of concurrent runs of one key; <see langword="null"/> for no bound.</summary>
     public int? RunningPerKey { get; init; }
 
-    /// <summary>Of these, how many of one key may wait.</summary>
+    /// <summary>Maximum number of queued runs of one key; <see langword="null"/> for no bound.</summary>
     public int? WaitingPerKey { get; init; }
 
-    /// <summary>How long a run may wait for a running slot, and again for its processors.</summary>
+    /// <summary>Maximum time that a run waits for a running slot, and again for its processors.</summary>
     public required TimeSpan Timeout { get; init; }
 }

@@ -1,12 +1,12 @@
 namespace Boxer.Admission;
 
 /// <summary>
-/// Decides how many runs there are at once, by number and by promised memory, and lets a bounded number wait. A run that has its slot and its
-/// sandbox then waits for the processors that its command is promised. Runs wait in two <see cref="WaitingLine"/>s, which say who is next.
+/// Decides how many runs there are at once, by number and by the memory of the <see cref="ResourceLedger"/>, and queues a bounded number of further
+/// runs. A run with a slot and a sandbox then waits for the processors of its command. Runs wait in two <see cref="WaitingLine"/>s, which decide who is
+/// next. Thread-safe.
 /// </summary>
 internal sealed class AdmissionQueue
 {
-    private const long OneProcessor = 1_000;
     private const double Weight = 0.2;
     private static readonly TimeSpan LongestRetry = TimeSpan.FromMinutes(10);
     private readonly AdmissionBounds _bounds;
@@ -18,48 +18,25 @@ internal sealed class AdmissionQueue
     private int _places;
     private int _pulls;
     private int _running;
-    private long _memory;
-    private long _idle;
 
-    // In thousandths, so that sums are exact.
-    private long _processors;
-    private int _exclusive;
-
-    // How long runs have held their slot lately; null before the first has ended.
+    // Moving average of the time that runs hold their slot; null before the first has ended.
     private double? _heldSeconds;
 
-    /// <param name="bounds">What it holds to.</param>
+    /// <summary>Creates an empty queue and its ledger.</summary>
+    /// <param name="bounds">The bounds.</param>
     /// <param name="time">The clock.</param>
     internal AdmissionQueue(AdmissionBounds bounds, TimeProvider time)
     {
         _bounds = bounds;
         _time = time;
+        Ledger = new ResourceLedger(bounds);
+        Ledger.PoolMemoryReleased += GrantSlots;
     }
 
-    /// <summary>Is called, on any thread, where <see cref="LackingBytes"/> are wanted of the pool.</summary>
-    internal Action? IdleWanted { get; set; }
+    /// <summary>The promises of memory and processors, shared with the pool.</summary>
+    internal ResourceLedger Ledger { get; }
 
-    /// <summary>
-    /// The memory in bytes that somebody lacks who waits, where what is promised to the pool would do for it; else 0. What is given up already and
-    /// not gone yet counts as lacking too.
-    /// </summary>
-    internal long LackingBytes
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return _idle == 0 || _running >= _bounds.Running
-                    ? 0
-                    : _forSlot.InTurn(HasMostRunning)
-                        .TakeWhile(waiter => waiter.Passes < WaitingLine.MostPasses || _memory + waiter.Amount <= _bounds.MemoryBytes)
-                        .Select(waiter => _memory + waiter.Amount).Where(all => all <= _bounds.MemoryBytes)
-                        .Select(all => Math.Max(0, all + _idle - _bounds.MemoryBytes)).FirstOrDefault();
-            }
-        }
-    }
-
-    /// <summary>How many run and how many wait.</summary>
+    /// <summary>Number of running and of queued runs. Runs that wait for their images are queued too.</summary>
     internal (int Running, int Waiting) Count
     {
         get
@@ -71,19 +48,7 @@ internal sealed class AdmissionQueue
         }
     }
 
-    /// <summary>Memory in bytes that is promised, to runs and to what waits in the pool.</summary>
-    internal long PromisedBytes
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return _memory + _idle;
-            }
-        }
-    }
-
-    /// <summary>How many wait for a running slot, who have an image already.</summary>
+    /// <summary>Number of runs that have their image and wait for a slot.</summary>
     internal int WaitingForSlot
     {
         get
@@ -95,7 +60,7 @@ internal sealed class AdmissionQueue
         }
     }
 
-    /// <summary>How many wait for processors, whose sandbox is ready.</summary>
+    /// <summary>Number of runs that have their sandbox and wait for processors.</summary>
     internal int WaitingForProcessors
     {
         get
@@ -107,27 +72,15 @@ internal sealed class AdmissionQueue
         }
     }
 
-    /// <summary>Whether somebody waits for a running slot or for processors.</summary>
+    /// <summary>Whether a run waits for a slot or for processors.</summary>
     internal bool IsAnyWaiting => WaitingForSlot + WaitingForProcessors > 0;
 
-    /// <summary>Processors that are promised to commands that run.</summary>
-    internal double PromisedProcessors
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return (double)_processors / OneProcessor;
-            }
-        }
-    }
-
     /// <summary>
-    /// Takes a place, which is held to the end of the run. Where all are taken, the last who waits of the key that has most gives up its place to a
-    /// key that has fewer.
+    /// Takes a place for a run until its end. If all places are taken, a run of a key with few queued runs displaces the last queued run of the key
+    /// with the most.
     /// </summary>
-    /// <param name="key">Whose run it is; <see langword="null"/>: nobody's in particular.</param>
-    /// <exception cref="SandboxCapacityException">Too many wait.</exception>
+    /// <param name="key">The fairness key; <see langword="null"/> is the same as empty.</param>
+    /// <exception cref="SandboxCapacityException">Too many runs are queued.</exception>
     internal Ticket Enter(string? key)
     {
         lock (_gate)
@@ -136,12 +89,12 @@ internal sealed class AdmissionQueue
             int free = Math.Max(0, Math.Min(_bounds.Running - _running, (_bounds.RunningPerKey ?? int.MaxValue) - share.Running));
             if (share.Places - share.Running >= (long?)_bounds.WaitingPerKey + free)
             {
-                throw Refuse($"{share.Places - share.Running} runs of this key wait already", share.Places - share.Running, share.Running, share);
+                throw Reject($"{share.Places - share.Running} runs of this key wait already", share.Places - share.Running, share.Running, share);
             }
 
             if (_places >= (long)_bounds.Running + _bounds.Waiting && !Displace(share))
             {
-                throw Refuse($"{_places - _running} runs wait already", _places - _running, _running, share);
+                throw Reject($"{_places - _running} runs wait already", _places - _running, _running, share);
             }
 
             _places++;
@@ -151,11 +104,12 @@ internal sealed class AdmissionQueue
     }
 
     /// <summary>
-    /// Takes a place among those who wait for their image to be pulled, who keep nobody from running whose image is here. One key has at most
-    /// half of them, where there are keys.
+    /// Takes a place for a run that waits for its image. These places are separate, so that runs whose images are in the store need not wait. One key
+    /// gets at most half of them; the empty key gets all.
     /// </summary>
-    /// <param name="key">Whose run it is; <see langword="null"/>: nobody's in particular.</param>
-    /// <exception cref="SandboxCapacityException">Too many wait for images.</exception>
+    /// <param name="key">The fairness key; <see langword="null"/> is the same as empty.</param>
+    /// <returns>The place; disposing it, once or more, gives it back.</returns>
+    /// <exception cref="SandboxCapacityException">Too many runs wait for images.</exception>
     internal IDisposable EnterPull(string? key)
     {
         lock (_gate)
@@ -165,7 +119,7 @@ internal sealed class AdmissionQueue
             long mostOfKey = string.IsNullOrEmpty(key) ? most : Math.Max(1, Math.Min(most / 2, (long?)_bounds.WaitingPerKey ?? most));
             if (_pulls >= most || share.Pulls >= mostOfKey)
             {
-                throw Refuse($"{(_pulls >= most ? _pulls : share.Pulls)} runs wait for images already", 0, 1, share);
+                throw Reject($"{(_pulls >= most ? _pulls : share.Pulls)} runs wait for images already", 0, 1, share);
             }
 
             _pulls++;
@@ -182,23 +136,6 @@ internal sealed class AdmissionQueue
         }
     }
 
-    /// <summary>Promises memory to a sandbox that nobody runs in yet. Runs come first: where one waits there is none.</summary>
-    /// <param name="bytes">How much.</param>
-    /// <returns>What gives it back; <see langword="null"/> where there is not so much.</returns>
-    internal IdleMemory? TryReserveIdle(long bytes)
-    {
-        lock (_gate)
-        {
-            if (!_forSlot.IsEmpty || _memory + _idle + bytes > _bounds.MemoryBytes)
-            {
-                return null;
-            }
-
-            _idle += bytes;
-            return new IdleMemory(this, bytes);
-        }
-    }
-
     private async Task<IDisposable> AcquireSlotAsync(Ticket ticket, long memoryBytes, CancellationToken cancellationToken)
     {
         var waiter = new Waiter(ticket, memoryBytes);
@@ -208,13 +145,13 @@ internal sealed class AdmissionQueue
             GrantSlots();
         }
 
-        WantIdle();
+        Ledger.RequestEvictions();
         return await WaitAsync(_forSlot, waiter, "No running slot became free", cancellationToken).ConfigureAwait(false);
     }
 
     private Task<IDisposable> AcquireProcessorsAsync(Ticket ticket, double cores, bool isExclusive, CancellationToken cancellationToken)
     {
-        var waiter = new Waiter(ticket, (long)Math.Ceiling(cores * OneProcessor), isExclusive);
+        var waiter = new Waiter(ticket, (long)Math.Ceiling(cores * ResourceLedger.OneProcessor), isExclusive);
         lock (_gate)
         {
             _forProcessors.Add(waiter);
@@ -237,7 +174,7 @@ internal sealed class AdmissionQueue
         cancellationToken.ThrowIfCancellationRequested();
         lock (_gate)
         {
-            throw Refuse($"{lack} within {_bounds.Timeout.TotalSeconds:0.###} s", _places - _running, _running, null);
+            throw Reject($"{lack} within {_bounds.Timeout.TotalSeconds:0.###} s", _places - _running, _running, null);
         }
     }
 
@@ -245,7 +182,7 @@ internal sealed class AdmissionQueue
     {
         lock (_gate)
         {
-            // Granted at the same moment: it is the caller's, who gives it back.
+            // Granted at the same moment: the caller has it and will give it back.
             if (!line.Remove(waiter))
             {
                 return;
@@ -256,7 +193,7 @@ internal sealed class AdmissionQueue
         }
 
         waiter.Granted.TrySetResult(null);
-        WantIdle();
+        Ledger.RequestEvictions();
     }
 
     private void Leave(Ticket ticket)
@@ -273,23 +210,11 @@ internal sealed class AdmissionQueue
         }
     }
 
-    private void Resize(IdleMemory idle, long bytes)
-    {
-        lock (_gate)
-        {
-            _idle += bytes - idle.Bytes;
-            idle.Bytes = bytes;
-            GrantSlots();
-        }
-
-        WantIdle();
-    }
-
-    private Release Take(Share share, long memory)
+    // Memory and processors are reserved already.
+    private Release HoldSlot(Share share, long memory)
     {
         long start = _time.GetTimestamp();
         _running++;
-        _memory += memory;
         share.Running++;
         return new Release(() =>
         {
@@ -298,51 +223,58 @@ internal sealed class AdmissionQueue
                 double held = _time.GetElapsedTime(start).TotalSeconds;
                 _heldSeconds = _heldSeconds is { } lately ? lately + (Weight * (held - lately)) : held;
                 _running--;
-                _memory -= memory;
+                Ledger.ReleaseRun(memory);
                 share.Running--;
                 Forget(share);
                 GrantSlots();
             }
 
-            WantIdle();
+            Ledger.RequestEvictions();
         });
     }
 
-    private Release TakeProcessors(Waiter waiter)
+    private Release HoldProcessors(Waiter waiter)
     {
-        Charge(1);
+        waiter.Share.Processors += waiter.Amount;
         return new Release(() =>
         {
             lock (_gate)
             {
-                Charge(-1);
+                Ledger.ReleaseProcessors(waiter.Amount, waiter.IsExclusive);
+                waiter.Share.Processors -= waiter.Amount;
                 Forget(waiter.Share);
                 GrantProcessors();
             }
         });
-
-        void Charge(int sign)
-        {
-            _processors += sign * waiter.Amount;
-            waiter.Share.Processors += sign * waiter.Amount;
-            _exclusive += waiter.IsExclusive ? sign : 0;
-        }
     }
 
     private void GrantSlots()
     {
-        while (_running < _bounds.Running
-            && _forSlot.TakeNext(HasMostRunning, waiter => _memory + _idle + waiter.Amount <= _bounds.MemoryBytes) is { } next)
+        lock (_gate)
         {
-            next.Granted.TrySetResult(Take(next.Share, next.Amount));
+            while (_running < _bounds.Running && _forSlot.TakeNext(HasMostRunning, waiter => Ledger.TryReserveForRun(waiter.Amount)) is { } next)
+            {
+                next.Granted.TrySetResult(HoldSlot(next.Share, next.Amount));
+            }
+
+            ReportDemand();
         }
+    }
+
+    // Tells the ledger which run gets the next slot if evictions from the pool free enough memory.
+    private void ReportDemand()
+    {
+        Waiter? next = _running >= _bounds.Running ? null : _forSlot.InTurn(HasMostRunning)
+            .TakeWhile(waiter => waiter.Passes < WaitingLine.MostPasses || Ledger.FitsWithoutPool(waiter.Amount))
+            .FirstOrDefault(waiter => Ledger.FitsWithoutPool(waiter.Amount));
+        Ledger.SetDemand(!_forSlot.IsEmpty, next?.Amount ?? 0);
     }
 
     private void GrantProcessors()
     {
-        while (_forProcessors.TakeNext(WantsLastProcessor, waiter => FreeProcessors(waiter) >= waiter.Amount) is { } next)
+        while (_forProcessors.TakeNext(WantsLastProcessor, waiter => Ledger.TryReserveProcessors(waiter.Amount, waiter.IsExclusive)) is { } next)
         {
-            next.Granted.TrySetResult(TakeProcessors(next));
+            next.Granted.TrySetResult(HoldProcessors(next));
         }
     }
 
@@ -350,11 +282,9 @@ internal sealed class AdmissionQueue
 
     // A key that has processors leaves the last one to a key that waits and has none.
     private bool WantsLastProcessor(Waiter waiter) =>
-        waiter.Share.Processors > 0 && FreeProcessors(waiter) < waiter.Amount + OneProcessor && _forProcessors.Shares.Any(share => share.Processors == 0);
-
-    // A run whose processors are its own shares them neither with those that run nor with those that come.
-    private long FreeProcessors(Waiter waiter) =>
-        (waiter.IsExclusive || _exclusive > 0 ? _bounds.Processors * OneProcessor : (long)(_bounds.Processors * OneProcessor * _bounds.CpuOvercommit)) - _processors;
+        waiter.Share.Processors > 0
+        && Ledger.FreeProcessors(waiter.IsExclusive) < waiter.Amount + ResourceLedger.OneProcessor
+        && _forProcessors.Shares.Any(share => share.Processors == 0);
 
     private bool Displace(Share share)
     {
@@ -367,17 +297,9 @@ internal sealed class AdmissionQueue
         last.Ticket.HasLeft = true;
         _places--;
         last.Share.Places--;
-        last.Granted.TrySetException(Refuse($"{_places - _running} runs wait, most of them of this key", most - 1, last.Share.Running, null));
+        ReportDemand();
+        last.Granted.TrySetException(Reject($"{_places - _running} runs wait, most of them of this key", most - 1, last.Share.Running, null));
         return true;
-    }
-
-    // Not under the gate: the pool has a lock of its own.
-    private void WantIdle()
-    {
-        if (LackingBytes > 0)
-        {
-            IdleWanted?.Invoke();
-        }
     }
 
     private Share Find(string? key)
@@ -398,8 +320,8 @@ internal sealed class AdmissionQueue
         }
     }
 
-    // A guess: as long as those who wait take, by how many run and how long runs took lately; one second before any has ended.
-    private SandboxCapacityException Refuse(string reason, int ahead, int running, Share? entered)
+    // Estimates when a slot becomes free from the length of the queue and the duration of recent runs; 1 s before the first run has ended.
+    private SandboxCapacityException Reject(string reason, int ahead, int running, Share? entered)
     {
         if (entered is not null)
         {
@@ -410,7 +332,7 @@ internal sealed class AdmissionQueue
         return new SandboxCapacityException($"{reason}: try again later.", TimeSpan.FromSeconds(Math.Clamp(seconds, 1, LongestRetry.TotalSeconds)));
     }
 
-    /// <summary>A place of one run. Disposing it, once or more, gives it back.</summary>
+    /// <summary>The place of one run. Disposing it, once or more, gives it back.</summary>
     internal sealed class Ticket : IDisposable
     {
         private readonly AdmissionQueue _queue;
@@ -427,21 +349,20 @@ internal sealed class AdmissionQueue
 
         /// <summary>Waits for a running slot.</summary>
         /// <param name="memoryBytes">The memory that the run is promised, in bytes.</param>
-        /// <param name="cancellationToken">Gives up.</param>
-        /// <returns>The slot; disposing it gives it back.</returns>
-        /// <exception cref="SandboxCapacityException">None became free in time, or another key had more right to the place.</exception>
+        /// <param name="cancellationToken">Cancels the wait.</param>
+        /// <returns>The slot; disposing it, once or more, gives it back.</returns>
+        /// <exception cref="SandboxCapacityException">No slot became free in time, or a run of another key displaced this one.</exception>
         internal Task<IDisposable> AcquireSlotAsync(long memoryBytes, CancellationToken cancellationToken) =>
             _queue.AcquireSlotAsync(this, memoryBytes, cancellationToken);
 
         /// <summary>
-        /// Waits for processors. Only a run that has its slot and its sandbox does so, and it waits for nothing else after: so those that hold
-        /// processors always go on.
+        /// Waits for processors. Only a run with a slot and a sandbox may do so, and it waits for nothing else afterwards: this excludes deadlocks.
         /// </summary>
-        /// <param name="cores">How many, at most the machine's.</param>
-        /// <param name="isExclusive">Whether no more processors than the machine has may be promised, to all runs together, while it holds them.</param>
+        /// <param name="cores">Number of processors, at most the machine's.</param>
+        /// <param name="isExclusive">Whether no more processors than the machine has may be promised to all runs together while it holds them.</param>
         /// <param name="cancellationToken">Cancels the wait.</param>
         /// <returns>The processors; disposing it, once or more, gives them back.</returns>
-        /// <exception cref="SandboxCapacityException">They did not become free in time.</exception>
+        /// <exception cref="SandboxCapacityException">No processors became free in time.</exception>
         internal Task<IDisposable> AcquireProcessorsAsync(double cores, bool isExclusive, CancellationToken cancellationToken) =>
             _queue.AcquireProcessorsAsync(this, cores, isExclusive, cancellationToken);
 
@@ -449,27 +370,7 @@ internal sealed class AdmissionQueue
         public void Dispose() => _queue.Leave(this);
     }
 
-    /// <summary>Memory that is promised to a sandbox that nobody runs in yet. Disposing it, once or more, gives it back.</summary>
-    internal sealed class IdleMemory(AdmissionQueue queue, long bytes) : IDisposable
-    {
-        /// <summary>How much.</summary>
-        internal long Bytes { get; set; } = bytes;
-
-        /// <summary>Gives back what is more than this.</summary>
-        /// <param name="most">In bytes.</param>
-        internal void Shrink(long most)
-        {
-            if (most < Bytes)
-            {
-                queue.Resize(this, most);
-            }
-        }
-
-        /// <inheritdoc/>
-        public void Dispose() => Shrink(0);
-    }
-
-    /// <summary>What one key has.</summary>
+    /// <summary>The places, slots and processors of one key.</summary>
     internal sealed class Share(string key)
     {
         public string Key => key;

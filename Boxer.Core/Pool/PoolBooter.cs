@@ -18,7 +18,7 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
     private readonly PoolEvictor<T> _evictor;
     private readonly Lock _lock;
     private readonly Func<bool, bool> _isBusy;
-    private readonly AdmissionQueue _admission;
+    private readonly ResourceLedger _ledger;
     private readonly long _bootBytes;
     private readonly PoolMetrics _metrics;
     private readonly PoolClock _clock;
@@ -34,19 +34,19 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
     /// <param name="evictor">Evicts sandboxes.</param>
     /// <param name="gate">The lock of the pool.</param>
     /// <param name="isBusy">Whether runs need the processors. The argument is whether the boot is urgent, because no sandbox of its key is ready.</param>
-    /// <param name="admission">Promises memory to runs and to the pool.</param>
+    /// <param name="ledger">The promises of memory.</param>
     /// <param name="bootBytes">Maximum memory of a sandbox until it is ready, in bytes.</param>
     /// <param name="metrics">Receives the duration of boots.</param>
     /// <param name="clock">The clock.</param>
     /// <param name="logger">Receives failures.</param>
     internal PoolBooter(
-        PoolEntries<T> entries, PoolEvictor<T> evictor, Lock gate, Func<bool, bool> isBusy, AdmissionQueue admission, long bootBytes, PoolMetrics metrics, PoolClock clock, ILogger logger)
+        PoolEntries<T> entries, PoolEvictor<T> evictor, Lock gate, Func<bool, bool> isBusy, ResourceLedger ledger, long bootBytes, PoolMetrics metrics, PoolClock clock, ILogger logger)
     {
         _entries = entries;
         _evictor = evictor;
         _lock = gate;
         _isBusy = isBusy;
-        _admission = admission;
+        _ledger = ledger;
         _bootBytes = bootBytes;
         _metrics = metrics;
         _clock = clock;
@@ -129,7 +129,7 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
             || _entries.FindNeediest(_clock.Now) is not { } entry
             || _isBusy(entry.Ready.Count == 0)
             || !_entries.MayGrow(entry, out PoolEntry<T>? victim)
-            || _admission.TryReserveIdle(_bootBytes) is not { } memory)
+            || _ledger.TryReserveForPool(_bootBytes) is not { } memory)
         {
             return;
         }
@@ -144,7 +144,7 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
         CurrentBoot = _boots.Add(BootAsync(entry, entry.Boot, memory));
     }
 
-    private async Task BootAsync(PoolEntry<T> entry, Func<CancellationToken, Task<T>> boot, AdmissionQueue.IdleMemory memory)
+    private async Task BootAsync(PoolEntry<T> entry, Func<CancellationToken, Task<T>> boot, ResourceLedger.PoolReservation memory)
     {
         await Task.Yield();
         long start = _clock.Time.GetTimestamp();
@@ -187,7 +187,7 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
     }
 
     // A boot that was not wanted any more, or whose memory or network a run needs, does not become ready.
-    private bool AddReady(PoolEntry<T> entry, T booted, AdmissionQueue.IdleMemory memory, TimeSpan duration)
+    private bool AddReady(PoolEntry<T> entry, T booted, ResourceLedger.PoolReservation memory, TimeSpan duration)
     {
         _metrics.Booted(duration);
         lock (_lock)

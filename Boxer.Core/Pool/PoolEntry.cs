@@ -61,8 +61,8 @@ internal sealed class PoolEntry<T>
 /// <typeparam name="T">Type of the sandbox.</typeparam>
 /// <param name="Sandbox">The sandbox, frozen.</param>
 /// <param name="Since">The time at which it became ready.</param>
-/// <param name="Memory">The memory that it is promised.</param>
-internal readonly record struct ReadySandbox<T>(T Sandbox, TimeSpan Since, AdmissionQueue.IdleMemory Memory)
+/// <param name="Memory">The memory that is promised to it.</param>
+internal readonly record struct ReadySandbox<T>(T Sandbox, TimeSpan Since, ResourceLedger.PoolReservation Memory)
     where T : class, IPooledSandbox
 {
     /// <summary>Whether the sandbox can serve a run with a memory limit.</summary>

@@ -16,25 +16,21 @@ internal sealed class PoolEvictor<T>
     // Sandboxes beyond the target stay this long for the next burst.
     private static readonly TimeSpan SurplusTimeout = TimeSpan.FromSeconds(30);
     private readonly PoolEntries<T> _entries;
-    private readonly Lock _lock;
     private readonly TimeSpan _maxAge;
-    private readonly AdmissionQueue _admission;
+    private readonly ResourceLedger _ledger;
     private readonly ILogger _logger;
     private readonly BackgroundTasks _evictions = new();
-    private long _evictingBytes;
 
     /// <summary>Creates an evictor.</summary>
     /// <param name="entries">The entries of the pool.</param>
-    /// <param name="gate">The lock of the pool.</param>
     /// <param name="maxAge">Maximum age of a pooled sandbox.</param>
-    /// <param name="admission">Promises memory to runs and to the pool.</param>
+    /// <param name="ledger">The promises of memory.</param>
     /// <param name="logger">Receives failures.</param>
-    internal PoolEvictor(PoolEntries<T> entries, Lock gate, TimeSpan maxAge, AdmissionQueue admission, ILogger logger)
+    internal PoolEvictor(PoolEntries<T> entries, TimeSpan maxAge, ResourceLedger ledger, ILogger logger)
     {
         _entries = entries;
-        _lock = gate;
         _maxAge = maxAge;
-        _admission = admission;
+        _ledger = ledger;
         _logger = logger;
     }
 
@@ -56,7 +52,7 @@ internal sealed class PoolEvictor<T>
     /// <summary>Evicts as many sandboxes as have the memory that a waiting run is short of, of the least recently used entries first.</summary>
     internal void EvictForMemory()
     {
-        while (_admission.LackingBytes > _evictingBytes && PoolEntries<T>.FindLeastRecentlyUsed(_entries.All) is { } entry)
+        while (_ledger.ShortBytes > 0 && PoolEntries<T>.FindLeastRecentlyUsed(_entries.All) is { } entry)
         {
             Evict(entry, 1);
         }
@@ -86,7 +82,7 @@ internal sealed class PoolEvictor<T>
     /// <returns>A task that completes when the sandbox is destroyed and its memory is released.</returns>
     internal Task Evict(ReadySandbox<T> ready)
     {
-        _evictingBytes += ready.Memory.Bytes;
+        ready.Memory.BeginEviction();
         return _evictions.Add(EvictAsync(ready));
     }
 
@@ -132,11 +128,6 @@ internal sealed class PoolEvictor<T>
         // Yields, so that the caller's lock is not held meanwhile.
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         await EvictAsync(ready.Sandbox).ConfigureAwait(false);
-        lock (_lock)
-        {
-            // Both under one lock: otherwise the memory would count as short again before it is released, and one more sandbox would be evicted.
-            _evictingBytes -= ready.Memory.Bytes;
-            ready.Memory.Dispose();
-        }
+        ready.Memory.Dispose();
     }
 }

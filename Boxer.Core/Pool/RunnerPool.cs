@@ -49,7 +49,7 @@ internal sealed class RunnerPool : IAsyncDisposable
         _stopping = stopping;
         _warmUps = new WarmUps(options.PoolImages, options.DefaultLimits, options.Values.Platform);
         _pool = new SandboxPool<PooledSandbox>(
-            options.Values.Pool, options.PoolImages, IsBusy, admission, options.DefaultLimits.MemoryBytes!.Value, metrics, time, logger);
+            options.Values.Pool, options.PoolImages, IsBusy, admission.Ledger, options.DefaultLimits.MemoryBytes!.Value, metrics, time, logger);
     }
 
     /// <summary>Takes a sandbox for a run and triggers the boot of another one.</summary>
@@ -75,9 +75,6 @@ internal sealed class RunnerPool : IAsyncDisposable
 
     /// <inheritdoc cref="SandboxPool{T}.EvictOneAsync"/>
     internal Task<bool> EvictOneAsync(string network, TimeSpan pause) => _pool.EvictOneAsync(network, pause);
-
-    /// <inheritdoc cref="SandboxPool{T}.EvictForMemory"/>
-    internal void EvictForMemory() => _pool.EvictForMemory();
 
     /// <inheritdoc cref="SandboxPool{T}.TriggerRefill"/>
     internal void TriggerRefill() => _pool.TriggerRefill();

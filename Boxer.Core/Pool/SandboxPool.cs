@@ -19,6 +19,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     private readonly PoolEntries<T> _entries;
     private readonly PoolEvictor<T> _evictor;
     private readonly PoolBooter<T> _booter;
+    private readonly ResourceLedger _ledger;
     private readonly PoolMetrics _metrics;
     private readonly ILogger _logger;
 
@@ -26,21 +27,23 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     /// <param name="options">The options of the pool.</param>
     /// <param name="images">The images of the options, parsed.</param>
     /// <param name="isBusy">Whether runs need the processors; see <see cref="PoolBooter{T}"/>.</param>
-    /// <param name="admission">Promises memory to runs and to the pool.</param>
+    /// <param name="ledger">The promises of memory. The pool evicts sandboxes if a run is short of memory.</param>
     /// <param name="bootBytes">Maximum memory of a sandbox until it is ready, in bytes.</param>
     /// <param name="metrics">Receives counts and durations.</param>
     /// <param name="time">The clock.</param>
     /// <param name="logger">Receives failures.</param>
     internal SandboxPool(
-        PoolOptions options, IEnumerable<PoolImage> images, Func<bool, bool> isBusy, AdmissionQueue admission, long bootBytes, PoolMetrics metrics, TimeProvider time, ILogger logger)
+        PoolOptions options, IEnumerable<PoolImage> images, Func<bool, bool> isBusy, ResourceLedger ledger, long bootBytes, PoolMetrics metrics, TimeProvider time, ILogger logger)
     {
         _metrics = metrics;
         _logger = logger;
         _clock = new PoolClock(time);
         _entries = new PoolEntries<T>(options, images);
-        _evictor = new PoolEvictor<T>(_entries, _lock, options.MaxAge, admission, logger);
-        _booter = new PoolBooter<T>(_entries, _evictor, _lock, isBusy, admission, bootBytes, metrics, _clock, logger);
+        _evictor = new PoolEvictor<T>(_entries, options.MaxAge, ledger, logger);
+        _booter = new PoolBooter<T>(_entries, _evictor, _lock, isBusy, ledger, bootBytes, metrics, _clock, logger);
         _metrics.Observe(() => Count);
+        _ledger = ledger;
+        _ledger.MemoryShort += EvictForMemory;
     }
 
     /// <summary>Number of sandboxes that are ready.</summary>
@@ -149,18 +152,6 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         return true;
     }
 
-    /// <summary>
-    /// Evicts as many sandboxes as have the memory that a waiting run is short of. A sandbox that is being booted is considered when it is ready and has
-    /// returned the memory it did not use.
-    /// </summary>
-    internal void EvictForMemory()
-    {
-        lock (_lock)
-        {
-            _evictor.EvictForMemory();
-        }
-    }
-
     /// <summary>Checks now, instead of at the next tick, whether to boot a sandbox: processors or memory may have become free.</summary>
     internal void TriggerRefill() => _booter.Trigger();
 
@@ -178,8 +169,19 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
             _evictor.EvictAll();
         }
 
+        _ledger.MemoryShort -= EvictForMemory;
+
         await _booter.DisposeAsync().ConfigureAwait(false);
         await _evictor.WhenAllAsync().ConfigureAwait(false);
+    }
+
+    // A sandbox that is being booted is considered when it is ready and has released the memory it did not use.
+    private void EvictForMemory()
+    {
+        lock (_lock)
+        {
+            _evictor.EvictForMemory();
+        }
     }
 
     private PoolEntry<T> GetOrAdd(PoolKey key, string reference, Func<CancellationToken, Task<T>> boot)

@@ -17,7 +17,7 @@ public sealed class AdmissionModelTests
 
     [Fact]
     public void The_queue_keeps_its_promises() =>
-        Gen.Select(Gen.Int[0, 12], Gen.Int[0, 2], Gen.Int[1, 100]).Array[1, 80].Sample(
+        Gen.Select(Gen.Int[0, 13], Gen.Int[0, 2], Gen.Int[1, 100]).Array[1, 80].Sample(
             steps =>
             {
                 var model = new Model();
@@ -35,7 +35,7 @@ public sealed class AdmissionModelTests
         private readonly FakeTimeProvider _time = new();
         private readonly AdmissionQueue _queue;
         private readonly List<Run> _runs = [];
-        private readonly List<AdmissionQueue.IdleMemory> _idle = [];
+        private readonly List<ResourceLedger.PoolReservation> _pooled = [];
         private int _asked;
 
         public Model() => _queue = new(
@@ -72,19 +72,23 @@ public sealed class AdmissionModelTests
                 case 7 when Waiting.Any():
                     Waiting.ElementAt(amount % Waiting.Count()).Cancel.Cancel();
                     break;
-                case 8 when _queue.TryReserveIdle(amount) is { } idle:
-                    idle.Shrink(amount / 2);
-                    _idle.Add(idle);
+                case 8 when _queue.Ledger.TryReserveForPool(amount) is { } reservation:
+                    Assert.False(Waiting.Any(), "the pool gets no memory while a run waits");
+                    reservation.Shrink(amount / 2);
+                    _pooled.Add(reservation);
                     break;
-                case 9 when _idle.Count > 0:
-                    _idle[amount % _idle.Count].Dispose();
-                    _idle.RemoveAt(amount % _idle.Count);
+                case 9 when _pooled.Count > 0:
+                    _pooled[amount % _pooled.Count].Dispose();
+                    _pooled.RemoveAt(amount % _pooled.Count);
                     break;
                 case 10 or 11 when Holding.FirstOrDefault(run => run.Processors is null) is { } booted:
                     Start(booted, amount);
                     break;
                 case 12 when WaitingForProcessors.Any():
                     WaitingForProcessors.ElementAt(amount % WaitingForProcessors.Count()).Cancel.Cancel();
+                    break;
+                case 13 when _queue.Ledger.ShortBytes > 0:
+                    EvictForMemory(_queue.Ledger.ShortBytes);
                     break;
                 default:
                     _time.Advance(TimeSpan.FromSeconds(amount / 4));
@@ -97,7 +101,7 @@ public sealed class AdmissionModelTests
         // All are served in the end, and everything is given back.
         public void End()
         {
-            _idle.ForEach(idle => idle.Dispose());
+            _pooled.ForEach(reservation => reservation.Dispose());
             Check();
             while (Holding.FirstOrDefault() is { } run)
             {
@@ -106,7 +110,7 @@ public sealed class AdmissionModelTests
             }
 
             Assert.Empty(_runs);
-            Assert.Equal((0, 0, 0, (0, 0)), (_queue.PromisedBytes, _queue.PromisedProcessors, _queue.WaitingForProcessors, _queue.Count));
+            Assert.Equal((0, 0, 0, (0, 0)), (_queue.Ledger.PromisedBytes, _queue.Ledger.PromisedProcessors, _queue.WaitingForProcessors, _queue.Count));
         }
 
         private void Enter(string key, int memory)
@@ -132,6 +136,21 @@ public sealed class AdmissionModelTests
             run.Processors = run.Place.AcquireProcessorsAsync(run.Cores, run.IsExclusive, run.Cancel.Token);
         }
 
+        // Evicting the memory that the next run is short of gives a run its slot.
+        private void EvictForMemory(long shortBytes)
+        {
+            int running = _queue.Count.Running;
+            foreach (ResourceLedger.PoolReservation reservation in _pooled)
+            {
+                long part = Math.Min(shortBytes, reservation.Bytes);
+                reservation.Shrink(reservation.Bytes - part);
+                shortBytes -= part;
+            }
+
+            Assert.Equal(0, shortBytes);
+            Assert.True(_queue.Count.Running > running, "the memory that a run was short of is enough for it");
+        }
+
         private void GiveBack(Run run)
         {
             if (run.Processors is { } processors)
@@ -153,12 +172,11 @@ public sealed class AdmissionModelTests
 
         private void Check()
         {
-            Assert.InRange(_queue.PromisedBytes, 0, Memory);
+            Assert.InRange(_queue.Ledger.PromisedBytes, 0, Memory);
             Assert.InRange(_queue.Count.Running, 0, Running);
             Run[] waited = [.. _runs.Where(run => !run.WasGranted)];
 
-            // Who was granted or gave up is told a moment later.
-            Assert.True(SpinWait.SpinUntil(() => Holding.Count() == _queue.Count.Running && Waiting.Count() == _queue.WaitingForSlot, TimeSpan.FromSeconds(30)));
+            Settle();
             CheckProcessors();
             foreach (Run run in _runs.Where(run => run.Slot.IsFaulted || run.Slot.IsCanceled).ToArray())
             {
@@ -179,13 +197,29 @@ public sealed class AdmissionModelTests
             }
 
             // Nobody waits for nothing.
-            Assert.False(_queue.PromisedBytes == 0 && Waiting.Any());
+            Assert.False(_queue.Ledger.PromisedBytes == 0 && Waiting.Any());
+            CheckShortage();
         }
+
+        // A run that waits alone is short of the memory that the pool must give back for it.
+        private void CheckShortage()
+        {
+            Settle();
+            if (Waiting.ToArray() is [{ } alone] && Holding.Count() < Running && Holding.Count(run => run.Key == alone.Key) < RunningPerKey)
+            {
+                long free = Memory - Holding.Sum(run => run.Memory);
+                Assert.Equal(alone.Memory <= free ? alone.Memory + _pooled.Sum(reservation => reservation.Bytes) - free : 0, _queue.Ledger.ShortBytes);
+            }
+        }
+
+        // The tasks of runs complete a moment after the queue has decided.
+        private void Settle() => Assert.True(
+            SpinWait.SpinUntil(() => Holding.Count() == _queue.Count.Running && Waiting.Count() == _queue.WaitingForSlot, TimeSpan.FromSeconds(30)));
 
         private void CheckProcessors()
         {
             Assert.True(SpinWait.SpinUntil(
-                () => Math.Abs(Commands.Sum(run => run.Cores) - _queue.PromisedProcessors) < 0.001 && WaitingForProcessors.Count() == _queue.WaitingForProcessors, TimeSpan.FromSeconds(30)));
+                () => Math.Abs(Commands.Sum(run => run.Cores) - _queue.Ledger.PromisedProcessors) < 0.001 && WaitingForProcessors.Count() == _queue.WaitingForProcessors, TimeSpan.FromSeconds(30)));
             foreach (Run run in _runs.Where(run => run.Processors is { IsCompleted: true, IsCompletedSuccessfully: false }).ToArray())
             {
                 Assert.True(run.Processors!.IsCanceled ? run.Cancel.IsCancellationRequested : run.Processors.Exception!.InnerException is SandboxCapacityException);

@@ -142,23 +142,23 @@ public sealed class AdmissionQueueTests
     {
         long wanted = 0;
         AdmissionQueue queue = Queue(running: 10, memory: 100);
-        queue.IdleWanted = () => wanted = queue.LackingBytes;
+        queue.Ledger.MemoryShort += () => wanted = queue.Ledger.ShortBytes;
         using IDisposable slot = await SlotAsync(queue, 50, Cancel);
-        Assert.Null(queue.TryReserveIdle(51));
-        AdmissionQueue.IdleMemory idle = queue.TryReserveIdle(50)!;
+        Assert.Null(queue.Ledger.TryReserveForPool(51));
+        ResourceLedger.PoolReservation idle = queue.Ledger.TryReserveForPool(50)!;
         idle.Shrink(30);
-        Assert.Equal(80, queue.PromisedBytes);
+        Assert.Equal(80, queue.Ledger.PromisedBytes);
         Assert.Equal(0, wanted);
 
         Task<IDisposable> waits = SlotAsync(queue, 40, Cancel);
         Assert.False(waits.IsCompleted);
         Assert.Equal(20, wanted);
-        Assert.Null(queue.TryReserveIdle(1));
+        Assert.Null(queue.Ledger.TryReserveForPool(1));
 
         idle.Dispose();
         idle.Dispose();
         (await waits).Dispose();
-        Assert.Equal(50, queue.PromisedBytes);
+        Assert.Equal(50, queue.Ledger.PromisedBytes);
     }
 
     [Fact]
@@ -314,18 +314,18 @@ public sealed class AdmissionQueueTests
         Task<IDisposable> one = ProcessorsAsync(queue, 1);
         Assert.False(one.IsCompleted);
         using IDisposable rest = await ProcessorsAsync(queue, 0.99);
-        Assert.Equal(2, queue.PromisedProcessors);
+        Assert.Equal(2, queue.Ledger.PromisedProcessors);
 
         halves[0].Dispose();
         Assert.False(one.IsCompleted);
         halves[1].Dispose();
         using (await one)
         {
-            Assert.Equal((2, 3), (queue.PromisedProcessors, queue.Count.Running));
+            Assert.Equal((2, 3), (queue.Ledger.PromisedProcessors, queue.Count.Running));
         }
 
         halves[2].Dispose();
-        Assert.Equal(0.99, queue.PromisedProcessors);
+        Assert.Equal(0.99, queue.Ledger.PromisedProcessors);
     }
 
     [Fact]
@@ -347,7 +347,7 @@ public sealed class AdmissionQueueTests
 
         exclusive.Dispose();
         (await beside).Dispose();
-        Assert.Equal(1, queue.PromisedProcessors);
+        Assert.Equal(1, queue.Ledger.PromisedProcessors);
     }
 
     [Fact]
@@ -410,7 +410,7 @@ public sealed class AdmissionQueueTests
         IDisposable next = await ProcessorsAsync(queue, 1);
         next.Dispose();
         next.Dispose();
-        Assert.Equal((1, 0, 1), (queue.PromisedProcessors, queue.WaitingForProcessors, queue.Count.Running));
+        Assert.Equal((1, 0, 1), (queue.Ledger.PromisedProcessors, queue.WaitingForProcessors, queue.Count.Running));
     }
 
     private static void Max(ref int most, int value)

@@ -23,10 +23,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     private bool _isBusy;
 
     public SandboxPoolTests() =>
-        _admission = new(new AdmissionBounds { Running = 100, MemoryBytes = 1_000, Processors = 2, Waiting = 10, Timeout = TimeSpan.FromMinutes(1) }, _time)
-        {
-            IdleWanted = () => _pool!.EvictForMemory(),
-        };
+        _admission = new(new AdmissionBounds { Running = 100, MemoryBytes = 1_000, Processors = 2, Waiting = 10, Timeout = TimeSpan.FromMinutes(1) }, _time);
 
     [Fact]
     public async Task Take_triggers_the_boot_of_a_frozen_sandbox_and_each_serves_one_run()
@@ -221,13 +218,13 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         SandboxPool<FakeSandbox> pool = Make();
         await FillAsync(pool);
         int count = pool.Count;
-        Assert.Equal(count * FakeSandbox.Bytes, _admission.PromisedBytes);
+        Assert.Equal(count * FakeSandbox.Bytes, _admission.Ledger.PromisedBytes);
 
         // Evicts two sandboxes.
         using AdmissionQueue.Ticket place = _admission.Enter(null);
         using (await place.AcquireSlotAsync(1_000 - ((count - 2) * FakeSandbox.Bytes), TestContext.Current.CancellationToken))
         {
-            Assert.Equal((count - 2, 1_000), (pool.Count, _admission.PromisedBytes));
+            Assert.Equal((count - 2, 1_000), (pool.Count, _admission.Ledger.PromisedBytes));
 
             // No memory is left to boot another sandbox.
             _isBusy = false;
@@ -236,11 +233,11 @@ public sealed class SandboxPoolTests : IAsyncDisposable
 
             // The promise of the run covers a sandbox that is taken.
             Assert.NotNull(pool.Take(Python, "python", BootAsync));
-            Assert.Equal(1_000 - FakeSandbox.Bytes, _admission.PromisedBytes);
+            Assert.Equal(1_000 - FakeSandbox.Bytes, _admission.Ledger.PromisedBytes);
         }
 
         await pool.DisposeAsync();
-        Assert.Equal(0, _admission.PromisedBytes);
+        Assert.Equal(0, _admission.Ledger.PromisedBytes);
     }
 
     [Fact]
@@ -254,7 +251,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
             await FillAsync(pool);
             using AdmissionQueue.Ticket place = _admission.Enter(null);
             using IDisposable slot = await place.AcquireSlotAsync(1_000 - (Staying * FakeSandbox.Bytes), TestContext.Current.CancellationToken);
-            Assert.Equal((Staying, 1_000), (pool.Count, _admission.PromisedBytes));
+            Assert.Equal((Staying, 1_000), (pool.Count, _admission.Ledger.PromisedBytes));
         }
     }
 
@@ -271,7 +268,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
             return await BootAsync(cancel);
         });
         await begun.Task;
-        Assert.Equal(BootBytes, _admission.PromisedBytes);
+        Assert.Equal(BootBytes, _admission.Ledger.PromisedBytes);
 
         using AdmissionQueue.Ticket place = _admission.Enter(null);
         Task<IDisposable> slot = place.AcquireSlotAsync(1_000, TestContext.Current.CancellationToken);
@@ -360,7 +357,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     {
         var options = new PoolOptions();
         change?.Invoke(options);
-        return _pool = new(options, PoolImage.Parse(options), _ => _isBusy, _admission, BootBytes, new PoolMetrics(_meter), _time, NullLogger.Instance);
+        return _pool = new(options, PoolImage.Parse(options), _ => _isBusy, _admission.Ledger, BootBytes, new PoolMetrics(_meter), _time, NullLogger.Instance);
     }
 
     // Fills the pool and waits for the end of its boots. No sandbox is taken meanwhile.
@@ -376,7 +373,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         pool.TriggerRefill();
         await WaitAsync(() => pool.Count >= least);
         _isBusy = true;
-        await WaitAsync(() => pool.Count * FakeSandbox.Bytes == _admission.PromisedBytes);
+        await WaitAsync(() => pool.Count * FakeSandbox.Bytes == _admission.Ledger.PromisedBytes);
     }
 
     private Task<FakeSandbox> BootAsync(CancellationToken cancellationToken)
