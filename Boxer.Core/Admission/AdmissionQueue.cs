@@ -210,7 +210,7 @@ internal sealed class AdmissionQueue
         }
     }
 
-    // Memory and processors are reserved already.
+    // The memory of the slot is reserved already.
     private Release HoldSlot(Share share, long memory)
     {
         long start = _time.GetTimestamp();

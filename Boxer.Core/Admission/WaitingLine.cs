@@ -1,25 +1,25 @@
 namespace Boxer.Admission;
 
 /// <summary>
-/// A queue of runs for one resource. Keys are served in turn, and runs of one key in order. A run that does not fit now may be passed by
-/// smaller ones, at most MostPasses times. Not thread-safe: <see cref="AdmissionQueue"/> has the lock.
+/// A queue of runs for one resource. Keys take turns, and runs of one key are served in order. Smaller runs may pass a run that does not fit now,
+/// at most <see cref="MostPasses"/> times. Not thread-safe: <see cref="AdmissionQueue"/> has the lock.
 /// </summary>
 internal sealed class WaitingLine
 {
-    /// <summary>How often a run is passed; from then on nobody behind it is served before it.</summary>
+    /// <summary>Maximum number of runs that pass a run. Afterwards no run behind it is served before it.</summary>
     internal const int MostPasses = 16;
 
-    // Bounds the search through a long queue of large runs each time that a small one ends.
+    // Bounds the search through a long queue of large runs after each small run.
     private const int MostLookedAt = 64;
     private readonly Dictionary<AdmissionQueue.Share, LinkedListNode<Turn>> _turnsByShare = [];
 
     // The first is served next.
     private readonly LinkedList<Turn> _turns = new();
 
-    /// <summary>How many wait.</summary>
+    /// <summary>Number of waiting runs.</summary>
     internal int Count => _turns.Sum(turn => turn.Waiting.Count);
 
-    /// <summary>Whether nobody waits.</summary>
+    /// <summary>Whether no run waits.</summary>
     internal bool IsEmpty => _turns.Count == 0;
 
     /// <summary>Appends a run.</summary>
@@ -53,10 +53,10 @@ internal sealed class WaitingLine
         return true;
     }
 
-    /// <summary>Removes the run that is served next, and puts its key behind the others.</summary>
-    /// <param name="isHeldBack">Whether a run and those of its key behind it are skipped now, without counting as passed.</param>
-    /// <param name="fits">Whether there is enough for a run.</param>
-    /// <returns>The run; <see langword="null"/> where none can be served.</returns>
+    /// <summary>Removes the run that is served next, and moves its key behind the others.</summary>
+    /// <param name="isHeldBack">Whether a run, and those of its key behind it, are skipped now without counting as passed.</param>
+    /// <param name="fits">Whether a run gets the resource. A run for which this returns true is taken.</param>
+    /// <returns>The run; <see langword="null"/> if none can be served.</returns>
     internal Waiter? TakeNext(Func<Waiter, bool> isHeldBack, Func<Waiter, bool> fits)
     {
         var passed = new List<Waiter>();
@@ -80,7 +80,7 @@ internal sealed class WaitingLine
         return null;
     }
 
-    /// <summary>Lists the runs in the order in which they are looked at: the first of each key, then the runs behind them.</summary>
+    /// <summary>Returns the runs in the order in which they are considered: the first of each key, then the runs behind them.</summary>
     /// <param name="isHeldBack">See <see cref="TakeNext"/>.</param>
     internal IEnumerable<Waiter> InTurn(Func<Waiter, bool> isHeldBack)
     {
@@ -90,13 +90,13 @@ internal sealed class WaitingLine
             .Take(MostLookedAt);
     }
 
-    /// <summary>The keys of which runs wait.</summary>
+    /// <summary>The keys of waiting runs.</summary>
     internal IEnumerable<AdmissionQueue.Share> Shares => _turnsByShare.Keys;
 
-    /// <summary>The runs of one key that wait, in their order.</summary>
+    /// <summary>Returns the waiting runs of one key, in order.</summary>
     internal IReadOnlyCollection<Waiter> Of(AdmissionQueue.Share share) => _turnsByShare.TryGetValue(share, out LinkedListNode<Turn>? turn) ? turn.Value.Waiting : [];
 
-    /// <summary>The last run of the key of which most wait; <see langword="null"/> where nobody waits.</summary>
+    /// <summary>The last run of the key with the most waiting runs; <see langword="null"/> if no run waits.</summary>
     internal Waiter? LastOfLongest => _turns.MaxBy(turn => turn.Waiting.Count)?.Waiting.Last!.Value;
 
     private void Serve(Waiter waiter)
@@ -109,17 +109,17 @@ internal sealed class WaitingLine
         }
     }
 
-    /// <summary>The runs of one key that wait.</summary>
+    /// <summary>The waiting runs of one key.</summary>
     private sealed class Turn
     {
         public LinkedList<Waiter> Waiting { get; } = new();
     }
 }
 
-/// <summary>A run that waits.</summary>
-/// <param name="ticket">Its place.</param>
-/// <param name="amount">How much it needs: memory in bytes, or processors in thousandths.</param>
-/// <param name="isExclusive">Whether its processors may not be promised to others too while it runs.</param>
+/// <summary>A waiting run.</summary>
+/// <param name="ticket">The place of the run.</param>
+/// <param name="amount">The amount it needs: memory in bytes, or processors in thousandths.</param>
+/// <param name="isExclusive">Whether no more processors than the machine has may be promised while it runs.</param>
 internal sealed class Waiter(AdmissionQueue.Ticket ticket, long amount, bool isExclusive = false)
 {
     public AdmissionQueue.Ticket Ticket => ticket;

@@ -5,7 +5,8 @@ using Microsoft.Extensions.Time.Testing;
 namespace Boxer.Tests.Core.Admission;
 
 /// <summary>
-/// Whatever comes in whatever order: the budgets of memory and processors hold, keys and their order are respected, nobody is forgotten.
+/// Random sequences of steps against a model: the bounds of memory and processors hold, keys take turns, runs of one key keep their order, and every run is
+/// served in the end.
 /// </summary>
 public sealed class AdmissionModelTests
 {
@@ -16,7 +17,7 @@ public sealed class AdmissionModelTests
     private const double CpuOvercommit = 1.5;
 
     [Fact]
-    public void The_queue_keeps_its_promises() =>
+    public void AdmissionQueue_and_ResourceLedger_keep_their_invariants_for_random_steps() =>
         Gen.Select(Gen.Int[0, 13], Gen.Int[0, 2], Gen.Int[1, 100]).Array[1, 80].Sample(
             steps =>
             {
@@ -98,7 +99,7 @@ public sealed class AdmissionModelTests
             Check();
         }
 
-        // All are served in the end, and everything is given back.
+        // All runs are served in the end, and everything is released.
         public void End()
         {
             _pooled.ForEach(reservation => reservation.Dispose());
@@ -127,7 +128,7 @@ public sealed class AdmissionModelTests
             }
         }
 
-        // A command that asks for 0.1 to 2 processors, some of them for itself.
+        // A command that asks for 0.1 to 2 processors, sometimes exclusively.
         private void Start(Run run, int amount)
         {
             run.Cores = ((amount % 20) + 1) / 10.0;
@@ -155,7 +156,7 @@ public sealed class AdmissionModelTests
         {
             if (run.Processors is { } processors)
             {
-                // One that waits for processors is given up first.
+                // A run that waits for processors is cancelled first.
                 run.Cancel.Cancel();
                 Assert.True(SpinWait.SpinUntil(() => processors.IsCompleted, TimeSpan.FromSeconds(30)));
                 if (processors.IsCompletedSuccessfully)
@@ -196,7 +197,7 @@ public sealed class AdmissionModelTests
                 }
             }
 
-            // Nobody waits for nothing.
+            // No run waits while nothing is promised.
             Assert.False(_queue.Ledger.PromisedBytes == 0 && Waiting.Any());
             CheckShortage();
         }
@@ -240,7 +241,7 @@ public sealed class AdmissionModelTests
                 }
             }
 
-            // Where several were granted at once, the last one may be another key's first.
+            // If several were granted at once, the last one may be the first of another key.
             if (allGranted is [{ } only] && Commands.Any(run => run.Key == only.Key && run.HasCommand)
                 && WaitingForProcessors.Any(run => !Commands.Any(other => other.Key == run.Key)))
             {
@@ -249,7 +250,7 @@ public sealed class AdmissionModelTests
 
             Array.ForEach(allGranted, run => run.HasCommand = true);
 
-            // Nobody waits for nothing, and one who waits alone goes on as soon as there is enough.
+            // No run waits without need: a run that waits alone proceeds as soon as there is enough.
             Assert.False(promised == 0 && WaitingForProcessors.Any());
             if (WaitingForProcessors.ToArray() is [{ } alone])
             {

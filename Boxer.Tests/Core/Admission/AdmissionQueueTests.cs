@@ -10,7 +10,7 @@ public sealed class AdmissionQueueTests
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Slots_are_bounded_by_number()
+    public async Task AcquireSlotAsync_waits_at_the_maximum_number_of_runs()
     {
         AdmissionQueue queue = Queue(running: 2);
         IDisposable first = await SlotAsync(queue, 10, Cancel);
@@ -23,7 +23,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task Slots_are_bounded_by_memory()
+    public async Task AcquireSlotAsync_waits_for_memory()
     {
         AdmissionQueue queue = Queue(running: 10, memory: 100);
         IDisposable large = await SlotAsync(queue, 80, Cancel);
@@ -36,7 +36,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task A_head_that_does_not_fit_is_passed_a_bounded_number_of_times()
+    public async Task AcquireSlotAsync_a_run_that_does_not_fit_is_passed_a_bounded_number_of_times()
     {
         AdmissionQueue queue = Queue(running: 10, memory: 100);
         IDisposable half = await SlotAsync(queue, 50, Cancel);
@@ -56,7 +56,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task One_key_with_a_thousand_waiting_delays_another_by_one_run()
+    public async Task AcquireSlotAsync_a_key_with_a_thousand_queued_runs_delays_another_by_one_run()
     {
         AdmissionQueue queue = Queue(running: 1, waiting: 2_000);
         IDisposable slot = await SlotAsync(queue, 1, Cancel, "greedy");
@@ -74,7 +74,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task A_key_runs_and_waits_within_its_own_bounds()
+    public async Task Enter_bounds_the_running_and_queued_runs_of_one_key()
     {
         AdmissionQueue queue = new(Bounds(running: 10, memory: 100, waiting: 100) with { RunningPerKey = 2, WaitingPerKey = 1 }, _time);
         AdmissionQueue.Ticket place1 = queue.Enter("a");
@@ -98,7 +98,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task In_a_full_queue_the_key_that_has_most_gives_up_its_last_place()
+    public async Task Enter_in_a_full_queue_displaces_the_last_run_of_the_key_with_the_most()
     {
         AdmissionQueue queue = Queue(running: 1, waiting: 3);
         IDisposable slot = await SlotAsync(queue, 1, Cancel, "greedy");
@@ -119,7 +119,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public void Who_waits_for_an_image_takes_no_place_of_those_who_have_theirs()
+    public void EnterPull_takes_no_place_of_runs_that_have_their_image()
     {
         AdmissionQueue queue = Queue(running: 1, waiting: 3);
         IDisposable[] pulls = [queue.EnterPull("a"), queue.EnterPull("a")];
@@ -138,15 +138,15 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task What_waits_in_the_pool_is_part_of_the_promise_and_is_wanted_back_for_who_waits()
+    public async Task Ledger_counts_pool_memory_and_asks_for_it_when_a_run_is_short()
     {
         long wanted = 0;
         AdmissionQueue queue = Queue(running: 10, memory: 100);
         queue.Ledger.MemoryShort += () => wanted = queue.Ledger.ShortBytes;
         using IDisposable slot = await SlotAsync(queue, 50, Cancel);
         Assert.Null(queue.Ledger.TryReserveForPool(51));
-        ResourceLedger.PoolReservation idle = queue.Ledger.TryReserveForPool(50)!;
-        idle.Shrink(30);
+        ResourceLedger.PoolReservation pooled = queue.Ledger.TryReserveForPool(50)!;
+        pooled.Shrink(30);
         Assert.Equal(80, queue.Ledger.PromisedBytes);
         Assert.Equal(0, wanted);
 
@@ -155,14 +155,14 @@ public sealed class AdmissionQueueTests
         Assert.Equal(20, wanted);
         Assert.Null(queue.Ledger.TryReserveForPool(1));
 
-        idle.Dispose();
-        idle.Dispose();
+        pooled.Dispose();
+        pooled.Dispose();
         (await waits).Dispose();
         Assert.Equal(50, queue.Ledger.PromisedBytes);
     }
 
     [Fact]
-    public async Task When_to_come_again_goes_by_how_long_runs_take()
+    public async Task RetryAfter_follows_the_duration_of_runs()
     {
         AdmissionQueue queue = Queue(running: 2, waiting: 2);
         IDisposable first = await SlotAsync(queue, 1, Cancel);
@@ -178,7 +178,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task Who_waits_is_served_in_order()
+    public async Task AcquireSlotAsync_serves_runs_in_order()
     {
         AdmissionQueue queue = Queue(running: 1);
         IDisposable slot = await SlotAsync(queue, 1, Cancel);
@@ -194,7 +194,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public void One_more_than_may_wait_is_refused_and_told_when_to_come_again()
+    public void Enter_rejects_a_run_beyond_the_maximum_with_RetryAfter()
     {
         AdmissionQueue queue = Queue(running: 1, waiting: 2);
         IDisposable[] places = [queue.Enter(null), queue.Enter(null), queue.Enter(null)];
@@ -208,7 +208,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task Who_waits_too_long_is_refused_and_leaves_its_place_to_the_next()
+    public async Task AcquireSlotAsync_timeout_rejects_the_run_and_lets_the_next_proceed()
     {
         AdmissionQueue queue = Queue(running: 1, timeout: TimeSpan.FromSeconds(60));
         IDisposable slot = await SlotAsync(queue, 1, Cancel);
@@ -225,7 +225,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task Cancelling_a_wait_is_a_cancellation_and_lets_the_next_through()
+    public async Task AcquireSlotAsync_cancellation_lets_the_next_run_proceed()
     {
         AdmissionQueue queue = Queue(running: 10, memory: 100);
         using IDisposable half = await SlotAsync(queue, 50, Cancel);
@@ -239,7 +239,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task Giving_a_slot_back_twice_counts_once()
+    public async Task AcquireSlotAsync_disposing_a_slot_twice_counts_once()
     {
         AdmissionQueue queue = Queue(running: 1);
         IDisposable slot = await SlotAsync(queue, 1, Cancel);
@@ -251,7 +251,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task Its_count_tells_running_from_waiting()
+    public async Task Count_separates_running_from_queued_runs()
     {
         AdmissionQueue queue = Queue(running: 1);
         using IDisposable slot = await SlotAsync(queue, 1, Cancel);
@@ -261,7 +261,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task Many_at_once_never_exceed_the_bounds_and_all_are_served()
+    public async Task AcquireSlotAsync_many_concurrent_runs_stay_within_the_bounds_and_all_are_served()
     {
         const int Running = 3;
         const int Memory = 10;
@@ -307,7 +307,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task Processors_are_promised_to_commands_by_their_cores_and_never_beyond_the_machine()
+    public async Task AcquireProcessorsAsync_never_promises_more_than_the_machine_has()
     {
         AdmissionQueue queue = Queue(running: 10, processors: 2);
         IDisposable[] halves = [await ProcessorsAsync(queue, 0.5), await ProcessorsAsync(queue, 0.5), await ProcessorsAsync(queue, 0.01)];
@@ -329,7 +329,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task Overcommit_ends_where_a_run_has_its_processors_for_itself()
+    public async Task AcquireProcessorsAsync_an_exclusive_run_suspends_overcommit()
     {
         AdmissionQueue queue = Queue(running: 20, processors: 2, overcommit: 4);
         IDisposable[] shared = [.. await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => ProcessorsAsync(queue, 1)))];
@@ -351,7 +351,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task A_run_that_needs_all_processors_is_passed_a_bounded_number_of_times()
+    public async Task AcquireProcessorsAsync_a_run_that_needs_all_is_passed_a_bounded_number_of_times()
     {
         AdmissionQueue queue = Queue(running: 10, processors: 2);
         IDisposable one = await ProcessorsAsync(queue, 1, "a");
@@ -371,7 +371,7 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
-    public async Task A_key_that_has_processors_leaves_the_last_one_to_a_key_that_waits_and_has_none()
+    public async Task AcquireProcessorsAsync_leaves_the_last_processor_to_a_key_that_has_none()
     {
         AdmissionQueue queue = Queue(running: 10, processors: 4);
         IDisposable[] greedy = [await ProcessorsAsync(queue, 1, "greedy"), await ProcessorsAsync(queue, 1, "greedy")];
