@@ -6,13 +6,13 @@ using Boxer.Validation;
 
 namespace Boxer.Tests.Core.Validation;
 
-/// <summary>Requests and options are parsed once, and completely.</summary>
+/// <summary><see cref="CheckedRequest"/> and <see cref="CheckedOptions"/> have everything parsed.</summary>
 public sealed class CheckedRequestTests
 {
     private static readonly INetworkMode[] Modes = [new NamedMode("none"), new NamedMode("sandbox"), new NamedMode("lab")];
 
     [Fact]
-    public void Everything_of_a_request_is_parsed_and_what_it_leaves_out_is_filled_in()
+    public void Validate_parses_the_whole_request_and_fills_in_defaults()
     {
         var request = new SandboxRequest("python:3.12-slim", "python3", "-c", "1")
         {
@@ -48,7 +48,7 @@ public sealed class CheckedRequestTests
     }
 
     [Fact]
-    public void A_request_that_says_nothing_has_the_operators_policies()
+    public void Validate_without_policies_uses_those_of_the_operator()
     {
         CheckedRequest result = Validator(new BoxerOptions { Egress = new EgressPolicy { Allow = ["198.51.100.7"] }, PullPolicy = PullPolicy.Always }).Validate(new("image", "true"));
 
@@ -62,11 +62,11 @@ public sealed class CheckedRequestTests
     [InlineData(PullPolicy.Missing, PullPolicy.Always, PullPolicy.Always)]
     [InlineData(PullPolicy.Always, PullPolicy.Never, PullPolicy.Never)]
     [InlineData(PullPolicy.Never, PullPolicy.Always, PullPolicy.Never)]
-    public void Where_the_operator_pulls_nothing_no_request_does(PullPolicy configured, PullPolicy? requested, PullPolicy expected) =>
+    public void Validate_PullPolicy_Never_of_the_operator_overrides_requests(PullPolicy configured, PullPolicy? requested, PullPolicy expected) =>
         Assert.Equal(expected, Validator(new BoxerOptions { PullPolicy = configured }).Validate(new("image", "true") { PullPolicy = requested }).PullPolicy);
 
     [Fact]
-    public void A_wider_policy_of_a_request_replaces_the_operators_only_where_it_may()
+    public void Validate_a_wider_egress_policy_replaces_the_operators_only_if_allowed()
     {
         var narrow = new EgressPolicy { Allow = ["198.51.100.7"] };
         var wide = new SandboxRequest("image", "true") { Network = "sandbox", Egress = new EgressPolicy() };
@@ -77,7 +77,7 @@ public sealed class CheckedRequestTests
     }
 
     [Fact]
-    public void Options_are_copied_and_parsed_when_the_runner_is_made()
+    public void CheckedOptions_Check_copies_and_parses_the_options()
     {
         var options = new BoxerOptions
         {

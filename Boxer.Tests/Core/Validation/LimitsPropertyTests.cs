@@ -4,7 +4,7 @@ using static Boxer.Tests.Support.Generators;
 
 namespace Boxer.Tests.Core.Validation;
 
-/// <summary>Any limits at all: each that is out of its documented range is named once, and none other.</summary>
+/// <summary><see cref="LimitsValidator"/> with random limits.</summary>
 public sealed class LimitsPropertyTests
 {
     private static readonly Gen<double?> Cores = Gen.OneOf(Gen.Double, Gen.Double[0, 2_000], Pick(double.NaN, double.PositiveInfinity, double.NegativeInfinity, -0.0, 0.01, 1_024, double.Epsilon)).Nullable();
@@ -31,11 +31,11 @@ public sealed class LimitsPropertyTests
         });
 
     [Fact]
-    public void Exactly_what_is_out_of_its_documented_range_is_named() =>
+    public void LimitsValidator_Validate_names_exactly_the_limits_that_are_out_of_range() =>
         Limits.Sample(
             limits =>
             {
-                // As the documentation of ResourceLimits has them.
+                // The ranges documented in ResourceLimits.
                 (string Name, bool IsIn)[] expected =
                 [
                     ("CpuCores", limits.CpuCores is null or (>= 0.01 and <= 1_024)),
@@ -54,7 +54,7 @@ public sealed class LimitsPropertyTests
             iter: 20_000);
 
     [Fact]
-    public void What_is_not_said_is_the_default_and_what_is_said_stays() =>
+    public void LimitsValidator_Fill_replaces_only_null() =>
         Gen.Select(Limits, Limits).Sample(
             (limits, defaults) =>
             {
@@ -65,7 +65,7 @@ public sealed class LimitsPropertyTests
             iter: 2_000);
 
     [Fact]
-    public void What_is_above_a_ceiling_is_named_and_nothing_else() =>
+    public void LimitsValidator_FindAbove_names_exactly_the_limits_above_the_maximum() =>
         Gen.Select(Limits, Limits).Sample(
             (limits, ceiling) =>
             {
@@ -78,7 +78,7 @@ public sealed class LimitsPropertyTests
             },
             iter: 20_000);
 
-    // No comparison with it holds, and its range refuses it.
+    // NaN compares false with everything, and is out of the range.
     private static bool IsNoNumber(object value) => value is double.NaN;
 
     private static Gen<int> Around(params int[] edges) =>

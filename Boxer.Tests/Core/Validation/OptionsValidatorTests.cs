@@ -81,7 +81,7 @@ public sealed class OptionsValidatorTests
 
     [Theory]
     [MemberData(nameof(Faults))]
-    public void Each_fault_names_its_option_and_the_remedy(string field, Action<BoxerOptions> spoil, string message)
+    public void Validate_reports_each_fault_with_its_option_and_remedy(string field, Action<BoxerOptions> spoil, string message)
     {
         var options = new BoxerOptions();
         spoil(options);
@@ -97,7 +97,7 @@ public sealed class OptionsValidatorTests
     [InlineData(600)]
     [InlineData(4_096)]
     [InlineData(1 << 20)]
-    public void No_option_promises_more_than_the_machine_has(long machine)
+    public void MemoryBudget_never_exceeds_the_memory_of_the_machine(long machine)
     {
         var options = new BoxerOptions { DefaultLimits = { MemoryBytes = 32 * ByteSize.MiB } };
         Assert.InRange(MemoryBudget.Of(options, machine * ByteSize.MiB), 0, machine * ByteSize.MiB * 3 / 4);
@@ -123,7 +123,7 @@ public sealed class OptionsValidatorTests
     }
 
     [Fact]
-    public void All_faults_are_said_at_once_also_by_the_runner()
+    public void SandboxRunner_constructor_reports_all_faults_of_the_options()
     {
         var options = new BoxerOptions { Home = "x", Platform = "y", MaxQueuedRuns = -1, DefaultLimits = { MemoryBytes = 1 * ByteSize.MiB } };
 
@@ -135,7 +135,7 @@ public sealed class OptionsValidatorTests
     }
 
     [Fact]
-    public void The_defaults_are_what_is_documented()
+    public void BoxerOptions_defaults_are_the_documented_ones()
     {
         var options = new BoxerOptions();
 
@@ -163,7 +163,7 @@ public sealed class OptionsValidatorTests
     }
 
     [Fact]
-    public void A_limit_comes_from_the_request_then_the_options_then_the_documentation()
+    public void LimitsValidator_Fill_prefers_the_request_then_the_options_then_the_documented_default()
     {
         ResourceLimits limits = LimitsValidator.Fill(
             new() { Pids = 3 }, LimitsValidator.Fill(new() { Pids = 2, OpenFiles = 20 }, ResourceLimits.Defaults));

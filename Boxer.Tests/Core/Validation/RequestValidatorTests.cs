@@ -118,7 +118,7 @@ public sealed class RequestValidatorTests
 
     [Theory]
     [MemberData(nameof(Faults))]
-    public void Each_fault_names_its_field_and_the_remedy(string what, Action<SandboxRequest> spoil, string field, string message)
+    public void Validate_reports_each_fault_with_its_field_and_remedy(string what, Action<SandboxRequest> spoil, string field, string message)
     {
         SandboxRequest request = Good();
         spoil(request);
@@ -130,7 +130,7 @@ public sealed class RequestValidatorTests
 
     [Theory]
     [MemberData(nameof(Edges))]
-    public void What_is_just_right_is_accepted(string what, Action<SandboxRequest> change)
+    public void Validate_accepts_values_at_the_edge(string what, Action<SandboxRequest> change)
     {
         SandboxRequest request = Good();
         change(request);
@@ -144,7 +144,7 @@ public sealed class RequestValidatorTests
     [InlineData("a b")]
     [InlineData("image:")]
     [InlineData("image@sha256:12")]
-    public void An_image_that_is_no_reference_is_a_fault(string image)
+    public void Validate_rejects_an_invalid_image_reference(string image)
     {
         SandboxFault fault = Assert.Single(Validate(new SandboxRequest(image, "true")));
 
@@ -162,7 +162,7 @@ public sealed class RequestValidatorTests
     [InlineData(nameof(ResourceLimits.DiskBytes), ByteSize.MiB, ByteSize.TiB, 1)]
     [InlineData(nameof(ResourceLimits.StandardOutputBytes), 1, 1 << 30, 1)]
     [InlineData(nameof(ResourceLimits.OutputFilesCount), 1, 1_000_000, 1)]
-    public void Limits_have_a_range_with_both_ends(string limit, double least, double most, double step)
+    public void Validate_enforces_both_ends_of_the_range_of_each_limit(string limit, double least, double most, double step)
     {
         Assert.Empty(Validate(With(least)));
         Assert.Empty(Validate(With(most)));
@@ -180,7 +180,7 @@ public sealed class RequestValidatorTests
     }
 
     [Fact]
-    public void Processor_time_that_a_request_leaves_out_is_the_default_else_the_most_that_is_allowed()
+    public void Validate_CpuTime_null_becomes_the_default_else_the_maximum()
     {
         TimeSpan? Of(TimeSpan? asked, TimeSpan? byDefault, TimeSpan? most)
         {
@@ -201,7 +201,7 @@ public sealed class RequestValidatorTests
     }
 
     [Fact]
-    public void Output_files_in_a_directory_may_be_large()
+    public void Validate_accepts_large_output_files_in_a_directory()
     {
         SandboxRequest request = Good();
         request.OutputFiles = OutputFilePolicy.ToDirectory(Path.Join(Path.GetTempPath(), Guid.NewGuid().ToString("N")));
@@ -213,7 +213,7 @@ public sealed class RequestValidatorTests
     }
 
     [Fact]
-    public void All_faults_are_said_at_once()
+    public void Validate_reports_all_faults_at_once()
     {
         var request = new SandboxRequest("a b", "")
         {
@@ -231,7 +231,7 @@ public sealed class RequestValidatorTests
     }
 
     [Fact]
-    public void Arguments_and_environment_at_their_limits_fit_what_PID_1_is_told()
+    public void Arguments_and_environment_at_their_limits_fit_into_the_frame_for_PID_1()
     {
         SandboxRequest request = Good();
         Repeat(16, () => request.Command.Add(new string('a', (128 << 10) - 100)));
@@ -251,7 +251,7 @@ public sealed class RequestValidatorTests
     }
 
     [Fact]
-    public async Task Nothing_is_started_for_a_bad_request()
+    public async Task RunAsync_starts_nothing_for_an_invalid_request()
     {
         string home = Path.Join(Path.GetTempPath(), "boxer-never-" + Guid.NewGuid().ToString("N"));
         await using SandboxRunner runner = SandboxRunnerFactory.Create(new BoxerOptions { Home = home, RunscPath = "/nowhere/runsc" });

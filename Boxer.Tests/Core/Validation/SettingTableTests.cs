@@ -7,7 +7,7 @@ using Boxer.Validation;
 
 namespace Boxer.Tests.Core.Validation;
 
-/// <summary>Every limit and option is a row of the table, and what its property says of itself is what the table says.</summary>
+/// <summary><see cref="SettingTable"/> has a row for each limit and option, and their documentation agrees with it.</summary>
 public sealed partial class SettingTableTests
 {
     private static readonly (Type Owner, IReadOnlyList<Setting> Settings)[] Groups =
@@ -23,13 +23,13 @@ public sealed partial class SettingTableTests
     public static TheoryData<string, string> Settings => new(Groups.SelectMany(group => group.Settings.Select(setting => (group.Owner.Name, setting.Name))));
 
     [Fact]
-    public void Every_public_property_is_a_row_and_every_row_a_property() => Assert.All(Groups, group => Assert.Equal(
+    public void SettingTable_has_a_row_for_each_public_property_and_the_reverse() => Assert.All(Groups, group => Assert.Equal(
         group.Owner.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property.CanWrite).Select(property => property.Name).Order(StringComparer.Ordinal),
         group.Settings.Select(setting => setting.Name).Order(StringComparer.Ordinal)));
 
     [Theory]
     [MemberData(nameof(Settings))]
-    public void A_row_reads_and_writes_its_property_and_has_all_columns(string owner, string name)
+    public void Setting_reads_and_writes_its_property_and_has_all_columns(string owner, string name)
     {
         (Type type, Setting setting) = Find(owner, name);
         PropertyInfo property = type.GetProperty(name)!;
@@ -70,7 +70,7 @@ public sealed partial class SettingTableTests
 
         if (setting.Kind is SettingKind.Number or SettingKind.Size or SettingKind.Time)
         {
-            // The documentation says the unit once, where it says what the number is.
+            // The documentation names the unit once, with the description of the number.
             string range = (setting with { Unit = "" }).Range().Replace("from ", "", StringComparison.Ordinal);
             Assert.Contains(range, text.Replace(",", "", StringComparison.Ordinal), StringComparison.Ordinal);
         }
@@ -90,7 +90,7 @@ public sealed partial class SettingTableTests
 
     [Theory]
     [MemberData(nameof(Settings))]
-    public void New_options_have_the_defaults_of_the_table(string owner, string name)
+    public void BoxerOptions_new_instances_have_the_defaults_of_the_table(string owner, string name)
     {
         (Type type, Setting setting) = Find(owner, name);
         object? value = setting.Get(Activator.CreateInstance(type)!);
@@ -107,7 +107,7 @@ public sealed partial class SettingTableTests
     }
 
     [Fact]
-    public void A_row_that_is_added_is_validated_compared_and_explained()
+    public void SettingTable_an_added_row_is_validated_compared_and_described()
     {
         var values = new ConditionalWeakTable<object, object>();
         Setting added = Setting.Of<BoxerOptions, TimeSpan?>(
@@ -136,7 +136,7 @@ public sealed partial class SettingTableTests
     }
 
     [Fact]
-    public void Differences_of_options_are_named_by_path()
+    public void FindDifferences_returns_the_paths_of_changed_options()
     {
         BoxerOptions first = new(), second = new();
         Assert.Empty(SettingTable.BuiltIn.FindDifferences(first, second));
@@ -165,7 +165,7 @@ public sealed partial class SettingTableTests
     [InlineData(3_600_000, "1 h")]
     [InlineData(5_400_000, "90 min")]
     [InlineData(86_400_000, "24 h")]
-    public void Times_are_written_with_their_largest_unit(long milliseconds, string text) =>
+    public void Setting_Format_writes_times_with_the_largest_unit(long milliseconds, string text) =>
         Assert.Equal(text, SettingTable.BuiltIn.Limits.Single(limit => limit.Name == "WallClock").Format(TimeSpan.FromMilliseconds(milliseconds)));
 
     private static (Type Owner, Setting Setting) Find(string owner, string name)
@@ -174,7 +174,7 @@ public sealed partial class SettingTableTests
         return (type, settings.Single(setting => setting.Name == name));
     }
 
-    // As a reader sees it: references by their last name, no markup, one line.
+    // The text that a reader sees: references by their last name, no markup, one line.
     private static string Document(Type type, string property)
     {
         XElement member = XDocument.Load(Path.ChangeExtension(typeof(BoxerOptions).Assembly.Location, ".xml"))
