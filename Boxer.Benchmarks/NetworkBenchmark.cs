@@ -45,10 +45,14 @@ internal static class NetworkBenchmark
         Tables.Print($"true, {bench.Rounds} rounds", series);
         AnsiConsole.WriteLine($"network created before the boot: p50 {created.Percentile(0.5):0.0} ms, p95 {created.Percentile(0.95):0.0} ms");
         StageTimes.Print("true, with the policy installed at the hand-over", hits);
+        await MeasureConcurrentRunsAsync(runner, bench.Image).ConfigureAwait(false);
+    }
 
+    private static async Task MeasureConcurrentRunsAsync(SandboxRunner runner, string image)
+    {
         long start = Stopwatch.GetTimestamp();
         SandboxResult[] results = await Task.WhenAll(Enumerable.Range(0, ConcurrentRuns).Select(number => runner.RunAsync(
-            new SandboxRequest(bench.Image, "sh", "-c", $"sleep 2; echo {number}") { Network = "sandbox", Limits = new() { MemoryBytes = 32 * ByteSize.MiB } }))).ConfigureAwait(false);
+            new SandboxRequest(image, "sh", "-c", $"sleep 2; echo {number}") { Network = "sandbox", Limits = new() { MemoryBytes = 32 * ByteSize.MiB } }))).ConfigureAwait(false);
         int correct = results.Where((result, number) => result.StandardOutput == $"{number}\n").Count();
         AnsiConsole.WriteLine($"{ConcurrentRuns} concurrent runs in mode sandbox, each sleeping 2 s: {correct} correct in {Stopwatch.GetElapsedTime(start).TotalSeconds:0.0} s");
     }

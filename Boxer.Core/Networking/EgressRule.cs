@@ -39,7 +39,7 @@ public sealed class EgressRule
     /// <summary>The ports that the rule matches; empty: all ports.</summary>
     public IReadOnlyList<PortRange> Ports { get; }
 
-    // As a denial, such a rule also matches ICMP and tunnels.
+    // A denial of this kind also matches ICMP and tunnels.
     internal bool HasNoProtocolAndPorts => Ports.Count == 0 && Protocols == (EgressProtocols.Tcp | EgressProtocols.Udp);
 
     /// <summary>Whether the domain of the rule matches a name; <see langword="false"/> for an address rule.</summary>

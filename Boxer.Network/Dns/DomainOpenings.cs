@@ -121,7 +121,7 @@ internal sealed class DomainOpenings : IDisposable
         }
     }
 
-    // Nothing joins the batch afterwards. Returns when each of its addresses closes: later than necessary, so that names that share an address
+    // Closes the batch for further addresses. Returns when each of its addresses closes: later than necessary, so that names that share an address
     // need no batch each, and never earlier than before, because the previous batch may have been running when this one was requested.
     private KeyValuePair<(string Set, IPAddress Address), TimeSpan>[] Close(Batch batch)
     {

@@ -65,60 +65,59 @@ public sealed partial class SandboxRulesTests
                 },
                 iter: 20_000);
 
+    private static GuestLink Guest { get; } = new(
+        "00001",
+        $"bx{Id}00001",
+        $"bx{Id}-00001",
+        new AddressPair(IPAddress.Parse("10.231.0.0"), IPAddress.Parse("10.231.0.1")),
+        new AddressPair(IPAddress.Parse("fd12:3456:789a::2"), IPAddress.Parse("fd12:3456:789a::3")),
+        1,
+        1u << 31);
+
     // Evaluates the rules of a sandbox for the first packet of a flow to a destination that is not this host.
     private static bool IsAccepted(NetworkPolicy policy, IPAddress address, int port, EgressProtocols protocol, string? domain)
     {
-        string table = FirewallTable.NameOf(Id);
-        var guest = new GuestLink(
-            "00001",
-            $"bx{Id}00001",
-            $"bx{Id}-00001",
-            new AddressPair(IPAddress.Parse("10.231.0.0"), IPAddress.Parse("10.231.0.1")),
-            new AddressPair(IPAddress.Parse("fd12:3456:789a::2"), IPAddress.Parse("fd12:3456:789a::3")),
-            1,
-            1u << 31);
-        bool hasResolver = policy.FiltersNames;
         if (domain is not null && !policy.AllowsName(domain))
         {
             // The resolver does not answer, so no connection is made.
             return false;
         }
 
-        if (hasResolver && port == 53 && protocol != EgressProtocols.None)
+        if (policy.FiltersNames && port == 53 && protocol != EgressProtocols.None)
         {
             // Redirected to the resolver.
             return false;
         }
 
-        string[] opened = domain is null ? [] : [.. DomainSet.NamesFor(guest, policy, domain, address.AddressFamily)];
-        string[] lines = new SandboxRules(table, guest, policy, hasResolver ? 5_353 : null).InstallationScript().Split('\n');
+        var packet = new Packet(address, port, protocol, domain is null ? [] : [.. DomainSet.NamesFor(Guest, policy, domain, address.AddressFamily)]);
+        string table = FirewallTable.NameOf(Id);
+        string[] lines = new SandboxRules(table, Guest, policy, policy.FiltersNames ? 5_353 : null).InstallationScript().Split('\n');
         string chain = "from_00001";
-        while (true)
+        while (chain is not ("accept_00001" or "deny_00001"))
         {
-            string? next = null;
-            foreach (string line in lines.Where(line => line.StartsWith($"add rule {table} {chain} ", StringComparison.Ordinal)))
-            {
-                string rule = line[$"add rule {table} {chain} ".Length..].TrimEnd();
-                if (Target().Match(rule) is not { Success: true } match)
-                {
-                    continue;
-                }
-
-                if (Matches(rule[..match.Index]))
-                {
-                    next = match.Groups[1].Value;
-                    break;
-                }
-            }
-
-            chain = next ?? throw new InvalidOperationException($"{chain} leads nowhere");
-            if (chain is "accept_00001" or "deny_00001")
-            {
-                return chain == "accept_00001";
-            }
+            string prefix = $"add rule {table} {chain} ";
+            string? next = lines
+                .Where(line => line.StartsWith(prefix, StringComparison.Ordinal))
+                .Select(line => line[prefix.Length..].TrimEnd())
+                .Select(rule => (Rule: rule, Target: Target().Match(rule)))
+                .Where(rule => rule.Target.Success && packet.Matches(rule.Rule[..rule.Target.Index]))
+                .Select(rule => rule.Target.Groups[1].Value)
+                .FirstOrDefault();
+            chain = next ?? throw new InvalidOperationException($"No rule of {chain} matches.");
         }
 
-        bool Matches(string conditions)
+        return chain == "accept_00001";
+    }
+
+    [GeneratedRegex(@"goto (\w+)$")]
+    private static partial Regex Target();
+
+    [GeneratedRegex(@"(?:ip6? daddr (?:@(?<set>\w+)|(?<range>\S+))|meta l4proto (?:\{ )?(?<protocols>tcp, udp|tcp|udp)(?: \})?|th dport (?:\{ (?<ports>[^}]+) \}|(?<ports>\d+)))(?= |$)")]
+    private static partial Regex Condition();
+
+    private sealed record Packet(IPAddress Address, int Port, EgressProtocols Protocol, string[] OpenSets)
+    {
+        internal bool Matches(string conditions)
         {
             string rest = conditions.Trim();
             if (rest.StartsWith("oifname", StringComparison.Ordinal) || rest == "ct status dnat" || rest.StartsWith("ct state", StringComparison.Ordinal))
@@ -128,7 +127,7 @@ public sealed partial class SandboxRulesTests
 
             if (rest == "fib daddr type != unicast")
             {
-                return SpecialRanges.IsClosedToGuests(address) && (address.IsIPv6Multicast || (address.AddressFamily == AddressFamily.InterNetwork && address.GetAddressBytes()[0] is 224 or 0 or 127));
+                return SpecialRanges.IsClosedToGuests(Address) && (Address.IsIPv6Multicast || (Address.AddressFamily == AddressFamily.InterNetwork && Address.GetAddressBytes()[0] is 224 or 0 or 127));
             }
 
             bool matches = true;
@@ -138,26 +137,20 @@ public sealed partial class SandboxRulesTests
                 Assert.True(part is { Success: true, Index: 0 }, conditions);
                 rest = rest[part.Length..].TrimStart();
                 matches &= part.Groups["set"] is { Success: true, Value: var set } ? IsIn(set)
-                    : part.Groups["range"] is { Success: true, Value: var range } ? IPNetwork.Parse(range).Contains(address)
-                    : part.Groups["protocols"] is { Success: true, Value: var protocols } ? protocols.Contains(protocol.ToString(), StringComparison.OrdinalIgnoreCase)
+                    : part.Groups["range"] is { Success: true, Value: var range } ? IPNetwork.Parse(range).Contains(Address)
+                    : part.Groups["protocols"] is { Success: true, Value: var protocols } ? protocols.Contains(Protocol.ToString(), StringComparison.OrdinalIgnoreCase)
                     : part.Groups["ports"].Value.Split(',').Select(ports => ports.Trim().Split('-')).Any(ends =>
-                        int.Parse(ends[0], CultureInfo.InvariantCulture) <= port && port <= int.Parse(ends[^1], CultureInfo.InvariantCulture));
+                        int.Parse(ends[0], CultureInfo.InvariantCulture) <= Port && Port <= int.Parse(ends[^1], CultureInfo.InvariantCulture));
             }
 
             return matches;
         }
 
-        bool IsIn(string set) => set switch
+        private bool IsIn(string set) => set switch
         {
-            "special" => address.AddressFamily == AddressFamily.InterNetwork && SpecialRanges.IsClosedToGuests(address),
-            "special6" => address.AddressFamily == AddressFamily.InterNetworkV6 && SpecialRanges.IsClosedToGuests(address),
-            _ => opened.Contains(set),
+            "special" => Address.AddressFamily == AddressFamily.InterNetwork && SpecialRanges.IsClosedToGuests(Address),
+            "special6" => Address.AddressFamily == AddressFamily.InterNetworkV6 && SpecialRanges.IsClosedToGuests(Address),
+            _ => OpenSets.Contains(set),
         };
     }
-
-    [GeneratedRegex(@"goto (\w+)$")]
-    private static partial Regex Target();
-
-    [GeneratedRegex(@"(?:ip6? daddr (?:@(?<set>\w+)|(?<range>\S+))|meta l4proto (?:\{ )?(?<protocols>tcp, udp|tcp|udp)(?: \})?|th dport (?:\{ (?<ports>[^}]+) \}|(?<ports>\d+)))(?= |$)")]
-    private static partial Regex Condition();
 }
