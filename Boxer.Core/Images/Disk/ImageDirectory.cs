@@ -1,8 +1,5 @@
-using System.Security.Cryptography;
 using System.Text;
-using System.Text.Json;
 using Boxer.Diagnostics;
-using Boxer.Images.Layers;
 using Boxer.Images.Manifests;
 using Boxer.Linux;
 using Boxer.Native;
@@ -30,8 +27,6 @@ namespace Boxer.Images.Disk;
 /// </remarks>
 internal sealed class ImageDirectory : IDisposable
 {
-    private static readonly TimeSpan LockInterval = TimeSpan.FromMilliseconds(5);
-
     // Many registries may have the same base layer: the most recent ones are enough.
     private const int MaxOrigins = 100;
     private readonly string _home;
@@ -50,7 +45,15 @@ internal sealed class ImageDirectory : IDisposable
         }
 
         _temporary = ClaimedDirectory.Create(TemporaryParent, () => Guid.NewGuid().ToString("N"));
+        Locks = new(home);
+        References = new(Path.Combine(home, "references"), Write);
     }
+
+    /// <summary>Locks between the processes that use the store.</summary>
+    public StoreLocks Locks { get; }
+
+    /// <summary>References and the manifests that they were resolved to.</summary>
+    public StoredReferences References { get; }
 
     /// <summary>Gets the path of an unpacked layer, which need not exist.</summary>
     /// <param name="diffId">The layer's diff id.</param>
@@ -247,8 +250,8 @@ internal sealed class ImageDirectory : IDisposable
     /// <returns>The lock that holds the image.</returns>
     public async Task<FileLock> HoldAsync(ImageDigest digest, byte[] manifest, ImageDigest configDigest, byte[] config, CancellationToken cancellationToken)
     {
-        using FileLock shared = await ShareAsync(cancellationToken).ConfigureAwait(false);
-        FileLock hold = Hold(digest);
+        using FileLock shared = await Locks.ShareAsync(cancellationToken).ConfigureAwait(false);
+        FileLock hold = Locks.Hold(digest);
         try
         {
             Write(BlobPath(configDigest), config);
@@ -261,77 +264,6 @@ internal sealed class ImageDirectory : IDisposable
             throw;
         }
     }
-
-    /// <summary>Stores the manifest that a reference was resolved to.</summary>
-    /// <param name="reference">The reference.</param>
-    /// <param name="manifest">Digest of the manifest.</param>
-    public void WriteReference(ImageReference reference, ImageDigest manifest) =>
-        Write(ReferencePath(reference), JsonSerializer.SerializeToUtf8Bytes(
-            new StoredReferenceJson { Reference = reference.ToString(), Digest = manifest.ToString() }, RegistryJson.Default.StoredReferenceJson));
-
-    /// <summary>Reads all references. Damaged ones are left out.</summary>
-    public IReadOnlyList<StoredReference> ReadReferences() =>
-        [.. Directory.EnumerateFiles(Path.Combine(_home, "references")).Select(ReadReference).OfType<StoredReference>()];
-
-    /// <summary>Removes a reference.</summary>
-    /// <param name="reference">The reference.</param>
-    public void RemoveReference(ImageReference reference) => File.Delete(ReferencePath(reference));
-
-    /// <summary>Stores the time of the last use of a reference.</summary>
-    /// <param name="reference">The reference.</param>
-    /// <param name="now">The time.</param>
-    public void Touch(ImageReference reference, DateTimeOffset now)
-    {
-        try
-        {
-            File.SetLastWriteTimeUtc(ReferencePath(reference), now.UtcDateTime);
-        }
-        catch (IOException)
-        {
-            // The reference was removed meanwhile. Users of the image keep it.
-        }
-    }
-
-    /// <summary>Takes the shared lock of the store, which keeps processes from removing content.</summary>
-    /// <param name="cancellationToken">Cancels the wait for a removal of content.</param>
-    public async Task<FileLock> ShareAsync(CancellationToken cancellationToken)
-    {
-        FileLock? shared;
-        while ((shared = FileLock.TryShare(StoreLockPath)) is null)
-        {
-            await Task.Delay(LockInterval, cancellationToken).ConfigureAwait(false);
-        }
-
-        return shared;
-    }
-
-    /// <summary>Takes the exclusive lock of the store, to remove content.</summary>
-    /// <returns>The lock; <see langword="null"/> while another process or call adds or removes content.</returns>
-    public FileLock? TryLock() => FileLock.TryTakeOrCreate(StoreLockPath);
-
-    /// <summary>Holds an image, so that no process removes content that it names. The caller has the shared lock of the store.</summary>
-    /// <param name="digest">Digest of the image's manifest.</param>
-    /// <returns>The lock that holds the image.</returns>
-    public FileLock Hold(ImageDigest digest) =>
-        FileLock.TryShare(HoldPath(digest)) ?? throw new IOException($"{HoldPath(digest)} is locked by another program");
-
-    /// <summary>Gets whether any process holds an image.</summary>
-    /// <param name="digest">Digest of the image's manifest.</param>
-    public bool IsHeld(ImageDigest digest)
-    {
-        using FileLock? taken = FileLock.TryTakeOrCreate(HoldPath(digest));
-        if (taken is not null)
-        {
-            File.Delete(taken.Path);
-        }
-
-        return taken is null;
-    }
-
-    /// <summary>Gets the images that some process holds or has held.</summary>
-    public IEnumerable<ImageDigest> Holds() => Directory.GetFiles(Path.Combine(_home, "images"))
-        .Select(path => ImageDigest.TryParse(Path.GetFileName(path).Replace('-', ':'), out ImageDigest digest) ? digest : (ImageDigest?)null)
-        .OfType<ImageDigest>();
 
     /// <summary>Gets the paths of all content: layers, flattened roots and blobs. Files about layers come after the layers.</summary>
     public IEnumerable<string> Contents() => ((string[])["layers", "roots", "blobs"])
@@ -363,7 +295,7 @@ internal sealed class ImageDirectory : IDisposable
     /// </summary>
     public IEnumerable<string> ObsoleteRoots() => Contents().Where(content => content.EndsWith(".erofs", StringComparison.Ordinal)
         && ImageDigest.TryParse(Path.GetFileName(Path.GetDirectoryName(content)) + ":" + Path.GetFileName(content).Split('-')[0], out ImageDigest manifest)
-        && !IsHeld(manifest));
+        && !Locks.IsHeld(manifest));
 
     /// <summary>Moves content away from its final path, atomically.</summary>
     /// <param name="path">The content.</param>
@@ -373,27 +305,6 @@ internal sealed class ImageDirectory : IDisposable
         string discarded = NewTemporaryPath();
         Check.Result(Stdio.rename(path, discarded), "rename", path);
         return discarded;
-    }
-
-    /// <summary>Reads the manifest that a reference was resolved to.</summary>
-    /// <param name="reference">The reference.</param>
-    /// <returns>Digest of the manifest; <see langword="null"/> if the reference is unknown or damaged.</returns>
-    public ImageDigest? ReadReference(ImageReference reference) => ReadReference(ReferencePath(reference))?.Manifest;
-
-    // A damaged file counts as missing: the reference is resolved again.
-    private StoredReference? ReadReference(string path)
-    {
-        try
-        {
-            StoredReferenceJson? json = JsonSerializer.Deserialize(File.ReadAllBytes(path), RegistryJson.Default.StoredReferenceJson);
-            return ImageReference.TryParse(json?.Reference, out ImageReference? reference) && ReferencePath(reference) == path && ImageDigest.TryParse(json?.Digest, out ImageDigest digest)
-                ? new(reference, digest, new DateTimeOffset(File.GetLastWriteTimeUtc(path)))
-                : null;
-        }
-        catch (Exception fault) when (fault is JsonException or FileNotFoundException)
-        {
-            return null;
-        }
     }
 
     /// <summary>Claims the unfinished content of dead processes: directories whose lock nobody holds.</summary>
@@ -410,13 +321,6 @@ internal sealed class ImageDirectory : IDisposable
     }
 
     private string TemporaryParent => Path.Combine(_home, "tmp");
-
-    private string StoreLockPath => Path.Combine(_home, "store.lock");
-
-    private string HoldPath(ImageDigest digest) => Path.Combine(_home, "images", $"{digest.Algorithm}-{digest.Hex}");
-
-    private string ReferencePath(ImageReference reference) =>
-        Path.Combine(_home, "references", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(reference.ToString()))));
 
     private void Write(string target, byte[] content) => Write(target, file => file.Write(content));
 

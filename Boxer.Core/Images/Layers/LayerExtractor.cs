@@ -121,7 +121,7 @@ public sealed class LayerExtractor : ILayerExtractor
         }
     }
 
-    // One call: .NET's would first ask each file whether it can seek.
+    // A direct call: RandomAccess would first check whether each file can seek.
     private static void Append(SafeFileHandle file, ReadOnlySpan<byte> content)
     {
         while (content.Length > 0)

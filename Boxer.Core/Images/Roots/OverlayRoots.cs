@@ -20,7 +20,7 @@ internal sealed class OverlayRoots(ImageDirectory directory, string mountDirecto
         IReadOnlyList<string> layers = await CollectLayersAsync(image, cancellationToken).ConfigureAwait(false);
 
         // A removal of content unmounts unused roots: the lock keeps it away until the root is in use.
-        using FileLock shared = await directory.ShareAsync(cancellationToken).ConfigureAwait(false);
+        using FileLock shared = await directory.Locks.ShareAsync(cancellationToken).ConfigureAwait(false);
         return Ready.Add(new(image, Mount(image, layers), hold));
     }
 

@@ -66,7 +66,7 @@ internal sealed class ArchiveFiles : ISourceFiles
 {
     private const int MaxEntries = 100_000;
 
-    // Far more than tools need, which name files by digests.
+    // Tools name files by digests and need far less.
     private const int MaxNameBytes = 16 * 1024 * 1024;
     private readonly string _path;
     private readonly Dictionary<string, (long Offset, long Length)> _files = new(StringComparer.Ordinal);

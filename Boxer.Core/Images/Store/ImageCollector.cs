@@ -115,7 +115,7 @@ internal sealed class ImageCollector(ImageStoreOptions options, ImageDirectory d
 
         try
         {
-            using FileLock? exclusive = directory.TryLock();
+            using FileLock? exclusive = directory.Locks.TryTakeExclusive();
             if (exclusive is null)
             {
                 return null;
@@ -172,7 +172,7 @@ internal sealed class ImageCollector(ImageStoreOptions options, ImageDirectory d
         private List<StoredReference> RemoveUnwanted(Func<StoredReference, bool> isUnwanted)
         {
             List<StoredReference> staying = [];
-            foreach (StoredReference reference in directory.ReadReferences())
+            foreach (StoredReference reference in directory.References.ReadAll())
             {
                 if ((isUnwanted(reference) || FindContents(reference.Manifest) is null) && IsIdle(reference.Manifest))
                 {
@@ -208,7 +208,7 @@ internal sealed class ImageCollector(ImageStoreOptions options, ImageDirectory d
             }
         }
 
-        private bool IsIdle(ImageDigest manifest) => ready.TryRetire(manifest) && !directory.IsHeld(manifest);
+        private bool IsIdle(ImageDigest manifest) => ready.TryRetire(manifest) && !directory.Locks.IsHeld(manifest);
 
         /// <returns>
         /// Content that must stay. <see langword="null"/> if it is not known, because the manifest of an image in use is damaged or follows the
@@ -218,7 +218,7 @@ internal sealed class ImageCollector(ImageStoreOptions options, ImageDirectory d
         {
             // A held image may have no reference any more: its tag may mean another image by now.
             ImageDigest[] referred = [.. references.Select(reference => reference.Manifest).Distinct()];
-            IEnumerable<ImageDigest> held = directory.Holds().Except(referred).Where(manifest => !IsIdle(manifest));
+            IEnumerable<ImageDigest> held = directory.Locks.Holds().Except(referred).Where(manifest => !IsIdle(manifest));
             var needed = new HashSet<string>(StringComparer.Ordinal);
             foreach (ImageDigest manifest in referred.Concat(held))
             {
@@ -247,7 +247,7 @@ internal sealed class ImageCollector(ImageStoreOptions options, ImageDirectory d
 
         private void Remove(StoredReference reference)
         {
-            directory.RemoveReference(reference.Reference);
+            directory.References.Remove(reference.Reference);
             result.Removed.Add(reference);
         }
     }

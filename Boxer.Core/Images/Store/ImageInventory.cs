@@ -15,7 +15,7 @@ internal sealed class ImageInventory(ImageDirectory directory)
     /// <summary>Lists the images, ordered by reference.</summary>
     public IReadOnlyList<ImageInfo> List() =>
     [
-        .. directory.ReadReferences()
+        .. directory.References.ReadAll()
             .Select(reference => (reference, contents: FindContents(reference.Manifest)))
             .Where(image => image.contents is not null)
             .Select(image => new ImageInfo(image.reference.Reference.ToString(), image.reference.Manifest.ToString(), image.contents!.Sum(Measure), image.reference.LastUsed))

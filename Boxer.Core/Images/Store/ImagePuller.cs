@@ -144,7 +144,7 @@ internal sealed class ImagePuller : IDisposable
         {
             StoredImage image;
             FileLock hold;
-            using (FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false))
+            using (FileLock shared = await _directory.Locks.ShareAsync(cancellationToken).ConfigureAwait(false))
             {
                 if (FindStored(reference) is not { } found)
                 {
@@ -152,14 +152,14 @@ internal sealed class ImagePuller : IDisposable
                 }
 
                 image = found;
-                hold = _directory.Hold(found.Digest);
+                hold = _directory.Locks.Hold(found.Digest);
             }
 
             ReadyImage ready = await _roots.MakeAsync(image, hold, cancellationToken).ConfigureAwait(false);
             lock (_naming)
             {
                 // The reference may mean another image by now.
-                if (_directory.ReadReference(reference) == image.Digest)
+                if (_directory.References.Read(reference) == image.Digest)
                 {
                     _roots.Ready.Name(reference.ToString(), ready);
                 }
@@ -179,7 +179,7 @@ internal sealed class ImagePuller : IDisposable
     /// <returns>The image if the store has all of its content.</returns>
     private StoredImage? FindStored(ImageReference reference)
     {
-        if (_directory.ReadReference(reference) is not { } digest || _directory.ReadBlob(digest, ImageContent.MaxManifestBytes) is not { } content)
+        if (_directory.References.Read(reference) is not { } digest || _directory.ReadBlob(digest, ImageContent.MaxManifestBytes) is not { } content)
         {
             return null;
         }
@@ -213,7 +213,7 @@ internal sealed class ImagePuller : IDisposable
                 {
                     using (repository)
                     {
-                        return await StoreAsync(reference, repository, _directory.ReadReference(reference), endpoint, progress, cancellationToken).ConfigureAwait(false);
+                        return await StoreAsync(reference, repository, _directory.References.Read(reference), endpoint, progress, cancellationToken).ConfigureAwait(false);
                     }
                 }).ConfigureAwait(false);
         }
@@ -297,11 +297,11 @@ internal sealed class ImagePuller : IDisposable
                 await _collector.RejectBeyondQuotaAsync(reference, added.Image.Digest).ConfigureAwait(false);
 
                 // The reference comes last, so that it always leads to a complete image.
-                using (FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false))
+                using (FileLock shared = await _directory.Locks.ShareAsync(cancellationToken).ConfigureAwait(false))
                 {
                     lock (_naming)
                     {
-                        _directory.WriteReference(reference, added.Image.Digest);
+                        _directory.References.Write(reference, added.Image.Digest);
                         _roots.Ready.Name(reference.ToString(), added);
                     }
                 }

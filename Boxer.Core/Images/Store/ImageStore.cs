@@ -188,7 +188,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     public async Task<IReadOnlyList<ImageInfo>> ListAsync(CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        using FileLock shared = await _directory.ShareAsync(cancellationToken).ConfigureAwait(false);
+        using FileLock shared = await _directory.Locks.ShareAsync(cancellationToken).ConfigureAwait(false);
         return await Task.Run(_inventory.List, cancellationToken).ConfigureAwait(false);
     }
 
@@ -282,7 +282,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         if (now - image.Noted > NoteInterval)
         {
             image.Noted = now;
-            _directory.Touch(reference, now);
+            _directory.References.Touch(reference, now);
         }
 
         return new ImageLease(_roots.Ready, image);

@@ -306,8 +306,8 @@ public sealed class ImageCollectionTests : IDisposable
             byte[] refused = """{"schemaVersion":2,"config":null,"layers":[]}"""u8.ToArray();
             await File.WriteAllBytesAsync(_scratch["home/blobs/sha256/" + ImageDigest.Sha256Of(refused).Hex], refused, Cancel);
             using var directory = new ImageDirectory(_scratch["home"]);
-            directory.WriteReference(Reference("refused"), ImageDigest.Sha256Of(refused));
-            hold = directory.Hold(ImageDigest.Sha256Of(refused));
+            directory.References.Write(Reference("refused"), ImageDigest.Sha256Of(refused));
+            hold = directory.Locks.Hold(ImageDigest.Sha256Of(refused));
             Directory.CreateDirectory(_scratch["home/layers/sha256/" + new string('1', 64)]);
         }
 
@@ -381,7 +381,7 @@ public sealed class ImageCollectionTests : IDisposable
         await using IImageLease lease = await AcquireAsync(store, "a");
         using (var directory = new ImageDirectory(_scratch["home"]))
         {
-            directory.WriteReference(Reference("broken"), ImageDigest.Sha256Of("nothing"u8));
+            directory.References.Write(Reference("broken"), ImageDigest.Sha256Of("nothing"u8));
         }
 
         Assert.Equal(ImageRemoval.InUse, await store.RemoveAsync(Reference("a"), Cancel));
