@@ -1,6 +1,5 @@
 using Boxer.Diagnostics;
 using Boxer.Images.Disk;
-using Boxer.Images.Layers;
 using Boxer.Images.Manifests;
 using Boxer.Images.Registry;
 using Boxer.Images.Roots;
