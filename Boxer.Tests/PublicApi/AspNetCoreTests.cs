@@ -19,7 +19,7 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>The HTTP facade as a part of an application that has more than it.</summary>
+/// <summary>Tests of the HTTP facade as a part of a larger application.</summary>
 public sealed class AspNetCoreTests : IAsyncLifetime
 {
     private readonly string _files = Directory.CreateTempSubdirectory("boxer-facade-").FullName;
@@ -40,7 +40,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_endpoints_are_below_a_prefix_and_leave_the_rest_of_the_application_alone()
+    public async Task MapBoxer_maps_below_a_prefix_and_leaves_other_endpoints_alone()
     {
         await using WebApplication app = await StartAsync(http => http.ApiKeys.Add(new BoxerApiKey("secret")), app =>
         {
@@ -65,7 +65,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_guarded_application_asks_for_a_key_everywhere_but_for_its_health()
+    public async Task UseBoxerHttp_requires_a_key_everywhere_except_for_health()
     {
         await using WebApplication app = await StartAsync(http => http.ApiKeys.Add(new BoxerApiKey("secret")), app =>
         {
@@ -84,7 +84,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_page_of_another_site_is_refused_by_the_endpoints_themselves()
+    public async Task MapBoxer_rejects_requests_of_other_sites()
     {
         await using WebApplication app = await StartAsync(_ => { }, app => app.MapBoxer());
         using HttpClient client = ClientOf(app);
@@ -95,7 +95,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_key_may_use_fewer_networks_than_others()
+    public async Task BoxerApiKey_AllowedNetworks_restricts_a_key()
     {
         await using WebApplication app = await StartAsync(
             http =>
@@ -118,7 +118,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task Users_of_another_scheme_have_files_of_their_own(bool isNamedByPolicy)
+    public async Task Users_of_another_authentication_scheme_have_their_own_files(bool isNamedByPolicy)
     {
         await using WebApplication app = await StartAsync(
             _ => { },
@@ -145,7 +145,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Without_keys_the_authorization_of_the_application_holds(bool byFallback)
+    public async Task Without_keys_the_authorization_of_the_application_applies(bool byFallback)
     {
         await using WebApplication app = await StartAsync(
             _ => { },
@@ -173,7 +173,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Bodies_for_other_endpoints_stay_bounded()
+    public async Task Other_endpoints_keep_their_body_limit()
     {
         await using WebApplication app = await StartAsync(_ => { }, app =>
         {
@@ -188,7 +188,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Readiness_tells_nothing_of_other_checks()
+    public async Task Readiness_reveals_nothing_about_other_checks()
     {
         await using WebApplication app = await StartAsync(_ => { }, app => app.MapBoxer(), services =>
             services.AddHealthChecks().AddCheck("database", () => throw new InvalidOperationException("Host=db.internal;Password=secret")));
@@ -199,7 +199,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_document_needs_no_reflection()
+    public async Task The_OpenAPI_document_needs_no_reflection()
     {
         await using WebApplication app = await StartAsync(_ => { }, app => app.MapBoxer(), services =>
             services.PostConfigure<Microsoft.AspNetCore.Http.Json.JsonOptions>(json =>
@@ -221,7 +221,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Names_and_further_answers_of_endpoints_are_the_application_s()
+    public async Task The_application_can_add_names_and_responses_to_endpoints()
     {
         await using WebApplication app = await StartAsync(_ => { }, app =>
         {
@@ -239,7 +239,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Numbers_of_the_application_are_read_as_it_says()
+    public async Task JSON_options_of_the_application_are_unchanged()
     {
         await using WebApplication app = await StartAsync(_ => { }, app =>
         {
@@ -260,7 +260,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Wrong_options_keep_the_application_from_starting_and_are_listed_together()
+    public async Task Invalid_options_keep_the_application_from_starting_and_are_listed_together()
     {
         OptionsValidationException exception = await Assert.ThrowsAsync<OptionsValidationException>(() => StartAsync(
             http =>
@@ -288,7 +288,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public void What_is_not_registered_is_said()
+    public void MapBoxer_and_UseBoxerHttp_fail_without_AddBoxerHttp()
     {
         using WebApplication app = WebApplication.CreateSlimBuilder().Build();
 
@@ -297,7 +297,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
     }
 
     [Fact]
-    public void A_JSON_file_configures_a_host()
+    public void BoxerJsonConfiguration_configures_a_host()
     {
         string file = Path.Combine(_files, "config.json");
         File.WriteAllText(file, """{"home": "~/boxes", "listen_addr": ":9", "upload_limit_bytes": 5, "allowed_networks": ["none"], "defaults": {"memory_mb": 64}}""");
@@ -354,7 +354,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
 
     private sealed record Counted(int Count);
 
-    /// <summary>A scheme of the application: the user's name is in a header.</summary>
+    /// <summary>An authentication scheme of the application, with the user's name in a header.</summary>
     private sealed class NamedUsers(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory loggers, UrlEncoder encoder)
         : AuthenticationHandler<AuthenticationSchemeOptions>(options, loggers, encoder)
     {

@@ -2,7 +2,7 @@ using Boxer.Testing;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>The fake runner of the package Boxer.Testing.</summary>
+/// <summary>Tests of the fake runner in the package Boxer.Testing.</summary>
 public sealed class FakeSandboxRunnerTests
 {
     private readonly FakeSandboxRunner _runner = new();
@@ -10,7 +10,7 @@ public sealed class FakeSandboxRunnerTests
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task The_answer_that_was_added_last_is_given()
+    public async Task The_last_matching_answer_is_used()
     {
         _runner.WhenAny().Returns("any");
         _runner.WhenImage("python:3").Returns("python");
@@ -25,7 +25,7 @@ public sealed class FakeSandboxRunnerTests
     }
 
     [Fact]
-    public async Task Returns_streams_what_the_result_printed()
+    public async Task Returns_streams_the_output_of_the_result()
     {
         SandboxResult result = new(Termination.Exited(1)) { StandardOutput = "out", StandardError = "err" };
         _runner.WhenAny().Returns(result);
@@ -39,7 +39,7 @@ public sealed class FakeSandboxRunnerTests
     }
 
     [Fact]
-    public async Task A_request_that_keeps_nothing_gets_a_result_without_what_was_printed()
+    public async Task KeepStandardOutput_false_returns_a_result_without_output()
     {
         _runner.WhenAny().Returns("out");
         StringWriter stdout = new();
@@ -51,7 +51,7 @@ public sealed class FakeSandboxRunnerTests
     }
 
     [Fact]
-    public async Task Throws_gives_the_exception_with_the_image_and_a_run()
+    public async Task Throws_sets_image_and_run_of_the_exception()
     {
         SandboxCapacityException full = new("full", TimeSpan.FromSeconds(9));
         _runner.WhenAny().Throws(full);
@@ -67,7 +67,7 @@ public sealed class FakeSandboxRunnerTests
     }
 
     [Fact]
-    public async Task Streams_gives_the_events_as_they_are()
+    public async Task Streams_returns_the_events_unchanged()
     {
         SandboxEvent[] events = [new SandboxStarted("boxer-1"), new SandboxDataReceived(SandboxStream.StandardOutput, "tick"), new SandboxEnded(new SandboxResult(Termination.Signaled(9)))];
         _runner.WhenAny().Streams(events);
@@ -118,7 +118,7 @@ public sealed class FakeSandboxRunnerTests
     }
 
     [Fact]
-    public async Task Requests_are_copies_whose_contents_can_be_read_after_the_call()
+    public async Task Requests_are_copies_with_contents_that_can_be_read_after_the_call()
     {
         _runner.WhenAny().Returns("");
         int opened = 0;
@@ -148,7 +148,7 @@ public sealed class FakeSandboxRunnerTests
     }
 
     [Fact]
-    public async Task An_answer_sees_the_contents_too_and_changes_no_record()
+    public async Task An_answer_gets_the_contents_and_cannot_change_the_record()
     {
         _runner.WhenAny().Returns(async (request, cancellationToken) =>
         {
@@ -164,7 +164,7 @@ public sealed class FakeSandboxRunnerTests
     }
 
     [Fact]
-    public async Task A_request_that_nothing_matches_is_a_clear_error_and_recorded()
+    public async Task A_request_without_an_answer_is_an_error_and_recorded()
     {
         Assert.Contains("it has no answers", (await MismatchAsync()).Message, StringComparison.Ordinal);
         _runner.WhenImage("python:3").Returns("");
@@ -183,7 +183,7 @@ public sealed class FakeSandboxRunnerTests
     }
 
     [Fact]
-    public async Task Events_without_an_end_are_a_clear_error()
+    public async Task Events_without_SandboxEnded_are_an_error()
     {
         _runner.WhenAny().Streams(new SandboxStarted("boxer-1"));
 
@@ -193,7 +193,7 @@ public sealed class FakeSandboxRunnerTests
     }
 
     [Fact]
-    public async Task Many_runs_at_once_are_all_recorded()
+    public async Task Concurrent_runs_are_all_recorded()
     {
         _runner.WhenAny().Returns(async (request, _) =>
         {
