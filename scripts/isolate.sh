@@ -26,9 +26,9 @@ mkdir -p /run/boxer /run/netns
 mount -t tmpfs -o mode=700 tmpfs /run/boxer
 mount -t tmpfs -o mode=755 tmpfs /run/netns
 ip link set lo up
-# A firewall is asked only about packets that have a route.
+# A firewall is asked only about packets that have a route. SandboxNetworkTests knows the address.
 ip link add uplink0 type veth peer name uplink1
-ip addr add 198.18.0.1/30 dev uplink0
+ip addr add 192.0.2.2/24 dev uplink0
 ip link set uplink0 arp off up
 ip link set uplink1 up
 ip route add default dev uplink0
