@@ -74,7 +74,7 @@ internal sealed class PoolEvictor<T>
     {
         for (; count > 0 && entry.Ready.TryDequeue(out ReadySandbox<T> ready); count--)
         {
-            Evict(ready);
+            _ = Evict(ready);
         }
     }
 
@@ -114,7 +114,7 @@ internal sealed class PoolEvictor<T>
             hasOld |= isOld;
             if ((isIdle && i > entry.Minimum) || isOld || !ready.IsAlive(_logger))
             {
-                Evict(ready);
+                _ = Evict(ready);
             }
             else
             {

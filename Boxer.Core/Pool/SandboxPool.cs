@@ -89,7 +89,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
                 }
                 else
                 {
-                    _evictor.Evict(ready);
+                    _ = _evictor.Evict(ready);
                 }
             }
         }

@@ -45,7 +45,7 @@ internal sealed class OverlayRoots(ImageDirectory directory, string mountDirecto
     /// <summary>Collects the directories that a root is mounted from, from the top down.</summary>
     private async Task<IReadOnlyList<string>> CollectLayersAsync(StoredImage image, CancellationToken cancellationToken)
     {
-        IReadOnlyList<ImageLayer> shown = ShownLayers(image);
+        List<ImageLayer> shown = ShownLayers(image);
         List<string> directories = [.. shown.Select(layer => directory.LayerPath(layer.DiffId))];
         if (shown.Count > 1 && shown.Any(layer => File.Exists(directory.ImpliedPath(layer.DiffId))))
         {
