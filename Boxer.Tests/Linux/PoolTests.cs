@@ -10,7 +10,7 @@ public sealed class PoolTests(SharedRunner shared)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_run_finds_a_sandbox_that_waits_and_it_is_like_any_other()
+    public async Task A_run_takes_a_pooled_sandbox_that_is_like_any_other()
     {
         await using SandboxRunner runner = Make();
         SandboxRequest request = SharedRunner.Shell("id -u; cat /job/in; echo $KEY; pwd; ulimit -n; read line; echo $line; echo made > /output/file; exit 3");
@@ -29,7 +29,7 @@ public sealed class PoolTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Limits_hold_in_it()
+    public async Task Limits_are_enforced_in_a_pooled_sandbox()
     {
         await using SandboxRunner runner = Make();
         await runner.RunAsync(SharedRunner.Command("true"), Cancel);
@@ -46,7 +46,7 @@ public sealed class PoolTests(SharedRunner shared)
     [InlineData(512, 300)]
     [InlineData(256, 100)]
     [InlineData(128, 30)]
-    public async Task A_waiting_sandbox_serves_a_run_with_another_memory_limit_than_the_default(int megabytes, int used)
+    public async Task A_pooled_sandbox_serves_a_run_with_another_memory_limit_than_the_default(int megabytes, int used)
     {
         await using SandboxRunner runner = Make();
         await runner.RunAsync(SharedRunner.Command("true"), Cancel);
@@ -59,7 +59,7 @@ public sealed class PoolTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Nothing_of_a_run_is_left_for_another()
+    public async Task A_pooled_sandbox_has_nothing_of_an_earlier_run()
     {
         await using SandboxRunner runner = Make();
         var boots = new HashSet<string>();
@@ -73,7 +73,7 @@ public sealed class PoolTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task What_waits_takes_no_processor_time_and_goes_with_the_runner()
+    public async Task Pooled_sandboxes_use_no_processor_time_and_are_destroyed_with_the_runner()
     {
         // Sandboxes of earlier tests do not count.
         await using (SandboxRunner reconciling = Make())
@@ -97,7 +97,7 @@ public sealed class PoolTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_warm_up_of_the_options_runs_before_the_wait_and_is_not_charged_to_the_run()
+    public async Task WarmUp_runs_before_the_sandbox_is_pooled_and_is_not_charged_to_the_run()
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
@@ -112,7 +112,7 @@ public sealed class PoolTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_warm_up_that_fails_or_needs_too_much_memory_stops_nobody()
+    public async Task WarmUp_that_fails_or_needs_too_much_memory_does_not_prevent_runs()
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
@@ -135,7 +135,7 @@ public sealed class PoolTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_run_whose_waiting_sandbox_was_killed_gets_another()
+    public async Task A_run_whose_pooled_sandbox_was_killed_gets_another()
     {
         // An instance of its own, so that only sandboxes of this test are killed.
         string parent = "boxertest-" + Guid.NewGuid().ToString("N")[..8];
