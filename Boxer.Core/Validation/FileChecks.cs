@@ -75,7 +75,7 @@ internal static class FileChecks
             }
             else if (!seen.Add(path))
             {
-                faults.Add(field, $"'{RequestFaults.Shorten(path)}' is there twice.");
+                faults.Add(field, $"'{RequestFaults.Shorten(path)}' is listed twice.");
             }
         }
 

@@ -47,7 +47,7 @@ internal static class SettingChecks
         ((IList<RegistryOptions>)value).Index()
             .Where(item => item.Item is { Name.Length: > 0 })
             .GroupBy(item => Images.RegistryName.Canonical(item.Item.Name), StringComparer.OrdinalIgnoreCase)
-            .SelectMany(group => group.Skip(1).Select(item => ($"[{item.Index}].Name", $"'{item.Item.Name}' is there twice; put what it has into one entry.")));
+            .SelectMany(group => group.Skip(1).Select(item => ($"[{item.Index}].Name", $"'{item.Item.Name}' is listed twice; merge the entries.")));
 
     internal static IEnumerable<(string, string)> Mirrors(object value) =>
         Each(value, place => Images.RegistryName.TryParseMirror(place, out _)
@@ -65,7 +65,7 @@ internal static class SettingChecks
         ((IList<PoolImageOptions>)value).Index()
             .Where(item => item.Item is { Image.Length: > 0 })
             .GroupBy(item => ImageReference.TryParse(item.Item.Image, out ImageReference? reference) ? reference.ToString() : item.Item.Image, StringComparer.Ordinal)
-            .SelectMany(group => group.Skip(1).Select(item => ($"[{item.Index}].Image", $"'{item.Item.Image}' is there twice; put what it has into one entry.")));
+            .SelectMany(group => group.Skip(1).Select(item => ($"[{item.Index}].Image", $"'{item.Item.Image}' is listed twice; merge the entries.")));
 
     internal static IEnumerable<(string, string)> WarmUp(object value)
     {

@@ -77,9 +77,9 @@ internal sealed record SettingTable
         {
             DefaultText = "the defaults of the limits", HostKey = "defaults", Members = table => table.Limits,
         },
-        Setting.Of<BoxerOptions, ResourceLimits>("MaxLimits", options => options.MaxLimits, (options, value) => options.MaxLimits = value, "The most that a request may ask of each limit.") with
+        Setting.Of<BoxerOptions, ResourceLimits>("MaxLimits", options => options.MaxLimits, (options, value) => options.MaxLimits = value, "Highest value that a request may set for each limit.") with
         {
-            DefaultText = "as much as each limit can be", HostKey = "max_limits", Members = table => table.Limits,
+            DefaultText = "the range of each limit", HostKey = "max_limits", Members = table => table.Limits,
         },
         Setting.Of<BoxerOptions, bool>("IgnoreCgroups", options => options.IgnoreCgroups, (options, value) => options.IgnoreCgroups = value, "Whether to run without cgroups: limits of processors and memory are not enforced then.") with
         {
@@ -89,7 +89,7 @@ internal sealed record SettingTable
         {
             IsOptional = true, DefaultText = "on v1 this process's own cgroup, on v2 the root", HostKey = "cgroup_parent", Check = SettingChecks.CgroupParent,
         },
-        Setting.Of<BoxerOptions, IList<string>>("DnsServers", options => options.DnsServers, (options, value) => options.DnsServers = value, "Resolvers of sandboxes with a network, as IP addresses; at most 3.") with
+        Setting.Of<BoxerOptions, IList<string>>("DnsServers", options => options.DnsServers, (options, value) => options.DnsServers = value, "DNS resolvers of sandboxes with a network, as IP addresses; at most 3.") with
         {
             Default = BoxerOptions.DefaultDnsServers, HostKey = "dns_servers", Check = SettingChecks.DnsServers,
         },
@@ -106,20 +106,20 @@ internal sealed record SettingTable
         {
             Kind = SettingKind.Path, IsOptional = true, DefaultText = "none: anonymous access", HostKey = "docker_config", Check = SettingChecks.DockerConfigPath,
         },
-        Setting.Of<BoxerOptions, PullPolicy>("PullPolicy", options => options.PullPolicy, (options, value) => options.PullPolicy = value, "When registries are asked for images.") with
+        Setting.Of<BoxerOptions, PullPolicy>("PullPolicy", options => options.PullPolicy, (options, value) => options.PullPolicy = value, "When images are pulled.") with
         {
             Default = PullPolicy.Missing, HostKey = "pull_policy",
             Choices = new Dictionary<string, object>(StringComparer.Ordinal) { ["Missing"] = PullPolicy.Missing, ["Always"] = PullPolicy.Always, ["Never"] = PullPolicy.Never },
         },
-        Setting.Of<BoxerOptions, long?>("MaxImageStoreBytes", options => options.MaxImageStoreBytes, (options, value) => options.MaxImageStoreBytes = value, "Disk that images may take together; beyond it the longest unused image is removed.") with
+        Setting.Of<BoxerOptions, long?>("MaxImageStoreBytes", options => options.MaxImageStoreBytes, (options, value) => options.MaxImageStoreBytes = value, "Maximum disk space of all images; beyond it the least recently used image is evicted.") with
         {
-            DefaultText = "as much as there is room", Least = 1L, HostKey = "image_quota_bytes",
+            DefaultText = "the whole disk, less MinFreeDiskBytes", Least = 1L, HostKey = "image_quota_bytes",
         },
         Setting.Of<BoxerOptions, long>("MinFreeDiskBytes", options => options.MinFreeDiskBytes, (options, value) => options.MinFreeDiskBytes = value, "Disk that stays free: a pull that would leave less fails.") with
         {
             Default = 256 * ByteSize.MiB, Least = 0L, Most = 1_024 * ByteSize.TiB, HostKey = "image_min_free_bytes",
         },
-        Setting.Of<BoxerOptions, long?>("PullMemoryBytes", options => options.PullMemoryBytes, (options, value) => options.PullMemoryBytes = value, "Memory of this process that pulls may take together; a part of MaxMemoryBytes.") with
+        Setting.Of<BoxerOptions, long?>("PullMemoryBytes", options => options.PullMemoryBytes, (options, value) => options.PullMemoryBytes = value, "Maximum memory of this process for all pulls; a part of MaxMemoryBytes.") with
         {
             DefaultText = "a sixteenth of MaxMemoryBytes, 64 MiB to 512 MiB", Least = PullMemory.LeastBytes, Most = PullMemory.MostBytes, HostKey = "pull_memory_mb",
         },
@@ -151,11 +151,11 @@ internal sealed record SettingTable
         {
             Default = 1.0, HostDefault = 4.0, Least = 1.0, Most = 100.0, HostKey = "cpu_overcommit",
         },
-        Setting.Of<BoxerOptions, int?>("MaxConcurrentRunsPerKey", options => options.MaxConcurrentRunsPerKey, (options, value) => options.MaxConcurrentRunsPerKey = value, "Of MaxConcurrentRuns, how many of one fairness key.") with
+        Setting.Of<BoxerOptions, int?>("MaxConcurrentRunsPerKey", options => options.MaxConcurrentRunsPerKey, (options, value) => options.MaxConcurrentRunsPerKey = value, "Maximum number of concurrent runs of one fairness key.") with
         {
             DefaultText = "all", Least = 1, Most = 10_000, Unit = "runs", HostKey = "max_concurrent_runs_per_key",
         },
-        Setting.Of<BoxerOptions, long?>("MaxMemoryBytes", options => options.MaxMemoryBytes, (options, value) => options.MaxMemoryBytes = value, "Memory of all sandboxes, of the pool and of pulls together.") with
+        Setting.Of<BoxerOptions, long?>("MaxMemoryBytes", options => options.MaxMemoryBytes, (options, value) => options.MaxMemoryBytes = value, "Maximum memory of all sandboxes, of the pool and of pulls together.") with
         {
             DefaultText = "three quarters of the machine's memory", Least = 32 * ByteSize.MiB, Most = 1_024 * ByteSize.TiB, HostKey = "max_memory_mb",
         },
@@ -163,19 +163,19 @@ internal sealed record SettingTable
         {
             Default = 256, Least = 0, Most = 1_000_000, Unit = "runs", HostKey = "max_queued_runs",
         },
-        Setting.Of<BoxerOptions, int?>("MaxQueuedRunsPerKey", options => options.MaxQueuedRunsPerKey, (options, value) => options.MaxQueuedRunsPerKey = value, "Of MaxQueuedRuns, how many of one fairness key.") with
+        Setting.Of<BoxerOptions, int?>("MaxQueuedRunsPerKey", options => options.MaxQueuedRunsPerKey, (options, value) => options.MaxQueuedRunsPerKey = value, "Maximum number of queued runs of one fairness key.") with
         {
             DefaultText = "all", Least = 0, Most = 1_000_000, Unit = "runs", HostKey = "max_queued_runs_per_key",
         },
-        Setting.Of<BoxerOptions, TimeSpan>("QueueTimeout", options => options.QueueTimeout, (options, value) => options.QueueTimeout = value, "Time that a run may wait for a running slot, and again for its processors.") with
+        Setting.Of<BoxerOptions, TimeSpan>("QueueTimeout", options => options.QueueTimeout, (options, value) => options.QueueTimeout = value, "Maximum time that a run waits for a running slot, and again for its processors.") with
         {
             Default = TimeSpan.FromSeconds(60), Least = TimeSpan.Zero, Most = TimeSpan.FromHours(1), HostKey = "queue_timeout_secs",
         },
-        Setting.Of<BoxerOptions, TimeSpan>("PullTimeout", options => options.PullTimeout, (options, value) => options.PullTimeout = value, "Time that the pull of one image may take.") with
+        Setting.Of<BoxerOptions, TimeSpan>("PullTimeout", options => options.PullTimeout, (options, value) => options.PullTimeout = value, "Maximum time of the pull of one image.") with
         {
             Default = TimeSpan.FromMinutes(10), Least = TimeSpan.FromSeconds(1), Most = TimeSpan.FromHours(24), HostKey = "pull_timeout_secs",
         },
-        Setting.Of<BoxerOptions, TimeSpan>("BootTimeout", options => options.BootTimeout, (options, value) => options.BootTimeout = value, "Time that the boot of a sandbox may take.") with
+        Setting.Of<BoxerOptions, TimeSpan>("BootTimeout", options => options.BootTimeout, (options, value) => options.BootTimeout = value, "Maximum time of the boot of a sandbox.") with
         {
             Default = TimeSpan.FromSeconds(30), Least = TimeSpan.FromSeconds(1), Most = TimeSpan.FromMinutes(10), HostKey = "boot_timeout_secs",
         },
@@ -190,22 +190,22 @@ internal sealed record SettingTable
     [
         Setting.Of<PoolOptions, bool?>("Enabled", pool => pool.Enabled, (pool, value) => pool.Enabled = value, "Whether sandboxes are booted ahead.") with
         {
-            DefaultText = "where waiting sandboxes can be frozen", HostKey = "enabled",
+            DefaultText = "if pooled sandboxes can be frozen", HostKey = "enabled",
         },
-        Setting.Of<PoolOptions, int?>("MaxSandboxes", pool => pool.MaxSandboxes, (pool, value) => pool.MaxSandboxes = value, "Maximum number of waiting sandboxes of all images.") with
+        Setting.Of<PoolOptions, int?>("MaxSandboxes", pool => pool.MaxSandboxes, (pool, value) => pool.MaxSandboxes = value, "Maximum number of pooled sandboxes of all images.") with
         {
             DefaultText = "4 for each processor", Least = 0, Most = 10_000, Unit = "sandboxes", HostKey = "max_sandboxes",
         },
-        Setting.Of<PoolOptions, IList<PoolImageOptions>>("Images", pool => pool.Images, (pool, value) => pool.Images = value, "Images whose sandboxes always wait or warm up; they are pulled when the runner starts.") with
+        Setting.Of<PoolOptions, IList<PoolImageOptions>>("Images", pool => pool.Images, (pool, value) => pool.Images = value, "Images with a minimum number of pooled sandboxes or with a warm-up command; they are pulled when the runner starts.") with
         {
             Kind = SettingKind.Groups, DefaultText = "none", HostKey = "images", Members = table => table.PoolImages,
             CreateItem = () => new PoolImageOptions(), CreateList = items => items.Cast<PoolImageOptions>().ToList(), Check = SettingChecks.PoolImages,
         },
-        Setting.Of<PoolOptions, TimeSpan>("IdleTimeout", pool => pool.IdleTimeout, (pool, value) => pool.IdleTimeout = value, "Time that sandboxes of an unused image wait.") with
+        Setting.Of<PoolOptions, TimeSpan>("IdleTimeout", pool => pool.IdleTimeout, (pool, value) => pool.IdleTimeout = value, "Time without a run after which pooled sandboxes of an image expire.") with
         {
             Default = TimeSpan.FromMinutes(5), Least = TimeSpan.FromSeconds(1), Most = TimeSpan.FromHours(24), HostKey = "idle_timeout_secs",
         },
-        Setting.Of<PoolOptions, TimeSpan>("MaxAge", pool => pool.MaxAge, (pool, value) => pool.MaxAge = value, "Time that one sandbox waits before another replaces it.") with
+        Setting.Of<PoolOptions, TimeSpan>("MaxAge", pool => pool.MaxAge, (pool, value) => pool.MaxAge = value, "Maximum time that a sandbox stays in the pool before a new one replaces it.") with
         {
             Default = TimeSpan.FromHours(1), Least = TimeSpan.FromSeconds(1), Most = TimeSpan.FromHours(24), HostKey = "max_age_secs",
         },
@@ -218,11 +218,11 @@ internal sealed record SettingTable
         {
             DefaultText = "required", HostKey = "image", Check = SettingChecks.Image,
         },
-        Setting.Of<PoolImageOptions, int>("Count", image => image.Count, (image, value) => image.Count = value, "Sandboxes of the network mode `none` that always wait; 0: only while the image is in use.") with
+        Setting.Of<PoolImageOptions, int>("Count", image => image.Count, (image, value) => image.Count = value, "Minimum number of pooled sandboxes in the network mode `none`; 0: only while the image is in use.") with
         {
             Default = 1, Least = 0, Most = 1_000, Unit = "sandboxes", HostKey = "count",
         },
-        Setting.Of<PoolImageOptions, IList<string>>("WarmUp", image => image.WarmUp, (image, value) => image.WarmUp = value, "Program and arguments that each sandbox of the image runs before it waits; at most 1,024.") with
+        Setting.Of<PoolImageOptions, IList<string>>("WarmUp", image => image.WarmUp, (image, value) => image.WarmUp = value, "Program and arguments that each sandbox of the image runs before it enters the pool; at most 1,024.") with
         {
             Default = Array.Empty<string>(), DefaultText = "none", HostKey = "warm_up", Check = SettingChecks.WarmUp,
         },
@@ -235,7 +235,7 @@ internal sealed record SettingTable
         {
             DefaultText = "required", HostKey = "name", Check = SettingChecks.RegistryName,
         },
-        Setting.Of<RegistryOptions, IList<string>>("Mirrors", registry => registry.Mirrors, (registry, value) => registry.Mirrors = value, "All places that images of the registry come from, in order, as base URLs.") with
+        Setting.Of<RegistryOptions, IList<string>>("Mirrors", registry => registry.Mirrors, (registry, value) => registry.Mirrors = value, "Base URLs that images of the registry are pulled from, in order.") with
         {
             Default = Array.Empty<string>(), DefaultText = "the registry itself", HostKey = "mirrors", Check = SettingChecks.Mirrors,
         },

@@ -257,7 +257,7 @@ public sealed class HostSettingsTests
             registries[1].insecure: must be true or false, not 1.
             registries[1].name: is missing.
             registries[2]: must be an object, not 5.
-            registries[4].name: 'docker.io' is there twice; put what it has into one entry.
+            registries[4].name: 'docker.io' is listed twice; merge the entries.
             registry_mirrors: cannot be combined with registries; put what it has into registries.
             """.ReplaceLineEndings("\n"),
             string.Join('\n', faults.Order(StringComparer.Ordinal).Select(fault => fault.StartsWith("pool.images[0].image:", StringComparison.Ordinal) ? "pool.images[0].image: is not an image: REASON" : fault)));

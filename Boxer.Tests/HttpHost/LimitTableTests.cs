@@ -72,7 +72,7 @@ public sealed class LimitTableTests
     [InlineData("DefaultLimits.MemoryBytes: is 8 MiB, but must be from 32 MiB to 1 TiB.", "defaults.memory_mb: is 8 MiB, but must be from 32 MiB to 1 TiB.")]
     [InlineData("DefaultLimits.StandardOutputBytes: is 0 bytes.", "output_limit_bytes: is 0 bytes.")]
     [InlineData("MaxMemoryBytes: raise it, or lower PullMemoryBytes or DefaultLimits.MemoryBytes.", "max_memory_mb: raise it, or lower pull_memory_mb or defaults.memory_mb.")]
-    [InlineData("Registries[1].Name: 'a' is there twice; put what it has into one entry.", "registries[1].name: 'a' is there twice; put what it has into one entry.")]
+    [InlineData("Registries[1].Name: 'a' is listed twice; merge the entries.", "registries[1].name: 'a' is listed twice; merge the entries.")]
     [InlineData("Pool.Images: raise Pool.MaxSandboxes.", "pool.images: raise pool.max_sandboxes.")]
     [InlineData("Pool.Images[0].WarmUp: must be a program and its arguments, without NUL characters.", "pool.images[0].warm_up: must be a program and its arguments, without NUL characters.")]
     [InlineData("Egress.Allow[2]: Name it.", "egress.allow[2]: Name it.")]
