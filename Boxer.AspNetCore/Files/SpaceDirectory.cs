@@ -24,6 +24,13 @@ internal sealed class SpaceDirectory
         ReturnSpecialDirectories = false,
     };
 
+    private static readonly EnumerationOptions Here = new()
+    {
+        AttributesToSkip = FileAttributes.ReparsePoint,
+        IgnoreInaccessible = false,
+        ReturnSpecialDirectories = false,
+    };
+
     private readonly string _path;
     private readonly string _staging;
     private readonly FileQuota _quota;
@@ -130,7 +137,8 @@ internal sealed class SpaceDirectory
     /// <summary>Removes the empty directories below a directory.</summary>
     public static void RemoveEmptyDirectories(string directory)
     {
-        foreach (string below in Directory.GetDirectories(directory))
+        // Not through symbolic links: those lead out of the directory.
+        foreach (string below in Directory.GetDirectories(directory, "*", Here))
         {
             RemoveEmptyDirectories(below);
             if (!Directory.EnumerateFileSystemEntries(below).Any())

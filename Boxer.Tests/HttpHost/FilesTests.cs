@@ -343,12 +343,15 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
     public async Task Only_regular_files_among_the_outputs_are_served()
     {
         await using HostFixture host = await StartAsync();
+        string outside = Directory.CreateTempSubdirectory("boxer-outside-").FullName;
+        Directory.CreateDirectory(Path.Combine(outside, "empty"));
         host.Runner.Script = (request, _) =>
         {
             string directory = request.OutputFiles.Directory!;
             Directory.CreateDirectory(directory);
             File.CreateSymbolicLink(Path.Combine(directory, "link"), "/etc/passwd");
             Directory.CreateSymbolicLink(Path.Combine(directory, "dirlink"), "/etc");
+            Directory.CreateSymbolicLink(Path.Combine(directory, "outside"), outside);
             File.WriteAllText(Path.Combine(directory, "file"), "x");
             return ScriptedRunner.Events(ScriptedRunner.Result(id: "boxer-9"));
         };
@@ -358,6 +361,8 @@ public abstract class FilesTests(ContractHost contract) : ContractTests(contract
         Assert.Equal("""[{"path":"output/boxer-9/file","size":1}]""", answer.Json["outputs"]!.ToJsonString());
         Assert.Equal(404, (await host.DownloadAsync("output/boxer-9/link")).Status);
         Assert.Equal(404, (await host.DownloadAsync("output/boxer-9/dirlink/passwd")).Status);
+        Assert.True(Directory.Exists(Path.Combine(outside, "empty")));
+        Directory.Delete(outside, recursive: true);
     }
 
     [Fact]
