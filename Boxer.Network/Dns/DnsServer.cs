@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
 using Boxer.Network.Links;
@@ -192,10 +191,8 @@ internal sealed class DnsServer : IAsyncDisposable
                 {
                     messageTimeout.CancelAfter(Timeout.InfiniteTimeSpan);
                     byte[] response = (await AnswerAsync(query).WaitAsync(ending.Token).ConfigureAwait(false)).Write(query, ushort.MaxValue);
-                    var prefix = new byte[sizeof(ushort)];
-                    BinaryPrimitives.WriteUInt16BigEndian(prefix, (ushort)response.Length);
                     messageTimeout.CancelAfter(MessageTimeout);
-                    await stream.WriteAsync((byte[])[.. prefix, .. response], ending.Token).ConfigureAwait(false);
+                    await TcpMessage.WriteAsync(stream, response, ending.Token).ConfigureAwait(false);
 
                     // The firewall limits packets, but one packet can hold a thousand queries.
                     await Task.Delay(QueryInterval, _time, ending.Token).ConfigureAwait(false);
@@ -213,20 +210,8 @@ internal sealed class DnsServer : IAsyncDisposable
         }
     }
 
-    private static async Task<DnsQuery?> ReadQueryAsync(NetworkStream stream, CancellationToken cancellationToken)
-    {
-        var prefix = new byte[sizeof(ushort)];
-        await stream.ReadExactlyAsync(prefix, cancellationToken).ConfigureAwait(false);
-        int length = BinaryPrimitives.ReadUInt16BigEndian(prefix);
-        if (length > DnsMessage.MaxDatagramBytes)
-        {
-            return null;
-        }
-
-        var message = new byte[length];
-        await stream.ReadExactlyAsync(message, cancellationToken).ConfigureAwait(false);
-        return DnsQuery.Parse(message);
-    }
+    private static async Task<DnsQuery?> ReadQueryAsync(NetworkStream stream, CancellationToken cancellationToken) =>
+        await TcpMessage.ReadAsync(stream, DnsMessage.MaxDatagramBytes, cancellationToken).ConfigureAwait(false) is { } message ? DnsQuery.Parse(message) : null;
 
     // The firewall rejects packets of others. Its rules for this port are installed after the server starts, and removed before it ends.
     private bool IsGuest(EndPoint? peer) => peer is IPEndPoint { Address: { } address } && _guests.Contains(address);

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
@@ -118,12 +117,8 @@ internal sealed class UpstreamResolver : IDisposable
 
         using Socket socket = await ConnectAsync(server, SocketType.Stream, ProtocolType.Tcp, cancellationToken).ConfigureAwait(false);
         using var stream = new NetworkStream(socket);
-        var prefix = new byte[sizeof(ushort)];
-        BinaryPrimitives.WriteUInt16BigEndian(prefix, (ushort)query.Length);
-        await stream.WriteAsync((byte[])[.. prefix, .. query], cancellationToken).ConfigureAwait(false);
-        await stream.ReadExactlyAsync(prefix, cancellationToken).ConfigureAwait(false);
-        var received = new byte[BinaryPrimitives.ReadUInt16BigEndian(prefix)];
-        await stream.ReadExactlyAsync(received, cancellationToken).ConfigureAwait(false);
+        await TcpMessage.WriteAsync(stream, query, cancellationToken).ConfigureAwait(false);
+        byte[]? received = await TcpMessage.ReadAsync(stream, ushort.MaxValue, cancellationToken).ConfigureAwait(false);
         return UpstreamAnswer.Parse(received, id, name, type);
     }
 
