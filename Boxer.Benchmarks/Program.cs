@@ -20,7 +20,7 @@ if ((isComparison ? rest.Length is < 10 or > 11 : rest.Length is < 3 or > 4)
     || rest[1].Split('=', 2) is not [var registry, var url]
     || !int.TryParse(rest.ElementAtOrDefault(3) ?? "20", out int rounds) || rounds < 1)
 {
-    await Console.Error.WriteLineAsync("Wrong arguments. Run ./bench.sh; its first lines describe the arguments.");
+    await Console.Error.WriteLineAsync("Wrong arguments. Use ./bench.sh: the comment at its top describes the arguments.");
     return 2;
 }
 
