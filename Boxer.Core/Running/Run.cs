@@ -22,7 +22,7 @@ internal sealed class Run
     private readonly RunTrace _trace;
     private readonly string _id;
     private readonly CancellationToken _cancellationToken;
-    private readonly CleanupStack _held = new();
+    private readonly CleanupStack _held;
 
     // Set by the steps of the walk, in this order.
     private CheckedRequest _request = null!;
@@ -33,11 +33,12 @@ internal sealed class Run
     private ImageUser _user = null!;
     private RunSandbox _sandbox = null!;
 
-    private Run(RunServices services, RunEvents events, RunTrace trace, string id, CancellationToken cancellationToken)
+    private Run(RunServices services, RunEvents events, RunTrace trace, CleanupStack held, string id, CancellationToken cancellationToken)
     {
         _services = services;
         _events = events;
         _trace = trace;
+        _held = held;
         _id = id;
         _cancellationToken = cancellationToken;
     }
@@ -57,7 +58,7 @@ internal sealed class Run
             SandboxResult result;
             using (var trace = new RunTrace(services.Metrics, services.Time, id))
             {
-                result = await new Run(services, events, trace, id, cancellationToken).WalkAsync(request).ConfigureAwait(false);
+                result = await new Run(services, events, trace, new CleanupStack(), id, cancellationToken).WalkAsync(request).ConfigureAwait(false);
             }
 
             events.Add(new SandboxEnded(result));

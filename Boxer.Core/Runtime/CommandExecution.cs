@@ -21,7 +21,7 @@ internal sealed class CommandExecution : IAsyncDisposable
     private readonly Action _onStarted;
     private readonly Action<SandboxStream, ReadOnlyMemory<byte>> _onOutput;
     private readonly CommandInputs _inputs;
-    private readonly StartGate _gate = new();
+    private readonly StartGate _gate;
     private readonly CommandStopper _stopper;
     private readonly TimeSpan _startPatience;
     private readonly CancellationTokenSource _clock;
@@ -36,10 +36,10 @@ internal sealed class CommandExecution : IAsyncDisposable
 
     // The limit for which the command was stopped; null when it ended by itself.
     private TerminationKind? _stopped;
-    private volatile bool _mayHaveStarted;
 
     /// <param name="sandbox">The sandbox, whose PID 1 waits.</param>
     /// <param name="plan">The command.</param>
+    /// <param name="gate">Learns that the command starts.</param>
     /// <param name="poller">Waits for descriptors.</param>
     /// <param name="time">The clock.</param>
     /// <param name="onStarted">Called when the command has started, before any call of <paramref name="onOutput"/>.</param>
@@ -47,6 +47,7 @@ internal sealed class CommandExecution : IAsyncDisposable
     internal CommandExecution(
         SandboxResources sandbox,
         CommandPlan plan,
+        StartGate gate,
         DescriptorPoller poller,
         TimeProvider time,
         Action onStarted,
@@ -54,12 +55,13 @@ internal sealed class CommandExecution : IAsyncDisposable
     {
         _sandbox = sandbox;
         _plan = plan;
+        _gate = gate;
         _poller = poller;
         _time = time;
         _onStarted = onStarted;
         _onOutput = onOutput;
         _inputs = new CommandInputs(Init, plan, time);
-        _stopper = new CommandStopper(sandbox, plan, _gate, time);
+        _stopper = new CommandStopper(sandbox, plan, gate, time);
         _startPatience = WallClock > HandOverPatience ? WallClock : HandOverPatience;
         _clock = new CancellationTokenSource(_startPatience, time);
     }
@@ -68,11 +70,7 @@ internal sealed class CommandExecution : IAsyncDisposable
 
     private TimeSpan WallClock => _plan.Limits.WallClock!.Value;
 
-    /// <summary>Whether the command has started.</summary>
-    internal bool HasStarted => _gate.HasStarted;
-
-    /// <summary>Whether PID 1 was told to start the command, which may then have run before PID 1 reported it.</summary>
-    internal bool MayHaveStarted => _mayHaveStarted;
+    private bool HasStarted => _gate.HasStarted;
 
     /// <summary>Hands the command over and waits for its outcome.</summary>
     /// <param name="processors">The processors that the command is promised; disposed when the command has ended.</param>
@@ -164,7 +162,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         {
             await _inputs.SendAsync(cancellationToken).ConfigureAwait(false);
             _usage.StartCount();
-            _mayHaveStarted = true;
+            _gate.Announce();
             await Init.GoAsync(cancellationToken).ConfigureAwait(false);
             while (true)
             {

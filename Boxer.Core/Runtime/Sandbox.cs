@@ -18,7 +18,7 @@ internal sealed class Sandbox
     private readonly SandboxResources _resources;
     private readonly DescriptorPoller _poller;
     private readonly TimeProvider _time;
-    private CommandExecution? _execution;
+    private readonly StartGate _gate = new();
 
     /// <param name="resources">The sandbox on this host; the caller disposes it.</param>
     /// <param name="poller">Waits for descriptors.</param>
@@ -33,10 +33,10 @@ internal sealed class Sandbox
     private InitChannel Init => _resources.Init!;
 
     /// <summary>Whether the command has started. Until then another sandbox can replace this one.</summary>
-    internal bool HasStarted => _execution is { HasStarted: true };
+    internal bool HasStarted => _gate.HasStarted;
 
     /// <summary>Whether PID 1 was told to start the command, which may then have run before PID 1 reported it.</summary>
-    internal bool MayHaveStarted => _execution is { MayHaveStarted: true };
+    internal bool MayHaveStarted => _gate.MayHaveStarted;
 
     /// <summary>
     /// Whether the sandbox still waits: its process has not ended, PID 1 has said nothing and not hung up, and the kernel has neither killed
@@ -103,8 +103,8 @@ internal sealed class Sandbox
         CancellationToken killing,
         CancellationToken cancellationToken)
     {
-        _execution = new CommandExecution(_resources, plan, _poller, _time, onStarted, onOutput);
-        await using ConfiguredAsyncDisposable disposed = _execution.ConfigureAwait(false);
-        return await _execution.RunAsync(processors, killing, cancellationToken).ConfigureAwait(false);
+        var execution = new CommandExecution(_resources, plan, _gate, _poller, _time, onStarted, onOutput);
+        await using ConfiguredAsyncDisposable disposed = execution.ConfigureAwait(false);
+        return await execution.RunAsync(processors, killing, cancellationToken).ConfigureAwait(false);
     }
 }
