@@ -1816,6 +1816,24 @@ static void make_cwd_in_workspace(void)
     }
 }
 
+/*
+ * Makes the working directory, if it is not in the workspace: there it is made after the workspace's entries. If it cannot be made, the
+ * command's chdir fails and reports the reason.
+ */
+static void make_cwd(void)
+{
+    if (plan->cwd[1] == '\0' || cwd_in_workspace() != NULL)
+        return;
+    is_cwd_made = access(plan->cwd, F_OK) != 0;
+    make_directories(plan->cwd, plan->uid, plan->gid, 0);
+}
+
+static void open_output(void)
+{
+    if (plan->output[0] != '\0' && (output_fd = open(plan->output, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        fault("open", plan->output, errno);
+}
+
 static void prepare(size_t length)
 {
     parse_plan(length);
@@ -1837,19 +1855,8 @@ static void prepare(size_t length)
     for (uint32_t i = 0; i < plan->text_count; i++)
         write_text(&plan->texts[i]);
     forget_empty_files();
-    /*
-     * If the directory cannot be made, the command's chdir fails and reports the reason. A directory in the workspace is made after the
-     * workspace's entries.
-     */
-    if (plan->cwd[1] != '\0' && cwd_in_workspace() == NULL) {
-        is_cwd_made = access(plan->cwd, F_OK) != 0;
-        make_directories(plan->cwd, plan->uid, plan->gid, 0);
-    }
-    if (plan->output[0] != '\0') {
-        output_fd = open(plan->output, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (output_fd < 0)
-            fault("open", plan->output, errno);
-    }
+    make_cwd();
+    open_output();
 }
 
 /* ---- outputs and changes of the workspace ---- */
