@@ -5,8 +5,8 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Processes;
 
 /// <summary>
-/// Child process started with posix_spawn(3). It inherits exactly the descriptors that its caller names. A pidfd refers to it, so that a
-/// signal never reaches another process that got the same id.
+/// Child process started with posix_spawn(3). It inherits the descriptors that its caller names; .NET opens all others close-on-exec. A pidfd
+/// refers to the process, so that a signal never reaches another process that got the same id.
 /// </summary>
 internal sealed class ChildProcess : IDisposable
 {
