@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Real programs in real sandboxes, the judge, and what takes too long for test.sh, on a fresh Debian or Ubuntu as root: installs what the tests need,
-# builds with warnings as errors, makes the images, and runs the .NET tests that have [LongTests]. CONTRIBUTING.md says what each does.
+# Runs real programs in real sandboxes, the judge, and long tests, on Debian or Ubuntu as root: installs what the tests need, builds with
+# warnings as errors, builds the images, and runs the .NET tests with [LongTests]. CONTRIBUTING.md lists them.
 #
-# The last line is "N passed, N failed" (", N skipped"); each skipped and each failed test is named above it with the reason. The exit
-# code is 1 where anything failed.
+# The last line is "N passed, N failed" (", N skipped"). Above it, each skipped and each failed test is named with the reason. The exit
+# code is 1 if anything failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -16,13 +16,13 @@ require_root
 results=$PWD/TestResults/programs
 rm -rf "$results"
 mkdir -p "$results"
-# Also where a step before the tests fails, the last line says so.
+# The last line says so also if a step before the tests fails.
 summarized=
 trap '[[ -n $summarized ]] || say "0 passed, 1 failed"' EXIT
 
 step "Looking for what is missing"
 install_packages musl-tools libc6-dev gcc iproute2 nftables busybox-static mmdebstrap umoci skopeo python3
-# A package of its own in Debian, a part of nodejs elsewhere.
+# npm is a package of its own in Debian, and a part of nodejs elsewhere.
 command -v npm >/dev/null || install_packages nodejs npm
 export DOTNET_EnableDiagnostics=0
 ensure_docker_registry

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Sums up the results of test.sh, test-programs.sh and test-hosts.sh: scripts/summarize-tests.py FOLDER
 
-FOLDER/suites.tsv has a line for each step that ran: name, exit code, file of results. The file is JUnit XML, or TAP where its
+FOLDER/suites.tsv has a line for each step that ran: name, exit code, file of results. The file is JUnit XML, or TAP if its
 name ends in .tap; "-" stands for a step that is one test by itself. Prints each skipped test with its reason and each failed test
-with its message, and last the line "N passed, N failed" (", N skipped" where there are any). A step that broke without naming a
-failed test is a failed test. Exit code 1 where anything failed.
+with its message and output, and last the line "N passed, N failed" (", N skipped" if there are any). A step that broke without
+naming a failed test is a failed test. The exit code is 1 if anything failed.
 """
 
 import re
@@ -28,6 +28,7 @@ def of_junit(file: Path) -> Iterator[Result]:
             faults = case.findall("failure") + case.findall("error")
             if faults:
                 messages = ["\n".join(filter(None, [fault.get("message"), fault.text])) for fault in faults]
+                messages += ["Output:\n" + output.text for output in case.findall("system-out") if output.text]
                 yield "failed", name, "\n".join(messages)
             elif skipped is not None:
                 yield "skipped", name, skipped.get("message") or skipped.text or "no reason given"
@@ -88,7 +89,7 @@ def main() -> int:
         print(f"SKIPPED {test}: {' '.join(message.split())}")
     for _, test, message in named["failed"]:
         print(f"FAILED  {test}")
-        for text in message.rstrip().splitlines()[:40]:
+        for text in message.rstrip().splitlines()[:100]:
             print(f"        {text}")
     summary = f"{len(named['passed'])} passed, {len(named['failed'])} failed"
     if named["skipped"]:

@@ -2,10 +2,10 @@ using System.Diagnostics;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>How a run of the command line ended.</summary>
+/// <summary>Exit code and output of a command line.</summary>
 internal sealed record CliResult(int ExitCode, string Stdout, string Stderr);
 
-/// <summary>The command line as a process of its own.</summary>
+/// <summary>Runs the command line as a process of its own.</summary>
 internal static class CliProcess
 {
     internal static async Task<CliResult> RunAsync(IEnumerable<string> arguments, Dictionary<string, string>? environment = null, string stdin = "")

@@ -3,10 +3,10 @@ using Boxer.Networking;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>Programs of this host in the network namespace of a sandbox that is not there: what the firewall lets its guest do.</summary>
+/// <summary>Runs programs of this host in the network namespace of a sandbox, without the sandbox: the firewall treats them like its guest.</summary>
 internal static class GuestNamespace
 {
-    /// <summary>The mode, with its resolver in the tests' internet.</summary>
+    /// <summary>Creates the mode <c>sandbox</c> with a resolver in the tests' internet.</summary>
     internal static SandboxNetworkMode Mode(TimeProvider? time = null, string? programs = null, string resolver = TestInternet.Resolver, string? block = null, bool ipv6 = false)
     {
         var options = new BoxerOptions { DnsServers = [resolver], EnableIPv6 = ipv6 };
@@ -18,7 +18,7 @@ internal static class GuestNamespace
         return new SandboxNetworkMode(() => options, time, programs is null ? null : [programs]);
     }
 
-    /// <summary>What a run of this policy is held to.</summary>
+    /// <summary>Combines the policies of the options and of a request.</summary>
     internal static NetworkPolicy Policy(EgressPolicy? configured = null, EgressPolicy? requested = null, bool replaces = false) =>
         NetworkPolicy.Combine(configured ?? new EgressPolicy(), requested, replaces);
 
@@ -28,7 +28,7 @@ internal static class GuestNamespace
     internal static Task<string> PythonAsync(INetworkAttachment attachment, string program, params string[] arguments) =>
         RunAsync(attachment, ["/usr/bin/python3", "-c", program, .. arguments]);
 
-    /// <summary>What a page of the tests' web says, or "refused".</summary>
+    /// <summary>Gets a page of the tests' web, or "refused".</summary>
     internal static async Task<string> FetchAsync(INetworkAttachment attachment, string address = TestInternet.Web, int port = 80) =>
         (await RunAsync(attachment, "sh", "-c", $"curl -s --connect-timeout 3 --max-time 5 http://{(address.Contains(':', StringComparison.Ordinal) ? $"[{address}]" : address)}:{port}/ || echo refused")).Trim();
 

@@ -5,10 +5,10 @@ using System.Text.Json.Nodes;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>The HTTP host as a process of its own, on a free port of loopback.</summary>
+/// <summary>Runs the HTTP host as a process of its own, on a free port of loopback.</summary>
 internal sealed class HostProcess : IAsyncDisposable
 {
-    // What a shell shows for SIGABRT: how the .NET runtime ends a process.
+    // The exit code of SIGABRT, with which the .NET runtime ends a process.
     private const int Aborted = 134;
     private readonly string _config;
     private readonly Task<string> _errors;
@@ -28,17 +28,17 @@ internal sealed class HostProcess : IAsyncDisposable
 
     public string Address { get; }
 
-    /// <summary>The whole log; complete when the host has ended.</summary>
+    /// <summary>Whole log; the task completes when the host has ended.</summary>
     public Task<string> Log { get; }
 
-    /// <summary>Speaks to it without a key.</summary>
+    /// <summary>Client without an API key.</summary>
     public HttpClient Client { get; }
 
-    /// <summary>Starts it and waits until it listens.</summary>
-    /// <param name="image">Where images come from.</param>
-    /// <param name="settings">More keys of its configuration.</param>
-    /// <param name="launcher">What to start it with, before <c>dotnet</c>; default nothing.</param>
-    /// <param name="directory">Where its files are; default those beside the tests.</param>
+    /// <summary>Starts a host and waits until it listens.</summary>
+    /// <param name="image">The registry of the images.</param>
+    /// <param name="settings">More configuration keys.</param>
+    /// <param name="launcher">The command before <c>dotnet</c>; default none.</param>
+    /// <param name="directory">The directory of the host's files; default that of the tests.</param>
     public static async Task<HostProcess> StartAsync(PythonImage image, JsonObject? settings = null, string[]? launcher = null, string? directory = null)
     {
         JsonObject all = (JsonObject?)settings?.DeepClone() ?? [];
@@ -74,8 +74,8 @@ internal sealed class HostProcess : IAsyncDisposable
         return client;
     }
 
-    /// <summary>Asks it to stop, and waits until it has.</summary>
-    /// <returns>Its exit code.</returns>
+    /// <summary>Stops the host with SIGTERM and waits for its end.</summary>
+    /// <returns>The exit code.</returns>
     public async Task<int> StopAsync()
     {
         await HostProgram.RunAsync("kill", "-TERM", $"{Process.Id}");
@@ -103,6 +103,16 @@ internal sealed class HostProcess : IAsyncDisposable
 
     private static async Task<string> ReadLogAsync(string firstLines, Process process) => firstLines + await process.StandardOutput.ReadToEndAsync();
 
+    // The output of a test is shown if it fails.
+    private async Task ShowLogAsync()
+    {
+        const int Lines = 40;
+        if (TestContext.Current.Test is not null)
+        {
+            TestContext.Current.TestOutputHelper?.WriteLine($"Last lines of the host's log:\n{string.Join('\n', (await Log).TrimEnd().Split('\n').TakeLast(Lines))}");
+        }
+    }
+
     public async ValueTask DisposeAsync()
     {
         Client.Dispose();
@@ -112,6 +122,7 @@ internal sealed class HostProcess : IAsyncDisposable
         }
 
         int exitCode = Process.ExitCode;
+        await ShowLogAsync();
         Process.Dispose();
         File.Delete(_config);
         if (exitCode == Aborted && !_mayAbort)

@@ -83,7 +83,7 @@ internal static class HostState
         }
     }
 
-    // Of IPv6, where the kernel has it: it is this host's router or not, and what it takes from other routers.
+    // IPv6 settings of this host, if the kernel has them: whether it routes, and whether it accepts routes.
     private static IEnumerable<string> Forwarding() => !Directory.Exists("/proc/sys/net/ipv6/conf") ? [] :
         Directory.GetDirectories("/proc/sys/net/ipv6/conf").Order(StringComparer.Ordinal)
             .SelectMany(path => (string[])["forwarding", "accept_ra"], (path, name) => $"{path}/{name} {File.ReadAllText(Path.Join(path, name)).Trim()}");

@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>The judge among the samples, run on many copies of its example beside a load.</summary>
+/// <summary>Runs the judge sample on many copies of its example beside a load.</summary>
 internal static class JudgeSample
 {
     private static readonly Dictionary<string, string> Verdicts = new(StringComparer.Ordinal)
@@ -16,10 +16,10 @@ internal static class JudgeSample
         ["broken"] = "RE",
     };
 
-    // Of ten submissions.
+    // Kinds of ten submissions.
     private static readonly string[] Mix = ["right", "wrong", "right", "slow", "spaces", "right", "large", "broken", "right", "wrong"];
 
-    /// <summary>Judges so many submissions while two processes of this host compute without end: each verdict is right.</summary>
+    /// <summary>Judges submissions beside two busy loops of this host, and asserts that each verdict is right.</summary>
     internal static async Task AssertVerdictsAsync(PythonImage image, int submissions)
     {
         image.Require();

@@ -2,10 +2,10 @@ using System.Text;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>A run that goes on until it is stopped; one that ends by itself fails the test.</summary>
+/// <summary>Runs a command until the test stops it. A run that ends earlier fails the test.</summary>
 internal sealed class OpenRun : IAsyncDisposable
 {
-    /// <summary>A shell script that counts aloud.</summary>
+    /// <summary>Shell script that prints 0, 1, 2, ...</summary>
     internal const string Counting = "i=0; while :; do echo $i; i=$((i + 1)); sleep 0.2; done";
 
     private readonly CancellationTokenSource _stop = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
@@ -21,7 +21,7 @@ internal sealed class OpenRun : IAsyncDisposable
         _run = ReadAsync(runner, request);
     }
 
-    /// <summary>What it has printed so far.</summary>
+    /// <summary>Output so far.</summary>
     internal string Said
     {
         get
@@ -33,7 +33,7 @@ internal sealed class OpenRun : IAsyncDisposable
         }
     }
 
-    /// <summary>Starts it and waits until it has printed something.</summary>
+    /// <summary>Starts a run and waits for its first output.</summary>
     internal static async Task<OpenRun> StartAsync(SandboxRunner runner, SandboxRequest request)
     {
         var run = new OpenRun(runner, request);
@@ -49,8 +49,8 @@ internal sealed class OpenRun : IAsyncDisposable
         }
     }
 
-    /// <summary>Waits until it prints again.</summary>
-    /// <param name="times">So many times.</param>
+    /// <summary>Waits for more output.</summary>
+    /// <param name="times">Number of outputs to wait for.</param>
     internal async Task PrintsAsync(int times = 1)
     {
         for (int i = 0; i < times; i++)
@@ -59,8 +59,8 @@ internal sealed class OpenRun : IAsyncDisposable
         }
     }
 
-    /// <summary>Stops it.</summary>
-    /// <returns>What it has printed.</returns>
+    /// <summary>Stops the run.</summary>
+    /// <returns>All output.</returns>
     internal async Task<string> StopAsync()
     {
         await _stop.CancelAsync();
@@ -68,7 +68,7 @@ internal sealed class OpenRun : IAsyncDisposable
         return Said;
     }
 
-    /// <summary>Stops one that counts aloud: nothing was lost or came twice.</summary>
+    /// <summary>Stops a run of <see cref="Counting"/> and asserts that no output was lost or repeated.</summary>
     internal async Task StopCountingAsync()
     {
         string said = await StopAsync();

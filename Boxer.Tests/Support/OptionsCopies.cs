@@ -3,7 +3,7 @@ using Boxer.Images.Store;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>Options like others but for something.</summary>
+/// <summary>Copies options with a change.</summary>
 internal static class OptionsCopies
 {
     internal static ImageStoreOptions With(this ImageStoreOptions options, Action<ImageStoreOptions> change)

@@ -2,10 +2,10 @@ using System.Globalization;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>What the instances of this process have on this host, whatever others do on it at the same time.</summary>
+/// <summary>Finds the traces on this host of the runners in this process, whatever other processes do at the same time.</summary>
 internal static class OwnTraces
 {
-    /// <summary>The instances that live: this process has their locks open.</summary>
+    /// <summary>Lists the live instances: this process has their locks open.</summary>
     public static string[] Instances() =>
     [
         .. Directory.GetFiles("/proc/self/fd").Select(path => new FileInfo(path).LinkTarget)
@@ -13,7 +13,7 @@ internal static class OwnTraces
             .Select(target => Path.GetFileNameWithoutExtension(target)!).Where(id => id.Length == 8),
     ];
 
-    /// <summary>What is left of instances that are gone.</summary>
+    /// <summary>Finds what is left of instances.</summary>
     public static async Task<string[]> FindAsync(IReadOnlyCollection<string> instances)
     {
         string[] all =
@@ -28,13 +28,13 @@ internal static class OwnTraces
         return [.. all.Where(line => instances.Any(id => line.Contains(id, StringComparison.Ordinal)))];
     }
 
-    /// <summary>The directories of the sandboxes that run for this process.</summary>
+    /// <summary>Lists the directories of the running sandboxes of this process.</summary>
     public static string[] Sandboxes() =>
     [
         .. ProcessList.Read().Where(process => ParentOf(process.Id) == Environment.ProcessId).Select(process => RootOf(process.CommandLine)).OfType<string>(),
     ];
 
-    /// <summary>A process of a sandbox: <c>runsc</c> itself, <c>runsc-sandbox</c> or <c>runsc-gofer</c>.</summary>
+    /// <summary>Finds a process of a sandbox: <c>runsc</c> itself, <c>runsc-sandbox</c> or <c>runsc-gofer</c>.</summary>
     public static int? FindProcess(string sandbox, string kind)
     {
         foreach ((int id, string commandLine) in ProcessList.Read())

@@ -2,10 +2,10 @@ using System.Globalization;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>The processes of this host (proc_pid_cmdline(5)).</summary>
+/// <summary>Reads the processes of this host (proc_pid_cmdline(5)).</summary>
 internal static class ProcessList
 {
-    /// <summary>Each with its arguments, which NUL ends; one that became a zombie has none.</summary>
+    /// <summary>Reads each process with its arguments, each ended by NUL. A zombie has none.</summary>
     public static List<(int Id, string CommandLine)> Read()
     {
         List<(int Id, string CommandLine)> found = [];
@@ -19,7 +19,7 @@ internal static class ProcessList
                 }
                 catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
                 {
-                    // It ended meanwhile.
+                    // The process ended meanwhile.
                 }
             }
         }

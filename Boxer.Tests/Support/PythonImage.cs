@@ -9,8 +9,8 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Support;
 
 /// <summary>
-/// A real registry on loopback that serves a Debian image with Python as <c>python:3.12-slim</c>, for the tests that run sandboxes.
-/// The image is the OCI layout that the environment variable BOXER_TEST_IMAGE_LAYOUT names; test.sh builds it.
+/// Serves a Debian image with Python as <c>python:3.12-slim</c> from a real registry on loopback. The environment variable
+/// BOXER_TEST_IMAGE_LAYOUT names the image's OCI layout; test.sh builds it.
 /// </summary>
 public sealed class PythonImage : IAsyncLifetime
 {
@@ -20,10 +20,10 @@ public sealed class PythonImage : IAsyncLifetime
     private Process? _registry;
     private string? _obstacle;
 
-    /// <summary>The address of the registry.</summary>
+    /// <summary>Address of the registry.</summary>
     internal string Url { get; private set; } = "";
 
-    /// <summary>Where images are kept between the tests of one run, so that each is pulled once.</summary>
+    /// <summary>Home of the tests' runners. They share it, so that the image is pulled once.</summary>
     internal string Home => Path.Join(_directory, "home");
 
     /// <summary>Skips the test where sandboxes cannot run.</summary>
@@ -32,10 +32,10 @@ public sealed class PythonImage : IAsyncLifetime
         Assert.SkipWhen(_obstacle is not null, _obstacle ?? "");
     }
 
-    /// <summary>Options that find the image.</summary>
+    /// <summary>Creates options that find the image.</summary>
     internal BoxerOptions Options()
     {
-        // What waits would count among the sandboxes of a run; the tests of the pool switch it on. Tests keep more runs open than there are processors.
+        // Tests count sandboxes, so only tests of the pool enable it. Tests keep more runs open than the machine has processors.
         var options = new BoxerOptions { Home = Home, Pool = { Enabled = false }, CpuOvercommit = 4 };
         options.Registries.Add(new() { Name = "docker.io", Mirrors = [Url] });
         return options;

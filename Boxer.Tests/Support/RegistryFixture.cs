@@ -12,22 +12,22 @@ public sealed class RegistryFixture : IAsyncLifetime
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("boxer-registry-");
     private Process? _process;
 
-    /// <summary>Why there is no registry here; null if there is one.</summary>
+    /// <summary>Reason why this machine has no registry; null if it has one.</summary>
     public string? Missing { get; private set; }
 
-    /// <summary>Who may use it, as htpasswd(1) with bcrypt writes it; empty for anybody.</summary>
+    /// <summary>Accounts as htpasswd(1) with bcrypt writes them; empty for anonymous access.</summary>
     public string Accounts { get; init; } = "";
 
-    /// <summary>What it shows, with its key; it speaks http where there is none.</summary>
+    /// <summary>Server certificate with its key; null for http.</summary>
     public X509Certificate2? Certificate { get; init; }
 
-    /// <summary>Who signed it.</summary>
+    /// <summary>Authority that signed the certificate.</summary>
     public X509Certificate2? Authority { get; init; }
 
-    /// <summary>Its host and port.</summary>
+    /// <summary>Host and port.</summary>
     public string Host { get; private set; } = "";
 
-    /// <summary>Its base URL.</summary>
+    /// <summary>Base URL.</summary>
     public string Url => (Certificate is null ? "http://" : "https://") + Host;
 
     public async ValueTask InitializeAsync()
@@ -122,7 +122,7 @@ public sealed class RegistryFixture : IAsyncLifetime
             await Task.Delay(50);
         }
 
-        // Somebody else took the port, or it failed: another attempt has another port.
+        // Another process took the port, or the registry failed: the next attempt has another port.
         if (!process.HasExited)
         {
             process.Kill();

@@ -19,7 +19,7 @@ public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
 {
     private SandboxRunner? _runner;
 
-    /// <summary>The runner; the test is skipped where there can be none.</summary>
+    /// <summary>The shared runner. The test is skipped on machines that cannot run sandboxes.</summary>
     public SandboxRunner Runner
     {
         get
@@ -29,7 +29,7 @@ public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
         }
     }
 
-    /// <summary>Options for a runner of a test's own, that find the image.</summary>
+    /// <summary>Creates options for a runner of a test's own that finds the image.</summary>
     internal BoxerOptions Options
     {
         get
@@ -42,7 +42,7 @@ public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
     /// <summary>Pulls the image, so that a run does not.</summary>
     internal Task PullAsync() => Runner.Images.PullAsync(ImageReference.Parse(PythonImage.Name), cancellationToken: TestContext.Current.CancellationToken);
 
-    /// <summary>Runs it in a sandbox that is booted for it, or in one that waited.</summary>
+    /// <summary>Runs a request in a sandbox booted for it, or in a pooled one.</summary>
     internal async Task<SandboxResult> RunAsync(SandboxRequest request, bool pooled)
     {
         if (!pooled)
@@ -56,13 +56,13 @@ public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
         return await runner.WarmAsync(request);
     }
 
-    /// <summary>A request for a command in the Python image.</summary>
+    /// <summary>Creates a request for a command in the Python image.</summary>
     public static SandboxRequest Command(params IEnumerable<string> command) => new(PythonImage.Name, command);
 
-    /// <summary>A request for a Python program.</summary>
+    /// <summary>Creates a request for a Python program.</summary>
     public static SandboxRequest Python(string program) => new(PythonImage.Name, "python3", "-c", program);
 
-    /// <summary>A request for a shell script.</summary>
+    /// <summary>Creates a request for a shell script.</summary>
     public static SandboxRequest Shell(string script) => new(PythonImage.Name, "sh", "-c", script);
 
     public ValueTask InitializeAsync() => ValueTask.CompletedTask;

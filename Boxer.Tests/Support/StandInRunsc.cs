@@ -1,9 +1,9 @@
 namespace Boxer.Tests.Support;
 
-/// <summary>A script in place of runsc: it tells the version of the real one, then does what is asked of it, and then what the real one does.</summary>
+/// <summary>Replaces runsc by a script, which runs commands of the test before the real runsc.</summary>
 internal sealed class StandInRunsc : IDisposable
 {
-    /// <summary>Frames of PID 1, for a Python program that speaks them on descriptor 3.</summary>
+    /// <summary>Python functions that send frames of PID 1 on descriptor 3.</summary>
     private const string Frames = """
         import os, socket, struct, sys, time
         s = socket.socket(fileno=3)
@@ -43,18 +43,18 @@ internal sealed class StandInRunsc : IDisposable
 
     public string Path => System.IO.Path.Join(_directory, "runsc");
 
-    /// <summary>How often it was asked for its version.</summary>
+    /// <summary>Number of calls with <c>--version</c>.</summary>
     public int Probes => File.Exists(ProbesPath) ? File.ReadAllLines(ProbesPath).Length : 0;
 
     private string ProbesPath => System.IO.Path.Join(_directory, "probes");
 
-    /// <summary>What the next call does first; nothing: only what runsc does.</summary>
+    /// <summary>Sets the shell script that each call runs before runsc; empty for none.</summary>
     public void Do(string script) => Replace("mode", script);
 
-    /// <summary>What the next call does when it is asked for its version; nothing: tell that of runsc.</summary>
+    /// <summary>Sets the shell script that each call with <c>--version</c> runs before runsc; empty for none.</summary>
     public void DoWhenProbed(string script) => Replace("probe", script);
 
-    /// <summary>The next call speaks as PID 1 by this Python program, and there is no sandbox.</summary>
+    /// <summary>Makes the next call run this Python program in place of PID 1, without a sandbox.</summary>
     public void Lie(string program)
     {
         Replace("lie.py", Frames + program + "\n");

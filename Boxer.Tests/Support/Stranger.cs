@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>A process that waits, with any argument in its command line, as anybody on a host can start one.</summary>
+/// <summary>Waiting process of another program, with any argument in its command line.</summary>
 internal sealed class Stranger : IDisposable
 {
     private readonly Process _process;

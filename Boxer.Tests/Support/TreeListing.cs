@@ -1,9 +1,9 @@
 namespace Boxer.Tests.Support;
 
-/// <summary>Trees as text with all that is known of their entries, to compare them with each other.</summary>
+/// <summary>Lists directory trees as text with all properties of their entries, to compare them.</summary>
 internal static class TreeListing
 {
-    // Names are bytes, so that a program reads them that takes them as such.
+    // A Python program: names are bytes, not text.
     private const string Program = """
         import hashlib, os, stat, sys
         root = os.fsencode(sys.argv[1])

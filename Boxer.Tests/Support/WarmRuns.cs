@@ -1,15 +1,15 @@
 namespace Boxer.Tests.Support;
 
-/// <summary>Runs in sandboxes that waited.</summary>
+/// <summary>Runs commands in pooled sandboxes.</summary>
 internal static class WarmRuns
 {
     private const int Attempts = 40;
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(500);
 
-    /// <summary>Whether a run found a sandbox that waited.</summary>
+    /// <summary>Whether a run used a pooled sandbox.</summary>
     internal static bool IsWarm(this SandboxResult result) => result.Timings.Sandbox == TimeSpan.Zero;
 
-    /// <summary>Runs it until it finds one: the second run of an image does as soon as one was booted.</summary>
+    /// <summary>Repeats a run until it uses a pooled sandbox: the pool boots one after the first run of an image.</summary>
     internal static async Task<SandboxResult> WarmAsync(this SandboxRunner runner, SandboxRequest request)
     {
         for (int attempt = 0; attempt < Attempts; attempt++)
@@ -23,11 +23,11 @@ internal static class WarmRuns
             await Task.Delay(Pause, TestContext.Current.CancellationToken);
         }
 
-        throw new InvalidOperationException("No sandbox ever waited.");
+        throw new InvalidOperationException($"None of {Attempts} runs used a pooled sandbox.");
     }
 
-    /// <summary>Waits until a sandbox of the mode <c>sandbox</c> waits.</summary>
-    /// <returns>The namespaces of all that do.</returns>
+    /// <summary>Waits until a pooled sandbox of the mode <c>sandbox</c> is frozen.</summary>
+    /// <returns>The namespaces of all frozen ones.</returns>
     internal static async Task<string[]> WaitForFrozenAsync()
     {
         for (int attempt = 0; attempt < 600; attempt++)
@@ -40,6 +40,6 @@ internal static class WarmRuns
             await Task.Delay(TimeSpan.FromMilliseconds(50), TestContext.Current.CancellationToken);
         }
 
-        throw new InvalidOperationException("No sandbox ever waited.");
+        throw new InvalidOperationException("No pooled sandbox was frozen within 30 s.");
     }
 }
