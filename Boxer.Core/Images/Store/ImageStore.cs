@@ -138,25 +138,13 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
 
     /// <inheritdoc/>
     /// <exception cref="InvalidSandboxRequestException">Images of this registry are not allowed.</exception>
-    public async Task<string> PullAsync(ImageReference reference, IProgress<PullProgress>? progress = null, CancellationToken cancellationToken = default)
-    {
-        IImageLease lease = await AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Always, Progress = progress }, cancellationToken).ConfigureAwait(false);
-        await using (lease.ConfigureAwait(false))
-        {
-            return lease.Digest;
-        }
-    }
+    public Task<string> PullAsync(ImageReference reference, IProgress<PullProgress>? progress = null, CancellationToken cancellationToken = default) =>
+        DigestOfAsync(AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Always, Progress = progress }, cancellationToken));
 
     /// <inheritdoc/>
-    public async Task<string> ImportAsync(
-        ImageSource source, ImageReference reference, IProgress<PullProgress>? progress = null, CancellationToken cancellationToken = default)
-    {
-        IImageLease lease = await AcquireImportedAsync(source, reference, progress, cancellationToken).ConfigureAwait(false);
-        await using (lease.ConfigureAwait(false))
-        {
-            return lease.Digest;
-        }
-    }
+    public Task<string> ImportAsync(
+        ImageSource source, ImageReference reference, IProgress<PullProgress>? progress = null, CancellationToken cancellationToken = default) =>
+        DigestOfAsync(AcquireImportedAsync(source, reference, progress, cancellationToken));
 
     /// <summary>Imports an image as <see cref="ImportAsync"/> does, and keeps its root until the lease is disposed.</summary>
     internal async Task<IImageLease> AcquireImportedAsync(
@@ -240,6 +228,16 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         _puller.Dispose();
         _directory.Dispose();
         _rootsLock?.Dispose();
+    }
+
+    /// <summary>Ends the use of an image, of which only the digest is needed.</summary>
+    private static async Task<string> DigestOfAsync(Task<IImageLease> acquired)
+    {
+        IImageLease lease = await acquired.ConfigureAwait(false);
+        await using (lease.ConfigureAwait(false))
+        {
+            return lease.Digest;
+        }
     }
 
     private ImageRootKind ChooseRootKind()
