@@ -30,11 +30,11 @@ internal sealed class ResourceLedger
         _sharedProcessors = (long)(_ownProcessors * bounds.CpuOvercommit);
     }
 
-    /// <summary>Raised on any thread, without a lock of the ledger, when the pool has released memory.</summary>
-    internal event Action? PoolMemoryReleased;
+    /// <summary>Called on any thread, without a lock of the ledger, when the pool has released memory.</summary>
+    internal Action? PoolMemoryReleased { get; set; }
 
-    /// <summary>Raised on any thread, without a lock of the ledger, when <see cref="ShortBytes"/> may have become more than 0.</summary>
-    internal event Action? MemoryShort;
+    /// <summary>Called on any thread, without a lock of the ledger, when <see cref="ShortBytes"/> may have become more than 0.</summary>
+    internal Action? MemoryShort { get; set; }
 
     /// <summary>Memory in bytes that is promised, to runs and to the pool.</summary>
     internal long PromisedBytes
