@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Diagnostics.CodeAnalysis;
 using Boxer.Admission;
 using Boxer.Common;
 using Boxer.Diagnostics;
@@ -14,7 +13,6 @@ using Boxer.Validation;
 namespace Boxer.Running;
 
 /// <summary>One run: its walk from the request to the result, and the resources that it holds on the way. <see cref="WalkAsync"/> is the outline.</summary>
-[SuppressMessage("Design", "CA1001:Types that own disposable fields should be disposable", Justification = "The clean-up of the walk disposes them, off the caller's path.")]
 internal sealed class Run
 {
     private readonly RunServices _services;

@@ -1,4 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using Boxer.Processes;
 using Boxer.Runtime.Cgroups;
@@ -10,7 +9,6 @@ namespace Boxer.Runtime;
 /// A booted sandbox whose PID 1 waits for a command. It serves one run; then its <see cref="SandboxResources"/> are disposed. It is the same whether it
 /// was booted for the run or comes from the pool.
 /// </summary>
-[SuppressMessage("Design", "CA1001:Types that own disposable fields should be disposable", Justification = "RunAsync disposes the execution; the field says how far it came.")]
 internal sealed class Sandbox
 {
     // A longer command is a mistake of the operator, or the image is not made for it.
