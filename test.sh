@@ -2,7 +2,7 @@
 # Runs the tests:
 #
 #   ./test.sh --quick    the fast loop: build, fast style checks, unit tests. Needs no root, starts no sandbox, installs nothing.
-#   ./test.sh NAME       build, then the .NET tests whose class and method contain NAME: PoolTests, or PoolTests.Limits_hold_in_it. Tests
+#   ./test.sh NAME       build, then the .NET tests whose class and method contain NAME: PoolTests, or PoolTests.Limits_are. Tests
 #                        of sandboxes need root, and the image that a run of all tests builds.
 #   ./test.sh            all but real programs and long tests (those are in test-programs.sh), on Debian or Ubuntu as root: installs
 #                        what the tests need, builds with warnings as errors, and runs the style checks, the .NET tests, half a minute
