@@ -35,7 +35,7 @@ public sealed class BoxerOptions
     /// Limits of runs that do not set their own. A <see langword="null"/> limit here has its documented default.
     /// <value>Default: the defaults documented in <see cref="ResourceLimits"/>.</value>
     /// </summary>
-    public ResourceLimits DefaultLimits { get; set; } = ResourceLimits.Defaults;
+    public ResourceLimits DefaultLimits { get; set; } = LimitDefaults.Values;
 
     /// <summary>
     /// Highest value that a request may set for each limit. A request with a higher value is rejected. <see cref="DefaultLimits"/> must not be

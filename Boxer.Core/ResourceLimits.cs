@@ -10,23 +10,6 @@ namespace Boxer;
 public sealed record ResourceLimits
 {
     /// <summary>
-    /// The documented defaults, as a new copy. They apply where neither the request nor <see cref="BoxerOptions.DefaultLimits"/> sets a limit.
-    /// </summary>
-    internal static ResourceLimits Defaults => new()
-    {
-        CpuCores = 1,
-        MemoryBytes = 256 * ByteSize.MiB,
-        Pids = 64,
-        WallClock = TimeSpan.FromSeconds(30),
-        CpuTime = null,
-        OpenFiles = 256,
-        DiskBytes = 128 * ByteSize.MiB,
-        StandardOutputBytes = 10 * ByteSize.MiB,
-        OutputFilesBytes = 64 * ByteSize.MiB,
-        OutputFilesCount = 1_000,
-    };
-
-    /// <summary>
     /// Maximum processor time per wall-clock time, in cores; 0.01 to 1,024, and at most the processors of this machine. The cgroup's CPU quota
     /// enforces it. The command is promised these cores while it runs (see <see cref="BoxerOptions.CpuOvercommit"/>), and sees as many processors,
     /// rounded up.

@@ -2,7 +2,7 @@ namespace Boxer.Admission;
 
 /// <summary>
 /// Decides how many runs there are at once, by number and by the memory of the <see cref="ResourceLedger"/>, and queues a bounded number of further
-/// runs. A run with a slot and a sandbox then waits for the processors of its command. Runs wait in two <see cref="WaitingLine"/>s, which decide who is
+/// runs. A run with a slot and a sandbox then waits for the processors of its command. Runs wait in two <see cref="FairQueue"/>s, which decide who is
 /// next. Thread-safe.
 /// </summary>
 internal sealed class AdmissionQueue
@@ -13,8 +13,8 @@ internal sealed class AdmissionQueue
     private readonly TimeProvider _time;
     private readonly Lock _gate = new();
     private readonly Dictionary<string, Share> _shares = new(StringComparer.Ordinal);
-    private readonly WaitingLine _forSlot = new();
-    private readonly WaitingLine _forProcessors = new();
+    private readonly FairQueue _forSlot = new();
+    private readonly FairQueue _forProcessors = new();
     private int _places;
     private int _pulls;
     private int _running;
@@ -161,7 +161,7 @@ internal sealed class AdmissionQueue
         return WaitAsync(_forProcessors, waiter, "No processor became free", cancellationToken);
     }
 
-    private async Task<IDisposable> WaitAsync(WaitingLine line, Waiter waiter, string lack, CancellationToken cancellationToken)
+    private async Task<IDisposable> WaitAsync(FairQueue line, Waiter waiter, string lack, CancellationToken cancellationToken)
     {
         using var deadline = new CancellationTokenSource(_bounds.Timeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
@@ -178,7 +178,7 @@ internal sealed class AdmissionQueue
         }
     }
 
-    private void Abandon(WaitingLine line, Waiter waiter)
+    private void Abandon(FairQueue line, Waiter waiter)
     {
         lock (_gate)
         {
@@ -265,7 +265,7 @@ internal sealed class AdmissionQueue
     private void ReportDemand()
     {
         Waiter? next = _running >= _bounds.Running ? null : _forSlot.InTurn(HasMostRunning)
-            .TakeWhile(waiter => waiter.Passes < WaitingLine.MostPasses || Ledger.FitsWithoutPool(waiter.Amount))
+            .TakeWhile(waiter => waiter.Passes < FairQueue.MostPasses || Ledger.FitsWithoutPool(waiter.Amount))
             .FirstOrDefault(waiter => Ledger.FitsWithoutPool(waiter.Amount));
         Ledger.SetDemand(!_forSlot.IsEmpty, next?.Amount ?? 0);
     }

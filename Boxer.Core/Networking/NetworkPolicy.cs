@@ -104,7 +104,7 @@ public sealed class NetworkPolicy
 
         string? name = domain is null ? null : Normalize(domain);
         int first = 0;
-        if (SpecialRanges.IsClosedToGuests(address))
+        if (SpecialAddressRanges.IsClosedToGuests(address))
         {
             // A layer that opens the address allows it. Later layers are still evaluated.
             while (!Layers[first].PrivateRules.Any(rule => rule.MatchesAddress(address) && rule.MatchesPort(protocol, port)))
@@ -151,7 +151,7 @@ public sealed class EgressLayer
         Allow = allow;
         Deny = deny;
         OpensPrivate = opensPrivate;
-        PrivateRules = opensPrivate ? [.. (allow ?? []).Where(rule => rule.Range is { } range && SpecialRanges.CanBeOpened(range))] : [];
+        PrivateRules = opensPrivate ? [.. (allow ?? []).Where(rule => rule.Range is { } range && SpecialAddressRanges.CanBeOpened(range))] : [];
     }
 
     /// <summary>Rules of allowed destinations; <see langword="null"/>: all public ones.</summary>

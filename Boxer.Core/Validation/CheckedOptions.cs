@@ -55,7 +55,7 @@ internal sealed record CheckedOptions
             Values = copy,
             Networks = byName,
             AllowedNetworks = (copy.AllowedNetworks.Count > 0 ? (IEnumerable<string>)copy.AllowedNetworks : byName.Keys).ToHashSet(StringComparer.Ordinal),
-            DefaultLimits = LimitsValidator.Fill(copy.DefaultLimits, ResourceLimits.Defaults),
+            DefaultLimits = LimitsValidator.Fill(copy.DefaultLimits, LimitDefaults.Values),
             Egress = CheckedEgress.Parse(copy.Egress),
             PoolImages = PoolImage.Parse(copy.Pool),
             MemoryBytes = MemoryBudget.Of(copy, MachineMemory.ReadBytes()),

@@ -50,7 +50,7 @@ internal static class OptionsValidator
         SandboxFault? cores = defaults.CpuCores > processors
             ? new($"{Prefix}.{nameof(defaults.CpuCores)}", LimitsValidator.TooManyCores(defaults.CpuCores.Value, processors))
             : null;
-        IEnumerable<SandboxFault> above = options.MaxLimits is null ? [] : LimitsValidator.FindAbove(LimitsValidator.Fill(defaults, ResourceLimits.Defaults), options.MaxLimits, Prefix, ceilingName: nameof(options.MaxLimits))
+        IEnumerable<SandboxFault> above = options.MaxLimits is null ? [] : LimitsValidator.FindAbove(LimitsValidator.Fill(defaults, LimitDefaults.Values), options.MaxLimits, Prefix, ceilingName: nameof(options.MaxLimits))
             .Where(fault => !wrong.Contains(fault.Field.Replace(Prefix, nameof(options.MaxLimits), StringComparison.Ordinal)));
         return ((SandboxFault?[])[cores, .. above]).OfType<SandboxFault>().Where(fault => !wrong.Contains(fault.Field));
     }
@@ -62,7 +62,7 @@ internal static class OptionsValidator
             return null;
         }
 
-        long one = options.DefaultLimits.MemoryBytes ?? ResourceLimits.Defaults.MemoryBytes!.Value;
+        long one = options.DefaultLimits.MemoryBytes ?? LimitDefaults.Values.MemoryBytes!.Value;
         long most = MemoryBudget.Most(machine);
         long ofRuns = MemoryBudget.Of(options, machine);
         string has = $"this machine has {ByteSize.Round(machine)}";
@@ -74,7 +74,7 @@ internal static class OptionsValidator
                 new(nameof(options.MaxMemoryBytes), $"is {ByteSize.Format(all)}, less than the {ByteSize.Format(one)} of one run; raise it, or lower {DefaultMemory}."),
             { MaxMemoryBytes: { } all } when ofRuns < one =>
                 new(nameof(options.MaxMemoryBytes), $"is {ByteSize.Format(all)}, of which {ByteSize.Round(MemoryBudget.OfPulls(options, machine))} are for pulls, and the rest is less than the {ByteSize.Format(one)} of one run; raise it, or lower {nameof(options.PullMemoryBytes)} or {DefaultMemory}."),
-            { MaxMemoryBytes: null, PullMemoryBytes: { } pulls } when ofRuns < ResourceLimits.Defaults.MemoryBytes =>
+            { MaxMemoryBytes: null, PullMemoryBytes: { } pulls } when ofRuns < LimitDefaults.Values.MemoryBytes =>
                 new(nameof(options.PullMemoryBytes), $"is {ByteSize.Format(pulls)}, which leaves {ByteSize.Round(ofRuns)} of this machine's {ByteSize.Round(machine)} for sandboxes; lower it."),
             { MaxMemoryBytes: null } when ofRuns < one =>
                 new(DefaultMemory, $"is {ByteSize.Format(one)}, but {has}, of which {ByteSize.Round(ofRuns)} are given to sandboxes; lower it."),

@@ -32,7 +32,7 @@ internal static class SettingChecks
         .Concat(If(((IList<string>)value).Count > MostDnsServers, $"must have at most {MostDnsServers} entries (resolv.conf(5))."));
 
     internal static IEnumerable<(string, string)> NetworkBlocks(object value) =>
-        Each(value, text => IPNetwork.TryParse(text, out IPNetwork block) && block.BaseAddress.AddressFamily == AddressFamily.InterNetwork && block.PrefixLength is >= 16 and <= 30 && SpecialRanges.IsPrivate(block)
+        Each(value, text => IPNetwork.TryParse(text, out IPNetwork block) && block.BaseAddress.AddressFamily == AddressFamily.InterNetwork && block.PrefixLength is >= 16 and <= 30 && SpecialAddressRanges.IsPrivate(block)
             ? null
             : $"'{text}' must be a private IPv4 range of /16 to /30, such as 10.231.0.0/16.");
 

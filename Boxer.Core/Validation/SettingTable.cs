@@ -18,19 +18,19 @@ internal sealed record SettingTable
     [
         Setting.Of<ResourceLimits, double?>("CpuCores", limits => limits.CpuCores, (limits, value) => limits.CpuCores = value, "Processor time per wall-clock time.") with
         {
-            Default = ResourceLimits.Defaults.CpuCores, Least = 0.01, Most = 1_024.0, Unit = "cores", HttpKey = "cpu_cores", CliOption = "--cpus",
+            Default = LimitDefaults.Values.CpuCores, Least = 0.01, Most = 1_024.0, Unit = "cores", HttpKey = "cpu_cores", CliOption = "--cpus",
         },
         Setting.Of<ResourceLimits, long?>("MemoryBytes", limits => limits.MemoryBytes, (limits, value) => limits.MemoryBytes = value, "Memory of the whole sandbox.") with
         {
-            Default = ResourceLimits.Defaults.MemoryBytes, Least = 32 * ByteSize.MiB, Most = ByteSize.TiB, HttpKey = "memory_mb", CliOption = "--memory-mb",
+            Default = LimitDefaults.Values.MemoryBytes, Least = 32 * ByteSize.MiB, Most = ByteSize.TiB, HttpKey = "memory_mb", CliOption = "--memory-mb",
         },
         Setting.Of<ResourceLimits, int?>("Pids", limits => limits.Pids, (limits, value) => limits.Pids = value, "Processes and threads of each user.") with
         {
-            Default = ResourceLimits.Defaults.Pids, Least = 1, Most = 32_768, Unit = "processes", HttpKey = "pids_limit", CliOption = "--pids",
+            Default = LimitDefaults.Values.Pids, Least = 1, Most = 32_768, Unit = "processes", HttpKey = "pids_limit", CliOption = "--pids",
         },
         Setting.Of<ResourceLimits, TimeSpan?>("WallClock", limits => limits.WallClock, (limits, value) => limits.WallClock = value, "Time from the start of the command to its end.") with
         {
-            Default = ResourceLimits.Defaults.WallClock, Least = TimeSpan.FromMilliseconds(1), Most = TimeSpan.FromHours(24), HttpKey = "wall_clock_secs", CliOption = "--timeout",
+            Default = LimitDefaults.Values.WallClock, Least = TimeSpan.FromMilliseconds(1), Most = TimeSpan.FromHours(24), HttpKey = "wall_clock_secs", CliOption = "--timeout",
         },
         Setting.Of<ResourceLimits, TimeSpan?>("CpuTime", limits => limits.CpuTime, (limits, value) => limits.CpuTime = value, "Processor time of the whole sandbox, on all cores together.") with
         {
@@ -38,23 +38,23 @@ internal sealed record SettingTable
         },
         Setting.Of<ResourceLimits, int?>("OpenFiles", limits => limits.OpenFiles, (limits, value) => limits.OpenFiles = value, "Open descriptors of one process.") with
         {
-            Default = ResourceLimits.Defaults.OpenFiles, Least = 8, Most = 1_048_576, Unit = "descriptors", HttpKey = "nofile", CliOption = "--open-files",
+            Default = LimitDefaults.Values.OpenFiles, Least = 8, Most = 1_048_576, Unit = "descriptors", HttpKey = "nofile", CliOption = "--open-files",
         },
         Setting.Of<ResourceLimits, long?>("DiskBytes", limits => limits.DiskBytes, (limits, value) => limits.DiskBytes = value, "Size of /tmp, $HOME, /dev/shm, the workspace and /output together; they are in memory.") with
         {
-            Default = ResourceLimits.Defaults.DiskBytes, Least = ByteSize.MiB, Most = ByteSize.TiB, HttpKey = "disk_mb", CliOption = "--disk-mb",
+            Default = LimitDefaults.Values.DiskBytes, Least = ByteSize.MiB, Most = ByteSize.TiB, HttpKey = "disk_mb", CliOption = "--disk-mb",
         },
         Setting.Of<ResourceLimits, long?>("StandardOutputBytes", limits => limits.StandardOutputBytes, (limits, value) => limits.StandardOutputBytes = value, "Size of standard output, and of standard error.") with
         {
-            Default = ResourceLimits.Defaults.StandardOutputBytes, Least = 1L, Most = ByteSize.GiB, HostKey = "output_limit_bytes",
+            Default = LimitDefaults.Values.StandardOutputBytes, Least = 1L, Most = ByteSize.GiB, HostKey = "output_limit_bytes",
         },
         Setting.Of<ResourceLimits, long?>("OutputFilesBytes", limits => limits.OutputFilesBytes, (limits, value) => limits.OutputFilesBytes = value, "Size of all files under /output that are taken.") with
         {
-            Default = ResourceLimits.Defaults.OutputFilesBytes, Least = 1L, Most = 64 * ByteSize.GiB, HostKey = "outputs_limit_bytes",
+            Default = LimitDefaults.Values.OutputFilesBytes, Least = 1L, Most = 64 * ByteSize.GiB, HostKey = "outputs_limit_bytes",
         },
         Setting.Of<ResourceLimits, int?>("OutputFilesCount", limits => limits.OutputFilesCount, (limits, value) => limits.OutputFilesCount = value, "Files and directories under /output that are taken.") with
         {
-            Default = ResourceLimits.Defaults.OutputFilesCount, Least = 1, Most = 1_000_000, Unit = "files", HostKey = "outputs_limit_files",
+            Default = LimitDefaults.Values.OutputFilesCount, Least = 1, Most = 1_000_000, Unit = "files", HostKey = "outputs_limit_files",
         },
     ];
 

@@ -195,7 +195,7 @@ internal sealed class FilteringResolver : IAsyncDisposable
 
     // Private addresses are answered only if the operator's rules open them. The firewall limits them by range.
     private bool IsAllowed(IPAddress address) =>
-        !SpecialRanges.IsClosedToGuests(address) || _policy.Layers.Any(layer => layer.PrivateRules.Any(rule => rule.Range!.Value.Contains(address)));
+        !SpecialAddressRanges.IsClosedToGuests(address) || _policy.Layers.Any(layer => layer.PrivateRules.Any(rule => rule.Range!.Value.Contains(address)));
 
     /// <summary>The allowed addresses that a name resolved to, until the answer expires.</summary>
     private sealed record CachedAnswer(DnsCode Code, IReadOnlyList<IPAddress> Addresses, TimeSpan ExpiresAt);

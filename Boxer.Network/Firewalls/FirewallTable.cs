@@ -59,12 +59,12 @@ internal static class FirewallTable
     private static string SetsAndMaps(string table) =>
         $$"""
         add table {{table}}
-        add set {{table}} special { type ipv4_addr; flags interval; auto-merge; elements = { {{string.Join(", ", SpecialRanges.GuestIPv4)}} }; }
+        add set {{table}} special { type ipv4_addr; flags interval; auto-merge; elements = { {{string.Join(", ", SpecialAddressRanges.GuestIPv4)}} }; }
         add set {{table}} resolvers { type ipv4_addr; }
         add set {{table}} pool { type ipv4_addr; flags interval; auto-merge; }
         add set {{table}} owners { type ifname . ipv4_addr; }
         add set {{table}} listeners { type ipv4_addr . inet_service; }
-        add set {{table}} special6 { type ipv6_addr; flags interval; auto-merge; elements = { {{string.Join(", ", SpecialRanges.GuestIPv6)}} }; }
+        add set {{table}} special6 { type ipv6_addr; flags interval; auto-merge; elements = { {{string.Join(", ", SpecialAddressRanges.GuestIPv6)}} }; }
         add set {{table}} resolvers6 { type ipv6_addr; }
         add set {{table}} owners6 { type ifname . ipv6_addr; }
         add map {{table}} zones { typeof iifname : ct zone; }

@@ -16,7 +16,7 @@ public sealed class DocumentationTests
         XElement member = XDocument.Load(Path.Combine(AppContext.BaseDirectory, "Boxer.Core.xml")).Descendants("member")
             .Single(element => (string?)element.Attribute("name") == "P:Boxer.Termination.Message");
         var work = new CommandPlan(
-            Start: null!, Files: [], Workspace: null, Stdin: default, StdinStream: null, Limits: ResourceLimits.Defaults, Cgroup: null!, Outputs: OutputFilePolicy.Discard, StopGrace: TimeSpan.Zero, StopSignal: 15)
+            Start: null!, Files: [], Workspace: null, Stdin: default, StdinStream: null, Limits: LimitDefaults.Values, Cgroup: null!, Outputs: OutputFilePolicy.Discard, StopGrace: TimeSpan.Zero, StopSignal: 15)
         { Frame = default };
 
         Assert.Equal(Terminations.From(TerminationKind.WallClockLimit, new InitClosed(), work).Message, member.Descendants("c").Single().Value);

@@ -24,7 +24,7 @@ public sealed class HostSettingsTests
         Assert.Equal(new ListenAddress(IPAddress.Loopback, 8080), settings.ListenAddress);
         Assert.False(options.IgnoreCgroups);
         Assert.Equal(["8.8.8.8", "8.8.4.4"], options.DnsServers);
-        Assert.Equal(ResourceLimits.Defaults, options.DefaultLimits);
+        Assert.Equal(LimitDefaults.Values, options.DefaultLimits);
         Assert.Empty(options.Registries);
         Assert.Empty(options.AllowedRegistries);
         Assert.Empty(settings.ApiKeys);

@@ -244,7 +244,7 @@ internal sealed class RegistryHttp : IDisposable
             throw NotPublic(target.IdnHost, target.Port);
         }
 
-        if (!addresses.All(SpecialRanges.IsPublic))
+        if (!addresses.All(SpecialAddressRanges.IsPublic))
         {
             throw NotPublic(target.IdnHost, target.Port);
         }
@@ -270,7 +270,7 @@ internal sealed class RegistryHttp : IDisposable
         bool isProxy = _proxy.GetProxy(context.InitialRequestMessage.RequestUri!) is not null;
         if (!isProxy && !MayBePrivate(isConfigured, target.Host, target.Port))
         {
-            IPAddress[] allowed = [.. addresses.Where(SpecialRanges.IsPublic)];
+            IPAddress[] allowed = [.. addresses.Where(SpecialAddressRanges.IsPublic)];
             if (allowed.Length == 0 && addresses.Length > 0)
             {
                 throw NotPublic(target.Host, target.Port);

@@ -17,7 +17,7 @@ internal sealed class ImagePuller : IDisposable
     private readonly ImageStoreOptions _options;
     private readonly ImageDirectory _directory;
     private readonly ImageRoots _roots;
-    private readonly ImageCollector _collector;
+    private readonly ImageGarbageCollector _collector;
     private readonly ImagePlatform _platform;
     private readonly RegistryHttp _http;
     private readonly LayerFetcher _fetcher;
@@ -41,7 +41,7 @@ internal sealed class ImagePuller : IDisposable
         ImageStoreOptions options,
         ImageDirectory directory,
         ImageRoots roots,
-        ImageCollector collector,
+        ImageGarbageCollector collector,
         ImagePlatform platform,
         RegistryHttp http,
         LayerFetcher fetcher,

@@ -28,7 +28,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     private readonly ImageRoots _roots;
     private readonly ImagePuller _puller;
     private readonly ImageInventory _inventory;
-    private readonly ImageCollector _collector;
+    private readonly ImageGarbageCollector _collector;
     private readonly SharedOperations<ImageDigest> _operations = new();
     private int _disposed;
 

@@ -193,7 +193,7 @@ public sealed class AdmissionModelTests
                 foreach (Run passed in _runs.TakeWhile(run => run != granted).Where(run => run.Key == granted.Key && !run.Slot.IsCompleted))
                 {
                     Assert.True(passed.Memory > granted.Memory, "of one key only a smaller run passes");
-                    Assert.InRange(++passed.Passes, 1, WaitingLine.MostPasses);
+                    Assert.InRange(++passed.Passes, 1, FairQueue.MostPasses);
                 }
             }
 
@@ -237,7 +237,7 @@ public sealed class AdmissionModelTests
                 foreach (Run passed in _runs.Where(run => run.Key == granted.Key && run.Processors is { IsCompleted: false } && run.Asked < granted.Asked))
                 {
                     Assert.True(passed.Cores > granted.Cores || passed.IsExclusive, "of one key only a run that needs less passes");
-                    Assert.InRange(++passed.ProcessorPasses, 1, WaitingLine.MostPasses);
+                    Assert.InRange(++passed.ProcessorPasses, 1, FairQueue.MostPasses);
                 }
             }
 

@@ -41,7 +41,7 @@ public sealed class AdmissionQueueTests
         AdmissionQueue queue = Queue(running: 10, memory: 100);
         IDisposable half = await SlotAsync(queue, 50, Cancel);
         Task<IDisposable> large = SlotAsync(queue, 100, Cancel);
-        for (int i = 0; i < WaitingLine.MostPasses; i++)
+        for (int i = 0; i < FairQueue.MostPasses; i++)
         {
             (await SlotAsync(queue, 1, Cancel)).Dispose();
         }
@@ -356,7 +356,7 @@ public sealed class AdmissionQueueTests
         AdmissionQueue queue = Queue(running: 10, processors: 2);
         IDisposable one = await ProcessorsAsync(queue, 1, "a");
         Task<IDisposable> all = ProcessorsAsync(queue, 2, "b");
-        for (int i = 0; i < WaitingLine.MostPasses; i++)
+        for (int i = 0; i < FairQueue.MostPasses; i++)
         {
             (await ProcessorsAsync(queue, 1, $"c{i}")).Dispose();
         }

@@ -38,7 +38,7 @@ public sealed class CheckedRequestTests
         Assert.Equal(["python3", "-c", "1"], result.Command);
         Assert.Equal(("/a/b/c", "/w/x"), (result.WorkingDirectory?.Text, result.Workspace?.Path.Text));
         Assert.Equal(new UserName("app:50", "app", null, "50", 50), result.User);
-        Assert.Equal((7, ResourceLimits.Defaults.MemoryBytes), (result.Limits.Pids, result.Limits.MemoryBytes));
+        Assert.Equal((7, LimitDefaults.Values.MemoryBytes), (result.Limits.Pids, result.Limits.MemoryBytes));
         Assert.Equal(("key", true, false, TimeSpan.FromSeconds(1), 3L), (result.FairnessKey, result.MergeStandardError, result.KeepStandardOutput, result.StopGrace, result.Workspace!.MaxChangesBytes));
         Assert.Equal(OutputFilePolicy.Discard, result.OutputFiles);
         Assert.Equal("b", Assert.Single(result.Environment).Value);
@@ -95,7 +95,7 @@ public sealed class CheckedRequestTests
         Assert.Equal(["lab", "none", "sandbox"], result.Networks.Keys.Order(StringComparer.Ordinal));
         PoolImage image = Assert.Single(result.PoolImages);
         Assert.Equal((ImageReference.Parse("python"), 2, "true"), (image.Image, image.Count, Assert.Single(image.WarmUp)));
-        Assert.Equal(ResourceLimits.Defaults.MemoryBytes, result.DefaultLimits.MemoryBytes);
+        Assert.Equal(LimitDefaults.Values.MemoryBytes, result.DefaultLimits.MemoryBytes);
         Assert.InRange(result.MemoryBytes, 1, long.MaxValue);
         Assert.Equal(["lab", "none", "sandbox"], CheckedOptions.Check(new BoxerOptions(), Modes).AllowedNetworks.Order(StringComparer.Ordinal));
         Assert.Throws<ArgumentException>(() => CheckedOptions.Check(new BoxerOptions { Egress = new EgressPolicy { Deny = ["a b"] } }, Modes));

@@ -58,9 +58,9 @@ public sealed class LimitsPropertyTests
         Gen.Select(Limits, Limits).Sample(
             (limits, defaults) =>
             {
-                ResourceLimits all = LimitsValidator.Fill(limits, LimitsValidator.Fill(defaults, ResourceLimits.Defaults));
+                ResourceLimits all = LimitsValidator.Fill(limits, LimitsValidator.Fill(defaults, LimitDefaults.Values));
                 Assert.All(typeof(ResourceLimits).GetProperties(), property =>
-                    Assert.Equal(property.GetValue(limits) ?? property.GetValue(defaults) ?? property.GetValue(ResourceLimits.Defaults), property.GetValue(all)));
+                    Assert.Equal(property.GetValue(limits) ?? property.GetValue(defaults) ?? property.GetValue(LimitDefaults.Values), property.GetValue(all)));
             },
             iter: 2_000);
 

@@ -159,14 +159,14 @@ public sealed class OptionsValidatorTests
                 OutputFilesBytes = 64 << 20,
                 OutputFilesCount = 1_000,
             },
-            LimitsValidator.Fill(options.DefaultLimits, ResourceLimits.Defaults));
+            LimitsValidator.Fill(options.DefaultLimits, LimitDefaults.Values));
     }
 
     [Fact]
     public void LimitsValidator_Fill_prefers_the_request_then_the_options_then_the_documented_default()
     {
         ResourceLimits limits = LimitsValidator.Fill(
-            new() { Pids = 3 }, LimitsValidator.Fill(new() { Pids = 2, OpenFiles = 20 }, ResourceLimits.Defaults));
+            new() { Pids = 3 }, LimitsValidator.Fill(new() { Pids = 2, OpenFiles = 20 }, LimitDefaults.Values));
 
         Assert.Equal((3, 20, 256 * ByteSize.MiB), (limits.Pids, limits.OpenFiles, limits.MemoryBytes));
     }

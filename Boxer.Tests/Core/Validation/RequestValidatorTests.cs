@@ -186,7 +186,7 @@ public sealed class RequestValidatorTests
         {
             SandboxRequest request = Good();
             request.Limits.CpuTime = asked;
-            ResourceLimits defaults = LimitsValidator.Fill(new() { CpuTime = byDefault }, ResourceLimits.Defaults);
+            ResourceLimits defaults = LimitsValidator.Fill(new() { CpuTime = byDefault }, LimitDefaults.Values);
             return new RequestValidator(Modes, ["none"], defaults, new() { CpuTime = most }, MostMemory, Processors).Validate(request).Limits.CpuTime;
         }
 
@@ -265,7 +265,7 @@ public sealed class RequestValidatorTests
     {
         try
         {
-            new RequestValidator(Modes, ["none"], ResourceLimits.Defaults, new(), MostMemory, Processors).Validate(request);
+            new RequestValidator(Modes, ["none"], LimitDefaults.Values, new(), MostMemory, Processors).Validate(request);
             return [];
         }
         catch (InvalidSandboxRequestException exception)

@@ -127,7 +127,7 @@ public sealed partial class SandboxRulesTests
 
             if (rest == "fib daddr type != unicast")
             {
-                return SpecialRanges.IsClosedToGuests(Address) && (Address.IsIPv6Multicast || (Address.AddressFamily == AddressFamily.InterNetwork && Address.GetAddressBytes()[0] is 224 or 0 or 127));
+                return SpecialAddressRanges.IsClosedToGuests(Address) && (Address.IsIPv6Multicast || (Address.AddressFamily == AddressFamily.InterNetwork && Address.GetAddressBytes()[0] is 224 or 0 or 127));
             }
 
             bool matches = true;
@@ -148,8 +148,8 @@ public sealed partial class SandboxRulesTests
 
         private bool IsIn(string set) => set switch
         {
-            "special" => Address.AddressFamily == AddressFamily.InterNetwork && SpecialRanges.IsClosedToGuests(Address),
-            "special6" => Address.AddressFamily == AddressFamily.InterNetworkV6 && SpecialRanges.IsClosedToGuests(Address),
+            "special" => Address.AddressFamily == AddressFamily.InterNetwork && SpecialAddressRanges.IsClosedToGuests(Address),
+            "special6" => Address.AddressFamily == AddressFamily.InterNetworkV6 && SpecialAddressRanges.IsClosedToGuests(Address),
             _ => OpenSets.Contains(set),
         };
     }

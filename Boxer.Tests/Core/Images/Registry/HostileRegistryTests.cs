@@ -650,8 +650,8 @@ public sealed class HostileRegistryTests : IDisposable
     [InlineData("fe80::1", false)]
     [InlineData("fd00::1", false)]
     [InlineData("ff02::1", false)]
-    public void SpecialRanges_IsPublic_tells_public_addresses(string address, bool expected) =>
-        Assert.Equal(expected, SpecialRanges.IsPublic(IPAddress.Parse(address)));
+    public void SpecialAddressRanges_IsPublic_tells_public_addresses(string address, bool expected) =>
+        Assert.Equal(expected, SpecialAddressRanges.IsPublic(IPAddress.Parse(address)));
 
     public void Dispose()
     {

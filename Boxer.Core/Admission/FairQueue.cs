@@ -4,7 +4,7 @@ namespace Boxer.Admission;
 /// A queue of runs for one resource. Keys take turns, and runs of one key are served in order. Smaller runs may pass a run that does not fit now,
 /// at most <see cref="MostPasses"/> times. Not thread-safe: <see cref="AdmissionQueue"/> has the lock.
 /// </summary>
-internal sealed class WaitingLine
+internal sealed class FairQueue
 {
     /// <summary>Maximum number of runs that pass a run. Afterwards no run behind it is served before it.</summary>
     internal const int MostPasses = 16;

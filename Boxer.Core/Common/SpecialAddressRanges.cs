@@ -7,7 +7,7 @@ namespace Boxer.Common;
 /// Address ranges outside of the public internet: the IANA special-purpose address registries (RFC 6890), and addresses of cloud services. The
 /// registry client, egress policies, the resolver and the firewall all use this list.
 /// </summary>
-internal static class SpecialRanges
+internal static class SpecialAddressRanges
 {
     private static readonly IPNetwork Nat64 = IPNetwork.Parse("64:ff9b::/96");
 
@@ -95,7 +95,7 @@ internal static class SpecialRanges
     }
 }
 
-/// <summary>Entry of <see cref="SpecialRanges"/>.</summary>
+/// <summary>Entry of <see cref="SpecialAddressRanges"/>.</summary>
 /// <param name="Cidr">Range in CIDR notation.</param>
 /// <param name="Name">Purpose of the range.</param>
 /// <param name="Source">Document that assigns the range.</param>

@@ -6,7 +6,7 @@ using Boxer.Networking;
 namespace Boxer.Tests.Core.Common;
 
 /// <summary>The list of special ranges, compared with the IANA special-purpose address registries.</summary>
-public sealed class SpecialRangesTests
+public sealed class SpecialAddressRangesTests
 {
     /// <summary>
     /// Every entry of the IANA IPv4 and IPv6 Special-Purpose Address Registries with its treatment: reachable for the registry client and sandboxes
@@ -72,12 +72,12 @@ public sealed class SpecialRangesTests
         IPNetwork network = IPNetwork.Parse(range);
         foreach (IPAddress address in (IPAddress[])[network.BaseAddress, Last(network)])
         {
-            Assert.Equal(treatment == "public", SpecialRanges.IsPublic(address));
-            Assert.Equal(treatment == "closed", SpecialRanges.IsClosedToGuests(address));
+            Assert.Equal(treatment == "public", SpecialAddressRanges.IsPublic(address));
+            Assert.Equal(treatment == "closed", SpecialAddressRanges.IsClosedToGuests(address));
             Assert.Equal(treatment == "closed", Guest(address).Any(closed => closed.Contains(address)));
         }
 
-        Assert.Equal(treatment == "closed", SpecialRanges.CanBeOpened(network));
+        Assert.Equal(treatment == "closed", SpecialAddressRanges.CanBeOpened(network));
     }
 
     // The registry client uses the IPv4 address in the IPv6 address. Sandboxes reach neither form: the firewall only knows the IPv4 form.
@@ -98,25 +98,25 @@ public sealed class SpecialRangesTests
     public void IsPublic_classifies_addresses(string text, bool isPublic)
     {
         var address = IPAddress.Parse(text);
-        Assert.Equal(isPublic, SpecialRanges.IsPublic(address));
+        Assert.Equal(isPublic, SpecialAddressRanges.IsPublic(address));
         if (address.AddressFamily == AddressFamily.InterNetworkV6 && (address.IsIPv4MappedToIPv6 || text.StartsWith("64:", StringComparison.Ordinal)))
         {
-            Assert.True(SpecialRanges.IsClosedToGuests(address));
+            Assert.True(SpecialAddressRanges.IsClosedToGuests(address));
         }
     }
 
     [Fact]
     public void GuestIPv4_and_GuestIPv6_do_not_overlap_and_cover_all_closed_ranges()
     {
-        foreach (IReadOnlyList<IPNetwork> ranges in (IReadOnlyList<IPNetwork>[])[SpecialRanges.GuestIPv4, SpecialRanges.GuestIPv6])
+        foreach (IReadOnlyList<IPNetwork> ranges in (IReadOnlyList<IPNetwork>[])[SpecialAddressRanges.GuestIPv4, SpecialAddressRanges.GuestIPv6])
         {
             Assert.DoesNotContain(ranges, range => ranges.Any(other => !other.Equals(range) && other.Contains(range.BaseAddress)));
         }
 
         Assert.All(
-            SpecialRanges.All.Where(entry => entry.Use != SpecialUse.Documentation),
+            SpecialAddressRanges.All.Where(entry => entry.Use != SpecialUse.Documentation),
             entry => Assert.Contains(Guest(entry.Range.BaseAddress), closed => Covers(closed, entry.Range)));
-        Assert.All(SpecialRanges.All, entry => Assert.NotEmpty(entry.Source));
+        Assert.All(SpecialAddressRanges.All, entry => Assert.NotEmpty(entry.Source));
     }
 
     [Theory]
@@ -128,7 +128,7 @@ public sealed class SpecialRangesTests
     [InlineData("198.51.100.0/24")]
     public void CanBeOpened_rejects_wide_and_public_ranges(string range)
     {
-        Assert.False(SpecialRanges.CanBeOpened(IPNetwork.Parse(range)));
+        Assert.False(SpecialAddressRanges.CanBeOpened(IPNetwork.Parse(range)));
         var policy = NetworkPolicy.Combine(new EgressPolicy { Allow = [range] }, null, replaces: false);
         Assert.Empty(policy.Layers[0].PrivateRules);
     }
@@ -139,10 +139,10 @@ public sealed class SpecialRangesTests
     [InlineData("100.64.0.0/16", false)]
     [InlineData("8.8.8.0/24", false)]
     [InlineData("0.0.0.0/0", false)]
-    public void IsPrivate_recognizes_blocks_for_private_use(string block, bool isPrivate) => Assert.Equal(isPrivate, SpecialRanges.IsPrivate(IPNetwork.Parse(block)));
+    public void IsPrivate_recognizes_blocks_for_private_use(string block, bool isPrivate) => Assert.Equal(isPrivate, SpecialAddressRanges.IsPrivate(IPNetwork.Parse(block)));
 
     private static IReadOnlyList<IPNetwork> Guest(IPAddress address) =>
-        address.AddressFamily == AddressFamily.InterNetwork ? SpecialRanges.GuestIPv4 : SpecialRanges.GuestIPv6;
+        address.AddressFamily == AddressFamily.InterNetwork ? SpecialAddressRanges.GuestIPv4 : SpecialAddressRanges.GuestIPv6;
 
     // Compares bytes, like the firewall: IPNetwork converts an IPv4-mapped address to the IPv4 address.
     private static bool Covers(IPNetwork range, IPNetwork other) =>

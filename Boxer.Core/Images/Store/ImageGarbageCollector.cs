@@ -14,7 +14,7 @@ namespace Boxer.Images.Store;
 /// <param name="directory">The store's files.</param>
 /// <param name="inventory">The content of each image.</param>
 /// <param name="ready">Images that this process has ready.</param>
-internal sealed class ImageCollector(ImageStoreOptions options, ImageDirectory directory, ImageInventory inventory, ReadyImages ready)
+internal sealed class ImageGarbageCollector(ImageStoreOptions options, ImageDirectory directory, ImageInventory inventory, ReadyImages ready)
 {
     private const int Attempts = 20;
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(50);
