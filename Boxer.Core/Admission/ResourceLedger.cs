@@ -180,7 +180,7 @@ internal sealed class ResourceLedger
 
     /// <summary>Releases the processors of a command.</summary>
     /// <param name="amount">The processors, in thousandths.</param>
-    /// <param name="isExclusive">As when they were reserved.</param>
+    /// <param name="isExclusive">Same value as for the reservation.</param>
     internal void ReleaseProcessors(long amount, bool isExclusive)
     {
         lock (_lock)

@@ -2,12 +2,12 @@ using System.Collections.Concurrent;
 
 namespace Boxer.Common;
 
-/// <summary>Tasks that continue after their callers have returned. Their owner waits for them before it disposes what they use.</summary>
+/// <summary>Tracks tasks that outlive the calls that started them. The owner waits for them before it disposes the objects that they use.</summary>
 internal sealed class BackgroundTasks
 {
     private readonly ConcurrentDictionary<Task, byte> _running = new();
 
-    /// <summary>Adds a task until it has ended.</summary>
+    /// <summary>Tracks a task until it has ended.</summary>
     /// <returns>The same task.</returns>
     internal Task Add(Task task)
     {
@@ -21,7 +21,7 @@ internal sealed class BackgroundTasks
         return task;
     }
 
-    /// <summary>Waits until all tasks have ended, also those added meanwhile. Ignores their exceptions.</summary>
+    /// <summary>Waits until all tasks have ended, including tasks added meanwhile. Ignores their exceptions.</summary>
     internal async Task WhenAllAsync()
     {
         while (!_running.IsEmpty)

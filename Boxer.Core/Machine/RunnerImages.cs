@@ -101,7 +101,7 @@ internal sealed class RunnerImages : IImageStore, IAsyncDisposable, IDisposable
         }
         catch (AggregateException exception)
         {
-            // As for a runner: this must not keep an application from an orderly end.
+            // Leftovers are logged, as for a runner: they must not prevent an orderly shutdown of the application.
             Log.RunnerLeft(_loggers.CreateLogger("Boxer"), exception);
         }
         finally

@@ -167,7 +167,7 @@ internal sealed class OutputFiles : IFileReceiver
         UnixFileMode mode = (UnixFileMode)_current.Mode;
         if (_stream is FileStream file)
         {
-            // Whatever mode the command set, this host's user can read and delete the file, and no other user can write it.
+            // The host's user can always read and delete the file and other users can never write it, even if the command set another mode.
             File.SetUnixFileMode(file.SafeFileHandle, (mode & ~OthersWrite) | UnixFileMode.UserRead | UnixFileMode.UserWrite);
             File.SetLastWriteTimeUtc(file.SafeFileHandle, _current.ModifiedAt.UtcDateTime);
         }

@@ -5,8 +5,8 @@ using System.Text;
 namespace Boxer.Fuzz;
 
 /// <summary>
-/// Makes right what changed bytes make wrong in every header, and what a fuzzer cannot guess: checksums, and the lengths of records of
-/// extended headers. Compressed archives stay what they are.
+/// Recomputes the values that a mutation breaks in every header and that a fuzzer cannot guess: checksums, and the lengths of records in
+/// extended headers. Compressed archives are not changed.
 /// </summary>
 internal static class HeaderRepair
 {
@@ -27,7 +27,7 @@ internal static class HeaderRepair
                 archive = archive[BlockSize..];
             }
 
-            // Of the types that have content; an extended size is not looked at.
+            // Only these types have content. Sizes in extended headers are ignored.
             bool hasContent = type is 0 or (byte)'0' or (byte)'7' or (byte)'S' or (byte)'x' or (byte)'g' or (byte)'L' or (byte)'K' or (byte)'V';
             int size = hasContent ? Size(header[124..136], archive.Length) : 0;
             if (type is (byte)'x' or (byte)'g')
@@ -77,7 +77,7 @@ internal static class HeaderRepair
                 return;
             }
 
-            // Right already, as where a value has lines of its own.
+            // A length that is right stays: the value may contain line breaks.
             if (!Utf8Parser.TryParse(records[..space], out int length, out int digits) || digits != space
                 || length <= space || length > records.Length || records[length - 1] != (byte)'\n')
             {

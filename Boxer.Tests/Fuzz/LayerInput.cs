@@ -2,40 +2,40 @@ using Boxer.Images.Layers;
 
 namespace Boxer.Fuzz;
 
-/// <summary>What the first byte of an input chooses. The bit 0x40 says nothing: with it the byte is a letter.</summary>
+/// <summary>Options in the first byte of an input. The bit 0x40 has no meaning: it makes the byte a letter.</summary>
 [Flags]
 internal enum LayerInputFlags : byte
 {
     None = 0,
 
-    /// <summary><see cref="WhiteoutFormat.Overlay"/>, with a directory for each layer; else <see cref="WhiteoutFormat.Applied"/>, with one for all.</summary>
+    /// <summary><see cref="WhiteoutFormat.Overlay"/> with a directory per layer; else <see cref="WhiteoutFormat.Applied"/> with one for all layers.</summary>
     Overlay = 1,
 
-    /// <summary><see cref="LayerExtractionOptions.KeepOwners"/>.</summary>
+    /// <summary>Sets <see cref="LayerExtractionOptions.KeepOwners"/>.</summary>
     KeepOwners = 2,
 
-    /// <summary>The archives are used as they are: nothing is repaired.</summary>
+    /// <summary>Uses the archives without repairing their headers.</summary>
     AsIs = 4,
 
-    /// <summary>The archives are given as streams that can seek, and not decompressed.</summary>
+    /// <summary>Passes the archives as seekable streams, without decompression.</summary>
     Seekable = 8,
 
-    /// <summary>Reads give a few bytes at a time.</summary>
+    /// <summary>Makes each read return a few bytes only.</summary>
     ShortReads = 16,
 
-    /// <summary>The archives are written as lines: <see cref="LineArchive"/>.</summary>
+    /// <summary>Reads the archives as lines of text: <see cref="LineArchive"/>.</summary>
     Lines = 32,
 }
 
 /// <summary>
-/// An input, cut up: <see cref="LayerInputFlags"/>, then either lines, or a byte that says how many blocks the first layer has (0: there is only
-/// one) and the archives.
+/// A parsed input: <see cref="LayerInputFlags"/>, followed either by lines, or by a byte with the number of blocks of the first layer (0: one
+/// layer only) and the archives.
 /// </summary>
-/// <param name="Flags">What the first byte chooses.</param>
+/// <param name="Flags">Options from the first byte.</param>
 /// <param name="Layers">The layers, lowest first.</param>
 internal sealed record LayerInput(LayerInputFlags Flags, IReadOnlyList<byte[]> Layers)
 {
-    /// <summary>The bytes of an input that are looked at.</summary>
+    /// <summary>Maximum number of bytes of an input; the rest is ignored.</summary>
     public const int MaxBytes = 64 * 1024;
 
     private const int BlockSize = 512;

@@ -5,13 +5,13 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Fuzz;
 
-/// <summary>Unpacks inputs, each into a new directory that has something beside it, and looks at what became of both.</summary>
+/// <summary>Unpacks each input into a new directory, and checks that directory and the files beside it.</summary>
 internal sealed class LayerTarget
 {
     private const int MaxEntries = 24;
     private const int MaxBytes = 1024 * 1024;
 
-    // What a few bytes decompress to takes time.
+    // A few bytes can decompress to many, and unpacking those takes time.
     private const int MaxArchiveBytes = 4 * 1024 * 1024;
 
     private const uint NewDirectoryMode = 0x41ED; // a directory, 0755
@@ -22,7 +22,7 @@ internal sealed class LayerTarget
     private readonly SysStat.statx_t[] _before;
 
     /// <summary>Prepares a directory.</summary>
-    /// <param name="directory">A directory of nobody else's, best in memory; what is in it goes.</param>
+    /// <param name="directory">Directory for this target alone, preferably on a tmpfs. Its content is deleted.</param>
     public LayerTarget(string directory)
     {
         _directory = Path.GetFullPath(directory);
@@ -35,8 +35,8 @@ internal sealed class LayerTarget
 
     /// <summary>Unpacks one input.</summary>
     /// <param name="input">The input.</param>
-    /// <returns>What came of it, for people.</returns>
-    /// <exception cref="Exception">Whatever must not happen.</exception>
+    /// <returns>Description of the result, for people.</returns>
+    /// <exception cref="Exception">The extractor broke an invariant, or failed in an unexpected way.</exception>
     public string Run(ReadOnlySpan<byte> input)
     {
         (LayerInputFlags flags, IReadOnlyList<byte[]> layers) = LayerInput.Parse(input);
@@ -46,7 +46,7 @@ internal sealed class LayerTarget
         }
         catch
         {
-            // What one input left behind must not be laid at the door of the next.
+            // Leftovers of this input must not fail the next one.
             Prepare();
             throw;
         }
@@ -82,7 +82,7 @@ internal sealed class LayerTarget
         Directory.CreateDirectory(_outside[2]);
         File.WriteAllText(_outside[1], "canary");
         File.WriteAllText(_outside[3], "canary");
-        // Changes are told by their times, which some kernels take from a clock that ticks 100 times a second.
+        // Changes are detected by timestamps, and the clock of some kernels ticks only 100 times a second.
         Thread.Sleep(50);
         for (int i = 0; i < _outside.Length; i++)
         {
@@ -164,7 +164,7 @@ internal sealed class LayerTarget
         return status;
     }
 
-    // Whatever changes content, entries, mode, owner, attributes or links of a file changes the time of its last change too.
+    // The ctime covers content, entries, mode, owner, attributes and links.
     private static bool IsSame(SysStat.statx_t before, SysStat.statx_t after) =>
         (before.stx_ino, before.stx_mode, before.stx_uid, before.stx_gid, before.stx_size, before.stx_ctime.tv_sec, before.stx_ctime.tv_nsec)
         == (after.stx_ino, after.stx_mode, after.stx_uid, after.stx_gid, after.stx_size, after.stx_ctime.tv_sec, after.stx_ctime.tv_nsec);

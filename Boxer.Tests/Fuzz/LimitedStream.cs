@@ -2,10 +2,10 @@ using Boxer.Common;
 
 namespace Boxer.Fuzz;
 
-/// <summary>A stream as the store of images gives it: it cannot seek, and its length is bounded.</summary>
-/// <param name="content">What is read.</param>
-/// <param name="mostAtOnce">The bytes that a read gives.</param>
-/// <param name="most">The bytes that all reads give.</param>
+/// <summary>Limits a stream like the image store does: it cannot seek, and its length is bounded.</summary>
+/// <param name="content">The stream to read.</param>
+/// <param name="mostAtOnce">Maximum number of bytes of one read.</param>
+/// <param name="most">Maximum number of bytes of all reads together.</param>
 internal sealed class LimitedStream(Stream content, int mostAtOnce, long most) : ForwardStream
 {
     private long _read;

@@ -6,14 +6,14 @@ namespace Boxer.Fuzz;
 /// <summary>
 /// Archives written as lines, so that a fuzzer can add, drop and change whole entries:
 /// <code>type name|link|content|mode|uid|gid|size</code>
-/// without the space; what is left out is as an honest tool would write it. <c>x</c> is followed by records (<c>xkey=value|key=value</c>),
+/// without the space. An omitted field has the value that a correct tool writes. <c>x</c> is followed by records (<c>xkey=value|key=value</c>),
 /// and an empty line ends a layer.
 /// </summary>
 internal static class LineArchive
 {
     private const int BlockSize = 512;
 
-    // More would only take more time.
+    // Longer inputs take more time and find nothing else.
     private const int MaxLayers = 3;
 
     public static List<byte[]> Layers(ReadOnlySpan<byte> lines)
@@ -102,7 +102,7 @@ internal static class LineArchive
 
     private static void WriteRecord(MemoryStream records, ReadOnlySpan<byte> record)
     {
-        // A length counts its own digits.
+        // The length of a record includes its own digits.
         int length = record.Length + 2;
         length += length.ToString(CultureInfo.InvariantCulture).Length;
         length = record.Length + 2 + length.ToString(CultureInfo.InvariantCulture).Length;

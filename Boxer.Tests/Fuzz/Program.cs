@@ -19,10 +19,10 @@ switch (args)
         var buffer = new byte[LayerInput.MaxBytes];
         Fuzzer.OutOfProcess.Run(stream =>
         {
-            // Made here, because the process that only watches this one comes by too.
+            // Created here, because the parent process that only monitors this one does not call this function.
             target ??= new LayerTarget(directory);
             int length = stream.ReadAtLeast(buffer, buffer.Length, throwOnEndOfStream: false);
-            // Where the last input ended is no part of this one's path.
+            // The path of this input must not start where the previous one ended.
             SharpFuzz.Common.Trace.PrevLocation = 0;
             target.Run(buffer.AsSpan(0, length));
         });

@@ -5,7 +5,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Fuzz;
 
-/// <summary>Looks at what an extractor made.</summary>
+/// <summary>Checks the tree that an extractor created.</summary>
 internal sealed partial class Tree
 {
     private readonly LayerInputFlags _flags;
@@ -20,13 +20,13 @@ internal sealed partial class Tree
 
     public long Bytes { get; private set; }
 
-    /// <summary>Whether the root's own attributes or those of anything in it are more than a new directory has.</summary>
+    /// <summary>Whether the tree has entries or attributes that a new directory does not have.</summary>
     public bool IsTouched { get; private set; }
 
-    /// <summary>Walks a tree.</summary>
-    /// <param name="root">The tree.</param>
-    /// <param name="flags">How it was made.</param>
-    /// <exception cref="InvariantException">It has something that no layer may bring.</exception>
+    /// <summary>Walks and checks a tree.</summary>
+    /// <param name="root">Root of the tree.</param>
+    /// <param name="flags">Options of the extraction.</param>
+    /// <exception cref="InvariantException">The tree has an entry, owner or attribute that no layer may create.</exception>
     public static Tree Check(SafeFileHandle root, LayerInputFlags flags)
     {
         var tree = new Tree(flags);
@@ -70,7 +70,7 @@ internal sealed partial class Tree
     private void CheckAttributes(SafeFileHandle directory, ReadOnlySpan<byte> name, bool isDirectory)
     {
         Span<byte> list = stackalloc byte[4096];
-        // The only way to an entry's own attributes that opens nothing.
+        // Only this path reads an entry's own attributes without opening it.
         byte[] path = [.. Encoding.ASCII.GetBytes($"/proc/self/fd/{directory.DangerousGetHandle()}/"), .. name, 0];
         int length = (int)Native.Check.Result((long)llistxattr(path, list, (nuint)list.Length), "llistxattr");
         list = list[..length];
@@ -95,5 +95,5 @@ internal sealed partial class Tree
     private static partial nint llistxattr(ReadOnlySpan<byte> path, Span<byte> list, nuint size);
 }
 
-/// <summary>The extractor did what it must never do.</summary>
+/// <summary>The extractor broke an invariant.</summary>
 internal sealed class InvariantException(string message) : Exception(message);

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Fuzzes the extractor of layers, guided by the paths that inputs take through it (AFL++ and SharpFuzz):
+# Fuzzes the layer extractor with coverage feedback (AFL++ and SharpFuzz):
 #
-#   Boxer.Tests/Fuzz/run.sh SECONDS [KEPT]        as root; KEPT is a new folder for what AFL found
+#   Boxer.Tests/Fuzz/run.sh SECONDS [KEPT]        as root; KEPT is a new folder for AFL's findings
 #
-# Prints each input that crashes in base64 with what it does, and last one line of figures. To run such an input again:
+# Prints each crashing input in base64 with its error, and finally one line of figures. To run such an input again:
 #
 #   base64 -d >FILE; dotnet Boxer.Tests/Fuzz/bin/Release/net10.0/Boxer.Fuzz.dll --replay NEW_DIRECTORY FILE
 #
-# Fails where an input crashes, and where too little ran to say anything.
+# Fails if an input crashes, or if too few inputs ran for a result.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kept=${2:+$(realpath -m "$2")}
@@ -28,7 +28,7 @@ ensure_afl_fuzz
 install_packages tar gzip zstd
 quietly dotnet build Boxer.Tests/Fuzz -c Release --nologo -v quiet -clp:NoSummary
 
-# In memory: each input is a tree of files.
+# Uses memory, because each input creates a tree of files.
 work=$(mktemp -d /dev/shm/boxer-fuzz.XXXXXX)
 program=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work" "$program"' EXIT
@@ -41,15 +41,15 @@ mkdir "$seeds"
 # lines NAME FLAGS TEXT: a seed that LineArchive reads.
 lines() { printf '%s%b' "$2" "$3" >"$seeds/$1"; }
 
-# archive NAME FLAGS BLOCKS: a seed of the archives on standard input. BLOCKS is how many the first layer has, as an escape of printf.
+# archive NAME FLAGS BLOCKS: a seed of the archives on standard input. BLOCKS is the number of blocks of the first layer, as an escape of printf.
 archive() {
     printf "%s$3" "$2" >"$seeds/$1"
     cat >>"$seeds/$1"
 }
 
-# Links that lead to something inside the root, and out of it for an extractor that lets them.
+# Links to a target inside the root, and to one outside that a wrong extractor would follow.
 outside=$work/layers/outside
-# The letters are what LayerInputFlags says.
+# The letters are the options of LayerInputFlags.
 for flags in '`' a b c p k; do
     lines "tree-$flags" "$flags" '5d\n0d/f||content|4755|1|2\n2l|d\n1h|d/f\n0l/g||x\n0deep/below/f||x\n3null\n'
     lines "whiteouts-$flags" "$flags" '0a||1\n0d/a||1\n0d/b/c||1\n0e||1\n\n0.wh.a\n5d\n0d/.wh..wh..opq\n0d/n||2\n0.wh.e\n0e/f||2\n0.wh..wh.plnk/x\n'
@@ -92,7 +92,7 @@ touch "$tree/d/.wh..wh..opq" "$tree/.wh.l"
     tar --format=gnu -b 1 -C "$tree" -c d/.wh..wh..opq .wh.l
 } | archive layers B '\x06'
 
-# Without AFL, to see what they do: AFL itself only says that one of them crashed.
+# Runs the seeds without AFL first, because AFL only reports that one of them crashed.
 dotnet "$built/Boxer.Fuzz.dll" --replay "$work/layers" "$seeds"/* >/dev/null || die "a seed crashes; what it does is above."
 
 {
@@ -102,7 +102,7 @@ dotnet "$built/Boxer.Fuzz.dll" --replay "$work/layers" "$seeds"/* >/dev/null || 
 
 export AFL_SKIP_BIN_CHECK=1 AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_UI=1 AFL_NO_AFFINITY=1 AFL_FAST_CAL=1
 export AFL_FORKSRV_INIT_TMOUT=60000 AFL_TMPDIR=$work
-# Two buffers for each layer: a larger first generation has them collected less often.
+# Each layer allocates two buffers: a larger first generation makes collections rarer.
 export DOTNET_GCgen0size=0x4000000 DOTNET_EnableDiagnostics=0
 quietly timeout --foreground --kill-after=10 "$((seconds + 300))" \
     afl-fuzz -V "$seconds" -m none -t 5000 -i "$seeds" -o "$work/out" -x "$work/dict" -- dotnet "$program/Boxer.Fuzz.dll" --afl "$work/layers" ||

@@ -2,7 +2,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>The command line's run, with real sandboxes.</summary>
+/// <summary>The command line's <c>run</c>, with real sandboxes.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class CliRunTests(PythonImage image)
 {

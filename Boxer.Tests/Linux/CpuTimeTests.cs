@@ -4,7 +4,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>CpuTime limits the sandbox as a whole: every use of a processor counts, and waiting does not.</summary>
+/// <summary>CpuTime limits the sandbox as a whole: all processor time counts, and waiting does not.</summary>
 [LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class CpuTimeTests(SharedRunner shared)

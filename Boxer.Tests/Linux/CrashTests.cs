@@ -7,7 +7,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>Nothing of ours is left on this host: after a dispose at once, after kill -9 when the next one has started.</summary>
+/// <summary>Runners leave nothing on this host: after a dispose immediately, and after kill -9 once the next runner has started.</summary>
 [LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class CrashTests(PythonImage image)
@@ -39,11 +39,11 @@ public sealed class CrashTests(PythonImage image)
         await using SandboxRunner neighbour = SandboxRunnerFactory.Create(image.Options());
         await using OpenRun neighboursRun = await OpenRun.StartAsync(neighbour, Shell(OpenRun.Counting));
 
-        // Sandboxes of an earlier test may still be on their way out.
+        // Sandboxes of an earlier test may still be ending.
         await WaitForAsync(async () => await HostState.CountSandboxesAsync() == 1 ? 1 : 0, atLeast: 1);
         string[] before = await HostState.ReadAsync();
 
-        // With sandboxes that wait frozen, too.
+        // The pool's frozen sandboxes are part of the test.
         await using HostProcess first = await HostProcess.StartAsync(image, new JsonObject { ["pool"] = new JsonObject { ["images"] = new JsonObject { [PythonImage.Name] = 3 } } });
         await WaitForAsync(() => HostState.CountSandboxesAsync(), atLeast: 4);
         var body = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("sleep", "1000"), ["network"] = "sandbox", ["limits"] = new JsonObject { ["wall_clock_secs"] = 900 } };
@@ -104,7 +104,7 @@ public sealed class CrashTests(PythonImage image)
             int longest = (int)(Stopwatch.GetElapsedTime(start).TotalMilliseconds * 1.3);
             for (int kill = 0; kill < Kills; kill++)
             {
-                // The first ones while they pull; every other one then with a sandbox for certain.
+                // The first processes are killed while they pull. Later, every second one is killed when it certainly has a sandbox.
                 string home = kill < Pulls ? pulling : pulled;
                 bool isHit = kill >= Pulls && kill % 2 == 0;
                 string[] command = random.Next(isHit ? 2 : 4) switch
@@ -201,7 +201,7 @@ public sealed class CrashTests(PythonImage image)
             }
             catch (HttpRequestException)
             {
-                // Cut off, as it must be.
+                // The killed host closed the connection, as expected.
             }
         }
     }

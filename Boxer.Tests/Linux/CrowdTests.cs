@@ -11,13 +11,13 @@ public sealed class CrowdTests(SharedRunner shared)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Of_50_commands_at_once_none_is_ended_by_its_wall_clock_of_2_s()
+    public async Task None_of_50_concurrent_commands_exceeds_its_wall_clock_limit_of_2_s()
     {
         BoxerOptions options = shared.Options;
         options.CpuOvercommit = 1;
         options.QueueTimeout = TimeSpan.FromMinutes(5);
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
-        // As many at once as slots would take more than that on the wall clock.
+        // If all slots ran at once, each command would exceed its wall-clock limit.
         SandboxRequest request = SharedRunner.Python("""
             import time
             while time.process_time() < 0.7:
@@ -40,7 +40,7 @@ public sealed class CrowdTests(SharedRunner shared)
         options.CgroupParent = place.Name;
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
 
-        // With a limit of processor time it shares its processors with nobody.
+        // A run with a CPU time limit has its processors exclusively.
         SandboxRequest counting = SharedRunner.Shell(OpenRun.Counting);
         counting.Limits.CpuCores = Environment.ProcessorCount;
         counting.Limits.CpuTime = TimeSpan.FromHours(1);
@@ -68,7 +68,7 @@ public sealed class CrowdTests(SharedRunner shared)
             counting.Limits.CpuCores = Environment.ProcessorCount;
             await using OpenRun holds = await OpenRun.StartAsync(runner, counting);
 
-            // It waits with its sandbox for 3 s at least before it would be refused.
+            // The run waits with its sandbox for at least 3 s before its queue timeout rejects it.
             using var cancelled = new CancellationTokenSource(TimeSpan.FromSeconds(3));
             await Assert.ThrowsAnyAsync<OperationCanceledException>(() => runner.RunAsync(SharedRunner.Command("true"), cancelled.Token));
             SandboxCapacityException late = await Assert.ThrowsAsync<SandboxCapacityException>(() => runner.RunAsync(SharedRunner.Command("true"), Cancel));
@@ -109,12 +109,12 @@ public sealed class CrowdTests(SharedRunner shared)
         Assert.Contains($"Limits.CpuCores: is {Environment.ProcessorCount}.5, but this machine has {Environment.ProcessorCount} processors", fault.Message, StringComparison.Ordinal);
     }
 
-    /// <summary>Cgroups of a test's own, so that only what it booted is killed.</summary>
+    /// <summary>Cgroups of one test, so that it kills only its own sandboxes.</summary>
     private sealed class OwnCgroup : IAsyncDisposable
     {
         public string Name { get; } = "boxertest-" + Guid.NewGuid().ToString("N")[..8];
 
-        /// <summary>The processes of sandboxes that wait.</summary>
+        /// <summary>The processes of the frozen sandboxes.</summary>
         public int[] FrozenProcesses() =>
         [
             .. Directories().Where(directory => Read(directory, "freezer.state") == "FROZEN" || Read(directory, "cgroup.freeze") == "1")
@@ -146,7 +146,7 @@ public sealed class CrowdTests(SharedRunner shared)
             }
             catch (IOException)
             {
-                // Removed meanwhile.
+                // The cgroup was removed meanwhile.
                 return "";
             }
         }

@@ -4,7 +4,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>The default of allowed_networks: the network mode host is for this machine's own users.</summary>
+/// <summary>The default of allowed_networks permits the network mode host only to this machine's own users.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class HttpDefaultsTests(PythonImage image)
 {

@@ -114,7 +114,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
 
         Assert.Equal(["job/b", "made", "made/y"], names.Order(StringComparer.Ordinal));
 
-        // Its uploads were the run's, as those of files are.
+        // The uploads belonged to the run, like uploads of files.
         (status, answer) = await RunAsync(request);
         Assert.Equal((400, "workspace.uploads[0]: 'job/src' was not uploaded"), (status, ((string)answer["error"]!)[..48]));
     }
@@ -234,7 +234,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     [Fact]
     public async Task Every_output_that_is_listed_can_be_got_and_deleted_also_the_deepest_and_the_longest()
     {
-        // 64 directories are the deepest that are walked. The paths of the files have 3,841 to 4,095 bytes: some are too long for the host's disk.
+        // Boxer walks 64 levels of directories at most. The paths of the files have 3,841 to 4,095 bytes: some are too long for the host's disk.
         (int status, JsonNode answer) = await RunAsync(new JsonObject
         {
             ["cmd"] = new JsonArray("python3", "-c", """

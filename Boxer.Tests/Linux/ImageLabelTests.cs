@@ -3,7 +3,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>gVisor takes flags and mount hints from annotations of a spec that begin with dev.gvisor: an image must not say any.</summary>
+/// <summary>gVisor takes flags and mount hints from annotations of a spec that begin with dev.gvisor: an image must not set any.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class ImageLabelTests(PythonImage image)
 {

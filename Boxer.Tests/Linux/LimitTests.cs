@@ -4,7 +4,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>Every limit is enforced and named, and the output before the end is in the result.</summary>
+/// <summary>Every limit is enforced and reported by name, and the result has the output before the end.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class LimitTests(SharedRunner shared)
 {
@@ -174,7 +174,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     /// <summary>
-    /// RLIMIT_NPROC counts per user: user 0 has the full limit again for each user that it becomes. The cgroup of the host limits them together.
+    /// RLIMIT_NPROC counts per user: user 0 gets the full limit again for each user that it changes to. The host's cgroup limits them together.
     /// </summary>
     [Theory]
     [InlineData(false)]

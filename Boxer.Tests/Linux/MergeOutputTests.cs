@@ -4,7 +4,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>MergeStandardError: standard output and error in the order in which they are written.</summary>
+/// <summary>MergeStandardError delivers standard output and error in the order in which they were written.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class MergeOutputTests(SharedRunner shared)
 {

@@ -137,7 +137,7 @@ public sealed class PoolTests(SharedRunner shared)
     [Fact]
     public async Task A_run_whose_pooled_sandbox_was_killed_gets_another()
     {
-        // An instance of its own, so that only sandboxes of this test are killed.
+        // The test has its own instance, so that it kills only its own sandboxes.
         string parent = "boxertest-" + Guid.NewGuid().ToString("N")[..8];
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;

@@ -3,7 +3,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>docs/requests.md: each of its curl commands, as written but for the address of the host.</summary>
+/// <summary>Each curl command of docs/requests.md works as written, except for the address of the host.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class RequestPageTests(PythonImage image)
 {

@@ -4,7 +4,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>The root of an image as programs find it: the same in every run, and without errors that a Linux machine does not report.</summary>
+/// <summary>The root of an image is the same in every run, and reports no errors that a Linux machine does not report.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class RootTests(SharedRunner shared, PythonImage image)
 {
@@ -101,7 +101,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             {
                 first = await LookAsync(runner);
 
-                // Whatever is made of an image beside its first run would be there by then.
+                // An EROFS image that is built after the first run would be ready by then.
                 await Task.Delay(TimeSpan.FromSeconds(4), Cancel);
                 Assert.Equal(first, await LookAsync(runner));
             }
@@ -205,7 +205,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             await HostProgram.RunAsync("/usr/bin/python3", ["-c", Program, Path.GetDirectoryName(sandbox["--root=".Length..])!, .. processes]));
     }
 
-    // The directory is one whose last name and its padding take more than 255 bytes of a directory's block, for file systems that pack names.
+    // The last name of this directory takes more than 255 bytes of a directory block with its padding, for file systems that pack names.
     private async Task PushImageAsync(string work) => await HostProgram.RunAsync("sh", "-ec", """
         cp -rL "$1" "$2/layout"
         mkdir "$2/many"

@@ -12,7 +12,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
 {
     private const uint User = 65533;
 
-    // Where its instances are without XDG_RUNTIME_DIR.
+    // The directory of the user's instances if XDG_RUNTIME_DIR is not set.
     private static readonly string OfUser = $"/tmp/boxer-{User}";
     private static readonly string[] AsUser = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR"];
     private string _directory = "";
@@ -24,7 +24,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
         image.Require();
         _directory = Directory.CreateTempSubdirectory("boxer-rootless-").FullName;
 
-        // The build's own directory may be one that others cannot enter.
+        // Other users may not be able to enter the build directory.
         await HostProgram.RunAsync("cp", "-rL", AppContext.BaseDirectory + "/.", _directory);
         await HostProgram.RunAsync("chown", "-R", "65533:65533", _directory);
         try
@@ -60,7 +60,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
             ["image"] = PythonImage.Name,
             ["cmd"] = new JsonArray("python3", "-c", "import os; print(os.getuid(), os.cpu_count(), open('/proc/meminfo').readline().split()[1]); open('/output/x', 'w').write('y'); open('/usr/z', 'w')"),
         };
-        // User 0 can become others, and no cgroup limits all of them together.
+        // User 0 can change to other users, and without cgroups nothing limits all of them together.
         var ofRoot = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("true"), ["user"] = "0" };
         using HttpResponseMessage rooted = await host.Client.PostAsJsonAsync("/run", ofRoot, Cancel);
         Assert.Equal(["cpu_cores", "memory_mb", "pids_limit"], (await rooted.Content.ReadFromJsonAsync<JsonNode>(Cancel))!["unenforced_limits"]!.AsArray().Select(limit => (string?)limit));
@@ -83,8 +83,8 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
     {
         await using HostProcess host = await StartAsync(new JsonObject { ["ignore_cgroups"] = true });
 
-        // The second forges the signal of the limit. The third is a child that ends by itself, below the kernel's limit of whole seconds, by
-        // the clock that the limit reads: how fast this machine is does not matter. The fourth ignores the signal.
+        // The second sends itself the signal of the limit. The third exits before the kernel's limit, which has whole seconds. It reads
+        // the clock of the limit, so that the speed of this machine does not matter. The fourth ignores the signal.
         Assert.Equal("cpu_time_limit", await RunAsync("while :; do :; done", 0.5));
         Assert.Equal("signaled", await RunAsync("kill -XCPU $$", 5));
         Assert.Equal("cpu_time_limit", await RunAsync("python3 -c 'import time\nwhile time.process_time() < 0.8: pass'; exit 0", 0.5));
@@ -142,7 +142,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
         {
             await using HostProcess host = await StartAsync(new JsonObject { ["ignore_cgroups"] = true });
 
-            // The first ones while they pull.
+            // The first hosts are killed while they pull.
             if (kill == Pulls)
             {
                 Assert.Equal("pulled\n", await EchoAsync(host, "pulled"));
@@ -184,7 +184,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
             }
             catch (HttpRequestException)
             {
-                // Cut off, as it must be.
+                // The killed host closed the connection, as expected.
             }
         }
 
@@ -199,7 +199,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
 
     private static IEnumerable<string> LiveSandboxes() => Processes().Where(line => line.StartsWith("runsc", StringComparison.Ordinal));
 
-    // The command lines of the user's, without zombies.
+    // Command lines of the user's processes, without zombies.
     private static IEnumerable<string> Processes() =>
         ProcessList.Read().Where(process => process.CommandLine.Length > 0 && IsOfUser(process.Id)).Select(process => process.CommandLine.Replace('\0', ' '));
 

@@ -3,7 +3,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>docs/sandbox.md is true of the kernel; <see cref="AccountsTests"/> and <see cref="LimitTests"/> hold the rest of the page.</summary>
+/// <summary>Statements of docs/sandbox.md about the kernel. <see cref="AccountsTests"/> and <see cref="LimitTests"/> check the rest of the page.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class SandboxPageTests(SharedRunner shared)
 {

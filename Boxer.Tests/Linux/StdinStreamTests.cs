@@ -6,7 +6,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>Standard input that comes while the command runs.</summary>
+/// <summary>Standard input that arrives while the command runs.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class StdinStreamTests(SharedRunner shared)
 {
@@ -63,7 +63,7 @@ public sealed class StdinStreamTests(SharedRunner shared)
 
         Assert.Equal("100000\n", result.StandardOutput);
 
-        // The bytes that head read, those in the pipe, and those that were read ahead.
+        // At most the bytes that head read, the content of the pipe and the read-ahead buffer were consumed.
         Assert.InRange(read, 100_000, 100_000 + (4 * 65_536));
         Assert.Equal((read, false), (zeros.Given, zeros.IsDisposed));
     }
@@ -122,7 +122,7 @@ public sealed class StdinStreamTests(SharedRunner shared)
         Assert.Equal("StandardInputStream", Assert.Single(exception.Faults).Field);
     }
 
-    /// <summary>Zeros, each read after a wait.</summary>
+    /// <summary>Returns zeros, each read after a delay.</summary>
     private sealed class Source(Func<CancellationToken, ValueTask> wait) : Stream
     {
         private long _given;

@@ -3,7 +3,7 @@ using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
 
-/// <summary>User 0 becomes other users, as services and their images do.</summary>
+/// <summary>User 0 can change to other users, as services and their images do.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class UserChangeTests(SharedRunner shared)
 {
@@ -68,7 +68,7 @@ public sealed class UserChangeTests(SharedRunner shared)
             result.StandardOutput);
     }
 
-    /// <summary>Processes of every user that user 0 became end with the command.</summary>
+    /// <summary>Processes of every user that user 0 changed to end with the command.</summary>
     [Fact]
     public async Task A_run_ends_with_its_command_whoever_its_processes_became()
     {

@@ -93,7 +93,7 @@ public sealed class VisibleLimitTests(SharedRunner shared)
         await run.StopAsync();
     }
 
-    // Of everything that this process has started: the sandbox's kernel has several threads, and so has what it starts for its processes.
+    // Reads all descendants of this process: the sandbox's kernel has several threads, and so do its helper processes.
     private static List<string> ReadThreads()
     {
         List<string> threads = [];
@@ -105,7 +105,7 @@ public sealed class VisibleLimitTests(SharedRunner shared)
             }
             catch (IOException)
             {
-                // It has ended.
+                // The process has ended.
             }
         }
 

@@ -274,7 +274,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     [Fact]
     public async Task Links_inside_a_workspace_by_their_text_lead_no_file_of_the_host_out_of_it()
     {
-        // Resolved, a/b/l2 is above the workspace. The command may read there; inputs are not written through it.
+        // The target of a/b/l2 is above the workspace. The command may read there; inputs are not written through it.
         byte[] archive = new Archive().Link("a/b/l1", "../..").Link("a/b/l2", "l1/../..").ToBytes();
         SandboxRequest request = Shell("readlink -f a/b/l2");
         request.Workspace = new() { Inputs = { SandboxInput.FromTar(archive), SandboxInput.FromTar(new Archive().File("a/b/l2/x").ToBytes()) } };
@@ -379,7 +379,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
         Assert.Equal(["RegularFile small 644 small"], Read(bounded.WorkspaceChanges, out _));
         Assert.Equal("1 files did not fit in the limit of bytes.", bounded.WorkspaceIncomplete);
 
-        // Headers count: names and links may be longer than the content of the files.
+        // Headers count toward the limit, because names and links may be longer than the content of the files.
         request.Command[^1] = "for i in $(seq 100); do ln -s $(head -c 4000 /dev/zero | tr '\\0' x) $i; done; echo small > small";
         SandboxResult links = await shared.Runner.RunAsync(request, Cancel);
         Assert.InRange(links.WorkspaceChanges.Length, 5_000, 10_000);

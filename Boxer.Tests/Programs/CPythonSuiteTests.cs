@@ -5,7 +5,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
-/// <summary>Modules of CPython's own test suite that look at what a sandbox is made of, in sandboxes of the pool and with the default limits where they fit.</summary>
+/// <summary>Modules of CPython's test suite that exercise the kernel, in pooled sandboxes and with the default limits where possible.</summary>
 [LongTests]
 [Collection(RealPrograms.Name)]
 public sealed partial class CPythonSuiteTests(ProgramsImage programs)
@@ -27,23 +27,23 @@ public sealed partial class CPythonSuiteTests(ProgramsImage programs)
         "testSingleCmsgTrunc1", "testSingleCmsgTrunc2Int", "testSingleCmsgTruncInData", "testSingleCmsgTruncLen0Minus1",
     ];
 
-    /// <summary>The modules that need other arguments or limits, or of which some tests fail in gVisor.</summary>
+    /// <summary>Modules that need other arguments or limits, or whose tests partly fail in gVisor.</summary>
     private static readonly Dictionary<string, Special> Specials = new()
     {
-        // There is no F_NOTIFY.
+        // gVisor has no F_NOTIFY.
         ["test_fcntl"] = new() { Failures = ["test_fcntl_64_bit"] },
-        // The port that a connection was refused from stays taken.
+        // The local port of a refused connection stays in use.
         ["test_httplib"] = new() { Failures = ["testHTTPConnectionSourceAddress"] },
         ["test_multiprocessing_fork"] = new() { Arguments = ["-m", "WithProcessesTestLock", "-m", "WithProcessesTestSemaphore", "-m", "WithProcessesTestQueue", "-m", "WithProcessesTestValue"] },
-        // The policies and priorities of schedulers are not there to be set, and those that do not exist are taken.
+        // Scheduling policies and priorities cannot be set, and invalid ones are accepted.
         ["test_posix"] = new() { Failures = ["test_sched_priority", "test_sched_rr_get_interval", "test_setscheduler_only_param"] },
-        // An unlink of a file that is missing, where the user cannot write, is denied.
+        // An unlink of a missing file in a directory without write permission fails with EACCES.
         ["test_pickle"] = new() { Failures = ["test_unpickle_module_race"] },
-        // It starts 100 threads.
+        // The module starts 100 threads.
         ["test_queue"] = new() { Limits = new() { Pids = 128 } },
-        // A limit above its maximum is found before the process that does not exist.
+        // A limit above its maximum is reported before a process that does not exist.
         ["test_resource"] = new() { Failures = ["test_prlimit"] },
-        // An unlink of a file that is missing, where the user cannot write, is denied.
+        // An unlink of a missing file in a directory without write permission fails with EACCES.
         ["test_runpy"] = new()
         {
             Failures =
@@ -52,10 +52,10 @@ public sealed partial class CPythonSuiteTests(ProgramsImage programs)
                 "test_run_namespace_package_in_namespace_package", "test_run_package", "test_run_package_alter_sys", "test_run_package_in_namespace_package",
             ],
         },
-        // Its servers are on the loopback; the name is of a resource that the suite leaves out by itself.
+        // The servers listen on loopback only. The suite skips tests with the resource "network" by default.
         ["test_socketserver"] = new() { Arguments = ["-u", "network"] },
-        // testSourceAddress waits for ever, because a port that a connection was refused from stays taken. There is no UDP-Lite, and its tests do
-        // not see that. Control messages of IPv6 that are cut have no MSG_CTRUNC.
+        // testSourceAddress waits forever, because the local port of a refused connection stays in use. gVisor has no UDP-Lite, which its tests do
+        // not detect. Truncated control messages of IPv6 do not set MSG_CTRUNC.
         ["test_socket"] = new() { Arguments = ["-i", "testSourceAddress", "-i", "*UDPLITE*"], Failures = CutMessages },
     };
 
@@ -64,13 +64,13 @@ public sealed partial class CPythonSuiteTests(ProgramsImage programs)
     [Fact]
     public async Task Modules_fail_in_what_gVisor_lacks_and_nowhere_else()
     {
-        // The longest are among the special ones.
+        // Starts with the special modules, which include the longest.
         string[] modules = [.. Specials.Keys, .. Plain.Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries)];
         Assert.Equal(88, modules.Length);
         BoxerOptions options = programs.Options(options =>
         {
             options.DefaultLimits = new() { WallClock = TimeSpan.FromMinutes(5) };
-            // The pool boots nothing while modules run on all processors.
+            // The pool boots no sandboxes while modules run on all processors.
             (options.Pool.Enabled, options.Pool.MaxSandboxes) = (true, modules.Length);
             options.Pool.Images = [new() { Image = ProgramsImage.Name, Count = modules.Length }];
         });
@@ -96,7 +96,7 @@ public sealed partial class CPythonSuiteTests(ProgramsImage programs)
 
     private static string[] Failures(string output) => [.. FailuresLine().Match(output).Groups[1].Value.Split(", ", StringSplitOptions.RemoveEmptyEntries).Distinct().Order(StringComparer.Ordinal)];
 
-    // The line with which the suite runs those again that failed.
+    // The line before the suite runs failed tests again.
     [GeneratedRegex(@"in verbose mode \(matching: ([^)]*)\)")]
     private static partial Regex FailuresLine();
 

@@ -3,7 +3,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
-/// <summary>Clients that generators make of the OpenAPI document compile and call every endpoint of a host with keys.</summary>
+/// <summary>Clients generated from the OpenAPI document compile and call every endpoint of a host with API keys.</summary>
 [LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class GeneratedClientTests(PythonImage image) : IDisposable
@@ -39,7 +39,7 @@ public sealed class GeneratedClientTests(PythonImage image) : IDisposable
         Assert.Equal("all endpoints\n", await InWorkAsync("dotnet", "bin/Release/net10.0/GeneratedClient.dll", host.Address, Key));
     }
 
-    /// <summary>Starts a host, and puts its document and the sources of a client into the work directory.</summary>
+    /// <summary>Starts a host, and writes its OpenAPI document and the sources of a client to the work directory.</summary>
     private async Task<HostProcess> StartAsync(string client)
     {
         image.Require();

@@ -3,7 +3,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
-/// <summary>Images in which a layer has a directory where a lower one has a symbolic link, and the reverse, as their commands find them.</summary>
+/// <summary>A directory in a layer hides a symbolic link in a lower one, and the reverse, as commands see it.</summary>
 [LongTests]
 [Collection(RealPrograms.Name)]
 public sealed class HiddenLinkTests(ProgramsImage programs)
@@ -11,7 +11,7 @@ public sealed class HiddenLinkTests(ProgramsImage programs)
     private const string ADirectory = "drwxr-xr-x d\nd/new:new\nreal/real:real\n";
     private const string ALink = "lrwxrwxrwx d -> real\nd/real:real\nreal/real:real\n";
 
-    // As user 0, who can remove the name: nothing of a lower layer is to come back.
+    // User 0 can remove the name. No entry of a lower layer may reappear then.
     private const string Script = """
         busybox ls -ld d | busybox awk '{ print $1, $9 ($10 ? " " $10 " " $11 : "") }'
         busybox find d/ real/ -type f -exec busybox grep -H . {} + | busybox sort
@@ -22,7 +22,7 @@ public sealed class HiddenLinkTests(ProgramsImage programs)
 
     private const string Rest = "own\nls: d: No such file or directory\nreal";
 
-    /// <summary>The layers above the lowest one, which has the directory <c>real</c>, and what <see cref="Script"/> prints first.</summary>
+    /// <summary>The layers above the lowest one, which has the directory <c>real</c>, and the first output of <see cref="Script"/>.</summary>
     private static readonly Dictionary<string, (Archive Lowest, Archive[] Above, string Output)> Table = new()
     {
         ["a directory over a link"] = (new Archive().Link("d", "real"), [new Archive().Directory("d").File("d/new", "new")], ADirectory),
@@ -73,7 +73,7 @@ public sealed class HiddenLinkTests(ProgramsImage programs)
     [InlineData("65534", "/var/home/boxer")]
     public async Task Directories_behind_links_that_lead_nowhere_are_made(string user, string home)
     {
-        // As in images of systems that keep what changes below /var.
+        // Images of systems that keep all mutable state below /var look like this.
         string image = await ImportAsync(
             new Archive().Link("home", "var/home").Link("root", "/var/roothome").Link("tmp", "sysroot/tmp").Link("sysroot", "ostree/deep/sysroot").Link("loop", "loop"));
         var request = new SandboxRequest(image, "/bin/busybox", "sh", "-c", "cd; echo x > file; /bin/busybox pwd -P; echo y > /tmp/file; /bin/busybox cat file /tmp/file") { User = user };

@@ -2,7 +2,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
-/// <summary>The judge among the samples, as many submissions as a contest has.</summary>
+/// <summary>The judge sample with as many submissions as a contest has.</summary>
 [LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class JudgeProgramTests(PythonImage image)

@@ -7,8 +7,8 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Programs;
 
 /// <summary>
-/// Programs that people run give the right output, in a sandbox that is booted for the run and in one of the pool. Those of the table do with the
-/// default limits, but for the wall clock.
+/// Common programs print the right output in a booted and in a pooled sandbox. The programs of the table run with the
+/// default limits, except for the wall clock.
 /// </summary>
 [LongTests]
 [Collection(RealPrograms.Name)]
@@ -210,7 +210,7 @@ public sealed class ProgramListTests(ProgramsImage programs)
             "42\nREDIS",
             "redis"),
 
-        // As images start them that have user 0: the server becomes another user by itself, or its entry point does before.
+        // Images with user 0 start servers in these two ways: the server changes its user by itself, or its entry point does so first.
         ["PostgreSQL started by user 0"] = new(
             """
             export PATH=$(echo /usr/lib/postgresql/*/bin):$PATH PGDATA=/var/lib/postgresql/data

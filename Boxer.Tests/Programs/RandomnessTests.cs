@@ -3,14 +3,14 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
-/// <summary>Sandboxes that waited in a warmed pool share no randomness, although they were booted alike and ran the same command before.</summary>
+/// <summary>Pooled sandboxes share no randomness, although they booted in the same way and ran the same warm-up.</summary>
 [LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class RandomnessTests(SharedRunner shared)
 {
     private const int Runs = 8;
 
-    // Each line is the name of a source and what it gave. Python's own program and its heap are at the same place in each run: it is no PIE.
+    // Each line is the name of a source and its value. Python's program and its heap have the same addresses in each run, because it is no PIE.
     private const string Program = """
         import ctypes, os, random, tempfile, uuid
         libc = ctypes.CDLL(None)

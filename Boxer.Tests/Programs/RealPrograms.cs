@@ -7,7 +7,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
-/// <summary>The tests of real programs share one image and its runners, and run one after the other.</summary>
+/// <summary>Tests of real programs. They share one image and its runners, and run one after the other.</summary>
 [CollectionDefinition(Name)]
 [Trait("Needs", "sandboxes")]
 public sealed class RealPrograms : ICollectionFixture<ProgramsImage>
@@ -16,7 +16,7 @@ public sealed class RealPrograms : ICollectionFixture<ProgramsImage>
 }
 
 /// <summary>
-/// The image of scripts/programs-image.sh in a store of its own, imported once. The environment variable BOXER_TEST_PROGRAMS_LAYOUT names its
+/// The image of scripts/programs-image.sh in its own store, imported once. The environment variable BOXER_TEST_PROGRAMS_LAYOUT names its
 /// OCI layout; test-programs.sh builds it.
 /// </summary>
 public sealed class ProgramsImage : IAsyncLifetime
@@ -29,19 +29,19 @@ public sealed class ProgramsImage : IAsyncLifetime
     private SandboxRunner? _pooled;
     private string? _obstacle;
 
-    /// <summary>Home of runners and hosts that find the image.</summary>
+    /// <summary>Home directory of runners and hosts that have the image.</summary>
     internal string Home => Path.Join(_directory, "home");
 
-    /// <summary>A runner whose runs boot their sandboxes.</summary>
+    /// <summary>A runner without a pool.</summary>
     internal SandboxRunner Cold => _cold ??= SandboxRunnerFactory.Create(Options());
 
-    /// <summary>A runner that keeps booted sandboxes ready.</summary>
+    /// <summary>A runner with a pool.</summary>
     internal SandboxRunner Pooled => _pooled ??= SandboxRunnerFactory.Create(Options(options => options.Pool.Enabled = true));
 
     /// <summary>Skips the test where sandboxes cannot run.</summary>
     internal void Require() => Assert.SkipWhen(_obstacle is not null, _obstacle ?? "");
 
-    /// <summary>Options of a runner that finds the image. Compilers, runtimes and a browser fit the default limits. There is no pool.</summary>
+    /// <summary>Creates options of a runner with the image and without a pool. Compilers, runtimes and a browser fit the default limits.</summary>
     internal BoxerOptions Options(Action<BoxerOptions>? change = null)
     {
         Require();
@@ -56,11 +56,11 @@ public sealed class ProgramsImage : IAsyncLifetime
         return options;
     }
 
-    /// <summary>A request for a shell script in the image.</summary>
+    /// <summary>Creates a request for a shell script in the image.</summary>
     internal static SandboxRequest Shell(string script) => new(Name, "sh", "-ec", script);
 
-    /// <summary>Runs a request in a sandbox that is booted for it and in one of the pool; both are to exit with 0.</summary>
-    /// <returns>What each printed.</returns>
+    /// <summary>Runs a request in a sandbox booted for it and in a pooled one, and asserts that both exit with 0.</summary>
+    /// <returns>Standard output of each.</returns>
     internal async Task<(string Cold, string Pooled)> RunColdAndPooledAsync(SandboxRequest request)
     {
         Require();
@@ -77,7 +77,7 @@ public sealed class ProgramsImage : IAsyncLifetime
         await using IImageLease lease = await store.AcquireImportedAsync(source, ImageReference.Parse(name), cancellationToken: TestContext.Current.CancellationToken);
     }
 
-    /// <summary>The paths of the image's layer, as <c>find</c> prints them from the root.</summary>
+    /// <summary>Lists the paths of the image's layer, as <c>find</c> prints them from the root.</summary>
     internal async Task<string[]> ReadPathsAsync()
     {
         Require();

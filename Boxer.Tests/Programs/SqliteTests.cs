@@ -2,12 +2,12 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
-/// <summary>SQLite with a write-ahead log, which its writers share through mapped memory and locks of files, wherever a command can write.</summary>
+/// <summary>SQLite with a write-ahead log works in every writable directory. Its writers share mapped memory and file locks.</summary>
 [LongTests]
 [Collection(Sandboxes.Name)]
 public sealed class SqliteTests(SharedRunner shared)
 {
-    // Four writers in each place. A place's line says the mode of its journal, how the writers ended, and what is in the table.
+    // Four writers in each directory. Each line has the journal mode, the exit codes of the writers, and the content of the table.
     private const string Program = """
         import os, sqlite3, sys
 

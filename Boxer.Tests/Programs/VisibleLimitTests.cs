@@ -3,14 +3,14 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
-/// <summary>Runtimes size themselves by the limits of their run: exactly its processors, and its memory within 5 %.</summary>
+/// <summary>Runtimes detect the limits of their run: the exact number of processors, and the memory within 5 %.</summary>
 [LongTests]
 [Collection(RealPrograms.Name)]
 public sealed class VisibleLimitTests(ProgramsImage programs)
 {
     private const int Megabytes = 512;
 
-    // Prints the processors and the memory limit in bytes that the runtime itself says.
+    // Prints the processors and the memory limit in bytes that the runtime reports.
     private static readonly Dictionary<string, string> Table = new()
     {
         ["java"] = """
@@ -75,7 +75,7 @@ public sealed class VisibleLimitTests(ProgramsImage programs)
         request.Limits = new() { CpuCores = cores, MemoryBytes = Megabytes * ByteSize.MiB };
         (string cold, string pooled) = await programs.RunColdAndPooledAsync(request);
 
-        // The garbage collector's own default takes three quarters of a cgroup's limit.
+        // The garbage collector uses three quarters of a cgroup's limit by default.
         Assert.All([cold, pooled], text => AssertFacts(text, Math.Min(processors, Environment.ProcessorCount), Megabytes * 3 / 4));
     }
 

@@ -3,7 +3,7 @@ using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Programs;
 
-/// <summary>Projects that were uploaded are built, tested and edited in their workspace, by every user, in a sandbox that is booted for the run and in one of the pool.</summary>
+/// <summary>Every user can build, test and edit uploaded projects in their workspace, in a booted and in a pooled sandbox.</summary>
 [LongTests]
 [Collection(RealPrograms.Name)]
 public sealed class WorkspaceProgramTests(ProgramsImage programs)

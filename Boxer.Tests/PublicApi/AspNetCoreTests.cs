@@ -204,7 +204,7 @@ public sealed class AspNetCoreTests : IAsyncLifetime
         await using WebApplication app = await StartAsync(_ => { }, app => app.MapBoxer(), services =>
             services.PostConfigure<Microsoft.AspNetCore.Http.Json.JsonOptions>(json =>
             {
-                // What an application compiled ahead of time has.
+                // An application compiled ahead of time has no reflection resolver.
                 foreach (DefaultJsonTypeInfoResolver reflection in json.SerializerOptions.TypeInfoResolverChain.OfType<DefaultJsonTypeInfoResolver>().ToList())
                 {
                     json.SerializerOptions.TypeInfoResolverChain.Remove(reflection);

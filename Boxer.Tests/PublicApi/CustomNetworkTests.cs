@@ -7,7 +7,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>The sample of a network mode, with the lab that docs/network.md prepares.</summary>
+/// <summary>The sample network mode, with the lab that docs/network.md prepares.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
 {
@@ -41,7 +41,7 @@ public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
             Assert.True(result.Network.BytesIn > 0 && result.Network.BytesOut > 0);
             Assert.Empty(result.Network.Denied);
 
-            // Its policy is the lab's: the mode takes none from a request.
+            // The lab defines the policy: the mode rejects policies of requests.
             InvalidSandboxRequestException refused = await Assert.ThrowsAsync<InvalidSandboxRequestException>(
                 () => runner.RunAsync(new SandboxRequest(PythonSandboxes.Image, "true") { Network = "lab", Egress = new EgressPolicy() }, Cancel));
             Assert.Equal("Egress", Assert.Single(refused.Faults).Field);
@@ -75,7 +75,7 @@ public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
             Assert.Contains("ip netns add nolab", missing.Message, StringComparison.Ordinal);
         }
 
-        // No process has this number: it is beyond the most that Linux gives.
+        // No process has this id: it is above the maximum of Linux.
         await Lab.RunAsync("ip netns add boxerlab-4194305-100");
         await using (SandboxRunner runner = Create(sandboxes.Options(), lab, supportsFreeze: true))
         {
@@ -139,7 +139,7 @@ public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
         return result;
     }
 
-    /// <summary>Loopback only, and much to tell of it.</summary>
+    /// <summary>A mode with loopback only and a long report.</summary>
     private sealed class Chatty : INetworkMode, INetworkAttachment
     {
         public string Name => "chatty";
@@ -163,7 +163,7 @@ public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
         public ValueTask DisposeAsync() => ValueTask.CompletedTask;
     }
 
-    /// <summary>The same mode, whose sandboxes are not frozen.</summary>
+    /// <summary>The same mode without freezing.</summary>
     private sealed class Awake(INetworkMode inner) : INetworkMode
     {
         public string Name => inner.Name;

@@ -9,7 +9,7 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>The bounds of a request that the documentation states are those that a runner applies: the bound is accepted, one more is not.</summary>
+/// <summary>A runner enforces the documented bounds of a request: it accepts the bound and rejects one more.</summary>
 public sealed partial class DocumentedBoundsTests : IAsyncDisposable
 {
     private readonly SandboxRunner _runner = new(new BoxerOptions { Home = Path.Combine(Path.GetTempPath(), "boxer-is-not-started") }, [new ClosedNetwork()]);
@@ -99,7 +99,7 @@ public sealed partial class DocumentedBoundsTests : IAsyncDisposable
         Assert.False(await IsAcceptedAsync(make(most + 1)), $"{most + 1} is accepted");
     }
 
-    // What is checked before the network mode is asked whether it can be used; the host is not touched.
+    // Requests are validated before the network mode reports that it is unavailable. The host is not touched.
     private async Task<bool> IsAcceptedAsync(Settings settings)
     {
         var request = new SandboxRequest("image", "true")
@@ -116,7 +116,7 @@ public sealed partial class DocumentedBoundsTests : IAsyncDisposable
         return fault is SandboxPrivilegeException;
     }
 
-    // The numbers of the summary, with their units of bytes, in their order.
+    // Reads the numbers of the summary in bytes, in their order.
     private static long[] NumbersOf(string member, string assembly = "Boxer.Core")
     {
         string summary = XDocument.Load(Path.Combine(AppContext.BaseDirectory, assembly + ".xml")).Descendants("member")
@@ -146,7 +146,7 @@ public sealed partial class DocumentedBoundsTests : IAsyncDisposable
         public TimeSpan StopGrace { get; init; }
     }
 
-    /// <summary>Memory of a length, of which nothing is there.</summary>
+    /// <summary>Memory with a length but without content.</summary>
     private sealed class Untouched(int length) : MemoryManager<byte>
     {
         public ReadOnlyMemory<byte> All => CreateMemory(length);

@@ -6,7 +6,7 @@ using Boxer.PublicApi.Tests.Support;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>An image store, a network mode and a decorator that stand outside the product, in real sandboxes.</summary>
+/// <summary>An image store, a network mode and a decorator of an application, in real sandboxes.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class ExtensionPointTests(PythonSandboxes sandboxes)
 {
@@ -167,7 +167,7 @@ public sealed class ExtensionPointTests(PythonSandboxes sandboxes)
         }
     }
 
-    /// <summary>Gives a loopback, names of its own and a report.</summary>
+    /// <summary>Provides loopback, its own host names and a report.</summary>
     private sealed class NotedMode : INetworkMode
     {
         internal const string ModeName = "noted";
@@ -221,7 +221,7 @@ public sealed class ExtensionPointTests(PythonSandboxes sandboxes)
         }
     }
 
-    /// <summary>Adds a variable to each request, hides a word of each result, and tries again where that is safe.</summary>
+    /// <summary>Adds a variable to each request, hides a word in each result, and retries where that is safe.</summary>
     private sealed class Decorator(ISandboxRunner inner) : ISandboxRunner
     {
         private const int Attempts = 3;

@@ -10,7 +10,7 @@ using Microsoft.Extensions.Options;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>Runners of a container with options, image stores and network modes of the application, in real sandboxes.</summary>
+/// <summary>Runners from a service container with the application's options, image stores and network modes, in real sandboxes.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class HostingTests(PythonSandboxes sandboxes)
 {
@@ -148,7 +148,7 @@ public sealed class HostingTests(PythonSandboxes sandboxes)
 
     private sealed record Resolver(string Address);
 
-    /// <summary>A loopback, and a resolver that a service of the container names.</summary>
+    /// <summary>Provides loopback and a resolver that a service of the container names.</summary>
     private sealed class OwnMode(Resolver resolver) : INetworkMode
     {
         public string Name => "own";
@@ -171,7 +171,7 @@ public sealed class HostingTests(PythonSandboxes sandboxes)
         }
     }
 
-    /// <summary>Counts what another store does.</summary>
+    /// <summary>Counts the calls of another store.</summary>
     private sealed class CountingStore(ImageStore inner) : IImageStore, IDisposable
     {
         private int _acquired;

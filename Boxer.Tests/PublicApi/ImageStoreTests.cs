@@ -44,7 +44,7 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
             }
         }
 
-        // A run gives its image back after its end was told.
+        // A run releases its image after it has returned its result.
         ImageRemoval removal = ImageRemoval.InUse;
         for (int attempt = 0; removal == ImageRemoval.InUse && attempt < 200; attempt++)
         {
@@ -145,7 +145,7 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
         public void Report(PullProgress value) => Interlocked.Increment(ref _count);
     }
 
-    /// <summary>Has no image until it is asked to pull it.</summary>
+    /// <summary>Has an image only after a pull.</summary>
     private sealed class Pulling(IImageStore inner) : IImageStore
     {
         public Task<IImageLease> AcquireAsync(ImageReference reference, ImageAcquireOptions options, CancellationToken cancellationToken = default)

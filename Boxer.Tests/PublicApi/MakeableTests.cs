@@ -6,12 +6,12 @@ using Boxer.Testing;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>Code outside this repository can make an object of every public class, for its fakes and its own parts.</summary>
+/// <summary>Code outside this repository can create an object of every public class, for fakes and extensions.</summary>
 public sealed class MakeableTests
 {
     private static readonly Assembly[] Product = [typeof(ISandboxRunner).Assembly, typeof(NoneNetworkMode).Assembly, typeof(SandboxRunnerFactory).Assembly, typeof(FakeSandboxRunner).Assembly];
 
-    // Another object that can be made has these: FakeSandboxRunner.WhenAny, NetworkPolicy.Combine.
+    // Members of other public objects return these: FakeSandboxRunner.WhenAny, NetworkPolicy.Combine.
     private static readonly Type[] HandedOut = [typeof(FakeSandboxAnswer), typeof(EgressLayer)];
 
     public static TheoryData<Type> Classes => [.. Product.SelectMany(assembly => assembly.ExportedTypes).Where(type => type is { IsClass: true, IsAbstract: false } && !type.IsSubclassOf(typeof(Delegate)))];

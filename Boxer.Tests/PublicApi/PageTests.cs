@@ -11,7 +11,7 @@ public sealed partial class PageTests
 {
     private static readonly string Pages = Path.Combine(AppContext.BaseDirectory, "pages");
 
-    // The variables that a reader has before the first line of an example.
+    // Variables that are defined before the first line of an example.
     private const string Preamble = """
         public static class Given
         {
@@ -48,7 +48,7 @@ public sealed partial class PageTests
 
         Assert.All(blocks, block =>
         {
-            // A block that only declares types has no statement to begin with.
+            // Adds a statement, because a program needs one and a block may declare only types.
             string[] lines = block.Split('\n');
             string usings = string.Join('\n', lines.TakeWhile(line => line.Length == 0 || line.StartsWith("using ", StringComparison.Ordinal) && !line.Contains('=', StringComparison.Ordinal) && !line.Contains('(', StringComparison.Ordinal)));
             string program = $"{usings}\nawait Task.CompletedTask;\n{block[Math.Min(block.Length, usings.Length)..]}";
@@ -66,7 +66,7 @@ public sealed partial class PageTests
     [MemberData(nameof(Names))]
     public void Members_in_code_marks_exist(string page)
     {
-        // It names types that are not public.
+        // CONTRIBUTING.md names types that are not public.
         if (page == "CONTRIBUTING.md")
         {
             return;
@@ -127,7 +127,7 @@ public sealed partial class PageTests
 
         Assert.All(rows, row => Assert.True(Directory.Exists(Path.Combine(root, row)), row));
 
-        // A row of its own, or named in the row of the folder above it.
+        // The folder has its own row, or the row of its parent names it.
         Assert.All(folders, folder => Assert.True(
             rows.Contains(folder + "/", StringComparer.Ordinal) || RowOf(Path.GetDirectoryName(folder)!).Contains($"`{Path.GetFileName(folder)}/`", StringComparison.Ordinal), folder));
 
@@ -171,7 +171,7 @@ public sealed partial class PageTests
     [GeneratedRegex(@"^\| `(?<folder>[^`]+/)` \|", RegexOptions.Multiline, 1000)]
     private static partial Regex MapRow();
 
-    // Two words or a dot: single words are names of other things too.
+    // Requires two words or a dot, because single words may name other things.
     [GeneratedRegex(@"^(?:[A-Z][a-z0-9]+){2,}(?:\.[A-Z][A-Za-z0-9]*)*(?:\(.*\))?$|^(?:[A-Z][a-z0-9]+)+(?:\.[A-Z][A-Za-z0-9]*)+(?:\(.*\))?$", RegexOptions.None, 1000)]
     private static partial Regex Member();
 }

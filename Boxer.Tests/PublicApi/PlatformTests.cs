@@ -9,7 +9,7 @@ using Boxer.Testing;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>Types and assemblies that need Linux say so; contracts and the fake run anywhere.</summary>
+/// <summary>Types and assemblies that need Linux are marked; contracts and the fake run anywhere.</summary>
 public sealed class PlatformTests
 {
     [Theory]

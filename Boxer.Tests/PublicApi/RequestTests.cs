@@ -2,7 +2,7 @@ using Boxer.Networking;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>Requests, files and inputs that another runner reads.</summary>
+/// <summary>Requests, files and inputs as a custom runner reads them.</summary>
 public sealed class RequestTests
 {
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;

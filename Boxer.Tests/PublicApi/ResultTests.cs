@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>Results and ends that a test of an application makes.</summary>
+/// <summary>Results and terminations that an application's test creates.</summary>
 public sealed class ResultTests
 {
     [Fact]

@@ -4,7 +4,7 @@ using Boxer.PublicApi.Tests.Support;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>A run as an application makes it.</summary>
+/// <summary>A run through the public API.</summary>
 [Collection(Sandboxes.Name)]
 public sealed class RunTests(PythonSandboxes sandboxes)
 {

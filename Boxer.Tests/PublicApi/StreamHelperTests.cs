@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Boxer.PublicApi.Tests;
 
-/// <summary>Events of a runner that is not Boxer's, read with the helpers.</summary>
+/// <summary>Stream helpers read the events of a custom runner.</summary>
 public sealed class StreamHelperTests
 {
     private static readonly byte[] Text = Encoding.UTF8.GetBytes("aé€😀z");

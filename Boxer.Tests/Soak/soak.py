@@ -30,9 +30,9 @@ counts = collections.Counter()
 faults = []
 lock = threading.Lock()
 over = threading.Event()
-# Clear while the host is away.
+# This event is cleared while the host is down.
 up = threading.Event()
-# How often it was killed: who began before may be cut off.
+# The number of kills: a request that began before a kill may be cut off.
 kills = 0
 
 
@@ -60,7 +60,7 @@ class Host:
             self.port = probe.getsockname()[1]
         config = f"{work}/{name}.json"
         settings = {
-            # One for each: hosts do not share a store of uploads.
+            # Each host has its own directory, because hosts cannot share a store of uploads.
             "home": f"{work}/home-{name}", "listen_addr": f"127.0.0.1:{self.port}", "registry_mirrors": {"docker.io": [registry]},
             "max_concurrent_runs": 4, "max_queued_runs": 3, "queue_timeout_secs": 20, "output_limit_bytes": output_limit, "stop_grace_secs": 5,
             "pool": {"max_sandboxes": 4, "images": {image: 1}},
@@ -156,7 +156,7 @@ def directories():
     return found
 
 
-# -- what clients do: each checks its answer, and says what came of it
+# -- clients: each checks its response and returns its result
 
 def token_of(rng):
     return f"{rng.getrandbits(64):016x}"
@@ -218,7 +218,7 @@ def late(host, rng):
     answer = run(host, {"cmd": ["sh", "-c", f"echo {token}; {trap} sleep 100 & wait; sleep 100"], "limits": {"wall_clock_secs": 2}, "network": rng.choice(networks)}, (408,))
     if answer is None:
         return "429"
-    # In two seconds of a busy machine a program may not come to print; what it did print is its own.
+    # On a busy machine a program may print nothing in two seconds. Any output must be its own.
     if answer["stdout"] not in ("", token + "\n"):
         raise Wrong(f"a run that was too long printed {answer['stdout']!r}")
     same("a run that was too long", "wall_clock_limit", answer["termination"])
@@ -301,7 +301,7 @@ def vanish(host, rng):
         connection.sendall(request[:rng.choice([10, 200, len(request), len(request), len(request)])])
         time.sleep(rng.random() ** 2 * 3)
         if rng.random() < 0.5:
-            # With a reset.
+            # Closes the connection with a reset.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     return "vanished"
 
@@ -415,7 +415,7 @@ others = instances()
 current = Host("host")
 ours = set(current.instances)
 try:
-    # Pulls the image and shows what an idle host has open.
+    # Pulls the image and shows the open descriptors of an idle host.
     one(current, python, random.Random(seed))
     up.set()
     for number in range(20):
@@ -439,7 +439,7 @@ try:
                 current = Host("host")
                 ours |= killed | current.instances
                 counts["kills"] += 1
-                # Nobody waits for what the next start does in the background.
+                # Does not wait for the background work of the next start.
                 if not wait_for(lambda: not left_of(killed), 30):
                     fault(f"after kill -9 and a start there is still {left_of(killed)}")
                 up.set()
@@ -459,7 +459,7 @@ try:
         if last[0] > first[0] + 100:
             fault(f"the host had {first[0]} descriptors open and has {last[0]}")
     if counts["kills"]:
-        # Who was cut off between an upload and its end did not take the files away, and a host keeps what it was given.
+        # Clients that were cut off after an upload did not delete its files, and a host keeps uploads.
         for name in ("soak", "output"):
             status, _, text = current.exchange("DELETE", "/files?path=" + name)
             if status not in (200, 204, 404):
@@ -474,7 +474,7 @@ finally:
     ours |= current.instances
 
 left = left_of(ours) + directories()
-# Another runner on this machine has reasons of its own to forward.
+# Another runner on this machine may need forwarding.
 if not others and not instances() - ours and open("/proc/sys/net/ipv4/ip_forward").read() != forwards:
     left.append("ip_forward")
 for text in left:

@@ -4,7 +4,7 @@ using System.Text;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>Writes tar archives that honest tools would not write.</summary>
+/// <summary>Writes tar archives, including malformed ones.</summary>
 internal sealed class Archive
 {
     private readonly System.Buffers.ArrayBufferWriter<byte> _stream = new();
@@ -46,19 +46,19 @@ internal sealed class Archive
         return this;
     }
 
-    /// <summary>An entry whose header a test changes before it is summed up.</summary>
+    /// <summary>Adds an entry whose header a test changes before its checksum is computed.</summary>
     public Archive Entry(char type, string name, byte[]? content = null, string link = "", long? size = null, Action<byte[]>? change = null, bool isSumSigned = false) =>
         Raw(type, Encoding.Latin1.GetBytes(name), Encoding.Latin1.GetBytes(link), content ?? [], 0b110_100_100, 0, 0, size, change, isSumSigned);
 
-    /// <summary>An extended header for the next entry, or for all that follow.</summary>
+    /// <summary>Adds an extended header for the next entry, or for all further entries.</summary>
     public Archive Pax(char type, params (string Key, string Value)[] records) =>
         Raw(type, "pax"u8.ToArray(), [], [.. records.SelectMany(record => Record(record.Key, Encoding.Latin1.GetBytes(record.Value)))], 0, 0, 0);
 
-    /// <summary>A long name ('L') or target ('K') as GNU tar writes it.</summary>
+    /// <summary>Adds a long name ('L') or target ('K') as GNU tar writes it.</summary>
     public Archive Gnu(char type, string value) =>
         Entry(type, "././@LongLink", Encoding.Latin1.GetBytes(value + '\0'), change: header => "ustar  \0"u8.CopyTo(header.AsSpan(257)));
 
-    /// <summary>Bytes as they are.</summary>
+    /// <summary>Adds raw bytes.</summary>
     public Archive Bytes(byte[] bytes)
     {
         Append(bytes);
@@ -87,7 +87,7 @@ internal sealed class Archive
         return this;
     }
 
-    /// <summary>The entries without the mark of the end.</summary>
+    /// <summary>Gets the entries without the end-of-archive marker.</summary>
     public byte[] ToEntries() => _stream.WrittenSpan.ToArray();
 
     public byte[] ToBytes() => [.. _stream.WrittenSpan, .. new byte[1024]];
@@ -117,7 +117,7 @@ internal sealed class Archive
         return [.. Encoding.UTF8.GetBytes($"{length} {key}="), .. value, (byte)'\n'];
     }
 
-    /// <summary>A number as GNU tar writes it where it does not fit.</summary>
+    /// <summary>Encodes a number that does not fit its field, as GNU tar does.</summary>
     public static void Binary(byte[] header, int offset, int length, long value)
     {
         for (int i = length - 1; i >= 0; i--, value >>= 8)

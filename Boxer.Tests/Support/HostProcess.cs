@@ -84,8 +84,8 @@ internal sealed class HostProcess : IAsyncDisposable
     }
 
     /// <summary>
-    /// Whether the .NET runtime ends it because it cannot start a thread: each takes two descriptors for a moment. Disposing it does not complain of
-    /// that then.
+    /// Returns whether the .NET runtime aborted the host because it could not start a thread, which needs two descriptors for a moment. Disposing the
+    /// host does not throw in this case.
     /// </summary>
     public async Task<bool> IsOutOfThreadsAsync()
     {
@@ -103,7 +103,7 @@ internal sealed class HostProcess : IAsyncDisposable
 
     private static async Task<string> ReadLogAsync(string firstLines, Process process) => firstLines + await process.StandardOutput.ReadToEndAsync();
 
-    // The output of a test is shown if it fails.
+    // xUnit shows this output if the test fails.
     private async Task ShowLogAsync()
     {
         const int Lines = 40;

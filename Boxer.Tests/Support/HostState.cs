@@ -4,8 +4,8 @@ using Boxer.Linux;
 namespace Boxer.Tests.Support;
 
 /// <summary>
-/// Traces of Boxer in this process's view of the machine: the instances in its /run/boxer with their mounts, cgroups and processes, and the
-/// network of its namespace. A test process that scripts/isolate.sh starts sees its own alone.
+/// Reads the traces of Boxer in this process's view of the machine: the instances in its /run/boxer with their mounts, cgroups and processes, and the
+/// network of its namespace. A test process started by scripts/isolate.sh sees only its own traces.
 /// </summary>
 internal static class HostState
 {
@@ -14,7 +14,7 @@ internal static class HostState
     // The first run with the mode sandbox creates the directory of its locks, and nothing removes it.
     private const string KeptForTheMachine = Base + "/network";
 
-    // Cgroups are those of the whole machine, whichever namespaces this process is in: only an id tells which are ours.
+    // Namespaces do not separate cgroups, so the id of the instance tells which belong to this process.
     private static readonly ConcurrentDictionary<string, bool> Instances = new(StringComparer.Ordinal);
     private static readonly FileSystemWatcher Watcher = Watch();
 
@@ -32,7 +32,7 @@ internal static class HostState
         .. List("/run/netns"),
     ];
 
-    /// <summary>Asserts that all traces are as they were before, and names each that is new or gone.</summary>
+    /// <summary>Asserts that no trace has changed, and lists those that are new or gone.</summary>
     public static async Task AssertSameAsync(string[] before, string context = "")
     {
         string[] after = await ReadAsync();
@@ -49,10 +49,10 @@ internal static class HostState
         ? [.. Directory.GetFiles("/run/netns", "bx*").Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal)]
         : [];
 
-    /// <summary>Lists those that a sandbox runs in.</summary>
+    /// <summary>Lists the namespaces in which a sandbox runs.</summary>
     public static Task<string[]> RunningNamespacesAsync() => Task.FromResult(NamespacesOf(_ => true));
 
-    /// <summary>Lists those whose sandbox is frozen.</summary>
+    /// <summary>Lists the namespaces whose sandbox is frozen.</summary>
     public static Task<string[]> FrozenNamespacesAsync() => Task.FromResult(NamespacesOf(IsFrozen));
 
     private static string Difference(string[] some, string[] others) => string.Join('\n', Lines(some).Except(Lines(others), StringComparer.Ordinal));
@@ -65,7 +65,7 @@ internal static class HostState
         return [.. Namespaces().Where(name => FileIdentity.Of($"/run/netns/{name}") is { } identity && wanted.Contains(identity))];
     }
 
-    // By the freezer of v1, or the cgroup of v2.
+    // Reads the freezer of cgroup v1, or the state of the cgroup v2.
     private static bool IsFrozen(int process)
     {
         try
@@ -95,12 +95,12 @@ internal static class HostState
         new DirectoryInfo("/sys/fs/cgroup").EnumerateDirectories("boxer-*", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4, AttributesToSkip = FileAttributes.ReparsePoint, IgnoreInaccessible = true })
             .Where(directory => IsKnown(directory.Name["boxer-".Length..])).Select(directory => directory.FullName).Order(StringComparer.Ordinal);
 
-    // Without the arguments that differ from start to start.
+    // Leaves out the arguments that differ from start to start.
     private static IEnumerable<string> Processes() => RuntimeProcesses().Select(process => $"{process.Program} {process.Root}");
 
     private static IEnumerable<int> SandboxProcesses() => RuntimeProcesses().Where(process => process.Program == "runsc-sandbox").Select(process => process.Id);
 
-    // Other tests may drive runsc by themselves: those processes have another root.
+    // Other tests may start runsc themselves. Those processes have another root.
     private static IEnumerable<(int Id, string Program, string Root)> RuntimeProcesses()
     {
         const string Root = $"--root={Base}/";
@@ -116,7 +116,7 @@ internal static class HostState
 
     private static bool IsKnown(string instance) => Instances.ContainsKey(instance);
 
-    // An instance may be gone from the directory while a cgroup of it is left: each that ever was there is remembered.
+    // Remembers every instance that ever existed: its directory may be gone while its cgroup is still there.
     private static FileSystemWatcher Watch()
     {
         PrivateDirectory.Ensure(Base);

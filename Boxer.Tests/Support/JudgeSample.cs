@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>Runs the judge sample on many copies of its example beside a load.</summary>
+/// <summary>Runs the judge sample on many copies of its example while the machine is under load.</summary>
 internal static class JudgeSample
 {
     private static readonly Dictionary<string, string> Verdicts = new(StringComparer.Ordinal)
@@ -16,10 +16,10 @@ internal static class JudgeSample
         ["broken"] = "RE",
     };
 
-    // Kinds of ten submissions.
+    // Kinds of the ten submissions.
     private static readonly string[] Mix = ["right", "wrong", "right", "slow", "spaces", "right", "large", "broken", "right", "wrong"];
 
-    /// <summary>Judges submissions beside two busy loops of this host, and asserts that each verdict is right.</summary>
+    /// <summary>Judges submissions while two busy loops run on this host, and asserts that each verdict is right.</summary>
     internal static async Task AssertVerdictsAsync(PythonImage image, int submissions)
     {
         image.Require();

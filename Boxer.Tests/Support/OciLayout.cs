@@ -4,12 +4,12 @@ using Boxer.Images.Manifests;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>Writes OCI layouts of archives that honest tools would not write.</summary>
+/// <summary>Writes OCI layouts of arbitrary archives, including malformed ones.</summary>
 internal static class OciLayout
 {
-    /// <summary>Makes a layout with one image, tagged <c>latest</c>.</summary>
-    /// <param name="path">The directory, which is made.</param>
-    /// <param name="archives">Its layers, from the lowest up, each a tar archive.</param>
+    /// <summary>Creates a layout with one image, tagged <c>latest</c>.</summary>
+    /// <param name="path">Directory to create.</param>
+    /// <param name="archives">Tar archives of the layers, lowest first.</param>
     public static void Write(string path, params byte[][] archives)
     {
         Directory.CreateDirectory(Path.Combine(path, "blobs", "sha256"));

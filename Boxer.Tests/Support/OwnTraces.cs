@@ -2,10 +2,10 @@ using System.Globalization;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>Finds the traces on this host of the runners in this process, whatever other processes do at the same time.</summary>
+/// <summary>Finds the traces of the runners in this process on this host. Runners of other processes are ignored.</summary>
 internal static class OwnTraces
 {
-    /// <summary>Lists the live instances: this process has their locks open.</summary>
+    /// <summary>Lists the live instances, whose locks this process has open.</summary>
     public static string[] Instances() =>
     [
         .. Directory.GetFiles("/proc/self/fd").Select(path => new FileInfo(path).LinkTarget)
@@ -13,7 +13,7 @@ internal static class OwnTraces
             .Select(target => Path.GetFileNameWithoutExtension(target)!).Where(id => id.Length == 8),
     ];
 
-    /// <summary>Finds what is left of instances.</summary>
+    /// <summary>Finds leftovers of instances.</summary>
     public static async Task<string[]> FindAsync(IReadOnlyCollection<string> instances)
     {
         string[] all =

@@ -5,7 +5,7 @@ namespace Boxer.Tests.Support;
 /// <summary>Reads the processes of this host (proc_pid_cmdline(5)).</summary>
 internal static class ProcessList
 {
-    /// <summary>Reads each process with its arguments, each ended by NUL. A zombie has none.</summary>
+    /// <summary>Reads all processes with their arguments, each terminated by NUL. A zombie has none.</summary>
     public static List<(int Id, string CommandLine)> Read()
     {
         List<(int Id, string CommandLine)> found = [];

@@ -35,7 +35,7 @@ public sealed class PythonImage : IAsyncLifetime
     /// <summary>Creates options that find the image.</summary>
     internal BoxerOptions Options()
     {
-        // Tests count sandboxes, so only tests of the pool enable it. Tests keep more runs open than the machine has processors.
+        // Only tests of the pool enable it, because other tests count sandboxes. Overcommit lets tests keep more runs open than there are processors.
         var options = new BoxerOptions { Home = Home, Pool = { Enabled = false }, CpuOvercommit = 4 };
         options.Registries.Add(new() { Name = "docker.io", Mirrors = [Url] });
         return options;

@@ -6,13 +6,13 @@ using System.Security.Cryptography.X509Certificates;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>A real registry (Debian's docker-registry) on a loopback port, with its content in a directory of its own.</summary>
+/// <summary>A real registry (Debian's docker-registry) on a loopback port, with its own content directory.</summary>
 public sealed class RegistryFixture : IAsyncLifetime
 {
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("boxer-registry-");
     private Process? _process;
 
-    /// <summary>Reason why this machine has no registry; null if it has one.</summary>
+    /// <summary>Reason why this machine cannot run a registry; null if it can.</summary>
     public string? Missing { get; private set; }
 
     /// <summary>Accounts as htpasswd(1) with bcrypt writes them; empty for anonymous access.</summary>
@@ -116,13 +116,13 @@ public sealed class RegistryFixture : IAsyncLifetime
             }
             catch (HttpRequestException)
             {
-                // It does not listen yet.
+                // The registry does not listen yet.
             }
 
             await Task.Delay(50);
         }
 
-        // Another process took the port, or the registry failed: the next attempt has another port.
+        // Another process took the port, or the registry failed. The next attempt uses another port.
         if (!process.HasExited)
         {
             process.Kill();

@@ -3,7 +3,7 @@ using Boxer.Images.Store;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>The ways in which roots are made.</summary>
+/// <summary>Kinds of roots.</summary>
 internal static class RootKinds
 {
     public static TheoryData<ImageRootKind> All => [ImageRootKind.Overlay, ImageRootKind.Flattened];

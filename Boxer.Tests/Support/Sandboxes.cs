@@ -29,7 +29,7 @@ public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
         }
     }
 
-    /// <summary>Creates options for a runner of a test's own that finds the image.</summary>
+    /// <summary>Creates options for a test's own runner, which has the image.</summary>
     internal BoxerOptions Options
     {
         get
@@ -39,7 +39,7 @@ public sealed class SharedRunner(PythonImage image) : IAsyncLifetime
         }
     }
 
-    /// <summary>Pulls the image, so that a run does not.</summary>
+    /// <summary>Pulls the image, so that runs do not wait for a pull.</summary>
     internal Task PullAsync() => Runner.Images.PullAsync(ImageReference.Parse(PythonImage.Name), cancellationToken: TestContext.Current.CancellationToken);
 
     /// <summary>Runs a request in a sandbox booted for it, or in a pooled one.</summary>

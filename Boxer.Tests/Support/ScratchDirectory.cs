@@ -16,7 +16,7 @@ internal sealed class ScratchDirectory : IDisposable
 
     public void Dispose() => TreeRemover.Remove(Path);
 
-    /// <summary>Every entry below a directory with its type, mode, owner, target, links, size and time, to compare trees with each other.</summary>
+    /// <summary>Lists every entry below a directory with type, mode, owner, target, links, size and time, to compare trees.</summary>
     public static Task<string> ListAsync(string root) => HostProgram.RunAsync(
         "sh", "-c", "cd \"$1\" && find . -mindepth 1 -printf '%p %y %m %U %G %l %n %s %T@\\n' | sed '/ d /s/ [0-9]* [0-9]* [0-9.]*$//' | LC_ALL=C sort", "sh", root);
 }

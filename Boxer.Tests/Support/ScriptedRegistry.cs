@@ -11,29 +11,29 @@ using Boxer.Images.Manifests;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>A request that a scripted registry got.</summary>
+/// <summary>A request that a scripted registry received.</summary>
 internal sealed record ScriptedRequest(string Path, IReadOnlyDictionary<string, string> Headers, string Body = "", string Method = "GET");
 
-/// <summary>What a scripted registry answers.</summary>
+/// <summary>A response of a scripted registry.</summary>
 internal sealed record ScriptedAnswer(int Status, byte[] Body, params (string Name, string Value)[] Headers)
 {
-    /// <summary>What Content-Length says; null for the truth, -1 for none.</summary>
+    /// <summary>Value of Content-Length; null for the actual length, -1 to omit the header.</summary>
     public long? StatedLength { get; init; }
 
-    /// <summary>The body is sent again and again.</summary>
+    /// <summary>Whether the body is sent repeatedly without end.</summary>
     public bool Endless { get; init; }
 
-    /// <summary>The body is sent in parts of so many bytes, each after a pause; 0 for all at once.</summary>
+    /// <summary>Number of bytes that are sent at a time, each part after <see cref="Pause"/>; 0 sends the whole body at once.</summary>
     public int Drip { get; init; }
 
-    /// <summary>The pause.</summary>
+    /// <summary>Pause before each part.</summary>
     public TimeSpan Pause { get; init; } = TimeSpan.FromMilliseconds(50);
 
-    /// <summary>Waited for before the body is sent.</summary>
+    /// <summary>The body is sent when this task has completed.</summary>
     public Task Gate { get; init; } = Task.CompletedTask;
 }
 
-/// <summary>A registry that says what a test tells it to, lies included.</summary>
+/// <summary>A registry whose responses a test defines, including false ones.</summary>
 internal sealed class ScriptedRegistry : IDisposable
 {
     private readonly TcpListener _listener;
@@ -56,12 +56,12 @@ internal sealed class ScriptedRegistry : IDisposable
 
     public ConcurrentQueue<ScriptedRequest> Requests { get; } = new();
 
-    /// <summary>Answers by path; comes before <see cref="Content"/>.</summary>
+    /// <summary>Returns the response to a request; null to use <see cref="Content"/>.</summary>
     public Func<ScriptedRequest, ScriptedAnswer?> Script { get; set; } = _ => null;
 
     public ConcurrentDictionary<string, ScriptedAnswer> Content { get; } = new();
 
-    /// <summary>Puts an image of these layers into a repository, each a tar archive that is sent as gzip.</summary>
+    /// <summary>Adds an image to a repository. Its layers are tar archives, sent as gzip.</summary>
     /// <returns>The path of the first layer's blob.</returns>
     public string AddImage(string repository, string tag, byte[][] archives, string? architecture = null, byte[][]? blobs = null)
     {
@@ -69,7 +69,7 @@ internal sealed class ScriptedRegistry : IDisposable
         return AddImage(repository, tag, [.. archives.Select(archive => ImageDigest.Sha256Of(archive))], blobs, architecture);
     }
 
-    /// <summary>Puts an image of these blobs into a repository, which unpack to what has these diff ids.</summary>
+    /// <summary>Adds an image with these blobs and diff ids to a repository.</summary>
     /// <returns>The path of the first layer's blob.</returns>
     public string AddImage(string repository, string tag, ImageDigest[] diffIds, byte[][] blobs, string? architecture = null)
     {
@@ -145,7 +145,7 @@ internal sealed class ScriptedRegistry : IDisposable
                 var body = new char[headers.TryGetValue("Content-Length", out string? length) ? int.Parse(length, CultureInfo.InvariantCulture) : 0];
                 if (body.Length > 0)
                 {
-                    // Of no characters it would wait for some.
+                    // Reading zero characters would wait for the next ones.
                     await reader.ReadBlockAsync(body, stop);
                 }
 
@@ -158,7 +158,7 @@ internal sealed class ScriptedRegistry : IDisposable
         }
         catch (Exception fault) when (fault is IOException or AuthenticationException or OperationCanceledException or ObjectDisposedException)
         {
-            // The client had enough, or the test is over.
+            // The client closed the connection, or the test is over.
         }
     }
 

@@ -1,6 +1,6 @@
 namespace Boxer.Tests.Support;
 
-/// <summary>Replaces runsc by a script, which runs commands of the test before the real runsc.</summary>
+/// <summary>Replaces runsc by a script that runs commands of the test before the real runsc.</summary>
 internal sealed class StandInRunsc : IDisposable
 {
     /// <summary>Python functions that send frames of PID 1 on descriptor 3.</summary>

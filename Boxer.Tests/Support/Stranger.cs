@@ -2,14 +2,14 @@ using System.Diagnostics;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>Waiting process of another program, with any argument in its command line.</summary>
+/// <summary>A waiting process of another program, with a chosen argument in its command line.</summary>
 internal sealed class Stranger : IDisposable
 {
     private readonly Process _process;
 
-    /// <param name="argument">The argument.</param>
-    /// <param name="user">Its user; <see langword="null"/>: this process's.</param>
-    /// <param name="shell">Its executable, a shell.</param>
+    /// <param name="argument">Argument in its command line.</param>
+    /// <param name="user">User id; <see langword="null"/> for that of this process.</param>
+    /// <param name="shell">Path of the shell that it executes.</param>
     public Stranger(string argument, int? user = null, string shell = "/bin/sh")
     {
         string[] wait = [shell, "-c", "echo up; read line", "sh", argument];

@@ -4,10 +4,10 @@ using Boxer.Native;
 namespace Boxer.Tests.Support;
 
 /// <summary>
-/// An internet of the tests' own, in a network namespace: 198.51.100.0/24 behind a link, with an HTTP server on every address and port
-/// 80 and 8080, a package index (PEP 503) with httpx and what it needs, a resolver, a server that sends datagrams for a while to whoever
-/// sent it one, and private and metadata ranges that also lead there, so that nothing leaves this machine and what gets through where it
-/// must not is seen.
+/// A private internet for tests, in a network namespace: 198.51.100.0/24 behind a link, with an HTTP server on every address and port
+/// 80 and 8080, a package index (PEP 503) with httpx and its dependencies, a resolver, and a server that answers a datagram with more for
+/// a while. Private and metadata ranges also lead there: nothing leaves this machine, and the servers see packets that the firewall should
+/// have dropped.
 /// </summary>
 public sealed class TestInternet : IAsyncLifetime
 {
@@ -43,7 +43,7 @@ public sealed class TestInternet : IAsyncLifetime
             return;
         }
 
-        // A test run that was killed leaves them.
+        // A killed test run leaves leftovers.
         await RemoveAsync();
         await HostProgram.RunAsync("sh", "-exc", $"""
             ip netns add {Name}
@@ -91,7 +91,7 @@ public sealed class TestInternet : IAsyncLifetime
         await RemoveAsync();
     }
 
-    // Whatever of it is there. The last line fails where anything stays.
+    // Ignores missing parts. The last line fails if anything is left.
     private static Task<string> RemoveAsync() => HostProgram.RunAsync("sh", "-c", $"""
         for range in {string.Join(' ', Blackholes)}; do ip route del blackhole $range metric 4096; done
         {(HasIPv6 ? "ip -6 route del blackhole fc00::/7 metric 4096" : "")}

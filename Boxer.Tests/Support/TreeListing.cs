@@ -36,8 +36,8 @@ internal static class TreeListing
         walk(root)
         """;
 
-    /// <summary>The root and every entry below it: type, mode, owner, links, size, time in nanoseconds, target, content and attributes.</summary>
-    /// <param name="root">The root. Its own time is left out.</param>
+    /// <summary>Lists the root and all entries below it: type, mode, owner, links, size, time in nanoseconds, target, content and attributes.</summary>
+    /// <param name="root">Root of the tree. Its own time is left out.</param>
     public static Task<string> ReadAsync(string root) =>
         HostProgram.RunAsync("/usr/bin/python3", "-c", Program, root);
 }

@@ -2,15 +2,15 @@ using System.Runtime.CompilerServices;
 
 namespace Boxer.Tests.Support;
 
-/// <summary>Waits for a state that other threads or processes bring about.</summary>
+/// <summary>Waits for the effects of other threads or processes.</summary>
 internal static class Until
 {
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(10);
 
     /// <summary>Waits until a condition holds. Counts pauses instead of reading a clock: a busy machine gets more time.</summary>
     /// <param name="isSo">The condition.</param>
-    /// <param name="seconds">The pauses' sum, after which the test fails.</param>
-    /// <param name="text">The condition in the message, from the compiler.</param>
+    /// <param name="seconds">Sum of the pauses after which the test fails.</param>
+    /// <param name="text">Text of the condition for the message; filled in by the compiler.</param>
     internal static async Task IsSoAsync(Func<bool> isSo, int seconds, [CallerArgumentExpression(nameof(isSo))] string text = "")
     {
         for (TimeSpan waited = TimeSpan.Zero; !isSo(); waited += Pause)

@@ -27,7 +27,7 @@ internal static class WarmRuns
     }
 
     /// <summary>Waits until a pooled sandbox of the mode <c>sandbox</c> is frozen.</summary>
-    /// <returns>The namespaces of all frozen ones.</returns>
+    /// <returns>The namespaces of all frozen sandboxes.</returns>
     internal static async Task<string[]> WaitForFrozenAsync()
     {
         for (int attempt = 0; attempt < 600; attempt++)

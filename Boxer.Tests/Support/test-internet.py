@@ -7,7 +7,7 @@ NAMES = {"web.example.test": "198.51.100.10", "other.example.test": "198.51.100.
 DATAGRAMS = collections.Counter()
 NAMES6 = {"web.example.test": "2001:db8:51::10", "rebind.example.test": "fd00:ec2::254"}
 ASKED = collections.Counter()
-# What Debian leaves to its own packages.
+# Dependencies that Debian's packages omit from their metadata.
 UNSAID = {"httpcore": ["h11", "sniffio", "anyio", "certifi"], "anyio": ["idna", "sniffio"]}
 DIST = "/usr/lib/python3/dist-packages"
 

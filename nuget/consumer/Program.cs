@@ -4,7 +4,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 if (args is ["--fake"])
 {
-    // As a test of an application does.
+    // A fake runner replaces the real one, as in an application's tests.
     FakeSandboxRunner fake = new();
     fake.WhenAny().Returns("faked");
     Console.Out.Write((await fake.RunAsync(new SandboxRequest("python:3", "true"))).EnsureSuccess().StandardOutput);

@@ -1,16 +1,16 @@
 # shellcheck shell=dash
 # Sourced by the cases, which run in an emulated machine by busybox sh. Results are in the Test Anything Protocol.
 
-# What the cases set where they want something else.
+# Defaults, which a case may change.
 user=root
 home=/boxer
 listen=127.0.0.1:8080
 
-# The host may close a connection while something is sent to it: that is not to end the shell.
+# The host may close a connection while data is sent to it. This must not end the shell.
 trap '' PIPE
 
 number=0
-# result NAME REASON...: passed where there is no reason.
+# result NAME [REASON...]: reports a result; the case passes if there is no reason.
 result() {
     name=$1
     shift
@@ -23,7 +23,7 @@ result() {
     fi
 }
 
-# expect NAME PATTERN...: every pattern is in the answer.
+# expect NAME PATTERN...: passes if the response contains every pattern.
 expect() {
     title=$1
     shift
@@ -39,13 +39,13 @@ expect() {
     result "$title"
 }
 
-# logged NAME PATTERN...: every pattern is in the log of the host.
+# logged NAME PATTERN...: passes if the host's log contains every pattern.
 logged() {
     answer=$(cat "$log")
     expect "$@"
 }
 
-# within SECONDS COMMAND...: tries until it succeeds. By counting, because the clock may jump.
+# within SECONDS COMMAND...: retries until it succeeds. Counts attempts, because the clock may jump.
 within() {
     tries=$(($1 * 5))
     shift
@@ -56,13 +56,13 @@ within() {
     done
 }
 
-# seen PATTERN: the processes whose line has it; busybox has no pgrep here. A pattern such as [r]unsc does not find itself.
+# seen PATTERN: lists the processes whose line matches; busybox has no pgrep here. A pattern such as [r]unsc does not match itself.
 # shellcheck disable=SC2009
 seen() { ps -o user,pid,args | grep -E "$1"; }
 
 say_time() { echo "# up for $(cut -d ' ' -f 1 /proc/uptime) s"; }
 
-# The end of the cases.
+# finish: prints the number of results and ends the cases.
 finish() {
     say_time
     echo "1..$number"
@@ -86,7 +86,7 @@ stop_registry() {
 }
 
 launches=0
-# launch FIELDS: starts a host with these keys beside those that all have, and does not wait for it.
+# launch FIELDS: starts a host with these additional configuration keys, and does not wait for it.
 launch() {
     launches=$((launches + 1))
     log=/tmp/host.$launches.log
@@ -107,7 +107,7 @@ answers() { wget -qO- http://127.0.0.1:8080/healthz >/dev/null 2>&1; }
 is_gone() { ! kill -0 "$host" 2>/dev/null; }
 answers_or_is_gone() { answers || is_gone; }
 
-# start_host FIELDS: launches a host and waits until it answers. Where it does not, nothing else can be tried.
+# start_host FIELDS: launches a host and waits until it answers. Ends the cases if it does not.
 start_host() {
     launch "$1"
     if within 240 answers_or_is_gone && ! is_gone; then
@@ -119,7 +119,7 @@ start_host() {
     fi
 }
 
-# refuses NAME PATTERN...: the host that was launched ends by itself, and says every pattern.
+# refuses NAME PATTERN...: passes if the launched host ends by itself and its log contains every pattern.
 refuses() {
     if within 240 is_gone; then
         wait "$host"
@@ -147,7 +147,7 @@ stop_host() {
     result "the host stops" "$fault"
 }
 
-# What a host that has stopped may not leave.
+# nothing_left: checks that a stopped host left nothing.
 nothing_left() {
     result "no cgroup is left" "$(find /sys/fs/cgroup -mindepth 1 -type d)"
     result "no sandbox process is left" "$(seen '[r]unsc|[d]otnet')"
@@ -155,8 +155,8 @@ nothing_left() {
     result "no directory is left" "$(find /run/boxer /tmp/boxer-* "$home/tmp" -mindepth 1 2>/dev/null)"
 }
 
-# run FIELDS [IMAGE]: the answer of POST /run, from its status line on. By nc, because wget does not show what comes with a failure;
-# as HTTP/1.0, because then the body comes in one piece. The host ends a run whose client closes its end, so that stays open.
+# run FIELDS [IMAGE]: stores the response of POST /run in $answer, with its status line. Uses nc, because wget does not show the body of
+# an error, and HTTP/1.0, which has no chunks. The client's end stays open, because the host ends a run whose client closes it.
 run() {
     body="{\"image\": \"${2:-localhost/busybox:1}\", $1}"
     pipe=$(mktemp -u)
@@ -172,7 +172,7 @@ run() {
     rm "$pipe" "$pipe.answer"
 }
 
-# begin NAME FIELDS: a run that is not waited for; end NAME waits and has its answer.
+# begin NAME FIELDS: starts a run in the background. end NAME waits for it and stores its response in $answer.
 begin() {
     {
         run "$2"
@@ -186,19 +186,19 @@ end() {
     answer=$(cat "/tmp/answer.$1")
 }
 
-# has_run MEGABYTES: a run with this memory limit has its cgroup, whose directory is $group then.
+# has_run MEGABYTES: succeeds if a run with this memory limit has a cgroup, and stores its directory in $group.
 has_run() {
     group=$(find /sys/fs/cgroup -mindepth 2 -name memory.max -exec grep -l "^$(($1 << 20))$" {} + 2>/dev/null | head -n 1)
     group=${group%/memory.max}
     [ -n "$group" ]
 }
 
-# A run that starts more processes than it may.
+# holds_the_process_limit: checks that a run cannot start more processes than its limit.
 holds_the_process_limit() {
     # shellcheck disable=SC2016 # expanded inside
     run '"cmd": ["sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 20 & i=$((i+1)); done; echo all"], "limits": {"pids_limit": 16, "wall_clock_secs": 120}'
     case $answer in
-        *'"stdout":"all'*) result "the process limit is held" "all 40 were started: $answer" ;;
-        *) expect "the process limit is held" fork ;;
+        *'"stdout":"all'*) result "the process limit is enforced" "all 40 were started: $answer" ;;
+        *) expect "the process limit is enforced" fork ;;
     esac
 }

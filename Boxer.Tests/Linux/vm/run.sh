@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the reference host on another machine: a small software-emulated one that boots this release's cloud kernel with nothing
+# Runs the reference host in a small emulated machine. It boots the cloud kernel of this Debian release with nothing
 # but busybox, runsc, .NET, a registry and the host in it, and executes the cases of a scenario.
 #
 #   Boxer.Tests/Linux/vm/run.sh SCENARIO        after dotnet build -c Release; as root
@@ -10,7 +10,7 @@
 #   small          as little memory and disk as works
 #   newer-runsc    the cases of cgroup2 with the runsc that BOXER_NEWER_RUNSC names
 #
-# Prints the results in the Test Anything Protocol, all else on stderr.
+# Prints the results in the Test Anything Protocol, and everything else on stderr.
 set -euo pipefail
 exec 3>&1 1>&2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,7 +21,7 @@ cd "$here/../../.."
 # shellcheck source=scripts/registry.sh
 . scripts/registry.sh
 
-# Everything that is missing is a reason to skip: other machines need not be able to emulate this one.
+# A missing program skips the scenario, because not every machine can emulate another.
 skip() {
     printf '1..0 # SKIP %s\n' "$*" >&3
     exit 0
@@ -81,9 +81,9 @@ for framework in Microsoft.NETCore.App Microsoft.AspNetCore.App; do
     mkdir "$root/usr/share/dotnet/shared/$framework"
     cp -r "$newest" "$root/usr/share/dotnet/shared/$framework"
 done
-# What these programs load: by their headers, and OpenSSL, which .NET opens by name.
+# Copies the libraries that these programs load: those in their headers, and OpenSSL, which .NET opens by name.
 {
-    # ldd fails where one of its files loads nothing.
+    # ldd fails if one of its files loads nothing.
     { find "$root/usr" "$root/host" -type f \( -name '*.so' -o -perm -u+x \) -exec ldd {} + 2>/dev/null || true; } |
         sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p; s/^[[:space:]]*\(\/[^ ]*ld-linux[^ ]*\) .*/\1/p'
     ldconfig -p | sed -n 's/.*\(libssl\|libcrypto\)\.so\.3 .*x86-64.*=> //p'
@@ -99,7 +99,7 @@ case $module in
     *) cp "$module" "$root/usr/lib/modules/overlay.ko" ;;
 esac
 
-# The image of the cases is busybox too: unpacking a larger one costs the emulated processor minutes.
+# The image of the cases is busybox too, because unpacking a larger one takes minutes on the emulated processor.
 image=$work/layout:latest
 mkdir -p "$work/files"/{bin,etc,tmp}
 cp "$(command -v busybox)" "$work/files/bin/busybox"

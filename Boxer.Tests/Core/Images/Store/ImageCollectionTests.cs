@@ -302,7 +302,7 @@ public sealed class ImageCollectionTests : IDisposable
         }
         else
         {
-            // As a process of another version, whose rules accept the image.
+            // Simulates a process of another version that accepts this image.
             byte[] refused = """{"schemaVersion":2,"config":null,"layers":[]}"""u8.ToArray();
             await File.WriteAllBytesAsync(_scratch["home/blobs/sha256/" + ImageDigest.Sha256Of(refused).Hex], refused, Cancel);
             using var directory = new ImageDirectory(_scratch["home"]);

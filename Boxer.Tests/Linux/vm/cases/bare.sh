@@ -1,9 +1,9 @@
 # shellcheck shell=dash
-# A host that lacks what most have: IPv6, the programs ip, tc and nft, at first cgroups, and a home that can be written to.
+# A host without IPv6, without the programs ip, tc and nft, at first without cgroups, and with a read-only home.
 # shellcheck source=Boxer.Tests/Linux/vm/lib.sh
 . /lib.sh
 
-# busybox has small ones.
+# busybox provides small versions of these programs.
 rm -f /bin/ip /bin/tc
 
 start_registry

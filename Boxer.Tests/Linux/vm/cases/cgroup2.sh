@@ -1,9 +1,9 @@
 # shellcheck shell=dash
-# What must hold on a host with cgroup v2.
+# A host with cgroup v2.
 # shellcheck source=Boxer.Tests/Linux/vm/lib.sh
 . /lib.sh
 
-# A cgroup whose parent gives it no memory controller; refused below, while others run.
+# A cgroup without a memory controller. A host with this parent is rejected below, while another host runs.
 mkdir /sys/fs/cgroup/narrow
 echo "+cpu +pids" >/sys/fs/cgroup/narrow/cgroup.subtree_control
 mkdir /sys/fs/cgroup/narrow/child
@@ -20,21 +20,21 @@ launch '"cgroup_parent": "narrow/child"'
 home=/boxer
 
 run '"cmd": ["dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1"], "limits": {"memory_mb": 96, "wall_clock_secs": 120}'
-expect "a memory balloon is named as the memory limit" '"exit_code":137' '"termination":"memory_limit"'
+expect "a memory balloon ends with the memory limit" '"exit_code":137' '"termination":"memory_limit"'
 
 run '"cmd": ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=400M count=1; echo survived; exit 0"], "limits": {"memory_mb": 96, "wall_clock_secs": 120}'
-expect "a memory balloon whose parent exits 0 is named too" '"exit_code":137' '"termination":"memory_limit"'
+expect "a memory balloon whose parent exits 0 ends with it too" '"exit_code":137' '"termination":"memory_limit"'
 
 run '"cmd": ["sh", "-c", "while :; do :; done"], "limits": {"cpu_time_secs": 1, "wall_clock_secs": 120}'
-expect "processor time is counted, and its limit named" '"exit_code":137' '"termination":"cpu_time_limit"' '"sandbox_cpu_ms":1' '"peak_memory_bytes":'
+expect "processor time is counted, and its limit ends the run" '"exit_code":137' '"termination":"cpu_time_limit"' '"sandbox_cpu_ms":1' '"peak_memory_bytes":'
 
 holds_the_process_limit
 
-refuses "a cgroup parent without a controller is refused by its name" "narrow/child lacks the controllers memory:" "cgroup_parent"
+refuses "a cgroup parent without a controller is rejected with its name" "narrow/child lacks the controllers memory:" "cgroup_parent"
 host=$running
 rmdir /sys/fs/cgroup/narrow/child /sys/fs/cgroup/narrow
 
-# holds NAME FILE CONTENT: the file of the run's cgroup has that content.
+# holds NAME FILE CONTENT: passes if the file of the run's cgroup has this content.
 holds() {
     content=$(cat "$group/$2" 2>&1)
     fault=
@@ -46,7 +46,7 @@ holds() {
 jump() { date -s "@$(($(date +%s) + $1))" >/dev/null; }
 day=86400
 
-# The numbers of the limits, read from the cgroup of a run while it runs.
+# Reads the limits from the cgroup of a run while it runs.
 begin sleeper '"cmd": ["sleep", "15"], "limits": {"cpu_cores": 0.5, "memory_mb": 100, "wall_clock_secs": 120}'
 if within 12 has_run 100; then
     result "a run has a cgroup with its memory limit"
@@ -62,7 +62,7 @@ expect "the run whose cgroup was read ends well, though the clock jumped ahead a
 milliseconds=$(echo "$answer" | sed -n 's/.*"wall_ms":\([0-9]*\),.*/\1/p')
 fault=
 [ "${milliseconds:-86400000}" -lt 600000 ] || fault=$answer
-result "it is not told to have taken a day" "$fault"
+result "its duration is not a day" "$fault"
 
 begin limited '"cmd": ["sh", "-c", "echo before; sleep 600"], "limits": {"memory_mb": 101, "wall_clock_secs": 10}'
 fault=
@@ -80,8 +80,8 @@ jump -$day
 # shellcheck disable=SC2317 # called by within
 has_frozen() { find /sys/fs/cgroup -mindepth 2 -name cgroup.freeze -exec grep -q '^1$' {} \; -print | grep -q .; }
 
-# A host that dies with two runs in flight, after a jump back, and another sandbox waiting. The second run is one that the first's
-# pool does not serve.
+# Kills a host with two runs in flight and a pooled sandbox, after the clock jumped back. The second run cannot use the
+# pool of the first.
 begin first '"cmd": ["sleep", "600"], "limits": {"memory_mb": 101, "wall_clock_secs": 900}'
 fault=
 within 30 has_run 101 || fault="the first has no cgroup"
@@ -92,7 +92,7 @@ has_frozen || fault="$fault nothing is frozen any more"
 result "two runs are in flight, and another sandbox waits frozen" "$fault"
 dead=$(basename /run/boxer/*.lock .lock)
 
-# left_of_dead: everything that has the name of the dead one.
+# left_of_dead: lists everything that has the name of the dead instance.
 left_of_dead() {
     seen "[/]$dead"
     grep "$dead" /proc/mounts
@@ -108,7 +108,7 @@ for kind in "$dead/s/" "/boxer/$dead/roots" "/sys/fs/cgroup/boxer-$dead" "/run/b
 done
 result "a killed host leaves processes, mounts, cgroups and directories" "$fault"
 start_host ''
-result "the next start takes away what the dead one left" "$(left_of_dead)"
+result "the next start removes the leftovers of the dead instance" "$(left_of_dead)"
 stop_host
 nothing_left
 stop_registry
