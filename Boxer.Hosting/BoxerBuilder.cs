@@ -1,5 +1,5 @@
-using Boxer.Machine;
 using Boxer.Images;
+using Boxer.Machine;
 using Boxer.Network;
 using Boxer.Networking;
 using Microsoft.Extensions.DependencyInjection;

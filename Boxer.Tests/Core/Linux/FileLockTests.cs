@@ -1,6 +1,6 @@
 using System.Globalization;
-using Boxer.Machine;
 using Boxer.Linux;
+using Boxer.Machine;
 using Boxer.Native;
 using Boxer.Tests.Support;
 using Microsoft.Win32.SafeHandles;
