@@ -8,7 +8,7 @@ namespace Boxer.AspNetCore.Protection;
 /// <summary>
 /// Limits the number of open connections over all listeners. Further connections are closed at once, in the accept loop. With Kestrel's own limit
 /// each rejected connection waits for a work item, and a burst of them uses up all descriptors (test:
-/// <c>Downloads_that_nobody_reads_leave_descriptors_for_runs</c>). A connection counts until its socket is closed.
+/// <c>Unread_downloads_leave_descriptors_for_runs</c>). A connection counts until its socket is closed.
 /// </summary>
 /// <param name="transport">The transport that listens.</param>
 /// <param name="maxConnections">Maximum number of open connections.</param>

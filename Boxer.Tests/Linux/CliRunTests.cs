@@ -7,7 +7,7 @@ namespace Boxer.Tests.Linux;
 public sealed class CliRunTests(PythonImage image)
 {
     [Fact]
-    public async Task A_command_runs_and_its_end_is_the_programs()
+    public async Task Run_exits_with_the_exit_code_of_the_command()
     {
         image.Require();
 
@@ -17,7 +17,7 @@ public sealed class CliRunTests(PythonImage image)
     }
 
     [Fact]
-    public async Task Without_a_command_it_is_the_images_own()
+    public async Task Run_without_a_command_uses_that_of_the_image()
     {
         image.Require();
 
@@ -27,7 +27,7 @@ public sealed class CliRunTests(PythonImage image)
     }
 
     [Fact]
-    public async Task Standard_input_is_read_only_where_the_command_is_to_have_it()
+    public async Task Run_reads_standard_input_only_for_a_command_that_gets_it()
     {
         image.Require();
 
@@ -38,7 +38,7 @@ public sealed class CliRunTests(PythonImage image)
     }
 
     [Fact]
-    public async Task A_loop_over_lines_runs_once_for_each_and_an_input_without_an_end_holds_nothing()
+    public async Task Run_does_not_read_the_lines_of_a_shell_loop_and_is_not_blocked_by_endless_input()
     {
         image.Require();
         string cli = string.Join(' ', Arguments("").Select(argument => $"'{argument}'").Prepend($"dotnet '{Path.Join(AppContext.BaseDirectory, "boxer.dll")}'"));
@@ -50,7 +50,7 @@ public sealed class CliRunTests(PythonImage image)
     }
 
     [Fact]
-    public async Task What_a_limit_ended_is_told()
+    public async Task Run_reports_the_limit_that_ended_the_command()
     {
         image.Require();
 

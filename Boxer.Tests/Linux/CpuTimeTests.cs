@@ -30,7 +30,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
 
     [Theory]
     [MemberData(nameof(Spenders))]
-    public async Task CpuTime_ends_every_kind_of_spender(string _, string program, double cores)
+    public async Task CpuTime_ends_every_kind_of_busy_program(string _, string program, double cores)
     {
         SandboxRequest request = Python(program);
         request.Limits = new() { CpuTime = Limit, CpuCores = cores, WallClock = TimeSpan.FromMinutes(2) };
@@ -65,7 +65,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     [InlineData(1_000_000)]
     [InlineData(2_000_000)]
     [InlineData(8_000_000)]
-    public async Task The_verdict_and_the_figure_agree_however_near_to_the_limit_a_command_ends(int additions)
+    public async Task Termination_and_Usage_agree_for_commands_that_end_near_CpuTime(int additions)
     {
         SandboxRequest request = Python($"sum(range({additions})); [i for i in range({additions})]");
         request.Limits = new() { CpuTime = TimeSpan.FromMilliseconds(200), MemoryBytes = 1024 * ByteSize.MiB };
@@ -78,7 +78,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_waiting_sandbox_is_not_charged_for_its_boot_and_its_warm_up()
+    public async Task A_run_in_a_pooled_sandbox_is_not_charged_for_its_boot_and_warm_up()
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
@@ -143,7 +143,7 @@ public sealed class CpuTimeTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task PeakMemoryBytes_leaves_out_the_image_that_is_read_for_the_first_time()
+    public async Task PeakMemoryBytes_excludes_the_first_read_of_an_image()
     {
         const string Holder = "import time; x = b'x' * (100 << 20); time.sleep(1.5)";
         SandboxRequest reader = Shell("find / -xdev -type f -exec cat {} + > /dev/null 2>&1; sleep 0.5");

@@ -15,7 +15,7 @@ public sealed class CrashTests(PythonImage image)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task After_dispose_nothing_is_left()
+    public async Task DisposeAsync_leaves_nothing()
     {
         image.Require();
         BoxerOptions options = image.Options();

@@ -83,7 +83,7 @@ public sealed class CrowdTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Putting_files_in_does_not_count_as_wall_clock()
+    public async Task Writing_inputs_does_not_count_toward_WallClock()
     {
         SandboxRequest request = SharedRunner.Command("cat", "/job/in");
         request.Limits.WallClock = TimeSpan.FromSeconds(1);
@@ -99,7 +99,7 @@ public sealed class CrowdTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task More_processors_than_the_machine_has_are_refused_before_anything_starts()
+    public async Task CpuCores_above_those_of_the_machine_are_rejected_before_the_start()
     {
         SandboxRequest request = SharedRunner.Command("true");
         request.Limits.CpuCores = Environment.ProcessorCount + 0.5;

@@ -10,7 +10,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task The_default_user_has_what_ordinary_programs_need()
+    public async Task The_default_user_can_run_ordinary_programs()
     {
         SandboxResult result = await shared.Runner.RunAsync(
             Python("""
@@ -29,7 +29,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_program_that_pip_put_into_the_home_is_found()
+    public async Task A_program_that_pip_installed_in_the_home_is_found()
     {
         SandboxRequest request = Shell("""
             set -e
@@ -75,7 +75,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_user_that_the_image_does_not_know_is_rejected()
+    public async Task An_unknown_user_is_rejected()
     {
         SandboxRequest request = Shell("id");
         request.User = "mallory";
@@ -89,7 +89,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
     [Theory]
     [InlineData("0:70000")]
     [InlineData("root:65536")]
-    public async Task User_0_in_a_group_that_its_namespace_does_not_have_is_refused(string user)
+    public async Task User_0_in_a_group_outside_its_namespace_is_rejected(string user)
     {
         SandboxRequest request = Shell("id");
         request.User = user;
@@ -130,7 +130,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Environment_directory_and_stdin_are_as_asked_for()
+    public async Task Environment_WorkingDirectory_and_StandardInput_are_applied()
     {
         SandboxRequest request = Shell("pwd; echo $GREETING; cat; echo; echo $PATH");
         request.WorkingDirectory = "/made/for/this";
@@ -145,7 +145,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_large_stdin_arrives_whole_and_one_that_nobody_reads_does_no_harm()
+    public async Task A_large_stdin_arrives_whole_and_an_unread_one_does_not_block()
     {
         SandboxRequest read = Shell("sha256sum");
         read.StandardInput = new byte[5_000_000];
@@ -172,7 +172,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task The_root_is_writable_for_user_0_and_thrown_away()
+    public async Task The_root_is_writable_for_user_0_and_discarded_after_the_run()
     {
         SandboxRequest write = Shell("rm -rf /usr/share/dict /etc/passwd; echo mine > /etc/mine; cat /etc/mine");
         write.User = "0";

@@ -16,7 +16,7 @@ public sealed class HttpDefaultsTests(PythonImage image)
     [InlineData(false, false, 200)]
     [InlineData(true, false, 400)]
     [InlineData(true, true, 200)]
-    public async Task The_host_network_is_for_this_machines_users_unless_it_is_named(bool withKey, bool named, int status)
+    public async Task The_network_host_is_only_for_local_users_unless_allowed_networks_has_it(bool withKey, bool named, int status)
     {
         image.Require();
         JsonObject settings = [];

@@ -28,7 +28,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     public ValueTask DisposeAsync() => _host?.DisposeAsync() ?? ValueTask.CompletedTask;
 
     [Fact]
-    public async Task A_script_is_uploaded_and_its_binary_output_downloaded_by_its_key_alone()
+    public async Task An_uploaded_script_runs_and_only_its_key_can_download_the_output()
     {
         await UploadAsync("job/main.py", """
             import os, sys
@@ -59,7 +59,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task An_upload_is_executed_and_not_written()
+    public async Task An_upload_can_be_executed_and_not_written()
     {
         await UploadAsync("job/run.sh", "#!/bin/sh\nstat -c %a /job/run.sh; echo more >>/job/run.sh || echo refused\n");
 
@@ -69,7 +69,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Variables_may_be_an_object_and_standard_error_may_go_into_standard_output()
+    public async Task Run_accepts_variables_as_an_object_and_can_merge_standard_error()
     {
         (int status, JsonNode answer) = await RunAsync(new JsonObject
         {
@@ -82,7 +82,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_workspace_of_uploads_files_and_an_archive_is_written_and_comes_back()
+    public async Task A_workspace_of_uploads_files_and_an_archive_is_written_and_returned()
     {
         await UploadAsync("job/src/a.c", "of an upload\n");
         await UploadAsync("job/b", "of an upload\n");
@@ -126,7 +126,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     [InlineData("""{"workspace": {"files": [{"path": "a"}, {"path": "a/b"}]}}""", "workspace.files: 'a' is both a file and the directory of another file.")]
     [InlineData("""{"workspace": {"archive": "bad.tar"}}""", "workspace.archive: the entry \"l\" is refused: it is a link to \"/etc\", which is outside of the workspace.")]
     [InlineData("""{"workspace": {"path": "/etc/passwd"}}""", "the workspace /etc/passwd cannot be made in this image: Not a directory; choose another path")]
-    public async Task What_is_wrong_with_a_workspace_is_said_by_the_names_of_the_request(string body, string error)
+    public async Task Errors_of_a_workspace_name_the_field_of_the_request(string body, string error)
     {
         await UploadAsync("bad.tar", Encoding.Latin1.GetString(new Archive().Link("l", "/etc").ToBytes()));
         JsonObject request = JsonNode.Parse(body)!.AsObject();
@@ -138,7 +138,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task What_is_written_under_output_is_dropped_with_a_word_or_comes_with_the_answer_or_is_kept()
+    public async Task Outputs_are_discarded_with_a_notice_returned_or_kept()
     {
         const string Script = "cd /output; umask 0; mkdir d; printf abc >d/a; : >empty; ln -s a link; touch -d 2001-09-09T01:46:40.5Z d/a; chmod 750 d/a";
         (int _, JsonNode none) = await RunAsync(new JsonObject { ["cmd"] = new JsonArray("true") });
@@ -160,7 +160,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Outputs_that_are_too_large_for_the_answer_are_left_out_and_said()
+    public async Task Outputs_that_are_too_large_for_the_response_are_omitted_and_reported()
     {
         (int status, JsonNode answer) = await RunAsync(new JsonObject
         {
@@ -178,7 +178,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_command_that_must_end_says_goodbye()
+    public async Task A_command_has_its_stop_grace()
     {
         (int status, JsonNode answer) = await RunAsync(new JsonObject
         {
@@ -191,7 +191,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Exits_signals_and_limits_are_told_apart()
+    public async Task Exits_signals_and_limits_are_distinguished()
     {
         (int status, JsonNode answer) = await PythonAsync("import sys; print('wrong', file=sys.stderr); sys.exit(7)");
         Assert.Equal((200, 7, "exited", "wrong\n"), (status, (int?)answer["exit_code"], (string?)answer["termination"], (string?)answer["stderr"]));
@@ -232,7 +232,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Every_output_that_is_listed_can_be_got_and_deleted_also_the_deepest_and_the_longest()
+    public async Task Every_listed_output_can_be_downloaded_and_deleted_even_the_deepest_and_longest()
     {
         // Boxer walks 64 levels of directories at most. The paths of the files have 3,841 to 4,095 bytes: some are too long for the host's disk.
         (int status, JsonNode answer) = await RunAsync(new JsonObject
@@ -277,7 +277,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task More_processors_than_the_machine_has_are_refused_by_the_name_of_the_limit()
+    public async Task More_processors_than_the_machine_has_are_rejected_with_the_name_of_the_limit()
     {
         (int status, JsonNode answer) = await PythonAsync("", new JsonObject { ["cpu_cores"] = Environment.ProcessorCount + 0.5 });
 
@@ -285,7 +285,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Eight_runs_at_once_are_not_mixed_up()
+    public async Task Eight_concurrent_runs_get_their_own_results()
     {
         (int Status, JsonNode Answer)[] answers = await Task.WhenAll(Enumerable.Range(0, 8).Select(i => PythonAsync($"import sys; print({i}); print('{i}0', file=sys.stderr); sys.exit({i})")));
 
@@ -311,7 +311,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     [Theory]
     [InlineData("/run")]
     [InlineData("/run/stream")]
-    public async Task A_client_that_goes_away_ends_its_run(string path)
+    public async Task A_client_that_disconnects_ends_its_run(string path)
     {
         using var gone = new CancellationTokenSource();
         using HttpRequestMessage request = new(HttpMethod.Post, new Uri(path, UriKind.Relative)) { Content = JsonContent.Create(Body("import time; time.sleep(1000)", new JsonObject { ["wall_clock_secs"] = 900 })) };
@@ -328,7 +328,7 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_stop_lets_short_work_end_then_ends_the_rest_and_leaves_nothing()
+    public async Task A_stopping_host_lets_short_runs_finish_then_ends_the_rest_and_leaves_nothing()
     {
         string[] instances = [.. Directory.GetDirectories("/run/boxer")];
         using HttpResponseMessage stream = await StreamAsync("import time; print('here', flush=True); time.sleep(1000)");

@@ -7,5 +7,5 @@ namespace Boxer.Tests.Linux;
 public sealed class JudgeTests(PythonImage image)
 {
     [Fact]
-    public Task Of_60_submissions_beside_two_busy_loops_each_gets_the_right_verdict() => JudgeSample.AssertVerdictsAsync(image, submissions: 60);
+    public Task Each_of_60_submissions_gets_the_right_verdict_under_load() => JudgeSample.AssertVerdictsAsync(image, submissions: 60);
 }

@@ -67,7 +67,7 @@ public sealed class LimitTests(SharedRunner shared)
     [InlineData("print('up', flush=True); a = bytearray(1 << 30)\nfor i in range(0, 1 << 30, 4096): a[i] = 1")]
     [InlineData("import os; print('up', flush=True); f = open('/dev/shm/x', 'wb')\nfor i in range(512): f.write(bytes(1 << 20))")]
     [InlineData("import os; print('up', flush=True)\nfor i in range(40):\n  if os.fork() == 0:\n    a = bytearray(b'x' * (20 << 20)); os.read(0, 1); os.pause() if hasattr(os, 'pause') else __import__('time').sleep(100)\n__import__('time').sleep(100)")]
-    public async Task MemoryBytes_is_named_as_the_limit(string program)
+    public async Task MemoryBytes_is_reported_as_the_limit(string program)
     {
         SandboxRequest request = Python(program);
         request.Limits.DiskBytes = 1024 * ByteSize.MiB;
@@ -79,7 +79,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task MemoryBytes_is_named_although_the_parent_shell_exits_with_zero()
+    public async Task MemoryBytes_is_reported_although_the_parent_shell_exits_with_zero()
     {
         SandboxRequest request = Shell("python3 -c 'b = bytearray(b\"x\" * (1 << 30))'; exit 0");
 
@@ -114,7 +114,7 @@ public sealed class LimitTests(SharedRunner shared)
     [Theory]
     [InlineData("cat /dev/zero", 1)]
     [InlineData("cat /dev/zero >&2", 2)]
-    public async Task A_flood_is_ended_and_its_first_bytes_are_kept(string script, int stream)
+    public async Task OutputLimit_ends_endless_output_and_keeps_its_first_bytes(string script, int stream)
     {
         SandboxRequest request = Shell(script);
         request.Limits.StandardOutputBytes = 1 << 20;
@@ -128,7 +128,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_flood_of_a_command_that_then_ends_is_named_as_OutputLimit()
+    public async Task OutputLimit_is_reported_for_a_command_that_ends_after_too_much_output()
     {
         SandboxRequest request = Shell("head -c 5000 /dev/zero");
         request.Limits.StandardOutputBytes = 4999;
@@ -139,7 +139,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Output_of_exactly_the_limit_is_no_flood()
+    public async Task Output_of_exactly_the_limit_is_accepted()
     {
         SandboxRequest request = Shell("head -c 5000 /dev/zero");
         request.Limits.StandardOutputBytes = 5000;
@@ -152,7 +152,7 @@ public sealed class LimitTests(SharedRunner shared)
     [Theory]
     [InlineData("65534")]
     [InlineData("0")]
-    public async Task A_fork_bomb_stops_at_the_limit_of_processes(string user)
+    public async Task A_fork_bomb_stops_at_the_limit_Pids(string user)
     {
         SandboxRequest request = Python("""
             import os, time
@@ -179,7 +179,7 @@ public sealed class LimitTests(SharedRunner shared)
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task A_fork_bomb_over_a_thousand_users_ends_as_the_limit_of_processes(bool pooled)
+    public async Task A_fork_bomb_over_a_thousand_users_ends_with_the_limit_Pids(bool pooled)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = pooled;
@@ -199,7 +199,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_user_at_its_limit_of_processes_is_no_end_of_the_run()
+    public async Task A_user_at_the_limit_Pids_does_not_end_the_run()
     {
         SandboxRequest request = Python(BombOfUsers(3, "print('all')"));
         (request.User, request.Limits.Pids) = ("0", 8);
@@ -316,7 +316,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task By_default_a_large_file_finds_the_disk_full_and_not_the_memory()
+    public async Task By_default_a_large_file_fills_the_disk_limit_before_the_memory_limit()
     {
         SandboxResult disk = await shared.Runner.RunAsync(Shell("head -c 400M /dev/zero >/tmp/big"), Cancel);
         SandboxRequest root = Shell("head -c 400M /dev/zero >/big");
@@ -333,7 +333,7 @@ public sealed class LimitTests(SharedRunner shared)
     [InlineData("/dev/shm")]
     [InlineData("$HOME")]
     [InlineData("/output")]
-    public async Task A_full_file_system_is_named(string directory)
+    public async Task A_full_file_system_is_reported_as_DiskLimit(string directory)
     {
         SandboxRequest request = Shell($"head -c 9000000 /dev/zero > {directory}/x");
         request.Limits.DiskBytes = 8 * ByteSize.MiB;
@@ -346,7 +346,7 @@ public sealed class LimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Output_files_beyond_the_limits_are_left_out_and_reported()
+    public async Task Output_files_beyond_the_limits_are_omitted_and_reported()
     {
         SandboxRequest tooMany = Shell("cd /output; for i in 1 2 3 4 5 6; do echo $i > $i; done");
         tooMany.Limits.OutputFilesCount = 5;

@@ -25,7 +25,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task It_runs_in_gVisor_and_not_on_this_kernel()
+    public async Task A_command_runs_in_gVisor_and_not_on_this_kernel()
     {
         SandboxResult result = await shared.Runner.RunAsync(Command("cat", "/proc/version"), Cancel);
 
@@ -66,7 +66,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Directories_may_be_written_with_dots_and_a_slash_at_the_end()
+    public async Task Directories_may_have_dots_and_a_trailing_slash()
     {
         SandboxRequest request = Shell("pwd; echo $HOME; touch $HOME/x && echo ok");
         request.WorkingDirectory = "/work/./a//";
@@ -78,7 +78,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Output_paths_that_are_too_long_for_this_host_cost_only_themselves()
+    public async Task Output_paths_that_are_too_long_for_this_host_are_omitted()
     {
         string directory = Path.Join(Directory.CreateTempSubdirectory("boxer-out-").FullName, "out");
         SandboxRequest request = Python("""
@@ -129,7 +129,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_slow_reader_does_not_hold_up_its_sandbox()
+    public async Task A_slow_reader_does_not_delay_its_sandbox()
     {
         await shared.PullAsync();
         await using IAsyncEnumerator<SandboxEvent> events = shared.Runner.StreamAsync(Python("print('x' * 5_000_000)"), Cancel).GetAsyncEnumerator(Cancel);
@@ -149,7 +149,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task The_mode_host_has_the_hosts_own_loopback()
+    public async Task The_network_host_has_the_loopback_of_the_host()
     {
         using var listener = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
         listener.Start();
@@ -189,7 +189,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task An_exit_code_and_standard_error_come_back()
+    public async Task ExitCode_and_StandardError_are_returned()
     {
         SandboxResult result = await shared.Runner.RunAsync(Python("import sys; print('no', file=sys.stderr); sys.exit(7)"), Cancel);
 
@@ -198,7 +198,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_signal_is_told_apart_from_an_exit_code()
+    public async Task A_signal_is_distinguished_from_an_exit_code()
     {
         SandboxResult killed = await shared.Runner.RunAsync(Python("import os; os.kill(os.getpid(), 11)"), Cancel);
         SandboxResult exited = await shared.Runner.RunAsync(Shell("exit 139"), Cancel);
@@ -229,7 +229,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task An_image_that_does_not_exist_is_named()
+    public async Task A_missing_image_is_reported_with_its_name()
     {
         ImageNotFoundException exception = await Assert.ThrowsAsync<ImageNotFoundException>(
             () => shared.Runner.RunAsync(new SandboxRequest("no-such-image:1", "true"), Cancel));
@@ -238,7 +238,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Eight_runs_at_once_are_not_mixed_up()
+    public async Task Eight_concurrent_runs_get_their_own_results()
     {
         SandboxResult[] results = await Task.WhenAll(Enumerable.Range(0, 8).Select(i =>
         {
@@ -258,7 +258,7 @@ public sealed class MainJobTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Events_come_as_they_happen_and_end_with_the_whole_result()
+    public async Task Events_arrive_as_they_happen_and_end_with_the_whole_result()
     {
         await shared.PullAsync();
         var events = new List<SandboxEvent>();

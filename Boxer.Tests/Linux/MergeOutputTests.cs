@@ -29,7 +29,7 @@ public sealed class MergeOutputTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Without_MergeStandardError_the_streams_stay_apart()
+    public async Task Without_MergeStandardError_the_streams_stay_separate()
     {
         SandboxResult result = await shared.Runner.RunAsync(Python(Alternates), Cancel);
 
@@ -37,7 +37,7 @@ public sealed class MergeOutputTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_stream_delivers_what_is_written_as_it_comes()
+    public async Task A_stream_delivers_output_as_it_is_written()
     {
         SandboxRequest request = Shell("echo one; echo two >&2; sleep 1; echo three >&2");
         request.MergeStandardError = true;

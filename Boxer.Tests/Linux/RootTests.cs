@@ -42,7 +42,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
     [InlineData("0", true)]
     [InlineData("65534", false)]
     [InlineData("65534", true)]
-    public async Task Programs_that_look_at_symbolic_links_of_an_image_report_no_errors(string user, bool pooled)
+    public async Task Programs_that_read_symbolic_links_of_an_image_report_no_errors(string user, bool pooled)
     {
         SandboxRequest request = SharedRunner.Shell("""
             cd /tmp

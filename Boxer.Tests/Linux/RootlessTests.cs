@@ -52,7 +52,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_program_runs_and_the_answer_names_the_limits_that_are_not_held()
+    public async Task A_program_runs_and_the_response_lists_the_limits_that_are_not_enforced()
     {
         await using HostProcess host = await StartAsync(new JsonObject { ["ignore_cgroups"] = true });
         var body = new JsonObject
@@ -79,7 +79,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Processor_time_is_held_for_the_process_of_the_command_and_the_answer_says_so()
+    public async Task Processor_time_is_limited_for_the_process_of_the_command_and_reported()
     {
         await using HostProcess host = await StartAsync(new JsonObject { ["ignore_cgroups"] = true });
 
@@ -106,7 +106,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
     [Theory]
     [InlineData("sandbox", "uid 0, CAP_NET_ADMIN, CAP_SYS_ADMIN")]
     [InlineData("host", "uid 0")]
-    public async Task Networks_are_refused_and_it_is_said_what_is_missing(string network, string missing)
+    public async Task Networks_are_rejected_with_the_missing_requirement(string network, string missing)
     {
         await using HostProcess host = await StartAsync(new JsonObject { ["ignore_cgroups"] = true });
         var body = new JsonObject { ["image"] = PythonImage.Name, ["cmd"] = new JsonArray("true"), ["network"] = network };
@@ -121,7 +121,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Without_cgroups_it_does_not_start_and_says_what_to_do()
+    public async Task Without_cgroups_the_host_does_not_start_and_names_the_remedy()
     {
         InvalidOperationException fault = await Assert.ThrowsAsync<InvalidOperationException>(() => StartAsync([]));
 

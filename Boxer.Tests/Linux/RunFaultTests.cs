@@ -131,7 +131,7 @@ public sealed class RunFaultTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_crowd_with_little_processor_time_is_ended_with_its_files()
+    public async Task Runs_with_little_processor_time_end_with_their_files()
     {
         SandboxRequest request = Shell("echo x > /output/file; echo up; for i in 1 2 3 4 5 6 7 8; do (while :; do :; done) & done; wait");
         request.Limits = new() { CpuCores = 0.05, WallClock = TimeSpan.FromSeconds(5) };
@@ -143,7 +143,7 @@ public sealed class RunFaultTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Pulls_that_stall_do_not_hold_up_runs_of_images_that_are_here()
+    public async Task Stalled_pulls_do_not_delay_runs_of_local_images()
     {
         BoxerOptions options = shared.Options;
         options.MaxConcurrentRuns = 1;

@@ -17,7 +17,7 @@ public sealed class StdinStreamTests(SharedRunner shared)
     [InlineData("65534", false)]
     [InlineData("0", true)]
     [InlineData("65534", true)]
-    public async Task A_program_and_its_caller_talk_to_each_other(string user, bool pooled)
+    public async Task A_stdin_stream_lets_a_program_and_its_caller_converse(string user, bool pooled)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = pooled;
@@ -72,7 +72,7 @@ public sealed class StdinStreamTests(SharedRunner shared)
     [InlineData("heeds its token")]
     [InlineData("does not")]
     [InlineData("blocks")]
-    public async Task A_stdin_stream_without_data_does_not_hold_up_the_run(string kind)
+    public async Task A_stdin_stream_without_data_does_not_delay_the_run(string kind)
     {
         var never = new TaskCompletionSource();
         using var blocked = new ManualResetEventSlim();
@@ -112,7 +112,7 @@ public sealed class StdinStreamTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task It_is_one_of_both()
+    public async Task StandardInput_and_StandardInputStream_exclude_each_other()
     {
         SandboxRequest request = Shell("cat").WithStandardInput("text");
         request.StandardInputStream = Stream.Null;

@@ -17,7 +17,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     [InlineData("0", 0, "hi\n")]
     [InlineData("0", 20, "hi\nbye\n")]
     [InlineData("65534", 20, "hi\nbye\n")]
-    public async Task At_the_wall_clock_limit_the_command_may_end_by_itself(string user, int graceSeconds, string expected)
+    public async Task StopGrace_lets_the_command_end_by_itself_at_its_WallClock_limit(string user, int graceSeconds, string expected)
     {
         SandboxResult result = await RunAsync(SaysBye, graceSeconds, user);
 
@@ -106,7 +106,7 @@ public sealed class StopGraceTests(SharedRunner shared, PythonImage image)
     }
 
     [Fact]
-    public async Task The_stop_signal_is_the_images()
+    public async Task The_stop_signal_is_that_of_the_image()
     {
         image.Require();
         Assert.SkipUnless(HostProgram.Exists("umoci"), "Needs umoci in PATH.");

@@ -47,7 +47,7 @@ public sealed class UserChangeTests(SharedRunner shared)
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Programs_become_other_users_and_change_their_root(bool pooled)
+    public async Task Programs_of_user_0_can_change_their_user_and_root(bool pooled)
     {
         SandboxRequest request = Shell(Script);
         request.User = "0";
@@ -58,7 +58,7 @@ public sealed class UserChangeTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Other_users_become_nobody_else()
+    public async Task Other_users_cannot_change_their_user()
     {
         SandboxResult result = await shared.Runner.RunAsync(
             Shell("setpriv --reuid 33 id 2>&1; python3 -c 'import os; os.setuid(0)' 2>&1 | tail -1; python3 -c 'import os; os.chroot(\"/tmp\")' 2>&1 | tail -1"), Cancel);
@@ -70,7 +70,7 @@ public sealed class UserChangeTests(SharedRunner shared)
 
     /// <summary>Processes of every user that user 0 changed to end with the command.</summary>
     [Fact]
-    public async Task A_run_ends_with_its_command_whoever_its_processes_became()
+    public async Task A_run_ends_with_its_command_whichever_users_its_processes_have()
     {
         SandboxRequest request = Shell("""
             for user in 1 33 1234; do setpriv --reuid $user --clear-groups --regid $user sh -c 'trap "" TERM; id -u > /tmp/$1; sleep 1000' sh $user & done

@@ -55,7 +55,7 @@ public sealed class VisibleLimitTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_warm_up_sees_the_same_so_that_what_it_warms_fits()
+    public async Task A_warm_up_sees_the_same_processors_and_memory_as_its_run()
     {
         string[] script = ["sh", "-c", "nproc; grep -c ^processor /proc/cpuinfo; grep -c '^cpu[0-9]' /proc/stat; grep MemTotal /proc/meminfo; ls /sys/devices/system/cpu"];
         await using SandboxRunner runner = Make(options =>

@@ -20,7 +20,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     [InlineData("0", true)]
     [InlineData("12345:12346", true)]
     [InlineData("65534", true)]
-    public async Task A_tree_is_the_users_with_its_modes_times_links_and_empty_directories(string user, bool pooled)
+    public async Task A_tree_belongs_to_the_user_and_keeps_modes_times_links_and_empty_directories(string user, bool pooled)
     {
         byte[] tree = new Archive()
             .Directory("./", mode: 0b111_000_000)
@@ -195,7 +195,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
 
     [Theory]
     [MemberData(nameof(Attacks))]
-    public async Task A_hostile_archive_is_rejected_by_the_name_of_its_entry_and_nothing_runs(string attack, string expected)
+    public async Task A_hostile_archive_is_rejected_with_the_name_of_its_entry_and_nothing_runs(string attack, string expected)
     {
         SandboxRequest request = Shell("echo ran");
         request.Workspace = new() { Inputs = { SandboxInput.FromFiles(), SandboxInput.FromTar(Make(attack)) }, MaxBytes = 1_000, MaxEntries = 20 };
@@ -272,7 +272,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Links_inside_a_workspace_by_their_text_lead_no_file_of_the_host_out_of_it()
+    public async Task Links_inside_a_workspace_do_not_redirect_its_files_outside()
     {
         // The target of a/b/l2 is above the workspace. The command may read there; inputs are not written through it.
         byte[] archive = new Archive().Link("a/b/l1", "../..").Link("a/b/l2", "l1/../..").ToBytes();
@@ -287,7 +287,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Workspace_changes_come_back_as_an_archive(bool pooled)
+    public async Task Workspace_changes_are_returned_as_an_archive(bool pooled)
     {
         byte[] tree = new Archive().File("kept", "kept").File("changed", "old").File("mode", "m").File("gone", "g").Directory("d").File("d/same", "s").ToBytes();
         SandboxRequest request = Shell("""
@@ -316,7 +316,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task Moved_and_linked_entries_of_a_workspace_come_back()
+    public async Task Moved_and_linked_entries_of_a_workspace_are_returned()
     {
         byte[] tree = new Archive().File("src/a", "a").File("src/b", "b").File("kept", "k").File("twin", "t").ToBytes();
         SandboxRequest request = Shell("mkdir n; mv src n/src; ln kept hard; rm twin; cp kept twin");
@@ -334,7 +334,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     [InlineData("/workspace/cur", "/workspace/rel/1")]
     [InlineData("/workspace/new/deep", "/workspace/new/deep")]
     [InlineData("/workspace/rel/1", "/workspace/rel/1")]
-    public async Task A_working_directory_in_a_workspace_is_the_users_and_may_be_a_link(string directory, string expected)
+    public async Task A_working_directory_in_a_workspace_belongs_to_the_user_and_may_be_a_link(string directory, string expected)
     {
         SandboxRequest request = Shell("pwd -P; touch here ../beside; stat -c %u . ..");
         request.WorkingDirectory = directory;
@@ -346,7 +346,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_home_in_a_workspace_is_a_directory_of_it()
+    public async Task A_home_in_a_workspace_is_a_directory_of_the_workspace()
     {
         SandboxRequest request = Shell("cat boxer/q; echo new > ~/new; cd; pwd");
         request.Environment["HOME"] = "/home/boxer";
@@ -397,7 +397,7 @@ public sealed class WorkspaceTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_workspace_of_ten_thousand_files_goes_in_and_out()
+    public async Task A_workspace_of_ten_thousand_files_is_written_and_returned()
     {
         Archive archive = Enumerable.Range(0, 9_900).Aggregate(new Archive(), (all, i) => all.File($"d{i % 99}/f{i}", "x"));
         SandboxRequest request = Shell("find . -type f | wc -l; find . -type f | xargs touch");

@@ -62,7 +62,7 @@ public sealed partial class CPythonSuiteTests(ProgramsImage programs)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Modules_fail_in_what_gVisor_lacks_and_nowhere_else()
+    public async Task Modules_fail_only_in_features_that_gVisor_lacks()
     {
         // Starts with the special modules, which include the longest.
         string[] modules = [.. Specials.Keys, .. Plain.Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries)];

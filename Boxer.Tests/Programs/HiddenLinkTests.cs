@@ -55,7 +55,7 @@ public sealed class HiddenLinkTests(ProgramsImage programs)
     }
 
     [Fact]
-    public async Task A_command_whose_interpreter_was_behind_a_hidden_link_is_told_so()
+    public async Task A_command_whose_interpreter_is_behind_a_hidden_link_is_reported()
     {
         string image = await ImportAsync(
             new Archive().Add('0', "bin/greet", content: "#!/d/sh\n"u8.ToArray(), mode: 0b111_101_101).Link("real/sh", "/bin/busybox").Link("d", "real"),
@@ -71,7 +71,7 @@ public sealed class HiddenLinkTests(ProgramsImage programs)
     [Theory]
     [InlineData("0", "/var/roothome")]
     [InlineData("65534", "/var/home/boxer")]
-    public async Task Directories_behind_links_that_lead_nowhere_are_made(string user, string home)
+    public async Task Directories_behind_dangling_links_are_created(string user, string home)
     {
         // Images of systems that keep all mutable state below /var look like this.
         string image = await ImportAsync(
@@ -84,7 +84,7 @@ public sealed class HiddenLinkTests(ProgramsImage programs)
     }
 
     [Fact]
-    public async Task A_hard_link_to_a_file_behind_a_link_of_a_lower_layer_is_refused_by_name()
+    public async Task A_hard_link_to_a_file_behind_a_link_of_a_lower_layer_is_rejected_with_its_name()
     {
         ImagePullException fault = await Assert.ThrowsAsync<ImagePullException>(
             () => ImportAsync(new Archive().Link("d", "real"), new Archive().HardLink("new", "d/real")));

@@ -8,5 +8,5 @@ namespace Boxer.Tests.Programs;
 public sealed class JudgeProgramTests(PythonImage image)
 {
     [Fact]
-    public Task Of_500_submissions_beside_two_busy_loops_each_gets_the_right_verdict() => JudgeSample.AssertVerdictsAsync(image, submissions: 500);
+    public Task Each_of_500_submissions_gets_the_right_verdict_under_load() => JudgeSample.AssertVerdictsAsync(image, submissions: 500);
 }

@@ -270,7 +270,7 @@ public sealed class ProgramListTests(ProgramsImage programs)
     }
 
     [Fact]
-    public async Task Find_and_ls_list_what_the_layer_has()
+    public async Task Find_and_ls_list_the_entries_of_the_layer()
     {
         string[] paths = [.. (await programs.ReadPathsAsync()).Where(path => path.StartsWith("/usr/", StringComparison.Ordinal)).Append("/usr").Order(StringComparer.Ordinal)];
         string digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Concat(paths.Select(path => path + "\n")))));

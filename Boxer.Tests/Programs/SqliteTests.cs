@@ -52,7 +52,7 @@ public sealed class SqliteTests(SharedRunner shared)
     [InlineData("12345", true)]
     [InlineData("65534", false)]
     [InlineData("65534", true)]
-    public async Task Four_writers_lose_nothing_in_any_writable_place(string user, bool pooled)
+    public async Task Four_writers_lose_nothing_in_any_writable_directory(string user, bool pooled)
     {
         string[] places = ["/tmp", "/dev/shm", "/output", "/work", ".", .. user == "0" ? (string[])["/made/below"] : []];
         SandboxRequest request = SharedRunner.Command(["python3", "-c", Program, .. places]);

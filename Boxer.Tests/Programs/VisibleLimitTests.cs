@@ -82,7 +82,7 @@ public sealed class VisibleLimitTests(ProgramsImage programs)
     [Theory]
     [InlineData("java")]
     [InlineData("node")]
-    public async Task A_program_that_only_makes_garbage_ends_well_in_256_MiB(string runtime)
+    public async Task A_program_that_only_makes_garbage_succeeds_in_256_MiB(string runtime)
     {
         SandboxRequest request = ProgramsImage.Shell(runtime == "java"
             ? """

@@ -16,7 +16,7 @@ public sealed class WorkspaceProgramTests(ProgramsImage programs)
     [InlineData("npm", "65534", 0)]
     [InlineData("npm", "0", 0)]
     [InlineData("cargo", "65534", 0)]
-    public async Task A_project_is_built_and_tested_where_it_was_uploaded(string project, string user, int sources)
+    public async Task A_project_is_built_and_tested_in_its_workspace(string project, string user, int sources)
     {
         (Archive tree, string script, string output) = Make(project, sources);
         SandboxRequest request = ProgramsImage.Shell(script);

@@ -54,7 +54,7 @@ public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task A_mode_that_is_not_to_be_frozen_serves_runs_from_the_pool()
+    public async Task A_mode_without_freezing_serves_runs_from_the_pool()
     {
         BoxerOptions options = sandboxes.Options();
         options.Pool.Enabled = true;
@@ -65,7 +65,7 @@ public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task A_lab_that_is_not_there_and_what_a_dead_process_left_are_told_and_removed()
+    public async Task A_missing_lab_is_reported_and_leftovers_of_a_dead_process_are_removed()
     {
         await using Lab lab = await Lab.StartAsync();
         await using (SandboxRunner runner = Create(sandboxes.Options(), "nolab", supportsFreeze: true))
@@ -85,7 +85,7 @@ public sealed class CustomNetworkTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task A_lab_that_is_full_refuses_runs_until_one_ends()
+    public async Task A_full_lab_rejects_runs_until_one_ends()
     {
         await using Lab lab = await Lab.StartAsync();
         var mode = new LabNetworkMode(lab.Name, Lab.Bridge, Lab.Network, new Dictionary<string, IPAddress>(StringComparer.Ordinal));

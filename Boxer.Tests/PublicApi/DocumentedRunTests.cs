@@ -74,7 +74,7 @@ public sealed class DocumentedRunTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task OutputFilePolicy_ToDirectory_refuses_a_directory_that_exists_or_has_no_parent()
+    public async Task OutputFilePolicy_ToDirectory_rejects_a_directory_that_exists_or_has_no_parent()
     {
         string there = sandboxes.MakeDirectory();
         foreach (string directory in (string[])[there, Path.Join(there, "no", "parent")])

@@ -28,7 +28,7 @@ public sealed class ExceptionTests
     }
 
     [Fact]
-    public void Every_exception_of_the_package_can_be_made()
+    public void Every_exception_of_the_package_can_be_created()
     {
         Type[] kinds = [.. typeof(SandboxException).Assembly.GetExportedTypes().Where(type => type.IsSubclassOf(typeof(SandboxException)) && !type.IsAbstract && type.Namespace == "Boxer")];
 
@@ -41,7 +41,7 @@ public sealed class ExceptionTests
     }
 
     [Fact]
-    public void A_capacity_exception_says_when_to_try_again()
+    public void A_capacity_exception_has_the_time_to_retry()
     {
         Assert.Equal(TimeSpan.FromSeconds(7), new SandboxCapacityException("no room", TimeSpan.FromSeconds(7)).RetryAfter);
         Assert.Equal(TimeSpan.FromSeconds(1), new SandboxCapacityException("no room").RetryAfter);

@@ -27,7 +27,7 @@ public sealed class ExtensionPointTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task Runs_that_share_the_failure_of_an_image_store_have_exceptions_of_their_own()
+    public async Task Runs_that_share_the_failure_of_an_image_store_have_their_own_exceptions()
     {
         ImagePullException shared = new("the store is broken") { PublicMessage = "No images today." };
         DirectoryStore store = new("/") { Failure = shared };
@@ -74,7 +74,7 @@ public sealed class ExtensionPointTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task A_network_mode_that_is_full_refuses_the_run_with_its_own_words()
+    public async Task A_full_network_mode_rejects_the_run_with_its_own_message()
     {
         NotedMode mode = new() { Failure = new SandboxCapacityException("no ports left on eth9", TimeSpan.FromSeconds(7)) { PublicMessage = "No ports left." } };
         await using SandboxRunner runner = new(sandboxes.Options(), [mode]);

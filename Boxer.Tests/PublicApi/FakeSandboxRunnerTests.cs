@@ -118,7 +118,7 @@ public sealed class FakeSandboxRunnerTests
     }
 
     [Fact]
-    public async Task Requests_are_copies_with_contents_that_can_be_read_after_the_call()
+    public async Task Requests_are_copies_whose_contents_stay_readable_after_the_call()
     {
         _runner.WhenAny().Returns("");
         int opened = 0;

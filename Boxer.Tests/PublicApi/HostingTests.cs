@@ -50,7 +50,7 @@ public sealed class HostingTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task Named_runners_run_beside_the_unnamed_one_with_networks_of_their_own_and_may_share_its_home()
+    public async Task Named_runners_have_their_own_networks_and_may_share_the_home_of_the_unnamed_one()
     {
         BoxerOptions template = sandboxes.Options();
         HostApplicationBuilder builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
@@ -87,7 +87,7 @@ public sealed class HostingTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task UseImageStore_gives_runs_the_store_of_the_application()
+    public async Task UseImageStore_makes_runs_use_the_store_of_the_application()
     {
         BoxerOptions template = sandboxes.Options();
         var services = new ServiceCollection();

@@ -15,7 +15,7 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Images_that_are_imported_here_are_there_for_runs_and_in_use_by_them()
+    public async Task Imported_images_are_available_to_runs_and_in_use_by_them()
     {
         await using SandboxRunner runner = SandboxRunnerFactory.Create(Options());
         IImageStore images = runner.Images;
@@ -98,7 +98,7 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task A_run_tells_of_a_pull_by_a_store_of_the_application()
+    public async Task A_run_reports_a_pull_by_a_store_of_the_application()
     {
         BoxerOptions options = Options();
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
@@ -118,7 +118,7 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task A_store_that_only_serves_runs_says_so()
+    public async Task A_store_that_only_serves_runs_rejects_management()
     {
         IImageStore store = new OnlyImage();
 

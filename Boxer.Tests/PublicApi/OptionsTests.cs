@@ -33,7 +33,7 @@ public sealed class OptionsTests
     }
 
     [Fact]
-    public void A_runner_says_all_that_is_wrong_with_units_ranges_and_choices()
+    public void A_runner_reports_all_invalid_options_with_units_ranges_and_choices()
     {
         var options = new BoxerOptions
         {

@@ -69,7 +69,7 @@ public sealed class RequestTests
     }
 
     [Fact]
-    public void ToString_tells_names_and_no_values_or_contents()
+    public void ToString_has_names_and_no_values_or_contents()
     {
         SandboxRequest request = Whole();
 

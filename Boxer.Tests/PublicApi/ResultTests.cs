@@ -6,7 +6,7 @@ namespace Boxer.PublicApi.Tests;
 public sealed class ResultTests
 {
     [Fact]
-    public void A_result_of_an_end_alone_has_sensible_properties()
+    public void A_result_with_only_a_termination_has_sensible_properties()
     {
         SandboxResult result = new(Termination.Exited(0));
 
@@ -40,7 +40,7 @@ public sealed class ResultTests
     }
 
     [Fact]
-    public void A_copy_has_everything_but_what_is_set()
+    public void A_copy_keeps_all_properties_except_those_that_are_set()
     {
         SandboxResult result = new(Termination.Signaled(9))
         {
@@ -67,7 +67,7 @@ public sealed class ResultTests
     }
 
     [Fact]
-    public void The_exit_code_of_each_end_is_that_of_a_shell()
+    public void The_exit_code_of_each_termination_is_that_of_a_shell()
     {
         Assert.Equal(3, Code(Termination.Exited(3)));
         Assert.Equal(139, Code(Termination.Signaled(11)));
@@ -83,7 +83,7 @@ public sealed class ResultTests
     }
 
     [Fact]
-    public void Every_kind_of_end_can_be_made_and_tells_in_words_what_happened()
+    public void Every_kind_of_termination_can_be_created_and_describes_itself()
     {
         Termination[] ends =
         [
@@ -99,7 +99,7 @@ public sealed class ResultTests
     }
 
     [Fact]
-    public void Ends_that_cannot_be_are_refused()
+    public void Impossible_terminations_are_rejected()
     {
         Assert.Throws<ArgumentOutOfRangeException>(() => Termination.Exited(256));
         Assert.Throws<ArgumentOutOfRangeException>(() => Termination.Exited(-1));
@@ -120,7 +120,7 @@ public sealed class ResultTests
     }
 
     [Fact]
-    public void EnsureSuccess_throws_with_the_result_the_end_and_the_last_of_standard_error()
+    public void EnsureSuccess_throws_with_the_result_the_termination_and_the_end_of_standard_error()
     {
         SandboxResult result = new(Termination.Exited(3)) { StandardError = $"{new string('é', 5_000)}\nTraceback:\n\tboom\u001b[31m\n" };
 
@@ -144,7 +144,7 @@ public sealed class ResultTests
     }
 
     [Fact]
-    public void ToString_tells_sizes_and_no_contents()
+    public void ToString_has_sizes_and_no_contents()
     {
         byte[] secret = Encoding.UTF8.GetBytes(string.Concat(Enumerable.Repeat("secret", 1_000)));
         SandboxResult result = new(Termination.Exited(0))

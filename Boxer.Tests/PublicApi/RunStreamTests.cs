@@ -19,7 +19,7 @@ public sealed class RunStreamTests(PythonSandboxes sandboxes)
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task CopyToAsync_gives_all_that_is_printed_and_the_result_keeps_it_only_if_asked(bool isKept)
+    public async Task CopyToAsync_delivers_all_output_and_the_result_keeps_it_only_on_request(bool isKept)
     {
         SandboxRequest request = PythonSandboxes.Python(Printing);
         request.KeepStandardOutput = isKept;
@@ -78,7 +78,7 @@ public sealed class RunStreamTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task RunAsync_with_EnsureSuccess_says_why_a_program_failed()
+    public async Task RunAsync_with_EnsureSuccess_reports_why_a_program_failed()
     {
         SandboxResult result = await sandboxes.Runner.RunAsync(PythonSandboxes.Python("raise ValueError('no such color')"), Cancel);
 
@@ -89,7 +89,7 @@ public sealed class RunStreamTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task Exceptions_have_the_image_the_run_and_whether_a_retry_is_safe()
+    public async Task Exceptions_have_Image_RunId_and_IsRetrySafe()
     {
         InvalidSandboxRequestException invalid = await Assert.ThrowsAsync<InvalidSandboxRequestException>(
             () => sandboxes.Runner.RunAsync(new SandboxRequest(PythonSandboxes.Image, "true") { User = "nobody-here" }, Cancel));

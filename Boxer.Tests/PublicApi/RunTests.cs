@@ -9,7 +9,7 @@ namespace Boxer.PublicApi.Tests;
 public sealed class RunTests(PythonSandboxes sandboxes)
 {
     [Fact]
-    public async Task RunAsync_returns_what_the_command_printed()
+    public async Task RunAsync_returns_the_output_of_the_command()
     {
         SandboxResult result = await sandboxes.Runner.RunAsync(PythonSandboxes.Python("print(6 * 7)"), TestContext.Current.CancellationToken);
 

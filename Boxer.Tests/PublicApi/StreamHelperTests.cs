@@ -44,7 +44,7 @@ public sealed class StreamHelperTests
     }
 
     [Fact]
-    public async Task DecodeText_gives_each_character_once_it_is_whole()
+    public async Task DecodeText_returns_each_character_once_it_is_complete()
     {
         List<SandboxEvent> events = await ReadAsync(Events([.. Text.Select(one => Data(SandboxStream.StandardOutput, [one])), new SandboxEnded(_result)]).DecodeText(Cancel));
 
@@ -53,7 +53,7 @@ public sealed class StreamHelperTests
     }
 
     [Fact]
-    public async Task DecodeText_replaces_what_is_no_character()
+    public async Task DecodeText_replaces_invalid_bytes()
     {
         List<SandboxEvent> events = await ReadAsync(Events(
             Data(SandboxStream.StandardOutput, [0x61, 0xFF]),
@@ -64,7 +64,7 @@ public sealed class StreamHelperTests
     }
 
     [Fact]
-    public async Task DecodeText_gives_the_rest_before_a_failure()
+    public async Task DecodeText_returns_the_rest_before_a_failure()
     {
         SandboxRuntimeException failure = new("broke");
         List<SandboxEvent> events = [];
@@ -82,7 +82,7 @@ public sealed class StreamHelperTests
     }
 
     [Fact]
-    public async Task Events_without_an_end_are_a_fault_of_their_runner()
+    public async Task Events_without_SandboxEnded_are_a_fault_of_their_runner()
     {
         await Assert.ThrowsAsync<InvalidOperationException>(() => Events(new SandboxStarted("boxer-1")).CopyToAsync(Stream.Null, Stream.Null, Cancel));
         await Assert.ThrowsAsync<InvalidOperationException>(() => Events(new SandboxStarted("boxer-1")).CopyToAsync(TextWriter.Null, TextWriter.Null, Cancel));

@@ -18,7 +18,7 @@ public sealed class OverloadTests(PythonImage image)
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Of_500_callers_each_has_its_own_right_answer_or_429_and_the_host_stays_small()
+    public async Task Each_of_500_callers_gets_its_own_right_response_or_429_and_the_host_stays_small()
     {
         const int Callers = 500;
         const int Queue = 40;
@@ -59,7 +59,7 @@ public sealed class OverloadTests(PythonImage image)
     }
 
     [Fact]
-    public async Task Floods_deep_bodies_large_bodies_and_readers_that_do_not_read_leave_the_host_small()
+    public async Task Floods_deep_or_large_bodies_and_slow_readers_leave_the_host_small()
     {
         // The budget of bodies and responses (SECURITY.md) plus .NET and its garbage. A process that needs more memory ends here.
         const int MostMegabytes = 1_536;
@@ -171,7 +171,7 @@ public sealed class OverloadTests(PythonImage image)
     }
 
     [Fact]
-    public async Task Downloads_that_nobody_reads_leave_descriptors_for_runs()
+    public async Task Unread_downloads_leave_descriptors_for_runs()
     {
         const int Limit = 1_024;
         const int Backlog = 300;

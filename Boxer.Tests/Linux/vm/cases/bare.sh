@@ -9,7 +9,7 @@ rm -f /bin/ip /bin/tc
 start_registry
 umount /sys/fs/cgroup
 launch ''
-refuses "without cgroups it does not start and says what to do" "No cgroup hierarchy with cpu, memory and pids is mounted" "mount cgroup2, or set ignore_cgroups"
+refuses "without cgroups the host does not start and names the remedy" "No cgroup hierarchy with cpu, memory and pids is mounted" "mount cgroup2, or set ignore_cgroups"
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 
 mkdir /readonly
@@ -18,13 +18,13 @@ mkdir -m 700 /readonly/there
 mount -o remount,ro /readonly
 for home in /readonly/new /readonly/there; do
     launch ''
-    refuses "the home $home, which is read-only, is refused by its name" "home: " "$home" "Read-only file system"
+    refuses "the read-only home $home is rejected with its name" "home: " "$home" "Read-only file system"
 done
 home=/boxer
 
 listen="[::1]:8080"
 launch ''
-refuses "an address of IPv6, which the kernel lacks, is refused by its name" "listen_addr: " "choose an address of this machine"
+refuses "an IPv6 address without IPv6 in the kernel is rejected with its name" "listen_addr: " "choose an address of this machine"
 
 listen=:8080
 start_host ''
@@ -32,8 +32,8 @@ run '"cmd": ["sh", "-c", "echo 42; cat /proc/net/dev | grep -c :; exit 7"]'
 expect "a command runs without a network" 'HTTP/1.1 200' '"exit_code":7' '"stdout":"42\n1\n"'
 
 run '"cmd": ["true"], "network": "sandbox"'
-expect "the network sandbox is refused" 'HTTP/1.1 400' "The network mode 'sandbox' cannot be used on this host" "such as 'none'"
-logged "the log says what the network sandbox lacks" 'the program ip, the program nft, the program tc' 'iproute2 and nftables' "use the mode 'none'"
+expect "the network sandbox is rejected" 'HTTP/1.1 400' "The network mode 'sandbox' cannot be used on this host" "such as 'none'"
+logged "the log lists the missing requirements of the network sandbox" 'the program ip, the program nft, the program tc' 'iproute2 and nftables' "use the mode 'none'"
 
 run '"cmd": ["echo", "42"]'
 expect "the next command runs" 'HTTP/1.1 200' '"stdout":"42\n"'

@@ -12,7 +12,7 @@ chown boxer:boxer /home/boxer
 
 start_registry
 launch ''
-refuses "without cgroups it does not start and says what to do" "Cannot create cgroups" "set ignore_cgroups"
+refuses "without cgroups the host does not start and names the remedy" "Cannot create cgroups" "set ignore_cgroups"
 
 start_host '"ignore_cgroups": true'
 fault=
@@ -21,12 +21,12 @@ result "the host runs as the user" "$fault"
 
 for attempt in first second; do
     run '"cmd": ["sh", "-c", "echo 42; id -u; touch /bin/new; exit 7"]'
-    expect "the $attempt command runs as 65534, and its answer names what is not held" \
+    expect "the $attempt command runs as 65534, and its response lists the limits that are not enforced" \
         'HTTP/1.1 200' '"exit_code":7' '"stdout":"42\n65534\n"' 'Permission denied' '"unenforced_limits":["cpu_cores","memory_mb"]'
 done
 
 run '"cmd": ["sh", "-c", "cat /proc/net/dev | grep -c :; wget -T 2 -qO- http://127.0.0.1:8080/healthz || echo alone"], "network": "none"'
-expect "the network none is a loopback of its own" 'HTTP/1.1 200' '"stdout":"1\nalone\n"'
+expect "the network none has its own loopback" 'HTTP/1.1 200' '"stdout":"1\nalone\n"'
 
 holds_the_process_limit
 
@@ -35,8 +35,8 @@ expect "the wall-clock limit answers 408" 'HTTP/1.1 408' '"stdout":"before\n"'
 
 for network in sandbox host; do
     run "\"cmd\": [\"true\"], \"network\": \"$network\""
-    expect "the network $network is refused" 'HTTP/1.1 400' "The network mode '$network' cannot be used on this host" "such as 'none'"
-    logged "the log says what the network $network lacks" "The network mode '$network' cannot be used: this process lacks uid 0" 'run it as root' "use the mode 'none'"
+    expect "the network $network is rejected" 'HTTP/1.1 400' "The network mode '$network' cannot be used on this host" "such as 'none'"
+    logged "the log lists the missing requirements of the network $network" "The network mode '$network' cannot be used: this process lacks uid 0" 'run it as root' "use the mode 'none'"
 done
 
 stop_host
