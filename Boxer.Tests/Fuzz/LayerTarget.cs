@@ -133,14 +133,14 @@ internal sealed class LayerTarget
         using SafeFileHandle parent = Open(_directory);
         if (Dirent.ReadNames(parent).Count != 2)
         {
-            throw new InvariantException($"something was made beside {_root}");
+            throw new InvariantException($"something was created beside {_root}");
         }
 
         using SafeFileHandle root = Open(_root);
         Tree tree = Tree.Check(root, flags);
         if (tree.Entries > MaxEntries * layers || tree.Bytes > MaxBytes * layers)
         {
-            throw new InvariantException($"{layers} layers made {tree.Entries} files, directories and links with {tree.Bytes} bytes");
+            throw new InvariantException($"{layers} layers created {tree.Entries} files, directories and links with {tree.Bytes} bytes");
         }
 
         SysStat.statx_t status = Status(_root);

@@ -93,7 +93,7 @@ touch "$tree/d/.wh..wh..opq" "$tree/.wh.l"
 } | archive layers B '\x06'
 
 # Runs the seeds without AFL first, because AFL only reports that one of them crashed.
-dotnet "$built/Boxer.Fuzz.dll" --replay "$work/layers" "$seeds"/* >/dev/null || die "a seed crashes; what it does is above."
+dotnet "$built/Boxer.Fuzz.dll" --replay "$work/layers" "$seeds"/* >/dev/null || die "a seed crashes; its error is above."
 
 {
     cat "$here/tar.dict"
@@ -106,7 +106,7 @@ export AFL_FORKSRV_INIT_TMOUT=60000 AFL_TMPDIR=$work
 export DOTNET_GCgen0size=0x4000000 DOTNET_EnableDiagnostics=0
 quietly timeout --foreground --kill-after=10 "$((seconds + 300))" \
     afl-fuzz -V "$seconds" -m none -t 5000 -i "$seeds" -o "$work/out" -x "$work/dict" -- dotnet "$program/Boxer.Fuzz.dll" --afl "$work/layers" ||
-    die "afl-fuzz failed; its last words are above."
+    die "afl-fuzz failed; its last output is above."
 
 [[ -z $kept ]] || cp -r "$work/out/default" "$kept"
 
@@ -122,6 +122,6 @@ for crash in "$work"/out/default/crashes/id*; do
     dotnet "$built/Boxer.Fuzz.dll" --replay "$work/layers" "$crash" 2>&1 || true
 done
 say "$(figure execs_done) inputs, $(figure execs_per_sec) per second; $(figure corpus_count) paths, $(figure edges_found) edges; $crashes crashes, $(figure saved_hangs) hangs"
-[[ $crashes -eq 0 ]] || die "$crashes inputs crash; they are above."
+[[ $crashes -eq 0 ]] || die "$crashes inputs crash; they are printed above."
 [[ $(figure execs_done) -ge $least_inputs ]] || die "fewer than $least_inputs inputs ran."
-[[ $(figure edges_found) -ge $least_edges ]] || die "fewer than $least_edges edges were found: the assembly is not instrumented, or the seeds are refused."
+[[ $(figure edges_found) -ge $least_edges ]] || die "fewer than $least_edges edges were found: the assembly is not instrumented, or the seeds are rejected."

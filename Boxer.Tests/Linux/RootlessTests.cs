@@ -217,7 +217,7 @@ public sealed class RootlessTests(PythonImage image) : IAsyncLifetime
 
     private Task<HostProcess> StartAsync(JsonObject settings)
     {
-        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to become another user.");
+        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to change to another user.");
         settings["home"] = Path.Join(_directory, "home");
         return HostProcess.StartAsync(image, settings, [.. AsUser, "HOME=" + _directory], _directory);
     }

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Runs a real HTTP host under a random mix of what clients do, kills it now and then, and checks every answer and what is left.
+"""Runs a real HTTP host under a random mix of requests, kills it now and then, and checks every response and the leftovers.
 
     soak.py MINUTES SEED WORK HOST_DLL REGISTRY_URL
 
-WORK is a directory for homes and logs. soak.sh calls it. What each client does follows from the seed; in which order clients meet does not.
+WORK is a directory for homes and logs. soak.sh calls this script. The seed determines the requests of each client, but not how they interleave.
 """
 
 import collections
@@ -37,7 +37,7 @@ kills = 0
 
 
 class Wrong(Exception):
-    """An answer that is not what was asked for."""
+    """A response that does not match its request."""
 
 
 class Cut(Exception):
@@ -81,21 +81,21 @@ class Host:
         raise Wrong(f"the host did not start; see {self.log.name}")
 
     def exchange(self, method, path, body=None, headers=None, timeout=300):
-        """Status, headers and body of one exchange on a connection of its own."""
+        """Returns status, headers and body of one exchange on its own connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
             return response.status, response.headers, response.read()
         except TimeoutError:
-            raise Wrong(f"{method} {path} had no answer in {timeout} s") from None
+            raise Wrong(f"{method} {path} had no response within {timeout} s") from None
         except (http.client.HTTPException, ConnectionError) as broken:
             raise Cut(repr(broken)) from None
         finally:
             connection.close()
 
     def find_instances(self):
-        """Its instances: the names of the locks that it holds in /run/boxer."""
+        """Returns the host's instances: the names of the locks that it holds in /run/boxer."""
         found = set()
         for name in os.listdir(f"/proc/{self.process.pid}/fd"):
             try:
@@ -107,7 +107,7 @@ class Host:
         return found
 
     def figures(self):
-        """Open descriptors, and memory in MiB."""
+        """Returns the number of open descriptors and the memory in MiB."""
         resident = re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{self.process.pid}/status").read())
         return len(os.listdir(f"/proc/{self.process.pid}/fd")), int(resident[1]) >> 10
 
@@ -125,7 +125,7 @@ class Host:
 
 
 def left_of(instances):
-    """Everything on this machine that names one of these instances."""
+    """Returns everything on this machine that names one of these instances."""
     texts = [f"/run/boxer/{name}" for name in (os.listdir("/run/boxer") if os.path.isdir("/run/boxer") else [])]
     texts += [f"link {name}" for name in os.listdir("/sys/class/net")]
     texts += [f"netns {name}" for name in (os.listdir("/run/netns") if os.path.isdir("/run/netns") else [])]
@@ -142,12 +142,12 @@ def left_of(instances):
 
 
 def instances():
-    """Those of this machine, live and dead."""
+    """Returns the instances of this machine, live and dead."""
     return {name[:-5] for name in (os.listdir("/run/boxer") if os.path.isdir("/run/boxer") else []) if name.endswith(".lock")}
 
 
 def directories():
-    """What is in the homes, but for the images: kept files, and what is half made."""
+    """Returns the files in the homes except images: kept files and temporary ones."""
     found = []
     for home in ("home-host", "home-beside"):
         for part in ("files", "tmp"):
@@ -163,7 +163,7 @@ def token_of(rng):
 
 
 def run(host, body, expected=(200,)):
-    """An answer of POST /run with one of these statuses; None where the host had no room."""
+    """Returns a response of POST /run with one of these statuses; None if the host rejected the run with 429."""
     body.setdefault("image", image)
     status, headers, text = host.exchange("POST", "/run", json.dumps(body), {"Content-Type": "application/json"})
     try:
@@ -295,7 +295,7 @@ def request_of(path, body):
 
 
 def vanish(host, rng):
-    """Goes at any moment: in the middle of its request, in the queue, in the boot, in the run."""
+    """Disconnects at any moment: during its request, in the queue, during the boot or the run."""
     request = request_of(rng.choice(["/run", "/run/stream"]), {"image": image, "cmd": ["sleep", "100"], "limits": {"wall_clock_secs": 200}, "network": rng.choice(networks)})
     with socket.create_connection(("127.0.0.1", host.port), 30) as connection:
         connection.sendall(request[:rng.choice([10, 200, len(request), len(request), len(request)])])
@@ -307,7 +307,7 @@ def vanish(host, rng):
 
 
 def slow(host, rng):
-    """Reads a stream in small pieces with pauses, and gets all of it."""
+    """Reads a stream in small pieces with pauses, and checks that it is complete."""
     token, lines = token_of(rng), 12_000
     connection = http.client.HTTPConnection("127.0.0.1", host.port, timeout=300)
     try:
@@ -363,7 +363,7 @@ mix = [(good, 30), (python, 14), (signalled, 5), (late, 4), (balloon, 3), (bomb,
 
 
 def one(host, function, rng):
-    """One thing of the mix; whoever was cut off by a kill got no answer, and that is right."""
+    """Runs one client of the mix. A client that a kill cut off may have no response."""
     began = kills
     try:
         outcome = function(host, rng)
@@ -393,7 +393,7 @@ def client(number):
 
 
 def second_instance(rng):
-    """Starts one beside the live one, runs something and stops it: nothing of it is left."""
+    """Starts a second host beside the live one, runs a command, stops it, and checks that nothing is left."""
     beside = Host("beside")
     one(beside, good, rng)
     beside.stop()

@@ -13,7 +13,7 @@ DIST = "/usr/lib/python3/dist-packages"
 
 @functools.lru_cache(maxsize=None)
 def wheel(name):
-    """A wheel of an installed package of Debian's (PEP 427): its metadata of either kind, and a RECORD of what is in it."""
+    """Builds a wheel (PEP 427) of an installed Debian package: its metadata of either kind, and a RECORD of its files."""
     [info] = glob.glob(f"{DIST}/{name}-*info")
     version = os.path.basename(info)[len(name) + 1:].split("-py")[0].rsplit(".", 1)[0]
     files = {os.path.relpath(os.path.join(at, file), DIST): open(os.path.join(at, file), "rb").read()

@@ -42,7 +42,7 @@ public sealed class EscapeImage(PythonImage image) : IAsyncLifetime
                 cp "$python" "$2/bin/escape-setuid"
                 cp "$python" "$2/bin/escape-capable"
                 chmod 6755 "$2/bin/escape-setuid"
-                # Of version 2, effective, with all that there are.
+                # Version 2 of the attribute: effective, with all capabilities.
                 /usr/bin/python3 -c 'import os, struct, sys; os.setxattr(sys.argv[1], "security.capability", struct.pack("<5I", 0x2000001, 2**32 - 1, 0, 0x1ff, 0))' "$2/bin/escape-capable"
                 for program in setuid capable; do
                     umoci insert --image "$2/layout:latest" "$2/bin/escape-$program" "/usr/bin/escape-$program"

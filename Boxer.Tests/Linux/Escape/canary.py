@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Puts out what no sandbox may find: canary.py TAG TOKEN PATH...
+"""Places canaries that no sandbox may find: canary.py TAG TOKEN PATH...
 
-At each PATH a file that holds the token; the token in System V shared memory; and listeners, on a socket beside the first PATH, on an
-abstract one and on a port of loopback. Prints the port when all is there. At the end of standard input it says what became of them, in one
-line: "untouched", or what was touched. The token comes spelled backwards, so that no command line holds it.
+The canaries are a file with the token at each PATH, the token in System V shared memory, and listeners on a socket beside the first PATH,
+on an abstract socket and on a port of loopback. Prints the port when all canaries are in place. At the end of standard input it prints one
+line: "untouched", or the canaries that were touched. TOKEN is spelled backwards, so that no command line contains it.
 
-With --leave before TAG, a process of its own keeps the sockets and nothing is said: what a warm-up may leave behind.
+With --leave before TAG, a separate process keeps the sockets and nothing is printed. A warm-up may leave such canaries.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ for path in paths:
         file.write(token)
     os.chmod(path, 0o666)
 
-# 01600: made here, or it fails.
+# 01600 (IPC_CREAT | IPC_EXCL): fails if the segment exists.
 shared = libc.shmget(key, 4096, 0o1666 | 0o2000)
 address = libc.shmat(shared, None, 0)
 ctypes.memmove(address, token, len(token))

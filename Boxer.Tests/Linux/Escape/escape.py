@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What code in a sandbox tries against everything outside it: escape.py FACTS
+"""Tries to reach and change everything outside its sandbox: escape.py FACTS
 
-FACTS is JSON: tag and backwards (the token, spelled so) of canary.py, paths (the host's), port (the host's). Prints a line for each attempt:
-its name, a tab, and what came of it: the errors, "ok" where the call succeeded, or what was found. What is expected is in expected.txt.
+FACTS is JSON: tag and backwards (the reversed token) of canary.py, paths and port of the host. Prints a line for each attempt: its name, a
+tab, and its result: the errors, "ok" if the call succeeded, or the findings. expected.txt has the expected results.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 facts = json.loads(sys.argv[1])
-# Only in this process's memory: whoever finds it elsewhere found a canary.
+# The token is only in this process's memory: any other copy is a canary.
 token = facts["backwards"][::-1].encode()
 canary = "boxer-canary"
 libc = ctypes.CDLL(None, use_errno=True)
@@ -29,7 +29,7 @@ mark = "escape-mark"
 
 
 def call(number, *arguments):
-    """A system call: "ok" or the name of its error."""
+    """Makes a system call and returns "ok" or the name of its error."""
     values = [ctypes.c_char_p(a) if isinstance(a, bytes) else ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     if libc.syscall(ctypes.c_long(number), *values) >= 0:
         return "ok"
@@ -37,7 +37,7 @@ def call(number, *arguments):
 
 
 def attempt(function, *arguments):
-    """The same of a function of Python; what it opened is closed."""
+    """Calls a Python function likewise, and closes the descriptor that it opened."""
     try:
         result = function(*arguments)
     except OSError as fault:
@@ -48,7 +48,7 @@ def attempt(function, *arguments):
 
 
 def in_child(function):
-    """The outcome of what would change this process: tried in one of its own."""
+    """Calls a function that would change this process in a child, and returns its outcome."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -89,13 +89,13 @@ def processes():
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-# -- what others left: of the host, of a sandbox beside this one, of runs and warm-ups before this one
+# -- canaries of the host, of a neighbouring sandbox, of earlier runs and warm-ups
 
 def found_files():
     found = []
     for top, directories, files in os.walk("/"):
         if top.count("/") == 1 and top in ("/proc", "/sys"):
-            # Processes are looked through below, by themselves.
+            # Processes are searched separately below.
             directories[:] = [name for name in directories if not name.isdigit() and name not in ("self", "thread-self")]
         found += [os.path.join(top, name) for name in files + directories if canary in name or mark in name]
         if top.split("/")[1] in ("tmp", "run", "etc", "var", "dev", "output", "root", "home"):
@@ -146,7 +146,7 @@ report("list PID 1's descriptors", attempt(os.listdir, "/proc/1/fd"))
 
 def open_of_init(number, flags):
     path = f"/proc/1/fd/{number}"
-    # It holds the directory of outputs, so that nobody puts another in its place.
+    # PID 1 keeps the output directory open, so that nobody can replace it.
     if os.path.isdir(path):
         return os.readlink(path)
     return attempt(os.open, path, flags | os.O_NONBLOCK)
@@ -172,7 +172,7 @@ report("signal its group", {attempt(os.killpg, 1, 9)})
 
 
 def send_when_ready(kind, identifier):
-    """Has PID 1 sent SIGKILL when a pipe of ours becomes ready (fcntl(2), F_SETOWN)."""
+    """Makes the kernel send SIGKILL to PID 1 when a pipe of ours becomes ready (fcntl(2), F_SETOWN)."""
     reader, writer = os.pipe()
     try:
         if kind is None:
@@ -199,7 +199,7 @@ report("environment of PID 1", [entry.decode().split("=")[0] for entry in read_s
 report("write files of PID 1 in proc", {attempt(write_to, f"/proc/1/{name}", b"0") for name in ("oom_score_adj", "uid_map", "gid_map", "setgroups", "comm")})
 report("bound PID 1", call(302, 1, 7, ctypes.create_string_buffer(struct.pack("QQ", 0, 0), 16), None))
 
-# Its program, by every path that it had. The last attempt makes a file there, which nothing executes.
+# The program of PID 1, by every path that it had. The last attempt creates a file there, which nothing executes.
 programs = [top + "/.boxer/init" for top in ("", "/proc/1/root", "/proc/self/root", "/proc/1/cwd")] + ["/proc/1/exe", "/proc/1/task/1/exe"]
 
 
@@ -219,7 +219,7 @@ report("mount on PID 1's program", {call(165, b"/bin/true", path.encode(), None,
 report("make a file in its place", attempt(os.open, "/.boxer/init", os.O_WRONLY | os.O_CREAT, 0o777))
 report("trace a child of its own", in_child(lambda: call(101, 0, 0, 0, 0)))
 
-# -- who it is
+# -- users and capabilities
 
 report("become another user", {in_child(lambda user=user: call(117, user, user, user)) for user in ({0, 1, 1000, init_user} - {os.getuid()})})
 report("become another group", {in_child(lambda group=group: call(119, group, group, group)) for group in ({0, 1, 1000, init_user} - {os.getgid()})})
@@ -234,9 +234,8 @@ report("undo no_new_privs", in_child(lambda: call(157, 38, 0, 0, 0, 0)))
 
 
 def run_setuid():
-    """Whom programs with set-user-ID and with capabilities run as: the one that the image of the tests adds, and each that it has."""
+    """Returns the users and capabilities with which the set-user-ID program and the capable program of the test image run."""
     seen = set()
-    # -p: shells would drop it by themselves.
     for program in ("/usr/bin/escape-setuid", "/usr/bin/escape-capable"):
         done = subprocess.run([program, "-c", "import os; print(os.geteuid(), os.getegid(), [l for l in open('/proc/self/status') if l.startswith('CapEff')])"], capture_output=True, text=True)
         ours = f"{os.geteuid()} {os.getegid()} ['CapEff:\\t{status['CapEff'].strip()}\\n']"
@@ -282,7 +281,7 @@ report("enter PID 1's namespaces", {in_child(lambda name=name: enter(name)) for 
 
 
 def become(user, keeps):
-    """Becomes a user and its group, with no other groups; with its capabilities, or with those that the user has by itself."""
+    """Changes to a user and its group without other groups, and keeps all capabilities or only those that the user has by default."""
     data = ctypes.create_string_buffer(24)
     libc.syscall(ctypes.c_long(125), header, data)
     words = struct.unpack("6I", data.raw)
@@ -293,7 +292,7 @@ def become(user, keeps):
 
 
 def as_each(function, users=(0, 1, 33, 1000, 65534, 65535)):
-    """What comes of it for each of them: the errors of becoming one, or those of the function, which gives a list."""
+    """Returns the results for each user: the errors of the change of user, or those of the function, which returns a list."""
 
     def try_as(user, keeps):
         return " ".join(become(user, keeps) or set(function()))
@@ -327,7 +326,7 @@ report("as each: cgroups", as_each(lambda: [attempt(write_to, f"/sys/fs/cgroup/{
 
 
 def against_others(user, function):
-    """What this user comes to against a process of user 1000."""
+    """Returns the results of a user's attempts against a process of user 1000."""
     reader, writer = os.pipe()
     victim = os.fork()
     if victim == 0:
@@ -349,7 +348,7 @@ for user in (0, 33, 1000, 65535):
 
 
 def leave_root():
-    """Out of a root of its own through a descriptor from before, and up as far as there is."""
+    """Leaves a chroot through a descriptor opened before, and goes up as far as possible."""
     root = os.stat("/")
     os.makedirs("/tmp/root/below", exist_ok=True)
     outside = os.open("/", os.O_RDONLY)
@@ -444,12 +443,12 @@ report("join a group", {attempt(write_to, f"{group}/{name}", b"1") for group in 
 report("remount them", {in_child(lambda path=path, flag=flag: call(165, b"", path.encode(), b"", flag, b"")) for path in groups + shown for flag in (0x20, 0x20 | 0x1000)})
 report("unmount them", {in_child(lambda path=path: call(166, path.encode(), 2)) for path in groups + shown})
 report("mount on them", {in_child(lambda path=path: call(165, b"/etc/passwd", path.encode(), b"", 0x1000, b"")) for path in groups + shown})
-# Affinity is advice: a command may take back all processors that its kernel has, and gets no more of their time.
+# Affinity is only a hint: a command may use all processors of its kernel, and gets no more processor time.
 report("widen its affinity", attempt(os.sched_setaffinity, 0, range(1024)))
 report("mount them elsewhere", {in_child(lambda kind=kind: call(165, b"none", b"/tmp", b"cgroup", 0, kind)) for kind in (b"memory", b"cpu", b"cpuset", b"pids")})
 memory = dict(line.split(":") for line in open("/proc/meminfo").read().splitlines())
 report("memory after that", memory["MemTotal"].strip())
-# gVisor looks at the capability for truncate(2), and not at the mount or the owner; the files of cgroups stay as they are.
+# For truncate(2), gVisor checks the capability and not the mount or the owner. The files of cgroups do not change.
 report("empty its limits", {attempt(os.truncate, path, 0) for path in limits})
 report("limits after that", [open(limits[0]).read().strip(), open(limits[2]).read().strip()])
 report("cgroups that are there", [name for name in (os.listdir("/sys/fs/cgroup") if os.path.isdir("/sys/fs/cgroup") else [])])
@@ -462,7 +461,7 @@ for name, family, kind, protocol in (("raw", 2, 3, 255), ("raw icmp", 2, 3, 1), 
 
 
 def change_by_netlink(kind, body):
-    """A message to rtnetlink that asks for an answer; its error."""
+    """Sends a message to rtnetlink and returns the error in its reply."""
     with socket.socket(16, 3, 0) as netlink:
         netlink.settimeout(5)
         netlink.send(struct.pack("IHHII", 16 + len(body), kind, 0x605, 1, 0) + body)
@@ -494,7 +493,7 @@ with socket.socket() as probe:
     report("bind to addresses of others", attempt(lambda: probe.setsockopt(0, 19, 1)))
     report("iptables", attempt(lambda: probe.getsockopt(0, 64, 84)))
 
-# -- what later runs would see; whoever may write here writes for itself only
+# -- changes that later runs would see: writes succeed only inside this sandbox
 
 for path in ("/etc/resolv.conf", "/etc/hosts", "/etc/passwd"):
     report(f"write {path}", attempt(write_to, path, f"# {mark}\n".encode(), os.O_APPEND))
@@ -508,7 +507,7 @@ report("mark a program", attempt(os.setxattr, "/usr/bin/env", "trusted.overlay.o
 os.open(f"/dev/shm/{canary}-of-run", os.O_CREAT)
 libc.shmget(int(facts["tag"], 16), 4096, 0o1666)
 
-# Last, because it takes with it whatever it reaches: PID 1 has the last word all the same.
+# This attempt is the last, because it kills everything that it reaches. PID 1 still reports the result.
 report("end", "reached")
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 libc.kill(-1, 15)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What a warm-up of user 0 can change beside the files of its image: leave.py leave|look [connect]
+"""Changes everything that a warm-up of user 0 can change, besides the files of its image: leave.py leave|look [connect]
 
-"leave" changes it all and prints which changes the kernel took; "look" prints what a run finds of it; with
-"connect" also whether a port is free that the warm-up used.
+"leave" makes the changes and prints which of them the kernel accepted. "look" prints the state that a run finds;
+with "connect" also whether a port that the warm-up used is free.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ def connect():
 
 
 def become_another():
-    """Leaves a process of another user, deaf to signals, with processes of its own."""
+    """Leaves a process of another user that ignores signals and has a child."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.setgroups([])
@@ -52,7 +52,7 @@ def become_another():
 
 
 def below():
-    """Goes to what is below the root, where chroot(2) leads. As another user than 0 it stays where it is."""
+    """Goes to the directory below the root, which chroot(2) makes reachable. Only user 0 gets there."""
     os.makedirs("/tmp/root", exist_ok=True)
     outside = os.open("/", os.O_RDONLY)
     try:
@@ -156,11 +156,11 @@ def look():
     for path in sorted(settings):
         print(path, open(path).read().split())
     for path in ("/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/sys/devices/system/cpu/online", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/proc/1/comm", "/proc/1/oom_score_adj"):
-        # The time of the boot is its own.
+        # The boot time differs between sandboxes.
         print("".join(line for line in open(path) if not line.startswith("btime ")))
     print(sorted(os.listdir("/sys/fs/cgroup/cpu")),
           [libc.semget(key, 1, 0) for key in range(1, 9)], [libc.shmget(key, 1, 0) for key in range(1, 9)])
-    # Without the numbers of mounts and devices.
+    # The numbers of mounts and devices differ between sandboxes.
     print(sorted(" ".join(line.split()[3:]) for line in open("/proc/self/mountinfo")))
     for process in (0, 1):
         print(os.getpriority(os.PRIO_PROCESS, process), os.sched_getaffinity(process), os.sched_getscheduler(process))

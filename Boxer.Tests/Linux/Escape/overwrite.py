@@ -26,7 +26,7 @@ code = bytes.fromhex(
 
 
 def executable_segment(program):
-    """The offset and size in the file of what is mapped to be executed."""
+    """Returns the offset and size of the executable segment in the file."""
     table, = struct.unpack_from("<Q", program, 32)
     size, count = struct.unpack_from("<HH", program, 54)
     for header in range(table, table + size * count, size):
@@ -40,7 +40,7 @@ def overwrite(path):
     os.chmod(path, 0o700)
     descriptor = os.open(path, os.O_RDWR)
     offset, size = executable_segment(os.pread(descriptor, 1 << 20, 0))
-    # Wherever PID 1 returns to, it slides down to the code.
+    # NOPs lead to the code from wherever PID 1 returns to.
     os.pwrite(descriptor, b"\x90" * (size - len(code)) + code, offset)
 
 

@@ -17,7 +17,7 @@ public sealed class CgroupFaultTests(PythonImage image)
     public async Task A_parent_cgroup_with_less_cpu_limits_the_run()
     {
         image.Require();
-        Assert.SkipUnless(File.Exists(Path.Join(Cpu, "cpu.cfs_quota_us")), "Needs cgroup v1: v2 takes a limit above that of the parent.");
+        Assert.SkipUnless(File.Exists(Path.Join(Cpu, "cpu.cfs_quota_us")), "Needs cgroup v1: v2 accepts a limit above that of the parent.");
         string above = Path.Join(Cpu, _parent);
         Directory.CreateDirectory(above);
         try

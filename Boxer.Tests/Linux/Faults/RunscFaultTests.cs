@@ -104,7 +104,7 @@ public sealed class RunscFaultTests(PythonImage image)
     {
         image.Require();
         const string Freezer = "/sys/fs/cgroup/freezer";
-        Assert.SkipUnless(Directory.Exists(Freezer), "Needs the freezer of cgroup v1, in which what is killed stays.");
+        Assert.SkipUnless(Directory.Exists(Freezer), "Needs the freezer of cgroup v1, in which killed processes stay.");
         string frozen = Path.Join(Freezer, "boxertest-" + Guid.NewGuid().ToString("N")[..8]);
         Directory.CreateDirectory(frozen);
         using var runsc = new StandInRunsc();

@@ -42,7 +42,7 @@ case $1 in
 esac
 
 host=Boxer.Samples/Boxer.HttpHost/bin/Release/net10.0
-[[ $(dpkg --print-architecture) == amd64 ]] || skip "the machine in the machine is set up for amd64 only"
+[[ $(dpkg --print-architecture) == amd64 ]] || skip "the emulated machine needs amd64"
 [[ -f $host/Boxer.HttpHost.dll ]] || die "the host is not built; run: dotnet build -c Release Boxer.Core.sln"
 for tool in qemu-system-x86_64 busybox umoci skopeo docker-registry runsc; do
     command -v "$tool" >/dev/null || skip "$tool is not installed"
@@ -125,5 +125,5 @@ timeout --foreground 1200 qemu-system-x86_64 -machine q35 -accel tcg,thread=mult
     stdbuf -oL tr -d '\r' | tee "$work/console" | grep -a --line-buffered -E '^(ok|not ok|#|1\.\.)' >&3 || status=$?
 if [[ $status -ne 0 ]]; then
     tail -n 20 "$work/console"
-    die "the emulated machine broke, or did not end by itself within 20 minutes; its last words are above."
+    die "the emulated machine failed or did not power off within 20 minutes; its last output is above."
 fi
