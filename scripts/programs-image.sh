@@ -30,7 +30,7 @@ dotnet_root=$(dirname "$(readlink -f "$(command -v dotnet)")")
 runtime=$(cd "$scripts" && dotnet --list-runtimes | sed -n 's/^Microsoft.NETCore.App \(10\.[^ ]*\).*/\1/p' | sort -V | tail -n 1)
 [[ -d $dotnet_root/shared/Microsoft.NETCore.App/$runtime && -n $runtime ]] || die "dotnet has no runtime 10 in $dotnet_root."
 codename=$(release_codename)
-# What the result depends on; a layout made from something else is built again.
+# The recipe identifies the inputs of the build. A layout with another recipe is built again.
 recipe="$codename $runtime $(cat "${BASH_SOURCE[0]}" "$scripts/image.sh" "$scripts"/limits/*.cs* | sha256sum | cut -c 1-16)"
 if [[ -f $out/index.json && $(cat "$out/boxer-recipe" 2>/dev/null) == "$recipe" ]]; then
     exit 0

@@ -18,7 +18,7 @@ scripts=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 require_root
 out=$(realpath -m "$1")
 codename=$(release_codename)
-# What the result depends on; a layout made from something else is built again.
+# The recipe identifies the inputs of the build. A layout with another recipe is built again.
 recipe="$codename $(cat "${BASH_SOURCE[0]}" "$scripts/image.sh" | sha256sum | cut -c 1-16)"
 if [[ -f $out/index.json && $(cat "$out/boxer-recipe" 2>/dev/null) == "$recipe" ]]; then
     exit 0

@@ -23,7 +23,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
                 status = os.lstat(full)
                 is_directory = stat.S_ISDIR(status.st_mode)
                 entry = [full, oct(status.st_mode), status.st_uid, status.st_gid, 0 if is_directory else status.st_size, 0 if is_directory else status.st_nlink]
-                # What a run writes by itself has its own time, and so have directories that it is in.
+                # Files that a run writes have their own times, and so have their directories.
                 if not full.startswith(b"/etc") and not is_directory:
                     entry.append(status.st_mtime_ns)
                 if stat.S_ISLNK(status.st_mode):
