@@ -23,10 +23,10 @@ internal sealed record RunRequestBody
     /// <summary>Limits of this run. Default: the host's limits.</summary>
     public LimitsBody? Limits { get; set; }
 
-    /// <summary>Paths of uploaded files. Each appears at /path: readable and executable, not writable.</summary>
+    /// <summary>Paths of uploaded files. Each appears at /path: readable and executable; only user 0 can write it.</summary>
     public IReadOnlyList<string>? Files { get; set; }
 
-    /// <summary>Small files in the request itself. Each appears at /path: readable, executable if it says so, not writable. At most 1000.</summary>
+    /// <summary>Small files in the request itself. Each appears at /path: readable, executable if it says so; only user 0 can write it. At most 1000.</summary>
     public IReadOnlyList<InputBody>? Inputs { get; set; }
 
     /// <summary>A directory with files that the command can write. Default: none.</summary>

@@ -80,7 +80,7 @@ internal abstract record RunBody
 /// <summary>The result of a run: the 200 response of POST /run.</summary>
 internal sealed record RunResponseBody : RunBody
 {
-    /// <summary>The exit code. 128 + n for signal n; 137 if a limit on memory or processor time ended the run.</summary>
+    /// <summary>The exit code. 128 + n for signal n; 137 if a limit on memory, processor time or processes ended the run.</summary>
     public required int ExitCode { get; init; }
 
     /// <summary>Number of the signal that ended the command.</summary>

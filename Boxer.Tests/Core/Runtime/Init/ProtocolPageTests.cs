@@ -86,7 +86,7 @@ public sealed partial class ProtocolPageTests
     public void The_kinds_of_directories_are_those_of_the_code(int kind, int value)
     {
         Assert.Equal(value, (int)Enum.GetValues<InitTmpfsKind>()[kind]);
-        Assert.Contains($"u32 kind}}, at most {InitProtocol.MaxItems}; kind 0: mounted; 1: mounted unless the image has an entry there, which then stays; 2: the workspace", Page, StringComparison.Ordinal);
+        Assert.Contains($"u32 kind}}, at most {InitProtocol.MaxItems}; kind 0: mounted; 1: mounted unless the image has entries in the directory, which then stay; 2: the workspace", Page, StringComparison.Ordinal);
     }
 
     [GeneratedRegex(@"^\| 0x(?<type>[0-9A-F]{4}) \| (?<name>[A-Z_]+) \|", RegexOptions.Multiline, 1000)]
