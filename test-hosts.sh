@@ -5,7 +5,7 @@
 #   ./test-hosts.sh [SCENARIO...]
 #
 # BOXER_NEWER_RUNSC=path names the runsc of the scenario newer-runsc. The last line is "N passed, N failed" (", N skipped"); each
-# skipped and each failed test is named above it with the reason. The exit code is 1 where anything failed.
+# skipped and each failed test is named above it with the reason. The exit code is 1 if anything failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

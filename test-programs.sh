@@ -22,7 +22,7 @@ trap '[[ -n $summarized ]] || say "0 passed, 1 failed"' EXIT
 
 step "Looking for what is missing"
 install_packages musl-tools libc6-dev gcc iproute2 nftables busybox-static mmdebstrap umoci skopeo python3
-# npm is a package of its own in Debian, and a part of nodejs elsewhere.
+# Debian has a separate package npm; elsewhere it is a part of nodejs.
 command -v npm >/dev/null || install_packages nodejs npm
 export DOTNET_EnableDiagnostics=0
 ensure_docker_registry

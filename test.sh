@@ -243,7 +243,7 @@ JSON
         fi
         if ! kill -0 "$host_pid" 2>/dev/null || [[ $attempt -eq 300 ]]; then
             tail -n 20 "$results/host.log"
-            die "the host did not start; its last words are above."
+            die "the host did not start; its last output is above."
         fi
         sleep 0.1
     done

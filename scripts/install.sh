@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Sourced by quickstart.sh, test.sh, test-programs.sh, test-hosts.sh and bench.sh: installs what is missing on Debian or Ubuntu, as root, from the
-# sources that this machine's apt is configured with. Installed packages are left alone.
+# Sourced by quickstart.sh, test.sh, test-programs.sh, test-hosts.sh and bench.sh: installs missing packages on Debian or Ubuntu, as root, from the
+# machine's configured apt sources. Installed packages are not changed.
 
-# The first runsc that works as Boxer uses it (systrap platform, --overlay2, --pass-fd), by the date in its version.
+# The oldest runsc that has everything Boxer needs (systrap platform, --overlay2, --pass-fd), by the date in its version.
 oldest_runsc=20230801
 
 # A script that sources this file never fails silently.
@@ -33,7 +33,7 @@ apt_get() {
     DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@"
 }
 
-# Runs its arguments; their output is shown only when they fail.
+# Runs its arguments, and shows their output only if they fail.
 quietly() {
     local log status=0
     log=$(mktemp)
@@ -65,7 +65,7 @@ refresh_package_lists() {
     fi
 }
 
-# Installs those of the named packages that are missing, in one call.
+# Installs the missing ones of the named packages, in one call.
 install_packages() {
     local package missing=()
     require_apt "$@"
@@ -78,17 +78,17 @@ install_packages() {
     refresh_package_lists
     say "Installing ${missing[*]}."
     if ! quietly apt_get install --no-install-recommends "${missing[@]}"; then
-        # Lists that are not old enough to be stale may still name files that the mirror has replaced.
+        # Recent lists may also name files that the mirror has replaced.
         update_package_lists
         quietly apt_get install --no-install-recommends "${missing[@]}" ||
             die "apt-get could not install ${missing[*]}; the reason is above."
     fi
 }
 
-# cache_folder: prints the folder in which these scripts keep files that are slow to make or to fetch.
+# cache_folder: prints the folder for files that are slow to build or to download.
 cache_folder() { printf '%s' "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/boxer"; }
 
-# unpack_package PACKAGE FOLDER: the files of a package, without installing it. Does nothing where FOLDER exists.
+# unpack_package PACKAGE FOLDER: downloads and unpacks a package without installing it. Does nothing if FOLDER exists.
 unpack_package() {
     local package=$1 folder=$2 work
     [[ ! -d $folder ]] || return 0
@@ -105,7 +105,7 @@ unpack_package() {
     rm -rf "$work"
 }
 
-# A registry server on PATH. Its package is not installed: that would start it as a service on every address.
+# Puts a registry server on PATH. Installing its package would start it as a service on every address.
 ensure_docker_registry() {
     local folder
     folder=$(cache_folder)/docker-registry
@@ -116,14 +116,14 @@ ensure_docker_registry() {
     fi
 }
 
-# afl-fuzz on PATH. Its package is not installed: that would bring compilers, which take hundreds of megabytes and which nothing here needs.
+# Puts afl-fuzz on PATH. Installing its package would add compilers, which take hundreds of megabytes and are not needed.
 ensure_afl_fuzz() {
     local folder library
     folder=$(cache_folder)/afl++
     if ! command -v afl-fuzz >/dev/null; then
         require_apt afl++
         unpack_package afl++ "$folder" || die "apt-get could not fetch afl++; the reason is above."
-        # The one library of its own that it is linked with: the number is that of the release's Python.
+        # afl-fuzz is linked with libpython. The number is that of the release's Python.
         library=$(apt-cache depends afl++ | grep -oE 'libpython3[0-9.]+' | head -n 1) || true
         [[ -z $library ]] || install_packages "$library"
         PATH="$folder/usr/bin:$PATH"
@@ -131,7 +131,7 @@ ensure_afl_fuzz() {
     afl-fuzz -h >/dev/null 2>&1 || [[ $? -eq 1 ]] || die "afl-fuzz does not run on this machine."
 }
 
-# 20240729 of "runsc version release-20240729.0" and of "0.0~20240729.0-4"; 0 where there is no date.
+# Prints the date in a version: 20240729 for "runsc version release-20240729.0" and "0.0~20240729.0-4"; 0 if there is none.
 runsc_date() {
     local date
     date=$(grep -oE -m 1 '20[0-9]{6}' <<<"$1" | head -n 1) || date=0
@@ -143,7 +143,7 @@ runsc_works() {
     version=$("$1" --version 2>/dev/null) && [[ $(runsc_date "$version") -ge $oldest_runsc ]]
 }
 
-# The newest version of runsc that the configured sources have and that is new enough; nothing where they have none.
+# Prints the newest sufficient version of runsc in the configured sources; nothing if there is none.
 available_runsc() {
     local version
     while read -r version; do
@@ -154,12 +154,12 @@ available_runsc() {
     done < <(apt-cache madison runsc 2>/dev/null | awk -F '|' '{ gsub(/ /, "", $2); print $2 }' | sort -rV)
 }
 
-# The file of the key that an entry of apt's sources names; nothing where it leaves the choice to apt. The entry is
-# "file:number", as apt-get indextargets gives it: of a line in a .list file, of a stanza in a .sources file.
+# Prints the key file that an entry of apt's sources names; nothing if it names none. The entry is
+# "file:number", as apt-get indextargets prints it: the number of a line in a .list file, or of a stanza in a .sources file.
 key_of_source() {
     local file=${1%:*} number=${1##*:}
     if [[ $file == *.sources ]]; then
-        # Only a key that is a file: one written out in the stanza itself has lines of its own.
+        # Only a key in a file: a key inside the stanza has several lines.
         awk -v RS= -v wanted="$number" 'NR == wanted' "$file" |
             sed -n 's/^[Ss]igned-[Bb]y:[[:space:]]*\(\/[^[:space:]]*\).*/\1/p'
     else
@@ -171,12 +171,12 @@ release_codename() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
 
 backports_list=/etc/apt/sources.list.d/boxer-backports.list
 
-# Writes a source for the backports suite of this release, at the place and with the key of the release itself.
+# Writes a source for the backports suite of this release, with the URL and the key of the release itself.
 add_backports() {
     local codename site entry key component list=$backports_list
     codename=$(release_codename)
     [[ -n $codename ]] || return 1
-    # By the name in the sources, else (where those say "stable") by the name in the archive's Release file.
+    # Uses the codename in the sources, or that in the archive's Release file if the sources say "stable".
     # shellcheck disable=SC2016 # the format is expanded by apt-get
     IFS='|' read -r site entry < <(
         for release in "Release: $codename" "Codename: $codename"; do
@@ -194,7 +194,7 @@ add_backports() {
     fi
 }
 
-# A runsc that is new enough on PATH. RUNSC=path names one that is elsewhere.
+# Puts a sufficiently new runsc on PATH. RUNSC=path names one elsewhere.
 ensure_runsc() {
     local version
     if [[ -n ${RUNSC:-} ]]; then
@@ -231,7 +231,7 @@ ensure_runsc() {
         die "no runsc (gVisor) of release-$oldest_runsc or newer is on PATH or in the configured package sources; get one from gvisor.dev and run: RUNSC=/path/to/runsc $0"
 }
 
-# The SDK that global.json asks for. Called from the checkout.
+# Installs the SDK that global.json requires. Runs in the checkout.
 ensure_dotnet() {
     local folder
     if dotnet --version >/dev/null 2>&1; then

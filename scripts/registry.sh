@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Sourced: a registry on loopback that serves one image, for as long as a script needs it. Needs docker-registry and skopeo.
+# Sourced by scripts that need a registry with one image on loopback. Needs docker-registry and skopeo.
 
 registry_pid=
 
-# A port of loopback that nobody listens on now.
+# Prints a free port of loopback.
 free_port() {
     /usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
@@ -31,7 +31,7 @@ YAML
         fi
         if ! kill -0 "$registry_pid" 2>/dev/null || [[ $attempt -eq 100 ]]; then
             tail -n 5 "$folder/log" >&2
-            die "docker-registry did not start on 127.0.0.1:$port; its last words are above."
+            die "docker-registry did not start on 127.0.0.1:$port; its last output is above."
         fi
         sleep 0.1
     done
