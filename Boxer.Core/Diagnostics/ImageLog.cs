@@ -6,7 +6,7 @@ namespace Boxer.Diagnostics;
 internal static partial class ImageLog
 {
     /// <summary>The category of the loggers.</summary>
-    internal const string Category = "Boxer.Images";
+    internal const string Category = "Boxer.Images.ImageStore";
 
     [LoggerMessage(2000, LogLevel.Information, "Pulled {Reference} ({Digest}, {Layers} layers) from {Place} in {Milliseconds:0} ms")]
     public static partial void Pulled(ILogger logger, string reference, string digest, string place, int layers, double milliseconds);

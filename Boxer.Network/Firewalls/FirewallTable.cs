@@ -22,7 +22,7 @@ internal static class FirewallTable
     private const string NamePrefix = "boxer_";
 
     // The kernel reassembles fragments at priority -400 (NF_IP_PRI_CONNTRACK_DEFRAG), in one queue for all links. Forged ones must not get there.
-    private const int BeforeDefragmentation = -450;
+    private const string BeforeDefragmentation = "-450";
 
     /// <summary>The family and the name of the table of an instance.</summary>
     internal static string NameOf(string instanceId) => $"inet {NamePrefix}{instanceId}";

@@ -124,7 +124,7 @@ internal sealed class LayerRecord(LayerExtractionOptions options)
         _implied[inode] = path;
     }
 
-    /// <summary>Records that a directory hides lower layers, so that their owner and mode of it do not matter.</summary>
+    /// <summary>Removes an implied directory that hides lower layers: their owner and mode for it no longer matter.</summary>
     /// <param name="inode">Inode of the directory.</param>
     public void RemoveImplied(ulong inode) => _implied.Remove(inode);
 
