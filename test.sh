@@ -284,11 +284,14 @@ soak() { suite "soak" - env BOXER_SOAK_BUILT=1 ./soak.sh 2; }
 
 emulated_machine() { suite "host on cgroup v2" "$results/cgroup2.tap" cgroup2_machine; }
 
-package_consumers() { suite "packages" - packages; }
+# Both build Boxer.Core, so they run one after the other.
+package_consumers() {
+    suite "packages" - packages
+    suite "fuzzing of layers" - Boxer.Tests/Fuzz/run.sh 30
+}
 
 live_client() { suite "Python client with a live host" "$results/python-live.xml" python_client_live; }
 
-fuzzing() { suite "fuzzing of layers" - Boxer.Tests/Fuzz/run.sh 30; }
 
 # The build has run the analyzers already.
 csharp_style() { dotnet format style Boxer.Core.sln --no-restore --verify-no-changes; }
@@ -303,5 +306,5 @@ style() {
 }
 
 suite "build" - build
-side_by_side 3 sandboxes_in_folders sandboxes unit_tests soak emulated_machine style public_api package_consumers live_client fuzzing
+side_by_side 3 sandboxes_in_folders sandboxes unit_tests soak emulated_machine style public_api package_consumers live_client
 summarize

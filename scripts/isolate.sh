@@ -5,13 +5,26 @@
 #
 # Tests check everything that Boxer could leave on a machine. In here, they see only their own sandboxes, links and firewall rules,
 # so that several test processes run side by side. The network has loopback and a default route that leads nowhere. Files, cgroups and memory
-# are those of the machine. The exit code is the command's. All processes end with this script.
+# are those of the machine; cgroups of runners that were killed are removed at the end. No mount propagates to the machine. The exit code is
+# the command's. All processes end with this script.
 set -euo pipefail
 
 if [[ ${1:-} != --inside ]]; then
-    exec unshare --net --mount --pid --fork --kill-child --mount-proc "$0" --inside "$@"
+    # The machine's own /run/boxer belongs to root alone: Boxer rejects one that others can enter.
+    mkdir -p -m 700 /run/boxer
+    mkdir -p /run/netns
+    instances=$(mktemp -d)
+    status=0
+    unshare --net --mount --pid --fork --kill-child --mount-proc "$0" --inside "$instances" "$@" || status=$?
+    for lock in "$instances"/*.lock; do
+        id=$(basename "$lock" .lock)
+        find /sys/fs/cgroup -depth -type d -path "*/boxer-$id*" -exec rmdir {} + 2>/dev/null || true
+    done
+    rm -rf --one-file-system "$instances"
+    exit "$status"
 fi
-shift
+instances=$2
+shift 2
 
 # A sysfs shows the network that it was mounted in; the cgroups below it are kept.
 cgroups=$(mktemp -d)
@@ -22,8 +35,7 @@ umount -l "$cgroups"
 rmdir "$cgroups"
 # Copies of other instances' mounts would appear and disappear during a test.
 awk '$2 ~ "^/run/(boxer|netns)/" { print $2 }' /proc/self/mounts | sort -r | xargs -r umount -l || true
-mkdir -p /run/boxer /run/netns
-mount -t tmpfs -o mode=700 tmpfs /run/boxer
+mount --bind "$instances" /run/boxer
 mount -t tmpfs -o mode=755 tmpfs /run/netns
 ip link set lo up
 # The firewall sees only packets that have a route. SandboxNetworkTests uses the same address.

@@ -156,6 +156,10 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
             booted.Freeze();
             memory.Shrink(booted.MemoryBytes);
             isReady = AddReady(entry, booted, memory, _clock.Time.GetElapsedTime(start));
+            lock (_lock)
+            {
+                _evictor.EvictForMemory();
+            }
         }
         catch (OperationCanceledException) when (_stop.IsCancellationRequested)
         {
@@ -186,7 +190,7 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
         }
     }
 
-    // A boot that was not wanted any more, or whose memory or network a run needs, does not become ready.
+    // A boot that is not wanted any more, or whose network a run needs, does not become ready.
     private bool AddReady(PoolEntry<T> entry, T booted, ResourceLedger.PoolReservation memory, TimeSpan duration)
     {
         _metrics.Booted(duration);
@@ -199,7 +203,6 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
             }
 
             entry.Ready.Enqueue(new(booted, _clock.Now, memory));
-            _evictor.EvictForMemory();
             return true;
         }
     }

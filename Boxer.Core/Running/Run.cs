@@ -263,6 +263,10 @@ internal sealed class Run
         {
             return (await _sandbox.Network.ReportAsync(_cancellationToken).ConfigureAwait(false)).Bound();
         }
+        catch (Exception exception) when (_cancellationToken.IsCancellationRequested && exception is not OperationCanceledException)
+        {
+            throw new OperationCanceledException(exception.Message, exception, _cancellationToken);
+        }
         catch (Exception exception) when (!_cancellationToken.IsCancellationRequested)
         {
             Log.NetworkNotReported(_services.Logger, _id, exception);

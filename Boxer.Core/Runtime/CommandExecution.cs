@@ -129,16 +129,11 @@ internal sealed class CommandExecution : IAsyncDisposable
     /// <summary>Ends the reading and sampling.</summary>
     public async ValueTask DisposeAsync()
     {
-        try
-        {
-            await _held.DisposeAsync().ConfigureAwait(false);
-        }
-        finally
-        {
-            _gate.Release();
-            _clock.Dispose();
-            _stopper.Dispose();
-        }
+        // A failure must not hide the outcome of the command or the exception of its run.
+        await _held.AbandonAsync().ConfigureAwait(false);
+        _gate.Release();
+        _clock.Dispose();
+        _stopper.Dispose();
     }
 
     private void PrepareSandbox()

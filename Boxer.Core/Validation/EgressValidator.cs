@@ -19,7 +19,9 @@ internal static class EgressValidator
     internal static CheckedEgress? Check(EgressPolicy policy, string prefix, List<SandboxFault> faults)
     {
         int before = faults.Count;
-        EgressRule[]? allow = null;
+
+        // Null allows every public destination: an empty list stands until the rules are parsed.
+        EgressRule[]? allow = policy.Allow is null ? null : [];
         EgressRule[] deny = [];
         Setting[] settings =
         [

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text.RegularExpressions;
 using Boxer.Linux;
 
 namespace Boxer.Tests.Support;
@@ -7,7 +8,7 @@ namespace Boxer.Tests.Support;
 /// Reads the traces of Boxer in this process's view of the machine: the instances in its /run/boxer with their mounts, cgroups and processes, and the
 /// network of its namespace. A test process started by scripts/isolate.sh sees only its own traces.
 /// </summary>
-internal static class HostState
+internal static partial class HostState
 {
     private const string Base = "/run/boxer";
 
@@ -17,6 +18,7 @@ internal static class HostState
     // Namespaces do not separate cgroups, so the id of the instance tells which belong to this process.
     private static readonly ConcurrentDictionary<string, bool> Instances = new(StringComparer.Ordinal);
     private static readonly FileSystemWatcher Watcher = Watch();
+    private static volatile Exception? _watcherFault;
 
     /// <summary>Reads all traces, to compare them with those before.</summary>
     public static async Task<string[]> ReadAsync() =>
@@ -91,18 +93,40 @@ internal static class HostState
     private static IEnumerable<string> List(string directory) =>
         Directory.Exists(directory) ? Directory.GetFileSystemEntries(directory).Order(StringComparer.Ordinal) : Array.Empty<string>();
 
-    private static IEnumerable<string> Cgroups() =>
-        new DirectoryInfo("/sys/fs/cgroup").EnumerateDirectories("boxer-*", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4, AttributesToSkip = FileAttributes.ReparsePoint, IgnoreInaccessible = true })
-            .Where(directory => IsKnown(directory.Name["boxer-".Length..])).Select(directory => directory.FullName).Order(StringComparer.Ordinal);
+    // A cgroup whose name is not that of an instance belongs to no other test process either.
+    private static IEnumerable<string> Cgroups()
+    {
+        RememberInstances();
+        return new DirectoryInfo("/sys/fs/cgroup").EnumerateDirectories("boxer-*", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4, AttributesToSkip = FileAttributes.ReparsePoint, IgnoreInaccessible = true })
+            .Where(directory => !InstanceCgroup().IsMatch(directory.Name) || IsKnown(directory.Name["boxer-".Length..])).Select(directory => directory.FullName).Order(StringComparer.Ordinal);
+    }
+
+    [GeneratedRegex("^boxer-[0-9a-f]{8}$", RegexOptions.None, 1000)]
+    private static partial Regex InstanceCgroup();
 
     // Leaves out the arguments that differ from start to start.
     private static IEnumerable<string> Processes() => RuntimeProcesses().Select(process => $"{process.Program} {process.Root}");
 
     private static IEnumerable<int> SandboxProcesses() => RuntimeProcesses().Where(process => process.Program == "runsc-sandbox").Select(process => process.Id);
 
+    // Reads the instances too: the watcher may be late. A watcher that failed would hide traces.
+    private static void RememberInstances()
+    {
+        if (_watcherFault is { } fault)
+        {
+            throw new InvalidOperationException("The instances of this host are not watched any more.", fault);
+        }
+
+        foreach (string path in Directory.GetDirectories(Base))
+        {
+            Instances.TryAdd(Path.GetFileName(path), true);
+        }
+    }
+
     // Other tests may start runsc themselves. Those processes have another root.
     private static IEnumerable<(int Id, string Program, string Root)> RuntimeProcesses()
     {
+        RememberInstances();
         const string Root = $"--root={Base}/";
         foreach ((int id, string commandLine) in ProcessList.Read())
         {
@@ -122,12 +146,8 @@ internal static class HostState
         PrivateDirectory.Ensure(Base);
         var watcher = new FileSystemWatcher(Base) { NotifyFilter = NotifyFilters.DirectoryName };
         watcher.Created += (_, made) => Instances.TryAdd(Path.GetFileName(made.FullPath), true);
+        watcher.Error += (_, fault) => _watcherFault = fault.GetException();
         watcher.EnableRaisingEvents = true;
-        foreach (string path in Directory.GetDirectories(Base))
-        {
-            Instances.TryAdd(Path.GetFileName(path), true);
-        }
-
         return watcher;
     }
 }

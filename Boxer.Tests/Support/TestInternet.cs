@@ -97,6 +97,6 @@ public sealed class TestInternet : IAsyncLifetime
         {(HasIPv6 ? "ip -6 route del blackhole fc00::/7 metric 4096" : "")}
         ip link del {Link}
         ip netns del {Name}
-        [ ! -e /sys/class/net/{Link} ] && [ ! -e /run/netns/{Name} ] && [ -z "$(ip route show type blackhole; ip -6 route show type blackhole)" ]
+        [ ! -e /sys/class/net/{Link} ] && [ ! -e /run/netns/{Name} ] && [ -z "$(ip route show type blackhole metric 4096; ip -6 route show type blackhole metric 4096)" ]
         """);
 }

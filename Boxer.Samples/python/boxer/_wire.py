@@ -157,11 +157,11 @@ def run_body(
         "stdin": stdin,
         "user": user,
         "outputs": output_files,
-        "merge_stderr": merge_stderr or None,
+        "merge_stderr": True if merge_stderr else None,
         "stop_grace_ms": stop_grace_ms or None,
         "inputs": [_input(item) for item in inputs] if inputs else None,
         "workspace": None if workspace is None else _workspace(workspace),
-        "workspace_out": workspace_out or None,
+        "workspace_out": True if workspace_out else None,
     }
     body: Dict[str, Any] = {"image": image, "cmd": _strings("cmd", cmd), "network": network, "persist": persist}
     body.update((name, value) for name, value in optional.items() if value is not None)
@@ -183,9 +183,11 @@ def with_arguments_of(source: Callable[P, Any]) -> Callable[[Callable[..., R]], 
 def run_call(settings: Settings, path: str, body: Dict[str, Any]) -> Call:
     """A request to ``/run`` or ``/run/stream``."""
     wall = body.get("limits", {}).get("wall_clock_secs")
-    grace = body.get("stop_grace_ms", 0) / 1000
     # Without a limit in the request the host's default applies, which is unknown here: wait without a timeout.
-    timeout = settings.silence(QUEUE + PULL + BOOT + wall + grace + MARGIN if wall and wall > 0 else None)
+    patience = None
+    if wall and wall > 0:
+        patience = QUEUE + PULL + BOOT + wall + body.get("stop_grace_ms", 0) / 1000 + MARGIN
+    timeout = settings.silence(patience)
     content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
     return Call("POST", path, {"content": content, "headers": headers}, timeout)
