@@ -292,7 +292,6 @@ package_consumers() {
 
 live_client() { suite "Python client with a live host" "$results/python-live.xml" python_client_live; }
 
-
 # The build has run the analyzers already.
 csharp_style() { dotnet format style Boxer.Core.sln --no-restore --verify-no-changes; }
 

@@ -11,7 +11,7 @@ set -euo pipefail
 
 if [[ ${1:-} != --inside ]]; then
     # The machine's own /run/boxer belongs to root alone: Boxer rejects one that others can enter.
-    mkdir -p -m 700 /run/boxer
+    [[ -d /run/boxer ]] || mkdir -m 700 /run/boxer
     mkdir -p /run/netns
     instances=$(mktemp -d)
     status=0

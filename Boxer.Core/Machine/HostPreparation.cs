@@ -105,7 +105,7 @@ internal sealed class HostPreparation : IAsyncDisposable
         }
     }
 
-    private void ThrowIfStopping() => ObjectDisposedException.ThrowIf(_stopping.IsCancellationRequested, typeof(SandboxRunner));
+    private void ThrowIfStopping() => ObjectDisposedException.ThrowIf(_stopping.IsCancellationRequested, typeof(ISandboxRunner));
 
     private async Task<PreparedHost> AttemptAsync(CancellationToken cancellationToken)
     {

@@ -92,7 +92,12 @@ internal sealed class CommandExecution : IAsyncDisposable
         _gate.Release();
         processors.Dispose();
         SandboxUsage usage = await ReadUsageAsync(end).ConfigureAwait(false);
-        cancellationToken.ThrowIfCancellationRequested();
+        if (cancellationToken.IsCancellationRequested)
+        {
+            await DrainCancelledAsync(end).ConfigureAwait(false);
+            cancellationToken.ThrowIfCancellationRequested();
+        }
+
         ThrowIfInputFailed();
         TimeSpan runTime = _time.GetElapsedTime(start);
         var outputs = new OutputFiles(_plan.Outputs);
@@ -229,6 +234,15 @@ internal sealed class CommandExecution : IAsyncDisposable
 
         await drained.WaitAsync(cancellationToken).ConfigureAwait(false);
         await _streams.CloseInputAsync().ConfigureAwait(false);
+    }
+
+    // A command that ended within its grace has its last output in the pipes.
+    private async Task DrainCancelledAsync(InitEvent end)
+    {
+        if (end is InitEnded)
+        {
+            await Task.WhenAny(_streams.DrainAsync(), Task.Delay(CommandStopper.KillGrace, _time)).ConfigureAwait(false);
+        }
     }
 
     private void ThrowIfInputFailed()
