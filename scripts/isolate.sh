@@ -17,6 +17,8 @@ if [[ ${1:-} != --inside ]]; then
     status=0
     unshare --net --mount --pid --fork --kill-child --mount-proc "$0" --inside "$instances" "$@" || status=$?
     for lock in "$instances"/*.lock; do
+        # Without locks, the pattern stands for itself: it must not name the cgroups of others.
+        [[ -e $lock ]] || continue
         id=$(basename "$lock" .lock)
         find /sys/fs/cgroup -depth -type d -path "*/boxer-$id*" -exec rmdir {} + 2>/dev/null || true
     done
