@@ -1,12 +1,10 @@
+// Calls every endpoint with the client that Kiota generated: dotnet GeneratedClient.dll ADDRESS KEY
 using System.Text;
-using Boxer;
 using Generated;
 using Generated.Models;
 using Microsoft.Kiota.Abstractions;
 using Microsoft.Kiota.Abstractions.Authentication;
 using Microsoft.Kiota.Http.HttpClientLibrary;
-
-// Calls every endpoint with the client that Kiota generated: dotnet GeneratedClient.dll ADDRESS KEY
 
 using var http = new HttpClient();
 http.DefaultRequestHeaders.Add("X-API-Key", args[1]);
