@@ -155,10 +155,15 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
             booted = await boot(_stop.Token).ConfigureAwait(false);
             booted.Freeze();
             memory.Shrink(booted.MemoryBytes);
-            isReady = AddReady(entry, booted, memory, _clock.Time.GetElapsedTime(start));
+            TimeSpan duration = _clock.Time.GetElapsedTime(start);
+            _metrics.Booted(duration);
             lock (_lock)
             {
-                _evictor.EvictForMemory();
+                isReady = AddReady(entry, booted, memory, duration);
+                if (isReady)
+                {
+                    _evictor.EvictForMemory();
+                }
             }
         }
         catch (OperationCanceledException) when (_stop.IsCancellationRequested)
@@ -190,20 +195,16 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
         }
     }
 
-    // A boot that is not wanted any more, or whose network a run needs, does not become ready.
+    // A boot that is not wanted any more, or whose network a run needs, does not become ready. Called under the lock of the pool.
     private bool AddReady(PoolEntry<T> entry, T booted, ResourceLedger.PoolReservation memory, TimeSpan duration)
     {
-        _metrics.Booted(duration);
-        lock (_lock)
+        entry.AddBoot(duration);
+        if (IsStopped || !_entries.Contains(entry) || _clock.Now < entry.NotBefore)
         {
-            entry.AddBoot(duration);
-            if (IsStopped || !_entries.Contains(entry) || _clock.Now < entry.NotBefore)
-            {
-                return false;
-            }
-
-            entry.Ready.Enqueue(new(booted, _clock.Now, memory));
-            return true;
+            return false;
         }
+
+        entry.Ready.Enqueue(new(booted, _clock.Now, memory));
+        return true;
     }
 }
