@@ -92,12 +92,13 @@ internal sealed class CommandExecution : IAsyncDisposable
         _gate.Release();
         processors.Dispose();
         SandboxUsage usage = await ReadUsageAsync(end).ConfigureAwait(false);
-        if (cancellationToken.IsCancellationRequested)
+        if (cancellationToken.IsCancellationRequested && end is InitEnded)
         {
-            await DrainCancelledAsync(end).ConfigureAwait(false);
-            cancellationToken.ThrowIfCancellationRequested();
+            // A command that ended within its grace has its last output in the pipes.
+            await DrainWithinGraceAsync(_streams.DrainAsync(), CancellationToken.None).ConfigureAwait(false);
         }
 
+        cancellationToken.ThrowIfCancellationRequested();
         ThrowIfInputFailed();
         TimeSpan runTime = _time.GetElapsedTime(start);
         var outputs = new OutputFiles(_plan.Outputs);
@@ -226,7 +227,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         }
 
         Task drained = _streams.DrainAsync();
-        if (isReported && !drained.IsCompleted && await Task.WhenAny(drained, Task.Delay(CommandStopper.KillGrace, _time, cancellationToken)).ConfigureAwait(false) != drained)
+        if (isReported && !await DrainWithinGraceAsync(drained, cancellationToken).ConfigureAwait(false))
         {
             // A process prints on in spite of the report.
             _sandbox.Kill();
@@ -236,14 +237,9 @@ internal sealed class CommandExecution : IAsyncDisposable
         await _streams.CloseInputAsync().ConfigureAwait(false);
     }
 
-    // A command that ended within its grace has its last output in the pipes.
-    private async Task DrainCancelledAsync(InitEvent end)
-    {
-        if (end is InitEnded)
-        {
-            await Task.WhenAny(_streams.DrainAsync(), Task.Delay(CommandStopper.KillGrace, _time)).ConfigureAwait(false);
-        }
-    }
+    /// <returns>Whether the pipes were drained in time.</returns>
+    private async Task<bool> DrainWithinGraceAsync(Task drained, CancellationToken cancellationToken) =>
+        drained.IsCompleted || await Task.WhenAny(drained, Task.Delay(CommandStopper.KillGrace, _time, cancellationToken)).ConfigureAwait(false) == drained;
 
     private void ThrowIfInputFailed()
     {

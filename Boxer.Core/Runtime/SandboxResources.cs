@@ -85,8 +85,8 @@ internal sealed class SandboxResources : IAsyncDisposable
     public ValueTask DisposeAsync()
     {
         var steps = new CleanupStack();
-        steps.Push(new Step(DeleteAsync));
-        steps.Push(new Step(() => UntilGoneAsync(() => Cgroup is not null ? Cgroup.DisposeAsync().AsTask() : ProcessTable.EndRuntimeAsync(Directory, _programs.Known(), _time))));
+        steps.Defer(DeleteAsync);
+        steps.Defer(() => UntilGoneAsync(() => Cgroup is not null ? Cgroup.DisposeAsync().AsTask() : ProcessTable.EndRuntimeAsync(Directory, _programs.Known(), _time)));
         foreach (Pipe pipe in _pipes)
         {
             steps.Push(pipe);
@@ -97,7 +97,7 @@ internal sealed class SandboxResources : IAsyncDisposable
             steps.Push(Init);
         }
 
-        steps.Push(new Step(async () =>
+        steps.Defer(async () =>
         {
             Kill();
             if (Process is not null)
@@ -106,7 +106,7 @@ internal sealed class SandboxResources : IAsyncDisposable
                 await UntilGoneAsync(ExitAsync).ConfigureAwait(false);
                 Process.Dispose();
             }
-        }));
+        });
         return steps.DisposeAsync();
     }
 
@@ -167,10 +167,5 @@ internal sealed class SandboxResources : IAsyncDisposable
                 await Task.Delay(TimeSpan.FromMilliseconds(10), _time).ConfigureAwait(false);
             }
         }
-    }
-
-    private sealed class Step(Func<Task> action) : IAsyncDisposable
-    {
-        public async ValueTask DisposeAsync() => await action().ConfigureAwait(false);
     }
 }
