@@ -1,4 +1,4 @@
-using System.Runtime.CompilerServices;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.AspNetCore;
 
@@ -13,7 +13,7 @@ public sealed class SampleSizeTests
     [InlineData("MinimalApi", 60)]
     public void A_host_is_small_and_maps_no_route_of_its_own(string sample, int mostLines)
     {
-        string folder = Path.Combine(Root(), "Boxer.Samples", sample);
+        string folder = Path.Combine(Checkout.Root, "Boxer.Samples", sample);
         Assert.SkipUnless(Directory.Exists(folder), "The sources are not beside the tests.");
         string[] sources = [.. Directory.EnumerateFiles(folder, "*.cs", SearchOption.AllDirectories)
             .Where(file => !file.Contains("/obj/", StringComparison.Ordinal) && !file.Contains("/bin/", StringComparison.Ordinal))
@@ -24,6 +24,4 @@ public sealed class SampleSizeTests
         Assert.All(sources, source => Assert.All(RouteCalls, call => Assert.DoesNotContain("." + call, source, StringComparison.Ordinal)));
         Assert.Single(sources, source => source.Contains(".MapBoxer(", StringComparison.Ordinal));
     }
-
-    private static string Root([CallerFilePath] string path = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(path)!, "..", ".."));
 }

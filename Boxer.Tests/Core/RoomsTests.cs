@@ -1,6 +1,4 @@
-using System.Runtime.CompilerServices;
-using ArchUnitNET.Domain;
-using ArchUnitNET.Loader;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core;
 
@@ -40,36 +38,18 @@ public sealed class RoomsTests
         Runner,
     ];
 
-    private static readonly Architecture Core = new ArchLoader().LoadAssembly(typeof(SandboxRunner).Assembly).Build();
+    private static readonly FolderStairs Core = new(typeof(SandboxRunner).Assembly, Face, Stairs, Runner);
 
     [Fact]
-    public void A_folder_needs_only_folders_below_it()
-    {
-        string[] wrong =
-        [
-            .. from type in Core.Types
-               from dependency in type.Dependencies.Where(dependency => dependency.Target is not GenericParameter)
-               let source = RoomOf(type)
-               let target = RoomOf(dependency.Target)
-               where source is not null && target is not null && Array.IndexOf(Stairs, target) > Array.IndexOf(Stairs, source)
-               select $"{source} needs {target}: {type.FullName} uses {dependency.Target.FullName}",
-        ];
-
-        Assert.True(wrong.Length == 0, string.Join('\n', wrong.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)));
-    }
+    public void A_folder_needs_only_folders_below_it() => Core.AssertOrder();
 
     [Fact]
-    public void Each_folder_is_a_step_of_the_stairs()
-    {
-        IEnumerable<string> rooms = Core.Types.Select(RoomOf).OfType<string>().Distinct(StringComparer.Ordinal);
-
-        Assert.Equal(Stairs.Order(StringComparer.Ordinal), rooms.Order(StringComparer.Ordinal));
-    }
+    public void Each_folder_is_a_step_of_the_stairs() => Core.AssertComplete();
 
     [Fact]
     public void A_namespace_follows_its_folder()
     {
-        string root = SourceFolder();
+        string root = Path.Join(Checkout.Root, "Boxer.Core");
         string[] wrong =
         [
             .. from file in Directory.EnumerateFiles(root, "*.cs", SearchOption.AllDirectories)
@@ -83,12 +63,4 @@ public sealed class RoomsTests
 
         Assert.True(wrong.Length == 0, string.Join('\n', wrong));
     }
-
-    private static string SourceFolder([CallerFilePath] string path = "") => Path.GetFullPath(Path.Join(Path.GetDirectoryName(path), "..", "..", "Boxer.Core"));
-
-    // Null for types of .NET and of packages, and for code that the compiler generates.
-    private static string? RoomOf(IType type) =>
-        type.Namespace?.FullName is not { } name || (name != Face && !name.StartsWith(Face + ".", StringComparison.Ordinal)) ? null
-        : name == Face && type.FullName.Split('.', '+', '/')[1] == Runner ? Runner
-        : name;
 }

@@ -1,5 +1,5 @@
-using System.Runtime.CompilerServices;
 using System.Text.RegularExpressions;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Repository;
 
@@ -42,9 +42,9 @@ public sealed partial class PlainEnglishTests
         Assert.Equal(isWrong, WithoutSubject().IsMatch(TextOf(line, ".py")!));
 
     // Reads the first line of each comment, of each part of an XML doc, and of each docstring.
-    private static IEnumerable<(string Place, string Text)> Comments([CallerFilePath] string path = "")
+    private static IEnumerable<(string Place, string Text)> Comments()
     {
-        string root = Path.GetFullPath(Path.Join(Path.GetDirectoryName(path), "..", ".."));
+        string root = Checkout.Root;
         foreach (string file in Directory.EnumerateFiles(root, "*", SearchOption.AllDirectories))
         {
             string relative = Path.GetRelativePath(root, file);

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Net.Sockets;
-using System.Runtime.CompilerServices;
 using System.Text;
 using Boxer.Runtime.Init;
 using Boxer.Tests.Support;
@@ -218,8 +217,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
         return Encoding.Latin1.GetString(all.ToArray());
     }
 
-    private static string SourcePath(string name, [CallerFilePath] string path = "") =>
-        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(path)!, "../../../../Boxer.Core/Runtime/Init", name));
+    private static string SourcePath(string name) => Path.Join(Checkout.Root, "Boxer.Core/Runtime/Init", name);
 
     private async Task<InitSandbox> BootAsync()
     {
