@@ -98,6 +98,8 @@ internal sealed class CommandExecution : IAsyncDisposable
             await DrainWithinGraceAsync(_streams.DrainAsync(), CancellationToken.None).ConfigureAwait(false);
         }
 
+        // The end of a sandbox that was destroyed can be seen before the other token, which is linked to this one, is cancelled.
+        killing.ThrowIfCancellationRequested();
         cancellationToken.ThrowIfCancellationRequested();
         ThrowIfInputFailed();
         TimeSpan runTime = _time.GetElapsedTime(start);
@@ -110,6 +112,7 @@ internal sealed class CommandExecution : IAsyncDisposable
             TimeSpan outputsTime = _time.GetElapsedTime(start) - runTime;
             OutOfMemory outOfMemory = _sandbox.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None;
             await DrainAsync(end, cancellationToken).ConfigureAwait(false);
+            killing.ThrowIfCancellationRequested();
             TerminationKind? stopped = _limits.Find(_stopped, end, HasStarted, outOfMemory, usage.Cpu);
             ThrowIfNotStarted(end, stopped);
             return new CommandOutcome(

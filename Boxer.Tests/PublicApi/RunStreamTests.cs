@@ -103,23 +103,38 @@ public sealed class RunStreamTests(PythonSandboxes sandboxes)
     }
 
     [Fact]
-    public async Task A_retry_is_not_safe_after_the_command_started()
+    public async Task Commands_that_run_when_the_runner_is_disposed_fail_and_a_retry_is_not_safe()
     {
         await using SandboxRunner runner = SandboxRunnerFactory.Create(sandboxes.Options());
-        await using IAsyncEnumerator<SandboxEvent> events = runner.StreamAsync(PythonSandboxes.Shell("echo started; sleep 60"), Cancel).GetAsyncEnumerator(Cancel);
-        Assert.True(await events.MoveNextAsync());
-        string id = Assert.IsType<SandboxStarted>(events.Current).Id;
-        Task disposal = runner.DisposeAsync().AsTask();
+        using CountdownEvent started = new(8);
+        Task<SandboxRuntimeException>[] runs = [.. Enumerable.Range(0, started.InitialCount).Select(_ => FailureAsync())];
+        await Task.Run(() => started.Wait(Cancel), Cancel);
+        await runner.DisposeAsync();
 
-        SandboxRuntimeException failure = await Assert.ThrowsAsync<SandboxRuntimeException>(async () =>
+        foreach (SandboxRuntimeException failure in await Task.WhenAll(runs))
         {
-            while (await events.MoveNextAsync())
-            {
-            }
-        });
+            Assert.Equal((PythonSandboxes.Image, false), (failure.Image, failure.IsRetrySafe));
+        }
 
-        await disposal;
-        Assert.Equal((PythonSandboxes.Image, id, false), (failure.Image, failure.RunId, failure.IsRetrySafe));
+        async Task<SandboxRuntimeException> FailureAsync()
+        {
+            string? id = null;
+            SandboxRequest request = PythonSandboxes.Shell("echo started; sleep 60");
+            request.Limits.CpuCores = 0.1;
+            SandboxRuntimeException failure = await Assert.ThrowsAsync<SandboxRuntimeException>(async () =>
+            {
+                await foreach (SandboxEvent item in runner.StreamAsync(request, Cancel))
+                {
+                    if (item is SandboxStarted command)
+                    {
+                        id = command.Id;
+                        started.Signal();
+                    }
+                }
+            });
+            Assert.Equal(id, failure.RunId);
+            return failure;
+        }
     }
 
     [Fact]
