@@ -108,6 +108,7 @@ clean_up() {
         kill -- -"$pid" 2>/dev/null || true
         wait "$pid" || true
     done
+    stop_compiler
     rm -rf --one-file-system "$work" || true
 }
 trap 'clean_up; [[ -n $summarized ]] || say "0 passed, 1 failed"' EXIT
@@ -116,6 +117,15 @@ summarize() {
     step "Results"
     summarized=1
     /usr/bin/python3 scripts/summarize-tests.py "$results"
+}
+
+# All builds below share one compiler process, which is this script's own.
+export UseSharedCompilation=true SharedCompilationId=boxer-tests-$$
+stop_compiler() {
+    local line
+    for line in $(grep -slxz -e "-pipename:$SharedCompilationId" /proc/[0-9]*/cmdline); do
+        kill "${line//[!0-9]/}" 2>/dev/null || true
+    done
 }
 
 build() { dotnet build Boxer.Core.sln -c Release --nologo -v quiet -clp:NoSummary; }
