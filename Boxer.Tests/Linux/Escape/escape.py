@@ -63,6 +63,12 @@ def in_child(function):
     return outcome or "died"
 
 
+def in_one_child(functions):
+    """Calls functions that should all fail, and so change nothing, one after another in one child. Returns their outcomes in this order."""
+    outcomes = in_child(lambda: "\n".join(function() for function in functions)).split("\n")
+    return outcomes if len(outcomes) == len(functions) else ["died"] * len(functions)
+
+
 def report(name, outcomes):
     if not isinstance(outcomes, str):
         outcomes = ",".join(sorted(set(outcomes))) or "nothing"
@@ -189,7 +195,7 @@ def send_when_ready(kind, identifier):
 
 report("have a descriptor signal PID 1", {send_when_ready(None, 1), send_when_ready(0, 1), send_when_ready(1, 1)})
 report("queue a signal to PID 1", call(129, 1, 9, ctypes.create_string_buffer(struct.pack("iii", 9, 0, -1), 128)))
-report("trace PID 1", {in_child(lambda request=request: call(101, request, 1, 0, 0)) for request in (16, 0x4206)})
+report("trace PID 1", in_one_child([lambda request=request: call(101, request, 1, 0, 0) for request in (16, 0x4206)]))
 word = ctypes.create_string_buffer(8)
 vector = ctypes.create_string_buffer(struct.pack("QQ", ctypes.addressof(word), 8), 16)
 remote = ctypes.create_string_buffer(struct.pack("QQ", 0x400000, 8), 16)
@@ -211,7 +217,7 @@ def map_program(path, flags):
 report("open PID 1's program", {attempt(os.open, path, flags) for path in programs for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, 0o10000000)})
 report("change PID 1's program", {attempt(change, path) for path in programs for change in (lambda p: os.chmod(p, 0o777), lambda p: os.chown(p, os.getuid(), os.getgid()), lambda p: os.truncate(p, 0))})
 report("map PID 1's program", {attempt(map_program, path, flags) for path in programs for flags in (mmap.MAP_SHARED, mmap.MAP_PRIVATE)})
-report("execute PID 1's program", {in_child(lambda path=path: attempt(os.execv, path, ["init"])) for path in programs})
+report("execute PID 1's program", in_one_child([lambda path=path: attempt(os.execv, path, ["init"]) for path in programs]))
 report("name PID 1's program anew", {attempt(name, path, f"{where}/{mark}-init") for path in programs for where in ("/.boxer", "/tmp", "/var/tmp") for name in (os.link, os.rename)})
 report("files beside PID 1's program", os.listdir("/.boxer") if os.access("/.boxer", os.R_OK) else "EACCES")
 report("unmount PID 1's program", {call(166, path.encode(), 2) for path in programs})
@@ -275,7 +281,7 @@ def enter(name):
     return call(308, descriptor, 0)
 
 
-report("enter PID 1's namespaces", {in_child(lambda name=name: enter(name)) for name in ("mnt", "net", "pid", "user", "ipc", "uts", "cgroup")})
+report("enter PID 1's namespaces", in_one_child([lambda name=name: enter(name) for name in ("mnt", "net", "pid", "user", "ipc", "uts", "cgroup")]))
 
 # -- as each user that user 0 can become, without its capabilities and with them
 
@@ -291,13 +297,16 @@ def become(user, keeps):
     return set(outcomes) - {"ok"}
 
 
-def as_each(function, users=(0, 1, 33, 1000, 65534, 65535)):
-    """Returns the results for each user: the errors of the change of user, or those of the function, which returns a list."""
+def as_each(attempts, users=(0, 1, 33, 1000, 65534, 65535)):
+    """Reports the outcomes of attempts, each a name and a function that returns a list, as each user: the errors of the change of user, or those of the function."""
 
-    def try_as(user, keeps):
-        return " ".join(become(user, keeps) or set(function()))
+    def try_all(user, keeps):
+        errors = become(user, keeps)
+        return json.dumps([sorted(errors or set(function())) for _, function in attempts])
 
-    return {outcome for user in users for keeps in (False, True) for outcome in in_child(lambda: try_as(user, keeps)).split(" ")}
+    outcomes = [json.loads(in_child(lambda: try_all(user, keeps))) for user in users for keeps in (False, True)]
+    for number, (name, _) in enumerate(attempts):
+        report("as each: " + name, [outcome for child in outcomes for outcome in child[number]])
 
 
 def become_many(users):
@@ -306,23 +315,25 @@ def become_many(users):
 
 report("become every user and group below 65536", in_child(lambda: become_many(range(0, 65536, int(os.environ["STEP"])) if os.getuid() == 0 else (0, 1, 33, 65535))))
 report("become those above", in_child(lambda: become_many((65536, 65537, 100000, init_user - 1, init_user, init_user + 1, 2**31, 2**32 - 2))).split(","))
-report("as each: signal PID 1", as_each(lambda: [attempt(os.kill, 1, number) for number in (0, 9, 15, 19)] + [call(234, 1, 1, 9), call(129, 1, 9, ctypes.create_string_buffer(struct.pack("iii", 9, 0, -1), 128))]))
-report("as each: have a descriptor signal PID 1", as_each(lambda: [send_when_ready(None, 1), send_when_ready(0, 1)]))
-report("as each: trace PID 1", as_each(lambda: [call(101, request, 1, 0, 0) for request in (16, 0x4206)]))
-report("as each: memory of PID 1", as_each(lambda: [call(310, 1, vector, 1, remote, 1, 0), call(311, 1, vector, 1, remote, 1, 0)]
-                                         + [attempt(lambda flags=flags: os.pread(os.open("/proc/1/mem", flags), 8, 0x400000)) for flags in (os.O_RDONLY, os.O_RDWR)]))
-report("as each: descriptors of PID 1", as_each(lambda: [open_of_init(number, flags) for number in range(16) for flags in (os.O_RDONLY, os.O_WRONLY)]))
-report("as each: root and program of PID 1", as_each(lambda: [attempt(os.listdir, "/proc/1/root"), attempt(os.chroot, "/proc/1/root"), attempt(os.open, "/proc/1/exe", os.O_RDONLY), attempt(os.chdir, "/proc/1/cwd")]))
-report("as each: bound PID 1", as_each(lambda: [call(302, 1, 7, ctypes.create_string_buffer(struct.pack("QQ", 0, 0), 16), None)]))
-report("as each: write files of PID 1", as_each(lambda: [attempt(write_to, f"/proc/1/{name}", b"0") for name in ("oom_score_adj", "uid_map", "gid_map", "setgroups")]))
-report("as each: enter PID 1's namespaces", as_each(lambda: [enter(name) for name in ("mnt", "net", "pid", "user", "ipc", "uts", "cgroup")]))
-report("as each: map its users", as_each(lambda: [attempt(write_to, f"/proc/self/{name}", b"0 0 1") for name in ("uid_map", "gid_map")]))
-report("as each: become PID 1's user", as_each(lambda: [call(117, init_user, init_user, init_user), call(119, init_user, init_user, init_user)]))
-report("as each: make a user namespace", as_each(lambda: [call(272, 0x10000000), cloned(56, ctypes.c_long(0x10000000 | 17), None, None, None, None)]))
-report("as each: mount", as_each(lambda: [call(165, b"none", b"/tmp", b"tmpfs", 0, b""), call(165, b"/", b"/tmp", b"", 0x1000, b""), call(166, b"/proc", 2), call(155, b"/tmp", b"/tmp")]))
-report("as each: raw sockets", as_each(lambda: [attempt(lambda: socket.socket(family, 3, protocol).close()) for family, protocol in ((2, 255), (2, 1), (17, 768))]))
-report("as each: cgroups", as_each(lambda: [attempt(write_to, f"/sys/fs/cgroup/{name}", b"1") for name in ("memory/memory.limit_in_bytes", "cpu/cpu.cfs_quota_us", "cpuset/cpuset.cpus", "cpu/tasks")]
-                                  + [attempt(os.mkdir, f"/sys/fs/cgroup/{mark}"), attempt(os.chmod, "/sys/fs/cgroup", 0o777), attempt(write_to, "/sys/fs/cgroup/cpu/cgroup.procs", b"1")]))
+as_each([
+    ("signal PID 1", lambda: [attempt(os.kill, 1, number) for number in (0, 9, 15, 19)] + [call(234, 1, 1, 9), call(129, 1, 9, ctypes.create_string_buffer(struct.pack("iii", 9, 0, -1), 128))]),
+    ("have a descriptor signal PID 1", lambda: [send_when_ready(None, 1), send_when_ready(0, 1)]),
+    ("trace PID 1", lambda: [call(101, request, 1, 0, 0) for request in (16, 0x4206)]),
+    ("memory of PID 1", lambda: [call(310, 1, vector, 1, remote, 1, 0), call(311, 1, vector, 1, remote, 1, 0)]
+    + [attempt(lambda flags=flags: os.pread(os.open("/proc/1/mem", flags), 8, 0x400000)) for flags in (os.O_RDONLY, os.O_RDWR)]),
+    ("descriptors of PID 1", lambda: [open_of_init(number, flags) for number in range(16) for flags in (os.O_RDONLY, os.O_WRONLY)]),
+    ("root and program of PID 1", lambda: [attempt(os.listdir, "/proc/1/root"), attempt(os.chroot, "/proc/1/root"), attempt(os.open, "/proc/1/exe", os.O_RDONLY), attempt(os.chdir, "/proc/1/cwd")]),
+    ("bound PID 1", lambda: [call(302, 1, 7, ctypes.create_string_buffer(struct.pack("QQ", 0, 0), 16), None)]),
+    ("write files of PID 1", lambda: [attempt(write_to, f"/proc/1/{name}", b"0") for name in ("oom_score_adj", "uid_map", "gid_map", "setgroups")]),
+    ("enter PID 1's namespaces", lambda: [enter(name) for name in ("mnt", "net", "pid", "user", "ipc", "uts", "cgroup")]),
+    ("map its users", lambda: [attempt(write_to, f"/proc/self/{name}", b"0 0 1") for name in ("uid_map", "gid_map")]),
+    ("become PID 1's user", lambda: [call(117, init_user, init_user, init_user), call(119, init_user, init_user, init_user)]),
+    ("make a user namespace", lambda: [call(272, 0x10000000), cloned(56, ctypes.c_long(0x10000000 | 17), None, None, None, None)]),
+    ("mount", lambda: [call(165, b"none", b"/tmp", b"tmpfs", 0, b""), call(165, b"/", b"/tmp", b"", 0x1000, b""), call(166, b"/proc", 2), call(155, b"/tmp", b"/tmp")]),
+    ("raw sockets", lambda: [attempt(lambda: socket.socket(family, 3, protocol).close()) for family, protocol in ((2, 255), (2, 1), (17, 768))]),
+    ("cgroups", lambda: [attempt(write_to, f"/sys/fs/cgroup/{name}", b"1") for name in ("memory/memory.limit_in_bytes", "cpu/cpu.cfs_quota_us", "cpuset/cpuset.cpus", "cpu/tasks")]
+    + [attempt(os.mkdir, f"/sys/fs/cgroup/{mark}"), attempt(os.chmod, "/sys/fs/cgroup", 0o777), attempt(write_to, "/sys/fs/cgroup/cpu/cgroup.procs", b"1")]),
+])
 
 
 def against_others(user, function):
@@ -374,11 +385,11 @@ mounts = [(b"none", b"tmpfs", 0), (b"/", b"", 0x1000), (b"proc", b"proc", 0), (b
           (b"overlay", b"overlay", 0), (b"devtmpfs", b"devtmpfs", 0), (b"/dev/vda", b"ext4", 0), (b"none", b"9p", 0), (b"mqueue", b"mqueue", 0)]
 for source, kind, flag in mounts:
     report(f"mount {kind.decode() or 'bind'}", in_child(lambda source=source, kind=kind, flag=flag: call(165, source, b"/tmp", kind, flag, b"")))
-report("remount the root", {in_child(lambda flag=flag: call(165, b"", b"/", b"", flag, b"")) for flag in (0x20, 0x20 | 0x1000, 0x40000, 0x100000)})
-report("unmount", {in_child(lambda path=path: call(166, path, 2)) for path in (b"/", b"/tmp", b"/proc", b"/dev", b"/sys")})
+report("remount the root", in_one_child([lambda flag=flag: call(165, b"", b"/", b"", flag, b"") for flag in (0x20, 0x20 | 0x1000, 0x40000, 0x100000)]))
+report("unmount", in_one_child([lambda path=path: call(166, path, 2) for path in (b"/", b"/tmp", b"/proc", b"/dev", b"/sys")]))
 report("pivot_root", in_child(lambda: call(155, b"/tmp", b"/tmp")))
 report("chroot", in_child(lambda: attempt(os.chroot, "/tmp")))
-report("new calls for mounts", {in_child(lambda number=number: call(number, b"tmpfs" if number == 430 else -100, 0, 0, 0, 0)) for number in (428, 429, 430, 431, 432, 433, 442)})
+report("new calls for mounts", in_one_child([lambda number=number: call(number, b"tmpfs" if number == 430 else -100, 0, 0, 0, 0) for number in (428, 429, 430, 431, 432, 433, 442)]))
 
 # -- devices and the kernel
 
@@ -407,8 +418,8 @@ kernel = {"bpf": (321, 0, 0, 0), "perf_event_open": (298, 0, 0, -1, -1, 0), "ini
           "clock_settime": (227, 0, ctypes.create_string_buffer(struct.pack("qq", 1, 0), 16)), "swapon": (167, b"/tmp/setuid", 0), "swapoff": (168, b"/tmp/setuid"), "acct": (163, b"/tmp/setuid"),
           "quotactl": (179, 0x800002 << 8, 0, 0, 0), "vhangup": (153,), "fanotify_init": (300, 0, 0), "io_uring_setup": (425, 1, ctypes.create_string_buffer(120)), "userfaultfd": (323, 0),
           "modify_ldt": (154, 1, 0, 0), "kcmp": (312, 1, 1, 0, 0, 0), "lookup_dcookie": (212, 0, 0, 0), "nfsservctl": (180, 0, 0, 0), "process_madvise": (440, -1, 0, 0, 21, 0)}
-for name, arguments in kernel.items():
-    report(name, in_child(lambda arguments=arguments: call(*arguments)))
+for name, outcome in zip(kernel, in_one_child([lambda arguments=arguments: call(*arguments) for arguments in kernel.values()])):
+    report(name, outcome)
 
 # -- keys
 
@@ -440,12 +451,12 @@ report("make them writable", {attempt(os.chmod, path, 0o777) for path in limits 
 report("write them after that", {attempt(write_to, path, b"1") for path in limits})
 report("make a group of them", {attempt(make, f"{group}/{mark}") for group in groups for make in (os.mkdir, os.mkfifo, lambda p: os.symlink("/", p))})
 report("join a group", {attempt(write_to, f"{group}/{name}", b"1") for group in groups[1:5] for name in ("tasks", "cgroup.procs")})
-report("remount them", {in_child(lambda path=path, flag=flag: call(165, b"", path.encode(), b"", flag, b"")) for path in groups + shown for flag in (0x20, 0x20 | 0x1000)})
-report("unmount them", {in_child(lambda path=path: call(166, path.encode(), 2)) for path in groups + shown})
-report("mount on them", {in_child(lambda path=path: call(165, b"/etc/passwd", path.encode(), b"", 0x1000, b"")) for path in groups + shown})
+report("remount them", in_one_child([lambda path=path, flag=flag: call(165, b"", path.encode(), b"", flag, b"") for path in groups + shown for flag in (0x20, 0x20 | 0x1000)]))
+report("unmount them", in_one_child([lambda path=path: call(166, path.encode(), 2) for path in groups + shown]))
+report("mount on them", in_one_child([lambda path=path: call(165, b"/etc/passwd", path.encode(), b"", 0x1000, b"") for path in groups + shown]))
 # Affinity is only a hint: a command may use all processors of its kernel, and gets no more processor time.
 report("widen its affinity", attempt(os.sched_setaffinity, 0, range(1024)))
-report("mount them elsewhere", {in_child(lambda kind=kind: call(165, b"none", b"/tmp", b"cgroup", 0, kind)) for kind in (b"memory", b"cpu", b"cpuset", b"pids")})
+report("mount them elsewhere", in_one_child([lambda kind=kind: call(165, b"none", b"/tmp", b"cgroup", 0, kind) for kind in (b"memory", b"cpu", b"cpuset", b"pids")]))
 memory = dict(line.split(":") for line in open("/proc/meminfo").read().splitlines())
 report("memory after that", memory["MemTotal"].strip())
 # For truncate(2), gVisor checks the capability and not the mount or the owner. The files of cgroups do not change.
