@@ -12,6 +12,14 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
 
     private const string WholeRoot = """
         import hashlib, os, stat
+        def content(path):
+            # Half as many system calls as open() makes.
+            descriptor = os.open(path, os.O_RDONLY)
+            digest = hashlib.sha256()
+            while part := os.read(descriptor, 1 << 20):
+                digest.update(part)
+            os.close(descriptor)
+            return digest.hexdigest()
         total = hashlib.sha256()
         count = 0
         for path, directories, files in os.walk(b"/"):
@@ -29,7 +37,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
                 if stat.S_ISLNK(status.st_mode):
                     entry.append(os.readlink(full))
                 elif stat.S_ISREG(status.st_mode) and os.access(full, os.R_OK):
-                    entry.append(hashlib.sha256(open(full, "rb").read()).hexdigest())
+                    entry.append(content(full))
                 total.update(repr(entry).encode())
                 count += 1
         print(count, total.hexdigest())

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Formats.Tar;
 using System.Text;
-using Boxer.Common;
 using Boxer.Images;
 using Boxer.Images.Layers;
 using Boxer.Images.Manifests;
@@ -209,20 +208,12 @@ public sealed class LayerExtractorTests : IDisposable
     }
 
     [Fact]
-    [Slow]
     public async Task MaxEntries_bounds_a_layer()
     {
-        // Whiteouts of nothing are the cheapest entries; fewer directories are enough.
-        byte[] whiteout = new Archive().File(".wh.absent").ToEntries();
-        using var endless = new RepeatedStream(whiteout, 1_000_001);
-        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => new LayerExtractor().ExtractAsync(
-            endless, _root, new() { Whiteouts = WhiteoutFormat.Applied, KeepOwners = false }, TestContext.Current.CancellationToken));
-        Assert.Contains("the layer has more than 1000000 files, directories and links", fault.Message, StringComparison.Ordinal);
-
-        Archive directories = Enumerable.Range(0, 10_001).Aggregate(new Archive(), (archive, i) => archive.Directory($"d{i}"));
-        fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(directories, WhiteoutFormat.Applied, maxEntries: 10_000));
-        Assert.Contains("more than 10000", fault.Message, StringComparison.Ordinal);
-        Assert.Equal(10_000, Directory.EnumerateDirectories(_root).Count());
+        Archive directories = Enumerable.Range(0, 1_001).Aggregate(new Archive(), (archive, i) => archive.Directory($"d{i}"));
+        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => ExtractAsync(directories, WhiteoutFormat.Applied, maxEntries: 1_000));
+        Assert.Contains("more than 1000 ", fault.Message, StringComparison.Ordinal);
+        Assert.Equal(1_000, Directory.EnumerateDirectories(_root).Count());
     }
 
     [Fact]
@@ -643,26 +634,5 @@ public sealed class LayerExtractorTests : IDisposable
         process.WaitForExit();
         Assert.Equal(0, process.ExitCode);
         return output;
-    }
-
-    /// <summary>The same bytes repeated.</summary>
-    private sealed class RepeatedStream(byte[] part, long times) : ForwardStream
-    {
-        private long _left = part.Length * times;
-
-        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
-        {
-            int done = 0;
-            while (done < buffer.Length && _left > 0)
-            {
-                ReadOnlySpan<byte> rest = part.AsSpan((int)((part.Length - (_left % part.Length)) % part.Length));
-                rest = rest[..Math.Min(rest.Length, buffer.Length - done)];
-                rest.CopyTo(buffer.Span[done..]);
-                done += rest.Length;
-                _left -= rest.Length;
-            }
-
-            return ValueTask.FromResult(done);
-        }
     }
 }
