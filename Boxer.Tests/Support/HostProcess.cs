@@ -98,7 +98,8 @@ internal sealed class HostProcess : IAsyncDisposable
             return false;
         }
 
-        return _mayAbort = Process.ExitCode == Aborted && (await _errors).Trim() == "Out of memory.";
+        // Each thread that fails prints the line.
+        return _mayAbort = Process.ExitCode == Aborted && (await _errors).Trim().Split('\n').All(line => line == "Out of memory.");
     }
 
     private static async Task<string> ReadLogAsync(string firstLines, Process process) => firstLines + await process.StandardOutput.ReadToEndAsync();
