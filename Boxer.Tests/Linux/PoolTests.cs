@@ -85,12 +85,11 @@ public sealed class PoolTests(SharedRunner shared)
         await using (SandboxRunner runner = Make())
         {
             await runner.WarmAsync(SharedRunner.Command("true"));
-            await Task.Delay(500, Cancel);
             string[] instances = OwnTraces.Instances();
-            string[] states = [.. Directory.EnumerateFiles("/sys/fs/cgroup", "*", new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true, MaxRecursionDepth = 6 })
+            IEnumerable<string> states = Directory.EnumerateFiles("/sys/fs/cgroup", "*", new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true, MaxRecursionDepth = 6 })
                 .Where(path => instances.Any(id => path.Contains($"/boxer-{id}/", StringComparison.Ordinal)) && Path.GetFileName(path) is "freezer.state" or "cgroup.freeze")
-                .Where(path => path.Split("/boxer-")[^1].Contains('/', StringComparison.Ordinal)).Select(path => File.ReadAllText(path).Trim())];
-            Assert.Contains(states, state => state is "FROZEN" or "1");
+                .Where(path => path.Split("/boxer-")[^1].Contains('/', StringComparison.Ordinal)).Select(ReadState);
+            await Until.IsSoAsync(() => states.Any(state => state is "FROZEN" or "1"), seconds: 60);
         }
 
         await HostState.AssertSameAsync(before);
@@ -146,20 +145,8 @@ public sealed class PoolTests(SharedRunner shared)
         {
             await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
             await runner.WarmAsync(SharedRunner.Command("true"));
-            int killed = 0;
-            for (int attempt = 0; attempt < 100 && killed == 0; attempt++)
-            {
-                await Task.Delay(100, Cancel);
-                foreach (string state in Below(parent).Where(path => Path.GetFileName(path) is "freezer.state" or "cgroup.freeze" && ReadState(path) is "FROZEN" or "1"))
-                {
-                    foreach (string pid in await File.ReadAllLinesAsync(Path.Join(Path.GetDirectoryName(state), "cgroup.procs"), Cancel))
-                    {
-                        killed += Native.Signal.kill(int.Parse(pid, System.Globalization.CultureInfo.InvariantCulture), Native.Signal.SIGKILL) == 0 ? 1 : 0;
-                    }
-                }
-            }
-
-            Assert.NotEqual(0, killed);
+            await WarmRuns.WaitForReadyAsync();
+            await Until.IsSoAsync(() => KillFrozen(parent) > 0, seconds: 60);
             SandboxRequest request = SharedRunner.Shell("cat /job/in");
             request.Files.Add(SandboxFile.FromText("job/in", "given"));
             Assert.Equal("given", (await runner.RunAsync(request, Cancel)).StandardOutput);
@@ -176,6 +163,12 @@ public sealed class PoolTests(SharedRunner shared)
     private static string[] Below(string parent) =>
         [.. Directory.GetDirectories("/sys/fs/cgroup", parent, new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1 })
             .SelectMany(directory => Directory.GetFiles(directory, "*", new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = true }))];
+
+    /// <returns>The number of killed processes.</returns>
+    private static int KillFrozen(string parent) =>
+        Below(parent).Where(path => Path.GetFileName(path) is "freezer.state" or "cgroup.freeze" && ReadState(path) is "FROZEN" or "1")
+            .SelectMany(state => ReadState(Path.Join(Path.GetDirectoryName(state), "cgroup.procs")).Split('\n', StringSplitOptions.RemoveEmptyEntries))
+            .Count(pid => Native.Signal.kill(int.Parse(pid, System.Globalization.CultureInfo.InvariantCulture), Native.Signal.SIGKILL) == 0);
 
     private static string ReadState(string path)
     {

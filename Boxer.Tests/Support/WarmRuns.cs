@@ -1,3 +1,6 @@
+using System.Diagnostics.Metrics;
+using Boxer.Diagnostics;
+
 namespace Boxer.Tests.Support;
 
 /// <summary>Runs commands in pooled sandboxes.</summary>
@@ -26,11 +29,39 @@ internal static class WarmRuns
         throw new InvalidOperationException($"None of {Attempts} runs used a pooled sandbox.");
     }
 
+    /// <summary>
+    /// Waits until a pool of this process has a sandbox for the next run. A frozen sandbox is not proof of that: it is frozen before it is pooled.
+    /// </summary>
+    internal static async Task WaitForReadyAsync()
+    {
+        int ready = 0;
+        using var listener = new MeterListener
+        {
+            InstrumentPublished = (instrument, own) =>
+            {
+                if (instrument.Meter.Name == BoxerMetrics.Name && instrument.Name == "boxer.pool.sandboxes")
+                {
+                    own.EnableMeasurementEvents(instrument);
+                }
+            },
+        };
+        listener.SetMeasurementEventCallback<int>((_, value, _, _) => ready += value);
+        listener.Start();
+        await Until.IsSoAsync(HasReady, seconds: 60);
+
+        bool HasReady()
+        {
+            ready = 0;
+            listener.RecordObservableInstruments();
+            return ready > 0;
+        }
+    }
+
     /// <summary>Waits until a pooled sandbox of the mode <c>sandbox</c> is frozen.</summary>
     /// <returns>The namespaces of all frozen sandboxes.</returns>
     internal static async Task<string[]> WaitForFrozenAsync()
     {
-        for (int attempt = 0; attempt < 600; attempt++)
+        for (int attempt = 0; attempt < 1_200; attempt++)
         {
             if (await HostState.FrozenNamespacesAsync() is { Length: > 0 } waiting)
             {
@@ -40,6 +71,6 @@ internal static class WarmRuns
             await Task.Delay(TimeSpan.FromMilliseconds(50), TestContext.Current.CancellationToken);
         }
 
-        throw new InvalidOperationException("No pooled sandbox was frozen within 30 s.");
+        throw new InvalidOperationException("No pooled sandbox was frozen within 60 s.");
     }
 }

@@ -23,6 +23,7 @@ public sealed class FreezeTests(PythonImage image)
         var request = new SandboxRequest(PythonImage.Name, "true") { Network = "sandbox" };
         Assert.Equal(0, (await runner.WarmAsync(request)).ExitCode);
 
+        await WarmRuns.WaitForReadyAsync();
         await AssertFrozenAsync(supportsFreeze);
         Assert.True((await runner.RunAsync(request, Cancel)).IsWarm());
     }
@@ -63,7 +64,7 @@ public sealed class FreezeTests(PythonImage image)
             return;
         }
 
-        for (int attempt = 0; attempt < 200 && await HostState.RunningNamespacesAsync() is []; attempt++)
+        for (int attempt = 0; attempt < 1_200 && await HostState.RunningNamespacesAsync() is []; attempt++)
         {
             await Task.Delay(50, Cancel);
         }

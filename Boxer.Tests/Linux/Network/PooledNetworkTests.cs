@@ -110,12 +110,13 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
             """;
         await using SandboxRunner runner = Make();
         await runner.WarmAsync(Python(""));
+        await WarmRuns.WaitForReadyAsync();
         string[] waited = await WarmRuns.WaitForFrozenAsync();
         await using OpenRun victim = await OpenRun.StartAsync(runner, Python(Listen));
         string[] running = [.. HostState.Namespaces().Except(await HostState.FrozenNamespacesAsync())];
         Assert.NotEmpty(running.Intersect(waited));
         string address = victim.Said.Split('\n')[0];
-        await WarmRuns.WaitForFrozenAsync();
+        await WarmRuns.WaitForReadyAsync();
         SandboxResult attacker = await runner.RunAsync(
             Python($"""
             import socket
@@ -142,6 +143,7 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
     {
         await using SandboxRunner runner = Make();
         await runner.WarmAsync(Probe());
+        await WarmRuns.WaitForReadyAsync();
         string[] waiting = await WarmRuns.WaitForFrozenAsync();
         string[] tables = [.. (await HostProgram.RunAsync("nft", "list", "tables")).Split('\n').Where(line => line.Contains("boxer_", StringComparison.Ordinal))];
         await HostProgram.RunAsync("nft", string.Join("; ", tables.Select(table => "delete " + table)));
@@ -150,9 +152,10 @@ public sealed class PooledNetworkTests(PythonImage image, TestInternet internet)
             await Until.IsSoAsync(() => !HostState.Namespaces().Intersect(waiting).Any(), seconds: 30);
         }
 
-        // Otherwise the run is the first to detect it.
+        // Otherwise the run is the first to detect it. A pool that has evicted its sandboxes has begun to boot others, and the run may use one of those.
         SandboxResult next = await runner.RunAsync(Probe(), Cancel);
-        Assert.Equal(($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", false), (next.StandardOutput, next.IsWarm()));
+        Assert.Equal($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", next.StandardOutput);
+        Assert.True(isLookedFor || !next.IsWarm());
         SandboxResult warm = await runner.WarmAsync(Probe());
         Assert.Equal($"{TestInternet.Web} 200\n{TestInternet.OtherWeb} refused\n", warm.StandardOutput);
         await Until.IsSoAsync(() => !HostState.Namespaces().Intersect(waiting).Any(), seconds: 30);

@@ -320,7 +320,7 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
             SandboxRequest first = SharedRunner.Command("true");
             first.Network = "sandbox";
             await runner.WarmAsync(first);
-            await WarmRuns.WaitForFrozenAsync();
+            await WarmRuns.WaitForReadyAsync();
         }
 
         SandboxRequest request = SharedRunner.Python(Client + """
