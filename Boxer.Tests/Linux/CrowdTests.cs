@@ -86,10 +86,10 @@ public sealed class CrowdTests(SharedRunner shared)
     public async Task Writing_inputs_does_not_count_toward_WallClock()
     {
         SandboxRequest request = SharedRunner.Command("cat", "/job/in");
-        request.Limits.WallClock = TimeSpan.FromSeconds(1);
+        request.Limits.WallClock = TimeSpan.FromSeconds(3);
         request.Files.Add(SandboxFile.FromStream("job/in", async cancel =>
         {
-            await Task.Delay(TimeSpan.FromSeconds(3), cancel);
+            await Task.Delay(TimeSpan.FromSeconds(5), cancel);
             return new MemoryStream("late\n"u8.ToArray());
         }));
 

@@ -29,12 +29,12 @@ public sealed class LimitTests(SharedRunner shared)
     public async Task WallClock_limit_keeps_output_and_files()
     {
         SandboxRequest request = Shell("echo before; echo kept > /output/file; sleep 100; echo after");
-        request.Limits.WallClock = TimeSpan.FromSeconds(2);
+        request.Limits.WallClock = TimeSpan.FromSeconds(3);
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
         Assert.Equal((TerminationKind.WallClockLimit, 137, "before\n"), (result.Termination.Kind, result.ExitCode, result.StandardOutput));
-        Assert.Contains("2 s", result.Termination.Message, StringComparison.Ordinal);
+        Assert.Contains("3 s", result.Termination.Message, StringComparison.Ordinal);
         Assert.Equal("file", Assert.Single(result.OutputFiles).Path);
     }
 
@@ -46,7 +46,7 @@ public sealed class LimitTests(SharedRunner shared)
     public async Task WallClock_limit_ends_programs_that_resist(string script)
     {
         SandboxRequest request = Shell(script);
-        request.Limits.WallClock = TimeSpan.FromSeconds(2);
+        request.Limits.WallClock = TimeSpan.FromSeconds(3);
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -104,7 +104,7 @@ public sealed class LimitTests(SharedRunner shared)
     public async Task A_timeout_is_not_reported_as_a_lack_of_memory()
     {
         SandboxRequest request = Python("a = bytearray(b'x' * (100 << 20)); print('up', flush=True)\nwhile True: pass");
-        request.Limits.WallClock = TimeSpan.FromSeconds(3);
+        request.Limits.WallClock = TimeSpan.FromSeconds(5);
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -292,7 +292,7 @@ public sealed class LimitTests(SharedRunner shared)
                 except RuntimeError as e: print(len(started), e, flush=True); break
             time.sleep(1000)
             """);
-        (request.Limits.WallClock, request.Limits.Pids) = (TimeSpan.FromSeconds(2), 20);
+        (request.Limits.WallClock, request.Limits.Pids) = (TimeSpan.FromSeconds(5), 20);
         SandboxResult full = await shared.Runner.RunAsync(request, Cancel);
         SandboxRequest idle = Shell("sleep 1000");
         idle.Limits.WallClock = TimeSpan.FromSeconds(1);

@@ -17,6 +17,6 @@ with BoxerClient() as client:
     print(f"open files: {result.stdout.strip()}")
 
     try:
-        client.run(image=IMAGE, cmd=["python3", "-c", ENDLESS], limits={**limits, "wall_clock_secs": 3})
+        client.run(image=IMAGE, cmd=["python3", "-c", ENDLESS], limits={**limits, "wall_clock_secs": 5})
     except BoxerTimeoutError as error:
         print(f"ended with status {error.status_code} after it printed {error.stdout!r}")

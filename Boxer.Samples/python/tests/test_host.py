@@ -100,7 +100,7 @@ def test_bytes_that_are_not_utf_8(client: BoxerClient) -> None:
 def test_the_wall_clock_limit_keeps_the_output(kind: str) -> None:
     source = "import time; print('so far', flush=True); time.sleep(600)"
     with pytest.raises(BoxerTimeoutError) as caught:
-        call(kind, URL, "run", IMAGE, python(source), limits={"wall_clock_secs": 3})
+        call(kind, URL, "run", IMAGE, python(source), limits={"wall_clock_secs": 5})
     assert caught.value.status_code == 408
     assert caught.value.stdout == "so far\n"
     assert (caught.value.exec_id or "").startswith("boxer-")
@@ -109,10 +109,10 @@ def test_the_wall_clock_limit_keeps_the_output(kind: str) -> None:
 @both
 def test_the_cpu_time_limit_and_usage(kind: str) -> None:
     source = "print('so far', flush=True)\nwhile True: pass"
-    result = call(kind, URL, "run", IMAGE, python(source), limits=ResourceLimits(cpu_time_secs=0.5))
+    result = call(kind, URL, "run", IMAGE, python(source), limits=ResourceLimits(cpu_time_secs=2))
     assert (result.termination, result.exit_code, result.stdout) == ("cpu_time_limit", 137, "so far\n")
-    assert "cpu-time limit of 0.5 s" in (result.error or "")
-    assert result.usage["cpu_ms"] >= 500
+    assert "cpu-time limit of 2 s" in (result.error or "")
+    assert result.usage["cpu_ms"] >= 2000
     assert result.usage["peak_memory_bytes"] > 1 << 20
     assert result.usage["max_rss_bytes"] > 1 << 20
 
@@ -234,7 +234,7 @@ def test_a_stream_that_reaches_the_wall_clock_limit(kind: str) -> None:
     source = "import time; print('so far', flush=True); time.sleep(600)"
     seen: List[RunEvent] = []
     with pytest.raises(BoxerTimeoutError) as caught:
-        stream(kind, URL, seen, image=IMAGE, cmd=python(source), limits={"wall_clock_secs": 3})
+        stream(kind, URL, seen, image=IMAGE, cmd=python(source), limits={"wall_clock_secs": 5})
     assert "".join(event.text for event in seen if isinstance(event, RunText)) == "so far\n"
     assert caught.value.stdout == "so far\n"
 
