@@ -105,10 +105,18 @@ public sealed class RunStreamTests(PythonSandboxes sandboxes)
     [Fact]
     public async Task Commands_that_run_when_the_runner_is_disposed_fail_and_a_retry_is_not_safe()
     {
-        await using SandboxRunner runner = SandboxRunnerFactory.Create(sandboxes.Options());
-        using CountdownEvent started = new(8);
-        Task<SandboxRuntimeException>[] runs = [.. Enumerable.Range(0, started.InitialCount).Select(_ => FailureAsync())];
-        await Task.Run(() => started.Wait(Cancel), Cancel);
+        const int Commands = 8;
+        BoxerOptions options = sandboxes.Options();
+        options.MaxConcurrentRuns = Commands;
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
+        int started = 0;
+        TaskCompletionSource allStarted = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        Task<SandboxRuntimeException>[] runs = [.. Enumerable.Range(0, Commands).Select(_ => FailureAsync())];
+        if (await Task.WhenAny([allStarted.Task, .. runs]) is Task<SandboxRuntimeException> early)
+        {
+            Assert.Fail($"A run ended before all commands had started: {await early}");
+        }
+
         await runner.DisposeAsync();
 
         foreach (SandboxRuntimeException failure in await Task.WhenAll(runs))
@@ -119,8 +127,8 @@ public sealed class RunStreamTests(PythonSandboxes sandboxes)
         async Task<SandboxRuntimeException> FailureAsync()
         {
             string? id = null;
-            SandboxRequest request = PythonSandboxes.Shell("echo started; sleep 60");
-            request.Limits.CpuCores = 0.1;
+            SandboxRequest request = PythonSandboxes.Shell("echo started; sleep 600");
+            (request.Limits.CpuCores, request.Limits.WallClock) = (0.1, TimeSpan.FromMinutes(10));
             SandboxRuntimeException failure = await Assert.ThrowsAsync<SandboxRuntimeException>(async () =>
             {
                 await foreach (SandboxEvent item in runner.StreamAsync(request, Cancel))
@@ -128,7 +136,10 @@ public sealed class RunStreamTests(PythonSandboxes sandboxes)
                     if (item is SandboxStarted command)
                     {
                         id = command.Id;
-                        started.Signal();
+                        if (Interlocked.Increment(ref started) == Commands)
+                        {
+                            allStarted.SetResult();
+                        }
                     }
                 }
             });
