@@ -51,6 +51,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
             pip install --user --no-index --break-system-packages --quiet ./hello_boxer-1-py3-none-any.whl
             hello-boxer
             """);
+        request.Limits.WallClock = TimeSpan.FromMinutes(5);
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 
@@ -122,7 +123,7 @@ public sealed class GuestEnvironmentTests(SharedRunner shared)
             boxer-hello
             stat -c '%U' /var/lib/apt/lists/partial
             """);
-        request.User = "0";
+        (request.User, request.Limits.WallClock) = ("0", TimeSpan.FromMinutes(5));
 
         SandboxResult result = await shared.Runner.RunAsync(request, Cancel);
 

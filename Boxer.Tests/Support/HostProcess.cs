@@ -69,7 +69,7 @@ internal sealed class HostProcess : IAsyncDisposable
 
     public HttpClient NewClient(string? apiKey = null)
     {
-        var client = new HttpClient { BaseAddress = new Uri(Address), Timeout = TimeSpan.FromMinutes(2) };
+        var client = new HttpClient { BaseAddress = new Uri(Address), Timeout = TimeSpan.FromMinutes(6) };
         client.DefaultRequestHeaders.Authorization = apiKey is null ? null : new AuthenticationHeaderValue("Bearer", apiKey);
         return client;
     }

@@ -34,6 +34,9 @@ public sealed class HttpNetworkTests(PythonImage image, TestInternet internet) :
         JsonObject body = Body("sh", "-c", "pip install httpx -q && python3 -c \"import httpx; print(httpx.__version__, httpx.get('http://example.com/').text)\"");
         body["env"] = new JsonArray("PIP_INDEX_URL=http://pypi.org/simple", "PIP_TRUSTED_HOST=pypi.org", "PIP_DISABLE_PIP_VERSION_CHECK=1");
 
+        // All other limits are the defaults. A busy machine gets more time.
+        body["limits"] = new JsonObject { ["wall_clock_secs"] = 300 };
+
         JsonNode answer = await RunAsync(host, body);
 
         Assert.True((int?)answer["exit_code"] == 0, answer.ToJsonString());
