@@ -1,3 +1,4 @@
+using System.IO.Pipelines;
 using Boxer.Hosting;
 using Boxer.Tests.Support;
 
@@ -24,12 +25,15 @@ public sealed class ImageLabelTests(PythonImage image)
                 """);
             await using SandboxRunner runner = SandboxRunnerFactory.Create(image.Options());
             string? spec = null;
-            await foreach (SandboxEvent item in runner.StreamAsync(new SandboxRequest("labelled", "sh", "-c", "echo; sleep 1"), cancel))
+
+            // The command lives until its specification was read.
+            var pipe = new Pipe();
+            await foreach (SandboxEvent item in runner.StreamAsync(new SandboxRequest("labelled", "sh", "-c", "echo; cat").WithStandardInput(pipe.Reader), cancel))
             {
                 if (item is SandboxDataReceived)
                 {
-                    spec ??= string.Concat(Directory.EnumerateFiles("/run/boxer", "config.json", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4 })
-                        .Select(File.ReadAllText));
+                    spec ??= string.Concat(OwnTraces.ReadSpecs().Select(found => found.GetRawText()));
+                    await pipe.Writer.CompleteAsync();
                 }
             }
 

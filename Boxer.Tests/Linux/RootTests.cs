@@ -75,6 +75,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             EOF
             """);
         request.User = user;
+        request.Limits.WallClock = TimeSpan.FromMinutes(5);
         SandboxResult result;
         if (pooled)
         {
@@ -139,7 +140,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             options.Home = home;
             SandboxRequest look = SharedRunner.Python(WholeRoot);
             look.User = "0";
-            look.Limits = new() { MemoryBytes = 512 * ByteSize.MiB };
+            look.Limits = new() { MemoryBytes = 512 * ByteSize.MiB, WallClock = TimeSpan.FromMinutes(5) };
             SandboxRequest write = SharedRunner.Shell("echo changed > /usr/bin/env; rm -rf /usr/lib/python3; echo made > /made; cat /usr/bin/env /made");
             write.User = "0";
             string before;
@@ -246,10 +247,8 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
         Assert.Equal("", listing.StandardError);
         await using OpenRun run = await OpenRun.StartAsync(runner, new SandboxRequest(ImageName, "sh", "-c", OpenRun.Counting));
         string digest = listing.ImageDigest["sha256:".Length..];
-        IEnumerable<string> roots = Directory.EnumerateFiles("/run/boxer", "config.json", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4 })
-            .Select(File.ReadAllText)
-            .Where(spec => spec.Contains(digest, StringComparison.Ordinal))
-            .Select(spec => JsonDocument.Parse(spec).RootElement)
+        IEnumerable<string> roots = OwnTraces.ReadSpecs()
+            .Where(spec => spec.GetRawText().Contains(digest, StringComparison.Ordinal))
             .Select(spec => Path.GetFileName(spec.GetProperty("root").GetProperty("path").GetString()) + (spec.TryGetProperty("annotations", out JsonElement annotations) ? annotations.ToString() : ""));
         return Assert.Single(roots.Distinct()) + listing.StandardOutput;
     }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json;
 
 namespace Boxer.Tests.Support;
 
@@ -26,6 +27,26 @@ internal static class OwnTraces
             .. ProcessList.Read().Select(process => process.CommandLine).Where(line => line.Contains("--root=/run/boxer/", StringComparison.Ordinal)),
         ];
         return [.. all.Where(line => instances.Any(id => line.Contains(id, StringComparison.Ordinal)))];
+    }
+
+    /// <summary>Reads the specs of the sandboxes.</summary>
+    public static List<JsonElement> ReadSpecs()
+    {
+        List<JsonElement> specs = [];
+        foreach (string path in Directory.EnumerateFiles("/run/boxer", "config.json", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4 }))
+        {
+            try
+            {
+                using JsonDocument spec = JsonDocument.Parse(File.ReadAllText(path));
+                specs.Add(spec.RootElement.Clone());
+            }
+            catch (Exception exception) when (exception is IOException or JsonException)
+            {
+                // The sandbox was removed meanwhile, or its spec is being written for a boot.
+            }
+        }
+
+        return specs;
     }
 
     /// <summary>Lists the directories of the running sandboxes of this process.</summary>
