@@ -1,3 +1,4 @@
+using System.IO.Pipelines;
 using System.Text;
 using Boxer.Tests.Support;
 using static Boxer.Tests.Support.SharedRunner;
@@ -39,7 +40,9 @@ public sealed class MergeOutputTests(SharedRunner shared)
     [Fact]
     public async Task A_stream_delivers_output_as_it_is_written()
     {
-        SandboxRequest request = Shell("echo one; echo two >&2; sleep 1; echo three >&2");
+        // The command waits until its output has arrived.
+        var pipe = new Pipe();
+        SandboxRequest request = Shell("echo one; echo two >&2; read line; echo three >&2").WithStandardInput(pipe.Reader);
         request.MergeStandardError = true;
         var said = new StringBuilder();
         List<string> states = [];
@@ -49,6 +52,10 @@ public sealed class MergeOutputTests(SharedRunner shared)
             {
                 Assert.Equal(SandboxStream.StandardOutput, output.Stream);
                 states.Add(said.Append(Encoding.UTF8.GetString(output.Data.Span)).ToString());
+                if (states[^1] == "one\ntwo\n")
+                {
+                    await pipe.Writer.CompleteAsync();
+                }
             }
         }
 

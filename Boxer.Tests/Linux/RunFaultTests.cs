@@ -1,3 +1,4 @@
+using System.IO.Pipelines;
 using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Networking;
@@ -24,12 +25,15 @@ public sealed class RunFaultTests(SharedRunner shared)
         {
             await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
             {
-                await foreach (SandboxEvent item in runner.StreamAsync(Shell("echo up; sleep 2"), Cancel))
+                // The command lives until the foreign processes have started.
+                var pipe = new Pipe();
+                await foreach (SandboxEvent item in runner.StreamAsync(Shell("echo up; cat").WithStandardInput(pipe.Reader), Cancel))
                 {
                     if (item is SandboxDataReceived)
                     {
                         string argument = Assert.Single(OwnTraces.Sandboxes(), root => !before.Any(id => root.Contains(id, StringComparison.Ordinal)));
                         strangers.AddRange([new Stranger(argument), new Stranger(argument, 65534)]);
+                        await pipe.Writer.CompleteAsync();
                     }
                 }
 

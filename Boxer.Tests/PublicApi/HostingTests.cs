@@ -36,7 +36,7 @@ public sealed class HostingTests(PythonSandboxes sandboxes)
         Assert.Same(images, ((SandboxRunner)runner).Images);
 
         ImageRemoval removal = ImageRemoval.InUse;
-        for (int attempt = 0; removal == ImageRemoval.InUse && attempt < 200; attempt++)
+        for (int attempt = 0; removal == ImageRemoval.InUse && attempt < 1_200; attempt++)
         {
             await Task.Delay(50, Cancel);
             removal = await images.RemoveAsync(Reference, Cancel);

@@ -1,3 +1,4 @@
+using System.IO.Pipelines;
 using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Network;
@@ -36,17 +37,19 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
             Assert.Equal(0, (await images.PruneAsync(TimeSpan.Zero, Cancel)).Images);
         }
 
-        await foreach (SandboxEvent item in runner.StreamAsync(new SandboxRequest(Name, "sleep", "1"), Cancel))
+        Pipe pipe = new();
+        await foreach (SandboxEvent item in runner.StreamAsync(new SandboxRequest(Name, "cat").WithStandardInput(pipe.Reader), Cancel))
         {
             if (item is SandboxStarted)
             {
                 Assert.Equal(ImageRemoval.InUse, await images.RemoveAsync(Reference, Cancel));
+                await pipe.Writer.CompleteAsync();
             }
         }
 
         // A run releases its image after it has returned its result.
         ImageRemoval removal = ImageRemoval.InUse;
-        for (int attempt = 0; removal == ImageRemoval.InUse && attempt < 200; attempt++)
+        for (int attempt = 0; removal == ImageRemoval.InUse && attempt < 1_200; attempt++)
         {
             await Task.Delay(50, Cancel);
             removal = await images.RemoveAsync(Reference, Cancel);

@@ -335,7 +335,10 @@ public sealed class NetworkFaultTests(TestInternet internet) : IClassFixture<Tes
 
             string[] tables = [.. (await HostProgram.RunAsync("nft", "list", "tables")).Split('\n').Where(line => line.Contains("boxer_", StringComparison.Ordinal))];
             await HostProgram.RunAsync("nft", string.Join("; ", tables.Select(table => "delete " + table)));
-            await Task.Delay(TimeSpan.FromSeconds(4), Cancel);
+
+            // The mode looks for its table every two seconds.
+            string link = Path.GetFileName(first.Runtime.NamespacePath!).Replace("-", "", StringComparison.Ordinal);
+            await Until.IsSoAsync(() => File.ReadAllText($"/sys/class/net/{link}/operstate").Trim() == "down", seconds: 60);
 
             Assert.Equal("refused", await GuestNamespace.FetchAsync(first));
             Assert.Equal("refused", await GuestNamespace.FetchAsync(first, TestInternet.HostAddress));
