@@ -105,9 +105,9 @@ internal sealed class WorkspaceSender : IDisposable
         {
             throw new InvalidSandboxRequestException(_field, $"\"{UntrustedText.Show(file.Path)}\": {exception.Message}.");
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (UnreadableContent.Is(exception, cancellationToken))
         {
-            throw Unreadable(exception);
+            throw UnreadableContent.Rejection(_field, exception);
         }
         finally
         {
@@ -138,9 +138,9 @@ internal sealed class WorkspaceSender : IDisposable
             string hint = isNoArchive ? "it is neither a tar archive nor one compressed with gzip: " : "";
             throw new InvalidSandboxRequestException(_field, $"{which}: {hint}{exception.Message}.");
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (UnreadableContent.Is(exception, cancellationToken))
         {
-            throw Unreadable(exception);
+            throw UnreadableContent.Rejection(_field, exception);
         }
     }
 
@@ -265,6 +265,4 @@ internal sealed class WorkspaceSender : IDisposable
 
     private static byte[] Frame(InitFrameType type, LayerEntry entry, string path, string? other = null) =>
         InitEncoder.EncodeTreeEntry(type, entry.Mode & Permissions, entry.ModifiedSeconds, (uint)entry.ModifiedNanoseconds, path, other);
-
-    private InvalidSandboxRequestException Unreadable(Exception exception) => new(_field, "its content cannot be read.", exception.Message, exception);
 }

@@ -54,7 +54,7 @@ internal sealed class InputWriter : IDisposable
             while (!_disposed)
             {
                 // On another thread: some streams block instead of waiting asynchronously.
-                Task<int> read = Task.Run(() => source.ReadAsync(buffer, _ended.Token).AsTask(), CancellationToken.None);
+                Task<int> read = Task.Run(() => source.ReadAsync(buffer, _ended.Token).AsTask(), _ended.Token);
                 if (await Task.WhenAny(read, _disposal.Task).ConfigureAwait(false) != read)
                 {
                     await Task.WhenAny(read, Task.Delay(Settling, _time)).ConfigureAwait(false);

@@ -92,8 +92,7 @@ internal sealed class Run
             _user = CommandPlanner.ResolveUser(_request.User, _image.Config, _accounts);
             _held.Push(await _trace.StageAsync("queue", AcquireSlotAsync).ConfigureAwait(false));
             CommandOutcome outcome = await RunCommandAsync().ConfigureAwait(false);
-            NetworkReport? network = await ReportNetworkAsync().ConfigureAwait(false);
-            return Conclude(outcome, network);
+            return Conclude(outcome, await ReportNetworkAsync(outcome.Outputs).ConfigureAwait(false));
         }
         catch (Exception exception) when (HostFault.Is(exception) || exception is InitProtocolException)
         {
@@ -204,12 +203,12 @@ internal sealed class Run
                 (stream, data) => _events.Add(new SandboxDataReceived(stream, data)),
                 _services.Disposing,
                 _cancellationToken).ConfigureAwait(false);
-            if (!isReplaceable || sandbox.HasStarted || outcome.Termination.Kind != TerminationKind.SandboxDied)
+            if (!isReplaceable || sandbox.MayHaveStarted || outcome.Termination.Kind != TerminationKind.SandboxDied)
             {
                 return outcome;
             }
         }
-        catch (Exception exception) when (isReplaceable && !sandbox.HasStarted && exception is SandboxRuntimeException or IOException or InitProtocolException)
+        catch (Exception exception) when (isReplaceable && !sandbox.MayHaveStarted && exception is SandboxRuntimeException or IOException or InitProtocolException)
         {
             lost = exception;
         }
@@ -219,7 +218,6 @@ internal sealed class Run
         }
 
         // A frozen sandbox does not show that it was killed. The run has done nothing yet.
-        _events.MayHaveStarted = false;
         Log.WaitingSandboxDied(_services.Logger, _id, lost);
         sandbox.Kill();
         return null;
@@ -256,18 +254,19 @@ internal sealed class Run
         }
     }
 
-    // A missing report does not take the result from a run that came to its end.
-    private async Task<NetworkReport?> ReportNetworkAsync()
+    // A missing report does not take the result from a run that came to its end. A run that is cancelled meanwhile has no result, and keeps no files.
+    private async Task<NetworkReport?> ReportNetworkAsync(OutputFiles outputs)
     {
         try
         {
             return (await _sandbox.Network.ReportAsync(_cancellationToken).ConfigureAwait(false)).Bound();
         }
-        catch (Exception exception) when (_cancellationToken.IsCancellationRequested && exception is not OperationCanceledException)
+        catch (Exception exception) when (_cancellationToken.IsCancellationRequested)
         {
-            throw new OperationCanceledException(exception.Message, exception, _cancellationToken);
+            await outputs.DiscardAsync().ConfigureAwait(false);
+            throw exception as OperationCanceledException ?? new OperationCanceledException(exception.Message, exception, _cancellationToken);
         }
-        catch (Exception exception) when (!_cancellationToken.IsCancellationRequested)
+        catch (Exception exception)
         {
             Log.NetworkNotReported(_services.Logger, _id, exception);
             return null;

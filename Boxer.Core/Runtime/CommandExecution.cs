@@ -14,6 +14,9 @@ internal sealed class CommandExecution : IAsyncDisposable
     // Minimum time for the hand-over. The wall clock restarts when the command starts.
     private static readonly TimeSpan HandOverPatience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
+
+    // Shorter than the time for which CommandStopper waits for the end.
+    private static readonly TimeSpan LateStartPatience = CommandStopper.KillGrace / 2;
     private readonly SandboxResources _sandbox;
     private readonly CommandPlan _plan;
     private readonly DescriptorPoller _poller;
@@ -88,7 +91,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         _streams.Start();
         _limits = new CommandLimits(_plan, _memory, _usage, _streams, _stopper.Destroyed);
         _command = ConverseAsync(_stopper.Destroyed);
-        InitEvent end = await WaitForEndAsync().ConfigureAwait(false);
+        InitEvent end = await WaitForEndAsync(killing, cancellationToken).ConfigureAwait(false);
         _gate.Release();
         processors.Dispose();
         SandboxUsage usage = await ReadUsageAsync(end).ConfigureAwait(false);
@@ -98,9 +101,7 @@ internal sealed class CommandExecution : IAsyncDisposable
             await DrainWithinGraceAsync(_streams.DrainAsync(), CancellationToken.None).ConfigureAwait(false);
         }
 
-        // The end of a sandbox that was destroyed can be seen before the other token, which is linked to this one, is cancelled.
-        killing.ThrowIfCancellationRequested();
-        cancellationToken.ThrowIfCancellationRequested();
+        ThrowIfCancelled(killing, cancellationToken);
         ThrowIfInputFailed();
         TimeSpan runTime = _time.GetElapsedTime(start);
         var outputs = new OutputFiles(_plan.Outputs);
@@ -112,7 +113,7 @@ internal sealed class CommandExecution : IAsyncDisposable
             TimeSpan outputsTime = _time.GetElapsedTime(start) - runTime;
             OutOfMemory outOfMemory = _sandbox.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None;
             await DrainAsync(end, cancellationToken).ConfigureAwait(false);
-            killing.ThrowIfCancellationRequested();
+            ThrowIfCancelled(killing, cancellationToken);
             TerminationKind? stopped = _limits.Find(_stopped, end, HasStarted, outOfMemory, usage.Cpu);
             ThrowIfNotStarted(end, stopped);
             return new CommandOutcome(
@@ -138,9 +139,15 @@ internal sealed class CommandExecution : IAsyncDisposable
     /// <summary>Ends the reading and sampling.</summary>
     public async ValueTask DisposeAsync()
     {
+        _gate.Release();
+        if (_streams is not null)
+        {
+            // The caller can use its stream again when the run is over.
+            await _streams.CloseInputAsync().ConfigureAwait(false);
+        }
+
         // A failure must not hide the outcome of the command or the exception of its run.
         await _held.AbandonAsync().ConfigureAwait(false);
-        _gate.Release();
         _clock.Dispose();
         _stopper.Dispose();
     }
@@ -176,11 +183,7 @@ internal sealed class CommandExecution : IAsyncDisposable
                     return message;
                 }
 
-                _gate.Start(() =>
-                {
-                    _clock.CancelAfter(WallClock);
-                    _onStarted();
-                });
+                Start();
             }
         }
         catch (InitProtocolException) when (HasStarted)
@@ -188,17 +191,62 @@ internal sealed class CommandExecution : IAsyncDisposable
             // Only our own program spoke before the command ran; afterwards it may be the guest's doing.
             return new InitClosed();
         }
-        catch (OperationCanceledException)
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
+            await ReadLateStartAsync().ConfigureAwait(false);
             return new InitClosed();
         }
     }
 
-    /// <summary>Waits until the command ends, and stops it if it reaches a limit first.</summary>
-    private async Task<InitEvent> WaitForEndAsync()
+    private void Start() => _gate.Start(() =>
     {
-        _stopped = await _limits.WaitAsync(_command, _clock.Token, _stopper.Cancelled).ConfigureAwait(false);
-        return await _stopper.EndAsync(_command, _stopped, _limits).ConfigureAwait(false);
+        _clock.CancelAfter(WallClock);
+        _onStarted();
+    });
+
+    /// <summary>Reads on, in a sandbox that was destroyed, whether the command started or PID 1 never read GO: it decides whether the run may be repeated.</summary>
+    private async Task ReadLateStartAsync()
+    {
+        if (!_gate.MayHaveStarted || HasStarted)
+        {
+            return;
+        }
+
+        using var patience = new CancellationTokenSource(LateStartPatience, _time);
+        try
+        {
+            if (await Init.ReadEventAsync(patience.Token).ConfigureAwait(false) is InitStarted)
+            {
+                Start();
+            }
+        }
+        catch (Exception exception) when (exception is OperationCanceledException or InitProtocolException)
+        {
+            // Nobody knows: the command counts as started.
+        }
+    }
+
+    /// <summary>Waits until the command ends, and stops it if it reaches a limit first.</summary>
+    private async Task<InitEvent> WaitForEndAsync(CancellationToken killing, CancellationToken cancellationToken)
+    {
+        try
+        {
+            _stopped = await _limits.WaitAsync(_command, _clock.Token, _stopper.Cancelled).ConfigureAwait(false);
+            return await _stopper.EndAsync(_command, _stopped, _limits).ConfigureAwait(false);
+        }
+        catch (InvalidSandboxRequestException)
+        {
+            // A content may end with another exception when its read is cancelled.
+            ThrowIfCancelled(killing, cancellationToken);
+            throw;
+        }
+    }
+
+    // The end of a sandbox that was destroyed can be seen before the second token, which is linked to the first, is cancelled.
+    private static void ThrowIfCancelled(CancellationToken killing, CancellationToken cancellationToken)
+    {
+        killing.ThrowIfCancellationRequested();
+        cancellationToken.ThrowIfCancellationRequested();
     }
 
     private async Task ReceiveFilesAsync(InitEvent end, CommandFiles files, CancellationToken cancellationToken)

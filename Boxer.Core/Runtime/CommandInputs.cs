@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Boxer.Inputs;
 using Boxer.Runtime.Init;
 
@@ -35,32 +36,18 @@ internal sealed class CommandInputs(InitChannel init, CommandPlan plan, TimeProv
         _field = null;
     }
 
+    // The socket to PID 1 fails with other exceptions than a content.
     private async Task SendFileAsync(SandboxFile file, string field, CancellationToken cancellationToken)
     {
-        Stream content;
         try
         {
-            content = await file.OpenReadAsync(cancellationToken).ConfigureAwait(false);
+            Stream content = await file.OpenReadAsync(cancellationToken).ConfigureAwait(false);
+            await using ConfiguredAsyncDisposable opened = content.ConfigureAwait(false);
+            await init.SendFileAsync("/" + file.Path, file.Executable, content, cancellationToken).ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (UnreadableContent.Is(exception, cancellationToken))
         {
-            throw Unreadable(field, exception);
-        }
-
-        await using (content.ConfigureAwait(false))
-        {
-            try
-            {
-                await init.SendFileAsync("/" + file.Path, file.Executable, content, cancellationToken).ConfigureAwait(false);
-            }
-            catch (Exception exception) when (exception is (IOException or UnauthorizedAccessException) and not EndOfStreamException)
-            {
-                // The content failed: the socket to PID 1 fails with other exceptions.
-                throw Unreadable(field, exception);
-            }
+            throw UnreadableContent.Rejection(field, exception);
         }
     }
-
-    private static InvalidSandboxRequestException Unreadable(string field, Exception exception) =>
-        new(field, "its content cannot be read.", exception.Message, exception);
 }

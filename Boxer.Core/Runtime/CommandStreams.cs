@@ -41,7 +41,10 @@ internal sealed class CommandStreams
         async ValueTask ForwardAsync(SandboxStream stream, ReadOnlyMemory<byte> data)
         {
             await gate.Opened.ConfigureAwait(false);
-            onOutput(stream, data);
+            if (gate.HasStarted)
+            {
+                onOutput(stream, data);
+            }
         }
     }
 

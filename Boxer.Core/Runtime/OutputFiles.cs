@@ -105,15 +105,24 @@ internal sealed class OutputFiles : IFileReceiver
         return InterruptAsync("This host could not write them all.");
     }
 
-    /// <summary>Removes all files, for a run without a result.</summary>
+    /// <summary>Removes all files, for a run without a result. It never fails: the exception of the run must not be hidden.</summary>
     internal async ValueTask DiscardAsync()
     {
         await AbandonAsync().ConfigureAwait(false);
         _files.Clear();
-        if (_isDirectoryMade)
+        if (!_isDirectoryMade)
         {
-            _isDirectoryMade = false;
+            return;
+        }
+
+        _isDirectoryMade = false;
+        try
+        {
             Directory.Delete(_directory!, recursive: true);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            Fault ??= exception;
         }
     }
 

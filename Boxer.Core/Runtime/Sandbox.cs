@@ -30,11 +30,11 @@ internal sealed class Sandbox
 
     private InitChannel Init => _resources.Init!;
 
-    /// <summary>Whether the command has started. Until then another sandbox can replace this one.</summary>
-    internal bool HasStarted => _gate.HasStarted;
-
-    /// <summary>Whether PID 1 was told to start the command, which may then have run before PID 1 reported it.</summary>
-    internal bool MayHaveStarted => _gate.MayHaveStarted;
+    /// <summary>
+    /// Whether the command has started or may have: PID 1 may execute it before it reports so. Until then, and if the sandbox ended before PID 1 read
+    /// GO, another sandbox can replace this one.
+    /// </summary>
+    internal bool MayHaveStarted => _gate.MayHaveStarted && !Init.IsGoUnread;
 
     /// <summary>
     /// Whether the sandbox still waits: its process has not ended, PID 1 has said nothing and not hung up, and the kernel has neither killed

@@ -134,6 +134,57 @@ public sealed class RunFaultTests(SharedRunner shared)
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => shared.Runner.RunAsync(request, gone.Token));
     }
 
+    [Theory]
+    [InlineData("is cancelled by itself")]
+    [InlineData("is cut off")]
+    [InlineData("cannot be closed")]
+    public async Task Content_that_fails_is_named_by_its_field(string kind)
+    {
+        SandboxRequest file = Command("true");
+        file.Files.Add(SandboxFile.FromStream("in", _ => ValueTask.FromResult<Stream>(new FailingContent(kind))));
+        SandboxRequest upload = Command("true");
+        upload.Workspace = new() { Inputs = { SandboxInput.FromFiles([SandboxFile.FromStream("in", _ => ValueTask.FromResult<Stream>(new FailingContent(kind)))]) } };
+        SandboxRequest archive = Command("true");
+        archive.Workspace = new() { Inputs = { SandboxInput.FromTar(_ => ValueTask.FromResult<Stream>(new FailingContent(kind))) } };
+
+        foreach ((SandboxRequest request, string field) in ((SandboxRequest, string)[])[(file, "Files[0]"), (upload, "Workspace.Inputs[0].Files[0]"), (archive, "Workspace.Inputs[0]")])
+        {
+            InvalidSandboxRequestException exception = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => shared.Runner.RunAsync(request, Cancel));
+            Assert.Equal((field, true), (Assert.Single(exception.Faults).Field, exception.IsRetrySafe));
+        }
+    }
+
+    [Fact]
+    public async Task Content_that_fails_because_its_run_is_cancelled_does_not_hide_the_cancellation()
+    {
+        using var cancellation = new CancellationTokenSource();
+        SandboxRequest request = Command("true");
+        request.Files.Add(SandboxFile.FromStream("in", _ => ValueTask.FromResult<Stream>(new AbortedContent(cancellation))));
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => shared.Runner.RunAsync(request, cancellation.Token));
+    }
+
+    [Fact]
+    public async Task A_run_that_is_cancelled_after_its_command_keeps_no_files()
+    {
+        string parent = Directory.CreateTempSubdirectory("boxer-").FullName;
+        try
+        {
+            using var cancellation = new CancellationTokenSource();
+            await using var runner = new SandboxRunner(shared.Options, [new SilentMode(cancellation)]);
+            SandboxRequest request = Shell("echo x > /output/file");
+            request.OutputFiles = OutputFilePolicy.ToDirectory(Path.Join(parent, "outputs"));
+
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => runner.RunAsync(request, cancellation.Token));
+
+            Assert.Empty(Directory.EnumerateFileSystemEntries(parent));
+        }
+        finally
+        {
+            Directory.Delete(parent, recursive: true);
+        }
+    }
+
     [Fact]
     public async Task Runs_with_little_processor_time_end_with_their_files()
     {
@@ -198,8 +249,31 @@ public sealed class RunFaultTests(SharedRunner shared)
         }
     }
 
-    /// <summary>A network mode with loopback only, whose report fails.</summary>
-    private sealed class SilentMode : INetworkMode, INetworkAttachment
+    /// <summary>A content that ends in an unusual way.</summary>
+    private sealed class FailingContent(string kind) : MemoryStream(new Archive().File("a", "b").ToBytes())
+    {
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => kind switch
+        {
+            "is cancelled by itself" => throw new TaskCanceledException("a timeout"),
+            "is cut off" => throw new EndOfStreamException("cut off"),
+            _ => base.ReadAsync(buffer, cancellationToken),
+        };
+
+        public override ValueTask DisposeAsync() => kind == "cannot be closed" ? throw new IOException("not closed") : base.DisposeAsync();
+    }
+
+    /// <summary>A content whose read cancels its run, and then fails as an aborted connection does.</summary>
+    private sealed class AbortedContent(CancellationTokenSource run) : MemoryStream
+    {
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            await run.CancelAsync();
+            throw new IOException("the connection was aborted");
+        }
+    }
+
+    /// <summary>A network mode with loopback only, whose report fails, after it cancelled the run if it was given its source.</summary>
+    private sealed class SilentMode(CancellationTokenSource? run = null) : INetworkMode, INetworkAttachment
     {
         public string Name => "none";
 
@@ -213,7 +287,11 @@ public sealed class RunFaultTests(SharedRunner shared)
 
         public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) => Task.FromResult(new GuestNetwork("", ""));
 
-        public Task<NetworkReport> ReportAsync(CancellationToken cancellationToken) => throw new InvalidOperationException("nft is gone");
+        public Task<NetworkReport> ReportAsync(CancellationToken cancellationToken)
+        {
+            run?.Cancel();
+            throw new InvalidOperationException("nft is gone");
+        }
 
         public ValueTask DisposeAsync() => ValueTask.CompletedTask;
     }

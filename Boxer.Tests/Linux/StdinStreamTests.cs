@@ -112,6 +112,34 @@ public sealed class StdinStreamTests(SharedRunner shared)
     }
 
     [Fact]
+    public async Task A_stdin_stream_is_not_read_after_a_cancelled_run()
+    {
+        using var cancellation = new CancellationTokenSource();
+        int reads = 0;
+        await using var slow = new Source(async token =>
+        {
+            Interlocked.Increment(ref reads);
+            await cancellation.CancelAsync();
+            try
+            {
+                await Task.Delay(Timeout.Infinite, token);
+            }
+            finally
+            {
+                // A stream takes a moment to end a read that is cancelled.
+                await Task.Delay(TimeSpan.FromMilliseconds(20), CancellationToken.None);
+                Interlocked.Decrement(ref reads);
+            }
+        });
+        SandboxRequest request = Shell("cat");
+        request.StandardInputStream = slow;
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => shared.Runner.RunAsync(request, cancellation.Token));
+
+        Assert.Equal(0, Volatile.Read(ref reads));
+    }
+
+    [Fact]
     public async Task StandardInput_and_StandardInputStream_exclude_each_other()
     {
         SandboxRequest request = Shell("cat").WithStandardInput("text");

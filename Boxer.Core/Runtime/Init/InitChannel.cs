@@ -20,6 +20,10 @@ internal sealed class InitChannel : IAsyncDisposable
     private int _end;
     private bool _sendClosed;
     private bool _readClosed;
+
+    // Whether GO is the last frame that was sent.
+    private volatile bool _goIsLast;
+    private volatile bool _goIsUnread;
     private int _disposed;
 
     /// <summary>Initializes a channel.</summary>
@@ -32,6 +36,12 @@ internal sealed class InitChannel : IAsyncDisposable
 
     /// <summary>Whether there is nothing to read: neither an event nor the end of the socket.</summary>
     internal bool IsSilent => _start == _end && !_socket.Poll(0, SelectMode.SelectRead);
+
+    /// <summary>
+    /// Whether it is certain that PID 1 did not read GO before its sandbox ended: the socket was closed, or is now closed with GO unread, which
+    /// unix(7) reports as a reset.
+    /// </summary>
+    internal bool IsGoUnread => _goIsUnread;
 
     /// <summary>Waits until PID 1 has booted.</summary>
     /// <param name="cancellationToken">Cancels the wait.</param>
@@ -120,7 +130,7 @@ internal sealed class InitChannel : IAsyncDisposable
     /// <summary>Starts the command.</summary>
     /// <param name="cancellationToken">Cancels the send; the channel cannot be used afterwards.</param>
     internal Task GoAsync(CancellationToken cancellationToken) =>
-        SendAsync(InitEncoder.EncodeEmpty(InitFrameType.Go), cancellationToken);
+        SendAsync(InitEncoder.EncodeEmpty(InitFrameType.Go), cancellationToken, isGo: true);
 
     /// <summary>Kills every process of the command. PID 1 reports the end as usual. Before <see cref="GoAsync"/>, it exits.</summary>
     /// <param name="cancellationToken">Cancels the send; the channel cannot be used afterwards.</param>
@@ -197,6 +207,7 @@ internal sealed class InitChannel : IAsyncDisposable
             }
             catch (SocketException exception) when (IsClosed(exception))
             {
+                _goIsUnread |= _goIsLast && exception.SocketErrorCode == SocketError.ConnectionReset;
                 read = 0;
             }
 
@@ -207,12 +218,13 @@ internal sealed class InitChannel : IAsyncDisposable
         return true;
     }
 
-    private async Task SendAsync(ReadOnlyMemory<byte> frame, CancellationToken cancellationToken)
+    private async Task SendAsync(ReadOnlyMemory<byte> frame, CancellationToken cancellationToken, bool isGo = false)
     {
         ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed) != 0, this);
         await _sending.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
+            _goIsLast = isGo;
             bool complete = false;
             try
             {
@@ -231,6 +243,7 @@ internal sealed class InitChannel : IAsyncDisposable
             }
             finally
             {
+                _goIsUnread |= isGo && _sendClosed;
                 if (!complete)
                 {
                     CloseSending();

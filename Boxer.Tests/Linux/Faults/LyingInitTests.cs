@@ -1,3 +1,4 @@
+using Boxer.Hosting;
 using Boxer.Network;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.Time.Testing;
@@ -17,7 +18,7 @@ public sealed class LyingInitTests(PythonImage image)
         ("ready twice", "ready(); ready(); silence()", "PID 1 sent InitReady", false),
         ("ended before it started", "go(); ended(); silence()", "PID 1 sent InitEnded", false),
         ("outputs before it started", "go(); directory('a'); silence()", "PID 1 sent InitOutputDirectory", false),
-        ("gone after ready", "ready()", "ended before the command ran", false),
+        ("gone after ready", "ready()", "ended before the command ran", true),
         ("half a frame", "go(); s.sendall(b'\\x10\\0\\0')", "ended before the command ran", false),
         ("a frame of 2 GiB", "go(); s.sendall(struct.pack('<IHH', 1 << 31, 0x8002, 1)); silence()", "announced a frame of", false),
         ("a fault", "go(); send(11, struct.pack('<I', 5) + text('bad luck')); silence()", "bad luck (errno 5)", false),
@@ -73,6 +74,56 @@ public sealed class LyingInitTests(PythonImage image)
             faulty.Runsc.Lie(program);
             Exception? fault = await Record.ExceptionAsync(() => faulty.Runner.RunAsync(Command("true"), Cancel));
             Assert.True(fault is SandboxRuntimeException { IsRetrySafe: var safe } && safe == isRetrySafe && fault.Message.Contains(message, StringComparison.Ordinal), $"{name}: {fault}");
+        }
+    }
+
+    [Fact]
+    public async Task A_pooled_sandbox_that_dies_after_GO_is_not_replaced()
+    {
+        image.Require();
+        string[] log = [Path.GetTempFileName(), Path.GetTempFileName()];
+        try
+        {
+            BoxerOptions options = image.Options();
+            options.Pool.Enabled = true;
+            using var runsc = new StandInRunsc();
+            options.RunscPath = runsc.Path;
+            await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
+            await runner.StartAsync(Cancel);
+
+            // The warm-up of a pooled sandbox works. Each GO leaves the number of warm-ups before it.
+            runsc.Lie($$"""
+                ready()
+                warmups = 0
+                while True:
+                    length, kind, _ = struct.unpack("<IHH", read(8))
+                    read(length)
+                    if kind == 8:
+                        warmups += 1
+                        send(12, struct.pack("<II", 0, 0))
+                        open("{{log[0]}}", "a").write(".")
+                    if kind == 5:
+                        open("{{log[1]}}", "a").write(str(warmups))
+                        break
+                """);
+            string commands = "";
+            while (!commands.Contains('1', StringComparison.Ordinal))
+            {
+                Assert.InRange(commands.Length, 0, 20);
+                SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => runner.RunAsync(Command("true"), Cancel));
+
+                Assert.False(fault.IsRetrySafe);
+                int before = commands.Length;
+                commands = await File.ReadAllTextAsync(log[1], Cancel);
+                Assert.Equal(before + 1, commands.Length);
+
+                // The pool boots a sandbox after the first run.
+                await Until.IsSoAsync(() => new FileInfo(log[0]).Length > 0, 30);
+            }
+        }
+        finally
+        {
+            Array.ForEach(log, File.Delete);
         }
     }
 
