@@ -100,13 +100,13 @@ public sealed class PoolTests(SharedRunner shared)
     {
         BoxerOptions options = shared.Options;
         options.Pool.Enabled = true;
-        options.Pool.Images = [new() { Image = PythonImage.Name, Count = 0, WarmUp = ["sh", "-c", "id -u > /var/tmp/seen; echo printed; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"] }];
+        options.Pool.Images = [new() { Image = PythonImage.Name, Count = 0, WarmUp = ["sh", "-c", "id -u > /var/tmp/seen; echo printed; i=0; while [ $i -lt 600000 ]; do i=$((i+1)); done"] }];
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
         Assert.DoesNotContain("65534", (await runner.RunAsync(SharedRunner.Shell("cat /var/tmp/seen"), Cancel)).StandardOutput, StringComparison.Ordinal);
         SandboxResult warm = await runner.WarmAsync(SharedRunner.Shell("cat /var/tmp/seen"));
 
         Assert.Equal("65534\n", warm.StandardOutput);
-        SandboxResult busy = await runner.RunAsync(SharedRunner.Shell("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"), Cancel);
+        SandboxResult busy = await runner.RunAsync(SharedRunner.Shell("i=0; while [ $i -lt 600000 ]; do i=$((i+1)); done"), Cancel);
         Assert.True(warm.Usage.CommandCpu < busy.Usage.CommandCpu / 2, $"{warm.Usage.CommandCpu} is not far below {busy.Usage.CommandCpu}");
     }
 
