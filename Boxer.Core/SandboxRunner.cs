@@ -150,7 +150,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
     {
         var events = new RunEvents(request.KeepStandardOutput);
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _disposing.Token);
-        Task run = _runs.Add(Run.ExecuteAsync(_services, request, events, ended.Token, cancellationToken));
+        Task run = _runs.RunAsync(() => Run.ExecuteAsync(_services, request, events, ended.Token, cancellationToken));
         try
         {
             await foreach (SandboxEvent item in events.ReadAllAsync().ConfigureAwait(false))

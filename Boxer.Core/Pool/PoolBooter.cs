@@ -141,7 +141,7 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
 
         _isBooting = true;
         entry.Booting++;
-        CurrentBoot = _boots.Add(BootAsync(entry, entry.Boot, memory));
+        CurrentBoot = _boots.RunAsync(() => BootAsync(entry, entry.Boot, memory));
     }
 
     private async Task BootAsync(PoolEntry<T> entry, Func<CancellationToken, Task<T>> boot, ResourceLedger.PoolReservation memory)

@@ -83,7 +83,7 @@ internal sealed class PoolEvictor<T>
     internal Task Evict(ReadySandbox<T> ready)
     {
         ready.Memory.BeginEviction();
-        return _evictions.Add(EvictAsync(ready));
+        return _evictions.RunAsync(() => EvictAsync(ready));
     }
 
     /// <summary>Destroys a sandbox that never became ready. A failure is logged. Needs no lock.</summary>

@@ -68,7 +68,7 @@ internal sealed class RunnerPool : IAsyncDisposable
         {
             foreach (PoolImage image in _options.PoolImages.Where(image => image.Count > 0))
             {
-                _ = _filling.Add(FillAsync(image.Image, mode));
+                _ = _filling.RunAsync(() => FillAsync(image.Image, mode));
             }
         }
     }

@@ -108,7 +108,7 @@ internal sealed class Run
         finally
         {
             // Off the caller's path. The running slot is released after the sandbox is gone, so that clean-up cannot pile up.
-            _ = _services.Background.Add(CleanUpAsync(_trace.StartCleanup()));
+            _ = _services.Background.RunAsync(() => CleanUpAsync(_trace.StartCleanup()));
         }
     }
 
