@@ -57,9 +57,6 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
     /// <summary>Whether <see cref="Stop"/> was called. Read under the lock of the pool.</summary>
     internal bool IsStopped => _stop.IsCancellationRequested;
 
-    /// <summary>The boot under way, or the last one. Read under the lock of the pool.</summary>
-    internal Task CurrentBoot { get; private set; } = Task.CompletedTask;
-
     /// <summary>Makes the loop check now, instead of at the next tick, whether to boot a sandbox.</summary>
     internal void Trigger()
     {
@@ -141,18 +138,18 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
 
         _isBooting = true;
         entry.Booting++;
-        CurrentBoot = _boots.RunAsync(() => BootAsync(entry, entry.Boot, memory));
+        entry.LastBoot = _boots.RunAsync(() => BootAsync(entry, entry.Boot, memory));
     }
 
-    private async Task BootAsync(PoolEntry<T> entry, Func<CancellationToken, Task<T>> boot, ResourceLedger.PoolReservation memory)
+    private async Task BootAsync(PoolEntry<T> entry, Func<CleanupStack, CancellationToken, Task<T>> boot, ResourceLedger.PoolReservation memory)
     {
         await Task.Yield();
         long start = _clock.Time.GetTimestamp();
-        T? booted = null;
+        var held = new CleanupStack();
         bool isReady = false;
         try
         {
-            booted = await boot(_stop.Token).ConfigureAwait(false);
+            T booted = await boot(held, _stop.Token).ConfigureAwait(false);
             booted.Freeze();
             memory.Shrink(booted.MemoryBytes);
             TimeSpan duration = _clock.Time.GetElapsedTime(start);
@@ -179,12 +176,7 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
         }
         finally
         {
-            if (!isReady)
-            {
-                await (booted is null ? Task.CompletedTask : _evictor.EvictAsync(booted)).ConfigureAwait(false);
-                memory.Dispose();
-            }
-
+            // The next boot does not wait for the clean-up: a process that waits in the kernel does not end.
             lock (_lock)
             {
                 _isBooting = false;
@@ -192,6 +184,10 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
             }
 
             Trigger();
+            if (!isReady)
+            {
+                await _evictor.EvictAsync(held, memory).ConfigureAwait(false);
+            }
         }
     }
 

@@ -1,3 +1,4 @@
+using Boxer.Common;
 using Boxer.Validation;
 
 namespace Boxer.Pool;
@@ -48,7 +49,7 @@ internal sealed class PoolEntries<T>
     /// <param name="reference">Reference of the image.</param>
     /// <param name="boot">Boots a sandbox.</param>
     /// <param name="replaced">Entries that were removed because the reference named another image before.</param>
-    internal PoolEntry<T> GetOrAdd(PoolKey key, string reference, Func<CancellationToken, Task<T>> boot, out IReadOnlyList<PoolEntry<T>> replaced)
+    internal PoolEntry<T> GetOrAdd(PoolKey key, string reference, Func<CleanupStack, CancellationToken, Task<T>> boot, out IReadOnlyList<PoolEntry<T>> replaced)
     {
         replaced = [];
         if (!_entries.TryGetValue(key, out PoolEntry<T>? entry))

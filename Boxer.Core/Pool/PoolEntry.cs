@@ -1,4 +1,5 @@
 using Boxer.Admission;
+using Boxer.Common;
 using Boxer.Diagnostics;
 using Microsoft.Extensions.Logging;
 
@@ -19,8 +20,8 @@ internal sealed class PoolEntry<T>
     /// <summary>Recent demand of runs.</summary>
     internal Demand Demand { get; } = new();
 
-    /// <summary>Boots a sandbox.</summary>
-    internal Func<CancellationToken, Task<T>> Boot { get; set; } = null!;
+    /// <summary>Boots a sandbox. The stack takes over what the boot creates, and the sandbox itself.</summary>
+    internal Func<CleanupStack, CancellationToken, Task<T>> Boot { get; set; } = null!;
 
     /// <summary>Reference of the image.</summary>
     internal string Reference { get; set; } = "";
@@ -30,6 +31,9 @@ internal sealed class PoolEntry<T>
 
     /// <summary>Number of sandboxes that are being booted.</summary>
     internal int Booting { get; set; }
+
+    /// <summary>The boot under way or the last one, until a sandbox that did not become ready is destroyed.</summary>
+    internal Task LastBoot { get; set; } = Task.CompletedTask;
 
     /// <summary>Earliest time of the next boot, after a failed boot or an eviction for a run.</summary>
     internal TimeSpan NotBefore { get; private set; }

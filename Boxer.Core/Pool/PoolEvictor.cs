@@ -86,8 +86,8 @@ internal sealed class PoolEvictor<T>
         return _evictions.RunAsync(() => EvictAsync(ready));
     }
 
-    /// <summary>Destroys a sandbox that never became ready. A failure is logged. Needs no lock.</summary>
-    internal async Task EvictAsync(T sandbox)
+    /// <summary>Destroys a sandbox, or what a failed boot left of it, and then releases its memory. A failure is logged. Needs no lock.</summary>
+    internal async Task EvictAsync(IAsyncDisposable sandbox, ResourceLedger.PoolReservation memory)
     {
         try
         {
@@ -97,6 +97,8 @@ internal sealed class PoolEvictor<T>
         {
             Log.PoolCleanupFailed(_logger, fault);
         }
+
+        memory.Dispose();
     }
 
     /// <summary>Waits until all evicted sandboxes are destroyed. Needs no lock.</summary>
@@ -127,7 +129,6 @@ internal sealed class PoolEvictor<T>
     {
         // Yields, so that the caller's lock is not held meanwhile.
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
-        await EvictAsync(ready.Sandbox).ConfigureAwait(false);
-        ready.Memory.Dispose();
+        await EvictAsync(ready.Sandbox, ready.Memory).ConfigureAwait(false);
     }
 }

@@ -40,35 +40,34 @@ internal sealed class PooledSandbox : IPooledSandbox
     public long LeastBytes => (Sandbox.ReadMemory() ?? UsualBytes) + HandOverBytes;
 
     /// <summary>Boots a sandbox and warms it up.</summary>
+    /// <param name="held">Takes over what the boot creates; also the sandbox disposes it.</param>
     /// <param name="launcher">Boots sandboxes.</param>
     /// <param name="images">The store that has the image.</param>
     /// <param name="reference">Reference of the image, which must be in the store.</param>
     /// <param name="digest">Expected digest of the image: the reference may name another image by now.</param>
     /// <param name="mode">The network mode.</param>
     /// <param name="warmUps">The warm-up commands.</param>
-    /// <param name="cancellationToken">Cancels the boot; everything created so far is removed.</param>
+    /// <param name="cancellationToken">Cancels the boot.</param>
     internal static async Task<PooledSandbox> BootAsync(
-        SandboxLauncher launcher, IImageStore images, ImageReference reference, string digest, INetworkMode mode, WarmUps warmUps, CancellationToken cancellationToken)
+        CleanupStack held,
+        SandboxLauncher launcher,
+        IImageStore images,
+        ImageReference reference,
+        string digest,
+        INetworkMode mode,
+        WarmUps warmUps,
+        CancellationToken cancellationToken)
     {
-        var held = new CleanupStack();
-        try
+        IImageLease image = held.Push(await images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Never }, cancellationToken).ConfigureAwait(false));
+        if (image.Digest != digest)
         {
-            IImageLease image = held.Push(await images.AcquireAsync(reference, new ImageAcquireOptions { Policy = PullPolicy.Never }, cancellationToken).ConfigureAwait(false));
-            if (image.Digest != digest)
-            {
-                throw new ImageNotFoundException($"{reference} is now {image.Digest}, no longer {digest}.");
-            }
+            throw new ImageNotFoundException($"{reference} is now {image.Digest}, no longer {digest}.");
+        }
 
-            INetworkAttachment network = held.Push(await mode.PrepareAsync($"boxer-{Guid.NewGuid()}", cancellationToken).ConfigureAwait(false));
-            Sandbox sandbox = await launcher.BootAsync(held, image, network.Runtime, cancellationToken).ConfigureAwait(false);
-            await sandbox.WarmUpAsync(warmUps.Build(reference, image, mode), cancellationToken).ConfigureAwait(false);
-            return new(sandbox, network, mode.SupportsFreeze, held);
-        }
-        catch
-        {
-            await held.AbandonAsync().ConfigureAwait(false);
-            throw;
-        }
+        INetworkAttachment network = held.Push(await mode.PrepareAsync($"boxer-{Guid.NewGuid()}", cancellationToken).ConfigureAwait(false));
+        Sandbox sandbox = await launcher.BootAsync(held, image, network.Runtime, cancellationToken).ConfigureAwait(false);
+        await sandbox.WarmUpAsync(warmUps.Build(reference, image, mode), cancellationToken).ConfigureAwait(false);
+        return new(sandbox, network, mode.SupportsFreeze, held);
     }
 
     /// <inheritdoc/>

@@ -107,6 +107,6 @@ internal sealed class RunnerPool : IAsyncDisposable
         }
     }
 
-    private Func<CancellationToken, Task<PooledSandbox>> BootOf(ImageReference reference, string digest, INetworkMode mode) =>
-        cancellationToken => PooledSandbox.BootAsync(_launcher, _images, reference, digest, mode, _warmUps, cancellationToken);
+    private Func<CleanupStack, CancellationToken, Task<PooledSandbox>> BootOf(ImageReference reference, string digest, INetworkMode mode) =>
+        (held, cancellationToken) => PooledSandbox.BootAsync(held, _launcher, _images, reference, digest, mode, _warmUps, cancellationToken);
 }

@@ -1,4 +1,5 @@
 using Boxer.Admission;
+using Boxer.Common;
 using Boxer.Diagnostics;
 using Boxer.Validation;
 using Microsoft.Extensions.Logging;
@@ -13,6 +14,9 @@ namespace Boxer.Pool;
 internal sealed class SandboxPool<T> : IAsyncDisposable
     where T : class, IPooledSandbox
 {
+    // Longer than a boot and the end of its sandbox take. A sandbox that waits in the kernel does not end, and a run must not wait for it with its slot.
+    private static readonly TimeSpan EvictionPatience = TimeSpan.FromMinutes(1);
+
     // Guards the entries, their sandboxes, and the state of the evictor and the booter.
     private readonly Lock _lock = new();
     private readonly PoolClock _clock;
@@ -64,7 +68,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     /// <param name="boot">Boots a sandbox with this key.</param>
     /// <param name="limitBytes">The memory limit of the run, in bytes.</param>
     /// <returns>A thawed sandbox that the caller must dispose; <see langword="null"/> if none is ready.</returns>
-    internal T? Take(PoolKey key, string reference, Func<CancellationToken, Task<T>> boot, long limitBytes = long.MaxValue)
+    internal T? Take(PoolKey key, string reference, Func<CleanupStack, CancellationToken, Task<T>> boot, long limitBytes = long.MaxValue)
     {
         T? taken = null;
         lock (_lock)
@@ -103,7 +107,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     /// <param name="key">The key of the sandboxes.</param>
     /// <param name="reference">Reference of the image.</param>
     /// <param name="boot">Boots a sandbox with this key.</param>
-    internal void Fill(PoolKey key, string reference, Func<CancellationToken, Task<T>> boot)
+    internal void Fill(PoolKey key, string reference, Func<CleanupStack, CancellationToken, Task<T>> boot)
     {
         lock (_lock)
         {
@@ -121,7 +125,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
     /// </summary>
     /// <param name="network">The network mode.</param>
     /// <param name="pause">Time without boots.</param>
-    /// <returns>Whether a sandbox was destroyed.</returns>
+    /// <returns>Whether a sandbox was destroyed. One that does not end is given up.</returns>
     internal async Task<bool> EvictOneAsync(string network, TimeSpan pause)
     {
         Task evicted;
@@ -137,10 +141,10 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
             {
                 evicted = _evictor.Evict(oldest.Ready.Dequeue());
             }
-            else if (entries.Any(entry => entry.Booting > 0))
+            else if (entries.FirstOrDefault(entry => !entry.LastBoot.IsCompleted) is { } booting)
             {
                 // The delay makes the boot end with an eviction.
-                evicted = _booter.CurrentBoot;
+                evicted = booting.LastBoot;
             }
             else
             {
@@ -148,8 +152,8 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
             }
         }
 
-        await evicted.ConfigureAwait(false);
-        return true;
+        await evicted.WaitAsync(EvictionPatience, _clock.Time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        return evicted.IsCompleted;
     }
 
     /// <summary>Checks now, instead of at the next tick, whether to boot a sandbox: processors or memory may have become free.</summary>
@@ -184,7 +188,7 @@ internal sealed class SandboxPool<T> : IAsyncDisposable
         }
     }
 
-    private PoolEntry<T> GetOrAdd(PoolKey key, string reference, Func<CancellationToken, Task<T>> boot)
+    private PoolEntry<T> GetOrAdd(PoolKey key, string reference, Func<CleanupStack, CancellationToken, Task<T>> boot)
     {
         PoolEntry<T> entry = _entries.GetOrAdd(key, reference, boot, out IReadOnlyList<PoolEntry<T>> replaced);
         foreach (PoolEntry<T> other in replaced)

@@ -1,5 +1,6 @@
 using System.Diagnostics.Metrics;
 using Boxer.Admission;
+using Boxer.Common;
 using Boxer.Diagnostics;
 using Boxer.Pool;
 using Boxer.Tests.Support;
@@ -170,7 +171,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
     {
         SandboxPool<FakeSandbox> pool = Make();
         int attempts = 0;
-        Task<FakeSandbox> FailAsync(CancellationToken cancellationToken)
+        Task<FakeSandbox> FailAsync(CleanupStack held, CancellationToken cancellationToken)
         {
             Interlocked.Increment(ref attempts);
             throw new SandboxRuntimeException("no");
@@ -185,6 +186,44 @@ public sealed class SandboxPoolTests : IAsyncDisposable
 
         // After 1 s, 2 s and 4 s.
         Assert.InRange(attempts, 2, 4);
+    }
+
+    [Fact]
+    public async Task A_failed_boot_that_cannot_be_cleaned_up_keeps_its_memory_and_prevents_no_other_boot()
+    {
+        SandboxPool<FakeSandbox> pool = Make();
+        PoolKey stuck = Python with { Network = "stuck" };
+        var gone = new TaskCompletionSource();
+        pool.Take(stuck, "stuck", (held, cancel) =>
+        {
+            held.Defer(() => gone.Task);
+            throw new SandboxRuntimeException("no");
+        });
+        await WaitAsync(() => _admission.Ledger.PromisedBytes == BootBytes);
+        Task disposing;
+        try
+        {
+            pool.Take(Python, "python", BootAsync);
+            await WaitAsync(() => pool.Count == 2);
+            Assert.Equal(BootBytes + (2 * FakeSandbox.Bytes), _admission.Ledger.PromisedBytes);
+
+            // A run that needs the network does not wait for ever.
+            Task<bool> evicting = pool.EvictOneAsync(stuck.Network, TimeSpan.FromHours(1));
+            Assert.False(evicting.IsCompleted);
+            _time.Advance(TimeSpan.FromMinutes(1));
+            Assert.False(await evicting);
+
+            disposing = pool.DisposeAsync().AsTask();
+            await WaitAsync(() => _admission.Ledger.PromisedBytes == BootBytes);
+            Assert.False(disposing.IsCompleted);
+        }
+        finally
+        {
+            gone.SetResult();
+        }
+
+        await disposing;
+        Assert.Equal(0, _admission.Ledger.PromisedBytes);
     }
 
     [Fact]
@@ -261,11 +300,11 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         SandboxPool<FakeSandbox> pool = Make();
         var gate = new TaskCompletionSource();
         var begun = new TaskCompletionSource();
-        pool.Take(Python, "python", async cancel =>
+        pool.Take(Python, "python", async (held, cancel) =>
         {
             begun.TrySetResult();
             await gate.Task;
-            return await BootAsync(cancel);
+            return await BootAsync(held, cancel);
         });
         await begun.Task;
         Assert.Equal(BootBytes, _admission.Ledger.PromisedBytes);
@@ -285,11 +324,11 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         SandboxPool<FakeSandbox> pool = Make();
         var gate = new TaskCompletionSource();
         var begun = new TaskCompletionSource();
-        pool.Take(Python, "python", async cancel =>
+        pool.Take(Python, "python", async (held, cancel) =>
         {
             begun.TrySetResult();
             await gate.Task;
-            return await BootAsync(cancel);
+            return await BootAsync(held, cancel);
         });
         await begun.Task;
 
@@ -327,11 +366,11 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         pool.Take(Python, "python", BootAsync);
         await WaitAsync(() => pool.Count > 0);
         var begun = new TaskCompletionSource();
-        pool.Take(Python, "python", async cancel =>
+        pool.Take(Python, "python", async (held, cancel) =>
         {
             begun.TrySetResult();
             await gate.Task;
-            return await BootAsync(cancel);
+            return await BootAsync(held, cancel);
         });
         await WaitAsync(() => begun.Task.IsCompleted);
 
@@ -376,9 +415,9 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         await WaitAsync(() => pool.Count * FakeSandbox.Bytes == _admission.Ledger.PromisedBytes);
     }
 
-    private Task<FakeSandbox> BootAsync(CancellationToken cancellationToken)
+    private Task<FakeSandbox> BootAsync(CleanupStack held, CancellationToken cancellationToken)
     {
-        var sandbox = new FakeSandbox();
+        FakeSandbox sandbox = held.Push(new FakeSandbox());
         lock (_booted)
         {
             _booted.Add(sandbox);
