@@ -41,6 +41,9 @@ internal static partial class Log
     [LoggerMessage(1015, LogLevel.Error, "The runner could not remove everything that it created on this host. The next start removes the rest.")]
     public static partial void RunnerLeft(ILogger logger, Exception exception);
 
+    [LoggerMessage(1016, LogLevel.Warning, "A cancellation callback of the application's network mode, image store or stream failed. Everything else was cancelled.")]
+    public static partial void CancellationCallbackFailed(ILogger logger, Exception exception);
+
     [LoggerMessage(1100, LogLevel.Debug, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
 

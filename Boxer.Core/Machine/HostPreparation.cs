@@ -86,7 +86,15 @@ internal sealed class HostPreparation : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         // Afterwards no attempt can make the host ready.
-        await _attempts.DisposeAsync().ConfigureAwait(false);
+        try
+        {
+            await _attempts.DisposeAsync().ConfigureAwait(false);
+        }
+        catch (AggregateException exception)
+        {
+            Log.CancellationCallbackFailed(_logger, exception);
+        }
+
         try
         {
             if (_ready is not null)

@@ -2,7 +2,9 @@ using System.IO.Pipelines;
 using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Networking;
+using Boxer.Tests.Hosting;
 using Boxer.Tests.Support;
+using Microsoft.Extensions.Logging;
 using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
@@ -74,6 +76,34 @@ public sealed class RunFaultTests(SharedRunner shared)
         }
 
         Assert.False(Path.Exists(directory) || Path.Exists(directory + ".lock"));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_cancellation_callback_that_fails_does_not_prevent_the_clean_up(bool disposesRunnerFirst)
+    {
+        string[] before = OwnTraces.Instances();
+        var log = new LogLines();
+        using ILoggerFactory loggers = LoggerFactory.Create(builder => builder.AddProvider(log));
+        await using var runner = new SandboxRunner(shared.Options, [new SilentMode { HasFaultyCallback = true }], loggers: loggers);
+        await using (IAsyncEnumerator<SandboxEvent> run = runner.StreamAsync(Shell("echo up; sleep 60"), Cancel).GetAsyncEnumerator(Cancel))
+        {
+            while (run.Current is not SandboxDataReceived)
+            {
+                Assert.True(await run.MoveNextAsync());
+            }
+
+            if (disposesRunnerFirst)
+            {
+                await runner.DisposeAsync();
+            }
+        }
+
+        string[] instances = [.. OwnTraces.Instances().Except(before, StringComparer.Ordinal)];
+        await runner.DisposeAsync();
+        Assert.Empty(await OwnTraces.FindAsync(instances));
+        Assert.Contains(log.All, line => line.StartsWith("A cancellation callback", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -272,12 +302,17 @@ public sealed class RunFaultTests(SharedRunner shared)
         }
     }
 
-    /// <summary>A network mode with loopback only, whose report fails, after it cancelled the run if it was given its source.</summary>
+    /// <summary>
+    /// A network mode with loopback only, whose report fails, after it cancelled the run if it was given its source. Also its callback for a cancellation
+    /// may fail.
+    /// </summary>
     private sealed class SilentMode(CancellationTokenSource? run = null) : INetworkMode, INetworkAttachment
     {
         public string Name => "none";
 
         public bool SupportsPooling => false;
+
+        public bool HasFaultyCallback { get; init; }
 
         public NetworkConfiguration Runtime { get; } = new(NetworkStack.None);
 
@@ -285,7 +320,15 @@ public sealed class RunFaultTests(SharedRunner shared)
 
         public Task<INetworkAttachment> PrepareAsync(string sandboxId, CancellationToken cancellationToken) => Task.FromResult<INetworkAttachment>(this);
 
-        public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken) => Task.FromResult(new GuestNetwork("", ""));
+        public Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken)
+        {
+            if (HasFaultyCallback)
+            {
+                cancellationToken.Register(() => throw new InvalidOperationException("a fault of the callback"));
+            }
+
+            return Task.FromResult(new GuestNetwork("", ""));
+        }
 
         public Task<NetworkReport> ReportAsync(CancellationToken cancellationToken)
         {

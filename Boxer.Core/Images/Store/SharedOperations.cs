@@ -33,17 +33,23 @@ internal sealed class SharedOperations<T> : IAsyncDisposable
     }
 
     /// <summary>Cancels all operations, and waits for their ends.</summary>
+    /// <exception cref="AggregateException">A callback of the cancellation failed; nothing was skipped.</exception>
     public async ValueTask DisposeAsync()
     {
-        Task[] running;
-        lock (_lock)
+        Task[] running = [];
+        try
         {
-            _disposed.Cancel();
-            running = [.. _running];
+            lock (_lock)
+            {
+                running = [.. _running];
+                _disposed.Cancel();
+            }
         }
-
-        await Task.WhenAll(running).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        _disposed.Dispose();
+        finally
+        {
+            await Task.WhenAll(running).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            _disposed.Dispose();
+        }
     }
 
     private Operation Join(string key, Func<IProgress<PullProgress>, CancellationToken, Task<T>> start, IProgress<PullProgress>? progress)

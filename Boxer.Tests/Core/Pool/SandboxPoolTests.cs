@@ -382,6 +382,34 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         Assert.Null(pool.Take(Python, "python", BootAsync));
     }
 
+    [Fact]
+    public async Task DisposeAsync_destroys_all_sandboxes_although_a_cancellation_callback_of_a_boot_fails()
+    {
+        SandboxPool<FakeSandbox> pool = Make();
+        pool.Take(Python, "python", BootAsync);
+        await WaitAsync(() => pool.Count == 2);
+        var begun = new TaskCompletionSource();
+        var ended = new TaskCompletionSource();
+        pool.Take(Python with { Network = "other" }, "python", async (held, cancel) =>
+        {
+            held.Defer(() =>
+            {
+                ended.SetResult();
+                return Task.CompletedTask;
+            });
+            await using CancellationTokenRegistration faulty = cancel.Register(() => throw new InvalidOperationException("a fault of the callback"));
+            begun.SetResult();
+            await Task.Delay(Timeout.Infinite, cancel);
+            throw new InvalidOperationException();
+        });
+        await begun.Task;
+
+        await pool.DisposeAsync();
+
+        Assert.True(ended.Task.IsCompleted);
+        Assert.All(All, sandbox => Assert.True(sandbox.IsDestroyed));
+    }
+
     public async ValueTask DisposeAsync()
     {
         if (_pool is not null)
