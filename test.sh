@@ -119,13 +119,16 @@ summarize() {
     /usr/bin/python3 scripts/summarize-tests.py "$results"
 }
 
-# All builds below share one compiler process, which is this script's own.
-export UseSharedCompilation=true SharedCompilationId=boxer-tests-$$
+# All builds of a run of all tests share one compiler process, which is this script's own.
+[[ $mode != all ]] || export UseSharedCompilation=true SharedCompilationId=boxer-tests-$$
 stop_compiler() {
     local file
-    grep -slxz -e "-pipename:$SharedCompilationId" /proc/[0-9]*/cmdline | while read -r file; do
+    [[ $mode == all ]] || return 0
+    # The brackets keep grep from finding its own process.
+    grep -slxz -e "-[p]ipename:$SharedCompilationId" /proc/[0-9]*/cmdline | while read -r file; do
         kill "${file//[!0-9]/}" 2>/dev/null || true
     done || true
+    rm -f "${TMPDIR:-/tmp}/$SharedCompilationId"
 }
 
 build() { dotnet build Boxer.Core.sln -c Release --nologo -v quiet -clp:NoSummary; }
@@ -138,11 +141,11 @@ shell_scripts() {
     shellcheck -x "${files[@]}"
 }
 
-# tests DLL NAME ARGUMENT...: runs the tests of an assembly that the arguments select.
+# tests DLL NAME ARGUMENT...: runs the tests of an assembly that the arguments select. The just-in-time compiler does less for them.
 tests() {
     local dll=$1 name=$2
     shift 2
-    timeout --foreground --kill-after=10 1200 "${isolated[@]}" dotnet "$dll" -noColor -noLogo -printMaxStringLength 1000 "$@" \
+    timeout --foreground --kill-after=10 1200 "${isolated[@]}" env DOTNET_TieredPGO=0 DOTNET_EnableWriteXorExecute=0 dotnet "$dll" -noColor -noLogo -printMaxStringLength 1000 "$@" \
         -result-junit "$results/$name.xml"
 }
 isolated=()
@@ -162,8 +165,6 @@ python_types() {
 export PYTHONDONTWRITEBYTECODE=1
 # Hosts that tests kill would leave the sockets of their runtime's diagnostics in /tmp.
 export DOTNET_EnableDiagnostics=0
-# Processes of tests live for seconds: the just-in-time compiler does less for each.
-export DOTNET_TieredPGO=0 DOTNET_EnableWriteXorExecute=0
 
 # The fast loop. Checks whose program is not installed are left out, with a word.
 has() {

@@ -44,6 +44,9 @@ internal static partial class Log
     [LoggerMessage(1016, LogLevel.Warning, "A cancellation callback of the application's network mode, image store or stream failed. Everything else was cancelled.")]
     public static partial void CancellationCallbackFailed(ILogger logger, Exception exception);
 
+    [LoggerMessage(1017, LogLevel.Error, "The output files of a run without a result could not be removed from {Directory}.")]
+    public static partial void OutputsNotRemoved(ILogger logger, string directory, Exception exception);
+
     [LoggerMessage(1100, LogLevel.Debug, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
 

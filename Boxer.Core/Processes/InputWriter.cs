@@ -53,7 +53,8 @@ internal sealed class InputWriter : IDisposable
         {
             while (!_disposed)
             {
-                // On another thread: some streams block instead of waiting asynchronously.
+                // On another thread: some streams block instead of waiting asynchronously. A read that has not begun when this writer is disposed never
+                // begins.
                 Task<int> read = Task.Run(() => source.ReadAsync(buffer, _ended.Token).AsTask(), _ended.Token);
                 if (await Task.WhenAny(read, _disposal.Task).ConfigureAwait(false) != read)
                 {

@@ -263,7 +263,7 @@ internal sealed class Run
         }
         catch (Exception exception) when (_cancellationToken.IsCancellationRequested)
         {
-            await outputs.DiscardAsync().ConfigureAwait(false);
+            await outputs.DiscardAsync(_services.Logger).ConfigureAwait(false);
             throw exception as OperationCanceledException ?? new OperationCanceledException(exception.Message, exception, _cancellationToken);
         }
         catch (Exception exception)

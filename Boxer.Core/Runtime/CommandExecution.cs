@@ -15,7 +15,7 @@ internal sealed class CommandExecution : IAsyncDisposable
     private static readonly TimeSpan HandOverPatience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
 
-    // Shorter than the time for which CommandStopper waits for the end.
+    // The reading must end before CommandStopper stops waiting.
     private static readonly TimeSpan LateStartPatience = CommandStopper.KillGrace / 2;
     private readonly SandboxResources _sandbox;
     private readonly CommandPlan _plan;
@@ -91,7 +91,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         _streams.Start();
         _limits = new CommandLimits(_plan, _memory, _usage, _streams, _stopper.Destroyed);
         _command = ConverseAsync(_stopper.Destroyed);
-        InitEvent end = await WaitForEndAsync(killing, cancellationToken).ConfigureAwait(false);
+        InitEvent end = await WaitForEndAsync().ConfigureAwait(false);
         _gate.Release();
         processors.Dispose();
         SandboxUsage usage = await ReadUsageAsync(end).ConfigureAwait(false);
@@ -131,7 +131,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         catch
         {
             // Without a result nobody learns where the files are.
-            await outputs.DiscardAsync().ConfigureAwait(false);
+            await outputs.DiscardAsync(_sandbox.Logger).ConfigureAwait(false);
             throw;
         }
     }
@@ -173,6 +173,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         {
             await _inputs.SendAsync(cancellationToken).ConfigureAwait(false);
             _usage.StartCount();
+            cancellationToken.ThrowIfCancellationRequested();
             _gate.Announce();
             await Init.GoAsync(cancellationToken).ConfigureAwait(false);
             while (true)
@@ -191,8 +192,9 @@ internal sealed class CommandExecution : IAsyncDisposable
             // Only our own program spoke before the command ran; afterwards it may be the guest's doing.
             return new InitClosed();
         }
-        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        catch (Exception exception) when (cancellationToken.IsCancellationRequested && exception is OperationCanceledException or InvalidSandboxRequestException)
         {
+            // A content may end with another exception when its read is cancelled.
             await ReadLateStartAsync().ConfigureAwait(false);
             return new InitClosed();
         }
@@ -204,7 +206,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         _onStarted();
     });
 
-    /// <summary>Reads on, in a sandbox that was destroyed, whether the command started or PID 1 never read GO: it decides whether the run may be repeated.</summary>
+    /// <summary>Keeps reading from a destroyed sandbox, to learn whether the command started. This decides whether the run may be repeated.</summary>
     private async Task ReadLateStartAsync()
     {
         if (!_gate.MayHaveStarted || HasStarted)
@@ -227,19 +229,10 @@ internal sealed class CommandExecution : IAsyncDisposable
     }
 
     /// <summary>Waits until the command ends, and stops it if it reaches a limit first.</summary>
-    private async Task<InitEvent> WaitForEndAsync(CancellationToken killing, CancellationToken cancellationToken)
+    private async Task<InitEvent> WaitForEndAsync()
     {
-        try
-        {
-            _stopped = await _limits.WaitAsync(_command, _clock.Token, _stopper.Cancelled).ConfigureAwait(false);
-            return await _stopper.EndAsync(_command, _stopped, _limits).ConfigureAwait(false);
-        }
-        catch (InvalidSandboxRequestException)
-        {
-            // A content may end with another exception when its read is cancelled.
-            ThrowIfCancelled(killing, cancellationToken);
-            throw;
-        }
+        _stopped = await _limits.WaitAsync(_command, _clock.Token, _stopper.Cancelled).ConfigureAwait(false);
+        return await _stopper.EndAsync(_command, _stopped, _limits).ConfigureAwait(false);
     }
 
     // The end of a sandbox that was destroyed can be seen before the second token, which is linked to the first, is cancelled.

@@ -36,7 +36,7 @@ internal sealed class CommandInputs(InitChannel init, CommandPlan plan, TimeProv
         _field = null;
     }
 
-    // The socket to PID 1 fails with other exceptions than a content.
+    // Failures of the socket to PID 1 are SocketExceptions, so an IOException comes from the content.
     private async Task SendFileAsync(SandboxFile file, string field, CancellationToken cancellationToken)
     {
         try

@@ -57,11 +57,11 @@ internal sealed class CommandStreams
     /// <summary>Completes when standard error is over its limit; otherwise never.</summary>
     internal Task StderrExceeded => _stderr.Exceeded;
 
-    /// <summary>Standard output, if the plan keeps it; complete after <see cref="DrainAsync"/>.</summary>
-    internal ReadOnlyMemory<byte> Stdout => _stdout.Kept;
+    /// <summary>Standard output, if the plan keeps it and the command started; complete after <see cref="DrainAsync"/>.</summary>
+    internal ReadOnlyMemory<byte> Stdout => _gate.HasStarted ? _stdout.Kept : default;
 
-    /// <summary>Standard error, if the plan keeps it; complete after <see cref="DrainAsync"/>.</summary>
-    internal ReadOnlyMemory<byte> Stderr => _stderr.Kept;
+    /// <summary>Standard error, if the plan keeps it and the command started; complete after <see cref="DrainAsync"/>.</summary>
+    internal ReadOnlyMemory<byte> Stderr => _gate.HasStarted ? _stderr.Kept : default;
 
     /// <summary>Starts to read and write.</summary>
     internal void Start()

@@ -1,7 +1,9 @@
 using System.Text;
+using Boxer.Diagnostics;
 using Boxer.Linux;
 using Boxer.Native;
 using Boxer.Runtime.Init;
+using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime;
@@ -105,8 +107,9 @@ internal sealed class OutputFiles : IFileReceiver
         return InterruptAsync("This host could not write them all.");
     }
 
-    /// <summary>Removes all files, for a run without a result. It never fails: the exception of the run must not be hidden.</summary>
-    internal async ValueTask DiscardAsync()
+    /// <summary>Removes all files, for a run without a result. A failure is logged: it must not hide the exception of the run.</summary>
+    /// <param name="logger">The log.</param>
+    internal async ValueTask DiscardAsync(ILogger logger)
     {
         await AbandonAsync().ConfigureAwait(false);
         _files.Clear();
@@ -122,7 +125,7 @@ internal sealed class OutputFiles : IFileReceiver
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            Fault ??= exception;
+            Log.OutputsNotRemoved(logger, _directory!, exception);
         }
     }
 

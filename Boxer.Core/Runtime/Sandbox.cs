@@ -34,7 +34,7 @@ internal sealed class Sandbox
     /// Whether the command has started or may have: PID 1 may execute it before it reports so. Until then, and if the sandbox ended before PID 1 read
     /// GO, another sandbox can replace this one.
     /// </summary>
-    internal bool MayHaveStarted => _gate.MayHaveStarted && !Init.IsGoUnread;
+    internal bool MayHaveStarted => _gate.HasStarted || (_gate.MayHaveStarted && !Init.IsGoUnread);
 
     /// <summary>
     /// Whether the sandbox still waits: its process has not ended, PID 1 has said nothing and not hung up, and the kernel has neither killed

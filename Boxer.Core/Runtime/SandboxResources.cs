@@ -17,7 +17,6 @@ internal sealed class SandboxResources : IAsyncDisposable
     private readonly List<Pipe> _pipes = [];
     private readonly RuntimePrograms _programs;
     private readonly TimeProvider _time;
-    private readonly ILogger _logger;
     private readonly CancellationToken _stopping;
 
     /// <param name="directory">The directory of the sandbox.</param>
@@ -30,12 +29,15 @@ internal sealed class SandboxResources : IAsyncDisposable
         Directory = directory;
         _programs = programs;
         _time = time;
-        _logger = logger;
+        Logger = logger;
         _stopping = stopping;
     }
 
     /// <summary>The directory: bundle, and state of the runtime.</summary>
     internal string Directory { get; }
+
+    /// <summary>The log.</summary>
+    internal ILogger Logger { get; }
 
     /// <summary>The cgroup; <see langword="null"/> if cgroups are ignored.</summary>
     internal Cgroup? Cgroup { get; set; }
@@ -138,7 +140,7 @@ internal sealed class SandboxResources : IAsyncDisposable
             {
                 if (!isLogged)
                 {
-                    Log.SandboxStuck(_logger, Directory, exception);
+                    Log.SandboxStuck(Logger, Directory, exception);
                 }
             }
 

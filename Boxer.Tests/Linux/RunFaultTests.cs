@@ -167,6 +167,7 @@ public sealed class RunFaultTests(SharedRunner shared)
     [Theory]
     [InlineData("is cancelled by itself")]
     [InlineData("is cut off")]
+    [InlineData("is not found")]
     [InlineData("cannot be closed")]
     public async Task Content_that_fails_is_named_by_its_field(string kind)
     {
@@ -286,6 +287,7 @@ public sealed class RunFaultTests(SharedRunner shared)
         {
             "is cancelled by itself" => throw new TaskCanceledException("a timeout"),
             "is cut off" => throw new EndOfStreamException("cut off"),
+            "is not found" => throw new HttpRequestException("404"),
             _ => base.ReadAsync(buffer, cancellationToken),
         };
 

@@ -1,7 +1,9 @@
 using System.IO.Pipelines;
 using System.Text;
 using Boxer.Hosting;
+using Boxer.Network;
 using Boxer.Tests.Support;
+using Microsoft.Extensions.Time.Testing;
 using static Boxer.Tests.Support.SharedRunner;
 
 namespace Boxer.Tests.Linux;
@@ -114,6 +116,8 @@ public sealed class StdinStreamTests(SharedRunner shared)
     [Fact]
     public async Task A_stdin_stream_is_not_read_after_a_cancelled_run()
     {
+        // By this clock, the time for which the runner waits for the stream never ends.
+        await using var runner = new SandboxRunner(shared.Options, [new NoneNetworkMode()], time: new FakeTimeProvider());
         using var cancellation = new CancellationTokenSource();
         int reads = 0;
         await using var slow = new Source(async token =>
@@ -134,7 +138,7 @@ public sealed class StdinStreamTests(SharedRunner shared)
         SandboxRequest request = Shell("cat");
         request.StandardInputStream = slow;
 
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => shared.Runner.RunAsync(request, cancellation.Token));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => runner.RunAsync(request, cancellation.Token));
 
         Assert.Equal(0, Volatile.Read(ref reads));
     }

@@ -49,7 +49,9 @@ internal sealed class HostProcess : IAsyncDisposable
         all["registry_mirrors"]!.AsObject().TryAdd("docker.io", new JsonArray(image.Url));
         string config = Path.Join(directory ?? Path.GetDirectoryName(image.Home), $"host-{Guid.NewGuid():N}.json");
         await File.WriteAllTextAsync(config, all.ToJsonString(), TestContext.Current.CancellationToken);
-        string[] command = [.. launcher ?? [], "dotnet", Path.Join(directory ?? AppContext.BaseDirectory, "Boxer.HttpHost.dll"), "--config", config];
+
+        // The tests' own runtime compiles less (test.sh). The host runs as users run it.
+        string[] command = [.. launcher ?? [], "env", "-u", "DOTNET_TieredPGO", "-u", "DOTNET_EnableWriteXorExecute", "dotnet", Path.Join(directory ?? AppContext.BaseDirectory, "Boxer.HttpHost.dll"), "--config", config];
         Process process = HostProgram.Start(command[0], command[1..]);
         Task<string> errors = process.StandardError.ReadToEndAsync();
         const string Marker = "Now listening on: ";

@@ -29,7 +29,7 @@ internal static class OwnTraces
         return [.. all.Where(line => instances.Any(id => line.Contains(id, StringComparison.Ordinal)))];
     }
 
-    /// <summary>Reads the specs of the sandboxes.</summary>
+    /// <summary>Reads the specs of all sandboxes in /run/boxer, which are those of this process and its children where the tests are isolated.</summary>
     public static List<JsonElement> ReadSpecs()
     {
         List<JsonElement> specs = [];

@@ -38,8 +38,8 @@ internal sealed class InitChannel : IAsyncDisposable
     internal bool IsSilent => _start == _end && !_socket.Poll(0, SelectMode.SelectRead);
 
     /// <summary>
-    /// Whether it is certain that PID 1 did not read GO before its sandbox ended: the socket was closed, or is now closed with GO unread, which
-    /// unix(7) reports as a reset.
+    /// Whether it is certain that PID 1 did not read GO before its sandbox ended: the socket was closed before, or was closed with GO unread, which
+    /// Linux reports as a reset (unix_release_sock in net/unix/af_unix.c). After further frames a reset may mean those.
     /// </summary>
     internal bool IsGoUnread => _goIsUnread;
 

@@ -49,24 +49,24 @@ def attempt(function, *arguments):
 
 def in_child(function):
     """Calls a function that would change this process in a child, and returns its outcome."""
+    return in_one_child([function])[0]
+
+
+def in_one_child(functions):
+    """Calls functions one after another in one child, and returns their outcomes; those after the death of the child are "died"."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            os.write(writer, function().encode())
+            for function in functions:
+                os.write(writer, (function() + "\n").encode())
         finally:
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as file:
-        outcome = file.read()
+        outcomes = file.read().splitlines()
     os.waitpid(pid, 0)
-    return outcome or "died"
-
-
-def in_one_child(functions):
-    """Calls functions that should all fail, and so change nothing, one after another in one child. Returns their outcomes in this order."""
-    outcomes = in_child(lambda: "\n".join(function() for function in functions)).split("\n")
-    return outcomes if len(outcomes) == len(functions) else ["died"] * len(functions)
+    return outcomes + ["died"] * (len(functions) - len(outcomes))
 
 
 def report(name, outcomes):
@@ -301,12 +301,17 @@ def as_each(attempts, users=(0, 1, 33, 1000, 65534, 65535)):
     """Reports the outcomes of attempts, each a name and a function that returns a list, as each user: the errors of the change of user, or those of the function."""
 
     def try_all(user, keeps):
-        errors = become(user, keeps)
-        return json.dumps([sorted(errors or set(function())) for _, function in attempts])
+        errors = set()
 
-    outcomes = [json.loads(in_child(lambda: try_all(user, keeps))) for user in users for keeps in (False, True)]
+        def change():
+            errors.update(become(user, keeps))
+            return "changed"
+
+        return in_one_child([change] + [lambda function=function: " ".join(errors or set(function())) for _, function in attempts])[1:]
+
+    outcomes = [try_all(user, keeps) for user in users for keeps in (False, True)]
     for number, (name, _) in enumerate(attempts):
-        report("as each: " + name, [outcome for child in outcomes for outcome in child[number]])
+        report("as each: " + name, [outcome for child in outcomes for outcome in child[number].split(" ")])
 
 
 def become_many(users):

@@ -58,6 +58,49 @@ public sealed class InitChannelTests : IAsyncLifetime
         Assert.IsType<InitClosed>(await _channel.ReadEventAsync(Cancellation));
     }
 
+    [Theory]
+    [InlineData("dies before GO is sent", true)]
+    [InlineData("dies with GO unread", true)]
+    [InlineData("dies with GO and KILL unread", false)]
+    [InlineData("reads GO and dies", false)]
+    [InlineData("reads GO, reports the start and dies", false)]
+    [InlineData("reads GO and dies with KILL unread", false)]
+    public async Task IsGoUnread_is_set_only_if_it_is_certain(string end, bool isUnread)
+    {
+        await _guest.SendAsync(Frame(InitFrameType.Ready, InitFrames.U32(InitProtocol.Version)), Cancellation);
+        await _channel.ReadReadyAsync(Cancellation);
+        await _channel.StartAsync(InitFrames.Start("a"), Cancellation);
+        byte[] read = new byte[65_536];
+        int length = await _guest.ReceiveAsync(read, Cancellation);
+        if (end.Contains("before GO", StringComparison.Ordinal))
+        {
+            _guest.Dispose();
+        }
+
+        await _channel.GoAsync(Cancellation);
+        if (end.Contains("reads GO", StringComparison.Ordinal))
+        {
+            Assert.Equal(InitProtocol.HeaderSize, await _guest.ReceiveAsync(read.AsMemory(length), Cancellation));
+        }
+
+        if (end.Contains("the start", StringComparison.Ordinal))
+        {
+            await _guest.SendAsync(Frame(InitFrameType.Started), Cancellation);
+        }
+
+        if (end.Contains("KILL", StringComparison.Ordinal))
+        {
+            await _channel.KillAsync(Cancellation);
+        }
+
+        _guest.Dispose();
+        while (await _channel.ReadEventAsync(Cancellation) is not InitClosed)
+        {
+        }
+
+        Assert.Equal(isUnread, _channel.IsGoUnread);
+    }
+
     [Fact]
     public async Task ReadReadyAsync_throws_EndOfStreamException_if_pid_1_dies()
     {
