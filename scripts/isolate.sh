@@ -15,6 +15,8 @@ if [[ ${1:-} != --inside ]]; then
     mkdir -p /run/netns
     instances=$(mktemp -d)
     status=0
+    # An interrupted command ends, and this shell goes on to the clean-up.
+    trap : INT TERM
     unshare --net --mount --pid --fork --kill-child --mount-proc "$0" --inside "$instances" "$@" || status=$?
     for lock in "$instances"/*.lock; do
         # Without locks, the pattern stands for itself: it must not name the cgroups of others.
