@@ -22,7 +22,7 @@ summarized=
 trap '[[ -n $summarized ]] || say "0 passed, 1 failed"' EXIT
 
 step "Looking for what is missing"
-install_packages musl-tools libc6-dev gcc curl iproute2 nftables busybox-static mmdebstrap umoci skopeo qemu-system-x86 xz-utils python3
+install_packages musl-tools libc6-dev gcc iproute2 nftables busybox-static mmdebstrap umoci skopeo qemu-system-x86 xz-utils python3
 # Debian has a separate package npm; elsewhere it is a part of nodejs.
 command -v npm >/dev/null || install_packages nodejs npm
 export DOTNET_EnableDiagnostics=0
