@@ -160,28 +160,15 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         }
         finally
         {
-            await CancelAsync(ended).ConfigureAwait(false);
+            await LoggedCancellation.CancelAsync(ended, _services.Logger).ConfigureAwait(false);
             await run.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        }
-    }
-
-    // Network modes, image stores and streams of an application receive the token. Their callbacks must not prevent the clean-up.
-    private async Task CancelAsync(CancellationTokenSource source)
-    {
-        try
-        {
-            await source.CancelAsync().ConfigureAwait(false);
-        }
-        catch (AggregateException exception)
-        {
-            Log.CancellationCallbackFailed(_services.Logger, exception);
         }
     }
 
     private async Task DisposeOnceAsync()
     {
         _isDisposed = true;
-        await CancelAsync(_disposing).ConfigureAwait(false);
+        await LoggedCancellation.CancelAsync(_disposing, _services.Logger).ConfigureAwait(false);
         await _runs.WhenAllAsync().ConfigureAwait(false);
         try
         {

@@ -7,7 +7,8 @@ internal static class UnreadableContent
     /// <param name="exception">The exception.</param>
     /// <param name="cancellationToken">The token of the read.</param>
     internal static bool Is(Exception exception, CancellationToken cancellationToken) =>
-        exception is IOException or UnauthorizedAccessException or InvalidDataException or HttpRequestException || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested);
+        exception is IOException or UnauthorizedAccessException or InvalidDataException or HttpRequestException
+        || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested);
 
     /// <summary>Creates the exception of a request whose content cannot be read.</summary>
     /// <param name="field">The property of the request.</param>

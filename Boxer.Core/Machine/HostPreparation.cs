@@ -29,7 +29,7 @@ internal sealed class HostPreparation : IAsyncDisposable
     private readonly ILogger _logger;
     private readonly TimeProvider _time;
     private readonly CancellationToken _stopping;
-    private readonly SharedOperations<PreparedHost> _attempts = new();
+    private readonly SharedOperations<PreparedHost> _attempts;
     private readonly SemaphoreSlim _preparing = new(1, 1);
     private volatile PreparedHost? _ready;
 
@@ -48,6 +48,7 @@ internal sealed class HostPreparation : IAsyncDisposable
         _admission = admission;
         _metrics = metrics;
         _logger = logger;
+        _attempts = new SharedOperations<PreparedHost>(logger);
         _time = time;
         _stopping = stopping;
     }
@@ -86,15 +87,7 @@ internal sealed class HostPreparation : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         // Afterwards no attempt can make the host ready.
-        try
-        {
-            await _attempts.DisposeAsync().ConfigureAwait(false);
-        }
-        catch (AggregateException exception)
-        {
-            Log.CancellationCallbackFailed(_logger, exception);
-        }
-
+        await _attempts.DisposeAsync().ConfigureAwait(false);
         try
         {
             if (_ready is not null)

@@ -70,18 +70,7 @@ internal sealed class PoolBooter<T> : IAsyncDisposable
     }
 
     /// <summary>Cancels the boot under way and prevents further ones. Called under the lock of the pool.</summary>
-    internal void Stop()
-    {
-        try
-        {
-            _stop.Cancel();
-        }
-        catch (AggregateException exception)
-        {
-            // The application's network modes and image store receive the token.
-            Log.CancellationCallbackFailed(_logger, exception);
-        }
-    }
+    internal void Stop() => LoggedCancellation.Cancel(_stop, _logger);
 
     /// <summary>Waits for the end of the loop and of its boots. <see cref="Stop"/> must have been called.</summary>
     public async ValueTask DisposeAsync()

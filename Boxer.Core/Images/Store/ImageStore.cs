@@ -29,7 +29,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
     private readonly ImagePuller _puller;
     private readonly ImageInventory _inventory;
     private readonly ImageGarbageCollector _collector;
-    private readonly SharedOperations<ImageDigest> _operations = new();
+    private readonly SharedOperations<ImageDigest> _operations;
     private int _disposed;
 
     /// <summary>Opens a store, and unmounts leftovers of an earlier process in <see cref="ImageStoreOptions.RootsDirectory"/>.</summary>
@@ -44,6 +44,7 @@ public sealed class ImageStore : IImageStore, IAsyncDisposable
         _options = options = options.Copy();
         ImageStoreOptions.Validate(options);
         _logger = options.LoggerFactory.CreateLogger(ImageLog.Category);
+        _operations = new SharedOperations<ImageDigest>(_logger);
         RegistryClientOptions registries = options.ForRegistries();
         _endpoints = new([.. options.Registries], options.AllowedRegistries);
         ImagePlatform platform = ImagePlatform.ParseOrCurrent(registries.Platform);

@@ -1,3 +1,6 @@
+using Boxer.Diagnostics;
+using Microsoft.Extensions.Logging;
+
 namespace Boxer.Images.Store;
 
 /// <summary>
@@ -5,7 +8,8 @@ namespace Boxer.Images.Store;
 /// the last one cancels the operation. Results and faults are not remembered.
 /// </summary>
 /// <typeparam name="T">Type of the result.</typeparam>
-internal sealed class SharedOperations<T> : IAsyncDisposable
+/// <param name="logger">The log.</param>
+internal sealed class SharedOperations<T>(ILogger logger) : IAsyncDisposable
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<string, Operation> _current = new(StringComparer.Ordinal);
@@ -33,23 +37,17 @@ internal sealed class SharedOperations<T> : IAsyncDisposable
     }
 
     /// <summary>Cancels all operations, and waits for their ends.</summary>
-    /// <exception cref="AggregateException">A callback of the cancellation failed; nothing was skipped.</exception>
     public async ValueTask DisposeAsync()
     {
-        Task[] running = [];
-        try
+        Task[] running;
+        lock (_lock)
         {
-            lock (_lock)
-            {
-                running = [.. _running];
-                _disposed.Cancel();
-            }
+            LoggedCancellation.Cancel(_disposed, logger);
+            running = [.. _running];
         }
-        finally
-        {
-            await Task.WhenAll(running).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            _disposed.Dispose();
-        }
+
+        await Task.WhenAll(running).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _disposed.Dispose();
     }
 
     private Operation Join(string key, Func<IProgress<PullProgress>, CancellationToken, Task<T>> start, IProgress<PullProgress>? progress)
