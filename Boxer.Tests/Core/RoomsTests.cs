@@ -31,6 +31,7 @@ public sealed class RoomsTests
         "Boxer.Validation",
         "Boxer.Inputs",
         "Boxer.Runtime",
+        "Boxer.Runtime.Kept",
         "Boxer.Admission",
         "Boxer.Pool",
         "Boxer.Machine",

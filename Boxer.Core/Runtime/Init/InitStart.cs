@@ -61,6 +61,14 @@ internal sealed record InitStart
     public bool MergeOutput { get; init; }
 }
 
+/// <summary>Identity of a command of a session, or of a file worker.</summary>
+/// <param name="UserId">User id; not <see cref="InitProtocol.ReservedId"/>.</param>
+/// <param name="GroupId">Group id; not <see cref="InitProtocol.ReservedId"/>.</param>
+/// <param name="SupplementaryGroups">Supplementary groups, at most <see cref="InitProtocol.MaxGroups"/>.</param>
+/// <param name="Capabilities">Capabilities of user 0 in its own user namespace. Must be none for other users.</param>
+internal sealed record InitIdentity(
+    uint UserId, uint GroupId, IReadOnlyList<uint> SupplementaryGroups, InitCapabilities Capabilities = InitCapabilities.None);
+
 /// <summary>Capabilities that a command can have, as bits of capset(2).</summary>
 [Flags]
 internal enum InitCapabilities : ulong
