@@ -5,7 +5,7 @@ namespace Boxer.Admission;
 /// runs. A run with a slot and a sandbox then waits for the processors of its command. Runs wait in two <see cref="FairQueue"/>s, which decide who is
 /// next. Thread-safe.
 /// </summary>
-internal sealed class AdmissionQueue
+internal sealed partial class AdmissionQueue
 {
     private const double Weight = 0.2;
     private static readonly TimeSpan LongestRetry = TimeSpan.FromMinutes(10);
@@ -104,6 +104,21 @@ internal sealed class AdmissionQueue
     }
 
     /// <summary>
+    /// Takes a ticket for an open session, which waits for processors with it. It is no place in the queue: the number of sessions is bounded by
+    /// their memory.
+    /// </summary>
+    /// <param name="key">The fairness key; <see langword="null"/> is the same as empty.</param>
+    internal Ticket EnterSession(string? key)
+    {
+        lock (_gate)
+        {
+            Share share = Find(key);
+            share.Sessions++;
+            return new Ticket(this, share, isSession: true);
+        }
+    }
+
+    /// <summary>
     /// Takes a place for a run that waits for its image. These places are separate, so that runs whose images are in the store need not wait. One key
     /// gets at most half of them; the empty key gets all.
     /// </summary>
@@ -136,7 +151,7 @@ internal sealed class AdmissionQueue
         }
     }
 
-    private async Task<IDisposable> AcquireSlotAsync(Ticket ticket, long memoryBytes, CancellationToken cancellationToken)
+    private async Task<Slot> AcquireSlotAsync(Ticket ticket, long memoryBytes, CancellationToken cancellationToken)
     {
         var waiter = new Waiter(ticket, memoryBytes);
         lock (_gate)
@@ -146,12 +161,12 @@ internal sealed class AdmissionQueue
         }
 
         Ledger.RequestEvictions();
-        return await WaitAsync(_forSlot, waiter, "No running slot became free", cancellationToken).ConfigureAwait(false);
+        return (Slot)await WaitAsync(_forSlot, waiter, "No running slot became free", cancellationToken).ConfigureAwait(false);
     }
 
     private Task<IDisposable> AcquireProcessorsAsync(Ticket ticket, double cores, bool isExclusive, CancellationToken cancellationToken)
     {
-        var waiter = new Waiter(ticket, (long)Math.Ceiling(cores * ResourceLedger.OneProcessor), isExclusive);
+        var waiter = new Waiter(ticket, ToThousandths(cores), isExclusive);
         lock (_gate)
         {
             _forProcessors.Add(waiter);
@@ -203,34 +218,53 @@ internal sealed class AdmissionQueue
             if (!ticket.HasLeft)
             {
                 ticket.HasLeft = true;
-                _places--;
-                ticket.Share.Places--;
+                if (ticket.IsSession)
+                {
+                    ticket.Share.Sessions--;
+                }
+                else
+                {
+                    _places--;
+                    ticket.Share.Places--;
+                }
+
                 Forget(ticket.Share);
             }
         }
     }
 
     // The memory of the slot is reserved already.
-    private Release HoldSlot(Share share, long memory)
+    private Slot HoldSlot(Share share, long memory)
     {
-        long start = _time.GetTimestamp();
         _running++;
         share.Running++;
-        return new Release(() =>
+        return new Slot(this, share, memory, _time.GetTimestamp());
+    }
+
+    private void GiveBack(Slot slot, bool withMemory)
+    {
+        lock (_gate)
         {
-            lock (_gate)
+            if (slot.IsRunning)
             {
-                double held = _time.GetElapsedTime(start).TotalSeconds;
+                double held = _time.GetElapsedTime(slot.Since).TotalSeconds;
                 _heldSeconds = _heldSeconds is { } lately ? lately + (Weight * (held - lately)) : held;
+                slot.IsRunning = false;
                 _running--;
-                Ledger.ReleaseRun(memory);
-                share.Running--;
-                Forget(share);
-                GrantSlots();
+                slot.Share.Running--;
             }
 
-            Ledger.RequestEvictions();
-        });
+            if (withMemory)
+            {
+                Ledger.ReleaseRun(slot.Memory);
+                slot.Memory = 0;
+            }
+
+            Forget(slot.Share);
+            GrantSlots();
+        }
+
+        Ledger.RequestEvictions();
     }
 
     private Release HoldProcessors(Waiter waiter)
@@ -247,6 +281,27 @@ internal sealed class AdmissionQueue
             }
         });
     }
+
+    private Release HoldBackgroundProcessors(Share share, double cores)
+    {
+        lock (_gate)
+        {
+            long amount = Ledger.ReserveBackground(ToThousandths(cores));
+            share.Processors += amount;
+            return new Release(() =>
+            {
+                lock (_gate)
+                {
+                    Ledger.ReleaseBackground(amount);
+                    share.Processors -= amount;
+                    Forget(share);
+                    GrantProcessors();
+                }
+            });
+        }
+    }
+
+    private static long ToThousandths(double cores) => (long)Math.Ceiling(cores * ResourceLedger.OneProcessor);
 
     private void GrantSlots()
     {
@@ -314,7 +369,8 @@ internal sealed class AdmissionQueue
 
     private void Forget(Share share)
     {
-        if (share is { Places: 0, Pulls: 0, Running: 0, Processors: 0 })
+        // A session can outlive the share that its slot was counted in.
+        if (share is { Places: 0, Pulls: 0, Running: 0, Processors: 0, Sessions: 0 } && _shares.GetValueOrDefault(share.Key) == share)
         {
             _shares.Remove(share.Key);
         }
@@ -330,65 +386,5 @@ internal sealed class AdmissionQueue
 
         double seconds = (_heldSeconds ?? 0) * (ahead + 1) / Math.Max(1, running);
         return new SandboxCapacityException($"{reason}: try again later.", TimeSpan.FromSeconds(Math.Clamp(seconds, 1, LongestRetry.TotalSeconds)));
-    }
-
-    /// <summary>The place of one run. Disposing it, once or more, gives it back.</summary>
-    internal sealed class Ticket : IDisposable
-    {
-        private readonly AdmissionQueue _queue;
-
-        internal Ticket(AdmissionQueue queue, Share share)
-        {
-            _queue = queue;
-            Share = share;
-        }
-
-        internal Share Share { get; }
-
-        internal bool HasLeft { get; set; }
-
-        /// <summary>Waits for a running slot.</summary>
-        /// <param name="memoryBytes">The memory that the run is promised, in bytes.</param>
-        /// <param name="cancellationToken">Cancels the wait.</param>
-        /// <returns>The slot; disposing it, once or more, gives it back.</returns>
-        /// <exception cref="SandboxCapacityException">No slot became free in time, or a run of another key displaced this one.</exception>
-        internal Task<IDisposable> AcquireSlotAsync(long memoryBytes, CancellationToken cancellationToken) =>
-            _queue.AcquireSlotAsync(this, memoryBytes, cancellationToken);
-
-        /// <summary>
-        /// Waits for processors. Only a run with a slot and a sandbox may do so, and it waits for nothing else afterwards: this excludes deadlocks.
-        /// </summary>
-        /// <param name="cores">Number of processors, at most the machine's.</param>
-        /// <param name="isExclusive">Whether no more processors than the machine has may be promised to all runs together while it holds them.</param>
-        /// <param name="cancellationToken">Cancels the wait.</param>
-        /// <returns>The processors; disposing it, once or more, gives them back.</returns>
-        /// <exception cref="SandboxCapacityException">No processors became free in time.</exception>
-        internal Task<IDisposable> AcquireProcessorsAsync(double cores, bool isExclusive, CancellationToken cancellationToken) =>
-            _queue.AcquireProcessorsAsync(this, cores, isExclusive, cancellationToken);
-
-        /// <inheritdoc/>
-        public void Dispose() => _queue.Leave(this);
-    }
-
-    /// <summary>The places, slots and processors of one key.</summary>
-    internal sealed class Share(string key)
-    {
-        public string Key => key;
-
-        public int Places { get; set; }
-
-        public int Pulls { get; set; }
-
-        public int Running { get; set; }
-
-        /// <summary>Processors that its commands are promised, in thousandths.</summary>
-        public long Processors { get; set; }
-    }
-
-    private sealed class Release(Action action) : IDisposable
-    {
-        private Action? _action = action;
-
-        public void Dispose() => Interlocked.Exchange(ref _action, null)?.Invoke();
     }
 }

@@ -17,6 +17,7 @@ internal sealed class ResourceLedger
     private long _poolBytes;
     private long _evictingBytes;
     private long _processors;
+    private long _backgroundProcessors;
     private int _exclusiveRuns;
     private bool _isRunQueued;
     private long _nextRunBytes;
@@ -48,14 +49,14 @@ internal sealed class ResourceLedger
         }
     }
 
-    /// <summary>Processors that are promised to running commands.</summary>
+    /// <summary>Processors that are promised to running commands, and in the background.</summary>
     internal double PromisedProcessors
     {
         get
         {
             lock (_lock)
             {
-                return (double)_processors / OneProcessor;
+                return (double)(_processors + _backgroundProcessors) / OneProcessor;
             }
         }
     }
@@ -155,7 +156,7 @@ internal sealed class ResourceLedger
     {
         lock (_lock)
         {
-            return (isExclusive || _exclusiveRuns > 0 ? _ownProcessors : _sharedProcessors) - _processors;
+            return (isExclusive || _exclusiveRuns > 0 ? _ownProcessors : _sharedProcessors) - _processors - _backgroundProcessors;
         }
     }
 
@@ -167,7 +168,8 @@ internal sealed class ResourceLedger
     {
         lock (_lock)
         {
-            if (FreeProcessors(isExclusive) < amount)
+            // A command that needs more than the background leaves gets it when it is the only one. Otherwise it would never run.
+            if (FreeProcessors(isExclusive) < amount && (_backgroundProcessors == 0 || _processors > 0))
             {
                 return false;
             }
@@ -187,6 +189,29 @@ internal sealed class ResourceLedger
         {
             _processors -= amount;
             _exclusiveRuns -= isExclusive ? 1 : 0;
+        }
+    }
+
+    /// <summary>Reserves processors for work without an end of its own. It never waits, and gets at most half of the machine.</summary>
+    /// <param name="amount">The processors, in thousandths.</param>
+    /// <returns>The processors that were reserved, from 0 to <paramref name="amount"/>.</returns>
+    internal long ReserveBackground(long amount)
+    {
+        lock (_lock)
+        {
+            long reserved = Math.Clamp((_ownProcessors / 2) - _backgroundProcessors, 0, amount);
+            _backgroundProcessors += reserved;
+            return reserved;
+        }
+    }
+
+    /// <summary>Releases processors of <see cref="ReserveBackground"/>.</summary>
+    /// <param name="reserved">The processors that were reserved.</param>
+    internal void ReleaseBackground(long reserved)
+    {
+        lock (_lock)
+        {
+            _backgroundProcessors -= reserved;
         }
     }
 

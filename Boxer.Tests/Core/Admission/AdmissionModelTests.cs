@@ -269,7 +269,7 @@ public sealed class AdmissionModelTests
 
         public CancellationTokenSource Cancel { get; } = new();
 
-        public Task<IDisposable> Slot { get; set; } = null!;
+        public Task<AdmissionQueue.Slot> Slot { get; set; } = null!;
 
         public Task<IDisposable>? Processors { get; set; }
 

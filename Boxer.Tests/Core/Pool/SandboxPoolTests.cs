@@ -310,7 +310,7 @@ public sealed class SandboxPoolTests : IAsyncDisposable
         Assert.Equal(BootBytes, _admission.Ledger.PromisedBytes);
 
         using AdmissionQueue.Ticket place = _admission.Enter(null);
-        Task<IDisposable> slot = place.AcquireSlotAsync(1_000, TestContext.Current.CancellationToken);
+        Task<AdmissionQueue.Slot> slot = place.AcquireSlotAsync(1_000, TestContext.Current.CancellationToken);
         Assert.False(slot.IsCompleted);
         gate.SetResult();
 
