@@ -55,6 +55,9 @@ internal sealed record ExecPlan
     /// <summary>Maximum processor time of the processes of its session; <see langword="null"/>: no limit.</summary>
     internal TimeSpan? CpuTime { get; init; }
 
+    /// <summary>Cancelled when the sandbox is over its disk limit. It kills the command, which then ends with <see cref="TerminationKind.DiskLimit"/>.</summary>
+    internal CancellationToken DiskFull { get; init; }
+
     /// <summary>Time to end after <see cref="StopSignal"/> before it is killed, at the wall clock and at a cancellation. Default none.</summary>
     internal TimeSpan StopGrace { get; init; }
 
