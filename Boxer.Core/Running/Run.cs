@@ -1,10 +1,7 @@
 using System.Diagnostics;
-using Boxer.Admission;
 using Boxer.Common;
 using Boxer.Diagnostics;
-using Boxer.Images;
 using Boxer.Linux;
-using Boxer.Machine;
 using Boxer.Networking;
 using Boxer.Runtime;
 using Boxer.Runtime.Init;
@@ -24,11 +21,7 @@ internal sealed class Run
 
     // Set by the steps of the walk, in this order.
     private CheckedRequest _request = null!;
-    private AdmissionQueue.Ticket _place = null!;
-    private PreparedHost _host = null!;
-    private IImageLease _image = null!;
-    private ImageAccounts _accounts = null!;
-    private ImageUser _user = null!;
+    private Preparation _ready = null!;
     private RunSandbox _sandbox = null!;
 
     private Run(RunServices services, RunEvents events, RunTrace trace, CleanupStack held, string id, CancellationToken cancellationToken)
@@ -85,12 +78,8 @@ internal sealed class Run
         try
         {
             _request = Validate(submitted);
-            _place = _held.Push(_services.Admission.Enter(_request.FairnessKey));
-            _host = await PrepareHostAsync().ConfigureAwait(false);
-            _image = await _trace.StageAsync("image", AcquireImageAsync).ConfigureAwait(false);
-            _accounts = new ImageAccounts(_image.RootPath);
-            _user = CommandPlanner.ResolveUser(_request.User, _image.Config, _accounts);
-            _held.Push(await _trace.StageAsync("queue", AcquireSlotAsync).ConfigureAwait(false));
+            _ready = new Preparation(_services, _request, _trace, _events, _held, _id, _cancellationToken);
+            await _ready.PrepareAsync().ConfigureAwait(false);
             CommandOutcome outcome = await RunCommandAsync().ConfigureAwait(false);
             return Conclude(outcome, await ReportNetworkAsync(outcome.Outputs).ConfigureAwait(false));
         }
@@ -115,69 +104,21 @@ internal sealed class Run
     private CheckedRequest Validate(SandboxRequest submitted)
     {
         CheckedRequest request = _services.Validator.Validate(submitted);
-        INetworkMode mode = request.Network;
-        _trace.Network = mode.Name;
-        return mode.GetUnavailableReason() is not { } obstacle
-            ? request
-            : throw new SandboxPrivilegeException($"The network mode '{mode.Name}' cannot be used: {obstacle}")
-            {
-                PublicMessage = $"The network mode '{mode.Name}' cannot be used on this host; use another one, such as 'none'.",
-            };
+        _trace.Network = request.Network.Name;
+        Preparation.CheckUsable(request.Network);
+        return request;
     }
-
-    private ValueTask<PreparedHost> PrepareHostAsync() =>
-        _services.Host.GetAsync(_services.Options.QueueTimeout + _services.Options.BootTimeout, _cancellationToken);
-
-    private async Task<IImageLease> AcquireImageAsync()
-    {
-        if (_request.PullPolicy != PullPolicy.Always || _request.Image.Digest is not null)
-        {
-            try
-            {
-                var options = new ImageAcquireOptions { Policy = PullPolicy.Never };
-                return _held.Push(await _host.Images.AcquireAsync(_request.Image, options, _cancellationToken).ConfigureAwait(false));
-            }
-            catch (ImageNotFoundException) when (_request.PullPolicy != PullPolicy.Never)
-            {
-                // It is pulled.
-            }
-        }
-
-        // A run that waits for a registry leaves its place in the queue to runs whose images are here.
-        _place.Dispose();
-        using (_services.Admission.EnterPull(_request.FairnessKey))
-        {
-            IImageLease image = _held.Push(await _trace.StageAsync("pull", PullImageAsync).ConfigureAwait(false));
-            _place = _held.Push(_services.Admission.Enter(_request.FairnessKey));
-            return image;
-        }
-    }
-
-    private async Task<IImageLease> PullImageAsync()
-    {
-        using var progress = new PullEvents(_request.Image.ToString(), _events, _services.Time);
-        if (_request.PullPolicy == PullPolicy.Missing)
-        {
-            progress.Begin();
-        }
-
-        var options = new ImageAcquireOptions { Policy = _request.PullPolicy, Progress = progress };
-        return await _host.Images.AcquireAsync(_request.Image, options, _cancellationToken).ConfigureAwait(false);
-    }
-
-    private Task<IDisposable> AcquireSlotAsync() => _place.AcquireSlotAsync(_request.Limits.MemoryBytes!.Value, _cancellationToken);
 
     /// <summary>Gets a sandbox and hands the command over. Another sandbox replaces one that died before its command started.</summary>
     private async Task<CommandOutcome> RunCommandAsync()
     {
-        var source = new SandboxSource(_host, _request, _image, _id, _trace, _held);
-
         // A pooled sandbox can always be replaced. A booted one is replaced once, if it waited for processors.
         for (bool mayBootAgain = true; ;)
         {
-            _sandbox = await source.GetAsync(_cancellationToken).ConfigureAwait(false);
-            CommandPlan plan = CommandPlanner.Build(_request, _image.Config, _accounts, _user, _sandbox.Guest, _services.Options.Platform, _host.CountsCpu);
-            Task<IDisposable> processors = _place.AcquireProcessorsAsync(
+            _sandbox = await _ready.GetSandboxAsync().ConfigureAwait(false);
+            CommandPlan plan = CommandPlanner.Build(
+                _request, _ready.Image.Config, _ready.Accounts, _ready.User, _sandbox.Guest, _services.Options.Platform, _ready.Host.CountsCpu);
+            Task<IDisposable> processors = _ready.Place.AcquireProcessorsAsync(
                 _request.Limits.CpuCores!.Value, isExclusive: _request.Limits.CpuTime is not null, _cancellationToken);
             bool isReplaceable = _sandbox.IsPooled || (mayBootAgain && !processors.IsCompleted);
             mayBootAgain &= _sandbox.IsPooled;
@@ -276,17 +217,17 @@ internal sealed class Run
     private SandboxResult Conclude(CommandOutcome outcome, NetworkReport? network)
     {
         TerminationKind kind = outcome.Termination.Kind;
-        SandboxTimings timings = _trace.End(outcome, _image.Digest);
+        SandboxTimings timings = _trace.End(outcome, _ready.Image.Digest);
         var milliseconds = (long)timings.Total.TotalMilliseconds;
         if (outcome.Outputs.Fault is not null)
         {
             Log.OutputsNotWritten(_services.Logger, _id, outcome.Outputs.Fault);
         }
 
-        Log.RunEnded(_services.Logger, _id, _image.Digest, kind, milliseconds);
+        Log.RunEnded(_services.Logger, _id, _ready.Image.Digest, kind, milliseconds);
         if (kind == TerminationKind.SandboxDied)
         {
-            Log.RunDied(_services.Logger, _id, _image.Digest, milliseconds);
+            Log.RunDied(_services.Logger, _id, _ready.Image.Digest, milliseconds);
         }
 
         return new SandboxResult(outcome.Termination)
@@ -301,10 +242,10 @@ internal sealed class Run
             WorkspaceIncomplete = outcome.Changes?.Incomplete,
             Network = network ?? NetworkReport.None,
             NetworkIncomplete = network is null ? "This host could not read what the run did with its network." : null,
-            ImageDigest = _image.Digest,
+            ImageDigest = _ready.Image.Digest,
             Usage = outcome.Usage,
             Timings = timings,
-            UnenforcedLimits = _host.FindUnenforced(_request.Limits, _user.Uid),
+            UnenforcedLimits = _ready.Host.FindUnenforced(_request.Limits, _ready.User.Uid),
         };
     }
 

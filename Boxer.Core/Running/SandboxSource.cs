@@ -22,7 +22,7 @@ internal sealed record RunSandbox(Sandbox Sandbox, INetworkAttachment Network, G
 /// <param name="runId">The identifier of the run.</param>
 /// <param name="trace">Times the stages.</param>
 /// <param name="held">Takes over the sandboxes and their networks, also of those that failed.</param>
-internal sealed class SandboxSource(PreparedHost host, CheckedRequest request, IImageLease image, string runId, RunTrace trace, CleanupStack held)
+internal sealed class SandboxSource(PreparedHost host, CheckedSandbox request, IImageLease image, string runId, StageTrace trace, CleanupStack held)
 {
     /// <summary>Gets a sandbox.</summary>
     /// <param name="cancellationToken">Cancels the run.</param>

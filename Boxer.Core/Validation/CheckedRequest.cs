@@ -4,8 +4,8 @@ using Boxer.Networking;
 
 namespace Boxer.Validation;
 
-/// <summary>A validated request with everything parsed once and defaults filled in. Later steps do not read the <see cref="SandboxRequest"/> again.</summary>
-internal sealed record CheckedRequest
+/// <summary>The part of a validated request that describes the sandbox: the same for a run and for a session.</summary>
+internal abstract record CheckedSandbox
 {
     /// <summary>The image.</summary>
     internal required ImageReference Image { get; init; }
@@ -18,12 +18,6 @@ internal sealed record CheckedRequest
 
     /// <summary>Destinations that the run may reach, by the request and the options together.</summary>
     internal required NetworkPolicy Egress { get; init; }
-
-    /// <summary>Program and arguments; may be empty where <see cref="UseImageCommand"/> is set.</summary>
-    internal required IReadOnlyList<string> Command { get; init; }
-
-    /// <summary>Whether the image's own command comes before <see cref="Command"/>, or replaces an empty one.</summary>
-    internal bool UseImageCommand { get; init; }
 
     /// <summary>Environment variables in addition to those of the image.</summary>
     internal IReadOnlyDictionary<string, string> Environment { get; init; } = new Dictionary<string, string>();
@@ -45,6 +39,16 @@ internal sealed record CheckedRequest
 
     /// <summary>The workspace, or <see langword="null"/>.</summary>
     internal CheckedWorkspace? Workspace { get; init; }
+}
+
+/// <summary>A validated request with everything parsed once and defaults filled in. Later steps do not read the <see cref="SandboxRequest"/> again.</summary>
+internal sealed record CheckedRequest : CheckedSandbox
+{
+    /// <summary>Program and arguments; may be empty where <see cref="UseImageCommand"/> is set.</summary>
+    internal required IReadOnlyList<string> Command { get; init; }
+
+    /// <summary>Whether the image's own command comes before <see cref="Command"/>, or replaces an empty one.</summary>
+    internal bool UseImageCommand { get; init; }
 
     /// <summary>Standard input.</summary>
     internal ReadOnlyMemory<byte> StandardInput { get; init; }

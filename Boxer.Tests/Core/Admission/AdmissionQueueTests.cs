@@ -251,6 +251,72 @@ public sealed class AdmissionQueueTests
     }
 
     [Fact]
+    public async Task KeepOnlyMemory_gives_the_slot_to_the_next_run_and_keeps_the_memory()
+    {
+        AdmissionQueue queue = Queue(running: 1, memory: 100);
+        using AdmissionQueue.Ticket place = queue.Enter(null);
+        AdmissionQueue.Slot session = await place.AcquireSlotAsync(60, Cancel);
+        Task<IDisposable> run = SlotAsync(queue, 40, Cancel);
+        Assert.False(run.IsCompleted);
+
+        session.KeepOnlyMemory();
+        session.KeepOnlyMemory();
+
+        using IDisposable slot = await run;
+        Assert.Equal(100, queue.Ledger.PromisedBytes);
+        Assert.Equal(1, queue.Count.Running);
+
+        session.Dispose();
+        session.Dispose();
+        Assert.Equal(40, queue.Ledger.PromisedBytes);
+    }
+
+    [Fact]
+    public async Task HoldBackgroundProcessors_promises_at_most_half_of_the_machine()
+    {
+        AdmissionQueue queue = Queue(running: 10);
+        using AdmissionQueue.Ticket session = queue.EnterSession("a");
+        using IDisposable first = session.HoldBackgroundProcessors(0.75);
+        using IDisposable second = session.HoldBackgroundProcessors(2);
+
+        Assert.Equal(1, queue.Ledger.PromisedProcessors);
+        using IDisposable run = await ProcessorsAsync(queue, 1, "a");
+        Assert.False(ProcessorsAsync(queue, 0.1, "b").IsCompleted);
+    }
+
+    [Fact]
+    public async Task AcquireProcessorsAsync_a_run_that_wants_the_whole_machine_gets_it_besides_the_background()
+    {
+        AdmissionQueue queue = Queue(running: 10);
+        using AdmissionQueue.Ticket session = queue.EnterSession(null);
+        using IDisposable server = session.HoldBackgroundProcessors(1);
+        IDisposable small = await ProcessorsAsync(queue, 1);
+        Task<IDisposable> whole = ProcessorsAsync(queue, 2);
+        Assert.False(whole.IsCompleted);
+
+        small.Dispose();
+
+        (await whole).Dispose();
+    }
+
+    [Fact]
+    public async Task EnterSession_takes_no_place_and_waits_for_processors_in_turn()
+    {
+        AdmissionQueue queue = Queue(running: 1);
+        using AdmissionQueue.Ticket session = queue.EnterSession("a");
+        Assert.Equal((0, 0), queue.Count);
+        IDisposable run = await ProcessorsAsync(queue, 2, "b");
+        Task<IDisposable> call = session.AcquireProcessorsAsync(1, isExclusive: false, Cancel);
+        Assert.False(call.IsCompleted);
+
+        run.Dispose();
+
+        (await call).Dispose();
+        session.Dispose();
+        Assert.Equal(0, queue.Ledger.PromisedProcessors);
+    }
+
+    [Fact]
     public async Task Count_separates_running_from_queued_runs()
     {
         AdmissionQueue queue = Queue(running: 1);
