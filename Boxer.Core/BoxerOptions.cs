@@ -215,6 +215,12 @@ public sealed class BoxerOptions
     /// </summary>
     public PoolOptions Pool { get; set; } = new();
 
+    /// <summary>
+    /// Options of sessions.
+    /// <value>Default: sessions may reserve half of <see cref="MaxMemoryBytes"/>, and end 5 min after their last call.</value>
+    /// </summary>
+    public SessionOptions Sessions { get; set; } = new();
+
     /// <summary>Returns a deep copy.</summary>
     internal BoxerOptions Copy()
     {
@@ -225,6 +231,7 @@ public sealed class BoxerOptions
         copy.NetworkBlocks = [.. NetworkBlocks];
         copy.Egress = Egress.Copy();
         copy.Pool = Pool.Copy();
+        copy.Sessions = Sessions.Copy();
         copy.AllowedRegistries = [.. AllowedRegistries];
         copy.AllowedNetworks = [.. AllowedNetworks];
         copy.Registries = [.. Registries.Select(registry => registry.Copy())];

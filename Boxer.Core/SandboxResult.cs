@@ -41,6 +41,7 @@ public sealed class SandboxResult
         ImageDigest = other.ImageDigest;
         Network = other.Network;
         NetworkIncomplete = other.NetworkIncomplete;
+        LeftBehind = other.LeftBehind;
         Usage = other.Usage;
         Timings = other.Timings;
         UnenforcedLimits = other.UnenforcedLimits;
@@ -149,6 +150,13 @@ public sealed class SandboxResult
 
     /// <summary>Reason why <see cref="Network"/> is missing or incomplete; <see langword="null"/> if it is complete.</summary>
     public string? NetworkIncomplete { get; init; }
+
+    /// <summary>
+    /// Number of processes that a command of <see cref="ISandboxSession.ExecAsync"/> left behind: those of its POSIX session (setsid(2)) that were
+    /// alive when its first process ended. They go on. Always 0 for other runs, whose sandbox is destroyed.
+    /// <value>Default 0.</value>
+    /// </summary>
+    public int LeftBehind { get; init; }
 
     /// <summary>Resource usage of the run.</summary>
     public SandboxUsage Usage { get; init; } = new();
