@@ -10,6 +10,10 @@ internal static class ProcessTable
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(10);
 
+    // Counted from the state, which is field 3 of the manual.
+    private const int ParentField = 1;
+    private const int StartTimeField = 19;
+
     /// <summary>
     /// Ends the processes of the runtime for a directory: those of this user whose executable is one of <paramref name="programs"/> and that have
     /// an argument <c>--root=</c> with a path below <paramref name="directory"/>. Repeats until no such process is left, because they can start others.
@@ -36,6 +40,24 @@ internal static class ProcessTable
     /// <summary>Gets the path in /proc of the executable of a process.</summary>
     internal static string ExecutablePath(int process) => string.Create(CultureInfo.InvariantCulture, $"/proc/{process}/exe");
 
+    /// <summary>
+    /// Reads when a process started, in clock ticks since the boot of this machine: with its id, it tells a process from a later one with the same id.
+    /// </summary>
+    /// <param name="process">The process.</param>
+    /// <returns><see langword="null"/> if there is no such process.</returns>
+    /// <exception cref="IOException">It cannot be read, for example because this process has no free descriptors.</exception>
+    internal static ulong? ReadStartTime(int process)
+    {
+        try
+        {
+            return ulong.Parse(ReadFields(process)[StartTimeField], CultureInfo.InvariantCulture);
+        }
+        catch (IOException exception) when (exception is FileNotFoundException or DirectoryNotFoundException || exception.HResult == Errno.ESRCH)
+        {
+            return null;
+        }
+    }
+
     /// <summary>Lists a process and its descendants.</summary>
     internal static IReadOnlyList<int> ReadTree(int root)
     {
@@ -60,18 +82,23 @@ internal static class ProcessTable
         }
     }
 
-    // "pid (comm) state ppid ...", where comm can contain any character (proc_pid_stat(5)).
     private static int ReadParent(int id)
     {
         try
         {
-            string stat = File.ReadAllText($"/proc/{id}/stat");
-            return int.Parse(stat[(stat.LastIndexOf(')') + 4)..].Split(' ', 2)[0], CultureInfo.InvariantCulture);
+            return int.Parse(ReadFields(id)[ParentField], CultureInfo.InvariantCulture);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             return 0;
         }
+    }
+
+    // "pid (comm) state ppid ...", where comm can contain any character (proc_pid_stat(5)). Returns the fields from the state on.
+    private static string[] ReadFields(int id)
+    {
+        string stat = File.ReadAllText($"/proc/{id}/stat");
+        return stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
     }
 
     // A process that ended meanwhile cannot be read or signalled, and does not count. The arguments of other users' processes are not read: they

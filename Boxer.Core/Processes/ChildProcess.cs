@@ -1,24 +1,29 @@
 using System.Runtime.InteropServices;
+using Boxer.Linux;
 using Boxer.Native;
 using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Processes;
 
 /// <summary>
-/// Child process started with posix_spawn(3). It inherits the descriptors that its caller names; .NET opens all others close-on-exec. A pidfd
-/// refers to the process, so that a signal never reaches another process that got the same id.
+/// Child process started with posix_spawn(3). It inherits the descriptors that its caller names; .NET opens all others close-on-exec. A signal goes
+/// through a pidfd of the process, so that it never reaches another process that got the same id. The pidfd is opened when it is needed: a process
+/// that nobody waits for takes no descriptor.
 /// </summary>
 internal sealed class ChildProcess : IDisposable
 {
-    private readonly SafeFileHandle _pidfd;
-    private readonly DescriptorPoller.Registration _registration;
+    private readonly DescriptorPoller _poller;
+    private readonly ulong? _startTime;
+    private readonly Lock _gate = new();
+    private SafeFileHandle? _pidfd;
+    private DescriptorPoller.Registration? _registration;
+    private Task<int>? _exited;
 
-    private ChildProcess(int id, SafeFileHandle pidfd, DescriptorPoller.Registration registration)
+    private ChildProcess(DescriptorPoller poller, int id, ulong? startTime)
     {
+        _poller = poller;
         Id = id;
-        _pidfd = pidfd;
-        _registration = registration;
-        Exited = WaitAsync();
+        _startTime = startTime;
     }
 
     /// <summary>Process id.</summary>
@@ -26,8 +31,19 @@ internal sealed class ChildProcess : IDisposable
 
     /// <summary>
     /// Completes when the process has ended and is reaped, with its exit code, or 128 + the signal; -1 if another part of this process reaped it.
+    /// The first use opens the pidfd.
     /// </summary>
-    internal Task<int> Exited { get; }
+    /// <exception cref="IOException">This process has no free descriptors.</exception>
+    internal Task<int> Exited
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _exited ??= Wait();
+            }
+        }
+    }
 
     /// <summary>Starts a program.</summary>
     /// <param name="poller">Poller that waits for the end of the process.</param>
@@ -46,17 +62,14 @@ internal sealed class ChildProcess : IDisposable
         int pid = SpawnProcess(path, arguments, environment, descriptors);
 
         // The child stays a zombie until this class reaps it, so no other process can have its id yet.
-        var pidfd = new SafeFileHandle(SysPidfd.pidfd_open(pid, 0), ownsHandle: true);
         try
         {
-            Check.Result(pidfd.IsInvalid ? -1 : 0, "pidfd_open");
-            return new ChildProcess(pid, pidfd, poller.Register(pidfd));
+            return new ChildProcess(poller, pid, ProcessTable.ReadStartTime(pid));
         }
         catch
         {
             _ = Signal.kill(pid, Signal.SIGKILL);
             _ = Reap(SysPidfd.P_PID, (uint)pid);
-            pidfd.Dispose();
             throw;
         }
     }
@@ -64,21 +77,90 @@ internal sealed class ChildProcess : IDisposable
     /// <summary>Kills the process, if it has not ended.</summary>
     internal void Kill()
     {
-        try
+        lock (_gate)
         {
-            _ = SysPidfd.pidfd_send_signal(_pidfd, Signal.SIGKILL);
-        }
-        catch (ObjectDisposedException)
-        {
-            // The process has ended.
+            if (_exited is { IsCompleted: true })
+            {
+                return;
+            }
+
+            try
+            {
+                bool isHeld = _pidfd is not null;
+                SafeFileHandle? pidfd = _pidfd ?? Open();
+                if (pidfd is null)
+                {
+                    return;
+                }
+
+                _ = SysPidfd.pidfd_send_signal(pidfd, Signal.SIGKILL);
+                if (!isHeld)
+                {
+                    pidfd.Dispose();
+                }
+            }
+            catch (IOException)
+            {
+                // This process has no free descriptors. The disposal of the sandbox tries again.
+            }
+            catch (ObjectDisposedException)
+            {
+                // The process has ended.
+            }
         }
     }
 
     /// <summary>Closes the pidfd. Call it after <see cref="Exited"/> has completed.</summary>
     public void Dispose()
     {
-        _registration.Dispose();
-        _pidfd.Dispose();
+        _registration?.Dispose();
+        _pidfd?.Dispose();
+    }
+
+    private Task<int> Wait()
+    {
+        if (Open() is not { } pidfd)
+        {
+            return Task.FromResult(-1);
+        }
+
+        try
+        {
+            _registration = _poller.Register(pidfd);
+        }
+        catch
+        {
+            pidfd.Dispose();
+            throw;
+        }
+
+        _pidfd = pidfd;
+        return WaitAsync(pidfd, _registration);
+    }
+
+    // Another part of this process may have reaped the child, and another process may have its id: the start time of the process behind the pidfd is
+    // compared. It is read after the pidfd was opened.
+    private SafeFileHandle? Open()
+    {
+        var pidfd = new SafeFileHandle(SysPidfd.pidfd_open(Id, 0), ownsHandle: true);
+        if (pidfd.IsInvalid && Marshal.GetLastPInvokeError() != Errno.ESRCH)
+        {
+            throw new NativeException("pidfd_open", Marshal.GetLastPInvokeError(), subject: null);
+        }
+
+        bool isOurs = false;
+        try
+        {
+            isOurs = !pidfd.IsInvalid && ProcessTable.ReadStartTime(Id) == _startTime;
+            return isOurs ? pidfd : null;
+        }
+        finally
+        {
+            if (!isOurs)
+            {
+                pidfd.Dispose();
+            }
+        }
     }
 
     private static unsafe int SpawnProcess(string path, IReadOnlyList<string> arguments, IReadOnlyList<string> environment, ReadOnlySpan<SafeHandle> descriptors)
@@ -117,10 +199,10 @@ internal sealed class ChildProcess : IDisposable
         }
     }
 
-    private async Task<int> WaitAsync()
+    private static async Task<int> WaitAsync(SafeFileHandle pidfd, DescriptorPoller.Registration registration)
     {
-        await _registration.WaitAsync(SysEpoll.EPOLLIN).ConfigureAwait(false);
-        return Reap(SysPidfd.P_PIDFD, (uint)_pidfd.DangerousGetHandle().ToInt32());
+        await registration.WaitAsync(SysEpoll.EPOLLIN).ConfigureAwait(false);
+        return Reap(SysPidfd.P_PIDFD, (uint)pidfd.DangerousGetHandle().ToInt32());
     }
 
     private static unsafe int Reap(int idType, uint id)

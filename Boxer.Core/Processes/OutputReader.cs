@@ -19,7 +19,6 @@ internal sealed class OutputReader : IDisposable
     private readonly DescriptorPoller.Registration _registration;
     private readonly MemoryStream _kept = new();
     private readonly TaskCompletionSource _stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly bool _leavesOpen;
     private readonly bool _keeps;
     private long _taken;
     private volatile bool _disposed;
@@ -30,15 +29,13 @@ internal sealed class OutputReader : IDisposable
     /// <param name="pipe">This process's end of the pipe, non-blocking.</param>
     /// <param name="limit">Maximum number of bytes to accept.</param>
     /// <param name="onData">Receives each accepted chunk. The bytes do not change afterwards.</param>
-    /// <param name="leavesOpen">Whether the pipe stays open for a later reader when this one is disposed.</param>
     /// <param name="keeps">Whether the chunks are parts of <see cref="Kept"/>. Otherwise each chunk has its own array, and <see cref="Kept"/> stays empty.</param>
     internal OutputReader(
-        DescriptorPoller poller, SafeFileHandle pipe, long limit, Func<ReadOnlyMemory<byte>, ValueTask>? onData = null, bool leavesOpen = false, bool keeps = true)
+        DescriptorPoller poller, SafeFileHandle pipe, long limit, Func<ReadOnlyMemory<byte>, ValueTask>? onData = null, bool keeps = true)
     {
         _pipe = pipe;
         _limit = limit;
         _onData = onData;
-        _leavesOpen = leavesOpen;
         _keeps = keeps;
         _registration = poller.Register(pipe);
     }
@@ -63,10 +60,7 @@ internal sealed class OutputReader : IDisposable
         _disposed = true;
         _stop.TrySetResult();
         _registration.Dispose();
-        if (!_leavesOpen)
-        {
-            _pipe.Dispose();
-        }
+        _pipe.Dispose();
     }
 
     private async Task ReadAsync()

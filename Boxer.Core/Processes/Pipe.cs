@@ -3,9 +3,14 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Processes;
 
-/// <summary>Pipe (pipe(7)) between this process and a child. This process's end is non-blocking, the child's end blocks.</summary>
+/// <summary>
+/// Pipe (pipe(7)) between this process and a child. This process's end is non-blocking, the child's end blocks. Every user may open it by name: a
+/// command that has it may run as any user, and nobody else has a path to it.
+/// </summary>
 internal sealed class Pipe : IDisposable
 {
+    private const uint EveryUser = 0x1B6; // 0666
+
     private Pipe(SafeFileHandle ours, SafeFileHandle theirs)
     {
         Ours = ours;
@@ -44,7 +49,9 @@ internal sealed class Pipe : IDisposable
     {
         int* ends = stackalloc int[2];
         Check.Result(Unistd.pipe2(ends, Fcntl.O_CLOEXEC), "pipe2");
-        return (new SafeFileHandle(ends[0], ownsHandle: true), new SafeFileHandle(ends[1], ownsHandle: true));
+        (SafeFileHandle read, SafeFileHandle write) = (new SafeFileHandle(ends[0], ownsHandle: true), new SafeFileHandle(ends[1], ownsHandle: true));
+        Check.Result(SysStat.fchmod(read, EveryUser), "fchmod");
+        return (read, write);
     }
 
     // O_NONBLOCK is a flag of the open file description. Each end has its own.

@@ -162,7 +162,7 @@ internal sealed class CommandExecution : IAsyncDisposable
             _memory = _held.Push(new OutOfMemoryMonitor(cgroup, _poller, _time));
         }
 
-        _streams = new CommandStreams(_held, _sandbox, _plan, _gate, _onOutput, _poller, _time);
+        _streams = new CommandStreams(_held, _sandbox.Passed, _plan, _gate, _onOutput, _poller, _time);
         _usage = _held.Push(new UsageMonitor(cgroup, _plan.Limits.CpuTime, _plan.Cgroup.CpuCores, _time));
     }
 
@@ -171,7 +171,7 @@ internal sealed class CommandExecution : IAsyncDisposable
     {
         try
         {
-            await _inputs.SendAsync(cancellationToken).ConfigureAwait(false);
+            await _inputs.SendAsync(_streams, cancellationToken).ConfigureAwait(false);
             _usage.StartCount();
             cancellationToken.ThrowIfCancellationRequested();
             _gate.Announce();

@@ -16,11 +16,13 @@ internal sealed class CommandInputs(InitChannel init, CommandPlan plan, TimeProv
     internal string? Field => _field;
 
     /// <summary>Sends all of them. The command does not start before <see cref="InitChannel.GoAsync"/>.</summary>
+    /// <param name="streams">The command's streams.</param>
     /// <param name="cancellationToken">Cancels the operation; the sandbox is of no use afterwards.</param>
     /// <exception cref="InvalidSandboxRequestException">A file or an input of the workspace is rejected, or cannot be read.</exception>
-    internal async Task SendAsync(CancellationToken cancellationToken)
+    internal async Task SendAsync(CommandStreams streams, CancellationToken cancellationToken)
     {
-        await init.StartAsync(plan.Start, plan.Frame, cancellationToken).ConfigureAwait(false);
+        await init.StartAsync(plan.Start, plan.Frame, streams.Guest, cancellationToken).ConfigureAwait(false);
+        streams.CloseGuest();
         for (int i = 0; i < plan.Files.Count; i++)
         {
             _field = $"Files[{i}]";

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Boxer.Common;
 using Boxer.Processes;
 using Microsoft.Win32.SafeHandles;
@@ -9,12 +10,13 @@ internal sealed class CommandStreams
 {
     private readonly CommandPlan _plan;
     private readonly StartGate _gate;
+    private readonly Pipe[] _pipes;
     private readonly InputWriter _stdin;
     private readonly OutputReader _stdout;
     private readonly OutputReader _stderr;
 
     /// <param name="held">Takes over the streams, also if a later one cannot be opened.</param>
-    /// <param name="sandbox">The sandbox, with the host's ends of the pipes.</param>
+    /// <param name="passed">Pipes that the runtime passed at boot; empty: new ones are made.</param>
     /// <param name="plan">The input, and the limit of the output.</param>
     /// <param name="gate">Holds back the output, and the input stream, until the command has started.</param>
     /// <param name="onOutput">Receives the output.</param>
@@ -22,7 +24,7 @@ internal sealed class CommandStreams
     /// <param name="time">The clock.</param>
     internal CommandStreams(
         CleanupStack held,
-        SandboxResources sandbox,
+        IReadOnlyList<Pipe> passed,
         CommandPlan plan,
         StartGate gate,
         Action<SandboxStream, ReadOnlyMemory<byte>> onOutput,
@@ -31,9 +33,11 @@ internal sealed class CommandStreams
     {
         _plan = plan;
         _gate = gate;
-        _stdin = held.Push(new InputWriter(poller, sandbox.Stdin!, time));
-        _stdout = held.Push(Reader(sandbox.Stdout!, SandboxStream.StandardOutput));
-        _stderr = held.Push(Reader(sandbox.Stderr!, SandboxStream.StandardError));
+        _pipes = passed.Count > 0 ? [.. passed] : [held.Push(Pipe.ForWriting()), held.Push(Pipe.ForReading()), held.Push(Pipe.ForReading())];
+        Guest = passed.Count > 0 ? [] : [.. _pipes.Select(pipe => pipe.Theirs)];
+        _stdin = held.Push(new InputWriter(poller, _pipes[0].Ours, time));
+        _stdout = held.Push(Reader(_pipes[1].Ours, SandboxStream.StandardOutput));
+        _stderr = held.Push(Reader(_pipes[2].Ours, SandboxStream.StandardError));
 
         OutputReader Reader(SafeFileHandle pipe, SandboxStream stream) => new(
             poller, pipe, plan.Limits.StandardOutputBytes!.Value, data => ForwardAsync(stream, data), keeps: plan.KeepsPrinted);
@@ -47,6 +51,9 @@ internal sealed class CommandStreams
             }
         }
     }
+
+    /// <summary>The command's ends of the pipes, to send with START; empty if the runtime passed them at boot.</summary>
+    internal IReadOnlyList<SafeHandle> Guest { get; }
 
     /// <summary>Completes when the input was written, or the command reads no more. Fails if the caller's input stream cannot be read.</summary>
     internal Task Input { get; private set; } = Task.CompletedTask;
@@ -62,6 +69,15 @@ internal sealed class CommandStreams
 
     /// <summary>Standard error, if the plan keeps it and the command started; complete after <see cref="DrainAsync"/>.</summary>
     internal ReadOnlyMemory<byte> Stderr => _gate.HasStarted ? _stderr.Kept : default;
+
+    /// <summary>Closes this process's copies of <see cref="Guest"/>, once they are sent.</summary>
+    internal void CloseGuest()
+    {
+        foreach (SafeHandle descriptor in Guest)
+        {
+            descriptor.Dispose();
+        }
+    }
 
     /// <summary>Starts to read and write.</summary>
     internal void Start()

@@ -88,11 +88,12 @@ internal sealed partial class RunscCommandLine
     private static bool NeedsHiddenSysctls(int? release, Version kernel) =>
         kernel >= ShowsCoreSysctls && (release is null || release < KnowsNewNetworkNamespaces);
 
-    /// <summary>Creates the arguments that run a bundle and pass descriptor 3 on as 3.</summary>
+    /// <summary>Creates the arguments that run a bundle.</summary>
     /// <param name="directory">The directory of the sandbox, with bundle and state, so that it is removed as a whole.</param>
     /// <param name="id">The container id.</param>
     /// <param name="network">How the sandbox joins its network.</param>
-    internal IReadOnlyList<string> RunArguments(string directory, string id, NetworkConfiguration network)
+    /// <param name="passed">Number of descriptors, from 3 on, that PID 1 gets besides the standard streams.</param>
+    internal IReadOnlyList<string> RunArguments(string directory, string id, NetworkConfiguration network, int passed)
     {
         List<string> arguments =
         [
@@ -107,7 +108,7 @@ internal sealed partial class RunscCommandLine
             arguments.Add("--rootless");
         }
 
-        return [.. arguments, "run", "--bundle=" + directory, "--pass-fd=3:3", id];
+        return [.. arguments, "run", "--bundle=" + directory, .. Enumerable.Range(3, passed).Select(descriptor => $"--pass-fd={descriptor}:{descriptor}"), id];
     }
 
     // "runsc version release-20240729.0", and "runsc version 0.0~20240729.0" from Debian; builds from source have other words.

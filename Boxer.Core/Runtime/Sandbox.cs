@@ -37,10 +37,10 @@ internal sealed class Sandbox
     internal bool MayHaveStarted => _gate.HasStarted || (_gate.MayHaveStarted && !Init.IsGoUnread);
 
     /// <summary>
-    /// Whether the sandbox still waits: its process has not ended, PID 1 has said nothing and not hung up, and the kernel has neither killed
+    /// Whether the sandbox still waits: PID 1 has said nothing and not hung up, as it does when the runtime ends, and the kernel has neither killed
     /// anything in it for lack of memory nor refused it a process or thread. A frozen sandbox shows none of these by its behaviour.
     /// </summary>
-    internal bool IsAlive => !_resources.Process!.Exited.IsCompleted && Init.IsSilent && (_resources.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None) == OutOfMemory.None
+    internal bool IsAlive => Init.IsSilent && (_resources.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None) == OutOfMemory.None
         && _resources.Cgroup?.ReadRefusedForks() is null or 0;
 
     /// <summary>Reads the most memory that the sandbox was charged with so far, in bytes, with page cache; <see langword="null"/> if this host does not report it.</summary>

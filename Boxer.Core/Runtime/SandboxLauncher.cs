@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Boxer.Common;
 using Boxer.Images;
@@ -31,6 +33,9 @@ internal sealed class SandboxLauncher
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly CancellationToken _stopping;
+
+    // Whether the runtime takes descriptors that are sent to a booted sandbox. Otherwise they are passed at boot.
+    private bool _takesDescriptors = true;
 
     /// <param name="runsc">The runsc program.</param>
     /// <param name="initPath">The path of boxer-init on this host.</param>
@@ -91,8 +96,8 @@ internal sealed class SandboxLauncher
             Directory.CreateDirectory(resources.Directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
             File.WriteAllBytes(Path.Join(resources.Directory, "config.json"), OciSpec.Write(rootPath, _bindInit ? _initPath : null, network));
             resources.Cgroup = _cgroups?.CreateCgroup(id);
-            Start(resources, id, network);
-            await WaitForInitAsync(resources, cancellationToken).ConfigureAwait(false);
+            using Pipe messages = Start(resources, id, network);
+            await WaitForInitAsync(resources, messages, cancellationToken).ConfigureAwait(false);
 
             // Without a cgroup the processes are found by their executables when the sandbox ends. A script as RunscPath has further processes below it.
             foreach (int process in resources.Cgroup is null ? ProcessTable.ReadTree(resources.Process!.Id) : [resources.Process!.Id])
@@ -108,31 +113,44 @@ internal sealed class SandboxLauncher
         }
     }
 
-    private void Start(SandboxResources resources, string id, NetworkConfiguration network)
+    /// <returns>The pipe of the runtime's messages.</returns>
+    private Pipe Start(SandboxResources resources, string id, NetworkConfiguration network)
     {
-        Pipe stdin = resources.Own(Pipe.ForWriting());
-        Pipe stdout = resources.Own(Pipe.ForReading());
-        Pipe stderr = resources.Own(Pipe.ForReading());
+        resources.Passed = _takesDescriptors ? [] : [Pipe.ForWriting(), Pipe.ForReading(), Pipe.ForReading()];
         (Socket ours, SafeFileHandle theirs) = SocketPair();
         resources.Init = new InitChannel(ours);
-        using (theirs)
+        Pipe messages = Pipe.ForReading();
+        try
         {
-            resources.Process = ChildProcess.Start(
-                _poller, _initPath, Arguments(resources, id, network), HostCommand.ChildEnvironment, [stdin.Theirs, stdout.Theirs, stderr.Theirs, theirs]);
+            using (theirs)
+            using (SafeFileHandle nothing = OpenNull())
+            {
+                SafeHandle[] descriptors = [theirs, nothing, messages.Theirs, .. resources.Passed.Select(pipe => pipe.Theirs)];
+                resources.Process = ChildProcess.Start(_poller, _initPath, Arguments(resources, id, network), HostCommand.ChildEnvironment, descriptors);
+            }
+        }
+        catch
+        {
+            messages.Dispose();
+            throw;
         }
 
-        stdin.Theirs.Dispose();
-        stdout.Theirs.Dispose();
-        stderr.Theirs.Dispose();
-        resources.Stdin = stdin.Ours;
-        resources.Stdout = stdout.Ours;
-        resources.Stderr = stderr.Ours;
+        foreach (Pipe pipe in resources.Passed.Append(messages))
+        {
+            pipe.Theirs.Dispose();
+        }
+
+        return messages;
     }
+
+    // .NET would lock the file for a process that does not share it.
+    private static SafeFileHandle OpenNull() => File.OpenHandle("/dev/null", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
 
     /// <summary>Creates the arguments of boxer-init's launch step, which joins cgroup and network namespace and then executes runsc.</summary>
     private List<string> Arguments(SandboxResources resources, string id, NetworkConfiguration network)
     {
-        List<string> arguments = ["launch", "--fds", "4"];
+        int passed = resources.Passed.Count;
+        List<string> arguments = ["launch", "--fds", (3 + passed).ToString(CultureInfo.InvariantCulture)];
         foreach (string file in resources.Cgroup?.ProcsFiles ?? [])
         {
             arguments.AddRange(["--cgroup", file]);
@@ -152,17 +170,17 @@ internal sealed class SandboxLauncher
             arguments.Add("--hide-attributes");
         }
 
-        arguments.AddRange(["--", _runsc.Path, .. _runsc.RunArguments(resources.Directory, id, network)]);
+        arguments.AddRange(["--", _runsc.Path, .. _runsc.RunArguments(resources.Directory, id, network, passed)]);
         return arguments;
     }
 
-    private async Task WaitForInitAsync(SandboxResources resources, CancellationToken cancellationToken)
+    private async Task WaitForInitAsync(SandboxResources resources, Pipe pipe, CancellationToken cancellationToken)
     {
         using var deadline = new CancellationTokenSource(_bootTimeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
 
-        // Until the hand-over only the runtime itself can write there. Without a reader, a runtime with long messages would block and not end.
-        using var messages = new OutputReader(_poller, resources.Stderr!, DiagnosticBytes, leavesOpen: true);
+        // Only the runtime can write there: PID 1 closes its end before it is ready. Without a reader, a runtime with long messages would block and not end.
+        using var messages = new OutputReader(_poller, pipe.Ours, DiagnosticBytes);
         messages.Start();
         try
         {

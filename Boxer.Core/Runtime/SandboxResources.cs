@@ -5,7 +5,6 @@ using Boxer.Processes;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
 using Microsoft.Extensions.Logging;
-using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime;
 
@@ -14,7 +13,6 @@ internal sealed class SandboxResources : IAsyncDisposable
 {
     private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
-    private readonly List<Pipe> _pipes = [];
     private readonly RuntimePrograms _programs;
     private readonly TimeProvider _time;
     private readonly CancellationToken _stopping;
@@ -48,22 +46,8 @@ internal sealed class SandboxResources : IAsyncDisposable
     /// <summary>The channel to PID 1.</summary>
     internal InitChannel? Init { get; set; }
 
-    /// <summary>The host's end of standard input.</summary>
-    internal SafeFileHandle? Stdin { get; set; }
-
-    /// <summary>The host's end of standard output.</summary>
-    internal SafeFileHandle? Stdout { get; set; }
-
-    /// <summary>The host's end of standard error.</summary>
-    internal SafeFileHandle? Stderr { get; set; }
-
-    /// <summary>Takes over a pipe.</summary>
-    /// <param name="pipe">The pipe.</param>
-    internal Pipe Own(Pipe pipe)
-    {
-        _pipes.Add(pipe);
-        return pipe;
-    }
+    /// <summary>Standard input, output and error of the command, if they were passed at boot; otherwise empty.</summary>
+    internal IReadOnlyList<Pipe> Passed { get; set; } = [];
 
     /// <summary>Kills everything of the sandbox, without waiting.</summary>
     internal void Kill()
@@ -89,7 +73,7 @@ internal sealed class SandboxResources : IAsyncDisposable
         var steps = new CleanupStack();
         steps.Defer(DeleteAsync);
         steps.Defer(() => UntilGoneAsync(() => Cgroup is not null ? Cgroup.DisposeAsync().AsTask() : ProcessTable.EndRuntimeAsync(Directory, _programs.Known(), _time)));
-        foreach (Pipe pipe in _pipes)
+        foreach (Pipe pipe in Passed)
         {
             steps.Push(pipe);
         }

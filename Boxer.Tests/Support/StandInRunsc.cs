@@ -3,17 +3,18 @@ namespace Boxer.Tests.Support;
 /// <summary>Replaces runsc by a script that runs commands of the test before the real runsc.</summary>
 internal sealed class StandInRunsc : IDisposable
 {
-    /// <summary>Python functions that send frames of PID 1 on descriptor 3.</summary>
+    /// <summary>Python functions that send frames of PID 1 on descriptor 0.</summary>
     private const string Frames = """
         import os, socket, struct, sys, time
-        s = socket.socket(fileno=3)
+        s = socket.socket(fileno=os.dup(0))
         def send(kind, payload=b"", version=1): s.sendall(struct.pack("<IHH", len(payload), 0x8000 | kind, version) + payload)
         def text(t): return struct.pack("<I", len(t.encode())) + t.encode() + b"\0"
         def read(n):
             data = b""
             while len(data) < n:
-                piece = s.recv(n - len(data))
+                piece, streams, _, _ = socket.recv_fds(s, n - len(data), 3)
                 if not piece: sys.exit(0)
+                for number, stream in enumerate(streams): os.dup2(stream, number); os.close(stream)
                 data += piece
             return data
         def until(wanted):
@@ -21,7 +22,7 @@ internal sealed class StandInRunsc : IDisposable
                 length, kind, _ = struct.unpack("<IHH", read(8))
                 read(length)
                 if kind == wanted: return
-        def ready(version=4): send(1, struct.pack("<I", version))
+        def ready(version=5): send(1, struct.pack("<I", version))
         def started(): send(2)
         def ended(code=0): send(5, struct.pack("<IIQQQII", 0, code, 0, 0, 0, 0, 0), 2)
         def directory(path): send(6, struct.pack("<I", 0o755) + text(path))

@@ -1,5 +1,7 @@
 using System.Buffers;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using Boxer.Native;
 
 namespace Boxer.Runtime.Init;
 
@@ -12,6 +14,7 @@ namespace Boxer.Runtime.Init;
 /// </remarks>
 internal sealed class InitChannel : IAsyncDisposable
 {
+    private static readonly TimeSpan WritePatience = TimeSpan.FromSeconds(0.1);
     private readonly Socket _socket;
     private readonly InitConversation _conversation = new();
     private readonly SemaphoreSlim _sending = new(1, 1);
@@ -65,12 +68,15 @@ internal sealed class InitChannel : IAsyncDisposable
     /// <summary>Sends START. PID 1 prepares the run at once and waits for files and <see cref="GoAsync"/>.</summary>
     /// <param name="start">Description of the run.</param>
     /// <param name="frame">Its START frame (<see cref="InitEncoder.EncodeStart"/>).</param>
+    /// <param name="streams">
+    /// Standard input, output and error of the command, which stay open here; empty if the runtime passed them at boot.
+    /// </param>
     /// <param name="cancellationToken">Cancels the send; the channel cannot be used afterwards.</param>
     /// <exception cref="InvalidOperationException">PID 1 is not ready, or START was sent before.</exception>
-    internal async Task StartAsync(InitStart start, ReadOnlyMemory<byte> frame, CancellationToken cancellationToken)
+    internal async Task StartAsync(InitStart start, ReadOnlyMemory<byte> frame, IReadOnlyList<SafeHandle> streams, CancellationToken cancellationToken)
     {
         _conversation.Begin(start);
-        await SendAsync(frame, cancellationToken).ConfigureAwait(false);
+        await SendAsync(frame, cancellationToken, descriptors: streams).ConfigureAwait(false);
     }
 
     /// <summary>Runs a command to warm up the sandbox (see PROTOCOL.md), and waits for its end.</summary>
@@ -218,7 +224,8 @@ internal sealed class InitChannel : IAsyncDisposable
         return true;
     }
 
-    private async Task SendAsync(ReadOnlyMemory<byte> frame, CancellationToken cancellationToken, bool isGo = false)
+    private async Task SendAsync(
+        ReadOnlyMemory<byte> frame, CancellationToken cancellationToken, bool isGo = false, IReadOnlyList<SafeHandle>? descriptors = null)
     {
         ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed) != 0, this);
         await _sending.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -228,6 +235,11 @@ internal sealed class InitChannel : IAsyncDisposable
             bool complete = false;
             try
             {
+                if (!_sendClosed && descriptors is { Count: > 0 })
+                {
+                    frame = frame[await SendWithDescriptorsAsync(frame, descriptors, cancellationToken).ConfigureAwait(false)..];
+                }
+
                 while (!_sendClosed && frame.Length > 0)
                 {
                     int sent = await _socket.SendAsync(frame, SocketFlags.None, cancellationToken).ConfigureAwait(false);
@@ -253,6 +265,28 @@ internal sealed class InitChannel : IAsyncDisposable
         finally
         {
             _sending.Release();
+        }
+    }
+
+    // .NET has no call that sends descriptors.
+    private async Task<int> SendWithDescriptorsAsync(ReadOnlyMemory<byte> frame, IReadOnlyList<SafeHandle> descriptors, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            int sent = SysSocket.SendDescriptors(_socket.SafeHandle, frame.Span, [.. descriptors]);
+            if (sent >= 0)
+            {
+                return sent;
+            }
+
+            int error = Marshal.GetLastPInvokeError();
+            if (error != Errno.EAGAIN)
+            {
+                // Sockets of this kind report a peer that closed as EPIPE or ECONNRESET.
+                throw new SocketException((int)(error is Errno.EPIPE or Errno.ECONNRESET ? SocketError.ConnectionReset : SocketError.Fault), $"sendmsg failed (errno {error}).");
+            }
+
+            await Task.Run(() => _socket.Poll(WritePatience, SelectMode.SelectWrite), cancellationToken).ConfigureAwait(false);
         }
     }
 

@@ -9,7 +9,7 @@ namespace Boxer.Runtime.Init;
 internal static class InitProtocol
 {
     /// <summary>Version of the protocol, which READY states.</summary>
-    internal const ushort Version = 4;
+    internal const ushort Version = 5;
 
     // Layout versions of frames: PlanVersion for START and WARM_UP, ReportVersion for ENDED and OUTPUT_FILE, FrameVersion for all others.
     private const ushort FrameVersion = 1;

@@ -1,5 +1,5 @@
 /*
- * PID 1 of a sandbox. Its control socket is descriptor 3. PROTOCOL.md, beside this file, describes the frames on the socket and the
+ * PID 1 of a sandbox. Its control socket is descriptor 0 at its start. PROTOCOL.md, beside this file, describes the frames on the socket and the
  * reasons for the order of steps.
  *
  * The guest is hostile: it can call, signal and trace everything that gVisor lets it. Read "What protects PID 1" in PROTOCOL.md
@@ -36,11 +36,15 @@
 
 enum {
     /* The protocol's version, then layout versions: START and WARM_UP; ENDED and OUTPUT_FILE; all other frames. */
-    VERSION = 4,
+    VERSION = 5,
     PLAN_VERSION = 4,
     REPORT_VERSION = 2,
     FRAME_VERSION = 1,
-    CONTROL = 3,
+    /* Number of standard streams, and of descriptors that come with START. */
+    STREAMS = 3,
+    /* First of the command's streams if the runtime passes them at boot. */
+    PASSED = 3,
+    CONTROL = PASSED + STREAMS,
     RESERVED_ID = 0x7FFFFF00,
     /* Number of ids, from 0 on, in the user namespace of a command of user 0. */
     MAPPED_IDS = 65536,
@@ -255,8 +259,18 @@ enum state {
     OVER,
 };
 
+/* Descriptors that came with one message, for the frame that begins in it. */
+struct descriptors {
+    uint32_t count;
+    int fds[STREAMS];
+};
+
 static struct plan *plan;
 static enum state state = WAITING_FOR_START;
+static struct descriptors arrived;
+
+/* The future standard streams of the command; -1 before START. Its child makes them descriptors 0, 1 and 2. */
+static int standard[STREAMS] = { -1, -1, -1 };
 static pid_t child;
 static int child_socket = -1;
 static int child_status;
@@ -1556,17 +1570,28 @@ static void execute(void)
     errno = denied ? EACCES : ENOENT;
 }
 
-/* Replaces the standard streams by /dev/null. */
+/* Makes /dev/null the standard streams. */
 static int open_null(void)
 {
     int fd = open("/dev/null", O_RDWR);
     if (fd < 0)
         return -1;
-    for (int standard = 0; standard < CONTROL; standard++)
-        if (dup2(fd, standard) < 0)
+    for (int stream = 0; stream < STREAMS; stream++)
+        if (dup2(fd, stream) < 0)
             return -1;
-    if (fd >= CONTROL)
+    if (fd >= STREAMS)
         close(fd);
+    return 0;
+}
+
+/* Makes the descriptors of START the standard streams; a warm-up has /dev/null. */
+static int open_streams(void)
+{
+    if (plan->is_warm_up)
+        return open_null();
+    for (int stream = 0; stream < STREAMS; stream++)
+        if (dup2(stream == STDERR_FILENO && plan->merges_output ? STDOUT_FILENO : standard[stream], stream) < 0)
+            return -1;
     return 0;
 }
 
@@ -1616,9 +1641,7 @@ _Noreturn static void become_command(int socket)
     umask(022);
     if (chdir(plan->cwd) != 0)
         child_fail(STAGE_CWD);
-    if (plan->is_warm_up && open_null() != 0)
-        child_fail(STAGE_EXEC);
-    if (plan->merges_output && dup2(STDOUT_FILENO, STDERR_FILENO) < 0)
+    if (open_streams() != 0)
         child_fail(STAGE_EXEC);
     /* PID 1 ignores no signal, and an exec resets its handler of SIGCHLD. */
     sigset_t none;
@@ -1709,83 +1732,18 @@ static void release_child(void)
 /* Closes PID 1's copies: the host must see the end of the streams when the command's processes have ended. */
 static void close_standard_streams(void)
 {
-    for (int fd = 0; fd < CONTROL; fd++)
-        close(fd);
+    for (int stream = 0; stream < STREAMS; stream++)
+        close_fd(&standard[stream]);
 }
 
 /*
  * Makes the command's user the owner of its streams, so that it can open them by name (/dev/stdout, /proc/self/fd/1). gVisor keeps a
- * separate owner for each. If gVisor refuses, only user 0 can open them.
+ * separate owner for each. If gVisor refuses, their modes decide.
  */
 static void chown_standard_streams(void)
 {
-    for (int fd = 0; fd < CONTROL; fd++)
-        fchown(fd, plan->uid, (gid_t)-1);
-}
-
-/*
- * Receiving end of a socket pair that contains the standard streams during a warm-up. A warm-up of user 0 could otherwise open them
- * through /proc/1/fd, write to them and change their modes; a socket cannot be opened there.
- */
-static int standard_socket = -1;
-
-struct standard_message {
-    char byte;
-    struct iovec content;
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(CONTROL * sizeof(int))];
-    } control;
-    struct msghdr header;
-};
-
-static void prepare_message(struct standard_message *message)
-{
-    *message = (struct standard_message){ 0 };
-    message->content = (struct iovec){ &message->byte, 1 };
-    message->header = (struct msghdr){
-        .msg_iov = &message->content,
-        .msg_iovlen = 1,
-        .msg_control = &message->control,
-        .msg_controllen = sizeof message->control,
-    };
-}
-
-static void hide_standard_streams(void)
-{
-    int pair[2];
-    struct standard_message message;
-    prepare_message(&message);
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message.header);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(CONTROL * sizeof(int));
-    for (int fd = 0; fd < CONTROL; fd++)
-        memcpy(CMSG_DATA(header) + (size_t)fd * sizeof fd, &fd, sizeof fd);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 || sendmsg(pair[0], &message.header, MSG_NOSIGNAL) != 1)
-        fault("hide", "the standard streams", errno);
-    close(pair[0]);
-    standard_socket = pair[1];
-    for (int fd = 0; fd < CONTROL; fd++)
-        if (dup3(standard_socket, fd, O_CLOEXEC) < 0)
-            fault("hide", "the standard streams", errno);
-}
-
-static void restore_standard_streams(void)
-{
-    struct standard_message message;
-    prepare_message(&message);
-    if (recvmsg(standard_socket, &message.header, MSG_CMSG_CLOEXEC) != 1 || CMSG_FIRSTHDR(&message.header) == NULL
-        || CMSG_FIRSTHDR(&message.header)->cmsg_len != CMSG_LEN(CONTROL * sizeof(int)))
-        fault("return", "the standard streams", errno);
-    for (int standard = 0; standard < CONTROL; standard++) {
-        int fd;
-        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message.header)) + (size_t)standard * sizeof fd, sizeof fd);
-        if (dup2(fd, standard) < 0)
-            fault("return", "the standard streams", errno);
-        close(fd);
-    }
-    close_fd(&standard_socket);
+    for (int stream = 0; stream < STREAMS; stream++)
+        fchown(standard[stream], plan->uid, (gid_t)-1);
 }
 
 /* Returns the working directory's path in the workspace, or NULL if it is not below the workspace. */
@@ -2256,8 +2214,23 @@ static void take_kill(size_t length)
     }
 }
 
+/*
+ * Takes the descriptors that came with START. gVisor leaves out a descriptor that it does not support, and those after it, without a
+ * sign, so their number is checked. A runtime that supports none passes them at boot instead.
+ */
+static void take_standard_streams(void)
+{
+    if (arrived.count == 0 && standard[0] >= 0)
+        return;
+    if (arrived.count != STREAMS)
+        fault("take", "the standard streams", EBADF);
+    memcpy(standard, arrived.fds, sizeof standard);
+    arrived.count = 0;
+}
+
 static void begin_run(size_t length)
 {
+    take_standard_streams();
     prepare(length);
     chown_standard_streams();
     if (state != OVER)
@@ -2267,7 +2240,6 @@ static void begin_run(size_t length)
 static void begin_warm_up(size_t length)
 {
     plan->is_warm_up = 1;
-    hide_standard_streams();
     forget_empty_files();
     unmount_directories();
     mount_for_warm_up();
@@ -2346,14 +2318,37 @@ static uint32_t plan_type;
 static size_t plan_got;
 static size_t plan_length;
 
-/* Receives available bytes and never waits. Returns their number, 0 if there are none. Exits at the end of the socket. */
+/* Keeps the descriptors of a message. A message has them only if a frame that takes them begins in it. */
+static void keep_descriptors(const struct cmsghdr *header)
+{
+    size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS || arrived.count > 0 || count > STREAMS)
+        malformed("descriptors");
+    arrived.count = (uint32_t)count;
+    memcpy(arrived.fds, CMSG_DATA(header), count * sizeof(int));
+}
+
+/*
+ * Receives available bytes and never waits. Returns their number, 0 if there are none. Exits at the end of the socket. A receive does not
+ * go beyond a message with descriptors (unix(7)).
+ */
 static size_t receive(uint8_t *to, size_t capacity)
 {
-    ssize_t got = RETRY(recv(CONTROL, to, capacity, MSG_DONTWAIT));
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(STREAMS * sizeof(int))];
+    } control;
+    struct iovec content = { to, capacity };
+    struct msghdr message = { .msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    ssize_t got = RETRY(recvmsg(CONTROL, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
     if (got < 0 && errno == EAGAIN)
         return 0;
     if (got <= 0)
         leave(0);
+    if ((message.msg_flags & MSG_CTRUNC) != 0)
+        malformed("descriptors");
+    if (CMSG_FIRSTHDR(&message) != NULL)
+        keep_descriptors(CMSG_FIRSTHDR(&message));
     return (size_t)got;
 }
 
@@ -2431,7 +2426,6 @@ static void reap(void)
 static void finish_warm_up(void)
 {
     kill_all();
-    restore_standard_streams();
     while (child_socket >= 0)
         read_child();
     uint8_t *at = buffer + HEADER_SIZE;
@@ -2493,6 +2487,28 @@ static void drop_privileges(void)
     become_reserved();
 }
 
+/*
+ * Moves the control socket away from descriptor 0. A socket without a peer takes the place of the standard streams, so that no file gets
+ * their numbers: the guest cannot open a socket through /proc/1/fd.
+ */
+static void place_descriptors(void)
+{
+    int pair[2];
+    if (dup3(STDIN_FILENO, CONTROL, O_CLOEXEC) < 0)
+        _exit(LAUNCH_FAILED);
+    close_from(CONTROL + 1);
+    for (int stream = 0; stream < STREAMS; stream++)
+        if (fcntl(PASSED + stream, F_SETFD, FD_CLOEXEC) == 0)
+            standard[stream] = PASSED + stream;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        fault("socketpair", NULL, errno);
+    for (int stream = 0; stream < STREAMS; stream++)
+        if (dup3(pair[0], stream, O_CLOEXEC) < 0)
+            fault("replace", "the standard streams", errno);
+    close(pair[0]);
+    close(pair[1]);
+}
+
 static void boot(void)
 {
     sigset_t all;
@@ -2501,9 +2517,7 @@ static void boot(void)
     struct sigaction action = { .sa_handler = on_child_signal };
     sigaction(SIGCHLD, &action, NULL);
     umask(0);
-    close_from(CONTROL + 1);
-    if (fcntl(CONTROL, F_SETFD, FD_CLOEXEC) != 0)
-        _exit(LAUNCH_FAILED);
+    place_descriptors();
 
     plan = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (plan == MAP_FAILED)
@@ -2566,8 +2580,8 @@ int main(int argc, char **argv)
         dprintf(STDERR_FILENO, "boxer-init: not PID 1\n");
         return LAUNCH_FAILED;
     }
-    if (getsockopt(CONTROL, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM) {
-        dprintf(STDERR_FILENO, "boxer-init: descriptor 3 is not a stream socket\n");
+    if (getsockopt(STDIN_FILENO, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM) {
+        dprintf(STDERR_FILENO, "boxer-init: descriptor 0 is not a stream socket\n");
         return LAUNCH_FAILED;
     }
     boot();

@@ -38,11 +38,14 @@ _Noreturn void reject_usage(const char *fault)
     _exit(LAUNCH_FAILED);
 }
 
-/* .NET ignores SIGPIPE, and an ignored signal stays ignored over exec. */
+/*
+ * An ignored signal stays ignored over exec. SIGPIPE is ignored on purpose: nobody reads the runtime's messages after its boot, and it must
+ * not die of them.
+ */
 static void reset_signals(void)
 {
     for (int signal_number = 1; signal_number < NSIG; signal_number++)
-        signal(signal_number, SIG_DFL);
+        signal(signal_number, signal_number == SIGPIPE ? SIG_IGN : SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -134,7 +134,7 @@ public sealed class RunscCommandLineTests : IDisposable
         using var poller = new DescriptorPoller();
         RunscCommandLine runsc = await RunscCommandLine.ProbeAsync(poller, Path.Join(_directory, "runsc"), "ptrace", rootless, TimeProvider.System, TestContext.Current.CancellationToken);
 
-        IReadOnlyList<string> arguments = runsc.RunArguments("/run/x", "id", new NetworkConfiguration(NetworkStack.None));
+        IReadOnlyList<string> arguments = runsc.RunArguments("/run/x", "id", new NetworkConfiguration(NetworkStack.None), passed: 0);
 
         Assert.Equal(rootless, arguments.Contains("--rootless"));
         Assert.Contains("--network=none", arguments);

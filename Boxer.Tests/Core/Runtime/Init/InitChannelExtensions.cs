@@ -6,7 +6,7 @@ namespace Boxer.Tests.Core.Runtime.Init;
 internal static class InitChannelExtensions
 {
     internal static Task StartAsync(this InitChannel channel, InitStart start, CancellationToken cancellationToken) =>
-        channel.StartAsync(start, InitEncoder.EncodeStart(start), cancellationToken);
+        channel.StartAsync(start, InitEncoder.EncodeStart(start), [], cancellationToken);
 
     internal static Task<InitWarmedUp> WarmUpAsync(this InitChannel channel, InitStart start, CancellationToken cancellationToken) =>
         channel.WarmUpAsync(InitEncoder.ToWarmUp(InitEncoder.EncodeStart(start)), cancellationToken);

@@ -36,7 +36,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     public async Task Tree_frames_fill_the_workspace_and_follow_no_link()
     {
         await using InitSandbox sandbox = await BootAsync();
-        await sandbox.Channel.StartAsync(WorkspaceStart("sh", "-c", "cat copy; stat -c %a:%Y copy d; readlink l; echo x >> d/f; ln -s f d/m"), TestContext.Current.CancellationToken);
+        await sandbox.StartAsync(WorkspaceStart("sh", "-c", "cat copy; stat -c %a:%Y copy d; readlink l; echo x >> d/f; ln -s f d/m"));
         await sandbox.Channel.SendFramesAsync(
             new[]
             {
@@ -66,7 +66,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
     public async Task Tree_frames_over_a_link_or_a_directory_fail_with_their_path(string frame, string path, string? other, int errno)
     {
         await using InitSandbox sandbox = await BootAsync();
-        await sandbox.Channel.StartAsync(WorkspaceStart("true"), TestContext.Current.CancellationToken);
+        await sandbox.StartAsync(WorkspaceStart("true"));
         byte[] frames = [.. Entry(InitFrameType.TreeDirectory, "d"), .. Entry(InitFrameType.TreeLink, "l", "/etc"), .. Entry(Enum.Parse<InitFrameType>(frame), path, other)];
         await sandbox.Channel.SendFramesAsync(frames, TestContext.Current.CancellationToken);
 
@@ -114,18 +114,37 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
             ])
         {
             await using InitSandbox sandbox = await BootAsync();
-            await sandbox.Socket.SendAsync(frame, TestContext.Current.CancellationToken);
+            sandbox.Send(frame, streams: 3);
             string said = await ReadAllAsync(sandbox.Socket);
             Assert.Contains("malformed", said, StringComparison.Ordinal);
             Assert.Equal(1, await sandbox.WaitAsync());
         }
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public async Task Start_with_too_few_descriptors_is_a_fault(int streams)
+    {
+        await using InitSandbox sandbox = await BootAsync();
+        sandbox.Send(InitEncoder.EncodeStart(Start("true")), streams);
+        Assert.Contains("take the standard streams", await ReadAllAsync(sandbox.Socket), StringComparison.Ordinal);
+        Assert.Equal(1, await sandbox.WaitAsync());
+    }
+
+    [Fact]
+    public async Task Start_without_descriptors_is_a_fault()
+    {
+        await using InitSandbox sandbox = await BootAsync();
+        await sandbox.Channel.StartAsync(Start("true"), TestContext.Current.CancellationToken);
+        Assert.Contains("take the standard streams", Assert.IsType<InitFault>(await sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken)).Stage, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Kill_before_go_exits()
     {
         await using InitSandbox sandbox = await BootAsync();
-        await sandbox.Channel.StartAsync(Start("true"), TestContext.Current.CancellationToken);
+        await sandbox.StartAsync(Start("true"));
         await sandbox.Channel.KillAsync(TestContext.Current.CancellationToken);
         Assert.IsType<InitClosed>(await sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken));
         Assert.Equal(0, await sandbox.WaitAsync());

@@ -109,7 +109,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
         Skip();
         await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
         CancellationToken cancellationToken = TestContext.Current.CancellationToken;
-        await sandbox.Channel.StartAsync(InitSandbox.Start(65534, "sh", "-c", "trap '' TERM; sleep 1000 & wait"), cancellationToken);
+        await sandbox.StartAsync(InitSandbox.Start(65534, "sh", "-c", "trap '' TERM; sleep 1000 & wait"));
         await sandbox.Channel.GoAsync(cancellationToken);
         Assert.IsType<InitStarted>(await sandbox.Channel.ReadEventAsync(cancellationToken));
         await sandbox.Channel.KillAsync(cancellationToken);
@@ -123,7 +123,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
         Skip();
         await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
         CancellationToken cancellationToken = TestContext.Current.CancellationToken;
-        await sandbox.Channel.StartAsync(InitSandbox.Start(65534, "sleep", "1000"), cancellationToken);
+        await sandbox.StartAsync(InitSandbox.Start(65534, "sleep", "1000"));
         await sandbox.Channel.GoAsync(cancellationToken);
         Assert.IsType<InitStarted>(await sandbox.Channel.ReadEventAsync(cancellationToken));
         await sandbox.Channel.SignalAsync(15, cancellationToken);
@@ -137,7 +137,7 @@ public sealed class InitRunTests(InitFixture fixture) : IClassFixture<InitFixtur
         Skip();
         await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
         CancellationToken cancellationToken = TestContext.Current.CancellationToken;
-        await sandbox.Channel.StartAsync(InitSandbox.Start(65534, "sleep", "1000"), cancellationToken);
+        await sandbox.StartAsync(InitSandbox.Start(65534, "sleep", "1000"));
         await sandbox.Channel.GoAsync(cancellationToken);
         Assert.IsType<InitStarted>(await sandbox.Channel.ReadEventAsync(cancellationToken));
         await sandbox.Channel.DisposeAsync();

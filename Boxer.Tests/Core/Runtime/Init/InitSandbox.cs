@@ -1,14 +1,17 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
+using Boxer.Native;
+using Boxer.Processes;
 using Boxer.Runtime.Init;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 
 /// <summary>
 /// Real boxer-init as PID 1, under runsc or in Linux namespaces, with only the environment that these tests need. A Python launcher connects to
-/// a socket of the test and passes it on as descriptor 3.
+/// a socket of the test and passes it on as descriptor 0. The command's streams are pipes that come with START.
 /// </summary>
 internal sealed class InitSandbox : IAsyncDisposable
 {
@@ -16,15 +19,20 @@ internal sealed class InitSandbox : IAsyncDisposable
         "import os,socket,sys\n"
         + "s=socket.socket(socket.AF_UNIX)\n"
         + "s.connect(sys.argv[1])\n"
-        + "os.dup2(s.fileno(),3)\n"
-        + "os.set_inheritable(3,True)\n"
+        + "os.dup2(s.fileno(),0)\n"
         + "os.execvp(sys.argv[2],sys.argv[2:])\n";
 
+    private const int MaxOutput = 64 << 20;
     private readonly string _directory;
     private readonly string? _containerId;
     private readonly Process _process;
-    private readonly Task<string> _stdout;
-    private readonly Task<string> _stderr;
+    private readonly Task<string> _messages;
+    private readonly DescriptorPoller _poller = new();
+    private readonly Pipe _stdinPipe = Pipe.ForWriting();
+    private readonly Pipe _stdoutPipe = Pipe.ForReading();
+    private readonly Pipe _stderrPipe = Pipe.ForReading();
+    private readonly OutputReader _stdout;
+    private readonly OutputReader _stderr;
 
     private InitSandbox(string directory, string? containerId, Process process, Socket socket)
     {
@@ -33,8 +41,12 @@ internal sealed class InitSandbox : IAsyncDisposable
         _process = process;
         Socket = socket;
         Channel = new InitChannel(socket);
-        _stdout = process.StandardOutput.ReadToEndAsync();
-        _stderr = process.StandardError.ReadToEndAsync();
+        _messages = process.StandardError.ReadToEndAsync();
+        _stdinPipe.Ours.Dispose();
+        _stdout = new OutputReader(_poller, _stdoutPipe.Ours, MaxOutput);
+        _stderr = new OutputReader(_poller, _stderrPipe.Ours, MaxOutput);
+        _stdout.Start();
+        _stderr.Start();
     }
 
     internal Socket Socket { get; }
@@ -94,7 +106,7 @@ internal sealed class InitSandbox : IAsyncDisposable
         await File.WriteAllTextAsync(Path.Combine(directory, "config.json"), JsonSerializer.Serialize(spec), TestContext.Current.CancellationToken);
         InitSandbox sandbox = await LaunchAsync(
             directory, id, "runsc", "--root", Path.Combine(directory, "state"), "--network=none", "--ignore-cgroups",
-            "--overlay2=root:memory", "run", "--bundle", directory, "--pass-fd=3:3", id);
+            "--overlay2=root:memory", "run", "--bundle", directory, id);
         await sandbox.ReadyAsync();
         return sandbox;
     }
@@ -109,11 +121,31 @@ internal sealed class InitSandbox : IAsyncDisposable
         return sandbox;
     }
 
+    /// <summary>Sends START with the streams of the command.</summary>
+    internal async Task StartAsync(InitStart start)
+    {
+        await Channel.StartAsync(
+            start,
+            InitEncoder.EncodeStart(start),
+            [_stdinPipe.Theirs, _stdoutPipe.Theirs, _stderrPipe.Theirs],
+            TestContext.Current.CancellationToken);
+        _stdinPipe.Theirs.Dispose();
+        _stdoutPipe.Theirs.Dispose();
+        _stderrPipe.Theirs.Dispose();
+    }
+
+    /// <summary>Sends frames as they are, with this many of the command's streams.</summary>
+    internal void Send(byte[] frames, int streams)
+    {
+        SafeHandle[] descriptors = [_stdinPipe.Theirs, _stdoutPipe.Theirs, _stderrPipe.Theirs];
+        Assert.Equal(frames.Length, SysSocket.SendDescriptors(Socket.SafeHandle, frames, descriptors.AsSpan(0, streams)));
+    }
+
     /// <summary>Sends START, files and GO, and reads to the end.</summary>
     internal async Task<InitRun> RunAsync(InitStart start, params (string Path, bool Executable, string Content)[] files)
     {
         CancellationToken cancellationToken = TestContext.Current.CancellationToken;
-        await Channel.StartAsync(start, cancellationToken);
+        await StartAsync(start);
         foreach ((string path, bool executable, string content) in files)
         {
             using var stream = new MemoryStream(Encoding.UTF8.GetBytes(content));
@@ -138,8 +170,11 @@ internal sealed class InitSandbox : IAsyncDisposable
 
         await Channel.DisposeAsync();
         run.ExitCode = await WaitAsync();
-        run.Stdout = await _stdout;
-        run.Stderr = await _stderr;
+        _stdout.StopWhenDrained();
+        _stderr.StopWhenDrained();
+        await Task.WhenAll(_stdout.Completion, _stderr.Completion);
+        run.Stdout = Encoding.UTF8.GetString(_stdout.Kept.Span);
+        run.Stderr = Encoding.UTF8.GetString(_stderr.Kept.Span);
         return run;
     }
 
@@ -158,7 +193,7 @@ internal sealed class InitSandbox : IAsyncDisposable
         }
         catch (EndOfStreamException exception)
         {
-            throw new InvalidOperationException(await _stderr, exception);
+            throw new InvalidOperationException(await _messages, exception);
         }
     }
 
@@ -172,6 +207,9 @@ internal sealed class InitSandbox : IAsyncDisposable
 
         await _process.WaitForExitAsync(CancellationToken.None);
         _process.Dispose();
+        _stdout.Dispose();
+        _stderr.Dispose();
+        _poller.Dispose();
         if (_containerId is not null)
         {
             using var delete = Process.Start(new ProcessStartInfo("runsc", ["--root", Path.Combine(_directory, "state"), "delete", "--force", _containerId])
@@ -193,7 +231,6 @@ internal sealed class InitSandbox : IAsyncDisposable
         listener.Listen(1);
         var process = Process.Start(new ProcessStartInfo("/usr/bin/python3", ["-I", "-S", "-c", Launcher, path, .. command])
         {
-            RedirectStandardOutput = true,
             RedirectStandardError = true,
             UseShellExecute = false,
         })!;
