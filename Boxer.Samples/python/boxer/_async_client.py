@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any, AsyncGenerator, Dict, Optional, Type, Union
+from typing import Any, AsyncGenerator, Dict, List, Optional, Type, Union
 
 import httpx
 
-from . import _wire
+from . import _session_wire, _wire
+from ._async_session import AsyncSession, AsyncSessionOpening
 from ._models import RunEnded, RunEvent, RunResult
 
 
@@ -43,7 +44,26 @@ class AsyncBoxerClient:
         Use ``async with`` if a loop over the stream may end early; otherwise the connection stays open until garbage collection.
         """
         call = _wire.run_call(self._settings, "/run/stream", _wire.run_body(*args, **kwargs))
-        return AsyncRunStream(self._http, call)
+        return self._stream(call)
+
+    @_wire.with_arguments_of(_session_wire.session_body)
+    def session(self, *args: Any, **kwargs: Any) -> AsyncSessionOpening:
+        """
+        Opens a session; see :meth:`BoxerClient.session`. ``async with client.session(...) as box:`` closes it at the end, and
+        ``box = await client.session(...)`` leaves it open.
+        """
+        call = _session_wire.open_call(self._settings, _session_wire.session_body(*args, **kwargs))
+        return AsyncSessionOpening(self, call)
+
+    async def sessions(self) -> List[AsyncSession]:
+        """Returns the open sessions of this API key."""
+        infos = _session_wire.session_infos(await self._send(_session_wire.list_call()))
+        return [AsyncSession(self, info) for info in infos]
+
+    async def session_by_id(self, session_id: str) -> AsyncSession:
+        """Returns a session that was opened before; see :meth:`BoxerClient.session_by_id`."""
+        call = _session_wire.SessionPaths(self._settings, session_id).get()
+        return AsyncSession(self, _session_wire.session_info(await self._send(call)))
 
     async def upload_file(self, remote_path: str, content: _wire.Content) -> str:
         """Uploads bytes, text (as UTF-8) or a binary file object to a relative path on the host; returns the path."""
@@ -60,19 +80,7 @@ class AsyncBoxerClient:
 
         max_bytes: maximum size; raises :class:`BoxerError` if the file is larger; default no limit.
         """
-        request = _wire.download_call(path).build(self._http)
-        download = _wire.Download(max_bytes)
-        with _wire.transport_errors(request):
-            response = await self._http.send(request, stream=True)
-            try:
-                if response.status_code != 200:
-                    await response.aread()
-                    _wire.check_status(response)
-                async for chunk in response.aiter_bytes():
-                    download.add(chunk)
-            finally:
-                await response.aclose()
-        return download.content()
+        return await self._download(_wire.download_call(path), max_bytes)
 
     async def health(self) -> Dict[str, Any]:
         """Returns the response of ``/healthz``: ``{"ok": True}``."""
@@ -100,6 +108,24 @@ class AsyncBoxerClient:
         request = call.build(self._http)
         with _wire.transport_errors(request):
             return await self._http.send(request)
+
+    async def _download(self, call: _wire.Call, max_bytes: Optional[int]) -> bytes:
+        request = call.build(self._http)
+        download = _wire.Download(max_bytes)
+        with _wire.transport_errors(request):
+            response = await self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    await response.aread()
+                    _wire.check_status(response)
+                async for chunk in response.aiter_bytes():
+                    download.add(chunk)
+            finally:
+                await response.aclose()
+        return download.content()
+
+    def _stream(self, call: _wire.Call) -> AsyncRunStream:
+        return AsyncRunStream(self._http, call)
 
 
 class AsyncRunStream:
@@ -139,7 +165,7 @@ class AsyncRunStream:
         with _wire.transport_errors(request):
             response = await http.send(request, stream=True)
             try:
-                if response.status_code != 200:
+                if not response.is_success:
                     await response.aread()
                     _wire.check_status(response)
                 _wire.check_events(response)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any, Dict, Generator, Optional, Type, Union
+from typing import Any, Dict, Generator, List, Optional, Type, Union
 
 import httpx
 
-from . import _wire
+from . import _session_wire, _wire
 from ._models import RunEnded, RunEvent, RunResult
+from ._session import Session
 
 
 class BoxerClient:
@@ -76,7 +77,36 @@ class BoxerClient:
         Iterating sends the request. Closing the stream early ends the run.
         """
         call = _wire.run_call(self._settings, "/run/stream", _wire.run_body(*args, **kwargs))
-        return RunStream(self._http, call)
+        return self._stream(call)
+
+    @_wire.with_arguments_of(_session_wire.session_body)
+    def session(self, *args: Any, **kwargs: Any) -> Session:
+        """
+        Opens a session: a sandbox that is kept for several commands. ``with client.session(...) as box:`` closes it at the end.
+
+        image, network, egress, env, user, workspace: see :meth:`run`; the workspace stays writable for all commands.
+        limits: of the whole sandbox, and the defaults of its commands; default the host's limits.
+        labels: up to 16 names and values of your own.
+        idle_timeout: seconds after the end of the last call until the session ends; default 300.
+        lifetime: seconds until the session ends in any case, without paused time; default 3600.
+
+        Raises :class:`BoxerCapacityError` when too many sessions are open.
+        """
+        call = _session_wire.open_call(self._settings, _session_wire.session_body(*args, **kwargs))
+        return Session(self, _session_wire.session_info(self._send(call)))
+
+    def sessions(self) -> List[Session]:
+        """Returns the open sessions of this API key."""
+        return [Session(self, info) for info in _session_wire.session_infos(self._send(_session_wire.list_call()))]
+
+    def session_by_id(self, session_id: str) -> Session:
+        """
+        Returns a session that was opened before. One that ended less than an hour ago is returned too: its ``info.ended`` is the reason.
+
+        Raises :class:`BoxerNotFoundError` if there is none. Leaving a ``with`` block closes the session.
+        """
+        call = _session_wire.SessionPaths(self._settings, session_id).get()
+        return Session(self, _session_wire.session_info(self._send(call)))
 
     def upload_file(self, remote_path: str, content: _wire.Content) -> str:
         """Uploads bytes, text (as UTF-8) or a binary file object to a relative path on the host; returns the path."""
@@ -93,19 +123,7 @@ class BoxerClient:
 
         max_bytes: maximum size; raises :class:`BoxerError` if the file is larger; default no limit.
         """
-        request = _wire.download_call(path).build(self._http)
-        download = _wire.Download(max_bytes)
-        with _wire.transport_errors(request):
-            response = self._http.send(request, stream=True)
-            try:
-                if response.status_code != 200:
-                    response.read()
-                    _wire.check_status(response)
-                for chunk in response.iter_bytes():
-                    download.add(chunk)
-            finally:
-                response.close()
-        return download.content()
+        return self._download(_wire.download_call(path), max_bytes)
 
     def health(self) -> Dict[str, Any]:
         """Returns the response of ``/healthz``: ``{"ok": True}``."""
@@ -133,6 +151,24 @@ class BoxerClient:
         request = call.build(self._http)
         with _wire.transport_errors(request):
             return self._http.send(request)
+
+    def _download(self, call: _wire.Call, max_bytes: Optional[int]) -> bytes:
+        request = call.build(self._http)
+        download = _wire.Download(max_bytes)
+        with _wire.transport_errors(request):
+            response = self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    _wire.check_status(response)
+                for chunk in response.iter_bytes():
+                    download.add(chunk)
+            finally:
+                response.close()
+        return download.content()
+
+    def _stream(self, call: _wire.Call) -> RunStream:
+        return RunStream(self._http, call)
 
 
 class RunStream:
@@ -172,7 +208,7 @@ class RunStream:
         with _wire.transport_errors(request):
             response = http.send(request, stream=True)
             try:
-                if response.status_code != 200:
+                if not response.is_success:
                     response.read()
                     _wire.check_status(response)
                 _wire.check_events(response)

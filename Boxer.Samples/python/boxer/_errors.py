@@ -98,7 +98,25 @@ class BoxerCapacityError(BoxerAPIError):
     """429: the host is busy. Nothing was run; retry after ``retry_after`` seconds."""
 
 
-_BY_STATUS = {408: BoxerTimeoutError, 429: BoxerCapacityError, 507: BoxerOutputLimitError}
+class BoxerNotFoundError(BoxerAPIError):
+    """404: the image, file, session or process does not exist, or belongs to another API key."""
+
+
+class BoxerSessionEndedError(BoxerAPIError):
+    """410: the session has ended. Nothing was run by this call."""
+
+    @property
+    def ended(self) -> Optional[str]:
+        """The reason: ``closed``, ``idle_timeout``, ``lifetime``, ``memory_limit``, ``sandbox_died`` or ``host_stopped``."""
+        value = self.raw.get("ended")
+        return value if isinstance(value, str) else None
+
+
+class BoxerSessionPausedError(BoxerAPIError):
+    """409: the session is paused; call its ``resume`` first."""
+
+
+_BY_STATUS = {404: BoxerNotFoundError, 408: BoxerTimeoutError, 410: BoxerSessionEndedError, 429: BoxerCapacityError, 507: BoxerOutputLimitError}
 
 
 def printed_bytes(raw: Mapping[str, Any], name: str, text: str) -> bytes:
@@ -107,5 +125,8 @@ def printed_bytes(raw: Mapping[str, Any], name: str, text: str) -> bytes:
     return base64.b64decode(encoded) if isinstance(encoded, str) else text.encode("utf-8")
 
 
-def api_error_class(status_code: int) -> type[BoxerAPIError]:
+def api_error_class(status_code: int, body: Mapping[str, Any]) -> type[BoxerAPIError]:
+    # Other conflicts, such as a file that exists, have this status too.
+    if status_code == 409 and body.get("state") == "paused":
+        return BoxerSessionPausedError
     return _BY_STATUS.get(status_code, BoxerAPIError)

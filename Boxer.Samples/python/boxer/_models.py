@@ -135,6 +135,9 @@ class RunResult:
     workspace_incomplete: Optional[str] = None
     """The reason why ``workspace`` is incomplete."""
 
+    left_behind: int = 0
+    """Number of processes that the command left running in its session; always 0 outside of sessions."""
+
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The whole JSON body, including members that this version of the package does not know."""
 
@@ -142,22 +145,23 @@ class RunResult:
     def from_json(cls, body: Mapping[str, Any]) -> RunResult:
         """Parses a response of ``POST /run``; raises :class:`BoxerProtocolError` for anything else."""
         return cls(
-            exec_id=_required(body, "exec_id", str),
-            exit_code=_required(body, "exit_code", int),
-            stdout=_required(body, "stdout", str),
-            stderr=_required(body, "stderr", str),
-            wall_ms=_required(body, "wall_ms", (int, float)),
-            termination=_optional(body, "termination", str, None),
-            signal=_optional(body, "signal", int, None),
-            timings_ms=_optional(body, "timings_ms", dict, {}),
-            usage=_optional(body, "usage", dict, {}),
-            network_denied=_optional(body, "network_denied", list, []),
-            network_incomplete=_optional(body, "network_incomplete", str, None),
-            error=_optional(body, "error", str, None),
-            output_files=[file for item in _optional(body, "outputs", list, []) for file in _output(item)],
-            output_files_dropped=_optional(body, "outputs_dropped", int, 0),
-            workspace=_decoded(_optional(body, "workspace_base64", str, None)),
-            workspace_incomplete=_optional(body, "workspace_incomplete", str, None),
+            exec_id=required(body, "exec_id", str),
+            exit_code=required(body, "exit_code", int),
+            stdout=required(body, "stdout", str),
+            stderr=required(body, "stderr", str),
+            wall_ms=required(body, "wall_ms", (int, float)),
+            termination=optional(body, "termination", str, None),
+            signal=optional(body, "signal", int, None),
+            timings_ms=optional(body, "timings_ms", dict, {}),
+            usage=optional(body, "usage", dict, {}),
+            network_denied=optional(body, "network_denied", list, []),
+            network_incomplete=optional(body, "network_incomplete", str, None),
+            error=optional(body, "error", str, None),
+            output_files=[file for item in optional(body, "outputs", list, []) for file in _output(item)],
+            output_files_dropped=optional(body, "outputs_dropped", int, 0),
+            workspace=decoded(optional(body, "workspace_base64", str, None)),
+            workspace_incomplete=optional(body, "workspace_incomplete", str, None),
+            left_behind=optional(body, "left_behind", int, 0),
             raw=body,
         )
 
@@ -199,14 +203,14 @@ class RunEnded:
 RunEvent = Union[RunStarted, RunText, RunEnded]
 
 
-def _required(body: Mapping[str, Any], name: str, kind: Any) -> Any:
+def required(body: Mapping[str, Any], name: str, kind: Any) -> Any:
     value = body.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise BoxerProtocolError(f"the response has no usable {name!r}; is this the address of a Boxer host?")
     return value
 
 
-def _decoded(content: Any) -> Optional[bytes]:
+def decoded(content: Any) -> Optional[bytes]:
     return base64.b64decode(content) if isinstance(content, str) else None
 
 
@@ -217,14 +221,14 @@ def _output(item: Any) -> List[OutputFile]:
             OutputFile(
                 item["path"],
                 item["size"],
-                _decoded(content),
-                _optional(item, "mode", str, None),
-                _optional(item, "modified_at", str, None),
+                decoded(content),
+                optional(item, "mode", str, None),
+                optional(item, "modified_at", str, None),
             )
         ]
     return []
 
 
-def _optional(body: Mapping[str, Any], name: str, kind: Any, default: Any) -> Any:
+def optional(body: Mapping[str, Any], name: str, kind: Any, default: Any) -> Any:
     value = body.get(name)
     return value if isinstance(value, kind) else default

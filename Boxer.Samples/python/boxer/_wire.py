@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import email.utils
@@ -17,6 +18,7 @@ import httpx
 
 from ._errors import BoxerAPIError, BoxerConnectionError, BoxerError, BoxerProtocolError, api_error_class
 from ._models import ResourceLimits, RunEnded, RunEvent, RunResult, RunStarted, RunText
+from ._sse import EventDecoder
 from ._version import __version__
 
 DEFAULT_URL = "http://localhost:8080"
@@ -149,21 +151,21 @@ def run_body(
     """
     checked = limits if isinstance(limits, ResourceLimits) else ResourceLimits.from_mapping(limits or {})
     optional = {
-        "env": _env(env) if env else None,
+        "env": env_list(env) if env else None,
         "cwd": cwd,
         "limits": checked.to_dict() or None,
         "egress": None if egress is None else dict(egress),
-        "files": _strings("files", files) if files else None,
+        "files": strings("files", files) if files else None,
         "stdin": stdin,
         "user": user,
         "outputs": output_files,
         "merge_stderr": True if merge_stderr else None,
         "stop_grace_ms": stop_grace_ms or None,
         "inputs": [_input(item) for item in inputs] if inputs else None,
-        "workspace": None if workspace is None else _workspace(workspace),
+        "workspace": None if workspace is None else workspace_body(workspace),
         "workspace_out": True if workspace_out else None,
     }
-    body: Dict[str, Any] = {"image": image, "cmd": _strings("cmd", cmd), "network": network, "persist": persist}
+    body: Dict[str, Any] = {"image": image, "cmd": strings("cmd", cmd), "network": network, "persist": persist}
     body.update((name, value) for name, value in optional.items() if value is not None)
     return body
 
@@ -193,7 +195,7 @@ def run_call(settings: Settings, path: str, body: Dict[str, Any]) -> Call:
     return Call("POST", path, {"content": content, "headers": headers}, timeout)
 
 
-def _workspace(workspace: Workspace) -> Dict[str, Any]:
+def workspace_body(workspace: Workspace) -> Dict[str, Any]:
     files = workspace.get("files")
     return {**workspace, "files": [_input(item) for item in files]} if files else dict(workspace)
 
@@ -208,19 +210,19 @@ def _input(item: Input) -> Dict[str, Any]:
 
 
 def upload_call(remote_path: str, content: Content) -> Call:
-    data: Union[bytes, IO[bytes]]
-    if isinstance(content, str):
-        data = content.encode("utf-8")
-    elif isinstance(content, (bytes, bytearray, memoryview)):
-        data = bytes(content)
-    elif content.seekable():
-        data = content
-    else:
-        # A pipe has no known length, which the upload must declare.
-        data = content.read()
+    # A pipe has no known length, which the upload must declare.
+    is_file = not isinstance(content, (str, bytes, bytearray, memoryview)) and content.seekable()
+    data = content if is_file else content_bytes(content)
     # The host uses only `path`, so the part needs no file name.
     part = ("file", data, "application/octet-stream")
     return Call("POST", "/files", {"data": {"path": remote_path}, "files": {"file": part}})
+
+
+def content_bytes(content: Content) -> bytes:
+    """The bytes of an argument that may be text (as UTF-8), bytes or a binary file object."""
+    if isinstance(content, str):
+        return content.encode("utf-8")
+    return bytes(content) if isinstance(content, (bytes, bytearray, memoryview)) else content.read()
 
 
 def download_call(path: str) -> Call:
@@ -248,6 +250,16 @@ def transport_errors(request: httpx.Request) -> Iterator[None]:
         raise BoxerConnectionError(f"{where}: {str(error) or type(error).__name__}") from error
 
 
+@contextlib.contextmanager
+def socket_errors(request: Optional[httpx.Request] = None) -> Iterator[None]:
+    """Maps errors of a socket to errors of this package."""
+    where = "the connection" if request is None else f"{request.method} {request.url.copy_with(query=None)}"
+    try:
+        yield
+    except (OSError, asyncio.TimeoutError) as error:
+        raise BoxerConnectionError(f"{where}: {str(error) or type(error).__name__}") from error
+
+
 def run_result(response: httpx.Response) -> RunResult:
     return RunResult.from_json(json_body(response))
 
@@ -262,21 +274,21 @@ def uploaded_path(response: httpx.Response) -> str:
 def json_body(response: httpx.Response) -> Dict[str, Any]:
     """The JSON body of a successful response; raises for other responses. The body must have been read."""
     check_status(response)
-    body = _json_object(response.content)
+    body = json_object(response.content)
     if body is None:
-        raise BoxerProtocolError(f"the response is not JSON but {_excerpt(response)}; is this the address of a Boxer host?")
+        raise BoxerProtocolError(f"the response is not JSON but {excerpt(response)}; is this the address of a Boxer host?")
     return body
 
 
 def check_status(response: httpx.Response) -> None:
-    """Raises unless the status is 200. The body of other responses must have been read."""
-    if response.status_code == 200:
+    """Raises unless the status is a success. The body of other responses must have been read."""
+    if response.is_success:
         return
-    body = _json_object(response.content) or {}
+    body = json_object(response.content) or {}
     message = body.get("error")
     if not isinstance(message, str):
         location = response.headers.get("Location")
-        message = f"redirect to {location} not followed" if location else _excerpt(response)
+        message = f"redirect to {location} not followed" if location else excerpt(response)
     raise api_error(response.status_code, message, body, _retry_after(response))
 
 
@@ -292,7 +304,7 @@ def api_error(status: int, message: str, body: Mapping[str, Any], retry_after: O
         value = body.get(name)
         return value if isinstance(value, str) else ""
 
-    return api_error_class(status)(
+    return api_error_class(status, body)(
         status,
         message,
         exec_id=text("exec_id") or None,
@@ -320,49 +332,24 @@ class Download:
 
 
 class EventReader:
-    """
-    Decodes the server-sent events (HTML standard, section 9.2) of ``/run/stream``. It works on bytes, because httpx's line
-    decoder also splits at characters such as U+2028, which JSON may contain.
-    """
+    """Decodes the events of ``/run/stream``."""
 
     def __init__(self) -> None:
-        self._line = bytearray()
-        self._name = ""
-        self._data: List[str] = []
+        self._decoder = EventDecoder()
 
     def feed(self, chunk: bytes) -> Iterator[RunEvent]:
         """Yields the events that end in this chunk."""
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            self._line += chunk[start:end]
-            start = end + 1
-            line = self._line.decode("utf-8", "replace")
-            self._line.clear()
-            event = self._take(line[:-1] if line.endswith("\r") else line)
+        for item in self._decoder.feed(chunk):
+            event = _event(item.name, item.data)
             if event is not None:
                 yield event
-        self._line += chunk[start:]
-
-    def _take(self, line: str) -> Optional[RunEvent]:
-        if not line:
-            name, data = self._name, "\n".join(self._data)
-            self._name = ""
-            self._data = []
-            return _event(name, data)
-        name, _, value = line.partition(":")
-        value = value[1:] if value.startswith(" ") else value
-        if name == "event":
-            self._name = value
-        elif name == "data":
-            self._data.append(value)
-        return None
 
 
 def _event(name: str, data: str) -> Optional[RunEvent]:
     if name not in ("started", "stdout", "stderr", "end"):
         # A keep-alive comment, or an event of a newer host.
         return None
-    body = _json_object(data)
+    body = json_object(data)
     if body is None:
         raise BoxerProtocolError(f"the data of the event {name!r} is not a JSON object")
     if name == "end":
@@ -382,7 +369,7 @@ def cut_short() -> BoxerConnectionError:
     return BoxerConnectionError("the stream ended before the run did")
 
 
-def _strings(name: str, values: Sequence[str]) -> List[str]:
+def strings(name: str, values: Sequence[str]) -> List[str]:
     # A string is a sequence of strings too, but passing one is always a mistake.
     if isinstance(values, (str, bytes)):
         raise TypeError(f"{name}: must be a list of strings, not one {type(values).__name__}")
@@ -393,9 +380,9 @@ def _strings(name: str, values: Sequence[str]) -> List[str]:
     return items
 
 
-def _env(env: Env) -> List[str]:
+def env_list(env: Env) -> List[str]:
     if not isinstance(env, Mapping):
-        return _strings("env", env)
+        return strings("env", env)
     for key in env:
         if isinstance(key, str) and "=" in key:
             raise ValueError(f"env: the name {key!r} must not contain '='")
@@ -406,7 +393,7 @@ def _env(env: Env) -> List[str]:
     return [f"{key}={value}" for key, value in env.items()]
 
 
-def _json_object(text: Union[str, bytes]) -> Optional[Dict[str, Any]]:
+def json_object(text: Union[str, bytes]) -> Optional[Dict[str, Any]]:
     try:
         value = json.loads(text)
     except ValueError:
@@ -414,7 +401,7 @@ def _json_object(text: Union[str, bytes]) -> Optional[Dict[str, Any]]:
     return value if isinstance(value, dict) else None
 
 
-def _excerpt(response: httpx.Response) -> str:
+def excerpt(response: httpx.Response) -> str:
     text = response.content[:200].decode("utf-8", "replace").strip()
     return repr(text) if text else "an empty body"
 

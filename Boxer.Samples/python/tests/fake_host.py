@@ -44,6 +44,7 @@ class FakeHost:
 
     def __init__(self) -> None:
         self.answers: Dict[Tuple[str, str], Answer] = {}
+        self.queues: Dict[Tuple[str, str], List[Answer]] = {}
         self.requests: List[Request] = []
         self.files: Dict[str, bytes] = {}
         self.client_left = threading.Event()
@@ -55,8 +56,7 @@ class FakeHost:
             def do_GET(self) -> None:
                 host.serve(self)
 
-            def do_POST(self) -> None:
-                host.serve(self)
+            do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -106,7 +106,9 @@ class FakeHost:
         headers = {name.lower(): value for name, value in handler.headers.items()}
         request = Request(handler.command, url.path, query, headers, body)
         self.requests.append(request)
-        answer = self.answers.get((request.method, request.path)) or self._contract(request)
+        # Answers in a queue come first, one for each request.
+        queue = self.queues.get((request.method, request.path))
+        answer = queue.pop(0) if queue else self.answers.get((request.method, request.path)) or self._contract(request)
         time.sleep(answer.delay)
         try:
             self._send(handler, answer)

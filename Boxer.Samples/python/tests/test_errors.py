@@ -9,6 +9,7 @@ import pytest
 from boxer import (
     BoxerAPIError,
     BoxerCapacityError,
+    BoxerNotFoundError,
     BoxerOutputLimitError,
     BoxerTimeoutError,
 )
@@ -31,7 +32,7 @@ TIMEOUT = {
         (400, BoxerAPIError),
         (401, BoxerAPIError),
         (403, BoxerAPIError),
-        (404, BoxerAPIError),
+        (404, BoxerNotFoundError),
         (408, BoxerTimeoutError),
         (413, BoxerAPIError),
         (429, BoxerCapacityError),

@@ -1,0 +1,309 @@
+"""Requests and responses of sessions, shared by both clients. Nothing here sends a request."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+
+import httpx
+
+from . import _wire
+from ._errors import BoxerConnectionError, BoxerProtocolError
+from ._models import ResourceLimits, required
+from ._session_models import FileInfo, FileList, ProcessEnded, ProcessEvent, ProcessInfo, ProcessOutput, SessionInfo, objects, output_bytes
+from ._sse import EventDecoder, ServerSentEvent
+
+# Seconds before each attempt to attach again to a process whose events were cut off. The host may restart in the meantime.
+ATTACH_WAITS = (0.1, 0.4, 1.0, 2.0, 4.0)
+# Bytes of one request that writes to a process.
+WRITE_BYTES = 1 << 20
+
+_SESSION_ID = re.compile(r"[a-z0-9]{20,57}")
+Terminal = Tuple[int, int]
+
+
+def session_body(
+    image: str,
+    *,
+    network: str = "none",
+    egress: Optional[_wire.Egress] = None,
+    limits: Optional[_wire.Limits] = None,
+    env: Optional[_wire.Env] = None,
+    user: Optional[str] = None,
+    workspace: Optional[_wire.Workspace] = None,
+    labels: Optional[Mapping[str, str]] = None,
+    idle_timeout: Optional[float] = None,
+    lifetime: Optional[float] = None,
+) -> Dict[str, Any]:
+    """The body of ``POST /sessions``. This is the only declaration of the arguments of sessions, for both clients."""
+    return _given(
+        image=image,
+        network=network,
+        egress=None if egress is None else dict(egress),
+        limits=_limits(limits),
+        env=_wire.env_list(env) if env else None,
+        user=user,
+        workspace=None if workspace is None else _wire.workspace_body(workspace),
+        labels=dict(labels) if labels else None,
+        idle_timeout_secs=idle_timeout,
+        lifetime_secs=lifetime,
+    )
+
+
+def exec_body(
+    cmd: Sequence[str],
+    *,
+    env: Optional[_wire.Env] = None,
+    cwd: Optional[str] = None,
+    limits: Optional[_wire.Limits] = None,
+    stdin: Union[str, bytes, None] = None,
+    user: Optional[str] = None,
+    merge_stderr: bool = False,
+    stop_grace_ms: int = 0,
+) -> Dict[str, Any]:
+    """The body of ``/exec`` and ``/exec/stream``. This is the only declaration of the arguments of commands, for both clients."""
+    return _given(
+        cmd=_wire.strings("cmd", cmd),
+        env=_wire.env_list(env) if env else None,
+        cwd=cwd,
+        limits=_limits(limits),
+        stdin=stdin if isinstance(stdin, str) else None,
+        stdin_base64=base64.b64encode(stdin).decode("ascii") if isinstance(stdin, bytes) else None,
+        user=user,
+        merge_stderr=True if merge_stderr else None,
+        stop_grace_ms=stop_grace_ms or None,
+    )
+
+
+def process_body(
+    cmd: Sequence[str],
+    *,
+    env: Optional[_wire.Env] = None,
+    cwd: Optional[str] = None,
+    user: Optional[str] = None,
+    terminal: Optional[Terminal] = None,
+) -> Dict[str, Any]:
+    """The body of ``/processes``. This is the only declaration of the arguments of processes, for both clients."""
+    return _given(
+        cmd=_wire.strings("cmd", cmd),
+        env=_wire.env_list(env) if env else None,
+        cwd=cwd,
+        user=user,
+        terminal=None if terminal is None else _size(*terminal),
+    )
+
+
+def open_call(settings: _wire.Settings, body: Dict[str, Any]) -> _wire.Call:
+    patience = settings.silence(_wire.QUEUE + _wire.PULL + _wire.BOOT + _wire.MARGIN)
+    return _json_call("POST", "/sessions", body, patience)
+
+
+def list_call() -> _wire.Call:
+    return _wire.Call("GET", "/sessions", {})
+
+
+class SessionPaths:
+    """The requests of one session."""
+
+    def __init__(self, settings: _wire.Settings, session_id: str) -> None:
+        if not isinstance(session_id, str) or not _SESSION_ID.fullmatch(session_id):
+            raise ValueError(f"session: {session_id!r} is not an identifier of a session.")
+        self.settings = settings
+        self.id = session_id
+        self.path = f"/sessions/{session_id}"
+
+    def get(self) -> _wire.Call:
+        return _wire.Call("GET", self.path, {})
+
+    def extend(self, idle_timeout: Optional[float], lifetime: Optional[float]) -> _wire.Call:
+        return _json_call("PATCH", self.path, _given(idle_timeout_secs=idle_timeout, lifetime_secs=lifetime))
+
+    def close(self) -> _wire.Call:
+        return _wire.Call("DELETE", self.path, {})
+
+    def pause(self) -> _wire.Call:
+        return _wire.Call("POST", f"{self.path}/pause", {})
+
+    def resume(self) -> _wire.Call:
+        return _wire.Call("POST", f"{self.path}/resume", {})
+
+    def run(self, suffix: str, body: Dict[str, Any]) -> _wire.Call:
+        return _wire.run_call(self.settings, f"{self.path}/{suffix}", body)
+
+    def start(self, body: Dict[str, Any]) -> _wire.Call:
+        return _json_call("POST", f"{self.path}/processes", body)
+
+    def processes(self) -> _wire.Call:
+        return _wire.Call("GET", f"{self.path}/processes", {})
+
+    def port(self, port: int) -> _wire.Call:
+        if isinstance(port, bool) or not 1 <= port <= 65535:
+            raise ValueError("port: must be 1 to 65535.")
+        return _wire.Call("GET", f"{self.path}/ports/{int(port)}", {})
+
+    def file(self, method: str, suffix: str, params: Mapping[str, Any], content: Optional[bytes] = None) -> _wire.Call:
+        arguments: Dict[str, Any] = {"params": dict(params), "headers": {"Accept": "*/*"}}
+        if content is not None:
+            arguments["content"] = content
+            arguments["headers"]["Content-Type"] = "application/octet-stream"
+        return _wire.Call(method, f"{self.path}/files{suffix}", arguments)
+
+    def file_post(self, suffix: str, body: Dict[str, Any]) -> _wire.Call:
+        return _json_call("POST", f"{self.path}/files{suffix}", body)
+
+
+class ProcessPaths:
+    """The requests of one process."""
+
+    def __init__(self, session: SessionPaths, pid: int) -> None:
+        self.path = f"{session.path}/processes/{int(pid)}"
+
+    def get(self) -> _wire.Call:
+        return _wire.Call("GET", self.path, {})
+
+    def writes(self, data: Union[str, bytes, bytearray, memoryview]) -> Iterator[_wire.Call]:
+        content = _wire.content_bytes(data)
+        for start in range(0, len(content), WRITE_BYTES):
+            yield self._stdin(content[start : start + WRITE_BYTES], {})
+
+    def close_stdin(self) -> _wire.Call:
+        return self._stdin(b"", {"end": "true"})
+
+    def signal(self, number: int) -> _wire.Call:
+        return _json_call("POST", f"{self.path}/signal", {"signal": int(number)})
+
+    def resize(self, columns: int, rows: int) -> _wire.Call:
+        return _json_call("POST", f"{self.path}/resize", _size(columns, rows))
+
+    def kill(self) -> _wire.Call:
+        return _wire.Call("DELETE", self.path, {})
+
+    def _stdin(self, content: bytes, params: Mapping[str, str]) -> _wire.Call:
+        headers = {"Content-Type": "application/octet-stream"}
+        return _wire.Call("POST", f"{self.path}/stdin", {"params": dict(params), "headers": headers, "content": content})
+
+
+class Attachment:
+    """The state of reading a process's events, over several connections if the first one breaks."""
+
+    def __init__(self, paths: ProcessPaths, offset: int) -> None:
+        if offset < 0:
+            raise ValueError("from_offset: must be 0 or more.")
+        self._path = f"{paths.path}/events"
+        self._decoder = EventDecoder()
+        self._attached = False
+        self._failures = 0
+        self.offset = offset
+        """Number of bytes that were read or skipped."""
+        self.ended: Optional[ProcessEnded] = None
+
+    def call(self) -> _wire.Call:
+        """The request that continues after the last event."""
+        self._decoder = EventDecoder()
+        headers = {"Accept": "text/event-stream, application/json"}
+        if self.offset:
+            headers["Last-Event-ID"] = str(self.offset)
+        return _wire.Call("GET", self._path, {"headers": headers})
+
+    def accept(self, response: httpx.Response) -> None:
+        """Checks the head of a successful response."""
+        _wire.check_events(response)
+        self._attached = True
+
+    def feed(self, chunk: bytes) -> Iterator[ProcessEvent]:
+        """Yields the events that end in this chunk."""
+        for item in self._decoder.feed(chunk):
+            event = self._event(item)
+            if event is None:
+                continue
+            self._failures = 0
+            if isinstance(event, ProcessEnded):
+                self.ended = event
+            yield event
+            if self.ended is not None:
+                return
+
+    def lost(self, error: Exception) -> float:
+        """Returns the seconds to wait before the next attempt; raises if there is no point in one."""
+        if not self._attached or self._failures == len(ATTACH_WAITS):
+            raise error
+        self._failures += 1
+        return ATTACH_WAITS[self._failures - 1]
+
+    def _event(self, item: ServerSentEvent) -> Optional[ProcessEvent]:
+        if item.name not in ("stdout", "stderr", "output", "ended", "error"):
+            # A keep-alive comment, or an event of a newer host.
+            return None
+        body = _wire.json_object(item.data)
+        if body is None:
+            raise BoxerProtocolError(f"the data of the event {item.name!r} is not a JSON object")
+        if item.name == "ended":
+            return ProcessEnded.from_json(body)
+        if item.name == "error":
+            # The status line was already sent.
+            raise _wire.api_error(required(body, "status", int), str(body.get("error", "the events ended")), body)
+        return self._output(item.name, required(body, "offset", int), output_bytes(body))
+
+    def _output(self, stream: str, offset: int, data: bytes) -> Optional[ProcessOutput]:
+        known = max(0, self.offset - offset)
+        self.offset = max(self.offset, offset + len(data))
+        return ProcessOutput(offset + known, stream, data[known:]) if known < len(data) else None
+
+
+def session_info(response: httpx.Response) -> SessionInfo:
+    return SessionInfo.from_json(_wire.json_body(response))
+
+
+def session_infos(response: httpx.Response) -> List[SessionInfo]:
+    return [SessionInfo.from_json(item) for item in objects(json_value(response))]
+
+
+def process_info(response: httpx.Response) -> ProcessInfo:
+    return ProcessInfo.from_json(_wire.json_body(response))
+
+
+def process_infos(response: httpx.Response) -> List[ProcessInfo]:
+    return [ProcessInfo.from_json(item) for item in objects(json_value(response))]
+
+
+def file_info(response: httpx.Response) -> FileInfo:
+    return FileInfo.from_json(_wire.json_body(response))
+
+
+def file_list(response: httpx.Response) -> FileList:
+    files = FileList(FileInfo.from_json(item) for item in objects(json_value(response)))
+    files.incomplete = response.headers.get("X-Boxer-Incomplete") == "true"
+    return files
+
+
+def json_value(response: httpx.Response) -> Any:
+    """The JSON body of a successful response; raises for other responses. The body must have been read."""
+    _wire.check_status(response)
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        raise BoxerProtocolError(f"the response is not JSON but {_wire.excerpt(response)}; is this the address of a Boxer host?") from None
+
+
+def cut_off() -> BoxerConnectionError:
+    return BoxerConnectionError("the events of the process ended before the process did")
+
+
+def _given(**fields: Any) -> Dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _limits(limits: Optional[_wire.Limits]) -> Optional[Dict[str, float]]:
+    checked = limits if isinstance(limits, ResourceLimits) else ResourceLimits.from_mapping(limits or {})
+    return checked.to_dict() or None
+
+
+def _size(columns: int, rows: int) -> Dict[str, int]:
+    return {"cols": int(columns), "rows": int(rows)}
+
+
+def _json_call(method: str, path: str, body: Dict[str, Any], timeout: Optional[httpx.Timeout] = None) -> _wire.Call:
+    content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    return _wire.Call(method, path, {"content": content, "headers": {"Content-Type": "application/json"}}, timeout)
