@@ -109,21 +109,18 @@ public interface ISandboxSession : IAsyncDisposable
 
     /// <summary>
     /// Connects to a TCP port of the sandbox, 127.0.0.1 or else [::1], in every network mode. Nothing listens on this host for it. The session is
-    /// not idle while the stream is open.
+    /// not idle while the connection is open.
     /// </summary>
     /// <param name="port">The port, 1 to 65535.</param>
     /// <param name="cancellationToken">Cancels the connection attempt.</param>
-    /// <returns>
-    /// A stream of the connection's bytes. Disposing it closes the connection. Reading and writing throw <see cref="IOException"/> after the
-    /// connection or the session ended.
-    /// </returns>
+    /// <returns>The connection. Dispose it.</returns>
     /// <exception cref="ArgumentOutOfRangeException">The port is out of range.</exception>
-    /// <exception cref="IOException">Nothing listens on the port.</exception>
+    /// <exception cref="SandboxConnectionException">Nothing listens on the port.</exception>
     /// <exception cref="SandboxCapacityException"><see cref="SessionOptions.MaxConnections"/> connections are open in this session.</exception>
     /// <exception cref="SandboxSessionEndedException">The session ended.</exception>
     /// <exception cref="SandboxSessionPausedException">The session is paused.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
-    Task<Stream> ConnectAsync(int port, CancellationToken cancellationToken = default);
+    Task<SandboxConnection> ConnectAsync(int port, CancellationToken cancellationToken = default);
 
     /// <summary>
     /// Freezes the sandbox and stops all clocks of the session until <see cref="ResumeAsync"/>: it neither expires nor uses processor time. Its

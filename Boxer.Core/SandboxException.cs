@@ -47,8 +47,8 @@ public abstract class SandboxException : Exception
     /// the same reason, as an invalid request does. Retry <see cref="SandboxCapacityException"/> and <see cref="ImagePullException"/>.
     /// <value>
     /// Default <see langword="true"/> for <see cref="InvalidSandboxRequestException"/>, <see cref="ImageNotFoundException"/>,
-    /// <see cref="ImagePullException"/>, <see cref="SandboxCapacityException"/> and <see cref="SandboxPrivilegeException"/>;
-    /// <see langword="false"/> for others. A runner sets it to <see langword="true"/> before, and to <see langword="false"/> after it has told the
+    /// <see cref="ImagePullException"/>, <see cref="SandboxCapacityException"/>, <see cref="SandboxPrivilegeException"/>,
+    /// <see cref="SandboxSessionPausedException"/> and <see cref="SandboxConnectionException"/>; <see langword="false"/> for others. A runner sets it to <see langword="true"/> before, and to <see langword="false"/> after it has told the
     /// sandbox to start the command.
     /// </value>
     /// </summary>
