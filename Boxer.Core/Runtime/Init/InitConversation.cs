@@ -11,6 +11,7 @@ internal sealed class InitConversation
     private State _state;
     private bool _begun;
     private bool _warming;
+    private bool _opens;
     private readonly Queue<(long MaxBytes, int MaxEntries, bool IsWorkspace)> _walks = new();
     private (long MaxBytes, int MaxEntries, bool IsWorkspace) _walk;
     private long _bytes;
@@ -23,6 +24,7 @@ internal sealed class InitConversation
         Ready,
         Running,
         Outputs,
+        Session,
         Over,
     }
 
@@ -62,6 +64,19 @@ internal sealed class InitConversation
         _warming = true;
     }
 
+    /// <summary>Records that the host sends OPEN. <see cref="SessionConversation"/> checks the events of an open session.</summary>
+    /// <exception cref="InvalidOperationException">PID 1 is not ready, a warm-up is running, or START or OPEN was sent before.</exception>
+    internal void BeginSession()
+    {
+        if (_state != State.Ready || _begun || _warming)
+        {
+            throw new InvalidOperationException("OPEN can be sent once, after READY.");
+        }
+
+        _begun = true;
+        _opens = true;
+    }
+
     /// <summary>Checks the next event.</summary>
     /// <exception cref="InitProtocolException">The event is out of order or exceeds a limit.</exception>
     internal void Accept(InitEvent initEvent)
@@ -87,11 +102,17 @@ internal sealed class InitConversation
             case InitWarmedUp when _warming:
                 _warming = false;
                 break;
-            case InitStarted when _state == State.Ready && _begun:
+            case InitStarted when _state == State.Ready && _begun && !_opens:
                 _state = State.Running;
                 break;
-            case InitNotStarted or InitFileFailed when _state == State.Ready && _begun:
+            case InitNotStarted when _state == State.Ready && _begun && !_opens:
+            case InitFileFailed when _state == State.Ready && _begun:
                 _state = State.Over;
+                break;
+            case InitOpened when _state == State.Ready && _opens:
+                _state = State.Session;
+                break;
+            case SessionEvent when _state == State.Session:
                 break;
             case InitEnded when _state == State.Running:
                 BeginWalk();

@@ -6,17 +6,22 @@ namespace Boxer.Runtime.Init;
 internal static class InitDecoder
 {
     private const int MaxStage = 256;
-    private const int MaxErrno = 4_095;
+
+    /// <summary>Highest error number of a system call.</summary>
+    internal const int MaxErrno = 4_095;
 
     /// <summary>Decodes the payload of a frame. Does not check the order of frames.</summary>
     /// <param name="type">Type from the header.</param>
-    /// <param name="payload">Whole payload; <see cref="InitOutputData"/> refers to it.</param>
+    /// <param name="payload">Whole payload; <see cref="InitOutputData"/> and <see cref="SessionOutput"/> refer to it.</param>
     /// <exception cref="InitProtocolException">The type is unknown, or the payload is malformed.</exception>
     internal static InitEvent Decode(InitFrameType type, ReadOnlyMemory<byte> payload)
     {
-        if (type == InitFrameType.OutputData)
+        switch (type)
         {
-            return payload.Length > 0 ? new InitOutputData(payload) : throw new InitProtocolException("PID 1 sent output data without data.");
+            case InitFrameType.OutputData:
+                return payload.Length > 0 ? new InitOutputData(payload) : throw new InitProtocolException("PID 1 sent output data without data.");
+            case InitFrameType.Output:
+                return SessionDecoder.DecodeOutput(payload);
         }
 
         var reader = new PayloadReader(payload.Span, type);
@@ -37,6 +42,7 @@ internal static class InitDecoder
             InitFrameType.OutputTruncated => new InitOutputTruncated(reader.Enumeration<InitTruncation>("reason"), OmittedCount(ref reader)),
             InitFrameType.OutputDone => new InitOutputDone(),
             InitFrameType.Fault => new InitFault(Errno: reader.Number("errno", 0, MaxErrno), Stage: Printable(reader.Text("stage", MaxStage))),
+            >= InitFrameType.Opened and <= InitFrameType.Quiet => SessionDecoder.Decode(type, ref reader),
             _ => throw new InitProtocolException($"PID 1 sent a frame of the unknown type 0x{(ushort)type:X4}."),
         };
         reader.End();
@@ -57,12 +63,10 @@ internal static class InitDecoder
 
     private static InitEnded DecodeEnded(ref PayloadReader reader)
     {
-        // A TimeSpan counts 100 ns in 63 bits, and the sum of both times must fit.
-        const long MaxMicroseconds = long.MaxValue / TimeSpan.TicksPerMicrosecond / 2;
         int kind = reader.Number("kind of end", 0, 1);
         int status = kind == 0 ? reader.Number("exit code", 0, 255) : reader.Number("signal", 1, 64);
-        long user = reader.LongNumber("user time", MaxMicroseconds);
-        long system = reader.LongNumber("system time", MaxMicroseconds);
+        TimeSpan user = reader.Duration("user time");
+        TimeSpan system = reader.Duration("system time");
         long resident = reader.LongNumber("resident set", long.MaxValue);
         int full = reader.Number("full file systems", 0, 1);
         int tasks = reader.Number("processes and threads", 0, int.MaxValue);
@@ -70,8 +74,8 @@ internal static class InitDecoder
         {
             ExitCode = kind == 0 ? status : null,
             Signal = kind == 1 ? status : null,
-            UserCpu = new TimeSpan(user * TimeSpan.TicksPerMicrosecond),
-            SystemCpu = new TimeSpan(system * TimeSpan.TicksPerMicrosecond),
+            UserCpu = user,
+            SystemCpu = system,
             MaxResidentBytes = resident,
             IsTmpfsFull = full == 1,
             TasksAtKill = tasks,

@@ -14,21 +14,22 @@ internal static class InitEncoder
     internal static byte[] EncodeStart(InitStart start)
     {
         ArgumentNullException.ThrowIfNull(start);
-        CheckIdentity(start);
-        CheckDirectories(start);
-        CheckCommand(start);
-        var writer = new PayloadWriter();
-        WriteIdentity(writer, start);
-        writer.Text(start.Hostname);
-        writer.Text(start.WorkingDirectory);
-        WriteDirectories(writer, start);
-        WriteCommand(writer, start);
-        writer.U64((ulong)start.MemoryBytes);
-        writer.U32((uint)start.CpuQuota);
-        writer.U32(start.MergeOutput ? 1u : 0u);
-        writer.U64((ulong)start.ChangeBytes);
-        writer.U32((uint)start.ChangeEntries);
-        return writer.ToFrame(InitFrameType.Start, InitProtocol.MaxStartPayload);
+        CheckCommand(start.Arguments, start.Environment);
+        return EncodePlan(start, InitFrameType.Start);
+    }
+
+    /// <summary>Encodes an OPEN frame.</summary>
+    /// <param name="start">Description of the sandbox, without arguments, environment, outputs and changes.</param>
+    /// <exception cref="ArgumentException">A value exceeds a limit of <see cref="InitProtocol"/>, or describes a command.</exception>
+    internal static byte[] EncodeOpen(InitStart start)
+    {
+        ArgumentNullException.ThrowIfNull(start);
+        if (start.Arguments.Count + start.Environment.Count > 0 || start.Outputs is not null || start.ChangeEntries > 0 || start.MergeOutput)
+        {
+            throw new ArgumentException("A session has no command, outputs or changes of its own.", nameof(start));
+        }
+
+        return EncodePlan(start, InitFrameType.Open);
     }
 
     /// <summary>Converts a START frame to a WARM_UP frame; both have the same payload.</summary>
@@ -97,24 +98,62 @@ internal static class InitEncoder
         return writer.ToFrame(InitFrameType.Signal, InitProtocol.MaxPayload);
     }
 
-    private static void WriteIdentity(PayloadWriter writer, InitStart start)
+    /// <summary>Writes an identity, the first field of START.</summary>
+    internal static void WriteIdentity(PayloadWriter writer, InitIdentity identity)
     {
-        writer.U32(start.UserId);
-        writer.U32(start.GroupId);
-        writer.U64((ulong)start.Capabilities);
-        writer.U32((uint)start.SupplementaryGroups.Count);
-        foreach (uint group in start.SupplementaryGroups)
+        writer.U32(identity.UserId);
+        writer.U32(identity.GroupId);
+        writer.U64((ulong)identity.Capabilities);
+        writer.U32((uint)identity.SupplementaryGroups.Count);
+        foreach (uint group in identity.SupplementaryGroups)
         {
             writer.U32(group);
         }
+    }
 
-        writer.U32((uint)start.ResourceLimits.Count);
-        foreach (InitResourceLimit limit in start.ResourceLimits)
+    /// <summary>Writes limits, the second field of START.</summary>
+    internal static void WriteLimits(PayloadWriter writer, IReadOnlyList<InitResourceLimit> limits)
+    {
+        writer.U32((uint)limits.Count);
+        foreach (InitResourceLimit limit in limits)
         {
             writer.U32((uint)limit.Resource);
             writer.U64(limit.Soft);
             writer.U64(limit.Hard);
         }
+    }
+
+    /// <summary>Writes a list of texts.</summary>
+    internal static void WriteTexts(PayloadWriter writer, IReadOnlyList<string> texts)
+    {
+        writer.U32((uint)texts.Count);
+        foreach (string text in texts)
+        {
+            writer.Text(text);
+        }
+    }
+
+    private static byte[] EncodePlan(InitStart start, InitFrameType type)
+    {
+        CheckIdentity(start.Identity);
+        CheckLimits(start.ResourceLimits);
+        CheckWorkingDirectory(start.WorkingDirectory);
+        CheckDirectories(start);
+        CheckSandbox(start);
+        var writer = new PayloadWriter();
+        WriteIdentity(writer, start.Identity);
+        WriteLimits(writer, start.ResourceLimits);
+        writer.Text(start.Hostname);
+        writer.Text(start.WorkingDirectory);
+        WriteDirectories(writer, start);
+        WriteTexts(writer, start.Arguments);
+        WriteTexts(writer, start.Environment);
+        writer.U64((ulong)start.MemoryBytes);
+        writer.U32((uint)start.CpuQuota);
+        writer.U32(start.MergeOutput ? 1u : 0u);
+        writer.U64((ulong)start.ChangeBytes);
+        writer.U32((uint)start.ChangeEntries);
+        return writer.ToFrame(type, InitProtocol.MaxStartPayload);
     }
 
     private static void WriteDirectories(PayloadWriter writer, InitStart start)
@@ -142,41 +181,53 @@ internal static class InitEncoder
         writer.U32((uint)(start.Outputs?.MaxEntries ?? 0));
     }
 
-    private static void WriteCommand(PayloadWriter writer, InitStart start)
+    /// <summary>Checks an identity.</summary>
+    /// <exception cref="ArgumentException">It has a reserved id, too many groups, or capabilities that its user cannot have.</exception>
+    internal static void CheckIdentity(InitIdentity identity)
     {
-        writer.U32((uint)start.Arguments.Count);
-        foreach (string argument in start.Arguments)
-        {
-            writer.Text(argument);
-        }
-
-        writer.U32((uint)start.Environment.Count);
-        foreach (string variable in start.Environment)
-        {
-            writer.Text(variable);
-        }
-    }
-
-    private static void CheckIdentity(InitStart start)
-    {
-        CheckCount(start.SupplementaryGroups.Count, 0, InitProtocol.MaxGroups, nameof(start.SupplementaryGroups));
-        CheckCount(start.ResourceLimits.Count, 0, InitProtocol.MaxItems, nameof(start.ResourceLimits));
-        uint[] ids = [start.UserId, start.GroupId, .. start.SupplementaryGroups];
+        CheckCount(identity.SupplementaryGroups.Count, 0, InitProtocol.MaxGroups, nameof(identity.SupplementaryGroups));
+        uint[] ids = [identity.UserId, identity.GroupId, .. identity.SupplementaryGroups];
 
         // -1 means "no change" to setresuid(2) and chown(2).
         if (ids.Any(id => id is InitProtocol.ReservedId or uint.MaxValue))
         {
-            throw new ArgumentException($"Ids {InitProtocol.ReservedId} and {uint.MaxValue} are reserved.", nameof(start));
+            throw new ArgumentException($"Ids {InitProtocol.ReservedId} and {uint.MaxValue} are reserved.", nameof(identity));
         }
 
-        if (start.UserId == 0 && ids.Any(id => id >= InitProtocol.MappedIds))
+        if (identity.UserId == 0 && ids.Any(id => id >= InitProtocol.MappedIds))
         {
-            throw new ArgumentException($"Groups of user 0 must be below {InitProtocol.MappedIds}.", nameof(start));
+            throw new ArgumentException($"Groups of user 0 must be below {InitProtocol.MappedIds}.", nameof(identity));
         }
 
-        if ((start.Capabilities & ~InitCapabilities.All) != InitCapabilities.None || (start.Capabilities != InitCapabilities.None && start.UserId != 0))
+        if ((identity.Capabilities & ~InitCapabilities.All) != InitCapabilities.None || (identity.Capabilities != InitCapabilities.None && identity.UserId != 0))
         {
-            throw new ArgumentException($"Only user 0 can have capabilities, and only those of {nameof(InitCapabilities.All)}.", nameof(start));
+            throw new ArgumentException($"Only user 0 can have capabilities, and only those of {nameof(InitCapabilities.All)}.", nameof(identity));
+        }
+    }
+
+    /// <summary>Checks the number of limits.</summary>
+    /// <exception cref="ArgumentException">There are too many.</exception>
+    internal static void CheckLimits(IReadOnlyList<InitResourceLimit> limits) => CheckCount(limits.Count, 0, InitProtocol.MaxItems, nameof(limits));
+
+    /// <summary>Checks a command.</summary>
+    /// <exception cref="ArgumentException">It has no program, or too many texts.</exception>
+    internal static void CheckCommand(IReadOnlyList<string> arguments, IReadOnlyList<string> environment)
+    {
+        CheckCount(arguments.Count, 1, InitProtocol.MaxStrings, nameof(arguments));
+        CheckCount(arguments.Count + environment.Count, 1, InitProtocol.MaxStrings, nameof(environment));
+        if (arguments[0].Length == 0)
+        {
+            throw new ArgumentException("The name of the program is empty.", nameof(arguments));
+        }
+    }
+
+    /// <summary>Checks a working directory.</summary>
+    /// <exception cref="ArgumentException">It is not a clean absolute path.</exception>
+    internal static void CheckWorkingDirectory(string path)
+    {
+        if (path != "/")
+        {
+            CheckPath(path, nameof(path));
         }
     }
 
@@ -219,23 +270,11 @@ internal static class InitEncoder
         }
     }
 
-    private static void CheckCommand(InitStart start)
+    private static void CheckSandbox(InitStart start)
     {
-        CheckCount(start.Arguments.Count, 1, InitProtocol.MaxStrings, nameof(start.Arguments));
-        CheckCount(start.Arguments.Count + start.Environment.Count, 1, InitProtocol.MaxStrings, nameof(start.Environment));
-        if (start.Arguments[0].Length == 0)
-        {
-            throw new ArgumentException("The name of the program is empty.", nameof(start));
-        }
-
         if (Encoding.UTF8.GetByteCount(start.Hostname) > MaxHostnameBytes)
         {
             throw new ArgumentException($"The host name is longer than {MaxHostnameBytes} bytes.", nameof(start));
-        }
-
-        if (start.WorkingDirectory != "/")
-        {
-            CheckPath(start.WorkingDirectory, nameof(start.WorkingDirectory));
         }
 
         if (start.MemoryBytes < InitProtocol.LeastMemory || start.CpuQuota < 1)

@@ -126,6 +126,9 @@ internal enum InitStage : uint
 
     /// <summary>Creating the user namespace of a command of user 0.</summary>
     UserNamespace = 12,
+
+    /// <summary>Making the streams or the terminal of a command of a session, or receiving its descriptors.</summary>
+    Streams = 13,
 }
 
 /// <summary>Kinds of ends of a warm-up's command.</summary>

@@ -39,7 +39,49 @@ internal enum InitFrameType : ushort
     /// <summary>To PID 1: copy a file of the workspace.</summary>
     TreeCopy = 0x000C,
 
-    /// <summary>PID 1 waits for START or WARM_UP.</summary>
+    /// <summary>To PID 1: open a session.</summary>
+    Open = 0x000D,
+
+    /// <summary>To PID 1: execute a command in the session.</summary>
+    Exec = 0x0010,
+
+    /// <summary>To PID 1: send a signal to a command of the session.</summary>
+    ProcessSignal = 0x0011,
+
+    /// <summary>To PID 1: next bytes for a relayed command or a connection.</summary>
+    Input = 0x0012,
+
+    /// <summary>To PID 1: no more bytes follow for a relayed command or a connection.</summary>
+    InputEnd = 0x0013,
+
+    /// <summary>To PID 1: more bytes of a stream may come.</summary>
+    Credit = 0x0014,
+
+    /// <summary>To PID 1: change the size of a terminal.</summary>
+    Resize = 0x0015,
+
+    /// <summary>To PID 1: change the limits of a running command.</summary>
+    ProcessLimits = 0x0016,
+
+    /// <summary>To PID 1: connect to a port of the sandbox.</summary>
+    Connect = 0x0017,
+
+    /// <summary>To PID 1: close a connection, or the streams of a relayed command.</summary>
+    Release = 0x0018,
+
+    /// <summary>To PID 1: start a file worker.</summary>
+    Files = 0x0019,
+
+    /// <summary>To PID 1: report the use of the sandbox.</summary>
+    Usage = 0x001A,
+
+    /// <summary>To PID 1: report the use of a command.</summary>
+    ProcessUsage = 0x001B,
+
+    /// <summary>To PID 1: report which commands still have a descriptor of the host.</summary>
+    Quiesce = 0x001C,
+
+    /// <summary>PID 1 waits for START, OPEN or WARM_UP.</summary>
     Ready = 0x8001,
 
     /// <summary>The command has started.</summary>
@@ -77,4 +119,46 @@ internal enum InitFrameType : ushort
 
     /// <summary>Symbolic link of the workspace.</summary>
     OutputLink = 0x800D,
+
+    /// <summary>The session is open.</summary>
+    Opened = 0x800E,
+
+    /// <summary>A command or a file worker of the session has started.</summary>
+    ProcessStarted = 0x8010,
+
+    /// <summary>A command or a file worker could not be started.</summary>
+    ProcessNotStarted = 0x8011,
+
+    /// <summary>The first process of a command, or a file worker, has ended.</summary>
+    ProcessEnded = 0x8012,
+
+    /// <summary>Next bytes of a relayed command or a connection.</summary>
+    Output = 0x8013,
+
+    /// <summary>No more bytes of a stream follow.</summary>
+    OutputEnd = 0x8014,
+
+    /// <summary>A connection is open.</summary>
+    Connected = 0x8015,
+
+    /// <summary>A connection could not be opened.</summary>
+    NotConnected = 0x8016,
+
+    /// <summary>There is room for input again.</summary>
+    InputTaken = 0x8017,
+
+    /// <summary>A connection is over.</summary>
+    Closed = 0x8018,
+
+    /// <summary>The limits of a command were changed, or not.</summary>
+    ProcessLimitsSet = 0x8019,
+
+    /// <summary>Use of the sandbox.</summary>
+    UsageReport = 0x801A,
+
+    /// <summary>Use of a command.</summary>
+    ProcessUsageReport = 0x801B,
+
+    /// <summary>Commands that still have a descriptor of the host.</summary>
+    Quiet = 0x801C,
 }

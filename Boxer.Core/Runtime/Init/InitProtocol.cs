@@ -11,7 +11,7 @@ internal static class InitProtocol
     /// <summary>Version of the protocol, which READY states.</summary>
     internal const ushort Version = 5;
 
-    // Layout versions of frames: PlanVersion for START and WARM_UP, ReportVersion for ENDED and OUTPUT_FILE, FrameVersion for all others.
+    // Layout versions of frames: PlanVersion for START, WARM_UP and OPEN, ReportVersion for ENDED and OUTPUT_FILE, FrameVersion for all others.
     private const ushort FrameVersion = 1;
     private const ushort PlanVersion = 4;
     private const ushort ReportVersion = 2;
@@ -25,11 +25,17 @@ internal static class InitProtocol
     /// <summary>Number of bytes before the payload.</summary>
     internal const int HeaderSize = 8;
 
-    /// <summary>Maximum number of bytes of the payload of START and WARM_UP.</summary>
+    /// <summary>Maximum number of bytes of the payload of START, WARM_UP, OPEN and EXEC.</summary>
     internal const int MaxStartPayload = 6 << 20;
 
     /// <summary>Maximum number of bytes of any other payload, in both directions.</summary>
     internal const int MaxPayload = 64 << 10;
+
+    /// <summary>Maximum number of bytes of input that PID 1 has not reported as taken, for each command or connection of a session.</summary>
+    internal const int InputWindow = 64 << 10;
+
+    /// <summary>Maximum number of bytes of one CREDIT frame, and of the outstanding credit of a stream.</summary>
+    internal const int MaxCredit = 16 << 20;
 
     /// <summary>Maximum number of arguments and environment variables together.</summary>
     internal const int MaxStrings = 65_536;
@@ -61,7 +67,7 @@ internal static class InitProtocol
     {
         BinaryPrimitives.WriteUInt32LittleEndian(destination, (uint)payloadLength);
         BinaryPrimitives.WriteUInt16LittleEndian(destination[4..], (ushort)type);
-        BinaryPrimitives.WriteUInt16LittleEndian(destination[6..], type is InitFrameType.Start or InitFrameType.WarmUp ? PlanVersion : FrameVersion);
+        BinaryPrimitives.WriteUInt16LittleEndian(destination[6..], type is InitFrameType.Start or InitFrameType.WarmUp or InitFrameType.Open ? PlanVersion : FrameVersion);
     }
 
     /// <summary>Reads the header of a frame of PID 1.</summary>

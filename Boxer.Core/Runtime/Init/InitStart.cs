@@ -27,6 +27,9 @@ internal sealed record InitStart
     /// <summary>Supplementary groups, at most <see cref="InitProtocol.MaxGroups"/>.</summary>
     public IReadOnlyList<uint> SupplementaryGroups { get; init; } = [];
 
+    /// <summary>User, groups and capabilities.</summary>
+    internal InitIdentity Identity => new(UserId, GroupId, SupplementaryGroups, Capabilities);
+
     /// <summary>Limits of setrlimit(2) for the command.</summary>
     public IReadOnlyList<InitResourceLimit> ResourceLimits { get; init; } = [];
 

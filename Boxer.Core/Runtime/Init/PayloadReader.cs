@@ -14,11 +14,17 @@ internal ref struct PayloadReader(ReadOnlySpan<byte> payload, InitFrameType type
         return value >= min && value <= max ? (int)value : throw Bad(field);
     }
 
+    internal uint UnsignedNumber(string field) => BinaryPrimitives.ReadUInt32LittleEndian(Take(4, field));
+
     internal long LongNumber(string field, long max)
     {
         ulong value = BinaryPrimitives.ReadUInt64LittleEndian(Take(8, field));
         return value <= (ulong)max ? (long)value : throw Bad(field);
     }
+
+    /// <summary>Reads microseconds. The sum of two durations is in the range of .NET.</summary>
+    internal TimeSpan Duration(string field) =>
+        new(LongNumber(field, long.MaxValue / TimeSpan.TicksPerMicrosecond / 2) * TimeSpan.TicksPerMicrosecond);
 
     internal T Enumeration<T>(string field)
         where T : struct, Enum

@@ -33,6 +33,9 @@ internal sealed class PayloadWriter
         _buffer.Write(value);
     }
 
+    /// <summary>Writes bytes without their length.</summary>
+    internal void Raw(ReadOnlySpan<byte> value) => _buffer.Write(value);
+
     // The NUL at the end lets PID 1 use the text in place.
     internal void Text(string value)
     {

@@ -36,7 +36,7 @@ internal interface IGuestProcess
     /// <exception cref="InvalidOperationException">The process has no terminal.</exception>
     Task ResizeAsync(TerminalSize size, CancellationToken cancellationToken);
 
-    /// <summary>Kills every process of its session, also after the end of the first one.</summary>
+    /// <summary>Kills every process of its session. Does nothing after the end of the first one.</summary>
     /// <param name="cancellationToken">Cancels the wait for the channel.</param>
     Task KillAsync(CancellationToken cancellationToken);
 }

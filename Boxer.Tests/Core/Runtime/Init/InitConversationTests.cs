@@ -106,6 +106,16 @@ public sealed class InitConversationTests
         { "more bytes of changes than asked for", () => Feed(Changed(), new InitOutputFile("a", 0, 5, default)) },
         { "more changes than asked for", () => Feed(Changed(), new InitOutputLink("a", "b"), new InitOutputLink("b", "b"), new InitOutputLink("c", "b")) },
         { "changes that nobody asked for", () => Feed(Ended(), new InitOutputDone(), new InitOutputFile("a", 0, 0, default)) },
+        { "opened without OPEN", () => Feed(Begun(), new InitOpened()) },
+        { "opened before OPEN", () => Feed(Ready(), new InitOpened()) },
+        { "opened twice", () => Feed(Opened(), new InitOpened()) },
+        { "started instead of opened", () => Feed(Opening(), new InitStarted()) },
+        { "not started instead of opened", () => Feed(Opening(), new InitNotStarted(InitStage.Execute, 2)) },
+        { "an event of a session before it is open", () => Feed(Opening(), new SessionConnected(1)) },
+        { "an event of a session in a run", () => Feed(Running(null), new SessionConnected(1)) },
+        { "ended in a session", () => Feed(Opened(), new InitEnded()) },
+        { "an output in a session", () => Feed(Opened(), new InitOutputFile("a", 0, 1, default)) },
+        { "a file that failed in a session", () => Feed(Opened(), new InitFileFailed("/a", 28)) },
         { "anything after done", () => Feed(Ended(), new InitOutputDone(), new InitOutputDone()) },
         { "anything after a fault", () => Feed(Begun(), new InitFault("x", 0), new InitStarted()) },
     };
@@ -188,6 +198,31 @@ public sealed class InitConversationTests
     {
         InitConversation conversation = Warming();
         conversation.Accept(new InitWarmedUp(InitWarmUpEnd.NotStarted, 2));
+        return conversation;
+    }
+
+    [Fact]
+    public void BeginSession_leaves_the_events_of_an_open_session_to_their_own_check()
+    {
+        Feed(Opening(), new InitFileFailed("/a", 28));
+        Feed(Opened(), new SessionConnected(1), new SessionConnected(1), new InitFault("x", 0));
+        Assert.Throws<InvalidOperationException>(() => Opened().BeginSession());
+        Assert.Throws<InvalidOperationException>(() => Warming().BeginSession());
+        Assert.Throws<InvalidOperationException>(() => Begun().BeginSession());
+        Assert.Throws<InvalidOperationException>(() => Opening().Begin(InitFrames.Start("a")));
+    }
+
+    private static InitConversation Opening()
+    {
+        InitConversation conversation = Ready();
+        conversation.BeginSession();
+        return conversation;
+    }
+
+    private static InitConversation Opened()
+    {
+        InitConversation conversation = Opening();
+        conversation.Accept(new InitOpened());
         return conversation;
     }
 

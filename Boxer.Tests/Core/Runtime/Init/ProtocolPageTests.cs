@@ -24,7 +24,7 @@ public sealed partial class ProtocolPageTests
     public void The_versions_are_those_of_the_frames()
     {
         Assert.StartsWith($"# The protocol of boxer-init, version {InitProtocol.Version}\n", Page, StringComparison.Ordinal);
-        Assert.Contains($"{VersionOf(InitFrameType.Start)} of START and WARM_UP", Page, StringComparison.Ordinal);
+        Assert.Contains($"{VersionOf(InitFrameType.Start)} of START, WARM_UP and OPEN", Page, StringComparison.Ordinal);
         Assert.Contains($"{VersionOf(InitFrameType.Go)} of all others", Page, StringComparison.Ordinal);
         int reports = int.Parse(Regex.Match(Page, "(?<count>[0-9]+) of ENDED and OUTPUT_FILE", RegexOptions.None, TimeSpan.FromSeconds(1)).Groups[1].ValueSpan, CultureInfo.InvariantCulture);
         InitProtocol.ReadHeader([0, 0, 0, 0, .. LittleEndian((int)InitFrameType.Ended), .. LittleEndian(reports)]);
@@ -57,12 +57,14 @@ public sealed partial class ProtocolPageTests
     {
         string[] sentences =
         [
-            $"A payload has at most {InitProtocol.MaxPayload:N0} bytes, that of START and WARM_UP at most {InitProtocol.MaxStartPayload >> 20} MiB.",
+            $"A payload has at most {InitProtocol.MaxPayload:N0} bytes, that of START, WARM_UP, OPEN and EXEC at most {InitProtocol.MaxStartPayload >> 20} MiB.",
             $"absolute, at most {CleanPath.MaxBytes:N0} bytes, names of 1 to {CleanPath.MaxNameBytes} bytes",
             $"so at most {CleanPath.MaxBytes - 1:N0} bytes; those of outputs have at most {CleanPath.MaxBytes:N0}.",
             $"An id is a u32 other than {InitProtocol.ReservedId} (the reserved one)",
             $"supplementary groups, at most {InitProtocol.MaxGroups:N0}. The groups of user 0 are below {InitProtocol.MappedIds:N0}",
             $"together at most {InitProtocol.MaxStrings:N0}",
+            $"u32 bytes, 1 to {InitProtocol.MaxCredit:N0} |",
+            $"The host sends at most {InitProtocol.InputWindow:N0} bytes of INPUT",
             $"deeper than {InitProtocol.MaxOutputDepth} directories",
             $"u64 memory in bytes, at least {InitProtocol.LeastMemory:N0}",
         ];
