@@ -5,133 +5,7 @@
  * The guest is hostile: it can call, signal and trace everything that gVisor lets it. Read "What protects PID 1" in PROTOCOL.md
  * before a change.
  */
-#define _GNU_SOURCE
-#include "boxer-init.h"
-
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
-#include <poll.h>
-#include <sched.h>
-#include <signal.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/syscall.h>
-#include <sys/sysinfo.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-enum {
-    /* The protocol's version, then layout versions: START and WARM_UP; ENDED and OUTPUT_FILE; all other frames. */
-    VERSION = 5,
-    PLAN_VERSION = 4,
-    REPORT_VERSION = 2,
-    FRAME_VERSION = 1,
-    /* Number of standard streams, and of descriptors that come with START. */
-    STREAMS = 3,
-    /* First of the command's streams if the runtime passes them at boot. */
-    PASSED = 3,
-    CONTROL = PASSED + STREAMS,
-    RESERVED_ID = 0x7FFFFF00,
-    /* Number of ids, from 0 on, in the user namespace of a command of user 0. */
-    MAPPED_IDS = 65536,
-    HEADER_SIZE = 8,
-    MAX_START = 6 << 20,
-    MAX_PAYLOAD = 64 << 10,
-    MAX_STRINGS = 65536,
-    MAX_GROUPS = 1024,
-    MAX_ITEMS = 64,
-    MAX_PATH = 4095,
-    MAX_NAME = 255,
-    MAX_HOSTNAME = 64,
-    MAX_STAGE = 256,
-    MAX_DEPTH = 64,
-    /* Maximum number of workspace entries examined for changes. */
-    MAX_WALK = 200000,
-    MAX_LINKS = 8,
-    MAX_PROCESSORS = 8192,
-    MAX_MEMINFO = 1024,
-    SCRATCH_BYTES = 16 << 20,
-    /* Period of cpu.cfs_quota_us, in microseconds. */
-    CPU_PERIOD = 100000,
-    LEAST_MEMORY = 1024,
-    /* A host that reads nothing for this long is treated as gone. */
-    STALL_MILLISECONDS = 60000,
-};
-
-enum frame_type {
-    START = 0x0001,
-    FILE_BEGIN = 0x0002,
-    FILE_DATA = 0x0003,
-    FILE_END = 0x0004,
-    GO = 0x0005,
-    KILL = 0x0006,
-    SIGNAL = 0x0007,
-    WARM_UP = 0x0008,
-    TREE_DIRECTORY = 0x0009,
-    TREE_FILE = 0x000A,
-    TREE_LINK = 0x000B,
-    TREE_COPY = 0x000C,
-    READY = 0x8001,
-    STARTED = 0x8002,
-    NOT_STARTED = 0x8003,
-    FILE_FAILED = 0x8004,
-    ENDED = 0x8005,
-    OUTPUT_DIRECTORY = 0x8006,
-    OUTPUT_FILE = 0x8007,
-    OUTPUT_DATA = 0x8008,
-    OUTPUT_TRUNCATED = 0x8009,
-    OUTPUT_DONE = 0x800A,
-    FAULT = 0x800B,
-    WARMED_UP = 0x800C,
-    OUTPUT_LINK = 0x800D,
-};
-
-/* Kinds of directories of the tmpfs; 0 is an ordinary one. */
-enum {
-    UNLESS_USED = 1,
-    WORKSPACE = 2,
-};
-
-enum stage {
-    STAGE_LIMITS = 1,
-    STAGE_BOUNDING = 2,
-    STAGE_GROUPS = 3,
-    STAGE_GID = 4,
-    STAGE_UID = 5,
-    STAGE_CAPABILITIES = 7,
-    STAGE_SECCOMP = 8,
-    STAGE_SESSION = 9,
-    STAGE_CWD = 10,
-    STAGE_EXEC = 11,
-    STAGE_USER_NAMESPACE = 12,
-};
-
-/* Kind of WARMED_UP for a command that could not be executed; other kinds are as in ENDED. */
-enum { WARM_UP_NOT_STARTED = 2 };
-
-enum truncation {
-    CUT_BYTES = 1,
-    CUT_ENTRIES = 2,
-    CUT_DEPTH = 3,
-    CUT_PATH = 4,
-    CUT_NOT_REGULAR = 5,
-    CUT_UNREADABLE = 6,
-    CUT_REASONS = 7,
-};
+#include "boxer-pid1.h"
 
 /* Not every libc comes with the kernel's own headers. */
 struct capability_header {
@@ -150,89 +24,6 @@ static const uint32_t CAPABILITY_VERSION_3 = 0x20080522;
 /* CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SYS_CHROOT, SETFCAP: enough to install packages and to change the user. */
 static const uint64_t ALLOWED_CAPABILITIES = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 18 | 1u << 31;
 
-/* Repeats a system call that a signal interrupted. */
-#define RETRY(call)                                   \
-    ({                                                \
-        __typeof__(call) result_;                     \
-        do                                            \
-            result_ = (call);                         \
-        while (result_ == -1 && errno == EINTR);      \
-        result_;                                      \
-    })
-
-static void close_keeping_errno(int fd)
-{
-    int error = errno;
-    close(fd);
-    errno = error;
-}
-
-/* Closes a descriptor of the state, if it is open, and marks it closed. */
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
-/* ---- state ---- */
-
-struct limit {
-    uint32_t resource;
-    struct rlimit value;
-};
-
-struct tmpfs {
-    const char *path;
-    uint32_t mode;
-    uint32_t uid;
-    uint32_t gid;
-    uint32_t kind;
-};
-
-struct text_file {
-    const char *path;
-    const uint8_t *content;
-    uint32_t length;
-};
-
-/*
- * A START or WARM_UP frame, in memory that PID 1 and its child share: PID 1 reads and checks it, the child uses it and records in it
- * which step failed. The pointers are valid in both processes, because the mapping is older than the fork.
- */
-struct plan {
-    uint32_t failed_stage;
-    uint32_t failed_errno;
-    int is_warm_up;
-    uid_t uid;
-    gid_t gid;
-    uint64_t capabilities;
-    uint32_t group_count;
-    gid_t groups[MAX_GROUPS];
-    uint32_t limit_count;
-    struct limit limits[MAX_ITEMS];
-    const char *hostname;
-    const char *cwd;
-    const char *workspace;
-    uint64_t tmpfs_size;
-    uint32_t tmpfs_count;
-    struct tmpfs tmpfs[MAX_ITEMS];
-    uint32_t text_count;
-    struct text_file texts[MAX_ITEMS];
-    const char *output;
-    uint64_t output_bytes;
-    uint32_t output_entries;
-    uint64_t memory_bytes;
-    uint32_t cpu_quota;
-    uint32_t merges_output;
-    uint64_t change_bytes;
-    uint32_t change_entries;
-    char **argv;
-    char **envp;
-    char *strings[MAX_STRINGS + 2];
-    uint8_t payload[MAX_START];
-};
-
 /* One bit for each processor (sched_setaffinity(2)). */
 struct processors {
     uint8_t bits[MAX_PROCESSORS / 8];
@@ -250,24 +41,9 @@ struct empty_file {
     int fd;
 };
 
-enum state {
-    WAITING_FOR_START,
-    WARMING_UP,
-    WAITING_FOR_GO,
-    EXECUTING,
-    RUNNING,
-    OVER,
-};
-
-/* Descriptors that came with one message, for the frame that begins in it. */
-struct descriptors {
-    uint32_t count;
-    int fds[STREAMS];
-};
-
-static struct plan *plan;
-static enum state state = WAITING_FOR_START;
-static struct descriptors arrived;
+struct plan *plan;
+enum state state = WAITING_FOR_START;
+struct descriptors arrived;
 
 /* The future standard streams of the command; -1 before START. Its child makes them descriptors 0, 1 and 2. */
 static int standard[STREAMS] = { -1, -1, -1 };
@@ -298,41 +74,9 @@ static int file_fd = -1;
 static char file_path[MAX_PATH + 1];
 static struct timespec file_time[2];
 static int has_file_time;
-static uint8_t buffer[HEADER_SIZE + MAX_PAYLOAD];
+uint8_t buffer[HEADER_SIZE + MAX_PAYLOAD];
 static uint8_t outgoing[2 * (HEADER_SIZE + MAX_PAYLOAD)];
 static size_t outgoing_length;
-
-/* ---- little-endian ---- */
-
-static uint32_t get32(const uint8_t *from)
-{
-    return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
-}
-
-static uint64_t get64(const uint8_t *from)
-{
-    return (uint64_t)get32(from) | (uint64_t)get32(from + 4) << 32;
-}
-
-static uint8_t *put32(uint8_t *to, uint32_t value)
-{
-    for (int i = 0; i < 4; i++)
-        *to++ = (uint8_t)(value >> (8 * i));
-    return to;
-}
-
-static uint8_t *put64(uint8_t *to, uint64_t value)
-{
-    return put32(put32(to, (uint32_t)value), (uint32_t)(value >> 32));
-}
-
-static uint8_t *put_text(uint8_t *to, const char *text, size_t length)
-{
-    to = put32(to, (uint32_t)length);
-    memcpy(to, text, length);
-    to[length] = 0;
-    return to + length + 1;
-}
 
 /* ---- killing and reaping ---- */
 
@@ -351,7 +95,7 @@ static pid_t reap_one(void)
 }
 
 /* Kills and reaps every process but this one. ECHILD proves that none is left: each is a child of PID 1, or has an ancestor that is. */
-static void kill_all(void)
+void kill_all(void)
 {
     for (;;) {
         pid_t pid;
@@ -367,7 +111,7 @@ static void kill_all(void)
     }
 }
 
-_Noreturn static void leave(int code)
+_Noreturn void leave(int code)
 {
     kill_all();
     _exit(code);
@@ -399,14 +143,14 @@ static void send_bytes(const uint8_t *bytes, size_t length)
     }
 }
 
-static void flush(void)
+void flush(void)
 {
     send_bytes(outgoing, outgoing_length);
     outgoing_length = 0;
 }
 
 /* Queues the frame whose payload is at buffer + HEADER_SIZE. Frames are sent together, because each send wakes the host. */
-static void send_buffer(enum frame_type type, size_t length)
+void send_buffer(enum frame_type type, size_t length)
 {
     put32(buffer, (uint32_t)length);
     buffer[4] = (uint8_t)type;
@@ -419,12 +163,12 @@ static void send_buffer(enum frame_type type, size_t length)
     outgoing_length += HEADER_SIZE + length;
 }
 
-static void send_payload_end(enum frame_type type, const uint8_t *end)
+void send_payload_end(enum frame_type type, const uint8_t *end)
 {
     send_buffer(type, (size_t)(end - (buffer + HEADER_SIZE)));
 }
 
-_Noreturn static void fault(const char *stage, const char *object, int error)
+_Noreturn void fault(const char *stage, const char *object, int error)
 {
     char text[MAX_STAGE];
     int length = snprintf(text, sizeof text, "%s%s%.200s", stage, object != NULL ? " " : "", object != NULL ? object : "");
@@ -438,19 +182,14 @@ _Noreturn static void fault(const char *stage, const char *object, int error)
     _exit(1);
 }
 
-_Noreturn static void malformed(const char *what)
+_Noreturn void malformed(const char *what)
 {
     fault("malformed", what, EBADMSG);
 }
 
 /* ---- reading payloads ---- */
 
-struct reader {
-    const uint8_t *at;
-    const uint8_t *end;
-};
-
-static const uint8_t *take(struct reader *reader, size_t count, const char *field)
+const uint8_t *take(struct reader *reader, size_t count, const char *field)
 {
     if ((size_t)(reader->end - reader->at) < count)
         malformed(field);
@@ -459,17 +198,17 @@ static const uint8_t *take(struct reader *reader, size_t count, const char *fiel
     return taken;
 }
 
-static uint32_t take32(struct reader *reader, const char *field)
+uint32_t take32(struct reader *reader, const char *field)
 {
     return get32(take(reader, 4, field));
 }
 
-static uint64_t take64(struct reader *reader, const char *field)
+uint64_t take64(struct reader *reader, const char *field)
 {
     return get64(take(reader, 8, field));
 }
 
-static uint32_t take_count(struct reader *reader, uint32_t max, const char *field)
+uint32_t take_count(struct reader *reader, uint32_t max, const char *field)
 {
     uint32_t count = take32(reader, field);
     if (count > max)
@@ -477,7 +216,7 @@ static uint32_t take_count(struct reader *reader, uint32_t max, const char *fiel
     return count;
 }
 
-static uint32_t take_id(struct reader *reader, const char *field)
+uint32_t take_id(struct reader *reader, const char *field)
 {
     uint32_t id = take32(reader, field);
     if (id == RESERVED_ID || id == UINT32_MAX)
@@ -486,7 +225,7 @@ static uint32_t take_id(struct reader *reader, const char *field)
 }
 
 /* A text ends with a NUL that its length does not count, and has no other NUL, so it is used in place. */
-static const char *take_text(struct reader *reader, const char *field)
+const char *take_text(struct reader *reader, const char *field)
 {
     uint32_t length = take32(reader, field);
     if (length >= MAX_START)
@@ -511,7 +250,7 @@ static void check_names(const char *names, const char *field)
 }
 
 /* Returns an absolute path. Links in it are followed: they stay in the sandbox. */
-static const char *take_path(struct reader *reader, const char *field)
+const char *take_path(struct reader *reader, const char *field)
 {
     const char *path = take_text(reader, field);
     if (path[0] != '/' || strlen(path) > MAX_PATH)
@@ -531,7 +270,7 @@ static const char *take_relative(struct reader *reader, const char *field)
 }
 
 /* Returns a path, or the one other text that the field may have. */
-static const char *take_path_or(struct reader *reader, const char *other, const char *field)
+const char *take_path_or(struct reader *reader, const char *other, const char *field)
 {
     struct reader start = *reader;
     if (strcmp(take_text(reader, field), other) == 0)
@@ -540,7 +279,7 @@ static const char *take_path_or(struct reader *reader, const char *other, const 
     return take_path(reader, field);
 }
 
-static void take_end(const struct reader *reader, const char *field)
+void take_end(const struct reader *reader, const char *field)
 {
     if (reader->at != reader->end)
         malformed(field);
@@ -1509,7 +1248,7 @@ static int enter_user_namespace(int socket)
  * F_SETSIG: user 0 could have any signal sent to any process when a descriptor becomes ready, also SIGKILL to PID 1. SIGIO, which is
  * sent without F_SETSIG, is blocked in PID 1.
  */
-static int install_command_filter(void)
+int install_command_filter(void)
 {
     enum { CLONE3 = 435, SET_SIGNAL = 10 };
     struct bpf_instruction filter[] = {
@@ -1622,7 +1361,7 @@ static void change_identity(int socket)
  * socket connects to PID 1 if the child makes a user namespace, for a command of user 0. Otherwise it is -1, and the child runs in
  * PID 1's memory.
  */
-_Noreturn static void become_command(int socket)
+_Noreturn void become_command(int socket)
 {
     /*
      * System V memory, semaphores and queues outlive their processes, but not their namespace; so do ports that connections used.

@@ -1,4 +1,4 @@
-/* Declarations that PID 1 (boxer-init.c) and the launch step (boxer-launch.c) share. Both are one program. */
+/* Declarations that PID 1 (boxer-pid1.h) and the launch step (boxer-launch.c) share. Both are one program. */
 #ifndef BOXER_INIT_H
 #define BOXER_INIT_H
 

@@ -265,9 +265,10 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
 
         try
         {
+            IEnumerable<string> others = Directory.EnumerateFiles(SourcePath(""), "boxer-*.c").Where(path => Path.GetFileName(path) != "boxer-init.c");
             InitFixture.Compile(
-                SourcePath("boxer-init.c"), target, SourcePath("boxer-launch.c"), "-std=c11", "-g", "-O1", "-fsanitize=address,undefined",
-                "-fno-sanitize-recover=all", "-static-libasan", "-static-libubsan");
+                SourcePath("boxer-init.c"), target, [.. others, "-std=c11", "-g", "-O1", "-fsanitize=address,undefined",
+                "-fno-sanitize-recover=all", "-static-libasan", "-static-libubsan"]);
         }
         catch (InvalidOperationException)
         {
