@@ -6,14 +6,14 @@ public sealed class SessionOptions
     /// <summary>
     /// Maximum memory in bytes that open sessions reserve together, by their <see cref="ResourceLimits.MemoryBytes"/>; 32 MiB to 1 PiB, and at most
     /// <see cref="BoxerOptions.MaxMemoryBytes"/>, of which it is a part. Further sessions are rejected with a <see cref="SandboxCapacityException"/>.
-    /// <value>Default <see langword="null"/>: half of <see cref="BoxerOptions.MaxMemoryBytes"/>.</value>
+    /// <value>Default <see langword="null"/>: half of <see cref="BoxerOptions.MaxMemoryBytes"/> without the memory of pulls.</value>
     /// </summary>
     public long? MaxMemoryBytes { get; set; }
 
     /// <summary>
     /// Maximum memory in bytes that the open sessions of one <see cref="SandboxSessionRequest.FairnessKey"/> reserve together, as part of
     /// <see cref="MaxMemoryBytes"/>; 32 MiB to 1 PiB. Sessions without a key are bounded by <see cref="MaxMemoryBytes"/> only.
-    /// <value>Default <see langword="null"/>: half of <see cref="MaxMemoryBytes"/>, a quarter of the runner's memory.</value>
+    /// <value>Default <see langword="null"/>: half of <see cref="MaxMemoryBytes"/>.</value>
     /// </summary>
     public long? MaxMemoryBytesPerKey { get; set; }
 
@@ -54,7 +54,7 @@ public sealed class SessionOptions
     /// output is dropped.
     /// <value>Default 1 MiB.</value>
     /// </summary>
-    public int ProcessHistoryBytes { get; set; } = (int)ByteSize.MiB;
+    public long ProcessHistoryBytes { get; set; } = ByteSize.MiB;
 
     /// <summary>
     /// Maximum number of open connections of <see cref="ISandboxSession.ConnectAsync"/> in one session; 1 to 1,024.

@@ -31,6 +31,12 @@ internal sealed record CheckedOptions
     /// <summary>Memory that all sandboxes together may be promised, in bytes.</summary>
     internal required long MemoryBytes { get; init; }
 
+    /// <summary>The part of <see cref="MemoryBytes"/> that open sessions together may be promised.</summary>
+    internal long SessionMemoryBytes => Math.Min(MemoryBytes, Values.Sessions.MaxMemoryBytes ?? MemoryBytes / 2);
+
+    /// <summary>The part of <see cref="SessionMemoryBytes"/> that open sessions of one key together may be promised.</summary>
+    internal long SessionMemoryBytesPerKey => Math.Min(SessionMemoryBytes, Values.Sessions.MaxMemoryBytesPerKey ?? SessionMemoryBytes / 2);
+
     /// <summary>Validates and parses options.</summary>
     /// <param name="options">The options; they are copied.</param>
     /// <param name="networks">The network modes.</param>

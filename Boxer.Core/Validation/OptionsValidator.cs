@@ -30,6 +30,7 @@ internal static class OptionsValidator
             .. FindWrongDefaults(options, machineProcessors ?? Environment.ProcessorCount, wrong),
             FindWrongMemory(options, machineBytes ?? MachineMemory.ReadBytes(), wrong),
             FindTooManyImages(options),
+            .. FindWrongSessions(options, wrong),
         ]).OfType<SandboxFault>());
         return faults;
     }
@@ -80,6 +81,32 @@ internal static class OptionsValidator
                 new(DefaultMemory, $"is {ByteSize.Format(one)}, but {has}, of which {ByteSize.Round(ofRuns)} are given to sandboxes; lower it."),
             _ => null,
         };
+    }
+
+    private static IEnumerable<SandboxFault> FindWrongSessions(BoxerOptions options, HashSet<string> wrong)
+    {
+        const string Prefix = nameof(options.Sessions);
+        if (options.Sessions is not { } sessions)
+        {
+            return [];
+        }
+
+        SandboxFault?[] found =
+        [
+            FindLongTime(nameof(sessions.IdleTimeout), sessions.IdleTimeout),
+            FindLongTime(nameof(sessions.Lifetime), sessions.Lifetime),
+            sessions.MaxMemoryBytes > options.MaxMemoryBytes
+                ? new($"{Prefix}.{nameof(sessions.MaxMemoryBytes)}", $"is {ByteSize.Format(sessions.MaxMemoryBytes.Value)}, more than the {ByteSize.Format(options.MaxMemoryBytes.Value)} of {nameof(options.MaxMemoryBytes)}; lower it.")
+                : null,
+            sessions.MaxMemoryBytesPerKey > sessions.MaxMemoryBytes
+                ? new($"{Prefix}.{nameof(sessions.MaxMemoryBytesPerKey)}", $"is {ByteSize.Format(sessions.MaxMemoryBytesPerKey.Value)}, more than the {ByteSize.Format(sessions.MaxMemoryBytes.Value)} of {Prefix}.{nameof(sessions.MaxMemoryBytes)}; lower it.")
+                : null,
+        ];
+        return found.OfType<SandboxFault>().Where(fault => !wrong.Contains(fault.Field));
+
+        SandboxFault? FindLongTime(string name, TimeSpan time) => time > sessions.MaxLifetime && !wrong.Contains($"{Prefix}.{nameof(sessions.MaxLifetime)}")
+            ? new($"{Prefix}.{name}", $"is {Setting.FormatTime(time)}, more than the {Setting.FormatTime(sessions.MaxLifetime)} of {Prefix}.{nameof(sessions.MaxLifetime)}; lower it.")
+            : null;
     }
 
     private static SandboxFault? FindTooManyImages(BoxerOptions options)

@@ -237,8 +237,8 @@ internal sealed record Setting
         Least is null ? decimal.MinValue : ToNumber(Least),
         Most is not null ? ToNumber(Most) : Type == typeof(int) ? int.MaxValue : long.MaxValue);
 
-    // Uses the largest unit that divides the time.
-    private static string FormatTime(TimeSpan time)
+    /// <summary>Formats a time with the largest unit that divides it.</summary>
+    internal static string FormatTime(TimeSpan time)
     {
         (long ticks, string unit) = time.Ticks switch
         {

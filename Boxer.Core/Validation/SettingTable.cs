@@ -183,6 +183,10 @@ internal sealed record SettingTable
         {
             DefaultText = "for images in use", HostKey = "pool", Members = table => table.Pool,
         },
+        Setting.Of<BoxerOptions, SessionOptions>("Sessions", options => options.Sessions, (options, value) => options.Sessions = value, "Sandboxes that are kept for many commands.") with
+        {
+            DefaultText = "the defaults of sessions", HostKey = "sessions", Members = table => table.Sessions,
+        },
     ];
 
     /// <summary>Settings of <see cref="PoolOptions"/>.</summary>
@@ -225,6 +229,55 @@ internal sealed record SettingTable
         Setting.Of<PoolImageOptions, IList<string>>("WarmUp", image => image.WarmUp, (image, value) => image.WarmUp = value, "Program and arguments that each sandbox of the image runs before it enters the pool; at most 1,024.") with
         {
             Default = Array.Empty<string>(), DefaultText = "none", HostKey = "warm_up", Check = SettingChecks.WarmUp,
+        },
+    ];
+
+    /// <summary>Settings of <see cref="SessionOptions"/>.</summary>
+    public IReadOnlyList<Setting> Sessions { get; init; } =
+    [
+        Setting.Of<SessionOptions, long?>("MaxMemoryBytes", sessions => sessions.MaxMemoryBytes, (sessions, value) => sessions.MaxMemoryBytes = value, "Memory that open sessions reserve together; a part of MaxMemoryBytes of the runner.") with
+        {
+            DefaultText = "half of the runner's", Least = 32 * ByteSize.MiB, Most = 1_024 * ByteSize.TiB, HostKey = "max_memory_mb",
+        },
+        Setting.Of<SessionOptions, long?>("MaxMemoryBytesPerKey", sessions => sessions.MaxMemoryBytesPerKey, (sessions, value) => sessions.MaxMemoryBytesPerKey = value, "Memory that open sessions of one fairness key reserve together.") with
+        {
+            DefaultText = "half of MaxMemoryBytes", Least = 32 * ByteSize.MiB, Most = 1_024 * ByteSize.TiB, HostKey = "max_memory_per_key_mb",
+        },
+        Setting.Of<SessionOptions, TimeSpan>("IdleTimeout", sessions => sessions.IdleTimeout, (sessions, value) => sessions.IdleTimeout = value, "Time after the last call after which a session ends, unless its request sets another.") with
+        {
+            Default = TimeSpan.FromMinutes(5), Least = TimeSpan.FromSeconds(1), Most = TimeSpan.FromDays(7), HostKey = "idle_timeout_secs",
+        },
+        Setting.Of<SessionOptions, TimeSpan>("Lifetime", sessions => sessions.Lifetime, (sessions, value) => sessions.Lifetime = value, "Time after the opening after which a session ends, unless its request sets another.") with
+        {
+            Default = TimeSpan.FromHours(1), Least = TimeSpan.FromSeconds(1), Most = TimeSpan.FromDays(7), HostKey = "lifetime_secs",
+        },
+        Setting.Of<SessionOptions, TimeSpan>("MaxLifetime", sessions => sessions.MaxLifetime, (sessions, value) => sessions.MaxLifetime = value, "Highest idle timeout and lifetime that a request may set.") with
+        {
+            Default = TimeSpan.FromDays(7), Least = TimeSpan.FromSeconds(1), Most = TimeSpan.FromDays(7), HostKey = "max_lifetime_secs",
+        },
+        Setting.Of<SessionOptions, int>("MaxParallelExecs", sessions => sessions.MaxParallelExecs, (sessions, value) => sessions.MaxParallelExecs = value, "Maximum number of commands that run in one session at the same time.") with
+        {
+            Default = 8, Least = 1, Most = 64, Unit = "commands", HostKey = "max_parallel_execs",
+        },
+        Setting.Of<SessionOptions, int>("MaxProcesses", sessions => sessions.MaxProcesses, (sessions, value) => sessions.MaxProcesses = value, "Maximum number of living processes that were started in one session.") with
+        {
+            Default = 32, Least = 1, Most = 256, Unit = "processes", HostKey = "max_processes",
+        },
+        Setting.Of<SessionOptions, long>("ProcessHistoryBytes", sessions => sessions.ProcessHistoryBytes, (sessions, value) => sessions.ProcessHistoryBytes = value, "Output that is kept in memory for each started process; older output is dropped.") with
+        {
+            Default = ByteSize.MiB, Least = 4 * ByteSize.KiB, Most = 64 * ByteSize.MiB, HostKey = "process_history_bytes",
+        },
+        Setting.Of<SessionOptions, int>("MaxConnections", sessions => sessions.MaxConnections, (sessions, value) => sessions.MaxConnections = value, "Maximum number of open connections to ports of one session.") with
+        {
+            Default = 64, Least = 1, Most = 1_024, Unit = "connections", HostKey = "max_connections",
+        },
+        Setting.Of<SessionOptions, int>("MaxListEntries", sessions => sessions.MaxListEntries, (sessions, value) => sessions.MaxListEntries = value, "Maximum number of entries in a list of files.") with
+        {
+            Default = 10_000, Least = 1, Most = 100_000, Unit = "entries", HostKey = "max_list_entries",
+        },
+        Setting.Of<SessionOptions, long>("MaxArchiveBytes", sessions => sessions.MaxArchiveBytes, (sessions, value) => sessions.MaxArchiveBytes = value, "Size of a tar archive that is read from a session or written to it.") with
+        {
+            Default = 64 * ByteSize.MiB, Least = 1L, Most = 64 * ByteSize.GiB, HostKey = "max_archive_bytes",
         },
     ];
 

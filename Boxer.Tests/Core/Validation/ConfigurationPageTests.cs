@@ -13,7 +13,7 @@ public sealed partial class ConfigurationPageTests
 {
     private static readonly string Page = Read("configuration.md");
 
-    public static TheoryData<string> Groups => ["Limits", "Options", "Pool", "Pool images", "Egress", "Registries", "HTTP host"];
+    public static TheoryData<string> Groups => ["Limits", "Options", "Pool", "Pool images", "Sessions", "Egress", "Registries", "HTTP host"];
 
     [Theory]
     [MemberData(nameof(Groups))]
@@ -85,7 +85,7 @@ public sealed partial class ConfigurationPageTests
     {
         string table = Between(Read("server.md"), "| key, default | meaning |", "\n\n");
         Assert.All(HostKeys.Names(SettingTable.BuiltIn), key => Assert.Contains($"`{key}`", table, StringComparison.Ordinal));
-        IEnumerable<Setting> settings = [.. SettingTable.BuiltIn.Options, .. SettingTable.BuiltIn.Pool, .. SettingTable.BuiltIn.Limits, .. HostKeys.Http];
+        IEnumerable<Setting> settings = [.. SettingTable.BuiltIn.Options, .. SettingTable.BuiltIn.Pool, .. SettingTable.BuiltIn.Sessions, .. SettingTable.BuiltIn.Limits, .. HostKeys.Http];
         Assert.All(settings.Where(setting => setting.Kind is SettingKind.Number or SettingKind.Size or SettingKind.Time && (setting.HostDefault ?? setting.Default) is not null), setting =>
         {
             object value = setting.HostDefault ?? setting.Default!;
@@ -117,6 +117,7 @@ public sealed partial class ConfigurationPageTests
         "Options" => table.Options,
         "Pool" => table.Pool,
         "Pool images" => table.PoolImages,
+        "Sessions" => table.Sessions,
         "Egress" => table.Egress,
         "Registries" => table.Registries,
         _ => HostKeys.Http,

@@ -18,6 +18,7 @@ public sealed partial class SettingTableTests
         (typeof(PoolOptions), SettingTable.BuiltIn.Pool),
         (typeof(PoolImageOptions), SettingTable.BuiltIn.PoolImages),
         (typeof(RegistryOptions), SettingTable.BuiltIn.Registries),
+        (typeof(SessionOptions), SettingTable.BuiltIn.Sessions),
     ];
 
     public static TheoryData<string, string> Settings => new(Groups.SelectMany(group => group.Settings.Select(setting => (group.Owner.Name, setting.Name))));
@@ -85,7 +86,7 @@ public sealed partial class SettingTableTests
             { IsOptional: true } => "Default null",
             _ => "Default ~/.boxer",
         };
-        Assert.Contains(expected, text.Replace(" and ", ", ", StringComparison.Ordinal).Replace("1,000", "1000", StringComparison.Ordinal), StringComparison.Ordinal);
+        Assert.Contains(expected, text.Replace(" and ", ", ", StringComparison.Ordinal).Replace("1,000", "1000", StringComparison.Ordinal).Replace("10,000", "10000", StringComparison.Ordinal), StringComparison.Ordinal);
     }
 
     [Theory]
@@ -144,12 +145,13 @@ public sealed partial class SettingTableTests
         second.DefaultLimits.MemoryBytes = ByteSize.GiB;
         second.DnsServers = ["9.9.9.9"];
         second.Pool.MaxAge = TimeSpan.FromMinutes(1);
+        second.Sessions.Lifetime = TimeSpan.FromMinutes(1);
         second.Egress = new() { Allow = [] };
         second.Registries.Add(new() { Name = "docker.io" });
         first.Pool.Images.Add(new() { Image = "python", WarmUp = ["a"] });
         second.Pool.Images.Add(new() { Image = "python", WarmUp = ["b"] });
         Assert.Equal(
-            ["DefaultLimits.MemoryBytes", "DnsServers", "Registries", "Egress.Allow", "Pool.Images", "Pool.MaxAge"],
+            ["DefaultLimits.MemoryBytes", "DnsServers", "Registries", "Egress.Allow", "Pool.Images", "Pool.MaxAge", "Sessions.Lifetime"],
             SettingTable.BuiltIn.FindDifferences(first, second));
     }
 
