@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using Boxer.Common;
 using Boxer.Runtime.Init;
@@ -10,13 +11,18 @@ internal static class CommandChecks
     private const int MaxArgumentBytes = 128 << 10;
     private const int MaxArgumentsBytes = 2 << 20;
     private const int MaxArguments = 32_768;
+    private const int MaxStdinBytes = 256 << 20;
+    private static readonly TimeSpan MaxStopGrace = TimeSpan.FromSeconds(60);
 
     /// <summary>Checks the program and its arguments.</summary>
-    internal static void CheckCommand(SandboxRequest request, RequestFaults faults)
+    /// <param name="command">The program and its arguments.</param>
+    /// <param name="usesImageCommand">Whether the image's own command comes before it, or replaces an empty one.</param>
+    /// <param name="faults">Receives the faults.</param>
+    internal static void CheckCommand(IList<string> command, bool usesImageCommand, RequestFaults faults)
     {
-        if (request.Command.Count == 0)
+        if (command.Count == 0)
         {
-            if (request.UseImageCommand)
+            if (usesImageCommand)
             {
                 return;
             }
@@ -25,16 +31,16 @@ internal static class CommandChecks
             return;
         }
 
-        if (request.Command.Count > MaxArguments)
+        if (command.Count > MaxArguments)
         {
             faults.Add("Command", $"must have at most {MaxArguments} entries.");
             return;
         }
 
         long total = 0;
-        for (int i = 0; i < request.Command.Count; i++)
+        for (int i = 0; i < command.Count; i++)
         {
-            string? argument = request.Command[i];
+            string? argument = command[i];
             if (argument is null)
             {
                 faults.Add($"Command[{i}]", "must not be null.");
@@ -46,7 +52,7 @@ internal static class CommandChecks
             faults.AddFaultsOfText($"Command[{i}]", argument, bytes, MaxArgumentBytes);
         }
 
-        if (request.Command[0] is "" && !request.UseImageCommand)
+        if (command[0] is "" && !usesImageCommand)
         {
             faults.Add("Command[0]", "must not be empty: it is the program to run.");
         }
@@ -54,6 +60,43 @@ internal static class CommandChecks
         if (total > MaxArgumentsBytes)
         {
             faults.Add("Command", $"must have at most {MaxArgumentsBytes} bytes altogether; put more into a file or standard input.");
+        }
+    }
+
+    /// <summary>Checks the standard input.</summary>
+    internal static void CheckStandardInput(ReadOnlyMemory<byte> input, Stream? stream, RequestFaults faults)
+    {
+        if (stream is not null && input.Length > 0)
+        {
+            faults.Add(new SandboxFault("StandardInputStream", "cannot be set together with {0}; leave one of them.", ["StandardInput"]));
+        }
+        else if (stream is { CanRead: false })
+        {
+            faults.Add("StandardInputStream", "cannot be read from.");
+        }
+
+        if (input.Length > MaxStdinBytes)
+        {
+            faults.Add("StandardInput", $"must have at most {MaxStdinBytes} bytes; put more into a file.");
+        }
+    }
+
+    /// <summary>Checks the time that the command gets to stop.</summary>
+    /// <param name="grace">The time.</param>
+    /// <param name="wallClock">The wall-clock limit of the command.</param>
+    /// <param name="maxWallClock">Highest wall-clock limit that a request may set; <see langword="null"/> for no bound.</param>
+    /// <param name="faults">Receives the faults.</param>
+    internal static void CheckStopGrace(TimeSpan grace, TimeSpan? wallClock, TimeSpan? maxWallClock, RequestFaults faults)
+    {
+        if (grace < TimeSpan.Zero || grace > MaxStopGrace)
+        {
+            faults.Add("StopGrace", $"must be from 0 to {MaxStopGrace.TotalSeconds:0} s.");
+        }
+
+        if (grace > TimeSpan.Zero && maxWallClock is { } most && wallClock <= most && wallClock + grace > most)
+        {
+            string format = string.Create(CultureInfo.InvariantCulture, $"and {{0}} together must be at most {most.TotalSeconds:0.###} s, as {{1}} says; lower one of them.");
+            faults.Add(new SandboxFault("StopGrace", format, ["Limits.WallClock", "MaxLimits.WallClock"]));
         }
     }
 

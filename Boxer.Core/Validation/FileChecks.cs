@@ -10,9 +10,9 @@ internal static class FileChecks
 
     /// <summary>Parses the workspace and checks its inputs.</summary>
     /// <returns><see langword="null"/> for a request without one; meaningless if there are faults.</returns>
-    internal static CheckedWorkspace? ParseWorkspace(SandboxRequest request, RequestFaults faults)
+    internal static CheckedWorkspace? ParseWorkspace(SandboxWorkspace? workspace, IList<SandboxFile> files, RequestFaults faults)
     {
-        if (request.Workspace is not { } workspace)
+        if (workspace is null)
         {
             return null;
         }
@@ -25,7 +25,7 @@ internal static class FileChecks
         faults.AddIfOutOfRange("Workspace.MaxBytes", workspace.MaxBytes, 1, 64L << 30, "bytes");
         faults.AddIfOutOfRange("Workspace.MaxEntries", workspace.MaxEntries, 1, 100_000, "entries");
         faults.AddIfOutOfRange("Workspace.MaxChangesBytes", workspace.MaxChangesBytes, 0, 1 << 30, "bytes");
-        foreach ((int i, SandboxFile? file) in request.Files.Index())
+        foreach ((int i, SandboxFile? file) in files.Index())
         {
             if (file is not null && ("/" + file.Path + "/").StartsWith(workspace.Path + "/", StringComparison.Ordinal))
             {
