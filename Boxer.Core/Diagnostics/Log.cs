@@ -47,6 +47,9 @@ internal static partial class Log
     [LoggerMessage(1017, LogLevel.Error, "The output files of a run without a result could not be removed from {Directory}.")]
     public static partial void OutputsNotRemoved(ILogger logger, string directory, Exception exception);
 
+    [LoggerMessage(1018, LogLevel.Warning, "{Path} ({Version}) does not deliver descriptors to a booted sandbox. They are passed at boot instead: sandboxes are not warmed up, and sessions are refused.")]
+    internal static partial void DescriptorsNotTaken(ILogger logger, string path, string version);
+
     [LoggerMessage(1100, LogLevel.Debug, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
 

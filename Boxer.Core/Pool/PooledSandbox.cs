@@ -39,7 +39,7 @@ internal sealed class PooledSandbox : IPooledSandbox
     /// <inheritdoc/>
     public long LeastBytes => (Sandbox.ReadMemory() ?? UsualBytes) + HandOverBytes;
 
-    /// <summary>Boots a sandbox and warms it up.</summary>
+    /// <summary>Boots a sandbox and warms it up, if it can be.</summary>
     /// <param name="held">Takes over what the boot creates; also the sandbox disposes it.</param>
     /// <param name="launcher">Boots sandboxes.</param>
     /// <param name="images">The store that has the image.</param>
@@ -66,7 +66,11 @@ internal sealed class PooledSandbox : IPooledSandbox
 
         INetworkAttachment network = held.Push(await mode.PrepareAsync($"boxer-{Guid.NewGuid()}", cancellationToken).ConfigureAwait(false));
         Sandbox sandbox = await launcher.BootAsync(held, image, network.Runtime, cancellationToken).ConfigureAwait(false);
-        await sandbox.WarmUpAsync(warmUps.Build(reference, image, mode), cancellationToken).ConfigureAwait(false);
+        if (sandbox.CanWarmUp)
+        {
+            await sandbox.WarmUpAsync(warmUps.Build(reference, image, mode), cancellationToken).ConfigureAwait(false);
+        }
+
         return new(sandbox, network, mode.SupportsFreeze, held);
     }
 

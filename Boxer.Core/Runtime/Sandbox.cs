@@ -43,6 +43,9 @@ internal sealed class Sandbox
     internal bool IsAlive => Init.IsSilent && (_resources.Cgroup?.ReadOutOfMemory() ?? OutOfMemory.None) == OutOfMemory.None
         && _resources.Cgroup?.ReadRefusedForks() is null or 0;
 
+    /// <summary>Whether a command can warm it up: not with the streams of the run, which a command of user 0 could write to.</summary>
+    internal bool CanWarmUp => _resources.Passed.Count == 0;
+
     /// <summary>Reads the most memory that the sandbox was charged with so far, in bytes, with page cache; <see langword="null"/> if this host does not report it.</summary>
     internal long? ReadPeakCharge() => _resources.Cgroup?.ReadPeakCharge();
 

@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Boxer.Common;
+using Boxer.Diagnostics;
 using Boxer.Images;
 using Boxer.Linux;
 using Boxer.Native;
@@ -34,8 +35,8 @@ internal sealed class SandboxLauncher
     private readonly ILogger _logger;
     private readonly CancellationToken _stopping;
 
-    // Whether the runtime takes descriptors that are sent to a booted sandbox. Otherwise they are passed at boot.
-    private bool _takesDescriptors = true;
+    private volatile bool _takesDescriptors = true;
+    private volatile bool _isProbed;
 
     /// <param name="runsc">The runsc program.</param>
     /// <param name="initPath">The path of boxer-init on this host.</param>
@@ -74,6 +75,12 @@ internal sealed class SandboxLauncher
         _stopping = stopping;
     }
 
+    /// <summary>
+    /// Whether the runtime delivers descriptors to a booted sandbox, as far as known. Otherwise those of the command's streams are passed at boot, and
+    /// sandboxes have no warm-up and serve no session.
+    /// </summary>
+    internal bool TakesDescriptors => _takesDescriptors;
+
     /// <summary>Boots a sandbox whose PID 1 waits for a command.</summary>
     /// <param name="held">Takes over the sandbox's resources before they are created: those of a sandbox that did not boot take time to end, too.</param>
     /// <param name="image">The image; the caller keeps the lease until the sandbox is gone.</param>
@@ -88,6 +95,20 @@ internal sealed class SandboxLauncher
             throw new SandboxRuntimeException($"The root {rootPath} has no file {OciSpec.InitPath} to mount PID 1 on: put an empty one there, or run as root.");
         }
 
+        SandboxResources resources = await BootAsync(held, rootPath, network, cancellationToken).ConfigureAwait(false);
+        if (!_takesDescriptors && resources.Passed.Count == 0)
+        {
+            // The first sandbox showed it, and is of no use.
+            Log.DescriptorsNotTaken(_logger, _runsc.Path, _runsc.Version);
+            resources.Kill();
+            resources = await BootAsync(held, rootPath, network, cancellationToken).ConfigureAwait(false);
+        }
+
+        return new Sandbox(resources, _poller, _time);
+    }
+
+    private async Task<SandboxResources> BootAsync(CleanupStack held, string rootPath, NetworkConfiguration network, CancellationToken cancellationToken)
+    {
         // Short, because the runtime creates a socket below it, whose path has at most 107 bytes (unix(7)).
         string id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(6));
         SandboxResources resources = held.Push(new SandboxResources(Path.Join(_directory, id), _programs, _time, _logger, _stopping));
@@ -105,7 +126,7 @@ internal sealed class SandboxLauncher
                 _programs.AddOf(process);
             }
 
-            return new Sandbox(resources, _poller, _time);
+            return resources;
         }
         catch (Exception exception) when (HostFault.Is(exception))
         {
@@ -185,6 +206,7 @@ internal sealed class SandboxLauncher
         try
         {
             await resources.Init!.ReadReadyAsync(either.Token).ConfigureAwait(false);
+            await ProbeAsync(resources.Init, either.Token).ConfigureAwait(false);
             await FinishAsync(messages).ConfigureAwait(false);
         }
         catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
@@ -203,6 +225,19 @@ internal sealed class SandboxLauncher
             resources.Kill();
             throw new SandboxRuntimeException(await ExplainAsync($"booted with something else than boxer-init ({exception.Message})", messages).ConfigureAwait(false), exception);
         }
+    }
+
+    // A sandbox that waits or is restored gets its streams by such descriptors. The first one shows whether the runtime delivers them.
+    private async Task ProbeAsync(InitChannel init, CancellationToken cancellationToken)
+    {
+        if (_isProbed)
+        {
+            return;
+        }
+
+        using Pipe pipe = Pipe.ForReading();
+        _takesDescriptors &= await init.ProbeAsync(pipe.Theirs, cancellationToken).ConfigureAwait(false);
+        _isProbed = true;
     }
 
     private async Task<string> ExplainAsync(string what, OutputReader messages)

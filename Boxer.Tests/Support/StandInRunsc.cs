@@ -17,12 +17,14 @@ internal sealed class StandInRunsc : IDisposable
                 for number, stream in enumerate(streams): os.dup2(stream, number); os.close(stream)
                 data += piece
             return data
-        def until(wanted):
+        def until(wanted, descriptors=1):
             while True:
                 length, kind, _ = struct.unpack("<IHH", read(8))
                 read(length)
+                if kind == 14: probed(descriptors)
                 if kind == wanted: return
         def ready(version=5): send(1, struct.pack("<I", version))
+        def probed(descriptors): send(15, struct.pack("<I", descriptors))
         def started(): send(2)
         def ended(code=0): send(5, struct.pack("<IIQQQII", 0, code, 0, 0, 0, 0, 0), 2)
         def directory(path): send(6, struct.pack("<I", 0o755) + text(path))
@@ -55,11 +57,13 @@ internal sealed class StandInRunsc : IDisposable
     /// <summary>Sets the shell script that each call with <c>--version</c> runs before runsc; empty for none.</summary>
     public void DoWhenProbed(string script) => Replace("probe", script);
 
-    /// <summary>Makes the next call run this Python program in place of PID 1, without a sandbox.</summary>
-    public void Lie(string program)
+    /// <summary>Makes the next calls run this Python program in place of PID 1, without a sandbox.</summary>
+    /// <param name="program">The program.</param>
+    /// <param name="unless">Pattern of the shell for the arguments of calls that run the real runsc; null for none.</param>
+    public void Lie(string program, string? unless = null)
     {
         Replace("lie.py", Frames + program + "\n");
-        Do($"exec /usr/bin/python3 {_directory}/lie.py");
+        Do($"case \"$*\" in {unless ?? "''"}) ;; *) exec /usr/bin/python3 {_directory}/lie.py ;; esac");
     }
 
     public void Remove() => File.Delete(Path);

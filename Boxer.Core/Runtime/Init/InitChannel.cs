@@ -79,6 +79,24 @@ internal sealed class InitChannel : IAsyncDisposable
         await SendAsync(frame, cancellationToken, descriptors: streams).ConfigureAwait(false);
     }
 
+    /// <summary>Finds out whether the runtime delivers descriptors to a booted sandbox.</summary>
+    /// <param name="descriptor">A pipe, which stays open here.</param>
+    /// <param name="cancellationToken">Cancels the wait; the channel cannot be used afterwards.</param>
+    /// <exception cref="InitProtocolException">PID 1 sent another event, or reports a fault.</exception>
+    /// <exception cref="EndOfStreamException">PID 1 or its sandbox died.</exception>
+    internal async Task<bool> ProbeAsync(SafeHandle descriptor, CancellationToken cancellationToken)
+    {
+        _conversation.BeginProbe();
+        await SendAsync(InitEncoder.EncodeEmpty(InitFrameType.Probe), cancellationToken, descriptors: [descriptor]).ConfigureAwait(false);
+        return await ReadEventAsync(cancellationToken).ConfigureAwait(false) switch
+        {
+            InitProbed probed => probed.Descriptors == 1,
+            InitClosed => throw new EndOfStreamException("The sandbox ended before its PID 1 was ready."),
+            InitFault fault => throw new InitProtocolException($"PID 1 could not boot: {fault.Stage} (errno {fault.Errno})."),
+            var other => throw new InitProtocolException($"PID 1 sent {other.GetType().Name} before it was ready."),
+        };
+    }
+
     /// <summary>Runs a command to warm up the sandbox (see PROTOCOL.md), and waits for its end.</summary>
     /// <param name="frame">WARM_UP frame of the command. Its output is discarded.</param>
     /// <param name="cancellationToken">Cancels the wait; the channel cannot be used afterwards.</param>

@@ -12,6 +12,7 @@ internal sealed class InitConversation
     private bool _begun;
     private bool _warming;
     private bool _opens;
+    private bool _probing;
     private readonly Queue<(long MaxBytes, int MaxEntries, bool IsWorkspace)> _walks = new();
     private (long MaxBytes, int MaxEntries, bool IsWorkspace) _walk;
     private long _bytes;
@@ -50,6 +51,18 @@ internal sealed class InitConversation
         {
             _walks.Enqueue((start.ChangeBytes, start.ChangeEntries, IsWorkspace: true));
         }
+    }
+
+    /// <summary>Records that the host sends PROBE.</summary>
+    /// <exception cref="InvalidOperationException">PID 1 is not ready, or a probe or another command was sent before.</exception>
+    internal void BeginProbe()
+    {
+        if (_state != State.Ready || _begun || _warming || _probing)
+        {
+            throw new InvalidOperationException("PROBE can be sent after READY and before START.");
+        }
+
+        _probing = true;
     }
 
     /// <summary>Records that the host sends WARM_UP.</summary>
@@ -98,6 +111,9 @@ internal sealed class InitConversation
                 }
 
                 _state = State.Ready;
+                break;
+            case InitProbed when _probing:
+                _probing = false;
                 break;
             case InitWarmedUp when _warming:
                 _warming = false;

@@ -34,6 +34,7 @@ internal static class InitDecoder
             InitFrameType.NotStarted => new InitNotStarted(reader.Enumeration<InitStage>("stage"), reader.Number("errno", 1, MaxErrno)),
             InitFrameType.FileFailed => new InitFileFailed(Errno: reader.Number("errno", 1, MaxErrno), Path: reader.Text("path", CleanPath.MaxBytes)),
             InitFrameType.Ended => DecodeEnded(ref reader),
+            InitFrameType.Probed => new InitProbed(reader.Number("descriptors", 0, InitProtocol.Streams)),
             InitFrameType.WarmedUp => new InitWarmedUp(reader.Enumeration<InitWarmUpEnd>("kind"), reader.Number("value", 0, MaxErrno)),
             InitFrameType.OutputDirectory => new InitOutputDirectory(Mode: reader.Mode(), Path: reader.OutputPath()),
             InitFrameType.OutputFile => new InitOutputFile(

@@ -88,6 +88,10 @@ internal sealed record InitFault(string Stage, int Errno) : InitEvent;
 /// <param name="Value">Exit code, signal or error number.</param>
 internal sealed record InitWarmedUp(InitWarmUpEnd End, int Value) : InitEvent;
 
+/// <summary>PID 1 counted the descriptors of a probe.</summary>
+/// <param name="Descriptors">Number of descriptors.</param>
+internal sealed record InitProbed(int Descriptors) : InitEvent;
+
 /// <summary>PID 1 closed the socket or died. The events before show whether the run was complete.</summary>
 internal sealed record InitClosed : InitEvent;
 

@@ -81,6 +81,9 @@ internal enum InitFrameType : ushort
     /// <summary>To PID 1: report which commands still have a descriptor of the host.</summary>
     Quiesce = 0x001C,
 
+    /// <summary>To PID 1: count the descriptors that come with this frame.</summary>
+    Probe = 0x000E,
+
     /// <summary>PID 1 waits for START, OPEN or WARM_UP.</summary>
     Ready = 0x8001,
 
@@ -161,4 +164,7 @@ internal enum InitFrameType : ushort
 
     /// <summary>Commands that still have a descriptor of the host.</summary>
     Quiet = 0x801C,
+
+    /// <summary>Number of descriptors that came with a probe.</summary>
+    Probed = 0x800F,
 }

@@ -8,6 +8,9 @@ namespace Boxer.Runtime.Init;
 /// </summary>
 internal static class InitProtocol
 {
+    /// <summary>Number of standard streams, and of descriptors that come with START.</summary>
+    internal const int Streams = 3;
+
     /// <summary>Version of the protocol, which READY states.</summary>
     internal const ushort Version = 5;
 

@@ -2000,6 +2000,16 @@ static void begin_command(void)
     close_standard_streams();
 }
 
+/* Reports how many descriptors came with the frame. */
+static void probe(size_t length)
+{
+    if (length != 0)
+        malformed("PROBE");
+    send_payload_end(PROBED, put32(buffer + HEADER_SIZE, arrived.count));
+    while (arrived.count > 0)
+        close(arrived.fds[--arrived.count]);
+}
+
 static void handle_input(uint32_t type, const uint8_t *payload, size_t length)
 {
     if (type == FILE_BEGIN)
@@ -2026,6 +2036,8 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
         return; /* The host may still be sending when a file fails. */
     else if (state == WAITING_FOR_START && type == START)
         begin_run(length);
+    else if (state == WAITING_FOR_START && type == PROBE)
+        probe(length);
     else if (state == WAITING_FOR_START && type == WARM_UP)
         begin_warm_up(length);
     else if (state == WAITING_FOR_GO)

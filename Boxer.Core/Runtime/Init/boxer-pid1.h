@@ -85,6 +85,7 @@ enum frame_type {
     TREE_FILE = 0x000A,
     TREE_LINK = 0x000B,
     TREE_COPY = 0x000C,
+    PROBE = 0x000E,
     READY = 0x8001,
     STARTED = 0x8002,
     NOT_STARTED = 0x8003,
@@ -98,6 +99,7 @@ enum frame_type {
     FAULT = 0x800B,
     WARMED_UP = 0x800C,
     OUTPUT_LINK = 0x800D,
+    PROBED = 0x800F,
 };
 
 /* Kinds of directories of the tmpfs; 0 is an ordinary one. */

@@ -204,7 +204,7 @@ public sealed class PrivateDetailTests(PythonImage image) : IAsyncLifetime
 
     private async Task RuntimeFaultsAsync()
     {
-        foreach (string script in (string[])[$"echo {_mark}-runsc $0 >&2; exit 3", "echo nonsense >&3; exec sleep 1000"])
+        foreach (string script in (string[])[$"echo {_mark}-runsc $0 >&2; exit 3", "echo nonsense >&0; exec sleep 1000"])
         {
             _runsc.Do(script);
             await RunAsync(500, PythonImage.Name);

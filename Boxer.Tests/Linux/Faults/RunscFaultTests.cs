@@ -35,6 +35,25 @@ public sealed class RunscFaultTests(PythonImage image)
     }
 
     [Fact]
+    public async Task A_runtime_that_delivers_no_descriptors_gets_the_streams_at_boot()
+    {
+        image.Require();
+        using var runsc = new StandInRunsc();
+        runsc.Lie("ready(); until(14, descriptors=0); silence()", unless: "*--pass-fd=*");
+        BoxerOptions options = image.Options();
+        options.RunscPath = runsc.Path;
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
+        SandboxRequest request = Shell("cat; echo err >&2; echo named >/dev/stdout");
+        request.WithStandardInput("in\n");
+
+        for (int i = 0; i < 3; i++)
+        {
+            SandboxResult result = await runner.RunAsync(request, Cancel);
+            Assert.Equal(("in\nnamed\n", "err\n"), (result.StandardOutput, result.StandardError));
+        }
+    }
+
+    [Fact]
     public async Task A_removed_runsc_is_named_until_it_is_back()
     {
         image.Require();
