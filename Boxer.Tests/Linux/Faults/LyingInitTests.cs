@@ -100,6 +100,8 @@ public sealed class LyingInitTests(PythonImage image)
                 while True:
                     length, kind, _ = struct.unpack("<IHH", read(8))
                     read(length)
+                    if kind == 14:
+                        probed(1)
                     if kind == 8:
                         warmups += 1
                         send(12, struct.pack("<II", 0, 0))
