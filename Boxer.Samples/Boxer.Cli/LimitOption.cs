@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text.Json.Nodes;
 using Boxer.Validation;
 
 namespace Boxer.Cli;
@@ -29,10 +30,20 @@ internal sealed class LimitOption
     /// <exception cref="OverflowException">The number is too large for any limit.</exception>
     internal void CopyTo(ResourceLimits limits, ParseResult result)
     {
-        double? value = _whole is null ? result.GetValue(_number!) : result.GetValue(_whole);
-        if (value is { } number)
+        if (Value(result) is { } number)
         {
             _limit.Set(limits, _limit.FromNumber((decimal)number));
         }
     }
+
+    /// <summary>Adds the limit to the object <c>limits</c> of an HTTP request if the option is given.</summary>
+    internal void CopyTo(JsonObject limits, ParseResult result)
+    {
+        if (Value(result) is { } number)
+        {
+            limits[_limit.HttpKey!] = _whole is null ? number : (int)number;
+        }
+    }
+
+    private double? Value(ParseResult result) => _whole is null ? result.GetValue(_number!) : result.GetValue(_whole);
 }

@@ -3,12 +3,18 @@
 //   boxer pull IMAGE            boxer images          boxer rm IMAGE...
 //   boxer import SOURCE IMAGE   boxer prune [--all]   boxer run IMAGE [COMMAND [ARG...]]
 //
-// Exit codes: 0; 1 if an image was missing or in use, or an argument is invalid; 125 for other failures. run exits with the exit code of its command.
+// and keeps sandboxes on a Boxer server:
+//
+//   boxer open IMAGE   boxer exec SESSION COMMAND [ARG...]   boxer ps [SESSION]   boxer close SESSION...
+//
+// Exit codes: 0; 1 if an image was missing or in use, a session was missing, or an argument is invalid; 125 for other failures. run and exec exit
+// with the exit code of their command.
 using System.CommandLine;
 using Boxer;
 using Boxer.Cli;
+using Boxer.Cli.Server;
 
-var root = new RootCommand("Runs OCI images in gVisor sandboxes, and manages the image store.");
+var root = new RootCommand("Runs OCI images in gVisor sandboxes, manages the image store, and keeps sandboxes on a Boxer server.");
 var settings = new CommonOptions();
 settings.AddTo(root);
 root.Subcommands.Add(ImageCommands.Pull(settings));
@@ -17,11 +23,15 @@ root.Subcommands.Add(ImageCommands.Remove(settings));
 root.Subcommands.Add(ImageCommands.Import(settings));
 root.Subcommands.Add(ImageCommands.Prune(settings));
 root.Subcommands.Add(RunCommand.Create(settings));
+root.Subcommands.Add(SessionCommands.Open());
+root.Subcommands.Add(ExecCommand.Create());
+root.Subcommands.Add(SessionCommands.List());
+root.Subcommands.Add(SessionCommands.Close());
 try
 {
     return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
 }
-catch (Exception exception) when (exception is SandboxException or ArgumentException or FormatException or IOException or UnauthorizedAccessException or OverflowException or OperationCanceledException)
+catch (Exception exception) when (exception is SandboxException or ArgumentException or FormatException or IOException or UnauthorizedAccessException or OverflowException or ServerException or HttpRequestException or OperationCanceledException)
 {
     await Console.Error.WriteLineAsync(exception.Message);
     return ExitCodes.Failed;
