@@ -448,11 +448,6 @@ static int make_directories(const char *path, uid_t uid, gid_t gid, int parents_
     return 0;
 }
 
-static int is_dots(const char *name)
-{
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
 /* Returns 1 if the directory has entries, which a mount would hide. */
 static int is_used(const char *path)
 {
@@ -601,18 +596,6 @@ static int create_file(const char *path, mode_t mode)
     if (fd < 0 && errno == ENOENT && make_directories(path, 0, 0, 1) == 0)
         fd = create_at(AT_FDCWD, path, mode, 0, 0);
     return fd;
-}
-
-static int write_all(int fd, const uint8_t *bytes, size_t length)
-{
-    while (length > 0) {
-        ssize_t written = RETRY(write(fd, bytes, length));
-        if (written < 0)
-            return -1;
-        bytes += written;
-        length -= (size_t)written;
-    }
-    return 0;
 }
 
 static int create_text(const char *path)
@@ -1572,34 +1555,6 @@ static char output_path[MAX_PATH + 1];
 static void send_cut(enum truncation reason, uint64_t count)
 {
     send_payload_end(OUTPUT_TRUNCATED, put64(put32(buffer + HEADER_SIZE, (uint32_t)reason), count));
-}
-
-/* Checks RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
-static int is_utf8(const char *text)
-{
-    const uint8_t *at = (const uint8_t *)text;
-    while (*at != 0) {
-        uint8_t first = *at++;
-        if (first < 0x80)
-            continue;
-        int more = first >= 0xC2 && first <= 0xDF ? 1 : (first & 0xF0) == 0xE0 ? 2 : first >= 0xF0 && first <= 0xF4 ? 3 : 0;
-        if (more == 0)
-            return 0;
-        uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-        uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-        for (; more > 0; more--, low = 0x80, high = 0xBF)
-            if (*at < low || *at++ > high)
-                return 0;
-    }
-    return 1;
-}
-
-static uint8_t *put_time(uint8_t *to, struct timespec time)
-{
-    /* gVisor has negative nanoseconds in times before 1970. */
-    int32_t nanoseconds = (int32_t)time.tv_nsec;
-    int64_t seconds = time.tv_sec - (nanoseconds < 0);
-    return put32(put64(to, (uint64_t)seconds), (uint32_t)(nanoseconds < 0 ? nanoseconds + 1000000000 : nanoseconds));
 }
 
 static void send_content(int fd, uint64_t size)

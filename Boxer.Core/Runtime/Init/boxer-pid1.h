@@ -86,6 +86,18 @@ enum frame_type {
     TREE_LINK = 0x000B,
     TREE_COPY = 0x000C,
     PROBE = 0x000E,
+    FILES_READ = 0x0100,
+    FILES_WRITE = 0x0101,
+    FILES_STAT = 0x0102,
+    FILES_LIST = 0x0103,
+    FILES_MAKE_DIRECTORY = 0x0104,
+    FILES_MOVE = 0x0105,
+    FILES_REMOVE = 0x0106,
+    FILES_READ_TREE = 0x0107,
+    FILES_WRITE_TREE = 0x0108,
+    FILES_TREE_PARENT = 0x0109,
+    FILES_TREE_END = 0x010A,
+    FILES_WATCH = 0x010B,
     READY = 0x8001,
     STARTED = 0x8002,
     NOT_STARTED = 0x8003,
@@ -100,6 +112,13 @@ enum frame_type {
     WARMED_UP = 0x800C,
     OUTPUT_LINK = 0x800D,
     PROBED = 0x800F,
+    FILES_DONE = 0x8100,
+    FILES_FAILED = 0x8101,
+    FILES_OPENED = 0x8102,
+    FILES_DATA = 0x8103,
+    FILES_ENTRY = 0x8104,
+    FILES_INCOMPLETE = 0x8105,
+    FILES_CHANGE = 0x8106,
 };
 
 /* Kinds of directories of the tmpfs; 0 is an ordinary one. */
@@ -263,6 +282,53 @@ static inline uint8_t *put_text(uint8_t *to, const char *text, size_t length)
     memcpy(to, text, length);
     to[length] = 0;
     return to + length + 1;
+}
+
+static inline uint8_t *put_time(uint8_t *to, struct timespec time)
+{
+    /* gVisor has negative nanoseconds in times before 1970. */
+    int32_t nanoseconds = (int32_t)time.tv_nsec;
+    int64_t seconds = time.tv_sec - (nanoseconds < 0);
+    return put32(put64(to, (uint64_t)seconds), (uint32_t)(nanoseconds < 0 ? nanoseconds + 1000000000 : nanoseconds));
+}
+
+/* ---- names and files ---- */
+
+static inline int is_dots(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* Checks RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
+static inline int is_utf8(const char *text)
+{
+    const uint8_t *at = (const uint8_t *)text;
+    while (*at != 0) {
+        uint8_t first = *at++;
+        if (first < 0x80)
+            continue;
+        int more = first >= 0xC2 && first <= 0xDF ? 1 : (first & 0xF0) == 0xE0 ? 2 : first >= 0xF0 && first <= 0xF4 ? 3 : 0;
+        if (more == 0)
+            return 0;
+        uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+        uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+        for (; more > 0; more--, low = 0x80, high = 0xBF)
+            if (*at < low || *at++ > high)
+                return 0;
+    }
+    return 1;
+}
+
+static inline int write_all(int fd, const uint8_t *bytes, size_t length)
+{
+    while (length > 0) {
+        ssize_t written = RETRY(write(fd, bytes, length));
+        if (written < 0)
+            return -1;
+        bytes += written;
+        length -= (size_t)written;
+    }
+    return 0;
 }
 
 /* ---- the state that boxer-session.c shares ---- */
