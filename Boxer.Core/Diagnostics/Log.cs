@@ -64,4 +64,7 @@ internal static partial class Log
 
     [LoggerMessage(1102, LogLevel.Error, "Run {RunId}: clean-up failed; the next start tries again.")]
     public static partial void CleanupFailed(ILogger logger, string runId, Exception exception);
+
+    [LoggerMessage(1190, LogLevel.Debug, "The sandbox of a session in {Directory} ended: {Reason}")]
+    public static partial void KeptSandboxEnded(ILogger logger, string directory, string reason);
 }

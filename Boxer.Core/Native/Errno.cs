@@ -26,5 +26,6 @@ internal static class Errno
     public const int ENOTEMPTY = 39;
     public const int ELOOP = 40;
     public const int ECONNRESET = 104;
+    public const int ECONNREFUSED = 111;
     public const int EDQUOT = 122;
 }

@@ -22,6 +22,7 @@ internal sealed class OutputReader : IDisposable
     private readonly bool _keeps;
     private long _taken;
     private volatile bool _disposed;
+    private volatile bool _isAbandoned;
     private readonly TaskCompletionSource _exceeded = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Initializes a reader; <see cref="Start"/> begins to read.</summary>
@@ -54,6 +55,13 @@ internal sealed class OutputReader : IDisposable
 
     /// <summary>Stops reading once the pipe is empty. Call it when nothing more will be written.</summary>
     internal void StopWhenDrained() => _stop.TrySetResult();
+
+    /// <summary>Stops reading at once.</summary>
+    internal void Abandon()
+    {
+        _isAbandoned = true;
+        _stop.TrySetResult();
+    }
 
     public void Dispose()
     {
@@ -122,7 +130,7 @@ internal sealed class OutputReader : IDisposable
     /// <returns>Number of bytes, 0 at the end of the file, -1 if the pipe is empty.</returns>
     private int Read(byte[] buffer)
     {
-        if (_disposed || _pipe.IsClosed)
+        if (_disposed || _isAbandoned || _pipe.IsClosed)
         {
             return 0;
         }

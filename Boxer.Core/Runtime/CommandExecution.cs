@@ -63,7 +63,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         _time = time;
         _onStarted = onStarted;
         _onOutput = onOutput;
-        _inputs = new CommandInputs(Init, plan, time);
+        _inputs = new CommandInputs(Init, plan.Files, plan.Workspace, time);
         _stopper = new CommandStopper(sandbox, plan, gate, time);
         _startPatience = WallClock > HandOverPatience ? WallClock : HandOverPatience;
         _clock = new CancellationTokenSource(_startPatience, time);
@@ -162,7 +162,7 @@ internal sealed class CommandExecution : IAsyncDisposable
             _memory = _held.Push(new OutOfMemoryMonitor(cgroup, _poller, _time));
         }
 
-        _streams = new CommandStreams(_held, _sandbox.Passed, _plan, _gate, _onOutput, _poller, _time);
+        _streams = new CommandStreams(_held, _sandbox.Passed, _plan.Streams, _gate, _onOutput, _poller, _time);
         _usage = _held.Push(new UsageMonitor(cgroup, _plan.Limits.CpuTime, _plan.Cgroup.CpuCores, _time));
     }
 
@@ -171,7 +171,9 @@ internal sealed class CommandExecution : IAsyncDisposable
     {
         try
         {
-            await _inputs.SendAsync(_streams, cancellationToken).ConfigureAwait(false);
+            await Init.StartAsync(_plan.Start, _plan.Frame, _streams.Guest, cancellationToken).ConfigureAwait(false);
+            _streams.CloseGuest();
+            await _inputs.SendAsync(cancellationToken).ConfigureAwait(false);
             _usage.StartCount();
             cancellationToken.ThrowIfCancellationRequested();
             _gate.Announce();

@@ -1,35 +1,34 @@
 using System.Runtime.CompilerServices;
 using Boxer.Inputs;
 using Boxer.Runtime.Init;
+using Boxer.Validation;
 
 namespace Boxer.Runtime;
 
-/// <summary>Sends the inputs of one command to PID 1: the START frame, files, and the workspace.</summary>
+/// <summary>Sends the inputs of one command, or of a session, to PID 1: files, and the workspace.</summary>
 /// <param name="init">The channel to PID 1.</param>
-/// <param name="plan">The command.</param>
+/// <param name="files">Files to write.</param>
+/// <param name="workspace">The workspace to fill; <see langword="null"/>: none.</param>
 /// <param name="time">The clock.</param>
-internal sealed class CommandInputs(InitChannel init, CommandPlan plan, TimeProvider time)
+internal sealed class CommandInputs(InitChannel init, IReadOnlyList<SandboxFile> files, CheckedWorkspace? workspace, TimeProvider time)
 {
     private volatile string? _field;
 
     /// <summary>The property of the request that is being sent; <see langword="null"/> before and after.</summary>
     internal string? Field => _field;
 
-    /// <summary>Sends all of them. The command does not start before <see cref="InitChannel.GoAsync"/>.</summary>
-    /// <param name="streams">The command's streams.</param>
+    /// <summary>Sends all of them, after START or OPEN. The command does not start before <see cref="InitChannel.GoAsync"/>.</summary>
     /// <param name="cancellationToken">Cancels the operation; the sandbox is of no use afterwards.</param>
     /// <exception cref="InvalidSandboxRequestException">A file or an input of the workspace is rejected, or cannot be read.</exception>
-    internal async Task SendAsync(CommandStreams streams, CancellationToken cancellationToken)
+    internal async Task SendAsync(CancellationToken cancellationToken)
     {
-        await init.StartAsync(plan.Start, plan.Frame, streams.Guest, cancellationToken).ConfigureAwait(false);
-        streams.CloseGuest();
-        for (int i = 0; i < plan.Files.Count; i++)
+        for (int i = 0; i < files.Count; i++)
         {
             _field = $"Files[{i}]";
-            await SendFileAsync(plan.Files[i], _field, cancellationToken).ConfigureAwait(false);
+            await SendFileAsync(files[i], _field, cancellationToken).ConfigureAwait(false);
         }
 
-        if (plan.Workspace is { } workspace)
+        if (workspace is not null)
         {
             using var sender = new WorkspaceSender(workspace, init, time.GetUtcNow(), field => _field = field);
             await sender.SendAsync(cancellationToken).ConfigureAwait(false);

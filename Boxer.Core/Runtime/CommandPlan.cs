@@ -30,6 +30,9 @@ internal sealed record CommandPlan(
     /// <summary>The START frame of <see cref="Start"/>, encoded ahead of the hand-over.</summary>
     internal required ReadOnlyMemory<byte> Frame { get; init; }
 
+    /// <summary>Its input, and what becomes of its output.</summary>
+    internal StreamPlan Streams => new(Stdin, StdinStream, Limits.StandardOutputBytes!.Value, KeepsPrinted);
+
     /// <summary>Whether standard output and error are kept for the result.</summary>
     internal bool KeepsPrinted { get; init; } = true;
 }

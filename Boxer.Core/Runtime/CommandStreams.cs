@@ -8,7 +8,7 @@ namespace Boxer.Runtime;
 /// <summary>Standard input, output and error of one command, on the host's side.</summary>
 internal sealed class CommandStreams
 {
-    private readonly CommandPlan _plan;
+    private readonly StreamPlan _plan;
     private readonly StartGate _gate;
     private readonly Pipe[] _pipes;
     private readonly InputWriter _stdin;
@@ -25,7 +25,7 @@ internal sealed class CommandStreams
     internal CommandStreams(
         CleanupStack held,
         IReadOnlyList<Pipe> passed,
-        CommandPlan plan,
+        StreamPlan plan,
         StartGate gate,
         Action<SandboxStream, ReadOnlyMemory<byte>> onOutput,
         DescriptorPoller poller,
@@ -40,7 +40,7 @@ internal sealed class CommandStreams
         _stderr = held.Push(Reader(_pipes[2].Ours, SandboxStream.StandardError));
 
         OutputReader Reader(SafeFileHandle pipe, SandboxStream stream) => new(
-            poller, pipe, plan.Limits.StandardOutputBytes!.Value, data => ForwardAsync(stream, data), keeps: plan.KeepsPrinted);
+            poller, pipe, plan.OutputLimit, data => ForwardAsync(stream, data), keeps: plan.KeepsOutput);
 
         async ValueTask ForwardAsync(SandboxStream stream, ReadOnlyMemory<byte> data)
         {
@@ -95,6 +95,14 @@ internal sealed class CommandStreams
         return Task.WhenAll(_stdout.Completion, _stderr.Completion);
     }
 
+    /// <summary>Stops reading at once. What is in the pipes is lost.</summary>
+    internal Task AbandonAsync()
+    {
+        _stdout.Abandon();
+        _stderr.Abandon();
+        return Task.WhenAll(_stdout.Completion, _stderr.Completion);
+    }
+
     /// <summary>Stops writing the input.</summary>
     internal async Task CloseInputAsync()
     {
@@ -112,3 +120,10 @@ internal sealed class CommandStreams
         }
     }
 }
+
+/// <summary>The input of a command, and what becomes of its output.</summary>
+/// <param name="Stdin">Standard input.</param>
+/// <param name="StdinStream">Standard input that comes while the command runs; <see langword="null"/>: <paramref name="Stdin"/>.</param>
+/// <param name="OutputLimit">Maximum of standard output, and of standard error, in bytes.</param>
+/// <param name="KeepsOutput">Whether standard output and error are kept for the result.</param>
+internal sealed record StreamPlan(ReadOnlyMemory<byte> Stdin, Stream? StdinStream, long OutputLimit, bool KeepsOutput);

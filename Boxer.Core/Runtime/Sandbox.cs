@@ -28,6 +28,9 @@ internal sealed class Sandbox
         _time = time;
     }
 
+    /// <summary>The sandbox on this host.</summary>
+    internal SandboxResources Resources => _resources;
+
     private InitChannel Init => _resources.Init!;
 
     /// <summary>

@@ -6,7 +6,6 @@ using Boxer.Common;
 using Boxer.Diagnostics;
 using Boxer.Images;
 using Boxer.Linux;
-using Boxer.Native;
 using Boxer.Networking;
 using Boxer.Processes;
 using Boxer.Runtime.Cgroups;
@@ -138,7 +137,7 @@ internal sealed class SandboxLauncher
     private Pipe Start(SandboxResources resources, string id, NetworkConfiguration network)
     {
         resources.Passed = _takesDescriptors ? [] : [Pipe.ForWriting(), Pipe.ForReading(), Pipe.ForReading()];
-        (Socket ours, SafeFileHandle theirs) = SocketPair();
+        (Socket ours, SafeFileHandle theirs) = SocketPair.Create();
         resources.Init = new InitChannel(ours);
         Pipe messages = Pipe.ForReading();
         try
@@ -254,12 +253,5 @@ internal sealed class SandboxLauncher
         await Task.WhenAny(messages.Completion, Task.Delay(DiagnosticPatience, _time)).ConfigureAwait(false);
         messages.Dispose();
         await messages.Completion.ConfigureAwait(false);
-    }
-
-    private static unsafe (Socket Ours, SafeFileHandle Theirs) SocketPair()
-    {
-        int* ends = stackalloc int[2];
-        Check.Result(SysSocket.socketpair(SysSocket.AF_UNIX, SysSocket.SOCK_STREAM | SysSocket.SOCK_CLOEXEC, 0, ends), "socketpair");
-        return (new Socket(new SafeSocketHandle(ends[0], ownsHandle: true)), new SafeFileHandle(ends[1], ownsHandle: true));
     }
 }

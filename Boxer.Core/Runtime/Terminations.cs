@@ -42,7 +42,7 @@ internal static class Terminations
             (_, InitNotStarted notStarted) => new(TerminationKind.NotStarted)
             {
                 Errno = notStarted.Errno,
-                Message = DescribeNotStarted(notStarted, plan),
+                Message = DescribeNotStarted(notStarted.Stage, notStarted.Errno, plan.Start.Arguments[0], plan.Start.WorkingDirectory),
             },
             (_, InitFileFailed failed) => new(TerminationKind.NotStarted)
             {
@@ -55,10 +55,10 @@ internal static class Terminations
             {
                 ExitCode = ended.ExitCode,
                 Signal = ended.Signal,
-                Message = $"{DescribeEnd(ended)}, and its disk was full ({DescribeDisk(plan)})",
+                Message = $"{DescribeEnd(ended.ExitCode, ended.Signal)}, and its disk was full ({DescribeDisk(plan)})",
             },
-            (_, InitEnded { Signal: { } signal } ended) => new(TerminationKind.Signaled) { Signal = signal, Message = DescribeEnd(ended) },
-            (_, InitEnded ended) => new(TerminationKind.Exited) { ExitCode = ended.ExitCode, Message = DescribeEnd(ended) },
+            (_, InitEnded { Signal: { } signal }) => Termination.Signaled(signal),
+            (_, InitEnded ended) => Termination.Exited(ended.ExitCode!.Value),
             _ => new(TerminationKind.SandboxDied) { Message = "the sandbox died before it reported how the command ended" },
         };
     }
@@ -79,19 +79,25 @@ internal static class Terminations
             ? $"; it had {tasks} processes and threads, and more than {limits.Pids} are not allowed: a higher limit may help"
             : "";
 
-    private static string DescribeEnd(InitEnded ended) =>
-        ended.Signal is { } signal ? $"killed by signal {signal}" : $"exited with code {ended.ExitCode}";
+    /// <summary>Describes the end of a process.</summary>
+    /// <param name="exitCode">Its exit code; <see langword="null"/> if a signal killed it.</param>
+    /// <param name="signal">The signal that killed it; otherwise <see langword="null"/>.</param>
+    internal static string DescribeEnd(int? exitCode, int? signal) => signal is not null ? $"killed by signal {signal}" : $"exited with code {exitCode}";
 
-    private static string DescribeNotStarted(InitNotStarted failure, CommandPlan plan) => failure switch
+    /// <summary>Describes why a command was not started.</summary>
+    /// <param name="stage">The step that failed.</param>
+    /// <param name="errno">Its error number.</param>
+    /// <param name="program">The program.</param>
+    /// <param name="workingDirectory">The working directory.</param>
+    internal static string DescribeNotStarted(InitStage stage, int errno, string program, string workingDirectory) => (stage, errno) switch
     {
-        { Stage: InitStage.Execute, Errno: Errno.ENOENT } =>
-            $"the command '{plan.Start.Arguments[0]}', or the interpreter that it needs (of its #! line, or its dynamic loader), was not found in the image",
-        { Stage: InitStage.Execute } =>
-            $"the command '{plan.Start.Arguments[0]}' cannot be executed: {Describe(failure.Errno)}",
-        { Stage: InitStage.WorkingDirectory } =>
-            $"the working directory '{plan.Start.WorkingDirectory}' cannot be entered: {Describe(failure.Errno)}",
-        _ => $"the command could not be started ({failure.Stage}): {Describe(failure.Errno)}",
+        (InitStage.Execute, Errno.ENOENT) =>
+            $"the command '{program}', or the interpreter that it needs (of its #! line, or its dynamic loader), was not found in the image",
+        (InitStage.Execute, _) => $"the command '{program}' cannot be executed: {Describe(errno)}",
+        (InitStage.WorkingDirectory, _) => $"the working directory '{workingDirectory}' cannot be entered: {Describe(errno)}",
+        _ => $"the command could not be started ({stage}): {Describe(errno)}",
     };
 
-    private static string Describe(int errno) => Marshal.GetPInvokeErrorMessage(errno);
+    /// <summary>Describes an error number.</summary>
+    internal static string Describe(int errno) => Marshal.GetPInvokeErrorMessage(errno);
 }

@@ -97,6 +97,23 @@ internal sealed class InitChannel : IAsyncDisposable
         };
     }
 
+    /// <summary>Sends OPEN. Files and the workspace follow as after START; <see cref="GoAsync"/> is answered by <see cref="InitOpened"/>.</summary>
+    /// <param name="frame">OPEN frame (<see cref="InitEncoder.EncodeOpen"/>).</param>
+    /// <param name="cancellationToken">Cancels the send; the channel cannot be used afterwards.</param>
+    /// <exception cref="InvalidOperationException">PID 1 is not ready, or START or OPEN was sent before.</exception>
+    internal Task OpenAsync(ReadOnlyMemory<byte> frame, CancellationToken cancellationToken)
+    {
+        _conversation.BeginSession();
+        return SendAsync(frame, cancellationToken);
+    }
+
+    /// <summary>Sends a frame of an open session. <see cref="SessionChannel"/> records it before.</summary>
+    /// <param name="frame">The frame.</param>
+    /// <param name="descriptors">Descriptors that go with its first byte, which stay open here.</param>
+    /// <param name="cancellationToken">Cancels the send; the channel cannot be used afterwards.</param>
+    internal Task SendSessionFrameAsync(ReadOnlyMemory<byte> frame, IReadOnlyList<SafeHandle> descriptors, CancellationToken cancellationToken) =>
+        SendAsync(frame, cancellationToken, descriptors: descriptors);
+
     /// <summary>Runs a command to warm up the sandbox (see PROTOCOL.md), and waits for its end.</summary>
     /// <param name="frame">WARM_UP frame of the command. Its output is discarded.</param>
     /// <param name="cancellationToken">Cancels the wait; the channel cannot be used afterwards.</param>

@@ -41,7 +41,7 @@ internal interface IKeptSandbox : IAsyncDisposable
     /// </returns>
     /// <exception cref="IOException">Nothing listens there; the inner exception is a <see cref="System.Net.Sockets.SocketException"/>.</exception>
     /// <exception cref="KeptSandboxEndedException">The sandbox has ended.</exception>
-    Task<Stream> ConnectAsync(int port, CancellationToken cancellationToken);
+    Task<SandboxConnection> ConnectAsync(int port, CancellationToken cancellationToken);
 
     /// <summary>Starts a file worker with the identity of a user.</summary>
     /// <param name="user">The user.</param>

@@ -1,0 +1,261 @@
+using System.Runtime.CompilerServices;
+using Boxer.Common;
+using Boxer.Diagnostics;
+using Boxer.Processes;
+using Boxer.Runtime.Cgroups;
+using Boxer.Runtime.Init;
+
+namespace Boxer.Runtime.Kept;
+
+/// <summary>A booted sandbox that serves commands until it ends.</summary>
+internal sealed class KeptSandbox : IKeptSandbox
+{
+    // Time of the runtime's processes to end after a kill, so that all output is in the pipes.
+    private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(2);
+    private readonly SandboxResources _resources;
+    private readonly DescriptorPoller _poller;
+    private readonly TimeProvider _time;
+    private readonly MemoryWatch _memory;
+    private readonly BackgroundTasks _calls = new();
+    private readonly TaskCompletionSource<KeptSandboxEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private int _disposed;
+
+    private KeptSandbox(SandboxResources resources, OpenPlan plan, DescriptorPoller poller, TimeProvider time)
+    {
+        _resources = resources;
+        _poller = poller;
+        _time = time;
+        Plan = plan;
+        _memory = new MemoryWatch(resources.Cgroup, poller, time, Kill);
+        Channel = new SessionChannel(resources.Init!);
+        _ = WatchAsync();
+    }
+
+    /// <inheritdoc/>
+    public Task<KeptSandboxEnd> Ended => _ended.Task;
+
+    /// <summary>The plan of the sandbox.</summary>
+    internal OpenPlan Plan { get; }
+
+    /// <summary>The channel.</summary>
+    internal SessionChannel Channel { get; }
+
+    /// <summary>The cgroup; <see langword="null"/> if cgroups are ignored.</summary>
+    internal Cgroup? Cgroup => _resources.Cgroup;
+
+    /// <summary>Opens a session in a booted sandbox, and fills its workspace.</summary>
+    /// <param name="resources">The sandbox on this host, whose PID 1 waits. The caller disposes it, after the result.</param>
+    /// <param name="plan">The plan.</param>
+    /// <param name="poller">Waits for descriptors.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="cancellationToken">Cancels the operation; the sandbox is of no use afterwards.</param>
+    /// <exception cref="SandboxRuntimeException">The sandbox broke.</exception>
+    /// <exception cref="InvalidSandboxRequestException">A file or an input of the workspace is rejected, or cannot be read.</exception>
+    internal static async Task<KeptSandbox> OpenAsync(
+        SandboxResources resources, OpenPlan plan, DescriptorPoller poller, TimeProvider time, CancellationToken cancellationToken)
+    {
+        if (resources.Cgroup is { } cgroup)
+        {
+            cgroup.Apply(plan.Cgroup);
+            cgroup.SetCpuWeight(Cgroup.CommandWeight);
+        }
+
+        InitChannel init = resources.Init!;
+        var inputs = new CommandInputs(init, plan.Files, plan.Workspace, time);
+        try
+        {
+            await init.OpenAsync(InitEncoder.EncodeOpen(plan.Start), cancellationToken).ConfigureAwait(false);
+            await inputs.SendAsync(cancellationToken).ConfigureAwait(false);
+            await init.GoAsync(cancellationToken).ConfigureAwait(false);
+            switch (await init.ReadEventAsync(cancellationToken).ConfigureAwait(false))
+            {
+                case InitOpened:
+                    return new KeptSandbox(resources, plan, poller, time);
+                case InitFileFailed failed:
+                    throw Rejection(failed, plan);
+                case InitFault fault:
+                    throw new SandboxRuntimeException($"The sandbox could not be prepared: {fault.Stage} (errno {fault.Errno}).");
+                default:
+                    throw new SandboxRuntimeException("The sandbox ended before it was open.");
+            }
+        }
+        catch (InitProtocolException exception)
+        {
+            throw new SandboxRuntimeException($"The sandbox did not open: {exception.Message}", exception);
+        }
+    }
+
+    /// <inheritdoc/>
+    public Task<ExecOutcome> ExecAsync(
+        ExecPlan plan, Action onStarted, Action<SandboxStream, ReadOnlyMemory<byte>> onOutput, CancellationToken cancellationToken) => CallAsync(async () =>
+    {
+        var command = new ForegroundCommand(this, plan, _poller, _time, onStarted, onOutput, cancellationToken);
+        await using ConfiguredAsyncDisposable disposed = command.ConfigureAwait(false);
+        return await command.RunAsync().ConfigureAwait(false);
+    });
+
+    /// <inheritdoc/>
+    public Task<IGuestProcess> StartAsync(ExecPlan plan, CancellationToken cancellationToken) => CallAsync<IGuestProcess>(async () =>
+    {
+        // A process outlives this call.
+        var cancelling = new CancellationTokenSource();
+        IDisposable watching = WatchMemory();
+        SessionProcess process = Channel.Start(ForegroundCommand.ToExec(plan, plan.Terminal is null ? SessionStreams.Relayed : SessionStreams.Terminal));
+        Task<ExecEnd> ended = CallAsync(() => FollowAsync(plan, process, watching, cancelling));
+        try
+        {
+            await process.Started.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            await cancelling.CancelAsync().ConfigureAwait(false);
+            throw;
+        }
+
+        return process.Frame.IsBegun
+            ? new GuestProcess(process, plan.Terminal is not null, ended)
+            : throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false));
+    });
+
+    /// <inheritdoc/>
+    public Task<SandboxConnection> ConnectAsync(int port, CancellationToken cancellationToken) => CallAsync<SandboxConnection>(async () =>
+    {
+        int failure = 0;
+        foreach (int family in (int[])[4, 6])
+        {
+            SessionConnection connection = Channel.Connect(family, port);
+            SessionItemEvent? answer;
+            try
+            {
+                answer = await connection.Connected.WaitAsync(cancellationToken).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException)
+            {
+                connection.Release();
+                throw;
+            }
+
+            switch (answer)
+            {
+                case SessionConnected:
+                    return new GuestConnection(connection, Ended);
+                case SessionNotConnected { Errno: var errno }:
+                    failure = failure == 0 ? errno : failure;
+                    break;
+                default:
+                    throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false));
+            }
+        }
+
+        throw new IOException($"The sandbox does not accept a connection to port {port}: {Terminations.Describe(failure)}.", GuestConnection.Failure(failure));
+    });
+
+    /// <inheritdoc/>
+    public Task<IFileWorker> OpenFilesAsync(InitIdentity user, CancellationToken cancellationToken) =>
+        throw new NotSupportedException("The sandbox has no file worker.");
+
+    /// <inheritdoc/>
+    public Task<GuestUsage> ReadUsageAsync(CancellationToken cancellationToken) => CallAsync(async () =>
+        await Channel.ReadUsageAsync().WaitAsync(cancellationToken).ConfigureAwait(false) is { } report
+            ? new GuestUsage(report.DiskBytes, report.Processes)
+            : throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false)));
+
+    /// <inheritdoc/>
+    public void Freeze() => Cgroup?.Freeze();
+
+    /// <inheritdoc/>
+    public void Thaw() => Cgroup?.Thaw();
+
+    /// <inheritdoc/>
+    public void Kill()
+    {
+        _resources.Kill();
+        Channel.End("The host killed it.");
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) == 0)
+        {
+            Kill();
+            await Ended.ConfigureAwait(false);
+            await _calls.WhenAllAsync().ConfigureAwait(false);
+            await Channel.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Kills the sandbox at the memory limit, until the result is disposed.</summary>
+    internal IDisposable WatchMemory() => _memory.Begin();
+
+    /// <summary>Creates the end of a command.</summary>
+    /// <param name="stopped">The limit for which it was stopped; <see langword="null"/> if it ended by itself.</param>
+    /// <param name="end">The last report of PID 1; <see langword="null"/> if the sandbox ended before.</param>
+    /// <param name="plan">The command.</param>
+    /// <param name="usage">Its usage.</param>
+    internal async Task<ExecEnd> ConcludeAsync(TerminationKind? stopped, SessionItemEvent? end, ExecPlan plan, SandboxUsage usage)
+    {
+        // The memory limit outranks whatever else was tried while the sandbox was stuck.
+        if (end is null && await Ended.ConfigureAwait(false) == KeptSandboxEnd.MemoryLimit)
+        {
+            stopped = TerminationKind.MemoryLimit;
+        }
+
+        return new ExecEnd(ExecTerminations.From(stopped, end, plan, Plan), usage, (end as SessionProcessEnded)?.LeftBehind ?? 0);
+    }
+
+    /// <summary>Waits until the runtime's process has ended, for a limited time.</summary>
+    internal Task WaitForExitAsync() =>
+        _resources.Process is { } process ? Task.WhenAny(process.Exited, Task.Delay(ExitPatience, _time)) : Task.CompletedTask;
+
+    // Only the paths of a workspace are relative.
+    private static InvalidSandboxRequestException Rejection(InitFileFailed failed, OpenPlan plan)
+    {
+        string field = failed.Path.StartsWith('/') && failed.Path != plan.Workspace?.Path.Text ? nameof(SandboxRequest.Files) : nameof(SandboxRequest.Workspace);
+        return new(field, $"\"{UntrustedText.Show(failed.Path)}\" could not be made in the sandbox: {Terminations.Describe(failed.Errno)}.");
+    }
+
+    private async Task<ExecEnd> FollowAsync(ExecPlan plan, SessionProcess process, IDisposable watching, CancellationTokenSource cancelling)
+    {
+        using (watching)
+        using (cancelling)
+        using (var watch = new CommandWatch(this, plan, process, _time, cancelling.Token))
+        {
+            (TerminationKind? stopped, SessionItemEvent? end) = await watch.FollowAsync(() => { }).ConfigureAwait(false);
+            return await ConcludeAsync(stopped, end, plan, ForegroundCommand.ToUsage(end)).ConfigureAwait(false);
+        }
+    }
+
+    private async Task<T> CallAsync<T>(Func<Task<T>> call)
+    {
+        if (Ended.IsCompleted)
+        {
+            throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false));
+        }
+
+        T result = default!;
+        await _calls.RunAsync(async () => result = await call().ConfigureAwait(false)).ConfigureAwait(false);
+        return result;
+    }
+
+    // A PID 1 that lied is not asked again.
+    private async Task WatchAsync()
+    {
+        string reason = await Channel.Ended.ConfigureAwait(false);
+        Log.KeptSandboxEnded(_resources.Logger, _resources.Directory, reason);
+        _resources.Kill();
+        _ended.TrySetResult(ReadEnd());
+    }
+
+    private KeptSandboxEnd ReadEnd()
+    {
+        try
+        {
+            return Cgroup?.ReadOutOfMemory() == OutOfMemory.OwnLimit ? KeptSandboxEnd.MemoryLimit : KeptSandboxEnd.Died;
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return KeptSandboxEnd.Died;
+        }
+    }
+}
