@@ -43,7 +43,6 @@ struct empty_file {
 
 struct plan *plan;
 enum state state = WAITING_FOR_START;
-struct descriptors arrived;
 
 /* The future standard streams of the command; -1 before START. Its child makes them descriptors 0, 1 and 2. */
 static int standard[STREAMS] = { -1, -1, -1 };
@@ -64,6 +63,7 @@ static int cpuset_fd = -1;
 static int are_cgroups_shown;
 static int is_cwd_made;
 static struct processors own_processors;
+static struct processors narrow_processors;
 static long own_processor_count;
 static uint32_t warm_up_errno;
 static struct rusage warm_up_usage;
@@ -128,7 +128,7 @@ static void wait_until_writable(void)
         leave(1);
 }
 
-static void send_bytes(const uint8_t *bytes, size_t length)
+void send_bytes(const uint8_t *bytes, size_t length)
 {
     while (length > 0) {
         ssize_t sent = RETRY(send(CONTROL, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT));
@@ -145,6 +145,10 @@ static void send_bytes(const uint8_t *bytes, size_t length)
 
 void flush(void)
 {
+    if (state == SERVING) {
+        flush_queue();
+        return;
+    }
     send_bytes(outgoing, outgoing_length);
     outgoing_length = 0;
 }
@@ -157,6 +161,10 @@ void send_buffer(enum frame_type type, size_t length)
     buffer[5] = (uint8_t)(type >> 8);
     buffer[6] = type == ENDED || type == OUTPUT_FILE ? REPORT_VERSION : FRAME_VERSION;
     buffer[7] = 0;
+    if (state == SERVING) {
+        queue_frame(buffer, HEADER_SIZE + length);
+        return;
+    }
     if (sizeof outgoing - outgoing_length < HEADER_SIZE + length)
         flush();
     memcpy(outgoing + outgoing_length, buffer, HEADER_SIZE + length);
@@ -287,7 +295,7 @@ void take_end(const struct reader *reader, const char *field)
 
 /* ---- reading START and WARM_UP ---- */
 
-static void take_identity(struct reader *reader)
+void take_identity(struct reader *reader)
 {
     plan->uid = take_id(reader, "uid");
     plan->gid = take_id(reader, "gid");
@@ -299,7 +307,7 @@ static void take_identity(struct reader *reader)
         plan->groups[i] = take_id(reader, "groups");
 }
 
-static void take_limits(struct reader *reader)
+void take_limits(struct reader *reader)
 {
     plan->limit_count = take_count(reader, MAX_ITEMS, "limits");
     for (uint32_t i = 0; i < plan->limit_count; i++) {
@@ -346,15 +354,15 @@ static void take_text_files(struct reader *reader)
     }
 }
 
-static void take_command(struct reader *reader)
+void take_command(struct reader *reader)
 {
     uint32_t used = take_count(reader, MAX_STRINGS, "arguments");
-    if (used == 0)
+    if ((used == 0) != plan->is_session)
         malformed("arguments");
     plan->argv = plan->strings;
     for (uint32_t i = 0; i < used; i++)
         plan->argv[i] = (char *)take_text(reader, "arguments");
-    if (plan->argv[0][0] == '\0')
+    if (used > 0 && plan->argv[0][0] == '\0')
         malformed("arguments");
     plan->argv[used] = NULL;
     plan->envp = plan->strings + used + 1;
@@ -389,6 +397,8 @@ static void parse_plan(size_t length)
     plan->change_entries = take32(&reader, "changes");
     if (plan->change_entries > 0 && plan->workspace == NULL)
         malformed("changes");
+    if (plan->is_session && (plan->output[0] != '\0' || plan->merges_output || plan->change_entries > 0))
+        malformed("fields of OPEN");
     take_end(&reader, "end of START");
 }
 
@@ -494,6 +504,25 @@ static void reject_workspace(struct mount_point *point, int error)
     file_failed(error);
 }
 
+/*
+ * Makes a home or workspace of a session in the root, so that its files share the root's room. One that is missing or empty gets the owner
+ * and the mode.
+ */
+static void make_in_root(struct mount_point *point)
+{
+    const struct tmpfs *tmpfs = &point->tmpfs;
+    point->is_mounted = 0;
+    int fd = make_directories(tmpfs->path, 0, 0, 0) != 0 ? -1 : open(tmpfs->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && tmpfs->kind == WORKSPACE)
+        reject_workspace(point, errno);
+    else if (fd < 0 || (!is_used(tmpfs->path) && (fchown(fd, tmpfs->uid, tmpfs->gid) != 0 || fchmod(fd, tmpfs->mode) != 0)))
+        fault("make", tmpfs->path, errno);
+    else if (tmpfs->kind == WORKSPACE)
+        workspace_fd = fd;
+    else
+        close(fd);
+}
+
 static void mount_directory(const struct tmpfs *tmpfs)
 {
     struct mount_point *point = &mounts[mount_count];
@@ -501,6 +530,10 @@ static void mount_directory(const struct tmpfs *tmpfs)
     snprintf(source, sizeof source, "%s/%u", TMPFS_ROOT, mount_count++);
     point->tmpfs = *tmpfs;
     point->tmpfs.path = copy_text(tmpfs->path);
+    if (plan->is_session && tmpfs->kind != MOUNTED) {
+        make_in_root(point);
+        return;
+    }
     point->is_mounted = tmpfs->kind != UNLESS_USED || !is_used(tmpfs->path);
     if (!point->is_mounted)
         return;
@@ -557,7 +590,7 @@ static void unmount_directories(void)
 /* Returns 1 if the present mounts are those of the plan. */
 static int are_mounts_wanted(void)
 {
-    int same = mount_count == plan->tmpfs_count && mounted_size == plan->tmpfs_size;
+    int same = !plan->is_session && mount_count == plan->tmpfs_count && mounted_size == plan->tmpfs_size;
     for (uint32_t i = 0; i < mount_count && same; i++) {
         const struct tmpfs *there = &mounts[i].tmpfs;
         const struct tmpfs *wanted = &plan->tmpfs[i];
@@ -935,15 +968,21 @@ static long count_processors(void)
 /* Children that PID 1 makes afterwards inherit the affinity. */
 static void narrow_affinity(void)
 {
-    struct processors few = { 0 };
     long count = count_processors();
+    memset(&narrow_processors, 0, sizeof narrow_processors);
     for (long number = 0; number < MAX_PROCESSORS && count > 0; number++) {
         uint8_t bit = own_processors.bits[number / 8] & (uint8_t)(1 << number % 8);
-        few.bits[number / 8] |= bit;
+        narrow_processors.bits[number / 8] |= bit;
         count -= bit != 0;
     }
-    if (syscall(SYS_sched_setaffinity, 0, sizeof few, &few) != 0)
+    if (syscall(SYS_sched_setaffinity, 0, sizeof narrow_processors, &narrow_processors) != 0)
         fault("set", "the processors", errno);
+}
+
+void reset_scheduling(void)
+{
+    setpriority(PRIO_PROCESS, 0, 0);
+    syscall(SYS_sched_setaffinity, 0, sizeof narrow_processors, &narrow_processors);
 }
 
 static int starts_with(const char *text, const char *end, const char *start)
@@ -1183,10 +1222,17 @@ static void take_tree(uint32_t type, const uint8_t *payload, size_t length)
 
 /* ---- the child, until it executes the command ---- */
 
-_Noreturn static void child_fail(enum stage stage)
+int report_socket = -1;
+
+_Noreturn void child_fail(enum stage stage)
 {
     plan->failed_errno = (uint32_t)errno;
     plan->failed_stage = (uint32_t)stage;
+    if (report_socket >= 0) {
+        uint8_t failure[8];
+        put32(put32(failure, plan->failed_stage), plan->failed_errno);
+        send(report_socket, failure, sizeof failure, MSG_NOSIGNAL);
+    }
     _exit(127);
 }
 
@@ -1231,7 +1277,7 @@ static int enter_user_namespace(int socket)
  * F_SETSIG: user 0 could have any signal sent to any process when a descriptor becomes ready, also SIGKILL to PID 1. SIGIO, which is
  * sent without F_SETSIG, is blocked in PID 1.
  */
-int install_command_filter(void)
+static int install_command_filter(void)
 {
     enum { CLONE3 = 435, SET_SIGNAL = 10 };
     struct bpf_instruction filter[] = {
@@ -1264,7 +1310,7 @@ static const char *search_path(void)
 }
 
 /* Executes the command like execvpe(3), without its fallback to a shell. Returns only on failure, with errno. */
-static void execute(void)
+void execute(void)
 {
     const char *name = plan->argv[0];
     if (strchr(name, '/') != NULL) {
@@ -1340,18 +1386,8 @@ static void change_identity(int socket)
         child_fail(STAGE_CAPABILITIES);
 }
 
-/*
- * socket connects to PID 1 if the child makes a user namespace, for a command of user 0. Otherwise it is -1, and the child runs in
- * PID 1's memory.
- */
-_Noreturn void become_command(int socket)
+void become_user(int socket)
 {
-    /*
-     * System V memory, semaphores and queues outlive their processes, but not their namespace; so do ports that connections used.
-     * The host does not learn the failed stage of a warm-up.
-     */
-    if (plan->is_warm_up && unshare(CLONE_NEWIPC | CLONE_NEWNET) != 0)
-        child_fail(STAGE_USER_NAMESPACE);
     for (uint32_t i = 0; i < plan->limit_count; i++)
         if (setrlimit((int)plan->limits[i].resource, &plan->limits[i].value) != 0)
             child_fail(STAGE_LIMITS);
@@ -1361,6 +1397,21 @@ _Noreturn void become_command(int socket)
     if (setsid() < 0)
         child_fail(STAGE_SESSION);
     umask(022);
+}
+
+/*
+ * socket connects to PID 1 if the child makes a user namespace, for a command of user 0. Otherwise it is -1, and the child runs in
+ * PID 1's memory.
+ */
+_Noreturn static void become_command(int socket)
+{
+    /*
+     * System V memory, semaphores and queues outlive their processes, but not their namespace; so do ports that connections used.
+     * The host does not learn the failed stage of a warm-up.
+     */
+    if (plan->is_warm_up && unshare(CLONE_NEWIPC | CLONE_NEWNET) != 0)
+        child_fail(STAGE_USER_NAMESPACE);
+    become_user(socket);
     if (chdir(plan->cwd) != 0)
         child_fail(STAGE_CWD);
     if (open_streams() != 0)
@@ -1773,7 +1824,7 @@ static void send_outputs(int fd, uint64_t bytes, uint64_t entries, int only_chan
 
 /* ---- the run ---- */
 
-static uint64_t microseconds(struct timeval time)
+uint64_t microseconds(struct timeval time)
 {
     return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
 }
@@ -1788,8 +1839,7 @@ static uint32_t count_tasks(void)
     return sysinfo(&info) == 0 && info.procs > 1 ? info.procs - 1u : 0;
 }
 
-/* Writes how a child ended: kind and value. */
-static uint8_t *put_status(uint8_t *to, int status)
+uint8_t *put_status(uint8_t *to, int status)
 {
     int signaled = WIFSIGNALED(status);
     return put32(put32(to, (uint32_t)signaled), (uint32_t)(signaled ? WTERMSIG(status) : WEXITSTATUS(status)));
@@ -1823,11 +1873,11 @@ static void report_end(void)
         send_outputs(workspace_fd, plan->change_bytes, plan->change_entries, 1);
 }
 
-static int write_map(const char *name)
+static int write_map(pid_t pid, const char *name)
 {
     char path[64];
     char map[64];
-    snprintf(path, sizeof path, "/proc/%d/%s", (int)child, name);
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
     int length = snprintf(map, sizeof map, "0 0 %d\n", MAPPED_IDS);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
@@ -1837,12 +1887,12 @@ static int write_map(const char *name)
     return written == length ? 0 : -1;
 }
 
-static void map_ids(void)
+void map_ids(pid_t pid, int socket)
 {
     uint8_t answer[4];
-    int error = write_map("uid_map") != 0 || write_map("gid_map") != 0 ? errno : 0;
+    int error = write_map(pid, "uid_map") != 0 || write_map(pid, "gid_map") != 0 ? errno : 0;
     put32(answer, (uint32_t)error);
-    send(child_socket, answer, sizeof answer, MSG_NOSIGNAL);
+    send(socket, answer, sizeof answer, MSG_NOSIGNAL);
 }
 
 /* The child has executed the command, or has failed to. */
@@ -1869,7 +1919,7 @@ static void read_child(void)
     if (got < 0 && errno == EAGAIN)
         return;
     if (got == 1) {
-        map_ids();
+        map_ids(child, child_socket);
         return;
     }
     close_fd(&child_socket);
@@ -1900,7 +1950,7 @@ static void take_kill(size_t length)
 {
     if (length != 0)
         malformed("KILL");
-    if (state < EXECUTING)
+    if (state < EXECUTING || state == SERVING)
         leave(0);
     if (state != OVER) {
         tasks_at_kill = state == RUNNING ? count_tasks() : 0;
@@ -1914,12 +1964,12 @@ static void take_kill(size_t length)
  */
 static void take_standard_streams(void)
 {
-    if (arrived.count == 0 && standard[0] >= 0)
+    struct descriptors streams = take_descriptors();
+    if (streams.count == 0 && standard[0] >= 0)
         return;
-    if (arrived.count != STREAMS)
+    if (streams.count != STREAMS)
         fault("take", "the standard streams", EBADF);
-    memcpy(standard, arrived.fds, sizeof standard);
-    arrived.count = 0;
+    memcpy(standard, streams.fds, sizeof standard);
 }
 
 static void begin_run(size_t length)
@@ -1929,6 +1979,33 @@ static void begin_run(size_t length)
     chown_standard_streams();
     if (state != OVER)
         state = WAITING_FOR_GO;
+}
+
+/* Prepares a session. Its commands come after GO. */
+static void begin_opening(size_t length)
+{
+    plan->is_session = 1;
+    close_standard_streams();
+    prepare(length);
+    if (state != OVER)
+        state = WAITING_FOR_GO;
+}
+
+/* Returns a descriptor of a directory of the tmpfs, or -1. Its path may lead elsewhere once the guest runs. */
+static int open_tmpfs(void)
+{
+    for (uint32_t i = 0; i < mount_count; i++)
+        if (mounts[i].is_mounted)
+            return open(mounts[i].tmpfs.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return -1;
+}
+
+static void end_opening(void)
+{
+    make_cwd_in_workspace();
+    close_fd(&tree_fd);
+    close_fd(&workspace_fd);
+    open_session(open_tmpfs());
 }
 
 static void begin_warm_up(size_t length)
@@ -1960,9 +2037,10 @@ static void probe(size_t length)
 {
     if (length != 0)
         malformed("PROBE");
-    send_payload_end(PROBED, put32(buffer + HEADER_SIZE, arrived.count));
-    while (arrived.count > 0)
-        close(arrived.fds[--arrived.count]);
+    struct descriptors sent = take_descriptors();
+    send_payload_end(PROBED, put32(buffer + HEADER_SIZE, sent.count));
+    for (uint32_t i = 0; i < sent.count; i++)
+        close(sent.fds[i]);
 }
 
 static void handle_input(uint32_t type, const uint8_t *payload, size_t length)
@@ -1975,6 +2053,8 @@ static void handle_input(uint32_t type, const uint8_t *payload, size_t length)
         file_end(length);
     else if (type >= TREE_DIRECTORY && type <= TREE_COPY)
         take_tree(type, payload, length);
+    else if (type == GO && length == 0 && file_fd < 0 && plan->is_session)
+        end_opening();
     else if (type == GO && length == 0 && file_fd < 0)
         begin_command();
     else
@@ -1985,7 +2065,9 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
 {
     if (type == KILL)
         take_kill(length);
-    else if (type == SIGNAL)
+    else if (state == SERVING)
+        handle_session_frame(type, payload, length);
+    else if (type == SIGNAL && !plan->is_session)
         take_signal(payload, length);
     else if (state == OVER)
         return; /* The host may still be sending when a file fails. */
@@ -1995,15 +2077,18 @@ static void handle_frame(uint32_t type, const uint8_t *payload, size_t length)
         probe(length);
     else if (state == WAITING_FOR_START && type == WARM_UP)
         begin_warm_up(length);
+    else if (state == WAITING_FOR_START && type == OPEN)
+        begin_opening(length);
     else if (state == WAITING_FOR_GO)
         handle_input(type, payload, length);
     else
         malformed("order of frames");
 }
 
+/* Returns 1 for a frame that is received into the plan. */
 static int is_plan(uint32_t type)
 {
-    return type == START || type == WARM_UP;
+    return type == START || type == WARM_UP || type == OPEN || type == EXEC;
 }
 
 /* Checks a header. Returns the length of the payload. */
@@ -2011,27 +2096,59 @@ static size_t check_header(const uint8_t *header, uint32_t *type)
 {
     size_t length = get32(header);
     *type = (uint32_t)(header[4] | header[5] << 8);
-    if ((header[6] | header[7] << 8) != (is_plan(*type) ? PLAN_VERSION : FRAME_VERSION))
+    if ((header[6] | header[7] << 8) != (is_plan(*type) && *type != EXEC ? PLAN_VERSION : FRAME_VERSION))
         malformed("version");
-    /* The child reads the plan, so nothing may change it after START. */
-    if (is_plan(*type) ? state != WAITING_FOR_START || length > MAX_START : length > MAX_PAYLOAD)
+    /* The child reads the plan, so nothing may change it after START. A session's plan is not shared with its children. */
+    if (is_plan(*type) ? state != (*type == EXEC ? SERVING : WAITING_FOR_START) || length > MAX_START : length > MAX_PAYLOAD)
         malformed("length");
     return length;
 }
 
-/* The plan that is being received. Its payload goes directly to the shared memory. */
-static uint32_t plan_type;
-static size_t plan_got;
-static size_t plan_length;
+/* ---- receiving ---- */
 
-/* Keeps the descriptors of a message. A message has them only if a frame that takes them begins in it. */
-static void keep_descriptors(const struct cmsghdr *header)
+/* Position in the socket's stream: number of bytes that were received, and the frame that is being handled. */
+static uint64_t received;
+static uint64_t frame_begin;
+static uint64_t frame_end;
+
+/*
+ * Descriptors that no frame has taken yet. There are at most two: those of an incomplete frame, and those of a frame that begins in the
+ * message that completes it.
+ */
+static struct descriptors waiting[2];
+static uint32_t waiting_count;
+
+/* Keeps the descriptors of a message of the given length. */
+static void keep_descriptors(const struct cmsghdr *header, size_t length)
 {
     size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS || arrived.count > 0 || count > STREAMS)
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS || waiting_count == 2 || count > STREAMS)
         malformed("descriptors");
-    arrived.count = (uint32_t)count;
-    memcpy(arrived.fds, CMSG_DATA(header), count * sizeof(int));
+    struct descriptors *kept = &waiting[waiting_count++];
+    *kept = (struct descriptors){ .begin = received, .end = received + length, .count = (uint32_t)count };
+    memcpy(kept->fds, CMSG_DATA(header), count * sizeof(int));
+}
+
+/*
+ * A receive ends with the message that has descriptors (unix(7)), and the message has bytes of their frame only: so they belong to the last
+ * frame that begins in the received part. A frame whose descriptors got lost in gVisor must not take those of the next one.
+ */
+struct descriptors take_descriptors(void)
+{
+    struct descriptors taken = waiting[0];
+    if (waiting_count == 0 || frame_begin < taken.begin || frame_begin >= taken.end || frame_end < taken.end)
+        return (struct descriptors){ .count = 0 };
+    waiting[0] = waiting[1];
+    waiting_count--;
+    return taken;
+}
+
+/* Handles a frame that is complete. Descriptors come only with a frame that takes them. */
+static void handle_received(uint32_t type, const uint8_t *payload, size_t length)
+{
+    handle_frame(type, payload, length);
+    if (waiting_count > 0 && waiting[0].end <= frame_end)
+        malformed("descriptors");
 }
 
 /*
@@ -2054,15 +2171,21 @@ static size_t receive(uint8_t *to, size_t capacity)
     if ((message.msg_flags & MSG_CTRUNC) != 0)
         malformed("descriptors");
     if (CMSG_FIRSTHDR(&message) != NULL)
-        keep_descriptors(CMSG_FIRSTHDR(&message));
+        keep_descriptors(CMSG_FIRSTHDR(&message), (size_t)got);
+    received += (uint64_t)got;
     return (size_t)got;
 }
+
+/* The plan that is being received. Its payload goes directly to the plan's memory. */
+static uint32_t plan_type;
+static size_t plan_got;
+static size_t plan_length;
 
 static void receive_plan(void)
 {
     plan_got += receive(plan->payload + plan_got, plan_length - plan_got);
     if (plan_got == plan_length)
-        handle_frame(plan_type, NULL, plan_length);
+        handle_received(plan_type, NULL, plan_length);
 }
 
 /* Copies the first bytes of a plan's payload. Returns their number. */
@@ -2088,6 +2211,8 @@ static void receive_frames(void)
         size_t length = check_header(incoming + used, &type);
         size_t available = incoming_length - used - HEADER_SIZE;
         const uint8_t *payload = incoming + used + HEADER_SIZE;
+        frame_begin = received - incoming_length + used;
+        frame_end = frame_begin + HEADER_SIZE + length;
         if (is_plan(type)) {
             used += HEADER_SIZE + begin_plan(type, length, payload, available);
             if (plan_got < plan_length)
@@ -2097,13 +2222,13 @@ static void receive_frames(void)
                 break;
             used += HEADER_SIZE + length;
         }
-        handle_frame(type, payload, length);
+        handle_received(type, payload, length);
     }
     incoming_length -= used;
     memmove(incoming, incoming + used, incoming_length);
 }
 
-static void read_control(void)
+void read_control(void)
 {
     if (plan_got < plan_length)
         receive_plan();
@@ -2261,6 +2386,8 @@ _Noreturn static void serve(void)
             read_child();
         if (ready > 0 && fds[0].revents != 0)
             read_control();
+        if (state == SERVING)
+            serve_session(&child_signaled);
         if (child_ended && state == WARMING_UP)
             finish_warm_up();
         if (child_ended && state == EXECUTING)

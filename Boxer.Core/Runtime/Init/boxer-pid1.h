@@ -1,6 +1,6 @@
 /*
- * Declarations that the files of PID 1 share: boxer-init.c (boot, warm-up, the command of a one-shot run), boxer-session.c (sessions) and
- * boxer-files.c (the file worker of a session). Include it first.
+ * Declarations that the files of PID 1 share: boxer-init.c (boot, warm-up, the command of a one-shot run), boxer-session.c,
+ * boxer-process.c and boxer-relay.c (sessions), and boxer-files.c (the file worker of a session). Include it first.
  */
 #ifndef BOXER_PID1_H
 #define BOXER_PID1_H
@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 enum {
-    /* The protocol's version, then layout versions: START and WARM_UP; ENDED and OUTPUT_FILE; all other frames. */
+    /* The protocol's version, then layout versions: START, WARM_UP and OPEN; ENDED and OUTPUT_FILE; all other frames. */
     VERSION = 5,
     PLAN_VERSION = 4,
     REPORT_VERSION = 2,
@@ -85,7 +85,21 @@ enum frame_type {
     TREE_FILE = 0x000A,
     TREE_LINK = 0x000B,
     TREE_COPY = 0x000C,
+    OPEN = 0x000D,
     PROBE = 0x000E,
+    EXEC = 0x0010,
+    PROCESS_SIGNAL = 0x0011,
+    INPUT = 0x0012,
+    INPUT_END = 0x0013,
+    CREDIT = 0x0014,
+    RESIZE = 0x0015,
+    PROCESS_LIMITS = 0x0016,
+    CONNECT = 0x0017,
+    RELEASE = 0x0018,
+    FILES = 0x0019,
+    USAGE = 0x001A,
+    PROCESS_USAGE = 0x001B,
+    QUIESCE = 0x001C,
     FILES_READ = 0x0100,
     FILES_WRITE = 0x0101,
     FILES_STAT = 0x0102,
@@ -111,7 +125,21 @@ enum frame_type {
     FAULT = 0x800B,
     WARMED_UP = 0x800C,
     OUTPUT_LINK = 0x800D,
+    OPENED = 0x800E,
     PROBED = 0x800F,
+    PROCESS_STARTED = 0x8010,
+    PROCESS_NOT_STARTED = 0x8011,
+    PROCESS_ENDED = 0x8012,
+    OUTPUT = 0x8013,
+    OUTPUT_END = 0x8014,
+    CONNECTED = 0x8015,
+    NOT_CONNECTED = 0x8016,
+    INPUT_TAKEN = 0x8017,
+    CLOSED = 0x8018,
+    PROCESS_LIMITS_SET = 0x8019,
+    USAGE_REPORT = 0x801A,
+    PROCESS_USAGE_REPORT = 0x801B,
+    QUIET = 0x801C,
     FILES_DONE = 0x8100,
     FILES_FAILED = 0x8101,
     FILES_OPENED = 0x8102,
@@ -121,8 +149,9 @@ enum frame_type {
     FILES_CHANGE = 0x8106,
 };
 
-/* Kinds of directories of the tmpfs; 0 is an ordinary one. */
+/* Kinds of directories of the tmpfs. */
 enum {
+    MOUNTED = 0,
     UNLESS_USED = 1,
     WORKSPACE = 2,
 };
@@ -139,6 +168,7 @@ enum stage {
     STAGE_CWD = 10,
     STAGE_EXEC = 11,
     STAGE_USER_NAMESPACE = 12,
+    STAGE_STREAMS = 13,
 };
 
 /* Kind of WARMED_UP for a command that could not be executed; other kinds are as in ENDED. */
@@ -208,6 +238,7 @@ struct plan {
     uint32_t failed_stage;
     uint32_t failed_errno;
     int is_warm_up;
+    int is_session;
     uid_t uid;
     gid_t gid;
     uint64_t capabilities;
@@ -244,10 +275,13 @@ enum state {
     EXECUTING,
     RUNNING,
     OVER,
+    SERVING,
 };
 
-/* Descriptors that came with one message, for the frame that begins in it. */
+/* Descriptors that came with one message, and the part of the socket's stream that the message brought. */
 struct descriptors {
+    uint64_t begin;
+    uint64_t end;
     uint32_t count;
     int fds[STREAMS];
 };
@@ -335,13 +369,21 @@ static inline int write_all(int fd, const uint8_t *bytes, size_t length)
 
 extern struct plan *plan;
 extern enum state state;
-extern struct descriptors arrived;
 extern uint8_t buffer[HEADER_SIZE + MAX_PAYLOAD];
 
-/* ---- killing, sending (boxer-init.c) ---- */
+/* ---- killing, receiving, sending (boxer-init.c) ---- */
 
 void kill_all(void);
 _Noreturn void leave(int code);
+
+/* Receives what has arrived on the socket, and handles each complete frame. */
+void read_control(void);
+
+/* Returns the descriptors that came with the frame that is being handled: none, or up to three. */
+struct descriptors take_descriptors(void);
+
+/* Waits until the host takes all bytes. Exits if it is gone. */
+void send_bytes(const uint8_t *bytes, size_t length);
 void flush(void);
 void send_buffer(enum frame_type type, size_t length);
 void send_payload_end(enum frame_type type, const uint8_t *end);
@@ -365,10 +407,51 @@ const char *take_path(struct reader *reader, const char *field);
 const char *take_path_or(struct reader *reader, const char *other, const char *field);
 void take_end(const struct reader *reader, const char *field);
 
-/* ---- the child, until it executes the command (boxer-init.c) ---- */
+/* ---- fields that START and EXEC have (boxer-init.c) ---- */
 
-_Noreturn void become_command(int socket);
-int install_command_filter(void);
+void take_identity(struct reader *reader);
+void take_limits(struct reader *reader);
+void take_command(struct reader *reader);
+
+/* ---- a child, until it executes the command (boxer-init.c) ---- */
+
+/* The child of a session's command sends the step that failed on this socket; -1 in others, which record it in the plan. */
+extern int report_socket;
+
+_Noreturn void child_fail(enum stage stage);
+
+/* Takes the plan's limits and identity, the filter of a command, and a session of its own. socket is as for become_command(). */
+void become_user(int socket);
+
+/* Executes the plan's program. Returns only on failure, with errno. */
+void execute(void);
+
+/* Writes the maps of a child's user namespace, and tells the child the result on the socket. */
+void map_ids(pid_t pid, int socket);
+
+/* Gives this process the priority and processors of a command: gVisor lets the guest change those of PID 1, which a child inherits. */
+void reset_scheduling(void);
+
+/* Returns how a child ended: kind and value. */
+uint8_t *put_status(uint8_t *to, int status);
+
+uint64_t microseconds(struct timeval time);
+
+/* ---- sessions ---- */
+
+/* Begins to serve the session whose OPEN is the plan. tmpfs is a descriptor of a directory of the tmpfs, or -1. */
+void open_session(int tmpfs);
+
+void handle_session_frame(uint32_t type, const uint8_t *payload, size_t length);
+
+/* Queues a frame. Once OPENED, PID 1 never waits for the host. */
+void queue_frame(const uint8_t *frame, size_t length);
+
+/* Waits until the host has taken the queue. */
+void flush_queue(void);
+
+/* Serves the session until the end of the socket. child_signal is set when a child has ended. */
+_Noreturn void serve_session(volatile sig_atomic_t *child_signal);
 
 /* ---- boxer-files.c ---- */
 

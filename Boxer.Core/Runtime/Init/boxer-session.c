@@ -1,2 +1,431 @@
-/* Sessions: the commands, processes and connections of a sandbox that the host keeps. See "Sessions" in PROTOCOL.md. */
-#include "boxer-pid1.h"
+/*
+ * Sessions: a sandbox that the host keeps, and its commands, processes and connections. See "Sessions" in PROTOCOL.md. This file has the
+ * table of ids, the frames and the loop.
+ *
+ * Once OPENED, PID 1 waits for nobody: frames are queued, and the host bounds the queue by what it asks for and by its credit.
+ */
+#include "boxer-session.h"
+
+#include <fcntl.h>
+
+int tmpfs_fd = -1;
+int root_fd = -1;
+
+/* ---- the queue ---- */
+
+static struct {
+    uint8_t *bytes;
+    size_t start;
+    size_t length;
+    size_t capacity;
+} queue;
+
+size_t queued(void)
+{
+    return queue.length;
+}
+
+void queue_frame(const uint8_t *frame, size_t length)
+{
+    if (queue.start + queue.length + length > queue.capacity) {
+        memmove(queue.bytes, queue.bytes + queue.start, queue.length);
+        queue.start = 0;
+    }
+    if (queue.length + length > queue.capacity) {
+        queue.capacity = 2 * (queue.length + length);
+        if ((queue.bytes = realloc(queue.bytes, queue.capacity)) == NULL)
+            _exit(1);
+    }
+    memcpy(queue.bytes + queue.start + queue.length, frame, length);
+    queue.length += length;
+}
+
+/* Sends what the host takes. Exits if it is gone. */
+static void send_queue(void)
+{
+    while (queue.length > 0) {
+        ssize_t sent = RETRY(send(CONTROL, queue.bytes + queue.start, queue.length, MSG_NOSIGNAL | MSG_DONTWAIT));
+        if (sent < 0 && errno == EAGAIN)
+            return;
+        if (sent <= 0)
+            leave(0);
+        queue.start += (size_t)sent;
+        queue.length -= (size_t)sent;
+    }
+    queue.start = 0;
+    /* A flood has passed. */
+    if (queue.capacity > LONG_QUEUE) {
+        free(queue.bytes);
+        queue.bytes = NULL;
+        queue.capacity = 0;
+    }
+}
+
+void flush_queue(void)
+{
+    send_bytes(queue.bytes + queue.start, queue.length);
+    queue.length = 0;
+}
+
+/* ---- the table of ids ---- */
+
+struct item **items;
+size_t item_count;
+static size_t item_capacity;
+
+/* Largest id that the host used. An id at most as large that is not in the table is over. */
+static uint32_t last_id;
+
+uint32_t take_item_id(struct reader *reader)
+{
+    uint32_t id = take32(reader, "id");
+    if (id < 1 || id > INT32_MAX)
+        malformed("id");
+    return id;
+}
+
+static struct item *find_item(uint32_t id)
+{
+    for (size_t i = 0; i < item_count; i++)
+        if (items[i]->id == id && items[i]->stage != GONE)
+            return items[i];
+    return NULL;
+}
+
+struct item *find_process(pid_t pid)
+{
+    for (size_t i = 0; i < item_count; i++)
+        if (items[i]->pid == pid && items[i]->stage != GONE)
+            return items[i];
+    return NULL;
+}
+
+struct item *find_session(pid_t session)
+{
+    for (size_t i = 0; i < item_count; i++)
+        if (session > 0 && items[i]->session == session && items[i]->stage != GONE)
+            return items[i];
+    return NULL;
+}
+
+struct item *add_item(uint32_t id, enum item_kind kind)
+{
+    if (find_item(id) != NULL)
+        malformed("id in use");
+    if (item_count == item_capacity) {
+        item_capacity = 2 * item_capacity + 16;
+        if ((items = realloc(items, item_capacity * sizeof *items)) == NULL)
+            fault("realloc", NULL, errno);
+    }
+    struct item *item = calloc(1, sizeof *item);
+    if (item == NULL)
+        fault("calloc", NULL, errno);
+    item->id = id;
+    item->kind = kind;
+    item->stage = STARTING;
+    item->start_socket = item->in.fd = item->out[0].fd = item->out[1].fd = -1;
+    items[item_count++] = item;
+    if (id > last_id)
+        last_id = id;
+    return item;
+}
+
+static void remove_gone(void)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < item_count; i++) {
+        if (items[i]->stage == GONE) {
+            close_fd(&items[i]->start_socket);
+            free(items[i]);
+        } else {
+            items[kept++] = items[i];
+        }
+    }
+    item_count = kept;
+}
+
+uint8_t *begin_payload(uint32_t id)
+{
+    return put32(buffer + HEADER_SIZE, id);
+}
+
+/* ---- frames ---- */
+
+/* Reads an id that the host has used. */
+static uint32_t take_used_id(struct reader *reader)
+{
+    uint32_t id = take_item_id(reader);
+    if (id > last_id)
+        malformed("id");
+    return id;
+}
+
+/* Returns the item of a frame, or NULL if it is over. */
+static struct item *take_item(struct reader *reader)
+{
+    return find_item(take_used_id(reader));
+}
+
+static void take_process_signal(struct reader *reader)
+{
+    struct item *item = take_item(reader);
+    uint32_t number = take_count(reader, MAX_SIGNAL, "signal");
+    uint32_t whole_session = take_count(reader, 1, "scope");
+    take_end(reader, "end of PROCESS_SIGNAL");
+    if (number == 0 || (item != NULL && item->kind == CONNECTION))
+        malformed("PROCESS_SIGNAL");
+    if (item != NULL)
+        signal_item(item, (int)number, (int)whole_session);
+}
+
+static int is_relayed(const struct item *item)
+{
+    return item->kind != DIRECT && item->kind != WORKER;
+}
+
+static void take_input(struct reader *reader)
+{
+    struct item *item = take_item(reader);
+    if (reader->at == reader->end || (item != NULL && !is_relayed(item)))
+        malformed("INPUT");
+    if (item != NULL)
+        put_input(item, reader->at, (size_t)(reader->end - reader->at));
+}
+
+static void take_input_end(struct reader *reader)
+{
+    struct item *item = take_item(reader);
+    take_end(reader, "end of INPUT_END");
+    if (item != NULL && !is_relayed(item))
+        malformed("INPUT_END");
+    if (item != NULL)
+        end_input(item);
+}
+
+static void take_credit(struct reader *reader)
+{
+    struct item *item = take_item(reader);
+    uint32_t stream = take_count(reader, 2, "stream");
+    uint32_t bytes = take_count(reader, MAX_CREDIT, "credit");
+    take_end(reader, "end of CREDIT");
+    if (stream == 0 || bytes == 0)
+        malformed("CREDIT");
+    if (item == NULL)
+        return;
+    if (!is_relayed(item) || (stream == 2 && item->kind != PIPES) || bytes > MAX_CREDIT - item->out[stream - 1].credit)
+        malformed("CREDIT");
+    item->out[stream - 1].credit += bytes;
+}
+
+static void take_resize(struct reader *reader)
+{
+    struct item *item = take_item(reader);
+    uint32_t columns = take_count(reader, MAX_SIZE, "columns");
+    uint32_t rows = take_count(reader, MAX_SIZE, "rows");
+    take_end(reader, "end of RESIZE");
+    if (columns == 0 || rows == 0 || (item != NULL && item->kind != TERMINAL))
+        malformed("RESIZE");
+    if (item != NULL)
+        resize_terminal(item, columns, rows);
+}
+
+static void take_process_limits(struct reader *reader)
+{
+    uint32_t id = take_used_id(reader);
+    const struct item *item = find_item(id);
+    if (item != NULL && item->kind == CONNECTION)
+        malformed("PROCESS_LIMITS");
+    int error = set_limits(item, reader);
+    send_payload_end(PROCESS_LIMITS_SET, put32(begin_payload(id), (uint32_t)error));
+}
+
+static void take_connect(struct reader *reader)
+{
+    uint32_t id = take_item_id(reader);
+    uint32_t family = take32(reader, "family");
+    uint32_t port = take_count(reader, 65535, "port");
+    take_end(reader, "end of CONNECT");
+    if ((family != 4 && family != 6) || port == 0)
+        malformed("CONNECT");
+    begin_connection(id, (int)family, port);
+}
+
+static void take_release(struct reader *reader)
+{
+    struct item *item = take_item(reader);
+    take_end(reader, "end of RELEASE");
+    if (item != NULL)
+        release_item(item);
+}
+
+static void take_usage(uint32_t type, struct reader *reader)
+{
+    uint32_t tag = take32(reader, "tag");
+    if (type == PROCESS_USAGE) {
+        uint32_t id = take_used_id(reader);
+        take_end(reader, "end of PROCESS_USAGE");
+        report_process_usage(tag, id, find_item(id));
+        return;
+    }
+    take_end(reader, "end of a question");
+    if (type == USAGE)
+        report_usage(tag);
+    else
+        report_quiet(tag);
+}
+
+void handle_session_frame(uint32_t type, const uint8_t *payload, size_t length)
+{
+    struct reader reader = { payload, payload + length };
+    switch (type) {
+    case EXEC: take_exec(length); break;
+    case FILES: take_files(payload, length); break;
+    case PROCESS_SIGNAL: take_process_signal(&reader); break;
+    case INPUT: take_input(&reader); break;
+    case INPUT_END: take_input_end(&reader); break;
+    case CREDIT: take_credit(&reader); break;
+    case RESIZE: take_resize(&reader); break;
+    case PROCESS_LIMITS: take_process_limits(&reader); break;
+    case CONNECT: take_connect(&reader); break;
+    case RELEASE: take_release(&reader); break;
+    case USAGE:
+    case PROCESS_USAGE:
+    case QUIESCE: take_usage(type, &reader); break;
+    default: malformed("order of frames");
+    }
+}
+
+/* ---- the loop ---- */
+
+enum {
+    /* Descriptors of one item in a poll: child, two outputs, input. */
+    POLLED = 4,
+    KILL_PAUSE_NANOSECONDS = 2000000,
+};
+
+static struct pollfd *polled;
+static size_t polled_capacity;
+
+/* Item whose streams are read first: a flood of one must not keep the queue full for the others. */
+static size_t turn;
+
+static int wants_output(const struct item *item, int index)
+{
+    const struct source *source = &item->out[index];
+    if (source->fd < 0 || source->credit == 0 || queue.length >= SHORT_QUEUE)
+        return 0;
+    return item->stage == ALIVE || item->stage == STARTING || (item->stage == ENDING && source->left > 0);
+}
+
+/* A descriptor that is polled for nothing still reports its end, again and again. So it is left out. */
+static void fill_poll(const struct item *item, struct pollfd *to)
+{
+    to[0] = (struct pollfd){ .fd = item->start_socket, .events = POLLIN };
+    for (int index = 0; index < 2; index++)
+        to[1 + index] = (struct pollfd){ .fd = wants_output(item, index) ? item->out[index].fd : -1, .events = POLLIN };
+    to[3] = (struct pollfd){ .fd = item->in.length > 0 ? item->in.fd : -1, .events = POLLOUT };
+    if (item->stage == CONNECTING)
+        to[3] = (struct pollfd){ .fd = item->out[0].fd, .events = POLLOUT };
+}
+
+static void fill_polls(void)
+{
+    size_t needed = 1 + POLLED * item_count;
+    if (needed > polled_capacity) {
+        polled_capacity = 2 * needed;
+        if ((polled = realloc(polled, polled_capacity * sizeof *polled)) == NULL)
+            fault("realloc", NULL, errno);
+    }
+    short events = queue.length >= LONG_QUEUE ? 0 : POLLIN;
+    if (queue.length > 0)
+        events |= POLLOUT;
+    polled[0] = (struct pollfd){ .fd = CONTROL, .events = events };
+    for (size_t i = 0; i < item_count; i++)
+        fill_poll(items[i], polled + 1 + POLLED * i);
+}
+
+/* Handles what the poll found for one item. Descriptors may have been closed since, by what was found for the same item. */
+static void serve_item(struct item *item, const struct pollfd *found)
+{
+    if (item->stage == CONNECTING) {
+        if (found[3].revents != 0)
+            end_connecting(item);
+        return;
+    }
+    if (found[0].revents != 0 && item->stage == STARTING)
+        read_starting(item);
+    for (uint32_t index = 0; index < 2; index++)
+        if (found[1 + index].revents != 0 && wants_output(item, (int)index))
+            read_output(item, index);
+    if (found[3].revents != 0 && item->stage != GONE)
+        write_input(item);
+}
+
+static void serve_items(void)
+{
+    size_t count = item_count;
+    turn = count > 0 ? (turn + 1) % count : 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t at = (turn + i) % count;
+        serve_item(items[at], polled + 1 + POLLED * at);
+    }
+}
+
+static void finish_items(void)
+{
+    for (size_t i = 0; i < item_count; i++) {
+        if (items[i]->has_ended && items[i]->stage < ENDING)
+            end_first_process(items[i]);
+        if (items[i]->stage == ENDING && !items[i]->is_killing)
+            finish_output(items[i]);
+    }
+}
+
+_Noreturn void serve_session(volatile sig_atomic_t *child_signal)
+{
+    sigset_t while_waiting;
+    sigfillset(&while_waiting);
+    sigdelset(&while_waiting, SIGCHLD);
+    for (;;) {
+        int is_killing = kill_sessions();
+        finish_items();
+        remove_gone();
+        send_queue();
+        fill_polls();
+        struct timespec pause = { .tv_nsec = KILL_PAUSE_NANOSECONDS };
+        int ready = ppoll(polled, 1 + POLLED * item_count, is_killing ? &pause : NULL, &while_waiting);
+        if (ready < 0 && errno != EINTR)
+            fault("poll", NULL, errno);
+        if (ready > 0)
+            serve_items();
+        if (*child_signal) {
+            *child_signal = 0;
+            reap_processes();
+        }
+        if (ready > 0 && (polled[0].revents & ~POLLOUT) != 0)
+            read_control();
+    }
+}
+
+/* ---- opening ---- */
+
+/*
+ * Opens what PID 1 later needs a path for, because the guest can change paths. The plan is not shared from here on: a child reads its
+ * copy while PID 1 receives the next EXEC.
+ */
+void open_session(int tmpfs)
+{
+    tmpfs_fd = tmpfs;
+    root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root_fd < 0)
+        fault("open", "the root", errno);
+    open_process_table();
+    open_terminals();
+    munmap(plan, sizeof *plan);
+    plan = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (plan == MAP_FAILED)
+        fault("mmap", NULL, errno);
+    flush();
+    state = SERVING;
+    send_buffer(OPENED, 0);
+}

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
@@ -134,11 +135,16 @@ internal sealed class InitSandbox : IAsyncDisposable
         _stderrPipe.Theirs.Dispose();
     }
 
-    /// <summary>Sends frames as they are, with this many of the command's streams.</summary>
+    /// <summary>Sends frames as they are. This many of the command's streams come with the first frame, which is a message of its own.</summary>
     internal void Send(byte[] frames, int streams)
     {
         SafeHandle[] descriptors = [_stdinPipe.Theirs, _stdoutPipe.Theirs, _stderrPipe.Theirs];
-        Assert.Equal(frames.Length, SysSocket.SendDescriptors(Socket.SafeHandle, frames, descriptors.AsSpan(0, streams)));
+        int first = InitProtocol.HeaderSize + BinaryPrimitives.ReadInt32LittleEndian(frames);
+        Assert.Equal(first, SysSocket.SendDescriptors(Socket.SafeHandle, frames.AsSpan(0, first), descriptors.AsSpan(0, streams)));
+        if (first < frames.Length)
+        {
+            Socket.Send(frames.AsSpan(first));
+        }
     }
 
     /// <summary>Sends START, files and GO, and reads to the end.</summary>

@@ -1,0 +1,532 @@
+/*
+ * The processes of a session: how they start and end, signals, limits, and what they use.
+ *
+ * The guest's processes run meanwhile. So PID 1 opens no path for a command: the child does, with the user's identity. A child can be
+ * stopped or killed by the guest before it executes the command, so PID 1 does not wait for it.
+ */
+#include "boxer-session.h"
+
+#include <sys/ioctl.h>
+#include <sys/vfs.h>
+
+enum {
+    /* Descriptor of the child's socket to PID 1. Its streams are 0, 1 and 2. */
+    REPORT = 3,
+    /* The host's file worker has its socket in place of standard input. */
+    WORKER_SOCKET = 0,
+    TICKS_PER_SECOND = 100,
+};
+
+static int process_table_fd = -1;
+
+void open_process_table(void)
+{
+    process_table_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (process_table_fd < 0)
+        fault("open", "/proc", errno);
+}
+
+/* ---- start ---- */
+
+/* What EXEC says beside the plan. */
+struct exec {
+    uint32_t id;
+    uint32_t kind;
+    uint32_t merges;
+    uint32_t columns;
+    uint32_t rows;
+};
+
+/* Reads an EXEC into the plan, whose payload it is. */
+static struct exec parse_exec(size_t length)
+{
+    struct reader reader = { plan->payload, plan->payload + length };
+    struct exec exec = { .id = take_item_id(&reader) };
+    exec.kind = take_count(&reader, TERMINAL, "streams");
+    exec.merges = take_count(&reader, 1, "flags");
+    exec.columns = take_count(&reader, MAX_SIZE, "columns");
+    exec.rows = take_count(&reader, MAX_SIZE, "rows");
+    if ((exec.columns > 0) != (exec.kind == TERMINAL) || (exec.rows > 0) != (exec.kind == TERMINAL))
+        malformed("size of the terminal");
+    take_identity(&reader);
+    take_limits(&reader);
+    plan->cwd = take_path_or(&reader, "/", "cwd");
+    take_command(&reader);
+    take_end(&reader, "end of EXEC");
+    return exec;
+}
+
+/* Nothing of one command's environment stays in the memory of a later child, which the guest might read. */
+static void forget_exec(size_t length)
+{
+    explicit_bzero(plan->payload, length);
+    if (length > MAX_PAYLOAD)
+        madvise(plan->payload, sizeof plan->payload, MADV_DONTNEED);
+}
+
+static void report_not_started(struct item *item, uint32_t stage, uint32_t error)
+{
+    close_relay(item);
+    item->stage = GONE;
+    send_payload_end(PROCESS_NOT_STARTED, put32(put32(begin_payload(item->id), stage), error));
+}
+
+/* Closes the command's side of its streams. Two of them can be the same descriptor. */
+static void close_streams(int streams[STREAMS])
+{
+    for (int i = 0; i < STREAMS; i++) {
+        int fd = streams[i];
+        for (int j = i; j < STREAMS; j++)
+            if (streams[j] == fd)
+                streams[j] = -1;
+        close_fd(&fd);
+    }
+}
+
+/* Takes or makes the streams. Returns 0, or -1 with errno. */
+static int open_item_streams(struct item *item, const struct exec *exec, int streams[STREAMS])
+{
+    int result = 0;
+    if (exec->kind == DIRECT) {
+        struct descriptors sent = take_descriptors();
+        memcpy(streams, sent.fds, sent.count * sizeof(int));
+        errno = EBADF;
+        result = sent.count == STREAMS ? 0 : -1;
+    } else if (exec->kind == PIPES) {
+        result = open_pipes(item, (int)exec->merges, streams);
+    } else {
+        result = open_terminal(item, exec->columns, exec->rows, streams);
+        streams[1] = streams[0];
+    }
+    if (result != 0)
+        return -1;
+    if (exec->merges || exec->kind == TERMINAL) {
+        int unused = streams[2] != streams[1] ? streams[2] : -1;
+        close_fd(&unused);
+        streams[2] = streams[1];
+    }
+    /* The user can then open its streams by name, as in START. */
+    for (int stream = 0; stream < STREAMS; stream++)
+        fchown(streams[stream], plan->uid, (gid_t)-1);
+    return 0;
+}
+
+/*
+ * Keeps the streams and the socket only. A worker has one stream, and sockets without a peer in place of the others. The rest is closed:
+ * gVisor lets a process open descriptors of another of the same user by their names in /proc, and this one is about to be of the guest's
+ * user.
+ */
+static void keep_streams(const int streams[STREAMS], int socket)
+{
+    for (int stream = 0; stream < STREAMS; stream++)
+        if (streams[stream] >= 0 && dup2(streams[stream], stream) < 0)
+            child_fail(STAGE_STREAMS);
+    if (socket != REPORT && dup3(socket, REPORT, O_CLOEXEC) < 0)
+        child_fail(STAGE_STREAMS);
+    report_socket = REPORT;
+    close_from(REPORT + 1);
+}
+
+/* The child of a session. It has a copy of PID 1's memory, and is not dumpable from the change of its ids on. */
+_Noreturn static void run_child(enum item_kind kind, const int streams[STREAMS], int socket)
+{
+    report_socket = socket;
+    keep_streams(streams, socket);
+    reset_scheduling();
+    /* A namespace of user 0 is made by that user. */
+    if (plan->uid == 0 && (syscall(SYS_setresgid, 0, 0, 0) != 0 || syscall(SYS_setresuid, 0, 0, 0) != 0))
+        child_fail(STAGE_USER_NAMESPACE);
+    become_user(plan->uid == 0 ? REPORT : -1);
+    if (kind == WORKER) {
+        close(REPORT);
+        serve_files(WORKER_SOCKET);
+    }
+    if (kind == TERMINAL && ioctl(STDIN_FILENO, TIOCSCTTY, 0) != 0)
+        child_fail(STAGE_STREAMS);
+    if (chdir(plan->cwd) != 0)
+        child_fail(STAGE_CWD);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execute();
+    child_fail(STAGE_EXEC);
+}
+
+/* Forks the child of an item. Closes the streams in PID 1. */
+static void start_item(struct item *item, int streams[STREAMS])
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+        report_not_started(item, STAGE_STREAMS, (uint32_t)errno);
+        close_streams(streams);
+        return;
+    }
+    pid_t pid = fork();
+    if (pid == 0)
+        run_child(item->kind, streams, pair[1]);
+    int error = errno;
+    close(pair[1]);
+    close_streams(streams);
+    if (pid < 0) {
+        close(pair[0]);
+        report_not_started(item, STAGE_STREAMS, (uint32_t)error);
+        return;
+    }
+    item->pid = pid;
+    item->session = pid;
+    item->start_socket = pair[0];
+    item->stage = STARTING;
+}
+
+void take_exec(size_t length)
+{
+    int streams[STREAMS] = { -1, -1, -1 };
+    struct exec exec = parse_exec(length);
+    struct item *item = add_item(exec.id, (enum item_kind)exec.kind);
+    if (open_item_streams(item, &exec, streams) != 0) {
+        report_not_started(item, STAGE_STREAMS, (uint32_t)errno);
+        close_streams(streams);
+    } else {
+        start_item(item, streams);
+    }
+    forget_exec(length);
+}
+
+void take_files(const uint8_t *payload, size_t length)
+{
+    struct reader reader = { payload, payload + length };
+    struct item *item = add_item(take_item_id(&reader), WORKER);
+    take_identity(&reader);
+    take_end(&reader, "end of FILES");
+    plan->limit_count = 0;
+    struct descriptors sent = take_descriptors();
+    int streams[STREAMS] = { sent.count == 1 ? sent.fds[0] : -1, -1, -1 };
+    if (sent.count != 1) {
+        for (uint32_t i = 0; i < sent.count; i++)
+            close(sent.fds[i]);
+        report_not_started(item, STAGE_STREAMS, EBADF);
+        return;
+    }
+    start_item(item, streams);
+}
+
+void read_starting(struct item *item)
+{
+    uint8_t report[8];
+    ssize_t got = RETRY(recv(item->start_socket, report, sizeof report, MSG_DONTWAIT));
+    if (got < 0 && errno == EAGAIN)
+        return;
+    if (got == 1) {
+        map_ids(item->pid, item->start_socket);
+        return;
+    }
+    close_fd(&item->start_socket);
+    if (got == sizeof report) {
+        report_not_started(item, get32(report), get32(report + 4));
+        return;
+    }
+    item->stage = ALIVE;
+    send_payload_end(PROCESS_STARTED, put32(begin_payload(item->id), (uint32_t)item->pid));
+}
+
+/* ---- the table of processes ---- */
+
+/* A process as /proc shows it. Times are in microseconds, and include those of children that it reaped. */
+struct process {
+    pid_t pid;
+    pid_t session;
+    char state;
+    uint64_t user_time;
+    uint64_t system_time;
+};
+
+/* Reads the table's entry of a process. Its second field is a name in parentheses that the guest can choose. Returns 0 if it is gone. */
+static int read_process(const char *name, struct process *process)
+{
+    char path[32];
+    char text[512];
+    unsigned long long times[4] = { 0 };
+    int session;
+    snprintf(path, sizeof path, "%.10s/stat", name);
+    int fd = openat(process_table_fd, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t length = RETRY(read(fd, text, sizeof text - 1));
+    close(fd);
+    text[length < 0 ? 0 : length] = '\0';
+    const char *after_name = strrchr(text, ')');
+    if (after_name == NULL
+        || sscanf(after_name + 1, " %c %*d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu", &process->state, &session, &times[0], &times[1],
+               &times[2], &times[3]) != 6)
+        return 0;
+    process->pid = (pid_t)strtol(name, NULL, 10);
+    process->session = session;
+    process->user_time = (times[0] + times[2]) * (1000000 / TICKS_PER_SECOND);
+    process->system_time = (times[1] + times[3]) * (1000000 / TICKS_PER_SECOND);
+    return 1;
+}
+
+/* Calls a function for each process of the guest that has not ended. */
+static void visit_processes(void (*visit)(const struct process *process, void *state), void *state)
+{
+    struct process process;
+    struct dirent *entry;
+    int fd = openat(process_table_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (directory == NULL)
+        fault("read", "/proc", errno);
+    while ((entry = readdir(directory)) != NULL)
+        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && strcmp(entry->d_name, "1") != 0 && read_process(entry->d_name, &process)
+            && process.state != 'Z' && process.state != 'X')
+            visit(&process, state);
+    closedir(directory);
+}
+
+/* The living processes of a session. */
+struct census {
+    pid_t session;
+    uint32_t count;
+    uint64_t user_time;
+    uint64_t system_time;
+};
+
+static void count_process(const struct process *process, void *state)
+{
+    struct census *census = state;
+    if (process->session != census->session)
+        return;
+    census->count++;
+    census->user_time += process->user_time;
+    census->system_time += process->system_time;
+}
+
+static struct census count_session(pid_t session)
+{
+    struct census census = { .session = session };
+    visit_processes(count_process, &census);
+    return census;
+}
+
+/* ---- end ---- */
+
+/* Assigns a process that has ended to the item of its session, before it is reaped. */
+static void account(pid_t pid, pid_t session, int status, const struct rusage *usage)
+{
+    struct item *first = find_process(pid);
+    struct item *item = first != NULL ? first : find_session(session);
+    if (item == NULL)
+        return;
+    item->user_time += microseconds(usage->ru_utime);
+    item->system_time += microseconds(usage->ru_stime);
+    if ((uint64_t)usage->ru_maxrss * 1024 > item->resident)
+        item->resident = (uint64_t)usage->ru_maxrss * 1024;
+    if (first == NULL)
+        return;
+    item->status = status;
+    item->pid = 0;
+    item->has_ended = 1;
+}
+
+void end_first_process(struct item *item)
+{
+    /* It can end before PID 1 has read that it started. */
+    if (item->stage == STARTING)
+        read_starting(item);
+    if (item->stage != ALIVE)
+        return;
+    item->stage = ENDING;
+    for (int index = 0; index < 2; index++) {
+        int available = 0;
+        if (item->kind == PIPES && item->out[index].fd >= 0 && ioctl(item->out[index].fd, FIONREAD, &available) != 0)
+            available = 0;
+        item->out[index].left = item->kind == TERMINAL ? MAX_LAST_OUTPUT : (uint32_t)available;
+    }
+}
+
+void reap_processes(void)
+{
+    for (;;) {
+        siginfo_t info = { 0 };
+        struct rusage usage;
+        int status;
+        if (RETRY(waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT)) != 0 || info.si_pid == 0)
+            return;
+        pid_t session = getsid(info.si_pid);
+        if (wait4(info.si_pid, &status, WNOHANG, &usage) == info.si_pid)
+            account(info.si_pid, session, status, &usage);
+    }
+}
+
+static int is_tmpfs_full(void)
+{
+    struct statvfs info;
+    return tmpfs_fd >= 0 && fstatvfs(tmpfs_fd, &info) == 0 && info.f_bavail == 0;
+}
+
+void report_process_end(struct item *item)
+{
+    struct census left_behind = count_session(item->session);
+    item->stage = GONE;
+    uint8_t *at = put_status(begin_payload(item->id), item->status);
+    at = put64(at, item->user_time + left_behind.user_time);
+    at = put64(at, item->system_time + left_behind.system_time);
+    at = put64(at, item->resident);
+    send_payload_end(PROCESS_ENDED, put32(put32(at, left_behind.count), (uint32_t)is_tmpfs_full()));
+}
+
+/* ---- signals ---- */
+
+struct delivery {
+    pid_t session;
+    int number;
+    uint32_t count;
+};
+
+static void deliver(const struct process *process, void *state)
+{
+    struct delivery *delivery = state;
+    if (process->session == delivery->session && kill(process->pid, delivery->number) == 0)
+        delivery->count++;
+}
+
+/* Sends a signal to every process of a session. Returns how many there were. */
+static uint32_t signal_session(pid_t session, int number)
+{
+    struct delivery delivery = { .session = session, .number = number };
+    visit_processes(deliver, &delivery);
+    return delivery.count;
+}
+
+/* A session that forks can have a new process after each pass, so PID 1 repeats the pass until it finds none. */
+int kill_sessions(void)
+{
+    int is_left = 0;
+    for (size_t i = 0; i < item_count; i++) {
+        if (!items[i]->is_killing)
+            continue;
+        items[i]->is_killing = signal_session(items[i]->session, SIGKILL) > 0;
+        is_left |= items[i]->is_killing;
+    }
+    return is_left;
+}
+
+void signal_item(struct item *item, int number, int whole_session)
+{
+    if (item->pid != 0 && item->stage == STARTING)
+        kill(item->pid, number);
+    else if (item->pid != 0 && !whole_session)
+        kill(-item->pid, number);
+    if (!whole_session)
+        return;
+    if (number == SIGKILL)
+        item->is_killing = 1;
+    else if (item->stage != STARTING)
+        signal_session(item->session, number);
+}
+
+/* gVisor sends no SIGWINCH. */
+void resize_terminal(struct item *item, uint32_t columns, uint32_t rows)
+{
+    struct winsize size = { .ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns };
+    if (item->out[0].fd >= 0 && ioctl(item->out[0].fd, TIOCSWINSZ, &size) == 0)
+        signal_session(item->session, SIGWINCH);
+}
+
+int set_limits(const struct item *item, struct reader *reader)
+{
+    take_limits(reader);
+    take_end(reader, "end of PROCESS_LIMITS");
+    if (item == NULL || item->pid == 0)
+        return ESRCH;
+    for (uint32_t i = 0; i < plan->limit_count; i++)
+        if (syscall(SYS_prlimit64, item->pid, (int)plan->limits[i].resource, &plan->limits[i].value, NULL) != 0)
+            return errno;
+    return 0;
+}
+
+/* ---- usage ---- */
+
+static void count_guest(const struct process *process, void *state)
+{
+    struct item *item = find_process(process->pid);
+    if (item == NULL || item->kind != WORKER)
+        ++*(uint32_t *)state;
+}
+
+/* Returns the bytes in use in a file system of the sandbox's memory. gVisor counts those of the root's changed files only. */
+static uint64_t used_bytes(int fd)
+{
+    struct statfs info;
+    return fd < 0 || fstatfs(fd, &info) != 0 ? 0 : (uint64_t)(info.f_blocks - info.f_bfree) * (uint64_t)info.f_bsize;
+}
+
+void report_usage(uint32_t tag)
+{
+    uint32_t processes = 0;
+    visit_processes(count_guest, &processes);
+    uint8_t *at = put64(put32(buffer + HEADER_SIZE, tag), used_bytes(root_fd) + used_bytes(tmpfs_fd));
+    send_payload_end(USAGE_REPORT, put32(at, processes));
+}
+
+void report_process_usage(uint32_t tag, uint32_t id, const struct item *item)
+{
+    struct census census = { 0 };
+    uint64_t reaped = 0;
+    if (item != NULL && item->kind != CONNECTION) {
+        census = count_session(item->session);
+        reaped = item->user_time + item->system_time;
+    }
+    uint8_t *at = put64(put32(put32(buffer + HEADER_SIZE, tag), id), reaped + census.user_time + census.system_time);
+    send_payload_end(PROCESS_USAGE_REPORT, put32(at, census.count));
+}
+
+/* ---- descriptors of the host ---- */
+
+/* Ids whose processes hold a descriptor of the host. */
+struct holders {
+    uint32_t ids[(MAX_PAYLOAD - 8) / 4];
+    uint32_t count;
+};
+
+static int holds_host_descriptor(pid_t pid)
+{
+    char path[32];
+    char target[16];
+    struct dirent *entry;
+    int holds = 0;
+    snprintf(path, sizeof path, "%d/fd", (int)pid);
+    int fd = openat(process_table_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (directory == NULL)
+        return 0;
+    while (!holds && (entry = readdir(directory)) != NULL) {
+        ssize_t length = readlinkat(fd, entry->d_name, target, sizeof target);
+        holds = length > 5 && memcmp(target, "host:", 5) == 0;
+    }
+    closedir(directory);
+    return holds;
+}
+
+/* A process that left its session belongs to no id, which is 0. */
+static void find_holder(const struct process *process, void *state)
+{
+    struct holders *holders = state;
+    struct item *item = find_session(process->session);
+    uint32_t id = item == NULL ? 0 : item->id;
+    for (uint32_t i = 0; i < holders->count; i++)
+        if (holders->ids[i] == id)
+            return;
+    if (holders->count < sizeof holders->ids / sizeof holders->ids[0] && holds_host_descriptor(process->pid))
+        holders->ids[holders->count++] = id;
+}
+
+void report_quiet(uint32_t tag)
+{
+    static struct holders holders;
+    holders.count = 0;
+    visit_processes(find_holder, &holders);
+    uint8_t *at = put32(put32(buffer + HEADER_SIZE, tag), holders.count);
+    for (uint32_t i = 0; i < holders.count; i++)
+        at = put32(at, holders.ids[i]);
+    send_payload_end(QUIET, at);
+}

@@ -1,0 +1,159 @@
+/* Declarations that the files of a session share: boxer-session.c (frames and the loop), boxer-process.c and boxer-relay.c. */
+#ifndef BOXER_SESSION_H
+#define BOXER_SESSION_H
+
+#include "boxer-pid1.h"
+
+enum {
+    /* Bytes of input that PID 1 holds for one id. */
+    INPUT_WINDOW = 65536,
+    /* Bytes of input after which PID 1 reports that they were taken, at the latest. */
+    TAKEN_AT_LEAST = INPUT_WINDOW / 2,
+    MAX_CREDIT = 1 << 24,
+    /* Relayed data is read only while fewer bytes than this wait for the host. */
+    SHORT_QUEUE = 256 << 10,
+    /* Frames of the host are read only while fewer bytes than this wait for it. */
+    LONG_QUEUE = 1 << 20,
+    /* Maximum that is read from a terminal after its first process has ended. */
+    MAX_LAST_OUTPUT = 256 << 10,
+    /* Bytes of OUTPUT before the data: id and stream. */
+    OUTPUT_PREFIX = 8,
+    MAX_SIZE = 65535,
+    MAX_SIGNAL = 64,
+};
+
+/* Where a process has its streams, as in EXEC; then the other kinds of items. */
+enum item_kind { DIRECT, PIPES, TERMINAL, CONNECTION, WORKER };
+
+enum item_stage {
+    STARTING,
+    CONNECTING,
+    ALIVE,
+    /* The first process has ended; its output is not sent completely. */
+    ENDING,
+    /* The last frame was queued. */
+    GONE,
+};
+
+/* Bytes from the guest to the host. fd is -1 if the stream is over or was never relayed. left counts what is still read after the end. */
+struct source {
+    int fd;
+    uint32_t credit;
+    uint32_t left;
+};
+
+/* Bytes from the host to the guest: a ring. fd is -1 if nobody can read them; they are then dropped. */
+struct sink {
+    int fd;
+    uint8_t *bytes;
+    uint32_t start;
+    uint32_t length;
+    /* Bytes taken that the host does not know of. */
+    uint32_t taken;
+    int is_ending;
+};
+
+/* A command, a process, a connection or a file worker. */
+struct item {
+    uint32_t id;
+    enum item_kind kind;
+    enum item_stage stage;
+    /* First process, which leads a session of its own; 0 for a connection, and once it was reaped. */
+    pid_t pid;
+    /* The session's number, as long as the item lives. */
+    pid_t session;
+    /* The child closes its side when it executes the command. */
+    int start_socket;
+    struct source out[2];
+    struct sink in;
+    int is_killing;
+    int has_ended;
+    int status;
+    uint64_t user_time;
+    uint64_t system_time;
+    uint64_t resident;
+};
+
+/* ---- boxer-session.c ---- */
+
+extern struct item **items;
+extern size_t item_count;
+extern int tmpfs_fd;
+extern int root_fd;
+
+/* Returns the length of the queue of frames for the host. */
+size_t queued(void);
+
+/* Adds an item. The id must not be in use. */
+struct item *add_item(uint32_t id, enum item_kind kind);
+
+/* Returns the item whose first process this is, or NULL. */
+struct item *find_process(pid_t pid);
+
+/* Returns the item that a session belongs to, or NULL. */
+struct item *find_session(pid_t session);
+
+/* Reads an id. */
+uint32_t take_item_id(struct reader *reader);
+
+/* Begins the payload of a frame. Returns where the next field goes. */
+uint8_t *begin_payload(uint32_t id);
+
+/* ---- boxer-process.c ---- */
+
+void open_process_table(void);
+
+/* Handles EXEC, whose payload is in the plan. */
+void take_exec(size_t length);
+
+void take_files(const uint8_t *payload, size_t length);
+
+/* Reads from a child that starts. */
+void read_starting(struct item *item);
+
+/* Reaps the processes that have ended. */
+void reap_processes(void);
+
+/* Begins the end of an item whose first process was reaped. */
+void end_first_process(struct item *item);
+
+/* Reports the end of an item's first process, when its output is sent. */
+void report_process_end(struct item *item);
+
+/* Kills the processes of sessions that are to end. Returns 1 if some may still live. */
+int kill_sessions(void);
+
+void signal_item(struct item *item, int number, int whole_session);
+
+void resize_terminal(struct item *item, uint32_t columns, uint32_t rows);
+
+/* Sets limits of an item's first process. Returns 0 or errno. */
+int set_limits(const struct item *item, struct reader *reader);
+
+void report_usage(uint32_t tag);
+void report_process_usage(uint32_t tag, uint32_t id, const struct item *item);
+void report_quiet(uint32_t tag);
+
+/* ---- boxer-relay.c ---- */
+
+/* Makes the streams of a relayed process. theirs gets the command's side. Returns 0, or -1 with errno. */
+int open_pipes(struct item *item, int merges, int theirs[STREAMS]);
+int open_terminal(struct item *item, uint32_t columns, uint32_t rows, int theirs[STREAMS]);
+
+/* Opens the directory of terminals, before the guest can change its path. */
+void open_terminals(void);
+
+void begin_connection(uint32_t id, int family, uint32_t port);
+void end_connecting(struct item *item);
+
+void put_input(struct item *item, const uint8_t *bytes, size_t length);
+void end_input(struct item *item);
+void write_input(struct item *item);
+void read_output(struct item *item, uint32_t index);
+
+/* Ends the relay of a process whose first process has ended, as far as the host's credit permits. */
+void finish_output(struct item *item);
+void close_relay(struct item *item);
+void release_item(struct item *item);
+
+#endif
