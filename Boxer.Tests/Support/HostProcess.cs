@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json.Nodes;
@@ -74,6 +75,24 @@ internal sealed class HostProcess : IAsyncDisposable
         var client = new HttpClient { BaseAddress = new Uri(Address), Timeout = TimeSpan.FromMinutes(6) };
         client.DefaultRequestHeaders.Authorization = apiKey is null ? null : new AuthenticationHeaderValue("Bearer", apiKey);
         return client;
+    }
+
+    /// <summary>Waits until this many pooled sandboxes are ready. The requests leave no connection open.</summary>
+    public async Task WaitForPoolAsync(int sandboxes)
+    {
+        int ready = -1;
+        for (int attempt = 0; ready != sandboxes; attempt++)
+        {
+            Assert.True(attempt < 600, $"The pool has {ready} sandboxes instead of {sandboxes}.");
+            await Task.Delay(TimeSpan.FromMilliseconds(100), TestContext.Current.CancellationToken);
+            using HttpClient client = NewClient();
+            client.DefaultRequestHeaders.ConnectionClose = true;
+            ready = Ready(await client.GetStringAsync(new Uri("/metrics", UriKind.Relative), TestContext.Current.CancellationToken));
+        }
+
+        // A line is NAME{LABEL="VALUE",...} VALUE TIME.
+        static int Ready(string metrics) => metrics.Split('\n').Where(line => line.StartsWith("boxer_pool_sandboxes{", StringComparison.Ordinal))
+            .Sum(line => int.Parse(line[(line.LastIndexOf('}') + 1)..].Split(' ', StringSplitOptions.RemoveEmptyEntries)[0], CultureInfo.InvariantCulture));
     }
 
     /// <summary>Stops the host with SIGTERM and waits for its end.</summary>
