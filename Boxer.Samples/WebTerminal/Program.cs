@@ -1,0 +1,1 @@
+await WebTerminal.TerminalApp.Build(args).RunAsync();
