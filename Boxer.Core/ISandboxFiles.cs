@@ -6,7 +6,7 @@ namespace Boxer;
 /// use.
 /// </summary>
 /// <remarks>
-/// A path has at most 4,095 bytes in UTF-8, 255 between slashes, and no NUL; an invalid one throws <see cref="InvalidSandboxRequestException"/>.
+/// A path has at most 4,095 bytes in UTF-8, 255 between slashes, no NUL and no <c>..</c>; an invalid one throws <see cref="InvalidSandboxRequestException"/>.
 /// Failures in the sandbox throw <see cref="SandboxFileException"/>. Calls on a session that ended throw <see cref="SandboxSessionEndedException"/>,
 /// and on a paused one <see cref="SandboxSessionPausedException"/>.
 /// </remarks>

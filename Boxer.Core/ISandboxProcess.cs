@@ -23,7 +23,7 @@ public interface ISandboxProcess : IAsyncDisposable
 
     /// <summary>
     /// Standard input of the process. Writing waits while the process does not read. Disposing the stream is end of file; for a terminal, it is
-    /// what Ctrl+D sends. Writing to a process that ended or closed its input throws <see cref="IOException"/>. One writer at a time.
+    /// what Ctrl+D sends. Bytes that are written after the process ended are dropped. One writer at a time.
     /// </summary>
     Stream Input { get; }
 

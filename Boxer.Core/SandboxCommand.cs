@@ -47,7 +47,7 @@ public sealed class SandboxCommand
     public IDictionary<string, string> Environment { get; } = new Dictionary<string, string>(StringComparer.Ordinal);
 
     /// <summary>
-    /// Path of the directory that the command starts in: absolute, or relative to the session's working directory. It must exist.
+    /// Path of the directory that the command starts in: absolute, or relative to the session's working directory, without <c>..</c>. It must exist.
     /// <value>Default <see langword="null"/>: the session's working directory.</value>
     /// </summary>
     public string? WorkingDirectory { get; set; }
@@ -62,7 +62,7 @@ public sealed class SandboxCommand
     /// Limits of this command. Only <see cref="ResourceLimits.WallClock"/>, <see cref="ResourceLimits.CpuTime"/>,
     /// <see cref="ResourceLimits.StandardOutputBytes"/>, <see cref="ResourceLimits.OpenFiles"/> and <see cref="ResourceLimits.Pids"/> can be set;
     /// the others are those of the session. A <see langword="null"/> limit has the value of <see cref="SandboxSessionRequest.Limits"/>, except that
-    /// a process of <see cref="ISandboxSession.StartAsync"/> has no wall-clock and no CPU-time limit unless they are set here.
+    /// a process of <see cref="ISandboxSession.StartAsync"/> has no wall-clock limit, and the CPU-time limit of <see cref="BoxerOptions.MaxLimits"/>.
     /// <see cref="ResourceLimits.CpuTime"/> counts the processes of the command, without the gVisor kernel.
     /// </summary>
     public ResourceLimits Limits { get; set; } = new();

@@ -88,8 +88,8 @@ public sealed class SandboxSessionRequest
     /// <summary>
     /// Limits of the sandbox, and default limits of its commands. Processors, memory and disk are those of the whole session. Commands have their
     /// own <see cref="ResourceLimits.WallClock"/>, <see cref="ResourceLimits.CpuTime"/>, <see cref="ResourceLimits.StandardOutputBytes"/>,
-    /// <see cref="ResourceLimits.OpenFiles"/> and <see cref="ResourceLimits.Pids"/>, and use the values here unless they set them. A
-    /// <see langword="null"/> limit has the value of <see cref="BoxerOptions.DefaultLimits"/>.
+    /// <see cref="ResourceLimits.OpenFiles"/> and <see cref="ResourceLimits.Pids"/>, and use the values here unless they set them. The
+    /// limits of output files must not be set. A <see langword="null"/> limit has the value of <see cref="BoxerOptions.DefaultLimits"/>.
     /// </summary>
     public ResourceLimits Limits { get; set; } = new();
 

@@ -137,14 +137,13 @@ internal static class CommandChecks
 
     /// <summary>Parses the directory that the command starts in.</summary>
     /// <returns><see langword="null"/> for a missing or invalid one.</returns>
-    internal static CleanPath? ParseWorkingDirectory(string? text, RequestFaults faults)
-    {
-        const string Field = "WorkingDirectory";
-        if (text is null)
-        {
-            return null;
-        }
+    internal static CleanPath? ParseWorkingDirectory(string? text, RequestFaults faults) =>
+        text is null ? null : ParseAbsolutePath(text, "WorkingDirectory", faults);
 
+    /// <summary>Parses an absolute path of the sandbox.</summary>
+    /// <returns><see langword="null"/> for an invalid one.</returns>
+    internal static CleanPath? ParseAbsolutePath(string text, string field, RequestFaults faults)
+    {
         PathFaults found = CleanPath.TryNormalize(text, out CleanPath path);
         AddIf(PathFaults.Empty | PathFaults.WrongKind, "must be an absolute path such as /work.");
         AddIf(PathFaults.Nul, RequestFaults.NoNul);
@@ -162,7 +161,7 @@ internal static class CommandChecks
         {
             if ((found & kind) != PathFaults.None)
             {
-                faults.Add(Field, message);
+                faults.Add(field, message);
             }
         }
     }

@@ -48,6 +48,9 @@ internal abstract class SandboxValidator
     /// <summary>The operator's pull policy. With <see cref="PullPolicy.Never"/>, no request can pull.</summary>
     internal PullPolicy PullPolicy { get; init; }
 
+    /// <summary>Name of the sandboxes that share the memory, for messages.</summary>
+    private protected virtual string Receivers => "sandboxes";
+
     /// <summary>Highest value that a request may set for each limit; <see langword="null"/> for no bound.</summary>
     private protected ResourceLimits MaxLimits { get; }
 
@@ -148,7 +151,7 @@ internal abstract class SandboxValidator
         faults.AddRange(found);
         if (limits.MemoryBytes > _maxMemoryBytes && !found.Any(fault => fault.Field == "Limits.MemoryBytes"))
         {
-            faults.Add("Limits.MemoryBytes", $"must be at most {ByteSize.Round(_maxMemoryBytes)}, which is all that this host gives to sandboxes.");
+            faults.Add("Limits.MemoryBytes", $"must be at most {ByteSize.Round(_maxMemoryBytes)}, which is all that this host gives to {Receivers}.");
         }
 
         if (limits.CpuCores > _processors && !found.Any(fault => fault.Field == "Limits.CpuCores"))
