@@ -62,7 +62,7 @@ internal sealed class FakeSandboxFiles(FakeSandboxSession session) : ISandboxFil
         }
     }
 
-    private Task Call(Action action, CancellationToken cancellationToken) => Call(
+    private Task<bool> Call(Action action, CancellationToken cancellationToken) => Call(
         () =>
         {
             action();

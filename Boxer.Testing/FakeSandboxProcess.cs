@@ -96,7 +96,7 @@ public sealed class FakeSandboxProcess : ISandboxProcess
     /// <summary>Prints bytes. Does nothing after the end.</summary>
     /// <param name="data">The bytes; not copied.</param>
     /// <param name="stream">The stream.</param>
-    public void Print(ReadOnlyMemory<byte> data, SandboxStream stream = SandboxStream.StandardOutput)
+    public void Print(ReadOnlyMemory<byte> data, SandboxStream stream)
     {
         lock (_lock)
         {

@@ -241,7 +241,7 @@ public sealed class FakeSandboxSession : ISandboxSession
     public Task<SandboxConnection> ConnectAsync(int port, CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        using IDisposable call = Enter();
+        Enter().Dispose();
         Func<SandboxConnection, Task>? serve;
         lock (_lock)
         {

@@ -11,8 +11,9 @@ public sealed class MakeableTests
 {
     private static readonly Assembly[] Product = [typeof(ISandboxRunner).Assembly, typeof(NoneNetworkMode).Assembly, typeof(SandboxRunnerFactory).Assembly, typeof(FakeSandboxRunner).Assembly];
 
-    // Members of other public objects return these: FakeSandboxRunner.WhenAny, NetworkPolicy.Combine.
-    private static readonly Type[] HandedOut = [typeof(FakeSandboxAnswer), typeof(EgressLayer)];
+    // Members of other public objects return these: FakeSandboxRunner.WhenAny, FakeSandboxSessions.WhenAny and OpenAsync, NetworkPolicy.Combine.
+    private static readonly Type[] HandedOut =
+        [typeof(FakeSandboxAnswer), typeof(FakeCommandAnswer), typeof(FakeSandboxSession), typeof(FakeSandboxProcess), typeof(EgressLayer)];
 
     public static TheoryData<Type> Classes => [.. Product.SelectMany(assembly => assembly.ExportedTypes).Where(type => type is { IsClass: true, IsAbstract: false } && !type.IsSubclassOf(typeof(Delegate)))];
 
