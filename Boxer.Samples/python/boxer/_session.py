@@ -75,7 +75,8 @@ class Session:
         """
         Starts a process and returns at once. The process lives until it ends, is killed, or the session ends.
 
-        cmd, env, cwd, user: see :meth:`run`.
+        cmd, env, cwd, user, merge_stderr: see :meth:`run`.
+        limits: as for :meth:`run`; by default the process has no limits of time.
         terminal: size of a terminal as ``(columns, rows)``; default no terminal.
         """
         body = _session_wire.process_body(*args, **kwargs)

@@ -83,6 +83,8 @@ def process_body(
     env: Optional[_wire.Env] = None,
     cwd: Optional[str] = None,
     user: Optional[str] = None,
+    limits: Optional[_wire.Limits] = None,
+    merge_stderr: bool = False,
     terminal: Optional[Terminal] = None,
 ) -> Dict[str, Any]:
     """The body of ``/processes``. This is the only declaration of the arguments of processes, for both clients."""
@@ -91,6 +93,8 @@ def process_body(
         env=_wire.env_list(env) if env else None,
         cwd=cwd,
         user=user,
+        limits=_limits(limits),
+        merge_stderr=True if merge_stderr else None,
         terminal=None if terminal is None else _size(*terminal),
     )
 

@@ -278,6 +278,8 @@ def test_a_process_is_started_written_to_and_signalled(kind: str, host: FakeHost
         process = await answers(box.start(["sh"], terminal=(120, 40), env={"A": "b"}, cwd="/", user="0"))
         assert host.last.json == {"cmd": ["sh"], "terminal": {"cols": 120, "rows": 40}, "env": ["A=b"], "cwd": "/", "user": "0"}
         assert (process.pid, process.info.cmd, process.info.ended) == (7, ["sh"], None)
+        await answers(box.start(["sh"], limits={"nofile": 9}, merge_stderr=True))
+        assert host.last.json == {"cmd": ["sh"], "limits": {"nofile": 9}, "merge_stderr": True}
         await answers(process.write("ü\n"))
         assert (host.last.path, host.last.body, host.last.query) == (f"{PATH}/processes/7/stdin", "ü\n".encode(), {})
         await answers(process.write(b"x" * (2 * _session_wire.WRITE_BYTES + 1)))
@@ -499,7 +501,7 @@ def test_an_answer_that_is_no_session(kind: str, host: FakeHost, body: Any) -> N
 @pytest.mark.parametrize("kind", [Session, AsyncSession])
 def test_methods_show_their_arguments_in_help(kind: Any) -> None:
     assert list(inspect.signature(kind.run).parameters)[:3] == ["self", "cmd", "env"]
-    assert list(inspect.signature(kind.start).parameters) == ["self", "cmd", "env", "cwd", "user", "terminal"]
+    assert list(inspect.signature(kind.start).parameters) == ["self", "cmd", "env", "cwd", "user", "limits", "merge_stderr", "terminal"]
     clients: List[Any] = [BoxerClient, AsyncBoxerClient]
     for client in clients:
         assert list(inspect.signature(client.session).parameters)[:3] == ["self", "image", "network"]
