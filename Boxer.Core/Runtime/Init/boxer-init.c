@@ -1873,13 +1873,13 @@ static void report_end(void)
         send_outputs(workspace_fd, plan->change_bytes, plan->change_entries, 1);
 }
 
-static int write_map(pid_t pid, const char *name)
+static int write_map(int table, pid_t pid, const char *name)
 {
     char path[64];
     char map[64];
-    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    snprintf(path, sizeof path, "%d/%s", (int)pid, name);
     int length = snprintf(map, sizeof map, "0 0 %d\n", MAPPED_IDS);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    int fd = openat(table, path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
     ssize_t written = write(fd, map, (size_t)length);
@@ -1887,10 +1887,10 @@ static int write_map(pid_t pid, const char *name)
     return written == length ? 0 : -1;
 }
 
-void map_ids(pid_t pid, int socket)
+void map_ids(int table, pid_t pid, int socket)
 {
     uint8_t answer[4];
-    int error = write_map(pid, "uid_map") != 0 || write_map(pid, "gid_map") != 0 ? errno : 0;
+    int error = write_map(table, pid, "uid_map") != 0 || write_map(table, pid, "gid_map") != 0 ? errno : 0;
     put32(answer, (uint32_t)error);
     send(socket, answer, sizeof answer, MSG_NOSIGNAL);
 }
@@ -1919,7 +1919,9 @@ static void read_child(void)
     if (got < 0 && errno == EAGAIN)
         return;
     if (got == 1) {
-        map_ids(child, child_socket);
+        int table = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        map_ids(table, child, child_socket);
+        close_fd(&table);
         return;
     }
     close_fd(&child_socket);

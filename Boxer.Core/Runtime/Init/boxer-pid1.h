@@ -426,8 +426,8 @@ void become_user(int socket);
 /* Executes the plan's program. Returns only on failure, with errno. */
 void execute(void);
 
-/* Writes the maps of a child's user namespace, and tells the child the result on the socket. */
-void map_ids(pid_t pid, int socket);
+/* Writes the maps of a child's user namespace, and tells the child the result on the socket. table is /proc. */
+void map_ids(int table, pid_t pid, int socket);
 
 /* Gives this process the priority and processors of a command: gVisor lets the guest change those of PID 1, which a child inherits. */
 void reset_scheduling(void);

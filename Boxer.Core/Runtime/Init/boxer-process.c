@@ -107,7 +107,7 @@ static int open_item_streams(struct item *item, const struct exec *exec, int str
     }
     /* The user can then open its streams by name, as in START. */
     for (int stream = 0; stream < STREAMS; stream++)
-        fchown(streams[stream], plan->uid, (gid_t)-1);
+        fchown(streams[stream], plan->uid, exec->kind == DIRECT ? (gid_t)-1 : plan->gid);
     return 0;
 }
 
@@ -217,7 +217,7 @@ void read_starting(struct item *item)
     if (got < 0 && errno == EAGAIN)
         return;
     if (got == 1) {
-        map_ids(item->pid, item->start_socket);
+        map_ids(process_table_fd, item->pid, item->start_socket);
         return;
     }
     close_fd(&item->start_socket);
@@ -226,7 +226,8 @@ void read_starting(struct item *item)
         return;
     }
     item->stage = ALIVE;
-    send_payload_end(PROCESS_STARTED, put32(begin_payload(item->id), (uint32_t)item->pid));
+    send_payload_end(PROCESS_STARTED, put32(begin_payload(item->id), (uint32_t)item->session));
+    report_taken(item, 0);
 }
 
 /* ---- the table of processes ---- */

@@ -76,11 +76,11 @@ static void close_sink(struct sink *sink)
     sink->length = 0;
 }
 
-static void report_taken(struct item *item, uint32_t count)
+void report_taken(struct item *item, uint32_t count)
 {
     struct sink *sink = &item->in;
     sink->taken += count;
-    if (sink->taken < TAKEN_AT_LEAST || item->stage == GONE)
+    if (sink->taken < TAKEN_AT_LEAST || item->stage == STARTING || item->stage == CONNECTING || item->stage == GONE)
         return;
     send_payload_end(INPUT_TAKEN, put32(begin_payload(item->id), sink->taken));
     sink->taken = 0;

@@ -314,7 +314,7 @@ static int wants_output(const struct item *item, int index)
     const struct source *source = &item->out[index];
     if (source->fd < 0 || source->credit == 0 || queue.length >= SHORT_QUEUE)
         return 0;
-    return item->stage == ALIVE || item->stage == STARTING || (item->stage == ENDING && source->left > 0);
+    return item->stage == ALIVE || (item->stage == ENDING && source->left > 0);
 }
 
 /* A descriptor that is polled for nothing still reports its end, again and again. So it is left out. */

@@ -146,6 +146,8 @@ void open_terminals(void);
 void begin_connection(uint32_t id, int family, uint32_t port);
 void end_connecting(struct item *item);
 
+/* Records that bytes of input were taken, and reports it when the window of a living item is half empty. */
+void report_taken(struct item *item, uint32_t count);
 void put_input(struct item *item, const uint8_t *bytes, size_t length);
 void end_input(struct item *item);
 void write_input(struct item *item);
