@@ -7,6 +7,7 @@ using Boxer.Images;
 using Boxer.Machine;
 using Boxer.Networking;
 using Boxer.Running;
+using Boxer.Sessions;
 using Boxer.Validation;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -14,16 +15,17 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Boxer;
 
 /// <summary>
-/// Runs commands in gVisor sandboxes on this machine. It requires Linux and gVisor's runsc. As root it enforces every limit; for other users see
-/// <see cref="BoxerOptions.IgnoreCgroups"/>. Disposing the runner kills its runs and removes everything that it created on this host, except
+/// Runs commands in gVisor sandboxes on this machine, and keeps sandboxes as sessions. It requires Linux and gVisor's runsc. As root it enforces every limit; for other users see
+/// <see cref="BoxerOptions.IgnoreCgroups"/>. Disposing the runner kills its runs, ends its sessions and removes everything that it created on this host, except
 /// <see cref="BoxerOptions.Home"/> with the images.
 /// </summary>
 [SupportedOSPlatform("linux")]
-public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposable
+public sealed class SandboxRunner : ISandboxRunner, ISandboxSessions, IAsyncDisposable, IDisposable
 {
     private const int RunsForEachProcessor = 4;
     private readonly HostPreparation _host;
     private readonly RunServices _services;
+    private readonly RunnerSessions _sessions;
     private readonly RunnerImages? _ownImages;
     private readonly BoxerMetrics _metrics;
     private readonly BackgroundTasks _runs = new();
@@ -63,6 +65,12 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
             Time = time,
             Disposing = _disposing.Token,
         };
+        _sessions = new RunnerSessions(
+            _services,
+            SessionValidatorOf(checkedOptions),
+            new CommandValidator(checkedOptions.Values.MaxLimits),
+            checkedOptions.SessionMemoryBytes,
+            checkedOptions.SessionMemoryBytesPerKey);
         _disposal = new Lazy<Task>(DisposeOnceAsync);
     }
 
@@ -117,11 +125,36 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         return StreamCoreAsync(new SandboxRequest(request), cancellationToken);
     }
 
+    /// <inheritdoc/>
+    public async Task<ISandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        return await _sessions.OpenAsync(new SandboxSessionRequest(request), cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<ISandboxSession?> FindAsync(string id, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(id);
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        cancellationToken.ThrowIfCancellationRequested();
+        return ValueTask.FromResult(_sessions.Find(id));
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<ISandboxSession>> ListAsync(string? fairnessKey = null, CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        cancellationToken.ThrowIfCancellationRequested();
+        return ValueTask.FromResult(_sessions.List(fairnessKey));
+    }
+
     /// <summary>Disposes the runner as <see cref="DisposeAsync"/> does, for containers that are disposed synchronously. Blocks until everything is removed.</summary>
     public void Dispose() => DisposeAsync().AsTask().GetAwaiter().GetResult();
 
     /// <summary>
-    /// Kills the runs, waits until they are cleaned up, and removes what this runner created on the host. A failure to remove something is logged,
+    /// Kills the runs, ends the sessions, waits until they are cleaned up, and removes what this runner created on the host. A failure to remove something is logged,
     /// and the next start on this host tries again.
     /// </summary>
     public ValueTask DisposeAsync() => new(_disposal.Value);
@@ -144,6 +177,16 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         Egress = options.Egress,
         AllowsWiderEgress = options.Values.AllowWiderEgress,
         PullPolicy = options.Values.PullPolicy,
+    };
+
+    private static SessionRequestValidator SessionValidatorOf(CheckedOptions options) => new(
+        options.Networks, options.AllowedNetworks, options.DefaultLimits, options.Values.MaxLimits, options.SessionMemoryBytes, Environment.ProcessorCount)
+    {
+        Egress = options.Egress,
+        AllowsWiderEgress = options.Values.AllowWiderEgress,
+        PullPolicy = options.Values.PullPolicy,
+        Options = options.Values.Sessions,
+        MaxMemoryBytesPerKey = options.SessionMemoryBytesPerKey,
     };
 
     private async IAsyncEnumerable<SandboxEvent> StreamCoreAsync(SandboxRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
@@ -170,6 +213,7 @@ public sealed class SandboxRunner : ISandboxRunner, IAsyncDisposable, IDisposabl
         _isDisposed = true;
         await LoggedCancellation.CancelAsync(_disposing, _services.Logger).ConfigureAwait(false);
         await _runs.WhenAllAsync().ConfigureAwait(false);
+        _sessions.Dispose();
         try
         {
             await _host.DisposeAsync().ConfigureAwait(false);

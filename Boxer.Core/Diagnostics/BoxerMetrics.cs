@@ -27,6 +27,7 @@ internal sealed class BoxerMetrics : IDisposable
         _durations = _meter.CreateHistogram("boxer.run.duration", "s", "Time of a whole run, by network, and by termination or error.type.", advice: Durations);
         _stages = _meter.CreateHistogram("boxer.stage.duration", "s", "Time of one stage of a run.", advice: Durations);
         Pool = new PoolMetrics(_meter, Runner);
+        Sessions = new SessionMetrics(_meter, Runner);
         _meter.CreateObservableUpDownCounter("boxer.runs.active", () => new Measurement<int>(admission().Running, Runner.Join()), "{run}", "Runs that hold a running slot, until their sandbox is gone.");
         _meter.CreateObservableUpDownCounter("boxer.runs.queued", () => new Measurement<int>(admission().Waiting, Runner.Join()), "{run}", "Runs that have no running slot yet: they wait for one or for their image, or prepare the host.");
     }
@@ -43,6 +44,9 @@ internal sealed class BoxerMetrics : IDisposable
 
     /// <summary>The metrics of the pool.</summary>
     internal PoolMetrics Pool { get; }
+
+    /// <summary>The metrics of sessions.</summary>
+    internal SessionMetrics Sessions { get; }
 
     /// <summary>Records a run that came to its end.</summary>
     /// <param name="termination">How it ended.</param>

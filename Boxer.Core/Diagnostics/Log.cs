@@ -50,6 +50,24 @@ internal static partial class Log
     [LoggerMessage(1018, LogLevel.Warning, "{Path} ({Version}) does not deliver descriptors to a booted sandbox. They are passed at boot instead: sandboxes are not warmed up, and sessions are refused.")]
     internal static partial void DescriptorsNotTaken(ILogger logger, string path, string version);
 
+    [LoggerMessage(1200, LogLevel.Information, "Session {SessionId} of {ImageDigest} is open.")]
+    public static partial void SessionOpened(ILogger logger, string sessionId, string imageDigest);
+
+    [LoggerMessage(1201, LogLevel.Information, "Session {SessionId} of {ImageDigest} ended after {Seconds} s: {End}.")]
+    public static partial void SessionEnded(ILogger logger, string sessionId, string imageDigest, SandboxSessionEnd end, long seconds);
+
+    [LoggerMessage(1202, LogLevel.Error, "Session {SessionId}: clean-up failed; the next start tries again.")]
+    public static partial void SessionCleanupFailed(ILogger logger, string sessionId, Exception exception);
+
+    [LoggerMessage(1203, LogLevel.Information, "Session {SessionId} is over its disk limit; its running commands are ended.")]
+    public static partial void SessionDiskFull(ILogger logger, string sessionId);
+
+    [LoggerMessage(1204, LogLevel.Warning, "Session {SessionId} could not be frozen; it stays awake.")]
+    public static partial void SessionNotFrozen(ILogger logger, string sessionId, Exception exception);
+
+    [LoggerMessage(1205, LogLevel.Warning, "The log of sessions in {Path} could not be read or written. After a restart, nobody learns how some sessions ended.")]
+    public static partial void SessionLogFailed(ILogger logger, string path, Exception exception);
+
     [LoggerMessage(1100, LogLevel.Debug, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
 

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using Boxer.Common;
 using Boxer.Diagnostics;
-using Boxer.Linux;
 using Boxer.Networking;
 using Boxer.Runtime;
 using Boxer.Runtime.Init;
@@ -55,21 +54,9 @@ internal sealed class Run
             events.Add(new SandboxEnded(result));
             events.Complete();
         }
-        catch (OperationCanceledException) when (services.Disposing.IsCancellationRequested && !callers.IsCancellationRequested)
-        {
-            events.Complete(new SandboxRuntimeException("The runner was disposed while the command ran.").ForRun(request.Image, id, events.MayHaveStarted));
-        }
-        catch (OperationCanceledException exception) when (callers.IsCancellationRequested)
-        {
-            events.Complete(new OperationCanceledException(exception.Message, exception, callers));
-        }
-        catch (SandboxException exception)
-        {
-            events.Complete(exception.ForRun(request.Image, id, events.MayHaveStarted));
-        }
         catch (Exception exception)
         {
-            events.Complete(exception);
+            events.Complete(RunFaults.Translate(exception, services, request.Image, id, events.MayHaveStarted, callers));
         }
     }
 
@@ -83,9 +70,8 @@ internal sealed class Run
             CommandOutcome outcome = await RunCommandAsync().ConfigureAwait(false);
             return Conclude(outcome, await ReportNetworkAsync(outcome.Outputs).ConfigureAwait(false));
         }
-        catch (Exception exception) when (HostFault.Is(exception) || exception is InitProtocolException)
+        catch (Exception exception) when (RunFaults.OfHost(exception) is { } fault)
         {
-            var fault = new SandboxRuntimeException($"The sandbox failed on this host: {exception.Message}", exception);
             _trace.Fail(fault);
             throw fault;
         }

@@ -72,7 +72,8 @@ internal class StageTrace : IDisposable
     public void Dispose() => Activity?.Dispose();
 
     /// <summary>Returns the time of one stage so far.</summary>
-    private protected TimeSpan TimeOf(string stage) => _stages.GetValueOrDefault(stage);
+    /// <param name="stage">The name of the stage.</param>
+    internal TimeSpan TimeOf(string stage) => _stages.GetValueOrDefault(stage);
 
     private protected void Record(string stage, TimeSpan duration)
     {

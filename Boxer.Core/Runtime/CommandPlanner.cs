@@ -18,7 +18,10 @@ internal static class CommandPlanner
     private const string DefaultHome = "/home/boxer";
     private const string NoHomeOfAnybody = "/nonexistent";
     private const string DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    private const string Hostname = "sandbox";
+
+    /// <summary>Host name of every sandbox.</summary>
+    internal const string Hostname = "sandbox";
+
     private const uint SharedMode = 0x3FF; // 01777
     private const uint PrivateMode = 0x1C0; // 0700
     private const uint PublicMode = 0x1ED; // 0755
@@ -103,28 +106,20 @@ internal static class CommandPlanner
         {
             Arguments = Arguments(request, config),
             Environment = [.. environment.Select(variable => variable.Key + "=" + variable.Value)],
-            WorkingDirectory = (request.WorkingDirectory ?? request.Workspace?.Path)?.Text ?? Clean(config.WorkingDir) ?? "/",
+            WorkingDirectory = WorkingDirectory(request, config),
             UserId = user.Uid,
             GroupId = user.Gid,
             SupplementaryGroups = user.Groups,
-            Capabilities = user.Uid == 0 ? InitCapabilities.All : InitCapabilities.None,
+            Capabilities = CapabilitiesOf(user),
             ResourceLimits =
             [
-                Both(InitResource.Processes, limits.Pids!.Value + (user.Uid == 0 ? InitAsRoot : -FirstProcess)),
-                Both(InitResource.OpenFiles, limits.OpenFiles!.Value),
-                Both(InitResource.Core, 0),
+                .. Limits(user, limits.Pids!.Value, limits.OpenFiles!.Value),
                 .. countsCpu || limits.CpuTime is not { } cpuTime ? (InitResourceLimit[])[] : [CpuTime(cpuTime)],
             ],
             Hostname = Hostname,
             Tmpfs = Mounts(request.Workspace, user, home),
             TmpfsBytes = ToPages(limits.DiskBytes!.Value),
-            TextFiles =
-            [
-                new("/etc/hostname", Encoding.UTF8.GetBytes(Hostname + "\n")),
-                new("/etc/hosts", Encoding.UTF8.GetBytes(network.Hosts)),
-                new("/etc/resolv.conf", Encoding.UTF8.GetBytes(network.ResolvConf)),
-                .. GuestAccounts.Write(accounts, user, home, replacesHome: !hasOwnHome),
-            ],
+            TextFiles = TextFiles(network, accounts, user, home, hasOwnHome),
             Outputs = Outputs(request.OutputFiles, limits.OutputFilesBytes!.Value, limits.OutputFilesCount!.Value),
             ChangeBytes = Math.Min(request.Workspace?.MaxChangesBytes ?? 0, limits.OutputFilesBytes.Value),
             ChangeEntries = request.Workspace is { MaxChangesBytes: > 0, MaxEntries: var entries } ? entries : 0,
@@ -134,7 +129,46 @@ internal static class CommandPlanner
         };
     }
 
-    private static List<InitTmpfs> Mounts(CheckedWorkspace? workspace, ImageUser user, string home)
+    /// <summary>Finds the directory that commands start in.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="config">The image's configuration.</param>
+    internal static string WorkingDirectory(CheckedSandbox request, ImageConfig config) =>
+        (request.WorkingDirectory ?? request.Workspace?.Path)?.Text ?? Clean(config.WorkingDir) ?? "/";
+
+    /// <summary>Returns the capabilities of a user.</summary>
+    /// <param name="user">The user.</param>
+    internal static InitCapabilities CapabilitiesOf(ImageUser user) => user.Uid == 0 ? InitCapabilities.All : InitCapabilities.None;
+
+    /// <summary>Creates the limits of setrlimit(2) of every command.</summary>
+    /// <param name="user">The user.</param>
+    /// <param name="pids">Maximum number of processes and threads of the user.</param>
+    /// <param name="openFiles">Maximum number of open descriptors of a process.</param>
+    internal static InitResourceLimit[] Limits(ImageUser user, int pids, int openFiles) =>
+    [
+        Both(InitResource.Processes, pids + (user.Uid == 0 ? InitAsRoot : -FirstProcess)),
+        Both(InitResource.OpenFiles, openFiles),
+        Both(InitResource.Core, 0),
+    ];
+
+    /// <summary>Creates the small files of /etc.</summary>
+    /// <param name="network">The files of the network.</param>
+    /// <param name="accounts">The image's accounts.</param>
+    /// <param name="user">The user.</param>
+    /// <param name="home">The home of the user.</param>
+    /// <param name="hasOwnHome">Whether the image's passwd has that home.</param>
+    internal static InitTextFile[] TextFiles(GuestNetwork network, ImageAccounts accounts, ImageUser user, string home, bool hasOwnHome) =>
+    [
+        new("/etc/hostname", Encoding.UTF8.GetBytes(Hostname + "\n")),
+        new("/etc/hosts", Encoding.UTF8.GetBytes(network.Hosts)),
+        new("/etc/resolv.conf", Encoding.UTF8.GetBytes(network.ResolvConf)),
+        .. GuestAccounts.Write(accounts, user, home, replacesHome: !hasOwnHome),
+    ];
+
+    /// <summary>Creates the list of directories: those of the tmpfs, $HOME and the workspace.</summary>
+    /// <param name="workspace">The workspace, or <see langword="null"/>.</param>
+    /// <param name="user">The user.</param>
+    /// <param name="home">The home of the user.</param>
+    internal static List<InitTmpfs> Mounts(CheckedWorkspace? workspace, ImageUser user, string home)
     {
         List<InitTmpfs> mounts =
         [
@@ -175,8 +209,15 @@ internal static class CommandPlanner
             : throw new InvalidSandboxRequestException("Command", "is empty, and the image has neither an Entrypoint nor a Cmd; name a program.");
     }
 
-    private static List<KeyValuePair<string, string>> Environment(
-        CheckedRequest request, ImageConfig config, ImageAccounts accounts, ImageUser user, out string home, out bool hasOwnHome)
+    /// <summary>Creates the environment of a command, and finds the home of its user.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="config">The image's configuration.</param>
+    /// <param name="accounts">The image's accounts.</param>
+    /// <param name="user">The user.</param>
+    /// <param name="home">The value of $HOME.</param>
+    /// <param name="hasOwnHome">Whether the image's passwd has a usable home for the user.</param>
+    internal static List<KeyValuePair<string, string>> Environment(
+        CheckedSandbox request, ImageConfig config, ImageAccounts accounts, ImageUser user, out string home, out bool hasOwnHome)
     {
         var variables = new Dictionary<string, string>(StringComparer.Ordinal) { ["PATH"] = DefaultPath, ["HOSTNAME"] = Hostname };
         foreach (string variable in config.Env)

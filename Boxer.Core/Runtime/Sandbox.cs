@@ -31,6 +31,9 @@ internal sealed class Sandbox
     /// <summary>The sandbox on this host.</summary>
     internal SandboxResources Resources => _resources;
 
+    /// <summary>Waits for its descriptors.</summary>
+    internal DescriptorPoller Poller => _poller;
+
     private InitChannel Init => _resources.Init!;
 
     /// <summary>

@@ -36,6 +36,7 @@ public sealed class RoomsTests
         "Boxer.Pool",
         "Boxer.Machine",
         "Boxer.Running",
+        "Boxer.Sessions",
         Runner,
     ];
 
