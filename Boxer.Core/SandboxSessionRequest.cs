@@ -55,7 +55,7 @@ public sealed class SandboxSessionRequest
     /// <summary>
     /// Absolute path of the directory that commands start in and that relative paths of <see cref="ISandboxFiles"/> start at. It is created if it
     /// does not exist.
-    /// <value>Default <see langword="null"/>: <see cref="Workspace"/>, else the image's WorkingDir, else the home of the user, which the user can write.</value>
+    /// <value>Default <see langword="null"/>: <see cref="Workspace"/>, else the image's WorkingDir unless it is <c>/</c>, else the home of the user.</value>
     /// </summary>
     public string? WorkingDirectory { get; set; }
 

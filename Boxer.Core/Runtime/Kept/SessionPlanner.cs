@@ -47,7 +47,7 @@ internal static class SessionPlanner
         var environment = new Dictionary<string, string>(CommandPlanner.Environment(session, config, accounts, user, out string home, out _), StringComparer.Ordinal);
 
         // The root belongs to user 0: without a directory of its own, a session of another user could not write a relative path.
-        bool isAtHome = session.WorkingDirectory is null && session.Workspace is null && config.WorkingDir.Length == 0
+        bool isAtHome = session.WorkingDirectory is null && session.Workspace is null && config.WorkingDir is ("" or "/")
             && CommandPlanner.Mounts(null, user, home).Any(mount => mount.Kind == InitTmpfsKind.UnlessUsed);
         string directory = isAtHome ? home : CommandPlanner.WorkingDirectory(session, config);
         return new SessionGuest

@@ -92,7 +92,7 @@ public sealed class TelemetryTests(SharedRunner shared)
             new HashSet<string>(((string[])["queue", "image", "network", "sandbox", "processors", "run", "outputs", "cleanup"]).Select(stage => "stage=" + stage), StringComparer.Ordinal),
             heard.Where(item => item is { Instrument: "boxer.stage.duration", Value: >= 0 }).Select(item => item.Tags).ToHashSet(StringComparer.Ordinal));
         Assert.Equal(
-            ["boxer.pool.age", "boxer.pool.boot.duration", "boxer.run.duration", "boxer.stage.duration"],
+            ["boxer.pool.age", "boxer.pool.boot.duration", "boxer.run.duration", "boxer.session.exec.duration", "boxer.session.open.duration", "boxer.stage.duration"],
             histograms.Select(histogram => histogram.Name).Distinct().Order(StringComparer.Ordinal));
         Assert.All(histograms, histogram => Assert.Equal(("s", true), (histogram.Unit, histogram.Advice?.HistogramBucketBoundaries is [<= 0.005, .., >= 300])));
         Assert.Contains(heard, item => item.Instrument == "boxer.runs.active");
