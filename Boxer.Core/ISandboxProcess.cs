@@ -34,7 +34,7 @@ public interface ISandboxProcess : IAsyncDisposable
     /// <remarks>
     /// The last <see cref="SessionOptions.ProcessHistoryBytes"/> of output are kept. A reader that asks for older output, or that falls behind by
     /// more, misses the part in between: the next <see cref="SandboxProcessOutput.Offset"/> is then larger than the end of the event before it. An
-    /// open enumeration does not keep the process alive. Leaving it does not end the process.
+    /// open enumeration keeps the session from its idle timeout. Leaving it does not end the process.
     /// </remarks>
     /// <param name="fromOffset">
     /// Number of output bytes to skip, of all streams together: 0 for all that is kept, or the end of the last event that was read. An offset beyond

@@ -167,7 +167,7 @@ internal sealed class FakeFileTree
         }
     }
 
-    /// <summary>Reports the changes of an entry and of a directory's own entries until the result is disposed.</summary>
+    /// <summary>Reports the changes of an entry and of everything below it until the result is disposed.</summary>
     internal Watch StartWatch(string path)
     {
         lock (_lock)
@@ -225,13 +225,14 @@ internal sealed class FakeFileTree
     {
         foreach ((string watched, ChannelWriter<SandboxFileChange> changes) in _watches)
         {
+            string prefix = watched.TrimEnd('/') + "/";
             if (full == watched)
             {
                 changes.TryWrite(new SandboxFileChange(kind, ""));
             }
-            else if (ParentOf(full) == watched)
+            else if (full.StartsWith(prefix, StringComparison.Ordinal))
             {
-                changes.TryWrite(new SandboxFileChange(kind, full[(full.LastIndexOf('/') + 1)..]));
+                changes.TryWrite(new SandboxFileChange(kind, full[prefix.Length..]));
             }
         }
     }

@@ -88,15 +88,19 @@ public sealed class FakeSandboxProcess : ISandboxProcess
     /// </summary>
     public Action<FakeSandboxProcess, int>? OnSignal { get; set; }
 
-    /// <summary>Prints text, as UTF-8. Does nothing after the end.</summary>
+    /// <summary>Prints text to standard output, as UTF-8. Does nothing after the end.</summary>
     /// <param name="text">The text.</param>
+    public void Print(string text) => Print(SandboxStream.StandardOutput, text);
+
+    /// <summary>Prints text, as UTF-8. Does nothing after the end.</summary>
     /// <param name="stream">The stream.</param>
-    public void Print(string text, SandboxStream stream = SandboxStream.StandardOutput) => Print(Encoding.UTF8.GetBytes(text), stream);
+    /// <param name="text">The text.</param>
+    public void Print(SandboxStream stream, string text) => Print(stream, Encoding.UTF8.GetBytes(text));
 
     /// <summary>Prints bytes. Does nothing after the end.</summary>
-    /// <param name="data">The bytes; not copied.</param>
     /// <param name="stream">The stream.</param>
-    public void Print(ReadOnlyMemory<byte> data, SandboxStream stream)
+    /// <param name="data">The bytes; not copied.</param>
+    public void Print(SandboxStream stream, ReadOnlyMemory<byte> data)
     {
         lock (_lock)
         {

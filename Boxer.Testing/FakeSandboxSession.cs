@@ -259,10 +259,7 @@ public sealed class FakeSandboxSession : ISandboxSession
     /// <inheritdoc/>
     public Task ResumeAsync(CancellationToken cancellationToken = default) => Change(() => _isPaused = false, cancellationToken);
 
-    /// <summary>Changes the times.</summary>
-    /// <param name="idleTimeout">The new idle timeout; <see langword="null"/>: unchanged.</param>
-    /// <param name="lifetime">The new lifetime; <see langword="null"/>: unchanged.</param>
-    /// <param name="cancellationToken">Cancels the change.</param>
+    /// <inheritdoc/>
     public Task ExtendAsync(TimeSpan? idleTimeout = null, TimeSpan? lifetime = null, CancellationToken cancellationToken = default) =>
         Change(() => (_idleTimeout, _lifetime) = (idleTimeout ?? _idleTimeout, lifetime ?? _lifetime), cancellationToken);
 
@@ -288,9 +285,8 @@ public sealed class FakeSandboxSession : ISandboxSession
         {
             ThrowIfUnusable();
             _calls++;
+            return new Call(this);
         }
-
-        return new Call(this);
     }
 
     internal void Record(SandboxCommand command)

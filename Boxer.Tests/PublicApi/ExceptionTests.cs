@@ -14,6 +14,9 @@ public sealed class ExceptionTests
         { new SandboxPrivilegeException("no root", Cause), true },
         { new SandboxRuntimeException("no runsc", Cause), false },
         { new InvalidSandboxRequestException([new SandboxFault("Image", "is wrong.")], Cause), true },
+        { new SandboxSessionEndedException("s1", SandboxSessionEnd.Lifetime, Cause), false },
+        { new SandboxFileException("a", SandboxFileError.NotFound, innerException: Cause), false },
+        { new SandboxConnectionException(80, innerException: Cause), true },
         { new OwnException("own", Cause), false },
     };
 
@@ -32,8 +35,11 @@ public sealed class ExceptionTests
     {
         Type[] kinds = [.. typeof(SandboxException).Assembly.GetExportedTypes().Where(type => type.IsSubclassOf(typeof(SandboxException)) && !type.IsAbstract && type.Namespace == "Boxer")];
 
-        Assert.Equal(6, kinds.Length);
-        Assert.All(kinds.Where(kind => kind != typeof(InvalidSandboxRequestException)), kind =>
+        // Their messages are made of what they are about.
+        Type[] typed = [typeof(InvalidSandboxRequestException), typeof(SandboxSessionEndedException), typeof(SandboxSessionPausedException), typeof(SandboxFileException), typeof(SandboxConnectionException)];
+
+        Assert.Equal(10, kinds.Length);
+        Assert.All(kinds.Except(typed), kind =>
         {
             Assert.NotNull(kind.GetConstructor([typeof(string)]));
             Assert.NotNull(kind.GetConstructor([typeof(string), typeof(Exception)]));

@@ -175,7 +175,7 @@ public sealed class FakeSandboxSessionsTests
         await process.Input.DisposeAsync();
         await process.ResizeAsync(new SandboxTerminal(120, 40), Token);
         Assert.Equal(("exit\n", new SandboxTerminal(120, 40), SandboxSessionState.Running), (await new StreamReader(process.ReceivedInput).ReadToEndAsync(Token), process.Terminal, session.State));
-        process.Print("bye", SandboxStream.StandardError);
+        process.Print(SandboxStream.StandardError, "bye");
         process.Exit(4);
         process.Print("late");
 
@@ -324,7 +324,7 @@ public sealed class FakeSandboxSessionsTests
     }
 
     [Fact]
-    public async Task WatchAsync_reports_the_entries_of_the_directory()
+    public async Task WatchAsync_reports_changes_below_the_directory()
     {
         FakeSandboxSessions sessions = new();
         await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("i"), Token);
@@ -332,12 +332,15 @@ public sealed class FakeSandboxSessionsTests
         await using IAsyncEnumerator<SandboxFileChange> changes = session.Files.WatchAsync("d", Token).GetAsyncEnumerator(Token);
         ValueTask<bool> first = changes.MoveNextAsync();
 
-        await session.Files.WriteAsync("d/sub/unseen", "", cancellationToken: Token);
+        await session.Files.WriteAsync("unseen", "", cancellationToken: Token);
+        await session.Files.WriteAsync("d/sub/b", "", cancellationToken: Token);
         await session.Files.WriteAsync("d/a", "1", cancellationToken: Token);
         await session.Files.WriteAsync("d/a", "2", cancellationToken: Token);
         await session.Files.RemoveAsync("d/a", Token);
 
         Assert.True(await first);
+        Assert.Equal(new SandboxFileChange(SandboxFileChangeKind.Created, "sub/b"), changes.Current);
+        Assert.True(await changes.MoveNextAsync());
         Assert.Equal(new SandboxFileChange(SandboxFileChangeKind.Created, "a"), changes.Current);
         Assert.True(await changes.MoveNextAsync());
         Assert.Equal(new SandboxFileChange(SandboxFileChangeKind.Changed, "a"), changes.Current);

@@ -21,6 +21,8 @@ public sealed partial class PageTests
             public static Microsoft.Extensions.Configuration.IConfiguration configuration;
             public static System.IServiceProvider provider;
             public static Boxer.ISandboxRunner runner;
+            public static Boxer.ISandboxSessions sessions;
+            public static Boxer.ISandboxSession session;
             public static Boxer.BoxerOptions options;
             public static Boxer.SandboxRequest request;
             public static Boxer.SandboxResult result;
