@@ -20,6 +20,7 @@ internal sealed class OutputReader : IDisposable
     private readonly MemoryStream _kept = new();
     private readonly TaskCompletionSource _stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly bool _keeps;
+    private long _drainLeft = long.MaxValue;
     private long _taken;
     private volatile bool _disposed;
     private volatile bool _isAbandoned;
@@ -54,7 +55,12 @@ internal sealed class OutputReader : IDisposable
     internal void Start() => Completion = Task.Run(ReadAsync);
 
     /// <summary>Stops reading once the pipe is empty. Call it when nothing more will be written.</summary>
-    internal void StopWhenDrained() => _stop.TrySetResult();
+    /// <param name="most">Maximum number of bytes to read until then, for a pipe that others may still write to.</param>
+    internal void StopWhenDrained(long most = long.MaxValue)
+    {
+        Volatile.Write(ref _drainLeft, most);
+        _stop.TrySetResult();
+    }
 
     /// <summary>Stops reading at once.</summary>
     internal void Abandon()
@@ -81,11 +87,11 @@ internal sealed class OutputReader : IDisposable
                 // Checked before the read, so that bytes written before the request are read for certain.
                 bool stopping = _stop.Task.IsCompleted;
                 int count = Read(buffer);
-                if (count > 0)
+                if (count > 0 && !(stopping && (_drainLeft -= count) < 0))
                 {
                     await TakeAsync(buffer.AsMemory(0, count)).ConfigureAwait(false);
                 }
-                else if (count == 0 || stopping)
+                else if (count >= 0 || stopping)
                 {
                     return;
                 }

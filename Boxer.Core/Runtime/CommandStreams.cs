@@ -88,10 +88,11 @@ internal sealed class CommandStreams
     }
 
     /// <summary>Reads what is in the pipes to the end.</summary>
-    internal Task DrainAsync()
+    /// <param name="most">Maximum number of bytes of each, for pipes that others may still write to.</param>
+    internal Task DrainAsync(long most = long.MaxValue)
     {
-        _stdout.StopWhenDrained();
-        _stderr.StopWhenDrained();
+        _stdout.StopWhenDrained(most);
+        _stderr.StopWhenDrained(most);
         return Task.WhenAll(_stdout.Completion, _stderr.Completion);
     }
 

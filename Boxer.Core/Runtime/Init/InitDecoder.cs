@@ -43,7 +43,7 @@ internal static class InitDecoder
             InitFrameType.OutputTruncated => new InitOutputTruncated(reader.Enumeration<InitTruncation>("reason"), OmittedCount(ref reader)),
             InitFrameType.OutputDone => new InitOutputDone(),
             InitFrameType.Fault => new InitFault(Errno: reader.Number("errno", 0, MaxErrno), Stage: Printable(reader.Text("stage", MaxStage))),
-            >= InitFrameType.Opened and <= InitFrameType.Quiet => SessionDecoder.Decode(type, ref reader),
+            InitFrameType.Opened or (>= InitFrameType.ProcessStarted and <= InitFrameType.Quiet) => SessionDecoder.Decode(type, ref reader),
             _ => throw new InitProtocolException($"PID 1 sent a frame of the unknown type 0x{(ushort)type:X4}."),
         };
         reader.End();

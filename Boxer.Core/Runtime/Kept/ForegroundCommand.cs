@@ -7,8 +7,11 @@ namespace Boxer.Runtime.Kept;
 /// <summary>One foreground command in a kept sandbox, from the hand-over to the outcome. <see cref="RunAsync"/> is called once.</summary>
 internal sealed class ForegroundCommand : IAsyncDisposable
 {
-    // A pipe holds 64 KiB. A process that was left behind may print on for ever.
-    private static readonly TimeSpan DrainPatience = TimeSpan.FromSeconds(2);
+    // Processes that were left behind may print on for ever. A pipe holds 64 KiB, and at most 1 MiB (pipe(7)).
+    private const long MostLeft = (1 << 20) + (64 << 10);
+
+    // A caller may be slow to take the output.
+    private static readonly TimeSpan DrainPatience = TimeSpan.FromSeconds(10);
     private readonly KeptSandbox _sandbox;
     private readonly ExecPlan _plan;
     private readonly Action _onStarted;
@@ -142,7 +145,7 @@ internal sealed class ForegroundCommand : IAsyncDisposable
             await _sandbox.WaitForExitAsync().ConfigureAwait(false);
         }
 
-        Task drained = _streams.DrainAsync();
+        Task drained = _streams.DrainAsync(MostLeft);
         using var patience = new CancellationTokenSource(DrainPatience, _time);
         try
         {
