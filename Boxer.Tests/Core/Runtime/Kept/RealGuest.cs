@@ -1,0 +1,55 @@
+using Boxer.Processes;
+using Boxer.Runtime;
+using Boxer.Runtime.Init;
+using Boxer.Runtime.Kept;
+using Boxer.Tests.Core.Runtime.Init;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Boxer.Tests.Core.Runtime.Kept;
+
+/// <summary>A kept sandbox over the real boxer-init under the real runsc, without a cgroup.</summary>
+internal sealed class RealGuest : IAsyncDisposable
+{
+    internal const uint User = 65534;
+    private readonly DescriptorPoller _poller = new();
+    private readonly string _directory = Directory.CreateTempSubdirectory("boxer-kept-").FullName;
+    private readonly InitSandbox _init;
+    private readonly SandboxResources _resources;
+
+    private RealGuest(InitSandbox init)
+    {
+        _init = init;
+        _resources = new SandboxResources(_directory, new RuntimePrograms(_directory), TimeProvider.System, NullLogger.Instance, CancellationToken.None) { Init = init.Channel };
+    }
+
+    internal KeptSandbox Sandbox { get; private set; } = null!;
+
+    internal static async Task<RealGuest> OpenAsync(InitFixture fixture)
+    {
+        Assert.SkipWhen(fixture.Unable is not null, fixture.Unable ?? "");
+        var guest = new RealGuest(await InitSandbox.BootAsync(fixture.Root));
+        OpenPlan plan = ScriptedGuest.Plan with { Start = InitSandbox.Start(User) with { Arguments = [], Environment = [], Outputs = null } };
+        guest.Sandbox = await KeptSandbox.OpenAsync(guest._resources, plan, guest._poller, TimeProvider.System, TestContext.Current.CancellationToken);
+        return guest;
+    }
+
+    internal static ExecPlan Command(params string[] arguments) => new()
+    {
+        Arguments = arguments,
+        Environment = ["PATH=/bin", "HOME=/home/user"],
+        User = new InitIdentity(User, User, []),
+        WallClock = TimeSpan.FromSeconds(60),
+    };
+
+    internal static ExecPlan Shell(string script) => Command("sh", "-c", script);
+
+    internal Task<ExecOutcome> ExecAsync(ExecPlan plan) => Sandbox.ExecAsync(plan, () => { }, (_, _) => { }, TestContext.Current.CancellationToken);
+
+    public async ValueTask DisposeAsync()
+    {
+        await Sandbox.DisposeAsync();
+        await _init.DisposeAsync();
+        await _resources.DisposeAsync();
+        _poller.Dispose();
+    }
+}
