@@ -3,9 +3,9 @@ using Boxer.Runtime.Init;
 
 namespace Boxer.Inputs;
 
-/// <summary>Collects frames for PID 1 and sends them together, so that many small files take few writes. Not thread-safe.</summary>
-/// <param name="init">The channel to PID 1.</param>
-internal sealed class FrameBuffer(InitChannel init) : IDisposable
+/// <summary>Collects frames and sends them together, so that many small files take few writes. Not thread-safe.</summary>
+/// <param name="send">Sends frames to PID 1 or a file worker.</param>
+internal sealed class FrameBuffer(Func<ReadOnlyMemory<byte>, CancellationToken, Task> send) : IDisposable
 {
     private readonly byte[] _buffer = ArrayPool<byte>.Shared.Rent(InitProtocol.HeaderSize + InitProtocol.MaxPayload);
     private int _filled;
@@ -46,7 +46,7 @@ internal sealed class FrameBuffer(InitChannel init) : IDisposable
     /// <param name="cancellationToken">Cancels the operation; the channel is of no use afterwards.</param>
     internal async Task FlushAsync(CancellationToken cancellationToken)
     {
-        await init.SendFramesAsync(_buffer.AsMemory(0, _filled), cancellationToken).ConfigureAwait(false);
+        await send(_buffer.AsMemory(0, _filled), cancellationToken).ConfigureAwait(false);
         _filled = 0;
     }
 

@@ -8,7 +8,7 @@ using Boxer.Validation;
 
 namespace Boxer.Inputs;
 
-/// <summary>Sends the inputs of a workspace to PID 1, entry by entry as they are read. Its exceptions name the entry that is wrong.</summary>
+/// <summary>Sends the inputs of a workspace to PID 1, or an archive to a file worker, entry by entry as they are read. Its exceptions name the entry that is wrong.</summary>
 internal sealed class WorkspaceSender : IDisposable
 {
     private const uint DirectoryMode = 0x1ED; // 0755
@@ -22,6 +22,7 @@ internal sealed class WorkspaceSender : IDisposable
     private readonly FrameBuffer _frames;
     private readonly DateTimeOffset _now;
     private readonly Action<string> _onField;
+    private readonly InitFrameType _parentType;
     private readonly WorkspaceTree _tree;
 
     // Directories get their times at the end, because creating entries in them changes these.
@@ -36,11 +37,23 @@ internal sealed class WorkspaceSender : IDisposable
     /// <param name="now">The modification time of entries that have none.</param>
     /// <param name="onField">Called with the property of the request that is being sent.</param>
     internal WorkspaceSender(CheckedWorkspace workspace, InitChannel init, DateTimeOffset now, Action<string> onField)
+        : this(workspace, init.SendFramesAsync, now, onField, InitFrameType.TreeDirectory)
+    {
+    }
+
+    /// <param name="workspace">The directory and its bounds.</param>
+    /// <param name="send">Sends frames.</param>
+    /// <param name="now">The modification time of entries that have none.</param>
+    /// <param name="onField">Called with the property of the request that is being sent.</param>
+    /// <param name="parentType">Type of the frames for directories that an entry needs.</param>
+    internal WorkspaceSender(
+        CheckedWorkspace workspace, Func<ReadOnlyMemory<byte>, CancellationToken, Task> send, DateTimeOffset now, Action<string> onField, InitFrameType parentType)
     {
         _workspace = workspace;
-        _frames = new FrameBuffer(init);
+        _frames = new FrameBuffer(send);
         _now = now;
         _onField = onField;
+        _parentType = parentType;
         _tree = new WorkspaceTree(workspace);
     }
 
@@ -66,16 +79,34 @@ internal sealed class WorkspaceSender : IDisposable
             }
         }
 
-        foreach ((string path, (uint mode, long seconds, uint nanoseconds)) in _directories)
+        await FinishAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Sends one archive.</summary>
+    /// <param name="archive">The archive, read to its end and not disposed.</param>
+    /// <param name="field">The property of the request, for exceptions.</param>
+    /// <param name="cancellationToken">Cancels the operation; the channel is of no use afterwards.</param>
+    /// <exception cref="InvalidSandboxRequestException">The archive is rejected, or cannot be read.</exception>
+    internal async Task SendArchiveAsync(Stream archive, string field, CancellationToken cancellationToken)
+    {
+        SetField(field);
+        await SendArchiveAsync(() => new ValueTask<Stream>(archive), cancellationToken).ConfigureAwait(false);
+        await FinishAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _frames.Dispose();
+
+    // The last name comes first: a directory without permission to enter it would hide those below it.
+    private async Task FinishAsync(CancellationToken cancellationToken)
+    {
+        foreach ((string path, (uint mode, long seconds, uint nanoseconds)) in _directories.OrderByDescending(directory => directory.Key, StringComparer.Ordinal))
         {
             await _frames.AddAsync(InitEncoder.EncodeTreeEntry(InitFrameType.TreeDirectory, mode, seconds, nanoseconds, path), cancellationToken).ConfigureAwait(false);
         }
 
         await _frames.FlushAsync(cancellationToken).ConfigureAwait(false);
     }
-
-    /// <inheritdoc/>
-    public void Dispose() => _frames.Dispose();
 
     private void SetField(string field)
     {
@@ -117,12 +148,26 @@ internal sealed class WorkspaceSender : IDisposable
 
     private async Task SendArchiveAsync(SandboxInput input, CancellationToken cancellationToken)
     {
+        Stream? content = null;
+        try
+        {
+            await SendArchiveAsync(async () => content = await input.OpenReadAsync(cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (content is not null)
+            {
+                await content.DisposeAsync().ConfigureAwait(false);
+            }
+        }
+    }
+
+    private async Task SendArchiveAsync(Func<ValueTask<Stream>> open, CancellationToken cancellationToken)
+    {
         LayerArchiveReader? reader = null;
         try
         {
-            Stream content = await input.OpenReadAsync(cancellationToken).ConfigureAwait(false);
-            await using ConfiguredAsyncDisposable opened = content.ConfigureAwait(false);
-            var peekable = new PeekStream(content);
+            var peekable = new PeekStream(await open().ConfigureAwait(false));
             await using ConfiguredAsyncDisposable peeked = peekable.ConfigureAwait(false);
             bool isCompressed = (await peekable.PeekAsync(2, cancellationToken).ConfigureAwait(false)).Span is [0x1f, 0x8b, ..];
             Stream plain = isCompressed ? new GZipStream(peekable, CompressionMode.Decompress, leaveOpen: true) : peekable;
@@ -257,7 +302,7 @@ internal sealed class WorkspaceSender : IDisposable
     {
         foreach (string directory in directories)
         {
-            await _frames.AddAsync(NewFrame(InitFrameType.TreeDirectory, DirectoryMode, directory), cancellationToken).ConfigureAwait(false);
+            await _frames.AddAsync(NewFrame(_parentType, DirectoryMode, directory), cancellationToken).ConfigureAwait(false);
         }
     }
 

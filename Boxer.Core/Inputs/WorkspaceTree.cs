@@ -110,6 +110,7 @@ internal sealed class WorkspaceTree
         int depth = path.AsSpan().Count('/');
         if (target.StartsWith('/'))
         {
+            workspace = workspace.TrimEnd('/');
             if (target != workspace && !target.StartsWith(workspace + "/", StringComparison.Ordinal))
             {
                 return false;

@@ -84,6 +84,42 @@ internal enum InitFrameType : ushort
     /// <summary>To PID 1: count the descriptors that come with this frame.</summary>
     Probe = 0x000E,
 
+    /// <summary>To a file worker: read a file.</summary>
+    FilesRead = 0x0100,
+
+    /// <summary>To a file worker: write a file, whose content follows.</summary>
+    FilesWrite = 0x0101,
+
+    /// <summary>To a file worker: describe an entry.</summary>
+    FilesStat = 0x0102,
+
+    /// <summary>To a file worker: list a directory.</summary>
+    FilesList = 0x0103,
+
+    /// <summary>To a file worker: make a directory with its parents.</summary>
+    FilesMakeDirectory = 0x0104,
+
+    /// <summary>To a file worker: rename an entry.</summary>
+    FilesMove = 0x0105,
+
+    /// <summary>To a file worker: remove an entry with what is below it.</summary>
+    FilesRemove = 0x0106,
+
+    /// <summary>To a file worker: read a directory with its contents.</summary>
+    FilesReadTree = 0x0107,
+
+    /// <summary>To a file worker: write the entries that follow below a directory.</summary>
+    FilesWriteTree = 0x0108,
+
+    /// <summary>To a file worker: make a directory of the tree, if it is missing.</summary>
+    FilesTreeParent = 0x0109,
+
+    /// <summary>To a file worker: the tree is complete.</summary>
+    FilesTreeEnd = 0x010A,
+
+    /// <summary>To a file worker: report changes.</summary>
+    FilesWatch = 0x010B,
+
     /// <summary>PID 1 waits for START, OPEN or WARM_UP.</summary>
     Ready = 0x8001,
 
@@ -167,4 +203,25 @@ internal enum InitFrameType : ushort
 
     /// <summary>Number of descriptors that came with a probe.</summary>
     Probed = 0x800F,
+
+    /// <summary>The operation of a file worker has succeeded.</summary>
+    FilesDone = 0x8100,
+
+    /// <summary>The operation of a file worker has failed.</summary>
+    FilesFailed = 0x8101,
+
+    /// <summary>The file is open, or the watch has begun.</summary>
+    FilesOpened = 0x8102,
+
+    /// <summary>Next bytes of the file.</summary>
+    FilesData = 0x8103,
+
+    /// <summary>An entry.</summary>
+    FilesEntry = 0x8104,
+
+    /// <summary>The list lacks entries.</summary>
+    FilesIncomplete = 0x8105,
+
+    /// <summary>A change of a watched directory or file.</summary>
+    FilesChange = 0x8106,
 }

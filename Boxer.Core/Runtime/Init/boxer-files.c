@@ -609,13 +609,16 @@ static int open_for_writing(const struct walk *walk, mode_t mode)
     }
 }
 
-/* Writes content until its end. After a failure the rest is ignored. path is that of the failure. */
-static void take_content(int fd, const char *path)
+/*
+ * Writes content until its end. After a failure, which has the path, the rest is ignored. Returns 1 if the end of the tree came instead: the
+ * host has seen the failure.
+ */
+static int take_content(int fd, const char *path)
 {
     for (;;) {
         struct frame frame = receive_frame();
-        if (frame.type == FILE_END && frame.at == frame.end)
-            return;
+        if ((frame.type == FILE_END || (frame.type == FILES_TREE_END && has_failed)) && frame.at == frame.end)
+            return frame.type != FILE_END;
         if (frame.type != FILE_DATA)
             end_worker();
         if (!has_failed && write_all(fd, frame.at, (size_t)(frame.end - frame.at)) != 0)
@@ -868,7 +871,8 @@ static int copy_in_tree(const char *path, const char *source, mode_t mode, const
     return copied ? 0 : -1;
 }
 
-static void take_tree_file(const char *path, mode_t mode, const struct timespec times[2])
+/* Returns 1 if the end of the tree came. */
+static int take_tree_file(const char *path, mode_t mode, const struct timespec times[2])
 {
     char copy[MAX_PATH + 1];
     int fd = has_failed ? -1 : create_in_tree(path, mode);
@@ -876,10 +880,11 @@ static void take_tree_file(const char *path, mode_t mode, const struct timespec 
         fail_at(errno, path);
     send_answers();
     strcpy(copy, path);
-    take_content(fd, copy);
+    int is_over = take_content(fd, copy);
     int is_timed = fd < 0 || futimens(fd, times) == 0;
     if ((fd >= 0 && close(fd) != 0) || !is_timed)
         fail_at(errno, copy);
+    return is_over;
 }
 
 /* Returns 1 if a text is a relative path without empty names and dots. */
@@ -895,8 +900,8 @@ static int are_names(const char *path)
     }
 }
 
-/* Makes an entry. After a failure it only reads the frame. */
-static void take_tree_entry(struct frame *frame)
+/* Makes an entry. After a failure it only reads the frame. Returns 1 if the end of the tree came. */
+static int take_tree_entry(struct frame *frame)
 {
     struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
     uint32_t mode = frame_number(frame);
@@ -907,17 +912,16 @@ static void take_tree_entry(struct frame *frame)
     frame_end(frame);
     if (mode > 0777 || times[1].tv_nsec > 999999999 || !are_names(path) || (frame->type == TREE_COPY && !are_names(other)))
         end_worker();
-    if (frame->type == TREE_FILE) {
-        take_tree_file(path, mode, times);
-        return;
-    }
+    if (frame->type == TREE_FILE)
+        return take_tree_file(path, mode, times);
     if (has_failed)
-        return;
+        return 0;
     int result = frame->type == TREE_LINK ? make_tree_link(path, other, times)
         : frame->type == TREE_COPY ? copy_in_tree(path, other, mode, times)
         : make_tree_directory(path, mode, times, frame->type == FILES_TREE_PARENT);
     if (result != 0)
         fail_at(errno, path);
+    return 0;
 }
 
 static void write_tree(struct frame *frame)
@@ -928,15 +932,16 @@ static void write_tree(struct frame *frame)
     if (find_directory(&walk, path, 1) != 0)
         finish(-1);
     tree_root = walk.directory;
-    for (;;) {
+    for (int is_over = 0; !is_over;) {
         if (has_failed)
             send_answers();
         struct frame entry = receive_frame();
-        if (entry.type == FILES_TREE_END && entry.at == entry.end)
-            break;
-        if (entry.type != FILES_TREE_PARENT && (entry.type < TREE_DIRECTORY || entry.type > TREE_COPY))
+        if (entry.type == FILES_TREE_PARENT || (entry.type >= TREE_DIRECTORY && entry.type <= TREE_COPY))
+            is_over = take_tree_entry(&entry);
+        else if (entry.type == FILES_TREE_END && entry.at == entry.end)
+            is_over = 1;
+        else
             end_worker();
-        take_tree_entry(&entry);
     }
     close_fd(&tree_fd);
     end_walk(&walk);
@@ -1223,10 +1228,14 @@ static void watch_path(struct frame *frame)
     frame_end(frame);
     if (watch_depth < 1 || watch_depth > MAX_DEPTH)
         end_worker();
+    notifications = -1;
+    watch_root = -1;
     if (find(&walk, path, 1, 0) != 0 || begin_watch(&walk) != 0) {
         finish(-1);
-        send_answers();
-        end_worker();
+        end_walk(&walk);
+        close_fd(&notifications);
+        close_fd(&watch_root);
+        return;
     }
     end_walk(&walk);
     answer(FILES_OPENED, put64(payload_buffer, 0));

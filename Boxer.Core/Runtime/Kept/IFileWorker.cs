@@ -1,24 +1,29 @@
 namespace Boxer.Runtime.Kept;
 
 /// <summary>
-/// File operations in a kept sandbox, with the identity of one user. Paths are absolute and as the guest sees them. All members can be called from any
-/// thread and at the same time. Failures are <see cref="GuestFileException"/>s; after the end of the worker or of its sandbox, <see cref="IOException"/>s.
+/// File operations in a kept sandbox, with the identity of one user. Paths are clean, absolute and as the guest sees them. <c>/proc</c> and <c>/sys</c> are
+/// refused (EACCES), whichever links lead there. All members can be called from any thread. A worker serves one operation at a time: other calls wait, also
+/// until an opened stream or a watch is disposed. A cancelled or abandoned operation ends the worker. Failures are <see cref="GuestFileException"/>s, also
+/// while a stream is read; after the end of the worker or of its sandbox, <see cref="IOException"/>s.
 /// </summary>
 internal interface IFileWorker : IAsyncDisposable
 {
-    /// <summary>Completes when the worker has ended. Never fails.</summary>
+    /// <summary>Completes when the worker has ended, or cannot be used further. Never fails.</summary>
     Task Ended { get; }
 
-    /// <summary>Opens a file for reading.</summary>
-    /// <param name="path">The file.</param>
+    /// <summary>Opens a regular file for reading. The stream ends where the file ended when it was opened.</summary>
+    /// <param name="path">The file. Links are followed. Another kind fails with EISDIR or EOPNOTSUPP.</param>
     /// <param name="cancellationToken">Cancels the wait.</param>
     Task<Stream> OpenReadAsync(string path, CancellationToken cancellationToken);
 
-    /// <summary>Writes a whole file, and makes missing parents. Readers see the old content or the new one.</summary>
-    /// <param name="path">The file.</param>
+    /// <summary>
+    /// Writes a whole file, and makes missing parents. Like an editor, it writes an existing file itself, which keeps its owner, its hard links and its mode:
+    /// a write that fails or is cancelled leaves the part of the new content that was written.
+    /// </summary>
+    /// <param name="path">The file. Links are followed.</param>
     /// <param name="content">The content, read to its end.</param>
-    /// <param name="mode">Permission bits; <see langword="null"/>: those of an existing file, otherwise 0644.</param>
-    /// <param name="cancellationToken">Cancels the write; the old content stays.</param>
+    /// <param name="mode">Permission bits, others are dropped; <see langword="null"/>: those of an existing file, otherwise 0644.</param>
+    /// <param name="cancellationToken">Cancels the write.</param>
     Task WriteAsync(string path, Stream content, uint? mode, CancellationToken cancellationToken);
 
     /// <summary>Reads what a path is, without following a last link.</summary>
@@ -27,12 +32,12 @@ internal interface IFileWorker : IAsyncDisposable
     /// <returns><see langword="null"/> if nothing is there.</returns>
     Task<GuestFile?> StatAsync(string path, CancellationToken cancellationToken);
 
-    /// <summary>Lists a directory.</summary>
+    /// <summary>Lists a directory, each directory below it before its entries, in no other order. Names that are not UTF-8 are left out.</summary>
     /// <param name="path">The directory.</param>
     /// <param name="depth">1 for its entries, 2 also for theirs, and so on; at most 64.</param>
     /// <param name="maxEntries">Maximum number of entries.</param>
     /// <param name="cancellationToken">Cancels the wait.</param>
-    /// <returns>Entries, and whether there are more.</returns>
+    /// <returns>Entries, and whether there are more, also because a directory below cannot be read.</returns>
     Task<(IReadOnlyList<GuestFile> Entries, bool IsIncomplete)> ListAsync(string path, int depth, int maxEntries, CancellationToken cancellationToken);
 
     /// <summary>Makes a directory and its missing parents. An existing one is no failure.</summary>
@@ -51,20 +56,31 @@ internal interface IFileWorker : IAsyncDisposable
     /// <param name="cancellationToken">Cancels the wait.</param>
     Task RemoveAsync(string path, CancellationToken cancellationToken);
 
-    /// <summary>Reads a file or directory as a tar archive.</summary>
-    /// <param name="path">The path.</param>
-    /// <param name="maxBytes">Maximum length of the archive; a longer one fails.</param>
+    /// <summary>
+    /// Reads a file or directory as a tar archive. Sockets, FIFOs, devices and symbolic links out of the directory are left out. An entry that cannot be read,
+    /// or whose name is not UTF-8, is a failure. So are more than 10,000 entries and more than 64 levels (EFBIG).
+    /// </summary>
+    /// <param name="path">The path. Links are followed.</param>
+    /// <param name="maxBytes">Maximum length of the archive; a longer one fails while it is read (EFBIG).</param>
     /// <param name="cancellationToken">Cancels the wait.</param>
     Task<Stream> ReadArchiveAsync(string path, long maxBytes, CancellationToken cancellationToken);
 
-    /// <summary>Unpacks a tar archive into a directory, which is made if it is missing.</summary>
-    /// <param name="path">The directory.</param>
-    /// <param name="archive">The archive, read to its end.</param>
+    /// <summary>
+    /// Unpacks a tar archive, plain or compressed with gzip, into a directory, which is made if it is missing. Entries replace files and links, but no
+    /// directories, and no link below the directory is followed.
+    /// </summary>
+    /// <param name="path">The directory. Links are followed.</param>
+    /// <param name="archive">The archive, at most 10,000 entries; read to its end and not disposed.</param>
+    /// <param name="maxBytes">Maximum number of bytes of the unpacked files.</param>
     /// <param name="cancellationToken">Cancels the write; unpacked entries stay.</param>
-    Task WriteArchiveAsync(string path, Stream archive, CancellationToken cancellationToken);
+    /// <exception cref="InvalidSandboxRequestException">The archive is rejected, or cannot be read. Entries before the wrong one stay.</exception>
+    Task WriteArchiveAsync(string path, Stream archive, long maxBytes, CancellationToken cancellationToken);
 
-    /// <summary>Reports changes below a directory until the cancellation.</summary>
-    /// <param name="path">The directory.</param>
+    /// <summary>
+    /// Reports changes of a file, or of a directory and what is below it, until the cancellation. At most 1,000 directories of at most 64 levels are watched;
+    /// changes in others are lost. The watch ends the worker.
+    /// </summary>
+    /// <param name="path">The file or directory. Links are followed.</param>
     /// <param name="cancellationToken">Ends the watch.</param>
     IAsyncEnumerable<GuestFileChange> WatchAsync(string path, CancellationToken cancellationToken);
 }
