@@ -49,7 +49,7 @@ internal sealed class SessionFiles(SessionParts parts, SessionCalls calls, Sessi
                 var limited = new LimitedContent(tar, Math.Min(free, most), () => free < most
                     ? SessionDisk.NoSpace(path)
                     : new InvalidSandboxRequestException("Tar", $"must have at most {most} bytes."));
-                await ReadingAsync(limited, "Tar", () => worker.WriteArchiveAsync(target, limited, token)).ConfigureAwait(false);
+                await ReadingAsync(limited, "Tar", () => worker.WriteArchiveAsync(target, limited, Math.Min(free, most), token)).ConfigureAwait(false);
             },
             cancellationToken);
     }

@@ -323,7 +323,7 @@ internal sealed class FakeFileWorker(InitIdentity user) : IFileWorker
         return new MemoryStream();
     }
 
-    public Task WriteArchiveAsync(string path, Stream archive, CancellationToken cancellationToken) => WriteAsync(path, archive, null, cancellationToken);
+    public Task WriteArchiveAsync(string path, Stream archive, long maxBytes, CancellationToken cancellationToken) => WriteAsync(path, archive, null, cancellationToken);
 
     public async IAsyncEnumerable<GuestFileChange> WatchAsync(
         string path, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
