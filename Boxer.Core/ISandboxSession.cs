@@ -23,7 +23,7 @@ public interface ISandboxSession : IAsyncDisposable
     /// <summary>The labels of the request. Empty if there are none.</summary>
     IReadOnlyDictionary<string, string> Labels { get; }
 
-    /// <summary>What the session does now. The value may change at any time.</summary>
+    /// <summary>Gets the state of the session, which may change at any time.</summary>
     SandboxSessionState State { get; }
 
     /// <summary>Reason why the session ended; <see langword="null"/> while it is open.</summary>
@@ -124,7 +124,8 @@ public interface ISandboxSession : IAsyncDisposable
 
     /// <summary>
     /// Freezes the sandbox and stops all clocks of the session until <see cref="ResumeAsync"/>: it neither expires nor uses processor time. Its
-    /// memory stays reserved. Pausing a paused session changes nothing.
+    /// memory stays reserved. Commands and file operations in progress end first, and further calls are rejected meanwhile; open streams and started
+    /// processes stand still. Pausing a paused session changes nothing.
     /// </summary>
     /// <param name="cancellationToken">Cancels the pause before it takes effect.</param>
     /// <exception cref="SandboxSessionEndedException">The session ended.</exception>

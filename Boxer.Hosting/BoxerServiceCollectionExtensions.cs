@@ -14,7 +14,7 @@ namespace Microsoft.Extensions.DependencyInjection;
 public static class BoxerServiceCollectionExtensions
 {
     /// <summary>
-    /// Registers <see cref="ISandboxRunner"/> and its <see cref="IImageStore"/>, with options, the network modes <c>none</c>, <c>sandbox</c> and
+    /// Registers <see cref="ISandboxRunner"/>, <see cref="ISandboxSessions"/> and their <see cref="IImageStore"/>, with options, the network modes <c>none</c>, <c>sandbox</c> and
     /// <c>host</c>, the health check <c>boxer</c> and a start-up check.
     /// </summary>
     /// <param name="services">The container's services.</param>
@@ -57,7 +57,7 @@ public static class BoxerServiceCollectionExtensions
     public static IBoxerBuilder AddBoxer(this IServiceCollection services, IConfiguration configuration) => services.AddBoxer().Configure(configuration);
 
     /// <summary>
-    /// Registers a further runner under a name: <see cref="ISandboxRunner"/> and its <see cref="IImageStore"/> as keyed services, with its own options (the
+    /// Registers a further runner under a name: <see cref="ISandboxRunner"/>, <see cref="ISandboxSessions"/> and their <see cref="IImageStore"/> as keyed services, with its own options (the
     /// named <see cref="BoxerOptions"/>), its own network modes and the health check <c>boxer:NAME</c>.
     /// </summary>
     /// <param name="services">The container's services.</param>
@@ -103,6 +103,7 @@ public static class BoxerServiceCollectionExtensions
             services.Add(builder.Describe(_ => new LocalRunner()));
             services.TryAdd(builder.Describe(provider => parts.GetLocalRunner(provider).Runner = parts.CreateRunner(provider)));
             services.TryAdd(builder.Describe<ISandboxRunner>(provider => parts.GetService<SandboxRunner>(provider)));
+            services.TryAdd(builder.Describe<ISandboxSessions>(provider => parts.GetService<SandboxRunner>(provider)));
             services.AddSingleton<IHostedService>(provider => new BoxerStartupService(parts, provider));
             services.AddHealthChecks();
             services.AddSingleton<IConfigureOptions<HealthCheckServiceOptions>>(new BoxerHealthCheckRegistration(parts));

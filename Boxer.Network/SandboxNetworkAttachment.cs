@@ -12,6 +12,8 @@ internal sealed class SandboxNetworkAttachment(NetworkInstance instance, GuestLi
     private SandboxRules? _rules;
     private FilteringResolver? _resolver;
     private (long Received, long Sent) _before;
+
+    private LastReport _last = new(0, []);
     private int _disposed;
 
     public NetworkConfiguration Runtime { get; } = new(NetworkStack.Sandbox, link.NamespacePath);
@@ -50,8 +52,10 @@ internal sealed class SandboxNetworkAttachment(NetworkInstance instance, GuestLi
         (long received, long sent) = GuestLinks.ReadBytes(link);
         (received, sent) = (received - _before.Received, sent - _before.Sent);
 
-        // No packets sent, so nothing can have been denied.
-        IReadOnlyList<NetworkDenial> denials = sent == 0 ? [] : await instance.Firewall.ReadDenialsAsync(link, cancellationToken).ConfigureAwait(false);
+        // No packets sent since the last report, so nothing more can have been denied. Each reading starts a process of nft.
+        LastReport last = _last;
+        IReadOnlyList<NetworkDenial> denials = sent == last.Sent ? last.Denials : await instance.Firewall.ReadDenialsAsync(link, cancellationToken).ConfigureAwait(false);
+        _last = new LastReport(sent, denials);
         return new NetworkReport
         {
             BytesIn = received,
@@ -90,4 +94,7 @@ internal sealed class SandboxNetworkAttachment(NetworkInstance instance, GuestLi
             await instance.Links.RemoveAsync(link, hadTraffic: _rules is not null).ConfigureAwait(false);
         }
     }
+
+    /// <summary>Denied packets as of the last report, and the number of bytes that the sandbox had sent before it. Reports of a session may overlap.</summary>
+    private sealed record LastReport(long Sent, IReadOnlyList<NetworkDenial> Denials);
 }

@@ -77,8 +77,9 @@ public interface INetworkAttachment : IAsyncDisposable
     Task<GuestNetwork> ApplyAsync(NetworkPolicy policy, CancellationToken cancellationToken);
 
     /// <summary>
-    /// Reports the traffic of the run since <see cref="ApplyAsync"/>. Called once, after the command has ended. An exception is logged, and the result
-    /// says so in <see cref="SandboxResult.NetworkIncomplete"/>.
+    /// Reports the traffic since <see cref="ApplyAsync"/>. Called once for a run, after its command has ended. For a session it is called before and after
+    /// each command, also at the same time, and the result of a command has the difference. An exception is logged, and the result says so in
+    /// <see cref="SandboxResult.NetworkIncomplete"/>.
     /// </summary>
     /// <param name="cancellationToken">Cancels the run.</param>
     Task<NetworkReport> ReportAsync(CancellationToken cancellationToken) => Task.FromResult(NetworkReport.None);

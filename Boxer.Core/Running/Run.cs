@@ -70,15 +70,16 @@ internal sealed class Run
             CommandOutcome outcome = await RunCommandAsync().ConfigureAwait(false);
             return Conclude(outcome, await ReportNetworkAsync(outcome.Outputs).ConfigureAwait(false));
         }
-        catch (Exception exception) when (RunFaults.OfHost(exception) is { } fault)
-        {
-            _trace.Fail(fault);
-            throw fault;
-        }
         catch (Exception exception)
         {
-            _trace.Fail(exception);
-            throw;
+            SandboxRuntimeException? fault = RunFaults.OfHost(exception);
+            _trace.Fail(fault ?? exception);
+            if (fault is null)
+            {
+                throw;
+            }
+
+            throw fault;
         }
         finally
         {

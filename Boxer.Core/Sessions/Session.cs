@@ -2,7 +2,6 @@ using System.Runtime.CompilerServices;
 using Boxer.Common;
 using Boxer.Diagnostics;
 using Boxer.Running;
-using Boxer.Runtime.Kept;
 using Boxer.Validation;
 
 namespace Boxer.Sessions;

@@ -170,7 +170,7 @@ internal sealed class SessionFiles(SessionParts parts, SessionCalls calls, Sessi
     }
 
     // An operation that takes disk space.
-    private Task ChangeAsync(string path, Func<IFileWorker, string, long, CancellationToken, Task> operation, CancellationToken cancellationToken) => CallAsync(
+    private Task<bool> ChangeAsync(string path, Func<IFileWorker, string, long, CancellationToken, Task> operation, CancellationToken cancellationToken) => CallAsync(
         path,
         async (worker, target, token) =>
         {

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using Boxer.Admission;
 using Boxer.Common;
 using Boxer.Diagnostics;
-using Boxer.Linux;
 using Boxer.Running;
 using Boxer.Runtime;
 using Boxer.Runtime.Init;
@@ -19,14 +18,16 @@ internal sealed class SessionOpener
     private readonly SessionBounds _bounds;
     private readonly StageTrace _trace;
     private readonly CancellationToken _cancellationToken;
-    private readonly CleanupStack _held = new();
+    private readonly CleanupStack _held;
     private readonly string _id = SessionIds.Create();
 
     // Names the sandbox on this host. The identifier of the session is a secret.
     private readonly string _runId = $"boxer-{Guid.NewGuid()}";
 
-    private SessionOpener(RunServices runs, SessionServices sessions, SessionBounds bounds, StageTrace trace, CancellationToken cancellationToken)
+    private SessionOpener(
+        RunServices runs, SessionServices sessions, SessionBounds bounds, StageTrace trace, CleanupStack held, CancellationToken cancellationToken)
     {
+        _held = held;
         _runs = runs;
         _sessions = sessions;
         _bounds = bounds;
@@ -45,7 +46,7 @@ internal sealed class SessionOpener
         RunServices runs, SessionServices sessions, SessionBounds bounds, SandboxSessionRequest submitted, CancellationToken cancellationToken, CancellationToken callers)
     {
         using var trace = new StageTrace(runs.Metrics, runs.Time, "boxer.session.open");
-        var opener = new SessionOpener(runs, sessions, bounds, trace, cancellationToken);
+        var opener = new SessionOpener(runs, sessions, bounds, trace, new CleanupStack(), cancellationToken);
         trace.Activity?.SetTag("boxer.session.id", opener._id);
         try
         {

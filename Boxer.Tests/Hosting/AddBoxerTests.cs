@@ -28,6 +28,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
             SandboxResult result = await provider.GetRequiredService<ISandboxRunner>().RunAsync(SharedRunner.Python("print(42)"), Cancel);
 
             Assert.Equal("42\n", result.StandardOutput);
+            Assert.Same(provider.GetRequiredService<ISandboxRunner>(), provider.GetRequiredService<ISandboxSessions>());
             Assert.NotEqual(before, Instances());
         }
 
