@@ -11,7 +11,7 @@ internal static class SchemaDescriptions
     private static readonly Dictionary<(string Schema, string Property), string[]> Values = new()
     {
         [("RunRequest", "outputs")] = RunRequestReader.OutputKinds,
-        [("RunRequest", "pull")] = RunRequestReader.PullPolicies,
+        [("RunRequest", "pull")] = RequestKinds.PullPolicies,
         [("RunResult", "termination")] = ["exited", "signaled", "cpu_time_limit", "memory_limit", "pids_limit", "disk_limit"],
         [("RunError", "termination")] = ["wall_clock_limit", "output_limit", "not_started", "sandbox_died"],
         [("HealthCheck", "status")] = ["healthy", "degraded", "unhealthy"],
@@ -86,10 +86,10 @@ internal static class SchemaDescriptions
                 new JsonObject { ["type"] = "null" }),
         };
         request["cmd"]!["minItems"] = 1;
-        request["files"]!["maxItems"] = RunRequestReader.MaxFiles;
-        request["inputs"]!["maxItems"] = RunRequestReader.MaxFiles;
+        request["files"]!["maxItems"] = RequestKinds.MaxFiles;
+        request["inputs"]!["maxItems"] = RequestKinds.MaxFiles;
         request["stop_grace_ms"]!["minimum"] = 0;
-        request["stop_grace_ms"]!["maximum"] = RunRequestReader.MaxStopGraceMs;
+        request["stop_grace_ms"]!["maximum"] = RequestKinds.MaxStopGraceMs;
     }
 
     private static void SetRanges(JsonObject schemas, string schema, IReadOnlyList<Setting> table, bool isZeroDefault)

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace Boxer.Common;
 
-/// <summary>Signal that asks a command to end.</summary>
+/// <summary>Names and numbers of signals, and the signal that asks a command to end.</summary>
 internal static class StopSignal
 {
     private const int Terminate = 15;
@@ -16,10 +16,15 @@ internal static class StopSignal
         "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
 
-    /// <summary>Parses a signal of an image's configuration, such as <c>SIGQUIT</c>, <c>3</c> or <c>SIGRTMIN+3</c>.</summary>
+    /// <summary>Parses a signal of an image's configuration.</summary>
     /// <param name="text">Untrusted text.</param>
     /// <returns>Number of the signal, 1 to 64; SIGTERM if the text is not a signal.</returns>
-    internal static int Parse(string text)
+    internal static int Parse(string text) => Find(text) ?? Terminate;
+
+    /// <summary>Finds a signal by its name or number, such as <c>SIGQUIT</c>, <c>3</c> or <c>SIGRTMIN+3</c>.</summary>
+    /// <param name="text">Untrusted text.</param>
+    /// <returns>Number of the signal, 1 to 64; <see langword="null"/> if the text is not a signal.</returns>
+    internal static int? Find(string text)
     {
         string name = text.StartsWith("SIG", StringComparison.OrdinalIgnoreCase) ? text[3..] : text;
         int number = Array.FindIndex(Names, 1, known => known.Equals(name, StringComparison.OrdinalIgnoreCase));
@@ -33,7 +38,7 @@ internal static class StopSignal
                 : 0;
         }
 
-        return number is > 0 and <= MostSignals ? number : Terminate;
+        return number is > 0 and <= MostSignals ? number : null;
     }
 
     private static bool IsNumber(string text, out int number) =>
