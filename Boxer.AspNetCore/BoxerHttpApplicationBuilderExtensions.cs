@@ -8,8 +8,8 @@ namespace Microsoft.AspNetCore.Builder;
 public static class BoxerHttpApplicationBuilderExtensions
 {
     /// <summary>
-    /// Maps the endpoints below a prefix: runs, files, health and <c>openapi/v1.json</c>. If <see cref="BoxerHttpOptions.ApiKeys"/> is set, the endpoints
-    /// require the policy <see cref="BoxerHttpDefaults.AuthorizationPolicy"/>; otherwise they require the application's fallback policy, if it has one.
+    /// Maps the endpoints below a prefix: runs, files, sessions (if an <see cref="Boxer.ISandboxSessions"/> is registered), health and
+    /// <c>openapi/v1.json</c>. If <see cref="BoxerHttpOptions.ApiKeys"/> is set, the endpoints require the policy <see cref="BoxerHttpDefaults.AuthorizationPolicy"/>; otherwise they require the application's fallback policy, if it has one.
     /// <c>healthz</c> allows anonymous access. All endpoints reject requests from web pages of other sites.
     /// </summary>
     /// <param name="endpoints">The route builder of the application.</param>
@@ -37,6 +37,13 @@ public static class BoxerHttpApplicationBuilderExtensions
         group.MapRun();
         group.MapRunStream();
         group.MapFiles();
+
+        // An application's own runner may have no sessions.
+        if (SessionRoutes.AreAvailable(services))
+        {
+            group.MapAllOfSessions();
+        }
+
         group.MapHealth();
         group.MapApiDescription();
         RequestGuard guard = services.GetRequiredService<RequestGuard>();

@@ -63,8 +63,15 @@ public static class BoxerHttpServiceCollectionExtensions
         services.AddSingleton<GracefulShutdown>();
         services.AddSingleton<RunRequestLimiter>();
         services.AddSingleton<RequestBodyBudget>();
+        services.AddSingleton<RequestBodies>();
         services.AddSingleton<ResponseBudget>();
         services.AddSingleton<RunPreparation>();
+
+        // An application's own runner may have no sessions: factories are not resolved when the container is validated.
+        services.AddSingleton(provider => new SessionLookup(provider.GetRequiredService<ISandboxSessions>()));
+        services.AddSingleton(provider => ActivatorUtilities.CreateInstance<SessionPreparation>(provider));
+        services.AddSingleton<CommandPreparation>();
+        services.AddSingleton<ProcessInputs>();
         return services;
     }
 

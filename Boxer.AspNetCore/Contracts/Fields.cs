@@ -44,6 +44,21 @@ internal sealed class Fields<TOwner> : IEnumerable<Field<TOwner>>
     public Fields<TOwner> Add(IEnumerable<Setting> settings, Func<Setting, Kind<object>> kind, Func<TOwner, object> ownerOf) =>
         settings.Aggregate(this, (fields, setting) => fields.Add(setting.Key, kind(setting), (owner, value) => setting.Set(ownerOf(owner), value)));
 
+    /// <summary>Adds names that other requests have and this one rejects. Messages do not list them.</summary>
+    /// <param name="names">The names.</param>
+    /// <param name="message">The fault and its remedy.</param>
+    public Fields<TOwner> Refuse(IEnumerable<string> names, string message) => names.Aggregate(this, (fields, name) => fields.Refuse(name, message));
+
+    /// <summary>Adds a name that other requests have and this one rejects. Messages do not list it.</summary>
+    /// <param name="name">The name.</param>
+    /// <param name="message">The fault and its remedy.</param>
+    public Fields<TOwner> Refuse(string name, string message)
+    {
+        _fields.Add(new(name, (reader, _, _, path) => reader.Fault(path, message)));
+        _names.Add(name);
+        return this;
+    }
+
     /// <summary>Adds a field with its own reader.</summary>
     public Fields<TOwner> Add(Field<TOwner> field)
     {

@@ -28,6 +28,11 @@ internal abstract record RunBody
     /// <summary>The reason why the run ended.</summary>
     public string? Termination { get; init; }
 
+    /// <summary>
+    /// Number of processes that the command left behind: they go on, without its standard streams. Only for commands in sessions.
+    /// </summary>
+    public int? LeftBehind { get; init; }
+
     /// <summary>The bytes of standard output in base64. Only if they are not valid UTF-8.</summary>
     public LargeText? StdoutBase64 { get; init; }
 
@@ -96,6 +101,14 @@ internal sealed record RunErrorBody : RunBody
     /// <summary>The fault and its remedy.</summary>
     [JsonPropertyOrder(-2)]
     public required string Error { get; init; }
+
+    /// <summary>The reason why the session ended. Only for commands in sessions, with status 410.</summary>
+    [JsonPropertyOrder(-2)]
+    public string? Ended { get; init; }
+
+    /// <summary>The state of the session, if it is the reason of the error: paused, with status 409. Only for commands in sessions.</summary>
+    [JsonPropertyOrder(-2)]
+    public string? State { get; init; }
 }
 
 /// <summary>A destination that a run tried to reach and that was denied.</summary>

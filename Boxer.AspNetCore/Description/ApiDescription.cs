@@ -25,6 +25,21 @@ internal static class ApiDescription
         [typeof(NetworkUsageBody)] = "NetworkUsage",
         [typeof(StartedBody)] = "RunStarted",
         [typeof(TextBody)] = "RunText",
+        [typeof(SessionRequestBody)] = "SessionRequest",
+        [typeof(SessionTimesBody)] = "SessionTimes",
+        [typeof(SessionBody)] = "Session",
+        [typeof(SessionErrorBody)] = "SessionError",
+        [typeof(ExecRequestBody)] = "ExecRequest",
+        [typeof(ProcessRequestBody)] = "ProcessRequest",
+        [typeof(TerminalBody)] = "Terminal",
+        [typeof(SignalBody)] = "SignalRequest",
+        [typeof(ProcessBody)] = "Process",
+        [typeof(ProcessEndBody)] = "ProcessEnd",
+        [typeof(ProcessOutputBody)] = "ProcessOutput",
+        [typeof(PidBody)] = "ProcessId",
+        [typeof(EntryBody)] = "Entry",
+        [typeof(MoveBody)] = "MoveRequest",
+        [typeof(DirectoryBody)] = "DirectoryRequest",
         [typeof(FilesEndpoint.UploadForm)] = "Upload",
         [typeof(FileBody)] = "StoredFile",
         [typeof(HealthBody)] = "Health",
@@ -54,7 +69,8 @@ internal static class ApiDescription
             });
             options.AddDocumentTransformer(async (document, context, cancellationToken) =>
             {
-                foreach (Type type in new[] { typeof(StartedBody), typeof(TextBody) })
+                Type[] events = [typeof(StartedBody), typeof(TextBody), .. SessionRoutes.AreAvailable(context.ApplicationServices) ? [typeof(ProcessOutputBody)] : Type.EmptyTypes];
+                foreach (Type type in events)
                 {
                     document.AddComponent(Names[type], await context.GetOrCreateSchemaAsync(type, parameterDescription: null, cancellationToken));
                 }

@@ -26,17 +26,29 @@ internal sealed class ApiDocument(IServiceProvider services, ApiKeys keys, Allow
             ["version"] = "1",
         };
         document.Remove("servers");
-        document["tags"] = new JsonArray(
-            Tag("Runs", "Commands in sandboxes."), Tag("Files", "Uploads and kept outputs."), Tag("Health", "Whether the host is alive and accepts runs."));
+        JsonArray tags = [Tag("Runs", "Commands in sandboxes."), Tag("Files", "Uploads and kept outputs.")];
+        if (SessionRoutes.AreAvailable(services))
+        {
+            tags.Add((JsonNode)Tag("Sessions", "Sandboxes that are kept for many commands."));
+            tags.Add((JsonNode)Tag("Processes", "Processes of a session that go on between requests."));
+            tags.Add((JsonNode)Tag("Session files", "The files of a session."));
+        }
+
+        tags.Add((JsonNode)Tag("Health", "Whether the host is alive and accepts runs."));
+        document["tags"] = tags;
         JsonObject schemas = (JsonObject)document["components"]!["schemas"]!;
         GeneratedJson.Inline(document, schemas, "LargeText", new JsonObject { ["type"] = "string" });
         GeneratedJson.Inline(document, schemas, "IFormFile", new JsonObject { ["type"] = "string", ["format"] = "binary" });
         GeneratedJson.CleanDescriptions(document);
         GeneratedJson.CleanNumbers(document);
         SchemaDescriptions.Add(schemas, networks.Names);
-        foreach (JsonObject operation in document["paths"]!.AsObject().SelectMany(path => path.Value!.AsObject()).Select(method => (JsonObject)method.Value!))
+        foreach ((string path, JsonNode? methods) in document["paths"]!.AsObject())
         {
-            OperationDescriptions.Add(operation, keys.AreRequired);
+            foreach (JsonObject operation in methods!.AsObject().Select(method => (JsonObject)method.Value!))
+            {
+                ParameterDescriptions.Add(path, operation);
+                OperationDescriptions.Add(operation, keys.AreRequired);
+            }
         }
 
         if (keys.AreRequired)

@@ -7,19 +7,24 @@ internal static class OperationDescriptions
 {
     private static readonly Dictionary<string, string> StatusDescriptions = new(StringComparer.Ordinal)
     {
+        ["101"] = "The connection is a WebSocket now.",
         ["200"] = "The request succeeded.",
+        ["201"] = "The session or process was created.",
         ["400"] = "The request is wrong, or its command could not be started.",
         ["401"] = "The API key is missing.",
-        ["403"] = "The API key is unknown, or the request comes from a web page of another site.",
-        ["404"] = "The image or file does not exist.",
+        ["403"] = "The API key is unknown, the request comes from a web page of another site, or the session's user has no permission for the file.",
+        ["404"] = "The image, session, process or file does not exist.",
         ["408"] = "The wall-clock limit ended the run.",
+        ["409"] = "The session is paused, or something is in the way.",
+        ["410"] = "The session ended; ended has the reason.",
         ["413"] = "The body or the file is too large, or the file space is full.",
         ["421"] = "The Host header does not name this host.",
+        ["426"] = "The request is not the handshake of a WebSocket.",
         ["429"] = "The host is busy: too many requests are queued or being received.",
         ["500"] = "The sandbox or the host failed.",
-        ["502"] = "The registry failed.",
+        ["502"] = "The registry failed, or nothing listens on the port of the sandbox.",
         ["503"] = "The host is stopping or not ready.",
-        ["507"] = "The output limit ended the run, or the disk is full.",
+        ["507"] = "The output limit ended the run, or the disk of the host or of the session is full.",
     };
 
     /// <summary>Completes an operation.</summary>
@@ -27,14 +32,6 @@ internal static class OperationDescriptions
     /// <param name="hasKeys">Whether API keys are required.</param>
     internal static void Add(JsonObject operation, bool hasKeys)
     {
-        foreach (JsonNode? parameter in operation["parameters"]?.AsArray() ?? [])
-        {
-            // path is the only parameter of all operations.
-            parameter!["required"] = true;
-            parameter["description"] = "The path of a file.";
-            parameter["example"] = "job/main.py";
-        }
-
         (operation["requestBody"]?["content"] as JsonObject)?.Remove("*/*");
         JsonObject responses = (JsonObject)operation["responses"]!;
         responses.Remove(hasKeys ? "421" : "401");
@@ -45,11 +42,11 @@ internal static class OperationDescriptions
 
         foreach ((string status, JsonNode? response) in responses)
         {
-            AddToResponse(status, response!);
+            AddToResponse((string?)operation["operationId"], status, response!);
         }
     }
 
-    private static void AddToResponse(string status, JsonNode response)
+    private static void AddToResponse(string? name, string status, JsonNode response)
     {
         // The application may have added other statuses.
         if (StatusDescriptions.TryGetValue(status, out string? description))
@@ -65,13 +62,32 @@ internal static class OperationDescriptions
         if (response["content"]?["text/event-stream"] is JsonObject events)
         {
             events["schema"] = new JsonObject { ["type"] = "string", ["description"] = "Server-sent events; the data of each event is one line of JSON." };
-            events["x-events"] = new JsonObject
+            events["x-events"] = name == "processEvents" ? ProcessEvents() : RunEvents();
+        }
+
+        if (status == "200" && name is ("listSessions" or "listSessionFiles"))
+        {
+            response["headers"] = new JsonObject
             {
-                ["started"] = SchemaDescriptions.Reference("RunStarted"),
-                ["stdout"] = SchemaDescriptions.Reference("RunText"),
-                ["stderr"] = SchemaDescriptions.Reference("RunText"),
-                ["end"] = SchemaDescriptions.Reference("RunEnd"),
+                ["X-Boxer-Incomplete"] = new JsonObject { ["description"] = "true if entries are missing; absent otherwise.", ["schema"] = new JsonObject { ["type"] = "boolean" } },
             };
         }
     }
+
+    private static JsonObject RunEvents() => new()
+    {
+        ["started"] = SchemaDescriptions.Reference("RunStarted"),
+        ["stdout"] = SchemaDescriptions.Reference("RunText"),
+        ["stderr"] = SchemaDescriptions.Reference("RunText"),
+        ["end"] = SchemaDescriptions.Reference("RunEnd"),
+    };
+
+    private static JsonObject ProcessEvents() => new()
+    {
+        ["stdout"] = SchemaDescriptions.Reference("ProcessOutput"),
+        ["stderr"] = SchemaDescriptions.Reference("ProcessOutput"),
+        ["output"] = SchemaDescriptions.Reference("ProcessOutput"),
+        ["ended"] = SchemaDescriptions.Reference("ProcessEnd"),
+        ["error"] = SchemaDescriptions.Reference("SessionError"),
+    };
 }

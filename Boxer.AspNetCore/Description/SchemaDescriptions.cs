@@ -6,7 +6,11 @@ namespace Boxer.AspNetCore.Description;
 /// <summary>Adds required members, values, ranges and examples to schemas.</summary>
 internal static class SchemaDescriptions
 {
-    private static readonly string[] RequestSchemas = ["RunRequest", "Limits", "EgressPolicy", "InlineFile", "Workspace", "Upload"];
+    private static readonly string[] RequestSchemas =
+    [
+        "RunRequest", "Limits", "EgressPolicy", "InlineFile", "Workspace", "Upload", "SessionRequest", "SessionTimes", "ExecRequest", "ProcessRequest", "Terminal", "SignalRequest",
+        "MoveRequest", "DirectoryRequest",
+    ];
 
     private static readonly Dictionary<(string Schema, string Property), string[]> Values = new()
     {
@@ -14,11 +18,23 @@ internal static class SchemaDescriptions
         [("RunRequest", "pull")] = RequestKinds.PullPolicies,
         [("RunResult", "termination")] = ["exited", "signaled", "cpu_time_limit", "memory_limit", "pids_limit", "disk_limit"],
         [("RunError", "termination")] = ["wall_clock_limit", "output_limit", "not_started", "sandbox_died"],
+        [("RunError", "ended")] = SessionNames.Ends,
+        [("SessionRequest", "pull")] = RequestKinds.PullPolicies,
+        [("Session", "state")] = SessionNames.States,
+        [("Session", "ended")] = SessionNames.Ends,
+        [("SessionError", "ended")] = SessionNames.Ends,
+        [("SessionError", "reason")] = SessionNames.FileErrors,
+        [("ProcessEnd", "termination")] = RunResponses.Terminations,
+        [("ProcessEnd", "session_ended")] = SessionNames.Ends,
+        [("Entry", "type")] = SessionNames.FileTypes,
         [("HealthCheck", "status")] = ["healthy", "degraded", "unhealthy"],
     };
 
     /// <summary>Members of <see cref="RunBody"/> that every result has. An error response lacks them if the command did not run.</summary>
     private static readonly string[] ResultMembers = ["exec_id", "stdout", "stderr", "wall_ms", "termination", "outputs", "image_digest", "timings_ms", "usage"];
+
+    /// <summary>Members of responses that are null where they do not apply.</summary>
+    private static readonly (string Schema, string Property)[] NullableMembers = [("Session", "ended"), ("Session", "expires_at"), ("Process", "ended")];
 
     /// <summary>Completes all schemas.</summary>
     /// <param name="schemas">The schemas by name.</param>
@@ -31,6 +47,11 @@ internal static class SchemaDescriptions
         }
 
         AddRequest((JsonObject)schemas["RunRequest"]!["properties"]!, networks);
+        if (schemas.ContainsKey("SessionRequest"))
+        {
+            SessionSchemas.Add(schemas, networks);
+        }
+
         SetRanges(schemas, "Limits", SettingTable.BuiltIn.Limits, isZeroDefault: true);
         SetRanges(schemas, "EgressPolicy", SettingTable.BuiltIn.Egress, isZeroDefault: false);
         Examples.Add(schemas);
@@ -50,20 +71,22 @@ internal static class SchemaDescriptions
         JsonArray required = [];
         foreach ((string property, JsonNode? description) in members.ToList())
         {
-            bool isOptional = RemoveNull((JsonObject)description!) && !(name == "RunResult" && ResultMembers.Contains(property));
+            bool isNullable = NullableMembers.Contains((name, property));
+            bool isOptional = RemoveNull((JsonObject)description!) && !isNullable && !(name == "RunResult" && ResultMembers.Contains(property));
             if (!isOptional)
             {
                 required.Add((JsonNode)property);
             }
-            else if (isRequest)
+
+            if (isNullable || (isOptional && isRequest))
             {
-                // In a request null means absent; a response has no null.
+                // In a request null means absent; most members of responses are never null.
                 AddNull(members, property);
             }
 
             if (Values.TryGetValue((name, property), out string[]? values))
             {
-                SetValues((JsonObject)members[property]!, values, isOptional && isRequest);
+                SetValues((JsonObject)members[property]!, values, isNullable || (isOptional && isRequest));
             }
         }
 
@@ -77,20 +100,23 @@ internal static class SchemaDescriptions
     private static void AddRequest(JsonObject request, string[] networks)
     {
         SetValues((JsonObject)request["network"]!, networks, isNullable: true);
-        request["env"] = new JsonObject
-        {
-            ["description"] = request["env"]!["description"]!.DeepClone(),
-            ["oneOf"] = new JsonArray(
-                new JsonObject { ["type"] = "array", ["items"] = new JsonObject { ["type"] = "string" } },
-                new JsonObject { ["type"] = "object", ["additionalProperties"] = new JsonObject { ["type"] = "string" } },
-                new JsonObject { ["type"] = "null" }),
-        };
+        SetEnvironment(request);
         request["cmd"]!["minItems"] = 1;
         request["files"]!["maxItems"] = RequestKinds.MaxFiles;
         request["inputs"]!["maxItems"] = RequestKinds.MaxFiles;
         request["stop_grace_ms"]!["minimum"] = 0;
         request["stop_grace_ms"]!["maximum"] = RequestKinds.MaxStopGraceMs;
     }
+
+    /// <summary>Describes the two forms of environment variables.</summary>
+    internal static void SetEnvironment(JsonObject request) => request["env"] = new JsonObject
+    {
+        ["description"] = request["env"]!["description"]!.DeepClone(),
+        ["oneOf"] = new JsonArray(
+            new JsonObject { ["type"] = "array", ["items"] = new JsonObject { ["type"] = "string" } },
+            new JsonObject { ["type"] = "object", ["additionalProperties"] = new JsonObject { ["type"] = "string" } },
+            new JsonObject { ["type"] = "null" }),
+    };
 
     private static void SetRanges(JsonObject schemas, string schema, IReadOnlyList<Setting> table, bool isZeroDefault)
     {
@@ -103,7 +129,7 @@ internal static class SchemaDescriptions
         }
     }
 
-    private static void SetValues(JsonObject member, string[] values, bool isNullable)
+    internal static void SetValues(JsonObject member, string[] values, bool isNullable)
     {
         JsonArray all = [.. values.Select(value => (JsonNode)value)];
         if (isNullable)

@@ -16,9 +16,6 @@ internal static class FilesEndpoint
 
     private const int MaxBoundaryLength = 100;
 
-    /// <summary>Rate at which an upload of the maximum size still arrives before its deadline.</summary>
-    private const int UploadBytesPerSecond = 32 * 1_024;
-
     public static void MapFiles(this IEndpointRouteBuilder routes)
     {
         routes.MapPost("/files", (Delegate)UploadAsync)
@@ -52,14 +49,10 @@ internal static class FilesEndpoint
             context, options.MaxUploadBytes + MultipartOverhead, $"The file is larger than {options.MaxUploadBytes} bytes, the maximum size of one file.");
 
         string boundary = FindBoundary(context.Request);
-        using RequestBodyLease lease = context.RequestServices.GetRequiredService<RequestBodyBudget>().Reserve(context);
+        RequestBodies bodies = context.RequestServices.GetRequiredService<RequestBodies>();
+        using RequestBodyLease lease = bodies.Reserve(context);
         using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, shutdown.GraceOver);
-        await using TimedRequestBody body = new(
-            context.Request.Body,
-            options.RequestBodyTimeout + TimeSpan.FromSeconds(options.MaxUploadBytes / UploadBytesPerSecond),
-            context.RequestServices.GetRequiredService<TimeProvider>(),
-            onRead: null,
-            end.Token);
+        await using TimedRequestBody body = bodies.OpenUpload(context, end.Token);
         MultipartReader reader = new(boundary, body) { HeadersCountLimit = 16, HeadersLengthLimit = 16 * 1_024 };
         string path = await StoreAsync(context, reader, space, options.MaxUploadBytes, end.Token);
         await context.Response.WriteAsJsonAsync(new FileBody(path), HostJson.Relaxed.FileBody, cancellationToken: context.RequestAborted);

@@ -16,23 +16,7 @@ internal static class RunEndpoint
 
     private static async Task RunAsync(HttpContext context)
     {
-        IServiceProvider services = context.RequestServices;
-        ISandboxRunner runner = services.GetRequiredService<ISandboxRunner>();
-        using PreparedRun run = await services.GetRequiredService<RunPreparation>().PrepareAsync(context);
-        try
-        {
-            await foreach (SandboxEvent item in run.StreamAsync(runner))
-            {
-                if (item is SandboxEnded { Result: var result })
-                {
-                    using IDisposable reservation = services.GetRequiredService<ResponseBudget>().Reserve(context, RunResponses.BytesOf(result));
-                    await run.Complete(result).WriteAsync(context);
-                }
-            }
-        }
-        catch (Exception exception) when (run.IsRunning && services.GetRequiredService<ErrorResponses>().For(exception, context) is { } response)
-        {
-            await run.AddOutputTo(response).WriteAsync(context);
-        }
+        using PreparedRun run = await context.RequestServices.GetRequiredService<RunPreparation>().PrepareAsync(context);
+        await CommandAnswers.AnswerAsync(context, run);
     }
 }

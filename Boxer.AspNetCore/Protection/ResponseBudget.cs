@@ -21,21 +21,38 @@ internal sealed class ResponseBudget(IOptions<BoxerHttpOptions> options, IOption
         ?? Math.Max(MinBytes, LargestResponses * ((2 * sandboxes.Value.DefaultLimits.StandardOutputBytes ?? 0) + (2 * options.Value.MaxInlineOutputBytes)));
     private long _bytes;
 
-    /// <summary>Counts a response until the returned object is disposed. May abort other requests to stay within the limit.</summary>
+    /// <summary>Counts a response until the returned object is disposed. May abort requests to stay within the limit.</summary>
     /// <param name="context">The request that the response belongs to.</param>
     /// <param name="bytes">Memory of the response, in bytes.</param>
-    public IDisposable Reserve(HttpContext context, long bytes)
+    public ResponseReservation Reserve(HttpContext context, long bytes)
     {
-        BufferedResponse added = new(this, Clients.BudgetKeyOf(context), bytes, context);
-        List<BufferedResponse> dropped = [];
+        BufferedResponse added = new(this, Clients.BudgetKeyOf(context), context);
         lock (_lock)
         {
             _responses.AddLast(added.Node);
+        }
+
+        Add(added, bytes);
+        return added;
+    }
+
+    private void Add(BufferedResponse added, long bytes)
+    {
+        List<BufferedResponse> dropped = [];
+        lock (_lock)
+        {
+            if (added.Node.List is null)
+            {
+                // It was dropped or released.
+                return;
+            }
+
+            added.Bytes += bytes;
             Count(added, bytes);
             while (_bytes > _maxBytes)
             {
                 string largest = _bytesByClient.MaxBy(client => client.Value).Key;
-                BufferedResponse oldest = _responses.First(response => response.Client == largest);
+                BufferedResponse oldest = _responses.First(response => response.Client == largest && response.Bytes > 0);
                 Remove(oldest);
                 dropped.Add(oldest);
             }
@@ -46,8 +63,6 @@ internal sealed class ResponseBudget(IOptions<BoxerHttpOptions> options, IOption
             HttpLog.ResponseDropped(logger, response.Client, response.Bytes);
             response.Context.Abort();
         }
-
-        return added;
     }
 
     private void Release(BufferedResponse response)
@@ -81,27 +96,39 @@ internal sealed class ResponseBudget(IOptions<BoxerHttpOptions> options, IOption
         }
     }
 
-    private sealed class BufferedResponse : IDisposable
+    private sealed class BufferedResponse : ResponseReservation
     {
         private readonly ResponseBudget _budget;
 
-        public BufferedResponse(ResponseBudget budget, string client, long bytes, HttpContext context)
+        public BufferedResponse(ResponseBudget budget, string client, HttpContext context)
         {
             _budget = budget;
             Client = client;
-            Bytes = bytes;
             Context = context;
             Node = new LinkedListNode<BufferedResponse>(this);
         }
 
         public string Client { get; }
 
-        public long Bytes { get; }
+        public long Bytes { get; set; }
 
         public HttpContext Context { get; }
 
         public LinkedListNode<BufferedResponse> Node { get; }
 
-        public void Dispose() => _budget.Release(this);
+        public override void Add(long bytes) => _budget.Add(this, bytes);
+
+        public override void Dispose() => _budget.Release(this);
     }
+}
+
+/// <summary>The share of one response in a <see cref="ResponseBudget"/>.</summary>
+internal abstract class ResponseReservation : IDisposable
+{
+    /// <summary>Counts further memory. May abort requests, also this one, to stay within the limit.</summary>
+    /// <param name="bytes">Memory, in bytes.</param>
+    public abstract void Add(long bytes);
+
+    /// <inheritdoc/>
+    public abstract void Dispose();
 }

@@ -9,6 +9,9 @@ namespace Boxer.AspNetCore.Running;
 /// <param name="RetryAfter">Time after which to retry, for 429.</param>
 internal sealed record ApiResponse(int Status, RunResponseBody? Run, RunErrorBody? Error, TimeSpan? RetryAfter = null)
 {
+    /// <summary>The reason why an operation on files failed in a session; otherwise <see langword="null"/>.</summary>
+    public string? Reason { get; init; }
+
     public static ApiResponse Failed(int status, string error, TimeSpan? retryAfter = null) =>
         new(status, null, new RunErrorBody { Error = error }, retryAfter);
 
@@ -28,12 +31,16 @@ internal sealed record ApiResponse(int Status, RunResponseBody? Run, RunErrorBod
         await WriteBodyAsync(response.BodyWriter, context.RequestAborted);
     }
 
-    /// <summary>Writes the data of the <c>end</c> event: the same body, with the status in it.</summary>
+    /// <summary>Writes the data of the <c>end</c> or <c>error</c> event: the same body, with the status in it.</summary>
     public Task WriteEventDataAsync(PipeWriter target, CancellationToken cancellationToken) =>
         (this with { Run = Run is null ? null : Run with { Status = Status }, Error = Error is null ? null : Error with { Status = Status } })
             .WriteBodyAsync(target, cancellationToken);
 
-    private Task WriteBodyAsync(PipeWriter target, CancellationToken cancellationToken) =>
-        StreamingJsonWriter.WriteAsync(
+    /// <summary>Gets the body as that of a request to a session that runs no command.</summary>
+    public SessionErrorBody ToSessionError() => new() { Status = Error!.Status, Error = Error.Error, Ended = Error.Ended, State = Error.State, Reason = Reason };
+
+    private Task WriteBodyAsync(PipeWriter target, CancellationToken cancellationToken) => Reason is not null
+        ? StreamingJsonWriter.WriteAsync(target, ToSessionError(), HostJson.Relaxed.SessionErrorBody, cancellationToken)
+        : StreamingJsonWriter.WriteAsync(
             target, (object?)Run ?? Error!, Run is null ? HostJson.Relaxed.RunErrorBody : HostJson.Relaxed.RunResponseBody, cancellationToken);
 }

@@ -35,6 +35,15 @@ internal sealed class ErrorResponses(GracefulShutdown shutdown, ILogger<ErrorRes
                 return Public(StatusCodes.Status413PayloadTooLarge, full, full.PublicMessage, context);
             case SandboxCapacityException capacity:
                 return Public(StatusCodes.Status429TooManyRequests, capacity, capacity.PublicMessage, context) with { RetryAfter = capacity.RetryAfter };
+            case SandboxSessionEndedException ended:
+                return EndedSession(ended.PublicMessage, ended.End);
+            case SandboxSessionPausedException paused:
+                ApiResponse conflict = ApiResponse.Failed(StatusCodes.Status409Conflict, $"{paused.PublicMessage} Or add ?resume=true.");
+                return conflict with { Error = conflict.Error! with { State = SessionNames.Of(SandboxSessionState.Paused) } };
+            case SandboxConnectionException refused:
+                return ApiResponse.Failed(StatusCodes.Status502BadGateway, refused.PublicMessage);
+            case SandboxFileException file:
+                return ApiResponse.Failed(StatusOf(file.Reason), $"path: {file.PublicMessage}") with { Reason = SessionNames.Of(file.Reason) };
             case IOException full when IsDiskFull(full):
                 HttpLog.DiskFull(logger, exception, context.TraceIdentifier);
                 return ApiResponse.Failed(StatusCodes.Status507InsufficientStorage, "the disk of this host is full; nothing was stored.");
@@ -45,6 +54,25 @@ internal sealed class ErrorResponses(GracefulShutdown shutdown, ILogger<ErrorRes
                     StatusCodes.Status500InternalServerError, $"{failure}; its log has the reason under request {context.TraceIdentifier}.");
         }
     }
+
+    /// <summary>Gets the response of a request to a session that ended.</summary>
+    /// <param name="message">The message.</param>
+    /// <param name="end">Reason of the end.</param>
+    public static ApiResponse EndedSession(string message, SandboxSessionEnd end)
+    {
+        ApiResponse gone = ApiResponse.Failed(StatusCodes.Status410Gone, message);
+        return gone with { Error = gone.Error! with { Ended = SessionNames.Of(end) } };
+    }
+
+    private static int StatusOf(SandboxFileError error) => error switch
+    {
+        SandboxFileError.NotFound => StatusCodes.Status404NotFound,
+        SandboxFileError.AccessDenied => StatusCodes.Status403Forbidden,
+        SandboxFileError.AlreadyExists => StatusCodes.Status409Conflict,
+        SandboxFileError.TooLarge => StatusCodes.Status413PayloadTooLarge,
+        SandboxFileError.NoSpace => StatusCodes.Status507InsufficientStorage,
+        _ => StatusCodes.Status400BadRequest,
+    };
 
     /// <summary>Whether a device or this user's quota is full.</summary>
     private static bool IsDiskFull(IOException exception)

@@ -34,6 +34,14 @@ internal static class FieldNames
         ["Limits"] = "limits",
         ["Uploads"] = "uploads",
         ["Archive"] = "archive",
+        ["Labels"] = "labels",
+        ["IdleTimeout"] = "idle_timeout_secs",
+        ["Lifetime"] = "lifetime_secs",
+        ["Terminal"] = "terminal",
+        ["Columns"] = "cols",
+        ["Rows"] = "rows",
+        ["Depth"] = "depth",
+        ["Tar"] = "body",
     };
 
     // Options of the endpoints that are not in the table.
@@ -162,8 +170,8 @@ internal static class FieldNames
             string index = "";
             if (end < path.Length && path[end] == '[')
             {
-                // The name of an environment variable may contain brackets.
-                int close = name == "Environment" ? path.LastIndexOf(']') : path.IndexOf(']', end);
+                // The name of an environment variable or of a label may contain brackets.
+                int close = name is "Environment" or "Labels" ? path.LastIndexOf(']') : path.IndexOf(']', end);
                 close = close < 0 ? path.Length - 1 : close;
                 index = path[end..(close + 1)];
                 end = close + 1;

@@ -1,6 +1,7 @@
 namespace Boxer.AspNetCore.Running;
 
 /// <summary>A run that is ready to start. Disposing it releases its uploads and everything else that it holds.</summary>
+/// <param name="runner">The runner.</param>
 /// <param name="request">The request to the runner.</param>
 /// <param name="files">The uploads that the run uses.</param>
 /// <param name="leases">Objects to dispose after the run.</param>
@@ -9,19 +10,18 @@ namespace Boxer.AspNetCore.Running;
 /// <param name="cancellation">Cancelled when the client disconnects or the host stops.</param>
 /// <param name="logger">Logs disk failures.</param>
 internal sealed class PreparedRun(
-    SandboxRequest request, RunFiles files, IReadOnlyList<IDisposable> leases, bool persist, bool keepOutputs, RunCancellation cancellation, ILogger logger) : IDisposable
+    ISandboxRunner runner, SandboxRequest request, RunFiles files, IReadOnlyList<IDisposable> leases, bool persist, bool keepOutputs, RunCancellation cancellation, ILogger logger) : IPreparedCommand
 {
     private readonly PartialOutput _output = new();
 
     // The uploads of a run that never started stay in place, so that the request can be sent again.
     private bool _started;
 
-    /// <summary>Whether the command has started and there is no result yet.</summary>
+    /// <inheritdoc/>
     public bool IsRunning => _output.IsRunning;
 
-    /// <summary>Runs the command. May be called once.</summary>
-    /// <param name="runner">The runner.</param>
-    public async IAsyncEnumerable<SandboxEvent> StreamAsync(ISandboxRunner runner)
+    /// <inheritdoc/>
+    public async IAsyncEnumerable<SandboxEvent> StreamAsync()
     {
         await foreach (SandboxEvent item in runner.StreamAsync(request, cancellation.Token))
         {
@@ -32,6 +32,7 @@ internal sealed class PreparedRun(
     }
 
     /// <summary>Keeps or discards the outputs of the run, and creates the response.</summary>
+    /// <param name="result">The result.</param>
     public ApiResponse Complete(SandboxResult result)
     {
         _started = result.Termination.Kind != TerminationKind.NotStarted;
@@ -42,7 +43,7 @@ internal sealed class PreparedRun(
         return RunResponses.For(result, outputs, incomplete);
     }
 
-    /// <summary>Adds the output so far to an error response, if the command has started and there is no result.</summary>
+    /// <inheritdoc/>
     public ApiResponse AddOutputTo(ApiResponse response) => IsRunning ? _output.AddTo(response) : response;
 
     public void Dispose()

@@ -1,15 +1,14 @@
-using Boxer.Images;
-using Boxer.Networking;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore.Running;
 
 /// <summary>Turns HTTP requests into runs, for POST /run and POST /run/stream.</summary>
 internal sealed class RunPreparation(
+    ISandboxRunner runner,
     IOptions<BoxerHttpOptions> options,
     AllowedNetworks networks,
     FileStore store,
-    RequestBodyBudget bodies,
+    RequestBodies bodies,
     RunRequestLimiter limiter,
     GracefulShutdown shutdown,
     TimeProvider time,
@@ -22,20 +21,21 @@ internal sealed class RunPreparation(
     /// <exception cref="InvalidSandboxRequestException">An upload does not exist.</exception>
     public async Task<PreparedRun> PrepareAsync(HttpContext context)
     {
-        RequestSizeLimit.Set(context, options.Value.MaxRequestBytes, $"the body has more than {options.Value.MaxRequestBytes} bytes; upload what is large with POST /files.");
+        bodies.SetSizeLimit(context);
         limiter.CheckAvailable();
         RequestBodyLease bodyLease = bodies.Reserve(context);
         IDisposable? permit = null;
         RunFiles? files = null;
         try
         {
-            RunRequestBody body = await ReadAsync(context, bodyLease);
-            bodyLease.ReleaseBuffer();
+            string[] allowed = Clients.AllowedNetworksOf(context, networks.Names);
+            RunRequestBody body = await bodies.ReadAsync(context, bodyLease, read => RunRequestReader.ReadAsync(read, allowed, context.RequestAborted));
             permit = limiter.Acquire();
             string client = Clients.NameOf(context);
             files = store.GetSpace(client).BeginRun(new RunUploads { Files = body.Files ?? [], Workspace = body.Workspace?.Uploads ?? [], WorkspaceArchive = body.Workspace?.Archive });
             FieldNames.SetUploadCount(context, files.Inputs.Count);
             return new PreparedRun(
+                runner,
                 CreateRequest(body, files, client, options.Value),
                 files,
                 [permit, bodyLease, new DisconnectMonitor(context, time)],
@@ -53,12 +53,6 @@ internal sealed class RunPreparation(
         }
     }
 
-    private async Task<RunRequestBody> ReadAsync(HttpContext context, RequestBodyLease bodyLease)
-    {
-        await using TimedRequestBody body = new(context.Request.Body, options.Value.RequestBodyTimeout, time, bodyLease.Add, context.RequestAborted);
-        return await RunRequestReader.ReadAsync(body, Clients.AllowedNetworksOf(context, networks.Names), context.RequestAborted);
-    }
-
     private static string OutputsOf(RunRequestBody body) => body.Outputs ?? (body.Persist ?? false ? KeepOutputs : "none");
 
     private static SandboxRequest CreateRequest(RunRequestBody body, RunFiles files, string client, BoxerHttpOptions options)
@@ -69,21 +63,13 @@ internal sealed class RunPreparation(
             User = body.User,
             FairnessKey = client,
             Network = body.Network ?? "none",
-            PullPolicy = body.Pull is null ? null : Enum.Parse<PullPolicy>(body.Pull, ignoreCase: true),
+            PullPolicy = RequestParts.PullPolicyOf(body.Pull),
             Limits = body.Limits?.Values ?? new(),
-            Egress = body.Egress is { } egress
-                ? new EgressPolicy
-                {
-                    Allow = egress.Allow is null ? null : [.. egress.Allow],
-                    Deny = [.. egress.Deny ?? []],
-                    BandwidthBitsPerSecond = egress.BandwidthBps,
-                    QuotaBytes = egress.QuotaBytes,
-                }
-                : null,
-            Files = [.. files.Inputs, .. CreateFiles(body.Inputs)],
-            Workspace = CreateWorkspace(body, files, options),
+            Egress = RequestParts.EgressOf(body.Egress),
+            Files = [.. files.Inputs, .. RequestParts.FilesOf(body.Inputs)],
+            Workspace = RequestParts.WorkspaceOf(body.Workspace, files),
             MergeStandardError = body.MergeStderr ?? false,
-            StandardInput = body.StdinBase64,
+            StandardInput = RequestParts.StandardInputOf(body.Stdin, body.StdinBase64),
             StopGrace = TimeSpan.FromMilliseconds(body.StopGraceMs ?? 0),
             OutputFiles = OutputsOf(body) switch
             {
@@ -92,41 +78,12 @@ internal sealed class RunPreparation(
                 _ => OutputFilePolicy.Discard,
             },
         };
-        foreach (string variable in body.Env ?? [])
+        if (body.WorkspaceOut == true)
         {
-            int equals = variable.IndexOf('=', StringComparison.Ordinal);
-            request.Environment[variable[..equals]] = variable[(equals + 1)..];
+            request.Workspace!.MaxChangesBytes = options.MaxInlineOutputBytes;
         }
 
-        return body.StdinBase64 is null ? request.WithStandardInput(body.Stdin ?? "") : request;
+        RequestParts.SetVariables(request.Environment, body.Env);
+        return request;
     }
-
-    // FieldNames maps faults of these inputs by their order.
-    private static SandboxWorkspace? CreateWorkspace(RunRequestBody body, RunFiles files, BoxerHttpOptions options)
-    {
-        if (body.Workspace is not { } workspace)
-        {
-            return null;
-        }
-
-        SandboxWorkspace created = new()
-        {
-            Inputs = { SandboxInput.FromFiles(CreateFiles(workspace.Files)), SandboxInput.FromFiles(files.WorkspaceFiles) },
-            MaxChangesBytes = body.WorkspaceOut == true ? options.MaxInlineOutputBytes : 0,
-        };
-        created.Path = workspace.Path ?? created.Path;
-        if (files.WorkspaceArchive is { } archive)
-        {
-            created.Inputs.Add(archive);
-        }
-
-        return created;
-    }
-
-    private static IEnumerable<SandboxFile> CreateFiles(IReadOnlyList<InputBody>? inputs) => (inputs ?? []).Select(input =>
-    {
-        SandboxFile file = input.ContentBase64 is { } bytes ? SandboxFile.FromBytes(input.Path, bytes) : SandboxFile.FromText(input.Path, input.Content ?? "");
-        file.Executable = input.Executable ?? false;
-        return file;
-    });
 }

@@ -5,6 +5,9 @@ namespace Boxer.AspNetCore.Running;
 /// <summary>Maps the results of runs to responses.</summary>
 internal static class RunResponses
 {
+    /// <summary>Names of all ends in bodies.</summary>
+    internal static readonly string[] Terminations = [.. Enum.GetValues<TerminationKind>().Select(Name)];
+
     /// <summary>Gets the response for a result.</summary>
     /// <param name="result">The result.</param>
     /// <param name="outputs">Output files that were kept or are included.</param>
@@ -89,7 +92,8 @@ internal static class RunResponses
             Milliseconds(timings.Cleanup),
             Milliseconds(timings.Total));
 
-    private static UsageBody Usage(SandboxUsage usage) =>
+    /// <summary>Gets the body of resource usage.</summary>
+    public static UsageBody Usage(SandboxUsage usage) =>
         new(
             usage.Cpu is { } cpu ? Milliseconds(cpu) : null,
             usage.CommandCpu is { } command ? Milliseconds(command) : null,
@@ -102,7 +106,8 @@ internal static class RunResponses
             ? [.. result.Network.Denied.Select(denial => new DenialBody(denial.Address, denial.Domain, denial.Port, denial.Protocol, denial.Count))]
             : null;
 
-    private static string Name(TerminationKind kind) =>
+    /// <summary>Gets the name of an end in bodies.</summary>
+    public static string Name(TerminationKind kind) =>
         kind switch
         {
             TerminationKind.Exited => "exited",

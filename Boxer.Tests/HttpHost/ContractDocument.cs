@@ -39,14 +39,14 @@ internal sealed class ContractDocument(JsonObject document)
     }
 
     /// <summary>Finds the differences of server-sent events from the document.</summary>
-    public IEnumerable<string> FindEventFaults(string text)
+    public IEnumerable<string> FindEventFaults(string text, string path = "/run/stream", string method = "post")
     {
-        JsonNode events = document["paths"]!["/run/stream"]!["post"]!["responses"]!["200"]!["content"]!["text/event-stream"]!["x-events"]!;
+        JsonNode events = document["paths"]![path]![method]!["responses"]!["200"]!["content"]!["text/event-stream"]!["x-events"]!;
         foreach (string block in text.Split("\n\n", StringSplitOptions.RemoveEmptyEntries).Where(block => !block.StartsWith(':')))
         {
             string[] lines = block.Split('\n');
-            string name = lines[0]["event: ".Length..];
-            IEnumerable<string> faults = events[name] is { } schema ? FindFaults(JsonNode.Parse(lines[1]["data: ".Length..]), schema, name) : [$"{name}: is no event of the document"];
+            string name = lines[^2]["event: ".Length..];
+            IEnumerable<string> faults = events[name] is { } schema ? FindFaults(JsonNode.Parse(lines[^1]["data: ".Length..]), schema, name) : [$"{name}: is no event of the document"];
             foreach (string fault in faults)
             {
                 yield return fault;
@@ -59,7 +59,7 @@ internal sealed class ContractDocument(JsonObject document)
     {
         string status = ((int)response.StatusCode).ToString(CultureInfo.InvariantCulture);
         string? type = response.Content.Headers.ContentType?.MediaType;
-        JsonNode? described = document["paths"]![path]?[method.ToLowerInvariant()];
+        JsonNode? described = document["paths"]!.AsObject().FirstOrDefault(known => Matches(known.Key, path)).Value?[method.ToLowerInvariant()];
         JsonNode? schema;
         if (described is null)
         {
@@ -91,6 +91,12 @@ internal sealed class ContractDocument(JsonObject document)
 
         await response.Content.LoadIntoBufferAsync();
         return [.. FindFaults(JsonNode.Parse(await response.Content.ReadAsByteArrayAsync()), schema!, $"{method} {path} {status}")];
+    }
+
+    private static bool Matches(string template, string path)
+    {
+        string[] known = template.Split('/'), given = path.Split('/');
+        return known.Length == given.Length && known.Zip(given).All(pair => pair.First == pair.Second || pair.First.StartsWith('{'));
     }
 
     private static string TypeOf(JsonNode? value) => value?.GetValueKind() switch

@@ -40,7 +40,12 @@ public abstract class DescriptionTests(ContractHost contract) : ContractTests(co
         JsonNode document = (await host.GetAsync("/openapi/v1.json")).Json;
 
         Assert.Equal(
-            ["/files", "/health/ready", "/healthz", "/run", "/run/stream"],
+            [
+                "/files", "/health/ready", "/healthz", "/run", "/run/stream", "/sessions", "/sessions/{id}", "/sessions/{id}/exec", "/sessions/{id}/exec/stream", "/sessions/{id}/files",
+                "/sessions/{id}/files/list", "/sessions/{id}/files/mkdir", "/sessions/{id}/files/move", "/sessions/{id}/files/stat", "/sessions/{id}/files/tar", "/sessions/{id}/pause",
+                "/sessions/{id}/ports/{port}", "/sessions/{id}/processes", "/sessions/{id}/processes/{pid}", "/sessions/{id}/processes/{pid}/events",
+                "/sessions/{id}/processes/{pid}/resize", "/sessions/{id}/processes/{pid}/signal", "/sessions/{id}/processes/{pid}/stdin", "/sessions/{id}/resume",
+            ],
             document["paths"]!.AsObject().Select(path => path.Key).Order(StringComparer.Ordinal));
         JsonNode schemas = document["components"]!["schemas"]!;
         Assert.Equal(
@@ -77,16 +82,22 @@ public abstract class DescriptionTests(ContractHost contract) : ContractTests(co
         Assert.Equal(["path", "size"], Texts(schemas["OutputFile"]!["required"]));
         Assert.Null(schemas["Usage"]!["required"]);
         Assert.DoesNotContain(schemas.AsObject(), schema => schema.Key.EndsWith("Body", StringComparison.Ordinal) || schema.Key is "LargeText" or "IFormFile" or "Stream");
-        Assert.Equal(["Runs", "Files", "Health"], document["tags"]!.AsArray().Select(tag => (string)tag!["name"]!));
+        Assert.Equal(["Runs", "Files", "Sessions", "Processes", "Session files", "Health"], document["tags"]!.AsArray().Select(tag => (string)tag!["name"]!));
         Assert.Equal(["multipart/form-data"], document["paths"]!["/files"]!["post"]!["requestBody"]!["content"]!.AsObject().Select(type => type.Key));
         Assert.Equal(["started", "stdout", "stderr", "end"], document["paths"]!["/run/stream"]!["post"]!["responses"]!["200"]!["content"]!["text/event-stream"]!["x-events"]!.AsObject().Select(name => name.Key));
         JsonNode memory = schemas["Limits"]!["properties"]!["memory_mb"]!;
         Assert.Equal((0, 1_048_576), ((int)memory["minimum"]!, (int)memory["maximum"]!));
-        foreach (string name in new[] { "RunRequest", "RunResult", "Error", "RunError" })
+        string[] sessions = ["SessionRequest", "Session", "SessionTimes", "ExecRequest", "ProcessRequest", "Process", "ProcessOutput", "SignalRequest", "MoveRequest", "DirectoryRequest", "Entry", "SessionError"];
+        foreach (string name in new[] { "RunRequest", "RunResult", "Error", "RunError" }.Concat(sessions))
         {
             Assert.Empty(host.Document.FindFaults(schemas[name]!["example"], schemas[name]!, name));
         }
 
+        Assert.Equal(["id", "state", "ended", "image_digest", "created_at", "expires_at", "idle_timeout_secs", "lifetime_secs", "labels"], Texts(schemas["Session"]!["required"]));
+        Assert.Equal(["pid", "cmd", "terminal", "started_at", "ended"], Texts(schemas["Process"]!["required"]));
+        Assert.All(document["paths"]!.AsObject().SelectMany(path => path.Value!.AsObject().Select(method => (path.Key, method.Value))), operation => Assert.Equal(
+            operation.Key.Split('/').Where(part => part.StartsWith('{')).Select(part => part.Trim('{', '}')),
+            (operation.Value!["parameters"]?.AsArray() ?? []).Where(parameter => (string)parameter!["in"]! == "path").Select(parameter => (string)parameter!["name"]!)));
         Assert.Equal(withKeys ? ["bearer", "apiKey"] : [], document["components"]!["securitySchemes"]?.AsObject().Select(scheme => scheme.Key) ?? []);
         Assert.Equal(withKeys, document["paths"]!["/run"]!["post"]!["responses"]!.AsObject().ContainsKey("401"));
         Assert.Equal(withKeys ? 0 : null, document["paths"]!["/healthz"]!["get"]!["security"]?.AsArray().Count);

@@ -18,12 +18,13 @@ namespace Boxer.Tests.HttpHost;
 /// </summary>
 internal sealed class HostFixture : IAsyncDisposable
 {
-    private HostFixture(WebApplication app, string home, ScriptedRunner runner, ContractDocument document)
+    private HostFixture(WebApplication app, string home, ScriptedRunner runner, ScriptedSessions sessions, ContractDocument document)
     {
         App = app;
         Document = document;
         Home = home;
         Runner = runner;
+        Sessions = sessions;
         Client = NewClient();
     }
 
@@ -35,6 +36,8 @@ internal sealed class HostFixture : IAsyncDisposable
     public string Home { get; }
 
     public ScriptedRunner Runner { get; }
+
+    public ScriptedSessions Sessions { get; }
 
     public HttpClient Client { get; }
 
@@ -58,6 +61,7 @@ internal sealed class HostFixture : IAsyncDisposable
         Assert.Empty(configuration.Faults);
 
         ScriptedRunner runner = new();
+        ScriptedSessions sessions = new();
         WebApplication app = contract == ContractHost.HttpHost
             ? HostComposition.Build(configuration, realSandboxes ? null : AddScripted)
             : MinimalApi.Facade.Build([], builder =>
@@ -72,12 +76,13 @@ internal sealed class HostFixture : IAsyncDisposable
             });
         await app.StartAsync();
         bool hasKeys = complete.ContainsKey("api_keys");
-        return new HostFixture(app, home, runner, await ContractDocument.OfAsync(app, contract, hasKeys));
+        return new HostFixture(app, home, runner, sessions, await ContractDocument.OfAsync(app, contract, hasKeys));
 
         void AddScripted(IServiceCollection services)
         {
             services.RemoveAll<ILoggerProvider>();
             services.AddSingleton<ISandboxRunner>(runner);
+            services.AddSingleton<ISandboxSessions>(sessions);
             foreach (string mode in new[] { "none", "sandbox", "host" })
             {
                 services.AddSingleton<INetworkMode>(new NamedMode(mode));
@@ -109,6 +114,18 @@ internal sealed class HostFixture : IAsyncDisposable
         using HttpResponseMessage response = await (client ?? Client).PostAsync(new Uri(path, UriKind.Relative), content);
         return await Answer.ReadAsync(response);
     }
+
+    /// <summary>Sends a request with a body.</summary>
+    public async Task<Answer> SendAsync(string method, string path, HttpContent? content = null, HttpClient? client = null)
+    {
+        using HttpRequestMessage request = new(new HttpMethod(method), new Uri(path, UriKind.Relative)) { Content = content };
+        using HttpResponseMessage response = await (client ?? Client).SendAsync(request);
+        return await Answer.ReadAsync(response);
+    }
+
+    /// <summary>Sends a request with a JSON body.</summary>
+    public Task<Answer> SendJsonAsync(string method, string path, string json, HttpClient? client = null) =>
+        SendAsync(method, path, new StringContent(json, Encoding.UTF8, "application/json"), client);
 
     public Task<Answer> UploadAsync(string path, byte[] content, HttpClient? client = null)
     {

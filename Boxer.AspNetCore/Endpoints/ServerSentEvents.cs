@@ -1,0 +1,98 @@
+using System.Buffers;
+using System.Globalization;
+using System.IO.Pipelines;
+using System.Text;
+
+namespace Boxer.AspNetCore.Endpoints;
+
+/// <summary>Writes server-sent events, no faster than the client reads them.</summary>
+/// <param name="context">The request.</param>
+internal sealed class ServerSentEvents(HttpContext context)
+{
+    private static readonly TimeSpan KeepAliveInterval = TimeSpan.FromSeconds(15);
+
+    private readonly TimeProvider _time = context.RequestServices.GetRequiredService<TimeProvider>();
+
+    /// <summary>Whether the response has started, so that the status can no longer change.</summary>
+    public bool HasStarted { get; private set; }
+
+    /// <summary>Sets the headers, if the response has not started yet.</summary>
+    public void Start()
+    {
+        if (!HasStarted)
+        {
+            HasStarted = true;
+            context.Response.ContentType = "text/event-stream";
+            context.Response.Headers.CacheControl = "no-store";
+            context.Response.Headers["X-Accel-Buffering"] = "no";
+        }
+    }
+
+    /// <summary>Writes an event.</summary>
+    /// <param name="name">Name of the event.</param>
+    /// <param name="data">JSON, which has no raw line breaks, so that it is a single line.</param>
+    /// <param name="id">Identifier of the event; <see langword="null"/> for none.</param>
+    public Task SendAsync(string name, byte[] data, long? id = null) => SendAsync(
+        name,
+        target =>
+        {
+            target.Write(data);
+            return Task.CompletedTask;
+        },
+        id);
+
+    /// <summary>Writes an event.</summary>
+    /// <param name="name">Name of the event.</param>
+    /// <param name="write">Writes the data, in a single line.</param>
+    /// <param name="id">Identifier of the event; <see langword="null"/> for none.</param>
+    public async Task SendAsync(string name, Func<PipeWriter, Task> write, long? id = null)
+    {
+        Start();
+        PipeWriter target = context.Response.BodyWriter;
+        string head = id is { } number ? string.Create(CultureInfo.InvariantCulture, $"id: {number}\nevent: {name}\ndata: ") : $"event: {name}\ndata: ";
+        target.Write(Encoding.ASCII.GetBytes(head));
+        await write(target);
+        target.Write("\n\n"u8);
+        await target.FlushAsync(context.RequestAborted);
+    }
+
+    /// <summary>Waits for the next item. Sends comments in the meantime once the response has started, so that proxies keep the connection open.</summary>
+    /// <param name="items">The items.</param>
+    public Task<bool> NextAsync<T>(IAsyncEnumerator<T> items) => NextAsync(items.MoveNextAsync().AsTask());
+
+    /// <summary>Waits for the next item, as <see cref="NextAsync{T}"/> does.</summary>
+    /// <param name="next">The pending call of the enumerator.</param>
+    public async Task<bool> NextAsync(Task<bool> next)
+    {
+        while (HasStarted && !next.IsCompleted)
+        {
+            using CancellationTokenSource stop = new();
+            Task wait = Task.Delay(KeepAliveInterval, _time, stop.Token);
+            if (await Task.WhenAny(next, wait) == wait)
+            {
+                try
+                {
+                    await WriteCommentAsync();
+                }
+                catch
+                {
+                    // The client has disconnected, which ends the call. The enumerator can be disposed only after its pending call.
+                    await next.ContinueWith(_ => { }, TaskScheduler.Default);
+                    throw;
+                }
+            }
+
+            await stop.CancelAsync();
+        }
+
+        return await next;
+    }
+
+    /// <summary>Writes a comment, which clients ignore.</summary>
+    public async Task WriteCommentAsync()
+    {
+        Start();
+        context.Response.BodyWriter.Write(": waiting\n\n"u8);
+        await context.Response.BodyWriter.FlushAsync(context.RequestAborted);
+    }
+}

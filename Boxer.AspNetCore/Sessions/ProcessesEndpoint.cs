@@ -1,0 +1,173 @@
+using Boxer.AspNetCore.Endpoints;
+using Microsoft.Extensions.Options;
+
+namespace Boxer.AspNetCore.Sessions;
+
+/// <summary>POST and GET /sessions/{id}/processes, and the requests to one process apart from its events.</summary>
+internal static class ProcessesEndpoint
+{
+    /// <summary>Tag of the requests to processes.</summary>
+    internal const string Tag = "Processes";
+
+    private const int CopyBytes = 64 << 10;
+
+    public static void MapProcesses(this IEndpointRouteBuilder routes)
+    {
+        routes.MapPost("/sessions/{id}/processes", (Delegate)StartAsync)
+            .Describe("startProcess", Tag, "Starts a process that goes on while other requests come, such as a server or a shell in a terminal.")
+            .Accepts<ProcessRequestBody>("application/json", "*/*")
+            .Produces<ProcessBody>(StatusCodes.Status201Created)
+            .ProducesSessionErrors(400, 409, 413, 429);
+        routes.MapGet("/sessions/{id}/processes", (Delegate)ListAsync)
+            .Describe("listProcesses", Tag, "Lists the living processes of a session, and those that ended in the last 10 minutes. Environments are not included.")
+            .Produces<IReadOnlyList<ProcessBody>>();
+        routes.MapGet("/sessions/{id}/processes/{pid}", (Delegate)GetAsync).Describe("getProcess", Tag, "Returns a process.").Produces<ProcessBody>();
+        routes.MapDelete("/sessions/{id}/processes/{pid}", (Delegate)KillAsync)
+            .Describe("killProcess", Tag, "Kills a process and every process of its POSIX session.")
+            .Produces<ProcessBody>()
+            .ProducesSessionErrors(409);
+        routes.MapPost("/sessions/{id}/processes/{pid}/stdin", (Delegate)WriteInputAsync)
+            .Describe("writeInput", Tag, "Writes the body to the standard input or the terminal of a process, as fast as it reads. Requests take turns.")
+            .Accepts<IFormFile>("application/octet-stream", "*/*")
+            .Produces<PidBody>()
+            .ProducesSessionErrors(400, 409, 413, 429);
+        routes.MapPost("/sessions/{id}/processes/{pid}/signal", (Delegate)SignalAsync)
+            .Describe("signalProcess", Tag, "Sends a signal to the process group of a process.")
+            .Accepts<SignalBody>("application/json", "*/*")
+            .Produces<PidBody>()
+            .ProducesSessionErrors(400, 409, 413, 429);
+        routes.MapPost("/sessions/{id}/processes/{pid}/resize", (Delegate)ResizeAsync)
+            .Describe("resizeTerminal", Tag, "Changes the size of the terminal of a process.")
+            .Accepts<TerminalBody>("application/json", "*/*")
+            .Produces<PidBody>()
+            .ProducesSessionErrors(400, 409, 413, 429);
+    }
+
+    private static async Task StartAsync(HttpContext context)
+    {
+        ISandboxProcess process = await context.RequestServices.GetRequiredService<CommandPreparation>().StartProcessAsync(context);
+        context.Response.StatusCode = StatusCodes.Status201Created;
+        context.Response.Headers.Location = FormattableString.Invariant($"{context.Request.PathBase}{context.Request.Path.Value!.TrimEnd('/')}/{process.Id}");
+        await WriteAsync(context, process);
+    }
+
+    private static async Task ListAsync(HttpContext context)
+    {
+        const int PerCharacter = 2;
+        ISandboxSession session = await FindSessionAsync(context);
+        IReadOnlyList<ProcessBody> list = [.. session.Processes.Select(ProcessBody.Of)];
+
+        // Command lines can be long.
+        long characters = list.Sum(process => process.Cmd.Sum(argument => (long)argument.Length));
+        using IDisposable reservation = context.RequestServices.GetRequiredService<ResponseBudget>().Reserve(context, PerCharacter * characters);
+        await context.Response.WriteAsJsonAsync(list, HostJson.Relaxed.IReadOnlyListProcessBody, cancellationToken: context.RequestAborted);
+    }
+
+    private static async Task GetAsync(HttpContext context) =>
+        await WriteAsync(context, SessionLookup.FindProcess(context, await FindSessionAsync(context)));
+
+    private static async Task KillAsync(HttpContext context)
+    {
+        ISandboxSession session = await FindSessionAsync(context);
+        ISandboxProcess process = SessionLookup.FindProcess(context, session);
+        await new RequestQuery(context).CheckAndResumeAsync(session);
+        await process.DisposeAsync();
+        await WriteAsync(context, process);
+    }
+
+    private static async Task WriteInputAsync(HttpContext context)
+    {
+        IServiceProvider services = context.RequestServices;
+        ISandboxSession session = await FindSessionAsync(context);
+        ISandboxProcess process = SessionLookup.FindLivingProcess(context, session);
+        RequestQuery query = new(context);
+        bool end = query.Flag("end");
+        bool resume = query.CheckAndReadResume();
+        long most = services.GetRequiredService<IOptions<BoxerHttpOptions>>().Value.MaxUploadBytes;
+        RequestSizeLimit.Set(context, most, $"the body has more than {most} bytes; send it in several requests.");
+        RequestBodies bodies = services.GetRequiredService<RequestBodies>();
+        using RequestBodyLease lease = bodies.Reserve(context);
+        using CancellationTokenSource stop =
+            CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, services.GetRequiredService<GracefulShutdown>().GraceOver);
+        if (resume)
+        {
+            await session.ResumeAsync(stop.Token);
+        }
+
+        using (await services.GetRequiredService<ProcessInputs>().WaitAsync(session, process, stop.Token))
+        {
+            await using TimedRequestBody body = bodies.OpenUpload(context, stop.Token);
+            await CopyAsync(body, session, process, stop.Token);
+            if (end)
+            {
+                await process.Input.DisposeAsync();
+            }
+        }
+
+        await WritePidAsync(context, process);
+    }
+
+    private static async Task CopyAsync(TimedRequestBody body, ISandboxSession session, ISandboxProcess process, CancellationToken cancellationToken)
+    {
+        byte[] buffer = new byte[CopyBytes];
+        int read;
+        while ((read = await body.ReadAsync(buffer, cancellationToken)) > 0)
+        {
+            try
+            {
+                await process.Input.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
+                await process.Input.FlushAsync(cancellationToken);
+            }
+            catch (Exception exception) when (exception is IOException or ObjectDisposedException or NotSupportedException)
+            {
+                throw session.End is { } ended ? new SandboxSessionEndedException(session.Id, ended)
+                    : process.End is not null ? SessionLookup.ProcessEnded()
+                    : new HttpFaultException(StatusCodes.Status409Conflict, "the standard input of the process is closed.");
+            }
+        }
+    }
+
+    private static async Task SignalAsync(HttpContext context)
+    {
+        ISandboxSession session = await FindSessionAsync(context);
+        ISandboxProcess process = SessionLookup.FindLivingProcess(context, session);
+        bool resume = new RequestQuery(context).CheckAndReadResume();
+        SignalBody body = await context.RequestServices.GetRequiredService<RequestBodies>().ReadAsync(context, SessionRequestReader.Signal, new SignalBody { Signal = 0 });
+        if (resume)
+        {
+            await session.ResumeAsync(context.RequestAborted);
+        }
+
+        await process.SignalAsync(body.Signal, context.RequestAborted);
+        await WritePidAsync(context, process);
+    }
+
+    private static async Task ResizeAsync(HttpContext context)
+    {
+        ISandboxSession session = await FindSessionAsync(context);
+        ISandboxProcess process = SessionLookup.FindLivingProcess(context, session);
+        bool resume = new RequestQuery(context).CheckAndReadResume();
+        TerminalBody body = await context.RequestServices.GetRequiredService<RequestBodies>().ReadAsync(
+            context, SessionRequestReader.Terminal, new TerminalBody { Cols = 0, Rows = 0 });
+        if (!process.IsTerminal)
+        {
+            throw HttpFaultException.BadRequest("the process has no terminal; start it with terminal.");
+        }
+
+        if (resume)
+        {
+            await session.ResumeAsync(context.RequestAborted);
+        }
+
+        await process.ResizeAsync(new SandboxTerminal(body.Cols, body.Rows), context.RequestAborted);
+        await WritePidAsync(context, process);
+    }
+
+    private static Task<ISandboxSession> FindSessionAsync(HttpContext context) => context.RequestServices.GetRequiredService<SessionLookup>().FindAsync(context);
+
+    private static Task WriteAsync(HttpContext context, ISandboxProcess process) =>
+        context.Response.WriteAsJsonAsync(ProcessBody.Of(process), HostJson.Relaxed.ProcessBody, cancellationToken: context.RequestAborted);
+
+    private static Task WritePidAsync(HttpContext context, ISandboxProcess process) =>
+        context.Response.WriteAsJsonAsync(new PidBody(process.Id), HostJson.Relaxed.PidBody, cancellationToken: context.RequestAborted);
+}
