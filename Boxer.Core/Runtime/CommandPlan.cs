@@ -31,7 +31,7 @@ internal sealed record CommandPlan(
     internal required ReadOnlyMemory<byte> Frame { get; init; }
 
     /// <summary>Its input, and what becomes of its output.</summary>
-    internal StreamPlan Streams => new(Stdin, StdinStream, Limits.StandardOutputBytes!.Value, KeepsPrinted);
+    internal StreamPlan Streams => new(Stdin, StdinStream, Limits.StandardOutputBytes!.Value, KeepsPrinted, Start.UserId);
 
     /// <summary>Whether standard output and error are kept for the result.</summary>
     internal bool KeepsPrinted { get; init; } = true;

@@ -33,7 +33,8 @@ internal sealed class CommandStreams
     {
         _plan = plan;
         _gate = gate;
-        _pipes = passed.Count > 0 ? [.. passed] : [held.Push(Pipe.ForWriting()), held.Push(Pipe.ForReading()), held.Push(Pipe.ForReading())];
+        _pipes = passed.Count > 0 ? [.. passed] :
+            [held.Push(Pipe.ForWriting(plan.Owner)), held.Push(Pipe.ForReading(plan.Owner)), held.Push(Pipe.ForReading(plan.Owner))];
         Guest = passed.Count > 0 ? [] : [.. _pipes.Select(pipe => pipe.Theirs)];
         _stdin = held.Push(new InputWriter(poller, _pipes[0].Ours, time));
         _stdout = held.Push(Reader(_pipes[1].Ours, SandboxStream.StandardOutput));
@@ -127,4 +128,5 @@ internal sealed class CommandStreams
 /// <param name="StdinStream">Standard input that comes while the command runs; <see langword="null"/>: <paramref name="Stdin"/>.</param>
 /// <param name="OutputLimit">Maximum of standard output, and of standard error, in bytes.</param>
 /// <param name="KeepsOutput">Whether standard output and error are kept for the result.</param>
-internal sealed record StreamPlan(ReadOnlyMemory<byte> Stdin, Stream? StdinStream, long OutputLimit, bool KeepsOutput);
+/// <param name="Owner">The user of the command, who may open its streams by name.</param>
+internal sealed record StreamPlan(ReadOnlyMemory<byte> Stdin, Stream? StdinStream, long OutputLimit, bool KeepsOutput, uint Owner);

@@ -57,7 +57,8 @@ internal sealed class ForegroundCommand : IAsyncDisposable
     internal async Task<ExecOutcome> RunAsync()
     {
         _held.Push(_sandbox.WatchMemory());
-        _streams = new CommandStreams(_held, [], new StreamPlan(_plan.Stdin, _plan.StdinStream, _plan.OutputLimit, _plan.KeepsOutput), _gate, _onOutput, _poller, _time);
+        var streams = new StreamPlan(_plan.Stdin, _plan.StdinStream, _plan.OutputLimit, _plan.KeepsOutput, _plan.User.UserId);
+        _streams = new CommandStreams(_held, [], streams, _gate, _onOutput, _poller, _time);
         _usage = _held.Push(new UsageMonitor(_sandbox.Cgroup, cpuLimit: null, _sandbox.Plan.Cgroup.CpuCores, _time));
         DateTimeOffset handedOverAt = _time.GetUtcNow();
         long start = _time.GetTimestamp();
