@@ -20,12 +20,13 @@ public interface ISandboxFiles
     Task<Stream> OpenReadAsync(string path, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Writes a file, and creates missing directories of its path. An existing file is replaced at the end: readers see the old content or the new.
+    /// Writes a file, and creates missing directories of its path. An existing file is written itself, as by an editor: it keeps its owner and its hard
+    /// links. A write that fails or is cancelled leaves the part of the new content that was written.
     /// </summary>
     /// <param name="path">Path of the file. Symbolic links are followed inside the sandbox.</param>
     /// <param name="content">The content; read to its end and not disposed.</param>
     /// <param name="mode">Permission bits of the file; <see langword="null"/>: 0644 for a new file, unchanged for an existing one.</param>
-    /// <param name="cancellationToken">Cancels the write; an existing file is not changed.</param>
+    /// <param name="cancellationToken">Cancels the write; the part that was written stays.</param>
     /// <exception cref="SandboxFileException">The file cannot be written, or the disk limit of the session is reached.</exception>
     Task WriteAsync(string path, Stream content, UnixFileMode? mode = null, CancellationToken cancellationToken = default);
 
@@ -64,30 +65,37 @@ public interface ISandboxFiles
     /// <exception cref="SandboxFileException">The entry does not exist, or cannot be removed.</exception>
     Task RemoveAsync(string path, CancellationToken cancellationToken = default);
 
-    /// <summary>Reads a directory or a file as a tar archive. The archive is untrusted: unpack it into an empty directory.</summary>
+    /// <summary>
+    /// Reads a directory or a file as a tar archive, without sockets, named pipes, devices, and symbolic links out of the directory. The archive is
+    /// untrusted: unpack it into an empty directory.
+    /// </summary>
     /// <param name="path">Path of the directory or file. Names in the archive are relative to it.</param>
     /// <param name="cancellationToken">Cancels the opening.</param>
     /// <returns>
-    /// The archive. Dispose it. Reading throws <see cref="SandboxFileException"/> with <see cref="SandboxFileError.TooLarge"/> after
-    /// <see cref="SessionOptions.MaxArchiveBytes"/>, and <see cref="IOException"/> if the session ended.
+    /// The archive. Dispose it. Reading throws <see cref="SandboxFileException"/> if an entry cannot be read, and with
+    /// <see cref="SandboxFileError.TooLarge"/> after <see cref="SessionOptions.MaxArchiveBytes"/>, 10,000 entries or 64 levels; and
+    /// <see cref="IOException"/> if the session ended.
     /// </returns>
     /// <exception cref="SandboxFileException">The entry does not exist or may not be read.</exception>
     Task<Stream> ReadArchiveAsync(string path, CancellationToken cancellationToken = default);
 
     /// <summary>
     /// Unpacks a tar archive into a directory, which is created if it does not exist. Files belong to the session's user. Absolute names, names with
-    /// <c>..</c>, and links out of the directory are refused.
+    /// <c>..</c>, and links out of the directory are refused. Entries replace files and links. No link below the directory is followed.
     /// </summary>
     /// <param name="path">Path of the directory.</param>
-    /// <param name="tar">The archive, uncompressed; read to its end and not disposed. At most <see cref="SessionOptions.MaxArchiveBytes"/>.</param>
+    /// <param name="tar">
+    /// The archive, plain or compressed with gzip; read to its end and not disposed. At most <see cref="SessionOptions.MaxArchiveBytes"/>, also of its
+    /// unpacked files, and 10,000 entries.
+    /// </param>
     /// <param name="cancellationToken">Cancels the operation; part of the archive may have been unpacked.</param>
     /// <exception cref="InvalidSandboxRequestException">The archive is invalid or too large. Part of it may have been unpacked.</exception>
     /// <exception cref="SandboxFileException">An entry cannot be written, or the disk limit of the session is reached.</exception>
     Task WriteArchiveAsync(string path, Stream tar, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Yields changes of a directory's own entries, or of a file, until the enumeration is left. Changes below subdirectories are not reported. The
-    /// session is not idle while a watch is open; at most 16 can be.
+    /// Yields changes of a file, or of a directory and what is below it, until the enumeration is left. At most 1,000 directories of at most 64 levels are
+    /// watched; changes in others are lost. The session is not idle while a watch is open; at most 16 can be.
     /// </summary>
     /// <param name="path">Path of the directory or file.</param>
     /// <param name="cancellationToken">Ends the watch.</param>

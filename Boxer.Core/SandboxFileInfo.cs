@@ -94,6 +94,6 @@ public enum SandboxFileChangeKind
     /// <summary>The entry was removed, or moved out of the directory.</summary>
     Deleted,
 
-    /// <summary>Changes were lost because more than 1,000 were not read yet. List the directory again.</summary>
+    /// <summary>Changes were lost: more than 1,000 were not read yet, or a directory could not be watched. List the directory again.</summary>
     Overflow,
 }

@@ -1,9 +1,11 @@
+using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using Boxer.Common;
 using Boxer.Diagnostics;
 using Boxer.Processes;
 using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Init;
+using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Runtime.Kept;
 
@@ -151,8 +153,27 @@ internal sealed class KeptSandbox : IKeptSandbox
     });
 
     /// <inheritdoc/>
-    public Task<IFileWorker> OpenFilesAsync(InitIdentity user, CancellationToken cancellationToken) =>
-        throw new NotSupportedException("The sandbox has no file worker.");
+    public Task<IFileWorker> OpenFilesAsync(InitIdentity user, CancellationToken cancellationToken) => CallAsync<IFileWorker>(async () =>
+    {
+        (Socket ours, SafeFileHandle theirs) = SocketPair.Create();
+        try
+        {
+            SessionProcess process = Channel.StartFiles(user, theirs);
+            return await process.Started.WaitAsync(cancellationToken).ConfigureAwait(false) switch
+            {
+                SessionProcessStarted => new FileWorker(ours, process.Ended, _time),
+                SessionProcessNotStarted failed => throw new IOException($"The file worker could not be started ({failed.Stage}, errno {failed.Errno})."),
+                SessionProcessEnded => throw new IOException("The file worker ended at its start."),
+                _ => throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false)),
+            };
+        }
+        catch
+        {
+            // A worker that starts nevertheless ends.
+            ours.Dispose();
+            throw;
+        }
+    });
 
     /// <inheritdoc/>
     public Task<GuestUsage> ReadUsageAsync(CancellationToken cancellationToken) => CallAsync(async () =>
