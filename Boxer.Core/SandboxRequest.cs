@@ -43,6 +43,7 @@ public sealed class SandboxRequest
         StandardInput = other.StandardInput;
         StandardInputStream = other.StandardInputStream;
         MergeStandardError = other.MergeStandardError;
+        Terminal = other.Terminal;
         KeepStandardOutput = other.KeepStandardOutput;
         StopGrace = other.StopGrace;
         OutputFiles = other.OutputFiles;
@@ -138,6 +139,15 @@ public sealed class SandboxRequest
     /// <value>Default <see langword="false"/>.</value>
     /// </summary>
     public bool MergeStandardError { get; set; }
+
+    /// <summary>
+    /// Size of a terminal that the command has in place of separate streams, as with <c>docker run -t</c>. All output is standard output;
+    /// <see cref="SandboxResult.StandardErrorBytes"/> is empty. Standard input is typed into the terminal, and its end is the end-of-file character
+    /// (Ctrl-D). <c>TERM</c> is <c>xterm</c> unless a variable or the image sets it. The size does not change while the command runs: for that, use a
+    /// process of a session.
+    /// <value>Default <see langword="null"/>: no terminal.</value>
+    /// </summary>
+    public SandboxTerminal? Terminal { get; set; }
 
     /// <summary>
     /// Whether the result contains the command's output. With <see langword="false"/>, <see cref="SandboxResult.StandardOutputBytes"/> and

@@ -18,6 +18,7 @@ internal static class CommandPlanner
     private const string DefaultHome = "/home/boxer";
     private const string NoHomeOfAnybody = "/nonexistent";
     private const string DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    private const string TerminalType = "xterm";
 
     /// <summary>Host name of every sandbox.</summary>
     internal const string Hostname = "sandbox";
@@ -97,6 +98,12 @@ internal static class CommandPlanner
     /// <param name="bytes">The number of bytes.</param>
     internal static long ToPages(long bytes) => (bytes + System.Environment.SystemPageSize - 1) / System.Environment.SystemPageSize * System.Environment.SystemPageSize;
 
+    /// <summary>Gets the variables that a command with a terminal has, unless the request or the image sets them.</summary>
+    /// <param name="terminal">The terminal; <see langword="null"/>: none.</param>
+    /// <param name="environment">The other variables.</param>
+    internal static IEnumerable<string> TerminalVariables(SandboxTerminal? terminal, IEnumerable<KeyValuePair<string, string>> environment) =>
+        terminal is null || environment.Any(variable => variable.Key == "TERM") ? [] : ["TERM=" + TerminalType];
+
     private static InitStart Start(
         CheckedRequest request, ImageConfig config, ImageAccounts accounts, ImageUser user, GuestNetwork network, bool countsCpu)
     {
@@ -105,7 +112,7 @@ internal static class CommandPlanner
         return new InitStart
         {
             Arguments = Arguments(request, config),
-            Environment = [.. environment.Select(variable => variable.Key + "=" + variable.Value)],
+            Environment = [.. environment.Select(variable => variable.Key + "=" + variable.Value), .. TerminalVariables(request.Terminal, environment)],
             WorkingDirectory = WorkingDirectory(request, config),
             UserId = user.Uid,
             GroupId = user.Gid,
@@ -124,6 +131,7 @@ internal static class CommandPlanner
             ChangeBytes = Math.Min(request.Workspace?.MaxChangesBytes ?? 0, limits.OutputFilesBytes.Value),
             ChangeEntries = request.Workspace is { MaxChangesBytes: > 0, MaxEntries: var entries } ? entries : 0,
             MergeOutput = request.MergeStandardError,
+            Terminal = request.Terminal,
             MemoryBytes = ToPages(limits.MemoryBytes!.Value),
             CpuQuota = (int)CgroupV1.Quota(limits.CpuCores!.Value, Cgroup.PeriodMicroseconds),
         };

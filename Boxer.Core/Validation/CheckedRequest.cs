@@ -59,6 +59,9 @@ internal sealed record CheckedRequest : CheckedSandbox
     /// <summary>Whether standard error goes into standard output.</summary>
     internal bool MergeStandardError { get; init; }
 
+    /// <summary>Terminal of the command; <see langword="null"/>: none.</summary>
+    internal SandboxTerminal? Terminal { get; init; }
+
     /// <summary>Whether the result contains standard output and error.</summary>
     internal bool KeepStandardOutput { get; init; } = true;
 

@@ -196,4 +196,18 @@ internal static class CommandChecks
 
         return user;
     }
+
+    /// <summary>Checks the size of a terminal.</summary>
+    /// <param name="terminal">The terminal; <see langword="null"/>: none.</param>
+    /// <param name="prefix">The property with a dot; empty if the terminal is the whole value.</param>
+    /// <param name="faults">Receives the faults.</param>
+    internal static void CheckTerminal(SandboxTerminal? terminal, string prefix, RequestFaults faults)
+    {
+        const int MaxSize = 65_535;
+        if (terminal is not null)
+        {
+            faults.AddIfOutOfRange(prefix + nameof(terminal.Columns), terminal.Columns, 1, MaxSize, "columns");
+            faults.AddIfOutOfRange(prefix + nameof(terminal.Rows), terminal.Rows, 1, MaxSize, "rows");
+        }
+    }
 }

@@ -16,7 +16,6 @@ internal enum CommandUse
 /// <param name="maxLimits">Highest value that a request may set for each limit; <see langword="null"/> for no bound.</param>
 internal sealed class CommandValidator(ResourceLimits maxLimits)
 {
-    private const int MaxTerminalSize = 65_535;
 
     /// <summary>The limits that a command has for itself. The others are those of the sandbox.</summary>
     private static readonly string[] OwnLimits =
@@ -65,7 +64,7 @@ internal sealed class CommandValidator(ResourceLimits maxLimits)
     internal static void ValidateTerminal(SandboxTerminal terminal)
     {
         var faults = new RequestFaults();
-        CheckTerminal(terminal, "", faults);
+        CommandChecks.CheckTerminal(terminal, "", faults);
         if (faults.Count > 0)
         {
             throw new InvalidSandboxRequestException(faults);
@@ -121,7 +120,7 @@ internal sealed class CommandValidator(ResourceLimits maxLimits)
             return;
         }
 
-        CheckTerminal(command.Terminal, "Terminal.", faults);
+        CommandChecks.CheckTerminal(command.Terminal, "Terminal.", faults);
         AddIf(command.StandardInput.Length > 0, "StandardInput", "is not for processes; write to the input of the process.");
         AddIf(command.StandardInputStream is not null, "StandardInputStream", "is not for processes; write to the input of the process.");
         AddIf(!command.KeepStandardOutput, "KeepStandardOutput", "is not for processes, which keep the last part of their output.");
@@ -134,15 +133,6 @@ internal sealed class CommandValidator(ResourceLimits maxLimits)
             {
                 faults.Add(field, message);
             }
-        }
-    }
-
-    private static void CheckTerminal(SandboxTerminal? terminal, string prefix, RequestFaults faults)
-    {
-        if (terminal is not null)
-        {
-            faults.AddIfOutOfRange(prefix + nameof(terminal.Columns), terminal.Columns, 1, MaxTerminalSize, "columns");
-            faults.AddIfOutOfRange(prefix + nameof(terminal.Rows), terminal.Rows, 1, MaxTerminalSize, "rows");
         }
     }
 }

@@ -21,6 +21,7 @@ internal sealed class RequestValidator(
         var faults = new RequestFaults();
         CommandChecks.CheckCommand(request.Command, request.UseImageCommand, faults);
         CommandChecks.CheckStandardInput(request.StandardInput, request.StandardInputStream, faults);
+        CommandChecks.CheckTerminal(request.Terminal, "Terminal.", faults);
         ParsedSandbox sandbox = Parse(PropertiesOf(request), faults);
         CommandChecks.CheckStopGrace(request.StopGrace, sandbox.Limits.WallClock, MaxLimits.WallClock, faults);
         FileChecks.CheckOutputs(request.OutputFiles, sandbox.Limits, faults);
@@ -47,6 +48,7 @@ internal sealed class RequestValidator(
             StandardInput = request.StandardInput,
             StandardInputStream = request.StandardInputStream,
             MergeStandardError = request.MergeStandardError,
+            Terminal = request.Terminal,
             KeepStandardOutput = request.KeepStandardOutput,
             StopGrace = request.StopGrace,
             OutputFiles = request.OutputFiles,

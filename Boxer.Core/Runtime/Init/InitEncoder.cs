@@ -24,7 +24,7 @@ internal static class InitEncoder
     internal static byte[] EncodeOpen(InitStart start)
     {
         ArgumentNullException.ThrowIfNull(start);
-        if (start.Arguments.Count + start.Environment.Count > 0 || start.Outputs is not null || start.ChangeEntries > 0 || start.MergeOutput)
+        if (start.Arguments.Count + start.Environment.Count > 0 || start.Outputs is not null || start.ChangeEntries > 0 || start.MergeOutput || start.Terminal is not null)
         {
             throw new ArgumentException("A session has no command, outputs or changes of its own.", nameof(start));
         }
@@ -153,6 +153,8 @@ internal static class InitEncoder
         writer.U32(start.MergeOutput ? 1u : 0u);
         writer.U64((ulong)start.ChangeBytes);
         writer.U32((uint)start.ChangeEntries);
+        writer.U32((uint)(start.Terminal?.Columns ?? 0));
+        writer.U32((uint)(start.Terminal?.Rows ?? 0));
         return writer.ToFrame(type, InitProtocol.MaxStartPayload);
     }
 

@@ -16,7 +16,7 @@ internal static class InitProtocol
 
     // Layout versions of frames: PlanVersion for START, WARM_UP and OPEN, ReportVersion for ENDED and OUTPUT_FILE, FrameVersion for all others.
     private const ushort FrameVersion = 1;
-    private const ushort PlanVersion = 4;
+    private const ushort PlanVersion = 5;
     private const ushort ReportVersion = 2;
 
     /// <summary>Uid and gid of PID 1. No run may use it as user, group or supplementary group.</summary>

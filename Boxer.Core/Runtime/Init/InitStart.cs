@@ -62,6 +62,9 @@ internal sealed record InitStart
 
     /// <summary>Whether standard error goes to standard output.</summary>
     public bool MergeOutput { get; init; }
+
+    /// <summary>Size of the terminal that the command has in place of its streams; <see langword="null"/>: none.</summary>
+    public SandboxTerminal? Terminal { get; init; }
 }
 
 /// <summary>Identity of a command of a session, or of a file worker.</summary>

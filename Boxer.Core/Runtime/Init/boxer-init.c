@@ -7,6 +7,8 @@
  */
 #include "boxer-pid1.h"
 
+#include <sys/ioctl.h>
+
 /* Not every libc comes with the kernel's own headers. */
 struct capability_header {
     uint32_t version;
@@ -45,7 +47,7 @@ struct plan *plan;
 enum state state = WAITING_FOR_START;
 
 /* The future standard streams of the command; -1 before START. Its child makes them descriptors 0, 1 and 2. */
-static int standard[STREAMS] = { -1, -1, -1 };
+int standard[STREAMS] = { -1, -1, -1 };
 static pid_t child;
 static int child_socket = -1;
 static int child_status;
@@ -397,6 +399,10 @@ static void parse_plan(size_t length)
     plan->change_entries = take32(&reader, "changes");
     if (plan->change_entries > 0 && plan->workspace == NULL)
         malformed("changes");
+    plan->columns = take_count(&reader, MAX_TERMINAL_SIZE, "columns");
+    plan->rows = take_count(&reader, MAX_TERMINAL_SIZE, "rows");
+    if ((plan->columns == 0) != (plan->rows == 0) || (plan->columns > 0 && (plan->is_warm_up || plan->is_session)))
+        malformed("size of the terminal");
     if (plan->is_session && (plan->output[0] != '\0' || plan->merges_output || plan->change_entries > 0))
         malformed("fields of OPEN");
     take_end(&reader, "end of START");
@@ -1414,8 +1420,8 @@ _Noreturn static void become_command(int socket)
     become_user(socket);
     if (chdir(plan->cwd) != 0)
         child_fail(STAGE_CWD);
-    if (open_streams() != 0)
-        child_fail(STAGE_EXEC);
+    if (open_streams() != 0 || (plan->columns > 0 && ioctl(STDIN_FILENO, TIOCSCTTY, 0) != 0))
+        child_fail(STAGE_STREAMS);
     /* PID 1 ignores no signal, and an exec resets its handler of SIGCHLD. */
     sigset_t none;
     sigemptyset(&none);
@@ -1574,6 +1580,8 @@ static void prepare(size_t length)
     if (!are_wanted)
         forget_empty_files();
     narrow_affinity();
+    if (plan->columns > 0)
+        open_run_terminal();
     if (plan->uid == 0)
         fork_child();
     if (plan->hostname[0] != '\0' && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
@@ -1858,6 +1866,7 @@ static uint32_t is_tmpfs_full(void)
 static void report_end(void)
 {
     kill_all();
+    finish_terminal();
 
     struct rusage usage = { 0 };
     getrusage(RUSAGE_CHILDREN, &usage);
@@ -2375,17 +2384,20 @@ _Noreturn static void serve(void)
     sigfillset(&waiting);
     sigdelset(&waiting, SIGCHLD);
     for (;;) {
-        struct pollfd fds[2] = {
+        struct pollfd fds[2 + TERMINAL_POLLS] = {
             { .fd = CONTROL, .events = POLLIN },
             { .fd = state == EXECUTING || state == WARMING_UP ? child_socket : -1, .events = POLLIN },
         };
+        fill_terminal_polls(fds + 2);
         flush();
-        int ready = ppoll(fds, 2, NULL, &waiting);
+        int ready = ppoll(fds, 2 + TERMINAL_POLLS, NULL, &waiting);
         if (ready < 0 && errno != EINTR)
             fault("poll", NULL, errno);
         reap();
         if (ready > 0 && fds[1].revents != 0)
             read_child();
+        if (ready > 0)
+            serve_terminal(fds + 2);
         if (ready > 0 && fds[0].revents != 0)
             read_control();
         if (state == SERVING)

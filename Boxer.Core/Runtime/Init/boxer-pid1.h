@@ -37,7 +37,7 @@
 enum {
     /* The protocol's version, then layout versions: START, WARM_UP and OPEN; ENDED and OUTPUT_FILE; all other frames. */
     VERSION = 5,
-    PLAN_VERSION = 4,
+    PLAN_VERSION = 5,
     REPORT_VERSION = 2,
     FRAME_VERSION = 1,
     /* Number of standard streams, and of descriptors that come with START. */
@@ -260,6 +260,9 @@ struct plan {
     uint64_t memory_bytes;
     uint32_t cpu_quota;
     uint32_t merges_output;
+    /* Size of the terminal; 0 for none. */
+    uint32_t columns;
+    uint32_t rows;
     uint64_t change_bytes;
     uint32_t change_entries;
     char **argv;
@@ -369,6 +372,7 @@ static inline int write_all(int fd, const uint8_t *bytes, size_t length)
 
 extern struct plan *plan;
 extern enum state state;
+extern int standard[STREAMS];
 extern uint8_t buffer[HEADER_SIZE + MAX_PAYLOAD];
 
 /* ---- killing, receiving, sending (boxer-init.c) ---- */
@@ -457,5 +461,21 @@ _Noreturn void serve_session(volatile sig_atomic_t *child_signal);
 
 /* Serves requests on the socket until its end. It has the identity and the filter of a command, and no other open descriptor. */
 _Noreturn void serve_files(int socket);
+
+/* ---- boxer-terminal.c ---- */
+
+enum { TERMINAL_POLLS = 4, MAX_TERMINAL_SIZE = 65535 };
+
+/* Opens the directory of terminals. In a session it is called before the guest can change its path. */
+void open_terminals(void);
+
+/* Makes a terminal. Returns 0, or -1 with errno. */
+int make_terminal(uint32_t columns, uint32_t rows, int *master, int *other);
+
+/* Makes the terminal of a run, and relays it. */
+void open_run_terminal(void);
+void fill_terminal_polls(struct pollfd to[TERMINAL_POLLS]);
+void serve_terminal(const struct pollfd found[TERMINAL_POLLS]);
+void finish_terminal(void);
 
 #endif

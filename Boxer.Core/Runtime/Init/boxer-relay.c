@@ -5,10 +5,6 @@
 #include "boxer-session.h"
 
 #include <netinet/in.h>
-#include <sys/ioctl.h>
-#include <termios.h>
-
-static int terminals_fd = -1;
 
 /* ---- making streams ---- */
 
@@ -41,29 +37,12 @@ int open_pipes(struct item *item, int merges, int theirs[STREAMS])
     return 0;
 }
 
-void open_terminals(void)
-{
-    terminals_fd = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
-}
-
-/*
- * User 0 can replace files in /dev, but none of the file system of terminals. gVisor has no TIOCGPTPEER, so the other side is opened by
- * its name there.
- */
 int open_terminal(struct item *item, uint32_t columns, uint32_t rows, int theirs[STREAMS])
 {
-    struct winsize size = { .ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns };
-    char name[16];
-    unsigned int number;
-    int unlocked = 0;
-    int master = openat(terminals_fd, "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-    item->out[0].fd = master;
-    if (master < 0 || ioctl(master, TIOCGPTN, &number) != 0 || ioctl(master, TIOCSPTLCK, &unlocked) != 0)
+    if (make_terminal(columns, rows, &item->out[0].fd, &theirs[0]) != 0)
         return -1;
-    snprintf(name, sizeof name, "%u", number);
-    theirs[0] = openat(terminals_fd, name, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    item->in.fd = fcntl(master, F_DUPFD_CLOEXEC, 0);
-    return theirs[0] < 0 || item->in.fd < 0 || ioctl(master, TIOCSWINSZ, &size) != 0 ? -1 : 0;
+    item->in.fd = fcntl(item->out[0].fd, F_DUPFD_CLOEXEC, 0);
+    return item->in.fd < 0 ? -1 : 0;
 }
 
 /* ---- input ---- */

@@ -140,9 +140,6 @@ void report_quiet(uint32_t tag);
 int open_pipes(struct item *item, int merges, int theirs[STREAMS]);
 int open_terminal(struct item *item, uint32_t columns, uint32_t rows, int theirs[STREAMS]);
 
-/* Opens the directory of terminals, before the guest can change its path. */
-void open_terminals(void);
-
 void begin_connection(uint32_t id, int family, uint32_t port);
 void end_connecting(struct item *item);
 
