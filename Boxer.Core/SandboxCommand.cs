@@ -48,7 +48,10 @@ public sealed class SandboxCommand
 
     /// <summary>
     /// Path of the directory that the command starts in: absolute, or relative to the session's working directory, without <c>..</c>. It must exist.
-    /// <value>Default <see langword="null"/>: the session's working directory.</value>
+    /// <value>
+    /// Default <see langword="null"/>: the session's working directory; <c>/</c> for another user than the session's and user 0 if that is the home of
+    /// the session's user.
+    /// </value>
     /// </summary>
     public string? WorkingDirectory { get; set; }
 

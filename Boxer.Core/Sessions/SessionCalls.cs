@@ -1,3 +1,4 @@
+using Boxer.Linux;
 using Boxer.Runtime.Init;
 using Boxer.Runtime.Kept;
 
@@ -60,7 +61,7 @@ internal sealed class SessionCalls(SessionParts parts)
         {
             throw parts.Life.EndedException(exception is KeptSandboxEndedException, exception);
         }
-        catch (Exception exception) when (exception is InitProtocolException or IOException)
+        catch (Exception exception) when (HostFault.Is(exception) || exception is InitProtocolException)
         {
             throw new SandboxRuntimeException($"The sandbox of session {parts.Id} failed: {exception.Message}", exception);
         }

@@ -59,9 +59,7 @@ internal sealed class SessionProcess : ISandboxProcess
     internal async Task PumpAsync()
     {
         Task<ExecEnd> ending = ReadAsync();
-        ExecEnd end = await Task.WhenAny(ending, _parts.Abandoned.Task).ConfigureAwait(false) == ending
-            ? await ending.ConfigureAwait(false)
-            : Died();
+        ExecEnd end = await EndsInTimeAsync(ending).ConfigureAwait(false) ? await ending.ConfigureAwait(false) : Died();
         EndedAt = _parts.Time.GetUtcNow();
         _ended.TrySetResult(new SandboxProcessEnd(end.Termination) { LeftBehind = end.LeftBehind, Usage = end.Usage });
         _history.End();
@@ -114,6 +112,20 @@ internal sealed class SessionProcess : ISandboxProcess
         {
             // The sandbox is gone, or hangs. Its end is the process's.
         }
+    }
+
+    /// <returns>Whether it ended by itself, or soon after its session. A sandbox that hangs is not waited for.</returns>
+    private async Task<bool> EndsInTimeAsync(Task ending)
+    {
+        if (await Task.WhenAny(ending, _parts.Abandoned.Task).ConfigureAwait(false) == ending)
+        {
+            return true;
+        }
+
+        using var decided = new CancellationTokenSource();
+        bool inTime = await Task.WhenAny(ending, Task.Delay(SessionEnds.Patience, _parts.Time, decided.Token)).ConfigureAwait(false) == ending;
+        await decided.CancelAsync().ConfigureAwait(false);
+        return inTime;
     }
 
     private async Task<ExecEnd> ReadAsync()

@@ -26,6 +26,9 @@ internal sealed record SessionGuest
     /// <summary>The directory that commands start in.</summary>
     internal required CleanPath WorkingDirectory { get; init; }
 
+    /// <summary>Whether <see cref="WorkingDirectory"/> is the user's home because nothing else is given. Other users cannot enter it.</summary>
+    internal bool StartsAtHome { get; init; }
+
     /// <summary>The identity of the session's user.</summary>
     internal InitIdentity Identity => SessionPlanner.IdentityOf(User);
 }
@@ -56,6 +59,7 @@ internal static class SessionPlanner
             Accounts = accounts,
             User = user,
             Environment = environment,
+            StartsAtHome = isAtHome,
             WorkingDirectory = CleanPath.TryNormalize(directory, out CleanPath clean) == PathFaults.None
                 ? clean
                 : throw new InvalidSandboxRequestException("Image", "its WorkingDir cannot be used; give a working directory."),
@@ -103,7 +107,7 @@ internal static class SessionPlanner
         {
             Arguments = command.Command,
             Environment = Environment(guest, command, user),
-            WorkingDirectory = command.WorkingDirectory.Text,
+            WorkingDirectory = WorkingDirectory(guest, command, user),
             User = IdentityOf(user),
             ResourceLimits = CommandPlanner.Limits(user, limits.Pids!.Value, limits.OpenFiles!.Value),
             Stdin = command.StandardInput,
@@ -122,6 +126,10 @@ internal static class SessionPlanner
     /// <summary>Returns the identity of a user.</summary>
     /// <param name="user">The user.</param>
     internal static InitIdentity IdentityOf(ImageUser user) => new(user.Uid, user.Gid, user.Groups, CommandPlanner.CapabilitiesOf(user));
+
+    // User 0 can enter every directory.
+    private static string WorkingDirectory(SessionGuest guest, CheckedCommand command, ImageUser user) =>
+        guest.StartsAtHome && user.Uid != guest.User.Uid && user.Uid != 0 && command.WorkingDirectory == guest.WorkingDirectory ? "/" : command.WorkingDirectory.Text;
 
     private static string[] Environment(SessionGuest guest, CheckedCommand command, ImageUser user)
     {
