@@ -74,13 +74,20 @@ internal sealed class SessionClock
 
     private TimeSpan Elapsed => _time.GetElapsedTime(_start);
 
-    /// <summary>Finds the clock that has run out.</summary>
+    /// <summary>Finds the clock that has run out; the one that did so first if both have.</summary>
     /// <returns><see langword="null"/> if none has.</returns>
-    internal SandboxSessionEnd? FindEnd() =>
-        IsPaused ? null
-        : Now >= Lifetime ? SandboxSessionEnd.Lifetime
-        : IsIdleTimeRunning && Now - _idleSince >= IdleTimeout ? SandboxSessionEnd.IdleTimeout
-        : null;
+    internal SandboxSessionEnd? FindEnd()
+    {
+        if (IsPaused)
+        {
+            return null;
+        }
+
+        TimeSpan idleEnd = IsIdleTimeRunning ? _idleSince + IdleTimeout : TimeSpan.MaxValue;
+        return Now >= Lifetime && Lifetime <= idleEnd ? SandboxSessionEnd.Lifetime
+            : Now >= idleEnd ? SandboxSessionEnd.IdleTimeout
+            : null;
+    }
 
     /// <summary>A call or a stream begins.</summary>
     internal void BeginCall() => _open++;

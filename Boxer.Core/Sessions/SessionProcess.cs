@@ -56,10 +56,17 @@ internal sealed class SessionProcess : ISandboxProcess
     internal ProcessHistory History => _history;
 
     /// <summary>Reads the output of the process to its end, so that it never waits for a reader. Never fails.</summary>
-    internal async Task PumpAsync()
+    /// <returns>The end of the process.</returns>
+    internal async Task<ExecEnd> PumpAsync()
     {
         Task<ExecEnd> ending = ReadAsync();
-        ExecEnd end = await EndsInTimeAsync(ending).ConfigureAwait(false) ? await ending.ConfigureAwait(false) : Died();
+        return await EndsInTimeAsync(ending).ConfigureAwait(false) ? await ending.ConfigureAwait(false) : Died();
+    }
+
+    /// <summary>Shows the end of the process to its callers.</summary>
+    /// <param name="end">The end.</param>
+    internal void Complete(ExecEnd end)
+    {
         EndedAt = _parts.Time.GetUtcNow();
         _ended.TrySetResult(new SandboxProcessEnd(end.Termination) { LeftBehind = end.LeftBehind, Usage = end.Usage });
         _history.End();

@@ -73,9 +73,12 @@ internal sealed class SessionProcesses(SessionParts parts, SessionCalls calls, B
 
     private async Task PumpAsync(SessionProcess process)
     {
-        await process.PumpAsync().ConfigureAwait(false);
+        ExecEnd end = await process.PumpAsync().ConfigureAwait(false);
+
+        // Before its callers see the end: they may start another one at once.
         Leave();
         parts.Life.EndProcess();
+        process.Complete(end);
     }
 
     private void Enter()

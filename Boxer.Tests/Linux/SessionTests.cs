@@ -155,6 +155,45 @@ public sealed class SessionTests(SharedRunner shared)
     }
 
     [Fact]
+    public async Task An_idle_session_uses_no_processor_time_and_no_running_slot()
+    {
+        BoxerOptions options = shared.Options;
+        options.MaxConcurrentRuns = 1;
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
+        await using ISandboxSession box = await runner.OpenAsync(Request(), Cancel);
+        await using ISandboxSession second = await runner.OpenAsync(Request(), Cancel);
+        await ShellAsync(box, "while :; do :; done & true");
+        Assert.Equal("42\n", (await runner.RunAsync(SharedRunner.Python("print(42)"), Cancel)).StandardOutput);
+
+        // The loop that was left behind stands still while the session is idle.
+        await Until.IsSoAsync(() => CountAsync(box).GetAwaiter().GetResult() == 0, 60);
+        SandboxResult result = await ShellAsync(box, "cat /proc/[0-9]*/comm | grep -c sh");
+        Assert.NotEqual("0\n", result.StandardOutput);
+
+        // Processor time of the sandbox between two readings with the session frozen.
+        async Task<double> CountAsync(ISandboxSession _)
+        {
+            await Task.Delay(1_500, Cancel);
+            double before = ReadSandboxCpu();
+            await Task.Delay(500, Cancel);
+            return ReadSandboxCpu() - before;
+        }
+    }
+
+    [Fact]
+    public async Task A_command_of_another_user_starts_where_it_can()
+    {
+        await using ISandboxSession box = await OpenAsync();
+        SandboxCommand other = Shell("id -u; pwd");
+        other.User = "1234";
+        SandboxCommand root = Shell("id -u; pwd");
+        root.User = "0";
+
+        Assert.Equal("1234\n/\n", (await box.ExecAsync(other, Cancel)).StandardOutput);
+        Assert.Equal("0\n/home/boxer\n", (await box.ExecAsync(root, Cancel)).StandardOutput);
+    }
+
+    [Fact]
     public async Task A_paused_session_stands_still_and_goes_on()
     {
         await using ISandboxSession box = await OpenAsync();
@@ -218,6 +257,23 @@ public sealed class SessionTests(SharedRunner shared)
         Assert.Equal((SandboxSessionState.Ended, SandboxSessionEnd.HostStopped), (found!.State, found.End));
         await Assert.ThrowsAsync<SandboxSessionEndedException>(() => ShellAsync(found, "true"));
     }
+
+    // Ticks of the processes of all sandboxes on this machine, which tests run one after the other.
+    private static double ReadSandboxCpu() => Directory.GetDirectories("/proc").Where(path => int.TryParse(Path.GetFileName(path), out _)).Sum(path =>
+    {
+        try
+        {
+            string stat = File.ReadAllText(Path.Join(path, "stat"));
+            string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+            return stat.Contains("(exe)", StringComparison.Ordinal) || stat.Contains("(runsc", StringComparison.Ordinal)
+                ? double.Parse(fields[11], System.Globalization.CultureInfo.InvariantCulture) + double.Parse(fields[12], System.Globalization.CultureInfo.InvariantCulture)
+                : 0;
+        }
+        catch (IOException)
+        {
+            return 0;
+        }
+    });
 
     private static SandboxSessionRequest Request() => new(PythonImage.Name);
 

@@ -10,6 +10,7 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
     private readonly Lock _lock = new();
     private readonly TaskCompletionSource<KeptSandboxEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _ids;
+    private bool _isDead;
 
     public Task<KeptSandboxEnd> Ended => _ended.Task;
 
@@ -137,7 +138,16 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
 
     public void Die(KeptSandboxEnd end)
     {
-        _ended.TrySetResult(end);
+        lock (_lock)
+        {
+            if (_isDead)
+            {
+                return;
+            }
+
+            _isDead = true;
+        }
+
         TerminationKind kind = end == KeptSandboxEnd.MemoryLimit ? TerminationKind.MemoryLimit : TerminationKind.SandboxDied;
         Termination termination = kind == TerminationKind.MemoryLimit ? Termination.Limit(kind) : Termination.SandboxDied();
         lock (_lock)
@@ -146,6 +156,7 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
         }
 
         Processes.ForEach(process => process.End(termination));
+        _ended.TrySetResult(end);
     }
 
     public ValueTask DisposeAsync()

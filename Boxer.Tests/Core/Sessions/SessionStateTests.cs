@@ -151,7 +151,7 @@ public sealed class SessionStateTests
     public async Task PauseAsync_stops_all_clocks_and_freezes_also_with_a_living_process()
     {
         await using var open = new OpenSession();
-        (_, FakeGuestProcess guest) = await open.StartAsync();
+        (ISandboxProcess process, FakeGuestProcess guest) = await open.StartAsync();
         open.Time.Advance(TimeSpan.FromMinutes(2));
         await open.Session.PauseAsync(Cancel);
         Assert.True(open.Sandbox.IsFrozen);
@@ -171,6 +171,7 @@ public sealed class SessionStateTests
         Assert.Equal(SandboxSessionState.Running, open.Session.State);
         Assert.Equal(open.Time.GetUtcNow() + TimeSpan.FromMinutes(3), open.Session.ExpiresAt);
         guest.End(Termination.Exited(0));
+        await process.WaitAsync(Cancel);
         open.Time.Advance(TimeSpan.FromMinutes(4));
         await Until.IsSoAsync(() => open.Session.End == SandboxSessionEnd.IdleTimeout, 30);
     }
