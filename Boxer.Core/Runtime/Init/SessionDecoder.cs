@@ -69,7 +69,8 @@ internal static class SessionDecoder
         int[] ids = new int[reader.Number("number of ids", 0, MaxIds)];
         for (int i = 0; i < ids.Length; i++)
         {
-            ids[i] = Id(ref reader);
+            // 0 stands for processes of no command.
+            ids[i] = reader.Number("id", 0, int.MaxValue);
         }
 
         return ids;

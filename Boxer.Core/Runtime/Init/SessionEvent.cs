@@ -97,5 +97,5 @@ internal sealed record SessionProcessUsage(uint Tag, int Id, TimeSpan Cpu, int P
 
 /// <summary>Answer to QUIESCE.</summary>
 /// <param name="Tag">Tag of the request.</param>
-/// <param name="Holders">Commands that still have a descriptor of the host.</param>
+/// <param name="Holders">Commands whose processes still have a descriptor of the host; 0 for processes that belong to none.</param>
 internal sealed record SessionQuiet(uint Tag, IReadOnlyList<int> Holders) : SessionEvent;

@@ -27,7 +27,7 @@ size_t queued(void)
 
 void queue_frame(const uint8_t *frame, size_t length)
 {
-    if (queue.start + queue.length + length > queue.capacity) {
+    if (queue.start > 0 && queue.start + queue.length + length > queue.capacity) {
         memmove(queue.bytes, queue.bytes + queue.start, queue.length);
         queue.start = 0;
     }

@@ -8,18 +8,23 @@ internal static class InitAttack
         #include <errno.h>
         #include <fcntl.h>
         #include <grp.h>
+        #include <netinet/in.h>
         #include <sched.h>
         #include <signal.h>
         #include <stdint.h>
+        #include <dirent.h>
         #include <stdio.h>
+        #include <stdlib.h>
         #include <string.h>
         #include <sys/mount.h>
         #include <sys/ptrace.h>
+        #include <sys/resource.h>
         #include <sys/socket.h>
         #include <sys/stat.h>
         #include <sys/syscall.h>
         #include <sys/uio.h>
         #include <sys/wait.h>
+        #include <time.h>
         #include <unistd.h>
 
         static void refused(const char *what, long result)
@@ -37,7 +42,9 @@ internal static class InitAttack
             if (fd >= 0) {
                 struct stat info;
                 fstat(fd, &info);
-                if (S_ISSOCK(info.st_mode) || S_ISFIFO(info.st_mode)) {
+                /* A relayed pipe belongs to the user of its process, who can open it through that process too. */
+                int is_own = getenv("SESSION") != NULL && S_ISFIFO(info.st_mode) && info.st_uid == getuid();
+                if (S_ISSOCK(info.st_mode) || (S_ISFIFO(info.st_mode) && !is_own)) {
                     printf("POSSIBLE: open %s\n", path);
                     if (write(fd, forged, sizeof forged) > 0)
                         printf("POSSIBLE: forge %s\n", path);
@@ -94,9 +101,106 @@ internal static class InitAttack
             refused("its namespace", setns(open("/proc/1/ns/user", O_RDONLY), 0));
         }
 
+        /* A child of PID 1 that has not executed its command yet, and a file worker, still have PID 1's program. */
+        static int is_program_of_init(int pid)
+        {
+            char path[64];
+            char text[64] = { 0 };
+            snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+            int fd = open(path, O_RDONLY);
+            if (fd >= 0)
+                read(fd, text, sizeof text - 1);
+            close(fd);
+            return strncmp(text, "/.boxer/", 8) == 0;
+        }
+
+        static void against_child(int pid)
+        {
+            static const char *const files[] = { "mem", "exe", "uid_map", "gid_map" };
+            char path[64];
+            for (unsigned i = 0; i < sizeof files / sizeof files[0]; i++) {
+                snprintf(path, sizeof path, "/proc/%d/%s", pid, files[i]);
+                int fd = open(path, O_RDWR);
+                uint8_t byte = 0;
+                if (fd >= 0 && (i == 1 || write(fd, &byte, 1) > 0) && is_program_of_init(pid))
+                    printf("POSSIBLE: %s\n", files[i]);
+                close(fd);
+            }
+            if (ptrace(PTRACE_SEIZE, pid, 0, 0) == 0) {
+                if (is_program_of_init(pid))
+                    printf("POSSIBLE: trace a child\n");
+                exit(9);
+            }
+            for (int fd = 0; fd < 64; fd++) {
+                snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
+                int opened = open(path, O_RDWR | O_NONBLOCK);
+                struct stat info;
+                if (opened >= 0 && fstat(opened, &info) == 0 && (S_ISSOCK(info.st_mode) || (S_ISFIFO(info.st_mode) && info.st_uid != getuid() && info.st_uid < 65536))
+                    && (info.st_mode & 0006) == 0)
+                    printf("POSSIBLE: open %s\n", path);
+                close(opened);
+            }
+        }
+
+        /* Attacks everything that starts, for some seconds. */
+        static void against_starting(int seconds, int only_stop)
+        {
+            time_t end = time(NULL) + seconds;
+            int seen = 0;
+            while (time(NULL) < end) {
+                DIR *directory = opendir("/proc");
+                for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+                    int pid = atoi(entry->d_name);
+                    if (pid <= 1 || pid == getpid())
+                        continue;
+                    if (only_stop)
+                        kill(pid, SIGSTOP);
+                    else if (is_program_of_init(pid) && ++seen)
+                        against_child(pid);
+                }
+                closedir(directory);
+            }
+            printf("tried %s\n", only_stop || seen > 0 ? "some" : "none");
+        }
+
+        /* Accepts one connection, reads it to its end, and answers with the number of bytes. */
+        static int serve(int family, int port)
+        {
+            struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+            struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+            int listener = socket(family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+            if ((family == 6 ? bind(listener, &six, sizeof six) : bind(listener, &four, sizeof four)) != 0 || listen(listener, 5) != 0) {
+                perror("listen");
+                return 1;
+            }
+            printf("listening\n");
+            int peer = accept(listener, NULL, NULL);
+            static char piece[65536];
+            long total = 0;
+            for (long got; (got = read(peer, piece, sizeof piece)) > 0;)
+                total += got;
+            dprintf(peer, "%ld\nbye\n", total);
+            printf("read %ld\n", total);
+            return 0;
+        }
+
         int main(int argc, char **argv)
         {
             setvbuf(stdout, NULL, _IOLBF, 0);
+            if (argc > 1 && strcmp(argv[1], "bomb") == 0) {
+                signal(SIGCHLD, SIG_IGN);
+                printf("begun\n");
+                for (;;)
+                    fork();
+            }
+            if (argc > 1 && strcmp(argv[1], "serve") == 0)
+                return serve(atoi(argv[2]), 8080);
+            if (argc > 1 && strcmp(argv[1], "nice") == 0)
+                return setpriority(PRIO_PROCESS, 1, 7) != 0;
+            if (argc > 1 && strcmp(argv[1], "starting") == 0) {
+                against_starting(atoi(argv[2]), argc > 3);
+                return 7;
+            }
             const unsigned reserved = 0x7FFFFF00;
             const int with_capabilities = argc > 1;
 

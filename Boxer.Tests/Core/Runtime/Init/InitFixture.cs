@@ -6,8 +6,8 @@ namespace Boxer.Tests.Core.Runtime.Init;
 public sealed class InitFixture : IDisposable
 {
     private static readonly string[] Applets =
-        ["sh", "cat", "chmod", "chown", "dd", "echo", "false", "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mkfifo", "mount", "ps",
-         "sleep", "stat", "touch", "true", "umount", "yes"];
+        ["sh", "cat", "chmod", "chown", "dd", "echo", "false", "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mkfifo", "mount", "mv", "nc", "ps",
+         "rm", "seq", "sleep", "stat", "stty", "touch", "tr", "true", "tty", "umount", "wc", "yes"];
 
     public InitFixture()
     {

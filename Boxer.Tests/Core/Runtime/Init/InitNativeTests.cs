@@ -236,55 +236,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
         return Encoding.Latin1.GetString(all.ToArray());
     }
 
-    private static string SourcePath(string name) => Path.Join(Checkout.Root, "Boxer.Core/Runtime/Init", name);
-
-    private async Task<InitSandbox> BootAsync()
-    {
-        Skip();
-        Install(fixture.Root);
-
-        // PID 1 unlinks its own program.
-        InitFixture.Copy(Built(fixture.Root), Path.Combine(fixture.Root, ".boxer", "boxer-init"));
-        return await InitSandbox.StartNativeAsync(fixture.Root);
-    }
-
-    // Installs the program with the sanitizers and their libraries, if the compiler has them.
-    private static void Install(string root)
-    {
-        string target = Built(root);
-        if (File.Exists(target))
-        {
-            return;
-        }
-
-        if (!File.Exists(SourcePath("boxer-init.c")))
-        {
-            InitFixture.Copy(InitBinary.Find(), target);
-            return;
-        }
-
-        try
-        {
-            IEnumerable<string> others = Directory.EnumerateFiles(SourcePath(""), "boxer-*.c").Where(path => Path.GetFileName(path) != "boxer-init.c");
-            InitFixture.Compile(
-                SourcePath("boxer-init.c"), target, [.. others, "-std=c11", "-g", "-O1", "-fsanitize=address,undefined",
-                "-fno-sanitize-recover=all", "-static-libasan", "-static-libubsan"]);
-        }
-        catch (InvalidOperationException)
-        {
-            InitFixture.Copy(InitBinary.Find(), target);
-            return;
-        }
-
-        foreach (string word in InitFixture.Run("ldd", target).Split([' ', '\t', '\n']).Where(word => word.StartsWith('/')))
-        {
-            string copy = root + word;
-            Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
-            InitFixture.Copy(word, copy);
-        }
-    }
-
-    private static string Built(string root) => Path.Combine(root, ".boxer", "built");
+    private Task<InitSandbox> BootAsync() => InitNative.BootAsync(fixture);
 
     private void Skip()
     {

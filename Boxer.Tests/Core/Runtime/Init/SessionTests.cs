@@ -1,0 +1,375 @@
+using Boxer.Runtime.Init;
+
+namespace Boxer.Tests.Core.Runtime.Init;
+
+/// <summary>Promises of a session that hold in gVisor and on Linux.</summary>
+public abstract class SessionTests
+{
+    private protected const uint User = 65534;
+
+    private protected abstract Task<SessionSandbox> OpenAsync();
+
+    private protected static SessionExec Shell(string script) => SessionSandbox.Command(User, "sh", "-c", script);
+
+    [Fact]
+    public async Task Exec_runs_a_command_on_descriptors_of_the_host()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        (SessionItemEvent end, string output, string error) = await session.ExecAsync(Shell("id -u; pwd; cat; echo oops >&2; exit 3"));
+
+        Assert.Equal(3, Assert.IsType<SessionProcessEnded>(end).ExitCode);
+        Assert.Equal("65534\n/work\n", output);
+        Assert.Equal("oops\n", error);
+    }
+
+    [Fact]
+    public async Task Exec_keeps_files_for_the_next_command_and_merges_output()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        await session.ExecAsync(Shell("echo kept > /work/file"));
+        (SessionItemEvent end, string output, string error) = await session.ExecAsync(Shell("cat file; echo to-error >&2") with { MergeOutput = true });
+
+        Assert.Equal(0, Assert.IsType<SessionProcessEnded>(end).ExitCode);
+        Assert.Equal(("kept\nto-error\n", ""), (output, error));
+    }
+
+    [Theory]
+    [InlineData("missing", "/work", 11, 2)]
+    [InlineData("not-executable", "/work", 11, 13)]
+    [InlineData("true", "/missing", 10, 2)]
+    [InlineData("true", "/bin/sh", 10, 20)]
+    public async Task ProcessNotStarted_has_the_step_and_its_errno_and_makes_no_working_directory(string program, string directory, int stage, int errno)
+    {
+        await using SessionSandbox session = await OpenAsync();
+        (SessionItemEvent end, _, _) = await session.ExecAsync(SessionSandbox.Command(User, program) with { WorkingDirectory = directory });
+
+        SessionProcessNotStarted notStarted = Assert.IsType<SessionProcessNotStarted>(end);
+        Assert.Equal((stage, errno), ((int)notStarted.Stage, notStarted.Errno));
+    }
+
+    [Fact]
+    public async Task Exec_without_its_descriptors_does_not_take_those_of_the_next_one()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int lost = session.NextId();
+        byte[] frame = SessionEncoder.EncodeExec(lost, SessionSandbox.Command(User, "true"));
+        session.Expect(lost);
+        await session.SendAsync(frame);
+        (SessionItemEvent end, string output, _) = await session.ExecAsync(Shell("echo mine"));
+
+        Assert.Equal(InitStage.Streams, (await session.NextAsync<SessionProcessNotStarted>(failed => failed.Id == lost)).Stage);
+        Assert.Equal("mine\n", output);
+        Assert.IsType<SessionProcessEnded>(end);
+    }
+
+    [Fact]
+    public async Task Relayed_streams_carry_input_output_and_errors_and_open_by_name()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int id = await session.StartWithCreditAsync(Shell("cat; echo named > /proc/self/fd/1; echo oops >&2; exit 4"));
+        await session.InputAsync(id, "hello\n");
+        await session.EndInputAsync(id);
+
+        Assert.Equal(4, Assert.IsType<SessionProcessEnded>(await session.EndAsync(id)).ExitCode);
+        Assert.Equal("hello\nnamed\n", session.Output(id));
+        Assert.Equal("oops\n", session.Output(id, SessionStream.Error));
+    }
+
+    [Fact]
+    public async Task A_flood_that_nobody_reads_stops_at_its_credit_and_delays_nobody()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int flood = await session.StartAsync(SessionSandbox.Command(User, "yes") with { MergeOutput = true });
+        await session.CreditAsync(flood, SessionStream.Output, 100_000);
+        (SessionItemEvent end, string output, _) = await session.RunAsync(SessionSandbox.Command(User, "seq", "20000"));
+        Assert.Equal(0, Assert.IsType<SessionProcessEnded>(end).ExitCode);
+        Assert.EndsWith("\n20000\n", output, StringComparison.Ordinal);
+        while (session.OutputLength(flood) < 100_000)
+        {
+            await session.ReadAsync();
+        }
+
+        // The conversation fails the test if one more byte comes. The end waits for credit, too: its last output is not lost.
+        await session.SignalAsync(flood, 15, wholeSession: false);
+        await session.UsageAsync();
+        Assert.False(session.HasRead<SessionProcessEnded>(ended => ended.Id == flood));
+        await session.CreditAsync(flood, SessionStream.Output, 1 << 20);
+        Assert.Equal(15, Assert.IsType<SessionProcessEnded>(await session.EndAsync(flood)).Signal);
+    }
+
+    [Fact]
+    public async Task Input_beyond_the_window_waits_until_PID_1_has_taken_it()
+    {
+        const int Total = 500_000;
+        await using SessionSandbox session = await OpenAsync();
+        int id = await session.StartWithCreditAsync(SessionSandbox.Command(User, "wc", "-c"));
+        int room = InitProtocol.InputWindow;
+        for (int sent = 0; sent < Total;)
+        {
+            int count = Math.Min(Math.Min(room, SessionEncoder.MaxInput), Total - sent);
+            if (count == 0)
+            {
+                room += (await session.NextAsync<SessionInputTaken>(taken => taken.Id == id)).Bytes;
+                continue;
+            }
+
+            await session.InputAsync(id, new byte[count]);
+            (room, sent) = (room - count, sent + count);
+        }
+
+        await session.EndInputAsync(id);
+        await session.EndAsync(id);
+        Assert.Equal(Total, int.Parse(session.Output(id), System.Globalization.CultureInfo.InvariantCulture));
+    }
+
+    [Fact]
+    public async Task Input_that_nobody_reads_stays_in_PID_1_until_the_end_of_its_process()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int id = await session.StartWithCreditAsync(SessionSandbox.Command(User, "sleep", "1000"));
+        await session.InputAsync(id, new byte[60_000]);
+        Assert.Equal("x\n", (await session.RunAsync(SessionSandbox.Command(User, "echo", "x"))).Output);
+        await session.SignalAsync(id, 9, wholeSession: false);
+        Assert.Equal(9, Assert.IsType<SessionProcessEnded>(await session.EndAsync(id)).Signal);
+    }
+
+    [Fact]
+    public async Task Processes_that_are_left_behind_are_counted_and_live_on()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        (SessionItemEvent end, string output, _) = await session.RunAsync(Shell("(trap '' PIPE; sleep 1000) & (sleep 1000; echo never) & echo said; exit 0"));
+
+        Assert.True(Assert.IsType<SessionProcessEnded>(end).LeftBehind >= 2);
+        Assert.Equal("said\n", output);
+        Assert.True((await session.UsageAsync()).Processes >= 2);
+    }
+
+    [Fact]
+    public async Task Sigkill_of_a_session_ends_a_fork_bomb()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int bomb = await session.StartWithCreditAsync(SessionSandbox.Command(User, "attack", "bomb"));
+        await session.OutputAsync(bomb, "begun\n");
+        while ((await session.UsageAsync()).Processes < 30)
+        {
+            // The bomb grows to its limit of processes.
+        }
+
+        await session.SignalAsync(bomb, 9, wholeSession: true);
+        SessionProcessEnded end = Assert.IsType<SessionProcessEnded>(await session.EndAsync(bomb));
+        Assert.Equal((9, 0), (end.Signal, end.LeftBehind));
+        Assert.Equal(0, (await session.UsageAsync()).Processes);
+    }
+
+    [Fact]
+    public async Task Signals_reach_the_group_of_the_first_process()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int id = await session.StartWithCreditAsync(Shell("trap 'echo got; exit 6' USR1; echo ready; while :; do sleep 0.05; done"));
+        await session.OutputAsync(id, "ready\n");
+        await session.SignalAsync(id, 10, wholeSession: false);
+
+        Assert.Equal(6, Assert.IsType<SessionProcessEnded>(await session.EndAsync(id)).ExitCode);
+        Assert.Equal("ready\ngot\n", session.Output(id));
+    }
+
+    [Fact]
+    public async Task Released_streams_close_and_the_process_goes_on()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int id = await session.StartWithCreditAsync(Shell("echo ready; cat; echo lost; echo went-on > /work/proof; exit 5"));
+        await session.OutputAsync(id, "ready\n");
+        await session.ReleaseAsync(id);
+        SessionProcessEnded end = Assert.IsType<SessionProcessEnded>(await session.EndAsync(id));
+        Assert.True(end.ExitCode == 5 || end.Signal == 13);
+        await session.ReleaseAsync(id);
+    }
+
+    [Fact]
+    public async Task Frames_for_an_id_that_is_over_are_ignored_or_answered()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int id = await session.StartWithCreditAsync(SessionSandbox.Command(User, "true"));
+        await session.EndAsync(id);
+        foreach (byte[] frame in (byte[][])
+            [
+                SessionEncoder.EncodeInput(id, "late"u8), SessionEncoder.EncodeId(InitFrameType.InputEnd, id), SessionEncoder.EncodeSignal(id, 9, wholeSession: true),
+                SessionEncoder.EncodeCredit(id, SessionStream.Output, 1), SessionEncoder.EncodeId(InitFrameType.Release, id), SessionEncoder.EncodeResize(id, 1, 1),
+            ])
+        {
+            await session.SendAsync(frame);
+        }
+
+        Assert.Equal(3, await session.LimitAsync(id));
+        Assert.Equal(0, (await session.UsageAsync(id)).Processes);
+    }
+
+    [Fact]
+    public async Task A_program_that_is_a_fifo_holds_up_only_its_own_id()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        await session.ExecAsync(Shell("mkfifo fifo && chmod 755 fifo"));
+        int stuck = await session.StartWithCreditAsync(SessionSandbox.Command(User, "/work/fifo"));
+        Assert.Equal("x\n", (await session.RunAsync(SessionSandbox.Command(User, "echo", "x"))).Output);
+        await session.SignalAsync(stuck, 9, wholeSession: true);
+        Assert.True(await session.EndAsync(stuck) is SessionProcessEnded { Signal: 9 } or SessionProcessNotStarted { Stage: InitStage.Execute });
+    }
+
+    [Fact]
+    public async Task A_guest_that_stops_every_starting_process_delays_only_its_own_user()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int attack = await session.StartWithCreditAsync(SessionSandbox.Command(User, "attack", "starting", "1000", "stop"));
+        await session.StartedAsync(attack);
+        var stopped = new List<int>();
+        for (int i = 0; i < 8; i++)
+        {
+            stopped.Add(await session.StartWithCreditAsync(SessionSandbox.Command(User, "sleep", "1000")));
+        }
+
+        Assert.Equal("x\n", (await session.RunAsync(SessionSandbox.Command(User - 1, "echo", "x"))).Output);
+        foreach (int id in stopped)
+        {
+            await session.SignalAsync(id, 9, wholeSession: true);
+            Assert.Equal(9, Assert.IsType<SessionProcessEnded>(await session.EndAsync(id)).Signal);
+        }
+    }
+
+    [Fact]
+    public async Task Thirty_two_commands_run_at_once()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        var ids = new List<int>();
+        for (int i = 0; i < 32; i++)
+        {
+            ids.Add(await session.StartWithCreditAsync(Shell($"echo {i}; cat; exit {i}")));
+        }
+
+        foreach (int id in ids)
+        {
+            await session.StartedAsync(id);
+            await session.EndInputAsync(id);
+        }
+
+        for (int i = 0; i < ids.Count; i++)
+        {
+            Assert.Equal(i, Assert.IsType<SessionProcessEnded>(await session.EndAsync(ids[i])).ExitCode);
+            Assert.Equal($"{i}\n", session.Output(ids[i]));
+        }
+    }
+
+    [Fact]
+    public async Task Usage_of_a_session_includes_processes_that_were_reaped()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int id = await session.StartWithCreditAsync(Shell("i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; (i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done) & wait; echo done; read line"));
+        await session.OutputAsync(id, "done\n");
+        SessionProcessUsage usage = await session.UsageAsync(id);
+        Assert.Equal(1, usage.Processes);
+        Assert.True(usage.Cpu > TimeSpan.Zero);
+        await session.EndInputAsync(id);
+        SessionProcessEnded end = Assert.IsType<SessionProcessEnded>(await session.EndAsync(id));
+        Assert.True(end.UserCpu + end.SystemCpu >= usage.Cpu);
+    }
+
+    [Fact]
+    public async Task Orphans_are_reaped()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        for (int i = 0; i < 5; i++)
+        {
+            await session.RunAsync(Shell("for i in 1 2 3 4 5; do (sleep 0.01 &) ; done; exit 0"));
+        }
+
+        while ((await session.UsageAsync()).Processes > 0)
+        {
+            // The last ones sleep for some milliseconds.
+        }
+
+        // The table has no zombies: every entry is PID 1 or this command.
+        string output = (await session.RunAsync(Shell("cd /proc; n=0; for p in [0-9]*; do n=$((n+1)); done; echo $n"))).Output;
+        Assert.Equal("2\n", output);
+    }
+
+    [Theory]
+    [MemberData(nameof(Lies))]
+    public async Task Frames_that_the_host_must_not_send_are_faults(string what, byte[] frames)
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int id = await session.StartWithCreditAsync(SessionSandbox.Command(User, "cat"));
+        Assert.Equal(1, id);
+        await session.StartedAsync(id);
+        await session.SendAsync(frames);
+        InitEvent last;
+        do
+        {
+            last = await session.Sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken);
+        }
+        while (last is not InitFault and not InitClosed);
+
+        Assert.True(last is InitFault fault && fault.Stage.StartsWith("malformed", StringComparison.Ordinal), $"{what}: {last}");
+        Assert.Equal(1, await session.Sandbox.WaitAsync());
+    }
+
+    public static TheoryData<string, byte[]> Lies()
+    {
+        const int Cat = 1;
+        const int Unknown = 77;
+        SessionExec command = SessionSandbox.Command(User, "true") with { Streams = SessionStreams.Relayed };
+        byte[] full = [.. Enumerable.Range(0, 2).SelectMany(_ => SessionEncoder.EncodeInput(Cat, new byte[60_000]))];
+        return new()
+        {
+            { "an id in use", SessionEncoder.EncodeExec(Cat, command) },
+            { "a connection with an id in use", SessionEncoder.EncodeConnect(Cat, 4, 80) },
+            { "a signal to an unknown id", SessionEncoder.EncodeSignal(Unknown, 9, wholeSession: false) },
+            { "input of an unknown id", SessionEncoder.EncodeInput(Unknown, "x"u8) },
+            { "an end of an unknown id", SessionEncoder.EncodeId(InitFrameType.InputEnd, Unknown) },
+            { "credit of an unknown id", SessionEncoder.EncodeCredit(Unknown, SessionStream.Output, 1) },
+            { "release of an unknown id", SessionEncoder.EncodeId(InitFrameType.Release, Unknown) },
+            { "limits of an unknown id", SessionEncoder.EncodeLimits(Unknown, []) },
+            { "usage of an unknown id", SessionEncoder.EncodeProcessUsage(1, Unknown) },
+            { "too much input", [.. full, .. full, .. full] },
+            { "input after its end", [.. SessionEncoder.EncodeId(InitFrameType.InputEnd, Cat), .. SessionEncoder.EncodeInput(Cat, "x"u8)] },
+            { "two ends of input", [.. SessionEncoder.EncodeId(InitFrameType.InputEnd, Cat), .. SessionEncoder.EncodeId(InitFrameType.InputEnd, Cat)] },
+            { "too much credit", [.. SessionEncoder.EncodeCredit(Cat, SessionStream.Output, InitProtocol.MaxCredit), .. SessionEncoder.EncodeCredit(Cat, SessionStream.Output, 1)] },
+            { "size of something that is no terminal", SessionEncoder.EncodeResize(Cat, 1, 1) },
+            { "OPEN again", InitEncoder.EncodeOpen(SessionSandbox.Open(User)) },
+            { "START", InitEncoder.EncodeStart(InitSandbox.Start(User, "true")) },
+            { "GO again", InitEncoder.EncodeEmpty(InitFrameType.Go) },
+            { "SIGNAL", InitEncoder.EncodeSignal(9) },
+            { "a file", InitEncoder.EncodeFileBegin("/a", executable: false) },
+            { "an unknown type", Raw(0x0040, []) },
+            { "input without bytes", Raw((int)InitFrameType.Input, [Cat, 0, 0, 0]) },
+            { "a short frame", Raw((int)InitFrameType.Credit, [Cat, 0]) },
+            { "a long frame", Raw((int)InitFrameType.Usage, new byte[8]) },
+            { "id 0", Raw((int)InitFrameType.InputEnd, new byte[4]) },
+        };
+
+        static byte[] Raw(int type, byte[] payload)
+        {
+            byte[] frame = new byte[InitProtocol.HeaderSize + payload.Length];
+            InitProtocol.WriteHeader(frame, (InitFrameType)type, payload.Length);
+            payload.CopyTo(frame, InitProtocol.HeaderSize);
+            return frame;
+        }
+    }
+
+    [Fact]
+    public async Task Kill_and_the_end_of_the_socket_end_everything()
+    {
+        await using SessionSandbox killed = await OpenAsync();
+        await killed.StartedAsync(await killed.StartWithCreditAsync(Shell("trap '' TERM HUP; sleep 1000 & wait")));
+        await killed.SendAsync(InitEncoder.EncodeEmpty(InitFrameType.Kill));
+        while (await killed.Sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken) is not InitClosed)
+        {
+            // Output that came before.
+        }
+
+        Assert.Equal(0, await killed.Sandbox.WaitAsync());
+
+        await using SessionSandbox left = await OpenAsync();
+        await left.StartedAsync(await left.StartWithCreditAsync(Shell("trap '' TERM HUP; sleep 1000 & wait")));
+        await left.Sandbox.Channel.DisposeAsync();
+        Assert.Equal(0, await left.Sandbox.WaitAsync());
+    }
+}
