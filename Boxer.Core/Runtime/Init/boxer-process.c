@@ -222,7 +222,7 @@ void read_starting(struct item *item)
     }
     close_fd(&item->start_socket);
     if (got == sizeof report) {
-        report_not_started(item, get32(report), get32(report + 4));
+        report_not_started(item, get32(report), get32(report + 4) != 0 ? get32(report + 4) : EIO);
         return;
     }
     item->stage = ALIVE;

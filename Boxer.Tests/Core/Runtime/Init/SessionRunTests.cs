@@ -55,6 +55,49 @@ public sealed class SessionRunTests(InitFixture fixture) : SessionTests, IClassF
         Assert.Matches(@"^0\n\s*0\s+0\s+65536\n$", session.Output(root));
     }
 
+    [Theory]
+    [InlineData(User)]
+    [InlineData(0u)]
+    public async Task Open_after_a_warm_up_takes_files_and_a_workspace_and_finds_nothing_of_the_warm_up(uint user)
+    {
+        if (fixture.Unable is { } reason)
+        {
+            Assert.Skip(reason);
+        }
+
+        InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
+        await sandbox.Channel.WarmUpAsync(
+            InitSandbox.Start(user, "sh", "-c", "echo x > /tmp/x; echo x > /home/user/x") with { WorkingDirectory = "/work/below" }, TestContext.Current.CancellationToken);
+        byte[] files =
+        [
+            .. InitEncoder.EncodeFileBegin("/in/tool", executable: true), .. InitEncoder.EncodeEmpty(InitFrameType.FileEnd),
+            .. InitEncoder.EncodeTreeEntry(InitFrameType.TreeDirectory, 0x1ED, 1_000, 0, "d", null),
+            .. InitEncoder.EncodeTreeEntry(InitFrameType.TreeLink, 0x1FF, 1_000, 0, "d/l", "../x"),
+        ];
+        await using SessionSandbox session = await SessionSandbox.OpenAsync(
+            sandbox, SessionSandbox.Open(user) with { WorkingDirectory = "/work/below" }, files);
+        (SessionItemEvent end, string output, string error) = await session.ExecAsync(SessionSandbox.Command(
+            user, "sh", "-c", "pwd; ls /tmp /home/user; stat -c '%a %u %n' /in/tool d ../work/below; readlink /work/d/l; cat /sys/fs/cgroup/memory/memory.limit_in_bytes") with { WorkingDirectory = "/work" });
+
+        Assert.Equal(0, Assert.IsType<SessionProcessEnded>(end).ExitCode);
+        Assert.Equal("", error);
+        Assert.Equal($"/work\n/home/user:\n\n/tmp:\n555 0 /in/tool\n755 {user} d\n755 {user} ../work/below\n../x\n268435456\n", output);
+    }
+
+    [Fact]
+    public async Task A_workspace_in_place_of_a_file_fails_with_its_path()
+    {
+        if (fixture.Unable is { } reason)
+        {
+            Assert.Skip(reason);
+        }
+
+        await using InitSandbox sandbox = await InitSandbox.BootAsync(fixture.Root);
+        InitStart open = SessionSandbox.Open(User) with { Tmpfs = [new("/bin/sh", 0x1ED, User, User, InitTmpfsKind.Workspace)], WorkingDirectory = "/" };
+        await sandbox.Channel.OpenAsync(InitEncoder.EncodeOpen(open), TestContext.Current.CancellationToken);
+        Assert.Equal("/bin/sh", Assert.IsType<InitFileFailed>(await sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken)).Path);
+    }
+
     [Fact]
     public async Task Usage_counts_the_changed_root_and_the_tmpfs()
     {

@@ -34,11 +34,12 @@ internal sealed class SessionSandbox : IAsyncDisposable
         Outputs = null,
     };
 
-    /// <summary>Opens a session in a sandbox that has booted.</summary>
-    internal static async Task<SessionSandbox> OpenAsync(InitSandbox sandbox, InitStart open)
+    /// <summary>Opens a session in a sandbox that has booted, with these frames of files before GO.</summary>
+    internal static async Task<SessionSandbox> OpenAsync(InitSandbox sandbox, InitStart open, byte[]? files = null)
     {
         var session = new SessionSandbox(sandbox);
         await sandbox.Channel.OpenAsync(InitEncoder.EncodeOpen(open), TestContext.Current.CancellationToken);
+        await sandbox.Channel.SendFramesAsync(files ?? [], TestContext.Current.CancellationToken);
         await sandbox.Channel.GoAsync(TestContext.Current.CancellationToken);
         Assert.IsType<InitOpened>(await sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken));
         return session;
