@@ -308,6 +308,29 @@ static struct census count_session(pid_t session)
     return census;
 }
 
+/* ---- signals of a session ---- */
+
+struct delivery {
+    pid_t session;
+    int number;
+    uint32_t count;
+};
+
+static void deliver(const struct process *process, void *state)
+{
+    struct delivery *delivery = state;
+    if (process->session == delivery->session && kill(process->pid, delivery->number) == 0)
+        delivery->count++;
+}
+
+/* Sends a signal to every process of a session. Returns how many there were. */
+static uint32_t signal_session(pid_t session, int number)
+{
+    struct delivery delivery = { .session = session, .number = number };
+    visit_processes(deliver, &delivery);
+    return delivery.count;
+}
+
 /* ---- end ---- */
 
 /* Assigns a process that has ended to the item of its session, before it is reaped. */
@@ -328,6 +351,13 @@ static void account(pid_t pid, pid_t session, int status, const struct rusage *u
     item->has_ended = 1;
 }
 
+/* gVisor sends no SIGHUP when a terminal is closed, or when the first process of its session has ended. Stopped processes go on to see it. */
+void hang_up(const struct item *item)
+{
+    signal_session(item->session, SIGHUP);
+    signal_session(item->session, SIGCONT);
+}
+
 void end_first_process(struct item *item)
 {
     /* It can end before PID 1 has read that it started. */
@@ -342,6 +372,8 @@ void end_first_process(struct item *item)
             available = 0;
         item->out[index].left = item->kind == TERMINAL ? MAX_LAST_OUTPUT : (uint32_t)available;
     }
+    if (item->kind == TERMINAL && !item->is_killing)
+        hang_up(item);
 }
 
 void reap_processes(void)
@@ -376,27 +408,6 @@ void report_process_end(struct item *item)
 }
 
 /* ---- signals ---- */
-
-struct delivery {
-    pid_t session;
-    int number;
-    uint32_t count;
-};
-
-static void deliver(const struct process *process, void *state)
-{
-    struct delivery *delivery = state;
-    if (process->session == delivery->session && kill(process->pid, delivery->number) == 0)
-        delivery->count++;
-}
-
-/* Sends a signal to every process of a session. Returns how many there were. */
-static uint32_t signal_session(pid_t session, int number)
-{
-    struct delivery delivery = { .session = session, .number = number };
-    visit_processes(deliver, &delivery);
-    return delivery.count;
-}
 
 /* A session that forks can have a new process after each pass, so PID 1 repeats the pass until it finds none. */
 int kill_sessions(void)

@@ -291,4 +291,6 @@ void release_item(struct item *item)
         close_connection(item, 0);
     else if (item->kind == PIPES || item->kind == TERMINAL)
         close_relay(item);
+    if (item->kind == TERMINAL)
+        hang_up(item);
 }

@@ -371,13 +371,22 @@ static void serve_items(void)
     }
 }
 
+/* The last output is there already. A terminal that others still hold shows its end only when it is read. */
+static void finish_item(struct item *item)
+{
+    for (uint32_t index = 0; index < 2; index++)
+        while (wants_output(item, (int)index))
+            read_output(item, index);
+    finish_output(item);
+}
+
 static void finish_items(void)
 {
     for (size_t i = 0; i < item_count; i++) {
         if (items[i]->has_ended && items[i]->stage < ENDING)
             end_first_process(items[i]);
         if (items[i]->stage == ENDING && !items[i]->is_killing)
-            finish_output(items[i]);
+            finish_item(items[i]);
     }
 }
 

@@ -114,6 +114,9 @@ void read_starting(struct item *item);
 /* Reaps the processes that have ended. */
 void reap_processes(void);
 
+/* Tells the processes of a terminal that it is gone. */
+void hang_up(const struct item *item);
+
 /* Begins the end of an item whose first process was reaped. */
 void end_first_process(struct item *item);
 

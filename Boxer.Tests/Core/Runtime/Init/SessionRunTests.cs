@@ -156,6 +156,21 @@ public sealed class SessionRunTests(InitFixture fixture) : SessionTests, IClassF
     }
 
     [Fact]
+    public async Task The_end_of_a_terminal_waits_for_nobody_who_holds_it_and_hangs_up_the_rest()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int id = await session.StartWithCreditAsync(
+            Terminal with { Arguments = ["sh", "-c", "trap '' HUP; (while :; do echo x; sleep 0.01; done) & trap - HUP; sleep 1234 & exit 3"] });
+        SessionProcessEnded end = Assert.IsType<SessionProcessEnded>(await session.EndAsync(id));
+        Assert.Equal(3, end.ExitCode);
+        Assert.True(end.LeftBehind > 0);
+        while ((await session.RunAsync(SessionSandbox.Command(User, "ps"))).Output.Contains("sleep 1234", StringComparison.Ordinal))
+        {
+            // It ends by SIGHUP.
+        }
+    }
+
+    [Fact]
     public async Task Terminals_do_not_depend_on_files_in_dev_that_user_0_replaced()
     {
         await using SessionSandbox session = await OpenAsync();
