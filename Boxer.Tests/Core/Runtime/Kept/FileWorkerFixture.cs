@@ -46,7 +46,9 @@ public sealed class FileWorkerFixture : IDisposable
         string sources = Path.Join(Checkout.Root, "Boxer.Core", "Runtime", "Init");
         string main = Path.Join(Root, "worker.c");
         File.WriteAllText(main, Main);
-        InitFixture.Compile(main, Program, "-static", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-I", sources, Path.Join(sources, "boxer-files.c"));
+        string[] flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-I", sources, .. Directory.GetFiles(sources, "boxer-files*.c")];
+        InitFixture.Compile(main, Path.Join(Root, "bin", "worker"), ["-static", .. flags]);
+        InitFixture.Compile(main, Program, ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", .. flags]);
     }
 
     /// <summary>Reason why this machine cannot run the tests, or null.</summary>
@@ -54,7 +56,8 @@ public sealed class FileWorkerFixture : IDisposable
 
     public string Root { get; } = Directory.CreateTempSubdirectory("boxer-files-root-").FullName;
 
-    internal string Program => Path.Join(Root, "bin", "worker");
+    /// <summary>The program for this machine, with sanitizers: an error ends it, and so fails the operation.</summary>
+    internal string Program => Path.Join(Root, "bin", "checked");
 
     public void Dispose() => InitFixture.Run("rm", "-rf", "--", Root);
 }
