@@ -19,7 +19,7 @@ internal sealed class CommandWatch : IDisposable
     private readonly KeptSandbox _sandbox;
     private readonly CancellationToken _cancellationToken;
     private readonly TimeProvider _time;
-    private readonly CancellationTokenSource _clock;
+    private readonly CommandClock.Limit _clock;
     private readonly CancellationTokenSource _followed = new();
     private readonly TaskCompletionSource _cpuExceeded = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -35,7 +35,7 @@ internal sealed class CommandWatch : IDisposable
         _process = process;
         _time = time;
         _cancellationToken = cancellationToken;
-        _clock = new CancellationTokenSource(Patience, time);
+        _clock = sandbox.Clock.Start(Patience);
         Reasons.Add(TerminationKind.WallClockLimit, _clock.Token);
         Reasons.Add(TerminationKind.WallClockLimit, cancellationToken);
         Reasons.Add(TerminationKind.DiskLimit, plan.DiskFull);
@@ -87,7 +87,7 @@ internal sealed class CommandWatch : IDisposable
     {
         if (await _process.Started.ConfigureAwait(false) is SessionProcessStarted)
         {
-            _clock.CancelAfter(_plan.WallClock ?? Timeout.InfiniteTimeSpan);
+            _clock.Restart(_plan.WallClock);
             onStarted();
         }
     }
@@ -96,7 +96,7 @@ internal sealed class CommandWatch : IDisposable
     /// <returns>Another limit that the command reached meanwhile.</returns>
     private async Task<TerminationKind?> AskAsync()
     {
-        using var grace = new CancellationTokenSource(_plan.StopGrace, _time);
+        using CommandClock.Limit grace = _sandbox.Clock.Start(_plan.StopGrace);
         using var reasons = new StopReasons();
         try
         {
@@ -128,7 +128,7 @@ internal sealed class CommandWatch : IDisposable
             return;
         }
 
-        using var patience = new CancellationTokenSource(Patience, _time);
+        using CommandClock.Limit patience = _sandbox.Clock.Start(Patience);
         try
         {
             await _process.SignalAsync(Signal.SIGKILL, wholeSession: true, patience.Token).ConfigureAwait(false);

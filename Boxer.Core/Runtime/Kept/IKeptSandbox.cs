@@ -55,7 +55,9 @@ internal interface IKeptSandbox : IAsyncDisposable
     /// <exception cref="KeptSandboxEndedException">The sandbox has ended.</exception>
     Task<GuestUsage> ReadUsageAsync(CancellationToken cancellationToken);
 
-    /// <summary>Stops its use of processor time until <see cref="Thaw"/>. Does nothing on a host without a freezer.</summary>
+    /// <summary>
+    /// Stops its use of processor time, and the clocks of its commands, until <see cref="Thaw"/>. On a host without a freezer only the clocks stop.
+    /// </summary>
     void Freeze();
 
     /// <summary>Ends <see cref="Freeze"/>.</summary>

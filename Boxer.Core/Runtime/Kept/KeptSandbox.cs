@@ -28,6 +28,7 @@ internal sealed class KeptSandbox : IKeptSandbox
         _poller = poller;
         _time = time;
         Plan = plan;
+        Clock = new CommandClock(time);
         _memory = new MemoryWatch(resources.Cgroup, poller, time, Kill);
         Channel = new SessionChannel(resources.Init!);
         _ = WatchAsync();
@@ -38,6 +39,9 @@ internal sealed class KeptSandbox : IKeptSandbox
 
     /// <summary>The plan of the sandbox.</summary>
     internal OpenPlan Plan { get; }
+
+    /// <summary>The clock of its commands, which stands still while it is frozen.</summary>
+    internal CommandClock Clock { get; }
 
     /// <summary>The channel.</summary>
     internal SessionChannel Channel { get; }
@@ -182,10 +186,18 @@ internal sealed class KeptSandbox : IKeptSandbox
             : throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false)));
 
     /// <inheritdoc/>
-    public void Freeze() => Cgroup?.Freeze();
+    public void Freeze()
+    {
+        Clock.Stop();
+        Cgroup?.Freeze();
+    }
 
     /// <inheritdoc/>
-    public void Thaw() => Cgroup?.Thaw();
+    public void Thaw()
+    {
+        Cgroup?.Thaw();
+        Clock.Continue();
+    }
 
     /// <inheritdoc/>
     public void Kill()

@@ -147,6 +147,27 @@ public sealed class KeptSandboxTests
     }
 
     [Fact]
+    public async Task The_wall_clock_stands_still_while_the_sandbox_is_frozen()
+    {
+        var time = new FakeTimeProvider();
+        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
+        var started = new TaskCompletionSource();
+        Task<ExecOutcome> running = guest.Sandbox.ExecAsync(Command("sleep") with { WallClock = TimeSpan.FromSeconds(5) }, started.SetResult, (_, _) => { }, Cancel);
+        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
+        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
+        await started.Task;
+        time.Advance(TimeSpan.FromSeconds(4));
+        guest.Sandbox.Freeze();
+        time.Advance(TimeSpan.FromDays(7));
+        guest.Sandbox.Thaw();
+        time.Advance(TimeSpan.FromSeconds(0.9));
+        await AssertUsableAsync(guest);
+        time.Advance(TimeSpan.FromSeconds(0.1));
+        await AssertKilledAsync(guest, exec.Id);
+        Assert.Equal(TerminationKind.WallClockLimit, (await running).End.Termination.Kind);
+    }
+
+    [Fact]
     public async Task ExecAsync_counts_the_processor_time_of_the_command()
     {
         var time = new FakeTimeProvider();
