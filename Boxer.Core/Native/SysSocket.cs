@@ -32,11 +32,30 @@ internal static unsafe partial class SysSocket
         byte* control = stackalloc byte[sizeof(ControlHeader) + (MaxDescriptors * sizeof(int))];
         *(ControlHeader*)control = new ControlHeader { Length = (nuint)length, Level = SOL_SOCKET, Type = SCM_RIGHTS };
         var numbers = new Span<int>(control + sizeof(ControlHeader), MaxDescriptors);
-        for (int i = 0; i < descriptors.Length; i++)
+        int referenced = 0;
+        try
         {
-            numbers[i] = descriptors[i].DangerousGetHandle().ToInt32();
-        }
+            for (; referenced < descriptors.Length; referenced++)
+            {
+                // Another thread may close it meanwhile. Its number would then be that of another file.
+                bool isReferenced = false;
+                descriptors[referenced].DangerousAddRef(ref isReferenced);
+                numbers[referenced] = descriptors[referenced].DangerousGetHandle().ToInt32();
+            }
 
+            return Send(socket, data, control, length);
+        }
+        finally
+        {
+            foreach (SafeHandle descriptor in descriptors[..referenced])
+            {
+                descriptor.DangerousRelease();
+            }
+        }
+    }
+
+    private static int Send(SafeHandle socket, ReadOnlySpan<byte> data, byte* control, int length)
+    {
         fixed (byte* pointer = data)
         {
             var content = new Content { Start = pointer, Length = (nuint)data.Length };

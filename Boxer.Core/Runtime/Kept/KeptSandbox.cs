@@ -163,17 +163,11 @@ internal sealed class KeptSandbox : IKeptSandbox
         try
         {
             SessionProcess process = Channel.StartFiles(user, theirs);
-            return await process.Started.WaitAsync(cancellationToken).ConfigureAwait(false) switch
-            {
-                SessionProcessStarted => new FileWorker(ours, process.Ended, _time),
-                SessionProcessNotStarted failed => throw new IOException($"The file worker could not be started ({failed.Stage}, errno {failed.Errno})."),
-                SessionProcessEnded => throw new IOException("The file worker ended at its start."),
-                _ => throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false)),
-            };
+            return await WaitForWorkerAsync(process, ours, cancellationToken).ConfigureAwait(false);
         }
         catch
         {
-            // A worker that starts nevertheless ends.
+            // A worker that starts nevertheless ends with its socket. The other end is the frame's, which may be on its way.
             ours.Dispose();
             throw;
         }
@@ -246,6 +240,41 @@ internal sealed class KeptSandbox : IKeptSandbox
     {
         string field = failed.Path.StartsWith('/') && failed.Path != plan.Workspace?.Path.Text ? nameof(SandboxRequest.Files) : nameof(SandboxRequest.Workspace);
         return new(field, $"\"{UntrustedText.Show(failed.Path)}\" could not be made in the sandbox: {Terminations.Describe(failed.Errno)}.");
+    }
+
+    private async Task<FileWorker> WaitForWorkerAsync(SessionProcess process, Socket socket, CancellationToken cancellationToken)
+    {
+        SessionItemEvent? start;
+        try
+        {
+            start = await process.Started.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            process.Frame.TryWithdraw();
+            throw;
+        }
+
+        switch (start)
+        {
+            case SessionProcessStarted:
+                var worker = new FileWorker(socket, process.Ended, _time);
+                _ = EndWorkerAsync(process, worker);
+                return worker;
+            case SessionProcessNotStarted failure:
+                throw new IOException($"The file worker cannot be started ({failure.Stage}): {Terminations.Describe(failure.Errno)}.");
+            default:
+                throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false));
+        }
+    }
+
+    // The other end of the socket stays open if a process of the sandbox cannot be killed.
+    private static async Task EndWorkerAsync(SessionProcess process, FileWorker worker)
+    {
+        if (await process.Ended.ConfigureAwait(false) is null)
+        {
+            await worker.DisposeAsync().ConfigureAwait(false);
+        }
     }
 
     private async Task<ExecEnd> FollowAsync(ExecPlan plan, SessionProcess process, IDisposable watching, CancellationTokenSource cancelling)

@@ -154,8 +154,11 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
         await shell.Input.WriteAsync("busybox stty size\n"u8.ToArray(), Cancel);
         await UntilShownAsync("30 100");
         await shell.ResizeAsync(new(90, 20), Cancel);
-        await shell.Input.WriteAsync("busybox stty size; sleep 1000; echo on\n"u8.ToArray(), Cancel);
+
+        // The inner shell is in the foreground before and while it sleeps.
+        await shell.Input.WriteAsync("busybox stty size; sh -c 'echo rea\"\"dy; sleep 1000'\n"u8.ToArray(), Cancel);
         await UntilShownAsync("20 90");
+        await UntilShownAsync("ready");
         await shell.Input.WriteAsync("\u0003exit 4\n"u8.ToArray(), Cancel);
         await reading;
         Assert.Equal(Termination.Exited(4), (await shell.Ended).Termination);
@@ -193,6 +196,21 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
         await writing;
         Assert.True(received.ToArray().AsSpan().SequenceEqual(sent));
         await server.KillAsync(Cancel);
+    }
+
+    [Fact]
+    public async Task OpenFilesAsync_serves_files_of_the_user_and_is_no_process_of_the_guest()
+    {
+        await using RealGuest guest = await RealGuest.OpenAsync(fixture);
+        await using IFileWorker files = await guest.Sandbox.OpenFilesAsync(new(User, User, []), Cancel);
+        using var content = new MemoryStream("content\n"u8.ToArray());
+        await files.WriteAsync("/tmp/d/a", content, mode: null, Cancel);
+        Assert.Equal("content\n", Text((await guest.ExecAsync(Command("cat", "/tmp/d/a"))).Stdout));
+        Assert.Equal(0, (await guest.Sandbox.ReadUsageAsync(Cancel)).Processes);
+        await Assert.ThrowsAsync<GuestFileException>(() => files.RemoveAsync("/etc/hosts", Cancel));
+        guest.Sandbox.Kill();
+        await files.Ended;
+        await Assert.ThrowsAnyAsync<IOException>(() => files.StatAsync("/tmp", Cancel));
     }
 
     [Fact]

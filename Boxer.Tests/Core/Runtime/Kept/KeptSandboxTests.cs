@@ -441,6 +441,50 @@ public sealed class KeptSandboxTests
     }
 
     [Fact]
+    public async Task OpenFilesAsync_sends_a_socket_and_ends_with_the_sandbox()
+    {
+        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
+        Task<IFileWorker> opening = guest.Sandbox.OpenFilesAsync(new(65534, 65534, []), Cancel);
+        Frame files = await guest.ReadAsync(InitFrameType.Files);
+        Assert.Equal(1, guest.Descriptors);
+        await guest.SendAsync(InitFrameType.ProcessStarted, U32(files.Id), U32(2));
+        IFileWorker worker = await opening;
+        Task<GuestFile?> asking = worker.StatAsync("/a", Cancel);
+        await AssertUsableAsync(guest);
+        Assert.False(asking.IsCompleted);
+        guest.Sandbox.Kill();
+        await Assert.ThrowsAnyAsync<IOException>(() => asking);
+        await worker.Ended;
+    }
+
+    [Fact]
+    public async Task OpenFilesAsync_that_fails_or_is_cancelled_closes_the_socket()
+    {
+        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
+        Task<IFileWorker> opening = guest.Sandbox.OpenFilesAsync(new(65534, 65534, []), Cancel);
+        Frame files = await guest.ReadAsync(InitFrameType.Files);
+        await guest.SendAsync(InitFrameType.ProcessNotStarted, U32(files.Id), U32(1), U32(12));
+        await Assert.ThrowsAsync<IOException>(() => opening);
+
+        using var cancellation = new CancellationTokenSource();
+        opening = guest.Sandbox.OpenFilesAsync(new(65534, 65534, []), cancellation.Token);
+        files = await guest.ReadAsync(InitFrameType.Files);
+        await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => opening);
+        while (guest.Descriptors > 0)
+        {
+            SafeFileHandle descriptor = guest.TakeDescriptor();
+            using var socket = new Socket(new SafeSocketHandle(descriptor.DangerousGetHandle(), ownsHandle: true));
+            descriptor.SetHandleAsInvalid();
+            Assert.Equal(0, await socket.ReceiveAsync(new byte[1], Cancel));
+        }
+
+        await guest.SendAsync(InitFrameType.ProcessStarted, U32(files.Id), U32(2));
+        await EndAsync(guest, files.Id);
+        await AssertUsableAsync(guest);
+    }
+
+    [Fact]
     public async Task ReadUsageAsync_is_newer_than_its_call_and_shares_requests()
     {
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
