@@ -60,9 +60,20 @@ internal sealed class ServerSentEvents(HttpContext context)
     /// <param name="items">The items.</param>
     public Task<bool> NextAsync<T>(IAsyncEnumerator<T> items) => NextAsync(items.MoveNextAsync().AsTask());
 
-    /// <summary>Waits for the next item, as <see cref="NextAsync{T}"/> does.</summary>
-    /// <param name="next">The pending call of the enumerator.</param>
-    public async Task<bool> NextAsync(Task<bool> next)
+    /// <summary>Waits for the next item, as <see cref="NextAsync{T}"/> does, and shows the client at once that it is attached.</summary>
+    /// <param name="items">The items.</param>
+    public async Task<bool> FirstAsync<T>(IAsyncEnumerator<T> items)
+    {
+        Task<bool> next = items.MoveNextAsync().AsTask();
+        if (!next.IsCompleted)
+        {
+            await WriteCommentAsync(next);
+        }
+
+        return await NextAsync(next);
+    }
+
+    private async Task<bool> NextAsync(Task<bool> next)
     {
         while (HasStarted && !next.IsCompleted)
         {
@@ -70,16 +81,7 @@ internal sealed class ServerSentEvents(HttpContext context)
             Task wait = Task.Delay(KeepAliveInterval, _time, stop.Token);
             if (await Task.WhenAny(next, wait) == wait)
             {
-                try
-                {
-                    await WriteCommentAsync();
-                }
-                catch
-                {
-                    // The client has disconnected, which ends the call. The enumerator can be disposed only after its pending call.
-                    await next.ContinueWith(_ => { }, TaskScheduler.Default);
-                    throw;
-                }
+                await WriteCommentAsync(next);
             }
 
             await stop.CancelAsync();
@@ -88,11 +90,19 @@ internal sealed class ServerSentEvents(HttpContext context)
         return await next;
     }
 
-    /// <summary>Writes a comment, which clients ignore.</summary>
-    public async Task WriteCommentAsync()
+    private async Task WriteCommentAsync(Task<bool> next)
     {
         Start();
-        context.Response.BodyWriter.Write(": waiting\n\n"u8);
-        await context.Response.BodyWriter.FlushAsync(context.RequestAborted);
+        try
+        {
+            context.Response.BodyWriter.Write(": waiting\n\n"u8);
+            await context.Response.BodyWriter.FlushAsync(context.RequestAborted);
+        }
+        catch
+        {
+            // The client has disconnected, which ends the call. The enumerator can be disposed only after its pending call.
+            await next.ContinueWith(_ => { }, TaskScheduler.Default);
+            throw;
+        }
     }
 }

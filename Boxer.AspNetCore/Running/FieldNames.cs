@@ -41,6 +41,8 @@ internal static class FieldNames
         ["Columns"] = "cols",
         ["Rows"] = "rows",
         ["Depth"] = "depth",
+        ["Mode"] = "mode",
+        ["NewPath"] = "to",
         ["Tar"] = "body",
     };
 

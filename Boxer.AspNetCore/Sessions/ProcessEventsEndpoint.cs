@@ -52,14 +52,7 @@ internal static class ProcessEventsEndpoint
     {
         ProcessText text = new();
         await using IAsyncEnumerator<SandboxProcessEvent> events = process.EventsAsync(offset, cancellationToken).GetAsyncEnumerator(cancellationToken);
-        Task<bool> next = events.MoveNextAsync().AsTask();
-        if (!next.IsCompleted)
-        {
-            // The client sees that it is attached, although there is no output.
-            await writer.WriteCommentAsync();
-        }
-
-        while (await writer.NextAsync(next))
+        for (bool isMore = await writer.FirstAsync(events); isMore; isMore = await writer.NextAsync(events))
         {
             if (events.Current is SandboxProcessOutput output)
             {
@@ -79,8 +72,6 @@ internal static class ProcessEventsEndpoint
                 await writer.SendAsync("ended", JsonSerializer.SerializeToUtf8Bytes(body, HostJson.Relaxed.ProcessEndBody));
                 return;
             }
-
-            next = events.MoveNextAsync().AsTask();
         }
     }
 

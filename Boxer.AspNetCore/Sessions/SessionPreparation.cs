@@ -1,5 +1,3 @@
-using Microsoft.Extensions.Options;
-
 namespace Boxer.AspNetCore.Sessions;
 
 /// <summary>Opens sessions for POST /sessions.</summary>
