@@ -61,7 +61,7 @@ class AsyncBoxerClient:
         return [AsyncSession(self, info) for info in infos]
 
     async def session_by_id(self, session_id: str) -> AsyncSession:
-        """Returns a session that was opened before; see :meth:`BoxerClient.session_by_id`."""
+        """Returns an open session; see :meth:`BoxerClient.session_by_id`."""
         call = _session_wire.SessionPaths(self._settings, session_id).get()
         return AsyncSession(self, _session_wire.session_info(await self._send(call)))
 

@@ -101,9 +101,9 @@ class BoxerClient:
 
     def session_by_id(self, session_id: str) -> Session:
         """
-        Returns a session that was opened before. One that ended less than an hour ago is returned too: its ``info.ended`` is the reason.
+        Returns an open session. Leaving a ``with`` block closes it.
 
-        Raises :class:`BoxerNotFoundError` if there is none. Leaving a ``with`` block closes the session.
+        Raises :class:`BoxerSessionEndedError` for one that ended less than an hour ago, and :class:`BoxerNotFoundError` if there is none.
         """
         call = _session_wire.SessionPaths(self._settings, session_id).get()
         return Session(self, _session_wire.session_info(self._send(call)))

@@ -162,15 +162,15 @@ def test_an_awaited_session_stays_open(host: FakeHost) -> None:
 @both
 def test_sessions_are_listed_and_found(kind: str, host: FakeHost) -> None:
     host.json("GET", "/sessions", 200, [SESSION])
-    host.json("GET", PATH, 200, {**SESSION, "state": "ended", "ended": "idle_timeout", "expires_at": None})
+    host.json("GET", PATH, 200, {**SESSION, "state": "paused", "expires_at": None})
 
     async def use(box: Any, answers: Answers) -> None:
         client = box._client
         listed = await answers(client.sessions())
         assert [item.info for item in listed] == [SessionInfo.from_json(SESSION)]
         found = await answers(client.session_by_id(ID))
-        assert (found.info.state, found.info.ended, found.info.expires_at) == ("ended", "idle_timeout", None)
-        assert (await answers(listed[0].refresh())).ended == "idle_timeout"
+        assert (found.info.state, found.info.ended, found.info.expires_at) == ("paused", None, None)
+        assert (await answers(listed[0].refresh())).state == "paused"
         for bad in ("", "../run", ID.upper(), "a" * 19, "a" * 58, ID + "\n"):
             with pytest.raises(ValueError, match="session: "):
                 await answers(client.session_by_id(bad))
