@@ -66,6 +66,9 @@ class ProcessEnded:
     usage: Mapping[str, float] = field(default_factory=dict)
     """Resource usage: ``cpu_ms``, where known."""
 
+    session_ended: Optional[str] = None
+    """The reason why the session ended, if that ended the process; see :attr:`SessionInfo.ended`."""
+
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The whole JSON body."""
 
@@ -78,6 +81,7 @@ class ProcessEnded:
             signal=optional(body, "signal", int, None),
             left_behind=optional(body, "left_behind", int, 0),
             usage=optional(body, "usage", dict, {}),
+            session_ended=optional(body, "session_ended", str, None),
             raw=body,
         )
 

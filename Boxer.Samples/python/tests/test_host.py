@@ -248,6 +248,14 @@ def test_runs_at_once_are_not_mixed_up() -> None:
     assert asyncio.run(main()) == [f"{number}\n" for number in range(8)]
 
 
+SESSION_OUTPUT = r"""files: server\.py
+server: ProcessOutput\(offset=0, stream='stdout', data=b'listening\\n'\)
+answer: b'HELLO'
+terminal: b'30 100\\r\\n'
+terminal ended with exit code 3
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "stdout", "stderr"),
     [
@@ -257,6 +265,7 @@ def test_runs_at_once_are_not_mixed_up() -> None:
         ("download_output", r"squares\.bin: 16 bytes \[0, 1, 4, 9, 16, 25\] \.\.\.\n", ""),
         ("streaming", r"started boxer-\S+\nstep 0\nstep 1\nstep 2\nended with exit code 1\n", "no step 3\n"),
         ("async_many", r"\[0, 1, 4, 9, 16, 25, 36, 49\]\n", ""),
+        ("session", SESSION_OUTPUT, ""),
     ],
 )
 def test_examples(name: str, stdout: str, stderr: str) -> None:

@@ -409,6 +409,8 @@ def test_a_host_that_restarted_ends_the_events(kind: str, host: FakeHost, monkey
 
 @both
 def test_the_end_of_the_session_ends_the_events(kind: str, host: FakeHost) -> None:
+    seen = attach(kind, host, [Answer(200, [event("ended", {**END, "session_ended": "lifetime"})], EVENTS)])
+    assert isinstance(seen[0], ProcessEnded) and seen[0].session_ended == "lifetime"
     end = event("error", {"status": 410, "error": "ended", "ended": "memory_limit"})
     with pytest.raises(BoxerSessionEndedError) as caught:
         attach(kind, host, [Answer(200, [printed(0, "a"), end], EVENTS)])

@@ -1,0 +1,52 @@
+using Boxer.Tests.Support;
+
+namespace Boxer.Tests.Linux;
+
+/// <summary>The command line's <c>open</c>, <c>exec</c>, <c>ps</c> and <c>close</c>, with a host and real sandboxes.</summary>
+[Collection(Sandboxes.Name)]
+public sealed class CliSessionSandboxTests(PythonImage image)
+{
+    [Fact]
+    public async Task A_session_is_opened_used_listed_and_closed()
+    {
+        image.Require();
+        await using HostProcess host = await HostProcess.StartAsync(image);
+        string session = (await RunAsync(host, "", "open", PythonImage.Name, "--env", "A=a", "--label", "who=me")).Stdout.Trim();
+
+        CliResult written = await RunAsync(host, "in", "exec", "-i", "-e", "B=b", session, "--", "sh", "-c", "cat >/tmp/file; echo $A $B; echo err >&2; exit 3");
+        CliResult read = await RunAsync(host, "not read", "exec", session, "--", "sh", "-c", "cat; cat /tmp/file; printf '\\377'");
+        CliResult listed = await RunAsync(host, "", "ps");
+        CliResult processes = await RunAsync(host, "", "ps", session);
+        CliResult missing = await RunAsync(host, "", "exec", session, "no-such-program");
+        CliResult closed = await RunAsync(host, "", "close", session);
+        CliResult after = await RunAsync(host, "", "exec", session, "true");
+
+        Assert.Equal(new CliResult(3, "a b\n", "err\n"), written);
+        Assert.Equal(new CliResult(0, "in\uFFFD", ""), read);
+        Assert.Matches($"{session} +(idle|running) .*who=me", listed.Stdout);
+        Assert.Matches(@"exited \(3\) .* sh -c cat >/tmp/file", processes.Stdout);
+        Assert.Equal((125, ""), (missing.ExitCode, missing.Stdout));
+        Assert.Contains("no-such-program", missing.Stderr, StringComparison.Ordinal);
+        Assert.Equal(new CliResult(0, session + "\n", ""), closed);
+        Assert.Equal(125, after.ExitCode);
+        Assert.Contains("closed", after.Stderr, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_terminal_has_the_size_of_the_one_at_the_prompt()
+    {
+        image.Require();
+        await using HostProcess host = await HostProcess.StartAsync(image);
+        string session = (await RunAsync(host, "", "open", PythonImage.Name)).Stdout.Trim();
+        string cli = $"dotnet '{Path.Join(AppContext.BaseDirectory, "boxer.dll")}' exec -t --server {host.Address} {session}";
+
+        string output = await HostProgram.RunAsync("env", "TERM=vt100", "script", "-qec", $"stty cols 90 rows 20; {cli} sh -c 'stty size; tty; echo $TERM'", "/dev/null");
+
+        Assert.Contains("20 90", output, StringComparison.Ordinal);
+        Assert.Contains("/dev/pts/", output, StringComparison.Ordinal);
+        Assert.Contains("vt100", output, StringComparison.Ordinal);
+    }
+
+    private static Task<CliResult> RunAsync(HostProcess host, string stdin, string command, params string[] arguments) =>
+        CliProcess.RunAsync([command, "--server", host.Address, .. arguments], stdin: stdin);
+}
