@@ -7,7 +7,7 @@ namespace Boxer.Sessions;
 /// The states of one session: running, idle (awake or frozen), paused and ended. It counts calls, streams and processes, runs the clocks, and decides
 /// once how the session ends. One lock protects all of it, and nothing waits under that lock. Thread-safe.
 /// </summary>
-internal sealed class SessionLife : IDisposable
+internal sealed partial class SessionLife : IDisposable
 {
     private static readonly TimeSpan MaxTimer = TimeSpan.FromDays(1);
     private readonly string _id;
@@ -132,18 +132,6 @@ internal sealed class SessionLife : IDisposable
         }
     }
 
-    /// <summary>Whether the sandbox is awake and the session open, so that guests can change something.</summary>
-    internal bool IsAwake
-    {
-        get
-        {
-            lock (_lock)
-            {
-                return _end is null && !_isPaused && !_freezer.IsFrozen;
-            }
-        }
-    }
-
     /// <summary>Begins a call or a stream, and thaws the sandbox.</summary>
     /// <param name="isStream">Whether it is a stream, which has no end of its own: a pause does not wait for it.</param>
     /// <returns>Ends the call when it is disposed, once or more.</returns>
@@ -229,64 +217,6 @@ internal sealed class SessionLife : IDisposable
             _processes--;
             _clock.EndProcess();
             SetTimer();
-        }
-
-        BackgroundChanged?.Invoke();
-    }
-
-    /// <summary>
-    /// Stops the clocks and freezes the sandbox. New calls are rejected at once; calls in progress end first, because their time limits go on.
-    /// </summary>
-    /// <param name="cancellationToken">Undoes the pause while calls are in progress.</param>
-    /// <exception cref="SandboxSessionEndedException">The session has ended.</exception>
-    internal async Task PauseAsync(CancellationToken cancellationToken)
-    {
-        lock (_lock)
-        {
-            ThrowIfEnded();
-            cancellationToken.ThrowIfCancellationRequested();
-            _isPaused = true;
-        }
-
-        try
-        {
-            await Task.WhenAny(WhenNoCallAsync(), Ended).WaitAsync(cancellationToken).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException)
-        {
-            Resume();
-            throw;
-        }
-
-        await FreezeForPauseAsync().ConfigureAwait(false);
-        lock (_lock)
-        {
-            ThrowIfEnded();
-        }
-    }
-
-    /// <summary>Starts the clocks again. The sandbox is thawed if something in it goes on; otherwise by the next call.</summary>
-    /// <exception cref="SandboxSessionEndedException">The session has ended.</exception>
-    internal void Resume()
-    {
-        bool isBusy;
-        lock (_lock)
-        {
-            ThrowIfEnded();
-            if (!_isPaused)
-            {
-                return;
-            }
-
-            _isPaused = false;
-            _clock.Resume();
-            isBusy = !_clock.IsIdle;
-            SetTimer();
-        }
-
-        if (isBusy)
-        {
-            TryThaw(out _);
         }
 
         BackgroundChanged?.Invoke();
@@ -395,123 +325,6 @@ internal sealed class SessionLife : IDisposable
         {
             BackgroundChanged?.Invoke();
         }
-    }
-
-    /// <returns>Whether it is awake. A sandbox that cannot be thawed is of no use to anybody: the session ends.</returns>
-    private bool TryThaw(out Exception? fault)
-    {
-        fault = null;
-        try
-        {
-            _freezer.Thaw(() =>
-            {
-                lock (_lock)
-                {
-                    // A pause waits for the calls that began before it.
-                    return _end is null && (!_isPaused || _calls > 0);
-                }
-            });
-            return true;
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            fault = exception;
-            TryEnd(SandboxSessionEnd.SandboxDied);
-            return false;
-        }
-    }
-
-    private async Task FreezeForPauseAsync()
-    {
-        if (Freezing is not null)
-        {
-            await Freezing().ConfigureAwait(false);
-        }
-
-        if (_canFreeze)
-        {
-            _freezer.Freeze(() => State == SandboxSessionState.Paused);
-        }
-
-        lock (_lock)
-        {
-            if (_isPaused)
-            {
-                _clock.Pause();
-                SetTimer();
-            }
-        }
-
-        BackgroundChanged?.Invoke();
-    }
-
-    private async Task FreezeIdleAsync()
-    {
-        if (Freezing is not null)
-        {
-            await Freezing().ConfigureAwait(false);
-        }
-
-        bool isWanted = false;
-        bool isFrozen = _freezer.Freeze(() =>
-        {
-            lock (_lock)
-            {
-                return isWanted = _end is null && !_isPaused && _clock.MayFreeze;
-            }
-        });
-        lock (_lock)
-        {
-            // A host that cannot freeze it is not asked again before the next call.
-            _mayRetryFreeze = isFrozen || !isWanted;
-            SetTimer();
-        }
-    }
-
-    private void OnTimer()
-    {
-        SandboxSessionEnd? end;
-        bool mayFreeze;
-        lock (_lock)
-        {
-            end = _end is null ? _clock.FindEnd() : null;
-            mayFreeze = end is null && MayFreeze && _clock.MayFreeze;
-            if (mayFreeze)
-            {
-                // Until the freeze is over, the timer is for the end only.
-                _mayRetryFreeze = false;
-            }
-
-            SetTimer();
-        }
-
-        if (end is { } found)
-        {
-            TryEnd(found);
-        }
-        else if (mayFreeze)
-        {
-            _ = FreezeIdleAsync();
-        }
-    }
-
-    private bool MayFreeze => _canFreeze && _mayRetryFreeze && !_freezer.IsFrozen;
-
-    // Called under the lock.
-    private void SetTimer()
-    {
-        if (!_hasTimer)
-        {
-            return;
-        }
-
-        TimeSpan? next = _end is not null ? null : _clock.TimeToEnd;
-        if (next is not null && MayFreeze && _clock.TimeToFreeze is { } freeze && freeze < next)
-        {
-            next = freeze;
-        }
-
-        _timer.Change(next is { } due ? TimeSpan.FromTicks(Math.Clamp(due.Ticks, 1, MaxTimer.Ticks)) : Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
     private sealed class Use(SessionLife life, bool isStream) : IDisposable
