@@ -8,7 +8,7 @@ internal sealed record SessionBody
     /// <summary>The identifier, which cannot be guessed.</summary>
     public required string Id { get; init; }
 
-    /// <summary>What the session does: running (a call, a stream or a process), idle, paused or ended.</summary>
+    /// <summary>State of the session: running (a call, a stream or a process), idle, paused or ended.</summary>
     public required string State { get; init; }
 
     /// <summary>The reason why the session ended; null while it is open.</summary>

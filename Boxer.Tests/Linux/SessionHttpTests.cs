@@ -204,14 +204,14 @@ public sealed class SessionHttpTests(PythonImage image) : IAsyncLifetime
             Cancel);
         using StreamReader reader = new(await stream.Content.ReadAsStreamAsync(Cancel));
         await ReadUntilAsync(reader, "started\\n");
-        Task<string> events = Client.GetStringAsync(Uri($"{_session}/processes/{pid}/events"), Cancel);
+        using HttpResponseMessage events = await Client.GetAsync(Uri($"{_session}/processes/{pid}/events"), HttpCompletionOption.ResponseHeadersRead, Cancel);
 
         (int status, JsonNode closed) = await SendAsync("DELETE", _session);
 
         Assert.Equal((200, "closed"), (status, (string?)closed["ended"]));
         Assert.Equal((410, "closed"), ((await exec).Status, (string?)(await exec).Body["ended"]));
         Assert.Contains("\"ended\":\"closed\"", await reader.ReadToEndAsync(Cancel), StringComparison.Ordinal);
-        Assert.Contains("event: e", await events, StringComparison.Ordinal);
+        Assert.Contains("event: e", await events.Content.ReadAsStringAsync(Cancel), StringComparison.Ordinal);
         while ((await socket.ReceiveAsync(new byte[100].AsMemory(), Cancel)).MessageType != WebSocketMessageType.Close)
         {
         }
