@@ -1582,7 +1582,8 @@ static void prepare(size_t length)
     narrow_affinity();
     if (plan->columns > 0)
         open_run_terminal();
-    if (plan->uid == 0)
+    /* A session has no command yet, and a child would keep the descriptors of this moment, which user 0 can open. */
+    if (plan->uid == 0 && !plan->is_session)
         fork_child();
     if (plan->hostname[0] != '\0' && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
         fault("hostname", NULL, errno);

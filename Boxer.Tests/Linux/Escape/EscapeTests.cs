@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
-using System.Text.Json;
+using System.Text.Json.Nodes;
 using Boxer.Hosting;
 using Boxer.Tests.Support;
 
@@ -26,12 +26,17 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
 
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
+    /// <param name="network">The network mode.</param>
+    /// <param name="pooled">Whether the sandbox was booted ahead.</param>
+    /// <param name="session">Whether the attempts are a command of a session, beside other commands of it; otherwise a run.</param>
     [Theory]
-    [InlineData("none", false)]
-    [InlineData("none", true)]
-    [InlineData("sandbox", true)]
-    [InlineData("host", false)]
-    public async Task Nothing_outside_a_sandbox_is_reached(string network, bool pooled)
+    [InlineData("none", false, false)]
+    [InlineData("none", true, false)]
+    [InlineData("sandbox", true, false)]
+    [InlineData("host", false, false)]
+    [InlineData("none", false, true)]
+    [InlineData("sandbox", true, true)]
+    public async Task Nothing_outside_a_sandbox_is_reached(string network, bool pooled, bool session)
     {
         BoxerOptions options = image.Options();
         Assert.SkipWhen(network == "sandbox" && !(HostProgram.Exists("nft") && HostProgram.Exists("ip")), "Needs ip and nft in PATH.");
@@ -51,15 +56,17 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         {
             int port = int.Parse((await host.StandardOutput.ReadLineAsync(Cancel))!, System.Globalization.CultureInfo.InvariantCulture);
             await using OpenRun neighbour = await OpenRun.StartAsync(runner, Neighbour(network, program));
-            string facts = JsonSerializer.Serialize(new { tag = _tag, backwards = _backwards, paths, port });
+            var facts = new JsonObject { ["tag"] = _tag, ["backwards"] = _backwards, ["paths"] = new JsonArray([.. paths]), ["port"] = port };
             foreach (string user in (string[])["0", "65534"])
             {
-                SandboxResult result = await AttackAsync(runner, network, pooled, user, facts);
+                SandboxResult result = session
+                    ? await EscapeSession.AttackAsync(runner, network, pooled, user, facts)
+                    : await AttackAsync(runner, network, pooled, user, facts);
 
-                Assert.Equal(Expected(network, user), result.StandardOutput.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+                Assert.Equal(Expected(network, user, session), result.StandardOutput.Split('\n', StringSplitOptions.RemoveEmptyEntries));
                 // The warm-up placed its canaries, and this sandbox had a warm-up.
                 Assert.Equal(pooled ? "warmed\n" : "", result.StandardError);
-                Assert.Equal(["escape-mark"], result.OutputFiles.Select(output => output.Path));
+                Assert.Equal(session ? [] : ["escape-mark"], result.OutputFiles.Select(output => output.Path));
             }
 
             await neighbour.StopAsync();
@@ -159,10 +166,9 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         Network = network,
     };
 
-    private static async Task<SandboxResult> AttackAsync(SandboxRunner runner, string network, bool pooled, string user, string facts)
+    private static async Task<SandboxResult> AttackAsync(SandboxRunner runner, string network, bool pooled, string user, JsonObject facts)
     {
-        var request = new SandboxRequest(
-            EscapeImage.Name, "sh", "-c", "test ! -e /var/tmp/warmed || echo warmed >&2; exec \"$@\"", "sh", "python3", "/job/escape.py", facts)
+        var request = new SandboxRequest(EscapeImage.Name, EscapeSession.Attack(facts))
         {
             Network = network,
             User = user,
@@ -170,25 +176,30 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         };
         // All 65,536 take a quarter of a minute.
         request.Environment["STEP"] = network == "none" && !pooled ? "1" : "61";
-        request.Files.Add(SandboxFile.FromText("job/escape.py", await File.ReadAllTextAsync(Path.Join(Folder, "escape.py"), Cancel)));
+        request.Files.Add(EscapeSession.Program);
         return pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
     }
 
-    private static List<string> Expected(string network, string user)
+    private static List<string> Expected(string network, string user, bool session)
     {
+        Dictionary<string, bool> kinds = new(StringComparer.Ordinal) { ["host: "] = network == "host", ["session: "] = session };
         List<string> expected = [];
         foreach (string line in File.ReadLines(Path.Join(Folder, "expected.txt")).Where(line => line.Length > 0 && line[0] != '#'))
         {
-            string[] columns = line.Split('\t');
+            string kind = kinds.Keys.FirstOrDefault(kind => line.StartsWith(kind, StringComparison.Ordinal), "");
+            if (kind.Length > 0 && !kinds[kind])
+            {
+                continue;
+            }
+
+            string[] columns = line[kind.Length..].Split('\t');
             string outcome = columns.Length > 2 && user == "0" ? columns[2] : columns[1];
-            if (!columns[0].StartsWith("host: ", StringComparison.Ordinal))
+            if (kind.Length > 0 && expected[^1].StartsWith(columns[0] + "\t", StringComparison.Ordinal))
             {
-                expected.Add($"{columns[0]}\t{outcome}");
+                expected.RemoveAt(expected.Count - 1);
             }
-            else if (network == "host")
-            {
-                expected[^1] = $"{columns[0]["host: ".Length..]}\t{outcome}";
-            }
+
+            expected.Add($"{columns[0]}\t{outcome}");
         }
 
         return expected;

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Tries to reach and change everything outside its sandbox: escape.py FACTS
 
-FACTS is JSON: tag and backwards (the reversed token) of canary.py, paths and port of the host. Prints a line for each attempt: its name, a
-tab, and its result: the errors, "ok" if the call succeeded, or the findings. expected.txt has the expected results.
+FACTS is JSON: tag and backwards (the reversed token) of canary.py, paths and port of the host; in a session also beside, a word in the
+arguments of its other commands. Prints a line for each attempt: its name, a tab, and its result: the errors, "ok" if the call succeeded, or
+the findings. expected.txt has the expected results.
 """
 
 import ctypes
@@ -16,6 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 
 facts = json.loads(sys.argv[1])
 # The token is only in this process's memory: any other copy is a canary.
@@ -95,6 +97,21 @@ def processes():
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
+def command_line(pid):
+    """Returns the arguments of a process; nothing if it has ended."""
+    try:
+        return read_some(f"/proc/{pid}/cmdline")
+    except OSError:
+        return b""
+
+
+def is_ours(pid):
+    """Whether a process is PID 1, this one, or one of the same session. A child of PID 1 has its arguments until it executes the command."""
+    if pid in (1, os.getpid()) or "beside" not in facts:
+        return pid in (1, os.getpid())
+    return command_line(pid) in (b"", command_line(1)) or facts["beside"].encode() in command_line(pid)
+
+
 # -- canaries of the host, of a neighbouring sandbox, of earlier runs and warm-ups
 
 def found_files():
@@ -119,7 +136,7 @@ def found_files():
 
 
 report("files of others", found_files())
-report("processes of others", [f"{pid}" for pid in processes() if pid not in (1, os.getpid())])
+report("processes of others", [f"{pid}" for pid in processes() if not is_ours(pid)])
 report("abstract socket of others", attempt(lambda: socket.socket(socket.AF_UNIX).connect("\0boxer-canary-" + facts["tag"])))
 report("sockets that proc lists", [line.split()[-1] for line in open("/proc/net/unix").read().splitlines()[1:] if canary in line])
 report("port of the host's loopback", attempt(lambda: socket.create_connection(("127.0.0.1", facts["port"]), 5).close()))
@@ -170,6 +187,93 @@ def take_descriptors():
 report("take PID 1's descriptors", take_descriptors())
 report("send on what is no socket of ours", {call(44, number, b"forged", 6, 0x4040, 0, 0) for number in range(64)})
 
+# -- other commands of a session, PID 1 while it starts them, and its file worker: each has another user than this one, except for the worker
+
+word = ctypes.create_string_buffer(8)
+vector = ctypes.create_string_buffer(struct.pack("QQ", ctypes.addressof(word), 8), 16)
+remote = ctypes.create_string_buffer(struct.pack("QQ", 0x400000, 8), 16)
+
+
+def beside(kind):
+    """Finds the processes of one kind of the session's other commands."""
+    wanted = f"{facts['beside']}-{kind}".encode()
+    return [pid for pid in processes() if pid != os.getpid() and wanted in command_line(pid).split(b"\0")]
+
+
+def file_workers():
+    """Finds children of PID 1 that live on without executing a command."""
+    def unchanged():
+        return {pid for pid in processes() if pid != 1 and command_line(pid) == command_line(1)}
+
+    found = unchanged()
+    time.sleep(0.5)
+    return sorted(found & unchanged())
+
+
+def misuse(path):
+    """Reads from a descriptor of another process and writes to it, as far as it opens."""
+    outcomes = []
+    for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
+        try:
+            descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as fault:
+            outcomes.append(errno.errorcode.get(fault.errno, "?"))
+            continue
+        opened = f"/proc/self/fd/{descriptor}"
+        outcomes.append("opened " + os.readlink(opened).split(":")[0])
+        if not os.path.isdir(opened):
+            attempt(os.read, descriptor, 4096) if flags != os.O_WRONLY else attempt(os.write, descriptor, b"forged\n")
+        os.close(descriptor)
+    return outcomes
+
+
+def environment(pid):
+    try:
+        return "a secret" if b"SECRET=" in read_some(f"/proc/{pid}/environ") else "none of it"
+    except OSError as fault:
+        return errno.errorcode[fault.errno]
+
+
+def numbers(pid):
+    try:
+        return [int(name) for name in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return range(8)
+
+
+def report_others(name, pids):
+    report(f"{name}: is there", "yes" if pids else "no")
+    report(f"{name}: descriptors", [outcome for pid in pids for number in numbers(pid) for outcome in misuse(f"/proc/{pid}/fd/{number}")])
+    report(f"{name}: environment", [environment(pid) for pid in pids])
+    report(f"{name}: memory", [attempt(os.open, f"/proc/{pid}/mem", flags) for pid in pids for flags in (os.O_RDONLY, os.O_RDWR)]
+           + [call(number, pid, vector, 1, remote, 1, 0) for pid in pids for number in (310, 311)])
+    report(f"{name}: trace", in_one_child([lambda pid=pid, request=request: call(101, request, pid, 0, 0) for pid in pids for request in (16, 0x4206)]))
+    report(f"{name}: signal", [attempt(os.kill, pid, number) for pid in pids for number in (0, signal.SIGCONT)])
+    report(f"{name}: bound", [call(302, pid, 7, None, ctypes.create_string_buffer(16)) for pid in pids])
+    report(f"{name}: root and program", [attempt(function, f"/proc/{pid}/{path}") for pid in pids for function, path in ((os.listdir, "root"), (os.listdir, "cwd"), (read_some, "exe"))])
+
+
+def descriptors_at_starts():
+    """Opens the descriptors of PID 1 and of its new children while PID 1 starts commands."""
+    outcomes, seen, until = set(), set(), time.monotonic() + 60
+    while len(seen) < 10 and time.monotonic() < until:
+        seen.update(beside("start"))
+        for pid in [1] + [pid for pid in processes() if pid != 1 and command_line(pid) == command_line(1)]:
+            for number in numbers(pid):
+                outcomes.update(misuse(f"/proc/{pid}/fd/{number}"))
+    # Errors, and files that a program has just opened, depend on the moment.
+    streams = tuple("opened " + kind for kind in ("host", "pipe", "socket", "anon", "/sys", "/dev/pts/0"))
+    return {outcome for outcome in outcomes if outcome.startswith(streams)} | (set() if len(seen) >= 10 else {f"only {len(seen)} starts"})
+
+
+if "beside" in facts:
+    report_others("another exec", beside("exec"))
+    report_others("a process with a terminal", beside("terminal"))
+    report_others("the file worker", file_workers())
+    report("terminals of others", {outcome for name in os.listdir("/dev/pts") if name != "ptmx" for outcome in misuse("/dev/pts/" + name)})
+    report("every signal to PID 1", {attempt(os.kill, 1, number) for number in range(1, 65)})
+    report("descriptors while commands start", descriptors_at_starts())
+
 # -- PID 1
 
 report("signal PID 1", {attempt(os.kill, 1, number) for number in (0, 1, 2, 9, 11, 15, 17, 18, 19)})
@@ -196,9 +300,6 @@ def send_when_ready(kind, identifier):
 report("have a descriptor signal PID 1", {send_when_ready(None, 1), send_when_ready(0, 1), send_when_ready(1, 1)})
 report("queue a signal to PID 1", call(129, 1, 9, ctypes.create_string_buffer(struct.pack("iii", 9, 0, -1), 128)))
 report("trace PID 1", in_one_child([lambda request=request: call(101, request, 1, 0, 0) for request in (16, 0x4206)]))
-word = ctypes.create_string_buffer(8)
-vector = ctypes.create_string_buffer(struct.pack("QQ", ctypes.addressof(word), 8), 16)
-remote = ctypes.create_string_buffer(struct.pack("QQ", 0x400000, 8), 16)
 report("read PID 1's memory", {call(310, 1, vector, 1, remote, 1, 0), attempt(lambda: os.pread(os.open("/proc/1/mem", os.O_RDONLY), 8, 0x400000))})
 report("write PID 1's memory", {call(311, 1, vector, 1, remote, 1, 0), attempt(lambda: os.pwrite(os.open("/proc/1/mem", os.O_RDWR), b"escaped!", 0x400000))})
 report("environment of PID 1", [entry.decode().split("=")[0] for entry in read_some("/proc/1/environ").split(b"\0") if entry])
