@@ -5,8 +5,8 @@ namespace Boxer;
 /// concurrent use.
 /// </summary>
 /// <remarks>
-/// This interface is for one-shot runs only. Sessions and code runs will have their own interfaces, so that a fake, a decorator or another runner
-/// written today keeps compiling. The package Boxer.Testing has a fake.
+/// This interface is for one-shot runs only. Sessions have <see cref="ISandboxSessions"/>, and code runs will have their own interface, so that a
+/// fake, a decorator or another runner written today keeps compiling. The package Boxer.Testing has a fake.
 /// </remarks>
 public interface ISandboxRunner
 {

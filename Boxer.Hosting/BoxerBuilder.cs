@@ -85,6 +85,10 @@ internal sealed record RunnerParts(string Name)
     internal SandboxRunner? FindRunner(IServiceProvider provider) =>
         GetService<ISandboxRunner>(provider) as SandboxRunner ?? GetLocalRunner(provider).Runner;
 
+    /// <summary>Gets the sessions of the runner: those of Boxer's own runner, also if a decorator or a fake replaces <see cref="ISandboxRunner"/>.</summary>
+    internal ISandboxSessions GetSessions(IServiceProvider provider) =>
+        FindRunner(provider) is { } runner && runner != GetLocalRunner(provider).Runner ? new OwnedElsewhere(runner) : GetService<SandboxRunner>(provider);
+
     internal SandboxRunner CreateRunner(IServiceProvider provider, IAsyncDisposable? owned = null) => new(
         GetOptions(provider),
         GetNetworkModes(provider),
@@ -95,6 +99,17 @@ internal sealed record RunnerParts(string Name)
         Owned = owned,
         Name = Name.Length == 0 ? null : Name,
     };
+
+    /// <summary>The sessions of a runner that the application created. The container must not dispose it.</summary>
+    private sealed class OwnedElsewhere(SandboxRunner runner) : ISandboxSessions
+    {
+        public Task<ISandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default) => runner.OpenAsync(request, cancellationToken);
+
+        public ValueTask<ISandboxSession?> FindAsync(string id, CancellationToken cancellationToken = default) => runner.FindAsync(id, cancellationToken);
+
+        public ValueTask<IReadOnlyList<ISandboxSession>> ListAsync(string? fairnessKey = null, CancellationToken cancellationToken = default) =>
+            runner.ListAsync(fairnessKey, cancellationToken);
+    }
 
     /// <summary>The counterpart of <see cref="IOptions{TOptions}"/> for named options.</summary>
     internal sealed class NamedOptions(IOptionsFactory<BoxerOptions> factory, string name)

@@ -14,20 +14,20 @@ namespace Microsoft.Extensions.DependencyInjection;
 public static class BoxerServiceCollectionExtensions
 {
     /// <summary>
-    /// Registers <see cref="ISandboxRunner"/>, <see cref="ISandboxSessions"/> and their <see cref="IImageStore"/>, with options, the network modes <c>none</c>, <c>sandbox</c> and
-    /// <c>host</c>, the health check <c>boxer</c> and a start-up check.
+    /// Registers <see cref="ISandboxRunner"/>, <see cref="ISandboxSessions"/> and their <see cref="IImageStore"/>, with options, the network modes
+    /// <c>none</c>, <c>sandbox</c> and <c>host</c>, the health check <c>boxer</c> and a start-up check.
     /// </summary>
     /// <param name="services">The container's services.</param>
     /// <returns>The builder of the runner, which adds network modes, another image store and options.</returns>
     /// <remarks>
     /// <para>
-    /// Each call adds its options; only the first call registers everything else. An <see cref="ISandboxRunner"/> or <see cref="IImageStore"/> that the
-    /// application registered before is kept. Requests can use every registered <see cref="INetworkMode"/>.
+    /// Each call adds its options; only the first call registers everything else. An <see cref="ISandboxRunner"/>, <see cref="ISandboxSessions"/> or
+    /// <see cref="IImageStore"/> that the application registered before is kept. Requests can use every registered <see cref="INetworkMode"/>.
     /// </para>
     /// <para>
     /// The runner is also registered as <see cref="SandboxRunner"/>. A decorator can wrap that service; the application registers the decorator as
-    /// <see cref="ISandboxRunner"/>, before or after this call. The start-up check and the health check then use the wrapped runner. The container
-    /// disposes the runner.
+    /// <see cref="ISandboxRunner"/>, before or after this call. The start-up check and the health check then use the wrapped runner, and so does
+    /// <see cref="ISandboxSessions"/>. The container disposes the runner.
     /// </para>
     /// <para>
     /// With a generic host, the options and the machine are checked when the host starts; a fault keeps it from starting. In a plain container the
@@ -57,8 +57,8 @@ public static class BoxerServiceCollectionExtensions
     public static IBoxerBuilder AddBoxer(this IServiceCollection services, IConfiguration configuration) => services.AddBoxer().Configure(configuration);
 
     /// <summary>
-    /// Registers a further runner under a name: <see cref="ISandboxRunner"/>, <see cref="ISandboxSessions"/> and their <see cref="IImageStore"/> as keyed services, with its own options (the
-    /// named <see cref="BoxerOptions"/>), its own network modes and the health check <c>boxer:NAME</c>.
+    /// Registers a further runner under a name: <see cref="ISandboxRunner"/>, <see cref="ISandboxSessions"/> and their <see cref="IImageStore"/> as keyed
+    /// services, with its own options (the named <see cref="BoxerOptions"/>), its own network modes and the health check <c>boxer:NAME</c>.
     /// </summary>
     /// <param name="services">The container's services.</param>
     /// <param name="name">The name and service key; <c>[FromKeyedServices("judges")] ISandboxRunner runner</c> resolves the runner <c>judges</c>.</param>
@@ -103,7 +103,7 @@ public static class BoxerServiceCollectionExtensions
             services.Add(builder.Describe(_ => new LocalRunner()));
             services.TryAdd(builder.Describe(provider => parts.GetLocalRunner(provider).Runner = parts.CreateRunner(provider)));
             services.TryAdd(builder.Describe<ISandboxRunner>(provider => parts.GetService<SandboxRunner>(provider)));
-            services.TryAdd(builder.Describe<ISandboxSessions>(provider => parts.GetService<SandboxRunner>(provider)));
+            services.TryAdd(builder.Describe(parts.GetSessions));
             services.AddSingleton<IHostedService>(provider => new BoxerStartupService(parts, provider));
             services.AddHealthChecks();
             services.AddSingleton<IConfigureOptions<HealthCheckServiceOptions>>(new BoxerHealthCheckRegistration(parts));

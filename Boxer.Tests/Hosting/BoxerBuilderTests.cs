@@ -104,6 +104,55 @@ public sealed class BoxerBuilderTests
         Assert.Equal(HealthStatus.Healthy, health.Status);
     }
 
+    [Theory]
+    [InlineData("")]
+    [InlineData("judges")]
+    public async Task ISandboxSessions_is_the_runner_of_the_container_also_behind_a_decorator(string name)
+    {
+        object? key = name.Length == 0 ? null : name;
+        foreach (bool isDecorated in new[] { false, true })
+        {
+            var services = new ServiceCollection();
+            if (isDecorated)
+            {
+                services.AddKeyedSingleton<ISandboxRunner>(key, (provider, _) => new Decorator(provider.GetRequiredKeyedService<SandboxRunner>(key)));
+            }
+
+            _ = key is null ? services.AddBoxer() : services.AddBoxer(name);
+            await using ServiceProvider provider = services.BuildServiceProvider(new ServiceProviderOptions { ValidateOnBuild = true, ValidateScopes = true });
+
+            Assert.Same(provider.GetRequiredKeyedService<SandboxRunner>(key), provider.GetRequiredKeyedService<ISandboxSessions>(key));
+            Assert.Equal(isDecorated, provider.GetRequiredKeyedService<ISandboxRunner>(key) is Decorator);
+        }
+    }
+
+    [Fact]
+    public async Task ISandboxSessions_of_the_application_is_kept_and_its_runner_is_not_disposed()
+    {
+        await using SandboxRunner own = SandboxRunnerFactory.Create();
+        var services = new ServiceCollection();
+        services.AddSingleton<ISandboxRunner>(own);
+        services.AddBoxer();
+        await using (ServiceProvider provider = services.BuildServiceProvider())
+        {
+            Assert.Empty(await provider.GetRequiredService<ISandboxSessions>().ListAsync(cancellationToken: Cancel));
+        }
+
+        Assert.Empty(await own.ListAsync(cancellationToken: Cancel));
+
+        var fake = new OtherSessions();
+        await using ServiceProvider withFake = new ServiceCollection().AddSingleton<ISandboxSessions>(fake).AddBoxer().Services.BuildServiceProvider();
+        Assert.Same(fake, withFake.GetRequiredService<ISandboxSessions>());
+    }
+
+    [Fact]
+    public async Task ISandboxSessions_of_a_host_with_another_runner_are_Boxers_own()
+    {
+        await using ServiceProvider provider = new ServiceCollection().AddSingleton<ISandboxRunner>(new Other()).AddBoxer().Services.BuildServiceProvider();
+
+        Assert.Same(provider.GetRequiredService<SandboxRunner>(), provider.GetRequiredService<ISandboxSessions>());
+    }
+
     [Fact]
     public async Task Faults_of_a_named_runner_keep_the_host_from_starting()
     {
@@ -260,6 +309,15 @@ public sealed class BoxerBuilderTests
         public Task<SandboxResult> RunAsync(SandboxRequest request, CancellationToken cancellationToken = default) => throw new NotSupportedException();
 
         public IAsyncEnumerable<SandboxEvent> StreamAsync(SandboxRequest request, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+    }
+
+    private sealed class OtherSessions : ISandboxSessions
+    {
+        public Task<ISandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+
+        public ValueTask<ISandboxSession?> FindAsync(string id, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+
+        public ValueTask<IReadOnlyList<ISandboxSession>> ListAsync(string? fairnessKey = null, CancellationToken cancellationToken = default) => throw new NotSupportedException();
     }
 
     private sealed class Store : IImageStore, IDisposable
