@@ -25,6 +25,9 @@ public sealed class InitFixture : IDisposable
             Directory.CreateDirectory(Path.Combine(Root, name));
         }
 
+        // A shell opens it for every process in the background.
+        File.WriteAllText(Path.Combine(Root, "dev", "null"), "");
+        File.SetUnixFileMode(Path.Combine(Root, "dev", "null"), (UnixFileMode)0x1B6);
         Copy("/usr/bin/busybox", Path.Combine(Root, "bin", "busybox"));
         foreach (string applet in Applets)
         {

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Net.Sockets;
 using Boxer.Processes;
 using Boxer.Runtime.Init;
 using Boxer.Tests.Support;
@@ -8,7 +7,7 @@ namespace Boxer.Tests.Core.Runtime.Init;
 
 /// <summary>Sessions of the real boxer-init as PID 1 of a real runsc.</summary>
 [Slow]
-public sealed class SessionRunTests(InitFixture fixture) : SessionTests, IClassFixture<InitFixture>
+public sealed partial class SessionRunTests(InitFixture fixture) : SessionTests, IClassFixture<InitFixture>
 {
     private static readonly SessionExec Terminal = SessionSandbox.Command(User, "sh") with { Streams = SessionStreams.Terminal, Columns = 100, Rows = 40 };
 
@@ -271,83 +270,5 @@ public sealed class SessionRunTests(InitFixture fixture) : SessionTests, IClassF
             string[] lines = (await session.ExecAsync(count with { User = new InitIdentity(0, 0, [], InitCapabilities.All) })).Output.Split('\n');
             return (long.Parse(lines[0], CultureInfo.InvariantCulture), long.Parse(lines[1], CultureInfo.InvariantCulture));
         }
-    }
-
-    [Theory]
-    [InlineData(User, 0ul)]
-    [InlineData(0u, 0ul)]
-    [InlineData(0u, (ulong)InitCapabilities.All)]
-    public async Task Guest_cannot_attack_PID_1_while_it_relays_for_others(uint user, ulong capabilities)
-    {
-        await using SessionSandbox session = await OpenAsync();
-        int victim = await session.StartAsync(SessionSandbox.Command(user, "yes"));
-        int terminal = await session.StartAsync(Terminal with { User = new InitIdentity(user, user, []) });
-        await session.StartedAsync(victim);
-        await session.StartedAsync(terminal);
-        (Socket ours, Socket theirs) = SocketPair();
-        using (ours)
-        {
-            int worker = await session.StartFilesAsync(new InitIdentity(user, user, []), theirs.SafeHandle);
-            theirs.Dispose();
-            await session.StartedAsync(worker);
-            string[] command = capabilities == 0 ? ["attack"] : ["attack", "with-capabilities"];
-            SessionExec attack = SessionSandbox.Command(user, command) with
-            {
-                User = new InitIdentity(user, user, [], (InitCapabilities)capabilities),
-                Environment = ["PATH=/bin", "SESSION=1"],
-            };
-            int id = await session.StartWithCreditAsync(attack);
-            SessionItemEvent end = await session.EndAsync(id);
-            Assert.Equal("tried\n", session.Output(id));
-            Assert.Equal(7, Assert.IsType<SessionProcessEnded>(end).ExitCode);
-        }
-    }
-
-    [Theory]
-    [InlineData(User)]
-    [InlineData(0u)]
-    public async Task Guest_cannot_attack_the_children_of_PID_1_that_start_or_serve_files(uint user)
-    {
-        await using SessionSandbox session = await OpenAsync();
-        (Socket ours, Socket theirs) = SocketPair();
-        using (ours)
-        {
-            int worker = await session.StartFilesAsync(new InitIdentity(user, user, []), theirs.SafeHandle);
-            theirs.Dispose();
-            await session.StartedAsync(worker);
-            int attack = await session.StartWithCreditAsync(SessionSandbox.Command(user, "attack", "starting", "5"));
-            await session.StartedAsync(attack);
-            while (!session.HasRead<SessionProcessEnded>(ended => ended.Id == attack))
-            {
-                await session.RunAsync(SessionSandbox.Command(user, "true"));
-                await session.ExecAsync(SessionSandbox.Command(user == 0 ? User : 0, "true"));
-            }
-
-            Assert.Equal("tried some\n", session.Output(attack));
-            Assert.False(session.HasRead<SessionProcessEnded>(ended => ended.Id == worker));
-        }
-    }
-
-    [Fact]
-    public async Task A_guest_that_changes_the_scheduling_of_PID_1_does_not_change_that_of_commands()
-    {
-        await using SessionSandbox session = await OpenAsync();
-        SessionExec show = Shell("read -r all </proc/self/stat; set -- ${all##*)}; echo ${17}");
-        string before = (await session.ExecAsync(show)).Output;
-        await session.ExecAsync(SessionSandbox.Command(User, "attack", "nice"));
-        Assert.Equal(before, (await session.ExecAsync(show)).Output);
-    }
-
-    private static (Socket Ours, Socket Theirs) SocketPair()
-    {
-        string path = Path.Combine(Directory.CreateTempSubdirectory("boxer-session-").FullName, "s");
-        using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        listener.Bind(new UnixDomainSocketEndPoint(path));
-        listener.Listen(1);
-        var ours = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        ours.Connect(new UnixDomainSocketEndPoint(path));
-        Socket theirs = listener.Accept();
-        Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
-        return (ours, theirs);
     }
 }

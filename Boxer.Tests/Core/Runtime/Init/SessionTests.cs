@@ -3,7 +3,7 @@ using Boxer.Runtime.Init;
 namespace Boxer.Tests.Core.Runtime.Init;
 
 /// <summary>Promises of a session that hold in gVisor and on Linux.</summary>
-public abstract class SessionTests
+public abstract partial class SessionTests
 {
     private protected const uint User = 65534;
 
@@ -289,69 +289,6 @@ public abstract class SessionTests
         // The table has no zombies: every entry is PID 1 or this command.
         string output = (await session.RunAsync(Shell("cd /proc; n=0; for p in [0-9]*; do n=$((n+1)); done; echo $n"))).Output;
         Assert.Equal("2\n", output);
-    }
-
-    [Theory]
-    [MemberData(nameof(Lies))]
-    public async Task Frames_that_the_host_must_not_send_are_faults(string what, byte[] frames)
-    {
-        await using SessionSandbox session = await OpenAsync();
-        int id = await session.StartWithCreditAsync(SessionSandbox.Command(User, "cat"));
-        Assert.Equal(1, id);
-        await session.StartedAsync(id);
-        await session.SendAsync(frames);
-        InitEvent last;
-        do
-        {
-            last = await session.Sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken);
-        }
-        while (last is not InitFault and not InitClosed);
-
-        Assert.True(last is InitFault fault && fault.Stage.StartsWith("malformed", StringComparison.Ordinal), $"{what}: {last}");
-        Assert.Equal(1, await session.Sandbox.WaitAsync());
-    }
-
-    public static TheoryData<string, byte[]> Lies()
-    {
-        const int Cat = 1;
-        const int Unknown = 77;
-        SessionExec command = SessionSandbox.Command(User, "true") with { Streams = SessionStreams.Relayed };
-        byte[] full = [.. Enumerable.Range(0, 2).SelectMany(_ => SessionEncoder.EncodeInput(Cat, new byte[60_000]))];
-        return new()
-        {
-            { "an id in use", SessionEncoder.EncodeExec(Cat, command) },
-            { "a connection with an id in use", SessionEncoder.EncodeConnect(Cat, 4, 80) },
-            { "a signal to an unknown id", SessionEncoder.EncodeSignal(Unknown, 9, wholeSession: false) },
-            { "input of an unknown id", SessionEncoder.EncodeInput(Unknown, "x"u8) },
-            { "an end of an unknown id", SessionEncoder.EncodeId(InitFrameType.InputEnd, Unknown) },
-            { "credit of an unknown id", SessionEncoder.EncodeCredit(Unknown, SessionStream.Output, 1) },
-            { "release of an unknown id", SessionEncoder.EncodeId(InitFrameType.Release, Unknown) },
-            { "limits of an unknown id", SessionEncoder.EncodeLimits(Unknown, []) },
-            { "usage of an unknown id", SessionEncoder.EncodeProcessUsage(1, Unknown) },
-            { "too much input", [.. full, .. full, .. full] },
-            { "input after its end", [.. SessionEncoder.EncodeId(InitFrameType.InputEnd, Cat), .. SessionEncoder.EncodeInput(Cat, "x"u8)] },
-            { "two ends of input", [.. SessionEncoder.EncodeId(InitFrameType.InputEnd, Cat), .. SessionEncoder.EncodeId(InitFrameType.InputEnd, Cat)] },
-            { "too much credit", [.. SessionEncoder.EncodeCredit(Cat, SessionStream.Output, InitProtocol.MaxCredit), .. SessionEncoder.EncodeCredit(Cat, SessionStream.Output, 1)] },
-            { "size of something that is no terminal", SessionEncoder.EncodeResize(Cat, 1, 1) },
-            { "OPEN again", InitEncoder.EncodeOpen(SessionSandbox.Open(User)) },
-            { "START", InitEncoder.EncodeStart(InitSandbox.Start(User, "true")) },
-            { "GO again", InitEncoder.EncodeEmpty(InitFrameType.Go) },
-            { "SIGNAL", InitEncoder.EncodeSignal(9) },
-            { "a file", InitEncoder.EncodeFileBegin("/a", executable: false) },
-            { "an unknown type", Raw(0x0040, []) },
-            { "input without bytes", Raw((int)InitFrameType.Input, [Cat, 0, 0, 0]) },
-            { "a short frame", Raw((int)InitFrameType.Credit, [Cat, 0]) },
-            { "a long frame", Raw((int)InitFrameType.Usage, new byte[8]) },
-            { "id 0", Raw((int)InitFrameType.InputEnd, new byte[4]) },
-        };
-
-        static byte[] Raw(int type, byte[] payload)
-        {
-            byte[] frame = new byte[InitProtocol.HeaderSize + payload.Length];
-            InitProtocol.WriteHeader(frame, (InitFrameType)type, payload.Length);
-            payload.CopyTo(frame, InitProtocol.HeaderSize);
-            return frame;
-        }
     }
 
     [Fact]
