@@ -395,7 +395,7 @@ internal sealed class ScriptedInput : Stream
     public override ValueTask DisposeAsync()
     {
         IsClosed = true;
-        return default;
+        return base.DisposeAsync();
     }
 
     public override void Flush() => throw new NotSupportedException();

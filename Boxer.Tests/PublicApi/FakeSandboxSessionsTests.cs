@@ -89,12 +89,14 @@ public sealed class FakeSandboxSessionsTests
         var session = (FakeSandboxSession)await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
         ISandboxProcess process = await session.StartAsync("server");
         Task<SandboxResult> call = session.ExecAsync("x");
-        Task watch = Task.Run(async () =>
-        {
-            await foreach (SandboxFileChange _ in session.Files.WatchAsync("/", Token))
+        Task watch = Task.Run(
+            async () =>
             {
-            }
-        });
+                await foreach (SandboxFileChange _ in session.Files.WatchAsync("/", Token))
+                {
+                }
+            },
+            Token);
 
         session.EndWith(SandboxSessionEnd.MemoryLimit);
 

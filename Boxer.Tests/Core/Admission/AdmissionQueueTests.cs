@@ -497,7 +497,7 @@ public sealed class AdmissionQueueTests
     private static async Task<IDisposable> ProcessorsAsync(AdmissionQueue queue, double cores, string? key = null, bool isExclusive = false, CancellationTokenSource? cancelled = null)
     {
         AdmissionQueue.Ticket place = queue.Enter(key);
-        IDisposable? slot = null;
+        AdmissionQueue.Slot? slot = null;
         try
         {
             slot = await place.AcquireSlotAsync(1, Cancel);

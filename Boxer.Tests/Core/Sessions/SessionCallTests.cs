@@ -1,6 +1,5 @@
 using System.Net.Sockets;
 using Boxer.Networking;
-using Boxer.Sessions;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Sessions;
@@ -14,7 +13,7 @@ public sealed class SessionCallTests
     public async Task ExecAsync_returns_what_the_command_printed_and_left_behind()
     {
         await using var open = new OpenSession();
-        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync();
+        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
         exec.Print("one ");
         exec.Print("two");
         exec.End(Termination.Exited(3), leftBehind: 2);
@@ -63,7 +62,7 @@ public sealed class SessionCallTests
         secret.Environment["TOKEN"] = "secret";
         Task<SandboxResult> first = open.Session.ExecAsync(secret, Cancel);
         await Until.IsSoAsync(() => open.Sandbox.Execs.Count == 1, 30);
-        (Task<SandboxResult> second, FakeExec exec) = await open.ExecAsync();
+        (Task<SandboxResult> second, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
         open.Sandbox.Execs[0].End();
         exec.End();
         await Task.WhenAll(first, second);
@@ -78,8 +77,8 @@ public sealed class SessionCallTests
     public async Task MaxParallelExecs_rejects_one_more_command()
     {
         await using var open = new OpenSession(options: new SessionOptions { MaxParallelExecs = 2 });
-        (Task<SandboxResult> first, FakeExec exec) = await open.ExecAsync();
-        (Task<SandboxResult> second, FakeExec other) = await open.ExecAsync();
+        (Task<SandboxResult> first, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
+        (Task<SandboxResult> second, FakeExec other) = await open.ExecAsync(cancellationToken: Cancel);
         await Assert.ThrowsAsync<SandboxCapacityException>(open.CallAsync);
         exec.End();
         await first;
@@ -93,8 +92,8 @@ public sealed class SessionCallTests
     public async Task Commands_share_the_processors_of_the_session_and_an_idle_one_has_none()
     {
         await using var open = new OpenSession();
-        (Task<SandboxResult> first, FakeExec one) = await open.ExecAsync();
-        (Task<SandboxResult> second, FakeExec two) = await open.ExecAsync();
+        (Task<SandboxResult> first, FakeExec one) = await open.ExecAsync(cancellationToken: Cancel);
+        (Task<SandboxResult> second, FakeExec two) = await open.ExecAsync(cancellationToken: Cancel);
         Assert.Equal(1, open.Admission.Ledger.PromisedProcessors);
         one.End();
         await first;
@@ -134,7 +133,7 @@ public sealed class SessionCallTests
         var network = new CountingNetwork();
         await using var open = new OpenSession(network: network);
         network.Report = new NetworkReport { BytesIn = 100, BytesOut = 50, Denied = [new("1.1.1.1", null, 80, "tcp", 3)] };
-        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync();
+        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
         network.Report = new NetworkReport
         {
             BytesIn = 150,
@@ -244,7 +243,7 @@ public sealed class SessionCallTests
     public async Task Over_the_disk_limit_commands_end_with_DiskLimit_and_writes_are_refused_until_files_are_removed()
     {
         await using var open = new OpenSession();
-        (Task<SandboxResult> result, _) = await open.ExecAsync();
+        (Task<SandboxResult> result, _) = await open.ExecAsync(cancellationToken: Cancel);
         open.Sandbox.DiskBytes = 1_001;
         open.Time.Advance(TimeSpan.FromSeconds(1));
         Assert.Equal(TerminationKind.DiskLimit, (await result).Termination.Kind);
@@ -256,7 +255,7 @@ public sealed class SessionCallTests
         fault = await Assert.ThrowsAsync<SandboxFileException>(() => open.Session.Files.WriteAsync("file", new MemoryStream(new byte[11]), null, Cancel));
         Assert.Equal(SandboxFileError.NoSpace, fault.Reason);
         await open.Session.Files.WriteAsync("file", new MemoryStream(new byte[10]), null, Cancel);
-        (Task<SandboxResult> other, FakeExec exec) = await open.ExecAsync();
+        (Task<SandboxResult> other, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
         open.Time.Advance(TimeSpan.FromSeconds(1));
         exec.End();
         Assert.Equal(0, (await other).ExitCode);

@@ -1,4 +1,3 @@
-using Boxer.Sessions;
 using Boxer.Tests.Support;
 using CsCheck;
 

@@ -33,7 +33,7 @@ public sealed class SessionRaceTests
             Task resume = Task.Run(() => open.Session.ResumeAsync(Cancel), Cancel);
             Task call = Task.Run(() => open.Session.Files.StatAsync("x", Cancel), Cancel);
             await Task.WhenAll(pause, resume);
-            await call.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await call.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
             Assert.True(call.IsCompletedSuccessfully || call.Exception?.InnerException is SandboxSessionPausedException, call.Exception?.ToString());
             await open.Session.ResumeAsync(Cancel);
             await open.Session.Files.StatAsync("x", Cancel);
@@ -48,14 +48,14 @@ public sealed class SessionRaceTests
         for (int i = 0; i < 50; i++)
         {
             await using var open = new OpenSession(request => request with { Lifetime = TimeSpan.FromMinutes(10) });
-            (Task<SandboxResult> result, _) = await open.ExecAsync();
+            (Task<SandboxResult> result, _) = await open.ExecAsync(cancellationToken: Cancel);
             await Task.WhenAll(
                 Task.Run(() => open.Session.CloseAsync(Cancel), Cancel),
                 Task.Run(() => open.Session.CloseAsync(Cancel), Cancel),
                 Task.Run(() => open.Sandbox.Die(Boxer.Runtime.Kept.KeptSandboxEnd.MemoryLimit), Cancel),
                 Task.Run(() => open.Time.Advance(TimeSpan.FromMinutes(11)), Cancel),
                 Task.Run(() => open.StopRunnerAsync(), Cancel));
-            await ((Task)result).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await ((Task)result).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
 
             SandboxSessionEnd end = open.Session.End!.Value;
             Assert.True(open.IsCleanedUp);
@@ -76,7 +76,7 @@ public sealed class SessionRaceTests
             await open.Session.CloseAsync(Cancel);
             foreach (Task call in (Task[])[.. calls, start, connect])
             {
-                await call.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await call.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
                 Assert.True(call.IsCompletedSuccessfully || call.Exception?.InnerException is SandboxSessionEndedException { End: SandboxSessionEnd.Closed }, call.Exception?.ToString());
             }
 

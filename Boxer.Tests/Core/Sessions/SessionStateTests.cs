@@ -95,7 +95,7 @@ public sealed class SessionStateTests
     {
         await using var open = new OpenSession();
         open.Time.Advance(TimeSpan.FromMinutes(4));
-        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync();
+        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
         open.Time.Advance(TimeSpan.FromMinutes(20));
         Assert.Equal(open.Session.CreatedAt + open.Session.Lifetime, open.Session.ExpiresAt);
         exec.End();
@@ -137,7 +137,7 @@ public sealed class SessionStateTests
     public async Task The_lifetime_ends_a_session_in_the_middle_of_a_call_with_a_typed_exception()
     {
         await using var open = new OpenSession();
-        (Task<SandboxResult> result, _) = await open.ExecAsync();
+        (Task<SandboxResult> result, _) = await open.ExecAsync(cancellationToken: Cancel);
         open.Time.Advance(TimeSpan.FromMinutes(61));
 
         SandboxSessionEndedException fault = await Assert.ThrowsAsync<SandboxSessionEndedException>(() => result);
@@ -180,7 +180,7 @@ public sealed class SessionStateTests
     public async Task PauseAsync_lets_calls_in_progress_end_and_rejects_new_ones()
     {
         await using var open = new OpenSession();
-        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync();
+        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
         Task pause = open.Session.PauseAsync(Cancel);
         Assert.False(pause.IsCompleted);
         Assert.False(open.Sandbox.IsFrozen);
@@ -196,7 +196,7 @@ public sealed class SessionStateTests
     public async Task PauseAsync_that_is_cancelled_undoes_the_pause()
     {
         await using var open = new OpenSession();
-        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync();
+        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
         using var cancelled = new CancellationTokenSource();
         Task pause = open.Session.PauseAsync(cancelled.Token);
         await cancelled.CancelAsync();
@@ -233,7 +233,7 @@ public sealed class SessionStateTests
     {
         await using var open = new OpenSession();
         (ISandboxProcess process, _) = await open.StartAsync();
-        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync();
+        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
         exec.Print("so far");
         open.Sandbox.Die(death);
 
@@ -249,7 +249,7 @@ public sealed class SessionStateTests
     public async Task CloseAsync_ends_what_is_in_flight_and_later_closes_change_nothing()
     {
         await using var open = new OpenSession();
-        (Task<SandboxResult> result, _) = await open.ExecAsync();
+        (Task<SandboxResult> result, _) = await open.ExecAsync(cancellationToken: Cancel);
         await Task.WhenAll(open.Session.CloseAsync(Cancel), open.Session.CloseAsync(Cancel), open.Session.DisposeAsync().AsTask());
 
         Assert.Equal(SandboxSessionEnd.Closed, (await Assert.ThrowsAsync<SandboxSessionEndedException>(() => result)).End);
@@ -291,7 +291,7 @@ public sealed class SessionStateTests
     public async Task The_disposal_of_the_runner_ends_the_session_as_HostStopped()
     {
         await using var open = new OpenSession();
-        (Task<SandboxResult> result, _) = await open.ExecAsync();
+        (Task<SandboxResult> result, _) = await open.ExecAsync(cancellationToken: Cancel);
         await open.StopRunnerAsync();
 
         Assert.Equal(SandboxSessionEnd.HostStopped, (await Assert.ThrowsAsync<SandboxSessionEndedException>(() => result)).End);

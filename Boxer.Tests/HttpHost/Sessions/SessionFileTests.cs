@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json.Nodes;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.DependencyInjection;

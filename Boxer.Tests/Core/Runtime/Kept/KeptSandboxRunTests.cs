@@ -1,6 +1,5 @@
 using System.Net.Sockets;
 using System.Text;
-using Boxer.Runtime.Init;
 using Boxer.Runtime.Kept;
 using Boxer.Tests.Core.Runtime.Init;
 using Boxer.Tests.Support;
