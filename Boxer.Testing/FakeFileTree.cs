@@ -242,7 +242,7 @@ internal sealed class FakeFileTree
     private KeyValuePair<string, Entry>[] Below(string full) =>
         [.. _entries.Where(entry => entry.Key == full || entry.Key.StartsWith(full + "/", StringComparison.Ordinal))];
 
-    // As in a sandbox, a path has no '..'.
+    // A path has no '..', as in a sandbox.
     private string Resolve(string path)
     {
         string[] names = [.. (path.StartsWith('/') ? path : $"{_workingDirectory}/{path}").Split('/').Where(name => name is not ("" or "."))];

@@ -82,7 +82,7 @@ public sealed class FakeSandboxProcess : ISandboxProcess
     }
 
     /// <summary>
-    /// What the process does when it gets a signal.
+    /// The reaction of the process to a signal.
     /// <value>Default <see langword="null"/>: SIGHUP, SIGINT, SIGTERM and SIGKILL end it as <see cref="TerminationKind.Signaled"/>, others do nothing.</value>
     /// SIGKILL ends it in any case.
     /// </summary>

@@ -22,11 +22,11 @@ internal static class RunFaults
     /// <param name="callers">The caller's token.</param>
     internal static Exception Translate(
         Exception exception, RunServices services, string image, string id, bool mayHaveStarted, CancellationToken callers) => exception switch
-    {
-        OperationCanceledException when services.Disposing.IsCancellationRequested && !callers.IsCancellationRequested =>
-            new SandboxRuntimeException("The runner was disposed while the command ran.").ForRun(image, id, mayHaveStarted),
-        OperationCanceledException when callers.IsCancellationRequested => new OperationCanceledException(exception.Message, exception, callers),
-        SandboxException own => own.ForRun(image, id, mayHaveStarted),
-        _ => exception,
-    };
+        {
+            OperationCanceledException when services.Disposing.IsCancellationRequested && !callers.IsCancellationRequested =>
+                new SandboxRuntimeException("The runner was disposed while the command ran.").ForRun(image, id, mayHaveStarted),
+            OperationCanceledException when callers.IsCancellationRequested => new OperationCanceledException(exception.Message, exception, callers),
+            SandboxException own => own.ForRun(image, id, mayHaveStarted),
+            _ => exception,
+        };
 }

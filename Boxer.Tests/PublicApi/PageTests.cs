@@ -34,7 +34,7 @@ public sealed partial class PageTests
         """;
 
     // Names of other programs and libraries.
-    private static readonly string[] NotOurs = ["Add", "HostOptions", "MemAvailable", "MemFree", "MemTotal", "MemoryError", "ShutdownTimeout", "TimeSpan"];
+    private static readonly string[] NotOurs = ["Add", "BoxerSessionEndedError", "BoxerSessionPausedError", "HostOptions", "MemAvailable", "MemFree", "MemTotal", "MemoryError", "ShutdownTimeout", "TimeSpan"];
 
     private static readonly Assembly[] Product = [.. Directory.EnumerateFiles(AppContext.BaseDirectory, "Boxer.*.dll").Where(path => !path.EndsWith(".Tests.dll", StringComparison.Ordinal)).Select(Assembly.LoadFrom)];
 

@@ -139,7 +139,7 @@ internal sealed class SessionOutputQueue
                 _chunks.Dequeue();
             }
 
-            // What was taken does not change any more.
+            // A chunk that was taken does not change any more.
             _last = ReferenceEquals(_last, chunk) ? null : _last;
             isCreditDue = (_owed[(int)stream - 1] += data.Length) >= Window / 2;
         }

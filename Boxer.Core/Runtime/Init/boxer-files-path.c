@@ -3,7 +3,7 @@
 
 #include <sys/vfs.h>
 
-/* As on Linux (path_resolution(7)). */
+/* Linux follows as many links (path_resolution(7)). */
 enum { MAX_FOLLOWED = 40 };
 
 /* Returns 0, or -1 with EACCES if the descriptor is of a file system that shows the kernel. */

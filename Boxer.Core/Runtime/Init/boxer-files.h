@@ -22,7 +22,7 @@ extern int host;
 extern uint8_t answers[2 * (HEADER_SIZE + MAX_PAYLOAD)];
 extern size_t answers_length;
 
-/* Where the payload of an answer is written. */
+/* Buffer for the payload of an answer. */
 extern uint8_t payload_buffer[MAX_PAYLOAD];
 
 /* Whether the present operation has sent FILES_FAILED. */
@@ -57,7 +57,7 @@ struct walk {
     int directory;
     int followed;
     char name[MAX_NAME + 1];
-    /* What follows the name. */
+    /* The path behind the name. */
     char rest[2 * MAX_PATH + 2];
 };
 

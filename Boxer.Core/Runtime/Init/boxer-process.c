@@ -28,7 +28,7 @@ void open_process_table(void)
 
 /* ---- start ---- */
 
-/* What EXEC says beside the plan. */
+/* The fields of EXEC that are not in the plan. */
 struct exec {
     uint32_t id;
     uint32_t kind;

@@ -22,7 +22,7 @@ enum {
     MAX_SIGNAL = 64,
 };
 
-/* Where a process has its streams, as in EXEC; then the other kinds of items. */
+/* Kinds of a process's streams, as in EXEC; then the other kinds of items. */
 enum item_kind { DIRECT, PIPES, TERMINAL, CONNECTION, WORKER };
 
 enum item_stage {

@@ -121,7 +121,8 @@ public abstract class SessionFileTests(ContractHost contract) : ContractTests(co
         Assert.False((await host.GetAsync(path + "/files/list")).Response.Headers.Contains("X-Boxer-Incomplete"));
 
         session.Stored.Listed = new SandboxFileList(
-            [.. Enumerable.Range(0, 10_000).Select(i => new SandboxFileInfo { Path = $"{i}", Type = (SandboxFileType)(i % 4) })]) { IsIncomplete = true };
+            [.. Enumerable.Range(0, 10_000).Select(i => new SandboxFileInfo { Path = $"{i}", Type = (SandboxFileType)(i % 4) })])
+        { IsIncomplete = true };
         Answer answer = await host.GetAsync(path + "/files/list");
 
         Assert.Equal((10_000, "true"), (answer.Json.AsArray().Count, answer.Response.Headers.GetValues("X-Boxer-Incomplete").Single()));

@@ -29,6 +29,7 @@ public sealed class InitEncoderTests
             MergeOutput = true,
             ChangeBytes = 7,
             ChangeEntries = 8,
+            Terminal = new SandboxTerminal(120, 40),
         };
         byte[] payload =
         [
@@ -36,9 +37,9 @@ public sealed class InitEncoderTests
             .. Text("/w"), .. U64(4096), .. U32(2), .. Text("/tmp"), .. U32(0x3FF), .. U32(1), .. U32(2), .. U32(1),
             .. Text("/w"), .. U32(0x1ED), .. U32(1), .. U32(2), .. U32(2), .. U32(1),
             .. Text("/etc/hosts"), .. U32(1), (byte)'x', .. Text("/output"), .. U64(10), .. U32(5), .. U32(1), .. Text("a"), .. U32(1),
-            .. Text("B=ü"), .. U64(1L << 32), .. U32(50_000), .. U32(1), .. U64(7), .. U32(8),
+            .. Text("B=ü"), .. U64(1L << 32), .. U32(50_000), .. U32(1), .. U64(7), .. U32(8), .. U32(120), .. U32(40),
         ];
-        byte[] expected = [.. U32((uint)payload.Length), 1, 0, 4, 0, .. payload];
+        byte[] expected = [.. U32((uint)payload.Length), 1, 0, 5, 0, .. payload];
         Assert.Equal(expected, InitEncoder.EncodeStart(start));
     }
 

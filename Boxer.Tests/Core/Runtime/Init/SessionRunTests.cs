@@ -76,7 +76,8 @@ public sealed partial class SessionRunTests(InitFixture fixture) : SessionTests,
         await using SessionSandbox session = await SessionSandbox.OpenAsync(
             sandbox, SessionSandbox.Open(user) with { WorkingDirectory = "/work/below" }, files);
         (SessionItemEvent end, string output, string error) = await session.ExecAsync(SessionSandbox.Command(
-            user, "sh", "-c", "pwd; ls /tmp /home/user; stat -c '%a %u %n' /in/tool d ../work/below; readlink /work/d/l; cat /sys/fs/cgroup/memory/memory.limit_in_bytes") with { WorkingDirectory = "/work" });
+            user, "sh", "-c", "pwd; ls /tmp /home/user; stat -c '%a %u %n' /in/tool d ../work/below; readlink /work/d/l; cat /sys/fs/cgroup/memory/memory.limit_in_bytes") with
+        { WorkingDirectory = "/work" });
 
         Assert.Equal(0, Assert.IsType<SessionProcessEnded>(end).ExitCode);
         Assert.Equal("", error);
