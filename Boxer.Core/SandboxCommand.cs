@@ -106,6 +106,7 @@ public sealed class SandboxCommand
 
     /// <summary>
     /// Terminal of the process, for <see cref="ISandboxSession.StartAsync"/> only. Standard input, output and error are then one terminal.
+    /// <c>TERM</c> is <c>xterm</c> unless a variable or the image sets it.
     /// <value>Default <see langword="null"/>: pipes.</value>
     /// </summary>
     public SandboxTerminal? Terminal { get; set; }

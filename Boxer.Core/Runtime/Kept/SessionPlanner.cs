@@ -144,6 +144,6 @@ internal static class SessionPlanner
             variables[name] = value;
         }
 
-        return [.. variables.Select(variable => variable.Key + "=" + variable.Value)];
+        return [.. variables.Select(variable => variable.Key + "=" + variable.Value), .. CommandPlanner.TerminalVariables(command.Terminal, variables)];
     }
 }
