@@ -83,8 +83,8 @@ internal sealed record ProcessEndBody
     /// <summary>The reason of the end.</summary>
     public required string Termination { get; init; }
 
-    /// <summary>The exit code; 128 + n for signal n. Absent if the process has none.</summary>
-    public int? ExitCode { get; init; }
+    /// <summary>The exit code as a shell reports it: 128 + n for signal n, 127 or 126 if it was not started, 137 for every other end.</summary>
+    public required int ExitCode { get; init; }
 
     /// <summary>Number of the signal that ended the process.</summary>
     public int? Signal { get; init; }
@@ -103,12 +103,11 @@ internal sealed record ProcessEndBody
 
     public static ProcessEndBody Of(SandboxProcessEnd end)
     {
-        const int SignalBase = 128;
         Termination how = end.Termination;
         return new()
         {
             Termination = RunResponses.Name(how.Kind),
-            ExitCode = how.ExitCode ?? (how.Signal is { } signal ? SignalBase + signal : null),
+            ExitCode = new SandboxResult(how).ExitCode,
             Signal = how.Signal,
             Error = how.Kind is TerminationKind.Exited or TerminationKind.Signaled ? null : how.Message,
             LeftBehind = end.LeftBehind,

@@ -155,10 +155,22 @@ internal sealed class WorkspaceSender : IDisposable
         }
         finally
         {
+            await CloseAsync(content, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private async ValueTask CloseAsync(Stream? content, CancellationToken cancellationToken)
+    {
+        try
+        {
             if (content is not null)
             {
                 await content.DisposeAsync().ConfigureAwait(false);
             }
+        }
+        catch (Exception exception) when (UnreadableContent.Is(exception, cancellationToken))
+        {
+            throw UnreadableContent.Rejection(_field, exception);
         }
     }
 

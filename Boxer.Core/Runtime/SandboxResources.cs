@@ -98,13 +98,14 @@ internal sealed class SandboxResources : IAsyncDisposable
 
     private async Task ExitAsync()
     {
+        // An earlier kill may have lacked a free descriptor.
+        Kill();
         try
         {
             await Process!.Exited.WaitAsync(ExitPatience, _time).ConfigureAwait(false);
         }
         catch (TimeoutException exception)
         {
-            Kill();
             throw new IOException($"The process {Process!.Id} of the runtime runs {ExitPatience.TotalSeconds:0} s after it was killed.", exception);
         }
     }

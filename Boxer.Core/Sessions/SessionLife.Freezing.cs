@@ -21,10 +21,12 @@ internal sealed partial class SessionLife
     /// <exception cref="SandboxSessionEndedException">The session has ended.</exception>
     internal async Task PauseAsync(CancellationToken cancellationToken)
     {
+        bool isFirst;
         lock (_lock)
         {
             ThrowIfEnded();
             cancellationToken.ThrowIfCancellationRequested();
+            isFirst = !_isPaused;
             _isPaused = true;
         }
 
@@ -34,7 +36,12 @@ internal sealed partial class SessionLife
         }
         catch (OperationCanceledException)
         {
-            Resume();
+            // The pause of another caller stays.
+            if (isFirst)
+            {
+                Resume();
+            }
+
             throw;
         }
 

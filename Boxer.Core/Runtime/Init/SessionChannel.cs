@@ -226,6 +226,11 @@ internal sealed class SessionChannel : IAsyncDisposable
         {
             End("PID 1 cannot be reached.");
         }
+        catch (Exception exception)
+        {
+            // Nothing would be sent any more: everything in flight would wait without an end.
+            End($"A frame could not be made: {exception.Message}");
+        }
 
         // The frame that was being sent is the last one that PID 1 may have read.
         while (_frames.Reader.TryRead(out SessionFrame? frame))

@@ -9,7 +9,9 @@ namespace Boxer.Runtime.Init;
 internal sealed class SessionFrame
 {
     private readonly TaskCompletionSource<bool> _sent = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly Func<SessionConversation, byte[]?> _begin;
+
+    // Null after its turn, so that nobody who keeps the frame keeps its bytes.
+    private Func<SessionConversation, byte[]?>? _begin;
     private readonly Action? _onWithdrawn;
     private int _state;
 
@@ -59,7 +61,7 @@ internal sealed class SessionFrame
     /// <summary>Begins the frame.</summary>
     /// <returns>The bytes to send; <see langword="null"/> if there is nothing to send.</returns>
     internal byte[]? Begin(SessionConversation conversation) =>
-        Interlocked.CompareExchange(ref _state, (int)State.Begun, (int)State.Waiting) == (int)State.Waiting ? _begin(conversation) : null;
+        Interlocked.CompareExchange(ref _state, (int)State.Begun, (int)State.Waiting) == (int)State.Waiting ? _begin!(conversation) : null;
 
     /// <summary>Ends the frame after its turn.</summary>
     internal void Finish(bool isSent)
@@ -69,6 +71,7 @@ internal sealed class SessionFrame
             descriptor.Dispose();
         }
 
+        _begin = null;
         _sent.TrySetResult(isSent);
     }
 }

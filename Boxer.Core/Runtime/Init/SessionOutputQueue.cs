@@ -35,7 +35,8 @@ internal sealed class SessionOutputQueue
         int index = (int)stream - 1;
         lock (_gate)
         {
-            if (_isQueued[index] || _isComplete)
+            // The frame of another call may have given it meanwhile.
+            if (_isQueued[index] || _isComplete || _owed[index] == 0)
             {
                 return;
             }

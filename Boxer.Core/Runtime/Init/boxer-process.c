@@ -192,13 +192,21 @@ void take_exec(size_t length)
     forget_exec(length);
 }
 
+/* A worker needs no child. */
+static void limit_worker(void)
+{
+    plan->limits[0] = (struct limit){ .resource = RLIMIT_NPROC };
+    plan->limits[1] = (struct limit){ .resource = RLIMIT_CORE };
+    plan->limit_count = 2;
+}
+
 void take_files(const uint8_t *payload, size_t length)
 {
     struct reader reader = { payload, payload + length };
     struct item *item = add_item(take_item_id(&reader), WORKER);
     take_identity(&reader);
     take_end(&reader, "end of FILES");
-    plan->limit_count = 0;
+    limit_worker();
     struct descriptors sent = take_descriptors();
     int streams[STREAMS] = { sent.count == 1 ? sent.fds[0] : -1, -1, -1 };
     if (sent.count != 1) {

@@ -59,7 +59,8 @@ void report_taken(struct item *item, uint32_t count)
 {
     struct sink *sink = &item->in;
     sink->taken += count;
-    if (sink->taken < TAKEN_AT_LEAST || item->stage == STARTING || item->stage == CONNECTING || item->stage == GONE)
+    /* After its end the host needs no room for more input, and a terminal's end-of-file character is not the host's. */
+    if (sink->is_ending || sink->taken < TAKEN_AT_LEAST || item->stage == STARTING || item->stage == CONNECTING || item->stage == GONE)
         return;
     send_payload_end(INPUT_TAKEN, put32(begin_payload(item->id), sink->taken));
     sink->taken = 0;

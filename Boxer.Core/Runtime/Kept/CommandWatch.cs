@@ -125,6 +125,12 @@ internal sealed class CommandWatch : IDisposable
 
         if (_process.Frame.TryWithdraw())
         {
+            if (reason == TerminationKind.WallClockLimit && !_cancellationToken.IsCancellationRequested)
+            {
+                // PID 1 has read nothing for the whole patience.
+                _sandbox.Kill();
+            }
+
             return;
         }
 

@@ -75,7 +75,7 @@ internal sealed class ForegroundCommand : IAsyncDisposable
         (TimeSpan? cpu, long? peakMemoryBytes) = await _usage.StopAsync().ConfigureAwait(false);
         TimeSpan runTime = _time.GetElapsedTime(start);
         await DrainAsync(end).ConfigureAwait(false);
-        await ThrowIfVoidAsync(process).ConfigureAwait(false);
+        await ThrowIfVoidAsync(process, stopped).ConfigureAwait(false);
 
         // Output of processes that were left behind is not the command's fault.
         if (isExceeded || (IsExceeded() && end is not SessionProcessEnded { LeftBehind: > 0 }))
@@ -89,7 +89,7 @@ internal sealed class ForegroundCommand : IAsyncDisposable
         }
 
         SandboxUsage usage = ToUsage(end, cpu, peakMemoryBytes);
-        ExecEnd ended = await _sandbox.ConcludeAsync(stopped, end, _plan, usage).ConfigureAwait(false);
+        ExecEnd ended = await _sandbox.ConcludeAsync(stopped, end, _plan, usage, process.Frame.IsBegun).ConfigureAwait(false);
         return new ExecOutcome(ended, _streams.Stdout, _streams.Stderr, handedOverAt, runTime, _time.GetElapsedTime(start) - runTime);
     }
 
@@ -160,7 +160,7 @@ internal sealed class ForegroundCommand : IAsyncDisposable
         await _streams.CloseInputAsync().ConfigureAwait(false);
     }
 
-    private async Task ThrowIfVoidAsync(SessionProcess process)
+    private async Task ThrowIfVoidAsync(SessionProcess process, TerminationKind? stopped)
     {
         _cancellationToken.ThrowIfCancellationRequested();
         if (_streams.Input is { IsFaulted: true, Exception.InnerException: { } unreadable })
@@ -168,7 +168,8 @@ internal sealed class ForegroundCommand : IAsyncDisposable
             throw new InvalidSandboxRequestException(nameof(SandboxRequest.StandardInputStream), "it cannot be read.", unreadable.Message, unreadable);
         }
 
-        if (!process.Frame.IsBegun)
+        // A command that reached a limit before its turn was withdrawn, and the sandbox goes on.
+        if (!process.Frame.IsBegun && stopped is null)
         {
             throw new KeptSandboxEndedException(await _sandbox.Ended.ConfigureAwait(false));
         }

@@ -118,7 +118,8 @@ internal sealed class KeptSandbox : IKeptSandbox
             throw;
         }
 
-        return process.Frame.IsBegun
+        // A process that reached a limit before its turn has an end without a start.
+        return process.Frame.IsBegun || !Channel.Ended.IsCompleted
             ? new GuestProcess(process, plan.Terminal is not null, ended)
             : throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false));
     });
@@ -182,8 +183,8 @@ internal sealed class KeptSandbox : IKeptSandbox
     /// <inheritdoc/>
     public void Freeze()
     {
-        Clock.Stop();
         Cgroup?.Freeze();
+        Clock.Stop();
     }
 
     /// <inheritdoc/>
@@ -220,10 +221,12 @@ internal sealed class KeptSandbox : IKeptSandbox
     /// <param name="end">The last report of PID 1; <see langword="null"/> if the sandbox ended before.</param>
     /// <param name="plan">The command.</param>
     /// <param name="usage">Its usage.</param>
-    internal async Task<ExecEnd> ConcludeAsync(TerminationKind? stopped, SessionItemEvent? end, ExecPlan plan, SandboxUsage usage)
+    /// <param name="isBegun">Whether its frame was sent, at least in part.</param>
+    internal async Task<ExecEnd> ConcludeAsync(TerminationKind? stopped, SessionItemEvent? end, ExecPlan plan, SandboxUsage usage, bool isBegun)
     {
         // The memory limit outranks whatever else was tried while the sandbox was stuck.
-        if (end is null && await Ended.ConfigureAwait(false) == KeptSandboxEnd.MemoryLimit)
+        // A command that was withdrawn never reached the sandbox, which goes on.
+        if (end is null && (isBegun || stopped is null) && await Ended.ConfigureAwait(false) == KeptSandboxEnd.MemoryLimit)
         {
             stopped = TerminationKind.MemoryLimit;
         }
@@ -284,7 +287,7 @@ internal sealed class KeptSandbox : IKeptSandbox
         using (var watch = new CommandWatch(this, plan, process, _time, cancelling.Token))
         {
             (TerminationKind? stopped, SessionItemEvent? end) = await watch.FollowAsync(() => { }).ConfigureAwait(false);
-            return await ConcludeAsync(stopped, end, plan, ForegroundCommand.ToUsage(end)).ConfigureAwait(false);
+            return await ConcludeAsync(stopped, end, plan, ForegroundCommand.ToUsage(end), process.Frame.IsBegun).ConfigureAwait(false);
         }
     }
 

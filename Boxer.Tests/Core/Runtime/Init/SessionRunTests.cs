@@ -125,7 +125,9 @@ public sealed partial class SessionRunTests(InitFixture fixture) : SessionTests,
         int id = await session.StartWithCreditAsync(Terminal);
         await session.InputAsync(id, "stty size; tty\n");
         await session.OutputAsync(id, "40 100\r\n/dev/pts/");
-        await session.InputAsync(id, "echo asleep; sleep 1000\n");
+
+        // The program that is asleep is in the foreground, not the shell.
+        await session.InputAsync(id, "sh -c 'echo asleep; exec sleep 1000'\n");
         await session.OutputAsync(id, "\nasleep\r\n");
         await session.InputAsync(id, "\u0003");
         await session.InputAsync(id, "echo code $?\n");
