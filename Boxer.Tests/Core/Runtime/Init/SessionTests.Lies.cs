@@ -10,14 +10,17 @@ public abstract partial class SessionTests
     public async Task Frames_that_the_host_must_not_send_are_faults(string what, byte[] frames)
     {
         await using SessionSandbox session = await OpenAsync();
-        int id = await session.StartWithCreditAsync(SessionSandbox.Command(User, "cat"));
+
+        // A program that does not read: what it took would be no fault.
+        int id = await session.StartWithCreditAsync(SessionSandbox.Command(User, "sleep", "1000"));
         Assert.Equal(1, id);
         await session.StartedAsync(id);
         await session.SendAsync(frames);
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         InitEvent last;
         do
         {
-            last = await session.Sandbox.Channel.ReadEventAsync(TestContext.Current.CancellationToken);
+            last = await session.Sandbox.Channel.ReadEventAsync(deadline.Token);
         }
         while (last is not InitFault and not InitClosed);
 
@@ -27,14 +30,14 @@ public abstract partial class SessionTests
 
     public static TheoryData<string, byte[]> Lies()
     {
-        const int Cat = 1;
+        const int Sleep = 1;
         const int Unknown = 77;
         SessionExec command = SessionSandbox.Command(User, "true") with { Streams = SessionStreams.Relayed };
-        byte[] full = [.. Enumerable.Range(0, 2).SelectMany(_ => SessionEncoder.EncodeInput(Cat, new byte[60_000]))];
+        byte[] full = [.. Enumerable.Range(0, 2).SelectMany(_ => SessionEncoder.EncodeInput(Sleep, new byte[60_000]))];
         return new()
         {
-            { "an id in use", SessionEncoder.EncodeExec(Cat, command) },
-            { "a connection with an id in use", SessionEncoder.EncodeConnect(Cat, 4, 80) },
+            { "an id in use", SessionEncoder.EncodeExec(Sleep, command) },
+            { "a connection with an id in use", SessionEncoder.EncodeConnect(Sleep, 4, 80) },
             { "a signal to an unknown id", SessionEncoder.EncodeSignal(Unknown, 9, wholeSession: false) },
             { "input of an unknown id", SessionEncoder.EncodeInput(Unknown, "x"u8) },
             { "an end of an unknown id", SessionEncoder.EncodeId(InitFrameType.InputEnd, Unknown) },
@@ -43,18 +46,18 @@ public abstract partial class SessionTests
             { "limits of an unknown id", SessionEncoder.EncodeLimits(Unknown, []) },
             { "usage of an unknown id", SessionEncoder.EncodeProcessUsage(1, Unknown) },
             { "too much input", [.. full, .. full, .. full] },
-            { "input after its end", [.. SessionEncoder.EncodeId(InitFrameType.InputEnd, Cat), .. SessionEncoder.EncodeInput(Cat, "x"u8)] },
-            { "two ends of input", [.. SessionEncoder.EncodeId(InitFrameType.InputEnd, Cat), .. SessionEncoder.EncodeId(InitFrameType.InputEnd, Cat)] },
-            { "too much credit", [.. SessionEncoder.EncodeCredit(Cat, SessionStream.Output, InitProtocol.MaxCredit), .. SessionEncoder.EncodeCredit(Cat, SessionStream.Output, 1)] },
-            { "size of something that is no terminal", SessionEncoder.EncodeResize(Cat, 1, 1) },
+            { "input after its end", [.. SessionEncoder.EncodeId(InitFrameType.InputEnd, Sleep), .. SessionEncoder.EncodeInput(Sleep, "x"u8)] },
+            { "two ends of input", [.. SessionEncoder.EncodeId(InitFrameType.InputEnd, Sleep), .. SessionEncoder.EncodeId(InitFrameType.InputEnd, Sleep)] },
+            { "too much credit", [.. SessionEncoder.EncodeCredit(Sleep, SessionStream.Output, InitProtocol.MaxCredit), .. SessionEncoder.EncodeCredit(Sleep, SessionStream.Output, 1)] },
+            { "size of something that is no terminal", SessionEncoder.EncodeResize(Sleep, 1, 1) },
             { "OPEN again", InitEncoder.EncodeOpen(SessionSandbox.Open(User)) },
             { "START", InitEncoder.EncodeStart(InitSandbox.Start(User, "true")) },
             { "GO again", InitEncoder.EncodeEmpty(InitFrameType.Go) },
             { "SIGNAL", InitEncoder.EncodeSignal(9) },
             { "a file", InitEncoder.EncodeFileBegin("/a", executable: false) },
             { "an unknown type", Raw(0x0040, []) },
-            { "input without bytes", Raw((int)InitFrameType.Input, [Cat, 0, 0, 0]) },
-            { "a short frame", Raw((int)InitFrameType.Credit, [Cat, 0]) },
+            { "input without bytes", Raw((int)InitFrameType.Input, [Sleep, 0, 0, 0]) },
+            { "a short frame", Raw((int)InitFrameType.Credit, [Sleep, 0]) },
             { "a long frame", Raw((int)InitFrameType.Usage, new byte[8]) },
             { "id 0", Raw((int)InitFrameType.InputEnd, new byte[4]) },
         };
