@@ -233,8 +233,8 @@ public sealed class ImagePullException : SandboxException
 }
 
 /// <summary>
-/// The exception for a run that finds no capacity: too many runs are queued, it was queued too long, or its network mode is exhausted. A retry is
-/// safe: try again after <see cref="RetryAfter"/>.
+/// The exception for a run or a session that finds no capacity: too many runs are queued, it was queued too long, its network mode is exhausted, or a
+/// bound of sessions is reached. A retry is safe: try again after <see cref="RetryAfter"/>.
 /// </summary>
 public sealed class SandboxCapacityException : SandboxException
 {

@@ -82,7 +82,7 @@ public static class SandboxSessionExtensions
     /// <param name="path">Path of the file.</param>
     /// <param name="text">The text.</param>
     /// <param name="mode">Permission bits of the file; <see langword="null"/>: 0644 for a new file, unchanged for an existing one.</param>
-    /// <param name="cancellationToken">Cancels the write; an existing file is not changed.</param>
+    /// <param name="cancellationToken">Cancels the write; the part that was written stays.</param>
     /// <exception cref="SandboxFileException">The file cannot be written, or the disk limit of the session is reached.</exception>
     public static Task WriteAsync(
         this ISandboxFiles files, string path, string text, UnixFileMode? mode = null, CancellationToken cancellationToken = default)
@@ -96,7 +96,7 @@ public static class SandboxSessionExtensions
     /// <param name="path">Path of the file.</param>
     /// <param name="content">The content.</param>
     /// <param name="mode">Permission bits of the file; <see langword="null"/>: 0644 for a new file, unchanged for an existing one.</param>
-    /// <param name="cancellationToken">Cancels the write; an existing file is not changed.</param>
+    /// <param name="cancellationToken">Cancels the write; the part that was written stays.</param>
     /// <exception cref="SandboxFileException">The file cannot be written, or the disk limit of the session is reached.</exception>
     public static async Task WriteAsync(
         this ISandboxFiles files, string path, ReadOnlyMemory<byte> content, UnixFileMode? mode = null, CancellationToken cancellationToken = default)

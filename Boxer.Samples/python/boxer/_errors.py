@@ -103,7 +103,7 @@ class BoxerNotFoundError(BoxerAPIError):
 
 
 class BoxerSessionEndedError(BoxerAPIError):
-    """410: the session has ended. Nothing was run by this call."""
+    """410: the session has ended, perhaps during this call."""
 
     @property
     def ended(self) -> Optional[str]:
