@@ -133,7 +133,9 @@ public sealed partial class SessionRunTests(InitFixture fixture) : SessionTests,
         await session.InputAsync(id, "echo code $?\n");
         await session.OutputAsync(id, "code 130\r\n");
         await session.InputAsync(id, "sleep 1000 &\n");
-        await session.InputAsync(id, "jobs; kill %1; wait; echo job-over\n");
+
+        // Not SIGTERM: an interactive shell ignores it, and so does its child until it is a program of its own.
+        await session.InputAsync(id, "jobs; kill -9 %1; wait; echo job''-over\n");
         await session.OutputAsync(id, "job-over\r\n");
         await session.InputAsync(id, "trap 'stty size' WINCH; echo trap''ped; while :; do sleep 0.05; done\n");
         await session.OutputAsync(id, "trapped\r\n");
