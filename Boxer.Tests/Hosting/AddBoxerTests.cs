@@ -276,7 +276,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
         string[] before = Instances();
         var services = new ServiceCollection();
         services.AddBoxer(options => Take(options, found));
-        ServiceProvider provider = services.BuildServiceProvider();
+        await using ServiceProvider provider = services.BuildServiceProvider();
         var runner = provider.GetRequiredService<ISandboxRunner>();
         await ((SandboxRunner)runner).StartAsync(Cancel);
 
@@ -294,7 +294,7 @@ public sealed class AddBoxerTests(SharedRunner shared)
         var services = new ServiceCollection();
         services.AddBoxer(options => Take(options, found));
         services.AddBoxer("judges", options => Take(options, found));
-        ServiceProvider provider = services.BuildServiceProvider();
+        await using ServiceProvider provider = services.BuildServiceProvider();
         IImageStore[] stores = [provider.GetRequiredService<IImageStore>(), provider.GetRequiredKeyedService<IImageStore>("judges")];
         await Task.WhenAll(stores.Select(store => store.ListAsync(Cancel)));
         Assert.Equal("42\n", (await provider.GetRequiredKeyedService<ISandboxRunner>("judges").RunAsync(SharedRunner.Python("print(42)"), Cancel)).StandardOutput);
