@@ -126,7 +126,7 @@ internal sealed class SessionProcessors(AdmissionQueue.Ticket ticket, double cor
             }
         }
 
-        // They may be granted at the moment of the cancellation.
+        // The processors may be granted at the moment of the cancellation.
         private static async Task GiveBackAsync(Task<IDisposable> granted)
         {
             try

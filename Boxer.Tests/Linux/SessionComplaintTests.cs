@@ -36,7 +36,7 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
         Assert.Equal((0, 1), (end.Termination.ExitCode, end.LeftBehind));
         Assert.Equal("done\n", await SaidAsync(process));
 
-        // They live on, and further calls work.
+        // The children live on, and further calls work.
         Assert.NotEqual("0\n", (await session.ExecAsync(Python("import os; print(sum(b'sleep' in open('/proc/%s/cmdline' % p, 'rb').read() for p in os.listdir('/proc') if p.isdigit()))"), Cancel)).StandardOutput);
     }
 

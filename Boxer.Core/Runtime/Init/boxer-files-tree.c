@@ -98,68 +98,32 @@ void remove_path(struct frame *frame)
 
 /* ---- writing a tree ---- */
 
-/*
- * As the workspace of a run: entries are made below one directory, and no step follows a link. The directory of the last entry stays open,
- * because most entries are beside it.
- */
-static int tree_root;
-static int tree_fd = -1;
-static char tree_directory[MAX_PATH + 1];
-
-/* Opens the path's directory as tree_fd. Returns the path's last name, or NULL with errno. */
-static const char *enter_tree(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    size_t length = slash == NULL ? 0 : (size_t)(slash - path);
-    const char *name = slash == NULL ? path : slash + 1;
-    if (tree_fd >= 0 && strlen(tree_directory) == length && memcmp(tree_directory, path, length) == 0)
-        return name;
-    close_fd(&tree_fd);
-    memcpy(tree_directory, path, length);
-    tree_directory[length] = '\0';
-    tree_fd = fcntl(tree_root, F_DUPFD_CLOEXEC, 0);
-    char part[MAX_NAME + 1];
-    for (const char *at = path; tree_fd >= 0 && at < name;) {
-        size_t size = strcspn(at, "/");
-        memcpy(part, at, size);
-        part[size] = '\0';
-        int below = allow(openat(tree_fd, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        close_keeping_errno(tree_fd);
-        tree_fd = below;
-        at += size + 1;
-    }
-    return tree_fd < 0 ? NULL : name;
-}
+/* Entries are made as the user. */
+static struct tree tree = { .fd = -1, .allow = allow };
 
 /* Creates a file in place of an existing file or link. */
 static int create_in_tree(const char *path, mode_t mode)
 {
-    const char *name = enter_tree(path);
-    if (name == NULL)
-        return -1;
-    int fd;
-    for (int attempt = 0; (fd = openat(tree_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)) < 0; attempt++)
-        if (attempt > 0 || errno != EEXIST || (unlinkat(tree_fd, name, 0) != 0 && errno != ENOENT))
-            return -1;
-    return fd;
+    const char *name = enter_tree(&tree, path);
+    return name == NULL ? -1 : create_new(tree.fd, name, mode);
 }
 
 /* Makes a directory, or sets the mode and time of an existing one of the user. keeps: an existing one stays as it is. */
 static int make_tree_directory(const char *path, mode_t mode, const struct timespec times[2], int keeps)
 {
-    const char *name = enter_tree(path);
+    const char *name = enter_tree(&tree, path);
     if (name == NULL)
         return -1;
-    int is_new = mkdirat(tree_fd, name, mode) == 0;
+    int is_new = mkdirat(tree.fd, name, mode) == 0;
     if (!is_new && errno != EEXIST)
         return -1;
-    int fd = allow(openat(tree_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    int fd = allow(openat(tree.fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (fd < 0)
         return -1;
     close(fd);
-    fd = is_new || !keeps ? open_directory(tree_fd, name) : -1;
+    fd = is_new || !keeps ? open_directory(tree.fd, name) : -1;
     if (fd >= 0) {
-        /* They fail for a directory of another user, in which entries can be made all the same. */
+        /* Both calls fail for a directory of another user, in which entries can be made all the same. */
         fchmod(fd, mode);
         futimens(fd, times);
         close(fd);
@@ -169,21 +133,18 @@ static int make_tree_directory(const char *path, mode_t mode, const struct times
 
 static int make_tree_link(const char *path, const char *target, const struct timespec times[2])
 {
-    const char *name = enter_tree(path);
-    if (name == NULL)
+    const char *name = enter_tree(&tree, path);
+    if (name == NULL || make_link(tree.fd, name, target) != 0)
         return -1;
-    if (symlinkat(target, tree_fd, name) != 0
-        && (errno != EEXIST || unlinkat(tree_fd, name, 0) != 0 || symlinkat(target, tree_fd, name) != 0))
-        return -1;
-    return utimensat(tree_fd, name, times, AT_SYMLINK_NOFOLLOW);
+    return utimensat(tree.fd, name, times, AT_SYMLINK_NOFOLLOW);
 }
 
 /* Copies a file of the tree: a hard link of an archive becomes a separate file. */
 static int copy_in_tree(const char *path, const char *source, mode_t mode, const struct timespec times[2])
 {
     struct stat info;
-    const char *name = enter_tree(source);
-    int from = name == NULL ? -1 : open_regular(tree_fd, name, O_RDONLY, &info);
+    const char *name = enter_tree(&tree, source);
+    int from = name == NULL ? -1 : open_regular(tree.fd, name, O_RDONLY, &info);
     if (from < 0)
         return -1;
     int to = create_in_tree(path, mode);
@@ -217,19 +178,6 @@ static int take_tree_file(const char *path, mode_t mode, const struct timespec t
     return is_over;
 }
 
-/* Returns 1 if a text is a relative path without empty names and dots. */
-static int are_names(const char *path)
-{
-    for (const char *name = path;; name++) {
-        size_t size = strcspn(name, "/");
-        if (size == 0 || size > MAX_NAME || (size == 1 && name[0] == '.') || (size == 2 && name[0] == '.' && name[1] == '.'))
-            return 0;
-        name += size;
-        if (*name == '\0')
-            return 1;
-    }
-}
-
 /* Makes an entry. After a failure it only reads the frame. Returns 1 if the end of the tree came. */
 static int take_tree_entry(struct frame *frame)
 {
@@ -261,7 +209,7 @@ void write_tree(struct frame *frame)
     frame_end(frame);
     if (find_directory(&walk, path, 1) != 0)
         finish(-1);
-    tree_root = walk.directory;
+    tree.root = walk.directory;
     for (int is_over = 0; !is_over;) {
         if (has_failed)
             send_answers();
@@ -273,7 +221,7 @@ void write_tree(struct frame *frame)
         else
             end_worker();
     }
-    close_fd(&tree_fd);
+    close_fd(&tree.fd);
     end_walk(&walk);
     finish(0);
 }

@@ -53,7 +53,9 @@ static int child_socket = -1;
 static int child_status;
 static int child_ended;
 static int output_fd = -1;
-static int workspace_fd = -1;
+
+/* Entries of the workspace are made below its own directory and belong to the command's user. */
+static struct tree workspace = { .root = -1, .fd = -1 };
 static struct mount_point mounts[MAX_ITEMS];
 static uint64_t mounted_size;
 static uint32_t mount_count;
@@ -249,14 +251,8 @@ const char *take_text(struct reader *reader, const char *field)
 /* Checks names between slashes: none may be empty, too long, "." or "..". */
 static void check_names(const char *names, const char *field)
 {
-    for (const char *name = names;;) {
-        size_t size = strcspn(name, "/");
-        if (size == 0 || size > MAX_NAME || (size == 1 && name[0] == '.') || (size == 2 && name[0] == '.' && name[1] == '.'))
-            malformed(field);
-        if (name[size] == '\0')
-            return;
-        name += size + 1;
-    }
+    if (!are_names(names))
+        malformed(field);
 }
 
 /* Returns an absolute path. Links in it are followed: they stay in the sandbox. */
@@ -524,7 +520,7 @@ static void make_in_root(struct mount_point *point)
     else if (fd < 0 || (!is_used(tmpfs->path) && (fchown(fd, tmpfs->uid, tmpfs->gid) != 0 || fchmod(fd, tmpfs->mode) != 0)))
         fault("make", tmpfs->path, errno);
     else if (tmpfs->kind == WORKSPACE)
-        workspace_fd = fd;
+        workspace.root = fd;
     else
         close(fd);
 }
@@ -559,7 +555,7 @@ static void mount_directory(const struct tmpfs *tmpfs)
         reject_workspace(point, errno);
         return;
     }
-    if (tmpfs->kind == WORKSPACE && (workspace_fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+    if (tmpfs->kind == WORKSPACE && (workspace.root = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         fault("open", tmpfs->path, errno);
 }
 
@@ -606,22 +602,14 @@ static int are_mounts_wanted(void)
     return same;
 }
 
-static int remove_existing(int directory, const char *name)
-{
-    return unlinkat(directory, name, 0) == 0 || errno == ENOENT ? 0 : -1;
-}
-
 /*
  * Opens a new file, in place of an existing file or link; the link is not followed. The file has its final mode at once: no process of
  * the guest runs before GO. Returns the descriptor, or -1 with errno.
  */
 static int create_at(int directory, const char *name, mode_t mode, uid_t uid, gid_t gid)
 {
-    int fd;
-    for (int attempt = 0; (fd = openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)) < 0; attempt++)
-        if (attempt > 0 || errno != EEXIST || remove_existing(directory, name) != 0)
-            return -1;
-    if (fchown(fd, uid, gid) != 0) {
+    int fd = create_new(directory, name, mode);
+    if (fd >= 0 && fchown(fd, uid, gid) != 0) {
         close_keeping_errno(fd);
         return -1;
     }
@@ -1114,51 +1102,19 @@ static void file_end(size_t length)
 
 /* ---- the workspace ---- */
 
-/*
- * Entries are made below the workspace's own directory and belong to the command's user. No step of a path follows a link: links in a
- * workspace come from the caller, and could lead out of it. The directory of the last entry stays open, because most entries are beside it.
- */
-static int tree_fd = -1;
-static char tree_directory[MAX_PATH + 1];
-
-/* Opens the path's directory as tree_fd. Returns the path's last name, or NULL with errno. */
-static const char *enter_tree(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    size_t length = slash == NULL ? 0 : (size_t)(slash - path);
-    const char *name = slash == NULL ? path : slash + 1;
-    if (tree_fd >= 0 && strlen(tree_directory) == length && memcmp(tree_directory, path, length) == 0)
-        return name;
-    close_fd(&tree_fd);
-    memcpy(tree_directory, path, length);
-    tree_directory[length] = '\0';
-    tree_fd = fcntl(workspace_fd, F_DUPFD_CLOEXEC, 0);
-    char step[MAX_NAME + 1];
-    for (const char *at = path; tree_fd >= 0 && at < name;) {
-        size_t size = strcspn(at, "/");
-        memcpy(step, at, size);
-        step[size] = '\0';
-        int below = openat(tree_fd, step, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        close_keeping_errno(tree_fd);
-        tree_fd = below;
-        at += size + 1;
-    }
-    return tree_fd < 0 ? NULL : name;
-}
-
 /* Creates a file in place of an existing file or link. The host checks that it is not a directory. */
 static int create_in_tree(const char *path, mode_t mode)
 {
-    const char *name = enter_tree(path);
-    return name == NULL ? -1 : create_at(tree_fd, name, mode, plan->uid, plan->gid);
+    const char *name = enter_tree(&workspace, path);
+    return name == NULL ? -1 : create_at(workspace.fd, name, mode, plan->uid, plan->gid);
 }
 
 static int make_tree_directory(const char *path, mode_t mode, const struct timespec times[2])
 {
-    const char *name = enter_tree(path);
-    if (name == NULL || (mkdirat(tree_fd, name, 0700) != 0 && errno != EEXIST))
+    const char *name = enter_tree(&workspace, path);
+    if (name == NULL || (mkdirat(workspace.fd, name, 0700) != 0 && errno != EEXIST))
         return -1;
-    int fd = openat(tree_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(workspace.fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return -1;
     int made = fchown(fd, plan->uid, plan->gid) == 0 && fchmod(fd, mode) == 0 && futimens(fd, times) == 0;
@@ -1168,15 +1124,12 @@ static int make_tree_directory(const char *path, mode_t mode, const struct times
 
 static int make_tree_link(const char *path, const char *target, const struct timespec times[2])
 {
-    const char *name = enter_tree(path);
+    const char *name = enter_tree(&workspace, path);
     if (name == NULL)
         return -1;
-    if (symlinkat(target, tree_fd, name) != 0
-        && (errno != EEXIST || remove_existing(tree_fd, name) != 0 || symlinkat(target, tree_fd, name) != 0))
+    if (make_link(workspace.fd, name, target) != 0 || fchownat(workspace.fd, name, plan->uid, plan->gid, AT_SYMLINK_NOFOLLOW) != 0)
         return -1;
-    if (fchownat(tree_fd, name, plan->uid, plan->gid, AT_SYMLINK_NOFOLLOW) != 0)
-        return -1;
-    return utimensat(tree_fd, name, times, AT_SYMLINK_NOFOLLOW);
+    return utimensat(workspace.fd, name, times, AT_SYMLINK_NOFOLLOW);
 }
 
 /* Copies a file of the workspace: a hard link of an archive becomes a separate file. */
@@ -1184,8 +1137,8 @@ static int copy_in_tree(const char *path, const char *source, mode_t mode, const
 {
     static uint8_t piece[MAX_PAYLOAD];
     struct stat info;
-    const char *name = enter_tree(source);
-    int from = name == NULL ? -1 : openat(tree_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    const char *name = enter_tree(&workspace, source);
+    int from = name == NULL ? -1 : openat(workspace.fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (from < 0)
         return -1;
     errno = EINVAL;
@@ -1204,7 +1157,7 @@ static int copy_in_tree(const char *path, const char *source, mode_t mode, const
 static void take_tree(uint32_t type, const uint8_t *payload, size_t length)
 {
     struct reader reader = { payload, payload + length };
-    if (file_fd >= 0 || workspace_fd < 0)
+    if (file_fd >= 0 || workspace.root < 0)
         malformed("order of frames");
     uint32_t mode = take_count(&reader, 0777, "mode");
     file_time[0].tv_nsec = UTIME_OMIT;
@@ -1545,10 +1498,10 @@ static void make_cwd_in_workspace(void)
         size_t length = slash == NULL ? strlen(path) : (size_t)(slash++ - path);
         memcpy(prefix, path, length);
         prefix[length] = '\0';
-        const char *name = enter_tree(prefix);
+        const char *name = enter_tree(&workspace, prefix);
         if (name == NULL)
             return;
-        if (mkdirat(tree_fd, name, 0755) == 0 ? fchownat(tree_fd, name, plan->uid, plan->gid, AT_SYMLINK_NOFOLLOW) != 0 : errno != EEXIST)
+        if (mkdirat(workspace.fd, name, 0755) == 0 ? fchownat(workspace.fd, name, plan->uid, plan->gid, AT_SYMLINK_NOFOLLOW) != 0 : errno != EEXIST)
             return;
     }
 }
@@ -1714,7 +1667,7 @@ static void remember_directory(int fd, size_t prefix)
 static void remember_workspace(void)
 {
     /* Not a duplicate: it would share its position with the walk after the end. */
-    int fd = openat(workspace_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(workspace.root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         fault("open", "the workspace", errno);
     remember_directory(fd, 0);
@@ -1879,8 +1832,8 @@ static void report_end(void)
     state = OVER;
     if (output_fd >= 0)
         send_outputs(output_fd, plan->output_bytes, plan->output_entries, 0);
-    if (workspace_fd >= 0 && plan->change_entries > 0)
-        send_outputs(workspace_fd, plan->change_bytes, plan->change_entries, 1);
+    if (workspace.root >= 0 && plan->change_entries > 0)
+        send_outputs(workspace.root, plan->change_bytes, plan->change_entries, 1);
 }
 
 static int write_map(int table, pid_t pid, const char *name)
@@ -2015,8 +1968,8 @@ static int open_tmpfs(void)
 static void end_opening(void)
 {
     make_cwd_in_workspace();
-    close_fd(&tree_fd);
-    close_fd(&workspace_fd);
+    close_fd(&workspace.fd);
+    close_fd(&workspace.root);
     open_session(open_tmpfs());
 }
 
@@ -2036,7 +1989,7 @@ static void begin_warm_up(size_t length)
 static void begin_command(void)
 {
     make_cwd_in_workspace();
-    close_fd(&tree_fd);
+    close_fd(&workspace.fd);
     if (plan->change_entries > 0)
         remember_workspace();
     state = EXECUTING;

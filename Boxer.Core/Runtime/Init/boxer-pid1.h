@@ -368,6 +368,29 @@ static inline int write_all(int fd, const uint8_t *bytes, size_t length)
     return 0;
 }
 
+/* ---- boxer-tree.c ---- */
+
+/* A directory that entries are made below. The directory of the last entry stays open, because most entries are beside it. */
+struct tree {
+    int root;
+    int fd;
+    char directory[MAX_PATH + 1];
+    /* Closes a directory that must not be entered, and returns it or -1 with errno; NULL: all can be. */
+    int (*allow)(int fd);
+};
+
+/* Opens the path's directory as fd of the tree. Returns the path's last name, or NULL with errno. */
+const char *enter_tree(struct tree *tree, const char *path);
+
+/* Returns 1 if a text is a relative path: no name is empty, too long, "." or "..". */
+int are_names(const char *path);
+
+/* Opens a new file, in place of an existing file or link. Returns the descriptor, or -1 with errno. */
+int create_new(int directory, const char *name, mode_t mode);
+
+/* Makes a link, in place of an existing file or link. Returns 0, or -1 with errno. */
+int make_link(int directory, const char *name, const char *target);
+
 /* ---- the state that boxer-session.c shares ---- */
 
 extern struct plan *plan;
@@ -464,7 +487,14 @@ _Noreturn void serve_files(int socket);
 
 /* ---- boxer-terminal.c ---- */
 
-enum { TERMINAL_POLLS = 4, MAX_TERMINAL_SIZE = 65535 };
+enum {
+    TERMINAL_POLLS = 4,
+    MAX_TERMINAL_SIZE = 65535,
+    /* Maximum that is read from a terminal after its first process has ended. */
+    MAX_LAST_OUTPUT = 256 << 10,
+    /* The character that is the end of file for a terminal. */
+    END_OF_FILE = 4,
+};
 
 /* Opens the directory of terminals. In a session it is called before the guest can change its path. */
 void open_terminals(void);

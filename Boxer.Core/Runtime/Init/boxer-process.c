@@ -44,8 +44,8 @@ static struct exec parse_exec(size_t length)
     struct exec exec = { .id = take_item_id(&reader) };
     exec.kind = take_count(&reader, TERMINAL, "streams");
     exec.merges = take_count(&reader, 1, "flags");
-    exec.columns = take_count(&reader, MAX_SIZE, "columns");
-    exec.rows = take_count(&reader, MAX_SIZE, "rows");
+    exec.columns = take_count(&reader, MAX_TERMINAL_SIZE, "columns");
+    exec.rows = take_count(&reader, MAX_TERMINAL_SIZE, "rows");
     if ((exec.columns > 0) != (exec.kind == TERMINAL) || (exec.rows > 0) != (exec.kind == TERMINAL))
         malformed("size of the terminal");
     take_identity(&reader);

@@ -125,7 +125,7 @@ void end_input(struct item *item)
     if (item->kind == TERMINAL && sink->fd >= 0) {
         if (sink->bytes == NULL && (sink->bytes = malloc(INPUT_WINDOW + 1)) == NULL)
             fault("malloc", NULL, errno);
-        append(sink, (const uint8_t[]){ 4 }, 1);
+        append(sink, (const uint8_t[]){ END_OF_FILE }, 1);
     }
     write_input(item);
 }

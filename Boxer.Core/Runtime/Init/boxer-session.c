@@ -20,11 +20,6 @@ static struct {
     size_t capacity;
 } queue;
 
-size_t queued(void)
-{
-    return queue.length;
-}
-
 void queue_frame(const uint8_t *frame, size_t length)
 {
     if (queue.start > 0 && queue.start + queue.length + length > queue.capacity) {
@@ -220,8 +215,8 @@ static void take_credit(struct reader *reader)
 static void take_resize(struct reader *reader)
 {
     struct item *item = take_item(reader);
-    uint32_t columns = take_count(reader, MAX_SIZE, "columns");
-    uint32_t rows = take_count(reader, MAX_SIZE, "rows");
+    uint32_t columns = take_count(reader, MAX_TERMINAL_SIZE, "columns");
+    uint32_t rows = take_count(reader, MAX_TERMINAL_SIZE, "rows");
     take_end(reader, "end of RESIZE");
     if (columns == 0 || rows == 0 || (item != NULL && item->kind != TERMINAL))
         malformed("RESIZE");

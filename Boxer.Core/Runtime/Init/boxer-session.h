@@ -14,11 +14,8 @@ enum {
     SHORT_QUEUE = 256 << 10,
     /* Frames of the host are read only while fewer bytes than this wait for it. */
     LONG_QUEUE = 1 << 20,
-    /* Maximum that is read from a terminal after its first process has ended. */
-    MAX_LAST_OUTPUT = 256 << 10,
     /* Bytes of OUTPUT before the data: id and stream. */
     OUTPUT_PREFIX = 8,
-    MAX_SIZE = 65535,
     MAX_SIGNAL = 64,
 };
 
@@ -80,9 +77,6 @@ extern struct item **items;
 extern size_t item_count;
 extern int tmpfs_fd;
 extern int root_fd;
-
-/* Returns the length of the queue of frames for the host. */
-size_t queued(void);
 
 /* Adds an item. The id must not be in use. */
 struct item *add_item(uint32_t id, enum item_kind kind);

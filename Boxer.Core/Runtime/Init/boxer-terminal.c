@@ -7,13 +7,6 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 
-enum {
-    /* Maximum that is read from the terminal after the command has ended. */
-    MAX_LAST_OUTPUT = 256 << 10,
-    /* The character that is the end of file for a terminal. */
-    END_OF_FILE = 4,
-};
-
 /* The directory of terminals, opened before the guest can change its path. */
 static int terminals_fd = -1;
 

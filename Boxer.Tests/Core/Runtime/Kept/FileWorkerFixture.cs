@@ -46,7 +46,7 @@ public sealed class FileWorkerFixture : IDisposable
         string sources = Path.Join(Checkout.Root, "Boxer.Core", "Runtime", "Init");
         string main = Path.Join(Root, "worker.c");
         File.WriteAllText(main, Main);
-        string[] flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-I", sources, .. Directory.GetFiles(sources, "boxer-files*.c")];
+        string[] flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-I", sources, .. Directory.GetFiles(sources, "boxer-files*.c"), Path.Join(sources, "boxer-tree.c")];
         InitFixture.Compile(main, Path.Join(Root, "bin", "worker"), ["-static", .. flags]);
         InitFixture.Compile(main, Program, ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", .. flags]);
     }
