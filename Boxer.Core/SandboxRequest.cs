@@ -6,7 +6,7 @@ using Boxer.Networking;
 namespace Boxer;
 
 /// <summary>A command to run in a sandbox of its own.</summary>
-public sealed class SandboxRequest
+public sealed class SandboxRequest : ISandboxDescription
 {
     /// <summary>Creates a request to run <paramref name="command"/> in <paramref name="image"/>.</summary>
     /// <param name="image">An image reference as in Docker, for example <c>python:3.12-slim</c>.</param>

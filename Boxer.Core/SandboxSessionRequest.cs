@@ -4,7 +4,7 @@ using Boxer.Networking;
 namespace Boxer;
 
 /// <summary>A sandbox to keep: its image and settings. The defaults suit a session that runs commands of one tenant for some minutes.</summary>
-public sealed class SandboxSessionRequest
+public sealed class SandboxSessionRequest : ISandboxDescription
 {
     /// <summary>Creates a request to open a session of <paramref name="image"/>.</summary>
     /// <param name="image">An image reference as in Docker, for example <c>python:3.12-slim</c>. Its Entrypoint and Cmd are not run.</param>

@@ -22,7 +22,7 @@ internal sealed class RequestValidator(
         CommandChecks.CheckCommand(request.Command, request.UseImageCommand, faults);
         CommandChecks.CheckStandardInput(request.StandardInput, request.StandardInputStream, faults);
         CommandChecks.CheckTerminal(request.Terminal, "Terminal.", faults);
-        ParsedSandbox sandbox = Parse(PropertiesOf(request), faults);
+        ParsedSandbox sandbox = Parse(request, faults);
         CommandChecks.CheckStopGrace(request.StopGrace, sandbox.Limits.WallClock, MaxLimits.WallClock, faults);
         FileChecks.CheckOutputs(request.OutputFiles, sandbox.Limits, faults);
         if (faults.Count > 0)
@@ -54,19 +54,4 @@ internal sealed class RequestValidator(
             OutputFiles = request.OutputFiles,
         };
     }
-
-    private static SandboxProperties PropertiesOf(SandboxRequest request) => new()
-    {
-        Image = request.Image,
-        PullPolicy = request.PullPolicy,
-        Network = request.Network,
-        Egress = request.Egress,
-        Environment = request.Environment,
-        WorkingDirectory = request.WorkingDirectory,
-        User = request.User,
-        Limits = request.Limits,
-        FairnessKey = request.FairnessKey,
-        Files = request.Files,
-        Workspace = request.Workspace,
-    };
 }

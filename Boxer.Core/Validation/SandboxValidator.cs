@@ -57,7 +57,7 @@ internal abstract class SandboxValidator
     /// <summary>Parses the sandbox of a request.</summary>
     /// <param name="request">The properties of the request.</param>
     /// <param name="faults">Receives the faults. The result is meaningless if there are any.</param>
-    private protected ParsedSandbox Parse(SandboxProperties request, RequestFaults faults)
+    private protected ParsedSandbox Parse(ISandboxDescription request, RequestFaults faults)
     {
         ImageReference? image = ParseImage(request.Image, faults);
         INetworkMode? network = FindNetwork(request.Network, faults);
@@ -125,7 +125,7 @@ internal abstract class SandboxValidator
         return egress;
     }
 
-    private static void CheckOthers(SandboxProperties request, RequestFaults faults)
+    private static void CheckOthers(ISandboxDescription request, RequestFaults faults)
     {
         if (request.Limits is null)
         {
@@ -158,32 +158,6 @@ internal abstract class SandboxValidator
         {
             faults.Add("Limits.CpuCores", LimitsValidator.TooManyCores(limits.CpuCores.Value, _processors));
         }
-    }
-
-    /// <summary>The properties that requests for runs and for sessions have in common.</summary>
-    private protected readonly record struct SandboxProperties
-    {
-        public required string Image { get; init; }
-
-        public required PullPolicy? PullPolicy { get; init; }
-
-        public required string? Network { get; init; }
-
-        public required EgressPolicy? Egress { get; init; }
-
-        public required IDictionary<string, string> Environment { get; init; }
-
-        public required string? WorkingDirectory { get; init; }
-
-        public required string? User { get; init; }
-
-        public required ResourceLimits? Limits { get; init; }
-
-        public required string? FairnessKey { get; init; }
-
-        public required IList<SandboxFile> Files { get; init; }
-
-        public required SandboxWorkspace? Workspace { get; init; }
     }
 
     /// <summary>The parsed properties.</summary>

@@ -35,7 +35,7 @@ internal sealed class SessionRequestValidator(
     internal CheckedSession Validate(SandboxSessionRequest request)
     {
         var faults = new RequestFaults();
-        ParsedSandbox sandbox = Parse(PropertiesOf(request), faults);
+        ParsedSandbox sandbox = Parse(request, faults);
         CheckLimitsOfSession(request, sandbox.Limits, faults);
         CheckLabels(request.Labels, faults);
         CheckTime(IdleTimeout, request.IdleTimeout, faults);
@@ -156,19 +156,4 @@ internal sealed class SessionRequestValidator(
     }
 
     private static Setting SettingOf(string name) => SettingTable.BuiltIn.Sessions.Single(setting => setting.Name == name);
-
-    private static SandboxProperties PropertiesOf(SandboxSessionRequest request) => new()
-    {
-        Image = request.Image,
-        PullPolicy = request.PullPolicy,
-        Network = request.Network,
-        Egress = request.Egress,
-        Environment = request.Environment,
-        WorkingDirectory = request.WorkingDirectory,
-        User = request.User,
-        Limits = request.Limits,
-        FairnessKey = request.FairnessKey,
-        Files = request.Files,
-        Workspace = request.Workspace,
-    };
 }
