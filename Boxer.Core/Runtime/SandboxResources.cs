@@ -85,28 +85,31 @@ internal sealed class SandboxResources : IAsyncDisposable
 
         steps.Defer(async () =>
         {
-            Kill();
-            if (Process is not null)
+            if (Process is null)
             {
-                // The runtime's other processes die with the one that we started (PR_SET_PDEATHSIG).
-                await UntilGoneAsync(ExitAsync).ConfigureAwait(false);
-                Process.Dispose();
+                Kill();
+                return;
             }
+
+            // The runtime's other processes die with the one that we started (PR_SET_PDEATHSIG).
+            await UntilGoneAsync(ExitAsync).ConfigureAwait(false);
+            Process.Dispose();
         });
         return steps.DisposeAsync();
     }
 
     private async Task ExitAsync()
     {
-        // An earlier kill may have lacked a free descriptor.
+        // Each attempt kills: an earlier one may have lacked a free descriptor.
+        Task<int> exited = Process!.Exited;
         Kill();
         try
         {
-            await Process!.Exited.WaitAsync(ExitPatience, _time).ConfigureAwait(false);
+            await exited.WaitAsync(ExitPatience, _time).ConfigureAwait(false);
         }
         catch (TimeoutException exception)
         {
-            throw new IOException($"The process {Process!.Id} of the runtime runs {ExitPatience.TotalSeconds:0} s after it was killed.", exception);
+            throw new IOException($"The process {Process.Id} of the runtime runs {ExitPatience.TotalSeconds:0} s after it was killed.", exception);
         }
     }
 
