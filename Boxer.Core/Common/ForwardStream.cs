@@ -1,10 +1,10 @@
 namespace Boxer.Common;
 
-/// <summary>Read-only stream that can only be read forward and asynchronously.</summary>
+/// <summary>Read-only stream that can only be read forward, and asynchronously unless a derived class supports more.</summary>
 internal abstract class ForwardStream : Stream
 {
     /// <inheritdoc/>
-    public sealed override bool CanRead => true;
+    public override bool CanRead => true;
 
     /// <inheritdoc/>
     public sealed override bool CanSeek => false;
@@ -30,7 +30,7 @@ internal abstract class ForwardStream : Stream
         ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
     /// <inheritdoc/>
-    public sealed override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     /// <inheritdoc/>
     public sealed override void Flush()

@@ -1,31 +1,17 @@
+using Boxer.Common;
+
 namespace Boxer.Sessions;
 
 /// <summary>Standard input of a process of a session. A write keeps the session in use; disposing it is the end of the file.</summary>
 /// <param name="life">The states of the session.</param>
 /// <param name="input">The input in the sandbox.</param>
 /// <param name="hasEnded">Whether the process has ended.</param>
-internal sealed class ProcessInput(SessionLife life, Stream input, Func<bool> hasEnded) : Stream
+internal sealed class ProcessInput(SessionLife life, Stream input, Func<bool> hasEnded) : SinkStream
 {
     private bool _isDisposed;
 
     /// <inheritdoc/>
-    public override bool CanRead => false;
-
-    /// <inheritdoc/>
-    public override bool CanSeek => false;
-
-    /// <inheritdoc/>
     public override bool CanWrite => !_isDisposed;
-
-    /// <inheritdoc/>
-    public override long Length => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     /// <inheritdoc/>
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
@@ -40,28 +26,7 @@ internal sealed class ProcessInput(SessionLife life, Stream input, Func<bool> ha
     }
 
     /// <inheritdoc/>
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    /// <inheritdoc/>
     public override void Write(byte[] buffer, int offset, int count) => WriteAsync(buffer.AsMemory(offset, count)).AsTask().GetAwaiter().GetResult();
-
-    /// <inheritdoc/>
-    public override void Flush()
-    {
-    }
-
-    /// <inheritdoc/>
-    public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-
-    /// <inheritdoc/>
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     /// <inheritdoc/>
     public override async ValueTask DisposeAsync()

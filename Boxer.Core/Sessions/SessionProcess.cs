@@ -97,7 +97,7 @@ internal sealed class SessionProcess : ISandboxProcess
         }
 
         CommandValidator.ValidateTerminal(size);
-        await ControlAsync(token => _guest.ResizeAsync(new TerminalSize(size.Columns, size.Rows), token), cancellationToken).ConfigureAwait(false);
+        await ControlAsync(token => _guest.ResizeAsync(size, token), cancellationToken).ConfigureAwait(false);
     }
 
     /// <inheritdoc/>

@@ -1,3 +1,4 @@
+using Boxer.Common;
 using Boxer.Runtime.Kept;
 
 namespace Boxer.Sessions;
@@ -6,28 +7,12 @@ namespace Boxer.Sessions;
 /// <param name="inner">The stream of the sandbox.</param>
 /// <param name="path">The path that it reads, as the caller gave it.</param>
 /// <param name="uses">Disposed with the stream.</param>
-internal sealed class SessionStream(Stream inner, string path, params IDisposable[] uses) : Stream
+internal sealed class SessionStream(Stream inner, string path, params IDisposable[] uses) : ForwardStream
 {
     private int _isDisposed;
 
     /// <inheritdoc/>
     public override bool CanRead => _isDisposed == 0;
-
-    /// <inheritdoc/>
-    public override bool CanSeek => false;
-
-    /// <inheritdoc/>
-    public override bool CanWrite => false;
-
-    /// <inheritdoc/>
-    public override long Length => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     /// <inheritdoc/>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
@@ -44,25 +29,7 @@ internal sealed class SessionStream(Stream inner, string path, params IDisposabl
     }
 
     /// <inheritdoc/>
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    /// <inheritdoc/>
     public override int Read(byte[] buffer, int offset, int count) => ReadAsync(buffer.AsMemory(offset, count)).AsTask().GetAwaiter().GetResult();
-
-    /// <inheritdoc/>
-    public override void Flush()
-    {
-    }
-
-    /// <inheritdoc/>
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     /// <inheritdoc/>
     public override async ValueTask DisposeAsync()

@@ -65,13 +65,8 @@ internal sealed record ExecPlan
     internal int StopSignal { get; init; } = 15;
 
     /// <summary>Size of its terminal; <see langword="null"/>: standard streams. Only for <see cref="IKeptSandbox.StartAsync"/>.</summary>
-    internal TerminalSize? Terminal { get; init; }
+    internal SandboxTerminal? Terminal { get; init; }
 }
-
-/// <summary>Size of a terminal, 1 to 65,535 each.</summary>
-/// <param name="Columns">Columns.</param>
-/// <param name="Rows">Rows.</param>
-internal sealed record TerminalSize(int Columns, int Rows);
 
 /// <summary>The end of a command in a kept sandbox.</summary>
 /// <param name="Termination">How it ended.</param>

@@ -49,7 +49,7 @@ internal sealed class GuestProcess : IGuestProcess
     public Task SignalAsync(int signal, bool wholeSession, CancellationToken cancellationToken) => _process.SignalAsync(signal, wholeSession, cancellationToken);
 
     /// <inheritdoc/>
-    public Task ResizeAsync(TerminalSize size, CancellationToken cancellationToken) => _hasTerminal
+    public Task ResizeAsync(SandboxTerminal size, CancellationToken cancellationToken) => _hasTerminal
         ? _process.ResizeAsync(size.Columns, size.Rows, cancellationToken)
         : throw new InvalidOperationException("The process has no terminal.");
 

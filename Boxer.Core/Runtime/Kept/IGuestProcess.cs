@@ -34,7 +34,7 @@ internal interface IGuestProcess
     /// <param name="size">The size.</param>
     /// <param name="cancellationToken">Cancels the wait for the channel.</param>
     /// <exception cref="InvalidOperationException">The process has no terminal.</exception>
-    Task ResizeAsync(TerminalSize size, CancellationToken cancellationToken);
+    Task ResizeAsync(SandboxTerminal size, CancellationToken cancellationToken);
 
     /// <summary>Kills every process of its session. Does nothing after the end of the first one.</summary>
     /// <param name="cancellationToken">Cancels the wait for the channel.</param>

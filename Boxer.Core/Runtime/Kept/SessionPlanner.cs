@@ -119,7 +119,7 @@ internal static class SessionPlanner
             CpuTime = limits.CpuTime,
             StopGrace = command.StopGrace,
             StopSignal = StopSignal.Parse(guest.Config.StopSignal),
-            Terminal = command.Terminal is { } size ? new TerminalSize(size.Columns, size.Rows) : null,
+            Terminal = command.Terminal,
         };
     }
 

@@ -218,7 +218,7 @@ internal sealed class FakeGuestProcess(int id, ExecPlan plan) : IGuestProcess
 
     public List<(int Signal, bool WholeSession)> Signals { get; } = [];
 
-    public List<TerminalSize> Sizes { get; } = [];
+    public List<SandboxTerminal> Sizes { get; } = [];
 
     public bool IsKilled { get; private set; }
 
@@ -230,7 +230,7 @@ internal sealed class FakeGuestProcess(int id, ExecPlan plan) : IGuestProcess
         return Task.CompletedTask;
     }
 
-    public Task ResizeAsync(TerminalSize size, CancellationToken cancellationToken)
+    public Task ResizeAsync(SandboxTerminal size, CancellationToken cancellationToken)
     {
         Sizes.Add(size);
         return Task.CompletedTask;

@@ -180,7 +180,7 @@ public sealed class SessionCallTests
         await process.ResizeAsync(new SandboxTerminal(100, 40), Cancel);
         Assert.True(process.IsTerminal);
         Assert.Equal([(2, false)], guest.Signals);
-        Assert.Equal(new Boxer.Runtime.Kept.TerminalSize(100, 40), Assert.Single(guest.Sizes));
+        Assert.Equal(new SandboxTerminal(100, 40), Assert.Single(guest.Sizes));
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => process.SignalAsync(65, Cancel));
 
         await process.DisposeAsync();
