@@ -110,18 +110,10 @@ class AsyncBoxerClient:
             return await self._http.send(request)
 
     async def _download(self, call: _wire.Call, max_bytes: Optional[int]) -> bytes:
-        request = call.build(self._http)
         download = _wire.Download(max_bytes)
-        with _wire.transport_errors(request):
-            response = await self._http.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    await response.aread()
-                    _wire.check_status(response)
-                async for chunk in response.aiter_bytes():
-                    download.add(chunk)
-            finally:
-                await response.aclose()
+        async with _wire.async_answer(self._http, call) as response:
+            async for chunk in response.aiter_bytes():
+                download.add(chunk)
         return download.content()
 
     def _stream(self, call: _wire.Call) -> AsyncRunStream:
@@ -161,21 +153,13 @@ class AsyncRunStream:
 
     async def _read(self, http: httpx.AsyncClient, call: _wire.Call) -> AsyncGenerator[RunEvent, None]:
         reader = _wire.EventReader()
-        request = call.build(http)
-        with _wire.transport_errors(request):
-            response = await http.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    await response.aread()
-                    _wire.check_status(response)
-                _wire.check_events(response)
-                async for chunk in response.aiter_bytes():
-                    for event in reader.feed(chunk):
-                        if isinstance(event, RunEnded):
-                            self.result = event.result
-                        yield event
-                        if self.result is not None:
-                            return
-            finally:
-                await response.aclose()
+        async with _wire.async_answer(http, call) as response:
+            _wire.check_events(response)
+            async for chunk in response.aiter_bytes():
+                for event in reader.feed(chunk):
+                    if isinstance(event, RunEnded):
+                        self.result = event.result
+                    yield event
+                    if self.result is not None:
+                        return
         raise _wire.cut_short()

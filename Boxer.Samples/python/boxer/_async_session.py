@@ -256,20 +256,12 @@ class AsyncProcessEvents:
                 await asyncio.sleep(attachment.lost(error))
 
     async def _attach(self, http: httpx.AsyncClient, attachment: _session_wire.Attachment) -> AsyncGenerator[ProcessEvent, None]:
-        request = attachment.call().build(http)
-        with _wire.transport_errors(request):
-            response = await http.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    await response.aread()
-                    _wire.check_status(response)
-                attachment.accept(response)
-                async for chunk in response.aiter_bytes():
-                    for event in attachment.feed(chunk):
-                        self.ended = attachment.ended
-                        yield event
-                        if self.ended is not None:
-                            return
-            finally:
-                await response.aclose()
+        async with _wire.async_answer(http, attachment.call()) as response:
+            attachment.accept(response)
+            async for chunk in response.aiter_bytes():
+                for event in attachment.feed(chunk):
+                    self.ended = attachment.ended
+                    yield event
+                    if self.ended is not None:
+                        return
         raise _session_wire.cut_off()

@@ -153,18 +153,10 @@ class BoxerClient:
             return self._http.send(request)
 
     def _download(self, call: _wire.Call, max_bytes: Optional[int]) -> bytes:
-        request = call.build(self._http)
         download = _wire.Download(max_bytes)
-        with _wire.transport_errors(request):
-            response = self._http.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    response.read()
-                    _wire.check_status(response)
-                for chunk in response.iter_bytes():
-                    download.add(chunk)
-            finally:
-                response.close()
+        with _wire.answer(self._http, call) as response:
+            for chunk in response.iter_bytes():
+                download.add(chunk)
         return download.content()
 
     def _stream(self, call: _wire.Call) -> RunStream:
@@ -204,21 +196,13 @@ class RunStream:
 
     def _read(self, http: httpx.Client, call: _wire.Call) -> Generator[RunEvent, None, None]:
         reader = _wire.EventReader()
-        request = call.build(http)
-        with _wire.transport_errors(request):
-            response = http.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    response.read()
-                    _wire.check_status(response)
-                _wire.check_events(response)
-                for chunk in response.iter_bytes():
-                    for event in reader.feed(chunk):
-                        if isinstance(event, RunEnded):
-                            self.result = event.result
-                        yield event
-                        if self.result is not None:
-                            return
-            finally:
-                response.close()
+        with _wire.answer(http, call) as response:
+            _wire.check_events(response)
+            for chunk in response.iter_bytes():
+                for event in reader.feed(chunk):
+                    if isinstance(event, RunEnded):
+                        self.result = event.result
+                    yield event
+                    if self.result is not None:
+                        return
         raise _wire.cut_short()

@@ -275,20 +275,12 @@ class ProcessEvents:
                 time.sleep(attachment.lost(error))
 
     def _attach(self, http: httpx.Client, attachment: _session_wire.Attachment) -> Generator[ProcessEvent, None, None]:
-        request = attachment.call().build(http)
-        with _wire.transport_errors(request):
-            response = http.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    response.read()
-                    _wire.check_status(response)
-                attachment.accept(response)
-                for chunk in response.iter_bytes():
-                    for event in attachment.feed(chunk):
-                        self.ended = attachment.ended
-                        yield event
-                        if self.ended is not None:
-                            return
-            finally:
-                response.close()
+        with _wire.answer(http, attachment.call()) as response:
+            attachment.accept(response)
+            for chunk in response.iter_bytes():
+                for event in attachment.feed(chunk):
+                    self.ended = attachment.ended
+                    yield event
+                    if self.ended is not None:
+                        return
         raise _session_wire.cut_off()

@@ -1,4 +1,4 @@
-"""Requests and responses of the HTTP contract, shared by both clients. Nothing here sends a request."""
+"""Requests and responses of the HTTP contract, shared by both clients, and the exchange of a response that is streamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import math
 import os
 import time
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Callable, Dict, Generator, Iterator, List, Mapping, Optional, Sequence, TypeVar, Union
+from typing import IO, TYPE_CHECKING, Any, AsyncIterator, Callable, Dict, Generator, Iterator, List, Mapping, Optional, Sequence, TypeVar, Union
 
 import httpx
 
@@ -248,6 +248,36 @@ def transport_errors(request: httpx.Request) -> Iterator[None]:
         ) from error
     except httpx.RequestError as error:
         raise BoxerConnectionError(f"{where}: {str(error) or type(error).__name__}") from error
+
+
+@contextlib.contextmanager
+def answer(http: httpx.Client, call: Call) -> Iterator[httpx.Response]:
+    """Sends a call and yields its successful response, whose body is not read yet. The response is closed at the end."""
+    request = call.build(http)
+    with transport_errors(request):
+        response = http.send(request, stream=True)
+        try:
+            if not response.is_success:
+                response.read()
+                check_status(response)
+            yield response
+        finally:
+            response.close()
+
+
+@contextlib.asynccontextmanager
+async def async_answer(http: httpx.AsyncClient, call: Call) -> AsyncIterator[httpx.Response]:
+    """The asynchronous version of :func:`answer`."""
+    request = call.build(http)
+    with transport_errors(request):
+        response = await http.send(request, stream=True)
+        try:
+            if not response.is_success:
+                await response.aread()
+                check_status(response)
+            yield response
+        finally:
+            await response.aclose()
 
 
 @contextlib.contextmanager
