@@ -1,15 +1,15 @@
 namespace Boxer;
 
 /// <summary>
-/// A sandbox that is kept: files, processes and the network stay between commands. Members are safe for concurrent use. Disposing the session
-/// closes it, also if it was returned by <see cref="ISandboxSessions.FindAsync"/>.
+/// A sandbox that is kept: files, processes and the network stay between commands. Members are safe for concurrent use. The session ends by
+/// <see cref="CloseAsync"/>, by its times, or when the <see cref="IOwnedSandboxSession"/> of its opener is disposed.
 /// </summary>
 /// <remarks>
 /// A session is idle while no call is in progress, no stream of it is open, and no process of <see cref="StartAsync"/> is alive. An idle session is
 /// frozen after <see cref="SandboxSessionRequest.FreezeAfter"/> and then uses no processor time; the next call thaws it. Calls on a session that
 /// ended throw <see cref="SandboxSessionEndedException"/>, and calls on a paused one <see cref="SandboxSessionPausedException"/>.
 /// </remarks>
-public interface ISandboxSession : IAsyncDisposable
+public interface ISandboxSession
 {
     /// <summary>The identifier: 20 to 57 characters, a to z and 0 to 9, that cannot be guessed.</summary>
     string Id { get; }
@@ -155,6 +155,12 @@ public interface ISandboxSession : IAsyncDisposable
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
     Task CloseAsync(CancellationToken cancellationToken = default);
 }
+
+/// <summary>
+/// A session as its opener has it: disposing it closes the session. Keep it undisposed if later callers find the session by its identifier; those
+/// have no owner to dispose, so none of them closes it by accident.
+/// </summary>
+public interface IOwnedSandboxSession : ISandboxSession, IAsyncDisposable;
 
 /// <summary>State of a session. Later versions may add states.</summary>
 public enum SandboxSessionState

@@ -12,7 +12,7 @@ public interface ISandboxSessions
     /// copied.
     /// </param>
     /// <param name="cancellationToken">Cancels the opening; the sandbox is destroyed. It has no effect on a session that is open.</param>
-    /// <returns>The open session. Dispose it to close it; otherwise it ends at its idle timeout.</returns>
+    /// <returns>The open session. Dispose it to close it; otherwise it ends at its idle timeout or its lifetime.</returns>
     /// <exception cref="InvalidSandboxRequestException">The request is invalid; every fault is listed.</exception>
     /// <exception cref="ImageNotFoundException">No source has the image, or it is not in the local store and pulling is disabled.</exception>
     /// <exception cref="ImagePullException">The image could not be pulled or unpacked.</exception>
@@ -25,7 +25,7 @@ public interface ISandboxSessions
     /// The sandbox could not be started, this host's runsc does not support sessions, or the runner was disposed.
     /// </exception>
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
-    Task<ISandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default);
+    Task<IOwnedSandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default);
 
     /// <summary>
     /// Finds a session by its identifier, whoever opened it. A service with several tenants must compare <see cref="ISandboxSession.FairnessKey"/>

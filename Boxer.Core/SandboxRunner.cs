@@ -126,7 +126,7 @@ public sealed class SandboxRunner : ISandboxRunner, ISandboxSessions, IAsyncDisp
     }
 
     /// <inheritdoc/>
-    public async Task<ISandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default)
+    public async Task<IOwnedSandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(request);
         ObjectDisposedException.ThrowIf(_isDisposed, this);

@@ -103,7 +103,7 @@ internal sealed record RunnerParts(string Name)
     /// <summary>The sessions of a runner that the application created. The container must not dispose it.</summary>
     private sealed class OwnedElsewhere(SandboxRunner runner) : ISandboxSessions
     {
-        public Task<ISandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default) => runner.OpenAsync(request, cancellationToken);
+        public Task<IOwnedSandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default) => runner.OpenAsync(request, cancellationToken);
 
         public ValueTask<ISandboxSession?> FindAsync(string id, CancellationToken cancellationToken = default) => runner.FindAsync(id, cancellationToken);
 

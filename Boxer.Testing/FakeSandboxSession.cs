@@ -3,7 +3,7 @@ using System.Security.Cryptography;
 namespace Boxer.Testing;
 
 /// <summary>A session of <see cref="FakeSandboxSessions"/>.</summary>
-public sealed class FakeSandboxSession : ISandboxSession
+public sealed class FakeSandboxSession : IOwnedSandboxSession
 {
     private readonly Lock _lock = new();
     private readonly FakeSandboxSessions _owner;

@@ -96,7 +96,7 @@ public sealed class FakeSandboxSessions : ISandboxSessions
     /// <param name="request">The request.</param>
     /// <param name="cancellationToken">Cancels the opening.</param>
     /// <returns>A <see cref="FakeSandboxSession"/>.</returns>
-    public async Task<ISandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default)
+    public async Task<IOwnedSandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(request);
         cancellationToken.ThrowIfCancellationRequested();

@@ -64,9 +64,6 @@ internal sealed class EndedSession(RememberedSession session) : ISandboxSession
     /// <inheritdoc/>
     public Task CloseAsync(CancellationToken cancellationToken = default) => Task.CompletedTask;
 
-    /// <inheritdoc/>
-    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
-
     private SandboxSessionEndedException Ended() => new(session.Id, session.End!.Value) { IsRetrySafe = true };
 
     /// <summary>Its files, which are gone.</summary>

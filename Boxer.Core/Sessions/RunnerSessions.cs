@@ -39,7 +39,7 @@ internal sealed class RunnerSessions : IDisposable
     /// <summary>Opens a session.</summary>
     /// <param name="request">The request, which nobody else changes.</param>
     /// <param name="callers">The caller's token.</param>
-    internal async Task<ISandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken callers)
+    internal async Task<IOwnedSandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken callers)
     {
         using var either = CancellationTokenSource.CreateLinkedTokenSource(callers, _runs.Disposing);
         Session? session = null;

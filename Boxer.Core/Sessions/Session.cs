@@ -7,7 +7,7 @@ using Boxer.Validation;
 namespace Boxer.Sessions;
 
 /// <summary>An open session, and the same object after its end.</summary>
-internal sealed class Session : ISandboxSession
+internal sealed class Session : IOwnedSandboxSession
 {
     private readonly SessionParts _parts;
     private readonly SessionCalls _calls;

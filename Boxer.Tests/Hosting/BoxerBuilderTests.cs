@@ -313,7 +313,7 @@ public sealed class BoxerBuilderTests
 
     private sealed class OtherSessions : ISandboxSessions
     {
-        public Task<ISandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+        public Task<IOwnedSandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default) => throw new NotSupportedException();
 
         public ValueTask<ISandboxSession?> FindAsync(string id, CancellationToken cancellationToken = default) => throw new NotSupportedException();
 

@@ -20,7 +20,7 @@ internal sealed class ScriptedSessions : ISandboxSessions
 
     public ScriptedSession this[string id] => _sessions[id];
 
-    public async Task<ISandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default)
+    public async Task<IOwnedSandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default)
     {
         _requests.Enqueue(request);
         await BeforeOpen(request, cancellationToken);
@@ -45,7 +45,7 @@ internal sealed class ScriptedSessions : ISandboxSessions
 }
 
 /// <summary>A session that the test controls.</summary>
-internal sealed class ScriptedSession(string? fairnessKey) : ISandboxSession
+internal sealed class ScriptedSession(string? fairnessKey) : IOwnedSandboxSession
 {
     private readonly ConcurrentQueue<SandboxCommand> _commands = new();
     private readonly ConcurrentQueue<ScriptedProcess> _processes = new();

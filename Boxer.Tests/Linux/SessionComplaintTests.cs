@@ -26,7 +26,7 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
     [Fact]
     public async Task Background_children_that_hold_the_pipes_do_not_hang_a_call()
     {
-        await using ISandboxSession session = await OpenAsync();
+        await using IOwnedSandboxSession session = await OpenAsync();
         SandboxResult exec = await session.ExecAsync(Shell("sleep 1000 & (sleep 1000; echo late) & echo done"), Cancel).WaitAsync(Hangs, Cancel);
         await using ISandboxProcess process = await session.StartAsync(Shell("sleep 1000 & echo done"), Cancel);
         SandboxProcessEnd end = await process.WaitAsync(Cancel).WaitAsync(Hangs, Cancel);
@@ -43,7 +43,7 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
     [Fact]
     public async Task Heredocs_work_and_standard_input_that_is_left_open_does_not_hang_a_call()
     {
-        await using ISandboxSession session = await OpenAsync();
+        await using IOwnedSandboxSession session = await OpenAsync();
         var open = new SandboxCommand("true") { StandardInputStream = new NeverEndingStream() };
 
         Assert.Equal("one\n$two\n", (await session.ExecAsync(Shell("cat <<'EOF'\none\n$two\nEOF\n"), Cancel).WaitAsync(Hangs, Cancel)).StandardOutput);
@@ -62,7 +62,7 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
     [Fact]
     public async Task A_session_does_not_end_before_its_time()
     {
-        await using ISandboxSession session = await OpenAsync(request => request.IdleTimeout = TimeSpan.FromSeconds(2));
+        await using IOwnedSandboxSession session = await OpenAsync(request => request.IdleTimeout = TimeSpan.FromSeconds(2));
 
         // Three times the idle timeout, in one call.
         Assert.Equal("still here\n", (await session.ExecAsync(Shell("sleep 6; echo still here"), Cancel)).StandardOutput);
@@ -84,7 +84,7 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
     [Fact]
     public async Task Each_timeout_ends_what_it_is_for_and_says_which_it_was()
     {
-        await using ISandboxSession session = await OpenAsync();
+        await using IOwnedSandboxSession session = await OpenAsync();
         await using ISandboxProcess server = await session.StartAsync(Shell("sleep 1000"), Cancel);
         var late = new SandboxCommand("sleep", "1000") { Limits = new() { WallClock = TimeSpan.FromSeconds(1) } };
         var busy = new SandboxCommand("sh", "-c", "while :; do :; done") { Limits = new() { CpuTime = TimeSpan.FromSeconds(1) } };
@@ -100,10 +100,10 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
         Assert.Null(server.End);
 
         // Timeouts of a session end the session, also during a call.
-        await using ISandboxSession shortLived = await OpenAsync(request => request.Lifetime = TimeSpan.FromSeconds(3));
+        await using IOwnedSandboxSession shortLived = await OpenAsync(request => request.Lifetime = TimeSpan.FromSeconds(3));
         SandboxSessionEndedException duringCall = await Assert.ThrowsAsync<SandboxSessionEndedException>(() => shortLived.ExecAsync(Shell("sleep 1000"), Cancel));
         SandboxSessionEndedException afterwards = await Assert.ThrowsAsync<SandboxSessionEndedException>(() => shortLived.ExecAsync(Shell("true"), Cancel));
-        await using ISandboxSession idle = await OpenAsync(request => request.IdleTimeout = TimeSpan.FromSeconds(1));
+        await using IOwnedSandboxSession idle = await OpenAsync(request => request.IdleTimeout = TimeSpan.FromSeconds(1));
         await Until.IsSoAsync(() => idle.End is not null, 60);
         SandboxSessionEndedException tooLate = await Assert.ThrowsAsync<SandboxSessionEndedException>(() => idle.ExecAsync(Shell("true"), Cancel));
 
@@ -114,7 +114,7 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
     public async Task Every_stream_says_so_if_the_sandbox_dies()
     {
         string[] others = OwnTraces.Sandboxes();
-        await using ISandboxSession session = await OpenAsync();
+        await using IOwnedSandboxSession session = await OpenAsync();
         string sandbox = Assert.Single(OwnTraces.Sandboxes().Except(others, StringComparer.Ordinal));
         await using ISandboxProcess process = await session.StartAsync(Shell("echo up; sleep 1000"), Cancel);
         await using ISandboxProcess server = await session.StartAsync(Python("import socket; s = socket.create_server(('127.0.0.1', 8000)); print('up', flush=True); c = s.accept(); s.accept()"), Cancel);
@@ -150,12 +150,12 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
         const int KeptProcesses = 100;
         for (int i = 0; i < Sessions; i++)
         {
-            await using ISandboxSession one = await OpenAsync();
+            await using IOwnedSandboxSession one = await OpenAsync();
             Assert.Single(await Runner.ListAsync(cancellationToken: Cancel));
         }
 
         Assert.Empty(await Runner.ListAsync(cancellationToken: Cancel));
-        await using ISandboxSession session = await OpenAsync();
+        await using IOwnedSandboxSession session = await OpenAsync();
         for (int i = 0; i < Processes; i++)
         {
             await (await session.StartAsync(new SandboxCommand("true"), Cancel)).WaitAsync(Cancel);
@@ -171,7 +171,7 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
     public async Task A_forgotten_session_uses_no_processor_time_and_ends()
     {
         const int Seconds = 5;
-        await using ISandboxSession session = await OpenAsync(request => request.IdleTimeout = TimeSpan.FromSeconds(20));
+        await using IOwnedSandboxSession session = await OpenAsync(request => request.IdleTimeout = TimeSpan.FromSeconds(20));
         SandboxResult started = await session.ExecAsync(Shell("while :; do :; done & echo started"), Cancel);
         await Until.IsSoAsync(() => session.State == SandboxSessionState.Idle && SandboxCgroups.AreFrozen(), 60);
         TimeSpan before = SandboxCgroups.ProcessorTime();
@@ -188,7 +188,7 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
     public async Task The_environment_of_one_command_is_not_seen_by_another_or_in_lists()
     {
         const string Secret = "sk-secret-of-one-command";
-        await using ISandboxSession session = await OpenAsync(request => request.User = "1000");
+        await using IOwnedSandboxSession session = await OpenAsync(request => request.User = "1000");
         SandboxCommand owner = Shell("sleep 1000");
         owner.Environment["TOKEN"] = Secret;
         await using ISandboxProcess process = await session.StartAsync(owner, Cancel);
@@ -236,7 +236,7 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
         return System.Text.Encoding.UTF8.GetString([.. said]);
     }
 
-    private Task<ISandboxSession> OpenAsync(Action<SandboxSessionRequest>? change = null)
+    private Task<IOwnedSandboxSession> OpenAsync(Action<SandboxSessionRequest>? change = null)
     {
         var request = new SandboxSessionRequest(PythonImage.Name);
         change?.Invoke(request);

@@ -13,7 +13,7 @@ public sealed class SessionTests(SharedRunner shared)
     [Fact]
     public async Task A_session_keeps_files_and_processes_between_commands()
     {
-        await using ISandboxSession box = await OpenAsync();
+        await using IOwnedSandboxSession box = await OpenAsync();
         Assert.Equal("1\n", (await ShellAsync(box, "echo 1; echo kept > file; sleep 300 >/dev/null 2>&1 &")).StandardOutput);
         SandboxResult second = await ShellAsync(box, "cat file; cat /proc/[0-9]*/comm | grep -c sleep; echo err >&2; exit 7");
 
@@ -25,7 +25,7 @@ public sealed class SessionTests(SharedRunner shared)
     [Fact]
     public async Task A_command_that_leaves_a_child_with_its_pipes_ends_with_its_first_process()
     {
-        await using ISandboxSession box = await OpenAsync();
+        await using IOwnedSandboxSession box = await OpenAsync();
         SandboxResult result = await ShellAsync(box, "(sleep 300; echo late) & echo done");
 
         Assert.Equal("done\n", result.StandardOutput);
@@ -35,7 +35,7 @@ public sealed class SessionTests(SharedRunner shared)
     [Fact]
     public async Task Limits_end_the_command_and_not_the_session()
     {
-        await using ISandboxSession box = await OpenAsync();
+        await using IOwnedSandboxSession box = await OpenAsync();
         SandboxResult late = await box.ExecAsync(Shell("echo a; sleep 60", limits => limits with { WallClock = TimeSpan.FromSeconds(1) }), Cancel);
         Assert.Equal((TerminationKind.WallClockLimit, "a\n"), (late.Termination.Kind, late.StandardOutput));
         SandboxResult loud = await box.ExecAsync(Shell("yes", limits => limits with { StandardOutputBytes = 1_000 }), Cancel);
@@ -53,7 +53,7 @@ public sealed class SessionTests(SharedRunner shared)
         request.Workspace = new SandboxWorkspace { Path = "/workspace" };
         request.Workspace.Inputs.Add(SandboxInput.FromFiles([SandboxFile.FromText("in", "given")]));
         request.Environment["KEY"] = "session";
-        await using ISandboxSession box = await shared.Runner.OpenAsync(request, Cancel);
+        await using IOwnedSandboxSession box = await shared.Runner.OpenAsync(request, Cancel);
         SandboxCommand command = Shell("pwd; cat in; echo $KEY $OWN; touch $HOME/x made && stat -c %u . $HOME made");
         command.Environment["OWN"] = "own";
         SandboxResult first = await box.ExecAsync(command, Cancel);
@@ -66,7 +66,7 @@ public sealed class SessionTests(SharedRunner shared)
     [Fact]
     public async Task Started_processes_print_read_and_are_signalled()
     {
-        await using ISandboxSession box = await OpenAsync();
+        await using IOwnedSandboxSession box = await OpenAsync();
         await using ISandboxProcess cat = await box.StartAsync(new SandboxCommand("cat"), Cancel);
         await cat.Input.WriteAsync("hello\n"u8.ToArray(), Cancel);
         await cat.Input.DisposeAsync();
@@ -93,7 +93,7 @@ public sealed class SessionTests(SharedRunner shared)
     [Fact]
     public async Task ConnectAsync_reaches_a_server_in_the_sandbox()
     {
-        await using ISandboxSession box = await OpenAsync();
+        await using IOwnedSandboxSession box = await OpenAsync();
         await using ISandboxProcess server = await box.StartAsync(new SandboxCommand("python3", "-m", "http.server", "8000", "--bind", "127.0.0.1"), Cancel);
         await Until.IsSoAsync(() => TryGetAsync(box).GetAwaiter().GetResult(), 60);
 
@@ -103,7 +103,7 @@ public sealed class SessionTests(SharedRunner shared)
     [Fact]
     public async Task Files_are_read_written_listed_and_removed_as_the_user()
     {
-        await using ISandboxSession box = await OpenAsync();
+        await using IOwnedSandboxSession box = await OpenAsync();
         await ShellAsync(box, "mkdir -p /tmp/work");
         await box.Files.WriteAsync("/tmp/work/a/b", new MemoryStream("content"u8.ToArray()), null, Cancel);
         Assert.Equal("content65534", (await ShellAsync(box, "cat /tmp/work/a/b; stat -c %u /tmp/work/a/b | tr -d '\\n'")).StandardOutput);
@@ -124,8 +124,8 @@ public sealed class SessionTests(SharedRunner shared)
     [Fact]
     public async Task Two_sessions_do_not_see_each_other()
     {
-        await using ISandboxSession one = await OpenAsync();
-        await using ISandboxSession other = await OpenAsync();
+        await using IOwnedSandboxSession one = await OpenAsync();
+        await using IOwnedSandboxSession other = await OpenAsync();
         await ShellAsync(one, "echo secret > /tmp/secret; sleep 300 >/dev/null 2>&1 &");
 
         Assert.Equal("0\n", (await ShellAsync(other, "cat /tmp/secret; cat /proc/[0-9]*/comm | grep -c sleep; true")).StandardOutput);
@@ -144,10 +144,10 @@ public sealed class SessionTests(SharedRunner shared)
     {
         SandboxSessionRequest request = Request();
         request.IdleTimeout = TimeSpan.FromSeconds(1);
-        await using ISandboxSession idle = await shared.Runner.OpenAsync(request, Cancel);
+        await using IOwnedSandboxSession idle = await shared.Runner.OpenAsync(request, Cancel);
         request.IdleTimeout = null;
         request.Lifetime = TimeSpan.FromSeconds(2);
-        await using ISandboxSession old = await shared.Runner.OpenAsync(request, Cancel);
+        await using IOwnedSandboxSession old = await shared.Runner.OpenAsync(request, Cancel);
         SandboxSessionEndedException fault = await Assert.ThrowsAsync<SandboxSessionEndedException>(() => ShellAsync(old, "sleep 60"));
         Assert.Equal(SandboxSessionEnd.Lifetime, fault.End);
         await Until.IsSoAsync(() => idle.End is not null, 60);
@@ -160,8 +160,8 @@ public sealed class SessionTests(SharedRunner shared)
         BoxerOptions options = shared.Options;
         options.MaxConcurrentRuns = 1;
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
-        await using ISandboxSession box = await runner.OpenAsync(Request(), Cancel);
-        await using ISandboxSession second = await runner.OpenAsync(Request(), Cancel);
+        await using IOwnedSandboxSession box = await runner.OpenAsync(Request(), Cancel);
+        await using IOwnedSandboxSession second = await runner.OpenAsync(Request(), Cancel);
         await ShellAsync(box, "while :; do :; done & true");
         Assert.Equal("42\n", (await runner.RunAsync(SharedRunner.Python("print(42)"), Cancel)).StandardOutput);
 
@@ -183,7 +183,7 @@ public sealed class SessionTests(SharedRunner shared)
     [Fact]
     public async Task A_command_of_another_user_starts_where_it_can()
     {
-        await using ISandboxSession box = await OpenAsync();
+        await using IOwnedSandboxSession box = await OpenAsync();
         SandboxCommand other = Shell("id -u; pwd");
         other.User = "1234";
         SandboxCommand root = Shell("id -u; pwd");
@@ -196,7 +196,7 @@ public sealed class SessionTests(SharedRunner shared)
     [Fact]
     public async Task A_paused_session_stands_still_and_goes_on()
     {
-        await using ISandboxSession box = await OpenAsync();
+        await using IOwnedSandboxSession box = await OpenAsync();
         await using ISandboxProcess clock = await box.StartAsync(Shell("while :; do echo x; sleep 0.05; done"), Cancel);
         await box.PauseAsync(Cancel);
         Assert.Equal(SandboxSessionState.Paused, box.State);
@@ -216,7 +216,7 @@ public sealed class SessionTests(SharedRunner shared)
     {
         SandboxSessionRequest request = Request();
         request.Limits = new() { MemoryBytes = 96 * ByteSize.MiB };
-        await using ISandboxSession box = await shared.Runner.OpenAsync(request, Cancel);
+        await using IOwnedSandboxSession box = await shared.Runner.OpenAsync(request, Cancel);
         SandboxResult result = await box.ExecAsync(new SandboxCommand("python3", "-c", "print('so far', flush=True); x = bytearray(400 << 20)"), Cancel);
 
         Assert.Equal((TerminationKind.MemoryLimit, "so far\n"), (result.Termination.Kind, result.StandardOutput));
@@ -229,7 +229,7 @@ public sealed class SessionTests(SharedRunner shared)
         SandboxSessionRequest request = Request();
         request.User = "0";
         request.Limits = new() { DiskBytes = 20 * ByteSize.MiB };
-        await using ISandboxSession box = await shared.Runner.OpenAsync(request, Cancel);
+        await using IOwnedSandboxSession box = await shared.Runner.OpenAsync(request, Cancel);
         SandboxResult result = await ShellAsync(box, "dd if=/dev/zero of=/root/a bs=1M count=15 2>/dev/null; dd if=/dev/zero of=/tmp/b bs=1M count=15 2>/dev/null; sleep 60");
         Assert.Equal(TerminationKind.DiskLimit, result.Termination.Kind);
         Assert.Equal(SandboxFileError.NoSpace, (await Assert.ThrowsAsync<SandboxFileException>(() => box.Files.WriteAsync("/root/c", new MemoryStream(new byte[1]), null, Cancel))).Reason);
@@ -329,5 +329,5 @@ public sealed class SessionTests(SharedRunner shared)
         }
     }
 
-    private Task<ISandboxSession> OpenAsync() => shared.Runner.OpenAsync(Request(), Cancel);
+    private Task<IOwnedSandboxSession> OpenAsync() => shared.Runner.OpenAsync(Request(), Cancel);
 }

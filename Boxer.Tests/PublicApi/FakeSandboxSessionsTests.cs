@@ -17,7 +17,7 @@ public sealed class FakeSandboxSessionsTests
         sessions.WhenAny().Returns("any");
         sessions.WhenCommand("git", "clone").Returns("cloned");
         sessions.When(command => command.User == "root").Returns(new SandboxResult(Termination.Exited(3)) { StandardError = "no" });
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("python:3.12-slim"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("python:3.12-slim"), Token);
 
         Assert.Equal("any", (await session.ExecAsync("git", "status")).StandardOutput);
         Assert.Equal("cloned", (await session.ExecAsync("git", "clone", "x")).StandardOutput);
@@ -31,7 +31,7 @@ public sealed class FakeSandboxSessionsTests
     public async Task A_command_without_an_answer_says_which_answers_there_are()
     {
         FakeSandboxSessions sessions = new();
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
         Assert.Contains("it has no answers", (await Assert.ThrowsAsync<InvalidOperationException>(() => session.ExecAsync("x"))).Message, StringComparison.Ordinal);
 
         sessions.WhenCommand("ls").Returns("");
@@ -54,7 +54,7 @@ public sealed class FakeSandboxSessionsTests
             return new SandboxResult(Termination.Exited(0));
         });
         sessions.WhenCommand("bad").Throws(new SandboxRuntimeException("broken"));
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("alpine:3"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("alpine:3"), Token);
 
         Assert.Equal(2, (await session.ExecAsync("touch", "a")).LeftBehind);
         Assert.NotNull(await session.Files.StatAsync("a", Token));
@@ -73,7 +73,7 @@ public sealed class FakeSandboxSessionsTests
     {
         FakeSandboxSessions sessions = new();
         sessions.WhenAny().Returns(new SandboxResult(Termination.Exited(0)) { StandardOutput = "out", StandardError = "err" });
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
         StringWriter standardOutput = new(), standardError = new();
 
         SandboxResult result = await session.StreamAsync(new SandboxCommand("x"), Token).CopyToAsync(standardOutput, standardError, Token);
@@ -115,7 +115,7 @@ public sealed class FakeSandboxSessionsTests
     public async Task Sessions_are_found_and_listed_by_key()
     {
         FakeSandboxSessions sessions = new();
-        ISandboxSession a = await sessions.OpenAsync(new SandboxSessionRequest("i") { FairnessKey = "a", Labels = { ["chat"] = "7" } }, Token);
+        IOwnedSandboxSession a = await sessions.OpenAsync(new SandboxSessionRequest("i") { FairnessKey = "a", Labels = { ["chat"] = "7" } }, Token);
         ISandboxSession b = await sessions.OpenAsync(new SandboxSessionRequest("i") { FairnessKey = "b" }, Token);
 
         Assert.Equal([a, b], await sessions.ListAsync(cancellationToken: Token));
@@ -135,7 +135,7 @@ public sealed class FakeSandboxSessionsTests
     public async Task OnOpen_prepares_sessions_or_refuses_them()
     {
         FakeSandboxSessions sessions = new FakeSandboxSessions().OnOpen(session => session.Files.WriteAsync("a", "prepared", cancellationToken: Token));
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("i"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("i"), Token);
         Assert.Equal("prepared", await session.Files.ReadAllTextAsync("/a", cancellationToken: Token));
 
         sessions.OnOpen(_ => throw new SandboxCapacityException("full"));
@@ -150,7 +150,7 @@ public sealed class FakeSandboxSessionsTests
         FakeTimeProvider time = new();
         FakeSandboxSessions sessions = new(time);
         sessions.WhenAny().Returns("");
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a") { IdleTimeout = TimeSpan.FromMinutes(1), Lifetime = TimeSpan.FromMinutes(10) }, Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a") { IdleTimeout = TimeSpan.FromMinutes(1), Lifetime = TimeSpan.FromMinutes(10) }, Token);
         Assert.Equal(time.GetUtcNow() + TimeSpan.FromMinutes(1), session.ExpiresAt);
 
         await session.PauseAsync(Token);
@@ -170,7 +170,7 @@ public sealed class FakeSandboxSessionsTests
     {
         FakeSandboxSessions sessions = new();
         sessions.WhenCommand("sh").Starts(process => process.Print("$ "));
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
 
         var process = (FakeSandboxProcess)await session.StartAsync(new SandboxCommand("sh") { Terminal = new(80, 24) }, Token);
         await process.Input.WriteAsync("exit\n"u8.ToArray(), Token);
@@ -193,7 +193,7 @@ public sealed class FakeSandboxSessionsTests
     public async Task Events_arrive_while_the_process_lives()
     {
         FakeSandboxSessions sessions = new();
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
         var process = (FakeSandboxProcess)await session.StartAsync("server");
         await using IAsyncEnumerator<SandboxProcessEvent> events = process.EventsAsync(cancellationToken: Token).GetAsyncEnumerator(Token);
         ValueTask<bool> next = events.MoveNextAsync();
@@ -214,7 +214,7 @@ public sealed class FakeSandboxSessionsTests
     {
         FakeSandboxSessions sessions = new();
         sessions.WhenCommand("stubborn").Starts(process => process.OnSignal = (self, signal) => self.Print($"got {signal}"));
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
         var usual = (FakeSandboxProcess)await session.StartAsync("usual");
         var stubborn = (FakeSandboxProcess)await session.StartAsync("stubborn");
 
@@ -239,7 +239,7 @@ public sealed class FakeSandboxSessionsTests
             using StreamReader reader = new(connection, leaveOpen: true);
             await connection.WriteAsync(Encoding.UTF8.GetBytes($"hello {await reader.ReadToEndAsync(Token)}"), Token);
         }));
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
 
         await using SandboxConnection connection = await session.ConnectAsync(80, Token);
         await connection.WriteAsync("you"u8.ToArray(), Token);
@@ -260,7 +260,7 @@ public sealed class FakeSandboxSessionsTests
         }
 
         FakeSandboxSessions sessions = new();
-        await using ISandboxSession session = await sessions.OpenAsync(
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(
             new SandboxSessionRequest("i") { Files = { SandboxFile.FromText("etc/a", "root") }, Workspace = new() { Inputs = { SandboxInput.FromFiles(SandboxFile.FromText("a", "work")), SandboxInput.FromTar(tar.ToArray()) } } },
             Token);
 
@@ -275,7 +275,7 @@ public sealed class FakeSandboxSessionsTests
     public async Task Files_are_written_moved_removed_and_archived()
     {
         FakeSandboxSessions sessions = new();
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("i"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("i"), Token);
         ISandboxFiles files = session.Files;
 
         await files.WriteAsync("d/a", "one", UnixFileMode.UserRead, Token);
@@ -301,7 +301,7 @@ public sealed class FakeSandboxSessionsTests
     public async Task Failures_of_files_have_their_reason()
     {
         FakeSandboxSessions sessions = new();
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("i"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("i"), Token);
         ISandboxFiles files = session.Files;
         await files.WriteAsync("a", "12345", cancellationToken: Token);
         await files.MakeDirectoryAsync("d", Token);
@@ -329,7 +329,7 @@ public sealed class FakeSandboxSessionsTests
     public async Task WatchAsync_reports_changes_below_the_directory()
     {
         FakeSandboxSessions sessions = new();
-        await using ISandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("i"), Token);
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("i"), Token);
         await session.Files.MakeDirectoryAsync("d/sub", Token);
         await using IAsyncEnumerator<SandboxFileChange> changes = session.Files.WatchAsync("d", Token).GetAsyncEnumerator(Token);
         ValueTask<bool> first = changes.MoveNextAsync();

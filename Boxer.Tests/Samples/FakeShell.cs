@@ -4,7 +4,7 @@ using System.Text;
 namespace Boxer.Tests.Samples;
 
 /// <summary>Sessions with one session, whose processes are shells that print what they are written, and their size when it changes.</summary>
-internal sealed class FakeShell : ISandboxSessions, ISandboxSession, ISandboxProcess
+internal sealed class FakeShell : ISandboxSessions, IOwnedSandboxSession, ISandboxProcess
 {
     internal const string SessionId = "a1b2c3d4e5f6g7h8i9j0k1l2m3";
     private readonly Lock _lock = new();
@@ -55,10 +55,10 @@ internal sealed class FakeShell : ISandboxSessions, ISandboxSession, ISandboxPro
 
     public Stream Input { get; }
 
-    public Task<ISandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default)
+    public Task<IOwnedSandboxSession> OpenAsync(SandboxSessionRequest request, CancellationToken cancellationToken = default)
     {
         Opened++;
-        return request.Image == "missing" ? throw new ImageNotFoundException("There is no such image.") : Task.FromResult<ISandboxSession>(this);
+        return request.Image == "missing" ? throw new ImageNotFoundException("There is no such image.") : Task.FromResult<IOwnedSandboxSession>(this);
     }
 
     public ValueTask<ISandboxSession?> FindAsync(string id, CancellationToken cancellationToken = default) => new(id == SessionId ? this : null);

@@ -27,7 +27,7 @@ internal static class EscapeSession
 
     internal static async Task<SandboxResult> AttackAsync(ISandboxSessions sessions, string network, bool pooled, string user, JsonObject facts)
     {
-        await using ISandboxSession session = await OpenAsync(sessions, network, pooled, user);
+        await using IOwnedSandboxSession session = await OpenAsync(sessions, network, pooled, user);
         string other = user == "0" ? "65534" : "0";
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         SandboxCommand waiting = WithSecret(new("python3", "-c", "import sys; sys.stdin.read(); print('done')", Beside + "-exec") { User = "1000", WorkingDirectory = "/", StandardInputStream = new NeverEndingStream() });
@@ -63,13 +63,13 @@ internal static class EscapeSession
         return result;
     }
 
-    private static async Task<ISandboxSession> OpenAsync(ISandboxSessions sessions, string network, bool pooled, string user)
+    private static async Task<IOwnedSandboxSession> OpenAsync(ISandboxSessions sessions, string network, bool pooled, string user)
     {
         const int Attempts = 40;
         for (int attempt = 0; attempt < Attempts; attempt++)
         {
             var request = new SandboxSessionRequest(EscapeImage.Name) { Network = network, User = user, Files = [Program] };
-            ISandboxSession session = await sessions.OpenAsync(request, Cancel);
+            IOwnedSandboxSession session = await sessions.OpenAsync(request, Cancel);
             if (!pooled || (await session.ExecAsync(new SandboxCommand("test", "-e", "/var/tmp/warmed"), Cancel)).ExitCode == 0)
             {
                 return session;
