@@ -142,11 +142,12 @@ shell_scripts() {
 }
 
 # tests DLL NAME ARGUMENT...: runs the tests of an assembly that the arguments select. The just-in-time compiler does less for them.
+# A test that hangs is named each 2 minutes.
 tests() {
     local dll=$1 name=$2
     shift 2
     timeout --foreground --kill-after=10 1200 "${isolated[@]}" env DOTNET_TieredPGO=0 DOTNET_EnableWriteXorExecute=0 dotnet "$dll" -noColor -noLogo -printMaxStringLength 1000 "$@" \
-        -result-junit "$results/$name.xml"
+        -longRunning 120 -result-junit "$results/$name.xml" 2>&1 | tee "$results/$name.txt"
 }
 isolated=()
 boxer_tests=Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll

@@ -4,7 +4,8 @@
 FOLDER/suites.tsv has a line for each step that ran: name, exit code, file of results. The file is JUnit XML, or TAP if its
 name ends in .tap; "-" stands for a step that is one test by itself. Prints each skipped test with its reason and each failed test
 with its message and output, and last the line "N passed, N failed" (", N skipped" if there are any). A step that broke without
-naming a failed test is a failed test. The exit code is 1 if anything failed.
+naming a failed test is a failed test; where it left no results, the end of its output says why, if there is a file of the same name
+with .txt at its end. The exit code is 1 if anything failed.
 """
 
 import re
@@ -69,7 +70,9 @@ def of_suite(name: str, exit_code: int, file: str) -> Iterator[Result]:
     try:
         results += of_tap(Path(file)) if file.endswith(".tap") else of_junit(Path(file))
     except (OSError, ElementTree.ParseError) as fault:
-        results.append(("failed", "the whole suite", f"left no readable results: {fault}"))
+        output = Path(file).with_suffix(".txt")
+        last = output.read_text(errors="replace").splitlines()[-20:] if output.exists() else []
+        results.append(("failed", "the whole suite", "\n".join([f"left no readable results: {fault}; exit code {exit_code}", *last])))
     if not results:
         results.append(("failed", "the whole suite", "has no tests"))
     if exit_code != 0 and all(outcome != "failed" for outcome, _, _ in results):

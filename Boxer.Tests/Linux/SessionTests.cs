@@ -85,9 +85,19 @@ public sealed class SessionTests(SharedRunner shared)
         ISandboxProcess sleep = await box.StartAsync(new SandboxCommand("sleep", "300"), Cancel);
         await sleep.SignalAsync(15, Cancel);
         Assert.Equal(15, (await sleep.WaitAsync(Cancel)).Termination.Signal);
-        ISandboxProcess missing = await box.StartAsync(new SandboxCommand("no-such-program"), Cancel);
-        Assert.Equal(TerminationKind.NotStarted, (await missing.WaitAsync(Cancel)).Termination.Kind);
-        Assert.Equal(4, box.Processes.Count);
+    }
+
+    [Fact]
+    public async Task A_process_that_cannot_be_started_has_ended_when_StartAsync_returns()
+    {
+        await using IOwnedSandboxSession box = await OpenAsync();
+
+        for (int i = 0; i < 50; i++)
+        {
+            ISandboxProcess missing = await box.StartAsync(new SandboxCommand("no-such-program"), Cancel);
+
+            Assert.Equal(TerminationKind.NotStarted, missing.End?.Termination.Kind);
+        }
     }
 
     [Fact]

@@ -117,7 +117,9 @@ public sealed class StdinStreamTests(SharedRunner shared)
     public async Task A_stdin_stream_is_not_read_after_a_cancelled_run()
     {
         // By this clock, the time for which the runner waits for the stream never ends.
-        await using var runner = new SandboxRunner(shared.Options, [new NoneNetworkMode()], time: new FakeTimeProvider());
+        var time = new FakeTimeProvider();
+        var runner = new SandboxRunner(shared.Options, [new NoneNetworkMode()], time: time);
+        await using var disposal = new DisposedByClock(runner, time);
         using var cancellation = new CancellationTokenSource();
         int reads = 0;
         await using var slow = new Source(async token =>

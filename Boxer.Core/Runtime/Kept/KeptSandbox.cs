@@ -110,7 +110,11 @@ internal sealed class KeptSandbox : IKeptSandbox
         Task<ExecEnd> ended = CallAsync(() => FollowAsync(plan, process, watching, cancelling));
         try
         {
-            await process.Started.WaitAsync(cancellationToken).ConfigureAwait(false);
+            if (await process.Started.WaitAsync(cancellationToken).ConfigureAwait(false) is SessionProcessNotStarted)
+            {
+                // The caller sees at once that it has ended.
+                await ended.ConfigureAwait(false);
+            }
         }
         catch (OperationCanceledException)
         {

@@ -191,7 +191,8 @@ public sealed class LyingInitTests(PythonImage image)
         string outputs = Directory.CreateTempSubdirectory("boxer-lies-").FullName;
         try
         {
-            await using var runner = new SandboxRunner(options, [new NoneNetworkMode()], time: time);
+            var runner = new SandboxRunner(options, [new NoneNetworkMode()], time: time);
+            await using var disposal = new DisposedByClock(runner, time);
             await runner.StartAsync(Cancel);
             runsc.Lie("go(); started(); os.write(1, b'printed'); ended(); directory('a'); silence()");
             string directory = Path.Join(outputs, "files");

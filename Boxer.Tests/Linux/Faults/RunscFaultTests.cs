@@ -76,7 +76,8 @@ public sealed class RunscFaultTests(PythonImage image)
         runsc.DoWhenProbed("exec sleep 1000");
         BoxerOptions options = image.Options();
         options.RunscPath = runsc.Path;
-        await using var runner = new SandboxRunner(options, [new NoneNetworkMode()], time: time);
+        var runner = new SandboxRunner(options, [new NoneNetworkMode()], time: time);
+        await using var disposal = new DisposedByClock(runner, time);
         Task<SandboxResult>[] runs = [.. Enumerable.Range(0, Callers).Select(_ => runner.RunAsync(Command("true"), Cancel))];
         await WaitAsync(() => runsc.Probes == 1);
 
@@ -110,7 +111,8 @@ public sealed class RunscFaultTests(PythonImage image)
         options.RunscPath = runsc.Path;
         options.QueueTimeout = TimeSpan.FromSeconds(1);
         options.BootTimeout = TimeSpan.FromSeconds(1);
-        await using var runner = new SandboxRunner(options, [new NoneNetworkMode()], time: time);
+        var runner = new SandboxRunner(options, [new NoneNetworkMode()], time: time);
+        await using var disposal = new DisposedByClock(runner, time);
         Task<SandboxResult> run = runner.RunAsync(Command("true"), Cancel);
         await WaitAsync(() => runsc.Probes == 1);
         time.Advance(TimeSpan.FromSeconds(2));
