@@ -39,7 +39,8 @@ quietly dotnet build Boxer.Tests -c Release --nologo -v quiet -clp:NoSummary
 
 programs() {
     BOXER_TEST_IMAGE_LAYOUT=$python_layout BOXER_TEST_PROGRAMS_LAYOUT=$programs_layout timeout --foreground --kill-after=10 1500 \
-        dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -parallelMode none -trait Script=test-programs.sh -result-junit "$results/programs.xml"
+        dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -parallelMode none -trait Script=test-programs.sh \
+        -longRunning 300 -result-junit "$results/programs.xml" 2>&1 | tee "$results/programs.txt"
 }
 
 cgroup2_machine() { Boxer.Tests/Linux/vm/run.sh cgroup2 | tee "$results/cgroup2.tap"; }
