@@ -94,7 +94,8 @@ public interface ISandboxFiles
     Task WriteArchiveAsync(string path, Stream tar, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Yields changes of a file, or of a directory and what is below it, until the enumeration is left. At most 1,000 directories of at most 64 levels are
+    /// Yields changes of a file, or of a directory and what is below it, until the enumeration is left. The first item is
+    /// <see cref="SandboxFileChangeKind.Started"/>: list the directory then, and no change is missed. At most 1,000 directories of at most 64 levels are
     /// watched; changes in others are lost. The session is not idle while a watch is open; at most 16 can be.
     /// </summary>
     /// <param name="path">Path of the directory or file.</param>

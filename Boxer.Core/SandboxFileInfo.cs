@@ -74,7 +74,8 @@ public sealed class SandboxFileList
 /// <summary>A change of a file or directory that <see cref="ISandboxFiles.WatchAsync"/> reports.</summary>
 /// <param name="Kind">Kind of the change.</param>
 /// <param name="Path">
-/// Path of the entry, relative to the watched directory; empty for the watched entry itself and for <see cref="SandboxFileChangeKind.Overflow"/>.
+/// Path of the entry, relative to the watched directory; empty for the watched entry itself, <see cref="SandboxFileChangeKind.Overflow"/> and
+/// <see cref="SandboxFileChangeKind.Started"/>.
 /// </param>
 public sealed record SandboxFileChange(SandboxFileChangeKind Kind, string Path)
 {
@@ -96,4 +97,7 @@ public enum SandboxFileChangeKind
 
     /// <summary>Changes were lost: more than 1,000 were not read yet, or a directory could not be watched. List the directory again.</summary>
     Overflow,
+
+    /// <summary>The watch has begun: changes from now on are reported. It is always the first.</summary>
+    Started,
 }

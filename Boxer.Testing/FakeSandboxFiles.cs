@@ -46,6 +46,7 @@ internal sealed class FakeSandboxFiles(FakeSandboxSession session) : ISandboxFil
         using IDisposable call = session.Enter();
         using FakeFileTree.Watch watch = session.Tree.StartWatch(path);
         using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended);
+        yield return new SandboxFileChange(SandboxFileChangeKind.Started, "");
         while (true)
         {
             SandboxFileChange change;

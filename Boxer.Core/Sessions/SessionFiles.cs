@@ -227,6 +227,7 @@ internal sealed class SessionFiles(SessionParts parts, SessionCalls calls, Sessi
         GuestFileChangeKind.Created => SandboxFileChangeKind.Created,
         GuestFileChangeKind.Removed => SandboxFileChangeKind.Deleted,
         GuestFileChangeKind.Overflow => SandboxFileChangeKind.Overflow,
+        GuestFileChangeKind.Started => SandboxFileChangeKind.Started,
         _ => SandboxFileChangeKind.Changed,
     };
 }

@@ -332,6 +332,8 @@ public sealed class FakeSandboxSessionsTests
         await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("i"), Token);
         await session.Files.MakeDirectoryAsync("d/sub", Token);
         await using IAsyncEnumerator<SandboxFileChange> changes = session.Files.WatchAsync("d", Token).GetAsyncEnumerator(Token);
+        Assert.True(await changes.MoveNextAsync());
+        Assert.Equal(new SandboxFileChange(SandboxFileChangeKind.Started, ""), changes.Current);
         ValueTask<bool> first = changes.MoveNextAsync();
 
         await session.Files.WriteAsync("unseen", "", cancellationToken: Token);

@@ -53,6 +53,11 @@ internal abstract record FileAnswer
     private static FileChange DecodeChange(ref PayloadReader reader)
     {
         var kind = reader.Enumeration<GuestFileChangeKind>("kind");
+        if (kind == GuestFileChangeKind.Started)
+        {
+            throw new InitProtocolException("A file worker sent the start of a watch as a change.");
+        }
+
         return new FileChange(new GuestFileChange(kind, Relative(ref reader)));
     }
 

@@ -178,6 +178,7 @@ internal sealed class FileWorker : IFileWorker
 
             var changes = Channel.CreateBounded<GuestFileChange>(MaxChanges + 1);
             _ = ReadChangesAsync(changes);
+            yield return new GuestFileChange(GuestFileChangeKind.Started, "");
             await foreach (GuestFileChange change in changes.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
             {
                 yield return change;

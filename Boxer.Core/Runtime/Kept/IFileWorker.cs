@@ -77,7 +77,7 @@ internal interface IFileWorker : IAsyncDisposable
     Task WriteArchiveAsync(string path, Stream archive, long maxBytes, CancellationToken cancellationToken);
 
     /// <summary>
-    /// Reports changes of a file, or of a directory and what is below it, until the cancellation. At most 1,000 directories of at most 64 levels are watched;
+    /// Reports its own start, and changes of a file, or of a directory and what is below it, until the cancellation. At most 1,000 directories of at most 64 levels are watched;
     /// changes in others are lost. The watch ends the worker.
     /// </summary>
     /// <param name="path">The file or directory. Links are followed.</param>
@@ -127,7 +127,7 @@ internal enum GuestFileKind
 
 /// <summary>A change below a watched directory.</summary>
 /// <param name="Kind">The kind.</param>
-/// <param name="Path">The path relative to the watched directory; empty with <see cref="GuestFileChangeKind.Overflow"/>.</param>
+/// <param name="Path">The path relative to the watched directory; empty with <see cref="GuestFileChangeKind.Overflow"/> and <see cref="GuestFileChangeKind.Started"/>.</param>
 internal sealed record GuestFileChange(GuestFileChangeKind Kind, string Path);
 
 /// <summary>Kinds of changes.</summary>
@@ -144,4 +144,7 @@ internal enum GuestFileChangeKind
 
     /// <summary>Changes were lost.</summary>
     Overflow,
+
+    /// <summary>The watch has begun. The guest does not send it as a change.</summary>
+    Started,
 }

@@ -215,18 +215,22 @@ public sealed class FileWorkerLieTests : IAsyncDisposable
     }
 
     [Theory]
-    [InlineData("../x")]
-    [InlineData("/x")]
-    public async Task A_watch_reports_no_path_outside(string path)
+    [InlineData(0, "../x")]
+    [InlineData(0, "/x")]
+    [InlineData(4, "")]
+    [InlineData(5, "x")]
+    public async Task A_watch_reports_no_path_outside_and_no_other_kinds(uint kind, string path)
     {
-        _guest.Send([.. Frame(InitFrameType.FilesOpened, new byte[8]), .. Frame(InitFrameType.FilesChange, [.. U32(0), .. Text(path)])]);
+        _guest.Send([.. Frame(InitFrameType.FilesOpened, new byte[8]), .. Frame(InitFrameType.FilesChange, [.. U32(kind), .. Text(path)])]);
+        List<GuestFileChange> seen = [];
         await Assert.ThrowsAsync<IOException>(async () =>
         {
             await foreach (GuestFileChange change in _worker.WatchAsync("/d", Token))
             {
-                Assert.Fail(change.ToString());
+                seen.Add(change);
             }
         });
+        Assert.Equal([new GuestFileChange(GuestFileChangeKind.Started, "")], seen);
     }
 
     [Fact]
