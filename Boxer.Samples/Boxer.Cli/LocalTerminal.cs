@@ -1,10 +1,9 @@
 using System.Runtime.InteropServices;
 
-namespace Boxer.Cli.Server;
+namespace Boxer.Cli;
 
 /// <summary>
-/// Switches the terminal on standard input to raw mode: keys reach the process in the session at once, also Ctrl+C. Disposing it restores the
-/// terminal.
+/// The terminal on standard input. In raw mode, keys reach the command in the sandbox at once, also Ctrl+C. Disposing it restores the terminal.
 /// </summary>
 internal sealed class LocalTerminal : IDisposable
 {
@@ -16,8 +15,9 @@ internal sealed class LocalTerminal : IDisposable
     // Larger than struct termios of every C library.
     private const int TermiosSize = 256;
     private readonly byte[] _before = new byte[TermiosSize];
+    private bool _isRaw;
 
-    /// <summary>Switches to raw mode.</summary>
+    /// <summary>Remembers the settings of the terminal.</summary>
     /// <exception cref="FormatException">Standard input is not a terminal.</exception>
     internal LocalTerminal()
     {
@@ -25,10 +25,6 @@ internal sealed class LocalTerminal : IDisposable
         {
             throw new FormatException("-t: standard input is not a terminal.");
         }
-
-        byte[] raw = [.. _before];
-        cfmakeraw(raw);
-        Set(raw);
     }
 
     /// <summary>Gets the size of the terminal on standard output; 80 times 24 if there is none or it has no size.</summary>
@@ -42,7 +38,33 @@ internal sealed class LocalTerminal : IDisposable
         }
     }
 
-    public void Dispose() => Set(_before);
+    /// <summary>Adds this terminal's kind to the variables of a command, unless they have one.</summary>
+    /// <param name="tryAdd">Adds a variable that is not set yet.</param>
+    internal static void AddKind(Func<string, string, bool> tryAdd)
+    {
+        if (Environment.GetEnvironmentVariable("TERM") is { Length: > 0 } kind)
+        {
+            tryAdd("TERM", kind);
+        }
+    }
+
+    /// <summary>Switches to raw mode.</summary>
+    internal void MakeRaw()
+    {
+        byte[] raw = [.. _before];
+        cfmakeraw(raw);
+        Set(raw);
+        _isRaw = true;
+    }
+
+    public void Dispose()
+    {
+        if (_isRaw)
+        {
+            _isRaw = false;
+            Set(_before);
+        }
+    }
 
     private static void Set(byte[] settings)
     {

@@ -5,7 +5,8 @@
 //
 // and keeps sandboxes on a Boxer server:
 //
-//   boxer open IMAGE   boxer exec SESSION COMMAND [ARG...]   boxer ps [SESSION]   boxer close SESSION...
+//   boxer open IMAGE         boxer exec SESSION COMMAND [ARG...]   boxer ps [SESSION]       boxer close SESSION...
+//   boxer pause SESSION...   boxer resume SESSION...               boxer extend SESSION
 //
 // Exit codes: 0; 1 if an image was missing or in use, a session was missing, or an argument is invalid; 125 for other failures. run and exec exit
 // with the exit code of their command.
@@ -26,6 +27,9 @@ root.Subcommands.Add(RunCommand.Create(settings));
 root.Subcommands.Add(SessionCommands.Open());
 root.Subcommands.Add(ExecCommand.Create());
 root.Subcommands.Add(SessionCommands.List());
+root.Subcommands.Add(SessionCommands.Pause());
+root.Subcommands.Add(SessionCommands.Resume());
+root.Subcommands.Add(SessionCommands.Extend());
 root.Subcommands.Add(SessionCommands.Close());
 try
 {

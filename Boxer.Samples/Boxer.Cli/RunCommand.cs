@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Runtime.CompilerServices;
 using Boxer.Hosting;
 using Boxer.Images;
 using Boxer.Validation;
@@ -8,6 +9,9 @@ namespace Boxer.Cli;
 /// <summary>The command <c>run</c>: runs a command in a sandbox.</summary>
 internal sealed class RunCommand
 {
+    // A person may think for longer than a program.
+    private static readonly TimeSpan TerminalTime = TimeSpan.FromHours(24);
+
     private readonly Argument<string> _image = new("IMAGE") { Description = "The image, such as python:3.12-slim." };
     private readonly Argument<string[]> _arguments = new("COMMAND") { Description = "The program and its arguments. Default: the image's command. Put -- before it if it contains options of this program." };
     private readonly Option<string> _network = new("--network") { Description = "none, sandbox or host.", DefaultValueFactory = _ => "none" };
@@ -16,6 +20,7 @@ internal sealed class RunCommand
     private readonly Option<string?> _directory = new("--workdir", "-w") { Description = "Working directory of the command. Default: the image's, else /." };
     private readonly Option<PullPolicy?> _pull = new("--pull") { Description = "When to contact the registry." };
     private readonly Option<bool> _interactive = new("--interactive", "-i") { Description = "Passes this program's standard input to the command. Without it the command's standard input is empty." };
+    private readonly Option<bool> _terminal = new("--terminal", "-t") { Description = "Runs the command in a terminal of the size of this one. Implies -i. Without --timeout, the command may run for 24 h." };
     private readonly Option<bool> _ignoreCgroups = new("--ignore-cgroups") { Description = "Runs without limits on memory and processors." };
     private readonly LimitOption[] _limits;
     private readonly CommonOptions _settings;
@@ -34,7 +39,7 @@ internal sealed class RunCommand
         RunCommand run = new(settings, table ?? SettingTable.BuiltIn);
         Command command = new("run", "Runs a command in a sandbox and exits with its exit code.")
         {
-            run._network, run._environment, run._user, run._directory, run._pull, run._interactive, run._ignoreCgroups, run._image, run._arguments,
+            run._network, run._environment, run._user, run._directory, run._pull, run._interactive, run._terminal, run._ignoreCgroups, run._image, run._arguments,
         };
         foreach (LimitOption limit in run._limits)
         {
@@ -50,8 +55,9 @@ internal sealed class RunCommand
         BoxerOptions options = _settings.Read(parsed);
         options.IgnoreCgroups = parsed.GetValue(_ignoreCgroups);
         SandboxRequest request = CreateRequest(parsed);
+        using LocalTerminal? terminal = request.Terminal is null ? null : new();
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
-        return await RunAsync(runner, request, cancellationToken);
+        return await RunAsync(runner, request, terminal, cancellationToken);
     }
 
     private SandboxRequest CreateRequest(ParseResult parsed)
@@ -77,7 +83,15 @@ internal sealed class RunCommand
             request.Environment[name] = value;
         }
 
-        if (parsed.GetValue(_interactive))
+        if (parsed.GetValue(_terminal))
+        {
+            (int columns, int rows) = LocalTerminal.Size;
+            request.Terminal = new SandboxTerminal(columns, rows);
+            request.Limits.WallClock ??= TerminalTime;
+            LocalTerminal.AddKind(request.Environment.TryAdd);
+        }
+
+        if (parsed.GetValue(_interactive) || request.Terminal is not null)
         {
             request.StandardInputStream = Console.OpenStandardInput();
         }
@@ -85,16 +99,32 @@ internal sealed class RunCommand
         return request;
     }
 
-    private static async Task<int> RunAsync(SandboxRunner runner, SandboxRequest request, CancellationToken cancellationToken)
+    private static async Task<int> RunAsync(SandboxRunner runner, SandboxRequest request, LocalTerminal? terminal, CancellationToken cancellationToken)
     {
         await using Stream stdout = Console.OpenStandardOutput();
         await using Stream stderr = Console.OpenStandardError();
-        SandboxResult result = await runner.StreamAsync(request, cancellationToken).CopyToAsync(stdout, stderr, cancellationToken);
+        SandboxResult result = await StreamAsync(runner, request, terminal, cancellationToken).CopyToAsync(stdout, stderr, cancellationToken);
+        terminal?.Dispose();
         if (result.Termination.Kind != TerminationKind.Exited)
         {
             await Console.Error.WriteLineAsync(result.Termination.Message);
         }
 
         return result.ExitCode;
+    }
+
+    // Ctrl+C ends this program while the image is pulled, and goes to the command from its start on.
+    private static async IAsyncEnumerable<SandboxEvent> StreamAsync(
+        SandboxRunner runner, SandboxRequest request, LocalTerminal? terminal, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        await foreach (SandboxEvent item in runner.StreamAsync(request, cancellationToken))
+        {
+            if (item is SandboxStarted)
+            {
+                terminal?.MakeRaw();
+            }
+
+            yield return item;
+        }
     }
 }

@@ -86,6 +86,32 @@ public sealed class CliSessionTests : IAsyncLifetime
         Assert.Equal(2, _server.Requests.Count);
     }
 
+    [Theory]
+    [InlineData("pause")]
+    [InlineData("resume")]
+    public async Task Pause_and_resume_take_several_sessions_and_report_missing_ones(string command)
+    {
+        string other = Session.Replace('a', 'z');
+        _server.Answer($"POST /sessions/{Session}/{command}", 200, "{}").Answer($"POST /sessions/{other}/{command}", 404, """{"error":"there is no such session"}""");
+
+        Assert.Equal(new CliResult(1, Session + "\n", $"{other}: there is no such session\n"), await RunAsync(command, other, Session));
+    }
+
+    [Fact]
+    public async Task Extend_sends_the_given_times_only_and_prints_the_end()
+    {
+        _server.Answer($"PATCH /sessions/{Session}", 200, """{"id":"SESSION","expires_at":"2026-11-30T09:05:00Z"}""".Replace("SESSION", Session, StringComparison.Ordinal))
+            .Answer($"PATCH /sessions/{Session}", 200, """{"id":"SESSION","expires_at":null}""".Replace("SESSION", Session, StringComparison.Ordinal));
+        string end = new DateTimeOffset(2026, 11, 30, 9, 5, 0, TimeSpan.Zero).ToLocalTime().ToString("yyyy-MM-dd HH:mm:ss", System.Globalization.CultureInfo.InvariantCulture);
+
+        Assert.Equal(new CliResult(0, $"{Session} {end}\n", ""), await RunAsync("extend", "--lifetime", "7200", Session));
+        Assert.Equal(new CliResult(0, $"{Session}\n", ""), await RunAsync("extend", "--idle-timeout", "600.5", "--lifetime", "7200", Session));
+        CliResult nothing = await RunAsync("extend", Session);
+
+        Assert.Equal((125, "extend: give --idle-timeout, --lifetime or both.\n"), (nothing.ExitCode, nothing.Stderr));
+        Assert.Equal([$"PATCH /sessions/{Session} {{\"lifetime_secs\":7200}}", $"PATCH /sessions/{Session} {{\"idle_timeout_secs\":600.5,\"lifetime_secs\":7200}}"], _server.Requests);
+    }
+
     [Fact]
     public async Task Exec_copies_the_output_byte_for_byte_and_exits_with_the_exit_code()
     {

@@ -18,12 +18,19 @@ public sealed class CliSessionSandboxTests(PythonImage image)
         CliResult listed = await RunAsync(host, "", "ps");
         CliResult processes = await RunAsync(host, "", "ps", session);
         CliResult missing = await RunAsync(host, "", "exec", session, "no-such-program");
+        CliResult paused = await RunAsync(host, "", "pause", session);
+        CliResult whilePaused = await RunAsync(host, "", "ps");
+        CliResult resumed = await RunAsync(host, "", "resume", session);
+        CliResult extended = await RunAsync(host, "", "extend", "--idle-timeout", "900", session);
         CliResult closed = await RunAsync(host, "", "close", session);
         CliResult after = await RunAsync(host, "", "exec", session, "true");
 
         Assert.Equal(new CliResult(3, "a b\n", "err\n"), written);
         Assert.Equal(new CliResult(0, "in\uFFFD", ""), read);
-        Assert.Matches($"{session} +(idle|running) .*who=me", listed.Stdout);
+        Assert.Matches($@"{session} +(idle|running) .* \d\d\d\d-\d\d-\d\d \d\d:\d\d:\d\d +who=me", listed.Stdout);
+        Assert.Equal((new CliResult(0, session + "\n", ""), new CliResult(0, session + "\n", "")), (paused, resumed));
+        Assert.Matches($"{session} +paused .*who=me", whilePaused.Stdout);
+        Assert.Matches($@"{session} \d\d\d\d-\d\d-\d\d \d\d:\d\d:\d\d", extended.Stdout);
         Assert.Matches(@"exited \(3\) .* sh -c cat >/tmp/file", processes.Stdout);
         Assert.Equal((125, ""), (missing.ExitCode, missing.Stdout));
         Assert.Contains("no-such-program", missing.Stderr, StringComparison.Ordinal);

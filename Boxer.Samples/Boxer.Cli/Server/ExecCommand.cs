@@ -39,6 +39,7 @@ internal sealed class ExecCommand
 
         // Raw mode comes before the start: a process must not be left behind if there is no terminal.
         using LocalTerminal? local = hasTerminal ? new() : null;
+        local?.MakeRaw();
         RemoteProcess process = new(server, await server.StartAsync(parsed.GetRequiredValue(_session), body, cancellationToken), TimeProvider.System);
         try
         {
@@ -65,13 +66,12 @@ internal sealed class ExecCommand
 
         (int columns, int rows) = LocalTerminal.Size;
         body["terminal"] = new JsonObject { ["cols"] = columns, ["rows"] = rows };
-        if (Environment.GetEnvironmentVariable("TERM") is { Length: > 0 } kind)
+        LocalTerminal.AddKind((name, value) =>
         {
             JsonObject environment = body["env"] as JsonObject ?? [];
-            environment.TryAdd("TERM", kind);
             body["env"] = environment;
-        }
-
+            return environment.TryAdd(name, value);
+        });
         return body;
     }
 

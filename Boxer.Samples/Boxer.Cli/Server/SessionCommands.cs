@@ -7,7 +7,7 @@ using Spectre.Console;
 
 namespace Boxer.Cli.Server;
 
-/// <summary>Commands that open, list and close the sessions of a server.</summary>
+/// <summary>Commands that open, list, pause, extend and close the sessions of a server.</summary>
 internal static class SessionCommands
 {
     private const int WideEnough = 250;
@@ -77,31 +77,35 @@ internal static class SessionCommands
         return command;
     }
 
-    internal static Command Close()
+    internal static Command Close() => OfEach("close", "Closes sessions of a Boxer server. Everything in them is lost.", (client, session, cancel) => client.CloseAsync(session, cancel));
+
+    internal static Command Pause() => OfEach(
+        "pause", "Freezes sessions of a Boxer server and stops their clocks. Their memory stays reserved.", (client, session, cancel) => client.PauseAsync(session, cancel));
+
+    internal static Command Resume() => OfEach("resume", "Resumes paused sessions of a Boxer server.", (client, session, cancel) => client.ResumeAsync(session, cancel));
+
+    internal static Command Extend()
     {
         ServerOptions server = new();
-        Argument<string[]> sessions = new("SESSION") { Description = "Identifiers of the sessions.", Arity = ArgumentArity.OneOrMore };
-        Command command = new("close", "Closes sessions of a Boxer server. Everything in them is lost.") { sessions };
+        Argument<string> session = new("SESSION") { Description = "Identifier of the session." };
+        Option<double?> idle = new("--idle-timeout") { Description = "Seconds without a call after which the session ends. Default: unchanged." };
+        Option<double?> lifetime = new("--lifetime") { Description = "Seconds from the opening after which the session ends in any case. Default: unchanged." };
+        Command command = new("extend", "Changes when a session of a Boxer server ends. Prints its identifier and the time of its end.") { session, idle, lifetime };
         server.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            using SessionServer client = server.Connect(parsed);
-            int exitCode = 0;
-            foreach (string session in parsed.GetRequiredValue(sessions))
+            JsonObject body = [];
+            Add(body, "idle_timeout_secs", parsed.GetValue(idle));
+            Add(body, "lifetime_secs", parsed.GetValue(lifetime));
+            if (body.Count == 0)
             {
-                try
-                {
-                    await client.CloseAsync(session, cancellationToken);
-                    await Console.Out.WriteLineAsync(session);
-                }
-                catch (ServerException exception) when (exception.Status is 404 or 410)
-                {
-                    await Console.Error.WriteLineAsync($"{session}: {exception.Message}");
-                    exitCode = ExitCodes.Refused;
-                }
+                throw new FormatException("extend: give --idle-timeout, --lifetime or both.");
             }
 
-            return exitCode;
+            using SessionServer client = server.Connect(parsed);
+            JsonNode extended = await client.ExtendAsync(parsed.GetRequiredValue(session), body, cancellationToken);
+            await Console.Out.WriteLineAsync($"{Id(extended)} {Time(extended, "expires_at")}".TrimEnd());
+            return 0;
         });
         return command;
     }
@@ -128,6 +132,35 @@ internal static class SessionCommands
         {
             body[name] = JsonValue.Create(value);
         }
+    }
+
+    private static Command OfEach(string name, string description, Func<SessionServer, string, CancellationToken, Task> action)
+    {
+        ServerOptions server = new();
+        Argument<string[]> sessions = new("SESSION") { Description = "Identifiers of the sessions.", Arity = ArgumentArity.OneOrMore };
+        Command command = new(name, description) { sessions };
+        server.AddTo(command);
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            using SessionServer client = server.Connect(parsed);
+            int exitCode = 0;
+            foreach (string session in parsed.GetRequiredValue(sessions))
+            {
+                try
+                {
+                    await action(client, session, cancellationToken);
+                    await Console.Out.WriteLineAsync(session);
+                }
+                catch (ServerException exception) when (exception.Status is 404 or 410)
+                {
+                    await Console.Error.WriteLineAsync($"{session}: {exception.Message}");
+                    exitCode = ExitCodes.Refused;
+                }
+            }
+
+            return exitCode;
+        });
+        return command;
     }
 
     private static string Id(JsonNode? session) => SessionServer.Text(session, "id") ?? throw new ServerException("The server sent a session without an identifier.");

@@ -33,6 +33,13 @@ internal sealed class SessionServer : IDisposable
     internal Task<JsonNode> ListProcessesAsync(string session, CancellationToken cancellationToken) =>
         SendAsync(HttpMethod.Get, $"{Of(session)}/processes", null, cancellationToken);
 
+    internal Task PauseAsync(string session, CancellationToken cancellationToken) => SendAsync(HttpMethod.Post, Of(session) + "/pause", null, cancellationToken);
+
+    internal Task ResumeAsync(string session, CancellationToken cancellationToken) => SendAsync(HttpMethod.Post, Of(session) + "/resume", null, cancellationToken);
+
+    internal Task<JsonNode> ExtendAsync(string session, JsonObject body, CancellationToken cancellationToken) =>
+        SendAsync(HttpMethod.Patch, Of(session), JsonContent.Create(body), cancellationToken);
+
     internal Task CloseAsync(string session, CancellationToken cancellationToken) => SendAsync(HttpMethod.Delete, Of(session), null, cancellationToken);
 
     /// <summary>Starts a process.</summary>
