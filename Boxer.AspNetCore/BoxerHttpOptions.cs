@@ -17,6 +17,12 @@ public sealed class BoxerHttpOptions
     public IList<string> AllowedNetworks { get; } = [];
 
     /// <summary>
+    /// Whether clients may keep sandboxes: with <see langword="false"/>, the endpoints of sessions do not exist.
+    /// <value>Default <see langword="true"/>.</value>
+    /// </summary>
+    public bool AllowSessions { get; set; } = true;
+
+    /// <summary>
     /// Further names that the Host header may contain if <see cref="ApiKeys"/> is empty, with or without a port. IP addresses, <c>localhost</c> and this
     /// machine's name are always allowed.
     /// <value>Default empty.</value>

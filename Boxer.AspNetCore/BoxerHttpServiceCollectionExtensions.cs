@@ -65,6 +65,7 @@ public static class BoxerHttpServiceCollectionExtensions
         services.AddSingleton<RequestBodyBudget>();
         services.AddSingleton<RequestBodies>();
         services.AddSingleton<ResponseBudget>();
+        services.AddSingleton<StreamBudget>();
         services.AddSingleton<RunPreparation>();
 
         // An application's own runner may have no sessions: factories are not resolved when the container is validated.

@@ -29,7 +29,7 @@ public static class BoxerHttpWebHostBuilderExtensions
             services.AddSingleton<IHostedService, DescriptorCheck>();
             services.AddSingleton<IConnectionListenerFactory>(provider => new BoundedTransport(
                 ActivatorUtilities.CreateInstance<SocketTransportFactory>(provider),
-                DescriptorLimit.ConnectionsOf(provider.GetRequiredService<IOptions<BoxerOptions>>().Value),
+                DescriptorLimit.ConnectionsOf(provider.GetRequiredService<IOptions<BoxerOptions>>().Value, provider.GetRequiredService<IOptions<BoxerHttpOptions>>().Value),
                 provider.GetService<TimeProvider>() ?? TimeProvider.System));
         });
     }
@@ -70,11 +70,11 @@ public static class BoxerHttpWebHostBuilderExtensions
         options.Limits.MinResponseDataRate = new MinDataRate(bytesPerSecond: 16 * 1_024, gracePeriod: TimeSpan.FromSeconds(10));
     }
 
-    private sealed class DescriptorCheck(IOptions<BoxerOptions> options) : StartupCheck
+    private sealed class DescriptorCheck(IOptions<BoxerOptions> options, IOptions<BoxerHttpOptions> http) : StartupCheck
     {
         protected override void Check()
         {
-            if (DescriptorLimit.FindFault(options.Value) is { } fault)
+            if (DescriptorLimit.FindFault(options.Value, http.Value) is { } fault)
             {
                 throw new SandboxPrivilegeException(fault);
             }

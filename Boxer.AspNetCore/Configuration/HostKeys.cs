@@ -17,6 +17,10 @@ internal static class HostKeys
     /// <summary>Settings of <see cref="BoxerHttpOptions"/> with a single value.</summary>
     internal static IReadOnlyList<Setting> Http { get; } =
     [
+        Setting.Of<BoxerHttpOptions, bool>("AllowSessions", options => options.AllowSessions, (options, value) => options.AllowSessions = value, "Whether clients may keep sandboxes.") with
+        {
+            Default = true, HostKey = "allow_sessions",
+        },
         Setting.Of<BoxerHttpOptions, long>("MaxUploadBytes", options => options.MaxUploadBytes, (options, value) => options.MaxUploadBytes = value, "Size of one upload.") with
         {
             Default = 10 * ByteSize.MiB, Least = 1L, Most = 64 * ByteSize.GiB, HostKey = "upload_limit_bytes",

@@ -35,6 +35,7 @@ namespace Boxer.AspNetCore.Contracts;
 [JsonSerializable(typeof(DirectoryBody))]
 [JsonSerializable(typeof(EntryBody))]
 [JsonSerializable(typeof(IReadOnlyList<EntryBody>))]
+[JsonSerializable(typeof(FileChangeBody))]
 [JsonSerializable(typeof(SessionErrorBody))]
 [JsonSerializable(typeof(FilesEndpoint.UploadForm))]
 [JsonSerializable(typeof(IFormFile))]

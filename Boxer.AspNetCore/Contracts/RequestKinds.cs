@@ -11,6 +11,9 @@ internal static class RequestKinds
 
     internal const int MaxStopGraceMs = 60_000;
 
+    /// <summary>Maximum number of columns and of rows of a terminal.</summary>
+    internal const int MaxTerminalSize = 65_535;
+
     internal static readonly string[] PullPolicies = ["missing", "always", "never"];
 
     private static readonly Fields<InputBody> Input = new Fields<InputBody>()
@@ -18,6 +21,8 @@ internal static class RequestKinds
         .Add("content", Kind.Text(allowNul: true), (input, content) => input.Content = content)
         .Add("content_base64", Kind.Base64, (input, content) => input.ContentBase64 = content, excludes: "content")
         .Add("executable", Kind.Flag, (input, executable) => input.Executable = executable);
+
+    private static readonly Kind<long?> TerminalSize = Kind.Whole(1, MaxTerminalSize, $" from 1 to {MaxTerminalSize}");
 
     private static readonly Kind<List<string>> Variables = Kind.Texts(kind: "a list of texts or an object").Check(variables => variables.Index()
         .Where(variable => variable.Item.IndexOf('=', StringComparison.Ordinal) < 1)
@@ -65,6 +70,14 @@ internal static class RequestKinds
     /// <summary>A grace period in milliseconds.</summary>
     internal static Kind<long?> StopGrace { get; } = Kind.Whole(0, MaxStopGraceMs, $" from 0 to {MaxStopGraceMs}");
 
+    /// <summary>The fields of the size of a terminal.</summary>
+    internal static Fields<TerminalBody> TerminalFields { get; } = new Fields<TerminalBody>()
+        .Add("cols", TerminalSize, (terminal, columns) => terminal.Cols = (int)columns!.Value, missing: "is missing; give the number of columns")
+        .Add("rows", TerminalSize, (terminal, rows) => terminal.Rows = (int)rows!.Value, missing: "is missing; give the number of rows");
+
+    /// <summary>The size of a terminal.</summary>
+    internal static Kind<TerminalBody> Terminal { get; } = ReadTerminal;
+
     /// <summary>When to contact the registry.</summary>
     internal static Kind<string> Pull { get; } = Kind.Choice(PullPolicies, Name);
 
@@ -84,6 +97,13 @@ internal static class RequestKinds
 
     private static IEnumerable<(string, string)> CheckDirectory(string directory) =>
         directory[0] == '/' ? [] : [("", $"must be an absolute path, not {StrictReader.Quote(directory)}")];
+
+    private static TerminalBody ReadTerminal(StrictReader reader, JsonElement value, string path)
+    {
+        TerminalBody terminal = new() { Cols = 1, Rows = 1 };
+        reader.Read(value, path, TerminalFields, terminal, "an object with cols and rows");
+        return terminal;
+    }
 
     private static List<string>? ReadEnvironment(StrictReader reader, JsonElement value, string path) =>
         value.ValueKind == JsonValueKind.Object ? ReadVariables(reader, value, path) : Variables(reader, value, path);

@@ -50,6 +50,11 @@ internal sealed record RunRequestBody
     public bool? MergeStderr { get; set; }
 
     /// <summary>
+    /// A terminal instead of separate streams: all output is in stdout, and stdin is typed. TERM is xterm unless env or the image sets it. Default: none.
+    /// </summary>
+    public TerminalBody? Terminal { get; set; }
+
+    /// <summary>
     /// Milliseconds that the command has to end after it was asked to: at its wall-clock limit, when the client disconnects, or when the host stops (then
     /// at most the host's stop_grace_secs). The image's StopSignal, else SIGTERM, is sent to the process group; processes that still run after this
     /// time are killed. 0 to 60000. Default: 0, which kills them at once.

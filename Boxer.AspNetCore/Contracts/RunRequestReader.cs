@@ -57,6 +57,7 @@ internal static class RunRequestReader
         .Add("stdin", Kind.Text(allowNul: true), (run, stdin) => run.Stdin = stdin)
         .Add("stdin_base64", Kind.Base64, (run, stdin) => run.StdinBase64 = stdin, excludes: "stdin")
         .Add("merge_stderr", Kind.Flag, (run, merge) => run.MergeStderr = merge)
+        .Add("terminal", RequestKinds.Terminal, (run, terminal) => run.Terminal = terminal)
         .Add("stop_grace_ms", RequestKinds.StopGrace, (run, milliseconds) => run.StopGraceMs = (int?)milliseconds)
         .Add("user", RequestKinds.Name, (run, user) => run.User = user)
         .Add("persist", Kind.Flag, (run, persist) => run.Persist = persist)

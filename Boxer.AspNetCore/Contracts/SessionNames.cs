@@ -55,6 +55,16 @@ internal static class SessionNames
         _ => "other",
     };
 
+    /// <summary>Gets the name of the event of a change.</summary>
+    public static string Of(SandboxFileChangeKind kind) => kind switch
+    {
+        SandboxFileChangeKind.Started => "started",
+        SandboxFileChangeKind.Created => "created",
+        SandboxFileChangeKind.Deleted => "deleted",
+        SandboxFileChangeKind.Overflow => "overflow",
+        _ => "changed",
+    };
+
     /// <summary>Gets permission bits in octal, such as 0644.</summary>
     public static string Of(UnixFileMode mode) => "0" + Convert.ToString((int)mode, toBase: 8).PadLeft(3, '0');
 }

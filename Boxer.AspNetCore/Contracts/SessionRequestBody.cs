@@ -26,7 +26,10 @@ internal sealed record SessionRequestBody
     /// <summary>A user name, a uid, or uid:gid. Default: the image's, else 65534.</summary>
     public string? User { get; set; }
 
-    /// <summary>Absolute path of the directory that commands start in and that relative paths of files start at. Default: the workspace, else the image's, else /.</summary>
+    /// <summary>
+    /// Absolute path of the directory that commands start in and that relative paths of files start at; created if it does not exist. Default: the
+    /// workspace, else the image's unless it is /, else the home of the user.
+    /// </summary>
     public string? Cwd { get; set; }
 
     /// <summary>A directory with files that the commands can write. Default: none.</summary>
@@ -129,7 +132,7 @@ internal sealed record ProcessRequestBody
     public TerminalBody? Terminal { get; set; }
 }
 
-/// <summary>Size of a terminal, and the body of POST /sessions/{id}/processes/{pid}/resize.</summary>
+/// <summary>Size of a terminal of a run or a process, and the body of POST /sessions/{id}/processes/{pid}/resize.</summary>
 internal sealed record TerminalBody
 {
     /// <summary>Columns; 1 to 65535.</summary>

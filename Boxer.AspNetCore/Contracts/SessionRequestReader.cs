@@ -9,15 +9,11 @@ internal static class SessionRequestReader
 {
     private const int MaxSeconds = 7 * 24 * 60 * 60;
 
-    private const int MaxTerminalSize = 65_535;
-
     private const string InSession = "belongs to POST /sessions";
 
     private const string AsFile = "is not for commands in a session; write files with PUT /sessions/{id}/files";
 
     private static readonly Kind<double?> Seconds = ReadSeconds;
-
-    private static readonly Kind<long?> TerminalSize = Kind.Whole(1, MaxTerminalSize, $" from 1 to {MaxTerminalSize}");
 
     private static readonly Kind<string> Path = Kind.Text().Check(CheckPath);
 
@@ -49,6 +45,7 @@ internal static class SessionRequestReader
         .Add("merge_stderr", Kind.Flag, (exec, merge) => exec.MergeStderr = merge)
         .Add("stop_grace_ms", RequestKinds.StopGrace, (exec, milliseconds) => exec.StopGraceMs = (int?)milliseconds)
         .Add("user", RequestKinds.Name, (exec, user) => exec.User = user)
+        .Refuse("terminal", "is not for commands that end with the request; start the command with POST /sessions/{id}/processes")
         .Refuse("files", AsFile)
         .Refuse("inputs", AsFile)
         .Refuse("outputs", "is not for commands in a session; read files with GET /sessions/{id}/files")
@@ -67,15 +64,10 @@ internal static class SessionRequestReader
         .Add("user", RequestKinds.Name, (process, user) => process.User = user)
         .Add("limits", RequestKinds.Limits(SettingTable.BuiltIn), (process, limits) => process.Limits = limits)
         .Add("merge_stderr", Kind.Flag, (process, merge) => process.MergeStderr = merge)
-        .Add("terminal", ReadTerminal, (process, terminal) => process.Terminal = terminal)
+        .Add("terminal", RequestKinds.Terminal, (process, terminal) => process.Terminal = terminal)
         .Refuse(["stdin", "stdin_base64"], "is not for processes; send it with POST /sessions/{id}/processes/{pid}/stdin")
         .Refuse("stop_grace_ms", "is not for processes; send a signal with POST /sessions/{id}/processes/{pid}/signal")
         .Refuse(["image", "network", "egress", "workspace", "pull", "labels", "idle_timeout_secs", "lifetime_secs"], InSession);
-
-    /// <summary>The fields of POST /sessions/{id}/processes/{pid}/resize.</summary>
-    public static Fields<TerminalBody> Terminal { get; } = new Fields<TerminalBody>()
-        .Add("cols", TerminalSize, (terminal, columns) => terminal.Cols = (int)columns!.Value, missing: "is missing; give the number of columns")
-        .Add("rows", TerminalSize, (terminal, rows) => terminal.Rows = (int)rows!.Value, missing: "is missing; give the number of rows");
 
     /// <summary>The fields of PATCH /sessions/{id}.</summary>
     public static Fields<SessionTimesBody> Times { get; } = new Fields<SessionTimesBody>()
@@ -124,13 +116,6 @@ internal static class SessionRequestReader
 
         reader.Wrong(path, $"a number of seconds from 1 to {MaxSeconds}", value);
         return null;
-    }
-
-    private static TerminalBody? ReadTerminal(StrictReader reader, JsonElement value, string path)
-    {
-        TerminalBody terminal = new() { Cols = 1, Rows = 1 };
-        reader.Read(value, path, Terminal, terminal, "an object with cols and rows");
-        return terminal;
     }
 
     private static int? ReadSignal(StrictReader reader, JsonElement value, string path)

@@ -137,6 +137,10 @@ internal sealed record EntryBody(string Path, string Type, long Size, string Mod
     public static EntryBody Of(SandboxFileInfo entry) => new(entry.Path, SessionNames.Of(entry.Type), entry.Size, SessionNames.Of(entry.Mode), entry.ModifiedAt);
 }
 
+/// <summary>The data of the events of a watch.</summary>
+/// <param name="Path">The path, relative to the watched directory; empty for the watched entry itself, and with the events started and overflow.</param>
+internal sealed record FileChangeBody(string Path);
+
 /// <summary>An error response of a request to a session, and the data of the error event.</summary>
 internal sealed record SessionErrorBody
 {

@@ -38,6 +38,7 @@ internal static class ApiDescription
         [typeof(ProcessOutputBody)] = "ProcessOutput",
         [typeof(PidBody)] = "ProcessId",
         [typeof(EntryBody)] = "Entry",
+        [typeof(FileChangeBody)] = "FileChange",
         [typeof(MoveBody)] = "MoveRequest",
         [typeof(DirectoryBody)] = "DirectoryRequest",
         [typeof(FilesEndpoint.UploadForm)] = "Upload",
@@ -69,7 +70,7 @@ internal static class ApiDescription
             });
             options.AddDocumentTransformer(async (document, context, cancellationToken) =>
             {
-                Type[] events = [typeof(StartedBody), typeof(TextBody), .. SessionRoutes.AreAvailable(context.ApplicationServices) ? [typeof(ProcessOutputBody)] : Type.EmptyTypes];
+                Type[] events = [typeof(StartedBody), typeof(TextBody), .. SessionRoutes.AreAvailable(context.ApplicationServices) ? [typeof(ProcessOutputBody), typeof(FileChangeBody)] : Type.EmptyTypes];
                 foreach (Type type in events)
                 {
                     document.AddComponent(Names[type], await context.GetOrCreateSchemaAsync(type, parameterDescription: null, cancellationToken));

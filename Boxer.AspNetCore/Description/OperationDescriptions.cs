@@ -62,7 +62,7 @@ internal static class OperationDescriptions
         if (response["content"]?["text/event-stream"] is JsonObject events)
         {
             events["schema"] = new JsonObject { ["type"] = "string", ["description"] = "Server-sent events; the data of each event is one line of JSON." };
-            events["x-events"] = name == "processEvents" ? ProcessEvents() : RunEvents();
+            events["x-events"] = name switch { "processEvents" => ProcessEvents(), "watchSessionFiles" => FileChanges(), _ => RunEvents() };
         }
 
         if (status == "200" && name is ("listSessions" or "listSessionFiles"))
@@ -73,6 +73,16 @@ internal static class OperationDescriptions
             };
         }
     }
+
+    private static JsonObject FileChanges() => new()
+    {
+        ["started"] = SchemaDescriptions.Reference("FileChange"),
+        ["created"] = SchemaDescriptions.Reference("FileChange"),
+        ["changed"] = SchemaDescriptions.Reference("FileChange"),
+        ["deleted"] = SchemaDescriptions.Reference("FileChange"),
+        ["overflow"] = SchemaDescriptions.Reference("FileChange"),
+        ["error"] = SchemaDescriptions.Reference("SessionError"),
+    };
 
     private static JsonObject RunEvents() => new()
     {

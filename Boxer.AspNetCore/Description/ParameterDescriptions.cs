@@ -22,6 +22,7 @@ internal static class ParameterDescriptions
         ["removeSessionFile"] = ["path", "resume"],
         ["statSessionFile"] = ["path", "resume"],
         ["listSessionFiles"] = ["directory", "depth", "resume"],
+        ["watchSessionFiles"] = ["directory", "resume"],
         ["moveSessionFile"] = ["resume"],
         ["makeSessionDirectory"] = ["resume"],
         ["readSessionArchive"] = ["directory", "resume"],

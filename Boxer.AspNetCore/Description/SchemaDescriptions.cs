@@ -47,6 +47,13 @@ internal static class SchemaDescriptions
         }
 
         AddRequest((JsonObject)schemas["RunRequest"]!["properties"]!, networks);
+        foreach (string name in new[] { "cols", "rows" })
+        {
+            JsonNode size = schemas["Terminal"]!["properties"]![name]!;
+            size["minimum"] = 1;
+            size["maximum"] = RequestKinds.MaxTerminalSize;
+        }
+
         if (schemas.ContainsKey("SessionRequest"))
         {
             SessionSchemas.Add(schemas, networks);

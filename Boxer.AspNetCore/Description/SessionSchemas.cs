@@ -13,7 +13,6 @@ internal static class SessionSchemas
     internal static void Add(JsonObject schemas, string[] networks)
     {
         const int MaxSeconds = 604_800;
-        const int MaxTerminalSize = 65_535;
         JsonObject session = Members(schemas, "SessionRequest");
         SchemaDescriptions.SetValues((JsonObject)session["network"]!, [.. networks.Where(name => name != "host")], isNullable: true);
         session["files"]!["maxItems"] = RequestKinds.MaxFiles;
@@ -35,8 +34,6 @@ internal static class SessionSchemas
         }
 
         SetRange(Members(schemas, "ExecRequest")["stop_grace_ms"]!, 0, RequestKinds.MaxStopGraceMs);
-        SetRange(Members(schemas, "Terminal")["cols"]!, 1, MaxTerminalSize);
-        SetRange(Members(schemas, "Terminal")["rows"]!, 1, MaxTerminalSize);
         JsonObject signal = Members(schemas, "SignalRequest");
         signal["signal"] = new JsonObject
         {
@@ -89,6 +86,7 @@ internal static class SessionSchemas
             ["ended"] = null,
         };
         schemas["ProcessOutput"]!["example"] = new JsonObject { ["offset"] = 0, ["text"] = "listening on port 8000\n" };
+        schemas["FileChange"]!["example"] = new JsonObject { ["path"] = "src/main.py" };
         schemas["SignalRequest"]!["example"] = new JsonObject { ["signal"] = "SIGTERM" };
         schemas["MoveRequest"]!["example"] = new JsonObject { ["from"] = "draft.py", ["to"] = "src/main.py" };
         schemas["DirectoryRequest"]!["example"] = new JsonObject { ["path"] = "src" };

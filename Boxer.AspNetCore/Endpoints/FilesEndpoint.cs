@@ -52,7 +52,7 @@ internal static class FilesEndpoint
         RequestBodies bodies = context.RequestServices.GetRequiredService<RequestBodies>();
         using RequestBodyLease lease = bodies.Reserve(context);
         using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, shutdown.GraceOver);
-        await using TimedRequestBody body = bodies.OpenUpload(context, end.Token);
+        await using TimedRequestBody body = bodies.OpenUpload(context, options.MaxUploadBytes, end.Token);
         MultipartReader reader = new(boundary, body) { HeadersCountLimit = 16, HeadersLengthLimit = 16 * 1_024 };
         string path = await StoreAsync(context, reader, space, options.MaxUploadBytes, end.Token);
         await context.Response.WriteAsJsonAsync(new FileBody(path), HostJson.Relaxed.FileBody, cancellationToken: context.RequestAborted);

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Globalization;
 using System.IO.Pipelines;
 using System.Text;
+using System.Text.Json;
 
 namespace Boxer.AspNetCore.Endpoints;
 
@@ -55,6 +56,11 @@ internal sealed class ServerSentEvents(HttpContext context)
         target.Write("\n\n"u8);
         await target.FlushAsync(context.RequestAborted);
     }
+
+    /// <summary>Writes the event <c>error</c> of a stream of a session, which is its last.</summary>
+    /// <param name="response">The response of the failure, whose status can no longer be sent.</param>
+    public Task FailAsync(ApiResponse response) => SendAsync(
+        "error", JsonSerializer.SerializeToUtf8Bytes(response.ToSessionError() with { Status = response.Status }, HostJson.Relaxed.SessionErrorBody));
 
     /// <summary>Waits for the next item. Sends comments in the meantime once the response has started, so that proxies keep the connection open.</summary>
     /// <param name="items">The items.</param>

@@ -44,10 +44,11 @@ internal sealed class RequestBodies(IOptions<BoxerHttpOptions> options, RequestB
 
     /// <summary>Opens the body of an upload, which is not buffered.</summary>
     /// <param name="context">The request.</param>
+    /// <param name="maxBytes">Maximum size of the body, in bytes, which bounds the time for it.</param>
     /// <param name="end">Cancels all reads.</param>
-    public TimedRequestBody OpenUpload(HttpContext context, CancellationToken end) => new(
+    public TimedRequestBody OpenUpload(HttpContext context, long maxBytes, CancellationToken end) => new(
         context.Request.Body,
-        options.Value.RequestBodyTimeout + TimeSpan.FromSeconds(options.Value.MaxUploadBytes / UploadBytesPerSecond),
+        options.Value.RequestBodyTimeout + TimeSpan.FromSeconds(maxBytes / UploadBytesPerSecond),
         time,
         onRead: null,
         end);

@@ -20,7 +20,7 @@ internal sealed class RequestBodyBudget(IOptions<BoxerHttpOptions> options, IOpt
     private readonly Share _all = new();
 
     /// <summary>Maximum number of bodies: half of the connections, so that slow bodies cannot block health checks.</summary>
-    internal int MaxBodies { get; } = DescriptorLimit.ConnectionsOf(sandboxes.Value) / 2;
+    internal int MaxBodies { get; } = DescriptorLimit.ConnectionsOf(sandboxes.Value, options.Value) / 2;
 
     /// <summary>Counts a body, before any of it is read.</summary>
     /// <param name="context">The request.</param>

@@ -49,6 +49,8 @@ internal static class RequestParts
 
     public static byte[] StandardInputOf(string? text, byte[]? bytes) => bytes ?? Encoding.UTF8.GetBytes(text ?? "");
 
+    public static SandboxTerminal? TerminalOf(TerminalBody? terminal) => terminal is null ? null : new SandboxTerminal(terminal.Cols, terminal.Rows);
+
     public static void SetVariables(IDictionary<string, string> environment, IReadOnlyList<string>? variables)
     {
         foreach (string variable in variables ?? [])

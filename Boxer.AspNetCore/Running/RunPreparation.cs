@@ -69,6 +69,7 @@ internal sealed class RunPreparation(
             Files = [.. files.Inputs, .. RequestParts.FilesOf(body.Inputs)],
             Workspace = RequestParts.WorkspaceOf(body.Workspace, files),
             MergeStandardError = body.MergeStderr ?? false,
+            Terminal = RequestParts.TerminalOf(body.Terminal),
             StandardInput = RequestParts.StandardInputOf(body.Stdin, body.StdinBase64),
             StopGrace = TimeSpan.FromMilliseconds(body.StopGraceMs ?? 0),
             OutputFiles = OutputsOf(body) switch

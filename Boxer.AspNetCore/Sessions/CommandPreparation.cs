@@ -88,7 +88,7 @@ internal sealed class CommandPreparation(
             User = body.User,
             Limits = body.Limits?.Values ?? new(),
             MergeStandardError = body.MergeStderr ?? false,
-            Terminal = body.Terminal is { } terminal ? new SandboxTerminal(terminal.Cols, terminal.Rows) : null,
+            Terminal = RequestParts.TerminalOf(body.Terminal),
         };
         RequestParts.SetVariables(command.Environment, body.Env);
         return command;

@@ -9,14 +9,21 @@ namespace Boxer.AspNetCore.Sessions;
 /// <param name="socket">The WebSocket.</param>
 /// <param name="connection">The connection.</param>
 /// <param name="session">The session of the connection.</param>
+/// <param name="client">The stream of the WebSocket; <see langword="null"/> if the server watches its clients itself.</param>
 /// <param name="time">The clock.</param>
-internal sealed class PortRelay(WebSocket socket, SandboxConnection connection, ISandboxSession session, TimeProvider time) : IDisposable
+internal sealed class PortRelay(WebSocket socket, SandboxConnection connection, ISandboxSession session, MonitoredStream? client, TimeProvider time) : IDisposable
 {
     /// <summary>Close status of a connection whose session ended: 4000 and the HTTP status.</summary>
     internal const WebSocketCloseStatus SessionEnded = (WebSocketCloseStatus)4_410;
 
     /// <summary>Time without a message after which a client that does not answer the close frame is disconnected.</summary>
     internal static readonly TimeSpan ClosingTime = TimeSpan.FromSeconds(60);
+
+    /// <summary>Time without a sign of life after which a client is disconnected. A client in a single thread answers pings only while it reads.</summary>
+    internal static readonly TimeSpan DeadTime = TimeSpan.FromMinutes(10);
+
+    /// <summary>Interval of pings.</summary>
+    internal static readonly TimeSpan PingInterval = TimeSpan.FromMinutes(1);
 
     private const int BufferBytes = 64 << 10;
 
@@ -35,6 +42,7 @@ internal sealed class PortRelay(WebSocket socket, SandboxConnection connection, 
     {
         using CancellationTokenSource ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         Task toSandbox = CopyToSandboxAsync(ended.Token);
+        Task monitor = MonitorAsync(ended);
         try
         {
             await CopyToClientAsync(ended.Token);
@@ -48,6 +56,7 @@ internal sealed class PortRelay(WebSocket socket, SandboxConnection connection, 
         {
             await ended.CancelAsync();
             await toSandbox;
+            await monitor;
             socket.Abort();
         }
     }
@@ -75,6 +84,7 @@ internal sealed class PortRelay(WebSocket socket, SandboxConnection connection, 
             // The status has the reason.
         }
 
+        client?.EndPings();
         await (session.End is { } end && _status != WebSocketCloseStatus.EndpointUnavailable
             ? socket.CloseOutputAsync(SessionEnded, SessionNames.Of(end), cancellationToken)
             : socket.CloseOutputAsync(_status, statusDescription: null, cancellationToken));
@@ -111,6 +121,30 @@ internal sealed class PortRelay(WebSocket socket, SandboxConnection connection, 
         catch (Exception exception) when (exception is WebSocketException or OperationCanceledException)
         {
             Close(WebSocketCloseStatus.InternalServerError);
+        }
+    }
+
+    // A client that is dead, behind a proxy that is not, must not keep the session from being idle.
+    private async Task MonitorAsync(CancellationTokenSource ended)
+    {
+        using PeriodicTimer timer = new(PingInterval, time);
+        try
+        {
+            while (client is not null && await timer.WaitForNextTickAsync(ended.Token))
+            {
+                if (client.Silence >= DeadTime || client.Stall >= DeadTime)
+                {
+                    await ended.CancelAsync();
+                }
+                else if (socket.State == WebSocketState.Open)
+                {
+                    _ = client.PingAsync(ended.Token);
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The relay has ended.
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Boxer.AspNetCore.Endpoints;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.WebSockets;
 using Microsoft.Extensions.Options;
 
@@ -18,13 +19,23 @@ internal static class PortsEndpoint
         .WithDescription(
             "Binary messages are the bytes of the connection; their boundaries mean nothing. A close frame ends its direction only, as FIN does. "
             + "Close codes: 1000 (the sandbox closed its direction), 1001 (the host is stopping), 1003 (a text message came), 1011 (the connection broke), "
-            + "4410 (the session ended; the close reason is the value of ended).")
+            + "4410 (the session ended; the close reason is the value of ended). The server sends pings; a client that neither answers nor sends anything for 10 minutes "
+            + "is disconnected.")
         .Produces(StatusCodes.Status101SwitchingProtocols)
         .ProducesSessionErrors(400, 401, 403, 404, 409, 410, 421, 426, 429, 500, 502, 503);
 
-    // The application may not use the middleware itself.
-    private static Task ConnectAsync(HttpContext context) => new WebSocketMiddleware(
-        RelayAsync, Options.Create(new WebSocketOptions()), context.RequestServices.GetRequiredService<ILoggerFactory>()).Invoke(context);
+    // The application may not use the middleware itself, and if it does, that is without the monitor.
+    private static Task ConnectAsync(HttpContext context)
+    {
+        if (context.Features.Get<IHttpUpgradeFeature>() is { } upgrade)
+        {
+            context.Features.Set<IHttpUpgradeFeature>(new MonitoredUpgrade(upgrade, context.RequestServices.GetRequiredService<TimeProvider>()));
+            context.Features.Set<IHttpWebSocketFeature>(null);
+        }
+
+        return new WebSocketMiddleware(
+            RelayAsync, Options.Create(new WebSocketOptions()), context.RequestServices.GetRequiredService<ILoggerFactory>()).Invoke(context);
+    }
 
     private static async Task RelayAsync(HttpContext context)
     {
@@ -38,6 +49,7 @@ internal static class PortsEndpoint
             throw new HttpFaultException(StatusCodes.Status426UpgradeRequired, "this path is a WebSocket; send its handshake.");
         }
 
+        using IDisposable place = context.RequestServices.GetRequiredService<StreamBudget>().Open(context);
         using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(
             context.RequestAborted, context.RequestServices.GetRequiredService<GracefulShutdown>().GraceOver);
         if (resume)
@@ -47,7 +59,8 @@ internal static class PortsEndpoint
 
         await using SandboxConnection connection = await session.ConnectAsync(port, end.Token);
         using System.Net.WebSockets.WebSocket socket = await context.WebSockets.AcceptWebSocketAsync(new WebSocketAcceptContext { KeepAliveInterval = KeepAliveInterval });
-        using PortRelay relay = new(socket, connection, session, context.RequestServices.GetRequiredService<TimeProvider>());
+        using PortRelay relay = new(
+            socket, connection, session, (context.Features.Get<IHttpUpgradeFeature>() as MonitoredUpgrade)?.Stream, context.RequestServices.GetRequiredService<TimeProvider>());
         using CancellationTokenRegistration stop = context.RequestServices.GetRequiredService<GracefulShutdown>().Stopping.Register(relay.Stop);
         await relay.RunAsync(end.Token);
     }

@@ -19,7 +19,7 @@ internal static class ProcessEventsEndpoint
             + "breaks. The id of an event is the offset behind its bytes; Last-Event-ID or offset attaches there. If the offset of an event is larger than the id "
             + "before it, output in between was dropped. The schema of each event is in x-events of the media type.")
         .Produces<string>(contentType: "text/event-stream")
-        .ProducesSessionErrors(400, 409);
+        .ProducesSessionErrors(400, 409, 429);
 
     private static async Task StreamAsync(HttpContext context)
     {
@@ -33,6 +33,7 @@ internal static class ProcessEventsEndpoint
         offset = query.Header(LastEventId, 0, long.MaxValue) ?? offset;
         await query.CheckAndResumeAsync(session);
 
+        using IDisposable place = services.GetRequiredService<StreamBudget>().Open(context);
         using DisconnectMonitor monitor = new(context, services.GetRequiredService<TimeProvider>());
         using CancellationTokenSource end =
             CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, services.GetRequiredService<GracefulShutdown>().Stopping);
@@ -43,8 +44,7 @@ internal static class ProcessEventsEndpoint
         }
         catch (Exception exception) when (writer.HasStarted && services.GetRequiredService<ErrorResponses>().For(exception, context) is { } response)
         {
-            SessionErrorBody error = response.ToSessionError() with { Status = response.Status };
-            await writer.SendAsync("error", JsonSerializer.SerializeToUtf8Bytes(error, HostJson.Relaxed.SessionErrorBody));
+            await writer.FailAsync(response);
         }
     }
 

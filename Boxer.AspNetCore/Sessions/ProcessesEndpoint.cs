@@ -70,7 +70,7 @@ internal static class ProcessesEndpoint
     {
         ISandboxSession session = await FindSessionAsync(context);
         ISandboxProcess process = SessionLookup.FindProcess(context, session);
-        await new RequestQuery(context).CheckAndResumeAsync(session);
+        await new RequestQuery(context).CheckRunningAsync(session);
         await process.DisposeAsync();
         await WriteAsync(context, process);
     }
@@ -96,7 +96,7 @@ internal static class ProcessesEndpoint
 
         using (await services.GetRequiredService<ProcessInputs>().WaitAsync(session, process, stop.Token))
         {
-            await using TimedRequestBody body = bodies.OpenUpload(context, stop.Token);
+            await using TimedRequestBody body = bodies.OpenUpload(context, most, stop.Token);
             await CopyAsync(body, session, process, stop.Token);
             if (end)
             {
@@ -148,7 +148,7 @@ internal static class ProcessesEndpoint
         ISandboxProcess process = SessionLookup.FindLivingProcess(context, session);
         bool resume = new RequestQuery(context).CheckAndReadResume();
         TerminalBody body = await context.RequestServices.GetRequiredService<RequestBodies>().ReadAsync(
-            context, SessionRequestReader.Terminal, new TerminalBody { Cols = 0, Rows = 0 });
+            context, RequestKinds.TerminalFields, new TerminalBody { Cols = 0, Rows = 0 });
         if (!process.IsTerminal)
         {
             throw HttpFaultException.BadRequest("the process has no terminal; start it with terminal.");

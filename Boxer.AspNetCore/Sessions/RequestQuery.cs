@@ -35,6 +35,14 @@ internal sealed class RequestQuery(HttpContext context)
     /// <exception cref="HttpFaultException">There are faults (400).</exception>
     public Task CheckAndResumeAsync(ISandboxSession session) => CheckAndReadResume() ? session.ResumeAsync(context.RequestAborted) : Task.CompletedTask;
 
+    /// <summary>Does the same for requests that a paused session would accept silently, and carry out only once it is resumed.</summary>
+    /// <param name="session">The session.</param>
+    /// <exception cref="HttpFaultException">There are faults (400).</exception>
+    /// <exception cref="SandboxSessionPausedException">The session is paused, and the query does not ask to resume it.</exception>
+    public Task CheckRunningAsync(ISandboxSession session) => CheckAndReadResume() ? session.ResumeAsync(context.RequestAborted)
+        : session.State == SandboxSessionState.Paused ? throw new SandboxSessionPausedException(session.Id)
+        : Task.CompletedTask;
+
     /// <summary>Reads true or false; the default is false.</summary>
     public bool Flag(string name)
     {

@@ -7,7 +7,11 @@ namespace Boxer.AspNetCore.Sessions;
 /// <summary>The files of a session: bytes, entries and tar archives. Nothing is buffered.</summary>
 internal static class SessionFilesEndpoint
 {
-    private const string WorkingDirectory = ".";
+    /// <summary>Tag of the requests to files.</summary>
+    internal const string Tag = "Session files";
+
+    /// <summary>The default of paths of directories.</summary>
+    internal const string WorkingDirectory = ".";
 
     private const int MaxDepth = 64;
 
@@ -54,7 +58,7 @@ internal static class SessionFilesEndpoint
     public static void MarkIncomplete(HttpContext context) => context.Response.Headers["X-Boxer-Incomplete"] = "true";
 
     private static RouteHandlerBuilder Describe(this RouteHandlerBuilder route, string name, string summary) =>
-        route.Describe(name, "Session files", summary).ProducesSessionErrors(400, 409, 413, 429, 507);
+        route.Describe(name, Tag, summary).ProducesSessionErrors(400, 409, 413, 429, 507);
 
     private static async Task ReadAsync(HttpContext context)
     {
@@ -69,7 +73,9 @@ internal static class SessionFilesEndpoint
         string path = query.Path();
         UnixFileMode? mode = query.Mode("mode");
         await query.CheckAndResumeAsync(session);
-        await ReceiveAsync(context, session, (body, token) => session.Files.WriteAsync(path, body, mode, token));
+        long most = context.RequestServices.GetRequiredService<IOptions<BoxerHttpOptions>>().Value.MaxUploadBytes;
+        RequestSizeLimit.Set(context, most, $"the body is larger than {most} bytes, the maximum size of one upload.");
+        await ReceiveAsync(context, session, most, (body, token) => session.Files.WriteAsync(path, body, mode, token));
         await WritePathAsync(context, path);
     }
 
@@ -138,7 +144,9 @@ internal static class SessionFilesEndpoint
     private static async Task WriteArchiveAsync(HttpContext context)
     {
         (ISandboxSession session, string path) = await FindAsync(context, WorkingDirectory);
-        await ReceiveAsync(context, session, (body, token) => session.Files.WriteArchiveAsync(path, body, token));
+        long most = context.RequestServices.GetRequiredService<IOptions<BoxerOptions>>().Value.Sessions.MaxArchiveBytes;
+        RequestSizeLimit.Set(context, most, $"the body is larger than {most} bytes, the maximum size of an archive.");
+        await ReceiveAsync(context, session, most, (body, token) => session.Files.WriteArchiveAsync(path, body, token));
         await WritePathAsync(context, path);
     }
 
@@ -181,15 +189,12 @@ internal static class SessionFilesEndpoint
         }
     }
 
-    private static async Task ReceiveAsync(HttpContext context, ISandboxSession session, Func<Stream, CancellationToken, Task> write)
+    private static async Task ReceiveAsync(HttpContext context, ISandboxSession session, long most, Func<Stream, CancellationToken, Task> write)
     {
-        IServiceProvider services = context.RequestServices;
-        long most = services.GetRequiredService<IOptions<BoxerHttpOptions>>().Value.MaxUploadBytes;
-        RequestSizeLimit.Set(context, most, $"the body is larger than {most} bytes, the maximum size of one upload.");
-        RequestBodies bodies = services.GetRequiredService<RequestBodies>();
+        RequestBodies bodies = context.RequestServices.GetRequiredService<RequestBodies>();
         using RequestBodyLease lease = bodies.Reserve(context);
         using CancellationTokenSource end = EndOf(context);
-        await using TimedRequestBody timed = bodies.OpenUpload(context, end.Token);
+        await using TimedRequestBody timed = bodies.OpenUpload(context, most, end.Token);
         FaultKeepingBody body = new(timed);
         try
         {
@@ -212,7 +217,10 @@ internal static class SessionFilesEndpoint
 
     private static Task<ISandboxSession> FindSessionAsync(HttpContext context) => context.RequestServices.GetRequiredService<SessionLookup>().FindAsync(context);
 
-    private static async Task<(ISandboxSession Session, string Path)> FindAsync(HttpContext context, string? absent = null)
+    /// <summary>Finds the session of a request and its path, and resumes the session if the request asks for it.</summary>
+    /// <param name="context">The request.</param>
+    /// <param name="absent">The default of the path; <see langword="null"/> if it is required.</param>
+    internal static async Task<(ISandboxSession Session, string Path)> FindAsync(HttpContext context, string? absent = null)
     {
         ISandboxSession session = await FindSessionAsync(context);
         RequestQuery query = new(context);

@@ -1,13 +1,15 @@
 using Boxer.AspNetCore.Endpoints;
+using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore.Sessions;
 
 /// <summary>Maps the endpoints of sessions, and describes them.</summary>
 internal static class SessionRoutes
 {
-    /// <summary>Whether the application has sessions.</summary>
+    /// <summary>Whether the application has sessions, and clients may use them.</summary>
     public static bool AreAvailable(IServiceProvider services) =>
-        services.GetService<IServiceProviderIsService>() is { } registered && registered.IsService(typeof(ISandboxSessions));
+        services.GetRequiredService<IOptions<BoxerHttpOptions>>().Value.AllowSessions
+        && services.GetService<IServiceProviderIsService>() is { } registered && registered.IsService(typeof(ISandboxSessions));
 
     /// <summary>Maps all endpoints of sessions.</summary>
     public static void MapAllOfSessions(this IEndpointRouteBuilder routes)
@@ -18,6 +20,7 @@ internal static class SessionRoutes
         routes.MapProcessEvents();
         routes.MapPorts();
         routes.MapSessionFiles();
+        routes.MapFileWatch();
     }
 
     /// <summary>Describes a request to a session, with the errors of all of them.</summary>

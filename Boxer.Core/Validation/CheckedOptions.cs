@@ -32,10 +32,15 @@ internal sealed record CheckedOptions
     internal required long MemoryBytes { get; init; }
 
     /// <summary>The part of <see cref="MemoryBytes"/> that open sessions together may be promised.</summary>
-    internal long SessionMemoryBytes => Math.Min(MemoryBytes, Values.Sessions.MaxMemoryBytes ?? MemoryBytes / 2);
+    internal long SessionMemoryBytes => SessionMemoryOf(Values, MemoryBytes);
 
     /// <summary>The part of <see cref="SessionMemoryBytes"/> that open sessions of one key together may be promised.</summary>
     internal long SessionMemoryBytesPerKey => Math.Min(SessionMemoryBytes, Values.Sessions.MaxMemoryBytesPerKey ?? SessionMemoryBytes / 2);
+
+    /// <summary>Returns the part of the memory for sandboxes that open sessions together may be promised.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="memoryBytes">Memory that all sandboxes together may be promised, in bytes.</param>
+    internal static long SessionMemoryOf(BoxerOptions options, long memoryBytes) => Math.Min(memoryBytes, options.Sessions.MaxMemoryBytes ?? memoryBytes / 2);
 
     /// <summary>Validates and parses options.</summary>
     /// <param name="options">The options; they are copied.</param>

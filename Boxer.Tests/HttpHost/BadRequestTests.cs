@@ -7,7 +7,7 @@ namespace Boxer.Tests.HttpHost;
 /// <summary>Tests of invalid bodies of POST /run: each gets its message, and none reaches the runner.</summary>
 public abstract class BadRequestTests(ContractHost contract) : ContractTests(contract)
 {
-    private const string Known = "image, cmd, env, cwd, limits, files, inputs, workspace, workspace_out, stdin, stdin_base64, merge_stderr, stop_grace_ms, user, persist, outputs, network, egress, pull";
+    private const string Known = "image, cmd, env, cwd, limits, files, inputs, workspace, workspace_out, stdin, stdin_base64, merge_stderr, terminal, stop_grace_ms, user, persist, outputs, network, egress, pull";
     private const string KnownLimits = "cpu_cores, memory_mb, pids_limit, wall_clock_secs, cpu_time_secs, nofile, disk_mb";
 
     public static TheoryData<string, string> Bodies
@@ -39,6 +39,8 @@ public abstract class BadRequestTests(ContractHost contract) : ContractTests(con
             Add("\"stdin_base64\": \"%\"", "stdin_base64: must be a text in base64, not \"%\".");
             Add("\"stdin_base64\": \"YQ==\", \"stdin\": \"\"", "stdin_base64: cannot be combined with stdin; leave one of them.");
             Add("\"merge_stderr\": 1", "merge_stderr: must be true or false, not 1.");
+            Add("\"terminal\": [80, 24]", "terminal: must be an object with cols and rows, not a list.");
+            Add("\"terminal\": {\"cols\": 0, \"row\": 1}", "terminal.row: is not a field of the request; did you mean rows? terminal.cols: must be a whole number from 1 to 65535, not 0. terminal.rows: is missing; give the number of rows.");
             Add("\"stop_grace_ms\": 60001", "stop_grace_ms: must be a whole number from 0 to 60000, not 60001.");
             Add("\"stop_grace_ms\": -1", "stop_grace_ms: must be a whole number from 0 to 60000, not -1.");
             Add("\"stop_grace_ms\": 0.5", "stop_grace_ms: must be a whole number from 0 to 60000, not 0.5.");

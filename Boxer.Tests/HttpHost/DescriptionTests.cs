@@ -42,14 +42,15 @@ public abstract class DescriptionTests(ContractHost contract) : ContractTests(co
         Assert.Equal(
             [
                 "/files", "/health/ready", "/healthz", "/run", "/run/stream", "/sessions", "/sessions/{id}", "/sessions/{id}/exec", "/sessions/{id}/exec/stream", "/sessions/{id}/files",
-                "/sessions/{id}/files/list", "/sessions/{id}/files/mkdir", "/sessions/{id}/files/move", "/sessions/{id}/files/stat", "/sessions/{id}/files/tar", "/sessions/{id}/pause",
+                "/sessions/{id}/files/list", "/sessions/{id}/files/mkdir", "/sessions/{id}/files/move", "/sessions/{id}/files/stat", "/sessions/{id}/files/tar", "/sessions/{id}/files/watch",
+                "/sessions/{id}/pause",
                 "/sessions/{id}/ports/{port}", "/sessions/{id}/processes", "/sessions/{id}/processes/{pid}", "/sessions/{id}/processes/{pid}/events",
                 "/sessions/{id}/processes/{pid}/resize", "/sessions/{id}/processes/{pid}/signal", "/sessions/{id}/processes/{pid}/stdin", "/sessions/{id}/resume",
             ],
             document["paths"]!.AsObject().Select(path => path.Key).Order(StringComparer.Ordinal));
         JsonNode schemas = document["components"]!["schemas"]!;
         Assert.Equal(
-            ["image", "cmd", "env", "cwd", "limits", "files", "inputs", "workspace", "workspace_out", "stdin", "stdin_base64", "merge_stderr", "stop_grace_ms", "user", "persist", "outputs", "network", "pull", "egress"],
+            ["image", "cmd", "env", "cwd", "limits", "files", "inputs", "workspace", "workspace_out", "stdin", "stdin_base64", "merge_stderr", "terminal", "stop_grace_ms", "user", "persist", "outputs", "network", "pull", "egress"],
             Properties("RunRequest"));
         Assert.Equal(["path", "uploads", "files", "archive"], Properties("Workspace"));
         Assert.Equal(["path", "content", "content_base64", "executable"], Properties("InlineFile"));
@@ -87,7 +88,7 @@ public abstract class DescriptionTests(ContractHost contract) : ContractTests(co
         Assert.Equal(["started", "stdout", "stderr", "end"], document["paths"]!["/run/stream"]!["post"]!["responses"]!["200"]!["content"]!["text/event-stream"]!["x-events"]!.AsObject().Select(name => name.Key));
         JsonNode memory = schemas["Limits"]!["properties"]!["memory_mb"]!;
         Assert.Equal((0, 1_048_576), ((int)memory["minimum"]!, (int)memory["maximum"]!));
-        string[] sessions = ["SessionRequest", "Session", "SessionTimes", "ExecRequest", "ProcessRequest", "Process", "ProcessOutput", "SignalRequest", "MoveRequest", "DirectoryRequest", "Entry", "SessionError"];
+        string[] sessions = ["SessionRequest", "Session", "SessionTimes", "ExecRequest", "ProcessRequest", "Process", "ProcessOutput", "FileChange", "SignalRequest", "MoveRequest", "DirectoryRequest", "Entry", "SessionError"];
         foreach (string name in new[] { "RunRequest", "RunResult", "Error", "RunError" }.Concat(sessions))
         {
             Assert.Empty(host.Document.FindFaults(schemas[name]!["example"], schemas[name]!, name));
@@ -117,6 +118,22 @@ public abstract class DescriptionTests(ContractHost contract) : ContractTests(co
             await File.WriteAllTextAsync(file + ".made", made, TestContext.Current.CancellationToken);
             Assert.Fail($"The OpenAPI document changed. If that is intended, copy {file}.made to docs/openapi.json.");
         }
+    }
+
+    [Fact]
+    public async Task Without_sessions_neither_they_nor_their_description_exist()
+    {
+        await using HostFixture host = await StartAsync(new JsonObject { ["allow_sessions"] = false });
+        using HttpClient client = new() { BaseAddress = host.Address };
+
+        using HttpResponseMessage opened = await client.PostAsync(new Uri("/sessions", UriKind.Relative), new StringContent("""{"image": "i"}"""), TestContext.Current.CancellationToken);
+        JsonNode document = JsonNode.Parse(await client.GetStringAsync(new Uri("/openapi/v1.json", UriKind.Relative), TestContext.Current.CancellationToken))!;
+
+        Assert.Equal(404, (int)opened.StatusCode);
+        Assert.Empty(host.Sessions.Requests);
+        Assert.DoesNotContain(document["paths"]!.AsObject(), path => path.Key.StartsWith("/sessions", StringComparison.Ordinal));
+        Assert.DoesNotContain(document["components"]!["schemas"]!.AsObject(), schema => schema.Key is "Session" or "FileChange");
+        Assert.Equal(200, (await host.RunAsync("""{"image": "i", "cmd": ["a"]}""")).Status);
     }
 
     [Fact]

@@ -63,7 +63,7 @@ public sealed class HostSettingsTests
               "docker_config": "~/.docker/config.json", "insecure_registries": ["10.0.0.6:5000"], "registry_certificates": {"a.example": "/etc/ca.pem"},
               "pull_policy": "always", "image_quota_bytes": 20, "image_min_free_bytes": 30, "pull_memory_mb": 80,
               "pool": {"enabled": true, "max_sandboxes": 31, "idle_timeout_secs": 32, "max_age_secs": 33, "images": {"python:3.12-slim": 34}, "warm_ups": {"python:3.12-slim": ["python3", "-c", "pass"]}},
-              "network_blocks": ["10.9.0.0/16"], "enable_ipv6": true, "allow_wider_egress": true,
+              "network_blocks": ["10.9.0.0/16"], "enable_ipv6": true, "allow_wider_egress": true, "allow_sessions": false,
               "egress": {"allow": ["pypi.org:443"], "deny": ["203.0.113.7"], "bandwidth_bps": 9000, "quota_bytes": 19},
             }
             """,
@@ -118,6 +118,7 @@ public sealed class HostSettingsTests
         Assert.Equal(TimeSpan.FromSeconds(13), settings.Http.StopGrace);
         Assert.Equal((16_384L, 1_048_577L, 21), (settings.Http.MaxBufferedRequestBytes, settings.Http.MaxBufferedAnswerBytes, settings.Http.RequestBodyTimeout.TotalSeconds));
         Assert.Equal(["k"], settings.ApiKeys);
+        Assert.False(settings.Http.AllowSessions);
 
         RegistryOptions Registry(string name) => options.Registries.Single(registry => registry.Name == name);
     }
@@ -444,7 +445,7 @@ public sealed class HostSettingsTests
         Assert.Equal(
             [
                 $"boxer: the configuration ({file.Path}) has 2 faults; nothing was started:",
-                "  nonsense: is not a setting; remove it or use one of allow_wider_egress, allowed_networks, allowed_registries, api_keys, body_timeout_secs, boot_timeout_secs, buffered_answers_bytes, buffered_requests_bytes, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, inline_outputs_bytes, inline_outputs_files, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registries, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, sessions, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
+                "  nonsense: is not a setting; remove it or use one of allow_sessions, allow_wider_egress, allowed_networks, allowed_registries, api_keys, body_timeout_secs, boot_timeout_secs, buffered_answers_bytes, buffered_requests_bytes, cgroup_parent, cpu_overcommit, defaults, dns_servers, docker_config, egress, enable_ipv6, home, host_names, ignore_cgroups, image_min_free_bytes, image_quota_bytes, inline_outputs_bytes, inline_outputs_files, insecure_registries, listen_addr, max_concurrent_runs, max_concurrent_runs_per_key, max_limits, max_memory_mb, max_queued_runs, max_queued_runs_per_key, network_blocks, output_limit_bytes, outputs_limit_bytes, outputs_limit_files, platform, pool, pull_memory_mb, pull_policy, pull_timeout_secs, queue_timeout_secs, registries, registry_certificates, registry_mirrors, run_body_limit_bytes, runsc_path, sessions, stop_grace_secs, upload_limit_bytes, upload_quota_bytes, upload_quota_files.",
                 "  listen_addr: must be a port with an IP address, localhost or nothing before it, such as :8080 or 127.0.0.1:8080, not \"x\".",
                 "",
             ],

@@ -65,7 +65,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
         Answer answer = await host.RunAsync("""
             {
               "image": "i", "cmd": ["a", "b c", ""], "env": ["K=V=W", "E=", "K=last"], "cwd": "/w", "files": ["job/main.py"], "stdin": "in",
-              "user": "0:0", "persist": true, "network": "sandbox",
+              "user": "0:0", "persist": true, "terminal": {"cols": 120, "rows": 40}, "network": "sandbox",
               "limits": {"cpu_cores": 0.5, "memory_mb": 512.0, "pids_limit": 10, "wall_clock_secs": 1.5, "cpu_time_secs": 0.25, "nofile": 64, "disk_mb": 9}
             }
             """);
@@ -77,6 +77,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
         Assert.Equal([new("K", "last"), new("E", "")], request.Environment);
         Assert.Equal("/w", request.WorkingDirectory);
         Assert.Equal("0:0", request.User);
+        Assert.Equal(new SandboxTerminal(120, 40), request.Terminal);
         Assert.Equal("sandbox", request.Network);
         Assert.Equal("in", Encoding.UTF8.GetString(request.StandardInput.Span));
         Assert.Equal("job/main.py", Assert.Single(request.Files).Path);
@@ -103,7 +104,7 @@ public abstract class RunTests(ContractHost contract) : ContractTests(contract)
 
         Answer answer = await host.RunAsync("""
             {
-              "image": "i", "cmd": ["a"], "env": null, "cwd": "", "files": null, "stdin": null, "user": "", "persist": null, "network": "",
+              "image": "i", "cmd": ["a"], "env": null, "cwd": "", "files": null, "stdin": null, "user": "", "persist": null, "terminal": null, "network": "",
               "limits": {"cpu_cores": 0, "memory_mb": 0, "pids_limit": null, "wall_clock_secs": 0.0, "cpu_time_secs": 0, "nofile": 0}
             }
             """);

@@ -474,6 +474,10 @@ internal sealed class ScriptedFiles(ScriptedSession session) : ISandboxFiles
 
     public SandboxFileList? Listed { get; set; }
 
+    /// <summary>The behaviour of every watch: by default it ends at once.</summary>
+    public Func<string, CancellationToken, IAsyncEnumerable<SandboxFileChange>> Watch { get; set; } =
+        (_, _) => new[] { new SandboxFileChange(SandboxFileChangeKind.Started, "") }.ToAsyncEnumerable();
+
     public (string Path, int Depth) ListedPath { get; private set; }
 
     public Task<Stream> OpenReadAsync(string path, CancellationToken cancellationToken = default)
@@ -541,7 +545,14 @@ internal sealed class ScriptedFiles(ScriptedSession session) : ISandboxFiles
 
     public Task WriteArchiveAsync(string path, Stream tar, CancellationToken cancellationToken = default) => WriteAsync(path, tar, null, cancellationToken);
 
-    public IAsyncEnumerable<SandboxFileChange> WatchAsync(string path, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+    public async IAsyncEnumerable<SandboxFileChange> WatchAsync(string path, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        Check();
+        await foreach (SandboxFileChange change in Watch(path, cancellationToken).WithCancellation(cancellationToken))
+        {
+            yield return change;
+        }
+    }
 
     private void Check()
     {

@@ -154,6 +154,53 @@ public sealed class SessionHttpTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_run_has_a_terminal_with_a_size()
+    {
+        JsonObject run = Shell("stty size; python3 -c 'import sys; print(sys.stdin.isatty(), sys.stdout.isatty(), sys.stderr.isatty())'; read line; echo got $line >&2; exit 3");
+        run["image"] = PythonImage.Name;
+        run["stdin"] = "typed\n";
+        run["terminal"] = new JsonObject { ["cols"] = 120, ["rows"] = 40 };
+
+        (int status, JsonNode answer) = await SendAsync("POST", "/run", run);
+
+        Assert.Equal((200, 3, ""), (status, (int?)answer["exit_code"], (string?)answer["stderr"]));
+        string output = (string)answer["stdout"]!;
+        Assert.Contains("40 120\r\nTrue True True\r\n", output, StringComparison.Ordinal);
+        Assert.EndsWith("got typed\r\n", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_watch_reports_what_commands_change_from_its_first_event_on()
+    {
+        Assert.Equal((200, ""), await ExecAsync("mkdir src"));
+        using HttpResponseMessage events = await Client.GetAsync(Uri(_session + "/files/watch?path=src"), HttpCompletionOption.ResponseHeadersRead, Cancel);
+        using StreamReader reader = new(await events.Content.ReadAsStreamAsync(Cancel));
+        await ReadUntilAsync(reader, "event: starteddata: {\"path\":\"\"}");
+
+        await ExecAsync("echo a >src/file; mkdir src/below; echo b >src/below/other");
+        await ReadUntilAsync(reader, "\"below/other\"");
+        await ExecAsync("rm src/file");
+        await ReadUntilAsync(reader, "event: deleteddata: {\"path\":\"file\"}");
+
+        Assert.Equal(404, (await SendAsync("GET", _session + "/files/watch?path=none")).Status);
+        Assert.Equal("closed", (string?)(await SendAsync("DELETE", _session)).Body["ended"]);
+        Assert.Contains("\"ended\":\"closed\"", await reader.ReadToEndAsync(Cancel), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_process_of_a_paused_session_is_killed_only_by_a_request_that_resumes_it()
+    {
+        int pid = await StartAsync(Shell("sleep 1000"));
+        await SendAsync("POST", _session + "/pause");
+
+        (int status, JsonNode refused) = await SendAsync("DELETE", $"{_session}/processes/{pid}");
+        Assert.Equal((409, "paused"), (status, (string?)refused["state"]));
+        Assert.Null((await SendAsync("GET", $"{_session}/processes/{pid}")).Body["ended"]);
+
+        Assert.Equal(9, (int?)(await SendAsync("DELETE", $"{_session}/processes/{pid}?resume=true")).Body["ended"]!["signal"]);
+    }
+
+    [Fact]
     public async Task A_WebSocket_reaches_a_server_in_the_sandbox_without_a_network()
     {
         Assert.Equal(200, (await ExecAsync("printf 'hello from inside' >index.html")).Status);

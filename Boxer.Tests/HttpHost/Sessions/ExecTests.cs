@@ -48,6 +48,7 @@ public abstract class ExecTests(ContractHost contract) : ContractTests(contract)
     [InlineData("""{"cmd": ["a"], "stdin": "a", "stdin_base64": "YQ=="}""", "stdin_base64: cannot be combined with stdin; leave one of them.")]
     [InlineData("""{"cmd": ["a"], "image": "i", "network": "none", "outputs": "keep"}""", "outputs: is not for commands in a session; read files with GET /sessions/{id}/files. image: belongs to POST /sessions. network: belongs to POST /sessions.")]
     [InlineData("""{"cmd": ["a"], "files": ["a"], "persist": true, "workspace_out": true}""", "files: is not for commands in a session; write files with PUT /sessions/{id}/files. workspace_out: is not for commands in a session; read the directory with GET /sessions/{id}/files/tar. persist: is not for commands in a session, which use no uploads.")]
+    [InlineData("""{"cmd": ["a"], "terminal": {"cols": 80, "rows": 24}}""", "terminal: is not for commands that end with the request; start the command with POST /sessions/{id}/processes.")]
     [InlineData("""{"cmd": ["a"], "stdinn": ""}""", "stdinn: is not a field of the request; did you mean stdin?")]
     [InlineData("""{"cmd": ["a"], "limits": {"wall_clock_secs": -1}, "stop_grace_ms": 60001}""", "limits.wall_clock_secs: must be a number from 0.001 to 86400, or 0 for the default, not -1. stop_grace_ms: must be a whole number from 0 to 60000, not 60001.")]
     public async Task Exec_names_all_faults(string body, string error)

@@ -114,6 +114,57 @@ public abstract class PortTests(ContractHost contract) : ContractTests(contract)
     }
 
     [Fact]
+    public async Task A_client_that_gives_no_sign_of_life_is_disconnected()
+    {
+        FakeTimeProvider time = new();
+        await using HostFixture host = await StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
+        (string path, ScriptedConnection connection, _) = await ListenAsync(host);
+        using RawClient client = await RawClient.ConnectAsync(host.Address);
+        await client.SendAsync(Handshake(path + "/ports/1"));
+        Assert.Equal("HTTP/1.1 101 Switching Protocols", await client.ReadStatusAsync());
+
+        for (int i = 0; i < 1_000 && !connection.IsDisposed; i++)
+        {
+            time.Advance(PortRelay.PingInterval);
+            await Task.Delay(TimeSpan.FromMilliseconds(10), TimeProvider.System, Cancel);
+        }
+
+        Assert.True(connection.IsDisposed);
+        string frames = await client.ReadToEndAsync();
+        Assert.Contains("\0", frames, StringComparison.Ordinal);
+        Assert.Equal(200, (await host.GetAsync(path)).Status);
+    }
+
+    [Fact]
+    public async Task A_client_that_answers_pings_stays_connected()
+    {
+        FakeTimeProvider time = new();
+        await using HostFixture host = await StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
+        (string path, ScriptedConnection connection, _) = await ListenAsync(host);
+        using RawClient client = await RawClient.ConnectAsync(host.Address);
+        await client.SendAsync(Handshake(path + "/ports/1"));
+        await ReadHeadAsync(client);
+
+        // The byte behind the answer shows that the host has read the answer.
+        for (int i = 0; i < 3 * (PortRelay.DeadTime / PortRelay.PingInterval); i++)
+        {
+            Task<byte[]> ping = ReadBytesAsync(client, 2);
+            await Until.IsSoAsync(
+                () =>
+                {
+                    time.Advance(PortRelay.PingInterval);
+                    return ping.IsCompleted;
+                },
+                seconds: 30);
+            Assert.Equal([0x89, 0], await ping);
+            await client.SendAsync([0x8a, 0x80, 0, 0, 0, 0, 0x82, 0x81, 0, 0, 0, 0, (byte)'x']);
+            Assert.Equal((byte)'x', connection.Received.ReadByte());
+        }
+
+        Assert.False(connection.IsDisposed);
+    }
+
+    [Fact]
     public async Task A_text_message_is_closed_with_1003()
     {
         await using HostFixture host = await StartAsync();
@@ -292,6 +343,22 @@ public abstract class PortTests(ContractHost contract) : ContractTests(contract)
         ClientWebSocket socket = new();
         await socket.ConnectAsync(new Uri($"ws://127.0.0.1:{host.Address.Port}{path}"), Cancel);
         return socket;
+    }
+
+    private static async Task ReadHeadAsync(RawClient client)
+    {
+        string head = "";
+        while (!head.EndsWith("\r\n\r\n", StringComparison.Ordinal))
+        {
+            head += (char)(await ReadBytesAsync(client, 1))[0];
+        }
+    }
+
+    private static async Task<byte[]> ReadBytesAsync(RawClient client, int count)
+    {
+        byte[] bytes = new byte[count];
+        await client.Tcp.GetStream().ReadExactlyAsync(bytes, Cancel);
+        return bytes;
     }
 
     private static async Task<byte[]> ReadAsync(ClientWebSocket socket, int count)

@@ -174,19 +174,30 @@ public abstract class SessionFileTests(ContractHost contract) : ContractTests(co
     }
 
     [Theory]
-    [InlineData("/files?path=a")]
-    [InlineData("/files/tar")]
-    public async Task A_body_that_is_too_large_is_413_and_nothing_is_written(string request)
+    [InlineData("/files?path=a", "one upload")]
+    [InlineData("/files/tar", "an archive")]
+    public async Task A_body_that_is_too_large_is_413_and_nothing_is_written(string request, string what)
     {
-        await using HostFixture host = await StartAsync(new JsonObject { ["upload_limit_bytes"] = 1_000 });
+        await using HostFixture host = await StartAsync(new JsonObject { ["upload_limit_bytes"] = 1_000, ["sessions"] = new JsonObject { ["max_archive_bytes"] = 1_000 } });
         (string path, ScriptedSession session) = await ProcessTests.OpenAsync(host);
 
         Answer declared = await host.SendAsync("PUT", path + request, new ByteArrayContent(new byte[2_000]));
-        Assert.Equal((413, "the body is larger than 1000 bytes, the maximum size of one upload."), (declared.Status, declared.Error));
+        Assert.Equal((413, $"the body is larger than 1000 bytes, the maximum size of {what}."), (declared.Status, declared.Error));
         using RawClient client = await RawClient.ConnectAsync(host.Address);
         await client.SendAsync($"PUT {path}{request} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n{new string('x', 2_000)}\r\n0\r\n\r\n");
         Assert.StartsWith("HTTP/1.1 413 ", await client.ReadStatusAsync(), StringComparison.Ordinal);
         Assert.Empty(session.Stored.Contents);
+    }
+
+    [Fact]
+    public async Task An_archive_may_be_larger_than_an_upload()
+    {
+        await using HostFixture host = await StartAsync(new JsonObject { ["upload_limit_bytes"] = 1_000 });
+        (string path, ScriptedSession session) = await ProcessTests.OpenAsync(host);
+
+        Answer put = await host.SendAsync("PUT", path + "/files/tar", new ByteArrayContent(new byte[20 << 20]));
+
+        Assert.Equal((200, 20 << 20), (put.Status, session.Stored.Contents["."].Length));
     }
 
     [Fact]

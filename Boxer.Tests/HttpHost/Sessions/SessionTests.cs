@@ -16,6 +16,7 @@ public abstract class SessionTests(ContractHost contract) : ContractTests(contra
         { "POST", "/exec", """{"cmd": ["a"]}""" },
         { "POST", "/exec/stream", """{"cmd": ["a"]}""" },
         { "POST", "/processes", """{"cmd": ["a"]}""" },
+        { "DELETE", "/processes/1", null },
         { "GET", "/processes/1/events", null },
         { "POST", "/processes/1/signal", """{"signal": 15}""" },
         { "POST", "/processes/1/resize", """{"cols": 1, "rows": 1}""" },
@@ -27,6 +28,7 @@ public abstract class SessionTests(ContractHost contract) : ContractTests(contra
         { "POST", "/files/move", """{"from": "a", "to": "b"}""" },
         { "POST", "/files/mkdir", """{"path": "d"}""" },
         { "GET", "/files/tar", null },
+        { "GET", "/files/watch", null },
         { "PUT", "/files/tar", "x" },
     };
 
@@ -40,7 +42,6 @@ public abstract class SessionTests(ContractHost contract) : ContractTests(contra
         { "POST", "/resume", null },
         { "GET", "/processes", null },
         { "GET", "/processes/1", null },
-        { "DELETE", "/processes/1", null },
         { "POST", "/processes/1/stdin", "x" },
         { "GET", "/ports/80", null },
     };

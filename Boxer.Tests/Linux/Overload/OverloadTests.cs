@@ -177,7 +177,7 @@ public sealed class OverloadTests(PythonImage image)
         const int Backlog = 300;
         const int Bytes = 32 << 20;
         image.Require();
-        await using HostProcess host = await HostProcess.StartAsync(image, new JsonObject { ["upload_limit_bytes"] = Bytes, ["max_concurrent_runs"] = 4 }, ["prlimit", $"--nofile={Limit}:{Limit}"]);
+        await using HostProcess host = await HostProcess.StartAsync(image, new JsonObject { ["upload_limit_bytes"] = Bytes, ["max_concurrent_runs"] = 4, ["sessions"] = new JsonObject { ["max_memory_mb"] = 256 } }, ["prlimit", $"--nofile={Limit}:{Limit}"]);
         using HttpClient client = host.NewClient();
         using var form = new MultipartFormDataContent
         {
