@@ -3,7 +3,7 @@
 from ._async_client import AsyncBoxerClient, AsyncRunStream
 from ._async_connection import AsyncConnection
 from ._async_session import AsyncProcess, AsyncProcessEvents, AsyncSession
-from ._async_session_files import AsyncSessionFiles
+from ._async_session_files import AsyncFileStream, AsyncFileWatch, AsyncSessionFiles
 from ._client import BoxerClient, RunStream
 from ._connection import Connection
 from ._errors import (
@@ -20,13 +20,15 @@ from ._errors import (
 )
 from ._models import OutputFile, ResourceLimits, RunEnded, RunEvent, RunResult, RunStarted, RunText
 from ._session import Process, ProcessEvents, Session
-from ._session_files import SessionFiles
-from ._session_models import FileInfo, FileList, ProcessEnded, ProcessEvent, ProcessInfo, ProcessOutput, SessionInfo
+from ._session_files import FileStream, FileWatch, SessionFiles
+from ._session_models import FileChange, FileInfo, FileList, ProcessEnded, ProcessEvent, ProcessInfo, ProcessOutput, SessionInfo
 from ._version import __version__
 
 __all__ = [
     "AsyncBoxerClient",
     "AsyncConnection",
+    "AsyncFileStream",
+    "AsyncFileWatch",
     "AsyncProcess",
     "AsyncProcessEvents",
     "AsyncRunStream",
@@ -44,8 +46,11 @@ __all__ = [
     "BoxerSessionPausedError",
     "BoxerTimeoutError",
     "Connection",
+    "FileChange",
     "FileInfo",
     "FileList",
+    "FileStream",
+    "FileWatch",
     "OutputFile",
     "Process",
     "ProcessEnded",

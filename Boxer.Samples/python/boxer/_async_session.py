@@ -50,8 +50,8 @@ class AsyncSession:
     @_wire.with_arguments_of(_session_wire.process_body)
     async def start(self, *args: Any, **kwargs: Any) -> AsyncProcess:
         """Starts a process and returns at once; see :meth:`Session.start`."""
-        body = _session_wire.process_body(*args, **kwargs)
-        info = _session_wire.process_info(await self._client._send(self._paths.start(body)))
+        arguments = _session_wire.process_body(*args, **kwargs)
+        info = _session_wire.process_info(await self._client._send(self._paths.start(arguments)))
         return AsyncProcess(self._client, self._paths, info)
 
     async def processes(self) -> List[AsyncProcess]:
@@ -65,9 +65,9 @@ class AsyncSession:
         await process.refresh()
         return process
 
-    async def connect(self, port: int) -> AsyncConnection:
+    async def connect(self, port: int, *, resume: bool = False) -> AsyncConnection:
         """Connects to a port that a process of the session listens on; see :meth:`Session.connect`."""
-        return await AsyncConnection.open(_websocket.Handshake(self._paths.port(port), self._client._http, self._client._settings))
+        return await AsyncConnection.open(_websocket.Handshake(self._paths.port(port).resuming(resume), self._client._http, self._client._settings))
 
     async def pause(self) -> None:
         """Stops all processes and clocks of the session until :meth:`resume`."""
@@ -153,39 +153,39 @@ class AsyncProcess:
         """Identifier of the process in its session."""
         return self.info.pid
 
-    async def write(self, data: Union[str, bytes, bytearray, memoryview]) -> None:
+    async def write(self, data: Union[str, bytes, bytearray, memoryview], *, resume: bool = False) -> None:
         """Writes to the standard input or the terminal; see :meth:`Process.write`."""
         for call in self._paths.writes(data):
-            _wire.check_status(await self._client._send(call))
+            _wire.check_status(await self._client._send(call.resuming(resume)))
 
-    async def close_stdin(self) -> None:
+    async def close_stdin(self, *, resume: bool = False) -> None:
         """Closes the standard input, so that the process reads the end of file."""
-        _wire.check_status(await self._client._send(self._paths.close_stdin()))
+        _wire.check_status(await self._client._send(self._paths.close_stdin().resuming(resume)))
 
-    def events(self, from_offset: int = 0) -> AsyncProcessEvents:
+    def events(self, from_offset: int = 0, *, resume: bool = False) -> AsyncProcessEvents:
         """Returns the output of the process, as it is written, and its end; see :meth:`Process.events`. Use ``async with`` if a loop over it may end early."""
-        return AsyncProcessEvents(self._client._http, _session_wire.Attachment(self._paths, from_offset))
+        return AsyncProcessEvents(self._client._http, _session_wire.Attachment(self._paths, from_offset, resume))
 
-    async def signal(self, number: int) -> None:
+    async def signal(self, number: int, *, resume: bool = False) -> None:
         """Sends a signal to the process and its group."""
-        _wire.check_status(await self._client._send(self._paths.signal(number)))
+        _wire.check_status(await self._client._send(self._paths.signal(number).resuming(resume)))
 
-    async def resize(self, columns: int, rows: int) -> None:
+    async def resize(self, columns: int, rows: int, *, resume: bool = False) -> None:
         """Changes the size of the terminal."""
-        _wire.check_status(await self._client._send(self._paths.resize(columns, rows)))
+        _wire.check_status(await self._client._send(self._paths.resize(columns, rows).resuming(resume)))
 
-    async def wait(self) -> ProcessEnded:
+    async def wait(self, *, resume: bool = False) -> ProcessEnded:
         """Waits for the end of the process. Its output stays available to :meth:`events`."""
-        async with self.events() as events:
+        async with self.events(resume=resume) as events:
             async for event in events:
                 if isinstance(event, ProcessEnded):
                     return event
         raise _session_wire.cut_off()
 
-    async def kill(self) -> None:
+    async def kill(self, *, resume: bool = False) -> None:
         """Kills the process and the processes that it started. One that has ended is left as it is."""
         try:
-            _wire.check_status(await self._client._send(self._paths.kill()))
+            _wire.check_status(await self._client._send(self._paths.kill().resuming(resume)))
         except (BoxerSessionEndedError, BoxerNotFoundError):
             pass
 

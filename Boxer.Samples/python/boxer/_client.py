@@ -59,6 +59,7 @@ class BoxerClient:
             the content is text or bytes.
         workspace: a writable working directory: ``{"path": "/workspace", "files": [inputs], "uploads": [paths], "archive": path}``. All keys are
             optional; ``archive`` is the path of an uploaded tar archive.
+        terminal: size of a terminal as ``(columns, rows)``, in place of separate streams; ``stdin`` is typed into it; default no terminal.
         workspace_out: whether ``result.workspace`` returns the changed files of the workspace, as a tar archive; default false.
 
         A command that fails returns a result with its ``exit_code``. Raises :class:`BoxerTimeoutError` at the wall-clock
@@ -84,7 +85,11 @@ class BoxerClient:
         """
         Opens a session: a sandbox that is kept for several commands. ``with client.session(...) as box:`` closes it at the end.
 
-        image, network, egress, env, user, workspace: see :meth:`run`; the workspace stays writable for all commands.
+        image, network, egress, env, user, files, inputs, workspace: see :meth:`run`; the workspace stays writable for all commands.
+        cwd: absolute path of the directory that commands start in and that relative paths start at; default the workspace, else the image's, else
+            the home of the user.
+        persist: whether the host keeps the uploads of ``files`` and of the workspace after the opening; default false.
+        pull: when the host asks the registry for the image: ``missing``, ``always`` or ``never``; default the host's setting.
         limits: of the whole sandbox, and the defaults of its commands; default the host's limits.
         labels: up to 16 names and values of your own.
         idle_timeout: seconds after the end of the last call until the session ends; default 300.

@@ -103,7 +103,10 @@ class BoxerNotFoundError(BoxerAPIError):
 
 
 class BoxerSessionEndedError(BoxerAPIError):
-    """410: the session has ended, perhaps during this call."""
+    """
+    410: the session has ended, perhaps during this call. Files and processes are lost; ``stdout`` and ``stderr`` have what a command of this call had
+    printed. The host remembers the end for an hour; later calls raise :class:`BoxerNotFoundError`.
+    """
 
     @property
     def ended(self) -> Optional[str]:
@@ -113,7 +116,7 @@ class BoxerSessionEndedError(BoxerAPIError):
 
 
 class BoxerSessionPausedError(BoxerAPIError):
-    """409: the session is paused; call its ``resume`` first."""
+    """409: the session is paused; call its ``resume`` first, or make the call with ``resume=True``."""
 
 
 _BY_STATUS = {404: BoxerNotFoundError, 408: BoxerTimeoutError, 410: BoxerSessionEndedError, 429: BoxerCapacityError, 507: BoxerOutputLimitError}

@@ -22,7 +22,8 @@ class Session:
     A sandbox that is kept: commands, processes and files share it until it ends. Threads can share it.
 
     As a context manager it closes the session. A session that is not closed ends by its idle timeout or lifetime.
-    Every method raises :class:`BoxerSessionEndedError` once the session has ended, and :class:`BoxerSessionPausedError` while it is paused.
+    Every method but :meth:`close` raises :class:`BoxerSessionEndedError` once the session has ended. Commands, processes, files and connections raise
+    :class:`BoxerSessionPausedError` while it is paused, unless ``resume=True`` resumes it first.
     """
 
     info: SessionInfo
@@ -55,6 +56,7 @@ class Session:
         user: a user name or uid, optionally with ``:group``; default the session's.
         merge_stderr: whether standard error is written to standard output, in order; default false.
         stop_grace_ms: milliseconds that the command has to end after it was asked to; default 0.
+        resume: whether to resume a session that is paused; default false.
 
         The result and the errors are those of :meth:`BoxerClient.run`. Processes that the command leaves behind stay in the
         session; ``result.left_behind`` is their number.
@@ -75,12 +77,12 @@ class Session:
         """
         Starts a process and returns at once. The process lives until it ends, is killed, or the session ends.
 
-        cmd, env, cwd, user, merge_stderr: see :meth:`run`.
+        cmd, env, cwd, user, merge_stderr, resume: see :meth:`run`.
         limits: as for :meth:`run`; by default the process has no limits of time.
         terminal: size of a terminal as ``(columns, rows)``; default no terminal.
         """
-        body = _session_wire.process_body(*args, **kwargs)
-        info = _session_wire.process_info(self._client._send(self._paths.start(body)))
+        arguments = _session_wire.process_body(*args, **kwargs)
+        info = _session_wire.process_info(self._client._send(self._paths.start(arguments)))
         return Process(self._client, self._paths, info)
 
     def processes(self) -> List[Process]:
@@ -94,17 +96,19 @@ class Session:
         process.refresh()
         return process
 
-    def connect(self, port: int) -> Connection:
+    def connect(self, port: int, *, resume: bool = False) -> Connection:
         """
         Connects to a port that a process of the session listens on. Nothing is opened on the host.
+
+        The host disconnects a client that neither sends nor reads anything for 10 minutes: :meth:`Connection.recv` answers its pings.
 
         The connection to the host is a new one: it does not use the client's ``transport`` or a proxy, and an https host needs a
         certificate that Python trusts (``SSL_CERT_FILE`` names more of them).
         """
-        return Connection(_websocket.Handshake(self._paths.port(port), self._client._http, self._client._settings))
+        return Connection(_websocket.Handshake(self._paths.port(port).resuming(resume), self._client._http, self._client._settings))
 
     def pause(self) -> None:
-        """Stops all processes and clocks of the session until :meth:`resume`."""
+        """Stops all processes and clocks of the session until :meth:`resume`, or a call with ``resume=True``."""
         _wire.check_status(self._client._send(self._paths.pause()))
 
     def resume(self) -> None:
@@ -152,7 +156,7 @@ class Process:
     """
     A process that was started in a session. Iterating yields its events, from the first one that the host still has.
 
-    As a context manager it kills the process.
+    As a context manager it kills the process. ``resume=True`` resumes a session that is paused.
     """
 
     info: ProcessInfo
@@ -168,19 +172,19 @@ class Process:
         """Identifier of the process in its session."""
         return self.info.pid
 
-    def write(self, data: Union[str, bytes, bytearray, memoryview]) -> None:
+    def write(self, data: Union[str, bytes, bytearray, memoryview], *, resume: bool = False) -> None:
         """
         Writes bytes, or text as UTF-8, to the standard input or the terminal. Waits until the host has passed them on; a process
         that does not read its input for as long as the client's timeout raises :class:`BoxerConnectionError`.
         """
         for call in self._paths.writes(data):
-            _wire.check_status(self._client._send(call))
+            _wire.check_status(self._client._send(call.resuming(resume)))
 
-    def close_stdin(self) -> None:
+    def close_stdin(self, *, resume: bool = False) -> None:
         """Closes the standard input, so that the process reads the end of file."""
-        _wire.check_status(self._client._send(self._paths.close_stdin()))
+        _wire.check_status(self._client._send(self._paths.close_stdin().resuming(resume)))
 
-    def events(self, from_offset: int = 0) -> ProcessEvents:
+    def events(self, from_offset: int = 0, *, resume: bool = False) -> ProcessEvents:
         """
         Returns the output of the process, as it is written, and its end.
 
@@ -188,28 +192,28 @@ class Process:
 
         If the connection breaks, the client attaches again at the next byte.
         """
-        return ProcessEvents(self._client._http, _session_wire.Attachment(self._paths, from_offset))
+        return ProcessEvents(self._client._http, _session_wire.Attachment(self._paths, from_offset, resume))
 
-    def signal(self, number: int) -> None:
+    def signal(self, number: int, *, resume: bool = False) -> None:
         """Sends a signal to the process and its group."""
-        _wire.check_status(self._client._send(self._paths.signal(number)))
+        _wire.check_status(self._client._send(self._paths.signal(number).resuming(resume)))
 
-    def resize(self, columns: int, rows: int) -> None:
+    def resize(self, columns: int, rows: int, *, resume: bool = False) -> None:
         """Changes the size of the terminal."""
-        _wire.check_status(self._client._send(self._paths.resize(columns, rows)))
+        _wire.check_status(self._client._send(self._paths.resize(columns, rows).resuming(resume)))
 
-    def wait(self) -> ProcessEnded:
+    def wait(self, *, resume: bool = False) -> ProcessEnded:
         """Waits for the end of the process. Its output stays available to :meth:`events`."""
-        with self.events() as events:
+        with self.events(resume=resume) as events:
             for event in events:
                 if isinstance(event, ProcessEnded):
                     return event
         raise _session_wire.cut_off()
 
-    def kill(self) -> None:
+    def kill(self, *, resume: bool = False) -> None:
         """Kills the process and the processes that it started. One that has ended is left as it is."""
         try:
-            _wire.check_status(self._client._send(self._paths.kill()))
+            _wire.check_status(self._client._send(self._paths.kill().resuming(resume)))
         except (BoxerSessionEndedError, BoxerNotFoundError):
             pass
 

@@ -24,8 +24,17 @@ class SessionInfo:
     image_digest: Optional[str] = None
     """Digest of the image's manifest."""
 
+    created_at: Optional[str] = None
+    """Time of the opening, in RFC 3339 format."""
+
     expires_at: Optional[str] = None
     """Time at which the session ends if nothing is called, in RFC 3339 format; ``None`` while it is paused and after its end."""
+
+    idle_timeout_secs: Optional[float] = None
+    """Seconds after the end of the last call after which the session ends."""
+
+    lifetime_secs: Optional[float] = None
+    """Seconds from the opening, without paused time, after which the session ends."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     """The labels given when it was opened."""
@@ -41,7 +50,10 @@ class SessionInfo:
             state=required(body, "state", str),
             ended=optional(body, "ended", str, None),
             image_digest=optional(body, "image_digest", str, None),
+            created_at=optional(body, "created_at", str, None),
             expires_at=optional(body, "expires_at", str, None),
+            idle_timeout_secs=optional(body, "idle_timeout_secs", (int, float), None),
+            lifetime_secs=optional(body, "lifetime_secs", (int, float), None),
             labels=optional(body, "labels", dict, {}),
             raw=body,
         )
@@ -168,6 +180,17 @@ class FileInfo:
             mode=optional(body, "mode", str, None),
             modified_at=optional(body, "modified_at", str, None),
         )
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A change of a watched file, or below a watched directory."""
+
+    kind: str
+    """``created``, ``changed``, ``deleted``, or ``overflow``: changes were lost, so list the directory again."""
+
+    path: str
+    """The path, relative to the watched directory; empty for the watched file or directory itself, and for ``overflow``."""
 
 
 class FileList(List[FileInfo]):

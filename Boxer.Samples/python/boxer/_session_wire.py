@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, AsyncIterable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 import httpx
 
 from . import _wire
 from ._errors import BoxerConnectionError, BoxerProtocolError
 from ._models import ResourceLimits, required
-from ._session_models import FileInfo, FileList, ProcessEnded, ProcessEvent, ProcessInfo, ProcessOutput, SessionInfo, objects, output_bytes
+from ._session_models import FileChange, FileInfo, FileList, ProcessEnded, ProcessEvent, ProcessInfo, ProcessOutput, SessionInfo, objects, output_bytes
 from ._sse import EventDecoder, ServerSentEvent
 
 # Seconds before each attempt to attach again to a process whose events were cut off. The host may restart in the meantime.
@@ -21,7 +21,13 @@ ATTACH_WAITS = (0.1, 0.4, 1.0, 2.0, 4.0)
 WRITE_BYTES = 1 << 20
 
 _SESSION_ID = re.compile(r"[a-z0-9]{20,57}")
-Terminal = Tuple[int, int]
+
+
+class Arguments(NamedTuple):
+    """The arguments of a call in a session."""
+
+    body: Dict[str, Any]
+    resume: bool
 
 
 def session_body(
@@ -32,7 +38,12 @@ def session_body(
     limits: Optional[_wire.Limits] = None,
     env: Optional[_wire.Env] = None,
     user: Optional[str] = None,
+    cwd: Optional[str] = None,
+    files: Optional[Sequence[str]] = None,
+    inputs: Optional[Sequence[_wire.Input]] = None,
     workspace: Optional[_wire.Workspace] = None,
+    persist: bool = False,
+    pull: Optional[str] = None,
     labels: Optional[Mapping[str, str]] = None,
     idle_timeout: Optional[float] = None,
     lifetime: Optional[float] = None,
@@ -45,7 +56,12 @@ def session_body(
         limits=_limits(limits),
         env=_wire.env_list(env) if env else None,
         user=user,
+        cwd=cwd,
+        files=_wire.strings("files", files) if files else None,
+        inputs=_wire.input_list(inputs),
         workspace=None if workspace is None else _wire.workspace_body(workspace),
+        persist=True if persist else None,
+        pull=pull,
         labels=dict(labels) if labels else None,
         idle_timeout_secs=idle_timeout,
         lifetime_secs=lifetime,
@@ -62,9 +78,10 @@ def exec_body(
     user: Optional[str] = None,
     merge_stderr: bool = False,
     stop_grace_ms: int = 0,
-) -> Dict[str, Any]:
-    """The body of ``/exec`` and ``/exec/stream``. This is the only declaration of the arguments of commands, for both clients."""
-    return _given(
+    resume: bool = False,
+) -> Arguments:
+    """The arguments of ``/exec`` and ``/exec/stream``. This is the only declaration of the arguments of commands, for both clients."""
+    body = _given(
         cmd=_wire.strings("cmd", cmd),
         env=_wire.env_list(env) if env else None,
         cwd=cwd,
@@ -75,6 +92,7 @@ def exec_body(
         merge_stderr=True if merge_stderr else None,
         stop_grace_ms=stop_grace_ms or None,
     )
+    return Arguments(body, resume)
 
 
 def process_body(
@@ -85,18 +103,20 @@ def process_body(
     user: Optional[str] = None,
     limits: Optional[_wire.Limits] = None,
     merge_stderr: bool = False,
-    terminal: Optional[Terminal] = None,
-) -> Dict[str, Any]:
-    """The body of ``/processes``. This is the only declaration of the arguments of processes, for both clients."""
-    return _given(
+    terminal: Optional[_wire.Terminal] = None,
+    resume: bool = False,
+) -> Arguments:
+    """The arguments of ``/processes``. This is the only declaration of the arguments of processes, for both clients."""
+    body = _given(
         cmd=_wire.strings("cmd", cmd),
         env=_wire.env_list(env) if env else None,
         cwd=cwd,
         user=user,
         limits=_limits(limits),
         merge_stderr=True if merge_stderr else None,
-        terminal=None if terminal is None else _size(*terminal),
+        terminal=None if terminal is None else _wire.terminal_size(*terminal),
     )
+    return Arguments(body, resume)
 
 
 def open_call(settings: _wire.Settings, body: Dict[str, Any]) -> _wire.Call:
@@ -133,11 +153,11 @@ class SessionPaths:
     def resume(self) -> _wire.Call:
         return _wire.Call("POST", f"{self.path}/resume", {})
 
-    def run(self, suffix: str, body: Dict[str, Any]) -> _wire.Call:
-        return _wire.run_call(self.settings, f"{self.path}/{suffix}", body)
+    def run(self, suffix: str, arguments: Arguments) -> _wire.Call:
+        return _wire.run_call(self.settings, f"{self.path}/{suffix}", arguments.body).resuming(arguments.resume)
 
-    def start(self, body: Dict[str, Any]) -> _wire.Call:
-        return _json_call("POST", f"{self.path}/processes", body)
+    def start(self, arguments: Arguments) -> _wire.Call:
+        return _json_call("POST", f"{self.path}/processes", arguments.body).resuming(arguments.resume)
 
     def processes(self) -> _wire.Call:
         return _wire.Call("GET", f"{self.path}/processes", {})
@@ -147,12 +167,15 @@ class SessionPaths:
             raise ValueError("port: must be 1 to 65535.")
         return _wire.Call("GET", f"{self.path}/ports/{int(port)}", {})
 
-    def file(self, method: str, suffix: str, params: Mapping[str, Any], content: Optional[bytes] = None) -> _wire.Call:
-        arguments: Dict[str, Any] = {"params": dict(params), "headers": {"Accept": "*/*"}}
-        if content is not None:
-            arguments["content"] = content
-            arguments["headers"]["Content-Type"] = "application/octet-stream"
-        return _wire.Call(method, f"{self.path}/files{suffix}", arguments)
+    def file(self, method: str, suffix: str, params: Mapping[str, Any]) -> _wire.Call:
+        return _wire.Call(method, f"{self.path}/files{suffix}", {"params": dict(params), "headers": {"Accept": "*/*"}})
+
+    def upload(self, suffix: str, params: Mapping[str, Any], content: Union[bytes, Iterable[bytes], AsyncIterable[bytes]]) -> _wire.Call:
+        headers = {"Accept": "*/*", "Content-Type": "application/octet-stream"}
+        return _wire.Call("PUT", f"{self.path}/files{suffix}", {"params": dict(params), "headers": headers, "content": content})
+
+    def watch(self, path: str) -> _wire.Call:
+        return _wire.Call("GET", f"{self.path}/files/watch", {"params": {"path": path}, "headers": {"Accept": "text/event-stream, application/json"}})
 
     def file_post(self, suffix: str, body: Dict[str, Any]) -> _wire.Call:
         return _json_call("POST", f"{self.path}/files{suffix}", body)
@@ -179,7 +202,7 @@ class ProcessPaths:
         return _json_call("POST", f"{self.path}/signal", {"signal": int(number)})
 
     def resize(self, columns: int, rows: int) -> _wire.Call:
-        return _json_call("POST", f"{self.path}/resize", _size(columns, rows))
+        return _json_call("POST", f"{self.path}/resize", _wire.terminal_size(columns, rows))
 
     def kill(self) -> _wire.Call:
         return _wire.Call("DELETE", self.path, {})
@@ -192,11 +215,12 @@ class ProcessPaths:
 class Attachment:
     """The state of reading a process's events, over several connections if the first one breaks."""
 
-    def __init__(self, paths: ProcessPaths, offset: int) -> None:
+    def __init__(self, paths: ProcessPaths, offset: int, resume: bool) -> None:
         if offset < 0:
             raise ValueError("from_offset: must be 0 or more.")
         self._path = f"{paths.path}/events"
         self._decoder = EventDecoder()
+        self._resume = resume
         self._attached = False
         self._failures = 0
         self.offset = offset
@@ -209,7 +233,8 @@ class Attachment:
         headers = {"Accept": "text/event-stream, application/json"}
         if self.offset:
             headers["Last-Event-ID"] = str(self.offset)
-        return _wire.Call("GET", self._path, {"headers": headers})
+        # A session that is paused later stays so.
+        return _wire.Call("GET", self._path, {"headers": headers}).resuming(self._resume and not self._attached)
 
     def accept(self, response: httpx.Response) -> None:
         """Checks the head of a successful response."""
@@ -256,6 +281,27 @@ class Attachment:
         return ProcessOutput(offset + known, stream, data[known:]) if known < len(data) else None
 
 
+class ChangeReader:
+    """Decodes the events of a watch."""
+
+    def __init__(self) -> None:
+        self._decoder = EventDecoder()
+
+    def feed(self, chunk: bytes) -> Iterator[FileChange]:
+        """Yields the events that end in this chunk; the first is ``started``."""
+        for item in self._decoder.feed(chunk):
+            if item.name not in ("started", "created", "changed", "deleted", "overflow", "error"):
+                # A keep-alive comment, or an event of a newer host.
+                continue
+            body = _wire.json_object(item.data)
+            if body is None:
+                raise BoxerProtocolError(f"the data of the event {item.name!r} is not a JSON object")
+            if item.name == "error":
+                # The status line was already sent.
+                raise _wire.api_error(required(body, "status", int), str(body.get("error", "the watch ended")), body)
+            yield FileChange(item.name, required(body, "path", str))
+
+
 def session_info(response: httpx.Response) -> SessionInfo:
     return SessionInfo.from_json(_wire.json_body(response))
 
@@ -295,6 +341,10 @@ def cut_off() -> BoxerConnectionError:
     return BoxerConnectionError("the events of the process ended before the process did")
 
 
+def watch_ended() -> BoxerConnectionError:
+    return BoxerConnectionError("the host ended the watch")
+
+
 def _given(**fields: Any) -> Dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -302,10 +352,6 @@ def _given(**fields: Any) -> Dict[str, Any]:
 def _limits(limits: Optional[_wire.Limits]) -> Optional[Dict[str, float]]:
     checked = limits if isinstance(limits, ResourceLimits) else ResourceLimits.from_mapping(limits or {})
     return checked.to_dict() or None
-
-
-def _size(columns: int, rows: int) -> Dict[str, int]:
-    return {"cols": int(columns), "rows": int(rows)}
 
 
 def _json_call(method: str, path: str, body: Dict[str, Any], timeout: Optional[httpx.Timeout] = None) -> _wire.Call:

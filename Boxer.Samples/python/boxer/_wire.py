@@ -11,8 +11,9 @@ import json
 import math
 import os
 import time
-from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, AsyncIterator, Callable, Dict, Generator, Iterator, List, Mapping, Optional, Sequence, TypeVar, Union
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, AsyncIterable, AsyncIterator, Callable, Dict, Generator, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
 import httpx
 
@@ -39,6 +40,9 @@ Egress = Mapping[str, Any]
 Input = Mapping[str, Any]
 Workspace = Mapping[str, Any]
 Content = Union[bytes, bytearray, memoryview, str, IO[bytes]]
+Pieces = Union[Content, Iterable[bytes]]
+AsyncPieces = Union[Pieces, AsyncIterable[bytes]]
+Terminal = Tuple[int, int]
 
 R = TypeVar("R")
 if TYPE_CHECKING:
@@ -117,6 +121,12 @@ class Call:
     arguments: Mapping[str, Any]
     timeout: Optional[httpx.Timeout] = None
 
+    def resuming(self, resume: bool) -> Call:
+        """This request to a session, which resumes the session first if it is paused."""
+        if not resume:
+            return self
+        return replace(self, arguments={**self.arguments, "params": {**self.arguments.get("params", {}), "resume": "true"}})
+
     def build(self, client: Union[httpx.Client, httpx.AsyncClient]) -> httpx.Request:
         arguments = dict(self.arguments)
         if self.timeout is not None:
@@ -143,6 +153,7 @@ def run_body(
     inputs: Optional[Sequence[Input]] = None,
     workspace: Optional[Workspace] = None,
     workspace_out: bool = False,
+    terminal: Optional[Terminal] = None,
 ) -> Dict[str, Any]:
     """
     The body of ``/run`` and ``/run/stream``, without fields that are left to the host's defaults.
@@ -161,9 +172,10 @@ def run_body(
         "outputs": output_files,
         "merge_stderr": True if merge_stderr else None,
         "stop_grace_ms": stop_grace_ms or None,
-        "inputs": [_input(item) for item in inputs] if inputs else None,
+        "inputs": input_list(inputs),
         "workspace": None if workspace is None else workspace_body(workspace),
         "workspace_out": True if workspace_out else None,
+        "terminal": None if terminal is None else terminal_size(*terminal),
     }
     body: Dict[str, Any] = {"image": image, "cmd": strings("cmd", cmd), "network": network, "persist": persist}
     body.update((name, value) for name, value in optional.items() if value is not None)
@@ -200,6 +212,14 @@ def workspace_body(workspace: Workspace) -> Dict[str, Any]:
     return {**workspace, "files": [_input(item) for item in files]} if files else dict(workspace)
 
 
+def input_list(inputs: Optional[Sequence[Input]]) -> Optional[List[Dict[str, Any]]]:
+    return [_input(item) for item in inputs] if inputs else None
+
+
+def terminal_size(columns: int, rows: int) -> Dict[str, int]:
+    return {"cols": int(columns), "rows": int(rows)}
+
+
 def _input(item: Input) -> Dict[str, Any]:
     """A file in the request. Bytes are encoded in base64."""
     content = item.get("content")
@@ -223,6 +243,31 @@ def content_bytes(content: Content) -> bytes:
     if isinstance(content, str):
         return content.encode("utf-8")
     return bytes(content) if isinstance(content, (bytes, bytearray, memoryview)) else content.read()
+
+
+PIECE = 1 << 16
+
+
+def pieces(content: Pieces) -> Union[bytes, Iterable[bytes]]:
+    """The body of an upload that is sent as it is read."""
+    if isinstance(content, (str, bytes, bytearray, memoryview)):
+        return content_bytes(content)
+    read: Optional[Callable[[int], bytes]] = getattr(content, "read", None)
+    # A file itself yields lines, and httpx would declare its whole length, wherever it is read from.
+    return content if read is None else iter(partial(read, PIECE), b"")
+
+
+def async_pieces(content: AsyncPieces) -> Union[bytes, AsyncIterable[bytes]]:
+    """The asynchronous version of :func:`pieces`. Files and iterators that are not asynchronous block the event loop while they are read."""
+    if isinstance(content, AsyncIterable):
+        return content
+    ready = pieces(content)
+    return ready if isinstance(ready, bytes) else _each(ready)
+
+
+async def _each(content: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in content:
+        yield piece
 
 
 def download_call(path: str) -> Call:

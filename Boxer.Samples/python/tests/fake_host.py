@@ -101,7 +101,7 @@ class FakeHost:
 
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
         url = urllib.parse.urlsplit(handler.path)
-        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        body = read_body(handler)
         query = urllib.parse.parse_qs(url.query)
         headers = {name.lower(): value for name, value in handler.headers.items()}
         request = Request(handler.command, url.path, query, headers, body)
@@ -148,6 +148,17 @@ class FakeHost:
                 return Answer(404, b'{"error":"no such file"}')
             return Answer(200, content, {"Content-Type": "application/octet-stream"})
         return Answer(404, b'{"error":"no such address"}')
+
+
+def read_body(handler: BaseHTTPRequestHandler) -> bytes:
+    if handler.headers.get("Transfer-Encoding") != "chunked":
+        return handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+    body = b""
+    while size := int(handler.rfile.readline(), 16):
+        body += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return body
 
 
 def multipart(request: Request) -> Dict[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import io
 import os
@@ -198,6 +199,44 @@ def test_files(kind: str) -> None:
 
 
 @both
+def test_files_in_pieces_and_their_changes(kind: str) -> None:
+    content = os.urandom(3_000_000)
+
+    async def use(box: Any) -> None:
+        await done(box.files.mkdir("watched"))
+        watch = box.files.watch("watched")
+        async with watch if kind == "async" else contextlib.nullcontext():
+            await done(box.files.write("watched/new", io.BytesIO(content)))
+            change = await done(watch.__anext__() if kind == "async" else next(watch))
+            assert (change.kind, change.path) == ("created", "new")
+        await done(watch.aclose() if kind == "async" else watch.close())
+        assert b"".join(await items(box.files.stream("watched/new"))) == content
+        with tarfile.open(fileobj=io.BytesIO(b"".join(await items(box.files.stream_tar("watched"))))) as archive:
+            assert [member.size for member in archive.getmembers() if member.isfile()] == [len(content)]
+        with pytest.raises(BoxerNotFoundError):
+            await items(box.files.watch("missing"))
+
+    with_session(kind, use, cwd="/work", limits={"memory_mb": 256, "disk_mb": 64}, inputs=[{"path": "a", "content": "a"}])
+
+
+@both
+def test_an_archive_larger_than_an_upload(kind: str) -> None:
+    content = os.urandom(15 << 20)
+
+    async def use(box: Any) -> None:
+        with io.BytesIO() as tar:
+            with tarfile.open(fileobj=tar, mode="w") as writer:
+                member = tarfile.TarInfo("large")
+                member.size = len(content)
+                writer.addfile(member, io.BytesIO(content))
+            tar.seek(0)
+            await done(box.files.write_tar(".", tar))
+        assert (await done(box.files.stat("large"))).size == len(content)
+
+    with_session(kind, use, limits={"memory_mb": 256, "disk_mb": 64})
+
+
+@both
 def test_a_connection_to_a_server_in_the_session(kind: str) -> None:
     payload = os.urandom(300_000)
 
@@ -227,10 +266,15 @@ def test_pausing_extending_and_the_end(kind: str) -> None:
         assert (await done(box.refresh())).state == "paused"
         with pytest.raises(BoxerSessionPausedError):
             await done(box.run(["true"]))
+        assert (await done(box.run(["echo", "on"], resume=True))).stdout == "on\n"
+        await done(box.pause())
         await done(box.resume())
         assert (await done(box.run(["true"]))).exit_code == 0
         before = box.info.expires_at
-        assert (await done(box.extend(idle_timeout=1000, lifetime=5000))).expires_at != before
+        extended = await done(box.extend(idle_timeout=1000, lifetime=5000))
+        assert extended.expires_at != before
+        assert (extended.idle_timeout_secs, extended.lifetime_secs) == (1000, 5000)
+        assert extended.created_at < extended.expires_at
         assert box.id in [item.id for item in await done(client.sessions())]
         await done((await done(client.session_by_id(box.id))).close())
         with pytest.raises(BoxerSessionEndedError) as caught:

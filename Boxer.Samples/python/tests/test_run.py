@@ -82,6 +82,7 @@ def test_every_request_and_response_field(kind: str, host: FakeHost) -> None:
         inputs=[{"path": "a", "content": "text"}, {"path": "b", "content": b"\xff", "executable": True}],
         workspace={"path": "/w", "files": [{"path": "c", "content": b"\x00"}], "uploads": ["job"], "archive": "a.tar"},
         workspace_out=True,
+        terminal=(120, 40),
     )
 
     assert host.last.json == {
@@ -101,6 +102,7 @@ def test_every_request_and_response_field(kind: str, host: FakeHost) -> None:
         "inputs": [{"path": "a", "content": "text"}, {"path": "b", "content_base64": "/w==", "executable": True}],
         "workspace": {"path": "/w", "files": [{"path": "c", "content_base64": "AA=="}], "uploads": ["job"], "archive": "a.tar"},
         "workspace_out": True,
+        "terminal": {"cols": 120, "rows": 40},
     }
     assert (result.exit_code, result.signal, result.termination) == (139, 11, "signaled")
     assert (result.stdout, result.stderr) == ("h\u00e9llo \ufffd", "\u2028")

@@ -24,6 +24,7 @@ from boxer import (
     BoxerSessionEndedError,
     BoxerSessionPausedError,
     BoxerTimeoutError,
+    FileChange,
     FileInfo,
     Process,
     ProcessEnded,
@@ -46,7 +47,10 @@ SESSION: Dict[str, Any] = {
     "state": "running",
     "ended": None,
     "image_digest": "sha256:0",
+    "created_at": "2026-11-30T02:00:00Z",
     "expires_at": "2026-11-30T03:00:00Z",
+    "idle_timeout_secs": 300,
+    "lifetime_secs": 3600.5,
     "labels": {"who": "me"},
 }
 RESULT: Dict[str, Any] = {"exec_id": "boxer-1", "exit_code": 0, "stdout": "a\n", "stderr": "", "wall_ms": 5, "termination": "exited", "left_behind": 2}
@@ -101,16 +105,37 @@ def test_a_session_is_opened_used_and_closed(kind: str, host: FakeHost) -> None:
 
     async def use(box: Any, answers: Answers) -> None:
         assert (box.id, box.info.state, box.info.labels) == (ID, "running", {"who": "me"})
+        assert (box.info.created_at, box.info.expires_at) == ("2026-11-30T02:00:00Z", "2026-11-30T03:00:00Z")
+        assert (box.info.idle_timeout_secs, box.info.lifetime_secs) == (300, 3600.5)
         result = await answers(box.run(["make"], env={"A": "b"}, cwd="/src", stdin=b"\xff", user="0", merge_stderr=True, stop_grace_ms=5))
         assert (result.stdout, result.left_behind) == ("a\n", 2)
 
-    with_session(kind, host, use, network="sandbox", limits=ResourceLimits(memory_mb=64), labels={"who": "me"}, idle_timeout=60, lifetime=600.5)
+    with_session(
+        kind,
+        host,
+        use,
+        network="sandbox",
+        limits=ResourceLimits(memory_mb=64),
+        cwd="/w",
+        files=["job/main.py"],
+        inputs=[{"path": "a", "content": b"\xff"}],
+        persist=True,
+        pull="never",
+        labels={"who": "me"},
+        idle_timeout=60,
+        lifetime=600.5,
+    )
 
     assert [(request.method, request.path) for request in host.requests] == [("POST", "/sessions"), ("POST", f"{PATH}/exec"), ("DELETE", PATH)]
     assert host.requests[0].json == {
         "image": "i",
         "network": "sandbox",
         "limits": {"memory_mb": 64},
+        "cwd": "/w",
+        "files": ["job/main.py"],
+        "inputs": [{"path": "a", "content_base64": "/w=="}],
+        "persist": True,
+        "pull": "never",
         "labels": {"who": "me"},
         "idle_timeout_secs": 60,
         "lifetime_secs": 600.5,
@@ -486,6 +511,152 @@ def test_files(kind: str, host: FakeHost) -> None:
 
 
 @both
+def test_every_call_can_resume_a_paused_session(kind: str, host: FakeHost) -> None:
+    host.json("POST", f"{PATH}/exec", 200, RESULT)
+    host.json("POST", f"{PATH}/processes", 201, PROCESS)
+    host.json("GET", f"{PATH}/files/list", 200, [])
+    host.json("GET", f"{PATH}/files/stat", 200, {"path": "a", "type": "file"})
+    host.answers["POST", f"{PATH}/exec/stream"] = Answer(200, [event("end", {"status": 200, **RESULT})], EVENTS)
+    host.answers["GET", f"{PATH}/files/watch"] = Answer(200, [event("started", {"path": ""})], EVENTS)
+    host.queues["GET", f"{PATH}/processes/7/events"] = [
+        Answer(200, [printed(0, "a")], EVENTS, abort=True),
+        Answer(200, [event("ended", END, 1)], EVENTS),
+        Answer(200, [event("ended", END, 1)], EVENTS),
+    ]
+    for method, name in [("GET", ""), ("PUT", ""), ("DELETE", ""), ("GET", "/tar"), ("PUT", "/tar"), ("POST", "/mkdir"), ("POST", "/move")]:
+        host.answers[method, f"{PATH}/files{name}"] = Answer(200, b"", {"Content-Type": "application/octet-stream"})
+    for name in ("stdin", "signal", "resize"):
+        host.json("POST", f"{PATH}/processes/7/{name}", 200, {"pid": 7})
+    host.json("DELETE", f"{PATH}/processes/7", 200, {**PROCESS, "ended": END})
+
+    async def use(box: Any, answers: Answers) -> None:
+        host.requests.clear()
+        await answers(box.run(["a"], resume=True))
+        await answers.all(box.stream(["a"], resume=True))
+        process = await answers(box.start(["sh"], resume=True))
+        await answers(process.write("a", resume=True))
+        await answers(process.close_stdin(resume=True))
+        await answers(process.signal(15, resume=True))
+        await answers(process.resize(80, 24, resume=True))
+        await answers.all(process.events(resume=True))
+        await answers(process.wait(resume=True))
+        await answers(process.kill(resume=True))
+        files = box.files
+        await answers(files.read("a", resume=True))
+        await answers.all(files.stream("a", resume=True))
+        await answers(files.write("a", "a", resume=True))
+        await answers(files.list(resume=True))
+        await answers(files.stat("a", resume=True))
+        await answers(files.mkdir("a", resume=True))
+        await answers(files.move("a", "b", resume=True))
+        await answers(files.remove("a", resume=True))
+        await answers(files.read_tar(resume=True))
+        await answers.all(files.stream_tar(resume=True))
+        await answers(files.write_tar("a", b"", resume=True))
+        with pytest.raises(BoxerConnectionError, match="ended the watch"):
+            await answers.all(files.watch(resume=True))
+        await answers(files.list())
+
+    with_session(kind, host, use)
+
+    resumed = [request.query.get("resume") for request in host.requests]
+    # The second request for events attaches again; the last two are the list without it and the end of the session.
+    assert resumed == [["true"]] * 8 + [None] + [["true"]] * 14 + [None, None]
+
+
+@both
+def test_files_are_sent_and_received_in_pieces(kind: str, host: FakeHost, tmp_path: Any) -> None:
+    content = bytes(range(256)) * 1000
+    for name in ("", "/tar"):
+        host.answers["PUT", f"{PATH}/files{name}"] = Answer(200, b"{}")
+        host.answers["GET", f"{PATH}/files{name}"] = Answer(200, [b"a" * 1000, b"b" * 1000], {"Content-Type": "application/octet-stream"})
+    (tmp_path / "local").write_bytes(content)
+
+    async def produced() -> Any:
+        for start in range(0, len(content), 1000):
+            yield content[start : start + 1000]
+
+    async def use(box: Any, answers: Answers) -> None:
+        with open(tmp_path / "local", "rb") as file:
+            file.seek(1000)
+            await answers(box.files.write("a", file, mode="0600"))
+        assert (host.last.body, host.last.query) == (content[1000:], {"path": ["a"], "mode": ["0600"]})
+        await answers(box.files.write("a", (content[start : start + 1000] for start in range(0, len(content), 1000))))
+        assert host.last.body == content
+        with open(tmp_path / "local", "rb") as file:
+            await answers(box.files.write_tar("a", file))
+        assert (host.last.body, host.last.path) == (content, f"{PATH}/files/tar")
+        if kind == "async":
+            await answers(box.files.write("a", produced()))
+            assert host.last.body == content
+        assert b"".join(await answers.all(box.files.stream("a"))) == b"a" * 1000 + b"b" * 1000
+        assert b"".join(await answers.all(box.files.stream_tar("a"))) == b"a" * 1000 + b"b" * 1000
+        assert (host.last.path, host.last.query) == (f"{PATH}/files/tar", {"path": ["a"]})
+
+    with_session(kind, host, use)
+
+
+@both
+def test_a_stream_of_a_file_that_is_cut_off_or_missing_raises(kind: str, host: FakeHost) -> None:
+    host.queues["GET", f"{PATH}/files"] = [
+        Answer(200, [b"a"], {"Content-Type": "application/octet-stream"}, abort=True),
+        Answer(404, b'{"error":"no such file","reason":"not_found"}'),
+    ]
+
+    async def use(box: Any, answers: Answers) -> None:
+        with pytest.raises(BoxerConnectionError):
+            await answers.all(box.files.stream("a"))
+        with pytest.raises(BoxerNotFoundError, match="no such file"):
+            await answers.all(box.files.stream("a"))
+
+    with_session(kind, host, use)
+
+
+@both
+def test_a_watch_yields_changes_after_its_start(kind: str, host: FakeHost) -> None:
+    wire = (
+        event("started", {"path": ""})
+        + event("created", {"path": "dïr/a"})
+        + b": waiting\n\n"
+        + event("invented_later", 1)
+        + event("changed", {"path": ""})
+        + event("deleted", {"path": "b"})
+        + event("overflow", {"path": ""})
+        + event("error", {"status": 410, "error": "ended", "ended": "lifetime"})
+    )
+    host.answers["GET", f"{PATH}/files/watch"] = Answer(200, [wire[start : start + 7] for start in range(0, len(wire), 7)], EVENTS)
+    seen: List[Any] = []
+
+    async def use(box: Any, answers: Answers) -> None:
+        if kind == "sync":
+            with box.files.watch("src") as changes:
+                for change in changes:
+                    seen.append(change)
+        else:
+            async with box.files.watch("src") as changes:
+                async for change in changes:
+                    seen.append(change)
+
+    with pytest.raises(BoxerSessionEndedError) as caught:
+        with_session(kind, host, use)
+    assert caught.value.ended == "lifetime"
+    assert host.requests[1].query == {"path": ["src"]}
+    assert seen == [FileChange("created", "dïr/a"), FileChange("changed", ""), FileChange("deleted", "b"), FileChange("overflow", "")]
+
+
+@both
+@pytest.mark.parametrize("wire", [event("started", []), event("started", {"path": 1}), event("error", {})])
+def test_invalid_events_of_a_watch(kind: str, host: FakeHost, wire: bytes) -> None:
+    host.answers["GET", f"{PATH}/files/watch"] = Answer(200, [wire], EVENTS)
+
+    async def use(box: Any, answers: Answers) -> None:
+        await answers.all(box.files.watch())
+
+    with pytest.raises(BoxerProtocolError):
+        with_session(kind, host, use)
+
+
+@both
 @pytest.mark.parametrize("body", [{}, {"id": "../run", "state": "running"}, {"id": ID}])
 def test_an_answer_that_is_no_session(kind: str, host: FakeHost, body: Any) -> None:
     host.json("POST", "/sessions", 201, body)
@@ -503,7 +674,7 @@ def test_an_answer_that_is_no_session(kind: str, host: FakeHost, body: Any) -> N
 @pytest.mark.parametrize("kind", [Session, AsyncSession])
 def test_methods_show_their_arguments_in_help(kind: Any) -> None:
     assert list(inspect.signature(kind.run).parameters)[:3] == ["self", "cmd", "env"]
-    assert list(inspect.signature(kind.start).parameters) == ["self", "cmd", "env", "cwd", "user", "limits", "merge_stderr", "terminal"]
+    assert list(inspect.signature(kind.start).parameters) == ["self", "cmd", "env", "cwd", "user", "limits", "merge_stderr", "terminal", "resume"]
     clients: List[Any] = [BoxerClient, AsyncBoxerClient]
     for client in clients:
         assert list(inspect.signature(client.session).parameters)[:3] == ["self", "image", "network"]
