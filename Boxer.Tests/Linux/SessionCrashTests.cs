@@ -38,6 +38,7 @@ public sealed class SessionCrashTests(PythonImage image, SharedRunner shared) : 
         await shared.PullAsync();
         Assert.SkipUnless(HostProgram.Exists("nft") && HostProgram.Exists("ip"), "Needs ip and nft in PATH.");
         string[] before = await HostState.ReadAsync();
+        string[] unfinished = Unfinished();
         await using HostProcess first = await StartAsync();
         HttpSession[] sessions = await Task.WhenAll(Enumerable.Range(0, Count).Select(_ => HttpSession.OpenAsync(first.Client, new JsonObject { ["network"] = "sandbox" })));
         await Task.WhenAll(sessions.Select(session => BringAsync(session, state)));
@@ -63,6 +64,7 @@ public sealed class SessionCrashTests(PythonImage image, SharedRunner shared) : 
         }
 
         await HostState.AssertSameAsync(before, state);
+        Assert.Equal(unfinished, Unfinished());
     }
 
     [Fact]
@@ -71,6 +73,7 @@ public sealed class SessionCrashTests(PythonImage image, SharedRunner shared) : 
         await shared.PullAsync();
         Assert.SkipUnless(HostProgram.Exists("nft") && HostProgram.Exists("ip"), "Needs ip and nft in PATH.");
         string[] before = await HostState.ReadAsync();
+        string[] unfinished = Unfinished();
         await using HostProcess first = await StartAsync();
         Task[] opening = [.. Enumerable.Range(0, Count).Select(_ => HttpSession.OpenAsync(first.Client, new JsonObject { ["network"] = "sandbox" }))];
         await Until.IsSoAsync(() => HostState.CountSandboxesAsync().Result >= 2, seconds: 60);
@@ -84,7 +87,11 @@ public sealed class SessionCrashTests(PythonImage image, SharedRunner shared) : 
         }
 
         await HostState.AssertSameAsync(before);
+        Assert.Equal(unfinished, Unfinished());
     }
+
+    // The shared runner has a directory and a lock there as long as it lives.
+    private string[] Unfinished() => [.. Directory.EnumerateFileSystemEntries(Path.Join(image.Home, "tmp")).Order(StringComparer.Ordinal)];
 
     private Task<HostProcess> StartAsync() => HostProcess.StartAsync(image);
 
