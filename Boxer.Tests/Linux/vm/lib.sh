@@ -155,22 +155,24 @@ nothing_left() {
     result "no directory is left" "$(find /run/boxer /tmp/boxer-* "$home/tmp" -mindepth 1 2>/dev/null)"
 }
 
-# run FIELDS [IMAGE]: stores the response of POST /run in $answer, with its status line. Uses nc, because wget does not show the body of
-# an error, and HTTP/1.0, which has no chunks. The client's end stays open, because the host ends a run whose client closes it.
-run() {
-    body="{\"image\": \"${2:-localhost/busybox:1}\", $1}"
+# call METHOD PATH [BODY]: stores the response in $answer, with its status line. Uses nc, because wget does not show the body of an
+# error, and HTTP/1.0, which has no chunks. The client's end stays open, because the host ends a run whose client closes it.
+call() {
     pipe=$(mktemp -u)
     mkfifo "$pipe"
     nc 127.0.0.1 8080 <"$pipe" >"$pipe.answer" 2>&1 &
     client=$!
     exec 9>"$pipe"
-    printf 'POST /run HTTP/1.0\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nContent-Length: %s\r\n\r\n%s' \
-        ${#body} "$body" >&9 2>/dev/null
+    printf '%s %s HTTP/1.0\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nContent-Length: %s\r\n\r\n%s' \
+        "$1" "$2" ${#3} "$3" >&9 2>/dev/null
     wait $client
     exec 9>&-
     answer=$(tr -d '\r' <"$pipe.answer")
     rm "$pipe" "$pipe.answer"
 }
+
+# run FIELDS [IMAGE]: stores the response of POST /run in $answer, with its status line.
+run() { call POST /run "{\"image\": \"${2:-localhost/busybox:1}\", $1}"; }
 
 # begin NAME FIELDS: starts a run in the background. end NAME waits for it and stores its response in $answer.
 begin() {

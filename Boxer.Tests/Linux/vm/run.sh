@@ -64,7 +64,7 @@ mkdir -p "$root"/{bin,dev,etc,proc,run,sys,tmp,usr/bin,usr/lib/modules,usr/share
 ln -s usr/lib "$root/lib"
 ln -s usr/lib64 "$root/lib64"
 
-cp "$here/init" "$here/lib.sh" "$root"
+cp "$here/init" "$here/lib.sh" "$here/sessions.sh" "$root"
 cp "$here/cases/$cases.sh" "$root/cases.sh"
 cp "$(command -v busybox)" "$root/bin/busybox"
 cp "$(command -v docker-registry)" "$root/usr/bin"

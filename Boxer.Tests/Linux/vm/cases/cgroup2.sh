@@ -2,6 +2,8 @@
 # A host with cgroup v2.
 # shellcheck source=Boxer.Tests/Linux/vm/lib.sh
 . /lib.sh
+# shellcheck source=Boxer.Tests/Linux/vm/sessions.sh
+. /sessions.sh
 
 # A cgroup without a memory controller. A host with this parent is rejected below, while another host runs.
 mkdir /sys/fs/cgroup/narrow
@@ -80,8 +82,30 @@ jump -$day
 # shellcheck disable=SC2317 # called by within
 has_frozen() { find /sys/fs/cgroup -mindepth 2 -name cgroup.freeze -exec grep -q '^1$' {} \; -print | grep -q .; }
 
-# Kills a host with two runs in flight and a pooled sandbox, after the clock jumped back. The second run cannot use the
+# is_session_frozen: succeeds if the cgroup of the session with 96 MiB is frozen.
+# shellcheck disable=SC2317 # called by within
+is_session_frozen() { has_run 96 && grep -q '^1$' "$group/cgroup.freeze"; }
+
+sessions_work
+fault=
+within 30 is_session_frozen || fault="cgroup.freeze: $(cat "$group/cgroup.freeze")"
+result "the idle session is frozen" "$fault"
+in_session '"cmd": ["cat", "/tmp/page"]'
+expect "the next call thaws it" 'HTTP/1.1 200' 'content of a file'
+pauses
+closes
+open_session "another session is opened" '"limits": {"memory_mb": 96, "wall_clock_secs": 120}'
+in_session '"cmd": ["dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1"]'
+expect "a memory balloon ends the command with the memory limit" '"termination":"memory_limit"'
+call GET "$session"
+expect "and the session" 'HTTP/1.1 410' '"ended":"memory_limit"'
+
+# Kills a host with two sessions and two runs in flight and a pooled sandbox, after the clock jumped back. The second run cannot use the
 # pool of the first.
+open_session "a session is open when the host is killed" '"limits": {"memory_mb": 64}'
+idle=$session
+open_session "and one with a process" '"limits": {"memory_mb": 64}'
+call POST "$session/processes" '{"cmd": ["sleep", "600"]}'
 begin first '"cmd": ["sleep", "600"], "limits": {"memory_mb": 101, "wall_clock_secs": 900}'
 fault=
 within 30 has_run 101 || fault="the first has no cgroup"
@@ -109,6 +133,10 @@ done
 result "a killed host leaves processes, mounts, cgroups and directories" "$fault"
 start_host ''
 result "the next start removes the leftovers of the dead instance" "$(left_of_dead)"
+for session in "$idle" "$session"; do
+    call GET "$session"
+    expect "it knows how a session of the dead instance ended" 'HTTP/1.1 410' '"ended":"host_stopped"'
+done
 stop_host
 nothing_left
 stop_registry

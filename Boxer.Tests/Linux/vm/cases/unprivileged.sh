@@ -2,6 +2,8 @@
 # The host as an ordinary user: rootless runsc in an unprivileged user namespace, flattened roots, no cgroups.
 # shellcheck source=Boxer.Tests/Linux/vm/lib.sh
 . /lib.sh
+# shellcheck source=Boxer.Tests/Linux/vm/sessions.sh
+. /sessions.sh
 
 user=boxer
 home=/home/boxer/images
@@ -38,6 +40,18 @@ for network in sandbox host; do
     expect "the network $network is rejected" 'HTTP/1.1 400' "The network mode '$network' cannot be used on this host" "such as 'none'"
     logged "the log lists the missing requirements of the network $network" "The network mode '$network' cannot be used: this process lacks uid 0" 'run it as root' "use the mode 'none'"
 done
+
+sessions_work
+pauses
+closes
+open_session "a session is open when the host is killed"
+call POST "$session/processes" '{"cmd": ["sleep", "600"]}'
+kill -9 "$host"
+wait "$host"
+start_host '"ignore_cgroups": true'
+result "the next start removes the sandbox of the dead instance" "$(seen '[r]unsc')"
+call GET "$session"
+expect "it knows how a session of the dead instance ended" 'HTTP/1.1 410' '"ended":"host_stopped"'
 
 stop_host
 nothing_left
