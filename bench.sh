@@ -2,16 +2,16 @@
 # Benchmarks on this machine, as root: installs what is missing, builds, serves the local Python image from a registry on loopback, prints a
 # report and writes it to a file. Timings are meaningful only on an idle machine.
 #
-#   ./bench.sh [ROUNDS [REPORT]]
-#       Ratios of cases that run interleaved; the registry also has the image with a small layer more, and as one layer. REPORT is by default
-#       bench-report.txt in the working directory.
+#   ./bench.sh [--only PARTS] [ROUNDS [REPORT]]
+#       Ratios of cases that run interleaved, by default 20 rounds; the registry also has the image with a small layer more, and as one layer.
+#       PARTS are some of runs,sessions,network,callers,http,pool,crowd,images. REPORT is by default bench-report.txt in the working directory.
 #
 #   ./bench.sh --against COMMIT [--old-config JSON] [--new-config JSON] [--only ROWS] [PAIRS [REPORT]]
 #       Compares this checkout as it is with COMMIT: builds both, runs the HTTP hosts of both and measures old and new in pairs, by default 60 a
 #       row (at most 12 for pulls). Prints for each row the medians, and the median of the ratios new / old with a 95 % interval. Exit code 1
 #       where a row is SLOWER: its whole interval is above 1.05. The JSON objects have keys that only one of the hosts is configured with, such
 #       as --new-config '{"cpu_overcommit": 1}'; the host of that side must know them. ROWS are some
-#       of warm,network,cold,crowd,pull. REPORT is by default bench-comparison.txt in the working directory.
+#       of warm,network,cold,crowd,pull,output. REPORT is by default bench-comparison.txt in the working directory.
 set -euo pipefail
 call_directory=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -40,13 +40,16 @@ if [[ -n $against ]]; then
     count=${1:-60}
     [[ $# -le 2 && $count =~ ^[1-9][0-9]{0,3}$ && $count -ge 6 && $count -le 1000 ]] || die "takes at most the number of pairs, 6 to 1000, and the file of the report."
     commit=$(git rev-parse --verify --quiet --end-of-options "$against^{commit}") || die "$against is not a commit of this repository."
-    [[ -z $only || $only =~ ^(warm|network|cold|crowd|pull)(,(warm|network|cold|crowd|pull))*$ ]] || die "--only takes some of warm,network,cold,crowd,pull."
+    only_names=warm,network,cold,crowd,pull,output
     report=$(cd "$call_directory" && realpath -m -- "${2:-bench-comparison.txt}")
 else
-    [[ $old_config$new_config$only == "{}{}" ]] || die "--old-config, --new-config and --only are only for --against COMMIT."
-    [[ $# -le 2 && ${1:-1} =~ ^[1-9][0-9]*$ ]] || die "takes at most the number of rounds and the file of the report."
+    count=${1:-20}
+    [[ $old_config$new_config == "{}{}" ]] || die "--old-config and --new-config are only for --against COMMIT."
+    [[ $# -le 2 && $count =~ ^[1-9][0-9]*$ ]] || die "takes at most the number of rounds and the file of the report."
+    only_names=runs,sessions,network,callers,http,pool,crowd,images
     report=$(cd "$call_directory" && realpath -m -- "${2:-bench-report.txt}")
 fi
+[[ -z $only || $only =~ ^(${only_names//,/|})(,(${only_names//,/|}))*$ ]] || die "--only takes some of $only_names."
 require_root
 work=$(mktemp -d)
 measuring=
@@ -115,4 +118,4 @@ umoci new --image "$work/variant:latest"
 quietly umoci insert --image "$work/variant:latest" "$work/root" /
 push_variant 3-flat
 rm -r "$work/variant" "$work/root"
-measure localhost/python:3 "localhost=$registry_url" "$report" ${1:+"$1"}
+measure localhost/python:3 "localhost=$registry_url" "$report" "$count" ${only:+"$only"}

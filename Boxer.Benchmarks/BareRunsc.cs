@@ -7,6 +7,7 @@ namespace Boxer.Benchmarks;
 /// <param name="root">Path of the root file system.</param>
 internal sealed class BareRunsc(string root) : IDisposable
 {
+    private const string SearchPath = "PATH=/usr/local/bin:/usr/bin:/bin";
     private readonly string _work = Directory.CreateTempSubdirectory("boxer-bench-runsc-").FullName;
 
     /// <summary>Runs a command with <c>runsc run</c>.</summary>
@@ -28,6 +29,12 @@ internal sealed class BareRunsc(string root) : IDisposable
 
         return runs / Stopwatch.GetElapsedTime(start).TotalSeconds;
     }
+
+    /// <summary>Runs a command with <c>runsc exec</c> in a sandbox of Boxer.</summary>
+    /// <param name="directory">The directory of the sandbox.</param>
+    /// <param name="workload">The command.</param>
+    internal static async Task ExecAsync(string directory, Workload workload) => workload.Check(await HostProgram.RunAsync(
+        "runsc", [$"--root={directory}/state", "exec", "--user=65534:65534", $"--env={SearchPath}", Path.GetFileName(directory), .. workload.Command]).ConfigureAwait(false));
 
     /// <summary>Boots an idle container.</summary>
     internal async Task<BootedContainer> BootAsync()
@@ -52,7 +59,7 @@ internal sealed class BareRunsc(string root) : IDisposable
         File.WriteAllText(Path.Combine(_work, id, "config.json"), JsonSerializer.Serialize(new
         {
             ociVersion = "1.0.2",
-            process = new { user = new { uid = 65534, gid = 65534 }, args = command, env = (string[])["PATH=/usr/local/bin:/usr/bin:/bin"], cwd = "/" },
+            process = new { user = new { uid = 65534, gid = 65534 }, args = command, env = (string[])[SearchPath], cwd = "/" },
             root = new { path = root },
             hostname = "sandbox",
             mounts = (object[])[new { destination = "/proc", type = "proc", source = "proc" }, new { destination = "/tmp", type = "tmpfs", source = "tmpfs" }],

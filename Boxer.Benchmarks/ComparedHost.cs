@@ -19,6 +19,10 @@ internal sealed class ComparedHost(HttpHostProcess process, string image) : IAsy
     private const int MaxWaits = 200;
     private const int IdleRests = 4;
     private const double IdleShare = 0.1;
+
+    /// <summary>Bytes that the command of <see cref="StreamOutputAsync"/> prints.</summary>
+    internal const int OutputBytes = 100_000_000;
+    private const int OutputPieces = 100_000;
     private readonly HttpClient _client = process.Client;
 
     /// <summary>Starts the host of a commit.</summary>
@@ -56,6 +60,42 @@ internal sealed class ComparedHost(HttpHostProcess process, string image) : IAsy
         return response.IsSuccessStatusCode && result.GetProperty("exit_code").GetInt32() == 0 && result.GetProperty("stdout").GetString() == workload.ExpectedOutput
             ? (time, result)
             : throw new InvalidOperationException($"A run of `{workload.Name}` had the response {(int)response.StatusCode}: {text}");
+    }
+
+    /// <summary>Opens a session, which ends with the host.</summary>
+    /// <returns>Its identifier.</returns>
+    internal async Task<string> OpenSessionAsync()
+    {
+        using HttpResponseMessage response = await _client.PostAsJsonAsync("/sessions", new JsonObject { ["image"] = image }).ConfigureAwait(false);
+        response.EnsureSuccessStatusCode();
+        return (await response.Content.ReadFromJsonAsync<JsonElement>().ConfigureAwait(false)).GetProperty("id").GetString()!;
+    }
+
+    /// <summary>Runs a command that prints <see cref="OutputBytes"/>, and reads the events of its output.</summary>
+    /// <param name="path">The path of runs or of the commands of a session.</param>
+    /// <returns>The time until all events were received.</returns>
+    /// <exception cref="InvalidOperationException">The output is not complete.</exception>
+    internal async Task<TimeSpan> StreamOutputAsync(string path)
+    {
+        var body = new JsonObject { ["cmd"] = new JsonArray("python3", "-c", $"import sys\nfor _ in range({OutputBytes / OutputPieces}): sys.stdout.write('x' * {OutputPieces})") };
+        if (!path.StartsWith("/sessions/", StringComparison.Ordinal))
+        {
+            body["image"] = image;
+        }
+
+        long start = Stopwatch.GetTimestamp();
+        using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = JsonContent.Create(body) };
+        using HttpResponseMessage response = await _client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead).ConfigureAwait(false);
+        response.EnsureSuccessStatusCode();
+        Stream stream = await response.Content.ReadAsStreamAsync().ConfigureAwait(false);
+        byte[] buffer = new byte[1 << 16];
+        long printed = 0;
+        for (int got; (got = await stream.ReadAsync(buffer).ConfigureAwait(false)) > 0;)
+        {
+            printed += buffer.AsSpan(0, got).Count((byte)'x');
+        }
+
+        return printed >= OutputBytes ? Stopwatch.GetElapsedTime(start) : throw new InvalidOperationException($"A command at {path} printed {printed} bytes.");
     }
 
     /// <summary>Uploads a file.</summary>

@@ -28,6 +28,9 @@ internal sealed class Comparison(ComparedCommit old, ComparedCommit @new, string
     private const int MaxPulls = 12;
     private const int CopiedFiles = 3;
 
+    // Each measurement takes a second.
+    private const int MaxOutputs = 30;
+
     private static readonly byte[] Content = Encoding.UTF8.GetBytes(new string('x', 10_000));
 
     private static readonly Workload Copy = new(
@@ -56,6 +59,7 @@ internal sealed class Comparison(ComparedCommit old, ComparedCommit @new, string
             ["network"] = MeasureNetworkAsync,
             ["cold"] = MeasureColdRunsAsync,
             ["crowd"] = MeasureCrowdAsync,
+            ["output"] = MeasureOutputAsync,
             ["pull"] = () => MeasureRowAsync("pull of the image, as the host times it", Math.Min(pairs, MaxPulls), side => PullAsync(side == 0 ? old : @new)),
         };
         if (only.FirstOrDefault(name => !groups.ContainsKey(name)) is { } unknown)
@@ -170,6 +174,22 @@ internal sealed class Comparison(ComparedCommit old, ComparedCommit @new, string
             await hosts.WaitUntilIdleAsync().ConfigureAwait(false);
             return await RunCrowdAsync(hosts[side]).ConfigureAwait(false);
         }).ConfigureAwait(false);
+    }
+
+    // The command in the session is compared with the run of the old commit, which need not have sessions.
+    private async Task MeasureOutputAsync()
+    {
+        await using ComparedHosts hosts = await StartAsync(new() { ["output_limit_bytes"] = 2 * ComparedHost.OutputBytes, ["pool"] = new JsonObject { ["max_sandboxes"] = 1 } }).ConfigureAwait(false);
+        await WarmUpAsync(hosts, host => host.RunAsync(Workload.True)).ConfigureAwait(false);
+        string session = await hosts[1].OpenSessionAsync().ConfigureAwait(false);
+        foreach ((string name, string path) in ((string, string)[])[("in a run", "/run/stream"), ("in a session, and old in a run", $"/sessions/{session}/exec/stream")])
+        {
+            await MeasureRowAsync($"{ComparedHost.OutputBytes / 1_000_000} MB of output {name}", Math.Min(pairs, MaxOutputs), async side =>
+            {
+                await hosts.WaitUntilIdleAsync().ConfigureAwait(false);
+                return await hosts[side].StreamOutputAsync(side == 0 ? "/run/stream" : path).ConfigureAwait(false);
+            }).ConfigureAwait(false);
+        }
     }
 
     private static async Task WarmUpAsync<T>(ComparedHosts hosts, Func<ComparedHost, Task<T>> work)

@@ -1,10 +1,11 @@
 // Measures on this machine, prints a report and writes it to a file. ./bench.sh prepares everything and runs it. Requires root.
 //
-//   Boxer.Benchmarks IMAGE REGISTRY=URL REPORT [ROUNDS]
+//   Boxer.Benchmarks IMAGE REGISTRY=URL REPORT ROUNDS [PARTS]
 //   Boxer.Benchmarks --against IMAGE REGISTRY=URL REPORT PAIRS OLD_NAME OLD_HOST OLD_CONFIG NEW_NAME NEW_HOST NEW_CONFIG [ROWS]
 //
 // The first form compares Boxer with other programs; the cases of a table are interleaved in one run. IMAGE is pulled from the mirror URL of
-// REGISTRY, and so are the tags TAG-more (with one more small layer) and TAG-flat (with all files in one layer).
+// REGISTRY, and so are the tags TAG-more (with one more small layer) and TAG-flat (with all files in one layer). PARTS selects parts, separated
+// by commas; all by default.
 //
 // The second form compares the HTTP hosts of two commits. Each is given as its name, the path of its Boxer.HttpHost.dll and a JSON object with
 // additional configuration keys. ROWS selects groups of rows, separated by commas; all by default. The exit code is 1 if a row is slower.
@@ -16,9 +17,9 @@ using Spectre.Console;
 const int MinWidth = 140;
 bool isComparison = args is ["--against", ..];
 string[] rest = isComparison ? args[1..] : args;
-if ((isComparison ? rest.Length is < 10 or > 11 : rest.Length is < 3 or > 4)
+if ((isComparison ? rest.Length is < 10 or > 11 : rest.Length is < 4 or > 5)
     || rest[1].Split('=', 2) is not [var registry, var url]
-    || !int.TryParse(rest.ElementAtOrDefault(3) ?? "20", out int rounds) || rounds < 1)
+    || !int.TryParse(rest[3], out int rounds) || rounds < 1)
 {
     await Console.Error.WriteLineAsync("Wrong arguments. Use ./bench.sh: the comment at its top describes the arguments.");
     return 2;
@@ -42,13 +43,7 @@ try
     AnsiConsole.WriteLine($"this process at its start: {Memory.Describe()}");
     await using (Bench bench = await Bench.CreateAsync(rest[0], registry, url, rounds))
     {
-        await PartAsync("One run at a time", RunBenchmark.RunAsync, bench);
-        await PartAsync("Network modes", NetworkBenchmark.RunAsync, bench);
-        await PartAsync("Many callers", ThroughputBenchmark.RunAsync, bench);
-        await PartAsync("The HTTP host", HttpHostBenchmark.RunAsync, bench);
-        await PartAsync("Pooled sandboxes", PoolBenchmark.RunAsync, bench);
-        await PartAsync("Beside other sandboxes", CrowdBenchmark.RunAsync, bench);
-        await PartAsync("Images", ImageBenchmark.RunAsync, bench);
+        await new Parts(rest.ElementAtOrDefault(4)?.Split(',') ?? []).RunAsync(bench);
     }
 
     PrintTime(start);
@@ -69,12 +64,3 @@ return 0;
 ComparedCommit ReadCommit(int at) => new(rest[at], rest[at + 1], JsonNode.Parse(rest[at + 2])!.AsObject());
 
 static void PrintTime(long start) => AnsiConsole.WriteLine($"Total time: {Stopwatch.GetElapsedTime(start).TotalSeconds:0} s.");
-
-static async Task PartAsync(string title, Func<Bench, Task> run, Bench bench)
-{
-    long start = Stopwatch.GetTimestamp();
-    AnsiConsole.WriteLine();
-    AnsiConsole.WriteLine(title);
-    await run(bench);
-    AnsiConsole.WriteLine($"({Stopwatch.GetElapsedTime(start).TotalSeconds:0} s)");
-}
