@@ -195,12 +195,24 @@ public abstract class SessionTests(ContractHost contract) : ContractTests(contra
     }
 
     [Fact]
+    public async Task Without_keys_sessions_have_no_key_and_those_of_keys_are_not_reached()
+    {
+        await using HostFixture host = await StartAsync();
+        string id = await NewIdAsync(host);
+        ScriptedSession ofKey = host.Sessions.Add(new ScriptedSession("key"));
+
+        Assert.Null(host.Sessions[id].FairnessKey);
+        Assert.Equal(id, (string?)Assert.Single((await host.GetAsync("/sessions")).Json.AsArray())!["id"]);
+        Assert.Equal(404, (int)(await host.GetAsync($"/sessions/{ofKey.Id}")).Response.StatusCode);
+    }
+
+    [Fact]
     public async Task List_is_bounded()
     {
         await using HostFixture host = await StartAsync();
         for (int i = 0; i < 1_001; i++)
         {
-            host.Sessions.Add(new ScriptedSession("shared"));
+            host.Sessions.Add(new ScriptedSession(null));
         }
 
         Answer answer = await host.GetAsync("/sessions");
