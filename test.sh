@@ -216,7 +216,7 @@ if [[ $mode != all ]]; then
 fi
 
 step "Looking for what is missing"
-install_packages musl-tools libc6-dev gcc curl git iproute2 nftables iptables busybox-static mmdebstrap umoci skopeo zstd xz-utils \
+install_packages musl-tools libc6-dev gcc curl jq git iproute2 nftables iptables busybox-static mmdebstrap umoci skopeo zstd xz-utils \
     unzip util-linux python3 python3-httpx python3-pytest python3-pip python3-setuptools python3-wheel mypy shellcheck
 ensure_docker_registry
 ensure_afl_fuzz

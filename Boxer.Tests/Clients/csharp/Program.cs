@@ -50,6 +50,52 @@ catch (RunError error)
     Require(error.ResponseStatusCode == 400 && error.Error == "cmd: is empty; list the program and its arguments.", "bad request");
 }
 
+Session opened = (await client.Sessions.PostAsync(new SessionRequest { Image = "python:3.12-slim", Workspace = new Workspace(), IdleTimeoutSecs = 60 }))!;
+Require(opened is { Ended: null, IdleTimeoutSecs: 60, LifetimeSecs: 3600, State: not null }, "session");
+var session = client.Sessions[opened.Id!];
+Require((await client.Sessions.GetAsync())!.Single().Id == opened.Id, "sessions");
+RunResult exec = (await session.Exec.PostAsync(new ExecRequest { Cmd = ["sh", "-c", "cat; echo made >file"], Stdin = "in" }))!;
+Require(exec is { Stdout: "in", LeftBehind: 0, Termination: RunResult_termination.Exited }, "exec");
+
+Process started = (await session.Processes.PostAsync(new ProcessRequest { Cmd = ["sh", "-c", "read line; echo $line; exit 3"] }))!;
+Require(started is { Pid: not null, Ended: null, Terminal: false }, "process");
+var process = session.Processes[started.Pid!.Value];
+Require((await process.Stdin.PostAsync(new MemoryStream(Encoding.UTF8.GetBytes("typed\n")), request => request.QueryParameters.End = true))?.Pid == started.Pid, "input");
+using (var reader = new StreamReader((await process.Events.GetAsync(request => request.QueryParameters.Offset = 0))!))
+{
+    string events = await reader.ReadToEndAsync();
+    Require(events.Contains("event: stdout\ndata: {\"offset\":0,\"text\":\"typed\\n\"}", StringComparison.Ordinal) && events.Contains("\"exit_code\":3", StringComparison.Ordinal), "events");
+}
+
+Require((await process.GetAsync())?.Ended?.ExitCode == 3, "end");
+Require((await session.Files.PutAsync(
+    new MemoryStream(Encoding.UTF8.GetBytes("text")),
+    request =>
+    {
+        request.QueryParameters.Path = "a b";
+        request.QueryParameters.Mode = "0600";
+    }))?.Path == "a b", "put");
+using (var reader = new StreamReader((await session.Files.GetAsync(request => request.QueryParameters.Path = "a b"))!))
+{
+    Require(await reader.ReadToEndAsync() == "text", "get");
+}
+
+List<Entry> list = (await session.Files.List.GetAsync())!;
+Require(list.Select(entry => $"{entry.Path} {entry.Type} {entry.Mode}").Order(StringComparer.Ordinal).SequenceEqual(["a b File 0600", "file File 0644"]), "list");
+Require((await session.Pause.PostAsync())?.State == Session_state.Paused, "pause");
+Require((await session.Resume.PostAsync())?.State != Session_state.Paused, "resume");
+Require((await session.PatchAsync(new SessionTimes { LifetimeSecs = 7200 }))?.LifetimeSecs == 7200, "extend");
+Require((await session.DeleteAsync())?.Ended == Session_ended.Closed, "close");
+try
+{
+    await session.GetAsync();
+    Require(false, "the session was closed");
+}
+catch (SessionError error)
+{
+    Require(error.ResponseStatusCode == 410 && error.Ended == SessionError_ended.Closed, "gone");
+}
+
 Console.WriteLine("all endpoints");
 
 static void Require(bool condition, string what)

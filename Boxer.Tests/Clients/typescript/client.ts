@@ -48,4 +48,44 @@ require(events[0]?.startsWith("event: started") === true && last.status === 200,
 require((await client.DELETE("/files", { params: { query: { path: "job/main.py" } } })).data?.path === "job/main.py", "delete");
 const bad = await client.POST("/run", { body: { image: "python:3.12-slim", cmd: [] } });
 require(bad.response.status === 400 && bad.error?.error === "cmd: is empty; list the program and its arguments.", "bad request");
+
+const opened = await client.POST("/sessions", { body: { image: "python:3.12-slim", workspace: {}, labels: { who: "client" }, idle_timeout_secs: 60 } });
+require(opened.response.status === 201 && opened.data?.ended === null && opened.data.labels["who"] === "client", "session");
+const id = opened.data?.id ?? "";
+const ofSession = { path: { id } };
+require((await client.GET("/sessions", {})).data?.[0]?.id === id, "sessions");
+const exec = await client.POST("/sessions/{id}/exec", { params: ofSession, body: { cmd: ["sh", "-c", "cat; echo made >file"], stdin: "in" } });
+require(exec.data?.stdout === "in" && exec.data.left_behind === 0, "exec");
+
+const started = await client.POST("/sessions/{id}/processes", { params: ofSession, body: { cmd: ["sh", "-c", "read line; echo $line; exit 3"] } });
+require(started.response.status === 201 && started.data?.ended === null, "process");
+const ofProcess = { path: { id, pid: started.data?.pid ?? 0 } };
+const input = await client.POST("/sessions/{id}/processes/{pid}/stdin", {
+  params: { ...ofProcess, query: { end: true } },
+  body: "typed\n",
+  bodySerializer: (body: unknown) => body as string,
+  headers: { "Content-Type": "application/octet-stream" },
+});
+require(input.data?.pid === ofProcess.path.pid, "input");
+const printed = await client.GET("/sessions/{id}/processes/{pid}/events", { params: { ...ofProcess, query: { offset: 0 } }, parseAs: "text" });
+const output = JSON.parse((printed.data ?? "").split("event: stdout\ndata: ")[1]?.split("\n")[0] ?? "{}") as components["schemas"]["ProcessOutput"];
+const ended = JSON.parse((printed.data ?? "").split("event: ended\ndata: ")[1] ?? "{}") as components["schemas"]["ProcessEnd"];
+require(output.text === "typed\n" && ended.exit_code === 3 && ended.termination === "exited", "events");
+
+const ofFile = { params: { path: { id }, query: { path: "a b", mode: "0600" } } };
+const put = await client.PUT("/sessions/{id}/files", { ...ofFile, body: "text", bodySerializer: (body: unknown) => body as string, headers: { "Content-Type": "application/octet-stream" } });
+require(put.data?.path === "a b", "put");
+const got = await client.GET("/sessions/{id}/files", { params: { path: { id }, query: { path: "a b" } }, parseAs: "text" });
+require((got.data as unknown) === "text", "get");
+const list = await client.GET("/sessions/{id}/files/list", { params: ofSession });
+require(list.data?.map((entry) => `${entry.path} ${entry.type} ${entry.mode}`).sort().join() === "a b file 0600,file file 0644", "list");
+
+require((await client.POST("/sessions/{id}/pause", { params: ofSession })).data?.state === "paused", "pause");
+const refused = await client.POST("/sessions/{id}/exec", { params: ofSession, body: { cmd: ["true"] } });
+require(refused.response.status === 409 && refused.error !== undefined, "paused");
+require((await client.POST("/sessions/{id}/resume", { params: ofSession })).data?.state !== "paused", "resume");
+require((await client.PATCH("/sessions/{id}", { params: ofSession, body: { lifetime_secs: 7200 } })).data?.lifetime_secs === 7200, "extend");
+require((await client.DELETE("/sessions/{id}", { params: ofSession })).data?.ended === "closed", "close");
+const gone = await client.GET("/sessions/{id}", { params: ofSession });
+require(gone.response.status === 410 && gone.error?.ended === "closed", "gone");
 console.log("all endpoints");
