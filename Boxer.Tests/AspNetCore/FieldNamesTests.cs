@@ -59,6 +59,11 @@ public sealed class FieldNamesTests
     public void A_fault_of_options_is_named_as_in_the_configuration(string fault, string named) => Assert.Equal(named, FieldNames.OfOptions(fault));
 
     [Fact]
+    public void A_sentence_about_the_machine_names_options_as_the_configuration_does() => Assert.Equal(
+        "too few: lower max_concurrent_runs, pool.max_sandboxes and sessions.max_memory_mb.",
+        FieldNames.OfMachine("too few: lower MaxConcurrentRuns, Pool.MaxSandboxes and Sessions.MaxMemoryBytes."));
+
+    [Fact]
     public void Each_option_of_the_table_has_a_key()
     {
         foreach (Setting setting in SettingTable.BuiltIn.Options)

@@ -56,10 +56,11 @@ public sealed class CliRunTests(PythonImage image)
         string cli = string.Join(' ', Arguments("-t", PythonImage.Name, "--").Select(argument => $"'{argument}'").Prepend($"dotnet '{Path.Join(AppContext.BaseDirectory, "boxer.dll")}'"));
         const string Program = "import os, sys; print(sys.stdin.isatty(), sys.stdout.isatty(), os.get_terminal_size(), os.environ['TERM'])";
 
-        string output = await HostProgram.RunAsync("env", "TERM=vt100", "script", "-qec", $"stty cols 90 rows 20; {cli} python3 -c \"{Program}\"", "/dev/null");
+        string output = await HostProgram.RunAsync("env", "TERM=vt100", "script", "-qec", $"stty cols 90 rows 20; {cli} python3 -c \"{Program}\"; stty -a", "/dev/null");
         CliResult without = await RunAsync("", "-t", PythonImage.Name, "true");
 
         Assert.Contains("True True os.terminal_size(columns=90, lines=20) vt100", output, StringComparison.Ordinal);
+        Assert.Contains(" icanon ", output, StringComparison.Ordinal);
         Assert.Equal(new CliResult(125, "", "-t: standard input is not a terminal.\n"), without);
     }
 

@@ -211,7 +211,7 @@ class Process:
         raise _session_wire.cut_off()
 
     def kill(self, *, resume: bool = False) -> None:
-        """Kills the process and the processes that it started. One that has ended is left as it is."""
+        """Kills the process and the processes that it started. One that has ended is left as it is. Raises in a paused session, as every call does."""
         try:
             _wire.check_status(self._client._send(self._paths.kill().resuming(resume)))
         except (BoxerSessionEndedError, BoxerNotFoundError):

@@ -683,7 +683,7 @@ def test_methods_show_their_arguments_in_help(kind: Any) -> None:
 def test_both_clients_have_the_same_methods() -> None:
     import boxer
 
-    for name in ("Session", "Process", "SessionFiles", "Connection", "BoxerClient"):
+    for name in ("Session", "Process", "ProcessEvents", "SessionFiles", "FileStream", "FileWatch", "Connection", "BoxerClient"):
         sync = {member for member in dir(getattr(boxer, name)) if not member.startswith("_")}
         asynchronous = {member for member in dir(getattr(boxer, f"Async{name}")) if not member.startswith("_")}
         assert {"close" if member == "aclose" else member for member in asynchronous - {"open"}} == sync
