@@ -238,7 +238,7 @@ public sealed partial class SessionRunTests(InitFixture fixture) : SessionTests,
     }
 
     [Fact]
-    public async Task A_thousand_commands_leave_no_descriptor_and_no_memory_in_PID_1()
+    public async Task Hundreds_of_commands_leave_no_descriptor_and_no_memory_in_PID_1()
     {
         await using SessionSandbox session = await OpenAsync();
         for (int i = 0; i < 20; i++)
@@ -247,14 +247,14 @@ public sealed partial class SessionRunTests(InitFixture fixture) : SessionTests,
         }
 
         (long memory, long descriptors) = await MeasureAsync();
-        for (int i = 0; i < 1_000; i++)
+        for (int i = 0; i < 250; i++)
         {
             await RunSomeAsync(i);
         }
 
         (long memoryAfter, long descriptorsAfter) = await MeasureAsync();
         Assert.Equal(descriptors, descriptorsAfter);
-        Assert.InRange(memoryAfter, 0, memory + 64);
+        Assert.InRange(memoryAfter, 0, memory + 16);
 
         async Task RunSomeAsync(int i)
         {
