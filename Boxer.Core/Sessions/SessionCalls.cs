@@ -8,6 +8,7 @@ namespace Boxer.Sessions;
 /// <param name="parts">The session.</param>
 internal sealed class SessionCalls(SessionParts parts)
 {
+    private static readonly TimeSpan EndPatience = TimeSpan.FromSeconds(1);
     private int _execs;
 
     /// <summary>Counts a foreground command until the disposal of the result.</summary>
@@ -63,6 +64,13 @@ internal sealed class SessionCalls(SessionParts parts)
         }
         catch (Exception exception) when (HostFault.Is(exception) || exception is InitProtocolException)
         {
+            // A file worker is seen to end a moment before its sandbox.
+            await ((Task)parts.Sandbox.Ended.WaitAsync(EndPatience, parts.Time, cancellationToken)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (IsEnd(exception))
+            {
+                throw parts.Life.EndedException(isRetrySafe: false, exception);
+            }
+
             throw new SandboxRuntimeException($"The sandbox of session {parts.Id} failed: {exception.Message}", exception);
         }
     }

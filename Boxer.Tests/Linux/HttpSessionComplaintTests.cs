@@ -136,6 +136,7 @@ public sealed class HttpSessionComplaintTests(PythonImage image, SharedRunner sh
         await session.ServeAsync(8000);
         await session.ExecAsync("head -c 8000000 /dev/zero > /tmp/file");
         using HttpResponseMessage file = await session.OpenAsync(HttpMethod.Get, "/files?path=/tmp/file");
+        using HttpResponseMessage archive = await session.OpenAsync(HttpMethod.Get, "/files/tar?path=/tmp");
         using ClientWebSocket socket = await session.ConnectAsync(8000);
         using HttpResponseMessage process = await session.OpenAsync(HttpMethod.Get, $"/processes/{pid}/events");
         using HttpResponseMessage exec = await session.OpenAsync(HttpMethod.Post, "/exec/stream", new JsonObject { ["cmd"] = new JsonArray("sh", "-c", "echo up; sleep 1000") });
@@ -158,6 +159,7 @@ public sealed class HttpSessionComplaintTests(PythonImage image, SharedRunner sh
         Assert.Equal((4410, "sandbox_died"), ((int)socket.CloseStatus!, socket.CloseStatusDescription));
         Assert.Equal(WebSocketMessageType.Close, close.MessageType);
         await Assert.ThrowsAnyAsync<Exception>(() => file.Content.CopyToAsync(Stream.Null, Cancel).WaitAsync(Hangs, Cancel));
+        await Assert.ThrowsAnyAsync<Exception>(() => archive.Content.CopyToAsync(Stream.Null, Cancel).WaitAsync(Hangs, Cancel));
         Assert.Equal((410, "sandbox_died"), (status, (string?)later!["ended"]));
     }
 

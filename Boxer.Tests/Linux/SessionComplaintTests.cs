@@ -129,6 +129,11 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
         await using SandboxConnection connection = await session.ConnectAsync(8000, Cancel);
         await session.Files.WriteAsync("/tmp/file", new byte[8 << 20], mode: null, Cancel);
         await using Stream file = await session.Files.OpenReadAsync("/tmp/file", Cancel);
+        await using Stream archive = await session.Files.ReadArchiveAsync("/tmp", Cancel);
+        await using IAsyncEnumerator<SandboxFileChange> watch = session.Files.WatchAsync("/tmp", Cancel).GetAsyncEnumerator(Cancel);
+        Assert.True(await watch.MoveNextAsync());
+        Assert.Equal(SandboxFileChangeKind.Started, watch.Current.Kind);
+        Task<bool> change = watch.MoveNextAsync().AsTask();
         Task<string> events = SaidAsync(process);
         SandboxEvent? last = null;
         await foreach (SandboxEvent item in session.StreamAsync(Shell("echo up; sleep 1000"), Cancel))
@@ -145,6 +150,8 @@ public sealed class SessionComplaintTests(SharedRunner shared) : IAsyncLifetime
         Assert.Equal(TerminationKind.SandboxDied, process.End!.Termination.Kind);
         await Assert.ThrowsAnyAsync<IOException>(async () => await connection.ReadExactlyAsync(new byte[1], Cancel).AsTask().WaitAsync(Hangs, Cancel));
         await Assert.ThrowsAnyAsync<IOException>(() => file.CopyToAsync(Stream.Null, Cancel).WaitAsync(Hangs, Cancel));
+        await Assert.ThrowsAnyAsync<IOException>(() => archive.CopyToAsync(Stream.Null, Cancel).WaitAsync(Hangs, Cancel));
+        Assert.Equal(SandboxSessionEnd.SandboxDied, (await Assert.ThrowsAsync<SandboxSessionEndedException>(() => change.WaitAsync(Hangs, Cancel))).End);
         Assert.Equal(SandboxSessionEnd.SandboxDied, session.End);
         Assert.Equal(SandboxSessionEnd.SandboxDied, (await Assert.ThrowsAsync<SandboxSessionEndedException>(() => session.ExecAsync(Shell("true"), Cancel))).End);
     }

@@ -1,3 +1,4 @@
+using Boxer.Runtime.Kept;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Sessions;
@@ -131,6 +132,30 @@ public sealed class SessionFilesTests
         await using var small = new OpenSession(options: options);
         fault = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => small.Session.Files.WriteArchiveAsync("dir", new MemoryStream(new byte[6]), Cancel));
         Assert.Equal("Tar", fault.Faults[0].Field);
+    }
+
+    [Fact]
+    public async Task A_worker_that_is_seen_to_end_before_its_sandbox_says_how_the_session_ended()
+    {
+        await using var open = new OpenSession();
+        await open.Session.Files.StatAsync("x", Cancel);
+        open.Sandbox.Workers[0].Blocks = new();
+        open.Sandbox.Workers[0].Blocks!.SetException(new IOException("The worker has ended."));
+
+        // A worker that ended alone is no end of the session.
+        Task<SandboxFileInfo?> alone = open.Session.Files.StatAsync("x", Cancel);
+        while (!alone.IsCompleted)
+        {
+            open.Time.Advance(TimeSpan.FromMilliseconds(100));
+            await Task.Yield();
+        }
+
+        await Assert.ThrowsAsync<SandboxRuntimeException>(() => alone);
+        Assert.Null(open.Session.End);
+
+        Task<SandboxFileInfo?> withSandbox = open.Session.Files.StatAsync("x", Cancel);
+        open.Sandbox.Die(KeptSandboxEnd.MemoryLimit);
+        Assert.Equal(SandboxSessionEnd.MemoryLimit, (await Assert.ThrowsAsync<SandboxSessionEndedException>(() => withSandbox)).End);
     }
 
     private sealed class BrokenStream : MemoryStream
