@@ -8,6 +8,7 @@ WORK is a directory for homes and logs. soak.sh calls this script. The seed dete
 
 import collections
 import http.client
+import io
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import traceback
@@ -34,6 +36,8 @@ over = threading.Event()
 up = threading.Event()
 # The number of kills: a request that began before a kill may be cut off.
 kills = 0
+# The sessions of the host that nobody has closed.
+opened = set()
 
 
 class Wrong(Exception):
@@ -42,6 +46,10 @@ class Wrong(Exception):
 
 class Cut(Exception):
     """A connection that ended early."""
+
+
+class Busy(Exception):
+    """A response with 429."""
 
 
 def fault(text):
@@ -359,7 +367,121 @@ def unknown(host, rng):
     return "429" if answer is None else "bad"
 
 
-mix = [(good, 30), (python, 14), (signalled, 5), (late, 4), (balloon, 3), (bomb, 3), (flood, 3), (missing, 5), (files, 8), (vanish, 10), (slow, 4), (bad, 8), (unknown, 3)]
+# -- clients of sessions
+
+class Session:
+    """A session with a file, whose calls are checked."""
+
+    def __init__(self, host, rng):
+        self.host, self.token, self.content, self.processes, self.is_paused = host, token_of(rng), rng.randbytes(rng.choice([0, 1000, 300_000])), 0, False
+        body = {"image": image, "network": rng.choice(networks), "workspace": {}, "limits": {"memory_mb": 64}, "env": {"TOKEN": self.token}}
+        self.id = json.loads(self.call("POST", "/sessions", body, (201,)))["id"]
+        self.path = "/sessions/" + self.id
+        with lock:
+            opened.add(self.id)
+
+    def call(self, method, path, body=None, expected=(200,)):
+        """Returns the body of a response with one of these statuses."""
+        status, headers, text = self.host.exchange(method, path, body if isinstance(body, bytes | None) else json.dumps(body), {"Content-Type": "application/json"})
+        if status == 429:
+            if "Retry-After" not in headers:
+                raise Wrong("429 without Retry-After")
+            raise Busy
+        if status not in expected:
+            raise Wrong(f"{method} {path} was answered with {status}: {text[:600]!r}")
+        return text
+
+    def execute(self, rng, query=""):
+        code = rng.randrange(256)
+        answer = json.loads(self.call("POST", f"{self.path}/exec{query}", {"cmd": ["sh", "-c", 'echo $TOKEN; wc -c <kept >&2; exit "$0"', str(code)]}))
+        same("an exec", (self.token + "\n", f"{len(self.content)}\n", code), (answer["stdout"], answer["stderr"], answer["exit_code"]))
+
+    def start(self, rng):
+        self.processes += 1
+        pid = json.loads(self.call("POST", self.path + "/processes", {"cmd": ["sh", "-c", "echo $TOKEN; exit 7"]}, (201,)))["pid"]
+        events = self.call("GET", f"{self.path}/processes/{pid}/events").decode()
+        if f'"text":"{self.token}\\n"' not in events or '"exit_code":7' not in events:
+            raise Wrong(f"a process had the events {events!r:.600}")
+
+    def serve(self, rng):
+        self.processes += 1
+        self.call("POST", self.path + "/processes", {"cmd": ["sleep", "1000"]}, (201,))
+        same("the processes", self.processes, len(json.loads(self.call("GET", self.path + "/processes"))))
+
+    def write(self):
+        self.call("PUT", self.path + "/files?path=kept", self.content)
+
+    def read(self, rng):
+        same("a file of a session", self.content, self.call("GET", self.path + "/files?path=kept"))
+
+    def archive(self, rng):
+        with tarfile.open(fileobj=io.BytesIO(self.call("GET", self.path + "/files/tar"))) as tar:
+            same("an archive of a session", self.content, tar.extractfile("kept").read())
+
+    def pause(self, rng):
+        self.call("POST", self.path + "/pause")
+        same("a call while paused", "paused", json.loads(self.call("POST", self.path + "/exec", {"cmd": ["true"]}, (409,)))["state"])
+        self.is_paused = rng.random() < 0.3
+        if not self.is_paused:
+            self.execute(rng, "?resume=true")
+
+    def vanish(self, rng):
+        with socket.create_connection(("127.0.0.1", self.host.port), 30) as connection:
+            connection.sendall(request_of(self.path + "/exec/stream", {"cmd": ["sleep", "1000"]}))
+            time.sleep(rng.random() ** 2)
+
+    def close(self, busily):
+        """Closes the session, perhaps while a command runs."""
+        with lock:
+            opened.discard(self.id)
+        connection = http.client.HTTPConnection("127.0.0.1", self.host.port, timeout=300)
+        try:
+            if busily:
+                connection.request("POST", self.path + "/exec/stream?resume=true", json.dumps({"cmd": ["sh", "-c", "echo up; sleep 1000"]}), {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                while response.status == 200 and (line := response.readline()) and b"up" not in line:
+                    pass
+            same("a close", "closed", json.loads(self.call("DELETE", self.path))["ended"])
+            if busily and response.status == 200 and b'"ended":"closed"' not in (rest := response.read()):
+                raise Wrong(f"a command of a closed session ended with {rest!r:.600}")
+        except (http.client.HTTPException, ConnectionError) as broken:
+            raise Cut(repr(broken)) from None
+        finally:
+            connection.close()
+        same("a call after the close", "closed", json.loads(self.call("GET", self.path, None, (410,)))["ended"])
+
+
+def session(host, rng):
+    """Opens a session, uses it, and closes or forgets it."""
+    box = None
+    try:
+        box = Session(host, rng)
+        box.write()
+        for _ in range(rng.randrange(1, 6)):
+            # A paused session is closed as it is.
+            if not box.is_paused:
+                rng.choice([box.execute, box.execute, box.start, box.serve, box.read, box.archive, box.pause, box.vanish])(rng)
+        if not box.is_paused and rng.random() < 0.25:
+            # It ends by its idle timeout.
+            box.call("PATCH", box.path, {"idle_timeout_secs": 1})
+            return "forgotten"
+    except Busy:
+        if box is not None:
+            box.close(False)
+        return "429"
+    box.close(rng.random() < 0.5)
+    return "sessions"
+
+
+def check_lost(host, lost):
+    """Checks that a host knows how the sessions of a killed one ended."""
+    for name in lost:
+        status, _, text = host.exchange("GET", "/sessions/" + name)
+        if status != 410 or json.loads(text)["ended"] not in ("host_stopped", "idle_timeout"):
+            fault(f"a session of a killed host is answered with {status}: {text[:300]!r}")
+
+
+mix = [(good, 30), (python, 14), (signalled, 5), (late, 4), (balloon, 3), (bomb, 3), (flood, 3), (missing, 5), (files, 8), (vanish, 10), (slow, 4), (bad, 8), (unknown, 3), (session, 16)]
 
 
 def one(host, function, rng):
@@ -435,6 +557,9 @@ try:
                 up.clear()
                 kills += 1
                 current.kill()
+                with lock:
+                    lost = set(opened)
+                    opened.clear()
                 killed = current.instances
                 current = Host("host")
                 ours |= killed | current.instances
@@ -442,6 +567,7 @@ try:
                 # Does not wait for the background work of the next start.
                 if not wait_for(lambda: not left_of(killed), 30):
                     fault(f"after kill -9 and a start there is still {left_of(killed)}")
+                check_lost(current, lost)
                 up.set()
             else:
                 second_instance(chaos)
@@ -451,6 +577,8 @@ try:
     over.set()
     for thread in threads:
         thread.join()
+    if not wait_for(lambda: current.exchange("GET", "/sessions")[2] == b"[]", 60):
+        fault("forgotten sessions are still open: " + current.exchange("GET", "/sessions")[2].decode())
     if not kills:
         for number in range(20):
             one(current, good, random.Random(number))
