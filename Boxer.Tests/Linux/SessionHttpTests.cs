@@ -240,34 +240,6 @@ public sealed class SessionHttpTests(PythonImage image) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Delete_ends_commands_streams_and_connections_with_the_reason()
-    {
-        int pid = await StartAsync(new JsonObject { ["cmd"] = new JsonArray("python3", "-m", "http.server", "8000", "--bind", "127.0.0.1") });
-        using ClientWebSocket socket = await ConnectAsync(8_000);
-        Task<(int Status, JsonNode Body)> exec = SendAsync("POST", _session + "/exec", Shell("echo started; sleep 1000"));
-        using HttpResponseMessage stream = await Client.SendAsync(
-            new HttpRequestMessage(HttpMethod.Post, Uri(_session + "/exec/stream")) { Content = new StringContent(Shell("echo started; sleep 1000").ToJsonString()) },
-            HttpCompletionOption.ResponseHeadersRead,
-            Cancel);
-        using StreamReader reader = new(await stream.Content.ReadAsStreamAsync(Cancel));
-        await ReadUntilAsync(reader, "started\\n");
-        using HttpResponseMessage events = await Client.GetAsync(Uri($"{_session}/processes/{pid}/events"), HttpCompletionOption.ResponseHeadersRead, Cancel);
-
-        (int status, JsonNode closed) = await SendAsync("DELETE", _session);
-
-        Assert.Equal((200, "closed"), (status, (string?)closed["ended"]));
-        Assert.Equal((410, "closed"), ((await exec).Status, (string?)(await exec).Body["ended"]));
-        Assert.Contains("\"ended\":\"closed\"", await reader.ReadToEndAsync(Cancel), StringComparison.Ordinal);
-        Assert.Contains("event: e", await events.Content.ReadAsStringAsync(Cancel), StringComparison.Ordinal);
-        while ((await socket.ReceiveAsync(new byte[100].AsMemory(), Cancel)).MessageType != WebSocketMessageType.Close)
-        {
-        }
-
-        Assert.Equal(((WebSocketCloseStatus)4_410, "closed"), ((WebSocketCloseStatus)socket.CloseStatus!, socket.CloseStatusDescription));
-        Assert.Equal((410, "closed"), ((await SendAsync("GET", _session)).Status, (string?)(await SendAsync("GET", _session)).Body["ended"]));
-    }
-
-    [Fact]
     public async Task A_stream_whose_sandbox_dies_says_so()
     {
         int pid = await StartAsync(Shell("echo up; sleep 1000"));

@@ -35,6 +35,10 @@ internal sealed class HostProcess : IAsyncDisposable
     /// <summary>Client without an API key.</summary>
     public HttpClient Client { get; }
 
+    /// <summary>The most memory that the host has had resident.</summary>
+    public int PeakMegabytes =>
+        int.Parse(File.ReadLines($"/proc/{Process.Id}/status").Single(line => line.StartsWith("VmHWM:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[^2], CultureInfo.InvariantCulture) >> 10;
+
     /// <summary>Starts a host and waits until it listens.</summary>
     /// <param name="image">The registry of the images.</param>
     /// <param name="settings">More configuration keys.</param>

@@ -9,6 +9,14 @@ internal static class SandboxCgroups
     internal static bool AreFrozen() =>
         Find("freezer.state", "cgroup.freeze") is { Count: > 0 } files && files.All(file => Read(file) is "FROZEN" or "1");
 
+    /// <summary>Whether one sandbox is frozen.</summary>
+    /// <param name="sandbox">An entry of <see cref="OwnTraces.Sandboxes"/>.</param>
+    internal static bool IsFrozen(string sandbox)
+    {
+        string? name = Path.GetFileName(Path.GetDirectoryName(sandbox));
+        return Find("freezer.state", "cgroup.freeze").Any(file => Path.GetFileName(Path.GetDirectoryName(file)) == name && Read(file) is "FROZEN" or "1");
+    }
+
     /// <summary>Processor time that all sandboxes together have used.</summary>
     internal static TimeSpan ProcessorTime() =>
         TimeSpan.FromMicroseconds(Find("cpuacct.usage", "cpu.stat").Sum(file => Path.GetFileName(file) == "cpu.stat"

@@ -35,7 +35,7 @@ public sealed class RunscFaultTests(PythonImage image)
     }
 
     [Fact]
-    public async Task A_runtime_that_delivers_no_descriptors_gets_the_streams_at_boot()
+    public async Task A_runtime_that_delivers_no_descriptors_gets_the_streams_at_boot_and_no_sessions()
     {
         image.Require();
         using var runsc = new StandInRunsc();
@@ -51,6 +51,12 @@ public sealed class RunscFaultTests(PythonImage image)
             SandboxResult result = await runner.RunAsync(request, Cancel);
             Assert.Equal(("in\nnamed\n", "err\n"), (result.StandardOutput, result.StandardError));
         }
+
+        // Sessions need the descriptors.
+        SandboxRuntimeException fault = await Assert.ThrowsAsync<SandboxRuntimeException>(() => runner.OpenAsync(new(PythonImage.Name), Cancel));
+        Assert.Contains("runsc does not deliver descriptors to a booted sandbox, which sessions need; install a newer runsc", fault.Message, StringComparison.Ordinal);
+        Assert.Empty(await runner.ListAsync(cancellationToken: Cancel));
+        Assert.Equal("in\nnamed\n", (await runner.RunAsync(request, Cancel)).StandardOutput);
     }
 
     [Fact]

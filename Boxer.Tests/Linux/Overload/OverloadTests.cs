@@ -50,7 +50,7 @@ public sealed class OverloadTests(PythonImage image)
             // Runs within the limits of running and waiting are never rejected.
             Assert.InRange(answers.Count(answer => answer.Status == 200), Running + Queue, Callers);
             Assert.Contains(answers, answer => answer.Status == 429);
-            Assert.InRange(PeakMegabytes(host), 1, MostMegabytes);
+            Assert.InRange(host.PeakMegabytes, 1, MostMegabytes);
             await AssertRunsAsync(host.Client);
             await WaitAsync(() => Descriptors(host) < descriptors + 80);
         }
@@ -273,9 +273,6 @@ public sealed class OverloadTests(PythonImage image)
     // Without assemblies, which .NET opens at their first use and keeps open.
     private static int OwnDescriptors(HostProcess host) =>
         Directory.GetFileSystemEntries($"/proc/{host.Process.Id}/fd").Count(path => new FileInfo(path).LinkTarget is { } target && !target.EndsWith(".dll", StringComparison.Ordinal));
-
-    private static int PeakMegabytes(HostProcess host) =>
-        int.Parse(File.ReadLines($"/proc/{host.Process.Id}/status").Single(line => line.StartsWith("VmHWM:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[^2], CultureInfo.InvariantCulture) >> 10;
 
     private static Task WaitAsync(Func<bool> isSo) => Until.IsSoAsync(isSo, seconds: 30);
 
