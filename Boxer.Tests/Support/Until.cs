@@ -19,4 +19,17 @@ internal static class Until
             await Task.Delay(Pause, TestContext.Current.CancellationToken);
         }
     }
+
+    /// <summary>Waits until a condition holds that takes time to find out.</summary>
+    /// <param name="isSoAsync">The condition.</param>
+    /// <param name="seconds">Sum of the pauses after which the test fails.</param>
+    /// <param name="text">Text of the condition for the message; filled in by the compiler.</param>
+    internal static async Task IsSoAsync(Func<Task<bool>> isSoAsync, int seconds, [CallerArgumentExpression(nameof(isSoAsync))] string text = "")
+    {
+        for (TimeSpan waited = TimeSpan.Zero; !await isSoAsync(); waited += Pause)
+        {
+            Assert.True(waited < TimeSpan.FromSeconds(seconds), $"After {seconds} s this is still not so: {text}");
+            await Task.Delay(Pause, TestContext.Current.CancellationToken);
+        }
+    }
 }

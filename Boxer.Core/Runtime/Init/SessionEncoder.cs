@@ -1,3 +1,5 @@
+using Boxer.Native;
+
 namespace Boxer.Runtime.Init;
 
 /// <summary>Encodes the frames of a session to PID 1, each with its header.</summary>
@@ -29,7 +31,7 @@ internal static class SessionEncoder
     }
 
     /// <summary>Encodes a PROCESS_SIGNAL frame.</summary>
-    /// <param name="id">The command.</param>
+    /// <param name="id">The command or file worker.</param>
     /// <param name="signal">Number of the signal, 1 to 64.</param>
     /// <param name="wholeSession">Whether every process of its session gets it, instead of the process group of its first process.</param>
     /// <exception cref="ArgumentOutOfRangeException">The number is out of range.</exception>
@@ -40,6 +42,16 @@ internal static class SessionEncoder
         PayloadWriter writer = Begin(id);
         writer.U32((uint)signal);
         writer.U32(wholeSession ? 1u : 0u);
+        return writer.ToFrame(InitFrameType.ProcessSignal, InitProtocol.MaxPayload);
+    }
+
+    /// <summary>Encodes the PROCESS_SIGNAL frame that kills the processes which belong to no command and no file worker.</summary>
+    internal static byte[] EncodeKillOthers()
+    {
+        var writer = new PayloadWriter();
+        writer.U32(0);
+        writer.U32(Signal.SIGKILL);
+        writer.U32(1);
         return writer.ToFrame(InitFrameType.ProcessSignal, InitProtocol.MaxPayload);
     }
 

@@ -1,3 +1,5 @@
+using Boxer.Native;
+
 namespace Boxer.Runtime.Init;
 
 /// <summary>A command, file worker or connection of a session: everything that has a number.</summary>
@@ -73,6 +75,13 @@ internal sealed class SessionProcess : SessionItem
     /// <summary>Sends a signal; see <see cref="SessionEncoder.EncodeSignal"/>.</summary>
     internal Task SignalAsync(int signal, bool wholeSession, CancellationToken cancellationToken) =>
         SendAsync(SessionEncoder.EncodeSignal(Id, signal, wholeSession), cancellationToken);
+
+    /// <summary>Kills every process of its session, also stopped ones. It does not wait.</summary>
+    internal void Kill()
+    {
+        byte[] bytes = SessionEncoder.EncodeSignal(Id, Signal.SIGKILL, wholeSession: true);
+        Channel.Post(new SessionFrame(conversation => conversation.IsOpen(Id) ? bytes : null));
+    }
 
     /// <summary>Changes the size of the terminal.</summary>
     internal Task ResizeAsync(int columns, int rows, CancellationToken cancellationToken) =>

@@ -102,11 +102,14 @@ static pid_t reap_one(void)
 void kill_all(void)
 {
     for (;;) {
-        pid_t pid;
+        pid_t pid = 1;
         kill(-1, SIGKILL);
-        while ((pid = reap_one()) > 0) { }
+        for (int i = 0; i < MAX_REAPED && pid > 0; i++)
+            pid = reap_one();
         if (pid < 0 && errno == ECHILD)
             return;
+        if (pid > 0)
+            continue;
         /* SIGCHLD ends the wait. The timeout is for a process that forked between two kills. */
         sigset_t all;
         sigfillset(&all);
@@ -1243,6 +1246,7 @@ static int enter_user_namespace(int socket)
  * Installs a filter that rejects calls with which a command could exceed its limits under gVisor.
  * New user namespaces: a process has every capability in its own, and gVisor accepts those for RLIMIT_NPROC and for mounts: 300
  * processes of 64, and a tmpfs without a size. clone3 has its flags in memory, which a filter cannot read; every libc falls back to clone.
+ * CLONE_PARENT: the new process would be a child of PID 1, with an exit signal that the guest chooses.
  * F_SETSIG: user 0 could have any signal sent to any process when a descriptor becomes ready, also SIGKILL to PID 1. SIGIO, which is
  * sent without F_SETSIG, is blocked in PID 1.
  */
@@ -1258,7 +1262,7 @@ static int install_command_filter(void)
         { BPF_JUMP_EQUAL, 6, 0, CLONE3 },
         { BPF_JUMP_EQUAL, 2, 4, SYS_fcntl },
         { BPF_LOAD_WORD, 0, 0, CALL_FIRST_ARGUMENT },
-        { BPF_JUMP_SET, 4, 2, CLONE_NEWUSER },
+        { BPF_JUMP_SET, 4, 2, CLONE_NEWUSER | CLONE_PARENT },
         { BPF_LOAD_WORD, 0, 0, CALL_SECOND_ARGUMENT },
         { BPF_JUMP_EQUAL, 2, 0, SET_SIGNAL },
         { BPF_RETURN, 0, 0, SECCOMP_ALLOW },
@@ -2173,12 +2177,12 @@ static size_t begin_plan(uint32_t type, size_t length, const uint8_t *payload, s
     return plan_got;
 }
 
+static uint8_t incoming[HEADER_SIZE + MAX_PAYLOAD];
+static size_t incoming_length;
+
 /* Receives frames and handles each that is complete. */
 static void receive_frames(void)
 {
-    static uint8_t incoming[HEADER_SIZE + MAX_PAYLOAD];
-    static size_t incoming_length;
-
     incoming_length += receive(incoming + incoming_length, sizeof incoming - incoming_length);
     size_t used = 0;
     while (incoming_length - used >= HEADER_SIZE) {
@@ -2201,6 +2205,15 @@ static void receive_frames(void)
     }
     incoming_length -= used;
     memmove(incoming, incoming + used, incoming_length);
+    /* Environments and typed input are forgotten once they were handled. */
+    if (state == SERVING)
+        explicit_bzero(incoming + incoming_length, used);
+}
+
+void forget_frames(void)
+{
+    explicit_bzero(incoming, sizeof incoming);
+    explicit_bzero(buffer, sizeof buffer);
 }
 
 void read_control(void)
@@ -2222,10 +2235,10 @@ static void on_child_signal(int signal_number)
 /* Signals are blocked except in ppoll, so none arrives here. */
 static void reap(void)
 {
-    if (!child_signaled)
-        return;
-    child_signaled = 0;
-    while (reap_one() > 0) { }
+    pid_t pid = child_signaled;
+    for (int i = 0; i < MAX_REAPED && pid > 0; i++)
+        pid = reap_one();
+    child_signaled = pid > 0;
 }
 
 /* Restores the state before the warm-up, except for files written to the root and the caches of the sandbox's kernel. */
@@ -2355,7 +2368,8 @@ _Noreturn static void serve(void)
         };
         fill_terminal_polls(fds + 2);
         flush();
-        int ready = ppoll(fds, 2 + TERMINAL_POLLS, NULL, &waiting);
+        /* The children that were not reaped yet send no other signal. */
+        int ready = ppoll(fds, 2 + TERMINAL_POLLS, child_signaled ? &(struct timespec){ 0 } : NULL, &waiting);
         if (ready < 0 && errno != EINTR)
             fault("poll", NULL, errno);
         reap();

@@ -1,6 +1,6 @@
 /*
  * Declarations that the files of PID 1 share: boxer-init.c (boot, warm-up, the command of a one-shot run), boxer-session.c,
- * boxer-process.c and boxer-relay.c (sessions), and boxer-files.c (the file worker of a session). Include it first.
+ * boxer-process.c, boxer-table.c and boxer-relay.c (sessions), and boxer-files.c (the file worker of a session). Include it first.
  */
 #ifndef BOXER_PID1_H
 #define BOXER_PID1_H
@@ -68,6 +68,8 @@ enum {
     /* Period of cpu.cfs_quota_us, in microseconds. */
     CPU_PERIOD = 100000,
     LEAST_MEMORY = 1024,
+    /* Maximum number of processes that PID 1 reaps before it does other things: a guest can make them faster than they are reaped. */
+    MAX_REAPED = 64,
     /* A host that reads nothing for this long is treated as gone. */
     STALL_MILLISECONDS = 60000,
 };
@@ -405,6 +407,9 @@ _Noreturn void leave(int code);
 
 /* Receives what has arrived on the socket, and handles each complete frame. */
 void read_control(void);
+
+/* Overwrites what was received and is to be sent, in a child that does not execute a program. */
+void forget_frames(void);
 
 /* Returns the descriptors that came with the frame that is being handled: none, or up to three. */
 struct descriptors take_descriptors(void);

@@ -7,24 +7,15 @@
 #include "boxer-session.h"
 
 #include <sys/ioctl.h>
-#include <sys/vfs.h>
 
 enum {
     /* Descriptor of the child's socket to PID 1. Its streams are 0, 1 and 2. */
     REPORT = 3,
     /* The host's file worker has its socket in place of standard input. */
     WORKER_SOCKET = 0,
-    TICKS_PER_SECOND = 100,
+    /* Maximum number of descriptors of a worker: it has one for each of MAX_DEPTH directories, and few others. */
+    WORKER_DESCRIPTORS = 128,
 };
-
-static int process_table_fd = -1;
-
-void open_process_table(void)
-{
-    process_table_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (process_table_fd < 0)
-        fault("open", "/proc", errno);
-}
 
 /* ---- start ---- */
 
@@ -127,10 +118,15 @@ static void keep_streams(const int streams[STREAMS], int socket)
     close_from(REPORT + 1);
 }
 
-/* The child of a session. It has a copy of PID 1's memory, and is not dumpable from the change of its ids on. */
+/*
+ * The child of a session. It has a copy of PID 1's memory, and is not dumpable from the change of its ids on. A worker keeps its copy, and
+ * reads what the guest wrote: a fault in it must not find anything of other commands.
+ */
 _Noreturn static void run_child(enum item_kind kind, const int streams[STREAMS], int socket)
 {
     report_socket = socket;
+    if (kind == WORKER)
+        forget_others();
     keep_streams(streams, socket);
     reset_scheduling();
     /* A namespace of user 0 is made by that user. */
@@ -197,7 +193,8 @@ static void limit_worker(void)
 {
     plan->limits[0] = (struct limit){ .resource = RLIMIT_NPROC };
     plan->limits[1] = (struct limit){ .resource = RLIMIT_CORE };
-    plan->limit_count = 2;
+    plan->limits[2] = (struct limit){ .resource = RLIMIT_NOFILE, .value = { WORKER_DESCRIPTORS, WORKER_DESCRIPTORS } };
+    plan->limit_count = 3;
 }
 
 void take_files(const uint8_t *payload, size_t length)
@@ -236,107 +233,6 @@ void read_starting(struct item *item)
     item->stage = ALIVE;
     send_payload_end(PROCESS_STARTED, put32(begin_payload(item->id), (uint32_t)item->session));
     report_taken(item, 0);
-}
-
-/* ---- the table of processes ---- */
-
-/* A process as /proc shows it. Times are in microseconds, and include those of children that it reaped. */
-struct process {
-    pid_t pid;
-    pid_t session;
-    char state;
-    uint64_t user_time;
-    uint64_t system_time;
-};
-
-/* Reads the table's entry of a process. Its second field is a name in parentheses that the guest can choose. Returns 0 if it is gone. */
-static int read_process(const char *name, struct process *process)
-{
-    char path[32];
-    char text[512];
-    unsigned long long times[4] = { 0 };
-    int session;
-    snprintf(path, sizeof path, "%.10s/stat", name);
-    int fd = openat(process_table_fd, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t length = RETRY(read(fd, text, sizeof text - 1));
-    close(fd);
-    text[length < 0 ? 0 : length] = '\0';
-    const char *after_name = strrchr(text, ')');
-    if (after_name == NULL
-        || sscanf(after_name + 1, " %c %*d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu", &process->state, &session, &times[0], &times[1],
-               &times[2], &times[3]) != 6)
-        return 0;
-    process->pid = (pid_t)strtol(name, NULL, 10);
-    process->session = session;
-    process->user_time = (times[0] + times[2]) * (1000000 / TICKS_PER_SECOND);
-    process->system_time = (times[1] + times[3]) * (1000000 / TICKS_PER_SECOND);
-    return 1;
-}
-
-/* Calls a function for each process of the guest that has not ended. */
-static void visit_processes(void (*visit)(const struct process *process, void *state), void *state)
-{
-    struct process process;
-    struct dirent *entry;
-    int fd = openat(process_table_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-    if (directory == NULL)
-        fault("read", "/proc", errno);
-    while ((entry = readdir(directory)) != NULL)
-        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && strcmp(entry->d_name, "1") != 0 && read_process(entry->d_name, &process)
-            && process.state != 'Z' && process.state != 'X')
-            visit(&process, state);
-    closedir(directory);
-}
-
-/* The living processes of a session. */
-struct census {
-    pid_t session;
-    uint32_t count;
-    uint64_t user_time;
-    uint64_t system_time;
-};
-
-static void count_process(const struct process *process, void *state)
-{
-    struct census *census = state;
-    if (process->session != census->session)
-        return;
-    census->count++;
-    census->user_time += process->user_time;
-    census->system_time += process->system_time;
-}
-
-static struct census count_session(pid_t session)
-{
-    struct census census = { .session = session };
-    visit_processes(count_process, &census);
-    return census;
-}
-
-/* ---- signals of a session ---- */
-
-struct delivery {
-    pid_t session;
-    int number;
-    uint32_t count;
-};
-
-static void deliver(const struct process *process, void *state)
-{
-    struct delivery *delivery = state;
-    if (process->session == delivery->session && kill(process->pid, delivery->number) == 0)
-        delivery->count++;
-}
-
-/* Sends a signal to every process of a session. Returns how many there were. */
-static uint32_t signal_session(pid_t session, int number)
-{
-    struct delivery delivery = { .session = session, .number = number };
-    visit_processes(deliver, &delivery);
-    return delivery.count;
 }
 
 /* ---- end ---- */
@@ -384,18 +280,19 @@ void end_first_process(struct item *item)
         hang_up(item);
 }
 
-void reap_processes(void)
+int reap_processes(void)
 {
-    for (;;) {
+    for (int i = 0; i < MAX_REAPED; i++) {
         siginfo_t info = { 0 };
         struct rusage usage;
         int status;
         if (RETRY(waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT)) != 0 || info.si_pid == 0)
-            return;
+            return 0;
         pid_t session = getsid(info.si_pid);
         if (wait4(info.si_pid, &status, WNOHANG, &usage) == info.si_pid)
             account(info.si_pid, session, status, &usage);
     }
+    return 1;
 }
 
 static int is_tmpfs_full(void)
@@ -416,19 +313,6 @@ void report_process_end(struct item *item)
 }
 
 /* ---- signals ---- */
-
-/* A session that forks can have a new process after each pass, so PID 1 repeats the pass until it finds none. */
-int kill_sessions(void)
-{
-    int is_left = 0;
-    for (size_t i = 0; i < item_count; i++) {
-        if (!items[i]->is_killing)
-            continue;
-        items[i]->is_killing = signal_session(items[i]->session, SIGKILL) > 0;
-        is_left |= items[i]->is_killing;
-    }
-    return is_left;
-}
 
 void signal_item(struct item *item, int number, int whole_session)
 {
@@ -462,91 +346,4 @@ int set_limits(const struct item *item, struct reader *reader)
         if (syscall(SYS_prlimit64, item->pid, (int)plan->limits[i].resource, &plan->limits[i].value, NULL) != 0)
             return errno;
     return 0;
-}
-
-/* ---- usage ---- */
-
-static void count_guest(const struct process *process, void *state)
-{
-    struct item *item = find_process(process->pid);
-    if (item == NULL || item->kind != WORKER)
-        ++*(uint32_t *)state;
-}
-
-/* Returns the bytes in use in a file system of the sandbox's memory. gVisor counts those of the root's changed files only. */
-static uint64_t used_bytes(int fd)
-{
-    struct statfs info;
-    return fd < 0 || fstatfs(fd, &info) != 0 ? 0 : (uint64_t)(info.f_blocks - info.f_bfree) * (uint64_t)info.f_bsize;
-}
-
-void report_usage(uint32_t tag)
-{
-    uint32_t processes = 0;
-    visit_processes(count_guest, &processes);
-    uint8_t *at = put64(put32(buffer + HEADER_SIZE, tag), used_bytes(root_fd) + used_bytes(tmpfs_fd));
-    send_payload_end(USAGE_REPORT, put32(at, processes));
-}
-
-void report_process_usage(uint32_t tag, uint32_t id, const struct item *item)
-{
-    struct census census = { 0 };
-    uint64_t reaped = 0;
-    if (item != NULL && item->kind != CONNECTION) {
-        census = count_session(item->session);
-        reaped = item->user_time + item->system_time;
-    }
-    uint8_t *at = put64(put32(put32(buffer + HEADER_SIZE, tag), id), reaped + census.user_time + census.system_time);
-    send_payload_end(PROCESS_USAGE_REPORT, put32(at, census.count));
-}
-
-/* ---- descriptors of the host ---- */
-
-/* Ids whose processes hold a descriptor of the host. */
-struct holders {
-    uint32_t ids[(MAX_PAYLOAD - 8) / 4];
-    uint32_t count;
-};
-
-static int holds_host_descriptor(pid_t pid)
-{
-    char path[32];
-    char target[16];
-    struct dirent *entry;
-    int holds = 0;
-    snprintf(path, sizeof path, "%d/fd", (int)pid);
-    int fd = openat(process_table_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-    if (directory == NULL)
-        return 0;
-    while (!holds && (entry = readdir(directory)) != NULL) {
-        ssize_t length = readlinkat(fd, entry->d_name, target, sizeof target);
-        holds = length > 5 && memcmp(target, "host:", 5) == 0;
-    }
-    closedir(directory);
-    return holds;
-}
-
-/* A process that left its session belongs to no id, which is 0. */
-static void find_holder(const struct process *process, void *state)
-{
-    struct holders *holders = state;
-    struct item *item = find_session(process->session);
-    uint32_t id = item == NULL ? 0 : item->id;
-    for (uint32_t i = 0; i < holders->count; i++)
-        if (holders->ids[i] == id)
-            return;
-    if (holders->count < sizeof holders->ids / sizeof holders->ids[0] && holds_host_descriptor(process->pid))
-        holders->ids[holders->count++] = id;
-}
-
-void report_quiet(uint32_t tag)
-{
-    static struct holders holders;
-    holders.count = 0;
-    visit_processes(find_holder, &holders);
-    uint8_t *at = put32(put32(buffer + HEADER_SIZE, tag), holders.count);
-    for (uint32_t i = 0; i < holders.count; i++)
-        at = put32(at, holders.ids[i]);
-    send_payload_end(QUIET, at);
 }

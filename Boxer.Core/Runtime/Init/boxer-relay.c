@@ -50,6 +50,9 @@ int open_terminal(struct item *item, uint32_t columns, uint32_t rows, int theirs
 static void close_sink(struct sink *sink)
 {
     close_fd(&sink->fd);
+    /* A later child has a copy of freed memory too. */
+    if (sink->bytes != NULL)
+        explicit_bzero(sink->bytes, INPUT_WINDOW + 1);
     free(sink->bytes);
     sink->bytes = NULL;
     sink->length = 0;

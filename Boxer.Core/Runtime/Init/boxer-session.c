@@ -20,17 +20,37 @@ static struct {
     size_t capacity;
 } queue;
 
+/* Memory that is freed keeps its content, which a later child would have too. */
+static void free_queue(void)
+{
+    if (queue.bytes != NULL)
+        explicit_bzero(queue.bytes, queue.capacity);
+    free(queue.bytes);
+    queue.bytes = NULL;
+    queue.capacity = 0;
+}
+
+static void grow_queue(size_t capacity)
+{
+    uint8_t *bytes = malloc(capacity);
+    if (bytes == NULL)
+        _exit(1);
+    if (queue.length > 0)
+        memcpy(bytes, queue.bytes + queue.start, queue.length);
+    free_queue();
+    queue.bytes = bytes;
+    queue.start = 0;
+    queue.capacity = capacity;
+}
+
 void queue_frame(const uint8_t *frame, size_t length)
 {
     if (queue.start > 0 && queue.start + queue.length + length > queue.capacity) {
         memmove(queue.bytes, queue.bytes + queue.start, queue.length);
         queue.start = 0;
     }
-    if (queue.length + length > queue.capacity) {
-        queue.capacity = 2 * (queue.length + length);
-        if ((queue.bytes = realloc(queue.bytes, queue.capacity)) == NULL)
-            _exit(1);
-    }
+    if (queue.length + length > queue.capacity)
+        grow_queue(2 * (queue.length + length));
     memcpy(queue.bytes + queue.start + queue.length, frame, length);
     queue.length += length;
 }
@@ -49,11 +69,8 @@ static void send_queue(void)
     }
     queue.start = 0;
     /* A flood has passed. */
-    if (queue.capacity > LONG_QUEUE) {
-        free(queue.bytes);
-        queue.bytes = NULL;
-        queue.capacity = 0;
-    }
+    if (queue.capacity > LONG_QUEUE)
+        free_queue();
 }
 
 void flush_queue(void)
@@ -139,6 +156,19 @@ static void remove_gone(void)
     item_count = kept;
 }
 
+void forget_others(void)
+{
+    /* Calls that have returned leave copies in the part of the stack that this array takes. */
+    uint8_t left_behind[32 << 10];
+    explicit_bzero(left_behind, sizeof left_behind);
+    if (queue.bytes != NULL)
+        explicit_bzero(queue.bytes, queue.capacity);
+    for (size_t i = 0; i < item_count; i++)
+        if (items[i]->in.bytes != NULL)
+            explicit_bzero(items[i]->in.bytes, INPUT_WINDOW + 1);
+    forget_frames();
+}
+
 uint8_t *begin_payload(uint32_t id)
 {
     return put32(buffer + HEADER_SIZE, id);
@@ -161,15 +191,21 @@ static struct item *take_item(struct reader *reader)
     return find_item(take_used_id(reader));
 }
 
+/* The id 0 stands for all processes that belong to no id. */
 static void take_process_signal(struct reader *reader)
 {
-    struct item *item = take_item(reader);
+    int is_others = reader->end - reader->at >= 4 && get32(reader->at) == 0;
+    struct item *item = is_others ? NULL : take_item(reader);
+    if (is_others)
+        take32(reader, "id");
     uint32_t number = take_count(reader, MAX_SIGNAL, "signal");
     uint32_t whole_session = take_count(reader, 1, "scope");
     take_end(reader, "end of PROCESS_SIGNAL");
-    if (number == 0 || (item != NULL && item->kind == CONNECTION))
+    if (number == 0 || (item != NULL && item->kind == CONNECTION) || (is_others && (number != SIGKILL || !whole_session)))
         malformed("PROCESS_SIGNAL");
-    if (item != NULL)
+    if (is_others)
+        kill_others();
+    else if (item != NULL)
         signal_item(item, (int)number, (int)whole_session);
 }
 
@@ -396,16 +432,15 @@ _Noreturn void serve_session(volatile sig_atomic_t *child_signal)
         remove_gone();
         send_queue();
         fill_polls();
-        struct timespec pause = { .tv_nsec = KILL_PAUSE_NANOSECONDS };
-        int ready = ppoll(polled, 1 + POLLED * item_count, is_killing ? &pause : NULL, &while_waiting);
+        struct timespec pause = { .tv_nsec = *child_signal ? 0 : KILL_PAUSE_NANOSECONDS };
+        int ready = ppoll(polled, 1 + POLLED * item_count, is_killing || *child_signal ? &pause : NULL, &while_waiting);
+        forget_processes();
         if (ready < 0 && errno != EINTR)
             fault("poll", NULL, errno);
         if (ready > 0)
             serve_items();
-        if (*child_signal) {
-            *child_signal = 0;
-            reap_processes();
-        }
+        if (*child_signal)
+            *child_signal = reap_processes();
         if (ready > 0 && (polled[0].revents & ~POLLOUT) != 0)
             read_control();
     }

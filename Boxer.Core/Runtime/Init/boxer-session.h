@@ -1,4 +1,7 @@
-/* Declarations that the files of a session share: boxer-session.c (frames and the loop), boxer-process.c and boxer-relay.c. */
+/*
+ * Declarations that the files of a session share: boxer-session.c (frames and the loop), boxer-process.c (start and end of processes),
+ * boxer-table.c (/proc) and boxer-relay.c (streams).
+ */
 #ifndef BOXER_SESSION_H
 #define BOXER_SESSION_H
 
@@ -63,7 +66,9 @@ struct item {
     int start_socket;
     struct source out[2];
     struct sink in;
+    /* Its processes are to end; the present pass over them has found one. */
     int is_killing;
+    int is_found;
     int has_ended;
     int status;
     uint64_t user_time;
@@ -93,9 +98,10 @@ uint32_t take_item_id(struct reader *reader);
 /* Begins the payload of a frame. Returns where the next field goes. */
 uint8_t *begin_payload(uint32_t id);
 
-/* ---- boxer-process.c ---- */
+/* Overwrites the copies of frames and streams that a child has. */
+void forget_others(void);
 
-void open_process_table(void);
+/* ---- boxer-process.c ---- */
 
 /* Handles EXEC, whose payload is in the plan. */
 void take_exec(size_t length);
@@ -105,8 +111,8 @@ void take_files(const uint8_t *payload, size_t length);
 /* Reads from a child that starts. */
 void read_starting(struct item *item);
 
-/* Reaps the processes that have ended. */
-void reap_processes(void);
+/* Reaps some of the processes that have ended. Returns 1 if there may be more. */
+int reap_processes(void);
 
 /* Tells the processes of a terminal that it is gone. */
 void hang_up(const struct item *item);
@@ -117,15 +123,41 @@ void end_first_process(struct item *item);
 /* Reports the end of an item's first process, when its output is sent. */
 void report_process_end(struct item *item);
 
-/* Kills the processes of sessions that are to end. Returns 1 if some may still live. */
-int kill_sessions(void);
-
 void signal_item(struct item *item, int number, int whole_session);
 
 void resize_terminal(struct item *item, uint32_t columns, uint32_t rows);
 
 /* Sets limits of an item's first process. Returns 0 or errno. */
 int set_limits(const struct item *item, struct reader *reader);
+
+/* ---- boxer-table.c ---- */
+
+/* The living processes of a session. */
+struct census {
+    pid_t session;
+    uint32_t count;
+    uint64_t user_time;
+    uint64_t system_time;
+};
+
+/* The directory /proc. */
+extern int process_table_fd;
+
+void open_process_table(void);
+
+/* Forgets what /proc showed. It is read again when it is needed. */
+void forget_processes(void);
+
+struct census count_session(pid_t session);
+
+/* Sends a signal to every process of a session. */
+void signal_session(pid_t session, int number);
+
+/* Lets kill_sessions() kill the processes that belong to no item. */
+void kill_others(void);
+
+/* Kills the processes that are to end. Returns 1 if some may still live. */
+int kill_sessions(void);
 
 void report_usage(uint32_t tag);
 void report_process_usage(uint32_t tag, uint32_t id, const struct item *item);

@@ -23,16 +23,19 @@ internal sealed class FileWorker : IFileWorker
     internal const int MaxChanges = 1_000;
     private readonly FileChannel _channel;
     private readonly TimeProvider _time;
+    private readonly Action _kill;
     private readonly SemaphoreSlim _turns = new(1, 1);
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <param name="socket">Host's end of the worker's socket. The worker disposes it.</param>
     /// <param name="ended">Completes when the process has ended.</param>
     /// <param name="time">The clock, for entries of archives without a time.</param>
-    internal FileWorker(Socket socket, Task ended, TimeProvider time)
+    /// <param name="kill">Kills the process. Called when it has to end and may not do so by itself.</param>
+    internal FileWorker(Socket socket, Task ended, TimeProvider time, Action kill)
     {
         _channel = new FileChannel(socket);
         _time = time;
+        _kill = kill;
 
         // The socket stays open: it may have an answer that was not read yet.
         _ = ended.ContinueWith(_ => _ended.TrySetResult(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
@@ -309,10 +312,14 @@ internal sealed class FileWorker : IFileWorker
         await _channel.SendAsync(InitEncoder.EncodeEmpty(InitFrameType.FileEnd), cancellationToken).ConfigureAwait(false);
     }
 
+    // The end of its socket ends a worker, but not one that the guest has stopped or that waits in a call.
     private void Close()
     {
         _channel.Dispose();
-        _ended.TrySetResult();
+        if (_ended.TrySetResult())
+        {
+            _kill();
+        }
     }
 
     // The worker has answered before the end of the content, or has ended.

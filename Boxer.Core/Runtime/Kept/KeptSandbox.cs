@@ -258,14 +258,18 @@ internal sealed class KeptSandbox : IKeptSandbox
         }
         catch (OperationCanceledException)
         {
-            process.Frame.TryWithdraw();
+            if (!process.Frame.TryWithdraw())
+            {
+                process.Kill();
+            }
+
             throw;
         }
 
         switch (start)
         {
             case SessionProcessStarted:
-                var worker = new FileWorker(socket, process.Ended, _time);
+                var worker = new FileWorker(socket, process.Ended, _time, process.Kill);
                 _ = EndWorkerAsync(process, worker);
                 return worker;
             case SessionProcessNotStarted failure:

@@ -184,9 +184,51 @@ internal static class InitAttack
             return 0;
         }
 
+        /* Makes processes beside this one instead of below it. Prints the errors, or 0. */
+        static void make_siblings(void)
+        {
+            static const long flags[] = { CLONE_PARENT | SIGCHLD, CLONE_PARENT, CLONE_PARENT | SIGKILL, CLONE_PARENT | CLONE_VM | CLONE_VFORK | SIGCHLD };
+            uint64_t arguments[8] = { CLONE_PARENT, 0, 0, 0, SIGCHLD };
+            for (unsigned i = 0; i <= sizeof flags / sizeof flags[0]; i++) {
+                errno = 0;
+                long cloned = i < sizeof flags / sizeof flags[0] ? syscall(SYS_clone, flags[i], 0, 0, 0, 0) : syscall(435, arguments, sizeof arguments);
+                if (cloned == 0)
+                    _exit(0);
+                printf("%d\n", errno);
+            }
+        }
+
+        /* Leaves this many processes that have ended, all at once. */
+        static void litter(int count)
+        {
+            siginfo_t info;
+            pid_t last = 0;
+            for (int i = 0; i < count; i++) {
+                last = fork();
+                if (last == 0)
+                    _exit(0);
+                waitid(P_PID, last, &info, WEXITED | WNOWAIT);
+            }
+            printf("%s\n", last > 0 ? "littered" : "too many");
+        }
+
         int main(int argc, char **argv)
         {
             setvbuf(stdout, NULL, _IOLBF, 0);
+            if (argc > 1 && strcmp(argv[1], "siblings") == 0) {
+                make_siblings();
+                return 0;
+            }
+            if (argc > 1 && strcmp(argv[1], "litter") == 0) {
+                litter(atoi(argv[2]));
+                return 0;
+            }
+            if (argc > 1 && strcmp(argv[1], "descriptors") == 0) {
+                uint64_t limit[2] = { 0, 0 };
+                long result = syscall(SYS_prlimit64, atoi(argv[2]), 7, NULL, limit);
+                printf("%ld %lu %lu\n", result, (unsigned long)limit[0], (unsigned long)limit[1]);
+                return 0;
+            }
             if (argc > 1 && strcmp(argv[1], "bomb") == 0) {
                 signal(SIGCHLD, SIG_IGN);
                 printf("begun\n");

@@ -70,17 +70,4 @@ public sealed partial class SessionRunTests
         await session.ExecAsync(SessionSandbox.Command(User, "attack", "nice"));
         Assert.Equal(before, (await session.ExecAsync(show)).Output);
     }
-
-    private static (Socket Ours, Socket Theirs) SocketPair()
-    {
-        string path = Path.Combine(Directory.CreateTempSubdirectory("boxer-session-").FullName, "s");
-        using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        listener.Bind(new UnixDomainSocketEndPoint(path));
-        listener.Listen(1);
-        var ours = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        ours.Connect(new UnixDomainSocketEndPoint(path));
-        Socket theirs = listener.Accept();
-        Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
-        return (ours, theirs);
-    }
 }

@@ -39,6 +39,8 @@ public abstract partial class SessionTests
             { "an id in use", SessionEncoder.EncodeExec(Sleep, command) },
             { "a connection with an id in use", SessionEncoder.EncodeConnect(Sleep, 4, 80) },
             { "a signal to an unknown id", SessionEncoder.EncodeSignal(Unknown, 9, wholeSession: false) },
+            { "a signal to the processes of no id that is not SIGKILL", Raw((int)InitFrameType.ProcessSignal, [0, 0, 0, 0, 15, 0, 0, 0, 1, 0, 0, 0]) },
+            { "a signal to a group of no id", Raw((int)InitFrameType.ProcessSignal, [0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]) },
             { "input of an unknown id", SessionEncoder.EncodeInput(Unknown, "x"u8) },
             { "an end of an unknown id", SessionEncoder.EncodeId(InitFrameType.InputEnd, Unknown) },
             { "credit of an unknown id", SessionEncoder.EncodeCredit(Unknown, SessionStream.Output, 1) },

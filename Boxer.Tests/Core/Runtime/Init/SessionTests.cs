@@ -1,4 +1,6 @@
+using System.Net.Sockets;
 using Boxer.Runtime.Init;
+using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Runtime.Init;
 
@@ -10,6 +12,19 @@ public abstract partial class SessionTests
     private protected abstract Task<SessionSandbox> OpenAsync();
 
     private protected static SessionExec Shell(string script) => SessionSandbox.Command(User, "sh", "-c", script);
+
+    private protected static (Socket Ours, Socket Theirs) SocketPair()
+    {
+        string path = Path.Combine(Directory.CreateTempSubdirectory("boxer-session-").FullName, "s");
+        using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(new UnixDomainSocketEndPoint(path));
+        listener.Listen(1);
+        var ours = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        ours.Connect(new UnixDomainSocketEndPoint(path));
+        Socket theirs = listener.Accept();
+        Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
+        return (ours, theirs);
+    }
 
     [Fact]
     public async Task Exec_runs_a_command_on_descriptors_of_the_host()
@@ -162,6 +177,72 @@ public abstract partial class SessionTests
     }
 
     [Fact]
+    public async Task Sigkill_of_id_0_ends_the_processes_that_belong_to_no_command_and_no_others()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        int alive = await session.StartWithCreditAsync(Shell("echo ready; read line; exit 3"));
+        await session.OutputAsync(alive, "ready\n");
+        (Socket ours, Socket theirs) = SocketPair();
+        using (ours)
+        {
+            int worker = await session.StartFilesAsync(new InitIdentity(User, User, []), theirs.SafeHandle);
+            theirs.Dispose();
+            await session.StartedAsync(worker);
+            await session.RunAsync(Shell("busybox setsid sleep 1000 </dev/null >/dev/null 2>&1 & sleep 1000 & while [ $(ps | wc -l) -lt 5 ]; do :; done; exit 0"));
+            int parent = await session.StartWithCreditAsync(Shell("busybox setsid sh -c 'echo left; sleep 1000' & read line"));
+            await session.OutputAsync(parent, "left\n");
+            Assert.InRange((await session.UsageAsync()).Processes, 5, 6);
+
+            await session.SendAsync(SessionEncoder.EncodeKillOthers());
+            await Until.IsSoAsync(async () => (await session.UsageAsync()).Processes == 2, 60);
+            await session.EndInputAsync(alive);
+            await session.EndInputAsync(parent);
+            Assert.Equal(3, Assert.IsType<SessionProcessEnded>(await session.EndAsync(alive)).ExitCode);
+            Assert.IsType<SessionProcessEnded>(await session.EndAsync(parent));
+            Assert.False(session.HasRead<SessionProcessEnded>(ended => ended.Id == worker));
+        }
+    }
+
+    [Fact]
+    public async Task A_file_worker_that_the_guest_has_stopped_can_be_killed()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        (Socket ours, Socket theirs) = SocketPair();
+        int worker = await session.StartFilesAsync(new InitIdentity(User, User, []), theirs.SafeHandle);
+        theirs.Dispose();
+        int pid = (await session.StartedAsync(worker)).Pid;
+        Assert.Equal(0, Assert.IsType<SessionProcessEnded>((await session.RunAsync(Shell($"kill -STOP {pid}"))).End).ExitCode);
+        ours.Dispose();
+        await session.UsageAsync();
+        Assert.False(session.HasRead<SessionProcessEnded>(ended => ended.Id == worker));
+        await session.SignalAsync(worker, 9, wholeSession: true);
+        Assert.Equal(9, Assert.IsType<SessionProcessEnded>(await session.EndAsync(worker)).Signal);
+    }
+
+    [Fact]
+    public async Task A_file_worker_can_open_few_descriptors()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        (Socket ours, Socket theirs) = SocketPair();
+        using (ours)
+        {
+            int worker = await session.StartFilesAsync(new InitIdentity(User, User, []), theirs.SafeHandle);
+            theirs.Dispose();
+            int pid = (await session.StartedAsync(worker)).Pid;
+            Assert.Equal("0 128 128\n", (await session.RunAsync(SessionSandbox.Command(User, "attack", "descriptors", $"{pid}"))).Output);
+        }
+    }
+
+    [Fact]
+    public async Task A_command_cannot_make_a_child_of_PID_1()
+    {
+        await using SessionSandbox session = await OpenAsync();
+
+        // EPERM, and ENOSYS of clone3.
+        Assert.Equal("1\n1\n1\n1\n38\n", (await session.RunAsync(SessionSandbox.Command(User, "attack", "siblings"))).Output);
+    }
+
+    [Fact]
     public async Task Signals_reach_the_group_of_the_first_process()
     {
         await using SessionSandbox session = await OpenAsync();
@@ -289,6 +370,26 @@ public abstract partial class SessionTests
         // The table has no zombies: every entry is PID 1 or this command.
         string output = (await session.RunAsync(Shell("cd /proc; n=0; for p in [0-9]*; do n=$((n+1)); done; echo $n"))).Output;
         Assert.Equal("2\n", output);
+    }
+
+    [Fact]
+    public async Task More_orphans_than_PID_1_reaps_at_once_are_reaped()
+    {
+        await using SessionSandbox session = await OpenAsync();
+
+        // Counts the table on request, and starts no process: the end of one would be a reason to reap the others.
+        int counter = await session.StartWithCreditAsync(Shell("cd /proc; echo ready; while read line; do set -- [0-9]*; echo \"[$#]\"; done"));
+        await session.OutputAsync(counter, "ready\n");
+        SessionExec litter = SessionSandbox.Command(User, "attack", "litter", "300") with { ResourceLimits = [new(InitResource.Processes, 500, 500)] };
+        Assert.Equal("littered\n", (await session.RunAsync(litter)).Output);
+        await Until.IsSoAsync(
+            async () =>
+            {
+                string before = session.Output(counter);
+                await session.InputAsync(counter, "\n");
+                return (await session.OutputAsync(counter, before + "["))[before.Length..].StartsWith("[2]", StringComparison.Ordinal);
+            },
+            60);
     }
 
     [Fact]

@@ -23,7 +23,7 @@ public sealed class FileWorkerLieTests : IAsyncDisposable
         listener.Listen(1);
         _guest = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         _guest.Connect(new UnixDomainSocketEndPoint(path));
-        _worker = new FileWorker(listener.Accept(), new TaskCompletionSource().Task, TimeProvider.System);
+        _worker = new FileWorker(listener.Accept(), new TaskCompletionSource().Task, TimeProvider.System, () => { });
         System.IO.Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
     }
 

@@ -67,6 +67,9 @@ public sealed class FileWorkerRunTests(InitFixture fixture) : IClassFixture<Init
         }
 
         Assert.True(worker.Ended.IsCompleted);
+
+        // The stopped process was killed: the table has PID 1 and this command.
+        await Until.IsSoAsync(async () => Text((await guest.ExecAsync(Shell("set -- /proc/[0-9]*; echo $#"))).Stdout) == "2\n", 60);
         worker = await guest.Sandbox.OpenFilesAsync(Identity, Token);
         await guest.ExecAsync(Shell(All.Replace("SIGNAL", "KILL", StringComparison.Ordinal)));
         await Assert.ThrowsAsync<IOException>(() => worker.StatAsync("/tmp", Token));
@@ -94,6 +97,34 @@ public sealed class FileWorkerRunTests(InitFixture fixture) : IClassFixture<Init
         Assert.InRange(Directory.GetFiles("/proc/self/fd").Length, 0, before + (Workers / 2));
         ExecOutcome outcome = await guest.ExecAsync(Shell("ls -d /proc/[0-9]* | busybox wc -l; ls /tmp | busybox wc -l"));
         Assert.Equal($"{Workers}", Text(outcome.Stdout).Trim().Split('\n')[1]);
+    }
+
+    [Fact]
+    public async Task A_worker_lists_watches_and_removes_the_deepest_tree_with_its_descriptors()
+    {
+        const int Depth = 64;
+        await using RealGuest guest = await RealGuest.OpenAsync(fixture);
+        await using IFileWorker worker = await guest.Sandbox.OpenFilesAsync(Identity, Token);
+        await guest.ExecAsync(Shell($"cd /tmp; i=0; while [ $i -lt {2 * Depth} ]; do mkdir d; cd d; i=$((i+1)); done"));
+        await using (IFileWorker watching = await guest.Sandbox.OpenFilesAsync(Identity, Token))
+        {
+            await using IAsyncEnumerator<GuestFileChange> changes = watching.WatchAsync("/tmp/d", Token).GetAsyncEnumerator(Token);
+            ValueTask<bool> next = changes.MoveNextAsync();
+            await Until.IsSoAsync(
+                async () =>
+                {
+                    await guest.ExecAsync(Shell("echo x >/tmp/d/d/d/f"));
+                    return next.IsCompleted;
+                },
+                60);
+            Assert.True(await next);
+            Assert.Equal("d/d/f", changes.Current.Path);
+        }
+
+        (IReadOnlyList<GuestFile> entries, bool isIncomplete) = await worker.ListAsync("/tmp", Depth, 1_000, Token);
+        Assert.Equal((Depth + 1, false), (entries.Count, isIncomplete));
+        await worker.RemoveAsync("/tmp/d", Token);
+        Assert.Empty((await worker.ListAsync("/tmp", 1, 10, Token)).Entries);
     }
 
     private static async Task FailsAsync(int errno, Task operation) => Assert.Equal(errno, (await Assert.ThrowsAsync<GuestFileException>(() => operation)).Errno);
