@@ -1,6 +1,6 @@
 /*
- * Declarations that the files of the file worker share: boxer-files.c (the socket, files, lists), boxer-files-path.c (paths),
- * boxer-files-tree.c (removing and writing trees) and boxer-files-watch.c.
+ * Declarations that the files of the file worker share: boxer-files.c (the socket, requests for one path), boxer-files-path.c (paths),
+ * boxer-files-read.c (files, lists and trees), boxer-files-tree.c (removing and writing trees) and boxer-files-watch.c.
  */
 #ifndef BOXER_FILES_H
 #define BOXER_FILES_H
@@ -68,8 +68,12 @@ int find(struct walk *walk, const char *path, int follows, int makes);
 int open_directory(int parent, const char *name);
 int open_regular(int directory, const char *name, int flags, struct stat *info);
 
-/* ---- boxer-files-tree.c, boxer-files-watch.c: requests ---- */
+/* ---- boxer-files-read.c, boxer-files-tree.c, boxer-files-watch.c: requests ---- */
 
+void read_file(struct frame *frame);
+void stat_path(struct frame *frame);
+void list_directory(struct frame *frame);
+void read_tree(struct frame *frame);
 void remove_path(struct frame *frame);
 void write_tree(struct frame *frame);
 void watch_path(struct frame *frame);

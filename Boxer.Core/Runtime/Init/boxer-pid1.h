@@ -1,6 +1,6 @@
 /*
- * Declarations that the files of PID 1 share: boxer-init.c (boot, warm-up, the command of a one-shot run), boxer-session.c,
- * boxer-process.c, boxer-table.c and boxer-relay.c (sessions), and boxer-files.c (the file worker of a session). Include it first.
+ * Declarations that the files of PID 1 share: those of boot, runs and warm-ups (boxer-run.h), of sessions (boxer-session.h), and of the file
+ * worker of a session (boxer-files.h). Include it first.
  */
 #ifndef BOXER_PID1_H
 #define BOXER_PID1_H
@@ -393,14 +393,16 @@ int create_new(int directory, const char *name, mode_t mode);
 /* Makes a link, in place of an existing file or link. Returns 0, or -1 with errno. */
 int make_link(int directory, const char *name, const char *target);
 
-/* ---- the state that boxer-session.c shares ---- */
+/* ---- the state ---- */
 
 extern struct plan *plan;
 extern enum state state;
+
+/* The future standard streams of the command; -1 before START. Its child makes them descriptors 0, 1 and 2. */
 extern int standard[STREAMS];
 extern uint8_t buffer[HEADER_SIZE + MAX_PAYLOAD];
 
-/* ---- killing, receiving, sending (boxer-init.c) ---- */
+/* ---- killing (boxer-init.c), receiving, sending (boxer-frames.c) ---- */
 
 void kill_all(void);
 _Noreturn void leave(int code);
@@ -422,7 +424,7 @@ void send_payload_end(enum frame_type type, const uint8_t *end);
 _Noreturn void fault(const char *stage, const char *object, int error);
 _Noreturn void malformed(const char *what);
 
-/* ---- reading payloads (boxer-init.c): a payload that is not as PROTOCOL.md says is a fault ---- */
+/* ---- reading payloads (boxer-frames.c): a payload that is not as PROTOCOL.md says is a fault ---- */
 
 struct reader {
     const uint8_t *at;
@@ -439,13 +441,13 @@ const char *take_path(struct reader *reader, const char *field);
 const char *take_path_or(struct reader *reader, const char *other, const char *field);
 void take_end(const struct reader *reader, const char *field);
 
-/* ---- fields that START and EXEC have (boxer-init.c) ---- */
+/* ---- fields that START and EXEC have (boxer-plan.c) ---- */
 
 void take_identity(struct reader *reader);
 void take_limits(struct reader *reader);
 void take_command(struct reader *reader);
 
-/* ---- a child, until it executes the command (boxer-init.c) ---- */
+/* ---- a child, until it executes the command (boxer-child.c, boxer-run.c) ---- */
 
 /* The child of a session's command sends the step that failed on this socket; -1 in others, which record it in the plan. */
 extern int report_socket;

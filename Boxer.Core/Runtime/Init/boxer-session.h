@@ -1,6 +1,6 @@
 /*
- * Declarations that the files of a session share: boxer-session.c (frames and the loop), boxer-process.c (start and end of processes),
- * boxer-table.c (/proc) and boxer-relay.c (streams).
+ * Declarations that the files of a session share: boxer-session.c (ids and the loop), boxer-requests.c (frames of the host),
+ * boxer-process.c (start and end of processes), boxer-table.c (/proc) and boxer-relay.c (streams).
  */
 #ifndef BOXER_SESSION_H
 #define BOXER_SESSION_H
@@ -85,6 +85,12 @@ extern int root_fd;
 
 /* Adds an item. The id must not be in use. */
 struct item *add_item(uint32_t id, enum item_kind kind);
+
+/* Returns the item of an id, or NULL if it is over. */
+struct item *find_item(uint32_t id);
+
+/* Largest id that the host used. An id at most as large that is not in the table is over. */
+extern uint32_t last_id;
 
 /* Returns the item whose first process this is, or NULL. */
 struct item *find_process(pid_t pid);
