@@ -1,3 +1,5 @@
+using Boxer.Networking;
+
 namespace Boxer;
 
 /// <summary>
@@ -121,6 +123,21 @@ public interface ISandboxSession
     /// <exception cref="SandboxSessionPausedException">The session is paused.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
     Task<SandboxConnection> ConnectAsync(int port, CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Reads what the session did with its network since its opening: the bytes, and the denied destinations and names. The report of a command
+    /// (<see cref="SandboxResult.Network"/>) is the difference between two such readings. It is no call on the sandbox: a paused session stays paused,
+    /// and the idle timeout runs on.
+    /// </summary>
+    /// <remarks>
+    /// In the mode <c>sandbox</c>, the report has the last 4,096 destinations and 1,000 names that were denied, of which the 100 most frequent are
+    /// returned. Modes that count nothing return <see cref="NetworkReport.None"/>.
+    /// </remarks>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    /// <exception cref="SandboxSessionEndedException">The session ended.</exception>
+    /// <exception cref="SandboxRuntimeException">This host could not read its counters.</exception>
+    /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
+    Task<NetworkReport> ReadNetworkAsync(CancellationToken cancellationToken = default);
 
     /// <summary>
     /// Freezes the sandbox and stops all clocks of the session until <see cref="ResumeAsync"/>: it neither expires nor uses processor time. Its

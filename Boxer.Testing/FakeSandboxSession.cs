@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using Boxer.Networking;
 
 namespace Boxer.Testing;
 
@@ -47,6 +48,9 @@ public sealed class FakeSandboxSession : IOwnedSandboxSession
             }
         }
     }
+
+    /// <summary>The report that <see cref="ReadNetworkAsync"/> returns. Default: <see cref="NetworkReport.None"/>.</summary>
+    public NetworkReport Network { get; set; } = NetworkReport.None;
 
     /// <inheritdoc/>
     public string Id { get; } = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
@@ -251,6 +255,13 @@ public sealed class FakeSandboxSession : IOwnedSandboxSession
         return serve is null
             ? Task.FromException<SandboxConnection>(new SandboxConnectionException(port) { Image = Request.Image })
             : Task.FromResult<SandboxConnection>(MemoryConnection.Open(serve));
+    }
+
+    /// <inheritdoc/>
+    public async Task<NetworkReport> ReadNetworkAsync(CancellationToken cancellationToken = default)
+    {
+        await Change(() => { }, cancellationToken).ConfigureAwait(false);
+        return Network;
     }
 
     /// <inheritdoc/>

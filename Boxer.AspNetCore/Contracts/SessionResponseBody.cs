@@ -34,6 +34,15 @@ internal sealed record SessionBody
     /// <summary>The labels of the session.</summary>
     public required IReadOnlyDictionary<string, string> Labels { get; init; }
 
+    /// <summary>Connections and names that the session was denied so far, most frequent first; at most 100. Only in GET /sessions/{id}.</summary>
+    public IReadOnlyList<DenialBody>? NetworkDenied { get; init; }
+
+    /// <summary>The reason why network_denied and network_usage are missing. Only in GET /sessions/{id}.</summary>
+    public string? NetworkIncomplete { get; init; }
+
+    /// <summary>Network traffic of the session so far, if the network mode counts it. Only in GET /sessions/{id}.</summary>
+    public NetworkUsageBody? NetworkUsage { get; init; }
+
     public static SessionBody Of(ISandboxSession session) => new()
     {
         Id = session.Id,

@@ -1,4 +1,5 @@
 using System.Text.Unicode;
+using Boxer.Networking;
 
 namespace Boxer.AspNetCore.Running;
 
@@ -62,9 +63,9 @@ internal static class RunResponses
             TimingsMs = Timings(result.Timings),
             Usage = Usage(result.Usage),
             UnenforcedLimits = result.UnenforcedLimits.Count > 0 ? [.. result.UnenforcedLimits.Select(FieldNames.OfLimit)] : null,
-            NetworkDenied = Denied(result),
+            NetworkDenied = Denied(result.Network),
             NetworkIncomplete = result.NetworkIncomplete,
-            NetworkUsage = result.Network is { BytesIn: { } received, BytesOut: { } sent } ? new NetworkUsageBody(received, sent) : null,
+            NetworkUsage = Usage(result.Network),
         };
     }
 
@@ -101,10 +102,15 @@ internal static class RunResponses
             usage.PeakMemoryBytes,
             usage.MaxResidentBytes);
 
-    private static IReadOnlyList<DenialBody>? Denied(SandboxResult result) =>
-        result.Network.Denied.Count > 0
-            ? [.. result.Network.Denied.Select(denial => new DenialBody(denial.Address, denial.Domain, denial.Port, denial.Protocol, denial.Count))]
+    /// <summary>Gets the denials of a report; null if there are none.</summary>
+    public static IReadOnlyList<DenialBody>? Denied(NetworkReport network) =>
+        network.Denied.Count > 0
+            ? [.. network.Denied.Select(denial => new DenialBody(denial.Address, denial.Domain, denial.Port, denial.Protocol, denial.Count))]
             : null;
+
+    /// <summary>Gets the traffic of a report; null if the mode does not count it.</summary>
+    public static NetworkUsageBody? Usage(NetworkReport network) =>
+        network is { BytesIn: { } received, BytesOut: { } sent } ? new NetworkUsageBody(received, sent) : null;
 
     /// <summary>Gets the name of an end in bodies.</summary>
     public static string Name(TerminationKind kind) =>

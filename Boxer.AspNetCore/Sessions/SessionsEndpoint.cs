@@ -1,4 +1,5 @@
 using Boxer.AspNetCore.Endpoints;
+using Boxer.Networking;
 
 namespace Boxer.AspNetCore.Sessions;
 
@@ -68,7 +69,25 @@ internal static class SessionsEndpoint
         await context.Response.WriteAsJsonAsync(list, HostJson.Relaxed.IReadOnlyListSessionBody, cancellationToken: context.RequestAborted);
     }
 
-    private static async Task GetAsync(HttpContext context) => await WriteAsync(context, await FindAsync(context));
+    private static async Task GetAsync(HttpContext context)
+    {
+        ISandboxSession session = await FindAsync(context);
+        await WriteAsync(context, await AddNetworkAsync(SessionBody.Of(session), session, context.RequestAborted));
+    }
+
+    // A report that this host cannot read does not keep the rest from the client.
+    private static async Task<SessionBody> AddNetworkAsync(SessionBody body, ISandboxSession session, CancellationToken cancellationToken)
+    {
+        try
+        {
+            NetworkReport network = await session.ReadNetworkAsync(cancellationToken);
+            return body with { NetworkDenied = RunResponses.Denied(network), NetworkUsage = RunResponses.Usage(network) };
+        }
+        catch (SandboxRuntimeException)
+        {
+            return body with { NetworkIncomplete = "This host could not read what the session did with its network." };
+        }
+    }
 
     private static async Task ExtendAsync(HttpContext context)
     {
@@ -102,6 +121,8 @@ internal static class SessionsEndpoint
 
     private static Task<ISandboxSession> FindAsync(HttpContext context) => context.RequestServices.GetRequiredService<SessionLookup>().FindAsync(context);
 
-    private static Task WriteAsync(HttpContext context, ISandboxSession session) =>
-        context.Response.WriteAsJsonAsync(SessionBody.Of(session), HostJson.Relaxed.SessionBody, cancellationToken: context.RequestAborted);
+    private static Task WriteAsync(HttpContext context, ISandboxSession session) => WriteAsync(context, SessionBody.Of(session));
+
+    private static Task WriteAsync(HttpContext context, SessionBody body) =>
+        context.Response.WriteAsJsonAsync(body, HostJson.Relaxed.SessionBody, cancellationToken: context.RequestAborted);
 }

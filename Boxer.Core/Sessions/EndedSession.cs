@@ -1,3 +1,5 @@
+using Boxer.Networking;
+
 namespace Boxer.Sessions;
 
 /// <summary>A session that ended, as it is remembered: it says how, and every call on it fails.</summary>
@@ -51,6 +53,9 @@ internal sealed class EndedSession(RememberedSession session) : ISandboxSession
 
     /// <inheritdoc/>
     public Task<SandboxConnection> ConnectAsync(int port, CancellationToken cancellationToken = default) => Task.FromException<SandboxConnection>(Ended());
+
+    /// <inheritdoc/>
+    public Task<NetworkReport> ReadNetworkAsync(CancellationToken cancellationToken = default) => Task.FromException<NetworkReport>(Ended());
 
     /// <inheritdoc/>
     public Task PauseAsync(CancellationToken cancellationToken = default) => Task.FromException(Ended());

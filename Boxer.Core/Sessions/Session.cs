@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using Boxer.Common;
 using Boxer.Diagnostics;
+using Boxer.Networking;
 using Boxer.Running;
 using Boxer.Validation;
 
@@ -105,6 +106,9 @@ internal sealed class Session : IOwnedSandboxSession
 
     /// <inheritdoc/>
     public Task<SandboxConnection> ConnectAsync(int port, CancellationToken cancellationToken = default) => _connections.ConnectAsync(port, cancellationToken);
+
+    /// <inheritdoc/>
+    public Task<NetworkReport> ReadNetworkAsync(CancellationToken cancellationToken = default) => _calls.ReadNetworkAsync(cancellationToken);
 
     /// <inheritdoc/>
     public Task PauseAsync(CancellationToken cancellationToken = default) => _parts.Life.PauseAsync(cancellationToken);

@@ -1,4 +1,5 @@
 using Boxer.Linux;
+using Boxer.Networking;
 using Boxer.Runtime.Init;
 using Boxer.Runtime.Kept;
 
@@ -43,6 +44,29 @@ internal sealed class SessionCalls(SessionParts parts)
     {
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, parts.Life.Ending);
         return await TranslateAsync(() => UntilAbandonedAsync(operation(either.Token)), cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Reads the network of the session, which is no call: it needs no sandbox that is awake.</summary>
+    /// <inheritdoc cref="ISandboxSession.ReadNetworkAsync"/>
+    internal async Task<NetworkReport> ReadNetworkAsync(CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        if (parts.Life.End is not null)
+        {
+            throw parts.Life.EndedException(isRetrySafe: true);
+        }
+
+        try
+        {
+            return (await parts.Network.ReadAsync(cancellationToken).ConfigureAwait(false)).Bound();
+        }
+        catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
+        {
+            // The network of a session that ended meanwhile is gone.
+            throw parts.Life.End is not null
+                ? parts.Life.EndedException(isRetrySafe: true, exception)
+                : new SandboxRuntimeException($"The network of session {parts.Id} could not be read: {exception.Message}", exception);
+        }
     }
 
     /// <summary>Runs an operation, and translates its failure for the caller.</summary>

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.IO.Pipelines;
 using System.Runtime.CompilerServices;
 using System.Text;
+using Boxer.Networking;
 
 namespace Boxer.Tests.HttpHost;
 
@@ -60,6 +61,9 @@ internal sealed class ScriptedSession(string? fairnessKey) : IOwnedSandboxSessio
     /// <summary>End that the next process has from its start on.</summary>
     public SandboxProcessEnd? EndOfNext { get; set; }
 
+    /// <summary>The network of the session; null if it cannot be read.</summary>
+    public NetworkReport? Network { get; set; } = NetworkReport.None;
+
     public IReadOnlyCollection<SandboxCommand> Commands => _commands;
 
     public IReadOnlyList<ScriptedProcess> Started => [.. _processes];
@@ -117,6 +121,9 @@ internal sealed class ScriptedSession(string? fairnessKey) : IOwnedSandboxSessio
             throw new SandboxSessionPausedException(Id);
         }
     }
+
+    public Task<NetworkReport> ReadNetworkAsync(CancellationToken cancellationToken = default) =>
+        Network is null ? Task.FromException<NetworkReport>(new SandboxRuntimeException("nft failed")) : Task.FromResult(Network);
 
     public async Task<SandboxResult> ExecAsync(SandboxCommand command, CancellationToken cancellationToken = default)
     {

@@ -1,5 +1,6 @@
 using System.Formats.Tar;
 using System.Text;
+using Boxer.Networking;
 using Boxer.Testing;
 using Microsoft.Extensions.Time.Testing;
 
@@ -25,6 +26,20 @@ public sealed class FakeSandboxSessionsTests
 
         Assert.Equal((3, ""), (failed.ExitCode, failed.StandardError));
         Assert.Equal(["git status", "git clone x", "git clone"], sessions.Sessions.Single().Commands.Select(command => string.Join(' ', command.Command)));
+    }
+
+    [Fact]
+    public async Task ReadNetworkAsync_returns_the_report_of_the_test_until_the_end()
+    {
+        FakeSandboxSessions sessions = new();
+        await using IOwnedSandboxSession session = await sessions.OpenAsync(new SandboxSessionRequest("a"), Token);
+        Assert.Same(NetworkReport.None, await session.ReadNetworkAsync(Token));
+        sessions.Sessions.Single().Network = new NetworkReport { BytesIn = 7 };
+        await session.PauseAsync(Token);
+
+        Assert.Equal(7, (await session.ReadNetworkAsync(Token)).BytesIn);
+        await session.CloseAsync(Token);
+        await Assert.ThrowsAsync<SandboxSessionEndedException>(() => session.ReadNetworkAsync(Token));
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Text;
+using Boxer.Networking;
 
 namespace Boxer.Tests.Samples;
 
@@ -77,6 +78,8 @@ internal sealed class FakeShell : ISandboxSessions, IOwnedSandboxSession, ISandb
     }
 
     public Task<SandboxConnection> ConnectAsync(int port, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+
+    Task<NetworkReport> ISandboxSession.ReadNetworkAsync(CancellationToken cancellationToken) => throw new NotSupportedException();
 
     public Task PauseAsync(CancellationToken cancellationToken = default) => throw new NotSupportedException();
 

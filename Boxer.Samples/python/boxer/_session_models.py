@@ -39,6 +39,15 @@ class SessionInfo:
     labels: Mapping[str, str] = field(default_factory=dict)
     """The labels given when it was opened."""
 
+    network_denied: List[Any] = field(default_factory=list)
+    """Connections and names that the session was denied so far, as the host reports them; only in the answer of ``refresh``."""
+
+    network_usage: Mapping[str, int] = field(default_factory=dict)
+    """``bytes_in`` and ``bytes_out`` of the session so far, if its network mode counts them; only in the answer of ``refresh``."""
+
+    network_incomplete: Optional[str] = None
+    """The reason why ``network_denied`` and ``network_usage`` are missing."""
+
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The whole JSON body."""
 
@@ -55,6 +64,9 @@ class SessionInfo:
             idle_timeout_secs=optional(body, "idle_timeout_secs", (int, float), None),
             lifetime_secs=optional(body, "lifetime_secs", (int, float), None),
             labels=optional(body, "labels", dict, {}),
+            network_denied=optional(body, "network_denied", list, []),
+            network_usage=optional(body, "network_usage", dict, {}),
+            network_incomplete=optional(body, "network_incomplete", str, None),
             raw=body,
         )
 

@@ -196,6 +196,11 @@ def test_sessions_are_listed_and_found(kind: str, host: FakeHost) -> None:
         found = await answers(client.session_by_id(ID))
         assert (found.info.state, found.info.ended, found.info.expires_at) == ("paused", None, None)
         assert (await answers(listed[0].refresh())).state == "paused"
+        assert (found.info.network_denied, found.info.network_usage, found.info.network_incomplete) == ([], {}, None)
+        denied = [{"address": "10.0.0.1", "port": 80, "protocol": "tcp", "count": 2}]
+        host.json("GET", PATH, 200, {**SESSION, "network_denied": denied, "network_usage": {"bytes_in": 5, "bytes_out": 3}})
+        info = await answers(found.refresh())
+        assert (info.network_denied, info.network_usage) == (denied, {"bytes_in": 5, "bytes_out": 3})
         for bad in ("", "../run", ID.upper(), "a" * 19, "a" * 58, ID + "\n"):
             with pytest.raises(ValueError, match="session: "):
                 await answers(client.session_by_id(bad))

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Boxer.Networking;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.HttpHost.Sessions;
@@ -204,6 +205,32 @@ public abstract class SessionTests(ContractHost contract) : ContractTests(contra
         Assert.Null(host.Sessions[id].FairnessKey);
         Assert.Equal(id, (string?)Assert.Single((await host.GetAsync("/sessions")).Json.AsArray())!["id"]);
         Assert.Equal(404, (int)(await host.GetAsync($"/sessions/{ofKey.Id}")).Response.StatusCode);
+    }
+
+    [Fact]
+    public async Task Only_the_response_about_one_session_has_its_network()
+    {
+        await using HostFixture host = await StartAsync();
+        string id = await NewIdAsync(host);
+        host.Sessions[id].IsPaused = true;
+        host.Sessions[id].Network = new NetworkReport { BytesIn = 5, BytesOut = 3, Denied = [new("10.0.0.1", null, 80, "tcp", 2), new(null, "a.test", 53, "dns", 1)] };
+
+        JsonNode found = (await host.GetAsync($"/sessions/{id}")).Json;
+
+        Assert.Equal("""{"bytes_in":5,"bytes_out":3}""", found["network_usage"]!.ToJsonString());
+        Assert.Equal(
+            """[{"address":"10.0.0.1","port":80,"protocol":"tcp","count":2},{"domain":"a.test","port":53,"protocol":"dns","count":1}]""",
+            found["network_denied"]!.ToJsonString());
+        Assert.Null(found["network_incomplete"]);
+        Assert.DoesNotContain("network_", (await host.GetAsync("/sessions")).Text, StringComparison.Ordinal);
+        Assert.DoesNotContain("network_", (await host.SendJsonAsync("PATCH", $"/sessions/{id}", "{}")).Text, StringComparison.Ordinal);
+        host.Sessions[id].Network = NetworkReport.None;
+        Assert.DoesNotContain("network_", (await host.GetAsync($"/sessions/{id}")).Text, StringComparison.Ordinal);
+        host.Sessions[id].Network = null;
+        Answer unread = await host.GetAsync($"/sessions/{id}");
+        Assert.Equal((200, "paused"), (unread.Status, (string?)unread.Json["state"]));
+        Assert.Contains("could not read", (string?)unread.Json["network_incomplete"], StringComparison.Ordinal);
+        Assert.DoesNotContain("nft", unread.Text, StringComparison.Ordinal);
     }
 
     [Fact]
