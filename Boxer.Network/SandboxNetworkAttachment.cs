@@ -13,7 +13,10 @@ internal sealed class SandboxNetworkAttachment(NetworkInstance instance, GuestLi
     private FilteringResolver? _resolver;
     private (long Received, long Sent) _before;
 
-    private LastReport _last = new(0, []);
+    // Reports of a session may overlap. The gate protects both below.
+    private readonly SemaphoreSlim _reporting = new(1, 1);
+    private readonly DenialTotals _denials = new();
+    private long _lastSent;
     private int _disposed;
 
     public NetworkConfiguration Runtime { get; } = new(NetworkStack.Sandbox, link.NamespacePath);
@@ -49,25 +52,35 @@ internal sealed class SandboxNetworkAttachment(NetworkInstance instance, GuestLi
 
     public async Task<NetworkReport> ReportAsync(CancellationToken cancellationToken)
     {
-        (long received, long sent) = GuestLinks.ReadBytes(link);
-        (received, sent) = (received - _before.Received, sent - _before.Sent);
-
-        // No packets sent since the last report, so nothing more can have been denied. Each reading starts a process of nft.
-        LastReport last = _last;
-        IReadOnlyList<NetworkDenial> denials = sent == last.Sent ? last.Denials : await instance.Firewall.ReadDenialsAsync(link, cancellationToken).ConfigureAwait(false);
-        _last = new LastReport(sent, denials);
-        return new NetworkReport
+        await _reporting.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
         {
-            BytesIn = received,
-            BytesOut = sent,
-            Denied =
-            [
-                .. denials.Select(denial => _resolver?.AddName(denial) ?? denial)
-                    .Concat(_resolver?.Denials ?? [])
-                    .OrderByDescending(denial => denial.Count)
-                    .Take(NetworkReport.MaxDenied),
-            ],
-        };
+            (long received, long sent) = GuestLinks.ReadBytes(link);
+            (received, sent) = (received - _before.Received, sent - _before.Sent);
+
+            // No packets sent since the last report, so nothing more can have been denied. Each reading starts a process of nft.
+            if (sent != _lastSent)
+            {
+                await instance.Firewall.CountDenialsAsync(link, _denials, cancellationToken).ConfigureAwait(false);
+                _lastSent = sent;
+            }
+
+            return new NetworkReport
+            {
+                BytesIn = received,
+                BytesOut = sent,
+                Denied =
+                [
+                    .. _denials.All.Select(denial => _resolver?.AddName(denial) ?? denial)
+                        .Concat(_resolver?.Denials ?? [])
+                        .OrderByDescending(denial => denial.Count),
+                ],
+            };
+        }
+        finally
+        {
+            _reporting.Release();
+        }
     }
 
     public async ValueTask DisposeAsync()
@@ -92,9 +105,7 @@ internal sealed class SandboxNetworkAttachment(NetworkInstance instance, GuestLi
             }
 
             await instance.Links.RemoveAsync(link, hadTraffic: _rules is not null).ConfigureAwait(false);
+            _reporting.Dispose();
         }
     }
-
-    /// <summary>Denied packets as of the last report, and the number of bytes that the sandbox had sent before it. Reports of a session may overlap.</summary>
-    private sealed record LastReport(long Sent, IReadOnlyList<NetworkDenial> Denials);
 }

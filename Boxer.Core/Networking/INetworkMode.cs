@@ -78,8 +78,9 @@ public interface INetworkAttachment : IAsyncDisposable
 
     /// <summary>
     /// Reports the traffic since <see cref="ApplyAsync"/>. Called once for a run, after its command has ended. For a session it is called before and after
-    /// each command, also at the same time, and the result of a command has the difference. An exception is logged, and the result says so in
-    /// <see cref="SandboxResult.NetworkIncomplete"/>.
+    /// each command and by <see cref="ISandboxSession.ReadNetworkAsync"/>, also at the same time, and the result of a command has the difference. List
+    /// all denials, also more than <see cref="NetworkReport.MaxDenied"/>: the runner keeps the most frequent ones afterwards. An exception is logged,
+    /// and the result says so in <see cref="SandboxResult.NetworkIncomplete"/>.
     /// </summary>
     /// <param name="cancellationToken">Cancels the run.</param>
     Task<NetworkReport> ReportAsync(CancellationToken cancellationToken) => Task.FromResult(NetworkReport.None);

@@ -5,7 +5,7 @@ using Boxer.Common;
 namespace Boxer.Networking;
 
 /// <summary>
-/// The network policy of one run: the <see cref="EgressPolicy"/> of the operator and that of the request, parsed. A destination must be allowed
+/// The network policy of one run or session: the <see cref="EgressPolicy"/> of the operator and that of the request, parsed. A destination must be allowed
 /// by every layer.
 /// </summary>
 public sealed class NetworkPolicy
@@ -14,8 +14,9 @@ public sealed class NetworkPolicy
     private const int DnsPort = 53;
     private const int DnsOverTlsPort = 853;
 
-    private NetworkPolicy(IReadOnlyList<EgressLayer> layers, long? bandwidthBitsPerSecond, long? quotaBytes)
+    private NetworkPolicy(IReadOnlyList<EgressLayer> layers, long? bandwidthBitsPerSecond, long? quotaBytes, bool isForSession = false)
     {
+        IsForSession = isForSession;
         Layers = layers;
         BandwidthBitsPerSecond = bandwidthBitsPerSecond;
         QuotaBytes = quotaBytes;
@@ -36,6 +37,9 @@ public sealed class NetworkPolicy
     /// denies a domain. Ports 53 (DNS) and 853 (DNS over TLS) of other machines are then denied.
     /// </summary>
     public bool FiltersNames { get; }
+
+    /// <summary>Whether the network is that of a session, and may live for days. Bounds that suffice for a run are then refilled over time.</summary>
+    internal bool IsForSession { get; }
 
     /// <summary>Combines the policies of the operator and of a request, as a run does.</summary>
     /// <param name="configured">The policy of the operator: <see cref="BoxerOptions.Egress"/>.</param>
@@ -60,6 +64,9 @@ public sealed class NetworkPolicy
             policies.Min(policy => policy.BandwidthBitsPerSecond),
             policies.Min(policy => policy.QuotaBytes));
     }
+
+    /// <summary>Creates the same policy for the network of a session.</summary>
+    internal NetworkPolicy ForSession() => new(Layers, BandwidthBitsPerSecond, QuotaBytes, isForSession: true);
 
     /// <summary>
     /// Evaluates the policy for a destination, with the same result as in the network mode <c>sandbox</c>. A denial overrides every other rule. An

@@ -1,9 +1,11 @@
 namespace Boxer.Networking;
 
-/// <summary>The network traffic of a run.</summary>
+/// <summary>The network traffic of a run, of a command of a session, or of a whole session.</summary>
 public sealed record NetworkReport
 {
-    /// <summary>Maximum number of entries in <see cref="Denied"/>: 100. If a mode reports more, the runner drops the least frequent ones.</summary>
+    /// <summary>
+    /// Maximum number of entries in <see cref="Denied"/> of a result: 100. If a mode reports more, the runner drops the least frequent ones.
+    /// </summary>
     public const int MaxDenied = 100;
 
     /// <summary>A report without traffic counts and denials.</summary>
@@ -15,7 +17,7 @@ public sealed record NetworkReport
     /// <summary>Sent bytes, IP headers included; <see langword="null"/> if the mode does not count them.</summary>
     public long? BytesOut { get; init; }
 
-    /// <summary>Denied destinations and names, the most frequent first; at most <see cref="MaxDenied"/>.</summary>
+    /// <summary>Denied destinations and names, the most frequent first; in a result at most <see cref="MaxDenied"/>.</summary>
     public IReadOnlyList<NetworkDenial> Denied { get; init; } = [];
 
     /// <summary>Keeps at most <see cref="MaxDenied"/> denials, for reports of any mode.</summary>

@@ -51,7 +51,7 @@ internal sealed class SessionRequestValidator(
             Image = sandbox.Image,
             PullPolicy = sandbox.PullPolicy,
             Network = sandbox.Network,
-            Egress = sandbox.Egress,
+            Egress = sandbox.Egress.ForSession(),
             Environment = request.Environment.AsReadOnly(),
             WorkingDirectory = sandbox.WorkingDirectory,
             User = sandbox.User,

@@ -1,5 +1,3 @@
-using System.Collections.Concurrent;
-using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using Boxer.Common;
 using Boxer.Network.Firewalls;
@@ -19,10 +17,10 @@ namespace Boxer.Network.Dns;
 /// </remarks>
 internal sealed class FilteringResolver : IAsyncDisposable
 {
-    private const int MaxNames = 1_000;
     private const int MaxNameLength = 150;
     private const int MaxAddressesPerName = 64;
     private const int MaxKnownAddresses = 4_096;
+    private const int MaxDeniedNames = 1_000;
     private const int DnsPort = 53;
 
     // Types of queries that are no record types: transfers of zones, ANY and the like (RFC 6895).
@@ -31,20 +29,19 @@ internal sealed class FilteringResolver : IAsyncDisposable
     private static readonly TimeSpan MinValidity = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan MaxValidity = TimeSpan.FromHours(1);
     private static readonly TimeSpan FailureValidity = TimeSpan.FromSeconds(5);
+
+    // Sessions live for days: the bounds of a run hold for each hour of them. Without a list of allowed destinations, names are no way out that others
+    // would not be, and only memory has to be bounded.
+    private static readonly TimeSpan SessionPeriod = TimeSpan.FromHours(1);
     private readonly NetworkPolicy _policy;
     private readonly bool _hasIPv6;
-    private readonly TimeProvider _time;
     private readonly UpstreamResolver _upstream;
     private readonly DomainOpenings _openings;
     private readonly DnsServer _server;
-    private readonly ConcurrentDictionary<string, long> _deniedNames = new(StringComparer.Ordinal);
-    private readonly ConcurrentDictionary<string, string> _namesByAddress = new(StringComparer.Ordinal);
+    private readonly RecentMap<string, long> _deniedNames = new(MaxDeniedNames);
+    private readonly RecentMap<string, string> _namesByAddress = new(MaxKnownAddresses);
+    private readonly AnswerCache _cache;
     private readonly CancellationTokenSource _disposing = new();
-
-    // The lock of _cache protects both.
-    private readonly Dictionary<(string Name, DnsType Type), Task<CachedAnswer>> _cache = [];
-    private readonly HashSet<string> _resolvedNames = new(StringComparer.Ordinal);
-    private readonly long _start;
 
     /// <param name="link">The link of the sandbox.</param>
     /// <param name="policy">The policy.</param>
@@ -56,21 +53,22 @@ internal sealed class FilteringResolver : IAsyncDisposable
     {
         _policy = policy;
         _hasIPv6 = link.IPv6 is not null;
-        _time = time;
-        _start = time.GetTimestamp();
+        bool hasAllowList = policy.Layers.Any(layer => layer.Allow is not null);
+        _cache = new AnswerCache(policy.IsForSession ? hasAllowList ? SessionPeriod : MinValidity : null, time);
         _openings = new DomainOpenings(link, policy, firewall, time);
         _upstream = new UpstreamResolver(
-            [.. upstream.Select(address => new IPEndPoint(address, DnsPort))], policy.QuotaBytes is null ? null : link.Mark, time);
+            [.. upstream.Select(address => new IPEndPoint(address, DnsPort))],
+            policy.QuotaBytes is null ? null : link.Mark,
+            policy.IsForSession ? SessionPeriod : null,
+            time);
         _server = new DnsServer(link.IPv6 is null ? [link.Addresses] : [link.Addresses, link.IPv6], AnswerAsync, time);
     }
 
     /// <summary>The port that the resolver listens on.</summary>
     internal int Port => _server.Port;
 
-    /// <summary>The names that were denied.</summary>
-    internal IEnumerable<NetworkDenial> Denials => _deniedNames.Select(pair => new NetworkDenial(null, pair.Key, DnsPort, "dns", pair.Value));
-
-    private TimeSpan Now => _time.GetElapsedTime(_start);
+    /// <summary>The names that were denied; if there are too many, the last ones.</summary>
+    internal IEnumerable<NetworkDenial> Denials => _deniedNames.ToArray().Select(pair => new NetworkDenial(null, pair.Key, DnsPort, "dns", pair.Value));
 
     /// <summary>Adds the name that the address of a denial was resolved from, if one is known.</summary>
     internal NetworkDenial AddName(NetworkDenial denial) =>
@@ -107,52 +105,27 @@ internal sealed class FilteringResolver : IAsyncDisposable
             return new DnsResponse(DnsCode.NoError);
         }
 
-        if (!TryFindAnswer(query.Name, query.Type, out Task<CachedAnswer>? finding))
+        if (!_cache.TryFind(query.Name, query.Type, () => ResolveAsync(query.Name, query.Type), out Task<CachedAnswer>? finding))
         {
             return Deny(query.Name);
         }
 
         CachedAnswer answer = await finding.ConfigureAwait(false);
-        return new DnsResponse(answer.Code, answer.Addresses, (uint)Math.Max(1, (answer.ExpiresAt - Now).TotalSeconds));
+        return new DnsResponse(answer.Code, answer.Addresses, (uint)Math.Max(1, (answer.ExpiresAt - _cache.Now).TotalSeconds));
     }
 
     private DnsResponse Deny(string name)
     {
         string key = name.Length > MaxNameLength ? name[..MaxNameLength] : name;
-        if (_deniedNames.Count < NetworkReport.MaxDenied || _deniedNames.ContainsKey(key))
-        {
-            _deniedNames.AddOrUpdate(key, 1, (_, count) => count + 1);
-        }
-
+        _deniedNames.AddOrUpdate(key, 1, count => count + 1);
         return new DnsResponse(DnsCode.NameError);
     }
 
     private static bool IsHostName(string name) => name.Length is > 0 and <= MaxNameLength && !name.Contains('\\', StringComparison.Ordinal);
 
-    // Concurrent and later queries share one upstream query until its answer expires. Beyond MaxNames no query is sent, because each name can
-    // carry data out.
-    private bool TryFindAnswer(string name, DnsType type, [NotNullWhen(true)] out Task<CachedAnswer>? answer)
-    {
-        lock (_cache)
-        {
-            if (_cache.TryGetValue((name, type), out answer) && (!answer.IsCompleted || (answer.IsCompletedSuccessfully && answer.Result.ExpiresAt > Now)))
-            {
-                return true;
-            }
-
-            if (!_resolvedNames.Contains(name) && (_resolvedNames.Count == MaxNames || !_resolvedNames.Add(name)))
-            {
-                return false;
-            }
-
-            answer = _cache[(name, type)] = ResolveAsync(name, type);
-            return true;
-        }
-    }
-
     private async Task<CachedAnswer> ResolveAsync(string name, DnsType type)
     {
-        // Leaves the lock of the caller.
+        // Leaves the lock of the cache.
         await Task.Yield();
         try
         {
@@ -164,11 +137,11 @@ internal sealed class FilteringResolver : IAsyncDisposable
             IPAddress[] addresses = [.. answer.Addresses.Distinct().Where(IsAllowed).Take(MaxAddressesPerName)];
             if (addresses.Length == 0)
             {
-                return new CachedAnswer(answer.Code, [], Now + MinValidity);
+                return new CachedAnswer(answer.Code, [], _cache.Now + MinValidity);
             }
 
             var validity = TimeSpan.FromSeconds(Math.Clamp(answer.Seconds, MinValidity.TotalSeconds, MaxValidity.TotalSeconds));
-            TimeSpan expiresAt = Now + validity;
+            TimeSpan expiresAt = _cache.Now + validity;
             await _openings.OpenAsync(name, addresses, validity, _disposing.Token).ConfigureAwait(false);
             Remember(name, addresses);
             return new CachedAnswer(DnsCode.NoError, addresses, expiresAt);
@@ -179,24 +152,18 @@ internal sealed class FilteringResolver : IAsyncDisposable
             return Failure();
         }
 
-        CachedAnswer Failure() => new(DnsCode.ServerFailure, [], Now + FailureValidity);
+        CachedAnswer Failure() => new(DnsCode.ServerFailure, [], _cache.Now + FailureValidity);
     }
 
     private void Remember(string name, IPAddress[] addresses)
     {
         foreach (IPAddress address in addresses)
         {
-            if (_namesByAddress.Count < MaxKnownAddresses)
-            {
-                _namesByAddress[address.ToString()] = name;
-            }
+            _namesByAddress.AddOrUpdate(address.ToString(), name, _ => name);
         }
     }
 
     // Private addresses are answered only if the operator's rules open them. The firewall limits them by range.
     private bool IsAllowed(IPAddress address) =>
         !SpecialAddressRanges.IsClosedToGuests(address) || _policy.Layers.Any(layer => layer.PrivateRules.Any(rule => rule.Range!.Value.Contains(address)));
-
-    /// <summary>The allowed addresses that a name resolved to, until the answer expires.</summary>
-    private sealed record CachedAnswer(DnsCode Code, IReadOnlyList<IPAddress> Addresses, TimeSpan ExpiresAt);
 }

@@ -10,7 +10,7 @@ namespace Boxer.Network.Dns;
 /// </summary>
 internal sealed class UpstreamResolver : IDisposable
 {
-    /// <summary>Maximum size of all queries together, in bytes.</summary>
+    /// <summary>Maximum size of all queries together, in bytes; with a refill time, of those that are sent at once.</summary>
     internal const int MaxBytes = 1 << 20;
 
     // Each concurrent query has a socket.
@@ -22,27 +22,33 @@ internal sealed class UpstreamResolver : IDisposable
     private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(3);
     private readonly IReadOnlyList<IPEndPoint> _servers;
     private readonly uint? _priority;
+    private readonly TimeSpan? _refillTime;
     private readonly TimeProvider _time;
     private readonly SemaphoreSlim _slots = new(MaxConcurrentQueries, MaxConcurrentQueries);
-    private int _sent;
+    private readonly Lock _budget = new();
+    private double _bytesLeft = MaxBytes;
+    private long _refilledAt;
 
     /// <param name="servers">The DNS servers, in the order in which they are queried until one answers.</param>
     /// <param name="priority">
     /// Priority of the sent packets (SO_PRIORITY, socket(7)): the firewall counts them in the quota with this priority. <see langword="null"/>: none.
     /// </param>
+    /// <param name="refillTime">Time in which the exhausted budget of <see cref="MaxBytes"/> becomes full again; <see langword="null"/>: never.</param>
     /// <param name="time">The clock.</param>
-    internal UpstreamResolver(IReadOnlyList<IPEndPoint> servers, uint? priority, TimeProvider time)
+    internal UpstreamResolver(IReadOnlyList<IPEndPoint> servers, uint? priority, TimeSpan? refillTime, TimeProvider time)
     {
         _servers = servers;
         _priority = priority;
+        _refillTime = refillTime;
         _time = time;
+        _refilledAt = time.GetTimestamp();
     }
 
     /// <summary>Resolves a host name.</summary>
     /// <param name="name">The name.</param>
     /// <param name="type"><see cref="DnsType.A"/> or <see cref="DnsType.Aaaa"/>.</param>
     /// <param name="cancellationToken">Cancels the operation.</param>
-    /// <returns><see langword="null"/> if no server answers, or the queries reached <see cref="MaxBytes"/>.</returns>
+    /// <returns><see langword="null"/> if no server answers, or the budget of <see cref="MaxBytes"/> is exhausted.</returns>
     internal async Task<UpstreamAnswer?> ResolveAsync(string name, DnsType type, CancellationToken cancellationToken)
     {
         await _slots.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -144,8 +150,23 @@ internal sealed class UpstreamResolver : IDisposable
         }
     }
 
-    // Once the bound is reached, the sum stops growing, so that it cannot overflow.
-    private bool TryCount(int bytes) => Volatile.Read(ref _sent) <= MaxBytes && Interlocked.Add(ref _sent, bytes) <= MaxBytes;
+    // A query that does not fit exhausts the budget, so that no smaller one is sent after it.
+    private bool TryCount(int bytes)
+    {
+        lock (_budget)
+        {
+            if (_refillTime is { } refillTime)
+            {
+                long now = _time.GetTimestamp();
+                _bytesLeft = Math.Min(MaxBytes, _bytesLeft + (MaxBytes * (_time.GetElapsedTime(_refilledAt, now) / refillTime)));
+                _refilledAt = now;
+            }
+
+            bool fits = bytes <= _bytesLeft;
+            _bytesLeft = fits ? _bytesLeft - bytes : 0;
+            return fits;
+        }
+    }
 
     private static ushort RandomId() => (ushort)RandomNumberGenerator.GetInt32(ushort.MaxValue + 1);
 }

@@ -9,7 +9,7 @@ namespace Boxer.Network.Firewalls;
 internal static class DenialSet
 {
     /// <summary>Parses the output of <c>nft -j list set</c>.</summary>
-    /// <returns>At most <see cref="NetworkReport.MaxDenied"/> denials, the most frequent first.</returns>
+    /// <returns>Every destination in the set, with its counter.</returns>
     internal static IReadOnlyList<NetworkDenial> Parse(string json)
     {
         using JsonDocument document = JsonDocument.Parse(json);
@@ -17,9 +17,7 @@ internal static class DenialSet
         [
             .. ToolOutput.NftObjects(document, "set")
                 .SelectMany(set => set.TryGetProperty("elem", out JsonElement elements) ? elements.EnumerateArray().ToArray() : [])
-                .Select(ParseElement)
-                .OrderByDescending(denial => denial.Count)
-                .Take(NetworkReport.MaxDenied),
+                .Select(ParseElement),
         ];
     }
 

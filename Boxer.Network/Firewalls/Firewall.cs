@@ -70,17 +70,30 @@ internal sealed class Firewall : IDisposable
         return RunAsync(script.ToString(), cancellationToken);
     }
 
-    /// <summary>Reads the destinations that a sandbox was denied so far.</summary>
-    internal async Task<IReadOnlyList<NetworkDenial>> ReadDenialsAsync(GuestLink guest, CancellationToken cancellationToken)
+    /// <summary>
+    /// Adds the packets that a sandbox was denied since the last call to its totals. A set that is half full is emptied, so that it has room for
+    /// further destinations; packets that are denied in this moment are not counted.
+    /// </summary>
+    /// <param name="guest">The link of the sandbox.</param>
+    /// <param name="totals">The totals. No other call may use them meanwhile.</param>
+    /// <param name="cancellationToken">Cancels the operation.</param>
+    internal async Task CountDenialsAsync(GuestLink guest, DenialTotals totals, CancellationToken cancellationToken)
     {
-        List<NetworkDenial> denials = [];
+        List<(string Set, IReadOnlyList<NetworkDenial> Denials)> sets = [];
         foreach (string set in SandboxRules.DenialSets(guest))
         {
             string output = await _tools.NftJsonAsync(["list", "set", .. Table.Split(' '), set], cancellationToken).ConfigureAwait(false);
-            denials.AddRange(ToolOutput.Parse("nft", () => DenialSet.Parse(output)));
+            sets.Add((set, ToolOutput.Parse("nft", () => DenialSet.Parse(output))));
         }
 
-        return denials;
+        totals.Add([.. sets.SelectMany(set => set.Denials)]);
+        foreach ((string set, IReadOnlyList<NetworkDenial> denials) in sets.Where(set => set.Denials.Count > SandboxRules.MaxDenialSetEntries / 2))
+        {
+            // Only what was read: a destination that was added since is counted the next time.
+            string keys = string.Join(", ", denials.Select(denial => string.Create(CultureInfo.InvariantCulture, $"{denial.Address} . {denial.Protocol} . {denial.Port}")));
+            await RunAsync($"delete element {Table} {set} {{ {keys} }}\n", cancellationToken).ConfigureAwait(false);
+            totals.OnRemoved(denials);
+        }
     }
 
     /// <summary>Deletes a table if it exists.</summary>

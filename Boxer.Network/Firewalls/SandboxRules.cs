@@ -20,7 +20,8 @@ namespace Boxer.Network.Firewalls;
 /// </param>
 internal sealed class SandboxRules(string table, GuestLink guest, NetworkPolicy policy, int? resolverPort)
 {
-    private const int MaxDenialSetEntries = 256;
+    /// <summary>Maximum number of destinations in a set of <see cref="DenialSets"/>. Further ones are rejected as well, but not counted.</summary>
+    internal const int MaxDenialSetEntries = 1_024;
     private const int MaxDomainSetEntries = 4_096;
     private const int DnsOverTlsPort = 853;
 

@@ -151,6 +151,70 @@ public sealed class SessionCallTests
     }
 
     [Fact]
+    public async Task The_network_report_of_a_command_is_cut_to_100_denials_after_the_difference()
+    {
+        var network = new CountingNetwork();
+        await using var open = new OpenSession(network: network);
+        NetworkDenial[] large = [.. Enumerable.Range(1, 150).Select(port => new NetworkDenial("1.1.1.1", null, port, "tcp", 9))];
+        network.Report = new NetworkReport { Denied = [.. large, new("2.2.2.2", null, 80, "tcp", 5)] };
+        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync(Cancel);
+        network.Report = new NetworkReport { Denied = [.. large, new("2.2.2.2", null, 80, "tcp", 6), new("3.3.3.3", null, 80, "tcp", 1)] };
+        exec.End();
+
+        Assert.Equal(["2.2.2.2 1", "3.3.3.3 1"], (await result).Network.Denied.Select(denial => $"{denial.Address} {denial.Count}"));
+        Assert.Equal(NetworkReport.MaxDenied, (await open.Session.ReadNetworkAsync(Cancel)).Denied.Count);
+    }
+
+    [Theory]
+    [InlineData("", "a:5", "a:5")]
+    [InlineData("a:5", "a:6", "a:1")]
+    [InlineData("a:5", "b:6", "b:1")]
+    [InlineData(":5", "a:6", "a:1")]
+    [InlineData("a:5 b:3", "a:6 b:5", "b:2 a:1")]
+    [InlineData("a:5 :3", "a:5 b:4", "b:1")]
+    [InlineData("a:5", "a:2", "a:2")]
+    [InlineData("a:5", "b:2", "b:2")]
+    [InlineData("a:5", "", "")]
+    public async Task The_name_of_a_denied_address_may_change_between_two_reports(string before, string after, string expected)
+    {
+        var network = new CountingNetwork();
+        await using var open = new OpenSession(network: network);
+        network.Report = Report(before);
+        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync(Cancel);
+        network.Report = Report(after);
+        exec.End();
+
+        Assert.Equal(expected, string.Join(' ', (await result).Network.Denied.Select(denial => $"{denial.Domain}:{denial.Count}")));
+
+        static NetworkReport Report(string denials) => new()
+        {
+            Denied =
+            [
+                .. denials.Split(' ', StringSplitOptions.RemoveEmptyEntries)
+                    .Select(text => text.Split(':'))
+                    .Select(parts => new NetworkDenial("1.1.1.1", parts[0].Length == 0 ? null : parts[0], 80, "tcp", long.Parse(parts[1], null))),
+            ],
+        };
+    }
+
+    [Fact]
+    public async Task ReadNetworkAsync_returns_the_totals_also_of_a_paused_session_and_says_when_they_cannot_be_read()
+    {
+        var network = new CountingNetwork { Report = new NetworkReport { BytesIn = 100, BytesOut = 50, Denied = [new("1.1.1.1", null, 80, "tcp", 3)] } };
+        await using var open = new OpenSession(network: network);
+        await open.CallAsync();
+        Assert.Equal(network.Report.Denied, (await open.Session.ReadNetworkAsync(Cancel)).Denied);
+        await open.Session.PauseAsync(Cancel);
+
+        Assert.Equal(100, (await open.Session.ReadNetworkAsync(Cancel)).BytesIn);
+        Assert.Equal(SandboxSessionState.Paused, open.Session.State);
+        network.Report = null;
+        await Assert.ThrowsAsync<SandboxRuntimeException>(() => open.Session.ReadNetworkAsync(Cancel));
+        await open.Session.CloseAsync(Cancel);
+        Assert.Equal(SandboxSessionEnd.Closed, (await Assert.ThrowsAsync<SandboxSessionEndedException>(() => open.Session.ReadNetworkAsync(Cancel))).End);
+    }
+
+    [Fact]
     public async Task A_process_prints_to_a_history_that_many_readers_attach_to()
     {
         await using var open = new OpenSession();

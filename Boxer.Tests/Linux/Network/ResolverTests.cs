@@ -131,6 +131,37 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         Assert.Equal(1_000, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
     }
 
+    [Theory]
+    [InlineData(true, 60)]
+    [InlineData(false, 1)]
+    public async Task A_session_resolves_a_thousand_names_again_after_an_hour_or_after_30_s_without_an_allow_list(bool hasAllowList, int minutes)
+    {
+        var time = new FakeTimeProvider();
+        await using SandboxNetworkMode mode = GuestNamespace.Mode(time);
+        await using INetworkAttachment guest = await mode.PrepareAsync("test", Cancel);
+        EgressPolicy policy = hasAllowList ? new() { Allow = ["*.many.example.test"] } : new() { Deny = ["denied.test"] };
+        await guest.ApplyAsync(GuestNamespace.Policy(policy).ForSession(), Cancel);
+        int before = int.Parse(await GuestFreeFetchAsync("asked"), null);
+
+        string[] answers = await AskAsync(
+            guest,
+            "sorted(set(ThreadPoolExecutor(8).map(ask, [f'none{i}.many.example.test' for i in range(1000)])))",
+            "ask('one-more.many.example.test')");
+        time.Advance(TimeSpan.FromMinutes(minutes));
+
+        // After 3 s the firewall lets another burst of 1,000 queries through.
+        string[] later = await AskAsync(
+            guest,
+            "time.sleep(3)",
+            "ask('one-more.many.example.test')",
+            "sorted(set(ThreadPoolExecutor(8).map(ask, [f'none{i}.many.example.test' for i in range(1000, 1999)])))",
+            "ask('n.many.example.test')");
+
+        Assert.Equal(["['3']", "3"], answers);
+        Assert.Equal(["None", "0 198.51.100.10", "['3']", "3"], later);
+        Assert.Equal(2_000, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
+    }
+
     [Fact]
     public async Task An_allow_list_of_ranges_resolves_no_name_and_opens_no_DNS_over_TLS()
     {
@@ -240,6 +271,54 @@ public sealed partial class ResolverTests(PythonImage image, TestInternet intern
         await AskAsync(guest, "ask('web.example.test')");
         Assert.Equal(2, int.Parse(await GuestFreeFetchAsync("asked"), null) - before);
         Assert.InRange(await SecondsLeftAsync(), left + 1, 90);
+    }
+
+    [Fact]
+    public async Task An_address_of_a_session_expires_for_new_connections_and_an_established_one_goes_on()
+    {
+        image.Require();
+        BoxerOptions options = image.Options();
+        options.DnsServers = [TestInternet.Resolver];
+        await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
+        var request = new SandboxSessionRequest(PythonImage.Name) { Network = "sandbox", Egress = new EgressPolicy { Allow = ["web.example.test"] } };
+        await using IOwnedSandboxSession box = await runner.OpenAsync(request, Cancel);
+        await using ISandboxProcess established = await box.StartAsync(
+            new SandboxCommand(
+                "python3",
+                "-c",
+                """
+                import socket, sys
+                s = socket.create_connection(("web.example.test", 80), 5)
+                sys.stdin.readline()
+                s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                print("hello" in s.makefile().read())
+                """),
+            Cancel);
+        await Until.IsSoAsync(() => SecondsLeftAsync().GetAwaiter().GetResult() > 0, 60);
+        Assert.Equal("True", await FetchAsync(TestInternet.Web));
+
+        // The answer is valid for 30 s, and the address stays open for up to 60 s more.
+        await Until.IsSoAsync(() => SecondsLeftAsync().GetAwaiter().GetResult() == 0, 120);
+        Assert.Equal("refused", await FetchAsync(TestInternet.Web));
+        await established.Input.WriteAsync("\n"u8.ToArray(), Cancel);
+        List<byte> printed = [];
+        await foreach (SandboxProcessOutput output in established.EventsAsync(0, Cancel).OfType<SandboxProcessOutput>())
+        {
+            printed.AddRange(output.Data.Span);
+        }
+
+        Assert.Equal("True\n", Encoding.UTF8.GetString([.. printed]));
+        Assert.Equal("True", await FetchAsync("web.example.test"));
+
+        async Task<string> FetchAsync(string host)
+        {
+            const string Program = """
+                import sys, urllib.request
+                try: print("hello" in urllib.request.urlopen("http://" + sys.argv[1], timeout=5).read().decode())
+                except OSError: print("refused")
+                """;
+            return (await box.ExecAsync(new SandboxCommand("python3", "-c", Program, host), Cancel)).StandardOutput.TrimEnd();
+        }
     }
 
     [Fact]

@@ -147,6 +147,41 @@ public sealed class UpstreamResolverTests : IDisposable
         Assert.Equal((UpstreamResolver.MaxBytes / 167, UpstreamResolver.MaxBytes / 167 * 167L), (answered, seen));
     }
 
+    [Theory]
+    [InlineData(false, 0)]
+    [InlineData(true, UpstreamResolver.MaxBytes / 4)]
+    public async Task ResolveAsync_has_a_quarter_of_MaxBytes_again_after_a_quarter_of_the_refill_time(bool isRefilled, int expected)
+    {
+        var time = new FakeTimeProvider();
+        using UpstreamResolver resolver = Make(isRefilled ? TimeSpan.FromHours(1) : null, time, _server);
+
+        // A query that does not fit exhausts the budget. Nothing is sent for it.
+        Assert.Null(await resolver.ResolveAsync(new string('a', 2 * UpstreamResolver.MaxBytes), DnsType.A, Cancel));
+        Assert.Null(await resolver.ResolveAsync(Name, DnsType.A, Cancel));
+        time.Advance(TimeSpan.FromMinutes(15));
+        using var done = new CancellationTokenSource();
+        int seen = 0;
+        var serving = Task.Run(
+            async () =>
+            {
+                while (true)
+                {
+                    (byte[] query, EndPoint peer) = await ReceiveAsync(_server, done.Token);
+                    seen += query.Length;
+                    await _server.SendToAsync(Reply(query, Right), peer, done.Token);
+                }
+            },
+            Cancel);
+        string name = string.Join('.', Enumerable.Repeat(new string('a', 49), 3));
+        while (await resolver.ResolveAsync(name, DnsType.A, Cancel) is not null)
+        {
+        }
+
+        await done.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => serving);
+        Assert.Equal(expected / 167 * 167, seen);
+    }
+
     [Fact]
     public async Task ResolveAsync_still_fails_after_rejected_queries_of_more_bytes_than_an_int_holds()
     {
@@ -165,8 +200,10 @@ public sealed class UpstreamResolverTests : IDisposable
 
     private static UpstreamResolver Make(params Socket[] servers) => Make(TimeProvider.System, servers);
 
-    private static UpstreamResolver Make(TimeProvider time, params Socket[] servers) =>
-        new([.. servers.Select(server => (IPEndPoint)server.LocalEndPoint!)], priority: null, time);
+    private static UpstreamResolver Make(TimeProvider time, params Socket[] servers) => Make(null, time, servers);
+
+    private static UpstreamResolver Make(TimeSpan? refillTime, TimeProvider time, params Socket[] servers) =>
+        new([.. servers.Select(server => (IPEndPoint)server.LocalEndPoint!)], priority: null, refillTime, time);
 
     private static Socket Bind(SocketType type, int port = 0)
     {
