@@ -5,7 +5,7 @@ using Boxer.Tests.Support;
 namespace Boxer.Tests.Linux.Escape;
 
 /// <summary>
-/// Runs the attempts of <c>escape.py</c> as a command of a session. Beside them run an exec, a process with a terminal and a file worker, and short
+/// Runs the attempts of <c>escape.py</c> as a command of a session. Beside them run an exec, a process with a terminal, a relayed one and a file worker, and short
 /// commands start all the time. They belong to other users, except for the worker, and have secrets.
 /// </summary>
 internal static class EscapeSession
@@ -34,29 +34,40 @@ internal static class EscapeSession
         waiting.Limits = new() { WallClock = TimeSpan.FromMinutes(10) };
         Task<SandboxResult> exec = session.ExecAsync(waiting, stop.Token);
         ISandboxProcess terminal = await session.StartAsync(WithSecret(new("sh", "-c", "stty -echo; echo ready; read line; echo \"got $line\"", Beside + "-terminal") { User = other, WorkingDirectory = "/", Terminal = new(80, 24) }), Cancel);
+        ISandboxProcess relayed = await session.StartAsync(WithSecret(new("sh", "-c", "echo ready; while read line; do echo \"got $line\"; done", Beside + "-relayed") { User = "1000", WorkingDirectory = "/" }), Cancel);
         await session.Files.WriteAsync("/tmp/read", new byte[FileBytes], mode: null, Cancel);
         Stream file = await session.Files.OpenReadAsync("/tmp/read", Cancel);
         await file.ReadExactlyAsync(new byte[1], Cancel);
         await ReadUntilAsync(terminal, "ready");
+        await ReadUntilAsync(relayed, "ready");
 
         var more = (JsonObject)facts.DeepClone();
         more["beside"] = Beside;
         string[] command = Attack(more);
-        var attack = new SandboxCommand(command[0], command[1..]) { Limits = new() { WallClock = TimeSpan.FromMinutes(5) } };
+
+        // The attempts fill the table of processes. As many of them as the default permits would reach the limit of memory.
+        var attack = new SandboxCommand(command[0], command[1..]) { Limits = new() { WallClock = TimeSpan.FromMinutes(5), Pids = 32 } };
         attack.Environment["STEP"] = "61";
         SandboxResult result = await AttackAsync(session, attack, user);
 
         // The others do not notice.
         Assert.True(!exec.IsCompleted, exec.IsCompletedSuccessfully ? $"{exec.Result.Termination} {exec.Result.StandardOutput}{exec.Result.StandardError}" : $"{exec.Exception}");
+        Assert.True(terminal.End is null && relayed.End is null, $"{user}: {terminal.End} {relayed.End} {result.StandardOutput}");
         await terminal.Input.WriteAsync("typed\n"u8.ToArray(), Cancel);
         Assert.EndsWith("got typed\r\n", await ReadUntilAsync(terminal, "got"), StringComparison.Ordinal);
+        await relayed.Input.WriteAsync("typed\n"u8.ToArray(), Cancel);
+        Assert.True(user == "0" || await ReadUntilAsync(relayed, "got") == "ready\ngot typed\n");
         Assert.True(user == "0" || !(await ReadUntilAsync(terminal, "got")).Contains("forged", StringComparison.Ordinal));
         await stop.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => exec);
 
-        // The last attempt ends every process of its own user, and so the worker.
+        // The worker was stopped, and the last attempt ends every process of its own user.
         await Record.ExceptionAsync(async () => await file.DisposeAsync());
         Assert.Equal(FileBytes, (await session.Files.StatAsync("/tmp/read", Cancel))!.Size);
+
+        // No stopped process is left.
+        SandboxCommand states = new("sh", "-c", "cat /proc/[0-9]*/stat | grep -c ') T '");
+        await Until.IsSoAsync(async () => (await session.ExecAsync(states, Cancel)).StandardOutput == "0\n", 60);
         SandboxResult alive = await session.ExecAsync(new SandboxCommand("echo", "alive"), Cancel);
         Assert.True(alive.StandardOutput == "alive\n", $"{alive} '{alive.StandardError}'");
         Assert.Null(session.End);

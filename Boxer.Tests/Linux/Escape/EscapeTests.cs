@@ -35,6 +35,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
     [InlineData("sandbox", true, false)]
     [InlineData("host", false, false)]
     [InlineData("none", false, true)]
+    [InlineData("host", false, true)]
     [InlineData("sandbox", true, true)]
     public async Task Nothing_outside_a_sandbox_is_reached(string network, bool pooled, bool session)
     {

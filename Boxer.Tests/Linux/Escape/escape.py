@@ -221,7 +221,8 @@ def misuse(path):
             continue
         opened = f"/proc/self/fd/{descriptor}"
         outcomes.append("opened " + os.readlink(opened).split(":")[0])
-        if not os.path.isdir(opened):
+        # User 0 can write its own image: forged bytes in a library that a program has just opened would break every later one.
+        if not os.path.isdir(opened) and not os.path.isfile(opened):
             attempt(os.read, descriptor, 4096) if flags != os.O_WRONLY else attempt(os.write, descriptor, b"forged\n")
         os.close(descriptor)
     return outcomes
@@ -241,14 +242,14 @@ def numbers(pid):
         return range(8)
 
 
-def report_others(name, pids):
+def report_others(name, pids, signals=(0, signal.SIGCONT)):
     report(f"{name}: is there", "yes" if pids else "no")
     report(f"{name}: descriptors", [outcome for pid in pids for number in numbers(pid) for outcome in misuse(f"/proc/{pid}/fd/{number}")])
     report(f"{name}: environment", [environment(pid) for pid in pids])
     report(f"{name}: memory", [attempt(os.open, f"/proc/{pid}/mem", flags) for pid in pids for flags in (os.O_RDONLY, os.O_RDWR)]
            + [call(number, pid, vector, 1, remote, 1, 0) for pid in pids for number in (310, 311)])
     report(f"{name}: trace", in_one_child([lambda pid=pid, request=request: call(101, request, pid, 0, 0) for pid in pids for request in (16, 0x4206)]))
-    report(f"{name}: signal", [attempt(os.kill, pid, number) for pid in pids for number in (0, signal.SIGCONT)])
+    report(f"{name}: signal", [attempt(os.kill, pid, number) for pid in pids for number in signals])
     report(f"{name}: bound", [call(302, pid, 7, None, ctypes.create_string_buffer(16)) for pid in pids])
     report(f"{name}: root and program", [attempt(function, f"/proc/{pid}/{path}") for pid in pids for function, path in ((os.listdir, "root"), (os.listdir, "cwd"), (read_some, "exe"))])
 
@@ -266,10 +267,48 @@ def descriptors_at_starts():
     return {outcome for outcome in outcomes if outcome.startswith(streams)} | (set() if len(seen) >= 10 else {f"only {len(seen)} starts"})
 
 
+def fill_process_table():
+    """Makes processes until the kernel refuses one, and tells why."""
+    made = []
+    try:
+        while len(made) < 1000:
+            made.append(subprocess.Popen(["sleep", "1000"]))
+        return f"{len(made)} processes"
+    except OSError as fault:
+        return errno.errorcode[fault.errno]
+    finally:
+        for process in made:
+            process.kill()
+            process.wait()
+
+
+def fill_watches():
+    """Makes many watches, and opens queues of notifications until the kernel refuses one. gVisor counts no watches; their memory is the limit."""
+    queue = libc.inotify_init1(0o4000)
+    outcomes = set()
+    for number in range(500):
+        path = f"/tmp/watched-{number}"
+        os.path.isdir(path) or os.mkdir(path)
+        outcomes.add("ok" if libc.inotify_add_watch(queue, path.encode(), 0xFFF) >= 0 else errno.errorcode[ctypes.get_errno()])
+    while libc.inotify_init1(0o4000) >= 0:
+        pass
+    return ",".join(sorted(outcomes | {errno.errorcode[ctypes.get_errno()]}))
+
+
 if "beside" in facts:
-    report_others("another exec", beside("exec"))
-    report_others("a process with a terminal", beside("terminal"))
+    everything_harmful = (0, signal.SIGCONT, signal.SIGSTOP, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+    report_others("another exec", beside("exec"), everything_harmful)
+    report_others("a process with a terminal", beside("terminal"), everything_harmful)
+    report_others("a relayed process", beside("relayed"), everything_harmful)
     report_others("the file worker", file_workers())
+    report("PID 1: descriptors and relays", [outcome for number in numbers(1) for outcome in misuse(f"/proc/1/fd/{number}")])
+    # State 10 is TCP_LISTEN. PID 1 has only clients, one for each connection of the host.
+    report("ports that listen", [line.split()[1] for name in ("tcp", "tcp6") if os.path.exists(f"/proc/net/{name}")
+                                 for line in open(f"/proc/net/{name}").read().splitlines()[1:] if line.split()[3] == "0A"])
+    report("connect to a port of PID 1", {attempt(lambda port=port: socket.create_connection(("127.0.0.1", port), 5).close()) for port in range(1, 128)})
+    report("fill the process table", fill_process_table())
+    report("fill the watches", in_child(fill_watches).split(","))
+    report("stop the file worker", [attempt(os.kill, pid, signal.SIGSTOP) for pid in file_workers()])
     report("terminals of others", {outcome for name in os.listdir("/dev/pts") if name != "ptmx" for outcome in misuse("/dev/pts/" + name)})
     report("every signal to PID 1", {attempt(os.kill, 1, number) for number in range(1, 65)})
     report("descriptors while commands start", descriptors_at_starts())
@@ -371,6 +410,7 @@ def cloned(number, *arguments):
 
 report("clone into a user namespace", in_child(lambda: cloned(56, ctypes.c_long(0x10000000 | 17), None, None, None, None)))
 clone_arguments = ctypes.create_string_buffer(struct.pack("8Q", 0x10000000, 0, 0, 0, 17, 0, 0, 0), 64)
+report("clone a child of PID 1", {in_child(lambda flags=flags: cloned(56, ctypes.c_long(0x8000 | flags), None, None, None, None)) for flags in (17, 0, 9)})
 report("clone3 into a user namespace", in_child(lambda: cloned(435, clone_arguments, ctypes.c_long(64))))
 
 
