@@ -12,6 +12,7 @@ namespace Boxer.Processes;
 /// </summary>
 internal sealed class ChildProcess : IDisposable
 {
+    private static readonly TimeSpan ExitPause = TimeSpan.FromMilliseconds(100);
     private readonly DescriptorPoller _poller;
     private readonly ulong? _startTime;
     private readonly Lock _gate = new();
@@ -108,6 +109,40 @@ internal sealed class ChildProcess : IDisposable
                 // The process has ended.
             }
         }
+    }
+
+    /// <summary>Waits until the process has ended, for a limited time, also while this process has no free descriptors.</summary>
+    /// <param name="patience">The time.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="cancellationToken">Cancels the wait.</param>
+    internal Task WaitForExitAsync(TimeSpan patience, TimeProvider time, CancellationToken cancellationToken) =>
+        WaitForExitAsync(() => Exited, patience, time, cancellationToken);
+
+    /// <summary>Waits until a process has ended, for a limited time.</summary>
+    /// <param name="exited">Returns the task that completes with the process, or throws an <see cref="IOException"/>.</param>
+    /// <param name="patience">The time.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="cancellationToken">Cancels the wait.</param>
+    internal static async Task WaitForExitAsync(Func<Task> exited, TimeSpan patience, TimeProvider time, CancellationToken cancellationToken)
+    {
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        Task late = Task.Delay(patience, time, over.Token);
+        while (!late.IsCompleted)
+        {
+            try
+            {
+                await Task.WhenAny(exited(), late).ConfigureAwait(false);
+                break;
+            }
+            catch (IOException)
+            {
+                // A descriptor may become free.
+                await Task.WhenAny(Task.Delay(ExitPause, time, over.Token), late).ConfigureAwait(false);
+            }
+        }
+
+        await over.CancelAsync().ConfigureAwait(false);
+        cancellationToken.ThrowIfCancellationRequested();
     }
 
     /// <summary>Closes the pidfd. Call it after <see cref="Exited"/> has completed.</summary>

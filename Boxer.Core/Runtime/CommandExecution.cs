@@ -268,8 +268,7 @@ internal sealed class CommandExecution : IAsyncDisposable
         if (end is InitClosed)
         {
             // A sandbox that does not die prints no more either; its disposal goes on waiting.
-            await Task.WhenAny(_sandbox.Process!.Exited, Task.Delay(ExitPatience, _time, cancellationToken)).ConfigureAwait(false);
-            cancellationToken.ThrowIfCancellationRequested();
+            await _sandbox.Process!.WaitForExitAsync(ExitPatience, _time, cancellationToken).ConfigureAwait(false);
         }
 
         Task drained = _streams.DrainAsync();

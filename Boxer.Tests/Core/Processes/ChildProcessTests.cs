@@ -1,6 +1,8 @@
 using System.Text;
 using Boxer.Native;
 using Boxer.Processes;
+using Boxer.Tests.Support;
+using Microsoft.Extensions.Time.Testing;
 using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Tests.Core.Processes;
@@ -9,6 +11,8 @@ namespace Boxer.Tests.Core.Processes;
 public sealed class ChildProcessTests : IDisposable
 {
     private readonly DescriptorPoller _poller = new();
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     public void Dispose() => _poller.Dispose();
 
@@ -60,5 +64,33 @@ public sealed class ChildProcessTests : IDisposable
     {
         using SafeFileHandle nothing = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.ReadWrite);
         return ChildProcess.Start(_poller, "/bin/sh", ["-c", script], HostCommand.ChildEnvironment, [nothing, nothing, nothing]);
+    }
+
+    [Fact]
+    public async Task WaitForExitAsync_tries_again_while_there_are_no_free_descriptors_and_stops_waiting_in_time()
+    {
+        var time = new FakeTimeProvider();
+        var exited = new TaskCompletionSource();
+        int attempts = 0;
+        Task waiting = ChildProcess.WaitForExitAsync(() => ++attempts < 3 ? throw new NativeException("pidfd_open", Errno.EMFILE, subject: null) : exited.Task, TimeSpan.FromSeconds(10), time, Cancel);
+        await Until.IsSoAsync(
+            () =>
+            {
+                time.Advance(TimeSpan.FromSeconds(0.1));
+                return attempts == 3;
+            },
+            30);
+        Assert.False(waiting.IsCompleted);
+        exited.SetResult();
+        await waiting;
+
+        Task late = ChildProcess.WaitForExitAsync(() => throw new IOException("none"), TimeSpan.FromSeconds(1), time, Cancel);
+        await Until.IsSoAsync(
+            () =>
+            {
+                time.Advance(TimeSpan.FromSeconds(0.1));
+                return late.IsCompletedSuccessfully;
+            },
+            30);
     }
 }
