@@ -22,8 +22,6 @@ namespace Boxer.Running;
 internal sealed class Preparation(
     RunServices services, CheckedSandbox request, StageTrace trace, RunEvents events, CleanupStack held, string id, CancellationToken cancellationToken)
 {
-    private SandboxSource? _source;
-
     /// <summary>The place in the queue.</summary>
     internal AdmissionQueue.Ticket Place { get; private set; } = null!;
 
@@ -69,12 +67,13 @@ internal sealed class Preparation(
     }
 
     /// <summary>Gets a sandbox, from the pool or by a boot. Each call gets another one.</summary>
+    /// <param name="sandboxHeld">Takes over the sandbox and its network; <see langword="null"/>: they are held as long as everything else.</param>
     /// <exception cref="SandboxCapacityException">The network mode has no network left.</exception>
     /// <exception cref="SandboxRuntimeException">The sandbox did not boot.</exception>
-    internal Task<RunSandbox> GetSandboxAsync()
+    internal Task<RunSandbox> GetSandboxAsync(CleanupStack? sandboxHeld = null)
     {
-        _source ??= new SandboxSource(Host, request, Image, id, trace, held);
-        return _source.GetAsync(cancellationToken);
+        var source = new SandboxSource(Host, request, Image, id, trace, sandboxHeld ?? held);
+        return source.GetAsync(cancellationToken);
     }
 
     private async Task<IImageLease> AcquireImageAsync()

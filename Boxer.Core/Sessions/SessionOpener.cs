@@ -102,43 +102,61 @@ internal sealed class SessionOpener
     {
         while (true)
         {
-            RunSandbox sandbox = await ready.GetSandboxAsync().ConfigureAwait(false);
-            if (!ready.Host.Launcher.TakesDescriptors)
-            {
-                throw new SandboxRuntimeException("This host's runsc does not deliver descriptors to a booted sandbox, which sessions need; install a newer runsc.");
-            }
-
-            OpenPlan plan = SessionPlanner.BuildOpening(request, guest, sandbox.Guest, _runs.Options.Platform);
+            // A session that opens in another sandbox keeps nothing of one that died.
+            var attempt = new CleanupStack();
+            RunSandbox? sandbox = null;
             try
             {
-                KeptSandbox kept = await _trace.StageAsync("open", () => OpenAsync(sandbox.Sandbox, plan)).ConfigureAwait(false);
-                return (sandbox, _held.Push(kept));
+                sandbox = await ready.GetSandboxAsync(attempt).ConfigureAwait(false);
+                if (!ready.Host.Launcher.TakesDescriptors)
+                {
+                    throw new SandboxRuntimeException("This host's runsc does not deliver descriptors to a booted sandbox, which sessions need; install a newer runsc.");
+                }
+
+                OpenPlan plan = SessionPlanner.BuildOpening(request, guest, sandbox.Guest, _runs.Options.Platform);
+                KeptSandbox kept = attempt.Push(await _trace.StageAsync("open", () => OpenAsync(sandbox.Sandbox, plan)).ConfigureAwait(false));
+                _held.Push(attempt);
+                return (sandbox, kept);
             }
-            catch (Exception exception) when (sandbox.IsPooled && exception is SandboxRuntimeException or IOException or InitProtocolException)
+            catch (Exception exception) when (sandbox is { IsPooled: true } && exception is SandboxRuntimeException or IOException or InitProtocolException)
             {
                 // A frozen sandbox does not show that it was killed. Another one replaces it.
                 Log.WaitingSandboxDied(_runs.Logger, _runId, exception);
                 sandbox.Sandbox.Kill();
+                _ = _runs.Background.RunAsync(() => RemoveAsync(attempt));
+            }
+            catch
+            {
+                _held.Push(attempt);
+                throw;
             }
         }
     }
 
     private Task<KeptSandbox> OpenAsync(Sandbox sandbox, OpenPlan plan) =>
-        KeptSandbox.OpenAsync(sandbox.Resources, plan, sandbox.Poller, _runs.Time, _cancellationToken);
+        KeptSandbox.OpenAsync(sandbox.Resources, plan, sandbox.Poller, _runs.Time, PatienceOf(plan, _runs.Options.BootTimeout), _cancellationToken);
 
-    private async Task CleanUpAsync(Activity? activity)
+    // As much time for the inputs as a run gives its own.
+    private static TimeSpan PatienceOf(OpenPlan plan, TimeSpan bootTimeout) => plan.Limits.WallClock is { } wallClock && wallClock > bootTimeout ? wallClock : bootTimeout;
+
+    // Nobody waits for the removal.
+    private async Task RemoveAsync(CleanupStack held)
     {
-        using Activity? timed = activity;
         await Task.Yield();
         try
         {
-            await _held.DisposeAsync().ConfigureAwait(false);
+            await held.DisposeAsync().ConfigureAwait(false);
         }
         catch (AggregateException exception)
         {
             Log.SessionCleanupFailed(_runs.Logger, _id, exception);
         }
+    }
 
+    private async Task CleanUpAsync(Activity? activity)
+    {
+        using Activity? timed = activity;
+        await RemoveAsync(_held).ConfigureAwait(false);
         _runs.Host.Ready?.Pool?.TriggerRefill();
     }
 }

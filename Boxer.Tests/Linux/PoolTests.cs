@@ -153,12 +153,49 @@ public sealed class PoolTests(SharedRunner shared)
         }
         finally
         {
-            foreach (string directory in Directory.GetDirectories("/sys/fs/cgroup", parent, new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1 }))
-            {
-                Directory.Delete(directory);
-            }
+            DeleteCgroups(parent);
         }
     }
+
+    [Fact]
+    public async Task A_session_whose_pooled_sandbox_was_killed_keeps_nothing_of_it()
+    {
+        string parent = "boxertest-" + Guid.NewGuid().ToString("N")[..8];
+        BoxerOptions options = shared.Options;
+        options.Pool.Enabled = true;
+        options.CgroupParent = parent;
+        try
+        {
+            await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
+            await runner.WarmAsync(SharedRunner.Command("true"));
+            await WarmRuns.WaitForReadyAsync();
+            string[] killed = [];
+            await Until.IsSoAsync(
+                () =>
+                {
+                    killed = [.. Below(parent).Where(IsFrozen).Select(path => Path.GetDirectoryName(path)!)];
+                    return KillFrozen(parent) > 0;
+                },
+                seconds: 60);
+            await using ISandboxSession box = await runner.OpenAsync(new SandboxSessionRequest(PythonImage.Name), Cancel);
+            Assert.Equal(0, (await box.ExecAsync(new SandboxCommand("true"), Cancel)).ExitCode);
+            await Until.IsSoAsync(() => !killed.Any(Directory.Exists), seconds: 60);
+        }
+        finally
+        {
+            DeleteCgroups(parent);
+        }
+    }
+
+    private static void DeleteCgroups(string parent)
+    {
+        foreach (string directory in Directory.GetDirectories("/sys/fs/cgroup", parent, new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1 }))
+        {
+            Directory.Delete(directory);
+        }
+    }
+
+    private static bool IsFrozen(string path) => Path.GetFileName(path) is "freezer.state" or "cgroup.freeze" && ReadState(path) is "FROZEN" or "1";
 
     private static string[] Below(string parent) =>
         [.. Directory.GetDirectories("/sys/fs/cgroup", parent, new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1 })
@@ -166,7 +203,7 @@ public sealed class PoolTests(SharedRunner shared)
 
     /// <returns>The number of killed processes.</returns>
     private static int KillFrozen(string parent) =>
-        Below(parent).Where(path => Path.GetFileName(path) is "freezer.state" or "cgroup.freeze" && ReadState(path) is "FROZEN" or "1")
+        Below(parent).Where(IsFrozen)
             .SelectMany(state => ReadState(Path.Join(Path.GetDirectoryName(state), "cgroup.procs")).Split('\n', StringSplitOptions.RemoveEmptyEntries))
             .Count(pid => Native.Signal.kill(int.Parse(pid, System.Globalization.CultureInfo.InvariantCulture), Native.Signal.SIGKILL) == 0);
 

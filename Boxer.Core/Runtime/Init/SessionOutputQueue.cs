@@ -120,6 +120,14 @@ internal sealed class SessionOutputQueue
         }
     }
 
+    /// <summary>Reads and drops everything, to the end.</summary>
+    internal async Task DiscardAsync()
+    {
+        while (!(await ReadAsync(CancellationToken.None).ConfigureAwait(false)).Data.IsEmpty)
+        {
+        }
+    }
+
     private bool TryTake(int max, out SessionStream stream, out ReadOnlyMemory<byte> data, [System.Diagnostics.CodeAnalysis.NotNullWhen(false)] out Task? more)
     {
         (stream, data, more) = (SessionStream.Output, default, null);

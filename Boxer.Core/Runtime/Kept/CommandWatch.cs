@@ -163,7 +163,7 @@ internal sealed class CommandWatch : IDisposable
                 continue;
             }
 
-            SessionProcessUsage? usage = await _process.ReadUsageAsync().ConfigureAwait(false);
+            SessionProcessUsage? usage = await _sandbox.ReadUsageAsync(_process).ConfigureAwait(false);
             if (usage is null)
             {
                 return;

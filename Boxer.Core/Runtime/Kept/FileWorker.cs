@@ -21,21 +21,22 @@ internal sealed class FileWorker : IFileWorker
 
     /// <summary>Maximum number of changes that a watch keeps for its reader.</summary>
     internal const int MaxChanges = 1_000;
+
+    // It says nothing before it has removed everything.
+    private static readonly TimeSpan RemovalPatience = TimeSpan.FromMinutes(5);
     private readonly FileChannel _channel;
     private readonly TimeProvider _time;
-    private readonly Action _kill;
     private readonly SemaphoreSlim _turns = new(1, 1);
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <param name="socket">Host's end of the worker's socket. The worker disposes it.</param>
     /// <param name="ended">Completes when the process has ended.</param>
-    /// <param name="time">The clock, for entries of archives without a time.</param>
-    /// <param name="kill">Kills the process. Called when it has to end and may not do so by itself.</param>
-    internal FileWorker(Socket socket, Task ended, TimeProvider time, Action kill)
+    /// <param name="clock">The clock of the sandbox.</param>
+    /// <param name="time">The time, for entries of archives without a time.</param>
+    internal FileWorker(Socket socket, Task ended, CommandClock clock, TimeProvider time)
     {
-        _channel = new FileChannel(socket);
+        _channel = new FileChannel(socket, clock, Close);
         _time = time;
-        _kill = kill;
 
         // The socket stays open: it may have an answer that was not read yet.
         _ = ended.ContinueWith(_ => _ended.TrySetResult(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
@@ -123,7 +124,7 @@ internal sealed class FileWorker : IFileWorker
 
     /// <inheritdoc/>
     public Task RemoveAsync(string path, CancellationToken cancellationToken) =>
-        CallAsync(FileRequest.Encode(InitFrameType.FilesRemove, path), path, cancellationToken);
+        CallAsync(FileRequest.Encode(InitFrameType.FilesRemove, path), path, cancellationToken, RemovalPatience);
 
     /// <inheritdoc/>
     public async Task<Stream> ReadArchiveAsync(string path, long maxBytes, CancellationToken cancellationToken)
@@ -204,7 +205,7 @@ internal sealed class FileWorker : IFileWorker
         {
             while (true)
             {
-                GuestFileChange change = await _channel.ReadAsync(CancellationToken.None).ConfigureAwait(false) is FileChange { Change: var told }
+                GuestFileChange change = await _channel.ReadAsync(patience: null, CancellationToken.None).ConfigureAwait(false) is FileChange { Change: var told }
                     ? told
                     : throw FileChannel.Violation("it sent no change.");
                 if (changes.Reader.Count < MaxChanges)
@@ -259,26 +260,26 @@ internal sealed class FileWorker : IFileWorker
         }
     }
 
-    private async Task CallAsync(byte[] request, string path, CancellationToken cancellationToken)
+    private async Task CallAsync(byte[] request, string path, CancellationToken cancellationToken, TimeSpan? patience = null)
     {
         using FileTurn turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
         await _channel.SendAsync(request, cancellationToken).ConfigureAwait(false);
-        turn.Complete(await _channel.ReadAsync(cancellationToken).ConfigureAwait(false), path);
+        turn.Complete(await _channel.ReadAsync(patience ?? FileChannel.Patience, cancellationToken).ConfigureAwait(false), path);
     }
 
     // Sends content while the answer is read: the worker reports a failure, such as a full disk, before it has everything.
     private async Task SendAsync(FileTurn turn, string path, Func<Task<FileAnswer>, Task> send, CancellationToken cancellationToken)
     {
-        Task<FileAnswer> answer = _channel.ReadAsync(cancellationToken);
+        Task<FileAnswer> answer = _channel.ReadAsync(patience: null, cancellationToken);
         try
         {
             await send(answer).ConfigureAwait(false);
-            turn.Complete(await answer.ConfigureAwait(false), path);
+            turn.Complete(await _channel.ExpectAsync(answer).ConfigureAwait(false), path);
         }
         catch (StoppedException stopped)
         {
             // The worker ignores the content that it has not read yet.
-            FileAnswer failed = await answer.ConfigureAwait(false);
+            FileAnswer failed = await _channel.ExpectAsync(answer).ConfigureAwait(false);
             await _channel.SendAsync(InitEncoder.EncodeEmpty(InitFrameType.FilesTreeEnd), cancellationToken).ConfigureAwait(false);
             turn.Complete(failed, path);
             throw FileChannel.Violation("it ended the operation early.", stopped.InnerException);
@@ -312,14 +313,11 @@ internal sealed class FileWorker : IFileWorker
         await _channel.SendAsync(InitEncoder.EncodeEmpty(InitFrameType.FileEnd), cancellationToken).ConfigureAwait(false);
     }
 
-    // The end of its socket ends a worker, but not one that the guest has stopped or that waits in a call.
+    // The owner of the process kills it: the end of its socket ends a worker, but not one that the guest has stopped or that waits in a call.
     private void Close()
     {
         _channel.Dispose();
-        if (_ended.TrySetResult())
-        {
-            _kill();
-        }
+        _ended.TrySetResult();
     }
 
     // The worker has answered before the end of the content, or has ended.

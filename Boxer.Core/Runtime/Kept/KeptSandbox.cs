@@ -10,7 +10,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Boxer.Runtime.Kept;
 
 /// <summary>A booted sandbox that serves commands until it ends.</summary>
-internal sealed class KeptSandbox : IKeptSandbox
+internal sealed partial class KeptSandbox : IKeptSandbox
 {
     // Time of the runtime's processes to end after a kill, so that all output is in the pipes.
     private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(2);
@@ -54,11 +54,14 @@ internal sealed class KeptSandbox : IKeptSandbox
     /// <param name="plan">The plan.</param>
     /// <param name="poller">Waits for descriptors.</param>
     /// <param name="time">The clock.</param>
+    /// <param name="patience">Maximum time of the opening.</param>
     /// <param name="cancellationToken">Cancels the operation; the sandbox is of no use afterwards.</param>
-    /// <exception cref="SandboxRuntimeException">The sandbox broke.</exception>
-    /// <exception cref="InvalidSandboxRequestException">A file or an input of the workspace is rejected, or cannot be read.</exception>
+    /// <exception cref="SandboxRuntimeException">The sandbox broke, or did not open in time.</exception>
+    /// <exception cref="InvalidSandboxRequestException">
+    /// A file or an input of the workspace is rejected, or cannot be read, or did not come in time.
+    /// </exception>
     internal static async Task<KeptSandbox> OpenAsync(
-        SandboxResources resources, OpenPlan plan, DescriptorPoller poller, TimeProvider time, CancellationToken cancellationToken)
+        SandboxResources resources, OpenPlan plan, DescriptorPoller poller, TimeProvider time, TimeSpan patience, CancellationToken cancellationToken)
     {
         if (resources.Cgroup is { } cgroup)
         {
@@ -66,29 +69,13 @@ internal sealed class KeptSandbox : IKeptSandbox
             cgroup.SetCpuWeight(Cgroup.CommandWeight);
         }
 
-        InitChannel init = resources.Init!;
-        var inputs = new CommandInputs(init, plan.Files, plan.Workspace, time);
-        try
+        return await new KeptOpening(resources.Init!, plan, time, patience).RunAsync(cancellationToken).ConfigureAwait(false) switch
         {
-            await init.OpenAsync(InitEncoder.EncodeOpen(plan.Start), cancellationToken).ConfigureAwait(false);
-            await inputs.SendAsync(cancellationToken).ConfigureAwait(false);
-            await init.GoAsync(cancellationToken).ConfigureAwait(false);
-            switch (await init.ReadEventAsync(cancellationToken).ConfigureAwait(false))
-            {
-                case InitOpened:
-                    return new KeptSandbox(resources, plan, poller, time);
-                case InitFileFailed failed:
-                    throw Rejection(failed, plan);
-                case InitFault fault:
-                    throw new SandboxRuntimeException($"The sandbox could not be prepared: {fault.Stage} (errno {fault.Errno}).");
-                default:
-                    throw new SandboxRuntimeException("The sandbox ended before it was open.");
-            }
-        }
-        catch (InitProtocolException exception)
-        {
-            throw new SandboxRuntimeException($"The sandbox did not open: {exception.Message}", exception);
-        }
+            InitOpened => new KeptSandbox(resources, plan, poller, time),
+            InitFileFailed failed => throw Rejection(failed, plan),
+            InitFault fault => throw new SandboxRuntimeException($"The sandbox could not be prepared: {fault.Stage} (errno {fault.Errno})."),
+            _ => throw new SandboxRuntimeException("The sandbox ended before it was open."),
+        };
     }
 
     /// <inheritdoc/>
@@ -105,9 +92,13 @@ internal sealed class KeptSandbox : IKeptSandbox
     {
         // A process outlives this call.
         var cancelling = new CancellationTokenSource();
+        SessionExec exec = ForegroundCommand.ToExec(plan, plan.Terminal is null ? SessionStreams.Relayed : SessionStreams.Terminal);
         IDisposable watching = WatchMemory();
-        SessionProcess process = Channel.Start(ForegroundCommand.ToExec(plan, plan.Terminal is null ? SessionStreams.Relayed : SessionStreams.Terminal));
-        Task<ExecEnd> ended = CallAsync(() => FollowAsync(plan, process, watching, cancelling));
+        SessionProcess process = Channel.Start(exec);
+
+        // The arguments and the environment may have megabytes, and are on their way.
+        ExecPlan followed = plan with { Arguments = [plan.Arguments[0]], Environment = [] };
+        Task<ExecEnd> ended = CallAsync(() => FollowAsync(followed, process, watching, cancelling.Token));
         try
         {
             if (await process.Started.WaitAsync(cancellationToken).ConfigureAwait(false) is SessionProcessNotStarted)
@@ -118,6 +109,8 @@ internal sealed class KeptSandbox : IKeptSandbox
         }
         catch (OperationCanceledException)
         {
+            // A process whose output nobody takes does not end.
+            _ = process.Output!.DiscardAsync();
             await cancelling.CancelAsync().ConfigureAwait(false);
             throw;
         }
@@ -135,18 +128,7 @@ internal sealed class KeptSandbox : IKeptSandbox
         foreach (int family in (int[])[4, 6])
         {
             SessionConnection connection = Channel.Connect(family, port);
-            SessionItemEvent? answer;
-            try
-            {
-                answer = await connection.Connected.WaitAsync(cancellationToken).ConfigureAwait(false);
-            }
-            catch (OperationCanceledException)
-            {
-                connection.Release();
-                throw;
-            }
-
-            switch (answer)
+            switch (await WaitForConnectionAsync(connection, port, cancellationToken).ConfigureAwait(false))
             {
                 case SessionConnected:
                     return new GuestConnection(connection, Ended);
@@ -167,8 +149,7 @@ internal sealed class KeptSandbox : IKeptSandbox
         (Socket ours, SafeFileHandle theirs) = SocketPair.Create();
         try
         {
-            SessionProcess process = Channel.StartFiles(user, theirs);
-            return await WaitForWorkerAsync(process, ours, cancellationToken).ConfigureAwait(false);
+            return await WaitForWorkerAsync(Channel.StartFiles(user, theirs), ours, cancellationToken).ConfigureAwait(false);
         }
         catch
         {
@@ -180,7 +161,7 @@ internal sealed class KeptSandbox : IKeptSandbox
 
     /// <inheritdoc/>
     public Task<GuestUsage> ReadUsageAsync(CancellationToken cancellationToken) => CallAsync(async () =>
-        await Channel.ReadUsageAsync().WaitAsync(cancellationToken).ConfigureAwait(false) is { } report
+        await AnswerAsync(Channel.ReadUsageAsync(), cancellationToken).ConfigureAwait(false) is { } report
             ? new GuestUsage(report.DiskBytes, report.Processes)
             : throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false)));
 
@@ -199,11 +180,7 @@ internal sealed class KeptSandbox : IKeptSandbox
     }
 
     /// <inheritdoc/>
-    public void Kill()
-    {
-        _resources.Kill();
-        Channel.End("The host killed it.");
-    }
+    public void Kill() => Kill("The host killed it.");
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
@@ -238,9 +215,13 @@ internal sealed class KeptSandbox : IKeptSandbox
         return new ExecEnd(ExecTerminations.From(stopped, end, plan, Plan), usage, (end as SessionProcessEnded)?.LeftBehind ?? 0);
     }
 
+    /// <summary>Reads the usage of a command. A PID 1 that does not answer loses its sandbox, so that the command does not escape its limit.</summary>
+    /// <param name="process">The command.</param>
+    /// <returns><see langword="null"/> if the command, or the sandbox, has ended.</returns>
+    internal Task<SessionProcessUsage?> ReadUsageAsync(SessionProcess process) => AnswerAsync(process.ReadUsageAsync(), CancellationToken.None);
+
     /// <summary>Waits until the runtime's process has ended, for a limited time.</summary>
-    internal Task WaitForExitAsync() =>
-        _resources.Process is { } process ? Task.WhenAny(process.Exited, Task.Delay(ExitPatience, _time)) : Task.CompletedTask;
+    internal Task WaitForExitAsync() => _resources.Process?.WaitForExitAsync(ExitPatience, _time, CancellationToken.None) ?? Task.CompletedTask;
 
     // Only the paths of a workspace are relative.
     private static InvalidSandboxRequestException Rejection(InitFileFailed failed, OpenPlan plan)
@@ -249,50 +230,16 @@ internal sealed class KeptSandbox : IKeptSandbox
         return new(field, $"\"{UntrustedText.Show(failed.Path)}\" could not be made in the sandbox: {Terminations.Describe(failed.Errno)}.");
     }
 
-    private async Task<FileWorker> WaitForWorkerAsync(SessionProcess process, Socket socket, CancellationToken cancellationToken)
+    private void Kill(string reason)
     {
-        SessionItemEvent? start;
-        try
-        {
-            start = await process.Started.WaitAsync(cancellationToken).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException)
-        {
-            if (!process.Frame.TryWithdraw())
-            {
-                process.Kill();
-            }
-
-            throw;
-        }
-
-        switch (start)
-        {
-            case SessionProcessStarted:
-                var worker = new FileWorker(socket, process.Ended, _time, process.Kill);
-                _ = EndWorkerAsync(process, worker);
-                return worker;
-            case SessionProcessNotStarted failure:
-                throw new IOException($"The file worker cannot be started ({failure.Stage}): {Terminations.Describe(failure.Errno)}.");
-            default:
-                throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false));
-        }
+        _resources.Kill();
+        Channel.End(reason);
     }
 
-    // The other end of the socket stays open if a process of the sandbox cannot be killed.
-    private static async Task EndWorkerAsync(SessionProcess process, FileWorker worker)
-    {
-        if (await process.Ended.ConfigureAwait(false) is null)
-        {
-            await worker.DisposeAsync().ConfigureAwait(false);
-        }
-    }
-
-    private async Task<ExecEnd> FollowAsync(ExecPlan plan, SessionProcess process, IDisposable watching, CancellationTokenSource cancelling)
+    private async Task<ExecEnd> FollowAsync(ExecPlan plan, SessionProcess process, IDisposable watching, CancellationToken cancelling)
     {
         using (watching)
-        using (cancelling)
-        using (var watch = new CommandWatch(this, plan, process, _time, cancelling.Token))
+        using (var watch = new CommandWatch(this, plan, process, _time, cancelling))
         {
             (TerminationKind? stopped, SessionItemEvent? end) = await watch.FollowAsync(() => { }).ConfigureAwait(false);
             return await ConcludeAsync(stopped, end, plan, ForegroundCommand.ToUsage(end), process.Frame.IsBegun).ConfigureAwait(false);

@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using System.Text;
 using Boxer.Runtime.Init;
 using Boxer.Runtime.Kept;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.Core.Runtime.Kept;
 
@@ -12,6 +13,7 @@ public sealed class FileWorkerLieTests : IAsyncDisposable
     private const uint File = 0;
     private const uint Directory = 1;
     private const uint Link = 2;
+    private readonly FakeTimeProvider _time = new();
     private readonly Socket _guest;
     private readonly FileWorker _worker;
 
@@ -23,7 +25,7 @@ public sealed class FileWorkerLieTests : IAsyncDisposable
         listener.Listen(1);
         _guest = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         _guest.Connect(new UnixDomainSocketEndPoint(path));
-        _worker = new FileWorker(listener.Accept(), new TaskCompletionSource().Task, TimeProvider.System, () => { });
+        _worker = new FileWorker(listener.Accept(), new TaskCompletionSource().Task, new CommandClock(_time), _time);
         System.IO.Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
     }
 

@@ -213,6 +213,28 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
     }
 
     [Fact]
+    public async Task A_file_worker_that_the_guest_has_stopped_is_killed_when_its_operation_is_cancelled()
+    {
+        await using RealGuest guest = await RealGuest.OpenAsync(fixture);
+        await using IFileWorker files = await guest.Sandbox.OpenFilesAsync(new(User, User, []), Cancel);
+        Assert.NotNull(await files.StatAsync("/tmp", Cancel));
+        await guest.ExecAsync(Shell("kill -STOP -1"));
+        using var cancellation = new CancellationTokenSource();
+        Task<GuestFile?> asking = files.StatAsync("/tmp", cancellation.Token);
+        Assert.Equal("3\n", await CountAsync());
+        Assert.False(asking.IsCompleted);
+        await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => asking);
+        while (await CountAsync() != "2\n")
+        {
+            await Task.Delay(50, Cancel);
+        }
+
+        // PID 1, the worker and the command itself.
+        async Task<string> CountAsync() => Text((await guest.ExecAsync(Shell("set -- /proc/[0-9]*; echo $#"))).Stdout);
+    }
+
+    [Fact]
     public async Task Hundreds_of_commands_leave_no_descriptor_and_no_process()
     {
         await using RealGuest guest = await RealGuest.OpenAsync(fixture);

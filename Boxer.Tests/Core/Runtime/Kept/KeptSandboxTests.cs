@@ -1,20 +1,17 @@
-using System.Net.Sockets;
 using System.Text;
 using Boxer.Runtime.Init;
 using Boxer.Runtime.Kept;
-using Boxer.Tests.Support;
 using Microsoft.Extensions.Time.Testing;
 using Microsoft.Win32.SafeHandles;
 using static Boxer.Tests.Core.Runtime.Init.InitFrames;
+using static Boxer.Tests.Core.Runtime.Kept.GuestScripts;
 using static Boxer.Tests.Core.Runtime.Kept.ScriptedGuest;
 
 namespace Boxer.Tests.Core.Runtime.Kept;
 
-/// <summary>Commands, processes and connections of a kept sandbox, with the test as PID 1.</summary>
+/// <summary>Foreground commands of a kept sandbox, with the test as PID 1.</summary>
 public sealed class KeptSandboxTests
 {
-    private static readonly byte[] NoUsage = [.. U64(0), .. U64(0), .. U64(0)];
-
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
@@ -263,311 +260,16 @@ public sealed class KeptSandboxTests
     }
 
     [Fact]
-    public async Task StartAsync_relays_input_and_output_within_their_windows()
+    public async Task A_command_does_not_escape_its_cpu_limit_because_PID_1_does_not_answer()
     {
-        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        Task<IGuestProcess> starting = guest.Sandbox.StartAsync(Command("cat"), Cancel);
-        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
-        Assert.Equal([1, 0, 0, 0], exec.Numbers.Take(4));
-        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
-        IGuestProcess process = await starting;
-
-        // Input: one byte more than the window waits.
-        Task writing = process.Input.WriteAsync(new byte[InitProtocol.InputWindow + 1], Cancel).AsTask();
-        int received = (await guest.ReadAsync(InitFrameType.Input)).Payload.Length + (await guest.ReadAsync(InitFrameType.Input)).Payload.Length - 8;
-        Assert.Equal(InitProtocol.InputWindow, received);
-        Assert.False(writing.IsCompleted);
-        await guest.SendAsync(InitFrameType.InputTaken, U32(exec.Id), U32(10));
-        Assert.Equal(5, (await guest.ReadAsync(InitFrameType.Input)).Payload.Length);
-        await writing;
-        await process.Input.DisposeAsync();
-        Assert.Equal(exec.Id, (await guest.ReadAsync(InitFrameType.InputEnd)).Id);
-
-        // Output: more credit comes only when somebody reads.
-        await AssertUsableAsync(guest);
-        Assert.Equal(SessionOutputQueue.Window, guest.Credits[(exec.Id, 1)]);
-        Assert.Equal(SessionOutputQueue.Window, guest.Credits[(exec.Id, 2)]);
-        for (int sent = 0; sent < SessionOutputQueue.Window; sent += 32 << 10)
-        {
-            await guest.SendAsync(InitFrameType.Output, U32(exec.Id), U32(1), new byte[32 << 10]);
-        }
-
-        await guest.SendAsync(InitFrameType.Output, U32(exec.Id), U32(2), "e"u8.ToArray());
-        await guest.SendAsync(InitFrameType.OutputEnd, U32(exec.Id), U32(2));
-        await AssertUsableAsync(guest);
-        Assert.Equal(SessionOutputQueue.Window, guest.Credits[(exec.Id, 1)]);
-        await using IAsyncEnumerator<GuestOutput> output = process.ReadAllAsync(Cancel).GetAsyncEnumerator(Cancel);
-        for (int read = 0; read < SessionOutputQueue.Window; read += output.Current.Data.Length)
-        {
-            Assert.True(await output.MoveNextAsync());
-            Assert.Equal(SandboxStream.StandardOutput, output.Current.Stream);
-        }
-
-        Assert.True(await output.MoveNextAsync());
-        Assert.Equal((SandboxStream.StandardError, 1), (output.Current.Stream, output.Current.Data.Length));
-        await AssertUsableAsync(guest);
-        Assert.InRange(guest.Credits[(exec.Id, 1)], (SessionOutputQueue.Window * 3 / 2) + 1, SessionOutputQueue.Window * 2);
-        await guest.SendAsync(InitFrameType.OutputEnd, U32(exec.Id), U32(1));
-        await EndAsync(guest, exec.Id);
-        Assert.False(await output.MoveNextAsync());
-        Assert.Equal(Termination.Exited(0), (await process.Ended).Termination);
-
-        // The process is over.
-        await process.KillAsync(Cancel);
-        await AssertUsableAsync(guest);
-    }
-
-    [Fact]
-    public async Task StartAsync_with_a_terminal_sends_its_size_signals_and_kill()
-    {
-        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        Task<IGuestProcess> starting = guest.Sandbox.StartAsync(Command("bash") with { Terminal = new(120, 40) }, Cancel);
-        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
-        Assert.Equal([2, 0, 120, 40], exec.Numbers.Take(4));
-        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
-        IGuestProcess process = await starting;
-        await process.ResizeAsync(new(80, 24), Cancel);
-        Assert.Equal([80, 24], (await guest.ReadAsync(InitFrameType.Resize)).Numbers);
-        await process.SignalAsync(2, wholeSession: false, Cancel);
-        Assert.Equal([2, 0], (await guest.ReadAsync(InitFrameType.ProcessSignal)).Numbers);
-        await process.KillAsync(Cancel);
-        Assert.Equal([9, 1], (await guest.ReadAsync(InitFrameType.ProcessSignal)).Numbers);
-        await guest.SendAsync(InitFrameType.OutputEnd, U32(exec.Id), U32(1));
-        await EndAsync(guest, exec.Id, signal: 9);
-        Assert.Equal(Termination.Signaled(9), (await process.Ended).Termination);
-        Assert.Equal([(exec.Id, 1u)], guest.Credits.Keys);
-    }
-
-    [Fact]
-    public async Task StartAsync_of_a_command_that_cannot_start_returns_a_process_that_has_ended()
-    {
-        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        Task<IGuestProcess> starting = guest.Sandbox.StartAsync(Command("nothing"), Cancel);
-        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
-        await guest.SendAsync(InitFrameType.ProcessNotStarted, U32(exec.Id), U32(11), U32(13));
-        IGuestProcess process = await starting;
-        Assert.Equal(TerminationKind.NotStarted, (await process.Ended).Termination.Kind);
-        Assert.Empty(await process.ReadAllAsync(Cancel).ToArrayAsync(Cancel));
-        Assert.Throws<InvalidOperationException>(() => process.ResizeAsync(new(1, 1), Cancel).GetAwaiter().GetResult());
-        await process.Input.WriteAsync(new byte[1], Cancel);
-        await AssertUsableAsync(guest);
-    }
-
-    [Fact]
-    public async Task A_cancelled_StartAsync_kills_the_command()
-    {
-        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        using var cancellation = new CancellationTokenSource();
-        Task<IGuestProcess> starting = guest.Sandbox.StartAsync(Command("cat"), cancellation.Token);
-        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
-        await cancellation.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => starting);
-        Assert.Equal([9, 1], (await guest.ReadAsync(InitFrameType.ProcessSignal)).Numbers);
-        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
-        await AssertUsableAsync(guest);
-    }
-
-    [Fact]
-    public async Task ConnectAsync_tries_both_addresses_and_relays_both_directions()
-    {
-        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        Task<SandboxConnection> connecting = guest.Sandbox.ConnectAsync(8080, Cancel);
-        Frame four = await guest.ReadAsync(InitFrameType.Connect);
-        Assert.Equal([4, 8080], four.Numbers);
-        await guest.SendAsync(InitFrameType.NotConnected, U32(four.Id), U32(111));
-        Frame six = await guest.ReadAsync(InitFrameType.Connect);
-        Assert.Equal([6, 8080], six.Numbers);
-        await guest.SendAsync(InitFrameType.Connected, U32(six.Id));
-        await using SandboxConnection connection = await connecting;
-        await connection.WriteAsync("ping"u8.ToArray(), Cancel);
-        Assert.Equal("ping"u8.ToArray(), (await guest.ReadAsync(InitFrameType.Input)).Payload[4..]);
-        await connection.CloseWriteAsync(Cancel);
-        await guest.ReadAsync(InitFrameType.InputEnd);
-        await Assert.ThrowsAsync<IOException>(() => connection.WriteAsync(new byte[1], Cancel).AsTask());
-        await guest.SendAsync(InitFrameType.Output, U32(six.Id), U32(1), "pong"u8.ToArray());
-        byte[] buffer = new byte[3];
-        Assert.Equal(3, await connection.ReadAsync(buffer, Cancel));
-        Assert.Equal(1, await connection.ReadAsync(buffer, Cancel));
-        await guest.SendAsync(InitFrameType.OutputEnd, U32(six.Id), U32(1));
-        Assert.Equal(0, await connection.ReadAsync(buffer, Cancel));
-        await guest.SendAsync(InitFrameType.Closed, U32(six.Id), U32(0));
-        Assert.Equal(0, await connection.ReadAsync(buffer, Cancel));
-        await AssertUsableAsync(guest);
-    }
-
-    [Fact]
-    public async Task ConnectAsync_to_a_port_without_a_listener_names_the_refusal()
-    {
-        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        Task<SandboxConnection> connecting = guest.Sandbox.ConnectAsync(8080, Cancel);
-        await guest.SendAsync(InitFrameType.NotConnected, U32((await guest.ReadAsync(InitFrameType.Connect)).Id), U32(111));
-        await guest.SendAsync(InitFrameType.NotConnected, U32((await guest.ReadAsync(InitFrameType.Connect)).Id), U32(97));
-        IOException failure = await Assert.ThrowsAsync<IOException>(() => connecting);
-        Assert.Equal(SocketError.ConnectionRefused, Assert.IsType<SocketException>(failure.InnerException).SocketErrorCode);
-        await AssertUsableAsync(guest);
-    }
-
-    [Fact]
-    public async Task A_connection_that_breaks_or_is_disposed_or_is_cancelled_leaves_the_others_alone()
-    {
-        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        (SandboxConnection broken, uint brokenId) = await ConnectAsync(guest);
-        (SandboxConnection disposed, uint disposedId) = await ConnectAsync(guest);
-        (SandboxConnection other, uint otherId) = await ConnectAsync(guest);
-        Task<int> reading = broken.ReadAsync(new byte[1], Cancel).AsTask();
-        await guest.SendAsync(InitFrameType.Closed, U32(brokenId), U32(104));
-        Assert.Equal(SocketError.ConnectionReset, Assert.IsType<SocketException>((await Assert.ThrowsAsync<IOException>(() => reading)).InnerException).SocketErrorCode);
-        await Assert.ThrowsAsync<IOException>(() => broken.WriteAsync(new byte[1], Cancel).AsTask());
-        await broken.DisposeAsync();
-        await disposed.DisposeAsync();
-        Assert.Equal(disposedId, (await guest.ReadAsync(InitFrameType.Release)).Id);
-        await guest.SendAsync(InitFrameType.Output, U32(disposedId), U32(1), new byte[10]);
-        await guest.SendAsync(InitFrameType.Closed, U32(disposedId), U32(0));
-
-        using var cancellation = new CancellationTokenSource();
-        Task<SandboxConnection> connecting = guest.Sandbox.ConnectAsync(80, cancellation.Token);
-        Frame connect = await guest.ReadAsync(InitFrameType.Connect);
-        await cancellation.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => connecting);
-        Assert.Equal(connect.Id, (await guest.ReadAsync(InitFrameType.Release)).Id);
-        await guest.SendAsync(InitFrameType.Connected, U32(connect.Id));
-        await guest.SendAsync(InitFrameType.Closed, U32(connect.Id), U32(0));
-
-        await guest.SendAsync(InitFrameType.Output, U32(otherId), U32(1), new byte[10]);
-        Assert.Equal(10, await other.ReadAsync(new byte[20], Cancel));
-        await other.DisposeAsync();
-        await guest.ReadAsync(InitFrameType.Release);
-        await AssertUsableAsync(guest);
-    }
-
-    [Fact]
-    public async Task OpenFilesAsync_sends_a_socket_and_ends_with_the_sandbox()
-    {
-        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        Task<IFileWorker> opening = guest.Sandbox.OpenFilesAsync(new(65534, 65534, []), Cancel);
-        Frame files = await guest.ReadAsync(InitFrameType.Files);
-        Assert.Equal(1, guest.Descriptors);
-        await guest.SendAsync(InitFrameType.ProcessStarted, U32(files.Id), U32(2));
-        IFileWorker worker = await opening;
-        Task<GuestFile?> asking = worker.StatAsync("/a", Cancel);
-        await AssertUsableAsync(guest);
-        Assert.False(asking.IsCompleted);
-        guest.Sandbox.Kill();
-        await Assert.ThrowsAnyAsync<IOException>(() => asking);
-        await worker.Ended;
-    }
-
-    [Fact]
-    public async Task OpenFilesAsync_that_fails_or_is_cancelled_closes_the_socket()
-    {
-        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        Task<IFileWorker> opening = guest.Sandbox.OpenFilesAsync(new(65534, 65534, []), Cancel);
-        Frame files = await guest.ReadAsync(InitFrameType.Files);
-        await guest.SendAsync(InitFrameType.ProcessNotStarted, U32(files.Id), U32(1), U32(12));
-        await Assert.ThrowsAsync<IOException>(() => opening);
-
-        using var cancellation = new CancellationTokenSource();
-        opening = guest.Sandbox.OpenFilesAsync(new(65534, 65534, []), cancellation.Token);
-        files = await guest.ReadAsync(InitFrameType.Files);
-        await cancellation.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => opening);
-        while (guest.Descriptors > 0)
-        {
-            SafeFileHandle descriptor = guest.TakeDescriptor();
-            using var socket = new Socket(new SafeSocketHandle(descriptor.DangerousGetHandle(), ownsHandle: true));
-            descriptor.SetHandleAsInvalid();
-            Assert.Equal(0, await socket.ReceiveAsync(new byte[1], Cancel));
-        }
-
-        await guest.SendAsync(InitFrameType.ProcessStarted, U32(files.Id), U32(2));
-        await EndAsync(guest, files.Id);
-        await AssertUsableAsync(guest);
-    }
-
-    [Fact]
-    public async Task ReadUsageAsync_is_newer_than_its_call_and_shares_requests()
-    {
-        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        Task<GuestUsage> first = guest.Sandbox.ReadUsageAsync(Cancel);
-        Frame asked = await guest.ReadAsync(InitFrameType.Usage);
-        Task<GuestUsage> second = guest.Sandbox.ReadUsageAsync(Cancel);
-        Task<GuestUsage> third = guest.Sandbox.ReadUsageAsync(Cancel);
-        await guest.SendAsync(InitFrameType.UsageReport, U32(asked.Id), U64(100), U32(3));
-        Assert.Equal(new GuestUsage(100, 3), await first);
-        asked = await guest.ReadAsync(InitFrameType.Usage);
-        await guest.SendAsync(InitFrameType.UsageReport, U32(asked.Id), U64(200), U32(4));
-        Assert.Equal(new GuestUsage(200, 4), await second);
-        Assert.Equal(new GuestUsage(200, 4), await third);
-    }
-
-    [Fact]
-    public async Task Credit_does_not_pile_up_for_a_PID_1_that_prints_but_does_not_read()
-    {
-        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        Task<IGuestProcess> starting = guest.Sandbox.StartAsync(Command("yes"), Cancel);
+        var time = new FakeTimeProvider();
+        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
+        Task<ExecOutcome> running = ExecAsync(guest, Command("busy") with { CpuTime = TimeSpan.FromSeconds(1) });
         Frame exec = await guest.ReadAsync(InitFrameType.Exec);
         await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
-        IGuestProcess process = await starting;
-        Task reading = Task.Run(
-            async () =>
-            {
-                await foreach (GuestOutput output in process.ReadAllAsync(Cancel))
-                {
-                    Assert.NotEqual(0, output.Data.Length);
-                }
-            },
-            Cancel);
-
-        // The socket's buffer takes some frames of credit, which count as given. The guest prints until it has exceeded them.
-        while (!guest.Sandbox.Ended.IsCompleted)
-        {
-            // Nobody reads after the end.
-            Task sending = guest.SendAsync(InitFrameType.Output, U32(exec.Id), U32(1), new byte[32 << 10]);
-            await Task.WhenAny(sending, guest.Sandbox.Ended);
-        }
-
-        await reading;
-        Assert.Equal(TerminationKind.SandboxDied, (await process.Ended).Termination.Kind);
+        Task<Frame> asking = guest.ReadAsync(InitFrameType.ProcessUsage);
+        await AdvanceUntilAsync(time, asking);
+        await AdvanceUntilAsync(time, running);
+        Assert.Equal(TerminationKind.SandboxDied, (await running).End.Termination.Kind);
     }
-
-    private static Task<ExecOutcome> ExecAsync(ScriptedGuest guest, ExecPlan plan) => guest.Sandbox.ExecAsync(plan, () => { }, (_, _) => { }, Cancel);
-
-    private static FileStream Open(ScriptedGuest guest, FileAccess access) => new(guest.TakeDescriptor(), access);
-
-    private static Task EndAsync(ScriptedGuest guest, uint id, int? signal = null) => guest.SendAsync(
-        InitFrameType.ProcessEnded, U32(id), U32(signal is null ? 0u : 1u), U32((uint)(signal ?? 0)), NoUsage, U32(0), U32(0));
-
-    private static async Task AssertKilledAsync(ScriptedGuest guest, uint id)
-    {
-        Frame signal = await guest.ReadAsync(InitFrameType.ProcessSignal);
-        Assert.Equal(id, signal.Id);
-        Assert.Equal([9, 1], signal.Numbers);
-        await EndAsync(guest, id, signal: 9);
-    }
-
-    private static async Task<(SandboxConnection Connection, uint Id)> ConnectAsync(ScriptedGuest guest)
-    {
-        Task<SandboxConnection> connecting = guest.Sandbox.ConnectAsync(80, Cancel);
-        Frame connect = await guest.ReadAsync(InitFrameType.Connect);
-        await guest.SendAsync(InitFrameType.Connected, U32(connect.Id));
-        return (await connecting, connect.Id);
-    }
-
-    private static async Task AssertUsableAsync(ScriptedGuest guest)
-    {
-        Task<GuestUsage> asking = guest.Sandbox.ReadUsageAsync(Cancel);
-        Frame usage = await guest.ReadAsync(InitFrameType.Usage);
-        await guest.SendAsync(InitFrameType.UsageReport, U32(usage.Id), U64(1), U32(1));
-        Assert.Equal(new GuestUsage(1, 1), await asking);
-        Assert.False(guest.Sandbox.Ended.IsCompleted);
-    }
-
-    private static async Task AdvanceUntilAsync(FakeTimeProvider time, Task task) =>
-        await Until.IsSoAsync(
-            () =>
-            {
-                time.Advance(TimeSpan.FromSeconds(0.25));
-                return task.IsCompleted;
-            },
-            60);
 }

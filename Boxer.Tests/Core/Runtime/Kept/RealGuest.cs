@@ -29,7 +29,7 @@ internal sealed class RealGuest : IAsyncDisposable
         Assert.SkipWhen(fixture.Unable is not null, fixture.Unable ?? "");
         var guest = new RealGuest(await InitSandbox.BootAsync(fixture.Root));
         OpenPlan plan = ScriptedGuest.Plan with { Start = InitSandbox.Start(User) with { Arguments = [], Environment = [], Outputs = null } };
-        guest.Sandbox = await KeptSandbox.OpenAsync(guest._resources, plan, guest._poller, TimeProvider.System, TestContext.Current.CancellationToken);
+        guest.Sandbox = await KeptSandbox.OpenAsync(guest._resources, plan, guest._poller, TimeProvider.System, TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
         return guest;
     }
 

@@ -16,6 +16,7 @@ namespace Boxer.Tests.Core.Runtime.Kept;
 /// <summary>A PID 1 whose every word the test chooses, on a real socketpair, and the kept sandbox in front of it.</summary>
 internal sealed partial class ScriptedGuest : IAsyncDisposable
 {
+    internal static readonly TimeSpan OpenPatience = TimeSpan.FromSeconds(20);
     private readonly string _directory = Directory.CreateTempSubdirectory("boxer-kept-").FullName;
     private readonly DescriptorPoller _poller = new();
     private readonly TimeProvider _time;
@@ -73,11 +74,11 @@ internal sealed partial class ScriptedGuest : IAsyncDisposable
     internal static ExecPlan Command(params string[] arguments) => new() { Arguments = arguments, User = new(65534, 65534, []) };
 
     /// <summary>Opens the sandbox while the script answers.</summary>
-    internal async Task OpenAsync(Func<Task> script)
+    internal async Task OpenAsync(Func<Task> script, OpenPlan? plan = null, CancellationToken? cancellationToken = null)
     {
         await SendAsync(InitFrameType.Ready, U32(InitProtocol.Version));
         await _resources.Init!.ReadReadyAsync(Cancel);
-        Task<KeptSandbox> opening = KeptSandbox.OpenAsync(_resources, Plan, _poller, _time, Cancel);
+        Task<KeptSandbox> opening = KeptSandbox.OpenAsync(_resources, plan ?? Plan, _poller, _time, OpenPatience, cancellationToken ?? Cancel);
         await script();
         Sandbox = await opening;
     }

@@ -26,7 +26,7 @@ internal sealed class WorkerProcess : IAsyncDisposable
         _containerId = containerId;
         _process = process;
         Files = files;
-        Worker = new FileWorker(socket, process.WaitForExitAsync(CancellationToken.None), TimeProvider.System, () => { });
+        Worker = new FileWorker(socket, process.WaitForExitAsync(CancellationToken.None), new CommandClock(TimeProvider.System), TimeProvider.System);
     }
 
     internal FileWorker Worker { get; }

@@ -1,0 +1,57 @@
+using Boxer.Runtime.Init;
+using Boxer.Runtime.Kept;
+using Boxer.Tests.Support;
+using Microsoft.Extensions.Time.Testing;
+using static Boxer.Tests.Core.Runtime.Init.InitFrames;
+using static Boxer.Tests.Core.Runtime.Kept.ScriptedGuest;
+
+namespace Boxer.Tests.Core.Runtime.Kept;
+
+/// <summary>What tests of kept sandboxes do and check again and again, with the test as PID 1.</summary>
+internal static class GuestScripts
+{
+    internal static readonly byte[] NoUsage = [.. U64(0), .. U64(0), .. U64(0)];
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    internal static Task<ExecOutcome> ExecAsync(ScriptedGuest guest, ExecPlan plan) => guest.Sandbox.ExecAsync(plan, () => { }, (_, _) => { }, Cancel);
+
+    internal static FileStream Open(ScriptedGuest guest, FileAccess access) => new(guest.TakeDescriptor(), access);
+
+    internal static Task EndAsync(ScriptedGuest guest, uint id, int? signal = null) => guest.SendAsync(
+        InitFrameType.ProcessEnded, U32(id), U32(signal is null ? 0u : 1u), U32((uint)(signal ?? 0)), NoUsage, U32(0), U32(0));
+
+    internal static async Task AssertKilledAsync(ScriptedGuest guest, uint id)
+    {
+        Frame signal = await guest.ReadAsync(InitFrameType.ProcessSignal);
+        Assert.Equal(id, signal.Id);
+        Assert.Equal([9, 1], signal.Numbers);
+        await EndAsync(guest, id, signal: 9);
+    }
+
+    internal static async Task<(SandboxConnection Connection, uint Id)> ConnectAsync(ScriptedGuest guest)
+    {
+        Task<SandboxConnection> connecting = guest.Sandbox.ConnectAsync(80, Cancel);
+        Frame connect = await guest.ReadAsync(InitFrameType.Connect);
+        await guest.SendAsync(InitFrameType.Connected, U32(connect.Id));
+        return (await connecting, connect.Id);
+    }
+
+    internal static async Task AssertUsableAsync(ScriptedGuest guest)
+    {
+        Task<GuestUsage> asking = guest.Sandbox.ReadUsageAsync(Cancel);
+        Frame usage = await guest.ReadAsync(InitFrameType.Usage);
+        await guest.SendAsync(InitFrameType.UsageReport, U32(usage.Id), U64(1), U32(1));
+        Assert.Equal(new GuestUsage(1, 1), await asking);
+        Assert.False(guest.Sandbox.Ended.IsCompleted);
+    }
+
+    internal static async Task AdvanceUntilAsync(FakeTimeProvider time, Task task) =>
+        await Until.IsSoAsync(
+            () =>
+            {
+                time.Advance(TimeSpan.FromSeconds(0.25));
+                return task.IsCompleted;
+            },
+            60);
+}
