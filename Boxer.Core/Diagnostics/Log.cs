@@ -68,6 +68,9 @@ internal static partial class Log
     [LoggerMessage(1205, LogLevel.Warning, "The log of sessions in {Path} could not be read or written. After a restart, nobody learns how some sessions ended.")]
     public static partial void SessionLogFailed(ILogger logger, string path, Exception exception);
 
+    [LoggerMessage(1206, LogLevel.Warning, "Session {SessionId} goes on to write over its disk limit although its commands are ended; its sandbox is killed.")]
+    public static partial void SessionDiskExceeded(ILogger logger, string sessionId);
+
     [LoggerMessage(1100, LogLevel.Debug, "Run {RunId} of {ImageDigest} ended: {Termination}, in {TotalMilliseconds} ms.")]
     public static partial void RunEnded(ILogger logger, string runId, string imageDigest, TerminationKind termination, long totalMilliseconds);
 

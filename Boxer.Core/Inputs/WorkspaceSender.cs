@@ -57,6 +57,9 @@ internal sealed class WorkspaceSender : IDisposable
         _tree = new WorkspaceTree(workspace);
     }
 
+    /// <summary>Called with the bytes of content that the next frames bring. Its exceptions end the operation.</summary>
+    internal Action<long>? Growing { get; init; }
+
     /// <summary>Sends all inputs.</summary>
     /// <param name="cancellationToken">Cancels the operation; the channel is of no use afterwards.</param>
     /// <exception cref="InvalidSandboxRequestException">An input is rejected, or cannot be read.</exception>
@@ -126,7 +129,7 @@ internal sealed class WorkspaceSender : IDisposable
             int read;
             while ((read = await content.ReadAsync(buffer.AsMemory(0, InitProtocol.MaxPayload), cancellationToken).ConfigureAwait(false)) > 0)
             {
-                _tree.Grow(file.Path, read);
+                Grow(file.Path, read);
                 await _frames.AddDataAsync(buffer.AsMemory(0, read), cancellationToken).ConfigureAwait(false);
             }
 
@@ -246,7 +249,7 @@ internal sealed class WorkspaceSender : IDisposable
                 break;
             case LayerEntryType.File:
                 await AddParentsAsync(_tree.AddFile(path), cancellationToken).ConfigureAwait(false);
-                _tree.Grow(path, entry.Size);
+                Grow(path, entry.Size);
                 await _frames.AddAsync(Frame(InitFrameType.TreeFile, entry, path), cancellationToken).ConfigureAwait(false);
                 await SendContentAsync(reader, entry, cancellationToken).ConfigureAwait(false);
                 await _frames.AddAsync(InitEncoder.EncodeEmpty(InitFrameType.FileEnd), cancellationToken).ConfigureAwait(false);
@@ -286,8 +289,14 @@ internal sealed class WorkspaceSender : IDisposable
         }
 
         await AddParentsAsync(_tree.AddFile(path), cancellationToken).ConfigureAwait(false);
-        _tree.Grow(path, size);
+        Grow(path, size);
         await _frames.AddAsync(Frame(InitFrameType.TreeCopy, entry, path, source), cancellationToken).ConfigureAwait(false);
+    }
+
+    private void Grow(string path, long bytes)
+    {
+        _tree.Grow(path, bytes);
+        Growing?.Invoke(bytes);
     }
 
     // Holes of sparse files are sent as zeros.

@@ -7,22 +7,33 @@ namespace Boxer.Sessions;
 /// <summary>
 /// Holds one session to its disk limit: the changed files of the root and the tmpfs together. gVisor limits only the tmpfs, so the use is read after each
 /// write of the file operations, and each second while the sandbox is awake. Over the limit, running commands are ended and writes are refused; removing
-/// files helps. Within a second, commands can go over the limit as far as the memory limit lets them. Thread-safe.
+/// files helps. Within a second, commands can go over the limit as far as the memory limit lets them. A process that left its session is no part of a
+/// command: a sandbox that uses more and more in spite of that is killed. Thread-safe.
 /// </summary>
 internal sealed class SessionDisk : IDisposable
 {
+    /// <summary>Number of checks that find the use over the limit, and higher than before, after which the sandbox is killed.</summary>
+    internal const int MaxGrowths = 10;
+
+    // Bytes of one write that may be on their way in the socket to its worker.
+    private const long MaxUnwritten = 512 << 10;
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
     private readonly string _id;
     private readonly IKeptSandbox _sandbox;
     private readonly long _maxBytes;
-    private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly Lock _lock = new();
     private readonly ITimer _timer;
     private Func<bool>? _isAwake;
     private CancellationTokenSource _full = new();
     private bool _isReading;
+
+    // Parallel writes share what is left. Bytes that were taken since the last reading are not in its result.
+    private readonly HashSet<Write> _writes = [];
+    private long _left;
+    private long _taken;
+    private long _lowestFree;
+    private int _growths;
 
     // Only for the log.
     private volatile bool _isOver;
@@ -38,7 +49,6 @@ internal sealed class SessionDisk : IDisposable
         _id = id;
         _sandbox = sandbox;
         _maxBytes = maxBytes;
-        _time = time;
         _logger = logger;
         _timer = time.CreateTimer(_ => OnTimer(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
@@ -63,15 +73,25 @@ internal sealed class SessionDisk : IDisposable
         _timer.Change(Interval, Interval);
     }
 
-    /// <summary>Reads how many bytes can still be written.</summary>
+    /// <summary>Begins a write.</summary>
     /// <param name="path">The path to write, as the caller gave it.</param>
     /// <param name="cancellationToken">Cancels the operation.</param>
-    /// <exception cref="SandboxFileException">None can.</exception>
+    /// <exception cref="SandboxFileException">There is no free space.</exception>
     /// <exception cref="KeptSandboxEndedException">The sandbox has ended.</exception>
-    internal async Task<long> ReadFreeAsync(string path, CancellationToken cancellationToken)
+    internal async Task<Write> BeginWriteAsync(string path, CancellationToken cancellationToken)
     {
-        long free = await CheckAsync(cancellationToken).ConfigureAwait(false);
-        return free > 0 ? free : throw NoSpace(path);
+        await CheckAsync(cancellationToken).ConfigureAwait(false);
+        lock (_lock)
+        {
+            if (_left <= 0)
+            {
+                throw NoSpace(path);
+            }
+
+            var write = new Write(this, path);
+            _writes.Add(write);
+            return write;
+        }
     }
 
     /// <summary>Reads the use, and ends the running commands if it is over the limit.</summary>
@@ -80,8 +100,19 @@ internal sealed class SessionDisk : IDisposable
     /// <exception cref="KeptSandboxEndedException">The sandbox has ended.</exception>
     internal async Task<long> CheckAsync(CancellationToken cancellationToken)
     {
+        long takenBefore;
+        lock (_lock)
+        {
+            takenBefore = _taken;
+        }
+
         GuestUsage usage = await _sandbox.ReadUsageAsync(cancellationToken).ConfigureAwait(false);
         long free = _maxBytes - usage.DiskBytes;
+        lock (_lock)
+        {
+            _left = free - (_taken - takenBefore) - _writes.Sum(write => Math.Min(write.Taken, MaxUnwritten));
+        }
+
         if (free < 0)
         {
             EndCommands();
@@ -94,10 +125,6 @@ internal sealed class SessionDisk : IDisposable
         return free;
     }
 
-    /// <summary>Creates the exception for writes over the limit.</summary>
-    /// <param name="path">The path, as the caller gave it.</param>
-    internal static SandboxFileException NoSpace(string path) => new(path, SandboxFileError.NoSpace);
-
     /// <summary>Stops the checks.</summary>
     public void Dispose()
     {
@@ -107,6 +134,26 @@ internal sealed class SessionDisk : IDisposable
         }
 
         _timer.Dispose();
+    }
+
+    private static SandboxFileException NoSpace(string path) => new(path, SandboxFileError.NoSpace);
+
+    // The commands are ended, so others write. A use that stays as it is can be that of files which wait to be removed.
+    private void EndWriters(long free)
+    {
+        if (free >= 0)
+        {
+            (_lowestFree, _growths) = (0, 0);
+        }
+        else if (free < _lowestFree)
+        {
+            _lowestFree = free;
+            if (++_growths == MaxGrowths)
+            {
+                Log.SessionDiskExceeded(_logger, _id);
+                _sandbox.Kill();
+            }
+        }
     }
 
     private void EndCommands()
@@ -150,18 +197,53 @@ internal sealed class SessionDisk : IDisposable
     {
         try
         {
-            using var deadline = new CancellationTokenSource(Patience, _time);
-            await CheckAsync(deadline.Token).ConfigureAwait(false);
+            EndWriters(await CheckAsync(CancellationToken.None).ConfigureAwait(false));
         }
-        catch (Exception exception) when (exception is IOException or OperationCanceledException or ObjectDisposedException)
+        catch (Exception exception) when (exception is IOException or ObjectDisposedException)
         {
-            // The sandbox has ended, or was frozen meanwhile. The next check tries again.
+            // The sandbox has ended.
         }
         finally
         {
             lock (_lock)
             {
                 _isReading = false;
+            }
+        }
+    }
+
+    /// <summary>A write that is in progress until it is disposed.</summary>
+    /// <param name="disk">The limit.</param>
+    /// <param name="path">The path to write, as the caller gave it.</param>
+    internal sealed class Write(SessionDisk disk, string path) : IDisposable
+    {
+        /// <summary>Bytes that it has taken.</summary>
+        internal long Taken { get; private set; }
+
+        /// <summary>Takes bytes from what is left.</summary>
+        /// <param name="bytes">The number of bytes.</param>
+        /// <exception cref="SandboxFileException">Fewer are left.</exception>
+        internal void Take(long bytes)
+        {
+            lock (disk._lock)
+            {
+                if (bytes > disk._left)
+                {
+                    throw NoSpace(path);
+                }
+
+                disk._left -= bytes;
+                disk._taken += bytes;
+                Taken += bytes;
+            }
+        }
+
+        /// <inheritdoc/>
+        public void Dispose()
+        {
+            lock (disk._lock)
+            {
+                disk._writes.Remove(this);
             }
         }
     }

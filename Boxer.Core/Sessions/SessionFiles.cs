@@ -29,9 +29,9 @@ internal sealed class SessionFiles(SessionParts parts, SessionCalls calls, Sessi
         SessionPaths.ValidateMode(mode);
         return ChangeAsync(
             path,
-            async (worker, target, free, token) =>
+            async (worker, target, write, token) =>
             {
-                var limited = new LimitedContent(content, free, () => SessionDisk.NoSpace(path));
+                var limited = new LimitedContent(content, bytes => write.Take(bytes));
                 await ReadingAsync(limited, "Content", () => worker.WriteAsync(target, limited, (uint?)mode, token)).ConfigureAwait(false);
             },
             cancellationToken);
@@ -44,12 +44,17 @@ internal sealed class SessionFiles(SessionParts parts, SessionCalls calls, Sessi
         long most = parts.Options.MaxArchiveBytes;
         return ChangeAsync(
             path,
-            async (worker, target, free, token) =>
+            async (worker, target, write, token) =>
             {
-                var limited = new LimitedContent(tar, Math.Min(free, most), () => free < most
-                    ? SessionDisk.NoSpace(path)
-                    : new InvalidSandboxRequestException("Tar", $"must have at most {most} bytes."));
-                await ReadingAsync(limited, "Tar", () => worker.WriteArchiveAsync(target, limited, Math.Min(free, most), token)).ConfigureAwait(false);
+                long left = most;
+                var limited = new LimitedContent(tar, bytes =>
+                {
+                    if ((left -= bytes) < 0)
+                    {
+                        throw new InvalidSandboxRequestException("Tar", $"must have at most {most} bytes.");
+                    }
+                });
+                await ReadingAsync(limited, "Tar", () => worker.WriteArchiveAsync(target, limited, most, write.Take, token)).ConfigureAwait(false);
             },
             cancellationToken);
     }
@@ -170,12 +175,12 @@ internal sealed class SessionFiles(SessionParts parts, SessionCalls calls, Sessi
     }
 
     // An operation that takes disk space.
-    private Task<bool> ChangeAsync(string path, Func<IFileWorker, string, long, CancellationToken, Task> operation, CancellationToken cancellationToken) => CallAsync(
+    private Task<bool> ChangeAsync(string path, Func<IFileWorker, string, SessionDisk.Write, CancellationToken, Task> operation, CancellationToken cancellationToken) => CallAsync(
         path,
         async (worker, target, token) =>
         {
-            long free = await parts.Disk.ReadFreeAsync(path, token).ConfigureAwait(false);
-            await operation(worker, target, free, token).ConfigureAwait(false);
+            using SessionDisk.Write write = await parts.Disk.BeginWriteAsync(path, token).ConfigureAwait(false);
+            await operation(worker, target, write, token).ConfigureAwait(false);
             await parts.Disk.CheckAsync(token).ConfigureAwait(false);
             return true;
         },

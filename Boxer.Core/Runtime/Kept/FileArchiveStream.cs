@@ -22,6 +22,9 @@ internal sealed class FileArchiveStream : ForwardStream
     private readonly Pipe _pipe = new(new PipeOptions(pauseWriterThreshold: 256 << 10, resumeWriterThreshold: 128 << 10, useSynchronizationContext: false));
     private readonly Stream _archive;
 
+    // Contents count for all entries, also for those that are left out.
+    private long _left;
+
     /// <param name="channel">The channel, after the first answer.</param>
     /// <param name="first">The first answer.</param>
     /// <param name="path">The directory or file.</param>
@@ -33,6 +36,7 @@ internal sealed class FileArchiveStream : ForwardStream
         _channel = channel;
         _turn = turn;
         _path = path;
+        _left = maxBytes;
         _entries = new FileEntries(maxEntries, InitProtocol.MaxOutputDepth);
         _archive = new ArchiveSink(_pipe.Writer, maxBytes, path);
         _ = WriteAsync(first);
@@ -106,7 +110,8 @@ internal sealed class FileArchiveStream : ForwardStream
                 : null,
             _ => throw FileChannel.Violation("it sent an entry that is neither file, directory nor link."),
         };
-        if (_entries.IsFull)
+        _left -= file.Kind == GuestFileKind.File ? Math.Min(file.Size, long.MaxValue / 2) : 0;
+        if (_entries.IsFull || _left < 0)
         {
             throw new GuestFileException(_path, Errno.EFBIG);
         }

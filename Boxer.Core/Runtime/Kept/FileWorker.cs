@@ -22,6 +22,9 @@ internal sealed class FileWorker : IFileWorker
     /// <summary>Maximum number of changes that a watch keeps for its reader.</summary>
     internal const int MaxChanges = 1_000;
 
+    /// <summary>Maximum number of characters of the paths of these changes.</summary>
+    internal const int MaxChangeText = 256 << 10;
+
     // It says nothing before it has removed everything.
     private static readonly TimeSpan RemovalPatience = TimeSpan.FromMinutes(5);
     private readonly FileChannel _channel;
@@ -134,7 +137,7 @@ internal sealed class FileWorker : IFileWorker
     }
 
     /// <inheritdoc/>
-    public async Task WriteArchiveAsync(string path, Stream archive, long maxBytes, CancellationToken cancellationToken)
+    public async Task WriteArchiveAsync(string path, Stream archive, long maxBytes, Action<long> onGrowing, CancellationToken cancellationToken)
     {
         byte[] request = FileRequest.Encode(InitFrameType.FilesWriteTree, path);
         _ = CleanPath.TryParse(path, PathKind.Absolute, out CleanPath directory);
@@ -145,7 +148,7 @@ internal sealed class FileWorker : IFileWorker
 
         async Task SendTreeAsync(Task<FileAnswer> answer)
         {
-            using var sender = new WorkspaceSender(bounds, SendFramesAsync, _time.GetUtcNow(), _ => { }, InitFrameType.FilesTreeParent);
+            using var sender = new WorkspaceSender(bounds, SendFramesAsync, _time.GetUtcNow(), _ => { }, InitFrameType.FilesTreeParent) { Growing = onGrowing };
             await sender.SendArchiveAsync(archive, "tar", cancellationToken).ConfigureAwait(false);
             await _channel.SendAsync(InitEncoder.EncodeEmpty(InitFrameType.FilesTreeEnd), cancellationToken).ConfigureAwait(false);
 
@@ -181,10 +184,12 @@ internal sealed class FileWorker : IFileWorker
             }
 
             var changes = Channel.CreateBounded<GuestFileChange>(MaxChanges + 1);
-            _ = ReadChangesAsync(changes);
+            var text = new StrongBox<long>();
+            _ = ReadChangesAsync(changes, text);
             yield return new GuestFileChange(GuestFileChangeKind.Started, "");
             await foreach (GuestFileChange change in changes.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
             {
+                Interlocked.Add(ref text.Value, -change.Path.Length);
                 yield return change;
             }
         }
@@ -198,7 +203,7 @@ internal sealed class FileWorker : IFileWorker
     }
 
     // The guest's queue of changes has no bound, so they are always read.
-    private async Task ReadChangesAsync(Channel<GuestFileChange> changes)
+    private async Task ReadChangesAsync(Channel<GuestFileChange> changes, StrongBox<long> text)
     {
         bool isLosing = false;
         try
@@ -208,8 +213,9 @@ internal sealed class FileWorker : IFileWorker
                 GuestFileChange change = await _channel.ReadAsync(patience: null, CancellationToken.None).ConfigureAwait(false) is FileChange { Change: var told }
                     ? told
                     : throw FileChannel.Violation("it sent no change.");
-                if (changes.Reader.Count < MaxChanges)
+                if (changes.Reader.Count < MaxChanges && Interlocked.Read(ref text.Value) + change.Path.Length <= MaxChangeText)
                 {
+                    Interlocked.Add(ref text.Value, change.Path.Length);
                     isLosing = !changes.Writer.TryWrite(change);
                 }
                 else if (!isLosing)

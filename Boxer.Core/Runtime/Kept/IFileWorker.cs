@@ -72,9 +72,10 @@ internal interface IFileWorker : IAsyncDisposable
     /// <param name="path">The directory. Links are followed.</param>
     /// <param name="archive">The archive, at most 10,000 entries; read to its end and not disposed.</param>
     /// <param name="maxBytes">Maximum number of bytes of the unpacked files.</param>
+    /// <param name="onGrowing">Called with the bytes of an unpacked file before they are written. Its exceptions end the write.</param>
     /// <param name="cancellationToken">Cancels the write; unpacked entries stay.</param>
     /// <exception cref="InvalidSandboxRequestException">The archive is rejected, or cannot be read. Entries before the wrong one stay.</exception>
-    Task WriteArchiveAsync(string path, Stream archive, long maxBytes, CancellationToken cancellationToken);
+    Task WriteArchiveAsync(string path, Stream archive, long maxBytes, Action<long> onGrowing, CancellationToken cancellationToken);
 
     /// <summary>
     /// Reports its own start, and changes of a file, or of a directory and what is below it, until the cancellation. At most 1,000 directories of at most 64 levels are watched;

@@ -48,7 +48,7 @@ public sealed class FileWorkerAttackTests(FileWorkerFixture fixture) : IClassFix
         {
             await RefusedAsync(worker.ListAsync(path, 2, 100, Token));
             await RefusedAsync(worker.MakeDirectoryAsync($"{path}/new", Token));
-            await RefusedAsync(worker.WriteArchiveAsync(path, new MemoryStream(Tar("x")), 1 << 20, Token));
+            await RefusedAsync(worker.WriteArchiveAsync(path, new MemoryStream(Tar("x")), 1 << 20, _ => { }, Token));
             await RefusedAsync(worker.RemoveAsync($"{path}/1", Token));
             await RefusedAsync(worker.MoveAsync($"{path}/1", $"{files}/moved", Token));
             await RefusedAsync(WatchAsync(worker, path));
@@ -127,12 +127,12 @@ public sealed class FileWorkerAttackTests(FileWorkerFixture fixture) : IClassFix
             inSandbox,
             "mkdir -p keep to/real; ln -s ../keep to/link; (while [ -e . ]; do mv to/d to/e; ln -s ../keep to/d; rm to/d; mv to/e to/d; done) 2>/dev/null &");
         FileWorker worker = process.Worker;
-        await FailsAsync(Errno.ENOTDIR, worker.WriteArchiveAsync($"{process.Files}/to", new MemoryStream(Tar("link/x")), 1 << 20, Token));
+        await FailsAsync(Errno.ENOTDIR, worker.WriteArchiveAsync($"{process.Files}/to", new MemoryStream(Tar("link/x")), 1 << 20, _ => { }, Token));
         for (int round = 0; round < 15; round++)
         {
             try
             {
-                await worker.WriteArchiveAsync($"{process.Files}/to", new MemoryStream(Tar([.. Enumerable.Range(0, 20).Select(number => $"d/{number}/f")])), 1 << 20, Token);
+                await worker.WriteArchiveAsync($"{process.Files}/to", new MemoryStream(Tar([.. Enumerable.Range(0, 20).Select(number => $"d/{number}/f")])), 1 << 20, _ => { }, Token);
             }
             catch (GuestFileException exception)
             {

@@ -177,6 +177,26 @@ public sealed class FileWorkerLieTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task An_archive_of_endless_data_that_is_left_out_is_bounded()
+    {
+        var sender = Task.Run(
+            () =>
+            {
+                _guest.Send([.. Entry("d", Link, target: "e"), .. Entry("d/f", File, 600_000)]);
+                for (int i = 0; i < 10; i++)
+                {
+                    _guest.Send(Frame(InitFrameType.FilesData, new byte[60_000]));
+                }
+
+                _guest.Send(Entry("d/g", File, 600_000));
+            },
+            Token);
+        await using Stream stream = await _worker.ReadArchiveAsync("/d", 1 << 20, Token);
+        Assert.Equal(27, (await Assert.ThrowsAsync<GuestFileException>(() => stream.CopyToAsync(Stream.Null, Token))).Errno);
+        await sender;
+    }
+
+    [Fact]
     public async Task Times_of_any_year_are_archived()
     {
         _guest.Send([.. Entry("old", File, seconds: long.MinValue), .. Entry("far", File, seconds: long.MaxValue), .. Frame(InitFrameType.FilesDone, [])]);
@@ -214,6 +234,35 @@ public sealed class FileWorkerLieTests : IAsyncDisposable
         });
         Assert.True(isLost);
         Assert.InRange(count, 1_000, 5_000);
+    }
+
+    [Fact]
+    public async Task A_watch_keeps_a_bounded_number_of_characters()
+    {
+        byte[] change = Frame(InitFrameType.FilesChange, [.. U32(0), .. Text(string.Join('/', Enumerable.Repeat(new string('x', 255), 15)))]);
+        _guest.Send(Frame(InitFrameType.FilesOpened, new byte[8]));
+        await using IAsyncEnumerator<GuestFileChange> changes = _worker.WatchAsync("/d", Token).GetAsyncEnumerator(Token);
+        ValueTask<bool> first = changes.MoveNextAsync();
+        for (int i = 0; i < 900; i++)
+        {
+            _guest.Send(change);
+        }
+
+        _guest.Shutdown(SocketShutdown.Both);
+        Assert.True(await first);
+        int count = 1;
+        bool isLost = false;
+        await Assert.ThrowsAsync<IOException>(async () =>
+        {
+            while (await changes.MoveNextAsync())
+            {
+                count++;
+                isLost |= changes.Current.Kind == GuestFileChangeKind.Overflow;
+                await Task.Delay(isLost ? 0 : 5, Token);
+            }
+        });
+        Assert.True(isLost);
+        Assert.InRange(count, FileWorker.MaxChangeText / 4_096, 899);
     }
 
     [Theory]

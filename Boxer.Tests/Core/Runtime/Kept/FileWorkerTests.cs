@@ -86,7 +86,7 @@ public sealed class FileWorkerTests(FileWorkerFixture fixture) : IClassFixture<F
         await FailsAsync(Errno.ENOENT, worker.RemoveAsync($"{files}/missing", Token));
         await FailsAsync(Errno.EBUSY, worker.RemoveAsync("/", Token));
         await FailsAsync(Errno.ENOENT, worker.ReadArchiveAsync($"{files}/missing", 1 << 20, Token));
-        await FailsAsync(Errno.ENOTDIR, worker.WriteArchiveAsync($"{files}/d/f", Bytes(await TarOfAsync(("x", "x"))), 1 << 20, Token));
+        await FailsAsync(Errno.ENOTDIR, worker.WriteArchiveAsync($"{files}/d/f", Bytes(await TarOfAsync(("x", "x"))), 1 << 20, _ => { }, Token));
         await FailsAsync(Errno.ENOENT, FirstChangeAsync(worker, $"{files}/missing"));
         Assert.Equal("x\n", await ReadAsync(worker, $"{files}/d/f"));
     }
@@ -105,7 +105,7 @@ public sealed class FileWorkerTests(FileWorkerFixture fixture) : IClassFixture<F
         string files = process.Files;
 
         byte[] archive = await ReadAllAsync(await worker.ReadArchiveAsync($"{files}/from", 1 << 20, Token));
-        await worker.WriteArchiveAsync($"{files}/to", new MemoryStream(archive), 1 << 20, Token);
+        await worker.WriteArchiveAsync($"{files}/to", new MemoryStream(archive), 1 << 20, _ => { }, Token);
         (IReadOnlyList<GuestFile> entries, _) = await worker.ListAsync($"{files}/to", 64, 100, Token);
 
         Assert.Equal(
@@ -116,12 +116,12 @@ public sealed class FileWorkerTests(FileWorkerFixture fixture) : IClassFixture<F
         Assert.Equal("700", Octal(await worker.StatAsync($"{files}/to", Token)));
 
         // A directory that an entry only needs stays as it is. The target is made if it is missing.
-        await worker.WriteArchiveAsync($"{files}/new/to", Bytes(await TarOfAsync(("e/f", "content"))), 1 << 20, Token);
-        await worker.WriteArchiveAsync($"{files}/to", Bytes(await TarOfAsync(("f", "replaced"))), 1 << 20, Token);
+        await worker.WriteArchiveAsync($"{files}/new/to", Bytes(await TarOfAsync(("e/f", "content"))), 1 << 20, _ => { }, Token);
+        await worker.WriteArchiveAsync($"{files}/to", Bytes(await TarOfAsync(("f", "replaced"))), 1 << 20, _ => { }, Token);
         Assert.Equal("content", await ReadAsync(worker, $"{files}/new/to/e/f"));
         Assert.Equal("replaced", await ReadAsync(worker, $"{files}/to/f"));
         await worker.MoveAsync($"{files}/to/d/keep", $"{files}/to/keep", Token).ContinueWith(_ => { }, Token);
-        await worker.WriteArchiveAsync($"{files}/to", Bytes(await TarOfAsync(("d/x", "x"))), 1 << 20, Token).ContinueWith(_ => { }, Token);
+        await worker.WriteArchiveAsync($"{files}/to", Bytes(await TarOfAsync(("d/x", "x"))), 1 << 20, _ => { }, Token).ContinueWith(_ => { }, Token);
         Assert.Equal("500", Octal(await worker.StatAsync($"{files}/to/d", Token)));
     }
 
@@ -183,7 +183,7 @@ public sealed class FileWorkerTests(FileWorkerFixture fixture) : IClassFixture<F
 
         bytes.Position = 0;
         InvalidSandboxRequestException refused = await Assert.ThrowsAsync<InvalidSandboxRequestException>(
-            () => process.Worker.WriteArchiveAsync($"{process.Files}/to", bytes, 1 << 20, Token));
+            () => process.Worker.WriteArchiveAsync($"{process.Files}/to", bytes, 1 << 20, _ => { }, Token));
         Assert.Equal("tar", Assert.Single(refused.Faults).Field);
         Assert.True(process.Worker.Ended.IsCompleted);
     }
@@ -202,7 +202,7 @@ public sealed class FileWorkerTests(FileWorkerFixture fixture) : IClassFixture<F
 
         await worker.RemoveAsync("/small/f", Token);
         byte[] archive = Encoding.UTF8.GetBytes(await TarOfAsync(("a", "x"), ("b", new string('x', 3 << 20)), ("c", "x")));
-        GuestFileException failed = await Assert.ThrowsAsync<GuestFileException>(() => worker.WriteArchiveAsync("/small", new MemoryStream(archive), 1 << 24, Token));
+        GuestFileException failed = await Assert.ThrowsAsync<GuestFileException>(() => worker.WriteArchiveAsync("/small", new MemoryStream(archive), 1 << 24, _ => { }, Token));
         Assert.Equal((Errno.ENOSPC, "/small/b"), (failed.Errno, failed.Path));
     }
 

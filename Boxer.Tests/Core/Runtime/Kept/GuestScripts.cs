@@ -7,7 +7,7 @@ using static Boxer.Tests.Core.Runtime.Kept.ScriptedGuest;
 
 namespace Boxer.Tests.Core.Runtime.Kept;
 
-/// <summary>What tests of kept sandboxes do and check again and again, with the test as PID 1.</summary>
+/// <summary>Steps and checks that tests of kept sandboxes share, with the test as PID 1.</summary>
 internal static class GuestScripts
 {
     internal static readonly byte[] NoUsage = [.. U64(0), .. U64(0), .. U64(0)];
