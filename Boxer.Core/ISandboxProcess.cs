@@ -9,7 +9,7 @@ public interface ISandboxProcess : IAsyncDisposable
     /// <summary>The identifier within the session. It is not the process id inside the sandbox, and is never reused in the session.</summary>
     int Id { get; }
 
-    /// <summary>The whole command: program and arguments.</summary>
+    /// <summary>The command: program and arguments. One with more than 16,384 characters is cut there, and ends with <c>...</c>.</summary>
     IReadOnlyList<string> Command { get; }
 
     /// <summary>Whether the process has a terminal.</summary>
@@ -23,7 +23,8 @@ public interface ISandboxProcess : IAsyncDisposable
 
     /// <summary>
     /// Standard input of the process. Writing waits while the process does not read. Disposing the stream is end of file; for a terminal, it is
-    /// what Ctrl+D sends. Bytes that are written after the process ended are dropped. One writer at a time.
+    /// what Ctrl+D sends. Writing to a process that has ended throws an <see cref="IOException"/>, as a broken pipe does; bytes that it did not read
+    /// are lost. One writer at a time.
     /// </summary>
     Stream Input { get; }
 

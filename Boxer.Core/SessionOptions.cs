@@ -51,7 +51,7 @@ public sealed class SessionOptions
 
     /// <summary>
     /// Maximum number of output bytes that are kept in memory for each process of <see cref="ISandboxSession.StartAsync"/>; 4 KiB to 64 MiB. Older
-    /// output is dropped.
+    /// output is dropped. All processes of a session together, living and ended, keep at most <see cref="MaxProcesses"/> times as much.
     /// <value>Default 1 MiB.</value>
     /// </summary>
     public long ProcessHistoryBytes { get; set; } = ByteSize.MiB;

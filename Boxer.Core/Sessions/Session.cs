@@ -154,7 +154,7 @@ internal sealed class Session : IOwnedSandboxSession
         CheckedCommand request = _parts.Commands.Validate(command, _parts.Request.Limits, _parts.Guest.WorkingDirectory, CommandUse.Exec);
         var events = new RunEvents(request.KeepStandardOutput);
         using var left = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        Task exec = _background.RunAsync(() => SessionExec.ExecuteAsync(_parts, _calls, request, events, left.Token));
+        Task exec = _background.RunAsync(() => SessionExec.ExecuteAsync(_parts, _calls, request, events, left.Token, cancellationToken));
         try
         {
             await foreach (SandboxEvent item in events.ReadAllAsync().ConfigureAwait(false))

@@ -1,34 +1,70 @@
+using Boxer.Runtime.Kept;
+
 namespace Boxer.Sessions;
 
 /// <summary>A connection that keeps its session in use until it is disposed.</summary>
 /// <param name="inner">The connection of the sandbox.</param>
+/// <param name="life">The states of the session, which may see the end of the sandbox later than the connection.</param>
 /// <param name="release">Called once, at the disposal.</param>
-internal sealed class SessionConnection(SandboxConnection inner, Action release) : SandboxConnection
+internal sealed class SessionConnection(SandboxConnection inner, SessionLife life, Action release) : SandboxConnection
 {
     private int _isDisposed;
 
     /// <inheritdoc/>
-    public override ValueTask CloseWriteAsync(CancellationToken cancellationToken = default) => inner.CloseWriteAsync(cancellationToken);
+    public override async ValueTask CloseWriteAsync(CancellationToken cancellationToken = default)
+    {
+        try
+        {
+            await inner.CloseWriteAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (KeptSandboxEndedException exception)
+        {
+            life.TryEnd(SessionEnds.From(exception.End));
+            throw;
+        }
+    }
 
     /// <inheritdoc/>
-    public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => inner.ReadAsync(buffer, cancellationToken);
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        try
+        {
+            return await inner.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
+        }
+        catch (KeptSandboxEndedException exception)
+        {
+            life.TryEnd(SessionEnds.From(exception.End));
+            throw;
+        }
+    }
 
     /// <inheritdoc/>
     public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        inner.ReadAsync(buffer, offset, count, cancellationToken);
+        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
     /// <inheritdoc/>
-    public override int Read(byte[] buffer, int offset, int count) => inner.Read(buffer, offset, count);
+    public override int Read(byte[] buffer, int offset, int count) => ReadAsync(buffer.AsMemory(offset, count)).AsTask().GetAwaiter().GetResult();
 
     /// <inheritdoc/>
-    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) => inner.WriteAsync(buffer, cancellationToken);
+    public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        try
+        {
+            await inner.WriteAsync(buffer, cancellationToken).ConfigureAwait(false);
+        }
+        catch (KeptSandboxEndedException exception)
+        {
+            life.TryEnd(SessionEnds.From(exception.End));
+            throw;
+        }
+    }
 
     /// <inheritdoc/>
     public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        inner.WriteAsync(buffer, offset, count, cancellationToken);
+        WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
     /// <inheritdoc/>
-    public override void Write(byte[] buffer, int offset, int count) => inner.Write(buffer, offset, count);
+    public override void Write(byte[] buffer, int offset, int count) => WriteAsync(buffer.AsMemory(offset, count)).AsTask().GetAwaiter().GetResult();
 
     /// <inheritdoc/>
     public override void Flush() => inner.Flush();

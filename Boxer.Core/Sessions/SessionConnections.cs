@@ -31,7 +31,7 @@ internal sealed class SessionConnections(SessionParts parts, SessionCalls calls)
                         throw new SandboxCapacityException($"{parts.Options.MaxConnections} connections are open in this session: close one, or try again later.");
                     }
 
-                    return new SessionConnection(await OpenAsync(port, token).ConfigureAwait(false), () => Release(stream));
+                    return new SessionConnection(await OpenAsync(port, token).ConfigureAwait(false), parts.Life, () => Release(stream));
                 }
                 catch
                 {

@@ -6,9 +6,10 @@ namespace Boxer.Sessions;
 
 /// <summary>Waits for the end of one session, ends what is in progress, and removes everything of it.</summary>
 /// <param name="parts">The session.</param>
+/// <param name="workers">The file workers.</param>
 /// <param name="held">Everything that the session holds on this host, without the sandbox's commands.</param>
 /// <param name="onEnded">Called once, right after the end.</param>
-internal sealed class SessionEnds(SessionParts parts, CleanupStack held, Action<SandboxSessionEnd> onEnded)
+internal sealed class SessionEnds(SessionParts parts, SessionWorkers workers, CleanupStack held, Action<SandboxSessionEnd> onEnded)
 {
     /// <summary>Time that calls have to end after the end of the session. They do so at once, unless the sandbox hangs.</summary>
     internal static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
@@ -56,6 +57,7 @@ internal sealed class SessionEnds(SessionParts parts, CleanupStack held, Action<
         parts.Disk.Dispose();
         parts.Processors.Dispose();
         parts.Life.Dispose();
+        await workers.CloseIdleAsync().ConfigureAwait(false);
         try
         {
             await held.DisposeAsync().ConfigureAwait(false);

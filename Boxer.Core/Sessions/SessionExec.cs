@@ -26,9 +26,10 @@ internal sealed class SessionExec
     /// <param name="calls">Runs operations on the sandbox.</param>
     /// <param name="command">The command.</param>
     /// <param name="events">Receives the events of the command, and its result or exception.</param>
-    /// <param name="cancellationToken">Ends the command.</param>
+    /// <param name="cancellationToken">Ends the command: the caller's token, or the end of the enumeration.</param>
+    /// <param name="callers">The caller's token alone.</param>
     internal static async Task ExecuteAsync(
-        SessionParts parts, SessionCalls calls, CheckedCommand command, RunEvents events, CancellationToken cancellationToken)
+        SessionParts parts, SessionCalls calls, CheckedCommand command, RunEvents events, CancellationToken cancellationToken, CancellationToken callers)
     {
         var exec = new SessionExec(parts, calls, events);
         using var trace = new StageTrace(parts.Metrics, parts.Time, "boxer.session.exec") { Network = parts.Request.Network.Name };
@@ -46,7 +47,12 @@ internal sealed class SessionExec
         {
             trace.Fail(exception);
             parts.Metrics.Sessions.ExecFailed(exception, trace.Elapsed);
-            events.Complete(exception is SandboxException own ? own.ForRun(parts.Image, exec._id, events.MayHaveStarted) : exception);
+            events.Complete(exception switch
+            {
+                SandboxException own => own.ForRun(parts.Image, exec._id, events.MayHaveStarted),
+                OperationCanceledException when callers.IsCancellationRequested => new OperationCanceledException(exception.Message, exception, callers),
+                _ => exception,
+            });
         }
     }
 

@@ -37,6 +37,9 @@ internal sealed record SessionFactory
     /// <summary>Waits for processors.</summary>
     internal required AdmissionQueue.Ticket Ticket { get; init; }
 
+    /// <summary>The place of the session among the open ones; given back at its end.</summary>
+    internal required IDisposable Place { get; init; }
+
     /// <summary>Limits of the request that this host does not enforce.</summary>
     internal IReadOnlyList<string> UnenforcedLimits { get; init; } = [];
 
@@ -48,10 +51,11 @@ internal sealed record SessionFactory
     {
         SessionParts parts = CreateParts(out SessionWorkers workers);
         Session? session = null;
-        var ends = new SessionEnds(parts, Held, end =>
+        var ends = new SessionEnds(parts, workers, Held, end =>
         {
             Services.Metrics.Sessions.Ended(end);
             Services.Table.End(session!);
+            Place.Dispose();
         });
         session = new Session(parts, workers, ends, Services.Background);
         parts.Disk.Start(() => parts.Life.IsAwake);

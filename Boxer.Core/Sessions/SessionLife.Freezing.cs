@@ -9,43 +9,39 @@ internal sealed partial class SessionLife
         {
             lock (_lock)
             {
-                return _end is null && !_isPaused && !_freezer.IsFrozen;
+                return _end is null && !IsPaused && !_freezer.IsFrozen;
             }
         }
     }
 
     /// <summary>
-    /// Stops the clocks and freezes the sandbox. New calls are rejected at once; calls in progress end first, because their time limits go on.
+    /// Stops the clocks and freezes the sandbox. New calls are rejected at once; calls in progress end first, because their time limits go on. The last of
+    /// pauses and resumptions counts: a later <see cref="Resume"/> undoes the pause, which then returns.
     /// </summary>
-    /// <param name="cancellationToken">Undoes the pause while calls are in progress.</param>
+    /// <param name="cancellationToken">Withdraws this pause while calls are in progress. That of another caller stays.</param>
     /// <exception cref="SandboxSessionEndedException">The session has ended.</exception>
     internal async Task PauseAsync(CancellationToken cancellationToken)
     {
-        bool isFirst;
+        Pause pause;
         lock (_lock)
         {
             ThrowIfEnded();
             cancellationToken.ThrowIfCancellationRequested();
-            isFirst = !_isPaused;
-            _isPaused = true;
+            pause = _pause ??= new Pause();
+            pause.Callers++;
         }
 
         try
         {
-            await Task.WhenAny(WhenNoCallAsync(), Ended).WaitAsync(cancellationToken).ConfigureAwait(false);
+            await Task.WhenAny(WhenNoCallAsync(), pause.Resumed.Task, Ended).WaitAsync(cancellationToken).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {
-            // The pause of another caller stays.
-            if (isFirst)
-            {
-                Resume();
-            }
-
+            Withdraw(pause);
             throw;
         }
 
-        await FreezeForPauseAsync().ConfigureAwait(false);
+        await FreezeForPauseAsync(pause).ConfigureAwait(false);
         lock (_lock)
         {
             ThrowIfEnded();
@@ -56,16 +52,30 @@ internal sealed partial class SessionLife
     /// <exception cref="SandboxSessionEndedException">The session has ended.</exception>
     internal void Resume()
     {
-        bool isBusy;
         lock (_lock)
         {
             ThrowIfEnded();
-            if (!_isPaused)
+        }
+
+        EndPause(_ => true);
+    }
+
+    // Another caller may have paused the session before or since.
+    private void Withdraw(Pause pause) => EndPause(current => current == pause && --pause.Callers == 0);
+
+    private void EndPause(Func<Pause, bool> isOver)
+    {
+        Pause pause;
+        bool isBusy;
+        lock (_lock)
+        {
+            if (_end is not null || _pause is null || !isOver(_pause))
             {
                 return;
             }
 
-            _isPaused = false;
+            pause = _pause;
+            _pause = null;
             _clock.Resume();
             isBusy = !_clock.IsIdle;
             SetTimer();
@@ -76,6 +86,7 @@ internal sealed partial class SessionLife
             TryThaw(out _);
         }
 
+        pause.Resumed.TrySetResult();
         BackgroundChanged?.Invoke();
     }
 
@@ -90,7 +101,7 @@ internal sealed partial class SessionLife
                 lock (_lock)
                 {
                     // A pause waits for the calls that began before it.
-                    return _end is null && (!_isPaused || _calls > 0);
+                    return _end is null && (!IsPaused || _calls > 0);
                 }
             });
             return true;
@@ -103,8 +114,13 @@ internal sealed partial class SessionLife
         }
     }
 
-    private async Task FreezeForPauseAsync()
+    private async Task FreezeForPauseAsync(Pause pause)
     {
+        if (pause.Resumed.Task.IsCompleted)
+        {
+            return;
+        }
+
         if (Freezing is not null)
         {
             await Freezing().ConfigureAwait(false);
@@ -112,12 +128,12 @@ internal sealed partial class SessionLife
 
         if (_canFreeze)
         {
-            _freezer.Freeze(() => State == SandboxSessionState.Paused);
+            _freezer.Freeze(() => IsWanted(pause));
         }
 
         lock (_lock)
         {
-            if (_isPaused)
+            if (_pause == pause)
             {
                 _clock.Pause();
                 SetTimer();
@@ -125,6 +141,15 @@ internal sealed partial class SessionLife
         }
 
         BackgroundChanged?.Invoke();
+    }
+
+    // Calls may have begun between a resumption and another pause, which waits for them.
+    private bool IsWanted(Pause pause)
+    {
+        lock (_lock)
+        {
+            return _end is null && _pause == pause && _calls == 0;
+        }
     }
 
     private async Task FreezeIdleAsync()
@@ -139,7 +164,7 @@ internal sealed partial class SessionLife
         {
             lock (_lock)
             {
-                return isWanted = _end is null && !_isPaused && _clock.MayFreeze;
+                return isWanted = _end is null && !IsPaused && _clock.MayFreeze;
             }
         });
         lock (_lock)
@@ -194,5 +219,15 @@ internal sealed partial class SessionLife
         }
 
         _timer.Change(next is { } due ? TimeSpan.FromTicks(Math.Clamp(due.Ticks, 1, MaxTimer.Ticks)) : Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+    }
+
+    /// <summary>A pause, from the first caller to a resumption.</summary>
+    private sealed class Pause
+    {
+        /// <summary>Callers that have not withdrawn.</summary>
+        internal int Callers { get; set; }
+
+        /// <summary>Completes when it is over.</summary>
+        internal TaskCompletionSource Resumed { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 }

@@ -23,7 +23,7 @@ internal sealed partial class SessionLife : IDisposable
     private int _calls;
     private int _streams;
     private int _processes;
-    private bool _isPaused;
+    private Pause? _pause;
     private bool _hasTimer = true;
     private bool _mayRetryFreeze = true;
     private TaskCompletionSource? _callsGone;
@@ -89,7 +89,7 @@ internal sealed partial class SessionLife : IDisposable
             lock (_lock)
             {
                 return _end is not null ? SandboxSessionState.Ended
-                    : _isPaused ? SandboxSessionState.Paused
+                    : IsPaused ? SandboxSessionState.Paused
                     : _clock.IsIdle ? SandboxSessionState.Idle
                     : SandboxSessionState.Running;
             }
@@ -103,7 +103,7 @@ internal sealed partial class SessionLife : IDisposable
         {
             lock (_lock)
             {
-                return _end is null && !_isPaused ? _time.GetUtcNow() + _clock.TimeToEnd : null;
+                return _end is null && !IsPaused ? _time.GetUtcNow() + _clock.TimeToEnd : null;
             }
         }
     }
@@ -127,7 +127,7 @@ internal sealed partial class SessionLife : IDisposable
         {
             lock (_lock)
             {
-                return _end is null && !_isPaused && _streams + _processes > 0;
+                return _end is null && !IsPaused && _streams + _processes > 0;
             }
         }
     }
@@ -289,10 +289,13 @@ internal sealed partial class SessionLife : IDisposable
         }
     }
 
+    // Read under the lock.
+    private bool IsPaused => _pause is not null;
+
     // Called under the lock.
     private void BeginUse(bool isStream)
     {
-        if (_isPaused)
+        if (IsPaused)
         {
             throw new SandboxSessionPausedException(_id);
         }

@@ -70,7 +70,7 @@ internal sealed class SessionOpener
         CheckedSession request = _sessions.Requests.Validate(submitted);
         _trace.Network = request.Network.Name;
         Preparation.CheckUsable(request.Network);
-        _held.Push(_bounds.Enter(request.FairnessKey, request.Limits.MemoryBytes!.Value));
+        IDisposable place = _held.Push(_bounds.Enter(request.FairnessKey, request.Limits.MemoryBytes!.Value));
         var ready = new Preparation(_runs, request, _trace, new RunEvents(), _held, _runId, _cancellationToken);
         await ready.PrepareAsync().ConfigureAwait(false);
         SessionGuest guest = SessionPlanner.GuestOf(request, ready.Image.Config, ready.Accounts, ready.User);
@@ -93,6 +93,7 @@ internal sealed class SessionOpener
             Sandbox = kept,
             Network = sandbox.Network,
             Ticket = ticket,
+            Place = place,
             UnenforcedLimits = ready.Host.FindUnenforced(request.Limits, ready.User.Uid),
             Held = _held,
         }.Create();
@@ -136,7 +137,7 @@ internal sealed class SessionOpener
     private Task<KeptSandbox> OpenAsync(Sandbox sandbox, OpenPlan plan) =>
         KeptSandbox.OpenAsync(sandbox.Resources, plan, sandbox.Poller, _runs.Time, PatienceOf(plan, _runs.Options.BootTimeout), _cancellationToken);
 
-    // As much time for the inputs as a run gives its own.
+    // The inputs get as much time as those of a run.
     private static TimeSpan PatienceOf(OpenPlan plan, TimeSpan bootTimeout) => plan.Limits.WallClock is { } wallClock && wallClock > bootTimeout ? wallClock : bootTimeout;
 
     // Nobody waits for the removal.

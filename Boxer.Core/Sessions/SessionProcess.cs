@@ -8,6 +8,9 @@ namespace Boxer.Sessions;
 internal sealed class SessionProcess : ISandboxProcess
 {
     private const int MaxSignal = 64;
+
+    // A command can have megabytes, and ended processes are kept.
+    private const int MaxCommandText = 16 << 10;
     private static readonly TimeSpan KillPatience = TimeSpan.FromSeconds(2);
     private readonly SessionParts _parts;
     private readonly SessionCalls _calls;
@@ -25,7 +28,7 @@ internal sealed class SessionProcess : ISandboxProcess
         _calls = calls;
         _guest = guest;
         _history = new ProcessHistory((int)parts.Options.ProcessHistoryBytes);
-        Command = plan.Arguments;
+        Command = Shorten(plan.Arguments);
         IsTerminal = plan.Terminal is not null;
         StartedAt = parts.Time.GetUtcNow();
         Input = new ProcessInput(parts.Life, guest.Input, () => End is not null);
@@ -150,6 +153,25 @@ internal sealed class SessionProcess : ISandboxProcess
         {
             return Died();
         }
+    }
+
+    private static List<string> Shorten(IReadOnlyList<string> arguments)
+    {
+        int left = MaxCommandText;
+        List<string> kept = [];
+        foreach (string argument in arguments)
+        {
+            if (left < argument.Length + 1)
+            {
+                kept.Add(string.Concat(argument.AsSpan(0, Math.Max(0, left - 1)), "..."));
+                break;
+            }
+
+            kept.Add(argument);
+            left -= argument.Length + 1;
+        }
+
+        return kept;
     }
 
     private ExecEnd Died() => new(

@@ -4,7 +4,7 @@ namespace Boxer.Sessions;
 
 /// <summary>
 /// The processors that one session is promised. Its commands wait for them in turn with all runs, and parallel commands share them, as the limit of the
-/// sandbox holds for all together. Streams and processes without an end of their own get them from the background share, without waiting. An idle
+/// sandbox holds for all together: the first one that gets them has them for all that wait, each of which waits for its own time. Streams and processes without an end of their own get them from the background share, without waiting. An idle
 /// session has none. Thread-safe.
 /// </summary>
 /// <param name="ticket">Waits for processors.</param>
@@ -13,7 +13,9 @@ namespace Boxer.Sessions;
 internal sealed class SessionProcessors(AdmissionQueue.Ticket ticket, double cores, Func<bool> hasBackground) : IDisposable
 {
     private readonly Lock _lock = new();
-    private Grant? _grant;
+    private readonly HashSet<Lease> _waiting = [];
+    private IDisposable? _granted;
+    private int _users;
     private IDisposable? _background;
     private bool _isDisposed;
 
@@ -23,7 +25,7 @@ internal sealed class SessionProcessors(AdmissionQueue.Ticket ticket, double cor
     /// <exception cref="SandboxCapacityException">No processors became free in time.</exception>
     internal async Task<IDisposable> AcquireAsync(CancellationToken cancellationToken)
     {
-        Grant grant;
+        var lease = new Lease(this);
         lock (_lock)
         {
             ObjectDisposedException.ThrowIf(_isDisposed, this);
@@ -31,20 +33,36 @@ internal sealed class SessionProcessors(AdmissionQueue.Ticket ticket, double cor
             // While a command waits or runs, its promise covers the background too.
             _background?.Dispose();
             _background = null;
-            grant = _grant ??= new Grant(ticket.AcquireProcessorsAsync);
-            grant.Users++;
+            if (_granted is not null)
+            {
+                _users++;
+                return lease;
+            }
+
+            _waiting.Add(lease);
         }
 
-        var lease = new Lease(this, grant);
+        using var wait = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        Task<IDisposable> own = ticket.AcquireProcessorsAsync(cores, false, wait.Token);
+        Task offered = OfferAsync(own);
         try
         {
-            await grant.GetAsync(cores).WaitAsync(cancellationToken).ConfigureAwait(false);
+            await Task.WhenAny(lease.Granted.Task, offered).ConfigureAwait(false);
+            if (!lease.Granted.Task.IsCompleted)
+            {
+                await own.ConfigureAwait(false);
+            }
+
             return lease;
         }
         catch
         {
             lease.Dispose();
             throw;
+        }
+        finally
+        {
+            await wait.CancelAsync().ConfigureAwait(false);
         }
     }
 
@@ -53,7 +71,7 @@ internal sealed class SessionProcessors(AdmissionQueue.Ticket ticket, double cor
     {
         lock (_lock)
         {
-            if (_isDisposed || _grant is not null || !hasBackground())
+            if (_isDisposed || _granted is not null || _waiting.Count > 0 || !hasBackground())
             {
                 _background?.Dispose();
                 _background = null;
@@ -76,79 +94,65 @@ internal sealed class SessionProcessors(AdmissionQueue.Ticket ticket, double cor
         Update();
     }
 
-    private void Release(Grant grant)
+    // The processors may be granted at the moment of the cancellation, or to two that wait.
+    private async Task OfferAsync(Task<IDisposable> granting)
     {
-        lock (_lock)
+        IDisposable granted;
+        try
         {
-            if (--grant.Users > 0)
-            {
-                return;
-            }
-
-            _grant = null;
+            granted = await granting.ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is SandboxCapacityException or OperationCanceledException)
+        {
+            return;
         }
 
-        grant.Dispose();
+        lock (_lock)
+        {
+            if (_granted is null && _waiting.Count > 0)
+            {
+                _granted = granted;
+                _users = _waiting.Count;
+                foreach (Lease lease in _waiting)
+                {
+                    lease.Granted.TrySetResult();
+                }
+
+                _waiting.Clear();
+                return;
+            }
+        }
+
+        granted.Dispose();
+    }
+
+    private void Release(Lease lease)
+    {
+        IDisposable? free = null;
+        lock (_lock)
+        {
+            if (!_waiting.Remove(lease) && --_users == 0)
+            {
+                (free, _granted) = (_granted, null);
+            }
+        }
+
+        free?.Dispose();
         Update();
     }
 
-    /// <summary>Processors that commands share.</summary>
-    private sealed class Grant(Func<double, bool, CancellationToken, Task<IDisposable>> acquire) : IDisposable
-    {
-        private readonly CancellationTokenSource _nobodyWaits = new();
-        private readonly Lock _lock = new();
-        private Task<IDisposable>? _granted;
-
-        // The lock of the session's processors protects it.
-        internal int Users { get; set; }
-
-        internal Task<IDisposable> GetAsync(double cores)
-        {
-            lock (_lock)
-            {
-                return _granted ??= acquire(cores, false, _nobodyWaits.Token);
-            }
-        }
-
-        public void Dispose()
-        {
-            Task<IDisposable>? granted;
-            lock (_lock)
-            {
-                granted = _granted;
-            }
-
-            _nobodyWaits.Cancel();
-            _nobodyWaits.Dispose();
-            if (granted is not null)
-            {
-                _ = GiveBackAsync(granted);
-            }
-        }
-
-        // The processors may be granted at the moment of the cancellation.
-        private static async Task GiveBackAsync(Task<IDisposable> granted)
-        {
-            try
-            {
-                (await granted.ConfigureAwait(false)).Dispose();
-            }
-            catch (Exception exception) when (exception is SandboxCapacityException or OperationCanceledException)
-            {
-                // Nothing was granted.
-            }
-        }
-    }
-
-    private sealed class Lease(SessionProcessors owner, Grant grant) : IDisposable
+    private sealed class Lease(SessionProcessors owner) : IDisposable
     {
         private int _isOver;
+
+        /// <summary>Completes when the session got processors while this command waited.</summary>
+        internal TaskCompletionSource Granted { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public void Dispose()
         {
             if (Interlocked.Exchange(ref _isOver, 1) == 0)
             {
-                owner.Release(grant);
+                owner.Release(this);
             }
         }
     }

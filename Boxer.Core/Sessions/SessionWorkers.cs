@@ -27,6 +27,7 @@ internal sealed class SessionWorkers(SessionParts parts)
     internal async Task<Lease> GetAsync(CancellationToken cancellationToken)
     {
         IFileWorker? worker = null;
+        List<IFileWorker> ended = [];
         lock (_lock)
         {
             if (_used == MaxWorkers)
@@ -37,12 +38,25 @@ internal sealed class SessionWorkers(SessionParts parts)
             _used++;
             while (worker is null && _idle.TryPop(out IFileWorker? idle))
             {
-                worker = idle.Ended.IsCompleted ? null : idle;
+                if (idle.Ended.IsCompleted)
+                {
+                    ended.Add(idle);
+                }
+                else
+                {
+                    worker = idle;
+                }
             }
         }
 
         try
         {
+            foreach (IFileWorker gone in ended)
+            {
+                // Its socket is still open.
+                await CloseAsync(gone).ConfigureAwait(false);
+            }
+
             worker ??= await parts.Sandbox.OpenFilesAsync(parts.Guest.Identity, cancellationToken).ConfigureAwait(false);
             return new Lease(worker, GiveBack);
         }

@@ -25,6 +25,8 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
     /// <summary>Whether a kill has no effect on what is in flight.</summary>
     public bool Hangs { get; set; }
 
+    public Task DisposalBlocks { get; set; } = Task.CompletedTask;
+
     public Exception? FreezeFault { get; set; }
 
     public Exception? ThawFault { get; set; }
@@ -159,11 +161,11 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
         _ended.TrySetResult(end);
     }
 
-    public ValueTask DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
         IsDisposed = true;
         Kill();
-        return ValueTask.CompletedTask;
+        await DisposalBlocks;
     }
 
     private void Enter()
@@ -292,6 +294,8 @@ internal sealed class FakeFileWorker(InitIdentity user) : IFileWorker
 
     public TaskCompletionSource? Blocks { get; set; }
 
+    public bool IsDisposed { get; private set; }
+
     public void End() => _ended.TrySetResult();
 
     public async Task<Stream> OpenReadAsync(string path, CancellationToken cancellationToken)
@@ -334,7 +338,8 @@ internal sealed class FakeFileWorker(InitIdentity user) : IFileWorker
         return new MemoryStream();
     }
 
-    public Task WriteArchiveAsync(string path, Stream archive, long maxBytes, CancellationToken cancellationToken) => WriteAsync(path, archive, null, cancellationToken);
+    public Task WriteArchiveAsync(string path, Stream archive, long maxBytes, Action<long> onGrowing, CancellationToken cancellationToken) =>
+        WriteAsync(path, archive, null, cancellationToken);
 
     public async IAsyncEnumerable<GuestFileChange> WatchAsync(
         string path, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
@@ -345,6 +350,7 @@ internal sealed class FakeFileWorker(InitIdentity user) : IFileWorker
 
     public ValueTask DisposeAsync()
     {
+        IsDisposed = true;
         End();
         return ValueTask.CompletedTask;
     }

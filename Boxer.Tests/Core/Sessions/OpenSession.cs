@@ -47,6 +47,7 @@ internal sealed class OpenSession : IAsyncDisposable
             Sandbox = Sandbox,
             Network = network ?? new NoAttachment(),
             Ticket = ticket,
+            Place = Bounds.Enter(null, 1),
             Held = held,
         }.Create();
     }
@@ -58,6 +59,9 @@ internal sealed class OpenSession : IAsyncDisposable
     public AdmissionQueue Admission { get; }
 
     public SessionTable Table { get; }
+
+    /// <summary>Bounds of one session.</summary>
+    public SessionBounds Bounds { get; } = new(1, 1, () => TimeSpan.Zero);
 
     public Session Session { get; }
 

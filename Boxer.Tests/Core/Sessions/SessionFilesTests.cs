@@ -94,6 +94,19 @@ public sealed class SessionFilesTests
     }
 
     [Fact]
+    public async Task Idle_and_ended_workers_are_disposed()
+    {
+        await using var open = new OpenSession();
+        await open.Session.Files.StatAsync("x", Cancel);
+        open.Sandbox.Workers[0].End();
+        await open.Session.Files.StatAsync("x", Cancel);
+        Assert.True(open.Sandbox.Workers[0].IsDisposed);
+        Assert.False(open.Sandbox.Workers[1].IsDisposed);
+        await open.Session.CloseAsync(Cancel);
+        await Until.IsSoAsync(() => open.Sandbox.Workers[1].IsDisposed, 30);
+    }
+
+    [Fact]
     public async Task WatchAsync_reports_changes_and_bounds_the_watches()
     {
         await using var open = new OpenSession();

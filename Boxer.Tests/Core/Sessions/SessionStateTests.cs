@@ -209,6 +209,55 @@ public sealed class SessionStateTests
     }
 
     [Fact]
+    public async Task ResumeAsync_undoes_a_pause_that_waits_which_then_returns()
+    {
+        await using var open = new OpenSession();
+        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
+        Task pause = open.Session.PauseAsync(Cancel);
+        await open.Session.ResumeAsync(Cancel);
+        await pause;
+        Assert.Equal((SandboxSessionState.Running, 0), (open.Session.State, open.Sandbox.Freezes));
+
+        // A later pause waits again.
+        pause = open.Session.PauseAsync(Cancel);
+        Assert.False(pause.IsCompleted);
+        exec.End();
+        await result;
+        await pause;
+        Assert.True(open.Sandbox.IsFrozen);
+        Assert.Equal(SandboxSessionState.Paused, open.Session.State);
+    }
+
+    [Fact]
+    public async Task PauseAsync_that_is_cancelled_leaves_the_pause_of_another_caller()
+    {
+        await using var open = new OpenSession();
+        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
+        using var cancelled = new CancellationTokenSource();
+        Task first = open.Session.PauseAsync(cancelled.Token);
+        Task second = open.Session.PauseAsync(Cancel);
+        await cancelled.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => first);
+        exec.End();
+        await result;
+        await second;
+        Assert.Equal((SandboxSessionState.Paused, true), (open.Session.State, open.Sandbox.IsFrozen));
+    }
+
+    [Fact]
+    public async Task CloseAsync_gives_the_place_of_the_session_back_before_its_sandbox_is_gone()
+    {
+        await using var open = new OpenSession();
+        var blocks = new TaskCompletionSource();
+        open.Sandbox.DisposalBlocks = blocks.Task;
+        Assert.Throws<SandboxCapacityException>(() => open.Bounds.Enter(null, 1));
+        await open.Session.CloseAsync(Cancel);
+        open.Bounds.Enter(null, 1).Dispose();
+        Assert.False(open.IsCleanedUp);
+        blocks.SetResult();
+    }
+
+    [Fact]
     public async Task ExtendAsync_changes_both_times_and_a_time_that_has_passed_ends_the_session()
     {
         await using var open = new OpenSession();
