@@ -177,7 +177,7 @@ public sealed class PoolTests(SharedRunner shared)
                     return KillFrozen(parent) > 0;
                 },
                 seconds: 60);
-            await using ISandboxSession box = await runner.OpenAsync(new SandboxSessionRequest(PythonImage.Name), Cancel);
+            await using IOwnedSandboxSession box = await runner.OpenAsync(new SandboxSessionRequest(PythonImage.Name), Cancel);
             Assert.Equal(0, (await box.ExecAsync(new SandboxCommand("true"), Cancel)).ExitCode);
             await Until.IsSoAsync(() => !killed.Any(Directory.Exists), seconds: 60);
         }

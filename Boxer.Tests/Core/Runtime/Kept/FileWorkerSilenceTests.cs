@@ -72,6 +72,8 @@ public sealed class FileWorkerSilenceTests : IDisposable
 
         _guest.Send(Frame(InitFrameType.FilesOpened, 0, 0, 0, 0, 0, 0, 0, 0));
         await using IAsyncEnumerator<GuestFileChange> changes = _worker.WatchAsync("/a", Token).GetAsyncEnumerator(Token);
+        Assert.True(await changes.MoveNextAsync());
+        Assert.Equal(GuestFileChangeKind.Started, changes.Current.Kind);
         ValueTask<bool> moving = changes.MoveNextAsync();
         _time.Advance(TimeSpan.FromHours(1));
         _guest.Send(Frame(InitFrameType.FilesChange, 2, 0, 0, 0, 0, 0, 0, 0, 0));
