@@ -72,7 +72,7 @@ public sealed class ChildProcessTests : IDisposable
         var time = new FakeTimeProvider();
         var exited = new TaskCompletionSource();
         int attempts = 0;
-        Task waiting = ChildProcess.WaitForExitAsync(() => ++attempts < 3 ? throw new NativeException("pidfd_open", Errno.EMFILE, subject: null) : exited.Task, TimeSpan.FromSeconds(10), time, Cancel);
+        Task waiting = ChildProcess.WaitForExitAsync(() => ++attempts < 3 ? throw new NativeException("pidfd_open", Errno.EMFILE, subject: null) : exited.Task, TimeSpan.FromHours(1), time, Cancel);
         await Until.IsSoAsync(
             () =>
             {

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using Boxer.Networking;
+using Boxer.Sessions;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Sessions;
@@ -132,21 +133,23 @@ public sealed class SessionCallTests
     {
         await using var open = new OpenSession(processors: 1);
         using Boxer.Admission.AdmissionQueue.Ticket place = open.Admission.EnterSession("other");
+        using Boxer.Admission.AdmissionQueue.Ticket own = open.Admission.EnterSession("own");
+        using var processors = new SessionProcessors(own, 1, () => false);
         IDisposable run = await place.AcquireProcessorsAsync(1, isExclusive: false, Cancel);
-        Task<SandboxResult> first = open.Session.ExecAsync(new SandboxCommand("first"), Cancel);
-        await Until.IsSoAsync(() => open.Admission.WaitingForProcessors == 1, 30);
+        Task<IDisposable> first = processors.AcquireAsync(Cancel);
         open.Time.Advance(TimeSpan.FromSeconds(40));
-        Task<SandboxResult> second = open.Session.ExecAsync(new SandboxCommand("second"), Cancel);
-        Task<SandboxResult> third = open.Session.ExecAsync(new SandboxCommand("third"), Cancel);
-        await Until.IsSoAsync(() => open.Admission.WaitingForProcessors == 3, 30);
+        Task<IDisposable> second = processors.AcquireAsync(Cancel);
+        Task<IDisposable> third = processors.AcquireAsync(Cancel);
         open.Time.Advance(TimeSpan.FromSeconds(30));
         await Assert.ThrowsAsync<SandboxCapacityException>(() => first);
         Assert.Equal(2, open.Admission.WaitingForProcessors);
         run.Dispose();
-        await Until.IsSoAsync(() => open.Sandbox.Execs.Count == 2, 30);
-        await Until.IsSoAsync(() => open.Admission.Ledger.PromisedProcessors == 1 && open.Admission.WaitingForProcessors == 0, 30);
-        open.Sandbox.Execs.ForEach(exec => exec.End());
-        await Task.WhenAll(second, third);
+        using (await second)
+        using (await third)
+        {
+            await Until.IsSoAsync(() => open.Admission.Ledger.PromisedProcessors == 1 && open.Admission.WaitingForProcessors == 0, 30);
+        }
+
         Assert.Equal(0, open.Admission.Ledger.PromisedProcessors);
     }
 

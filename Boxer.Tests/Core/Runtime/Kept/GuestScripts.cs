@@ -46,12 +46,25 @@ internal static class GuestScripts
         Assert.False(guest.Sandbox.Ended.IsCompleted);
     }
 
-    internal static async Task AdvanceUntilAsync(FakeTimeProvider time, Task task) =>
+    /// <summary>Advances the clock until a task has completed.</summary>
+    /// <param name="time">The clock.</param>
+    /// <param name="task">The task.</param>
+    /// <param name="most">The time to advance at most, so that what begins at the end of the task has its own time; <see langword="null"/>: no bound.</param>
+    internal static async Task AdvanceUntilAsync(FakeTimeProvider time, Task task, TimeSpan? most = null)
+    {
+        var step = TimeSpan.FromSeconds(0.25);
+        TimeSpan left = most ?? TimeSpan.MaxValue;
         await Until.IsSoAsync(
             () =>
             {
-                time.Advance(TimeSpan.FromSeconds(0.25));
+                if (left >= step)
+                {
+                    left -= step;
+                    time.Advance(step);
+                }
+
                 return task.IsCompleted;
             },
             60);
+    }
 }

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using Boxer.Runtime.Init;
+using Boxer.Runtime.Kept;
 using Microsoft.Extensions.Time.Testing;
 using static Boxer.Tests.Core.Runtime.Init.InitFrames;
 using static Boxer.Tests.Core.Runtime.Kept.GuestScripts;
@@ -94,7 +95,7 @@ public sealed class KeptConnectionTests
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
         Task<SandboxConnection> connecting = guest.Sandbox.ConnectAsync(80, Cancel);
         Frame connect = await guest.ReadAsync(InitFrameType.Connect);
-        await AdvanceUntilAsync(time, connecting);
+        await AdvanceUntilAsync(time, connecting, KeptSandbox.AnswerPatience);
         IOException fault = await Assert.ThrowsAsync<IOException>(() => connecting);
         Assert.Equal(SocketError.TimedOut, Assert.IsType<SocketException>(fault.InnerException).SocketErrorCode);
         Assert.Equal(connect.Id, (await guest.ReadAsync(InitFrameType.Release)).Id);

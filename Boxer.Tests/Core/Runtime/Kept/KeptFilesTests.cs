@@ -83,7 +83,7 @@ public sealed class KeptFilesTests
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
         Task<IFileWorker> opening = guest.Sandbox.OpenFilesAsync(new(65534, 65534, []), Cancel);
         Frame files = await guest.ReadAsync(InitFrameType.Files);
-        await AdvanceUntilAsync(time, opening);
+        await AdvanceUntilAsync(time, opening, CommandWatch.Patience);
         await Assert.ThrowsAsync<IOException>(() => opening);
         await AssertWorkerIsKilledAsync(guest, time, files.Id, () => obeys ? guest.SendAsync(InitFrameType.ProcessNotStarted, U32(files.Id), U32(5), U32(4)) : Task.CompletedTask, obeys);
     }
@@ -99,7 +99,7 @@ public sealed class KeptFilesTests
         Task<GuestFile?> asking = worker.StatAsync("/a", Cancel);
         await AssertUsableAsync(guest);
         Assert.False(asking.IsCompleted);
-        await AdvanceUntilAsync(time, asking);
+        await AdvanceUntilAsync(time, asking, FileChannel.Patience);
         IOException fault = await Assert.ThrowsAsync<IOException>(() => asking);
         Assert.Contains("did not answer", fault.Message, StringComparison.Ordinal);
         await worker.Ended;
@@ -133,7 +133,7 @@ public sealed class KeptFilesTests
     private static async Task AssertWorkerIsKilledAsync(ScriptedGuest guest, FakeTimeProvider time, uint id, Func<Task> obey, bool obeys)
     {
         Task<Frame> signalling = guest.ReadAsync(InitFrameType.ProcessSignal);
-        await AdvanceUntilAsync(time, signalling);
+        await AdvanceUntilAsync(time, signalling, TimeSpan.FromSeconds(2));
         Frame signal = await signalling;
         Assert.Equal((id, 9u, 1u), (signal.Id, signal.Numbers.First(), signal.Numbers.Last()));
         await obey();
