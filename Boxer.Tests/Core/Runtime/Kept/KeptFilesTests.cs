@@ -45,6 +45,7 @@ public sealed class KeptFilesTests
         files = await guest.ReadAsync(InitFrameType.Files);
         await cancellation.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => opening);
+        Assert.Equal([9, 1], (await guest.ReadAsync(InitFrameType.ProcessSignal)).Numbers);
         while (guest.Descriptors > 0)
         {
             SafeFileHandle descriptor = guest.TakeDescriptor();
