@@ -129,9 +129,6 @@ internal sealed class SessionChannel : IAsyncDisposable
         return report.Task;
     }
 
-    /// <summary>Kills the processes that belong to no command and no file worker: left behind, or in a POSIX session of their own. It does not wait.</summary>
-    internal void KillOthers() => Post(new SessionFrame(_ => SessionEncoder.EncodeKillOthers()));
-
     /// <summary>Queues a frame. After the end of the channel it is withdrawn.</summary>
     internal void Post(SessionFrame frame)
     {

@@ -1,5 +1,3 @@
-using Boxer.Native;
-
 namespace Boxer.Runtime.Init;
 
 /// <summary>Encodes the frames of a session to PID 1, each with its header.</summary>
@@ -42,16 +40,6 @@ internal static class SessionEncoder
         PayloadWriter writer = Begin(id);
         writer.U32((uint)signal);
         writer.U32(wholeSession ? 1u : 0u);
-        return writer.ToFrame(InitFrameType.ProcessSignal, InitProtocol.MaxPayload);
-    }
-
-    /// <summary>Encodes the PROCESS_SIGNAL frame that kills the processes which belong to no command and no file worker.</summary>
-    internal static byte[] EncodeKillOthers()
-    {
-        var writer = new PayloadWriter();
-        writer.U32(0);
-        writer.U32(Signal.SIGKILL);
-        writer.U32(1);
         return writer.ToFrame(InitFrameType.ProcessSignal, InitProtocol.MaxPayload);
     }
 

@@ -107,6 +107,16 @@ internal sealed class SessionSandbox : IAsyncDisposable
 
     internal Task SignalAsync(int id, int signal, bool wholeSession) => SendAsync(SessionEncoder.EncodeSignal(id, signal, wholeSession));
 
+    /// <summary>Kills the processes that belong to no id.</summary>
+    internal Task KillOthersAsync()
+    {
+        var writer = new PayloadWriter();
+        writer.U32(0);
+        writer.U32(9);
+        writer.U32(1);
+        return SendAsync(writer.ToFrame(InitFrameType.ProcessSignal, InitProtocol.MaxPayload));
+    }
+
     internal async Task ReleaseAsync(int id)
     {
         _conversation.Release(id);

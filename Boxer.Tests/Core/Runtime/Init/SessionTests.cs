@@ -193,7 +193,7 @@ public abstract partial class SessionTests
             await session.OutputAsync(parent, "left\n");
             Assert.InRange((await session.UsageAsync()).Processes, 5, 6);
 
-            await session.SendAsync(SessionEncoder.EncodeKillOthers());
+            await session.KillOthersAsync();
             await Until.IsSoAsync(async () => (await session.UsageAsync()).Processes == 2, 60);
             await session.EndInputAsync(alive);
             await session.EndInputAsync(parent);
