@@ -27,6 +27,9 @@ internal sealed class TimedRequestBody : ForwardStream
     private long? _waitingSince;
     private string? _fault;
 
+    // The last read that did not complete at once.
+    private Task _reading = Task.CompletedTask;
+
     /// <summary>Starts the deadline and the checks.</summary>
     /// <param name="body">The body that Kestrel provides.</param>
     /// <param name="deadline">Maximum time for the whole body.</param>
@@ -54,7 +57,8 @@ internal sealed class TimedRequestBody : ForwardStream
         int read = 0;
         try
         {
-            read = await _body.ReadAsync(buffer, _end.Token);
+            ValueTask<int> reading = _body.ReadAsync(buffer, _end.Token);
+            read = reading.IsCompleted ? await reading : await Remember(reading.AsTask());
         }
         catch (OperationCanceledException) when (_fault is not null)
         {
@@ -74,6 +78,14 @@ internal sealed class TimedRequestBody : ForwardStream
         return read;
     }
 
+    /// <summary>Ends a read that nobody waits for any more. Kestrel cannot drain the body while it is read.</summary>
+    public override async ValueTask DisposeAsync()
+    {
+        await _end.CancelAsync();
+        await _reading.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await base.DisposeAsync();
+    }
+
     protected override void Dispose(bool disposing)
     {
         _timer.Dispose();
@@ -84,6 +96,12 @@ internal sealed class TimedRequestBody : ForwardStream
         }
 
         base.Dispose(disposing);
+    }
+
+    private Task<int> Remember(Task<int> reading)
+    {
+        Volatile.Write(ref _reading, reading);
+        return reading;
     }
 
     private void Check()
