@@ -53,10 +53,11 @@ public sealed class SessionOverloadTests(PythonImage image)
         const int Each = 12;
         const int UploadBytes = 8 << 20;
         const int FileBytes = 24 << 20;
+        const int ArchiveBytes = 32 << 20;
         image.Require();
         string[] before = await HostState.ReadAsync();
         List<RawClient> readers = [];
-        await using (HostProcess host = await HostProcess.StartAsync(image, new JsonObject { ["upload_limit_bytes"] = UploadBytes }))
+        await using (HostProcess host = await HostProcess.StartAsync(image, new JsonObject { ["upload_limit_bytes"] = UploadBytes, ["sessions"] = new JsonObject { ["max_archive_bytes"] = ArchiveBytes }, ["stop_grace_secs"] = 1 }))
         {
             // Each open file costs the sandbox a process.
             HttpSession session = await HttpSession.OpenAsync(host.Client, new JsonObject { ["limits"] = new JsonObject { ["memory_mb"] = 512 } });
@@ -80,9 +81,9 @@ public sealed class SessionOverloadTests(PythonImage image)
             Assert.All(await Task.WhenAll(readers.Select(reader => reader.ReadStatusAsync())), status => Assert.Equal("HTTP/1.1 200 OK", status));
             int[] statuses = await Task.WhenAll(Enumerable.Range(0, Each).SelectMany(_ => (Task<int>[])
             [
-                PutAsync("/files?path=/tmp/large", isChunked: false),
-                PutAsync("/files?path=/tmp/large", isChunked: true),
-                PutAsync("/files/tar?path=/tmp/large", isChunked: false),
+                PutAsync("/files?path=/tmp/large", UploadBytes + 1, isChunked: false),
+                PutAsync("/files?path=/tmp/large", UploadBytes + 1, isChunked: true),
+                PutAsync("/files/tar?path=/tmp/unpacked", ArchiveBytes + 1, isChunked: false),
                 ExecLargeAsync(),
             ]));
             await AssertRunsAsync(host.Client);
@@ -96,9 +97,9 @@ public sealed class SessionOverloadTests(PythonImage image)
             Assert.Equal("closed", (string?)(await session.MustAsync(HttpMethod.Delete, ""))!["ended"]);
             Assert.InRange(host.PeakMegabytes, 1, MostMegabytes);
 
-            async Task<int> PutAsync(string path, bool isChunked)
+            async Task<int> PutAsync(string path, int bytes, bool isChunked)
             {
-                using var content = new StreamContent(new MemoryStream(new byte[UploadBytes + 1]));
+                using var content = new StreamContent(new MemoryStream(new byte[bytes]));
                 using var request = new HttpRequestMessage(HttpMethod.Put, new Uri($"/sessions/{session.Id}{path}", UriKind.Relative)) { Content = content };
                 request.Headers.TransferEncodingChunked = isChunked ? true : null;
                 using HttpResponseMessage answer = await client.SendAsync(request, Cancel);
