@@ -2,7 +2,7 @@ namespace Boxer;
 
 /// <summary>
 /// A process that <see cref="ISandboxSession.StartAsync"/> started. Members are safe for concurrent use. Disposing it kills it and every process of
-/// its POSIX session (setsid(2)), and ends its events.
+/// its POSIX session (setsid(2)), and ends its events. Disposing one that has ended changes nothing: what it left behind lives on.
 /// </summary>
 public interface ISandboxProcess : IAsyncDisposable
 {
@@ -43,6 +43,7 @@ public interface ISandboxProcess : IAsyncDisposable
     /// </param>
     /// <param name="cancellationToken">Ends the enumeration; the process goes on.</param>
     /// <exception cref="ArgumentOutOfRangeException">The offset is negative.</exception>
+    /// <exception cref="SandboxSessionPausedException">The session is paused, and the process has not ended. A reader that was there before stays.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
     IAsyncEnumerable<SandboxProcessEvent> EventsAsync(long fromOffset = 0, CancellationToken cancellationToken = default);
 
@@ -63,9 +64,10 @@ public interface ISandboxProcess : IAsyncDisposable
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
     Task ResizeAsync(SandboxTerminal size, CancellationToken cancellationToken = default);
 
-    /// <summary>Waits for the end of the process.</summary>
+    /// <summary>Waits for the end of the process. Meanwhile, the session is not idle.</summary>
     /// <param name="cancellationToken">Cancels the wait; the process goes on.</param>
     /// <returns>How the process ended; also if the session ended, as <see cref="TerminationKind.SandboxDied"/> or <see cref="TerminationKind.MemoryLimit"/>.</returns>
+    /// <exception cref="SandboxSessionPausedException">The session is paused, and the process has not ended.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
     Task<SandboxProcessEnd> WaitAsync(CancellationToken cancellationToken = default);
 }

@@ -82,18 +82,13 @@ internal static class ProcessesEndpoint
         ISandboxProcess process = SessionLookup.FindLivingProcess(context, session);
         RequestQuery query = new(context);
         bool end = query.Flag("end");
-        bool resume = query.CheckAndReadResume();
+        await query.CheckRunningAsync(session);
         long most = services.GetRequiredService<IOptions<BoxerHttpOptions>>().Value.MaxUploadBytes;
         RequestSizeLimit.Set(context, most, $"the body has more than {most} bytes; send it in several requests.");
         RequestBodies bodies = services.GetRequiredService<RequestBodies>();
         using RequestBodyLease lease = bodies.Reserve(context);
         using CancellationTokenSource stop =
             CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, services.GetRequiredService<GracefulShutdown>().GraceOver);
-        if (resume)
-        {
-            await session.ResumeAsync(stop.Token);
-        }
-
         using (await services.GetRequiredService<ProcessInputs>().WaitAsync(session, process, stop.Token))
         {
             await using TimedRequestBody body = bodies.OpenUpload(context, most, stop.Token);

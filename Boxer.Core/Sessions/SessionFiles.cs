@@ -88,14 +88,9 @@ internal sealed class SessionFiles(SessionParts parts, SessionCalls calls, Sessi
     public Task MoveAsync(string path, string newPath, CancellationToken cancellationToken = default)
     {
         string to = SessionFileErrors.Resolve(newPath, parts.Guest.WorkingDirectory, "NewPath");
-        return CallAsync(
-            path,
-            async (worker, target, token) =>
-            {
-                await worker.MoveAsync(target, to, token).ConfigureAwait(false);
-                return true;
-            },
-            cancellationToken);
+
+        // A directory of the image is copied up as a whole.
+        return ChangeAsync(path, (worker, target, _, token) => worker.MoveAsync(target, to, token), cancellationToken);
     }
 
     /// <inheritdoc/>

@@ -2,14 +2,14 @@ namespace Boxer.Sessions;
 
 internal sealed partial class SessionLife
 {
-    /// <summary>Whether the sandbox is awake and the session open, so that guests can change something.</summary>
+    /// <summary>Whether the sandbox is awake and the session open, so that guests can change something. A pause that cannot freeze it leaves it awake.</summary>
     internal bool IsAwake
     {
         get
         {
             lock (_lock)
             {
-                return _end is null && !IsPaused && !_freezer.IsFrozen;
+                return _end is null && !_freezer.IsFrozen;
             }
         }
     }

@@ -173,15 +173,16 @@ internal sealed partial class SessionLife : IDisposable
         return use;
     }
 
-    /// <summary>Begins a stream if the session is open and not paused.</summary>
-    /// <returns>Ends the stream when it is disposed; <see langword="null"/> if it was not begun.</returns>
+    /// <summary>Begins a stream, unless the session has ended.</summary>
+    /// <returns>Ends the stream when it is disposed; <see langword="null"/> if the session has ended.</returns>
+    /// <exception cref="SandboxSessionPausedException">The session is paused.</exception>
     internal IDisposable? TryBeginStream()
     {
         try
         {
-            return State is SandboxSessionState.Ended or SandboxSessionState.Paused ? null : Begin(isStream: true);
+            return State is SandboxSessionState.Ended ? null : Begin(isStream: true);
         }
-        catch (SandboxException)
+        catch (SandboxSessionEndedException)
         {
             return null;
         }

@@ -104,7 +104,11 @@ internal sealed class SessionProcess : ISandboxProcess
     }
 
     /// <inheritdoc/>
-    public Task<SandboxProcessEnd> WaitAsync(CancellationToken cancellationToken = default) => _ended.Task.WaitAsync(cancellationToken);
+    public async Task<SandboxProcessEnd> WaitAsync(CancellationToken cancellationToken = default)
+    {
+        using IDisposable? use = BeginUse();
+        return await _ended.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+    }
 
     /// <summary>Kills the process and every process of its POSIX session. In a paused session they die when it goes on.</summary>
     public async ValueTask DisposeAsync()
@@ -123,6 +127,9 @@ internal sealed class SessionProcess : ISandboxProcess
             // The sandbox is gone, or hangs. Its end is the process's.
         }
     }
+
+    // Who waits for the process keeps the session from its idle timeout. What a process that has ended printed is known without the session.
+    private IDisposable? BeginUse() => End is null ? _parts.Life.TryBeginStream() : null;
 
     /// <returns>Whether it ended by itself, or soon after its session. A sandbox that hangs is not waited for.</returns>
     private async Task<bool> EndsInTimeAsync(Task ending)
@@ -204,8 +211,7 @@ internal sealed class SessionProcess : ISandboxProcess
 
     private async IAsyncEnumerable<SandboxProcessEvent> ReadEventsAsync(long fromOffset, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        // A reader keeps the session from its idle timeout. One that comes while it is paused reads what there is.
-        using IDisposable? stream = _parts.Life.TryBeginStream();
+        using IDisposable? stream = BeginUse();
         await foreach (HistoryPiece piece in _history.ReadAsync(fromOffset, cancellationToken).ConfigureAwait(false))
         {
             yield return new SandboxProcessOutput(piece.Offset, piece.Stream, piece.Data);

@@ -113,6 +113,9 @@ internal abstract class Cgroup : IAsyncDisposable
     /// <summary>Begins to freeze the processes in the cgroup, if the host has a freezer.</summary>
     internal abstract void Freeze();
 
+    /// <summary>Whether <see cref="Freeze"/> stops the processes. A host without a freezer leaves them running.</summary>
+    internal abstract bool CanFreeze { get; }
+
     /// <summary>Thaws the processes in the cgroup.</summary>
     internal abstract void Thaw();
 

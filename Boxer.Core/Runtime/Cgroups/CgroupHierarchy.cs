@@ -111,7 +111,7 @@ internal sealed class CgroupHierarchy : IAsyncDisposable
     }
 
     /// <summary>Whether sandboxes can be frozen.</summary>
-    internal bool CanFreeze => _v2 is not null ? CgroupV2.CanFreeze(_v2) : _v1!.ContainsKey(CgroupV1.Freezer);
+    internal bool CanFreeze => _v2 is not null ? CgroupV2.HasFreezer(_v2) : _v1!.ContainsKey(CgroupV1.Freezer);
 
     /// <summary>Whether the cgroups of sandboxes count processor time.</summary>
     internal bool CountsCpu => _v2 is not null || _v1!.ContainsKey("cpuacct");

@@ -133,6 +133,8 @@ internal sealed class CgroupV1 : Cgroup
 
     internal override void AcknowledgeOutOfMemory(SafeFileHandle descriptor) => _ = Unistd.Read(descriptor, stackalloc byte[sizeof(ulong)]);
 
+    internal override bool CanFreeze => _freezer is not null;
+
     internal override void Freeze()
     {
         if (_freezer is not null)

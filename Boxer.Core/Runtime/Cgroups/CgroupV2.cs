@@ -71,11 +71,13 @@ internal sealed class CgroupV2 : Cgroup
 
     /// <summary>Whether a cgroup can be frozen: since Linux 5.2.</summary>
     /// <param name="directory">Directory of the cgroup.</param>
-    internal static bool CanFreeze(string directory) => File.Exists(Path.Join(directory, FreezeFile));
+    internal static bool HasFreezer(string directory) => File.Exists(Path.Join(directory, FreezeFile));
+
+    internal override bool CanFreeze => HasFreezer(_directory);
 
     internal override void Freeze()
     {
-        if (CanFreeze(_directory))
+        if (CanFreeze)
         {
             Write(_directory, FreezeFile, "1");
         }
@@ -83,7 +85,7 @@ internal sealed class CgroupV2 : Cgroup
 
     internal override void Thaw()
     {
-        if (CanFreeze(_directory))
+        if (CanFreeze)
         {
             Write(_directory, FreezeFile, "0");
         }

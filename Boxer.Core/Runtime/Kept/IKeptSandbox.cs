@@ -55,9 +55,10 @@ internal interface IKeptSandbox : IAsyncDisposable
     /// <exception cref="KeptSandboxEndedException">The sandbox has ended.</exception>
     Task<GuestUsage> ReadUsageAsync(CancellationToken cancellationToken);
 
-    /// <summary>
-    /// Stops its use of processor time, and the clocks of its commands, until <see cref="Thaw"/>. On a host without a freezer only the clocks stop.
-    /// </summary>
+    /// <summary>Whether this host can freeze it.</summary>
+    bool CanFreeze { get; }
+
+    /// <summary>Stops its use of processor time, and the clocks of its commands, until <see cref="Thaw"/>. Only if <see cref="CanFreeze"/>.</summary>
     void Freeze();
 
     /// <summary>Ends <see cref="Freeze"/>.</summary>

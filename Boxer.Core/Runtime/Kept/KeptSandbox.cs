@@ -166,6 +166,9 @@ internal sealed partial class KeptSandbox : IKeptSandbox
             : throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false)));
 
     /// <inheritdoc/>
+    public bool CanFreeze => Cgroup?.CanFreeze == true;
+
+    /// <inheritdoc/>
     public void Freeze()
     {
         Cgroup?.Freeze();

@@ -108,6 +108,8 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
         return Task.FromResult(new GuestUsage(DiskBytes, 0));
     }
 
+    public bool CanFreeze { get; init; } = true;
+
     public void Freeze()
     {
         if (FreezeFault is not null)

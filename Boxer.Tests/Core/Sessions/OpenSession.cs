@@ -22,8 +22,9 @@ internal sealed class OpenSession : IAsyncDisposable
     private readonly BackgroundTasks _background = new();
     private readonly BoxerMetrics _metrics = new(() => (0, 0));
 
-    public OpenSession(Func<CheckedSession, CheckedSession>? change = null, SessionOptions? options = null, INetworkAttachment? network = null, int processors = 2)
+    public OpenSession(Func<CheckedSession, CheckedSession>? change = null, SessionOptions? options = null, INetworkAttachment? network = null, int processors = 2, bool canFreeze = true)
     {
+        Sandbox = new() { CanFreeze = canFreeze };
         CheckedSession request = (change ?? (same => same))(DefaultRequest());
         Admission = new AdmissionQueue(
             new AdmissionBounds { Running = 4, MemoryBytes = 1 << 30, Processors = processors, Waiting = 10, Timeout = TimeSpan.FromMinutes(1) }, Time);
@@ -54,7 +55,7 @@ internal sealed class OpenSession : IAsyncDisposable
 
     public FakeTimeProvider Time { get; } = new(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
 
-    public FakeKeptSandbox Sandbox { get; } = new();
+    public FakeKeptSandbox Sandbox { get; }
 
     public AdmissionQueue Admission { get; }
 

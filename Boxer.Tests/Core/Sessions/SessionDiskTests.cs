@@ -19,6 +19,8 @@ public sealed class SessionDiskTests
 
         SandboxFileException fault = await Assert.ThrowsAsync<SandboxFileException>(() => open.Session.Files.WriteAsync("file", new MemoryStream(), null, Cancel));
         Assert.Equal(SandboxFileError.NoSpace, fault.Reason);
+        fault = await Assert.ThrowsAsync<SandboxFileException>(() => open.Session.Files.MoveAsync("directory", "other", Cancel));
+        Assert.Equal(SandboxFileError.NoSpace, fault.Reason);
         await open.Session.Files.RemoveAsync("file", Cancel);
         open.Sandbox.DiskBytes = 990;
         fault = await Assert.ThrowsAsync<SandboxFileException>(() => open.Session.Files.WriteAsync("file", new MemoryStream(new byte[11]), null, Cancel));

@@ -144,7 +144,7 @@ public sealed class SessionModelTests
         {
             int before = _processes.Count;
             _processes[0].Guest.End(Termination.Exited(0));
-            await _processes[0].Process.WaitAsync();
+            await Until.IsSoAsync(() => _processes[0].Process.End is not null, 30);
             _processes.RemoveAt(0);
             if (IsIdle)
             {

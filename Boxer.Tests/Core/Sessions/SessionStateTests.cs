@@ -59,6 +59,40 @@ public sealed class SessionStateTests
     }
 
     [Fact]
+    public async Task Where_nothing_freezes_a_pause_stops_the_clocks_alone_and_the_disk_limit_holds()
+    {
+        await using var open = new OpenSession(canFreeze: false);
+        await open.StartAsync();
+        await open.Session.PauseAsync(Cancel);
+        open.Time.Advance(TimeSpan.FromHours(2));
+        Assert.Equal((0, SandboxSessionState.Paused), (open.Sandbox.Freezes, open.Session.State));
+
+        int reads = open.Sandbox.UsageReads;
+        open.Time.Advance(2 * Second);
+        await Until.IsSoAsync(() => open.Sandbox.UsageReads > reads, 30);
+    }
+
+    [Fact]
+    public async Task Who_waits_for_a_process_or_reads_it_keeps_the_session_and_begins_before_a_pause()
+    {
+        await using var open = new OpenSession();
+        (ISandboxProcess process, FakeGuestProcess guest) = await open.StartAsync();
+        Task<SandboxProcessEnd> waiting = process.WaitAsync(Cancel);
+        open.Time.Advance(TimeSpan.FromMinutes(10));
+        Assert.Null(open.Session.End);
+
+        await open.Session.PauseAsync(Cancel);
+        await Assert.ThrowsAsync<SandboxSessionPausedException>(() => process.WaitAsync(Cancel));
+        await Assert.ThrowsAsync<SandboxSessionPausedException>(async () => await process.EventsAsync(cancellationToken: Cancel).GetAsyncEnumerator(Cancel).MoveNextAsync());
+
+        await open.Session.ResumeAsync(Cancel);
+        guest.End(Termination.Exited(0));
+        Assert.Equal(0, (await waiting).Termination.ExitCode);
+        await open.Session.PauseAsync(Cancel);
+        Assert.Equal(0, (await process.WaitAsync(Cancel)).Termination.ExitCode);
+    }
+
+    [Fact]
     public async Task A_living_process_keeps_the_session_awake_and_an_ended_one_does_not()
     {
         await using var open = new OpenSession();
@@ -171,7 +205,7 @@ public sealed class SessionStateTests
         Assert.Equal(SandboxSessionState.Running, open.Session.State);
         Assert.Equal(open.Time.GetUtcNow() + TimeSpan.FromMinutes(3), open.Session.ExpiresAt);
         guest.End(Termination.Exited(0));
-        await process.WaitAsync(Cancel);
+        await Until.IsSoAsync(() => process.End is not null, 30);
         open.Time.Advance(TimeSpan.FromMinutes(4));
         await Until.IsSoAsync(() => open.Session.End == SandboxSessionEnd.IdleTimeout, 30);
     }
