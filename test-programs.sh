@@ -38,7 +38,7 @@ step "Building the tests"
 quietly dotnet build Boxer.Tests -c Release --nologo -v quiet -clp:NoSummary
 
 programs() {
-    BOXER_TEST_IMAGE_LAYOUT=$python_layout BOXER_TEST_PROGRAMS_LAYOUT=$programs_layout timeout --foreground --kill-after=10 1500 \
+    BOXER_TEST_IMAGE_LAYOUT=$python_layout BOXER_TEST_PROGRAMS_LAYOUT=$programs_layout timeout --foreground --kill-after=10 1800 \
         dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -parallelMode none -trait Script=test-programs.sh \
         -longRunning 300 -result-junit "$results/programs.xml" 2>&1 | tee "$results/programs.txt"
 }

@@ -137,7 +137,7 @@ public sealed class RunscFaultTests(PythonImage image)
         using var runsc = new StandInRunsc();
         BoxerOptions options = image.Options();
         options.RunscPath = runsc.Path;
-        options.BootTimeout = TimeSpan.FromSeconds(20);
+        options.BootTimeout = TimeSpan.FromSeconds(10);
         options.QueueTimeout = TimeSpan.FromSeconds(2);
         options.MaxConcurrentRuns = 1;
         string[] before = OwnTraces.Instances();

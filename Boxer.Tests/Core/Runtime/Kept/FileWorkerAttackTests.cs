@@ -170,10 +170,10 @@ public sealed class FileWorkerAttackTests(FileWorkerFixture fixture) : IClassFix
     }
 
     [Fact]
-    public async Task A_hundred_thousand_entries_stay_within_the_bounds()
+    public async Task Twenty_thousand_entries_stay_within_the_bounds()
     {
         await using WorkerProcess process = await WorkerProcess.StartAsync(
-            fixture, inSandbox: false, "mkdir many; cd many; python3 -c 'for i in range(100000): open(str(i), \"w\").close()'");
+            fixture, inSandbox: false, "mkdir many; cd many; python3 -c 'for i in range(20000): open(str(i), \"w\").close()'");
         (IReadOnlyList<GuestFile> entries, bool isIncomplete) = await process.Worker.ListAsync($"{process.Files}/many", 1, 10_000, Token);
         Assert.Equal(10_000, entries.Count);
         Assert.True(isIncomplete);
