@@ -128,7 +128,7 @@ internal sealed class SessionProcess : ISandboxProcess
         }
     }
 
-    // Who waits for the process keeps the session from its idle timeout. What a process that has ended printed is known without the session.
+    // A caller that waits for the process keeps the session from its idle timeout. What a process that has ended printed is known without the session.
     private IDisposable? BeginUse() => End is null ? _parts.Life.TryBeginStream() : null;
 
     /// <returns>Whether it ended by itself, or soon after its session. A sandbox that hangs is not waited for.</returns>

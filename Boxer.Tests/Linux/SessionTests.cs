@@ -207,18 +207,36 @@ public sealed class SessionTests(SharedRunner shared)
     public async Task A_paused_session_stands_still_and_goes_on()
     {
         await using IOwnedSandboxSession box = await OpenAsync();
-        await using ISandboxProcess clock = await box.StartAsync(Shell("while :; do echo x; sleep 0.05; done"), Cancel);
+        ISandboxProcess clock = await box.StartAsync(Shell("while :; do echo x; sleep 0.05; done"), Cancel);
+        long length = 0;
+        Task reading = ReadAsync();
+        await Until.IsSoAsync(() => Volatile.Read(ref length) > 0, 60);
         await box.PauseAsync(Cancel);
         Assert.Equal(SandboxSessionState.Paused, box.State);
         await Assert.ThrowsAsync<SandboxSessionPausedException>(() => ShellAsync(box, "true"));
+        await Assert.ThrowsAsync<SandboxSessionPausedException>(() => TextAsync(clock));
         await Task.Delay(500, Cancel);
-        long before = await LengthAsync(clock);
+        long before = Volatile.Read(ref length);
         await Task.Delay(500, Cancel);
-        Assert.Equal(before, await LengthAsync(clock));
+        Assert.Equal(before, Volatile.Read(ref length));
 
+        // The reader that was there before goes on.
         await box.ResumeAsync(Cancel);
         Assert.Equal("1\n", (await ShellAsync(box, "echo 1")).StandardOutput);
-        await Until.IsSoAsync(() => LengthAsync(clock).GetAwaiter().GetResult() > before, 60);
+        await Until.IsSoAsync(() => Volatile.Read(ref length) > before, 60);
+        await clock.DisposeAsync();
+        await reading;
+
+        async Task ReadAsync()
+        {
+            await foreach (SandboxProcessEvent item in clock.EventsAsync(cancellationToken: Cancel))
+            {
+                if (item is SandboxProcessOutput output)
+                {
+                    Volatile.Write(ref length, output.EndOffset);
+                }
+            }
+        }
     }
 
     [Fact]
@@ -304,25 +322,6 @@ public sealed class SessionTests(SharedRunner shared)
         }
 
         return text.ToString();
-    }
-
-    private static async Task<long> LengthAsync(ISandboxProcess process)
-    {
-        using var soon = new CancellationTokenSource(TimeSpan.FromMilliseconds(200));
-        long length = 0;
-        try
-        {
-            await foreach (SandboxProcessEvent item in process.EventsAsync(0, soon.Token))
-            {
-                length = item is SandboxProcessOutput output ? output.EndOffset : length;
-            }
-        }
-        catch (OperationCanceledException)
-        {
-            // Everything so far is read.
-        }
-
-        return length;
     }
 
     private static async Task<bool> TryGetAsync(ISandboxSession box)
