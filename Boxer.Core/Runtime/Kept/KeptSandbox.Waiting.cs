@@ -73,7 +73,7 @@ internal sealed partial class KeptSandbox
         switch (start)
         {
             case SessionProcessStarted:
-                var worker = new FileWorker(socket, process.Ended, Clock, _time);
+                var worker = new FileWorker(socket, CloseWithSandboxAsync(process, socket), Clock, _time);
                 _ = _calls.RunAsync(() => FollowWorkerAsync(process, worker));
                 return worker;
             case SessionProcessNotStarted failure:
@@ -87,10 +87,14 @@ internal sealed partial class KeptSandbox
     {
         await worker.Ended.ConfigureAwait(false);
         await EndWorkerAsync(process, isSilent: false).ConfigureAwait(false);
+    }
+
+    // The other end of the socket stays open if a process of the sandbox cannot be killed.
+    private static async Task CloseWithSandboxAsync(SessionProcess process, Socket socket)
+    {
         if (await process.Ended.ConfigureAwait(false) is null)
         {
-            // The other end of the socket stays open if a process of the sandbox cannot be killed.
-            await worker.DisposeAsync().ConfigureAwait(false);
+            socket.Dispose();
         }
     }
 
