@@ -142,7 +142,8 @@ public interface ISandboxSession
     /// <summary>
     /// Freezes the sandbox and stops all clocks of the session until <see cref="ResumeAsync"/>: it neither expires nor uses processor time. Its
     /// memory stays reserved. Commands and file operations in progress end first, and further calls are rejected meanwhile; open streams and started
-    /// processes stand still. Pausing a paused session changes nothing.
+    /// processes stand still. Pausing a paused session changes nothing. The last of pauses and resumptions counts: a later <see cref="ResumeAsync"/>
+    /// undoes a pause that still waits, which then returns.
     /// </summary>
     /// <param name="cancellationToken">Cancels the pause before it takes effect.</param>
     /// <exception cref="SandboxSessionEndedException">The session ended.</exception>

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Boxer.Native;
 using Boxer.Runtime.Cgroups;
 
@@ -152,6 +153,54 @@ public sealed class CgroupTests : IDisposable
                     Assert.Equal(memory, Limit(cgroup, "memory.memsw.limit_in_bytes"));
                 }
             }
+        }
+    }
+
+    [Fact]
+    public async Task Freeze_stops_programs_that_fork_all_the_time()
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to make cgroups.");
+        string id = Guid.NewGuid().ToString("N")[..8];
+        CgroupHierarchy hierarchy = CgroupHierarchy.Locate(CgroupMounts.Read(), null, id, TimeProvider.System);
+        await using (hierarchy)
+        {
+            hierarchy.Create();
+            await using Cgroup cgroup = hierarchy.CreateCgroup("one");
+            Assert.SkipUnless(cgroup.CanFreeze, "Needs the freezer of cgroups.");
+            Process[] programs = [.. Enumerable.Range(0, 4).Select(_ => Start(cgroup))];
+            try
+            {
+                for (int i = 0; i < 50; i++)
+                {
+                    cgroup.Freeze();
+
+                    // The second version has no such file, and freezes what appears.
+                    string? state = cgroup.Directories.Select(directory => Path.Join(directory, "freezer.state")).FirstOrDefault(File.Exists);
+                    Assert.Equal("FROZEN", state is null ? "FROZEN" : (await File.ReadAllTextAsync(state, TestContext.Current.CancellationToken)).Trim());
+                    cgroup.Thaw();
+                }
+            }
+            finally
+            {
+                while (cgroup.Kill())
+                {
+                    await Task.Delay(10, CancellationToken.None);
+                }
+
+                Array.ForEach(programs, program => program.Dispose());
+            }
+        }
+
+        static Process Start(Cgroup cgroup)
+        {
+            Process program = Process.Start(new ProcessStartInfo("sh", ["-c", "read go; while :; do (:); done"]) { RedirectStandardInput = true, UseShellExecute = false })!;
+            foreach (string directory in cgroup.Directories)
+            {
+                File.WriteAllText(Path.Join(directory, "cgroup.procs"), $"{program.Id}");
+            }
+
+            program.StandardInput.WriteLine();
+            return program;
         }
     }
 
