@@ -105,7 +105,6 @@ internal sealed class SandboxNetworkAttachment(NetworkInstance instance, GuestLi
             }
 
             await instance.Links.RemoveAsync(link, hadTraffic: _rules is not null).ConfigureAwait(false);
-            _reporting.Dispose();
         }
     }
 }

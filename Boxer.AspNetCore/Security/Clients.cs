@@ -25,11 +25,8 @@ internal static class Clients
             : SharedName;
     }
 
-    /// <summary>Gets the key of the client's sessions: its name, or <see langword="null"/> for the client that shares the name with all others.</summary>
-    public static string? SessionKeyOf(HttpContext context) => NameOf(context) is not SharedName and var name ? name : null;
-
     /// <summary>Gets the key by which memory and connections are counted: the client's name, or its address block if it has no name.</summary>
-    public static string BudgetKeyOf(HttpContext context) => SessionKeyOf(context) ?? AddressBlockOf(context.Connection.RemoteIpAddress);
+    public static string BudgetKeyOf(HttpContext context) => NameOf(context) is not SharedName and var name ? name : AddressBlockOf(context.Connection.RemoteIpAddress);
 
     /// <summary>Gets the network modes that the client may use.</summary>
     /// <param name="context">The request.</param>

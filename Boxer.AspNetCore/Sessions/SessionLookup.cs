@@ -15,7 +15,7 @@ internal sealed class SessionLookup(ISandboxSessions sessions)
     {
         string id = (string?)context.Request.RouteValues["id"] ?? "";
         ISandboxSession? session = IsId(id) ? await sessions.FindAsync(id, context.RequestAborted) : null;
-        if (session is null || session.FairnessKey != Clients.SessionKeyOf(context))
+        if (session is null || session.FairnessKey != Clients.NameOf(context))
         {
             throw new HttpFaultException(StatusCodes.Status404NotFound, "there is no such session; it never existed, or it ended more than an hour ago.");
         }

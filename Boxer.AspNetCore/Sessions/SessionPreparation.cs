@@ -29,7 +29,7 @@ internal sealed class SessionPreparation(
         FieldNames.SetUploadCount(context, files.Inputs.Count);
         using DisconnectMonitor monitor = new(context, time);
         using RunCancellation cancellation = shutdown.CreateCancellation(TimeSpan.Zero, context.RequestAborted);
-        ISandboxSession session = await sessions.OpenAsync(CreateRequest(body, files, Clients.SessionKeyOf(context)), cancellation.Token);
+        ISandboxSession session = await sessions.OpenAsync(CreateRequest(body, files, client), cancellation.Token);
         if (context.RequestAborted.IsCancellationRequested)
         {
             // Nobody knows its identifier.
@@ -45,13 +45,13 @@ internal sealed class SessionPreparation(
         return session;
     }
 
-    private static SandboxSessionRequest CreateRequest(SessionRequestBody body, RunFiles files, string? key)
+    private static SandboxSessionRequest CreateRequest(SessionRequestBody body, RunFiles files, string client)
     {
         SandboxSessionRequest request = new(body.Image)
         {
             WorkingDirectory = body.Cwd,
             User = body.User,
-            FairnessKey = key,
+            FairnessKey = client,
             Network = body.Network ?? "none",
             PullPolicy = RequestParts.PullPolicyOf(body.Pull),
             Limits = body.Limits?.Values ?? new(),

@@ -56,10 +56,7 @@ internal static class SessionsEndpoint
     private static async Task ListAsync(HttpContext context)
     {
         ISandboxSessions sessions = context.RequestServices.GetRequiredService<ISandboxSessions>();
-        string? key = Clients.SessionKeyOf(context);
-
-        // Without a key, the sessions of all keys are listed.
-        IReadOnlyList<ISandboxSession> open = [.. (await sessions.ListAsync(key, context.RequestAborted)).Where(session => session.FairnessKey == key)];
+        IReadOnlyList<ISandboxSession> open = await sessions.ListAsync(Clients.NameOf(context), context.RequestAborted);
         if (open.Count > MaxListed)
         {
             SessionFilesEndpoint.MarkIncomplete(context);

@@ -227,7 +227,8 @@ internal sealed class SessionDisk : IDisposable
         {
             lock (disk._lock)
             {
-                if (bytes > disk._left)
+                // The end of a content takes nothing, also if what was taken is counted twice for a moment.
+                if (bytes > Math.Max(disk._left, 0))
                 {
                     throw NoSpace(path);
                 }

@@ -14,6 +14,7 @@ internal sealed class SessionProcessors(AdmissionQueue.Ticket ticket, double cor
 {
     private readonly Lock _lock = new();
     private readonly HashSet<Lease> _waiting = [];
+    private readonly CancellationTokenSource _ending = new();
     private IDisposable? _granted;
     private int _users;
     private IDisposable? _background;
@@ -42,7 +43,7 @@ internal sealed class SessionProcessors(AdmissionQueue.Ticket ticket, double cor
             _waiting.Add(lease);
         }
 
-        using var wait = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        using var wait = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _ending.Token);
         Task<IDisposable> own = ticket.AcquireProcessorsAsync(cores, false, wait.Token);
         Task offered = OfferAsync(own);
         try
@@ -83,7 +84,7 @@ internal sealed class SessionProcessors(AdmissionQueue.Ticket ticket, double cor
         }
     }
 
-    /// <summary>Gives everything back that no command holds.</summary>
+    /// <summary>Gives everything back that no command holds, and ends the waits: the callers of a session that ended have left them.</summary>
     public void Dispose()
     {
         lock (_lock)
@@ -91,6 +92,7 @@ internal sealed class SessionProcessors(AdmissionQueue.Ticket ticket, double cor
             _isDisposed = true;
         }
 
+        _ending.Cancel();
         Update();
     }
 
@@ -109,7 +111,7 @@ internal sealed class SessionProcessors(AdmissionQueue.Ticket ticket, double cor
 
         lock (_lock)
         {
-            if (_granted is null && _waiting.Count > 0)
+            if (_granted is null && _waiting.Count > 0 && !_isDisposed)
             {
                 _granted = granted;
                 _users = _waiting.Count;

@@ -150,7 +150,7 @@ internal sealed class UpstreamResolver : IDisposable
         }
     }
 
-    // A query that does not fit exhausts the budget, so that no smaller one is sent after it.
+    // A query that does not fit exhausts a budget for good, so that no smaller one is sent after it. One that is refilled would never be full enough.
     private bool TryCount(int bytes)
     {
         lock (_budget)
@@ -163,7 +163,7 @@ internal sealed class UpstreamResolver : IDisposable
             }
 
             bool fits = bytes <= _bytesLeft;
-            _bytesLeft = fits ? _bytesLeft - bytes : 0;
+            _bytesLeft = fits ? _bytesLeft - bytes : _refillTime is null ? 0 : _bytesLeft;
             return fits;
         }
     }

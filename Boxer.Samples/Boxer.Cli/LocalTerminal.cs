@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace Boxer.Cli;
 
@@ -37,6 +38,10 @@ internal sealed class LocalTerminal : IDisposable
             return ioctl(StandardOutput, GetSize, size) == 0 && size is [> 0, > 0, ..] ? (size[1], size[0]) : (80, 24);
         }
     }
+
+    /// <summary>Opens standard input for reading single keys.</summary>
+    /// <remarks>The stream of <see cref="Console"/> reads a terminal by lines, echoes what is typed, and switches the terminal back.</remarks>
+    internal static Stream OpenInput() => new FileStream(new SafeFileHandle(StandardInput, ownsHandle: false), FileAccess.Read, bufferSize: 0);
 
     /// <summary>Adds this terminal's kind to the variables of a command, unless they have one.</summary>
     /// <param name="tryAdd">Adds a variable that is not set yet.</param>

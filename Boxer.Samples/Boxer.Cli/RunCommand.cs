@@ -93,7 +93,7 @@ internal sealed class RunCommand
 
         if (parsed.GetValue(_interactive) || request.Terminal is not null)
         {
-            request.StandardInputStream = Console.OpenStandardInput();
+            request.StandardInputStream = request.Terminal is null ? Console.OpenStandardInput() : LocalTerminal.OpenInput();
         }
 
         return request;

@@ -54,6 +54,48 @@ public sealed class CliSessionSandboxTests(PythonImage image)
         Assert.Contains("vt100", output, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Keys_reach_the_command_without_a_new_line_and_are_not_echoed_by_the_client()
+    {
+        // Types two keys, each when the command has asked for it, and prints the exit code and what came back.
+        const string Typist = """
+            import os, pty, signal, sys
+            signal.alarm(120)
+            pid, terminal = pty.fork()
+            if pid == 0:
+                os.execvp(sys.argv[1], sys.argv[1:])
+            seen = b""
+            def until(text):
+                global seen
+                while text not in seen:
+                    try:
+                        piece = os.read(terminal, 4096)
+                    except OSError:
+                        piece = b""
+                    if not piece:
+                        break
+                    seen += piece
+            until(b"ready")
+            os.write(terminal, b"q")
+            until(b"again")
+            os.write(terminal, b"\x03")
+            until(b"never printed")
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen)
+            """;
+        const string Command = "stty raw -echo; echo ready; key=$(dd bs=1 count=1 2>/dev/null); echo \"<$key>\"; stty sane -echo; trap 'exit 7' INT; echo again; sleep 1000 & wait";
+        image.Require();
+        await using HostProcess host = await HostProcess.StartAsync(image);
+        string session = (await RunAsync(host, "", "open", PythonImage.Name)).Stdout.Trim();
+        string[] client = ["dotnet", Path.Join(AppContext.BaseDirectory, "boxer.dll"), "exec", "-t", "--server", host.Address, session, "sh", "-c", Command];
+
+        string output = await HostProgram.RunAsync("python3", ["-c", Typist, .. client]);
+
+        Assert.StartsWith("7 ", output, StringComparison.Ordinal);
+        Assert.Contains("<q>", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("qq", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("^C", output, StringComparison.Ordinal);
+    }
+
     private static Task<CliResult> RunAsync(HostProcess host, string stdin, string command, params string[] arguments) =>
         CliProcess.RunAsync([command, "--server", host.Address, .. arguments], stdin: stdin);
 }

@@ -96,9 +96,7 @@ internal sealed partial class KeptSandbox : IKeptSandbox
         IDisposable watching = WatchMemory();
         SessionProcess process = Channel.Start(exec);
 
-        // The arguments and the environment may have megabytes, and are on their way.
-        ExecPlan followed = plan with { Arguments = [plan.Arguments[0]], Environment = [] };
-        Task<ExecEnd> ended = CallAsync(() => FollowAsync(followed, process, watching, cancelling.Token));
+        Task<ExecEnd> ended = FollowShortenedAsync(plan, process, watching, cancelling.Token);
         try
         {
             if (await process.Started.WaitAsync(cancellationToken).ConfigureAwait(false) is SessionProcessNotStarted)
@@ -120,6 +118,13 @@ internal sealed partial class KeptSandbox : IKeptSandbox
             ? new GuestProcess(process, plan.Terminal is not null, ended)
             : throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false));
     });
+
+    // The arguments and the environment may have megabytes, and are on their way. The process must not keep them.
+    private Task<ExecEnd> FollowShortenedAsync(ExecPlan plan, SessionProcess process, IDisposable watching, CancellationToken cancellationToken) =>
+        FollowCalledAsync(plan with { Arguments = [plan.Arguments[0]], Environment = [] }, process, watching, cancellationToken);
+
+    private Task<ExecEnd> FollowCalledAsync(ExecPlan followed, SessionProcess process, IDisposable watching, CancellationToken cancellationToken) =>
+        CallAsync(() => FollowAsync(followed, process, watching, cancellationToken));
 
     /// <inheritdoc/>
     public Task<SandboxConnection> ConnectAsync(int port, CancellationToken cancellationToken) => CallAsync<SandboxConnection>(async () =>

@@ -44,7 +44,7 @@ internal sealed class ExecCommand
         try
         {
             using PosixSignalRegistration? resizes = hasTerminal ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => Resize(process)) : null;
-            return await RelayAsync(process, hasTerminal || parsed.GetValue(_interactive), cancellationToken);
+            return await RelayAsync(process, hasTerminal ? LocalTerminal.OpenInput : parsed.GetValue(_interactive) ? Console.OpenStandardInput : null, cancellationToken);
         }
         catch when (process.End is null)
         {
@@ -75,10 +75,10 @@ internal sealed class ExecCommand
         return body;
     }
 
-    private static async Task<int> RelayAsync(RemoteProcess process, bool isInteractive, CancellationToken cancellationToken)
+    private static async Task<int> RelayAsync(RemoteProcess process, Func<Stream>? openInput, CancellationToken cancellationToken)
     {
         // A read of standard input cannot be cancelled. It ends with this program.
-        _ = Task.Run(() => SendInputAsync(process, isInteractive, cancellationToken), CancellationToken.None);
+        _ = Task.Run(() => SendInputAsync(process, openInput, cancellationToken), CancellationToken.None);
         await using Stream stdout = Console.OpenStandardOutput();
         await using Stream stderr = Console.OpenStandardError();
         await foreach (RemoteOutput output in process.ReadAsync(cancellationToken))
@@ -96,13 +96,13 @@ internal sealed class ExecCommand
         return (int)SessionServer.Number(process.End, "exit_code");
     }
 
-    private static async Task SendInputAsync(RemoteProcess process, bool isInteractive, CancellationToken cancellationToken)
+    private static async Task SendInputAsync(RemoteProcess process, Func<Stream>? openInput, CancellationToken cancellationToken)
     {
         try
         {
-            if (isInteractive)
+            if (openInput is not null)
             {
-                await using Stream stdin = Console.OpenStandardInput();
+                await using Stream stdin = openInput();
                 byte[] buffer = new byte[BufferSize];
                 while (await stdin.ReadAsync(buffer, cancellationToken) is > 0 and int count)
                 {

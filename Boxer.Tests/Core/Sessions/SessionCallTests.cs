@@ -154,6 +154,22 @@ public sealed class SessionCallTests
     }
 
     [Fact]
+    public async Task The_end_of_a_session_leaves_no_processors_promised_to_those_who_waited()
+    {
+        await using var open = new OpenSession(processors: 1);
+        using Boxer.Admission.AdmissionQueue.Ticket place = open.Admission.EnterSession("other");
+        using Boxer.Admission.AdmissionQueue.Ticket own = open.Admission.EnterSession("own");
+        using var processors = new SessionProcessors(own, 1, () => false);
+        IDisposable run = await place.AcquireProcessorsAsync(1, isExclusive: false, Cancel);
+        Task<IDisposable> waiting = processors.AcquireAsync(CancellationToken.None);
+        processors.Dispose();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
+        run.Dispose();
+
+        Assert.Equal((0, 0), (open.Admission.WaitingForProcessors, open.Admission.Ledger.PromisedProcessors));
+    }
+
+    [Fact]
     public async Task The_network_report_of_a_command_is_the_difference()
     {
         var network = new CountingNetwork();

@@ -84,6 +84,22 @@ public sealed class SessionDiskTests
         await open.Session.Files.WriteAsync("later", new MemoryStream(new byte[10]), null, Cancel);
     }
 
+    [Fact]
+    public async Task A_write_that_fits_ends_well_if_the_use_is_read_before_its_end()
+    {
+        await using var open = new OpenSession();
+        open.Sandbox.DiskBytes = 990;
+        var slow = new SlowStream(7);
+        Task writing = open.Session.Files.WriteAsync("slow", slow, null, Cancel);
+        await slow.IsRead.Task;
+        int reads = open.Sandbox.UsageReads;
+        open.Sandbox.DiskBytes = 997;
+        open.Time.Advance(TimeSpan.FromSeconds(1));
+        await Until.IsSoAsync(() => open.Sandbox.UsageReads > reads, 30);
+        slow.End.SetResult();
+        await writing;
+    }
+
     private sealed class SlowStream(int bytes) : MemoryStream(new byte[bytes])
     {
         public TaskCompletionSource IsRead { get; } = new();
