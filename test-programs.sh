@@ -37,10 +37,14 @@ scripts/programs-image.sh "$programs_layout"
 step "Building the tests"
 quietly dotnet build Boxer.Tests -c Release --nologo -v quiet -clp:NoSummary
 
+# The output is in a file, where a test that hangs is named each 5 minutes.
 programs() {
+    local status=0
     BOXER_TEST_IMAGE_LAYOUT=$python_layout BOXER_TEST_PROGRAMS_LAYOUT=$programs_layout timeout --foreground --kill-after=10 1800 \
         dotnet Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll -noColor -parallelMode none -trait Script=test-programs.sh \
-        -longRunning 300 -result-junit "$results/programs.xml" 2>&1 | tee "$results/programs.txt"
+        -longRunning 300 -result-junit "$results/programs.xml" >"$results/programs.txt" 2>&1 || status=$?
+    tail -n 1 "$results/programs.txt"
+    return "$status"
 }
 
 cgroup2_machine() { Boxer.Tests/Linux/vm/run.sh cgroup2 | tee "$results/cgroup2.tap"; }

@@ -142,12 +142,14 @@ shell_scripts() {
 }
 
 # tests DLL NAME ARGUMENT...: runs the tests of an assembly that the arguments select. The just-in-time compiler does less for them.
-# A test that hangs is named each 2 minutes.
+# The output is in a file, where a test that hangs is named each 2 minutes.
 tests() {
-    local dll=$1 name=$2
+    local dll=$1 name=$2 status=0
     shift 2
     timeout --foreground --kill-after=10 1200 "${isolated[@]}" env DOTNET_TieredPGO=0 DOTNET_EnableWriteXorExecute=0 dotnet "$dll" -noColor -noLogo -printMaxStringLength 1000 "$@" \
-        -longRunning 120 -result-junit "$results/$name.xml" 2>&1 | tee "$results/$name.txt"
+        -longRunning 120 -result-junit "$results/$name.xml" >"$results/$name.txt" 2>&1 || status=$?
+    tail -n 1 "$results/$name.txt"
+    return "$status"
 }
 isolated=()
 boxer_tests=Boxer.Tests/bin/Release/net10.0/Boxer.Tests.dll

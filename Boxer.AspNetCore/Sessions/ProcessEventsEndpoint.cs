@@ -31,9 +31,13 @@ internal static class ProcessEventsEndpoint
         // A browser that attaches again repeats the query too.
         long offset = query.Whole("offset", 0, long.MaxValue) ?? 0;
         offset = query.Header(LastEventId, 0, long.MaxValue) ?? offset;
-        await query.CheckAndResumeAsync(session);
-
+        bool resume = query.CheckAndReadResume();
         using IDisposable place = services.GetRequiredService<StreamBudget>().Open(context);
+        if (resume)
+        {
+            await session.ResumeAsync(context.RequestAborted);
+        }
+
         using DisconnectMonitor monitor = new(context, services.GetRequiredService<TimeProvider>());
         using CancellationTokenSource end =
             CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, services.GetRequiredService<GracefulShutdown>().Stopping);

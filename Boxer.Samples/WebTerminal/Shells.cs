@@ -20,7 +20,7 @@ internal sealed class Shells(ISandboxSessions sessions, IConfiguration configura
             return (known, shell);
         }
 
-        SandboxSessionRequest request = new(configuration.GetValue("Terminal:Image", "python:3.12-slim")!) { Limits = { MemoryBytes = 512 * ByteSize.MiB } };
+        SandboxSessionRequest request = new(configuration.GetValue("Terminal:Image", "python:3.12-slim")!);
         IOwnedSandboxSession opened = await sessions.OpenAsync(request, cancellationToken);
         SandboxCommand command = new(configuration.GetValue("Terminal:Shell", "bash")!) { Terminal = size, Environment = { ["TERM"] = "xterm-256color" } };
         try

@@ -48,6 +48,8 @@ internal sealed class ExecCommand
         }
         catch when (process.End is null)
         {
+            // The server may take longer than this program has left.
+            local?.Dispose();
             await TryKillAsync(process);
             throw;
         }
