@@ -1,9 +1,11 @@
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text.Json.Nodes;
+using Boxer.AspNetCore;
 using Boxer.AspNetCore.Description;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
 
 namespace Boxer.Tests.HttpHost;
 
@@ -13,13 +15,13 @@ namespace Boxer.Tests.HttpHost;
 /// </summary>
 internal sealed class ContractDocument(JsonObject document)
 {
-    private static readonly ConcurrentDictionary<(ContractHost, bool), Lazy<Task<ContractDocument>>> Known = new();
+    private static readonly ConcurrentDictionary<(ContractHost, bool HasKeys, bool HasSessions), Lazy<Task<ContractDocument>>> Known = new();
 
     public JsonObject Json => document;
 
-    /// <summary>Gets the document of an application. It is the same for all hosts of one kind, with or without keys.</summary>
+    /// <summary>Gets the document of an application. It is the same for all hosts of one kind, with or without keys and sessions.</summary>
     public static Task<ContractDocument> OfAsync(WebApplication app, ContractHost contract, bool hasKeys) =>
-        Known.GetOrAdd((contract, hasKeys), _ => new(async () =>
+        Known.GetOrAdd((contract, hasKeys, app.Services.GetRequiredService<IOptions<BoxerHttpOptions>>().Value.AllowSessions), _ => new(async () =>
             new ContractDocument((JsonObject)JsonNode.Parse(await app.Services.GetRequiredService<ApiDocument>().GetAsync())!))).Value;
 
     /// <summary>Finds the differences of a value from a schema.</summary>
