@@ -8,6 +8,7 @@ import httpx
 
 from . import _session_wire, _wire
 from ._async_session import AsyncSession, AsyncSessionOpening
+from ._iteration import AsyncStream
 from ._models import RunEnded, RunEvent, RunResult
 
 
@@ -120,36 +121,15 @@ class AsyncBoxerClient:
         return AsyncRunStream(self._http, call)
 
 
-class AsyncRunStream:
-    """The events of one run: an asynchronous iterator, and a context manager that closes it."""
+class AsyncRunStream(AsyncStream[RunEvent]):
+    """The events of one run: an asynchronous iterator, and a context manager that closes it. The host ends a run that is still active then."""
 
     result: Optional[RunResult]
     """The result, once the run has ended."""
 
     def __init__(self, http: httpx.AsyncClient, call: _wire.Call) -> None:
         self.result = None
-        self._events = self._read(http, call)
-
-    def __aiter__(self) -> AsyncRunStream:
-        return self
-
-    async def __anext__(self) -> RunEvent:
-        return await self._events.__anext__()
-
-    async def aclose(self) -> None:
-        """Closes the connection. The host ends a run that is still active."""
-        await self._events.aclose()
-
-    async def __aenter__(self) -> AsyncRunStream:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: Optional[Type[BaseException]] = None,
-        exc_value: Optional[BaseException] = None,
-        traceback: Optional[TracebackType] = None,
-    ) -> None:
-        await self.aclose()
+        super().__init__(self._read(http, call))
 
     async def _read(self, http: httpx.AsyncClient, call: _wire.Call) -> AsyncGenerator[RunEvent, None]:
         reader = _wire.EventReader()

@@ -10,6 +10,7 @@ from . import _session_wire, _websocket, _wire
 from ._async_connection import AsyncConnection
 from ._async_session_files import AsyncSessionFiles
 from ._errors import BoxerConnectionError, BoxerNotFoundError, BoxerSessionEndedError
+from ._iteration import AsyncStream
 from ._models import RunResult
 from ._session_models import ProcessEnded, ProcessEvent, ProcessInfo, SessionInfo
 
@@ -212,7 +213,7 @@ class AsyncProcess:
         return f"AsyncProcess({self.pid})"
 
 
-class AsyncProcessEvents:
+class AsyncProcessEvents(AsyncStream[ProcessEvent]):
     """The events of one process: an iterator, and a context manager that closes it. Closing it does not end the process."""
 
     ended: Optional[ProcessEnded]
@@ -220,28 +221,7 @@ class AsyncProcessEvents:
 
     def __init__(self, http: httpx.AsyncClient, attachment: _session_wire.Attachment) -> None:
         self.ended = None
-        self._events = self._read(http, attachment)
-
-    def __aiter__(self) -> AsyncProcessEvents:
-        return self
-
-    async def __anext__(self) -> ProcessEvent:
-        return await self._events.__anext__()
-
-    async def aclose(self) -> None:
-        """Closes the connection."""
-        await self._events.aclose()
-
-    async def __aenter__(self) -> AsyncProcessEvents:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: Optional[Type[BaseException]] = None,
-        exc_value: Optional[BaseException] = None,
-        traceback: Optional[TracebackType] = None,
-    ) -> None:
-        await self.aclose()
+        super().__init__(self._read(http, attachment))
 
     async def _read(self, http: httpx.AsyncClient, attachment: _session_wire.Attachment) -> AsyncGenerator[ProcessEvent, None]:
         while self.ended is None:

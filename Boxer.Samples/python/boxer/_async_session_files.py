@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, AsyncGenerator, Dict, Optional, Type
+from typing import TYPE_CHECKING, AsyncGenerator, Dict, Optional
 
 import httpx
 
 from . import _session_wire, _wire
+from ._iteration import AsyncStream
 from ._session_models import FileChange, FileInfo, FileList
 
 if TYPE_CHECKING:
@@ -78,32 +78,11 @@ class AsyncSessionFiles:
         return response
 
 
-class AsyncFileStream:
+class AsyncFileStream(AsyncStream[bytes]):
     """The content of a file or an archive: an asynchronous iterator of bytes, and a context manager that closes it."""
 
     def __init__(self, http: httpx.AsyncClient, call: _wire.Call) -> None:
-        self._pieces = self._read(http, call)
-
-    def __aiter__(self) -> AsyncFileStream:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await self._pieces.__anext__()
-
-    async def aclose(self) -> None:
-        """Closes the connection."""
-        await self._pieces.aclose()
-
-    async def __aenter__(self) -> AsyncFileStream:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: Optional[Type[BaseException]] = None,
-        exc_value: Optional[BaseException] = None,
-        traceback: Optional[TracebackType] = None,
-    ) -> None:
-        await self.aclose()
+        super().__init__(self._read(http, call))
 
     @staticmethod
     async def _read(http: httpx.AsyncClient, call: _wire.Call) -> AsyncGenerator[bytes, None]:
@@ -112,41 +91,26 @@ class AsyncFileStream:
                 yield piece
 
 
-class AsyncFileWatch:
-    """The changes of a watched file or directory: an asynchronous iterator, and a context manager that closes it."""
+class AsyncFileWatch(AsyncStream[FileChange]):
+    """The changes of a watched file or directory: an asynchronous iterator, and a context manager that closes it, which ends the watch."""
 
     def __init__(self, http: httpx.AsyncClient, call: _wire.Call) -> None:
         self._started = False
-        self._changes = self._read(http, call)
-
-    def __aiter__(self) -> AsyncFileWatch:
-        return self
+        super().__init__(self._read(http, call))
 
     async def __anext__(self) -> FileChange:
         await self._start()
-        return await self._changes.__anext__()
-
-    async def aclose(self) -> None:
-        """Closes the connection, which ends the watch."""
-        await self._changes.aclose()
+        return await super().__anext__()
 
     async def __aenter__(self) -> AsyncFileWatch:
         await self._start()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: Optional[Type[BaseException]] = None,
-        exc_value: Optional[BaseException] = None,
-        traceback: Optional[TracebackType] = None,
-    ) -> None:
-        await self.aclose()
-
     async def _start(self) -> None:
         # The first event is the start.
         if not self._started:
             self._started = True
-            await self._changes.__anext__()
+            await super().__anext__()
 
     @staticmethod
     async def _read(http: httpx.AsyncClient, call: _wire.Call) -> AsyncGenerator[FileChange, None]:

@@ -7,6 +7,7 @@ from typing import Any, Dict, Generator, List, Optional, Type, Union
 import httpx
 
 from . import _session_wire, _wire
+from ._iteration import Stream
 from ._models import RunEnded, RunEvent, RunResult
 from ._session import Session
 
@@ -168,36 +169,15 @@ class BoxerClient:
         return RunStream(self._http, call)
 
 
-class RunStream:
-    """The events of one run: an iterator, and a context manager that closes it."""
+class RunStream(Stream[RunEvent]):
+    """The events of one run: an iterator, and a context manager that closes it. The host ends a run that is still active then."""
 
     result: Optional[RunResult]
     """The result, once the run has ended."""
 
     def __init__(self, http: httpx.Client, call: _wire.Call) -> None:
         self.result = None
-        self._events = self._read(http, call)
-
-    def __iter__(self) -> RunStream:
-        return self
-
-    def __next__(self) -> RunEvent:
-        return next(self._events)
-
-    def close(self) -> None:
-        """Closes the connection. The host ends a run that is still active."""
-        self._events.close()
-
-    def __enter__(self) -> RunStream:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: Optional[Type[BaseException]] = None,
-        exc_value: Optional[BaseException] = None,
-        traceback: Optional[TracebackType] = None,
-    ) -> None:
-        self.close()
+        super().__init__(self._read(http, call))
 
     def _read(self, http: httpx.Client, call: _wire.Call) -> Generator[RunEvent, None, None]:
         reader = _wire.EventReader()

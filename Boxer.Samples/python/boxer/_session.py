@@ -9,6 +9,7 @@ import httpx
 from . import _session_wire, _websocket, _wire
 from ._connection import Connection
 from ._errors import BoxerConnectionError, BoxerNotFoundError, BoxerSessionEndedError
+from ._iteration import Stream
 from ._models import RunResult
 from ._session_files import SessionFiles
 from ._session_models import ProcessEnded, ProcessEvent, ProcessInfo, SessionInfo
@@ -240,7 +241,7 @@ class Process:
         return f"Process({self.pid})"
 
 
-class ProcessEvents:
+class ProcessEvents(Stream[ProcessEvent]):
     """The events of one process: an iterator, and a context manager that closes it. Closing it does not end the process."""
 
     ended: Optional[ProcessEnded]
@@ -248,28 +249,7 @@ class ProcessEvents:
 
     def __init__(self, http: httpx.Client, attachment: _session_wire.Attachment) -> None:
         self.ended = None
-        self._events = self._read(http, attachment)
-
-    def __iter__(self) -> ProcessEvents:
-        return self
-
-    def __next__(self) -> ProcessEvent:
-        return next(self._events)
-
-    def close(self) -> None:
-        """Closes the connection."""
-        self._events.close()
-
-    def __enter__(self) -> ProcessEvents:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: Optional[Type[BaseException]] = None,
-        exc_value: Optional[BaseException] = None,
-        traceback: Optional[TracebackType] = None,
-    ) -> None:
-        self.close()
+        super().__init__(self._read(http, attachment))
 
     def _read(self, http: httpx.Client, attachment: _session_wire.Attachment) -> Generator[ProcessEvent, None, None]:
         while self.ended is None:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Dict, Generator, Optional, Type
+from typing import TYPE_CHECKING, Dict, Generator, Optional
 
 import httpx
 
 from . import _session_wire, _wire
+from ._iteration import Stream
 from ._session_models import FileChange, FileInfo, FileList
 
 if TYPE_CHECKING:
@@ -101,32 +101,11 @@ class SessionFiles:
         return response
 
 
-class FileStream:
+class FileStream(Stream[bytes]):
     """The content of a file or an archive: an iterator of bytes, and a context manager that closes it."""
 
     def __init__(self, http: httpx.Client, call: _wire.Call) -> None:
-        self._pieces = self._read(http, call)
-
-    def __iter__(self) -> FileStream:
-        return self
-
-    def __next__(self) -> bytes:
-        return next(self._pieces)
-
-    def close(self) -> None:
-        """Closes the connection."""
-        self._pieces.close()
-
-    def __enter__(self) -> FileStream:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: Optional[Type[BaseException]] = None,
-        exc_value: Optional[BaseException] = None,
-        traceback: Optional[TracebackType] = None,
-    ) -> None:
-        self.close()
+        super().__init__(self._read(http, call))
 
     @staticmethod
     def _read(http: httpx.Client, call: _wire.Call) -> Generator[bytes, None, None]:
@@ -134,34 +113,13 @@ class FileStream:
             yield from response.iter_bytes()
 
 
-class FileWatch:
-    """The changes of a watched file or directory: an iterator, and a context manager that closes it."""
+class FileWatch(Stream[FileChange]):
+    """The changes of a watched file or directory: an iterator, and a context manager that closes it, which ends the watch."""
 
     def __init__(self, http: httpx.Client, call: _wire.Call) -> None:
-        self._changes = self._read(http, call)
+        super().__init__(self._read(http, call))
         # The first event is the start.
-        next(self._changes)
-
-    def __iter__(self) -> FileWatch:
-        return self
-
-    def __next__(self) -> FileChange:
-        return next(self._changes)
-
-    def close(self) -> None:
-        """Closes the connection, which ends the watch."""
-        self._changes.close()
-
-    def __enter__(self) -> FileWatch:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: Optional[Type[BaseException]] = None,
-        exc_value: Optional[BaseException] = None,
-        traceback: Optional[TracebackType] = None,
-    ) -> None:
-        self.close()
+        next(self)
 
     @staticmethod
     def _read(http: httpx.Client, call: _wire.Call) -> Generator[FileChange, None, None]:

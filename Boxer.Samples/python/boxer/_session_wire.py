@@ -265,14 +265,9 @@ class Attachment:
         if item.name not in ("stdout", "stderr", "output", "ended", "error"):
             # A keep-alive comment, or an event of a newer host.
             return None
-        body = _wire.json_object(item.data)
-        if body is None:
-            raise BoxerProtocolError(f"the data of the event {item.name!r} is not a JSON object")
+        body = event_body(item, "the events ended")
         if item.name == "ended":
             return ProcessEnded.from_json(body)
-        if item.name == "error":
-            # The status line was already sent.
-            raise _wire.api_error(required(body, "status", int), str(body.get("error", "the events ended")), body)
         return self._output(item.name, required(body, "offset", int), output_bytes(body))
 
     def _output(self, stream: str, offset: int, data: bytes) -> Optional[ProcessOutput]:
@@ -293,13 +288,17 @@ class ChangeReader:
             if item.name not in ("started", "created", "changed", "deleted", "overflow", "error"):
                 # A keep-alive comment, or an event of a newer host.
                 continue
-            body = _wire.json_object(item.data)
-            if body is None:
-                raise BoxerProtocolError(f"the data of the event {item.name!r} is not a JSON object")
-            if item.name == "error":
-                # The status line was already sent.
-                raise _wire.api_error(required(body, "status", int), str(body.get("error", "the watch ended")), body)
+            body = event_body(item, "the watch ended")
             yield FileChange(item.name, required(body, "path", str))
+
+
+def event_body(item: ServerSentEvent, reason: str) -> Dict[str, Any]:
+    """The data of an event of a session; raises for the event ``error``, whose message is ``reason`` if it has none."""
+    body = _wire.event_body(item.name, item.data)
+    if item.name == "error":
+        # The status line was already sent.
+        raise _wire.api_error(required(body, "status", int), str(body.get("error", reason)), body)
+    return body
 
 
 def session_info(response: httpx.Response) -> SessionInfo:

@@ -406,6 +406,14 @@ class Download:
         return bytes(self._data)
 
 
+def event_body(name: str, data: str) -> Dict[str, Any]:
+    """The data of an event."""
+    body = json_object(data)
+    if body is None:
+        raise BoxerProtocolError(f"the data of the event {name!r} is not a JSON object")
+    return body
+
+
 class EventReader:
     """Decodes the events of ``/run/stream``."""
 
@@ -424,9 +432,7 @@ def _event(name: str, data: str) -> Optional[RunEvent]:
     if name not in ("started", "stdout", "stderr", "end"):
         # A keep-alive comment, or an event of a newer host.
         return None
-    body = json_object(data)
-    if body is None:
-        raise BoxerProtocolError(f"the data of the event {name!r} is not a JSON object")
+    body = event_body(name, data)
     if name == "end":
         # The status that /run would have returned; the status line was already sent.
         status = body.get("status", 200)
