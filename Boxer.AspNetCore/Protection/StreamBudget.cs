@@ -1,3 +1,4 @@
+using Boxer.Common;
 using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore.Protection;
@@ -38,7 +39,7 @@ internal sealed class StreamBudget(IOptions<BoxerOptions> sandboxes, IOptions<Bo
             _open++;
         }
 
-        return new Opened(() => Close(client));
+        return new OnDispose(() => Close(client));
     }
 
     private void Close(string client)
@@ -54,11 +55,4 @@ internal sealed class StreamBudget(IOptions<BoxerOptions> sandboxes, IOptions<Bo
     }
 
     private static HttpFaultException Exceeded(string message) => new(StatusCodes.Status429TooManyRequests, message, TimeSpan.FromSeconds(1));
-
-    private sealed class Opened(Action close) : IDisposable
-    {
-        private Action? _close = close;
-
-        public void Dispose() => Interlocked.Exchange(ref _close, null)?.Invoke();
-    }
 }

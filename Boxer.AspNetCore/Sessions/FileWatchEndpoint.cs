@@ -21,26 +21,21 @@ internal static class FileWatchEndpoint
 
     private static async Task StreamAsync(HttpContext context)
     {
-        IServiceProvider services = context.RequestServices;
-        (ISandboxSession session, string path) = await SessionFilesEndpoint.FindAsync(context, SessionFilesEndpoint.WorkingDirectory);
-        using IDisposable place = services.GetRequiredService<StreamBudget>().Open(context);
-        using DisconnectMonitor monitor = new(context, services.GetRequiredService<TimeProvider>());
-        using CancellationTokenSource end =
-            CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, services.GetRequiredService<GracefulShutdown>().Stopping);
-        ServerSentEvents writer = new(context);
-        try
+        ISandboxSession session = await context.RequestServices.GetRequiredService<SessionLookup>().FindAsync(context);
+        RequestQuery query = new(context);
+        string path = query.Path(absent: SessionFilesEndpoint.WorkingDirectory);
+        bool resume = query.CheckAndReadResume();
+        await SessionEventStream.RunAsync(context, session, resume, (writer, end) => WriteAsync(writer, session, path, end));
+    }
+
+    private static async Task WriteAsync(ServerSentEvents writer, ISandboxSession session, string path, CancellationToken cancellationToken)
+    {
+        // Until the watch has begun, failures have a status.
+        await using IAsyncEnumerator<SandboxFileChange> changes = session.Files.WatchAsync(path, cancellationToken).GetAsyncEnumerator(cancellationToken);
+        while (await writer.NextAsync(changes))
         {
-            // Until the watch has begun, failures have a status.
-            await using IAsyncEnumerator<SandboxFileChange> changes = session.Files.WatchAsync(path, end.Token).GetAsyncEnumerator(end.Token);
-            while (await writer.NextAsync(changes))
-            {
-                FileChangeBody body = new(changes.Current.Path);
-                await writer.SendAsync(SessionNames.Of(changes.Current.Kind), JsonSerializer.SerializeToUtf8Bytes(body, HostJson.Relaxed.FileChangeBody));
-            }
-        }
-        catch (Exception exception) when (writer.HasStarted && services.GetRequiredService<ErrorResponses>().For(exception, context) is { } response)
-        {
-            await writer.FailAsync(response);
+            FileChangeBody body = new(changes.Current.Path);
+            await writer.SendAsync(SessionNames.Of(changes.Current.Kind), JsonSerializer.SerializeToUtf8Bytes(body, HostJson.Relaxed.FileChangeBody));
         }
     }
 }

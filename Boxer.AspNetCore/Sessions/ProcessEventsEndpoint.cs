@@ -23,8 +23,7 @@ internal static class ProcessEventsEndpoint
 
     private static async Task StreamAsync(HttpContext context)
     {
-        IServiceProvider services = context.RequestServices;
-        ISandboxSession session = await services.GetRequiredService<SessionLookup>().FindAsync(context);
+        ISandboxSession session = await context.RequestServices.GetRequiredService<SessionLookup>().FindAsync(context);
         ISandboxProcess process = SessionLookup.FindProcess(context, session);
         RequestQuery query = new(context);
 
@@ -32,24 +31,7 @@ internal static class ProcessEventsEndpoint
         long offset = query.Whole("offset", 0, long.MaxValue) ?? 0;
         offset = query.Header(LastEventId, 0, long.MaxValue) ?? offset;
         bool resume = query.CheckAndReadResume();
-        using IDisposable place = services.GetRequiredService<StreamBudget>().Open(context);
-        if (resume)
-        {
-            await session.ResumeAsync(context.RequestAborted);
-        }
-
-        using DisconnectMonitor monitor = new(context, services.GetRequiredService<TimeProvider>());
-        using CancellationTokenSource end =
-            CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, services.GetRequiredService<GracefulShutdown>().Stopping);
-        ServerSentEvents writer = new(context);
-        try
-        {
-            await WriteAsync(writer, session, process, offset, end.Token);
-        }
-        catch (Exception exception) when (writer.HasStarted && services.GetRequiredService<ErrorResponses>().For(exception, context) is { } response)
-        {
-            await writer.FailAsync(response);
-        }
+        await SessionEventStream.RunAsync(context, session, resume, (writer, end) => WriteAsync(writer, session, process, offset, end));
     }
 
     private static async Task WriteAsync(ServerSentEvents writer, ISandboxSession session, ISandboxProcess process, long offset, CancellationToken cancellationToken)

@@ -1,3 +1,5 @@
+using Boxer.Common;
+
 namespace Boxer.AspNetCore.Sessions;
 
 /// <summary>Lets one request at a time write to the standard input of a process, so that their bytes are not mixed.</summary>
@@ -32,7 +34,7 @@ internal sealed class ProcessInputs
             throw;
         }
 
-        return new Ending(() =>
+        return new OnDispose(() =>
         {
             turn.Gate.Release();
             Release(key, turn);
@@ -56,10 +58,5 @@ internal sealed class ProcessInputs
         public SemaphoreSlim Gate { get; } = new(1, 1);
 
         public int Users { get; set; }
-    }
-
-    private sealed class Ending(Action end) : IDisposable
-    {
-        public void Dispose() => end();
     }
 }

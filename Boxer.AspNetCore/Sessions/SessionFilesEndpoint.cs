@@ -217,10 +217,7 @@ internal static class SessionFilesEndpoint
 
     private static Task<ISandboxSession> FindSessionAsync(HttpContext context) => context.RequestServices.GetRequiredService<SessionLookup>().FindAsync(context);
 
-    /// <summary>Finds the session of a request and its path, and resumes the session if the request asks for it.</summary>
-    /// <param name="context">The request.</param>
-    /// <param name="absent">The default of the path; <see langword="null"/> if it is required.</param>
-    internal static async Task<(ISandboxSession Session, string Path)> FindAsync(HttpContext context, string? absent = null)
+    private static async Task<(ISandboxSession Session, string Path)> FindAsync(HttpContext context, string? absent = null)
     {
         ISandboxSession session = await FindSessionAsync(context);
         RequestQuery query = new(context);

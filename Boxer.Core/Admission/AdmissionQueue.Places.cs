@@ -100,11 +100,4 @@ internal sealed partial class AdmissionQueue
         /// <inheritdoc/>
         public void Dispose() => _queue.GiveBack(this, withMemory: true);
     }
-
-    private sealed class Release(Action action) : IDisposable
-    {
-        private Action? _action = action;
-
-        public void Dispose() => Interlocked.Exchange(ref _action, null)?.Invoke();
-    }
 }

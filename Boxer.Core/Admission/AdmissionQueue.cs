@@ -1,3 +1,5 @@
+using Boxer.Common;
+
 namespace Boxer.Admission;
 
 /// <summary>
@@ -139,7 +141,7 @@ internal sealed partial class AdmissionQueue
 
             _pulls++;
             share.Pulls++;
-            return new Release(() =>
+            return new OnDispose(() =>
             {
                 lock (_gate)
                 {
@@ -267,10 +269,10 @@ internal sealed partial class AdmissionQueue
         Ledger.RequestEvictions();
     }
 
-    private Release HoldProcessors(Waiter waiter)
+    private OnDispose HoldProcessors(Waiter waiter)
     {
         waiter.Share.Processors += waiter.Amount;
-        return new Release(() =>
+        return new OnDispose(() =>
         {
             lock (_gate)
             {
@@ -282,13 +284,13 @@ internal sealed partial class AdmissionQueue
         });
     }
 
-    private Release HoldBackgroundProcessors(Share share, double cores)
+    private OnDispose HoldBackgroundProcessors(Share share, double cores)
     {
         lock (_gate)
         {
             long amount = Ledger.ReserveBackground(ToThousandths(cores));
             share.Processors += amount;
-            return new Release(() =>
+            return new OnDispose(() =>
             {
                 lock (_gate)
                 {

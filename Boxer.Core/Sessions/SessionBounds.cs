@@ -1,3 +1,5 @@
+using Boxer.Common;
+
 namespace Boxer.Sessions;
 
 /// <summary>Bounds the memory that the open sessions of one runner are promised, together and by key, so that runs always find the rest. Thread-safe.</summary>
@@ -31,7 +33,7 @@ internal sealed class SessionBounds(long maxBytes, long maxBytesPerKey, Func<Tim
                     _byKey[key] = ofKey + bytes;
                 }
 
-                return new Place(() => Leave(key, bytes));
+                return new OnDispose(() => Leave(key, bytes));
             }
         }
 
@@ -51,12 +53,5 @@ internal sealed class SessionBounds(long maxBytes, long maxBytesPerKey, Func<Tim
                 _byKey.Remove(key);
             }
         }
-    }
-
-    private sealed class Place(Action leave) : IDisposable
-    {
-        private Action? _leave = leave;
-
-        public void Dispose() => Interlocked.Exchange(ref _leave, null)?.Invoke();
     }
 }

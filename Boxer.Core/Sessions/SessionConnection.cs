@@ -11,32 +11,10 @@ internal sealed class SessionConnection(SandboxConnection inner, SessionLife lif
     private int _isDisposed;
 
     /// <inheritdoc/>
-    public override async ValueTask CloseWriteAsync(CancellationToken cancellationToken = default)
-    {
-        try
-        {
-            await inner.CloseWriteAsync(cancellationToken).ConfigureAwait(false);
-        }
-        catch (KeptSandboxEndedException exception)
-        {
-            life.TryEnd(SessionEnds.From(exception.End));
-            throw;
-        }
-    }
+    public override ValueTask CloseWriteAsync(CancellationToken cancellationToken = default) => WatchAsync(inner.CloseWriteAsync(cancellationToken));
 
     /// <inheritdoc/>
-    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
-    {
-        try
-        {
-            return await inner.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
-        }
-        catch (KeptSandboxEndedException exception)
-        {
-            life.TryEnd(SessionEnds.From(exception.End));
-            throw;
-        }
-    }
+    public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => WatchAsync(inner.ReadAsync(buffer, cancellationToken));
 
     /// <inheritdoc/>
     public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
@@ -46,18 +24,7 @@ internal sealed class SessionConnection(SandboxConnection inner, SessionLife lif
     public override int Read(byte[] buffer, int offset, int count) => ReadAsync(buffer.AsMemory(offset, count)).AsTask().GetAwaiter().GetResult();
 
     /// <inheritdoc/>
-    public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
-    {
-        try
-        {
-            await inner.WriteAsync(buffer, cancellationToken).ConfigureAwait(false);
-        }
-        catch (KeptSandboxEndedException exception)
-        {
-            life.TryEnd(SessionEnds.From(exception.End));
-            throw;
-        }
-    }
+    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) => WatchAsync(inner.WriteAsync(buffer, cancellationToken));
 
     /// <inheritdoc/>
     public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
@@ -88,6 +55,27 @@ internal sealed class SessionConnection(SandboxConnection inner, SessionLife lif
         }
 
         await base.DisposeAsync().ConfigureAwait(false);
+    }
+
+    // An operation that sees the end of the sandbox ends the session before its caller sees it.
+    private async ValueTask WatchAsync(ValueTask operation)
+    {
+        try
+        {
+            await operation.ConfigureAwait(false);
+        }
+        catch (KeptSandboxEndedException exception)
+        {
+            life.TryEnd(SessionEnds.From(exception.End));
+            throw;
+        }
+    }
+
+    private async ValueTask<int> WatchAsync(ValueTask<int> operation)
+    {
+        Task<int> reading = operation.AsTask();
+        await WatchAsync(new ValueTask(reading)).ConfigureAwait(false);
+        return await reading.ConfigureAwait(false);
     }
 
     /// <inheritdoc/>

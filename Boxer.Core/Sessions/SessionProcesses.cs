@@ -116,7 +116,6 @@ internal sealed class SessionProcesses
         lock (_lock)
         {
             _living--;
-            Forget();
         }
     }
 

@@ -28,7 +28,4 @@ internal sealed class ArchiveSink(PipeWriter writer, long maxBytes, string path)
             throw new IOException("Nobody reads the archive.");
         }
     }
-
-    /// <inheritdoc/>
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 }

@@ -54,10 +54,7 @@ internal sealed class FileChannel : IDisposable
         {
             while (frames.Length > 0)
             {
-                ValueTask<int> sending = _socket.SendAsync(frames, SocketFlags.None, cancellationToken);
-                int sent = sending.IsCompleted
-                    ? await sending.ConfigureAwait(false)
-                    : await WithinAsync(sending, _sending, Patience).ConfigureAwait(false);
+                int sent = await WithinAsync(_socket.SendAsync(frames, SocketFlags.None, cancellationToken), _sending, Patience).ConfigureAwait(false);
                 frames = frames[sent..];
             }
         }
@@ -127,8 +124,13 @@ internal sealed class FileChannel : IDisposable
         return limit;
     }
 
-    private static async Task<int> WithinAsync(ValueTask<int> transfer, CommandClock.Limit limit, TimeSpan patience)
+    private static async ValueTask<int> WithinAsync(ValueTask<int> transfer, CommandClock.Limit limit, TimeSpan? patience)
     {
+        if (transfer.IsCompleted || patience is null)
+        {
+            return await transfer.ConfigureAwait(false);
+        }
+
         limit.Restart(patience);
         try
         {
@@ -151,10 +153,7 @@ internal sealed class FileChannel : IDisposable
                 _start = 0;
             }
 
-            ValueTask<int> receiving = _socket.ReceiveAsync(_received.AsMemory(_end), SocketFlags.None, cancellationToken);
-            int read = receiving.IsCompleted || patience is not { } owed
-                ? await receiving.ConfigureAwait(false)
-                : await WithinAsync(receiving, _receiving, owed).ConfigureAwait(false);
+            int read = await WithinAsync(_socket.ReceiveAsync(_received.AsMemory(_end), SocketFlags.None, cancellationToken), _receiving, patience).ConfigureAwait(false);
             if (read == 0)
             {
                 throw Ended(null);

@@ -114,23 +114,6 @@ internal sealed partial class KeptSandbox
         }
 
         process.Kill();
-        if (!await EndsWithinAsync(process, AnswerPatience).ConfigureAwait(false))
-        {
-            Kill(Silence);
-        }
-    }
-
-    private async Task<bool> EndsWithinAsync(SessionProcess process, TimeSpan time)
-    {
-        using CommandClock.Limit patience = Clock.Start(time);
-        try
-        {
-            await process.Ended.WaitAsync(patience.Token).ConfigureAwait(false);
-            return true;
-        }
-        catch (OperationCanceledException)
-        {
-            return false;
-        }
+        await AnswerAsync(process.Ended, CancellationToken.None).ConfigureAwait(false);
     }
 }

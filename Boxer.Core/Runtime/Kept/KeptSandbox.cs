@@ -119,12 +119,12 @@ internal sealed partial class KeptSandbox : IKeptSandbox
             : throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false));
     });
 
-    // The arguments and the environment may have megabytes, and are on their way. The process must not keep them.
-    private Task<ExecEnd> FollowShortenedAsync(ExecPlan plan, SessionProcess process, IDisposable watching, CancellationToken cancellationToken) =>
-        FollowCalledAsync(plan with { Arguments = [plan.Arguments[0]], Environment = [] }, process, watching, cancellationToken);
-
-    private Task<ExecEnd> FollowCalledAsync(ExecPlan followed, SessionProcess process, IDisposable watching, CancellationToken cancellationToken) =>
-        CallAsync(() => FollowAsync(followed, process, watching, cancellationToken));
+    // The arguments and the environment may have megabytes, and are on their way: what lives as long as the process has only the shortened plan.
+    private Task<ExecEnd> FollowShortenedAsync(ExecPlan plan, SessionProcess process, IDisposable watching, CancellationToken cancellationToken)
+    {
+        plan = plan with { Arguments = [plan.Arguments[0]], Environment = [] };
+        return CallAsync(() => FollowAsync(plan, process, watching, cancellationToken));
+    }
 
     /// <inheritdoc/>
     public Task<SandboxConnection> ConnectAsync(int port, CancellationToken cancellationToken) => CallAsync<SandboxConnection>(async () =>

@@ -57,6 +57,13 @@ public abstract class StreamBudgetTests(ContractHost contract) : ContractTests(c
         Answer refused = await host.GetAsync(ofAlpha + "/files/watch", alpha);
         Assert.Equal($"this client has {budget.MaxStreams / 2} streams of events and connections to ports open, the maximum: close one, or try again later.", refused.Error);
         Assert.Equal("1", refused.Response.Headers.RetryAfter!.ToString());
+
+        // A refused stream resumes nothing.
+        session.IsPaused = true;
+        Assert.Equal(429, (await host.GetAsync(ofAlpha + "/files/watch?resume=true", alpha)).Status);
+        Assert.Equal(429, (await host.GetAsync(ofAlpha + "/processes/1/events?resume=true", alpha)).Status);
+        Assert.True(session.IsPaused);
+        session.IsPaused = false;
         Assert.Equal("200 200 101", await StatusesAsync(host, ofBeta, beta));
 
         open[0].Dispose();
