@@ -134,31 +134,23 @@ public sealed class PoolTests(SharedRunner shared)
     }
 
     [Fact]
-    public async Task A_run_whose_pooled_sandbox_was_killed_gets_another()
+    public Task A_run_whose_pooled_sandbox_was_killed_gets_another() => AfterKillAsync(async (runner, _) =>
     {
-        // The test has its own instance, so that it kills only its own sandboxes.
-        string parent = "boxertest-" + Guid.NewGuid().ToString("N")[..8];
-        BoxerOptions options = shared.Options;
-        options.Pool.Enabled = true;
-        options.CgroupParent = parent;
-        try
-        {
-            await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
-            await runner.WarmAsync(SharedRunner.Command("true"));
-            await WarmRuns.WaitForReadyAsync();
-            await Until.IsSoAsync(() => KillFrozen(parent) > 0, seconds: 60);
-            SandboxRequest request = SharedRunner.Shell("cat /job/in");
-            request.Files.Add(SandboxFile.FromText("job/in", "given"));
-            Assert.Equal("given", (await runner.RunAsync(request, Cancel)).StandardOutput);
-        }
-        finally
-        {
-            DeleteCgroups(parent);
-        }
-    }
+        SandboxRequest request = SharedRunner.Shell("cat /job/in");
+        request.Files.Add(SandboxFile.FromText("job/in", "given"));
+        Assert.Equal("given", (await runner.RunAsync(request, Cancel)).StandardOutput);
+    });
 
     [Fact]
-    public async Task A_session_whose_pooled_sandbox_was_killed_keeps_nothing_of_it()
+    public Task A_session_whose_pooled_sandbox_was_killed_keeps_nothing_of_it() => AfterKillAsync(async (runner, killed) =>
+    {
+        await using IOwnedSandboxSession box = await runner.OpenAsync(new SandboxSessionRequest(PythonImage.Name), Cancel);
+        Assert.Equal(0, (await box.ExecAsync(new SandboxCommand("true"), Cancel)).ExitCode);
+        await Until.IsSoAsync(() => !killed.Any(Directory.Exists), seconds: 60);
+    });
+
+    // Kills the waiting sandboxes of a runner, and gives the test their cgroups. It has its own instance, so that it kills only its own sandboxes.
+    private async Task AfterKillAsync(Func<SandboxRunner, string[], Task> test)
     {
         string parent = "boxertest-" + Guid.NewGuid().ToString("N")[..8];
         BoxerOptions options = shared.Options;
@@ -177,9 +169,7 @@ public sealed class PoolTests(SharedRunner shared)
                     return KillFrozen(parent) > 0;
                 },
                 seconds: 60);
-            await using IOwnedSandboxSession box = await runner.OpenAsync(new SandboxSessionRequest(PythonImage.Name), Cancel);
-            Assert.Equal(0, (await box.ExecAsync(new SandboxCommand("true"), Cancel)).ExitCode);
-            await Until.IsSoAsync(() => !killed.Any(Directory.Exists), seconds: 60);
+            await test(runner, killed);
         }
         finally
         {

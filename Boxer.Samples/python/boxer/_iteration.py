@@ -1,4 +1,4 @@
-"""What the streams of both clients share: each is an iterator, and a context manager that closes its connection."""
+"""The streams of both clients: each is an iterator, and a context manager that closes its connection."""
 
 from __future__ import annotations
 

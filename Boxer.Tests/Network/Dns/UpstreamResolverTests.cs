@@ -10,6 +10,7 @@ namespace Boxer.Tests.Network.Dns;
 public sealed class UpstreamResolverTests : IDisposable
 {
     private const string Name = "web.example.test";
+    private static readonly string LongName = string.Join('.', Enumerable.Repeat(new string('a', 49), 3));
     private static readonly IPAddress Right = IPAddress.Parse("198.51.100.10");
     private static readonly IPAddress Wrong = IPAddress.Parse("198.51.100.66");
     private readonly Socket _server = Bind(SocketType.Dgram);
@@ -123,20 +124,9 @@ public sealed class UpstreamResolverTests : IDisposable
         using UpstreamResolver resolver = Make(_server);
         using var done = new CancellationTokenSource();
         long seen = 0;
-        var serving = Task.Run(
-            async () =>
-            {
-                while (true)
-                {
-                    (byte[] query, EndPoint peer) = await ReceiveAsync(_server, done.Token);
-                    seen += query.Length;
-                    await _server.SendToAsync(Reply(query, Right), peer, done.Token);
-                }
-            },
-            Cancel);
-        string name = string.Join('.', Enumerable.Repeat(new string('a', 49), 3));
+        Task serving = ServeAsync(size => seen += size, done.Token);
         int answered = 0;
-        while (await resolver.ResolveAsync(name, DnsType.A, Cancel) is not null)
+        while (await resolver.ResolveAsync(LongName, DnsType.A, Cancel) is not null)
         {
             answered++;
         }
@@ -156,18 +146,7 @@ public sealed class UpstreamResolverTests : IDisposable
         using UpstreamResolver resolver = Make(isRefilled ? TimeSpan.FromHours(1) : null, time, _server);
         using var done = new CancellationTokenSource();
         int seen = 0;
-        var serving = Task.Run(
-            async () =>
-            {
-                while (true)
-                {
-                    (byte[] query, EndPoint peer) = await ReceiveAsync(_server, done.Token);
-                    seen += query.Length;
-                    await _server.SendToAsync(Reply(query, Right), peer, done.Token);
-                }
-            },
-            Cancel);
-        string name = string.Join('.', Enumerable.Repeat(new string('a', 49), 3));
+        Task serving = ServeAsync(size => seen += size, done.Token);
         await ExhaustAsync();
         int before = seen;
 
@@ -186,7 +165,7 @@ public sealed class UpstreamResolverTests : IDisposable
 
         async Task ExhaustAsync()
         {
-            while (await resolver.ResolveAsync(name, DnsType.A, Cancel) is not null)
+            while (await resolver.ResolveAsync(LongName, DnsType.A, Cancel) is not null)
             {
             }
         }
@@ -206,6 +185,18 @@ public sealed class UpstreamResolverTests : IDisposable
 
         Assert.Null(await resolver.ResolveAsync(Name, DnsType.A, Cancel));
         Assert.Equal(0, _server.Available);
+    }
+
+    // Answers all queries until the cancellation.
+    private async Task ServeAsync(Action<int> onQuery, CancellationToken cancellationToken)
+    {
+        await Task.Yield();
+        while (true)
+        {
+            (byte[] query, EndPoint peer) = await ReceiveAsync(_server, cancellationToken);
+            onQuery(query.Length);
+            await _server.SendToAsync(Reply(query, Right), peer, cancellationToken);
+        }
     }
 
     private static UpstreamResolver Make(params Socket[] servers) => Make(TimeProvider.System, servers);

@@ -132,9 +132,7 @@ public sealed class CgroupTests : IDisposable
     [InlineData(64, 64)]
     public async Task Apply_changes_every_limit_of_a_cgroup_of_this_kernel_in_both_directions(int before, int after)
     {
-        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to make cgroups.");
-        string id = Guid.NewGuid().ToString("N")[..8];
-        CgroupHierarchy hierarchy = CgroupHierarchy.Locate(CgroupMounts.Read(), null, id, TimeProvider.System);
+        CgroupHierarchy hierarchy = OfThisKernel();
         await using (hierarchy)
         {
             hierarchy.Create();
@@ -159,9 +157,7 @@ public sealed class CgroupTests : IDisposable
     [Fact]
     public async Task Freeze_stops_programs_that_fork_all_the_time()
     {
-        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to make cgroups.");
-        string id = Guid.NewGuid().ToString("N")[..8];
-        CgroupHierarchy hierarchy = CgroupHierarchy.Locate(CgroupMounts.Read(), null, id, TimeProvider.System);
+        CgroupHierarchy hierarchy = OfThisKernel();
         await using (hierarchy)
         {
             hierarchy.Create();
@@ -285,6 +281,12 @@ public sealed class CgroupTests : IDisposable
         SandboxPrivilegeException fault = Assert.Throws<SandboxPrivilegeException>(hierarchy.Create);
 
         Assert.Contains("Run as root, name a delegated subtree in CgroupParent, or set IgnoreCgroups", fault.Message, StringComparison.Ordinal);
+    }
+
+    private static CgroupHierarchy OfThisKernel()
+    {
+        Assert.SkipUnless(Unistd.geteuid() == 0, "Needs root, to make cgroups.");
+        return CgroupHierarchy.Locate(CgroupMounts.Read(), null, Guid.NewGuid().ToString("N")[..8], TimeProvider.System);
     }
 
     private static CgroupHierarchy Locate(string[] mounts, string[] own) =>

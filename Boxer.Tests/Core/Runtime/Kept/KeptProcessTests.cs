@@ -106,14 +106,7 @@ public sealed class KeptProcessTests
     public async Task A_cancelled_StartAsync_kills_the_command()
     {
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        using var cancellation = new CancellationTokenSource();
-        Task<IGuestProcess> starting = guest.Sandbox.StartAsync(Command("cat"), cancellation.Token);
-        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
-        await cancellation.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => starting);
-        Assert.Equal([9, 1], (await guest.ReadAsync(InitFrameType.ProcessSignal)).Numbers);
-        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
-        await AssertUsableAsync(guest);
+        await StartAndCancelAsync(guest, "cat");
     }
 
     [Fact]
@@ -150,14 +143,7 @@ public sealed class KeptProcessTests
     public async Task A_cancelled_StartAsync_takes_the_output_of_the_command_so_that_it_can_end()
     {
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        using var cancellation = new CancellationTokenSource();
-        Task<IGuestProcess> starting = guest.Sandbox.StartAsync(Command("yes"), cancellation.Token);
-        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
-        await cancellation.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => starting);
-        Assert.Equal([9, 1], (await guest.ReadAsync(InitFrameType.ProcessSignal)).Numbers);
-        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
-        await AssertUsableAsync(guest);
+        Frame exec = await StartAndCancelAsync(guest, "yes");
         for (int sent = 0; sent < SessionOutputQueue.Window; sent += 32 << 10)
         {
             await guest.SendAsync(InitFrameType.Output, U32(exec.Id), U32(1), new byte[32 << 10]);
@@ -169,5 +155,19 @@ public sealed class KeptProcessTests
         await guest.SendAsync(InitFrameType.OutputEnd, U32(exec.Id), U32(2));
         await EndAsync(guest, exec.Id, signal: 9);
         await AssertUsableAsync(guest);
+    }
+
+    // The command starts although its start was cancelled.
+    private static async Task<Frame> StartAndCancelAsync(ScriptedGuest guest, string command)
+    {
+        using var cancellation = new CancellationTokenSource();
+        Task<IGuestProcess> starting = guest.Sandbox.StartAsync(Command(command), cancellation.Token);
+        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
+        await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => starting);
+        Assert.Equal([9, 1], (await guest.ReadAsync(InitFrameType.ProcessSignal)).Numbers);
+        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
+        await AssertUsableAsync(guest);
+        return exec;
     }
 }
