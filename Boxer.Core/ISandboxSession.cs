@@ -147,6 +147,7 @@ public interface ISandboxSession
     /// </summary>
     /// <param name="cancellationToken">Cancels the pause before it takes effect.</param>
     /// <exception cref="SandboxSessionEndedException">The session ended.</exception>
+    /// <exception cref="SandboxRuntimeException">This host could not freeze the sandbox. The session is not paused, and its clocks go on.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
     Task PauseAsync(CancellationToken cancellationToken = default);
 

@@ -14,8 +14,8 @@ internal sealed class CommandInputs(InitChannel init, IReadOnlyList<SandboxFile>
 {
     private volatile string? _field;
 
-    /// <summary>The property of the request that is being sent; <see langword="null"/> before and after.</summary>
-    internal string? Field => _field;
+    /// <summary>The property of the request whose content is being read; <see langword="null"/> before and after, and while PID 1 does not take what was read.</summary>
+    internal string? Field => init.IsSending ? null : _field;
 
     /// <summary>Sends all of them, after START or OPEN. The command does not start before <see cref="InitChannel.GoAsync"/>.</summary>
     /// <param name="cancellationToken">Cancels the operation; the sandbox is of no use afterwards.</param>

@@ -32,18 +32,6 @@ internal sealed class ProcessHistory(int maxBytes)
     private bool _hasEnded;
     private TaskCompletionSource? _changed;
 
-    /// <summary>Offset of the next byte.</summary>
-    internal long EndOffset
-    {
-        get
-        {
-            lock (_lock)
-            {
-                return _end;
-            }
-        }
-    }
-
     /// <summary>Appends output.</summary>
     /// <param name="stream">The stream.</param>
     /// <param name="data">The bytes; copied.</param>

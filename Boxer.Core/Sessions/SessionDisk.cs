@@ -106,8 +106,7 @@ internal sealed class SessionDisk : IDisposable
             takenBefore = _taken;
         }
 
-        GuestUsage usage = await _sandbox.ReadUsageAsync(cancellationToken).ConfigureAwait(false);
-        long free = _maxBytes - usage.DiskBytes;
+        long free = _maxBytes - await _sandbox.ReadDiskUseAsync(cancellationToken).ConfigureAwait(false);
         lock (_lock)
         {
             _left = free - (_taken - takenBefore) - _writes.Sum(write => Math.Min(write.Taken, MaxUnwritten));

@@ -61,7 +61,7 @@ internal sealed class SessionExec
         cancellationToken.ThrowIfCancellationRequested();
         using IDisposable call = _parts.Life.Begin();
         using IDisposable place = _calls.EnterExec();
-        ExecPlan plan = SessionPlanner.BuildCommand(_parts.Guest, command) with { DiskFull = _parts.Disk.Full };
+        ExecPlan plan = SessionPlanner.BuildCommand(_parts.Guest, command);
         using IDisposable processors = await trace.StageAsync(
             "processors", () => _calls.WithinAsync(_parts.Processors.AcquireAsync, cancellationToken)).ConfigureAwait(false);
         NetworkReport? before = await ReadNetworkAsync(cancellationToken).ConfigureAwait(false);
@@ -81,8 +81,9 @@ internal sealed class SessionExec
         _events.MayHaveStarted = true;
         try
         {
+            // The disk may have been full while the command waited, and have free space again.
             return await _parts.Sandbox.ExecAsync(
-                plan,
+                plan with { DiskFull = _parts.Disk.Full },
                 () => _events.Add(new SandboxStarted(_id)),
                 (stream, data) => _events.Add(new SandboxDataReceived(stream, data)),
                 cancellationToken).ConfigureAwait(false);

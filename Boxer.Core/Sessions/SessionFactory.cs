@@ -70,7 +70,7 @@ internal sealed record SessionFactory
         SessionProcessors? processors = null;
         SessionWorkers? files = null;
         var clock = new SessionClock(Services.Time, Request.IdleTimeout, Request.Lifetime, Request.FreezeAfter, Request.KeepAliveWhileRunning);
-        var freezer = new SessionFreezer(Id, Sandbox, Services.Logger);
+        var freezer = new SessionFreezer(Id, Sandbox, Services.Time, Services.Logger);
         var life = new SessionLife(Id, clock, freezer, Sandbox.CanFreeze && Request.Network.SupportsFreeze, Services.Time, Services.Logger)
         {
             Freezing = () => files!.CloseIdleAsync(),

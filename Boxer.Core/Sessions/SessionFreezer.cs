@@ -1,63 +1,152 @@
 using Boxer.Diagnostics;
+using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Kept;
 using Microsoft.Extensions.Logging;
 
 namespace Boxer.Sessions;
 
 /// <summary>
-/// Freezes and thaws the sandbox of one session. A freeze and a thaw exclude each other, and a freeze asks again whether it is still wanted, so that a
-/// call that begins at the same moment finds the sandbox awake. Thread-safe.
+/// Freezes and thaws the sandbox of one session. A freeze takes time, in which a thaw ends it at once. A freeze asks again whether it is still wanted, so
+/// that a call that begins at the same moment finds the sandbox awake. Thread-safe.
 /// </summary>
 /// <param name="id">The identifier of the session.</param>
 /// <param name="sandbox">The sandbox.</param>
+/// <param name="time">The time.</param>
 /// <param name="logger">Receives failures.</param>
-internal sealed class SessionFreezer(string id, IKeptSandbox sandbox, ILogger logger)
+internal sealed class SessionFreezer(string id, IKeptSandbox sandbox, TimeProvider time, ILogger logger)
 {
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(1);
     private readonly Lock _lock = new();
     private volatile bool _isFrozen;
+
+    // The freeze under way, or one that failed and could not be undone.
+    private TaskCompletionSource<Exception?>? _attempt;
 
     /// <summary>Whether the sandbox is frozen.</summary>
     internal bool IsFrozen => _isFrozen;
 
-    /// <summary>Freezes the sandbox.</summary>
+    /// <summary>Freezes the sandbox. Callers at the same time share one freeze.</summary>
     /// <param name="isWanted">Whether to freeze it; called while no thaw can happen.</param>
-    /// <returns>Whether it is frozen now. A host that cannot freeze it leaves it awake.</returns>
-    internal bool Freeze(Func<bool> isWanted)
+    /// <returns>
+    /// <see langword="null"/> if it is frozen now, or the freeze was not wanted, or a thaw ended it; otherwise the reason why this host could not freeze
+    /// it. It is awake then.
+    /// </returns>
+    internal Task<Exception?> FreezeAsync(Func<bool> isWanted)
     {
+        TaskCompletionSource<Exception?> attempt;
         lock (_lock)
         {
             if (_isFrozen || !isWanted())
             {
-                return _isFrozen;
+                return Task.FromResult<Exception?>(null);
             }
 
-            try
+            if (_attempt is { Task.IsCompleted: false })
             {
-                sandbox.Freeze();
-                _isFrozen = true;
-            }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-            {
-                Log.SessionNotFrozen(logger, id, exception);
+                return _attempt.Task;
             }
 
-            return _isFrozen;
+            _attempt = attempt = new(TaskCreationOptions.RunContinuationsAsynchronously);
         }
+
+        _ = FinishAsync(attempt);
+        return attempt.Task;
     }
 
-    /// <summary>Thaws the sandbox if it is frozen.</summary>
+    /// <summary>Thaws the sandbox if it is frozen or about to be.</summary>
     /// <param name="isWanted">Whether to thaw it; called while no freeze can happen.</param>
     /// <exception cref="IOException">It cannot be thawed, or it is gone.</exception>
     internal void Thaw(Func<bool> isWanted)
     {
-        // Also if it is awake: a freeze may be under way.
+        // Also if it is awake: a freeze may be about to begin.
         lock (_lock)
         {
-            if (_isFrozen && isWanted())
+            if ((_isFrozen || _attempt is not null) && isWanted())
             {
-                sandbox.Thaw();
-                _isFrozen = false;
+                ThawNow();
             }
         }
+    }
+
+    private async Task FinishAsync(TaskCompletionSource<Exception?> attempt)
+    {
+        for (int i = 1; !TryFinish(attempt, isLast: i == Cgroup.FreezeAttempts); i++)
+        {
+            await Task.Delay(Pause, time).ConfigureAwait(false);
+        }
+    }
+
+    /// <returns>Whether the freeze is over.</returns>
+    private bool TryFinish(TaskCompletionSource<Exception?> attempt, bool isLast)
+    {
+        Exception? fault = null;
+        lock (_lock)
+        {
+            if (_attempt != attempt)
+            {
+                return true;
+            }
+
+            // A killed sandbox was thawed, so that it dies.
+            if (!sandbox.Ended.IsCompleted)
+            {
+                fault = FreezeNow(isLast);
+                if (!_isFrozen && fault is null)
+                {
+                    return false;
+                }
+            }
+
+            attempt.TrySetResult(fault);
+            if (fault is null)
+            {
+                _attempt = null;
+            }
+            else
+            {
+                UndoNow();
+            }
+        }
+
+        if (fault is not null)
+        {
+            Log.SessionNotFrozen(logger, id, fault);
+        }
+
+        return true;
+    }
+
+    // Called under the lock, like the next two.
+    private Exception? FreezeNow(bool isLast)
+    {
+        try
+        {
+            _isFrozen = sandbox.TryFreeze();
+            return _isFrozen || !isLast ? null : Cgroup.NotFrozen();
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return exception;
+        }
+    }
+
+    private void UndoNow()
+    {
+        try
+        {
+            ThawNow();
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // The next call tries again, and ends the session if that fails.
+        }
+    }
+
+    private void ThawNow()
+    {
+        sandbox.Thaw();
+        _isFrozen = false;
+        _attempt?.TrySetResult(null);
+        _attempt = null;
     }
 }

@@ -15,11 +15,13 @@ internal sealed partial class SessionLife
     }
 
     /// <summary>
-    /// Stops the clocks and freezes the sandbox. New calls are rejected at once; calls in progress end first, because their time limits go on. The last of
-    /// pauses and resumptions counts: a later <see cref="Resume"/> undoes the pause, which then returns.
+    /// Freezes the sandbox and stops the clocks. New calls are rejected at once; calls in progress end first, because their time limits go on. The last of
+    /// pauses and resumptions counts: a later <see cref="Resume"/> undoes the pause, which then returns. A pause that fails or is cancelled is withdrawn;
+    /// that of another caller stays.
     /// </summary>
-    /// <param name="cancellationToken">Withdraws this pause while calls are in progress. That of another caller stays.</param>
+    /// <param name="cancellationToken">Cancels this pause while calls are in progress.</param>
     /// <exception cref="SandboxSessionEndedException">The session has ended.</exception>
+    /// <exception cref="SandboxRuntimeException">This host could not freeze the sandbox.</exception>
     internal async Task PauseAsync(CancellationToken cancellationToken)
     {
         Pause pause;
@@ -34,14 +36,14 @@ internal sealed partial class SessionLife
         try
         {
             await Task.WhenAny(WhenNoCallAsync(), pause.Resumed.Task, Ended).WaitAsync(cancellationToken).ConfigureAwait(false);
+            await FreezeForPauseAsync(pause).ConfigureAwait(false);
         }
-        catch (OperationCanceledException)
+        catch
         {
             Withdraw(pause);
             throw;
         }
 
-        await FreezeForPauseAsync(pause).ConfigureAwait(false);
         lock (_lock)
         {
             ThrowIfEnded();
@@ -126,9 +128,11 @@ internal sealed partial class SessionLife
             await Freezing().ConfigureAwait(false);
         }
 
-        if (_canFreeze)
+        if (_canFreeze && await _freezer.FreezeAsync(() => IsWanted(pause)).ConfigureAwait(false) is { } fault)
         {
-            _freezer.Freeze(() => IsWanted(pause));
+            throw End is null
+                ? new SandboxRuntimeException($"Session {_id} is not paused, because this host could not freeze its sandbox: {fault.Message}", fault)
+                : EndedException(isRetrySafe: true, fault);
         }
 
         lock (_lock)
@@ -159,18 +163,17 @@ internal sealed partial class SessionLife
             await Freezing().ConfigureAwait(false);
         }
 
-        bool isWanted = false;
-        bool isFrozen = _freezer.Freeze(() =>
+        Exception? fault = await _freezer.FreezeAsync(() =>
         {
             lock (_lock)
             {
-                return isWanted = _end is null && !IsPaused && _clock.MayFreeze;
+                return _end is null && !IsPaused && _clock.MayFreeze;
             }
-        });
+        }).ConfigureAwait(false);
         lock (_lock)
         {
             // A host that cannot freeze it is not asked again before the next call.
-            _mayRetryFreeze = isFrozen || !isWanted;
+            _mayRetryFreeze = fault is null;
             SetTimer();
         }
     }

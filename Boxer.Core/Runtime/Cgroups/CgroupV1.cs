@@ -9,7 +9,6 @@ internal sealed class CgroupV1 : Cgroup
 {
     private const int LeastQuotaMicroseconds = 1_000;
     private const string StateFile = "freezer.state";
-    private const int FreezeAttempts = 500;
     private const string MemoryFile = "memory.limit_in_bytes";
     private const string MemoryAndSwapFile = "memory.memsw.limit_in_bytes";
 
@@ -137,28 +136,10 @@ internal sealed class CgroupV1 : Cgroup
     internal override bool CanFreeze => _freezer is not null;
 
     // A cgroup in which tasks appear meanwhile stays half frozen (FREEZING), and most of its tasks run on, until it is told again.
-    internal override void Freeze()
+    internal override bool TryFreeze()
     {
-        if (_freezer is null)
-        {
-            return;
-        }
-
-        SpinWait wait = default;
-        for (int attempt = 0; attempt < FreezeAttempts; attempt++)
-        {
-            Write(_freezer, StateFile, "FROZEN");
-            if (IsFrozen())
-            {
-                return;
-            }
-
-            // Sleeps for 1 ms after the first attempts.
-            wait.SpinOnce();
-        }
-
-        Thaw();
-        throw new IOException("The cgroup did not freeze: tasks kept appearing in it.");
+        Write(_freezer!, StateFile, "FROZEN");
+        return File.ReadAllBytes(Path.Join(_freezer, StateFile)).AsSpan().StartsWith("FROZEN"u8);
     }
 
     internal override void Thaw() => Thaw(_freezer);
@@ -180,8 +161,6 @@ internal sealed class CgroupV1 : Cgroup
             Write(directory, StateFile, "THAWED");
         }
     }
-
-    private bool IsFrozen() => File.ReadAllBytes(Path.Join(_freezer, StateFile)).AsSpan().StartsWith("FROZEN"u8);
 
     /// <summary>Converts cores to microseconds of processor time in a period; at least 1,000, the kernel's minimum.</summary>
     internal static long Quota(double cores, int period) => Math.Max(LeastQuotaMicroseconds, (long)Math.Round(cores * period));

@@ -75,12 +75,11 @@ internal sealed class CgroupV2 : Cgroup
 
     internal override bool CanFreeze => HasFreezer(_directory);
 
-    internal override void Freeze()
+    // The kernel stops the processes one by one, after the write has returned.
+    internal override bool TryFreeze()
     {
-        if (CanFreeze)
-        {
-            Write(_directory, FreezeFile, "1");
-        }
+        Write(_directory, FreezeFile, "1");
+        return ReadKey(_directory, "cgroup.events", "frozen"u8) == 1;
     }
 
     internal override void Thaw()

@@ -27,6 +27,7 @@ internal sealed class InitChannel : IAsyncDisposable
     // Whether GO is the last frame that was sent.
     private volatile bool _goIsLast;
     private volatile bool _goIsUnread;
+    private volatile bool _isSending;
     private int _disposed;
 
     /// <summary>Initializes a channel.</summary>
@@ -45,6 +46,9 @@ internal sealed class InitChannel : IAsyncDisposable
     /// Linux reports as a reset (unix_release_sock in net/unix/af_unix.c). After further frames a reset may mean those.
     /// </summary>
     internal bool IsGoUnread => _goIsUnread;
+
+    /// <summary>Whether frames wait for PID 1 to take them, or were cancelled while they did.</summary>
+    internal bool IsSending => _isSending;
 
     /// <summary>Waits until PID 1 has booted.</summary>
     /// <param name="cancellationToken">Cancels the wait.</param>
@@ -266,6 +270,7 @@ internal sealed class InitChannel : IAsyncDisposable
         await _sending.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
+            _isSending = true;
             _goIsLast = isGo;
             bool complete = false;
             try
@@ -291,6 +296,7 @@ internal sealed class InitChannel : IAsyncDisposable
             finally
             {
                 _goIsUnread |= isGo && _sendClosed;
+                _isSending = !complete;
                 if (!complete)
                 {
                     CloseSending();

@@ -14,9 +14,6 @@ internal sealed class SessionConversation
     private readonly HashSet<uint> _quiets = [];
     private int _lastId;
 
-    /// <summary>Number of commands, file workers and connections whose last event has not come.</summary>
-    internal int Count => _items.Count;
-
     /// <summary>Records that EXEC is sent.</summary>
     /// <param name="id">Number, not used before.</param>
     /// <param name="streams">Kind of its streams.</param>

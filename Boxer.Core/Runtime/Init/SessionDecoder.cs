@@ -23,8 +23,7 @@ internal static class SessionDecoder
         InitFrameType.InputTaken => new SessionInputTaken(Id(ref reader), reader.Number("number of bytes", 1, InitProtocol.InputWindow)),
         InitFrameType.Closed => new SessionClosed(Id(ref reader), reader.Number("errno", 0, InitDecoder.MaxErrno)),
         InitFrameType.ProcessLimitsSet => new SessionLimitsSet(Id(ref reader), reader.Number("errno", 0, InitDecoder.MaxErrno)),
-        InitFrameType.UsageReport => new SessionUsageReport(
-            reader.UnsignedNumber("tag"), reader.LongNumber("disk space", long.MaxValue), reader.Number("number of processes", 0, int.MaxValue)),
+        InitFrameType.UsageReport => new SessionUsageReport(reader.UnsignedNumber("tag"), reader.LongNumber("disk space", long.MaxValue)),
         InitFrameType.ProcessUsageReport => new SessionProcessUsage(
             reader.UnsignedNumber("tag"), Id(ref reader), reader.Duration("processor time"), reader.Number("number of processes", 0, int.MaxValue)),
         InitFrameType.Quiet => new SessionQuiet(reader.UnsignedNumber("tag"), DecodeIds(ref reader)),

@@ -85,8 +85,7 @@ internal sealed record SessionLimitsSet(int Id, int Errno) : SessionItemEvent(Id
 /// <summary>Answer to USAGE.</summary>
 /// <param name="Tag">Tag of the request.</param>
 /// <param name="DiskBytes">Bytes of the changed files of the root and of the tmpfs together.</param>
-/// <param name="Processes">Living processes without PID 1.</param>
-internal sealed record SessionUsageReport(uint Tag, long DiskBytes, int Processes) : SessionEvent;
+internal sealed record SessionUsageReport(uint Tag, long DiskBytes) : SessionEvent;
 
 /// <summary>Answer to PROCESS_USAGE.</summary>
 /// <param name="Tag">Tag of the request.</param>

@@ -16,21 +16,15 @@ static struct item *take_item(struct reader *reader)
     return find_item(take_used_id(reader));
 }
 
-/* The id 0 stands for all processes that belong to no id. */
 static void take_process_signal(struct reader *reader)
 {
-    int is_others = reader->end - reader->at >= 4 && get32(reader->at) == 0;
-    struct item *item = is_others ? NULL : take_item(reader);
-    if (is_others)
-        take32(reader, "id");
+    struct item *item = take_item(reader);
     uint32_t number = take_count(reader, MAX_SIGNAL, "signal");
     uint32_t whole_session = take_count(reader, 1, "scope");
     take_end(reader, "end of PROCESS_SIGNAL");
-    if (number == 0 || (item != NULL && item->kind == CONNECTION) || (is_others && (number != SIGKILL || !whole_session)))
+    if (number == 0 || (item != NULL && item->kind == CONNECTION))
         malformed("PROCESS_SIGNAL");
-    if (is_others)
-        kill_others();
-    else if (item != NULL)
+    if (item != NULL)
         signal_item(item, (int)number, (int)whole_session);
 }
 

@@ -159,9 +159,6 @@ struct census count_session(pid_t session);
 /* Sends a signal to every process of a session. */
 void signal_session(pid_t session, int number);
 
-/* Lets kill_sessions() kill the processes that belong to no item. */
-void kill_others(void);
-
 /* Kills the processes that are to end. Returns 1 if some may still live. */
 int kill_sessions(void);
 

@@ -151,22 +151,12 @@ void signal_session(pid_t session, int number)
     visit_processes(deliver, &delivery);
 }
 
-/* Whether the processes of no item are to end, and whether the present pass has found one. */
-static int are_others_killed;
-static int are_others_found;
-
-void kill_others(void)
-{
-    are_others_killed = 1;
-}
-
 static void kill_if_wanted(const struct process *process, void *state)
 {
     struct item *item = find_owner(process);
-    int is_wanted = item != NULL ? item->is_killing : are_others_killed;
     (void)state;
-    if (is_wanted && kill(process->pid, SIGKILL) == 0)
-        *(item != NULL ? &item->is_found : &are_others_found) = 1;
+    if (item != NULL && item->is_killing && kill(process->pid, SIGKILL) == 0)
+        item->is_found = 1;
 }
 
 /*
@@ -175,30 +165,22 @@ static void kill_if_wanted(const struct process *process, void *state)
  */
 int kill_sessions(void)
 {
-    int is_left = are_others_killed;
+    int is_left = 0;
     for (size_t i = 0; i < item_count; i++)
         is_left |= items[i]->is_killing;
     if (!is_left)
         return 0;
-    are_others_found = 0;
     for (size_t i = 0; i < item_count; i++)
         items[i]->is_found = 0;
     forget_processes();
     visit_processes(kill_if_wanted, NULL);
-    is_left = are_others_killed = are_others_found;
+    is_left = 0;
     for (size_t i = 0; i < item_count; i++)
         is_left |= items[i]->is_killing = items[i]->is_found;
     return is_left;
 }
 
 /* ---- usage ---- */
-
-static void count_guest(const struct process *process, void *state)
-{
-    struct item *item = find_process(process->pid);
-    if (item == NULL || item->kind != WORKER)
-        ++*(uint32_t *)state;
-}
 
 /* Returns the bytes in use in a file system of the sandbox's memory. gVisor counts those of the root's changed files only. */
 static uint64_t used_bytes(int fd)
@@ -209,10 +191,7 @@ static uint64_t used_bytes(int fd)
 
 void report_usage(uint32_t tag)
 {
-    uint32_t processes = 0;
-    visit_processes(count_guest, &processes);
-    uint8_t *at = put64(put32(buffer + HEADER_SIZE, tag), used_bytes(root_fd) + used_bytes(tmpfs_fd));
-    send_payload_end(USAGE_REPORT, put32(at, processes));
+    send_payload_end(USAGE_REPORT, put64(put32(buffer + HEADER_SIZE, tag), used_bytes(root_fd) + used_bytes(tmpfs_fd)));
 }
 
 void report_process_usage(uint32_t tag, uint32_t id, const struct item *item)

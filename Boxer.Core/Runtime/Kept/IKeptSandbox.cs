@@ -50,18 +50,22 @@ internal interface IKeptSandbox : IAsyncDisposable
     /// <exception cref="KeptSandboxEndedException">The sandbox has ended.</exception>
     Task<IFileWorker> OpenFilesAsync(InitIdentity user, CancellationToken cancellationToken);
 
-    /// <summary>Reads the disk space and the processes in use.</summary>
+    /// <summary>Reads the disk space in use: bytes of the changed files of the root and of the tmpfs together.</summary>
     /// <param name="cancellationToken">Cancels the wait.</param>
     /// <exception cref="KeptSandboxEndedException">The sandbox has ended.</exception>
-    Task<GuestUsage> ReadUsageAsync(CancellationToken cancellationToken);
+    Task<long> ReadDiskUseAsync(CancellationToken cancellationToken);
 
     /// <summary>Whether this host can freeze it.</summary>
     bool CanFreeze { get; }
 
-    /// <summary>Stops its use of processor time, and the clocks of its commands, until <see cref="Thaw"/>. Only if <see cref="CanFreeze"/>.</summary>
-    void Freeze();
+    /// <summary>
+    /// Begins to stop everything in it, or looks whether all stands still; then the clocks of its commands are stopped too. Repeat it until it is so,
+    /// or call <see cref="Thaw"/>. Only if <see cref="CanFreeze"/>.
+    /// </summary>
+    /// <returns>Whether everything stands still, until <see cref="Thaw"/>.</returns>
+    bool TryFreeze();
 
-    /// <summary>Ends <see cref="Freeze"/>.</summary>
+    /// <summary>Ends <see cref="TryFreeze"/>.</summary>
     void Thaw();
 
     /// <summary>Kills everything in it, without waiting. Also works while it is frozen.</summary>
@@ -85,8 +89,3 @@ internal sealed class KeptSandboxEndedException(KeptSandboxEnd end) : IOExceptio
     /// <summary>How the sandbox ended.</summary>
     internal KeptSandboxEnd End { get; } = end;
 }
-
-/// <summary>Use of a kept sandbox.</summary>
-/// <param name="DiskBytes">Bytes of the changed files of the root and of the tmpfs together.</param>
-/// <param name="Processes">Living processes, without PID 1 and file workers.</param>
-internal sealed record GuestUsage(long DiskBytes, int Processes);

@@ -7,8 +7,8 @@ namespace Boxer.Runtime.Kept;
 internal sealed partial class KeptSandbox
 {
     /// <summary>
-    /// Time of PID 1 to answer a question, and to open a connection. A command that takes all processors of a small sandbox can delay an answer by
-    /// seconds.
+    /// Time of PID 1 to answer a question, to open a connection and to start a file worker. A command that takes all processors of a small sandbox can
+    /// delay an answer by seconds.
     /// </summary>
     internal static readonly TimeSpan AnswerPatience = TimeSpan.FromSeconds(30);
     private const string Silence = "PID 1 does not answer.";
@@ -56,7 +56,7 @@ internal sealed partial class KeptSandbox
 
     private async Task<FileWorker> WaitForWorkerAsync(SessionProcess process, Socket socket, CancellationToken cancellationToken)
     {
-        using CommandClock.Limit patience = Clock.Start(CommandWatch.Patience);
+        using CommandClock.Limit patience = Clock.Start(AnswerPatience);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(patience.Token, cancellationToken);
         SessionItemEvent? start;
         try
@@ -67,7 +67,7 @@ internal sealed partial class KeptSandbox
         {
             _ = _calls.RunAsync(() => EndWorkerAsync(process, isSilent: !cancellationToken.IsCancellationRequested));
             cancellationToken.ThrowIfCancellationRequested();
-            throw new IOException($"The file worker did not start within {CommandWatch.Patience.TotalSeconds:0} s.", exception);
+            throw new IOException($"The file worker did not start within {AnswerPatience.TotalSeconds:0} s.", exception);
         }
 
         switch (start)

@@ -165,19 +165,24 @@ internal sealed partial class KeptSandbox : IKeptSandbox
     });
 
     /// <inheritdoc/>
-    public Task<GuestUsage> ReadUsageAsync(CancellationToken cancellationToken) => CallAsync(async () =>
+    public Task<long> ReadDiskUseAsync(CancellationToken cancellationToken) => CallAsync(async () =>
         await AnswerAsync(Channel.ReadUsageAsync(), cancellationToken).ConfigureAwait(false) is { } report
-            ? new GuestUsage(report.DiskBytes, report.Processes)
+            ? report.DiskBytes
             : throw new KeptSandboxEndedException(await Ended.ConfigureAwait(false)));
 
     /// <inheritdoc/>
     public bool CanFreeze => Cgroup?.CanFreeze == true;
 
     /// <inheritdoc/>
-    public void Freeze()
+    public bool TryFreeze()
     {
-        Cgroup?.Freeze();
+        if (Cgroup?.TryFreeze() == false)
+        {
+            return false;
+        }
+
         Clock.Stop();
+        return true;
     }
 
     /// <inheritdoc/>

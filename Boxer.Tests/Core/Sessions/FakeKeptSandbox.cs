@@ -1,4 +1,4 @@
-using System.Threading.Channels;
+using System.Text;
 using Boxer.Runtime.Init;
 using Boxer.Runtime.Kept;
 
@@ -22,12 +22,19 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
 
     public int Freezes { get; private set; }
 
+    public int FreezeAttempts { get; private set; }
+
+    public int Thaws { get; private set; }
+
     /// <summary>Whether a kill has no effect on what is in flight.</summary>
     public bool Hangs { get; set; }
 
     public Task DisposalBlocks { get; set; } = Task.CompletedTask;
 
     public Exception? FreezeFault { get; set; }
+
+    /// <summary>Number of attempts to freeze it that find something still moving.</summary>
+    public int FreezeDelays { get; set; }
 
     public Exception? ThawFault { get; set; }
 
@@ -101,24 +108,32 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
         return Task.FromResult<IFileWorker>(worker);
     }
 
-    public Task<GuestUsage> ReadUsageAsync(CancellationToken cancellationToken)
+    public Task<long> ReadDiskUseAsync(CancellationToken cancellationToken)
     {
         Enter();
         UsageReads++;
-        return Task.FromResult(new GuestUsage(DiskBytes, 0));
+        return Task.FromResult(DiskBytes);
     }
 
     public bool CanFreeze { get; init; } = true;
 
-    public void Freeze()
+    public bool TryFreeze()
     {
         if (FreezeFault is not null)
         {
             throw FreezeFault;
         }
 
+        FreezeAttempts++;
+        if (FreezeDelays > 0)
+        {
+            FreezeDelays--;
+            return false;
+        }
+
         IsFrozen = true;
         Freezes++;
+        return true;
     }
 
     public void Thaw()
@@ -129,6 +144,7 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
         }
 
         IsFrozen = false;
+        Thaws++;
     }
 
     public void Kill()
@@ -193,7 +209,7 @@ internal sealed class FakeExec(ExecPlan plan, Action<SandboxStream, ReadOnlyMemo
     public void Print(string text)
     {
         int before = _stdout.Count;
-        _stdout.AddRange(System.Text.Encoding.UTF8.GetBytes(text));
+        _stdout.AddRange(Encoding.UTF8.GetBytes(text));
         onOutput(SandboxStream.StandardOutput, _stdout.ToArray().AsMemory(before));
     }
 
@@ -204,169 +220,4 @@ internal sealed class FakeExec(ExecPlan plan, Action<SandboxStream, ReadOnlyMemo
         DateTimeOffset.UnixEpoch,
         TimeSpan.FromMilliseconds(5),
         TimeSpan.Zero));
-}
-
-/// <summary>A started process.</summary>
-internal sealed class FakeGuestProcess(int id, ExecPlan plan) : IGuestProcess
-{
-    private readonly Channel<GuestOutput> _output = Channel.CreateUnbounded<GuestOutput>();
-    private readonly TaskCompletionSource<ExecEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-
-    public int Id => id;
-
-    public ExecPlan Plan => plan;
-
-    public Stream Input { get; } = new MemoryStream();
-
-    public Task<ExecEnd> Ended => _ended.Task;
-
-    public List<(int Signal, bool WholeSession)> Signals { get; } = [];
-
-    public List<SandboxTerminal> Sizes { get; } = [];
-
-    public bool IsKilled { get; private set; }
-
-    public IAsyncEnumerable<GuestOutput> ReadAllAsync(CancellationToken cancellationToken) => _output.Reader.ReadAllAsync(cancellationToken);
-
-    public Task SignalAsync(int signal, bool wholeSession, CancellationToken cancellationToken)
-    {
-        Signals.Add((signal, wholeSession));
-        return Task.CompletedTask;
-    }
-
-    public Task ResizeAsync(SandboxTerminal size, CancellationToken cancellationToken)
-    {
-        Sizes.Add(size);
-        return Task.CompletedTask;
-    }
-
-    public Task KillAsync(CancellationToken cancellationToken)
-    {
-        IsKilled = true;
-        End(Termination.Signaled(9));
-        return Task.CompletedTask;
-    }
-
-    public void Print(string text, SandboxStream stream = SandboxStream.StandardOutput) =>
-        _output.Writer.TryWrite(new GuestOutput(stream, System.Text.Encoding.UTF8.GetBytes(text)));
-
-    public void End(Termination termination)
-    {
-        _output.Writer.TryComplete();
-        _ended.TrySetResult(new ExecEnd(termination, new SandboxUsage(), 0));
-    }
-}
-
-/// <summary>A connection that reads nothing.</summary>
-internal sealed class FakeConnection : SandboxConnection
-{
-    public bool IsDisposed { get; private set; }
-
-    public override ValueTask CloseWriteAsync(CancellationToken cancellationToken = default) => ValueTask.CompletedTask;
-
-    public override void Flush()
-    {
-    }
-
-    public override int Read(byte[] buffer, int offset, int count) => 0;
-
-    public override void Write(byte[] buffer, int offset, int count)
-    {
-    }
-
-    protected override void Dispose(bool disposing)
-    {
-        IsDisposed = true;
-        base.Dispose(disposing);
-    }
-}
-
-/// <summary>A file worker over a dictionary.</summary>
-internal sealed class FakeFileWorker(InitIdentity user) : IFileWorker
-{
-    private readonly TaskCompletionSource _ended = new();
-
-    public Task Ended => _ended.Task;
-
-    public InitIdentity User => user;
-
-    public Dictionary<string, byte[]> Files { get; } = [];
-
-    public int? FailsWith { get; set; }
-
-    public TaskCompletionSource? Blocks { get; set; }
-
-    public bool IsDisposed { get; private set; }
-
-    public void End() => _ended.TrySetResult();
-
-    public async Task<Stream> OpenReadAsync(string path, CancellationToken cancellationToken)
-    {
-        await EnterAsync(path, cancellationToken);
-        return new MemoryStream(Files.GetValueOrDefault(path) ?? throw new GuestFileException(path, 2));
-    }
-
-    public async Task WriteAsync(string path, Stream content, uint? mode, CancellationToken cancellationToken)
-    {
-        await EnterAsync(path, cancellationToken);
-        var bytes = new MemoryStream();
-        await content.CopyToAsync(bytes, cancellationToken);
-        Files[path] = bytes.ToArray();
-    }
-
-    public async Task<GuestFile?> StatAsync(string path, CancellationToken cancellationToken)
-    {
-        await EnterAsync(path, cancellationToken);
-        return Files.TryGetValue(path, out byte[]? content)
-            ? new GuestFile(path, GuestFileKind.File, 0x1A4, 1, 1, content.Length, DateTimeOffset.UnixEpoch, null)
-            : null;
-    }
-
-    public async Task<(IReadOnlyList<GuestFile> Entries, bool IsIncomplete)> ListAsync(string path, int depth, int maxEntries, CancellationToken cancellationToken)
-    {
-        await EnterAsync(path, cancellationToken);
-        return ([.. Files.Select(file => new GuestFile(file.Key, GuestFileKind.File, 0x1A4, 1, 1, file.Value.Length, DateTimeOffset.UnixEpoch, null))], true);
-    }
-
-    public Task MakeDirectoryAsync(string path, CancellationToken cancellationToken) => EnterAsync(path, cancellationToken);
-
-    public Task MoveAsync(string from, string to, CancellationToken cancellationToken) => EnterAsync(from, cancellationToken);
-
-    public Task RemoveAsync(string path, CancellationToken cancellationToken) => EnterAsync(path, cancellationToken);
-
-    public async Task<Stream> ReadArchiveAsync(string path, long maxBytes, CancellationToken cancellationToken)
-    {
-        await EnterAsync(path, cancellationToken);
-        return new MemoryStream();
-    }
-
-    public Task WriteArchiveAsync(string path, Stream archive, long maxBytes, Action<long> onGrowing, CancellationToken cancellationToken) =>
-        WriteAsync(path, archive, null, cancellationToken);
-
-    public async IAsyncEnumerable<GuestFileChange> WatchAsync(
-        string path, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        yield return new GuestFileChange(GuestFileChangeKind.Removed, "gone");
-        await Task.Delay(Timeout.Infinite, cancellationToken);
-    }
-
-    public ValueTask DisposeAsync()
-    {
-        IsDisposed = true;
-        End();
-        return ValueTask.CompletedTask;
-    }
-
-    private async Task EnterAsync(string path, CancellationToken cancellationToken)
-    {
-        if (Blocks is not null)
-        {
-            await Blocks.Task.WaitAsync(cancellationToken);
-        }
-
-        if (FailsWith is { } errno)
-        {
-            throw new GuestFileException(path, errno);
-        }
-    }
 }

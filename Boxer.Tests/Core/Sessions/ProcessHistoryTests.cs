@@ -78,7 +78,7 @@ public sealed class ProcessHistoryTests
         history.End();
         Assert.InRange(history.ReadAsync(0, Cancel).ToBlockingEnumerable(Cancel).Count(), 1, 16_384);
         history.Clear();
-        Assert.Equal((0, 100_000), (history.KeptBytes, history.EndOffset));
+        Assert.Equal(0, history.KeptBytes);
         history.Append(SandboxStream.StandardOutput, [1]);
         Assert.Equal(100_000, history.ReadAsync(0, Cancel).ToBlockingEnumerable(Cancel).Single().Offset);
     }

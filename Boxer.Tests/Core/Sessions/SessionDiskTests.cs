@@ -1,3 +1,4 @@
+using Boxer.Admission;
 using Boxer.Sessions;
 using Boxer.Tests.Support;
 
@@ -30,6 +31,23 @@ public sealed class SessionDiskTests
         open.Time.Advance(TimeSpan.FromSeconds(1));
         exec.End();
         Assert.Equal(0, (await other).ExitCode);
+    }
+
+    [Fact]
+    public async Task A_command_that_waited_for_processors_sees_the_disk_as_it_is_when_it_starts()
+    {
+        await using var open = new OpenSession(processors: 1);
+        using AdmissionQueue.Ticket other = open.Admission.EnterSession("other");
+        IDisposable taken = await other.AcquireProcessorsAsync(1, false, Cancel);
+        Task<SandboxResult> result = open.Session.ExecAsync(new SandboxCommand("program"), Cancel);
+        open.Sandbox.DiskBytes = 1_001;
+        await Assert.ThrowsAsync<SandboxFileException>(() => open.Session.Files.WriteAsync("file", new MemoryStream(), null, Cancel));
+        open.Sandbox.DiskBytes = 0;
+        Assert.Empty(open.Sandbox.Execs);
+        taken.Dispose();
+        await Until.IsSoAsync(() => open.Sandbox.Execs.Count > 0, 30);
+        open.Sandbox.Execs[0].End();
+        Assert.Equal(0, (await result).ExitCode);
     }
 
     [Fact]

@@ -170,9 +170,8 @@ public sealed class CgroupTests : IDisposable
                 {
                     cgroup.Freeze();
 
-                    // The second version has no such file, and freezes what appears.
-                    string? state = cgroup.Directories.Select(directory => Path.Join(directory, "freezer.state")).FirstOrDefault(File.Exists);
-                    Assert.Equal("FROZEN", state is null ? "FROZEN" : (await File.ReadAllTextAsync(state, TestContext.Current.CancellationToken)).Trim());
+                    string state = cgroup.Directories.SelectMany(directory => (string[])[Path.Join(directory, "freezer.state"), Path.Join(directory, "cgroup.events")]).First(File.Exists);
+                    Assert.Matches("^FROZEN$|^frozen 1$", (await File.ReadAllTextAsync(state, TestContext.Current.CancellationToken)).Trim().Split('\n')[^1]);
                     cgroup.Thaw();
                 }
             }
@@ -198,6 +197,24 @@ public sealed class CgroupTests : IDisposable
             program.StandardInput.WriteLine();
             return program;
         }
+    }
+
+    [Fact]
+    public void Freeze_v2_returns_when_the_kernel_says_that_all_stand_still_and_otherwise_thaws_and_throws()
+    {
+        Cgroup cgroup = V2();
+        cgroup.Freeze();
+        Assert.Equal((false, false), (cgroup.CanFreeze, File.Exists(Path.Join(_root, "cgroup.freeze"))));
+
+        Put("cgroup.freeze", "0");
+        Put("cgroup.events", "populated 1\nfrozen 1\n");
+        cgroup.Freeze();
+        Assert.Equal("1", Read("cgroup.freeze"));
+
+        Put("cgroup.events", "populated 1\nfrozen 0\n");
+        Assert.False(cgroup.TryFreeze());
+        Assert.Throws<IOException>(cgroup.Freeze);
+        Assert.Equal("0", Read("cgroup.freeze"));
     }
 
     [Fact]

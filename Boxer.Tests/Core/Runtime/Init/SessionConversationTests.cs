@@ -23,7 +23,7 @@ public sealed class SessionConversationTests
                new SessionClosed(id, 0), new SessionClosed(id, 1), new SessionLimitsSet(id, 0), new SessionProcessUsage(1, id, default, 0),
            ]
            select each,
-        new SessionUsageReport(1, 0, 0), new SessionQuiet(1, []),
+        new SessionUsageReport(1, 0), new SessionQuiet(1, []),
     ];
 
     [Fact]
@@ -42,8 +42,7 @@ public sealed class SessionConversationTests
         Feed(conversation, new SessionProcessStarted(Terminal, 5), new SessionOutputEnd(Terminal, SessionStream.Output), new SessionProcessEnded(Terminal));
         Feed(conversation, new SessionConnected(Connection), new SessionOutputEnd(Connection, SessionStream.Output), new SessionClosed(Connection, 0));
 
-        Assert.Equal(0, conversation.Count);
-        Assert.False(conversation.IsOpen(Relayed));
+        Assert.DoesNotContain((int[])[Direct, Worker, Relayed, Terminal, Connection], conversation.IsOpen);
         Assert.False(conversation.Credit(Relayed, SessionStream.Output, 1));
         Assert.False(conversation.Input(Relayed, 1));
         Assert.False(conversation.Release(Relayed));
@@ -57,7 +56,7 @@ public sealed class SessionConversationTests
             conversation,
             new SessionProcessNotStarted(Direct, InitStage.Execute, 2), new SessionProcessNotStarted(Relayed, InitStage.Streams, 24), new SessionProcessNotStarted(Worker, InitStage.UserId, 1),
             new SessionNotConnected(Connection, 111), new SessionProcessNotStarted(Terminal, InitStage.Session, 1));
-        Assert.Equal(0, conversation.Count);
+        Assert.DoesNotContain((int[])[Direct, Worker, Relayed, Terminal, Connection], conversation.IsOpen);
     }
 
     [Fact]
@@ -120,9 +119,9 @@ public sealed class SessionConversationTests
         { "output after closed", () => Feed(Credited(Connection), new SessionConnected(Connection), new SessionClosed(Connection, 104), Output(Connection, SessionStream.Output, 1)) },
         { "output of a worker", () => Feed(Credited(Worker), new SessionProcessStarted(Worker, 2), Output(Worker, SessionStream.Output, 1)) },
         { "limits that nobody set", () => Feed(Asked(), new SessionLimitsSet(Direct, 0)) },
-        { "usage that nobody asked for", () => Feed(Asked(), new SessionUsageReport(1, 0, 0)) },
-        { "usage twice", () => Feed(WithTags(), new SessionUsageReport(1, 0, 0), new SessionUsageReport(1, 0, 0)) },
-        { "usage with another tag", () => Feed(WithTags(), new SessionUsageReport(2, 0, 0)) },
+        { "usage that nobody asked for", () => Feed(Asked(), new SessionUsageReport(1, 0)) },
+        { "usage twice", () => Feed(WithTags(), new SessionUsageReport(1, 0), new SessionUsageReport(1, 0)) },
+        { "usage with another tag", () => Feed(WithTags(), new SessionUsageReport(2, 0)) },
         { "usage of another command", () => Feed(WithTags(), new SessionProcessUsage(1, Relayed, default, 0)) },
         { "quiet that nobody asked for", () => Feed(Asked(), new SessionQuiet(1, [])) },
         { "quiet of a command that never was", () => Feed(WithTags(), new SessionQuiet(1, [9])) },

@@ -26,7 +26,7 @@ public sealed class SessionDecoderTests
         Assert.Equal(new SessionInputTaken(7, 65_536), Decode(InitFrameType.InputTaken, U32(7), U32(65_536)));
         Assert.Equal(new SessionClosed(7, 0), Decode(InitFrameType.Closed, U32(7), U32(0)));
         Assert.Equal(new SessionLimitsSet(7, 3), Decode(InitFrameType.ProcessLimitsSet, U32(7), U32(3)));
-        Assert.Equal(new SessionUsageReport(uint.MaxValue, 1L << 40, 3), Decode(InitFrameType.UsageReport, U32(uint.MaxValue), U64(1UL << 40), U32(3)));
+        Assert.Equal(new SessionUsageReport(uint.MaxValue, 1L << 40), Decode(InitFrameType.UsageReport, U32(uint.MaxValue), U64(1UL << 40)));
         Assert.Equal(new SessionProcessUsage(5, 7, TimeSpan.FromMilliseconds(1), 2), Decode(InitFrameType.ProcessUsageReport, U32(5), U32(7), U64(1_000), U32(2)));
         Assert.Equal([7, 8], ((SessionQuiet)Decode(InitFrameType.Quiet, U32(5), U32(2), U32(7), U32(8))).Holders);
     }

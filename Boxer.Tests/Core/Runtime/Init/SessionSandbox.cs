@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
 using Boxer.Processes;
@@ -107,16 +108,6 @@ internal sealed class SessionSandbox : IAsyncDisposable
 
     internal Task SignalAsync(int id, int signal, bool wholeSession) => SendAsync(SessionEncoder.EncodeSignal(id, signal, wholeSession));
 
-    /// <summary>Kills the processes that belong to no id.</summary>
-    internal Task KillOthersAsync()
-    {
-        var writer = new PayloadWriter();
-        writer.U32(0);
-        writer.U32(9);
-        writer.U32(1);
-        return SendAsync(writer.ToFrame(InitFrameType.ProcessSignal, InitProtocol.MaxPayload));
-    }
-
     internal async Task ReleaseAsync(int id)
     {
         _conversation.Release(id);
@@ -184,6 +175,10 @@ internal sealed class SessionSandbox : IAsyncDisposable
         await SendAsync(SessionEncoder.EncodeTag(InitFrameType.Usage, _lastTag));
         return await NextAsync<SessionUsageReport>(report => report.Tag == _lastTag);
     }
+
+    /// <summary>Counts the processes in /proc, without PID 1 and the one that counts, whose user has no others: they would use up its processes.</summary>
+    internal async Task<int> CountProcessesAsync() =>
+        int.Parse((await RunAsync(Command(65533, "sh", "-c", "cd /proc; set -- [0-9]*; echo $(($# - 2))"))).Output, CultureInfo.InvariantCulture);
 
     internal async Task<SessionProcessUsage> UsageAsync(int id)
     {

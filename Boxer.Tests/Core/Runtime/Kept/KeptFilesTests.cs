@@ -60,19 +60,19 @@ public sealed class KeptFilesTests
     }
 
     [Fact]
-    public async Task ReadUsageAsync_is_newer_than_its_call_and_shares_requests()
+    public async Task ReadDiskUseAsync_is_newer_than_its_call_and_shares_requests()
     {
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
-        Task<GuestUsage> first = guest.Sandbox.ReadUsageAsync(Cancel);
+        Task<long> first = guest.Sandbox.ReadDiskUseAsync(Cancel);
         Frame asked = await guest.ReadAsync(InitFrameType.Usage);
-        Task<GuestUsage> second = guest.Sandbox.ReadUsageAsync(Cancel);
-        Task<GuestUsage> third = guest.Sandbox.ReadUsageAsync(Cancel);
-        await guest.SendAsync(InitFrameType.UsageReport, U32(asked.Id), U64(100), U32(3));
-        Assert.Equal(new GuestUsage(100, 3), await first);
+        Task<long> second = guest.Sandbox.ReadDiskUseAsync(Cancel);
+        Task<long> third = guest.Sandbox.ReadDiskUseAsync(Cancel);
+        await guest.SendAsync(InitFrameType.UsageReport, U32(asked.Id), U64(100));
+        Assert.Equal(100, await first);
         asked = await guest.ReadAsync(InitFrameType.Usage);
-        await guest.SendAsync(InitFrameType.UsageReport, U32(asked.Id), U64(200), U32(4));
-        Assert.Equal(new GuestUsage(200, 4), await second);
-        Assert.Equal(new GuestUsage(200, 4), await third);
+        await guest.SendAsync(InitFrameType.UsageReport, U32(asked.Id), U64(200));
+        Assert.Equal(200, await second);
+        Assert.Equal(200, await third);
     }
 
     [Theory]
@@ -84,7 +84,7 @@ public sealed class KeptFilesTests
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
         Task<IFileWorker> opening = guest.Sandbox.OpenFilesAsync(new(65534, 65534, []), Cancel);
         Frame files = await guest.ReadAsync(InitFrameType.Files);
-        await AdvanceUntilAsync(time, opening, CommandWatch.Patience);
+        await AdvanceUntilAsync(time, opening, KeptSandbox.AnswerPatience);
         await Assert.ThrowsAsync<IOException>(() => opening);
         await AssertWorkerIsKilledAsync(guest, time, files.Id, () => obeys ? guest.SendAsync(InitFrameType.ProcessNotStarted, U32(files.Id), U32(5), U32(4)) : Task.CompletedTask, obeys);
     }
@@ -108,13 +108,13 @@ public sealed class KeptFilesTests
     }
 
     [Fact]
-    public async Task ReadUsageAsync_kills_a_sandbox_that_does_not_answer_but_not_while_it_is_frozen()
+    public async Task ReadDiskUseAsync_kills_a_sandbox_that_does_not_answer_but_not_while_it_is_frozen()
     {
         var time = new FakeTimeProvider();
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
-        Task<GuestUsage> asking = guest.Sandbox.ReadUsageAsync(Cancel);
+        Task<long> asking = guest.Sandbox.ReadDiskUseAsync(Cancel);
         await guest.ReadAsync(InitFrameType.Usage);
-        guest.Sandbox.Freeze();
+        Assert.True(guest.Sandbox.TryFreeze());
         time.Advance(TimeSpan.FromDays(1));
         Assert.False(guest.Sandbox.Ended.IsCompleted);
         guest.Sandbox.Thaw();

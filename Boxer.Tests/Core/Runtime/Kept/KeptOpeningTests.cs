@@ -1,4 +1,7 @@
 using Boxer.Runtime.Init;
+using Boxer.Runtime.Kept;
+using Boxer.Tests.Core.Sessions;
+using Boxer.Validation;
 using Microsoft.Extensions.Time.Testing;
 using static Boxer.Tests.Core.Runtime.Kept.GuestScripts;
 using static Boxer.Tests.Core.Runtime.Kept.ScriptedGuest;
@@ -34,20 +37,15 @@ public sealed class KeptOpeningTests
     [InlineData("does not open")]
     [InlineData("does not come")]
     [InlineData("ignores its cancellation")]
-    [InlineData("is not read")]
     public async Task OpenAsync_names_the_input_that_did_not_come_in_time(string content)
     {
         var time = new FakeTimeProvider();
         await using var guest = new ScriptedGuest(time);
         SandboxFile file = SandboxFile.FromStream("a", async token =>
         {
-            switch (content)
+            if (content == "does not open")
             {
-                case "does not open":
-                    await Task.Delay(Timeout.Infinite, token);
-                    break;
-                case "is not read":
-                    return new MemoryStream(new byte[8 << 20]);
+                await Task.Delay(Timeout.Infinite, token);
             }
 
             return new HangingStream(ignoresCancellation: content == "ignores its cancellation");
@@ -58,6 +56,23 @@ public sealed class KeptOpeningTests
         InvalidSandboxRequestException fault = await Assert.ThrowsAsync<InvalidSandboxRequestException>(() => opening);
         Assert.Equal("Files[0]", Assert.Single(fault.Faults).Field);
         Assert.Contains("20 s", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task OpenAsync_blames_no_input_that_PID_1_does_not_read(bool isOfWorkspace)
+    {
+        var time = new FakeTimeProvider();
+        await using var guest = new ScriptedGuest(time);
+        SandboxFile file = SandboxFile.FromStream("a", _ => ValueTask.FromResult<Stream>(new MemoryStream(new byte[8 << 20])));
+        OpenPlan plan = isOfWorkspace
+            ? Plan with { Workspace = new CheckedWorkspace(OpenSession.Path("/work"), [SandboxInput.FromFiles(file)], MaxBytes: 8 << 20, MaxEntries: 1, MaxChangesBytes: 0) }
+            : Plan with { Files = [file] };
+        Task opening = guest.OpenAsync(() => Task.CompletedTask, plan);
+        await AdvanceUntilAsync(time, opening);
+
+        Assert.Contains("did not open within 20 s", (await Assert.ThrowsAsync<SandboxRuntimeException>(() => opening)).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -38,7 +38,7 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
         Assert.Equal((Termination.Exited(0), 2), (outcome.End.Termination, outcome.End.LeftBehind));
         Assert.Equal("kept\n", Text((await guest.ExecAsync(Command("cat", "/tmp/a"))).Stdout));
         Assert.Equal(Termination.Exited(0), (await guest.ExecAsync(Shell("while kill -0 $(cat /tmp/pid) 2>/dev/null; do sleep 0.05; done"))).End.Termination);
-        Assert.Equal(1, (await guest.Sandbox.ReadUsageAsync(Cancel)).Processes);
+        await guest.AssertProcessesAsync(1);
     }
 
     [Fact]
@@ -73,7 +73,7 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
         Assert.Equal((TerminationKind.WallClockLimit, "on\nbye\n"), (outcome.End.Termination.Kind, Text(outcome.Stdout)));
         outcome = await guest.ExecAsync(Shell("(while :; do :; done) & wait") with { CpuTime = TimeSpan.FromSeconds(0.3) });
         Assert.Equal(TerminationKind.CpuTimeLimit, outcome.End.Termination.Kind);
-        Assert.Equal(0, (await guest.Sandbox.ReadUsageAsync(Cancel)).Processes);
+        await guest.AssertProcessesAsync(0);
         Assert.False(guest.Sandbox.Ended.IsCompleted);
     }
 
@@ -87,7 +87,7 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
             Shell("sleep 1000 & sleep 1000"), cancellation.Cancel, (_, _) => { }, cancellation.Token));
         Assert.Equal(Termination.Exited(0), (await guest.ExecAsync(Command("touch", "/tmp/go"))).End.Termination);
         Assert.Equal("other\n", Text((await other).Stdout));
-        Assert.Equal(0, (await guest.Sandbox.ReadUsageAsync(Cancel)).Processes);
+        await guest.AssertProcessesAsync(0);
     }
 
     [Fact]
@@ -198,14 +198,14 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
     }
 
     [Fact]
-    public async Task OpenFilesAsync_serves_files_of_the_user_and_is_no_process_of_the_guest()
+    public async Task OpenFilesAsync_serves_files_of_the_user_with_one_process()
     {
         await using RealGuest guest = await RealGuest.OpenAsync(fixture);
         await using IFileWorker files = await guest.Sandbox.OpenFilesAsync(new(User, User, []), Cancel);
         using var content = new MemoryStream("content\n"u8.ToArray());
         await files.WriteAsync("/tmp/d/a", content, mode: null, Cancel);
         Assert.Equal("content\n", Text((await guest.ExecAsync(Command("cat", "/tmp/d/a"))).Stdout));
-        Assert.Equal(0, (await guest.Sandbox.ReadUsageAsync(Cancel)).Processes);
+        await guest.AssertProcessesAsync(1);
         await Assert.ThrowsAsync<GuestFileException>(() => files.RemoveAsync("/etc/hosts", Cancel));
         guest.Sandbox.Kill();
         await files.Ended;
@@ -248,7 +248,7 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
 
         // Other tests of this process open and close some meanwhile. Each command has six.
         Assert.InRange(Descriptors() - before, -Commands, Commands);
-        Assert.Equal(0, (await guest.Sandbox.ReadUsageAsync(Cancel)).Processes);
+        await guest.AssertProcessesAsync(0);
 
         static int Descriptors() => Directory.GetFiles("/proc/self/fd").Length;
     }

@@ -154,7 +154,7 @@ public sealed class KeptSandboxTests
         await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
         await started.Task;
         time.Advance(TimeSpan.FromSeconds(4));
-        guest.Sandbox.Freeze();
+        Assert.True(guest.Sandbox.TryFreeze());
         time.Advance(TimeSpan.FromDays(7));
         guest.Sandbox.Thaw();
         time.Advance(TimeSpan.FromSeconds(0.9));
@@ -243,7 +243,7 @@ public sealed class KeptSandboxTests
         using var cancellation = new CancellationTokenSource();
         Task<ExecOutcome> second = guest.Sandbox.ExecAsync(Command("second"), () => { }, (_, _) => { }, cancellation.Token);
         Task<SandboxConnection> third = guest.Sandbox.ConnectAsync(80, cancellation.Token);
-        Task<GuestUsage> usage = guest.Sandbox.ReadUsageAsync(cancellation.Token);
+        Task<long> usage = guest.Sandbox.ReadDiskUseAsync(cancellation.Token);
         await cancellation.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => second);
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => third);
@@ -255,7 +255,7 @@ public sealed class KeptSandboxTests
         await EndAsync(guest, exec.Id);
         Assert.Equal(TerminationKind.Exited, (await first).End.Termination.Kind);
         Frame asked = await guest.ReadAsync(InitFrameType.Usage);
-        await guest.SendAsync(InitFrameType.UsageReport, U32(asked.Id), U64(1), U32(1));
+        await guest.SendAsync(InitFrameType.UsageReport, U32(asked.Id), U64(1));
         await AssertUsableAsync(guest);
     }
 

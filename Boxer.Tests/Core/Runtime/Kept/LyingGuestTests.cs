@@ -23,7 +23,7 @@ public sealed class LyingGuestTests
         { "opened twice", guest => Send(guest, InitFrameType.Opened) },
         { "an event of a run", guest => Send(guest, InitFrameType.Started) },
         { "a command that nobody started", guest => Send(guest, InitFrameType.ProcessStarted, U32(999), U32(2)) },
-        { "usage that nobody asked for", guest => Send(guest, InitFrameType.UsageReport, U32(999), U64(0), U32(0)) },
+        { "usage that nobody asked for", guest => Send(guest, InitFrameType.UsageReport, U32(999), U64(0)) },
         { "output beyond the credit", async guest =>
             {
                 for (int i = 0; i < 3; i++)
@@ -54,7 +54,7 @@ public sealed class LyingGuestTests
         Task<ExecOutcome> unstarted = guest.Sandbox.ExecAsync(Command("c"), () => Assert.Fail(), (_, _) => Assert.Fail(), Cancel);
         Task<IGuestProcess> unstartedProcess = guest.Sandbox.StartAsync(Command("d"), Cancel);
         Task<SandboxConnection> connecting = guest.Sandbox.ConnectAsync(80, Cancel);
-        Task<GuestUsage> asking = guest.Sandbox.ReadUsageAsync(Cancel);
+        Task<long> asking = guest.Sandbox.ReadDiskUseAsync(Cancel);
 
         // Everything was sent.
         while (guest.Descriptors < 6)
@@ -75,7 +75,7 @@ public sealed class LyingGuestTests
         await AssertEndsAsync(writing);
         await AssertEndsAsync(connecting);
         await AssertEndsAsync(asking);
-        await AssertEndsAsync(guest.Sandbox.ReadUsageAsync(Cancel));
+        await AssertEndsAsync(guest.Sandbox.ReadDiskUseAsync(Cancel));
         await AssertEndsAsync(guest.Sandbox.StartAsync(Command("e"), Cancel));
         if (await Record.ExceptionAsync(async () => Assert.Equal(TerminationKind.SandboxDied, (await (await unstartedProcess).Ended).Termination.Kind)) is { } failure)
         {

@@ -1,8 +1,10 @@
+using System.Text;
 using Boxer.Processes;
 using Boxer.Runtime;
 using Boxer.Runtime.Init;
 using Boxer.Runtime.Kept;
 using Boxer.Tests.Core.Runtime.Init;
+using Boxer.Tests.Support;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Boxer.Tests.Core.Runtime.Kept;
@@ -44,6 +46,10 @@ internal sealed class RealGuest : IAsyncDisposable
     internal static ExecPlan Shell(string script) => Command("sh", "-c", script);
 
     internal Task<ExecOutcome> ExecAsync(ExecPlan plan) => Sandbox.ExecAsync(plan, () => { }, (_, _) => { }, TestContext.Current.CancellationToken);
+
+    /// <summary>Waits until the guest has a number of processes, without PID 1 and the one that counts.</summary>
+    internal Task AssertProcessesAsync(int expected) => Until.IsSoAsync(
+        async () => Encoding.UTF8.GetString((await ExecAsync(Shell("set -- /proc/[0-9]*; echo $(($# - 2))"))).Stdout.Span) == $"{expected}\n", 60);
 
     public async ValueTask DisposeAsync()
     {
