@@ -22,7 +22,7 @@ int child_socket = -1;
 
 /* ---- the child, until it executes the command ---- */
 
-int report_socket = -1;
+_Thread_local int report_socket = -1;
 
 _Noreturn void child_fail(enum stage stage)
 {
@@ -255,7 +255,7 @@ static int spawned(void *unused)
 }
 
 /*
- * Creates the child in PID 1's own memory; PID 1 waits for its exec (vfork(2)). With systrap a fork costs some 8 ms more: pages are copied,
+ * Creates the child in PID 1's own memory; PID 1 waits for its exec (vfork(2)). With systrap a fork costs some 15 ms more: pages are copied,
  * and a new address space is a process of the host.
  */
 void spawn_child(void)

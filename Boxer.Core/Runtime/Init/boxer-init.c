@@ -7,7 +7,7 @@
  */
 #include "boxer-run.h"
 
-struct plan *plan;
+_Thread_local struct plan *plan;
 enum state state = WAITING_FOR_START;
 
 pid_t child;

@@ -395,7 +395,8 @@ int make_link(int directory, const char *name, const char *target);
 
 /* ---- the state ---- */
 
-extern struct plan *plan;
+/* PID 1's second thread, and the children in its memory, have another one (boxer-spawn.c). */
+extern _Thread_local struct plan *plan;
 extern enum state state;
 
 /* The future standard streams of the command; -1 before START. Its child makes them descriptors 0, 1 and 2. */
@@ -450,7 +451,7 @@ void take_command(struct reader *reader);
 /* ---- a child, until it executes the command (boxer-child.c, boxer-run.c) ---- */
 
 /* The child of a session's command sends the step that failed on this socket; -1 in others, which record it in the plan. */
-extern int report_socket;
+extern _Thread_local int report_socket;
 
 _Noreturn void child_fail(enum stage stage);
 

@@ -47,12 +47,11 @@ static struct exec parse_exec(size_t length)
     return exec;
 }
 
-/* Nothing of one command's environment stays in the memory of a later child, which the guest might read. */
-static void forget_exec(size_t length)
+void forget_exec(struct plan *of, size_t length)
 {
-    explicit_bzero(plan->payload, length);
+    explicit_bzero(of->payload, length);
     if (length > MAX_PAYLOAD)
-        madvise(plan->payload, sizeof plan->payload, MADV_DONTNEED);
+        madvise(of->payload, sizeof of->payload, MADV_DONTNEED);
 }
 
 static void report_not_started(struct item *item, uint32_t stage, uint32_t error)
@@ -118,11 +117,8 @@ static void keep_streams(const int streams[STREAMS], int socket)
     close_from(REPORT + 1);
 }
 
-/*
- * The child of a session. It has a copy of PID 1's memory, and is not dumpable from the change of its ids on. A worker keeps its copy, and
- * reads what the guest wrote: a fault in it must not find anything of other commands.
- */
-_Noreturn static void run_child(enum item_kind kind, const int streams[STREAMS], int socket)
+/* A worker keeps its copy of PID 1's memory, and reads what the guest wrote: a fault in it must not find anything of other commands. */
+_Noreturn void run_child(enum item_kind kind, const int streams[STREAMS], int socket)
 {
     report_socket = socket;
     if (kind == WORKER)
@@ -148,8 +144,8 @@ _Noreturn static void run_child(enum item_kind kind, const int streams[STREAMS],
     child_fail(STAGE_EXEC);
 }
 
-/* Forks the child of an item. Closes the streams in PID 1. */
-static void start_item(struct item *item, int streams[STREAMS])
+/* Creates the child of an item, and closes its streams in PID 1. length is that of an EXEC, whose payload is then forgotten. */
+static void start_item(struct item *item, int streams[STREAMS], size_t length)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
@@ -157,9 +153,14 @@ static void start_item(struct item *item, int streams[STREAMS])
         close_streams(streams);
         return;
     }
-    pid_t pid = fork();
-    if (pid == 0)
-        run_child(item->kind, streams, pair[1]);
+    pid_t pid;
+    if (can_spawn(item->kind)) {
+        pid = spawn(item->kind, streams, pair[1], length);
+    } else {
+        pid = fork();
+        if (pid == 0)
+            run_child(item->kind, streams, pair[1]);
+    }
     int error = errno;
     close(pair[1]);
     close_streams(streams);
@@ -183,9 +184,9 @@ void take_exec(size_t length)
         report_not_started(item, STAGE_STREAMS, (uint32_t)errno);
         close_streams(streams);
     } else {
-        start_item(item, streams);
+        start_item(item, streams, length);
     }
-    forget_exec(length);
+    forget_exec(plan, length);
 }
 
 /* A worker needs no child. */
@@ -212,7 +213,15 @@ void take_files(const uint8_t *payload, size_t length)
         report_not_started(item, STAGE_STREAMS, EBADF);
         return;
     }
-    start_item(item, streams);
+    start_item(item, streams, 0);
+}
+
+void answer_ids(struct item *item)
+{
+    if (!item->waits_for_ids || is_spawning())
+        return;
+    item->waits_for_ids = 0;
+    map_ids(process_table_fd, item->pid, item->start_socket);
 }
 
 void read_starting(struct item *item)
@@ -222,7 +231,8 @@ void read_starting(struct item *item)
     if (got < 0 && errno == EAGAIN)
         return;
     if (got == 1) {
-        map_ids(process_table_fd, item->pid, item->start_socket);
+        item->waits_for_ids = 1;
+        answer_ids(item);
         return;
     }
     close_fd(&item->start_socket);

@@ -1,6 +1,7 @@
 /*
  * Declarations that the files of a session share: boxer-session.c (ids and the loop), boxer-requests.c (frames of the host),
- * boxer-process.c (start and end of processes), boxer-table.c (/proc) and boxer-relay.c (streams).
+ * boxer-process.c (start and end of processes), boxer-spawn.c (children in PID 1's memory), boxer-table.c (/proc) and boxer-relay.c
+ * (streams).
  */
 #ifndef BOXER_SESSION_H
 #define BOXER_SESSION_H
@@ -64,6 +65,8 @@ struct item {
     pid_t session;
     /* The child closes its side when it executes the command. */
     int start_socket;
+    /* The child of user 0 waits for its ids. */
+    int waits_for_ids;
     struct source out[2];
     struct sink in;
     /* Its processes are to end; the present pass over them has found one. */
@@ -114,8 +117,31 @@ void take_exec(size_t length);
 
 void take_files(const uint8_t *payload, size_t length);
 
+/* Overwrites the payload of an EXEC: nothing of one command's environment stays in the memory of a later child. */
+void forget_exec(struct plan *of, size_t length);
+
+/* Becomes the command or the worker of an item, in a child of PID 1. socket connects to PID 1. */
+_Noreturn void run_child(enum item_kind kind, const int streams[STREAMS], int socket);
+
+/* Gives the child of user 0 its ids, if it waits for them and may have them. */
+void answer_ids(struct item *item);
+
 /* Reads from a child that starts. */
 void read_starting(struct item *item);
+
+/* ---- boxer-spawn.c ---- */
+
+/* Returns 1 if the plan's command can start in PID 1's memory. */
+int can_spawn(enum item_kind kind);
+
+/* Creates a child in PID 1's memory. The plan, whose payload has length bytes, is the child's then, and PID 1 goes on with another one. */
+pid_t spawn(enum item_kind kind, const int streams[STREAMS], int socket, size_t length);
+
+/* Drops a worker's copy of the child in PID 1's memory, and of its plan. */
+void forget_spawned(void);
+
+/* Returns 1 while a child is in PID 1's memory. */
+int is_spawning(void);
 
 /* Reaps some of the processes that have ended. Returns 1 if there may be more. */
 int reap_processes(void);

@@ -70,4 +70,40 @@ public sealed partial class SessionRunTests
         await session.ExecAsync(SessionSandbox.Command(User, "attack", "nice"));
         Assert.Equal(before, (await session.ExecAsync(show)).Output);
     }
+
+    [Fact]
+    public async Task PID_1_is_not_user_0s_while_another_child_is_in_its_memory()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        await session.ExecAsync(Shell("mkfifo fifo && chmod 755 fifo"));
+        int stuck = await session.StartWithCreditAsync(SessionSandbox.Command(User, "/work/fifo"));
+        int root = await session.StartWithCreditAsync(SessionSandbox.Command(0, "sh", "-c", "ls -ldn /proc/1/fd /proc/1/task; exit 0"));
+
+        // Other commands start meanwhile.
+        Assert.Equal("x\n", (await session.RunAsync(SessionSandbox.Command(User, "echo", "x"))).Output);
+        Assert.False(session.HasRead<SessionProcessStarted>(start => start.Id == root));
+        await session.SignalAsync(stuck, 9, wholeSession: true);
+        await session.EndAsync(stuck);
+        Assert.Equal(0, Assert.IsType<SessionProcessEnded>(await session.EndAsync(root)).ExitCode);
+        string[] owners = [.. session.Output(root).Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[2])];
+
+        // The reserved id is not mapped in the namespace of user 0.
+        Assert.Equal(["65534", "65534"], owners);
+    }
+
+    [Fact]
+    public async Task A_command_that_starts_after_one_of_user_0_leaves_PID_1_to_the_reserved_user()
+    {
+        await using SessionSandbox session = await OpenAsync();
+        await session.ExecAsync(Shell("mkfifo fifo && chmod 755 fifo"));
+        int root = await session.StartWithCreditAsync(SessionSandbox.Command(0, "sh", "-c", "echo ready; while read line; do ls -ldn /proc/1/fd; done"));
+        await session.OutputAsync(root, "ready\n");
+        int stuck = await session.StartWithCreditAsync(SessionSandbox.Command(User, "/work/fifo"));
+        Assert.Equal("x\n", (await session.RunAsync(SessionSandbox.Command(User, "echo", "x"))).Output);
+        await session.InputAsync(root, "\n");
+        string[] fields = (await session.OutputAsync(root, "/proc/1/fd\n"))["ready\n".Length..].Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal("65534", fields[2]);
+        await session.SignalAsync(stuck, 9, wholeSession: true);
+        await session.EndAsync(stuck);
+    }
 }
