@@ -82,7 +82,7 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
             BoxerOptions options = shared.Options;
             options.Pool.Enabled = true;
             await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
-            result = await runner.WarmAsync(request);
+            result = await runner.WarmLongAsync(request);
         }
         else
         {

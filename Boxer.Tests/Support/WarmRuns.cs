@@ -12,7 +12,10 @@ internal static class WarmRuns
     /// <summary>Whether a run used a pooled sandbox.</summary>
     internal static bool IsWarm(this SandboxResult result) => result.Timings.Sandbox == TimeSpan.Zero;
 
-    /// <summary>Repeats a run until it uses a pooled sandbox: the pool boots one after the first run of an image.</summary>
+    /// <summary>
+    /// Repeats a run until it uses a pooled sandbox: the pool boots one after the first run of an image. It waits for a sandbox before it repeats the
+    /// run; a busy machine takes long to boot one.
+    /// </summary>
     internal static async Task<SandboxResult> WarmAsync(this SandboxRunner runner, SandboxRequest request)
     {
         for (int attempt = 0; attempt < Attempts; attempt++)
@@ -24,9 +27,21 @@ internal static class WarmRuns
             }
 
             await Task.Delay(Pause, TestContext.Current.CancellationToken);
+            await WaitForReadyAsync();
         }
 
         throw new InvalidOperationException($"None of {Attempts} runs used a pooled sandbox.");
+    }
+
+    /// <summary>
+    /// Does the same for a run that takes long: the pool boots its sandbox after a short run of the same image and network, and no sandbox is booted
+    /// for the long one.
+    /// </summary>
+    internal static async Task<SandboxResult> WarmLongAsync(this SandboxRunner runner, SandboxRequest request)
+    {
+        await runner.RunAsync(new SandboxRequest(request.Image, "true") { Network = request.Network }, TestContext.Current.CancellationToken);
+        await WaitForReadyAsync();
+        return await runner.WarmAsync(request);
     }
 
     /// <summary>

@@ -1,3 +1,4 @@
+using Boxer.Images;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Linux.Escape;
@@ -12,6 +13,31 @@ public sealed class EscapeImage(PythonImage image) : IAsyncLifetime
     internal const string RootName = "escape-root:1";
 
     private readonly string _home = Directory.CreateTempSubdirectory("boxer-escape-").FullName;
+    private string? _files;
+
+    /// <summary>Lists the files of all images, as <see cref="TreeListing"/> does.</summary>
+    internal static async Task<string> FilesAsync(string home) =>
+        await TreeListing.ReadAsync(Path.Join(home, "layers")) + await TreeListing.ReadAsync(Path.Join(home, "roots"));
+
+    /// <summary>
+    /// Lists the files of all images as they were before the first test that asks for them. The home belongs to these tests alone, and no pull comes
+    /// after it.
+    /// </summary>
+    /// <param name="runner">A runner with <see cref="Options"/>. It pulls the images.</param>
+    internal async Task<string> FilesAsync(SandboxRunner runner)
+    {
+        if (_files is null)
+        {
+            foreach (string name in (string[])[Name, RootName])
+            {
+                await runner.Images.PullAsync(ImageReference.Parse(name), cancellationToken: TestContext.Current.CancellationToken);
+            }
+
+            _files = await FilesAsync(_home);
+        }
+
+        return _files;
+    }
 
     /// <summary>Gets options that find the image, with a home for these tests alone; skips the test without the image.</summary>
     internal BoxerOptions Options()

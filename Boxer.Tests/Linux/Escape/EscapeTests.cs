@@ -50,7 +50,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         await runner.RunAsync(new SandboxRequest(EscapeImage.Name, "true"), Cancel);
         string[] paths = [Path.Join(_directory, "boxer-canary"), Path.Join(options.Home, "boxer-canary"), "/run/boxer/boxer-canary-" + _tag];
         string[] settings = [.. Settings.Where(File.Exists).Select(File.ReadAllText)];
-        string images = await ImagesAsync(options.Home);
+        string images = await image.FilesAsync(runner);
 
         using Process host = HostProgram.Start("/usr/bin/python3", [Path.Join(Folder, "canary.py"), _tag, _backwards, .. paths]);
         try
@@ -88,7 +88,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         }
 
         Assert.Equal(settings, Settings.Where(File.Exists).Select(File.ReadAllText));
-        Assert.Equal(images, await ImagesAsync(options.Home));
+        Assert.Equal(images, await EscapeImage.FilesAsync(options.Home));
     }
 
     [Theory]
@@ -156,10 +156,6 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         Assert.DoesNotContain("below the root", taken.StandardOutput, StringComparison.Ordinal);
     }
 
-    // The home belongs to these tests alone, and all pulls are over.
-    private static async Task<string> ImagesAsync(string home) =>
-        await TreeListing.ReadAsync(Path.Join(home, "layers")) + await TreeListing.ReadAsync(Path.Join(home, "roots"));
-
     /// <summary>A run of the other user, which has canaries too.</summary>
     private SandboxRequest Neighbour(string network, string program) => new(
         EscapeImage.Name, "sh", "-c", "sleep 1000 | python3 -c \"$@\"", "sh", program, _tag, _backwards, "/tmp/boxer-canary", "/dev/shm/boxer-canary")
@@ -178,7 +174,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
         // All 65,536 take a quarter of a minute.
         request.Environment["STEP"] = network == "none" && !pooled ? "1" : "61";
         request.Files.Add(EscapeSession.Program);
-        return pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+        return pooled ? await runner.WarmLongAsync(request) : await runner.RunAsync(request, Cancel);
     }
 
     private static List<string> Expected(string network, string user, bool session)

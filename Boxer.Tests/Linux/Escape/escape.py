@@ -71,6 +71,12 @@ def in_one_child(functions):
     return outcomes + ["died"] * (len(functions) - len(outcomes))
 
 
+def report_in_one_child(attempts):
+    """Reports attempts, each a name and a function. The kernel refuses each, so that it changes nothing for the next."""
+    for (name, _), outcome in zip(attempts, in_one_child([function for _, function in attempts])):
+        report(name, outcome)
+
+
 def report(name, outcomes):
     if not isinstance(outcomes, str):
         outcomes = ",".join(sorted(set(outcomes))) or "nothing"
@@ -375,8 +381,10 @@ report("give a file to PID 1's user", {attempt(os.chown, "/tmp", init_user, -1),
 report("capabilities", "/".join(status[name].strip().lstrip("0") or "0" for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if name in status))
 report("no_new_privs", str(libc.prctl(39, 0, 0, 0, 0)))
 header = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0), 8)
-report("take every capability", in_child(lambda: call(126, header, ctypes.create_string_buffer(b"\xff" * 24, 24))))
-report("undo no_new_privs", in_child(lambda: call(157, 38, 0, 0, 0, 0)))
+report_in_one_child([
+    ("take every capability", lambda: call(126, header, ctypes.create_string_buffer(b"\xff" * 24, 24))),
+    ("undo no_new_privs", lambda: call(157, 38, 0, 0, 0, 0)),
+])
 
 
 def run_setuid():
@@ -396,9 +404,13 @@ report("make a set-user-ID file", attempt(os.chmod, "/tmp/setuid", 0o6755))
 # -- namespaces
 
 flags = {"mount": 0x20000, "cgroup": 0x2000000, "uts": 0x4000000, "ipc": 0x8000000, "user": 0x10000000, "pid": 0x20000000, "net": 0x40000000, "time": 0x80}
-for name, flag in flags.items():
-    report(f"unshare {name}", in_child(lambda flag=flag: call(272, flag)))
-report("unshare user with all others", in_child(lambda: call(272, sum(flags.values()) & ~0x80)))
+# The kernel grants those for cgroups and clocks, so they come last in the child.
+unshared = {name: flag for name, flag in flags.items() if name not in ("cgroup", "time")}
+unshared["user with all others"] = sum(flags.values()) & ~0x80
+unshared.update((name, flags[name]) for name in ("cgroup", "time"))
+outcomes = dict(zip(unshared, in_one_child([lambda flag=flag: call(272, flag) for flag in unshared.values()])))
+for name in (*flags, "user with all others"):
+    report(f"unshare {name}", outcomes[name])
 
 
 def cloned(number, *arguments):
@@ -408,10 +420,15 @@ def cloned(number, *arguments):
     return "ok" if result > 0 else errno.errorcode[ctypes.get_errno()]
 
 
-report("clone into a user namespace", in_child(lambda: cloned(56, ctypes.c_long(0x10000000 | 17), None, None, None, None)))
 clone_arguments = ctypes.create_string_buffer(struct.pack("8Q", 0x10000000, 0, 0, 0, 17, 0, 0, 0), 64)
-report("clone a child of PID 1", {in_child(lambda flags=flags: cloned(56, ctypes.c_long(0x8000 | flags), None, None, None, None)) for flags in (17, 0, 9)})
-report("clone3 into a user namespace", in_child(lambda: cloned(435, clone_arguments, ctypes.c_long(64))))
+clones = in_one_child([
+    lambda: cloned(56, ctypes.c_long(0x10000000 | 17), None, None, None, None),
+    *[lambda flags=flags: cloned(56, ctypes.c_long(0x8000 | flags), None, None, None, None) for flags in (17, 0, 9)],
+    lambda: cloned(435, clone_arguments, ctypes.c_long(64)),
+])
+report("clone into a user namespace", clones[0])
+report("clone a child of PID 1", clones[1:4])
+report("clone3 into a user namespace", clones[4])
 
 
 def enter(name):
@@ -482,8 +499,8 @@ as_each([
 ])
 
 
-def against_others(user, function):
-    """Returns the results of a user's attempts against a process of user 1000."""
+def against_others(user, functions):
+    """Returns the results of a user's attempts against a process of user 1000: one for each function, which gets the process and returns a list."""
     reader, writer = os.pipe()
     victim = os.fork()
     if victim == 0:
@@ -492,16 +509,31 @@ def against_others(user, function):
     ready = os.read(reader, 16).decode()
     os.close(reader)
     os.close(writer)
-    outcome = in_child(lambda: ",".join(sorted((become(user, False) if user != os.getuid() else set()) or set(function(victim))))) if ready == "ready" else ready
-    os.kill(victim, signal.SIGKILL)
-    os.waitpid(victim, 0)
-    return outcome
+    errors = set()
+
+    def change():
+        errors.update(become(user, False) if user != os.getuid() else set())
+        return "changed"
+
+    try:
+        if ready != "ready":
+            return [ready] * len(functions)
+        return in_one_child([change] + [lambda function=function: ",".join(sorted(errors or set(function(victim)))) for function in functions])[1:]
+    finally:
+        os.kill(victim, signal.SIGKILL)
+        os.waitpid(victim, 0)
 
 
 for user in (0, 33, 1000, 65535):
-    report(f"as {user}: signal a process of user 1000", against_others(user, lambda victim: [attempt(os.kill, victim, number) for number in (0, 17)]))
-    report(f"as {user}: trace it", against_others(user, lambda victim: [call(101, request, victim, 0, 0) for request in (16, 0x4206)]))
-    report(f"as {user}: open its memory and descriptors", against_others(user, lambda victim: [attempt(os.open, f"/proc/{victim}/mem", os.O_RDONLY), attempt(os.open, f"/proc/{victim}/fd/0", os.O_RDONLY | os.O_NONBLOCK)]))
+    # A user who may trace the process could open more of it afterwards, so this attempt is the last.
+    signals, opened, traced = against_others(user, [
+        lambda victim: [attempt(os.kill, victim, number) for number in (0, 17)],
+        lambda victim: [attempt(os.open, f"/proc/{victim}/mem", os.O_RDONLY), attempt(os.open, f"/proc/{victim}/fd/0", os.O_RDONLY | os.O_NONBLOCK)],
+        lambda victim: [call(101, request, victim, 0, 0) for request in (16, 0x4206)],
+    ])
+    report(f"as {user}: signal a process of user 1000", signals)
+    report(f"as {user}: trace it", traced)
+    report(f"as {user}: open its memory and descriptors", opened)
 
 
 def leave_root():
@@ -529,8 +561,7 @@ report("leave a root of its own", in_child(leave_root))
 
 mounts = [(b"none", b"tmpfs", 0), (b"/", b"", 0x1000), (b"proc", b"proc", 0), (b"sysfs", b"sysfs", 0), (b"cgroup", b"cgroup", 0), (b"cgroup2", b"cgroup2", 0),
           (b"overlay", b"overlay", 0), (b"devtmpfs", b"devtmpfs", 0), (b"/dev/vda", b"ext4", 0), (b"none", b"9p", 0), (b"mqueue", b"mqueue", 0)]
-for source, kind, flag in mounts:
-    report(f"mount {kind.decode() or 'bind'}", in_child(lambda source=source, kind=kind, flag=flag: call(165, source, b"/tmp", kind, flag, b"")))
+report_in_one_child([(f"mount {kind.decode() or 'bind'}", lambda source=source, kind=kind, flag=flag: call(165, source, b"/tmp", kind, flag, b"")) for source, kind, flag in mounts])
 report("remount the root", in_one_child([lambda flag=flag: call(165, b"", b"/", b"", flag, b"") for flag in (0x20, 0x20 | 0x1000, 0x40000, 0x100000)]))
 report("unmount", in_one_child([lambda path=path: call(166, path, 2) for path in (b"/", b"/tmp", b"/proc", b"/dev", b"/sys")]))
 report("pivot_root", in_child(lambda: call(155, b"/tmp", b"/tmp")))

@@ -9,7 +9,7 @@ namespace Boxer.Tests.Linux.Network;
 [Collection(Sandboxes.Name)]
 public sealed class HttpNetworkTests(PythonImage image, TestInternet internet) : IClassFixture<TestInternet>, IAsyncLifetime
 {
-    // Each host has its own.
+    // Hosts that run at the same time each have their own.
     private readonly List<string> _homes = [];
 
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -47,7 +47,7 @@ public sealed class HttpNetworkTests(PythonImage image, TestInternet internet) :
     public async Task Two_hosts_on_one_machine_do_not_disturb_each_other_even_if_one_is_killed()
     {
         string[] before = await HostState.ReadAsync();
-        await using HostProcess one = await StartAsync();
+        await using HostProcess one = await StartAsync(NewHome());
         await using HostProcess two = await StartAsync();
         string[] pages = await Task.WhenAll(Enumerable.Range(0, 6).Select(number => FetchAsync(number % 2 == 0 ? one : two)));
         Assert.All(pages, page => Assert.StartsWith("hello", page, StringComparison.Ordinal));
@@ -60,7 +60,7 @@ public sealed class HttpNetworkTests(PythonImage image, TestInternet internet) :
         Assert.StartsWith("hello", await FetchAsync(two), StringComparison.Ordinal);
 
         // The third host removes leftovers of the first one, and nothing of the second one.
-        await using (HostProcess three = await StartAsync())
+        await using (HostProcess three = await StartAsync(NewHome()))
         {
             Assert.StartsWith("hello", await FetchAsync(three), StringComparison.Ordinal);
             Assert.StartsWith("hello", await FetchAsync(two), StringComparison.Ordinal);
@@ -92,9 +92,14 @@ public sealed class HttpNetworkTests(PythonImage image, TestInternet internet) :
     {
         JsonObject all = settings ?? [];
         all["dns_servers"] = new JsonArray(TestInternet.Resolver);
-        all["home"] = Directory.CreateTempSubdirectory("boxer-home-").FullName;
-        _homes.Add((string)all["home"]!);
         return HostProcess.StartAsync(image, all);
+    }
+
+    // Without it, a host has the home of the other tests and their pulled image.
+    private JsonObject NewHome()
+    {
+        _homes.Add(Directory.CreateTempSubdirectory("boxer-home-").FullName);
+        return new() { ["home"] = _homes[^1] };
     }
 
     private static JsonObject Body(params string[] command) =>
