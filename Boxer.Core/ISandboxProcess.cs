@@ -24,7 +24,7 @@ public interface ISandboxProcess : IAsyncDisposable
     /// <summary>
     /// Standard input of the process. Writing waits while the process does not read. Disposing the stream is end of file; for a terminal, it is
     /// what Ctrl+D sends. Writing to a process that has ended throws an <see cref="IOException"/>, as a broken pipe does; bytes that it did not read
-    /// are lost. One writer at a time.
+    /// are lost. One writer at a time. Cancelling a write of at most 16 KiB leaves all of its bytes unwritten.
     /// </summary>
     Stream Input { get; }
 

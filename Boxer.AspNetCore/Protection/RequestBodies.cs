@@ -42,14 +42,14 @@ internal sealed class RequestBodies(IOptions<BoxerHttpOptions> options, RequestB
         return await ReadAsync(context, lease, body => JsonBody.ReadAsync(body, fields, empty, check: null, context.RequestAborted));
     }
 
+    /// <summary>Gets the maximum time for the body of an upload.</summary>
+    /// <param name="maxBytes">Maximum size of the body, in bytes.</param>
+    public TimeSpan UploadTimeOf(long maxBytes) => options.Value.RequestBodyTimeout + TimeSpan.FromSeconds(maxBytes / UploadBytesPerSecond);
+
     /// <summary>Opens the body of an upload, which is not buffered.</summary>
     /// <param name="context">The request.</param>
     /// <param name="maxBytes">Maximum size of the body, in bytes, which bounds the time for it.</param>
     /// <param name="end">Cancels all reads.</param>
-    public TimedRequestBody OpenUpload(HttpContext context, long maxBytes, CancellationToken end) => new(
-        context.Request.Body,
-        options.Value.RequestBodyTimeout + TimeSpan.FromSeconds(maxBytes / UploadBytesPerSecond),
-        time,
-        onRead: null,
-        end);
+    public TimedRequestBody OpenUpload(HttpContext context, long maxBytes, CancellationToken end) =>
+        new(context.Request.Body, UploadTimeOf(maxBytes), time, onRead: null, end);
 }

@@ -4,8 +4,8 @@ using Microsoft.Extensions.Options;
 namespace Boxer.AspNetCore.Protection;
 
 /// <summary>
-/// Limits the number of responses without an end of their own: events of processes, watches of files, and connections to ports. One client can have at
-/// most half of them, so that others, and requests that end, always find connections.
+/// Limits the number of responses without an end of their own: events of processes, watches of files, connections to ports, and pauses that wait for calls.
+/// One client can have at most half of them, so that others, and requests that end, always find connections.
 /// </summary>
 internal sealed class StreamBudget(IOptions<BoxerOptions> sandboxes, IOptions<BoxerHttpOptions> options)
 {
@@ -27,12 +27,12 @@ internal sealed class StreamBudget(IOptions<BoxerOptions> sandboxes, IOptions<Bo
             int own = _clients.GetValueOrDefault(client);
             if (own >= MaxStreams / 2)
             {
-                throw Exceeded($"this client has {own} streams of events and connections to ports open, the maximum: close one, or try again later.");
+                throw Exceeded($"this client has {own} streams of events, connections to ports and waiting pauses open, the maximum: close one, or try again later.");
             }
 
             if (_open >= MaxStreams)
             {
-                throw Exceeded("too many streams of events and connections to ports are open: try again later.");
+                throw Exceeded("too many streams of events, connections to ports and waiting pauses are open: try again later.");
             }
 
             _clients[client] = own + 1;

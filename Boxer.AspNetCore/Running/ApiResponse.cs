@@ -12,6 +12,12 @@ internal sealed record ApiResponse(int Status, RunResponseBody? Run, RunErrorBod
     /// <summary>The reason why an operation on files failed in a session; otherwise <see langword="null"/>.</summary>
     public string? Reason { get; init; }
 
+    /// <summary>Number of bytes of the body that had been written to a process; <see langword="null"/> for other requests.</summary>
+    public long? Written { get; init; }
+
+    /// <summary>Exit code of a shell for a process that could not be started; otherwise <see langword="null"/>.</summary>
+    public int? ExitCode { get; init; }
+
     public static ApiResponse Failed(int status, string error, TimeSpan? retryAfter = null) =>
         new(status, null, new RunErrorBody { Error = error }, retryAfter);
 
@@ -37,9 +43,18 @@ internal sealed record ApiResponse(int Status, RunResponseBody? Run, RunErrorBod
             .WriteBodyAsync(target, cancellationToken);
 
     /// <summary>Gets the body as that of a request to a session that runs no command.</summary>
-    public SessionErrorBody ToSessionError() => new() { Status = Error!.Status, Error = Error.Error, Ended = Error.Ended, State = Error.State, Reason = Reason };
+    public SessionErrorBody ToSessionError() => new()
+    {
+        Status = Error!.Status,
+        Error = Error.Error,
+        Ended = Error.Ended,
+        State = Error.State,
+        Reason = Reason,
+        Written = Written,
+        ExitCode = ExitCode,
+    };
 
-    private Task WriteBodyAsync(PipeWriter target, CancellationToken cancellationToken) => Reason is not null
+    private Task WriteBodyAsync(PipeWriter target, CancellationToken cancellationToken) => Reason is not null || Written is not null || ExitCode is not null
         ? StreamingJsonWriter.WriteAsync(target, ToSessionError(), HostJson.Relaxed.SessionErrorBody, cancellationToken)
         : StreamingJsonWriter.WriteAsync(
             target, (object?)Run ?? Error!, Run is null ? HostJson.Relaxed.RunErrorBody : HostJson.Relaxed.RunResponseBody, cancellationToken);

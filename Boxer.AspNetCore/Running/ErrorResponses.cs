@@ -12,7 +12,7 @@ internal sealed class ErrorResponses(GracefulShutdown shutdown, ILogger<ErrorRes
         switch (exception)
         {
             case HttpFaultException fault:
-                return ApiResponse.Failed(fault.Status, fault.Message, fault.RetryAfter);
+                return ApiResponse.Failed(fault.Status, fault.Message, fault.RetryAfter) with { Written = fault.Written, ExitCode = fault.ExitCode };
             case BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge }:
                 return ApiResponse.Failed(StatusCodes.Status413PayloadTooLarge, "the body is too large.");
             case OperationCanceledException when context.RequestAborted.IsCancellationRequested:
@@ -37,8 +37,8 @@ internal sealed class ErrorResponses(GracefulShutdown shutdown, ILogger<ErrorRes
                 return Public(StatusCodes.Status429TooManyRequests, capacity, capacity.PublicMessage, context) with { RetryAfter = capacity.RetryAfter };
             case SandboxSessionEndedException ended:
                 return EndedSession(ended.PublicMessage, ended.End);
-            case SandboxSessionPausedException paused:
-                ApiResponse conflict = ApiResponse.Failed(StatusCodes.Status409Conflict, $"{paused.PublicMessage} Or add ?resume=true.");
+            case SandboxSessionPausedException:
+                ApiResponse conflict = ApiResponse.Failed(StatusCodes.Status409Conflict, "The session is paused. Resume it first, or add ?resume=true.");
                 return conflict with { Error = conflict.Error! with { State = SessionNames.Of(SandboxSessionState.Paused) } };
             case SandboxConnectionException refused:
                 return ApiResponse.Failed(StatusCodes.Status502BadGateway, refused.PublicMessage);

@@ -10,5 +10,11 @@ internal sealed class HttpFaultException(int status, string message, TimeSpan? r
 
     public TimeSpan? RetryAfter => retryAfter;
 
+    /// <summary>Number of bytes of the body that had been written to a process; <see langword="null"/> for other requests.</summary>
+    public long? Written { get; init; }
+
+    /// <summary>Exit code of a shell for a process that could not be started; otherwise <see langword="null"/>.</summary>
+    public int? ExitCode { get; init; }
+
     public static HttpFaultException BadRequest(string message) => new(StatusCodes.Status400BadRequest, message);
 }

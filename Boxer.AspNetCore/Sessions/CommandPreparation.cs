@@ -61,7 +61,7 @@ internal sealed class CommandPreparation(
         }
 
         return process.End is { Termination: { Kind: TerminationKind.NotStarted } end }
-            ? throw HttpFaultException.BadRequest($"cmd: {end.Message}.")
+            ? throw new HttpFaultException(StatusCodes.Status400BadRequest, $"cmd: {end.Message}.") { ExitCode = new SandboxResult(end).ExitCode }
             : process;
     }
 

@@ -12,9 +12,10 @@ internal sealed class MonitoredStream(Stream inner, TimeProvider time) : Stream
     // A ping frame without data (RFC 6455, section 5.5.2). Frames of a server are not masked.
     private static readonly byte[] Ping = [0x89, 0];
 
-    private readonly SemaphoreSlim _writing = new(1, 1);
+    private readonly SemaphoreSlim _turn = new(1, 1);
     private long _reading;
-    private long _written;
+    private long _writing;
+    private long _moved = time.GetTimestamp();
     private int _pings;
     private bool _isClosing;
 
@@ -32,7 +33,16 @@ internal sealed class MonitoredStream(Stream inner, TimeProvider time) : Stream
     public TimeSpan Silence => Since(ref _reading);
 
     /// <summary>Time for which a write has waited for the client.</summary>
-    public TimeSpan Stall => Since(ref _written);
+    public TimeSpan Stall => Since(ref _writing);
+
+    /// <summary>
+    /// Time since bytes last came from the client or went to it, pings excepted; zero while a read waits for the client. A client that closed its direction,
+    /// or whose bytes the sandbox does not take, gives no other sign of life.
+    /// </summary>
+    public TimeSpan Rest => Volatile.Read(ref _reading) > 0 ? TimeSpan.Zero : time.GetElapsedTime(Volatile.Read(ref _moved));
+
+    /// <summary>Starts <see cref="Rest"/> again.</summary>
+    public void EndRest() => Volatile.Write(ref _moved, time.GetTimestamp());
 
     /// <summary>Sends a ping between two frames, unless one still waits. Never fails.</summary>
     /// <param name="cancellationToken">Cancels the wait.</param>
@@ -65,6 +75,7 @@ internal sealed class MonitoredStream(Stream inner, TimeProvider time) : Stream
         }
         finally
         {
+            EndRest();
             Volatile.Write(ref _reading, 0);
         }
     }
@@ -96,19 +107,23 @@ internal sealed class MonitoredStream(Stream inner, TimeProvider time) : Stream
 
     private async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, bool isPing, CancellationToken cancellationToken)
     {
-        await _writing.WaitAsync(cancellationToken);
+        await _turn.WaitAsync(cancellationToken);
         try
         {
             if (!isPing || !Volatile.Read(ref _isClosing))
             {
-                Volatile.Write(ref _written, Now());
+                Volatile.Write(ref _writing, Now());
                 await inner.WriteAsync(buffer, cancellationToken);
+                if (!isPing)
+                {
+                    EndRest();
+                }
             }
         }
         finally
         {
-            Volatile.Write(ref _written, 0);
-            _writing.Release();
+            Volatile.Write(ref _writing, 0);
+            _turn.Release();
         }
     }
 

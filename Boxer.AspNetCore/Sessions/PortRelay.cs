@@ -19,7 +19,10 @@ internal sealed class PortRelay(WebSocket socket, SandboxConnection connection, 
     /// <summary>Time without a message after which a client that does not answer the close frame is disconnected.</summary>
     internal static readonly TimeSpan ClosingTime = TimeSpan.FromSeconds(60);
 
-    /// <summary>Time without a sign of life after which a client is disconnected. A client in a single thread answers pings only while it reads.</summary>
+    /// <summary>
+    /// Time without a sign of life after which a client is disconnected. A client in a single thread answers pings only while it reads. While nothing is
+    /// read from the client, bytes in either direction are the sign.
+    /// </summary>
     internal static readonly TimeSpan DeadTime = TimeSpan.FromMinutes(10);
 
     /// <summary>Interval of pings.</summary>
@@ -132,7 +135,13 @@ internal sealed class PortRelay(WebSocket socket, SandboxConnection connection, 
         {
             while (client is not null && await timer.WaitForNextTickAsync(ended.Token))
             {
-                if (client.Silence >= DeadTime || client.Stall >= DeadTime)
+                if (session.State == SandboxSessionState.Paused)
+                {
+                    // The sandbox can neither take nor send anything.
+                    client.EndRest();
+                }
+
+                if (client.Silence >= DeadTime || client.Stall >= DeadTime || client.Rest >= DeadTime)
                 {
                     await ended.CancelAsync();
                 }

@@ -20,7 +20,7 @@ internal static class PortsEndpoint
             "Binary messages are the bytes of the connection; their boundaries mean nothing. A close frame ends its direction only, as FIN does. "
             + "Close codes: 1000 (the sandbox closed its direction), 1001 (the host is stopping), 1003 (a text message came), 1011 (the connection broke), "
             + "4410 (the session ended; the close reason is the value of ended). The server sends pings; a client that neither answers nor sends anything for 10 minutes "
-            + "is disconnected.")
+            + "is disconnected. So is one that has sent its close frame, or whose bytes the sandbox does not take, after 10 minutes without a byte in either direction.")
         .Produces(StatusCodes.Status101SwitchingProtocols)
         .ProducesSessionErrors(400, 401, 403, 404, 409, 410, 421, 426, 429, 500, 502, 503);
 

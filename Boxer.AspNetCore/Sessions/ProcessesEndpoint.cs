@@ -1,15 +1,12 @@
 using Boxer.AspNetCore.Endpoints;
-using Microsoft.Extensions.Options;
 
 namespace Boxer.AspNetCore.Sessions;
 
-/// <summary>POST and GET /sessions/{id}/processes, and the requests to one process apart from its events.</summary>
+/// <summary>POST and GET /sessions/{id}/processes, and the requests to one process apart from its input and its events.</summary>
 internal static class ProcessesEndpoint
 {
     /// <summary>Tag of the requests to processes.</summary>
     internal const string Tag = "Processes";
-
-    private const int CopyBytes = 64 << 10;
 
     public static void MapProcesses(this IEndpointRouteBuilder routes)
     {
@@ -25,12 +22,7 @@ internal static class ProcessesEndpoint
         routes.MapDelete("/sessions/{id}/processes/{pid}", (Delegate)KillAsync)
             .Describe("killProcess", Tag, "Kills a process and every process of its POSIX session.")
             .Produces<ProcessBody>()
-            .ProducesSessionErrors(409);
-        routes.MapPost("/sessions/{id}/processes/{pid}/stdin", (Delegate)WriteInputAsync)
-            .Describe("writeInput", Tag, "Writes the body to the standard input or the terminal of a process, as fast as it reads. Requests take turns.")
-            .Accepts<IFormFile>("application/octet-stream", "*/*")
-            .Produces<PidBody>()
-            .ProducesSessionErrors(400, 409, 413, 429);
+            .ProducesSessionErrors(400, 409);
         routes.MapPost("/sessions/{id}/processes/{pid}/signal", (Delegate)SignalAsync)
             .Describe("signalProcess", Tag, "Sends a signal to the process group of a process.")
             .Accepts<SignalBody>("application/json", "*/*")
@@ -75,53 +67,6 @@ internal static class ProcessesEndpoint
         await WriteAsync(context, process);
     }
 
-    private static async Task WriteInputAsync(HttpContext context)
-    {
-        IServiceProvider services = context.RequestServices;
-        ISandboxSession session = await FindSessionAsync(context);
-        ISandboxProcess process = SessionLookup.FindLivingProcess(context, session);
-        RequestQuery query = new(context);
-        bool end = query.Flag("end");
-        await query.CheckRunningAsync(session);
-        long most = services.GetRequiredService<IOptions<BoxerHttpOptions>>().Value.MaxUploadBytes;
-        RequestSizeLimit.Set(context, most, $"the body has more than {most} bytes; send it in several requests.");
-        RequestBodies bodies = services.GetRequiredService<RequestBodies>();
-        using RequestBodyLease lease = bodies.Reserve(context);
-        using CancellationTokenSource stop =
-            CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, services.GetRequiredService<GracefulShutdown>().GraceOver);
-        using (await services.GetRequiredService<ProcessInputs>().WaitAsync(session, process, stop.Token))
-        {
-            await using TimedRequestBody body = bodies.OpenUpload(context, most, stop.Token);
-            await CopyAsync(body, session, process, stop.Token);
-            if (end)
-            {
-                await process.Input.DisposeAsync();
-            }
-        }
-
-        await WritePidAsync(context, process);
-    }
-
-    private static async Task CopyAsync(TimedRequestBody body, ISandboxSession session, ISandboxProcess process, CancellationToken cancellationToken)
-    {
-        byte[] buffer = new byte[CopyBytes];
-        int read;
-        while ((read = await body.ReadAsync(buffer, cancellationToken)) > 0)
-        {
-            try
-            {
-                await process.Input.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
-                await process.Input.FlushAsync(cancellationToken);
-            }
-            catch (Exception exception) when (exception is IOException or ObjectDisposedException or NotSupportedException)
-            {
-                throw session.End is { } ended ? new SandboxSessionEndedException(session.Id, ended)
-                    : process.End is not null ? SessionLookup.ProcessEnded()
-                    : new HttpFaultException(StatusCodes.Status409Conflict, "the standard input of the process is closed.");
-            }
-        }
-    }
-
     private static async Task SignalAsync(HttpContext context)
     {
         ISandboxSession session = await FindSessionAsync(context);
@@ -163,6 +108,7 @@ internal static class ProcessesEndpoint
     private static Task WriteAsync(HttpContext context, ISandboxProcess process) =>
         context.Response.WriteAsJsonAsync(ProcessBody.Of(process), HostJson.Relaxed.ProcessBody, cancellationToken: context.RequestAborted);
 
-    private static Task WritePidAsync(HttpContext context, ISandboxProcess process) =>
+    /// <summary>Answers a request to a process.</summary>
+    internal static Task WritePidAsync(HttpContext context, ISandboxProcess process) =>
         context.Response.WriteAsJsonAsync(new PidBody(process.Id), HostJson.Relaxed.PidBody, cancellationToken: context.RequestAborted);
 }

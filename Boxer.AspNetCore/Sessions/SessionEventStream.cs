@@ -21,12 +21,18 @@ internal static class SessionEventStream
         }
 
         using DisconnectMonitor monitor = new(context, services.GetRequiredService<TimeProvider>());
-        using CancellationTokenSource end =
-            CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, services.GetRequiredService<GracefulShutdown>().Stopping);
+        CancellationToken stopping = services.GetRequiredService<GracefulShutdown>().Stopping;
+        using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, stopping);
         ServerSentEvents writer = new(context);
         try
         {
             await write(writer, end.Token);
+        }
+        catch (OperationCanceledException) when (writer.HasStarted && stopping.IsCancellationRequested && !context.RequestAborted.IsCancellationRequested)
+        {
+            // The session ends only when its commands have, but no client can use it any more.
+            SandboxSessionEndedException ended = new(session.Id, session.End ?? SandboxSessionEnd.HostStopped);
+            await writer.FailAsync(ErrorResponses.EndedSession(ended.PublicMessage, ended.End));
         }
         catch (Exception exception) when (writer.HasStarted && services.GetRequiredService<ErrorResponses>().For(exception, context) is { } response)
         {

@@ -17,6 +17,7 @@ internal static class SessionRoutes
         routes.MapSessions();
         routes.MapExec();
         routes.MapProcesses();
+        routes.MapProcessInput();
         routes.MapProcessEvents();
         routes.MapPorts();
         routes.MapSessionFiles();

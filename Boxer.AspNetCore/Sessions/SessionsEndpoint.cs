@@ -40,7 +40,9 @@ internal static class SessionsEndpoint
             .Produces<SessionBody>();
         routes.MapPost("/sessions/{id}/pause", (Delegate)PauseAsync)
             .Describe("pauseSession", Tag, "Freezes a session and stops its clocks. Its memory stays reserved.")
-            .Produces<SessionBody>();
+            .WithDescription("Waits for the calls in progress, however long they take; until then it counts as a stream of the client.")
+            .Produces<SessionBody>()
+            .ProducesSessionErrors(429);
         routes.MapPost("/sessions/{id}/resume", (Delegate)ResumeAsync).Describe("resumeSession", Tag, "Resumes a paused session.")
             .Produces<SessionBody>();
     }
@@ -105,6 +107,10 @@ internal static class SessionsEndpoint
     private static async Task PauseAsync(HttpContext context)
     {
         ISandboxSession session = await FindAsync(context);
+
+        // A pause waits for the calls in progress, however long they take.
+        using IDisposable place = context.RequestServices.GetRequiredService<StreamBudget>().Open(context);
+        using DisconnectMonitor monitor = new(context, context.RequestServices.GetRequiredService<TimeProvider>());
         await session.PauseAsync(context.RequestAborted);
         await WriteAsync(context, session);
     }

@@ -61,6 +61,9 @@ internal sealed class ScriptedSession(string? fairnessKey) : IOwnedSandboxSessio
     /// <summary>End that the next process has from its start on.</summary>
     public SandboxProcessEnd? EndOfNext { get; set; }
 
+    /// <summary>Completes when a pause need not wait any longer; completed by default.</summary>
+    public Task CallsEnded { get; set; } = Task.CompletedTask;
+
     /// <summary>The network of the session; null if it cannot be read.</summary>
     public NetworkReport? Network { get; set; } = NetworkReport.None;
 
@@ -182,10 +185,10 @@ internal sealed class ScriptedSession(string? fairnessKey) : IOwnedSandboxSessio
         return Connect(port);
     }
 
-    public Task PauseAsync(CancellationToken cancellationToken = default)
+    public async Task PauseAsync(CancellationToken cancellationToken = default)
     {
+        await CallsEnded.WaitAsync(cancellationToken);
         IsPaused = true;
-        return Task.CompletedTask;
     }
 
     public Task ResumeAsync(CancellationToken cancellationToken = default)

@@ -37,6 +37,9 @@ internal static class InitProtocol
     /// <summary>Maximum number of bytes of input that PID 1 has not reported as taken, for each command or connection of a session.</summary>
     internal const int InputWindow = 64 << 10;
 
+    /// <summary>Maximum number of bytes of input that are sent all or none: half of <see cref="InputWindow"/> is free at the latest when PID 1 reports bytes as taken.</summary>
+    internal const int WholeInput = 16 << 10;
+
     /// <summary>Maximum number of bytes of one CREDIT frame, and of the outstanding credit of a stream.</summary>
     internal const int MaxCredit = 16 << 20;
 

@@ -19,14 +19,15 @@ internal sealed class SessionInput
 
     /// <summary>Writes bytes, and waits until there was room for all of them.</summary>
     /// <param name="data">The bytes; they are copied.</param>
-    /// <param name="cancellationToken">Cancels the wait; a part of the bytes may be written.</param>
+    /// <param name="cancellationToken">Cancels the wait. Of more than <see cref="InitProtocol.WholeInput"/> bytes, a part may be written.</param>
     /// <returns>Whether all bytes were written; <see langword="false"/> after the end.</returns>
     internal async ValueTask<bool> WriteAsync(ReadOnlyMemory<byte> data, CancellationToken cancellationToken)
     {
+        bool isWhole = data.Length <= InitProtocol.WholeInput;
         while (data.Length > 0)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            int count = TryReserve(data.Length, out Task? more);
+            int count = TryReserve(data.Length, isWhole, out Task? more);
             if (count < 0)
             {
                 return false;
@@ -91,7 +92,7 @@ internal sealed class SessionInput
     }
 
     /// <returns>Number of bytes that can be sent, 0 if the window is full, -1 after the end.</returns>
-    private int TryReserve(int wanted, out Task? more)
+    private int TryReserve(int wanted, bool isWhole, out Task? more)
     {
         more = null;
         lock (_gate)
@@ -101,7 +102,7 @@ internal sealed class SessionInput
                 return -1;
             }
 
-            int count = Math.Min(Math.Min(wanted, _room), SessionEncoder.MaxInput);
+            int count = isWhole && wanted > _room ? 0 : Math.Min(Math.Min(wanted, _room), SessionEncoder.MaxInput);
             _room -= count;
             if (count == 0)
             {

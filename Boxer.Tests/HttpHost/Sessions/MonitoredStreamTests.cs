@@ -63,10 +63,43 @@ public sealed class MonitoredStreamTests
         Assert.Equal([0x88, 0], (await toClient.Reader.ReadAtLeastAsync(100, Cancel)).Buffer.FirstSpan.ToArray());
     }
 
+    [Fact]
+    public async Task Rest_counts_while_nothing_reads_and_bytes_in_either_direction_end_it_but_no_ping()
+    {
+        Pipe fromClient = new(), toClient = new();
+        await using MonitoredStream stream = new(new BothWays(fromClient.Reader.AsStream(), toClient.Writer.AsStream()), _time);
+        _time.Advance(Hour);
+        Assert.Equal(Hour, stream.Rest);
+
+        await stream.PingAsync(Cancel);
+        Assert.Equal(Hour, stream.Rest);
+        await stream.WriteAsync(new byte[] { 1 }.AsMemory(), Cancel);
+        Assert.Equal(TimeSpan.Zero, stream.Rest);
+
+        ValueTask<int> read = stream.ReadAsync(new byte[10].AsMemory(), Cancel);
+        _time.Advance(Hour);
+        Assert.Equal(TimeSpan.Zero, stream.Rest);
+        await fromClient.Writer.WriteAsync(new byte[1], Cancel);
+        Assert.Equal(1, await read);
+        Assert.Equal(TimeSpan.Zero, stream.Rest);
+        _time.Advance(Hour);
+        Assert.Equal(Hour, stream.Rest);
+        stream.EndRest();
+        Assert.Equal(TimeSpan.Zero, stream.Rest);
+    }
+
     private static async Task<byte[]> ReadAsync(Pipe pipe, int count)
     {
         byte[] bytes = new byte[count];
         await pipe.Reader.AsStream(leaveOpen: true).ReadExactlyAsync(bytes, Cancel);
         return bytes;
+    }
+
+    /// <summary>The two directions of a connection.</summary>
+    private sealed class BothWays(Stream reader, Stream writer) : MemoryStream
+    {
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => reader.ReadAsync(buffer, cancellationToken);
+
+        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) => writer.WriteAsync(buffer, cancellationToken);
     }
 }

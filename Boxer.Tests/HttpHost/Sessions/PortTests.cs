@@ -123,16 +123,43 @@ public abstract class PortTests(ContractHost contract) : ContractTests(contract)
         await client.SendAsync(Handshake(path + "/ports/1"));
         Assert.Equal("HTTP/1.1 101 Switching Protocols", await client.ReadStatusAsync());
 
-        for (int i = 0; i < 1_000 && !connection.IsDisposed; i++)
-        {
-            time.Advance(PortRelay.PingInterval);
-            await Task.Delay(TimeSpan.FromMilliseconds(10), TimeProvider.System, Cancel);
-        }
+        await AdvanceAsync(time, connection, 1_000);
 
         Assert.True(connection.IsDisposed);
         string frames = await client.ReadToEndAsync();
         Assert.Contains("\0", frames, StringComparison.Ordinal);
         Assert.Equal(200, (await host.GetAsync(path)).Status);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_client_from_which_nothing_is_read_is_disconnected_after_the_same_time_but_not_while_the_session_is_paused(bool hasClosed)
+    {
+        FakeTimeProvider time = new();
+        await using HostFixture host = await StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
+        (string path, ScriptedConnection connection, _) = await ListenAsync(host);
+        ScriptedSession session = host.Sessions[path.Split('/')[^1]];
+        using ClientWebSocket socket = await ConnectAsync(host, path + "/ports/1");
+        if (hasClosed)
+        {
+            await socket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, Cancel);
+            Assert.Equal(0, await connection.Received.ReadAsync(new byte[1], Cancel));
+        }
+        else
+        {
+            // More than the program in the sandbox takes without reading.
+            _ = socket.SendAsync(new byte[1_000_000], WebSocketMessageType.Binary, endOfMessage: true, Cancel);
+        }
+
+        session.IsPaused = true;
+        await AdvanceAsync(time, connection, 3 * (int)(PortRelay.DeadTime / PortRelay.PingInterval));
+        Assert.False(connection.IsDisposed);
+        session.IsPaused = false;
+        await AdvanceAsync(time, connection, 1_000);
+
+        Assert.True(connection.IsDisposed);
+        Assert.Null(session.End);
     }
 
     [Fact]
@@ -319,6 +346,15 @@ public abstract class PortTests(ContractHost contract) : ContractTests(contract)
             using RawClient client = await RawClient.ConnectAsync(host.Address);
             await client.SendAsync(Handshake($"/sessions/{id}/ports/80").Replace("Host: localhost", $"Host: localhost\r\n{header}", StringComparison.Ordinal));
             Assert.StartsWith($"HTTP/1.1 {status} ", await client.ReadStatusAsync(), StringComparison.Ordinal);
+        }
+    }
+
+    private static async Task AdvanceAsync(FakeTimeProvider time, ScriptedConnection connection, int most)
+    {
+        for (int i = 0; i < most && !connection.IsDisposed; i++)
+        {
+            time.Advance(PortRelay.PingInterval);
+            await Task.Delay(TimeSpan.FromMilliseconds(10), TimeProvider.System, Cancel);
         }
     }
 

@@ -185,7 +185,7 @@ public abstract class ProcessEventTests(ContractHost contract) : ContractTests(c
 
     [Fact]
     [Slow]
-    public async Task A_host_that_stops_says_so_in_an_error_event()
+    public async Task A_host_that_stops_ends_the_events_as_the_end_of_the_session()
     {
         await using HostFixture host = await StartAsync();
         (string path, _) = await ProcessTests.OpenAsync(host);
@@ -194,7 +194,7 @@ public abstract class ProcessEventTests(ContractHost contract) : ContractTests(c
 
         Task stopping = host.App.StopAsync(Cancel);
 
-        Assert.EndsWith("event: error\ndata: {\"status\":503,\"error\":\"the host is stopping; the run was ended.\"}\n\n", await response.Content.ReadAsStringAsync(Cancel), StringComparison.Ordinal);
+        Assert.EndsWith("event: error\ndata: {\"status\":410,\"error\":\"The session ended: its host stopped.\",\"ended\":\"host_stopped\"}\n\n", await response.Content.ReadAsStringAsync(Cancel), StringComparison.Ordinal);
         await stopping;
     }
 

@@ -321,7 +321,7 @@ public abstract class SessionTests(ContractHost contract) : ContractTests(contra
         Assert.Equal("paused", (string)(await SendAsync(host, "POST", $"/sessions/{id}/pause", null)).Json["state"]!);
 
         Answer refused = await SendAsync(host, method, $"/sessions/{id}{path}", body);
-        Assert.Equal((409, "paused", "The session is paused. Resume it first. Or add ?resume=true."), (refused.Status, (string?)refused.Json["state"], refused.Error));
+        Assert.Equal((409, "paused", "The session is paused. Resume it first, or add ?resume=true."), (refused.Status, (string?)refused.Json["state"], refused.Error));
         Assert.True(session.IsPaused);
 
         if (path.EndsWith("/events", StringComparison.Ordinal))

@@ -30,7 +30,7 @@ public abstract class StreamBudgetTests(ContractHost contract) : ContractTests(c
             open.Add(budget.Open(second));
         }
 
-        Assert.Equal("too many streams of events and connections to ports are open: try again later.", Assert.Throws<HttpFaultException>(() => budget.Open(third)).Message);
+        Assert.Equal("too many streams of events, connections to ports and waiting pauses are open: try again later.", Assert.Throws<HttpFaultException>(() => budget.Open(third)).Message);
         open[0].Dispose();
         open[0].Dispose();
         budget.Open(third).Dispose();
@@ -55,7 +55,7 @@ public abstract class StreamBudgetTests(ContractHost contract) : ContractTests(c
 
         Assert.Equal("429 429 429", await StatusesAsync(host, ofAlpha, alpha));
         Answer refused = await host.GetAsync(ofAlpha + "/files/watch", alpha);
-        Assert.Equal($"this client has {budget.MaxStreams / 2} streams of events and connections to ports open, the maximum: close one, or try again later.", refused.Error);
+        Assert.Equal($"this client has {budget.MaxStreams / 2} streams of events, connections to ports and waiting pauses open, the maximum: close one, or try again later.", refused.Error);
         Assert.Equal("1", refused.Response.Headers.RetryAfter!.ToString());
 
         // A refused stream resumes nothing.
@@ -69,6 +69,32 @@ public abstract class StreamBudgetTests(ContractHost contract) : ContractTests(c
         open[0].Dispose();
         Assert.Equal(200, (await host.GetAsync(ofAlpha + "/files/watch", alpha)).Status);
         Assert.Null(other.End);
+    }
+
+    [Fact]
+    public async Task A_pause_that_waits_for_calls_counts_as_a_stream()
+    {
+        await using HostFixture host = await StartAsync(new JsonObject { ["api_keys"] = new JsonArray("alpha", "beta") });
+        using HttpClient alpha = host.NewClient("alpha"), beta = host.NewClient("beta");
+        (string ofAlpha, ScriptedSession session) = await OpenAsync(host, alpha);
+        (string ofBeta, _) = await OpenAsync(host, beta);
+        StreamBudget budget = host.App.Services.GetRequiredService<StreamBudget>();
+        DefaultHttpContext context = new() { User = new([new([new("boxer:client", session.FairnessKey!)])]) };
+        List<IDisposable> open = [];
+        Assert.True(Fill(budget, context, open));
+        open[0].Dispose();
+        TaskCompletionSource calls = new();
+        session.CallsEnded = calls.Task;
+
+        Task<Answer> waiting = host.SendAsync("POST", ofAlpha + "/pause", null, alpha);
+        await Until.IsSoAsync(() => !Fill(budget, context, []), seconds: 30);
+
+        Assert.Equal(429, (await host.SendAsync("POST", ofAlpha + "/pause", null, alpha)).Status);
+        Assert.Equal(200, (await host.SendAsync("POST", ofBeta + "/pause", null, beta)).Status);
+        Assert.False(session.IsPaused || waiting.IsCompleted);
+        calls.SetResult();
+        Assert.Equal(200, (await waiting).Status);
+        Assert.Equal(200, (await host.SendAsync("POST", ofAlpha + "/pause", null, alpha)).Status);
     }
 
     // The connection to a port may still be closing.

@@ -67,6 +67,33 @@ public sealed class KeptProcessTests
     }
 
     [Fact]
+    public async Task A_cancelled_write_of_16_KiB_or_less_has_written_nothing()
+    {
+        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
+        Task<IGuestProcess> starting = guest.Sandbox.StartAsync(Command("cat"), Cancel);
+        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
+        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
+        IGuestProcess process = await starting;
+        for (int piece = 0; piece < 3; piece++)
+        {
+            await process.Input.WriteAsync(new byte[InitProtocol.WholeInput], Cancel);
+            await guest.ReadAsync(InitFrameType.Input);
+        }
+
+        await process.Input.WriteAsync(new byte[InitProtocol.WholeInput - 1], Cancel);
+        await guest.ReadAsync(InitFrameType.Input);
+        using CancellationTokenSource cancelled = new();
+        Task writing = process.Input.WriteAsync("ab"u8.ToArray(), cancelled.Token).AsTask();
+        Assert.False(writing.IsCompleted);
+        await cancelled.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => writing);
+
+        // The window has room for one byte: the next frame has this one alone.
+        await process.Input.WriteAsync("c"u8.ToArray(), Cancel);
+        Assert.Equal("c"u8.ToArray(), (await guest.ReadAsync(InitFrameType.Input)).Payload[4..]);
+    }
+
+    [Fact]
     public async Task StartAsync_with_a_terminal_sends_its_size_signals_and_kill()
     {
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
